@@ -71,9 +71,9 @@ def make_store(path: Path, n_units: int, n_cells: int) -> Store:
             parent = "NULL" if cell_id.startswith(("topk", "pca")) else "range % 768"
             opened.execute(
                 f"INSERT INTO units SELECT ?, range, {parent}, true, random(), random(), 0, 100, "
-                "list_transform(range(?), x -> (random() * 50000)::INTEGER), "
-                "list_transform(range(?), x -> (random() * 255)::INTEGER), "
-                "list_transform(range(?), x -> random()::FLOAT), random(), NULL, NULL FROM range(?)",
+                "list_transform(range(?), lambda x: (random() * 50000)::INTEGER), "
+                "list_transform(range(?), lambda x: (random() * 255)::INTEGER), "
+                "list_transform(range(?), lambda x: random()::FLOAT), random(), NULL, NULL FROM range(?)",
                 [cell_id, TOP, TOP, TOP, each],
             )
     store.end_run("run")
@@ -97,7 +97,7 @@ def time_queries(store: Store) -> None:
         timed(f"units by {sort}", lambda sort=sort: queries.unit_page(store, cell, reference, sort=sort))  # type: ignore[misc]
     timed("units, last page", lambda: queries.unit_page(store, cell, reference, offset=16_000))
     timed("one unit", lambda: queries.units_by_number(store, cell, [77]))
-    timed("siblings of one unit", lambda: queries.siblings(store, cell, 77))
+    timed("siblings of one unit", lambda: queries.siblings(store, cell, 77, 77))
     timed("summary of a cell's units", lambda: queries.unit_summary(store, cell))
     timed("largest token position", lambda: queries.last_position(store, cell))
     timed("histogram of three cells", lambda: queries.histogram(store, [f"elude-1-{seed}" for seed in SEEDS]))

@@ -231,6 +231,9 @@ FAMILIES = (
     "transcoder",
 )
 
+#: Ours by default learns thresholds faster than weights, and ends elsewhere: here both sides have the library's rate.
+LIKE_THE_LIBRARY: dict[str, dict[str, Any]] = {"jumprelu_sae": {"threshold_rate": 1}}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -252,6 +255,7 @@ def main() -> None:
     for name in arguments.family or FAMILIES:
         known = methods.METHODS.get(name).Config.model_fields
         settings = {"expansion_factor": arguments.units_per_neuron, "epochs": arguments.epochs}
+        settings |= LIKE_THE_LIBRARY.get(name, {})
         settings |= {key: value for key, value in extra.items() if key in known}
         ours = our_side(name, settings, tokens, arguments.seed)
         theirs = library_side(name, methods.create(name, **settings).config, tokens, arguments.seed)

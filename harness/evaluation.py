@@ -65,6 +65,8 @@ def evaluate(
     def edit(q: Tensor, a: Tensor) -> Tensor:
         x = q if method.spec.reads == "input" else a
         codes = method.encode(x.flatten(0, 1))
+        if not bool(torch.isfinite(codes).all()):
+            raise UserError(f"{method.spec.name} encodes NaN or infinity: its fit has failed.")
         before = codes.clone() if not seen else codes
         a_hat = a if method.spec.virtual else method.decode(codes).unflatten(0, a.shape[:2])
         if not torch.equal(before, codes):

@@ -7,7 +7,7 @@ cell, so that files of other names (older ones are named by cell) stay what they
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ class Fit(NamedTuple):
     """A fitted method and how it came about."""
 
     method: Method
-    seconds: float
+    seconds: float | None
     """of fitting, where it was fitted"""
     fit_id: str | None
     """None: some of its images could not be read, so that no other cell may use it"""
@@ -36,30 +36,51 @@ class Fit(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+class KnownFit(NamedTuple):
+    """A finished cell that has fitted the same as another one needs."""
+
+    cell_id: str
+    artifact: str
+    """relative to the store's folder"""
+    seconds: float | None
+    evidence: tuple[ScoreRecord, ...]
+
+
+def known_fits(cell: Cell, store: Store) -> tuple[KnownFit, ...]:
+    """The finished cells of the same fit identity, oldest first."""
+    rows = store.query(
+        "SELECT cell_id, artifact, fit_seconds FROM cells "
+        "WHERE fit_id = ? AND status = 'finished' AND artifact IS NOT NULL ORDER BY started_at, cell_id",
+        [cell.fit_id],
+    )
+    return tuple(
+        KnownFit(row["cell_id"], row["artifact"], row["fit_seconds"], _evidence_of(store, row["cell_id"]))
+        for row in rows.to_dict("records")
+    )
+
+
 def fit_cell(
     cell: Cell,
     tokens: TokenSet,
-    store: Store,
+    known: Sequence[KnownFit],
     folder: Path,
     *,
     device: Device,
     progress: Progress,
     work_dir: Path | None = None,
-    anew: bool = False,
 ) -> Fit:
     """The fitted method of a cell: loaded where a finished cell has fitted the same, otherwise fitted.
 
     Args:
+        known: what :func:`known_fits` found; empty to fit in any case.
         folder: where the store lies.
         work_dir: where the fit may keep what lets it go on after it was killed.
-        anew: fit in any case.
     """
     # A set that lacks images is not what the identity says.
     whole = not tokens.meta.get("skipped")
-    if whole and not anew:
-        found = _earlier(cell, store, folder, device)
-        if found is not None:
-            return found
+    found = _loaded(cell, known, folder, device) if whole else None
+    if found is not None:
+        return found
     method = cell.method(cell.config)
     method.work_dir = work_dir
     clock = time.perf_counter()
@@ -78,25 +99,18 @@ def keep(fit: Fit, cell: Cell, folder: Path) -> str:
     return str(path.relative_to(folder))
 
 
-def _earlier(cell: Cell, store: Store, folder: Path, device: Device) -> Fit | None:
-    """The fit of a finished cell of the same fit identity, if its file can be read."""
-    rows = store.query(
-        "SELECT cell_id, artifact, fit_seconds FROM cells "
-        "WHERE fit_id = ? AND status = 'finished' AND artifact IS NOT NULL ORDER BY started_at, cell_id",
-        [cell.fit_id],
-    )
-    for row in rows.to_dict("records"):
+def _loaded(cell: Cell, known: Sequence[KnownFit], folder: Path, device: Device) -> Fit | None:
+    """The first of the known fits whose file can be read."""
+    for fit in known:
         try:
-            method = cell.method.load(folder / row["artifact"], device=device)
+            method = cell.method.load(folder / fit.artifact, device=device)
             if method.config != cell.config:
                 continue
         except Exception:
             # Whatever is wrong with the file, a fit mends it.
             continue
-        note = f"Fitted by the cell {row['cell_id']} and loaded from {row['artifact']}; fit_seconds is of that fit."
-        return Fit(
-            method, row["fit_seconds"], cell.fit_id, row["artifact"], _evidence_of(store, row["cell_id"]), (note,)
-        )
+        note = f"Fitted by the cell {fit.cell_id} and loaded from {fit.artifact}; fit_seconds is of that fit."
+        return Fit(method, fit.seconds, cell.fit_id, fit.artifact, fit.evidence, (note,))
     return None
 
 

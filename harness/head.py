@@ -43,6 +43,14 @@ class Head:
         return features @ self.weight.to(features).T + self.bias.to(features)
 
 
+def predictions(logits: Tensor) -> Tensor:
+    """(B,) class of each row of logits (B, n_classes); -1, which is no class, where a logit is NaN or infinite.
+
+    ``argmax`` takes NaN for the largest: a network that breaks down would be right about all images of class 0.
+    """
+    return torch.where(torch.isfinite(logits).all(-1), logits.argmax(-1), -1)
+
+
 def make_head(
     kind: HeadKind,
     backbone: Backbone,

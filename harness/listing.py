@@ -76,9 +76,10 @@ def _metrics() -> list[dict[str, Any]]:
                 "unit": metric.unit,
                 "better": metric.direction,
                 "reference": metric.reference,
+                "source": entry.source,
             }
         )
-    return rows + [_broken(plugin) for plugin in METRICS.broken.values()]
+    return rows + [{**_broken(plugin), "id": plugin.name} for plugin in METRICS.broken.values()]
 
 
 def _panels() -> list[dict[str, Any]]:

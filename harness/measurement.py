@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from harness.datasets.loading import BrokenReport
-from harness.head import Head
+from harness.head import Head, predictions
 from harness.passes import Passed, Passes
 from harness.similarity import CrossImageSimilarity
 from harness.tokens import TokenWriter
@@ -51,9 +51,7 @@ class _Counts:
 
     def add(self, logits: Tensor, clean: Tensor, labels: Tensor) -> None:
         known = labels >= 0
-        # NaN has no largest entry: a network that gives it predicts nothing.
-        finite = torch.isfinite(logits).all(-1)
-        predicted = torch.where(finite, logits.argmax(-1), -1)
+        predicted = predictions(logits)
         self.images += len(labels)
         self.labelled += int(known.sum())
         self.right += int((predicted[known] == labels[known]).sum())

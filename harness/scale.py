@@ -16,29 +16,29 @@ from methods.registry import did_you_mean
 
 SCALES = ("tiny",)
 
-#: 24 of them are evaluated, of 56 are 32 tokens each probed: 1792 tokens.
-DATASET, EVALUATION, TOKENS_PER_IMAGE = "photos:80", 24, 32
-TOKENS = (80 - EVALUATION) * TOKENS_PER_IMAGE
-#: Tokens of the paper's probing set: two of each of ImageNet's training images.
-PAPER_TOKENS = 2 * 1_281_167
+#: 12 of them are evaluated, of 36 are 48 tokens each probed: 1728, more than the units of the largest archetypal SAE.
+PHOTOGRAPHS, EVALUATION, TOKENS_PER_IMAGE = 48, 12, 48
+DATASET = f"photos:{PHOTOGRAPHS}"
+TOKENS = (PHOTOGRAPHS - EVALUATION) * TOKENS_PER_IMAGE
 
 DINO, LITE = "dinov2_small_saliency", "efficientnet_lite0"
 
-#: Which layer stands in for which. For the ViTs stands the ViT, at the same layer where it has one; for the supervised
-#: networks with a head of their own (a ViT among them) the supervised one.
+#: Which layer stands in for which. For the ViTs stands the ViT, in the same block where it can, at the projection of
+#: its attention: ELUDe needs a quarter of the time of the MLP's, whose inputs are four times as many. For the
+#: supervised networks with a head of their own (a ViT among them) stands the supervised one.
 STAND_INS: dict[tuple[str, str | None], tuple[str, str]] = {
-    ("dinov2_vitb14", "blocks.9.mlp.fc2"): (DINO, "blocks.9.mlp.fc2"),
-    ("dinov2_vitb14", "blocks.10.mlp.fc2"): (DINO, "blocks.10.mlp.fc2"),
-    ("dinov2_vitb14", "blocks.11.mlp.fc2"): (DINO, "blocks.11.mlp.fc2"),
-    ("dinov2_vits14", "blocks.11.mlp.fc2"): (DINO, "blocks.8.mlp.fc2"),
-    ("dinov2_vitl14", "blocks.22.mlp.fc2"): (DINO, "blocks.7.mlp.fc2"),
-    ("siglip2_base", None): (DINO, "blocks.6.mlp.fc2"),
+    ("dinov2_vitb14", "blocks.9.mlp.fc2"): (DINO, "blocks.9.attn.proj"),
+    ("dinov2_vitb14", "blocks.10.mlp.fc2"): (DINO, "blocks.10.attn.proj"),
+    ("dinov2_vitb14", "blocks.11.mlp.fc2"): (DINO, "blocks.11.attn.proj"),
+    ("dinov2_vits14", "blocks.11.mlp.fc2"): (DINO, "blocks.8.attn.proj"),
+    ("dinov2_vitl14", "blocks.22.mlp.fc2"): (DINO, "blocks.7.attn.proj"),
+    ("siglip2_base", None): (DINO, "blocks.6.attn.proj"),
     ("augreg_vit_base", "blocks.11.mlp.fc2"): (LITE, "blocks.5.3.conv_pwl"),
     ("convnextv2_base", "stages.3.blocks.2.mlp.fc2"): (LITE, "blocks.6.0.conv_pwl"),
 }
 
 #: For other suites' layers, in order of appearance; the deepest first.
-FREE = tuple((DINO, f"blocks.{number}.mlp.fc2") for number in range(11, -1, -1))
+FREE = tuple((DINO, f"blocks.{number}.attn.proj") for number in range(11, -1, -1))
 
 
 class StandIn(NamedTuple):
@@ -58,11 +58,12 @@ class Scaled(NamedTuple):
     changes: list[str]
     """what is smaller, in sentences"""
 
-    def told(self) -> list[str]:
-        """What a person must know about the figures, line by line."""
+    def told(self, other_images: str | None = None) -> list[str]:
+        """What a person must know about the figures, line by line; ``other_images`` replace the photographs."""
         lines = ["Scale tiny: this proves that everything runs; no number below means anything about a method."]
         lines += [f"  {row.backbone} at {row.site}: {row.stands} at {row.at} stands in." for row in self.stand_ins]
-        return lines + [f"  {change}" for change in self.changes]
+        images = _PHOTOGRAPHS if other_images is None else f"{other_images}, all of it, {TOKENS_PER_IMAGE} tokens each."
+        return [*lines, f"  {images}", *(f"  {change}" for change in self.changes)]
 
 
 def scaled(suite: Suite, scale: str) -> Scaled:
@@ -82,8 +83,11 @@ def scaled(suite: Suite, scale: str) -> Scaled:
     return Scaled(small, shown, _CHANGES)
 
 
+_PHOTOGRAPHS = (
+    f"{DATASET}: {PHOTOGRAPHS - EVALUATION} photographs probed, {TOKENS_PER_IMAGE} tokens each, "
+    f"and {EVALUATION} evaluated."
+)
 _CHANGES = [
-    f"{DATASET}: {80 - EVALUATION} photographs probed, {TOKENS_PER_IMAGE} tokens each, and {EVALUATION} evaluated.",
     "Training: 2 epochs, batches of 256, a quarter of the expansion factor; sweeps: two configurations a family.",
     "ELUDe: top_k and cluster sizes shrunk in order, so that settings that differ still do.",
     "Judging: the proxy panel, two unit pairs per pair of methods and token seed.",
@@ -151,7 +155,7 @@ _Sizes = dict[str, dict[Any, int]]
 # Settings that are numbers of tokens: how each shrinks. What is smaller in the suite must be smaller here, so values
 # that would meet are moved apart by `_sizes`.
 _SHRINK: dict[str, Callable[[int], int]] = {
-    "top_k": lambda value: min(TOKENS, max(30, round(value * TOKENS / PAPER_TOKENS))),
+    "top_k": lambda value: min(TOKENS, 30 + value // 5000),
     "min_cluster_size": lambda value: 2 + value // 200,
     "min_samples": lambda value: 1 + value // 100,
 }
@@ -187,9 +191,11 @@ def _small(name: str, config: Mapping[str, Any], sizes: _Sizes) -> dict[str, Any
     fields = METHODS.get(name).Config.model_fields
     full = _with_defaults(name, config)
     small = dict(config)
-    if "epochs" in fields:
-        small |= {"epochs": min(2, full["epochs"]), "batch_size": min(256, full["batch_size"])}
-    if "expansion_factor" in fields:
+    # A plugin's method may call its settings likewise and mean something else by them, or have no default.
+    for key, most in (("epochs", 2), ("batch_size", 256)):
+        if key in fields and isinstance(full[key], int):
+            small[key] = min(most, full[key])
+    if "expansion_factor" in fields and isinstance(full["expansion_factor"], int | float):
         small["expansion_factor"] = full["expansion_factor"] / 4
     for key, values in sizes.items():
         if key in fields and full.get(key) in values:

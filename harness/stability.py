@@ -21,9 +21,9 @@ from torch import Tensor
 import methods
 from harness.errors import UserError
 from harness.identity import seed_of
+from harness.metrics.dictionary import writing_directions
 from harness.metrics.stability import matched_cosine, matched_cosine_by_parent
 from harness.reporter import Reporter
-from methods.base import Method
 from results import Store, StoreError, group_scores
 from results.group_scores import GroupScoreRecord, group_id_of
 
@@ -31,7 +31,6 @@ from results.group_scores import GroupScoreRecord, group_id_of
 VERSION = 1
 
 _BOARD = ["backbone", "site", "dataset", "evaluation_fingerprint", "probing_fingerprint"]
-_CHUNK = 512
 
 #: What varies in a group to what is measured of it: the metric of the dictionary, then that of the writing directions.
 _METRICS = {"init_seed": ("stability", "stability_writer"), "token_seed": ("token_sensitivity", None)}
@@ -244,7 +243,7 @@ def _run(store: Store, cell: dict[str, Any]) -> Run:
     chosen = alive & nonzero
     writers = None
     if dictionary.side == "reader" and not method.spec.virtual:
-        writers = _writers(method)[chosen]
+        writers = writing_directions(method)[chosen]
     return Run(
         atoms=atoms[chosen],
         parents=None if dictionary.parents is None else dictionary.parents.cpu()[chosen],
@@ -253,19 +252,6 @@ def _run(store: Store, cell: dict[str, Any]) -> Run:
         zero=int((~nonzero).sum()),
         silent=int((nonzero & ~alive).sum()),
     )
-
-
-@torch.no_grad()
-def _writers(method: Method) -> Tensor:
-    """(n_units, d_out) what one unit of each code adds to the decoded output."""
-    offset = method.decode(torch.zeros(1, method.n_units))
-    parts = []
-    for start in range(0, method.n_units, _CHUNK):
-        size = min(_CHUNK, method.n_units - start)
-        codes = torch.zeros(size, method.n_units)
-        codes[torch.arange(size), torch.arange(start, start + size)] = 1
-        parts.append(method.decode(codes) - offset)
-    return torch.cat(parts)
 
 
 def _similarity(d1: Tensor, parents1: Tensor | None, d2: Tensor, parents2: Tensor | None) -> tuple[float, bool]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +16,11 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import UserError
+from harness.executors import create
 from harness.reporter import Reporter
 from harness.run import RunSummary, run
-from harness.suite import Suite, parse_suite
+from harness.side_by_side import SideBySide
+from harness.suite import Suite, Target, parse_suite
 from methods import METHODS
 from methods.registry import did_you_mean
 from results import open_store
@@ -98,7 +100,9 @@ def has_fixed_l0(family: str) -> bool:
 def selection_scores(r2: Sequence[float], l0: Sequence[float], *, fixed_l0: bool = False) -> np.ndarray:
     """Eq. 9, ``(1 - MSE~) / 2 + (1 - L0~) / 2``, MSE~ and L0~ min-max normalised within the family.
 
-    MSE is 1 - R2 but for a factor that the normalisation removes, and so is the division of L0 by the number of units.
+    1 - R2 stands in the place of the MSE. R2 is a mean over features of errors that are divided by each feature's
+    variance, the MSE a plain one: where variances differ much, another configuration can win. The division of L0 by the
+    number of units is a factor that the normalisation removes.
     A term that does not vary normalises to 0 for all, so that the other decides. Where L0 is a setting
     (``fixed_l0``), what is left of its variation is noise, which min-max would blow up to half of the score: the term
     is 0 for all, and the smallest error wins.
@@ -151,7 +155,8 @@ def sweep_suite(suite: Suite, families: Sequence[str], overrides: Mapping[str, A
     """
     values = suite.model_dump()
     for target, described in zip(suite.targets, values["targets"], strict=True):
-        own = {entry.name: dict(entry.config) for entry in suite.methods_of(target)}
+        # Of several entries of a family the first one's settings count.
+        own = {entry.name: dict(entry.config) for entry in reversed(suite.methods_of(target))}
         described["methods"] = [
             {"name": family, "config": {**own.get(family, {}), **_known(family, overrides or {}), **config}}
             for family in families
@@ -192,9 +197,14 @@ def sweep(
     target_l0: float = 20.0,
     device: str = "auto",
     cache: str | Path | None = None,
+    workers: int = 1,
     reporter: Reporter | None = None,
 ) -> SweepResult:
     """Run the grids on every target, choose a configuration for each family there, and draw R2 against L0.
+
+    Args:
+        workers: processes of one thread each that compute cells side by side (:mod:`harness.side_by_side`); 1: this
+            process, with all its threads.
 
     Raises:
         UserError: for a family without a grid, or anything wrong with the suite.
@@ -203,10 +213,10 @@ def sweep(
     summaries: list[RunSummary] = []
     found: list[Candidate] = []
     charts: list[Path] = []
-    for leaf in suite.leaves:
-        for target in leaf.targets:
+    with SideBySide(workers) if workers > 1 else create("local") as executor:
+        for leaf, target in _layers(suite):
             planned = sweep_suite(leaf.model_copy(update={"targets": (target,)}), families, overrides)
-            summary = run(planned, store_path, device=device, cache=cache, reporter=reporter)
+            summary = run(planned, store_path, device=device, cache=cache, executor=executor, reporter=reporter)
             summaries.append(summary)
             title = f"{target.backbone} at {target.site}" if target.site else target.backbone
             own = _chosen(measured(store_path, summary.cell_ids), families, target_l0, title)
@@ -215,8 +225,20 @@ def sweep(
                 charts.append(draw(own, folder / f"{planned.name}{number}.svg", target_l0))
             found += own
             if summary.interrupted:
-                return SweepResult(together(summaries), found, charts)
+                break
     return SweepResult(together(summaries), found, charts)
+
+
+def _layers(suite: Suite) -> Iterator[tuple[Suite, Target]]:
+    """Each layer of each leaf once, with all methods that the suite has for it: it may be listed several times."""
+    for leaf in suite.leaves:
+        layers: dict[tuple[Any, ...], list[Target]] = {}
+        for target in leaf.targets:
+            key = (target.backbone, target.site, target.checkpoint, target.weights, target.head)
+            layers.setdefault(key, []).append(target)
+        for same in layers.values():
+            entries = tuple(entry for target in same for entry in leaf.methods_of(target))
+            yield leaf, same[0].model_copy(update={"methods": entries, "settings": {}})
 
 
 def together(summaries: Sequence[RunSummary]) -> RunSummary:
@@ -284,9 +306,27 @@ def draw(candidates: Sequence[Candidate], path: Path, target_l0: float) -> Path:
                 label=label,
             )
         panel.set(title=METHODS.get(family).spec.title, xlabel="L0 (active units a token)", ylabel="R2", xscale="log")
+        _scale(panel, [c.l0 for c in own], [c.r2 for c in own])
     for panel in panels[len(families) :]:
         panel.set_visible(False)
     panels[0].legend(fontsize="x-small")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     return path
+
+
+def _scale(panel: Any, l0: Sequence[float], r2: Sequence[float]) -> None:
+    """Plain numbers on the axes, and room about values that differ by noise only (an L0 that is a setting)."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    active = [value for value in l0 if math.isfinite(value) and value > 0]
+    if active and max(active) < 4 * min(active):
+        middle = math.sqrt(min(active) * max(active))
+        panel.set_xlim(middle / 3, middle * 3)
+    shares = [value for value in r2 if math.isfinite(value)]
+    if shares and max(shares) - min(shares) < 0.05:
+        middle = (max(shares) + min(shares)) / 2
+        panel.set_ylim(middle - 0.05, middle + 0.05)

@@ -11,22 +11,15 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from methods.base import Dictionary, Method
+from methods.grouped import LinearSubUnits
 
 
-class AdditiveSplit(Method):
+class AdditiveSplit(LinearSubUnits):
     """Encode, decode and dictionary of a layer whose neurons were split additively."""
 
     fitted: ClassVar[tuple[str, ...]] = ("weights", "biases", "parent", "width")
 
-    weights: Tensor
-    """(n_units, d_in)"""
-    biases: Tensor
-    """(n_units,)"""
-    parent: Tensor
-    """(n_units,) int64, non-decreasing"""
     width: Tensor
     """() int64: d_out, the number of neurons before the split"""
 
@@ -37,30 +30,10 @@ class AdditiveSplit(Method):
         self.parent = torch.repeat_interleave(torch.arange(len(weights)), torch.tensor([len(part) for part in weights]))
         self.width = torch.tensor(len(weights))
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Sub-unit pre-activations, dense and signed: ``x @ weights.T + biases``."""
-        self.require_fitted()
-        return functional.linear(x, self.weights.to(x), self.biases.to(x))
-
     def decode(self, codes: Tensor) -> Tensor:
         """Block sum: each neuron is the sum of its sub-units."""
         self.require_fitted()
-        total = codes.new_zeros(len(codes), int(self.width))
-        return total.index_add_(1, self.parent.to(codes.device), codes)
-
-    def dictionary(self) -> Dictionary:
-        self.require_fitted()
-        return Dictionary(self.weights, self.parent, "reader")
-
-    @property
-    def parents(self) -> Tensor | None:
-        self.require_fitted()
-        return self.parent
-
-    @property
-    def n_units(self) -> int:
-        self.require_fitted()
-        return len(self.weights)
+        return self.summed(codes, int(self.width))
 
 
 def remainder_last(weight: Tensor, bias: Tensor, weights: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:

@@ -247,6 +247,10 @@ class Method(ABC):
             save_file(tensors, temporary, metadata={"harness": json.dumps(header, sort_keys=True)})
             with open(temporary, "rb") as written:
                 os.fsync(written.fileno())
+            # A temporary file is private; who may read the results may read what they were measured on.
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(temporary).chmod(0o666 & ~umask)
             Path(temporary).replace(target)
         finally:
             Path(temporary).unlink(missing_ok=True)

@@ -11,11 +11,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from methods import register
-from methods.base import Device, Dictionary, LinearSite, Method, MethodConfig, MethodSpec, Progress, Tokens, no_progress
+from methods.base import Device, Dictionary, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
+from methods.grouped import SubUnits
 from methods.references import Images, by_size, kmeans_labels, reference_images
 
 # Relative eigenvalue of the directions' Gram matrix below which a dimension counts as not spanned.
 _RANK_CUTOFF = 1e-10
+
+# Mean cosine of the directions with their mean above which a reader is warned that they are nearly one.
+_ALIKE = 0.9
 
 
 class DNRwCVConfig(MethodConfig):
@@ -34,7 +38,7 @@ class DNRwCVConfig(MethodConfig):
 
 
 @register
-class DNRwCV(Method):
+class DNRwCV(SubUnits):
     """Concept vectors: normalised means of the clusters of a neuron's strongest images, in the layer's output space.
 
     For neuron u: its ``top_images`` images by maximum activation, each represented by the layer's output averaged over
@@ -81,8 +85,6 @@ class DNRwCV(Method):
     """(n_units, d_out): the pseudo-inverse of projecting"""
     origin: Tensor
     """(d_out,) what is taken off the output: zeros, or its mean"""
-    parent: Tensor
-    """(n_units,) int64, non-decreasing"""
 
     def fit(
         self,
@@ -122,6 +124,12 @@ class DNRwCV(Method):
             f"{int((counts == 0).sum())} of {site.d_out} neurons have no cluster and keep their own axis.",
             f"The directions span {rank} of {site.d_out} dimensions.",
         ]
+        alike = float((directions @ functional.normalize(directions.mean(0), dim=0)).mean())
+        if alike > _ALIKE:
+            self.notes.append(
+                f"The directions have collapsed (mean cosine with their mean {alike:.3f}): a high MS score says that "
+                "each unit is of one kind, not that units differ; read unit_overlap and effective_rank beside it."
+            )
         return self.to(device)
 
     def _directions(self, points: np.ndarray, tree: np.ndarray, threshold: float, seed: int) -> np.ndarray:
@@ -156,16 +164,6 @@ class DNRwCV(Method):
     def dictionary(self) -> Dictionary:
         self.require_fitted()
         return Dictionary(self.directions, self.parent, "writer")
-
-    @property
-    def parents(self) -> Tensor | None:
-        self.require_fitted()
-        return self.parent
-
-    @property
-    def n_units(self) -> int:
-        self.require_fitted()
-        return len(self.directions)
 
 
 def image_means(tokens: Tokens, images: Images, chosen: np.ndarray) -> np.ndarray:

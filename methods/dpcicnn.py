@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from methods import register
-from methods.base import Device, Dictionary, LinearSite, Method, MethodConfig, MethodSpec, Progress, Tokens, no_progress
+from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
 from methods.errors import UserError
+from methods.grouped import LinearSubUnits
 from methods.references import Images
 
 #: The factors that are tried, {0.05, 0.10, ..., 1.00}.
@@ -53,7 +54,7 @@ class Rewired(NamedTuple):
 
 
 @register
-class DPCiCNN(Method):
+class DPCiCNN(LinearSubUnits):
     """Neurons that are relevant for classes with different inputs, split by class, with a shared residual.
 
     A neuron is relevant for a class if on at least ``image_share`` of its images the neuron's share of the layer's
@@ -92,14 +93,8 @@ class DPCiCNN(Method):
     Config = DPCiCNNConfig
     fitted: ClassVar[tuple[str, ...]] = ("weights", "biases", "parent", "signs", "classes", "factor")
 
-    weights: Tensor
-    """(n_units, d_in)"""
-    biases: Tensor
-    """(n_units,)"""
-    parent: Tensor
-    """(n_units,) int64, non-decreasing; the shared sub-unit of a neuron is its last"""
     signs: Tensor
-    """(n_units,) +1, and -(K - 1) for the shared sub-unit of K classes"""
+    """(n_units,) +1, and -(K - 1) for the shared sub-unit of K classes, which is a neuron's last"""
     classes: Tensor
     """(n_units,) int64: the class a sub-unit is for, -1 for shared ones and whole neurons"""
     factor: Tensor
@@ -201,30 +196,10 @@ class DPCiCNN(Method):
             chosen.append(candidate)
         return tuple(sorted(chosen))
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Sub-unit pre-activations, dense and signed: ``x @ weights.T + biases``."""
-        self.require_fitted()
-        return functional.linear(x, self.weights.to(x), self.biases.to(x))
-
     def decode(self, codes: Tensor) -> Tensor:
         """Merge: the sub-units of each neuron, times their signs, summed."""
         self.require_fitted()
-        total = codes.new_zeros(len(codes), len(self.factor))
-        return total.index_add_(1, self.parent.to(codes.device), codes * self.signs.to(codes))
-
-    def dictionary(self) -> Dictionary:
-        self.require_fitted()
-        return Dictionary(self.weights, self.parent, "reader")
-
-    @property
-    def parents(self) -> Tensor | None:
-        self.require_fitted()
-        return self.parent
-
-    @property
-    def n_units(self) -> int:
-        self.require_fitted()
-        return len(self.weights)
+        return self.summed(codes * self.signs.to(codes), len(self.factor))
 
 
 def own_inputs(relevance: Tensor, factor: float) -> Tensor:

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from methods import register
-from methods.base import Device, Dictionary, LinearSite, Method, MethodConfig, MethodSpec, Progress, Tokens, no_progress
+from methods.base import Device, Dictionary, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
+from methods.grouped import SubUnits
 from methods.references import Images, by_size, kmeans_labels, reference_images
 
 # Bytes of the distances that encode holds beside its result.
@@ -26,7 +27,7 @@ class PUREConfig(MethodConfig):
 
 
 @register
-class PURE(Method):
+class PURE(SubUnits):
     """Each neuron's inputs are clustered, and every token is gated to the nearest cluster's copy of the neuron.
 
     For neuron u and each of its reference samples the attribution to the layer's inputs is ``r = W_u * q``, divided by
@@ -69,8 +70,6 @@ class PURE(Method):
     """(d_out,)"""
     centroids: Tensor
     """(n_units, d_in): mean L1-normalised attribution of each circuit; zero for a neuron that never fires"""
-    parent: Tensor
-    """(n_units,) int64, non-decreasing"""
 
     def fit(
         self,
@@ -131,23 +130,12 @@ class PURE(Method):
     def decode(self, codes: Tensor) -> Tensor:
         """(n, d_out): the sum over each neuron's copies."""
         self.require_fitted()
-        total = codes.new_zeros(len(codes), len(self.weight))
-        return total.index_add_(1, self.parent.to(codes.device), codes)
+        return self.summed(codes, len(self.weight))
 
     def dictionary(self) -> Dictionary:
         """The centroids: which inputs a circuit is made of. They are attributions, not weights."""
         self.require_fitted()
         return Dictionary(self.centroids, self.parent, "reader")
-
-    @property
-    def parents(self) -> Tensor | None:
-        self.require_fitted()
-        return self.parent
-
-    @property
-    def n_units(self) -> int:
-        self.require_fitted()
-        return len(self.centroids)
 
 
 def attributions(q: Tensor, weight_u: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -23,8 +24,12 @@ class Images:
         """(n_images,) where each image begins in :attr:`order`"""
         self.size: np.ndarray = np.diff(np.r_[self.start, len(ordered)])
         """(n_images,) tokens of each image"""
-        self.label: np.ndarray = np.asarray(tokens.label)[self.order][self.start]
-        """(n_images,) class of each image, -1 where there is none"""
+        self._tokens = tokens
+
+    @cached_property
+    def label(self) -> np.ndarray:
+        """(n_images,) class of each image, -1 where there is none; read when asked for, since reading is using."""
+        return np.asarray(self._tokens.label)[self.order][self.start]
 
     def __len__(self) -> int:
         return len(self.start)

@@ -11,20 +11,38 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from types import ModuleType
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from methods.errors import UserError
 
 T = TypeVar("T")
 
 _PLUGIN = "harness_plugin_"
+
+#: Packages of the harness itself: what they define is built in, even where a plugin was the first to import it.
+_OURS = ("harness", "judges", "methods", "results")
+
+
+class _Origin(NamedTuple):
+    """The plugin that is being imported."""
+
+    source: str
+    """for people: ``plugin my_method.py``, ``package acme-methods``"""
+    module: str
+
+
+_importing: ContextVar[_Origin | None] = ContextVar("importing", default=None)
 
 
 @dataclass(frozen=True)
@@ -46,6 +64,8 @@ class Entry(Generic[T]):
     description: str = ""
     requires: tuple[str, ...] = ()
     """Packages it cannot do without that are no dependencies of the harness, for listings."""
+    module: str = ""
+    """The plugin's module that registered it; empty for what is built in."""
 
     def load(self) -> T:
         if isinstance(self.target, str):
@@ -83,6 +103,9 @@ class Registry(Generic[T]):
     broken: dict[str, BrokenPlugin] = field(default_factory=dict)
     _discovered: bool = False
 
+    def __post_init__(self) -> None:
+        _registries.append(self)
+
     def add(
         self,
         name: str,
@@ -102,19 +125,21 @@ class Registry(Generic[T]):
         problem = None if self.check is None or isinstance(target, str) else self.check(target)
         if problem is not None:
             raise UserError(f"{name!r} cannot be registered as a {self.kind}: {problem}.")
+        origin = None if _is_ours(target) else _importing.get()
+        if origin is not None:
+            source = origin.source
         present = self.entries.get(name)
         if present is not None and not _same_target(present.target, target):
             raise UserError(
                 f"The {self.kind} name {name!r} is registered twice: {present.source} and {source}. Rename one of them."
             )
-        self.entries[name] = Entry(name, target, source, description, requires)
+        self.entries[name] = Entry(name, target, source, description, requires, origin.module if origin else "")
 
     def register(self, name: str | None = None, *, description: str = "") -> Callable[[Any], Any]:
         """Decorator form of :meth:`add`. Without ``name`` the object's own ``spec.name`` or ``name`` is used."""
 
         def decorate(target: Any) -> Any:
-            spec = getattr(target, "spec", None)
-            own = name or getattr(spec, "name", None) or getattr(target, "name", None) or getattr(target, "id", None)
+            own = name or _own_name(target)
             if not isinstance(own, str):
                 raise UserError(f"{target!r} has no name to register it under: give it `spec.name`.")
             module = getattr(target, "__module__", "?")
@@ -131,19 +156,35 @@ class Registry(Generic[T]):
         if self._discovered:
             return
         if self.package:
-            home = importlib.import_module(self.package)
-            for module in pkgutil.iter_modules(home.__path__):
-                importlib.import_module(f"{self.package}.{module.name}")
+            with _importing_from(None):
+                home = importlib.import_module(self.package)
+                for module in pkgutil.iter_modules(home.__path__):
+                    importlib.import_module(f"{self.package}.{module.name}")
         self._discovered = True
         for point in entry_points(group=self.group):
             source = f"package {point.dist.name}" if point.dist else "an installed package"
             try:
-                loaded = point.load()
-                # A plugin module that used the decorator has registered itself while it was imported.
-                if point.name not in self.entries:
-                    self.add(point.name, loaded, source=source)
+                with _importing_from(_Origin(source, point.value.partition(":")[0].strip())):
+                    self._take(point, point.load())
             except (Exception, SystemExit) as error:
-                self.broken[point.name] = BrokenPlugin(point.name, source, f"{type(error).__name__}: {error}")
+                reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+                # Two packages may be broken under one name.
+                key = point.name if point.name not in self.broken else f"{point.name} ({source})"
+                self.broken[key] = BrokenPlugin(point.name, source, reason)
+
+    def _take(self, point: EntryPoint, loaded: Any) -> None:
+        """Register what an entry point loaded, which may be the thing itself or a module that registers it."""
+        if isinstance(loaded, ModuleType):
+            if point.name not in self.entries:
+                raise UserError(f"the module {loaded.__name__} registers no {self.kind} called {point.name!r}.")
+            return
+        own = _own_name(loaded)
+        if isinstance(own, str) and own != point.name:
+            raise UserError(
+                f"the entry point is called {point.name!r} and the {self.kind} it loads {own!r}; give both one name."
+            )
+        # Where a decorator has registered it already, this is the same thing again.
+        self.add(point.name, loaded)
 
     def names(self) -> list[str]:
         """All registered names, naturally sorted."""
@@ -168,6 +209,54 @@ class Registry(Generic[T]):
         self.discover()
         for name in self.names():
             yield self.entries[name]
+
+
+#: All registries there are, to find out what a plugin has added to which.
+_registries: list[Registry[Any]] = []
+
+
+@contextmanager
+def _importing_from(origin: _Origin | None) -> Iterator[None]:
+    token = _importing.set(origin)
+    try:
+        yield
+    finally:
+        _importing.reset(token)
+
+
+def _is_ours(target: Any) -> bool:
+    """Whether a class or function is defined in the harness's own packages."""
+    if isinstance(target, str):
+        module = target
+    elif isinstance(target, type) or inspect.isroutine(target):
+        module = str(getattr(target, "__module__", ""))
+    else:
+        return False
+    return module.partition(":")[0].partition(".")[0] in _OURS
+
+
+def _own_name(target: Any) -> Any:
+    """What a thing calls itself: its ``spec.name``, ``name`` or ``id``; None if it says nothing."""
+    spec = getattr(target, "spec", None)
+    return getattr(spec, "name", None) or getattr(target, "name", None) or getattr(target, "id", None)
+
+
+def registered_from(module: str) -> list[tuple[str, str]]:
+    """(kind, name) of everything that the plugin file loaded as ``module`` has registered."""
+    return [
+        (registry.kind, name)
+        for registry in _registries
+        for name, entry in registry.entries.items()
+        if module and entry.module == module
+    ]
+
+
+def _forget(module: str) -> None:
+    """Take back what a plugin registered before it failed."""
+    sys.modules.pop(module, None)
+    for registry in _registries:
+        for name in [name for name, entry in registry.entries.items() if entry.module == module]:
+            del registry.entries[name]
 
 
 def _same_target(one: Any, other: Any) -> bool:
@@ -203,17 +292,28 @@ def load_plugin_file(path: str | Path) -> str:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
+        with _importing_from(_Origin(f"plugin {path}", module_name)):
+            spec.loader.exec_module(module)
     except UserError:
-        sys.modules.pop(module_name, None)
+        _forget(module_name)
         raise
     except BaseException as error:
-        sys.modules.pop(module_name, None)
+        _forget(module_name)
         if isinstance(error, KeyboardInterrupt):
             raise
         line = _line_of(error, file)
-        raise UserError(f"The plugin {str(path)!r} failed to load{line}: {type(error).__name__}: {error}") from error
+        hint = ""
+        if isinstance(error, ModuleNotFoundError) and (file.parent / f"{error.name}.py").is_file():
+            hint = ". A plugin is one file; make what needs several a package (docs/plugins.md)"
+        raise UserError(
+            f"The plugin {str(path)!r} failed to load{line}: {type(error).__name__}: {error}{hint}"
+        ) from error
     return module_name
+
+
+def is_plugin_module(name: str) -> bool:
+    """Whether a module is a plugin file that was given with ``--plugin``."""
+    return name.startswith(_PLUGIN)
 
 
 def plugin_source(target: Any) -> str | None:
@@ -223,7 +323,7 @@ def plugin_source(target: Any) -> str | None:
     """
     module = sys.modules.get(getattr(target, "__module__", ""))
     file = getattr(module, "__file__", None)
-    if module is None or file is None or not module.__name__.startswith(_PLUGIN):
+    if module is None or file is None or not is_plugin_module(module.__name__):
         return None
     return hashlib.blake2b(Path(file).read_bytes(), digest_size=8).hexdigest()
 

@@ -181,12 +181,16 @@ def board_frame(board: Board) -> pd.DataFrame:
                 record[f"{column.key}_n"] = found.n_observations if found else 0
         records.append(record)
     frame = pd.DataFrame(records)
-    for column in board.columns:
-        for suffix in ("", "_std", "_standard_error", "_low", "_high"):
-            if (name := f"{column.key}{suffix}") in frame.columns:
-                frame[name] = frame[name].astype("float64")
-        frame[f"{column.key}_rank"] = frame[f"{column.key}_rank"].astype("Int64")
-    return frame
+    kinds = {
+        f"{column.key}{suffix}": kind
+        for column in board.columns
+        for suffix, kind in (
+            *((end, "float64") for end in ("", "_std", "_standard_error", "_low", "_high")),
+            ("_rank", "Int64"),
+        )
+    }
+    # In one go: pandas warns, on the screen of who exports, of frames made column by column.
+    return frame.astype({name: kind for name, kind in kinds.items() if name in frame.columns})
 
 
 def board_json(board: Board) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from results import tables
 from results.board import Board, board_frame
@@ -41,18 +41,14 @@ def boards_frame(boards: Sequence[Board]) -> pd.DataFrame:
     frames = []
     for board in boards:
         frame = board_frame(board)
-        for position, name in enumerate(
-            ("backbone", "site", "dataset", "evaluation_fingerprint", "probing_fingerprint")
-        ):
-            frame.insert(position, name, getattr(board, name))
-        frames.append(frame)
+        names = ("backbone", "site", "dataset", "evaluation_fingerprint", "probing_fingerprint")
+        head = pd.DataFrame({name: [getattr(board, name)] * len(frame) for name in names}, index=frame.index)
+        frames.append(pd.concat([head, frame], axis=1))
     if not frames:
         return pd.DataFrame()
     frame = pd.concat(frames, ignore_index=True)
-    for column in {own.key for board in boards for own in board.columns}:
-        # A board without the column would make its counts floats.
-        frame[f"{column}_n"] = frame[f"{column}_n"].astype("Int64")
-    return frame
+    # A board without the column would make its counts floats.
+    return frame.astype({f"{own.key}_n": "Int64" for board in boards for own in board.columns})
 
 
 def raw_frame(store: Store, what: str) -> pd.DataFrame:
@@ -227,9 +223,3 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-
-
-def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a frame's rows as JSON content: missing and undefined values are None."""
-    content: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", date_format="iso"))
-    return content

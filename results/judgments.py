@@ -6,7 +6,7 @@ Replies are facts and are kept for ever, whoever asked; a tournament is what was
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -174,12 +174,6 @@ def comparisons(store: Store, tournament: str) -> pd.DataFrame:
     return store.query(
         'SELECT * EXCLUDE (tournament) FROM comparisons WHERE tournament = ? ORDER BY pair_id, "order"', [tournament]
     )
-
-
-def forget_tournaments(store: Store, ids: Iterable[str]) -> None:
-    """Delete tournaments with their comparisons and win rates; replies stay. Raises StoreError."""
-    with store.writing() as opened:
-        _forget(opened, list(ids), ("tournaments", "win_rates", "comparisons"))
 
 
 def _forget(opened: Any, ids: list[str], tables: Sequence[str]) -> None:

@@ -322,6 +322,7 @@ def _copy_artifacts(
     target: Path, sources: Sequence[_Source], cell_from: Mapping[str, _Source]
 ) -> tuple[int, list[str]]:
     copied, missing = 0, []
+    placed: set[Path] = set()
     for cell_id, source in cell_from.items():
         name = source.cells[cell_id]["artifact"]
         if not name:
@@ -332,9 +333,14 @@ def _copy_artifacts(
                 f"{source.path} names the artifact {name!r}, which does not lie beside it; nothing was written."
             )
         file, copy = source.path.parent / place, target.parent / place
+        # Cells share a fit. Two machines' fits of one name differ in rounding at most: the first one stays.
+        if place in placed:
+            continue
         if not file.is_file():
             missing.append(str(file))
-        elif not copy.exists() or not file.samefile(copy):
+            continue
+        placed.add(place)
+        if not copy.exists() or not file.samefile(copy):
             copy.parent.mkdir(parents=True, exist_ok=True)
             half = copy.with_name(f".{copy.name}.{os.getpid()}.new")
             try:

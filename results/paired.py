@@ -6,7 +6,6 @@ The statistics are explained, with their equations, in docs/comparing.md. Needs 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,21 +15,13 @@ from results.board import Board, Column, Row
 from results.choosing import row_called, unknown_row
 from results.comparable import columns_of, variant_of, why_not
 from results.errors import StoreError
-from results.leaderboard import FLOOR_PREFIX, boards_of, records_of
-from results.resampling import Block, Interval, clustered, holm, student
+from results.leaderboard import EVIDENCE_PREFIX, FLOOR_PREFIX, boards_of, records_of
+from results.resampling import Interval, clustered, holm, student
+from results.unit_clusters import UnitClusters
 
 if TYPE_CHECKING:
     from results.store import Store
 
-#: Metric -> column of `units` whose mean over the alive units it is (over all units, for "alive" itself). Where the
-#: rows of a cell do not give the cell's score, the metric is compared by its scores alone.
-UNIT_MEANS: Mapping[str, str] = {
-    "ms_score": "ms_score",
-    "alive_fraction": "alive",
-    "unit_overlap": "redundancy",
-    "class_purity": "class_purity",
-    "polysemanticity": "polysemanticity",
-}
 Seeds = tuple[int | None, int | None]
 #: Activations are float32 and sums of thousands of them: what differs by less is rounding, and no finding.
 ROUNDING = 1e-9
@@ -190,7 +181,7 @@ def _compared(
         for index, group in enumerate(groups):
             for cell in group:
                 for score in by_cell.get(cell["cell_id"], []):
-                    if score["value"] is None or score["metric"].startswith(FLOOR_PREFIX):
+                    if score["value"] is None or score["metric"].startswith((FLOOR_PREFIX, EVIDENCE_PREFIX)):
                         continue
                     own = {"side": side, "index": index, "variant": variant_of(score, cell)}
                     found.append({**score, **own})
@@ -209,7 +200,7 @@ def _compared(
             raise StoreError(f"Neither row has the metric {absent[0]!r} on {where}; there are: {', '.join(known)}.")
         columns = [column for column in columns if column.metric in settings.metrics]
         refused = [(metric, why) for metric, why in refused if metric in settings.metrics]
-    units = _Units(settings.store, pairing)
+    units = UnitClusters(settings.store, pairing.a, pairing.b, itself=pairing.itself)
     differences = []
     for column in columns:
         sides = values[column.key]
@@ -250,7 +241,7 @@ def _difference(
     a: Mapping[int, Sequence[float]],
     b: Mapping[int, Sequence[float]],
     pairing: _Pairing,
-    units: _Units,
+    units: UnitClusters,
 ) -> Difference | None:
     shared = sorted(set(a) & set(b))
     first = np.array([np.mean(a[index]) for index in shared])
@@ -376,103 +367,3 @@ def _never_together(a: str, b: str, found: Sequence[tuple[Board, Row | None, Row
                 f"({values[0] or 'not recorded'} and {values[1] or 'not recorded'})."
             )
     return f"{a!r} and {b!r} never stand on one board."
-
-
-class _Units:
-    """The unit rows of the paired cells, read once per column."""
-
-    def __init__(self, store: Store, pairing: _Pairing) -> None:
-        self.store = store
-        self.pairing = pairing
-        self._read: dict[str, dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
-
-    def blocks(
-        self, metric: str, shared: Sequence[int], first: np.ndarray, second: np.ndarray
-    ) -> tuple[list[Block], str]:
-        """The clusters whose means the metric is, and what they are; no block where it is no mean over unit rows."""
-        column = UNIT_MEANS.get(metric)
-        if column is None:
-            return [], ""
-        rows = self._column(column)
-        sides = []
-        for groups, expected in ((self.pairing.a, first), (self.pairing.b, second)):
-            own = [_stacked([rows.get(cell["cell_id"]) for cell in groups[index]]) for index in shared]
-            if any(part is None for part in own):
-                return [], ""
-            parts = [part for part in own if part is not None]
-            if any(
-                not len(part[1]) or not math.isclose(part[1].mean(), wanted, rel_tol=1e-5, abs_tol=1e-7)
-                for part, wanted in zip(parts, expected, strict=True)
-            ):
-                return [], ""
-            sides.append(parts)
-        return _blocks_of(sides[0], sides[1], self.pairing.itself)
-
-    def _column(self, column: str) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        if column not in self._read:
-            ids = sorted({cell["cell_id"] for side in (self.pairing.a, self.pairing.b) for g in side for cell in g})
-            where = "" if column == "alive" else f'AND alive AND "{column}" IS NOT NULL AND NOT isnan("{column}")'
-            frame = self.store.query(
-                f'SELECT cell_id, unit, coalesce(parent, -1) AS parent, "{column}"::DOUBLE AS v FROM units '
-                f"WHERE cell_id IN (SELECT unnest(?::VARCHAR[])) {where} ORDER BY cell_id, unit",
-                [ids],
-            )
-            self._read[column] = {
-                str(cell_id): (
-                    own["unit"].to_numpy(np.int64),
-                    own["v"].to_numpy(np.float64, na_value=np.nan),
-                    own["parent"].to_numpy(np.int64),
-                )
-                for cell_id, own in frame.groupby("cell_id")
-            }
-        return self._read[column]
-
-
-_Part = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-def _stacked(parts: Sequence[_Part | None]) -> _Part | None:
-    """The units (n,), values (n,) and parents (n,) of several init seeds together; None where a cell has no rows.
-
-    Each cell weighs the same in the score, so cells of unlike many units are no mean over one pile of units.
-    """
-    known = [part for part in parts if part is not None]
-    if len(known) != len(parts) or not known:
-        return None
-    return (
-        np.concatenate([part[0] + 10**9 * number for number, part in enumerate(known)]),
-        np.concatenate([part[1] for part in known]),
-        np.concatenate([part[2] for part in known]),
-    )
-
-
-def _blocks_of(a: Sequence[_Part], b: Sequence[_Part], itself: bool) -> tuple[list[Block], str]:
-    n_seeds = len(a)
-    if itself:
-        return [_block([(1, t, a[t][0], a[t][1]), (-1, t, b[t][0], b[t][1])]) for t in range(n_seeds)], "units paired"
-    parented = [all((part[2] >= 0).all() for part in side) for side in (a, b)]
-    slots = [
-        [(sign, t, part[2] if has else part[0], part[1]) for t, part in enumerate(side)]
-        for sign, side, has in ((1, a, parented[0]), (-1, b, parented[1]))
-    ]
-    if all(parented):
-        block = _block(slots[0] + slots[1])
-        return [block], f"units clustered by their {len(block.sums)} neurons, which both share"
-    blocks, words = [], []
-    for name, own, has in (("A", slots[0], parented[0]), ("B", slots[1], parented[1])):
-        # Neurons are the same in every pair of seeds; units without one are a new sample in each.
-        made = [_block(own)] if has else [_block([slot]) for slot in own]
-        blocks += made
-        words.append(f"{sum(len(block.sums) for block in made)} {'neurons' if has else 'units'} of {name}")
-    return blocks, f"{' and '.join(words)} redrawn apart"
-
-
-def _block(slots: Sequence[tuple[int, int, np.ndarray, np.ndarray]]) -> Block:
-    """Clusters of slots (side, pair of seeds, cluster of each unit (n,), value of each unit (n,))."""
-    names = np.unique(np.concatenate([clusters for _, _, clusters, _ in slots]))
-    sums, counts = np.zeros((len(names), len(slots))), np.zeros((len(names), len(slots)))
-    for slot, (_, _, clusters, values) in enumerate(slots):
-        code = np.searchsorted(names, clusters)
-        sums[:, slot] = np.bincount(code, weights=values, minlength=len(names))
-        counts[:, slot] = np.bincount(code, minlength=len(names))
-    return Block(sums, counts, np.array([slot[0] for slot in slots]), np.array([slot[1] for slot in slots]))

@@ -44,7 +44,23 @@ class Verdict(NamedTuple):
 
     @property
     def contradicts_claim(self) -> bool:
-        return self.claimed is not None and self.verdict in ("yes", "no") and (self.verdict == "yes") != self.claimed
+        return self._is_against(self.claimed)
+
+    @property
+    def contradicts_published(self) -> bool:
+        return self._is_against(self.published)
+
+    def _is_against(self, said: bool | None) -> bool:
+        return said is not None and self.verdict in ("yes", "no") and (self.verdict == "yes") != said
+
+
+class _Finding(NamedTuple):
+    """What one cell says of a property."""
+
+    verdict: str
+    evidence: str
+    badness: float = 0.0
+    """of two cells with the same verdict, the one with the larger is told of"""
 
 
 class MethodProperties(NamedTuple):
@@ -90,7 +106,11 @@ def properties_json(found: Iterable[MethodProperties]) -> list[dict[str, Any]]:
             **{name: value for name, value in row._asdict().items() if name != "verdicts"},
             "cell_ids": list(row.cell_ids),
             "properties": {
-                name: {**verdict._asdict(), "contradicts_claim": verdict.contradicts_claim}
+                name: {
+                    **verdict._asdict(),
+                    "contradicts_claim": verdict.contradicts_claim,
+                    "contradicts_published": verdict.contradicts_published,
+                }
                 for name, verdict in row.verdicts.items()
             },
         }
@@ -133,80 +153,104 @@ def _of_method(
     )
 
 
-def _over_cells(cells: Sequence[Scores], judge: Callable[[Scores], tuple[str, str]]) -> tuple[str, str]:
-    """One cell that lacks a property decides; one that was not measured leaves it open."""
+def _over_cells(cells: Sequence[Scores], judge: Callable[[Scores], _Finding]) -> tuple[str, str]:
+    """One cell that lacks a property decides; one that was not measured leaves it open. The worst cell is told of."""
     found = [judge(scores) for scores in cells]
     for wanted in ("no", "unknown", "yes"):
-        of_kind = [evidence for verdict, evidence in found if verdict == wanted]
+        of_kind = [finding for finding in found if finding.verdict == wanted]
         if of_kind:
-            return wanted, f"{of_kind[0]} ({len(of_kind)} of {len(found)} cells)" if len(found) > 1 else of_kind[0]
+            evidence = max(of_kind, key=lambda finding: finding.badness).evidence
+            if len(found) == 1:
+                return wanted, evidence
+            worst = ", the worst is told" if len({finding.evidence for finding in of_kind}) > 1 else ""
+            return wanted, f"{evidence} ({len(of_kind)} of {len(found)} cells{worst})"
     return "unknown", "no finished cell"
 
 
 def _stable(groups: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    own = [group for group in groups if group["metric"] == "stability" and _finite(group["value"])]
-    if not own:
-        return "unknown", "not measured: it takes several initialisation seeds on one token set"
-    chosen = max(own, key=lambda group: len(group["cell_ids"]))
-    details = chosen["details"] or {}
-    text = f"stability {chosen['value']:.4f} over {chosen['n']} pairs of runs"
+    own = _largest(groups, "stability")
+    other = _largest(groups, "token_sensitivity")
+    tokens = "" if other is None else f"; {other['value']:.4f} over other token sets, which is no part of the verdict"
+    if own is None:
+        return "unknown", f"not measured: it takes several initialisation seeds on one token set{tokens}"
+    details = own["details"] or {}
+    text = f"stability {own['value']:.4f} over {own['n']} pairs of runs"
     if details.get("identical_pairs"):
         text += f", {details['identical_pairs']} of them the same bit for bit"
-    return ("yes" if chosen["value"] >= STABLE else "no"), f"{text} (yes from {STABLE})"
+    text += f" (yes from {STABLE}"
+    if details.get("chance") is not None:
+        text += f", chance {details['chance']:.3f}"
+    return ("yes" if own["value"] >= STABLE else "no"), f"{text}){tokens}"
 
 
-def _training_free(scores: Scores) -> tuple[str, str]:
+def _largest(groups: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str, Any] | None:
+    own = [group for group in groups if group["metric"] == metric and _finite(group["value"])]
+    return max(own, key=lambda group: len(group["cell_ids"]), default=None)
+
+
+def _training_free(scores: Scores) -> _Finding:
     details = _details(scores, "evidence_gradients")
     if details is None:
-        return "unknown", "not measured"
+        return _Finding("unknown", "not measured")
     if not details["alone"]:
-        return "unknown", "another fit ran in the same process at the same time"
+        return _Finding("unknown", "another fit ran in the same process at the same time")
     steps, passes, changed = (details[name] for name in ("optimizer_steps", "gradient_passes", "changed_leaves"))
     if steps:
-        return "no", f"{steps} optimiser steps during fit"
+        return _Finding("no", f"{steps} optimiser steps during fit", steps)
     if changed:
-        return "no", f"{changed} tensors that received a gradient changed during fit, without an optimiser"
+        text = f"{changed} tensors that received a gradient changed during fit, without an optimiser"
+        return _Finding("no", text, changed)
     if passes:
-        return "unknown", f"{passes} gradients computed during fit; nothing that received one was seen to change"
-    return "yes", "no gradient and no optimiser step during fit"
+        text = f"{passes} gradients computed during fit; nothing that received one was seen to change"
+        return _Finding("unknown", text, passes)
+    return _Finding("yes", "no gradient and no optimiser step during fit")
 
 
-def _explicit(scores: Scores) -> tuple[str, str]:
+def _explicit(scores: Scores) -> _Finding:
     score, details = scores.get("evidence_editable_units"), _details(scores, "evidence_editable_units")
     if score is None or details is None:
-        return "unknown", "not measured"
+        return _Finding("unknown", "not measured")
     if details["virtual"]:
-        return "no", "its units exist beside the model: the layer's output is passed through whatever they are"
-    if not _finite(score["value"]):
-        return "unknown", "no unit is alive"
-    text = f"editing changes the decoded output for {score['value']:.1%} of {details['tested']} units"
-    return ("yes" if score["value"] >= EXPLICIT else "no"), f"{text} (yes from {EXPLICIT:.0%})"
+        return _Finding(
+            "no", "its units exist beside the model: the layer's output is passed through whatever they are"
+        )
+    share = score["value"]
+    if not _finite(share):
+        return _Finding("unknown", "no unit is alive")
+    text = f"editing changes the decoded output for {share:.1%} of {details['tested']} units (yes from {EXPLICIT:.0%})"
+    return _Finding("yes" if share >= EXPLICIT else "no", text, -share)
 
 
-def _lossless(scores: Scores) -> tuple[str, str]:
+def _lossless(scores: Scores) -> _Finding:
     score, details = scores.get("evidence_logits_gap"), _details(scores, "evidence_logits_gap")
-    if score is None or details is None or not _finite(score["value"]):
-        return "unknown", "not measured"
+    if score is None or details is None:
+        return _Finding("unknown", "not measured")
     scale = details["largest_logit"]
+    if not _finite(score["value"]) or not _finite(scale):
+        # Where the unmodified network gave numbers, it is the method that broke them.
+        return _Finding("no" if _finite(scale) else "unknown", "the network gave NaN or infinity", math.inf)
     share = score["value"] / scale if scale else (math.inf if score["value"] else 0.0)
     text = f"logits differ by at most {share:.1e} of the largest"
     if details["virtual"]:
-        return ("yes" if share <= LOSSLESS_LOGITS else "no"), f"{text}: the layer's output is passed through"
+        text = f"{text}: the layer's output is passed through"
+        return _Finding("yes" if share <= LOSSLESS_LOGITS else "no", text, share)
     r2 = scores.get("r2")
     if r2 is None or not _finite(r2["value"]):
-        return "unknown", f"{text}, R2 not measured"
-    text += f", 1 - R2 = {max(0.0, 1 - r2['value']):.1e}"
-    good = share <= LOSSLESS_LOGITS and 1 - r2["value"] <= LOSSLESS_R2
-    return ("yes" if good else "no"), f"{text} (yes up to {LOSSLESS_LOGITS:g} and {LOSSLESS_R2:g})"
+        return _Finding("unknown", f"{text}, R2 not measured", share)
+    loss = 1 - r2["value"]
+    text += f", 1 - R2 = {max(0.0, loss):.1e} (yes up to {LOSSLESS_LOGITS:g} and {LOSSLESS_R2:g})"
+    good = share <= LOSSLESS_LOGITS and loss <= LOSSLESS_R2
+    return _Finding("yes" if good else "no", text, max(share / LOSSLESS_LOGITS, loss / LOSSLESS_R2))
 
 
-def _unsupervised(scores: Scores) -> tuple[str, str]:
+def _unsupervised(scores: Scores) -> _Finding:
     details = _details(scores, "evidence_labels")
     if details is None:
-        return "unknown", "not measured"
-    if details["label_reads"]:
-        return "no", f"labels read {details['label_reads']} times during fit"
-    return "yes", "labels not read during fit"
+        return _Finding("unknown", "not measured")
+    reads = details["label_reads"]
+    if reads:
+        return _Finding("no", f"labels read {reads} time{'s' if reads != 1 else ''} during fit", reads)
+    return _Finding("yes", "labels not read during fit")
 
 
 def _claimed(claims: Mapping[str, Any], name: str) -> bool | None:

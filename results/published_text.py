@@ -31,10 +31,13 @@ def render(report: PublishedReport, form: str = "markdown", *, absent: bool = Tr
 
 def tables(report: PublishedReport, *, absent: bool = True) -> list[Table]:
     """Return one Table per table of the paper, and one of the rank correlations."""
-    found = []
+    found, empty = [], []
     for number in sorted({cell.table for cell in report.cells}):
         cells = [cell for cell in report.cells if cell.table == number]
         shown = [cell for cell in cells if absent or cell.measured is not None]
+        if not shown:
+            empty.append(f"Table {number}: none of its {len(cells)} published values has a measured one.")
+            continue
         n_measured = sum(cell.measured is not None for cell in cells)
         notes = [f"{n_measured} of {len(cells)} published values have a measured one; {_ABSENT}: not measured."]
         notes += sorted({f"{cell.method}, {cell.setting}: {cell.why_absent}." for cell in shown if cell.why_absent})
@@ -56,7 +59,7 @@ def tables(report: PublishedReport, *, absent: bool = True) -> list[Table]:
             ("table", "setting", "metric", "methods", "Spearman ρ", "Kendall τ"),
             rows,
             (False, False, False, True, True, True),
-            report.notes,
+            (*empty, *report.notes),
         )
     )
     return found

@@ -19,7 +19,11 @@ _LATEX = {
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "·": r"$\cdot$",
+        "|": r"\textbar{}",
+        '"': "''",
     },
+    # At the start of a row they would be taken for the end of the row above: \\[1ex] and \\*.
+    **{"[": "{[}", "]": "{]}", "*": "{*}"},
 }
 
 

@@ -122,6 +122,15 @@ def _record(store: Store, method: str, seed: int, place: int) -> None:
         score("expansion_factor", factor, None, uncertainty=None, unit="", direction="none"),
         score("latency_ms", 3.0 + n_units, None, uncertainty=None, unit="ms", direction="lower"),
         score("floor_zero_accuracy", 0.2, None, uncertainty=None, direction="none"),
+        score(
+            "evidence_labels",
+            0.0,
+            None,
+            uncertainty=None,
+            unit="reads",
+            direction="none",
+            details={"label_reads": 0},
+        ),
     ]
     curves = None
     if method == "topk_sae":

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -22,13 +25,18 @@ import results.app
 from harness import cli
 from harness.commands import app as verb
 from harness.errors import UserError
-from results import Store, open_store
+from results import RunRecord, Store, open_store
 from results.app import queries, queries_judged
+from results.app.figures import labels
 from results.app.figures.front import front_figure, marker_size
+from results.app.figures.labels import label_places
 from results.app.pictures import Seen, Tile, find, seen_of, strip
+from results.app.screens.history import with_store
+from results.app.source import PageStore
 from results.app.standings import ErrorKinds, points
-from results.app.words import figure_text, plain
+from results.app.words import distinct, figure_text, plain
 from results.leaderboard import leaderboard
+from results.liveness import alive
 from results.paper_points import published_points
 
 MAIN = Path(results.app.__file__).with_name("main.py")
@@ -70,6 +78,11 @@ def texts(test: AppTest) -> str:
     return "\n".join(written)
 
 
+def box(test: AppTest, label: str) -> Any:
+    """The select box with this label."""
+    return next(element for element in test.selectbox if element.label == label)
+
+
 def require_sound(test: AppTest) -> None:
     assert [element.message for element in test.exception] == []
     assert [element.value for element in test.error] == []
@@ -94,10 +107,10 @@ def test_the_front_shows_shares_and_what_is_missing(here: Store) -> None:
 
 def test_other_axes_and_a_metric_without_a_direction(here: Store) -> None:
     test = opened("front")
-    test.selectbox(key="x").set_value("latency_ms").run()
+    box(test, "Horizontal axis").set_value("latency_ms").run()
     require_sound(test)
-    assert "latency ms (ms)" in test.dataframe[0].value.columns
-    test.selectbox(key="x").set_value("expansion_factor").run()
+    assert "latency (ms)" in test.dataframe[0].value.columns
+    box(test, "Horizontal axis").set_value("expansion_factor").run()
     require_sound(test)
     assert "There is no front" in texts(test)
 
@@ -173,6 +186,11 @@ def test_the_method_page_has_stability_curves_and_provenance(here: Store) -> Non
     assert test.title[0].value == "TopK SAE"
     assert "Stability over seeds" in written and "std over pairs" in written
     assert "Training" in written and "MS scores of its units" in written
+    verdicts = test.get("table")[0].value
+    assert verdicts.loc["unsupervised", "measured"] == "**yes**"
+    assert verdicts.loc["unsupervised", "evidence"] == "labels not read during fit \\(2 of 2 cells\\)"
+    # It claims not to be lossless, and nothing was measured that could say so.
+    assert verdicts.loc["lossless", ["measured", "it claims"]].tolist() == ["**unknown**", "no"]
     assert "topk_sae-42" in written and "evaluation split evaluation-1" in written
 
 
@@ -268,6 +286,19 @@ def test_runs_shows_the_command_and_why_cells_failed(here: Store) -> None:
     assert "harness run --suite demo" in written and SCRIPT in written and "Traceback" in written
 
 
+def test_a_run_that_lives_and_one_that_was_killed(here: Store) -> None:
+    for run_id in ("living", "killed"):
+        here.start_run(RunRecord(run_id=run_id, suite=run_id, n_planned=3))
+    with alive(here.path, "living"):
+        test = opened("history")
+    require_sound(test)
+    labels_of = {name: [run.label for run in test.expander if name in run.label] for name in ("living", "killed")}
+    assert [label.endswith("running") for label in labels_of["living"]] == [True], labels_of
+    assert [label.endswith("died") for label in labels_of["killed"]] == [True], labels_of
+    assert any("killed" in warning.value for warning in test.warning)
+    require_sound(opened("history"))
+
+
 def test_a_hostile_name_is_shown_and_harms_nothing(here: Store) -> None:
     test = opened("method", cell="mine-42")
     require_sound(test)
@@ -276,6 +307,9 @@ def test_a_hostile_name_is_shown_and_harms_nothing(here: Store) -> None:
     assert plain(SCRIPT) in test.info[0].value
     assert not any(element.allow_html for element in test.markdown)
     assert len(here.scores()) > 40
+    # What streamlit would turn into other signs and pictures, escaped or not.
+    assert plain("a -- b") == "a \N{WORD JOINER}\\-\\- b" and plain("a--b") == "a\\-\\-b"
+    assert plain(":smile:") == "\\:\N{WORD JOINER}smile\\:" and plain("10:30") == "10\\:30"
     assert figure_text("<b>x</b> & y") == "&lt;b&gt;x&lt;/b&gt; &amp; y"
 
 
@@ -303,7 +337,7 @@ def test_a_store_that_cannot_be_read_has_its_sentence(
         (other, "not a results"),
     ):
         monkeypatch.setenv("HARNESS_STORE", str(path))
-        for page in ("front", "units"):
+        for page in PAGES:
             test = opened(page)
             assert [element.message for element in test.exception] == []
             assert words in test.error[0].value.replace("\\", "")
@@ -387,6 +421,99 @@ def test_the_verb_refuses_a_port_in_use() -> None:
         port = taken.getsockname()[1]
         found = CliRunner().invoke(cli.app, ["app", "--address", "127.0.0.1", "--port", str(port)])
     assert isinstance(found.exception, UserError) and f"--port {port + 1}" in str(found.exception)
+
+
+def test_a_choice_is_in_the_address_and_an_address_is_a_choice(here: Store) -> None:
+    test = opened("front")
+    # The second choice counts as the first does, although the address holds the first.
+    for metric in ("latency_ms", "r2", "latency_ms"):
+        box(test, "Horizontal axis").set_value(metric).run()
+        assert box(test, "Horizontal axis").value == metric
+        assert test.query_params["x"] == metric or test.query_params["x"] == [metric]
+    # A link to other axes on the same page, and what it does not name stays.
+    test.query_params["x"] = "expansion_factor"
+    test.run()
+    assert (box(test, "Horizontal axis").value, box(test, "Vertical axis").value) == ("expansion_factor", "ms_score")
+    # What nobody knows is the default, and no error.
+    test.query_params["x"] = SCRIPT
+    test.run()
+    require_sound(test)
+    assert box(test, "Horizontal axis").value == "accuracy"
+    # Another page keeps the board, and the method page says that it does not know a cell.
+    box(test, "Backbone").set_value("z_cnn").run()
+    require_sound(test)
+    test.switch_page("screens/board.py").run()
+    assert box(test, "Backbone").value == "z_cnn"
+    assert "does not have" in texts(opened("method", cell="nobody"))
+
+
+def test_a_seed_is_chosen_within_its_method(here: Store) -> None:
+    test = opened("units", cell="elude-123")
+    assert box(test, "Seeds").value == "elude-123"
+    box(test, "Seeds").set_value("elude-42").run()
+    require_sound(test)
+    assert box(test, "Seeds").value == "elude-42"
+    box(test, "Seeds").set_value("elude-123").run()
+    assert box(test, "Seeds").value == "elude-123"
+    test.query_params["cell"] = "topk_sae-123"
+    test.run()
+    require_sound(test)
+    assert box(test, "Seeds").value == "topk_sae-123"
+
+
+def test_options_that_read_the_same_are_told_apart() -> None:
+    assert distinct(["a", "b", "a", "a (2)", "a"]) == ["a", "b", "a (2)", "a (2) (2)", "a (3)"]
+
+
+def test_names_of_marks_lie_neither_on_each_other_nor_on_marks() -> None:
+    generator = np.random.default_rng(0)
+    marks = [(5.0, 5.0), (5.0, 5.0), (5.4, 5.1), *map(tuple, generator.uniform(0, 10, (6, 2)))]
+    names = [f"method {number}" for number in range(len(marks))]
+    places = label_places(names, marks, (0.0, 10.0), (0.0, 10.0))
+    assert len({places[0], places[1]}) == 2
+    centres = [(labels.WIDTH_PX * x / 10, labels.HEIGHT_PX * y / 10) for x, y in marks]
+    boxes = [labels._box(*own) for own in zip(places, names, centres, strict=True)]
+    for number, own in enumerate(boxes):
+        assert all(labels._shared(own, other) == 0 for other in boxes[:number])
+    assert label_places([], [], (0.0, 1.0), (0.0, 1.0)) == []
+    assert label_places(["a"], [(1.0, 1.0)], (1.0, 1.0), (1.0, 1.0)) == ["top right"]
+
+
+def test_the_command_that_goes_on_names_the_store_in_full() -> None:
+    path = Path("/somewhere/with space/results.duckdb")
+    whole = "harness run --suite demo --store '/somewhere/with space/results.duckdb'"
+    assert with_store("harness run --suite demo --store results.duckdb", path) == whole
+    assert (
+        with_store("harness run --store=results.duckdb", path)
+        == "harness run '--store=/somewhere/with space/results.duckdb'"
+    )
+    for other in ("harness run --suite demo", "harness run --store other.duckdb", "harness run 'open"):
+        assert with_store(other, path) == other
+
+
+def test_a_page_keeps_the_store_open_and_lets_a_waiting_run_write(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "own.duckdb"
+    path.write_bytes(store.path.read_bytes())
+    opened_store = PageStore(path)
+    count = "SELECT count(*) AS n FROM cells"
+    before = int(opened_store.query(count)["n"][0])
+
+    def write() -> None:
+        with open_store(path, read_only=False).writing() as connection:
+            connection.execute("DELETE FROM cells WHERE cell_id = 'mine-42'")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    # The run has closed the turnstile and waits for the page; the page must not wait for the run.
+    until = time.monotonic() + 0.3
+    while time.monotonic() < until:
+        assert int(opened_store.query(count)["n"][0]) == before
+    assert writer.is_alive()
+    opened_store.close()
+    writer.join(30)
+    assert not writer.is_alive()
+    assert int(opened_store.query(count)["n"][0]) == before - 1
+    opened_store.close()
 
 
 def test_pages_are_named_in_the_navigation() -> None:

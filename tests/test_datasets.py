@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import itertools
+import os
 import threading
 import time
 from pathlib import Path
@@ -179,6 +180,17 @@ def test_a_link_to_above_is_not_walked_for_ever(tmp_path):
     assert len(datasets.load(f"folder:{tmp_path}")) == 2
 
 
+def test_names_that_are_no_utf8_can_be_hashed_printed_and_read(tmp_path):
+    make_folder(tmp_path, {"cat": 2})
+    odd = tmp_path / os.fsdecode(b"d\xff")
+    odd.mkdir()
+    (tmp_path / "cat" / "0.png").rename(odd / os.fsdecode(b"\xfe.png"))
+    images = datasets.load(f"folder:{tmp_path}")
+    assert images.classes == ("cat", "d\\udcff") and names(images) == ["cat/1.png", "d\\udcff/\\udcfe.png"]
+    assert images.fingerprint.encode() and images.split(evaluation=1)
+    assert [images.open(index).size for index in (0, 1)]
+
+
 def test_folder_errors_say_what_is_expected(tmp_path):
     with pytest.raises(UserError, match=r"no folder.*CLASS"):
         datasets.load(f"folder:{tmp_path / 'missing'}")
@@ -235,7 +247,7 @@ def test_large_sets_are_sampled(tmp_path, monkeypatch):
 def test_a_file_that_went_away_is_said_plainly(tmp_path):
     images = datasets.load(f"folder:{make_folder(tmp_path, {'cat': 2})}")
     (tmp_path / "cat" / "0.png").unlink()
-    with pytest.raises(UserError, match="cannot be read: No such file"):
+    with pytest.raises(UserError, match=r"cannot be read: 'cat/0\.png': No such file"):
         _ = images.fingerprint
 
 
@@ -260,6 +272,15 @@ def test_transparency_becomes_white_and_sixteen_bits_are_scaled(tmp_path):
     Image.fromarray(np.full((4, 4), 128 * 256, np.uint16)).save(tmp_path / "grey.png")
     grey = one_image(tmp_path, "grey.png").open(0)
     assert grey.mode == "RGB" and grey.getpixel((0, 0)) == (128, 128, 128)
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(0.5, np.float32), (200, np.int32), (10**6, np.int32)])
+def test_pixels_that_say_not_what_is_white_are_no_black_picture(tmp_path, value, dtype):
+    Image.fromarray(np.full((4, 4), value, dtype)).save(tmp_path / "x.tif")
+    with pytest.raises(base.BrokenImageError, match="32-bit numbers"):
+        one_image(tmp_path, "x.tif").open(0)
+    Image.fromarray(np.full((4, 4), 128 * 256, np.int32)).save(tmp_path / "grey.tif")
+    assert one_image(tmp_path, "grey.tif").open(0).getpixel((0, 0)) == (128, 128, 128)
 
 
 def test_palette_and_grey_become_rgb(tmp_path):

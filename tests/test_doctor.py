@@ -46,12 +46,20 @@ def test_the_paper_without_anything_says_so_on_one_screen(tmp_path: Path) -> Non
     with pytest.raises(UserError) as caught:
         doctor.require(load_suite("paper"), tmp_path / "r.duckdb", device="cpu")
     text = str(caught.value)
-    for part in ("HARNESS_IMAGENET", "--dataset folder:PATH", "vllm", "umap", "--scale tiny", "doctor --suite paper"):
+    for part in (
+        "HARNESS_IMAGENET",
+        "--dataset folder:PATH",
+        "vllm",
+        "umap",
+        "--scale tiny",
+        "`harness doctor` with the same options",
+    ):
         assert part in text
-    for name in BACKBONES:
-        assert f"weights of {name}: " in text
-    assert "--set target.dinov2_vitb14.checkpoint=FILE" in text
-    assert len(text.splitlines()) <= 40
+    weights = "\n".join(line for line in text.splitlines() if "MISS  weights of " in line)
+    assert all(name in weights for name in BACKBONES)
+    assert "--set target.NAME.checkpoint=FILE" in text
+    # One screen of 80 columns.
+    assert sum(1 + len(line) // 80 for line in text.splitlines()) <= 40
     assert list(tmp_path.iterdir()) == []
 
 
@@ -60,7 +68,7 @@ def test_run_ends_with_code_2_and_doctor_with_code_1(tmp_path: Path) -> None:
     done = harness("run", "--suite", "paper", cwd=tmp_path, code=2, **gone)
     assert "paper cannot run here" in done.stderr and "HARNESS_IMAGENET" in done.stderr
     done = harness("doctor", "--suite", "table2", cwd=tmp_path, code=1, **gone)
-    assert "60 cells, and 252 of the sweeps" in done.stdout and "81180 questions" in done.stdout
+    assert "60 cells, and 252 of the sweeps" in done.stdout and "81,180 questions" in done.stdout
     assert not (tmp_path / "outputs").exists()
 
 
@@ -138,6 +146,29 @@ def test_a_reachable_hub_is_no_miss(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     found = {need.check.what: need.check for need in needs.needs(suite)}
     assert found["weights of dinov2_vitb14"].ok and not found["weights of timm:vit_tiny_patch16_224"].ok
     assert 'target."timm:vit_tiny_patch16_224"' in found["weights of timm:vit_tiny_patch16_224"].remedy
+
+
+def test_what_is_missing_for_one_reason_is_one_line() -> None:
+    def weights(name: str, found: str = "gone", ok: bool = False) -> doctor.Check:
+        return doctor.Check(f"weights of {name}", ok, True, found, "" if ok else f"fetch {name}")
+
+    disk = doctor.Check("disk", False, True, "full", "empty it")
+    found = doctor.grouped([weights("a"), disk, weights("b"), weights("c", "elsewhere"), weights("d", "here", True)])
+    assert found == [
+        weights("a")._replace(what="weights of a, b", remedy="fetch NAME"),
+        disk,
+        weights("c", "elsewhere"),
+        weights("d", "here", True),
+    ]
+
+
+def test_a_package_and_weights_that_are_missing_are_both_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs, "_has", lambda module: module != "transformers")
+    [need] = [
+        need for need in needs.needs(small(targets=[{"backbone": "siglip2_base"}])) if "weights" in need.check.what
+    ]
+    assert "transformers is not installed, and they are not on this machine" in need.check.found
+    assert "[hf]" in need.check.remedy and "target.siglip2_base.checkpoint=FILE" in need.check.remedy
 
 
 def test_disk_of_known_token_sets() -> None:

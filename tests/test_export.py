@@ -8,12 +8,13 @@ import duckdb
 import pytest
 from test_paired import make_store
 
-from results import StoreError, open_store
+from results import CellRecord, ScoreRecord, StoreError, open_store
 from results.export import boards_frame, csv_text, exported
 from results.leaderboard import leaderboard
 from results.published_report import against_published
 from results.published_rows import MAIN, is_method, is_site
 from results.published_text import render
+from results.tables import Table, latex
 
 EVIL = "<script>alert(1)</script> & 100_% | $x$"
 
@@ -27,7 +28,7 @@ def test_every_form_holds_the_values_and_escapes(tmp_path: Path) -> None:
     assert "<script" not in page and "&lt;script&gt;" in page and "<svg" in page
     assert "http://" not in page and "https://" not in page and "src=" not in page
     tex = exported(boards, "latex").decode()
-    assert r"\& 100\_\% | \$x\$" in tex
+    assert r"\& 100\_\% \textbar{} \$x\$" in tex
     assert "100\\_% \\|" in exported(boards, "markdown").decode()
     frame = boards_frame(boards)
     assert csv_text(frame).count("\n") == 3
@@ -37,6 +38,29 @@ def test_every_form_holds_the_values_and_escapes(tmp_path: Path) -> None:
     assert row[0] == pytest.approx(frame["ms_score"].max())
     with pytest.raises(StoreError, match="No board here has the metric 'nothing'"):
         exported(boards, "csv", metrics=["nothing"])
+
+
+def test_a_row_that_starts_with_a_bracket_is_no_argument_of_the_row_above() -> None:
+    # LaTeX reads the end of a row and a bracket or star after it as one command, also across a line end.
+    text = latex(Table("t", ["method", "n"], [['[x] | "y"', "1"], ["*z", "2 *"]]))
+    assert "{[}x{]} \\textbar{} ''y'' & 1" in text and "{*}z & 2 {*}" in text
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_wide_board_is_exported_without_a_warning(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "wide.duckdb", read_only=False)
+    scores = [ScoreRecord(metric=f"m{number}", value=number / 7) for number in range(60)]
+    for seed in (1, 2):
+        cell = CellRecord(
+            cell_id=f"c{seed}", status="finished", backbone="b", site="s", method="m", token_seed=seed, init_seed=0
+        )
+        store.record(cell, scores)
+    frame = boards_frame(leaderboard(store))
+    assert list(frame.columns[:6]) == [
+        *("backbone", "site", "dataset", "evaluation_fingerprint", "probing_fingerprint"),
+        "label",
+    ]
+    assert frame["m6"].tolist() == [6 / 7] and frame["m6_n"].tolist() == [2] and str(frame["m6_rank"].dtype) == "Int64"
 
 
 def test_a_board_without_the_metric_says_how_it_is_sorted(tmp_path: Path) -> None:

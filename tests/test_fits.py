@@ -132,12 +132,12 @@ def test_a_fit_without_all_its_images_is_nobody_elses(
         tokens.meta["skipped"] = {"one.png": "cannot be read"}
         return earlier(cell, tokens, *args, **kwargs)
 
-    monkeypatch.setattr("harness.run.fit_cell", with_skipped)
+    monkeypatch.setattr("harness.cell.fit_cell", with_skipped)
     store = tmp_path / "r.duckdb"
     run(small(photo_folder), store)
     cell = cell_of(store)
     assert cell["fit_id"] is None and cell["artifact"] == f"artifacts/{cell['cell_id']}.safetensors"
-    monkeypatch.setattr("harness.run.fit_cell", earlier)
+    monkeypatch.setattr("harness.cell.fit_cell", earlier)
     run(small(photo_folder, evaluation={"metrics": ["l0"]}), store)
     assert FITS == [42, 42]
 

@@ -18,6 +18,7 @@ from harness import judging
 from harness.cli import app
 from harness.datasets.base import ImageSet
 from harness.judging.pairs import draw, units_of
+from harness.reporter import Silent
 from harness.run import run
 from harness.suite import Judging, load_suite, parse_suite
 from judges.base import Judge, Keep, Question, Reply
@@ -26,7 +27,7 @@ from judges.panel import PANELS, Panel, Wanted, make_panel
 from judges.panels.proxy import ENCODERS, ProxyJudge, tightness
 from judges.prompt import Prompt
 from methods.errors import UserError
-from results import Store, judgments, leaderboard, open_store
+from results import Store, StoreError, judgments, leaderboard, open_store
 from results.board_text import render_text
 from results.judgments import ReplyRecord, TournamentRecord
 
@@ -373,3 +374,21 @@ def test_a_panel_that_cannot_judge_stops_no_run_and_an_unknown_one_does(tmp_path
     with pytest.raises(UserError, match=r"no judge panel 'vlm'. Did you mean vllm"):
         run(parse_suite({**values, "judging": {"panel": "vlm"}}), tmp_path / "s.duckdb", device="cpu")
     assert not (tmp_path / "s.duckdb").exists()
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError("gone.png"), StoreError("The store is busy."), RuntimeError("boom")]
+)
+def test_what_keeps_a_panel_from_judging_does_not_make_a_measured_run_fail(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    said: list[str] = []
+    shown = Silent()
+    shown.say = said.append  # type: ignore[method-assign]
+    monkeypatch.setattr("harness.judging.after_run.judge", fails)
+    suite = load_suite("demo")
+    judging.judge_run(suite, Store(tmp_path / "s.duckdb"), [], ImageSet("none", (), ()), tmp_path, shown)
+    assert len(said) == 1 and said[0].startswith("Not judged: ") and str(error) in said[0]

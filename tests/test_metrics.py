@@ -37,6 +37,14 @@ class TestMSScore:
         assert math.isnan(ms_score(torch.zeros(4, 3), torch.ones(4)))
         assert math.isnan(ms_score(e, torch.full((4,), torch.nan)))
 
+    def test_one_image_that_outweighs_all_others_leaves_no_pair(self) -> None:
+        e = torch.randn(10, 5, generator=torch.Generator().manual_seed(1))
+        # The differences of eq. 7 are rounding alone here, and came out as exactly 1.
+        assert math.isnan(ms_score(e, torch.tensor([1.0] + [1e-17] * 9)))
+        unit = torch.nn.functional.normalize(e.double(), dim=1)
+        expected = float((unit[1:] @ unit[0]).mean())
+        assert ms_score(e, torch.tensor([1.0] + [1e-9] * 9)) == pytest.approx(expected, abs=1e-5)
+
     def test_a_zero_embedding_without_weight_does_not_matter(self) -> None:
         e = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
         assert ms_score(e, torch.tensor([1.0, 1.0, 0.0])) == pytest.approx(1)

@@ -25,7 +25,7 @@ from methods.identity import Identity
 from methods.random_split import RandomSplit
 from results import open_store
 from results.group_scores import GroupScoreRecord, record_group_scores
-from results.properties import PROPERTIES, MethodProperties, properties
+from results.properties import PROPERTIES, MethodProperties, Verdict, properties
 
 
 class Scaled(Identity):
@@ -269,6 +269,76 @@ def test_the_command_prints_verdict_claim_and_paper(store: Path) -> None:
     content = json.loads(CliRunner().invoke(app, ["properties", "--store", str(store), "--json"]).output)
     assert {row["label"] for row in content} >= {"ELUDe", "liar"}
     assert set(content[0]["properties"]) == set(PROPERTIES)
+
+
+def test_a_verdict_against_the_papers_table_is_said(store: Path, tmp_path: Path) -> None:
+    """A row by the name of PURE that trains: the paper's table ticks it as training-free."""
+    place = tmp_path / "r.duckdb"
+    place.write_bytes(store.read_bytes())
+    with open_store(place, read_only=False).writing() as opened:
+        opened.execute("UPDATE cells SET label = 'PURE' WHERE method = 'quiet_liar'")
+    [row] = [row for row in properties(open_store(place)) if row.label == "PURE"]
+    verdict = row.verdicts["training_free"]
+    assert (verdict.verdict, verdict.published, verdict.contradicts_published) == ("no", True, True)
+    assert not row.verdicts["unsupervised"].contradicts_published
+    shown = CliRunner().invoke(app, ["properties", "--store", str(place)]).output
+    assert "PURE: the paper's table says training-free: yes; here no: 1 tensors" in shown
+    [line] = [line for line in shown.splitlines() if line.startswith("PURE ")]
+    assert "no (yes, yes) !#" in line
+    content = json.loads(CliRunner().invoke(app, ["properties", "--store", str(place), "--json"]).output)
+    [found] = [row["properties"] for row in content if row["label"] == "PURE"]
+    assert found["training_free"]["contradicts_published"] and not found["unsupervised"]["contradicts_published"]
+
+
+def test_an_open_verdict_contradicts_nothing() -> None:
+    assert not Verdict("unknown", "not measured", claimed=True, published=True).contradicts_published
+    assert Verdict("no", "", claimed=None, published=True).contradicts_published
+    assert not Verdict("no", "", claimed=True, published=None).contradicts_published
+
+
+def test_of_several_cells_the_worst_is_told_of(store: Path, tmp_path: Path) -> None:
+    place = tmp_path / "r.duckdb"
+    place.write_bytes(store.read_bytes())
+    opened = open_store(place, read_only=False)
+    cells = list(opened.cells().query("method == 'random_split'")["cell_id"])
+    with opened.writing() as writing:
+        writing.execute(
+            "UPDATE scores SET value = 0.9 WHERE metric = 'evidence_editable_units' AND cell_id = ?", [cells[1]]
+        )
+        writing.execute(
+            "UPDATE scores SET value = 0.5 WHERE metric = 'evidence_editable_units' AND cell_id = ?", [cells[2]]
+        )
+    [row] = [row for row in properties(opened) if row.label == "random split"]
+    verdict = row.verdicts["explicit"]
+    assert verdict.verdict == "no" and "50.0%" in verdict.evidence
+    assert verdict.evidence.endswith("(2 of 3 cells, the worst is told)")
+
+
+def test_a_network_that_breaks_down_is_not_lossless(store: Path, tmp_path: Path) -> None:
+    place = tmp_path / "r.duckdb"
+    place.write_bytes(store.read_bytes())
+    opened = open_store(place, read_only=False)
+    with opened.writing() as writing:
+        writing.execute(
+            "UPDATE scores SET value = 'nan'::DOUBLE WHERE metric = 'evidence_logits_gap' "
+            "AND cell_id = (SELECT min(cell_id) FROM cells WHERE method = 'random_split')"
+        )
+    [row] = [row for row in properties(opened) if row.label == "random split"]
+    assert row.verdicts["lossless"].verdict == "no" and "NaN" in row.verdicts["lossless"].evidence
+
+
+def test_other_tokens_are_told_of_and_decide_nothing(store: Path, tmp_path: Path) -> None:
+    place = tmp_path / "r.duckdb"
+    place.write_bytes(store.read_bytes())
+    opened = open_store(place, read_only=False)
+    cells = list(opened.cells().query("method == 'elude'")["cell_id"])
+    record = GroupScoreRecord(
+        group_id="t", config_id="c", label="l", cell_ids=cells, metric="token_sensitivity", value=0.25, n=3
+    )
+    record_group_scores(opened, [record])
+    [row] = [row for row in properties(opened) if row.label == "ELUDe"]
+    assert row.verdicts["stable"].verdict == "yes"
+    assert "0.2500 over other token sets" in row.verdicts["stable"].evidence
 
 
 class TestObserving:

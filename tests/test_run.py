@@ -25,6 +25,7 @@ from harness.site import Site
 from harness.suite import Suite, parse_suite
 from methods.identity import Identity
 from results import leaderboard, open_store
+from results.liveness import run_states
 
 
 def suite_of(folder: Path, *names: str, backbone: str = "tiny_vit", **changes: Any) -> Suite:
@@ -246,8 +247,10 @@ def test_a_killed_run_ends_up_identical(finished: tuple[Path, RunSummary], photo
         process.wait()
     kept = list(open_store(store).statuses().values()).count("finished")
     assert kept >= 1
+    assert [state.state for state in run_states(open_store(store))] == ["died"]
     summary = run(suite_of(photo_folder, "identity", "random_split", "topk_sae", "elude"), store)
     assert summary.kept == kept
+    assert [state.state for state in run_states(open_store(store))] == ["died", "finished"]
     pd.testing.assert_frame_equal(scores(store), scores(finished[0]))
 
 

@@ -221,6 +221,32 @@ def test_row_selection_against_a_sort(k: int) -> None:
     assert torch.equal(threshold, wanted[:, k - 1].clamp_min(0))
 
 
+@pytest.mark.parametrize("bad", [float("inf"), float("-inf"), float("nan")])
+def test_selection_stays_in_bounds_where_training_has_blown_up(bad: float) -> None:
+    pre = torch.randn(9, 200, generator=torch.Generator().manual_seed(0))
+    calm = pre.clone()
+    pre[3, ::3], pre[5] = bad, bad
+    k = 40
+    threshold, wanted = torch.empty(9), torch.empty(9)
+    kernels.kth_largest(pre.numpy(), k, threshold.numpy())
+    kernels.kth_largest(calm.numpy(), k, wanted.numpy())
+    rest = torch.tensor([0, 1, 2, 4, 6, 7, 8])
+    assert torch.equal(threshold[rest], wanted[rest])
+    if bad > 0:
+        assert bool((threshold[[3, 5]] == bad).all())
+    else:
+        left = calm[3].where(torch.arange(200) % 3 != 0, -1).sort(descending=True).values
+        assert threshold[3] == left[k - 1].clamp_min(0) and threshold[5] == 0
+    counts = torch.zeros(9, dtype=torch.long)
+    kernels.count_from(pre.numpy(), torch.zeros(200).numpy(), counts.numpy())
+    assert torch.equal(counts, (pre >= 0).sum(1))
+    n = int(counts.sum())
+    units, values = torch.full((n + 1000,), -7), torch.zeros(n + 1000)
+    offsets = torch.cat([torch.zeros(1, dtype=torch.long), counts.cumsum(0)])
+    kernels.fill_from(pre.numpy(), torch.zeros(200).numpy(), offsets.numpy(), units.numpy(), values.numpy())
+    assert torch.equal(values[:n], pre[pre >= 0]) and bool((units[n:] == -7).all())
+
+
 def test_half_precision_inputs_keep_their_dtype() -> None:
     site, tokens = small_layer()
     for name in ("topk_sae", "matching_pursuit_sae", "jumprelu_sae"):

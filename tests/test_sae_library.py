@@ -6,6 +6,7 @@ A test of the second kind fails when the library is fixed: then the correction c
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -185,6 +186,7 @@ def test_library_jump_gradient_divides_by_the_bandwidth_twice() -> None:
     bandwidth = 0.01
     threshold = torch.tensor([0.5], requires_grad=True)
     heaviside(torch.tensor([[0.5]]), threshold, rectangle_kernel, bandwidth).sum().backward()
+    assert threshold.grad is not None
     assert float(threshold.grad) == pytest.approx(-1 / bandwidth**2)
 
 
@@ -249,3 +251,32 @@ def test_library_train_sae_prints(x: Tensor, capsys: pytest.CaptureFixture[str])
     criterion = functools.partial(lambda x, x_hat, *_: (x - x_hat).square().mean())
     train_sae(module, [(x,)], criterion, torch.optim.Adam(module.parameters()), nb_epochs=1)
     assert "Epoch" in capsys.readouterr().out
+
+
+def test_library_train_sae_waits_for_the_device_every_step(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    from overcomplete.sae import train_sae
+
+    reads: list[int] = []
+    item = Tensor.item
+
+    def counted(self: Tensor) -> Any:
+        reads.append(0)
+        return item(self)
+
+    monkeypatch.setattr(Tensor, "item", counted)
+    counts = []
+    for batches in (2, 12):
+        module = build("TopKSAE", D, UNITS, seed=1, top_k=K)
+        criterion = functools.partial(lambda x, x_hat, *_: (x - x_hat).square().mean())
+        reads.clear()
+        train_sae(module, [(x,)] * batches, criterion, torch.optim.Adam(module.parameters()), nb_epochs=1)
+        counts.append(len(reads))
+    assert counts[1] - counts[0] >= 10
+
+
+def test_library_calls_what_newer_matplotlib_has_not() -> None:
+    # The reason for matplotlib < 3.11 among the requirements.
+    import overcomplete
+
+    folder = Path(str(overcomplete.__file__)).parent
+    assert any("plt.cm.get_cmap" in file.read_text() for file in folder.rglob("*.py"))

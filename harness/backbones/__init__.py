@@ -6,6 +6,7 @@ A spec is a registered name (``dinov2_small_saliency``) or ``prefix:identifier``
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,18 +19,62 @@ if TYPE_CHECKING:
 
     from harness.backbones.base import Backbone
 
-__all__ = ["BACKBONES", "BackboneRow", "Source", "describe", "load", "names", "register"]
+__all__ = [
+    "BACKBONES", "PREFIXES", "BackboneRow", "Prefix", "Source", "describe", "load", "names", "register",
+    "register_prefix",
+]  # fmt: skip
 
 # LLaVA-OneVision's encoder, also in the paper's Table 8, is left out: it is part of a language model's checkpoint.
 BACKBONES: Registry[Source] = Registry("backbone", "harness.backbones", package="harness.backbones.listed")
 
-#: What may stand before the colon of a spec.
-PREFIXES = {
-    "timm": "harness.backbones.timm_models:load",
-    "hf": "harness.backbones.huggingface:load",
-    "torchhub": "harness.backbones.torchhub:load",
-    "planted": "harness.planted.backbone:load",
-}
+
+class Prefix(NamedTuple):
+    """What may stand before the colon of a spec."""
+
+    load: str | Callable[[Request], Backbone]
+    """called with a :class:`~harness.backbones.source.Request`; ``"module:function"`` is imported when first needed"""
+    built_from: Callable[[str], str | None] | None = None
+    """For models whose weights come from no hub: the registered backbone that one is built from, by what stands after
+    the colon; None where it is drawn"""
+
+
+class _Prefixes(Mapping[str, Prefix]):
+    """The prefixes, oldest first. Files beside the listed backbones, and plugins, add theirs: looking finds them."""
+
+    def __init__(self, **known: Prefix) -> None:
+        self.known = known
+
+    def __getitem__(self, name: str) -> Prefix:
+        if name not in self.known:
+            BACKBONES.discover()
+        return self.known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        BACKBONES.discover()
+        return iter(self.known)
+
+    def __len__(self) -> int:
+        BACKBONES.discover()
+        return len(self.known)
+
+
+PREFIXES = _Prefixes(
+    timm=Prefix("harness.backbones.timm_models:load"),
+    hf=Prefix("harness.backbones.huggingface:load"),
+    torchhub=Prefix("harness.backbones.torchhub:load"),
+)
+
+
+def register_prefix(name: str, prefix: Prefix) -> Prefix:
+    """Make ``name:identifier`` a backbone, e.g. from a plugin.
+
+    Raises:
+        UserError: if the name is taken.
+    """
+    if PREFIXES.known.get(name, prefix) != prefix:
+        raise UserError(f"The backbone prefix {name!r} is registered twice. Rename one of them.")
+    PREFIXES.known[name] = prefix
+    return prefix
 
 
 def register(source: Source) -> Source:
@@ -105,7 +150,9 @@ def load(
             f"{spec!r} is no backbone: write a registered name or prefix:identifier with a prefix of "
             f"{', '.join(PREFIXES)}."
         )
-    return resolve(PREFIXES[prefix])(Request(spec, identifier, path, weights, device))
+    named = PREFIXES[prefix].load
+    build = resolve(named) if isinstance(named, str) else named
+    return build(Request(spec, identifier, path, weights, device))
 
 
 def _source(name: str) -> Source:

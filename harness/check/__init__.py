@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from harness.check.methods import Finding, check_method
+from harness.check.finding import Finding
+from harness.check.methods import check_method
+from harness.check.targets import Report, Target, check, targets
 
-__all__ = ["Finding", "check_method"]
+__all__ = ["Finding", "Report", "Target", "check", "check_method", "targets"]

@@ -49,7 +49,12 @@ def show(
     environment = {**os.environ, "HARNESS_STORE": str(store)}
     if images is not None:
         environment["HARNESS_IMAGES"] = str(images)
-    raise typer.Exit(subprocess.run(command(port, address, browser), env=environment, check=False).returncode)
+    words = command(port, address, browser)
+    if os.name == "posix":
+        # In this process's place: whoever ends `harness app` ends the server, and none is left behind.
+        sys.stdout.flush()
+        os.execve(words[0], words, environment)
+    raise typer.Exit(subprocess.run(words, env=environment, check=False).returncode)
 
 
 def command(port: int, address: str, browser: bool) -> list[str]:
@@ -62,6 +67,10 @@ def command(port: int, address: str, browser: bool) -> list[str]:
         "server.showEmailPrompt": "false",
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "minimal",
+        # Streamlit's own red would read as an error; this blue is of the palette of the figures.
+        # (Light and dark apart: one colour for both would keep the page from following the system's.)
+        "theme.light.primaryColor": "#0072B2",
+        "theme.dark.primaryColor": "#56B4E9",
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
     return [sys.executable, "-m", "results.app.serve", *flags]

@@ -1,9 +1,8 @@
-"""``harness check``: does a method keep the contract?"""
+"""``harness check``: does a plugin keep its contract?"""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,44 +12,69 @@ from harness.errors import UserError
 
 
 def register(app: typer.Typer) -> None:
-    app.command("check", epilog="Example: harness check my_method.py")(check)
+    app.command("check", epilog="Example: harness check my_method.py; harness check folder:photos/by_class")(check)
 
 
 def check(
-    target: Annotated[str, typer.Argument(help="Name of a method, or a Python file that registers some.")],
+    target: Annotated[
+        str, typer.Argument(help="A plugin's Python file, or the name of a method, metric, panel, backbone, image set.")
+    ],
     setting: Annotated[
         list[str] | None,
-        typer.Option("--set", help="KEY=VALUE of the method, e.g. epochs=1; may be given several times."),
+        typer.Option("--set", help="KEY=VALUE of a method or a judge panel, e.g. epochs=1; several times."),
     ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="method, metric, judge, backbone or dataset, where a name is several things.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where a method is fitted and a backbone runs: cpu, cuda.")] = "cpu",
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit a method on a small layer and check what the harness relies on; each failure is explained.
+    """Check what the harness relies on, on small inputs, in under a minute; each failure is explained.
 
-    Shapes, dtype, determinism under a seed, empty batches, save and load, the dictionary, and whether its claims are
-    true. Exit code 1 where a check fails.
+    A method: shapes, dtype, determinism under a seed, empty batches, save and load, the dictionary, and whether its
+    claims are true. A metric: any batch size, dead units, flat memory. A judge panel: one readable reply to each
+    question. A backbone: its default site is felt. An image set: the same each time. Exit code 1 where a check fails.
     """
-    from harness.check import check_method
-    from methods import METHODS
+    from harness.check import check as check_one
+    from harness.check import targets
+    from harness.provenance import best_device
 
     load_plugins(plugin)
-    names = [target]
-    if target.endswith(".py"):
-        names = load_plugins([Path(target)])
-        if not names:
-            raise UserError(f"{target} registers no method: decorate its class with @methods.register.")
-    config = _settings(setting)
-    results = {name: check_method(METHODS.get(name), config) for name in names}
+    settings = _settings(setting)
+    chosen = best_device(device)
+    reports = [check_one(one, settings, device=chosen) for one in targets(target, kind=kind)]
     if as_json:
-        print_json({name: [one._asdict() for one in findings] for name, findings in results.items()})
+        rows = [{**one._asdict(), "findings": [found._asdict() for found in one.findings]} for one in reports]
+        print_json(rows)
     else:
-        for name, findings in results.items():
-            out(name)
-            for one in findings:
-                word = "ok  " if one.ok and one.applies else "--  " if one.ok else "FAIL"
-                out(f"  {word}  {one.check}" + (f": {one.why}" if one.why else ""))
-    if not all(one.ok for findings in results.values() for one in findings):
+        for one in reports:
+            _print(one, target)
+    if not all(one.ok for one in reports):
         raise typer.Exit(1)
+
+
+def _print(report: Any, target: str) -> None:
+    used = ", ".join(f"{key}={value}" for key, value in report.settings.items())
+    out(f"{report.kind} {report.name}, {report.source}" + (f", checked with {used}" if used else ""))
+    for found in report.findings:
+        word = "ok  " if found.ok and found.applies else "--  " if found.ok else "FAIL"
+        out(f"  {word}  {found.check}" + (f": {found.why}" if found.why else ""))
+    failed = sum(not found.ok for found in report.findings)
+    many = len(report.findings)
+    if failed:
+        out(f"{failed} of {many} checks failed in {report.seconds:.1f} s. Mend the first and check again.")
+    else:
+        made = sum(found.applies for found in report.findings)
+        out(
+            f"{made} checks passed in {report.seconds:.1f} s"
+            + (f", {many - made} do not apply." if made < many else ".")
+        )
+        if target.endswith(".py"):
+            from harness.scaffold import next_steps
+
+            for line in next_steps(report.kind, report.name, target):
+                out(line)
 
 
 def _settings(pairs: list[str] | None) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def doctor(
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Other images than the suite's, as of `harness run`.")] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", help="As of `harness run`.")] = None,
+    scale: Annotated[str | None, typer.Option(help="As of `harness run`.")] = None,
     plugin: PluginOption = None,
     store: StoreOption = DEFAULT_STORE,
     cache: Annotated[Path | None, typer.Option(help="Where tokens are kept; default: cache/ beside the store.")] = None,
@@ -41,8 +42,8 @@ def doctor(
 
     With --suite: what that suite needs, what can run without the rest, and cells, disk, hours and judge calls.
     """
-    from harness.doctor import examine, examine_suite
-    from harness.suite import load_suite, with_overrides, with_settings
+    from harness.choosing import choose
+    from harness.doctor import examine, examine_suite, grouped
 
     load_plugins(plugin)
     if suite is None:
@@ -54,13 +55,13 @@ def doctor(
         if any(check.needed and not check.ok for check in checks):
             raise typer.Exit(1)
         return
-    chosen = with_settings(with_overrides(load_suite(suite), dataset=dataset), setting or [])
+    chosen = choose(suite, scale=scale, settings=setting or [], dataset=dataset).suite
     examined = examine_suite(chosen, store, device=device, cache=cache)
     if as_json:
         needs = [{**need.check._asdict(), "stops": need.stops} for need in examined.needs]
         print_json({"needs": needs, "estimate": examined.estimate._asdict(), "runs": examined.runs})
     else:
-        _show([need.check for need in examined.needs])
+        _show(grouped(need.check for need in examined.needs))
         out("")
         for sentence in (*_figures(examined.estimate), *examined.runs):
             out(sentence)
@@ -84,7 +85,7 @@ def _figures(takes: Estimate) -> list[str]:
     if takes.gpu_hours is not None:
         hours = takes.gpu_hours
         shown = f"{hours:.0f} hours" if hours >= 10 else f"{hours:.1f} hours" if hours >= 0.1 else "minutes"
-        lines.append(f"One H100: about {shown}, judges apart (arithmetic, not measured; docs/suites.md).")
+        lines.append(f"One H100: about {shown}, judges apart (arithmetic, not measured; docs/reproduce.md).")
     if takes.judge_calls:
-        lines.append(f"Judges: {takes.judge_calls} questions in all (after a run: harness judge --dry-run).")
+        lines.append(f"Judges: {takes.judge_calls:,} questions in all (after a run: harness judge --dry-run).")
     return [*lines, *takes.notes]

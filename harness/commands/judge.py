@@ -38,6 +38,10 @@ def judge(
     style: Annotated[str | None, typer.Option(help="plain, or outlined: marks the token of the maximum.")] = None,
     dataset: Annotated[str | None, typer.Option(help="The data set the store was run on, if not the suite's.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Only this backbone's cells.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="As of `harness run`: what it was run with, or judging.KEY=VALUE.")
+    ] = None,
+    scale: Annotated[str | None, typer.Option(help="tiny, if that is what was run.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print how many calls and tokens it takes.")] = False,
     rescore: Annotated[bool, typer.Option("--rescore", help="Ask nobody: score the stored replies again.")] = False,
     plugin: PluginOption = None,
@@ -49,8 +53,9 @@ def judge(
     Replies are stored as they arrive. Interrupt it and run it again: nothing is asked twice.
     """
     from harness import judging
+    from harness.choosing import choose
     from harness.selecting import selected_in_store
-    from harness.suite import Judging, Suite, load_suite, with_overrides
+    from harness.suite import Judging, Suite
     from results.store import open_store
 
     load_plugins(plugin)
@@ -58,7 +63,7 @@ def judge(
     if rescore:
         ids = judging.rescore(opened)
         return _show(opened, None, {"rescored": ids}, f"{len(ids)} tournaments scored again.", as_json)
-    chosen = with_overrides(load_suite(suite), dataset=dataset, backbone=backbone)
+    chosen = choose(suite, scale=scale, settings=setting or [], dataset=dataset, backbone=backbone).suite
     changes: dict[str, Any] = {"panel": panel, "pairs": pairs, "style": style, "judges": _judges(member)}
 
     def settings_of(part: Suite) -> Judging:
@@ -77,7 +82,7 @@ def judge(
     if not found:
         raise UserError(
             f"There is no finished cell of the suite {chosen.name!r} in {store.name}; `harness run --suite {suite}` "
-            "makes them, and --dataset must be the one it was run with."
+            "makes them, and --dataset, --scale and --set must be those it was run with."
         )
     cells = list(dict.fromkeys(cell for own, _, _ in found for cell in own))
     if dry_run:

@@ -15,14 +15,14 @@ def register(app: typer.Typer) -> None:
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help="method or metric.")],
+    kind: Annotated[str, typer.Argument(help="method, metric, judge, backbone or dataset.")],
     path: Annotated[Path, typer.Argument(help="The Python file to write; its name is the plugin's.")],
 ) -> None:
-    """Write a commented, working starting point of a method or a metric."""
-    from harness.scaffold import scaffold
+    """Write a commented starting point that works as it stands: edit it piece by piece, and check it in between."""
+    from harness.scaffold import next_steps, scaffold
 
     scaffold(kind, path)
     out(f"Written: {path}")
-    if kind == "method":
-        out(f"Next: harness check {path}")
-    out(f"Then: harness run --suite demo --plugin {path}")
+    out(f"Check:   harness check {path}")
+    for line in next_steps(kind, path.stem, str(path)):
+        out(line)

@@ -16,22 +16,25 @@ DEFAULT_STORE = Path("outputs/results.duckdb")
 StoreOption = Annotated[Path, typer.Option("--store", envvar="HARNESS_STORE", help="The DuckDB file of results.")]
 PluginOption = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", help="A Python file that registers methods or metrics; may be given several times."),
+    typer.Option(
+        "--plugin",
+        help="A Python file with a method, metric, judge panel, backbone or image set; may be given several times.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def load_plugins(files: list[Path] | None) -> list[str]:
-    """Import plugin files; the names of the methods they added."""
+    """Import plugin files; the names of the methods they added.
+
+    Raises:
+        UserError: for a file that is missing, raises, or registers nothing.
+    """
     if not files:
         return []
-    from methods import METHODS
-    from methods.registry import load_plugin_file
+    from harness.plugins import load_plugin
 
-    before = set(METHODS.names())
-    for file in files:
-        load_plugin_file(file)
-    return [name for name in METHODS.names() if name not in before]
+    return [name for file in files for kind, name in load_plugin(file) if kind == "method"]
 
 
 def out(text: str) -> None:

@@ -33,8 +33,8 @@ def properties(
 
     def shown(verdict: Verdict) -> str:
         said = {True: "yes", False: "no", None: "-"}
-        mark = " !" if verdict.contradicts_claim else ""
-        return f"{verdict.verdict} ({said[verdict.claimed]}, {said[verdict.published]}){mark}"
+        marks = ("!" if verdict.contradicts_claim else "") + ("#" if verdict.contradicts_published else "")
+        return f"{verdict.verdict} ({said[verdict.claimed]}, {said[verdict.published]}) {marks}".rstrip()
 
     for place in dict.fromkeys((row.backbone, row.site, row.evaluation_fingerprint) for row in found):
         rows = [row for row in found if (row.backbone, row.site, row.evaluation_fingerprint) == place]
@@ -48,7 +48,17 @@ def properties(
                 for row in rows
             ]
         )
-        out("measured (claimed by the method, printed in the paper's Table 1); ! measured against its own claim\n")
+        out(
+            "measured (claimed by the method, printed in the paper's Table 1); ! measured against its own claim, "
+            "# against the paper's table\n"
+        )
+        against = [(row, name) for row in rows for name in PROPERTIES if row.verdicts[name].contradicts_published]
+        for row, name in against:
+            verdict, word = row.verdicts[name], name.replace("_", "-")
+            printed = "yes" if verdict.published else "no"
+            out(f"{row.label}: the paper's table says {word}: {printed}; here {verdict.verdict}: {verdict.evidence}.")
+        if against:
+            out("")
         for row in rows:
             out(f"{row.label}:")
             for name in PROPERTIES:

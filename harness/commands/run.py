@@ -15,6 +15,7 @@ from harness.commands.options import (
     load_plugins,
     out,
     print_json,
+    print_text_table,
     width,
 )
 
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command("run", epilog="Example: harness run --suite demo --dataset folder:photos/by_class")(run)
+    app.command(
+        "run",
+        epilog="Example: harness run --suite demo --dataset folder:photos/by_class. "
+        "And, several cells at a time: harness run --suite demo --executor ray --workers 4",
+    )(run)
 
 
 def run(
@@ -60,6 +65,18 @@ def run(
     cache: Annotated[Path | None, typer.Option(help="Where tokens are kept; default: cache/ beside the store.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     rerun: Annotated[bool, typer.Option("--rerun", help="Run finished cells again too.")] = False,
+    executor: Annotated[
+        str, typer.Option(help="local (this process, one cell at a time), or ray (several, here or on a cluster).")
+    ] = "local",
+    workers: Annotated[int | None, typer.Option(help="ray: cells at a time.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="ray: of a cluster, HOST:6379 or auto; else it starts here.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="ray: CPU threads a cell.")] = None,
+    gpu_share: Annotated[float | None, typer.Option(help="ray: of a GPU a cell; 0.5 puts two on each.")] = None,
+    retries: Annotated[
+        int | None, typer.Option(help="ray: how often a cell whose worker died is tried again; 2 if not said.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a suite: every cell that is not finished yet.
@@ -68,23 +85,21 @@ def run(
     """
     from rich.console import Console
 
+    from harness.choosing import choose
     from harness.doctor import require
+    from harness.executors import create
     from harness.reporter import Silent, Terminal
-    from harness.scale import scaled
     from harness.series import run_suite
-    from harness.suite import load_suite, with_overrides, with_settings
+    from harness.suite.after import reports as reports_after
     from results.leaderboard import board_json, render_text
+    from results.store import open_store
 
     added = load_plugins(plugin)
     reporter = Silent() if as_json else Terminal(Console())
-    wanted = load_suite(suite)
-    if scale is not None:
-        small = scaled(wanted, scale)
-        wanted = small.suite
-        for sentence in small.told():
-            reporter.say(sentence)
-    chosen = with_overrides(
-        wanted,
+    chosen, told = choose(
+        suite,
+        scale=scale,
+        settings=setting or [],
         dataset=dataset,
         evaluation=evaluation,
         backbone=backbone,
@@ -96,16 +111,25 @@ def run(
         methods=tuple(method) if method else None,
         extra_methods=tuple(added),
     )
-    chosen = with_settings(chosen, setting or [])
-    # A trial of the plumbing is not to stop at a package that one row of it would like.
-    able = require(chosen, store, device=device, cache=cache, skip=skip_missing or scale is not None)
-    for sentence in able.left_out:
+    for sentence in told:
         reporter.say(sentence)
-    summary, parts, stopped = run_suite(able.suite, store, device=device, cache=cache, rerun=rerun, reporter=reporter)
+    # A trial of the plumbing is not to stop at a package that one row of it would like.
+    options = {"address": address, "threads": threads, "gpu_share": gpu_share, "retries": retries}
+    with create(executor, workers=workers, **options) as computing:
+        here = computing.planning_device(device)
+        able = require(chosen, store, device=here, cache=cache, skip=skip_missing or scale is not None)
+        for sentence in able.left_out:
+            reporter.say(sentence)
+        summary, parts, stopped = run_suite(
+            able.suite, store, device=device, cache=cache, rerun=rerun, executor=computing, reporter=reporter
+        )
     boards = [(part, board) for part in parts for board in _boards(store, part.cell_ids)]
+    after = reports_after(able.suite, open_store(store), {part.suite: part.cell_ids for part in parts})
     if as_json:
         shown = [{"suite": part.suite, **board_json(board)} for part, board in boards]
-        print_json({**summary._asdict(), "boards": shown, "left_out": able.left_out, "stopped": stopped})
+        reports = {name: said.data for name, said in after.items()}
+        ending = {"reports": reports, "left_out": able.left_out, "stopped": stopped}
+        print_json({**summary._asdict(), "boards": shown, **ending})
     else:
         title = None
         for part, board in boards:
@@ -113,6 +137,8 @@ def run(
                 title = part.suite
                 out(f"\n{part.suite}: {part.description}")
             out("\n" + render_text(board, width()))
+        for table in [table for said in after.values() for table in said.tables]:
+            print_text_table(table)
         for sentence in stopped:
             out(f"\n{sentence}")
         out(_closing(summary, store))

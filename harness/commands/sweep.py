@@ -25,12 +25,21 @@ def sweep(
     store: StoreOption = DEFAULT_STORE,
     cache: Annotated[Path | None, typer.Option(help="Where tokens are kept; default: cache/ beside the store.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes of one thread each that train side by side; 1: this process with all its threads. "
+            "Left out: one a core, 1 on a GPU.",
+            min=1,
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train every configuration of App. E.1 that the store does not hold yet, and choose one for each family."""
     from rich.console import Console
 
     from harness.reporter import Silent, Terminal
+    from harness.side_by_side import usual_workers
     from harness.suite import load_suite
     from harness.sweep import GRIDS
     from harness.sweep import sweep as run_sweep
@@ -44,6 +53,7 @@ def sweep(
         target_l0=target_l0,
         device=device,
         cache=cache,
+        workers=workers if workers is not None else usual_workers(device),
         reporter=Silent() if as_json else Terminal(Console()),
     )
     if as_json:

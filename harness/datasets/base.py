@@ -122,17 +122,22 @@ class ImageSet:
             UserError: if a file cannot be read from the disk (whether it is an image does not matter here).
         """
         digest = hashlib.blake2b(digest_size=16)
+        name, sizes = "", []
         try:
-            sizes = [self.reader.size(record) for record in self.records]
+            for record in self.records:
+                name = record.name
+                sizes.append(self.reader.size(record))
             whole = sum(sizes) < WHOLE_CONTENT_LIMIT
             for record, size in zip(self.records, sizes, strict=True):
+                name = record.name
                 data = self.reader.read(record) if whole else self.reader.head(record, SAMPLED_BYTES)
                 # The lengths keep one image's bytes from being taken for the next one's name.
                 digest.update(f"{len(record.name)}|{record.name}|{record.label}|{size}|".encode())
                 digest.update(data)
         except OSError as error:
             raise UserError(
-                f"The image set {self.name!r} cannot be read: {error.strerror or error}. Mend or remove the file."
+                f"The image set {self.name!r} cannot be read: {name!r}: {error.strerror or error}. "
+                "Mend or remove the file."
             ) from error
         return f"{'content' if whole else 'sampled'}:{digest.hexdigest()}"
 
@@ -196,7 +201,8 @@ class ImageSet:
         Transparent pixels are put on white, 16-bit grey is scaled to 8 bits.
 
         Raises:
-            BrokenImageError: if it cannot be read or decoded, with the reason.
+            BrokenImageError: if it cannot be read or decoded, or its pixels are no picture's (32-bit numbers), with the
+                reason.
         """
         record = self.records[index]
         try:
@@ -207,9 +213,14 @@ class ImageSet:
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
+    # Older versions of Pillow open 16-bit PNG as 32-bit numbers.
+    sixteen = image.mode == "I" and 255 < np.asarray(image).max() < 1 << 16 and np.asarray(image).min() >= 0
+    if image.mode.startswith("I;16") or sixteen:
         # Pillow's own conversion clips at 255, which turns nearly every 16-bit image white.
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        # Which of these numbers is white, nothing says; Pillow clips them at 0 and 255 and gives black or white.
+        raise ValueError(f"its pixels are 32-bit numbers (mode {image.mode}): save it with 8 or 16 bits")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))

@@ -37,9 +37,8 @@ def load(identifier: str) -> ImageSet:
     found: list[tuple[str, Path, str]] = []
     counts = {}
     for part in parts:
-        inside = [
-            (f"{part}/{name}" if part else name, path, name.split("/", 1)[0]) for name, path in _images(root / part)
-        ]
+        named = [(_as_text(name), path) for name, path in _images(root / part)]
+        inside = [(f"{part}/{name}" if part else name, path, name.split("/", 1)[0]) for name, path in named]
         counts[part] = len(inside)
         found.extend(inside)
     if not any(_folders(root / part) for part in parts):
@@ -56,7 +55,12 @@ def load(identifier: str) -> ImageSet:
     if len(parts) == 2:
         in_train = np.fromiter((record.name.startswith("train/") for record in records), bool, len(records))
         own = OwnSplit(np.flatnonzero(in_train), np.flatnonzero(~in_train))
-    return ImageSet(f"folder:{root.resolve().name}", records, classes, own_split=own)
+    return ImageSet(f"folder:{_as_text(root.resolve().name)}", records, classes, own_split=own)
+
+
+def _as_text(name: str) -> str:
+    """A file name that can be hashed, printed and stored: bytes in it that are no UTF-8 become ``\\udcff``."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _folders(path: Path) -> list[str]:

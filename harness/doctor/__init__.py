@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.doctor.base import Check, Need
+from harness.doctor.base import Check, Need, grouped
 from harness.doctor.environment import OPTIONAL, REQUIRED, gpu, package, python
 from harness.doctor.estimate import Estimate, estimate
 from harness.doctor.place import disk, store_at
 from harness.doctor.shipped import packaged_weights, photographs
 from harness.doctor.verdict import Able, Examined, check, examine_suite, require
 
-__all__ = ["Able", "Check", "Estimate", "Examined", "Need", "check", "estimate", "examine", "examine_suite", "require"]
+__all__ = [
+    "Able",
+    "Check",
+    "Estimate",
+    "Examined",
+    "Need",
+    "check",
+    "estimate",
+    "examine",
+    "examine_suite",
+    "grouped",
+    "require",
+]
 
 
 def examine(store: Path) -> list[Check]:

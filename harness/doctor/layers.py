@@ -37,6 +37,9 @@ def layer_of(backbone: str, site: str | None) -> Layer | None:
     """The sizes of a layer; None where they are not known without loading the model."""
     if (backbone, site) in _OF_SITE:
         return _OF_SITE[backbone, site or ""]
+    known = _OF_BACKBONE.get(backbone)
     if site is None or site.endswith(".fc2"):
-        return _OF_BACKBONE.get(backbone)
+        return known
+    if known is not None and site.endswith(".attn.proj"):
+        return known._replace(d_in=known.d_out)
     return None

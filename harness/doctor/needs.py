@@ -6,6 +6,7 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.doctor.base import Check, Need
 from harness.doctor.hubs import DINOV2_HOST, huggingface_host, offline, reachable
@@ -13,6 +14,9 @@ from harness.errors import UserError
 from harness.identity import canonical
 from harness.suite import MethodEntry, Suite, Target
 from methods.base import make_config
+
+if TYPE_CHECKING:
+    from harness.backbones import Source
 
 #: Images in the grid that a judge is shown.
 GRID = 9
@@ -47,9 +51,11 @@ def _images(suite: Suite) -> Iterator[Need]:
     found, remedy = spec, ""
     try:
         if kind == "imagenet":
-            from harness.datasets.imagenet import REMEDY, place
+            from harness.datasets.imagenet import REMEDY, VARIABLE, place
 
             remedy = REMEDY
+            if not identifier and not os.environ.get(VARIABLE):
+                raise UserError(f"{VARIABLE} is not set")
             folder = Path(place(identifier)).expanduser()
             missing = [part for part in ("train", "val") if not (folder / part).is_dir()]
             if missing:
@@ -81,29 +87,34 @@ def _weights(target: Target) -> tuple[str, str] | None:
     """None where they are here; else what was found and how to get them (nothing to do: they are downloaded)."""
     from harness import backbones
 
-    local = (
-        f"--set 'target.\"{target.backbone}\".checkpoint=FILE'"
-        if not target.backbone.isidentifier()
-        else (f"--set target.{target.backbone}.checkpoint=FILE")
-    )
     prefix, colon, identifier = target.backbone.partition(":")
     source = None if colon else backbones.BACKBONES.get(target.backbone)
     requires = source.requires if source else {"timm": (("timm", "timm"),), "hf": (("transformers", "transformers"),)}
     wanted = requires.get(prefix, ()) if isinstance(requires, dict) else requires
     missing = [package for module, package in wanted if not _has(module)]
+    found = _files(target, source, prefix if colon else "", identifier)
     if missing:
-        return f"needs the package {', '.join(missing)}", f"pip install {' '.join(missing)}"
+        absent = f"the package {', '.join(missing)} is not installed"
+        extra = 'pip install "disentanglement-harness[hf]"' if missing == ["transformers"] else ""
+        fetch = extra or f"pip install {' '.join(missing)}"
+        # What stands in the way after that is said now, too.
+        return (f"{absent}, and they are {found[0]}", f"{fetch}. {found[1]}") if found and found[1] else (absent, fetch)
+    return found
+
+
+def _files(target: Target, source: Source | None, prefix: str, identifier: str) -> tuple[str, str] | None:
+    """As :func:`_weights`, packages apart."""
+    from harness.backbones import PREFIXES
+
     if target.checkpoint is not None:
         if not Path(target.checkpoint).expanduser().exists():
             return f"there is no file {target.checkpoint!r}", "Give the path of local weights."
         return None
     if not target.weights:
         return None
-    if prefix == "planted":
-        # Worlds are drawn; planted photographs need the network that their neurons are made of.
-        from harness.planted.backbone import built_from
-
-        real = built_from(identifier)
+    known = PREFIXES.get(prefix) if prefix else None
+    if known is not None and known.built_from is not None:
+        real = known.built_from(identifier)
         return None if real is None else _weights(target.model_copy(update={"backbone": real}))
     if source is not None:
         here = not source.hub or (source.cached is not None and source.cached())
@@ -117,11 +128,12 @@ def _weights(target: Target) -> tuple[str, str] | None:
         here = in_huggingface_cache(f"timm/{identifier}" if prefix == "timm" else identifier)
     if here:
         return None
-    host = _host(target.backbone, prefix if colon else "")
+    host = _host(target.backbone, prefix)
     if reachable(host) and not (host == huggingface_host() and offline()):
         return f"not here; will be downloaded from {host}", ""
-    fetch = f"python -c \"from harness import backbones; backbones.load('{target.backbone}')\""
-    return f"not on this machine, and {host} cannot be reached", f"With a network: {fetch}; or a local file: {local}"
+    name = target.backbone
+    local = f"target.{name}.checkpoint=FILE" if name.isidentifier() else f"'target.\"{name}\".checkpoint=FILE'"
+    return f"not on this machine, and {host} cannot be reached", f"With a network it is downloaded; or: --set {local}"
 
 
 def _host(backbone: str, prefix: str) -> str:
@@ -187,9 +199,9 @@ def _judges_gpu() -> Check:
 
     if not torch.cuda.is_available():
         remedy = "Judge on a machine with one, or with --panel openai."
-        return Check("a GPU for the judges", False, False, "none here", remedy)
+        return Check("a GPU, for the judges", False, False, "none here", remedy)
     memory = torch.cuda.get_device_properties(0).total_memory / 2**30
     # The largest judge has 30 billion parameters in bfloat16.
     ok = memory >= 75
     remedy = "" if ok else "The largest judge needs 61 GiB for its weights alone: an 80 GB GPU."
-    return Check("a GPU for the judges", ok, False, f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB", remedy)
+    return Check("a GPU, for the judges", ok, False, f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB", remedy)

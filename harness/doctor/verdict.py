@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.doctor.base import Check, Need
+from harness.doctor.base import Check, Need, grouped
 from harness.doctor.estimate import Estimate, estimate
 from harness.doctor.needs import backbone_key, method_key, needs
 from harness.doctor.place import free_bytes
@@ -62,33 +62,38 @@ def check(suite: Suite, store: str | Path, *, device: str = "auto", cache: str |
 
 def _screen(suite: Suite, examined: Examined, missing: Sequence[Need]) -> str:
     lines = [f"{suite.name} cannot run here: {len(missing)} thing{'s are' if len(missing) > 1 else ' is'} missing."]
-    for need in missing:
-        lines.append(f"  MISS  {need.check.what}: {need.check.found}")
-        if need.check.remedy:
-            lines.append(f"        {need.check.remedy}")
+    for check in grouped(need.check for need in missing):
+        lines.append(f"  MISS  {check.what}: {check.found}")
+        if check.remedy:
+            lines.append(f"        {check.remedy}")
     lines += [f"  {sentence}" for sentence in examined.runs]
-    lines.append(f"  `harness doctor --suite {suite.name}` shows everything it needs, and what it takes.")
+    lines.append("  `harness doctor` with the same options shows everything it needs, and what it takes.")
     return "\n".join(lines)
+
+
+_NOTHING = "Nothing of it can run as things are. At reduced size, to see it work: --scale tiny."
 
 
 def _what_runs(suite: Suite, found: Sequence[Need]) -> list[str]:
     missing = [need for need in found if not need.check.ok]
     if not missing:
         return []
-    sentences = [f"Without {need.check.what}: {need.without}." for need in missing if need.without]
-    if any(need.stops == "all" for need in missing):
-        sentences.insert(0, "Nothing of it can run as things are. At reduced size, to see it work: --scale tiny.")
-        return sentences
+    without: dict[str, list[str]] = {}
+    for need in missing:
+        if need.without:
+            without.setdefault(need.without, []).append(need.check.what)
+    sentences = [f"Without {' and '.join(things)}: {what}." for what, things in without.items()]
     some = [need for need in missing if need.stops in ("backbone", "method")]
-    if some:
-        left = _without(suite, some)
-        if left is None:
-            sentences.insert(0, "Nothing of it can run as things are. At reduced size, to see it work: --scale tiny.")
-        else:
-            names = ", ".join(leaf.name for leaf in left.leaves)
-            cells = estimate(left).cells
-            sentences.insert(0, f"With --skip-missing {cells} of {estimate(suite).cells} cells can run, of {names}.")
-    return sentences
+    if any(need.stops == "all" for need in missing):
+        return [_NOTHING, *sentences]
+    if not some:
+        return sentences
+    left = _without(suite, some)
+    if left is None:
+        return [_NOTHING, *sentences]
+    names = ", ".join(leaf.name for leaf in left.leaves)
+    cells, all_cells = estimate(left).cells, estimate(suite).cells
+    return [f"With --skip-missing {cells} of {all_cells} cells can run, of {names}.", *sentences]
 
 
 def _without(suite: Suite, missing: Sequence[Need]) -> Suite | None:
@@ -118,14 +123,15 @@ def _device(device: str, takes: Estimate) -> Need:
 
     chosen = best_device(device)
     if chosen != "cpu":
-        return Need(Check("GPU", True, False, torch.cuda.get_device_name(torch.device(chosen))), "nothing")
+        return Need(Check("a GPU", True, False, torch.cuda.get_device_name(torch.device(chosen))), "nothing")
     hours = takes.gpu_hours
     slow = hours is not None and hours > 0.5
-    found = f"none is used; {torch.get_num_threads()} CPU threads"
+    threads = torch.get_num_threads()
+    found = f"none is used; {threads} CPU thread{'s' if threads > 1 else ''}"
     if not slow:
-        return Need(Check("GPU", True, False, f"{found}, which is enough for this suite"), "nothing")
+        return Need(Check("a GPU", True, False, f"{found}, which is enough for this suite"), "nothing")
     remedy = f"What takes about {hours:.0f} hours on an H100 takes months here: run it on a machine with a GPU."
-    return Need(Check("GPU", False, False, found, remedy), "nothing", "", "it runs, too slowly to be of use")
+    return Need(Check("a GPU", False, False, found, remedy), "nothing", "", "it runs, too slowly to be of use")
 
 
 def _room(store: Path, cache: Path | None, takes: Estimate) -> list[Need]:

@@ -82,13 +82,15 @@ class Paired(NamedTuple):
     reference: np.ndarray
     """(n,) milliseconds a batch"""
     variant: np.ndarray
-    """(n,) milliseconds a batch, each right after the reference of the same index"""
+    """(n,) milliseconds a batch, each right after or before the reference of the same index"""
 
 
 def paired(
     reference: Step, variant: Step, clock: Clock, *, warmup: int, repeats: int, progress: Progress = no_progress
 ) -> Paired:
-    """Time two steps in turns: reference, variant, reference, variant, ...
+    """Time two steps in turns: reference, variant, variant, reference, reference, variant, ...
+
+    Each comes first in every other pair, so that neither gains by its place, nor by a machine that slows down steadily.
 
     Args:
         warmup: untimed turns before.
@@ -99,8 +101,10 @@ def paired(
         variant()
     clock.synchronise()
     for done in range(repeats):
-        clock.lap(reference)
-        clock.lap(variant)
+        for step in (reference, variant) if done % 2 == 0 else (variant, reference):
+            clock.lap(step)
         progress(done + 1, repeats, "pairs of batches")
-    laps = clock.milliseconds()
-    return Paired(laps[0::2], laps[1::2])
+    pairs = clock.milliseconds().reshape(repeats, 2)
+    # The second pair, the fourth, ... ran the other way round.
+    pairs[1::2] = pairs[1::2, ::-1].copy()
+    return Paired(pairs[:, 0], pairs[:, 1])

@@ -12,7 +12,7 @@ from harness.judging.tournament import judge
 from harness.reporter import Reporter
 from harness.suite import Suite
 from judges.panel import PANELS
-from results import Store
+from results import Store, StoreError
 
 
 def check(suite: Suite) -> None:
@@ -26,15 +26,18 @@ def judge_run(
 ) -> None:
     """Judge the cells of a run if its suite says so; what keeps a panel from judging is said and stops nothing.
 
-    The cells are measured and stored by then: a missing package must not make the run look failed.
+    The cells are measured and stored by then: a missing package, an image that has gone since, or a fault in a panel
+    must not make the run look failed.
     """
     if suite.judging is None:
         return
     started = time.perf_counter()
     try:
         contests = judge(store, cell_ids, images, suite.judging, folder=folder, reporter=shown)
-    except UserError as error:
-        shown.say(f"Not judged: {error} `harness judge --suite {suite.name}` tries again.")
+    except Exception as error:
+        known = isinstance(error, UserError | StoreError)
+        reason = str(error) if known else f"{type(error).__name__}: {error}."
+        shown.say(f"Not judged: {reason} `harness judge --suite {suite.name}` tries again.")
         return
     asked = sum(contest.asked for contest in contests)
     if asked:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from harness.datasets.base import ImageSet
 from harness.errors import UserError
 from harness.identity import canonical
@@ -104,7 +106,8 @@ def cells_in_store(store: Store, suite: Suite, images: ImageSet) -> list[str]:
             (entry.name, make_config(METHODS.get(entry.name), entry.config).model_dump(mode="json"))
             for entry in suite.methods_of(target)
         ]
-        here = here[[pair in listed for pair in zip(here["method"], here["config"], strict=True)]]
+        # As an array: of an empty list pandas takes no columns, instead of no rows.
+        here = here[np.array([pair in listed for pair in zip(here["method"], here["config"], strict=True)], dtype=bool)]
         here = here[here["token_seed"].isin(suite.token_seeds_of(target)) & here["init_seed"].isin(suite.seeds.init)]
         order = [suite.seeds.init.index(int(seed)) for seed in here["init_seed"]]
         # Of two cells with the same seeds (run again under another identity) the newer one competes.

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from harness.head import predictions
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 from harness.stats import proportion_standard_error
 
@@ -38,7 +39,7 @@ class Accuracy(Metric):
 
     def update(self, batch: Batch) -> None:
         labelled = batch.label >= 0
-        self.right += int((batch.logits.argmax(-1)[labelled] == batch.label[labelled]).sum())
+        self.right += int((predictions(batch.logits)[labelled] == batch.label[labelled]).sum())
         self.count += int(labelled.sum())
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:

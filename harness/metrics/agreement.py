@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from harness.head import predictions
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 from harness.stats import proportion_standard_error
 
@@ -40,7 +41,7 @@ class Agreement(Metric):
         return not method.spec.virtual
 
     def update(self, batch: Batch) -> None:
-        self.same += int((batch.logits.argmax(-1) == batch.clean_logits.argmax(-1)).sum())
+        self.same += int((predictions(batch.logits) == batch.clean_logits.argmax(-1)).sum())
         self.count += len(batch.image)
         original = torch.log_softmax(batch.clean_logits.double(), -1)
         replaced = torch.log_softmax(batch.logits.double(), -1)

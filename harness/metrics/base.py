@@ -96,6 +96,8 @@ class Metric(ABC):
     reference: ClassVar[str]
     default: ClassVar[bool] = True
     """Whether a suite that names no metrics measures it."""
+    timed: ClassVar[bool] = False
+    """Whether it measures time, so that it is never twice the same."""
 
     def __init__(self, baseline: Baseline) -> None:
         self.baseline = baseline

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from harness.metrics.base import METRICS, Metric, Outcome, Score
-from harness.metrics.dictionary import directions
+from harness.metrics.dictionary import directions, writing_directions
 
 
 def effective_rank(d: Tensor) -> float:
@@ -37,7 +38,11 @@ def effective_rank(d: Tensor) -> float:
 
 @METRICS.register()
 class EffectiveRank(Metric):
-    """Effective rank of the atoms, as they are; companion ``effective_rank_share``: divided by min(n_units, d)."""
+    """Effective rank of the atoms, as they are; companion ``effective_rank_share``: divided by min(n_units, d).
+
+    Where the atoms are what units read, ``details`` has the rank of what they write too: of a split that is how evenly
+    the sub-units are dealt to the neurons, and nothing of what they are.
+    """
 
     id = "effective_rank"
     title = "effective rank"
@@ -45,7 +50,14 @@ class EffectiveRank(Metric):
     reference = "ELUDe paper, App. B.3; Roy and Vetterli 2007"
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
-        atoms = outcome.method.dictionary().atoms
-        value = effective_rank(atoms)
-        yield self.score(value, len(atoms))
-        yield Score("effective_rank_share", value / min(atoms.shape), len(atoms), direction="higher")
+        dictionary = outcome.method.dictionary()
+        value, n = effective_rank(dictionary.atoms), len(dictionary.atoms)
+        # What units read and what they write live in two spaces: a board must not rank one among the other.
+        side = {"direction": dictionary.side}
+        details: dict[str, Any] = {"width": dictionary.atoms.shape[1]}
+        if dictionary.side == "reader" and not outcome.method.spec.virtual:
+            writers = writing_directions(outcome.method)
+            details |= {"writer": effective_rank(writers), "writer_width": writers.shape[1]}
+        yield self.score(value, n)._replace(details=details, params=side)
+        share = value / min(dictionary.atoms.shape)
+        yield Score("effective_rank_share", share, n, direction="higher", details=details, params=side)

@@ -35,6 +35,7 @@ class Efficiency(Metric):
     direction = "lower"
     reference = "ELUDe paper, App. B.4 and Table 5"
     default: ClassVar[bool] = False
+    timed: ClassVar[bool] = True
 
     def __init__(self, baseline: Baseline) -> None:
         super().__init__(baseline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 class LogitsGap(Metric):
     """Largest difference of a logit over the evaluation split: evidence for "lossless" (:mod:`results.properties`).
 
-    In ``details`` the largest logit of the unmodified network, to measure it by.
+    NaN where the network gave NaN or infinity. In ``details`` the largest logit of the unmodified network, to measure
+    it by.
     """
 
     id = "evidence_logits_gap"
@@ -32,7 +34,9 @@ class LogitsGap(Metric):
 
     def update(self, batch: Batch) -> None:
         clean = batch.clean_logits.double()
-        self.largest = max(self.largest, float((batch.logits.double() - clean).abs().max()))
+        gap = float((batch.logits.double() - clean).abs().max())
+        # Python's max(0.0, nan) is 0.0: a network that broke down would count as lossless.
+        self.largest = max(self.largest, gap) if math.isfinite(gap) and math.isfinite(self.largest) else math.nan
         self.scale = max(self.scale, float(clean.abs().max()))
         self.count += len(batch.image)
 

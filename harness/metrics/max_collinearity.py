@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from harness.metrics.base import METRICS, Metric, Outcome, Score
-from harness.metrics.dictionary import directions
+from harness.metrics.dictionary import directions, writing_directions
 
 
 def max_collinearity(d: Tensor) -> float:
@@ -40,13 +42,18 @@ def nearest_cosines(d: Tensor, *, block_rows: int = 2048) -> Tensor:
     return nearest
 
 
+#: Shares of atoms at which the distribution of the nearest cosine is given.
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+
+
 @METRICS.register()
 class MaxCollinearity(Metric):
     """The largest ``|cos|`` between two atoms. overcomplete calls it collinearity.
 
     The paper's Table 4 prints a "coherence" that is said to be this and to be better when higher: it is reported here
-    under its own name. Companions: ``min_distinctness = 1 - max_collinearity``, and the mean and the 95th percentile
-    over atoms of the cosine with their nearest neighbour.
+    under its own name. Companions: ``min_distinctness = 1 - max_collinearity``, and the mean, the median and the 95th
+    percentile over atoms of the cosine with their nearest neighbour; further quantiles are in ``details``. Where the
+    atoms are what units read, ``details`` has the largest ``|cos|`` of what they write too.
     """
 
     id = "max_collinearity"
@@ -56,12 +63,29 @@ class MaxCollinearity(Metric):
     reference = "ELUDe paper, App. B.3 (coherence); overcomplete.metrics.dictionary_collinearity"
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
-        nearest = nearest_cosines(outcome.method.dictionary().atoms)
+        dictionary = outcome.method.dictionary()
+        nearest = nearest_cosines(dictionary.atoms)
         n = len(nearest)
         largest = float(nearest.max()) if n > 1 else math.nan
-        yield self.score(largest, n)
-        yield Score("min_distinctness", 1 - largest, n, unit="", direction="higher")
+        # What units read and what they write live in two spaces: a board must not rank one among the other.
+        side = {"direction": dictionary.side}
+        details: dict[str, Any] = {"width": dictionary.atoms.shape[1]}
+        if dictionary.side == "reader" and not outcome.method.spec.virtual:
+            details["writer"] = max_collinearity(writing_directions(outcome.method))
+        yield self.score(largest, n)._replace(details=details, params=side)
+        yield Score("min_distinctness", 1 - largest, n, unit="", direction="higher", params=side)
+        found = quantiles(nearest) if n > 1 else {}
         mean = float(nearest.mean()) if n > 1 else math.nan
-        spread = float(torch.quantile(nearest, 0.95)) if n > 1 else math.nan
-        yield Score("nearest_cosine_mean", mean, n, unit="", direction="lower")
-        yield Score("nearest_cosine_p95", spread, n, unit="", direction="lower")
+        yield Score(
+            "nearest_cosine_mean", mean, n, unit="", direction="lower", details={"quantiles": found}, params=side
+        )
+        for name, share in (("median", 0.5), ("p95", 0.95)):
+            value = found.get(f"{share:g}", math.nan)
+            yield Score(f"nearest_cosine_{name}", value, n, unit="", direction="lower", params=side)
+
+
+def quantiles(values: Tensor) -> dict[str, float]:
+    """The quantiles of values (n,) at :data:`QUANTILES`, between order statistics by linear interpolation."""
+    # Not torch's: that refuses more than 2^24 values.
+    found = np.quantile(values.numpy(), QUANTILES)
+    return {f"{share:g}": float(value) for share, value in zip(QUANTILES, found, strict=True)}

@@ -14,6 +14,9 @@ from harness.errors import UserError
 from harness.metrics.base import METRICS, Metric, Outcome, Score
 from harness.stats import clustered_standard_error
 
+# Weights of pairs, as a share of all squares, below which nothing but rounding is left of eq. 7's differences.
+_LEAST_PAIRS = 1e-10
+
 # Units whose top images are embedded at once: 128 x 100 x 768 float64 are 79 MB.
 _UNITS_AT_ONCE = 128
 
@@ -28,8 +31,8 @@ def ms_score(embeddings: Tensor, weights: Tensor) -> float:
         weights: (n,) non-negative.
 
     Returns:
-        A value in [-1, 1]; NaN where it is undefined (fewer than two positive weights, or a zero embedding that
-        carries weight).
+        A value in [-1, 1]; NaN where it is undefined (fewer than two positive weights, all but one of them nothing
+        beside it, or a zero embedding that carries weight).
 
     Raises:
         UserError: for shapes that do not fit.
@@ -53,8 +56,9 @@ def ms_scores(embeddings: Tensor, weights: Tensor) -> Tensor:
     pairs = weights.sum(-1) ** 2 - squares
     summed = (weights[:, None] @ directions)[:, 0]
     value = ((summed**2).sum(-1) - squares) / pairs
-    # One positive weight leaves no pair; rounding would make 0/0 a number.
-    defined = ((weights > 0).sum(-1) >= 2) & ~lost & torch.isfinite(weights).all(-1)
+    # One positive weight leaves no pair; rounding would make 0/0 a number, and so it does beside one that is so large
+    # that the others vanish.
+    defined = ((weights > 0).sum(-1) >= 2) & (pairs > _LEAST_PAIRS * squares) & ~lost & torch.isfinite(weights).all(-1)
     return torch.where(defined, value.clamp(-1, 1), torch.nan)
 
 
@@ -92,10 +96,10 @@ class MSScore(Metric):
         error = clustered_standard_error(values[scored].numpy(), clusters[scored].numpy())
         kind = "units" if parents is None else "units, clustered by parent"
         yield self.score(mean, n, error, kind)
-        adjusted = (mean - null) / (1 - null)
-        yield Score(
-            "ms_score_adjusted", adjusted, n, None if error is None else error / (1 - null), kind, self.unit, "higher"
-        )
+        # Where all tokens are alike there is nothing to adjust for.
+        room = 1 - null if null < 1 else math.nan
+        spread = None if error is None or math.isnan(room) else error / room
+        yield Score("ms_score_adjusted", (mean - null) / room, n, spread, kind, self.unit, "higher")
         yield Score("ms_score_null", null, self.baseline.n_images, direction="none")
         yield Score(
             "ms_score_undefined",

@@ -53,7 +53,8 @@ def matched_cosine_by_parent(d1: Tensor, parents1: Tensor, d2: Tensor, parents2:
             f"matched_cosine_by_parent: parents {tuple(parents1.shape)} and {tuple(parents2.shape)} must name one "
             f"parent for each atom of dictionaries {tuple(d1.shape)} and {tuple(d2.shape)}."
         )
-    alive1, alive2 = d1.norm(dim=1) > 0, d2.norm(dim=1) > 0
+    # In float64 as the directions are: squares of tiny float32 atoms vanish, and the two would not fit together.
+    alive1, alive2 = d1.double().norm(dim=1) > 0, d2.double().norm(dim=1) > 0
     rows1, rows2 = _comparable(d1, d2)
     owner1, owner2 = parents1.cpu()[alive1.cpu()], parents2.cpu()[alive2.cpu()]
     scores = []

@@ -12,16 +12,18 @@ import torch
 from torch import Tensor
 
 from harness.metrics.base import METRICS, Metric, Outcome, Score
+from harness.metrics.max_collinearity import quantiles
 
 TOP = 16
 
 
-def nearest_overlaps(top_image: Tensor, top_value: Tensor) -> Tensor:
+def nearest_overlaps(top_image: Tensor, top_value: Tensor, *, parents: Tensor | None = None) -> Tensor:
     """(U,) float64: the largest Jaccard index of each unit's images with another unit's.
 
     Args:
         top_image: (K, U) image indices.
         top_value: (K, U) activations; images with none are not a unit's.
+        parents: (U,) int64 neuron of each unit: only units of another neuron count. None: all other units.
     """
     n_units = top_image.shape[1]
     if n_units < 2:
@@ -33,12 +35,16 @@ def nearest_overlaps(top_image: Tensor, top_value: Tensor) -> Tensor:
     member = scipy.sparse.csr_matrix((np.ones(len(units), dtype=np.float32), (units, images)), shape=shape)
     sizes = np.asarray(member.sum(1))[:, 0]
     nearest = np.zeros(n_units)
+    owners = None if parents is None else parents.numpy()
     for start in range(0, n_units, 1024):
         stop = min(start + 1024, n_units)
         shared = (member[start:stop] @ member.T).toarray()
         union = sizes[start:stop, None] + sizes[None] - shared
         jaccard = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-        jaccard[np.arange(stop - start), np.arange(start, stop)] = 0
+        if owners is None:
+            jaccard[np.arange(stop - start), np.arange(start, stop)] = 0
+        else:
+            jaccard[owners[start:stop, None] == owners[None]] = 0
         nearest[start:stop] = jaccard.max(1)
     return torch.from_numpy(nearest)
 
@@ -47,8 +53,10 @@ def nearest_overlaps(top_image: Tensor, top_value: Tensor) -> Tensor:
 class UnitOverlap(Metric):
     """Mean over alive units of the largest Jaccard index between their top-16 images and another alive unit's.
 
-    High where units repeat each other: sub-units of different neurons may show the same concept. Companion
-    ``unique_units``: the share whose nearest neighbour shares less than half (Jaccard below 1/2).
+    High where units repeat each other. Companions: ``unique_units``, the share whose nearest neighbour shares less
+    than half (Jaccard below 1/2), and for methods whose units have a parent neuron ``unit_overlap_across``, the same
+    mean with the units of *other* neurons alone: sub-units of different neurons may show one concept, which a method
+    that splits each neuron by itself cannot know. ``details`` has the share of units whose nearest is another neuron's.
     """
 
     id = "unit_overlap"
@@ -62,11 +70,21 @@ class UnitOverlap(Metric):
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         alive = outcome.units.alive
-        nearest = nearest_overlaps(outcome.units.top_image[:TOP, alive], outcome.units.top_value[:TOP, alive])
+        image, value = outcome.units.top_image[:TOP, alive], outcome.units.top_value[:TOP, alive]
+        nearest = nearest_overlaps(image, value)
         column = np.full(len(alive), np.nan)
         column[alive.numpy()] = nearest.numpy()
         outcome.unit_columns["redundancy"] = column
         n = len(nearest)
-        yield self.score(float(nearest.mean()) if n else math.nan, n)
+        details: dict[str, Any] = {"quantiles": quantiles(nearest) if n else {}}
+        parents, across = outcome.method.parents, None
+        if parents is not None and n:
+            own = parents.cpu()[alive]
+            across = nearest_overlaps(image, value, parents=own)
+            details["nearest_is_another_neurons"] = float(((across >= nearest) & (nearest > 0)).double().mean())
+        yield self.score(float(nearest.mean()) if n else math.nan, n)._replace(details=details)
         unique = float((nearest < 0.5).double().mean()) if n else math.nan
         yield Score("unique_units", unique, n, direction="higher")
+        if across is not None:
+            spread = {"quantiles": quantiles(across)}
+            yield Score("unit_overlap_across", float(across.mean()), n, direction="lower", details=spread)

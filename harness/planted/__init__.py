@@ -5,7 +5,7 @@ Its images (:mod:`harness.planted.images`) hold the layer's inputs in their pixe
 (:mod:`harness.planted.backbone`) reads them back: sampling, fitting and measuring are the ones of every other run. On
 real photographs (:mod:`harness.planted.photographs`) neurons are planted as sums of two real ones.
 
-Importing this package makes the method ``oracle`` known: the true parts, for worlds that have them.
+Importing this package makes the methods ``oracle`` (the true parts) and ``collapsed`` (one of them, repeated) known.
 """
 
 from __future__ import annotations
@@ -13,3 +13,4 @@ from __future__ import annotations
 from methods import METHODS
 
 METHODS.add("oracle", "harness.planted.oracle:Oracle", description="the planted parts themselves")
+METHODS.add("collapsed", "harness.planted.oracle:Collapsed", description="one planted part, repeated")

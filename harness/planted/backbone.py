@@ -24,18 +24,30 @@ if TYPE_CHECKING:
 REAL = "dinov2_small_saliency"
 
 
+class Patches(nn.Module):
+    """The tokens that an image of a world holds: its patches of pixels."""
+
+    def __init__(self, patch: int) -> None:
+        super().__init__()
+        self.patch = patch
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S) with pixels in [0, 1] to tokens (B, T, d_in)."""
+        return functional.pixel_unshuffle(images, self.patch).flatten(2).transpose(1, 2) * LARGEST
+
+
 class PlantedNetwork(nn.Module):
     """Pixels to tokens, the planted layer ``units``, a rectifier, and the mean over tokens."""
 
     def __init__(self, layer: PlantedLayer, patch: int) -> None:
         super().__init__()
-        self.patch = patch
+        # A sequence, because evaluation passes may start behind one: no image is then decoded twice.
+        self.before = nn.Sequential(Patches(patch))
         self.units = layer
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, S, S) with pixels in [0, 1] to (B, d_out)."""
-        tokens = functional.pixel_unshuffle(images, self.patch).flatten(2).transpose(1, 2)
-        output: Tensor = self.units(tokens * LARGEST)
+        """Images (B, 3, S, S) to (B, d_out)."""
+        output: Tensor = self.units(self.before(images))
         return torch.relu(output).mean(1)
 
 

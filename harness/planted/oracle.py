@@ -100,6 +100,31 @@ class Oracle(Method):
         return len(self.atoms)
 
 
+class Collapsed(Oracle):
+    """As many units as the truth has, each of them its first one: what a metric says of a dictionary that repeats one
+    true direction over and over.
+    """
+
+    spec = MethodSpec(
+        name="collapsed",
+        title="truth, collapsed",
+        family="control",
+        reads="input",
+        reference="the first planted part, repeated",
+        training_free=True,
+        stable=True,
+        uses_seed=False,
+    )
+
+    def encode(self, x: Tensor) -> Tensor:
+        codes = super().encode(x)
+        return codes[:, :1].expand_as(codes)
+
+    def dictionary(self) -> Dictionary:
+        truth = super().dictionary()
+        return truth._replace(atoms=truth.atoms[:1].expand_as(truth.atoms))
+
+
 def sparse_strengths(q: Tensor, patterns: Tensor) -> Tensor:
     """Strengths s >= 0 (n, C) that minimise ``|q - s P|^2 / 2 + lambda sum(s)`` for patterns P (C, d_in).
 

@@ -1,27 +1,34 @@
-"""How well scores agree with a planted truth, with intervals: two bootstraps.
+"""How well scores agree with a planted truth, with 95 % intervals.
 
-*Gap*: a metric on the truth minus the same on chance, averaged over worlds; the neurons of each world are redrawn, the
-same for truth and chance. *Rank correlation*: Spearman's, of a metric with a recovery score over the methods of one
-world, averaged over worlds; the methods of each world are redrawn. The oracle does not take part in it: what is asked
-is whether the metric ranks methods rightly.
+*Gap*: a metric on the truth minus the same on chance, averaged over layers. A metric with one value a unit: the neurons
+of each layer are redrawn (bootstrap), the same for truth and chance, and the layers of each setting are redrawn too. A
+metric with one value a layer (R2, rank, accuracy): Student's t over the layers of each setting, their variance pooled
+over settings, because two or three values cannot be redrawn. With one layer a setting there is no interval then.
 
-In both, the layers of one setting are redrawn too. The settings are not: they were chosen, and an interval says nothing
-of others.
+*Rank correlation*: Spearman's, of a metric with a recovery score over the methods of one layer, averaged over layers.
+Methods are redrawn (bootstrap), each with all of its configurations and the same ones at every layer: the same few
+methods run everywhere, so more layers do not make them more. The layers of each setting are redrawn too. The oracle
+does not take part: what is asked is whether the metric ranks methods rightly.
+
+Settings are not redrawn: they were chosen, and an interval says nothing of others.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
+from scipy.stats import t as student
 
 from harness.planted.evidence import UNIT_COLUMNS, World
 
 LEVEL = 0.95
+
+#: Lossless methods differ by rounding, which is neither a gap nor a rank.
+DIGITS = 6
 
 #: Fewer methods than this give no rank correlation.
 FEWEST = 4
@@ -43,8 +50,11 @@ class Interval(NamedTuple):
         return self.high < 0
 
 
+NOWHERE = Interval(math.nan, math.nan, math.nan)
+
+
 class Gap(NamedTuple):
-    """A metric on the truth and on chance."""
+    """A metric on the truth and on chance, or on the truth collapsed."""
 
     truth: Interval
     chance: Interval
@@ -67,33 +77,39 @@ class Correlation(NamedTuple):
     n: int
     """pairs of (world, method)"""
     worlds: int
+    """those in which both vary"""
 
 
-def gap(worlds: Sequence[World], metric: str, sign: int, *, resamples: int, seed: int) -> Gap:
-    """The gap of one metric between truth and chance, ``sign`` +1 where larger is better and -1 where smaller is."""
+def gap(
+    worlds: Sequence[World],
+    metric: str,
+    sign: int,
+    *,
+    against: Literal["control", "collapsed"] = "control",
+    resamples: int,
+    seed: int,
+) -> Gap:
+    """The gap of one metric between truth and chance (or what it is set ``against``).
+
+    Args:
+        sign: +1 where larger is better and -1 where smaller is.
+    """
     generator = np.random.default_rng([seed, 1])
-    points, drawn, settings = [], [], []
-    for world in worlds:
-        pair = [_defined(world, label, metric) for label in (world.truth, world.control)]
-        if any(math.isnan(value) for value in pair):
-            continue
-        points.append(pair)
-        settings.append(world.setting)
-        drawn.append(_redrawn(world, metric, pair, resamples, generator))
-    if not points:
-        nothing = Interval(math.nan, math.nan, math.nan)
-        return Gap(nothing, nothing, nothing, 0, 0)
-    point, many = np.array(points), np.stack(drawn)  # (W, 2), (W, R, 2)
-    means = _over_worlds(many, settings, generator)  # (R, 2)
+    known = [world for world in worlds if not any(math.isnan(value) for value in _pair(world, metric, against))]
+    if not known:
+        return Gap(NOWHERE, NOWHERE, NOWHERE, 0, 0)
+    settings = [world.setting for world in known]
+    point = np.array([_pair(world, metric, against) for world in known]).round(DIGITS)  # (W, 2)
     difference = sign * (point[:, 0] - point[:, 1])
-    return Gap(
-        _interval(float(point[:, 0].mean()), means[:, 0]),
-        _interval(float(point[:, 1].mean()), means[:, 1]),
-        _interval(float(difference.mean()), sign * (means[:, 0] - means[:, 1])),
-        # What differs by rounding alone is no win.
-        int((difference > 1e-9).sum()),
-        len(points),
-    )
+    column = UNIT_COLUMNS.get(metric)
+    if column is None:
+        truth, chance, apart = (_over_layers(values, settings) for values in (point[:, 0], point[:, 1], difference))
+    else:
+        drawn = np.stack([_redrawn(world, column, against, resamples, generator) for world in known])  # (W, R, 2)
+        means = _over_worlds(drawn, settings, generator)  # (R, 2)
+        truth, chance = (_interval(float(point[:, side].mean()), means[:, side]) for side in (0, 1))
+        apart = _interval(float(difference.mean()), sign * (means[:, 0] - means[:, 1]))
+    return Gap(truth, chance, apart, int((difference > 0).sum()), len(known))
 
 
 def rank_correlation(
@@ -101,56 +117,78 @@ def rank_correlation(
 ) -> Correlation:
     """The rank correlation of a metric (turned so that larger is better) with a recovery score."""
     generator = np.random.default_rng([seed, 2])
+    names = sorted({world.methods[label] for world in worlds for label in world.compared})
+    times = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)  # (R, methods)
     points, drawn, settings, n = [], [], [], 0
     for world in worlds:
         pair = _pairs(world, metric, question, sign)
         if len(pair) < FEWEST:
             continue
-        chosen = generator.integers(0, len(pair), (resamples, len(pair)))
-        settings.append(world.setting)
-        points.append(float(spearman(pair.T[None, 0], pair.T[None, 1])[0]))
-        drawn.append(spearman(pair[chosen, 0], pair[chosen, 1]))
         n += len(pair)
-    known = [value for value in points if not math.isnan(value)]
-    if not known:
-        return Correlation(Interval(math.nan, math.nan, math.nan), n, 0)
+        x, y = pair.to_numpy(dtype=np.float64).T
+        value = float(weighted_spearman(x, y, np.ones((1, len(pair))))[0])
+        if math.isnan(value):
+            continue
+        weights = times[:, [names.index(world.methods[label]) for label in pair.index]]
+        settings.append(world.setting)
+        points.append(value)
+        drawn.append(weighted_spearman(x, y, weights.astype(np.float64)))
+    if not points:
+        return Correlation(NOWHERE, n, 0)
     means = _over_worlds(np.stack(drawn), settings, generator)
-    return Correlation(_interval(float(np.mean(known)), means), n, len(known))
+    return Correlation(_interval(float(np.mean(points)), means), n, len(points))
 
 
-def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(R,) rank correlations of the rows of x and y (R, n), ties at their mean rank; NaN where one does not vary."""
-    rx, ry = rankdata(x, axis=1), rankdata(y, axis=1)
-    rx, ry = rx - rx.mean(1, keepdims=True), ry - ry.mean(1, keepdims=True)
-    scale = np.sqrt((rx**2).sum(1) * (ry**2).sum(1))
-    return np.divide((rx * ry).sum(1), scale, out=np.full(len(rx), np.nan), where=scale > 0)
+def weighted_spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(R,) rank correlations of x and y (n,) with the i-th pair taken ``weights[r, i]`` times (R, n).
+
+    Ties have their mean rank; NaN where one of the two does not vary.
+    """
+    total = np.maximum(weights.sum(1, keepdims=True), 1)
+    ranks = []
+    for values in (x, y):
+        below = (values[None, :] < values[:, None]) + 0.5 * (values[None, :] == values[:, None])
+        rank = weights @ below.T
+        ranks.append(rank - (weights * rank).sum(1, keepdims=True) / total)
+    rx, ry = ranks
+    scale = np.sqrt((weights * rx**2).sum(1) * (weights * ry**2).sum(1))
+    return np.divide((weights * rx * ry).sum(1), scale, out=np.full(len(weights), np.nan), where=scale > 1e-9)
 
 
-def _pairs(world: World, metric: str, question: str, sign: int) -> np.ndarray:
-    """(n, 2) metric and recovery of the methods, the oracle left out, that have both."""
+def _pairs(world: World, metric: str, question: str, sign: int) -> pd.DataFrame:
+    """Metric and recovery (n rows, by label) of the methods that have both."""
     values = world.values
     if metric not in values or question not in values:
-        return np.zeros((0, 2))
-    chosen = values.loc[[label for label in values.index if label != world.truth], [metric, question]].dropna()
-    pair = chosen.to_numpy(dtype=np.float64)
-    # Lossless methods differ by rounding, which is no rank.
-    return np.stack([np.round(sign * pair[:, 0], 9), np.round(pair[:, 1], 9)], axis=1)
+        return pd.DataFrame()
+    chosen = values.loc[world.compared, [metric, question]].dropna()
+    return (chosen * [sign, 1]).round(DIGITS)
 
 
-def _defined(world: World, label: str, metric: str) -> float:
-    return float(world.values[metric].get(label, math.nan)) if metric in world.values else math.nan
+def _pair(world: World, metric: str, against: str) -> tuple[float, float]:
+    """Values on the truth and on what it is set against, NaN where there is none."""
+    if metric not in world.values:
+        return math.nan, math.nan
+    column = world.values[metric]
+    return float(column.get(world.truth, math.nan)), float(column.get(getattr(world, against), math.nan))
 
 
-def _redrawn(
-    world: World, metric: str, pair: Sequence[float], resamples: int, generator: np.random.Generator
-) -> np.ndarray:
-    """(R, 2) values on truth and chance over redrawn neurons; the values themselves where a metric has none a unit."""
-    column = UNIT_COLUMNS.get(metric)
-    if column is None:
-        return np.broadcast_to(np.array(pair), (resamples, 2)).copy()
+def _over_layers(values: np.ndarray, settings: Sequence[str]) -> Interval:
+    """Mean of one value a layer (W,) and Student's interval, the variance within settings pooled."""
+    frame = pd.Series(values).groupby(list(settings))
+    freedom = len(values) - frame.ngroups
+    mean = float(values.mean())
+    if not freedom:
+        return Interval(mean, math.nan, math.nan)
+    pooled = float((values - frame.transform("mean").to_numpy()) @ (values - frame.transform("mean").to_numpy()))
+    half = float(student.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(pooled / freedom / len(values))
+    return Interval(mean, mean - half, mean + half)
+
+
+def _redrawn(world: World, column: str, against: str, resamples: int, generator: np.random.Generator) -> np.ndarray:
+    """(R, 2) means of a column of the units of truth and of what it is set against over redrawn neurons."""
     found = []
     chosen: np.ndarray | None = None
-    for label in (world.truth, world.control):
+    for label in (world.truth, getattr(world, against)):
         sums, counts = _by_neuron(world.units[label], column)
         if chosen is None or len(sums) != chosen.shape[1]:
             chosen = generator.integers(0, len(sums), (resamples, len(sums)))

@@ -37,3 +37,26 @@ def scaffold(kind: str, path: Path) -> Path:
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); name another place.") from error
     return path
+
+
+#: How a thing of each kind is used in a run.
+_USE = {
+    "method": "--method {name}",
+    "metric": "",
+    "judge": "--set judging.panel={name}",
+    "backbone": "--backbone {name}",
+    "dataset": "--dataset {name}",
+}
+_MEANING = {
+    "method": "it alone on the demo's layers; without --method beside the demo's other methods",
+    "metric": "every cell is measured anew; fits that are stored are not made again",
+    "judge": "the demo's units, compared by this panel instead of the demo's",
+    "backbone": "the demo's methods on this network",
+    "dataset": "the demo's networks and methods on these images",
+}
+
+
+def next_steps(kind: str, name: str, path: str) -> list[str]:
+    """What to do with a plugin that passes its checks, in two lines."""
+    use = " ".join(part for part in ("harness run --suite demo --plugin", path, _USE[kind].format(name=name)) if part)
+    return [f"Run:     {use}", f"         ({_MEANING[kind]})"]

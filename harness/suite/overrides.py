@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -175,22 +174,22 @@ def _parse(text: str) -> tuple[list[str], Any]:
     key, equals, written = text.partition("=")
     if not equals:
         raise UserError(f"--set {text}: write KEY=VALUE, as in --set method.elude.top_k=60000.")
+    path: list[str] = []
     try:
         found: Any = tomllib.loads(f"{key} = 0")
-    except ValueError as error:
+        while isinstance(found, dict):
+            [name] = found
+            path.append(name)
+            found = found[name]
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"--set {text}: {key!r} is no key; names with colons or dots stand in quotes, as in "
             'target."timm:NAME".checkpoint=FILE.'
         ) from error
-    path = []
-    while isinstance(found, dict):
-        name = next(iter(found))
-        path.append(name)
-        found = found[name]
     try:
-        value = tomllib.loads(f"value = {written}")["value"]
-    except (ValueError, KeyError, RecursionError):
-        value = tomllib.loads(f"value = {json.dumps(written)}")["value"]
+        [value] = tomllib.loads(f"value = {written}").values()
+    except (ValueError, RecursionError):
+        value = written
     return path, value
 
 
@@ -234,17 +233,20 @@ def _everywhere(
 
 def _set_method(values: dict[str, Any], path: list[str], value: Any) -> None:
     name, *keys = path
-    for entry in [*values["methods"], *(e for target in values["targets"] for e in target["methods"] or ())]:
-        if name not in (entry["name"], entry["label"]):
-            continue
-        if keys[0] in MethodEntry.model_fields and keys != ["config"]:
-            _put(entry, keys, value)
-        else:
-            _put(entry["config"], keys, value)
-        for target in values["targets"]:
-            # A target's own setting would go over the one of the command line.
-            for known in (entry["name"], entry["label"]):
-                target["settings"].get(known, {}).pop(keys[0], None)
+    shared = [target for target in values["targets"] if target["methods"] is None]
+    groups = [(values["methods"], shared), *((target["methods"] or (), [target]) for target in values["targets"])]
+    for entries, targets in groups:
+        for entry in entries:
+            if name not in (entry["name"], entry["label"]):
+                continue
+            if keys[0] in MethodEntry.model_fields and keys != ["config"]:
+                _put(entry, keys, value)
+            else:
+                _put(entry["config"], keys, value)
+            for target in targets:
+                # A target's own setting would go over the one of the command line.
+                for known in (entry["name"], entry["label"]):
+                    target["settings"].get(known, {}).pop(keys[0], None)
 
 
 def _set_target(values: dict[str, Any], path: list[str], value: Any) -> None:

@@ -48,9 +48,9 @@ def build(name: str, *args: Any, seed: int, **kwargs: Any) -> Any:
     # The import takes seconds: it is done where a method is fitted, never to load or evaluate one.
     import overcomplete.sae
 
-    # The library draws from the global generator.
+    # The library draws from the CPU's global generator; ``torch.manual_seed`` would change those of GPUs as well.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return getattr(overcomplete.sae, name)(*args, **kwargs)
 
 
@@ -64,7 +64,7 @@ def start(d_in: int, d_out: int, n_units: int, *, seed: int, encoder: EncoderSta
     if d_in == d_out:
         return start_of(build("SAE", d_out, n_units, seed=seed), encoder)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         reader = EncoderFactory.create_module("linear", d_in, n_units)
     return start_of(build("SAE", d_out, n_units, seed=seed, encoder_module=reader), encoder)
 

@@ -89,8 +89,9 @@ class MatchingPursuitSAE(SparseMethod):
         batches = Batches(tokens, ("output",), (normaliser,), config.batch_size, seed=seed, device=device)
         module = build("MpSAE", site.d_out, n_units, seed=seed, k=k)
         trainee = PursuitAutoencoder(module.dictionary._weights.detach(), dead_weight=config.dead_weight, k=k)
+        kept = self.training_checkpoint()
         self.history = train(
-            trainee.to(device), batches, config, name=self.spec.name, progress=progress, checkpoint=self.checkpoint
+            trainee.to(device), batches, config, name=self.spec.name, progress=progress, checkpoint=kept
         )
         self.scale = torch.tensor(normaliser.scale, device=device)
         self.atoms = trainee.directions.detach() * normaliser.scale
@@ -109,8 +110,10 @@ class MatchingPursuitSAE(SparseMethod):
     def _gram(self, directions: Tensor) -> Tensor | None:
         """The Gram matrix, kept between calls for the same atoms, dtype and device."""
         held: tuple[Tensor, Tensor] | None = self.__dict__.get("_held_gram")
-        if held is not None and held[0] is self.atoms and held[1].dtype == directions.dtype:
-            return held[1]
+        if held is not None and held[0] is self.atoms:
+            same = held[1].dtype == directions.dtype and held[1].device == directions.device
+            if same:
+                return held[1]
         gram = gram_of(directions)
         if gram is not None:
             self._held_gram = (self.atoms, gram)

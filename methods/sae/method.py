@@ -35,6 +35,12 @@ class SparseMethod(Method):
         self.history: list[EpochMetrics] = []
         """how training stood at the end of each epoch"""
 
+    def training_checkpoint(self) -> Checkpoint | None:
+        """Where this fit is saved as it goes: :attr:`checkpoint`, else a file in the cell's folder, else nowhere."""
+        if self.checkpoint is None and self.work_dir is not None:
+            return Checkpoint(self.work_dir / "training.safetensors")
+        return self.checkpoint
+
     def decode(self, codes: Tensor) -> Tensor:
         self.require_fitted()
         return codes @ self.atoms.to(codes) + self.output_bias.to(codes)
@@ -111,9 +117,7 @@ class LinearSAE(SparseMethod):
         trainee = self.trainee(self.config.n_units(site.d_out), tokens, normalisers[0], seed).to(device)
         if self.config.encoder_start == "dictionary":
             trainee.fit_gain(*next(batches.epoch(0)))
-        kept = self.checkpoint
-        if kept is None and self.work_dir is not None:
-            kept = Checkpoint(self.work_dir / "training.safetensors")
+        kept = self.training_checkpoint()
         self.history = train(trainee, batches, self.config, name=self.spec.name, progress=progress, checkpoint=kept)
         trainee.settle(batches)
         self.fold(trainee, normalisers[0], normalisers[-1])

@@ -39,8 +39,14 @@ def gram_of(atoms: Tensor) -> Tensor | None:
 def pursue(x: Tensor, atoms: Tensor, k: int, gram: Tensor | None = None) -> Path:
     """k steps of matching pursuit for each row of x (n, d) with unit atoms (n_units, d).
 
-    ``gram`` is :func:`gram_of` the atoms where it is known already.
+    ``gram`` is :func:`gram_of` the atoms where it is known already. Under autocast too it computes in the dtype of x:
+    each step builds on the one before, so that errors of bfloat16 would add up.
     """
+    with torch.autocast(x.device.type, enabled=False):
+        return _pursue(x, atoms, k, gram)
+
+
+def _pursue(x: Tensor, atoms: Tensor, k: int, gram: Tensor | None) -> Path:
     if gram is None:
         gram = gram_of(atoms)
     correlations = x @ atoms.T

@@ -75,6 +75,7 @@ class Batches:
             if seen + len(places) <= skip:
                 seen += len(places)
                 continue
+            block: list[Tensor] = []  # lets go of the one before, ahead of reading the next
             block = self._block(starts[index], rows)
             order = order.to(self.device)
             for start in places:
@@ -88,7 +89,7 @@ class Batches:
             return self._held
         index = torch.arange(start, start + rows).numpy()
         block = [
-            normalise(self.tokens.gather(field, index).to(self.device))
+            normalise(self.tokens.gather(field, index).to(self.device, torch.float32))
             for field, normalise in zip(self.fields, self.normalisers, strict=True)
         ]
         if rows == self.n:

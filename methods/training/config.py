@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from methods.base import MethodConfig
 
 
 class TrainingConfig(MethodConfig):
     """Defaults follow the paper (App. E.1)."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     epochs: int = Field(50, ge=1)
     batch_size: int = Field(4096, ge=1)

@@ -19,6 +19,10 @@ Array = NDArray[Any]
 #: What the compiler may assume: sums may be reordered (that is what vectorises them); infinities stay exact.
 FAST = {"reassoc", "contract", "nsz", "nnan"}
 
+#: The same where an index or a length follows from a comparison: there a NaN, which a learning rate that is too high
+#: makes before it is noticed, must not compare one way here and another way there.
+EXACT = {"reassoc", "contract", "nsz"}
+
 #: Columns that are tested together: two cache lines of float32, a few vector instructions.
 BLOCK = 32
 
@@ -70,10 +74,11 @@ def _sift(heap: Array, column: Array, place: int, k: int, value: float, f: int) 
     column[place] = f
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@njit(parallel=True, fastmath=EXACT, cache=True)
 def kth_largest(pre: Array, k: int, threshold: Array) -> None:
     """The k-th largest non-negative entry of each row of pre (n, n_units) into threshold (n,); 0 if there are fewer.
 
+    Of a row that holds infinity it is infinity; NaN is passed over.
     Two histogram passes narrow the place down to a bin of a few entries, whose k-th is then found by insertion: for
     large k this is several times faster than a heap.
     """
@@ -81,11 +86,12 @@ def kth_largest(pre: Array, k: int, threshold: Array) -> None:
     bins = 512
     for s in prange(n):
         row = pre[s]
-        top = row[0]
+        threshold[s] = 0
+        top = threshold[s]
         for f in range(n_units):
             top = row[f] if row[f] > top else top
-        if top <= 0:
-            threshold[s] = 0
+        if not 0 < top < np.inf:
+            threshold[s] = top
             continue
         counts = np.zeros(bins + 1, dtype=np.int64)
         scale = bins / top
@@ -98,7 +104,6 @@ def kth_largest(pre: Array, k: int, threshold: Array) -> None:
             above += counts[chosen]
             chosen -= 1
         if chosen < 0:
-            threshold[s] = 0
             continue
         held = np.empty(counts[chosen], dtype=row.dtype)
         size = 0
@@ -127,7 +132,7 @@ def column_counts(codes: Array, totals: Array) -> None:
                 total[f] += 1 if codes[s, f] != 0 else 0
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@njit(parallel=True, fastmath=EXACT, cache=True)
 def count_from(pre: Array, floor: Array, counts: Array) -> None:
     """How many entries of each row of pre (n, n_units) are >= floor (n_units,), into counts (n,)."""
     n, n_units = pre.shape
@@ -139,7 +144,7 @@ def count_from(pre: Array, floor: Array, counts: Array) -> None:
         counts[s] = found
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@njit(parallel=True, fastmath=EXACT, cache=True)
 def fill_from(pre: Array, floor: Array, offsets: Array, units: Array, values: Array) -> None:
     """Columns and entries of pre (n, n_units) that are >= floor (n_units,), row s at offsets[s] to offsets[s + 1]."""
     n, n_units = pre.shape

@@ -156,6 +156,7 @@ class _Run:
             if last is not None:
                 self._note_epoch(last, len(batch[0]))
                 self._save_if_due()
+        self._check_parameters()
         if self.checkpoint is not None:
             self.checkpoint.clear()
         self.trainee.eval()
@@ -179,10 +180,16 @@ class _Run:
     def _check(self, sums: Tensor) -> None:
         value = float(sums[0])
         if not math.isfinite(value):
-            settings = ", ".join(f"{key}={value}" for key, value in self.config.model_dump().items())
-            raise UserError(
-                f"{self.name}: the loss is {value} after {self.step} steps; lower learning_rate. Settings: {settings}."
-            )
+            raise self._failure(f"the loss is {value}")
+
+    def _check_parameters(self) -> None:
+        # The last step's gradient shows in no loss any more.
+        if not all(bool(parameter.isfinite().all()) for parameter in self.parameters):
+            raise self._failure("a parameter is not finite")
+
+    def _failure(self, what: str) -> UserError:
+        settings = ", ".join(f"{key}={value}" for key, value in self.config.model_dump().items())
+        return UserError(f"{self.name}: {what} after {self.step} steps; lower learning_rate. Settings: {settings}.")
 
     def _note_epoch(self, last: StepLoss, n_last: int) -> None:
         self._check(self.sums)

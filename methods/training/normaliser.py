@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -17,7 +19,7 @@ class Normaliser:
     between atoms what they are in the layer's space.
 
     Raises:
-        UserError: if there are no tokens, or all are the same.
+        UserError: if there are no tokens, some are not finite, or all are the same.
     """
 
     def __init__(self, tokens: Tokens, field: Reads, batch_size: int = 65536) -> None:
@@ -38,8 +40,19 @@ class Normaliser:
             raise UserError("There are no probing tokens to learn from: sample at least one token an image.")
         self.mean = mean.float()
         self.scale = float((squares / count).mean().sqrt())
-        if not self.scale > 0:
-            raise UserError("Every probing token is the same: there is nothing to learn from this layer.")
+        if not math.isfinite(self.scale):
+            raise UserError(
+                f"The layer's {field} holds NaN or infinity in some probing token, and nothing can be learned from it: "
+                "check the backbone's weights and preprocessing."
+            )
+        # What is left of equal tokens is rounding, which must not be blown up to variance 1.
+        rounding = torch.finfo(torch.float32).eps * float(mean.square().mean().sqrt())
+        if count == 1 or self.scale <= rounding:
+            seen = "There is only one probing token" if count == 1 else f"All {count} probing tokens are the same"
+            raise UserError(f"{seen}: there is nothing to learn from this layer.")
 
     def __call__(self, x: Tensor) -> Tensor:
-        return (x - self.mean.to(x)) / self.scale
+        """Float32, whatever x is."""
+        # In place on what is new anyway: of a block of tokens there are never more than two copies.
+        x = x.float()
+        return (x - self.mean.to(x)).div_(self.scale)

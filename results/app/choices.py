@@ -1,13 +1,17 @@
-"""What the reader chooses on several pages: a board, a row, a cell. Kept in the address and in the session."""
+"""What the reader chooses: kept in the address, so that it can be shared, and in the session, so that pages agree.
+
+The address is the one place that decides. A widget is set from it at every run and writes into it when it is changed,
+so that links, bookmarks and the browser's way back do what they say.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import streamlit as st
 
-from results.app.words import visible
+from results.app.words import distinct, visible
 from results.board import Board, Row
 
 
@@ -18,70 +22,121 @@ class Choice(NamedTuple):
     row: Row
 
 
+def select(
+    label: str,
+    options: Sequence[str],
+    parameter: str,
+    titles: Sequence[str],
+    *,
+    default: str | None = None,
+    find: Callable[[str], str | None] | None = None,
+    write: Callable[[str], str] | None = None,
+    unknown: str | None = None,
+    help: str | None = None,
+) -> str:
+    """Let the reader choose one of `options`.
+
+    Args:
+        label: of the widget; unique on its page.
+        options: at least one, all different.
+        parameter: of the address.
+        titles: how the options are called; what reads the same is told apart here.
+        default: option where neither the address nor the session names one; None: the first.
+        find: text of the address -> option or None; without it the text is the option.
+        write: option -> text of the address; without it the option is the text.
+        unknown: warning where the address names something that is not there; None: no warning.
+        help: tooltip.
+    """
+    key = f"{label} on {st.session_state.get('page')}"
+    find = find or (lambda text: text if text in options else None)
+    texts = write or str
+
+    def changed() -> None:
+        remember(parameter, texts(st.session_state[key]))
+
+    given = st.query_params.get(parameter)
+    wanted = str(given or st.session_state.get(f"chosen_{parameter}") or "")
+    option = find(wanted) if wanted else None
+    if option is None and given is not None and unknown:
+        st.warning(unknown)
+    if option is None:
+        option = default if default is not None and default in options else options[0]
+        wanted = texts(option)
+    if st.session_state.get(key) != option:
+        st.session_state[key] = option
+    named = dict(zip(options, distinct(titles), strict=True))
+    # Streamlit tells options apart by what is shown of them, hence `distinct`.
+    chosen: str = st.selectbox(
+        label,
+        list(options),
+        key=key,
+        on_change=changed,
+        format_func=lambda own: named.get(own, ""),
+        help=help,
+    )
+    remember(parameter, wanted if chosen == option else texts(chosen))
+    return chosen
+
+
 def board_of(boards: Sequence[Board]) -> Board:
     """Let the reader choose a board by backbone and site, and by its sets where several are left."""
     titles = {board.backbone: board.backbone_title for board in boards}
     left, middle, right = st.columns(3)
     with left:
-        backbone = _select("Backbone", list(titles), "backbone", lambda name: visible(titles[name]))
+        backbone = select("Backbone", list(titles), "backbone", list(titles.values()))
     boards = [board for board in boards if board.backbone == backbone]
     with middle:
-        site = _select("Site", list(dict.fromkeys(board.site for board in boards)), "site", visible)
+        sites = list(dict.fromkeys(board.site for board in boards))
+        site = select("Site", sites, "site", sites)
     boards = [board for board in boards if board.site == site]
     if len(boards) == 1:
         with right:
             st.text_input("Image set", visible(boards[0].dataset or "not recorded"), disabled=True)
         return boards[0]
+    # Sets may differ in nothing but a fingerprint.
+    keys = [_sets(board) for board in boards]
     with right:
-        # Sets may differ in nothing but a fingerprint.
-        chosen: int = st.selectbox(
+        chosen = select(
             "Image, evaluation and probing set",
-            range(len(boards)),
-            format_func=lambda i: " · ".join(
-                visible(part)[:20]
-                for part in (
-                    boards[i].dataset,
-                    boards[i].evaluation_fingerprint,
-                    boards[i].probing_fingerprint,
-                )
-                if part
-            ),
+            keys,
+            "set",
+            keys,
             help="Cells of different sets are never ranked together.",
         )
-    return boards[chosen]
+    return boards[keys.index(chosen)]
 
 
 def row_of(boards: Sequence[Board], parameter: str = "cell", label: str = "Method", default: int = 0) -> Choice:
     """Let the reader choose a row of any board; the address names one of its cells in `parameter`."""
     rows = [Choice(board, row) for board in boards for row in board.rows]
+    by_key = {f"{own.row.config_id} {own.row.label} {number}": own for number, own in enumerate(rows)}
+    keys = list(by_key)
     several = len(boards) > 1
-    wanted = st.query_params.get(parameter) or st.session_state.get(f"chosen_{parameter}")
-    found = [number for number, own in enumerate(rows) if wanted in own.row.cell_ids]
-    if not found and parameter in st.query_params:
-        st.warning("The address names a cell that this store does not have.")
-    chosen: int = st.selectbox(
+    titles = [own.row.title + (f" · {own.board.backbone_title} · {own.board.site}" if several else "") for own in rows]
+    repeated = {title for title in titles if titles.count(title) > 1}
+    chosen = select(
         label,
-        range(len(rows)),
-        index=found[0] if found else min(default, len(rows) - 1),
-        format_func=lambda i: (
-            visible(rows[i].row.title)
-            + (f" · {visible(rows[i].board.backbone_title)} · {visible(rows[i].board.site)}" if several else "")
-        ),
+        keys,
+        parameter,
+        [
+            f"{title} · {_sets(own.board)}" if title in repeated else title
+            for title, own in zip(titles, rows, strict=True)
+        ],
+        default=keys[min(default, len(keys) - 1)],
+        find=lambda cell: next((key for key, own in by_key.items() if cell in own.row.cell_ids), None),
+        write=lambda key: by_key[key].row.cell_ids[0],
+        unknown="The address names a cell that this store does not have.",
     )
-    own = rows[chosen].row
-    if wanted not in own.cell_ids:
-        wanted = own.cell_ids[0]
-    remember(parameter, wanted)
-    return rows[chosen]
+    return by_key[chosen]
 
 
-def remember(parameter: str, value: object) -> None:
-    """Put a choice into the address, so that it can be shared, and into the session, so that other pages have it."""
+def remember(parameter: str, value: str) -> None:
+    """Put a choice into the address and into the session."""
     st.session_state[f"chosen_{parameter}"] = value
-    if st.query_params.get(parameter) != str(value):
-        st.query_params[parameter] = str(value)
+    if st.query_params.get(parameter) != value:
+        st.query_params[parameter] = value
 
 
-def _select(label: str, options: list[str], key: str, shown: Any) -> str:
-    chosen: str = st.selectbox(label, options, key=key, format_func=shown, persist_state="session")
-    return chosen
+def _sets(board: Board) -> str:
+    parts = (board.dataset, board.evaluation_fingerprint, board.probing_fingerprint)
+    return " · ".join(visible(part)[:20] for part in parts if part) or "not recorded"

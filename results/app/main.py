@@ -15,7 +15,10 @@ def main() -> None:
     """Show the page that the address names."""
     source.read_arguments(sys.argv[1:])
     st.set_page_config(page_title="Disentanglement harness", page_icon=_icon(), layout="wide")
-    st.navigation(list(places.pages().values()), position="top").run()
+    page = st.navigation(list(places.pages().values()), position="top")
+    # A widget of one page must not be taken for one of another page with the same label.
+    st.session_state["page"] = page.title
+    page.run()
 
 
 @functools.lru_cache(maxsize=1)

@@ -100,7 +100,7 @@ def strip(tiles: Sequence[Tile], places: Sequence[Path], seen: Seen, *, tile_px:
         canvas.paste(_drawn(tile, find(tile.name, places), seen, tile_px), (column * step, row * step))
     buffer = io.BytesIO()
     # With transparency, so that gaps and missing tiles are the page's own colour, light or dark.
-    canvas.save(buffer, "WEBP", quality=85)
+    canvas.save(buffer, "WEBP", quality=85, method=2)
     return buffer.getvalue()
 
 

@@ -161,12 +161,16 @@ def units_by_number(store: Store, cell_id: str, units: Sequence[int]) -> pd.Data
     )
 
 
-def siblings(store: Store, cell_id: str, parent: int, limit: int = 24) -> pd.DataFrame:
-    """Return the units of a cell that are parts of one parent, with their lists, best first."""
+def siblings(store: Store, cell_id: str, parent: int, unit: int, limit: int = 12) -> pd.DataFrame:
+    """Return the best units of a cell that are parts of one parent, with their lists, best first.
+
+    `unit` is among them even where it is not among the best `limit`; `total` is how many there are.
+    """
     return store.query(
-        "SELECT * EXCLUDE (cell_id) FROM units WHERE cell_id = ? AND parent = ? "
-        "ORDER BY CASE WHEN isnan(ms_score) THEN NULL ELSE ms_score END DESC NULLS LAST, unit LIMIT ?",
-        [cell_id, int(parent), limit],
+        "SELECT * EXCLUDE (cell_id, place) FROM (SELECT *, count(*) OVER () AS total, row_number() OVER (ORDER BY "
+        "CASE WHEN isnan(ms_score) THEN NULL ELSE ms_score END DESC NULLS LAST, unit) AS place FROM units "
+        "WHERE cell_id = ? AND parent = ?) WHERE place <= ? OR unit = ? ORDER BY place",
+        [cell_id, int(parent), limit, int(unit)],
     )
 
 

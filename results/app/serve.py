@@ -9,7 +9,16 @@ import importlib
 import sys
 from pathlib import Path
 
-_USED = ("duckdb", "pandas", "plotly.graph_objects", "results.leaderboard", "results.store", "results.paired")
+_USED = (
+    "duckdb",
+    "pandas",
+    "plotly.graph_objects",
+    "pyarrow",
+    "results.app.figures.front",
+    "results.leaderboard",
+    "results.paired",
+    "results.store",
+)
 
 
 def main() -> None:

@@ -7,14 +7,20 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import duckdb
 import streamlit as st
 
+from results import connection, frames
 from results.app.words import plain
 from results.board import Board
 from results.errors import StoreError
 from results.leaderboard import leaderboard
 from results.store import Store, open_store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STORE_VARIABLE = "HARNESS_STORE"
 IMAGES_VARIABLE = "HARNESS_IMAGES"
@@ -56,28 +62,53 @@ def stamp() -> tuple[str, int, int]:
     return str(path), status.st_mtime_ns, status.st_size
 
 
+class PageStore(Store):
+    """A store that is opened by the first query of a page and closed with the page.
+
+    Opening takes longer than most queries, and everything on a page is of one moment. A run that wants to write waits
+    for the page, which is well within its patience.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(path)
+        self._opened: duckdb.DuckDBPyConnection | None = None
+        self._stack = contextlib.ExitStack()
+
+    def query(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
+        """As `Store.query`, with the file kept open."""
+        if self._opened is None:
+            self._opened = self._stack.enter_context(connection.reading(self.path))
+        try:
+            self._opened.execute(sql, list(params))
+            return frames.fetch(self._opened)
+        except duckdb.Error as error:
+            raise StoreError(f"The store could not answer the query: {error}") from error
+
+    def close(self) -> None:
+        """Close the file; the next query opens it again."""
+        self._opened = None
+        self._stack.close()
+
+
 @contextlib.contextmanager
 def page() -> Iterator[Store]:
     """Open a page: what the store cannot do becomes a sentence in its place."""
+    opened = PageStore(store().path)
     try:
-        yield store()
+        with contextlib.closing(opened):
+            yield opened
     except StoreError as error:
         st.error(plain(str(error)), icon=":material/database_off:")
         st.button("Try again", key="again")
 
 
-def boards() -> list[Board]:
-    """Return the boards of the store, kept until the store changes.
+def require_boards(opened: Store) -> list[Board]:
+    """Return the boards, kept until the store changes; where there are none, say what to do and stop.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    return _boards(stamp())
-
-
-def require_boards() -> list[Board]:
-    """Return the boards; where there are none, say what to do and stop."""
-    found = boards()
+    found = _boards(stamp(), opened)
     if not found:
         st.info("This store has no cells yet. A run fills it: `harness run --suite demo --store " + _name() + "`.")
         st.stop()
@@ -90,5 +121,5 @@ def _name() -> str:
 
 # A resource, not data: boards are frozen, and copying them at every interaction would cost more than making them.
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _boards(stamp: tuple[str, int, int]) -> list[Board]:
-    return leaderboard(open_store(stamp[0]))
+def _boards(stamp: tuple[str, int, int], _opened: Store) -> list[Board]:
+    return leaderboard(_opened)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from results.board import Aggregate, Board, Column, Row
 from results.comparable import DEVICE_UNITS
 
+JOINER = "\N{WORD JOINER}"
+_SIGN = re.compile(r"(?<!\S)(?=(<->|->|<-|--|>=|<=|~=)(?!\S))")
+_SHORTCODE = re.compile(r":(?=[\w+/-]+:)")
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 
 TITLES = {
@@ -28,11 +31,25 @@ TITLES = {
     "effective_rank_share": "effective rank, share of the largest possible",
     "max_collinearity": "max collinearity",
     "unit_overlap": "overlap with the nearest unit",
+    "unit_overlap_across": "overlap with the nearest unit of another neuron",
     "unique_units": "unique units",
     "stability": "stability over seeds",
+    "token_sensitivity": "likeness over token seeds",
+    "class_purity": "class purity",
+    "class_purity_adjusted": "class purity above chance",
+    "class_purity_chance": "class purity of chance",
+    "class_purity_undefined": "units with an undefined class purity",
+    "polysemanticity_null": "polysemanticity of chance",
+    "polysemanticity_undefined": "units with an undefined polysemanticity",
+    "min_distinctness": "least distinctness",
+    "latency_ms": "latency",
+    "efficiency_ratio": "latency, times the backbone's",
+    "peak_memory": "peak memory",
+    "macs": "multiply-adds",
     "ms_score_null": "MS score of chance",
     "ms_score_undefined": "units with an undefined MS score",
     "nearest_cosine_mean": "cosine to the nearest atom, mean",
+    "nearest_cosine_median": "cosine to the nearest atom, median",
     "nearest_cosine_p95": "cosine to the nearest atom, 95th percentile",
 }
 DIRECTIONS = {"higher": "higher is better ↑", "lower": "lower is better ↓", "none": "no direction"}
@@ -40,15 +57,21 @@ DIRECTIONS = {"higher": "higher is better ↑", "lower": "lower is better ↓", 
 _AXES = {
     "interpretability": ("ms_score", "win_rate", "class_purity", "polysemanticity", "purity"),
     "faithfulness": ("accuracy", "agreement", "r2", "kl"),
-    "stability": ("stability",),
+    "stability": ("stability", "token_sensitivity"),
     "geometry": ("effective_rank", "max_collinearity", "nearest_cosine", "min_distinctness", "coherence"),
+    "efficiency": ("efficiency", "latency", "throughput", "peak_memory", "memory", "macs", "parameters"),
     "units": ("l0", "alive_fraction", "expansion_factor", "unit_overlap", "unique_units", "n_units", "dead"),
 }
 
 
 def plain(text: object) -> str:
-    """Return `text` as Markdown that shows it as it is: every punctuation mark escaped, on one line."""
-    return _PUNCTUATION.sub(r"\\\1", " ".join(visible(text).split()))
+    """Return `text` as Markdown that shows it as it is: every punctuation mark escaped, on one line.
+
+    Streamlit turns ``--``, ``->`` and the like into other signs, and ``:name:`` into a picture, even where they are
+    escaped; a word joiner, which has no width, keeps them apart from what is looked for.
+    """
+    line = " ".join(visible(text).split())
+    return _PUNCTUATION.sub(r"\\\1", _SHORTCODE.sub(f":{JOINER}", _SIGN.sub(JOINER, line)))
 
 
 def figure_text(text: object) -> str:
@@ -62,6 +85,18 @@ def visible(text: object) -> str:
         char if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co") else ascii(char)[1:-1]
         for char in str(text)
     )
+
+
+def distinct(titles: Sequence[str]) -> list[str]:
+    """Return the titles as they are shown, numbered where several read the same."""
+    found: list[str] = []
+    for title in map(visible, titles):
+        number, name = 1, title
+        while name in found:
+            number += 1
+            name = f"{title} ({number})"
+        found.append(name)
+    return found
 
 
 def unit_of(column: Column) -> str:
@@ -85,8 +120,24 @@ def axis_of(column: Column) -> str:
     for axis, starts in _AXES.items():
         if column.metric.startswith(starts):
             return axis
-    costs = ("efficiency", "latency", "throughput", "peak_memory", "memory", "macs", "parameters")
-    return "efficiency" if column.unit in DEVICE_UNITS or column.metric.startswith(costs) else "other"
+    return "efficiency" if column.unit in DEVICE_UNITS else "other"
+
+
+AXES = (*_AXES, "other")
+"""The leaderboard's axes in their order."""
+
+
+def floor_title(metric: str) -> str:
+    """Return what a floor says: a metric of the network with its layer's output replaced, or left alone."""
+    what = metric.removeprefix("floor_")
+    for start, words in (
+        ("zero_", "with the layer's output set to zero"),
+        ("mean_", "with the layer's output set to its mean"),
+        ("original_", "of the original network"),
+    ):
+        if what.startswith(start):
+            return f"{TITLES.get(what.removeprefix(start), what.removeprefix(start).replace('_', ' '))} {words}"
+    return what.replace("_", " ")
 
 
 def mean_and_spread(own: Aggregate, column: Column) -> str:

@@ -10,6 +10,12 @@ from results.app.design import BLUE, GREEN, LINE, ORANGE, PURPLE, SKY, VERMILLIO
 from results.app.words import figure_text
 
 _COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, LINE)
+_TITLES = {
+    "loss": "loss, lower is better ↓",
+    "training_r2": "R² on the training tokens ↑",
+    "l0": "L0 (units a token)",
+    "dead": "share of dead units ↓",
+}
 _DASHES = ("solid", "dash", "dot", "dashdot")
 
 
@@ -21,7 +27,8 @@ def curve_figure(frame: pd.DataFrame, names: dict[str, str]) -> go.Figure:
     figure = make_subplots(rows=rows, cols=columns, shared_xaxes=False, vertical_spacing=0.35 / rows)
     for number, name in enumerate(series):
         row, column = number // columns + 1, number % columns + 1
-        for cell_id, own in frame[frame["series"] == name].groupby("cell_id", sort=True):
+        present = {str(cell): own for cell, own in frame[frame["series"] == name].groupby("cell_id", sort=True)}
+        for cell_id, own in ((cell, present[cell]) for cell in names if cell in present):
             # Its place among all cells, so that a cell keeps its colour in every panel.
             index = list(names).index(str(cell_id))
             figure.add_trace(
@@ -42,7 +49,7 @@ def curve_figure(frame: pd.DataFrame, names: dict[str, str]) -> go.Figure:
                 col=column,
             )
         figure.update_xaxes(title="optimiser step", row=row, col=column)
-        figure.update_yaxes(title=figure_text(name), row=row, col=column)
+        figure.update_yaxes(title=figure_text(_TITLES.get(name, name.replace("_", " "))), row=row, col=column)
     figure.update_layout(
         height=300 * rows,
         margin={"l": 10, "r": 10, "t": 30, "b": 10},

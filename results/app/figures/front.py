@@ -9,6 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from results.app.design import LINE, Mark, marks
+from results.app.figures.labels import label_places
 from results.app.standings import Point
 from results.app.words import axis_title, figure_text, unit_of
 from results.board import Column
@@ -34,8 +35,14 @@ def front_figure(
     if line := _front_line(points, x):
         figure.add_trace(line)
     styles = marks([point.row.method for point in points])
-    for point in points:
-        figure.add_trace(_measured(point, styles[point.row.method], x, y))
+    places = label_places(
+        [point.row.title for point in points],
+        [(point.x[0], point.y[0]) for point in points],
+        _range([bound for point in points for bound in point.x]),
+        _range([bound for point in points for bound in point.y]),
+    )
+    for point, place in zip(points, places, strict=True):
+        figure.add_trace(_measured(point, styles[point.row.method], x, y, place))
     for number, own in enumerate(published):
         figure.add_trace(_published(own, x, y, first=number == 0))
     figure.update_xaxes(title=figure_text(axis_title(x)), zeroline=False)
@@ -56,7 +63,7 @@ def marker_size(factor: float | None) -> float:
     return 12.0 if factor is None or factor <= 1 else min(12.0 * math.sqrt(1 + math.log2(factor)), 40.0)
 
 
-def _measured(point: Point, mark: Mark, x: Column, y: Column) -> go.Scatter:
+def _measured(point: Point, mark: Mark, x: Column, y: Column, place: str) -> go.Scatter:
     title = figure_text(point.row.title)
     lines = [f"<b>{title}</b>", _hover(x, point.x), _hover(y, point.y)]
     if point.factor is not None:
@@ -71,7 +78,7 @@ def _measured(point: Point, mark: Mark, x: Column, y: Column) -> go.Scatter:
         mode="markers+text",
         name=title,
         text=[title],
-        textposition="top right",
+        textposition=place,
         cliponaxis=False,
         marker={
             "symbol": mark.symbol,
@@ -132,7 +139,7 @@ def _front_line(points: Sequence[Point], x: Column) -> go.Scatter | None:
         mode="lines",
         name="Pareto line",
         # Between two methods of the front nothing better than the worse of them was seen: a staircase, no diagonal.
-        line={"shape": "vh" if x.direction == "higher" else "hv", "color": LINE, "width": 2, "dash": "dash"},
+        line={"shape": "vh" if x.direction == "higher" else "hv", "color": LINE, "width": 2.5, "dash": "dash"},
         hoverinfo="skip",
     )
 
@@ -144,11 +151,22 @@ def _error_bar(span: tuple[float, float, float], mark: Mark) -> Mapping[str, Any
         "symmetric": False,
         "array": [max(high - mean, 0.0)],
         "arrayminus": [max(mean - low, 0.0)],
-        "color": mark.colour,
-        "thickness": 1.2,
+        # Fainter than the marks: intervals of several methods lie on one another.
+        "color": _faint(mark.colour),
+        "thickness": 1.5,
         "width": 4,
         "visible": high > low,
     }
+
+
+def _range(bounds: Sequence[float]) -> tuple[float, float]:
+    known = [bound for bound in bounds if math.isfinite(bound)]
+    return (min(known), max(known)) if known else (0.0, 1.0)
+
+
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, 0.55)"
 
 
 def _hover(column: Column, span: tuple[float, float, float]) -> str:

@@ -11,10 +11,12 @@ import streamlit as st
 from results.app import choices, downloads, places, queries, source
 from results.app.standings import ErrorKinds, drawn, printed
 from results.app.words import (
+    AXES,
     DIRECTIONS,
     absent,
     axis_of,
     column_title,
+    floor_title,
     mean_and_spread,
     plain,
     unit_of,
@@ -31,7 +33,7 @@ def render() -> None:
     """Show the page."""
     st.title("Leaderboard")
     with source.page() as store:
-        board = choices.board_of(source.require_boards())
+        board = choices.board_of(source.require_boards(store))
         kinds = ErrorKinds(queries.error_kinds(store))
         columns = _columns(board)
         _table(board, columns, kinds)
@@ -41,7 +43,8 @@ def render() -> None:
 
 
 def _columns(board: Board) -> list[Column]:
-    axes = list(dict.fromkeys(axis_of(column) for column in board.columns))
+    present = {axis_of(column) for column in board.columns}
+    axes = [axis for axis in AXES if axis in present]
     left, right = st.columns([3, 1])
     with left:
         chosen = st.pills("Axes", axes, selection_mode="multi", default=axes, key=f"axes {board.backbone} {board.site}")
@@ -50,15 +53,9 @@ def _columns(board: Board) -> list[Column]:
         keys = [column.key for column in board.columns if column.direction != "none"]
         titles = {column.key: column_title(column) for column in board.columns}
         if keys:
-            st.selectbox(
-                "Sort by",
-                keys,
-                index=keys.index(first) if first in keys else 0,
-                key="by",
-                bind="query-params",
-                format_func=lambda key: visible(titles[key]),
-            )
-    return [column for column in board.columns if axis_of(column) in (chosen or axes)]
+            choices.select("Sort by", keys, "by", [titles[key] for key in keys], default=first)
+    shown = [column for column in board.columns if axis_of(column) in (chosen or axes)]
+    return sorted(shown, key=lambda column: axes.index(axis_of(column)))
 
 
 def _table(board: Board, columns: Sequence[Column], kinds: ErrorKinds) -> None:
@@ -85,12 +82,12 @@ def _table(board: Board, columns: Sequence[Column], kinds: ErrorKinds) -> None:
     )
     if board.floors:
         floors = ", ".join(
-            f"{floor.column.key.removeprefix('floor_').replace('_', ' ')} {floor.column.text(floor.low)}"
+            f"{floor_title(floor.column.key)} {floor.column.text(floor.low)}"
             + (f" to {floor.column.text(floor.high)}" if floor.high != floor.low else "")
             + (f" {unit_of(floor.column)}" if unit_of(floor.column) else "")
             for floor in board.floors
         )
-        st.caption(f"What the evaluation gives without the layer: {plain(floors)}.")
+        st.caption(f"For comparison: {plain(floors)}.")
     with st.container(horizontal=True):
         st.text("Open:")
         for row in rows:
@@ -98,7 +95,7 @@ def _table(board: Board, columns: Sequence[Column], kinds: ErrorKinds) -> None:
 
 
 def _sorted(board: Board) -> list[Row]:
-    by = st.session_state.get("by")
+    by = st.session_state.get("chosen_by")
     column = next((c for c in board.columns if c.key == by), None)
     if column is None:
         return list(board.rows)
@@ -211,9 +208,8 @@ def _notes(board: Board) -> None:
         st.subheader("Failed cells")
         st.text("\n".join(visible(f"{row.title}: {error}") for row, error in failed))
     if board.notes:
-        st.subheader("What is not ranked together, and why")
-        for note in board.notes:
-            st.markdown(f"- {plain(note)}")
+        st.subheader("What is ranked together and what is not")
+        st.markdown("\n".join(f"- {plain(note)}" for note in board.notes))
 
 
 if __name__ == "__main__":

@@ -22,9 +22,13 @@ _DEFAULT_Y = ("ms_score", "ms_score_adjusted", "win_rate")
 
 def render() -> None:
     """Show the page."""
-    st.title("Interpretability against faithfulness")
+    st.title("Pareto front")
+    st.caption(
+        "Which methods nobody beats in two metrics at once: at first interpretability against faithfulness, as in "
+        "Figure 2 of the ELUDe paper. A click on a mark, or a link under the table, opens the method."
+    )
     with source.page() as store:
-        boards = source.require_boards()
+        boards = source.require_boards(store)
         board = choices.board_of(boards)
         columns = [column for column in board.columns if any(column.key in row.metrics for row in board.rows)]
         if not columns:
@@ -74,15 +78,8 @@ def _axes(columns: Sequence[Column]) -> tuple[Column, Column]:
         order = [c.key for metric in preferred for c in columns if c.metric == metric]
         order += [c.key for c in columns if c.direction != "none"] + [c.key for c in columns]
         first = next((own for own in order if own != not_this), order[0])
-        chosen = st.selectbox(
-            label,
-            list(by_key),
-            index=list(by_key).index(first),
-            key=key,
-            bind="query-params",
-            format_func=lambda own: visible(column_title(by_key[own])),
-        )
-        return by_key[chosen]
+        titles = [column_title(column) for column in columns]
+        return by_key[choices.select(label, list(by_key), key, titles, default=first)]
 
     left, right = st.columns(2)
     with left:

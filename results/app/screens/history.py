@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,25 +13,36 @@ import streamlit as st
 
 from results.app import places, queries, source
 from results.app.words import duration, plain, visible
+from results.liveness import run_states
 from results.store import Store
 
-_ICONS = {"running": ":material/play_circle:", "finished": ":material/check_circle:", "interrupted": ":material/stop:"}
+_ICONS = {
+    "running": ":material/play_circle:",
+    "finished": ":material/check_circle:",
+    "interrupted": ":material/stop:",
+    "died": ":material/cancel:",
+}
 
 
 def render() -> None:
     """Show the page."""
     st.title("Runs")
+    readable = refresh = False
     with source.page() as store:
-        running = int(
-            store.query("SELECT count(*) AS n FROM runs WHERE ended_at IS NULL AND status = 'running'")["n"][0]
-        )
-        refresh = bool(running) and st.toggle("Look again every five seconds", value=False)
+        running = any(run.state == "running" for run in run_states(store))
+        refresh = running and st.toggle("Look again every five seconds", value=False)
+        readable = True
+    # A fragment opens the store itself, at each of its turns.
+    if readable:
         st.fragment(_content, run_every=5 if refresh else None)()
 
 
 def _content() -> None:
     with source.page() as store:
-        runs = queries.runs(store).astype(object).to_dict("records")
+        states = {run.run_id: run.state for run in run_states(store)}
+        runs = [
+            {**run, "status": states[run["run_id"]]} for run in queries.runs(store).astype(object).to_dict("records")
+        ]
         if not runs:
             st.info("No run is recorded in this store. `harness run --suite demo` starts one.")
         for number, run in enumerate(runs):
@@ -45,7 +58,7 @@ def _run(store: Store, run: Mapping[Any, Any], *, open_first: bool) -> None:
         ended = _time(run["ended_at"])
         parts = [f"{done} cells finished", f"{failed} failed"]
         if planned is not None:
-            parts.append(f"{planned} planned, those that were finished before included")
+            parts.append(f"{planned} planned, those that earlier runs had finished included")
         if ended is not None:
             parts.append(f"took {duration((ended - started).total_seconds())}")
         st.text(", ".join(parts) + ".")
@@ -56,18 +69,16 @@ def _run(store: Store, run: Mapping[Any, Any], *, open_first: bool) -> None:
         if run["status"] == "running":
             last = _time(run["last_at"])
             since = datetime.now(UTC) - (last or started)
-            st.info(
-                f"It has not said that it ended. Its last sign was {duration(since.total_seconds())} ago: a run that "
-                "was killed says nothing either, and the same command goes on from what is here."
-            )
+            st.info(f"Its process lives. Its last sign was {duration(since.total_seconds())} ago.")
+        elif run["status"] == "died":
+            st.warning("It was killed before it could say so; the same command goes on from what is here.")
         if run["command"]:
             again = (
                 "would do nothing again" if run["status"] == "finished" and not failed else "goes on where it stopped"
             )
             st.text(f"The command that started it; it {again} (finished cells are kept):")
-            # Paths are stored without their folders: results travel between machines.
-            st.code(visible(run["command"]), language="bash", wrap_lines=True)
-            st.caption("Of paths only the last part is recorded; give them in full.")
+            st.code(visible(with_store(run["command"], store.path)), language="bash", wrap_lines=True)
+            st.caption("Of other paths than the store's only the last part is recorded; give them in full.")
         lines = [
             f"run {run['run_id']}",
             f"device {run['device'] or 'not recorded'}",
@@ -92,6 +103,23 @@ def _run(store: Store, run: Mapping[Any, Any], *, open_first: bool) -> None:
                 hide_index=True,
                 alt="The newest cells of this run.",
             )
+
+
+def with_store(command: str, path: Path) -> str:
+    """Return a recorded command with the store's path in full; others are not known.
+
+    Commands are stored without folders, because results travel between machines.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:  # an open quotation mark
+        return command
+    for place, word in enumerate(words):
+        if word == "--store" and words[place + 1 : place + 2] == [path.name]:
+            words[place + 1] = str(path)
+        elif word == f"--store={path.name}":
+            words[place] = f"--store={path}"
+    return shlex.join(words)
 
 
 def _failures(store: Store) -> None:

@@ -39,17 +39,15 @@ def render() -> None:
 
 def _choose(frame: pd.DataFrame) -> Mapping[Any, Any]:
     records = frame.astype(object).to_dict("records")
-    wanted = st.query_params.get("tournament") or st.session_state.get("chosen_tournament")
-    index = next((i for i, own in enumerate(records) if own["tournament"] == wanted), 0)
+    ids = [str(own["tournament"]) for own in records]
 
-    def shown(i: int) -> str:
-        own = records[i]
+    def shown(own: Mapping[Any, Any]) -> str:
         when = "" if own["judged_at"] is None else f" · {own['judged_at']:%Y-%m-%d %H:%M}"
         return visible(f"{own['backbone_title'] or 'not scored yet'} · {own['site'] or '–'} · {own['panel']}{when}")
 
-    chosen = records[st.selectbox("Tournament", range(len(records)), index=index, format_func=shown)]
-    choices.remember("tournament", chosen["tournament"])
-    return chosen
+    unknown = "The address names a tournament that this store does not have."
+    chosen = choices.select("Tournament", ids, "tournament", [shown(own) for own in records], unknown=unknown)
+    return records[ids.index(chosen)]
 
 
 def _results(store: Store, tournament: Mapping[Any, Any]) -> None:
@@ -98,17 +96,18 @@ def _health(tournament: Mapping[Any, Any]) -> None:
             "judge": [visible(row.get("judge")) for row in rows],
             "answers": [row.get("n") for row in rows],
             "invalid (%)": [_percent(row.get("invalid_rate")) for row in rows],
-            "same choice in both orders (%)": [_percent(row.get("swap_consistency")) for row in rows],
-            "position bias (−1 to 1)": [_plain_number(row.get("position_bias")) for row in rows],
-            "A on identical grids (%)": [_percent(row.get("control_a")) for row in rows],
+            "same in both orders (%)": [_percent(row.get("swap_consistency")) for row in rows],
+            "bias (−1 to 1)": [_plain_number(row.get("position_bias")) for row in rows],
+            "A if identical (%)": [_percent(row.get("control_a")) for row in rows],
             "controls": [row.get("n_controls") for row in rows],
-            "agreement with the others (%)": [_percent(row.get("agreement")) for row in rows],
+            "like the others (%)": [_percent(row.get("agreement")) for row in rows],
         }
     )
     st.dataframe(frame, hide_index=True, alt="Health of each judge.")
     st.caption(
         f"Krippendorff's alpha of the panel {_plain_number(tournament['agreement'])} (1 perfect, 0 chance). Healthy: "
-        "the same choice in both orders near 100 % (50 % is chance), bias near 0, A on identical grids near 50 %."
+        "the same choice in both orders near 100 % (50 % is chance), bias towards the grid shown first near 0, A on "
+        "controls (two identical grids) near 50 %. Like the others: share of its choices that another judge shares."
     )
 
 
@@ -117,7 +116,7 @@ def _list(store: Store, tournament: Mapping[Any, Any], labels: Mapping[str, str]
     left, middle, right = st.columns(3)
     names = sorted(set(labels.values()))
     with left:
-        shown = st.selectbox("Show", list(queries_judged.SHOWN), key="show", bind="query-params")
+        shown = choices.select("Show", list(queries_judged.SHOWN), "show", list(queries_judged.SHOWN))
     with middle:
         one = st.selectbox("Method", [None, *names], format_func=lambda name: visible(name or "any"))
     with right:

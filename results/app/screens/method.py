@@ -14,7 +14,9 @@ from results.app.design import LINE, Mark, marks
 from results.app.figures.curves import curve_figure
 from results.app.figures.histogram import histogram_figure
 from results.app.words import (
+    AXES,
     DIRECTIONS,
+    TITLES,
     absent,
     axis_of,
     column_title,
@@ -27,36 +29,28 @@ from results.app.words import (
     visible,
 )
 from results.board import Aggregate, Board
+from results.properties import PROPERTIES, MethodProperties, properties
 from results.store import Store
 
 _BINS = 100
-# What a method says of itself -> the metrics that measure it.
-_CHECKS = {
-    "lossless": ("r2", "agreement", "accuracy", "kl"),
-    "stable": ("stability",),
-}
-_ORDER = ("interpretability", "faithfulness", "stability", "geometry", "efficiency", "units", "other")
 
 
 def render() -> None:
     """Show the page."""
     with source.page() as store:
         heading = st.container()
-        choice = choices.row_of(source.require_boards())
+        choice = choices.row_of(source.require_boards(store))
         heading.title(plain(choice.row.title))
         cells = queries.cells(store, choice.row.cell_ids)
         records = cells.astype(object).to_dict("records")
         _links(choice, records)
         _failures(records)
         _measurements(choice)
+        _properties(store, choice)
         _units(store, choice, records)
         _stability(store, choice)
         _curves(store, records)
-        left, right = st.columns([2, 3])
-        with left:
-            _configuration(records)
-        with right:
-            _claims(choice, records)
+        _configuration(records)
         _provenance(records)
 
 
@@ -75,9 +69,14 @@ def _failures(cells: Sequence[Mapping[str, Any]]) -> None:
         if cell["status"] == "failed":
             words = f"{cell['error_type']}: {cell['error_message']}"
             st.error(f"The cell with {plain(_seeds(cell))} failed. {plain(words)}")
-    notes = dict.fromkeys(note for cell in cells for note in cell["notes"] or [])
+    notes: dict[str, list[str]] = {}
+    for cell in cells:
+        for note in dict.fromkeys(cell["notes"] or []):
+            notes.setdefault(note, []).append(_seeds(cell))
     if notes:
-        st.info("  \n".join(plain(note) for note in notes))
+        # Of a note that not every cell has, it is said whose it is.
+        lines = [note if len(whose) == len(cells) else f"{'; '.join(whose)}: {note}" for note, whose in notes.items()]
+        st.info("  \n".join(plain(line) for line in lines))
 
 
 def _measurements(choice: Choice) -> None:
@@ -102,7 +101,7 @@ def _measurements(choice: Choice) -> None:
             "parameters": [compact(column.params) for column in found],
         }
     )
-    order = {axis: place for place, axis in enumerate(_ORDER)}
+    order = {axis: place for place, axis in enumerate(AXES)}
     frame = frame.sort_values("axis", key=lambda axes: axes.map(order), kind="stable")
     st.dataframe(frame, hide_index=True, height="content", alt="All measurements of this method.")
     st.caption("Mean ± sample standard deviation over cells (token and init seeds); a pooled value has its interval.")
@@ -112,7 +111,7 @@ def _over(own: Aggregate | None) -> str:
     if own is None:
         return ""
     if own.n_observations is not None:
-        return f"{own.n_observations} comparisons"
+        return f"{own.n_observations} pairs"
     return f"{own.n} cell{'' if own.n == 1 else 's'}"
 
 
@@ -166,19 +165,20 @@ def _stability(store: Store, choice: Choice) -> None:
     st.dataframe(
         pd.DataFrame(
             {
-                "metric": [visible(own["metric"]) for own in records],
+                "metric": [visible(TITLES.get(own["metric"], own["metric"].replace("_", " "))) for own in records],
                 "value": [number(own["value"]) for own in records],
                 "spread": [number(own["uncertainty"]) for own in records],
                 "of": [visible(own["uncertainty_kind"] or "") for own in records],
                 "pairs of cells": [own["n"] for own in records],
                 "direction": [DIRECTIONS[own["direction"]] for own in records],
                 "parameters": [compact(own["params"]) for own in records],
-                "details": [compact(own["details"]) for own in records],
             }
         ),
         hide_index=True,
         alt="Scores of several cells together.",
     )
+    with st.expander("Evidence of each pair"):
+        st.text("\n\n".join(f"{visible(own['metric'])}: {compact(own['details'])}" for own in records))
 
 
 def _curves(store: Store, cells: Sequence[Mapping[str, Any]]) -> None:
@@ -195,32 +195,40 @@ def _curves(store: Store, cells: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
-def _claims(choice: Choice, cells: Sequence[Mapping[str, Any]]) -> None:
-    claims = next((cell["claims"] for cell in cells if cell["claims"]), None)
-    if not claims:
+def _properties(store: Store, choice: Choice) -> None:
+    board, row = choice
+    # A row with a cell id of its own is of this configuration on this board.
+    every = _verdicts(source.stamp(), board.backbone, board.site, store)
+    own = next((found for found in every if set(found.cell_ids) & set(row.cell_ids)), None)
+    if own is None:
         return
-    st.subheader("What it claims, and what was measured")
-    records = []
-    for name, value in claims.items():
-        measured = [
-            f"{column_title(column)} {mean_and_spread(choice.row.metrics[column.key], column)} {unit_of(column)}"
-            for column in choice.board.columns
-            if column.metric.startswith(_CHECKS.get(name, ("\0",))) and column.key in choice.row.metrics
-        ]
-        records.append(
+    st.subheader("Properties, measured")
+    verdicts = {name: own.verdicts[name] for name in PROPERTIES}
+    st.table(
+        pd.DataFrame(
             {
-                "claim": visible(name),
-                "said": compact(value),
-                "measured": visible(", ".join(own.strip() for own in measured)) or "–",
+                "property": [name.replace("_", "-") for name in verdicts],
+                "measured": [
+                    f"**{found.verdict}**{' ⚠ against its claim' if found.contradicts_claim else ''}"
+                    for found in verdicts.values()
+                ],
+                "evidence": [plain(found.evidence) for found in verdicts.values()],
+                "it claims": [_yes_or_no(found.claimed) for found in verdicts.values()],
+                "the paper's Table 1": [_yes_or_no(found.published) for found in verdicts.values()],
             }
-        )
-    st.dataframe(
-        pd.DataFrame(records),
-        hide_index=True,
-        height="content",
-        column_config={name: st.column_config.TextColumn(width="small") for name in ("claim", "said")},
-        alt="Claims and measurements.",
+        ).set_index("property"),
+        border="horizontal",
     )
+    st.caption("A verdict follows from measurements alone; claims and the published table stand beside it.")
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _verdicts(stamp: tuple[str, int, int], backbone: str, site: str, _opened: Store) -> list[MethodProperties]:
+    return properties(_opened, backbone=backbone, site=site)
+
+
+def _yes_or_no(value: bool | None) -> str:
+    return "–" if value is None else "yes" if value else "no"
 
 
 def _configuration(cells: Sequence[Mapping[str, Any]]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
 from results.app import choices, places, queries, source
 from results.app.gallery import Gallery, gallery_of, listed
-from results.app.words import number, plain, visible
+from results.app.words import number, plain
 from results.errors import StoreError
 from results.store import Store
 
@@ -22,7 +22,7 @@ def render() -> None:
     with source.page() as store:
         left, right = st.columns([3, 1])
         with left:
-            choice = choices.row_of(source.require_boards())
+            choice = choices.row_of(source.require_boards(store))
         frame = queries.cells(store, choice.row.cell_ids)
         finished = [row for row in frame.to_dict("records") if row["status"] == "finished"]
         if not finished:
@@ -46,16 +46,9 @@ def render() -> None:
 
 
 def _seed(finished: list[dict[Any, Any]]) -> Mapping[str, Any]:
-    wanted = st.query_params.get("cell")
-    index = next((i for i, row in enumerate(finished) if row["cell_id"] == wanted), 0)
-
-    def shown(i: int) -> str:
-        row = finished[i]
-        return f"token {row['token_seed']}, init {row['init_seed']}"
-
-    chosen = finished[st.selectbox("Seeds", range(len(finished)), index=index, format_func=shown)]
-    choices.remember("cell", chosen["cell_id"])
-    return chosen
+    ids = [str(row["cell_id"]) for row in finished]
+    titles = [f"token {row['token_seed']}, init {row['init_seed']}" for row in finished]
+    return finished[ids.index(choices.select("Seeds", ids, "cell", titles))]
 
 
 def _list(
@@ -73,7 +66,7 @@ def _list(
     ]
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
     with left:
-        sort = st.selectbox("Sort by", sorts, key="sort", bind="query-params")
+        sort = choices.select("Sort by", sorts, "sort", sorts)
     with middle:
         alive_only = st.toggle("Alive units only", value=True)
     with right:
@@ -105,7 +98,7 @@ def _list(
         words, pictures = st.columns([1, 4], vertical_alignment="center")
         with words:
             places.link("units", f"Unit {unit['unit']}", cell=cell["cell_id"], unit=unit["unit"])
-            st.text("\n".join(_numbers(unit, split)))
+            _say(_numbers(unit, split))
         with pictures:
             gallery.show(unit, count=9, tile_px=100, columns=9, what=f"unit {unit['unit']}")
 
@@ -142,12 +135,20 @@ def _one(
         return
     unit = found.astype(object).to_dict("records")[0]
     st.subheader(f"Unit {unit['unit']}")
+    facts = [
+        f"active on {int(unit['fires'])} tokens of the evaluation images" if _value(unit["fires"]) is not None else "",
+        f"largest activation {_value(unit['max_activation']):.4g}"
+        if _value(unit["max_activation"]) is not None
+        else "",
+        "the address of this page is a permalink to it",
+    ]
+    st.caption(plain("; ".join(fact for fact in facts if fact)) + ".")
     parent = _value(unit["parent"])
     if not split or parent is None:
         gallery.prepare(store, found)
         _card(gallery, unit, f"unit {unit['unit']}", tile_px=150, columns=5, count=20)
         return
-    family = queries.siblings(store, cell["cell_id"], int(parent))
+    family = queries.siblings(store, cell["cell_id"], int(parent), int(unit["unit"]))
     above = queries.units_by_number(store, reference, [int(parent)]) if reference else None
     gallery.prepare(store, found, family, *([] if above is None else [above]))
     parent_score = None if above is None or above.empty else _value(above.astype(object)["ms_score"][0])
@@ -160,7 +161,9 @@ def _one(
             _card(gallery, above.astype(object).to_dict("records")[0], f"parent {int(parent)}", tile_px=110, columns=3)
     with right:
         members = family.astype(object).to_dict("records")
-        st.markdown(f"**Its {len(members)} sub-unit{'' if len(members) == 1 else 's'}, best first**")
+        total = int(members[0]["total"])
+        left_out = "" if total == len(members) else f", {len(members)} of them shown"
+        st.markdown(f"**Its {total} sub-unit{'' if total == 1 else 's'}{left_out}, best first**")
         for start in range(0, len(members), 2):
             for column, member in zip(st.columns(2), members[start : start + 2], strict=False):
                 with column:
@@ -186,8 +189,12 @@ def _card(
     count: int = 9,
     split: bool = False,
 ) -> None:
-    st.text(visible("\n".join(_numbers(unit, split))))
+    _say(_numbers(unit, split))
     gallery.show(unit, count=count, tile_px=tile_px, columns=columns, what=what)
+
+
+def _say(lines: Sequence[str]) -> None:
+    st.markdown("  \n".join(f":small[{plain(line)}]" for line in lines))
 
 
 def _value(value: Any) -> float | None:

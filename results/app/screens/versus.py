@@ -16,7 +16,7 @@ from results.app.gallery import Gallery, gallery_of
 from results.app.words import DIRECTIONS, column_title, plain, unit_of, visible
 from results.errors import StoreError
 from results.paired import Comparison, Difference, compare
-from results.store import Store, open_store
+from results.store import Store
 
 _SHOWN = 3
 
@@ -25,7 +25,7 @@ def render() -> None:
     """Show the page."""
     st.title("Compare two methods")
     with source.page() as store:
-        boards = source.require_boards()
+        boards = source.require_boards(store)
         left, right = st.columns(2)
         with left:
             a = choices.row_of(boards, "a", "A")
@@ -47,7 +47,7 @@ def render() -> None:
 def _differences(store: Store, a: Choice, b: Choice) -> None:
     try:
         with st.spinner("Resampling", show_time=False):
-            found = _compared(source.stamp(), a.row.title, b.row.title, a.board.backbone, a.board.site)
+            found = _compared(source.stamp(), a.row.title, b.row.title, a.board.backbone, a.board.site, store)
     except StoreError as error:
         st.info(plain(str(error)))
         return
@@ -67,8 +67,10 @@ def _differences(store: Store, a: Choice, b: Choice) -> None:
 
 # The bootstrap takes a second or more; it is seeded, so the same store gives the same numbers.
 @st.cache_resource(max_entries=32, show_spinner=False)
-def _compared(stamp: tuple[str, int, int], a: str, b: str, backbone: str, site: str) -> list[Comparison]:
-    return compare(open_store(stamp[0]), a, b, backbone=backbone, site=site)
+def _compared(
+    stamp: tuple[str, int, int], a: str, b: str, backbone: str, site: str, _opened: Store
+) -> list[Comparison]:
+    return compare(_opened, a, b, backbone=backbone, site=site)
 
 
 def _table(comparison: Comparison) -> None:
@@ -102,7 +104,8 @@ def _table(comparison: Comparison) -> None:
     )
     st.caption(
         f"Paired by {plain(', '.join(comparison.seeds))}; {comparison.n_resamples} resamples, clustered by neuron "
-        "where units have one; p-values corrected over the metrics (Holm). The same as `harness compare`."
+        "where units have one. Intervals are each metric's own; p-values are corrected over the metrics (Holm), so an "
+        "interval may leave zero out where the methods are not told apart. The same as `harness compare`."
     )
     for metric, why in comparison.refused:
         st.info(f"{plain(metric)} is not compared: {plain(why)}.")

@@ -1,0 +1,149 @@
+"""What ``harness check`` is asked for: a file of plugins or a registered name, of any kind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness.check.finding import Finding
+from harness.errors import UserError
+from harness.plugins import KINDS, load_plugin, registry_of
+from methods.registry import did_you_mean
+
+
+class Target(NamedTuple):
+    """One thing to check."""
+
+    kind: str
+    name: str
+    identifier: str = ""
+    """what stands after the colon of an image set's or a backbone's spec"""
+
+    @property
+    def spec(self) -> str:
+        return f"{self.name}:{self.identifier}" if self.identifier else self.name
+
+
+class Report(NamedTuple):
+    """What came of it."""
+
+    kind: str
+    name: str
+    source: str
+    """where it was registered from"""
+    settings: dict[str, Any]
+    """it was checked with, where they are not its own defaults"""
+    seconds: float
+    findings: list[Finding]
+
+    @property
+    def ok(self) -> bool:
+        return all(finding.ok for finding in self.findings)
+
+
+def targets(wanted: str, *, kind: str | None = None) -> list[Target]:
+    """What a file registers, or what a name stands for.
+
+    Args:
+        wanted: ``FILE.py``, a registered name, or the spec of a backbone or an image set (``folder:PATH``).
+        kind: only this kind, where a name is several things.
+
+    Raises:
+        UserError: for an unknown or ambiguous name, or a file that registers nothing to check.
+    """
+    if kind is not None and kind not in KINDS:
+        raise UserError(f"--kind {kind}: {did_you_mean(kind, list(KINDS))}")
+    if wanted.endswith(".py"):
+        everything = load_plugin(Path(wanted))
+        found = [Target(of, name) for of, name in everything if of in KINDS and kind in (None, of)]
+        if not found:
+            there = ", ".join(f"the {of} {name!r}" for of, name in everything)
+            raise UserError(f"{wanted} registers {there}, and no {kind or ', '.join(KINDS)} to check.")
+        return found
+    name, _, identifier = wanted.partition(":")
+    matching = [of for of in KINDS if kind in (None, of) and _knows(of, name, identifier)]
+    if len(matching) == 1:
+        return [Target(matching[0], name, identifier)]
+    if matching:
+        raise UserError(f"{wanted!r} is a {' and a '.join(matching)}: say which with --kind {matching[0]}.")
+    known = sorted({name for of in KINDS if kind in (None, of) for name in registry_of(of).names()})
+    for of in KINDS:
+        if kind in (None, of) and name in registry_of(of).broken:
+            registry_of(of).get(name)  # raises, with the reason
+    near = did_you_mean(name, known).partition(" There are")[0]
+    near = f"{near} " if near.startswith("Did") else ""
+    raise UserError(
+        f"There is no {kind or 'method, metric, judge panel, backbone or image set'} {wanted!r}. {near}"
+        "`harness list methods` (metrics, panels, backbones, datasets) shows what there is; a file's name ends in .py."
+    )
+
+
+def check(target: Target, settings: Mapping[str, Any] | None = None, *, device: str = "cpu") -> Report:
+    """Check one thing of any kind.
+
+    Args:
+        settings: of a method, or options of a judge panel; the other kinds have none.
+        device: where a method is fitted and a backbone runs.
+
+    Raises:
+        UserError: for settings that the kind has not.
+    """
+    given = dict(settings or {})
+    if given and target.kind not in ("method", "judge"):
+        raise UserError(f"--set {next(iter(given))}: a {target.kind} has no settings; only methods and judges have.")
+    started = time.perf_counter()
+    used, findings = _CHECKERS[target.kind](target, given, device)
+    source = ""
+    registry = registry_of(target.kind)
+    if target.name in registry.entries:
+        source = registry.entries[target.name].source
+    return Report(target.kind, target.spec, source, used, time.perf_counter() - started, findings)
+
+
+def _knows(kind: str, name: str, identifier: str) -> bool:
+    if kind == "backbone" and identifier:
+        from harness.backbones import PREFIXES
+
+        return name in PREFIXES
+    if identifier and kind != "dataset":
+        return False
+    return name in registry_of(kind).names()
+
+
+def _method(target: Target, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
+    from harness.check.methods import check_method, small_settings
+    from methods.base import make_config
+
+    cls = registry_of("method").get(target.name)
+    make_config(cls, settings)
+    used = {**small_settings(cls), **settings}
+    return used, check_method(cls, used, device=device)
+
+
+def _metric(target: Target, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
+    from harness.check.metrics import check_metric
+
+    return {}, check_metric(registry_of("metric").get(target.name))
+
+
+def _judge(target: Target, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
+    from harness.check.judges import check_panel
+
+    return settings, check_panel(target.name, registry_of("judge").get(target.name), settings)
+
+
+def _backbone(target: Target, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
+    from harness.check.backbones import check_backbone
+
+    return {}, check_backbone(target.spec, device=device)
+
+
+def _dataset(target: Target, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
+    from harness.check.datasets import check_dataset
+
+    return {}, check_dataset(target.name, registry_of("dataset").get(target.name), target.identifier)
+
+
+_CHECKERS = {"method": _method, "metric": _metric, "judge": _judge, "backbone": _backbone, "dataset": _dataset}

@@ -1,0 +1,57 @@
+"""This process, one cell after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness import provenance
+from harness.cell import Failure, failed, run_cell
+from harness.executors.base import EXECUTORS, Event, Executor, Opened, TargetWork, Work
+from harness.inputs import open_inputs
+
+
+@EXECUTORS.register()
+class Local(Executor):
+    """Targets and cells in the order of the suite; tokens and baseline are made once for all cells of a target."""
+
+    name = "local"
+    description = "this process, one cell after the other"
+
+    def planning_device(self, device: str) -> str:
+        return provenance.best_device(device)
+
+    def device_name(self, device: str) -> str:
+        return provenance.device_name(provenance.best_device(device))
+
+    def execute(self, work: Work) -> Iterator[Event]:
+        for target in work.targets:
+            work.shown.say(target.prepared.title)
+            yield from self._target(work, target)
+
+    def _target(self, work: Work, target: TargetWork) -> Iterator[Event]:
+        device = work.place.device
+        plans = list(dict.fromkeys(cell.plan for cell in target.cells))
+
+        def progress(done: int, total: int, what: str) -> None:
+            work.check()
+            work.shown.progress(done, total, what)
+
+        try:
+            inputs = open_inputs(work.suite, target.prepared, plans, work.cache, device=device, progress=progress)
+        except Exception as error:
+            # Whatever keeps this target from starting fails its cells; other targets go on.
+            for cell in target.cells:
+                yield failed(cell, work.place, Failure.of(error))
+            return
+        yield Opened(target.prepared, inputs.broken.images)
+        for cell in target.cells:
+            work.check()
+            yield run_cell(
+                cell,
+                inputs.tokens[cell.plan],
+                inputs.baseline,
+                work.place,
+                known=work.known(cell),
+                left_out=inputs.left_out(),
+                progress=progress,
+            )

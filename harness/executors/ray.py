@@ -1,0 +1,196 @@
+"""Cells as Ray tasks: several at a time on this machine, or on all machines of a Ray cluster.
+
+This process plans, hands out cells and is the one writer of the store. A task carries plain data
+(:mod:`harness.remote`). Ray itself retries nothing: a cell whose worker died is handed out again here, a counted number
+of times.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from harness import provenance
+from harness.dispatch import Cluster, Dispatch
+from harness.errors import UserError
+from harness.executors.base import EXECUTORS, Event, Executor, Work
+from harness.side_by_side import usual_workers
+
+#: Set before Ray is imported: no figures sent to anyone, and no environments built behind the user's back.
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    # Ray's own 15 would let everything else on the machine go first, and measured times with it.
+    "RAY_worker_niceness": "0",
+}
+
+#: Results are a few MB each; Ray's own choice would be a third of the memory.
+_RESULTS_BYTES = 512 * 2**20
+
+
+@EXECUTORS.register()
+class Ray(Executor):
+    """Cells as tasks of a Ray instance that this process starts and stops, or of a cluster that is there already."""
+
+    name = "ray"
+    description = "several cells at a time, here or on a Ray cluster (the extra `ray`)"
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        address: str | None = None,
+        threads: int | None = None,
+        gpu_share: float = 1.0,
+        retries: int = 2,
+    ) -> None:
+        """
+        Args:
+            workers: cells at a time; None: one a GPU (share), or one a CPU core as far as the memory goes; on a cluster
+                as many as fit.
+            address: of a cluster (``auto``: the one that this machine belongs to); None starts Ray here.
+            threads: CPU threads a cell; None: the cores of this machine divided by the workers, on a cluster 1.
+            gpu_share: of a GPU that a cell needs: 0.5 puts two cells on each.
+            retries: how often a cell whose worker died is handed out again.
+
+        Raises:
+            UserError: for a number that makes no sense.
+        """
+        for option, value in (("--workers", workers), ("--threads", threads)):
+            if value is not None and value < 1:
+                raise UserError(f"{option} {value}: it must be at least 1.")
+        if not 0 < gpu_share <= 1:
+            raise UserError(f"--gpu-share {gpu_share:g}: it must be above 0 and at most 1, a whole GPU.")
+        if retries < 0:
+            raise UserError(f"--retries {retries}: it must be 0 or more.")
+        self.workers = workers
+        self.address = address
+        self.threads = threads
+        self.gpu_share = gpu_share
+        self.retries = retries
+        self._cluster: Cluster | None = None
+        self._started = False
+
+    # ---- what a run asks
+
+    def planning_device(self, device: str) -> str:
+        if device not in ("auto", "cpu", "cuda"):
+            raise UserError(
+                f"--device {device}: with --executor ray it is auto, cpu or cuda, and Ray says which GPU a cell gets."
+            )
+        _import()
+        # Plans need the network once, for its shapes: the GPUs belong to the workers.
+        return "cpu"
+
+    def device_name(self, device: str) -> str:
+        cluster = self._open(device)
+        name = "cuda" if cluster.gpu_share else provenance.device_name("cpu")
+        return f"{name}, {cluster.described()}"
+
+    def versions(self) -> dict[str, str]:
+        if self._cluster is None:
+            return {}
+        return {"ray": _import().__version__, "threads": str(self._cluster.threads)}
+
+    def execute(self, work: Work) -> Iterator[Event]:
+        yield from Dispatch(_import(), self._open(work.device), work, self.retries).events()
+
+    # ---- starting and stopping
+
+    def _open(self, device: str) -> Cluster:
+        ray = _import()
+        if self._cluster is None:
+            if not ray.is_initialized():
+                self._start(ray, device)
+            self._cluster = self._look(ray, device)
+        return self._cluster
+
+    def _start(self, ray: Any, device: str) -> None:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if self.address is not None:
+            options["address"] = self.address
+        else:
+            gpus = _gpus_here() if device != "cpu" else 0
+            workers = self.workers or (int(gpus / self.gpu_share) if gpus else usual_workers("cpu"))
+            threads = self.threads or max(1, _cores() // workers)
+            self.workers, self.threads = workers, threads
+            options |= {"num_cpus": workers * threads, "num_gpus": gpus, "include_dashboard": False}
+            options |= {"object_store_memory": _RESULTS_BYTES}
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            ray.init(**options)
+        except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+            where = f"the Ray cluster at {self.address}" if self.address else "Ray on this machine"
+            hint = "say --address HOST:6379 as `ray start` printed it" if self.address else "say --executor local"
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UserError(f"There is no contact with {where} ({reason}): {hint}.") from error
+        finally:
+            _restore(handlers)
+        self._started = True
+
+    def _look(self, ray: Any, device: str) -> Cluster:
+        nodes = [node["Resources"] for node in ray.nodes() if node.get("Alive")]
+        gpus = sum(node.get("GPU", 0.0) for node in nodes)
+        if device == "cuda" and not gpus:
+            raise UserError("--device cuda: no machine of the Ray cluster has a GPU. Say --device cpu or auto.")
+        return Cluster(
+            nodes=len(nodes),
+            cpus=int(max((node.get("CPU", 0.0) for node in nodes), default=1)),
+            memory=int(max((node.get("memory", 0.0) for node in nodes), default=0)),
+            workers=self.workers,
+            threads=self.threads or 1,
+            gpu_share=self.gpu_share if gpus and device != "cpu" else 0.0,
+        )
+
+    def stop(self) -> None:
+        self._cluster = None
+        if self._started:
+            self._started = False
+            handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            _import().shutdown()
+            _restore(handlers)
+
+
+def _import() -> Any:
+    """Ray, quiet.
+
+    Raises:
+        UserError: if it is not installed.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError(
+            "--executor ray needs the package ray, which is not installed: pip install 'disentanglement-harness[ray]'."
+        ) from error
+    return ray
+
+
+def _restore(handlers: dict[signal.Signals, Any]) -> None:
+    """Give the process its signal handlers back: Ray's own for SIGTERM ends it without a word to the store."""
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            signal.signal(number, _default if handler is None else handler)
+
+
+def _default(number: int, frame: FrameType | None) -> None:
+    """For a handler that was installed outside of Python, which cannot be put back."""
+    raise KeyboardInterrupt
+
+
+def _cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gpus_here() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

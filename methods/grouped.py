@@ -1,0 +1,49 @@
+"""Units that each belong to one neuron of the layer: sub-units, whatever they are made of."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+from methods.base import Dictionary, Method
+
+
+class SubUnits(Method):
+    """Base of methods whose every unit has a parent neuron."""
+
+    parent: Tensor
+    """(n_units,) int64 neuron of each unit, non-decreasing"""
+
+    @property
+    def parents(self) -> Tensor | None:
+        self.require_fitted()
+        return self.parent
+
+    @property
+    def n_units(self) -> int:
+        self.require_fitted()
+        return len(self.parent)
+
+    def summed(self, codes: Tensor, n_neurons: int) -> Tensor:
+        """(n, n_neurons): the sum of each neuron's codes (n, n_units)."""
+        self.require_fitted()
+        total = codes.new_zeros(len(codes), n_neurons)
+        return total.index_add_(1, self.parent.to(codes.device), codes)
+
+
+class LinearSubUnits(SubUnits):
+    """Sub-units that are rows of weights with a bias each, and read the layer's input."""
+
+    weights: Tensor
+    """(n_units, d_in)"""
+    biases: Tensor
+    """(n_units,)"""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Sub-unit pre-activations, dense and signed: ``x @ weights.T + biases``."""
+        self.require_fitted()
+        return functional.linear(x, self.weights.to(x), self.biases.to(x))
+
+    def dictionary(self) -> Dictionary:
+        self.require_fitted()
+        return Dictionary(self.weights, self.parent, "reader")

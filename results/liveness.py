@@ -1,0 +1,123 @@
+"""Whether a run still goes on, or was killed: its process holds a lock on a file, which the kernel drops with it.
+
+The file lies beside the store, ``<store>.<run id>.running``. A run that ends removes it; one that is killed leaves the
+file and its row with the status ``running``, but nobody holds the lock any more. That is what "died" means here, on
+this machine and on others that share the folder. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from results.store import Store
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+class RunState(NamedTuple):
+    """How a run stands."""
+
+    run_id: str
+    suite: str | None
+    state: str
+    """``running``, ``finished``, ``interrupted`` (it was asked to stop) or ``died`` (it was killed)"""
+    n_planned: int | None
+    """cells it set out to do"""
+    n_done: int
+    """cells it finished or saw fail, as far as no later run did them again"""
+
+
+def mark(store: Path, run_id: str) -> Path:
+    """The file whose lock a run holds while it lives."""
+    return store.with_name(f"{store.name}.{run_id}.running")
+
+
+@contextlib.contextmanager
+def alive(store: Path, run_id: str) -> Iterator[None]:
+    """While active, this process is known to live. Where nothing can be locked, the run goes on without that."""
+    file = mark(store, run_id)
+    handle: int | None = None
+    with contextlib.suppress(OSError):
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        os.write(handle, run_id.encode())
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            # The name goes first: a file that is there and not locked is the mark of a run that died.
+            file.unlink(missing_ok=True)
+            os.close(handle)
+
+
+def run_states(store: Store) -> list[RunState]:
+    """How every run of a store stands, oldest first. Reads only, and may be asked while a run goes on.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    states = []
+    for row in store.runs().to_dict("records"):
+        planned = None if pd.isna(row["n_planned"]) else int(row["n_planned"])
+        state = _state(store.path, row["run_id"], row["status"], ended=not pd.isna(row["ended_at"]))
+        suite = None if pd.isna(row["suite"]) else str(row["suite"])
+        states.append(RunState(row["run_id"], suite, state, planned, int(row["n_finished"]) + int(row["n_failed"])))
+    return states
+
+
+def bury(store: Store) -> list[RunState]:
+    """Write down which runs died: they become ``interrupted`` without an end, as nobody saw it. Those runs come back.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    dead = [state for state in run_states(store) if state.state == "died"]
+    with contextlib.suppress(OSError):
+        for state in dead:
+            mark(store.path, state.run_id).unlink(missing_ok=True)
+    unwritten = set(store.query("SELECT run_id FROM runs WHERE status = 'running'")["run_id"])
+    found = [state for state in dead if state.run_id in unwritten]
+    if found:
+        with store.writing() as opened:
+            opened.execute(
+                "UPDATE runs SET status = 'interrupted' "
+                "WHERE status = 'running' AND run_id IN (SELECT unnest(?::VARCHAR[]))",
+                [[state.run_id for state in found]],
+            )
+    return found
+
+
+def _state(store: Path, run_id: str, status: str, *, ended: bool) -> str:
+    if status == "running":
+        return "running" if _held(mark(store, run_id)) else "died"
+    return "died" if status == "interrupted" and not ended else status
+
+
+def _held(file: Path) -> bool:
+    """Whether a process holds the lock on the file. One that may not be asked for counts as held."""
+    try:
+        # A shared lock needs no right to write, and two who ask do not stand in each other's way.
+        handle = os.open(file, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        if fcntl is None:
+            return True
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False

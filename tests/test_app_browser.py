@@ -1,0 +1,261 @@
+"""The app in a real browser, from the front to a unit's pictures: opt-in, `make test-browser`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from app_store import DROP, SCRIPT, make_images, make_store
+
+from harness.commands.app import command
+from results.app.words import JOINER
+
+pytest.importorskip("streamlit")
+pytest.importorskip("plotly")
+playwright = pytest.importorskip("playwright.sync_api")
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+PATIENCE_S = 30
+expect = playwright.expect
+# The middle of a mark on the screen; plotly's own points take no clicks, the layer above them does.
+MARK = """name => {
+    const plot = document.querySelector('.js-plotly-plot'), box = plot.getBoundingClientRect();
+    const trace = plot._fullData.find(own => own.name === name), {xaxis, yaxis} = plot._fullLayout;
+    return [
+        box.left + xaxis._offset + xaxis.d2p(trace.x[0]),
+        box.top + yaxis._offset + yaxis.d2p(trace.y[0]),
+    ];
+}"""
+LOADED = "images => images.length > 0 && images.every(own => own.complete && own.naturalWidth > 0)"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The app's address; its server ends with the tests, whatever they do."""
+    folder = tmp_path_factory.mktemp("browser")
+    pictures = make_images(folder / "pictures")
+    store = make_store(folder / "results.duckdb")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "HARNESS_STORE": str(store.path), "HARNESS_IMAGES": str(pictures)}
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            command(port, "127.0.0.1", browser=False),
+            env=environment,
+            cwd=folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _wait(f"http://127.0.0.1:{port}/_stcore/health", server, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(15)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while server.poll() is None and time.monotonic() < until:
+        try:
+            urllib.request.urlopen(url, timeout=5).read()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"the server did not start:\n{log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        # Every launch has a profile folder of its own, which is removed.
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+@dataclasses.dataclass
+class Visit:
+    """A page and what the browser said of it."""
+
+    page: Any
+    address: str
+    problems: list[str] = dataclasses.field(default_factory=list)
+
+    def open(self, path: str) -> Any:
+        self.page.goto(f"{self.address}/{path}")
+        return self.page
+
+    def heading(self, text: str) -> None:
+        expect(self.page.locator("h1")).to_have_text(text)
+
+    def pictures(self) -> None:
+        """Wait until there are images, all with pixels."""
+        images = self.page.locator("[data-testid=stImage] img")
+        expect(images.first).to_be_visible()
+        until = time.monotonic() + PATIENCE_S
+        while not images.evaluate_all(LOADED):
+            assert time.monotonic() < until, "an image was not loaded"
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def visit(browser: Any, address: str) -> Iterator[Visit]:
+    """A fresh visit; at its end nothing may have been wrong."""
+    expect.set_options(timeout=1000 * PATIENCE_S)
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(1000 * PATIENCE_S)
+    page = context.new_page()
+    own = Visit(page, address)
+    # On a link into the app streamlit's client first asks for these two beside the page, and then at the root.
+    harmless = {
+        f"{address}/{path}/_stcore/{name}"
+        for path in ("leaderboard", "method", "units", "compare", "judges", "runs")
+        for name in ("health", "host-config")
+    }
+
+    def said(message: Any) -> None:
+        if message.type == "error" and message.location.get("url") not in harmless:
+            own.problems.append(f"console: {message.text} ({message.location.get('url')})")
+
+    def asked(dialog: Any) -> None:
+        own.problems.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    page.on("console", said)
+    page.on("pageerror", lambda error: own.problems.append(f"error: {error}"))
+    page.on("dialog", asked)
+    try:
+        yield own
+        assert own.problems == []
+        expect(page.locator("[data-testid=stException]")).to_have_count(0)
+    finally:
+        context.close()
+
+
+def choose(page: Any, label: str, option: str) -> None:
+    page.locator("[data-testid=stSelectbox]").filter(has_text=label).locator("input").click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def test_from_the_front_to_a_units_pictures(visit: Visit) -> None:
+    page = visit.open("")
+    visit.heading("Pareto front")
+    title = page.locator(".js-plotly-plot .xtitle")
+    expect(title).to_have_text("accuracy (%), higher is better ↑")
+    # Twice: a choice must not be lost because the one before is in the address.
+    choose(page, "Horizontal axis", "latency")
+    expect(title).to_have_text("latency (ms), lower is better ↓")
+    choose(page, "Horizontal axis", "R²")
+    expect(title).to_have_text("R² (%), higher is better ↑")
+    expect(page).to_have_url(re.compile("x=r2"))
+    page.wait_for_timeout(500)  # until the chart that was replaced is gone
+    page.mouse.click(*page.evaluate(MARK, "ELUDe"))
+    visit.heading("ELUDe")
+    expect(page).to_have_url(re.compile(r"/method\?.*cell=elude-42"))
+    page.get_by_role("link", name="Its units").click()
+    visit.heading("Units")
+    visit.pictures()
+    # The name of a link may begin with that of its icon.
+    page.get_by_role("link", name=re.compile(r"\bUnit 3$")).click()
+    expect(page.get_by_role("heading", name="Unit 3")).to_be_visible()
+    expect(page.get_by_text("Parent: original unit 1")).to_be_visible()
+    visit.pictures()
+    expect(page).to_have_url(re.compile(r"/units\?(?=.*unit=3)(?=.*cell=elude-42)"))
+    page.goto(page.url)
+    expect(page.get_by_role("heading", name="Unit 3")).to_be_visible()
+    visit.pictures()
+
+
+def test_strangers_texts_are_shown_as_they_are(visit: Visit) -> None:
+    page = visit.open("judges?tournament=tournament-1&pair=pair/0&order=1")
+    visit.heading("Judges")
+    expect(page.get_by_text(f"A: {SCRIPT}", exact=True)).to_have_count(3)
+    assert page.locator("script", has_text="alert(1)").count() == 0
+    visit.pictures()
+    page = visit.open("method?cell=mine-42")
+    # A word joiner, which has no width, keeps the two hyphens from becoming a dash.
+    visit.heading(DROP.replace("--", f"{JOINER}--"))
+    expect(page.get_by_text(SCRIPT).first).to_be_visible()
+    page = visit.open("")
+    expect(page.locator(".js-plotly-plot .textpoint", has_text=DROP)).to_have_count(1)
+    page = visit.open("runs")
+    expect(page.get_by_text("broken SAE on A ViT", exact=False)).to_be_visible()
+
+
+@pytest.mark.parametrize("path", ["", "leaderboard", "method", "units", "compare", "judges", "runs"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_opens_without_a_word_of_complaint(visit: Visit, path: str, scheme: str) -> None:
+    visit.page.emulate_media(color_scheme=scheme)
+    page = visit.open(path)
+    expect(page.locator("h1")).to_be_visible()
+    expect(page.locator("[data-testid=stApp]")).to_have_attribute("data-test-script-state", "notRunning")
+    # What is written is legible on what is behind it: contrast as in WCAG 2, 4.5 at least.
+    colours = page.evaluate(
+        "() => [getComputedStyle(document.querySelector('h1')).color, "
+        "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor]"
+    )
+    light, dark = sorted((_luminance(colour) for colour in colours), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) > 4.5
+    assert (_luminance(colours[1]) > 0.5) == (scheme == "light")
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance of ``rgb(r, g, b)``, WCAG 2.2."""
+    parts = [float(part) / 255 for part in colour[colour.index("(") + 1 : colour.index(")")].split(",")[:3]]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_the_front_is_reached_and_left_with_the_keyboard(visit: Visit) -> None:
+    page = visit.open("")
+    expect(page.locator(".js-plotly-plot .scatterlayer .trace").first).to_be_attached()
+    # Axes: type into the box, and take what is found.
+    page.locator("[data-testid=stSelectbox]").filter(has_text="Horizontal axis").locator("input").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.type("latency")
+    page.keyboard.press("Enter")
+    expect(page.locator(".js-plotly-plot .xtitle")).to_have_text("latency (ms), lower is better ↓")
+    # Methods: the links under the table, which come after everything else in the order of the tab key.
+    for _ in range(150):
+        page.keyboard.press("Tab")
+        tag, text = page.evaluate("() => [document.activeElement.tagName, document.activeElement.innerText]")
+        if tag == "A" and text.split()[-1:] == ["ELUDe"]:
+            break
+    else:
+        raise AssertionError("no link to ELUDe is reached with the tab key")
+    page.keyboard.press("Enter")
+    visit.heading("ELUDe")

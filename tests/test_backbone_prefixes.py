@@ -1,0 +1,50 @@
+"""What may stand before the colon of a backbone's spec is open to plugins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import backbones
+from harness.backbones import PREFIXES, Prefix, register_prefix
+from harness.backbones.source import Request
+from harness.doctor.needs import _weights
+from harness.errors import UserError
+from harness.suite.models import Target
+
+
+@pytest.fixture
+def mine() -> object:
+    made = object()
+
+    def load(request: Request) -> object:
+        return made, request.identifier
+
+    register_prefix("mine", Prefix(load, {"here": None, "on_hub": "dinov2_vitb14"}.get))  # type: ignore[arg-type]
+    yield made
+    del PREFIXES.known["mine"]
+
+
+def test_a_plugin_adds_one(mine: object) -> None:
+    assert list(PREFIXES)[:3] == ["timm", "hf", "torchhub"] and {"planted", "mine"} <= set(PREFIXES)
+    assert backbones.load("mine:some:thing") == (mine, "some:thing")
+    with pytest.raises(UserError, match=r"timm, hf, torchhub.*mine"):
+        backbones.load("yours:thing")
+    with pytest.raises(UserError, match="registered twice"):
+        register_prefix("mine", Prefix("elsewhere:load"))
+    with pytest.raises(UserError, match="registered twice"):
+        register_prefix("timm", Prefix("elsewhere:load"))
+
+
+def test_what_is_drawn_needs_no_weights(mine: object) -> None:
+    assert _weights(Target(backbone="mine:here")) is None
+    assert _weights(Target(backbone="planted:two_concepts")) is None
+
+
+def test_what_is_built_from_another_needs_that_ones(
+    mine: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("harness.doctor.needs.reachable", lambda host: False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert _weights(Target(backbone="mine:on_hub")) == _weights(Target(backbone="dinov2_vitb14")) is not None

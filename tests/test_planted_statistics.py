@@ -1,0 +1,246 @@
+"""The verdicts on metrics: intervals at known points, brute-force twins, and metrics that are wrong on purpose."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+from scipy.stats import t as student
+
+from harness.planted import report, verdicts
+from harness.planted.evidence import QUESTIONS, Evidence, World
+from harness.planted.statistics import NOWHERE, Correlation, Gap, Interval, gap, rank_correlation, weighted_spearman
+
+LABELS = [f"method {number}" for number in range(12)]
+
+
+def a_world(name: str, columns: dict[str, dict[str, float]], names: dict[str, str] | None = None) -> World:
+    """A layer whose scores are given: score to label to value, with "truth" and "chance" among the labels."""
+    values = pd.DataFrame(columns)
+    methods = {label: (names or {}).get(label, label) for label in values.index}
+    units = {label: pd.DataFrame({"unit": [0], "parent": [0], "alive": [True]}) for label in ("truth", "chance")}
+    return World(f"planted:{name}", name, values, methods, "truth", "chance", units=units)
+
+
+def layers(metric: dict[str, float]) -> list[World]:
+    """Two settings with two layers each, on which one score is the same."""
+    names = ("two_concepts@0", "two_concepts@1", "noisy@0", "noisy@1")
+    return [a_world(name, {"score": metric}) for name in names]
+
+
+class TestWeightedSpearman:
+    def test_equals_scipy_on_repeated_values(self) -> None:
+        generator = np.random.default_rng(0)
+        x, y = generator.integers(0, 5, 9).astype(float), generator.normal(size=9)
+        weights = generator.integers(0, 4, (40, 9))
+        found = weighted_spearman(x, y, weights.astype(float))
+        for row, value in zip(weights, found, strict=True):
+            assert value == pytest.approx(spearmanr(np.repeat(x, row), np.repeat(y, row)).statistic)
+
+    def test_known_points(self) -> None:
+        x, once = np.array([1.0, 2.0, 3.0]), np.ones((1, 3))
+        assert weighted_spearman(x, 10 * x, once) == pytest.approx([1])
+        assert weighted_spearman(x, -x, once) == pytest.approx([-1])
+        assert weighted_spearman(x, np.array([2.0, 3.0, 1.0]), once) == pytest.approx([-0.5])
+        assert np.isnan(weighted_spearman(x, np.ones(3), once)).all()
+        assert np.isnan(weighted_spearman(x, x, np.array([[0.0, 5.0, 0.0], [0.0, 0.0, 0.0]]))).all()
+
+
+class TestGap:
+    def test_one_value_a_layer_is_students_interval_with_pooled_variance(self) -> None:
+        worlds = layers({"truth": 0.0, "chance": 0.0})
+        for world, truth in zip(worlds, (1.0, 3.0, 5.0, 7.0), strict=True):
+            world.values.loc["truth", "score"] = truth
+        found = gap(worlds, "score", 1, resamples=100, seed=0)
+        # Within each setting the values lie 1 about their mean: pooled variance 4 / 2, four layers.
+        half = student.ppf(0.975, 2) * math.sqrt(2 / 4)
+        assert found.truth == pytest.approx(Interval(4, 4 - half, 4 + half))
+        assert found.difference == pytest.approx(found.truth) and found.chance == Interval(0, 0, 0)
+        assert (found.wins, found.n) == (4, 4)
+        turned = gap(worlds, "score", -1, resamples=100, seed=0)
+        assert turned.difference == pytest.approx(Interval(-4, -4 - half, -4 + half)) and turned.wins == 0
+
+    def test_one_layer_a_setting_has_no_interval(self) -> None:
+        found = gap(layers({"truth": 1.0, "chance": 0.0})[:1], "score", 1, resamples=100, seed=0)
+        assert found.difference.value == 1 and math.isnan(found.difference.low) and not found.is_apart(1)
+
+    def test_missing_values_leave_a_layer_out(self) -> None:
+        worlds = layers({"truth": 1.0, "chance": 0.5})
+        worlds[0].values.loc["chance", "score"] = math.nan
+        assert gap(worlds, "score", 1, resamples=100, seed=0).n == 3
+        assert gap(worlds, "nothing", 1, resamples=100, seed=0).n == 0
+
+    def test_rounding_is_no_win(self) -> None:
+        found = gap(layers({"truth": 1.0, "chance": 1 - 1e-8}), "score", 1, resamples=100, seed=0)
+        assert found.wins == 0 and found.difference == Interval(0, 0, 0)
+
+    def with_units(self, n_neurons: int, spread: float) -> list[World]:
+        """One setting with four layers whose neurons have two sub-units each, both of the neuron's value."""
+        generator = np.random.default_rng(1)
+        worlds = [a_world(f"two_concepts@{seed}", {"ms_score": {"truth": 0.0, "chance": 0.0}}) for seed in range(4)]
+        for world, (label, mean) in itertools.product(worlds, (("truth", 0.9), ("chance", 0.5))):
+            values = np.repeat(mean + spread * generator.standard_normal(n_neurons), 2)
+            parent = np.repeat(np.arange(n_neurons), 2)
+            unit = np.arange(2 * n_neurons)
+            world.units[label] = pd.DataFrame({"unit": unit, "parent": parent, "alive": True, "ms_score": values})
+            world.values.loc[label, "ms_score"] = values.mean()
+        return worlds
+
+    def test_redrawing_neurons_gives_the_width_that_they_have(self) -> None:
+        found = gap(self.with_units(40, 0.1), "ms_score", 1, resamples=4000, seed=0)
+        # Of neurons, of which there are 160, not of sub-units: 2 * 1.96 * .1 / sqrt(160). Redrawing layers too adds
+        # at most as much variance again.
+        narrow = 2 * 1.96 * 0.1 / math.sqrt(160)
+        assert narrow * 0.9 < found.truth.high - found.truth.low < narrow * 1.6
+        assert found.is_apart(1) and not found.is_apart(-1)
+
+    def test_equal_neurons_have_an_interval_of_no_width_and_dead_units_do_not_count(self) -> None:
+        worlds = self.with_units(6, 0.0)
+        for world in worlds:
+            world.units["truth"].loc[0, ["alive", "ms_score"]] = [False, 77.0]
+        found = gap(worlds, "ms_score", 1, resamples=200, seed=0)
+        assert found.difference == pytest.approx(Interval(0.4, 0.4, 0.4))
+
+
+class TestRankCorrelation:
+    def test_a_copy_a_reverse_and_noise(self) -> None:
+        generator = np.random.default_rng(2)
+        truth = {label: float(number) for number, label in enumerate([*LABELS, "truth", "chance"])}
+        noise = {label: float(generator.normal()) for label in truth}
+        columns = {"recovery": truth, "copy": truth, "reverse": {k: -v for k, v in truth.items()}, "noise": noise}
+        worlds = [a_world(f"two_concepts@{seed}", columns) for seed in range(2)]
+
+        def rho(metric: str, sign: int = 1) -> Correlation:
+            return rank_correlation(worlds, metric, "recovery", sign, resamples=500, seed=0)
+
+        assert rho("copy").rho == pytest.approx(Interval(1, 1, 1))
+        assert rho("reverse").rho == pytest.approx(Interval(-1, -1, -1))
+        assert rho("reverse", -1).rho == pytest.approx(Interval(1, 1, 1))
+        found = rho("noise")
+        assert found.rho.low < 0 < found.rho.high
+        assert (found.n, found.worlds) == (2 * 13, 2), "the truth does not take part"
+        plain = spearmanr([noise[k] for k in truth if k != "truth"], [truth[k] for k in truth if k != "truth"])
+        assert found.rho.value == pytest.approx(plain.statistic)
+
+    def test_more_layers_of_the_same_methods_are_no_more_methods(self) -> None:
+        generator = np.random.default_rng(3)
+        truth = {label: float(generator.normal()) for label in [*LABELS, "truth", "chance"]}
+        noisy = {label: value + float(generator.normal()) for label, value in truth.items()}
+        columns = {"recovery": truth, "metric": noisy}
+
+        def width(n: int) -> float:
+            worlds = [a_world(f"two_concepts@{seed}", columns) for seed in range(n)]
+            found = rank_correlation(worlds, "metric", "recovery", 1, resamples=2000, seed=0).rho
+            return found.high - found.low
+
+        assert width(8) == pytest.approx(width(1), abs=0.02)
+
+    def test_configurations_of_one_method_are_redrawn_together(self) -> None:
+        generator = np.random.default_rng(4)
+        labels = [*LABELS, "chance"]
+        together = {label: f"family {number // 3}" for number, label in enumerate(labels)}
+        of_family = {name: generator.normal(size=2) for name in together.values()}
+        # What is right or wrong about a method is so in all of its configurations.
+        truth = {label: of_family[name][0] + 0.1 * generator.normal() for label, name in together.items()}
+        noisy = {label: truth[label] + of_family[name][1] for label, name in together.items()}
+
+        def width(names: dict[str, str]) -> float:
+            columns = {"recovery": {**truth, "truth": 9.0}, "metric": {**noisy, "truth": 9.0}}
+            worlds = [a_world("two_concepts@0", columns, names)]
+            found = rank_correlation(worlds, "metric", "recovery", 1, resamples=2000, seed=0).rho
+            return found.high - found.low
+
+        assert width(together) > 1.1 * width({})
+
+    def test_too_few_methods_or_no_variety_give_nothing(self) -> None:
+        few = {"truth": 1.0, "chance": 0.0, "a": 0.5}
+        assert math.isnan(
+            rank_correlation(
+                [a_world("noisy@0", {"m": few, "recovery": few})], "m", "recovery", 1, resamples=100, seed=0
+            ).rho.value
+        )
+        many = {label: float(number) for number, label in enumerate(LABELS)} | {"truth": 99.0, "chance": -1.0}
+        flat = dict.fromkeys(many, 1.0)
+        found = rank_correlation(
+            [a_world("noisy@0", {"m": flat, "recovery": many})], "m", "recovery", 1, resamples=100, seed=0
+        )
+        assert found.worlds == 0 and math.isnan(found.rho.value)
+
+
+class TestWords:
+    UP = Interval(0.5, 0.4, 0.6)
+    DOWN = Interval(-0.5, -0.6, -0.4)
+    AROUND = Interval(0.1, -0.1, 0.3)
+
+    @pytest.mark.parametrize(
+        ("difference", "rho", "wins", "expected"),
+        [
+            (UP, UP, 4, "believe"),
+            (UP, AROUND, 4, "truth only"),
+            (UP, NOWHERE, 4, "truth only"),
+            (UP, UP, 3, "does not separate"),
+            (AROUND, UP, 4, "does not separate"),
+            (Interval(0, 0, 0), UP, 0, "does not separate"),
+            (DOWN, UP, 0, "wrong way"),
+            (UP, DOWN, 4, "wrong way"),
+            (Interval(0.5, math.nan, math.nan), UP, 1, "no interval"),
+            (Interval(-0.5, math.nan, math.nan), UP, 0, "does not separate"),
+        ],
+    )
+    def test_follow_from_the_intervals(self, difference: Interval, rho: Interval, wins: int, expected: str) -> None:
+        apart = Gap(Interval(0.9, 0.85, 0.95), Interval(0.4, 0.35, 0.45), difference, wins, 4)
+        assert verdicts.word(apart, 1, Correlation(rho, 40, 4)) == expected
+
+    def test_intervals_that_touch_do_not_separate(self) -> None:
+        touching = Gap(Interval(0.9, 0.5, 1.3), Interval(0.4, 0.2, 0.6), self.UP, 4, 4)
+        assert verdicts.word(touching, 1, Correlation(self.UP, 40, 4)) == "does not separate"
+        assert verdicts.word(Gap(NOWHERE, NOWHERE, NOWHERE, 0, 0), 1, Correlation(self.UP, 9, 1)) == "not measured"
+        assert verdicts.word(touching, 1, Correlation(NOWHERE, 0, 0)) == "not measured"
+
+    def test_wrong_metrics_get_the_verdict_they_deserve(self) -> None:
+        generator = np.random.default_rng(5)
+        worlds = []
+        for name in ("two_concepts@0", "two_concepts@1", "noisy@0", "noisy@1"):
+            quality = {label: 0.3 + 0.05 * number for number, label in enumerate(LABELS)}
+            quality |= {"truth": 1.0, "chance": 0.2}
+            jitter = {label: value + 0.01 * float(generator.normal()) for label, value in quality.items()}
+            blind = {label: float(generator.normal()) for label in quality} | {"truth": 9.0, "chance": -9.0}
+            columns = {
+                **{question: dict(quality) for question in QUESTIONS},
+                "right": jitter,
+                "flipped": {label: -value for label, value in jitter.items()},
+                "constant": dict.fromkeys(quality, 0.7),
+                "repeats": dict(jitter),
+                "noise": {label: float(generator.normal()) for label in quality},
+                "blind to methods": blind,
+            }
+            for metric, scores in columns.items():
+                scores["collapsed"] = 1.0 if metric in ("repeats", "constant") else -1.0
+            worlds.append(a_world(name, columns))
+            worlds[-1].collapsed = "collapsed"
+        directions = dict.fromkeys(worlds[0].values.columns, 1)
+        (found,) = verdicts.reports(Evidence(worlds, directions), resamples=500)
+        words = {verdict.metric: set(verdict.words.values()) for verdict in found.verdicts}
+        assert words == {
+            "right": {"believe"},
+            "repeats": {"believe"},
+            "flipped": {"wrong way"},
+            "constant": {"does not separate"},
+            "noise": {"does not separate"},
+            "blind to methods": {"truth only"},
+        }
+        assert verdicts.reports(Evidence(worlds, directions), resamples=500) == [found], "the same every time"
+        *_, summary = report.tables([found], resamples=500)
+        for row in summary.rows:
+            assert row[2:] == ["right, repeats", "blind to methods", "flipped"]
+        notices = {verdict.metric: verdict.notices_collapse for verdict in found.verdicts}
+        assert notices["right"] and not notices["repeats"] and not notices["flipped"]
+        (told,) = [note for note in summary.notes if "goes unnoticed" in note]
+        assert "repeats" in told.partition(";")[0] and "read right" in told.partition(";")[2]
+        assert report.as_json([found])[0]["methods"][0]["recovery"] == pytest.approx(
+            found.recovery[LABELS[0]]["recovery"]
+        )

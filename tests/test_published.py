@@ -1,0 +1,100 @@
+"""Published beside measured: rounding, Table 5's ways of timing, and stores that have nothing of the paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from results import CellRecord, RunRecord, ScoreRecord, Store, open_store
+from results.published_report import Beside, against_published
+from results.published_rows import MAIN
+from results.published_text import render
+
+
+def beside(published: float, spread: float, measured: float, reach: float, metric: str = "r2") -> Beside:
+    return Beside(
+        table=2,
+        setting=MAIN,
+        method="ELUDe",
+        metric=metric,
+        unit="%",
+        published=published,
+        published_interval=(published - spread, published + spread),
+        measured=measured,
+        measured_interval=(measured - reach, measured + reach),
+        n=3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("cell", "within"),
+    [
+        # What is printed as 100.00 without a spread may be 99.996.
+        (beside(100.0, 0.0, 99.996, 0.0), True),
+        (beside(100.0, 0.0, 99.99, 0.0), False),
+        (beside(90.0, 1.0, 90.5, 0.6), True),
+        (beside(90.0, 1.0, 90.5, 0.3), False),
+        (beside(90.0, 0.3, 90.5, 0.6), False),
+        (beside(755.0, 0.0, 755.04, 0.0, "effective_rank"), True),
+        (beside(755.0, 0.0, 755.06, 0.0, "effective_rank"), False),
+    ],
+)
+def test_within_both_allows_for_what_rounding_hides(cell: Beside, within: bool) -> None:
+    assert cell.within is within
+
+
+def timed(store: Store, method: str, label: str, config: dict[str, object], scores: dict[str, float]) -> None:
+    store.record(
+        CellRecord(
+            cell_id=label,
+            run_id="run",
+            suite="table5",
+            status="finished",
+            backbone="dinov2_vitb14",
+            backbone_title="DINOv2 ViT-B/14",
+            site="blocks.11.mlp.fc2",
+            dataset="imagenet",
+            probing_fingerprint="p",
+            evaluation_fingerprint="e",
+            method=method,
+            label=label,
+            config=config,
+            config_id=label,
+            token_seed=42,
+            init_seed=42,
+            identity={},
+            device="one",
+            dtype="float32",
+            d_in=3072,
+            d_out=768,
+        ),
+        [ScoreRecord(metric=name, value=value, n=500, direction="lower") for name, value in scores.items()],
+    )
+
+
+def test_table_5_is_compared_with_what_was_compiled(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "r.duckdb", read_only=False)
+    store.start_run(RunRecord(run_id="run", suite="table5", command="", n_planned=3, device="one", versions={}))
+    plain = {"latency_ms": 1.0, "peak_memory": 2.0}
+    compiled = {"latency_ms_compiled": 3.0, "peak_memory_compiled": 4.0}
+    summed = {"latency_ms_materialised_compiled": 5.0, "peak_memory_materialised_compiled": 6.0}
+    timed(store, "identity", "backbone only", {}, plain)
+    timed(store, "topk_sae", "TopK", {"expansion_factor": 8.0}, plain | compiled)
+    timed(store, "elude", "ELUDe", {"top_k": 400_000, "min_cluster_size": 1000}, plain | compiled | summed)
+    report = against_published(open_store(tmp_path / "r.duckdb"), tables=[5])
+    found = {(cell.method, cell.metric): cell for cell in report.cells}
+    assert [found["TopK SAE", metric].measured for metric in ("latency_ms", "peak_memory")] == [3.0, 4.0]
+    assert [found["ELUDe", metric].measured for metric in ("latency_ms", "peak_memory")] == [5.0, 6.0]
+    assert found["TopK SAE", "latency_ms"].published == 426.1
+    assert found["backbone only", "latency_ms"].why_absent == "latency_ms_compiled was not measured"
+
+
+def test_a_store_with_nothing_of_the_paper_says_so(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "r.duckdb", read_only=False)
+    report = against_published(store)
+    assert len(report.cells) > 300 and all(cell.measured is None for cell in report.cells)
+    text = render(report, absent=False)
+    assert "No backbone of this store is one of the paper's" in text and "| setting | method |" not in text
+    assert all(f"Table {number}: none of its" in text for number in range(2, 8))
+    assert "absent" in render(report) and "\\begin{table}" in render(report, "latex", absent=False)

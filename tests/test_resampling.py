@@ -1,0 +1,124 @@
+"""Intervals, p-values and Holm: by hand, by definition, and how often they are right in planted settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from results.resampling import Interval, clustered, holm, student
+from results.unit_clusters import Part, blocks_of
+
+SEEDS, RESAMPLES, DRAWS = 3, 200, 300
+
+
+def split(generator: np.random.Generator, effect: np.ndarray, drift: np.ndarray) -> list[Part]:
+    """Sub-units of neurons whose effects (G,) they share: 1 to 6 a neuron, others in each pair of seeds."""
+    parts = []
+    for seed in range(SEEDS):
+        parent = np.repeat(np.arange(len(effect)), generator.integers(1, 7, len(effect)))
+        values = effect[parent] + generator.normal(0, 0.5, len(parent)) + drift[seed]
+        parts.append((np.arange(len(parent)), values, parent))
+    return parts
+
+
+def dictionary(generator: np.random.Generator, drift: np.ndarray, n: int = 150) -> list[Part]:
+    """Units without a parent, all others in each pair of seeds."""
+    return [
+        (np.arange(n), generator.normal(0, 1, n) + drift[seed], np.full(n, -1, dtype=np.int64)) for seed in range(SEEDS)
+    ]
+
+
+def as_units(parts: Sequence[Part]) -> list[Part]:
+    """The same units, their neurons forgotten."""
+    return [(names, values, np.full(len(names), -1, dtype=np.int64)) for names, values, _ in parts]
+
+
+def intervals(kind: str, of_seed: float) -> list[Interval]:
+    """Of :data:`DRAWS` planted pairs of rows whose true difference is 0."""
+    generator = np.random.default_rng(5)
+    found = []
+    for _ in range(DRAWS):
+        effect = generator.normal(0, 1, 40)
+        # The paired rows of a seed share what the token set does to both.
+        drift, other = generator.normal(0, of_seed, (2, SEEDS))
+        a = split(generator, effect, drift) if kind != "two dictionaries" else dictionary(generator, drift)
+        b = split(generator, effect, other) if kind == "two splits" else dictionary(generator, other)
+        blocks, _ = blocks_of(as_units(a) if kind == "neurons forgotten" else a, b, itself=False)
+        found.append(
+            clustered(blocks, SEEDS, level=0.95, n_resamples=RESAMPLES, generator=generator)[1],
+        )
+    return found
+
+
+def coverage(found: Sequence[Interval]) -> float:
+    hits = [low <= 0 <= high for low, high, _ in found if low is not None and high is not None]
+    assert len(hits) == DRAWS
+    return sum(hits) / DRAWS
+
+
+@pytest.mark.parametrize("of_seed", [0.0, 0.2])
+@pytest.mark.parametrize("kind", ["two splits", "split and dictionary", "two dictionaries"])
+def test_intervals_of_95_percent_cover_about_95_percent(kind: str, of_seed: float) -> None:
+    """300 draws: the share has a standard error of 1.3 points. What seeds add is over-covered rather than under."""
+    found = intervals(kind, of_seed)
+    assert 0.91 <= coverage(found) <= (0.98 if of_seed == 0 else 1)
+    # And the tests of no difference, where there is none, are wrong in at most about one of twenty.
+    assert sum(p is not None and p < 0.05 for _, _, p in found) / DRAWS <= 0.08
+
+
+def test_redrawing_units_instead_of_their_neurons_would_cover_far_less() -> None:
+    """The twin that shows what the clusters are for: sub-units of a neuron are alike, in all pairs of seeds."""
+    assert coverage(intervals("neurons forgotten", 0.0)) < 0.8 < coverage(intervals("split and dictionary", 0.0))
+
+
+def test_students_interval_of_three_seeds_covers_95_percent() -> None:
+    generator = np.random.default_rng(2)
+    found = [student(generator.normal(0, 0.7, 3), 0.95) for _ in range(4000)]
+    covered = np.mean([low <= 0 <= high for low, high, _ in found if low is not None and high is not None])
+    # 4000 draws: a standard error of 0.34 points.
+    assert covered == pytest.approx(0.95, abs=0.012)
+    assert np.mean([p < 0.05 for *_, p in found if p is not None]) == pytest.approx(0.05, abs=0.012)
+
+
+def test_no_p_value_is_0() -> None:
+    """However clear the difference: at the least two resamples of all and the one that was seen."""
+    generator = np.random.default_rng(0)
+    clear = [(np.arange(50), generator.normal(9, 0.1, 50), np.full(50, -1)) for _ in range(SEEDS)]
+    blocks, _ = blocks_of(clear, dictionary(generator, np.zeros(SEEDS)), itself=False)
+    _, (_, _, p) = clustered(blocks, SEEDS, level=0.95, n_resamples=RESAMPLES, generator=generator)
+    assert p == 2 / (RESAMPLES + 1)
+    _, _, of_seeds = student(np.array([1.0, 1.0, 1.0 + 1e-9]), 0.95)
+    assert of_seeds is not None and 0 < of_seeds < 1e-8
+    assert holm([p, of_seeds]) == [p, 2 * of_seeds]
+
+
+class TestHolm:
+    def test_by_hand(self) -> None:
+        """m = 5, sorted .004 .011 .015 .04 .6, times 5 4 3 2 1: .02 .044 .045 .08 .6, none below the one before."""
+        assert holm([0.04, 0.004, 0.6, 0.011, 0.015]) == pytest.approx([0.08, 0.02, 0.6, 0.044, 0.045])
+        # .02 * 3 = .06; .021 * 2 = .042 is raised to it.
+        assert holm([0.021, 0.02, 0.9]) == pytest.approx([0.06, 0.06, 0.9])
+        assert holm([0.02, 0.02]) == pytest.approx([0.04, 0.04])
+        assert holm([None, None]) == [None, None] and holm([]) == []
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=8), st.floats(0.01, 0.2))
+    def test_rejects_what_stepping_down_rejects(self, p_values: list[float], level: float) -> None:
+        """Holm's own words: from the smallest on, while the i-th is at most level / (m - i + 1)."""
+        rejected, m = set(), len(p_values)
+        for rank, index in enumerate(sorted(range(m), key=p_values.__getitem__)):
+            # A whisker wider than the rounding of one product.
+            if p_values[index] * (m - rank) > level:
+                break
+            rejected.add(index)
+        assert {index for index, p in enumerate(holm(p_values)) if p is not None and p <= level} == rejected
+
+    def test_any_false_find_among_ten_is_as_rare_as_it_says(self) -> None:
+        """Ten true hypotheses, independent: 1 - (1 - .05 / 10)^10 = .0489 of the families have a false find."""
+        p = np.random.default_rng(4).uniform(size=(4000, 10))
+        wrong = [min(found for found in holm(list(row)) if found is not None) <= 0.05 for row in p]
+        assert np.mean(wrong) == pytest.approx(1 - (1 - 0.005) ** 10, abs=0.011)

@@ -1,0 +1,250 @@
+"""`harness verify`: nothing in a right store, and every corruption named."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.identity import digest
+from results import CellRecord, ScoreRecord, Store, judgments, open_store
+from results.canonical import canonical_json
+from results.checks.base import Problem
+from results.judgments import ReplyRecord, TournamentRecord
+from results.verify import check_names, verify
+
+N_UNITS, D_OUT, N_IMAGES, N_TOKENS = 8, 4, 20, 60
+MS, NULL = [0.2, 0.4, 0.6], 0.1
+Attack = Callable[..., list[Problem]]
+
+
+def identity(method: str, seed: int) -> dict[str, object]:
+    return {
+        "cell": 1,
+        "backbone": "tiny",
+        "site": "fc",
+        "token_seed": seed,
+        "init_seed": 0,
+        "method": {"name": method, "version": 1, "config": {"k": 2, "rate": 1e-3}},
+        "metrics": {"ms_score": 1},
+    }
+
+
+def unit_rows() -> pd.DataFrame:
+    """Eight units: three scored, one that fires on a single image, four dead."""
+    fires = [30, 20, 10, 1, 0, 0, 0, 0]
+    values = [[3.0, 2.0, 1.0]] * 3 + [[1.0, 0.0, 0.0]] + [[0.0, 0.0, 0.0]] * 4
+    return pd.DataFrame(
+        {
+            "unit": np.arange(N_UNITS),
+            "alive": [n > 0 for n in fires],
+            "ms_score": [*MS, *[np.nan] * 5],
+            "max_activation": [own[0] for own in values],
+            "min_activation": 0.0,
+            "fires": fires,
+            "top_image": [[4, 0, 19]] * N_UNITS,
+            "top_position": [[0, 0, 0]] * N_UNITS,
+            "top_value": [np.array(own, np.float32) for own in values],
+            "redundancy": [0.5, 0.5, 0.0, 1.0, *[np.nan] * 4],
+        }
+    )
+
+
+def record_cell(store: Store, method: str, seed: int) -> str:
+    said = identity(method, seed)
+    cell_id = digest(said)
+    ms = float(np.mean(MS))
+    shares = {"accuracy": (0.75, N_IMAGES), "agreement": (1.0, N_IMAGES), "alive_fraction": (0.5, N_UNITS)}
+    scores = [
+        ScoreRecord(metric="ms_score", value=ms, n=3, unit="fraction", uncertainty=0.1),
+        ScoreRecord(metric="ms_score_null", value=NULL, unit="fraction", direction="none"),
+        # Worse than chance is possible: it was once reported as impossible.
+        ScoreRecord(metric="class_purity_adjusted", value=-0.05, unit="fraction"),
+        ScoreRecord(metric="ms_score_adjusted", value=(ms - NULL) / (1 - NULL), unit="fraction"),
+        ScoreRecord(metric="unit_overlap", value=0.5, n=4, unit="fraction", direction="lower"),
+        ScoreRecord(metric="r2", value=-3.0, unit="fraction"),
+        ScoreRecord(metric="l0", value=61 / N_TOKENS, n=N_TOKENS, unit="units", direction="lower"),
+        ScoreRecord(metric="kl", value=0.2, unit="nat", direction="lower"),
+        ScoreRecord(metric="expansion_factor", value=2.0, direction="none"),
+        ScoreRecord(metric="effective_rank", value=3.5),
+        ScoreRecord(metric="max_collinearity", value=0.9, direction="lower"),
+        ScoreRecord(metric="min_distinctness", value=0.1),
+        ScoreRecord(metric="nearest_cosine_mean", value=0.7, direction="lower"),
+        *(ScoreRecord(metric=name, value=value, n=n, unit="fraction") for name, (value, n) in shares.items()),
+    ]
+    cell = CellRecord(
+        cell_id=cell_id,
+        status="finished",
+        backbone="tiny",
+        site="fc",
+        method=method,
+        config={"k": 2, "rate": 1e-3},
+        token_seed=seed,
+        init_seed=0,
+        evaluation_fingerprint="evaluation",
+        identity=said,
+        d_in=4,
+        d_out=D_OUT,
+        n_units=N_UNITS,
+    )
+    store.record(cell, scores, unit_rows())
+    return cell_id
+
+
+def judge(store: Store, first: str, second: str) -> None:
+    """Three pairs in both orders and a control, one judge: the first method wins four, one tie by no valid answer."""
+    frame = pd.DataFrame(
+        [
+            (f"p{pair}", order, *((first, second) if order == 0 else (second, first)))
+            for pair in range(3)
+            for order in (0, 1)
+        ]
+        + [("control", 0, first, first)],
+        columns=["pair_id", "order", "cell_a", "cell_b"],
+    )
+    for side in ("a", "b"):
+        frame[f"unit_{side}"] = 0
+        frame[f"grid_{side}"] = [f"{pair}{order}{side}" for pair, order in zip(frame.pair_id, frame.order, strict=True)]
+    answers = ["A", "B", "A", "B", None, "B", "A"]
+    answers[5] = "A"
+    rates = pd.DataFrame(
+        [
+            {"label": "topk_sae", "cell_ids": [first], "win_rate": 0.8, "wins": 4, "rank": 1},
+            {"label": "elude", "cell_ids": [second], "win_rate": 0.2, "wins": 1, "rank": 2},
+        ]
+    ).assign(config_id="c", ci_low=0.1, ci_high=0.9, n=5, ties=1, rank_low=1, rank_high=2, strength=0.0)
+    tournament = TournamentRecord(
+        tournament="t" * 16, panel="proxy:one", judges=["one"], prompt_version="1", settings={}, n_comparisons=6
+    )
+    judgments.record_tournament(store, tournament, rates, frame)
+    replies = [
+        ReplyRecord(judge="one", prompt_version="1", grid_a=a, grid_b=b, attempt=1, answer=answer, raw="said")
+        for a, b, answer in zip(frame.grid_a, frame.grid_b, answers, strict=True)
+    ]
+    judgments.record_replies(store, replies)
+
+
+@pytest.fixture(scope="module")
+def right(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = open_store(tmp_path_factory.mktemp("verify") / "right.duckdb", read_only=False)
+    store.record_images("evaluation", pd.DataFrame({"index": range(N_IMAGES), "name": map(str, range(N_IMAGES))}))
+    ids = [record_cell(store, method, seed) for method in ("topk_sae", "elude") for seed in (1, 2)]
+    judge(store, ids[0], ids[2])
+    return store.path
+
+
+@pytest.fixture
+def attack(right: Path, tmp_path: Path) -> Attack:
+    """Change a copy of the right store with SQL (CELL0 to CELL3: one of its cells) and verify it."""
+
+    def run(*statements: str) -> list[Problem]:
+        path = tmp_path / "wrong.duckdb"
+        shutil.copy(right, path)
+        with duckdb.connect(str(path)) as opened:
+            ids = [row[0] for row in opened.execute("SELECT cell_id FROM cells ORDER BY cell_id").fetchall()]
+            for sql in statements:
+                for number, cell_id in enumerate(ids):
+                    sql = sql.replace(f"CELL{number}", f"cell_id = '{cell_id}'")
+                opened.execute(sql)
+        return verify(open_store(path)).problems
+
+    return run
+
+
+def test_nothing_is_found_in_a_right_store(right: Path) -> None:
+    verdict = verify(open_store(right))
+    assert verdict.problems == []
+    # Each check had something to look at, but for claims that no method here makes.
+    assert {name for name, n in verdict.checked.items() if not n} == {"lossless", "backbone", "groups", "plan"} - {
+        "plan"
+    }
+    assert list(verdict.checked) == check_names()
+
+
+def _score(metric: str, value: str) -> str:
+    return f"UPDATE scores SET {value} WHERE metric = '{metric}' AND CELL0"
+
+
+def _unit(unit: int, value: str) -> str:
+    return f"UPDATE units SET {value} WHERE unit = {unit} AND CELL0"
+
+
+# (SQL, check, words): those of one batch do not hide each other, and are made in one store, which is quicker.
+BATCHES = {
+    "scores": [
+        (_score("r2", "value = 1.2"), "ranges", "at most 1"),
+        (_score("kl", "value = -2"), "ranges", "at least 0"),
+        (_score("agreement", "value = 1.05"), "ranges", "1.05; it lies between 0 and 1"),
+        (_score("max_collinearity", "value = 1.5"), "ranges", "1.5; it lies between 0 and 1"),
+        (_score("ms_score", "uncertainty = -1"), "ranges", "standard error -1"),
+        (_score("accuracy", "value = 0.77"), "relations", "no whole number"),
+        (_score("ms_score_adjusted", "value = value + 0.01"), "relations", "(MS - null) / (1 - null)"),
+        (_score("min_distinctness", "value = 0.2"), "relations", "1 - max_collinearity"),
+        (_score("l0", "value = 9"), "relations", "8 units"),
+        (_score("expansion_factor", "value = 3"), "relations", "are 2"),
+        (_score("effective_rank", "value = 5"), "relations", "at most 4"),
+        (_score("ms_score", "n = 4"), "units", "is over 4 units, and 3"),
+        (_score("unit_overlap", "value = 0.4"), "units", "mean over its alive unit rows is 0.5"),
+    ],
+    "more scores": [
+        (_score("kl", "value = 'inf'"), "ranges", "is inf; it is finite"),
+        (_score("ms_score", "uncertainty = 'inf'"), "ranges", "standard error inf"),
+        (_score("ms_score_null", "value = 0.3"), "baseline", "does not depend on the method"),
+        (_score("agreement", "n = 19"), "baseline", "over 19 images in one cell and 20"),
+        (_score("l0", "value = 0.5, n = 29"), "units", "fires on 30 of 29 tokens"),
+        (_score("l0", "value = 0.5"), "units", "units fire on a token"),
+        ("UPDATE cells SET config = '{\"k\": 3}' WHERE CELL1", "identity", "configuration"),
+        ("UPDATE cells SET token_seed = 7 WHERE CELL2", "identity", "token seed 7"),
+        ("UPDATE cells SET identity = json_merge_patch(identity, '{\"x\": 5}') WHERE CELL3", "identity", "hash"),
+        ("UPDATE win_rates SET rank = 2", "tournaments", "has the rank 2"),
+        ("UPDATE win_rates SET win_rate = 0.7 WHERE wins = 4", "tournaments", "won 4 of 5"),
+        ("UPDATE replies SET answer = 'A' WHERE answer = 'B'", "recount", "its replies say"),
+    ],
+    "units": [
+        (_unit(0, "ms_score = 1.2"), "units", "outside -1 to 1"),
+        (_unit(1, "fires = 0"), "units", "alive, and never fire"),
+        (_unit(2, "top_value = [1, 2, 3]"), "units", "not the strongest first"),
+        (_unit(3, "redundancy = 1.5"), "units", "redundancy outside 0 to 1"),
+        (_unit(3, "max_activation = 9"), "units", "not their maximum"),
+        (_unit(4, "top_image = [4, 4, 4]"), "units", "name an image twice"),
+        (_unit(5, "top_image = [4]"), "units", "more images than values"),
+        (_unit(6, "top_image = [4, 0, 20]"), "images", "the set has 0 to 19"),
+        (_unit(6, "max_activation = -1"), "units", "below their minimum"),
+        (_unit(7, "ms_score = 0.5"), "units", "dead, and have an MS score"),
+    ],
+    "rows that are gone": [
+        ("DELETE FROM units WHERE CELL0", "units", "not one unit row"),
+        ("DELETE FROM units WHERE unit = 5 AND CELL1", "units", "are 7 rows"),
+        ("UPDATE units SET ms_score = NULL WHERE CELL2", "units", "there is none"),
+        ("UPDATE cells SET status = 'failed' WHERE CELL3", "orphans", "which has failed"),
+        ("DELETE FROM replies WHERE grid_a = 'p00a'", "recount", "1 replies that are no longer"),
+    ],
+    "more rows that are gone": [
+        ("DELETE FROM cells WHERE CELL0", "orphans", "does not exist"),
+        ("DELETE FROM scores WHERE CELL1", "plan", "no score"),
+        ("DELETE FROM images", "images", "does not name"),
+        ("DELETE FROM comparisons", "recount", "what was shown"),
+    ],
+}
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_each_corruption_is_named(attack: Attack, batch: str) -> None:
+    found = attack(*(sql for sql, _, _ in BATCHES[batch]))
+    for sql, check, words in BATCHES[batch]:
+        assert any(one.check == check and words in f"{one.where} {one.why}" for one in found), (sql, found)
+
+
+def test_replies_that_came_after_the_rates_are_no_problem(attack: Attack) -> None:
+    assert attack("UPDATE tournaments SET n_missing = 2") == []
+
+
+def test_an_identity_hashes_the_same_on_both_sides() -> None:
+    said = identity("topk_sae", 1)
+    assert canonical_json(said) == canonical_json(dict(reversed(said.items())))
+    assert len(digest(said)) == 16

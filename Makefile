@@ -34,8 +34,9 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
+# A process a core, each with one thread; a file's tests stay together, since they share what they set up.
 unit: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-slow: setup
 	$(BIN)/python -m pytest --slow

@@ -41,6 +41,8 @@ def render() -> None:
         if wanted is None:
             _list(store, cell, reference, gallery, summary, split)
         else:
+            # Said again: the run of the list that this one replaced may have sent its own address after the click.
+            st.query_params["unit"] = wanted
             _one(store, cell, reference, gallery, wanted, split)
         gallery.explain()
 

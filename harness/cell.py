@@ -149,7 +149,7 @@ def work_dir(folder: Path, cell_id: str) -> Path:
 
 
 def _record(cell: Cell, place: Place, started: datetime, seconds: float, status: str) -> CellRecord:
-    prepared, spec = cell.prepared, cell.method.spec
+    prepared, spec = cell.prepared, cell.method.spec_with(cell.config)
     return CellRecord(
         cell_id=cell.cell_id,
         run_id=place.run_id,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import os
 import pkgutil
+import sys
 from typing import NoReturn
 
 import typer
@@ -53,16 +56,29 @@ _add_verbs()
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    Console(stderr=True).print(f"[bold red]harness:[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
+    # Without emoji: `photos:abc:` is a name, and no picture of letters.
+    console = Console(stderr=True, emoji=False)
+    console.print(f"[bold red]harness:[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
     raise SystemExit(code)
 
 
 def main() -> None:
     """Entry point of the ``harness`` command: what the user can mend is one sentence and exit code 2, no traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that has no arrows shows question marks, and not a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except (UserError, StoreError) as error:
         _fail(str(error), 2)
+    except OSError as error:
+        # A folder of somebody else, a disk that is full or away: whatever was asked of that path.
+        if error.filename is None:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            _fail(f"{error.strerror}: make room; nothing that was finished is lost.", 2)
+        _fail(f"{str(error.filename)!r} cannot be used ({error.strerror}): name another path, or get access to it.", 2)
     except SystemExit as end:
         # An interruption ends typer without a word.
         if end.code == 130:

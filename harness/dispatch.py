@@ -159,7 +159,7 @@ class Dispatch:
             answer = self.ray.get(reference)
         except errors.RayTaskError as error:
             # Before the cell's own code: the machine lacks the program, a package, or the folder of the store.
-            yield from self._lost(job, str(error.cause or error).strip().splitlines()[-1], error)
+            yield from self._lost(job, _last_line(error.cause or error), error)
             return
         except (errors.TaskUnschedulableError, errors.RuntimeEnvSetupError) as error:
             raise UserError(f"Ray cannot place a cell: {_first_line(error)}") from error
@@ -230,6 +230,11 @@ def _why(error: Exception) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _last_line(error: BaseException) -> str:
+    """Of what an exception says; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [f"it raised {type(error).__name__}."])[-1]
 
 
 def _bytes_of(backbone: Backbone) -> int:

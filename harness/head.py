@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -93,15 +94,23 @@ def make_head(
     return Head("probe", backbone, True, tensors["weight"].to(device), tensors["bias"].to(device))
 
 
+def require_classes(labels: np.ndarray, name: str) -> None:
+    """Raise UserError unless the probing images of the set ``name`` have labels (n,) of two classes or more."""
+    n_classes = len(np.unique(labels[labels >= 0]))
+    if n_classes < 2:
+        raise UserError(
+            f"A linear probe needs readable probing images of at least two classes, and {name} has "
+            f"{'only one' if n_classes else 'none'} there: add images, or use a backbone with a head of its own "
+            "(--head own)."
+        )
+
+
 def _fit_probe(
     backbone: Backbone, images: ImageSet, batch_size: int, device: str, progress: Progress, report: BrokenReport
 ) -> dict[str, Tensor]:
     from sklearn.linear_model import LogisticRegression
 
-    if len(images.classes) < 2:
-        raise UserError(
-            f"A linear probe needs images of at least two classes; {images.name} has {len(images.classes)}."
-        )
+    require_classes(images.labels, images.name)
     rows, kept = [], []
     with torch.inference_mode():
         for batch in batches(
@@ -113,11 +122,7 @@ def _fit_probe(
     features = torch.cat(rows).double()
     labels = torch.from_numpy(images.labels)[torch.cat(kept)]
     labelled = labels >= 0
-    if len(torch.unique(labels[labelled])) < 2:
-        raise UserError(
-            f"A linear probe needs readable probing images of two classes; {images.name} has fewer: add images, "
-            "or use a backbone with a head of its own (--head own)."
-        )
+    require_classes(labels.numpy(), images.name)
     mean, scale = features[labelled].mean(0), features[labelled].std(0).clamp_min(1e-6)
     model = LogisticRegression(max_iter=2000)
     model.fit(((features[labelled] - mean) / scale).numpy(), labels[labelled].numpy())

@@ -9,7 +9,11 @@ from harness.errors import UserError
 
 
 def listing(what: str, *, backbone: str | None = None) -> list[dict[str, Any]]:
-    """One dictionary a row: ``methods``, ``backbones``, ``datasets``, ``metrics``, ``suites``, ``panels`` or ``sites``.
+    """One dictionary a row.
+
+    Args:
+        what: methods, backbones, datasets, metrics, suites, panels, executors or sites.
+        backbone: whose layers, for sites.
 
     Raises:
         UserError: for an unknown list, or sites without a backbone.
@@ -21,6 +25,7 @@ def listing(what: str, *, backbone: str | None = None) -> list[dict[str, Any]]:
         "metrics": _metrics,
         "suites": _suites,
         "panels": _panels,
+        "executors": _executors,
     }
     if what == "sites":
         return _sites(backbone)
@@ -53,7 +58,13 @@ def _methods() -> list[dict[str, Any]]:
 def _backbones() -> list[dict[str, Any]]:
     from harness import backbones
 
-    return [row._asdict() for row in backbones.describe()]
+    rows = [row._asdict() for row in backbones.describe()]
+    # Not listed one by one: what is behind them is without end.
+    open_ended = [
+        backbones.BackboneRow(f"{name}:...", prefix.title, "", "its own", "see docs/backbones.md")._asdict()
+        for name, prefix in backbones.PREFIXES.items()
+    ]
+    return rows + open_ended
 
 
 def _datasets() -> list[dict[str, Any]]:
@@ -91,6 +102,15 @@ def _panels() -> list[dict[str, Any]]:
         what = (module.__doc__ or "").strip().splitlines() if module else []
         rows.append({"name": entry.name, "what": what[0] if what else "", "source": entry.source})
     return rows + [{**_broken(plugin), "what": f"BROKEN: {plugin.reason}"} for plugin in PANELS.broken.values()]
+
+
+def _executors() -> list[dict[str, Any]]:
+    from harness.executors import EXECUTORS
+
+    rows: list[dict[str, Any]] = [
+        {"name": entry.name, "what": entry.load().description, "source": entry.source} for entry in EXECUTORS
+    ]
+    return rows + [{**_broken(plugin), "what": f"BROKEN: {plugin.reason}"} for plugin in EXECUTORS.broken.values()]
 
 
 def _suites() -> list[dict[str, Any]]:

@@ -9,8 +9,9 @@ from typing import Any
 from harness import backbones, datasets
 from harness.backbones.base import Backbone
 from harness.datasets.base import ImageSet
+from harness.datasets.loading import require_readable
 from harness.errors import UserError
-from harness.head import PROBE_VERSION, HeadKind
+from harness.head import PROBE_VERSION, HeadKind, require_classes
 from harness.identity import digest
 from harness.metrics.base import METRICS, Metric
 from harness.probing import ProbingPlan
@@ -141,6 +142,8 @@ def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
     """
     images = datasets.load(suite.data.dataset)
     split = images.split(evaluation=suite.data.evaluation, seed=suite.data.split_seed)
+    for part in split:
+        require_readable(part)
     prepared = []
     # Several layers of one backbone share its weights.
     loaded: dict[tuple[str, str | None, bool], Backbone] = {}
@@ -155,6 +158,8 @@ def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
             raise UserError(f"{target.backbone}: say which layer with --site PATH; the last ones are {near}.")
         site = Site(backbone.model, path, n_prefix_tokens=backbone.n_prefix_tokens)
         head: HeadKind = target.head or ("own" if backbone.n_classes is not None else "probe")
+        if head == "probe":
+            require_classes(split.probing.labels, images.name)
         prepared.append(PreparedTarget(target, backbone, site, split.probing, split.evaluation, images.name, head))
     return prepared
 
@@ -179,14 +184,15 @@ def cells_of(suite: Suite, prepared: Sequence[PreparedTarget]) -> list[Cell]:
             for number, init_seed in enumerate(suite.init_seeds_of(target.target, token_seed)):
                 for entry in suite.methods_of(target.target):
                     method = METHODS.get(entry.name)
-                    if number and not method.spec.uses_seed and init_seed not in repeats:
+                    config = make_config(method, entry.config)
+                    if number and not method.spec_with(config).uses_seed and init_seed not in repeats:
                         continue
                     cells.append(
                         Cell(
                             target,
                             entry,
                             method,
-                            make_config(method, entry.config),
+                            config,
                             plan,
                             init_seed,
                             metrics,

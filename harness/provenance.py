@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from harness.backbones import name_of
 from harness.errors import UserError
 
 PACKAGES = (
@@ -17,6 +18,7 @@ PACKAGES = (
     "torch",
     "torchvision",
     "timm",
+    "transformers",
     "overcomplete",
     "hdbscan",
     "numba",
@@ -66,6 +68,8 @@ def code_revision() -> str | None:
     """The git revision of this checkout, with ``+changes`` if the working tree differs; None outside of one."""
     home = Path(__file__).parent
     try:
+        # Installed into somebody's project, the folder lies in a checkout of that and not of this program.
+        _git(home, "ls-files", "--error-unmatch", Path(__file__).name)
         revision = _git(home, "rev-parse", "--short=12", "HEAD")
         return f"{revision}+changes" if _git(home, "status", "--porcelain", "--untracked-files=no") else revision
     except (OSError, subprocess.SubprocessError):
@@ -83,9 +87,21 @@ def command_line() -> str:
     """The command as typed, with paths reduced to their last component: results travel between machines."""
     words = [Path(sys.argv[0]).name]
     for word in sys.argv[1:]:
-        prefix, separator, rest = word.rpartition(":") if word.startswith(("folder:", "hf:")) else ("", "", word)
-        words.append(prefix + separator + (Path(rest).name if "/" in rest and prefix != "hf" else rest))
+        # --dataset=folder:PATH and --set KEY=PATH
+        key, equals, value = word.partition("=") if word[:1].isalpha() or word.startswith("-") else ("", "", word)
+        words.append(f"{key}={_without_folders(value)}" if equals else _without_folders(word))
     return " ".join(words)
+
+
+def _without_folders(text: str) -> str:
+    """``hf:OWNER/NAME`` as it is, of ``folder:PATH`` and plain paths the last part."""
+    prefix, colon, rest = text.partition(":")
+    if "/" not in text or prefix == "hf":
+        return text
+    if prefix == "torchhub":
+        return name_of(text)
+    named = colon and "/" not in prefix
+    return f"{prefix}:{Path(rest).name}" if named else Path(text).name
 
 
 def best_device(wanted: str = "auto") -> str:

@@ -76,8 +76,9 @@ def remove(path: Path) -> None:
 
 
 def sweep(cache: Path) -> None:
-    """Remove what killed processes of this host left half made in the folders of ``cache``."""
-    for path in cache.glob(f"*/{_PREFIX}{_host()}-*"):
+    """Remove what killed processes of this host left half made in ``cache`` and its folders."""
+    begun = f"{_PREFIX}{_host()}-*"
+    for path in (*cache.glob(begun), *cache.glob(f"*/{begun}")):
         process = path.name.removeprefix(f"{_PREFIX}{_host()}-").partition("-")[0]
         if process.isdigit() and not _alive(int(process)):
             if path.is_dir():

@@ -62,7 +62,7 @@ class Terminal:
         if not self.console.is_terminal:
             return
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -75,19 +75,23 @@ class Terminal:
         self.bars.start()
 
     def say(self, sentence: str) -> None:
-        self.console.print(escape(sentence), highlight=False)
+        self._print(escape(sentence))
+
+    def _print(self, text: str) -> None:
+        # A file has no width: one line a sentence, so that it can be searched.
+        self.console.print(text, highlight=False, emoji=False, soft_wrap=not self.console.is_terminal)
 
     def progress(self, done: int, total: int, what: str) -> None:
         now = time.monotonic()
         if self.bars is None or self._step is None or (done < total and what == self._what and now - self._last < 0.1):
             return
         if what != self._what:
-            self.bars.reset(self._step, description=escape(what))
+            self.bars.reset(self._step, description=what)
         self._what, self._last = what, now
         self.bars.update(self._step, total=total, completed=done)
 
     def cell(self, title: str, outcome: str) -> None:
-        self.console.print(f"  {escape(title)}: {escape(outcome)}", highlight=False)
+        self._print(f"  {escape(title)}: {escape(outcome)}")
         if self.bars is not None and self._all is not None:
             self.bars.advance(self._all)
 

@@ -110,6 +110,8 @@ def run(
             known=lambda cell: () if rerun else known_fits(cell, store),
         )
         recorder = Recorder(store, work, shown)
+        for sentence in judging.foreseen(suite, [target.backbone.name for target in prepared]):
+            shown.say(sentence)
         shown.start(len(cells), len(done))
         if done:
             shown.say(f"{len(done)} of {len(cells)} cells are finished already and are kept.")

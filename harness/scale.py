@@ -70,10 +70,16 @@ def scaled(suite: Suite, scale: str) -> Scaled:
     """The suite at a scale; ``tiny`` is the only one.
 
     Raises:
-        UserError: for another scale, or a suite with more layers than there are stand-ins.
+        UserError: for another scale, a suite with more layers than there are stand-ins, or one of planted layers.
     """
     if scale not in SCALES:
         raise UserError(f"--scale {scale}: {did_you_mean(scale, list(SCALES))} Left out, a suite runs as it is.")
+    made = next((t.backbone for leaf in suite.leaves for t in leaf.targets if _made(t)), None)
+    if made is not None:
+        raise UserError(
+            f"--scale {scale}: {suite.name} measures layers that are made for it, such as {made}; on other layers its "
+            "questions have no answer. Run it as it is."
+        )
     stand_ins = _stand_ins(suite)
     sizes = _sizes(suite)
     small = each_leaf(suite, lambda leaf: _tiny(leaf, stand_ins, sizes))
@@ -116,6 +122,14 @@ def _stays(target: Target) -> bool:
     entry = backbones.BACKBONES.entries.get(target.backbone)
     source = backbones.BACKBONES.get(target.backbone) if entry else None
     return source is not None and not source.hub
+
+
+def _made(target: Target) -> bool:
+    """Whether the layer is planted: its truth is known for its own images only."""
+    from harness.backbones import PREFIXES
+
+    prefix, colon, _ = target.backbone.partition(":")
+    return bool(colon) and prefix in PREFIXES and PREFIXES[prefix].built_from is not None
 
 
 def _tiny(leaf: Suite, stand_ins: Mapping[tuple[str, str | None], tuple[str, str]], sizes: _Sizes) -> Suite:
@@ -198,6 +212,6 @@ def _small(name: str, config: Mapping[str, Any], sizes: _Sizes) -> dict[str, Any
     if "expansion_factor" in fields and isinstance(full["expansion_factor"], int | float):
         small["expansion_factor"] = full["expansion_factor"] / 4
     for key, values in sizes.items():
-        if key in fields and full.get(key) in values:
+        if key in fields and isinstance(full[key], int) and full[key] in values:
             small[key] = values[full[key]]
     return small

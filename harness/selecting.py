@@ -29,48 +29,58 @@ def selects(suite: Suite) -> bool:
     return any(entry.select for target in suite.targets for entry in suite.methods_of(target))
 
 
-def sweep_before(suite: Suite) -> Suite:
-    """The suite of all grids that must be run before: one training seed, the first token seed, R2 and L0."""
+def sweeps_before(suite: Suite) -> list[Suite | None]:
+    """For each target the suite of the grids that must be run before it; None where nothing is selected there.
+
+    One training seed, the first token seed, R2 and L0. A target has a sweep of its own, because its cells are known by
+    nothing else: two checkpoints of one architecture have the same names of backbone and site.
+    """
+    return [_sweep_of(suite, target) for target in suite.targets]
+
+
+def _sweep_of(suite: Suite, target: Target) -> Suite | None:
     values = suite.model_dump()
-    described = []
-    for target, own in zip(suite.targets, values["targets"], strict=True):
-        entries = [entry for entry in suite.methods_of(target) if entry.select]
-        methods = [
-            {"name": entry.name, "config": {**entry.config, **point}}
-            for entry in entries
-            for point in grid(entry.name, suite.sweep.grid)
-        ]
-        if methods:
-            described.append({**own, "methods": methods, "token_seeds": suite.token_seeds_of(target)[:1]})
-    return parse_suite(only_swept(suite, {**values, "targets": described}), source=f"sweep of {suite.name}")
+    methods = [
+        {"name": entry.name, "config": {**entry.config, **point}}
+        for entry in suite.methods_of(target)
+        if entry.select
+        for point in grid(entry.name, suite.sweep.grid)
+    ]
+    if not methods:
+        return None
+    described = {**target.model_dump(), "methods": methods, "token_seeds": suite.token_seeds_of(target)[:1]}
+    return parse_suite(only_swept(suite, {**values, "targets": [described]}), source=f"sweep of {suite.name}")
 
 
-def with_selected(suite: Suite, store_path: str | Path, cell_ids: Sequence[str]) -> Selected:
-    """The suite with the configurations chosen among the sweep's cells of a store.
+def with_selected(suite: Suite, store_path: str | Path, cell_ids: Sequence[Sequence[str]]) -> Selected:
+    """The suite with the configurations chosen among the sweeps' cells of a store.
 
     The choice is made within a family and target, as in the paper; ties go to the earlier configuration.
+
+    Args:
+        cell_ids: for each target the cells of its sweep, as :func:`sweeps_before` gives the sweeps.
     """
-    frame = measured(store_path, cell_ids)
     targets: list[Target] = []
     notes: list[str] = []
-    for target in suite.targets:
-        rows = frame[frame["backbone"] == target.backbone]
-        if target.site is not None:
-            rows = rows[rows["site"] == target.site]
+    for target, own_ids in zip(suite.targets, cell_ids, strict=True):
+        rows = measured(store_path, own_ids)
+        # Cells that are looked up by name may be of several networks: each has its choice.
+        networks = [own for _, own in rows.groupby("evaluation_fingerprint", sort=False)]
         place = f"{target.backbone} at {target.site}" if target.site else target.backbone
         entries = []
         for entry in suite.methods_of(target):
             if not entry.select:
                 entries.append(entry)
                 continue
-            point = _choose(entry, suite, rows)
+            found = [point for own in networks if (point := _choose(entry, suite, own)) is not None]
+            points = [point for number, point in enumerate(found) if point not in found[:number]]
             label = entry.label or METHODS.get(entry.name).spec.title
-            if point is None:
+            if not points:
                 notes.append(f"{label} on {place} is left out: no configuration of its sweep has finished.")
-                continue
-            shown = ", ".join(f"{key} {value:g}" for key, value in point.items())
-            notes.append(f"{label} on {place}: the sweep chose {shown}.")
-            entries.append(entry.model_copy(update={"config": {**entry.config, **point}, "select": False}))
+            for point in points:
+                shown = ", ".join(f"{key} {value:g}" for key, value in point.items())
+                notes.append(f"{label} on {place}: the sweep chose {shown}.")
+                entries.append(entry.model_copy(update={"config": {**entry.config, **point}, "select": False}))
         if entries:
             targets.append(target.model_copy(update={"methods": tuple(entries), "settings": {}}))
     if not targets:
@@ -107,5 +117,6 @@ def selected_in_store(suite: Suite, store: Store, store_path: str | Path, images
 
     if not selects(suite):
         return suite
-    found = with_selected(suite, store_path, cells_in_store(store, sweep_before(suite), images))
+    swept = [[] if sweep is None else cells_in_store(store, sweep, images) for sweep in sweeps_before(suite)]
+    found = with_selected(suite, store_path, swept)
     return found.suite or suite

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from harness.errors import UserError
 from harness.reporter import Reporter, Silent
 from harness.run import RunSummary, run
-from harness.selecting import selects, sweep_before, with_selected
+from harness.selecting import selects, sweeps_before, with_selected
 from harness.suite import Suite
 from harness.sweep import together
 
@@ -85,15 +85,20 @@ def _run_leaf(
     runner: Callable[..., RunSummary],
     options: dict[str, Any],
 ) -> list[str]:
-    """Run a part and its sweep, add both to ``runs``, and give the part's cells."""
+    """Run a part and the sweeps of its targets, add all to ``runs``, and give the part's cells."""
     ready: Suite | None = leaf
     if selects(leaf):
         shown.say(f"Sweep before {leaf.name}:")
-        swept = runner(sweep_before(leaf), store_path, **options)
-        runs.append(swept)
-        if swept.interrupted:
-            return []
-        ready, notes = with_selected(leaf, store_path, swept.cell_ids)
+        swept: list[list[str]] = []
+        for sweep in sweeps_before(leaf):
+            if sweep is None:
+                swept.append([])
+                continue
+            runs.append(runner(sweep, store_path, **options))
+            if runs[-1].interrupted:
+                return []
+            swept.append(runs[-1].cell_ids)
+        ready, notes = with_selected(leaf, store_path, swept)
         for note in notes:
             shown.say(f"  {note}")
     if ready is None:

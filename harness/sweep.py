@@ -24,6 +24,7 @@ from harness.suite import Suite, Target, parse_suite
 from methods import METHODS
 from methods.registry import did_you_mean
 from results import open_store
+from results.sweeps import SUFFIX
 
 LEARNING_RATES = (1e-4, 5e-4, 1e-3)
 DEAD_WEIGHTS = (1e-5, 1e-4, 1e-3)
@@ -46,6 +47,9 @@ GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
 
 #: An L0 this near to the target counts as reaching it.
 TARGET_TOLERANCE = 0.15
+
+
+_DESCRIBED = ("backbone", "site", "evaluation_fingerprint", "method", "config")
 
 
 class Candidate(NamedTuple):
@@ -172,7 +176,7 @@ def only_swept(suite: Suite, values: dict[str, Any]) -> dict[str, Any]:
         described["settings"] = {}
     return {
         **values,
-        "name": f"{suite.name}-sweep",
+        "name": f"{suite.name}{SUFFIX}",
         "methods": (),
         "extra": suite.extra,
         "seeds": {"tokens": suite.seeds.tokens[:1], "init": suite.seeds.init[:1]},
@@ -222,7 +226,7 @@ def sweep(
             own = _chosen(measured(store_path, summary.cell_ids), families, target_l0, title)
             if own:
                 number = f"-{len(charts) + 1}" if charts else ""
-                charts.append(draw(own, folder / f"{planned.name}{number}.svg", target_l0))
+                charts.append(draw(own, folder / f"{planned.name.replace('/', '-')}{number}.svg", target_l0))
             found += own
             if summary.interrupted:
                 break
@@ -267,7 +271,7 @@ def _chosen(frame: pd.DataFrame, families: Sequence[str], target_l0: float, titl
 
 
 def measured(store_path: str | Path, cell_ids: Sequence[str]) -> pd.DataFrame:
-    """One row a finished cell, in the order given: ``backbone``, ``site``, ``method``, ``config``, ``r2``, ``l0``."""
+    """One row a finished cell, in the order given: what it is (``method``, ``config``, ...), ``r2``, ``l0``."""
     store = open_store(store_path)
     cells = store.cells().set_index("cell_id")
     scores = store.scores()
@@ -277,9 +281,9 @@ def measured(store_path: str | Path, cell_ids: Sequence[str]) -> pd.DataFrame:
         own = scores[scores["cell_id"] == cell_id].set_index("metric")["value"]
         if cell_id in cells.index and {"r2", "l0"} <= set(own.index):
             cell = cells.loc[cell_id]
-            described = {key: cell[key] for key in ("backbone", "site", "method", "config")}
+            described = {key: cell[key] for key in _DESCRIBED}
             rows.append({**described, "r2": own["r2"], "l0": own["l0"]})
-    return pd.DataFrame(rows, columns=["backbone", "site", "method", "config", "r2", "l0"])
+    return pd.DataFrame(rows, columns=[*_DESCRIBED, "r2", "l0"])
 
 
 def draw(candidates: Sequence[Candidate], path: Path, target_l0: float) -> Path:

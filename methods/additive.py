@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from methods.grouped import LinearSubUnits
+from methods.grouped import LinearSubUnits, parents_of
 
 
 class AdditiveSplit(LinearSubUnits):
@@ -27,7 +27,7 @@ class AdditiveSplit(LinearSubUnits):
         """Take one (K_u, d_in) and one (K_u,) tensor a neuron, in neuron order."""
         self.weights = torch.cat(list(weights)).contiguous()
         self.biases = torch.cat(list(biases)).contiguous()
-        self.parent = torch.repeat_interleave(torch.arange(len(weights)), torch.tensor([len(part) for part in weights]))
+        self.parent = parents_of([len(part) for part in weights])
         self.width = torch.tensor(len(weights))
 
     def decode(self, codes: Tensor) -> Tensor:

@@ -190,6 +190,11 @@ class Method(ABC):
 
     # ---- what follows from it
 
+    @classmethod
+    def spec_with(cls, config: MethodConfig) -> MethodSpec:
+        """What the method says of itself with these settings: :attr:`spec`, but for claims that a setting changes."""
+        return cls.spec
+
     @property
     def parents(self) -> Tensor | None:
         """(n_units,) int64 parent unit of each unit, or None."""
@@ -312,6 +317,9 @@ def make_config(cls: type[Method], values: dict[str, Any]) -> MethodConfig:
             where = ".".join(str(part) for part in problem["loc"])
             if problem["type"] == "extra_forbidden":
                 sentences.append(f"{cls.spec.name} has no setting {where!r}. {did_you_mean(where, known)}")
+            elif not where:
+                sentences.append(f"{cls.spec.name}: {problem['msg'].removeprefix('Value error, ')}.")
             else:
-                sentences.append(f"{cls.spec.name}.{where} = {problem.get('input')!r}: {problem['msg']}.")
+                reason = problem["msg"].removeprefix("Value error, ")
+                sentences.append(f"{cls.spec.name}.{where} = {problem.get('input')!r}: {reason}.")
         raise UserError(" ".join(sentences)) from error

@@ -277,8 +277,11 @@ def check_layer(layer: nn.Module) -> None:
         return
     if not isinstance(layer, nn.Conv2d):
         raise UserError(f"A {type(layer).__name__} cannot be taken apart: choose an nn.Linear or a 1x1 nn.Conv2d.")
-    if layer.kernel_size != (1, 1) or layer.stride != (1, 1) or layer.groups != 1 or layer.padding == (1, 1):
-        raise UserError(f"{layer} cannot be taken apart: a convolution must be 1x1 with stride 1 in one group.")
+    padded = layer.padding not in ((0, 0), "same", "valid")
+    if layer.kernel_size != (1, 1) or layer.stride != (1, 1) or layer.groups != 1 or padded:
+        raise UserError(
+            f"{layer} cannot be taken apart: a convolution must be 1x1 with stride 1 in one group, without padding."
+        )
 
 
 class Swap:

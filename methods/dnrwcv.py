@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from methods import register
 from methods.base import Device, Dictionary, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
-from methods.grouped import SubUnits
+from methods.grouped import SubUnits, parents_of
 from methods.references import Images, by_size, kmeans_labels, reference_images
 
 # Relative eigenvalue of the directions' Gram matrix below which a dimension counts as not spanned.
@@ -112,16 +112,16 @@ class DNRwCV(SubUnits):
         for unit, (own, tree) in enumerate(zip(points, trees, strict=True)):
             found.append(self._directions(own, tree, threshold, seed))
             progress(site.d_out + unit + 1, 2 * site.d_out, "neurons clustered")
-        counts = np.array([len(own) for own in found])
+        none = sum(not len(own) for own in found)
         own_axis = np.eye(site.d_out)
-        rows = np.concatenate([own if len(own) else own_axis[unit : unit + 1] for unit, own in enumerate(found)])
-        self.parent = torch.from_numpy(np.repeat(np.arange(site.d_out), np.maximum(counts, 1)))
-        directions = torch.from_numpy(rows)
+        kept = [own if len(own) else own_axis[unit : unit + 1] for unit, own in enumerate(found)]
+        self.parent = parents_of([len(own) for own in kept])
+        directions = torch.from_numpy(np.concatenate(kept))
         decoder, rank = pseudo_inverse(directions)
         dtype = site.weight.dtype
         self.directions, self.decoder, self.origin = directions.to(dtype), decoder.to(dtype), origin.to(dtype)
         self.notes = [
-            f"{int((counts == 0).sum())} of {site.d_out} neurons have no cluster and keep their own axis.",
+            f"{none} of {site.d_out} neurons have no cluster and keep their own axis.",
             f"The directions span {rank} of {site.d_out} dimensions.",
         ]
         alike = float((directions @ functional.normalize(directions.mean(0), dim=0)).mean())

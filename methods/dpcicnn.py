@@ -13,7 +13,7 @@ from torch.nn import functional
 from methods import register
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
 from methods.errors import UserError
-from methods.grouped import LinearSubUnits
+from methods.grouped import LinearSubUnits, parents_of
 from methods.references import Images
 
 #: The factors that are tried, {0.05, 0.10, ..., 1.00}.
@@ -139,8 +139,8 @@ class DPCiCNN(LinearSubUnits):
                 signs.append([*[1.0] * len(own), 1.0 - len(own)])
             weights.append(made.weights)
             factors.append(made.factor)
-        counts = torch.tensor([len(own) for own in weights])
-        self.parent = torch.repeat_interleave(torch.arange(site.d_out), counts)
+        counts = [len(own) for own in weights]
+        self.parent = parents_of(counts)
         self.weights = torch.cat(weights).contiguous()
         self.biases = bias[self.parent].clone()
         self.signs = torch.tensor([sign for own in signs for sign in own]).to(weight.dtype)
@@ -148,7 +148,7 @@ class DPCiCNN(LinearSubUnits):
         self.factor = torch.tensor(factors)
         several = sum(len(names) > 1 for names, _ in means.values())
         self.notes = [
-            f"{int((counts > 1).sum())} of {site.d_out} neurons were taken apart; {several} are relevant for two "
+            f"{len(counts) - counts.count(1)} of {site.d_out} neurons were taken apart; {several} are relevant for two "
             "classes or more."
         ]
         return self.to(device)

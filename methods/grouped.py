@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -29,6 +32,11 @@ class SubUnits(Method):
         self.require_fitted()
         total = codes.new_zeros(len(codes), n_neurons)
         return total.index_add_(1, self.parent.to(codes.device), codes)
+
+
+def parents_of(counts: Sequence[int]) -> Tensor:
+    """(n_units,) int64 neuron of each unit, where neuron u has ``counts[u]`` of them."""
+    return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
 
 
 class LinearSubUnits(SubUnits):

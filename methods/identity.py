@@ -35,7 +35,7 @@ class Identity(Method):
         device: Device = "cpu",
         progress: Progress = no_progress,
     ) -> Identity:
-        self.width = torch.tensor(site.d_out)
+        self.width = torch.tensor(site.d_out, device=device)
         return self
 
     def encode(self, x: Tensor) -> Tensor:
@@ -46,7 +46,8 @@ class Identity(Method):
 
     def dictionary(self) -> Dictionary:
         self.require_fitted()
-        return Dictionary(torch.eye(self.n_units), torch.arange(self.n_units), "writer")
+        n, device = self.n_units, self.width.device
+        return Dictionary(torch.eye(n, device=device), torch.arange(n, device=device), "writer")
 
     @property
     def n_units(self) -> int:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from methods import register
 from methods.base import Device, Dictionary, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
-from methods.grouped import SubUnits
+from methods.grouped import SubUnits, parents_of
 from methods.references import Images, by_size, kmeans_labels, reference_images
 
 # Bytes of the distances that encode holds beside its result.
@@ -92,9 +92,9 @@ class PURE(SubUnits):
             progress(found.unit + 1, site.d_out, "neurons clustered")
         self.weight, self.bias = weight.clone(), site.bias.detach().cpu().clone()
         self.centroids = torch.cat(centroids)
-        counts = torch.tensor([len(own) for own in centroids])
-        self.parent = torch.repeat_interleave(torch.arange(site.d_out), counts)
-        whole = int((counts == 1).sum()) if config.clusters > 1 else 0
+        counts = [len(own) for own in centroids]
+        self.parent = parents_of(counts)
+        whole = counts.count(1) if config.clusters > 1 else 0
         self.notes = [
             f"{whole} of {site.d_out} neurons have one circuit only ({silent} never fire on the probing images)."
         ]

@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from methods.errors import UserError
@@ -268,6 +269,22 @@ def _same_target(one: Any, other: Any) -> bool:
     ) == getattr(other, "__module__", 2)
 
 
+class _PluginLoader(SourceFileLoader):
+    """Runs the very bytes that are hashed: neither bytecode of an earlier second, nor what is written meanwhile."""
+
+    def __init__(self, module: str, file: Path) -> None:
+        super().__init__(module, str(file))
+        self.source = file.read_bytes()
+
+    @property
+    def digest(self) -> str:
+        return hashlib.blake2b(self.source, digest_size=8).hexdigest()
+
+    def get_code(self, fullname: str) -> CodeType:
+        code: CodeType = self.source_to_code(self.source, self.path)
+        return code
+
+
 def load_plugin_file(path: str | Path) -> str:
     """Import a Python file that is not installed (``--plugin FILE``), so that its decorators register what it defines.
 
@@ -286,14 +303,19 @@ def load_plugin_file(path: str | Path) -> str:
     module_name = f"{_PLUGIN}{file.stem}_{where}"
     if module_name in sys.modules:
         return module_name
-    spec = importlib.util.spec_from_file_location(module_name, file)
-    if spec is None or spec.loader is None:
+    if file.suffix != ".py":
         raise UserError(f"The plugin {str(path)!r} is no Python file: its name must end in .py.")
+    try:
+        loader = _PluginLoader(module_name, file)
+    except OSError as error:
+        raise UserError(f"The plugin {str(path)!r} cannot be read ({error.strerror}).") from error
+    spec = importlib.util.spec_from_file_location(module_name, file, loader=loader)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
         with _importing_from(_Origin(f"plugin {path}", module_name)):
-            spec.loader.exec_module(module)
+            loader.exec_module(module)
     except UserError:
         _forget(module_name)
         raise
@@ -317,15 +339,14 @@ def is_plugin_module(name: str) -> bool:
 
 
 def plugin_source(target: Any) -> str | None:
-    """Hash of the plugin file that defines ``target``; None for what is installed.
+    """Hash of the plugin file that defines ``target``, as it was loaded; None for what is installed.
 
-    It is part of a cell's identity: whoever edits the file means to see what the edit changed.
+    It is part of a cell's identity: whoever edits the file means to see what the edit changed. An edit while a run
+    goes on changes neither the code that runs nor the identity of what it computes.
     """
     module = sys.modules.get(getattr(target, "__module__", ""))
-    file = getattr(module, "__file__", None)
-    if module is None or file is None or not is_plugin_module(module.__name__):
-        return None
-    return hashlib.blake2b(Path(file).read_bytes(), digest_size=8).hexdigest()
+    loader = getattr(module, "__loader__", None)
+    return loader.digest if isinstance(loader, _PluginLoader) else None
 
 
 def _line_of(error: BaseException, file: Path) -> str:

@@ -68,6 +68,8 @@ class Aggregate:
         mark: "best", "second" or None.
         interval: 95 % interval (low, high) of what is pooled over the seeds, such as a win rate; None elsewhere.
         n_observations: how many things a pooled value is over.
+        pairs_error: standard error of the mean of values that are of pairs of runs, and its degrees of freedom: pairs
+            share runs, so that `std / sqrt(n)` is none; None elsewhere.
     """
 
     mean: float
@@ -82,6 +84,14 @@ class Aggregate:
     mark: str | None = None
     interval: tuple[float, float] | None = None
     n_observations: int | None = None
+    pairs_error: tuple[float, int] | None = None
+
+    @property
+    def mean_error(self) -> tuple[float, int] | None:
+        """Standard error of the mean over seeds, and its degrees of freedom; None for one value."""
+        if self.pairs_error is not None or self.std is None:
+            return self.pairs_error
+        return self.std / math.sqrt(self.n), self.n - 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

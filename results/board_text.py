@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
 import unicodedata
 from collections.abc import Sequence
 
 from results.board import Aggregate, Board, Column, Floor, Row
+from results.comparable import is_detail
+from results.trials import marked
 
 _ARROWS = {"higher": " ↑", "lower": " ↓", "none": ""}
 _MARKS = {"best": "*", "second": "+", None: " "}
 _GAP = "  "
+_NOT_RANKED = "not ranked together"
 
 
-def render_text(board: Board, width: int = 100) -> str:
+def render_text(board: Board, width: int = 100, *, details: bool = True) -> str:
     """Return the board as text: a heading, the table, and under it floors, failures, undefined values and notes.
 
     A table wider than `width` goes on in further blocks that repeat the method; names are never cut.
 
     Args:
         width: columns of the terminal.
+        details: show every column; without it those of `results.comparable.is_detail` are named under the table only.
     """
+    left_out = [] if details else [column.key for column in board.columns if is_detail(column)]
+    if left_out and len(left_out) < len(board.columns):
+        return _rendered(_without(board, left_out), width, left_out)
+    return _rendered(board, width, ())
+
+
+def _rendered(board: Board, width: int, left_out: Sequence[str]) -> str:
     parts = ["\n".join(_wrapped(line, width) for line in _heading(board))]
     parts += _tables(board, width) if board.rows else ["No cells."]
     footer = []
@@ -35,15 +47,34 @@ def render_text(board: Board, width: int = 100) -> str:
         footer.append("floors: " + ", ".join(_floor(floor) for floor in board.floors))
     footer += [line for row in board.rows for line in _row_footers(row)]
     footer += [f"note: {note}" for note in board.notes]
+    if left_out:
+        footer.append(f"further columns, with `harness leaderboard --all`: {', '.join(map(_printable, left_out))}")
     parts.append("\n".join(_wrapped(line, width) for line in footer))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _without(board: Board, keys: Sequence[str]) -> Board:
+    """Return the board without these columns, what is undefined in them, and notes that are about them alone."""
+    out = set(keys)
+    shown = tuple(column for column in board.columns if column.key not in out)
+    rows = tuple(
+        dataclasses.replace(
+            row,
+            metrics={key: own for key, own in row.metrics.items() if key not in out},
+            undefined={key: count for key, count in row.undefined.items() if key not in out},
+        )
+        for row in board.rows
+    )
+    metrics = {column.metric for column in board.columns} - {column.metric for column in shown}
+    notes = tuple(note for note in board.notes if not note.startswith(tuple(metrics)) or _NOT_RANKED not in note)
+    return dataclasses.replace(board, columns=shown, rows=rows, notes=notes)
 
 
 def _heading(board: Board) -> list[str]:
     sets = [("evaluation", board.evaluation_fingerprint), ("probing", board.probing_fingerprint)]
     known = ", ".join(f"{name} {value[:12]}" for name, value in sets if value)
     first = f"{board.backbone_title} · {board.site}" + (f" · {board.dataset}" if board.dataset else "")
-    return [_printable(line) for line in (first, known) if line]
+    return [_printable(line) for line in (marked(first, board), known) if line]
 
 
 def _tables(board: Board, width: int) -> list[str]:

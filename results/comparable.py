@@ -27,6 +27,24 @@ COLUMN_ORDER = (
     "alive_fraction",
     "expansion_factor",
 )
+# Second looks at what the columns above say. A metric of a plugin is not among them: who adds one wants to see it.
+DETAILS = frozenset(
+    {
+        "class_purity",
+        "class_purity_adjusted",
+        "effective_rank",
+        "effective_rank_share",
+        "max_collinearity",
+        "min_distinctness",
+        "nearest_cosine_mean",
+        "nearest_cosine_median",
+        "nearest_cosine_p95",
+        "polysemanticity",
+        "unique_units",
+        "unit_overlap",
+        "unit_overlap_across",
+    }
+)
 # Units of what depends on the machine rather than on the method.
 DEVICE_UNITS = frozenset({"s", "ms", "us", "B", "kB", "KB", "MB", "GB", "KiB", "MiB", "GiB", "images/s", "tokens/s"})
 
@@ -85,7 +103,7 @@ def columns_of(
             values.append(float(score["value"]))
     columns: list[Column] = []
     key_of: dict[tuple[str, Variant], str] = {}
-    notes: list[str] = []
+    apart: dict[tuple[tuple[str, ...], str], list[str]] = {}
     for metric in sorted(variants, key=_column_position):
         # The newest version first: it is the one to sort by.
         ordered = sorted(variants[metric], key=lambda variant: (-variant.version, variant[1:]))
@@ -108,10 +126,24 @@ def columns_of(
                 )
             )
         if differing:
-            names = [key_of[metric, variant] for variant in reversed(ordered)]
+            suffixes = tuple(key_of[metric, variant].removeprefix(metric) for variant in reversed(ordered))
             why = "; ".join(_WHY[name] for name in differing)
-            notes.append(f"{', '.join(names[:-1])} and {names[-1]} are not ranked together: {why}.")
-    return columns, key_of, notes
+            apart.setdefault((suffixes, why), []).append(metric)
+    return columns, key_of, [_apart(metrics, *key) for key, metrics in apart.items()]
+
+
+def is_detail(column: Column) -> bool:
+    """Return whether the column may be left out where there is little room: a second look, or a reference level."""
+    return column.metric in DETAILS or (column.direction == "none" and column.metric not in COLUMN_ORDER)
+
+
+def _apart(metrics: Sequence[str], suffixes: Sequence[str], why: str) -> str:
+    """Say which columns of these metrics are not ranked together; one sentence, though ten metrics share the reason."""
+    if len(metrics) > 1:
+        kinds = f"{', '.join(suffixes[:-1])} and {suffixes[-1]}"
+        return f"{', '.join(metrics[:-1])} and {metrics[-1]}: {kinds} of each are not ranked together: {why}."
+    names = [metrics[0] + suffix for suffix in suffixes]
+    return f"{', '.join(names[:-1])} and {names[-1]} are not ranked together: {why}."
 
 
 def _column_position(metric: str) -> tuple[int, str]:

@@ -18,6 +18,7 @@ from results.board import Board, board_frame
 from results.errors import StoreError
 from results.page import page
 from results.tables import Table
+from results.trials import marked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 FORMATS = ("csv", "parquet", "markdown", "latex", "html")
 RAW = ("cells", "scores")
+#: Metric up the front.
+DEFAULT_Y = "ms_score"
+#: What a DuckDB file holds after a checksum of eight bytes.
+_DUCKDB = b"DUCK"
 _ENDINGS = {".csv": "csv", ".parquet": "parquet", ".md": "markdown", ".tex": "latex", ".html": "html", ".htm": "html"}
 _ARROWS = {"higher": " ↑", "lower": " ↓", "none": ""}
 _MARKS = {"best": " *", "second": " +", None: ""}
@@ -127,7 +132,7 @@ def board_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
         if row.n_failed:
             notes.append(f"{row.title}: {row.n_failed} cells failed: {'; '.join(dict.fromkeys(row.errors))}")
     title = f"{board.backbone_title} at {board.site}" + (f" on {board.dataset}" if board.dataset else "")
-    return Table(title, header, rows, (False, *[True] * (len(header) - 1)), [*notes, *board.notes])
+    return Table(marked(title, board), header, rows, (False, *[True] * (len(header) - 1)), [*notes, *board.notes])
 
 
 def markdown(boards: Sequence[Board], metrics: Sequence[str] | None = None) -> str:
@@ -136,12 +141,12 @@ def markdown(boards: Sequence[Board], metrics: Sequence[str] | None = None) -> s
 
 
 def latex(boards: Sequence[Board], metrics: Sequence[str] | None = None) -> str:
-    """Return boards as LaTeX tables (package booktabs)."""
+    """Return boards as LaTeX tables (packages booktabs and longtable)."""
     return "\n".join(tables.latex(board_table(board, metrics)) for board in boards)
 
 
 def html(
-    boards: Sequence[Board], metrics: Sequence[str] | None = None, *, x: str | None = None, y: str = "ms_score"
+    boards: Sequence[Board], metrics: Sequence[str] | None = None, *, x: str | None = None, y: str = DEFAULT_Y
 ) -> str:
     """Return one HTML page: per board the Pareto front of `x` against `y` and the table. It loads nothing.
 
@@ -158,7 +163,7 @@ def exported(
     *,
     metrics: Sequence[str] | None = None,
     x: str | None = None,
-    y: str = "ms_score",
+    y: str = DEFAULT_Y,
 ) -> bytes:
     """Return boards in one of FORMATS, as the bytes of a file.
 
@@ -170,7 +175,8 @@ def exported(
     if not boards:
         raise StoreError("There is nothing to export: no cell matches.")
     known = sorted({column.metric for board in boards for column in board.columns})
-    for name in [*(metrics or ()), *([x] if x else ())]:
+    # The default of `y` may be absent: the page then says that it has no front.
+    for name in [*(metrics or ()), *([x] if x else ()), *([y] if y != DEFAULT_Y else ())]:
         if not any(name in (column.metric, column.key) for board in boards for column in board.columns):
             raise StoreError(f"No board here has the metric {name!r}; there are: {', '.join(known)}.")
     if form in ("csv", "parquet"):
@@ -203,8 +209,14 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file whole or not at all: beside its place, then renamed. Raises StoreError where that fails."""
+    """Write a file whole or not at all: beside its place, then renamed.
+
+    Raises:
+        StoreError: that fails, or a results store is there, which nothing may take the place of.
+    """
     target = Path(path).expanduser()
+    if _is_database(target):
+        raise StoreError(f"{target} is a results store, which an export would destroy; name another file.")
     temporary: str | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -223,3 +235,11 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _is_database(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(12)[8:] == _DUCKDB
+    except OSError:
+        return False  # not there, or no file: writing says what is wrong

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from results.canonical import canonical_json, short_hash, storable_text
+from results.canonical import short_hash
 from results.errors import StoreError
-from results.records import DIRECTIONS
+from results.records import Measurement, row_of
 from results.store import decoded, insert_rows
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def group_id_of(cell_ids: Sequence[str], varies: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GroupScoreRecord:
+class GroupScoreRecord(Measurement):
     """One measurement of several cells; the columns are explained in schema.sql.
 
     Raises:
@@ -35,26 +35,12 @@ class GroupScoreRecord:
     config_id: str
     label: str
     cell_ids: Sequence[str]
-    metric: str
-    value: float | None
-    version: int = 1
-    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    uncertainty: float | None = None
-    uncertainty_kind: str | None = None
-    n: int | None = None
-    unit: str = ""
-    direction: str = "higher"
-    details: Mapping[str, Any] | None = None
     measured_at: datetime = dataclasses.field(default_factory=lambda: datetime.now(UTC))
 
     def __post_init__(self) -> None:
         if len(set(self.cell_ids)) < 2:
             raise StoreError(f"The group score {self.metric} is of {len(set(self.cell_ids))} cell; it needs two.")
-        if self.direction not in DIRECTIONS:
-            raise StoreError(
-                f"GroupScoreRecord.direction is {self.direction!r}; it must be one of "
-                f"{', '.join(map(repr, DIRECTIONS))}."
-            )
+        super().__post_init__()
 
 
 def record_group_scores(store: Store, records: Sequence[GroupScoreRecord]) -> None:
@@ -65,9 +51,7 @@ def record_group_scores(store: Store, records: Sequence[GroupScoreRecord]) -> No
     """
     if not records:
         return
-    rows = [
-        {field.name: _value(getattr(record, field.name)) for field in dataclasses.fields(record)} for record in records
-    ]
+    rows = [row_of(record) for record in records]
     with store.writing() as opened:
         for row in rows:
             opened.execute(
@@ -80,12 +64,3 @@ def record_group_scores(store: Store, records: Sequence[GroupScoreRecord]) -> No
 def group_scores(store: Store) -> pd.DataFrame:
     """Return one row per group score, the one measured first first, JSON columns decoded."""
     return decoded(store.query("SELECT * FROM group_scores ORDER BY measured_at, group_id, metric, version"))
-
-
-def _value(value: Any) -> Any:
-    """A value DuckDB can bind: mappings and lists as JSON text, NumPy scalars as Python's."""
-    if isinstance(value, str):
-        return storable_text(value)
-    if isinstance(value, (Mapping, Sequence)):
-        return canonical_json(value)
-    return value.item() if hasattr(value, "item") else value

@@ -10,6 +10,8 @@ Needs only the standard library.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -74,6 +76,38 @@ def _score(row: Mapping[str, Any], cell_id: str) -> dict[str, Any]:
         "evaluation_fingerprint": None,
         "panel": None,
     }
+
+
+def pairs_error(groups: Sequence[Sequence[Any]]) -> tuple[float, int] | None:
+    """Standard error of the mean over all pairs of runs of several groups, and its degrees of freedom.
+
+    Pairs that share a run are not independent: with values ``x_i + x_j`` the standard deviation over pairs, divided by
+    the root of their number, is half of the mean's true error for three runs, and less for more. So runs are left out,
+    one at a time (jackknife): ``(R - 1) / R * sum_i (m_i - mean m)^2`` for R runs of a group and m_i the mean of the
+    pairs without run i. Exact for sums, too large rather than too small otherwise.
+
+    Args:
+        groups: of each group the values of its pairs, in the order of ``itertools.combinations``.
+
+    Returns:
+        None where a group has fewer than three runs, or a value that is no number.
+    """
+    n = sum(map(len, groups))
+    variance, freedom = 0.0, 0
+    for values in groups:
+        runs = (1 + math.isqrt(1 + 8 * len(values))) // 2
+        known = all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+        if runs < 3 or not known or runs * (runs - 1) // 2 != len(values):
+            return None
+        pairs = list(zip(itertools.combinations(range(runs), 2), values, strict=True))
+        without = [
+            sum(value for pair, value in pairs if run not in pair) / (len(pairs) - runs + 1) for run in range(runs)
+        ]
+        middle = sum(without) / runs
+        own = (runs - 1) / runs * sum((value - middle) ** 2 for value in without)
+        variance += (len(values) / n) ** 2 * own
+        freedom += runs - 1
+    return (math.sqrt(variance), freedom) if freedom else None
 
 
 def _notes(row: Mapping[str, Any], cell: Mapping[str, Any]) -> list[str]:

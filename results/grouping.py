@@ -11,6 +11,7 @@ from typing import Any
 from results.board import Board, Row, board_json
 from results.errors import StoreError
 from results.tables import Table
+from results.trials import WARNING
 
 GROUPINGS = ("method", "label", "backbone", "site", "dataset")
 
@@ -23,9 +24,14 @@ def grouped(boards: Sequence[Board], by: str, metrics: Sequence[str] | None = No
         metrics: keys or ids of the columns to show; None: all.
 
     Raises:
-        StoreError: an unknown grouping.
+        StoreError: an unknown grouping or metric.
     """
     groups = _groups(boards, by)
+    known = {name for board in boards for own in board.columns for name in (own.key, own.metric)}
+    for name in metrics or ():
+        if boards and name not in known:
+            there = ", ".join(sorted({own.metric for board in boards for own in board.columns}))
+            raise StoreError(f"No board here has the metric {name!r}; there are: {there}.")
     found = []
     for value, members in groups.items():
         columns = {
@@ -52,6 +58,8 @@ def grouped(boards: Sequence[Board], by: str, metrics: Sequence[str] | None = No
         notes = []
         if len({id(board) for board, _ in members}) > 1:
             notes.append("Rows of different layers or sets stand together to be read, not ranked.")
+        if any(WARNING in board.notes for board, _ in members):
+            notes.append(WARNING)
         found.append(
             Table(
                 f"{by}: {value}",

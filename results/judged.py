@@ -41,6 +41,7 @@ def judged_scores(cells: Sequence[Mapping[str, Any]], win_rates: Sequence[Mappin
         members.setdefault(row["tournament"], []).append(row)
     # A tournament lies on one board; tournaments of one board share its layer and sets.
     best: dict[tuple[str, ...], tuple[int, str]] = {}
+    others: dict[tuple[str, ...], list[str]] = {}
     for tournament, rows in members.items():
         own = [cell_id for row in rows for cell_id in row["cell_ids"] if cell_id in finished]
         if not own:
@@ -48,18 +49,34 @@ def judged_scores(cells: Sequence[Mapping[str, Any]], win_rates: Sequence[Mappin
         head = finished[own[0]]
         board = tuple(str(head[name]) for name in ("backbone", "site", "evaluation_fingerprint", "probing_fingerprint"))
         column = (*board, rows[0]["panel"], json.dumps(_params(rows[0]), sort_keys=True))
+        others.setdefault(column, []).append(tournament)
         if len(own) >= best.get(column, (0, ""))[0]:
             best[column] = (len(own), tournament)
     scores: list[dict[str, Any]] = []
     notes: dict[str, list[str]] = {}
-    for _, tournament in best.values():
+    for column, (_, tournament) in best.items():
         rows = members[tournament]
         shown = [row for row in rows if any(cell_id in finished for cell_id in row["cell_ids"])]
+        first = next(cell_id for row in shown for cell_id in row["cell_ids"] if cell_id in finished)
+        apart = [_apart(members[other], rows) for other in others[column] if other != tournament]
+        notes.setdefault(first, []).extend(dict.fromkeys(note for note in apart if note))
         for row in shown:
             cell_id = next(cell_id for cell_id in row["cell_ids"] if cell_id in finished)
             scores.append(_score(row, cell_id))
             notes.setdefault(cell_id, []).extend(_notes(rows, shown))
     return JudgedScores(scores, notes)
+
+
+def _apart(rows: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]]) -> str:
+    """What must be known of a tournament that is not shown; nothing where the one that is has all of its methods."""
+    there = {(row["config_id"], row["label"]) for row in shown}
+    missing = [row["label"] for row in rows if (row["config_id"], row["label"]) not in there]
+    if not missing:
+        return ""
+    return (
+        f"{len(missing)} more rows ({', '.join(missing)}) were judged by {rows[0]['panel']} in another tournament, "
+        f"among {len(rows)} methods: a win rate depends on who else competes, so that theirs are not in this column."
+    )
 
 
 def _params(row: Mapping[str, Any]) -> dict[str, Any]:

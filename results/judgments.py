@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from results import frames
-from results.canonical import canonical_json, storable_text
+from results.records import bindable, row_of
 from results.store import decoded, insert_rows
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def record_replies(store: Store, replies: Sequence[ReplyRecord]) -> None:
     """
     if not replies:
         return
-    rows = [_row(reply) for reply in replies]
+    rows = [row_of(reply) for reply in replies]
     with store.writing() as opened:
         keys = ("judge", "prompt_version", "grid_a", "grid_b", "attempt")
         where = " AND ".join(f"{key} = ?" for key in keys)
@@ -123,12 +123,12 @@ def record_tournament(
         StoreError: an unknown column, or it cannot write.
     """
     rows = [
-        {"tournament": tournament.tournament, **{name: _value(row[name]) for name in WIN_RATE_COLUMNS}}
+        {"tournament": tournament.tournament, **{name: bindable(row[name]) for name in WIN_RATE_COLUMNS}}
         for row in win_rates.to_dict("records")
     ]
     with store.writing() as opened:
         _forget(opened, [tournament.tournament], ("tournaments", "win_rates"))
-        insert_rows(opened, "tournaments", [_row(tournament)])
+        insert_rows(opened, "tournaments", [row_of(tournament)])
         insert_rows(opened, "win_rates", rows)
         if comparisons is not None:
             _forget(opened, [tournament.tournament], ("comparisons",))
@@ -191,18 +191,3 @@ def _insert_many(opened: Any, rows: list[dict[str, Any]]) -> None:
     )
     columns = ", ".join(f'"{name}"' for name in names)
     opened.execute(f"INSERT OR REPLACE INTO replies ({columns}) SELECT {columns} FROM incoming")
-
-
-def _row(record: ReplyRecord | TournamentRecord) -> dict[str, Any]:
-    return {field.name: _value(getattr(record, field.name)) for field in dataclasses.fields(record)}
-
-
-def _value(value: Any) -> Any:
-    """A value DuckDB can bind: mappings and lists as JSON text, NumPy scalars as Python's, missing ones as None."""
-    if isinstance(value, str):
-        return storable_text(value)
-    if isinstance(value, (Mapping, Sequence)):
-        return canonical_json(value)
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return None
-    return value.item() if hasattr(value, "item") else value

@@ -18,9 +18,11 @@ from results.board import Aggregate, Board, Column, Floor, Row, board_frame, boa
 from results.board_text import render_text
 from results.comparable import Variant, columns_of, difference, variant_of
 from results.errors import StoreError
-from results.grouped import GroupedScores, grouped_scores
+from results.grouped import GroupedScores, grouped_scores, pairs_error
 from results.judged import JudgedScores, judged_scores
 from results.seeds import averaged
+from results.sweeps import without_sweeps
+from results.trials import trial_notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +47,8 @@ def leaderboard(
     sort_by: str | None = None,
 ) -> list[Board]:
     """Return the boards of a store, ordered by backbone, site and sets; none for a store without cells.
+
+    Cells of a sweep are left out, with a note, where there are others, unless `suite` or `cell_ids` asks for them.
 
     Args:
         suite: only cells that were first run for this suite. A cell that two suites share belongs to the first; to
@@ -71,6 +75,7 @@ def leaderboard(
         sort_by=sort_by,
         win_rates=judgments.win_rates(store),
         groups=group_scores.group_scores(store),
+        sweeps=suite is not None or cell_ids is not None,
     )
 
 
@@ -81,8 +86,17 @@ def boards_of(
     sort_by: str | None = None,
     win_rates: pd.DataFrame | None = None,
     groups: pd.DataFrame | None = None,
+    sweeps: bool = False,
 ) -> list[Board]:
     """Return the boards of frames as `Store.cells()`, `Store.scores()`, `win_rates()` and `group_scores()` give them.
+
+    Args:
+        cells: what may stand on the boards.
+        scores: theirs.
+        sort_by: metric id to sort rows by; default ms_score.
+        win_rates: of judged contests.
+        groups: scores of several cells together.
+        sweeps: show cells of sweeps beside others.
 
     Raises:
         StoreError: no score is of the metric `sort_by`.
@@ -99,15 +113,12 @@ def boards_of(
     members: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for cell in records_of(cells):
         members.setdefault(_group_of(cell), []).append(cell)
-    return [
-        _board(
-            members[group],
-            scores_of_cell,
-            _set_notes(group, members) + judged.notes_of(members[group]) + grouped.notes_of(members[group]),
-            sort_by,
-        )
-        for group in sorted(members)
-    ]
+    boards = []
+    for group in sorted(members):
+        own, left_out = (members[group], []) if sweeps else without_sweeps(members[group])
+        notes = trial_notes(own) + _set_notes(group, members) + judged.notes_of(own) + grouped.notes_of(own) + left_out
+        boards.append(_board(own, scores_of_cell, notes, sort_by))
+    return boards
 
 
 _GROUP = ("backbone", "site", "dataset", "evaluation_fingerprint", "probing_fingerprint")
@@ -283,6 +294,7 @@ def _aggregate(scores: Sequence[Mapping[str, Any]], column: Column) -> Aggregate
         unit=column.unit,
         interval=scores[0].get("interval"),
         n_observations=scores[0].get("n") if scores[0].get("interval") else None,
+        pairs_error=pairs_error([score.get("values") or [] for score in scores]),
     )
 
 

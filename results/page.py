@@ -81,6 +81,8 @@ def _points(board: Board, across: Column, up: Column) -> list[_Point]:
         larger_x=across.direction != "lower",
         larger_y=up.direction != "lower",
     )
+    if "none" in (across.direction, up.direction):
+        front[:] = False  # neither more nor less of it is better: nobody is beaten in it
     return [
         _Point(row.title, *value, _ends(row.metrics[across.key], across), _ends(row.metrics[up.key], up), bool(on))
         for row, value, on in zip(rows, shown, front, strict=True)
@@ -145,8 +147,15 @@ def _drawn(points: Sequence[_Point], across: Column, up: Column) -> str:
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" '
         f'aria-label="Pareto front of {html.escape(across.metric)} and {html.escape(up.metric)}">'
         + "".join(marks)
-        + "</svg>\n<p>Green: on the Pareto front. Whiskers: standard deviation over seeds, or a 95 % interval.</p>"
+        + f"</svg>\n<p>{_legend(across, up)} Whiskers: standard deviation over seeds, or a 95 % interval.</p>"
     )
+
+
+def _legend(across: Column, up: Column) -> str:
+    for column in (across, up):
+        if column.direction == "none":
+            return f"No front: neither more nor less {html.escape(column.key)} is better."
+    return "Green: on the Pareto front."
 
 
 def _name(column: Column) -> str:

@@ -6,7 +6,7 @@ The statistics are explained, with their equations, in docs/comparing.md. Needs 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +17,12 @@ from results.comparable import columns_of, variant_of, why_not
 from results.errors import StoreError
 from results.leaderboard import EVIDENCE_PREFIX, FLOOR_PREFIX, boards_of, records_of
 from results.resampling import Interval, clustered, holm, student
+from results.seed_pairs import Pairing, paired_cells
 from results.unit_clusters import UnitClusters
 
 if TYPE_CHECKING:
     from results.store import Store
 
-Seeds = tuple[int | None, int | None]
 #: Activations are float32 and sums of thousands of them: what differs by less is rounding, and no finding.
 ROUNDING = 1e-9
 
@@ -155,17 +155,6 @@ class _Settings:
     seed: int
 
 
-@dataclasses.dataclass(frozen=True)
-class _Pairing:
-    """Which cells stand against which: one entry of each list is one pair of seeds."""
-
-    a: list[list[dict[str, Any]]]
-    b: list[list[dict[str, Any]]]
-    names: tuple[str, ...]
-    by: str
-    itself: bool
-
-
 def _compared(
     settings: _Settings,
     board: Board,
@@ -175,7 +164,7 @@ def _compared(
     by_cell: Mapping[str, list[dict[str, Any]]],
 ) -> Comparison:
     where = f"{board.backbone_title} at {board.site}"
-    pairing, notes = _paired_cells(a, b, by_id, where)
+    pairing, notes = paired_cells(a, b, by_id, where)
     found = []
     for side, groups in (("a", pairing.a), ("b", pairing.b)):
         for index, group in enumerate(groups):
@@ -200,7 +189,9 @@ def _compared(
             raise StoreError(f"Neither row has the metric {absent[0]!r} on {where}; there are: {', '.join(known)}.")
         columns = [column for column in columns if column.metric in settings.metrics]
         refused = [(metric, why) for metric, why in refused if metric in settings.metrics]
-    units = UnitClusters(settings.store, pairing.a, pairing.b, itself=pairing.itself)
+    sides_of = (pairing.b, pairing.a) if pairing.turned else (pairing.a, pairing.b)
+    names = ("B", "A") if pairing.turned else ("A", "B")
+    units = UnitClusters(settings.store, *sides_of, itself=pairing.itself, names=names)
     differences = []
     for column in columns:
         sides = values[column.key]
@@ -240,7 +231,7 @@ def _difference(
     column: Column,
     a: Mapping[int, Sequence[float]],
     b: Mapping[int, Sequence[float]],
-    pairing: _Pairing,
+    pairing: Pairing,
     units: UnitClusters,
 ) -> Difference | None:
     shared = sorted(set(a) & set(b))
@@ -250,13 +241,15 @@ def _difference(
         return None
     plain = f"{len(shared)} {pairing.by}{'s' if len(shared) != 1 else ''} paired"
     estimate = float(np.mean(first - second))
-    blocks, what = units.blocks(column.metric, shared, first, second)
+    blocks, what = units.blocks(column.metric, shared, *((second, first) if pairing.turned else (first, second)))
     n_clusters: int | None = None
     if blocks:
         generator = np.random.default_rng([settings.seed, *column.metric.encode()])
         _, interval = clustered(
             blocks, len(shared), level=settings.level, n_resamples=settings.n_resamples, generator=generator
         )
+        if pairing.turned and interval.low is not None and interval.high is not None:
+            interval = Interval(-interval.high + 0.0, -interval.low + 0.0, interval.p)
         n_clusters = sum(len(block.sums) for block in blocks)
         alone = "" if len(shared) > 1 else " (the interval is over units alone: one seed says nothing of seeds)"
         plain = f"{plain}; {what}{alone}"
@@ -285,56 +278,6 @@ def _difference(
         paired=plain,
         better=None,
     )
-
-
-def _paired_cells(a: Row, b: Row, by_id: Mapping[str, dict[str, Any]], where: str) -> tuple[_Pairing, list[str]]:
-    """Pair by token seed, averaging over init seeds; with one token seed, by init seed."""
-    sides = [_newest(row, by_id) for row in (a, b)]
-    for row, own in zip((a, b), sides, strict=True):
-        if not own:
-            raise StoreError(f"{row.title} has no finished cell on {where}.")
-    token_sets = [{seeds[0] for seeds in own} for own in sides]
-    shared: list[Any] = sorted(token_sets[0] & token_sets[1], key=_order)
-    if not shared:
-        texts = [", ".join(str(seed) for seed in sorted(own, key=_order)) for own in token_sets]
-        raise StoreError(
-            f"{a.title} and {b.title} share no token seed on {where} (they have {texts[0]} and {texts[1]}); "
-            "run both with the same --token-seed."
-        )
-    by, chosen = "token seed", [_of_token(seed) for seed in shared]
-    if len(shared) == 1:
-        init = [{seeds[1] for seeds in own if seeds[0] == shared[0]} for own in sides]
-        common = sorted(init[0] & init[1], key=_order)
-        if len(common) > 1:
-            by, chosen, shared = "init seed", [_of_both(shared[0], seed) for seed in common], common
-    groups = [[[own[seeds] for seeds in sorted(own, key=str) if test(seeds)] for test in chosen] for own in sides]
-    notes = []
-    for row, own, used in zip((a, b), sides, groups, strict=True):
-        if (left := len(own) - sum(map(len, used))) > 0:
-            notes.append(f"{left} cells of {row.title} have seeds that the other lacks, and are left out.")
-        if row.n_failed:
-            notes.append(f"{row.n_failed} cells of {row.title} failed.")
-    itself = (a.label, a.config_id) == (b.label, b.config_id)
-    names = tuple(f"{by} {'none' if seed is None else seed}" for seed in shared)
-    return _Pairing(groups[0], groups[1], names, by, itself), notes
-
-
-def _newest(row: Row, by_id: Mapping[str, dict[str, Any]]) -> dict[Seeds, dict[str, Any]]:
-    """Finished cells by (token seed, init seed); of two with the same, the one started last, as on the board."""
-    own = [cell for cell_id, cell in by_id.items() if cell_id in row.cell_ids and cell["status"] == "finished"]
-    return {(cell["token_seed"], cell["init_seed"]): cell for cell in own}
-
-
-def _of_token(token: int | None) -> Callable[[Seeds], bool]:
-    return lambda seeds: seeds[0] == token
-
-
-def _of_both(token: int | None, init: int | None) -> Callable[[Seeds], bool]:
-    return lambda seeds: seeds == (token, init)
-
-
-def _order(seed: int | None) -> int:
-    return -1 if seed is None else seed
 
 
 def _refused(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

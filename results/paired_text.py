@@ -8,6 +8,7 @@ from typing import Any
 from results.board import Column, board_json
 from results.paired import Comparison, Difference
 from results.tables import Table
+from results.trials import marked
 
 
 def table(comparison: Comparison) -> Table:
@@ -31,8 +32,11 @@ def table(comparison: Comparison) -> Table:
     notes += [f"Not compared: {metric}: {why}." for metric, why in comparison.refused]
     notes += list(comparison.notes)
     board = comparison.board
+    title = f"{a} against {b}: {board.backbone_title} at {board.site}" + (
+        f" on {board.dataset}" if board.dataset else ""
+    )
     return Table(
-        f"{a} against {b}: {board.backbone_title} at {board.site}" + (f" on {board.dataset}" if board.dataset else ""),
+        marked(title, board),
         ("metric", "A", "B", "A - B", f"{percent} interval", "p", "p (Holm)", "better"),
         rows,
         (False, True, True, True, True, True, True, False),

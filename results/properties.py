@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from results.sweeps import without_sweeps
+
 if TYPE_CHECKING:
     from results.store import Store
 
@@ -92,10 +94,13 @@ def properties(store: Store, *, backbone: str | None = None, site: str | None = 
         scores.setdefault(score["cell_id"], {})[score["metric"]] = score
     groups = records_of(group_scores.group_scores(store))
     published = _published()
-    members: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    boards: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for cell in cells:
-        key = tuple(str(cell[name] or "") for name in (*_BOARD, "label", "config_id"))
-        members.setdefault(key, []).append(cell)
+        boards.setdefault(tuple(str(cell[name] or "") for name in _BOARD), []).append(cell)
+    members: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for board, on_board in boards.items():
+        for own in without_sweeps(on_board)[0]:
+            members.setdefault((*board, str(own["label"] or ""), str(own["config_id"] or "")), []).append(own)
     return [_of_method(members[key], scores, groups, published) for key in sorted(members)]
 
 

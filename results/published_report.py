@@ -7,6 +7,7 @@ Needs no torch.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,21 +15,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from results.board import Aggregate, Board, Row
 from results.leaderboard import leaderboard
 from results.paper import published_table
-from results.published_rows import ABLATED, MAIN, Setting, is_backbone, is_method, is_site
+from results.published_judged import Tournaments, is_proxy
+from results.published_rows import ABLATED, MAIN, OWN, Counterparts, Setting
 
 if TYPE_CHECKING:
     from results.store import Store
 
-#: 97.5 % points of Student's t with 1, 2, ... degrees of freedom; beyond them the normal one.
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-_NORMAL = 1.96
+_NORMAL = 1.959963984540054
 #: Half of the last digit that the paper prints: two decimals, of effective ranks one.
 _ROUNDING, _ROUNDING_OF = 0.005, {"effective_rank": 0.05}
-#: Table 5 was timed under torch.compile, splits with all their sub-units summed: the endings of those scores.
-_TIMED = {"elude": "_materialised_compiled", "random_split": "_materialised_compiled"}
-_COMPILED = "_compiled"
-#: The paper's spreads are over three token sets.
+#: Table 5 was timed with all sub-units of splits summed: the ending of those scores.
+_TIMED = {"elude": "_materialised", "random_split": "_materialised"}
+#: The paper's spreads are over three token sets, or over the three pairs of three initialisations.
 _PUBLISHED_SEEDS = 3
+_RANK = "rank of win_rate"
 
 
 class Quantity(NamedTuple):
@@ -43,19 +43,21 @@ class Quantity(NamedTuple):
     unit: str = "%"
     spread_scale: float = 1.0
     """what a printed spread is multiplied with to be in the unit of the value"""
+    of_pairs: bool = False
+    """whether the spread is over pairs of runs, which share runs and so are not independent"""
 
 
 _MAIN_COLUMNS = (
     Quantity("ms_score_pct", "ms_score_std", "ms_score", 100.0),
     Quantity("accuracy_pct", "accuracy_std", "accuracy", 100.0),
     Quantity("r2_pct", "r2_std", "r2", 100.0),
-    Quantity("llm_rank", "", "rank of win_rate", 1.0, "rank"),
+    Quantity("llm_rank", "", _RANK, 1.0, "rank"),
 )
 QUANTITIES: Mapping[int, tuple[Quantity, ...]] = {
     2: _MAIN_COLUMNS,
     3: (Quantity("win_rate_pct", "ci95_low,ci95_high", "win_rate", 100.0),),
     4: (
-        Quantity("cross_init_similarity_pct", "cross_init_std", "stability", 100.0, "%", 100.0),
+        Quantity("cross_init_similarity_pct", "cross_init_std", "stability", 100.0, "%", 100.0, of_pairs=True),
         Quantity("effective_rank", "effective_rank_std", "effective_rank", 1.0, ""),
         Quantity("coherence_pct", "coherence_std", "max_collinearity", 100.0, "%", 100.0),
     ),
@@ -151,21 +153,34 @@ class PublishedReport:
     cells: tuple[Beside, ...]
     ranks: tuple[RankAgreement, ...]
     notes: tuple[str, ...]
+    stand_ins: bool = False
+    """whether other networks stand in for the paper's: no measured figure means anything then"""
 
 
-def against_published(store: Store, *, tables: Iterable[int] | None = None) -> PublishedReport:
+def against_published(
+    store: Store, *, tables: Iterable[int] | None = None, counterparts: Counterparts = OWN
+) -> PublishedReport:
     """Put every number of the paper's tables beside what `store` holds of the same setting.
+
+    Args:
+        tables: of the paper; None: all that are measured.
+        counterparts: what stands for what the paper names.
 
     Raises:
         StoreError: the store cannot be read, or there is no such table.
     """
     boards = leaderboard(store)
-    measured = _Measured(store, boards)
+    measured = _Measured(store, boards, counterparts)
     cells = []
     for table in sorted(QUANTITIES if tables is None else set(tables)):
         for published in _published(table):
             cells.append(measured.beside(published))
-    return PublishedReport(cells=tuple(cells), ranks=tuple(_ranks(cells)), notes=tuple(measured.notes(boards)))
+    return PublishedReport(
+        cells=tuple(cells),
+        ranks=tuple(_ranks(cells)),
+        notes=tuple(measured.notes(boards)),
+        stand_ins=counterparts.stand_ins,
+    )
 
 
 def _settings() -> set[Setting]:
@@ -173,7 +188,9 @@ def _settings() -> set[Setting]:
     return {cell.setting for table in QUANTITIES for cell in _published(table)}
 
 
-def _published(table: int) -> list[Beside]:
+@functools.cache
+def _published(table: int) -> tuple[Beside, ...]:
+    """The cells of one table, as printed."""
     frame = published_table(table)
     found = []
     for row in frame.to_dict("records"):
@@ -193,7 +210,7 @@ def _published(table: int) -> list[Beside]:
                     published_interval=_printed_interval(row, quantity, float(value)),
                 )
             )
-    return found
+    return tuple(found)
 
 
 def _setting(table: int, row: Mapping[str, Any]) -> Setting:
@@ -214,22 +231,24 @@ def _printed_interval(row: Mapping[str, Any], quantity: Quantity, value: float) 
     spread = float(row[quantity.spread]) if quantity.spread else math.nan
     if not math.isfinite(spread):
         return None
-    reach = _T[_PUBLISHED_SEEDS - 2] * spread * quantity.spread_scale / math.sqrt(_PUBLISHED_SEEDS)
+    error = spread * quantity.spread_scale / math.sqrt(_PUBLISHED_SEEDS)
+    # Leaving out one of three runs leaves one pair: the jackknife over runs gives twice the error of the pairs' mean.
+    reach = _student(_PUBLISHED_SEEDS - 1) * error * (2 if quantity.of_pairs else 1)
     return value - reach, value + reach
 
 
 class _Measured:
     """What a store holds, asked by the paper's names."""
 
-    def __init__(self, store: Store, boards: Sequence[Board]) -> None:
+    def __init__(self, store: Store, boards: Sequence[Board], counterparts: Counterparts) -> None:
         self.boards = boards
+        self.named = counterparts
         cells = store.cells()
         self.config_of = dict(zip(cells["config_id"], cells["config"], strict=True))
-        self.groups = store.query(
-            "SELECT config_id, cell_ids, metric, value, uncertainty, n FROM group_scores WHERE value IS NOT NULL "
-            "ORDER BY measured_at"
-        ).to_dict("records")
+        self.tournaments = Tournaments(store)
         self._ambiguous: list[str] = []
+        self._panels: set[str] = set()
+        self._devices: set[str] = set()
 
     def beside(self, cell: Beside) -> Beside:
         board, row, why = self._row(cell)
@@ -237,35 +256,37 @@ class _Measured:
             return dataclasses.replace(cell, why_absent=why)
         found = dataclasses.replace(cell, row=row.title, config_id=row.config_id)
         quantity = next(one for one in QUANTITIES[cell.table] if one.metric == cell.metric)
-        if cell.metric == "rank of win_rate":
-            own = row.metrics.get(_key(board, "win_rate"))
-            if own is None or own.rank is None:
-                return dataclasses.replace(found, why_absent="not judged")
-            return dataclasses.replace(found, measured=float(own.rank), n=own.n)
-        name = cell.metric + (_TIMED.get(row.method, _COMPILED) if cell.table == 5 else "")
-        own = row.metrics.get(_key(board, name))
-        if own is not None:
-            interval = _interval(own)
-            return dataclasses.replace(
-                found,
-                measured=own.mean * quantity.scale,
-                measured_interval=None if interval is None else _scaled(interval, quantity.scale),
-                n=own.n,
-            )
-        for group in reversed(self.groups):
-            if group["config_id"] == row.config_id and group["metric"] == cell.metric and _of_row(group, row):
-                return dataclasses.replace(
-                    found, measured=float(group["value"]) * quantity.scale, n=int(group["n"] or 0)
-                )
-        return dataclasses.replace(found, why_absent=f"{name} was not measured")
+        if cell.metric in (_RANK, "win_rate"):
+            return self._judged(found, row, quantity)
+        name = cell.metric + (_TIMED.get(row.method, "") + self.named.compiled if cell.table == 5 else "")
+        columns = [own for own in board.columns if own.metric == name and own.key in row.metrics]
+        if not columns:
+            return dataclasses.replace(found, why_absent=f"{name} was not measured")
+        if columns[0].device:
+            self._devices.add(columns[0].device)
+        return _with(found, row.metrics[columns[0].key], quantity)
+
+    def _judged(self, found: Beside, row: Row, quantity: Quantity) -> Beside:
+        """With the win rate, or its rank, among the methods that the paper judged together."""
+        rivals = [self._row(other)[1] for other in _published(found.table) if other.setting == found.setting]
+        judged = self.tournaments.judged(row, [rival for rival in rivals if rival is not None])
+        if judged is None:
+            return dataclasses.replace(found, why_absent="not judged")
+        self._panels.add(judged.panel)
+        if found.metric == _RANK:
+            return dataclasses.replace(found, measured=float(judged.rank), n=judged.n_cells)
+        interval = None if judged.interval is None else _scaled(judged.interval, quantity.scale)
+        return dataclasses.replace(
+            found, measured=judged.win_rate * quantity.scale, measured_interval=interval, n=judged.n_cells
+        )
 
     def _row(self, cell: Beside) -> tuple[Board | None, Row | None, str]:
-        if not any(is_backbone(board.backbone, cell.setting) for board in self.boards):
+        if not any(self.named.is_backbone(board.backbone, cell.setting) for board in self.boards):
             return None, None, f"no cell of {cell.setting.backbone}"
         boards = [
             board
             for board in self.boards
-            if is_backbone(board.backbone, cell.setting) and is_site(board.site, cell.setting)
+            if self.named.is_backbone(board.backbone, cell.setting) and self.named.is_site(board.site, cell.setting)
         ]
         if not boards:
             return None, None, f"no cell of this layer of {cell.setting.backbone}"
@@ -280,7 +301,7 @@ class _Measured:
             row
             for row in board.rows
             if row.n_finished
-            and is_method(row.method, self.config_of.get(row.config_id) or {}, cell.setting, cell.method)
+            and self.named.is_method(row.method, self.config_of.get(row.config_id) or {}, cell.setting, cell.method)
         ]
         if not rows:
             return None, None, "no finished cell of this method with the paper's settings"
@@ -293,35 +314,51 @@ class _Measured:
 
     def notes(self, boards: Sequence[Board]) -> list[str]:
         """What a reader must know of the measured side."""
-        if not any(is_backbone(board.backbone, setting) for board in boards for setting in _settings()):
-            return ["No backbone of this store is one of the paper's (stand-ins of `--scale tiny` are none)."]
+        if not any(self.named.is_backbone(board.backbone, setting) for board in boards for setting in _settings()):
+            return [
+                "No backbone of this store is one of the paper's. Stand-ins of `--scale tiny` are none: `--stand-ins` "
+                "puts them in the paper's places, to try this report and for nothing else."
+            ]
         sets = sorted({board.dataset or "(not recorded)" for board in boards})
         notes = [f"Measured on: {', '.join(sets) or 'nothing'}. Published: ImageNet-1k."]
+        if self._panels:
+            proxies = " A proxy is no language model." if any(map(is_proxy, self._panels)) else ""
+            notes.append(
+                f"Judged by: {', '.join(sorted(self._panels))}. Published: three vision-language models.{proxies}"
+            )
+        if self._devices:
+            notes.append(f"Timed on: {', '.join(sorted(self._devices))}. Published: one H100.")
         return notes + list(dict.fromkeys(self._ambiguous))
 
 
-def _of_row(group: Mapping[str, Any], row: Row) -> bool:
-    import json
-
-    ids = group["cell_ids"]
-    return not set(json.loads(ids) if isinstance(ids, str) else ids).isdisjoint(row.cell_ids)
-
-
-def _key(board: Board, metric: str) -> str:
-    return next((column.key for column in board.columns if column.metric == metric), "")
+def _with(found: Beside, own: Aggregate, quantity: Quantity) -> Beside:
+    interval = _interval(own)
+    return dataclasses.replace(
+        found,
+        measured=own.mean * quantity.scale,
+        measured_interval=None if interval is None else _scaled(interval, quantity.scale),
+        n=own.n,
+    )
 
 
 def _interval(own: Aggregate) -> tuple[float, float] | None:
     if own.interval is not None:
         return own.interval
-    if own.std is not None:
-        factor = _T[own.n - 2] if own.n - 2 < len(_T) else _NORMAL
-        reach = factor * own.std / math.sqrt(own.n)
+    if own.mean_error is not None:
+        error, freedom = own.mean_error
+        reach = _student(freedom) * error
     elif own.standard_error is not None:
         reach = _NORMAL * own.standard_error
     else:
         return None
     return own.mean - reach, own.mean + reach
+
+
+def _student(freedom: int) -> float:
+    """The 97.5 % point of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.975))
 
 
 def _scaled(interval: tuple[float, float], scale: float) -> tuple[float, float]:

@@ -7,7 +7,7 @@ counterpart is a row of a board whose backbone, site, method and configuration f
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 #: The paper's backbone -> registry names under which the same weights are loaded.
@@ -84,6 +84,18 @@ MAIN = Setting("DINOv2 ViT-B/14", 12, 8)
 ABLATED = Setting("DINOv2 ViT-B/14", 12, 4)
 
 
+class Counterparts(NamedTuple):
+    """What stands for what the paper names."""
+
+    is_backbone: Callable[[str, Setting], bool]
+    is_site: Callable[[str, Setting], bool]
+    is_method: Callable[[str, Mapping[str, Any], Setting, str], bool]
+    compiled: str = "_compiled"
+    """ending of the scores that were timed as the paper's"""
+    stand_ins: bool = False
+    """other networks in the paper's places, to try the report: no figure means anything"""
+
+
 def is_site(path: str, setting: Setting) -> bool:
     """Return whether a module path is the setting's layer: its second linear map of the MLP, or of the last block."""
     if setting.layer is None:
@@ -120,3 +132,7 @@ def _is_elude(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
         if (own is None) if value is any else (own != value):
             return False
     return True
+
+
+#: The paper's own networks, layers and settings.
+OWN = Counterparts(is_backbone, is_site, is_method)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from results.canonical import canonical_json, short_hash, storable_text
 from results.errors import StoreError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 RUN_STATUSES = ("running", "finished", "interrupted")
 CELL_STATUSES = ("finished", "failed")
@@ -108,8 +111,8 @@ class CellRecord:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ScoreRecord:
-    """One measurement of one cell.
+class Measurement:
+    """One number, with all that a reader needs to judge it.
 
     Attributes:
         metric: metric id, e.g. "ms_score"; ids starting with "floor_" are shown as footers, not columns.
@@ -121,9 +124,6 @@ class ScoreRecord:
         n: how many things the value is over.
         unit: "fraction" is printed as a percentage; "" is a bare number.
         direction: "higher", "lower" or "none": which is better.
-        evaluation_fingerprint: None means the cell's own.
-        panel: judge panel id of a judged metric.
-        seconds: time the metric took.
         details: evidence and circumstances that a reader may ask for; they do not tell scores apart.
 
     Raises:
@@ -139,13 +139,25 @@ class ScoreRecord:
     n: int | None = None
     unit: str = ""
     direction: str = "higher"
-    evaluation_fingerprint: str | None = None
-    panel: str | None = None
-    seconds: float | None = None
     details: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        _require_one_of(self.direction, DIRECTIONS, "ScoreRecord.direction")
+        _require_one_of(self.direction, DIRECTIONS, f"{type(self).__name__}.direction")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScoreRecord(Measurement):
+    """One measurement of one cell.
+
+    Attributes:
+        evaluation_fingerprint: None means the cell's own.
+        panel: judge panel id of a judged metric.
+        seconds: time the metric took.
+    """
+
+    evaluation_fingerprint: str | None = None
+    panel: str | None = None
+    seconds: float | None = None
 
     @property
     def params_hash(self) -> str:
@@ -153,19 +165,21 @@ class ScoreRecord:
         return short_hash([self.params, self.panel])
 
 
-def row_of(record: RunRecord | CellRecord | ScoreRecord) -> dict[str, Any]:
-    """Return `record` as column -> value that DuckDB can bind: mappings and lists are JSON text, scalars Python's."""
-    row: dict[str, Any] = {}
-    for field in dataclasses.fields(record):
-        value = getattr(record, field.name)
-        if isinstance(value, str):
-            value = storable_text(value)
-        elif isinstance(value, (Mapping, Sequence)):
-            value = canonical_json(value)
-        elif hasattr(value, "item"):  # a NumPy or torch scalar, without importing torch to ask
-            value = value.item()
-        row[field.name] = value
-    return row
+def row_of(record: DataclassInstance) -> dict[str, Any]:
+    """Return a record as column -> value that DuckDB can bind."""
+    return {field.name: bindable(getattr(record, field.name)) for field in dataclasses.fields(record)}
+
+
+def bindable(value: Any) -> Any:
+    """Return a value DuckDB can bind: mappings and lists as JSON text, scalars as Python's, missing ones as None."""
+    if isinstance(value, str):
+        return storable_text(value)
+    if isinstance(value, (Mapping, Sequence)):
+        return canonical_json(value)
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    # A NumPy or torch scalar, without importing torch to ask.
+    return value.item() if hasattr(value, "item") else value
 
 
 def _require_aware(moment: datetime, name: str) -> None:

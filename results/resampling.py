@@ -64,8 +64,11 @@ def clustered(
     """The difference of two means over units, averaged over T pairs of seeds, with its interval.
 
     Each block's clusters are redrawn with replacement (G - 1 of G: Rao and Wu, 1988, without which the variance is too
-    small by that factor). On top of each resample comes one draw of Student's t with T - 1 degrees of freedom, scaled
-    by what the pairs of seeds vary beyond their units (`_seed_variance`).
+    small by that factor). On top of each resample comes what the pairs of seeds vary beyond their units: a normal draw
+    of variance ``max(0, s^2 / (T w) - V_units)``, with s^2 between the pairs and w one draw of chi^2(T - 1) / (T - 1).
+    That is the fiducial distribution of the seeds' own variance (the generalised interval of Weerahandi, 1993): it is
+    Student's t where units explain nothing, and does not take a spread of three numbers that happens to be small for
+    a proof that seeds vary nothing.
 
     Returns:
         mean over the seeds of A's mean minus B's, and its percentile interval and two-sided p.
@@ -73,11 +76,12 @@ def clustered(
     sums, counts = _totals(blocks, n_seeds, None)
     per_seed = _difference(sums, counts)
     estimate = float(per_seed.mean())
-    replicates = np.zeros(n_resamples)
-    kept = _redrawn(blocks, n_seeds, n_resamples, generator)
-    replicates = kept.mean(axis=1)
-    if n_seeds > 1 and (variance := _seed_variance(blocks, per_seed, counts, sums)) > 0:
-        replicates = replicates + np.sqrt(variance) * generator.standard_t(n_seeds - 1, n_resamples)
+    replicates = _redrawn(blocks, n_seeds, n_resamples, generator).mean(axis=1)
+    if n_seeds > 1:
+        between = float(np.var(per_seed, ddof=1)) / n_seeds
+        unlucky = generator.chisquare(n_seeds - 1, n_resamples) / (n_seeds - 1)
+        variance = np.maximum(0.0, between / unlucky - _unit_variance(blocks, n_seeds, counts, sums))
+        replicates = replicates + np.sqrt(variance) * generator.standard_normal(n_resamples)
     replicates = replicates[np.isfinite(replicates)]
     if not len(replicates) or (not np.ptp(replicates) and estimate):
         return estimate, Interval(None, None, None)
@@ -145,14 +149,12 @@ def _weights(size: int, n: int, generator: np.random.Generator) -> np.ndarray:
     return np.bincount(drawn.ravel(), minlength=n * size).reshape(n, size).astype(np.float64)
 
 
-def _seed_variance(blocks: Sequence[Block], per_seed: np.ndarray, counts: np.ndarray, sums: np.ndarray) -> float:
-    """Variance of the mean over T pairs of seeds that is the seeds' own: s^2 / T less what units explain, at least 0.
+def _unit_variance(blocks: Sequence[Block], n_seeds: int, counts: np.ndarray, sums: np.ndarray) -> float:
+    """What units explain of the spread between T pairs of seeds, in the variance of the mean over them.
 
-    Units of one pair of seeds are a sample of their own, so part of the spread between the pairs is theirs, and the
-    bootstrap has it already. That part is estimated from each cluster's influence on the difference, linearised.
+    Units of one pair of seeds are in part a sample of their own, so part of the spread between the pairs is theirs, and
+    the bootstrap has it already. That part is estimated from each cluster's influence on the difference, linearised.
     """
-    n_seeds = per_seed.shape[1]
-    between = float(np.var(per_seed, ddof=1)) / n_seeds
     within = 0.0
     for block in blocks:
         size = len(block.sums)
@@ -172,4 +174,4 @@ def _seed_variance(blocks: Sequence[Block], per_seed: np.ndarray, counts: np.nda
             own = influence - influence.mean(axis=1, keepdims=True)
             spread = float((own**2).sum()) / (n_seeds * (n_seeds - 1))
         within += spread * size / (size - 1)
-    return max(0.0, between - within)
+    return within

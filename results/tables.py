@@ -21,10 +21,15 @@ _LATEX = {
         "·": r"$\cdot$",
         "|": r"\textbar{}",
         '"': "''",
+        "`": r"\textasciigrave{}",
     },
     # At the start of a row they would be taken for the end of the row above: \\[1ex] and \\*.
     **{"[": "{[}", "]": "{]}", "*": "{*}"},
 }
+
+
+#: Letters that fit side by side into 16 cm at footnote size, and lines that fit onto one page.
+_LINE, _PAGE = 122, 48
 
 
 class Table(NamedTuple):
@@ -42,7 +47,9 @@ class Table(NamedTuple):
 
 def latex_escaped(text: str) -> str:
     """Return `text` with everything that LaTeX would read as a command or a special character replaced."""
-    return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
+    # Two hyphens would be set as a dash.
+    flat = "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
+    return flat.replace("--", "-{}-")
 
 
 def markdown_escaped(text: str) -> str:
@@ -65,16 +72,53 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """Return a `table` environment that needs the package booktabs."""
-    shape = "".join("r" if table.right(index) else "l" for index in range(len(table.header)))
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{latex_escaped(table.title)}}}"]
-    lines += [rf"\begin{{tabular}}{{{shape}}}", r"\toprule"]
-    lines.append(" & ".join(map(latex_escaped, table.header)) + r" \\")
-    lines.append(r"\midrule")
-    lines += [" & ".join(map(latex_escaped, row)) + r" \\" for row in table.rows]
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par\footnotesize {latex_escaped(note)}" for note in table.notes]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
+    """Return a table that fits a page, for the packages booktabs and longtable.
+
+    Columns that do not fit side by side go on below, the first one repeated. What is longer than a page is a
+    `longtable`, which breaks; the rest is a `table` that floats.
+    """
+    blocks = _blocks(table)
+    notes = [rf"\par {latex_escaped(note)}" for note in table.notes]
+    start = [r"\footnotesize", r"\setlength{\tabcolsep}{3pt}"]
+    caption = rf"\caption{{{latex_escaped(table.title)}}}"
+    if len(blocks) * (len(table.rows) + 3) + 2 * len(notes) <= _PAGE:
+        lines = [r"\begin{table}", r"\centering", caption, *start]
+        for columns in blocks:
+            head, body = _latex_rows(table, columns)
+            lines += [rf"\begin{{tabular}}{{{_shape(table, columns)}}}", *head, *body]
+            lines += [r"\end{tabular}", r"\par\medskip"]
+        return "\n".join([*lines, *notes, r"\end{table}"]) + "\n"
+    lines = [r"\begingroup", *start]
+    for number, columns in enumerate(blocks):
+        head, body = _latex_rows(table, columns)
+        lines += [rf"\begin{{longtable}}{{{_shape(table, columns)}}}"]
+        # A longtable ends the line of its caption itself, and has its head again on every page.
+        lines += [*([caption + r" \\"] if number == 0 else []), *head, r"\endhead", *body, r"\end{longtable}"]
+    return "\n".join([*lines, *notes, r"\par", r"\endgroup"]) + "\n"
+
+
+def _blocks(table: Table) -> list[list[int]]:
+    """The columns, in groups that fit side by side, each with the first one."""
+    widths = [max(len(row[index]) for row in (table.header, *table.rows)) + 2 for index in range(len(table.header))]
+    blocks = [[0]]
+    for index in range(1, len(widths)):
+        if len(blocks[-1]) > 1 and sum(widths[own] for own in blocks[-1]) + widths[index] > _LINE:
+            blocks.append([0])
+        blocks[-1].append(index)
+    return blocks
+
+
+def _shape(table: Table, columns: Sequence[int]) -> str:
+    return "".join("r" if table.right(index) else "l" for index in columns)
+
+
+def _latex_rows(table: Table, columns: Sequence[int]) -> tuple[list[str], list[str]]:
+    """(head, body) of some columns, with their rules."""
+
+    def row(values: Sequence[str]) -> str:
+        return " & ".join(latex_escaped(values[index]) for index in columns) + r" \\"
+
+    return [r"\toprule", row(table.header), r"\midrule"], [*map(row, table.rows), r"\bottomrule"]
 
 
 def html_table(table: Table) -> str:

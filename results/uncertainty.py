@@ -3,7 +3,8 @@
 A mean over n seeds is drawn as ``mean + std / sqrt(n) * t + standard_error * z``:
 
 - t has Student's distribution with n - 1 degrees of freedom: three seeds say little of their own spread, and the
-  normal distribution would pretend otherwise;
+  normal distribution would pretend otherwise. Of stability, whose values are of pairs of runs, ``std / sqrt(n)`` is
+  replaced by the jackknife over runs (`results.grouped.pairs_error`);
 - z is standard normal. It stands for the sampling of what was measured in each cell (units, images, comparisons),
   which more seeds do not reduce, because all seeds are evaluated on the same images.
 
@@ -16,7 +17,6 @@ predict alike and too sure for others: for a difference between two methods, com
 from __future__ import annotations
 
 import dataclasses
-import math
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -37,8 +37,8 @@ class Estimate:
 
     Attributes:
         mean: in the metric's own unit.
-        seed_error: sample standard deviation over seeds / sqrt(n); 0 for one seed.
-        freedom: n - 1.
+        seed_error: sample standard deviation over seeds / sqrt(n), or of pairs of runs their jackknife; 0 for one seed.
+        freedom: runs - 1.
         sampling_error: standard error within a cell; 0 where no cell gave one.
         shared: whether that error comes from images that all rows share.
         known: whether there is any information on the error; without it the mean is drawn as exact.
@@ -66,15 +66,15 @@ def estimate_of(aggregate: Aggregate, *, shared: bool = False) -> Estimate:
     if aggregate.interval is not None:
         low, high = aggregate.interval
         return Estimate(mean=aggregate.mean, sampling_error=(high - low) / (2 * _HALF_WIDTH))
-    seeds = aggregate.std is not None
     sampling = aggregate.standard_error is not None
+    seed_error, freedom = aggregate.mean_error or (0.0, 0)
     return Estimate(
         mean=aggregate.mean,
-        seed_error=(aggregate.std or 0.0) / math.sqrt(aggregate.n),
-        freedom=aggregate.n - 1,
+        seed_error=seed_error,
+        freedom=freedom,
         sampling_error=aggregate.standard_error or 0.0,
         shared=shared,
-        known=seeds or sampling,
+        known=aggregate.mean_error is not None or sampling,
     )
 
 

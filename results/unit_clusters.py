@@ -1,7 +1,8 @@
 """Which units of two rows are redrawn together: the clusters behind a difference of two means over units.
 
 What is redrawn is the sampling unit of the methods, never a row of `units`: a neuron with all its sub-units where both
-methods split neurons, else each side's own neurons or units (docs/comparing.md).
+methods split neurons, else each side's own neurons or units, with what they are in all pairs of seeds
+(docs/comparing.md).
 """
 
 from __future__ import annotations
@@ -39,10 +40,14 @@ class UnitClusters:
         a: the cells of A, one list for each pair of seeds.
         b: the cells of B.
         itself: A and B are the same row.
+        names: what A and B are called in words.
     """
 
-    def __init__(self, store: Store, a: _Groups, b: _Groups, *, itself: bool) -> None:
+    def __init__(
+        self, store: Store, a: _Groups, b: _Groups, *, itself: bool, names: tuple[str, str] = ("A", "B")
+    ) -> None:
         self.store = store
+        self.names = names
         self.a = a
         self.b = b
         self.itself = itself
@@ -68,7 +73,7 @@ class UnitClusters:
             ):
                 return [], ""
             sides.append(parts)
-        return blocks_of(sides[0], sides[1], self.itself)
+        return blocks_of(sides[0], sides[1], self.itself, self.names)
 
     def _column(self, column: str) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         if column not in self._read:
@@ -105,13 +110,16 @@ def _stacked(parts: Sequence[Part | None]) -> Part | None:
     )
 
 
-def blocks_of(a: Sequence[Part], b: Sequence[Part], itself: bool) -> tuple[list[Block], str]:
+def blocks_of(
+    a: Sequence[Part], b: Sequence[Part], itself: bool, names: tuple[str, str] = ("A", "B")
+) -> tuple[list[Block], str]:
     """The clusters that are redrawn together, and what they are in words.
 
     Args:
         a: units of A, one entry for each pair of seeds.
         b: units of B.
         itself: A and B are the same row, whose units stand against themselves.
+        names: what A and B are called in words.
     """
     n_seeds = len(a)
     if itself:
@@ -124,13 +132,14 @@ def blocks_of(a: Sequence[Part], b: Sequence[Part], itself: bool) -> tuple[list[
     if all(parented):
         block = _block(slots[0] + slots[1])
         return [block], f"units clustered by their {len(block.sums)} neurons, which both share"
-    blocks, words = [], []
-    for name, own, has in (("A", slots[0], parented[0]), ("B", slots[1], parented[1])):
-        # Neurons are the same in every pair of seeds; units without one are a new sample in each.
-        made = [_block(own)] if has else [_block([slot]) for slot in own]
-        blocks += made
-        words.append(f"{sum(len(block.sums) for block in made)} {'neurons' if has else 'units'} of {name}")
-    return blocks, f"{' and '.join(words)} redrawn apart"
+    blocks: list[Block] = []
+    words: dict[str, str] = {}
+    for name, own, has in zip(names, slots, parented, strict=True):
+        # Neurons are the same in every pair of seeds, and so, more or less, are units that start from the same
+        # initialisation: the one of the same index is redrawn with it. Where they are not alike, nothing is lost.
+        blocks.append(_block(own))
+        words[name] = f"{len(blocks[-1].sums)} {'neurons' if has else 'units'} of {name}"
+    return blocks, f"{' and '.join(words[name] for name in sorted(words))} redrawn apart"
 
 
 def _block(slots: Sequence[tuple[int, int, np.ndarray, np.ndarray]]) -> Block:

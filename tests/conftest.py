@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.backbones import register
+from harness.backbones import hub, register
 from harness.backbones.base import Backbone, Preprocessing
 from harness.backbones.source import Request, Source
 
@@ -102,3 +102,17 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels[:: 2 + label] //= 2
             Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{number:02d}.png")
     return folder
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the machine has, these tests see none: the hub's name does not resolve and torch.hub cannot download."""
+    monkeypatch.setattr(hub, "_resolves", lambda host: False)
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unreachable(*args: object, **kwargs: object) -> None:
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    monkeypatch.setattr("torch.hub.urlopen", unreachable)

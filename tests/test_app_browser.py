@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -22,7 +23,6 @@ from harness.commands.app import command
 from results.app.words import JOINER
 
 pytest.importorskip("streamlit")
-pytest.importorskip("plotly")
 playwright = pytest.importorskip("playwright.sync_api")
 
 pytestmark = pytest.mark.browser
@@ -40,15 +40,7 @@ FLAGS = (
 )
 PATIENCE_S = 30
 expect = playwright.expect
-# The middle of a mark on the screen; plotly's own points take no clicks, the layer above them does.
-MARK = """name => {
-    const plot = document.querySelector('.js-plotly-plot'), box = plot.getBoundingClientRect();
-    const trace = plot._fullData.find(own => own.name === name), {xaxis, yaxis} = plot._fullLayout;
-    return [
-        box.left + xaxis._offset + xaxis.d2p(trace.x[0]),
-        box.top + yaxis._offset + yaxis.d2p(trace.y[0]),
-    ];
-}"""
+CHART = "[data-testid=stVegaLiteChart] svg.marks"
 LOADED = "images => images.length > 0 && images.every(own => own.complete && own.naturalWidth > 0)"
 
 
@@ -173,19 +165,19 @@ def choose(page: Any, label: str, option: str) -> None:
 
 def axis_is(page: Any, text: str) -> None:
     """Wait until the chart's horizontal axis is called so."""
-    title = page.locator(".js-plotly-plot .xtitle")
-    # For a moment the chart that is replaced stands beside the new one.
-    expect(title.filter(has_text=text)).to_have_count(1)
-    expect(title).to_have_count(1)
+    expect(page.locator(f"{CHART} .role-axis-title text", has_text=text)).to_have_count(1)
 
 
-def resting(page: Any, name: str) -> list[float]:
-    """Where a mark is once the page has stopped moving under it."""
-    before: list[float] = []
-    while (now := page.evaluate(MARK, name)) != before:
+def mark(page: Any, name: str, *, published: bool = False) -> Any:
+    """A method's mark in the chart, once the page has stopped moving under it."""
+    found = page.locator(f"{CHART} .mark-symbol path[aria-label^={json.dumps(f'{name}: ')}]")
+    found = found.filter(has=page.locator("xpath=self::*[contains(@aria-label, 'published')]")) if published else found
+    expect(found.first).to_be_attached()
+    before: Any = None
+    while (now := found.first.bounding_box()) != before:
         before = now
-        page.wait_for_timeout(700)
-    return now
+        page.wait_for_timeout(500)
+    return found
 
 
 def test_from_the_front_to_a_units_pictures(visit: Visit) -> None:
@@ -198,7 +190,7 @@ def test_from_the_front_to_a_units_pictures(visit: Visit) -> None:
     choose(page, "Horizontal axis", "R²")
     axis_is(page, "R² (%), higher is better ↑")
     expect(page).to_have_url(re.compile("x=r2"))
-    page.mouse.click(*resting(page, "ELUDe"))
+    mark(page, "ELUDe").click()
     visit.heading("ELUDe")
     expect(page).to_have_url(re.compile(r"/method\?.*cell=elude-"))
     page.get_by_role("link", name="Its units").click()
@@ -226,7 +218,9 @@ def test_strangers_texts_are_shown_as_they_are(visit: Visit) -> None:
     visit.heading(DROP.replace("--", f"{JOINER}--"))
     expect(page.get_by_text(SCRIPT).first).to_be_visible()
     page = visit.open("")
-    expect(page.locator(".js-plotly-plot .textpoint", has_text=DROP)).to_have_count(1)
+    expect(page.locator(f"{CHART} .mark-text text", has_text=DROP)).to_have_count(1)
+    mark(page, DROP).hover()
+    expect(page.locator("#vg-tooltip-element h2")).to_have_text(DROP)
     page = visit.open("runs")
     expect(page.get_by_text("broken SAE on A ViT", exact=False)).to_be_visible()
 
@@ -257,7 +251,7 @@ def _luminance(colour: str) -> float:
 
 def test_the_front_is_reached_and_left_with_the_keyboard(visit: Visit) -> None:
     page = visit.open("")
-    expect(page.locator(".js-plotly-plot .scatterlayer .trace").first).to_be_attached()
+    expect(page.locator(f"{CHART} .mark-symbol path").first).to_be_attached()
     # Axes: type into the box, and take what is found.
     page.locator("[data-testid=stSelectbox]").filter(has_text="Horizontal axis").locator("input").focus()
     page.keyboard.press("ArrowDown")
@@ -274,3 +268,122 @@ def test_the_front_is_reached_and_left_with_the_keyboard(visit: Visit) -> None:
         raise AssertionError("no link to ELUDe is reached with the tab key")
     page.keyboard.press("Enter")
     visit.heading("ELUDe")
+
+
+def numbers(page: Any, selector: str) -> list[list[float]]:
+    """The places of what is drawn, as it is drawn."""
+    return [[own[side] for side in ("x", "y", "width", "height")] for own in _boxes(page, selector)]
+
+
+def _boxes(page: Any, selector: str) -> list[dict[str, float]]:
+    return page.locator(selector).evaluate_all("all => all.map(own => own.getBoundingClientRect().toJSON())")
+
+
+def test_the_way_back_from_a_mark_leads_to_the_front_again(visit: Visit) -> None:
+    page = visit.open("")
+    mark(page, "TopK SAE").click()
+    visit.heading("TopK SAE")
+    page.get_by_role("link", name=re.compile("Front$")).click()
+    visit.heading("Pareto front")
+    # The click from before is over: the page stays, and another one counts.
+    mark(page, "ELUDe")
+    visit.heading("Pareto front")
+    page.locator(f"{CHART} .mark-text text", has_text="ELUDe").click()
+    visit.heading("ELUDe")
+    page.go_back()
+    visit.heading("Pareto front")
+    mark(page, "ELUDe").click()
+    visit.heading("ELUDe")
+
+
+def test_published_marks_are_hollow_and_the_line_stays(visit: Visit) -> None:
+    page = visit.open("")
+    mark(page, "ELUDe")
+    names = "all => all.map(own => own.getAttribute('aria-label').split(':')[0])"
+    every = page.locator(f"{CHART} .mark-symbol path[aria-label*=': MS score']")
+    measured = every.evaluate_all(names)
+    steps = page.locator(f"{CHART} .mark-line path")
+    expect(steps).to_have_count(1)
+    # Corners of the staircase: a move, and what follows.
+    corners = len(re.findall("[LHV]", steps.get_attribute("d")))
+    page.locator("label", has_text="Published figures, hollow").click()
+    expect(page.locator(f"{CHART} .role-legend-label text", has_text="published, not measured here")).to_be_visible()
+    expect(every).to_have_count(len(measured) + 10)
+    printed = page.locator(f"{CHART} .mark-symbol path[aria-label*='published, not measured here']")
+    expect(printed).to_have_count(10)
+    assert set(printed.evaluate_all("all => all.map(own => own.getAttribute('fill-opacity'))")) == {"0"}
+    filled = "all => all.filter(own => own.getAttribute('fill-opacity') !== '0').length"
+    assert every.evaluate_all(filled) == len(measured)
+    expect(steps).to_have_count(1)
+    assert len(re.findall("[LHV]", steps.get_attribute("d"))) == corners
+    # A hollow mark opens nothing.
+    printed.first.click()
+    page.wait_for_timeout(1500)
+    visit.heading("Pareto front")
+
+
+@pytest.mark.parametrize("width", [700, 1280])
+def test_names_in_the_chart_lie_neither_on_one_another_nor_outside(visit: Visit, width: int) -> None:
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    page = visit.open("")
+    mark(page, "ELUDe")
+    (plot,) = _boxes(page, CHART)
+    names = _boxes(page, f"{CHART} .mark-text.role-mark text")
+    assert len(names) == 4
+    for number, own in enumerate(names):
+        assert plot["left"] <= own["left"] and own["right"] <= plot["right"]
+        for other in names[:number]:
+            apart = own["right"] <= other["left"] or other["right"] <= own["left"]
+            # A line of text has room above and below its letters.
+            assert apart or own["bottom"] <= other["top"] + 3 or other["bottom"] <= own["top"] + 3
+
+
+def test_two_methods_are_compared_with_their_pictures(visit: Visit) -> None:
+    page = visit.open("compare?a=elude-42&b=identity-42")
+    expect(page.get_by_role("heading", name="Paired differences, A minus B")).to_be_visible()
+    points = page.locator(f"{CHART} .mark-symbol path[aria-label^='accuracy: ']")
+    expect(points).to_have_count(1)
+    assert points.get_attribute("aria-label").endswith("in favour of A, not told apart")
+    expect(page.get_by_role("heading", name="Best wins of A")).to_be_visible()
+    visit.pictures()
+    sides = page.locator("[data-testid=stImage] img")
+    assert sides.count() >= 2
+    left, right = (sides.nth(number).bounding_box() for number in (0, 1))
+    assert left["x"] + left["width"] <= right["x"] and abs(left["y"] - right["y"]) < 2
+    page = visit.open("compare?a=elude-42&b=topk_sae-42")
+    expect(page.get_by_role("heading", name="Clearest wins of A before the judges")).to_be_visible()
+    visit.pictures()
+    page.get_by_role("link", name="what the judges said").first.click()
+    visit.heading("Judges")
+    expect(page.get_by_role("heading", name="What the judges said")).to_be_visible()
+
+
+def test_a_comparison_has_both_grids_and_what_each_judge_said(visit: Visit) -> None:
+    page = visit.open("judges?tournament=tournament-1")
+    page.get_by_role("link", name=re.compile("A: ELUDe, unit 0 . B: TopK SAE, unit 3")).click()
+    expect(page.get_by_text("Consensus: 3 : 0, ELUDe")).to_be_visible()
+    expect(page.get_by_text("Grid A: ELUDe")).to_be_visible()
+    expect(page.get_by_text("Grid B: TopK SAE")).to_be_visible()
+    grids = page.locator("[data-testid=stImage] img")
+    expect(grids).to_have_count(2)
+    visit.pictures()
+    for judge in ("proxy/one#1", "proxy/two#2", "proxy/three#3"):
+        expect(page.get_by_text(judge)).to_be_visible()
+    expect(page.get_by_text(f"A: {SCRIPT}", exact=True)).to_have_count(3)
+    expect(page.get_by_text("B: stripes")).to_have_count(3)
+    page.get_by_role("link", name="the same pair in the other order").click()
+    expect(page.get_by_text("Consensus: 0 : 3, ELUDe")).to_be_visible()
+
+
+def test_the_aggregate_follows_its_sliders(visit: Visit) -> None:
+    page = visit.open("leaderboard")
+    page.get_by_text("Weighted aggregate").click()
+    # The grid is a picture; what it shows stands in a table for screen readers.
+    cell = page.locator("[data-testid=stDataFrame] table tbody tr").first
+    expect(cell).to_contain_text("ELUDe")
+    expect(cell).to_contain_text("0.752")
+    slider = page.locator("input[type=range][aria-label='MS score']")
+    slider.focus()
+    page.keyboard.press("Home")
+    # Of R² 1 and accuracy 0.8, with half a weight each.
+    expect(cell).to_contain_text(re.compile(r"ELUDe0\.(9|8999)"))

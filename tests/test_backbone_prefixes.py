@@ -11,6 +11,7 @@ from harness.backbones import PREFIXES, Prefix, register_prefix
 from harness.backbones.source import Request
 from harness.doctor.needs import _weights
 from harness.errors import UserError
+from harness.listing import listing
 from harness.suite.models import Target
 
 
@@ -35,6 +36,11 @@ def test_a_plugin_adds_one(mine: object) -> None:
         register_prefix("mine", Prefix("elsewhere:load"))
     with pytest.raises(UserError, match="registered twice"):
         register_prefix("timm", Prefix("elsewhere:load"))
+
+
+def test_the_list_of_backbones_shows_them(mine: object) -> None:
+    names = [row["name"] for row in listing("backbones")]
+    assert names.index("efficientnet_lite0") < names.index("timm:...") < names.index("mine:...")
 
 
 def test_what_is_drawn_needs_no_weights(mine: object) -> None:

@@ -21,7 +21,7 @@ from harness.evaluation import evaluate
 from harness.head import predictions
 from harness.metrics.accuracy import Accuracy
 from harness.metrics.agreement import Agreement
-from harness.metrics.base import Batch
+from harness.metrics.base import Batch, Outcome
 from harness.metrics.logits_gap import LogitsGap
 from harness.metrics.ms_score import MSScore
 from harness.metrics.stability import matched_cosine_by_parent
@@ -35,8 +35,9 @@ def batch(logits: Tensor, clean: Tensor) -> Batch:
     return Batch(zeros, zeros, empty, empty, empty, clean, logits)
 
 
-def outcome(**fields: Any) -> Any:
-    return SimpleNamespace(method=SimpleNamespace(spec=SimpleNamespace(virtual=False), parents=None), **fields)
+def outcome(units: Any = None) -> Outcome:
+    method: Any = SimpleNamespace(spec=SimpleNamespace(virtual=False), parents=None)
+    return Outcome(method, units, NOTHING, 1)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -70,7 +71,7 @@ def test_a_network_that_gives_nan_is_not_lossless() -> None:
 def test_a_layer_whose_tokens_are_all_alike_has_no_adjusted_score(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MSScore, "_per_unit", lambda *_: torch.tensor([1.0, 1.0], dtype=torch.float64))
     units = SimpleNamespace(alive=torch.tensor([True, True]))
-    scores = {score.metric: score for score in MSScore(NOTHING).compute(outcome(units=units, unit_columns={}))}
+    scores = {score.metric: score for score in MSScore(NOTHING).compute(outcome(units))}
     assert scores["ms_score"].value == 1 and scores["ms_score_null"].value == 1
     assert math.isnan(scores["ms_score_adjusted"].value) and scores["ms_score_adjusted"].uncertainty is None
 

@@ -1,44 +1,23 @@
-"""Image sets: the shipped photographs, class folders, Hugging Face sets, splits, fingerprints and batches."""
+"""Image sets: the shipped photographs, splits, fingerprints, and what is loaded by name."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import itertools
-import os
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from image_folders import make_folder, names, to_tensor
 from PIL import Image
 
 from harness import datasets
 from harness.datasets import base, folder, photos
 from harness.datasets.base import ImageRecord, ImageSet, _largest_remainders
 from methods.errors import UserError
-
-
-def make_folder(root: Path, layout: dict[str, int]) -> Path:
-    """``{"cat": 3}`` makes cat/0.png to cat/2.png, each image of another grey."""
-    for number, (name, count) in enumerate(layout.items()):
-        (root / name).mkdir(parents=True, exist_ok=True)
-        for index in range(count):
-            Image.new("RGB", (12 + number, 10), (index * 7 % 256,) * 3).save(root / name / f"{index}.png")
-    return root
-
-
-def names(images: ImageSet) -> list[str]:
-    return [record.name for record in images.records]
-
-
-def to_tensor(image: Image.Image, index: int) -> torch.Tensor:
-    return torch.full((3, 2, 2), float(index))
-
 
 # --- the shipped photographs ----------------------------------------------------------------------------------------
 
@@ -131,6 +110,12 @@ def test_split_refuses_what_leaves_a_side_empty(bad):
         labelled([30, 20]).split(evaluation=bad)
 
 
+@pytest.mark.parametrize("counts", [[1], []])
+def test_one_image_cannot_be_divided(counts):
+    with pytest.raises(UserError, match=rf"has {len(counts)} images?: at least two are needed"):
+        labelled(counts).split(evaluation=0.5)
+
+
 def test_labels_are_minus_one_where_unknown():
     images = labelled([2], unlabelled=1)
     assert images.labels.tolist() == [0, 0, -1] and images.labels.dtype == np.int64
@@ -142,69 +127,6 @@ def test_subset_is_sorted_and_checked():
     for bad in ([3], [-1], [1, 1]):
         with pytest.raises(UserError):
             images.subset(bad)
-
-
-# --- class folders --------------------------------------------------------------------------------------------------
-
-
-def test_class_folder(tmp_path):
-    root = make_folder(tmp_path / "pets", {"dog": 2, "cat": 3, ".hidden": 1, "empty": 0})
-    (root / "cat" / "notes.txt").write_text("no image")
-    (root / "cat" / "deeper").mkdir()
-    Image.new("RGB", (5, 5)).save(root / "cat" / "deeper" / "x.JPG", format="JPEG")
-    images = datasets.load(f"folder:{root}")
-    assert images.name == "folder:pets" and images.classes == ("cat", "dog")
-    assert names(images) == ["cat/0.png", "cat/1.png", "cat/2.png", "cat/deeper/x.JPG", "dog/0.png", "dog/1.png"]
-    assert images.labels.tolist() == [0, 0, 0, 0, 1, 1]
-    assert images.own_split is None
-
-
-@pytest.mark.parametrize("validation", ["val", "validation"])
-def test_imagenet_layout_brings_its_own_split(tmp_path, validation):
-    layout = {"train/n01": 3, "train/n02": 2, f"{validation}/n01": 1, f"{validation}/n02": 1, "test/n01": 4}
-    images = datasets.load(f"folder:{make_folder(tmp_path, layout)}")
-    assert images.classes == ("n01", "n02") and len(images) == 7
-    split = images.split(evaluation=10_000)  # ignored
-    assert names(split.probing) == [f"train/{name}.png" for name in ("n01/0", "n01/1", "n01/2", "n02/0", "n02/1")]
-    assert names(split.evaluation) == [f"{validation}/n01/0.png", f"{validation}/n02/0.png"]
-    assert split.evaluation.labels.tolist() == [0, 1]
-
-
-def test_train_without_validation_is_a_class_like_any_other(tmp_path):
-    assert datasets.load(f"folder:{make_folder(tmp_path, {'train': 2, 'boat': 2})}").classes == ("boat", "train")
-
-
-def test_a_link_to_above_is_not_walked_for_ever(tmp_path):
-    make_folder(tmp_path, {"cat": 2})
-    (tmp_path / "cat" / "loop").symlink_to(tmp_path / "cat")
-    assert len(datasets.load(f"folder:{tmp_path}")) == 2
-
-
-def test_names_that_are_no_utf8_can_be_hashed_printed_and_read(tmp_path):
-    make_folder(tmp_path, {"cat": 2})
-    odd = tmp_path / os.fsdecode(b"d\xff")
-    odd.mkdir()
-    (tmp_path / "cat" / "0.png").rename(odd / os.fsdecode(b"\xfe.png"))
-    images = datasets.load(f"folder:{tmp_path}")
-    assert images.classes == ("cat", "d\\udcff") and names(images) == ["cat/1.png", "d\\udcff/\\udcfe.png"]
-    assert images.fingerprint.encode() and images.split(evaluation=1)
-    assert [images.open(index).size for index in (0, 1)]
-
-
-def test_folder_errors_say_what_is_expected(tmp_path):
-    with pytest.raises(UserError, match=r"no folder.*CLASS"):
-        datasets.load(f"folder:{tmp_path / 'missing'}")
-    with pytest.raises(UserError, match="needs a path"):
-        datasets.load("folder:")
-    Image.new("RGB", (4, 4)).save(tmp_path / "loose.png")
-    with pytest.raises(UserError, match=r"no class sub-folders.*PATH/CLASS/IMAGE"):
-        datasets.load(f"folder:{tmp_path}")
-    (tmp_path / "cat").mkdir()
-    with pytest.raises(UserError, match="no images"):
-        datasets.load(f"folder:{tmp_path}")
-    make_folder(tmp_path / "own", {"train/cat": 2, "val/cat": 0})
-    with pytest.raises(UserError, match="val/"):
-        datasets.load(f"folder:{tmp_path / 'own'}")
 
 
 def test_two_hundred_thousand_names_are_cheap():
@@ -249,141 +171,6 @@ def test_a_file_that_went_away_is_said_plainly(tmp_path):
     (tmp_path / "cat" / "0.png").unlink()
     with pytest.raises(UserError, match=r"cannot be read: 'cat/0\.png': No such file"):
         _ = images.fingerprint
-
-
-# --- reading one image ----------------------------------------------------------------------------------------------
-
-
-def one_image(tmp_path: Path, name: str) -> ImageSet:
-    return ImageSet("one", (ImageRecord(name, tmp_path / name, None),), ())
-
-
-def test_exif_orientation_is_applied(tmp_path):
-    image = Image.new("RGB", (30, 10))
-    exif = image.getexif()
-    exif[0x0112] = 6  # turned by 90 degrees
-    image.save(tmp_path / "x.jpg", exif=exif)
-    assert one_image(tmp_path, "x.jpg").open(0).size == (10, 30)
-
-
-def test_transparency_becomes_white_and_sixteen_bits_are_scaled(tmp_path):
-    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert one_image(tmp_path, "clear.png").open(0).getpixel((0, 0)) == (255, 255, 255)
-    Image.fromarray(np.full((4, 4), 128 * 256, np.uint16)).save(tmp_path / "grey.png")
-    grey = one_image(tmp_path, "grey.png").open(0)
-    assert grey.mode == "RGB" and grey.getpixel((0, 0)) == (128, 128, 128)
-
-
-@pytest.mark.parametrize(("value", "dtype"), [(0.5, np.float32), (200, np.int32), (10**6, np.int32)])
-def test_pixels_that_say_not_what_is_white_are_no_black_picture(tmp_path, value, dtype):
-    Image.fromarray(np.full((4, 4), value, dtype)).save(tmp_path / "x.tif")
-    with pytest.raises(base.BrokenImageError, match="32-bit numbers"):
-        one_image(tmp_path, "x.tif").open(0)
-    Image.fromarray(np.full((4, 4), 128 * 256, np.int32)).save(tmp_path / "grey.tif")
-    assert one_image(tmp_path, "grey.tif").open(0).getpixel((0, 0)) == (128, 128, 128)
-
-
-def test_palette_and_grey_become_rgb(tmp_path):
-    Image.new("P", (4, 4)).save(tmp_path / "p.gif")
-    Image.new("L", (4, 4), 7).save(tmp_path / "l.png")
-    assert one_image(tmp_path, "p.gif").open(0).mode == "RGB"
-    assert one_image(tmp_path, "l.png").open(0).getpixel((0, 0)) == (7, 7, 7)
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"", "no image format"),
-        (b"not an image", "no image format"),
-        (b"\x89PNG\r\n\x1a\n", ""),
-        (None, "No such file"),
-    ],
-)
-def test_broken_images_say_why(tmp_path, content, reason):
-    if content is not None:
-        (tmp_path / "x.png").write_bytes(content)
-    with pytest.raises(datasets.BrokenImageError) as caught:
-        one_image(tmp_path, "x.png").open(0)
-    assert caught.value.broken.name == "x.png" and caught.value.broken.reason
-    assert reason in caught.value.broken.reason and str(tmp_path) not in str(caught.value)
-
-
-def test_a_truncated_photo_is_broken(tmp_path):
-    (tmp_path / "x.jpg").write_bytes(datasets.load("photos").records[0].path.read_bytes()[:3000])
-    with pytest.raises(datasets.BrokenImageError):
-        one_image(tmp_path, "x.jpg").open(0)
-
-
-# --- batches --------------------------------------------------------------------------------------------------------
-
-
-def test_batches_come_in_order_and_skip_what_is_broken(tmp_path):
-    root = make_folder(tmp_path, {"cat": 9})
-    (root / "cat" / "0.png").write_bytes(b"")
-    (root / "cat" / "5.png").write_bytes(b"broken")
-    images = datasets.load(f"folder:{root}")
-    report = datasets.BrokenReport()
-    got = list(datasets.batches(images, to_tensor, batch_size=3, workers=3, report=report))
-    assert [batch.index.tolist() for batch in got] == [[1, 2, 3], [4, 6, 7], [8]]
-    assert got[0].index.dtype == torch.int64 and got[0].images.shape == (3, 3, 2, 2)
-    assert all(torch.equal(batch.images[:, 0, 0, 0].long(), batch.index) for batch in got)
-    assert [broken.name for broken in report] == ["cat/0.png", "cat/5.png"] and len(report) == 2
-    list(datasets.batches(images, to_tensor, batch_size=3, report=report))
-    assert len(report) == 2  # met twice, counted once
-    assert report.summary() == "2 images skipped: cat/0.png (no image format is recognised in it) and 1 more."
-    assert datasets.BrokenReport().summary() == ""
-
-
-@given(n=st.integers(0, 30), batch_size=st.integers(1, 12), workers=st.integers(1, 4))
-@settings(max_examples=25, deadline=None)
-def test_every_image_comes_once_whatever_the_sizes(n, batch_size, workers):
-    photo = datasets.load("photos").subset(range(n))
-    shrunk = datasets.batches(photo, to_tensor, batch_size=batch_size, workers=workers, report=datasets.BrokenReport())
-    sizes = []
-    seen = []
-    for batch in shrunk:
-        sizes.append(len(batch.index))
-        seen.extend(batch.index.tolist())
-    assert seen == list(range(n)) and all(size == batch_size for size in sizes[:-1])
-
-
-def test_prefetch_is_bounded():
-    images = datasets.load("photos")
-    lock, decoded = threading.Lock(), itertools.count(1)
-    most = 0
-
-    def counting(image: Image.Image, index: int) -> torch.Tensor:
-        nonlocal most
-        with lock:
-            most = next(decoded)
-        return torch.zeros(3, 1, 1)
-
-    stream = datasets.batches(images, counting, batch_size=4, workers=2, report=datasets.BrokenReport())
-    next(stream)
-    time.sleep(0.2)
-    assert most <= 4 + 4 + 2 * 2  # one batch handed out, at most batch_size + 2 * workers ahead
-    stream.close()
-    before = most
-    time.sleep(0.1)
-    assert most == before and not [t for t in threading.enumerate() if t.name.startswith("decode")]
-
-
-def test_a_transforms_own_error_is_not_taken_for_a_broken_image():
-    def fails(image: Image.Image, index: int) -> torch.Tensor:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        list(datasets.batches(datasets.load("photos"), fails, batch_size=2, report=datasets.BrokenReport()))
-
-
-def test_nothing_readable_is_an_error(tmp_path):
-    make_folder(tmp_path, {"cat": 1})
-    (tmp_path / "cat" / "0.png").write_bytes(b"")
-    images = datasets.load(f"folder:{tmp_path}")
-    with pytest.raises(UserError, match="None of the 1 images"):
-        list(datasets.batches(images, to_tensor, batch_size=2, report=datasets.BrokenReport()))
-    with pytest.raises(UserError, match="at least 1"):
-        datasets.batches(images, to_tensor, batch_size=0, report=datasets.BrokenReport())
 
 
 # --- by name --------------------------------------------------------------------------------------------------------

@@ -32,6 +32,12 @@ def test_pca_explains_what_the_leading_eigenvalues_say() -> None:
         methods.create("pca", n_components=7).fit(tokens, site)
 
 
+def test_pca_depends_on_no_seed_and_says_so() -> None:
+    data = planted(n=512)
+    one, other = (methods.create("pca").fit(data.tokens, data.site, seed=seed) for seed in (1, 2))
+    assert torch.equal(one.dictionary().atoms, other.dictionary().atoms) and not one.spec.uses_seed
+
+
 def test_ica_finds_independent_sources() -> None:
     generator = torch.Generator().manual_seed(0)
     sources = -torch.rand(4000, 4, generator=generator).clamp_min(1e-6).log()
@@ -68,6 +74,21 @@ def test_kmeans_activates_one_unit_and_projection_is_no_worse() -> None:
         assert bool(((method.encode(a) != 0).sum(1) <= 1).all())
         shares[code] = share_explained(method, a)
     assert shares["projection"] >= shares["one_hot"] > 0.2
+
+
+@pytest.mark.parametrize("name", ["kmeans", "nmf"])
+def test_half_precision_tokens_are_coded_as_they_are(name: str) -> None:
+    """Lengths whose squares float16 does not hold; codes of steps that build on one another."""
+    data = planted(n=2048)
+    a = 300 * data.tokens.fields["output"]
+    tokens = MemoryTokens(a, a)
+    config = {"expansion_factor": 2} if name == "kmeans" else {"n_components": 16}
+    method = methods.create(name, **config).fit(tokens, data.site, seed=1)
+    for dtype in (torch.float16, torch.bfloat16):
+        rounded = a[:200].to(dtype)
+        codes = method.encode(rounded)
+        assert codes.dtype == dtype
+        torch.testing.assert_close(codes.float(), method.encode(rounded.float()), rtol=1e-2, atol=1e-2)
 
 
 def test_a_random_dictionary_explains_little_but_not_less_than_nothing() -> None:

@@ -276,6 +276,9 @@ def test_what_does_not_fit_is_refused(fitted: tuple[MemorySite, AdditiveSplit]) 
         swap(model, "block.2", method)
     with pytest.raises(UserError, match="must be 1x1"):
         DisentangledLinear.from_split(nn.Conv2d(12, 7, 3), method)
+    for padding in ((1, 1), (2, 2), (0, 1)):
+        with pytest.raises(UserError, match="without padding"):
+            DisentangledLinear.from_split(nn.Conv2d(12, 7, 1, padding=padding), method)
     with pytest.raises(UserError, match="12 -> 7, and this one is 12 -> 8"):
         DisentangledLinear.from_split(nn.Linear(12, 8), method)
     with pytest.raises(UserError, match="fitted to another"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import socket
 import time
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from test_cli import harness
 
 from harness import doctor
-from harness.doctor import hubs, layers, needs
+from harness.doctor import Check, hubs, layers, needs
+from harness.doctor.environment import looked_for
 from harness.doctor.estimate import estimate
 from harness.errors import UserError
 from harness.run import run
@@ -199,3 +201,14 @@ def test_known_layers_are_what_the_models_have(name: str) -> None:
     site = Site(backbone.model, backbone.default_site or "")
     layer = layers.layer_of(name, backbone.default_site)
     assert layer is not None and (layer.d_in, layer.d_out) == (site.d_in, site.d_out)
+
+
+def test_optional_packages_are_found_by_their_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cuml").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not looked_for("cuml-cu12", "cuml", "get it").ok, "a folder is no package"
+    (tmp_path / "cuml" / "__init__.py").write_text("raise RuntimeError('no GPU')")
+    importlib.invalidate_caches()
+    # Of another distribution (cuml-cu13), and never imported.
+    assert looked_for("cuml-cu12", "cuml", "get it") == Check("cuml-cu12", True, False, "installed")
+    assert looked_for("numpy", "numpy", "").found[0].isdigit()

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,6 +153,59 @@ def test_a_killed_fit_goes_on_to_the_same_result(
     method = methods.create("elude", **SETTINGS)
     method.fit(tokens, site, progress=lambda done, *_: first.append(done), checkpoint_dir=folder)
     assert first[0] == left and same(method, whole)
+
+
+# ---- two processes at the same fit
+
+
+def test_one_that_finishes_first_takes_nothing_from_the_other(
+    layer: tuple[MemorySite, MemoryTokens], whole: ELUDe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, tokens = layer
+    folder = tmp_path / "work"
+    monkeypatch.setattr(resume, "FLUSH_SECONDS", 0.0)
+    finished: list[ELUDe] = []
+
+    def another_at_five(done: int, total: int, what: str) -> None:
+        if done == 5:
+            finished.append(methods.create("elude", **SETTINGS).fit(tokens, site, checkpoint_dir=folder))
+            assert not folder.exists()
+
+    method = methods.create("elude", **SETTINGS).fit(tokens, site, progress=another_at_five, checkpoint_dir=folder)
+    assert same(method, whole) and same(finished[0], whole)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("meanwhile", ["read", "remove"])
+def test_a_file_in_the_making_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str) -> None:
+    save, folder = resume.save, tmp_path / "work"
+
+    def disturbed(*arguments: Any, **options: Any) -> bytes:
+        getattr(UnitFiles(folder, "key"), meanwhile)()
+        return save(*arguments, **options)
+
+    monkeypatch.setattr(resume, "save", disturbed)
+    files = UnitFiles(folder, "key")
+    files.add(3, resume.Part(torch.ones(2, 2), torch.ones(2), 0.5, 1))
+    files.flush()
+    assert list(UnitFiles(folder, "key").read()) == ([3] if meanwhile == "read" else [])
+    monkeypatch.setattr(resume, "save", save)
+    files.flush()
+    assert list(UnitFiles(folder, "key").read()) == [3], "held until it is written"
+
+
+def test_both_at_once_end_alike(
+    layer: tuple[MemorySite, MemoryTokens], whole: ELUDe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, tokens = layer
+    monkeypatch.setattr(resume, "FLUSH_SECONDS", 0.0)
+
+    def fit(number: int) -> ELUDe:
+        return methods.create("elude", **SETTINGS).fit(tokens, site, checkpoint_dir=tmp_path / "work", workers=1)
+
+    with ThreadPoolExecutor(3) as pool:
+        assert all(same(method, whole) for method in pool.map(fit, range(9)))
+    assert not (tmp_path / "work").exists()
 
 
 # ---- side by side
@@ -301,51 +356,6 @@ def test_unknown_rules_are_named() -> None:
         split(ones[0], 0.0, ones, labels, torch.ones(3), scores="squared")
     with pytest.raises(UserError, match="objective = 'margin'"):
         split(ones[0], 0.0, ones, labels, torch.ones(3), objective="margin")
-
-
-def test_umap_is_asked_for_by_its_extra(
-    layer: tuple[MemorySite, MemoryTokens], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "umap", None)
-    with pytest.raises(UserError, match=r"disentanglement-harness\[umap\]"):
-        methods.create("elude", **SETTINGS, umap_dims=2).fit(layer[1], layer[0])
-
-
-class FakeUMAP:
-    """Stands in for umap-learn: the first columns, and a record of how it was called."""
-
-    calls: list[dict[str, object]] = []
-
-    def __init__(self, **settings: object) -> None:
-        self.settings = settings
-        FakeUMAP.calls.append(settings)
-
-    def fit_transform(self, x: np.ndarray) -> np.ndarray:
-        assert (np.abs(x).sum(1) > 0).all(), "rows without a direction are kept from it"
-        return x[:, : int(self.settings["n_components"])]  # type: ignore[call-overload]
-
-
-def test_umap_reduces_what_is_clustered(
-    layer: tuple[MemorySite, MemoryTokens], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = type(sys)("umap")
-    module.UMAP = FakeUMAP  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "umap", module)
-    site, tokens = layer
-    q = tokens.fields["input"].clone()
-    q[::40] = 0.0
-    # Every token is an instance, so the six without a direction are among them.
-    settings = {"top_k": 240, "min_cluster_size": 15, "umap_dims": 12}
-    method = methods.create("elude", **settings).fit(MemoryTokens(q, tokens.fields["output"]), site, seed=5)
-    assert FakeUMAP.calls[0]["random_state"] == 5 and FakeUMAP.calls[0]["n_components"] == 12
-    assert (method.n_noise >= 6).all() and method.n_units > site.d_out
-
-
-def test_umap_for_real(layer: tuple[MemorySite, MemoryTokens]) -> None:
-    pytest.importorskip("umap", reason="umap-learn is not installed: the ablation was not run")
-    site, tokens = layer
-    fits = [methods.create("elude", **SETTINGS, umap_dims=3).fit(tokens, site, seed=1) for _ in range(2)]
-    assert torch.equal(fits[0].weights, fits[1].weights)
 
 
 def test_files_hold_plain_tensors(layer: tuple[MemorySite, MemoryTokens], tmp_path: Path) -> None:

@@ -142,6 +142,22 @@ def test_elude_is_lossless(dtype: torch.dtype, bound: float) -> None:
     assert float((sums - site.weight).abs().max()) < bound
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_weights_sum_exactly_in_their_own_arithmetic(dtype: torch.dtype) -> None:
+    site, tokens = small_layer(n=600, d_in=64, d_out=24, dtype=dtype)
+    tokens.fields = {name: rows.float() for name, rows in tokens.fields.items()}
+    method = methods.create("elude", top_k=300, min_cluster_size=5).fit(tokens, site)
+    assert method.weights.dtype == dtype and int(torch.bincount(method.parent).max()) >= 3
+    for unit in range(site.d_out):
+        own, biases = method.weights[method.parent == unit], method.biases[method.parent == unit]
+        total, bias = torch.zeros_like(own[0]), torch.zeros_like(biases[0])
+        for weights, one in zip(own, biases, strict=True):
+            total, bias = total + weights, bias + one
+        assert torch.equal(total, site.weight[unit])
+        # Shares of a bias are any numbers: their rounded sum may miss by a rounding of its own.
+        assert abs(float(bias - site.bias[unit])) <= 2 * torch.finfo(dtype).eps * float(site.bias[unit].abs())
+
+
 def test_elude_finds_the_planted_groups() -> None:
     site, tokens = small_layer(n=600, d_in=30)
     method = methods.create("elude", top_k=600, min_cluster_size=50).fit(tokens, site)

@@ -14,7 +14,7 @@ from results.leaderboard import leaderboard
 from results.published_report import against_published
 from results.published_rows import MAIN, is_method, is_site
 from results.published_text import render
-from results.tables import Table, latex
+from results.tables import Table, latex, latex_escaped
 
 EVIL = "<script>alert(1)</script> & 100_% | $x$"
 
@@ -44,6 +44,45 @@ def test_a_row_that_starts_with_a_bracket_is_no_argument_of_the_row_above() -> N
     # LaTeX reads the end of a row and a bracket or star after it as one command, also across a line end.
     text = latex(Table("t", ["method", "n"], [['[x] | "y"', "1"], ["*z", "2 *"]]))
     assert "{[}x{]} \\textbar{} ''y'' & 1" in text and "{*}z & 2 {*}" in text
+    # Two hyphens would be a dash, and a grave accent a quotation mark.
+    assert latex_escaped("`--scale tiny`") == r"\textasciigrave{}-{}-scale tiny\textasciigrave{}"
+
+
+def test_what_has_no_better_direction_has_no_front(tmp_path: Path) -> None:
+    """Otherwise the largest expansion factor would beat all others."""
+    store = open_store(tmp_path / "s.duckdb", read_only=False)
+    for number, method in enumerate(("small", "large")):
+        store.record(
+            CellRecord(cell_id=method, status="finished", backbone="b", site="s", method=method, token_seed=1),
+            [
+                ScoreRecord(metric="ms_score", value=0.5 + number / 10, unit="fraction"),
+                ScoreRecord(metric="r2", value=0.9, unit="fraction"),
+                ScoreRecord(metric="expansion_factor", value=1.0 + number, direction="none"),
+            ],
+        )
+    boards = leaderboard(open_store(store.path))
+    page = exported(boards, "html", x="expansion_factor").decode()
+    assert "No front: neither more nor less expansion_factor is better." in page and "Green" not in page
+    assert "#0b6e4f" not in page and "#0b6e4f" in exported(boards, "html", x="r2").decode()
+
+
+def test_what_is_too_wide_for_a_page_goes_on_below() -> None:
+    header = ["method", *(f"metric number {number}" for number in range(20))]
+    rows = [[f"row {place}", *(f"{number}.{place}" for number in range(20))] for place in range(3)]
+    text = latex(Table("t", header, rows, notes=["n"]))
+    lines = [line for line in text.splitlines() if line.endswith(r" \\")]
+    assert len(lines) == 4 * text.count(r"\begin{tabular}") and max(map(len, lines)) < 140
+    heads = [line.removesuffix(r" \\").split(" & ") for line in lines if line.startswith("method")]
+    assert [name for head in heads for name in head[1:]] == header[1:] and len(heads) > 2
+    assert text.count(r"\begin{table}") == text.count(r"\caption") == 1 and r"\par n" in text
+
+
+def test_what_is_too_long_for_a_page_breaks() -> None:
+    rows = [[f"row {place}", str(place)] for place in range(70)]
+    text = latex(Table("t", ["method", "n"], rows))
+    assert r"\begin{longtable}{lr}" in text and r"\endhead" in text and r"\begin{table}" not in text
+    assert all(rf"row {place} & {place} \\" in text for place in range(70))
+    assert r"\begin{table}" in latex(Table("t", ["method", "n"], rows[:20]))
 
 
 @pytest.mark.filterwarnings("error")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch.nn import functional
 
 from harness.activations import UnitStatistics
 from harness.evaluation import UNIT_COLUMNS
-from harness.metrics.base import Metric
+from harness.metrics.base import Metric, Outcome
 from harness.metrics.class_purity import ClassPurity, chance_purity
 from harness.metrics.polysemanticity import Parts, Polysemanticity, calibrated, parts_of
 from harness.metrics.random_sets import commonest_share, random_images
@@ -37,9 +38,8 @@ class Stage:
         """Scores by name, and the per-unit column."""
         statistics = UnitStatistics(codes.shape[-1], self.top_images)
         statistics.update(codes, torch.arange(len(codes)))
-        outcome = SimpleNamespace(
-            method=SimpleNamespace(parents=None), units=statistics, baseline=self, unit_columns={}
-        )
+        method: Any = SimpleNamespace(parents=None)
+        outcome = Outcome(method, statistics, self, self.tokens.width("output"))  # type: ignore[arg-type]
         scores = {score.metric: score.value for score in metric(self).compute(outcome)}
         return scores, outcome.unit_columns[metric.id]
 

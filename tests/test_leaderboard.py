@@ -189,6 +189,61 @@ def test_of_two_cells_with_the_same_seeds_only_the_newer_counts(store: Store) ->
     assert any("more than one cell with token seed 42" in note for note in board.notes)
 
 
+def test_a_sweep_s_trials_are_no_rows_beside_other_cells(store: Store) -> None:
+    for index, value in enumerate((0.1, 0.9)):
+        trial = cell(f"trial-{index}", "topk_sae", suite="demo-sweep", config={"k": index})
+        store.record(trial, [ScoreRecord(metric="r2", value=value)])
+    # With nothing else on the board the trials are what there is to see.
+    (board,) = leaderboard(store)
+    assert len(board.rows) == 2 and board.notes == ()
+    # Measured later than the chosen cell, and of its configuration and seeds: the trial must not take its place.
+    chosen = cell("chosen", "topk_sae", suite="demo", config={"k": 1}, started_at=datetime(2020, 1, 1, tzinfo=UTC))
+    store.record(chosen, [ms(0.5)])
+    (board,) = leaderboard(store)
+    assert [(own.cell_ids, own.n_finished) for own in board.rows] == [(("chosen",), 1)]
+    assert [column.key for column in board.columns] == ["ms_score"]
+    assert board.notes == ("2 cells of sweeps are left out; they are the boards of the suite demo-sweep.",)
+    assert len(leaderboard(store, suite="demo-sweep")[0].rows) == 2
+    assert len(leaderboard(store, cell_ids=["trial-0", "chosen"])[0].rows) == 2
+
+
+def test_details_are_named_under_the_table_and_shown_when_asked_for(store: Store) -> None:
+    scores = [
+        ms(0.5),
+        ScoreRecord(metric="my_metric", value=0.25),
+        ScoreRecord(metric="max_collinearity", value=math.nan, direction="lower"),
+        ScoreRecord(metric="nearest_cosine_p95", value=0.75, direction="lower", params={"of": "reader"}),
+        ScoreRecord(metric="ms_score_null", value=0.125, direction="none"),
+    ]
+    store.record(cell("a", "a"), scores)
+    again = ScoreRecord(metric="nearest_cosine_p95", value=0.75, direction="lower", params={"of": "writer"})
+    store.record(cell("b", "b"), [ms(0.4), again])
+    (board,) = leaderboard(store)
+    short, long = render_text(board, 200, details=False), render_text(board, 200)
+    assert "my_metric" in short and "0.7500" not in short and "not ranked together" not in short
+    assert "undefined: max_collinearity" not in short and "undefined: max_collinearity" in long
+    assert (
+        "further columns, with `harness leaderboard --all`: max_collinearity, ms_score_null, "
+        "nearest_cosine_p95[of=reader], nearest_cosine_p95[of=writer]" in " ".join(short.split())
+    )
+    assert "0.7500" in long and "not ranked together" in long and "further columns" not in long
+
+
+def test_columns_that_differ_in_the_same_way_share_one_note(store: Store) -> None:
+    for method, side in (("a", "reader"), ("b", "writer")):
+        scores = [ScoreRecord(metric=name, value=0.5, params={"of": side}) for name in ("one", "two", "three")]
+        store.record(cell(method, method), scores)
+    (board,) = leaderboard(store)
+    assert board.notes == (
+        "one, three and two: [of=writer] and [of=reader] of each are not ranked together: their parameters differ.",
+    )
+
+
+def test_a_board_of_details_alone_shows_them(store: Store) -> None:
+    store.record(cell("a", "a"), [ScoreRecord(metric="unit_overlap", value=0.5, direction="lower")])
+    assert "unit_overlap" in render_text(leaderboard(store)[0], 100, details=False)
+
+
 def test_floors_are_a_footer_and_not_columns(store: Store) -> None:
     for index, value in enumerate((0.12, 0.13)):
         floors = [

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results import CellRecord, ScoreRecord, StoreError, open_store
+from results import CellRecord, ScoreRecord, StoreError, leaderboard, open_store
 from results.merge import MergeConflict, merge
 from results.paired import compare
 from results.resampling import Block, clustered, holm, student
@@ -116,6 +116,69 @@ def test_the_difference_is_found_and_itself_is_exactly_zero(tmp_path: Path) -> N
     (itself,) = compare(store, "elude", "elude")
     assert all((one.difference, one.low, one.high) == (0, 0, 0) for one in itself.differences)
     assert all(one.better is None for one in itself.differences)
+
+
+def add_dictionary(path: Path) -> None:
+    """A method whose units have no neuron, on the same token seeds, as good as the first."""
+    store = open_store(path, read_only=False)
+    generator = np.random.default_rng(1)
+    same = generator.uniform(0.3, 0.7, 60)
+    for seed in (1, 2, 3):
+        ms = same + generator.normal(0, 0.02, 60)
+        units = pd.DataFrame({"unit": np.arange(60), "alive": np.ones(60, bool), "ms_score": ms})
+        cell = CellRecord(
+            cell_id=f"sae{seed}",
+            status="finished",
+            backbone="tiny",
+            site="fc",
+            method="topk_sae",
+            token_seed=seed,
+            init_seed=0,
+            n_units=60,
+        )
+        store.record(cell, [ScoreRecord(metric="ms_score", value=float(ms.mean()), unit="fraction")], units)
+
+
+@pytest.mark.parametrize("pair", [("elude", "random_split"), ("elude", "topk_sae"), ("topk_sae", "random_split")])
+def test_b_against_a_is_a_against_b_turned_round(tmp_path: Path, pair: tuple[str, str]) -> None:
+    """Not nearly: the draws are the same ones, so that nobody is better for having been named first."""
+    make_store(tmp_path / "s.duckdb")
+    add_dictionary(tmp_path / "s.duckdb")
+    store = open_store(tmp_path / "s.duckdb")
+    (one,), (other,) = compare(store, *pair), compare(store, *reversed(pair))
+    for a, b in zip(one.differences, other.differences, strict=True):
+        assert a.low is None or (a.low, a.high) == (-(b.high or 0), -(b.low or 0))
+        assert (a.difference, a.p, a.p_holm, a.n_clusters) == (-b.difference, b.p, b.p_holm, b.n_clusters)
+        assert {a.better, b.better} in ({None}, {"a", "b"})
+    ms = next(found for found in one.differences if found.column.metric == "ms_score")
+    if "topk_sae" in pair:
+        assert "60 units of " in ms.paired and ms.paired.index(" of A") < ms.paired.index(" of B")
+        (a_has,) = ["60 units" if pair[0] == "topk_sae" else "40 neurons"]
+        assert f"{a_has} of A" in ms.paired and ms.n_clusters == 100
+
+
+def test_the_means_are_those_of_the_leaderboard(tmp_path: Path) -> None:
+    """Runs repeated on one token set, for stability, are in no other mean, and in no difference of means."""
+    make_store(tmp_path / "s.duckdb")
+    writing = open_store(tmp_path / "s.duckdb", read_only=False)
+    for init in (1, 2):
+        cell = CellRecord(
+            cell_id=f"again{init}",
+            status="finished",
+            backbone="tiny",
+            site="fc",
+            method="elude",
+            token_seed=1,
+            init_seed=init,
+        )
+        writing.record(cell, [ScoreRecord(metric="ms_score", value=0.99, unit="fraction")])
+    store = open_store(tmp_path / "s.duckdb")
+    (board,) = leaderboard(store)
+    (found,) = compare(store, "elude", "random_split", metrics=["ms_score"])
+    means = {row.method: row.metrics["ms_score"].mean for row in board.rows}
+    (ms,) = found.differences
+    assert (ms.a, ms.b) == (pytest.approx(means["elude"]), pytest.approx(means["random_split"]))
+    assert ms.n_clusters == 40 and "2 cells of elude repeat a token set for stability" in found.notes[0]
 
 
 def test_refusals_say_why(tmp_path: Path) -> None:

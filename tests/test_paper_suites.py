@@ -12,31 +12,14 @@ from harness.errors import UserError
 from harness.identity import canonical
 from harness.scale import scaled
 from harness.suite import Suite, load_suite, parse_suite
+from results import published_rows
 from results.paper import published_table
+from results.published_rows import METHODS
 
 TABLES = [f"table{number}" for number in range(2, 8)]
 
-#: Published names of methods, and ours.
-NAMES = {
-    "backbone only": "identity",
-    "vanilla SAE": "vanilla_sae",
-    "TopK SAE": "topk_sae",
-    "JumpReLU SAE": "jumprelu_sae",
-    "BatchTopK SAE": "batchtopk_sae",
-    "Matryoshka SAE": "matryoshka_sae",
-    "Archetypal SAE": "archetypal_sae",
-    "Matching Pursuit SAE": "matching_pursuit_sae",
-    "transcoder": "transcoder",
-    "ELUDe": "elude",
-}
-BACKBONES = {
-    "AugReg ViT-B/16": "augreg_vit_base",
-    "DINOv2 ViT-B/14": "dinov2_vitb14",
-    "DINOv2 ViT-S/14": "dinov2_vits14",
-    "DINOv2 ViT-L/14": "dinov2_vitl14",
-    "SigLIP2-B/16": "siglip2_base",
-    "ConvNeXtV2-Base": "convnextv2_base",
-}
+#: The paper's backbone -> the name under which the suites load it.
+BACKBONES = {published: names[0] for published, names in published_rows.BACKBONES.items()}
 
 
 def rows_of(suite: Suite) -> collections.Counter[tuple[str, str | None, str, float]]:
@@ -60,7 +43,7 @@ def test_every_row_of_the_published_table_is_a_row_of_the_suite(number: int) -> 
     found = rows_of(load_suite(f"table{number}"))
     expected: collections.Counter[tuple[str, str | None, str, float]] = collections.Counter()
     for row in published_table(number).to_dict("records"):
-        backbone, method = BACKBONES[row["backbone"]], NAMES[row["method"]]
+        backbone, method = BACKBONES[row["backbone"]], METHODS[row["method"]]
         factor = float(row["expansion_factor"]) if method not in ("identity", "elude") else 0.0
         expected[backbone, site_of(backbone, row["layer_1idx"]), method, factor] += 1
     assert found == expected
@@ -69,12 +52,12 @@ def test_every_row_of_the_published_table_is_a_row_of_the_suite(number: int) -> 
 def test_the_other_tables_have_the_published_methods() -> None:
     table4 = load_suite("table4")
     assert {name for _, _, name, _ in rows_of(table4)} == {
-        *(NAMES[name] for name in published_table(4)["method"]),
+        *(METHODS[name] for name in published_table(4)["method"]),
         "random_dictionary",
     }
     assert table4.stability is not None and table4.stability.init == (42, 7, 1024)
     assert {name for _, _, name, _ in rows_of(load_suite("table5"))} == {
-        NAMES[name] for name in published_table(5)["method"]
+        METHODS[name] for name in published_table(5)["method"]
     }
     assert load_suite("table3").leaves == load_suite("table2").leaves
     [table7] = load_suite("table7").leaves

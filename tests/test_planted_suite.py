@@ -38,6 +38,12 @@ backbone = "planted:two_concepts@0"
 [[targets]]
 backbone = "planted:two_concepts@1"
 
+[[targets]]
+backbone = "planted:two_concepts@2"
+
+[[targets]]
+backbone = "planted:two_concepts@3"
+
 [[methods]]
 name = "oracle"
 
@@ -124,18 +130,18 @@ def said(ran: tuple[Path, str]) -> dict[str, Any]:
 
 def test_the_run_ends_with_the_verdicts(ran: tuple[Path, str]) -> None:
     folder, printed = ran
-    assert printed.index("14 cells finished") > printed.index("Which metric can be believed") > printed.index("PURE")
+    assert printed.index("28 cells finished") > printed.index("Which metric can be believed") > printed.index("PURE")
     again = validity("--store", str(folder / "r.duckdb"), "--resamples", "200")
     assert again.strip() in printed, "the store alone gives the same"
 
 
 def test_truth_beats_chance_and_wrong_metrics_are_told(said: dict[str, Any]) -> None:
-    assert said["kind"] == "mixtures" and said["layers"] == ["planted:two_concepts@0", "planted:two_concepts@1"]
+    assert said["kind"] == "mixtures" and said["layers"] == [f"planted:two_concepts@{seed}" for seed in range(4)]
     metrics = {one["metric"]: one for one in said["metrics"]}
     for name in ("ms_score", "polysemanticity"):
         one = metrics[name]
         better, worse = (one["truth"], one["chance"]) if name == "ms_score" else (one["chance"], one["truth"])
-        assert better["low"] > worse["high"] and one["gap"]["low"] > 0 and one["layers_won"] == one["layers"] == 2
+        assert better["low"] > worse["high"] and one["gap"]["low"] > 0 and one["layers_won"] == one["layers"] == 4
     words = {name: {found["verdict"] for found in one["questions"].values()} for name, one in metrics.items()}
     assert words["ms_turned"] == {"wrong way"}
     assert words["always_half"] == {"does not separate"}
@@ -160,7 +166,7 @@ def test_the_truth_is_found_by_the_truth_and_by_what_should_find_it(
     assert found["random split"]["recovery_purity"] < 0.75 < found["ELUDe"]["recovery_purity"]
     scores = open_store(ran[0] / "r.duckdb").scores(metric="r2")
     lossless = scores[scores["method"] != "collapsed"]
-    assert len(lossless) == 10 and bool((lossless["value"] > 1 - 1e-9).all())
+    assert len(lossless) == 20 and bool((lossless["value"] > 1 - 1e-9).all())
 
 
 def test_a_store_without_planted_layers_says_so(tmp_path: Path) -> None:

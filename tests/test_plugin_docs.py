@@ -92,6 +92,8 @@ def test_every_command_of_the_page_works(tmp_path: Path, photo_folder: Path, mon
 
 
 @pytest.mark.slow
+# Whole demo runs; their time is the machine's, and not what is tested.
+@pytest.mark.timeout(1800)
 def test_the_page_on_the_demo_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert len(follow("demo")) > 20

@@ -24,7 +24,7 @@ from harness.run import run
 from harness.scaffold import kinds, next_steps, scaffold
 from harness.suite import parse_suite
 from methods import METHODS, UserError
-from methods.registry import Registry, load_plugin_file
+from methods.registry import Registry, load_plugin_file, plugin_source
 from results import judgments, open_store
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -122,6 +122,32 @@ def test_scaffold_refuses_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"such as my_judge\.py"):
         scaffold("judge", tmp_path / "My Judge.py")
     assert "--set judging.panel=mine" in next_steps("judge", "mine", "mine.py")[0]
+
+
+def test_an_edit_after_loading_changes_no_identity(tmp_path: Path) -> None:
+    """The code that runs is the loaded one: its cells must not be kept for the edited one."""
+    file = scaffold("method", tmp_path / "edited.py")
+    load_plugin(file)
+    cls = METHODS.get("edited")
+    before = plugin_source(cls)
+    assert before is not None
+    file.write_text(file.read_text().replace("0.5", "0.6") + "\n# another\n")
+    assert plugin_source(cls) == before
+    file.unlink()
+    assert plugin_source(cls) == before
+    del METHODS.entries["edited"]
+
+
+def test_what_runs_is_what_was_hashed_and_no_bytecode_of_a_moment_ago(tmp_path: Path) -> None:
+    file = tmp_path / "quick.py"
+    seen = []
+    for value in (1, 2):
+        # Of the same size, and in the same second: Python would take its cached bytecode for the second file too.
+        file.write_text(f"VALUE = {value}\n")
+        os.utime(file, (1e9, 1e9))
+        module = load_plugin_file(file)
+        seen.append(sys.modules.pop(module).VALUE)
+    assert seen == [1, 2]
 
 
 def test_a_plugin_that_does_nothing_says_so(tmp_path: Path) -> None:

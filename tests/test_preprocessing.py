@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFilter
 from torchvision import transforms
 
 from harness.backbones.preprocessing import Preprocessing, _random_box
@@ -43,6 +43,41 @@ def test_center_takes_the_middle():
     image.paste((255, 0, 0), (44, 4, 76, 36))
     inside = PLAIN.center(image)
     assert torch.equal(inside[0], torch.ones(32, 32)) and not inside[1:].any()
+
+
+def _whole(preprocessing, image, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.backbones.preprocessing._ELONGATED", 10**9)
+        return preprocessing.center(image)
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("size", [(3000, 5), (5, 3000), (2400, 60), (60, 2400), (1, 900), (900, 1), (330, 10)])
+def test_an_elongated_image_is_resized_where_the_crop_lies(size, interpolation, monkeypatch):
+    """As a whole it would be the same picture, but for the rounding between the two directions of the filter."""
+    preprocessing = Preprocessing(size=32, resize=40, interpolation=interpolation, mean=(0.0,) * 3, std=(1.0,) * 3)
+    for image, largest in ((noise(*size), 30), (noise(*size).filter(ImageFilter.GaussianBlur(2)), 2)):
+        levels = (preprocessing.center(image) - _whole(preprocessing, image, monkeypatch)).abs() * 255
+        assert levels.max() <= largest + 0.01 and levels.mean() < 0.5
+        assert levels.mean() < 0.05 * preprocessing.center(image).std() * 255
+
+
+def test_no_photograph_is_taken_for_elongated(monkeypatch):
+    images = load("photos")
+    monkeypatch.setattr(Preprocessing, "_window", None)
+    for index in range(0, len(images), 10):
+        PLAIN.center(images.open(index))
+    with pytest.raises(TypeError):
+        PLAIN.center(noise(330, 10))
+    assert PLAIN.center(noise(320, 10)).shape == (3, 32, 32)
+
+
+def test_a_line_of_pixels_takes_no_memory():
+    """As a whole it would be 518 x 51 800 000 px."""
+    large = dataclasses.replace(PLAIN, size=518, resize=518)
+    for size in ((100_000, 1), (1, 100_000)):
+        line = Image.new("RGB", size, (255, 0, 51))
+        assert large.center(line).flatten(1).unique(dim=1).flatten().tolist() == pytest.approx([1.0, 0.0, 0.2])
 
 
 def test_squash_keeps_the_whole_image():

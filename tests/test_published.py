@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from harness.cli import app
 from results import CellRecord, RunRecord, ScoreRecord, Store, open_store
 from results.published_report import Beside, against_published
 from results.published_rows import MAIN
-from results.published_text import render
+from results.published_text import render, tables
 
 
 def beside(published: float, spread: float, measured: float, reach: float, metric: str = "r2") -> Beside:
@@ -90,11 +92,38 @@ def test_table_5_is_compared_with_what_was_compiled(tmp_path: Path) -> None:
     assert found["backbone only", "latency_ms"].why_absent == "latency_ms_compiled was not measured"
 
 
+def test_a_reason_is_said_once_for_all_methods_that_it_holds_for(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "r.duckdb", read_only=False)
+    store.start_run(RunRecord(run_id="run", suite="table5", command="", n_planned=1, device="one", versions={}))
+    timed(store, "topk_sae", "TopK", {"expansion_factor": 8.0}, {"latency_ms_compiled": 3.0})
+    table, _ = tables(against_published(open_store(tmp_path / "r.duckdb"), tables=[5]))
+    setting = "DINOv2 ViT-B/14, layer 12, expansion factor 8"
+    assert f"{setting}, TopK SAE: peak_memory_compiled was not measured." in table.notes
+    (others,) = [note for note in table.notes if "no finished cell" in note]
+    assert others.startswith(f"{setting}, backbone only, vanilla SAE, JumpReLU SAE, ") and "TopK SAE, " not in (
+        others.replace("BatchTopK SAE", "")
+    )
+
+
+def test_in_a_terminal_only_what_was_measured_is_listed(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "r.duckdb", read_only=False)
+    store.start_run(RunRecord(run_id="run", suite="table5", command="", n_planned=1, device="one", versions={}))
+    timed(store, "topk_sae", "TopK", {"expansion_factor": 8.0}, {"latency_ms_compiled": 3.0})
+    call = ["compare", "--against", "published", "--store", str(tmp_path / "r.duckdb")]
+    short, long = (CliRunner().invoke(app, [*call, *more]).output for more in ([], ["--absent"]))
+    assert "TopK SAE" in short and "ELUDe" not in short and "\\_" not in short
+    assert "1 of 20 published values have a measured one" in short
+    assert "ELUDe" in long
+    written = tmp_path / "report.md"
+    assert CliRunner().invoke(app, [*call, "--output", str(written)]).exit_code == 0
+    assert "| ELUDe |" in written.read_text(encoding="utf-8")
+
+
 def test_a_store_with_nothing_of_the_paper_says_so(tmp_path: Path) -> None:
     store = open_store(tmp_path / "r.duckdb", read_only=False)
     report = against_published(store)
     assert len(report.cells) > 300 and all(cell.measured is None for cell in report.cells)
     text = render(report, absent=False)
-    assert "No backbone of this store is one of the paper's" in text and "| setting | method |" not in text
+    assert "No backbone of this store is one of the paper's" in text and "| method | metric |" not in text
     assert all(f"Table {number}: none of its" in text for number in range(2, 8))
     assert "absent" in render(report) and "\\begin{table}" in render(report, "latex", absent=False)

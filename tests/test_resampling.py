@@ -25,10 +25,16 @@ def split(generator: np.random.Generator, effect: np.ndarray, drift: np.ndarray)
     return parts
 
 
-def dictionary(generator: np.random.Generator, drift: np.ndarray, n: int = 150) -> list[Part]:
-    """Units without a parent, all others in each pair of seeds."""
+def dictionary(generator: np.random.Generator, drift: np.ndarray, n: int = 150, alike: float = 0.0) -> list[Part]:
+    """Units without a parent: others in each pair of seeds, or as much the same as the correlation ``alike`` says."""
+    same = np.sqrt(alike) * generator.normal(0, 1, n)
     return [
-        (np.arange(n), generator.normal(0, 1, n) + drift[seed], np.full(n, -1, dtype=np.int64)) for seed in range(SEEDS)
+        (
+            np.arange(n),
+            same + np.sqrt(1 - alike) * generator.normal(0, 1, n) + drift[seed],
+            np.full(n, -1, dtype=np.int64),
+        )
+        for seed in range(SEEDS)
     ]
 
 
@@ -37,7 +43,7 @@ def as_units(parts: Sequence[Part]) -> list[Part]:
     return [(names, values, np.full(len(names), -1, dtype=np.int64)) for names, values, _ in parts]
 
 
-def intervals(kind: str, of_seed: float) -> list[Interval]:
+def intervals(kind: str, of_seed: float, alike: float = 0.0) -> list[Interval]:
     """Of :data:`DRAWS` planted pairs of rows whose true difference is 0."""
     generator = np.random.default_rng(5)
     found = []
@@ -45,8 +51,8 @@ def intervals(kind: str, of_seed: float) -> list[Interval]:
         effect = generator.normal(0, 1, 40)
         # The paired rows of a seed share what the token set does to both.
         drift, other = generator.normal(0, of_seed, (2, SEEDS))
-        a = split(generator, effect, drift) if kind != "two dictionaries" else dictionary(generator, drift)
-        b = split(generator, effect, other) if kind == "two splits" else dictionary(generator, other)
+        a = split(generator, effect, drift) if kind != "two dictionaries" else dictionary(generator, drift, alike=alike)
+        b = split(generator, effect, other) if kind == "two splits" else dictionary(generator, other, alike=alike)
         blocks, _ = blocks_of(as_units(a) if kind == "neurons forgotten" else a, b, itself=False)
         found.append(
             clustered(blocks, SEEDS, level=0.95, n_resamples=RESAMPLES, generator=generator)[1],
@@ -65,14 +71,23 @@ def coverage(found: Sequence[Interval]) -> float:
 def test_intervals_of_95_percent_cover_about_95_percent(kind: str, of_seed: float) -> None:
     """300 draws: the share has a standard error of 1.3 points. What seeds add is over-covered rather than under."""
     found = intervals(kind, of_seed)
-    assert 0.91 <= coverage(found) <= (0.98 if of_seed == 0 else 1)
+    assert 0.92 <= coverage(found) <= 1
     # And the tests of no difference, where there is none, are wrong in at most about one of twenty.
-    assert sum(p is not None and p < 0.05 for _, _, p in found) / DRAWS <= 0.08
+    assert sum(p is not None and p < 0.05 for _, _, p in found) / DRAWS <= 0.07
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("of_seed", [0.0, 0.15])
+def test_units_that_are_alike_in_all_pairs_of_seeds_are_no_new_sample(of_seed: float, alike: float) -> None:
+    """An autoencoder that starts from the same initialisation finds much the same units on other tokens (.74 on the
+    demo), a random dictionary the very same. Redrawing them apart in each pair of seeds covered 71 % where alike is 1,
+    and taking a small spread of three seeds at its word 88 % where they drift by .15."""
+    assert 0.92 <= coverage(intervals("two dictionaries", of_seed, alike)) <= 1
 
 
 def test_redrawing_units_instead_of_their_neurons_would_cover_far_less() -> None:
     """The twin that shows what the clusters are for: sub-units of a neuron are alike, in all pairs of seeds."""
-    assert coverage(intervals("neurons forgotten", 0.0)) < 0.8 < coverage(intervals("split and dictionary", 0.0))
+    assert coverage(intervals("neurons forgotten", 0.0)) < 0.88 < coverage(intervals("split and dictionary", 0.0))
 
 
 def test_students_interval_of_three_seeds_covers_95_percent() -> None:

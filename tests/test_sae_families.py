@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
-from in_memory import MemoryTokens, small_layer
+from in_memory import MemorySite, MemoryTokens, small_layer
 from planted import Planted, planted
 
 import methods
 from methods.sae.archetypal import ArchetypalSAE
 from methods.sae.autoencoder import LinearAutoencoder, Selected
-from methods.sae.batchtopk import ThresholdedSAE
+from methods.sae.batchtopk import BatchTopKAutoencoder, ThresholdedSAE
 from methods.sae.jump import jump_relu, step
 from methods.sae.jumprelu import JumpReLUAutoencoder
 from methods.sae.library import start
 from methods.sae.matryoshka import MatryoshkaConfig
 from methods.sae.pursuit import gram_of, pursue
 from methods.sae.revival import revival
+from methods.sae.topk import TopKAutoencoder
 from methods.training import kernels
 from methods.training.entries import entries_from
 
@@ -177,6 +178,19 @@ def test_the_learned_threshold_decides_at_evaluation(name: str) -> None:
     assert float((codes > 0).sum(1).float().mean()) == pytest.approx(3, rel=0.15)
 
 
+def test_a_last_batch_of_one_token_has_little_say_in_the_threshold() -> None:
+    """Tokens of very different length: what is large for one of them says nothing about the others."""
+    generator = torch.Generator().manual_seed(0)
+    n, d, k = 1025, 32, 10
+    a = torch.relu(torch.randn(n, 64, generator=generator) - 1.2) @ torch.randn(64, d, generator=generator)
+    a = a * torch.rand(n, 1, generator=generator).mul(3).exp()
+    site, tokens = MemorySite(torch.eye(d), torch.zeros(d)), MemoryTokens(a, a)
+    for seed in range(3):
+        config = {"expansion_factor": 8, "k": k, "epochs": 5, "batch_size": 1024, "learning_rate": 3e-3}
+        method = methods.create("batchtopk_sae", **config).fit(tokens, site, seed=seed)
+        assert float((method.encode(a) > 0).sum(1).float().mean()) == pytest.approx(k, rel=0.02)
+
+
 def test_prefixes_must_rise_to_one() -> None:
     assert MatryoshkaConfig(prefixes=(0.25, 1.0)).prefix_sizes(10) == [2, 10]
     with pytest.raises(methods.UserError, match="rise"):
@@ -245,6 +259,25 @@ def test_selection_stays_in_bounds_where_training_has_blown_up(bad: float) -> No
     offsets = torch.cat([torch.zeros(1, dtype=torch.long), counts.cumsum(0)])
     kernels.fill_from(pre.numpy(), torch.zeros(200).numpy(), offsets.numpy(), units.numpy(), values.numpy())
     assert torch.equal(values[:n], pre[pre >= 0]) and bool((units[n:] == -7).all())
+
+
+@pytest.mark.parametrize("family", [TopKAutoencoder, BatchTopKAutoencoder])
+def test_as_many_codes_as_asked_for_where_many_are_equal(family: type[LinearAutoencoder]) -> None:
+    """Products in bfloat16, as on a GPU: with eight bits other codes are equal to the smallest that is kept."""
+    n, k = 256, 20
+    x = torch.randn(n, 16, generator=torch.Generator().manual_seed(0))
+    more = {"momentum": 0.9} if family is BatchTopKAutoencoder else {}
+    trainee = family(start(16, 16, 400, seed=1), dead_weight=0.0, k=k, **more)  # type: ignore[call-arg]
+    with torch.autocast("cpu", torch.bfloat16):
+        codes, pre = trainee.codes(x)
+    assert pre.dtype == torch.bfloat16 and codes.entries is None
+    found = codes.values.detach().flatten() if more else codes.values.detach()
+    kept, known = (found > 0).sum(-1), pre.detach().view(found.shape)
+    smallest = torch.where(found > 0, found, torch.inf).amin(-1, keepdim=True)
+    assert bool(((known >= smallest).sum(-1) > kept).any()), "no codes are equal: the test shows nothing"
+    assert set(kept.flatten().tolist()) == {n * k if more else k}
+    codes.values.sum().backward()  # type: ignore[no-untyped-call]
+    assert trainee.weight.grad is not None and bool(trainee.weight.grad.any())
 
 
 def test_half_precision_inputs_keep_their_dtype() -> None:

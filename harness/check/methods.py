@@ -197,7 +197,7 @@ def deterministic(of: Fitted) -> None:
 
 def seed_flag(of: Fitted) -> None:
     """A method that says its fit does not depend on the seed gives the same for another one."""
-    if of.method.spec.uses_seed:
+    if of.method.spec_with(of.method.config).uses_seed:
         raise NotApplicable("it says that it uses its seed")
     other = of.refit(2)
     require(

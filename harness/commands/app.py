@@ -36,11 +36,9 @@ def show(
 
     The app only reads, also while a run writes. End it with Ctrl-C.
     """
-    missing = [name for name in ("streamlit", "plotly") if importlib.util.find_spec(name) is None]
-    if missing:
+    if importlib.util.find_spec("streamlit") is None:
         raise UserError(
-            f"The app needs {' and '.join(missing)}, which this environment lacks: "
-            "pip install 'disentanglement-harness[app]'."
+            "The app needs streamlit, which this environment lacks: pip install 'disentanglement-harness[app]'."
         )
     if images is not None and not images.is_dir():
         raise UserError(f"There is no folder {str(images)!r} for --images; name the folder that the image set lies in.")
@@ -66,6 +64,8 @@ def command(port: int, address: str, browser: bool) -> list[str]:
         "server.fileWatcherType": "none",
         "server.showEmailPrompt": "false",
         "browser.gatherUsageStats": "false",
+        # Nothing in the app is shown by standing alone on a line, and looking for it takes time.
+        "runner.magicEnabled": "false",
         "client.toolbarMode": "minimal",
         # Streamlit's own red would read as an error; this blue is of the palette of the figures.
         # (Light and dark apart: one colour for both would keep the page from following the system's.)

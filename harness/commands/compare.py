@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DEFAULT_STORE, JsonOption, StoreOption, out, print_json, print_text_table
+from harness.commands.options import (
+    DEFAULT_STORE,
+    JsonOption,
+    StoreOption,
+    out,
+    print_json,
+    print_text_table,
+    require_known,
+)
 from harness.errors import UserError
 
 
@@ -31,11 +39,19 @@ def compare(
     ] = None,
     level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
     resamples: Annotated[int, typer.Option(help="Of the bootstrap over units.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap's draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap's draws.", min=0)] = 0,
     table: Annotated[list[int] | None, typer.Option("--table", help="With --against: only this table, 2 to 7.")] = None,
     absent: Annotated[
-        bool, typer.Option("--absent/--no-absent", help="With --against: show published cells that were not measured.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--absent/--no-absent",
+            help="With --against: show published cells that were not measured. Default: not in a terminal.",
+        ),
+    ] = None,
+    stand_ins: Annotated[
+        bool,
+        typer.Option("--stand-ins", help="With --against: what ran at --scale tiny, in the paper's places. A trial."),
+    ] = False,
     form: Annotated[str, typer.Option("--format", help="text, markdown or latex.")] = "text",
     output: Annotated[Path | None, typer.Option(help="Write to this file instead.")] = None,
     store: StoreOption = DEFAULT_STORE,
@@ -45,12 +61,14 @@ def compare(
 
     Rows are paired by token seed, units by the neuron they are part of. docs/comparing.md has the equations.
     """
+    from harness.stand_ins import tiny_counterparts
     from results.export import write_text
     from results.paired import compare as compare_rows
     from results.paired_text import comparison_json
     from results.paired_text import table as table_of
     from results.published_report import QUANTITIES, against_published
-    from results.published_text import render, report_json
+    from results.published_rows import OWN
+    from results.published_text import render, report_json, tables
     from results.store import open_store
     from results.tables import latex, markdown
 
@@ -63,22 +81,31 @@ def compare(
             raise UserError(f"--against {against}: there is only `published`. Two rows: harness compare A B.")
         if a is not None or b is not None:
             raise UserError("Give either two rows, or --against published.")
+        if backbone is not None or site is not None or metric:
+            raise UserError("--backbone, --site and --metric narrow a comparison of two rows, not --against published.")
         for number in table or ():
             if number not in QUANTITIES:
                 raise UserError(
                     f"--table {number}: measured tables of the paper are {', '.join(map(str, QUANTITIES))}."
                 )
-        report = against_published(opened, tables=table)
+        report = against_published(opened, tables=table, counterparts=tiny_counterparts() if stand_ins else OWN)
         if as_json:
             print_json(report_json(report))
             return
-        text = render(report, "latex" if form == "latex" else "markdown", absent=absent)
+        if form == "text" and output is None:
+            for one in tables(report, absent=bool(absent)):
+                print_text_table(one)
+            return
+        text = render(report, "latex" if form == "latex" else "markdown", absent=absent is not False)
     else:
         if a is None or b is None:
             raise UserError(
                 "Say which two rows: harness compare A B (labels or methods of `harness leaderboard`), "
                 "or harness compare --against published."
             )
+        if table or absent is not None or stand_ins:
+            raise UserError("--table, --absent, --no-absent and --stand-ins belong to --against published.")
+        require_known(opened, backbone=backbone, site=site)
         comparisons = compare_rows(
             opened,
             a,
@@ -93,12 +120,12 @@ def compare(
         if as_json:
             print_json([comparison_json(one) for one in comparisons])
             return
-        tables = [table_of(one) for one in comparisons]
+        shown = [table_of(one) for one in comparisons]
         if form == "text" and output is None:
-            for one in tables:
+            for one in shown:
                 print_text_table(one)
             return
-        text = "\n".join((latex if form == "latex" else markdown)(one) for one in tables)
+        text = "\n".join((latex if form == "latex" else markdown)(one) for one in shown)
     if output is None:
         out(text)
     else:

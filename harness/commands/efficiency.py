@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DEFAULT_STORE, JsonOption, StoreOption, out, print_json, print_text_table
+from harness.commands.options import (
+    DEFAULT_STORE,
+    JsonOption,
+    StoreOption,
+    out,
+    print_json,
+    print_text_table,
+    require_known,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +34,9 @@ def efficiency(
     from results.efficiency_table import tables, ways, ways_json
     from results.store import open_store
 
-    found = ways(open_store(store), backbone=backbone, site=site)
+    opened = open_store(store)
+    require_known(opened, backbone=backbone, site=site)
+    found = ways(opened, backbone=backbone, site=site)
     if as_json:
         return print_json(ways_json(found))
     for table in tables(found):

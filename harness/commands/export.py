@@ -7,8 +7,11 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DEFAULT_STORE, StoreOption, out
+from harness.commands.options import DEFAULT_STORE, StoreOption, out, require_known
 from harness.errors import UserError
+
+#: As in `results.export`, which is imported when it is needed.
+DEFAULT_Y = "ms_score"
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +31,7 @@ def export(
     x: Annotated[
         str | None, typer.Option("--x", help="Metric across the front; default accuracy, agreement or r2.")
     ] = None,
-    y: Annotated[str, typer.Option("--y", help="Metric up the front.")] = "ms_score",
+    y: Annotated[str, typer.Option("--y", help="Metric up the front.")] = DEFAULT_Y,
     suite: Annotated[str | None, typer.Option(help="Only cells that were first run for this suite.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Only this backbone.")] = None,
     site: Annotated[str | None, typer.Option(help="Only this site.")] = None,
@@ -46,16 +49,23 @@ def export(
     chosen = form or ("csv" if to_screen else form_of(output))
     if to_screen and chosen == "parquet":
         raise UserError("Parquet is no text: name a file.")
+    if (x is not None or y != DEFAULT_Y) and (chosen != "html" or what in RAW):
+        raise UserError("--x and --y choose the axes of the front, which only an HTML page of boards has.")
     opened = open_store(store)
+    require_known(opened, suite=suite, backbone=backbone, site=site)
     if what in RAW:
         if chosen not in ("csv", "parquet"):
             raise UserError(f"--what {what} can be CSV or Parquet, not {chosen}.")
+        if metric and what == "cells":
+            raise UserError("--metric means nothing to --what cells, which holds no scores; say --what scores.")
         frame = raw_frame(opened, what)
         for name, wanted in (("suite", suite), ("backbone", backbone), ("site", site)):
             if wanted is not None:
                 frame = frame[frame[name] == wanted]
         if metric and what == "scores":
             frame = frame[frame["metric"].isin(metric)]
+        if frame.empty:
+            raise UserError(f"There is nothing to export: no row of {what} matches.")
         content = csv_text(frame, "nan").encode() if chosen == "csv" else parquet_bytes(frame)
     elif what == "boards":
         boards = leaderboard(opened, suite=suite, backbone=backbone, site=site)

@@ -16,13 +16,16 @@ from harness.commands.options import (
     out,
     print_json,
     print_table,
+    reporting,
     width,
 )
 from harness.errors import UserError
 
 
 def register(app: typer.Typer) -> None:
-    app.command("judge", epilog="Example: harness judge --suite paper --panel vllm --dry-run")(judge)
+    app.command(
+        "judge", epilog="Example: harness judge --suite demo --dry-run. And: harness judge --suite paper --panel vllm"
+    )(judge)
 
 
 def judge(
@@ -56,10 +59,17 @@ def judge(
     from harness.choosing import choose
     from harness.selecting import selected_in_store
     from harness.suite import Judging, Suite
+    from harness.suite.parsing import judging_of
     from results.store import open_store
 
     load_plugins(plugin)
-    opened = open_store(store, read_only=False) if not dry_run else open_store(store)
+    if rescore and dry_run:
+        raise UserError("--rescore asks nobody, so that --dry-run has nothing to count: say one of the two.")
+    # Read first: a store that is not there must not be made by asking for it.
+    opened = open_store(store)
+    opened.cells()
+    if not dry_run:
+        opened = open_store(store, read_only=False)
     if rescore:
         ids = judging.rescore(opened)
         return _show(opened, None, {"rescored": ids}, f"{len(ids)} tournaments scored again.", as_json)
@@ -69,7 +79,8 @@ def judge(
     def settings_of(part: Suite) -> Judging:
         # Another kind of panel has other judges and options.
         before = (part.judging or Judging()).model_dump(exclude={"judges", "options"} if panel else set())
-        return Judging(**{**before, **{key: value for key, value in changes.items() if value is not None}})
+        wanted = {**before, **{key: value for key, value in changes.items() if value is not None}}
+        return judging_of(wanted, source="command line")
 
     # Parts are judged one by one; those that say nothing about judging are not, where others do.
     saying = [part for part in chosen.leaves if part.judging is not None]
@@ -89,20 +100,12 @@ def judge(
         rows = [row._asdict() for own, images, settings in found for row in judging.plan(opened, own, images, settings)]
         return print_json(rows) if as_json else print_table(rows)
     folder = Path(store).expanduser().absolute().parent / "grids"
-    from rich.console import Console
-
-    from harness.reporter import Silent, Terminal
-
-    reporter = Silent() if as_json else Terminal(Console())
-    reporter.start(0, 0)
-    try:
+    with reporting(as_json) as reporter:
         judged = [
             contest
             for own, images, settings in found
             for contest in judging.judge(opened, own, images, settings, folder=folder, reporter=reporter)
         ]
-    finally:
-        reporter.stop()
     asked, kept = sum(contest.asked for contest in judged), sum(contest.kept for contest in judged)
     closing = f"{asked} questions asked, {kept} answered before. Results: {store}"
     _show(opened, cells, {"contests": [contest._asdict() for contest in judged]}, closing, as_json)
@@ -115,7 +118,7 @@ def _show(opened: Any, cells: list[str] | None, found: dict[str, Any], closing: 
     if as_json:
         return print_json({**found, "boards": [board_json(board) for board in boards]})
     for board in boards:
-        out(render_text(board, width()) + "\n")
+        out(render_text(board, width(), details=False) + "\n")
     out(closing)
 
 

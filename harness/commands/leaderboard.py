@@ -6,13 +6,23 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DEFAULT_STORE, JsonOption, StoreOption, out, print_json, print_text_table, width
+from harness.commands.options import (
+    DEFAULT_STORE,
+    JsonOption,
+    StoreOption,
+    out,
+    print_json,
+    print_text_table,
+    require_known,
+    width,
+)
+from harness.errors import UserError
 
 
 def register(app: typer.Typer) -> None:
     app.command(
         "leaderboard",
-        epilog="Example: harness leaderboard --sort r2. And: harness leaderboard --by method --metric ms_score",
+        epilog="Example: harness leaderboard --sort r2 --all. And: harness leaderboard --by method --metric ms_score",
     )(leaderboard)
 
 
@@ -28,14 +38,22 @@ def leaderboard(
     metric: Annotated[
         list[str] | None, typer.Option("--metric", help="With --by: only this metric; may be given several times.")
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every column: also geometry, redundancy, purity and chance levels.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print what is in a store: mean and standard deviation over seeds, one board for rows that may be compared."""
+    from results.comparable import DETAILS
     from results.leaderboard import board_json, render_text
     from results.leaderboard import leaderboard as boards_of_store
     from results.store import open_store
 
-    boards = boards_of_store(open_store(store), suite=suite, backbone=backbone, site=site, sort_by=sort)
+    if metric and (by is None or as_json):
+        raise UserError("--metric chooses columns of `--by`, as text; boards, and JSON, hold all metrics.")
+    opened = open_store(store)
+    require_known(opened, suite=suite, backbone=backbone, site=site)
+    boards = boards_of_store(opened, suite=suite, backbone=backbone, site=site, sort_by=sort)
     if by is not None:
         from results.grouping import grouped, grouped_json
 
@@ -50,5 +68,7 @@ def leaderboard(
         return
     if not boards:
         out("No cell in this store matches. `harness leaderboard` without filters shows all there are.")
+    # Rows sorted by a column that is not there would be a riddle.
+    details = everything or sort in DETAILS
     for board in boards:
-        out(render_text(board, width()) + "\n")
+        out(render_text(board, width(), details=details) + "\n")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.options import JsonOption, PluginOption, load_plugins, print_json, print_table
+from harness.errors import UserError
 
 
 class Listable(StrEnum):
@@ -19,6 +20,7 @@ class Listable(StrEnum):
     metrics = "metrics"
     suites = "suites"
     panels = "panels"
+    executors = "executors"
     sites = "sites"
 
 
@@ -32,9 +34,11 @@ def list_(
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List methods, backbones, datasets, metrics, suites, judge panels, or the sites of a backbone."""
+    """List methods, backbones, datasets, metrics, suites, judge panels, executors, or the sites of a backbone."""
     from harness.listing import listing
 
+    if backbone is not None and what is not Listable.sites:
+        raise UserError(f"--backbone belongs to `harness list sites`; {what.value} are not of one backbone.")
     load_plugins(plugin)
     rows = listing(what.value, backbone=backbone)
     if as_json:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.options import out
+from harness.errors import UserError
 
 
 def register(app: typer.Typer) -> None:
@@ -19,8 +20,11 @@ def new(
     path: Annotated[Path, typer.Argument(help="The Python file to write; its name is the plugin's.")],
 ) -> None:
     """Write a commented starting point that works as it stands: edit it piece by piece, and check it in between."""
+    from harness.plugins import KINDS, registry_of
     from harness.scaffold import next_steps, scaffold
 
+    if kind in KINDS and path.stem in registry_of(kind).names():
+        raise UserError(f"There is a {kind} {path.stem!r} already; name another file, such as my_{path.stem}.py.")
     scaffold(kind, path)
     out(f"Written: {path}")
     out(f"Check:   harness check {path}")

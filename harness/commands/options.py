@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+
+from harness.errors import UserError
+from methods.registry import did_you_mean
+
+if TYPE_CHECKING:
+    from harness.reporter import Reporter
+    from results import Store
 
 DEFAULT_STORE = Path("outputs/results.duckdb")
 
@@ -37,14 +47,58 @@ def load_plugins(files: list[Path] | None) -> list[str]:
     return [name for file in files for kind, name in load_plugin(file) if kind == "method"]
 
 
+def require_known(store: Store, **filters: str | None) -> None:
+    """Refuse a value of ``--suite``, ``--backbone`` or ``--site`` that no cell of a store has.
+
+    Raises:
+        UserError: with the nearest that there is.
+    """
+    wanted = {name: value for name, value in filters.items() if value is not None}
+    if not wanted:
+        return
+    rows = store.query(f"SELECT DISTINCT {', '.join(wanted)} FROM cells")
+    for name, value in wanted.items():
+        known = sorted(map(str, rows[name].dropna().unique()))
+        if value not in known:
+            raise UserError(f"--{name} {value}: no cell in this store has it. {did_you_mean(value, known)}")
+
+
+def reporter_of(as_json: bool) -> Reporter:
+    """Shows progress; nothing where the output is for machines."""
+    from harness.reporter import Silent, Terminal
+
+    return Silent() if as_json else Terminal(Console())
+
+
+@contextmanager
+def reporting(as_json: bool) -> Iterator[Reporter]:
+    """A reporter at work, for a verb whose steps have no number that is known before."""
+    reporter = reporter_of(as_json)
+    reporter.start(0, 0)
+    try:
+        yield reporter
+    finally:
+        reporter.stop()
+
+
 def out(text: str) -> None:
     """Print one text as it is: no markup, no highlighting."""
     typer.echo(text)
 
 
 def print_json(value: Any) -> None:
-    """Print a value as indented JSON."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    """Print a value as indented JSON; NaN and infinity, which JSON cannot hold, as null."""
+    # Where the output is no UTF-8, letters that it lacks are escaped: names must not change.
+    escape = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    typer.echo(json.dumps(_finite(value), indent=2, ensure_ascii=escape, default=str, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:

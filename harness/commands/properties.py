@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DEFAULT_STORE, JsonOption, StoreOption, out, print_json, print_table
+from harness.commands.options import (
+    DEFAULT_STORE,
+    JsonOption,
+    StoreOption,
+    out,
+    print_json,
+    print_table,
+    require_known,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +35,9 @@ def properties(
     from results.properties import properties as properties_of
     from results.store import open_store
 
-    found = properties_of(open_store(store), backbone=backbone, site=site)
+    opened = open_store(store)
+    require_known(opened, backbone=backbone, site=site)
+    found = properties_of(opened, backbone=backbone, site=site)
     if as_json:
         return print_json(properties_json(found))
 

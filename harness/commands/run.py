@@ -16,6 +16,7 @@ from harness.commands.options import (
     out,
     print_json,
     print_text_table,
+    reporter_of,
     width,
 )
 
@@ -83,19 +84,16 @@ def run(
 
     What is missing is said before anything starts. Interrupt it and run it again: finished cells are kept.
     """
-    from rich.console import Console
-
     from harness.choosing import choose
     from harness.doctor import require
     from harness.executors import create
-    from harness.reporter import Silent, Terminal
     from harness.series import run_suite
     from harness.suite.after import reports as reports_after
     from results.leaderboard import board_json, render_text
     from results.store import open_store
 
     added = load_plugins(plugin)
-    reporter = Silent() if as_json else Terminal(Console())
+    reporter = reporter_of(as_json)
     chosen, told = choose(
         suite,
         scale=scale,
@@ -136,7 +134,7 @@ def run(
             if len(parts) > 1 and part.suite != title:
                 title = part.suite
                 out(f"\n{part.suite}: {part.description}")
-            out("\n" + render_text(board, width()))
+            out("\n" + render_text(board, width(), details=False))
         for table in [table for said in after.values() for table in said.tables]:
             print_text_table(table)
         for sentence in stopped:

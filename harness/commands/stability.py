@@ -15,6 +15,8 @@ from harness.commands.options import (
     out,
     print_json,
     print_table,
+    reporting,
+    require_known,
 )
 
 
@@ -35,23 +37,17 @@ def stability(
 
     A suite's [stability] section, or several seeds, makes the fits that are compared.
     """
-    from rich.console import Console
-
-    from harness.reporter import Silent, Terminal
     from harness.stability import measure
     from results import group_scores
     from results.store import open_store
 
     load_plugins(plugin)
     opened = open_store(store)
+    require_known(opened, suite=suite, backbone=backbone, site=site)
     cells = opened.cells(suite=suite, backbone=backbone, site=site)
     opened = open_store(store, read_only=False)
-    reporter = Silent() if as_json else Terminal(Console())
-    reporter.start(0, 0)
-    try:
+    with reporting(as_json) as reporter:
         found = measure(opened, cell_ids=list(cells["cell_id"]), anew=again, reporter=reporter)
-    finally:
-        reporter.stop()
     known = cells.set_index("cell_id")
     rows = [
         _row(row, known.loc[row["cell_ids"][0]])

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.commands.options import DEFAULT_STORE, JsonOption, StoreOption, out, print_json, print_table
+from harness.commands.options import (
+    DEFAULT_STORE,
+    JsonOption,
+    PluginOption,
+    StoreOption,
+    load_plugins,
+    out,
+    print_json,
+    print_table,
+    reporter_of,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +29,12 @@ def sweep(
     family: Annotated[
         list[str] | None, typer.Option("--family", help="Only these families; may be given several times.")
     ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Other images than the suite's, as of `harness run`.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Instead of the suite's, as of `harness run`.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Local weights, .safetensors or .pth.")] = None,
+    site: Annotated[str | None, typer.Option(help="Module path of the layer, e.g. blocks.11.mlp.fc2.")] = None,
+    setting: Annotated[list[str] | None, typer.Option("--set", help="As of `harness run`.")] = None,
+    plugin: PluginOption = None,
     epochs: Annotated[int | None, typer.Option(help="Instead of the suite's, for all families.", min=1)] = None,
     expansion_factor: Annotated[float | None, typer.Option(help="Instead of the suite's, for all families.")] = None,
     target_l0: Annotated[float, typer.Option(help="L0 of the alternative choice.", min=1)] = 20.0,
@@ -36,17 +52,23 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Train every configuration of App. E.1 that the store does not hold yet, and choose one for each family."""
-    from rich.console import Console
-
-    from harness.reporter import Silent, Terminal
+    from harness.choosing import choose
     from harness.side_by_side import usual_workers
-    from harness.suite import load_suite
     from harness.sweep import GRIDS
     from harness.sweep import sweep as run_sweep
 
+    load_plugins(plugin)
+    chosen = choose(
+        suite,
+        settings=setting or [],
+        dataset=dataset,
+        backbone=backbone,
+        checkpoint=None if checkpoint is None else str(checkpoint),
+        site=site,
+    ).suite
     given = {"epochs": epochs, "expansion_factor": expansion_factor}
     result = run_sweep(
-        load_suite(suite),
+        chosen,
         store,
         families=tuple(family) if family else tuple(GRIDS),
         overrides={key: value for key, value in given.items() if value is not None},
@@ -54,7 +76,7 @@ def sweep(
         device=device,
         cache=cache,
         workers=workers if workers is not None else usual_workers(device),
-        reporter=Silent() if as_json else Terminal(Console()),
+        reporter=reporter_of(as_json),
     )
     if as_json:
         rows = [candidate._asdict() for candidate in result.candidates]

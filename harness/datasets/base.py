@@ -188,6 +188,11 @@ class ImageSet:
         if isinstance(evaluation, float) and not 0 < evaluation < 1:
             raise UserError(f"A fraction for the evaluation split lies between 0 and 1: {evaluation} does not.")
         count = round(evaluation * len(self)) if isinstance(evaluation, float) else evaluation
+        if len(self) < 2:
+            raise UserError(
+                f"{self.name!r} has {len(self)} image{'' if len(self) else 's'}: at least two are needed, one to probe "
+                "and one to evaluate on."
+            )
         if not 0 < count < len(self):
             raise UserError(
                 f"{self.name!r} has {len(self)} images: an evaluation split of {count} leaves none on one side. "

@@ -120,9 +120,26 @@ def _batches(
             delivered += len(stack)
             yield Batch(torch.tensor(index, dtype=torch.int64), torch.stack(stack))
         if len(images) and not delivered:
-            raise UserError(f"None of the {len(images)} images of {images.name!r} can be read. {report.summary()}")
+            raise _nothing_readable(images, report)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def require_readable(images: ImageSet) -> None:
+    """Raise UserError if not one image of a set can be read; ends with the first that can."""
+    report = BrokenReport()
+    for index in range(len(images)):
+        try:
+            images.open(index)
+        except BrokenImageError as error:
+            report.add(error.broken)
+        else:
+            return
+    raise _nothing_readable(images, report)
+
+
+def _nothing_readable(images: ImageSet, report: BrokenReport) -> UserError:
+    return UserError(f"None of the {len(images)} images of {images.name!r} can be read. {report.summary()}")
 
 
 def crop_generator(seed: int, image_index: int, crop_index: int) -> torch.Generator:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.doctor.base import Check, Need, grouped
-from harness.doctor.environment import OPTIONAL, REQUIRED, gpu, package, python
+from harness.doctor.environment import LOOKED_FOR, OPTIONAL, REQUIRED, gpu, looked_for, package, python
 from harness.doctor.estimate import Estimate, estimate
 from harness.doctor.place import disk, store_at
 from harness.doctor.shipped import packaged_weights, photographs
@@ -32,6 +32,7 @@ def examine(store: Path) -> list[Check]:
         python(),
         *(package(name, module) for name, module in REQUIRED),
         *(package(name, module, needed=False, remedy=remedy) for name, module, remedy in OPTIONAL),
+        *(looked_for(name, module, remedy) for name, module, remedy in LOOKED_FOR),
         *packaged_weights(),
         photographs(),
         gpu(),

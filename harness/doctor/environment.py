@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -22,7 +23,15 @@ REQUIRED = (
 OPTIONAL = (
     ("transformers", "transformers", 'Hugging Face backbones need it: pip install "disentanglement-harness[hf]"'),
     ("datasets", "datasets", 'Hugging Face image sets need it: pip install "disentanglement-harness[hf]"'),
-    ("cuml", "cuml", 'Only elude.backend = "cuml" needs it; the default backend is exact and needs nothing.'),
+)
+#: Not imported to see whether they work: some take a minute, or want a GPU.
+LOOKED_FOR = (
+    ("streamlit", "streamlit", 'harness app needs it: pip install "disentanglement-harness[app]"'),
+    ("ray", "ray", 'Several cells at a time need it: pip install "disentanglement-harness[ray]"'),
+    ("httpx2", "httpx2", 'Judges behind a server need it: pip install "disentanglement-harness[judge]"'),
+    ("vllm", "vllm", 'Judges on this GPU need it: pip install "disentanglement-harness[vllm]", best on its own'),
+    ("umap-learn", "umap", 'Only elude.umap_dims (Table 7) needs it: pip install "disentanglement-harness[umap]"'),
+    ("cuml-cu12", "cuml", 'Only elude.backend = "cuml" needs it; the default backend is exact and needs nothing.'),
 )
 
 
@@ -48,6 +57,18 @@ def package(name: str, module: str, *, needed: bool = True, remedy: str = "") ->
             remedy = 'overcomplete 0.3.0 needs an older matplotlib: pip install "matplotlib<3.11"'
         return Check(name, False, needed, f"{installed}, but it cannot be imported: {reason}", remedy)
     return Check(name, True, needed, installed)
+
+
+def looked_for(name: str, module: str, remedy: str) -> Check:
+    """An optional package, by its module: distributions of one module have several names."""
+    spec = importlib.util.find_spec(module)
+    # A folder of that name that happens to lie here has no origin.
+    if spec is None or spec.origin is None:
+        return Check(name, False, False, "not installed", remedy)
+    try:
+        return Check(name, True, False, version(name))
+    except PackageNotFoundError:
+        return Check(name, True, False, "installed")
 
 
 def gpu() -> Check:

@@ -87,13 +87,14 @@ def _add_jobs(leaf: Suite, target: Target, final: dict[str, _Job], swept: dict[s
     first = leaf.token_seeds_of(target)[0]
     for entry in leaf.methods_of(target):
         method = METHODS.get(entry.name)
-        chosen = {"name": entry.name, "config": make_config(method, entry.config).model_dump(mode="json")}
+        settings = make_config(method, entry.config)
+        chosen = {"name": entry.name, "config": settings.model_dump(mode="json")}
         if entry.select:
             chosen["select"] = leaf.sweep.model_dump()
         for token_seed in leaf.token_seeds_of(target):
             repeats = leaf.repeats_of(target, token_seed)
             for number, init_seed in enumerate(leaf.init_seeds_of(target, token_seed)):
-                if number and not method.spec.uses_seed and init_seed not in repeats:
+                if number and not method.spec_with(settings).uses_seed and init_seed not in repeats:
                     continue
                 key = canonical({**where, **chosen, **measured, "seeds": [token_seed, init_seed]})
                 fitted = entry.select and token_seed == first and not number

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from pathlib import Path
 
@@ -36,3 +38,13 @@ def free_bytes(place: Path) -> int:
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free
+
+
+def used_bytes(folder: Path) -> int:
+    """What the files in a folder hold; 0 where there is none. Another run may write and remove files meanwhile."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += (Path(path) / name).stat().st_size
+    return total

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from harness.doctor.base import Check, Need, grouped
 from harness.doctor.estimate import Estimate, estimate
 from harness.doctor.needs import backbone_key, method_key, needs
-from harness.doctor.place import free_bytes
+from harness.doctor.place import free_bytes, used_bytes
 from harness.errors import UserError
 from harness.suite import Suite
 
@@ -137,10 +137,10 @@ def _device(device: str, takes: Estimate) -> Need:
 def _room(store: Path, cache: Path | None, takes: Estimate) -> list[Need]:
     if takes.disk_bytes is None:
         return []
-    folder = cache.expanduser().absolute() if cache else store.expanduser().absolute().parent
-    free = free_bytes(folder)
+    place = (cache or store.parent / "cache").expanduser().absolute()
+    free = free_bytes(place)
     # What is in the cache already takes no room again; how much of it is this suite's is not known cheaply.
-    there = sum(file.stat().st_size for file in (cache or folder / "cache").rglob("*") if file.is_file())
+    there = used_bytes(place)
     ok = takes.disk_bytes <= free + there
     found = f"{takes.disk_bytes / 2**30:.1f} GiB for tokens and baselines, {free / 2**30:.1f} GiB are free"
     remedy = "" if ok else "Give a place with more room: --cache FOLDER; or run table by table and empty it between."

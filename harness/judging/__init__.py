@@ -1,6 +1,6 @@
 """LLM Rank: units of every pair of methods, shown to a panel of judges, and what follows from the answers."""
 
-from harness.judging.after_run import check, judge_run
+from harness.judging.after_run import check, foreseen, judge_run
 from harness.judging.scoring import rescore
 from harness.judging.selection import cells_in_store
 from harness.judging.tournament import JudgedContest, Planned, evaluation_images, judge, plan
@@ -11,6 +11,7 @@ __all__ = [
     "cells_in_store",
     "check",
     "evaluation_images",
+    "foreseen",
     "judge",
     "judge_run",
     "plan",

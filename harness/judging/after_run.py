@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.datasets.base import ImageSet
@@ -11,7 +11,7 @@ from harness.errors import UserError
 from harness.judging.tournament import judge
 from harness.reporter import Reporter
 from harness.suite import Suite
-from judges.panel import PANELS
+from judges.panel import PANELS, Wanted, make_panel
 from results import Store, StoreError
 
 
@@ -19,6 +19,23 @@ def check(suite: Suite) -> None:
     """Raises UserError for a suite whose panel does not exist, before anything is computed."""
     if suite.judging is not None:
         PANELS.get(suite.judging.panel)
+
+
+def foreseen(suite: Suite, backbones: Iterable[str]) -> list[str]:
+    """Why the suite's panel will not be able to judge these backbones' units, as far as that is known before a run.
+
+    Said and not raised: every cell can run without judges, and `harness judge` can ask others later.
+    """
+    if suite.judging is None:
+        return []
+    found = []
+    for backbone in dict.fromkeys(backbones):
+        try:
+            make_panel(suite.judging.panel, Wanted(backbone, suite.judging.judges, suite.judging.options))
+        except Exception as error:
+            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}."
+            found.append(f"Nothing will be judged at the end as things are: {reason}")
+    return list(dict.fromkeys(found))
 
 
 def judge_run(
@@ -37,7 +54,7 @@ def judge_run(
     except Exception as error:
         known = isinstance(error, UserError | StoreError)
         reason = str(error) if known else f"{type(error).__name__}: {error}."
-        shown.say(f"Not judged: {reason} `harness judge --suite {suite.name}` tries again.")
+        shown.say(f"Not judged: {reason} `harness judge`, with the suite and the options of this run, tries again.")
         return
     asked = sum(contest.asked for contest in contests)
     if asked:

@@ -139,9 +139,14 @@ def _notes(contest: Contest, units: dict[str, Units]) -> list[str]:
 
 
 def _missing(entrants: tuple[Entrant, ...]) -> list[str]:
+    """Say who took part on fewer token seeds than there are; one sentence for all of whom the same is true."""
     seeds = {token_seed for entrant in entrants for token_seed in entrant.cells}
+    labels: dict[int, list[str]] = {}
+    for entrant in entrants:
+        if len(entrant.cells) < len(seeds):
+            labels.setdefault(len(entrant.cells), []).append(entrant.label)
     return [
-        f"{entrant.label} was judged on {len(entrant.cells)} of {len(seeds)} token seeds: the others have no cell."
-        for entrant in entrants
-        if len(entrant.cells) < len(seeds)
+        f"{'; '.join(own)} {'were' if len(own) > 1 else 'was'} judged on {count} of {len(seeds)} token seeds: "
+        "the others have no cell."
+        for count, own in sorted(labels.items())
     ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from harness import backbones
 from harness.datasets.base import ImageSet
 from harness.errors import UserError
 from harness.identity import canonical
@@ -99,7 +100,7 @@ def cells_in_store(store: Store, suite: Suite, images: ImageSet) -> list[str]:
     cells = cells[cells["evaluation_fingerprint"].isin(fingerprints)]
     chosen: list[str] = []
     for target in suite.targets:
-        here = cells[cells["backbone"] == target.backbone]
+        here = cells[cells["backbone"] == backbones.name_of(target.backbone)]
         if target.site is not None:
             here = here[here["site"] == target.site]
         listed = [

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from harness.stats import clustered_standard_error
 from methods.registry import Registry
 
 if TYPE_CHECKING:
@@ -61,6 +63,20 @@ class Outcome:
     """Per-unit results (n_units,) that metrics leave for others; ``ms_score`` and ``redundancy`` are stored."""
     notes: list[str] = field(default_factory=list)
     """Sentences that metrics leave for the reader of the cell."""
+
+    def error_over_units(self, values: Tensor, scored: Tensor) -> tuple[float | None, str]:
+        """The standard error of the mean of a per-unit result, with its kind.
+
+        Units of one parent are not independent: they count as one cluster.
+
+        Args:
+            values: (n_units,) float64.
+            scored: (n_units,) bool: the units that the mean is over.
+        """
+        parents = self.method.parents
+        clusters = torch.arange(len(values)) if parents is None else parents.cpu()
+        kind = "units" if parents is None else "units, clustered by parent"
+        return clustered_standard_error(values[scored].numpy(), clusters[scored].numpy()), kind
 
 
 class Score(NamedTuple):

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from harness.metrics.base import METRICS, Metric, Outcome, Score
 from harness.metrics.random_sets import commonest_share, labelled_classes, labelled_top, random_images
-from harness.stats import clustered_standard_error
 
 if TYPE_CHECKING:
     from harness.baseline import Baseline
@@ -74,26 +73,21 @@ class ClassPurity(Metric):
                 values[chosen] = commonest_share(top.label[chosen, :size])
                 chance[chosen] = expected[size]
         outcome.unit_columns["class_purity"] = values.numpy()
-        scored = ~values.isnan()
-        yield from self._scores(outcome, values[scored], chance[scored], scored)
+        yield from self._scores(outcome, values, chance)
 
-    def _scores(self, outcome: Outcome, values: Tensor, chance: Tensor, scored: Tensor) -> Iterable[Score]:
-        n = len(values)
-        parents = outcome.method.parents
-        clusters = (torch.arange(len(scored)) if parents is None else parents.cpu())[scored].numpy()
-        kind = "units" if parents is None else "units, clustered by parent"
-        mean = float(values.mean()) if n else math.nan
-        yield self.score(mean, n, clustered_standard_error(values.numpy(), clusters) if n else None, kind)
+    def _scores(self, outcome: Outcome, values: Tensor, chance: Tensor) -> Iterable[Score]:
+        scored = ~values.isnan()
+        n = int(scored.sum())
+        yield self.score(float(values[scored].mean()) if n else math.nan, n, *outcome.error_over_units(values, scored))
         # Where chance is certain, as with all images taken, nothing can be told.
-        adjusted = torch.where(chance < 1, (values - chance) / (1 - chance), torch.nan).numpy()
-        known = np.isfinite(adjusted)
+        adjusted = torch.where(chance < 1, (values - chance) / (1 - chance), torch.nan)
+        known = adjusted.isfinite()
         yield Score(
             "class_purity_adjusted",
-            float(adjusted[known].mean()) if known.any() else math.nan,
+            float(adjusted[known].numpy().mean()) if known.any() else math.nan,
             int(known.sum()),
-            clustered_standard_error(adjusted[known], clusters[known]) if known.any() else None,
-            kind,
+            *outcome.error_over_units(adjusted, known),
         )
-        yield Score("class_purity_chance", float(chance.mean()) if n else math.nan, n, direction="none")
+        yield Score("class_purity_chance", float(chance[scored].mean()) if n else math.nan, n, direction="none")
         alive = int(outcome.units.alive.sum())
         yield Score("class_purity_undefined", float(alive - n), alive, unit="units", direction="none")

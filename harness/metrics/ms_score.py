@@ -12,7 +12,6 @@ from torch import Tensor
 
 from harness.errors import UserError
 from harness.metrics.base import METRICS, Metric, Outcome, Score
-from harness.stats import clustered_standard_error
 
 # Weights of pairs, as a share of all squares, below which nothing but rounding is left of eq. 7's differences.
 _LEAST_PAIRS = 1e-10
@@ -90,11 +89,8 @@ class MSScore(Metric):
         scored = alive & ~values.isnan()
         n = int(scored.sum())
         null = self.baseline.null_similarity
-        parents = outcome.method.parents
-        clusters = torch.arange(len(values)) if parents is None else parents.cpu()
         mean = float(values[scored].mean()) if n else math.nan
-        error = clustered_standard_error(values[scored].numpy(), clusters[scored].numpy())
-        kind = "units" if parents is None else "units, clustered by parent"
+        error, kind = outcome.error_over_units(values, scored)
         yield self.score(mean, n, error, kind)
         # Where all tokens are alike there is nothing to adjust for.
         room = 1 - null if null < 1 else math.nan

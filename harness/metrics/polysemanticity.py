@@ -17,7 +17,6 @@ from torch import Tensor
 from harness.identity import seed_of
 from harness.metrics.base import METRICS, Metric, Outcome, Score
 from harness.metrics.random_sets import LabelledTop, labelled_classes, labelled_top, random_images
-from harness.stats import clustered_standard_error
 
 if TYPE_CHECKING:
     from harness.baseline import Baseline
@@ -141,10 +140,7 @@ class Polysemanticity(Metric):
         outcome.unit_columns["polysemanticity"] = values.numpy()
         scored = ~values.isnan()
         n, alive = int(scored.sum()), int(units.alive.sum())
-        parents = outcome.method.parents
-        clusters = torch.arange(len(values)) if parents is None else parents.cpu()
-        error = clustered_standard_error(values[scored].numpy(), clusters[scored].numpy()) if n else None
-        kind = "units" if parents is None else "units, clustered by parent"
+        error, kind = outcome.error_over_units(values, scored)
         yield self.score(float(values[scored].mean()) if n else math.nan, n, error, kind)
         yield Score("polysemanticity_null", sum(levels) / n if n else math.nan, n, unit="", direction="none")
         yield Score("polysemanticity_undefined", float(alive - n), alive, unit="units", direction="none")

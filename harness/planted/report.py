@@ -13,9 +13,9 @@ from results.tables import Table
 
 #: Said under every report: what was redrawn for the intervals.
 REDRAWN = (
-    "95 % intervals. Gap, metrics with one value a unit: neurons redrawn, and layers of each setting ({resamples} "
-    "bootstrap resamples); with one value a layer: Student's t over layers of each setting. Rank correlation: methods "
-    "redrawn with all their configurations, the same ones at every layer. Settings are not redrawn."
+    "95 % intervals. Gap, metrics with one value a unit: neurons redrawn ({resamples} bootstrap resamples), with what "
+    "layers vary beyond them; with one value a layer: Student's t over layers of each setting. Rank correlation: "
+    "methods redrawn with all their configurations, the same ones at every layer. Settings are not redrawn."
 )
 
 #: What keeps a metric from being called bad that was never meant for the question.

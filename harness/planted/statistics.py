@@ -1,9 +1,11 @@
 """How well scores agree with a planted truth, with 95 % intervals.
 
-*Gap*: a metric on the truth minus the same on chance, averaged over layers. A metric with one value a unit: the neurons
-of each layer are redrawn (bootstrap), the same for truth and chance, and the layers of each setting are redrawn too. A
-metric with one value a layer (R2, rank, accuracy): Student's t over the layers of each setting, their variance pooled
-over settings, because two or three values cannot be redrawn. With one layer a setting there is no interval then.
+*Gap*: a metric on the truth minus the same on chance, averaged over layers. A metric with one value a layer (R2, rank,
+accuracy): Student's t over the layers of each setting, their variance pooled over settings, because two or three values
+cannot be redrawn. With one layer a setting there is no interval then. A metric with one value a unit: the neurons of
+each layer are redrawn (bootstrap), the same for truth and chance, and what layers vary beyond their neurons is added: a
+normal draw of variance ``max(0, s^2 / (W w) - V_neurons)`` for W layers, with s^2 as above and w a draw of chi^2 / its
+degrees of freedom (the generalised interval of Weerahandi, 1993). With one layer a setting it is of neurons alone.
 
 *Rank correlation*: Spearman's, of a metric with a recovery score over the methods of one layer, averaged over layers.
 Methods are redrawn (bootstrap), each with all of its configurations and the same ones at every layer: the same few
@@ -106,9 +108,9 @@ def gap(
         truth, chance, apart = (_over_layers(values, settings) for values in (point[:, 0], point[:, 1], difference))
     else:
         drawn = np.stack([_redrawn(world, column, against, resamples, generator) for world in known])  # (W, R, 2)
-        means = _over_worlds(drawn, settings, generator)  # (R, 2)
-        truth, chance = (_interval(float(point[:, side].mean()), means[:, side]) for side in (0, 1))
-        apart = _interval(float(difference.mean()), sign * (means[:, 0] - means[:, 1]))
+        both = [(point[:, side], drawn[..., side]) for side in (0, 1)]
+        both.append((difference, sign * (drawn[..., 0] - drawn[..., 1])))
+        truth, chance, apart = (_with_layers(values, redrawn, settings, generator) for values, redrawn in both)
     return Gap(truth, chance, apart, int((difference > 0).sum()), len(known))
 
 
@@ -174,14 +176,35 @@ def _pair(world: World, metric: str, against: str) -> tuple[float, float]:
 
 def _over_layers(values: np.ndarray, settings: Sequence[str]) -> Interval:
     """Mean of one value a layer (W,) and Student's interval, the variance within settings pooled."""
-    frame = pd.Series(values).groupby(list(settings))
-    freedom = len(values) - frame.ngroups
+    variance, freedom = _between_layers(values, settings)
     mean = float(values.mean())
     if not freedom:
         return Interval(mean, math.nan, math.nan)
-    pooled = float((values - frame.transform("mean").to_numpy()) @ (values - frame.transform("mean").to_numpy()))
-    half = float(student.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(pooled / freedom / len(values))
+    half = float(student.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(variance)
     return Interval(mean, mean - half, mean + half)
+
+
+def _between_layers(values: np.ndarray, settings: Sequence[str]) -> tuple[float, int]:
+    """Variance of the mean of one value a layer (W,), that within settings pooled, and its degrees of freedom."""
+    frame = pd.Series(values).groupby(list(settings))
+    freedom = len(values) - frame.ngroups
+    off = values - frame.transform("mean").to_numpy()
+    return (float(off @ off) / freedom / len(values) if freedom else 0.0), freedom
+
+
+def _with_layers(
+    values: np.ndarray, drawn: np.ndarray, settings: Sequence[str], generator: np.random.Generator
+) -> Interval:
+    """Mean of one value a layer (W,) whose neurons were redrawn (W, R), with what layers vary beyond them."""
+    known = ~np.isnan(drawn)
+    count = known.sum(0)
+    means = np.divide(np.where(known, drawn, 0.0).sum(0), count, out=np.full(count.shape, np.nan), where=count > 0)
+    variance, freedom = _between_layers(values, settings)
+    if freedom and len(means) > 1:
+        unlucky = generator.chisquare(freedom, len(means)) / freedom
+        beyond = np.maximum(0.0, variance / unlucky - float(np.nanvar(means, ddof=1)))
+        means = means + np.sqrt(beyond) * generator.standard_normal(len(means))
+    return _interval(float(values.mean()), means)
 
 
 def _redrawn(world: World, column: str, against: str, resamples: int, generator: np.random.Generator) -> np.ndarray:
@@ -208,13 +231,13 @@ def _by_neuron(units: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray
 
 
 def _over_worlds(values: np.ndarray, settings: Sequence[str], generator: np.random.Generator) -> np.ndarray:
-    """(R, ...) means over worlds of values (W, R, ...), the layers of each setting redrawn; NaN is left out."""
+    """(R,) means over worlds of values (W, R), the layers of each setting redrawn; NaN is left out."""
     resamples = values.shape[1]
     chosen = np.empty((resamples, len(settings)), dtype=np.int64)
     for setting in dict.fromkeys(settings):
         own = np.flatnonzero(np.array(settings) == setting)
         chosen[:, own] = own[generator.integers(0, len(own), (resamples, len(own)))]
-    picked = values[chosen, np.arange(resamples)[:, None]]  # (R, W, ...)
+    picked = values[chosen, np.arange(resamples)[:, None]]  # (R, W)
     known = ~np.isnan(picked)
     count = known.sum(1)
     return np.divide(np.where(known, picked, 0.0).sum(1), count, out=np.full(count.shape, np.nan), where=count > 0)

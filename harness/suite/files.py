@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import tomllib
 from pathlib import Path
@@ -11,7 +12,7 @@ from harness.suite.checking import check
 from harness.suite.lines import Place, Table, place_of, read_toml
 from harness.suite.merging import merge
 from harness.suite.models import Suite
-from harness.suite.parsing import Problem, error_of, parse_suite
+from harness.suite.parsing import Problem, error_of, keys_at, parse_suite
 from methods.registry import did_you_mean
 
 SUITES = Path(__file__).parents[1] / "suites"
@@ -39,6 +40,10 @@ def _load(file: Path, above: tuple[Path, ...]) -> Suite:
     values = _resolved(_read(file, above), file, (*above, file))
     if "parts" in values:
         return _of_parts(values, file, (*above, file))
+    if "extra" in values:
+        # Where a typed suite keeps the sections of plugins; in a file they stand beside the others.
+        sentence = f"There is no setting 'extra'. {did_you_mean('extra', keys_at(Suite, ()))}"
+        raise error_of([Problem(("extra",), sentence)], values, file.name)
     suite = parse_suite(values, source=file.name)
     if problems := check(suite):
         raise error_of(problems, values, file.name)
@@ -112,6 +117,8 @@ def _find(name: str, beside: Path | None, place: Place | None) -> Path:
         file = SUITES / f"{name}.toml"
         if file.parent == SUITES and file.is_file() and (beside is not None or not name.startswith(FRAGMENT)):
             return file
+    except PermissionError as error:
+        raise UserError(f"{start}The suite file {name!r} cannot be read ({error.strerror}).") from error
     except (OSError, ValueError, RuntimeError):
         pass  # no name that a file could have
     raise UserError(
@@ -125,7 +132,8 @@ def _read(file: Path, above: tuple[Path, ...]) -> Table:
         chain = " -> ".join([*(other.name for other in above), file.name])
         raise UserError(f"{above[-1].name}: the suites lead back to each other: {chain}.")
     try:
-        content = file.read_bytes()
+        # Some editors begin a file with a byte order mark, which is no part of the text.
+        content = file.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise UserError(f"{file.name}: the file cannot be read ({error.strerror or type(error).__name__}).") from error
     try:

@@ -68,7 +68,7 @@ class EvaluationSettings(Section):
 
     top_images: Whole = Field(100, ge=2, description="top images a unit, for the MS score")
     batch_size: Whole = Field(16, ge=1)
-    metrics: tuple[str, ...] | None = Field(None, description="metric ids; left out: all of them")
+    metrics: tuple[str, ...] | None = Field(None, min_length=1, description="metric ids; left out: all of them")
 
     @model_validator(mode="after")
     def _metrics_once(self) -> EvaluationSettings:

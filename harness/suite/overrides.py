@@ -54,12 +54,15 @@ def with_overrides(
         "token_seeds": token_seeds,
     }
 
-    def changed(leaf: Suite) -> Suite:
-        return _with_methods(_with_options(leaf, **options), methods, extra_methods)
-
     if suite.parts and backbone is not None:
         suite = _only(suite, backbone)
-    return each_leaf(suite, changed)
+    suite = each_leaf(suite, partial(_with_options, **options))
+    if methods is None and not extra_methods:
+        return suite
+    listed = frozenset(_method_names(suite))
+    suite = each_leaf(suite, partial(_with_methods, chosen=methods, extra=extra_methods, listed=listed))
+    # A method that is listed nowhere has been added everywhere: something is left.
+    return _where_something_runs(suite) or suite
 
 
 def each_leaf(suite: Suite, change: Callable[[Suite], Suite]) -> Suite:
@@ -114,21 +117,24 @@ def _with_options(
         # A count that was chosen for the suite's own images means nothing for others.
         values["data"] |= {"dataset": dataset, "evaluation": OTHER_IMAGES_EVALUATION}
     if evaluation is not None:
-        if evaluation >= 1 and evaluation != int(evaluation):
+        if evaluation >= 1 and not float(evaluation).is_integer():
             raise UserError(f"--evaluation {evaluation}: give a whole number of images, or a share below 1.")
         values["data"]["evaluation"] = int(evaluation) if evaluation >= 1 else evaluation
     if token_seeds is not None:
         values["seeds"]["tokens"] = token_seeds
         for target in values["targets"]:
             target["token_seeds"] = None
-    return parse_suite(values, source="command line")
+    changed = parse_suite(values, source="command line")
+    # Before anybody looks for the weights of what is no backbone, or for the images of what is no image set.
+    if (backbone is not None or dataset is not None) and (problems := check(changed)):
+        raise error_of(problems, values, "command line")
+    return changed
 
 
-def _with_methods(suite: Suite, chosen: tuple[str, ...] | None, extra: tuple[str, ...]) -> Suite:
-    if chosen is None and not extra:
-        return suite
-    listed = {name for target in suite.targets for entry in suite.methods_of(target) for name in names_of(entry)}
-    # A method that the suite lists nowhere runs everywhere, with its default settings.
+def _with_methods(
+    suite: Suite, *, chosen: tuple[str, ...] | None, extra: tuple[str, ...], listed: frozenset[str]
+) -> Suite:
+    # A method that the suite lists nowhere, in no part, runs everywhere with its default settings.
     wanted = dict.fromkeys((*extra, *(chosen or ())))
     added = tuple(MethodEntry(name=name) for name in wanted if name not in listed)
     targets: list[Target] = []
@@ -137,8 +143,17 @@ def _with_methods(suite: Suite, chosen: tuple[str, ...] | None, extra: tuple[str
         if chosen is not None:
             entries = tuple(entry for entry in entries if not names_of(entry).isdisjoint(chosen))
         # The target's settings are in the entries by now.
-        targets.append(target.model_copy(update={"methods": entries, "settings": {}}))
+        if entries:
+            targets.append(target.model_copy(update={"methods": entries, "settings": {}}))
     return suite.model_copy(update={"targets": tuple(targets)})
+
+
+def _where_something_runs(suite: Suite) -> Suite | None:
+    """The suite without parts that have no targets; None where nothing is left."""
+    if not suite.parts:
+        return suite if suite.targets else None
+    parts = tuple(left for part in suite.parts if (left := _where_something_runs(part)) is not None)
+    return suite.model_copy(update={"parts": parts}) if parts else None
 
 
 def with_settings(suite: Suite, assignments: Sequence[str]) -> Suite:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from harness.errors import UserError
 from harness.suite.lines import Path, Place, place_of
-from harness.suite.models import MethodEntry, Suite, names_of
+from harness.suite.models import Judging, MethodEntry, Suite, names_of
 from harness.suite.sections import SECTIONS
 from methods.registry import did_you_mean
 
@@ -53,6 +53,18 @@ def parse_suite(values: Mapping[str, Any], *, source: str = "suite") -> Suite:
     return suite
 
 
+def judging_of(values: Mapping[str, Any], *, source: str) -> Judging:
+    """How units are judged, from plain values.
+
+    Raises:
+        UserError: as :func:`parse_suite`.
+    """
+    try:
+        return Judging(**values)
+    except ValidationError as error:
+        raise error_of(_problems(error, Judging, ("judging",)), values, source) from error
+
+
 def error_of(problems: Iterable[Problem], values: Any, source: str) -> UserError:
     """One error of all problems, each with its place."""
     lines = []
@@ -92,7 +104,14 @@ def _problems(error: ValidationError | TypeError, model: type[BaseModel], prefix
     if isinstance(error, TypeError):
         return [Problem(prefix, f"{'.'.join(map(str, prefix))} is no table.")]
     problems = []
-    for problem in error.errors():
+    found = error.errors()
+    for problem in found:
+        # A list whose only entry is wrong is empty to pydantic; the entry has a sentence of its own.
+        inside = len(problem["loc"])
+        if problem["type"] == "too_short" and any(
+            len(other["loc"]) > inside and other["loc"][:inside] == problem["loc"] for other in found
+        ):
+            continue
         # Pydantic names the branch of a union as part of the path; no key has such a name.
         location = tuple(part for part in problem["loc"] if part not in ("int", "float", "constrained-int"))
         path = (*prefix, *location)
@@ -112,6 +131,9 @@ def _sentence(problem: Any, location: Path, path: Path, model: type[BaseModel]) 
         return f"{where} = {_short(problem['input'])}: it must be a table of settings."
     if kind == "tuple_type":
         return f"{where} = {_short(problem['input'])}: it must be a list, in square brackets."
+    if kind == "too_short":
+        least = problem["ctx"]["min_length"]
+        return f"{where} = {_short(problem['input'])}: it needs at least {least} entr{'y' if least == 1 else 'ies'}."
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if isinstance(problem["input"], Mapping):
         return f"{where}: {message[0].lower()}{message[1:]}."

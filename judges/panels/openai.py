@@ -190,8 +190,13 @@ def _data_url(grid: Grid, album: Album) -> str:
 
 
 def _checked_url(url: str, model: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        # Reading the port checks it.
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
         raise UserError(
             f"Say where the server of {model!r} is: --judge {model}@http://HOST:PORT/v1, base_url in the suite, or the "
             "environment variable OPENAI_BASE_URL."

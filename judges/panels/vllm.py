@@ -22,6 +22,8 @@ from judges.prompt import REPLY_SCHEMA, Prompt
 from methods.errors import UserError
 
 BATCH = 64
+#: An engine that refuses so many questions, each asked alone, is taken to be dead.
+GIVE_UP_AFTER = 8
 MAX_MODEL_LEN = 32768
 _OPTIONS = ("gpu_memory_utilization", "tensor_parallel_size", "dtype", "quantization", "trust_remote_code")
 
@@ -87,6 +89,11 @@ class VllmJudge(Judge):
                 # One prompt the engine refuses fails the whole batch: find it.
                 replies = [self._alone(question, prompt, album) for question in batch]
             keep(replies)
+            if len(batch) >= GIVE_UP_AFTER and not any(reply.came for reply in replies):
+                raise UserError(
+                    f"{self.name!r} gave no reply to {len(batch)} questions in a row ({replies[-1].finish_reason}). "
+                    "What came is stored; the same command asks the rest."
+                )
 
     def _alone(self, question: Question, prompt: Prompt, album: Album) -> Reply:
         try:

@@ -1,4 +1,4 @@
-"""What the dictionaries of this package share: ``decode(codes) = codes @ atoms + output_bias``."""
+"""What the dictionaries of this package share."""
 
 from __future__ import annotations
 
@@ -8,36 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from methods.base import Dictionary, Method, Tokens
+from methods.base import Tokens
+from methods.linear_decoder import LinearDecoder
 from methods.training.batches import generator_of
 
 
-class LinearDictionary(Method):
-    """Encode is the family's own; decode is linear."""
+class LinearDictionary(LinearDecoder):
+    """Atoms beside the mean of the probing tokens, which is :attr:`output_bias`."""
 
     fitted: ClassVar[tuple[str, ...]] = ("atoms", "output_bias")
-
-    atoms: Tensor
-    """(n_units, d_out)"""
-    output_bias: Tensor
-    """(d_out,) mean of the probing tokens"""
-
-    def decode(self, codes: Tensor) -> Tensor:
-        self.require_fitted()
-        return codes @ self.atoms.to(codes) + self.output_bias.to(codes)
-
-    def dictionary(self) -> Dictionary:
-        self.require_fitted()
-        return Dictionary(self.atoms, None, "writer")
-
-    @property
-    def parents(self) -> Tensor | None:
-        return None
-
-    @property
-    def n_units(self) -> int:
-        self.require_fitted()
-        return len(self.atoms)
 
 
 def sample_tokens(tokens: Tokens, limit: int, seed: int) -> Tensor:

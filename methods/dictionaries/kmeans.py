@@ -79,6 +79,9 @@ class KMeans(LinearDictionary):
 
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
+        if x.dtype in (torch.float16, torch.bfloat16):
+            # Squares of lengths leave the range of float16, and near centres differ in digits that neither has.
+            return self.encode(x.float()).to(x.dtype)
         atoms = self.atoms.to(x)
         products = (x - self.output_bias.to(x)) @ atoms.T
         squares = atoms.square().sum(1)

@@ -63,6 +63,9 @@ class SemiNMF(LinearDictionary):
 
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
+        if x.dtype in (torch.float16, torch.bfloat16):
+            # Each step builds on the one before, and rounding adds up.
+            return self.encode(x.float()).to(x.dtype)
         return nonnegative_codes(x - self.output_bias.to(x), self.atoms.to(x), self.config.encode_iterations)
 
 

@@ -31,6 +31,7 @@ class PCA(LinearDictionary):
         reference="Pearson 1901",
         training_free=True,
         stable=True,
+        uses_seed=False,
     )
     Config = PCAConfig
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -192,6 +192,16 @@ def _exact(points: torch.Tensor, options: Options) -> Selection:
     )
 
 
+def _as_hdbscan(options: Options) -> dict[str, Any]:
+    """The arguments that hdbscan and cuML have in common."""
+    return {
+        "min_cluster_size": int(options.min_cluster_size),
+        "min_samples": int(options.min_samples),
+        "cluster_selection_method": options.selection,
+        "cluster_selection_epsilon": options.epsilon,
+    }
+
+
 def _hdbscan(points: torch.Tensor, options: Options) -> Selection:
     try:
         from hdbscan import HDBSCAN
@@ -200,13 +210,7 @@ def _hdbscan(points: torch.Tensor, options: Options) -> Selection:
             "backend 'hdbscan' needs the hdbscan package, which this project depends on: reinstall it."
         ) from error
     # The kd-tree paths may approximate the tree in few dimensions unless told otherwise.
-    model = HDBSCAN(
-        min_cluster_size=int(options.min_cluster_size),
-        min_samples=int(options.min_samples),
-        cluster_selection_method=options.selection,
-        cluster_selection_epsilon=options.epsilon,
-        approx_min_span_tree=False,
-    ).fit(points.cpu().numpy().astype(np.float64))
+    model = HDBSCAN(**_as_hdbscan(options), approx_min_span_tree=False).fit(points.cpu().numpy().astype(np.float64))
     return Selection(
         model.labels_.astype(np.int64), model.probabilities_, np.asarray(model.cluster_persistence_, float)
     )
@@ -220,13 +224,7 @@ def _cuml(points: torch.Tensor, options: Options) -> Selection:
         raise ImportError(
             "backend 'cuml' needs RAPIDS cuML and an NVIDIA GPU: install the extra 'cuml', or take backend='exact'."
         ) from error
-    model = HDBSCAN(
-        min_cluster_size=int(options.min_cluster_size),
-        min_samples=int(options.min_samples),
-        cluster_selection_method=options.selection,
-        cluster_selection_epsilon=options.epsilon,
-        output_type="numpy",
-    ).fit(cupy.from_dlpack(points.cuda()))
+    model = HDBSCAN(**_as_hdbscan(options), output_type="numpy").fit(cupy.from_dlpack(points.cuda()))
     return Selection(
         np.asarray(model.labels_, np.int64),
         np.asarray(model.probabilities_, float),

@@ -57,7 +57,8 @@ class ELUDe(AdditiveSplit):
     ``W_u * q``, L2-normalise, cluster them with HDBSCAN, and give every cluster a sub-unit that owns the input
     dimensions its cluster wins. Neurons without at least two clusters are left as they are.
 
-    Nothing is drawn at random: ``seed`` has no effect (but for ``umap_dims``, where it is UMAP's).
+    Nothing is drawn at random and ``seed`` has no effect, unless ``umap_dims`` is set: it is then UMAP's, and the
+    method no longer claims to be stable.
     """
 
     spec = MethodSpec(
@@ -80,6 +81,12 @@ class ELUDe(AdditiveSplit):
     """(d_out,) int64: instances that belong to no cluster"""
     n_instances: Tensor
     """() int64: instances a neuron"""
+
+    @classmethod
+    def spec_with(cls, config: MethodConfig) -> MethodSpec:
+        """With UMAP the fit depends on its seed."""
+        drawn = isinstance(config, ELUDeConfig) and config.umap_dims is not None
+        return cls.spec._replace(stable=False, uses_seed=True) if drawn else cls.spec
 
     def fit(
         self,

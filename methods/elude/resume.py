@@ -3,10 +3,14 @@
 A folder of safetensors files, each with some neurons' sub-units and, in its header, the key of the build and a hash of
 its tensors. Files are written beside and renamed: each is whole or absent. One whose key or hash does not fit is not
 read; it is removed, since nothing can use it.
+
+Two processes may make the same fit at once, in one folder. Their parts are the same, so each may read or overwrite the
+other's; whichever is finished first removes the folder, and the other goes on without what lay in it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from methods.base import LinearSite, Tokens
@@ -78,14 +82,13 @@ class UnitFiles:
     def read(self) -> dict[int, Part]:
         """All finished neurons of this build; files of another build, and broken ones, are removed."""
         found: dict[int, Part] = {}
-        for file in sorted(self.folder.glob("units-*.safetensors")):
+        # What a killed process left half written stays until the fit is finished: another one may be writing it now.
+        for file in self._files("units-*.safetensors"):
             parts = self._read_file(file)
             if parts is None:
-                file.unlink()
+                file.unlink(missing_ok=True)
             else:
                 found.update(parts)
-        for left in self.folder.glob("*.tmp"):
-            left.unlink()
         return found
 
     def add(self, unit: int, part: Part) -> None:
@@ -95,9 +98,17 @@ class UnitFiles:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is held."""
+        """Write what is held. It stays held, for the next time, if another process removes the folder meanwhile."""
         if not self._held:
             return
+        # Else the folder went while the file was being made.
+        with contextlib.suppress(FileNotFoundError):
+            self._write()
+            self._held = {}
+        self._last = time.monotonic()
+
+    def _write(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         units, parts = sorted(self._held), [self._held[unit] for unit in sorted(self._held)]
         tensors = {
             "unit": torch.tensor(units),
@@ -109,23 +120,30 @@ class UnitFiles:
         }
         header = {"elude": json.dumps({"key": self.key, "sha256": _digest(tensors)})}
         handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
-        os.close(handle)
         try:
-            save_file(tensors, temporary, metadata=header)
-            with open(temporary, "rb") as written:
-                os.fsync(written.fileno())
-            # Named by a unit that no other file holds, so nothing is overwritten.
+            with os.fdopen(handle, "wb") as file:
+                file.write(save(tensors, metadata=header))
+                file.flush()
+                os.fsync(file.fileno())
+            # Named by a unit that no other file holds, but for those of another process that makes the same.
             Path(temporary).replace(self.folder / f"units-{units[0]:06d}.safetensors")
         finally:
             Path(temporary).unlink(missing_ok=True)
-        self._held, self._last = {}, time.monotonic()
 
     def remove(self) -> None:
         """Delete the files, and the folder if nothing else is in it: the build is finished."""
-        for file in (*self.folder.glob("units-*.safetensors"), *self.folder.glob("*.tmp")):
-            file.unlink()
-        if not any(self.folder.iterdir()):
+        for file in (*self._files("units-*.safetensors"), *self._files("*.tmp")):
+            file.unlink(missing_ok=True)
+        # It stays if something else is in it, and is gone already if another process was as quick.
+        with contextlib.suppress(OSError):
             self.folder.rmdir()
+
+    def _files(self, pattern: str) -> list[Path]:
+        """The files of that name, sorted; none if another process has removed the folder."""
+        try:
+            return sorted(self.folder.glob(pattern))
+        except FileNotFoundError:
+            return []
 
     def _read_file(self, file: Path) -> dict[int, Part] | None:
         try:

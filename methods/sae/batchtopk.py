@@ -26,7 +26,11 @@ class BatchTopKConfig(FixedL0Config):
     """Settings of the BatchTopK SAE."""
 
     threshold_momentum: float = Field(
-        0.9, ge=0, lt=1, description="of the running mean of the smallest code kept, which evaluation uses"
+        0.9,
+        ge=0,
+        lt=1,
+        description="of the running mean of the smallest code kept, near which a step looks first: a matter of speed; "
+        "evaluation's threshold is measured with the final weights",
     )
 
 
@@ -68,9 +72,11 @@ class BatchTopKAutoencoder(LinearAutoencoder):
         if units is not None:
             return active
         known = active.detach().flatten()
-        threshold = torch.topk(known, min(self.k * len(pre), known.numel()), sorted=False).values.amin()
-        self.note(threshold)
-        return active * (active.detach() >= threshold)
+        kept = torch.topk(known, min(self.k * len(pre), known.numel()), sorted=False)
+        self.note(kept.values.amin())
+        # Not all from the threshold on: in bfloat16 a few in a hundred would be equal to it.
+        chosen = torch.zeros_like(known, dtype=torch.bool).scatter_(0, kept.indices, True)
+        return active * chosen.view_as(active)
 
     @torch.no_grad()
     def note(self, threshold: Tensor) -> None:
@@ -81,18 +87,23 @@ class BatchTopKAutoencoder(LinearAutoencoder):
 
     @torch.no_grad()
     def settle(self, batches: Batches) -> None:
-        """Replace the running mean, which lags behind the weights, by the mean threshold of the final weights."""
+        """Replace the running mean, which lags behind the weights, by the mean threshold of the final weights.
+
+        Each batch counts by its tokens: a last one of a single token has a threshold of its own.
+        """
         found: list[Tensor] = []
-        seen = 0
+        sizes: list[int] = []
         momentum, self.momentum = self.momentum, 0.0
         for batch in batches.epoch(0):
             self.codes(batch[0])
             found.append(self.running_threshold.clone())
-            seen += len(batch[0])
-            if seen >= SETTLING_TOKENS:
+            sizes.append(len(batch[0]))
+            if sum(sizes) >= SETTLING_TOKENS:
                 break
         self.momentum = momentum
-        self.running_threshold.copy_(torch.stack(found).mean())
+        thresholds = torch.stack(found)
+        shares = thresholds.new_tensor(sizes) * (len(sizes) / sum(sizes))
+        self.running_threshold.copy_((thresholds * shares).mean())
 
 
 class ThresholdedSAE(LinearSAE):
@@ -122,6 +133,8 @@ class BatchTopKSAE(ThresholdedSAE):
         family="sae",
         reads="output",
         reference="Bussmann et al. 2024, BatchTopK sparse autoencoders; overcomplete",
+        # 2: the threshold of evaluation is the mean over tokens, and no longer over batches of unequal size.
+        version=2,
     )
     Config = BatchTopKConfig
 

@@ -77,6 +77,8 @@ class MatryoshkaSAE(ThresholdedSAE):
         family="sae",
         reads="output",
         reference="Bussmann et al. 2025, Learning multi-level features with Matryoshka sparse autoencoders",
+        # 2: the threshold of evaluation is the mean over tokens, and no longer over batches of unequal size.
+        version=2,
     )
     Config = MatryoshkaConfig
 

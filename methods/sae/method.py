@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from methods.base import Device, Dictionary, LinearSite, Method, Progress, Reads, Tokens, no_progress
+from methods.base import Device, LinearSite, Progress, Reads, Tokens, no_progress
+from methods.linear_decoder import LinearDecoder
 from methods.sae.autoencoder import LinearAutoencoder
 from methods.training.batches import Batches
 from methods.training.checkpoint import Checkpoint
@@ -19,16 +20,11 @@ from methods.training.normaliser import Normaliser
 L = TypeVar("L", bound="LinearSAE")
 
 
-class SparseMethod(Method):
-    """A trained sparse code with a linear decoder: ``decode(codes) = codes @ atoms + output_bias``."""
+class SparseMethod(LinearDecoder):
+    """A trained sparse code."""
 
     #: Where training is saved as it goes; a run of the same settings, seed and data found there is resumed.
     checkpoint: Checkpoint | None = None
-
-    atoms: Tensor
-    """(n_units, d_out), in the units of the layer's output"""
-    output_bias: Tensor
-    """(d_out,)"""
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
@@ -40,23 +36,6 @@ class SparseMethod(Method):
         if self.checkpoint is None and self.work_dir is not None:
             return Checkpoint(self.work_dir / "training.safetensors")
         return self.checkpoint
-
-    def decode(self, codes: Tensor) -> Tensor:
-        self.require_fitted()
-        return codes @ self.atoms.to(codes) + self.output_bias.to(codes)
-
-    def dictionary(self) -> Dictionary:
-        self.require_fitted()
-        return Dictionary(self.atoms, None, "writer")
-
-    @property
-    def parents(self) -> Tensor | None:
-        return None
-
-    @property
-    def n_units(self) -> int:
-        self.require_fitted()
-        return len(self.atoms)
 
     def extra_state(self) -> dict[str, Any]:
         return {"history": self.history}

@@ -17,12 +17,12 @@ from methods.training.normaliser import Normaliser
 
 
 def row_threshold(codes: Tensor, k: int) -> Tensor:
-    """The k-th largest entry (n, 1) of each row of non-negative codes (n, n_units), k <= n_units; detached."""
-    known = codes.detach()
-    if not sparse_here(known):
-        return torch.topk(known, k, dim=-1).values[:, -1:]
-    threshold = torch.empty(len(known), dtype=known.dtype)
-    kernels.kth_largest(known.contiguous().numpy(), k, threshold.numpy())
+    """The k-th largest entry (n, 1) of each row of non-negative codes (n, n_units), k <= n_units; detached.
+
+    By a compiled kernel: codes are on the CPU, see :func:`~methods.training.entries.sparse_here`.
+    """
+    threshold = torch.empty(len(codes), dtype=codes.dtype)
+    kernels.kth_largest(codes.detach().contiguous().numpy(), k, threshold.numpy())
     return threshold[:, None]
 
 
@@ -56,6 +56,9 @@ class TopKAutoencoder(LinearAutoencoder):
         active = torch.relu(pre)
         if units is not None or self.k >= pre.shape[-1]:
             return active
+        if not sparse_here(active):
+            # In bfloat16, where codes are equal by the dozen, a threshold would keep more than k.
+            return keep_largest(active, self.k)
         return active * (active.detach() >= row_threshold(active, self.k))
 
 

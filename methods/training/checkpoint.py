@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass
@@ -31,21 +31,29 @@ class Checkpoint:
         return time.monotonic() - self._last >= self.every_seconds
 
     def save(self, module: nn.Module, optimiser: torch.optim.Optimizer, header: dict[str, Any]) -> None:
-        """Write beside and rename, so that the file is whole or absent."""
+        """Write the run's state, in place of what was written before."""
         tensors = {f"module.{name}": value for name, value in module.state_dict().items()}
         named = {id(parameter): name for name, parameter in module.named_parameters()}
         for parameter, state in optimiser.state.items():
             tensors.update({f"optimiser.{named[id(parameter)]}.{key}": value for key, value in state.items()})
+        whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        try:
+            self._write(whole, header)
+        except (FileNotFoundError, SafetensorError):
+            # A process that made the same fit has finished it and removed the folder while the file was being made.
+            self._write(whole, header)
+        self._last = time.monotonic()
+
+    def _write(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+        """Write beside and rename, so that the file is whole or absent."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name, suffix=".tmp")
         os.close(handle)
         try:
-            whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-            save_file(whole, temporary, metadata={"checkpoint": json.dumps(header, sort_keys=True)})
+            save_file(tensors, temporary, metadata={"checkpoint": json.dumps(header, sort_keys=True)})
             Path(temporary).replace(self.path)
         finally:
             Path(temporary).unlink(missing_ok=True)
-        self._last = time.monotonic()
 
     def restore(
         self, module: nn.Module, optimiser: torch.optim.Optimizer, identity: dict[str, Any]

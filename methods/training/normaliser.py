@@ -10,6 +10,9 @@ from torch import Tensor
 from methods.base import Reads, Tokens
 from methods.errors import UserError
 
+#: Entries of one batch of tokens, of which some copies in float64 are held: 65536 tokens of 1024 features.
+BATCH_ENTRIES = 1 << 26
+
 
 class Normaliser:
     """``x -> (x - mean) / scale``.
@@ -22,9 +25,10 @@ class Normaliser:
         UserError: if there are no tokens, some are not finite, or all are the same.
     """
 
-    def __init__(self, tokens: Tokens, field: Reads, batch_size: int = 65536) -> None:
+    def __init__(self, tokens: Tokens, field: Reads, batch_size: int | None = None) -> None:
         count = 0
         width = tokens.width(field)
+        batch_size = max(1, min(65536, BATCH_ENTRIES // width)) if batch_size is None else batch_size
         mean = torch.zeros(width, dtype=torch.float64)
         squares = torch.zeros(width, dtype=torch.float64)
         for batch in tokens.batches(field, batch_size):

@@ -13,6 +13,7 @@ import streamlit as st
 
 from results.app.words import distinct, visible
 from results.board import Board, Row
+from results.trials import WARNING
 
 
 class Choice(NamedTuple):
@@ -92,7 +93,7 @@ def board_of(boards: Sequence[Board]) -> Board:
     if len(boards) == 1:
         with right:
             st.text_input("Image set", visible(boards[0].dataset or "not recorded"), disabled=True)
-        return boards[0]
+        return _warned(boards[0])
     # Sets may differ in nothing but a fingerprint.
     keys = [_sets(board) for board in boards]
     with right:
@@ -103,7 +104,7 @@ def board_of(boards: Sequence[Board]) -> Board:
             keys,
             help="Cells of different sets are never ranked together.",
         )
-    return boards[keys.index(chosen)]
+    return _warned(boards[keys.index(chosen)])
 
 
 def row_of(boards: Sequence[Board], parameter: str = "cell", label: str = "Method", default: int = 0) -> Choice:
@@ -127,6 +128,7 @@ def row_of(boards: Sequence[Board], parameter: str = "cell", label: str = "Metho
         write=lambda key: by_key[key].row.cell_ids[0],
         unknown="The address names a cell that this store does not have.",
     )
+    _warned(by_key[chosen].board)
     return by_key[chosen]
 
 
@@ -135,6 +137,13 @@ def remember(parameter: str, value: str) -> None:
     st.session_state[f"chosen_{parameter}"] = value
     if st.query_params.get(parameter) != value:
         st.query_params[parameter] = value
+
+
+def _warned(board: Board) -> Board:
+    """Return the board, and say at the top of the page if it is a trial: charts of it look like any other."""
+    if WARNING in board.notes:
+        st.warning(WARNING)
+    return board
 
 
 def _sets(board: Board) -> str:

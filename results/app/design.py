@@ -22,7 +22,7 @@ BLANK = (128, 128, 128)
 
 
 class Mark(NamedTuple):
-    """How a method is drawn; `symbol` is plotly's name."""
+    """How a method is drawn; `symbol` is a name of `results.app.figures.shapes`."""
 
     colour: str
     symbol: str

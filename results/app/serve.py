@@ -1,33 +1,36 @@
-"""``python -m results.app.serve [streamlit options]``: the app's server, with everything imported before it listens.
+"""``python -m results.app.serve [streamlit options]``: the app's server, ready for its first page when it listens.
 
-Streamlit imports the app when the first page is asked for, and the reader would wait for pandas, DuckDB and plotly.
+Streamlit imports the app when the first page is asked for, and the reader would wait for pandas, DuckDB and the store.
+Here everything is imported first, and the boards are made; a store that lets nobody in is not waited for.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
+import pkgutil
 import sys
-from pathlib import Path
+import threading
 
-_USED = (
-    "duckdb",
-    "pandas",
-    "plotly.graph_objects",
-    "pyarrow",
-    "results.app.figures.front",
-    "results.leaderboard",
-    "results.paired",
-    "results.store",
-)
+_PATIENCE_S = 1.0
 
 
 def main() -> None:
     """Run the server until it is ended."""
     from streamlit.web import cli
 
-    for name in _USED:
-        importlib.import_module(name)
-    sys.argv = ["streamlit", "run", str(Path(__file__).with_name("main.py")), *sys.argv[1:]]
+    from results.app import main as entry
+    from results.app import screens, source
+
+    for screen in pkgutil.iter_modules(screens.__path__, f"{screens.__name__}."):
+        importlib.import_module(screen.name)
+    preparing = threading.Thread(target=source.prepare, daemon=True)
+    preparing.start()
+    # At its first element streamlit looks at the call stack; the list of all modules' files, which that needs, takes
+    # longer than the page, and Python keeps it.
+    inspect.stack()
+    preparing.join(_PATIENCE_S)
+    sys.argv = ["streamlit", "run", str(entry.__file__), *sys.argv[1:]]
     cli.main(prog_name="streamlit")
 
 

@@ -102,6 +102,12 @@ def page() -> Iterator[Store]:
         st.button("Try again", key="again")
 
 
+def prepare() -> None:
+    """Make the boards before the first page asks for them; what is wrong with the store, that page says."""
+    with contextlib.suppress(StoreError), contextlib.closing(PageStore(store().path)) as opened:
+        _boards(stamp(), opened)
+
+
 def require_boards(opened: Store) -> list[Board]:
     """Return the boards, kept until the store changes; where there are none, say what to do and stop.
 

@@ -111,7 +111,9 @@ def without_errors(board: Board, x: Column, y: Column, kinds: ErrorKinds) -> lis
 
 
 def _shown(means: pd.Series, spans: np.ndarray, column: Column) -> list[tuple[float, float, float]]:
-    factor = 100.0 if column.unit == "fraction" else 1.0
+    """Return mean, low and high as they are shown; an interval of a share ends where shares do, at 100 %."""
+    factor, most = (100.0, 100.0) if column.unit == "fraction" else (1.0, np.inf)
     return [
-        (mean * factor, low * factor, high * factor) for mean, (low, high) in zip(means, spans.tolist(), strict=True)
+        (mean * factor, low * factor, min(high * factor, max(mean * factor, most)))
+        for mean, (low, high) in zip(means, spans.tolist(), strict=True)
     ]

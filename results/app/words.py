@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results.board import Aggregate, Board, Column, Row
+from results.board import Aggregate, Column, Row
 from results.comparable import DEVICE_UNITS
 
 JOINER = "\N{WORD JOINER}"
@@ -70,13 +69,12 @@ def plain(text: object) -> str:
     Streamlit turns ``--``, ``->`` and the like into other signs, and ``:name:`` into a picture, even where they are
     escaped; a word joiner, which has no width, keeps them apart from what is looked for.
     """
-    line = " ".join(visible(text).split())
-    return _PUNCTUATION.sub(r"\\\1", _SHORTCODE.sub(f":{JOINER}", _SIGN.sub(JOINER, line)))
+    return _PUNCTUATION.sub(r"\\\1", _SHORTCODE.sub(f":{JOINER}", _SIGN.sub(JOINER, one_line(text))))
 
 
-def figure_text(text: object) -> str:
-    """Return `text` for a plotly figure, which reads a little HTML."""
-    return html.escape(visible(text), quote=False)
+def one_line(text: object) -> str:
+    """Return `text` as it is shown, on one line."""
+    return " ".join(visible(text).split())
 
 
 def visible(text: object) -> str:
@@ -153,11 +151,6 @@ def absent(row: Row, column: Column) -> str:
     if column.key in row.undefined:
         return "undefined"
     return "failed" if row.n_failed and not row.n_finished else "–"
-
-
-def board_title(board: Board) -> str:
-    """Return what tells a board from others of the same site, in one line."""
-    return " · ".join(part for part in (board.backbone_title, board.site, board.dataset) if part)
 
 
 def compact(value: Any) -> str:

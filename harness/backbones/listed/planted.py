@@ -11,4 +11,4 @@ def _built_from(identifier: str) -> str | None:
     return built_from(identifier)
 
 
-register_prefix("planted", Prefix("harness.planted.backbone:load", _built_from))
+register_prefix("planted", Prefix("harness.planted.backbone:load", _built_from, title="a layer with known parts"))

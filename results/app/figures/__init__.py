@@ -1,1 +1,1 @@
-"""The app's figures: plotly figures from plain data, one a file, without streamlit."""
+"""The app's figures: Vega-Lite specifications from plain data, one figure a file, without streamlit."""

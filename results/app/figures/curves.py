@@ -1,13 +1,16 @@
-"""How fits went: one panel a series, one line a cell."""
+"""How fits went: one figure a series, one line a cell."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from results.app.design import BLUE, GREEN, LINE, ORANGE, PURPLE, SKY, VERMILLION
-from results.app.words import figure_text
+from results.app.figures.spec import Spec, figure, hover, layer, line_legend, number_axis, room
+from results.app.words import distinct, one_line
 
 _COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, LINE)
 _TITLES = {
@@ -16,43 +19,46 @@ _TITLES = {
     "l0": "L0 (units a token)",
     "dead": "share of dead units ↓",
 }
-_DASHES = ("solid", "dash", "dot", "dashdot")
+_DASHES = ([1, 0], [7, 4], [2, 3], [8, 3, 2, 3])
+_HEIGHT_PX = 300
 
 
-def curve_figure(frame: pd.DataFrame, names: dict[str, str]) -> go.Figure:
-    """Return the figure of columns cell_id, series, step, value; `names` says what to call each cell."""
-    series = list(dict.fromkeys(frame["series"]))
-    columns = min(len(series), 2)
-    rows = -(-len(series) // columns)
-    figure = make_subplots(rows=rows, cols=columns, shared_xaxes=False, vertical_spacing=0.35 / rows)
-    for number, name in enumerate(series):
-        row, column = number // columns + 1, number % columns + 1
-        present = {str(cell): own for cell, own in frame[frame["series"] == name].groupby("cell_id", sort=True)}
-        for cell_id, own in ((cell, present[cell]) for cell in names if cell in present):
-            # Its place among all cells, so that a cell keeps its colour in every panel.
-            index = list(names).index(str(cell_id))
-            figure.add_trace(
-                go.Scatter(
-                    x=own["step"],
-                    y=own["value"].astype(float),
-                    mode="lines",
-                    name=figure_text(names[str(cell_id)]),
-                    legendgroup=str(cell_id),
-                    showlegend=number == 0,
-                    line={
-                        "color": _COLOURS[index % len(_COLOURS)],
-                        "dash": _DASHES[index % len(_DASHES)],
-                        "width": 1.8,
-                    },
-                ),
-                row=row,
-                col=column,
-            )
-        figure.update_xaxes(title="optimiser step", row=row, col=column)
-        figure.update_yaxes(title=figure_text(_TITLES.get(name, name.replace("_", " "))), row=row, col=column)
-    figure.update_layout(
-        height=300 * rows,
-        margin={"l": 10, "r": 10, "t": 30, "b": 10},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02},
-    )
-    return figure
+def curve_figures(frame: pd.DataFrame, names: Mapping[str, str]) -> dict[str, Spec]:
+    """Return series -> its figure, of columns cell_id, series, step, value; `names` says what to call each cell."""
+    # A cell keeps its colour in every figure.
+    titles = dict(zip(names, distinct([one_line(name) for name in names.values()]), strict=True))
+    return {str(series): _curves(own, str(series), titles) for series, own in frame.groupby("series", sort=False)}
+
+
+def _curves(frame: pd.DataFrame, series: str, titles: Mapping[str, str]) -> Spec:
+    rows: list[dict[str, Any]] = [
+        {"step": float(step), "value": float(value), "name": titles[str(cell)], "says": f"{value:.4g} at step {step:,}"}
+        for cell, step, value in zip(frame["cell_id"], frame["step"], frame["value"].astype(float), strict=True)
+        if math.isfinite(value)
+    ]
+    order = list(titles.values())
+    styles = {
+        "color": [_COLOURS[number % len(_COLOURS)] for number in range(len(order))],
+        "strokeDash": [_DASHES[number % len(_DASHES)] for number in range(len(order))],
+    }
+    shown = [name for name in order if any(row["name"] == name for row in rows)]
+    place = {
+        "x": number_axis("step", "optimiser step", room((row["step"] for row in rows), 0.02), ticks=6),
+        "y": number_axis("value", _TITLES.get(series, series.replace("_", " ")), room(row["value"] for row in rows), 5),
+    }
+    line = place | {
+        channel: {
+            "field": "name",
+            "type": "nominal",
+            "scale": {"domain": order, "range": values},
+            "legend": line_legend(columns=2) | {"values": shown},
+        }
+        for channel, values in styles.items()
+    }
+    says = {series.replace("_", " "): "says"}
+    layers = [
+        layer("values", "line", line, strokeWidth=1.8),
+        # Points that are not seen, for the pointer.
+        layer("values", "point", place | {"tooltip": hover("name", says)}, filled=True, size=60, opacity=0),
+    ]
+    return figure(layers, {"values": rows}, height=_HEIGHT_PX)

@@ -1,15 +1,16 @@
-"""Paired differences with their intervals, in percent points or relative to the larger of the two means."""
+"""Paired differences with their intervals, in percentage points, towards the side that they speak for."""
 
 from __future__ import annotations
 
-import plotly.graph_objects as go
+from typing import Any
 
 from results.app.design import BLUE, GREY, LINE, ORANGE
-from results.app.words import column_title, figure_text
+from results.app.figures.spec import Spec, figure, hover, layer, number_axis, room
+from results.app.words import column_title, distinct, one_line
 from results.paired import Comparison, Difference
 
 
-def difference_figure(comparison: Comparison) -> go.Figure | None:
+def difference_figure(comparison: Comparison) -> Spec | None:
     """Return one line a metric that is a fraction and has an interval; None where no metric is.
 
     Points right of zero are in favour of A, whichever direction of the metric is the better one.
@@ -24,43 +25,77 @@ def difference_figure(comparison: Comparison) -> go.Figure | None:
     ]
     if not chosen:
         return None
-    figure = go.Figure()
-    styles = (
-        ("a", f"{comparison.a.title} is better", BLUE, "triangle-right"),
-        ("b", f"{comparison.b.title} is better", ORANGE, "triangle-left"),
-        (None, "not told apart", GREY, "circle"),
-    )
-    order = [figure_text(column_title(own.column)) for own in chosen]
-    for better, name, colour, symbol in styles:
-        members = [own for own in chosen if own.better == better]
-        if not members:
-            continue
-        spans = [_favour(own) for own in members]
-        figure.add_trace(
-            go.Scatter(
-                x=[middle for _, middle, _ in spans],
-                y=[figure_text(column_title(own.column)) for own in members],
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [high - middle for _, middle, high in spans],
-                    "arrayminus": [middle - low for low, middle, _ in spans],
-                    "color": colour,
-                },
-                mode="markers",
-                name=figure_text(name),
-                marker={"color": colour, "symbol": symbol, "size": 12, "line": {"width": 0.5, "color": LINE}},
-            )
+    a, b = one_line(comparison.a.title), one_line(comparison.b.title)
+    # better: (what the legend says, colour, shape)
+    styles = {
+        "a": (f"{a} is better", BLUE, "triangle-right"),
+        "b": (f"{b} is better", ORANGE, "triangle-left"),
+        None: ("not told apart", GREY, "circle"),
+    }
+    metrics = distinct([one_line(column_title(own.column)) for own in chosen])
+    rows: list[dict[str, Any]] = []
+    for metric, own in zip(metrics, chosen, strict=True):
+        low, middle, high = _favour(own)
+        digits = own.column.digits
+        says = f"{middle:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] percentage points"
+        rows.append(
+            {
+                "metric": metric,
+                "low": low,
+                "middle": middle,
+                "high": high,
+                "better": styles[own.better][0],
+                "says": says,
+                "described": f"{metric}: {says} in favour of A, {styles[own.better][0]}",
+            }
         )
-    figure.add_vline(x=0, line={"color": LINE, "dash": "dot"})
-    figure.update_yaxes(categoryorder="array", categoryarray=order[::-1])
-    figure.update_xaxes(title=figure_text(f"in favour of A, {comparison.a.title} (percentage points) →"))
-    figure.update_layout(
-        height=90 + 34 * len(chosen),
-        margin={"l": 10, "r": 10, "t": 30, "b": 10},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02},
-    )
-    return figure
+    present = [style for better, style in styles.items() if any(own.better == better for own in chosen)]
+    order = [name for name, _, _ in present]
+    domain = room([0.0, *(row[end] for row in rows for end in ("low", "high"))])
+    title = f"in favour of A, {a} (percentage points) →"
+    up = {
+        "field": "metric",
+        "type": "nominal",
+        "sort": None,
+        "title": None,
+        "axis": {"grid": True, "labelFlush": False},
+    }
+    colour = {
+        "field": "better",
+        "type": "nominal",
+        "scale": {"domain": order, "range": [own for _, own, _ in present]},
+    }
+    layers = [
+        layer("zero", "rule", {"x": number_axis("at", title, domain)}, color=LINE, strokeDash=[2, 3]),
+        layer(
+            "rows",
+            "rule",
+            {"x": number_axis("low", title, domain), "x2": {"field": "high"}, "y": up, "color": colour},
+            strokeWidth=2,
+        ),
+        layer(
+            "rows",
+            "point",
+            {
+                "x": number_axis("middle", title, domain),
+                "y": up,
+                "color": colour,
+                "shape": {
+                    "field": "better",
+                    "type": "nominal",
+                    "scale": {"domain": order, "range": [own for _, _, own in present]},
+                },
+                "description": {"field": "described"},
+                "tooltip": hover("metric", {"in favour of A": "says"}),
+            },
+            filled=True,
+            opacity=1,
+            size=150,
+            stroke=LINE,
+            strokeWidth=0.5,
+        ),
+    ]
+    return figure(layers, {"rows": rows, "zero": [{"at": 0.0}]}, height=100 + 32 * len(rows))
 
 
 def _favour(own: Difference) -> tuple[float, float, float]:

@@ -1,68 +1,144 @@
-"""Where the names of marks stand, so that they lie neither on one another nor on another mark."""
+"""Where the names of marks stand, so that they lie neither on one another nor on marks, bars or the plot's edge."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
 
-# Of the plotting area of the front on a laptop; a wider window only gives names more room.
-WIDTH_PX, HEIGHT_PX = 950.0, 430.0
-LETTER_PX, LINE_PX, MARK_PX = 6.5, 14.0, 12.0
+import numpy as np
 
-# plotly's name -> where the left and the lower edge lie, from the mark: in box widths and marks across, and in box
-# heights and half marks up.
-_PLACES: Mapping[str, tuple[float, float, float, float]] = {
-    "top right": (0.0, 1.0, 0.0, 1.0),
-    "bottom right": (0.0, 1.0, -1.0, -1.0),
-    "top left": (-1.0, -1.0, 0.0, 1.0),
-    "bottom left": (-1.0, -1.0, -1.0, -1.0),
-    "top center": (-0.5, 0.0, 0.0, 1.5),
-    "bottom center": (-0.5, 0.0, -1.0, -1.5),
-    "middle right": (0.0, 1.5, -0.5, 0.0),
-    "middle left": (-1.0, -1.5, -0.5, 0.0),
-}
+# The plotting area of the front in a narrow and in a wide window: names are placed for both at once.
+WIDTHS_PX, HEIGHT_PX = (600.0, 1090.0), 430.0
+LETTER_PX, LINE_PX, GAP_PX = 6.3, 14.0, 3.0
+_BAR_PX = 3.0
+_OUTSIDE = 4.0
+_ROUNDS = 4
 
-Box = tuple[float, float, float, float]
+Span = tuple[float, float]
+Boxes = np.ndarray
+"""(..., 4): left, low, right and high in pixels from the lower left corner of the plot."""
 
 
-def label_places(
-    names: Sequence[str],
-    marks: Sequence[tuple[float, float]],
-    x_range: tuple[float, float],
-    y_range: tuple[float, float],
-) -> list[str]:
-    """Return plotly's name of the place of each name, chosen one after the other where least is covered.
+class Named(NamedTuple):
+    """A mark with a name beside it, in the values of the plot; `radius` in pixels."""
+
+    name: str
+    x: float
+    y: float
+    radius: float
+    x_bar: Span
+    y_bar: Span
+
+
+class Place(NamedTuple):
+    """Where a name stands from the middle of its mark, in pixels to the right and down."""
+
+    align: str
+    dx: float
+    dy: float
+
+
+def label_places(marks: Sequence[Named], x_range: Span, y_range: Span) -> list[Place]:
+    """Return the place of each name, chosen where least is covered and again until nothing changes.
 
     Args:
-        names: n.
-        marks: (x, y) of each.
+        marks: n.
         x_range: what the plot shows across, low and high.
         y_range: and up.
     """
-    centres = [
-        (
-            WIDTH_PX * (x - x_range[0]) / ((x_range[1] - x_range[0]) or 1.0),
-            HEIGHT_PX * (y - y_range[0]) / ((y_range[1] - y_range[0]) or 1.0),
-        )
-        for x, y in marks
+    if not marks:
+        return []
+    candidates = [_candidates(mark) for mark in marks]
+    planes = [_centres(marks, width, x_range, y_range) for width in WIDTHS_PX]
+    # (planes, n, candidates, 4) and, without other names, (n, candidates)
+    boxes = np.stack([_boxes(marks, candidates, centres) for centres in planes])
+    alone = np.sum(
+        [_alone(own, marks, width, x_range, y_range) for own, width in zip(boxes, WIDTHS_PX, strict=True)], axis=0
+    )
+    # What one order of choosing runs into, another may not.
+    up = sorted(range(len(marks)), key=lambda number: (marks[number].y, marks[number].x))
+    found = [_settle(order, boxes, alone) for order in (list(range(len(marks))), up, up[::-1])]
+    best, _ = min(found, key=lambda own: own[1])
+    return [places[chosen] for places, chosen in zip(candidates, best, strict=True)]
+
+
+def _settle(order: Sequence[int], boxes: Boxes, alone: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the candidate chosen for each name, and what is covered then."""
+    numbers = np.arange(len(alone))
+    chosen = np.full(len(alone), -1)
+    for _ in range(_ROUNDS):
+        before = chosen.copy()
+        for number in order:
+            others = numbers[(chosen >= 0) & (numbers != number)]
+            chosen[number] = np.argmin(alone[number] + _covered(boxes[:, number], boxes[:, others, chosen[others]]))
+        if (chosen == before).all():
+            break
+    final = boxes[:, numbers, chosen]
+    pairs = shared(final[:, :, None], final[:, None]).sum() - shared(final, final).sum()
+    return chosen, float(alone[numbers, chosen].sum() + pairs / 2)
+
+
+def _covered(own: Boxes, others: Boxes) -> np.ndarray:
+    """Return what each of (planes, c, 4) shares with (planes, m, 4), as (c,)."""
+    return shared(own[:, :, None], others[:, None]).sum(axis=(0, 2))
+
+
+def _candidates(mark: Named) -> list[Place]:
+    """Return the places around a mark, those that are read best first; the last ones are a little further off."""
+    side, above = mark.radius + GAP_PX, mark.radius + GAP_PX + LINE_PX / 2
+    corner, raised = 0.7 * mark.radius + GAP_PX, mark.radius / 2 + GAP_PX + LINE_PX / 2
+    return [
+        *(Place(align, sign * corner, up * raised) for up, (align, sign) in itertools.product((-1, 1), _SIDES)),
+        *(Place("center", 0.0, up * above) for up in (-1, 1)),
+        *(Place(align, sign * side, up) for up in _STEPS_PX for align, sign in _SIDES),
+        *(Place(align, sign * (side + 8), up) for up in _STEPS_PX for align, sign in _SIDES),
     ]
-    covered: list[Box] = [(x - MARK_PX, y - MARK_PX, x + MARK_PX, y + MARK_PX) for x, y in centres]
-    chosen = []
-    for number, (name, centre) in enumerate(zip(names, centres, strict=True)):
-        others = [box for place, box in enumerate(covered) if place != number]
-        boxes = {place: _box(place, name, centre) for place in _PLACES}
-        best = min(boxes, key=lambda place: sum(_shared(boxes[place], box) for box in others))
-        covered.append(boxes[best])
-        chosen.append(best)
-    return chosen
 
 
-def _box(place: str, name: str, centre: tuple[float, float]) -> Box:
-    width = LETTER_PX * len(name)
-    across, marks_across, up, marks_up = _PLACES[place]
-    left = centre[0] + across * width + marks_across * MARK_PX
-    low = centre[1] + up * LINE_PX + marks_up * MARK_PX / 2
-    return left, low, left + width, low + LINE_PX
+_SIDES = (("left", 1), ("right", -1))
+_STEPS_PX = (0.0, -6.0, 6.0, -12.0, 12.0)
 
 
-def _shared(a: Box, b: Box) -> float:
-    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+def _centres(marks: Sequence[Named], width: float, x_range: Span, y_range: Span) -> np.ndarray:
+    """Return the middle of each mark in pixels, (n, 2)."""
+    return np.array([(_pixels(mark.x, x_range, width), _pixels(mark.y, y_range, HEIGHT_PX)) for mark in marks])
+
+
+def _pixels(value: float, span: Span, length: float) -> float:
+    return length * (value - span[0]) / ((span[1] - span[0]) or 1.0)
+
+
+def _boxes(marks: Sequence[Named], candidates: Sequence[Sequence[Place]], centres: np.ndarray) -> Boxes:
+    """Return what each name covers at each of its places, (n, candidates, 4)."""
+    found = []
+    for mark, places, (x, y) in zip(marks, candidates, centres, strict=True):
+        width = LETTER_PX * len(mark.name)
+        for place in places:
+            left = x + place.dx - {"left": 0.0, "center": 0.5, "right": 1.0}[place.align] * width
+            found.append((left, y - place.dy - LINE_PX / 2, left + width, y - place.dy + LINE_PX / 2))
+    return np.array(found).reshape(len(marks), -1, 4)
+
+
+def _alone(boxes: Boxes, marks: Sequence[Named], width: float, x_range: Span, y_range: Span) -> np.ndarray:
+    """Return the area that names share with what is drawn or have outside of the plot, (n, candidates)."""
+    drawn = []
+    for mark, (x, y) in zip(marks, _centres(marks, width, x_range, y_range), strict=True):
+        r, half = mark.radius, _BAR_PX / 2
+        left, right = (_pixels(end, x_range, width) for end in mark.x_bar)
+        low, high = (_pixels(end, y_range, HEIGHT_PX) for end in mark.y_bar)
+        drawn += [
+            (x - r, y - r, x + r, y + r),
+            (left, y - half, right, y + half),
+            (x - half, low, x + half, high),
+        ]
+    area = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    outside = area - shared(boxes, np.array([0.0, 0.0, width, HEIGHT_PX]))
+    return shared(boxes[:, :, None], np.array(drawn)).sum(axis=2) + _OUTSIDE * outside
+
+
+def shared(a: Boxes, b: Boxes) -> np.ndarray:
+    """Return the area that boxes share."""
+    across = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
+    up = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
+    return np.maximum(across, 0.0) * np.maximum(up, 0.0)

@@ -26,6 +26,7 @@ from results.board import Board, Column, Row
 from results.uncertainty import intervals, rank_intervals
 from results.weighted import DEFAULT_WEIGHTS, SCALES, SCALES_VERSION, weighted
 
+_DIGITS = 3
 _MARKS = {"best": "\N{NO-BREAK SPACE}★", "second": "\N{NO-BREAK SPACE}☆", None: ""}
 
 
@@ -166,17 +167,21 @@ def _aggregate_table(
     means = {m: np.array([_mean(row, column) for row in rows]) for m, column in columns.items()}
     value = weighted(means, weights)
     all_draws = weighted({m: drawn(rows, column, kinds) for m, column in columns.items()}, weights)
-    spans, ranks = intervals(all_draws), rank_intervals(all_draws, larger=True)
+    # As everywhere, what prints the same is level.
+    spans, ranks = intervals(all_draws), rank_intervals(np.round(all_draws, _DIGITS), larger=True)
+    shown = np.round(value, _DIGITS)
     used = [metric for metric, weight in weights.items() if weight > 0]
     records = []
-    for number in np.argsort(np.where(np.isnan(value), -1.0, value), kind="stable")[::-1]:
+    for number in np.argsort(np.where(np.isnan(shown), np.inf, -shown), kind="stable"):
         row, rank = rows[number], ranks[number]
         lacking = [column_title(columns[m]) for m in used if columns[m].key not in row.metrics]
         records.append(
             {
                 "method": visible(row.title),
                 "aggregate": None if lacking else float(value[number]),
-                "95 % interval": "–" if lacking else f"{spans[number][0]:.3f} to {spans[number][1]:.3f}",
+                "95 % interval": "–"
+                if lacking
+                else f"{spans[number][0]:.{_DIGITS}f} to {spans[number][1]:.{_DIGITS}f}",
                 "rank": "–" if rank is None else (str(rank[0]) if rank[0] == rank[1] else f"{rank[0]}–{rank[1]}"),
                 "missing": ", ".join(lacking),
             }
@@ -187,7 +192,8 @@ def _aggregate_table(
     st.dataframe(
         frame,
         hide_index=True,
-        column_config={"aggregate": st.column_config.NumberColumn(format="%.3f")},
+        column_config={"aggregate": st.column_config.NumberColumn(format=f"%.{_DIGITS}f")},
+        placeholder="–",
         alt="Weighted aggregate of each method.",
     )
     st.caption(

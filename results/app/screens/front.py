@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from results.app import choices, places, queries, source
-from results.app.figures.front import front_figure
+from results.app import chart, choices, places, queries, source
+from results.app.figures.front import CELL, CLICKED, front_figure
 from results.app.standings import ErrorKinds, Point, expansion_factor, points, without_errors
 from results.app.words import axis_title, column_title, plain, unit_of, visible
 from results.board import Board, Column, Row
@@ -34,8 +34,15 @@ def render() -> None:
         if not columns:
             st.info("No method of this board has a measurement yet: see the failed cells on the page Runs.")
             return
-        rows, columns = _filtered(store, board, columns)
-        x, y = _axes(columns)
+        left, middle, right = st.columns(3, vertical_alignment="bottom")
+        with right:
+            rows, columns = _filtered(store, board, columns)
+        with left:
+            y = _axis(columns, "Vertical axis", "y", _DEFAULT_Y, None)
+        with middle:
+            x = _axis(columns, "Horizontal axis", "x", _DEFAULT_X, y.key)
+        if len(rows) < len(board.rows):
+            st.caption(f"The filters leave {len(rows)} of {len(board.rows)} methods.")
         kinds = ErrorKinds(queries.error_kinds(store))
         found = points(rows, x, y, kinds)
         published = _published(x, y)
@@ -54,39 +61,26 @@ def _filtered(store: Store, board: Board, columns: list[Column]) -> tuple[list[R
     factors = sorted({round(factor, 2) for row in rows if (factor := expansion_factor(row)) is not None})
     devices = sorted({device_of.get(cell, "not recorded") for row in rows for cell in row.cell_ids})
     panels = sorted({column.panel for column in columns if column.panel})
-    with st.expander("Filters: expansion factor, device, panel"):
-        left, middle, right = st.columns(3)
+    with st.popover("Filters: expansion factor, device, panel", width="stretch"):
         if len(factors) > 1:
-            with left:
-                low, high = st.slider("Expansion factor", factors[0], factors[-1], (factors[0], factors[-1]), step=0.01)
+            low, high = st.slider("Expansion factor", factors[0], factors[-1], (factors[0], factors[-1]), step=0.01)
             rows = [row for row in rows if (own := expansion_factor(row)) is None or low <= round(own, 2) <= high]
-        with middle:
-            chosen = st.multiselect("Device", devices, format_func=visible, placeholder="all devices")
+        chosen = st.multiselect("Device", devices, format_func=visible, placeholder="all devices")
         if chosen:
             rows = [row for row in rows if any(device_of.get(cell, "not recorded") in chosen for cell in row.cell_ids)]
-        with right:
-            judged = st.multiselect("Judge panel", panels, format_func=visible, placeholder="all panels")
+        judged = st.multiselect("Judge panel", panels, format_func=visible, placeholder="all panels")
         if judged:
             columns = [column for column in columns if not column.panel or column.panel in judged]
     return rows, columns
 
 
-def _axes(columns: Sequence[Column]) -> tuple[Column, Column]:
+def _axis(columns: Sequence[Column], label: str, key: str, preferred: Sequence[str], not_this: str | None) -> Column:
     by_key = {column.key: column for column in columns}
-
-    def choose(label: str, key: str, preferred: Sequence[str], not_this: str | None) -> Column:
-        order = [c.key for metric in preferred for c in columns if c.metric == metric]
-        order += [c.key for c in columns if c.direction != "none"] + [c.key for c in columns]
-        first = next((own for own in order if own != not_this), order[0])
-        titles = [column_title(column) for column in columns]
-        return by_key[choices.select(label, list(by_key), key, titles, default=first)]
-
-    left, right = st.columns(2)
-    with left:
-        y = choose("Vertical axis", "y", _DEFAULT_Y, None)
-    with right:
-        x = choose("Horizontal axis", "x", _DEFAULT_X, y.key)
-    return x, y
+    order = [column.key for metric in preferred for column in columns if column.metric == metric]
+    order += [column.key for column in columns if column.direction != "none"] + list(by_key)
+    first = next((own for own in order if own != not_this), order[0])
+    titles = [column_title(column) for column in columns]
+    return by_key[choices.select(label, list(by_key), key, titles, default=first)]
 
 
 def _published(x: Column, y: Column) -> list[Published]:
@@ -109,17 +103,14 @@ def _published(x: Column, y: Column) -> list[Published]:
 
 def _chart(found: Sequence[Point], x: Column, y: Column, published: Sequence[Published]) -> None:
     names = ", ".join(visible(point.row.title) for point in found if point.on_front) or "none"
-    state = st.plotly_chart(
+    chosen = chart.clicked(
         front_figure(found, x, y, published),
-        key="front",
-        on_select="rerun",
-        selection_mode="points",
-        config={"displaylogo": False, "scrollZoom": False},
-        alt=f"Scatter plot of {axis_title(y)} against {axis_title(x)}. On the front: {names}.",
+        "front",
+        f"Scatter plot of {visible(axis_title(y))} against {visible(axis_title(x))}. On the front: {names}.",
+        CLICKED,
     )
-    for chosen in state["selection"]["points"]:
-        cell = chosen.get("customdata")
-        if cell := cell[0] if isinstance(cell, list) else cell:
+    for own in chosen:
+        if cell := own.get(CELL):
             places.go("method", cell=cell)
 
 
@@ -166,6 +157,7 @@ def _table(found: Sequence[Point], x: Column, y: Column) -> None:
                 format="%.0f %%", min_value=0.0, max_value=100.0, color="blue"
             ),
         },
+        placeholder="–",
         alt="The points of the chart as a table.",
     )
     with st.container(horizontal=True):

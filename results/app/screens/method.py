@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from results.app import choices, places, queries, source
+from results.app import chart, choices, places, queries, source
 from results.app.choices import Choice
 from results.app.design import LINE, Mark, marks
-from results.app.figures.curves import curve_figure
+from results.app.figures.curves import curve_figures
 from results.app.figures.histogram import histogram_figure
 from results.app.words import (
     AXES,
@@ -103,7 +103,8 @@ def _measurements(choice: Choice) -> None:
     )
     order = {axis: place for place, axis in enumerate(AXES)}
     frame = frame.sort_values("axis", key=lambda axes: axes.map(order), kind="stable")
-    st.dataframe(frame, hide_index=True, height="content", alt="All measurements of this method.")
+    widths = {"metric": st.column_config.TextColumn(width=270), "value": st.column_config.TextColumn(width=140)}
+    st.dataframe(frame, hide_index=True, height="content", column_config=widths, alt="All measurements of this method.")
     st.caption("Mean ± sample standard deviation over cells (token and init seeds); a pooled value has its interval.")
 
 
@@ -138,11 +139,10 @@ def _units(store: Store, choice: Choice, cells: Sequence[Mapping[str, Any]]) -> 
     if reference is not None and reference not in own:
         counts["unmodified layer"] = _binned(frame[frame["cell_id"] == reference])
         styles["unmodified layer"] = Mark(LINE, "x")
-    st.plotly_chart(
+    chart.show(
         histogram_figure(counts, styles, low=-1.0, high=1.0, title=f"MS score of a unit, {DIRECTIONS['higher']}"),
-        key="histogram",
-        config={"displaylogo": False},
-        alt=f"Distribution of the MS scores of the units of {name}.",
+        "histogram",
+        f"Distribution of the MS scores of the units of {name}.",
     )
     st.caption("Alive units with a defined score, all cells of the method together.")
 
@@ -187,12 +187,11 @@ def _curves(store: Store, cells: Sequence[Mapping[str, Any]]) -> None:
         return
     st.subheader("Training")
     names = {cell["cell_id"]: _seeds(cell) for cell in cells}
-    st.plotly_chart(
-        curve_figure(frame, names),
-        key="curves",
-        config={"displaylogo": False},
-        alt="Training curves of each cell.",
-    )
+    figures = curve_figures(frame, names)
+    across = st.columns(min(len(figures), 2))
+    for place, (series, figure) in enumerate(figures.items()):
+        with across[place % len(across)]:
+            chart.show(figure, f"curve {series}", f"Training curve of each cell: {visible(series.replace('_', ' '))}.")
 
 
 def _properties(store: Store, choice: Choice) -> None:

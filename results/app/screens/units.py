@@ -109,13 +109,14 @@ def _numbers(unit: Mapping[str, Any], split: bool) -> list[str]:
     lines = [f"MS score {number(_value(unit['ms_score']))}"]
     if split and _value(unit.get("gain")) is not None:
         lines.append(f"gain {_value(unit['gain']):+.4f} over parent {unit['parent']}")
-    for key, name in (
-        ("redundancy", "redundancy"),
-        ("class_purity", "class purity"),
-        ("polysemanticity", "polysemanticity"),
+    for key, name, form in (
+        ("redundancy", "redundancy", ".3f"),
+        ("class_purity", "class purity", ".3f"),
+        # Often far below one.
+        ("polysemanticity", "polysemanticity", ".3g"),
     ):
         if _value(unit.get(key)) is not None:
-            lines.append(f"{name} {_value(unit[key]):.3f}")
+            lines.append(f"{name} {_value(unit[key]):{form}}")
     positions = listed(unit.get("top_position"))
     if on_cls := sum(position < 0 for position in positions):
         lines.append(f"{on_cls} of {len(positions)} maxima at CLS")

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
-from results.app import choices, places, queries, queries_judged, source
+from results.app import chart, choices, places, queries, queries_judged, source
 from results.app.choices import Choice
 from results.app.figures.differences import difference_figure
 from results.app.gallery import Gallery, gallery_of
@@ -76,11 +75,9 @@ def _compared(
 def _table(comparison: Comparison) -> None:
     a, b = visible(comparison.a.title), visible(comparison.b.title)
     st.subheader("Paired differences, A minus B")
-    figure: go.Figure | None = difference_figure(comparison)
+    figure = difference_figure(comparison)
     if figure is not None:
-        st.plotly_chart(
-            figure, key="differences", config={"displaylogo": False}, alt=f"Paired differences of {a} and {b}."
-        )
+        chart.show(figure, "differences", f"Paired differences of {a} and {b}.")
     frame = pd.DataFrame(
         {
             "metric": [visible(column_title(own.column)) for own in comparison.differences],
@@ -99,7 +96,11 @@ def _table(comparison: Comparison) -> None:
         frame,
         hide_index=True,
         height="content",
-        column_config={"better": st.column_config.TextColumn(width=120)},
+        column_config={
+            "metric": st.column_config.TextColumn(width=275),
+            f"{100 * comparison.level:g} % interval": st.column_config.TextColumn(width=160),
+            "better": st.column_config.TextColumn(width=120),
+        },
         alt="Paired differences.",
     )
     st.caption(

@@ -1,0 +1,33 @@
+"""What dictionaries and sparse autoencoders share: ``decode(codes) = codes @ atoms + output_bias``."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from methods.base import Dictionary, Method
+
+
+class LinearDecoder(Method):
+    """Base of methods whose units each write one direction into the layer's output; encode is the family's own."""
+
+    atoms: Tensor
+    """(n_units, d_out), in the units of the layer's output"""
+    output_bias: Tensor
+    """(d_out,) what is decoded where all codes are 0"""
+
+    def decode(self, codes: Tensor) -> Tensor:
+        self.require_fitted()
+        return codes @ self.atoms.to(codes) + self.output_bias.to(codes)
+
+    def dictionary(self) -> Dictionary:
+        self.require_fitted()
+        return Dictionary(self.atoms, None, "writer")
+
+    @property
+    def parents(self) -> Tensor | None:
+        return None
+
+    @property
+    def n_units(self) -> int:
+        self.require_fitted()
+        return len(self.atoms)

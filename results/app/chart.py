@@ -1,0 +1,22 @@
+"""A figure on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from results.app.figures.spec import Spec
+
+
+def show(figure: Spec, key: str, alt: str) -> None:
+    """Show a figure, described to screen readers by `alt`."""
+    st.vega_lite_chart(figure, key=key, alt=alt)
+
+
+def clicked(figure: Spec, key: str, alt: str, selection: str) -> list[Mapping[str, Any]]:
+    """Show a figure and return the rows that the reader has clicked on, with the fields of its `selection`."""
+    state = st.vega_lite_chart(figure, key=key, alt=alt, on_select="rerun", selection_mode=selection)
+    found = state["selection"].get(selection)
+    return [own for own in found if isinstance(own, Mapping)] if isinstance(found, list) else []

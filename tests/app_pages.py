@@ -1,0 +1,61 @@
+"""The app's pages under streamlit's own test runner: how they are opened and what is read from them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from app_store import make_images, make_store
+from streamlit.testing.v1 import AppTest
+
+import results.app
+from results import Store
+
+MAIN = Path(results.app.__file__).with_name("main.py")
+PAGES = ("front", "board", "method", "units", "versus", "judged", "history")
+
+
+def store_in(folder: Path) -> Store:
+    """A store of everything, with its pictures beside it."""
+    make_images(folder / "pictures")
+    return make_store(folder / "results.duckdb")
+
+
+def show(store: Store, patch: pytest.MonkeyPatch) -> Store:
+    """Let the app show a store."""
+    patch.setenv("HARNESS_STORE", str(store.path))
+    patch.setenv("HARNESS_IMAGES", str(store.path.parent / "pictures"))
+    patch.setattr(sys, "argv", ["streamlit"])
+    return store
+
+
+def opened(page: str, **parameters: str) -> AppTest:
+    """The app on one page; a page is reached as in a browser, through the front."""
+    test = AppTest.from_file(str(MAIN), default_timeout=30).run()
+    if page != "front" or parameters:
+        test.switch_page(f"screens/{page}.py")
+        for name, value in parameters.items():
+            test.query_params[name] = value
+        test.run()
+    return test
+
+
+def texts(test: AppTest) -> str:
+    """Everything that is written on a page."""
+    kinds = ("title", "header", "subheader", "markdown", "caption", "text", "info", "warning", "error", "code")
+    written = [str(element.value) for kind in kinds for element in test.get(kind)]
+    for frame in [*test.get("dataframe"), *test.get("table")]:
+        written.append(frame.value.to_csv())
+    return "\n".join(written)
+
+
+def box(test: AppTest, label: str) -> Any:
+    """The select box with this label."""
+    return next(element for element in test.selectbox if element.label == label)
+
+
+def require_sound(test: AppTest) -> None:
+    assert [element.message for element in test.exception] == []
+    assert [element.value for element in test.error] == []

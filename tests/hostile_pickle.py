@@ -1,0 +1,12 @@
+"""What a checkpoint must not be able to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class Payload:
+    """Unpickling this would run code of the file's choosing."""
+
+    def __reduce__(self):
+        return (Path.touch, (Path("never_created_by_a_checkpoint"),))

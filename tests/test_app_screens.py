@@ -1,0 +1,206 @@
+"""The pages behind the front: leaderboard, method, units, comparisons, judges and runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("streamlit")
+
+from app_pages import box, opened, require_sound, show, store_in, texts
+from app_store import DROP, SCRIPT
+
+from results import RunRecord, Store
+from results.app import queries, queries_judged
+from results.app.screens.history import with_store
+from results.liveness import alive
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return store_in(tmp_path_factory.mktemp("app"))
+
+
+@pytest.fixture
+def here(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    return show(store, monkeypatch)
+
+
+def test_the_leaderboard_marks_best_and_failed_and_says_what_is_not_comparable(here: Store) -> None:
+    test = opened("board")
+    written = texts(test)
+    table = test.get("table")[0].value
+    assert "**61" not in written
+    elude = table.loc["ELUDe"]
+    assert any("**60\\.50" in cell and "★" in cell and "rank 1" in cell.replace("\xa0", " ") for cell in elude)
+    assert set(table.loc["broken\xa0SAE"][1:]) == {"failed"}
+    assert f"broken SAE: ValueError: {SCRIPT}" in written
+    assert "win\\_rate is judged by a proxy panel" in written
+    assert len(test.get("download_button")) == 4
+
+
+def test_the_weighted_aggregate_follows_its_sliders(here: Store) -> None:
+    test = opened("board")
+    before = test.dataframe[0].value.set_index("method")["aggregate"]
+    # ELUDe: MS score 0.605, R2 1, accuracy 0.8 with weights 1, 0.5 and 0.5.
+    assert before["ELUDe"] == pytest.approx((0.605 + 0.5 * 1.0 + 0.5 * 0.8) / 2)
+    for slider in test.slider:
+        slider.set_value(1.0 if slider.key == "weight_accuracy" else 0.0)
+    test.run()
+    require_sound(test)
+    assert test.dataframe[0].value.set_index("method")["aggregate"].to_dict() == pytest.approx(
+        {"TopK SAE": 0.85, "ELUDe": 0.8, "backbone only": 0.8, DROP: 0.7, "broken SAE": np.nan}, nan_ok=True
+    )
+    for slider in test.slider:
+        slider.set_value(0.0)
+    test.run()
+    require_sound(test)
+    assert "Give at least one metric a weight" in texts(test)
+
+
+def test_the_method_page_has_stability_curves_and_provenance(here: Store) -> None:
+    test = opened("method", cell="topk_sae-123")
+    require_sound(test)
+    written = texts(test)
+    assert test.title[0].value == "TopK SAE"
+    assert "Stability over seeds" in written and "std over pairs" in written
+    assert "Training" in written and "MS scores of its units" in written
+    verdicts = test.get("table")[0].value
+    assert verdicts.loc["unsupervised", "measured"] == "**yes**"
+    assert verdicts.loc["unsupervised", "evidence"] == "labels not read during fit \\(2 of 2 cells\\)"
+    # It claims not to be lossless, and nothing was measured that could say so.
+    assert verdicts.loc["lossless", ["measured", "it claims"]].tolist() == ["**unknown**", "no"]
+    assert "topk_sae-42" in written and "evaluation split evaluation-1" in written
+
+
+def test_a_method_of_which_every_cell_failed_says_why(here: Store) -> None:
+    test = opened("method", cell="broken-42")
+    assert [element.message for element in test.exception] == []
+    assert "failed. ValueError" in test.error[0].value
+    assert "All cells of this method failed" in texts(opened("units", cell="broken-42"))
+
+
+def test_units_are_sorted_with_undefined_scores_last(here: Store) -> None:
+    test = opened("units", cell="elude-42")
+    require_sound(test)
+    assert "12 units, 11 alive, 11 with an MS score, parts of 6 parents" in texts(test)
+    frame = queries.unit_page(here, "elude-42", "identity-42", sort="MS score, low first", alive_only=False, limit=50)
+    scores = frame["ms_score"].astype(float).to_numpy()
+    assert np.isnan(scores[-1]) and not np.isnan(scores[:-1]).any()
+    assert list(scores[:-1]) == sorted(scores[:-1])
+    for sort in queries.SORTS:
+        assert len(queries.unit_page(here, "elude-42", "identity-42", sort=sort, limit=4)) == 4
+
+
+def test_the_gain_is_over_the_parent_in_the_unmodified_layer(here: Store) -> None:
+    frame = queries.unit_page(here, "elude-42", "identity-42", sort="number", alive_only=False, limit=50)
+    parents = here.units("identity-42").set_index("unit")["ms_score"]
+    for row in frame.to_dict("records"):
+        score, parent = (here.units("elude-42")["ms_score"][row["unit"]], parents[row["parent"]])
+        if np.isnan(score) or np.isnan(parent):
+            assert row["gain"] is None or np.isnan(row["gain"])
+        else:
+            assert row["gain"] == pytest.approx(score - parent)
+    assert queries.reference_cell(here, "elude-123") == "identity-123"
+    assert queries.reference_cell(here, "identity-other") == "identity-other"
+
+
+def test_a_unit_stands_beside_its_parent_with_its_siblings(here: Store) -> None:
+    test = opened("units", cell="elude-42", unit="5")
+    require_sound(test)
+    written = texts(test)
+    assert "Unit 5" in written and "Parent: original unit 2" in written and "Its 2 sub-units" in written
+    assert "1 of 12 maxima at CLS" in written
+    assert len(test.get("image")) == 3
+    assert "no unit 99" in texts(opened("units", cell="elude-42", unit="99"))
+    assert "no unit x" in texts(opened("units", cell="elude-42", unit="x"))
+
+
+def test_missing_image_files_are_said_to_be(here: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HARNESS_IMAGES", str(tmp_path))
+    test = opened("units", cell="elude-42", unit="5")
+    require_sound(test)
+    assert "image files are not there" in texts(test) and "--images" in texts(test)
+
+
+def test_a_seed_is_chosen_within_its_method(here: Store) -> None:
+    test = opened("units", cell="elude-123")
+    assert box(test, "Seeds").value == "elude-123"
+    box(test, "Seeds").set_value("elude-42").run()
+    require_sound(test)
+    assert box(test, "Seeds").value == "elude-42"
+    box(test, "Seeds").set_value("elude-123").run()
+    assert box(test, "Seeds").value == "elude-123"
+    test.query_params["cell"] = "topk_sae-123"
+    test.run()
+    require_sound(test)
+    assert box(test, "Seeds").value == "topk_sae-123"
+
+
+def test_compare_has_differences_and_pictures_of_wins_and_losses(here: Store) -> None:
+    test = opened("versus", a="elude-42", b="identity-42")
+    require_sound(test)
+    frame = test.dataframe[0].value.set_index("metric")
+    assert frame.loc["MS score", "A minus B"] == "+20.00"
+    assert "Best wins of A" in texts(test)
+    judged = opened("versus", a="elude-42", b="topk_sae-42")
+    require_sound(judged)
+    assert "Clearest wins of A before the judges" in texts(judged)
+    assert "not comparable" in texts(opened("versus", a="elude-42", b="identity-other"))
+    assert "two different methods" in texts(opened("versus", a="elude-42", b="elude-123"))
+
+
+def test_judges_shows_replies_as_they_are(here: Store) -> None:
+    test = opened("judged", tournament="tournament-1", pair="pair/0", order="1")
+    require_sound(test)
+    shown = [element.value for element in test.get("text")]
+    assert f"A: {SCRIPT}" in shown
+    assert "Consensus: 0 : 3, ELUDe" in shown
+    assert any("Drawn from the unit's top images" in element.value for element in test.caption)
+    assert "no such comparison" in texts(opened("judged", pair="nothing"))
+
+
+def test_votes_are_counted_as_the_statistics_count_them(here: Store) -> None:
+    frame = queries_judged.presentations(here, "tournament-1", limit=50).set_index(["pair_id", "order"])
+    assert len(frame) == 8
+    assert frame.loc[("pair/0", 0), ["n_a", "n_b", "consensus"]].tolist() == [3, 0, "A"]
+    assert frame.loc[("pair/1", 1), ["n_a", "n_b", "consensus"]].tolist() == [1, 2, "B"]
+    assert frame.loc[("pair/3", 0), ["n_a", "n_b", "n_valid"]].tolist() == [1, 1, 2]
+    for shown, count in (("judges disagree", 6), ("judges agree", 2), ("ties and undecided", 2)):
+        assert len(queries_judged.presentations(here, "tournament-1", shown=shown)) == count
+    assert len(queries_judged.presentations(here, "tournament-1", shown="invalid or missing replies")) == 2
+    assert queries_judged.presentations(here, "tournament-1", cells_a=["mine-42"]).empty
+
+
+def test_runs_shows_the_command_and_why_cells_failed(here: Store) -> None:
+    test = opened("history")
+    require_sound(test)
+    written = texts(test)
+    assert "harness run --suite demo" in written and SCRIPT in written and "Traceback" in written
+
+
+def test_a_run_that_lives_and_one_that_was_killed(here: Store) -> None:
+    for run_id in ("living", "killed"):
+        here.start_run(RunRecord(run_id=run_id, suite=run_id, n_planned=3))
+    with alive(here.path, "living"):
+        test = opened("history")
+    require_sound(test)
+    labels_of = {name: [run.label for run in test.expander if name in run.label] for name in ("living", "killed")}
+    assert [label.endswith("running") for label in labels_of["living"]] == [True], labels_of
+    assert [label.endswith("died") for label in labels_of["killed"]] == [True], labels_of
+    assert any("killed" in warning.value for warning in test.warning)
+    require_sound(opened("history"))
+
+
+def test_the_command_that_goes_on_names_the_store_in_full() -> None:
+    path = Path("/somewhere/with space/results.duckdb")
+    whole = "harness run --suite demo --store '/somewhere/with space/results.duckdb'"
+    assert with_store("harness run --suite demo --store results.duckdb", path) == whole
+    assert (
+        with_store("harness run --store=results.duckdb", path)
+        == "harness run '--store=/somewhere/with space/results.duckdb'"
+    )
+    for other in ("harness run --suite demo", "harness run --store other.duckdb", "harness run 'open"):
+        assert with_store(other, path) == other

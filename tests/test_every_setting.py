@@ -1,0 +1,56 @@
+"""What holds for a method holds for each of its settings: a stored fit is the fit, to the bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from variants import built_in, variants
+
+import methods
+from harness.check.layer import small_layer
+
+
+@pytest.mark.parametrize("name", built_in())
+def test_a_loaded_method_is_the_saved_one(name: str, tmp_path: Path) -> None:
+    site, tokens = small_layer()
+    for what, _, config, _ in variants(name):
+        made = methods.create(name, **config).fit(tokens, site, seed=1)
+        loaded = methods.load(made.save(tmp_path / "method.safetensors"))
+        assert type(loaded) is type(made) and loaded.config == made.config, what
+        x = tokens.fields[made.spec.reads]
+        codes = made.encode(x)
+        assert torch.equal(loaded.encode(x), codes), what
+        assert torch.equal(loaded.decode(codes), made.decode(codes)), what
+        ours, theirs = made.dictionary(), loaded.dictionary()
+        assert torch.equal(ours.atoms, theirs.atoms) and ours.side == theirs.side, what
+        assert (ours.parents is None) == (theirs.parents is None), what
+        assert ours.parents is None or torch.equal(ours.parents, theirs.parents), what  # type: ignore[arg-type]
+        assert (loaded.notes, loaded.curves) == (made.notes, made.curves), what
+
+
+#: Settings that change no result, and why not.
+IDLE = {
+    "backend": "all backends agree",
+    "threshold_momentum": "tells training where to look first",
+}
+#: Families in which no unit is dead on this layer, so that its weight multiplies nothing.
+NONE_DEAD = ("archetypal_sae", "jumprelu_sae", "transcoder", "vanilla_sae")
+
+
+@pytest.mark.parametrize("name", built_in())
+def test_every_setting_has_a_say(name: str) -> None:
+    """One that changes nothing has been forgotten, or is said to change nothing."""
+    site, tokens = small_layer()
+
+    def codes(config: dict[str, Any]) -> Tensor:
+        method = methods.create(name, **config).fit(tokens, site, seed=1)
+        return method.encode(tokens.fields[method.spec.reads])
+
+    for what, setting, config, without in variants(name):
+        expected = setting not in ("", *IDLE) and not (setting == "dead_weight" and name in NONE_DEAD)
+        one, other = codes(config), codes(without)
+        assert (one.shape != other.shape or not torch.equal(one, other)) == expected, what

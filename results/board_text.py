@@ -26,9 +26,9 @@ def render_text(board: Board, width: int = 100, *, details: bool = True) -> str:
         width: columns of the terminal.
         details: show every column; without it those of `results.comparable.is_detail` are named under the table only.
     """
-    left_out = [] if details else [column.key for column in board.columns if is_detail(column)]
+    left_out = [] if details else [column for column in board.columns if is_detail(column)]
     if left_out and len(left_out) < len(board.columns):
-        return _rendered(_without(board, left_out), width, left_out)
+        return _rendered(_without(board, left_out), width, list(dict.fromkeys(column.metric for column in left_out)))
     return _rendered(board, width, ())
 
 
@@ -48,14 +48,14 @@ def _rendered(board: Board, width: int, left_out: Sequence[str]) -> str:
     footer += [line for row in board.rows for line in _row_footers(row)]
     footer += [f"note: {note}" for note in board.notes]
     if left_out:
-        footer.append(f"further columns, with `harness leaderboard --all`: {', '.join(map(_printable, left_out))}")
+        footer.append(f"further metrics, with `harness leaderboard --all`: {', '.join(map(_printable, left_out))}")
     parts.append("\n".join(_wrapped(line, width) for line in footer))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _without(board: Board, keys: Sequence[str]) -> Board:
+def _without(board: Board, columns: Sequence[Column]) -> Board:
     """Return the board without these columns, what is undefined in them, and notes that are about them alone."""
-    out = set(keys)
+    out = {column.key for column in columns}
     shown = tuple(column for column in board.columns if column.key not in out)
     rows = tuple(
         dataclasses.replace(

@@ -29,7 +29,7 @@ def table(comparison: Comparison) -> Table:
         f"resamples (seed {comparison.seed}); p (Holm) is corrected for the {tested} metrics tested. "
         "All given the evaluation images."
     )
-    notes += [f"Not compared: {metric}: {why}." for metric, why in comparison.refused]
+    notes += refusals(comparison)
     notes += list(comparison.notes)
     board = comparison.board
     title = f"{a} against {b}: {board.backbone_title} at {board.site}" + (
@@ -42,6 +42,14 @@ def table(comparison: Comparison) -> Table:
         (False, True, True, True, True, True, True, False),
         notes,
     )
+
+
+def refusals(comparison: Comparison) -> list[str]:
+    """Return what is not compared: a sentence for each reason, with the metrics that it holds for."""
+    metrics: dict[str, list[str]] = {}
+    for metric, why in comparison.refused:
+        metrics.setdefault(why, []).append(metric)
+    return [f"Not compared: {', '.join(own)}: {why}." for why, own in metrics.items()]
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:

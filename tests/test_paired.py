@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from results import CellRecord, ScoreRecord, StoreError, leaderboard, open_store
 from results.merge import MergeConflict, merge
 from results.paired import compare
+from results.paired_text import refusals
 from results.resampling import Block, clustered, holm, student
 from results.store import Store
 from results.verify import verify
@@ -113,6 +115,9 @@ def test_the_difference_is_found_and_itself_is_exactly_zero(tmp_path: Path) -> N
     assert ms.difference == pytest.approx(0.1, abs=0.01) and ms.better == "a" and ms.n_clusters == 40
     assert found.refused == (("k", "their parameters differ"),)
     assert compare(store, "elude", "random_split") == [found]
+    assert refusals(found) == ["Not compared: k: their parameters differ."]
+    two = dataclasses.replace(found, refused=(("k", "they differ"), ("z", "why not"), ("l0", "they differ")))
+    assert refusals(two) == ["Not compared: k, l0: they differ.", "Not compared: z: why not."]
     (itself,) = compare(store, "elude", "elude")
     assert all((one.difference, one.low, one.high) == (0, 0, 0) for one in itself.differences)
     assert all(one.better is None for one in itself.differences)

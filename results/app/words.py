@@ -102,9 +102,14 @@ def unit_of(column: Column) -> str:
     return "%" if column.unit == "fraction" else column.unit
 
 
+def metric_title(metric: str) -> str:
+    """Return a metric's name as people say it."""
+    return TITLES.get(metric, metric.replace("_", " "))
+
+
 def column_title(column: Column) -> str:
     """Return a column's name as people say it, with what tells it from the metric's other columns."""
-    return TITLES.get(column.metric, column.metric.replace("_", " ")) + column.key[len(column.metric) :]
+    return metric_title(column.metric) + column.key[len(column.metric) :]
 
 
 def axis_title(column: Column) -> str:

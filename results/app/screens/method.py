@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,13 +17,13 @@ from results.app.figures.histogram import histogram_figure
 from results.app.words import (
     AXES,
     DIRECTIONS,
-    TITLES,
     absent,
     axis_of,
     column_title,
     compact,
     duration,
     mean_and_spread,
+    metric_title,
     number,
     plain,
     unit_of,
@@ -86,10 +87,13 @@ def _measurements(choice: Choice) -> None:
     if not found:
         st.text("None: no cell of this method finished.")
         return
+    counts = Counter(column.metric for column in found)
+    # The parameters stand in a column of their own; in the name they are needed where a metric is there twice.
+    titles = [metric_title(own.metric) if counts[own.metric] == 1 else column_title(own) for own in found]
     frame = pd.DataFrame(
         {
             "axis": [axis_of(column) for column in found],
-            "metric": [visible(column_title(column)) for column in found],
+            "metric": [visible(title) for title in titles],
             "value": [
                 mean_and_spread(row.metrics[c.key], c) if c.key in row.metrics else absent(row, c) for c in found
             ],
@@ -165,7 +169,7 @@ def _stability(store: Store, choice: Choice) -> None:
     st.dataframe(
         pd.DataFrame(
             {
-                "metric": [visible(TITLES.get(own["metric"], own["metric"].replace("_", " "))) for own in records],
+                "metric": [visible(metric_title(own["metric"])) for own in records],
                 "value": [number(own["value"]) for own in records],
                 "spread": [number(own["uncertainty"]) for own in records],
                 "of": [visible(own["uncertainty_kind"] or "") for own in records],

@@ -15,6 +15,7 @@ from results.app.gallery import Gallery, gallery_of
 from results.app.words import DIRECTIONS, column_title, plain, unit_of, visible
 from results.errors import StoreError
 from results.paired import Comparison, Difference, compare
+from results.paired_text import refusals
 from results.store import Store
 
 _SHOWN = 3
@@ -108,9 +109,7 @@ def _table(comparison: Comparison) -> None:
         "where units have one. Intervals are each metric's own; p-values are corrected over the metrics (Holm), so an "
         "interval may leave zero out where the methods are not told apart. The same as `harness compare`."
     )
-    for metric, why in comparison.refused:
-        st.info(f"{plain(metric)} is not compared: {plain(why)}.")
-    for note in comparison.notes:
+    for note in (*refusals(comparison), *comparison.notes):
         st.info(plain(note))
 
 

@@ -204,7 +204,10 @@ class Registry(Generic[T]):
         if name in self.broken:
             plugin = self.broken[name]
             raise UserError(f"The {self.kind} {name!r} of {plugin.source} could not be loaded: {plugin.reason}")
-        raise UserError(f"There is no {self.kind} {name!r}. {did_you_mean(name, self.names())}")
+        raise UserError(
+            f"There is no {self.kind} {name!r}. {did_you_mean(name, self.names())} One of your own, in a file, is "
+            "known to a command that is given --plugin FILE."
+        )
 
     def __iter__(self) -> Iterator[Entry[T]]:
         self.discover()

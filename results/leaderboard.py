@@ -9,6 +9,7 @@ Importing this module needs only the standard library, so that `import results` 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -106,7 +107,9 @@ def boards_of(
     measured = [score for score in records_of(scores) if not score["metric"].startswith(EVIDENCE_PREFIX)]
     score_records = measured + judged.scores + grouped.scores
     if sort_by is not None and sort_by not in (known := sorted({score["metric"] for score in score_records})):
-        raise StoreError(f"No cell here has the metric {sort_by!r}; there are: {', '.join(known) or 'none'}.")
+        near = difflib.get_close_matches(sort_by, known, n=2, cutoff=0.5)
+        meant = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise StoreError(f"No cell here has the metric {sort_by!r}.{meant} There are: {', '.join(known) or 'none'}.")
     scores_of_cell: dict[str, list[dict[str, Any]]] = {}
     for score in score_records:
         scores_of_cell.setdefault(score["cell_id"], []).append(score)

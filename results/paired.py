@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: Activations are float32 and sums of thousands of them: what differs by less is rounding, and no finding.
 ROUNDING = 1e-9
 
+#: What several cells have together: there is nothing to pair.
+POOLED = ("win_rate", "stability", "stability_writer", "token_sensitivity")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Difference:
@@ -185,6 +188,11 @@ def _compared(
     if settings.metrics is not None:
         known = sorted({column.metric for column in columns})
         absent = sorted(set(settings.metrics) - set(known))
+        if pooled := [metric for metric in absent if metric in POOLED]:
+            raise StoreError(
+                f"{pooled[0]} is of several cells together, and no pair of seeds has one: `harness leaderboard` has it "
+                f"with its interval. What can be paired: {', '.join(known)}."
+            )
         if absent:
             raise StoreError(f"Neither row has the metric {absent[0]!r} on {where}; there are: {', '.join(known)}.")
         columns = [column for column in columns if column.metric in settings.metrics]

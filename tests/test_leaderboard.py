@@ -80,7 +80,7 @@ def test_sorting_by_a_metric_where_lower_is_better(store: Store) -> None:
     (board,) = leaderboard(store, sort_by="time")
     assert [row.label for row in board.rows] == ["fast", "slow"]
     assert [row.metrics["time"].rank for row in board.rows] == [1, 2]
-    with pytest.raises(StoreError, match="No cell here has the metric 'tme'; there are: time"):
+    with pytest.raises(StoreError, match=r"No cell here has the metric 'tme'. Did you mean time\? There are: time"):
         leaderboard(store, sort_by="tme")
 
 

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from harness.fitting import KnownFit, fit_cell, keep
 from harness.identity import digest, seed_of
 from harness.planning import Cell
 from harness.tokens import TokenSet
+from methods import numerics
 from methods.base import Progress, no_progress
 from results import CellRecord, ScoreRecord
 
@@ -73,6 +74,8 @@ class CellResult:
         return self.record.status == "finished"
 
 
+# All libraries compute with one number of threads, and the next cell with the same one whatever this one changes.
+@numerics.threads()
 def run_cell(
     cell: Cell,
     tokens: TokenSet,
@@ -94,6 +97,7 @@ def run_cell(
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     try:
+        environment = provenance.environment()
         _seed_everything(seed_of("cell", cell.plan.seed, cell.init_seed))
 
         def tell(done: int, total: int, what: str) -> None:
@@ -110,8 +114,9 @@ def run_cell(
             fit_seconds=fit.seconds,
             fit_id=fit.fit_id,
             n_units=method.n_units,
-            notes=(*method.notes, *fit.notes, *evaluation.notes, *left_out),
+            notes=(*method.notes, *fit.notes, *evaluation.notes, *left_out, *_notes_of(environment)),
             artifact=artifact,
+            environment=environment,
         )
         return CellResult(
             record,
@@ -146,6 +151,10 @@ def title_of(cell: Cell) -> str:
 def work_dir(folder: Path, cell_id: str) -> Path:
     """Where a cell keeps what lets a killed fit go on, until it is recorded."""
     return folder / "work" / cell_id
+
+
+def _notes_of(environment: Mapping[str, Any]) -> list[str]:
+    return [numerics.NOT_REPRODUCIBLE] if environment["mkl_cbwr"] == "off" else []
 
 
 def _record(cell: Cell, place: Place, started: datetime, seconds: float, status: str) -> CellRecord:

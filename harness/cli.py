@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import importlib
 import io
-import os
 import pkgutil
 import sys
 from typing import NoReturn
@@ -28,10 +27,6 @@ EPILOG = """
 
 [bold]Reading results[/bold]:  harness leaderboard --store outputs/results.duckdb
 """
-
-# Torch's threads and numba's take turns: those that wait must not spin on the cores that the others need. It is read
-# once, when torch is first imported, which no verb has done yet.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 app = typer.Typer(
     name="harness",

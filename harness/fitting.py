@@ -15,6 +15,7 @@ from harness.metrics.base import Score
 from harness.observed import GRADIENTS, LABELS, observing
 from harness.planning import Cell
 from harness.tokens import TokenSet
+from methods import numerics
 from methods.base import Device, Method, Progress
 from results import ScoreRecord, Store
 
@@ -59,6 +60,8 @@ def known_fits(cell: Cell, store: Store) -> tuple[KnownFit, ...]:
     )
 
 
+# A fit that changes the number of threads does not change it for what is measured afterwards.
+@numerics.threads()
 def fit_cell(
     cell: Cell,
     tokens: TokenSet,

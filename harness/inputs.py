@@ -15,6 +15,7 @@ from harness.planning import PreparedTarget
 from harness.probing import ProbingPlan
 from harness.suite import Suite
 from harness.tokens import TokenSet
+from methods import numerics
 from methods.base import Progress, no_progress
 
 
@@ -31,6 +32,7 @@ class Inputs(NamedTuple):
         return [self.broken.summary()] if self.broken else []
 
 
+@numerics.threads()
 def open_inputs(
     suite: Suite,
     prepared: PreparedTarget,

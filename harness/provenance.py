@@ -7,11 +7,13 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from harness.backbones import name_of
 from harness.errors import UserError
+from methods import numerics
 
 PACKAGES = (
     "harness",
@@ -45,6 +47,14 @@ def versions() -> dict[str, str]:
     return found
 
 
+def environment() -> dict[str, Any]:
+    """Return what is in force in this process and can change the last digits of a result; recorded with every cell.
+
+    Keys: ``processor`` and those of :func:`methods.numerics.describe`.
+    """
+    return {"processor": f"{_processor()}{_family()}", **numerics.describe()}
+
+
 def device_name(device: str) -> str:
     """The device in words, e.g. ``cpu (Intel(R) Xeon(R) Processor)`` or ``cuda (NVIDIA H100 80GB HBM3)``."""
     if device.startswith("cuda"):
@@ -62,6 +72,18 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def _family() -> str:
+    """Family and model, since virtual machines call many processors by one name; "" where the system does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    except OSError:
+        return ""
+    values = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    if "cpu family" not in values or "model" not in values:
+        return ""
+    return f" (family {values['cpu family']}, model {values['model']})"
 
 
 def code_revision() -> str | None:

@@ -24,6 +24,7 @@ from harness.inputs import Inputs, open_inputs
 from harness.planning import Cell, PreparedTarget, cells_of, prepare
 from harness.probing import ProbingPlan
 from harness.suite import Suite, Target, parse_suite
+from methods import numerics
 
 #: How long a machine is given to see a file that another one has just made on the file system they share.
 PATIENCE_S = 10.0
@@ -153,7 +154,7 @@ def _session(given: Order, resources: Resources) -> _Session:
     Raises:
         UserError: this machine does not see the folder of the store.
     """
-    _use(resources.threads)
+    numerics.set_threads(resources.threads)
     _see(given)
     if Path(given.working_folder).is_dir():
         os.chdir(given.working_folder)
@@ -177,13 +178,3 @@ def _see(given: Order) -> None:
                 "system that all machines share, or run on each of them with a store of its own and use harness merge."
             )
         time.sleep(0.2)
-
-
-def _use(threads: int) -> None:
-    """Let torch and numba use so many threads of this process."""
-    import numba
-    import torch
-
-    torch.set_num_threads(threads)
-    there: int = vars(numba.config)["NUMBA_NUM_THREADS"]
-    numba.set_num_threads(min(threads, there))

@@ -19,6 +19,7 @@ from harness.publish import remove, sweep, workplace
 from harness.recording import Recorder
 from harness.reporter import Reporter, Silent
 from harness.suite import Suite
+from methods import numerics
 from results import RunRecord, Store, open_store
 from results.liveness import alive, bury, mark
 
@@ -82,6 +83,7 @@ def run(
     left = [(target, tuple(c for c in cells if c.prepared is target and c.cell_id not in done)) for target in prepared]
     with contextlib.ExitStack() as open_things:
         interruption = open_things.enter_context(interruptible())
+        open_things.enter_context(numerics.threads())
         # Nothing is started for nothing.
         described = executor.device_name(device) if any(own for _, own in left) else provenance.device_name(chosen)
         for dead in bury(store):

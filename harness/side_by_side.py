@@ -22,8 +22,6 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from harness import planning, provenance
 from harness.cell import CellResult, Failure, Place, failed, run_cell
 from harness.errors import UserError
@@ -34,6 +32,7 @@ from harness.interruption import Interruption, interruptible
 from harness.planning import Cell
 from harness.remote import plugin_files
 from harness.suite import Suite
+from methods import numerics
 from methods.registry import load_plugin_file
 
 #: What a worker is given of the machine's memory: a gigabyte for torch and a backbone, the rest for tokens.
@@ -276,7 +275,7 @@ class _Desk:
         self.inputs: dict[Any, Inputs] = {}
 
     def compute(self, job: _Job) -> CellResult | Failure:
-        torch.set_num_threads(1)
+        numerics.set_threads(1)
         if job.suite != self.suite:
             for file in self.plugins:
                 load_plugin_file(file)

@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from methods.errors import UserError
+from methods.numerics import set_environment
 from methods.registry import Registry
 
 if TYPE_CHECKING:
     from methods.base import Device, Method
+
+# Before anything is computed: MKL reads its setting once.
+set_environment()
 
 __all__ = ["METHODS", "UserError", "create", "load", "names", "register"]
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from methods.base import Tokens
+from methods.numerics import sklearn_threads
 
 
 class Images:
@@ -103,4 +104,5 @@ def kmeans_labels(points: np.ndarray, clusters: int, n_init: int, seed: int) -> 
         # What it warns of, fewer distinct points than clusters, is handled by the caller's count of labels.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = KMeans(min(clusters, len(points)), n_init=n_init, random_state=seed)
-        return np.asarray(model.fit_predict(centred), dtype=np.int64)
+        with sklearn_threads():
+            return np.asarray(model.fit_predict(centred), dtype=np.int64)

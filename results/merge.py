@@ -15,13 +15,15 @@ import duckdb
 import pandas as pd
 
 from results import connection, schema
+from results.canonical import canonical_json
 from results.comparable import DEVICE_UNITS
+from results.environments import BOUNDED_UNITS, WITH_TRAINING, causes, expected_difference
 from results.errors import StoreError
 from results.leaderboard import records_of
 from results.store import Store
 
 PREFER = ("first", "newest")
-#: Two machines add float32 numbers in another order; beyond this share two values are different measurements.
+#: Beyond this share two values are different measurements, unless two recorded environments explain the difference.
 TOLERANCE = 1e-6
 _OF_CELL = ("cells", "scores", "units", "curves")
 _OF_TOURNAMENT = ("tournaments", "win_rates", "comparisons")
@@ -48,6 +50,8 @@ class Merged(NamedTuple):
     cells: int
     duplicates: int
     """cells that several stores had, kept once"""
+    rounded: dict[str, int]
+    """cause -> cells that several environments computed with differences to be expected; the first one was kept"""
     resolved: list[Conflict]
     """conflicts that `prefer` decided"""
     rows: dict[str, int]
@@ -80,8 +84,9 @@ def merge(
 ) -> Merged:
     """Write the store `out` with everything that `inputs` hold; whole, or not at all.
 
-    A cell that several stores have is taken once. Where their scores differ beyond rounding that is a conflict; times
-    and memory, which belong to the machine, are none, and a finished cell wins over a failed one.
+    A cell that several stores have is taken once. If its scores differ beyond rounding, that is a conflict. Between two
+    environments (:mod:`results.environments`) larger differences count as rounding. Times and memory, which belong to
+    the machine, are no conflicts, and a finished cell wins over a failed one.
 
     Args:
         out: the new store.
@@ -104,7 +109,8 @@ def merge(
         raise StoreError(f"{target} exists; name another file, or say --overwrite.")
     sources = [_Source(number, path) for number, path in enumerate(dict.fromkeys(paths))]
     conflicts: list[Conflict] = []
-    cell_from, duplicates = _cells(sources, prefer, conflicts)
+    rounded: dict[str, int] = {}
+    cell_from, duplicates = _cells(sources, prefer, conflicts, rounded)
     tournament_from = _tournaments(sources, prefer, conflicts)
     _replies_and_images(sources, conflicts)
     if conflicts and prefer is None:
@@ -124,7 +130,7 @@ def merge(
     finally:
         for leftover in (beside, beside.with_name(beside.name + ".wal")):
             leftover.unlink(missing_ok=True)
-    return Merged(target, rows["cells"], duplicates, conflicts, rows, copied, missing)
+    return Merged(target, rows["cells"], duplicates, rounded, conflicts, rows, copied, missing)
 
 
 class _Source:
@@ -133,20 +139,26 @@ class _Source:
         self.path = path
         self.store = Store(path)
         self.cells = {cell["cell_id"]: cell for cell in records_of(self.store.cells())}
+        recorded = [cell["environment"] for cell in self.cells.values() if cell["environment"]]
+        self.environments = list({canonical_json(one): one for one in recorded}.values())
         self.scores: dict[str, dict[tuple[Any, ...], float | None]] = {}
+        self.units: dict[tuple[Any, ...], str] = {}
         for score in records_of(
             self.store.query("SELECT cell_id, metric, version, params_hash, unit, value FROM scores")
         ):
             if score["unit"] not in DEVICE_UNITS:
                 key = (score["metric"], score["version"], score["params_hash"])
                 self.scores.setdefault(score["cell_id"], {})[key] = score["value"]
+                self.units[key] = score["unit"] or ""
 
     @property
     def name(self) -> str:
         return str(self.path)
 
 
-def _cells(sources: Sequence[_Source], prefer: str | None, conflicts: list[Conflict]) -> tuple[dict[str, _Source], int]:
+def _cells(
+    sources: Sequence[_Source], prefer: str | None, conflicts: list[Conflict], rounded: dict[str, int]
+) -> tuple[dict[str, _Source], int]:
     """Which store each cell is taken from, and how many were in several."""
     chosen: dict[str, _Source] = {}
     twice = set()
@@ -163,6 +175,15 @@ def _cells(sources: Sequence[_Source], prefer: str | None, conflicts: list[Confl
                 continue
             newer = _time(cell["started_at"]) > _time(other["started_at"])
             why = _difference(earlier.scores.get(cell_id, {}), source.scores.get(cell_id, {}))
+            differing = causes(other["environment"], cell["environment"])
+            if (
+                why
+                and differing
+                and not _difference(*_bounded(earlier, source, cell_id), expected_difference(cell["claims"]))
+            ):
+                why = ""
+                for cause in differing:
+                    rounded[cause] = rounded.get(cause, 0) + 1
             if cell["status"] == "failed":
                 why = ""
                 chosen[cell_id] = source if newer else earlier
@@ -173,23 +194,39 @@ def _cells(sources: Sequence[_Source], prefer: str | None, conflicts: list[Confl
     return chosen, len(twice)
 
 
-def _difference(first: Mapping[tuple[Any, ...], float | None], second: Mapping[tuple[Any, ...], float | None]) -> str:
+def _bounded(
+    first: _Source, second: _Source, cell_id: str
+) -> tuple[Mapping[tuple[Any, ...], float | None], Mapping[tuple[Any, ...], float | None]]:
+    """The cell's scores in two stores, without those whose rounding has no bound."""
+
+    def of(source: _Source) -> dict[tuple[Any, ...], float | None]:
+        scores = source.scores.get(cell_id, {})
+        return {key: value for key, value in scores.items() if source.units[key] in BOUNDED_UNITS}
+
+    return of(first), of(second)
+
+
+def _difference(
+    first: Mapping[tuple[Any, ...], float | None],
+    second: Mapping[tuple[Any, ...], float | None],
+    tolerance: float = TOLERANCE,
+) -> str:
     for key in sorted({*first, *second}, key=str):
         name = f"{key[0]}@{key[1]}"
         if (key in first) != (key in second):
             return f"{name} is only in {'the first' if key in first else 'the second'}"
         one, other = first[key], second[key]
-        if not _same(one, other):
+        if not _same(one, other, tolerance):
             return f"{name} is {one} and {other}"
     return ""
 
 
-def _same(one: float | None, other: float | None) -> bool:
+def _same(one: float | None, other: float | None, tolerance: float = TOLERANCE) -> bool:
     if one is None or other is None:
         return one is other
     if math.isnan(one) or math.isnan(other):
         return math.isnan(one) and math.isnan(other)
-    return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)
 
 
 def _time(moment: Any) -> float:
@@ -235,13 +272,23 @@ def _replies_and_images(sources: Sequence[_Source], conflicts: list[Conflict]) -
             earlier = source
             for *key, own in rows.itertuples(index=False, name=None):
                 other = seen.setdefault(tuple(key), (own, source))
-                equal = _same(own, other[0]) if value == "value" else (own or "") == (other[0] or "")
+                equal = (
+                    _same(own, other[0], _tolerance(source, other[1]))
+                    if value == "value"
+                    else (own or "") == (other[0] or "")
+                )
                 if other[1] is not source and not equal:
                     different, earlier = different + 1, other[1]
             if different:
                 conflicts.append(
                     Conflict(f"{different} rows of {table}", earlier.name, source.name, f"{value} differs")
                 )
+
+
+def _tolerance(first: _Source, second: _Source) -> float:
+    """How far scores of groups of cells may differ between two stores."""
+    pairs = ((one, other) for one in first.environments for other in second.environments)
+    return WITH_TRAINING if any(causes(one, other) for one, other in pairs) else TOLERANCE
 
 
 def _write(

@@ -63,6 +63,7 @@ class CellRecord:
         started_at: timezone-aware, or None.
         notes: sentences the reader of a score must know.
         fit_id: hash of what the fitted method depends on, computed by the harness.
+        environment: processor, threads and libraries in force while the cell was computed.
 
     Raises:
         StoreError: an unknown status, or a naive datetime.
@@ -100,6 +101,7 @@ class CellRecord:
     traceback: str | None = None
     notes: Sequence[str] = ()
     fit_id: str | None = None
+    environment: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         _require_one_of(self.status, CELL_STATUSES, "CellRecord.status")

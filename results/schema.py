@@ -14,12 +14,13 @@ import duckdb
 
 from results.errors import StoreError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # MIGRATIONS[v] are the statements that take a store from version v to v + 1. They only ADD tables and columns
 # (`reader_views` relies on it), and once released they never change.
 MIGRATIONS: Mapping[int, Sequence[str]] = {
-    version: (Path(__file__).with_name(f"migration_{version}.sql").read_text(encoding="utf-8"),) for version in (1, 2)
+    version: (Path(__file__).with_name(f"migration_{version}.sql").read_text(encoding="utf-8"),)
+    for version in (1, 2, 3)
 }
 
 

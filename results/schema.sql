@@ -1,4 +1,4 @@
--- The schema of one results store (a DuckDB file), version 3.
+-- The schema of one results store (a DuckDB file), version 4.
 --
 -- A new store is made from this file. An older one is brought here by the migrations in schema.py. Migrations only
 -- ever ADD tables and columns, because readers show an older store as it is, with the missing columns NULL; a changed
@@ -59,7 +59,8 @@ CREATE TABLE cells (
     error_message           VARCHAR,
     traceback               VARCHAR,
     notes                   JSON,         -- list of sentences the reader must know
-    fit_id                  VARCHAR       -- hash of what the fitted method depends on (since version 3)
+    fit_id                  VARCHAR,      -- hash of what the fitted method depends on (since version 3)
+    environment             JSON          -- processor, threads, BLAS while the cell was computed (since version 4)
 );
 
 CREATE TABLE scores (

@@ -23,7 +23,7 @@ from results.errors import StoreError
 from results.records import RUN_STATUSES, CellRecord, RunRecord, ScoreRecord, row_of
 
 _JSON_COLUMNS = (
-    *("config", "identity", "claims", "notes", "params", "versions"),
+    *("config", "identity", "claims", "notes", "params", "versions", "environment"),
     *("judges", "settings", "health", "pairwise", "cell_ids", "details"),
 )
 

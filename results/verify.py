@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from results import checks
 from results.checks.base import CHECKS, Checker, Content, Problem
+from results.environments import CAUSES, WITH_TRAINING, WITHOUT_TRAINING
 from results.leaderboard import records_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Verdict(NamedTuple):
     problems: list[Problem]
     checked: dict[str, int]
     """check -> how many rows it looked at"""
+    notes: list[str]
+    """what a reader should know although it is possible"""
 
 
 def verify(store: Store) -> Verdict:
@@ -51,12 +54,29 @@ def verify(store: Store) -> Verdict:
         function(content, checker)
         problems += checker.problems
         checked[name] = checker.n
-    return Verdict(problems, checked)
+    return Verdict(problems, checked, _environments(content.finished()))
 
 
 def check_names() -> list[str]:
     """Return the names of all checks, in the order they run."""
     return list(CHECKS)
+
+
+def _environments(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Sentences on what differs between the cells of one layer, whose last digits can then not be compared."""
+    layers: dict[tuple[str, str], dict[str, set[str]]] = {}
+    for cell in cells:
+        for key in CAUSES if cell["environment"] else ():
+            seen = layers.setdefault((cell["backbone"], cell["site"]), {}).setdefault(key, set())
+            seen.add(str(cell["environment"].get(key)))
+    return [
+        f"{backbone} {site}: cells were computed with more than one {CAUSES[key]} ({'; '.join(sorted(values))}). "
+        f"Scores may differ for that reason alone by up to {WITHOUT_TRAINING:g}, of trained methods by up to "
+        f"{WITH_TRAINING:g}."
+        for (backbone, site), seen in layers.items()
+        for key, values in seen.items()
+        if len(values) > 1
+    ]
 
 
 def _name(cell: Mapping[str, Any]) -> str:

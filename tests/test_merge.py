@@ -99,6 +99,46 @@ def test_rounding_and_times_are_no_conflicts(tmp_path: Path) -> None:
     assert (done.duplicates, done.resolved) == (1, []) and r2_of(done.path) == {"x": 0.5}
 
 
+HERE = {"processor": "A", "threads": 2, "blas": [], "mkl_cbwr": "AUTO,STRICT", "torch_kernels": "AVX512"}
+THERE = {**HERE, "processor": "B"}
+
+
+def computed(folder: Path, r2: float, environment: dict[str, Any] | None, **claims: bool) -> Path:
+    """A store with the cell x, computed in an environment."""
+    store = open_store(folder / "r.duckdb", read_only=False)
+    shared: dict[str, Any] = {"status": "finished", "backbone": "b", "site": "s", "method": "m", "claims": claims}
+    record = CellRecord(cell_id="x", environment=environment, **shared)
+    counted = ScoreRecord(metric="undefined", value=round(1000 * r2), unit="units")
+    store.record(record, [ScoreRecord(metric="r2", value=r2, unit="fraction"), counted])
+    return store.path
+
+
+@pytest.mark.parametrize(
+    ("environments", "claims", "difference", "conflict"),
+    [
+        ((HERE, THERE), {}, 0.03, False),
+        ((HERE, THERE), {}, 0.06, True),
+        ((HERE, THERE), {"training_free": True}, 0.004, False),
+        ((HERE, THERE), {"training_free": True}, 0.03, True),
+        ((HERE, HERE), {}, 0.001, True),
+        ((HERE, None), {}, 0.001, True),
+        ((None, None), {}, 0.001, True),
+    ],
+)
+def test_another_processor_may_differ_by_a_stated_amount(
+    tmp_path: Path, environments: tuple[Any, Any], claims: dict[str, bool], difference: float, conflict: bool
+) -> None:
+    one = computed(tmp_path / "one", 0.5, environments[0], **claims)
+    two = computed(tmp_path / "two", 0.5 + difference, environments[1], **claims)
+    if conflict:
+        with pytest.raises(MergeConflict, match="x"):
+            merge(tmp_path / "out.duckdb", [one, two])
+        return
+    done = merge(tmp_path / "out.duckdb", [one, two])
+    assert (done.duplicates, done.rounded, done.resolved) == (1, {"processor": 1}, [])
+    assert r2_of(done.path) == {"x": 0.5}
+
+
 def test_a_finished_cell_wins_over_a_failed_one_and_of_failures_the_newer_stays(tmp_path: Path) -> None:
     one = machine(tmp_path / "one", {"x": 0.5, "y": None, "z": None})
     two = machine(tmp_path / "two", {"x": None, "y": 0.6, "z": None}, hours=1)

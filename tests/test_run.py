@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import methods
-from harness import backbones, datasets
+from harness import backbones, datasets, executors
 from harness.metrics import ms_score, r2
 from harness.reporter import Silent
 from harness.run import RunSummary, run
@@ -121,6 +121,22 @@ def test_scores_equal_a_brute_force_twin(finished: tuple[Path, RunSummary], phot
         assert value(store, name, "l0") == pytest.approx(float((codes != 0).float().sum(-1).mean()), abs=1e-3)
 
 
+def test_what_was_in_force_is_recorded_with_each_cell(photo_folder: Path, tmp_path: Path) -> None:
+    """Also if a method changes it, and with the number of threads that the executor was given."""
+    methods.METHODS.entries.pop("greedy", None)
+    methods.register(Greedy)
+    before = torch.get_num_threads()
+    try:
+        with executors.create("local", threads=before + 1) as local:
+            run(suite_of(photo_folder, "greedy", "identity"), tmp_path / "r.duckdb", executor=local)
+    finally:
+        methods.METHODS.entries.pop("greedy")
+    assert torch.get_num_threads() == before
+    found = open_store(tmp_path / "r.duckdb").cells()
+    assert [cell["threads"] for cell in found.environment] == [before + 1] * 4
+    assert all(cell["processor"] and cell["blas"] for cell in found.environment)
+
+
 def test_a_second_run_keeps_everything(finished: tuple[Path, RunSummary], photo_folder: Path) -> None:
     store, first = finished
     before = scores(store)
@@ -167,6 +183,17 @@ def test_own_head_gives_agreement_and_no_accuracy(photo_folder: Path, tmp_path: 
     run(suite_of(photo_folder, "identity", backbone="tiny_cnn"), tmp_path / "r.duckdb")
     found = set(scores(tmp_path / "r.duckdb").metric)
     assert "agreement" in found and "accuracy" not in found
+
+
+class Greedy(Identity):
+    """Takes more threads and does not give them back."""
+
+    spec = Identity.spec._replace(name="greedy", title="greedy")
+
+    def fit(self, *args: Any, **kwargs: Any) -> Greedy:
+        torch.set_num_threads(7)
+        super().fit(*args, **kwargs)
+        return self
 
 
 class Exploding(Identity):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -154,6 +155,18 @@ def attack(right: Path, tmp_path: Path) -> Attack:
         return verify(open_store(path)).problems
 
     return run
+
+
+def test_cells_of_different_environments_are_a_note_and_no_problem(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "r.duckdb", read_only=False)
+    for cell_id, threads in (("a", 1), ("b", 2), ("c", 2)):
+        cell = CellRecord(cell_id=cell_id, status="finished", backbone="tiny", site="fc", method=cell_id)
+        environment = {"processor": "P", "threads": threads}
+        store.record(dataclasses.replace(cell, environment=environment), [ScoreRecord(metric="r2", value=1.0)])
+    verdict = verify(store)
+    assert verdict.problems == []
+    (note,) = verdict.notes
+    assert note.startswith("tiny fc: cells were computed with more than one number of threads (1; 2).")
 
 
 def test_nothing_is_found_in_a_right_store(right: Path) -> None:

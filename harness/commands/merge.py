@@ -40,6 +40,8 @@ def merge(
         return
     out(f"{done.cells} cells, {done.duplicates} of them in several stores, in {done.path}")
     out("  " + ", ".join(f"{n} {table}" for table, n in done.rows.items() if n and table not in ("meta", "cells")))
+    for cause, n in done.rounded.items():
+        out(f"  {n} cells differ by no more than another {cause} explains; the first store's were kept")
     for one in done.resolved:
         out(f"  decided for the {prefer}: {one}")
     if artifacts:

@@ -73,7 +73,7 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="ray: of a cluster, HOST:6379 or auto; else it starts here.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="ray: CPU threads a cell.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads per cell; default: one per core.")] = None,
     gpu_share: Annotated[float | None, typer.Option(help="ray: of a GPU a cell; 0.5 puts two on each.")] = None,
     retries: Annotated[
         int | None, typer.Option(help="ray: how often a cell whose worker died is tried again; 2 if not said.")

@@ -21,12 +21,14 @@ def verify(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> N
 
     verdict = verify_store(open_store(store))
     if as_json:
-        print_json({"problems": [one._asdict() for one in verdict.problems], "checked": verdict.checked})
+        print_json({**verdict._asdict(), "problems": [one._asdict() for one in verdict.problems]})
     else:
         for name, n in verdict.checked.items():
             found = [one for one in verdict.problems if one.check == name]
             out(f"{'FAIL' if found else 'ok  '}  {name}: {n} checked" + (f", {len(found)} impossible" if found else ""))
             for one in found:
                 out(f"        {one.where} {one.why}")
+        for note in verdict.notes:
+            out(f"note  {note}")
     if verdict.problems:
         raise typer.Exit(1)

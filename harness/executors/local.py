@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 from harness import provenance
 from harness.cell import Failure, failed, run_cell
+from harness.errors import UserError
 from harness.executors.base import EXECUTORS, Event, Executor, Opened, TargetWork, Work
 from harness.inputs import open_inputs
+from methods import numerics
 
 
 @EXECUTORS.register()
@@ -16,6 +19,26 @@ class Local(Executor):
 
     name = "local"
     description = "this process, one cell after the other"
+
+    def __init__(self, threads: int | None = None) -> None:
+        """
+        Args:
+            threads: CPU threads; None: as many as torch uses by default.
+
+        Raises:
+            UserError: for fewer than one.
+        """
+        if threads is not None and threads < 1:
+            raise UserError(f"--threads {threads}: it must be at least 1.")
+        self.threads = threads
+        self._in_force = contextlib.ExitStack()
+
+    def __enter__(self) -> Local:
+        self._in_force.enter_context(numerics.threads(self.threads))
+        return self
+
+    def stop(self) -> None:
+        self._in_force.close()
 
     def planning_device(self, device: str) -> str:
         return provenance.best_device(device)

@@ -12,6 +12,7 @@ from methods import register
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
 from methods.dictionaries.base import LinearDictionary, sample_tokens
 from methods.errors import UserError
+from methods.numerics import sklearn_threads
 from methods.training.normaliser import Normaliser
 
 
@@ -71,7 +72,9 @@ class KMeans(LinearDictionary):
             max_iter=config.epochs,
             batch_size=config.batch_size,
             random_state=seed,
-        ).fit(rows)
+        )
+        with sklearn_threads():
+            model.fit(rows)
         centres = torch.from_numpy(model.cluster_centers_).float()
         self.atoms = (centres * normalise.scale).contiguous().to(device)
         self.output_bias = normalise.mean.to(device)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 
+from methods import numerics
 from methods.base import Device
 
 T = TypeVar("T")
@@ -50,16 +51,13 @@ def side_by_side(
         for item in items:
             yield work(item, lanes[0])
         return
-    threads = torch.get_num_threads()
     free: queue.SimpleQueue[torch.device] = queue.SimpleQueue()
     for lane in lanes:
         free.put(lane)
-
-    def start() -> None:
-        if lanes[0].type == "cpu":
-            # More threads than cores wait for each other at every barrier: two lanes of two threads on two cores are
-            # slower than one.
-            torch.set_num_threads(max(1, threads // len(lanes)))
+    # More threads than cores wait for each other at every barrier: two lanes of two threads on two cores are slower
+    # than one. The caller's thread takes the same number, so that what it computes does not depend on when lanes start.
+    on_cpu = lanes[0].type == "cpu"
+    lane_threads = max(1, torch.get_num_threads() // len(lanes)) if on_cpu else torch.get_num_threads()
 
     def one(item: T) -> R:
         lane = free.get()
@@ -68,19 +66,20 @@ def side_by_side(
         finally:
             free.put(lane)
 
-    pool = ThreadPoolExecutor(len(lanes), initializer=start)
-    try:
+    with (
+        numerics.threads(lane_threads),
+        ThreadPoolExecutor(len(lanes), initializer=numerics.set_threads, initargs=(lane_threads,)) as pool,
+    ):
         running: set[Future[R]] = set()
-        for item in items:
-            running.add(pool.submit(one, item))
-            # One more than there are lanes, so that none waits for the caller.
-            if len(running) > len(lanes):
+        try:
+            for item in items:
+                running.add(pool.submit(one, item))
+                # One more than there are lanes, so that none waits for the caller.
+                if len(running) > len(lanes):
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        # The number is the process's as well as the thread's in the libraries below torch.
-        torch.set_num_threads(threads)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from methods import register
 from methods.base import MethodSpec, Tokens
 from methods.errors import UserError
+from methods.numerics import sklearn_threads
 from methods.sae.config import SAEConfig
 from methods.sae.library import Start, build, start_of
 from methods.sae.method import LinearSAE
@@ -101,7 +102,8 @@ def archetype_points(tokens: Tokens, normaliser: Normaliser, number: int, *, see
     from sklearn.cluster import MiniBatchKMeans
 
     seen = normaliser(tokens.gather("output", np.sort(order[:KMEANS_TOKENS]))).numpy()
-    fitted = MiniBatchKMeans(number, init=drawn.numpy(), n_init=1, batch_size=8192, random_state=seed).fit(seen)
+    with sklearn_threads():
+        fitted = MiniBatchKMeans(number, init=drawn.numpy(), n_init=1, batch_size=8192, random_state=seed).fit(seen)
     return torch.from_numpy(fitted.cluster_centers_.astype(np.float32))
 
 

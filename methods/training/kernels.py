@@ -7,11 +7,15 @@ not depend on the number of threads.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
+
+from methods.numerics import start_numba
 
 # Shapes and types stand in each docstring; numba compiles for what it is given.
 Array = NDArray[Any]
@@ -30,7 +34,23 @@ BLOCK = 32
 RANGES = 8
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+def _parallel(fastmath: set[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Compile a kernel whose ``prange`` loops run in numba's threads, which are started without disturbing torch's."""
+
+    def compiled(kernel: Callable[..., None]) -> Callable[..., None]:
+        dispatcher = njit(parallel=True, fastmath=fastmath, cache=True)(kernel)
+
+        @functools.wraps(kernel)
+        def call(*arguments: Any) -> None:
+            start_numba()
+            dispatcher(*arguments)
+
+        return call
+
+    return compiled
+
+
+@_parallel(FAST)
 def largest(pre: Array, k: int, units: Array, values: Array) -> None:
     """The k largest entries of each row of pre (n, n_units): columns into units (n, k), entries into values (n, k).
 
@@ -74,7 +94,7 @@ def _sift(heap: Array, column: Array, place: int, k: int, value: float, f: int) 
     column[place] = f
 
 
-@njit(parallel=True, fastmath=EXACT, cache=True)
+@_parallel(EXACT)
 def kth_largest(pre: Array, k: int, threshold: Array) -> None:
     """The k-th largest non-negative entry of each row of pre (n, n_units) into threshold (n,); 0 if there are fewer.
 
@@ -118,7 +138,7 @@ def kth_largest(pre: Array, k: int, threshold: Array) -> None:
         threshold[s] = held[k - above - 1]
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@_parallel(FAST)
 def column_counts(codes: Array, totals: Array) -> None:
     """How many entries of each column of codes (n, n_units) are not zero, into totals (RANGES, n_units), zeros before.
 
@@ -132,7 +152,7 @@ def column_counts(codes: Array, totals: Array) -> None:
                 total[f] += 1 if codes[s, f] != 0 else 0
 
 
-@njit(parallel=True, fastmath=EXACT, cache=True)
+@_parallel(EXACT)
 def count_from(pre: Array, floor: Array, counts: Array) -> None:
     """How many entries of each row of pre (n, n_units) are >= floor (n_units,), into counts (n,)."""
     n, n_units = pre.shape
@@ -144,7 +164,7 @@ def count_from(pre: Array, floor: Array, counts: Array) -> None:
         counts[s] = found
 
 
-@njit(parallel=True, fastmath=EXACT, cache=True)
+@_parallel(EXACT)
 def fill_from(pre: Array, floor: Array, offsets: Array, units: Array, values: Array) -> None:
     """Columns and entries of pre (n, n_units) that are >= floor (n_units,), row s at offsets[s] to offsets[s + 1]."""
     n, n_units = pre.shape
@@ -164,7 +184,7 @@ def fill_from(pre: Array, floor: Array, offsets: Array, units: Array, values: Ar
                         place += 1
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@_parallel(FAST)
 def weighted_rows(columns: Array, offsets: Array, weights: Array, table: Array, out: Array) -> None:
     """out[s] = sum over e in offsets[s] .. offsets[s + 1] of weights[e] * table[columns[e]]; out (n, d)."""
     n, d = out.shape
@@ -179,7 +199,7 @@ def weighted_rows(columns: Array, offsets: Array, weights: Array, table: Array, 
                 total[j] += weight * row[j]
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@_parallel(FAST)
 def row_products(columns: Array, offsets: Array, left: Array, table: Array, out: Array) -> None:
     """out[e] = <left[s], table[columns[e]]> for e in offsets[s] .. offsets[s + 1]; out (n_entries,)."""
     n, d = left.shape
@@ -193,7 +213,7 @@ def row_products(columns: Array, offsets: Array, left: Array, table: Array, out:
             out[e] = total
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@_parallel(FAST)
 def pursue(correlations: Array, gram: Array, k: int, units: Array, values: Array) -> None:
     """Matching pursuit from correlations (n, n_units) = x @ D.T and gram (n_units, n_units) = D @ D.T.
 
@@ -232,7 +252,7 @@ def pursue(correlations: Array, gram: Array, k: int, units: Array, values: Array
                     best = f
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@_parallel(FAST)
 def pursue_backward(units: Array, values: Array, residual: Array, gradient: Array, atoms: Array, totals: Array) -> None:
     """Gradient of the atoms through the k steps ``r <- r - <r, d> d`` of each row, walked backwards.
 
@@ -263,7 +283,7 @@ def pursue_backward(units: Array, values: Array, residual: Array, gradient: Arra
                     slope[j] -= along * atom[j]
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@_parallel(FAST)
 def jump_forward(pre: Array, thresholds: Array, codes: Array, counts: Array) -> None:
     """codes (n, n_units) = pre where pre > thresholds (n_units,), else 0; counts (n,) of what is left of each row."""
     n, n_units = pre.shape
@@ -276,7 +296,7 @@ def jump_forward(pre: Array, thresholds: Array, codes: Array, counts: Array) -> 
         counts[s] = found
 
 
-@njit(parallel=True, fastmath=FAST, cache=True)
+@_parallel(FAST)
 def jump_backward(
     pre: Array, thresholds: Array, of_codes: Array, of_count: float, bandwidth: float, slope: Array, totals: Array
 ) -> None:

@@ -272,6 +272,10 @@ def _provenance(cells: Sequence[Mapping[str, Any]]) -> None:
     if first["versions"]:
         with st.expander("Versions of the packages"):
             st.text(visible("\n".join(f"{name} {value}" for name, value in first["versions"].items())))
+    environments = list(dict.fromkeys(compact(cell["environment"]) for cell in cells if cell["environment"]))
+    if environments:
+        with st.expander("Processor, threads and libraries"):
+            st.text(visible("\n".join(environments)))
     with st.expander("Identity: the complete configuration that the cell's id is a hash of"):
         st.json(first["identity"] or {}, expanded=False)
 

@@ -24,7 +24,7 @@ import duckdb
 
 from results import CellRecord, RunRecord, ScoreRecord, Store, open_store
 from results.app import queries
-from results.leaderboard import leaderboard
+from results.boards.build import leaderboard
 
 TOP = 100
 SEEDS = (42, 123, 999)

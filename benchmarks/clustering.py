@@ -32,10 +32,10 @@ Fit = Callable[[torch.Tensor], np.ndarray]
 
 def tokens(backbone: str, site: str, dataset: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Inputs q (n_tokens, d_in) of a site over all images of a set, its weight (d_out, d_in) and bias (d_out,)."""
+    from harness.activations.site import Site
     from harness.backbones import load
     from harness.datasets import BrokenReport, batches
     from harness.datasets import load as load_images
-    from harness.site import Site
 
     network = load(backbone)
     layer = Site(network.model, site, n_prefix_tokens=network.n_prefix_tokens)

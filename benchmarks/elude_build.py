@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 import methods
-from harness.tokens import TokenSet, TokenWriter
+from harness.activations.token_set import TokenSet, TokenWriter
 from methods.elude.contributions import gather, summarise
 from methods.elude.instances import top_instances
 
@@ -74,8 +74,8 @@ def gathering(tokens: TokenSet, top_k: int, units: int) -> None:
 
 
 def fit(folder: Path, backbone: str, path: str, top_k: int, size: int, workers: list[int]) -> None:
+    from harness.activations.site import Site
     from harness.backbones import load
-    from harness.site import Site
 
     network = load(backbone)
     site = Site(network.model, path, n_prefix_tokens=network.n_prefix_tokens)

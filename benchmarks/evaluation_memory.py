@@ -55,7 +55,7 @@ def make_images(folder: Path, n_evaluation: int) -> None:
 def measure(folder: Path, backbone: str) -> None:
     """Run the suite in this process and print its peak memory in MiB."""
     from harness.run import run
-    from harness.suite import load_suite
+    from harness.suites import load_suite
 
     suite = folder / "suite.toml"
     suite.write_text(SUITE.format(folder=folder / "images", backbone=backbone))

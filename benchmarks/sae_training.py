@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 import methods
-from harness.tokens import TokenSet
+from harness.activations.token_set import TokenSet
 from methods.base import Reads
 from methods.sae.library import build
 from methods.training.batches import Batches

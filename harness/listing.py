@@ -115,7 +115,7 @@ def _executors() -> list[dict[str, Any]]:
 
 def _suites() -> list[dict[str, Any]]:
     from harness.doctor import estimate
-    from harness.suite import load_suite, suite_names
+    from harness.suites import load_suite, suite_names
 
     rows = []
     for name in suite_names():
@@ -127,7 +127,7 @@ def _suites() -> list[dict[str, Any]]:
 
 def _sites(backbone: str | None) -> list[dict[str, Any]]:
     from harness import backbones
-    from harness.site import Site, site_paths
+    from harness.activations.site import Site, site_paths
 
     if backbone is None:
         raise UserError("Say whose layers: harness list sites --backbone NAME.")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from harness.backbones import name_of
-from harness.errors import UserError
+from harness.devices import _processor
 from methods import numerics
 
 PACKAGES = (
@@ -53,25 +53,6 @@ def environment() -> dict[str, Any]:
     Keys: ``processor`` and those of :func:`methods.numerics.describe`.
     """
     return {"processor": f"{_processor()}{_family()}", **numerics.describe()}
-
-
-def device_name(device: str) -> str:
-    """The device in words, e.g. ``cpu (Intel(R) Xeon(R) Processor)`` or ``cuda (NVIDIA H100 80GB HBM3)``."""
-    if device.startswith("cuda"):
-        return f"cuda ({torch.cuda.get_device_name(device)})"
-    if device == "cpu":
-        return f"cpu ({_processor()})"
-    return device
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _family() -> str:
@@ -124,19 +105,3 @@ def _without_folders(text: str) -> str:
         return name_of(text)
     named = colon and "/" not in prefix
     return f"{prefix}:{Path(rest).name}" if named else Path(text).name
-
-
-def best_device(wanted: str = "auto") -> str:
-    """The device asked for; ``auto`` is the first GPU if there is one, else the CPU.
-
-    Raises:
-        UserError: for anything but cpu, cuda and cuda:N, or a GPU that is not there.
-    """
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted == "auto":
-        return "cuda" if count else "cpu"
-    known = ["cpu", *(["cuda"] if count else []), *(f"cuda:{number}" for number in range(count))]
-    if wanted not in known:
-        there = f"PyTorch sees {count} GPUs here" if count else "PyTorch sees no GPU here"
-        raise UserError(f"--device {wanted}: {there}. Use --device {' or '.join(known)}.")
-    return wanted

@@ -10,13 +10,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 # Not by __getattr__ below: the module of that name would hide the function as soon as anybody imports it.
-from results.leaderboard import leaderboard
+from results.boards.build import leaderboard
 
 if TYPE_CHECKING:
     from results.errors import StoreError
     from results.pareto import pareto_front
-    from results.records import CellRecord, RunRecord, ScoreRecord
     from results.store import Store, open_store
+    from results.store.records import CellRecord, RunRecord, ScoreRecord
 
 __all__ = [
     "CellRecord",
@@ -30,9 +30,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CellRecord": "results.records",
-    "RunRecord": "results.records",
-    "ScoreRecord": "results.records",
+    "CellRecord": "results.store.records",
+    "RunRecord": "results.store.records",
+    "ScoreRecord": "results.store.records",
     "Store": "results.store",
     "StoreError": "results.errors",
     "open_store": "results.store",

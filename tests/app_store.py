@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from results import CellRecord, RunRecord, ScoreRecord, Store, judgments, open_store
-from results.judgments import ReplyRecord, TournamentRecord
+from results import CellRecord, RunRecord, ScoreRecord, Store, open_store
+from results.store import judgments
+from results.store.judgments import ReplyRecord, TournamentRecord
 
 EVALUATION = "evaluation-1"
 N_IMAGES = 20

@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.backbones import hub, register
+from harness.backbones import register
 from harness.backbones.base import Backbone, Preprocessing
-from harness.backbones.source import Request, Source
+from harness.backbones.sources import hub
+from harness.backbones.sources.base import Request, Source
 
 PREPROCESSING = Preprocessing(size=28, resize=32, interpolation="bicubic", mean=(0.5,) * 3, std=(0.25,) * 3)
 

@@ -25,12 +25,12 @@ import timm.models.vision_transformer  # noqa: F401
 from variants import built_in
 
 import methods
-from harness import planning
-from harness.cell import Place, run_cell
+from harness.cells.inputs import open_inputs
+from harness.cells.plan import cells_of, prepare
+from harness.cells.run_cell import Place, run_cell
 from harness.check.methods import small_settings
-from harness.inputs import open_inputs
 from harness.metrics.base import METRICS
-from harness.suite import Suite, parse_suite
+from harness.suites import Suite, parse_suite
 
 
 def suite_of(pictures: Path) -> Suite:
@@ -55,8 +55,8 @@ def suite_of(pictures: Path) -> Suite:
 def digests(pictures: Path, cache: Path, names: Sequence[str]) -> list[str]:
     """Compute the cells of these methods one after the other, and give the hash of each one's scores and units."""
     suite = suite_of(pictures)
-    prepared = planning.prepare(suite, device="cpu")
-    cells = {cell.method.spec.name: cell for cell in planning.cells_of(suite, prepared)}
+    prepared = prepare(suite, device="cpu")
+    cells = {cell.method.spec.name: cell for cell in cells_of(suite, prepared)}
     found = []
     for name in names:
         cell = cells[name]

@@ -10,7 +10,7 @@ from pathlib import Path
 import conftest  # noqa: F401 - registers the tiny backbones
 from test_run import suite_of
 
-from harness.reporter import Silent
+from harness.progress import Silent
 from harness.run import run
 
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from variants import built_in, variants
 
 import methods
-from harness import doctor, provenance
-from harness.check.layer import SmallSite, SmallTokens, small_layer
+from harness import devices, doctor
+from harness.check.world import SmallSite, SmallTokens, small_layer
 from harness.metrics.base import METRICS
 from harness.run import run
 from harness.scaffold import scaffold
@@ -103,7 +103,7 @@ class on_a_gpu:
 
 def a_run(folder: Path, place: Path, backbone: str) -> None:
     """From the photographs to the store: tokens, head, baseline, fits, all metrics."""
-    provenance.best_device = lambda wanted="auto": "elsewhere:0"
+    devices.best_device = lambda wanted="auto": "elsewhere:0"
     doctor.check = lambda *_, **__: None
     metrics = [name for name in METRICS.names() if name not in NOT_MEASURED]
     evaluation = {"top_images": 6, "batch_size": 5, "metrics": metrics}

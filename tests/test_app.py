@@ -22,10 +22,10 @@ from harness import cli
 from harness.commands import app as verb
 from harness.errors import UserError
 from results import Store, open_store
-from results.app import source
+from results.app import data
+from results.app.data import PageStore
 from results.app.pictures import Seen, Tile, find, seen_of, strip
-from results.app.source import PageStore
-from results.app.words import distinct, one_line, plain
+from results.app.titles import distinct, one_line, plain
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +92,8 @@ def test_a_store_that_cannot_be_read_has_its_sentence(
 def test_a_store_that_is_being_written_has_its_sentence(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("results.connection.READ_PATIENCE_S", 0.2)
-    monkeypatch.setattr("results.connection.reading.__wrapped__.__defaults__", (0.2,))
+    monkeypatch.setattr("results.store.connection.READ_PATIENCE_S", 0.2)
+    monkeypatch.setattr("results.store.connection.reading.__wrapped__.__defaults__", (0.2,))
     busy = tmp_path / "busy.duckdb"
     busy.write_bytes(store.path.read_bytes())
     code = f"import duckdb, sys; c = duckdb.connect({str(busy)!r}); print('held', flush=True); sys.stdin.read()"
@@ -116,10 +116,10 @@ def test_the_boards_are_ready_before_the_first_page(
     path = tmp_path / "own.duckdb"
     monkeypatch.setenv("HARNESS_STORE", str(path))
     # What is wrong with a store is said by its page, not by the server.
-    source.prepare()
+    data.prepare()
     path.write_bytes(store.path.read_bytes())
-    source.prepare()
-    monkeypatch.setattr(source, "leaderboard", lambda store: pytest.fail("the boards were made again"))
+    data.prepare()
+    monkeypatch.setattr(data, "leaderboard", lambda store: pytest.fail("the boards were made again"))
     test = opened("front")
     require_sound(test)
     assert test.get("vega_lite_chart")
@@ -214,6 +214,6 @@ def test_a_page_keeps_the_store_open_and_lets_a_waiting_run_write(store: Store, 
 
 
 def test_pages_are_named_in_the_navigation() -> None:
-    from results.app.places import _TITLES
+    from results.app.navigation import _TITLES
 
     assert tuple(_TITLES) == PAGES

@@ -20,7 +20,7 @@ import pytest
 from app_store import DROP, SCRIPT, make_images, make_store
 
 from harness.commands.app import command
-from results.app.words import JOINER
+from results.app.titles import JOINER
 
 pytest.importorskip("streamlit")
 playwright = pytest.importorskip("playwright.sync_api")

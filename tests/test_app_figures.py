@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from app_store import DROP, SCRIPT
 
-from results.app.design import BLUE, GREY, Mark, marks
 from results.app.figures import labels
 from results.app.figures.curves import curve_figures
 from results.app.figures.differences import difference_figure
@@ -19,6 +18,7 @@ from results.app.figures.histogram import histogram_figure
 from results.app.figures.labels import Named, Place, label_places
 from results.app.figures.shapes import shape
 from results.app.figures.spec import hover, room
+from results.app.theme import BLUE, GREY, Mark, marks
 
 HOSTILE = (DROP, SCRIPT, "datum.x", "view_12", "param_3", "a.b[0]", 'it\'s "quoted" \\', "line\nbreak \u2028", "title")
 SQUARE = (0.0, 10.0)

@@ -18,9 +18,9 @@ from results import CellRecord, ScoreRecord, Store, open_store
 from results.app import queries
 from results.app.figures.front import CELL, CLICKED, front_figure, marker_size
 from results.app.standings import ErrorKinds, points
-from results.leaderboard import leaderboard
-from results.paper_points import published_points
-from results.trials import WARNING
+from results.boards.build import leaderboard
+from results.boards.trials import WARNING
+from results.published.points import published_points
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from app_pages import box, opened, require_sound, show, store_in, texts
 from app_store import DROP, SCRIPT
 
 from results import RunRecord, Store
-from results.app import queries, queries_judged
-from results.app.screens.history import with_store
-from results.liveness import alive
+from results.app import queries, queries_judging
+from results.app.screens.runs import with_store
+from results.store.liveness import alive
 
 
 @pytest.fixture(scope="module")
@@ -163,15 +163,15 @@ def test_judges_shows_replies_as_they_are(here: Store) -> None:
 
 
 def test_votes_are_counted_as_the_statistics_count_them(here: Store) -> None:
-    frame = queries_judged.presentations(here, "tournament-1", limit=50).set_index(["pair_id", "order"])
+    frame = queries_judging.presentations(here, "tournament-1", limit=50).set_index(["pair_id", "order"])
     assert len(frame) == 8
     assert frame.loc[("pair/0", 0), ["n_a", "n_b", "consensus"]].tolist() == [3, 0, "A"]
     assert frame.loc[("pair/1", 1), ["n_a", "n_b", "consensus"]].tolist() == [1, 2, "B"]
     assert frame.loc[("pair/3", 0), ["n_a", "n_b", "n_valid"]].tolist() == [1, 1, 2]
     for shown, count in (("judges disagree", 6), ("judges agree", 2), ("ties and undecided", 2)):
-        assert len(queries_judged.presentations(here, "tournament-1", shown=shown)) == count
-    assert len(queries_judged.presentations(here, "tournament-1", shown="invalid or missing replies")) == 2
-    assert queries_judged.presentations(here, "tournament-1", cells_a=["mine-42"]).empty
+        assert len(queries_judging.presentations(here, "tournament-1", shown=shown)) == count
+    assert len(queries_judging.presentations(here, "tournament-1", shown="invalid or missing replies")) == 2
+    assert queries_judging.presentations(here, "tournament-1", cells_a=["mine-42"]).empty
 
 
 def test_runs_shows_the_command_and_why_cells_failed(here: Store) -> None:

@@ -8,11 +8,11 @@ import pytest
 
 from harness import backbones
 from harness.backbones import PREFIXES, Prefix, register_prefix
-from harness.backbones.source import Request
+from harness.backbones.sources.base import Request
 from harness.doctor.needs import _weights
 from harness.errors import UserError
 from harness.listing import listing
-from harness.suite.models import Target
+from harness.suites.schema import Target
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from harness import backbones, datasets
-from harness.backbones import packaged_dinov2
 from harness.backbones.base import Backbone, Preprocessing, last_fc2
-from harness.backbones.source import Source, packaged_file
+from harness.backbones.sources import packaged_dinov2
+from harness.backbones.sources.base import Source, packaged_file
 from methods.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("no_network")

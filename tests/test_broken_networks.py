@@ -16,9 +16,9 @@ from in_memory import small_layer
 from torch import Tensor
 
 import methods
+from harness.activations.head import predictions
+from harness.cells.evaluate import evaluate
 from harness.errors import UserError
-from harness.evaluation import evaluate
-from harness.head import predictions
 from harness.metrics.accuracy import Accuracy
 from harness.metrics.agreement import Agreement
 from harness.metrics.base import Batch, Outcome

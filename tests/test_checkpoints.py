@@ -10,7 +10,7 @@ import torch
 from hostile_pickle import Payload
 
 from harness import backbones
-from harness.backbones import checkpoint, dinov2
+from harness.backbones.sources import checkpoint, dinov2
 from methods.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("no_network")

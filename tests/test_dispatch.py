@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from harness.dispatch import Cluster, Dispatch, _Job
 from harness.executors.base import TargetWork, Work
+from harness.executors.ray_dispatch import Cluster, Dispatch, _Job
 
 
 class TaskError(Exception):

@@ -14,7 +14,7 @@ import typer
 from documents import ROOT, SHELL, Command, blocks, commands, pages, prose, shell_lines, spans
 
 from harness.cli import app
-from harness.suite import Suite, parse_suite, suite_names
+from harness.suites import Suite, parse_suite, suite_names
 
 try:  # typer brings its own copy of click
     from typer._click import exceptions

@@ -18,10 +18,10 @@ from plugins import clean_registries
 from test_docs import COMMANDS, PLACEHOLDER, parsed
 from typer.testing import CliRunner
 
-from harness.choosing import choose
 from harness.cli import app
 from harness.errors import UserError
-from harness.suite import Suite, load_suite, parse_suite
+from harness.suites import Suite, load_suite, parse_suite
+from harness.suites.resolve import choose
 
 #: Verbs that other tests run as they are written in the pages.
 ELSEWHERE = {
@@ -166,7 +166,7 @@ def test_running_commands_run(place: Path, photo_folder: Path, monkeypatch: pyte
         if command.verb == "run":
             shapes.setdefault(tuple(word for word in command.words if word.startswith("--")), command)
     monkeypatch.setenv("HARNESS_STORE", str(place / "run" / "results.duckdb"))
-    monkeypatch.setattr("harness.choosing.load_suite", lambda name: tiny_suite(name, photo_folder))
+    monkeypatch.setattr("harness.suites.resolve.load_suite", lambda name: tiny_suite(name, photo_folder))
     monkeypatch.setattr("harness.judging.judge_run", lambda *arguments, **more: None)
     for command in [*shapes.values(), *judged]:
         words = [f"folder:{photo_folder}" if word.startswith("folder:") else word for word in command.words]

@@ -12,12 +12,11 @@ import pytest
 from test_cli import harness
 
 from harness import doctor
-from harness.doctor import Check, hubs, layers, needs
+from harness.doctor import Check, estimate, needs
 from harness.doctor.environment import looked_for
-from harness.doctor.estimate import estimate
 from harness.errors import UserError
 from harness.run import run
-from harness.suite import Suite, load_suite, parse_suite, with_overrides, with_settings
+from harness.suites import Suite, load_suite, parse_suite, with_overrides, with_settings
 
 BACKBONES = ("augreg_vit_base", "dinov2_vitb14", "dinov2_vits14", "dinov2_vitl14", "siglip2_base", "convnextv2_base")
 
@@ -26,7 +25,7 @@ BACKBONES = ("augreg_vit_base", "dinov2_vitb14", "dinov2_vits14", "dinov2_vitl14
 def cut_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No network, no caches, no ImageNet."""
     monkeypatch.setattr("harness.doctor.needs.reachable", lambda host: False)
-    monkeypatch.setattr("harness.backbones.cached.in_huggingface_cache", lambda repository: False)
+    monkeypatch.setattr("harness.backbones.sources.hub.in_huggingface_cache", lambda repository: False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.delenv("HARNESS_IMAGENET", raising=False)
@@ -129,14 +128,14 @@ def test_a_full_disk_is_known_before(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_an_unreachable_hub_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hubs, "PATIENCE", 0.05)
+    monkeypatch.setattr(needs, "PATIENCE", 0.05)
     monkeypatch.setattr("urllib.request.getproxies", dict)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments: time.sleep(30))
-    hubs.reachable.cache_clear()
-    assert hubs.reachable("slow.invalid") is False
+    needs.reachable.cache_clear()
+    assert needs.reachable("slow.invalid") is False
     monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments: [])
-    assert hubs.reachable("there.invalid") is True
-    hubs.reachable.cache_clear()
+    assert needs.reachable("there.invalid") is True
+    needs.reachable.cache_clear()
 
 
 def test_a_reachable_hub_is_no_miss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -194,12 +193,12 @@ def test_shared_cells_token_sets_and_fits_are_counted_once() -> None:
 @pytest.mark.parametrize("name", ["dinov2_vits14", "augreg_vit_base", "dinov2_small_saliency"])
 def test_known_layers_are_what_the_models_have(name: str) -> None:
     from harness import backbones
-    from harness.site import Site
+    from harness.activations.site import Site
 
     weights = name == "dinov2_small_saliency"
     backbone = backbones.load(name, weights=weights)
     site = Site(backbone.model, backbone.default_site or "")
-    layer = layers.layer_of(name, backbone.default_site)
+    layer = estimate.layer_of(name, backbone.default_site)
     assert layer is not None and (layer.d_in, layer.d_out) == (site.d_in, site.d_out)
 
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from harness import backbones
+from harness.activations.site import Site
+from harness.cells.plan import cells_of, prepare
 from harness.cli import app
 from harness.efficiency.cost import backbone_macs
 from harness.efficiency.integration import check_reached, integrated, modes_of
@@ -20,12 +22,10 @@ from harness.efficiency.measure import measure
 from harness.efficiency.protocol import CPU, Protocol
 from harness.errors import UserError
 from harness.metrics.base import METRICS
-from harness.planning import cells_of, prepare
 from harness.run import run
-from harness.site import Site
-from harness.suite import Suite, parse_suite
+from harness.suites import Suite, parse_suite
 from results import CellRecord, open_store
-from results.efficiency_table import Way, tables
+from results.reports.efficiency import Way, tables
 
 # ---- in the network
 

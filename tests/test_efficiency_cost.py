@@ -15,7 +15,7 @@ from methods.identity import Identity
 from methods.random_split import RandomSplit
 from methods.sae.method import LinearSAE
 from methods.sae.topk import TopKSAE
-from results.paper import published_table
+from results.published.tables import published_table
 
 
 def test_multiply_accumulates_of_a_vit_are_the_closed_form() -> None:

@@ -12,11 +12,11 @@ from in_memory import MemorySite, MemoryTokens, small_layer
 from test_run import suite_of
 
 import methods
-from harness.cell import Failure, Place, failed
+from harness.cells.plan import Cell, cells_of, prepare
+from harness.cells.run_cell import Failure, Place, failed
 from harness.check.methods import check_method
-from harness.planning import Cell, cells_of, prepare
 from harness.run import run
-from harness.suite import load_suite
+from harness.suites import load_suite
 from methods.elude.method import ELUDe
 from methods.errors import UserError
 from results import open_store

@@ -11,7 +11,7 @@ from torch import Tensor
 from variants import built_in, variants
 
 import methods
-from harness.check.layer import small_layer
+from harness.check.world import small_layer
 
 
 @pytest.mark.parametrize("name", built_in())

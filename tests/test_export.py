@@ -9,11 +9,11 @@ import pytest
 from test_paired import make_store
 
 from results import CellRecord, ScoreRecord, StoreError, open_store
+from results.boards.build import leaderboard
 from results.export import boards_frame, csv_text, exported
-from results.leaderboard import leaderboard
-from results.published_report import against_published
-from results.published_rows import MAIN, is_method, is_site
-from results.published_text import render
+from results.published.report import against_published
+from results.published.rows import MAIN, is_method, is_site
+from results.published.text import render
 from results.tables import Table, latex, latex_escaped
 
 EVIL = "<script>alert(1)</script> & 100_% | $x$"

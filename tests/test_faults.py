@@ -21,13 +21,13 @@ from torch import nn
 
 import methods
 from harness import datasets
+from harness.activations.site import Site
+from harness.atomic import publish, sweep, workplace
 from harness.datasets.base import ImageSet
 from harness.errors import UserError
 from harness.metrics.base import METRICS, Metric, Outcome
-from harness.publish import publish, sweep, workplace
 from harness.run import run
-from harness.site import Site
-from harness.suite import parse_suite, with_overrides
+from harness.suites import parse_suite, with_overrides
 from methods.identity import Identity
 from methods.registry import load_plugin_file
 from results import leaderboard, open_store

@@ -10,9 +10,9 @@ import pytest
 from test_run import suite_of
 
 import methods
-from harness.planning import cells_of, prepare
+from harness.cells.plan import cells_of, prepare
 from harness.run import run
-from harness.suite import Suite, parse_suite
+from harness.suites import Suite, parse_suite
 from methods.base import Device, LinearSite, Progress, Tokens, no_progress
 from methods.random_split import RandomSplit
 from results import open_store
@@ -124,7 +124,7 @@ def test_an_artifact_named_by_its_cell_keeps_working(photo_folder: Path, tmp_pat
 def test_a_fit_without_all_its_images_is_nobody_elses(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness import fitting
+    from harness.cells import fit as fitting
 
     earlier = fitting.fit_cell
 
@@ -132,12 +132,12 @@ def test_a_fit_without_all_its_images_is_nobody_elses(
         tokens.meta["skipped"] = {"one.png": "cannot be read"}
         return earlier(cell, tokens, *args, **kwargs)
 
-    monkeypatch.setattr("harness.cell.fit_cell", with_skipped)
+    monkeypatch.setattr("harness.cells.run_cell.fit_cell", with_skipped)
     store = tmp_path / "r.duckdb"
     run(small(photo_folder), store)
     cell = cell_of(store)
     assert cell["fit_id"] is None and cell["artifact"] == f"artifacts/{cell['cell_id']}.safetensors"
-    monkeypatch.setattr("harness.cell.fit_cell", earlier)
+    monkeypatch.setattr("harness.cells.run_cell.fit_cell", earlier)
     run(small(photo_folder, evaluation={"metrics": ["l0"]}), store)
     assert FITS == [42, 42]
 

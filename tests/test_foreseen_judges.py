@@ -8,7 +8,7 @@ import pytest
 from test_run import suite_of
 
 from harness.judging import foreseen
-from harness.reporter import Silent
+from harness.progress import Silent
 from harness.run import run
 
 

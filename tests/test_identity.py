@@ -6,9 +6,9 @@ import math
 
 import pytest
 
+from harness.cells.plan import cells_of, prepare
 from harness.identity import canonical, digest, seed_of
-from harness.planning import cells_of, prepare
-from harness.suite import parse_suite
+from harness.suites import parse_suite
 
 
 def test_canonical_text_does_not_depend_on_order() -> None:

@@ -11,9 +11,9 @@ from PIL import Image
 from test_run import suite_of
 
 from harness import datasets
+from harness.cells.plan import prepare
 from harness.datasets.base import FileReader, ImageRecord, ImageSet
 from harness.datasets.loading import require_readable
-from harness.planning import prepare
 from harness.run import run
 from methods.errors import UserError
 

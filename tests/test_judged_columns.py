@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from results.judged import judged_scores
+from results.boards.win_rate_columns import judged_scores
 
 
 def cell(method: str, factor: int) -> dict[str, Any]:

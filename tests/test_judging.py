@@ -18,18 +18,19 @@ from harness import judging
 from harness.cli import app
 from harness.datasets.base import ImageSet
 from harness.judging.pairs import draw, units_of
-from harness.reporter import Silent
+from harness.progress import Silent
 from harness.run import run
-from harness.suite import Judging, load_suite, parse_suite
+from harness.suites import Judging, load_suite, parse_suite
 from judges.base import Judge, Keep, Question, Reply
 from judges.grids import GRID_PX, TILE_PX, Album, Grid, Place, Tile, View
 from judges.panel import PANELS, Panel, Wanted, make_panel
 from judges.panels.proxy import ENCODERS, ProxyJudge, tightness
 from judges.prompt import Prompt
 from methods.errors import UserError
-from results import Store, StoreError, judgments, leaderboard, open_store
-from results.board_text import render_text
-from results.judgments import ReplyRecord, TournamentRecord
+from results import Store, StoreError, leaderboard, open_store
+from results.boards.text import render_text
+from results.store import judgments
+from results.store.judgments import ReplyRecord, TournamentRecord
 
 CELLS = [f"{method}-{seed}" for seed in (1, 2) for method in ("identity", "random_split", "pure")]
 

@@ -13,12 +13,12 @@ from in_memory import MemoryTokens
 from torch import Tensor
 from torch.nn import functional
 
-from harness.activations import UnitStatistics
-from harness.evaluation import UNIT_COLUMNS
+from harness.activations.random_sets import commonest_share, random_images
+from harness.activations.unit_statistics import UnitStatistics
+from harness.cells.evaluate import UNIT_COLUMNS
 from harness.metrics.base import Metric, Outcome
 from harness.metrics.class_purity import ClassPurity, chance_purity
 from harness.metrics.polysemanticity import Parts, Polysemanticity, calibrated, parts_of
-from harness.metrics.random_sets import commonest_share, random_images
 
 
 class Stage:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from results import CellRecord, ScoreRecord, Store, StoreError, leaderboard, open_store
-from results.board import Aggregate, Board, Column, Row, digits_of
-from results.leaderboard import board_frame, board_json, render_text
+from results.boards.board import Aggregate, Board, Column, Row, digits_of
+from results.boards.build import board_frame, board_json, render_text
 
 
 @pytest.fixture

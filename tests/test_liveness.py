@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from results import RunRecord, open_store
-from results.liveness import RunState, alive, bury, mark, run_states
+from results.store.liveness import RunState, alive, bury, mark, run_states
 
 
 def start(store: Path, run_id: str) -> None:
@@ -30,7 +30,7 @@ def test_a_killed_process_reads_as_died_and_a_living_one_as_running(tmp_path: Pa
         f"""
         import sys
         from pathlib import Path
-        from results.liveness import alive
+        from results.store.liveness import alive
         with alive(Path({str(store)!r}), "theirs"):
             print("ready", flush=True)
             sys.stdin.readline()
@@ -92,5 +92,5 @@ def test_reading_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_liveness_needs_no_torch() -> None:
-    program = "import sys, results.liveness; sys.exit('torch' in sys.modules)"
+    program = "import sys, results.store.liveness; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[1], check=False).returncode == 0

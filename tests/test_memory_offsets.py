@@ -15,12 +15,12 @@ from torch import Tensor
 from variants import built_in
 
 import methods
-from harness import backbones, evaluation
-from harness.check.layer import small_layer
+from harness import backbones
+from harness.activations.site import Site
+from harness.cells import evaluate as evaluation
 from harness.check.methods import small_settings
-from harness.check.world import World, small_world
+from harness.check.world import World, small_layer, small_world
 from harness.metrics.base import METRICS, Batch
-from harness.site import Site
 
 #: Bytes between two offsets are those of one number: 16 of float32 pass through every alignment up to 64 bytes.
 OFFSETS = range(16)

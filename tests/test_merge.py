@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from results import CellRecord, RunRecord, ScoreRecord, StoreError, open_store
-from results.group_scores import GroupScoreRecord, group_scores, record_group_scores
-from results.liveness import run_states
-from results.merge import MergeConflict, merge
+from results.store.group_scores import GroupScoreRecord, group_scores, record_group_scores
+from results.store.liveness import run_states
+from results.store.merge import MergeConflict, merge
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.activations import UnitStatistics
+from harness.activations.baseline_passes import CrossImageSimilarity
+from harness.activations.unit_statistics import UnitStatistics
 from harness.errors import UserError
 from harness.metrics import R2, ms_score, r2
-from harness.similarity import CrossImageSimilarity
 from harness.stats import clustered_standard_error, jackknife_standard_error, proportion_standard_error
 
 

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from results import CellRecord, ScoreRecord, StoreError, leaderboard, open_store
-from results.merge import MergeConflict, merge
-from results.paired import compare
-from results.paired_text import refusals
-from results.resampling import Block, clustered, holm, student
+from results.comparison.intervals import Block, clustered, holm, student
+from results.comparison.paired import compare
+from results.comparison.text import refusals
 from results.store import Store
+from results.store.merge import MergeConflict, merge
 from results.verify import verify
 
 

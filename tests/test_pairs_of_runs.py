@@ -11,9 +11,9 @@ import torch
 from scipy import stats
 
 from harness.metrics.stability import matched_cosine
-from results.board import Aggregate
-from results.grouped import pairs_error
-from results.uncertainty import estimate_of
+from results.boards.board import Aggregate
+from results.boards.group_columns import pairs_error
+from results.boards.uncertainty import estimate_of
 
 
 def test_sums_of_three_runs_by_hand() -> None:

@@ -10,16 +10,16 @@ import pytest
 from harness.doctor import estimate
 from harness.errors import UserError
 from harness.identity import canonical
-from harness.scale import scaled
-from harness.suite import Suite, load_suite, parse_suite
-from results import published_rows
-from results.paper import published_table
-from results.published_rows import METHODS
+from harness.suites import Suite, load_suite, parse_suite
+from harness.suites.tiny import scaled
+from results.published import rows
+from results.published.rows import METHODS
+from results.published.tables import published_table
 
 TABLES = [f"table{number}" for number in range(2, 8)]
 
 #: The paper's backbone -> the name under which the suites load it.
-BACKBONES = {published: names[0] for published, names in published_rows.BACKBONES.items()}
+BACKBONES = {published: names[0] for published, names in rows.BACKBONES.items()}
 
 
 def rows_of(suite: Suite) -> collections.Counter[tuple[str, str | None, str, float]]:

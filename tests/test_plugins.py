@@ -22,10 +22,11 @@ from harness.metrics.base import METRICS
 from harness.plugins import KINDS, load_plugin, registry_of
 from harness.run import run
 from harness.scaffold import kinds, next_steps, scaffold
-from harness.suite import parse_suite
+from harness.suites import parse_suite
 from methods import METHODS, UserError
 from methods.registry import Registry, load_plugin_file, plugin_source
-from results import judgments, open_store
+from results import open_store
+from results.store import judgments
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -17,15 +17,15 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 import methods
+from harness.cells.fit_evidence import FitEvidence, ObservedTokens, observing
 from harness.cli import app
-from harness.observed import FitEvidence, ObservedTokens, observing
 from harness.run import run
 from methods.base import Device, LinearSite, Progress, Tokens, no_progress
 from methods.identity import Identity
 from methods.random_split import RandomSplit
 from results import open_store
-from results.group_scores import GroupScoreRecord, record_group_scores
-from results.properties import PROPERTIES, MethodProperties, Verdict, properties
+from results.reports.properties import PROPERTIES, MethodProperties, Verdict, properties
+from results.store.group_scores import GroupScoreRecord, record_group_scores
 
 
 class Scaled(Identity):

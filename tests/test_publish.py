@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.publish import sweep, workplace
+from harness.atomic import sweep, workplace
 
 
 def test_what_the_dead_left_goes_and_what_the_living_make_stays(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from results import CellRecord, RunRecord, ScoreRecord, Store, open_store
-from results.published_report import Beside, against_published
-from results.published_rows import MAIN
-from results.published_text import render, tables
+from results.published.report import Beside, against_published
+from results.published.rows import MAIN
+from results.published.text import render, tables
 
 
 def beside(published: float, spread: float, measured: float, reach: float, metric: str = "r2") -> Beside:

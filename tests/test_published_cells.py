@@ -9,19 +9,19 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.scale import scaled
-from harness.stand_ins import tiny_counterparts
-from harness.suite import MethodEntry, Suite, Target, load_suite
+from harness.suites import MethodEntry, Suite, Target, load_suite
+from harness.suites.tiny import scaled
+from harness.suites.tiny_counterparts import tiny_counterparts
 from methods import METHODS
 from methods.base import make_config
 from results import CellRecord, ScoreRecord, Store, open_store
-from results.group_scores import GroupScoreRecord, group_id_of, record_group_scores
-from results.judgments import TournamentRecord, record_tournament
-from results.paper import published_table
-from results.published_report import QUANTITIES, PublishedReport, against_published
-from results.published_text import render, tables
-from results.records import config_id_of, row_of
-from results.store import insert_rows
+from results.published.report import QUANTITIES, PublishedReport, against_published
+from results.published.tables import published_table
+from results.published.text import render, tables
+from results.store.group_scores import GroupScoreRecord, group_id_of, record_group_scores
+from results.store.judgments import TournamentRecord, record_tournament
+from results.store.records import config_id_of, row_of
+from results.store.store import insert_rows
 
 NAMES = {
     "identity": "backbone only",

@@ -20,18 +20,19 @@ from plugins import clean_registries
 from test_run import Stop, scores, suite_of
 from typer.testing import CliRunner
 
-from harness import executors, remote
-from harness.cell import Place
+from harness import executors
+from harness.cells.run_cell import Place
 from harness.cli import app
 from harness.errors import UserError
+from harness.executors import worker
 from harness.executors.base import EXECUTORS, Executor
 from harness.executors.ray import Ray
-from harness.reporter import Silent
+from harness.progress import Silent
 from harness.run import RunSummary, run
-from harness.suite import Suite, load_suite, parse_suite, suite_names
+from harness.suites import Suite, load_suite, parse_suite, suite_names
 from methods.registry import load_plugin_file
 from results import open_store
-from results.liveness import run_states
+from results.store.liveness import run_states
 
 PLUGIN = Path(__file__).with_name("cluster_plugin.py")
 
@@ -199,7 +200,7 @@ def test_a_driver_that_is_killed_takes_its_workers_along(pair: Pair, photo_folde
         load_plugin_file({str(PLUGIN)!r})
         from harness import executors
         from harness.run import run
-        from harness.suite import parse_suite
+        from harness.suites import parse_suite
         suite = parse_suite(json.loads({json.dumps(pair.suite.model_dump(mode="json"))!r}))
         with executors.create("ray", workers=1, threads=1) as opened:
             run(suite, {str(store)!r}, executor=opened)
@@ -237,19 +238,19 @@ def test_a_suite_arrives_as_it_was_sent(name: str) -> None:
     for leaf in load_suite(name).leaves:
         for target in leaf.targets:
             sent = leaf.model_copy(update={"targets": (target,)})
-            assert parse_suite(json.loads(remote.suite_text(leaf, target))) == sent
+            assert parse_suite(json.loads(worker.suite_text(leaf, target))) == sent
 
 
 def test_a_machine_that_does_not_see_the_folder_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(worker, "PATIENCE_S", 0.0)
     place = Place("this-run", "s", "cpu", tmp_path)
-    given = remote.Order("{}", (), place, tmp_path / "cache", tmp_path / "r.duckdb.this-run.running", str(Path.cwd()))
-    threads = remote.Resources(torch.get_num_threads(), gpu=False)
+    given = worker.Order("{}", (), place, tmp_path / "cache", tmp_path / "r.duckdb.this-run.running", str(Path.cwd()))
+    threads = worker.Resources(torch.get_num_threads(), gpu=False)
     for content in (None, "another run"):
         if content:
             given.mark.write_text(content)
         with pytest.raises(UserError, match=r"does not see the run's folder .* harness merge"):
-            remote.compute(given, threads, "cell", ())
+            worker.compute(given, threads, "cell", ())
     assert not (tmp_path / "cache").exists()
 
 
@@ -332,10 +333,10 @@ class FakeRay:
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_cells_ask_for_what_they_need(photo_folder: Path, tmp_path: Path, share: float) -> None:
     """GPU share, threads and memory; a cell that is timed has its machine to itself, and nothing exceeds a machine."""
-    from harness.cell import Failure
-    from harness.dispatch import Cluster, Dispatch
+    from harness.cells.plan import cells_of, prepare
+    from harness.cells.run_cell import Failure
     from harness.executors.base import TargetWork, Work
-    from harness.planning import cells_of, prepare
+    from harness.executors.ray_dispatch import Cluster, Dispatch
 
     metrics = ["r2", "efficiency_ratio"]
     plain = suite_of(photo_folder, "identity", "random_split", seeds={"tokens": [1]})
@@ -352,8 +353,8 @@ def test_cells_ask_for_what_they_need(photo_folder: Path, tmp_path: Path, share:
         weights = sum(p.numel() * p.element_size() for p in target.backbone.model.parameters())
 
         def answer(function: Any, arguments: Any) -> Any:
-            if function is remote.open_target:
-                return remote.Answer((), 7_000_000)
+            if function is worker.open_target:
+                return worker.Answer((), 7_000_000)
             return Failure("Odd", "not computed", "")
 
         memory = 2**30 + 2 * weights + 5_000_000

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results.resampling import Interval, clustered, holm, student
-from results.unit_clusters import Part, blocks_of
+from results.comparison.intervals import Interval, clustered, holm, student
+from results.comparison.unit_clusters import Part, blocks_of
 
 SEEDS, RESAMPLES, DRAWS = 3, 200, 300
 

@@ -18,14 +18,14 @@ import torch
 
 import methods
 from harness import backbones, datasets, executors
+from harness.activations.site import Site
 from harness.metrics import ms_score, r2
-from harness.reporter import Silent
+from harness.progress import Silent
 from harness.run import RunSummary, run
-from harness.site import Site
-from harness.suite import Suite, parse_suite
+from harness.suites import Suite, parse_suite
 from methods.identity import Identity
 from results import leaderboard, open_store
-from results.liveness import run_states
+from results.store.liveness import run_states
 
 
 def suite_of(folder: Path, *names: str, backbone: str = "tiny_vit", **changes: Any) -> Suite:
@@ -159,7 +159,7 @@ def test_starting_from_the_state_before_the_site_changes_nothing(
     suite = suite_of(photo_folder, "identity", "random_split", backbone=backbone)
     run(suite, tmp_path / "with" / "r.duckdb")
     assert list((tmp_path / "with" / "cache" / "baselines").glob("*/states.f32"))
-    monkeypatch.setattr("harness.passes.find_cut", lambda model, path: None)
+    monkeypatch.setattr("harness.activations.forward.find_cut", lambda model, path: None)
     run(suite, tmp_path / "without" / "r.duckdb")
     assert not list((tmp_path / "without" / "cache" / "baselines").glob("*/states.f32"))
     pd.testing.assert_frame_equal(scores(tmp_path / "with" / "r.duckdb"), scores(tmp_path / "without" / "r.duckdb"))
@@ -167,13 +167,13 @@ def test_starting_from_the_state_before_the_site_changes_nothing(
 
 def test_a_wrong_cut_is_found_out(photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The state kept is not all that the rest depends on: the check on the first batch must reject it."""
-    from harness.prefix import Cut
+    from harness.activations.prefix_cache import Cut
 
     def wrong(model: torch.nn.Module, path: str) -> Cut:
         return Cut(model.get_submodule("blocks.1.norm2"), ())
 
     suite = suite_of(photo_folder, "identity")
-    monkeypatch.setattr("harness.passes.find_cut", wrong)
+    monkeypatch.setattr("harness.activations.forward.find_cut", wrong)
     run(suite, tmp_path / "r.duckdb")
     assert not list((tmp_path / "cache" / "baselines").glob("*/states.f32"))
     assert value(tmp_path / "r.duckdb", "identity", "agreement") == 1

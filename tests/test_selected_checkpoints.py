@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 
 from harness import backbones
 from harness.judging import cells_in_store, evaluation_images
-from harness.selecting import selected_in_store, sweeps_before, with_selected
-from harness.series import run_suite
-from harness.suite import Suite, parse_suite
-from harness.sweep import grid
+from harness.run.parts import run_suite
+from harness.run.selection import selected_in_store, sweeps_before, with_selected
+from harness.suites import Suite, parse_suite
+from harness.suites.grids import grid
 from methods import METHODS
 from methods.base import make_config
 from results import CellRecord, ScoreRecord, open_store

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+from harness.devices import usual_workers
 from harness.errors import UserError
-from harness.reporter import Silent
+from harness.executors.processes import THREADS, SideBySide
+from harness.progress import Silent
 from harness.run import run
-from harness.side_by_side import THREADS, SideBySide, usual_workers
-from harness.suite import Suite, parse_suite
-from harness.sweep import sweep
+from harness.run.sweep import sweep
+from harness.suites import Suite, parse_suite
 from methods import METHODS
 from methods.registry import load_plugin_file
 from results import open_store

@@ -8,8 +8,8 @@ from timm.models.convnext import ConvNeXt
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from harness.activations.site import Site, site_paths
 from harness.errors import UserError
-from harness.site import Site, site_paths
 
 
 @pytest.fixture(scope="module")

@@ -130,7 +130,7 @@ def test_a_name_between_colons_is_no_picture(
 
     from rich.console import Console
 
-    from harness.reporter import Terminal
+    from harness.progress import Terminal
 
     assert ":heart:" in refusal(capsys, monkeypatch, "run", "--suite", ":heart:")
     written = StringIO()
@@ -155,7 +155,7 @@ def test_json_holds_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
     from harness.errors import UserError
-    from harness.suite import load_suite
+    from harness.suites import load_suite
 
     file = tmp_path / "mine.toml"
     file.write_bytes(b'\xef\xbb\xbfname = "mine"\r\nextends = "demo"\r\n')
@@ -167,7 +167,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
 
 def test_a_wrong_entry_of_a_list_is_one_mistake() -> None:
     from harness.errors import UserError
-    from harness.suite import load_suite, with_overrides
+    from harness.suites import load_suite, with_overrides
 
     with pytest.raises(UserError) as refused:
         with_overrides(load_suite("demo"), token_seeds=(-1,))
@@ -193,7 +193,7 @@ def test_what_the_system_refuses_is_a_sentence(
 
 def test_a_suite_in_a_closed_folder_is_not_called_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.errors import UserError
-    from harness.suite import load_suite
+    from harness.suites import load_suite
 
     def refused(self: Path) -> bool:
         raise PermissionError(13, "Permission denied", str(self))
@@ -206,7 +206,7 @@ def test_a_suite_in_a_closed_folder_is_not_called_unknown(monkeypatch: pytest.Mo
 def test_the_room_of_a_cache_that_another_run_is_changing_is_counted(tmp_path: Path) -> None:
     from threading import Event, Thread
 
-    from harness.doctor.place import used_bytes
+    from harness.doctor.environment import used_bytes
 
     (tmp_path / "kept").write_bytes(bytes(10))
     assert used_bytes(tmp_path) == 10 and used_bytes(tmp_path / "absent") == 0
@@ -240,7 +240,7 @@ def test_executors_are_listed() -> None:
 @pytest.mark.parametrize("text", ["extra = 5", "[extra]\na = 1"])
 def test_where_sections_of_plugins_are_kept_is_no_setting(tmp_path: Path, text: str) -> None:
     from harness.errors import UserError
-    from harness.suite import load_suite
+    from harness.suites import load_suite
 
     file = tmp_path / "mine.toml"
     file.write_text(f'name = "mine"\nextends = "demo"\n{text}\n')
@@ -250,7 +250,7 @@ def test_where_sections_of_plugins_are_kept_is_no_setting(tmp_path: Path, text: 
 
 def test_an_empty_list_is_told_how_much_it_needs() -> None:
     from harness.errors import UserError
-    from harness.suite import load_suite, with_settings
+    from harness.suites import load_suite, with_settings
 
     with pytest.raises(UserError, match=r"seeds\.tokens = \[\]: it needs at least 1 entry\."):
         with_settings(load_suite("demo"), ["seeds.tokens=[]"])
@@ -288,7 +288,7 @@ def test_settings_that_do_not_go_together_are_a_plain_sentence() -> None:
 def test_a_line_of_a_log_stays_one_line() -> None:
     from rich.console import Console
 
-    from harness.reporter import Terminal
+    from harness.progress import Terminal
 
     written = io.StringIO()
     shown = Terminal(Console(file=written, width=80))

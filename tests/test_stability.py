@@ -17,20 +17,19 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 import methods
-from harness import stability
 from harness.cli import app
 from harness.metrics import matched_cosine_by_parent
-from harness.run import RunSummary, run
-from harness.stability import measure, random_similarity
+from harness.run import RunSummary, run, stability
+from harness.run.stability import measure, random_similarity
 from methods.base import Device, LinearSite, Progress, Tokens, no_progress
 from methods.elude.method import ELUDe
 from methods.identity import Identity
 from results import StoreError, leaderboard, open_store
-from results.board_text import render_text
-from results.group_scores import GroupScoreRecord, group_id_of, group_scores, record_group_scores
-from results.grouped import grouped_scores
-from results.records import CellRecord
-from results.seeds import averaged
+from results.boards.group_columns import grouped_scores
+from results.boards.seeds import averaged
+from results.boards.text import render_text
+from results.store.group_scores import GroupScoreRecord, group_id_of, group_scores, record_group_scores
+from results.store.records import CellRecord
 
 FITS: list[int] = []
 

@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results import CellRecord, RunRecord, ScoreRecord, Store, StoreError, connection, open_store
-from results.paper import published_table, published_tables
+from results import CellRecord, RunRecord, ScoreRecord, Store, StoreError, open_store
+from results.published.tables import published_table, published_tables
+from results.store import connection
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -316,7 +317,7 @@ def test_importing_results_is_light_and_a_reader_needs_no_torch() -> None:
         import results
         assert not {"pandas", "numpy", "duckdb", "torch"} & set(sys.modules), "import results"
         from results import leaderboard, open_store, pareto_front
-        import results.leaderboard
+        import results.boards.build
         from results import leaderboard as still
         assert callable(still) and still is leaderboard
         open_store("unused").exists()

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from results import CellRecord, Store, StoreError, connection, open_store
+from results import CellRecord, Store, StoreError, open_store
+from results.store import connection
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -11,7 +11,8 @@ import duckdb
 import pandas as pd
 import pytest
 
-from results import CellRecord, ScoreRecord, Store, StoreError, open_store, schema
+from results import CellRecord, ScoreRecord, Store, StoreError, open_store
+from results.store import schema
 
 FIXTURE = Path(__file__).with_name("fixtures") / "store_v1.duckdb"
 NEWER = schema.SCHEMA_VERSION + 1

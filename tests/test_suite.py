@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.errors import UserError
-from harness.suite import load_suite, parse_suite, suite_names, with_overrides
+from harness.suites import load_suite, parse_suite, suite_names, with_overrides
 
 SMALL: dict[str, Any] = {
     "name": "small",

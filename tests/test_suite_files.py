@@ -9,8 +9,8 @@ import pytest
 
 from harness import datasets
 from harness.errors import UserError
-from harness.series import run_suite
-from harness.suite import Suite, load_suite
+from harness.run.parts import run_suite
+from harness.suites import Suite, load_suite
 from results import open_store
 
 BASE = """

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
-from harness.suite import SUITES, Suite, load_suite
-from harness.suite.lines import lines_of
+from harness.suites import SUITES, Suite, load_suite
+from harness.suites.toml_lines import lines_of
 
 GOOD = '''\
 name = "mine"  # a comment = with an equals sign

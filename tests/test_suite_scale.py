@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.errors import UserError
-from harness.scale import TOKENS, scaled
-from harness.suite import MethodEntry, load_suite, parse_suite
+from harness.suites import MethodEntry, load_suite, parse_suite
+from harness.suites.tiny import TOKENS, scaled
 from methods.base import MethodConfig
 
 SUITE = """

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from harness.errors import UserError
-from harness.selecting import selects, sweeps_before, with_selected
-from harness.series import run_suite
-from harness.suite import Suite, parse_suite
-from harness.sweep import grid, selection_scores
+from harness.run.parts import run_suite
+from harness.run.selection import selection_scores, selects, sweeps_before, with_selected
+from harness.suites import Suite, parse_suite
+from harness.suites.grids import grid
 from results import open_store
 
 GRID = grid("vanilla_sae", "few")

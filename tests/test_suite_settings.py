@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.choosing import choose
 from harness.errors import UserError
-from harness.suite import MethodEntry, Suite, load_suite, parse_suite, with_settings
+from harness.suites import MethodEntry, Suite, load_suite, parse_suite, with_settings
+from harness.suites.resolve import choose
 
 OWN = {"min_cluster_size": 5}
 

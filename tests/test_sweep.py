@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from harness.errors import UserError
-from harness.suite import parse_suite
-from harness.sweep import GRIDS, candidates_of, grid, pick_at_target, selection_scores, sweep
+from harness.run.selection import candidates_of, pick_at_target, selection_scores
+from harness.run.sweep import sweep
+from harness.suites import parse_suite
+from harness.suites.grids import GRIDS, grid
 
 
 def test_the_grids_are_the_papers() -> None:

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from harness import backbones, datasets, probing, tokens
+from harness import backbones, datasets
+from harness.activations import collect as probing
+from harness.activations import token_set as tokens
+from harness.activations.collect import ProbingPlan, collect
+from harness.activations.site import Site
 from harness.datasets.base import ImageSet
 from harness.errors import UserError
-from harness.probing import ProbingPlan, collect
-from harness.site import Site
 
 
 def plan(seed: int = 1, *, crops: int = 2, per_image: int | None = 5, dtype: str = "float32") -> ProbingPlan:

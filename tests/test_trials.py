@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from results import CellRecord, ScoreRecord, leaderboard, open_store
+from results.boards.build import render_text
+from results.boards.by import grouped
+from results.boards.trials import MARK, WARNING
+from results.comparison.paired import compare
+from results.comparison.text import table
 from results.export import exported
-from results.grouping import grouped
-from results.leaderboard import render_text
-from results.paired import compare
-from results.paired_text import table
-from results.trials import MARK, WARNING
 
 
 def filled(path: Path, suite: str) -> Path:

@@ -9,10 +9,8 @@ import pandas as pd
 import pytest
 
 from results import pareto_front
-from results.board import Aggregate
-from results.paper_points import published_points
-from results.pareto import front_shares
-from results.uncertainty import (
+from results.boards.board import Aggregate
+from results.boards.uncertainty import (
     Estimate,
     draws,
     estimate_of,
@@ -21,7 +19,9 @@ from results.uncertainty import (
     samples_images,
     unknown_errors,
 )
-from results.weighted import SCALES, SCALES_VERSION, weighted
+from results.boards.weighted_mean import SCALES, SCALES_VERSION, weighted
+from results.pareto import front_shares
+from results.published.points import published_points
 
 
 def aggregate(mean: float, std: float | None, n: int, error: float | None = None, **changes: object) -> Aggregate:

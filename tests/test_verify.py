@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 
 from harness.identity import digest
-from results import CellRecord, ScoreRecord, Store, judgments, open_store
-from results.canonical import canonical_json
-from results.checks.base import Problem
-from results.judgments import ReplyRecord, TournamentRecord
+from results import CellRecord, ScoreRecord, Store, open_store
+from results.store import judgments
+from results.store.canonical import canonical_json
+from results.store.judgments import ReplyRecord, TournamentRecord
 from results.verify import check_names, verify
+from results.verify.base import Problem
 
 N_UNITS, D_OUT, N_IMAGES, N_TOKENS = 8, 4, 20, 60
 MS, NULL = [0.2, 0.4, 0.6], 0.1

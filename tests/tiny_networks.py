@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from harness.activations.site import Site
 from harness.backbones.base import Backbone
-from harness.site import Site
 from methods.base import make_config
 from methods.random_split import RandomSplit
 from methods.sae.topk import TopKSAE

@@ -15,12 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from harness import backbones
+from harness.activations.site import Site, site_paths
 from harness.backbones.base import Backbone
-from harness.check.chance import other_globals
-from harness.check.drawn import drawn_images
-from harness.check.finding import Finding, NotApplicable, require, run, run_all
+from harness.check.finding import Finding, NotApplicable, other_globals, require, run, run_all
+from harness.check.world import drawn_images
 from harness.errors import UserError
-from harness.site import Site, site_paths
 
 #: The same image alone and in a batch, and the layer's output replaced by itself, as a share of the largest feature.
 TOLERANCE = 1e-3
@@ -96,7 +95,7 @@ def check_backbone(spec: str, *, device: str = "cpu") -> list[Finding]:
 
 def _here(spec: str) -> bool:
     """Whether the weights of ``prefix:identifier`` can be had without a network."""
-    from harness.backbones.cached import in_huggingface_cache
+    from harness.backbones.sources.hub import in_huggingface_cache
 
     prefix, _, identifier = spec.partition(":")
     if prefix not in ("timm", "hf"):
@@ -224,7 +223,7 @@ def checkpoint(of: Loaded) -> str:
             return f"refused: {refusal}"
     require(
         found.fingerprint() != of.backbone.fingerprint(),
-        "A checkpoint is passed over in silence; read it (harness.backbones.checkpoint.read_state_dict, "
+        "A checkpoint is passed over in silence; read it (harness.backbones.sources.checkpoint.read_state_dict, "
         "request.checkpoint), or raise UserError saying that it takes none.",
     )
     return "read"

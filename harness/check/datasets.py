@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.check.chance import other_globals
-from harness.check.finding import Finding, NotApplicable, require, run, run_all
+from harness.check.finding import Finding, NotApplicable, other_globals, require, run, run_all
 from harness.datasets.base import BrokenImageError, ImageSet
 from harness.errors import UserError
 

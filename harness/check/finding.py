@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
 
 from methods.errors import UserError
 from methods.registry import is_plugin_module
@@ -67,3 +72,18 @@ def _sentence(error: BaseException) -> str:
     """The first line of what an exception says."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else "no message"
+
+
+@contextmanager
+def other_globals(seed: int) -> Iterator[None]:
+    """Inside, the global generators are in the state of `seed`; outside, in the one they were in."""
+    before, numpy_before = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            yield
+    finally:
+        random.setstate(before)
+        np.random.set_state(numpy_before)  # noqa: NPY002

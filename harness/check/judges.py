@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.check.chance import other_globals
-from harness.check.drawn import CLASSES, drawn_images
-from harness.check.finding import Finding, require, run, run_all
+from harness.check.finding import Finding, other_globals, require, run, run_all
+from harness.check.world import CLASSES, drawn_images
 from harness.errors import UserError
 from judges.base import Judge, Question, Reply
 from judges.grids import Album, Grid, View, content_hash, grid_of

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from harness.check.chance import other_globals
-from harness.check.finding import Finding, NotApplicable, require, run, run_all, where
-from harness.check.layer import SmallSite, SmallTokens, small_layer
+from harness.check.finding import Finding, NotApplicable, other_globals, require, run, run_all, where
+from harness.check.world import SmallSite, SmallTokens, small_layer
 from methods.base import Method, make_config
 from methods.errors import UserError
 

@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.check.chance import other_globals
-from harness.check.finding import Finding, NotApplicable, require, run, run_all
+from harness.cells.evaluate import evaluate
+from harness.check.finding import Finding, NotApplicable, other_globals, require, run, run_all
 from harness.check.world import BATCH, OTHER_BATCH, World, small_world
-from harness.evaluation import evaluate
 from harness.metrics.base import Batch, Direction, Metric, Outcome, Score
 from methods.base import Method
 

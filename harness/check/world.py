@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import methods
 import methods.base
+from harness.activations.baseline import Baseline, make_baseline
+from harness.activations.collect import ProbingPlan, collect
+from harness.activations.head import make_head
+from harness.activations.site import Site
+from harness.activations.token_set import TokenSet
 from harness.backbones.base import Backbone, Preprocessing
-from harness.baseline import Baseline, make_baseline
-from harness.check.drawn import drawn_images
-from harness.datasets.base import ImageSet
-from harness.head import make_head
-from harness.probing import ProbingPlan, collect
-from harness.site import Site
-from harness.tokens import TokenSet
-from methods.base import Dictionary, Method, MethodSpec, Progress, no_progress
+from harness.datasets.base import ImageRecord, ImageSet
+from methods.base import Dictionary, Method, MethodSpec, Progress, Reads, no_progress
 
 TOP_IMAGES = 6
 #: Images a batch in the first pass over the evaluation split, and in the one that must give the same.
@@ -130,3 +132,95 @@ class _Dead(Method):
     @property
     def n_units(self) -> int:
         return 4
+
+
+CLASSES = ("stripes across", "stripes down", "rings")
+SIDE = 48
+
+
+class DrawnImages:
+    """PNG files of stripes and rings, drawn when they are read; always the same."""
+
+    def read(self, record: ImageRecord) -> bytes:
+        return _drawn(int(record.name.removesuffix(".png")))
+
+    def head(self, record: ImageRecord, count: int) -> bytes:
+        return self.read(record)[:count]
+
+    def size(self, record: ImageRecord) -> int:
+        return len(self.read(record))
+
+
+def drawn_images(n: int = 36) -> ImageSet:
+    """``n`` images, the three classes in turns."""
+    names = [f"{number:03d}.png" for number in range(n)]
+    records = tuple(ImageRecord(name, Path(name), number % len(CLASSES)) for number, name in enumerate(names))
+    return ImageSet("drawn", records, CLASSES, DrawnImages())
+
+
+@lru_cache(maxsize=512)
+def _drawn(number: int) -> bytes:
+    generator = np.random.default_rng(number)
+    y, x = np.mgrid[:SIDE, :SIDE] - generator.uniform(0.3, 0.7) * SIDE
+    along = (y, x, np.hypot(x, y))[number % len(CLASSES)]
+    wave = 0.5 + 0.5 * np.sin(along * generator.uniform(0.5, 0.7) + generator.uniform(0, 6))
+    colour = generator.uniform(0.3, 1.0, 3)
+    pixels = 255 * wave[..., None] * colour + generator.uniform(0, 20, (SIDE, SIDE, 3))
+    encoded = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(encoded, format="PNG", compress_level=1)
+    return encoded.getvalue()
+
+
+@dataclass(frozen=True)
+class SmallSite:
+    """``a = weight @ q + bias`` with d_in 24 and d_out 8."""
+
+    weight: Tensor
+    bias: Tensor
+
+    @property
+    def d_in(self) -> int:
+        return int(self.weight.shape[1])
+
+    @property
+    def d_out(self) -> int:
+        return int(self.weight.shape[0])
+
+
+class SmallTokens:
+    """Tokens in memory, as `methods.base.Tokens` describes them."""
+
+    def __init__(self, q: Tensor, a: Tensor, image: np.ndarray, position: np.ndarray, label: np.ndarray) -> None:
+        self.fields: dict[Reads, Tensor] = {"input": q, "output": a}
+        self.image, self.position, self.label = image, position, label
+        self.labels_read = False
+
+    @property
+    def n(self) -> int:
+        return len(self.image)
+
+    def width(self, field: Reads) -> int:
+        return int(self.fields[field].shape[1])
+
+    def batches(self, field: Reads, size: int) -> Iterator[Tensor]:
+        yield from (rows.clone() for rows in self.fields[field].split(size))
+
+    def gather(self, field: Reads, rows: np.ndarray) -> Tensor:
+        return self.fields[field][torch.from_numpy(np.asarray(rows, dtype=np.int64))].clone()
+
+    def columns(self, field: Reads, start: int, stop: int) -> Tensor:
+        return self.fields[field][:, start:stop].clone()
+
+
+def small_layer(n_images: int = 60, n_positions: int = 10) -> tuple[SmallSite, SmallTokens]:
+    """A layer of random weights and 600 tokens that lie in clusters, as a network's do. Always the same."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(8, 24, generator=generator)
+    bias = torch.randn(8, generator=generator)
+    n = n_images * n_positions
+    centres = torch.relu(torch.randn(6, 24, generator=generator)) * 2
+    q = centres[torch.arange(n) % 6] + 0.3 * torch.randn(n, 24, generator=generator)
+    site = SmallSite(weight, bias)
+    image = np.repeat(np.arange(n_images, dtype=np.int64), n_positions)
+    position = np.tile(np.arange(-1, n_positions - 1, dtype=np.int32), n_images)
+    return site, SmallTokens(q, q @ weight.T + bias, image, position, image % 3)

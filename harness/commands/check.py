@@ -38,7 +38,7 @@ def check(
     """
     from harness.check import check as check_one
     from harness.check import targets
-    from harness.provenance import best_device
+    from harness.devices import best_device
 
     load_plugins(plugin)
     settings = _settings(setting)

@@ -61,14 +61,14 @@ def compare(
 
     Rows are paired by token seed, units by the neuron they are part of. docs/comparing.md has the equations.
     """
-    from harness.stand_ins import tiny_counterparts
+    from harness.suites.tiny_counterparts import tiny_counterparts
+    from results.comparison.paired import compare as compare_rows
+    from results.comparison.text import comparison_json
+    from results.comparison.text import table as table_of
     from results.export import write_text
-    from results.paired import compare as compare_rows
-    from results.paired_text import comparison_json
-    from results.paired_text import table as table_of
-    from results.published_report import QUANTITIES, against_published
-    from results.published_rows import OWN
-    from results.published_text import render, report_json, tables
+    from results.published.report import QUANTITIES, against_published
+    from results.published.rows import OWN
+    from results.published.text import render, report_json, tables
     from results.store import open_store
     from results.tables import latex, markdown
 

@@ -42,8 +42,8 @@ def doctor(
 
     With --suite: what that suite needs, what can run without the rest, and cells, disk, hours and judge calls.
     """
-    from harness.choosing import choose
     from harness.doctor import examine, examine_suite, grouped
+    from harness.suites.resolve import choose
 
     load_plugins(plugin)
     if suite is None:

@@ -31,7 +31,7 @@ def efficiency(
 
     Nothing is timed here: `harness run --suite efficiency` does.
     """
-    from results.efficiency_table import tables, ways, ways_json
+    from results.reports.efficiency import tables, ways, ways_json
     from results.store import open_store
 
     opened = open_store(store)

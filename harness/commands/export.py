@@ -41,8 +41,8 @@ def export(
 
     The page is one file that loads nothing: it can be mailed, and opened without a network.
     """
+    from results.boards.build import leaderboard
     from results.export import RAW, csv_text, exported, form_of, parquet_bytes, raw_frame, write_bytes
-    from results.leaderboard import leaderboard
     from results.store import open_store
 
     to_screen = str(output) == "-"

@@ -56,10 +56,10 @@ def judge(
     Replies are stored as they arrive. Interrupt it and run it again: nothing is asked twice.
     """
     from harness import judging
-    from harness.choosing import choose
-    from harness.selecting import selected_in_store
-    from harness.suite import Judging, Suite
-    from harness.suite.parsing import judging_of
+    from harness.run.selection import selected_in_store
+    from harness.suites import Judging, Suite
+    from harness.suites.parsing import judging_of
+    from harness.suites.resolve import choose
     from results.store import open_store
 
     load_plugins(plugin)
@@ -112,7 +112,7 @@ def judge(
 
 
 def _show(opened: Any, cells: list[str] | None, found: dict[str, Any], closing: str, as_json: bool) -> None:
-    from results.leaderboard import board_json, leaderboard, render_text
+    from results.boards.build import board_json, leaderboard, render_text
 
     boards = leaderboard(opened, cell_ids=cells)
     if as_json:

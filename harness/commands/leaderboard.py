@@ -44,9 +44,9 @@ def leaderboard(
     as_json: JsonOption = False,
 ) -> None:
     """Print what is in a store: mean and standard deviation over seeds, one board for rows that may be compared."""
-    from results.comparable import DETAILS
-    from results.leaderboard import board_json, render_text
-    from results.leaderboard import leaderboard as boards_of_store
+    from results.boards.build import board_json, render_text
+    from results.boards.build import leaderboard as boards_of_store
+    from results.boards.columns import DETAILS
     from results.store import open_store
 
     if metric and (by is None or as_json):
@@ -55,7 +55,7 @@ def leaderboard(
     require_known(opened, suite=suite, backbone=backbone, site=site)
     boards = boards_of_store(opened, suite=suite, backbone=backbone, site=site, sort_by=sort)
     if by is not None:
-        from results.grouping import grouped, grouped_json
+        from results.boards.by import grouped, grouped_json
 
         if as_json:
             print_json(grouped_json(boards, by))

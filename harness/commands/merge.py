@@ -32,7 +32,7 @@ def merge(
 
     The inputs are only read. The new store appears whole or not at all.
     """
-    from results.merge import merge as merge_stores
+    from results.store.merge import merge as merge_stores
 
     done = merge_stores(output, inputs, prefer=prefer, artifacts=artifacts, overwrite=overwrite)
     if as_json:

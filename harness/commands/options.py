@@ -18,7 +18,7 @@ from harness.errors import UserError
 from methods.registry import did_you_mean
 
 if TYPE_CHECKING:
-    from harness.reporter import Reporter
+    from harness.progress import Reporter
     from results import Store
 
 DEFAULT_STORE = Path("outputs/results.duckdb")
@@ -65,7 +65,7 @@ def require_known(store: Store, **filters: str | None) -> None:
 
 def reporter_of(as_json: bool) -> Reporter:
     """Shows progress; nothing where the output is for machines."""
-    from harness.reporter import Silent, Terminal
+    from harness.progress import Silent, Terminal
 
     return Silent() if as_json else Terminal(Console())
 

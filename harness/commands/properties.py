@@ -31,8 +31,8 @@ def properties(
 
     Each verdict with what the method claims, what the paper's table says, and the evidence.
     """
-    from results.properties import PROPERTIES, Verdict, properties_json
-    from results.properties import properties as properties_of
+    from results.reports.properties import PROPERTIES, Verdict, properties_json
+    from results.reports.properties import properties as properties_of
     from results.store import open_store
 
     opened = open_store(store)

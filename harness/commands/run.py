@@ -21,7 +21,7 @@ from harness.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from results.leaderboard import Board
+    from results.boards.build import Board
 
 
 def register(app: typer.Typer) -> None:
@@ -84,12 +84,12 @@ def run(
 
     What is missing is said before anything starts. Interrupt it and run it again: finished cells are kept.
     """
-    from harness.choosing import choose
     from harness.doctor import require
     from harness.executors import create
-    from harness.series import run_suite
-    from harness.suite.after import reports as reports_after
-    from results.leaderboard import board_json, render_text
+    from harness.run.parts import run_suite
+    from harness.suites.reports import reports as reports_after
+    from harness.suites.resolve import choose
+    from results.boards.build import board_json, render_text
     from results.store import open_store
 
     added = load_plugins(plugin)
@@ -147,7 +147,7 @@ def run(
 
 
 def _boards(store: Path, cell_ids: list[str]) -> list[Board]:
-    from results.leaderboard import leaderboard
+    from results.boards.build import leaderboard
     from results.store import open_store
 
     return leaderboard(open_store(store), cell_ids=cell_ids)

@@ -37,9 +37,8 @@ def stability(
 
     A suite's [stability] section, or several seeds, makes the fits that are compared.
     """
-    from harness.stability import measure
-    from results import group_scores
-    from results.store import open_store
+    from harness.run.stability import measure
+    from results.store import group_scores, open_store
 
     load_plugins(plugin)
     opened = open_store(store)

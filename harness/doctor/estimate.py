@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Any, NamedTuple
 
-from harness.doctor.layers import Layer, layer_of
 from harness.identity import canonical
-from harness.suite import MethodEntry, Suite, Target
+from harness.suites import MethodEntry, Suite, Target
 from methods import METHODS
 from methods.base import make_config
 
@@ -76,7 +75,7 @@ class _Job(NamedTuple):
 
 
 def _add_jobs(leaf: Suite, target: Target, final: dict[str, _Job], swept: dict[str, _Job], fits: set[str]) -> None:
-    from harness.sweep import grid
+    from harness.suites.grids import grid
 
     layer = layer_of(target.backbone, target.site)
     images = _images(leaf) or (0, 0)
@@ -206,3 +205,43 @@ def _calls(leaf: Suite) -> int:
             presentations = n * (n - 1) // 2 * leaf.judging.pairs * 2 * len(leaf.token_seeds_of(target))
             total += (presentations + leaf.judging.controls) * judges
     return total
+
+
+class Layer(NamedTuple):
+    """What an estimate needs of a backbone and its layer."""
+
+    d_in: int
+    d_out: int
+    tokens: int
+    """of an image at the layer, CLS included"""
+    gflops: float
+    """of one forward pass at 224 px: twice the multiply-adds"""
+
+
+#: The layers that the shipped suites take apart; of an MLP the output layer. FLOPs from the architectures' tables.
+_OF_BACKBONE = {
+    "dinov2_vits14": Layer(1536, 384, 257, 12.1),
+    "dinov2_vitb14": Layer(3072, 768, 257, 46.9),
+    "dinov2_vitl14": Layer(4096, 1024, 257, 165.6),
+    "dinov2_small_saliency": Layer(1536, 384, 257, 12.1),
+    "augreg_vit_base": Layer(3072, 768, 197, 35.1),
+    "siglip2_base": Layer(3072, 768, 196, 34.9),
+    "convnextv2_base": Layer(4096, 1024, 49, 30.8),
+}
+_OF_SITE = {
+    ("efficientnet_lite0", "conv_head"): Layer(320, 1280, 49, 0.8),
+    ("efficientnet_lite0", "blocks.5.3.conv_pwl"): Layer(1152, 192, 49, 0.8),
+    ("efficientnet_lite0", "blocks.6.0.conv_pwl"): Layer(1152, 320, 49, 0.8),
+}
+
+
+def layer_of(backbone: str, site: str | None) -> Layer | None:
+    """The sizes of a layer; None where they are not known without loading the model."""
+    if (backbone, site) in _OF_SITE:
+        return _OF_SITE[backbone, site or ""]
+    known = _OF_BACKBONE.get(backbone)
+    if site is None or site.endswith(".fc2"):
+        return known
+    if known is not None and site.endswith(".attn.proj"):
+        return known._replace(d_in=known.d_out)
+    return None

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
+import socket
+import threading
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.doctor.base import Check, Need
-from harness.doctor.hubs import DINOV2_HOST, huggingface_host, offline, reachable
 from harness.errors import UserError
 from harness.identity import canonical
-from harness.suite import MethodEntry, Suite, Target
+from harness.suites import MethodEntry, Suite, Target
 from methods.base import make_config
 
 if TYPE_CHECKING:
@@ -104,7 +108,7 @@ def _weights(target: Target) -> tuple[str, str] | None:
 
 def _files(target: Target, source: Source | None, prefix: str, identifier: str) -> tuple[str, str] | None:
     """As :func:`_weights`, packages apart."""
-    from harness.backbones import PREFIXES
+    from harness.backbones import PREFIXES, built_from
 
     if target.checkpoint is not None:
         if not Path(target.checkpoint).expanduser().exists():
@@ -114,7 +118,7 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
         return None
     known = PREFIXES.get(prefix) if prefix else None
     if known is not None and known.built_from is not None:
-        real = known.built_from(identifier)
+        real = built_from(target.backbone)
         return None if real is None else _weights(target.model_copy(update={"backbone": real}))
     if source is not None:
         here = not source.hub or (source.cached is not None and source.cached())
@@ -123,7 +127,7 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
             return None
         here = False
     else:
-        from harness.backbones.cached import in_huggingface_cache
+        from harness.backbones.sources.hub import in_huggingface_cache
 
         here = in_huggingface_cache(f"timm/{identifier}" if prefix == "timm" else identifier)
     if here:
@@ -205,3 +209,42 @@ def _judges_gpu() -> Check:
     ok = memory >= 75
     remedy = "" if ok else "The largest judge needs 61 GiB for its weights alone: an 80 GB GPU."
     return Check("a GPU, for the judges", ok, False, f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB", remedy)
+
+
+#: Seconds to wait for a name to be resolved.
+PATIENCE = 3.0
+
+DINOV2_HOST = "dl.fbaipublicfiles.com"
+
+
+def huggingface_host() -> str:
+    """The host of the Hugging Face hub, or of the mirror that is set."""
+    endpoint = os.environ.get("HF_ENDPOINT", "")
+    return urllib.parse.urlparse(endpoint).hostname or "huggingface.co"
+
+
+def offline() -> bool:
+    """Whether the Hugging Face client was told to ask its cache only."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+@functools.lru_cache(maxsize=32)
+def reachable(host: str) -> bool:
+    """Whether a host's name is resolved within :data:`PATIENCE` seconds; behind a proxy that is taken for granted."""
+    if urllib.request.getproxies():
+        return True
+    found: list[bool] = []
+
+    def ask() -> None:
+        try:
+            socket.getaddrinfo(host, 443)
+        except OSError:
+            found.append(False)
+        else:
+            found.append(True)
+
+    # A resolver that does not answer may take minutes to say so; a daemon thread does not keep the process.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return bool(found and found[0])

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.doctor.base import Check, Need, grouped
+from harness.doctor.environment import free_bytes, used_bytes
 from harness.doctor.estimate import Estimate, estimate
 from harness.doctor.needs import backbone_key, method_key, needs
-from harness.doctor.place import free_bytes, used_bytes
 from harness.errors import UserError
-from harness.suite import Suite
+from harness.suites import Suite
 
 
 class Examined(NamedTuple):
@@ -119,7 +119,7 @@ def _without(suite: Suite, missing: Sequence[Need]) -> Suite | None:
 def _device(device: str, takes: Estimate) -> Need:
     import torch
 
-    from harness.provenance import best_device
+    from harness.devices import best_device
 
     chosen = best_device(device)
     if chosen != "cpu":

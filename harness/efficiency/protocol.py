@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from harness import provenance
+from harness import devices, provenance
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def protocol_of(device: torch.device) -> Protocol:
 def conditions(device: torch.device, dtype: torch.dtype, protocol: Protocol) -> dict[str, Any]:
     """What tells timings apart: those that differ in any of it are never ranked together."""
     found: dict[str, Any] = {
-        "device": provenance.device_name(str(device)),
+        "device": devices.device_name(str(device)),
         "dtype": str(dtype).removeprefix("torch."),
         "batch_size": protocol.batch_size,
         "warmup": protocol.warmup,

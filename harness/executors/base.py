@@ -1,7 +1,7 @@
 """What an executor is: it computes the cells of a run, here or elsewhere, and hands each result over when it is there.
 
-One file of this package is one executor. It writes no store: :class:`harness.recording.Recorder` does, in the process
-that was started.
+One file of this package is one executor. It writes no store: the recorder of the run does, in the process that was
+started.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
-from harness.cell import CellResult, Place
+from harness.cells.fit import KnownFit
+from harness.cells.plan import Cell, PreparedTarget
+from harness.cells.run_cell import CellResult, Place
 from harness.datasets.base import BrokenImage
 from harness.errors import UserError
-from harness.fitting import KnownFit
-from harness.planning import Cell, PreparedTarget
-from harness.reporter import Reporter
-from harness.suite import Suite
+from harness.progress import Reporter
+from harness.suites import Suite
 from methods.registry import Registry
 
 

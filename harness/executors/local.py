@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from harness import provenance
-from harness.cell import Failure, failed, run_cell
+from harness import devices
+from harness.cells.inputs import open_inputs
+from harness.cells.run_cell import Failure, failed, run_cell
 from harness.errors import UserError
 from harness.executors.base import EXECUTORS, Event, Executor, Opened, TargetWork, Work
-from harness.inputs import open_inputs
 from methods import numerics
 
 
@@ -41,10 +41,10 @@ class Local(Executor):
         self._in_force.close()
 
     def planning_device(self, device: str) -> str:
-        return provenance.best_device(device)
+        return devices.best_device(device)
 
     def device_name(self, device: str) -> str:
-        return provenance.device_name(provenance.best_device(device))
+        return devices.device_name(devices.best_device(device))
 
     def execute(self, work: Work) -> Iterator[Event]:
         for target in work.targets:

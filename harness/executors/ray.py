@@ -1,8 +1,8 @@
 """Cells as Ray tasks: several at a time on this machine, or on all machines of a Ray cluster.
 
 This process plans, hands out cells and is the one writer of the store. A task carries plain data
-(:mod:`harness.remote`). Ray itself retries nothing: a cell whose worker died is handed out again here, a counted number
-of times.
+(:mod:`harness.executors.worker`). Ray itself retries nothing: a cell whose worker died is handed out again here, a
+counted number of times.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from harness import provenance
-from harness.dispatch import Cluster, Dispatch
+from harness import devices
+from harness.devices import usual_workers
 from harness.errors import UserError
 from harness.executors.base import EXECUTORS, Event, Executor, Work
-from harness.side_by_side import usual_workers
+from harness.executors.ray_dispatch import Cluster, Dispatch
 
 #: Set before Ray is imported: no figures sent to anyone, and no environments built behind the user's back.
 _QUIET = {
@@ -89,7 +89,7 @@ class Ray(Executor):
 
     def device_name(self, device: str) -> str:
         cluster = self._open(device)
-        name = "cuda" if cluster.gpu_share else provenance.device_name("cpu")
+        name = "cuda" if cluster.gpu_share else devices.device_name("cpu")
         return f"{name}, {cluster.described()}"
 
     def versions(self) -> dict[str, str]:

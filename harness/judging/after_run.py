@@ -9,8 +9,8 @@ from pathlib import Path
 from harness.datasets.base import ImageSet
 from harness.errors import UserError
 from harness.judging.tournament import judge
-from harness.reporter import Reporter
-from harness.suite import Suite
+from harness.progress import Reporter
+from harness.suites import Suite
 from judges.panel import PANELS, Wanted, make_panel
 from results import Store, StoreError
 

@@ -10,8 +10,9 @@ import pandas as pd
 
 from harness.errors import UserError
 from harness.stats import bradley_terry, judge_health, krippendorff_alpha, pairwise, win_rates
-from results import Store, judgments
-from results.judgments import TournamentRecord
+from results import Store
+from results.store import judgments
+from results.store.judgments import TournamentRecord
 
 #: Of the definition of the win rate; another one is never ranked with this.
 WIN_RATE_VERSION = 1

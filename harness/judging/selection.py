@@ -12,7 +12,7 @@ from harness import backbones
 from harness.datasets.base import ImageSet
 from harness.errors import UserError
 from harness.identity import canonical
-from harness.suite import Suite
+from harness.suites import Suite
 from judges.grids import View
 from methods import METHODS
 from methods.base import make_config

@@ -12,18 +12,18 @@ import pandas as pd
 from harness import datasets
 from harness.datasets.base import ImageSet
 from harness.identity import digest
-from harness.judging.outlines import tokens_a_side
-from harness.judging.pairs import Units, comparisons, units_of
+from harness.judging.pairs import Units, comparisons, tokens_a_side, units_of
 from harness.judging.scoring import WIN_RATE_VERSION, rescore
 from harness.judging.selection import Contest, contests, require_same_images
-from harness.reporter import Reporter, Silent
-from harness.suite import Judging, Suite
+from harness.progress import Reporter, Silent
+from harness.suites import Judging, Suite
 from judges.base import Judge, Key, Question, Reply
 from judges.grids import RENDER_VERSION, Album, Grid, Place, content_hash, grid_of
 from judges.panel import Known, Panel, Wanted, ask, make_panel, open_questions
 from judges.prompt import Prompt, prompt_for
-from results import Store, judgments
-from results.judgments import COMPARISON_COLUMNS, ReplyRecord, TournamentRecord
+from results import Store
+from results.store import judgments
+from results.store.judgments import COMPARISON_COLUMNS, ReplyRecord, TournamentRecord
 
 
 class Planned(NamedTuple):

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.head import predictions
+from harness.activations.head import predictions
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 from harness.stats import proportion_standard_error
 
 if TYPE_CHECKING:
-    from harness.baseline import Baseline
+    from harness.activations.baseline import Baseline
     from methods.base import Method
 
 

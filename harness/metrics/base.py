@@ -15,8 +15,8 @@ from harness.stats import clustered_standard_error
 from methods.registry import Registry
 
 if TYPE_CHECKING:
-    from harness.activations import UnitStatistics
-    from harness.baseline import Baseline
+    from harness.activations.baseline import Baseline
+    from harness.activations.unit_statistics import UnitStatistics
     from methods.base import Method
 
 Direction = Literal["higher", "lower", "none"]

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.activations.random_sets import commonest_share, labelled_classes, labelled_top, random_images
 from harness.metrics.base import METRICS, Metric, Outcome, Score
-from harness.metrics.random_sets import commonest_share, labelled_classes, labelled_top, random_images
 
 if TYPE_CHECKING:
-    from harness.baseline import Baseline
+    from harness.activations.baseline import Baseline
     from methods.base import Method
 
 DRAWS = 1000

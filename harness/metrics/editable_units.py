@@ -12,7 +12,7 @@ from torch import Tensor
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 
 if TYPE_CHECKING:
-    from harness.baseline import Baseline
+    from harness.activations.baseline import Baseline
 
 #: Units tested, evenly spaced over those alive, and tokens each is tested on.
 UNITS, TOKENS = 256, 4
@@ -25,7 +25,7 @@ _AT_ONCE = 16
 
 @METRICS.register()
 class EditableUnits(Metric):
-    """Share of alive units whose edit changes ``decode``: evidence for "explicit" (:mod:`results.properties`).
+    """Share of alive units whose edit changes ``decode``: evidence for "explicit" (:mod:`results.reports.properties`).
 
     One unit's code is raised by its own range over the evaluation split, on four tokens of different images. A unit
     counts if on one of them the decoded output moves by at least 1e-4 of the root mean square distance of outputs

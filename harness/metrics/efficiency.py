@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.baseline import Baseline
+from harness.activations.baseline import Baseline
 from harness.efficiency.cost import backbone_macs, extra_macs, size_of, size_of_backbone
 from harness.efficiency.measure import Measured, measure
 from harness.efficiency.memory import Peak

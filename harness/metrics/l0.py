@@ -12,7 +12,7 @@ from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 from harness.stats import standard_error_from_sums
 
 if TYPE_CHECKING:
-    from harness.baseline import Baseline
+    from harness.activations.baseline import Baseline
 
 
 @METRICS.register()

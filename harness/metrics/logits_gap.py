@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 
 if TYPE_CHECKING:
-    from harness.baseline import Baseline
+    from harness.activations.baseline import Baseline
 
 
 @METRICS.register()
 class LogitsGap(Metric):
-    """Largest difference of a logit over the evaluation split: evidence for "lossless" (:mod:`results.properties`).
+    """Largest difference of a logit over the evaluation split, evidence for "lossless".
 
     NaN where the network gave NaN or infinity. In ``details`` the largest logit of the unmodified network, to measure
     it by.

@@ -15,7 +15,7 @@ from harness.planted.truth import Parts, truth_of
 from harness.stats import clustered_standard_error
 
 if TYPE_CHECKING:
-    from harness.baseline import Baseline
+    from harness.activations.baseline import Baseline
     from methods.base import Method
 
 #: Share of the tokens, those on which a part is strongest, whose assignment to sub-units is looked at.

@@ -9,19 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.backbones.base import Backbone, Preprocessing
-from harness.backbones.source import Request
+from harness.backbones.sources.base import Request
 from harness.errors import UserError
 from harness.planted.images import number_of
+from harness.planted.photographs import REAL
 from harness.planted.truth import Parts, PlantedLayer, Truth
 from harness.planted.world import LARGEST, World, world
 from methods.additive import remainder_last
 
 if TYPE_CHECKING:
-    from harness.baseline import Baseline
-
-
-#: What the planted photographs are built from.
-REAL = "dinov2_small_saliency"
+    from harness.activations.baseline import Baseline
 
 
 class Patches(nn.Module):

@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.backbones.base import Backbone
-from harness.backbones.source import Request
+from harness.backbones.sources.base import Request
 from harness.identity import seed_of
-from harness.planted.backbone import REAL
 from harness.planted.truth import Parts, PlantedLayer, Truth
 
 if TYPE_CHECKING:
-    from harness.baseline import Baseline
+    from harness.activations.baseline import Baseline
+
+if TYPE_CHECKING:
+    from harness.activations.baseline import Baseline
 
 BLOCK = 9
 N_UNITS = 48
@@ -119,3 +121,7 @@ def planted_rows(weight: Tensor, bias: Tensor, n_units: int) -> tuple[Tensor, Te
         return found
 
     return summed, summed_bias, Truth(2 * n_units, writers, strengths, parts)
+
+
+#: What the planted photographs are built from.
+REAL = "dinov2_small_saliency"

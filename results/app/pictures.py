@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageOps
 
-from results.app.design import BLANK, OUTLINE
+from results.app.theme import BLANK, OUTLINE
 
 GAP_PX = 3
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from results.store import decoded
+from results.store.store import decoded
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,12 +19,12 @@ def main() -> None:
     """Run the server until it is ended."""
     from streamlit.web import cli
 
+    from results.app import data, screens
     from results.app import main as entry
-    from results.app import screens, source
 
     for screen in pkgutil.iter_modules(screens.__path__, f"{screens.__name__}."):
         importlib.import_module(screen.name)
-    preparing = threading.Thread(target=source.prepare, daemon=True)
+    preparing = threading.Thread(target=data.prepare, daemon=True)
     preparing.start()
     # At its first element streamlit looks at the call stack; the list of all modules' files, which that needs, takes
     # longer than the page, and Python keeps it.

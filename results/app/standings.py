@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from results.board import Aggregate, Board, Column, Row
+from results.boards.board import Aggregate, Board, Column, Row
+from results.boards.uncertainty import Estimate, draws, estimate_of, intervals, samples_images, unknown_errors
 from results.pareto import front_shares, pareto_front
-from results.uncertainty import Estimate, draws, estimate_of, intervals, samples_images, unknown_errors
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from results.app.design import BLUE, GREEN, LINE, ORANGE, PURPLE, SKY, VERMILLION
 from results.app.figures.spec import Spec, figure, hover, layer, line_legend, number_axis, room
-from results.app.words import distinct, one_line
+from results.app.theme import BLUE, GREEN, LINE, ORANGE, PURPLE, SKY, VERMILLION
+from results.app.titles import distinct, one_line
 
 _COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, LINE)
 _TITLES = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from results.app.design import BLUE, GREY, LINE, ORANGE
 from results.app.figures.spec import Spec, figure, hover, layer, number_axis, room
-from results.app.words import column_title, distinct, one_line
-from results.paired import Comparison, Difference
+from results.app.theme import BLUE, GREY, LINE, ORANGE
+from results.app.titles import column_title, distinct, one_line
+from results.comparison.paired import Comparison, Difference
 
 
 def difference_figure(comparison: Comparison) -> Spec | None:

@@ -6,15 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results.app.design import LINE, marks
 from results.app.figures.labels import Named, Place, label_places
 from results.app.figures.shapes import shape
 from results.app.figures.spec import TEXT, Spec, as_it_is, figure, hover, layer, line_legend, number_axis, room
 from results.app.standings import Point
-from results.app.words import axis_title, column_title, one_line, unit_of
-from results.board import Column
-from results.paper_points import Published
-from results.published_rows import METHODS
+from results.app.theme import LINE, marks
+from results.app.titles import axis_title, column_title, one_line, unit_of
+from results.boards.board import Column
+from results.published.points import Published
+from results.published.rows import METHODS
 
 CLICKED = "clicked"
 """The name of the selection: its rows have the field `CELL`."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results.app.design import Mark
 from results.app.figures.spec import Spec, figure, hover, layer, line_legend, number_axis
-from results.app.words import distinct, one_line
+from results.app.theme import Mark
+from results.app.titles import distinct, one_line
 
 _HEIGHT_PX = 320
 

@@ -42,5 +42,5 @@ _PATHS = {
 
 
 def shape(symbol: str) -> str:
-    """Return what Vega takes for a symbol of `results.app.design`."""
+    """Return what Vega takes for a symbol of `results.app.theme`."""
     return _PATHS.get(symbol, symbol)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from results.app.words import one_line
+from results.app.titles import one_line
 
 Spec = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]

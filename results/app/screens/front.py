@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from results.app import chart, choices, places, queries, source
+from results.app import chart, data, navigation, queries, widgets
 from results.app.figures.front import CELL, CLICKED, front_figure
 from results.app.standings import ErrorKinds, Point, expansion_factor, points, without_errors
-from results.app.words import axis_title, column_title, plain, unit_of, visible
-from results.board import Board, Column, Row
-from results.paper_points import Published, published_points
+from results.app.titles import axis_title, column_title, plain, unit_of, visible
+from results.boards.board import Board, Column, Row
+from results.boards.uncertainty import N_DRAWS
+from results.published.points import Published, published_points
 from results.store import Store
-from results.uncertainty import N_DRAWS
 
 _DEFAULT_X = ("accuracy", "agreement", "r2")
 _DEFAULT_Y = ("ms_score", "ms_score_adjusted", "win_rate")
@@ -27,9 +27,9 @@ def render() -> None:
         "Which methods nobody beats in two metrics at once: at first interpretability against faithfulness, as in "
         "Figure 2 of the ELUDe paper. A click on a mark, or a link under the table, opens the method."
     )
-    with source.page() as store:
-        boards = source.require_boards(store)
-        board = choices.board_of(boards)
+    with data.page() as store:
+        boards = data.require_boards(store)
+        board = widgets.board_of(boards)
         columns = [column for column in board.columns if any(column.key in row.metrics for row in board.rows)]
         if not columns:
             st.info("No method of this board has a measurement yet: see the failed cells on the page Runs.")
@@ -80,7 +80,7 @@ def _axis(columns: Sequence[Column], label: str, key: str, preferred: Sequence[s
     order += [column.key for column in columns if column.direction != "none"] + list(by_key)
     first = next((own for own in order if own != not_this), order[0])
     titles = [column_title(column) for column in columns]
-    return by_key[choices.select(label, list(by_key), key, titles, default=first)]
+    return by_key[widgets.select(label, list(by_key), key, titles, default=first)]
 
 
 def _published(x: Column, y: Column) -> list[Published]:
@@ -111,7 +111,7 @@ def _chart(found: Sequence[Point], x: Column, y: Column, published: Sequence[Pub
     )
     for own in chosen:
         if cell := own.get(CELL):
-            places.go("method", cell=cell)
+            navigation.go("method", cell=cell)
 
 
 def _explain(found: Sequence[Point], x: Column, y: Column, bare: Sequence[str]) -> None:
@@ -163,7 +163,7 @@ def _table(found: Sequence[Point], x: Column, y: Column) -> None:
     with st.container(horizontal=True):
         st.text("Open:")
         for point in ordered:
-            places.link("method", plain(point.row.title), cell=point.row.cell_ids[0])
+            navigation.link("method", plain(point.row.title), cell=point.row.cell_ids[0])
 
 
 def _interval(span: tuple[float, float, float], column: Column) -> str:

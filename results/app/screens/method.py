@@ -9,12 +9,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from results.app import chart, choices, places, queries, source
-from results.app.choices import Choice
-from results.app.design import LINE, Mark, marks
+from results.app import chart, data, navigation, queries, widgets
 from results.app.figures.curves import curve_figures
 from results.app.figures.histogram import histogram_figure
-from results.app.words import (
+from results.app.theme import LINE, Mark, marks
+from results.app.titles import (
     AXES,
     DIRECTIONS,
     absent,
@@ -29,8 +28,9 @@ from results.app.words import (
     unit_of,
     visible,
 )
-from results.board import Aggregate, Board
-from results.properties import PROPERTIES, MethodProperties, properties
+from results.app.widgets import Choice
+from results.boards.board import Aggregate, Board
+from results.reports.properties import PROPERTIES, MethodProperties, properties
 from results.store import Store
 
 _BINS = 100
@@ -38,9 +38,9 @@ _BINS = 100
 
 def render() -> None:
     """Show the page."""
-    with source.page() as store:
+    with data.page() as store:
         heading = st.container()
-        choice = choices.row_of(source.require_boards(store))
+        choice = widgets.row_of(data.require_boards(store))
         heading.title(plain(choice.row.title))
         cells = queries.cells(store, choice.row.cell_ids)
         records = cells.astype(object).to_dict("records")
@@ -60,9 +60,11 @@ def _links(choice: Choice, cells: Sequence[Mapping[str, Any]]) -> None:
     others = [row for row in choice.board.rows if row is not choice.row]
     with st.container(horizontal=True):
         if finished:
-            places.link("units", "Its units", cell=finished[0]["cell_id"])
+            navigation.link("units", "Its units", cell=finished[0]["cell_id"])
         for other in others[:8]:
-            places.link("versus", f"Compare with {plain(other.title)}", a=choice.row.cell_ids[0], b=other.cell_ids[0])
+            navigation.link(
+                "versus", f"Compare with {plain(other.title)}", a=choice.row.cell_ids[0], b=other.cell_ids[0]
+            )
 
 
 def _failures(cells: Sequence[Mapping[str, Any]]) -> None:
@@ -201,7 +203,7 @@ def _curves(store: Store, cells: Sequence[Mapping[str, Any]]) -> None:
 def _properties(store: Store, choice: Choice) -> None:
     board, row = choice
     # A row with a cell id of its own is of this configuration on this board.
-    every = _verdicts(source.stamp(), board.backbone, board.site, store)
+    every = _verdicts(data.stamp(), board.backbone, board.site, store)
     own = next((found for found in every if set(found.cell_ids) & set(row.cell_ids)), None)
     if own is None:
         return

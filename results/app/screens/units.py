@@ -7,9 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from results.app import choices, places, queries, source
+from results.app import data, navigation, queries, widgets
 from results.app.gallery import Gallery, gallery_of, listed
-from results.app.words import number, plain
+from results.app.titles import number, plain
 from results.errors import StoreError
 from results.store import Store
 
@@ -19,10 +19,10 @@ _PER_PAGE = 10
 def render() -> None:
     """Show the page."""
     st.title("Units")
-    with source.page() as store:
+    with data.page() as store:
         left, right = st.columns([3, 1])
         with left:
-            choice = choices.row_of(source.require_boards(store))
+            choice = widgets.row_of(data.require_boards(store))
         frame = queries.cells(store, choice.row.cell_ids)
         finished = [row for row in frame.to_dict("records") if row["status"] == "finished"]
         if not finished:
@@ -50,7 +50,7 @@ def render() -> None:
 def _seed(finished: list[dict[Any, Any]]) -> Mapping[str, Any]:
     ids = [str(row["cell_id"]) for row in finished]
     titles = [f"token {row['token_seed']}, init {row['init_seed']}" for row in finished]
-    return finished[ids.index(choices.select("Seeds", ids, "cell", titles))]
+    return finished[ids.index(widgets.select("Seeds", ids, "cell", titles))]
 
 
 def _list(
@@ -68,7 +68,7 @@ def _list(
     ]
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
     with left:
-        sort = choices.select("Sort by", sorts, "sort", sorts)
+        sort = widgets.select("Sort by", sorts, "sort", sorts)
     with middle:
         alive_only = st.toggle("Alive units only", value=True)
     with right:
@@ -99,7 +99,7 @@ def _list(
     for unit in frame.astype(object).to_dict("records"):
         words, pictures = st.columns([1, 4], vertical_alignment="center")
         with words:
-            places.link("units", f"Unit {unit['unit']}", cell=cell["cell_id"], unit=unit["unit"])
+            navigation.link("units", f"Unit {unit['unit']}", cell=cell["cell_id"], unit=unit["unit"])
             _say(_numbers(unit, split))
         with pictures:
             gallery.show(unit, count=9, tile_px=100, columns=9, what=f"unit {unit['unit']}")
@@ -128,7 +128,7 @@ def _numbers(unit: Mapping[str, Any], split: bool) -> list[str]:
 def _one(
     store: Store, cell: Mapping[str, Any], reference: str | None, gallery: Gallery, wanted: str, split: bool
 ) -> None:
-    places.link("units", "← all units", cell=cell["cell_id"])
+    navigation.link("units", "← all units", cell=cell["cell_id"])
     try:
         found = queries.units_by_number(store, cell["cell_id"], [int(wanted)])
     except (ValueError, OverflowError, StoreError):
@@ -173,7 +173,7 @@ def _one(
                     here = member["unit"] == unit["unit"]
                     score = _value(member["ms_score"])
                     member["gain"] = None if score is None or parent_score is None else score - parent_score
-                    places.link(
+                    navigation.link(
                         "units",
                         f"Sub-unit {member['unit']}{' (this one)' if here else ''}",
                         cell=cell["cell_id"],

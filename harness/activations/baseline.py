@@ -1,0 +1,169 @@
+"""The unmodified network on the evaluation split: what every method is measured against, computed once."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.activations.baseline_passes import LOGITS, STATES, TOKENS, Measurement
+from harness.activations.forward import Passes
+from harness.activations.head import Head
+from harness.activations.site import Site
+from harness.activations.token_set import DAMAGE, TokenSet, check_disk
+from harness.atomic import publish, remove, workplace
+from harness.backbones.base import Backbone
+from harness.datasets.base import ImageSet
+from harness.datasets.loading import BrokenReport, still_unreadable
+from harness.identity import digest
+from methods.base import Progress, no_progress
+
+#: Raise when what the baseline computes changes: old ones on disk are then not read.
+VERSION = 1
+
+
+class Floor(NamedTuple):
+    """How the network does with the layer's output replaced by something that knows nothing of the image."""
+
+    accuracy: float
+    """NaN where the head's classes are not the images'"""
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Everything about one (backbone, site, evaluation split, head) that does not depend on a method."""
+
+    passes: Passes
+    """runs the split through the network"""
+    images: ImageSet
+    """the evaluation split"""
+    index: np.ndarray
+    """(n_images,) int64: the images of the split that could be read, ascending"""
+    n_tokens: int
+    """T, tokens an image"""
+    tokens: TokenSet
+    """the layer's original output of all tokens; row ``i * T + t`` is token t of the i-th readable image"""
+    logits: np.ndarray
+    """(n_images, n_classes) float32 of the unmodified network, memory-mapped"""
+    head: Head
+    floors: dict[str, Floor]
+    """"original", "zero" (the layer's output set to 0) and "mean" (to its mean over the split's tokens)"""
+    null_similarity: float
+    """mean cosine between output tokens of different images"""
+    top_images: int
+    """images kept a unit"""
+
+    @property
+    def n_images(self) -> int:
+        return len(self.index)
+
+    def rows(self, image: Tensor, token: Tensor) -> Tensor:
+        """Rows of :attr:`tokens` for image indices of the split and token numbers of equal shape."""
+        ordinal = torch.from_numpy(np.searchsorted(self.index, image.numpy()))
+        return ordinal * self.n_tokens + token
+
+    def clean_logits(self, index: Tensor) -> Tensor:
+        """(B, n_classes) of the unmodified network for image indices (B,)."""
+        return torch.from_numpy(np.array(self.logits[np.searchsorted(self.index, index.numpy())]))
+
+
+def make_baseline(
+    backbone: Backbone,
+    site: Site,
+    images: ImageSet,
+    head: Head,
+    cache: Path,
+    *,
+    top_images: int,
+    head_identity: str,
+    dtype: str = "float32",
+    batch_size: int = 32,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+    report: BrokenReport | None = None,
+) -> Baseline:
+    """Measure the unmodified network on the evaluation split, or read what an earlier run measured.
+
+    Three passes: the original one, and one each with the layer's output set to zero and to its mean. What is on disk
+    is read if it is whole and true: a damaged one is measured again, and so is one whose broken images can be read now.
+
+    Args:
+        head_identity: tells heads apart (kind and what a probe was fitted on).
+        dtype: of the stored outputs, "float32" or "float16".
+
+    Raises:
+        UserError: if the disk has no room for the split's tokens.
+    """
+    report = BrokenReport() if report is None else report
+    fingerprint = digest(
+        {
+            "baseline": VERSION,
+            "weights": backbone.fingerprint(),
+            "site": site.path,
+            "preprocessing": backbone.preprocessing.canonical(),
+            "images": images.fingerprint,
+            "head": head_identity,
+            "dtype": dtype,
+        },
+        length=24,
+    )
+    folder = cache / "baselines" / fingerprint
+    passes = Passes(backbone, site, images, batch_size, device)
+    found = _existing(folder, passes, head, top_images, report)
+    if found is not None:
+        return found
+    temporary = workplace(folder, folder=True)
+    try:
+        first = site.capture(backbone.features, torch.zeros(1, 3, *[backbone.preprocessing.size] * 2, device=device))
+        check_disk(cache, len(images) * first.a.shape[1], [site.d_out], dtype)
+        Measurement(passes, head, progress, report).write(temporary, dtype)
+        publish(temporary, folder)
+    finally:
+        remove(temporary)
+    return _read(folder, passes, head, top_images)
+
+
+def _existing(folder: Path, passes: Passes, head: Head, top_images: int, report: BrokenReport) -> Baseline | None:
+    """The baseline in ``folder`` if it is whole and true, else None."""
+    if not folder.is_dir():
+        return None
+    try:
+        found = _read(folder, passes, head, top_images)
+        found.tokens.check()
+    except PermissionError:
+        raise
+    except DAMAGE:
+        remove(folder)
+        return None
+    if not still_unreadable(passes.images, found.tokens.meta["skipped"], report):
+        remove(folder)
+        return None
+    return found
+
+
+def _read(folder: Path, passes: Passes, head: Head, top_images: int) -> Baseline:
+    """Read what :class:`Measurement` wrote; one of DAMAGE if its parts do not fit together."""
+    meta = json.loads((folder / "meta.json").read_text())
+    index = np.load(folder / "index.npy", allow_pickle=False)
+    tokens = TokenSet(folder / TOKENS)
+    if tokens.n != len(index) * meta["n_tokens"]:
+        raise ValueError("tokens and images do not fit together")
+    return Baseline(
+        passes=passes.resuming_from(folder / STATES, meta["states"], index),
+        images=passes.images,
+        index=index,
+        n_tokens=meta["n_tokens"],
+        tokens=tokens,
+        logits=np.memmap(folder / LOGITS, np.float32, mode="r", shape=(len(index), meta["n_classes"])),
+        head=head,
+        floors={name: Floor(*(math.nan if x is None else x for x in pair)) for name, pair in meta["floors"].items()},
+        null_similarity=math.nan if meta["null_similarity"] is None else meta["null_similarity"],
+        top_images=min(top_images, len(passes.images)),
+    )

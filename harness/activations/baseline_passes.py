@@ -1,0 +1,187 @@
+"""Measuring the unmodified network on an evaluation split, and what it does without the layer."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.activations.forward import Passed, Passes
+from harness.activations.head import Head, predictions
+from harness.activations.token_set import TokenWriter
+from harness.datasets.loading import BrokenReport
+from methods.base import Progress
+
+#: Names inside a baseline's folder: outputs of all tokens, states before the site, logits.
+TOKENS, STATES, LOGITS = "tokens", "states.f32", "logits.f32"
+
+
+@dataclass
+class _Original:
+    """What the unmodified pass gathers."""
+
+    similarity: CrossImageSimilarity
+    total: Tensor
+    counts: _Counts
+    n_tokens: int = 0
+    features: Tensor | None = None
+    """of the first batch"""
+    index: list[Tensor] = field(default_factory=list)
+    states: tuple[int, ...] | None = None
+    n_classes: int = 0
+
+
+@dataclass
+class _Counts:
+    """Right and unchanged predictions, batch by batch."""
+
+    knows_labels: bool
+    images: int = 0
+    labelled: int = 0
+    right: int = 0
+    same: int = 0
+
+    def add(self, logits: Tensor, clean: Tensor, labels: Tensor) -> None:
+        known = labels >= 0
+        predicted = predictions(logits)
+        self.images += len(labels)
+        self.labelled += int(known.sum())
+        self.right += int((predicted[known] == labels[known]).sum())
+        self.same += int((predicted == clean.argmax(-1)).sum())
+
+    def shares(self) -> list[float | None]:
+        """[accuracy or None, agreement]"""
+        accuracy = self.right / self.labelled if self.knows_labels and self.labelled else None
+        return [accuracy, self.same / self.images]
+
+
+@dataclass
+class Measurement:
+    """Three passes over the split, written to one folder. Memory does not grow with the number of images."""
+
+    passes: Passes
+    head: Head
+    progress: Progress
+    report: BrokenReport
+
+    def write(self, folder: Path, dtype: str) -> None:
+        """Fill ``folder`` with the outputs, logits, states and ``meta.json``, the last of all."""
+        writer = TokenWriter(folder / TOKENS, dtype=dtype, description={"split": "evaluation"})
+        try:
+            with open(folder / LOGITS, "wb") as logits:
+                first = self._original(writer, logits, folder / STATES)
+            skipped = {broken.name: broken.reason for broken in self.report if broken.name in self._names()}
+            writer.finish(skipped)
+        finally:
+            writer.discard()
+        index = torch.cat(first.index)
+        np.save(folder / "index.npy", index.numpy(), allow_pickle=False)
+        clean = np.memmap(folder / LOGITS, np.float32, mode="r", shape=(len(index), first.n_classes))
+        later = self.passes.resuming_from(folder / STATES, first.states, index.numpy())
+        mean = (first.total / (len(index) * first.n_tokens)).float().to(self.passes.device)
+        floors = {"original": first.counts.shares()}
+        for name, constant in (("zero", torch.zeros_like(mean)), ("mean", mean)):
+            counts, done = _Counts(self.head.knows_labels), 0
+            for passed in later.run(_always(constant)):
+                rows = torch.from_numpy(np.array(clean[done : done + len(passed.image)]))
+                counts.add(self._logits(passed, f"{name}-ablated"), rows, self._labels(passed))
+                done += len(passed.image)
+            floors[name] = counts.shares()
+        null = first.similarity.compute()
+        meta = {
+            "n_tokens": first.n_tokens,
+            "n_classes": first.n_classes,
+            "null_similarity": None if math.isnan(null) else null,
+            "states": first.states,
+            "floors": floors,
+        }
+        (folder / "meta.json").write_text(json.dumps(meta))
+
+    def _original(self, writer: TokenWriter, file: IO[bytes], states_file: Path) -> _Original:
+        """The unmodified pass: outputs to ``writer``, logits to ``file``, states for later to ``states_file``."""
+        passes, width = self.passes, self.passes.site.d_out
+        found = _Original(
+            CrossImageSimilarity(width), torch.zeros(width, dtype=torch.float64), _Counts(self.head.knows_labels)
+        )
+        seen: dict[str, Tensor] = {}
+
+        def observe(q: Tensor, a: Tensor) -> None:
+            seen["a"] = a.float().cpu()
+
+        states = passes.state_writer(states_file)
+        for passed in passes.run(observe, report=self.report, writer=states):
+            outputs = seen["a"]
+            found.n_tokens = outputs.shape[1]
+            found.similarity.update(outputs)
+            found.total += outputs.double().sum((0, 1))
+            image = passed.image.repeat_interleave(found.n_tokens).numpy()
+            position = passes.site.positions(found.n_tokens).repeat(len(outputs)).numpy()
+            writer.add(image, position, passes.images.labels[image], output=outputs.flatten(0, 1))
+            found.index.append(passed.image)
+            found.features = passed.features if found.features is None else found.features
+            logits = self._logits(passed, "original")
+            found.n_classes = logits.shape[1]
+            file.write(np.ascontiguousarray(logits.numpy()).data)
+            found.counts.add(logits, logits, self._labels(passed))
+        if states is not None and found.features is not None:
+            found.states = states.finish()
+            index = torch.cat(found.index).numpy()
+            if found.states is not None:
+                resumed = passes.resuming_from(states_file, found.states, index).first_features()
+                if not torch.equal(resumed, found.features):
+                    states_file.unlink()
+                    found.states = None
+        return found
+
+    def _labels(self, passed: Passed) -> Tensor:
+        return torch.from_numpy(self.passes.images.labels)[passed.image]
+
+    def _names(self) -> set[str]:
+        return {record.name for record in self.passes.images.records}
+
+    def _logits(self, passed: Passed, what: str) -> Tensor:
+        total = len(self.passes.images)
+        self.progress(min(int(passed.image[-1]) + 1, total), total, f"evaluation images, {what} network")
+        with torch.inference_mode():
+            return self.head.logits(passed.features).float().cpu()
+
+
+def _always(constant: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """A tap that replaces every token by one vector (d_out,)."""
+    return lambda q, a: constant.to(a).expand_as(a)
+
+
+class CrossImageSimilarity:
+    """Mean cosine between tokens of different images, exactly and in one pass.
+
+    With unit vectors e and s_i the sum over image i's tokens (T of them):
+    ``(|sum_i s_i|^2 - sum_i |s_i|^2) / ((n T)^2 - n T^2)``.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.total = torch.zeros(width, dtype=torch.float64)
+        self.within = 0.0
+        self.tokens = 0
+        self.same_image_pairs = 0
+
+    def update(self, outputs: Tensor) -> None:
+        """Add whole images: outputs (B, T, d)."""
+        rows = outputs.double()
+        directions = rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-30)
+        summed = directions.sum(1)
+        self.total += summed.sum(0)
+        self.within += float((summed**2).sum())
+        self.tokens += outputs.shape[0] * outputs.shape[1]
+        self.same_image_pairs += outputs.shape[0] * outputs.shape[1] ** 2
+
+    def compute(self) -> float:
+        """NaN for fewer than two images."""
+        pairs = self.tokens**2 - self.same_image_pairs
+        return (float((self.total**2).sum()) - self.within) / pairs if pairs else math.nan

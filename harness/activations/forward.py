@@ -1,0 +1,92 @@
+"""Passes over an evaluation split: each batch runs through the network once, with the site tapped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.activations.prefix_cache import States, StateWriter, find_cut
+from harness.activations.site import Site, Tap
+from harness.backbones.base import Backbone
+from harness.datasets.base import ImageSet
+from harness.datasets.loading import BrokenReport, batches
+
+
+class Passed(NamedTuple):
+    """One batch of a pass."""
+
+    image: Tensor
+    """(B,) int64 image indices of the split, ascending over the pass"""
+    features: Tensor
+    """(B, d) what a head reads, of the network as the tap left it"""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How an evaluation split is run through one backbone."""
+
+    backbone: Backbone
+    site: Site
+    images: ImageSet
+    batch_size: int
+    device: str
+    readable: np.ndarray | None = None
+    """(n,) int64: the images that can be read, once that is known"""
+    states: States | None = None
+    """where passes may start from instead of from the pixels"""
+
+    def run(
+        self, tap: Tap, *, report: BrokenReport | None = None, writer: StateWriter | None = None
+    ) -> Iterator[Passed]:
+        """Run the split; ``tap`` sees the site's tokens of each batch just before the batch is yielded."""
+        if self.states is not None and self.readable is not None:
+            yield from self._from_states(tap, self.states, self.readable)
+            return
+        report = BrokenReport() if report is None else report
+        preprocessing = self.backbone.preprocessing
+        chosen = self.images if self.readable is None else self.images.subset(self.readable)
+        for batch in batches(
+            chosen, lambda image, _: preprocessing.center(image), batch_size=self.batch_size, report=report
+        ):
+            with writer.recording() if writer else nullcontext():
+                features = self.site.replace(self.backbone.features, batch.images.to(self.device), tap)
+            index = batch.index if self.readable is None else torch.from_numpy(self.readable)[batch.index]
+            yield Passed(index, features)
+
+    def _from_states(self, tap: Tap, states: States, readable: np.ndarray) -> Iterator[Passed]:
+        size = self.backbone.preprocessing.size
+        for start in range(0, len(readable), self.batch_size):
+            stop = min(start + self.batch_size, len(readable))
+            # What is before the cut is not felt, so that a blank image stands for all.
+            blank = torch.zeros(stop - start, 3, size, size, device=self.device)
+            with states.resumed(start, stop, self.device):
+                features = self.site.replace(self.backbone.features, blank, tap)
+            yield Passed(torch.from_numpy(readable[start:stop]), features)
+
+    def state_writer(self, file: Path) -> StateWriter | None:
+        """What keeps the states of the first pass; None if the network has no place to cut."""
+        cut = find_cut(self.backbone.model, self.site.path)
+        return None if cut is None else StateWriter(cut, len(self.images), file)
+
+    def resuming_from(self, file: Path, shape: Sequence[int] | None, readable: np.ndarray) -> Passes:
+        """These passes over the ``readable`` images, from the states of that shape in ``file`` if there are any.
+
+        Raises:
+            OSError, ValueError: if the file is missing or damaged.
+        """
+        cut = find_cut(self.backbone.model, self.site.path)
+        states = None if shape is None or cut is None else States(file, tuple(shape), cut)
+        return replace(self, states=states, readable=readable)
+
+    def first_features(self) -> Tensor:
+        """(B, d) of the first batch of the unmodified network."""
+        for passed in self.run(lambda q, a: None):
+            return passed.features
+        raise ValueError("the split is empty")

@@ -1,0 +1,171 @@
+"""From features to class predictions: the network's own head, or a linear probe fitted on the probing set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from harness.atomic import publish, remove, workplace
+from harness.backbones.base import Backbone
+from harness.datasets.base import ImageSet
+from harness.datasets.loading import BrokenReport, batches
+from harness.errors import UserError
+from harness.identity import digest
+from methods.base import Progress, no_progress
+
+HeadKind = Literal["own", "probe"]
+
+#: Raise when the probe's recipe changes: it is part of every cell's identity.
+PROBE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Head:
+    """Class predictions from features."""
+
+    kind: HeadKind
+    backbone: Backbone
+    knows_labels: bool
+    """Whether its classes are the classes of the images, so that accuracy means something."""
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(B, n_classes) from features (B, d)."""
+        if self.weight is None or self.bias is None:
+            return self.backbone.own_logits(features)
+        return features @ self.weight.to(features).T + self.bias.to(features)
+
+
+def predictions(logits: Tensor) -> Tensor:
+    """(B,) class of each row of logits (B, n_classes); -1, which is no class, where a logit is NaN or infinite.
+
+    ``argmax`` takes NaN for the largest: a network that breaks down would be right about all images of class 0.
+    """
+    return torch.where(torch.isfinite(logits).all(-1), logits.argmax(-1), -1)
+
+
+def make_head(
+    kind: HeadKind,
+    backbone: Backbone,
+    probing: ImageSet,
+    cache: Path,
+    *,
+    batch_size: int = 32,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+    report: BrokenReport | None = None,
+) -> Head:
+    """The head for one backbone and image set.
+
+    ``own``: the backbone's, which knows the images' labels if it was trained on that label set (recognised by the
+    class folders: ImageNet's 1000 WordNet ids in order). ``probe``: multinomial logistic regression on standardised
+    features of the probing images' centre crops, from the unmodified network.
+
+    Raises:
+        UserError: if the backbone has no head, or the images have fewer than two classes to fit a probe on.
+    """
+    if kind == "own":
+        if backbone.n_classes is None:
+            raise UserError(f'The backbone {backbone.name} has no head of its own: use head = "probe".')
+        return Head("own", backbone, knows_labels=_same_labels(backbone, probing))
+    identity = digest(
+        {
+            "probe": PROBE_VERSION,
+            "weights": backbone.fingerprint(),
+            "preprocessing": backbone.preprocessing.canonical(),
+            "images": probing.fingerprint,
+        }
+    )
+    file = cache / "heads" / f"{identity}.safetensors"
+    tensors = _saved(file)
+    if tensors is None:
+        tensors = _fit_probe(
+            backbone, probing, batch_size, device, progress, BrokenReport() if report is None else report
+        )
+        _save(tensors, file)
+    return Head("probe", backbone, True, tensors["weight"].to(device), tensors["bias"].to(device))
+
+
+def require_classes(labels: np.ndarray, name: str) -> None:
+    """Raise UserError unless the probing images of the set ``name`` have labels (n,) of two classes or more."""
+    n_classes = len(np.unique(labels[labels >= 0]))
+    if n_classes < 2:
+        raise UserError(
+            f"A linear probe needs readable probing images of at least two classes, and {name} has "
+            f"{'only one' if n_classes else 'none'} there: add images, or use a backbone with a head of its own "
+            "(--head own)."
+        )
+
+
+def _fit_probe(
+    backbone: Backbone, images: ImageSet, batch_size: int, device: str, progress: Progress, report: BrokenReport
+) -> dict[str, Tensor]:
+    from sklearn.linear_model import LogisticRegression
+
+    require_classes(images.labels, images.name)
+    rows, kept = [], []
+    with torch.inference_mode():
+        for batch in batches(
+            images, lambda image, _: backbone.preprocessing.center(image), batch_size=batch_size, report=report
+        ):
+            rows.append(backbone.features(batch.images.to(device)).float().cpu())
+            kept.append(batch.index)
+            progress(sum(map(len, kept)), len(images), "images for the linear probe")
+    features = torch.cat(rows).double()
+    labels = torch.from_numpy(images.labels)[torch.cat(kept)]
+    labelled = labels >= 0
+    require_classes(labels.numpy(), images.name)
+    mean, scale = features[labelled].mean(0), features[labelled].std(0).clamp_min(1e-6)
+    model = LogisticRegression(max_iter=2000)
+    model.fit(((features[labelled] - mean) / scale).numpy(), labels[labelled].numpy())
+    weight = torch.zeros(len(images.classes), features.shape[1], dtype=torch.float64)
+    # A class without a readable probing image can never be predicted, rather than shifting the others' numbers.
+    bias = torch.full((len(images.classes),), -1e4, dtype=torch.float64)
+    coefficients, intercepts = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
+    if len(model.classes_) == 2:
+        coefficients, intercepts = (
+            torch.cat([-coefficients, coefficients]) / 2,
+            torch.cat([-intercepts, intercepts]) / 2,
+        )
+    weight[model.classes_] = coefficients / scale
+    bias[model.classes_] = intercepts - (coefficients / scale) @ mean
+    return {"weight": weight.float().contiguous(), "bias": bias.float().contiguous()}
+
+
+def _same_labels(backbone: Backbone, images: ImageSet) -> bool:
+    """Whether class index i of the images is class index i of the backbone's own head."""
+    wordnet = all(len(name) == 9 and name[0] == "n" and name[1:].isdigit() for name in images.classes)
+    return backbone.head_labels == "imagenet-1k" and len(images.classes) == backbone.n_classes == 1000 and wordnet
+
+
+def _saved(file: Path) -> dict[str, Tensor] | None:
+    """A probe from ``file`` if it is there and whole, else None (a damaged one is removed)."""
+    if not file.is_file():
+        return None
+    try:
+        tensors = load_file(file)
+        if tensors["weight"].shape[0] != tensors["bias"].shape[0]:
+            raise ValueError("weight and bias do not fit together")
+    except PermissionError:
+        raise
+    except (OSError, ValueError, KeyError, SafetensorError):
+        remove(file)
+        return None
+    return tensors
+
+
+def _save(tensors: dict[str, Tensor], file: Path) -> None:
+    made = workplace(file, folder=False)
+    try:
+        save_file(tensors, made)
+        publish(made, file)
+    finally:
+        remove(made)

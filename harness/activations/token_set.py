@@ -1,0 +1,211 @@
+"""Activation instances on disk: each sampled token's q and a, with its image and position, as memory-mapped shards.
+
+A token set is a folder ``<cache>/tokens/<fingerprint>`` with ``input-00000.npy`` (rows, d_in), ``output-00000.npy``
+(rows, d_out), ... and ``index.npz``; ``meta.json`` describes it. It is written under another name and renamed when it
+is whole, so that a folder of that name is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.atomic import publish, remove, workplace
+from harness.errors import UserError
+from methods.base import Reads
+
+#: Rows a shard: 2**16 rows of 3072 float16 are 400 MB.
+SHARD_ROWS = 1 << 16
+
+FORMAT = 1
+
+#: What reading a damaged or half-written file of ours raises.
+DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+
+
+class TokenSet:
+    """A token set on disk; see :class:`methods.base.Tokens` for what methods may ask of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
+        self._starts = np.concatenate([[0], np.cumsum(self.meta["shards"])]).astype(np.int64)
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        return self._index("image")
+
+    @cached_property
+    def position(self) -> np.ndarray:
+        return self._index("position")
+
+    @cached_property
+    def label(self) -> np.ndarray:
+        return self._index("label")
+
+    def _index(self, name: str) -> np.ndarray:
+        with np.load(self.folder / "index.npz", allow_pickle=False) as index:
+            return np.asarray(index[name])
+
+    def check(self) -> None:
+        """Raise one of :data:`DAMAGE` if a file is missing or not of the shape that ``meta.json`` says."""
+        for field in self.meta["widths"]:
+            for number, rows in enumerate(self.meta["shards"]):
+                if self._shard(field, number).shape != (rows, self.width(field)):
+                    raise ValueError("a shard has the wrong shape")
+        if self._index("image").shape != (self.n,) or self._index("position").shape != (self.n,):
+            raise ValueError("the index has the wrong length")
+
+    @property
+    def n(self) -> int:
+        return int(self._starts[-1])
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.meta["fingerprint"])
+
+    def width(self, field: Reads) -> int:
+        return int(self.meta["widths"][field])
+
+    def _shard(self, field: Reads, number: int) -> np.ndarray:
+        # Opened anew for each read: a mapping that stays open would keep every page it touched in this process.
+        return np.load(self.folder / f"{field}-{number:05d}.npy", mmap_mode="r", allow_pickle=False)
+
+    def batches(self, field: Reads, size: int) -> Iterator[Tensor]:
+        for start in range(0, self.n, size):
+            yield self.gather(field, np.arange(start, min(start + size, self.n)))
+
+    def gather(self, field: Reads, rows: np.ndarray) -> Tensor:
+        rows = np.asarray(rows, dtype=np.int64)
+        gathered = np.empty((len(rows), self.width(field)), dtype=np.float32)
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        for number in np.unique(shards):
+            chosen = np.flatnonzero(shards == number)
+            gathered[chosen] = self._shard(field, int(number))[rows[chosen] - self._starts[number]]
+        return torch.from_numpy(gathered)
+
+    def columns(self, field: Reads, start: int, stop: int) -> Tensor:
+        gathered = np.empty((self.n, stop - start), dtype=np.float32)
+        for number in range(len(self._starts) - 1):
+            gathered[self._starts[number] : self._starts[number + 1]] = self._shard(field, number)[:, start:stop]
+        return torch.from_numpy(gathered)
+
+
+def existing(folder: Path) -> TokenSet | None:
+    """The token set in ``folder`` if it is there and whole, else None (a damaged one is removed)."""
+    if not folder.is_dir():
+        return None
+    try:
+        tokens = TokenSet(folder)
+        tokens.check()
+    except PermissionError:
+        raise
+    except DAMAGE:
+        remove(folder)
+        return None
+    return tokens
+
+
+class TokenWriter:
+    """Writes one token set, shard by shard; nothing under its final name exists before :meth:`finish`."""
+
+    def __init__(self, target: Path, *, dtype: str = "float32", description: dict[str, Any] | None = None) -> None:
+        self.target = target
+        self.folder = workplace(target, folder=True)
+        self.dtype = np.dtype(dtype)
+        self.meta: dict[str, Any] = {
+            "format": FORMAT,
+            "fingerprint": target.name,
+            "dtype": dtype,
+            "description": description or {},
+            "shards": [],
+            "widths": {},
+        }
+        self._held: dict[str, list[np.ndarray]] = {}
+        self._n_held = 0
+        self._index: dict[str, list[np.ndarray]] = {"image": [], "position": [], "label": []}
+
+    def add(self, image: np.ndarray, position: np.ndarray, label: np.ndarray, **fields: Tensor) -> None:
+        """Append rows: (m,) index arrays and one (m, width) tensor a field ("input", "output")."""
+        for name, values in (("image", image), ("position", position), ("label", label)):
+            self._index[name].append(np.asarray(values))
+        for field, tensor in fields.items():
+            with np.errstate(over="ignore"):  # what overflows is refused just below
+                rows = tensor.detach().cpu().numpy().astype(self.dtype)
+            if not np.isfinite(rows).all():
+                raise UserError(
+                    f"Activations of the layer's {field} do not fit in {self.dtype} (or are not finite): set "
+                    'probing.dtype = "float32".'
+                )
+            self._held.setdefault(field, []).append(rows)
+            self.meta["widths"][field] = rows.shape[1]
+        self._n_held += len(image)
+        while self._n_held >= SHARD_ROWS:
+            self._flush(SHARD_ROWS)
+
+    def _flush(self, rows: int) -> None:
+        number = len(self.meta["shards"])
+        for field, parts in self._held.items():
+            joined = np.concatenate(parts)
+            np.save(self.folder / f"{field}-{number:05d}.npy", joined[:rows], allow_pickle=False)
+            self._held[field] = [joined[rows:].copy()]
+        self.meta["shards"].append(rows)
+        self._n_held -= rows
+
+    def finish(self, skipped: dict[str, str] | None = None) -> TokenSet:
+        """Write what is held, make the folder durable and give it its name.
+
+        Args:
+            skipped: images that could not be read, name to reason: kept with the set, see :func:`still_unreadable`.
+        """
+        if self._n_held:
+            self._flush(self._n_held)
+        if not self.meta["shards"]:
+            self.discard()
+            raise UserError("No token was captured: the image set is empty or none of its images could be read.")
+        np.savez(
+            self.folder / "index.npz",
+            image=np.concatenate(self._index["image"]).astype(np.int64),
+            position=np.concatenate(self._index["position"]).astype(np.int32),
+            label=np.concatenate(self._index["label"]).astype(np.int64),
+        )
+        self.meta["skipped"] = skipped or {}
+        (self.folder / "meta.json").write_text(json.dumps(self.meta, sort_keys=True))
+        publish(self.folder, self.target)
+        return TokenSet(self.target)
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def sample(n_tokens: int, per_image: int | None, generator: torch.Generator) -> Tensor:
+    """Indices (m,) of the tokens kept of one view, ascending: ``per_image`` without replacement, or all for None."""
+    if per_image is None or per_image >= n_tokens:
+        return torch.arange(n_tokens)
+    return torch.randperm(n_tokens, generator=generator)[:per_image].sort().values
+
+
+def check_disk(cache: Path, n_tokens: int, widths: Sequence[int], dtype: str) -> None:
+    """Refuse to begin what the disk has no room for.
+
+    Raises:
+        UserError: with the size that is needed and what is free.
+    """
+    needed = n_tokens * sum(widths) * int(np.dtype(dtype).itemsize)
+    cache.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(cache).free
+    if needed > free:
+        raise UserError(
+            f"{n_tokens} tokens take {needed / 2**30:.1f} GiB as {dtype}, and {free / 2**30:.1f} GiB are free at "
+            f"{str(cache)!r}: give another place with --cache, sample fewer tokens, or use float16."
+        )

@@ -1,0 +1,188 @@
+"""Backbones by name: packaged ones that need no network, the paper's, and anything of timm, Hugging Face or torch.hub.
+
+A spec is a registered name (``dinov2_small_saliency``) or ``prefix:identifier`` (``timm:vit_base_patch14_dinov2``,
+``hf:google/siglip2-base-patch16-224``, ``torchhub:facebookresearch/dinov2:dinov2_vitb14``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from harness.backbones.sources.base import Request, Source, resolve
+from methods.errors import UserError
+from methods.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.backbones.base import Backbone
+
+
+# LLaVA-OneVision's encoder, also in the paper's Table 8, is left out: it is part of a language model's checkpoint.
+BACKBONES: Registry[Source] = Registry("backbone", "harness.backbones", package="harness.backbones.models")
+
+
+class Prefix(NamedTuple):
+    """What may stand before the colon of a spec."""
+
+    load: str | Callable[[Request], Backbone]
+    """called with a :class:`~harness.backbones.sources.base.Request`; ``"module:function"`` is imported when needed"""
+    built_from: str | Callable[[str], str | None] | None = None
+    """For models whose weights come from no hub: the registered backbone that one is built from, by what stands after
+    the colon; None where it is drawn"""
+    named: str | Callable[[str], str] | None = None
+    """For specs that hold a path of this machine: what results call the backbone, by what stands after the colon"""
+    title: str = ""
+    """what it brings, for listings"""
+
+
+class _Prefixes(Mapping[str, Prefix]):
+    """The prefixes, oldest first. Files beside the listed backbones, and plugins, add theirs: looking finds them."""
+
+    def __init__(self, **known: Prefix) -> None:
+        self.known = known
+
+    def __getitem__(self, name: str) -> Prefix:
+        if name not in self.known:
+            BACKBONES.discover()
+        return self.known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        BACKBONES.discover()
+        return iter(self.known)
+
+    def __len__(self) -> int:
+        BACKBONES.discover()
+        return len(self.known)
+
+
+PREFIXES = _Prefixes(
+    timm=Prefix("harness.backbones.sources.timm:load", title="any model of timm"),
+    hf=Prefix(
+        "harness.backbones.sources.huggingface:load", title="any vision model of the Hugging Face hub, or a folder"
+    ),
+    torchhub=Prefix(
+        "harness.backbones.sources.torchhub:load",
+        named="harness.backbones.sources.torchhub:name_of",
+        title="OWNER/REPOSITORY:ENTRY of torch.hub, or the folder of a clone",
+    ),
+)
+
+
+def register_prefix(name: str, prefix: Prefix) -> Prefix:
+    """Make ``name:identifier`` a backbone, e.g. from a plugin.
+
+    Raises:
+        UserError: if the name is taken.
+    """
+    if PREFIXES.known.get(name, prefix) != prefix:
+        raise UserError(f"The backbone prefix {name!r} is registered twice. Rename one of them.")
+    PREFIXES.known[name] = prefix
+    return prefix
+
+
+def register(source: Source) -> Source:
+    """Make a backbone known under its name, e.g. from a plugin."""
+    BACKBONES.add(source.name, source, description=source.title)
+    return source
+
+
+class BackboneRow(NamedTuple):
+    """One line of ``harness list backbones``."""
+
+    name: str
+    title: str
+    source: str
+    license: str
+    available: str
+
+
+def names() -> list[str]:
+    """All registered names, naturally sorted."""
+    return BACKBONES.names()
+
+
+def describe() -> list[BackboneRow]:
+    """What there is, from where, under which licence, and whether it can be loaded now; loads no weights.
+
+    ``available`` is ``"yes"``, ``"needs network"`` (or ``--checkpoint``), ``"needs package X"``, or ``"broken: ..."``
+    for a plugin that failed to load.
+    """
+    rows = []
+    for name in names():
+        try:
+            source = _source(name)
+        except Exception as error:  # one bad plugin must not hide the others
+            rows.append(BackboneRow(name, "", BACKBONES.entries[name].source, "", f"broken: {error}"))
+            continue
+        rows.append(BackboneRow(name, source.title, source.source, source.license, source.available()))
+    for plugin in BACKBONES.broken.values():
+        rows.append(BackboneRow(plugin.name, "", plugin.source, "", f"broken: {plugin.reason}"))
+    return rows
+
+
+def load(
+    spec: str,
+    *,
+    checkpoint: str | Path | None = None,
+    weights: bool = True,
+    device: str | torch.device = "cpu",
+) -> Backbone:
+    """A frozen backbone, ready to run.
+
+    Args:
+        spec: a registered name or ``prefix:identifier`` with prefix timm, hf or torchhub.
+        checkpoint: local weights in place of the source's: a ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file, or
+            for ``hf:`` a folder with a configuration and weights. Pickles that hold more than tensors are refused.
+        weights: False for random weights of a fixed seed (then ``pretrained`` is False).
+        device: where the model goes.
+
+    Raises:
+        UserError: for an unknown spec (with the nearest), a missing package, a failed download, weights that do not
+            fit, or both ``checkpoint`` and ``weights=False``.
+    """
+    if checkpoint is not None and not weights:
+        raise UserError("A checkpoint and random weights (weights=False) exclude each other: give one of the two.")
+    path = Path(checkpoint).expanduser() if checkpoint is not None else None
+    if path is not None and not path.exists():
+        raise UserError(f"There is no checkpoint {str(checkpoint)!r}. Give the path of a local file.")
+    prefix, colon, identifier = spec.partition(":")
+    if not colon:
+        return _source(spec).load(checkpoint=path, weights=weights, device=device)
+    if prefix not in PREFIXES or not identifier:
+        raise UserError(
+            f"{spec!r} is no backbone: write a registered name or prefix:identifier with a prefix of "
+            f"{', '.join(PREFIXES)}."
+        )
+    named = PREFIXES[prefix].load
+    build = resolve(named) if isinstance(named, str) else named
+    return build(Request(spec, identifier, path, weights, device))
+
+
+def name_of(spec: str) -> str:
+    """What results call the backbone of a spec: the spec, without paths of this machine. Loads nothing."""
+    prefix, _, identifier = spec.partition(":")
+    named = PREFIXES[prefix].named if identifier and prefix in PREFIXES else None
+    if named is None:
+        return spec
+    function: Callable[[str], str] = resolve(named) if isinstance(named, str) else named  # type: ignore[assignment]
+    return function(identifier)
+
+
+def built_from(spec: str) -> str | None:
+    """The registered backbone that the model of a spec is built from; None where it is drawn, or loaded by itself."""
+    prefix, _, identifier = spec.partition(":")
+    known = PREFIXES[prefix].built_from if identifier and prefix in PREFIXES else None
+    if known is None:
+        return None
+    function: Callable[[str], str | None] = resolve(known) if isinstance(known, str) else known  # type: ignore[assignment]
+    return function(identifier)
+
+
+def _source(name: str) -> Source:
+    source = BACKBONES.get(name)
+    if not isinstance(source, Source):
+        raise UserError(f"The backbone {name!r} was registered as a {type(source).__name__}: register a Source.")
+    return source

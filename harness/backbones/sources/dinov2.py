@@ -1,0 +1,92 @@
+"""The original DINOv2 weights (facebookresearch/dinov2) in timm's architecture, with the original's arithmetic.
+
+The original code resizes the position embedding from 37 x 37 to 16 x 16 without antialiasing and with an offset of 0.1
+in the scale; timm antialiases. The weights and the rest of the computation are the same, so this is meant to give what
+``torch.hub.load("facebookresearch/dinov2", ...)`` gives, without running code from a hub.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from harness.backbones.base import Backbone, Preprocessing, last_fc2
+from harness.backbones.sources.base import Request
+from harness.backbones.sources.checkpoint import fill, first_line, read_state_dict
+from harness.backbones.sources.timm import pooled, random_model
+from methods.errors import UserError
+
+URL = "https://dl.fbaipublicfiles.com/dinov2/{name}/{name}_pretrain.pth"
+ARCHITECTURES = {
+    "dinov2_vits14": ("vit_small_patch14_dinov2", "DINOv2 ViT-S/14"),
+    "dinov2_vitb14": ("vit_base_patch14_dinov2", "DINOv2 ViT-B/14"),
+    "dinov2_vitl14": ("vit_large_patch14_dinov2", "DINOv2 ViT-L/14"),
+}
+PREPROCESSING = Preprocessing(
+    size=224, resize=256, interpolation="bicubic", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+)
+# `interpolate_offset` of the hub's models without registers.
+OFFSET = 0.1
+
+
+def load(request: Request) -> Backbone:
+    """One of :data:`ARCHITECTURES` at 224 px, from the network's copy or a local ``dinov2_vit*14_pretrain.pth``.
+
+    Raises:
+        UserError: if the weights cannot be downloaded, or a checkpoint does not fit.
+    """
+    architecture, title = ARCHITECTURES[request.identifier]
+    model = random_model(architecture, img_size=224, num_classes=0)
+    if request.weights:
+        if request.checkpoint is not None:
+            state, file = read_state_dict(request.checkpoint), request.checkpoint.name
+        else:
+            state, file = _download(request), f"{request.identifier}_pretrain.pth"
+        fill(model, as_timm(state, grid=PREPROCESSING.size // 14), checkpoint=file, architecture=architecture)
+    return Backbone(
+        name=request.spec,
+        title=title,
+        model=model.to(request.device),
+        preprocessing=PREPROCESSING,
+        n_prefix_tokens=1,
+        default_site=last_fc2(model),
+        source="facebookresearch/dinov2" if request.weights else "random weights",
+        license="Apache-2.0" if request.weights else "none needed",
+        pretrained=request.weights,
+        pool=pooled,
+    )
+
+
+def _download(request: Request) -> dict[str, Tensor]:
+    try:
+        url = URL.format(name=request.identifier)
+        return torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False, weights_only=True)
+    except Exception as error:  # urllib, socket and http.client each have their own
+        raise UserError(
+            f"The weights of {request.spec!r} could not be downloaded; give a local file: --checkpoint FILE. "
+            f"({first_line(error)})"
+        ) from error
+
+
+def as_timm(state: dict[str, Tensor], *, grid: int) -> dict[str, Tensor]:
+    """The original's state dict for timm: without the training-only mask token, position embedding at ``grid``."""
+    state = {name: tensor for name, tensor in state.items() if name != "mask_token"}
+    if "pos_embed" in state and state["pos_embed"].ndim == 3:
+        state["pos_embed"] = resize_position_embedding(state["pos_embed"], grid)
+    return state
+
+
+def resize_position_embedding(embedding: Tensor, grid: int) -> Tensor:
+    """(1, 1 + m**2, d) to (1, 1 + grid**2, d) as ``DinoVisionTransformer.interpolate_pos_encoding`` does.
+
+    Bicubic by ``scale_factor = (grid + 0.1) / m``: the sampling positions follow that factor, not ``grid / m``.
+    """
+    side = round((embedding.shape[1] - 1) ** 0.5)
+    if side == grid or side * side != embedding.shape[1] - 1:
+        return embedding
+    cls, patches = embedding[:, :1], embedding[:, 1:]
+    image = patches.float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    factor = (grid + OFFSET) / side
+    resized = functional.interpolate(image, scale_factor=(factor, factor), mode="bicubic", antialias=False)
+    return torch.cat([cls, resized.permute(0, 2, 3, 1).reshape(1, grid * grid, -1).to(embedding.dtype)], dim=1)

@@ -1,0 +1,59 @@
+"""Answering at once when there is no network, instead of after a minute of retries."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def offline_if_unreachable() -> Iterator[None]:
+    """Within it, the Hugging Face client asks its cache only if the hub's name cannot be resolved.
+
+    The client repeats failed requests with growing pauses, about 50 s for a missing file. Behind a proxy names are
+    resolved elsewhere, so nothing is changed there.
+    """
+    try:
+        from huggingface_hub import constants
+    except ImportError:
+        yield
+        return
+    before = constants.HF_HUB_OFFLINE
+    host = urllib.parse.urlparse(constants.ENDPOINT).hostname
+    if not before and host and not urllib.request.getproxies() and not _resolves(host):
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _resolves(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        return False
+    return True
+
+
+def in_huggingface_cache(repository: str) -> bool:
+    """Whether the weights of a Hugging Face ``repository`` are in this machine's cache; asks no network."""
+    if importlib.util.find_spec("huggingface_hub") is None:
+        return False
+    from huggingface_hub import try_to_load_from_cache
+
+    files = ("model.safetensors", "pytorch_model.bin")
+    return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
+
+
+def in_torch_cache(file: str) -> bool:
+    """Whether torch.hub has downloaded the checkpoint ``file``; its folder is found without importing torch."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser()
+    return (home / "hub" / "checkpoints" / file).is_file()

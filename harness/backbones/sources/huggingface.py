@@ -1,0 +1,200 @@
+"""Vision towers of Hugging Face models, through transformers, with the preprocessing their processors ask for."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.backbones.base import Backbone, Preprocessing, last_fc2
+from harness.backbones.sources.base import Request, require
+from harness.backbones.sources.checkpoint import first_line
+from harness.backbones.sources.hub import offline_if_unreachable
+from methods.errors import UserError
+
+# Towers inside two-tower models, by the configuration's model type: class of the tower, whether it pools by itself.
+_TOWERS = {"siglip": "SiglipVisionModel", "clip": "CLIPVisionModel"}
+# Model types whose `pooler_output` is the trained representation. For others (ViT, DINOv2, ...) that is the CLS token:
+# their pooler, where there is one, is usually not in the checkpoint and would be random.
+_TRAINED_POOLERS = {"siglip_vision_model", "clip_vision_model"}
+_INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers, as processor configurations store them
+
+
+def load(request: Request) -> Backbone:
+    """The vision tower of the model ``request.identifier``, or of the local folder given as checkpoint.
+
+    A folder holds ``config.json``, ``model.safetensors`` and ``preprocessor_config.json``. Weights are read from
+    safetensors only, and no code of a repository is run. Classification heads are left off: these backbones give
+    features.
+
+    Raises:
+        UserError: if transformers is missing, the model cannot be downloaded or read, its weights are incomplete, it
+            takes no plain images, or its preprocessing is none that :class:`Preprocessing` can express.
+    """
+    require("transformers", "transformers", request.spec)
+    if request.checkpoint is not None and not request.checkpoint.is_dir():
+        raise UserError(
+            f"{request.spec!r} takes a folder as checkpoint (config.json, model.safetensors, "
+            f"preprocessor_config.json), and {request.checkpoint.name!r} is a file."
+        )
+    place = str(request.checkpoint or request.identifier)
+    config = _fetch(lambda auto: auto.AutoConfig.from_pretrained(place), request)
+    processor = _fetch(lambda auto: auto.AutoImageProcessor.from_pretrained(place), request)
+    preprocessing = as_preprocessing(processor.to_dict(), request.spec)
+    model = _model(place, config, request)
+    n_prefix = _prefix_tokens(model, preprocessing.size, request.spec)
+    local = request.checkpoint is not None
+    return Backbone(
+        name=request.spec,
+        title=request.identifier,
+        model=model.to(request.device),
+        preprocessing=preprocessing,
+        n_prefix_tokens=n_prefix,
+        default_site=last_mlp(model),
+        source="random weights" if not request.weights else "local checkpoint" if local else "Hugging Face",
+        license="none needed" if not request.weights else "that of the checkpoint" if local else _license(request),
+        pretrained=request.weights,
+        pool=pooled,
+    )
+
+
+def pooled(model: nn.Module, images: Tensor) -> Tensor:
+    """(B, d): the tower's trained pooling, else its CLS token after the final norm, else the pooled feature map."""
+    output = model(pixel_values=images)
+    hidden = output.last_hidden_state
+    if hidden.ndim == 4 or model.config.model_type in _TRAINED_POOLERS:  # type: ignore
+        return output.pooler_output.flatten(1)
+    return hidden[:, 0]
+
+
+def last_mlp(model: nn.Module) -> str | None:
+    """The output layer of the last block's MLP, under transformers' names; the pooling head does not count."""
+    if (path := last_fc2(model)) is not None:
+        return path
+    endings = (".output.dense", ".pwconv2", ".mlp.down_proj", ".mlp.weights_out")
+    paths = [
+        path
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Linear) and path.endswith(endings) and "attention" not in path
+    ]
+    return paths[-1] if paths else None
+
+
+def as_preprocessing(config: dict[str, Any], spec: str) -> Preprocessing:
+    """The image processor's configuration as a :class:`Preprocessing`.
+
+    Raises:
+        UserError: for a processor that does something else than resize, crop, scale by 1/255 and normalise.
+    """
+
+    def side(value: Any) -> tuple[int | None, int | None, int | None]:
+        if isinstance(value, int):
+            return value, None, None
+        value = dict(value or {})
+        return value.get("shortest_edge"), value.get("height"), value.get("width")
+
+    shortest, height, width = side(config.get("size"))
+    _, crop_height, crop_width = side(config.get("crop_size"))
+    crops = bool(config.get("do_center_crop")) and crop_height is not None
+    factor = config.get("rescale_factor") or 1 / 255
+    interpolation = _INTERPOLATIONS.get(int(config.get("resample") or 0))
+    mean, std = config.get("image_mean"), config.get("image_std")
+    left_out = [step for step in ("do_resize", "do_rescale", "do_normalize") if config.get(step) is False]
+    if left_out:
+        raise UserError(
+            f"The image processor of {spec!r} is not supported: it has {' and '.join(left_out)} switched off, and the "
+            "steps here are to resize, scale by 1/255 and normalise."
+        )
+    if interpolation is None or not math.isclose(factor, 1 / 255, rel_tol=1e-3) or not mean or not std:
+        raise UserError(
+            f"The image processor of {spec!r} is not supported: it must resample bilinearly or bicubically (2 or 3, it "
+            f"has {config.get('resample')}), scale by 1/255 (it has {factor}) and have a mean and a std."
+        )
+    options: dict[str, Any] = {"interpolation": interpolation, "mean": tuple(mean), "std": tuple(std)}
+    if height and width and not crops and height == width:
+        return Preprocessing(size=height, resize=height, fit="squash", **options)
+    if shortest and crop_height and crops and crop_height == crop_width:
+        return Preprocessing(size=crop_height, resize=shortest, **options)
+    if shortest and "crop_pct" in config:
+        # ConvNeXt's processor: below 384 px it resizes to size / crop_pct and crops, from there on it squashes.
+        if shortest >= 384:
+            return Preprocessing(size=shortest, resize=shortest, fit="squash", **options)
+        return Preprocessing(size=shortest, resize=int(shortest / (config["crop_pct"] or 0.875)), **options)
+    raise UserError(
+        f"The image processor of {spec!r} is not supported: size {config.get('size')}, crop {config.get('crop_size')}. "
+        "It must give square images of one size."
+    )
+
+
+def _model(place: str, config: Any, request: Request) -> nn.Module:
+    import transformers
+
+    tower = _TOWERS.get(config.model_type)
+    if config.model_type.startswith("siglip2"):
+        raise UserError(
+            f"{request.spec!r} takes patches of varying number (NaFlex), not images: use a variant of one resolution."
+        )
+    if tower is None and hasattr(config, "vision_config"):
+        raise UserError(
+            f"{request.spec!r} is a {config.model_type} model, whose vision tower cannot be taken out yet. "
+            f"Supported two-tower models: {', '.join(_TOWERS)}."
+        )
+    cls: Any = getattr(transformers, tower) if tower else transformers.AutoModel
+    if not request.weights:
+        inner = config.vision_config if tower else config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return cls._from_config(inner) if tower else cls.from_config(inner)
+    options = {"use_safetensors": True, "output_loading_info": True, "dtype": torch.float32}
+    model, info = _fetch(lambda _: cls.from_pretrained(place, **options), request)
+    missing = sorted(info["missing_keys"])
+    if model.config.model_type not in _TRAINED_POOLERS and any(key.startswith("pooler.") for key in missing):
+        # It would be random, unused, and would make the fingerprint of the weights random too.
+        model.pooler = None
+        missing = [key for key in missing if not key.startswith("pooler.")]
+    if missing or info.get("mismatched_keys"):
+        shown = ", ".join(missing[:3]) or ", ".join(str(key) for key in list(info["mismatched_keys"])[:3])
+        count = len(missing) + len(info.get("mismatched_keys") or ())
+        raise UserError(
+            f"The weights of {request.spec!r} are incomplete: {count} parameters missing or of another shape ({shown})."
+        )
+    return model
+
+
+def _fetch(load_with: Any, request: Request) -> Any:
+    import transformers
+
+    try:
+        with offline_if_unreachable():
+            return load_with(transformers)
+    except Exception as error:  # OSError, ValueError and the hub clients' own, without a common base
+        if request.checkpoint is not None:
+            raise UserError(
+                f"The folder {request.checkpoint.name!r} cannot be read as a transformers model: it needs config.json, "
+                f"model.safetensors and preprocessor_config.json. ({first_line(error)})"
+            ) from error
+        raise UserError(
+            f"{request.spec!r} could not be downloaded; give a local folder: --checkpoint FOLDER. ({first_line(error)})"
+        ) from error
+
+
+def _prefix_tokens(model: nn.Module, size: int, spec: str) -> int:
+    """Tokens that are no patch, from one black image: the sequence's length less the patch grid."""
+    model.eval()
+    try:
+        with torch.no_grad():
+            hidden = model(pixel_values=torch.zeros(1, 3, size, size)).last_hidden_state
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UserError(f"{spec!r} is no model that maps images to hidden states ({first_line(error)}).") from error
+    patch = getattr(model.config, "patch_size", None)
+    if hidden.ndim != 3 or not isinstance(patch, int):
+        return 0
+    return max(0, hidden.shape[1] - (size // patch) ** 2)
+
+
+def _license(request: Request) -> str:
+    gemma = request.identifier.startswith("google/siglip2")
+    return "Gemma terms" if gemma else f"see the card of {Path(request.identifier).as_posix()}"

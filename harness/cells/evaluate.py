@@ -1,0 +1,152 @@
+"""One pass of one fitted method over the evaluation split: codes, reconstruction, and the network run on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from harness.activations.baseline import Baseline
+from harness.activations.site import Site
+from harness.activations.unit_statistics import UnitStatistics
+from harness.errors import UserError
+from harness.metrics.base import Batch, Metric, Outcome, Score
+from methods.base import Method, Progress, no_progress
+
+T = TypeVar("T")
+
+#: Per-unit results that the store has a column for.
+UNIT_COLUMNS = ("ms_score", "redundancy", "class_purity", "polysemanticity")
+
+
+class Measured(NamedTuple):
+    """A score with what tells it apart from others of the same name."""
+
+    score: Score
+    version: int
+    params: dict[str, object]
+    seconds: float
+
+
+class Evaluation(NamedTuple):
+    """All that one pass found out."""
+
+    scores: list[Measured]
+    notes: list[str]
+    """metrics that failed, and why"""
+    units: pd.DataFrame
+    """one row a unit: parent, alive, extrema, fires, top images with positions and values, metrics' own columns"""
+
+
+def evaluate(
+    method: Method,
+    baseline: Baseline,
+    metrics: Sequence[type[Metric]],
+    *,
+    progress: Progress = no_progress,
+) -> Evaluation:
+    """Measure a fitted method.
+
+    Each batch of images runs through the network once: at the site the method encodes and decodes, and the network
+    goes on with the reconstruction of all tokens. Memory does not grow with the number of images.
+    """
+    used = [_Used(metric(baseline)) for metric in metrics if metric.applies(method, baseline)]
+    statistics = UnitStatistics(method.n_units, baseline.top_images)
+    labels = torch.from_numpy(baseline.images.labels)
+    seen: dict[str, Tensor] = {}
+
+    def edit(q: Tensor, a: Tensor) -> Tensor:
+        x = q if method.spec.reads == "input" else a
+        codes = method.encode(x.flatten(0, 1))
+        if not bool(torch.isfinite(codes).all()):
+            raise UserError(f"{method.spec.name} encodes NaN or infinity: its fit has failed.")
+        before = codes.clone() if not seen else codes
+        a_hat = a if method.spec.virtual else method.decode(codes).unflatten(0, a.shape[:2])
+        if not torch.equal(before, codes):
+            raise UserError(f"{method.spec.name}.decode changes the codes it is given: let it work on a copy.")
+        if not bool(torch.isfinite(a_hat).all()):
+            raise UserError(f"{method.spec.name} reconstructs NaN or infinity: its fit has failed.")
+        seen.update(a=a, a_hat=a_hat, codes=codes.unflatten(0, a.shape[:2]))
+        return a_hat
+
+    done = 0
+    for index, features in baseline.passes.run(edit):
+        with torch.inference_mode():
+            batch = Batch(
+                image=index,
+                label=labels[index],
+                a=seen["a"],
+                a_hat=seen["a_hat"],
+                codes=seen["codes"],
+                clean_logits=baseline.clean_logits(index),
+                logits=baseline.head.logits(features).float().cpu(),
+            )
+            statistics.update(batch.codes, index)
+            for metric in used:
+                metric.run(partial(_update, batch))
+        done += len(index)
+        progress(done, baseline.n_images, "evaluation images")
+    outcome = Outcome(method, statistics, baseline, baseline.passes.site.d_out)
+    scores: list[Measured] = []
+    for metric in used:
+        found = metric.run(lambda of: list(of.compute(outcome))) or []
+        for score in found:
+            params = metric.of.params if score.params is None else score.params
+            scores.append(Measured(score, metric.of.version, params, metric.seconds))
+    notes = [f"The metric {metric.of.id} failed: {metric.error}." for metric in used if metric.error] + outcome.notes
+    return Evaluation(scores, notes, _unit_frame(outcome, baseline.passes.site))
+
+
+@dataclass
+class _Used:
+    """One metric at work: timed, and out of the game once it has failed, which stops no other."""
+
+    of: Metric
+    seconds: float = 0.0
+    error: str | None = None
+
+    def run(self, step: Callable[[Metric], T]) -> T | None:
+        if self.error is not None:
+            return None
+        started = time.perf_counter()
+        try:
+            return step(self.of)
+        except Exception as error:
+            self.error = f"{type(error).__name__}: {error}"
+            return None
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+def _update(batch: Batch, metric: Metric) -> None:
+    metric.update(batch)
+
+
+def _unit_frame(outcome: Outcome, site: Site) -> pd.DataFrame:
+    statistics, parents = outcome.units, outcome.method.parents
+    positions = site.positions(outcome.baseline.n_tokens)[statistics.top_token].T.numpy()
+    frame = pd.DataFrame(
+        {
+            "unit": np.arange(statistics.n_units, dtype=np.int32),
+            "alive": statistics.alive.numpy(),
+            "max_activation": statistics.maximum.numpy(),
+            "min_activation": statistics.minimum.numpy(),
+            "fires": statistics.fires.numpy(),
+            "top_image": list(statistics.top_image.T.to(torch.int32).numpy()),
+            "top_position": list(positions),
+            "top_value": list(statistics.top_value.T.contiguous().numpy()),
+        }
+    )
+    if parents is not None:
+        frame["parent"] = parents.cpu().numpy().astype(np.int32)
+    for name in UNIT_COLUMNS:
+        if name in outcome.unit_columns:
+            frame[name] = outcome.unit_columns[name]
+    return frame

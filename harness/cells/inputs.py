@@ -1,0 +1,67 @@
+"""What all cells of one target share: token sets, head and baseline, made once and then read from the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness.activations.baseline import Baseline, make_baseline
+from harness.activations.collect import ProbingPlan, collect
+from harness.activations.head import make_head
+from harness.activations.token_set import TokenSet
+from harness.cells.plan import PreparedTarget
+from harness.datasets.loading import BrokenReport
+from harness.identity import canonical
+from harness.suites import Suite
+from methods import numerics
+from methods.base import Progress, no_progress
+
+
+class Inputs(NamedTuple):
+    """What the cells of one target read; memory-mapped, so that processes of one machine share the memory too."""
+
+    tokens: dict[ProbingPlan, TokenSet]
+    baseline: Baseline
+    broken: BrokenReport
+    """images that could not be read"""
+
+    def left_out(self) -> list[str]:
+        """What is to be noted with every cell."""
+        return [self.broken.summary()] if self.broken else []
+
+
+@numerics.threads()
+def open_inputs(
+    suite: Suite,
+    prepared: PreparedTarget,
+    plans: Sequence[ProbingPlan],
+    cache: Path,
+    *,
+    device: str,
+    progress: Progress = no_progress,
+) -> Inputs:
+    """Read the target's tokens, head and baseline from ``cache``; what is not there, or damaged, is made.
+
+    Two processes may do so at once: each thing appears whole, and of two that are the same one is kept.
+
+    Raises:
+        UserError: for images, heads or disks that do not do.
+    """
+    report = BrokenReport()
+    size = suite.evaluation.batch_size
+    shared: dict[str, Any] = {"device": device, "progress": progress, "report": report, "batch_size": size}
+    sets = collect(prepared.backbone, prepared.site, prepared.probing, plans, cache, **shared)
+    head = make_head(prepared.head, prepared.backbone, prepared.probing, cache, **shared)
+    baseline = make_baseline(
+        prepared.backbone,
+        prepared.site,
+        prepared.evaluation,
+        head,
+        cache,
+        top_images=suite.evaluation.top_images,
+        head_identity=canonical(prepared.head_identity()),
+        dtype=suite.probing.dtype,
+        **shared,
+    )
+    return Inputs(dict(zip(plans, sets, strict=True)), baseline, report)

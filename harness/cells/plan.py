@@ -1,0 +1,220 @@
+"""From a suite to cells: what is loaded, what identifies each unit of work, and what is left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness import backbones, datasets
+from harness.activations.collect import ProbingPlan
+from harness.activations.head import PROBE_VERSION, HeadKind, require_classes
+from harness.activations.site import Site, site_paths
+from harness.backbones.base import Backbone
+from harness.datasets.base import ImageSet
+from harness.datasets.loading import require_readable
+from harness.errors import UserError
+from harness.identity import digest
+from harness.metrics.base import METRICS, Metric
+from harness.suites import MethodEntry, Suite, Target
+from methods import METHODS
+from methods.base import Method, MethodConfig, make_config
+from methods.registry import plugin_source
+
+#: Part of every cell's identity: raised when the meaning of a cell changes as a whole.
+CELL_VERSION = 1
+
+#: Part of every fit's identity: raised when the meaning of a fit changes as a whole.
+FIT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PreparedTarget:
+    """One layer of one loaded backbone, with its images divided."""
+
+    target: Target
+    backbone: Backbone
+    site: Site
+    probing: ImageSet
+    evaluation: ImageSet
+    dataset: str
+    head: HeadKind
+
+    @property
+    def title(self) -> str:
+        return f"{self.backbone.title} at {self.site.path}"
+
+    def head_identity(self) -> dict[str, Any]:
+        probe = {"version": PROBE_VERSION, "images": self.probing.fingerprint}
+        return {"kind": self.head, **(probe if self.head == "probe" else {})}
+
+    def evaluation_identity(self) -> dict[str, Any]:
+        return {
+            "weights": self.backbone.fingerprint(),
+            "preprocessing": self.backbone.preprocessing.canonical(),
+            "images": self.evaluation.fingerprint,
+            "head": self.head_identity(),
+        }
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The unit of work: one method with one configuration and seeds on one target."""
+
+    prepared: PreparedTarget
+    entry: MethodEntry
+    method: type[Method]
+    config: MethodConfig
+    plan: ProbingPlan
+    init_seed: int
+    metrics: tuple[type[Metric], ...]
+    top_images: int
+    dataset: str
+
+    @property
+    def label(self) -> str:
+        return self.entry.label or self.method.spec.title
+
+    @property
+    def probing_identity(self) -> dict[str, Any]:
+        """What is sampled, apart from the token seed."""
+        plan = {key: value for key, value in self.plan._asdict().items() if key != "seed"}
+        return {"images": self.prepared.probing.fingerprint, **plan}
+
+    @property
+    def method_identity(self) -> dict[str, Any]:
+        """Method, version and configuration: rows that differ in it are never averaged."""
+        spec = self.method.spec
+        return {
+            "name": spec.name,
+            "version": _version(spec.version, self.method),
+            "config": self.config.model_dump(mode="json"),
+        }
+
+    @property
+    def config_id(self) -> str:
+        """What the leaderboard averages over seeds."""
+        return digest({"cell": CELL_VERSION, **self.method_identity})
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The complete canonical configuration. What is in it must not change for cells that exist."""
+        return {
+            "cell": CELL_VERSION,
+            "backbone": self.prepared.backbone.name,
+            "site": self.prepared.site.path,
+            "evaluation": {**self.prepared.evaluation_identity(), "top_images": self.top_images},
+            "probing": self.probing_identity,
+            "token_seed": self.plan.seed,
+            "method": self.method_identity,
+            "init_seed": self.init_seed,
+            "metrics": {metric.id: _version(metric.version, metric) for metric in self.metrics},
+        }
+
+    @property
+    def cell_id(self) -> str:
+        return digest(self.identity)
+
+    @property
+    def fit_identity(self) -> dict[str, Any]:
+        """What the fitted method depends on, and nothing else: cells that differ in their evaluation share a fit."""
+        return {
+            "fit": FIT_VERSION,
+            "weights": self.prepared.backbone.fingerprint(),
+            "preprocessing": self.prepared.backbone.preprocessing.canonical(),
+            "site": self.prepared.site.path,
+            "probing": self.probing_identity,
+            "token_seed": self.plan.seed,
+            "method": self.method_identity,
+            "init_seed": self.init_seed,
+        }
+
+    @property
+    def fit_id(self) -> str:
+        return digest(self.fit_identity)
+
+
+def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
+    """Load the backbones and images of a suite, and check that every site exists.
+
+    Raises:
+        UserError: for anything that is missing, before anything has been computed.
+    """
+    images = datasets.load(suite.data.dataset)
+    split = images.split(evaluation=suite.data.evaluation, seed=suite.data.split_seed)
+    for part in split:
+        require_readable(part)
+    prepared = []
+    # Several layers of one backbone share its weights.
+    loaded: dict[tuple[str, str | None, bool], Backbone] = {}
+    for target in suite.targets:
+        key = (target.backbone, target.checkpoint, target.weights)
+        if key not in loaded:
+            loaded[key] = backbones.load(key[0], checkpoint=key[1], weights=key[2], device=device)
+        backbone = loaded[key]
+        path = target.site or backbone.default_site
+        if path is None:
+            near = ", ".join(site_paths(backbone.model)[-5:])
+            raise UserError(f"{target.backbone}: say which layer with --site PATH; the last ones are {near}.")
+        site = Site(backbone.model, path, n_prefix_tokens=backbone.n_prefix_tokens)
+        head: HeadKind = target.head or ("own" if backbone.n_classes is not None else "probe")
+        if head == "probe":
+            require_classes(split.probing.labels, images.name)
+        prepared.append(PreparedTarget(target, backbone, site, split.probing, split.evaluation, images.name, head))
+    return prepared
+
+
+def cells_of(suite: Suite, prepared: Sequence[PreparedTarget]) -> list[Cell]:
+    """All cells of a suite: per target, seeds outermost, so that the first complete board comes early.
+
+    Raises:
+        UserError: for an unknown method, setting or metric.
+    """
+    metrics = _metrics(suite.evaluation.metrics)
+    cells = []
+    for target in prepared:
+        for token_seed in suite.token_seeds_of(target.target):
+            plan = ProbingPlan(
+                crops=suite.probing.crops,
+                tokens_per_image=suite.probing.tokens_per_image,
+                dtype=suite.probing.dtype,
+                seed=token_seed,
+            )
+            repeats = suite.repeats_of(target.target, token_seed)
+            for number, init_seed in enumerate(suite.init_seeds_of(target.target, token_seed)):
+                for entry in suite.methods_of(target.target):
+                    method = METHODS.get(entry.name)
+                    config = make_config(method, entry.config)
+                    if number and not method.spec_with(config).uses_seed and init_seed not in repeats:
+                        continue
+                    cells.append(
+                        Cell(
+                            target,
+                            entry,
+                            method,
+                            config,
+                            plan,
+                            init_seed,
+                            metrics,
+                            min(suite.evaluation.top_images, len(target.evaluation)),
+                            target.dataset,
+                        )
+                    )
+    return _without_twins(cells)
+
+
+def _version(version: int, target: Any) -> int | str:
+    """The version, and for what a plugin file defines also the file's hash: an edited plugin is run again."""
+    source = plugin_source(target)
+    return version if source is None else f"{version}+{source}"
+
+
+def _metrics(wanted: tuple[str, ...] | None) -> tuple[type[Metric], ...]:
+    if wanted is None:
+        return tuple(metric for metric in (METRICS.get(name) for name in METRICS.names()) if metric.default)
+    return tuple(METRICS.get(name) for name in wanted)
+
+
+def _without_twins(cells: list[Cell]) -> list[Cell]:
+    """Each cell once: a suite may list the same configuration twice."""
+    return list({cell.cell_id: cell for cell in cells}.values())

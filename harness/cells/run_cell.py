@@ -1,0 +1,224 @@
+"""One cell, computed: fit, measure, save. It neither reads nor writes the store, so that it runs alike anywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from harness import devices, provenance
+from harness.activations.baseline import Baseline
+from harness.activations.token_set import TokenSet
+from harness.cells.evaluate import Evaluation, evaluate
+from harness.cells.fit import KnownFit, fit_cell, keep
+from harness.cells.plan import Cell
+from harness.identity import digest, seed_of
+from methods import numerics
+from methods.base import Progress, no_progress
+from results import CellRecord, ScoreRecord
+
+#: Scores shown in the line of a finished cell, where it has them.
+HEADLINE = ("ms_score", "r2", "accuracy", "agreement", "efficiency_ratio")
+
+CLAIMS = ("stable", "training_free", "explicit", "lossless", "supervised", "virtual")
+
+
+class Place(NamedTuple):
+    """Where, and for which run, a cell is computed."""
+
+    run_id: str
+    suite: str
+    """name of the suite"""
+    device: str
+    """``cpu``, ``cuda`` or ``cuda:N`` of the machine that computes"""
+    folder: Path
+    """where the store lies: fits go to ``artifacts/`` in it, what lets a killed fit go on to ``work/``"""
+
+
+class Failure(NamedTuple):
+    """An exception as text: what can be recorded, and passed between processes whatever the exception held."""
+
+    error_type: str
+    message: str
+    traceback: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        text = "".join(traceback.format_exception(error)).replace(str(Path(__file__).parent.parent), ".")
+        return cls(type(error).__name__, str(error) or type(error).__name__, text)
+
+
+@dataclasses.dataclass(frozen=True)
+class CellResult:
+    """All that is recorded of one cell, finished or failed: plain values."""
+
+    record: CellRecord
+    title: str
+    headline: str
+    """a few scores and the time, or what went wrong"""
+    scores: Sequence[ScoreRecord] = ()
+    units: pd.DataFrame | None = None
+    curves: pd.DataFrame | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.record.status == "finished"
+
+
+# All libraries compute with one number of threads, and the next cell with the same one whatever this one changes.
+@numerics.threads()
+def run_cell(
+    cell: Cell,
+    tokens: TokenSet,
+    baseline: Baseline,
+    place: Place,
+    *,
+    known: Sequence[KnownFit] = (),
+    left_out: Sequence[str] = (),
+    progress: Progress = no_progress,
+) -> CellResult:
+    """Fit the cell's method (or load a fit that is known), measure it and save it; what it raises is a failed result.
+
+    The fitted method is written to ``artifacts/`` in ``place.folder``, whole or not at all.
+
+    Args:
+        known: cells that have fitted the same.
+        left_out: sentences on images that could not be read, kept as notes of the cell.
+        progress: told of each step; a KeyboardInterrupt it raises ends the cell without a result.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    try:
+        environment = provenance.environment()
+        _seed_everything(seed_of("cell", cell.plan.seed, cell.init_seed))
+
+        def tell(done: int, total: int, what: str) -> None:
+            progress(done, total, f"{cell.label}, token seed {cell.plan.seed}: {what}")
+
+        own = work_dir(place.folder, cell.cell_id)
+        fit = fit_cell(cell, tokens, known, place.folder, device=place.device, progress=tell, work_dir=own)
+        method = fit.method
+        evaluation = evaluate(method, baseline, cell.metrics, progress=tell)
+        artifact = keep(fit, cell, place.folder)
+        seconds = time.perf_counter() - clock
+        record = dataclasses.replace(
+            _record(cell, place, started, seconds, "finished"),
+            fit_seconds=fit.seconds,
+            fit_id=fit.fit_id,
+            n_units=method.n_units,
+            notes=(*method.notes, *fit.notes, *evaluation.notes, *left_out, *_notes_of(environment)),
+            artifact=artifact,
+            environment=environment,
+        )
+        return CellResult(
+            record,
+            title_of(cell),
+            _headline(evaluation, seconds),
+            [*_score_records(evaluation), *fit.evidence],
+            evaluation.units,
+            _curve_frame(method.curves),
+        )
+    except (Exception, SystemExit) as error:
+        return failed(cell, place, Failure.of(error), started, time.perf_counter() - clock)
+
+
+def failed(
+    cell: Cell, place: Place, failure: Failure, started: datetime | None = None, seconds: float = 0.0
+) -> CellResult:
+    """The result of a cell that could not be finished."""
+    record = dataclasses.replace(
+        _record(cell, place, started or datetime.now(UTC), seconds, "failed"),
+        error_type=failure.error_type,
+        error_message=failure.message,
+        traceback=failure.traceback,
+    )
+    return CellResult(record, title_of(cell), f"failed: {failure.error_type}: {failure.message}")
+
+
+def title_of(cell: Cell) -> str:
+    """What people call the cell."""
+    return f"{cell.label} (token seed {cell.plan.seed}, init seed {cell.init_seed})"
+
+
+def work_dir(folder: Path, cell_id: str) -> Path:
+    """Where a cell keeps what lets a killed fit go on, until it is recorded."""
+    return folder / "work" / cell_id
+
+
+def _notes_of(environment: Mapping[str, Any]) -> list[str]:
+    return [numerics.NOT_REPRODUCIBLE] if environment["mkl_cbwr"] == "off" else []
+
+
+def _record(cell: Cell, place: Place, started: datetime, seconds: float, status: str) -> CellRecord:
+    prepared, spec = cell.prepared, cell.method.spec_with(cell.config)
+    return CellRecord(
+        cell_id=cell.cell_id,
+        run_id=place.run_id,
+        suite=place.suite,
+        status=status,
+        backbone=prepared.backbone.name,
+        backbone_title=prepared.backbone.title,
+        site=prepared.site.path,
+        dataset=prepared.dataset,
+        probing_fingerprint=digest(cell.probing_identity),
+        evaluation_fingerprint=digest(prepared.evaluation_identity()),
+        method=spec.name,
+        label=cell.label,
+        config=cell.config.model_dump(mode="json"),
+        config_id=cell.config_id,
+        token_seed=cell.plan.seed,
+        init_seed=cell.init_seed,
+        identity=cell.identity,
+        started_at=started,
+        seconds=seconds,
+        device=devices.device_name(place.device),
+        dtype="float32",
+        d_in=prepared.site.d_in,
+        d_out=prepared.site.d_out,
+        claims={key: getattr(spec, key) for key in CLAIMS},
+    )
+
+
+def _score_records(evaluation: Evaluation) -> list[ScoreRecord]:
+    return [
+        ScoreRecord(
+            metric=measured.score.metric,
+            value=measured.score.value,
+            version=measured.version,
+            params=measured.params,
+            uncertainty=measured.score.uncertainty,
+            uncertainty_kind=measured.score.uncertainty_kind,
+            n=measured.score.n,
+            unit=measured.score.unit,
+            direction=measured.score.direction,
+            seconds=measured.seconds,
+            details=measured.score.details,
+        )
+        for measured in evaluation.scores
+    ]
+
+
+def _headline(evaluation: Evaluation, seconds: float) -> str:
+    found = {measured.score.metric: measured.score.value for measured in evaluation.scores}
+    parts = [f"{name} {found[name]:.4f}" for name in HEADLINE if name in found]
+    return f"{', '.join(parts)} in {seconds:.1f} s"
+
+
+def _curve_frame(curves: Mapping[str, Sequence[tuple[int, float]]]) -> pd.DataFrame | None:
+    points = [(series, step, value) for series, found in curves.items() for step, value in found]
+    return pd.DataFrame(points, columns=["series", "step", "value"]) if points else None
+
+
+def _seed_everything(seed: int) -> None:
+    """Seed the global generators: methods take a seed, but a plugin may draw from them all the same."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    torch.manual_seed(seed)

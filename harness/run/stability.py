@@ -1,0 +1,293 @@
+"""Stability of methods over seeds, from the stored fits of their cells (ELUDe paper, App. B.3).
+
+For each configuration on one board: over the initialisation seeds on one token set (``stability``, and
+``stability_writer`` where units have a reading and a writing direction), and over the token seeds at one
+initialisation seed (``token_sensitivity``). Needs neither backbone nor images, and fits nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+import methods
+from harness.errors import UserError
+from harness.identity import seed_of
+from harness.metrics.dictionary import writing_directions
+from harness.metrics.stability import matched_cosine, matched_cosine_by_parent
+from harness.progress import Reporter
+from results import Store, StoreError
+from results.store import group_scores
+from results.store.group_scores import GroupScoreRecord, group_id_of
+
+#: Of the definition; scores of another one are never ranked with these.
+VERSION = 1
+
+_BOARD = ["backbone", "site", "dataset", "evaluation_fingerprint", "probing_fingerprint"]
+
+#: What varies in a group to what is measured of it: the metric of the dictionary, then that of the writing directions.
+_METRICS = {"init_seed": ("stability", "stability_writer"), "token_seed": ("token_sensitivity", None)}
+
+
+class Group(NamedTuple):
+    """Finished cells that differ in one seed."""
+
+    varies: str
+    """``init_seed`` or ``token_seed``"""
+    cells: tuple[dict[str, Any], ...]
+    """by that seed"""
+
+    @property
+    def fixed(self) -> str:
+        return "token_seed" if self.varies == "init_seed" else "init_seed"
+
+    @property
+    def cell_ids(self) -> list[str]:
+        return [cell["cell_id"] for cell in self.cells]
+
+    @property
+    def group_id(self) -> str:
+        return group_id_of(self.cell_ids, self.varies)
+
+    @property
+    def title(self) -> str:
+        seeds = ", ".join(str(cell[self.varies]) for cell in self.cells)
+        return f"{self.cells[0]['label']} at {self.cells[0]['site']}, {self.varies.replace('_', ' ')}s {seeds}"
+
+
+class Run(NamedTuple):
+    """The units of one fit that take part in the comparison."""
+
+    atoms: Tensor
+    """(K, d), those of dead units left out"""
+    parents: Tensor | None
+    """(K,) int64"""
+    writers: Tensor | None
+    """(K, d_out) what each unit writes, where the atoms are what it reads"""
+    side: str
+    """whether ``atoms`` read ("reader") or write ("writer")"""
+    zero: int
+    """atoms of length zero, left out"""
+    silent: int
+    """other units that never were active on the evaluation split, left out"""
+
+
+class Measured(NamedTuple):
+    """What :func:`measure` did."""
+
+    records: list[GroupScoreRecord]
+    kept: int
+    """groups that were measured before"""
+    problems: list[str]
+    """groups that could not be measured, and why"""
+
+
+def measure(
+    store: Store,
+    *,
+    cell_ids: Collection[str] | None = None,
+    anew: bool = False,
+    check: Callable[[], None] = lambda: None,
+    reporter: Reporter | None = None,
+) -> Measured:
+    """Measure and store the stability of every group of cells that has not been measured since its cells were run.
+
+    Args:
+        cell_ids: only groups of these cells; None: of the whole store.
+        anew: measure what has been measured too.
+        check: called between pairs; may raise to stop.
+
+    Raises:
+        StoreError: the store cannot be read or written.
+    """
+    found = Measured([], 0, [])
+    kept = 0
+    before = _measured_at(store)
+    groups = list(_groups(store, cell_ids))
+    for number, group in enumerate(groups):
+        check()
+        if reporter is not None:
+            reporter.progress(number, len(groups), f"stability of {group.title}")
+        if not anew and group.group_id in before and before[group.group_id] >= _latest(group):
+            kept += 1
+            continue
+        try:
+            records = measure_group(store, group, check=check)
+        except (UserError, StoreError) as error:
+            found.problems.append(f"{group.title}: {error}")
+            continue
+        group_scores.record_group_scores(store, records)
+        found.records.extend(records)
+    return found._replace(kept=kept)
+
+
+def measure_run(store: Store, cell_ids: Sequence[str], shown: Reporter, check: Callable[[], None]) -> None:
+    """Measure the stability of a run's cells as its last step; what cannot be measured is said and stops nothing."""
+    try:
+        found = measure(store, cell_ids=cell_ids, check=check, reporter=shown)
+    except Exception as error:
+        # The cells are stored by now: a fault here must not make the run look failed.
+        shown.say(f"Stability was not measured: {error} `harness stability` tries again.")
+        return
+    for problem in found.problems:
+        shown.say(f"Stability was not measured: {problem}")
+
+
+def measure_group(store: Store, group: Group, *, check: Callable[[], None] = lambda: None) -> list[GroupScoreRecord]:
+    """Compare every pair of runs of a group.
+
+    Raises:
+        UserError: a fitted method is missing, damaged, or of a method that is not registered.
+    """
+    runs = [_run(store, cell) for cell in group.cells]
+    by_parent = all(run.parents is not None for run in runs)
+    metric, writer_metric = _METRICS[group.varies]
+    records = []
+    compared = [(metric, [run.atoms for run in runs], runs[0].side)]
+    writers = [run.writers for run in runs if run.writers is not None]
+    if writer_metric is not None and len(writers) == len(runs):
+        compared.append((writer_metric, writers, "writer"))
+    parents = [run.parents for run in runs]
+    for name, dictionaries, side in compared:
+        pairs, identical = [], 0
+        for first, second in itertools.combinations(range(len(runs)), 2):
+            check()
+            owners = (parents[first], parents[second]) if by_parent else (None, None)
+            value, same = _similarity(dictionaries[first], owners[0], dictionaries[second], owners[1])
+            pairs.append(value)
+            identical += same
+        details = {
+            "on": f"{group.fixed.replace('_', ' ')} {group.cells[0][group.fixed]}",
+            "pairs": pairs,
+            "seeds": [cell[group.varies] for cell in group.cells],
+            "identical_pairs": identical,
+            "matching": "per parent unit" if by_parent else "whole dictionary",
+            "direction": side,
+            "atoms": [len(run.atoms) for run in runs],
+            "width": dictionaries[0].shape[1],
+            "left_out": [run.zero + run.silent for run in runs],
+            "zero": [run.zero for run in runs],
+            "silent": [run.silent for run in runs],
+            "chance": _chance(dictionaries[0], parents[0] if by_parent else None),
+        }
+        finite = [value for value in pairs if np.isfinite(value)]
+        records.append(
+            GroupScoreRecord(
+                group_id=group.group_id,
+                config_id=group.cells[0]["config_id"],
+                label=group.cells[0]["label"],
+                cell_ids=group.cell_ids,
+                metric=name,
+                version=VERSION,
+                params={f"{group.varies}s": sorted(cell[group.varies] for cell in group.cells)},
+                value=statistics.fmean(finite) if finite else float("nan"),
+                uncertainty=statistics.stdev(finite) if len(finite) > 1 else None,
+                uncertainty_kind="sample standard deviation over pairs of runs" if len(finite) > 1 else None,
+                n=len(pairs),
+                unit="",
+                direction="higher",
+                details=details,
+            )
+        )
+    return records
+
+
+def _groups(store: Store, cell_ids: Collection[str] | None) -> Iterator[Group]:
+    cells = store.cells()
+    cells = cells[(cells["status"] == "finished") & cells["artifact"].notna()]
+    if cell_ids is not None:
+        cells = cells[cells["cell_id"].isin(set(cell_ids))]
+    for varies in _METRICS:
+        fixed = "token_seed" if varies == "init_seed" else "init_seed"
+        usable = cells[cells[varies].notna()]
+        for _, own in usable.groupby([*_BOARD, "config_id", "label", fixed], sort=False, dropna=False):
+            # Of two cells with the same seeds (run again under another identity) the newer one, as on the board.
+            members = own.drop_duplicates(varies, keep="last").sort_values(varies)
+            if len(members) > 1:
+                yield Group(varies, tuple(_plain(row) for row in members.to_dict("records")))
+
+
+def _plain(row: dict[Any, Any]) -> dict[str, Any]:
+    seeds = {name: None if pd.isna(row[name]) else int(row[name]) for name in ("token_seed", "init_seed")}
+    return {**row, **seeds}
+
+
+def _measured_at(store: Store) -> dict[str, pd.Timestamp]:
+    frame = group_scores.group_scores(store)
+    frame = frame[frame["version"] == VERSION]
+    return {group_id: own["measured_at"].min() for group_id, own in frame.groupby("group_id")}
+
+
+def _latest(group: Group) -> pd.Timestamp:
+    """When the last of the group's cells began: a group that was measured before that is of other fits."""
+    times = [cell["started_at"] for cell in group.cells if not pd.isna(cell["started_at"])]
+    return max(times) if times else pd.Timestamp(0, tz="UTC")
+
+
+def _run(store: Store, cell: dict[str, Any]) -> Run:
+    method = methods.load(store.path.parent / cell["artifact"])
+    dictionary = method.dictionary()
+    atoms = dictionary.atoms.detach().cpu()
+    units = store.units(cell["cell_id"])
+    alive = torch.ones(len(atoms), dtype=torch.bool)
+    if len(units) == len(atoms) and not bool(units["alive"].isna().any()):
+        alive = torch.from_numpy(units["alive"].to_numpy(dtype=bool).copy())
+    nonzero = atoms.norm(dim=1) > 0
+    chosen = alive & nonzero
+    writers = None
+    if dictionary.side == "reader" and not method.spec.virtual:
+        writers = writing_directions(method)[chosen]
+    return Run(
+        atoms=atoms[chosen],
+        parents=None if dictionary.parents is None else dictionary.parents.cpu()[chosen],
+        writers=writers,
+        side=dictionary.side,
+        zero=int((~nonzero).sum()),
+        silent=int((nonzero & ~alive).sum()),
+    )
+
+
+def _similarity(d1: Tensor, parents1: Tensor | None, d2: Tensor, parents2: Tensor | None) -> tuple[float, bool]:
+    """Matched cosine, and whether the dictionaries are the same bit for bit, for which nothing has to be rounded."""
+    same = len(d1) > 0 and torch.equal(d1, d2)
+    if parents1 is None or parents2 is None:
+        return (1.0 if same else matched_cosine(d1, d2)), same
+    same = same and torch.equal(parents1, parents2)
+    return (1.0 if same else matched_cosine_by_parent(d1, parents1, d2, parents2)), same
+
+
+def _chance(atoms: Tensor, parents: Tensor | None) -> float | None:
+    """What two dictionaries of Gaussian atoms of this shape score, matched in the same way."""
+    if not len(atoms):
+        return None
+    owners = None if parents is None else tuple(parents.tolist())
+    return random_similarity(len(atoms), atoms.shape[1], owners)
+
+
+@lru_cache(maxsize=64)
+def random_similarity(n_atoms: int, width: int, parents: tuple[int, ...] | None = None) -> float:
+    """Matched cosine of two random dictionaries (n_atoms, width): about .130 for 6144 x 768.
+
+    Args:
+        parents: parent of each atom, the same in both, where atoms are matched inside their parent.
+    """
+    first, second = (
+        torch.randn(
+            n_atoms,
+            width,
+            generator=torch.Generator().manual_seed(seed_of("random dictionary", n_atoms, width, number)),
+        )
+        for number in (0, 1)
+    )
+    if parents is None:
+        return matched_cosine(first, second)
+    owners = torch.tensor(parents)
+    return matched_cosine_by_parent(first, owners, second, owners)

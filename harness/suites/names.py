@@ -1,0 +1,110 @@
+"""Whether the names in a suite are known: methods and their settings, metrics, backbones, image sets, panels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.errors import UserError
+from harness.suites.parsing import Problem
+from harness.suites.schema import MethodEntry, Suite
+from harness.suites.toml_lines import Path
+from methods.registry import did_you_mean
+
+
+def check(suite: Suite) -> list[Problem]:
+    """Everything in a suite that names something unknown; loads no weights and no images."""
+    from harness import backbones, datasets
+    from harness.metrics.base import METRICS
+    from judges.panel import PANELS
+
+    problems = _asked(("data", "dataset"), lambda: datasets.DATASETS.get(suite.data.dataset.partition(":")[0]))
+    for number, metric in enumerate(suite.evaluation.metrics or ()):
+        problems += _asked(("evaluation", "metrics", number), lambda metric=metric: METRICS.get(metric))  # type: ignore[misc]
+    if suite.judging is not None:
+        panel = suite.judging.panel
+        problems += _asked(("judging", "panel"), lambda: PANELS.get(panel))
+    for number, entry in enumerate(suite.methods):
+        problems += _entry(entry, {}, ("methods", number), ())
+    for position, target in enumerate(suite.targets):
+        path: Path = ("targets", position)
+        problems += _asked((*path, "backbone"), lambda spec=target.backbone: _backbone(backbones, spec))  # type: ignore[misc]
+        for number, entry in enumerate(target.methods or ()):
+            problems += _entry(entry, target.settings, (*path, "methods", number), (*path, "settings"))
+        if target.settings and target.methods is None:
+            for number, entry in enumerate(suite.methods):
+                problems += _entry(entry, target.settings, ("methods", number), (*path, "settings"))
+    return problems
+
+
+def _backbone(backbones: Any, spec: str) -> None:
+    prefix, colon, identifier = spec.partition(":")
+    if not colon:
+        backbones.BACKBONES.get(spec)
+    elif prefix not in backbones.PREFIXES or not identifier:
+        raise UserError(f"{spec!r} is no backbone: the prefixes are {', '.join(backbones.PREFIXES)}.")
+
+
+def _asked(path: Path, question: Callable[[], object]) -> list[Problem]:
+    try:
+        question()
+    except UserError as error:
+        return [Problem(path, f"{'.'.join(map(str, path))}: {error}")]
+    return []
+
+
+def _entry(entry: MethodEntry, settings: Mapping[str, Mapping[str, Any]], path: Path, over: Path) -> list[Problem]:
+    """Problems of one method with the settings of a target over its own."""
+    from harness.suites.grids import GRIDS
+    from methods import METHODS
+
+    try:
+        method = METHODS.get(entry.name)
+    except UserError as error:
+        return [Problem((*path, "name"), f"{'.'.join(map(str, path))}.name: {error}")]
+    if entry.select and entry.name not in GRIDS:
+        known = did_you_mean(entry.name, list(GRIDS))
+        return [Problem((*path, "select"), f"{entry.name} has no grid to select from. {known}")]
+    # From the later to the earlier: where a setting is written last is where it is wrong.
+    layers = [(key, settings[key]) for key in dict.fromkeys((entry.label, entry.name)) if key and key in settings]
+    if over and not layers:
+        if path[0] != "targets":
+            return []  # the suite's own entry, which was checked by itself
+        layers = []
+    merged = dict(entry.config)
+    for _, values in reversed(layers):
+        merged.update(values)
+    try:
+        method.Config(**merged)
+    except ValidationError as error:
+        return [
+            _setting(problem, entry, path, over, layers, list(method.Config.model_fields)) for problem in error.errors()
+        ]
+    except TypeError as error:
+        return [Problem((*path, "config"), f"{entry.name}: {error}.")]
+    return []
+
+
+def _setting(
+    problem: Any,
+    entry: MethodEntry,
+    path: Path,
+    over: Path,
+    layers: list[tuple[str, Mapping[str, Any]]],
+    known: list[str],
+) -> Problem:
+    location = problem["loc"]
+    place: Path = (*path, "config", *location)
+    for key, values in layers:
+        if location and location[0] in values:
+            place = (*over, key, *location)
+            break
+    where = ".".join(str(part) for part in location)
+    if problem["type"] == "extra_forbidden":
+        return Problem(place, f"{entry.name} has no setting {where!r}. {did_you_mean(where, known)}")
+    message = problem["msg"].removeprefix("Value error, ")
+    if not where:
+        return Problem(place, f"{entry.name}: {message}.")
+    return Problem(place, f"{entry.name}.{where} = {problem.get('input')!r}: {message[0].lower()}{message[1:]}.")

@@ -1,0 +1,297 @@
+"""What the command line may change in a suite: its options, and any setting with ``--set``."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from harness.errors import UserError
+from harness.suites.names import check
+from harness.suites.parsing import error_of, parse_suite
+from harness.suites.schema import MethodEntry, Suite, Target, names_of
+from methods.registry import did_you_mean
+
+#: Share of the images kept for evaluation where the command line names other images than the suite.
+OTHER_IMAGES_EVALUATION = 0.4
+
+_NOT_SET = ("name", "description", "targets", "methods", "parts", "extra")
+
+
+def with_overrides(
+    suite: Suite,
+    *,
+    dataset: str | None = None,
+    evaluation: float | None = None,
+    backbone: str | None = None,
+    checkpoint: str | None = None,
+    site: str | None = None,
+    head: str | None = None,
+    weights: bool = True,
+    token_seeds: tuple[int, ...] | None = None,
+    methods: tuple[str, ...] | None = None,
+    extra_methods: tuple[str, ...] = (),
+) -> Suite:
+    """The suite with what the command line asked for instead; of a suite made of parts, each of them.
+
+    Other images than the suite's are divided 60 to 40 into probing and evaluation, unless ``evaluation`` says how
+    many (1 and above) or which share (below 1) are for evaluation, or they come with a division of their own.
+
+    Naming a backbone replaces the suite's targets by that one (with the suite's own methods), and leaves the parts of a
+    suite that have it; a site alone changes the only target there is, a head or checkpoint the only backbone.
+
+    Raises:
+        UserError: if a checkpoint or site is given and it is not clear for which backbone, or a method is not in the
+            suite.
+    """
+    options: dict[str, Any] = {
+        "dataset": dataset,
+        "evaluation": evaluation,
+        "backbone": backbone,
+        "given": {"checkpoint": checkpoint, "site": site, "head": head},
+        "weights": weights,
+        "token_seeds": token_seeds,
+    }
+
+    if suite.parts and backbone is not None:
+        suite = _only(suite, backbone)
+    suite = each_leaf(suite, partial(_with_options, **options))
+    if methods is None and not extra_methods:
+        return suite
+    listed = frozenset(_method_names(suite))
+    suite = each_leaf(suite, partial(_with_methods, chosen=methods, extra=extra_methods, listed=listed))
+    # A method that is listed nowhere has been added everywhere: something is left.
+    return _where_something_runs(suite) or suite
+
+
+def each_leaf(suite: Suite, change: Callable[[Suite], Suite]) -> Suite:
+    """The suite with every part that has no parts of its own changed."""
+    if not suite.parts:
+        return change(suite)
+    return suite.model_copy(update={"parts": tuple(each_leaf(part, change) for part in suite.parts)})
+
+
+def _only(suite: Suite, backbone: str) -> Suite:
+    parts = tuple(leaf for leaf in suite.leaves if backbone in [target.backbone for target in leaf.targets])
+    if not parts:
+        known = sorted({target.backbone for leaf in suite.leaves for target in leaf.targets})
+        raise UserError(f"No part of {suite.name} has the backbone {backbone!r}. {did_you_mean(backbone, known)}")
+    return suite.model_copy(update={"parts": parts})
+
+
+def _with_options(
+    suite: Suite,
+    *,
+    dataset: str | None,
+    evaluation: float | None,
+    backbone: str | None,
+    given: dict[str, str | None],
+    weights: bool,
+    token_seeds: tuple[int, ...] | None,
+) -> Suite:
+    values = suite.model_dump()
+    values["extra"] = suite.extra
+    if backbone is not None:
+        matching = [target for target in values["targets"] if target["backbone"] == backbone]
+        site = given["site"]
+        if site is not None and matching:
+            # Another layer of the same backbone: the settings of the suite's first one, at that site.
+            matching = [target for target in matching if target["site"] == site] or matching[:1]
+        values["targets"] = matching or [{"backbone": backbone}]
+        values["methods"] = (
+            values["methods"] or values["targets"][0].get("methods") or suite.methods_of(suite.targets[0])
+        )
+    wanted = {key: value for key, value in given.items() if value is not None}
+    n_backbones = len({target["backbone"] for target in values["targets"]})
+    if (wanted or not weights) and (n_backbones > 1 or ("site" in wanted and len(values["targets"]) > 1)):
+        raise UserError(
+            f"--{next(iter(wanted), 'no-weights')} needs --backbone: {suite.name} has {len(values['targets'])} targets "
+            f"({', '.join(target['backbone'] for target in values['targets'])})."
+        )
+    for target in values["targets"]:
+        target.update(wanted)
+        if not weights:
+            target["weights"] = False
+    if dataset is not None and dataset != suite.data.dataset:
+        # A count that was chosen for the suite's own images means nothing for others.
+        values["data"] |= {"dataset": dataset, "evaluation": OTHER_IMAGES_EVALUATION}
+    if evaluation is not None:
+        if evaluation >= 1 and not float(evaluation).is_integer():
+            raise UserError(f"--evaluation {evaluation}: give a whole number of images, or a share below 1.")
+        values["data"]["evaluation"] = int(evaluation) if evaluation >= 1 else evaluation
+    if token_seeds is not None:
+        values["seeds"]["tokens"] = token_seeds
+        for target in values["targets"]:
+            target["token_seeds"] = None
+    changed = parse_suite(values, source="command line")
+    # Before anybody looks for the weights of what is no backbone, or for the images of what is no image set.
+    if (backbone is not None or dataset is not None) and (problems := check(changed)):
+        raise error_of(problems, values, "command line")
+    return changed
+
+
+def _with_methods(
+    suite: Suite, *, chosen: tuple[str, ...] | None, extra: tuple[str, ...], listed: frozenset[str]
+) -> Suite:
+    # A method that the suite lists nowhere, in no part, runs everywhere with its default settings.
+    wanted = dict.fromkeys((*extra, *(chosen or ())))
+    added = tuple(MethodEntry(name=name) for name in wanted if name not in listed)
+    targets: list[Target] = []
+    for target in suite.targets:
+        entries = (*suite.methods_of(target), *added)
+        if chosen is not None:
+            entries = tuple(entry for entry in entries if not names_of(entry).isdisjoint(chosen))
+        # The target's settings are in the entries by now.
+        if entries:
+            targets.append(target.model_copy(update={"methods": entries, "settings": {}}))
+    return suite.model_copy(update={"targets": tuple(targets)})
+
+
+def _where_something_runs(suite: Suite) -> Suite | None:
+    """The suite without parts that have no targets; None where nothing is left."""
+    if not suite.parts:
+        return suite if suite.targets else None
+    parts = tuple(left for part in suite.parts if (left := _where_something_runs(part)) is not None)
+    return suite.model_copy(update={"parts": parts}) if parts else None
+
+
+def with_settings(suite: Suite, assignments: Sequence[str]) -> Suite:
+    """The suite with ``KEY=VALUE`` settings of the command line, one after the other, in every part that has them.
+
+    ``KEY`` is dotted: a section's (``seeds.tokens``, ``evaluation.top_images``), ``method.NAME.SETTING`` for a method
+    by name or label wherever it is run, or ``target.BACKBONE.KEY``. ``VALUE`` is TOML (``[42]``, ``1e-3``, ``true``);
+    what is no TOML is a text.
+
+    Raises:
+        UserError: for an unknown key (with the nearest) or a value that is not allowed.
+    """
+    for text in assignments:
+        path, value = _parse(text)
+        source = f"--set {text}"
+        if path[0] == "method":
+            suite = _everywhere(suite, path, value, source, _set_method, _method_names(suite))
+        elif path[0] == "target":
+            suite = _everywhere(suite, path, value, source, _set_target, _backbones(suite))
+        else:
+            sections = [name for name in Suite.model_fields if name not in _NOT_SET]
+            extra = sorted({name for leaf in suite.leaves for name in leaf.extra})
+            if path[0] not in (*sections, *extra):
+                raise UserError(
+                    f"{source}: there is no setting {path[0]!r}. "
+                    f"{did_you_mean(path[0], ['method', 'target', *sections, *extra])}"
+                )
+            suite = each_leaf(suite, partial(_set, path=path, value=value, source=source))
+    return suite
+
+
+def _parse(text: str) -> tuple[list[str], Any]:
+    key, equals, written = text.partition("=")
+    if not equals:
+        raise UserError(f"--set {text}: write KEY=VALUE, as in --set method.elude.top_k=60000.")
+    path: list[str] = []
+    try:
+        found: Any = tomllib.loads(f"{key} = 0")
+        while isinstance(found, dict):
+            [name] = found
+            path.append(name)
+            found = found[name]
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"--set {text}: {key!r} is no key; names with colons or dots stand in quotes, as in "
+            'target."timm:NAME".checkpoint=FILE.'
+        ) from error
+    try:
+        [value] = tomllib.loads(f"value = {written}").values()
+    except (ValueError, RecursionError):
+        value = written
+    return path, value
+
+
+def _method_names(suite: Suite) -> list[str]:
+    return sorted(
+        {
+            name
+            for leaf in suite.leaves
+            for target in leaf.targets
+            for entry in leaf.methods_of(target)
+            for name in names_of(entry)
+        }
+    )
+
+
+def _backbones(suite: Suite) -> list[str]:
+    return sorted({target.backbone for leaf in suite.leaves for target in leaf.targets})
+
+
+def _everywhere(
+    suite: Suite,
+    path: list[str],
+    value: Any,
+    source: str,
+    change: Callable[[dict[str, Any], list[str], Any], None],
+    known: list[str],
+) -> Suite:
+    if len(path) < 3:
+        raise UserError(f"{source}: write {path[0]}.NAME.SETTING=VALUE. NAME is one of {', '.join(known)}.")
+    if path[1] not in known:
+        raise UserError(f"{source}: the suite has no {path[0]} {path[1]!r}. {did_you_mean(path[1], known)}")
+
+    def changed(leaf: Suite) -> Suite:
+        values = leaf.model_dump()
+        values["extra"] = leaf.extra
+        change(values, path[1:], value)
+        return _checked(values, source)
+
+    return each_leaf(suite, changed)
+
+
+def _set_method(values: dict[str, Any], path: list[str], value: Any) -> None:
+    name, *keys = path
+    shared = [target for target in values["targets"] if target["methods"] is None]
+    groups = [(values["methods"], shared), *((target["methods"] or (), [target]) for target in values["targets"])]
+    for entries, targets in groups:
+        for entry in entries:
+            if name not in (entry["name"], entry["label"]):
+                continue
+            if keys[0] in MethodEntry.model_fields and keys != ["config"]:
+                _put(entry, keys, value)
+            else:
+                _put(entry["config"], keys, value)
+            for target in targets:
+                # A target's own setting would go over the one of the command line.
+                for known in (entry["name"], entry["label"]):
+                    target["settings"].get(known, {}).pop(keys[0], None)
+
+
+def _set_target(values: dict[str, Any], path: list[str], value: Any) -> None:
+    for target in values["targets"]:
+        if target["backbone"] == path[0]:
+            _put(target, path[1:], value)
+
+
+def _set(leaf: Suite, *, path: list[str], value: Any, source: str) -> Suite:
+    values = leaf.model_dump()
+    values["extra"] = dict(leaf.extra)
+    if path[0] in leaf.extra:
+        section = values["extra"].pop(path[0]).model_dump()
+        _put(section, path[1:], value)
+        values[path[0]] = section
+    else:
+        _put(values, path, value)
+    return _checked(values, source)
+
+
+def _put(table: dict[str, Any], path: list[str], value: Any) -> None:
+    for key in path[:-1]:
+        inner = table.get(key)
+        table[key] = dict(inner) if isinstance(inner, dict) else {}
+        table = table[key]
+    table[path[-1]] = value
+
+
+def _checked(values: dict[str, Any], source: str) -> Suite:
+    suite = parse_suite(values, source=source)
+    if problems := check(suite):
+        raise error_of(problems, values, source)
+    return suite

@@ -1,0 +1,130 @@
+"""Which store the app shows, opened for one query at a time, and every failure as a sentence."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import streamlit as st
+
+from results.app.titles import plain
+from results.boards.board import Board
+from results.boards.build import leaderboard
+from results.errors import StoreError
+from results.store import Store, connection, frames, open_store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STORE_VARIABLE = "HARNESS_STORE"
+IMAGES_VARIABLE = "HARNESS_IMAGES"
+DEFAULT_STORE = "outputs/results.duckdb"
+
+
+def read_arguments(arguments: Sequence[str]) -> None:
+    """Take `--store` and `--images` from the command line into the environment; others are streamlit's business."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--store")
+    parser.add_argument("--images")
+    known, _ = parser.parse_known_args(arguments)
+    for variable, value in ((STORE_VARIABLE, known.store), (IMAGES_VARIABLE, known.images)):
+        if value:
+            os.environ[variable] = value
+
+
+def store() -> Store:
+    """Return the store; nothing is opened yet."""
+    return open_store(os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
+
+
+def images_folder() -> Path | None:
+    """Return the folder that the user says the images are in."""
+    given = os.environ.get(IMAGES_VARIABLE)
+    return Path(given).expanduser() if given else None
+
+
+def stamp() -> tuple[str, int, int]:
+    """Return what changes when the store does: the key of everything that is kept between interactions.
+
+    A file that is not there is (path, 0, 0).
+    """
+    path = store().path
+    try:
+        status = path.stat()
+    except OSError:
+        return str(path), 0, 0
+    return str(path), status.st_mtime_ns, status.st_size
+
+
+class PageStore(Store):
+    """A store that is opened by the first query of a page and closed with the page.
+
+    Opening takes longer than most queries, and everything on a page is of one moment. A run that wants to write waits
+    for the page, which is well within its patience.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(path)
+        self._opened: duckdb.DuckDBPyConnection | None = None
+        self._stack = contextlib.ExitStack()
+
+    def query(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
+        """As `Store.query`, with the file kept open."""
+        if self._opened is None:
+            self._opened = self._stack.enter_context(connection.reading(self.path))
+        try:
+            self._opened.execute(sql, list(params))
+            return frames.fetch(self._opened)
+        except duckdb.Error as error:
+            raise StoreError(f"The store could not answer the query: {error}") from error
+
+    def close(self) -> None:
+        """Close the file; the next query opens it again."""
+        self._opened = None
+        self._stack.close()
+
+
+@contextlib.contextmanager
+def page() -> Iterator[Store]:
+    """Open a page: what the store cannot do becomes a sentence in its place."""
+    opened = PageStore(store().path)
+    try:
+        with contextlib.closing(opened):
+            yield opened
+    except StoreError as error:
+        st.error(plain(str(error)), icon=":material/database_off:")
+        st.button("Try again", key="again")
+
+
+def prepare() -> None:
+    """Make the boards before the first page asks for them; what is wrong with the store, that page says."""
+    with contextlib.suppress(StoreError), contextlib.closing(PageStore(store().path)) as opened:
+        _boards(stamp(), opened)
+
+
+def require_boards(opened: Store) -> list[Board]:
+    """Return the boards, kept until the store changes; where there are none, say what to do and stop.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    found = _boards(stamp(), opened)
+    if not found:
+        st.info("This store has no cells yet. A run fills it: `harness run --suite demo --store " + _name() + "`.")
+        st.stop()
+    return found
+
+
+def _name() -> str:
+    return store().path.name.replace("`", "")
+
+
+# A resource, not data: boards are frozen, and copying them at every interaction would cost more than making them.
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _boards(stamp: tuple[str, int, int], _opened: Store) -> list[Board]:
+    return leaderboard(_opened)

@@ -1,0 +1,152 @@
+"""What the app asks of tournaments, comparisons and replies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from results.store.store import decoded
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from results.store import Store
+
+# Which comparisons of a tournament are listed.
+SHOWN: Mapping[str, str] = {
+    "all": "TRUE",
+    "judges disagree": "n_a > 0 AND n_b > 0",
+    "judges agree": "n_valid > 1 AND (n_a = n_valid OR n_b = n_valid)",
+    "ties and undecided": "consensus IS NULL",
+    "controls (the same grid twice)": "grid_a = grid_b",
+    "invalid or missing replies": "n_valid < n_judges",
+}
+
+# One row a presentation with its votes; the consensus is the one with more valid votes, as in harness.stats.
+_VOTES = """
+WITH asked AS (
+    SELECT c.* EXCLUDE (tournament), t.prompt_version, unnest(from_json(t.judges, '["VARCHAR"]')) AS judge
+    FROM comparisons c JOIN tournaments t USING (tournament) WHERE c.tournament = ?
+), last AS (
+    SELECT judge, prompt_version, grid_a, grid_b, answer FROM replies
+    QUALIFY row_number() OVER (PARTITION BY judge, prompt_version, grid_a, grid_b ORDER BY attempt DESC) = 1
+), votes AS (
+    SELECT pair_id, "order", cell_a, unit_a, grid_a, cell_b, unit_b, grid_b, count(*) AS n_judges,
+           count(*) FILTER (answer = 'A') AS n_a, count(*) FILTER (answer = 'B') AS n_b, count(answer) AS n_valid
+    FROM asked LEFT JOIN last USING (judge, prompt_version, grid_a, grid_b) GROUP BY ALL
+), decided AS (
+    SELECT *, CASE WHEN n_a > n_b THEN 'A' WHEN n_b > n_a THEN 'B' END AS consensus FROM votes
+)
+"""
+
+
+def tournaments(store: Store) -> pd.DataFrame:
+    """Return the tournaments, newest first, JSON decoded, with what they were about."""
+    return decoded(
+        store.query(
+            "SELECT t.*, c.backbone_title, c.site FROM tournaments t LEFT JOIN "
+            "(SELECT w.tournament, any_value(coalesce(cells.backbone_title, cells.backbone)) AS backbone_title, "
+            "any_value(cells.site) AS site FROM win_rates w JOIN cells ON "
+            "list_contains(from_json(w.cell_ids, '[\"VARCHAR\"]'), cells.cell_id) GROUP BY w.tournament) c "
+            "USING (tournament) ORDER BY t.judged_at DESC, t.tournament"
+        )
+    )
+
+
+def win_rates(store: Store, tournament: str) -> pd.DataFrame:
+    """Return the methods of a tournament, best first."""
+    return decoded(
+        store.query("SELECT * FROM win_rates WHERE tournament = ? ORDER BY rank NULLS LAST, label", [tournament])
+    )
+
+
+def presentations(
+    store: Store,
+    tournament: str,
+    *,
+    shown: str = "all",
+    cells_a: list[str] | None = None,
+    cells_b: list[str] | None = None,
+    limit: int = 20,
+    offset: int = 0,
+) -> pd.DataFrame:
+    """Return presentations with their votes and consensus, and `total`: how many there are without the limit.
+
+    Args:
+        shown: one of `SHOWN`.
+        cells_a: only pairs with one of these cells on either side.
+        cells_b: and one of these on the other.
+    """
+    where, params = [SHOWN[shown]], [tournament]
+    if cells_a is not None and cells_b is not None:
+        where.append(
+            "((list_contains(?::VARCHAR[], cell_a) AND list_contains(?::VARCHAR[], cell_b)) OR "
+            "(list_contains(?::VARCHAR[], cell_b) AND list_contains(?::VARCHAR[], cell_a)))"
+        )
+    elif cells_a is not None:
+        where.append("(list_contains(?::VARCHAR[], cell_a) OR list_contains(?::VARCHAR[], cell_b))")
+    lists = [*([cells_a, cells_b] * 2 if cells_b is not None else [cells_a] * 2)] if cells_a is not None else []
+    return store.query(
+        f"{_VOTES} SELECT *, count(*) OVER () AS total FROM decided WHERE {' AND '.join(where)} "
+        'ORDER BY pair_id, "order" LIMIT ? OFFSET ?',
+        [*params, *lists, limit, offset],
+    )
+
+
+def presentation(store: Store, tournament: str, pair_id: str, order: int) -> pd.DataFrame:
+    """Return one presentation with its votes; empty where there is none."""
+    return store.query(
+        f'{_VOTES} SELECT * FROM decided WHERE pair_id = ? AND "order" = ?', [tournament, pair_id, order]
+    )
+
+
+def replies(store: Store, tournament: str, grid_a: str, grid_b: str) -> pd.DataFrame:
+    """Return what each judge of a tournament last said of two grids in this order; a row without a reply is NULL."""
+    return store.query(
+        "WITH asked AS (SELECT unnest(from_json(judges, '[\"VARCHAR\"]')) AS judge, prompt_version "
+        "FROM tournaments WHERE tournament = ?) "
+        "SELECT a.judge, r.* EXCLUDE (judge, prompt_version) FROM asked a LEFT JOIN "
+        "(SELECT * FROM replies WHERE grid_a = ? AND grid_b = ? "
+        "QUALIFY row_number() OVER (PARTITION BY judge, prompt_version ORDER BY attempt DESC) = 1) r "
+        "ON r.judge = a.judge AND r.prompt_version = a.prompt_version ORDER BY a.judge",
+        [tournament, grid_a, grid_b],
+    )
+
+
+def labels(store: Store, tournament: str) -> dict[str, str]:
+    """Return cell id -> label of the cells of a tournament."""
+    frame = store.query(
+        "SELECT DISTINCT unnest(from_json(cell_ids, '[\"VARCHAR\"]')) AS cell_id, label FROM win_rates "
+        "WHERE tournament = ?",
+        [tournament],
+    )
+    return dict(zip(frame["cell_id"], frame["label"], strict=True))
+
+
+def judged_pairs(
+    store: Store, cells_a: list[str], cells_b: list[str], *, worst: bool = False, limit: int = 5
+) -> pd.DataFrame:
+    """Return unit pairs of two methods by how many votes one got over both orders, most for it (or against it) first.
+
+    Only the newest tournament that has both. Columns: cell_a, unit_a (of the first method), cell_b, unit_b, votes_a,
+    votes_b, tournament, pair_id.
+    """
+    sides = "list_contains(?::VARCHAR[], {}) AND list_contains(?::VARCHAR[], {})"
+    newest = store.query(
+        "SELECT tournament FROM tournaments t WHERE EXISTS (SELECT 1 FROM comparisons c WHERE "
+        f"c.tournament = t.tournament AND {sides.format('cell_a', 'cell_b')}) ORDER BY judged_at DESC LIMIT 1",
+        [cells_a, cells_b],
+    )
+    tournament = None if newest.empty else newest["tournament"][0]
+    order = "votes_b - votes_a" if worst else "votes_a - votes_b"
+    return store.query(
+        f"{_VOTES}, both_orders AS ("
+        "SELECT pair_id, cell_a, unit_a, cell_b, unit_b, n_a, n_b FROM decided "
+        f"WHERE {sides.format('cell_a', 'cell_b')} UNION ALL "
+        "SELECT pair_id, cell_b, unit_b, cell_a, unit_a, n_b, n_a FROM decided "
+        f"WHERE {sides.format('cell_b', 'cell_a')}) "
+        "SELECT cell_a, unit_a, cell_b, unit_b, sum(n_a)::INTEGER AS votes_a, sum(n_b)::INTEGER AS votes_b, pair_id, "
+        "? AS tournament FROM both_orders GROUP BY ALL "
+        f"HAVING {order} > 0 ORDER BY {order} DESC, pair_id LIMIT ?",
+        [tournament, cells_a, cells_b, cells_a, cells_b, tournament, limit],
+    )

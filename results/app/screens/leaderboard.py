@@ -1,0 +1,222 @@
+"""Leaderboard: all axes in one table, ranks with intervals, what failed, what is not comparable, an aggregate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from results.app import data, downloads, navigation, queries, widgets
+from results.app.standings import ErrorKinds, drawn, printed
+from results.app.titles import (
+    AXES,
+    DIRECTIONS,
+    absent,
+    axis_of,
+    column_title,
+    floor_title,
+    mean_and_spread,
+    plain,
+    unit_of,
+    visible,
+)
+from results.boards.board import Board, Column, Row
+from results.boards.uncertainty import intervals, rank_intervals
+from results.boards.weighted_mean import DEFAULT_WEIGHTS, SCALES, SCALES_VERSION, weighted
+
+_DIGITS = 3
+_MARKS = {"best": "\N{NO-BREAK SPACE}★", "second": "\N{NO-BREAK SPACE}☆", None: ""}
+
+
+def render() -> None:
+    """Show the page."""
+    st.title("Leaderboard")
+    with data.page() as store:
+        board = widgets.board_of(data.require_boards(store))
+        kinds = ErrorKinds(queries.error_kinds(store))
+        columns = _columns(board)
+        _table(board, columns, kinds)
+        _aggregate(board, kinds)
+        _notes(board)
+        downloads.show(board)
+
+
+def _columns(board: Board) -> list[Column]:
+    present = {axis_of(column) for column in board.columns}
+    axes = [axis for axis in AXES if axis in present]
+    left, right = st.columns([3, 1])
+    with left:
+        chosen = st.pills("Axes", axes, selection_mode="multi", default=axes, key=f"axes {board.backbone} {board.site}")
+    with right:
+        first = next((c.key for c in board.columns if c.metric == "ms_score"), None)
+        keys = [column.key for column in board.columns if column.direction != "none"]
+        titles = {column.key: column_title(column) for column in board.columns}
+        if keys:
+            widgets.select("Sort by", keys, "by", [titles[key] for key in keys], default=first)
+    shown = [column for column in board.columns if axis_of(column) in (chosen or axes)]
+    return sorted(shown, key=lambda column: axes.index(axis_of(column)))
+
+
+def _table(board: Board, columns: Sequence[Column], kinds: ErrorKinds) -> None:
+    rows = _sorted(board)
+    content: dict[str, list[str]] = {
+        "method": [_unbroken(plain(row.title)) for row in rows],
+        "cells": [_cells(row) for row in rows],
+    }
+    for column in columns:
+        ranks: Sequence[tuple[int, int] | None] = [None] * len(rows)
+        if column.direction != "none":
+            ranks = rank_intervals(printed(drawn(rows, column, kinds), column), larger=column.direction == "higher")
+        header = f"{plain(column_title(column))} {f'({plain(unit_of(column))})' if unit_of(column) else ''}"
+        arrow = {"higher": "↑", "lower": "↓", "none": ""}[column.direction]
+        content[f"{header} {arrow}"] = [_cell(row, column, rank) for row, rank in zip(rows, ranks, strict=True)]
+    # A static table rather than a grid: one can read it without a mouse, and best and second are set in it.
+    # With a width in pixels, however large, the methods stay in sight when the rest is scrolled.
+    st.table(pd.DataFrame(content).set_index("method"), border="horizontal", width=4000)
+    st.caption(
+        "Mean ± sample standard deviation over the finished cells (one per token and init seed). "
+        "★ best, ☆ second. ↑ higher is better, ↓ lower is better. Rank: with its 95 % interval over seeded draws of "
+        "all means, from the spread over seeds and the sampling within a cell; errors from the choice of images, which "
+        "all methods share, are drawn once for all."
+    )
+    if board.floors:
+        floors = ", ".join(
+            f"{floor_title(floor.column.key)} {floor.column.text(floor.low)}"
+            + (f" to {floor.column.text(floor.high)}" if floor.high != floor.low else "")
+            + (f" {unit_of(floor.column)}" if unit_of(floor.column) else "")
+            for floor in board.floors
+        )
+        st.caption(f"For comparison: {plain(floors)}.")
+    with st.container(horizontal=True):
+        st.text("Open:")
+        for row in rows:
+            navigation.link("method", plain(row.title), cell=row.cell_ids[0])
+
+
+def _sorted(board: Board) -> list[Row]:
+    by = st.session_state.get("chosen_by")
+    column = next((c for c in board.columns if c.key == by), None)
+    if column is None:
+        return list(board.rows)
+    sign = 1.0 if column.direction == "lower" else -1.0
+
+    def position(row: Row) -> tuple[bool, float, str]:
+        own = row.metrics.get(column.key)
+        return own is None, sign * own.mean if own else 0.0, row.title
+
+    return sorted(board.rows, key=position)
+
+
+def _cells(row: Row) -> str:
+    return f"{row.n_finished} of {row.n_finished + row.n_failed}" if row.n_failed else str(row.n_finished)
+
+
+def _cell(row: Row, column: Column, rank: tuple[int, int] | None) -> str:
+    own = row.metrics.get(column.key)
+    if own is None:
+        return absent(row, column)
+    text = _unbroken(plain(mean_and_spread(own, column)))
+    if own.mark == "best":
+        text = f"**{text}**"
+    if own.rank is None or rank is None:
+        return text
+    low, high = min(rank[0], own.rank), max(rank[1], own.rank)
+    span = "" if low == high else f" \\[{low}–{high}\\]"
+    return f"{text}{_MARKS[own.mark]} :small[{_unbroken(f'rank {own.rank}{span}')}]"
+
+
+def _unbroken(text: str) -> str:
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _aggregate(board: Board, kinds: ErrorKinds) -> None:
+    # Of a metric with several columns the first is the newest version.
+    columns: dict[str, Column] = {}
+    for column in board.columns:
+        if column.metric in SCALES and any(column.key in row.metrics for row in board.rows):
+            columns.setdefault(column.metric, column)
+    if not columns:
+        return
+    with st.expander("Weighted aggregate"):
+        weights: dict[str, float] = {}
+        across = st.columns(4)
+        for number, (metric, column) in enumerate(columns.items()):
+            scale = SCALES[metric]
+            with across[number % 4]:
+                weights[metric] = st.slider(
+                    visible(column_title(column)).replace("[", "(").replace("]", ")"),
+                    0.0,
+                    1.0,
+                    DEFAULT_WEIGHTS.get(metric, 0.0),
+                    step=0.1,
+                    key=f"weight_{metric}",
+                    help=f"{DIRECTIONS[column.direction]}; {scale.worst:g} counts as 0 and {scale.best:g} as 1.",
+                )
+        if not any(weights.values()):
+            st.info("Give at least one metric a weight above zero.")
+            return
+        _aggregate_table(board, columns, weights, kinds)
+
+
+def _aggregate_table(
+    board: Board, columns: Mapping[str, Column], weights: Mapping[str, float], kinds: ErrorKinds
+) -> None:
+    rows = board.rows
+    means = {m: np.array([_mean(row, column) for row in rows]) for m, column in columns.items()}
+    value = weighted(means, weights)
+    all_draws = weighted({m: drawn(rows, column, kinds) for m, column in columns.items()}, weights)
+    # As everywhere, what prints the same is level.
+    spans, ranks = intervals(all_draws), rank_intervals(np.round(all_draws, _DIGITS), larger=True)
+    shown = np.round(value, _DIGITS)
+    used = [metric for metric, weight in weights.items() if weight > 0]
+    records = []
+    for number in np.argsort(np.where(np.isnan(shown), np.inf, -shown), kind="stable"):
+        row, rank = rows[number], ranks[number]
+        lacking = [column_title(columns[m]) for m in used if columns[m].key not in row.metrics]
+        records.append(
+            {
+                "method": visible(row.title),
+                "aggregate": None if lacking else float(value[number]),
+                "95 % interval": "–"
+                if lacking
+                else f"{spans[number][0]:.{_DIGITS}f} to {spans[number][1]:.{_DIGITS}f}",
+                "rank": "–" if rank is None else (str(rank[0]) if rank[0] == rank[1] else f"{rank[0]}–{rank[1]}"),
+                "missing": ", ".join(lacking),
+            }
+        )
+    frame = pd.DataFrame(records)
+    if not frame["missing"].any():
+        frame = frame.drop(columns="missing")
+    st.dataframe(
+        frame,
+        hide_index=True,
+        column_config={"aggregate": st.column_config.NumberColumn(format=f"%.{_DIGITS}f")},
+        placeholder="–",
+        alt="Weighted aggregate of each method.",
+    )
+    st.caption(
+        f"Weighted mean of the metrics on fixed reference scales (version {SCALES_VERSION}), which do not depend on "
+        "who is on the board. A method that lacks one of the metrics has no aggregate. The scales are a choice, and "
+        "the weights are yours: an aggregate proves nothing."
+    )
+
+
+def _mean(row: Row, column: Column) -> float:
+    own = row.metrics.get(column.key)
+    return float("nan") if own is None else own.mean
+
+
+def _notes(board: Board) -> None:
+    failed = [(row, error) for row in board.rows for error in dict.fromkeys(row.errors)]
+    if failed:
+        st.subheader("Failed cells")
+        st.text("\n".join(visible(f"{row.title}: {error}") for row, error in failed))
+    if board.notes:
+        st.subheader("What is ranked together and what is not")
+        st.markdown("\n".join(f"- {plain(note)}" for note in board.notes))
+
+
+if __name__ == "__main__":
+    render()

@@ -1,0 +1,147 @@
+"""Runs: what is running, what is done, what failed and why, and the command that would go on."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from results.app import data, navigation, queries
+from results.app.titles import duration, plain, visible
+from results.store import Store
+from results.store.liveness import run_states
+
+_ICONS = {
+    "running": ":material/play_circle:",
+    "finished": ":material/check_circle:",
+    "interrupted": ":material/stop:",
+    "died": ":material/cancel:",
+}
+
+
+def render() -> None:
+    """Show the page."""
+    st.title("Runs")
+    readable = refresh = False
+    with data.page() as store:
+        running = any(run.state == "running" for run in run_states(store))
+        refresh = running and st.toggle("Look again every five seconds", value=False)
+        readable = True
+    # A fragment opens the store itself, at each of its turns.
+    if readable:
+        st.fragment(_content, run_every=5 if refresh else None)()
+
+
+def _content() -> None:
+    with data.page() as store:
+        states = {run.run_id: run.state for run in run_states(store)}
+        runs = [
+            {**run, "status": states[run["run_id"]]} for run in queries.runs(store).astype(object).to_dict("records")
+        ]
+        if not runs:
+            st.info("No run is recorded in this store. `harness run --suite demo` starts one.")
+        for number, run in enumerate(runs):
+            _run(store, run, open_first=number == 0)
+        _failures(store)
+
+
+def _run(store: Store, run: Mapping[Any, Any], *, open_first: bool) -> None:
+    done, failed, planned = run["n_finished"], run["n_failed"], run["n_planned"]
+    started = run["started_at"]
+    heading = f"{run['suite'] or 'no suite'}, {started:%Y-%m-%d %H:%M} UTC, {run['status']}"
+    with st.expander(f"{_ICONS.get(run['status'], '')} {plain(heading)}", expanded=open_first):
+        ended = _time(run["ended_at"])
+        parts = [f"{done} cells finished", f"{failed} failed"]
+        if planned is not None:
+            parts.append(f"{planned} planned, those that earlier runs had finished included")
+        if ended is not None:
+            parts.append(f"took {duration((ended - started).total_seconds())}")
+        st.text(", ".join(parts) + ".")
+        if planned and run["status"] != "finished":
+            st.progress(
+                min((done + failed) / int(planned), 1.0), text=f"{done + failed} of {planned} cells by this run"
+            )
+        if run["status"] == "running":
+            last = _time(run["last_at"])
+            since = datetime.now(UTC) - (last or started)
+            st.info(f"Its process lives. Its last sign was {duration(since.total_seconds())} ago.")
+        elif run["status"] == "died":
+            st.warning("It was killed before it could say so; the same command goes on from what is here.")
+        if run["command"]:
+            again = (
+                "would do nothing again" if run["status"] == "finished" and not failed else "goes on where it stopped"
+            )
+            st.text(f"The command that started it; it {again} (finished cells are kept):")
+            st.code(visible(with_store(run["command"], store.path)), language="bash", wrap_lines=True)
+            st.caption("Of other paths than the store's only the last part is recorded; give them in full.")
+        lines = [
+            f"run {run['run_id']}",
+            f"device {run['device'] or 'not recorded'}",
+            f"code {run['code_revision'] or 'not recorded'}",
+        ]
+        st.text(visible("\n".join(lines)))
+        cells = queries.recent_cells(store, run["run_id"]).astype(object).to_dict("records")
+        if cells:
+            st.dataframe(
+                pd.DataFrame(
+                    {
+                        "status": [cell["status"] for cell in cells],
+                        "backbone": [visible(cell["backbone_title"]) for cell in cells],
+                        "site": [visible(cell["site"]) for cell in cells],
+                        "method": [visible(cell["label"]) for cell in cells],
+                        "token seed": [cell["token_seed"] for cell in cells],
+                        "init seed": [cell["init_seed"] for cell in cells],
+                        "units": [cell["n_units"] for cell in cells],
+                        "took": [duration(cell["seconds"]) for cell in cells],
+                    }
+                ),
+                hide_index=True,
+                alt="The newest cells of this run.",
+            )
+
+
+def with_store(command: str, path: Path) -> str:
+    """Return a recorded command with the store's path in full; others are not known.
+
+    Commands are stored without folders, because results travel between machines.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:  # an open quotation mark
+        return command
+    for place, word in enumerate(words):
+        if word == "--store" and words[place + 1 : place + 2] == [path.name]:
+            words[place + 1] = str(path)
+        elif word == f"--store={path.name}":
+            words[place] = f"--store={path}"
+    return shlex.join(words)
+
+
+def _failures(store: Store) -> None:
+    cells = queries.failed_cells(store).astype(object).to_dict("records")
+    st.subheader("Failed cells")
+    if not cells:
+        st.text("There are none.")
+        return
+    st.caption("The same command tries failed cells again.")
+    for cell in cells:
+        seeds = f"token seed {cell['token_seed']}, init seed {cell['init_seed']}"
+        title = f"{cell['label']} on {cell['backbone_title']} at {cell['site']} ({seeds}): {cell['error_type']}"
+        with st.expander(plain(title)):
+            st.text(visible(cell["error_message"] or "no message"))
+            navigation.link("method", "Open the method", cell=cell["cell_id"])
+            if cell["traceback"]:
+                st.code(visible(cell["traceback"]), language=None)
+
+
+def _time(value: Any) -> datetime | None:
+    return None if value is None or value is pd.NaT else value
+
+
+if __name__ == "__main__":
+    render()

@@ -1,0 +1,190 @@
+"""How things are called on the page, and how data is kept from being taken for Markdown or HTML."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from results.boards.board import Aggregate, Column, Row
+from results.store.records import DEVICE_UNITS
+
+JOINER = "\N{WORD JOINER}"
+_SIGN = re.compile(r"(?<!\S)(?=(<->|->|<-|--|>=|<=|~=)(?!\S))")
+_SHORTCODE = re.compile(r":(?=[\w+/-]+:)")
+_PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+
+TITLES = {
+    "ms_score": "MS score",
+    "ms_score_adjusted": "MS score above chance",
+    "win_rate": "win rate",
+    "r2": "R²",
+    "accuracy": "accuracy",
+    "agreement": "agreement with the original",
+    "kl": "KL divergence from the original",
+    "l0": "L0",
+    "alive_fraction": "alive units",
+    "expansion_factor": "expansion factor",
+    "effective_rank": "effective rank",
+    "effective_rank_share": "effective rank, share of the largest possible",
+    "max_collinearity": "max collinearity",
+    "unit_overlap": "overlap with the nearest unit",
+    "unit_overlap_across": "overlap with the nearest unit of another neuron",
+    "unique_units": "unique units",
+    "stability": "stability over seeds",
+    "token_sensitivity": "likeness over token seeds",
+    "class_purity": "class purity",
+    "class_purity_adjusted": "class purity above chance",
+    "class_purity_chance": "class purity of chance",
+    "class_purity_undefined": "units with an undefined class purity",
+    "polysemanticity_null": "polysemanticity of chance",
+    "polysemanticity_undefined": "units with an undefined polysemanticity",
+    "min_distinctness": "least distinctness",
+    "latency_ms": "latency",
+    "efficiency_ratio": "latency, times the backbone's",
+    "peak_memory": "peak memory",
+    "macs": "multiply-adds",
+    "ms_score_null": "MS score of chance",
+    "ms_score_undefined": "units with an undefined MS score",
+    "nearest_cosine_mean": "cosine to the nearest atom, mean",
+    "nearest_cosine_median": "cosine to the nearest atom, median",
+    "nearest_cosine_p95": "cosine to the nearest atom, 95th percentile",
+}
+DIRECTIONS = {"higher": "higher is better ↑", "lower": "lower is better ↓", "none": "no direction"}
+
+_AXES = {
+    "interpretability": ("ms_score", "win_rate", "class_purity", "polysemanticity", "purity"),
+    "faithfulness": ("accuracy", "agreement", "r2", "kl"),
+    "stability": ("stability", "token_sensitivity"),
+    "geometry": ("effective_rank", "max_collinearity", "nearest_cosine", "min_distinctness", "coherence"),
+    "efficiency": ("efficiency", "latency", "throughput", "peak_memory", "memory", "macs", "parameters"),
+    "units": ("l0", "alive_fraction", "expansion_factor", "unit_overlap", "unique_units", "n_units", "dead"),
+}
+
+
+def plain(text: object) -> str:
+    """Return `text` as Markdown that shows it as it is: every punctuation mark escaped, on one line.
+
+    Streamlit turns ``--``, ``->`` and the like into other signs, and ``:name:`` into a picture, even where they are
+    escaped; a word joiner, which has no width, keeps them apart from what is looked for.
+    """
+    return _PUNCTUATION.sub(r"\\\1", _SHORTCODE.sub(f":{JOINER}", _SIGN.sub(JOINER, one_line(text))))
+
+
+def one_line(text: object) -> str:
+    """Return `text` as it is shown, on one line."""
+    return " ".join(visible(text).split())
+
+
+def visible(text: object) -> str:
+    """Return `text` with control and direction characters escaped, newlines and tabs kept."""
+    return "".join(
+        char if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co") else ascii(char)[1:-1]
+        for char in str(text)
+    )
+
+
+def distinct(titles: Sequence[str]) -> list[str]:
+    """Return the titles as they are shown, numbered where several read the same."""
+    found: list[str] = []
+    for title in map(visible, titles):
+        number, name = 1, title
+        while name in found:
+            number += 1
+            name = f"{title} ({number})"
+        found.append(name)
+    return found
+
+
+def unit_of(column: Column) -> str:
+    """Return the unit that values of a column are shown in."""
+    return "%" if column.unit == "fraction" else column.unit
+
+
+def metric_title(metric: str) -> str:
+    """Return a metric's name as people say it."""
+    return TITLES.get(metric, metric.replace("_", " "))
+
+
+def column_title(column: Column) -> str:
+    """Return a column's name as people say it, with what tells it from the metric's other columns."""
+    return metric_title(column.metric) + column.key[len(column.metric) :]
+
+
+def axis_title(column: Column) -> str:
+    """Return a column's name, unit and direction."""
+    unit = unit_of(column)
+    return f"{column_title(column)}{f' ({unit})' if unit else ''}, {DIRECTIONS[column.direction]}"
+
+
+def axis_of(column: Column) -> str:
+    """Return which of the leaderboard's axes a column belongs to."""
+    for axis, starts in _AXES.items():
+        if column.metric.startswith(starts):
+            return axis
+    return "efficiency" if column.unit in DEVICE_UNITS else "other"
+
+
+AXES = (*_AXES, "other")
+"""The leaderboard's axes in their order."""
+
+
+def floor_title(metric: str) -> str:
+    """Return what a floor says: a metric of the network with its layer's output replaced, or left alone."""
+    what = metric.removeprefix("floor_")
+    for start, words in (
+        ("zero_", "with the layer's output set to zero"),
+        ("mean_", "with the layer's output set to its mean"),
+        ("original_", "of the original network"),
+    ):
+        if what.startswith(start):
+            return f"{TITLES.get(what.removeprefix(start), what.removeprefix(start).replace('_', ' '))} {words}"
+    return what.replace("_", " ")
+
+
+def mean_and_spread(own: Aggregate, column: Column) -> str:
+    """Return a mean as the printed leaderboard shows it."""
+    if own.interval is not None:
+        low, high = (column.text(bound) for bound in own.interval)
+        return f"{column.text(own.mean)} [{low}, {high}]"
+    return column.text(own.mean) + ("" if own.std is None else f" ± {column.text(own.std)}")
+
+
+def absent(row: Row, column: Column) -> str:
+    """Return why a row has no value in a column."""
+    if column.key in row.undefined:
+        return "undefined"
+    return "failed" if row.n_failed and not row.n_finished else "–"
+
+
+def compact(value: Any) -> str:
+    """Return a value of a configuration in few characters."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={compact(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(compact(item) for item in value) or "none"
+    return visible(value)
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Return a number that may be missing or NaN."""
+    if value is None:
+        return "–"
+    return "undefined" if value != value else f"{value:.{digits}f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time span in words."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,151 @@
+"""What the reader chooses: kept in the address, so that it can be shared, and in the session, so that pages agree.
+
+The address is the one place that decides. A widget is set from it at every run and writes into it when it is changed,
+so that links, bookmarks and the browser's way back do what they say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import streamlit as st
+
+from results.app.titles import distinct, visible
+from results.boards.board import Board, Row
+from results.boards.trials import WARNING
+
+
+class Choice(NamedTuple):
+    """A row and its board."""
+
+    board: Board
+    row: Row
+
+
+def select(
+    label: str,
+    options: Sequence[str],
+    parameter: str,
+    titles: Sequence[str],
+    *,
+    default: str | None = None,
+    find: Callable[[str], str | None] | None = None,
+    write: Callable[[str], str] | None = None,
+    unknown: str | None = None,
+    help: str | None = None,
+) -> str:
+    """Let the reader choose one of `options`.
+
+    Args:
+        label: of the widget; unique on its page.
+        options: at least one, all different.
+        parameter: of the address.
+        titles: how the options are called; what reads the same is told apart here.
+        default: option where neither the address nor the session names one; None: the first.
+        find: text of the address -> option or None; without it the text is the option.
+        write: option -> text of the address; without it the option is the text.
+        unknown: warning where the address names something that is not there; None: no warning.
+        help: tooltip.
+    """
+    key = f"{label} on {st.session_state.get('page')}"
+    find = find or (lambda text: text if text in options else None)
+    texts = write or str
+
+    def changed() -> None:
+        remember(parameter, texts(st.session_state[key]))
+
+    given = st.query_params.get(parameter)
+    wanted = str(given or st.session_state.get(f"chosen_{parameter}") or "")
+    option = find(wanted) if wanted else None
+    if option is None and given is not None and unknown:
+        st.warning(unknown)
+    if option is None:
+        option = default if default is not None and default in options else options[0]
+        wanted = texts(option)
+    if st.session_state.get(key) != option:
+        st.session_state[key] = option
+    named = dict(zip(options, distinct(titles), strict=True))
+    # Streamlit tells options apart by what is shown of them, hence `distinct`.
+    chosen: str = st.selectbox(
+        label,
+        list(options),
+        key=key,
+        on_change=changed,
+        format_func=lambda own: named.get(own, ""),
+        help=help,
+    )
+    remember(parameter, wanted if chosen == option else texts(chosen))
+    return chosen
+
+
+def board_of(boards: Sequence[Board]) -> Board:
+    """Let the reader choose a board by backbone and site, and by its sets where several are left."""
+    titles = {board.backbone: board.backbone_title for board in boards}
+    left, middle, right = st.columns(3)
+    with left:
+        backbone = select("Backbone", list(titles), "backbone", list(titles.values()))
+    boards = [board for board in boards if board.backbone == backbone]
+    with middle:
+        sites = list(dict.fromkeys(board.site for board in boards))
+        site = select("Site", sites, "site", sites)
+    boards = [board for board in boards if board.site == site]
+    if len(boards) == 1:
+        with right:
+            st.text_input("Image set", visible(boards[0].dataset or "not recorded"), disabled=True)
+        return _warned(boards[0])
+    # Sets may differ in nothing but a fingerprint.
+    keys = [_sets(board) for board in boards]
+    with right:
+        chosen = select(
+            "Image, evaluation and probing set",
+            keys,
+            "set",
+            keys,
+            help="Cells of different sets are never ranked together.",
+        )
+    return _warned(boards[keys.index(chosen)])
+
+
+def row_of(boards: Sequence[Board], parameter: str = "cell", label: str = "Method", default: int = 0) -> Choice:
+    """Let the reader choose a row of any board; the address names one of its cells in `parameter`."""
+    rows = [Choice(board, row) for board in boards for row in board.rows]
+    by_key = {f"{own.row.config_id} {own.row.label} {number}": own for number, own in enumerate(rows)}
+    keys = list(by_key)
+    several = len(boards) > 1
+    titles = [own.row.title + (f" · {own.board.backbone_title} · {own.board.site}" if several else "") for own in rows]
+    repeated = {title for title in titles if titles.count(title) > 1}
+    chosen = select(
+        label,
+        keys,
+        parameter,
+        [
+            f"{title} · {_sets(own.board)}" if title in repeated else title
+            for title, own in zip(titles, rows, strict=True)
+        ],
+        default=keys[min(default, len(keys) - 1)],
+        find=lambda cell: next((key for key, own in by_key.items() if cell in own.row.cell_ids), None),
+        write=lambda key: by_key[key].row.cell_ids[0],
+        unknown="The address names a cell that this store does not have.",
+    )
+    _warned(by_key[chosen].board)
+    return by_key[chosen]
+
+
+def remember(parameter: str, value: str) -> None:
+    """Put a choice into the address and into the session."""
+    st.session_state[f"chosen_{parameter}"] = value
+    if st.query_params.get(parameter) != value:
+        st.query_params[parameter] = value
+
+
+def _warned(board: Board) -> Board:
+    """Return the board, and say at the top of the page if it is a trial: charts of it look like any other."""
+    if WARNING in board.notes:
+        st.warning(WARNING)
+    return board
+
+
+def _sets(board: Board) -> str:
+    parts = (board.dataset, board.evaluation_fingerprint, board.probing_fingerprint)
+    return " · ".join(visible(part)[:20] for part in parts if part) or "not recorded"

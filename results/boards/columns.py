@@ -1,0 +1,168 @@
+"""What may stand in one column: which scores of a metric are comparable, and why the others are not.
+
+Needs only the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from results.boards.board import Column, digits_of
+from results.store.records import DEVICE_UNITS
+
+COLUMN_ORDER = (
+    "ms_score",
+    "ms_score_adjusted",
+    "win_rate",
+    "r2",
+    "accuracy",
+    "agreement",
+    "kl",
+    "stability",
+    "stability_writer",
+    "token_sensitivity",
+    "l0",
+    "alive_fraction",
+    "expansion_factor",
+)
+# Second looks at what the columns above say. A metric of a plugin is not among them: who adds one wants to see it.
+DETAILS = frozenset(
+    {
+        "class_purity",
+        "class_purity_adjusted",
+        "effective_rank",
+        "effective_rank_share",
+        "max_collinearity",
+        "min_distinctness",
+        "nearest_cosine_mean",
+        "nearest_cosine_median",
+        "nearest_cosine_p95",
+        "polysemanticity",
+        "unique_units",
+        "unit_overlap",
+        "unit_overlap_across",
+    }
+)
+
+
+class Variant(NamedTuple):
+    """What two scores of one metric must share to stand in one column."""
+
+    version: int
+    params: str
+    panel: str
+    evaluation: str
+    device: str
+    unit: str
+    direction: str
+
+
+_WHY = {
+    "version": "they are different versions of the metric",
+    "params": "their parameters differ",
+    "panel": "they were judged by different panels",
+    "evaluation": "they were measured on different evaluation sets",
+    "device": "they were measured on different devices or in different dtypes",
+    "unit": "their units differ",
+    "direction": "they disagree on which direction is better",
+}
+
+
+def variant_of(score: Mapping[str, Any], cell: Mapping[str, Any]) -> Variant:
+    on_device = score["unit"] in DEVICE_UNITS
+    device = " ".join(str(part) for part in (cell["device"], cell["dtype"]) if part) if on_device else ""
+    return Variant(
+        version=int(score["version"]),
+        params=json.dumps(score["params"] or {}, sort_keys=True, ensure_ascii=False),
+        panel=score["panel"] or "",
+        evaluation=score["evaluation_fingerprint"] or cell["evaluation_fingerprint"] or "",
+        device=device,
+        unit=score["unit"] or "",
+        direction=score["direction"],
+    )
+
+
+def why_not(variants: Sequence[Variant]) -> str:
+    """Return why scores of these variants of one metric may not be compared, in words."""
+    differing = [name for name in Variant._fields if len({getattr(variant, name) for variant in variants}) > 1]
+    return "; ".join(_WHY[name] for name in differing)
+
+
+def columns_of(
+    found: Sequence[Mapping[str, Any]], evaluation: str | None
+) -> tuple[list[Column], dict[tuple[str, Variant], str], list[str]]:
+    """Return the columns in order, which key each (metric, variant) has, and why some metrics have several."""
+    variants: dict[str, dict[Variant, list[float]]] = {}
+    for score in found:
+        values = variants.setdefault(score["metric"], {}).setdefault(score["variant"], [])
+        if math.isfinite(score["value"]):
+            values.append(float(score["value"]))
+    columns: list[Column] = []
+    key_of: dict[tuple[str, Variant], str] = {}
+    apart: dict[tuple[tuple[str, ...], str], list[str]] = {}
+    for metric in sorted(variants, key=_column_position):
+        # The newest version first: it is the one to sort by.
+        ordered = sorted(variants[metric], key=lambda variant: (-variant.version, variant[1:]))
+        differing = [name for name in Variant._fields if len({getattr(variant, name) for variant in ordered}) > 1]
+        for variant in ordered:
+            key = _column_key(metric, variant, ordered, differing)
+            key_of[metric, variant] = key
+            columns.append(
+                Column(
+                    key=key,
+                    metric=metric,
+                    version=variant.version,
+                    params=json.loads(variant.params),
+                    panel=variant.panel or None,
+                    evaluation_fingerprint=variant.evaluation or evaluation,
+                    device=variant.device or None,
+                    unit=variant.unit,
+                    direction=variant.direction,
+                    digits=digits_of(variant.unit, variants[metric][variant]),
+                )
+            )
+        if differing:
+            suffixes = tuple(key_of[metric, variant].removeprefix(metric) for variant in reversed(ordered))
+            why = "; ".join(_WHY[name] for name in differing)
+            apart.setdefault((suffixes, why), []).append(metric)
+    return columns, key_of, [_apart(metrics, *key) for key, metrics in apart.items()]
+
+
+def is_detail(column: Column) -> bool:
+    """Return whether the column may be left out where there is little room: a second look, or a reference level."""
+    return column.metric in DETAILS or (column.direction == "none" and column.metric not in COLUMN_ORDER)
+
+
+def _apart(metrics: Sequence[str], suffixes: Sequence[str], why: str) -> str:
+    """Say which columns of these metrics are not ranked together; one sentence, though ten metrics share the reason."""
+    if len(metrics) > 1:
+        kinds = f"{', '.join(suffixes[:-1])} and {suffixes[-1]}"
+        return f"{', '.join(metrics[:-1])} and {metrics[-1]}: {kinds} of each are not ranked together: {why}."
+    names = [metrics[0] + suffix for suffix in suffixes]
+    return f"{', '.join(names[:-1])} and {names[-1]} are not ranked together: {why}."
+
+
+def _column_position(metric: str) -> tuple[int, str]:
+    return (COLUMN_ORDER.index(metric) if metric in COLUMN_ORDER else len(COLUMN_ORDER), metric)
+
+
+def _column_key(metric: str, variant: Variant, all_of_metric: Sequence[Variant], differing: Sequence[str]) -> str:
+    key = metric
+    if "version" in differing:
+        key += f"@{variant.version}"
+    details = []
+    if "params" in differing:
+        details.append(difference(json.loads(variant.params), [json.loads(other.params) for other in all_of_metric]))
+    details += [getattr(variant, name) or "none" for name in differing if name not in ("version", "params")]
+    return f"{key}[{', '.join(details)}]" if details else key
+
+
+def difference(config: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> str:
+    """Return those entries of `config` in which `among` are not all the same, as "k=32, lr=0.1"."""
+    keys = sorted({key for other in among for key in other})
+    absent = object()
+    differing = [key for key in keys if any(other.get(key, absent) != among[0].get(key, absent) for other in among)]
+    return ", ".join(f"{key}={config[key]}" if key in config else f"no {key}" for key in differing)

@@ -1,0 +1,50 @@
+"""Which row of a board somebody means by a label, a configuration's id or a method's name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from results.boards.board import Board, Row
+from results.errors import StoreError
+
+_SHORTEST_ID = 4
+
+
+def row_called(board: Board, name: str) -> Row | None:
+    """Return the row of `board` that `name` means, or None where there is none.
+
+    Title, label, configuration id (or its first 4 or more digits) and method name are tried in that order.
+
+    Raises:
+        StoreError: several rows answer to it.
+    """
+    wanted = name.strip().casefold()
+    tests = (
+        lambda row: row.title.casefold() == wanted,
+        lambda row: row.label.casefold() == wanted,
+        lambda row: row.config_id.casefold() == wanted,
+        lambda row: len(wanted) >= _SHORTEST_ID and row.config_id.casefold().startswith(wanted),
+        lambda row: row.method.casefold() == wanted,
+    )
+    for test in tests:
+        found = [row for row in board.rows if test(row)]
+        if len(found) > 1:
+            names = ", ".join(f"{row.title!r} ({row.config_id[:8]})" for row in found)
+            raise StoreError(
+                f"{name!r} means {len(found)} rows of {board.backbone_title} at {board.site}: {names}; "
+                "name one by its title or its configuration id."
+            )
+        if found:
+            return found[0]
+    return None
+
+
+def unknown_row(name: str, boards: Sequence[Board]) -> StoreError:
+    """Return the error that says what there is instead of `name`."""
+    rows = [row for board in boards for row in board.rows]
+    titles = list(dict.fromkeys(row.title for row in rows))
+    known = {key.casefold(): key for row in rows for key in (row.title, row.label, row.method, row.config_id)}
+    near = [known[key] for key in difflib.get_close_matches(name.casefold(), list(known), n=2, cutoff=0.5)]
+    meant = f"Did you mean {' or '.join(near)}? " if near else ""
+    return StoreError(f"No row of this store is called {name!r}. {meant}There are {', '.join(titles) or 'none'}.")

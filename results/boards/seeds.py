@@ -1,0 +1,43 @@
+"""Which cells of a row a mean over seeds is over. Needs only the standard library."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
+Seeds = tuple[int, int]
+"""(token seed, init seed) of a cell"""
+
+
+def averaged(cells: Collection[Seeds]) -> set[Seeds]:
+    """Return those of a row's cells that its means are over: all, unless some initialisations lack token sets.
+
+    Repeated runs on one token set (for stability) beside runs on several token sets would count that set several
+    times. Then only initialisation seeds that were run on every token set count.
+    """
+    tokens = {token for token, _ in cells}
+    complete = {init for _, init in cells if all((token, init) in cells for token in tokens)}
+    return {seeds for seeds in cells if seeds[1] in complete} if complete and len(tokens) > 1 else set(cells)
+
+
+_Cell = TypeVar("_Cell", bound=Mapping[str, Any])
+
+SUFFIX = "-sweep"
+"""What the suite of a sweep's cells ends with."""
+
+
+def without_sweeps(cells: Sequence[_Cell]) -> tuple[list[_Cell], list[str]]:
+    """Return the cells of one board that are of no sweep, and a note on those left out; all where there are no others.
+
+    Args:
+        cells: rows of `Store.cells()`.
+    """
+    kept = [cell for cell in cells if not str(cell["suite"] or "").endswith(SUFFIX)]
+    if not kept or len(kept) == len(cells):
+        return list(cells), []
+    suites = sorted({str(cell["suite"]) for cell in cells if str(cell["suite"] or "").endswith(SUFFIX)})
+    count = len(cells) - len(kept)
+    return kept, [
+        f"{count} cell{'s' if count > 1 else ''} of sweeps {'are' if count > 1 else 'is'} left out; "
+        f"they are the boards of the suite {' and of '.join(suites)}."
+    ]

@@ -1,0 +1,204 @@
+"""A board as a plain-text table for a terminal of a given width. Needs only the standard library."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+
+from results.boards.board import Aggregate, Board, Column, Floor, Row
+from results.boards.columns import is_detail
+from results.boards.trials import marked
+
+_ARROWS = {"higher": " ↑", "lower": " ↓", "none": ""}
+_MARKS = {"best": "*", "second": "+", None: " "}
+_GAP = "  "
+_NOT_RANKED = "not ranked together"
+
+
+def render_text(board: Board, width: int = 100, *, details: bool = True) -> str:
+    """Return the board as text: a heading, the table, and under it floors, failures, undefined values and notes.
+
+    A table wider than `width` goes on in further blocks that repeat the method; names are never cut.
+
+    Args:
+        width: columns of the terminal.
+        details: show every column; without it those of `columns.is_detail` are named under the table only.
+    """
+    left_out = [] if details else [column for column in board.columns if is_detail(column)]
+    if left_out and len(left_out) < len(board.columns):
+        return _rendered(_without(board, left_out), width, list(dict.fromkeys(column.metric for column in left_out)))
+    return _rendered(board, width, ())
+
+
+def _rendered(board: Board, width: int, left_out: Sequence[str]) -> str:
+    parts = ["\n".join(_wrapped(line, width) for line in _heading(board))]
+    parts += _tables(board, width) if board.rows else ["No cells."]
+    footer = []
+    if board.rows and board.columns:
+        footer.append(
+            "mean ± sample standard deviation over n cells (one per token seed and init seed); "
+            "* best, + second; ↑ higher is better, ↓ lower is better"
+        )
+    if any(own.interval for row in board.rows for own in row.metrics.values()):
+        footer.append("[low, high]: 95 % interval; n= the comparisons a pooled value is over")
+    if board.floors:
+        footer.append("floors: " + ", ".join(_floor(floor) for floor in board.floors))
+    footer += [line for row in board.rows for line in _row_footers(row)]
+    footer += [f"note: {note}" for note in board.notes]
+    if left_out:
+        footer.append(f"further metrics, with `harness leaderboard --all`: {', '.join(map(_printable, left_out))}")
+    parts.append("\n".join(_wrapped(line, width) for line in footer))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _without(board: Board, columns: Sequence[Column]) -> Board:
+    """Return the board without these columns, what is undefined in them, and notes that are about them alone."""
+    out = {column.key for column in columns}
+    shown = tuple(column for column in board.columns if column.key not in out)
+    rows = tuple(
+        dataclasses.replace(
+            row,
+            metrics={key: own for key, own in row.metrics.items() if key not in out},
+            undefined={key: count for key, count in row.undefined.items() if key not in out},
+        )
+        for row in board.rows
+    )
+    metrics = {column.metric for column in board.columns} - {column.metric for column in shown}
+    notes = tuple(note for note in board.notes if not note.startswith(tuple(metrics)) or _NOT_RANKED not in note)
+    return dataclasses.replace(board, columns=shown, rows=rows, notes=notes)
+
+
+def _heading(board: Board) -> list[str]:
+    sets = [("evaluation", board.evaluation_fingerprint), ("probing", board.probing_fingerprint)]
+    known = ", ".join(f"{name} {value[:12]}" for name, value in sets if value)
+    first = f"{board.backbone_title} · {board.site}" + (f" · {board.dataset}" if board.dataset else "")
+    return [_printable(line) for line in (marked(first, board), known) if line]
+
+
+def _tables(board: Board, width: int) -> list[str]:
+    left = [["method", *(_printable(row.title) for row in board.rows)], ["n", *(_count(row) for row in board.rows)]]
+    blocks: list[list[list[str]]] = [[]]
+    fixed = sum(_width_of(column) + len(_GAP) for column in left)
+    used = fixed
+    for column in board.columns:
+        cells = [_header(column), *_cells(board.rows, column)]
+        needed = _width_of(cells) + len(_GAP)
+        if blocks[-1] and used + needed > width:
+            blocks.append([])
+            used = fixed
+        blocks[-1].append(cells)
+        used += needed
+    return [_block(left, block) for block in blocks]
+
+
+def _block(left: Sequence[Sequence[str]], right: Sequence[Sequence[str]]) -> str:
+    columns = [*left, *right]
+    widths = [_width_of(column) for column in columns]
+    lines = []
+    for index in range(len(columns[0])):
+        cells = [
+            _padded(column[index], width, right_aligned=position > 0)
+            for position, (column, width) in enumerate(zip(columns, widths, strict=True))
+        ]
+        lines.append(_GAP.join(cells).rstrip())
+        if index == 0:
+            lines.append(_GAP.join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def _header(column: Column) -> str:
+    unit = "%" if column.unit == "fraction" else column.unit
+    # The space stands over the mark that ends each value.
+    return _printable(f"{column.key}{f' ({unit})' if unit else ''}{_ARROWS[column.direction]}") + " "
+
+
+def _cells(rows: Sequence[Row], column: Column) -> list[str]:
+    """Return what the column prints for each row: means under means, spreads under spreads, marks last."""
+    found = [row.metrics.get(column.key) for row in rows]
+    means = ["" if own is None else column.text(own.mean) for own in found]
+    spreads = ["" if own is None else _spread(own, column) for own in found]
+    mean_width, spread_width = max(map(len, means)), max(map(len, spreads))
+    cells = []
+    for row, own, mean, spread in zip(rows, found, means, spreads, strict=True):
+        if own is None:
+            cells.append(_absent(row, column).rjust(mean_width) + " " * (spread_width + 1))
+        else:
+            cells.append(mean.rjust(mean_width) + spread.ljust(spread_width) + _MARKS[own.mark])
+    return cells
+
+
+def _spread(own: Aggregate, column: Column) -> str:
+    if own.interval is not None:
+        low, high = (column.text(bound) for bound in own.interval)
+        return f" [{low}, {high}] n={own.n_observations}"
+    return "" if own.std is None else f" ± {column.text(own.std)}"
+
+
+def _absent(row: Row, column: Column) -> str:
+    if column.key in row.undefined:
+        return "undefined"
+    return "failed" if row.n_failed and not row.n_finished else "-"
+
+
+def _count(row: Row) -> str:
+    return f"{row.n_finished}/{row.n_finished + row.n_failed}" if row.n_failed else str(row.n_finished)
+
+
+def _floor(floor: Floor) -> str:
+    column = floor.column
+    name = column.key.removeprefix("floor_")
+    for kind in ("zero", "mean"):
+        name = name.replace(f"{kind}_ablation", kind, 1)
+        if name.startswith(kind):
+            name = f"{kind}-ablation{name[len(kind) :]}"
+    low, high = column.text(floor.low), column.text(floor.high)
+    unit = " %" if column.unit == "fraction" else f" {column.unit}" if column.unit else ""
+    return _printable(name.replace("_", " ")) + f" {low if low == high else f'{low} to {high}'}{unit}"
+
+
+def _row_footers(row: Row) -> list[str]:
+    total = row.n_finished + row.n_failed
+    title = _printable(row.title)
+    lines = []
+    if row.n_failed:
+        messages = "; ".join(_printable(error) for error in dict.fromkeys(row.errors))
+        lines.append(f"failed: {title}, {row.n_failed} of {total} cells: {messages}")
+    undefined = {key: (own.n_undefined, own.n + own.n_undefined) for key, own in row.metrics.items()}
+    undefined |= {key: (count, count) for key, count in row.undefined.items()}
+    for key, (count, values) in undefined.items():
+        if count:
+            lines.append(
+                f"undefined: {_printable(key)} of {title}, {count} of {values} values not finite (NaN), "
+                "left out of the mean"
+            )
+    return lines
+
+
+def _printable(text: str) -> str:
+    """Return `text` with control characters escaped: a name must not move the cursor or break a line."""
+    return "".join(
+        char if unicodedata.category(char) not in ("Cc", "Cf", "Zl", "Zp", "Cs") else ascii(char)[1:-1] for char in text
+    )
+
+
+def _columns_taken(text: str) -> int:
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def _width_of(cells: Sequence[str]) -> int:
+    return max(_columns_taken(cell) for cell in cells)
+
+
+def _padded(text: str, width: int, *, right_aligned: bool) -> str:
+    space = " " * (width - _columns_taken(text))
+    return space + text if right_aligned else text + space
+
+
+def _wrapped(line: str, width: int) -> str:
+    return textwrap.fill(
+        line, width=max(width, 40), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )

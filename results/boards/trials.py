@@ -1,0 +1,28 @@
+"""Boards of trials: cells that ran at ``--scale tiny``, to show that everything runs.
+
+Needs only the standard library.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from results.boards.board import Board
+
+#: How suites at that scale are called, and the sweeps before them.
+_TINY = re.compile(r"-tiny(-sweep)?$")
+WARNING = "Cells of this board ran at `--scale tiny`, which shows that everything runs: no figure means anything."
+#: The same in a heading.
+MARK = "scale tiny: no figure means anything"
+
+
+def trial_notes(cells: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the warning if one of a board's cells was run for a suite at that scale."""
+    return [WARNING] if any(_TINY.search(cell["suite"] or "") for cell in cells) else []
+
+
+def marked(title: str, board: Board) -> str:
+    """Return a board's title, with the warning where it has one."""
+    return f"{title} ({MARK})" if WARNING in board.notes else title

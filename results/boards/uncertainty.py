@@ -1,0 +1,141 @@
+"""How sure a mean, a rank and a place on a front are: seeded draws from what a board knows of each mean.
+
+A mean over n seeds is drawn as ``mean + std / sqrt(n) * t + standard_error * z``:
+
+- t has Student's distribution with n - 1 degrees of freedom: three seeds say little of their own spread, and the
+  normal distribution would pretend otherwise. Of stability, whose values are of pairs of runs, ``std / sqrt(n)`` is
+  replaced by the jackknife over runs (`results.boards.group_columns.pairs_error`);
+- z is standard normal. It stands for the sampling of what was measured in each cell (units, images, comparisons),
+  which more seeds do not reduce, because all seeds are evaluated on the same images.
+
+Where the standard error comes from the sampling of *images*, z is one number for all rows of a draw: every method was
+evaluated on the same images, so that luck with them moves all alike. Drawn apart, two lossless methods with exactly
+the same predictions would beat each other at random. Drawn together, it cancels, which is exact for methods that
+predict alike and too sure for others: for a difference between two methods, compare them image by image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from results.boards.board import Aggregate
+
+N_DRAWS = 2000
+# Half the width of a 95 % interval, in standard errors.
+_HALF_WIDTH = 1.959963984540054
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean and what is known of its error.
+
+    Attributes:
+        mean: in the metric's own unit.
+        seed_error: sample standard deviation over seeds / sqrt(n), or of pairs of runs their jackknife; 0 for one seed.
+        freedom: runs - 1.
+        sampling_error: standard error within a cell; 0 where no cell gave one.
+        shared: whether that error comes from images that all rows share.
+        known: whether there is any information on the error; without it the mean is drawn as exact.
+    """
+
+    mean: float
+    seed_error: float = 0.0
+    freedom: int = 0
+    sampling_error: float = 0.0
+    shared: bool = False
+    known: bool = True
+
+
+def samples_images(uncertainty_kind: str | None) -> bool:
+    """Return whether a standard error of this kind is over images, which all methods of a board share."""
+    return "image" in (uncertainty_kind or "")
+
+
+def estimate_of(aggregate: Aggregate, *, shared: bool = False) -> Estimate:
+    """Return what a board knows of one mean.
+
+    Args:
+        shared: whether its standard error is over images (see `samples_images`).
+    """
+    if aggregate.interval is not None:
+        low, high = aggregate.interval
+        return Estimate(mean=aggregate.mean, sampling_error=(high - low) / (2 * _HALF_WIDTH))
+    sampling = aggregate.standard_error is not None
+    seed_error, freedom = aggregate.mean_error or (0.0, 0)
+    return Estimate(
+        mean=aggregate.mean,
+        seed_error=seed_error,
+        freedom=freedom,
+        sampling_error=aggregate.standard_error or 0.0,
+        shared=shared,
+        known=aggregate.mean_error is not None or sampling,
+    )
+
+
+def draws(
+    estimates: Mapping[str, Estimate | None], *, metric: str = "", n_draws: int = N_DRAWS, seed: int = 0
+) -> np.ndarray:
+    """Return (n_draws, n) possible means of the rows, NaN where there is no estimate.
+
+    Each row has a generator of its own, seeded by its name and the metric's, so that its numbers do not depend on
+    which other rows are shown.
+
+    Args:
+        estimates: row name -> Estimate, or None where the metric is missing.
+        metric: what is drawn; two metrics of one row are drawn apart.
+        n_draws: how many.
+        seed: of all of it.
+    """
+    common = _generator(seed, metric, "shared").standard_normal(n_draws)
+    drawn = np.full((n_draws, len(estimates)), np.nan)
+    for column, (name, own) in enumerate(estimates.items()):
+        if own is None:
+            continue
+        generator = _generator(seed, metric, name)
+        values = np.full(n_draws, own.mean)
+        if own.seed_error > 0 and own.freedom > 0:
+            values += own.seed_error * generator.standard_t(own.freedom, n_draws)
+        if own.sampling_error > 0:
+            values += own.sampling_error * (common if own.shared else generator.standard_normal(n_draws))
+        drawn[:, column] = values
+    return drawn
+
+
+def intervals(drawn: np.ndarray, level: float = 0.95) -> np.ndarray:
+    """Return (n, 2): the central interval that holds `level` of the draws (draws, n) of each row, NaN where none."""
+    tail = 100 * (1 - level) / 2
+    found = np.full((drawn.shape[1], 2), np.nan)
+    known = ~np.isnan(drawn).any(axis=0)
+    if known.any():
+        found[known] = np.percentile(drawn[:, known], [tail, 100 - tail], axis=0).T
+    return found
+
+
+def rank_intervals(drawn: np.ndarray, *, larger: bool, level: float = 0.95) -> list[tuple[int, int] | None]:
+    """Return for each row the least and greatest rank it has in the central `level` of the draws (draws, n).
+
+    A rank is 1 + how many rows are strictly better; None for a row without draws.
+    """
+    cost = -drawn if larger else drawn
+    rank = 1 + (cost[:, :, None] < cost[:, None, :]).sum(axis=1)
+    tail = 100 * (1 - level) / 2
+    low = np.percentile(rank, tail, axis=0, method="inverted_cdf")
+    high = np.percentile(rank, 100 - tail, axis=0, method="inverted_cdf")
+    missing = np.isnan(drawn).any(axis=0)
+    return [None if gone else (int(a), int(b)) for a, b, gone in zip(low, high, missing, strict=True)]
+
+
+def _generator(seed: int, *names: str) -> np.random.Generator:
+    # crc32 rather than hash(): the same number in every process.
+    return np.random.default_rng([seed, *(zlib.crc32(name.encode("utf-8", "backslashreplace")) for name in names)])
+
+
+def unknown_errors(estimates: Sequence[tuple[str, Estimate | None]]) -> list[str]:
+    """Return the names of the rows whose mean is drawn as exact because nothing is known of its error."""
+    return [name for name, own in estimates if own is not None and not own.known]

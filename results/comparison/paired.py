@@ -1,0 +1,321 @@
+"""Two rows of a board against each other: the paired difference of every metric they share.
+
+The statistics are explained, with their equations, in docs/comparing.md. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from results.boards.board import Board, Column, Row
+from results.boards.build import EVIDENCE_PREFIX, FLOOR_PREFIX, boards_of
+from results.boards.columns import columns_of, variant_of, why_not
+from results.boards.find_row import row_called, unknown_row
+from results.comparison.intervals import Interval, clustered, holm, student
+from results.comparison.seed_pairs import Pairing, paired_cells
+from results.comparison.unit_clusters import UnitClusters
+from results.errors import StoreError
+from results.store.frames import records_of
+
+if TYPE_CHECKING:
+    from results.store import Store
+
+#: Activations are float32 and sums of thousands of them: what differs by less is rounding, and no finding.
+ROUNDING = 1e-9
+
+#: What several cells have together: there is nothing to pair.
+POOLED = ("win_rate", "stability", "stability_writer", "token_sensitivity")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One metric of A minus that of B.
+
+    Attributes:
+        column: the metric, its parameters, unit and direction.
+        a: mean of A over the shared seeds; in the unit of the column, as all of these.
+        b: mean of B.
+        difference: a - b.
+        low: of the interval; None where nothing can be said of the error.
+        high: of the interval.
+        p: two-sided, of no difference; None where it is not tested.
+        p_holm: corrected for all metrics that were tested.
+        n_seeds: pairs of seeds.
+        n_clusters: what was redrawn: neurons or units; None where only the seeds vary.
+        paired: what was paired and what was redrawn, in words.
+        better: "a" or "b" where the corrected p is below 1 - level, else None.
+    """
+
+    column: Column
+    a: float
+    b: float
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    p_holm: float | None
+    n_seeds: int
+    n_clusters: int | None
+    paired: str
+    better: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A against B on one board.
+
+    Attributes:
+        board: where both stand.
+        a: the row of A.
+        b: the row of B.
+        level: of the intervals.
+        n_resamples: of the bootstrap.
+        seed: of its draws.
+        seeds: "token seed 42", ...: the pairs of seeds.
+        differences: in the board's order of metrics.
+        refused: (metric, reason) of what both have and may not be compared.
+        notes: sentences the reader must know.
+    """
+
+    board: Board
+    a: Row
+    b: Row
+    level: float
+    n_resamples: int
+    seed: int
+    seeds: tuple[str, ...]
+    differences: tuple[Difference, ...]
+    refused: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+
+def compare(
+    store: Store,
+    a: str,
+    b: str,
+    *,
+    backbone: str | None = None,
+    site: str | None = None,
+    metrics: Collection[str] | None = None,
+    level: float = 0.95,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> list[Comparison]:
+    """Compare two rows on every board that has both.
+
+    Args:
+        a: title, label, configuration id (or its beginning) or method name.
+        b: the same.
+        backbone: only boards of this backbone.
+        site: only boards of this site.
+        metrics: only these; the correction is for as many as are tested.
+        level: of the intervals, and 1 - level is what `better` needs.
+        n_resamples: of the bootstrap.
+        seed: of its draws.
+
+    Raises:
+        StoreError: a name that means nothing (with the nearest) or several rows, rows that never stand on one board,
+            share no seed, or share no metric that may be compared, each with the reason.
+    """
+    if not 0 < level < 1:
+        raise StoreError(f"The level of an interval is {level}; it lies between 0 and 1, such as 0.95.")
+    if n_resamples < 100:
+        raise StoreError(f"{n_resamples} resamples are too few for an interval; take 100 or more, such as 2000.")
+    cells, scores = store.cells(backbone=backbone, site=site), store.scores(backbone=backbone, site=site)
+    boards = boards_of(cells, scores)
+    found = [(board, row_called(board, a), row_called(board, b)) for board in boards]
+    for name, rows in ((a, [pair[1] for pair in found]), (b, [pair[2] for pair in found])):
+        if not any(rows):
+            raise unknown_row(name, boards)
+    both = [(board, one, other) for board, one, other in found if one is not None and other is not None]
+    if not both:
+        raise StoreError(_never_together(a, b, found))
+    by_id = {cell["cell_id"]: cell for cell in records_of(cells)}
+    by_cell: dict[str, list[dict[str, Any]]] = {}
+    for score in records_of(scores):
+        by_cell.setdefault(score["cell_id"], []).append(score)
+    settings = _Settings(store, metrics, level, n_resamples, seed)
+    comparisons, problems = [], []
+    for board, one, other in both:
+        try:
+            comparisons.append(_compared(settings, board, one, other, by_id, by_cell))
+        except StoreError as error:
+            problems.append(str(error))
+    if not comparisons:
+        raise StoreError(" ".join(dict.fromkeys(problems)))
+    return comparisons
+
+
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    store: Store
+    metrics: Collection[str] | None
+    level: float
+    n_resamples: int
+    seed: int
+
+
+def _compared(
+    settings: _Settings,
+    board: Board,
+    a: Row,
+    b: Row,
+    by_id: Mapping[str, dict[str, Any]],
+    by_cell: Mapping[str, list[dict[str, Any]]],
+) -> Comparison:
+    where = f"{board.backbone_title} at {board.site}"
+    pairing, notes = paired_cells(a, b, by_id, where)
+    found = []
+    for side, groups in (("a", pairing.a), ("b", pairing.b)):
+        for index, group in enumerate(groups):
+            for cell in group:
+                for score in by_cell.get(cell["cell_id"], []):
+                    if score["value"] is None or score["metric"].startswith((FLOOR_PREFIX, EVIDENCE_PREFIX)):
+                        continue
+                    own = {"side": side, "index": index, "variant": variant_of(score, cell)}
+                    found.append({**score, **own})
+    columns, key_of, _ = columns_of(found, board.evaluation_fingerprint)
+    values: dict[str, dict[str, dict[int, list[float]]]] = {}
+    for score in found:
+        key = key_of[score["metric"], score["variant"]]
+        values.setdefault(key, {}).setdefault(score["side"], {}).setdefault(score["index"], []).append(
+            float(score["value"])
+        )
+    refused = _refused(found)
+    if settings.metrics is not None:
+        known = sorted({column.metric for column in columns})
+        absent = sorted(set(settings.metrics) - set(known))
+        if pooled := [metric for metric in absent if metric in POOLED]:
+            raise StoreError(
+                f"{pooled[0]} is of several cells together, and no pair of seeds has one: `harness leaderboard` has it "
+                f"with its interval. What can be paired: {', '.join(known)}."
+            )
+        if absent:
+            raise StoreError(f"Neither row has the metric {absent[0]!r} on {where}; there are: {', '.join(known)}.")
+        columns = [column for column in columns if column.metric in settings.metrics]
+        refused = [(metric, why) for metric, why in refused if metric in settings.metrics]
+    sides_of = (pairing.b, pairing.a) if pairing.turned else (pairing.a, pairing.b)
+    names = ("B", "A") if pairing.turned else ("A", "B")
+    units = UnitClusters(settings.store, *sides_of, itself=pairing.itself, names=names)
+    differences = []
+    for column in columns:
+        sides = values[column.key]
+        if set(sides) != {"a", "b"}:
+            continue
+        one = _difference(settings, column, sides["a"], sides["b"], pairing, units)
+        if one is None:
+            notes.append(f"{column.key} is undefined for a cell, and not compared.")
+        else:
+            differences.append(one)
+    if not differences:
+        reasons = "; ".join(f"{metric}: {why}" for metric, why in refused) or "they have no metric in common"
+        raise StoreError(f"{a.title} and {b.title} cannot be compared on {where}: {reasons}.")
+    corrected = holm([one.p for one in differences])
+    finished = []
+    for one, p in zip(differences, corrected, strict=True):
+        better = None
+        if p is not None and p < 1 - settings.level and one.difference and one.column.direction != "none":
+            better = "a" if (one.difference > 0) == (one.column.direction == "higher") else "b"
+        finished.append(dataclasses.replace(one, p_holm=p, better=better))
+    return Comparison(
+        board=board,
+        a=a,
+        b=b,
+        level=settings.level,
+        n_resamples=settings.n_resamples,
+        seed=settings.seed,
+        seeds=pairing.names,
+        differences=tuple(finished),
+        refused=tuple(refused),
+        notes=tuple(notes),
+    )
+
+
+def _difference(
+    settings: _Settings,
+    column: Column,
+    a: Mapping[int, Sequence[float]],
+    b: Mapping[int, Sequence[float]],
+    pairing: Pairing,
+    units: UnitClusters,
+) -> Difference | None:
+    shared = sorted(set(a) & set(b))
+    first = np.array([np.mean(a[index]) for index in shared])
+    second = np.array([np.mean(b[index]) for index in shared])
+    if not shared or not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return None
+    plain = f"{len(shared)} {pairing.by}{'s' if len(shared) != 1 else ''} paired"
+    estimate = float(np.mean(first - second))
+    blocks, what = units.blocks(column.metric, shared, *((second, first) if pairing.turned else (first, second)))
+    n_clusters: int | None = None
+    if blocks:
+        generator = np.random.default_rng([settings.seed, *column.metric.encode()])
+        _, interval = clustered(
+            blocks, len(shared), level=settings.level, n_resamples=settings.n_resamples, generator=generator
+        )
+        if pairing.turned and interval.low is not None and interval.high is not None:
+            interval = Interval(-interval.high + 0.0, -interval.low + 0.0, interval.p)
+        n_clusters = sum(len(block.sums) for block in blocks)
+        alone = "" if len(shared) > 1 else " (the interval is over units alone: one seed says nothing of seeds)"
+        plain = f"{plain}; {what}{alone}"
+    elif len(shared) > 1 or pairing.itself:
+        interval = student(first - second, settings.level)
+        if interval.low is None:
+            plain += ", which vary nothing"
+    else:
+        interval = Interval(None, None, None)
+        plain += ": no interval from one"
+    if 0 < abs(estimate) <= ROUNDING * max(1.0, abs(float(first.mean())), abs(float(second.mean()))):
+        plain += "; equal up to rounding, not tested"
+        interval = interval._replace(p=None)
+    return Difference(
+        column=column,
+        a=float(first.mean()),
+        b=float(second.mean()),
+        difference=estimate,
+        low=interval.low,
+        high=interval.high,
+        # A metric that says nothing about better or worse is no hypothesis, and costs the others nothing.
+        p=interval.p if column.direction != "none" else None,
+        p_holm=None,
+        n_seeds=len(shared),
+        n_clusters=n_clusters,
+        paired=plain,
+        better=None,
+    )
+
+
+def _refused(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Metrics that both sides have, in no variant that both have."""
+    variants: dict[str, dict[str, set[Any]]] = {}
+    for score in found:
+        variants.setdefault(score["metric"], {}).setdefault(score["side"], set()).add(score["variant"])
+    return [
+        (metric, why_not([*sides["a"], *sides["b"]]))
+        for metric, sides in sorted(variants.items())
+        if len(sides) == 2 and not sides["a"] & sides["b"]
+    ]
+
+
+def _never_together(a: str, b: str, found: Sequence[tuple[Board, Row | None, Row | None]]) -> str:
+    one = next(board for board, first, _ in found if first is not None)
+    other = next(board for board, _, second in found if second is not None)
+    parts = (
+        ("backbone", "backbones"),
+        ("site", "sites"),
+        ("dataset", "data sets"),
+        ("evaluation_fingerprint", "evaluation sets"),
+        ("probing_fingerprint", "probing sets"),
+    )
+    for name, plural in parts:
+        values = getattr(one, name), getattr(other, name)
+        if values[0] != values[1]:
+            return (
+                f"{a!r} and {b!r} cannot be compared: they were measured on different {plural} "
+                f"({values[0] or 'not recorded'} and {values[1] or 'not recorded'})."
+            )
+    return f"{a!r} and {b!r} never stand on one board."

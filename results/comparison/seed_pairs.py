@@ -1,0 +1,114 @@
+"""Which cells of two rows stand against each other: those of the same token seed, else of the same init seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from results.boards.board import Row
+from results.boards.seeds import averaged
+from results.errors import StoreError
+
+Seeds = tuple[int | None, int | None]
+_Cells = dict[Seeds, dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairing:
+    """Which cells stand against which: one entry of each list is one pair of seeds."""
+
+    a: list[list[dict[str, Any]]]
+    b: list[list[dict[str, Any]]]
+    names: tuple[str, ...]
+    by: str
+    itself: bool
+    turned: bool
+    """whether draws are made for B against A: the same ones, whichever row is named first"""
+
+
+def paired_cells(a: Row, b: Row, by_id: Mapping[str, dict[str, Any]], where: str) -> tuple[Pairing, list[str]]:
+    """Pair the cells of two rows of one board, and say what was left out.
+
+    By token seed, averaging over init seeds, where several are shared; of a row whose runs were repeated on one token
+    set only, those that the board's means are over. With a single shared token seed by init seed.
+
+    Args:
+        by_id: cell id -> cell.
+        where: the board, in words.
+
+    Raises:
+        StoreError: a row without a finished cell, or no shared token seed.
+    """
+    sides = [_newest(row, by_id) for row in (a, b)]
+    for row, own in zip((a, b), sides, strict=True):
+        if not own:
+            raise StoreError(f"{row.title} has no finished cell on {where}.")
+    notes = []
+    of_means = [_in_means(row, own, by_id) for row, own in zip((a, b), sides, strict=True)]
+    shared = _shared_tokens(of_means)
+    if len(shared) > 1:
+        for row, own, used in zip((a, b), sides, of_means, strict=True):
+            if len(used) < len(own):
+                notes.append(
+                    f"{len(own) - len(used)} cells of {row.title} repeat a token set for stability, and are in no mean."
+                )
+        sides = of_means
+    else:
+        shared = _shared_tokens(sides)
+    if not shared:
+        texts = [", ".join(map(str, sorted({seeds[0] for seeds in own}, key=_order))) for own in sides]
+        raise StoreError(
+            f"{a.title} and {b.title} share no token seed on {where} (they have {texts[0]} and {texts[1]}); "
+            "run both with the same --token-seed."
+        )
+    by, chosen = "token seed", [_of_token(seed) for seed in shared]
+    if len(shared) == 1:
+        init = [{seeds[1] for seeds in own if seeds[0] == shared[0]} for own in sides]
+        common = sorted(init[0] & init[1], key=_order)
+        if len(common) > 1:
+            by, chosen, shared = "init seed", [_of_both(shared[0], seed) for seed in common], common
+    groups = [[[own[seeds] for seeds in sorted(own, key=str) if test(seeds)] for test in chosen] for own in sides]
+    for row, own, taken in zip((a, b), sides, groups, strict=True):
+        if (left := len(own) - sum(map(len, taken))) > 0:
+            notes.append(f"{left} cells of {row.title} have seeds that the other lacks, and are left out.")
+        if row.n_failed:
+            notes.append(f"{row.n_failed} cells of {row.title} failed.")
+    names = tuple(f"{by} {'none' if seed is None else seed}" for seed in shared)
+    keys = [(row.config_id, row.label) for row in (a, b)]
+    return Pairing(groups[0], groups[1], names, by, keys[0] == keys[1], keys[1] < keys[0]), notes
+
+
+def _newest(row: Row, by_id: Mapping[str, dict[str, Any]]) -> _Cells:
+    """Finished cells by seeds; of two with the same, the one started last, as on the board."""
+    own = [cell for cell_id, cell in by_id.items() if cell_id in row.cell_ids and cell["status"] == "finished"]
+    return {(cell["token_seed"], cell["init_seed"]): cell for cell in own}
+
+
+def _in_means(row: Row, own: _Cells, by_id: Mapping[str, dict[str, Any]]) -> _Cells:
+    """Those of a row's cells that its means on the board are over."""
+
+    def plain(seeds: Seeds) -> tuple[int, int]:
+        return _order(seeds[0]), _order(seeds[1])
+
+    of_row = [cell for cell_id, cell in by_id.items() if cell_id in row.cell_ids]
+    counted = averaged({plain((cell["token_seed"], cell["init_seed"])) for cell in of_row})
+    return {seeds: cell for seeds, cell in own.items() if plain(seeds) in counted}
+
+
+def _shared_tokens(sides: list[_Cells]) -> list[int | None]:
+    first, second = ({seeds[0] for seeds in own} for own in sides)
+    return sorted(first & second, key=_order)
+
+
+def _of_token(token: int | None) -> Callable[[Seeds], bool]:
+    return lambda seeds: seeds[0] == token
+
+
+def _of_both(token: int | None, init: int | None) -> Callable[[Seeds], bool]:
+    return lambda seeds: seeds == (token, init)
+
+
+def _order(seed: int | None) -> int:
+    # A method without such a seed comes before seed 0; no real seed is negative.
+    return -1 if seed is None else seed

@@ -1,0 +1,153 @@
+"""Which units of two rows are redrawn together: the clusters behind a difference of two means over units.
+
+What is redrawn is the sampling unit of the methods, never a row of `units`: a neuron with all its sub-units where both
+methods split neurons, else each side's own neurons or units, with what they are in all pairs of seeds
+(docs/comparing.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from results.comparison.intervals import Block
+
+if TYPE_CHECKING:
+    from results.store import Store
+
+#: Metric -> column of `units` whose mean over the alive units it is (over all units, for "alive" itself). Where the
+#: rows of a cell do not give the cell's score, the metric is compared by its scores alone.
+UNIT_MEANS: Mapping[str, str] = {
+    "ms_score": "ms_score",
+    "alive_fraction": "alive",
+    "unit_overlap": "redundancy",
+    "class_purity": "class_purity",
+    "polysemanticity": "polysemanticity",
+}
+
+_Groups = Sequence[Sequence[Mapping[str, Any]]]
+Part = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Names (n,), values (n,) and parent neurons (n,) of the units of one side in one pair of seeds; -1: no parent."""
+
+
+class UnitClusters:
+    """The unit rows of paired cells, read once per column.
+
+    Args:
+        a: the cells of A, one list for each pair of seeds.
+        b: the cells of B.
+        itself: A and B are the same row.
+        names: what A and B are called in words.
+    """
+
+    def __init__(
+        self, store: Store, a: _Groups, b: _Groups, *, itself: bool, names: tuple[str, str] = ("A", "B")
+    ) -> None:
+        self.store = store
+        self.names = names
+        self.a = a
+        self.b = b
+        self.itself = itself
+        self._read: dict[str, dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+
+    def blocks(
+        self, metric: str, shared: Sequence[int], first: np.ndarray, second: np.ndarray
+    ) -> tuple[list[Block], str]:
+        """The clusters whose means the metric is, and what they are; no block where it is no mean over unit rows."""
+        column = UNIT_MEANS.get(metric)
+        if column is None:
+            return [], ""
+        rows = self._column(column)
+        sides = []
+        for groups, expected in ((self.a, first), (self.b, second)):
+            own = [_stacked([rows.get(cell["cell_id"]) for cell in groups[index]]) for index in shared]
+            if any(part is None for part in own):
+                return [], ""
+            parts = [part for part in own if part is not None]
+            if any(
+                not len(part[1]) or not math.isclose(part[1].mean(), wanted, rel_tol=1e-5, abs_tol=1e-7)
+                for part, wanted in zip(parts, expected, strict=True)
+            ):
+                return [], ""
+            sides.append(parts)
+        return blocks_of(sides[0], sides[1], self.itself, self.names)
+
+    def _column(self, column: str) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        if column not in self._read:
+            ids = sorted({cell["cell_id"] for side in (self.a, self.b) for g in side for cell in g})
+            where = "" if column == "alive" else f'AND alive AND "{column}" IS NOT NULL AND NOT isnan("{column}")'
+            frame = self.store.query(
+                f'SELECT cell_id, unit, coalesce(parent, -1) AS parent, "{column}"::DOUBLE AS v FROM units '
+                f"WHERE cell_id IN (SELECT unnest(?::VARCHAR[])) {where} ORDER BY cell_id, unit",
+                [ids],
+            )
+            self._read[column] = {
+                str(cell_id): (
+                    own["unit"].to_numpy(np.int64),
+                    own["v"].to_numpy(np.float64, na_value=np.nan),
+                    own["parent"].to_numpy(np.int64),
+                )
+                for cell_id, own in frame.groupby("cell_id")
+            }
+        return self._read[column]
+
+
+def _stacked(parts: Sequence[Part | None]) -> Part | None:
+    """The units (n,), values (n,) and parents (n,) of several init seeds together; None where a cell has no rows.
+
+    Each cell weighs the same in the score, so cells of unlike many units are no mean over one pile of units.
+    """
+    known = [part for part in parts if part is not None]
+    if len(known) != len(parts) or not known:
+        return None
+    return (
+        np.concatenate([part[0] + 10**9 * number for number, part in enumerate(known)]),
+        np.concatenate([part[1] for part in known]),
+        np.concatenate([part[2] for part in known]),
+    )
+
+
+def blocks_of(
+    a: Sequence[Part], b: Sequence[Part], itself: bool, names: tuple[str, str] = ("A", "B")
+) -> tuple[list[Block], str]:
+    """The clusters that are redrawn together, and what they are in words.
+
+    Args:
+        a: units of A, one entry for each pair of seeds.
+        b: units of B.
+        itself: A and B are the same row, whose units stand against themselves.
+        names: what A and B are called in words.
+    """
+    n_seeds = len(a)
+    if itself:
+        return [_block([(1, t, a[t][0], a[t][1]), (-1, t, b[t][0], b[t][1])]) for t in range(n_seeds)], "units paired"
+    parented = [all((part[2] >= 0).all() for part in side) for side in (a, b)]
+    slots = [
+        [(sign, t, part[2] if has else part[0], part[1]) for t, part in enumerate(side)]
+        for sign, side, has in ((1, a, parented[0]), (-1, b, parented[1]))
+    ]
+    if all(parented):
+        block = _block(slots[0] + slots[1])
+        return [block], f"units clustered by their {len(block.sums)} neurons, which both share"
+    blocks: list[Block] = []
+    words: dict[str, str] = {}
+    for name, own, has in zip(names, slots, parented, strict=True):
+        # Neurons are the same in every pair of seeds, and so, more or less, are units that start from the same
+        # initialisation: the one of the same index is redrawn with it. Where they are not alike, nothing is lost.
+        blocks.append(_block(own))
+        words[name] = f"{len(blocks[-1].sums)} {'neurons' if has else 'units'} of {name}"
+    return blocks, f"{' and '.join(words[name] for name in sorted(words))} redrawn apart"
+
+
+def _block(slots: Sequence[tuple[int, int, np.ndarray, np.ndarray]]) -> Block:
+    """Clusters of slots (side, pair of seeds, cluster of each unit (n,), value of each unit (n,))."""
+    names = np.unique(np.concatenate([clusters for _, _, clusters, _ in slots]))
+    sums, counts = np.zeros((len(names), len(slots))), np.zeros((len(names), len(slots)))
+    for slot, (_, _, clusters, values) in enumerate(slots):
+        code = np.searchsorted(names, clusters)
+        sums[:, slot] = np.bincount(code, weights=values, minlength=len(names))
+        counts[:, slot] = np.bincount(code, minlength=len(names))
+    return Block(sums, counts, np.array([slot[0] for slot in slots]), np.array([slot[1] for slot in slots]))

@@ -1,0 +1,245 @@
+"""Boards and raw results as files for others: CSV, Parquet, Markdown, LaTeX, and one HTML page.
+
+Every function returns text or bytes, so that the app's downloads can use them; only `write_*` touch the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from results import tables
+from results.boards.board import Board, board_frame
+from results.boards.trials import marked
+from results.errors import StoreError
+from results.export.html import page
+from results.tables import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from results.store import Store
+
+FORMATS = ("csv", "parquet", "markdown", "latex", "html")
+RAW = ("cells", "scores")
+#: Metric up the front.
+DEFAULT_Y = "ms_score"
+#: What a DuckDB file holds after a checksum of eight bytes.
+_DUCKDB = b"DUCK"
+_ENDINGS = {".csv": "csv", ".parquet": "parquet", ".md": "markdown", ".tex": "latex", ".html": "html", ".htm": "html"}
+_ARROWS = {"higher": " ↑", "lower": " ↓", "none": ""}
+_MARKS = {"best": " *", "second": " +", None: ""}
+
+
+def boards_frame(boards: Sequence[Board]) -> pd.DataFrame:
+    """Return all boards as one frame: what names the board, then the columns of `board_frame`, absent ones missing.
+
+    Values are as stored: fractions are not turned into percent.
+    """
+    import pandas as pd
+
+    frames = []
+    for board in boards:
+        frame = board_frame(board)
+        names = ("backbone", "site", "dataset", "evaluation_fingerprint", "probing_fingerprint")
+        head = pd.DataFrame({name: [getattr(board, name)] * len(frame) for name in names}, index=frame.index)
+        frames.append(pd.concat([head, frame], axis=1))
+    if not frames:
+        return pd.DataFrame()
+    frame = pd.concat(frames, ignore_index=True)
+    # A board without the column would make its counts floats.
+    return frame.astype({f"{own.key}_n": "Int64" for board in boards for own in board.columns})
+
+
+def raw_frame(store: Store, what: str) -> pd.DataFrame:
+    """Return the `cells` or `scores` of a store, mappings and lists as JSON text, tracebacks left out.
+
+    Raises:
+        StoreError: another name, or the store cannot be read.
+    """
+    if what not in RAW:
+        raise StoreError(f"There is no export of {what!r}; there are boards, {', '.join(RAW)}.")
+    frame = store.cells() if what == "cells" else store.scores()
+    frame = frame.drop(columns=[name for name in ("traceback",) if name in frame])
+    for name in frame.columns:
+        if frame[name].map(lambda value: isinstance(value, (dict, list))).any():
+            frame[name] = [None if value is None else json.dumps(value, sort_keys=True) for value in frame[name]]
+    return frame
+
+
+def csv_text(frame: pd.DataFrame, undefined: str = "") -> str:
+    """Return a frame as CSV; what is missing is empty, NaN is `undefined` (in the raw results it is a value)."""
+    if not undefined:
+        return frame.to_csv(index=False)
+    return frame.map(lambda value: undefined if isinstance(value, float) and math.isnan(value) else value).to_csv(
+        index=False
+    )
+
+
+def parquet_bytes(frame: pd.DataFrame) -> bytes:
+    """Return a frame as a Parquet file. Raises StoreError for a frame without columns, which Parquet cannot hold."""
+    import duckdb
+
+    if not len(frame.columns):
+        raise StoreError("There is nothing to export: no cell matches.")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "frame.parquet"
+        with duckdb.connect(":memory:") as connection:
+            connection.register("frame", frame)
+            connection.execute(f"COPY frame TO '{file}' (FORMAT parquet)")
+        return file.read_bytes()
+
+
+def board_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
+    """Return a board as a table of text: mean ± standard deviation over n cells, * best, + second.
+
+    Args:
+        metrics: keys or ids of the columns to show; None: all.
+    """
+    columns = [own for own in board.columns if metrics is None or own.key in metrics or own.metric in metrics]
+    header = ["method", "n"]
+    for own in columns:
+        unit = " (%)" if own.unit == "fraction" else f" ({own.unit})" if own.unit else ""
+        header.append(f"{own.key}{unit}{_ARROWS[own.direction]}")
+    rows = []
+    for row in board.rows:
+        total = row.n_finished + row.n_failed
+        cells = [row.title, f"{row.n_finished}/{total}" if row.n_failed else str(row.n_finished)]
+        for own in columns:
+            found = row.metrics.get(own.key)
+            if found is None:
+                cells.append("undefined" if own.key in row.undefined else "-")
+                continue
+            text = own.text(found.mean)
+            if found.interval is not None:
+                low, high = (own.text(bound) for bound in found.interval)
+                text += f" [{low}, {high}]"
+            elif found.std is not None:
+                text += f" ± {own.text(found.std)}"
+            cells.append(text + _MARKS[found.mark])
+        rows.append(cells)
+    notes = ["mean ± sample standard deviation over n cells; * best, + second; ↑ higher is better, ↓ lower is better"]
+    for floor in board.floors:
+        low, high = floor.column.text(floor.low), floor.column.text(floor.high)
+        unit = " %" if floor.column.unit == "fraction" else ""
+        notes.append(f"{floor.column.key}: {low if low == high else f'{low} to {high}'}{unit}")
+    for row in board.rows:
+        if row.n_failed:
+            notes.append(f"{row.title}: {row.n_failed} cells failed: {'; '.join(dict.fromkeys(row.errors))}")
+    title = f"{board.backbone_title} at {board.site}" + (f" on {board.dataset}" if board.dataset else "")
+    return Table(marked(title, board), header, rows, (False, *[True] * (len(header) - 1)), [*notes, *board.notes])
+
+
+def markdown(boards: Sequence[Board], metrics: Sequence[str] | None = None) -> str:
+    """Return boards as Markdown tables."""
+    return "\n".join(tables.markdown(board_table(board, metrics)) for board in boards)
+
+
+def latex(boards: Sequence[Board], metrics: Sequence[str] | None = None) -> str:
+    """Return boards as LaTeX tables (packages booktabs and longtable)."""
+    return "\n".join(tables.latex(board_table(board, metrics)) for board in boards)
+
+
+def html(
+    boards: Sequence[Board], metrics: Sequence[str] | None = None, *, x: str | None = None, y: str = DEFAULT_Y
+) -> str:
+    """Return one HTML page: per board the Pareto front of `x` against `y` and the table. It loads nothing.
+
+    Args:
+        x: metric id; None: the first of accuracy, agreement and r2 that the board has.
+        y: metric id.
+    """
+    return page([(board, board_table(board, metrics)) for board in boards], x=x, y=y)
+
+
+def exported(
+    boards: Sequence[Board],
+    form: str,
+    *,
+    metrics: Sequence[str] | None = None,
+    x: str | None = None,
+    y: str = DEFAULT_Y,
+) -> bytes:
+    """Return boards in one of FORMATS, as the bytes of a file.
+
+    Raises:
+        StoreError: an unknown form or metric, or nothing to export.
+    """
+    if form not in FORMATS:
+        raise StoreError(f"There is no export as {form!r}; there are {', '.join(FORMATS)}.")
+    if not boards:
+        raise StoreError("There is nothing to export: no cell matches.")
+    known = sorted({column.metric for board in boards for column in board.columns})
+    # The default of `y` may be absent: the page then says that it has no front.
+    for name in [*(metrics or ()), *([x] if x else ()), *([y] if y != DEFAULT_Y else ())]:
+        if not any(name in (column.metric, column.key) for board in boards for column in board.columns):
+            raise StoreError(f"No board here has the metric {name!r}; there are: {', '.join(known)}.")
+    if form in ("csv", "parquet"):
+        frame = boards_frame(boards)
+        if metrics is not None:
+            shown = [own.key for board in boards for own in board.columns if {own.key, own.metric} & set(metrics)]
+            ends = ("", "_std", "_standard_error", "_n", "_rank", "_low", "_high")
+            all_keys = {own.key + end for board in boards for own in board.columns for end in ends}
+            wanted = {key + end for key in shown for end in ends}
+            frame = frame[[name for name in frame.columns if name not in all_keys or name in wanted]]
+        return csv_text(frame).encode() if form == "csv" else parquet_bytes(frame)
+    if form == "html":
+        return html(boards, metrics, x=x, y=y).encode()
+    return (markdown if form == "markdown" else latex)(boards, metrics).encode()
+
+
+def form_of(path: Path) -> str:
+    """Return the form that a file's ending asks for. Raises StoreError for an ending that says nothing."""
+    form = _ENDINGS.get(path.suffix.lower())
+    if form is None:
+        raise StoreError(
+            f"The ending of {path.name!r} says nothing of its form; end it in {', '.join(_ENDINGS)}, or give --format."
+        )
+    return form
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file whole or not at all. Raises StoreError where it cannot be written."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file whole or not at all: beside its place, then renamed.
+
+    Raises:
+        StoreError: that fails, or a results store is there, which nothing may take the place of.
+    """
+    target = Path(path).expanduser()
+    if _is_database(target):
+        raise StoreError(f"{target} is a results store, which an export would destroy; name another file.")
+    temporary: str | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(target)
+        temporary = None
+    except OSError as error:
+        raise StoreError(f"{target} cannot be written ({error.strerror}); name another place.") from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _is_database(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(12)[8:] == _DUCKDB
+    except OSError:
+        return False  # not there, or no file: writing says what is wrong

@@ -1,0 +1,386 @@
+"""The paper's tables with what was measured beside them: cell by cell, and the order of the methods.
+
+Published and measured values are never averaged, ranked or fitted together; what was not measured is said to be absent.
+Needs no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from results.boards.board import Aggregate, Board, Row
+from results.boards.build import leaderboard
+from results.published.rows import ABLATED, MAIN, OWN, Counterparts, Setting
+from results.published.tables import published_table
+from results.published.win_rates import Tournaments, is_proxy
+
+if TYPE_CHECKING:
+    from results.store import Store
+
+_NORMAL = 1.959963984540054
+#: Half of the last digit that the paper prints: two decimals, of effective ranks one.
+_ROUNDING, _ROUNDING_OF = 0.005, {"effective_rank": 0.05}
+#: Table 5 was timed with all sub-units of splits summed: the ending of those scores.
+_TIMED = {"elude": "_materialised", "random_split": "_materialised"}
+#: The paper's spreads are over three token sets, or over the three pairs of three initialisations.
+_PUBLISHED_SEEDS = 3
+_RANK = "rank of win_rate"
+
+
+class Quantity(NamedTuple):
+    """One column of a published table and the metric of the store that is the same thing."""
+
+    column: str
+    spread: str
+    """its standard deviation, or "low,high" for a printed interval"""
+    metric: str
+    scale: float = 1.0
+    """what a stored value is multiplied with to be printed as the paper prints it"""
+    unit: str = "%"
+    spread_scale: float = 1.0
+    """what a printed spread is multiplied with to be in the unit of the value"""
+    of_pairs: bool = False
+    """whether the spread is over pairs of runs, which share runs and so are not independent"""
+
+
+_MAIN_COLUMNS = (
+    Quantity("ms_score_pct", "ms_score_std", "ms_score", 100.0),
+    Quantity("accuracy_pct", "accuracy_std", "accuracy", 100.0),
+    Quantity("r2_pct", "r2_std", "r2", 100.0),
+    Quantity("llm_rank", "", _RANK, 1.0, "rank"),
+)
+QUANTITIES: Mapping[int, tuple[Quantity, ...]] = {
+    2: _MAIN_COLUMNS,
+    3: (Quantity("win_rate_pct", "ci95_low,ci95_high", "win_rate", 100.0),),
+    4: (
+        Quantity("cross_init_similarity_pct", "cross_init_std", "stability", 100.0, "%", 100.0, of_pairs=True),
+        Quantity("effective_rank", "effective_rank_std", "effective_rank", 1.0, ""),
+        Quantity("coherence_pct", "coherence_std", "max_collinearity", 100.0, "%", 100.0),
+    ),
+    5: (
+        Quantity("ms_per_batch", "ms_std", "latency_ms", 1.0, "ms"),
+        Quantity("peak_mem_mb", "peak_mem_std", "peak_memory", 1.0, "MB"),
+    ),
+    6: _MAIN_COLUMNS,
+    7: (Quantity("ms_score_pct", "ms_score_std", "ms_score", 100.0),),
+}
+TITLES: Mapping[int, str] = {
+    2: "Interpretability and faithfulness",
+    3: "Consensus win rate",
+    4: "Stability and dictionary geometry",
+    5: "Efficiency",
+    6: "Generalisation",
+    7: "Ablations at expansion factor 4",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Beside:
+    """One published number and its measured counterpart, in the paper's units.
+
+    Attributes:
+        table: number of the paper's table.
+        setting: where it was measured.
+        method: as the paper calls it.
+        metric: metric id of the store.
+        unit: of all values.
+        published: as printed.
+        published_interval: 95 % interval of the mean, from the printed spread (three seeds) or as printed; None: no
+            spread is printed.
+        measured: mean over seeds; None: absent.
+        measured_interval: 95 % interval of that mean; None: one cell, and no standard error.
+        n: cells of the measured mean.
+        why_absent: why there is no measured value.
+        row: title of the measured row.
+        config_id: of the measured row.
+    """
+
+    table: int
+    setting: Setting
+    method: str
+    metric: str
+    unit: str
+    published: float
+    published_interval: tuple[float, float] | None
+    measured: float | None = None
+    measured_interval: tuple[float, float] | None = None
+    n: int = 0
+    why_absent: str = ""
+    row: str = ""
+    config_id: str = ""
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus published."""
+        return None if self.measured is None else self.measured - self.published
+
+    @property
+    def within(self) -> bool | None:
+        """Whether each lies in the other's interval; None where one of the intervals is not known.
+
+        A printed number stands for all that are rounded to it, so that half of its last digit is added on both sides.
+        """
+        if self.measured is None or self.published_interval is None or self.measured_interval is None:
+            return None
+        low, high = self.published_interval
+        other_low, other_high = self.measured_interval
+        more = _ROUNDING_OF.get(self.metric, _ROUNDING)
+        return low - more <= self.measured <= high + more and other_low - more <= self.published <= other_high + more
+
+
+class RankAgreement(NamedTuple):
+    """How far the measured order of the methods is the published one."""
+
+    table: int
+    setting: Setting
+    metric: str
+    n: int
+    """methods with both values"""
+    spearman: float | None
+    """None for n < 3, or where all values of one side are equal"""
+    kendall: float | None
+    """tau-b"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PublishedReport:
+    """All cells of the paper's measured tables (2 to 7), and the order of the methods in each."""
+
+    cells: tuple[Beside, ...]
+    ranks: tuple[RankAgreement, ...]
+    notes: tuple[str, ...]
+    stand_ins: bool = False
+    """whether other networks stand in for the paper's: no measured figure means anything then"""
+
+
+def against_published(
+    store: Store, *, tables: Iterable[int] | None = None, counterparts: Counterparts = OWN
+) -> PublishedReport:
+    """Put every number of the paper's tables beside what `store` holds of the same setting.
+
+    Args:
+        tables: of the paper; None: all that are measured.
+        counterparts: what stands for what the paper names.
+
+    Raises:
+        StoreError: the store cannot be read, or there is no such table.
+    """
+    boards = leaderboard(store)
+    measured = _Measured(store, boards, counterparts)
+    cells = []
+    for table in sorted(QUANTITIES if tables is None else set(tables)):
+        for published in _published(table):
+            cells.append(measured.beside(published))
+    return PublishedReport(
+        cells=tuple(cells),
+        ranks=tuple(_ranks(cells)),
+        notes=tuple(measured.notes(boards)),
+        stand_ins=counterparts.stand_ins,
+    )
+
+
+def _settings() -> set[Setting]:
+    """Every setting of the paper's measured tables."""
+    return {cell.setting for table in QUANTITIES for cell in _published(table)}
+
+
+@functools.cache
+def _published(table: int) -> tuple[Beside, ...]:
+    """The cells of one table, as printed."""
+    frame = published_table(table)
+    found = []
+    for row in frame.to_dict("records"):
+        setting, method = _setting(table, row), str(row.get("method", row.get("variant")))
+        for quantity in QUANTITIES.get(table, ()):
+            value = row[quantity.column]
+            if not math.isfinite(value):
+                continue
+            found.append(
+                Beside(
+                    table=table,
+                    setting=setting,
+                    method=method,
+                    metric=quantity.metric,
+                    unit=quantity.unit,
+                    published=float(value),
+                    published_interval=_printed_interval(row, quantity, float(value)),
+                )
+            )
+    return tuple(found)
+
+
+def _setting(table: int, row: Mapping[str, Any]) -> Setting:
+    if table in (4, 5):
+        return MAIN
+    if table == 7:
+        return ABLATED
+    layer = row.get("layer_1idx", 12)
+    return Setting(
+        str(row["backbone"]), int(layer) if math.isfinite(layer) else None, int(row.get("expansion_factor", 8))
+    )
+
+
+def _printed_interval(row: Mapping[str, Any], quantity: Quantity, value: float) -> tuple[float, float] | None:
+    if "," in quantity.spread:
+        low, high = (float(row[name]) for name in quantity.spread.split(","))
+        return low, high
+    spread = float(row[quantity.spread]) if quantity.spread else math.nan
+    if not math.isfinite(spread):
+        return None
+    error = spread * quantity.spread_scale / math.sqrt(_PUBLISHED_SEEDS)
+    # Leaving out one of three runs leaves one pair: the jackknife over runs gives twice the error of the pairs' mean.
+    reach = _student(_PUBLISHED_SEEDS - 1) * error * (2 if quantity.of_pairs else 1)
+    return value - reach, value + reach
+
+
+class _Measured:
+    """What a store holds, asked by the paper's names."""
+
+    def __init__(self, store: Store, boards: Sequence[Board], counterparts: Counterparts) -> None:
+        self.boards = boards
+        self.named = counterparts
+        cells = store.cells()
+        self.config_of = dict(zip(cells["config_id"], cells["config"], strict=True))
+        self.tournaments = Tournaments(store)
+        self._ambiguous: list[str] = []
+        self._panels: set[str] = set()
+        self._devices: set[str] = set()
+
+    def beside(self, cell: Beside) -> Beside:
+        board, row, why = self._row(cell)
+        if board is None or row is None:
+            return dataclasses.replace(cell, why_absent=why)
+        found = dataclasses.replace(cell, row=row.title, config_id=row.config_id)
+        quantity = next(one for one in QUANTITIES[cell.table] if one.metric == cell.metric)
+        if cell.metric in (_RANK, "win_rate"):
+            return self._judged(found, row, quantity)
+        name = cell.metric + (_TIMED.get(row.method, "") + self.named.compiled if cell.table == 5 else "")
+        columns = [own for own in board.columns if own.metric == name and own.key in row.metrics]
+        if not columns:
+            return dataclasses.replace(found, why_absent=f"{name} was not measured")
+        if columns[0].device:
+            self._devices.add(columns[0].device)
+        return _with(found, row.metrics[columns[0].key], quantity)
+
+    def _judged(self, found: Beside, row: Row, quantity: Quantity) -> Beside:
+        """With the win rate, or its rank, among the methods that the paper judged together."""
+        rivals = [self._row(other)[1] for other in _published(found.table) if other.setting == found.setting]
+        judged = self.tournaments.judged(row, [rival for rival in rivals if rival is not None])
+        if judged is None:
+            return dataclasses.replace(found, why_absent="not judged")
+        self._panels.add(judged.panel)
+        if found.metric == _RANK:
+            return dataclasses.replace(found, measured=float(judged.rank), n=judged.n_cells)
+        interval = None if judged.interval is None else _scaled(judged.interval, quantity.scale)
+        return dataclasses.replace(
+            found, measured=judged.win_rate * quantity.scale, measured_interval=interval, n=judged.n_cells
+        )
+
+    def _row(self, cell: Beside) -> tuple[Board | None, Row | None, str]:
+        if not any(self.named.is_backbone(board.backbone, cell.setting) for board in self.boards):
+            return None, None, f"no cell of {cell.setting.backbone}"
+        boards = [
+            board
+            for board in self.boards
+            if self.named.is_backbone(board.backbone, cell.setting) and self.named.is_site(board.site, cell.setting)
+        ]
+        if not boards:
+            return None, None, f"no cell of this layer of {cell.setting.backbone}"
+        # Of several sets at one layer the one with most finished cells is the experiment; the others are trials.
+        board = max(boards, key=lambda own: sum(row.n_finished for row in own.rows))
+        if len(boards) > 1:
+            self._ambiguous.append(
+                f"{cell.setting.backbone} at {board.site} has {len(boards)} boards of different sets; "
+                f"the one with most finished cells is shown ({board.dataset})."
+            )
+        rows = [
+            row
+            for row in board.rows
+            if row.n_finished
+            and self.named.is_method(row.method, self.config_of.get(row.config_id) or {}, cell.setting, cell.method)
+        ]
+        if not rows:
+            return None, None, "no finished cell of this method with the paper's settings"
+        most = max(row.n_finished for row in rows)
+        best = [row for row in rows if row.n_finished == most]
+        if len(best) > 1:
+            names = ", ".join(row.title for row in best)
+            return None, None, f"{len(best)} rows could be it ({names})"
+        return board, best[0], ""
+
+    def notes(self, boards: Sequence[Board]) -> list[str]:
+        """What a reader must know of the measured side."""
+        if not any(self.named.is_backbone(board.backbone, setting) for board in boards for setting in _settings()):
+            return [
+                "No backbone of this store is one of the paper's. Stand-ins of `--scale tiny` are none: `--stand-ins` "
+                "puts them in the paper's places, to try this report and for nothing else."
+            ]
+        sets = sorted({board.dataset or "(not recorded)" for board in boards})
+        notes = [f"Measured on: {', '.join(sets) or 'nothing'}. Published: ImageNet-1k."]
+        if self._panels:
+            proxies = " A proxy is no language model." if any(map(is_proxy, self._panels)) else ""
+            notes.append(
+                f"Judged by: {', '.join(sorted(self._panels))}. Published: three vision-language models.{proxies}"
+            )
+        if self._devices:
+            notes.append(f"Timed on: {', '.join(sorted(self._devices))}. Published: one H100.")
+        return notes + list(dict.fromkeys(self._ambiguous))
+
+
+def _with(found: Beside, own: Aggregate, quantity: Quantity) -> Beside:
+    interval = _interval(own)
+    return dataclasses.replace(
+        found,
+        measured=own.mean * quantity.scale,
+        measured_interval=None if interval is None else _scaled(interval, quantity.scale),
+        n=own.n,
+    )
+
+
+def _interval(own: Aggregate) -> tuple[float, float] | None:
+    if own.interval is not None:
+        return own.interval
+    if own.mean_error is not None:
+        error, freedom = own.mean_error
+        reach = _student(freedom) * error
+    elif own.standard_error is not None:
+        reach = _NORMAL * own.standard_error
+    else:
+        return None
+    return own.mean - reach, own.mean + reach
+
+
+def _student(freedom: int) -> float:
+    """The 97.5 % point of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.975))
+
+
+def _scaled(interval: tuple[float, float], scale: float) -> tuple[float, float]:
+    return interval[0] * scale, interval[1] * scale
+
+
+def _ranks(cells: Sequence[Beside]) -> list[RankAgreement]:
+    groups: dict[tuple[int, Setting, str], list[Beside]] = {}
+    for cell in cells:
+        groups.setdefault((cell.table, cell.setting, cell.metric), []).append(cell)
+    found = []
+    for (table, setting, metric), own in groups.items():
+        both = [(cell.published, cell.measured) for cell in own if cell.measured is not None]
+        if both:
+            found.append(RankAgreement(table, setting, metric, len(both), *_correlations(both)))
+    return found
+
+
+def _correlations(pairs: Sequence[tuple[float, float | None]]) -> tuple[float | None, float | None]:
+    from scipy.stats import kendalltau, spearmanr
+
+    first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    if len(pairs) < 3 or len(set(first)) == 1 or len(set(second)) == 1:
+        return None, None
+    return float(spearmanr(first, second).statistic), float(kendalltau(first, second).statistic)

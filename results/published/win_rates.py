@@ -1,0 +1,74 @@
+"""Win rates as the paper has them: among the methods of one setting, whichever other tournaments a store holds.
+
+A board shows one tournament for each panel. The paper judges each setting by itself, and several settings may lie on
+one board (three expansion factors at one layer), so that the tournament is looked for here by who took part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from results.boards.board import Row
+from results.store import judgments
+from results.store.frames import records_of
+
+if TYPE_CHECKING:
+    from results.store import Store
+
+
+class Judged(NamedTuple):
+    """What one panel says of one method among its rivals."""
+
+    panel: str
+    win_rate: float
+    interval: tuple[float, float] | None
+    """of 95 %"""
+    rank: int
+    """1 + how many of the rivals have a larger win rate"""
+    n_cells: int
+    """cells pooled"""
+
+
+class Tournaments:
+    """All tournaments of a store, those judged first first."""
+
+    def __init__(self, store: Store) -> None:
+        self._members: dict[str, list[dict[str, Any]]] = {}
+        for row in records_of(judgments.win_rates(store)):
+            if row["win_rate"] is not None:
+                self._members.setdefault(row["tournament"], []).append(row)
+
+    def judged(self, row: Row, rivals: Sequence[Row]) -> Judged | None:
+        """What is known of a board's row among its rivals (itself one of them); None: it was not judged.
+
+        Of several tournaments that have the row: judges that look before a proxy, then the one whose members are most
+        nearly the rivals, then the one judged last.
+        """
+        known = {cell_id for rival in rivals for cell_id in rival.cell_ids}
+        best: tuple[tuple[bool, int, int], list[dict[str, Any]], dict[str, Any]] | None = None
+        for number, members in enumerate(self._members.values()):
+            own = next((member for member in members if _meets(member, row.cell_ids)), None)
+            if own is None:
+                continue
+            n_rivals = sum(_meets(member, known) for member in members)
+            key = (not is_proxy(own["panel"]), 2 * n_rivals - len(members), number)
+            if best is None or key > best[0]:
+                best = key, members, own
+        if best is None:
+            return None
+        _, members, own = best
+        rate = float(own["win_rate"])
+        better = sum(_meets(member, known) and member["win_rate"] > rate for member in members)
+        ends = own["ci_low"], own["ci_high"]
+        interval = None if None in ends else (float(ends[0]), float(ends[1]))
+        return Judged(own["panel"], rate, interval, 1 + better, len(own["cell_ids"]))
+
+
+def is_proxy(panel: str) -> bool:
+    """Return whether a panel's judges are image encoders and no language models."""
+    return panel.partition(":")[0] == "proxy"
+
+
+def _meets(member: Mapping[str, Any], cell_ids: Collection[str]) -> bool:
+    return not set(member["cell_ids"]).isdisjoint(cell_ids)

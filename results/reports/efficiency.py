@@ -1,0 +1,157 @@
+"""Efficiency in the shape of the paper's Table 5: one row for each way to run a method, the backbone alone first.
+
+Rows of other devices, precisions, batches or counts make tables of their own. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from results.store.canonical import canonical_json
+from results.tables import Table
+
+if TYPE_CHECKING:
+    from results.store import Store
+
+RATIO = "efficiency_ratio"
+#: Suffixes of the scores -> what runs.
+WAYS: Mapping[str, str] = {
+    "": "encode and decode",
+    "_materialised": "sub-units summed",
+    "_all_units": "all sub-units read",
+}
+_UNEDITED = "unedited"
+_COMPILED = "_compiled"
+
+
+class Way(NamedTuple):
+    """One way to run one method, of one cell."""
+
+    backbone: str
+    site: str
+    conditions: Mapping[str, Any]
+    """device, dtype, counts, ...: what two rows must share to be compared"""
+    label: str
+    way: str
+    """what runs: "encode and decode", "unedited", "sub-units summed", "all sub-units read" """
+    compiled: bool
+    ratio: float
+    """median over pairs of (time with the method) / (time of the backbone)"""
+    low: float | None
+    """of the 95 % interval"""
+    high: float | None
+    n_pairs: int
+    latency_ms: float
+    backbone_ms: float
+    memory_mb: float | None
+    backbone_memory_mb: float | None
+    macs: float
+    """G an image"""
+    backbone_macs: float
+    parameters: float
+    """millions beside the network's own"""
+    cell_id: str
+
+
+def ways(store: Store, *, backbone: str | None = None, site: str | None = None) -> list[Way]:
+    """Return every way that was timed, the fastest first; of two cells of the same kind both.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    from results.store.frames import records_of
+
+    cells = {cell["cell_id"]: cell for cell in records_of(store.cells(backbone=backbone, site=site))}
+    scores: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for score in records_of(store.scores(backbone=backbone, site=site)):
+        scores.setdefault(score["cell_id"], {})[score["metric"]] = score
+    found = []
+    for cell_id, own in scores.items():
+        timed = [name for name, one in own.items() if name.startswith(RATIO) and one["value"] is not None]
+        found += [_way(cells[cell_id], own, metric.removeprefix(RATIO)) for metric in timed]
+    return sorted(found, key=lambda way: (way.backbone, way.site, way.compiled, way.ratio))
+
+
+def _way(cell: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]], suffix: str) -> Way:
+    ratio, latency = scores[RATIO + suffix], scores["latency_ms" + suffix]
+    memory = scores.get("peak_memory" + suffix)
+    mode = suffix.removesuffix(_COMPILED)
+    macs = scores["macs" + mode]
+    is_split = f"{RATIO}_materialised{suffix.removeprefix(mode)}" in scores
+    low, high = ratio["details"]["interval"]
+    return Way(
+        backbone=cell["backbone"],
+        site=cell["site"],
+        conditions=ratio["params"],
+        label=cell["label"],
+        way=_UNEDITED if is_split and not mode else WAYS.get(mode, mode.strip("_")),
+        compiled=bool(ratio["details"]["compiled"]),
+        ratio=ratio["value"],
+        low=low,
+        high=high,
+        n_pairs=int(ratio["n"]),
+        latency_ms=latency["value"],
+        backbone_ms=ratio["details"]["backbone_latency_ms"],
+        memory_mb=None if memory is None else memory["value"],
+        backbone_memory_mb=None if memory is None else memory["details"]["backbone_mb"],
+        macs=macs["value"],
+        backbone_macs=macs["details"]["backbone"],
+        parameters=scores["parameters"]["value"],
+        cell_id=cell["cell_id"],
+    )
+
+
+def tables(found: Iterable[Way]) -> list[Table]:
+    """Return one table for each backbone, site and set of conditions."""
+    groups: dict[tuple[str, str, bool, str], list[Way]] = {}
+    for way in found:
+        key = (way.backbone, way.site, way.compiled, canonical_json(way.conditions))
+        groups.setdefault(key, []).append(way)
+    return [_table(own) for own in groups.values()]
+
+
+def _table(own: Sequence[Way]) -> Table:
+    head = own[0]
+    reference = statistics.median(way.backbone_ms for way in own)
+    memories = [way.backbone_memory_mb for way in own if way.backbone_memory_mb is not None]
+    first = [
+        ("the network alone", "", "1", "", "1", f"{reference:.1f}"),
+        (f"{statistics.median(memories):.0f}" if memories else "", f"{head.backbone_macs:.3f}", ""),
+    ]
+    rows = [[*first[0], *first[1]]]
+    for way in own:
+        interval = "" if way.low is None or way.high is None else f"[{way.low:.3f}, {way.high:.3f}]"
+        rows.append(
+            [
+                way.label,
+                way.way,
+                f"{way.ratio:.3f}",
+                interval,
+                f"{way.macs / way.backbone_macs:.3f}",
+                f"{way.latency_ms:.1f}",
+                "" if way.memory_mb is None else f"{way.memory_mb:.0f}",
+                f"{way.macs:.3f}",
+                f"{way.parameters:.2f}",
+            ]
+        )
+    compiled = "torch.compile" if head.compiled else "not compiled"
+    conditions = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in head.conditions.items())
+    return Table(
+        f"{head.backbone} · {head.site}, {compiled}",
+        ("method", "runs as", "ratio", "95 % interval", "products", "ms/batch", "peak MB", "GMAC/image", "M params"),
+        rows,
+        (False, False, True, True, True, True, True, True, True),
+        [
+            f"{conditions}.",
+            "ratio: median over pairs of batches of the time with the method over that of the network alone, timed "
+            "right beside it: read this. ms/batch is of its own run, and other runs may have had a slower machine.",
+            "products: the same ratio of multiply-accumulates, which no machine disturbs.",
+        ],
+    )
+
+
+def ways_json(found: Iterable[Way]) -> list[dict[str, Any]]:
+    """Return the ways as JSON content."""
+    return [{**way._asdict(), "conditions": dict(way.conditions)} for way in found]

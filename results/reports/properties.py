@@ -1,0 +1,285 @@
+"""Table 1 measured: is a method stable, training-free, explicit, lossless, unsupervised?
+
+A verdict is "yes", "no" or "unknown", follows from measurements alone, and comes with its evidence. What the method
+says of itself and what the paper's table says stand beside it and never change it. The thresholds are the constants
+below; docs/stability.md says why they are what they are.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from results.boards.seeds import without_sweeps
+
+if TYPE_CHECKING:
+    from results.store import Store
+
+#: Mean matched cosine over pairs of runs. The paper ticks 86.85 (archetypal SAE) and crosses 81.42 (TopK SAE).
+STABLE = 0.85
+#: Share of the tested units whose edit changes the decoded output.
+EXPLICIT = 0.99
+#: Of 1 - R2, and of the largest logits difference as a share of the largest logit: what float32 sums may round.
+LOSSLESS_R2 = 1e-6
+LOSSLESS_LOGITS = 1e-3
+
+PROPERTIES = ("stable", "training_free", "explicit", "lossless", "unsupervised")
+
+_BOARD = ("backbone", "site", "dataset", "evaluation_fingerprint", "probing_fingerprint")
+
+Scores = Mapping[str, Mapping[str, Any]]
+
+
+class Verdict(NamedTuple):
+    """One property of one method."""
+
+    verdict: str
+    """"yes", "no" or "unknown" """
+    evidence: str
+    """one sentence"""
+    claimed: bool | None
+    """what the method says of itself"""
+    published: bool | None
+    """what the paper's Table 1 says; None: the method is not in it"""
+
+    @property
+    def contradicts_claim(self) -> bool:
+        return self._is_against(self.claimed)
+
+    @property
+    def contradicts_published(self) -> bool:
+        return self._is_against(self.published)
+
+    def _is_against(self, said: bool | None) -> bool:
+        return said is not None and self.verdict in ("yes", "no") and (self.verdict == "yes") != said
+
+
+class _Finding(NamedTuple):
+    """What one cell says of a property."""
+
+    verdict: str
+    evidence: str
+    badness: float = 0.0
+    """of two cells with the same verdict, the one with the larger is told of"""
+
+
+class MethodProperties(NamedTuple):
+    """The verdicts on one configuration of a method on one board."""
+
+    backbone: str
+    site: str
+    evaluation_fingerprint: str | None
+    probing_fingerprint: str | None
+    label: str
+    method: str
+    config_id: str
+    cell_ids: tuple[str, ...]
+    verdicts: Mapping[str, Verdict]
+
+
+def properties(store: Store, *, backbone: str | None = None, site: str | None = None) -> list[MethodProperties]:
+    """Return the verdicts on every method of a store, ordered by backbone, site and label.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    from results.store import group_scores
+    from results.store.frames import records_of
+
+    cells = [cell for cell in records_of(store.cells(backbone=backbone, site=site)) if cell["status"] == "finished"]
+    scores: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for score in records_of(store.scores(backbone=backbone, site=site)):
+        scores.setdefault(score["cell_id"], {})[score["metric"]] = score
+    groups = records_of(group_scores.group_scores(store))
+    published = _published()
+    boards: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for cell in cells:
+        boards.setdefault(tuple(str(cell[name] or "") for name in _BOARD), []).append(cell)
+    members: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for board, on_board in boards.items():
+        for own in without_sweeps(on_board)[0]:
+            members.setdefault((*board, str(own["label"] or ""), str(own["config_id"] or "")), []).append(own)
+    return [_of_method(members[key], scores, groups, published) for key in sorted(members)]
+
+
+def properties_json(found: Iterable[MethodProperties]) -> list[dict[str, Any]]:
+    """Return the verdicts as JSON content."""
+    return [
+        {
+            **{name: value for name, value in row._asdict().items() if name != "verdicts"},
+            "cell_ids": list(row.cell_ids),
+            "properties": {
+                name: {
+                    **verdict._asdict(),
+                    "contradicts_claim": verdict.contradicts_claim,
+                    "contradicts_published": verdict.contradicts_published,
+                }
+                for name, verdict in row.verdicts.items()
+            },
+        }
+        for row in found
+    ]
+
+
+def _of_method(
+    cells: Sequence[Mapping[str, Any]],
+    scores: Mapping[str, Scores],
+    groups: Sequence[Mapping[str, Any]],
+    published: Mapping[str, Mapping[str, bool]],
+) -> MethodProperties:
+    head = cells[0]
+    ids = {cell["cell_id"] for cell in cells}
+    own = [scores.get(cell["cell_id"], {}) for cell in cells]
+    measured = {
+        "stable": _stable([group for group in groups if set(group["cell_ids"]) <= ids]),
+        "training_free": _over_cells(own, _training_free),
+        "explicit": _over_cells(own, _explicit),
+        "lossless": _over_cells(own, _lossless),
+        "unsupervised": _over_cells(own, _unsupervised),
+    }
+    claims = head["claims"] or {}
+    printed = published.get(_plain_name(head["method"])) or published.get(_plain_name(head["label"])) or {}
+    verdicts = {
+        name: Verdict(*measured[name], claimed=_claimed(claims, name), published=printed.get(name))
+        for name in PROPERTIES
+    }
+    return MethodProperties(
+        backbone=head["backbone"],
+        site=head["site"],
+        evaluation_fingerprint=head["evaluation_fingerprint"],
+        probing_fingerprint=head["probing_fingerprint"],
+        label=head["label"],
+        method=head["method"],
+        config_id=head["config_id"],
+        cell_ids=tuple(sorted(ids)),
+        verdicts=verdicts,
+    )
+
+
+def _over_cells(cells: Sequence[Scores], judge: Callable[[Scores], _Finding]) -> tuple[str, str]:
+    """One cell that lacks a property decides; one that was not measured leaves it open. The worst cell is told of."""
+    found = [judge(scores) for scores in cells]
+    for wanted in ("no", "unknown", "yes"):
+        of_kind = [finding for finding in found if finding.verdict == wanted]
+        if of_kind:
+            evidence = max(of_kind, key=lambda finding: finding.badness).evidence
+            if len(found) == 1:
+                return wanted, evidence
+            worst = ", the worst is told" if len({finding.evidence for finding in of_kind}) > 1 else ""
+            return wanted, f"{evidence} ({len(of_kind)} of {len(found)} cells{worst})"
+    return "unknown", "no finished cell"
+
+
+def _stable(groups: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    own = _largest(groups, "stability")
+    other = _largest(groups, "token_sensitivity")
+    tokens = "" if other is None else f"; {other['value']:.4f} over other token sets, which is no part of the verdict"
+    if own is None:
+        return "unknown", f"not measured: it takes several initialisation seeds on one token set{tokens}"
+    details = own["details"] or {}
+    text = f"stability {own['value']:.4f} over {own['n']} pairs of runs"
+    if details.get("identical_pairs"):
+        text += f", {details['identical_pairs']} of them the same bit for bit"
+    text += f" (yes from {STABLE}"
+    if details.get("chance") is not None:
+        text += f", chance {details['chance']:.3f}"
+    return ("yes" if own["value"] >= STABLE else "no"), f"{text}){tokens}"
+
+
+def _largest(groups: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str, Any] | None:
+    own = [group for group in groups if group["metric"] == metric and _finite(group["value"])]
+    return max(own, key=lambda group: len(group["cell_ids"]), default=None)
+
+
+def _training_free(scores: Scores) -> _Finding:
+    details = _details(scores, "evidence_gradients")
+    if details is None:
+        return _Finding("unknown", "not measured")
+    if not details["alone"]:
+        return _Finding("unknown", "another fit ran in the same process at the same time")
+    steps, passes, changed = (details[name] for name in ("optimizer_steps", "gradient_passes", "changed_leaves"))
+    if steps:
+        return _Finding("no", f"{steps} optimiser steps during fit", steps)
+    if changed:
+        text = f"{changed} tensors that received a gradient changed during fit, without an optimiser"
+        return _Finding("no", text, changed)
+    if passes:
+        text = f"{passes} gradients computed during fit; nothing that received one was seen to change"
+        return _Finding("unknown", text, passes)
+    return _Finding("yes", "no gradient and no optimiser step during fit")
+
+
+def _explicit(scores: Scores) -> _Finding:
+    score, details = scores.get("evidence_editable_units"), _details(scores, "evidence_editable_units")
+    if score is None or details is None:
+        return _Finding("unknown", "not measured")
+    if details["virtual"]:
+        return _Finding(
+            "no", "its units exist beside the model: the layer's output is passed through whatever they are"
+        )
+    share = score["value"]
+    if not _finite(share):
+        return _Finding("unknown", "no unit is alive")
+    text = f"editing changes the decoded output for {share:.1%} of {details['tested']} units (yes from {EXPLICIT:.0%})"
+    return _Finding("yes" if share >= EXPLICIT else "no", text, -share)
+
+
+def _lossless(scores: Scores) -> _Finding:
+    score, details = scores.get("evidence_logits_gap"), _details(scores, "evidence_logits_gap")
+    if score is None or details is None:
+        return _Finding("unknown", "not measured")
+    scale = details["largest_logit"]
+    if not _finite(score["value"]) or not _finite(scale):
+        # Where the unmodified network gave numbers, it is the method that broke them.
+        return _Finding("no" if _finite(scale) else "unknown", "the network gave NaN or infinity", math.inf)
+    share = score["value"] / scale if scale else (math.inf if score["value"] else 0.0)
+    text = f"logits differ by at most {share:.1e} of the largest"
+    if details["virtual"]:
+        text = f"{text}: the layer's output is passed through"
+        return _Finding("yes" if share <= LOSSLESS_LOGITS else "no", text, share)
+    r2 = scores.get("r2")
+    if r2 is None or not _finite(r2["value"]):
+        return _Finding("unknown", f"{text}, R2 not measured", share)
+    loss = 1 - r2["value"]
+    text += f", 1 - R2 = {max(0.0, loss):.1e} (yes up to {LOSSLESS_LOGITS:g} and {LOSSLESS_R2:g})"
+    good = share <= LOSSLESS_LOGITS and loss <= LOSSLESS_R2
+    return _Finding("yes" if good else "no", text, max(share / LOSSLESS_LOGITS, loss / LOSSLESS_R2))
+
+
+def _unsupervised(scores: Scores) -> _Finding:
+    details = _details(scores, "evidence_labels")
+    if details is None:
+        return _Finding("unknown", "not measured")
+    reads = details["label_reads"]
+    if reads:
+        return _Finding("no", f"labels read {reads} time{'s' if reads != 1 else ''} during fit", reads)
+    return _Finding("yes", "labels not read during fit")
+
+
+def _claimed(claims: Mapping[str, Any], name: str) -> bool | None:
+    if name == "unsupervised":
+        return None if claims.get("supervised") is None else not claims["supervised"]
+    return None if claims.get(name) is None else bool(claims[name])
+
+
+def _published() -> dict[str, dict[str, bool]]:
+    from results.published.tables import published_table
+
+    rows = published_table(1).to_dict("records")
+    return {_plain_name(row["method"]): {name: bool(row[name]) for name in PROPERTIES} for row in rows}
+
+
+def _plain_name(name: str) -> str:
+    """``topk_sae`` and ``TopK SAE`` are one name."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _details(scores: Scores, metric: str) -> Mapping[str, Any] | None:
+    score = scores.get(metric)
+    return None if score is None else score.get("details")
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)

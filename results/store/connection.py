@@ -1,0 +1,156 @@
+"""Opening a store for one short thing: retried while another process has it, and every failure one clear sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+from results.errors import StoreError
+from results.store import lock, schema
+
+READ_PATIENCE_S = 5.0
+WRITE_PATIENCE_S = 60.0
+
+# A process that writes cell after cell without computing anything would leave readers no gap to get in by.
+WRITE_GAP_S = 0.02
+_last_write: dict[Path, float] = {}
+
+_BUSY = re.compile(
+    r"could not set lock|conflicting lock|being used by another process|different configuration than existing",
+    re.IGNORECASE,
+)
+
+
+@contextlib.contextmanager
+def reading(path: Path, patience_s: float = READ_PATIENCE_S) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the store read-only, waiting up to `patience_s` seconds for a writer to finish.
+
+    Raises:
+        StoreError: no such file, not a store, a newer schema, or still being written after `patience_s`.
+    """
+    if not path.exists():
+        raise StoreError(
+            f"There is no results store at {path}; `harness run` makes one, "
+            "or point --store or HARNESS_STORE at one that exists."
+        )
+    deadline = time.monotonic() + patience_s
+    lock.pass_through(path, deadline)
+    with contextlib.closing(_connect(path, read_only=True, deadline=deadline, patience_s=patience_s)) as connection:
+        schema.reader_views(connection, path)
+        yield connection
+
+
+@contextlib.contextmanager
+def writing(path: Path, patience_s: float = WRITE_PATIENCE_S) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the store for one transaction, making or migrating it first; commit what the block does, or nothing of it.
+
+    Raises:
+        StoreError: the place cannot be written, the file is not a store, a newer schema, still in use after
+            `patience_s` seconds, or a value that does not fit; nothing is written then.
+    """
+    gap = _last_write.get(path, 0.0) + WRITE_GAP_S - time.monotonic()
+    if gap > 0:
+        time.sleep(gap)
+    make_folder(path)
+    deadline = time.monotonic() + patience_s
+    try:
+        with lock.closed(path, deadline):
+            if not path.exists():
+                _create(path)
+            connection = _connect(path, read_only=False, deadline=deadline, patience_s=patience_s)
+            with contextlib.closing(connection), _explaining(path):
+                schema.migrate(connection, path)
+                with schema.transaction(connection):
+                    yield connection
+    finally:
+        _last_write[path] = time.monotonic()
+
+
+@contextlib.contextmanager
+def _explaining(path: Path) -> Iterator[None]:
+    """Turn what DuckDB says of a write (a full disk, a value that does not fit its column) into a StoreError."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise StoreError(f"Nothing was written to the results store {path}: {_first_line(str(error))}") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder that `path` lies in. Raises StoreError where that is not possible."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"The folder {path.parent} for the results store cannot be made ({error.strerror}); "
+            "point --store or HARNESS_STORE at a place that can be written."
+        ) from error
+
+
+def _create(path: Path) -> None:
+    try:
+        schema.create(path)
+    except (duckdb.IOException, OSError) as error:
+        raise _not_writable(path, error) from error
+
+
+def _connect(path: Path, *, read_only: bool, deadline: float, patience_s: float) -> duckdb.DuckDBPyConnection:
+    pause = 0.002
+    while True:
+        try:
+            connection = duckdb.connect(str(path), read_only=read_only)
+        except (duckdb.IOException, duckdb.ConnectionException) as error:
+            if not _BUSY.search(str(error)):
+                raise _explained(path, error, read_only) from error
+            if time.monotonic() >= deadline:
+                raise _still_busy(path, error, read_only, patience_s) from error
+        except duckdb.Error as error:
+            raise _explained(path, error, read_only) from error
+        else:
+            # A misspelt table must not find a Python variable of that name.
+            connection.execute("SET python_enable_replacements = false")
+            return connection
+        time.sleep(pause * random.uniform(0.5, 1.5))
+        pause = min(pause * 1.5, 0.05)
+
+
+def _still_busy(path: Path, error: Exception, read_only: bool, patience_s: float) -> StoreError:
+    holder = re.search(r"\(PID (\d+)\)", str(error))
+    who = f"process {holder.group(1)}" if holder else "another connection"
+    doing = "is writing to" if read_only else "holds open"
+    return StoreError(
+        f"{who[0].upper()}{who[1:]} {doing} {path} and did not let go within {patience_s:g} s; "
+        "try again, or close what holds it (an open DuckDB shell, for example)."
+    )
+
+
+def _explained(path: Path, error: Exception, read_only: bool) -> StoreError:
+    text = str(error)
+    if path.is_dir():
+        return StoreError(f"{path} is a folder, not a results store; name a file in it, such as {path}/results.duckdb.")
+    if "not a valid DuckDB database" in text:
+        return StoreError(
+            f"{path} is not a results store (not a DuckDB file); point --store or HARNESS_STORE at another file."
+        )
+    if re.search(r"permission denied|read-only file system", text, re.IGNORECASE):
+        if read_only:
+            return StoreError(f"The results store {path} may not be read by this user; change its permissions.")
+        return _not_writable(path, error)
+    return StoreError(f"The results store {path} cannot be opened: {_first_line(text)}")
+
+
+def _not_writable(path: Path, error: Exception) -> StoreError:
+    reason = getattr(error, "strerror", None) or _first_line(str(error))
+    return StoreError(
+        f"The results store {path} cannot be written ({reason}); "
+        "point --store or HARNESS_STORE at a place that can be written."
+    )
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else "no reason given"

@@ -1,0 +1,146 @@
+"""Between DuckDB and pandas, keeping NaN and NULL apart.
+
+DuckDB reads NaN in a pandas or NumPy column as NULL, and its own `.df()` turns NULL into NaN. Here a float NaN stays
+NaN in both directions, and NULL is `pandas.NA` (numbers, booleans), `NaT` (times) or None (text, lists).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from results.errors import StoreError
+from results.store.canonical import storable_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+UNIT_COLUMNS: Mapping[str, str] = {
+    "unit": "INTEGER",
+    "parent": "INTEGER",
+    "alive": "BOOLEAN",
+    "ms_score": "DOUBLE",
+    "max_activation": "DOUBLE",
+    "min_activation": "DOUBLE",
+    "fires": "BIGINT",
+    "top_image": "INTEGER[]",
+    "top_position": "INTEGER[]",
+    "top_value": "FLOAT[]",
+    "redundancy": "DOUBLE",
+    "class_purity": "DOUBLE",
+    "polysemanticity": "DOUBLE",
+}
+CURVE_COLUMNS: Mapping[str, str] = {"series": "VARCHAR", "step": "BIGINT", "value": "DOUBLE"}
+IMAGE_COLUMNS: Mapping[str, str] = {"index": "INTEGER", "name": "VARCHAR", "label": "INTEGER", "class_name": "VARCHAR"}
+
+
+def fetch(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+    """Return the result of the last statement of `connection` as a frame; times are UTC."""
+    kinds = {column[0]: str(column[1]) for column in connection.description or []}
+    columns = connection.fetchnumpy()
+    return pd.DataFrame({name: _column(values, kinds.get(name, "")) for name, values in columns.items()})
+
+
+def _column(values: Any, kind: str) -> pd.Series:
+    mask = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
+    data = np.asarray(values.data if isinstance(values, np.ma.MaskedArray) else values)
+    missing = mask is not None and bool(mask.any())
+    if data.dtype.kind == "M":
+        times = pd.Series(data, copy=True)
+        if missing:
+            times[mask] = pd.NaT
+        return times.dt.tz_localize("UTC") if kind.upper().startswith("TIMESTAMP WITH TIME ZONE") else times
+    if not missing or mask is None:
+        return pd.Series(data, dtype=data.dtype if data.dtype.kind in "biuf" else object)
+    if data.dtype.kind == "f":
+        # Built from value and mask, not by pd.array(), which would read NaN as missing.
+        return pd.Series(pd.arrays.FloatingArray(data.astype(np.float64), mask.copy()))
+    if data.dtype.kind in "iu":
+        return pd.Series(pd.arrays.IntegerArray(np.where(mask, 0, data), mask.copy()))
+    if data.dtype.kind == "b":
+        return pd.Series(pd.arrays.BooleanArray(np.where(mask, False, data), mask.copy()))
+    text = data.astype(object)
+    text[mask] = None
+    return pd.Series(text, dtype=object)
+
+
+def insert(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    frame: pd.DataFrame,
+    columns: Mapping[str, str],
+    fixed: Mapping[str, str],
+) -> None:
+    """Insert the rows of `frame` into `table` in one statement.
+
+    Args:
+        columns: column -> SQL type of those that may be in the frame; those that are not become NULL.
+        fixed: column -> the one value it has in every row.
+
+    Raises:
+        StoreError: the frame has a column that is not in `columns`, or lacks the first of them.
+    """
+    unknown = [str(name) for name in frame.columns if name not in columns]
+    key = next(iter(columns))
+    if unknown or key not in frame.columns:
+        wrong = f"has unknown columns {unknown}" if unknown else f"lacks the column {key!r}"
+        raise StoreError(f"The {table} frame {wrong}; the columns are {', '.join(columns)}, of which {key} is needed.")
+    if frame.empty:
+        return
+    present = [name for name in columns if name in frame.columns]
+    names = [*fixed, *present]
+    selected = ["?" for _ in fixed] + [_expression(name, columns[name], frame[name]) for name in present]
+    # Under names of our own: whatever the frame's index and column objects are, only values cross.
+    plain = pd.DataFrame({f"c_{name}": _values(table, frame[name], columns[name]) for name in present})
+    # Never unregistered: in a transaction that failed that fails too and would hide why. The connection is short-lived.
+    connection.register("incoming", plain)
+    quoted = ", ".join(f'"{name}"' for name in names)
+    connection.execute(
+        f"INSERT INTO {table} ({quoted}) SELECT {', '.join(selected)} FROM incoming", list(fixed.values())
+    )
+
+
+def _values(table: str, series: pd.Series, kind: str) -> pd.Series:
+    if kind == "VARCHAR":
+        return pd.Series([None if pd.isna(text) else storable_text(str(text)) for text in series], dtype=object)
+    if kind.endswith("[]"):
+        dtype = np.float32 if kind == "FLOAT[]" else np.int32
+        try:
+            lists = [np.asarray(values, dtype=dtype) if np.iterable(values) else None for values in series]
+        except (TypeError, ValueError, OverflowError) as error:
+            raise StoreError(
+                f"The column {series.name!r} of the {table} frame has lists that are not numbers of {dtype.__name__}: "
+                f"{error}"
+            ) from error
+        return pd.Series(lists, dtype=object)
+    return series.reset_index(drop=True)
+
+
+def _expression(name: str, kind: str, series: pd.Series) -> str:
+    cast = f'"c_{name}"::{kind}'
+    if kind == "FLOAT[]":
+        return f"list_transform({cast}, lambda x: coalesce(x, 'nan'::FLOAT))"
+    if kind == "DOUBLE" and isinstance(series.dtype, np.dtype) and series.dtype.kind == "f":
+        # A NumPy float column has no missing values, so every NULL that DuckDB makes of it was a NaN.
+        return f"coalesce({cast}, 'nan'::DOUBLE)"
+    return cast
+
+
+def records_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows as dictionaries, missing values as None; NaN stays in the columns where it is a value."""
+    import pandas as pd  # here, so that `import results` stays light
+
+    def cleaned(name: str, value: Any) -> Any:
+        if value is pd.NA or value is pd.NaT:
+            return None
+        if isinstance(value, float) and math.isnan(value) and name != "value":
+            return None
+        return value
+
+    return [{name: cleaned(str(name), value) for name, value in row.items()} for row in frame.to_dict("records")]

@@ -1,0 +1,193 @@
+"""What judges said and what follows from it, in a results store.
+
+Replies are facts and are kept for ever, whoever asked; a tournament is what was made of some of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from results.store import frames
+from results.store.records import bindable, row_of
+from results.store.store import decoded, insert_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from results.store import Store
+
+COMPARISON_COLUMNS: Mapping[str, str] = {
+    "pair_id": "VARCHAR",
+    "order": "INTEGER",
+    "cell_a": "VARCHAR",
+    "unit_a": "INTEGER",
+    "grid_a": "VARCHAR",
+    "cell_b": "VARCHAR",
+    "unit_b": "INTEGER",
+    "grid_b": "VARCHAR",
+}
+WIN_RATE_COLUMNS = (
+    *("config_id", "label", "cell_ids", "win_rate", "ci_low", "ci_high", "n", "wins", "ties"),
+    *("rank", "rank_low", "rank_high", "strength"),
+)
+# The last attempt is the reply that counts.
+_LAST = (
+    "SELECT * FROM replies QUALIFY row_number() OVER "
+    "(PARTITION BY judge, prompt_version, grid_a, grid_b ORDER BY attempt DESC) = 1"
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReplyRecord:
+    """One reply of one judge; the columns are explained in schema.sql."""
+
+    judge: str
+    prompt_version: str
+    grid_a: str
+    grid_b: str
+    attempt: int
+    answer: str | None
+    raw: str | None
+    reasoning_a: str | None = None
+    reasoning_b: str | None = None
+    problem: str | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    seconds: float | None = None
+    replied_at: datetime = dataclasses.field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TournamentRecord:
+    """A set of cells judged together; the columns are explained in schema.sql."""
+
+    tournament: str
+    panel: str
+    judges: Sequence[str]
+    prompt_version: str
+    settings: Mapping[str, Any]
+    judged_at: datetime = dataclasses.field(default_factory=lambda: datetime.now(UTC))
+    n_comparisons: int = 0
+    n_ties: int = 0
+    n_missing: int = 0
+    agreement: float | None = None
+    health: Sequence[Mapping[str, Any]] = ()
+    pairwise: Sequence[Mapping[str, Any]] = ()
+    notes: Sequence[str] = ()
+
+
+def record_replies(store: Store, replies: Sequence[ReplyRecord]) -> None:
+    """Write replies in one transaction; a reply to a question that had the same attempt replaces it.
+
+    Raises:
+        StoreError: it cannot write.
+    """
+    if not replies:
+        return
+    rows = [row_of(reply) for reply in replies]
+    with store.writing() as opened:
+        keys = ("judge", "prompt_version", "grid_a", "grid_b", "attempt")
+        where = " AND ".join(f"{key} = ?" for key in keys)
+        if len(rows) <= 64:
+            for row in rows:
+                opened.execute(f"DELETE FROM replies WHERE {where}", [row[key] for key in keys])
+            insert_rows(opened, "replies", rows)
+        else:
+            _insert_many(opened, rows)
+
+
+def last_replies(store: Store, judge: str, prompt_version: str) -> pd.DataFrame:
+    """Return the reply that counts to each question of one judge: grid_a, grid_b, attempt, answer, came, cut_off."""
+    return store.query(
+        "SELECT grid_a, grid_b, attempt, answer, raw IS NOT NULL AS came, "
+        "coalesce(finish_reason, '') = 'length' AS cut_off "
+        f"FROM ({_LAST}) WHERE judge = ? AND prompt_version = ?",
+        [judge, prompt_version],
+    )
+
+
+def record_tournament(
+    store: Store, tournament: TournamentRecord, win_rates: pd.DataFrame, comparisons: pd.DataFrame | None = None
+) -> None:
+    """Write a tournament with its win rates in one transaction, in place of what it had before.
+
+    Args:
+        win_rates: the columns of `WIN_RATE_COLUMNS`; `cell_ids` a list.
+        comparisons: the columns of `COMPARISON_COLUMNS`; None keeps those that are there.
+
+    Raises:
+        StoreError: an unknown column, or it cannot write.
+    """
+    rows = [
+        {"tournament": tournament.tournament, **{name: bindable(row[name]) for name in WIN_RATE_COLUMNS}}
+        for row in win_rates.to_dict("records")
+    ]
+    with store.writing() as opened:
+        _forget(opened, [tournament.tournament], ("tournaments", "win_rates"))
+        insert_rows(opened, "tournaments", [row_of(tournament)])
+        insert_rows(opened, "win_rates", rows)
+        if comparisons is not None:
+            _forget(opened, [tournament.tournament], ("comparisons",))
+            frames.insert(opened, "comparisons", comparisons, COMPARISON_COLUMNS, {"tournament": tournament.tournament})
+
+
+def tournaments(store: Store) -> pd.DataFrame:
+    """Return one row per tournament, the one judged first first, JSON columns decoded."""
+    return decoded(store.query("SELECT * FROM tournaments ORDER BY judged_at, tournament"))
+
+
+def win_rates(store: Store) -> pd.DataFrame:
+    """Return one row per method of each tournament, with the tournament's panel, settings, times, counts and notes."""
+    return decoded(
+        store.query(
+            "SELECT w.*, t.panel, t.prompt_version, t.settings, t.judged_at, t.n_missing, t.agreement, t.notes "
+            "FROM win_rates w JOIN tournaments t USING (tournament) "
+            "ORDER BY t.judged_at, tournament, w.rank NULLS LAST, w.label"
+        )
+    )
+
+
+def judgments(store: Store, tournament: str) -> pd.DataFrame:
+    """Return what `harness.stats` reads, one row per judge and presentation of a tournament.
+
+    Columns: pair_id, cell_a, cell_b, order, judge, answer (None: invalid or no reply), replied (whether one came).
+    A judge that has not replied yet has its row all the same.
+    """
+    return store.query(
+        "WITH asked AS (SELECT c.*, unnest(from_json(t.judges, '[\"VARCHAR\"]')) AS judge, t.prompt_version "
+        "FROM comparisons c JOIN tournaments t USING (tournament) WHERE c.tournament = ?), "
+        f"last AS ({_LAST}) "
+        'SELECT a.pair_id, a.cell_a, a.cell_b, a."order", a.judge, r.answer, r.raw IS NOT NULL AS replied FROM asked a '
+        "LEFT JOIN last r ON r.judge = a.judge AND r.prompt_version = a.prompt_version "
+        "AND r.grid_a = a.grid_a AND r.grid_b = a.grid_b "
+        'ORDER BY a.pair_id, a."order", a.judge',
+        [tournament],
+    )
+
+
+def comparisons(store: Store, tournament: str) -> pd.DataFrame:
+    """Return what a tournament showed: the columns of `COMPARISON_COLUMNS`."""
+    return store.query(
+        'SELECT * EXCLUDE (tournament) FROM comparisons WHERE tournament = ? ORDER BY pair_id, "order"', [tournament]
+    )
+
+
+def _forget(opened: Any, ids: list[str], tables: Sequence[str]) -> None:
+    for table in tables:
+        opened.execute(f"DELETE FROM {table} WHERE tournament IN (SELECT unnest(?::VARCHAR[]))", [ids])
+
+
+def _insert_many(opened: Any, rows: list[dict[str, Any]]) -> None:
+    """Insert thousands of replies: bound one by one they would take longer than the judges."""
+    import pandas as pd
+
+    names = list(rows[0])
+    opened.register(
+        "incoming", pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=object) for name in names})
+    )
+    columns = ", ".join(f'"{name}"' for name in names)
+    opened.execute(f"INSERT OR REPLACE INTO replies ({columns}) SELECT {columns} FROM incoming")

@@ -1,0 +1,198 @@
+"""What a run writes: one RunRecord, and per cell a CellRecord with its ScoreRecords."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from results.errors import StoreError
+from results.store.canonical import canonical_json, short_hash, storable_text
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+RUN_STATUSES = ("running", "finished", "interrupted")
+CELL_STATUSES = ("finished", "failed")
+DIRECTIONS = ("higher", "lower", "none")
+
+
+def config_id_of(method: str, config: Mapping[str, Any]) -> str:
+    """Return the id under which cells of one method and one configuration are averaged over seeds (16 hex digits)."""
+    return short_hash([method, config])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One invocation of a suite.
+
+    Attributes:
+        run_id: unique, chosen by the caller.
+        suite: suite name.
+        command: the command line; leaving machine paths out is the caller's business.
+        started_at: timezone-aware; default now.
+        code_revision: revision of the program, where known.
+        versions: package name -> version.
+        device: the accelerator in words.
+        n_planned: number of cells the run set out to do.
+    """
+
+    run_id: str
+    suite: str | None = None
+    command: str | None = None
+    started_at: datetime = dataclasses.field(default_factory=lambda: datetime.now(UTC))
+    code_revision: str | None = None
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    device: str | None = None
+    n_planned: int | None = None
+
+    def __post_init__(self) -> None:
+        _require_aware(self.started_at, "RunRecord.started_at")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CellRecord:
+    """One finished or failed unit of work; the columns are explained in schema.sql.
+
+    Attributes:
+        cell_id: hash of `identity`, computed by the harness.
+        status: "finished" or "failed".
+        label: what the leaderboard prints; "" means the method's name.
+        config_id: "" means the hash of method and config (`config_id_of`).
+        started_at: timezone-aware, or None.
+        notes: sentences the reader of a score must know.
+        fit_id: hash of what the fitted method depends on, computed by the harness.
+        environment: processor, threads and libraries in force while the cell was computed.
+
+    Raises:
+        StoreError: an unknown status, or a naive datetime.
+    """
+
+    cell_id: str
+    status: str
+    backbone: str
+    site: str
+    method: str
+    run_id: str | None = None
+    suite: str | None = None
+    backbone_title: str | None = None
+    dataset: str | None = None
+    probing_fingerprint: str | None = None
+    evaluation_fingerprint: str | None = None
+    label: str = ""
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    config_id: str = ""
+    token_seed: int | None = None
+    init_seed: int | None = None
+    identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    started_at: datetime | None = None
+    seconds: float | None = None
+    fit_seconds: float | None = None
+    device: str | None = None
+    dtype: str | None = None
+    d_in: int | None = None
+    d_out: int | None = None
+    n_units: int | None = None
+    claims: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    artifact: str | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    traceback: str | None = None
+    notes: Sequence[str] = ()
+    fit_id: str | None = None
+    environment: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        _require_one_of(self.status, CELL_STATUSES, "CellRecord.status")
+        if self.started_at is not None:
+            _require_aware(self.started_at, "CellRecord.started_at")
+        # A frozen dataclass fills its own defaults this way; nothing changes after construction.
+        object.__setattr__(self, "label", self.label or self.method)
+        object.__setattr__(self, "config_id", self.config_id or config_id_of(self.method, self.config))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One number, with all that a reader needs to judge it.
+
+    Attributes:
+        metric: metric id, e.g. "ms_score"; ids starting with "floor_" are shown as footers, not columns.
+        value: NaN for "undefined", None for "not there".
+        version: of the metric's definition.
+        params: of the metric; rows that differ in them are never ranked together.
+        uncertainty: one standard error in the unit of value; None when there is no estimate.
+        uncertainty_kind: how it was estimated.
+        n: how many things the value is over.
+        unit: "fraction" is printed as a percentage; "" is a bare number.
+        direction: "higher", "lower" or "none": which is better.
+        details: evidence and circumstances that a reader may ask for; they do not tell scores apart.
+
+    Raises:
+        StoreError: an unknown direction.
+    """
+
+    metric: str
+    value: float | None
+    version: int = 1
+    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    uncertainty: float | None = None
+    uncertainty_kind: str | None = None
+    n: int | None = None
+    unit: str = ""
+    direction: str = "higher"
+    details: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        _require_one_of(self.direction, DIRECTIONS, f"{type(self).__name__}.direction")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScoreRecord(Measurement):
+    """One measurement of one cell.
+
+    Attributes:
+        evaluation_fingerprint: None means the cell's own.
+        panel: judge panel id of a judged metric.
+        seconds: time the metric took.
+    """
+
+    evaluation_fingerprint: str | None = None
+    panel: str | None = None
+    seconds: float | None = None
+
+    @property
+    def params_hash(self) -> str:
+        """Hash of parameters and panel: with metric and version it tells the scores of one cell apart."""
+        return short_hash([self.params, self.panel])
+
+
+def row_of(record: DataclassInstance) -> dict[str, Any]:
+    """Return a record as column -> value that DuckDB can bind."""
+    return {field.name: bindable(getattr(record, field.name)) for field in dataclasses.fields(record)}
+
+
+def bindable(value: Any) -> Any:
+    """Return a value DuckDB can bind: mappings and lists as JSON text, scalars as Python's, missing ones as None."""
+    if isinstance(value, str):
+        return storable_text(value)
+    if isinstance(value, (Mapping, Sequence)):
+        return canonical_json(value)
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    # A NumPy or torch scalar, without importing torch to ask.
+    return value.item() if hasattr(value, "item") else value
+
+
+def _require_aware(moment: datetime, name: str) -> None:
+    if moment.tzinfo is None:
+        raise StoreError(f"{name} is {moment.isoformat()} without a time zone; use datetime.now(UTC).")
+
+
+def _require_one_of(value: str, allowed: Sequence[str], name: str) -> None:
+    if value not in allowed:
+        raise StoreError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}.")
+
+
+# Units of what depends on the machine rather than on the method.
+DEVICE_UNITS = frozenset({"s", "ms", "us", "B", "kB", "KB", "MB", "GB", "KiB", "MiB", "GiB", "images/s", "tokens/s"})

@@ -1,0 +1,285 @@
+"""One DuckDB file of results: one short transaction per finished cell, and readers that never stop a run.
+
+DuckDB refuses to open a file for reading while another process has it open for writing, and the other way round. So
+neither side holds it: every method opens the file, does one short thing, closes it, and waits its turn (see
+`connection` and `turnstile`). A writer that is killed loses at most the cell in flight.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+from results.errors import StoreError
+from results.store import connection, frames
+from results.store.canonical import storable_text
+from results.store.records import RUN_STATUSES, CellRecord, RunRecord, ScoreRecord, row_of
+
+_JSON_COLUMNS = (
+    *("config", "identity", "claims", "notes", "params", "versions", "environment"),
+    *("judges", "settings", "health", "pairwise", "cell_ids", "details"),
+)
+
+
+class Store:
+    """A results store. Holds a path and no connection, so it may be kept, copied and shared between threads."""
+
+    def __init__(self, path: str | os.PathLike[str], read_only: bool = True) -> None:
+        self.path = Path(path).expanduser().absolute()
+        self.read_only = read_only
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r}, read_only={self.read_only})"
+
+    def exists(self) -> bool:
+        """Return whether there is a file at the path."""
+        return self.path.is_file()
+
+    # Reading
+
+    def query(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
+        """Return the rows of one SQL query; `?` in it stands for `params`, in order.
+
+        The file is opened read-only. NULL comes back as `pandas.NA`, `NaT` or None, NaN as NaN (see `frames`).
+
+        Raises:
+            StoreError: the store cannot be read, or the query is wrong.
+        """
+        with connection.reading(self.path) as opened:
+            try:
+                opened.execute(sql, list(params))
+                return frames.fetch(opened)
+            except duckdb.Error as error:
+                raise StoreError(f"The store could not answer the query: {error}") from error
+
+    def finished(self, cell_ids: Iterable[str]) -> set[str]:
+        """Return those of `cell_ids` that are finished; the empty set where there is no store yet."""
+        wanted = [storable_text(cell_id) for cell_id in cell_ids]
+        if not wanted or not self.exists():
+            return set()
+        sql = "SELECT cell_id FROM cells WHERE status = 'finished' AND cell_id IN (SELECT unnest(?::VARCHAR[]))"
+        return set(self.query(sql, [wanted])["cell_id"])
+
+    def statuses(self) -> dict[str, str]:
+        """Return cell_id -> "finished" or "failed" of all cells; empty where there is no store yet."""
+        if not self.exists():
+            return {}
+        frame = self.query("SELECT cell_id, status FROM cells ORDER BY cell_id")
+        return dict(zip(frame["cell_id"], frame["status"], strict=True))
+
+    def runs(self) -> pd.DataFrame:
+        """Return one row per run, oldest first, with how many cells it finished and failed."""
+        return decoded(
+            self.query(
+                "SELECT r.*, coalesce(c.n_finished, 0) AS n_finished, coalesce(c.n_failed, 0) AS n_failed FROM runs r "
+                "LEFT JOIN (SELECT run_id, count(*) FILTER (status = 'finished') AS n_finished, "
+                "count(*) FILTER (status = 'failed') AS n_failed FROM cells GROUP BY run_id) c USING (run_id) "
+                "ORDER BY r.started_at, r.run_id"
+            )
+        )
+
+    def cells(self, *, suite: str | None = None, backbone: str | None = None, site: str | None = None) -> pd.DataFrame:
+        """Return one row per cell, JSON columns decoded, with the run's code revision; the arguments narrow it."""
+        where, params = _where(suite=suite, backbone=backbone, site=site)
+        return decoded(
+            self.query(
+                "SELECT c.*, r.code_revision, r.started_at AS run_started_at FROM cells c "
+                f"LEFT JOIN runs r USING (run_id) {where} ORDER BY c.started_at NULLS LAST, c.cell_id",
+                params,
+            )
+        )
+
+    def scores(
+        self,
+        *,
+        metric: str | None = None,
+        suite: str | None = None,
+        backbone: str | None = None,
+        site: str | None = None,
+        cell_id: str | None = None,
+    ) -> pd.DataFrame:
+        """Return one row per score with what identifies its cell, `params` decoded; the arguments narrow it.
+
+        `evaluation_fingerprint` is the score's own where it has one and the cell's otherwise; `device` and `dtype`
+        are the cell's.
+        """
+        where, params = _where(suite=suite, backbone=backbone, site=site, cell_id=cell_id)
+        if metric is not None:
+            where = (where + " AND " if where else "WHERE ") + "s.metric = ?"
+            params.append(metric)
+        return decoded(
+            self.query(
+                "SELECT s.* EXCLUDE (evaluation_fingerprint), "
+                "coalesce(s.evaluation_fingerprint, c.evaluation_fingerprint) AS evaluation_fingerprint, "
+                "c.suite, c.backbone, c.backbone_title, c.site, c.dataset, c.probing_fingerprint, c.method, c.label, "
+                "c.config_id, c.token_seed, c.init_seed, c.device, c.dtype, c.d_out, c.n_units "
+                f"FROM scores s JOIN cells c USING (cell_id) {where} "
+                "ORDER BY c.started_at NULLS LAST, s.cell_id, s.metric, s.version, s.params_hash",
+                params,
+            )
+        )
+
+    def units(self, cell_id: str) -> pd.DataFrame:
+        """Return one row per unit of a cell, by unit index."""
+        return self.query("SELECT * EXCLUDE (cell_id) FROM units WHERE cell_id = ? ORDER BY unit", [cell_id])
+
+    def curves(self, cell_id: str) -> pd.DataFrame:
+        """Return how the fit of a cell went: one row per series and step."""
+        return self.query("SELECT series, step, value FROM curves WHERE cell_id = ? ORDER BY series, step", [cell_id])
+
+    def images(self, fingerprint: str) -> pd.DataFrame:
+        """Return the images of an evaluation split, by index."""
+        return self.query('SELECT * EXCLUDE (dataset) FROM images WHERE dataset = ? ORDER BY "index"', [fingerprint])
+
+    # Writing: each method is one transaction
+
+    def start_run(self, run: RunRecord) -> None:
+        """Record that a run began; the same run_id again starts it anew. Raises StoreError where it cannot write."""
+        row = {**row_of(run), "status": "running"}
+        with self.writing() as opened:
+            opened.execute("DELETE FROM runs WHERE run_id = ?", [row["run_id"]])
+            insert_rows(opened, "runs", [row])
+
+    def end_run(self, run_id: str, status: str = "finished") -> None:
+        """Record how a run ended: "finished" or "interrupted". Raises StoreError where it cannot write."""
+        if status not in RUN_STATUSES:
+            raise StoreError(f"A run ends as {status!r}; it must be one of {', '.join(map(repr, RUN_STATUSES))}.")
+        with self.writing() as opened:
+            opened.execute(
+                "UPDATE runs SET status = ?, ended_at = ? WHERE run_id = ?",
+                [status, datetime.now(UTC), run_id],
+            )
+
+    def record(
+        self,
+        cell: CellRecord,
+        scores: Sequence[ScoreRecord] = (),
+        units: pd.DataFrame | None = None,
+        curves: pd.DataFrame | None = None,
+    ) -> bool:
+        """Write one cell with its scores and units in one transaction, in place of what the cell had before.
+
+        A failure never takes the place of a finished cell: then nothing is written, and False comes back.
+
+        Args:
+            units: columns of the `units` table without cell_id; `unit` is needed, others may be left out (NULL).
+                NaN in a float column stays NaN; list columns hold arrays or lists, or None.
+            curves: columns `series`, `step` and `value`: how the fit went.
+
+        Raises:
+            StoreError: two scores that the store cannot tell apart, an unknown unit column, or it cannot write.
+        """
+        # All that can be wrong with the values is found before the file is opened, so others wait for I/O only.
+        cell_row = row_of(cell)
+        cell_id = cell_row["cell_id"]
+        score_rows = [{"cell_id": cell_id, **row_of(score), "params_hash": score.params_hash} for score in scores]
+        _refuse_twins(score_rows)
+        with self.writing() as opened:
+            finished = "SELECT 1 FROM cells WHERE cell_id = ? AND status = 'finished'"
+            if cell.status == "failed" and opened.execute(finished, [cell_id]).fetchone():
+                return False
+            _delete_cells(opened, [cell_id])
+            insert_rows(opened, "cells", [cell_row])
+            insert_rows(opened, "scores", score_rows)
+            if units is not None:
+                frames.insert(opened, "units", units, frames.UNIT_COLUMNS, {"cell_id": cell_id})
+            if curves is not None:
+                frames.insert(opened, "curves", curves, frames.CURVE_COLUMNS, {"cell_id": cell_id})
+        return True
+
+    def relabel(self, labels: Mapping[str, str]) -> None:
+        """Give cells (id to label) another label on the leaderboard. Raises StoreError where it cannot write."""
+        with self.writing() as opened:
+            for cell_id, label in labels.items():
+                opened.execute("UPDATE cells SET label = ? WHERE cell_id = ?", [storable_text(label), cell_id])
+
+    def record_images(self, fingerprint: str, frame: pd.DataFrame) -> None:
+        """Write which image is which in the split `fingerprint`; a split already there is replaced by the same.
+
+        Args:
+            frame: columns `index` (needed), `name`, `label`, `class_name`.
+
+        Raises:
+            StoreError: an unknown column, an index twice, or it cannot write.
+        """
+        if "index" in frame.columns and frame["index"].duplicated().any():
+            raise StoreError("The images frame has an index twice; each image has its own.")
+        with self.writing() as opened:
+            opened.execute("DELETE FROM images WHERE dataset = ?", [fingerprint])
+            frames.insert(opened, "images", frame, frames.IMAGE_COLUMNS, {"dataset": fingerprint})
+
+    def forget(self, cell_ids: Iterable[str]) -> None:
+        """Delete cells with their scores and units; ids that are not there are ignored. Raises StoreError."""
+        with self.writing() as opened:
+            _delete_cells(opened, [storable_text(cell_id) for cell_id in cell_ids])
+
+    def writing(self) -> Any:
+        """Open the file for one transaction, as a context manager that gives the connection. Raises StoreError."""
+        if self.read_only:
+            raise StoreError(f"The store {self.path} was opened read-only; open it with read_only=False to write.")
+        return connection.writing(self.path)
+
+
+def open_store(path: str | os.PathLike[str], read_only: bool = True) -> Store:
+    """Return the store at `path`, holding no connection.
+
+    Read-only, nothing is touched until the first query. For writing, the file and its folders are made where they
+    are missing, and an older schema is brought forward, so that a place that cannot be written is found before
+    anything is computed.
+
+    Raises:
+        StoreError: opened for writing and the place cannot be written, or the file is not a store this program knows.
+    """
+    store = Store(path, read_only)
+    if not read_only:
+        with connection.writing(store.path):
+            pass
+    return store
+
+
+def insert_rows(opened: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
+    """Insert `rows`, which all have the same columns, in one statement."""
+    if not rows:
+        return
+    columns = ", ".join(f'"{name}"' for name in rows[0])
+    marks = ", ".join("(" + ", ".join("?" for _ in row) + ")" for row in rows)
+    values = [value for row in rows for value in row.values()]
+    opened.execute(f"INSERT INTO {table} ({columns}) VALUES {marks}", values)
+
+
+def _delete_cells(opened: duckdb.DuckDBPyConnection, cell_ids: list[str]) -> None:
+    for table in ("units", "curves", "scores", "cells"):
+        opened.execute(f"DELETE FROM {table} WHERE cell_id IN (SELECT unnest(?::VARCHAR[]))", [cell_ids])
+
+
+def _refuse_twins(rows: list[dict[str, Any]]) -> None:
+    seen: set[tuple[str, int, str]] = set()
+    for row in rows:
+        key = (row["metric"], row["version"], row["params_hash"])
+        if key in seen:
+            raise StoreError(
+                f"The cell has two scores {row['metric']}@{row['version']} with the parameters {row['params']}; "
+                "a metric that gives several values needs a metric id or parameters for each."
+            )
+        seen.add(key)
+
+
+def _where(**equal: str | None) -> tuple[str, list[Any]]:
+    given = {name: storable_text(value) for name, value in equal.items() if value is not None}
+    clause = " AND ".join(f"c.{name} = ?" for name in given)
+    return (f"WHERE {clause}" if clause else ""), list(given.values())
+
+
+def decoded(frame: pd.DataFrame) -> pd.DataFrame:
+    for name in _JSON_COLUMNS:
+        if name in frame.columns:
+            values = [None if text is None else json.loads(text) for text in frame[name]]
+            frame[name] = pd.Series(values, index=frame.index, dtype=object)
+    return frame

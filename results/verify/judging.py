@@ -1,0 +1,127 @@
+"""Tournaments and group scores: possible numbers, and the same as a recount of the stored replies gives."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from results.store import group_scores, judgments
+from results.store.frames import records_of
+from results.verify.base import TOLERANCE, Checker, Content, check
+from results.verify.scores import bounds_of
+
+
+@check("groups")
+def groups(content: Content, checker: Checker) -> None:
+    """Scores of several cells lie in their bounds."""
+    for row in records_of(group_scores.group_scores(content.store)):
+        value = row["value"]
+        if value is not None and not math.isnan(value):
+            low, high = bounds_of(row)
+            holds = math.isfinite(value) and low - TOLERANCE <= value <= high + TOLERANCE
+            checker.require(
+                holds, f"{row['metric']} of {row['label']}", f"is {value:g}; it lies between {low:g} and {high:g}."
+            )
+
+
+@check("tournaments")
+def tournaments(content: Content, checker: Checker) -> None:
+    """Win rates lie in [0, 1] and in their intervals, sum to n/2 where all have as many comparisons, and are ranked."""
+    for tournament, rows in _rows(content).items():
+        where = _where(tournament, rows)
+        for row in rows:
+            rate, low, high = row["win_rate"], row["ci_low"], row["ci_high"]
+            own = f"{row['label']} in {where}"
+            if rate is None:
+                continue
+            checker.require(0 <= rate <= 1, own, f"has the win rate {rate:g}.")
+            if low is not None and high is not None:
+                checker.require(
+                    low - TOLERANCE <= rate <= high + TOLERANCE,
+                    own,
+                    f"has the win rate {rate:g} outside its interval [{low:g}, {high:g}].",
+                )
+            if row["n"] and row["wins"] is not None:
+                checker.require(
+                    abs(row["wins"] / row["n"] - rate) < TOLERANCE,
+                    own,
+                    f"won {row['wins']} of {row['n']}, which is not {rate:g}.",
+                )
+            if row["rank"] is not None:
+                better = sum((other["win_rate"] or 0) > rate + 1e-12 for other in rows)
+                checker.require(
+                    row["rank"] == better + 1, own, f"has the rank {row['rank']}, and {better} have a larger win rate."
+                )
+        rated = [row for row in rows if row["win_rate"] is not None]
+        if len(rated) > 1:
+            wins, n = sum(row["wins"] or 0 for row in rated), sum(row["n"] or 0 for row in rated)
+            checker.require(2 * wins == n, where, f"has {wins} wins in {n} places of comparisons; it is half of them.")
+            if len({row["n"] for row in rated}) == 1:
+                total = sum(row["win_rate"] for row in rated)
+                checker.require(
+                    abs(total - len(rated) / 2) < TOLERANCE,
+                    where,
+                    f"has win rates that sum to {total:.6f}; {len(rated)} methods with as many comparisons sum to "
+                    f"{len(rated) / 2:g}.",
+                )
+
+
+@check("recount")
+def recount(content: Content, checker: Checker) -> None:
+    """Wins, comparisons and ties are what the stored replies say, counted again."""
+    for tournament, rows in _rows(content).items():
+        where = _where(tournament, rows)
+        owner = {cell_id: place for place, row in enumerate(rows) for cell_id in row["cell_ids"]}
+        asked = records_of(judgments.judgments(content.store, tournament))
+        checker.require(bool(asked), where, "has win rates, and what was shown is not in the store.")
+        missing = sum(not row["replied"] for row in asked)
+        lost = missing - (rows[0]["n_missing"] or 0)
+        checker.require(lost <= 0, where, f"was counted from {lost} replies that are no longer in the store.")
+        # Fewer are missing where some came later (of an interrupted run, or asked for by another tournament).
+        if not asked or lost:
+            continue
+        wins, decided, ties = _counted(asked, owner)
+        for place, row in enumerate(rows):
+            found, stored = (wins[place], decided[place], ties[place]), (row["wins"], row["n"], row["ties"])
+            checker.require(
+                found == stored,
+                f"{row['label']} in {where}",
+                "has {} wins in {} comparisons and {} ties, ".format(*stored)
+                + "and its replies say {}, {} and {}.".format(*found),
+            )
+
+
+def _counted(
+    asked: Sequence[Mapping[str, Any]], owner: Mapping[str, int]
+) -> tuple[Counter[int], Counter[int], Counter[int]]:
+    """Wins, decided comparisons and ties of each row; an equal vote is a tie, controls are left out."""
+    votes: dict[tuple[str, int], list[Any]] = {}
+    for row in asked:
+        if row["cell_a"] in owner and row["cell_b"] in owner:
+            entry = votes.setdefault((row["pair_id"], row["order"]), [owner[row["cell_a"]], owner[row["cell_b"]], 0])
+            entry[2] += {"A": 1, "B": -1}.get(row["answer"], 0)
+    wins: Counter[int] = Counter()
+    decided: Counter[int] = Counter()
+    ties: Counter[int] = Counter()
+    for first, second, balance in votes.values():
+        if first == second:
+            continue
+        for place in (first, second):
+            (decided if balance else ties)[place] += 1
+        if balance:
+            wins[first if balance > 0 else second] += 1
+    return wins, decided, ties
+
+
+def _rows(content: Content) -> dict[str, list[dict[str, Any]]]:
+    """The win rates of each tournament."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in records_of(judgments.win_rates(content.store)):
+        found.setdefault(row["tournament"], []).append(row)
+    return found
+
+
+def _where(tournament: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    return f"tournament {tournament[:8]} ({rows[0]['panel']})"

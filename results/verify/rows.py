@@ -1,0 +1,105 @@
+"""Rows and what they refer to: cells, runs, identities."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from results.store.canonical import canonical_json
+from results.store.frames import records_of
+from results.verify.base import Checker, Content, check
+
+
+@check("orphans")
+def orphans(content: Content, checker: Checker) -> None:
+    """Scores, units, curves and win rates belong to cells that exist; a failed cell has none of them."""
+    failed = {cell["cell_id"] for cell in content.cells if cell["status"] == "failed"}
+    for table in ("scores", "units", "curves"):
+        frame = content.store.query(f"SELECT cell_id, count(*) AS n FROM {table} GROUP BY cell_id ORDER BY cell_id")
+        checker.n += 1
+        for cell_id, n in zip(frame["cell_id"], frame["n"], strict=True):
+            if cell_id not in content.names:
+                why = f"are of the cell {cell_id}, which does not exist."
+                checker.require(False, f"{n} rows of {table}", why, cell_id)
+            elif cell_id in failed:
+                why = f"are of {content.names[cell_id]}, which has failed."
+                checker.require(False, f"{n} rows of {table}", why, cell_id)
+    for table in ("win_rates", "group_scores"):
+        frame = content.store.query(f"SELECT label, cell_ids FROM {table}")
+        for label, ids in zip(frame["label"], frame["cell_ids"], strict=True):
+            absent = [one for one in ids_of(ids) if one not in content.names]
+            checker.require(
+                not absent, f"{table} of {label}", f"are over cells that do not exist: {', '.join(absent)}."
+            )
+
+
+@check("identity")
+def identity(content: Content, checker: Checker) -> None:
+    """A cell's id is the hash of its identity, and its columns say what the identity says."""
+    for cell in content.cells:
+        said = cell["identity"] or {}
+        if "cell" not in said:
+            continue  # made by hand, not by a run
+        where, cell_id = content.names[cell["cell_id"]], cell["cell_id"]
+        hashed = hashlib.blake2b(canonical_json(said).encode(), digest_size=32).hexdigest()[: len(cell_id)]
+        checker.require(hashed == cell_id, where, f"has an identity whose hash is {hashed}, not its id.", cell_id)
+        method = said.get("method") or {}
+        for name, column, own in (
+            ("backbone", "backbone", said.get("backbone")),
+            ("site", "site", said.get("site")),
+            ("token seed", "token_seed", said.get("token_seed")),
+            ("init seed", "init_seed", said.get("init_seed")),
+            ("method", "method", method.get("name")),
+            ("configuration", "config", method.get("config")),
+        ):
+            if own is not None:
+                why = f"has the {name} {cell[column]!r} in its row and {own!r} in its identity."
+                checker.require(cell[column] == own, where, why, cell_id)
+
+
+@check("seeds")
+def seeds(content: Content, checker: Checker) -> None:
+    """One finished cell for each method, configuration, layer, sets, seeds, and identity."""
+    seen: dict[tuple[Any, ...], str] = {}
+    for cell in content.finished():
+        said = cell["identity"] or {}
+        key = (
+            *(cell[name] for name in ("backbone", "site", "dataset", "probing_fingerprint", "evaluation_fingerprint")),
+            *(cell[name] for name in ("method", "config_id", "label", "token_seed", "init_seed")),
+            # A new version of a metric makes a new cell of the same seeds, and rightly so.
+            str(sorted((said.get("metrics") or {}).items(), key=str)),
+            str((said.get("evaluation") or {}).get("top_images")),
+        )
+        twin = seen.get(key)
+        checker.require(
+            twin is None,
+            content.names[cell["cell_id"]],
+            f"has the same seeds, configuration and metrics as the cell {str(twin)[:8]}: one of them counts twice.",
+            cell["cell_id"],
+        )
+        seen.setdefault(key, cell["cell_id"])
+
+
+@check("plan")
+def plan(content: Content, checker: Checker) -> None:
+    """A finished run has no more cells than it planned; a finished cell has scores."""
+    for run in records_of(content.store.runs()):
+        planned, done = run["n_planned"], run["n_finished"] + run["n_failed"]
+        if planned is not None:
+            checker.require(
+                done <= planned,
+                f"run {run['run_id']}",
+                f"planned {planned} cells and recorded {done}.",
+            )
+    for cell in content.finished():
+        checker.require(
+            bool(content.by_cell.get(cell["cell_id"])), content.names[cell["cell_id"]], "is finished and has no score."
+        )
+
+
+def ids_of(value: Any) -> list[str]:
+    """The cell ids of a JSON column, decoded or not."""
+    found: Sequence[Any] | Mapping[str, Any] = json.loads(value) if isinstance(value, str) else (value or [])
+    return [str(one) for one in found]

@@ -1,0 +1,87 @@
+"""Which rows of a store are impossible: identities that hold for every correct measurement, checked on the numbers.
+
+A check finds nothing in a right store, whatever was measured; what it finds is a defect of the harness, of a method's
+claims, or of the file. The checks are in :mod:`results.verify`. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import results.verify as verify_package
+from results.store.environments import CAUSES, WITH_TRAINING, WITHOUT_TRAINING
+from results.store.frames import records_of
+from results.verify.base import CHECKS, Checker, Content, Problem
+
+if TYPE_CHECKING:
+    from results.store import Store
+
+__all__ = ["Problem", "Verdict", "check_names", "verify"]
+
+for _module in pkgutil.iter_modules(verify_package.__path__):
+    if _module.name not in ("base", "run_checks"):
+        importlib.import_module(f"{verify_package.__name__}.{_module.name}")
+
+
+class Verdict(NamedTuple):
+    """What was checked, and what cannot be right."""
+
+    problems: list[Problem]
+    checked: dict[str, int]
+    """check -> how many rows it looked at"""
+    notes: list[str]
+    """what a reader should know although it is possible"""
+
+
+def verify(store: Store) -> Verdict:
+    """Check every identity on every row of a store.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    cells = records_of(store.cells())
+    scores = records_of(store.scores())
+    by_cell: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for score in scores:
+        by_cell.setdefault(score["cell_id"], {}).setdefault(score["metric"], []).append(score)
+    content = Content(cells, scores, by_cell, {cell["cell_id"]: _name(cell) for cell in cells}, store)
+    problems: list[Problem] = []
+    checked: dict[str, int] = {}
+    for name, function in CHECKS.items():
+        checker = Checker(name)
+        function(content, checker)
+        problems += checker.problems
+        checked[name] = checker.n
+    return Verdict(problems, checked, _environments(content.finished()))
+
+
+def check_names() -> list[str]:
+    """Return the names of all checks, in the order they run."""
+    return list(CHECKS)
+
+
+def _environments(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Sentences on what differs between the cells of one layer, whose last digits can then not be compared."""
+    layers: dict[tuple[str, str], dict[str, set[str]]] = {}
+    for cell in cells:
+        for key in CAUSES if cell["environment"] else ():
+            seen = layers.setdefault((cell["backbone"], cell["site"]), {}).setdefault(key, set())
+            seen.add(str(cell["environment"].get(key)))
+    return [
+        f"{backbone} {site}: cells were computed with more than one {CAUSES[key]} ({'; '.join(sorted(values))}). "
+        f"Scores may differ for that reason alone by up to {WITHOUT_TRAINING:g}, of trained methods by up to "
+        f"{WITH_TRAINING:g}."
+        for (backbone, site), seen in layers.items()
+        for key, values in seen.items()
+        if len(values) > 1
+    ]
+
+
+def _name(cell: Mapping[str, Any]) -> str:
+    return (
+        f"{cell['label']} at {cell['backbone']} {cell['site']} "
+        f"(token seed {cell['token_seed']}, init seed {cell['init_seed']}, cell {cell['cell_id'][:8]})"
+    )

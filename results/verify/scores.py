@@ -1,0 +1,195 @@
+"""Scores of one cell: bounds, and what some of them say of others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from results.store.records import DEVICE_UNITS
+from results.verify.base import TOLERANCE, Checker, Content, check
+
+#: What a lossless reconstruction may lose to float32: in R2, and in agreement one image of a thousand on a tie.
+LOSSLESS_R2, LOSSLESS_AGREEMENT = 1e-4, 1e-3
+_UNIT, _SIGNED, _POSITIVE = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
+#: Bounds of metrics by id. What is in fractions lies in [0, 1] where nothing else is said.
+RANGES: Mapping[str, tuple[float, float]] = {
+    **dict.fromkeys(("ms_score", "ms_score_null", "recovery", "recovery_cosine", "recovery_ari"), _SIGNED),
+    **dict.fromkeys(("stability", "stability_writer", "token_sensitivity"), _SIGNED),
+    **dict.fromkeys(("max_collinearity", "min_distinctness"), _UNIT),
+    **dict.fromkeys(("nearest_cosine_mean", "nearest_cosine_median", "nearest_cosine_p95"), _UNIT),
+    **dict.fromkeys(("polysemanticity", "polysemanticity_null"), _UNIT),
+    **dict.fromkeys(("kl", "l0", "expansion_factor", "efficiency_ratio", "parameters", "macs"), _POSITIVE),
+    "effective_rank": (1.0, math.inf),
+    # 1 - error has no lower bound.
+    "r2": (-math.inf, 1.0),
+}
+#: What is adjusted for a chance level is below 0 wherever it is worse than chance.
+ADJUSTED = "_adjusted"
+#: Shares of things that are counted: value times n is a whole number.
+COUNTED = ("accuracy", "agreement", "alive_fraction")
+
+
+def bounds_of(score: Mapping[str, Any]) -> tuple[float, float]:
+    """The smallest and the largest value that a score of this metric and unit can have."""
+    metric, unit = score["metric"], score["unit"]
+    if metric in RANGES:
+        return RANGES[metric]
+    if metric.endswith(ADJUSTED):
+        return -math.inf, 1.0
+    if unit == "fraction":
+        return (-1.0, 1.0) if metric.endswith("_gap") else (0.0, 1.0)
+    return (0.0, math.inf) if unit in DEVICE_UNITS or unit in ("units", "steps", "reads") else (-math.inf, math.inf)
+
+
+@check("ranges")
+def ranges(content: Content, checker: Checker) -> None:
+    """R2 <= 1, fractions in [0, 1], MS scores in [-1, 1], divergences not negative, no infinity anywhere."""
+    for score in content.scores:
+        value, where = score["value"], f"{score['metric']} of {content.names[score['cell_id']]}"
+        error = score["uncertainty"]
+        if error is not None:
+            why = f"has the standard error {error:g}; it is finite and not below 0."
+            checker.require(math.isfinite(error) and error >= 0, where, why, score["cell_id"])
+        if score["n"] is not None:
+            checker.require(score["n"] >= 0, where, f"is over {score['n']} things.", score["cell_id"])
+        if value is None or math.isnan(value):
+            continue
+        low, high = bounds_of(score)
+        holds = math.isfinite(value) and low - TOLERANCE <= value <= high + TOLERANCE
+        checker.require(holds, where, f"is {value:g}; it {_between(low, high)}.", score["cell_id"])
+
+
+def _between(low: float, high: float) -> str:
+    if math.isinf(low):
+        return "is finite" if math.isinf(high) else f"is at most {high:g}"
+    return f"is finite and at least {low:g}" if math.isinf(high) else f"lies between {low:g} and {high:g}"
+
+
+@check("relations")
+def relations(content: Content, checker: Checker) -> None:
+    """Scores that follow from others, or from the number of units, agree with them."""
+    for cell in content.finished():
+
+        def require(metric: str, holds: bool, why: str, cell: Mapping[str, Any] = cell) -> None:
+            checker.require(holds, f"{metric} of {content.names[cell['cell_id']]}", why, cell["cell_id"])
+
+        value = {
+            metric: found
+            for metric in content.by_cell.get(cell["cell_id"], {})
+            if (found := content.value(cell, metric)) is not None
+        }
+        n_units, d_in, d_out = cell["n_units"], cell["d_in"], cell["d_out"]
+        if {"ms_score", "ms_score_null", "ms_score_adjusted"} <= set(value) and value["ms_score_null"] < 1:
+            expected = (value["ms_score"] - value["ms_score_null"]) / (1 - value["ms_score_null"])
+            why = f"is {value['ms_score_adjusted']:.6f}; (MS - null) / (1 - null) is {expected:.6f}."
+            require("ms_score_adjusted", _close(value["ms_score_adjusted"], expected), why)
+        if {"max_collinearity", "min_distinctness"} <= set(value):
+            expected = 1 - value["max_collinearity"]
+            why = f"is {value['min_distinctness']:.6f}; 1 - max_collinearity is {expected:.6f}."
+            require("min_distinctness", _close(value["min_distinctness"], expected), why)
+        if {"max_collinearity", "nearest_cosine_mean"} <= set(value):
+            why = f"is {value['nearest_cosine_mean']:.6f}, and the largest is {value['max_collinearity']:.6f}."
+            require("nearest_cosine_mean", value["nearest_cosine_mean"] <= value["max_collinearity"] + TOLERANCE, why)
+        if n_units is not None and "l0" in value:
+            why = f"is {value['l0']:g}, and the cell has {n_units} units."
+            require("l0", value["l0"] <= n_units + TOLERANCE, why)
+        if n_units is not None and d_out and "expansion_factor" in value:
+            why = f"is {value['expansion_factor']:g}, and {n_units} units for {d_out} outputs are {n_units / d_out:g}."
+            require("expansion_factor", _close(value["expansion_factor"], n_units / d_out), why)
+        if n_units is not None and d_in and d_out and "effective_rank" in value:
+            most = min(n_units, max(d_in, d_out))
+            why = f"is {value['effective_rank']:g}, and {n_units} atoms span at most {most} directions."
+            require("effective_rank", value["effective_rank"] <= most * (1 + TOLERANCE), why)
+        for metric in COUNTED:
+            score = content.score(cell, metric)
+            if metric in value and score is not None and score["n"]:
+                count = value[metric] * score["n"]
+                why = f"is {value[metric]:g} over {score['n']}, which is {count:g} of them: no whole number."
+                require(metric, abs(count - round(count)) < 1e-6 * score["n"] + TOLERANCE, why)
+
+
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+
+
+@check("lossless")
+def lossless(content: Content, checker: Checker) -> None:
+    """Methods that claim to be lossless reconstruct the layer: R2 = 1, agreement 1."""
+    for cell in content.finished():
+        claims = cell["claims"] or {}
+        if not claims.get("lossless") or claims.get("virtual"):
+            continue
+        for metric, room in (("r2", LOSSLESS_R2), ("agreement", LOSSLESS_AGREEMENT)):
+            value = content.value(cell, metric)
+            if value is not None and math.isfinite(value):
+                checker.require(
+                    value >= 1 - room,
+                    f"{metric} of {content.names[cell['cell_id']]}",
+                    f"is {value:.6f}, and the method claims to be lossless: it is 1.",
+                    cell["cell_id"],
+                )
+
+
+@check("backbone")
+def backbone(content: Content, checker: Checker) -> None:
+    """The identity changes nothing: accuracy is the unmodified network's, agreement 1, one unit an output."""
+    for cell in content.finished():
+        if cell["method"] != "identity":
+            continue
+        where = content.names[cell["cell_id"]]
+        accuracy, original = content.value(cell, "accuracy"), content.value(cell, "floor_original_accuracy")
+        if accuracy is not None and original is not None:
+            checker.require(
+                abs(accuracy - original) < TOLERANCE,
+                f"accuracy of {where}",
+                f"is {accuracy:.6f}, and the unmodified network's is {original:.6f}.",
+                cell["cell_id"],
+            )
+        agreement = content.value(cell, "agreement")
+        if agreement is not None:
+            checker.require(
+                agreement >= 1 - TOLERANCE, f"agreement of {where}", f"is {agreement:.6f}; it is 1.", cell["cell_id"]
+            )
+        if cell["n_units"] is not None and cell["d_out"] is not None:
+            checker.require(
+                cell["n_units"] == cell["d_out"],
+                where,
+                f"has {cell['n_units']} units for {cell['d_out']} outputs.",
+                cell["cell_id"],
+            )
+
+
+#: How far what does not depend on the method may differ between cells of several devices.
+_BASELINE_ROOM = {"ms_score_null": 1e-3}
+
+
+@check("baseline")
+def baseline(content: Content, checker: Checker) -> None:
+    """What depends on the unmodified network and the images alone is the same in every cell of one evaluation set."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    over: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for score in content.scores:
+        key = (score["backbone"], score["site"], score["evaluation_fingerprint"], score["metric"])
+        if score["value"] is None or not math.isfinite(score["value"]):
+            continue
+        if score["metric"].startswith("floor_") or score["metric"] in _BASELINE_ROOM:
+            # Floors may differ by device in the last digits, but a class is right or not.
+            groups.setdefault(key, []).append(score)
+        if score["metric"] in ("accuracy", "agreement") and score["n"] is not None:
+            over.setdefault(key, []).append(score)
+    for (name, site, _, metric), own in sorted(groups.items(), key=lambda item: str(item[0])):
+        low, high = min(one["value"] for one in own), max(one["value"] for one in own)
+        checker.require(
+            high - low < _BASELINE_ROOM.get(metric, 0.02),
+            f"{metric} at {name} {site}",
+            f"is {low:.6f} to {high:.6f} over {len(own)} cells; it does not depend on the method.",
+        )
+    for (name, site, _, metric), own in sorted(over.items(), key=lambda item: str(item[0])):
+        least, most = min(one["n"] for one in own), max(one["n"] for one in own)
+        checker.require(
+            least == most,
+            f"{metric} at {name} {site}",
+            f"is over {least} images in one cell and {most} in another, so that they cannot be ranked: some could not "
+            "be read at the time; run the suite again with --rerun.",
+        )

@@ -102,7 +102,31 @@ def test_an_image_that_can_be_read_again_is_not_left_out_for_ever(
     monkeypatch.setattr(ImageSet, "open", healthy)
     mended = run(suite, store, rerun=True)
     assert mended.broken_images == 0
-    pd.testing.assert_frame_equal(scores(store), right)
+    # To the bit, the probe and what it says of the unmodified network included.
+    pd.testing.assert_frame_equal(scores(store), right, check_exact=True)
+
+
+def test_a_probe_is_fitted_again_when_its_images_can_be_read(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a probing image is unlucky, so that the baseline has all its own images."""
+    suite = suite_of(photo_folder, "identity", seeds={"tokens": [1]})
+    run(suite, tmp_path / "right" / STORE)
+    healthy = ImageSet.open
+    unlucky = datasets.load(f"folder:{photo_folder}").split(evaluation=18).probing.records[3].name
+
+    def flaky(self: ImageSet, index: int) -> Any:
+        if self.records[index].name == unlucky:
+            raise datasets.BrokenImageError(datasets.BrokenImage(unlucky, "Input/output error"))
+        return healthy(self, index)
+
+    monkeypatch.setattr(ImageSet, "open", flaky)
+    run(suite, tmp_path / "flaky" / STORE)
+    monkeypatch.setattr(ImageSet, "open", healthy)
+    run(suite, tmp_path / "flaky" / STORE, rerun=True)
+    for kept in ("heads/*.safetensors", "baselines/*/logits.f32"):
+        [right], [mended] = ((tmp_path / name / "cache").glob(kept) for name in ("right", "flaky"))
+        assert right.read_bytes() == mended.read_bytes(), kept
 
 
 def test_a_failing_rerun_keeps_the_earlier_result(

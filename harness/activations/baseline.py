@@ -142,7 +142,9 @@ def _existing(folder: Path, passes: Passes, head: Head, top_images: int, report:
     except DAMAGE:
         remove(folder)
         return None
-    if not still_unreadable(passes.images, found.tokens.meta["skipped"], report):
+    # A probe is fitted again when its broken images can be read: its logits here are then those of another head.
+    other_head = json.loads((folder / "meta.json").read_text()).get("head", head.fingerprint()) != head.fingerprint()
+    if other_head or not still_unreadable(passes.images, found.tokens.meta["skipped"], report):
         remove(folder)
         return None
     return found

@@ -101,6 +101,7 @@ class Measurement:
             "null_similarity": None if math.isnan(null) else null,
             "states": first.states,
             "floors": floors,
+            "head": self.head.fingerprint(),
         }
         (folder / "meta.json").write_text(json.dumps(meta))
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from harness.atomic import publish, remove, workplace
 from harness.backbones.base import Backbone
 from harness.datasets.base import ImageSet
-from harness.datasets.loading import BrokenReport, batches
+from harness.datasets.loading import BrokenReport, batches, still_unreadable
 from harness.errors import UserError
 from harness.identity import digest
 from methods.base import Progress, no_progress
@@ -42,6 +44,15 @@ class Head:
         if self.weight is None or self.bias is None:
             return self.backbone.own_logits(features)
         return features @ self.weight.to(features).T + self.bias.to(features)
+
+    def fingerprint(self) -> str | None:
+        """Hash of a probe's weights; None for the backbone's own head, which is part of the backbone."""
+        if self.weight is None or self.bias is None:
+            return None
+        hashed = hashlib.blake2b(digest_size=8)
+        for tensor in (self.weight, self.bias):
+            hashed.update(tensor.cpu().contiguous().numpy().data)
+        return hashed.hexdigest()
 
 
 def predictions(logits: Tensor) -> Tensor:
@@ -85,12 +96,12 @@ def make_head(
         }
     )
     file = cache / "heads" / f"{identity}.safetensors"
-    tensors = _saved(file)
+    report = BrokenReport() if report is None else report
+    tensors = _saved(file, probing, report)
     if tensors is None:
-        tensors = _fit_probe(
-            backbone, probing, batch_size, device, progress, BrokenReport() if report is None else report
-        )
-        _save(tensors, file)
+        tensors = _fit_probe(backbone, probing, batch_size, device, progress, report)
+        names = {record.name for record in probing.records}
+        _save(tensors, {broken.name: broken.reason for broken in report if broken.name in names}, file)
     return Head("probe", backbone, True, tensors["weight"].to(device), tensors["bias"].to(device))
 
 
@@ -146,12 +157,14 @@ def _same_labels(backbone: Backbone, images: ImageSet) -> bool:
     return backbone.head_labels == "imagenet-1k" and len(images.classes) == backbone.n_classes == 1000 and wordnet
 
 
-def _saved(file: Path) -> dict[str, Tensor] | None:
-    """A probe from ``file`` if it is there and whole, else None (a damaged one is removed)."""
+def _saved(file: Path, probing: ImageSet, report: BrokenReport) -> dict[str, Tensor] | None:
+    """Read a probe from ``file``; None if it is missing, damaged, or lacks images that can be read now."""
     if not file.is_file():
         return None
     try:
         tensors = load_file(file)
+        with safe_open(file, "pt") as opened:
+            skipped: dict[str, str] = json.loads((opened.metadata() or {}).get("skipped", "{}"))
         if tensors["weight"].shape[0] != tensors["bias"].shape[0]:
             raise ValueError("weight and bias do not fit together")
     except PermissionError:
@@ -159,13 +172,16 @@ def _saved(file: Path) -> dict[str, Tensor] | None:
     except (OSError, ValueError, KeyError, SafetensorError):
         remove(file)
         return None
+    if not still_unreadable(probing, skipped, report):
+        remove(file)
+        return None
     return tensors
 
 
-def _save(tensors: dict[str, Tensor], file: Path) -> None:
+def _save(tensors: dict[str, Tensor], skipped: dict[str, str], file: Path) -> None:
     made = workplace(file, folder=False)
     try:
-        save_file(tensors, made)
+        save_file(tensors, made, {"skipped": json.dumps(skipped)})
         publish(made, file)
     finally:
         remove(made)

@@ -1,7 +1,7 @@
-"""Where results live: one DuckDB file, read and ranked without torch.
+"""Results in one DuckDB file, read and ranked without torch.
 
-Public names: open_store, Store, StoreError, leaderboard, pareto_front; the records a run writes are CellRecord,
-ScoreRecord and RunRecord.
+>>> from results import leaderboard, open_store
+>>> boards = leaderboard(open_store("outputs/results.duckdb"))          # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-# Not by __getattr__ below: the module of that name would hide the function as soon as anybody imports it.
-from results.boards.build import leaderboard
-
 if TYPE_CHECKING:
+    from results.boards.build import leaderboard
     from results.errors import StoreError
     from results.pareto import pareto_front
-    from results.store import Store, open_store
     from results.store.records import CellRecord, RunRecord, ScoreRecord
+    from results.store.store import Store, open_store
 
 __all__ = [
     "CellRecord",
@@ -33,9 +31,10 @@ _HOMES = {
     "CellRecord": "results.store.records",
     "RunRecord": "results.store.records",
     "ScoreRecord": "results.store.records",
-    "Store": "results.store",
+    "Store": "results.store.store",
     "StoreError": "results.errors",
-    "open_store": "results.store",
+    "leaderboard": "results.boards.build",
+    "open_store": "results.store.store",
     "pareto_front": "results.pareto",
 }
 
@@ -45,3 +44,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

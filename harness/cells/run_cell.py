@@ -53,7 +53,7 @@ class Failure(NamedTuple):
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
-        text = "".join(traceback.format_exception(error)).replace(str(Path(__file__).parent.parent), ".")
+        text = "".join(traceback.format_exception(error)).replace(str(Path(__file__).parents[2]), ".")
         return cls(type(error).__name__, str(error) or type(error).__name__, text)
 
 

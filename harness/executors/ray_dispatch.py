@@ -186,7 +186,7 @@ class Dispatch:
             (self.unopened if job.cell is None else self.ready).append(job)
             return
         times = f"{attempts} attempts" if attempts > 1 else "one attempt"
-        text = "".join(traceback.format_exception(error)).replace(str(Path(__file__).parents[1]), ".")
+        text = "".join(traceback.format_exception(error)).replace(str(Path(__file__).parents[2]), ".")
         yield from self._given_up(job, Failure("WorkerDied", f"Given up after {times}: {why}", text))
 
     def _given_up(self, job: _Job, failure: Failure) -> Iterator[Event]:

@@ -1,7 +1,5 @@
 """LLM Rank: units of every pair of methods, shown to a panel of judges, and what follows from the answers."""
 
-# Imported for its effect: networks become judges of the proxy panel.
-from harness.judging import encoders as _encoders  # noqa: F401
 from harness.judging.after_run import check, foreseen, judge_run
 from harness.judging.scoring import rescore
 from harness.judging.selection import cells_in_store

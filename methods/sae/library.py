@@ -3,7 +3,7 @@
 Every family starts from the library's own module, built under the seed: the first weights are the library's to the
 bit. Training runs on our loop and, for sparse codes on a CPU, on our sparse products; tests hold codes and gradients
 to those of the library's modules. Where the library is wrong, this is what is done instead (each with a test in
-``tests/test_sae_library.py`` that fails once the library no longer needs it):
+``tests/methods/sae/test_library.py`` that fails once the library no longer needs it):
 
 ==========================================================  ==========================================================
 the library                                                 here

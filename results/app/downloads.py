@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from results.export import write as export
 from results.boards.board import Board
+from results.export import write as export
 
 
 def show(board: Board) -> None:

@@ -23,7 +23,7 @@ from results.boards.text import render_text
 from results.boards.trials import trial_notes
 from results.boards.win_rate_columns import JudgedScores, judged_scores
 from results.errors import StoreError
-from results.store.frames import records_of
+from results.store.records import records_of
 
 if TYPE_CHECKING:
     import pandas as pd

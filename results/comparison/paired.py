@@ -19,7 +19,7 @@ from results.comparison.intervals import Interval, clustered, holm, student
 from results.comparison.seed_pairs import Pairing, paired_cells
 from results.comparison.unit_clusters import UnitClusters
 from results.errors import StoreError
-from results.store.frames import records_of
+from results.store.records import records_of
 
 if TYPE_CHECKING:
     from results.store import Store

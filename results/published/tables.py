@@ -10,7 +10,7 @@ from results.errors import StoreError
 if TYPE_CHECKING:
     import pandas as pd
 
-FOLDER = Path(__file__).with_name("published")
+FOLDER = Path(__file__).parent
 
 
 def published_tables() -> dict[int, Path]:

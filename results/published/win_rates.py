@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from results.boards.board import Row
 from results.store import judgments
-from results.store.frames import records_of
+from results.store.records import records_of
 
 if TYPE_CHECKING:
     from results.store import Store

@@ -61,7 +61,7 @@ def ways(store: Store, *, backbone: str | None = None, site: str | None = None) 
     Raises:
         StoreError: the store cannot be read.
     """
-    from results.store.frames import records_of
+    from results.store.records import records_of
 
     cells = {cell["cell_id"]: cell for cell in records_of(store.cells(backbone=backbone, site=site))}
     scores: dict[str, dict[str, Mapping[str, Any]]] = {}

@@ -86,7 +86,7 @@ def properties(store: Store, *, backbone: str | None = None, site: str | None = 
         StoreError: the store cannot be read.
     """
     from results.store import group_scores
-    from results.store.frames import records_of
+    from results.store.records import records_of
 
     cells = [cell for cell in records_of(store.cells(backbone=backbone, site=site)) if cell["status"] == "finished"]
     scores: dict[str, dict[str, Mapping[str, Any]]] = {}

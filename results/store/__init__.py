@@ -1,5 +1,24 @@
 """Results store: one DuckDB file, its schema, and the records written to it."""
 
-from results.store.store import Store, open_store
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from results.store.store import Store, open_store
 
 __all__ = ["Store", "open_store"]
+
+
+def __getattr__(name: str) -> Any:
+    # DuckDB and pandas take most of a second to import, and much of this package needs neither.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    pass
+
+    return getattr(importlib.import_module("results.store.store"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,7 +6,6 @@ NaN in both directions, and NULL is `pandas.NA` (numbers, booleans), `NaT` (time
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -130,17 +129,3 @@ def _expression(name: str, kind: str, series: pd.Series) -> str:
         # A NumPy float column has no missing values, so every NULL that DuckDB makes of it was a NaN.
         return f"coalesce({cast}, 'nan'::DOUBLE)"
     return cast
-
-
-def records_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as dictionaries, missing values as None; NaN stays in the columns where it is a value."""
-    import pandas as pd  # here, so that `import results` stays light
-
-    def cleaned(name: str, value: Any) -> Any:
-        if value is pd.NA or value is pd.NaT:
-            return None
-        if isinstance(value, float) and math.isnan(value) and name != "value":
-            return None
-        return value
-
-    return [{name: cleaned(str(name), value) for name, value in row.items()} for row in frame.to_dict("records")]

@@ -18,8 +18,7 @@ from results.errors import StoreError
 from results.store import Store, connection, schema
 from results.store.canonical import canonical_json
 from results.store.environments import BOUNDED_UNITS, WITH_TRAINING, causes, expected_difference
-from results.store.frames import records_of
-from results.store.records import DEVICE_UNITS
+from results.store.records import DEVICE_UNITS, records_of
 
 PREFER = ("first", "newest")
 #: Beyond this share two values are different measurements, unless two recorded environments explain the difference.

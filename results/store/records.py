@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from results.errors import StoreError
 from results.store.canonical import canonical_json, short_hash, storable_text
 
 if TYPE_CHECKING:
+    import pandas as pd
     from _typeshed import DataclassInstance
 
 RUN_STATUSES = ("running", "finished", "interrupted")
@@ -196,3 +198,17 @@ def _require_one_of(value: str, allowed: Sequence[str], name: str) -> None:
 
 # Units of what depends on the machine rather than on the method.
 DEVICE_UNITS = frozenset({"s", "ms", "us", "B", "kB", "KB", "MB", "GB", "KiB", "MiB", "GiB", "images/s", "tokens/s"})
+
+
+def records_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows as dictionaries, missing values as None; NaN stays in the columns where it is a value."""
+    import pandas as pd  # here, so that `import results` stays light
+
+    def cleaned(name: str, value: Any) -> Any:
+        if value is pd.NA or value is pd.NaT:
+            return None
+        if isinstance(value, float) and math.isnan(value) and name != "value":
+            return None
+        return value
+
+    return [{name: cleaned(str(name), value) for name, value in row.items()} for row in frame.to_dict("records")]

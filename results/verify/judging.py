@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from results.store import group_scores, judgments
-from results.store.frames import records_of
+from results.store.records import records_of
 from results.verify.base import TOLERANCE, Checker, Content, check
 from results.verify.scores import bounds_of
 

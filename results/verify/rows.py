@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from results.store.canonical import canonical_json
-from results.store.frames import records_of
+from results.store.records import records_of
 from results.verify.base import Checker, Content, check
 
 

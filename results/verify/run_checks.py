@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import results.verify as verify_package
 from results.store.environments import CAUSES, WITH_TRAINING, WITHOUT_TRAINING
-from results.store.frames import records_of
+from results.store.records import records_of
 from results.verify.base import CHECKS, Checker, Content, Problem
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from results.store.frames import records_of
+from results.store.records import records_of
 from results.verify.base import TOLERANCE, Checker, Content, check
 
 #: metric -> the column whose mean over alive units it is.

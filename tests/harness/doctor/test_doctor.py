@@ -1,0 +1,213 @@
+"""Doctor: what is missing is said before a run, with what brings it; nothing is loaded, downloaded or waited for."""
+
+from __future__ import annotations
+
+import importlib
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import harness
+
+from harness import doctor
+from harness.doctor import Check, estimate, needs
+from harness.doctor.environment import looked_for
+from harness.errors import UserError
+from harness.run import run
+from harness.suites import Suite, load_suite, parse_suite, with_overrides, with_settings
+
+BACKBONES = ("augreg_vit_base", "dinov2_vitb14", "dinov2_vits14", "dinov2_vitl14", "siglip2_base", "convnextv2_base")
+
+
+@pytest.fixture(autouse=True)
+def cut_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No network, no caches, no ImageNet."""
+    monkeypatch.setattr("harness.doctor.needs.reachable", lambda host: False)
+    monkeypatch.setattr("harness.backbones.sources.hub.in_huggingface_cache", lambda repository: False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.delenv("HARNESS_IMAGENET", raising=False)
+
+
+def small(**changes: Any) -> Suite:
+    return parse_suite(
+        {
+            "name": "small",
+            "data": {"dataset": "photos:20", "evaluation": 8},
+            "targets": [{"backbone": "tiny_vit"}],
+            "methods": [{"name": "identity"}],
+            **changes,
+        }
+    )
+
+
+def test_the_paper_without_anything_says_so_on_one_screen(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        doctor.require(load_suite("paper"), tmp_path / "r.duckdb", device="cpu")
+    text = str(caught.value)
+    for part in (
+        "HARNESS_IMAGENET",
+        "--dataset folder:PATH",
+        "vllm",
+        "umap",
+        "--scale tiny",
+        "`harness doctor` with the same options",
+    ):
+        assert part in text
+    weights = "\n".join(line for line in text.splitlines() if "MISS  weights of " in line)
+    assert all(name in weights for name in BACKBONES)
+    assert "--set target.NAME.checkpoint=FILE" in text
+    # One screen of 80 columns.
+    assert sum(1 + len(line) // 80 for line in text.splitlines()) <= 40
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_ends_with_code_2_and_doctor_with_code_1(tmp_path: Path) -> None:
+    gone = {"TORCH_HOME": str(tmp_path), "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = harness("run", "--suite", "paper", cwd=tmp_path, code=2, **gone)
+    assert "paper cannot run here" in done.stderr and "HARNESS_IMAGENET" in done.stderr
+    done = harness("doctor", "--suite", "table2", cwd=tmp_path, code=1, **gone)
+    assert "60 cells, and 252 of the sweeps" in done.stdout and "81,180 questions" in done.stdout
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_local_weights_and_own_images_are_all_that_table_2_needs(tmp_path: Path, photo_folder: Path) -> None:
+    suite = with_overrides(load_suite("table2"), dataset=f"folder:{photo_folder}")
+    for name in ("augreg_vit_base", "dinov2_vitb14"):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"weights")
+        suite = with_settings(suite, [f"target.{name}.checkpoint={tmp_path / name}.safetensors"])
+    assert doctor.require(suite, tmp_path / "r.duckdb", device="cpu").left_out == []
+    with pytest.raises(UserError, match=r"there is no file 'gone\.pth'"):
+        doctor.require(
+            with_settings(suite, ["target.dinov2_vitb14.checkpoint=gone.pth"]), tmp_path / "r.duckdb", device="cpu"
+        )
+
+
+def test_what_is_missing_can_be_left_out(tmp_path: Path) -> None:
+    suite = small(
+        targets=[{"backbone": "tiny_vit"}, {"backbone": "dinov2_vitb14"}],
+        methods=[{"name": "identity"}, {"name": "elude", "label": "UMAP", "config": {"umap_dims": 3}}],
+    )
+    with pytest.raises(UserError, match="With --skip-missing"):
+        doctor.require(suite, tmp_path / "r.duckdb", device="cpu")
+    able = doctor.require(suite, tmp_path / "r.duckdb", device="cpu", skip=True)
+    assert [target.backbone for target in able.suite.targets] == ["tiny_vit"]
+    umap_there = needs._has("umap")
+    assert len(able.suite.methods_of(able.suite.targets[0])) == (2 if umap_there else 1)
+    assert any("dinov2_vitb14" in sentence for sentence in able.left_out)
+    with pytest.raises(UserError, match="Nothing of it can run"):
+        doctor.require(small(targets=[{"backbone": "dinov2_vitb14"}]), tmp_path / "r.duckdb", skip=True)
+
+
+def test_every_run_looks_first(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="weights of dinov2_vits14"):
+        run(small(targets=[{"backbone": "tiny_vit"}, {"backbone": "dinov2_vits14"}]), tmp_path / "r.duckdb")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_judges_stop_nothing(tmp_path: Path) -> None:
+    suite = small(judging={"panel": "openai", "options": {"api_key_env": "NO_SUCH_KEY"}})
+    examined = doctor.examine_suite(suite, tmp_path / "r.duckdb", device="cpu")
+    assert any("only LLM Rank is missing" in sentence for sentence in examined.runs)
+    assert doctor.require(suite, tmp_path / "r.duckdb", device="cpu").left_out == []
+    few = small(judging={"panel": "proxy"}, evaluation={"top_images": 4})
+    assert any(need.check.what == "top images for grids" and not need.check.ok for need in needs.needs(few))
+
+
+def test_a_full_disk_is_known_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = load_suite("demo")
+    takes = estimate(suite).disk_bytes
+    assert takes is not None
+    monkeypatch.setattr("harness.doctor.verdict.free_bytes", lambda place: takes - 1)
+    with pytest.raises(UserError, match="--cache FOLDER"):
+        doctor.require(suite, tmp_path / "r.duckdb", device="cpu")
+    monkeypatch.setattr("harness.doctor.verdict.free_bytes", lambda place: takes)
+    assert doctor.require(suite, tmp_path / "r.duckdb", device="cpu").suite is suite
+
+
+def test_an_unreachable_hub_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs, "PATIENCE", 0.05)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments: time.sleep(30))
+    needs.reachable.cache_clear()
+    assert needs.reachable("slow.invalid") is False
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments: [])
+    assert needs.reachable("there.invalid") is True
+    needs.reachable.cache_clear()
+
+
+def test_a_reachable_hub_is_no_miss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("harness.doctor.needs.reachable", lambda host: True)
+    suite = small(targets=[{"backbone": "dinov2_vitb14"}, {"backbone": "timm:vit_tiny_patch16_224"}])
+    found = {need.check.what: need.check for need in needs.needs(suite)}
+    assert found["weights of dinov2_vitb14"].ok and "will be downloaded" in found["weights of dinov2_vitb14"].found
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    found = {need.check.what: need.check for need in needs.needs(suite)}
+    assert found["weights of dinov2_vitb14"].ok and not found["weights of timm:vit_tiny_patch16_224"].ok
+    assert 'target."timm:vit_tiny_patch16_224"' in found["weights of timm:vit_tiny_patch16_224"].remedy
+
+
+def test_what_is_missing_for_one_reason_is_one_line() -> None:
+    def weights(name: str, found: str = "gone", ok: bool = False) -> doctor.Check:
+        return doctor.Check(f"weights of {name}", ok, True, found, "" if ok else f"fetch {name}")
+
+    disk = doctor.Check("disk", False, True, "full", "empty it")
+    found = doctor.grouped([weights("a"), disk, weights("b"), weights("c", "elsewhere"), weights("d", "here", True)])
+    assert found == [
+        weights("a")._replace(what="weights of a, b", remedy="fetch NAME"),
+        disk,
+        weights("c", "elsewhere"),
+        weights("d", "here", True),
+    ]
+
+
+def test_a_package_and_weights_that_are_missing_are_both_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs, "_has", lambda module: module != "transformers")
+    [need] = [
+        need for need in needs.needs(small(targets=[{"backbone": "siglip2_base"}])) if "weights" in need.check.what
+    ]
+    assert "transformers is not installed, and they are not on this machine" in need.check.found
+    assert "[hf]" in need.check.remedy and "target.siglip2_base.checkpoint=FILE" in need.check.remedy
+
+
+def test_disk_of_known_token_sets() -> None:
+    # 20 images, of which 8 are evaluated: 12 x 2 tokens x (1536 + 384) float32; 8 x 257 tokens x 384, twice float32.
+    suite = small(targets=[{"backbone": "dinov2_small_saliency", "site": "blocks.9.mlp.fc2"}])
+    assert estimate(suite).disk_bytes == 12 * 2 * 1920 * 4 + 8 * 257 * 384 * 8
+    assert estimate(small(data={"dataset": "folder:somewhere"})).disk_bytes is None
+    unknown = estimate(small())
+    assert "tiny_vit" in unknown.notes[0]
+
+
+def test_shared_cells_token_sets_and_fits_are_counted_once() -> None:
+    table2, table5 = estimate(load_suite("table2")), estimate(load_suite("table5"))
+    both = estimate(parse_suite({"name": "both", "parts": (load_suite("table2"), load_suite("table5"))}))
+    assert both.cells == table2.cells + table5.cells and both.sweep_cells == table2.sweep_cells
+    assert both.disk_bytes == table2.disk_bytes
+    assert both.gpu_hours is not None and table2.gpu_hours is not None and table5.gpu_hours is not None
+    assert table2.gpu_hours < both.gpu_hours < table2.gpu_hours + 0.2 * table5.gpu_hours
+
+
+@pytest.mark.parametrize("name", ["dinov2_vits14", "augreg_vit_base", "dinov2_small_saliency"])
+def test_known_layers_are_what_the_models_have(name: str) -> None:
+    from harness import backbones
+    from harness.activations.site import Site
+
+    weights = name == "dinov2_small_saliency"
+    backbone = backbones.load(name, weights=weights)
+    site = Site(backbone.model, backbone.default_site or "")
+    layer = estimate.layer_of(name, backbone.default_site)
+    assert layer is not None and (layer.d_in, layer.d_out) == (site.d_in, site.d_out)
+
+
+def test_optional_packages_are_found_by_their_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cuml").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not looked_for("cuml-cu12", "cuml", "get it").ok, "a folder is no package"
+    (tmp_path / "cuml" / "__init__.py").write_text("raise RuntimeError('no GPU')")
+    importlib.invalidate_caches()
+    # Of another distribution (cuml-cu13), and never imported.
+    assert looked_for("cuml-cu12", "cuml", "get it") == Check("cuml-cu12", True, False, "installed")
+    assert looked_for("numpy", "numpy", "").found[0].isdigit()

@@ -1,0 +1,409 @@
+"""Measured properties: what is seen of a fit, and the verdicts that follow."""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from in_memory import small_layer
+from small_runs import suite_of
+from torch import Tensor
+from typer.testing import CliRunner
+
+import methods
+from harness.cells.fit_evidence import FitEvidence, ObservedTokens, observing
+from harness.cli import app
+from harness.run import run
+from methods.base import Device, LinearSite, Progress, Tokens, no_progress
+from methods.identity import Identity
+from methods.random_split import RandomSplit
+from results import open_store
+from results.reports.properties import PROPERTIES, MethodProperties, Verdict, properties
+from results.store.group_scores import GroupScoreRecord, record_group_scores
+
+
+class Scaled(Identity):
+    """The backbone times a factor that is learned in a way that subclasses choose."""
+
+    fitted = ("width", "factor")
+    factor: Tensor
+
+    def fit(
+        self,
+        tokens: Tokens,
+        site: LinearSite,
+        *,
+        seed: int = 42,
+        device: Device = "cpu",
+        progress: Progress = no_progress,
+    ) -> Scaled:
+        self.width = torch.tensor(site.d_out)
+        self.factor = torch.ones(())
+        self.learn(next(tokens.batches("output", 64)), tokens)
+        self.factor = self.factor.detach()
+        return self
+
+    def learn(self, a: Tensor, tokens: Tokens) -> None:
+        pass
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x * self.factor.to(x)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        return codes / self.factor.to(codes)
+
+
+class Liar(Scaled):
+    """Claims to be training-free, and trains."""
+
+    spec = Identity.spec._replace(name="liar", title="liar")
+
+    def learn(self, a: Tensor, tokens: Tokens) -> None:
+        factor = torch.nn.Parameter(self.factor)
+        optimiser = torch.optim.Adam([factor], lr=0.1)
+        for _ in range(5):
+            optimiser.zero_grad()
+            (a * factor - 2 * a).square().mean().backward()
+            optimiser.step()
+        self.factor = factor.detach()
+
+
+class QuietLiar(Scaled):
+    """Trains without an optimiser, through a name of its own for autograd."""
+
+    spec = Identity.spec._replace(name="quiet_liar", title="quiet liar")
+
+    def learn(self, a: Tensor, tokens: Tokens) -> None:
+        factor = self.factor.requires_grad_()
+        for _ in range(3):
+            [slope] = torch.autograd.grad((a * factor - 2 * a).square().mean(), [factor])
+            factor.data -= 0.05 * slope
+        self.factor = factor.detach()
+
+
+class Attributing(Scaled):
+    """Looks at gradients and changes nothing by them."""
+
+    spec = Identity.spec._replace(name="attributing", title="attributing")
+
+    def learn(self, a: Tensor, tokens: Tokens) -> None:
+        a.requires_grad_()
+        a.square().sum().backward()
+
+
+class Supervised(Scaled):
+    """Claims to need no labels, and looks."""
+
+    spec = Identity.spec._replace(name="peeking", title="peeking")
+
+    def learn(self, a: Tensor, tokens: Tokens) -> None:
+        assert len(tokens.label) == tokens.n
+
+
+class Beside(Scaled):
+    """A virtual method: its units are half of the layer's."""
+
+    spec = Identity.spec._replace(name="beside", title="beside", virtual=True)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x.clone()
+
+
+class Deaf(Scaled):
+    """A decoder that hears the first unit only."""
+
+    spec = Identity.spec._replace(name="deaf", title="deaf")
+
+    def decode(self, codes: Tensor) -> Tensor:
+        return torch.cat([codes[:, :1], codes[:, 1:] * 0], 1)
+
+
+class Lossy(Scaled):
+    """Loses a thousandth."""
+
+    spec = Identity.spec._replace(name="lossy", title="lossy")
+
+    def decode(self, codes: Tensor) -> Tensor:
+        return codes * 0.99
+
+
+CLASSES: tuple[Any, ...] = (Liar, QuietLiar, Attributing, Supervised, Beside, Deaf, Lossy)
+
+
+@pytest.fixture(scope="module")
+def registered() -> Iterator[None]:
+    for cls in CLASSES:
+        methods.METHODS.entries.pop(cls.spec.name, None)
+        methods.register(cls)
+    yield
+    for cls in CLASSES:
+        methods.METHODS.entries.pop(cls.spec.name)
+
+
+@pytest.fixture(scope="module")
+def store(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory, registered: None) -> Path:
+    place = tmp_path_factory.mktemp("properties") / "r.duckdb"
+    suite = suite_of(
+        photo_folder,
+        *(cls.spec.name for cls in CLASSES),
+        *("identity", "random_split", "topk_sae", "elude"),
+        seeds={"tokens": [1]},
+        stability={"init": [42, 7, 1024]},
+        evaluation={
+            "top_images": 6,
+            "batch_size": 6,
+            "metrics": ["r2", "evidence_editable_units", "evidence_logits_gap"],
+        },
+    )
+    summary = run(suite, place)
+    assert summary.failed == 0
+    return place
+
+
+@pytest.fixture(scope="module")
+def found(store: Path) -> dict[str, MethodProperties]:
+    return {row.label: row for row in properties(open_store(store))}
+
+
+def verdicts(row: MethodProperties) -> dict[str, str]:
+    return {name: row.verdicts[name].verdict for name in PROPERTIES}
+
+
+def test_elude_has_all_five(found: dict[str, MethodProperties]) -> None:
+    assert verdicts(found["ELUDe"]) == dict.fromkeys(PROPERTIES, "yes")
+    assert all(found["ELUDe"].verdicts[name].published for name in PROPERTIES)
+    assert "3 of them the same bit for bit" in found["ELUDe"].verdicts["stable"].evidence
+
+
+def test_a_trained_sae_is_neither_stable_training_free_nor_lossless(found: dict[str, MethodProperties]) -> None:
+    row = found["TopK SAE"]
+    assert verdicts(row) == {
+        "stable": "no",
+        "training_free": "no",
+        "explicit": "yes",
+        "lossless": "no",
+        "unsupervised": "yes",
+    }
+    assert not any(verdict.contradicts_claim for verdict in row.verdicts.values())
+    assert "optimiser steps" in row.verdicts["training_free"].evidence
+
+
+def test_a_method_that_lies_about_training_is_caught(found: dict[str, MethodProperties]) -> None:
+    for label in ("liar", "quiet liar"):
+        verdict = found[label].verdicts["training_free"]
+        assert (verdict.verdict, verdict.claimed, verdict.contradicts_claim) == ("no", True, True)
+    assert "5 optimiser steps" in found["liar"].verdicts["training_free"].evidence
+    assert "without an optimiser" in found["quiet liar"].verdicts["training_free"].evidence
+    assert found["backbone only"].verdicts["training_free"].verdict == "yes"
+
+
+def test_gradients_that_change_nothing_leave_it_open(found: dict[str, MethodProperties]) -> None:
+    verdict = found["attributing"].verdicts["training_free"]
+    assert verdict.verdict == "unknown" and not verdict.contradicts_claim
+
+
+def test_labels_that_are_read_are_noticed(found: dict[str, MethodProperties]) -> None:
+    verdict = found["peeking"].verdicts["unsupervised"]
+    assert (verdict.verdict, verdict.claimed, verdict.contradicts_claim) == ("no", True, True)
+
+
+def test_a_virtual_method_loses_nothing_and_cannot_be_edited(found: dict[str, MethodProperties]) -> None:
+    row = found["beside"]
+    assert (row.verdicts["lossless"].verdict, row.verdicts["explicit"].verdict) == ("yes", "no")
+    assert "passed through" in row.verdicts["explicit"].evidence
+
+
+def test_units_that_the_decoder_does_not_hear_are_not_explicit(found: dict[str, MethodProperties], store: Path) -> None:
+    assert found["deaf"].verdicts["explicit"].verdict == "no"
+    scores = open_store(store).scores(metric="evidence_editable_units").query("method == 'deaf' and init_seed == 42")
+    [row] = scores.to_dict("records")
+    assert row["value"] == pytest.approx(1 / row["details"]["tested"])
+
+
+def test_a_percent_is_a_loss(found: dict[str, MethodProperties]) -> None:
+    assert found["lossy"].verdicts["lossless"].verdict == "no"
+    assert found["random split"].verdicts["lossless"].verdict == "yes"
+
+
+def test_without_repeated_runs_stability_is_unknown(photo_folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "r.duckdb"
+    run(suite_of(photo_folder, "identity", seeds={"tokens": [1]}, evaluation={"metrics": ["l0"]}), place)
+    [row] = properties(open_store(place))
+    assert verdicts(row) == {
+        "stable": "unknown",
+        "training_free": "yes",
+        "explicit": "unknown",
+        "lossless": "unknown",
+        "unsupervised": "yes",
+    }
+    assert row.verdicts["stable"].published is None
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(0.8142, "no"), (0.8685, "yes"), (0.9334, "yes"), (1.0, "yes")])
+def test_the_threshold_agrees_with_the_papers_ticks(store: Path, tmp_path: Path, value: float, verdict: str) -> None:
+    place = tmp_path / "r.duckdb"
+    place.write_bytes(store.read_bytes())
+    writable = open_store(place, read_only=False)
+    cells = writable.cells().query("method == 'topk_sae'")
+    with writable.writing() as opened:
+        opened.execute("DELETE FROM group_scores")
+    record = GroupScoreRecord(
+        group_id="g", config_id="c", label="l", cell_ids=list(cells["cell_id"]), metric="stability", value=value, n=3
+    )
+    record_group_scores(writable, [record])
+    [row] = [row for row in properties(writable) if row.label == "TopK SAE"]
+    assert row.verdicts["stable"].verdict == verdict
+
+
+def test_the_command_prints_verdict_claim_and_paper(store: Path) -> None:
+    shown = CliRunner().invoke(app, ["properties", "--store", str(store)])
+    assert shown.exit_code == 0, shown.output
+    [line] = [line for line in shown.output.splitlines() if line.startswith("liar ")]
+    assert "no (yes, -) !" in line
+    content = json.loads(CliRunner().invoke(app, ["properties", "--store", str(store), "--json"]).output)
+    assert {row["label"] for row in content} >= {"ELUDe", "liar"}
+    assert set(content[0]["properties"]) == set(PROPERTIES)
+
+
+def test_a_verdict_against_the_papers_table_is_said(store: Path, tmp_path: Path) -> None:
+    """A row by the name of PURE that trains: the paper's table ticks it as training-free."""
+    place = tmp_path / "r.duckdb"
+    place.write_bytes(store.read_bytes())
+    with open_store(place, read_only=False).writing() as opened:
+        opened.execute("UPDATE cells SET label = 'PURE' WHERE method = 'quiet_liar'")
+    [row] = [row for row in properties(open_store(place)) if row.label == "PURE"]
+    verdict = row.verdicts["training_free"]
+    assert (verdict.verdict, verdict.published, verdict.contradicts_published) == ("no", True, True)
+    assert not row.verdicts["unsupervised"].contradicts_published
+    shown = CliRunner().invoke(app, ["properties", "--store", str(place)]).output
+    assert "PURE: the paper's table says training-free: yes; here no: 1 tensors" in shown
+    [line] = [line for line in shown.splitlines() if line.startswith("PURE ")]
+    assert "no (yes, yes) !#" in line
+    content = json.loads(CliRunner().invoke(app, ["properties", "--store", str(place), "--json"]).output)
+    [found] = [row["properties"] for row in content if row["label"] == "PURE"]
+    assert found["training_free"]["contradicts_published"] and not found["unsupervised"]["contradicts_published"]
+
+
+def test_an_open_verdict_contradicts_nothing() -> None:
+    assert not Verdict("unknown", "not measured", claimed=True, published=True).contradicts_published
+    assert Verdict("no", "", claimed=None, published=True).contradicts_published
+    assert not Verdict("no", "", claimed=True, published=None).contradicts_published
+
+
+def test_of_several_cells_the_worst_is_told_of(store: Path, tmp_path: Path) -> None:
+    place = tmp_path / "r.duckdb"
+    place.write_bytes(store.read_bytes())
+    opened = open_store(place, read_only=False)
+    cells = list(opened.cells().query("method == 'random_split'")["cell_id"])
+    with opened.writing() as writing:
+        writing.execute(
+            "UPDATE scores SET value = 0.9 WHERE metric = 'evidence_editable_units' AND cell_id = ?", [cells[1]]
+        )
+        writing.execute(
+            "UPDATE scores SET value = 0.5 WHERE metric = 'evidence_editable_units' AND cell_id = ?", [cells[2]]
+        )
+    [row] = [row for row in properties(opened) if row.label == "random split"]
+    verdict = row.verdicts["explicit"]
+    assert verdict.verdict == "no" and "50.0%" in verdict.evidence
+    assert verdict.evidence.endswith("(2 of 3 cells, the worst is told)")
+
+
+def test_a_network_that_breaks_down_is_not_lossless(store: Path, tmp_path: Path) -> None:
+    place = tmp_path / "r.duckdb"
+    place.write_bytes(store.read_bytes())
+    opened = open_store(place, read_only=False)
+    with opened.writing() as writing:
+        writing.execute(
+            "UPDATE scores SET value = 'nan'::DOUBLE WHERE metric = 'evidence_logits_gap' "
+            "AND cell_id = (SELECT min(cell_id) FROM cells WHERE method = 'random_split')"
+        )
+    [row] = [row for row in properties(opened) if row.label == "random split"]
+    assert row.verdicts["lossless"].verdict == "no" and "NaN" in row.verdicts["lossless"].evidence
+
+
+def test_other_tokens_are_told_of_and_decide_nothing(store: Path, tmp_path: Path) -> None:
+    place = tmp_path / "r.duckdb"
+    place.write_bytes(store.read_bytes())
+    opened = open_store(place, read_only=False)
+    cells = list(opened.cells().query("method == 'elude'")["cell_id"])
+    record = GroupScoreRecord(
+        group_id="t", config_id="c", label="l", cell_ids=cells, metric="token_sensitivity", value=0.25, n=3
+    )
+    record_group_scores(opened, [record])
+    [row] = [row for row in properties(opened) if row.label == "ELUDe"]
+    assert row.verdicts["stable"].verdict == "yes"
+    assert "0.2500 over other token sets" in row.verdicts["stable"].evidence
+
+
+class TestObserving:
+    def evidence(self, learn: Any) -> FitEvidence:
+        _, tokens = small_layer()
+        with observing(tokens) as watched:
+            learn(watched.tokens)
+        return watched.evidence()
+
+    def test_nothing_happens(self) -> None:
+        assert self.evidence(lambda tokens: tokens.gather("input", [0])) == FitEvidence(0, 0, 0, 0, True)
+
+    def test_every_optimiser_is_counted(self) -> None:
+        def learn(tokens: Any) -> None:
+            for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
+                weight = torch.nn.Parameter(torch.ones(3))
+                optimiser = kind([weight], lr=0.1)
+                weight.square().sum().backward()
+                optimiser.step()
+
+        seen = self.evidence(learn)
+        assert (seen.optimizer_steps, seen.gradient_passes) == (3, 3)
+
+    def test_functional_gradients_are_counted(self) -> None:
+        seen = self.evidence(lambda tokens: torch.func.grad(lambda x: x.square().sum())(torch.ones(2)))
+        assert seen.gradient_passes == 1
+
+    def test_other_threads_are_seen(self) -> None:
+        def learn(tokens: Any) -> None:
+            thread = threading.Thread(target=lambda: torch.ones(2, requires_grad=True).sum().backward())
+            thread.start()
+            thread.join()
+
+        assert self.evidence(learn).gradient_passes == 1
+
+    def test_two_fits_at_once_are_told(self) -> None:
+        _, tokens = small_layer()
+        with observing(tokens) as first, observing(tokens) as second:
+            pass
+        assert not first.evidence().alone and not second.evidence().alone
+
+    def test_the_engine_is_put_back(self) -> None:
+        before = torch.autograd.Variable._execution_engine
+        _, tokens = small_layer()
+        with pytest.raises(RuntimeError), observing(tokens):
+            raise RuntimeError
+        assert torch.autograd.Variable._execution_engine is before
+
+    def test_a_gradient_has_the_same_value(self) -> None:
+        def gradient() -> Tensor:
+            x = torch.arange(4.0, requires_grad=True)
+            x.pow(3).sum().backward()
+            assert x.grad is not None
+            return x.grad
+
+        expected = gradient()
+        _, tokens = small_layer()
+        with observing(tokens):
+            torch.testing.assert_close(gradient(), expected)
+
+    def test_tokens_are_the_same_in_all_else(self) -> None:
+        site, tokens = small_layer()
+        seen = ObservedTokens(tokens)
+        assert seen.n == tokens.n and seen.width("input") == site.d_in and seen.label_reads == 0
+        assert copy.copy(seen).n == tokens.n
+        assert (seen.label == tokens.label).all() and seen.label_reads == 1
+        method = RandomSplit().fit(seen, site)
+        torch.testing.assert_close(method.weights, RandomSplit().fit(tokens, site).weights)

@@ -7,13 +7,13 @@ import importlib
 import io
 import pkgutil
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from harness import commands
+from harness import __version__, commands
 from methods.errors import UserError
 from results.errors import StoreError
 
@@ -38,6 +38,21 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"harness {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Compare disentanglement methods on vision models: interpretability, faithfulness, stability, efficiency."""
 
 
 def _add_verbs() -> None:

@@ -44,7 +44,12 @@ def run(
     checkpoint: Annotated[Path | None, typer.Option(help="Local weights, .safetensors or .pth.")] = None,
     site: Annotated[str | None, typer.Option(help="Module path of the layer, e.g. blocks.11.mlp.fc2.")] = None,
     head: Annotated[str | None, typer.Option(help="own (the backbone's head) or probe (fitted).")] = None,
-    weights: Annotated[bool, typer.Option("--weights/--no-weights", help="Random weights, for timing.")] = True,
+    weights: Annotated[
+        bool,
+        typer.Option(
+            "--weights/--no-weights", help="Load pretrained weights; --no-weights uses random ones (timing only)."
+        ),
+    ] = True,
     method: Annotated[
         list[str] | None, typer.Option("--method", help="Only these methods; may be given several times.")
     ] = None,
@@ -118,31 +123,32 @@ def run(
         able = require(chosen, store, device=here, cache=cache, skip=skip_missing or scale is not None)
         for sentence in able.left_out:
             reporter.say(sentence)
-        summary, parts, stopped = run_suite(
+        summary = run_suite(
             able.suite, store, device=device, cache=cache, rerun=rerun, executor=computing, reporter=reporter
         )
-    boards = [(part, board) for part in parts for board in _boards(store, part.cell_ids)]
-    after = reports_after(able.suite, open_store(store), {part.suite: part.cell_ids for part in parts})
+    boards = [(part, board) for part in summary.parts for board in _boards(store, part.cell_ids)]
+    after = reports_after(able.suite, open_store(store), {part.suite: part.cell_ids for part in summary.parts})
     if as_json:
         shown = [{"suite": part.suite, **board_json(board)} for part, board in boards]
         reports = {name: said.data for name, said in after.items()}
-        ending = {"reports": reports, "left_out": able.left_out, "stopped": stopped}
-        print_json({**summary._asdict(), "boards": shown, **ending})
+        ending = {"reports": reports, "left_out": able.left_out, "stopped": summary.stopped}
+        counts = {key: value for key, value in summary._asdict().items() if key != "parts"}
+        print_json({**counts, "boards": shown, **ending})
     else:
         title = None
         for part, board in boards:
-            if len(parts) > 1 and part.suite != title:
+            if len(summary.parts) > 1 and part.suite != title:
                 title = part.suite
                 out(f"\n{part.suite}: {part.description}")
             out("\n" + render_text(board, width(), details=False))
         for table in [table for said in after.values() for table in said.tables]:
             print_text_table(table)
-        for sentence in stopped:
+        for sentence in summary.stopped:
             out(f"\n{sentence}")
         out(_closing(summary, store))
     if summary.interrupted:
         raise typer.Exit(130)
-    if summary.failed or stopped:
+    if summary.failed or summary.stopped:
         raise typer.Exit(1)
 
 

@@ -14,3 +14,5 @@ from methods import METHODS
 
 METHODS.add("oracle", "harness.planted.oracle:Oracle", description="the planted parts themselves")
 METHODS.add("collapsed", "harness.planted.oracle:Collapsed", description="one planted part, repeated")
+
+__all__: list[str] = []

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Generator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from harness import devices, doctor, executors, judging, provenance
 from harness.atomic import remove, sweep, workplace
@@ -18,25 +17,12 @@ from harness.executors.base import Event, Executor, TargetWork, Work
 from harness.progress import Reporter, Silent
 from harness.run import stability
 from harness.run.recorder import Recorder
+from harness.run.summary import RunSummary
 from harness.signals import interruptible
 from harness.suites import Suite
 from methods import numerics
 from results import RunRecord, Store, open_store
 from results.store.liveness import alive, bury, mark
-
-
-class RunSummary(NamedTuple):
-    """How a run ended."""
-
-    run_id: str
-    cell_ids: list[str]
-    """all cells of the suite, those that were there before included"""
-    finished: int
-    failed: int
-    kept: int
-    """cells that an earlier run had finished"""
-    broken_images: int
-    interrupted: bool
 
 
 def run(

@@ -4,33 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from harness.errors import UserError
 from harness.progress import Reporter, Silent
-from harness.run import RunSummary, run
+from harness.run.loop import run
 from harness.run.selection import selects, sweeps_before, with_selected
-from harness.run.sweep import together
+from harness.run.summary import PartSummary, RunSummary, together
 from harness.suites import Suite
-
-
-class PartSummary(NamedTuple):
-    """How one part ended."""
-
-    suite: str
-    description: str
-    cell_ids: list[str]
-    """of its boards; the cells of its sweep are not among them"""
-
-
-class SeriesSummary(NamedTuple):
-    """How a suite ended."""
-
-    total: RunSummary
-    """all parts and sweeps together"""
-    parts: list[PartSummary]
-    stopped: list[str]
-    """parts that could not start, and why"""
 
 
 def run_suite(
@@ -40,7 +21,7 @@ def run_suite(
     reporter: Reporter | None = None,
     runner: Callable[..., RunSummary] = run,
     **options: Any,
-) -> SeriesSummary:
+) -> RunSummary:
     """Run a suite with parts and selections; a part is a run of its own, with its own judging.
 
     A cell that several parts share is run by the first and kept by the others.
@@ -74,7 +55,7 @@ def run_suite(
             break
     if not runs:
         raise UserError("\n".join(stopped) or f"Nothing of {suite.name} is left to run.")
-    return SeriesSummary(together(runs), parts, stopped)
+    return together(runs)._replace(parts=parts, stopped=stopped)
 
 
 def _run_leaf(

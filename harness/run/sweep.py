@@ -15,8 +15,9 @@ import pandas as pd
 from harness.executors import create
 from harness.executors.processes import SideBySide
 from harness.progress import Reporter
-from harness.run import RunSummary, run
+from harness.run.loop import run
 from harness.run.selection import Candidate, candidates_of, measured, only_swept
+from harness.run.summary import RunSummary, together
 from harness.run.sweep_plot import draw
 from harness.suites import Suite, Target, parse_suite
 from harness.suites.grids import GRIDS, grid
@@ -105,19 +106,6 @@ def _layers(suite: Suite) -> Iterator[tuple[Suite, Target]]:
         for same in layers.values():
             entries = tuple(entry for target in same for entry in leaf.methods_of(target))
             yield leaf, same[0].model_copy(update={"methods": entries, "settings": {}})
-
-
-def together(summaries: Sequence[RunSummary]) -> RunSummary:
-    """Several runs as one: cells added up, the last one's id, interrupted if one was."""
-    last = summaries[-1]
-    return last._replace(
-        cell_ids=list(dict.fromkeys(cell_id for summary in summaries for cell_id in summary.cell_ids)),
-        finished=sum(summary.finished for summary in summaries),
-        failed=sum(summary.failed for summary in summaries),
-        kept=sum(summary.kept for summary in summaries),
-        broken_images=max(summary.broken_images for summary in summaries),
-        interrupted=any(summary.interrupted for summary in summaries),
-    )
 
 
 def _chosen(frame: pd.DataFrame, families: Sequence[str], target_l0: float, title: str) -> list[Candidate]:

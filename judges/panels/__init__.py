@@ -1,1 +1,3 @@
 """The kinds of panel, one file each."""
+
+__all__: list[str] = []

@@ -26,7 +26,7 @@ def _icon() -> Image.Image:
     """Draw three points of a front; a named icon would be fetched from the network."""
     icon = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
     pen = ImageDraw.Draw(icon)
-    for (x, y), colour in zip(((14, 14), (40, 28), (52, 54)), (theme.VERMILLION, theme.BLUE, theme.GREEN), strict=True):
+    for (x, y), colour in zip(((14, 14), (40, 28), (52, 54)), (theme.VERMILION, theme.BLUE, theme.GREEN), strict=True):
         pen.ellipse((x - 12, y - 12, x + 10, y + 10), fill=colour)
     return icon
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#888888"
 
 LINE = GREY
@@ -31,7 +31,7 @@ class Mark(NamedTuple):
 # The methods of the harness keep their mark whoever else is shown.
 _MARKS = {
     "identity": Mark(GREY, "x"),
-    "elude": Mark(VERMILLION, "star"),
+    "elude": Mark(VERMILION, "star"),
     "random_split": Mark(ORANGE, "diamond-tall"),
     "vanilla_sae": Mark(SKY, "circle"),
     "topk_sae": Mark(BLUE, "circle"),
@@ -53,7 +53,7 @@ _MARKS = {
 _OTHERS = [
     Mark(colour, symbol)
     for symbol in ("triangle-left", "triangle-right", "bowtie", "hourglass")
-    for colour in (BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE, YELLOW)
+    for colour in (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, YELLOW)
 ]
 
 

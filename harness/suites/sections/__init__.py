@@ -11,3 +11,5 @@ from pydantic import BaseModel
 from methods.registry import Registry
 
 SECTIONS: Registry[type[BaseModel]] = Registry("section", "harness.sections", package="harness.suites.sections")
+
+__all__: list[str] = []

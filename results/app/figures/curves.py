@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from results.app.figures.spec import Spec, figure, hover, layer, line_legend, number_axis, room
-from results.app.theme import BLUE, GREEN, LINE, ORANGE, PURPLE, SKY, VERMILLION
+from results.app.theme import BLUE, GREEN, LINE, ORANGE, PURPLE, SKY, VERMILION
 from results.app.titles import distinct, one_line
 
-_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, LINE)
+_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, LINE)
 _TITLES = {
     "loss": "loss, lower is better ↓",
     "training_r2": "R² on the training tokens ↑",

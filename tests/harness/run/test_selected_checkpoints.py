@@ -86,7 +86,8 @@ def test_networks_of_a_local_hub_are_found_again_by_selection_and_judges(tmp_pat
     assert backbones.name_of(spec) == "torchhub:clone:vit" == backbones.load(spec, weights=False).name
     assert backbones.name_of("timm:test_vit") == "timm:test_vit" and backbones.name_of("tiny_vit") == "tiny_vit"
     path = tmp_path / "r.duckdb"
-    total, [part], _ = run_suite(suite, path, device="cpu")
+    total = run_suite(suite, path, device="cpu")
+    [part] = total.parts
     assert (total.finished, total.kept, len(part.cell_ids)) == (2, 1, 1)
     store, images = open_store(path), evaluation_images(suite)
     ready = selected_in_store(suite, store, path, images)

@@ -42,7 +42,8 @@ def suite_of(folder: Path, **sweep: object) -> Suite:
 def test_the_sweep_is_run_and_its_choice_takes_the_methods_place(tmp_path: Path, photo_folder: Path) -> None:
     path = tmp_path / "r.duckdb"
     suite = suite_of(photo_folder)
-    total, [part], stopped = run_suite(suite, path, device="cpu")
+    total = run_suite(suite, path, device="cpu")
+    [part], stopped = total.parts, total.stopped
     # Two configurations swept on the first token seed; then the backbone and the choice with both.
     assert (total.finished, total.failed, stopped) == (2 + 4, 0, []) and len(part.cell_ids) == 4
     store = open_store(path)
@@ -66,7 +67,7 @@ def test_the_sweep_is_run_and_its_choice_takes_the_methods_place(tmp_path: Path,
     measured = set(scores[scores["cell_id"] == order[0]]["metric"])
     assert {"r2", "l0"} <= measured and "alive_fraction" not in measured
     assert "alive_fraction" in set(scores[scores["cell_id"] == first.name]["metric"])
-    again, _, _ = run_suite(suite, path, device="cpu")
+    again = run_suite(suite, path, device="cpu")
     assert (again.finished, again.kept) == (0, 6)
 
 

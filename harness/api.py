@@ -1,0 +1,64 @@
+"""Front door: load a suite and run it, from a notebook as from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.run import RunSummary
+from harness.run import run_suite as _run_suite
+from harness.suites import Suite
+from harness.suites.resolve import choose
+
+if TYPE_CHECKING:
+    from harness.executors.base import Executor
+    from harness.progress import Reporter
+
+#: Where results go unless another store is named.
+DEFAULT_STORE = Path("outputs/results.duckdb")
+
+
+def load_suite(name_or_path: str | Path, **overrides: Any) -> Suite:
+    """Load a suite by name, or from a TOML file by its path, and check every name in it.
+
+    Args:
+        name_or_path: ``"demo"``, ``"paper"``, ... (``harness list suites``), or a path that ends in ``.toml``.
+        overrides: what the command line calls ``--dataset``, ``--backbone``, ``--site``, ``--checkpoint``,
+            ``--evaluation``, ``--head``, ``--scale`` and so on; ``methods`` and ``token_seeds`` are tuples,
+            ``settings`` is a list of ``"KEY=VALUE"``.
+
+    Raises:
+        UserError: an unknown name, key or value; the message names the file, the line and the nearest valid name.
+    """
+    return choose(str(name_or_path), **overrides).suite
+
+
+def run_suite(
+    suite: Suite | str | Path,
+    store: str | Path = DEFAULT_STORE,
+    *,
+    device: str = "auto",
+    cache: str | Path | None = None,
+    rerun: bool = False,
+    executor: str | Executor = "local",
+    reporter: Reporter | None = None,
+) -> RunSummary:
+    """Run every cell of a suite that is not finished yet, and record each in the store as soon as it is done.
+
+    Args:
+        suite: a suite, its name, or the path of its TOML file.
+        store: DuckDB file of results; fitted methods are written to ``artifacts/`` beside it.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        cache: folder for token sets and baselines; default ``cache/`` beside the store.
+        rerun: run finished cells again too.
+        executor: name of an executor, or an open one.
+        reporter: told about progress; default: silent.
+
+    Returns:
+        Counts of finished, failed and kept cells, the ids of all cells, and the parts of the suite.
+
+    Raises:
+        UserError: anything wrong with the suite, before anything is computed.
+    """
+    loaded = suite if isinstance(suite, Suite) else load_suite(suite)
+    return _run_suite(loaded, store, device=device, cache=cache, rerun=rerun, executor=executor, reporter=reporter)

@@ -12,14 +12,13 @@ _SCREENS = Path(__file__).with_name("screens")
 # file name: (title, icon); the first is the page without a path.
 _TITLES = {
     "front": ("Front", ":material/scatter_plot:"),
-    "board": ("Leaderboard", ":material/leaderboard:"),
+    "leaderboard": ("Leaderboard", ":material/leaderboard:"),
     "method": ("Method", ":material/tune:"),
     "units": ("Units", ":material/grid_view:"),
-    "versus": ("Compare", ":material/compare:"),
-    "judged": ("Judges", ":material/gavel:"),
-    "history": ("Runs", ":material/history:"),
+    "compare": ("Compare", ":material/compare:"),
+    "judges": ("Judges", ":material/gavel:"),
+    "runs": ("Runs", ":material/history:"),
 }
-_PATHS = {"board": "leaderboard", "versus": "compare", "judged": "judges", "history": "runs"}
 
 
 def pages() -> Mapping[str, Any]:
@@ -31,7 +30,7 @@ def page(name: str) -> Any:
     """Return one page by the name of its file."""
     title, icon = _TITLES[name]
     first = name == next(iter(_TITLES))
-    path = None if first else _PATHS.get(name, name)
+    path = None if first else name
     return st.Page(_SCREENS / f"{name}.py", title=title, icon=icon, url_path=path, default=first)
 
 

@@ -14,7 +14,7 @@ import results.app
 from results import Store
 
 MAIN = Path(results.app.__file__).with_name("main.py")
-PAGES = ("front", "board", "method", "units", "versus", "judged", "history")
+PAGES = ("front", "leaderboard", "method", "units", "compare", "judges", "runs")
 
 
 def store_in(folder: Path) -> Store:

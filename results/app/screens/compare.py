@@ -197,7 +197,7 @@ def _by_judges(
             st.text(f"Votes over both orders {row['votes_a']} : {row['votes_b']}")
             _side_by_side(gallery, pair, [(row[f"cell_{side}"], row[f"unit_{side}"]) for side in "ab"], units, "")
             navigation.link(
-                "judged", "what the judges said", tournament=row["tournament"], pair=row["pair_id"], order=0
+                "judges", "what the judges said", tournament=row["tournament"], pair=row["pair_id"], order=0
             )
     return any_found
 

@@ -147,7 +147,7 @@ def _list(store: Store, tournament: Mapping[Any, Any], labels: Mapping[str, str]
         first, second = st.columns([2, 1])
         with first:
             navigation.link(
-                "judged",
+                "judges",
                 plain(words),
                 tournament=tournament["tournament"],
                 pair=row["pair_id"],
@@ -168,7 +168,7 @@ def _verdict(row: Mapping[Any, Any], a: str, b: str) -> str:
 
 
 def _comparison(store: Store, tournament: Mapping[Any, Any], labels: Mapping[str, str], pair: str) -> None:
-    navigation.link("judged", "← all comparisons", tournament=tournament["tournament"])
+    navigation.link("judges", "← all comparisons", tournament=tournament["tournament"])
     text = st.query_params.get("order", "0")
     order = int(text) if text in ("0", "1") else 0
     frame = queries_judging.presentation(store, tournament["tournament"], pair, order)
@@ -180,7 +180,7 @@ def _comparison(store: Store, tournament: Mapping[Any, Any], labels: Mapping[str
     st.subheader(f"{plain(a)}, unit {row['unit_a']} against {plain(b)}, unit {row['unit_b']}")
     st.text(visible(f"Consensus: {_verdict(row, a, b)}"))
     navigation.link(
-        "judged",
+        "judges",
         "the same pair in the other order",
         tournament=tournament["tournament"],
         pair=pair,

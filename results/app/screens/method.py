@@ -63,7 +63,7 @@ def _links(choice: Choice, cells: Sequence[Mapping[str, Any]]) -> None:
             navigation.link("units", "Its units", cell=finished[0]["cell_id"])
         for other in others[:8]:
             navigation.link(
-                "versus", f"Compare with {plain(other.title)}", a=choice.row.cell_ids[0], b=other.cell_ids[0]
+                "compare", f"Compare with {plain(other.title)}", a=choice.row.cell_ids[0], b=other.cell_ids[0]
             )
 
 

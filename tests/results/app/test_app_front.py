@@ -161,13 +161,13 @@ def test_a_choice_is_in_the_address_and_an_address_is_a_choice(here: Store) -> N
     # Another page keeps the board, and the method page says that it does not know a cell.
     box(test, "Backbone").set_value("z_cnn").run()
     require_sound(test)
-    test.switch_page("screens/board.py").run()
+    test.switch_page("screens/leaderboard.py").run()
     assert box(test, "Backbone").value == "z_cnn"
     assert "does not have" in texts(opened("method", cell="nobody"))
 
 
 @pytest.mark.parametrize(("suite", "is_trial"), [("table2-tiny", True), ("demo", False)])
-@pytest.mark.parametrize("page", ["front", "board", "method", "units"])
+@pytest.mark.parametrize("page", ["front", "leaderboard", "method", "units"])
 def test_figures_of_a_trial_are_marked_on_every_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str, suite: str, is_trial: bool
 ) -> None:

@@ -29,7 +29,7 @@ def here(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def test_the_leaderboard_marks_best_and_failed_and_says_what_is_not_comparable(here: Store) -> None:
-    test = opened("board")
+    test = opened("leaderboard")
     written = texts(test)
     table = test.get("table")[0].value
     assert "**61" not in written
@@ -42,7 +42,7 @@ def test_the_leaderboard_marks_best_and_failed_and_says_what_is_not_comparable(h
 
 
 def test_the_weighted_aggregate_follows_its_sliders(here: Store) -> None:
-    test = opened("board")
+    test = opened("leaderboard")
     before = test.dataframe[0].value.set_index("method")["aggregate"]
     # ELUDe: MS score 0.605, R2 1, accuracy 0.8 with weights 1, 0.5 and 0.5.
     assert before["ELUDe"] == pytest.approx((0.605 + 0.5 * 1.0 + 0.5 * 0.8) / 2)
@@ -140,26 +140,26 @@ def test_a_seed_is_chosen_within_its_method(here: Store) -> None:
 
 
 def test_compare_has_differences_and_pictures_of_wins_and_losses(here: Store) -> None:
-    test = opened("versus", a="elude-42", b="identity-42")
+    test = opened("compare", a="elude-42", b="identity-42")
     require_sound(test)
     frame = test.dataframe[0].value.set_index("metric")
     assert frame.loc["MS score", "A minus B"] == "+20.00"
     assert "Best wins of A" in texts(test)
-    judged = opened("versus", a="elude-42", b="topk_sae-42")
+    judged = opened("compare", a="elude-42", b="topk_sae-42")
     require_sound(judged)
     assert "Clearest wins of A before the judges" in texts(judged)
-    assert "not comparable" in texts(opened("versus", a="elude-42", b="identity-other"))
-    assert "two different methods" in texts(opened("versus", a="elude-42", b="elude-123"))
+    assert "not comparable" in texts(opened("compare", a="elude-42", b="identity-other"))
+    assert "two different methods" in texts(opened("compare", a="elude-42", b="elude-123"))
 
 
 def test_judges_shows_replies_as_they_are(here: Store) -> None:
-    test = opened("judged", tournament="tournament-1", pair="pair/0", order="1")
+    test = opened("judges", tournament="tournament-1", pair="pair/0", order="1")
     require_sound(test)
     shown = [element.value for element in test.get("text")]
     assert f"A: {SCRIPT}" in shown
     assert "Consensus: 0 : 3, ELUDe" in shown
     assert any("Drawn from the unit's top images" in element.value for element in test.caption)
-    assert "no such comparison" in texts(opened("judged", pair="nothing"))
+    assert "no such comparison" in texts(opened("judges", pair="nothing"))
 
 
 def test_votes_are_counted_as_the_statistics_count_them(here: Store) -> None:
@@ -175,7 +175,7 @@ def test_votes_are_counted_as_the_statistics_count_them(here: Store) -> None:
 
 
 def test_runs_shows_the_command_and_why_cells_failed(here: Store) -> None:
-    test = opened("history")
+    test = opened("runs")
     require_sound(test)
     written = texts(test)
     assert "harness run --suite demo" in written and SCRIPT in written and "Traceback" in written
@@ -185,13 +185,13 @@ def test_a_run_that_lives_and_one_that_was_killed(here: Store) -> None:
     for run_id in ("living", "killed"):
         here.start_run(RunRecord(run_id=run_id, suite=run_id, n_planned=3))
     with alive(here.path, "living"):
-        test = opened("history")
+        test = opened("runs")
     require_sound(test)
     labels_of = {name: [run.label for run in test.expander if name in run.label] for name in ("living", "killed")}
     assert [label.endswith("running") for label in labels_of["living"]] == [True], labels_of
     assert [label.endswith("died") for label in labels_of["killed"]] == [True], labels_of
     assert any("killed" in warning.value for warning in test.warning)
-    require_sound(opened("history"))
+    require_sound(opened("runs"))
 
 
 def test_the_command_that_goes_on_names_the_store_in_full() -> None:

@@ -1,1 +1,1 @@
-"""The kinds of panel, one file each."""
+"""Kinds of panels, one per file."""

@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
+from methods.dictionaries import ica, kmeans, nmf, pca, random_atoms
+
 __all__ = ["ica", "kmeans", "nmf", "pca", "random_atoms"]

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+from methods.sae import (
+    archetypal,
+    batchtopk,
+    frozen_decoder,
+    jumprelu,
+    matching_pursuit,
+    matryoshka,
+    topk,
+    vanilla,
+)
+
 __all__ = [
     "archetypal",
     "batchtopk",

@@ -1,4 +1,4 @@
-"""Who compares two units: grids of images, what is asked about them, and panels of judges that answer.
+"""Pairwise comparison of units: grids of images, the prompt, and panels of judges.
 
 Public names: parse_reply, Verdict, PROMPT; the rest is in the modules.
 """

@@ -1,4 +1,4 @@
-"""What a judge is: given pairs of grids it replies, in words that :func:`judges.parse_reply` reads."""
+"""Base class of judges: a judge gets pairs of grids and returns replies that :func:`judges.parse_reply` reads."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from judges.grids import Album, Grid
 from judges.parsing import Verdict, parse_reply
 from judges.prompt import Prompt
 
-#: A question is asked once, and again at most twice where the reply is invalid.
+#: A question is asked once, and at most twice more if the reply is invalid.
 MAX_ATTEMPTS = 3
 
 
 class Key(NamedTuple):
-    """What was shown, to whom: what a reply is kept under. The order of the two grids is the order on the screen."""
+    """Key under which a reply is kept. The order of the two grids is the order in which they are shown."""
 
     judge: str
     prompt_version: str
@@ -28,27 +28,27 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Question:
-    """Two grids, as they are shown.
+    """Two grids in the order in which they are shown.
 
-    ``attempt`` is 1, and 2 or 3 where the replies before were invalid.
+    ``attempt`` is 1, or 2 or 3 if the previous replies were invalid.
     """
 
     grid_a: Grid
     grid_b: Grid
     attempt: int = 1
     cut_off: bool = False
-    """whether the reply before was cut off, so that this one is given more room"""
+    """true if the previous reply was cut off, so that this one may be longer"""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back.
+    """Reply of a judge to one question.
 
     Attributes:
-        text: the raw reply; None where none came (the connection failed for good, say).
-        finish_reason: what the judge says ended the reply ("stop", "length"), or what kept one from coming.
-        seconds: from asking to having it, where known.
-        prompt_tokens, completion_tokens: as the judge counts them, where known.
+        text: the raw reply; None if none came (e.g. the connection failed permanently).
+        finish_reason: reason reported by the judge for the end of the reply ("stop", "length"), or why none came.
+        seconds: time from the question to the reply, if known.
+        prompt_tokens, completion_tokens: as counted by the judge, if known.
     """
 
     key: Key
@@ -73,30 +73,30 @@ Keep = Callable[[Sequence[Reply]], None]
 
 
 class Estimate(NamedTuple):
-    """Roughly what one call costs, in tokens."""
+    """Approximate cost of one call, in tokens."""
 
     prompt_tokens: int
     completion_tokens: int
 
 
 class Judge(ABC):
-    """One member of a panel. Use it as a context manager: what it needs (a model, connections) is there inside.
+    """Member of a panel. Use it as a context manager: its resources (a model, connections) are available inside.
 
     Attributes:
-        kind: of panel it belongs to ("proxy", "vllm", "openai"); a proxy looks at features and reads no prompt.
-        name: what people call it, unique in its panel.
+        kind: kind of its panel ("proxy", "vllm", "openai"); a proxy compares image features and ignores the prompt.
+        name: display name, unique in its panel.
     """
 
     kind: ClassVar[str]
     name: str
 
     def settings(self) -> dict[str, Any]:
-        """All that changes what it replies, as plain JSON; no addresses, no keys."""
+        """Return all settings that can change a reply, as plain JSON, without addresses and keys."""
         return {}
 
     @property
     def id(self) -> str:
-        """Kind and name, with a hash of the settings: replies of other settings are another judge's."""
+        """Kind and name, with a hash of the settings: replies of other settings belong to another judge."""
         text = json.dumps(self.settings(), sort_keys=True, separators=(",", ":"))
         return f"{self.kind}/{self.name}#{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
 
@@ -104,7 +104,7 @@ class Judge(ABC):
         return Key(self.id, prompt.version, question.grid_a.key, question.grid_b.key)
 
     def estimate(self, prompt: Prompt) -> Estimate:
-        """Tokens of one call; nothing where none are spent."""
+        """Return the tokens of one call; zeros if it uses none."""
         return Estimate(0, 0)
 
     def __enter__(self) -> Self:
@@ -115,9 +115,11 @@ class Judge(ABC):
 
     @abstractmethod
     def ask(self, questions: Sequence[Question], prompt: Prompt, album: Album, keep: Keep) -> None:
-        """Ask every question once and hand each reply to ``keep`` as it comes; a question that fails gets a reply
-        without text.
+        """Ask every question once and pass each reply to ``keep`` as it comes.
+
+        A question that fails gets a reply without text.
 
         Raises:
-            UserError: asking is pointless (no such model, no permission); what was kept is kept.
+            UserError: no question can be answered (no such model, no permission). Replies passed to ``keep`` stay
+                stored.
         """

@@ -1,4 +1,4 @@
-"""Many calls at once: bounded, paced, and each in flight until its reply is stored."""
+"""Concurrent calls: bounded in number, rate-limited, and each counted until its reply is stored."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import NamedTuple
 from judges.base import Keep, Question, Reply
 from methods.errors import UserError
 
-#: After this many calls in a row without any reply, the server is taken to be away.
+#: After this many calls in a row without a reply, the server is considered down.
 GIVE_UP_AFTER = 32
 
 
 class Answered(NamedTuple):
-    """A raw reply."""
+    """Raw reply of a server."""
 
     text: str
     finish_reason: str
@@ -24,12 +24,12 @@ class Answered(NamedTuple):
 
 
 class CallFailed(Exception):
-    """One try failed and another may succeed.
+    """One try failed; another may succeed.
 
     Args:
-        reason: in words that may be stored.
-        wait_s: what the server asked for, seconds.
-        everybody: whether all calls should wait.
+        reason: text that may be stored.
+        wait_s: delay that the server requested, seconds.
+        everybody: true if all calls should wait.
     """
 
     def __init__(self, reason: str, wait_s: float = 0.0, *, everybody: bool = False) -> None:
@@ -38,18 +38,18 @@ class CallFailed(Exception):
 
 
 class Refused(UserError):
-    """No call of this judge will be answered."""
+    """The judge will not answer any call."""
 
 
 class Pacer:
-    """Spaces requests evenly, and holds all of them back while the server asks for it."""
+    """Rate limiter: spaces requests evenly, and delays all of them if the server asks for it."""
 
     def __init__(self, per_minute: float | None) -> None:
         self._gap = 60 / per_minute if per_minute else 0.0
         self._next = 0.0
 
     async def turn(self) -> None:
-        """Wait for this request's turn."""
+        """Wait until this request may start."""
         now = time.monotonic()
         mine = max(now, self._next)
         self._next = mine + self._gap if self._gap else self._next
@@ -57,14 +57,14 @@ class Pacer:
             await asyncio.sleep(mine - now)
 
     def pause(self, seconds: float) -> None:
-        """Let no request start for so long."""
+        """Let no request start for this many seconds."""
         self._next = max(self._next, time.monotonic() + seconds)
 
 
 class Desk:
-    """Answers questions with ``concurrency`` workers, and stores replies together as they come.
+    """Pool of ``concurrency`` workers that answer questions; replies are stored in groups as they come.
 
-    Storing takes longer than a reply may; whatever came meanwhile is stored in one go, by one thread.
+    Storing may take longer than a reply. All replies that came meanwhile are stored together, by one thread.
     """
 
     def __init__(self, concurrency: int, keep: Keep) -> None:
@@ -80,7 +80,7 @@ class Desk:
         """Answer all questions.
 
         Raises:
-            UserError: the judge refuses, or no reply has come for many calls in a row; replies that came are stored.
+            UserError: the judge refuses, or many calls in a row had no reply; replies that came are stored.
         """
         waiting = iter(questions)
         storing = asyncio.create_task(self._store())
@@ -88,12 +88,12 @@ class Desk:
         try:
             await asyncio.gather(*workers)
         finally:
-            # A worker that a library keeps from seeing its cancellation must not wait for a storing that is over.
+            # A worker whose cancellation a library swallows must not wait for a storing task that has ended.
             self._closed = True
             for task in (*workers, storing):
                 task.cancel()
             await asyncio.gather(*workers, storing, return_exceptions=True)
-            # Interrupted between a reply and its storing.
+            # Interrupted between a reply and its storage.
             left, self._fresh = self._fresh, []
             if left:
                 self._keep([reply for reply, _ in left])
@@ -130,7 +130,7 @@ class Desk:
             if not batch:
                 continue
             try:
-                # Shielded: a store that has begun is finished even if the run is interrupted.
+                # Shielded: a store operation that has begun is finished even if the run is interrupted.
                 await asyncio.shield(asyncio.to_thread(self._keep, [reply for reply, _ in batch]))
             except Exception as error:
                 for _, stored in batch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-#: Side to which a cell is brought first, px.
+#: Side to which a cell is resized first, px.
 SIDE = 112
 HUES, SATURATIONS, VALUES = 12, 4, 4
 RADII = (1, 2)
@@ -13,7 +13,10 @@ ORIENTATIONS, CELLS = 9, 7
 
 
 def colour_texture(image: Image.Image) -> np.ndarray:
-    """(d,) unit vector: square roots of a joint hue, saturation and value histogram and of local binary patterns.
+    """Return a (d,) unit vector of colour and texture.
+
+    It holds the square roots of a joint hue, saturation and value histogram and of a histogram of local binary
+    patterns.
 
     The square roots make the cosine of two images the Bhattacharyya coefficient of their histograms. The patterns are
     the rotation-invariant uniform ones at 8 points and radii 1 and 2 (Ojala, Pietikainen and Maenpaa, 2002).
@@ -30,7 +33,7 @@ def colour_texture(image: Image.Image) -> np.ndarray:
 
 
 def _binary_patterns(grey: np.ndarray, radius: int) -> np.ndarray:
-    """(10,) counts: pixels by how many of 8 neighbours are as bright or brighter, and those of no uniform pattern."""
+    """Return (10,) counts of pixels by number of the 8 neighbours at least as bright, and of non-uniform patterns."""
     steps = [(-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1)]
     height, width = grey.shape
     centre = grey[radius : height - radius, radius : width - radius]
@@ -47,9 +50,11 @@ def _binary_patterns(grey: np.ndarray, radius: int) -> np.ndarray:
 
 
 def gradients(image: Image.Image) -> np.ndarray:
-    """(d,) unit vector: histograms of oriented gradients of 7 x 7 cells, each cell normalised (Dalal and Triggs, 2005).
+    """Return a (d,) unit vector of histograms of oriented gradients (Dalal and Triggs, 2005).
 
-    The mean over all entries is taken off, so that two images without edges in common are near orthogonal.
+    There are 7 x 7 cells, each normalised.
+
+    The mean over all entries is subtracted, so that two images without common edges are nearly orthogonal.
     """
     grey = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR).convert("L"), dtype=np.float64) / 255
     down, right = np.gradient(grey)

@@ -1,8 +1,8 @@
 """Grids: the nine images of a unit, named by their content and rendered once.
 
-A grid is *described* before it is drawn: which images (by the hash of their bytes), which part of each the network saw,
-what is outlined. Its key is the hash of that description, so that nothing has to be drawn to know whether two units
-show the same grid, or whether a reply is there already.
+A grid is *described* before it is drawn: the images (by the hash of their bytes), the part of each that the network
+saw, and the outlines. Its key is the hash of that description. So no drawing is needed to find out whether two units
+show the same grid, or whether a reply already exists.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from typing import Protocol
 
 from PIL import Image, ImageDraw
 
-#: Raised when the same description is drawn differently.
+#: Raise it when the same description is drawn differently.
 RENDER_VERSION = 1
 SIDE = 3
 N_TILES = SIDE * SIDE
-#: Pixels a cell, as in the paper.
+#: Pixels per cell, as in the paper.
 TILE_PX = 336
 GRID_PX = SIDE * TILE_PX
 BLANK = (128, 128, 128)
 OUTLINE = (255, 0, 255)
-# A photograph as PNG is five times as large; at this quality and without chroma subsampling nothing is seen of it.
+# A photograph as PNG is five times as large; at this quality without chroma subsampling, no artefacts are visible.
 JPEG_QUALITY = 95
 
 
 class Images(Protocol):
-    """Where pictures come from; an image set of the harness is one."""
+    """Interface of a source of images; an image set of the harness is one."""
 
     def open(self, index: int) -> Image.Image:
-        """The image at ``index``, RGB."""
+        """Return the image at ``index``, RGB."""
 
 
 @dataclass(frozen=True)
 class View:
-    """The part of an image that the network saw: a centre square, or (``squash``) all of it.
+    """Part of an image that the network saw: a centre square, or (``squash``) the whole image.
 
     ``share`` is the side of the square over the image's shorter side.
     """
@@ -51,7 +51,7 @@ class View:
     share: float = 1.0
 
     def of(self, image: Image.Image, side: int) -> Image.Image:
-        """That part, ``side`` x ``side`` px."""
+        """Return that part of the image, ``side`` x ``side`` px."""
         width, height = image.size
         if self.fit == "squash":
             return image.resize((side, side), Image.Resampling.BICUBIC)
@@ -75,7 +75,7 @@ class Tile:
 
     Attributes:
         content: hash of the image's encoded bytes.
-        index: where the image is in its set; no part of the grid's key.
+        index: index of the image in its set; not part of the grid's key.
         place: the token to outline, or None.
     """
 
@@ -93,7 +93,7 @@ class Grid:
 
     @cached_property
     def key(self) -> str:
-        """20 hexadecimal digits that name what the grid shows."""
+        """20 hexadecimal digits that identify the content of the grid."""
         described = {
             "render": RENDER_VERSION,
             "px": TILE_PX,
@@ -105,34 +105,34 @@ class Grid:
 
 
 def content_hash(data: bytes) -> str:
-    """The name of an image: the BLAKE2b hash of its encoded bytes."""
+    """Return the name of an image: the BLAKE2b hash of its encoded bytes."""
     return hashlib.blake2b(data, digest_size=10).hexdigest()
 
 
 class Album:
-    """Draws tiles and grids of one image set, and keeps grids as files.
+    """Renderer of tiles and grids of one image set; keeps grids as files.
 
     Args:
         images: the set that ``Tile.index`` points into.
-        folder: where grids are kept, ``<key>.jpg`` in a folder for each first two digits; made when needed.
+        folder: folder of the grids, with ``<key>.jpg`` in a subfolder for each first two digits; created when needed.
     """
 
     def __init__(self, images: Images, folder: str | Path) -> None:
         self._images = images
         self._folder = Path(folder)
-        # 336 x 336 px are 340 kB; the same strong images come again and again.
+        # 336 x 336 px are 340 kB; the same strong images occur again and again.
         self._drawn = lru_cache(maxsize=256)(self._draw)
 
     def tile(self, tile: Tile, view: View) -> Image.Image:
-        """One cell, 336 x 336 px, with its outline.
+        """Draw one cell, 336 x 336 px, with its outline.
 
         Raises:
-            BrokenImageError: the image cannot be read (whatever the image set raises).
+            BrokenImageError: the image cannot be read (the exception that the image set raises).
         """
         return self._drawn(tile, view)
 
     def file(self, grid: Grid) -> Path:
-        """The rendered grid, drawn now if it is not there yet."""
+        """Return the file of the rendered grid; draw it if it does not exist yet."""
         path = self._folder / grid.key[:2] / f"{grid.key}.jpg"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ class Album:
         return path
 
     def draw(self, grid: Grid) -> Image.Image:
-        """The grid, 1008 x 1008 px."""
+        """Draw the grid, 1008 x 1008 px."""
         canvas = Image.new("RGB", (GRID_PX, GRID_PX), BLANK)
         for number, tile in enumerate(grid.tiles[:N_TILES]):
             row, column = divmod(number, SIDE)
@@ -158,20 +158,20 @@ class Album:
 
 
 def encoded(image: Image.Image) -> bytes:
-    """The picture as JPEG."""
+    """Return the picture as JPEG."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return buffer.getvalue()
 
 
 def grid_of(contents: Sequence[str], indices: Sequence[int], places: Sequence[Place | None], view: View) -> Grid:
-    """The grid of the first nine images given."""
+    """Return the grid of the first nine images given."""
     tiles = [Tile(*parts) for parts in zip(contents, indices, places, strict=True)]
     return Grid(tuple(tiles[:N_TILES]), view)
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all."""
+    """Write a file atomically: it is complete or absent."""
     beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with beside.open("wb") as file:

@@ -1,4 +1,4 @@
-"""A panel: an odd number of judges that are asked the same things."""
+"""Panel: an odd number of judges that are asked the same questions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Panel:
 
     Attributes:
         kind: "proxy", "vllm", "openai", or a plugin's name.
-        judges: an odd number, each under its own name.
+        judges: an odd number, with distinct names.
 
     Raises:
         UserError: an even number of judges, a name twice, or judges of another kind.
@@ -41,17 +41,17 @@ class Panel:
 
     @property
     def id(self) -> str:
-        """The kind first, so that a proxy is called one wherever its scores are shown."""
+        """Identifier that starts with the kind, so that a proxy is named as one wherever its scores are shown."""
         return f"{self.kind}:{'+'.join(judge.name.rsplit('/', 1)[-1] for judge in self.judges)}"
 
 
 class Wanted(NamedTuple):
-    """What a suite or the command line asks for."""
+    """Panel request of a suite or the command line."""
 
     backbone: str
     """the network under test, which must not judge itself"""
     judges: tuple[Mapping[str, Any], ...] = ()
-    """one mapping a judge, as the kind of panel understands it; empty for the panel's own choice"""
+    """one mapping per judge, in the format of the kind of panel; empty for the panel's default"""
     options: Mapping[str, Any] = {}
     """settings of the kind of panel"""
 
@@ -61,7 +61,7 @@ PANELS: Registry[Callable[[Wanted], tuple[Judge, ...]]] = Registry("judge panel"
 
 
 def make_panel(kind: str, wanted: Wanted) -> Panel:
-    """The panel of a kind.
+    """Return the panel of a kind.
 
     Raises:
         UserError: an unknown kind or setting, or a package that is missing.
@@ -70,7 +70,7 @@ def make_panel(kind: str, wanted: Wanted) -> Panel:
 
 
 class Known(NamedTuple):
-    """The last stored reply to a question."""
+    """Last stored reply to a question."""
 
     attempts: int
     valid: bool
@@ -79,14 +79,14 @@ class Known(NamedTuple):
 
     @property
     def settled(self) -> bool:
-        """Nothing is left to ask: there is a verdict, or enough attempts gave none."""
+        """True if nothing is left to ask: there is a verdict, or all attempts failed to give one."""
         return self.valid or (self.came and self.attempts >= MAX_ATTEMPTS)
 
 
 def open_questions(
     judge: Judge, questions: Sequence[Question], prompt: Prompt, known: Mapping[Key, Known]
 ) -> list[Question]:
-    """What is left to ask a judge, each pair of grids in each order once, with the attempt it is at."""
+    """Return the questions left to ask a judge, each pair of grids in each order once, with its current attempt."""
     left: dict[Key, Question] = {}
     for question in questions:
         key = judge.key(question, prompt)
@@ -96,14 +96,14 @@ def open_questions(
         if last is None:
             left[key] = question
         elif not last.settled:
-            # A reply that never came was no attempt: it is asked again as it was.
+            # A missing reply does not count as an attempt: the question is asked again unchanged.
             attempt = last.attempts + 1 if last.came else max(last.attempts, 1)
             left[key] = replace(question, attempt=attempt, cut_off=last.cut_off)
     return list(left.values())
 
 
 def ask(judge: Judge, questions: Sequence[Question], prompt: Prompt, album: Album, keep: Keep) -> None:
-    """Ask until every question has a verdict, or three replies that are none, or no reply came.
+    """Ask until every question has a verdict, three invalid replies, or no reply.
 
     Raises:
         UserError: as :meth:`Judge.ask`.

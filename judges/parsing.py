@@ -1,4 +1,4 @@
-"""Reading a reply: strictly, and without ever guessing."""
+"""Strict parsing of a judge's reply, without guessing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 _FENCE = re.compile(r"```[A-Za-z]*[ \t]*\r?\n?")
-# Models break lines inside strings; that is no ambiguity about the answer.
+# Models put line breaks inside strings; they do not make the answer ambiguous.
 _DECODER = json.JSONDecoder(strict=False)
 _ANSWER_KEY = re.compile(r"""["']answer["']\s*:\s*["']?\s*(\w*)""")
 _SPACE = " \t\r\n"
@@ -16,12 +16,12 @@ _SPACE = " \t\r\n"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a reply says.
+    """Parsed reply.
 
     Attributes:
         answer: "A", "B", or None for an invalid reply.
-        reasoning_a: what it says of grid A, where it says it.
-        reasoning_b: what it says of grid B.
+        reasoning_a: reason given for grid A, if any.
+        reasoning_b: reason given for grid B, if any.
         problem: why it is invalid; None for a valid one.
     """
 
@@ -36,19 +36,19 @@ class Verdict:
 
 
 class _Object(NamedTuple):
-    """The top level of a JSON object, read as far as the text goes."""
+    """The top level of a JSON object, read up to the end of the text."""
 
     pairs: list[tuple[str, Any]]
     rest: str
-    """what follows the closing brace; empty where the text ends before it"""
+    """text after the closing brace; empty if the text ends before it"""
 
 
 def parse_reply(text: str | None) -> Verdict:
     """Read a judge's reply.
 
-    Taken are a JSON object whose ``answer`` is exactly "A" or "B", the same inside a Markdown fence, with text after
+    Accepted are a JSON object whose ``answer`` is exactly "A" or "B", the same inside a Markdown fence, with text after
     it, or cut off anywhere after the answer. Everything else is invalid: prose, other keys, other answers, two answers
-    that differ, an answer that is cut off itself. Never raises.
+    that differ, an answer that is itself cut off. Never raises.
     """
     if not isinstance(text, str) or not text.strip():
         return _invalid("the reply is empty")
@@ -79,10 +79,10 @@ def _invalid(problem: str) -> Verdict:
 
 
 def _read_object(text: str) -> _Object:
-    """Read an object key by key, so that one that ends early gives what it had said in full.
+    """Read an object key by key, so that an object that ends early keeps its complete entries.
 
     Raises:
-        ValueError: where it is not JSON, other than by ending early.
+        ValueError: if it is not JSON, except for an early end.
     """
     pairs: list[tuple[str, Any]] = []
     at = _skip(text, 1)
@@ -91,7 +91,7 @@ def _read_object(text: str) -> _Object:
             return _Object(pairs, text[at + 1 :])
         if pairs:
             if text[at] != ",":
-                # A fence that closes after a cut-off object.
+                # A closing fence after a cut-off object.
                 if text[at:].startswith("```"):
                     return _Object(pairs, text[at:])
                 raise ValueError("a comma is missing")
@@ -118,7 +118,7 @@ _CUT_OFF = object()
 
 
 def _value(text: str, at: int) -> tuple[Any, int]:
-    """The JSON value at a place and where it ends, or ``_CUT_OFF`` if the text ends first."""
+    """Return the JSON value at a position and its end, or ``_CUT_OFF`` if the text ends first."""
     if at >= len(text):
         return _CUT_OFF, at
     try:
@@ -132,7 +132,7 @@ def _value(text: str, at: int) -> tuple[Any, int]:
 
 
 def _never_closes(text: str, at: int) -> bool:
-    """Whether the string that is open at the end of ``text[at:]`` has no closing quote."""
+    """Return whether the string that is open at the end of ``text[at:]`` has no closing quote."""
     return len(re.sub(r"\\.", "", text[at:], flags=re.DOTALL).split('"')) % 2 == 0
 
 

@@ -1,7 +1,7 @@
-"""What a judge is asked, word for word, and the shape its reply must have.
+"""Prompt for a judge, and the required format of its reply.
 
-The text is ours; its meaning is that of the prompt in the ELUDe paper (App. B.1). A changed text is a new version: a
-reply belongs to the version it answered.
+The wording is ours; its meaning is that of the prompt in the ELUDe paper (App. B.1). A changed text is a new version: a
+reply belongs to the version that it answered.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ In each image a thin magenta square marks the place to which the unit responds m
 #: The version of :data:`PROMPT`; a test pins the text of each version.
 VERSION = "1"
 
-#: JSON schema of a reply, in the order in which it is to be written: the reasons come before the answer.
+#: JSON schema of a reply, in the order in which it is to be written: reasons before the answer.
 REPLY_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -49,14 +49,17 @@ REPLY_SCHEMA: dict[str, Any] = {
 
 
 class Prompt(NamedTuple):
-    """A text and the version under which replies to it are kept."""
+    """Text of a prompt, and the version under which replies to it are kept."""
 
     version: str
     text: str
 
 
 def prompt_for(style: str) -> Prompt:
-    """The prompt for grids of a style; grids with outlines get a sentence about them and a version of their own."""
+    """Return the prompt for grids of a style.
+
+    Grids with outlines get a sentence about them and a version of their own.
+    """
     if style == "plain":
         return Prompt(VERSION, PROMPT)
     head, separator, tail = PROMPT.partition("Call a unit COHERENT")

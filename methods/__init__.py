@@ -17,7 +17,7 @@ from methods.registry import Registry
 if TYPE_CHECKING:
     from methods.base import Device, Method
 
-# Before anything is computed: MKL reads its setting once.
+# MKL reads its setting once, so set it before anything is computed.
 set_environment()
 
 __all__ = ["METHODS", "UserError", "create", "load", "names", "register"]
@@ -35,20 +35,20 @@ METHODS: Registry[type[Method]] = Registry("method", "harness.methods", package=
 
 
 def register(cls: Any) -> Any:
-    """Class decorator: register a :class:`methods.base.Method` under its ``spec.name``."""
+    """Register a :class:`methods.base.Method` under its ``spec.name`` (class decorator)."""
     return METHODS.register()(cls)
 
 
 def names() -> list[str]:
-    """Names of all registered methods."""
+    """Return the names of all registered methods."""
     return METHODS.names()
 
 
 def create(name: str, **config: Any) -> Method:
-    """An unfitted method by its registry name.
+    """Return an unfitted method by its registry name.
 
     Raises:
-        UserError: for an unknown name or setting, with the nearest ones that exist.
+        UserError: for an unknown name or setting, with the nearest existing ones.
     """
     from methods.base import make_config
 
@@ -57,10 +57,10 @@ def create(name: str, **config: Any) -> Method:
 
 
 def load(path: str | Path, *, device: Device = "cpu") -> Method:
-    """A fitted method from the file that ``method.save(path)`` wrote.
+    """Return the fitted method that ``method.save(path)`` wrote.
 
     Raises:
-        UserError: if the file is missing, is no saved method, or names a method that is not registered.
+        UserError: if the file is missing, is not a saved method, or names a method that is not registered.
     """
     from methods.base import read_header
 

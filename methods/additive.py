@@ -1,4 +1,4 @@
-"""What all additive splits share: each neuron's weights as a sum of sub-unit weights.
+"""Base of the additive splits: each neuron's weights as a sum of sub-unit weights.
 
 A split gives neuron u the sub-units ``(w^(u,c), b^(u,c))`` with ``sum_c w^(u,c) = W_u`` and ``sum_c b^(u,c) = b_u``,
 so that ``sum_c (w^(u,c) q + b^(u,c)) = a_u`` for every input (ELUDe, eq. 5 and 6).
@@ -24,14 +24,14 @@ class AdditiveSplit(LinearSubUnits):
     """() int64: d_out, the number of neurons before the split"""
 
     def assemble(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> None:
-        """Take one (K_u, d_in) and one (K_u,) tensor a neuron, in neuron order."""
+        """Store one (K_u, d_in) and one (K_u,) tensor per neuron, in neuron order."""
         self.weights = torch.cat(list(weights)).contiguous()
         self.biases = torch.cat(list(biases)).contiguous()
         self.parent = parents_of([len(part) for part in weights])
         self.width = torch.tensor(len(weights))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Block sum: each neuron is the sum of its sub-units."""
+        """Return the block sum: each neuron is the sum of its sub-units."""
         self.require_fitted()
         return self.summed(codes, int(self.width))
 
@@ -39,8 +39,8 @@ class AdditiveSplit(LinearSubUnits):
 def remainder_last(weight: Tensor, bias: Tensor, weights: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:
     """Round a split (K, d_in), (K,) to the dtype of ``weight`` (d_in,) and make its last sub-unit the remainder.
 
-    Rounding each share by itself would let the sums drift from the original by an ulp or two; with the last one
-    computed as ``W_u - sum of the others`` in the arithmetic they will be stored in, they do not.
+    Rounding each share by itself would let the sums drift from the original by an ulp or two. They do not drift if
+    the last share is computed as ``W_u - sum of the others`` in the dtype in which the shares are stored.
     """
     rounded = weights.to(weight.dtype).clone()
     rounded_bias = biases.to(bias.dtype).clone()

@@ -1,7 +1,7 @@
-"""The contract every disentanglement method fulfils.
+"""Interface of every disentanglement method.
 
-A method takes one linear map ``a = W q + b`` inside a backbone (the *site*) apart into units. It reads either the
-layer's input ``q`` (n, d_in) or its output ``a`` (n, d_out), gives codes (n, n_units), one column a unit, and
+A method decomposes one linear map ``a = W q + b`` inside a backbone (the *site*) into units. It reads either the
+layer's input ``q`` (n, d_in) or its output ``a`` (n, d_out), gives codes (n, n_units), one column per unit, and
 reconstructs the layer's output from them.
 """
 
@@ -27,18 +27,18 @@ from methods.registry import did_you_mean
 
 Reads = Literal["input", "output"]
 
-#: Called as ``progress(done, total, what)``; methods call it as often as they like, the caller throttles.
+#: Called as ``progress(done, total, what)``. Methods may call it at any rate: the caller throttles.
 Progress = Callable[[int, int, str], None]
 
 Device = str | torch.device
 
 
 def no_progress(done: int, total: int, what: str) -> None:
-    """A progress callback that shows nothing."""
+    """Ignore progress (a callback that shows nothing)."""
 
 
 class LinearSite(Protocol):
-    """What a method may know about the layer: ``a = weight @ q + bias``."""
+    """Interface of the layer ``a = weight @ q + bias``, as far as methods may access it."""
 
     @property
     def weight(self) -> Tensor:
@@ -46,7 +46,7 @@ class LinearSite(Protocol):
 
     @property
     def bias(self) -> Tensor:
-        """(d_out,), zeros where the layer has none"""
+        """(d_out,), zeros if the layer has no bias"""
 
     @property
     def d_in(self) -> int: ...
@@ -56,7 +56,7 @@ class LinearSite(Protocol):
 
 
 class Tokens(Protocol):
-    """Activation instances of the probing set: one row a token, its ``q`` ("input") and its ``a`` ("output")."""
+    """Activation instances of the probing set: one row per token, its ``q`` ("input") and its ``a`` ("output")."""
 
     @property
     def n(self) -> int:
@@ -72,40 +72,40 @@ class Tokens(Protocol):
 
     @property
     def label(self) -> np.ndarray:
-        """(n,) int64: class of each token's image, -1 where there is none. Only supervised methods may read it."""
+        """(n,) int64: class of each token's image, -1 if it has none. Only supervised methods may read it."""
 
     def width(self, field: Reads) -> int:
-        """d_in for "input", d_out for "output"."""
+        """Return d_in for "input", d_out for "output"."""
 
     def batches(self, field: Reads, size: int) -> Iterator[Tensor]:
-        """All rows in order as float32 (m, width) with m <= size. Memory stays flat."""
+        """Yield all rows in order as float32 (m, width) with m <= size. Memory use does not grow with n."""
 
     def gather(self, field: Reads, rows: np.ndarray) -> Tensor:
-        """The given rows as float32 (len(rows), width)."""
+        """Return the given rows as float32 (len(rows), width)."""
 
     def columns(self, field: Reads, start: int, stop: int) -> Tensor:
-        """Columns start..stop of all rows as float32 (n, stop - start)."""
+        """Return columns start..stop of all rows as float32 (n, stop - start)."""
 
 
 class MethodConfig(BaseModel):
-    """Base of every method's configuration: typed, immutable, and closed to unknown keys."""
+    """Base of every method's configuration: typed and immutable; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 class MethodSpec(NamedTuple):
-    """What a method says of itself. Claims are shown beside what the harness measures, never instead of it."""
+    """Properties that a method declares. Claims are shown beside what the harness measures and never replace it."""
 
     name: str
     """Registry name, e.g. ``topk_sae``."""
     title: str
-    """Name for people, e.g. ``TopK SAE``."""
+    """Display name, e.g. ``TopK SAE``."""
     family: str
-    """What it belongs to: ``control``, ``sae``, ``split``, ``transcoder``, ..."""
+    """Family of the method: ``control``, ``sae``, ``split``, ``transcoder``, ..."""
     reads: Reads
-    """Whether ``encode`` takes the layer's input q or its output a."""
+    """Input of ``encode``: the layer's input q or its output a."""
     reference: str
-    """Where it comes from."""
+    """Source of the method."""
     explicit: bool = True
     """Claims that its units can be inspected and edited directly."""
     training_free: bool = False
@@ -117,22 +117,22 @@ class MethodSpec(NamedTuple):
     supervised: bool = False
     """Uses class labels."""
     virtual: bool = False
-    """Its units exist beside the model only: decode passes the original output through."""
+    """Its units are not part of the model: decode passes the original output through."""
     uses_seed: bool = True
-    """Whether ``fit`` depends on its seed; if not, one initialisation seed is all that is run."""
+    """Claims that ``fit`` depends on its seed; if false, only one initialisation seed is run."""
     version: int = 1
-    """Part of every cell's identity: raise it when a fix changes what the method computes."""
+    """Part of every cell's identity. Raise it when a fix changes what the method computes."""
 
 
 class Dictionary(NamedTuple):
-    """One direction a unit."""
+    """One direction per unit."""
 
     atoms: Tensor
     """(n_units, d)"""
     parents: Tensor | None
-    """(n_units,) int64: the original unit each one was split from; None where there is none."""
+    """(n_units,) int64: the original unit that each unit was split from; None if there is none."""
     side: Literal["reader", "writer"]
-    """Whether atoms live in the layer's input space (d = d_in, "reader") or output space (d = d_out, "writer")."""
+    """Space of the atoms: the layer's input space (d = d_in, "reader") or its output space (d = d_out, "writer")."""
 
 
 M = TypeVar("M", bound="Method")
@@ -152,10 +152,11 @@ class Method(ABC):
     def __init__(self, config: MethodConfig | None = None) -> None:
         self.config: Any = config if config is not None else self.Config()
         self.work_dir: Path | None = None
-        """Where ``fit`` may keep what lets a killed fit go on; the harness gives each cell a folder of its own and
-        removes it when the cell is finished. None: nothing is kept."""
+        """Folder in which ``fit`` may keep what it needs to resume after it was killed. The harness gives each cell a
+        folder of its own and removes it when the cell is finished. None: nothing is kept.
+        """
         self.notes: list[str] = []
-        """Sentences about this fit that a reader of its results should know."""
+        """Sentences about this fit that readers of its results should know."""
 
     # ---- what a method implements
 
@@ -169,30 +170,30 @@ class Method(ABC):
         device: Device = "cpu",
         progress: Progress = no_progress,
     ) -> M:
-        """Learn from the probing tokens and return ``self``, fitted. Every random draw follows from ``seed``."""
+        """Learn from the probing tokens and return ``self``, fitted. All random draws are determined by ``seed``."""
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
-        """Codes (n, n_units) of x (n, d_in) or (n, d_out), as ``spec.reads`` says; dtype and device of x are kept."""
+        """Return codes (n, n_units) of x (n, d_in) or (n, d_out), see ``spec.reads``; keep dtype and device of x."""
 
     @abstractmethod
     def decode(self, codes: Tensor) -> Tensor:
-        """The layer's output (n, d_out) reconstructed from codes (n, n_units)."""
+        """Return the layer's output (n, d_out) reconstructed from codes (n, n_units)."""
 
     @abstractmethod
     def dictionary(self) -> Dictionary:
-        """One atom a unit, with its parent unit where there is one."""
+        """Return one atom per unit, with its parent unit if it has one."""
 
     @property
     @abstractmethod
     def n_units(self) -> int:
-        """How many units the layer was taken apart into."""
+        """Number of units into which the layer was decomposed."""
 
-    # ---- what follows from it
+    # ---- what follows from these
 
     @classmethod
     def spec_with(cls, config: MethodConfig) -> MethodSpec:
-        """What the method says of itself with these settings: :attr:`spec`, but for claims that a setting changes."""
+        """Return :attr:`spec` with the claims that these settings change."""
         return cls.spec
 
     @property
@@ -202,7 +203,7 @@ class Method(ABC):
 
     @property
     def curves(self) -> dict[str, list[tuple[int, float]]]:
-        """How the fit went, for methods that are trained: series ("loss", ...) to (optimiser step, value)."""
+        """Return the training curves of a trained method: series ("loss", ...) -> (optimiser step, value) pairs."""
         return {}
 
     @property
@@ -222,16 +223,16 @@ class Method(ABC):
         return self
 
     def extra_state(self) -> dict[str, Any]:
-        """JSON-able state beside the tensors; override together with :meth:`restore_extra`."""
+        """Return JSON-able state beside the tensors; override it together with :meth:`restore_extra`."""
         return {}
 
     def restore_extra(self, extra: dict[str, Any]) -> None:  # noqa: B027 - most methods have none
-        """Take back what :meth:`extra_state` gave."""
+        """Restore what :meth:`extra_state` returned."""
 
     def save(self, path: str | Path) -> Path:
         """Write the fitted method to one safetensors file (tensors, with the configuration as JSON in its header).
 
-        The file is written beside and renamed, so that it is whole or absent.
+        A temporary file is written next to it and renamed, so that the file is complete or absent.
 
         Raises:
             UserError: if the method is not fitted.
@@ -252,7 +253,7 @@ class Method(ABC):
             save_file(tensors, temporary, metadata={"harness": json.dumps(header, sort_keys=True)})
             with open(temporary, "rb") as written:
                 os.fsync(written.fileno())
-            # A temporary file is private; who may read the results may read what they were measured on.
+            # Temporary files are private (mode 0600); give the results the same permissions as any other new file.
             umask = os.umask(0)
             os.umask(umask)
             Path(temporary).chmod(0o666 & ~umask)
@@ -266,7 +267,7 @@ class Method(ABC):
         """Read what :meth:`save` wrote.
 
         Raises:
-            UserError: if the file is missing, is no saved method, or belongs to another method.
+            UserError: if the file is missing, is not a saved method, or belongs to another method.
         """
         header = read_header(path)
         if header["method"] != cls.spec.name:
@@ -284,7 +285,7 @@ class Method(ABC):
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """The JSON header of a saved method.
+    """Return the JSON header of a saved method.
 
     Raises:
         UserError: if the file is missing or was not written by :meth:`Method.save`.
@@ -303,10 +304,10 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
 
 def make_config(cls: type[Method], values: dict[str, Any]) -> MethodConfig:
-    """The method's configuration from plain values.
+    """Return the method's configuration from plain values.
 
     Raises:
-        UserError: naming every wrong key or value, with what is allowed.
+        UserError: for invalid keys or values; the message names each of them and what is allowed.
     """
     try:
         return cls.Config(**values)

@@ -1,7 +1,7 @@
-"""A linear layer that knows its sub-units: what replaces the layer inside the model once it has been split.
+"""Linear layer with explicit sub-units, which replaces the original layer inside the model after a split.
 
-Unedited it computes the original product and nothing more, so that the model is bit for bit what it was. Sub-units cost
-something only when they are looked at, edited, or asked to do the work themselves (``materialised``).
+Without edits it computes only the original product, so the model's output is bit for bit unchanged. Sub-units add cost
+only if they are read, edited, or used to compute the output (``materialised``).
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from methods.errors import UserError
 
 Units = int | Sequence[int] | Tensor
 
-# How far sums of float32 sub-unit weights may be from the layer's, relative to its largest weight: rounding is 1e-6.
+# Largest deviation of the sums of float32 sub-unit weights from the layer's weights, relative to its largest weight;
+# rounding is 1e-6.
 SAME_LAYER = 1e-3
 
 
 class DisentangledLinear(nn.Module):
     """A layer ``a = W q + b`` of d_out neurons, and its n_units sub-units ``w_i q + b_i`` that sum to the neurons.
 
-    Built by :meth:`from_split` from an ``nn.Linear``, or an ``nn.Conv2d`` with a 1x1 kernel. In the following x is what
-    the layer takes: (..., d_in), or for a convolution (..., d_in, H, W); units are numbered as in the fitted method.
+    Built by :meth:`from_split` from an ``nn.Linear``, or an ``nn.Conv2d`` with a 1x1 kernel. In the following x is the
+    layer's input: (..., d_in), or for a convolution (..., d_in, H, W); units are numbered as in the fitted method.
 
     ``weight`` and ``bias`` are the layer's own parameters under the layer's own names, so that a ``state_dict`` of the
-    model without the split loads with ``strict=False``. The split follows in buffers; it does not follow later changes
-    of ``weight``. Edits are the session's, not the model's: ``state_dict`` leaves them out, ``deepcopy`` and ``.to``
-    take them along.
+    model without the split loads with ``strict=False``. The split is stored in buffers; it does not follow later
+    changes of ``weight``. Edits are not part of ``state_dict``; ``deepcopy`` and ``.to`` keep them.
 
     Args:
         weight, bias: the layer's parameters.
@@ -45,7 +45,8 @@ class DisentangledLinear(nn.Module):
 
     materialised: bool
     """Compute all sub-units and sum them, as in the paper's App. B.4, instead of the original product: equal up to
-    rounding, and n_units / d_out times the work. For measuring what that costs; edits work in both modes."""
+    rounding, and n_units / d_out times the work. Used to measure that cost; edits work in both modes.
+    """
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class DisentangledLinear(nn.Module):
         self.materialised = materialised
         device = weight.device
         self.parent: Tensor
-        # A copy: loading a state_dict writes into it, and the method keeps its own.
+        # A copy: loading a state_dict writes into it, and the method must keep its own tensors.
         self.register_buffer("parent", parent.to(device, copy=True))
         rows = self._lay_out()
         self.sub_weight: Tensor
@@ -80,7 +81,7 @@ class DisentangledLinear(nn.Module):
 
     @classmethod
     def from_split(cls, layer: nn.Module, method: AdditiveSplit, *, materialised: bool = False) -> DisentangledLinear:
-        """The layer with the fitted split of its neurons; it shares the layer's parameters.
+        """Return the layer with the fitted split of its neurons; it shares the layer's parameters.
 
         Raises:
             UserError: if the layer is of another kind, or the method is unfitted or was fitted to another layer.
@@ -106,7 +107,7 @@ class DisentangledLinear(nn.Module):
         made = cls(weight, bias, method.weights, method.biases, method.parent, materialised=materialised)  # type: ignore[arg-type]
         return made.train(layer.training)
 
-    # ---- what it computes
+    # ---- computation
 
     @property
     def d_in(self) -> int:
@@ -116,7 +117,7 @@ class DisentangledLinear(nn.Module):
     def d_out(self) -> int:
         return int(self.weight.shape[0])
 
-    # What callers of the original layer may ask it for.
+    # Attributes that callers of the original layer may read.
     in_features = in_channels = d_in
     out_features = out_channels = d_out
 
@@ -126,11 +127,11 @@ class DisentangledLinear(nn.Module):
 
     @property
     def unit_axis(self) -> int:
-        """The axis of x, and of what comes out, that counts units: -1, for a convolution -3."""
+        """Axis of the input x, and of the output, that indexes units: -1, for a convolution -3."""
         return -3 if self.is_conv else -1
 
     def forward(self, x: Tensor) -> Tensor:
-        """The layer's output: (..., d_out), or (..., d_out, H, W)."""
+        """Return the layer's output: (..., d_out), or (..., d_out, H, W)."""
         out = self._merged(x) if self.materialised else self._linear(x, self.weight, self.bias)
         if len(self.edited) == 0:
             return out
@@ -138,12 +139,12 @@ class DisentangledLinear(nn.Module):
         return out.index_add(self.unit_axis, self.edited, change.to(out.dtype))
 
     def subunits(self, x: Tensor, units: Units | None = None) -> Tensor:
-        """Activations (..., n_units) or (..., n_units, H, W) of the sub-units before any edit, or of the given ones."""
+        """Return unedited activations (..., n_units) or (..., n_units, H, W) of the sub-units, or of the given ones."""
         rows = self.row_of if units is None else self.row_of[self._indices(units)]
         return self._linear(x, self._kernel(self.sub_weight[rows]), self.sub_bias[rows])
 
     def _merged(self, x: Tensor) -> Tensor:
-        """Sub-units summed by neuron: the first of each neuron, plus the second of those that have two, and so on.
+        """Return the sub-units summed per neuron: the first of each neuron, plus the second of those with two, etc.
 
         Rows are laid out in that order, neurons with more sub-units first, so that every step adds a slice to the
         front. That is deterministic, unlike an ``index_add`` on a GPU, and compiles to one kernel.
@@ -161,16 +162,16 @@ class DisentangledLinear(nn.Module):
     def _kernel(self, rows: Tensor) -> Tensor:
         return rows[:, :, None, None] if self.is_conv else rows
 
-    # ---- editing
+    # ---- edits
 
     def edit(self, units: Units, *, scale: float = 1.0, offset: float = 0.0) -> None:
-        """From now on these sub-units contribute ``scale * activation + offset``; earlier edits of them are replaced.
+        """Make these sub-units contribute ``scale * activation + offset`` from now on, replacing their earlier edits.
 
-        Costs a product of as many rows as there are neurons with an edited sub-unit:
+        The cost is a matrix product with one row per neuron that has an edited sub-unit:
         ``out_u = a_u + sum over edited sub-units i of u ((scale_i - 1) (w_i q + b_i) + offset_i)``.
 
         Raises:
-            UserError: if there is no such sub-unit.
+            UserError: if a sub-unit does not exist.
         """
         for unit in self._indices(units).tolist():
             self._edits[unit] = (float(scale), float(offset))
@@ -181,7 +182,7 @@ class DisentangledLinear(nn.Module):
         self.edit(units, scale=0.0)
 
     def reset(self, units: Units | None = None) -> None:
-        """Undo the edits of these sub-units, or all edits: then the layer is the original again, bit for bit."""
+        """Undo the edits of these sub-units, or all edits. Without edits the layer equals the original bit for bit."""
         for unit in list(self._edits) if units is None else self._indices(units).tolist():
             self._edits.pop(unit, None)
         self._compile_edits()
@@ -192,7 +193,7 @@ class DisentangledLinear(nn.Module):
         return dict(self._edits)
 
     def _compile_edits(self) -> None:
-        """Edits are linear in the input, so those of one neuron are summed into one row of weights."""
+        """Sum the edits of each neuron into one row of weights: edits are linear in the input."""
         units = torch.tensor(sorted(self._edits), dtype=torch.int64, device=self.weight.device)
         settings = [self._edits[unit] for unit in units.tolist()]
         scale, offset = (self.sub_bias.new_tensor([pair[i] for pair in settings]) for i in (0, 1))
@@ -215,7 +216,7 @@ class DisentangledLinear(nn.Module):
     # ---- layout and storage
 
     def _lay_out(self) -> Tensor:
-        """Set up the order of rows that :meth:`_merged` needs; returns the unit (n_units,) of each row."""
+        """Set up the order of rows that :meth:`_merged` needs; return the unit (n_units,) of each row."""
         counts = torch.bincount(self.parent, minlength=self.d_out)
         neurons = torch.argsort(counts, descending=True, stable=True)
         place = torch.argsort(neurons)
@@ -233,13 +234,13 @@ class DisentangledLinear(nn.Module):
 
     def _load_from_state_dict(self, *arguments: Any) -> None:
         super()._load_from_state_dict(*arguments)
-        # The split that was loaded may deal its sub-units differently.
+        # The loaded split may distribute its sub-units differently.
         self._lay_out()
         self._edits = {}
         self._compile_edits()
 
     def save(self, path: str | Path) -> Path:
-        """Write layer and split, without edits, to one safetensors file."""
+        """Write the layer and its split, without edits, to one safetensors file."""
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         save_file(tensors, path, metadata={"disentangled": json.dumps({"materialised": self.materialised})})
         return Path(path)
@@ -249,7 +250,7 @@ class DisentangledLinear(nn.Module):
         """Read what :meth:`save` wrote.
 
         Raises:
-            UserError: if the file is missing or is no disentangled layer.
+            UserError: if the file is missing or is not a disentangled layer.
         """
         if not Path(path).is_file():
             raise UserError(f"There is no disentangled layer at {str(path)!r}.")
@@ -262,7 +263,7 @@ class DisentangledLinear(nn.Module):
         bias = nn.Parameter(tensors["bias"]) if "bias" in tensors else None
         weights, biases, parent = tensors["sub_weight"], tensors["sub_bias"], tensors["parent"]
         made = cls(nn.Parameter(tensors["weight"]), bias, weights, biases, parent, materialised=materialised)
-        # The file has the sub-units in the order of rows already: put them as they are.
+        # The sub-units in the file are in row order already: copy them unchanged.
         made.load_state_dict(tensors)
         return made
 
@@ -285,7 +286,7 @@ def check_layer(layer: nn.Module) -> None:
 
 
 class Swap:
-    """A layer of a model replaced by its disentangled form; :meth:`restore`, or the end of a ``with``, puts it back."""
+    """Replacement of a model's layer by its disentangled form; :meth:`restore`, or leaving a ``with``, undoes it."""
 
     def __init__(self, model: nn.Module, path: str, layer: DisentangledLinear) -> None:
         self.layer = layer
@@ -295,7 +296,7 @@ class Swap:
         setattr(self._owner, self._name, layer)
 
     def restore(self) -> None:
-        """Put the original layer back; once is enough."""
+        """Put the original layer back; calling it again has no effect."""
         setattr(self._owner, self._name, self._original)
 
     def __enter__(self) -> DisentangledLinear:
@@ -308,10 +309,10 @@ class Swap:
 def swap(model: nn.Module, path: str, method: AdditiveSplit, *, materialised: bool = False) -> Swap:
     """Replace the layer at a module path by its disentangled form, inside the model.
 
-    Hooks that were registered on the layer stay on it, and so do nothing while it is out.
+    Hooks registered on the original layer stay on it, so they do nothing while it is replaced.
 
     Raises:
-        UserError: if there is no such layer, it is of another kind, or the split is not its own.
+        UserError: if there is no such layer, it is of another kind, or the split was fitted to another layer.
     """
     try:
         layer = model.get_submodule(path)

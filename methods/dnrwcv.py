@@ -18,7 +18,7 @@ from methods.references import Images, by_size, kmeans_labels, reference_images
 # Relative eigenvalue of the directions' Gram matrix below which a dimension counts as not spanned.
 _RANK_CUTOFF = 1e-10
 
-# Mean cosine of the directions with their mean above which a reader is warned that they are nearly one.
+# Mean cosine of the directions with their mean above which a note warns that they are almost identical.
 _ALIKE = 0.9
 
 
@@ -52,16 +52,16 @@ class DNRwCV(SubUnits):
     Deviations from the original: (1) the threshold is a quantile of the heights of all merges of all neurons instead
     of an absolute distance, which would depend on the layer's scale (a quantile of one neuron's own heights would
     fix the number of clusters); (2) the average is over the tokens that the probing set kept, CLS and registers left
-    out; (3) images on which the neuron is not positive are left out; (4) far means farther than ``outlier_factor``
-    times the cluster's median distance; (5) a neuron without a cluster left keeps its own axis, so that no neuron is
-    lost.
+    out; (3) images on which the neuron is not positive are left out; (4) a point is far if it is farther than
+    ``outlier_factor`` times the cluster's median distance; (5) a neuron without a remaining cluster keeps its own axis,
+    so that no neuron is lost.
 
-    ``centred`` is ours: codes are then ``<a - mean, v_(u,k)>``. The original looks at averages of rectified
-    activations; where the layer's output has a large mean of any sign instead, as between the blocks of a ViT, all
-    cluster means point nearly the same way, and so do all units.
+    ``centred`` is our addition: codes are then ``<a - mean, v_(u,k)>``. The original averages rectified activations. If
+    the layer's output has a large mean of any sign instead, as between the blocks of a ViT, all cluster means have
+    nearly the same direction, and so do all units.
 
-    ``decode`` is the shortest output with the given projections: the original output itself where the directions span
-    the layer, and its projection on what they span elsewhere. The harness does not use it, the method being virtual.
+    ``decode`` is the shortest output with the given projections: the original output itself if the directions span the
+    layer, else its projection on their span. The harness does not use it because the method is virtual.
     """
 
     spec = MethodSpec(
@@ -82,9 +82,9 @@ class DNRwCV(SubUnits):
     directions: Tensor
     """(n_units, d_out) unit rows"""
     decoder: Tensor
-    """(n_units, d_out): the pseudo-inverse of projecting"""
+    """(n_units, d_out): pseudo-inverse of the projection"""
     origin: Tensor
-    """(d_out,) what is taken off the output: zeros, or its mean"""
+    """(d_out,) vector subtracted from the output: zeros, or its mean"""
 
     def fit(
         self,
@@ -133,7 +133,7 @@ class DNRwCV(SubUnits):
         return self.to(device)
 
     def _directions(self, points: np.ndarray, tree: np.ndarray, threshold: float, seed: int) -> np.ndarray:
-        """(K, d_out) unit vectors of one neuron's images (m, d_out), largest cluster first; K = 0 if none is left."""
+        """Return (K, d_out) unit vectors of one neuron's images (m, d_out), largest cluster first; K = 0 if none."""
         from scipy.cluster.hierarchy import fcluster
 
         config: DNRwCVConfig = self.config
@@ -145,7 +145,7 @@ class DNRwCV(SubUnits):
         for members in by_size(labels):
             own = points[members]
             distance = np.linalg.norm(own - own.mean(0), axis=1)
-            # Images that coincide differ by rounding alone, of which none is far.
+            # Images that coincide differ only by rounding, so none of them is far.
             kept = own[distance <= config.outlier_factor * np.median(distance) + 1e-9 * np.abs(own).max()]
             mean = kept.mean(0)
             length = float(np.linalg.norm(mean))
@@ -167,7 +167,10 @@ class DNRwCV(SubUnits):
 
 
 def image_means(tokens: Tokens, images: Images, chosen: np.ndarray) -> np.ndarray:
-    """(len(chosen), d_out) float64: the layer's output averaged over the tokens of each chosen image, ascending.
+    """Return the (len(chosen), d_out) float64 mean output over the tokens of each chosen image, ascending.
+
+    Prefix tokens (CLS, registers) count only if an image has no others. One pass is made, and only these means are
+    held.
 
     Prefix tokens (CLS, registers) count only where an image has no others. One pass; only these means are held.
     """
@@ -188,7 +191,7 @@ def image_means(tokens: Tokens, images: Images, chosen: np.ndarray) -> np.ndarra
 
 
 def mean_output(tokens: Tokens) -> Tensor:
-    """(d_out,) float64 mean of the layer's output over all probing tokens."""
+    """Return the (d_out,) float64 mean of the layer's output over all probing tokens."""
     total = torch.zeros(tokens.width("output"), dtype=torch.float64)
     for batch in tokens.batches("output", 65536):
         total += batch.cpu().double().sum(0)
@@ -196,14 +199,14 @@ def mean_output(tokens: Tokens) -> Tensor:
 
 
 def ward(points: np.ndarray) -> np.ndarray:
-    """(m - 1, 4) merges of points (m, d) by Ward's criterion, as scipy writes them; none for fewer than two points."""
+    """Return (m - 1, 4) merges of points (m, d) by Ward's criterion in scipy's format; none for m < 2."""
     from scipy.cluster.hierarchy import linkage
 
     return np.asarray(linkage(points, "ward")) if len(points) > 1 else np.zeros((0, 4))
 
 
 def pseudo_inverse(directions: Tensor) -> tuple[Tensor, int]:
-    """``V (V^T V)^+`` of V (n_units, d), with the rank of V: what takes projections ``V a`` back to a."""
+    """Return ``V (V^T V)^+`` of V (n_units, d), which maps projections ``V a`` back to a, and the rank of V."""
     values, vectors = torch.linalg.eigh(directions.T @ directions)
     kept = values > _RANK_CUTOFF * values[-1]
     inverse = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T

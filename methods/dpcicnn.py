@@ -1,4 +1,4 @@
-"""DPCiCNN: a neuron that serves several classes, rewired into one sub-unit a class (Hesse et al. 2025)."""
+"""DPCiCNN: a neuron that serves several classes, split into one sub-unit per class (Hesse et al. 2025)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from methods.errors import UserError
 from methods.grouped import LinearSubUnits, parents_of
 from methods.references import Images
 
-#: The factors that are tried, {0.05, 0.10, ..., 1.00}.
+#: Values of the factor that are tried, {0.05, 0.10, ..., 1.00}.
 FACTORS = tuple(step / 20 for step in range(1, 21))
 
-# Keeps the ratio of a sub-unit that is silent on the other class finite, as in the original.
+# Keeps the ratio finite for a sub-unit that is silent on the other class, as in the original.
 _EPSILON = 1e-5
-# Tokens read at once.
+# Number of tokens read at once.
 _ROWS = 16384
 
 
@@ -36,21 +36,21 @@ class DPCiCNNConfig(MethodConfig):
 
 
 class ClassMeans(NamedTuple):
-    """What one neuron does on the images of some classes, averaged over their tokens (0 where it is not positive)."""
+    """Means of one neuron over the tokens of each class's images; tokens on which it is not positive count as 0."""
 
     inputs: Tensor
     """(K, d_in) float64: mean of q over tokens on which the neuron is positive, the others counting as zeros"""
     active: Tensor
-    """(K,) float64: share of the tokens on which it is positive"""
+    """(K,) float64: share of the tokens on which the neuron is positive"""
 
 
 class Rewired(NamedTuple):
-    """One neuron's sub-units: K of a class each and the shared one last; a single row if it stays whole."""
+    """One neuron's sub-units: one per class (K), then the shared one; a single row if the neuron is not split."""
 
     weights: Tensor
     """(K + 1, d_in) or (1, d_in)"""
     factor: float
-    """the factor chosen; NaN if it stays whole"""
+    """the factor chosen; NaN if the neuron is not split"""
 
 
 @register
@@ -59,9 +59,10 @@ class DPCiCNN(LinearSubUnits):
 
     A neuron is relevant for a class if on at least ``image_share`` of its images the neuron's share of the layer's
     positive activation, averaged over the image, is ``tau`` or more. Its average relevance vector for the class is
-    ``r_k = W_u * mean(q)`` over the tokens on which it is positive. The pair of relevant classes whose vectors have
-    the smallest cosine is taken apart if that is below ``max_cosine``. Input j is class k's own for a factor f if
-    ``f r_kj > max_{k' != k} r_k'j``; inputs that are nobody's own are shared. With w_S the shared part of the weights,
+    ``r_k = W_u * mean(q)`` over the tokens on which it is positive. The pair of relevant classes whose vectors have the
+    smallest cosine is split if that cosine is below ``max_cosine``. Input j is class k's own for a factor f if
+    ``f r_kj > max_{k' != k} r_k'j``; inputs that belong to no class are shared. With w_S the shared part of the
+    weights,
 
         w_k = w_S + (W_u on k's own inputs),    w_shared = w_S,    a_u = sum_k code_k - (K - 1) code_shared,
 
@@ -72,10 +73,10 @@ class DPCiCNN(LinearSubUnits):
     CVPR workshops 2025.
 
     Deviations from the original: (1) linear and 1x1 layers only; (2) relevance of a neuron for a class is its share of
-    the layer's activation instead of its attribution to the class score, because a method sees no head; (3) negative
-    entries of r count as zero in the comparison, else f would turn the margin round; (4) the ratios are of class means
-    instead of means of image ratios, which needs no pass over the data for each factor; (5) ``max_classes`` above 2
-    adds further relevant classes, each below ``max_cosine`` to all before it, with signs +1, ..., +1, -(K - 1).
+    the layer's activation instead of its attribution to the class score, because a method has no access to the head;
+    (3) negative entries of r count as zero in the comparison, else f would reverse the margin; (4) the ratios are of
+    class means instead of means of image ratios, which needs no pass over the data for each factor; (5) ``max_classes``
+    above 2 adds further relevant classes, each below ``max_cosine`` to all before it, with signs +1, ..., +1, -(K - 1).
     """
 
     spec = MethodSpec(
@@ -94,11 +95,11 @@ class DPCiCNN(LinearSubUnits):
     fitted: ClassVar[tuple[str, ...]] = ("weights", "biases", "parent", "signs", "classes", "factor")
 
     signs: Tensor
-    """(n_units,) +1, and -(K - 1) for the shared sub-unit of K classes, which is a neuron's last"""
+    """(n_units,) +1, and -(K - 1) for the shared sub-unit of K classes, which is the neuron's last one"""
     classes: Tensor
-    """(n_units,) int64: the class a sub-unit is for, -1 for shared ones and whole neurons"""
+    """(n_units,) int64: class of each sub-unit, -1 for shared ones and neurons that are not split"""
     factor: Tensor
-    """(d_out,) the chosen factor, NaN where the neuron stays whole"""
+    """(d_out,) the chosen factor, NaN if the neuron is not split"""
 
     def fit(
         self,
@@ -154,10 +155,10 @@ class DPCiCNN(LinearSubUnits):
         return self.to(device)
 
     def _relevant_classes(self, tokens: Tokens, images: Images) -> dict[int, np.ndarray]:
-        """Class -> (d_out,) bool: which neurons are relevant for it."""
+        """Return class -> (d_out,) bool: mask of the neurons that are relevant for it."""
         config: DPCiCNNConfig = self.config
         ordinal = torch.from_numpy(images.ordinal())
-        # Shares, not sums, are compared, so that the number of an image's tokens cancels.
+        # Shares, not sums, are compared, so that the number of an image's tokens cancels out.
         names, counts = np.unique(images.label[images.label >= 0], return_counts=True)
         wanted = names[counts >= config.min_images]
         hits = {int(name): np.zeros(tokens.width("output")) for name in wanted}
@@ -175,13 +176,13 @@ class DPCiCNN(LinearSubUnits):
         return {name: own >= config.image_share * sizes[name] - 1e-9 for name, own in hits.items()}
 
     def _apart(self, weight_u: Tensor, means: ClassMeans) -> tuple[int, ...]:
-        """Places, ascending, of the classes a neuron is taken apart into; none if no two are different enough."""
+        """Return ascending indices of the classes by which a neuron is split; none if no two are different enough."""
         config: DPCiCNNConfig = self.config
         if len(means.inputs) < 2:
             return ()
         vectors = functional.normalize(weight_u.double() * means.inputs, dim=1)
         cosine = (vectors @ vectors.T).fill_diagonal_(torch.inf)
-        # A class on which the neuron gets nothing has no direction to compare.
+        # A class with no input to the neuron has no direction to compare.
         silent = vectors.norm(dim=1) == 0
         cosine[silent] = torch.inf
         cosine[:, silent] = torch.inf
@@ -197,13 +198,13 @@ class DPCiCNN(LinearSubUnits):
         return tuple(sorted(chosen))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Merge: the sub-units of each neuron, times their signs, summed."""
+        """Merge the codes: sum the sub-units of each neuron, times their signs."""
         self.require_fitted()
         return self.summed(codes * self.signs.to(codes), len(self.factor))
 
 
 def own_inputs(relevance: Tensor, factor: float) -> Tensor:
-    """(K, d_in) bool: inputs that are one class's own, ``factor * r_kj > max_{k' != k} r_k'j`` with r at least 0.
+    """Return a (K, d_in) mask of inputs that belong to one class: ``factor * r_kj > max_{k' != k} r_k'j``, r >= 0.
 
     Args:
         relevance: (K, d_in) average relevance vectors of K >= 2 classes.
@@ -216,7 +217,7 @@ def own_inputs(relevance: Tensor, factor: float) -> Tensor:
 
 
 def rewire(weight_u: Tensor, bias_u: float, means: ClassMeans) -> Rewired:
-    """Sub-units of a neuron with weights (d_in,) for K >= 2 classes, with the factor of the largest contrast."""
+    """Return the sub-units of a neuron with weights (d_in,) for K >= 2 classes, with the factor of largest contrast."""
     weight = weight_u.double()
     relevance = weight * means.inputs
     n_classes = len(relevance)
@@ -237,7 +238,7 @@ def rewire(weight_u: Tensor, bias_u: float, means: ClassMeans) -> Rewired:
 
 
 def _image_blocks(images: Images) -> list[tuple[int, int]]:
-    """Ranges of images with about _ROWS tokens each."""
+    """Return ranges of images with about _ROWS tokens each."""
     edges = [0]
     held = 0
     for number, size in enumerate(images.size.tolist()):
@@ -251,7 +252,7 @@ def _image_blocks(images: Images) -> list[tuple[int, int]]:
 def _means_by_class(
     tokens: Tokens, images: Images, relevant: dict[int, np.ndarray], d_in: int, progress: Progress
 ) -> dict[int, tuple[tuple[int, ...], ClassMeans]]:
-    """Neuron -> (its relevant classes, their means), for neurons with at least one."""
+    """Return neuron -> (its relevant classes, their means), for neurons with at least one relevant class."""
     collected: dict[int, list[tuple[int, Tensor, Tensor]]] = {}
     label = np.repeat(images.label, images.size)
     for done, (name, which) in enumerate(relevant.items()):
@@ -262,7 +263,7 @@ def _means_by_class(
         for start in range(0, len(rows) if len(units) else 0, _ROWS):
             piece = rows[start : start + _ROWS]
             positive = (tokens.gather("output", piece)[:, torch.from_numpy(units)] > 0).cpu()
-            # Summed in float32 within a piece, in float64 across pieces.
+            # Sums are float32 within a block and float64 across blocks.
             inputs += (positive.float().T @ tokens.gather("input", piece).cpu().float()).double()
             active += positive.double().sum(0)
         for place, unit in enumerate(units.tolist()):

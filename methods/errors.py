@@ -1,11 +1,11 @@
-"""The one error that is meant for the person at the keyboard."""
+"""The error for requests of the user that cannot be fulfilled."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something the user asked for cannot be done as asked.
+    """A request of the user cannot be fulfilled.
 
     The message is one or two plain sentences: what is wrong, the value seen, what is allowed, and the command that
-    mends it. The command line prints it without a traceback and ends with exit code 2.
+    fixes it. The command line prints it without a traceback and ends with exit code 2.
     """

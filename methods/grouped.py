@@ -1,4 +1,4 @@
-"""Units that each belong to one neuron of the layer: sub-units, whatever they are made of."""
+"""Units that each belong to one neuron of the layer (sub-units)."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class SubUnits(Method):
         return len(self.parent)
 
     def summed(self, codes: Tensor, n_neurons: int) -> Tensor:
-        """(n, n_neurons): the sum of each neuron's codes (n, n_units)."""
+        """Return the sum of each neuron's codes (n, n_units), as (n, n_neurons)."""
         self.require_fitted()
         total = codes.new_zeros(len(codes), n_neurons)
         return total.index_add_(1, self.parent.to(codes.device), codes)
 
 
 def parents_of(counts: Sequence[int]) -> Tensor:
-    """(n_units,) int64 neuron of each unit, where neuron u has ``counts[u]`` of them."""
+    """Return the (n_units,) int64 neuron of each unit, if neuron u has ``counts[u]`` units."""
     return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
 
 
@@ -48,7 +48,7 @@ class LinearSubUnits(SubUnits):
     """(n_units,)"""
 
     def encode(self, x: Tensor) -> Tensor:
-        """Sub-unit pre-activations, dense and signed: ``x @ weights.T + biases``."""
+        """Return the sub-unit pre-activations, dense and signed: ``x @ weights.T + biases``."""
         self.require_fitted()
         return functional.linear(x, self.weights.to(x), self.biases.to(x))
 

@@ -1,4 +1,4 @@
-"""The backbone's own units, taken as they are: the row that every method is compared with."""
+"""The backbone's own units, unchanged: the reference row for every method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What dictionaries and sparse autoencoders share: ``decode(codes) = codes @ atoms + output_bias``."""
+"""Base of dictionaries and sparse autoencoders: ``decode(codes) = codes @ atoms + output_bias``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from methods.base import Dictionary, Method
 
 
 class LinearDecoder(Method):
-    """Base of methods whose units each write one direction into the layer's output; encode is the family's own."""
+    """Base of methods whose units each write one direction into the layer's output; each family implements encode."""
 
     atoms: Tensor
     """(n_units, d_out), in the units of the layer's output"""
     output_bias: Tensor
-    """(d_out,) what is decoded where all codes are 0"""
+    """(d_out,) the decoded output if all codes are 0"""
 
     def decode(self, codes: Tensor) -> Tensor:
         self.require_fitted()

@@ -1,7 +1,8 @@
 """Settings of the numeric libraries that decide whether the same computation gives the same bits.
 
-Two things do (``docs/reproducibility.md``): MKL chooses its kernel by the memory address of its operands unless it is
-told not to, and most libraries split a sum by the number of their threads. This module sets both for the whole project.
+There are two such settings (``docs/reproducibility.md``): MKL chooses its kernel by the memory address of its operands
+unless configured otherwise, and most libraries split a sum by the number of their threads. This module sets both for
+the whole project.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 #: Environment variables that libraries read once, and the values set here unless the user has set others.
 #:
 #: MKL_CBWR: one kernel for every alignment; the speed of large products is the same.
-#: OMP_WAIT_POLICY: the threads of torch and numba take turns, so those that wait must not occupy the cores.
+#: OMP_WAIT_POLICY: the threads of torch and numba take turns, so waiting threads must not occupy the cores.
 ENVIRONMENT = {"MKL_CBWR": "AUTO,STRICT", "OMP_WAIT_POLICY": "passive"}
 
-#: scikit-learn's k-means adds the partial sums of its threads in the order in which they arrive. Two of them give the
-#: same sum in either order, three or more do not.
+#: scikit-learn's k-means adds the partial sums of its threads in order of arrival. Two of them give the same sum in
+#: either order; three or more do not.
 SKLEARN_THREADS = 2
 
 #: Codes of MKL's reproducible modes (``mkl_types.h``); the flag is added by ``,STRICT``.
@@ -56,11 +57,11 @@ NOT_REPRODUCIBLE = (
 
 
 def set_environment() -> None:
-    """Set :data:`ENVIRONMENT` where the user has not; warn if torch has already computed without it."""
+    """Set :data:`ENVIRONMENT` unless the user has set it; warn if torch has already computed without it."""
     chosen_by_user = "MKL_CBWR" in os.environ
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    # Until torch is imported MKL has not been used, and asking would import torch.
+    # MKL has not been used until torch is imported, and the check would import torch.
     if not chosen_by_user and "torch" in sys.modules and mkl_mode() == "off":
         warnings.warn(NOT_REPRODUCIBLE, RuntimeWarning, stacklevel=3)
 
@@ -68,7 +69,7 @@ def set_environment() -> None:
 def mkl_mode() -> str | None:
     """Return MKL's reproducible mode in force, e.g. ``AUTO,STRICT`` or ``off``; None if torch has no MKL.
 
-    MKL reads MKL_CBWR at its first use, which this is if nothing was computed before.
+    MKL reads MKL_CBWR at its first use. If nothing was computed before, this call is the first use.
     """
     import torch
 
@@ -150,7 +151,7 @@ def start_numba() -> None:
 
 
 def describe() -> dict[str, Any]:
-    """Return what is in force now and can change the last digits of a result, as recorded with every cell.
+    """Return the settings in force that can change the last digits of a result, as recorded with every cell.
 
     Keys: ``threads`` (torch), ``numba_threads``, ``blas`` (one entry per library: name, version, kernel
     and threads), ``mkl_cbwr`` (None without MKL), ``torch_kernels`` (vector instructions of torch's own kernels).

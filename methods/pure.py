@@ -1,4 +1,4 @@
-"""PURE: a neuron's activation goes to the circuit that most likely caused it (Dreyer et al. 2024)."""
+"""PURE: a neuron's activation is assigned to the circuit that most likely caused it (Dreyer et al. 2024)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from methods.base import Device, Dictionary, LinearSite, MethodConfig, MethodSpe
 from methods.grouped import SubUnits, parents_of
 from methods.references import Images, by_size, kmeans_labels, reference_images
 
-# Bytes of the distances that encode holds beside its result.
+# Bytes of the distances that encode holds in addition to its result.
 _MEMORY = 1 << 28
 
 
@@ -28,7 +28,7 @@ class PUREConfig(MethodConfig):
 
 @register
 class PURE(SubUnits):
-    """Each neuron's inputs are clustered, and every token is gated to the nearest cluster's copy of the neuron.
+    """Clusters of each neuron's inputs; every token is gated to the nearest cluster's copy of the neuron.
 
     For neuron u and each of its reference samples the attribution to the layer's inputs is ``r = W_u * q``, divided by
     ``|r|_1``: what layer-wise relevance propagation gives for a linear layer with a positive activation. k-means on
@@ -36,8 +36,8 @@ class PURE(SubUnits):
 
         k(q) = argmin_k |r(q) - r_(u,k)|_2,    code_(u,k) = a_u if k = k(q), else 0,    decode = sum over k.
 
-    The sum is the layer's output whatever the centroids are, since exactly one copy of a neuron carries it. Units are
-    virtual: which of them is active depends on the input, so that no weights belong to one.
+    The sum is the layer's output for any centroids, since exactly one copy of a neuron carries it. Units are virtual:
+    the active copy depends on the input, so no weights belong to a unit.
 
     Source: Dreyer, Purelku, Vielhaben, Samek, Lapuschkin, PURE: Turning Polysemantic Neurons Into Pure Features by
     Identifying Relevant Circuits, CVPR workshops 2024.
@@ -45,7 +45,7 @@ class PURE(SubUnits):
     Deviations from the original: (1) attributions reach one layer back, to the linear map's own input, and so are
     exact instead of propagated through a network; (2) a reference image is represented by its strongest token instead
     of the whole feature map; (3) images on which the neuron is not positive are no references, so that a rare neuron
-    has fewer; with fewer distinct ones than ``clusters`` it has fewer copies, and one that never fires stays whole;
+    has fewer; with fewer distinct ones than ``clusters`` it has fewer copies, and one that never fires is not split;
     (4) tokens on which the neuron is negative are gated as well, which keeps the sum exact.
     """
 
@@ -65,7 +65,7 @@ class PURE(SubUnits):
     fitted: ClassVar[tuple[str, ...]] = ("weight", "bias", "centroids", "parent")
 
     weight: Tensor
-    """(d_out, d_in) the layer's own"""
+    """(d_out, d_in) the layer's weight"""
     bias: Tensor
     """(d_out,)"""
     centroids: Tensor
@@ -101,14 +101,14 @@ class PURE(SubUnits):
         return self.to(device)
 
     def encode(self, x: Tensor) -> Tensor:
-        """(n, n_units): the neuron's activation in the copy whose circuit is nearest, 0 in its others."""
+        """Return (n, n_units): the neuron's activation in the copy whose circuit is nearest, 0 in its other copies."""
         self.require_fitted()
         weight, centroids, parent = self.weight.to(x), self.centroids.to(x), self.parent.to(x.device)
         activation = functional.linear(x, weight, self.bias.to(x))
         codes = x.new_zeros(len(x), len(centroids))
         if not len(x):
             return codes
-        # |r - c|^2 up to what is the same for all copies: |c|^2 - 2 r.c, and r.c = q . (W_u * c) / |W_u * q|_1.
+        # |r - c|^2 up to terms that are the same for all copies: |c|^2 - 2 r.c, and r.c = q . (W_u * c) / |W_u * q|_1.
         scale = functional.linear(x.abs(), weight.abs())
         scale = torch.where(scale > 0, scale, 1.0)
         counts = torch.bincount(parent, minlength=len(weight))
@@ -121,33 +121,33 @@ class PURE(SubUnits):
             centre = centroids[unit]
             products = functional.linear(x, (centre * weight[own, None]).flatten(0, 1)).unflatten(1, unit.shape)
             distance = centre.square().sum(-1) - 2 * products / scale[:, own, None]
-            # A neuron with fewer copies repeats its last one here, and the first of equals is taken.
+            # A neuron with fewer copies repeats its last one here, and the first of equal distances is taken.
             nearest = distance.argmin(-1, keepdim=True)
             winner = unit.expand(len(x), *unit.shape).gather(2, nearest)[..., 0]
             codes.scatter_(1, winner, activation[:, own])
         return codes
 
     def decode(self, codes: Tensor) -> Tensor:
-        """(n, d_out): the sum over each neuron's copies."""
+        """Return (n, d_out): the sum over each neuron's copies."""
         self.require_fitted()
         return self.summed(codes, len(self.weight))
 
     def dictionary(self) -> Dictionary:
-        """The centroids: which inputs a circuit is made of. They are attributions, not weights."""
+        """Return the centroids: the inputs of each circuit. They are attributions, not weights."""
         self.require_fitted()
         return Dictionary(self.centroids, self.parent, "reader")
 
 
 def attributions(q: Tensor, weight_u: Tensor) -> Tensor:
-    """(n, d_in) ``W_u * q / |W_u * q|_1`` in float64; zero where the contribution is."""
+    """Return (n, d_in) ``W_u * q / |W_u * q|_1`` in float64; zero if the contribution is zero."""
     contributions = q.cpu().double() * weight_u.double()
     return contributions / contributions.abs().sum(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
 
 
 def circuits(rows: Tensor, clusters: int, n_init: int, seed: int) -> Tensor:
-    """Centroids (K, d_in) of attributions (n, d_in), K at most ``clusters`` and the number of distinct rows.
+    """Return centroids (K, d_in) of attributions (n, d_in), K at most ``clusters`` and the number of distinct rows.
 
-    Largest cluster first. One centroid of zeros for no rows.
+    Largest cluster first. A single centroid of zeros if there are no rows.
     """
     if not len(rows):
         return rows.new_zeros(1, rows.shape[1])

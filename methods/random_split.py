@@ -1,4 +1,4 @@
-"""Random split: the control that tells structure in the contributions from merely having more units."""
+"""Random split: the control that separates structure in the contributions from the effect of having more units."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RandomSplitConfig(MethodConfig):
 
 @register
 class RandomSplit(AdditiveSplit):
-    """Each neuron's input dimensions are dealt at random to ``parts`` sub-units of equal size (paper, Table 7).
+    """Random assignment of each neuron's input dimensions to ``parts`` sub-units of equal size (paper, Table 7).
 
     The bias is divided by the share of dimensions, as ELUDe does.
     """
@@ -55,7 +55,7 @@ class RandomSplit(AdditiveSplit):
         weights: list[Tensor] = []
         biases: list[Tensor] = []
         for unit in range(site.d_out):
-            # Dealing positions of a permutation round robin gives every part the same number of dimensions, +-1.
+            # Assigning positions of a permutation round robin gives every part the same number of dimensions, +-1.
             part_of = torch.argsort(torch.rand(site.d_in, generator=generator), stable=True) % parts
             member = torch.nn.functional.one_hot(part_of, parts).T.to(weight.dtype)
             split = remainder_last(weight[unit], bias[unit], member * weight[unit], member.mean(1) * bias[unit])

@@ -1,4 +1,4 @@
-"""Reference samples: which images characterise a neuron, where in each of them it peaks, and which belong together."""
+"""Reference samples: the images that characterise a neuron, the token of the maximum in each, and their clusters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from methods.numerics import sklearn_threads
 
 
 class Images:
-    """The tokens of a probing set grouped by image, whatever their order on disk."""
+    """Tokens of a probing set grouped by image, for any order on disk."""
 
     def __init__(self, tokens: Tokens) -> None:
         image = np.asarray(tokens.image)
@@ -22,25 +22,25 @@ class Images:
         """(n,) token rows, image after image"""
         ordered = image[self.order]
         self.start: np.ndarray = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(ordered) else image[:0]
-        """(n_images,) where each image begins in :attr:`order`"""
+        """(n_images,) position in :attr:`order` at which each image begins"""
         self.size: np.ndarray = np.diff(np.r_[self.start, len(ordered)])
         """(n_images,) tokens of each image"""
         self._tokens = tokens
 
     @cached_property
     def label(self) -> np.ndarray:
-        """(n_images,) class of each image, -1 where there is none; read when asked for, since reading is using."""
+        """(n_images,) class of each image, -1 if it has none; read lazily, since reading counts as using labels."""
         return np.asarray(self._tokens.label)[self.order][self.start]
 
     def __len__(self) -> int:
         return len(self.start)
 
     def rows(self, number: int) -> np.ndarray:
-        """Token rows of the image with this number (its place in the arrays above)."""
+        """Return the token rows of the image with this number (its index in the arrays above)."""
         return self.order[self.start[number] : self.start[number] + self.size[number]]
 
     def ordinal(self) -> np.ndarray:
-        """(n,) image number of every token row."""
+        """Return the (n,) image number of every token row."""
         numbers = np.empty(len(self.order), dtype=np.int64)
         numbers[self.order] = np.repeat(np.arange(len(self)), self.size)
         return numbers
@@ -61,7 +61,7 @@ def reference_images(
 ) -> Iterator[References]:
     """Yield each neuron's ``count`` images of largest maximum over tokens, in neuron order.
 
-    A neuron that is positive on fewer images has fewer, one that never fires has none. Ties go to the lower image
+    A neuron that is positive on fewer images has fewer; a neuron that never fires has none. Ties go to the lower image
     and the lower token. Neurons are taken in blocks of columns that fit in ``memory_bytes``.
     """
     width = tokens.width("output")
@@ -83,13 +83,16 @@ def reference_images(
 
 
 def by_size(labels: np.ndarray) -> list[np.ndarray]:
-    """Members of each cluster of labels (n,), -1 being no cluster: largest first, then by the first member."""
+    """Return members of each cluster of labels (n,), -1 being no cluster: largest first, then by the first member."""
     members = [np.flatnonzero(labels == label) for label in np.unique(labels[labels >= 0])]
     return sorted(members, key=lambda rows: (-len(rows), int(rows[0])))
 
 
 def kmeans_labels(points: np.ndarray, clusters: int, n_init: int, seed: int) -> np.ndarray:
-    """(n,) int cluster of each of points (n, d) by k-means (Lloyd, k-means++ starts); fewer where points coincide."""
+    """Return (n,) int cluster of each of points (n, d) by k-means (Lloyd, k-means++ starts).
+
+    There are fewer clusters if points coincide.
+    """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
@@ -97,11 +100,11 @@ def kmeans_labels(points: np.ndarray, clusters: int, n_init: int, seed: int) -> 
         return np.zeros(len(points), dtype=np.int64)
     centred = points - points.mean(0)
     if len(points) < points.shape[1]:
-        # n points span n dimensions at most: distances stay what they are in the coordinates of the Gram matrix.
+        # n points span at most n dimensions, so distances do not change in the coordinates of the Gram matrix.
         values, vectors = np.linalg.eigh(centred @ centred.T)
         centred = vectors * np.sqrt(np.clip(values, 0, None))
     with warnings.catch_warnings():
-        # What it warns of, fewer distinct points than clusters, is handled by the caller's count of labels.
+        # Its warning, fewer distinct points than clusters, is handled by the caller's count of labels.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = KMeans(min(clusters, len(points)), n_init=n_init, random_state=seed)
         with sklearn_threads():

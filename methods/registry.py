@@ -1,8 +1,8 @@
-"""A registry that teaches: lazy, refuses duplicates, survives broken plugins, and an unknown name says what was meant.
+"""Registry of named entries: lazy, without duplicates, robust to broken plugins, with suggestions for unknown names.
 
 The same class serves methods, backbones, datasets and metrics. Built-in entries come from the modules of one package,
-each of which registers what it defines: adding one is a new file there and no edit elsewhere. An entry may also be
-registered by *where* it is (``"package.module:attribute"``) and is then imported on first use.
+each of which registers what it defines: to add an entry, add a file there. An entry may also be registered by its
+location (``"package.module:attribute"``) and is then imported on first use.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ T = TypeVar("T")
 
 _PLUGIN = "harness_plugin_"
 
-#: Packages of the harness itself: what they define is built in, even where a plugin was the first to import it.
+#: Packages of the harness itself: their definitions are built in, even if a plugin was the first to import them.
 _OURS = ("harness", "judges", "methods", "results")
 
 
 class _Origin(NamedTuple):
-    """The plugin that is being imported."""
+    """Plugin that is being imported."""
 
     source: str
-    """for people: ``plugin my_method.py``, ``package acme-methods``"""
+    """display text: ``plugin my_method.py``, ``package acme-methods``"""
     module: str
 
 
@@ -48,7 +48,7 @@ _importing: ContextVar[_Origin | None] = ContextVar("importing", default=None)
 
 @dataclass(frozen=True)
 class BrokenPlugin:
-    """A plugin that failed to load: it is listed with its reason and never stops the others."""
+    """Plugin that failed to load: it is listed with its reason and does not affect the others."""
 
     name: str
     source: str
@@ -57,16 +57,16 @@ class BrokenPlugin:
 
 @dataclass
 class Entry(Generic[T]):
-    """One registered name. ``target`` is the object itself or ``"module:attribute"``, imported when first asked for."""
+    """One registered name. ``target`` is the object itself or ``"module:attribute"``, imported on first use."""
 
     name: str
     target: T | str
     source: str
     description: str = ""
     requires: tuple[str, ...] = ()
-    """Packages it cannot do without that are no dependencies of the harness, for listings."""
+    """Required packages that are not dependencies of the harness, for listings."""
     module: str = ""
-    """The plugin's module that registered it; empty for what is built in."""
+    """The plugin's module that registered it; empty for built-in entries."""
 
     def load(self) -> T:
         if isinstance(self.target, str):
@@ -76,12 +76,12 @@ class Entry(Generic[T]):
 
 
 def natural_key(name: str) -> list[Any]:
-    """Sort key under which ``layer_10`` comes after ``layer_9``."""
+    """Return the sort key under which ``layer_10`` comes after ``layer_9``."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def did_you_mean(name: str, known: list[str]) -> str:
-    """``'Did you mean x? There are x, y.'`` for an unknown ``name``; each half where it has something to say."""
+    """Return ``'Did you mean x? There are x, y.'`` for an unknown ``name``; empty sentences are omitted."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     meant = f"Did you mean {' or '.join(near)}? " if near else ""
     return f"{meant}There {'is' if len(known) == 1 else 'are'} {', '.join(known) if known else 'none'}."
@@ -89,7 +89,7 @@ def did_you_mean(name: str, known: list[str]) -> str:
 
 @dataclass
 class Registry(Generic[T]):
-    """Names to objects of one ``kind`` ("method", "backbone", ...).
+    """Mapping of names to objects of one ``kind`` ("method", "backbone", ...).
 
     ``group`` is the entry-point group under which installed packages add their own; ``package`` is the package whose
     modules hold the built-in ones (empty: they are added by hand).
@@ -99,7 +99,7 @@ class Registry(Generic[T]):
     group: str
     package: str = ""
     check: Callable[[Any], str | None] | None = None
-    """Says what is wrong with an object that is about to be registered; None if nothing is."""
+    """Returns the problem with an object that is about to be registered, or None if there is none."""
     entries: dict[str, Entry[T]] = field(default_factory=dict)
     broken: dict[str, BrokenPlugin] = field(default_factory=dict)
     _discovered: bool = False
@@ -137,7 +137,10 @@ class Registry(Generic[T]):
         self.entries[name] = Entry(name, target, source, description, requires, origin.module if origin else "")
 
     def register(self, name: str | None = None, *, description: str = "") -> Callable[[Any], Any]:
-        """Decorator form of :meth:`add`. Without ``name`` the object's own ``spec.name`` or ``name`` is used."""
+        """Register an object (decorator form of :meth:`add`).
+
+        Without ``name`` the object's own ``spec.name`` or ``name`` is used.
+        """
 
         def decorate(target: Any) -> Any:
             own = name or _own_name(target)
@@ -152,7 +155,7 @@ class Registry(Generic[T]):
     def discover(self) -> None:
         """Import the built-in modules and the entry points of installed packages, once.
 
-        A broken plugin is noted in :attr:`broken` and stops nothing else.
+        A broken plugin is recorded in :attr:`broken` and does not affect the others.
         """
         if self._discovered:
             return
@@ -169,12 +172,12 @@ class Registry(Generic[T]):
                     self._take(point, point.load())
             except (Exception, SystemExit) as error:
                 reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-                # Two packages may be broken under one name.
+                # Two packages may have broken plugins of the same name.
                 key = point.name if point.name not in self.broken else f"{point.name} ({source})"
                 self.broken[key] = BrokenPlugin(point.name, source, reason)
 
     def _take(self, point: EntryPoint, loaded: Any) -> None:
-        """Register what an entry point loaded, which may be the thing itself or a module that registers it."""
+        """Register what an entry point loaded: an object, or a module that registers its objects."""
         if isinstance(loaded, ModuleType):
             if point.name not in self.entries:
                 raise UserError(f"the module {loaded.__name__} registers no {self.kind} called {point.name!r}.")
@@ -184,16 +187,16 @@ class Registry(Generic[T]):
             raise UserError(
                 f"the entry point is called {point.name!r} and the {self.kind} it loads {own!r}; give both one name."
             )
-        # Where a decorator has registered it already, this is the same thing again.
+        # If a decorator has registered it already, this is the same object again.
         self.add(point.name, loaded)
 
     def names(self) -> list[str]:
-        """All registered names, naturally sorted."""
+        """Return all registered names, naturally sorted."""
         self.discover()
         return sorted(self.entries, key=natural_key)
 
     def get(self, name: str) -> T:
-        """The object registered under ``name``.
+        """Return the object registered under ``name``.
 
         Raises:
             UserError: for an unknown name (with the nearest ones) or a plugin that failed to load (with its reason).
@@ -215,7 +218,7 @@ class Registry(Generic[T]):
             yield self.entries[name]
 
 
-#: All registries there are, to find out what a plugin has added to which.
+#: All registries, used to find what a plugin has added to which of them.
 _registries: list[Registry[Any]] = []
 
 
@@ -229,7 +232,7 @@ def _importing_from(origin: _Origin | None) -> Iterator[None]:
 
 
 def _is_ours(target: Any) -> bool:
-    """Whether a class or function is defined in the harness's own packages."""
+    """Return whether a class or function is defined in the harness's own packages."""
     if isinstance(target, str):
         module = target
     elif isinstance(target, type) or inspect.isroutine(target):
@@ -240,13 +243,13 @@ def _is_ours(target: Any) -> bool:
 
 
 def _own_name(target: Any) -> Any:
-    """What a thing calls itself: its ``spec.name``, ``name`` or ``id``; None if it says nothing."""
+    """Return an object's own name: its ``spec.name``, ``name`` or ``id``; None if it has none."""
     spec = getattr(target, "spec", None)
     return getattr(spec, "name", None) or getattr(target, "name", None) or getattr(target, "id", None)
 
 
 def registered_from(module: str) -> list[tuple[str, str]]:
-    """(kind, name) of everything that the plugin file loaded as ``module`` has registered."""
+    """Return (kind, name) of everything that the plugin file loaded as ``module`` has registered."""
     return [
         (registry.kind, name)
         for registry in _registries
@@ -256,7 +259,7 @@ def registered_from(module: str) -> list[tuple[str, str]]:
 
 
 def _forget(module: str) -> None:
-    """Take back what a plugin registered before it failed."""
+    """Remove what a plugin registered before it failed."""
     sys.modules.pop(module, None)
     for registry in _registries:
         for name in [name for name, entry in registry.entries.items() if entry.module == module]:
@@ -264,7 +267,10 @@ def _forget(module: str) -> None:
 
 
 def _same_target(one: Any, other: Any) -> bool:
-    """Whether two registrations are the same object (a module loaded again registers an equal class, which is fine)."""
+    """Return whether two registrations are the same object.
+
+    A module loaded again registers an equal class, which counts as the same.
+    """
     if one is other or one == other:
         return True
     return getattr(one, "__qualname__", 1) == getattr(other, "__qualname__", 2) and getattr(
@@ -273,7 +279,7 @@ def _same_target(one: Any, other: Any) -> bool:
 
 
 class _PluginLoader(SourceFileLoader):
-    """Runs the very bytes that are hashed: neither bytecode of an earlier second, nor what is written meanwhile."""
+    """Loader that runs exactly the hashed bytes, not bytecode of an earlier second or a later edit of the file."""
 
     def __init__(self, module: str, file: Path) -> None:
         super().__init__(module, str(file))
@@ -337,15 +343,15 @@ def load_plugin_file(path: str | Path) -> str:
 
 
 def is_plugin_module(name: str) -> bool:
-    """Whether a module is a plugin file that was given with ``--plugin``."""
+    """Return whether a module is a plugin file that was given with ``--plugin``."""
     return name.startswith(_PLUGIN)
 
 
 def plugin_source(target: Any) -> str | None:
-    """Hash of the plugin file that defines ``target``, as it was loaded; None for what is installed.
+    """Return the hash of the plugin file that defines ``target``, as it was loaded; None for installed code.
 
-    It is part of a cell's identity: whoever edits the file means to see what the edit changed. An edit while a run
-    goes on changes neither the code that runs nor the identity of what it computes.
+    It is part of a cell's identity, so that an edit of the file leads to new results. An edit during a run changes
+    neither the code that runs nor the identity of its results.
     """
     module = sys.modules.get(getattr(target, "__module__", ""))
     loader = getattr(module, "__loader__", None)
@@ -353,7 +359,7 @@ def plugin_source(target: Any) -> str | None:
 
 
 def _line_of(error: BaseException, file: Path) -> str:
-    """`` at line N`` of ``file``, from the innermost frame of the traceback that lies in it."""
+    """Return `` at line N`` of ``file``, from the innermost frame of the traceback that lies in it."""
     found = ""
     frame = error.__traceback__
     while frame is not None:

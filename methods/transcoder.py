@@ -30,7 +30,7 @@ class TranscoderModule(VanillaAutoencoder):
 
 @register
 class Transcoder(LinearSAE):
-    """Transcoder (Dunefsky et al. 2024) with the vanilla architecture, as App. E.1 has it."""
+    """Transcoder (Dunefsky et al. 2024) with the vanilla architecture, as in App. E.1."""
 
     spec = MethodSpec(
         name="transcoder",

@@ -40,7 +40,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # DuckDB and pandas take most of a second to import; `harness --help` needs neither.
+    # Importing DuckDB and pandas takes most of a second; `harness --help` needs neither.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,4 +1,4 @@
-"""The one error of this package, meant for the person at the keyboard."""
+"""The error of this package for requests of the user that cannot be fulfilled."""
 
 from __future__ import annotations
 

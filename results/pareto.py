@@ -1,4 +1,4 @@
-"""Which rows nobody beats in two measures at once."""
+"""Pareto front of two measures."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import pandas as pd
 
 
 def pareto_front(frame: pd.DataFrame, x: str, y: str, larger_x: bool = True, larger_y: bool = True) -> np.ndarray:
-    """Return which rows of `frame` are on the Pareto front of columns `x` and `y`, in O(n log n).
+    """Return the mask of the rows of `frame` on the Pareto front of columns `x` and `y`, in O(n log n).
 
-    A row is on the front when no other row is at least as good in both columns and better in one. Equal rows are on
+    A row is on the front if no other row is at least as good in both columns and better in one. Equal rows are on
     it together or not at all; a row where either column is NaN or missing never is.
 
     Args:
         frame: n rows, any index.
         x: column of numbers.
         y: column of numbers.
-        larger_x: whether larger is better in `x`.
-        larger_y: whether larger is better in `y`.
+        larger_x: true if larger is better in `x`.
+        larger_y: true if larger is better in `y`.
 
     Returns:
         Boolean mask (n,), in the order of the rows.
@@ -56,10 +56,10 @@ def front_shares(x: np.ndarray, y: np.ndarray, larger_x: bool = True, larger_y: 
     """Return for each row the share of draws in which it is on the Pareto front, by the definition above.
 
     Args:
-        x: (draws, n); draw i of all rows is one possible world, so what rows share must be drawn together.
+        x: (draws, n); draw i of all rows is one joint draw, so errors that rows share must be drawn together.
         y: (draws, n).
-        larger_x: whether larger is better in `x`.
-        larger_y: whether larger is better in `y`.
+        larger_x: true if larger is better in `x`.
+        larger_y: true if larger is better in `y`.
 
     Returns:
         (n,) fractions; 0 for a row whose draws are NaN.
@@ -71,7 +71,7 @@ def front_shares(x: np.ndarray, y: np.ndarray, larger_x: bool = True, larger_y: 
         raise ValueError(f"draws of x {x.shape} and y {y.shape} must have one shape (draws, n) with at least one draw")
     first, second = (-x if larger_x else x), (-y if larger_y else y)
     known = ~(np.isnan(first) | np.isnan(second))
-    # NaN compares false with everything: such a row beats nobody, and `known` keeps it off the front.
+    # Comparisons with NaN are false: such a row beats no other, and `known` keeps it off the front.
     count = np.zeros(x.shape[1])
     # One comparison of all pairs in 256 draws: 50 rows are 640 kB.
     for start in range(0, len(x), 256):

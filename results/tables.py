@@ -23,17 +23,17 @@ _LATEX = {
         '"': "''",
         "`": r"\textasciigrave{}",
     },
-    # At the start of a row they would be taken for the end of the row above: \\[1ex] and \\*.
+    # At the start of a row these would be read as arguments of the line end above: \\[1ex] and \\*.
     **{"[": "{[}", "]": "{]}", "*": "{*}"},
 }
 
 
-#: Letters that fit side by side into 16 cm at footnote size, and lines that fit onto one page.
+#: Number of letters that fit side by side into 16 cm at footnote size, and of lines that fit onto one page.
 _LINE, _PAGE = 122, 48
 
 
 class Table(NamedTuple):
-    """A heading and rows of text; `numeric` says which columns are set to the right."""
+    """Heading and rows of text; `numeric` marks the right-aligned columns."""
 
     title: str
     header: Sequence[str]
@@ -46,8 +46,8 @@ class Table(NamedTuple):
 
 
 def latex_escaped(text: str) -> str:
-    """Return `text` with everything that LaTeX would read as a command or a special character replaced."""
-    # Two hyphens would be set as a dash.
+    """Return `text` with all LaTeX commands and special characters escaped."""
+    # Two hyphens would be typeset as a dash.
     flat = "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
     return flat.replace("--", "-{}-")
 
@@ -74,8 +74,8 @@ def markdown(table: Table) -> str:
 def latex(table: Table) -> str:
     """Return a table that fits a page, for the packages booktabs and longtable.
 
-    Columns that do not fit side by side go on below, the first one repeated. What is longer than a page is a
-    `longtable`, which breaks; the rest is a `table` that floats.
+    Columns that do not fit side by side continue below, with the first one repeated. A table longer than a page is a
+    `longtable`, which breaks; others are a floating `table`.
     """
     blocks = _blocks(table)
     notes = [rf"\par {latex_escaped(note)}" for note in table.notes]
@@ -92,13 +92,13 @@ def latex(table: Table) -> str:
     for number, columns in enumerate(blocks):
         head, body = _latex_rows(table, columns)
         lines += [rf"\begin{{longtable}}{{{_shape(table, columns)}}}"]
-        # A longtable ends the line of its caption itself, and has its head again on every page.
+        # A longtable ends the line of its caption itself, and repeats its head on every page.
         lines += [*([caption + r" \\"] if number == 0 else []), *head, r"\endhead", *body, r"\end{longtable}"]
     return "\n".join([*lines, *notes, r"\par", r"\endgroup"]) + "\n"
 
 
 def _blocks(table: Table) -> list[list[int]]:
-    """The columns, in groups that fit side by side, each with the first one."""
+    """Return the columns in groups that fit side by side, each with the first one."""
     widths = [max(len(row[index]) for row in (table.header, *table.rows)) + 2 for index in range(len(table.header))]
     blocks = [[0]]
     for index in range(1, len(widths)):
@@ -113,7 +113,7 @@ def _shape(table: Table, columns: Sequence[int]) -> str:
 
 
 def _latex_rows(table: Table, columns: Sequence[int]) -> tuple[list[str], list[str]]:
-    """(head, body) of some columns, with their rules."""
+    """Return (head, body) of some columns, with their rules."""
 
     def row(values: Sequence[str]) -> str:
         return " & ".join(latex_escaped(values[index]) for index in columns) + r" \\"

@@ -1,4 +1,4 @@
-"""The unmodified network on the evaluation split: what every method is measured against, computed once."""
+"""Baseline: the unmodified network on the evaluation split, computed once, against which every method is measured."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from harness.datasets.loading import BrokenReport, still_unreadable
 from harness.identity import digest
 from methods.base import Progress, no_progress
 
-#: Raise when what the baseline computes changes: old ones on disk are then not read.
+#: Increase when the computation of the baseline changes: older baselines on disk are then not read.
 VERSION = 1
 
 
 class Floor(NamedTuple):
-    """How the network does with the layer's output replaced by something that knows nothing of the image."""
+    """Scores of the network with the layer's output replaced by a constant that carries no image information."""
 
     accuracy: float
-    """NaN where the head's classes are not the images'"""
+    """NaN if the head's classes are not the classes of the images"""
     agreement: float
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Everything about one (backbone, site, evaluation split, head) that does not depend on a method."""
+    """Method-independent results of one (backbone, site, evaluation split, head)."""
 
     passes: Passes
     """runs the split through the network"""
@@ -47,7 +47,7 @@ class Baseline:
     index: np.ndarray
     """(n_images,) int64: the images of the split that could be read, ascending"""
     n_tokens: int
-    """T, tokens an image"""
+    """T, tokens per image"""
     tokens: TokenSet
     """the layer's original output of all tokens; row ``i * T + t`` is token t of the i-th readable image"""
     logits: np.ndarray
@@ -58,19 +58,19 @@ class Baseline:
     null_similarity: float
     """mean cosine between output tokens of different images"""
     top_images: int
-    """images kept a unit"""
+    """images kept per unit"""
 
     @property
     def n_images(self) -> int:
         return len(self.index)
 
     def rows(self, image: Tensor, token: Tensor) -> Tensor:
-        """Rows of :attr:`tokens` for image indices of the split and token numbers of equal shape."""
+        """Return the rows of :attr:`tokens` for image indices of the split and token numbers of equal shape."""
         ordinal = torch.from_numpy(np.searchsorted(self.index, image.numpy()))
         return ordinal * self.n_tokens + token
 
     def clean_logits(self, index: Tensor) -> Tensor:
-        """(B, n_classes) of the unmodified network for image indices (B,)."""
+        """Return the logits (B, n_classes) of the unmodified network for image indices (B,)."""
         return torch.from_numpy(np.array(self.logits[np.searchsorted(self.index, index.numpy())]))
 
 
@@ -89,14 +89,15 @@ def make_baseline(
     progress: Progress = no_progress,
     report: BrokenReport | None = None,
 ) -> Baseline:
-    """Measure the unmodified network on the evaluation split, or read what an earlier run measured.
+    """Measure the unmodified network on the evaluation split, or read the measurement of an earlier run.
 
-    Three passes: the original one, and one each with the layer's output set to zero and to its mean. What is on disk
-    is read if it is whole and true: a damaged one is measured again, and so is one whose broken images can be read now.
+    There are three passes: the original one, and one each with the layer's output set to zero and to its mean. A
+    baseline on disk is read if it is complete and valid. A damaged one is measured again, and so is one whose broken
+    images can be read now.
 
     Args:
-        head_identity: tells heads apart (kind and what a probe was fitted on).
-        dtype: of the stored outputs, "float32" or "float16".
+        head_identity: identity of the head (its kind, and the data that a probe was fitted on).
+        dtype: dtype of the stored outputs, "float32" or "float16".
 
     Raises:
         UserError: if the disk has no room for the split's tokens.
@@ -131,7 +132,7 @@ def make_baseline(
 
 
 def _existing(folder: Path, passes: Passes, head: Head, top_images: int, report: BrokenReport) -> Baseline | None:
-    """The baseline in ``folder`` if it is whole and true, else None."""
+    """Return the baseline in ``folder`` if it is complete and valid, else None."""
     if not folder.is_dir():
         return None
     try:
@@ -142,7 +143,7 @@ def _existing(folder: Path, passes: Passes, head: Head, top_images: int, report:
     except DAMAGE:
         remove(folder)
         return None
-    # A probe is fitted again when its broken images can be read: its logits here are then those of another head.
+    # A probe is fitted again when its broken images can be read: the logits stored here are then of another head.
     other_head = json.loads((folder / "meta.json").read_text()).get("head", head.fingerprint()) != head.fingerprint()
     if other_head or not still_unreadable(passes.images, found.tokens.meta["skipped"], report):
         remove(folder)
@@ -151,7 +152,7 @@ def _existing(folder: Path, passes: Passes, head: Head, top_images: int, report:
 
 
 def _read(folder: Path, passes: Passes, head: Head, top_images: int) -> Baseline:
-    """Read what :class:`Measurement` wrote; one of DAMAGE if its parts do not fit together."""
+    """Read the files that :class:`Measurement` wrote. Raise one of DAMAGE if they do not fit together."""
     meta = json.loads((folder / "meta.json").read_text())
     index = np.load(folder / "index.npy", allow_pickle=False)
     tokens = TokenSet(folder / TOKENS)

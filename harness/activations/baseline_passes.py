@@ -1,4 +1,4 @@
-"""Measuring the unmodified network on an evaluation split, and what it does without the layer."""
+"""Passes that measure the unmodified network on an evaluation split, and the network with the layer ablated."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TOKENS, STATES, LOGITS = "tokens", "states.f32", "logits.f32"
 
 @dataclass
 class _Original:
-    """What the unmodified pass gathers."""
+    """Results of the unmodified pass."""
 
     similarity: CrossImageSimilarity
     total: Tensor
     counts: _Counts
     n_tokens: int = 0
     features: Tensor | None = None
-    """of the first batch"""
+    """features of the first batch"""
     index: list[Tensor] = field(default_factory=list)
     states: tuple[int, ...] | None = None
     n_classes: int = 0
@@ -40,7 +40,7 @@ class _Original:
 
 @dataclass
 class _Counts:
-    """Right and unchanged predictions, batch by batch."""
+    """Running counts of correct and unchanged predictions."""
 
     knows_labels: bool
     images: int = 0
@@ -57,14 +57,17 @@ class _Counts:
         self.same += int((predicted == clean.argmax(-1)).sum())
 
     def shares(self) -> list[float | None]:
-        """[accuracy or None, agreement]"""
+        """Return [accuracy or None, agreement]."""
         accuracy = self.right / self.labelled if self.knows_labels and self.labelled else None
         return [accuracy, self.same / self.images]
 
 
 @dataclass
 class Measurement:
-    """Three passes over the split, written to one folder. Memory does not grow with the number of images."""
+    """Three passes over the split, with the results written to one folder.
+
+    Memory does not grow with the number of images.
+    """
 
     passes: Passes
     head: Head
@@ -72,7 +75,7 @@ class Measurement:
     report: BrokenReport
 
     def write(self, folder: Path, dtype: str) -> None:
-        """Fill ``folder`` with the outputs, logits, states and ``meta.json``, the last of all."""
+        """Write the outputs, logits, states and, last of all, ``meta.json`` to ``folder``."""
         writer = TokenWriter(folder / TOKENS, dtype=dtype, description={"split": "evaluation"})
         try:
             with open(folder / LOGITS, "wb") as logits:
@@ -106,7 +109,7 @@ class Measurement:
         (folder / "meta.json").write_text(json.dumps(meta))
 
     def _original(self, writer: TokenWriter, file: IO[bytes], states_file: Path) -> _Original:
-        """The unmodified pass: outputs to ``writer``, logits to ``file``, states for later to ``states_file``."""
+        """Run the unmodified pass: write outputs to ``writer``, logits to ``file``, states to ``states_file``."""
         passes, width = self.passes, self.passes.site.d_out
         found = _Original(
             CrossImageSimilarity(width), torch.zeros(width, dtype=torch.float64), _Counts(self.head.knows_labels)
@@ -155,14 +158,14 @@ class Measurement:
 
 
 def _always(constant: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """A tap that replaces every token by one vector (d_out,)."""
+    """Return a tap that replaces every token by one vector (d_out,)."""
     return lambda q, a: constant.to(a).expand_as(a)
 
 
 class CrossImageSimilarity:
-    """Mean cosine between tokens of different images, exactly and in one pass.
+    """Exact mean cosine between tokens of different images, computed in one pass.
 
-    With unit vectors e and s_i the sum over image i's tokens (T of them):
+    With s_i the sum of the unit vectors of image i's T tokens:
     ``(|sum_i s_i|^2 - sum_i |s_i|^2) / ((n T)^2 - n T^2)``.
     """
 
@@ -183,6 +186,6 @@ class CrossImageSimilarity:
         self.same_image_pairs += outputs.shape[0] * outputs.shape[1] ** 2
 
     def compute(self) -> float:
-        """NaN for fewer than two images."""
+        """Return the mean cosine; NaN for fewer than two images."""
         pairs = self.tokens**2 - self.same_image_pairs
         return (float((self.total**2).sum()) - self.within) / pairs if pairs else math.nan

@@ -1,4 +1,4 @@
-"""Sampling the probing set: images through the backbone, a few tokens of each kept on disk."""
+"""Sampling of the probing set: images run through the backbone, and a few tokens of each are kept on disk."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from methods.base import Progress, no_progress
 
 
 class ProbingPlan(NamedTuple):
-    """Which tokens are kept; together with backbone, site and images it decides the token set to the bit."""
+    """Sampling plan of a token set. Together with backbone, site and images it determines the token set to the bit."""
 
     crops: int
-    """Random-resized crops an image; 0 takes the centre crop alone."""
+    """Random-resized crops per image; 0 takes the centre crop alone."""
     tokens_per_image: int | None
     """Tokens kept of each crop, drawn without replacement; None keeps all."""
     dtype: str
@@ -38,7 +38,7 @@ class ProbingPlan(NamedTuple):
 
 
 def fingerprint(backbone: Backbone, site: Site, images: ImageSet, plan: ProbingPlan) -> str:
-    """Identity of the token set that :func:`collect` makes of these."""
+    """Return the identity of the token set that :func:`collect` makes from these arguments."""
     return digest(
         {
             "format": FORMAT,
@@ -64,9 +64,10 @@ def collect(
     progress: Progress = no_progress,
     report: BrokenReport | None = None,
 ) -> list[TokenSet]:
-    """One token set a plan, from one pass over the images whatever the number of plans.
+    """Collect one token set per plan.
 
-    Plans that agree on the crops share the pass; token sets that are already in ``cache`` are not made again.
+    Plans with the same crops share one pass over the images. Token sets that are already in ``cache`` are not made
+    again.
     """
     report = BrokenReport() if report is None else report
     prints = [fingerprint(backbone, site, images, plan) for plan in plans]
@@ -145,7 +146,7 @@ def _tokens_a_view(backbone: Backbone, site: Site, plan: ProbingPlan, device: st
 
 
 def _kept(plan: ProbingPlan, image_indices: list[int], views: int, n_tokens: int) -> list[Tensor]:
-    """Tokens kept of each view; each view has a stream of its own, so that batches and order have no effect."""
+    """Draw the tokens kept of each view. Each view has its own random stream, so batches and order have no effect."""
     kept = []
     for image in image_indices:
         for view in range(views):
@@ -155,7 +156,7 @@ def _kept(plan: ProbingPlan, image_indices: list[int], views: int, n_tokens: int
 
 
 def _transform(backbone: Backbone, crops: int) -> Any:
-    """PIL image and index to (views, 3, S, S)."""
+    """Return a transform of a PIL image and its index to (views, 3, S, S)."""
     preprocessing = backbone.preprocessing
 
     def views(image: Image.Image, index: int) -> Tensor:

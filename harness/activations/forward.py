@@ -1,4 +1,4 @@
-"""Passes over an evaluation split: each batch runs through the network once, with the site tapped."""
+"""Passes over an evaluation split: each batch runs through the network once, with a tap at the site."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Passed(NamedTuple):
     image: Tensor
     """(B,) int64 image indices of the split, ascending over the pass"""
     features: Tensor
-    """(B, d) what a head reads, of the network as the tap left it"""
+    """(B, d) input of a head, from the network as modified by the tap"""
 
 
 @dataclass(frozen=True)
 class Passes:
-    """How an evaluation split is run through one backbone."""
+    """Settings and state for running an evaluation split through one backbone."""
 
     backbone: Backbone
     site: Site
@@ -38,14 +38,14 @@ class Passes:
     batch_size: int
     device: str
     readable: np.ndarray | None = None
-    """(n,) int64: the images that can be read, once that is known"""
+    """(n,) int64: the images that can be read; None until that is known"""
     states: States | None = None
-    """where passes may start from instead of from the pixels"""
+    """stored states to start passes from instead of from the pixels"""
 
     def run(
         self, tap: Tap, *, report: BrokenReport | None = None, writer: StateWriter | None = None
     ) -> Iterator[Passed]:
-        """Run the split; ``tap`` sees the site's tokens of each batch just before the batch is yielded."""
+        """Run the split. ``tap`` is called with the site's tokens of each batch just before the batch is yielded."""
         if self.states is not None and self.readable is not None:
             yield from self._from_states(tap, self.states, self.readable)
             return
@@ -64,19 +64,19 @@ class Passes:
         size = self.backbone.preprocessing.size
         for start in range(0, len(readable), self.batch_size):
             stop = min(start + self.batch_size, len(readable))
-            # What is before the cut is not felt, so that a blank image stands for all.
+            # Modules before the cut do not affect the result, so blank images can stand for all.
             blank = torch.zeros(stop - start, 3, size, size, device=self.device)
             with states.resumed(start, stop, self.device):
                 features = self.site.replace(self.backbone.features, blank, tap)
             yield Passed(torch.from_numpy(readable[start:stop]), features)
 
     def state_writer(self, file: Path) -> StateWriter | None:
-        """What keeps the states of the first pass; None if the network has no place to cut."""
+        """Return a writer for the states of the first pass, or None if the network cannot be cut."""
         cut = find_cut(self.backbone.model, self.site.path)
         return None if cut is None else StateWriter(cut, len(self.images), file)
 
     def resuming_from(self, file: Path, shape: Sequence[int] | None, readable: np.ndarray) -> Passes:
-        """These passes over the ``readable`` images, from the states of that shape in ``file`` if there are any.
+        """Return these passes over the ``readable`` images, starting from the states of ``shape`` in ``file`` if any.
 
         Raises:
             OSError, ValueError: if the file is missing or damaged.
@@ -86,7 +86,7 @@ class Passes:
         return replace(self, states=states, readable=readable)
 
     def first_features(self) -> Tensor:
-        """(B, d) of the first batch of the unmodified network."""
+        """Return the features (B, d) of the first batch of the unmodified network."""
         for passed in self.run(lambda q, a: None):
             return passed.features
         raise ValueError("the split is empty")

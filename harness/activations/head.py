@@ -1,4 +1,4 @@
-"""From features to class predictions: the network's own head, or a linear probe fitted on the probing set."""
+"""Heads that map features to class predictions: the network's own head, or a linear probe fitted on the probing set."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from methods.base import Progress, no_progress
 
 HeadKind = Literal["own", "probe"]
 
-#: Raise when the probe's recipe changes: it is part of every cell's identity.
+#: Increase when the probe's recipe changes: it is part of the identity of every cell with a probe.
 PROBE_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Head:
-    """Class predictions from features."""
+    """Classification head that maps features to logits."""
 
     kind: HeadKind
     backbone: Backbone
     knows_labels: bool
-    """Whether its classes are the classes of the images, so that accuracy means something."""
+    """True if its classes are the classes of the images, so that accuracy is meaningful."""
     weight: Tensor | None = None
     bias: Tensor | None = None
 
     def logits(self, features: Tensor) -> Tensor:
-        """(B, n_classes) from features (B, d)."""
+        """Return the logits (B, n_classes) of features (B, d)."""
         if self.weight is None or self.bias is None:
             return self.backbone.own_logits(features)
         return features @ self.weight.to(features).T + self.bias.to(features)
 
     def fingerprint(self) -> str | None:
-        """Hash of a probe's weights; None for the backbone's own head, which is part of the backbone."""
+        """Return the hash of a probe's weights; None for the backbone's own head, which is part of the backbone."""
         if self.weight is None or self.bias is None:
             return None
         hashed = hashlib.blake2b(digest_size=8)
@@ -56,9 +56,10 @@ class Head:
 
 
 def predictions(logits: Tensor) -> Tensor:
-    """(B,) class of each row of logits (B, n_classes); -1, which is no class, where a logit is NaN or infinite.
+    """Return the predicted class (B,) of each row of logits (B, n_classes).
 
-    ``argmax`` takes NaN for the largest: a network that breaks down would be right about all images of class 0.
+    A row with a NaN or infinite logit gives -1, which is no class: ``argmax`` treats NaN as the largest value, so a
+    network that outputs only NaN would be counted as correct on all images of class 0.
     """
     return torch.where(torch.isfinite(logits).all(-1), logits.argmax(-1), -1)
 
@@ -74,11 +75,11 @@ def make_head(
     progress: Progress = no_progress,
     report: BrokenReport | None = None,
 ) -> Head:
-    """The head for one backbone and image set.
+    """Return the head for one backbone and image set.
 
-    ``own``: the backbone's, which knows the images' labels if it was trained on that label set (recognised by the
-    class folders: ImageNet's 1000 WordNet ids in order). ``probe``: multinomial logistic regression on standardised
-    features of the probing images' centre crops, from the unmodified network.
+    ``own``: the backbone's own head. Its classes are the images' classes if it was trained on that label set
+    (recognised by the class folders: ImageNet's 1000 WordNet ids in order). ``probe``: multinomial logistic regression
+    on standardised features of the probing images' centre crops, from the unmodified network.
 
     Raises:
         UserError: if the backbone has no head, or the images have fewer than two classes to fit a probe on.
@@ -106,7 +107,7 @@ def make_head(
 
 
 def require_classes(labels: np.ndarray, name: str) -> None:
-    """Raise UserError unless the probing images of the set ``name`` have labels (n,) of two classes or more."""
+    """Raise UserError unless ``labels`` (n,), of the probing images of the set ``name``, cover at least two classes."""
     n_classes = len(np.unique(labels[labels >= 0]))
     if n_classes < 2:
         raise UserError(
@@ -138,7 +139,8 @@ def _fit_probe(
     model = LogisticRegression(max_iter=2000)
     model.fit(((features[labelled] - mean) / scale).numpy(), labels[labelled].numpy())
     weight = torch.zeros(len(images.classes), features.shape[1], dtype=torch.float64)
-    # A class without a readable probing image can never be predicted, rather than shifting the others' numbers.
+    # A class without a readable probing image keeps its index and is never predicted: the other classes' indices
+    # must not shift.
     bias = torch.full((len(images.classes),), -1e4, dtype=torch.float64)
     coefficients, intercepts = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
     if len(model.classes_) == 2:
@@ -152,13 +154,13 @@ def _fit_probe(
 
 
 def _same_labels(backbone: Backbone, images: ImageSet) -> bool:
-    """Whether class index i of the images is class index i of the backbone's own head."""
+    """Return True if class index i of the images is class index i of the backbone's own head."""
     wordnet = all(len(name) == 9 and name[0] == "n" and name[1:].isdigit() for name in images.classes)
     return backbone.head_labels == "imagenet-1k" and len(images.classes) == backbone.n_classes == 1000 and wordnet
 
 
 def _saved(file: Path, probing: ImageSet, report: BrokenReport) -> dict[str, Tensor] | None:
-    """Read a probe from ``file``; None if it is missing, damaged, or lacks images that can be read now."""
+    """Read a probe from ``file``. Return None if it is missing, damaged, or lacks images that can be read now."""
     if not file.is_file():
         return None
     try:

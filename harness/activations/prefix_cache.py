@@ -1,9 +1,9 @@
-"""Not computing twice what comes before the site: the network's state there, kept from the first evaluation pass.
+"""Cache of the network's state before the site, kept from the first evaluation pass.
 
-Every pass over the evaluation split changes the network at the site only, so that all before it gives the same result
-each time. Where the architecture has a single tensor that everything after it depends on (between two blocks of an
-``nn.Sequential``), that tensor is kept on disk and later passes start from it. Whether the cut is right is not assumed:
-the first batch is run from the kept state, with a blank image, and must give the same features to the bit.
+Every pass over the evaluation split changes the network at the site only, so all modules before it give the same result
+each time. If the architecture has a single tensor that everything after it depends on (between two blocks of an
+``nn.Sequential``), that tensor is kept on disk and later passes start from it. The cut is verified, not assumed: the
+first batch is run from the kept state, with a blank image, and must give the same features to the bit.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-#: States of a split that take more than this are not kept: passes then run the whole network.
+#: Size limit of a split's states, in bytes. Larger states are not kept, and passes then run the whole network.
 SIZE_LIMIT = 8 << 30
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Where the network is cut: the output of ``last`` is kept, the modules of ``skipped`` need not run."""
+    """Cut of the network: the output of ``last`` is kept, and the modules of ``skipped`` need not run."""
 
     last: nn.Module
     skipped: tuple[nn.Module, ...]
 
 
 def find_cut(model: nn.Module, path: str) -> Cut | None:
-    """The last place before the layer at ``path`` where the network's state may be one tensor; None if there is none.
+    """Return the last cut before the layer at ``path`` at which the network's state may be one tensor, or None.
 
-    Candidates are the gap before a child of an ``nn.Sequential`` on the way to the layer (deepest first), and the end
+    Candidates are the gap before a child of an ``nn.Sequential`` on the path to the layer (deepest first), and the end
     of the last ``nn.Sequential`` before it at the top level.
     """
     names = path.split(".")
@@ -48,7 +48,7 @@ def find_cut(model: nn.Module, path: str) -> Cut | None:
 
 
 def _before(container: nn.Module, name: str) -> list[nn.Module]:
-    """Children of ``container`` that were defined before the one called ``name``."""
+    """Return the children of ``container`` that were defined before the child ``name``."""
     found: list[nn.Module] = []
     for child_name, child in container.named_children():
         if child_name == name:
@@ -58,7 +58,7 @@ def _before(container: nn.Module, name: str) -> list[nn.Module]:
 
 
 class StateWriter:
-    """Keeps the state at the cut during a pass, in one file of raw float32 that grows batch by batch."""
+    """Writer of the states at the cut during a pass, to one file of raw float32 that grows batch by batch."""
 
     def __init__(self, cut: Cut, n_images: int, file: Path) -> None:
         self.cut = cut
@@ -71,7 +71,7 @@ class StateWriter:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """While active, one forward pass adds its images' states."""
+        """Record the states of the images of one forward pass while the context is active."""
         self.calls = 0
 
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -94,7 +94,7 @@ class StateWriter:
                 self.usable = False
                 return
         try:
-            # Plain writes: a full disk is then an error here, and not a bus error on a page of a mapping.
+            # Plain writes: a full disk then raises OSError here, instead of a bus error on a page of a memory map.
             with open(self.file, "ab") as handle:
                 handle.write(np.ascontiguousarray(state.cpu().numpy()).data)
         except OSError:
@@ -103,7 +103,7 @@ class StateWriter:
         self.written += len(state)
 
     def finish(self) -> tuple[int, ...] | None:
-        """(n_images, ...) shape of the states in the file; None (and no file) if they turned out not to be usable."""
+        """Return the shape (n_images, ...) of the states in the file, or None (and no file) if they are unusable."""
         if self.usable and self.shape is not None and self.written:
             return (self.written, *self.shape)
         self.file.unlink(missing_ok=True)
@@ -111,10 +111,10 @@ class StateWriter:
 
 
 class States:
-    """States of an evaluation split on disk, (n_images, ...) float32, and passes that start from them.
+    """States of an evaluation split on disk, (n_images, ...) float32, from which passes can start.
 
     Raises:
-        ValueError: if the file is not of that size.
+        ValueError: if the size of the file does not match ``shape``.
     """
 
     def __init__(self, file: Path, shape: tuple[int, ...], cut: Cut) -> None:
@@ -126,7 +126,10 @@ class States:
 
     @contextmanager
     def resumed(self, start: int, stop: int, device: str) -> Iterator[None]:
-        """While active, a forward pass on any images of that number goes on from the states start..stop."""
+        """Make forward passes continue from the states start..stop while the context is active.
+
+        The images of such a pass are ignored; there must be ``stop - start`` of them.
+        """
         row = int(np.prod(self.shape[1:]))
         rows = np.fromfile(self.file, np.float32, count=(stop - start) * row, offset=4 * start * row)
         state = torch.from_numpy(rows.reshape(stop - start, *self.shape[1:])).to(device)

@@ -1,4 +1,4 @@
-"""Random image sets: what a unit would show whose top images were drawn by chance."""
+"""Random image sets: the chance level for a unit, whose top images are then drawn at random."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class LabelledTop(NamedTuple):
     """Each unit's top images that have a label and on which it is active, strongest first."""
 
     order: Tensor
-    """(U, K) places in the unit's top images; the first :attr:`size` of a row count"""
+    """(U, K) positions in the unit's top images; only the first :attr:`size` of a row are valid"""
     label: Tensor
     """(U, K) int64 class of the images at :attr:`order`"""
     size: Tensor
-    """(U,) int64 how many there are"""
+    """(U,) int64 number of valid entries per row"""
 
 
 def labelled_top(units: UnitStatistics, labels: np.ndarray, top: int) -> LabelledTop:
-    """The ``top`` strongest images of every unit, those without a label or an activation above 0 left out.
+    """Return the ``top`` strongest images of every unit, without those that lack a label or an activation above 0.
 
     Args:
-        labels: (n_images,) class of each image of the split, -1 where there is none.
+        labels: (n_images,) class of each image of the split, -1 for an image without a label.
     """
     image, value = units.top_image[:top].T, units.top_value[:top].T
     label = torch.from_numpy(np.asarray(labels, dtype=np.int64))[image]
@@ -37,23 +37,23 @@ def labelled_top(units: UnitStatistics, labels: np.ndarray, top: int) -> Labelle
 
 
 def commonest_share(label: Tensor) -> Tensor:
-    """(U,) float64: the share of label (U, n) that the commonest value of each row has."""
+    """Return (U,) float64: the fraction of each row of ``label`` (U, n) that has the row's most common value."""
     counts = (label[:, :, None] == label[:, None, :]).sum(-1)
     return counts.amax(1).double() / label.shape[1]
 
 
 def random_images(candidates: np.ndarray, size: int, draws: int, *, purpose: str) -> np.ndarray:
-    """(draws, size) of the image numbers ``candidates``, no image twice in a draw; the same every time.
+    """Draw (draws, size) image numbers from ``candidates``, without replacement within a draw.
 
-    The first n of a draw are a draw of n images.
+    The result is deterministic for a given ``purpose``. The first n images of a draw are themselves a draw of n images.
 
     Raises:
-        ValueError: for a size above the number of candidates.
+        ValueError: if ``size`` is above the number of candidates.
     """
     generator = np.random.default_rng(seed_of("random image sets", purpose))
     return np.stack([generator.choice(candidates, size, replace=False) for _ in range(draws)])
 
 
 def labelled_classes(labels: np.ndarray) -> int:
-    """How many classes the labels (n_images,) name."""
+    """Return the number of classes among the labels (n_images,)."""
     return len(np.unique(labels[labels >= 0]))

@@ -1,4 +1,4 @@
-"""The site: the one linear map inside a backbone that is taken apart."""
+"""The site: the linear map inside a backbone that methods decompose."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from harness.errors import UserError
 from methods.registry import did_you_mean, natural_key
 
-#: Called with q (B, T, d_in) and a (B, T, d_out); what it returns, if anything, replaces a.
+#: Called with q (B, T, d_in) and a (B, T, d_out); its return value replaces a, unless it is None.
 Tap = Callable[[Tensor, Tensor], Tensor | None]
 
 #: Runs the network on images (B, 3, S, S), e.g. ``backbone.features``.
@@ -20,7 +20,7 @@ Run = Callable[[Tensor], Tensor]
 
 
 class Captured(NamedTuple):
-    """What the layer saw and gave for one batch of images."""
+    """Input and output of the layer for one batch of images."""
 
     q: Tensor
     """(B, T, d_in) the layer's own input"""
@@ -29,22 +29,23 @@ class Captured(NamedTuple):
 
 
 class _Stop(Exception):
-    """Ends a forward pass once the layer has been captured: what follows it is not needed."""
+    """Exception that ends a forward pass once the layer has been captured: the rest of the pass is not needed."""
 
 
 class Site:
     """One ``nn.Linear`` or 1x1 ``nn.Conv2d`` of a model, named by its module path.
 
-    Tokens are put in one order whatever the architecture: (B, T, d) with T the sequence of a ViT (prefix tokens
-    first), or the positions of a feature map row by row (NCHW of a 1x1 convolution, NHWC of a linear layer).
+    Tokens have the same layout for every architecture: (B, T, d), with T the sequence of a ViT (prefix tokens first),
+    or the positions of a feature map row by row (NCHW of a 1x1 convolution, NHWC of a linear layer).
 
     Args:
         model: the network that holds the layer.
         path: module path, e.g. ``blocks.11.mlp.fc2`` or ``conv_head``.
-        n_prefix_tokens: how many tokens of a ViT's sequence are no grid positions (CLS, then registers).
+        n_prefix_tokens: number of leading tokens of a ViT's sequence that have no grid position (CLS, then registers).
 
     Raises:
-        UserError: if there is no such layer (with the nearest ones), or it is no linear map of one position.
+        UserError: if there is no such layer (the message names the nearest ones), or it is not a linear map that is
+            applied to each position separately.
     """
 
     def __init__(self, model: nn.Module, path: str, *, n_prefix_tokens: int = 0) -> None:
@@ -67,7 +68,7 @@ class Site:
 
     @property
     def bias(self) -> Tensor:
-        """(d_out,), zeros where the layer has none"""
+        """(d_out,), zeros if the layer has no bias"""
         bias = self.module.bias
         return bias.detach() if isinstance(bias, Tensor) else self.weight.new_zeros(self.d_out)
 
@@ -80,17 +81,21 @@ class Site:
         return int(self.weight.shape[0])
 
     def positions(self, n_tokens: int) -> Tensor:
-        """(T,) int32 place of each token: 0, 1, ... on the grid row by row, -1 for CLS, -2 and below for registers."""
+        """Return the position of each token, (T,) int32.
+
+        Grid positions are 0, 1, ... row by row; CLS is -1; registers are -2 and below.
+        """
         prefix = self.n_prefix_tokens if self._is_sequence else 0
         special = -1 - torch.arange(prefix, dtype=torch.int32)
         return torch.cat([special, torch.arange(n_tokens - prefix, dtype=torch.int32)])
 
     @contextmanager
     def tapped(self, tap: Tap, n_images: int) -> Iterator[None]:
-        """While active, one forward pass over ``n_images`` images hands the layer's tokens to ``tap``.
+        """Pass the layer's tokens to ``tap`` in one forward pass over ``n_images`` images within the context.
 
         Raises:
-            UserError: if the pass calls the layer never, twice, or on something else than the images' own tokens.
+            UserError: if the pass does not call the layer, calls it more than once, or calls it on tensors whose first
+                dimension is not the number of images.
         """
         self._calls = 0
 
@@ -114,7 +119,7 @@ class Site:
             raise UserError(f"The forward pass never reached the layer {self.path!r}: choose one that it does.")
 
     def capture(self, run: Run, images: Tensor) -> Captured:
-        """The layer's q and a for a batch of images; the network is run up to the layer only."""
+        """Return the layer's q and a for a batch of images. The network is run up to the layer only."""
         held: list[Captured] = []
 
         def tap(q: Tensor, a: Tensor) -> None:
@@ -131,10 +136,10 @@ class Site:
             return run(images)
 
     def check_linear(self, captured: Captured) -> None:
-        """Make sure that the layer computes ``W q + b`` with the weights it shows.
+        """Check that the layer computes ``W q + b`` with its ``weight`` and ``bias``.
 
         Raises:
-            UserError: if it does not (a subclass that standardises or adapts its weights as it runs).
+            UserError: if it does not (e.g. a subclass that standardises or adapts its weights in the forward pass).
         """
         expected = captured.q @ self.weight.T + self.bias
         scale = float(captured.a.abs().max()) or 1.0
@@ -149,7 +154,7 @@ class Site:
     _is_sequence = False
 
     def _as_tokens(self, tensor: Tensor, n_images: int) -> Tensor:
-        """(B, T, d) of what the layer takes or gives."""
+        """Return the layer's input or output as tokens (B, T, d)."""
         if tensor.shape[0] != n_images:
             raise UserError(
                 f"The layer {self.path!r} works on {tensor.shape[0]} groups of tokens for {n_images} images (windowed "
@@ -161,21 +166,21 @@ class Site:
         return tensor.reshape(n_images, -1, tensor.shape[-1])
 
     def _like(self, tokens: Tensor, original: Tensor) -> Tensor:
-        """Tokens (B, T, d) back in the layout, dtype and device of ``original``."""
+        """Convert tokens (B, T, d) back to the layout, dtype and device of ``original``."""
         if isinstance(self.module, nn.Conv2d):
             tokens = tokens.transpose(1, 2)
         return tokens.reshape(original.shape).to(original)
 
 
 def site_paths(model: nn.Module) -> list[str]:
-    """Module paths of all layers of a model that can be a site, in natural order."""
+    """Return the module paths of all layers of a model that can be a site, in natural order."""
     return sorted(
         (name for name, module in model.named_modules() if name and _obstacle(module) is None), key=natural_key
     )
 
 
 def _obstacle(module: nn.Module) -> str | None:
-    """Why a module cannot be a site, or None if it can."""
+    """Return the reason why a module cannot be a site, or None if it can."""
     if isinstance(module, nn.Linear):
         return None
     if not isinstance(module, nn.Conv2d):
@@ -194,7 +199,7 @@ def _obstacle(module: nn.Module) -> str | None:
 
 
 def _nearest(path: str, known: list[str]) -> str:
-    """The valid paths nearest to ``path``; all of them if there are few."""
+    """Return a sentence that names the valid paths nearest to ``path``, or all of them if there are few."""
     if len(known) <= 12:
         return did_you_mean(path, sorted(known, key=natural_key))
     suggestion = did_you_mean(path, known).split(" There ")[0]

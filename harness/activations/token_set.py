@@ -1,8 +1,8 @@
 """Activation instances on disk: each sampled token's q and a, with its image and position, as memory-mapped shards.
 
 A token set is a folder ``<cache>/tokens/<fingerprint>`` with ``input-00000.npy`` (rows, d_in), ``output-00000.npy``
-(rows, d_out), ... and ``index.npz``; ``meta.json`` describes it. It is written under another name and renamed when it
-is whole, so that a folder of that name is complete.
+(rows, d_out), ... and ``index.npz``; ``meta.json`` describes it. It is written under a temporary name and renamed once
+it is complete, so a folder with the final name is always complete.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from harness.atomic import publish, remove, workplace
 from harness.errors import UserError
 from methods.base import Reads
 
-#: Rows a shard: 2**16 rows of 3072 float16 are 400 MB.
+#: Rows per shard: 2**16 rows of 3072 float16 are 400 MB.
 SHARD_ROWS = 1 << 16
 
 FORMAT = 1
 
-#: What reading a damaged or half-written file of ours raises.
+#: Exceptions raised when a damaged or half-written file of this project is read.
 DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 
 
 class TokenSet:
-    """A token set on disk; see :class:`methods.base.Tokens` for what methods may ask of it."""
+    """Token set on disk; :class:`methods.base.Tokens` is the interface that methods may use."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -57,7 +57,7 @@ class TokenSet:
             return np.asarray(index[name])
 
     def check(self) -> None:
-        """Raise one of :data:`DAMAGE` if a file is missing or not of the shape that ``meta.json`` says."""
+        """Raise one of :data:`DAMAGE` if a file is missing or its shape differs from that in ``meta.json``."""
         for field in self.meta["widths"]:
             for number, rows in enumerate(self.meta["shards"]):
                 if self._shard(field, number).shape != (rows, self.width(field)):
@@ -77,7 +77,7 @@ class TokenSet:
         return int(self.meta["widths"][field])
 
     def _shard(self, field: Reads, number: int) -> np.ndarray:
-        # Opened anew for each read: a mapping that stays open would keep every page it touched in this process.
+        # Opened for each read: a memory map that stays open would keep every page it touched in this process.
         return np.load(self.folder / f"{field}-{number:05d}.npy", mmap_mode="r", allow_pickle=False)
 
     def batches(self, field: Reads, size: int) -> Iterator[Tensor]:
@@ -101,7 +101,7 @@ class TokenSet:
 
 
 def existing(folder: Path) -> TokenSet | None:
-    """The token set in ``folder`` if it is there and whole, else None (a damaged one is removed)."""
+    """Return the token set in ``folder`` if it exists and is complete, else None. A damaged one is removed."""
     if not folder.is_dir():
         return None
     try:
@@ -116,7 +116,7 @@ def existing(folder: Path) -> TokenSet | None:
 
 
 class TokenWriter:
-    """Writes one token set, shard by shard; nothing under its final name exists before :meth:`finish`."""
+    """Writer of one token set, shard by shard. Nothing exists under the final name before :meth:`finish`."""
 
     def __init__(self, target: Path, *, dtype: str = "float32", description: dict[str, Any] | None = None) -> None:
         self.target = target
@@ -135,11 +135,11 @@ class TokenWriter:
         self._index: dict[str, list[np.ndarray]] = {"image": [], "position": [], "label": []}
 
     def add(self, image: np.ndarray, position: np.ndarray, label: np.ndarray, **fields: Tensor) -> None:
-        """Append rows: (m,) index arrays and one (m, width) tensor a field ("input", "output")."""
+        """Append rows: (m,) index arrays and one (m, width) tensor per field ("input", "output")."""
         for name, values in (("image", image), ("position", position), ("label", label)):
             self._index[name].append(np.asarray(values))
         for field, tensor in fields.items():
-            with np.errstate(over="ignore"):  # what overflows is refused just below
+            with np.errstate(over="ignore"):  # values that overflow are refused just below
                 rows = tensor.detach().cpu().numpy().astype(self.dtype)
             if not np.isfinite(rows).all():
                 raise UserError(
@@ -162,10 +162,13 @@ class TokenWriter:
         self._n_held -= rows
 
     def finish(self, skipped: dict[str, str] | None = None) -> TokenSet:
-        """Write what is held, make the folder durable and give it its name.
+        """Write the buffered rows, make the folder durable and rename it to its final name.
 
         Args:
-            skipped: images that could not be read, name to reason: kept with the set, see :func:`still_unreadable`.
+            skipped: images that could not be read, name to reason; kept with the set, see :func:`still_unreadable`.
+
+        Raises:
+            UserError: if no token was added.
         """
         if self._n_held:
             self._flush(self._n_held)
@@ -184,22 +187,25 @@ class TokenWriter:
         return TokenSet(self.target)
 
     def discard(self) -> None:
-        """Remove what was written."""
+        """Remove the files written so far."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def sample(n_tokens: int, per_image: int | None, generator: torch.Generator) -> Tensor:
-    """Indices (m,) of the tokens kept of one view, ascending: ``per_image`` without replacement, or all for None."""
+    """Draw the indices (m,) of the tokens kept of one view, ascending.
+
+    ``per_image`` tokens are drawn without replacement; None, or a number that is at least ``n_tokens``, keeps all.
+    """
     if per_image is None or per_image >= n_tokens:
         return torch.arange(n_tokens)
     return torch.randperm(n_tokens, generator=generator)[:per_image].sort().values
 
 
 def check_disk(cache: Path, n_tokens: int, widths: Sequence[int], dtype: str) -> None:
-    """Refuse to begin what the disk has no room for.
+    """Check that the disk has room for ``n_tokens`` tokens of the given widths.
 
     Raises:
-        UserError: with the size that is needed and what is free.
+        UserError: if it has not; the message gives the size that is needed and the free space.
     """
     needed = n_tokens * sum(widths) * int(np.dtype(dtype).itemsize)
     cache.mkdir(parents=True, exist_ok=True)

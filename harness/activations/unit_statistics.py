@@ -1,4 +1,4 @@
-"""What one streaming pass over the evaluation split keeps of each unit: top images, extrema, counts."""
+"""Statistics of each unit from one streaming pass over the evaluation split: top images, extrema, counts."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from torch import Tensor
 
 
 class UnitStatistics:
-    """Running statistics of every unit's codes, independent of batch size and order of batches' boundaries.
+    """Running statistics of every unit's codes, independent of the batch size and of the boundaries between batches.
 
-    Memory is ``O(top_images * n_units)`` whatever the size of the split.
+    Memory is ``O(top_images * n_units)`` for any size of the split.
 
     Args:
         n_units: number of units.
-        top_images: images kept a unit, ranked by the unit's maximum over the image's tokens.
+        top_images: images kept per unit, ranked by the unit's maximum over the image's tokens.
     """
 
     def __init__(self, n_units: int, top_images: int) -> None:
@@ -34,7 +34,7 @@ class UnitStatistics:
 
     @property
     def alive(self) -> Tensor:
-        """(n_units,) bool: units whose code is positive at least once; the others are dead."""
+        """(n_units,) bool: True for units whose code is positive at least once; the others are dead."""
         return self.fires > 0
 
     def update(self, codes: Tensor, index: Tensor) -> None:
@@ -56,9 +56,9 @@ class UnitStatistics:
         self.n_images += len(index)
 
     def weights(self) -> Tensor:
-        """(K, n_units) min-max normalised activations of the top images: ``(value - min) / (max - min)``.
+        """Return (K, n_units) min-max normalised activations of the top images: ``(value - min) / (max - min)``.
 
-        The range is the unit's over all tokens of the split; NaN where it has none.
+        Minimum and maximum are the unit's over all tokens of the split; NaN if they are equal.
         """
         span = (self.maximum - self.minimum).double()
         return (self.top_value.double() - self.minimum.double()) / torch.where(span > 0, span, torch.nan)

@@ -1,4 +1,4 @@
-"""Backbones by spec: listed ones with their own weights, and any model of timm, Hugging Face or torch.hub."""
+"""Backbones by spec: registered ones with their own weights, and any model of timm, Hugging Face or torch.hub."""
 
 from harness.backbones.registry import (
     BACKBONES,

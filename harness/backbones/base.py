@@ -1,4 +1,4 @@
-"""What every backbone offers, whatever source it came from."""
+"""Interface of every backbone, independent of its source."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ Features = Callable[[nn.Module, Tensor], Tensor]
 
 @dataclass(eq=False)
 class Backbone:
-    """A frozen vision model with the transform it was trained for.
+    """Frozen vision model with the transform it was trained for.
 
     Attributes:
-        name: the spec as the user gave it, without machine paths (``"timm:vit_base_patch14_dinov2"``).
-        title: for people (``"DINOv2 ViT-S/14, saliency-tuned"``).
-        model: in evaluation mode, without gradients for its parameters and without in-place activations.
-        preprocessing: its own evaluation transform.
-        n_prefix_tokens: leading tokens that belong to no image position (CLS and registers); 0 for a CNN.
-        default_site: path of the layer to take apart if none is asked for, or None.
-        source: where the weights come from; ``license``: theirs.
+        name: the spec given by the user, without machine paths (``"timm:vit_base_patch14_dinov2"``).
+        title: human-readable name (``"DINOv2 ViT-S/14, saliency-tuned"``).
+        model: the network, in evaluation mode, without gradients for its parameters and without in-place activations.
+        preprocessing: the model's own evaluation transform.
+        n_prefix_tokens: number of leading tokens that belong to no image position (CLS and registers); 0 for a CNN.
+        default_site: path of the layer to decompose if the user names none, or None.
+        source: origin of the weights; ``license``: license of the weights.
         pretrained: False for random weights.
-        n_classes: of its own classification head, None if it has none.
-        head_labels: the label set of that head (``"imagenet-1k"``, in its index order), None if unknown.
-        pool: ``(model, images (B, 3, S, S)) -> (B, d)``, the whole network up to what a head reads.
+        n_classes: number of classes of the model's own classification head, None if it has none.
+        head_labels: label set of that head (``"imagenet-1k"``, in its index order), None if unknown.
+        pool: ``(model, images (B, 3, S, S)) -> (B, d)``, the whole network up to the input of a head.
         head: ``(model, features (B, d)) -> (B, n_classes)``, or None.
     """
 
@@ -60,14 +60,14 @@ class Backbone:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.model.parameters()).device
 
     def features(self, images: Tensor) -> Tensor:
-        """The pooled final representation, the one a classification head reads.
+        """Return the pooled final representation, the input of a classification head.
 
-        A ViT gives its final-norm CLS token, or whatever the model itself pools; a CNN its pooled feature map. The
-        whole network runs, so that a forward hook that replaces the output of an inner layer is felt.
+        A ViT gives its final-norm CLS token, or the model's own pooling; a CNN gives its pooled feature map. The whole
+        network runs, so a forward hook that replaces the output of an inner layer affects the result.
 
         Args:
             images: (B, 3, S, S) float32, made by :attr:`preprocessing`, on :attr:`device`.
@@ -78,7 +78,9 @@ class Backbone:
         return self.pool(self.model, images)
 
     def own_logits(self, features: Tensor) -> Tensor:
-        """The model's own classification head on ``features`` (B, d); ``own_logits(features(x))`` is its plain forward.
+        """Apply the model's own classification head to ``features`` (B, d).
+
+        ``own_logits(features(x))`` is the model's plain forward pass.
 
         Returns:
             (B, n_classes) float32.
@@ -93,9 +95,10 @@ class Backbone:
         return self.head(self.model, features)
 
     def fingerprint(self) -> str:
-        """``blake2b`` of the weights: name, dtype, shape and bytes of each tensor of the state dict, sorted by name.
+        """Return the ``blake2b`` hash of the weights.
 
-        Computed at the first call and kept, so ask before a layer is replaced.
+        The hash covers name, dtype, shape and bytes of each tensor of the state dict, sorted by name. It is computed at
+        the first call and cached, so call this before a layer is replaced.
         """
         if self._fingerprint is None:
             digest = hashlib.blake2b(digest_size=16)
@@ -107,9 +110,9 @@ class Backbone:
 
 
 def last_fc2(model: nn.Module) -> str | None:
-    """Path of the last linear layer named ``fc2`` (the output of the last block's MLP), None without one.
+    """Return the path of the last linear layer named ``fc2`` (the output of the last block's MLP), or None.
 
-    The MLP of an attention pool comes after all blocks, reads no tokens and does not count.
+    The MLP of an attention pool is excluded: it comes after all blocks and reads no tokens.
     """
     paths = [
         path

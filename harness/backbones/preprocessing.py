@@ -1,4 +1,4 @@
-"""From a photograph to the tensor a backbone expects: its own evaluation transform, and seeded random crops."""
+"""Preprocessing of images for a backbone: its own evaluation transform, and seeded random crops."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from torch import Tensor
 from methods.errors import UserError
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-#: How many source (or, where the image grows, target) pixels a filter reaches to either side.
+#: Reach of a filter to either side, in source pixels (in target pixels if the image is enlarged).
 _REACH = {"bicubic": 2, "bilinear": 1}
 _FITS = ("crop", "squash")
 
-#: An image whose longer side is more than so many times the shorter one is not resized as a whole: at 20 000 x 1 px
+#: An image whose longer side is more than this many times the shorter one is not resized as a whole: at 20 000 x 1 px
 #: that would take gigabytes, of which the crop keeps a thousandth.
 _ELONGATED = 32
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """A backbone's own evaluation transform; it is part of every cell's identity.
+    """Evaluation transform of a backbone; it is part of every cell's identity.
 
     Attributes:
         size: side of the square input, in pixels.
-        resize: length the shorter side is brought to before the centre crop, in pixels; at least ``size``.
+        resize: length to which the shorter side is resized before the centre crop, in pixels; at least ``size``.
         interpolation: ``"bicubic"`` or ``"bilinear"``, both antialiased (Pillow's).
-        mean: per channel, subtracted from pixel values in [0, 1].
-        std: per channel, divided by afterwards.
-        fit: ``"crop"`` keeps the aspect ratio (resize, then centre crop); ``"squash"`` brings the whole image to
+        mean: mean per channel, subtracted from pixel values in [0, 1].
+        std: standard deviation per channel, by which the difference is divided.
+        fit: ``"crop"`` keeps the aspect ratio (resize, then centre crop); ``"squash"`` resizes the whole image to
             ``size`` x ``size`` as SigLIP does, and ignores ``resize``.
     """
 
@@ -59,9 +59,9 @@ class Preprocessing:
             raise UserError(f"mean and std need three values each, std positive: {self.mean}, {self.std}.")
 
     def center(self, image: Image.Image) -> Tensor:
-        """The evaluation input: shorter side to ``resize``, the central ``size`` x ``size`` square, normalised.
+        """Return the evaluation input: shorter side resized to ``resize``, ``size`` x ``size`` centre crop, normalised.
 
-        Rounding of the longer side and of the crop's corner is torchvision's (``Resize``, ``CenterCrop``).
+        The longer side and the crop's corner are rounded as in torchvision (``Resize``, ``CenterCrop``).
 
         Returns:
             (3, size, size) float32.
@@ -82,10 +82,10 @@ class Preprocessing:
         return self._normalised(image.crop((left, top, left + self.size, top + self.size)))
 
     def _window(self, image: Image.Image, resized: tuple[int, int], corner: tuple[int, int]) -> Image.Image:
-        """The square at ``corner`` of the image brought to the size ``resized``, without the rest being made.
+        """Return the square at ``corner`` of the image resized to ``resized``, without computing the other pixels.
 
         The filter is the same. Pillow chooses by the sizes which direction it resamples first, and rounds to 8 bits in
-        between, so that single pixels of a noisy image may differ from those of the whole.
+        between, so single pixels of a noisy image may differ from those of the image resized as a whole.
         """
         spans = []
         for length, target, start in zip(image.size, resized, corner, strict=True):
@@ -93,7 +93,7 @@ class Preprocessing:
             reach = math.ceil(_REACH[self.interpolation] * max(scale, 1.0)) + 1
             first = max(0, math.floor(start * scale) - reach)
             last = min(length, math.ceil((start + self.size) * scale) + reach)
-            # Pillow keeps a box in single precision: small numbers, counted from the part that is cut out.
+            # Pillow stores a box in single precision: relative to the cut-out part, its numbers are small and exact.
             spans.append((first, last, start * scale - first, min((start + self.size) * scale - first, last - first)))
         (left, right, x0, x1), (top, bottom, y0, y1) = spans
         part = image.crop((left, top, right, bottom))
@@ -107,10 +107,11 @@ class Preprocessing:
         scale: tuple[float, float] = (0.25, 1.0),
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
     ) -> Tensor:
-        """A random box of ``scale`` times the image's area and an aspect ratio in ``ratio``, resized to the input.
+        """Crop a random box and resize it to the input size.
 
-        The distribution is that of torchvision's ``RandomResizedCrop`` (area uniform, log aspect ratio uniform, ten
-        tries, then the largest central box of an allowed ratio), drawn from ``generator`` alone. No flip.
+        The box has ``scale`` times the image's area and an aspect ratio in ``ratio``. The distribution is that of
+        torchvision's ``RandomResizedCrop`` (area uniform, log aspect ratio uniform, ten tries, then the largest central
+        box of an allowed ratio), drawn from ``generator`` alone. There is no flip.
 
         Returns:
             (3, size, size) float32.
@@ -127,7 +128,7 @@ class Preprocessing:
         return self._normalised(image.crop(box).resize((self.size, self.size), _RESAMPLING[self.interpolation]))
 
     def canonical(self) -> dict[str, Any]:
-        """JSON-able description of the transform, for cell identities."""
+        """Return a JSON-serialisable description of the transform, for cell identities."""
         return {
             "size": self.size,
             "resize": self.resize,
@@ -148,7 +149,7 @@ class Preprocessing:
 def _random_box(
     width: int, height: int, generator: torch.Generator, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) in pixels, inside the image, at least one pixel in each direction."""
+    """Draw (left, top, right, bottom) in pixels, inside the image, at least one pixel in each direction."""
     log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
     for _ in range(10):
         draw = torch.rand(2, generator=generator, dtype=torch.float64).tolist()

@@ -1,4 +1,4 @@
-"""Backbones by name: packaged ones that need no network, the paper's, and anything of timm, Hugging Face or torch.hub.
+"""Registry of backbones: packaged ones that need no network, the paper's, and any of timm, Hugging Face or torch.hub.
 
 A spec is a registered name (``dinov2_small_saliency``) or ``prefix:identifier`` (``timm:vit_base_patch14_dinov2``,
 ``hf:google/siglip2-base-patch16-224``, ``torchhub:facebookresearch/dinov2:dinov2_vitb14``).
@@ -25,21 +25,24 @@ BACKBONES: Registry[Source] = Registry("backbone", "harness.backbones", package=
 
 
 class Prefix(NamedTuple):
-    """What may stand before the colon of a spec."""
+    """Loader of the specs with one prefix (the part before the colon)."""
 
     load: str | Callable[[Request], Backbone]
     """called with a :class:`~harness.backbones.sources.base.Request`; ``"module:function"`` is imported when needed"""
     built_from: str | Callable[[str], str | None] | None = None
-    """For models whose weights come from no hub: the registered backbone that one is built from, by what stands after
-    the colon; None where it is drawn"""
+    """for models whose weights come from no hub: function from the identifier (the part after the colon) to the
+    registered backbone that the model is built from, or None if its weights are drawn"""
     named: str | Callable[[str], str] | None = None
-    """For specs that hold a path of this machine: what results call the backbone, by what stands after the colon"""
+    """for specs that hold a path of this machine: function from the identifier to the backbone's name in results"""
     title: str = ""
-    """what it brings, for listings"""
+    """description for listings"""
 
 
 class _Prefixes(Mapping[str, Prefix]):
-    """The prefixes, oldest first. Files beside the listed backbones, and plugins, add theirs: looking finds them."""
+    """Mapping of the prefixes in order of registration.
+
+    Modules in ``harness.backbones.models`` and plugins register prefixes of their own; they are discovered on access.
+    """
 
     def __init__(self, **known: Prefix) -> None:
         self.known = known
@@ -72,7 +75,7 @@ PREFIXES = _Prefixes(
 
 
 def register_prefix(name: str, prefix: Prefix) -> Prefix:
-    """Make ``name:identifier`` a backbone, e.g. from a plugin.
+    """Register a prefix, so that ``name:identifier`` is a backbone spec; for plugins, for example.
 
     Raises:
         UserError: if the name is taken.
@@ -84,13 +87,13 @@ def register_prefix(name: str, prefix: Prefix) -> Prefix:
 
 
 def register(source: Source) -> Source:
-    """Make a backbone known under its name, e.g. from a plugin."""
+    """Register a backbone under its name; for plugins, for example."""
     BACKBONES.add(source.name, source, description=source.title)
     return source
 
 
 class BackboneRow(NamedTuple):
-    """One line of ``harness list backbones``."""
+    """Row of ``harness list backbones``."""
 
     name: str
     title: str
@@ -100,12 +103,12 @@ class BackboneRow(NamedTuple):
 
 
 def names() -> list[str]:
-    """All registered names, naturally sorted."""
+    """Return all registered names, naturally sorted."""
     return BACKBONES.names()
 
 
 def describe() -> list[BackboneRow]:
-    """What there is, from where, under which licence, and whether it can be loaded now; loads no weights.
+    """List the registered backbones with source, licence and current availability. No weights are loaded.
 
     ``available`` is ``"yes"``, ``"needs network"`` (or ``--checkpoint``), ``"needs package X"``, or ``"broken: ..."``
     for a plugin that failed to load.
@@ -130,18 +133,18 @@ def load(
     weights: bool = True,
     device: str | torch.device = "cpu",
 ) -> Backbone:
-    """A frozen backbone, ready to run.
+    """Load a frozen backbone, ready to run.
 
     Args:
-        spec: a registered name or ``prefix:identifier`` with prefix timm, hf or torchhub.
+        spec: a registered name or ``prefix:identifier`` with a registered prefix (timm, hf, torchhub, ...).
         checkpoint: local weights in place of the source's: a ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file, or
             for ``hf:`` a folder with a configuration and weights. Pickles that hold more than tensors are refused.
         weights: False for random weights of a fixed seed (then ``pretrained`` is False).
-        device: where the model goes.
+        device: device of the model.
 
     Raises:
-        UserError: for an unknown spec (with the nearest), a missing package, a failed download, weights that do not
-            fit, or both ``checkpoint`` and ``weights=False``.
+        UserError: for an unknown spec (the message names the nearest), a missing package, a failed download, weights
+            that do not fit, or both ``checkpoint`` and ``weights=False``.
     """
     if checkpoint is not None and not weights:
         raise UserError("A checkpoint and random weights (weights=False) exclude each other: give one of the two.")
@@ -162,7 +165,7 @@ def load(
 
 
 def name_of(spec: str) -> str:
-    """What results call the backbone of a spec: the spec, without paths of this machine. Loads nothing."""
+    """Return the name of a spec's backbone in results: the spec without paths of this machine. Nothing is loaded."""
     prefix, _, identifier = spec.partition(":")
     named = PREFIXES[prefix].named if identifier and prefix in PREFIXES else None
     if named is None:
@@ -172,7 +175,10 @@ def name_of(spec: str) -> str:
 
 
 def built_from(spec: str) -> str | None:
-    """The registered backbone that the model of a spec is built from; None where it is drawn, or loaded by itself."""
+    """Return the registered backbone that the model of a spec is built from.
+
+    The result is None if the model's weights are drawn, or if the model is loaded by itself.
+    """
     prefix, _, identifier = spec.partition(":")
     known = PREFIXES[prefix].built_from if identifier and prefix in PREFIXES else None
     if known is None:

@@ -1,4 +1,4 @@
-"""Cells, the unit of work: planned from a suite, fitted, evaluated, and computed anywhere."""
+"""Cells, the units of work: planned from a suite, fitted and evaluated, on any machine."""
 
 from harness.cells.evaluate import Evaluation
 from harness.cells.fit import KnownFit, fit_cell, known_fits

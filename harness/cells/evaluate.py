@@ -1,4 +1,4 @@
-"""One pass of one fitted method over the evaluation split: codes, reconstruction, and the network run on it."""
+"""Evaluation of one fitted method in one pass over the split: codes, reconstruction, and the network run on it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNIT_COLUMNS = ("ms_score", "redundancy", "class_purity", "polysemanticity")
 
 
 class Measured(NamedTuple):
-    """A score with what tells it apart from others of the same name."""
+    """Score with the version, parameters and time of its metric."""
 
     score: Score
     version: int
@@ -36,13 +36,13 @@ class Measured(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """All that one pass found out."""
+    """Results of one pass."""
 
     scores: list[Measured]
     notes: list[str]
-    """metrics that failed, and why"""
+    """metrics that failed, with the reason, and notes of the metrics"""
     units: pd.DataFrame
-    """one row a unit: parent, alive, extrema, fires, top images with positions and values, metrics' own columns"""
+    """one row per unit: parent, alive, extrema, fires, top images with positions and values, metrics' own columns"""
 
 
 def evaluate(
@@ -55,7 +55,10 @@ def evaluate(
     """Measure a fitted method.
 
     Each batch of images runs through the network once: at the site the method encodes and decodes, and the network
-    goes on with the reconstruction of all tokens. Memory does not grow with the number of images.
+    continues with the reconstruction of all tokens. Memory does not grow with the number of images.
+
+    Raises:
+        UserError: if the method encodes or reconstructs NaN or infinity, or its ``decode`` changes the codes in place.
     """
     used = [_Used(metric(baseline)) for metric in metrics if metric.applies(method, baseline)]
     statistics = UnitStatistics(method.n_units, baseline.top_images)
@@ -106,7 +109,7 @@ def evaluate(
 
 @dataclass
 class _Used:
-    """One metric at work: timed, and out of the game once it has failed, which stops no other."""
+    """Timed metric of a pass. A metric that raises is skipped from then on; the others continue."""
 
     of: Metric
     seconds: float = 0.0

@@ -1,7 +1,7 @@
-"""The fit of a cell: made once, observed, kept, and found again by every cell that differs in its evaluation only.
+"""Fit of a cell: made once, observed, saved, and reused by every cell that differs in its evaluation only.
 
-A fitted method is kept as ``artifacts/<fit_id>.safetensors`` beside the store. ``cells.artifact`` names the file of a
-cell, so that files of other names (older ones are named by cell) stay what they are.
+A fitted method is saved as ``artifacts/<fit_id>.safetensors`` beside the store. ``cells.artifact`` holds the file name
+for each cell, so files with other names (older ones are named by cell) stay valid.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ ARTIFACTS = "artifacts"
 
 
 class Fit(NamedTuple):
-    """A fitted method and how it came about."""
+    """Fitted method with its time, identity, file and evidence."""
 
     method: Method
     seconds: float | None
-    """of fitting, where it was fitted"""
+    """fitting time; of the original fit if it was loaded"""
     fit_id: str | None
-    """None: some of its images could not be read, so that no other cell may use it"""
+    """None if some of its images could not be read: no other cell may use it then"""
     artifact: str | None
-    """file that holds it already, relative to the store's folder; None: :func:`keep` writes it"""
+    """file that already holds the fit, relative to the store's folder; None: :func:`keep` writes it"""
     evidence: tuple[ScoreRecord, ...]
-    """what was seen of the fit (:mod:`harness.cells.fit_evidence`)"""
+    """evidence observed during the fit (:mod:`harness.cells.fit_evidence`)"""
     notes: tuple[str, ...] = ()
 
 
 class KnownFit(NamedTuple):
-    """A finished cell that has fitted the same as another one needs."""
+    """Fit of a finished cell, which another cell with the same fit identity can load."""
 
     cell_id: str
     artifact: str
@@ -48,7 +48,7 @@ class KnownFit(NamedTuple):
 
 
 def known_fits(cell: Cell, store: Store) -> tuple[KnownFit, ...]:
-    """The finished cells of the same fit identity, oldest first."""
+    """Return the fits of finished cells with the same fit identity, oldest first."""
     rows = store.query(
         "SELECT cell_id, artifact, fit_seconds FROM cells "
         "WHERE fit_id = ? AND status = 'finished' AND artifact IS NOT NULL ORDER BY started_at, cell_id",
@@ -60,7 +60,7 @@ def known_fits(cell: Cell, store: Store) -> tuple[KnownFit, ...]:
     )
 
 
-# A fit that changes the number of threads does not change it for what is measured afterwards.
+# A fit that changes the number of threads must not change it for the measurements that follow.
 @numerics.threads()
 def fit_cell(
     cell: Cell,
@@ -72,14 +72,14 @@ def fit_cell(
     progress: Progress,
     work_dir: Path | None = None,
 ) -> Fit:
-    """The fitted method of a cell: loaded where a finished cell has fitted the same, otherwise fitted.
+    """Load the fit of a cell if a finished cell has the same one; fit the method otherwise.
 
     Args:
-        known: what :func:`known_fits` found; empty to fit in any case.
-        folder: where the store lies.
-        work_dir: where the fit may keep what lets it go on after it was killed.
+        known: result of :func:`known_fits`; empty to fit in any case.
+        folder: folder of the store.
+        work_dir: folder in which the fit may keep files to resume from after it was killed.
     """
-    # A set that lacks images is not what the identity says.
+    # A token set with missing images does not match the fit identity.
     whole = not tokens.meta.get("skipped")
     found = _loaded(cell, known, folder, device) if whole else None
     if found is not None:
@@ -95,7 +95,10 @@ def fit_cell(
 
 
 def keep(fit: Fit, cell: Cell, folder: Path) -> str:
-    """Write a fit that was just made beside the store; its file's name, relative to ``folder``."""
+    """Write a new fit to ``artifacts/`` in ``folder`` and return its file name, relative to ``folder``.
+
+    A loaded fit is not written again.
+    """
     if fit.artifact is not None:
         return fit.artifact
     path = fit.method.save(folder / ARTIFACTS / f"{fit.fit_id or cell.cell_id}.safetensors")
@@ -103,14 +106,14 @@ def keep(fit: Fit, cell: Cell, folder: Path) -> str:
 
 
 def _loaded(cell: Cell, known: Sequence[KnownFit], folder: Path, device: Device) -> Fit | None:
-    """The first of the known fits whose file can be read."""
+    """Return the first known fit with a readable file and the cell's configuration, or None."""
     for fit in known:
         try:
             method = cell.method.load(folder / fit.artifact, device=device)
             if method.config != cell.config:
                 continue
         except Exception:
-            # Whatever is wrong with the file, a fit mends it.
+            # A new fit replaces a damaged file, whatever the damage.
             continue
         note = f"Fitted by the cell {fit.cell_id} and loaded from {fit.artifact}; fit_seconds is of that fit."
         return Fit(method, fit.seconds, cell.fit_id, fit.artifact, fit.evidence, (note,))

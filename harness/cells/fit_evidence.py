@@ -1,6 +1,6 @@
-"""What a fit really does: gradients it computes, parameters it changes by them, labels it reads.
+"""Evidence of a fit: gradients computed, parameters changed by them, labels read.
 
-Observed from outside, so that a method cannot leave it out: every gradient in PyTorch goes through one autograd
+The evidence is observed from outside, so a method cannot omit it: every gradient in PyTorch goes through one autograd
 engine, every optimiser through one step hook, and every label through the tokens that ``fit`` is given.
 """
 
@@ -20,7 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from harness.metrics.base import Score
 from methods.base import Tokens
 
-#: Gradient computations whose leaves are looked at again: enough to see whether they change, and soon over.
+#: Number of gradient computations whose leaves are compared: enough to detect changes, at a small cost.
 WATCHED = 16
 
 GRADIENTS = "evidence_gradients"
@@ -28,21 +28,21 @@ LABELS = "evidence_labels"
 
 
 class FitEvidence(NamedTuple):
-    """What was seen during one fit."""
+    """Counts observed during one fit."""
 
     optimizer_steps: int
     """steps of any ``torch.optim`` optimiser"""
     gradient_passes: int
     """runs of the autograd engine (``backward``, ``autograd.grad``, ``torch.func.grad``)"""
     changed_leaves: int
-    """tensors that received a gradient and had another value when the next one was computed, or at the end"""
+    """leaf tensors of a gradient whose value had changed when the next gradient was computed, or at the end"""
     label_reads: int
-    """times that ``tokens.label`` was read"""
+    """number of times that ``tokens.label`` was read"""
     alone: bool
-    """False: another fit ran in this process at the same time, so that the counts are of both"""
+    """False if another fit ran in this process at the same time, so that the counts are of both"""
 
     def scores(self) -> list[Score]:
-        """The evidence as scores of the cell, with everything that was seen in ``details``."""
+        """Return the evidence as scores of the cell, with all counts in ``details``."""
         gradient = {
             "optimizer_steps": self.optimizer_steps,
             "gradient_passes": self.gradient_passes,
@@ -63,7 +63,7 @@ class FitEvidence(NamedTuple):
 
 
 class ObservedTokens:
-    """A token set that notes each reading of its labels and is in everything else the one it stands for."""
+    """Proxy of a token set that counts reads of its labels and passes everything else on."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
@@ -75,14 +75,14 @@ class ObservedTokens:
         return self._tokens.label
 
     def __getattr__(self, name: str) -> Any:
-        # Pickling and copying ask before there is an attribute to pass the question on to.
+        # Pickling and copying look attributes up before `_tokens` exists.
         if name.startswith("__") or "_tokens" not in self.__dict__:
             raise AttributeError(name)
         return getattr(self._tokens, name)
 
 
 class Observation:
-    """One fit being watched; see :func:`observing`."""
+    """Observation of one fit; see :func:`observing`."""
 
     def __init__(self, tokens: Tokens) -> None:
         self.tokens: Any = ObservedTokens(tokens)
@@ -94,7 +94,7 @@ class Observation:
         self._lock = threading.RLock()
 
     def evidence(self) -> FitEvidence:
-        """What has been seen so far."""
+        """Return the counts so far."""
         with self._lock:
             self._compare()
             return FitEvidence(
@@ -106,7 +106,7 @@ class Observation:
             self.optimizer_steps += 1
 
     def differentiated(self, outputs: Any) -> None:
-        """A gradient is about to be computed."""
+        """Record a gradient computation that is about to start."""
         with self._lock:
             self.gradient_passes += 1
             if self.gradient_passes <= WATCHED:
@@ -125,7 +125,7 @@ class Observation:
 
 @contextmanager
 def observing(tokens: Tokens) -> Iterator[Observation]:
-    """Watch what happens inside; a fit is given :attr:`Observation.tokens` in place of ``tokens``."""
+    """Observe the fit within the context. Pass :attr:`Observation.tokens` to the fit in place of ``tokens``."""
     watched = Observation(tokens)
     _WATCH.add(watched)
     try:
@@ -135,7 +135,7 @@ def observing(tokens: Tokens) -> Iterator[Observation]:
 
 
 class _Watch:
-    """The observations under way, and the hooks that feed them: in place only while there are any."""
+    """Active observations and the hooks that feed them. The hooks are installed only while there are any."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -171,7 +171,7 @@ class _Watch:
 
 
 class _Engine:
-    """The autograd engine, which says when it is run."""
+    """Proxy of the autograd engine that reports each run."""
 
     def __init__(self, engine: Any, noted: Any) -> None:
         self._engine = engine
@@ -189,7 +189,7 @@ _WATCH = _Watch()
 
 
 def _leaves_of(outputs: Any) -> list[Tensor]:
-    """The tensors that a gradient of ``outputs`` ends in."""
+    """Return the leaf tensors of the autograd graph of ``outputs``."""
     waiting = [node for output in outputs if (node := getattr(output, "grad_fn", None)) is not None]
     seen, leaves = set(waiting), []
     while waiting:
@@ -209,5 +209,5 @@ def _checksum(leaf: Tensor) -> float:
     values = leaf.detach().double().flatten()
     if values.is_complex() or not len(values):
         return 0.0
-    # Not the plain sum: a projection may keep that as it is.
+    # Not the plain sum: a projection may leave that unchanged.
     return float(values @ torch.linspace(0.5, 1.5, len(values), dtype=values.dtype, device=values.device))

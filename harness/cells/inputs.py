@@ -1,4 +1,4 @@
-"""What all cells of one target share: token sets, head and baseline, made once and then read from the cache."""
+"""Inputs shared by all cells of one target: token sets, head and baseline, made once and then read from the cache."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from methods.base import Progress, no_progress
 
 
 class Inputs(NamedTuple):
-    """What the cells of one target read; memory-mapped, so that processes of one machine share the memory too."""
+    """Inputs of the cells of one target. They are memory-mapped, so processes on one machine share the memory."""
 
     tokens: dict[ProbingPlan, TokenSet]
     baseline: Baseline
@@ -27,7 +27,7 @@ class Inputs(NamedTuple):
     """images that could not be read"""
 
     def left_out(self) -> list[str]:
-        """What is to be noted with every cell."""
+        """Return the notes on skipped images to be recorded with every cell."""
         return [self.broken.summary()] if self.broken else []
 
 
@@ -41,12 +41,13 @@ def open_inputs(
     device: str,
     progress: Progress = no_progress,
 ) -> Inputs:
-    """Read the target's tokens, head and baseline from ``cache``; what is not there, or damaged, is made.
+    """Read the target's tokens, head and baseline from ``cache``, and make those that are missing or damaged.
 
-    Two processes may do so at once: each thing appears whole, and of two that are the same one is kept.
+    Two processes may do so at once: each file or folder appears only once it is complete, and of two identical ones
+    one is kept.
 
     Raises:
-        UserError: for images, heads or disks that do not do.
+        UserError: if the images, the head or the free disk space are unsuitable.
     """
     report = BrokenReport()
     size = suite.evaluation.batch_size

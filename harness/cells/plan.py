@@ -1,4 +1,4 @@
-"""From a suite to cells: what is loaded, what identifies each unit of work, and what is left to do."""
+"""Planning of a suite's cells: loading of backbones and images, and the identity of each unit of work."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from methods import METHODS
 from methods.base import Method, MethodConfig, make_config
 from methods.registry import plugin_source
 
-#: Part of every cell's identity: raised when the meaning of a cell changes as a whole.
+#: Part of every cell's identity: increased when the meaning of a cell changes as a whole.
 CELL_VERSION = 1
 
-#: Part of every fit's identity: raised when the meaning of a fit changes as a whole.
+#: Part of every fit's identity: increased when the meaning of a fit changes as a whole.
 FIT_VERSION = 1
 
 
 @dataclass(frozen=True)
 class PreparedTarget:
-    """One layer of one loaded backbone, with its images divided."""
+    """Layer of a loaded backbone, with the images split into probing and evaluation sets."""
 
     target: Target
     backbone: Backbone
@@ -59,7 +59,7 @@ class PreparedTarget:
 
 @dataclass(frozen=True)
 class Cell:
-    """The unit of work: one method with one configuration and seeds on one target."""
+    """Unit of work: one method with one configuration and seeds on one target."""
 
     prepared: PreparedTarget
     entry: MethodEntry
@@ -77,13 +77,13 @@ class Cell:
 
     @property
     def probing_identity(self) -> dict[str, Any]:
-        """What is sampled, apart from the token seed."""
+        """Images and sampling plan of the probing set, without the token seed."""
         plan = {key: value for key, value in self.plan._asdict().items() if key != "seed"}
         return {"images": self.prepared.probing.fingerprint, **plan}
 
     @property
     def method_identity(self) -> dict[str, Any]:
-        """Method, version and configuration: rows that differ in it are never averaged."""
+        """Method, version and configuration. Rows with different method identities are never averaged."""
         spec = self.method.spec
         return {
             "name": spec.name,
@@ -93,12 +93,12 @@ class Cell:
 
     @property
     def config_id(self) -> str:
-        """What the leaderboard averages over seeds."""
+        """Key of a method and configuration, by which the leaderboard averages over seeds."""
         return digest({"cell": CELL_VERSION, **self.method_identity})
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The complete canonical configuration. What is in it must not change for cells that exist."""
+        """Complete canonical configuration. Its content must not change for existing cells."""
         return {
             "cell": CELL_VERSION,
             "backbone": self.prepared.backbone.name,
@@ -117,7 +117,7 @@ class Cell:
 
     @property
     def fit_identity(self) -> dict[str, Any]:
-        """What the fitted method depends on, and nothing else: cells that differ in their evaluation share a fit."""
+        """Everything the fitted method depends on, and nothing else: cells that differ in evaluation share a fit."""
         return {
             "fit": FIT_VERSION,
             "weights": self.prepared.backbone.fingerprint(),
@@ -138,7 +138,7 @@ def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
     """Load the backbones and images of a suite, and check that every site exists.
 
     Raises:
-        UserError: for anything that is missing, before anything has been computed.
+        UserError: if anything is missing, before anything is computed.
     """
     images = datasets.load(suite.data.dataset)
     split = images.split(evaluation=suite.data.evaluation, seed=suite.data.split_seed)
@@ -165,7 +165,7 @@ def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
 
 
 def cells_of(suite: Suite, prepared: Sequence[PreparedTarget]) -> list[Cell]:
-    """All cells of a suite: per target, seeds outermost, so that the first complete board comes early.
+    """Return all cells of a suite: per target, seeds outermost, so that the first complete leaderboard comes early.
 
     Raises:
         UserError: for an unknown method, setting or metric.
@@ -204,7 +204,7 @@ def cells_of(suite: Suite, prepared: Sequence[PreparedTarget]) -> list[Cell]:
 
 
 def _version(version: int, target: Any) -> int | str:
-    """The version, and for what a plugin file defines also the file's hash: an edited plugin is run again."""
+    """Return the version, with the file's hash for a plugin file's object: an edited plugin is run again."""
     source = plugin_source(target)
     return version if source is None else f"{version}+{source}"
 
@@ -216,5 +216,5 @@ def _metrics(wanted: tuple[str, ...] | None) -> tuple[type[Metric], ...]:
 
 
 def _without_twins(cells: list[Cell]) -> list[Cell]:
-    """Each cell once: a suite may list the same configuration twice."""
+    """Remove duplicate cells: a suite may list the same configuration twice."""
     return list({cell.cell_id: cell for cell in cells}.values())

@@ -1,4 +1,4 @@
-"""One cell, computed: fit, measure, save. It neither reads nor writes the store, so that it runs alike anywhere."""
+"""Computation of one cell: fit, measure, save. The store is neither read nor written, so a cell can run anywhere."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from methods import numerics
 from methods.base import Progress, no_progress
 from results import CellRecord, ScoreRecord
 
-#: Scores shown in the line of a finished cell, where it has them.
+#: Scores shown in the line of a finished cell, if it has them.
 HEADLINE = ("ms_score", "r2", "accuracy", "agreement", "efficiency_ratio")
 
 CLAIMS = ("stable", "training_free", "explicit", "lossless", "supervised", "virtual")
 
 
 class Place(NamedTuple):
-    """Where, and for which run, a cell is computed."""
+    """Run, suite, device and folder of a cell's computation."""
 
     run_id: str
     suite: str
@@ -41,11 +41,11 @@ class Place(NamedTuple):
     device: str
     """``cpu``, ``cuda`` or ``cuda:N`` of the machine that computes"""
     folder: Path
-    """where the store lies: fits go to ``artifacts/`` in it, what lets a killed fit go on to ``work/``"""
+    """folder of the store: fits are written to ``artifacts/`` in it, and files to resume a killed fit to ``work/``"""
 
 
 class Failure(NamedTuple):
-    """An exception as text: what can be recorded, and passed between processes whatever the exception held."""
+    """Exception as text, which can be recorded and passed between processes whatever objects the exception holds."""
 
     error_type: str
     message: str
@@ -59,12 +59,12 @@ class Failure(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class CellResult:
-    """All that is recorded of one cell, finished or failed: plain values."""
+    """Record of one cell, finished or failed, in plain values."""
 
     record: CellRecord
     title: str
     headline: str
-    """a few scores and the time, or what went wrong"""
+    """a few scores and the time, or the error"""
     scores: Sequence[ScoreRecord] = ()
     units: pd.DataFrame | None = None
     curves: pd.DataFrame | None = None
@@ -74,7 +74,7 @@ class CellResult:
         return self.record.status == "finished"
 
 
-# All libraries compute with one number of threads, and the next cell with the same one whatever this one changes.
+# All libraries use the same number of threads, and a cell that changes it does not change it for the next one.
 @numerics.threads()
 def run_cell(
     cell: Cell,
@@ -86,14 +86,14 @@ def run_cell(
     left_out: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> CellResult:
-    """Fit the cell's method (or load a fit that is known), measure it and save it; what it raises is a failed result.
+    """Fit the cell's method (or load a known fit), measure it and save it. An exception gives a failed result.
 
-    The fitted method is written to ``artifacts/`` in ``place.folder``, whole or not at all.
+    The fitted method is written to ``artifacts/`` in ``place.folder``, completely or not at all.
 
     Args:
-        known: cells that have fitted the same.
+        known: fits of finished cells with the same fit identity.
         left_out: sentences on images that could not be read, kept as notes of the cell.
-        progress: told of each step; a KeyboardInterrupt it raises ends the cell without a result.
+        progress: called at each step; a KeyboardInterrupt it raises ends the cell without a result.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     try:
@@ -133,7 +133,7 @@ def run_cell(
 def failed(
     cell: Cell, place: Place, failure: Failure, started: datetime | None = None, seconds: float = 0.0
 ) -> CellResult:
-    """The result of a cell that could not be finished."""
+    """Return the result of a cell that could not be finished."""
     record = dataclasses.replace(
         _record(cell, place, started or datetime.now(UTC), seconds, "failed"),
         error_type=failure.error_type,
@@ -144,12 +144,12 @@ def failed(
 
 
 def title_of(cell: Cell) -> str:
-    """What people call the cell."""
+    """Return the human-readable name of the cell."""
     return f"{cell.label} (token seed {cell.plan.seed}, init seed {cell.init_seed})"
 
 
 def work_dir(folder: Path, cell_id: str) -> Path:
-    """Where a cell keeps what lets a killed fit go on, until it is recorded."""
+    """Return the folder of a cell's files to resume a killed fit. It is needed until the cell is recorded."""
     return folder / "work" / cell_id
 
 
@@ -218,7 +218,7 @@ def _curve_frame(curves: Mapping[str, Sequence[tuple[int, float]]]) -> pd.DataFr
 
 
 def _seed_everything(seed: int) -> None:
-    """Seed the global generators: methods take a seed, but a plugin may draw from them all the same."""
+    """Seed the global generators: methods take a seed, but a plugin may still draw from the global ones."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
     torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Contract tests of what plugs in: what ``harness check`` and the tests share. Each failure is one sentence."""
+"""Contract tests of plugins, shared by ``harness check`` and the tests. Each failure is one sentence."""
 
 from __future__ import annotations
 

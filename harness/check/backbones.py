@@ -1,4 +1,4 @@
-"""The contract of a backbone (docs/plugins.md), checked on a few drawn images."""
+"""Contract of a backbone (docs/plugins.md), checked on a few drawn images."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ from harness.check.finding import Finding, NotApplicable, other_globals, require
 from harness.check.world import drawn_images
 from harness.errors import UserError
 
-#: The same image alone and in a batch, and the layer's output replaced by itself, as a share of the largest feature.
+#: Allowed difference, as a fraction of the largest feature, between the same image alone and in a batch, and after the
+#: layer's output is replaced by itself.
 TOLERANCE = 1e-3
-#: Larger models are not written to the disk to see whether they read it back.
+#: Largest model, in bytes, that is written to disk and read back as a checkpoint.
 LARGEST_CHECKPOINT = 512 * 2**20
 
 
 @dataclass
 class Loaded:
-    """A backbone with images made for it."""
+    """Loaded backbone with images preprocessed for it."""
 
     spec: str
     backbone: Backbone
     images: Tensor
     """(3, 3, S, S)"""
     weights: bool
-    """whether its own were loaded"""
+    """True if its own weights were loaded, False for random ones"""
     device: str
 
     @cached_property
@@ -58,9 +59,9 @@ class Loaded:
 
 
 def check_backbone(spec: str, *, device: str = "cpu") -> list[Finding]:
-    """Check a backbone by the name it is registered under, or as ``prefix:identifier``.
+    """Check a backbone by its registered name, or as ``prefix:identifier``.
 
-    Its own weights are loaded where they are on this machine, random ones elsewhere.
+    Its own weights are loaded if they are on this machine, random ones otherwise.
     """
     weights = True
     findings: list[Finding] = []
@@ -94,7 +95,7 @@ def check_backbone(spec: str, *, device: str = "cpu") -> list[Finding]:
 
 
 def _here(spec: str) -> bool:
-    """Whether the weights of ``prefix:identifier`` can be had without a network."""
+    """Return True if the weights of ``prefix:identifier`` are available without a network."""
     from harness.backbones.sources.hub import in_huggingface_cache
 
     prefix, _, identifier = spec.partition(":")
@@ -104,7 +105,7 @@ def _here(spec: str) -> bool:
 
 
 def listing(spec: str, source: Any) -> None:
-    """What is known before anything is loaded."""
+    """Check the source's description, before anything is loaded."""
     require(isinstance(source, backbones.Source), f"{spec!r} is a {type(source).__name__}; register a Source.")
     require(source.name == spec, f"The Source is called {source.name!r} and registered as {spec!r}.")
     empty = [name for name in ("title", "source", "license") if not str(getattr(source, name)).strip()]
@@ -114,7 +115,7 @@ def listing(spec: str, source: Any) -> None:
 
 
 def features(of: Loaded) -> str:
-    """features gives (B, d) float32, finite."""
+    """Check that features gives (B, d) float32, finite."""
     found = of.features
     require(found.ndim == 2 and len(found) == 3, f"features gives {tuple(found.shape)} for 3 images; it is (3, d).")
     require(found.dtype == torch.float32, f"features gives {found.dtype}; it is float32.")
@@ -123,7 +124,7 @@ def features(of: Loaded) -> str:
 
 
 def each_image_alone(of: Loaded) -> None:
-    """The features of an image do not depend on the others in its batch, nor on chance."""
+    """Check that the features of an image depend neither on the others in its batch nor on chance."""
     with other_globals(2):
         alone = torch.cat([of.run(image[None]) for image in of.images])
     require(
@@ -134,13 +135,13 @@ def each_image_alone(of: Loaded) -> None:
 
 
 def tells_images_apart(of: Loaded) -> None:
-    """Different images have different features."""
+    """Check that different images have different features."""
     spread = float((of.features[1:] - of.features[:1]).abs().max())
     require(spread > 1e-6, "All images have the same features: the network does not see them.")
 
 
 def default_site(of: Loaded) -> str:
-    """The layer exists, is linear, is called once, and its tokens have places."""
+    """Check that the layer exists, is linear and is called once, and that its tokens have positions."""
     captured = of.site.capture(of.backbone.features, of.images)
     of.site.check_linear(captured)
     n = captured.a.shape[1]
@@ -157,7 +158,10 @@ def default_site(of: Loaded) -> str:
 
 
 def layer_is_felt(of: Loaded) -> None:
-    """Replacing the layer's output by itself changes nothing, by zeros something: metrics rely on both."""
+    """Check that replacing the layer's output by itself changes nothing, and by zeros something.
+
+    Metrics rely on both.
+    """
     same = of.site.replace(of.backbone.features, of.images, lambda q, a: a)
     require(_near(same, of.features), "Replacing the layer's output by itself changes the features.")
     zero = of.site.replace(of.backbone.features, of.images, lambda q, a: torch.zeros_like(a))
@@ -169,7 +173,7 @@ def layer_is_felt(of: Loaded) -> None:
 
 
 def own_head(of: Loaded) -> str:
-    """A head and its number of classes are there together, and fit."""
+    """Check that a head and its number of classes are given together, and match."""
     if of.backbone.head is None or of.backbone.n_classes is None:
         together = of.backbone.head is None and of.backbone.n_classes is None
         require(together, "`head` and `n_classes` belong together: give both, or neither.")
@@ -182,7 +186,7 @@ def own_head(of: Loaded) -> str:
 
 
 def same_again(of: Loaded) -> None:
-    """Loading it again gives the same weights, with its own and with random ones."""
+    """Check that loading the backbone again gives the same weights, with its own and with random ones."""
     for weights in dict.fromkeys((of.weights, False)):
         with other_globals(3):
             first = of.backbone if weights == of.weights else _load(of, weights=weights)
@@ -198,7 +202,7 @@ def same_again(of: Loaded) -> None:
 
 
 def generators_left_alone(of: Loaded) -> None:
-    """Loading does not disturb the global random generators."""
+    """Check that loading does not change the state of torch's global random generator."""
     with other_globals(5):
         before = torch.random.get_rng_state()
         _load(of, weights=of.weights)
@@ -207,7 +211,7 @@ def generators_left_alone(of: Loaded) -> None:
 
 
 def checkpoint(of: Loaded) -> str:
-    """--checkpoint FILE is read, or refused in a sentence; never passed over."""
+    """Check that --checkpoint FILE is read, or refused with a UserError, and never ignored."""
     state = {name: tensor.detach().cpu().clone() for name, tensor in of.backbone.model.state_dict().items()}
     if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > LARGEST_CHECKPOINT:
         raise NotApplicable("it is too large to be written and read back here")

@@ -1,4 +1,4 @@
-"""The contract of an image set (docs/plugins.md)."""
+"""Contract of an image set (docs/plugins.md)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from harness.check.finding import Finding, NotApplicable, other_globals, require
 from harness.datasets.base import BrokenImageError, ImageSet
 from harness.errors import UserError
 
-#: Images that are opened, spread over the set.
+#: Number of images that are opened, spread over the set.
 OPENED = 40
-#: A larger set is looked at in part, so that a check of ImageNet ends within a minute.
+#: Number of images that are checked of a larger set, so that a check of ImageNet ends within a minute.
 PART = 2000
 
 Load = Callable[[str], ImageSet]
@@ -24,7 +24,7 @@ Load = Callable[[str], ImageSet]
 
 @dataclass
 class Had:
-    """An image set, loaded twice."""
+    """Image set, loaded twice."""
 
     name: str
     identifier: str
@@ -39,12 +39,12 @@ class Had:
 
 
 def check_dataset(name: str, load: Load, identifier: str = "") -> list[Finding]:
-    """Check what is registered as an image set.
+    """Check a registered image set.
 
     Args:
-        name: it is registered under.
-        load: called with what stands after the colon of the spec.
-        identifier: that, as in ``folder:PATH``.
+        name: registered name.
+        load: function from the identifier to the image set.
+        identifier: the part of the spec after the colon, as in ``folder:PATH``.
     """
     made: list[ImageSet] = []
 
@@ -64,7 +64,10 @@ def check_dataset(name: str, load: Load, identifier: str = "") -> list[Finding]:
 
 
 def names(of: Had) -> None:
-    """Images are sorted by names that are theirs alone and say nothing of this machine; so is the set's own name."""
+    """Check that images are sorted by unique names without paths of this machine, and that the set's name is valid.
+
+    The set's name must be its registered name, followed after a colon by no path of this machine.
+    """
     found = [record.name for record in of.images.records]
     absolute = [name for name in [of.images.name.partition(":")[2], *found] if Path(name).is_absolute()]
     require(not absolute, f"{absolute[0] if absolute else ''!r} is a path of this machine; results would carry it.")
@@ -79,7 +82,7 @@ def names(of: Had) -> None:
 
 
 def labels(of: Had) -> str:
-    """A label is a place in classes, or None."""
+    """Check that each label is an index into classes, or None."""
     n = len(of.images.classes)
     wrong = [record for record in of.images.records if record.label is not None and not 0 <= record.label < n]
     require(
@@ -94,7 +97,7 @@ def labels(of: Had) -> str:
 
 
 def opens(of: Had) -> str:
-    """Images can be read."""
+    """Check that images can be read."""
     broken = []
     chosen = _spread(len(of.images), OPENED)
     for index in chosen:
@@ -109,7 +112,7 @@ def opens(of: Had) -> str:
 
 
 def reader(of: Had) -> None:
-    """size and head of the reader agree with read: the set's identity is made of them."""
+    """Check that size and head of the reader agree with read: the set's identity is computed from them."""
     for index in _spread(len(of.images), 5):
         record = of.images.records[int(index)]
         data = of.images.reader.read(record)
@@ -123,7 +126,7 @@ def reader(of: Had) -> None:
 
 
 def same_again(of: Had) -> None:
-    """Loaded twice, it is the same set."""
+    """Check that loading twice gives the same set."""
     require(
         of.images.records == of.again.records and of.images.classes == of.again.classes,
         "Loaded twice, it has other images or classes; seed what it draws, and sort what it finds.",
@@ -135,7 +138,7 @@ def same_again(of: Had) -> None:
 
 
 def no_twins(of: Had) -> None:
-    """No image is in the set twice: one copy would be fitted on, and the other evaluated."""
+    """Check that no image is in the set twice: one copy could be fitted on, and the other evaluated."""
     met: dict[bytes, str] = {}
     for index in of.part:
         record = of.images.records[int(index)]
@@ -149,7 +152,7 @@ def no_twins(of: Had) -> None:
 
 
 def split(of: Had) -> str:
-    """It divides into images to fit on and images to evaluate on."""
+    """Check that the set can be split into images to fit on and images to evaluate on."""
     if of.images.own_split is not None:
         probing, evaluation = (set(part.tolist()) for part in of.images.own_split)
         both = len(probing & evaluation)
@@ -163,7 +166,7 @@ def split(of: Had) -> str:
 
 
 def unknown_identifier(of: Had) -> None:
-    """What stands after the colon is understood or refused, never passed over."""
+    """Check that an unknown identifier (after the colon of the spec) is refused, not ignored."""
     try:
         found = of.load("no such identifier")
     except UserError:
@@ -175,7 +178,7 @@ def unknown_identifier(of: Had) -> None:
 
 
 def _spread(n: int, most: int) -> np.ndarray:
-    """At most ``most`` of the numbers 0 to n - 1, evenly spread."""
+    """Return at most ``most`` of the numbers 0 to n - 1, evenly spread."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
 
 

@@ -1,4 +1,4 @@
-"""One check and what came of it: how every kind of plugin is checked."""
+"""Running of checks and their findings, common to every kind of plugin."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ C = TypeVar("C")
 
 
 class Finding(NamedTuple):
-    """One check and what came of it."""
+    """Result of one check."""
 
     check: str
     ok: bool
     why: str = ""
-    """one sentence where it failed, or why it does not apply, or what was seen"""
+    """one sentence: the failure, the reason why the check does not apply, or what was observed"""
     applies: bool = True
 
 
 class NotApplicable(Exception):
-    """Raised by a check that means nothing for what is checked; its text says why."""
+    """Exception of a check that does not apply to the checked object; its text gives the reason."""
 
 
 def require(holds: bool, why: str) -> None:
-    """Raises AssertionError with the sentence that explains what is wrong and how to mend it."""
+    """Raise AssertionError unless ``holds``, with the sentence that explains what is wrong and how to fix it."""
     if not holds:
         raise AssertionError(why)
 
 
 def run(name: str, check: Callable[[], Any]) -> Finding:
-    """Carry out one check; what it returns, if it is a text, is what was seen."""
+    """Run one check and return its finding. If the check returns a string, it describes what was observed."""
     try:
         seen = check()
     except NotApplicable as reason:
@@ -53,12 +53,12 @@ def run(name: str, check: Callable[[], Any]) -> Finding:
 
 
 def run_all(checks: Mapping[str, Callable[[C], Any]], of: C) -> list[Finding]:
-    """Every check of a table on one thing."""
+    """Run every check of a table on one object."""
     return [run(name, lambda check=check: check(of)) for name, check in checks.items()]  # type: ignore[misc]
 
 
 def where(error: BaseException) -> str:
-    """`` (line N of FILE)``, from the innermost frame of the traceback that lies in a plugin; empty if none does."""
+    """Return `` (line N of FILE)`` of the innermost frame of the traceback that is in a plugin, or an empty string."""
     found = ""
     frame = error.__traceback__
     while frame is not None:
@@ -69,14 +69,14 @@ def where(error: BaseException) -> str:
 
 
 def _sentence(error: BaseException) -> str:
-    """The first line of what an exception says."""
+    """Return the first line of an exception's message."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else "no message"
 
 
 @contextmanager
 def other_globals(seed: int) -> Iterator[None]:
-    """Inside, the global generators are in the state of `seed`; outside, in the one they were in."""
+    """Seed the global generators with `seed` within the context, and restore their states afterwards."""
     before, numpy_before = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""The contract of a judge panel (docs/plugins.md), checked on a few grids of drawn images."""
+"""Contract of a judge panel (docs/plugins.md), checked on a few grids of drawn images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from judges.grids import Album, Grid, View, content_hash, grid_of
 from judges.panel import Panel, Wanted
 from judges.prompt import prompt_for
 
-#: The network under test, as far as a panel is told: none that any judge is.
+#: Name of the backbone under test that is passed to a panel; no judge is based on it.
 BACKBONE = "check"
 
 Factory = Callable[[Wanted], tuple[Judge, ...]]
@@ -25,28 +25,28 @@ Factory = Callable[[Wanted], tuple[Judge, ...]]
 
 @dataclass
 class Asked:
-    """A panel that was asked, and what it replied."""
+    """Judge panel with its questions and replies."""
 
     name: str
     factory: Factory
     options: Mapping[str, Any]
     panel: Panel
     again: Panel
-    """made a second time"""
+    """the panel, made a second time"""
     questions: list[Question]
     replies: dict[str, list[Reply]] = field(default_factory=dict)
-    """by judge"""
+    """replies by judge"""
     later: dict[str, list[Reply]] = field(default_factory=dict)
-    """of the panel that was made a second time, asked in another order"""
+    """replies by judge of the panel that was made a second time, asked in another order"""
 
 
 def check_panel(name: str, factory: Factory, options: Mapping[str, Any] | None = None) -> list[Finding]:
-    """Check what is registered as a judge panel.
+    """Check a registered judge panel.
 
     Args:
-        name: it is registered under.
-        factory: makes the judges.
-        options: settings of the panel, such as where its server is.
+        name: registered name.
+        factory: function that makes the judges.
+        options: settings of the panel, such as the address of its server.
     """
     chosen = dict(options or {})
     made: list[Panel] = []
@@ -63,12 +63,16 @@ def check_panel(name: str, factory: Factory, options: Mapping[str, Any] | None =
     findings += run_all(BEFORE, asked)
     with tempfile.TemporaryDirectory() as folder:
         findings.append(run("replies", lambda: replies(asked, Album(drawn_images(), folder))))
-    # Without replies there is nothing to look at.
+    # Without replies there is nothing to check.
     return findings + run_all(AFTER, asked) if findings[-1].ok else findings
 
 
 def questions() -> list[Question]:
-    """Grids of one class against grids of all classes in both orders, one image against nine, and a grid twice."""
+    """Return the questions of the check.
+
+    They compare grids of one class with grids of all classes, and one image with nine, each in both orders, and a grid
+    with itself.
+    """
     images = drawn_images()
     n = len(CLASSES)
     one = [_grid(images, range(kind, 9 * n, n)) for kind in range(n)]
@@ -95,7 +99,7 @@ def _judges(made: Any, name: str) -> tuple[Judge, ...]:
 
 
 def settings(of: Asked) -> None:
-    """settings is plain JSON and the same each time, so that a judge keeps its id; two judges have two."""
+    """Check that settings is plain JSON and the same each time, so that a judge keeps its id, and ids are unique."""
     for judge, again in zip(of.panel.judges, of.again.judges, strict=True):
         try:
             json.dumps(judge.settings())
@@ -111,7 +115,7 @@ def settings(of: Asked) -> None:
 
 
 def unknown_options(of: Asked) -> None:
-    """An option that does not exist is refused by name; in silence, a typing error would change nothing."""
+    """Check that an unknown option is refused by name; if it were ignored, a typing error would have no effect."""
     try:
         of.factory(Wanted(BACKBONE, (), {**of.options, "no_such_option": 1}))
     except UserError as error:
@@ -121,7 +125,7 @@ def unknown_options(of: Asked) -> None:
 
 
 def replies(of: Asked, album: Album) -> str:
-    """Every question gets one reply, handed to keep, under the question's own key."""
+    """Check that every question gets one reply, passed to keep, under the question's own key."""
     prompt = prompt_for("plain")
     backwards = list(reversed(of.questions))
     for number, (panel, order, found) in enumerate(
@@ -144,7 +148,7 @@ def replies(of: Asked, album: Album) -> str:
 
 
 def verdicts(of: Asked) -> None:
-    """Each reply is JSON with reasoning_a, reasoning_b and the answer A or B."""
+    """Check that each reply is JSON with reasoning_a, reasoning_b and the answer A or B."""
     for name, kept in of.replies.items():
         for reply in kept:
             require(
@@ -159,7 +163,7 @@ def verdicts(of: Asked) -> None:
 
 
 def same_again(of: Asked) -> None:
-    """The same questions get the same answers, in whatever order they are asked."""
+    """Check that the same questions get the same answers when they are asked in another order."""
     for name, kept in of.replies.items():
         first = {reply.key: reply.verdict.answer for reply in kept}
         changed = [reply for reply in of.later[name] if reply.verdict.answer != first[reply.key]]
@@ -171,7 +175,7 @@ def same_again(of: Asked) -> None:
 
 
 def looks(of: Asked) -> str:
-    """Which grid is shown first does not decide every answer."""
+    """Check that the order in which two grids are shown does not decide every answer."""
     told = []
     for name, kept in of.replies.items():
         answer = {reply.key: reply.verdict.answer for reply in kept}
@@ -192,7 +196,7 @@ def looks(of: Asked) -> str:
 
 
 def _share_right(of: Asked, kept: Sequence[Reply]) -> str:
-    """How often the grid of one class is preferred to the mixed one."""
+    """Return how often the grid of one class is preferred to the mixed one, as ``N of TOTAL``."""
     prompt = prompt_for("plain")
     judge = next(judge for judge in of.panel.judges if judge.key(of.questions[0], prompt) in {r.key for r in kept})
     answer = {reply.key: reply.verdict.answer for reply in kept}
@@ -204,10 +208,10 @@ def _share_right(of: Asked, kept: Sequence[Reply]) -> str:
     return f"{right} of {n}"
 
 
-#: Name -> check, before anybody is asked; each raises AssertionError with the sentence that explains the failure.
+#: Name -> check that runs before any question; each raises AssertionError with the sentence that explains the failure.
 BEFORE: dict[str, Callable[[Asked], Any]] = {"settings and ids": settings, "unknown options": unknown_options}
 
-#: Name -> check of what was replied.
+#: Name -> check of the replies.
 AFTER: dict[str, Callable[[Asked], Any]] = {
     "verdicts": verdicts,
     "same questions, same answers": same_again,

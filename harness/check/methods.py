@@ -1,4 +1,4 @@
-"""The contract of a method (docs/methods.md), checked on a small layer in seconds."""
+"""Contract of a method (docs/methods.md), checked on a small layer in seconds."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from harness.check.world import SmallSite, SmallTokens, small_layer
 from methods.base import Method, make_config
 from methods.errors import UserError
 
-#: What a method that claims to be lossless may lose, as a share of the largest output.
+#: Allowed reconstruction error of a method that claims to be lossless, as a fraction of the largest output.
 LOSSLESS = 1e-5
-#: How far the codes of a token may differ between batches, as a share of the largest: products of other shapes are
-#: rounded otherwise, and an encoder that iterates carries that on.
+#: Allowed difference of a token's codes between batches, as a fraction of the largest code: matrix products of other
+#: shapes round differently, and an iterative encoder carries the difference on.
 ROUNDING = 1e-3
 
-#: Settings of these names are made small, so that a method that is trained for an hour is checked in a second.
+#: Small values of settings by name, so that a method that trains for an hour is checked in a second.
 SMALL: dict[str, Any] = {
     "batch_size": 64,
     "epochs": 3,
@@ -34,13 +34,13 @@ SMALL: dict[str, Any] = {
 
 
 class Fitted(NamedTuple):
-    """A fitted method with what it was fitted on."""
+    """Fitted method with the layer and tokens it was fitted on."""
 
     method: Method
     site: SmallSite
     tokens: SmallTokens
     refit: Callable[[int], Method]
-    """the same, fitted again with another seed"""
+    """function that fits the same method again with a given seed"""
     device: str = "cpu"
 
     @property
@@ -49,7 +49,7 @@ class Fitted(NamedTuple):
 
 
 def small_settings(cls: type[Method]) -> dict[str, Any]:
-    """The settings in :data:`SMALL` that a method has; none where it does not take them together."""
+    """Return the settings in :data:`SMALL` that a method has; none if the method rejects their combination."""
     settings = {name: value for name, value in SMALL.items() if name in cls.Config.model_fields}
     try:
         make_config(cls, settings)
@@ -62,12 +62,12 @@ def check_method(cls: type[Method], config: dict[str, Any] | None = None, *, dev
     """Check a method class against the contract.
 
     Args:
-        cls: the class.
+        cls: the method class.
         config: its settings; small ones (see :func:`small_settings`) let a training method end in seconds.
-        device: where it is fitted and used.
+        device: device on which it is fitted and used.
 
     Returns:
-        One finding a check; the fit first, and nothing after it where that fails.
+        One finding per check: settings first, then the fit. If the fit fails, its finding is the last one.
     """
     site, tokens = small_layer()
     calls = 0
@@ -108,7 +108,7 @@ def _fitted(method: Any) -> Method:
 
 
 def encode_and_decode(of: Fitted) -> None:
-    """encode gives (n, n_units), decode (n, d_out)."""
+    """Check that encode gives (n, n_units) and decode (n, d_out)."""
     n, units, reads = of.tokens.n, of.method.n_units, of.method.spec.reads
     try:
         codes = of.method.encode(of.x)
@@ -129,7 +129,7 @@ def encode_and_decode(of: Fitted) -> None:
 
 
 def dtype_and_device(of: Fitted) -> None:
-    """Both keep the dtype and device of what they are given, and all is finite."""
+    """Check that encode and decode keep the dtype and device of their input, and give finite values."""
     codes = of.method.encode(of.x)
     a_hat = of.method.decode(codes)
     for name, given, got in (("encode", of.x, codes), ("decode", codes, a_hat)):
@@ -139,7 +139,7 @@ def dtype_and_device(of: Fitted) -> None:
 
 
 def dictionary(of: Fitted) -> None:
-    """One atom a unit, of the width of its side; parents cover the original units."""
+    """Check that there is one atom per unit, with the width of its side, and that parents cover the original units."""
     atoms, parents, side = of.method.dictionary()
     require(side in ("reader", "writer"), f"The dictionary's side is {side!r}; it is 'reader' or 'writer'.")
     wanted = (of.method.n_units, of.site.d_in if side == "reader" else of.site.d_out)
@@ -151,7 +151,7 @@ def dictionary(of: Fitted) -> None:
 
 
 def small_batches(of: Fitted) -> None:
-    """Batches of no and of one token work."""
+    """Check that batches of zero tokens and of one token work."""
     for n in (0, 1):
         codes = of.method.encode(of.x[:n])
         wanted = (n, of.method.n_units)
@@ -163,7 +163,7 @@ def small_batches(of: Fitted) -> None:
 
 
 def rows_alone(of: Fitted) -> None:
-    """The code of a token does not depend on the others in its batch."""
+    """Check that the code of a token does not depend on the others in its batch."""
     whole = of.method.encode(of.x)
     halves = torch.cat([of.method.encode(of.x[:7]), of.method.encode(of.x[7:])])
     largest = float(whole.abs().max()) or 1.0
@@ -176,7 +176,7 @@ def rows_alone(of: Fitted) -> None:
 
 
 def inputs_kept(of: Fitted) -> None:
-    """encode and decode leave what they are given as it is."""
+    """Check that encode and decode leave their input unchanged."""
     x = of.x.clone()
     codes = of.method.encode(x)
     require(torch.equal(x, of.x), "encode changes its input in place; let it work on a copy.")
@@ -186,7 +186,7 @@ def inputs_kept(of: Fitted) -> None:
 
 
 def deterministic(of: Fitted) -> None:
-    """The same seed gives the same method, whatever the global generators hold."""
+    """Check that the same seed gives the same method, whatever the state of the global generators."""
     again = of.refit(1)
     require(
         again.n_units == of.method.n_units and torch.equal(of.method.encode(of.x), again.encode(of.x)),
@@ -195,7 +195,7 @@ def deterministic(of: Fitted) -> None:
 
 
 def seed_flag(of: Fitted) -> None:
-    """A method that says its fit does not depend on the seed gives the same for another one."""
+    """Check that another seed gives the same codes if the method declares that its fit does not depend on the seed."""
     if of.method.spec_with(of.method.config).uses_seed:
         raise NotApplicable("it says that it uses its seed")
     other = of.refit(2)
@@ -206,7 +206,7 @@ def seed_flag(of: Fitted) -> None:
 
 
 def supervised_flag(of: Fitted) -> None:
-    """A method that says it is unsupervised gives the same whatever the labels are."""
+    """Check that other labels give the same codes if the method declares that it is unsupervised."""
     if of.method.spec.supervised:
         raise NotApplicable("it says that it is supervised")
     labels = of.tokens.label.copy()
@@ -222,7 +222,7 @@ def supervised_flag(of: Fitted) -> None:
 
 
 def trained_flag(of: Fitted) -> None:
-    """A method that says it trains nothing has no loss to show."""
+    """Check that a method declared as training-free leaves no training curves."""
     if not of.method.spec.training_free:
         raise NotApplicable("it does not claim to train nothing")
     series = ", ".join(of.method.curves)
@@ -230,7 +230,7 @@ def trained_flag(of: Fitted) -> None:
 
 
 def lossless_flag(of: Fitted) -> None:
-    """A method that claims to be lossless gives the layer's output back."""
+    """Check that a method declared as lossless reconstructs the layer's output."""
     if not of.method.spec.lossless or of.method.spec.virtual:
         raise NotApplicable("it does not claim to be lossless")
     a = of.tokens.fields["output"].to(of.device)
@@ -241,7 +241,7 @@ def lossless_flag(of: Fitted) -> None:
 
 
 def linear_decoder(of: Fitted) -> None:
-    """Where atoms write, decode(codes) is codes @ atoms and an offset."""
+    """Check that decode(codes) is codes @ atoms plus an offset if the atoms are writers."""
     atoms, _, side = of.method.dictionary()
     if side == "reader" or of.method.spec.virtual:
         raise NotApplicable("its atoms do not decode")
@@ -254,7 +254,7 @@ def linear_decoder(of: Fitted) -> None:
 
 
 def round_trip(of: Fitted) -> None:
-    """A saved and loaded method gives identical codes and reconstructions."""
+    """Check that a saved and loaded method gives identical codes and reconstructions."""
     with tempfile.TemporaryDirectory() as folder:
         loaded = type(of.method).load(of.method.save(Path(folder) / "method.safetensors"), device=of.device)
         names = [file.name for file in Path(folder).iterdir()]

@@ -1,4 +1,4 @@
-"""The contract of a metric (docs/plugins.md), checked by real passes of small methods over a small split."""
+"""Contract of a metric (docs/plugins.md), checked by real passes of small methods over a small split."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from harness.check.world import BATCH, OTHER_BATCH, World, small_world
 from harness.metrics.base import Batch, Direction, Metric, Outcome, Score
 from methods.base import Method
 
-#: Float32 sums of another order differ by this much.
+#: Allowed difference between float32 sums in another order.
 TOLERANCE = 1e-4
-#: A metric that keeps this share of the layer's outputs it has seen keeps something of every token.
+#: A metric whose memory grows by more than this fraction of the layer's outputs keeps something of every token.
 KEPT = 1 / 16
-#: Times that the split of 18 images is shown to see whether what a metric holds still grows.
+#: Number of passes over the split of 18 images after which a metric's memory must no longer grow.
 ROUNDS = 6
 
 
 @dataclass
 class Pass:
-    """What one metric made of one method."""
+    """Pass of one metric over one method."""
 
     metric: Metric
     scores: list[Score]
     changed: bool
-    """whether it changed a batch in place"""
+    """True if it changed a batch in place"""
     batches: list[Batch]
-    """as it was given them"""
+    """copies of the batches as they were passed to it"""
 
 
 class Measured:
-    """A metric's class with its passes, each made once."""
+    """Metric class with its passes, each made once."""
 
     def __init__(self, cls: type[Metric], world: World) -> None:
         self.cls, self.world = cls, world
@@ -49,7 +49,7 @@ class Measured:
 
     @property
     def methods(self) -> dict[str, Method]:
-        """Those the metric applies to."""
+        """Methods that the metric applies to."""
         return {
             name: method
             for name, method in self.world.fitted.items()
@@ -67,10 +67,11 @@ class Measured:
 
 
 def check_metric(cls: type[Metric], world: World | None = None) -> list[Finding]:
-    """Check a metric's class against the contract.
+    """Check a metric class against the contract.
 
     Args:
-        world: where to measure; left out: one is made.
+        cls: the metric class.
+        world: world to measure in; None makes one.
     """
     with nullcontext(world) if world is not None else small_world() as place:
         of = Measured(cls, place)
@@ -83,7 +84,7 @@ def check_metric(cls: type[Metric], world: World | None = None) -> list[Finding]
 
 
 def declaration(of: Measured) -> None:
-    """What it says of itself is of the kind that leaderboards and stores expect."""
+    """Check that the metric's attributes have the types and values that leaderboards and stores expect."""
     cls = of.cls
     require(isinstance(cls.version, int) and cls.version >= 1, f"version is {cls.version!r}; it counts up from 1.")
     require(isinstance(cls.unit, str), f'unit is {cls.unit!r}; it is a text, "" for a plain number.')
@@ -94,7 +95,7 @@ def declaration(of: Measured) -> None:
 
 
 def applies(of: Measured) -> str:
-    """applies answers True or False for every kind of method, and True for one of them."""
+    """Check that applies returns True or False for every kind of method, and True for at least one of them."""
     answers = {name: of.cls.applies(method, of.world.baseline) for name, method in of.world.fitted.items()}
     for name, answer in answers.items():
         require(isinstance(answer, bool), f"applies gives {answer!r} for {name}; it is True or False.")
@@ -104,7 +105,10 @@ def applies(of: Measured) -> str:
 
 
 def scores(of: Measured) -> str:
-    """compute yields scores: the one named by id first, numbers with their n, and details that a store can hold."""
+    """Check that compute yields valid scores.
+
+    The first score is named by the metric's id, values are numbers with their n, and details can be stored as JSON.
+    """
     shown = ""
     for name in of.methods:
         if name == "dead units":
@@ -146,7 +150,7 @@ def _one(score: Score) -> None:
 
 
 def parameters(of: Measured) -> None:
-    """params is plain JSON, and the same for every method of a pass."""
+    """Check that params is plain JSON, and the same for every method."""
     found = [of.of(name).metric.params for name in of.methods]
     try:
         json.dumps(found)
@@ -159,7 +163,7 @@ def parameters(of: Measured) -> None:
 
 
 def deterministic(of: Measured) -> None:
-    """The same pass gives the same scores."""
+    """Check that the same pass gives the same scores."""
     _timed(of)
     for name in of.methods:
         first, again = of.of(name).scores, of.again(name).scores
@@ -167,7 +171,7 @@ def deterministic(of: Measured) -> None:
 
 
 def any_batch_size(of: Measured) -> None:
-    """The scores do not depend on how many images are in a batch."""
+    """Check that the scores do not depend on the batch size."""
     _timed(of)
     for name in of.methods:
         _same(
@@ -181,7 +185,7 @@ def any_batch_size(of: Measured) -> None:
 
 
 def dead_units(of: Measured) -> None:
-    """A method none of whose units ever fires gives NaN or a number, and no exception."""
+    """Check that a method with only dead units gives NaN or a number, and no exception."""
     if "dead units" not in of.methods:
         raise NotApplicable("it does not apply to the method whose units are all dead")
     for score in of.of("dead units").scores:
@@ -189,18 +193,18 @@ def dead_units(of: Measured) -> None:
 
 
 def batches_left_alone(of: Measured) -> None:
-    """update changes nothing in the batch: the metrics after it are given the same one."""
+    """Check that update does not change the batch: the metrics after it get the same one."""
     wrong = [name for name in of.methods if of.of(name).changed]
     require(not wrong, "update changes the batch in place, which the metrics after it are given too; work on a copy.")
 
 
 def memory_stays_flat(of: Measured) -> None:
-    """What it holds does not grow with the number of batches."""
+    """Check that the metric's memory does not grow with the number of batches."""
     for name in of.methods:
         batches = of.of(name).batches
         metric, held = of.cls(of.world.baseline), []
         with torch.inference_mode():
-            # Some keep a few tokens, or sums that are made when they are first needed; these are there by then.
+            # Some metrics keep a few tokens, or make sums when they are first needed: only the last round counts.
             for _ in range(ROUNDS):
                 for batch in batches:
                     metric.update(Batch(*(part.clone() for part in batch)))
@@ -229,7 +233,7 @@ def _same(first: list[Score], second: list[Score], name: str, tolerance: float, 
 
 
 def _pass(cls: type[Metric], method: Method, world: World, batch_size: int, seed: int) -> Pass:
-    """One pass with everything watched; what the metric raises is raised."""
+    """Run one pass with a recording subclass of the metric. An exception of the metric is raised."""
     batches: list[Batch] = []
     errors: list[Exception] = []
     made: list[Metric] = []
@@ -270,7 +274,7 @@ def _equal(one: Tensor, other: Tensor) -> bool:
 
 
 def _bytes(thing: Any, met: set[int] | None = None) -> int:
-    """Bytes of the tensors, arrays and numbers that a metric holds, its baseline left out."""
+    """Return the bytes of the tensors, arrays and numbers that a metric holds, without its baseline."""
     met = set() if met is None else met
     if id(thing) in met:
         return 0

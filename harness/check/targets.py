@@ -1,4 +1,4 @@
-"""What ``harness check`` is asked for: a file of plugins or a registered name, of any kind."""
+"""Targets of ``harness check``: a file of plugins or a registered name, of any kind."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from methods.registry import did_you_mean
 
 
 class Target(NamedTuple):
-    """One thing to check."""
+    """Plugin to check."""
 
     kind: str
     name: str
     identifier: str = ""
-    """what stands after the colon of an image set's or a backbone's spec"""
+    """the part after the colon of an image set's or a backbone's spec"""
 
     @property
     def spec(self) -> str:
@@ -27,14 +27,14 @@ class Target(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What came of it."""
+    """Findings of one target."""
 
     kind: str
     name: str
     source: str
-    """where it was registered from"""
+    """origin of the registration"""
     settings: dict[str, Any]
-    """it was checked with, where they are not its own defaults"""
+    """settings it was checked with that differ from its defaults"""
     seconds: float
     findings: list[Finding]
 
@@ -44,11 +44,11 @@ class Report(NamedTuple):
 
 
 def targets(wanted: str, *, kind: str | None = None) -> list[Target]:
-    """What a file registers, or what a name stands for.
+    """Return the plugins that a file registers, or the one that a name denotes.
 
     Args:
         wanted: ``FILE.py``, a registered name, or the spec of a backbone or an image set (``folder:PATH``).
-        kind: only this kind, where a name is several things.
+        kind: restrict to this kind, e.g. if several kinds have the same name.
 
     Raises:
         UserError: for an unknown or ambiguous name, or a file that registers nothing to check.
@@ -81,14 +81,15 @@ def targets(wanted: str, *, kind: str | None = None) -> list[Target]:
 
 
 def check(target: Target, settings: Mapping[str, Any] | None = None, *, device: str = "cpu") -> Report:
-    """Check one thing of any kind.
+    """Check one plugin of any kind.
 
     Args:
-        settings: of a method, or options of a judge panel; the other kinds have none.
-        device: where a method is fitted and a backbone runs.
+        target: the plugin to check.
+        settings: settings of a method, or options of a judge panel; the other kinds have none.
+        device: device on which a method is fitted and a backbone runs.
 
     Raises:
-        UserError: for settings that the kind has not.
+        UserError: if settings are given to a kind that has none.
     """
     given = dict(settings or {})
     if given and target.kind not in ("method", "judge"):

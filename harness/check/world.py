@@ -1,4 +1,4 @@
-"""A network of a few neurons on a few drawn images, through the same code as a real run: where a metric is checked."""
+"""Small network on a few drawn images, run through the same code as a real run, on which metrics are checked."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from harness.datasets.base import ImageRecord, ImageSet
 from methods.base import Dictionary, Method, MethodSpec, Progress, Reads, no_progress
 
 TOP_IMAGES = 6
-#: Images a batch in the first pass over the evaluation split, and in the one that must give the same.
+#: Images per batch in the first pass over the evaluation split, and in the pass that must give the same scores.
 BATCH, OTHER_BATCH = 4, 7
 
 
 @dataclass
 class World:
-    """One layer (d_in 8, d_out 12) of a network of random weights, with 18 images to fit on and 18 to evaluate on."""
+    """Layer (d_in 8, d_out 12) of a network with random weights, with 18 images to fit on and 18 to evaluate on."""
 
     site: Site
     tokens: TokenSet
@@ -41,7 +41,7 @@ class World:
 
     @cached_property
     def fitted(self) -> dict[str, Method]:
-        """Methods that differ in what a metric may trip over."""
+        """Fitted methods that differ in the properties that may make a metric fail."""
         wanted: dict[str, dict[str, object]] = {
             "identity": {},
             "random_split": {"parts": 2},
@@ -56,13 +56,13 @@ class World:
         return found
 
     def in_batches_of(self, size: int) -> Baseline:
-        """The same split, read ``size`` images at a time."""
+        """Return the baseline with the same split, read ``size`` images at a time."""
         return replace(self.baseline, passes=replace(self.baseline.passes, batch_size=size))
 
 
 @contextmanager
 def small_world() -> Iterator[World]:
-    """The world; what it keeps on the disk goes when it ends."""
+    """Make the world within the context. Its files on disk are removed at the end."""
     backbone = _network()
     images = drawn_images()
     probing, evaluation = images.split(evaluation=0.5)
@@ -103,7 +103,7 @@ def _network() -> Backbone:
 
 
 class _Dead(Method):
-    """Four units that never fire, and the mean for a reconstruction."""
+    """Method with four units that never fire, and the mean as reconstruction."""
 
     spec = MethodSpec("dead_units", "dead units", "control", "output", "harness check", training_free=True)
     fitted = ("mean",)
@@ -139,7 +139,7 @@ SIDE = 48
 
 
 class DrawnImages:
-    """PNG files of stripes and rings, drawn when they are read; always the same."""
+    """Reader of deterministic PNG images of stripes and rings, drawn when they are read."""
 
     def read(self, record: ImageRecord) -> bytes:
         return _drawn(int(record.name.removesuffix(".png")))
@@ -152,7 +152,7 @@ class DrawnImages:
 
 
 def drawn_images(n: int = 36) -> ImageSet:
-    """``n`` images, the three classes in turns."""
+    """Return a set of ``n`` drawn images, with the three classes in turn."""
     names = [f"{number:03d}.png" for number in range(n)]
     records = tuple(ImageRecord(name, Path(name), number % len(CLASSES)) for number, name in enumerate(names))
     return ImageSet("drawn", records, CLASSES, DrawnImages())
@@ -173,7 +173,7 @@ def _drawn(number: int) -> bytes:
 
 @dataclass(frozen=True)
 class SmallSite:
-    """``a = weight @ q + bias`` with d_in 24 and d_out 8."""
+    """Layer ``a = weight @ q + bias`` with d_in 24 and d_out 8."""
 
     weight: Tensor
     bias: Tensor
@@ -188,7 +188,7 @@ class SmallSite:
 
 
 class SmallTokens:
-    """Tokens in memory, as `methods.base.Tokens` describes them."""
+    """Tokens in memory, with the interface of `methods.base.Tokens`."""
 
     def __init__(self, q: Tensor, a: Tensor, image: np.ndarray, position: np.ndarray, label: np.ndarray) -> None:
         self.fields: dict[Reads, Tensor] = {"input": q, "output": a}
@@ -213,7 +213,10 @@ class SmallTokens:
 
 
 def small_layer(n_images: int = 60, n_positions: int = 10) -> tuple[SmallSite, SmallTokens]:
-    """A layer of random weights and 600 tokens that lie in clusters, as a network's do. Always the same."""
+    """Return a layer with random weights and 600 tokens in clusters, as in a real network. The result is deterministic.
+
+    The number of tokens is ``n_images * n_positions``, 600 by default.
+    """
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(8, 24, generator=generator)
     bias = torch.randn(8, generator=generator)

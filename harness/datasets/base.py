@@ -1,4 +1,4 @@
-"""A set of labelled images: what is in it, its identity, its split, and how one image is read."""
+"""Set of labelled images: its records, identity and split, and the reading of one image."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from PIL import Image, ImageOps
 
 from methods.errors import UserError
 
-# Above this total the fingerprint samples: hashing ImageNet whole (150 GB) would take longer than many runs.
+# Above this total size the fingerprint samples the bytes: hashing all of ImageNet (150 GB) would take longer than many
+# runs.
 WHOLE_CONTENT_LIMIT = 2 * 1024**3
 SAMPLED_BYTES = 4096
 
 
 class ImageRecord(NamedTuple):
-    """One image. ``name`` is its identity: its path relative to the set's folder, with forward slashes."""
+    """Record of one image. ``name`` is its identity: its path relative to the set's folder, with forward slashes."""
 
     name: str
     path: Path
@@ -30,14 +31,14 @@ class ImageRecord(NamedTuple):
 
 @dataclass(frozen=True)
 class BrokenImage:
-    """An image that could not be read, and why."""
+    """Image that could not be read, with the reason."""
 
     name: str
     reason: str
 
 
 class BrokenImageError(Exception):
-    """Raised by :meth:`ImageSet.open`; carries the :class:`BrokenImage`."""
+    """Exception of :meth:`ImageSet.open`; carries the :class:`BrokenImage`."""
 
     def __init__(self, broken: BrokenImage) -> None:
         super().__init__(f"{broken.name}: {broken.reason}")
@@ -45,20 +46,20 @@ class BrokenImageError(Exception):
 
 
 class Reader(Protocol):
-    """Where the encoded bytes of a record come from."""
+    """Interface of the source of a record's encoded bytes."""
 
     def read(self, record: ImageRecord) -> bytes:
-        """All encoded bytes."""
+        """Return all encoded bytes."""
 
     def head(self, record: ImageRecord, count: int) -> bytes:
-        """The first ``count`` of them (fewer if there are fewer)."""
+        """Return the first ``count`` encoded bytes (fewer if there are fewer)."""
 
     def size(self, record: ImageRecord) -> int:
-        """How many there are."""
+        """Return the number of encoded bytes."""
 
 
 class FileReader:
-    """Records that are files."""
+    """Reader of records that are files."""
 
     def read(self, record: ImageRecord) -> bytes:
         return record.path.read_bytes()
@@ -72,14 +73,14 @@ class FileReader:
 
 
 class OwnSplit(NamedTuple):
-    """Positions of a set's records that its makers meant for training (probing) and for evaluation."""
+    """Positions of the records in a set's own split: training images (for probing) and evaluation images."""
 
     probing: np.ndarray
     evaluation: np.ndarray
 
 
 class Split(NamedTuple):
-    """Two disjoint sets: activations are probed (and methods fitted) on one, scores computed on the other."""
+    """Two disjoint sets: activations are probed and methods fitted on one, and scores are computed on the other."""
 
     probing: ImageSet
     evaluation: ImageSet
@@ -93,8 +94,8 @@ class ImageSet:
         name: the set's spec without machine paths (``"photos"``, ``"folder:NAME"``).
         records: sorted by name.
         classes: class names; a record's ``label`` is an index into them.
-        reader: where the bytes of a record come from.
-        own_split: the set's own division, if its makers gave one.
+        reader: source of the bytes of a record.
+        own_split: the split that the set itself defines, or None.
     """
 
     name: str
@@ -113,13 +114,13 @@ class ImageSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identity of the contents, computed at the first look and kept.
+        """Identity of the contents, computed at the first access and cached.
 
-        ``"content:..."`` is blake2b over name, label and bytes of every image when these are under 2 GiB in all;
-        ``"sampled:..."`` over name, label, size and the first 4 KiB of each otherwise.
+        ``"content:..."`` is blake2b over name, label, size and bytes of every image if these are under 2 GiB in all;
+        ``"sampled:..."`` is over name, label, size and the first 4 KiB of each otherwise.
 
         Raises:
-            UserError: if a file cannot be read from the disk (whether it is an image does not matter here).
+            UserError: if a file cannot be read from the disk. The file is not decoded, so it need not be an image.
         """
         digest = hashlib.blake2b(digest_size=16)
         name, sizes = "", []
@@ -131,7 +132,7 @@ class ImageSet:
             for record, size in zip(self.records, sizes, strict=True):
                 name = record.name
                 data = self.reader.read(record) if whole else self.reader.head(record, SAMPLED_BYTES)
-                # The lengths keep one image's bytes from being taken for the next one's name.
+                # The lengths prevent one image's bytes from being confused with the next one's name.
                 digest.update(f"{len(record.name)}|{record.name}|{record.label}|{size}|".encode())
                 digest.update(data)
         except OSError as error:
@@ -142,10 +143,10 @@ class ImageSet:
         return f"{'content' if whole else 'sampled'}:{digest.hexdigest()}"
 
     def subset(self, indices: Iterable[int] | np.ndarray) -> ImageSet:
-        """The records at ``indices``, sorted by name again; classes kept, the set's own split dropped.
+        """Return the set of the records at ``indices``, sorted by name. Classes are kept, the set's own split is dropped.
 
         Raises:
-            UserError: for a position that does not exist or comes twice.
+            UserError: if an index is out of range or occurs twice.
         """
         chosen = sorted(int(index) for index in indices)
         if chosen and (chosen[0] < 0 or chosen[-1] >= len(self)):
@@ -156,17 +157,17 @@ class ImageSet:
         return ImageSet(self.name, tuple(self.records[index] for index in chosen), self.classes, self.reader)
 
     def split(self, *, evaluation: int | float, seed: int = 0) -> Split:
-        """Divide into a probing and an evaluation set, each class in proportion.
+        """Split into a probing and an evaluation set, with each class in proportion.
 
         A set with its own split (``train/`` and ``val/`` folders) gives that one and ignores ``evaluation`` and
-        ``seed``. Otherwise class c with n_c of the n images sends its share ``evaluation * n_c / n`` to evaluation,
-        rounded by largest remainders (ties to the lower class), images without a label counting as one class. Which
-        ones is decided by a hash of seed and name, so that it depends on no random generator's version and little on
-        the other images.
+        ``seed``. Otherwise class c with n_c of the n images contributes ``evaluation * n_c / n`` images to the
+        evaluation set (``evaluation`` as a number of images), rounded by largest remainders (ties to the lower class).
+        Images without a label count as one class. The images are chosen by a hash of seed and name, so the choice does
+        not depend on the version of a random generator, and depends little on the other images.
 
         Args:
-            evaluation: how many images to evaluate on (int), or which fraction (float between 0 and 1).
-            seed: which of the possible splits.
+            evaluation: number of images to evaluate on (int), or their fraction (float between 0 and 1).
+            seed: seed of the split.
 
         Raises:
             UserError: if there are not enough images to leave at least one on each side.
@@ -201,13 +202,12 @@ class ImageSet:
         return count
 
     def open(self, index: int) -> Image.Image:
-        """The image at ``index``, RGB, turned upright as its EXIF orientation says.
+        """Open the image at ``index`` as RGB, rotated according to its EXIF orientation.
 
         Transparent pixels are put on white, 16-bit grey is scaled to 8 bits.
 
         Raises:
-            BrokenImageError: if it cannot be read or decoded, or its pixels are no picture's (32-bit numbers), with the
-                reason.
+            BrokenImageError: with the reason, if the image cannot be read or decoded, or its pixels are 32-bit numbers.
         """
         record = self.records[index]
         try:
@@ -224,7 +224,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         # Pillow's own conversion clips at 255, which turns nearly every 16-bit image white.
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        # Which of these numbers is white, nothing says; Pillow clips them at 0 and 255 and gives black or white.
+        # The value that means white is unknown; Pillow would clip at 0 and 255 and give black or white.
         raise ValueError(f"its pixels are 32-bit numbers (mode {image.mode}): save it with 8 or 16 bits")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         layer = image.convert("RGBA")
@@ -235,14 +235,14 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
-        return "no image format is recognised in it"  # Pillow's words name the memory address of the buffer
+        return "no image format is recognised in it"  # Pillow's message contains the memory address of the buffer
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror  # without the path, which is a matter of this machine
+        return error.strerror  # without the path, which depends on this machine
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _largest_remainders(sizes: list[int], total: int) -> list[int]:
-    """Integers in proportion to ``sizes`` that sum to ``total``; exact, in whole numbers."""
+    """Return integers in proportion to ``sizes`` that sum to ``total``, computed exactly in integer arithmetic."""
     everything = sum(sizes)
     counts = [total * size // everything for size in sizes]
     remainders = [total * size % everything for size in sizes]

@@ -1,4 +1,4 @@
-"""A folder with one sub-folder a class, with or without ``train/`` and ``val/`` above them (ImageNet's layout)."""
+"""Folder with one sub-folder per class, with or without ``train/`` and ``val/`` above them (ImageNet's layout)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ LAYOUT = "PATH/CLASS/IMAGE.jpg, or PATH/train/CLASS/IMAGE.jpg with PATH/val/CLAS
 
 
 def load(identifier: str) -> ImageSet:
-    """The images below the folder ``identifier``; nothing but names is read.
+    """Load the images below the folder ``identifier``. Only file names are read.
 
-    Classes are the names of the sub-folders that hold images, sorted; images may lie deeper inside them. If there is
+    Classes are the names of the sub-folders that hold images, sorted; images may lie deeper inside them. If there are
     ``train/`` and ``val/`` (or ``validation/``), these are the set's own split, the classes lie one level deeper, and
-    what else there is (``test/``) is passed over. So are hidden files and folders; links are followed.
+    other folders (``test/``) are ignored. Hidden files and folders are ignored; links are followed.
 
     Raises:
         UserError: if the folder is missing, has no class sub-folders, or these hold no images.
@@ -59,7 +59,7 @@ def load(identifier: str) -> ImageSet:
 
 
 def _as_text(name: str) -> str:
-    """A file name that can be hashed, printed and stored: bytes in it that are no UTF-8 become ``\\udcff``."""
+    """Escape bytes of a file name that are invalid UTF-8 (as ``\\udcff``), so it can be hashed, printed and stored."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -69,11 +69,11 @@ def _folders(path: Path) -> list[str]:
 
 
 def _images(root: Path) -> Iterator[tuple[str, Path]]:
-    """(path relative to ``root`` with forward slashes, path) of the images below its sub-folders."""
+    """Yield (path relative to ``root`` with forward slashes, path) of the images below its sub-folders."""
     for label in _folders(root):
         seen: set[str] = set()
         for folder, inner, files in os.walk(root / label, followlinks=True):
-            # A link back to a folder above would otherwise be walked for ever.
+            # A link to a parent folder would otherwise be followed forever.
             real = os.path.realpath(folder)
             if real in seen:
                 inner.clear()

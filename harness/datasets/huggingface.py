@@ -17,7 +17,7 @@ _EVALUATION_SPLITS = ("validation", "val", "valid", "test")
 
 
 class ArrowReader:
-    """Encoded images of Hugging Face splits; a record's name is ``SPLIT/POSITION``."""
+    """Reader of encoded images of Hugging Face splits; a record's name is ``SPLIT/POSITION``."""
 
     def __init__(self, splits: dict[str, Any], column: str) -> None:
         self._splits = splits
@@ -28,7 +28,7 @@ class ArrowReader:
         cell = self._splits[split][int(position)][self._column]
         if cell is None:
             raise OSError("the image is missing")
-        # A row holds the bytes themselves, or the path of a file they are in.
+        # A row holds the bytes themselves, or the path of a file that holds them.
         return cell["bytes"] if cell.get("bytes") is not None else Path(cell["path"]).read_bytes()
 
     def head(self, record: ImageRecord, count: int) -> bytes:
@@ -39,14 +39,15 @@ class ArrowReader:
 
 
 def load(identifier: str) -> ImageSet:
-    """The data set ``NAME``, in its configuration ``CONFIG``, one ``SPLIT`` of it or its own division.
+    """Load the data set ``NAME`` in its configuration ``CONFIG``: one ``SPLIT``, or the set with its own split.
 
-    Without ``SPLIT``, ``train`` and the first there is of validation, val, valid and test are the set's own split; a
-    set with one split gives that. The image column is the first of type Image, the label column the first of type
+    Without ``SPLIT``, ``train`` and the first existing one of validation, val, valid and test are the set's own split;
+    a set with one split gives that. The image column is the first of type Image, the label column the first of type
     ClassLabel.
 
     Raises:
-        UserError: if ``datasets`` is missing, the set cannot be had, or it has no such split or no image column.
+        UserError: if ``datasets`` is missing, the set cannot be obtained, it has no such split, several splits without
+            an own split, no image column, or no images.
     """
     require("datasets", "datasets", f"hf:{identifier}")
     import datasets
@@ -69,7 +70,7 @@ def load(identifier: str) -> ImageSet:
         encoded[name] = part.cast_column(column, datasets.Image(decode=False)).select_columns([column])
         numbers = part.select_columns([label])[:][label] if label else [None] * len(part)
         for position, number in enumerate(numbers):
-            # Zero-padded, so that sorting by name keeps the order; -1 is how test splits hide their labels.
+            # Zero-padded, so that sorting by name keeps the order. Test splits with hidden labels use -1.
             known = int(number) if number is not None and number >= 0 else None
             records.append(ImageRecord(f"{name}/{position:09d}", Path(f"{name}/{position:09d}"), known))
     if not records:
@@ -104,7 +105,7 @@ def _found(spec: str) -> Any:
 
 
 def _choose(splits: dict[str, Any], wanted: str, identifier: str) -> tuple[list[tuple[str, Any]], str | None]:
-    """The splits to use, in order, and the name of the probing one if they are the set's own division."""
+    """Return the splits to use, in order, and the name of the probing split if they are the set's own split."""
     if wanted:
         if wanted not in splits:
             raise UserError(f"The data set {identifier!r} has no split {wanted!r}. There are {', '.join(splits)}.")

@@ -1,4 +1,4 @@
-"""ImageNet-1k as everybody unpacks it: ``train/`` and ``val/`` with one folder a class, in a folder of your own."""
+"""ImageNet-1k in a local folder with the usual layout: ``train/`` and ``val/`` with one folder per class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.datasets import DATASETS, folder
 from harness.datasets.base import ImageSet
 from methods.errors import UserError
 
-#: Where the folder is, so that suites need not name a place on one machine.
+#: Environment variable with the path of the folder, so that suites need not name a path on one machine.
 VARIABLE = "HARNESS_IMAGENET"
 REMEDY = (
     f"Set {VARIABLE}=PATH to a folder with train/CLASS/*.JPEG and val/CLASS/*.JPEG (image-net.org, research terms), "
@@ -18,7 +18,11 @@ REMEDY = (
 
 
 def place(identifier: str = "") -> str:
-    """The folder, from ``imagenet:PATH`` or the environment; nothing is read. Raises UserError without one."""
+    """Return the path of the folder, from ``imagenet:PATH`` or the environment. Nothing is read.
+
+    Raises:
+        UserError: if neither gives a path.
+    """
     path = identifier or os.environ.get(VARIABLE, "")
     if not path:
         raise UserError(f"There is no ImageNet here: {VARIABLE} is not set. {REMEDY}")
@@ -26,15 +30,15 @@ def place(identifier: str = "") -> str:
 
 
 def load(identifier: str = "") -> ImageSet:
-    """ImageNet-1k: probed on ``train/``, evaluated on ``val/``.
+    """Load ImageNet-1k, to be probed on ``train/`` and evaluated on ``val/``.
 
     Raises:
-        UserError: if no folder is named, or it has not both parts.
+        UserError: if no folder is named, or it lacks ``train/`` or ``val/``.
     """
     images = folder.load(place(identifier))
     if images.own_split is None:
         raise UserError(f"The ImageNet folder has no train/ and val/ with class folders in them. {REMEDY}")
-    # The fingerprint tells one copy from another; the name must not depend on the folder's.
+    # The fingerprint distinguishes copies; the set's name must not depend on the folder's name.
     return dataclasses.replace(images, name="imagenet")
 
 

@@ -1,4 +1,4 @@
-"""Decoded batches in order, with a bounded number of images in memory, and seeds that depend on no order."""
+"""Loading of decoded batches in order, with a bounded number of images in memory and order-independent crop seeds."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Transform = Callable[[Image.Image, int], Tensor]
 
 
 class Batch(NamedTuple):
-    """``index`` (B,) int64: positions in the image set; ``images`` (B, 3, S, S) as the transform gives them."""
+    """Batch of images: ``index`` (B,) int64, positions in the image set; ``images`` (B, 3, S, S) from the transform."""
 
-    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a batch
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not used of a batch
     images: Tensor
 
 
 class BrokenReport:
-    """The images that were skipped, each once however often it was met, in the order they were first met."""
+    """Report of the skipped images, each listed once, in the order of first occurrence."""
 
     def __init__(self) -> None:
         self._broken: dict[str, BrokenImage] = {}
@@ -45,7 +45,7 @@ class BrokenReport:
         return iter(self._broken.values())
 
     def summary(self) -> str:
-        """One sentence for people; empty if nothing was skipped."""
+        """Return a one-sentence summary; empty if nothing was skipped."""
         if not self._broken:
             return ""
         first = self.images[0]
@@ -63,19 +63,19 @@ def batches(
 ) -> Iterator[Batch]:
     """Read, transform and stack the images of a set in index order.
 
-    ``workers`` threads decode; at most ``batch_size + 2 * workers`` images are decoded and not yet handed out, so
-    memory does not grow with the set. An image that cannot be read goes into ``report`` and is left out, so a batch's
-    ``index`` says which images it holds. All batches but the last have ``batch_size`` images, broken ones or not.
+    ``workers`` threads decode; at most ``batch_size + 2 * workers`` images are decoded and not yet yielded, so memory
+    does not grow with the set. An image that cannot be read is added to ``report`` and left out; a batch's ``index``
+    gives the images it holds. All batches but the last have ``batch_size`` images, whether or not images are broken.
 
     Args:
         images: the set.
         transform: ``(image, its position in the set) -> (3, S, S)``. Its own exceptions are not caught.
-        batch_size: images a batch.
-        workers: decoding threads.
+        batch_size: images per batch.
+        workers: number of decoding threads.
         report: filled while iterating.
 
     Raises:
-        UserError: for sizes below 1, or if not one image of a set that is not empty can be read.
+        UserError: for sizes below 1, or if no image of a non-empty set can be read.
     """
     if batch_size < 1 or workers < 1:
         raise UserError(f"batch_size and workers must be at least 1: they are {batch_size} and {workers}.")
@@ -100,7 +100,7 @@ def _batches(
     try:
         upcoming = iter(range(len(images)))
         while True:
-            # What is stacked already counts, or memory would reach two batches.
+            # Images already stacked count too, or memory would reach two batches.
             while len(waiting) + len(stack) < batch_size + 2 * workers and (i := next(upcoming, None)) is not None:
                 waiting.append((i, pool.submit(prepare, i)))
             if not waiting:
@@ -126,7 +126,7 @@ def _batches(
 
 
 def require_readable(images: ImageSet) -> None:
-    """Raise UserError if not one image of a set can be read; ends with the first that can."""
+    """Raise UserError unless at least one image of a set can be read. The search stops at the first that can."""
     report = BrokenReport()
     for index in range(len(images)):
         try:
@@ -143,15 +143,17 @@ def _nothing_readable(images: ImageSet, report: BrokenReport) -> UserError:
 
 
 def crop_generator(seed: int, image_index: int, crop_index: int) -> torch.Generator:
-    """A generator for one random crop, seeded by a hash of the three numbers, so that no order of reading matters."""
+    """Return a generator for one random crop, seeded by a hash of the three numbers, so the reading order is irrelevant.
+    """
     digest = hashlib.blake2b(f"crop|{seed}|{image_index}|{crop_index}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
 
 
 def still_unreadable(images: ImageSet, skipped: Mapping[str, str], report: BrokenReport) -> bool:
-    """Whether none of the images that were skipped once (name to reason) can be read now; they go into ``report``.
+    """Return True if none of the formerly ``skipped`` images (name to reason) can be read now.
 
-    What was computed without an image that a passing fault kept away must not be taken for the truth later.
+    Images that still cannot be read are added to ``report``. A result computed without an image that was unreadable
+    only temporarily must not be reused later.
     """
     if not skipped:
         return True

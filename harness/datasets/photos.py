@@ -1,6 +1,6 @@
 """The 249 photographs that ship with the harness, or ``photos:N`` of them.
 
-``photos/README.md`` and ``photos/attribution.csv`` say whose they are.
+Their authors are listed in ``photos/README.md`` and ``photos/attribution.csv``.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ FOLDER = Path(__file__).with_name("photos")
 
 
 def load(identifier: str = "") -> ImageSet:
-    """The shipped photographs; their class is the part of the file name before the double underscore.
+    """Load the shipped photographs. Their class is the part of the file name before the double underscore.
 
-    ``identifier`` is how many of them, each class in proportion and always the same ones; left out: all.
+    ``identifier`` is the number of photographs; each class is in proportion, and the same ones are always chosen. An
+    empty identifier gives all.
 
     Raises:
-        UserError: if the identifier is no number, there are fewer, or the files are missing from the installation.
+        UserError: if the identifier is not a positive number, there are fewer photographs, or the files are missing
+            from the installation.
     """
     if identifier and not (identifier.isdecimal() and int(identifier) > 0):
         raise UserError(f"photos:{identifier}: after the colon stands how many of the photographs, as in photos:80.")

@@ -1,4 +1,4 @@
-"""Images of synthetic worlds whose concepts are known: ``planted:NAME``."""
+"""Images of synthetic worlds with known concepts: ``planted:NAME``."""
 
 from __future__ import annotations
 

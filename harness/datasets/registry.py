@@ -1,4 +1,4 @@
-"""Image sets by spec: ``photos`` (shipped), ``folder:PATH`` (class folders), ``hf:NAME`` (Hugging Face)."""
+"""Registry of image sets by spec: ``photos`` (shipped), ``folder:PATH`` (class folders), ``hf:NAME`` (Hugging Face)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from harness.datasets.base import ImageSet
 from methods.errors import UserError
 from methods.registry import Registry
 
-# An entry is called with what stands after the colon of the spec ("" if there is none) and gives an ImageSet.
-# Each module of this package registers what it loads, so that a new source of images is a new file here.
+# An entry is called with the part of the spec after the colon ("" if there is none) and returns an ImageSet.
+# Each module of this package registers its own loader, so a new source of images is a new file here.
 DATASETS: Registry[Callable[[str], ImageSet]] = Registry("dataset", "harness.datasets", package="harness.datasets")
 
 
 class DatasetRow(NamedTuple):
-    """One line of ``harness list datasets``."""
+    """Row of ``harness list datasets``."""
 
     name: str
     title: str
@@ -25,12 +25,12 @@ class DatasetRow(NamedTuple):
 
 
 def names() -> list[str]:
-    """All registered names, naturally sorted."""
+    """Return all registered names, naturally sorted."""
     return DATASETS.names()
 
 
 def describe() -> list[DatasetRow]:
-    """What there is and whether it can be used now; reads no image.
+    """List the registered image sets and their current availability. No image is read.
 
     ``available`` is ``"yes"``, ``"needs package X"`` or ``"broken: ..."`` for a plugin that failed to load.
     """
@@ -45,10 +45,10 @@ def describe() -> list[DatasetRow]:
 
 
 def load(spec: str) -> ImageSet:
-    """The image set ``spec``: a registered name, with what it needs after a colon (``folder:/data/imagenet``).
+    """Load the image set ``spec``: a registered name, optionally with an identifier (``folder:/data/imagenet``).
 
     Raises:
-        UserError: for an unknown name (with the nearest) or a set that cannot be had.
+        UserError: for an unknown name (the message names the nearest) or a set that cannot be obtained.
     """
     name, _, identifier = spec.partition(":")
     if not name:

@@ -1,4 +1,4 @@
-"""Look at what is here and what is missing, with the command that brings it; and whether a suite can run to its end."""
+"""Checks of this installation, with the command that installs what is missing, and of whether a suite can finish."""
 
 from harness.doctor.base import Check, Need, grouped
 from harness.doctor.environment import examine

@@ -1,4 +1,4 @@
-"""What a check gives, and what a suite cannot do without."""
+"""Result of a check, and requirement of a suite."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from typing import Any, Literal, NamedTuple
 
 
 class Check(NamedTuple):
-    """One thing that was looked at."""
+    """Result of checking one requirement."""
 
     what: str
     ok: bool
     needed: bool
-    """False for what only some uses need"""
+    """False if only some uses need it"""
     found: str
     remedy: str = ""
 
 
 class Need(NamedTuple):
-    """One thing a suite uses, and what of it cannot run without."""
+    """Requirement of a suite, with the part of the suite that cannot run without it."""
 
     check: Check
     stops: Literal["all", "backbone", "method", "nothing"]
-    """what cannot run where the check is not ok"""
+    """the part that cannot run if the check fails"""
     key: str = ""
-    """the backbone, as :func:`harness.doctor.needs.backbone_key`, or the method, as ``method_key``, that it stops"""
+    """key of the backbone (:func:`harness.doctor.needs.backbone_key`) or method (``method_key``) that it stops"""
     without: str = ""
-    """what still runs, in words, where nothing is stopped"""
+    """the part that still runs, in words, if nothing is stopped"""
 
 
 def grouped(checks: Iterable[Check]) -> list[Check]:
-    """Checks as a person reads them: things that are missing for the same reason are one line.
+    """Merge checks with the same result into one line, for display.
 
-    ``weights of A`` and ``weights of B`` become ``weights of A, B``, and in what brings them A becomes NAME.
+    ``weights of A`` and ``weights of B`` become ``weights of A, B``, and A becomes NAME in the remedy.
     """
     groups: dict[Any, list[Check]] = {}
     for check in checks:

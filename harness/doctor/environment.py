@@ -1,4 +1,4 @@
-"""Python, the packages, and the device."""
+"""Checks of Python, packages, weights, images, devices, and the store."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPTIONAL = (
     ("transformers", "transformers", 'Hugging Face backbones need it: pip install "disentanglement-harness[hf]"'),
     ("datasets", "datasets", 'Hugging Face image sets need it: pip install "disentanglement-harness[hf]"'),
 )
-#: Not imported to see whether they work: some take a minute, or want a GPU.
+#: Packages that are looked up but not imported: some take a minute to import, or require a GPU.
 LOOKED_FOR = (
     ("streamlit", "streamlit", 'harness app needs it: pip install "disentanglement-harness[app]"'),
     ("ray", "ray", 'Several cells at a time need it: pip install "disentanglement-harness[ray]"'),
@@ -64,9 +64,9 @@ def package(name: str, module: str, *, needed: bool = True, remedy: str = "") ->
 
 
 def looked_for(name: str, module: str, remedy: str) -> Check:
-    """An optional package, by its module: distributions of one module have several names."""
+    """Look up an optional package by its module: distributions of one module have several names."""
     spec = importlib.util.find_spec(module)
-    # A folder of that name that happens to lie here has no origin.
+    # A folder of that name in the current directory is found as a namespace package, which has no origin.
     if spec is None or spec.origin is None:
         return Check(name, False, False, "not installed", remedy)
     try:
@@ -107,14 +107,17 @@ def disk(store: Path) -> Check:
 
 
 def free_bytes(place: Path) -> int:
-    """Free space where a folder is, or would be made."""
+    """Return the free disk space at ``place``, or at its nearest existing parent if it does not exist yet."""
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free
 
 
 def used_bytes(folder: Path) -> int:
-    """What the files in a folder hold; 0 where there is none. Another run may write and remove files meanwhile."""
+    """Return the total size of the files in a folder; 0 if the folder does not exist.
+
+    Files that another run removes meanwhile are ignored.
+    """
     total = 0
     for path, _, names in os.walk(folder):
         for name in names:
@@ -145,7 +148,7 @@ def photographs() -> Check:
 
 
 def examine(store: Path) -> list[Check]:
-    """Look at Python, packages, weights, images, devices, and the place where results go."""
+    """Check Python, packages, weights, images, devices, and the location of the store."""
     return [
         python(),
         *(package(name, module) for name, module in REQUIRED),

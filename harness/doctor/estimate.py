@@ -1,4 +1,4 @@
-"""What running a suite takes: cells, disk, time on a GPU, questions to judges. Arithmetic, not measurement."""
+"""Estimate of a suite's cost: cells, disk, GPU time, questions to judges. It is calculated, not measured."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from methods.base import make_config
 #: Images (probing, evaluation) of sets whose size is known without reading them; the photographs follow the suite.
 IMAGENET = (1_281_167, 50_000)
 
-#: What an H100 is taken to do: float32 networks with TF32 off, bfloat16 training, split-precision clustering products.
+#: Assumed FLOP/s of an H100: float32 networks with TF32 off, bfloat16 training, split-precision clustering products.
 FORWARD_FLOPS, TRAINING_FLOPS, CLUSTERING_FLOPS = 35e12, 150e12, 150e12
-#: Photographs decoded, cropped and moved to the GPU a second, by 16 cores.
+#: Photographs decoded, cropped and moved to the GPU per second, by 16 cores.
 IMAGES_A_SECOND = 2500.0
 
 FAMILIES_TRAINED = "epochs"
 
 
 class Estimate(NamedTuple):
-    """What a suite takes; None: not known without loading the backbones or reading the images."""
+    """Cost of a suite. A value is None if it is not known without loading the backbones or reading the images."""
 
     cells: int
-    """of the tables, each once"""
+    """cells of the tables, each counted once"""
     sweep_cells: int
-    """of the sweeps before them"""
+    """cells of the sweeps before them"""
     disk_bytes: int | None
-    """of tokens, baselines and their states"""
+    """size of tokens, baselines and their states"""
     gpu_hours: float | None
     judge_calls: int
-    """of all judges together, controls included; at most, as ties of settings are not known yet"""
+    """calls of all judges together, controls included; an upper bound, as ties of settings are not known yet"""
     notes: list[str]
 
 
 def estimate(suite: Suite) -> Estimate:
-    """What a suite takes, each shared cell, token set and baseline counted once."""
+    """Estimate the cost of a suite, with each shared cell, token set and baseline counted once."""
     final: dict[str, _Job] = {}
     swept: dict[str, _Job] = {}
     fits: set[str] = set()
     for leaf in suite.leaves:
         for target in leaf.targets:
             _add_jobs(leaf, target, final, swept, fits)
-    # A sweep's winner is fitted once: its cell on the first seeds takes the fit.
+    # A sweep's winner is fitted once: its cell on the first seeds reuses the fit.
     unknown = sorted({job.target.backbone for job in (*final.values(), *swept.values()) if job.layer is None})
     sizes = {canonical(leaf.data.model_dump()): _images(leaf) for leaf in suite.leaves}
     notes = []
@@ -64,7 +64,7 @@ def estimate(suite: Suite) -> Estimate:
 
 
 class _Job(NamedTuple):
-    """A cell with what its time depends on."""
+    """Cell with the quantities its time depends on."""
 
     target: Target
     entry: MethodEntry
@@ -97,7 +97,7 @@ def _add_jobs(leaf: Suite, target: Target, final: dict[str, _Job], swept: dict[s
                     continue
                 key = canonical({**where, **chosen, **measured, "seeds": [token_seed, init_seed]})
                 fitted = entry.select and token_seed == first and not number
-                # Cells that differ in their metrics alone share a fit.
+                # Cells that differ only in their metrics share a fit.
                 fit = canonical({**where, **chosen, "seeds": [token_seed, init_seed]})
                 final.setdefault(key, _Job(target, entry, layer, n_tokens, images[1], not (fitted or fit in fits)))
                 fits.add(fit)
@@ -108,7 +108,7 @@ def _add_jobs(leaf: Suite, target: Target, final: dict[str, _Job], swept: dict[s
 
 
 def _images(leaf: Suite) -> tuple[int, int] | None:
-    """How many images are probed and evaluated."""
+    """Return the numbers of probing and evaluation images, or None if they are not known without reading them."""
     kind, _, identifier = leaf.data.dataset.partition(":")
     if kind == "imagenet":
         return IMAGENET
@@ -121,7 +121,7 @@ def _images(leaf: Suite) -> tuple[int, int] | None:
 
 
 def _tokens_kept(leaf: Suite, layer: Layer | None) -> int:
-    """Tokens kept of one image."""
+    """Return the number of tokens kept per image."""
     there = layer.tokens if layer else 257
     kept = leaf.probing.tokens_per_image
     return max(1, leaf.probing.crops) * (there if kept is None else min(kept, there))
@@ -155,7 +155,7 @@ def _hours(final: list[_Job], swept: list[_Job], suite: Suite) -> float:
             if layer is not None:
                 views = probing * max(1, leaf.probing.crops) + evaluated
                 key = canonical({"backbone": target.backbone, "site": target.site, "data": leaf.data.model_dump()})
-                # One pass serves all token seeds; a probe head looks at the probing images once more.
+                # One pass serves all token seeds; a probe head needs another pass over the probing images.
                 times = 2 if target.head == "probe" else 1
                 passes[key] = times * views * max(layer.gflops * 1e9 / FORWARD_FLOPS, 1 / IMAGES_A_SECOND)
     seconds += sum(passes.values())
@@ -166,7 +166,7 @@ def _hours(final: list[_Job], swept: list[_Job], suite: Suite) -> float:
 
 
 def _evaluation(job: _Job, layer: Layer) -> float:
-    """Encoding and decoding every token, and at most the whole network on the reconstruction."""
+    """Return an upper bound of the seconds to encode and decode every token and run the network on the result."""
     flops = layer.gflops * 1e9 + 4 * layer.tokens * _units(job, layer) * max(layer.d_in, layer.d_out)
     return job.evaluation * flops / FORWARD_FLOPS
 
@@ -181,7 +181,7 @@ def _fit(job: _Job, layer: Layer) -> float:
     if hasattr(config, FAMILIES_TRAINED):
         width = layer.d_in if job.entry.name == "transcoder" else layer.d_out
         steps = getattr(config, "k", 1) or 1 if job.entry.name == "matching_pursuit_sae" else 1
-        # Forward and backward through encoder and decoder: six multiply-adds a weight and token.
+        # Forward and backward through encoder and decoder: six FLOPs per weight and token.
         per_token = 6 * _units(job, layer) * (width + layer.d_out) * steps
         return job.probing * int(getattr(config, FAMILIES_TRAINED)) * per_token / TRAINING_FLOPS
     if hasattr(config, "top_k_fraction"):
@@ -208,17 +208,17 @@ def _calls(leaf: Suite) -> int:
 
 
 class Layer(NamedTuple):
-    """What an estimate needs of a backbone and its layer."""
+    """Sizes of a layer and cost of its backbone, as far as an estimate needs them."""
 
     d_in: int
     d_out: int
     tokens: int
-    """of an image at the layer, CLS included"""
+    """tokens per image at the layer, CLS included"""
     gflops: float
-    """of one forward pass at 224 px: twice the multiply-adds"""
+    """GFLOPs of one forward pass at 224 px: twice the multiply-adds"""
 
 
-#: The layers that the shipped suites take apart; of an MLP the output layer. FLOPs from the architectures' tables.
+#: The layers that the shipped suites decompose; of an MLP, the output layer. FLOPs are from the architectures' tables.
 _OF_BACKBONE = {
     "dinov2_vits14": Layer(1536, 384, 257, 12.1),
     "dinov2_vitb14": Layer(3072, 768, 257, 46.9),
@@ -236,7 +236,7 @@ _OF_SITE = {
 
 
 def layer_of(backbone: str, site: str | None) -> Layer | None:
-    """The sizes of a layer; None where they are not known without loading the model."""
+    """Return the sizes of a layer, or None if they are not known without loading the model."""
     if (backbone, site) in _OF_SITE:
         return _OF_SITE[backbone, site or ""]
     known = _OF_BACKBONE.get(backbone)

@@ -1,4 +1,4 @@
-"""What a suite needs of this machine, thing by thing: loads no weights, reads no image, downloads nothing."""
+"""Requirements of a suite on this machine. No weights are loaded, no images are read, nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from methods.base import make_config
 if TYPE_CHECKING:
     from harness.backbones import Source
 
-#: Images in the grid that a judge is shown.
+#: Number of images in the grid that a judge is shown.
 GRID = 9
 
 
 def needs(suite: Suite) -> list[Need]:
-    """Everything a suite needs, each once."""
+    """Return all requirements of a suite, each once."""
     found: dict[tuple[str, str], Need] = {}
     for leaf in suite.leaves:
         for need in (*_images(leaf), *_backbones(leaf), *_methods(leaf), *_judges(leaf)):
@@ -36,12 +36,12 @@ def needs(suite: Suite) -> list[Need]:
 
 
 def backbone_key(target: Target) -> str:
-    """What the weights of a target are told apart by."""
+    """Return the key that identifies the weights of a target."""
     return canonical({"backbone": target.backbone, "checkpoint": target.checkpoint, "weights": target.weights})
 
 
 def method_key(entry: MethodEntry) -> str:
-    """What a method with its settings is told apart by."""
+    """Return the key that identifies a method with its settings."""
     return canonical({"name": entry.name, "config": entry.config})
 
 
@@ -88,7 +88,10 @@ def _backbones(suite: Suite) -> Iterator[Need]:
 
 
 def _weights(target: Target) -> tuple[str, str] | None:
-    """None where they are here; else what was found and how to get them (nothing to do: they are downloaded)."""
+    """Return None if the weights are on this machine, else (what was found, remedy).
+
+    The remedy is empty if the weights will be downloaded.
+    """
     from harness import backbones
 
     prefix, colon, identifier = target.backbone.partition(":")
@@ -101,13 +104,13 @@ def _weights(target: Target) -> tuple[str, str] | None:
         absent = f"the package {', '.join(missing)} is not installed"
         extra = 'pip install "disentanglement-harness[hf]"' if missing == ["transformers"] else ""
         fetch = extra or f"pip install {' '.join(missing)}"
-        # What stands in the way after that is said now, too.
+        # Missing weights are reported together with the missing package, not only after it is installed.
         return (f"{absent}, and they are {found[0]}", f"{fetch}. {found[1]}") if found and found[1] else (absent, fetch)
     return found
 
 
 def _files(target: Target, source: Source | None, prefix: str, identifier: str) -> tuple[str, str] | None:
-    """As :func:`_weights`, packages apart."""
+    """Check the weights as :func:`_weights` does, without the packages."""
     from harness.backbones import PREFIXES, built_from
 
     if target.checkpoint is not None:
@@ -211,26 +214,26 @@ def _judges_gpu() -> Check:
     return Check("a GPU, for the judges", ok, False, f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB", remedy)
 
 
-#: Seconds to wait for a name to be resolved.
+#: Seconds to wait for a host name to be resolved.
 PATIENCE = 3.0
 
 DINOV2_HOST = "dl.fbaipublicfiles.com"
 
 
 def huggingface_host() -> str:
-    """The host of the Hugging Face hub, or of the mirror that is set."""
+    """Return the host of the Hugging Face hub, or of the mirror that ``HF_ENDPOINT`` sets."""
     endpoint = os.environ.get("HF_ENDPOINT", "")
     return urllib.parse.urlparse(endpoint).hostname or "huggingface.co"
 
 
 def offline() -> bool:
-    """Whether the Hugging Face client was told to ask its cache only."""
+    """Return True if the Hugging Face client is restricted to its cache (``HF_HUB_OFFLINE``)."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 @functools.lru_cache(maxsize=32)
 def reachable(host: str) -> bool:
-    """Whether a host's name is resolved within :data:`PATIENCE` seconds; behind a proxy that is taken for granted."""
+    """Return True if a host's name is resolved within :data:`PATIENCE` seconds, or if a proxy is set."""
     if urllib.request.getproxies():
         return True
     found: list[bool] = []
@@ -243,7 +246,7 @@ def reachable(host: str) -> bool:
         else:
             found.append(True)
 
-    # A resolver that does not answer may take minutes to say so; a daemon thread does not keep the process.
+    # A resolver without a connection may take minutes to fail; a daemon thread does not keep the process alive.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(PATIENCE)

@@ -1,4 +1,4 @@
-"""Before a run: is everything there that it needs? If not, what is missing, what brings it, what runs without it."""
+"""Check before a run: the missing requirements of a suite, the command for each, and the part that runs without."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from harness.suites import Suite
 
 
 class Examined(NamedTuple):
-    """What a suite needs here, and what it takes."""
+    """Requirements and cost of a suite on this machine."""
 
     needs: list[Need]
     estimate: Estimate
     runs: list[str]
-    """what of it can run as things are, in words"""
+    """the part of it that can run without the missing requirements, in words"""
 
 
 class Able(NamedTuple):
-    """The part of a suite that can run here."""
+    """Part of a suite that can run here."""
 
     suite: Suite
     left_out: list[str]
-    """what cannot, and why"""
+    """the parts that cannot run, with the reason"""
 
 
 def examine_suite(suite: Suite, store: Path, *, device: str = "auto", cache: Path | None = None) -> Examined:
-    """Look at everything that a suite needs; loads no weights, reads no image, downloads nothing."""
+    """Check everything that a suite needs. No weights are loaded, no images are read, nothing is downloaded."""
     takes = estimate(suite)
     found = [*needs(suite), _device(device, takes), *_room(store, cache, takes)]
     return Examined(found, takes, _what_runs(suite, found))
 
 
 def require(suite: Suite, store: Path, *, device: str = "auto", cache: Path | None = None, skip: bool = False) -> Able:
-    """Refuse what cannot run to the end, before anything is computed; with ``skip``, leave it out instead.
+    """Refuse a suite that cannot finish here, before anything is computed; with ``skip``, drop the parts that cannot.
 
     Raises:
-        UserError: with everything that is missing, each with the command that brings it, and what runs without.
+        UserError: if anything is missing; the message lists each missing item with its command, and what runs without.
     """
     examined = examine_suite(suite, store, device=device, cache=cache)
     missing = [need for need in examined.needs if not need.check.ok and need.stops != "nothing"]
@@ -56,7 +56,7 @@ def require(suite: Suite, store: Path, *, device: str = "auto", cache: Path | No
 
 
 def check(suite: Suite, store: str | Path, *, device: str = "auto", cache: str | Path | None = None) -> None:
-    """Raises UserError if a suite cannot run to its end here. For :func:`harness.run.run`."""
+    """Raise UserError if a suite cannot finish here. For :func:`harness.run.run`."""
     require(suite, Path(store), device=device, cache=None if cache is None else Path(cache))
 
 
@@ -97,7 +97,7 @@ def _what_runs(suite: Suite, found: Sequence[Need]) -> list[str]:
 
 
 def _without(suite: Suite, missing: Sequence[Need]) -> Suite | None:
-    """The suite without what the needs stop; None where nothing is left."""
+    """Return the suite without the parts that the needs stop, or None if nothing is left."""
     backbones = {need.key for need in missing if need.stops == "backbone"}
     entries = {need.key for need in missing if need.stops == "method"}
     if suite.parts:
@@ -139,7 +139,7 @@ def _room(store: Path, cache: Path | None, takes: Estimate) -> list[Need]:
         return []
     place = (cache or store.parent / "cache").expanduser().absolute()
     free = free_bytes(place)
-    # What is in the cache already takes no room again; how much of it is this suite's is not known cheaply.
+    # Files already in the cache need no new space; how many of them belong to this suite is not known cheaply.
     there = used_bytes(place)
     ok = takes.disk_bytes <= free + there
     found = f"{takes.disk_bytes / 2**30:.1f} GiB for tokens and baselines, {free / 2**30:.1f} GiB are free"

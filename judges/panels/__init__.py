@@ -1,3 +1,3 @@
-"""The kinds of panel, one file each."""
+"""Kinds of panels, one per file."""
 
 __all__: list[str] = []

@@ -24,9 +24,9 @@ from judges.panel import PANELS, Wanted
 from judges.prompt import REPLY_SCHEMA, Prompt
 from methods.errors import UserError
 
-#: Another try may succeed; others do not get better by trying.
+#: Status codes after which another try may succeed; other errors are permanent.
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-#: Nothing this judge is asked will be answered.
+#: Status codes after which no question to this judge will be answered.
 POINTLESS = frozenset({401, 403, 404})
 
 
@@ -47,11 +47,11 @@ class Options(BaseModel):
 
 
 class OpenAIJudge(Judge):
-    """One model behind one server.
+    """One model on one server.
 
     A call ends as a reply or, after ``tries`` tries of at most ``timeout_s`` each, as a reply without text. It keeps
-    its place among the ``concurrency`` calls in flight until its reply is stored, so that killing the process loses
-    no more than these.
+    its place among the ``concurrency`` calls in flight until its reply is stored, so that killing the process loses at
+    most these.
     """
 
     kind = "openai"
@@ -60,7 +60,7 @@ class OpenAIJudge(Judge):
         self.name = model
         self._options = options
         self._url = _checked_url(options.base_url or os.environ.get("OPENAI_BASE_URL", ""), model)
-        # For nothing but the pauses between tries.
+        # Used only for the pauses between tries.
         self._jitter = random.Random(sampling.SEED)
 
     def settings(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class OpenAIJudge(Judge):
             asyncio.get_running_loop()
         except RuntimeError:
             asyncio.run(asking)
-        else:  # in a notebook, whose loop runs already
+        else:  # in a notebook, where a loop is already running
             with ThreadPoolExecutor(1) as thread:
                 thread.submit(asyncio.run, asking).result()
 
@@ -114,16 +114,16 @@ class OpenAIJudge(Judge):
         return Reply(self.key(question, prompt), question.attempt, None, problem, seconds)
 
     async def _try(self, client: Any, body: Mapping[str, Any]) -> Answered:
-        """One request.
+        """Send one request.
 
         Raises:
             CallFailed: another try may succeed.
-            Refused: no call of this judge will.
+            Refused: no call of this judge will succeed.
         """
         httpx = _httpx()
         try:
-            # The client's own timeout is between two bytes; a server that drips them would never hit it.
-            # Not asyncio.wait_for, which before Python 3.12 swallows a cancellation that meets a finished reply.
+            # The client's own timeout applies between two bytes; a server that sends them slowly would never reach it.
+            # asyncio.wait_for is not used: before Python 3.12 it swallows a cancellation that meets a finished reply.
             async with asyncio.timeout(self._options.timeout_s):
                 response = await client.post(f"{self._url}/chat/completions", json=body)
         except (TimeoutError, httpx.TimeoutException) as error:
@@ -142,7 +142,7 @@ class OpenAIJudge(Judge):
             )
         if status in RETRIED:
             raise CallFailed(f"http {status}", _retry_after(response.headers), everybody=status == 429)
-        # Some servers quote the request that they refuse, and what is read here is stored.
+        # Some servers quote the request that they refuse, and this text is stored.
         return _read(status, response.text.replace(self._key(), "***") if self._key() else response.text)
 
     def _key(self) -> str:
@@ -164,7 +164,10 @@ class OpenAIJudge(Judge):
 
 
 def _read(status: int, text: str) -> Answered:
-    """What a response that is no failure says. One in another shape is kept as it is: it will be no verdict."""
+    """Return the content of a successful response.
+
+    A response in another format is kept unchanged: it will be no verdict.
+    """
     try:
         content = json.loads(text)
         choice = content["choices"][0]
@@ -174,14 +177,14 @@ def _read(status: int, text: str) -> Answered:
         known = [count if isinstance(count, int) else None for count in tokens]
         return Answered(message if isinstance(message, str) else "", str(choice.get("finish_reason")), *known)
     except (ValueError, LookupError, TypeError, AttributeError):
-        # Kept apart from a reply by its reason; a body that happens to be a verdict is none.
+        # The reason distinguishes it from a reply; a body that happens to be a verdict is not one.
         return Answered(f"HTTP {status}: {text}", f"http {status}" if status != 200 else "not a chat completion")
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
     try:
         return max(float(headers.get("retry-after", 0)), 0.0)
-    except ValueError:  # a date, which servers of models do not send
+    except ValueError:  # a date, which model servers do not send
         return 0.0
 
 
@@ -192,7 +195,7 @@ def _data_url(grid: Grid, album: Album) -> str:
 def _checked_url(url: str, model: str) -> str:
     try:
         parts = urlsplit(url)
-        # Reading the port checks it.
+        # Accessing the port validates it.
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
@@ -217,7 +220,7 @@ def _httpx() -> Any:
 
 
 def judges_for(wanted: Wanted) -> tuple[Judge, ...]:
-    """The models asked for, or the paper's three, each at its own ``base_url`` or all at the panel's.
+    """Return the requested models, or the paper's three, each at its own ``base_url`` or all at the panel's.
 
     Raises:
         UserError: a wrong setting, an entry without a name, or no address.
@@ -232,7 +235,7 @@ def judges_for(wanted: Wanted) -> tuple[Judge, ...]:
             options = Options(**values)
         except ValidationError as error:
             problem = error.errors()[0]
-            # Without the value: somebody may have put a key there.
+            # The value is omitted, since it may contain a key.
             where = ".".join(str(part) for part in problem["loc"])
             raise UserError(
                 f"The setting {where!r} of an openai panel is wrong: {problem['msg'].lower()}. "

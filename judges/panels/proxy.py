@@ -1,7 +1,7 @@
-"""A stand-in for machines without a vision-language model: three encoders, and the tighter grid wins.
+"""Proxy for machines without a vision-language model: three encoders, and the tighter grid wins.
 
-It measures how alike nine images are to an encoder, which is not the same as showing one nameable concept. So it is
-always called a proxy, and its scores are never ranked with those of a panel that looks and reasons.
+It measures how similar nine images are to an encoder, which is not the same as showing one nameable concept. So it is
+always called a proxy, and its scores are never ranked with those of a panel of vision-language models.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from judges.prompt import Prompt
 from methods.errors import UserError
 
 SIZE = 3
-#: Replies kept in one go: they take no time to make again, and each write to a store costs one.
+#: Number of replies stored together: they are cheap to recompute, and each write to a store has a cost.
 KEPT_TOGETHER = 2000
-#: Tightness is compared to this many decimals: the same images in another order must tie.
+#: Decimals to which tightness is compared: the same images in another order must tie.
 DECIMALS = 9
 
 Embed = Callable[[Sequence[Image.Image]], np.ndarray]
@@ -36,13 +36,13 @@ Embed = Callable[[Sequence[Image.Image]], np.ndarray]
 
 @dataclass(frozen=True)
 class Encoder:
-    """One way to turn a cell into a vector.
+    """Function from a cell to a vector.
 
     Attributes:
-        name: of the judge.
-        version: raised when the same image gives other vectors.
-        make: loads what is needed.
-        relatives: a backbone whose name holds one of these is too close to it to be judged by it.
+        name: name of the judge.
+        version: raise it when the same image gives other vectors.
+        make: loads the encoder.
+        relatives: a backbone whose name contains one of these is too closely related to be judged by it.
         requires: packages it needs, by import name.
     """
 
@@ -63,7 +63,7 @@ def _classical(feature: Callable[[Image.Image], np.ndarray]) -> Embed:
     return lambda images: np.stack([feature(image) for image in images])
 
 
-#: In the order of preference; a panel takes the first three that may judge and are installed.
+#: In order of preference; a panel takes the first three that may judge and are installed.
 ENCODERS: list[Encoder] = [
     Encoder("colour_texture", 1, lambda: _classical(features.colour_texture)),
     Encoder("gradients", 1, lambda: _classical(features.gradients)),
@@ -71,16 +71,16 @@ ENCODERS: list[Encoder] = [
 
 
 def prefer(*encoders: Encoder) -> None:
-    """Put encoders before those that are known, in this order; one of a known name replaces it.
+    """Put encoders before the registered ones, in this order; an encoder with a registered name replaces it.
 
-    :mod:`harness.judging.encoders` hands in networks: this package knows no backbones.
+    :mod:`harness.judging.encoders` adds networks: this package does not import backbones.
     """
     names = {encoder.name for encoder in encoders}
     ENCODERS[:] = [*encoders, *(encoder for encoder in ENCODERS if encoder.name not in names)]
 
 
 def tightness(vectors: np.ndarray) -> float:
-    """Mean cosine of all pairs of unit vectors (n, d); minus infinity for fewer than two, which show no sameness."""
+    """Return the mean cosine of all pairs of unit vectors (n, d); minus infinity for fewer than two vectors."""
     n = len(vectors)
     if n < 2:
         return -math.inf
@@ -88,10 +88,10 @@ def tightness(vectors: np.ndarray) -> float:
 
 
 class ProxyJudge(Judge):
-    """Prefers the grid whose images are more alike to one encoder.
+    """Judge that prefers the grid whose images are more similar to one encoder.
 
-    Equally tight grids are decided by a coin that the two grids' keys throw, the same each time: a judge must choose,
-    and grids that are the same must be A as often as B.
+    Ties are decided by a pseudo-random bit from the two grids' keys, which is the same each time: a judge must choose,
+    and for identical grids A must be as frequent as B.
     """
 
     kind = "proxy"
@@ -116,7 +116,7 @@ class ProxyJudge(Judge):
             keep([self._reply(question, prompt, tight) for question in questions[start : start + KEPT_TOGETHER]])
 
     def _look(self, questions: Sequence[Question], album: Album, batch_size: int = 16) -> None:
-        """Embed every image that the questions show and that was not embedded before, each once."""
+        """Embed every image of the questions that was not embedded before, each once."""
         fresh: dict[tuple[str, View], Tile] = {}
         for question in questions:
             for grid in (question.grid_a, question.grid_b):
@@ -157,7 +157,7 @@ def _reason(value: float, grid: Grid) -> str:
 
 
 def judges_for(wanted: Wanted) -> tuple[Judge, ...]:
-    """Three encoders of which none is the backbone under test or a close relative.
+    """Return three encoders, none of which is the backbone under test or a close relative.
 
     Raises:
         UserError: an unknown encoder is asked for, one that may not judge this backbone, or too few are installed.

@@ -1,4 +1,4 @@
-"""Vision-language models run here by vLLM's offline engine, one after the other on one GPU.
+"""Vision-language models run locally by vLLM's offline engine, one after the other on one GPU.
 
 The settings are the paper's (App. B.1). Calls are checked against the signatures of the version in
 ``tests/fixtures/vllm_signatures.json``.
@@ -22,17 +22,17 @@ from judges.prompt import REPLY_SCHEMA, Prompt
 from methods.errors import UserError
 
 BATCH = 64
-#: An engine that refuses so many questions, each asked alone, is taken to be dead.
+#: An engine that refuses this many questions, each asked alone, is considered dead.
 GIVE_UP_AFTER = 8
 MAX_MODEL_LEN = 32768
 _OPTIONS = ("gpu_memory_utilization", "tensor_parallel_size", "dtype", "quantization", "trust_remote_code")
 
 
 class VllmJudge(Judge):
-    """One model. It is loaded when it is entered as a context manager, and leaves the GPU when that ends.
+    """One model. It is loaded when it is entered as a context manager, and removed from the GPU on exit.
 
     Args:
-        model: name on the Hugging Face hub, or a local folder's.
+        model: name on the Hugging Face hub, or path of a local folder.
         engine: further arguments of ``vllm.LLM``.
     """
 
@@ -74,7 +74,7 @@ class VllmJudge(Judge):
 
     def __exit__(self, *exception: object) -> None:
         engine, self._engine = self._engine, None
-        # The engine lives in a process of its own, and the next model needs the memory now, not at the next collection.
+        # The engine runs in a separate process, and the next model needs the memory now, not at the next collection.
         engine.llm_engine.engine_core.shutdown()
         del engine
         gc.collect()
@@ -86,7 +86,7 @@ class VllmJudge(Judge):
             try:
                 replies = self._chat(batch, prompt, album)
             except (ValueError, RuntimeError):
-                # One prompt the engine refuses fails the whole batch: find it.
+                # One prompt that the engine refuses fails the whole batch, so find it.
                 replies = [self._alone(question, prompt, album) for question in batch]
             keep(replies)
             if len(batch) >= GIVE_UP_AFTER and not any(reply.came for reply in replies):
@@ -135,7 +135,7 @@ def _messages(question: Question, prompt: Prompt, album: Album) -> list[dict[str
 
 
 def _picture(grid: Grid, album: Album) -> Image.Image:
-    # From the file and not from memory: every kind of judge sees the same pixels.
+    # Read from the file, not from memory: every kind of judge sees the same pixels.
     with Image.open(album.file(grid)) as image:
         return image.convert("RGB")
 
@@ -157,10 +157,10 @@ def _vllm() -> Any:
 
 
 def judges_for(wanted: Wanted) -> tuple[Judge, ...]:
-    """The models asked for, or the paper's three.
+    """Return the requested models, or the paper's three.
 
     Raises:
-        UserError: an option that is none, or an entry without a name.
+        UserError: an invalid option, or an entry without a name.
     """
     unknown = [name for name in wanted.options if name not in _OPTIONS]
     if unknown:

@@ -1,4 +1,4 @@
-"""What the dictionaries of this package share."""
+"""Base of the dictionaries of this package."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from methods.training.batches import generator_of
 
 
 class LinearDictionary(LinearDecoder):
-    """Atoms beside the mean of the probing tokens, which is :attr:`output_bias`."""
+    """Linear dictionary of centred tokens: :attr:`output_bias` is the mean of the probing tokens."""
 
     fitted: ClassVar[tuple[str, ...]] = ("atoms", "output_bias")
 
 
 def sample_tokens(tokens: Tokens, limit: int, seed: int) -> Tensor:
-    """All outputs (n, d_out), or ``limit`` of them drawn by the seed where there are more."""
+    """Return all outputs (n, d_out), or ``limit`` of them drawn with the seed if there are more."""
     if tokens.n <= limit:
         rows = np.arange(tokens.n)
     else:
@@ -30,10 +30,10 @@ def sample_tokens(tokens: Tokens, limit: int, seed: int) -> Tensor:
 
 
 def skewness_signs(codes: Tensor) -> Tensor:
-    """(n_units,) +1 or -1 for each column of codes (n, n_units), so that its third moment is not negative.
+    """Return +1 or -1 for each column of codes (n, n_units), as (n_units,), such that its third moment is not negative.
 
-    PCA and ICA leave the sign of a unit open; with the heavy tail on the positive side its largest activations are its
-    most telling ones.
+    PCA and ICA do not determine the sign of a unit. With the heavy tail on the positive side, its largest activations
+    are the most informative ones.
     """
     third = ((codes - codes.mean(0)) ** 3).mean(0)
     return torch.where(third < 0, -1.0, 1.0)

@@ -1,4 +1,4 @@
-"""Independent components: directions along which the tokens are as far from Gaussian as can be."""
+"""Independent component analysis: directions along which the tokens are least Gaussian."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ICAConfig(MethodConfig):
 
 @register
 class ICA(LinearDictionary):
-    """FastICA (Hyvärinen 1999) of scikit-learn: signed codes of unit variance, each turned to its heavier tail."""
+    """FastICA (Hyvärinen 1999) of scikit-learn: signed codes of unit variance, heavier tail on the positive side."""
 
     spec = MethodSpec(
         name="ica",
@@ -59,7 +59,7 @@ class ICA(LinearDictionary):
         if (config.n_components or 1) > site.d_out:
             raise UserError(f"ica.n_components = {config.n_components}, but the layer has only {site.d_out} neurons.")
         rows = sample_tokens(tokens, config.max_tokens, seed).numpy()
-        # Without a solver for the covariance, whitening divides by singular values that are rounding noise.
+        # Without the covariance solver, whitening divides by singular values that are rounding noise.
         rank = int(np.linalg.matrix_rank(rows - rows.mean(0)))
         number = min(config.n_components or site.d_out, rank)
         if number < (config.n_components or site.d_out):

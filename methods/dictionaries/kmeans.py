@@ -1,4 +1,4 @@
-"""k-means: each token belongs to one unit."""
+"""k-means: each token is assigned to one unit."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class KMeansConfig(MethodConfig):
 
 @register
 class KMeans(LinearDictionary):
-    """Atoms are the centres of mini-batch k-means (Sculley 2010) on centred tokens; one unit is active a token.
+    """Atoms are the centres of mini-batch k-means (Sculley 2010) on centred tokens; one unit is active per token.
 
     With ``code="projection"`` the active unit's code is ``max(0, <x, c> / |c|^2)``, so that a unit's images can be
-    ranked; it never reconstructs worse than the plain centre.
+    ranked. Its reconstruction is never worse than that of the plain centre.
     """
 
     spec = MethodSpec(
@@ -83,7 +83,7 @@ class KMeans(LinearDictionary):
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
         if x.dtype in (torch.float16, torch.bfloat16):
-            # Squares of lengths leave the range of float16, and near centres differ in digits that neither has.
+            # Squared lengths exceed the range of float16, and half precision cannot separate close centres.
             return self.encode(x.float()).to(x.dtype)
         atoms = self.atoms.to(x)
         products = (x - self.output_bias.to(x)) @ atoms.T

@@ -25,8 +25,8 @@ class NMFConfig(MethodConfig):
 class SemiNMF(LinearDictionary):
     """``min |A - Z D|^2`` with Z >= 0 (Ding, Li and Jordan 2008), on centred tokens since activations are signed.
 
-    The dictionary is overcomplete's; codes are solved here, since the library's start from random numbers and stop by
-    the batch, which makes a token's codes depend on its neighbours.
+    The dictionary is learned by the overcomplete library. Codes are solved here: the library starts its codes from
+    random numbers and applies its stopping rule per batch, so a token's codes would depend on the other tokens.
     """
 
     spec = MethodSpec(
@@ -52,7 +52,7 @@ class SemiNMF(LinearDictionary):
         config: NMFConfig = self.config
         normalise = Normaliser(tokens, "output")
         rows = normalise(sample_tokens(tokens, config.max_tokens, seed)).to(device)
-        # The library draws its first codes from the global generator of the device.
+        # The library draws its first codes from the device's global generator.
         with torch.random.fork_rng(devices=[rows.device] if rows.is_cuda else []):
             torch.manual_seed(seed)
             module = Module(config.n_components or site.d_out, device=str(device), tol=0.0)
@@ -64,15 +64,15 @@ class SemiNMF(LinearDictionary):
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
         if x.dtype in (torch.float16, torch.bfloat16):
-            # Each step builds on the one before, and rounding adds up.
+            # Each step builds on the previous one, so rounding errors accumulate.
             return self.encode(x.float()).to(x.dtype)
         return nonnegative_codes(x - self.output_bias.to(x), self.atoms.to(x), self.config.encode_iterations)
 
 
 def nonnegative_codes(x: Tensor, atoms: Tensor, iterations: int) -> Tensor:
-    """``argmin_{z >= 0} |x - z @ atoms|^2`` for each row of x (n, d) by a fixed number of FISTA steps from zero.
+    """Return ``argmin_{z >= 0} |x - z @ atoms|^2`` for each row of x (n, d), by a fixed number of FISTA steps.
 
-    Beck and Teboulle 2009; the steps of a row do not depend on the other rows.
+    The steps start from zero. Source: Beck and Teboulle 2009. The steps of a row do not depend on the other rows.
     """
     gram = atoms @ atoms.T
     products = x @ atoms.T

@@ -1,4 +1,4 @@
-"""Principal components: the best linear reconstruction there is for its number of units."""
+"""Principal components: the optimal linear reconstruction for a given number of units."""
 
 from __future__ import annotations
 

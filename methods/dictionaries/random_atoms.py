@@ -1,4 +1,4 @@
-"""Random unit atoms: what a dictionary scores by chance."""
+"""Random unit atoms: the chance level of a dictionary."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class RandomDictionaryConfig(MethodConfig):
 
 @register
 class RandomDictionary(LinearDictionary):
-    """Gaussian unit atoms; codes are the k largest of ``relu(atoms @ (a - mean))``, times one gain for all.
+    """Gaussian unit atoms; codes are the k largest of ``relu(atoms @ (a - mean))``, times one common gain.
 
-    The gain is the one number that is fitted: it minimises the squared error over the probing tokens.
+    Only the gain is fitted: it minimises the squared error over the probing tokens.
     """
 
     spec = MethodSpec(

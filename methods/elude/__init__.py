@@ -1,4 +1,4 @@
-"""ELUDe (explicit, lossless, unsupervised disentanglement): clustering, splitting, and the method made of them."""
+"""ELUDe (explicit, lossless, unsupervised disentanglement): clustering, splitting, and the method that uses them."""
 
 from methods.elude.clustering import Clustering, cluster
 from methods.elude.method import ELUDe, ELUDeConfig

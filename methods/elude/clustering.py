@@ -1,4 +1,4 @@
-"""HDBSCAN of contribution vectors: the public entry, its checks, and the choice of a backend."""
+"""HDBSCAN of contribution vectors: the public function, its checks, and the choice of a backend."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from methods.elude.forest import SpanningTree
 from methods.elude.spanning_tree import spanning_tree
 
 SELECTIONS = ("leaf", "eom")
-# A distance matrix of 11 500 points.
+# Size of a distance matrix of 11 500 points.
 DEFAULT_MEMORY = 1 << 29
 
 
@@ -25,10 +25,9 @@ class Clustering:
 
     labels          (n,) int64, on the device of the input: 0 is the largest cluster, equal sizes by smallest member;
                     -1 is noise
-    probabilities   (n,) float32 in [0, 1]: how deep in its cluster a point lies (hdbscan's membership strength), 0 for
-                    noise
-    persistence     (n_clusters,) float64 in [0, 1]: hdbscan's score of how long each cluster lasts
-    min_samples     the count of other points that a core distance reaches, after clipping to the number of points
+    probabilities   (n,) float32 in [0, 1]: hdbscan's membership strength of each point, 0 for noise
+    persistence     (n_clusters,) float64 in [0, 1]: hdbscan's persistence score of each cluster
+    min_samples     number of other points within a core distance, after clipping to the number of points
     backend         "exact", "hdbscan" or "cuml"
     """
 
@@ -48,7 +47,7 @@ class Clustering:
 
 
 class Options(NamedTuple):
-    """What a backend is told, checked: min_samples is already clipped to the points that take part."""
+    """Checked options of a backend: min_samples is already clipped to the number of points that take part."""
 
     min_samples: int
     min_cluster_size: int
@@ -59,10 +58,10 @@ class Options(NamedTuple):
 
 
 def unit_rows(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of x (n, d) divided by their Euclidean length, and the mask (n,) bool of the rows that are all zero.
+    """Return the rows of x (n, d) divided by their Euclidean length, and the mask (n,) bool of the zero rows.
 
-    Those stay zero. A row is first divided by its largest entry, so that the squares of tiny or huge entries neither
-    vanish nor overflow.
+    Zero rows stay zero. A row is first divided by its largest entry, so that the squares of tiny or huge entries
+    neither underflow nor overflow.
     """
     largest = x.abs().amax(1, keepdim=True) if x.shape[1] else x.new_zeros(len(x), 1)
     scaled = x / torch.where(largest > 0, largest, torch.ones_like(largest))
@@ -82,26 +81,26 @@ def cluster(
     zero_is_noise: bool = True,
     portable_ties: bool = False,
 ) -> Clustering:
-    """HDBSCAN (Campello et al., PAKDD 2013) with the Euclidean metric on the rows of x as given.
+    """Cluster the rows of x, unchanged, by HDBSCAN (Campello et al., PAKDD 2013) with the Euclidean metric.
 
     x                          (n, d) real and finite, taken as float32; normalise it first with `unit_rows` if only
                                directions matter
-    min_cluster_size           at least 2; a split with fewer points on one side sheds them instead
-    min_samples                how many *other* points a core distance reaches, the point itself not counted, as hdbscan
+    min_cluster_size           at least 2; a split with fewer points on one side drops them from the cluster instead
+    min_samples                number of *other* points within a core distance, the point itself not counted, as hdbscan
                                0.8.44 does on every path; None means min_cluster_size; clipped to n - 1, and at least 1
     selection                  "leaf" or "eom"; leaf gives no cluster or at least two, never one
     backend                    "exact" (this package), "hdbscan" (the library), "cuml" (RAPIDS, an NVIDIA GPU)
-    device                     where "exact" computes, by default where x is
-    memory_bytes               what "exact" may allocate for distances; a matrix larger than this is computed in tiles
+    device                     device of "exact", by default that of x
+    memory_bytes               memory that "exact" may allocate for distances; larger matrices are computed in tiles
     cluster_selection_epsilon  clusters born below this distance are merged upwards, as in hdbscan
     zero_is_noise              rows of x that are all zero have no direction: they are labelled noise and take no part.
-                               Pass False where the origin is a point like any other
+                               Pass False if the origin is an ordinary point
     portable_ties              merges at exactly equal distance are ordered as hdbscan orders them on this machine; True
                                orders them the same on every machine, and then some points on the border between two
                                clusters differ from hdbscan's ("exact" only)
 
     The result is a function of x and the options: the same bits on every run on the same machine. Raises ValueError for
-    options or data outside the above, ImportError where a backend's package is missing.
+    options or data outside the above, ImportError if a backend's package is missing.
     """
     points, largest = as_points(x)
     check_options(min_cluster_size, min_samples, selection, memory_bytes, cluster_selection_epsilon)
@@ -111,7 +110,7 @@ def cluster(
     points = points.to(device if device is not None else home)
     epsilon = float(cluster_selection_epsilon)
     if largest > 0 and not 2.0**-20 <= largest <= 2.0**20:
-        # Squares of float32 leave its range soon after; a power of two moves them back without rounding.
+        # Squares of float32 overflow soon after; a power of two scales them back without rounding.
         scale = 2.0 ** math.floor(math.log2(largest))
         points, epsilon = points / scale, epsilon / scale
     alive = ~zero_rows(points) if zero_is_noise else torch.ones(len(points), dtype=torch.bool, device=points.device)
@@ -120,7 +119,7 @@ def cluster(
     labels = torch.full((len(points),), -1, dtype=torch.int64)
     probabilities = torch.zeros(len(points), dtype=torch.float32)
     persistence = np.zeros(0)
-    # Fewer points than a cluster needs have none, whatever the selection; a single point has no tree either.
+    # With fewer points than a cluster needs there is no cluster; a single point has no tree either.
     if len(kept) >= max(2, min_cluster_size):
         chosen = renumber(
             BACKENDS[backend](kept, Options(k, min_cluster_size, selection, epsilon, memory_bytes, portable_ties))
@@ -133,16 +132,16 @@ def cluster(
 
 
 def zero_rows(points: torch.Tensor) -> torch.Tensor:
-    """Mask (n,) bool of the rows of points (n, d) whose every entry is zero."""
+    """Return the mask (n,) bool of the rows of points (n, d) whose entries are all zero."""
     zero = torch.linalg.vector_norm(points, dim=1) == 0
-    # A row of tiny entries has a length that underflows to zero: only these few rows are looked at entry by entry.
+    # The length of a row of tiny entries underflows to zero, so the entries of these few rows are checked one by one.
     suspects = zero.nonzero()[:, 0]
     zero[suspects] = (points[suspects] == 0).all(1)
     return zero
 
 
 def as_points(x: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, float]:
-    """x as a float32 tensor (n, d) without gradient, and its largest magnitude; ValueError if it is no such thing."""
+    """Return x as a float32 tensor (n, d) without gradient, and its largest magnitude; ValueError if x is invalid."""
     points = torch.as_tensor(x).detach()
     if points.ndim != 2 or points.shape[1] == 0:
         raise ValueError(f"x has shape {tuple(points.shape)}; it must be (n, d) with d at least 1.")
@@ -176,7 +175,7 @@ def check_options(
 
 
 def exact_tree(points: torch.Tensor, k: int, memory_bytes: int) -> SpanningTree:
-    """The spanning tree by the in-memory path where the matrix fits in memory_bytes, by tiles where it does not."""
+    """Return the spanning tree, computed in memory if the matrix fits in memory_bytes, else in tiles."""
     n = len(points)
     if points.device.type == "cpu" and 4 * n * n <= memory_bytes:
         return spanning_tree(points, k)
@@ -193,7 +192,7 @@ def _exact(points: torch.Tensor, options: Options) -> Selection:
 
 
 def _as_hdbscan(options: Options) -> dict[str, Any]:
-    """The arguments that hdbscan and cuML have in common."""
+    """Return the arguments that hdbscan and cuML have in common."""
     return {
         "min_cluster_size": int(options.min_cluster_size),
         "min_samples": int(options.min_samples),
@@ -209,7 +208,7 @@ def _hdbscan(points: torch.Tensor, options: Options) -> Selection:
         raise ImportError(
             "backend 'hdbscan' needs the hdbscan package, which this project depends on: reinstall it."
         ) from error
-    # The kd-tree paths may approximate the tree in few dimensions unless told otherwise.
+    # By default the kd-tree paths may approximate the tree in few dimensions.
     model = HDBSCAN(**_as_hdbscan(options), approx_min_span_tree=False).fit(points.cpu().numpy().astype(np.float64))
     return Selection(
         model.labels_.astype(np.int64), model.probabilities_, np.asarray(model.cluster_persistence_, float)

@@ -1,4 +1,4 @@
-"""From a spanning tree to labels: stability and selection are hdbscan's own functions, and so cannot differ from it."""
+"""Flat clusters of a spanning tree, with hdbscan's own stability and selection functions, to match its results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Selection(NamedTuple):
 def select_clusters(
     tree: SpanningTree, min_cluster_size: int, selection: str, epsilon: float, *, portable_ties: bool = False
 ) -> Selection:
-    """Clusters of a spanning tree by hdbscan's condensing and `leaf` or `eom` selection, numbered as hdbscan does."""
+    """Return clusters of a spanning tree by hdbscan's condensing, `leaf` or `eom` selection, and numbering."""
     from hdbscan._hdbscan_tree import compute_stability, get_clusters
 
     condensed = condense(linkage(tree, portable_ties=portable_ties), min_cluster_size)
@@ -31,7 +31,7 @@ def select_clusters(
 
 
 def renumber(chosen: Selection) -> Selection:
-    """The same clusters numbered by size, largest first, then by smallest member."""
+    """Return the same clusters numbered by size, largest first, then by smallest member."""
     count = len(chosen.persistence)
     members = np.bincount(chosen.labels[chosen.labels >= 0], minlength=count)
     first = np.array([np.argmax(chosen.labels == cluster) for cluster in range(count)], np.int64)

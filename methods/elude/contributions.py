@@ -1,4 +1,4 @@
-"""One neuron's contribution vectors, gathered in pieces, and what splitting needs to know of their clusters."""
+"""One neuron's contribution vectors, gathered block by block, and the cluster statistics that splitting needs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from methods.elude.clustering import unit_rows
 from methods.elude.kernels import Array
 from methods.elude.spanning_tree import RowThreads
 
-# Bytes of one piece in float32: what is held beside the directions while they are gathered.
+# Bytes of one block in float32: the memory used beside the directions while they are gathered.
 PIECE = 1 << 27
 
-# Keeps eq. 2 defined for a representative that cancels to zero; far below any norm that matters.
+# Keeps eq. 2 defined for a representative that cancels to zero; far below any relevant norm.
 EPSILON = 1e-12
 
 
@@ -26,13 +26,13 @@ class Contributions(NamedTuple):
     """Contribution vectors ``c = W_u * q`` as directions and lengths: ``c = lengths * directions``."""
 
     directions: Tensor
-    """(n, d_in) float32, unit vectors; zero where the contribution is"""
+    """(n, d_in) float32, unit vectors; zero if the contribution is zero"""
     lengths: Tensor
     """(n,) float32, at least 0"""
 
 
 class Summary(NamedTuple):
-    """All that splitting needs of a neuron's contributions: two vectors a cluster."""
+    """Statistics of a neuron's contributions that splitting needs: two vectors per cluster."""
 
     representatives: Tensor
     """(K, d_in) float64 unit vectors: the probability-weighted mean direction of each cluster (eq. 2)"""
@@ -41,10 +41,10 @@ class Summary(NamedTuple):
 
 
 def gather(tokens: Tokens, rows: np.ndarray, weight: Tensor, device: torch.device) -> Contributions:
-    """Contributions of the given tokens to a neuron with weights (d_in,), on ``device``.
+    """Return the contributions of the given tokens to a neuron with weights (d_in,), on ``device``.
 
-    Only the directions are ever held whole (4 n d_in bytes); inputs are read and normalised a piece of 128 MiB at a
-    time, in the order of ``rows``, which is the order on disk where they ascend.
+    Only the directions are held in full (4 n d_in bytes). Inputs are read and normalised in blocks of 128 MiB, in the
+    order of ``rows``, which is the order on disk if they ascend.
     """
     n, d_in = len(rows), len(weight)
     directions = torch.empty(n, d_in, dtype=torch.float32, device=device)
@@ -57,14 +57,14 @@ def gather(tokens: Tokens, rows: np.ndarray, weight: Tensor, device: torch.devic
 
 
 def pieces(n: int, d: int) -> Iterator[slice]:
-    """Slices of n rows, each of at most PIECE bytes of float32."""
+    """Yield slices of n rows, each of at most PIECE bytes of float32."""
     step = max(1, PIECE // (4 * max(1, d)))
     for start in range(0, n, step):
         yield slice(start, min(start + step, n))
 
 
 def normalise(contributions: Tensor) -> Contributions:
-    """Directions and lengths of raw contributions (n, d_in)."""
+    """Return directions and lengths of raw contributions (n, d_in)."""
     if contributions.device.type != "cpu":
         directions, _ = unit_rows(contributions)
         return Contributions(directions.float(), torch.linalg.vecdot(directions, contributions, dim=1).float())
@@ -77,9 +77,9 @@ def normalise(contributions: Tensor) -> Contributions:
 
 
 def summarise(found: Contributions, labels: Tensor, probabilities: Tensor, n_clusters: int) -> Summary:
-    """Representatives and means of the clusters, summed in float64 without a second copy of the contributions.
+    """Return representatives and means of the clusters, summed in float64 without a second copy of the contributions.
 
-    On a processor the sums are taken row by row in order, so that neither threads nor pieces change a bit.
+    On a CPU the sums are taken row by row in order, so that the result does not depend on threads or blocks.
 
     Args:
         labels: (n,) cluster of each row, 0 .. K-1, -1 for noise.
@@ -132,10 +132,10 @@ def add_rows(
 
 @njit(cache=True, nogil=True)
 def unit_rows_into(rows: Array, directions: Array, lengths: Array, start: int, stop: int) -> None:
-    """Rows start to stop of rows (n, d) divided by their length, and the lengths (n,); zero rows stay zero.
+    """Write rows start to stop of rows (n, d), divided by their length, and the lengths (n,); zero rows stay zero.
 
-    Squares of float32 neither vanish nor overflow in float64. Eight running sums in a fixed order: fast because they
-    vectorise, reproducible because no reassociation is allowed.
+    Squares of float32 neither underflow nor overflow in float64. Eight running sums are added in a fixed order: this is
+    fast because it vectorises, and reproducible because no reassociation is allowed.
     """
     d = rows.shape[1]
     whole = d - d % 8

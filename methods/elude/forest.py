@@ -1,4 +1,4 @@
-"""Disjoint sets of points and the edges that join them: what every round of Boruvka's algorithm adds to."""
+"""Disjoint sets of points and the edges that join them: the state of Boruvka's algorithm."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class SpanningTree(NamedTuple):
     weight      (n - 1,) float64, mutual-reachability distance (not squared)
     core        (n,) float64 core distances
     tied        (2, t) int64: more edges, each as heavy as the core distance of its first end. They join points that
-                share their core distance to the bit (each the other's k-th neighbour) to all that is within it; any of
-                them could stand in the tree, and which does would decide the order of merges
+                have bit-identical core distances (each the other's k-th neighbour) to all points within it; any of them
+                could be in the tree, and the choice would decide the order of merges
     """
 
     low: np.ndarray
@@ -29,7 +29,7 @@ class SpanningTree(NamedTuple):
 
 
 def shared_cores(core: np.ndarray) -> np.ndarray:
-    """The points (m,) int64 whose squared core distance (n,), not zero, is also another point's."""
+    """Return the points (m,) int64 whose nonzero squared core distance (n,) is shared with another point."""
     order = np.argsort(core, kind="stable")
     equal = np.diff(core[order]) == 0
     shared = order[np.append(equal, False) | np.insert(equal, 0, False)] if len(core) > 1 else order[:0]
@@ -37,7 +37,7 @@ def shared_cores(core: np.ndarray) -> np.ndarray:
 
 
 class Forest:
-    """n points, at first each alone. `square` holds squared weights, as everywhere before the finished tree."""
+    """Forest of n points, initially all separate. `square` holds squared weights, as until the finished tree."""
 
     def __init__(self, n: int):
         self.parent = np.arange(n)
@@ -57,24 +57,24 @@ class Forest:
         )
 
     def join_first(self, target: np.ndarray, core: np.ndarray) -> None:
-        """Boruvka's first round: point i to target[i] at its own squared core distance, -1 meaning none is so near."""
+        """Run Boruvka's first round: join point i to target[i] at its own squared core distance; -1 means none."""
         source = np.flatnonzero(target >= 0)
         other = target[source]
         self.join(np.minimum(source, other), np.maximum(source, other), core[source])
 
     def components(self) -> np.ndarray:
-        """The component (n,) int64 of each point, numbered from 0 by lowest member."""
+        """Return the component (n,) int64 of each point, numbered from 0 by lowest member."""
         return number_sets(self.parent)
 
     def tree(self, core: np.ndarray, tied: np.ndarray) -> SpanningTree:
-        """The finished tree; core (n,) float64 are the squared core distances."""
+        """Return the finished tree; core (n,) float64 are the squared core distances."""
         order = np.lexsort((self.high, self.low, self.square))
         return SpanningTree(self.low[order], self.high[order], np.sqrt(self.square[order]), np.sqrt(core), tied)
 
 
 @njit(cache=True, nogil=True)
 def find(parent: Array, i: int) -> int:
-    """The root of i, halving the path to it on the way."""
+    """Return the root of i, halving the path to it on the way."""
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]
@@ -92,9 +92,9 @@ def join_sets(
     kept_square: Array,
     count: int,
 ) -> int:
-    """Append the edges that join two sets to the kept ones, of which there are count; returns the new count.
+    """Append the edges that join two sets to the kept ones, of which there are count; return the new count.
 
-    The lower root stays the root, so a set is always known by its lowest member.
+    The lower root stays the root, so a set is always identified by its lowest member.
     """
     for e in range(low.shape[0]):
         a, b = find(parent, low[e]), find(parent, high[e])
@@ -107,7 +107,7 @@ def join_sets(
 
 @njit(cache=True, nogil=True)
 def number_sets(parent: Array) -> Array:
-    """Sets numbered from 0 by lowest member, (n,) int64."""
+    """Return the sets numbered from 0 by lowest member, (n,) int64."""
     number = np.empty(parent.shape[0], np.int64)
     count = 0
     for i in range(parent.shape[0]):

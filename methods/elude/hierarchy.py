@@ -1,9 +1,9 @@
-"""From a spanning tree to the single linkage hierarchy, with equal weights in the order the hdbscan library meets them.
+"""Single linkage hierarchy of a spanning tree, with equal weights in the order of the hdbscan library.
 
-A tie is not a corner case here: a point between two dense groups is joined to both at exactly its own core distance,
-and whichever edge is merged first decides which group the point, or a group just short of the minimum size, belongs to.
-hdbscan grows its tree from point 0 by Prim's algorithm and sorts the edges with numpy's default sort. Walking our tree
-in Prim's order and sorting with the same call puts equal weights into the same order, so the labels are the library's.
+Ties are common here: a point between two dense groups is joined to both at exactly its own core distance. The edge that
+is merged first decides to which group the point, or a group just below the minimum size, belongs. hdbscan grows its
+tree from point 0 by Prim's algorithm and sorts the edges with numpy's default sort. Traversing our tree in Prim's order
+and sorting with the same call puts equal weights into the same order, so the labels equal the library's.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from methods.elude.kernels import Array
 
 
 def linkage(tree: SpanningTree, *, portable_ties: bool = False) -> np.ndarray:
-    """The single linkage hierarchy (n - 1, 4) float64 in SciPy's format: left, right, distance, size.
+    """Return the single linkage hierarchy (n - 1, 4) float64 in SciPy's format: left, right, distance, size.
 
-    Equal weights keep Prim's order, with `portable_ties` exactly, otherwise as numpy's default sort leaves them: that
-    one is not stable, and its choice depends on the vector instructions of the processor, but it is hdbscan's choice.
+    With `portable_ties` equal weights keep Prim's order exactly. Otherwise their order is that of numpy's default sort,
+    as in hdbscan; that sort is not stable, and its order depends on the vector instructions of the CPU.
     """
     ends = np.concatenate([tree.low, tree.tied[0]]), np.concatenate([tree.high, tree.tied[1]])
     low, high, weight = prim_order(len(tree.core), *ends, np.concatenate([tree.weight, tree.core[tree.tied[0]]]))
@@ -31,7 +31,9 @@ def linkage(tree: SpanningTree, *, portable_ties: bool = False) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def prim_order(n: int, low: Array, high: Array, weight: Array) -> tuple[Array, Array, Array]:
-    """The edges that Prim's algorithm takes from point 0 of a connected graph on n points; ties to the lower new point.
+    """Return the edges that Prim's algorithm takes from point 0 of a connected graph on n points.
+
+    Ties go to the lower new point.
 
     low, high, weight (m,) are the graph. Returns the old end, the new end and the weight (n - 1,), in the order taken.
     """
@@ -51,7 +53,7 @@ def prim_order(n: int, low: Array, high: Array, weight: Array) -> tuple[Array, A
     source, target, taken = np.empty(n - 1, np.int64), np.empty(n - 1, np.int64), np.empty(n - 1, np.float64)
     reached = np.zeros(n, np.bool_)
     visited = np.empty(n, np.int64)
-    # Weight, new point, and when its old end was visited: the earliest one keeps the edge, as it does in hdbscan.
+    # Weight, new point, and the visit time of its old end: the earliest one keeps the edge, as in hdbscan.
     heap = [(0.0, np.int64(0), np.int64(-1))]
     count = 0
     while len(heap) > 0:
@@ -73,7 +75,10 @@ def prim_order(n: int, low: Array, high: Array, weight: Array) -> tuple[Array, A
 
 @njit(cache=True, nogil=True)
 def merge(low: Array, high: Array, weight: Array) -> Array:
-    """Single linkage of edges in the order given: row e joins two clusters, known by point or by n + earlier row."""
+    """Return the single linkage of edges in the order given.
+
+    Row e joins two clusters, each identified by its point or by n + earlier row.
+    """
     n = low.shape[0] + 1
     parent, name, size = np.arange(n), np.arange(n), np.ones(n, np.int64)
     out = np.empty((n - 1, 4), np.float64)
@@ -90,10 +95,10 @@ CONDENSED = np.dtype([("parent", np.intp), ("child", np.intp), ("lambda_val", np
 
 
 def condense(hierarchy: np.ndarray, min_cluster_size: int) -> np.ndarray:
-    """The condensed tree of a single linkage hierarchy (n - 1, 4): which point leaves which cluster at which density.
+    """Return the condensed tree of a single linkage hierarchy (n - 1, 4): the density at which points leave clusters.
 
     From the root down, a merge whose two sides both have min_cluster_size points starts two clusters; one with a
-    smaller side sheds that side's points at density 1 / distance and goes on as the same cluster. Records (parent,
+    smaller side removes that side's points at density 1 / distance and continues as the same cluster. Records (parent,
     child, lambda_val, child_size), points below n, clusters from n on, in the order that hdbscan's selection sums them.
     """
     parent, child, density, size = shed(hierarchy, min_cluster_size)
@@ -104,11 +109,11 @@ def condense(hierarchy: np.ndarray, min_cluster_size: int) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def shed(hierarchy: Array, min_cluster_size: int) -> tuple[Array, Array, Array, Array]:
-    """The columns parent, child, lambda and size of the condensed tree, in time linear in n.
+    """Return the columns parent, child, lambda and size of the condensed tree, in time linear in n.
 
-    Every record belongs to one side of one merge: there a cluster is born, or all points below are shed. One pass from
-    the root, level by level, hands each node down its cluster and the side that shed it, and counts the records of each
-    side; a second pass puts them into place.
+    Every record belongs to one side of one merge: there a cluster starts, or all points below leave it. One pass from
+    the root, level by level, gives each node its cluster and the side at which it left, and counts the records of each
+    side. A second pass writes the records.
     """
     n = hierarchy.shape[0] + 1
     nodes = 2 * n - 1

@@ -1,4 +1,4 @@
-"""Which tokens characterise a neuron: its top-k activation instances (ELUDe, eq. 1)."""
+"""Top-k activation instances: the tokens that characterise a neuron (ELUDe, eq. 1)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def top_instances(
     """Yield (neuron, rows): the ``top_k`` tokens of largest activation of each neuron, in neuron order.
 
     Neurons are taken in blocks of as many columns as fit in ``memory_bytes``; each block is one pass over the stored
-    outputs, so that no (tokens x neurons) matrix is ever held. A block without a wanted neuron is not read.
+    outputs, so that no (tokens x neurons) matrix is held. A block without a requested neuron is not read.
 
     Args:
         top_k: number of instances, at most ``tokens.n``.
-        units: the neurons wanted; None for all of them.
+        units: the neurons to process; None for all of them.
 
     Yields:
         The neuron's index, and the row numbers (top_k,) int64, ascending. Ties go to the lower row.
@@ -32,7 +32,7 @@ def top_instances(
     d_out = tokens.width("output")
     wanted = np.zeros(d_out, bool)
     wanted[np.arange(d_out) if units is None else np.fromiter(units, np.int64)] = True
-    # The block itself, and beside it COLUMNS columns of their own.
+    # Memory of the block itself, plus the copies of COLUMNS columns.
     block = max(1, min(d_out, memory_bytes // (4 * tokens.n) - COLUMNS))
     for start in range(0, d_out, block):
         stop = min(start + block, d_out)
@@ -49,7 +49,7 @@ def top_instances(
 
 
 def top_rows(values: np.ndarray, top_k: int) -> np.ndarray:
-    """Row numbers (top_k,) of the largest of ``values`` (n,), ascending; of equal values the lower rows are taken."""
+    """Return ascending row numbers (top_k,) of the largest of ``values`` (n,); ties go to the lower row."""
     n = len(values)
     if top_k >= n:
         return np.arange(n)
@@ -58,7 +58,7 @@ def top_rows(values: np.ndarray, top_k: int) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def rows_from(values: Array, threshold: float, top_k: int) -> Array:
-    """All rows of values (n,) above the threshold, and as many of the first rows at it as make top_k."""
+    """Return all rows of values (n,) above the threshold, and the first rows equal to it, top_k in total."""
     n = values.shape[0]
     above = 0
     for i in range(n):
@@ -67,7 +67,7 @@ def rows_from(values: Array, threshold: float, top_k: int) -> Array:
     out = np.empty(top_k + 1, np.int64)
     count = 0
     for i in range(n):
-        # Written unconditionally and kept by moving on: a taken branch would be a coin toss for the processor.
+        # Write unconditionally, then advance: a branch would be unpredictable for the CPU.
         out[count] = i
         at = values[i] == threshold and level > 0
         level -= at

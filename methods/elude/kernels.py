@@ -1,12 +1,12 @@
 """Compiled row kernels of the in-memory spanning tree.
 
-Every kernel works on a range of rows, holds no lock and keeps no state between rows, so a caller may give row ranges to
-as many threads as it likes and get the same bits. Distances are squared throughout: the square root is monotone and is
-only worth taking of the tree's n - 1 edges.
+Every kernel works on a range of rows, holds no lock and keeps no state between rows, so row ranges may be distributed
+over any number of threads with bit-identical results. Distances are squared throughout: the square root is monotone and
+is needed only for the tree's n - 1 edges.
 
-Two numbers stand for a squared distance. `squares[i, j]` is the float32 figure out of a matrix product, within
-`slack[i]` of the truth. `exact_square` is the float64 sum of squared differences, which costs d operations and is
-asked for only where `slack` leaves a decision open.
+A squared distance is computed in two ways. `squares[i, j]` is the float32 result of a matrix product, within `slack[i]`
+of the true value. `exact_square` is the float64 sum of squared differences; it costs d operations and is computed only
+if `slack` leaves a decision open.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-# Shapes and types stand in each docstring; numba compiles for what it is given.
+# Shapes and types are in each docstring; numba compiles for the types it is given.
 Array = NDArray[Any]
 Scalar = Any
 
-# Two float64 sums of the same pair may differ in the last bits when they were added in another order (another device);
+# Two float64 sums of the same pair may differ in the last bits if they were added in another order (another device);
 # a distance this close to a core distance *is* the core distance.
 SAME = 1.0 + 2.0**-40
 # 32 cells of 4 bytes are two cache lines: a 32 x 32 tile and its mirror image stay in the first-level cache.
@@ -30,9 +30,12 @@ TILE = 32
 
 @njit(cache=True, nogil=True)
 def exact_square(x: Array, i: int, j: int) -> float:
-    """Squared Euclidean distance of rows i and j of x (n, d) in float64; symmetric to the bit, 0 for equal rows.
+    """Return the squared Euclidean distance of rows i and j of x (n, d) in float64.
 
-    Eight running sums in a fixed order: fast because they vectorise, reproducible because no reassociation is allowed.
+    The result is bit-identical for (j, i), and 0 for equal rows.
+
+    Eight running sums are added in a fixed order: this is fast because it vectorises, and reproducible because no
+    reassociation is allowed.
     """
     d = x.shape[1]
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
@@ -64,8 +67,8 @@ def exact_square(x: Array, i: int, j: int) -> float:
 def fill_squares(products: Array, norms: Array, start: int, stop: int) -> None:
     """Turn the lower triangle of inner products (n, n), rows start to stop, into squared distances in both triangles.
 
-    `norms` (n,) are the squared lengths. Rounding below zero is cut off, and the diagonal is exactly zero: both make
-    the bit pattern of every entry grow with its value, which `cheapest_outside` relies on.
+    `norms` (n,) are the squared lengths. Negative rounding errors are clipped to zero, and the diagonal is exactly
+    zero: both make the bit pattern of every entry increase with its value, as `cheapest_outside` requires.
     """
     zero = np.float32(0.0)
     for top in range(start, stop, TILE):
@@ -83,7 +86,7 @@ def fill_squares(products: Array, norms: Array, start: int, stop: int) -> None:
 
 @njit(cache=True, nogil=True)
 def kth_smallest(values: Array, count: int, k: int) -> float:
-    """The k-th smallest (k = 0 is the minimum) of values[:count]; reorders them (Hoare's selection)."""
+    """Return the k-th smallest (k = 0 is the minimum) of values[:count]; reorder them (Hoare's selection)."""
     low, high = 0, count - 1
     while low < high:
         pivot = values[(low + high) >> 1]
@@ -108,10 +111,10 @@ def kth_smallest(values: Array, count: int, k: int) -> float:
 
 @njit(cache=True, nogil=True)
 def collect_below(row: Array, limit: Scalar, values: Array, columns: Array) -> int:
-    """Write the entries of row at most limit, and their columns, to the front of the two buffers; returns how many."""
+    """Write the entries of row at most limit, and their columns, to the front of the buffers; return their number."""
     count = 0
     for j in range(row.shape[0]):
-        # Written unconditionally and kept by moving on: a taken branch would be a coin toss for the processor.
+        # Write unconditionally, then advance: a branch would be unpredictable for the CPU.
         values[count] = row[j]
         columns[count] = j
         count += row[j] <= limit
@@ -120,7 +123,7 @@ def collect_below(row: Array, limit: Scalar, values: Array, columns: Array) -> i
 
 @njit(cache=True, nogil=True)
 def count_below(row: Array, limit: Scalar) -> Scalar:
-    """How many entries of row are at most limit; compiles to one vector instruction per register."""
+    """Return the number of entries of row that are at most limit; compiles to one vector instruction per register."""
     count = np.int32(0)
     for j in range(row.shape[0]):
         count += np.int32(row[j] <= limit)
@@ -129,7 +132,7 @@ def count_below(row: Array, limit: Scalar) -> Scalar:
 
 @njit(cache=True, nogil=True)
 def narrow_limit(row: Array, k: int, limit: Scalar) -> Scalar:
-    """A limit with at least k + 1 and not many more entries of row below it, by bisection from the given first guess.
+    """Return a limit with at least k + 1, and not many more, entries of row below it, by bisection from a first guess.
 
     Counting is an order of magnitude cheaper than collecting, so several guesses cost less than one long list.
     """
@@ -155,18 +158,18 @@ def narrow_limit(row: Array, k: int, limit: Scalar) -> Scalar:
 
 @njit(cache=True, nogil=True)
 def core_squares(squares: Array, x: Array, slack: Array, k: int, start: int, stop: int, out: Array) -> None:
-    """Squared core distances of rows start to stop, the k-th smallest entry of each row, into out (n,) float64.
+    """Write squared core distances of rows start to stop, the k-th smallest entry of each row, into out (n,) float64.
 
-    The point itself is entry 0, so k = min_samples counts other points, as hdbscan does. An order statistic moves by no
-    more than its entries do, so the true one is within `slack` of the float32 one, and only entries within twice that
-    need the exact distance.
+    The point itself is entry 0, so k = min_samples counts other points, as hdbscan does. An order statistic changes by
+    no more than its entries do. So the true one is within `slack` of the float32 one, and only entries within twice
+    that need the exact distance.
     """
     n = squares.shape[0]
     values = np.empty(n + 1, np.float32)
     columns = np.empty(n + 1, np.int32)
     scratch = np.empty(n + 1, np.float32)
     band = np.empty(n, np.float64)
-    # Neighbouring rows come from neighbouring tokens: the limit that served one row is a good guess for the next.
+    # Neighbouring rows come from neighbouring tokens: the limit of one row is a good first guess for the next.
     limit = squares[start].mean()
     for i in range(start, stop):
         row = squares[i]
@@ -177,7 +180,7 @@ def core_squares(squares: Array, x: Array, slack: Array, k: int, start: int, sto
         near = np.float64(kth_smallest(scratch, count, k))
         low, high = near - 2.0 * slack[i], near + 2.0 * slack[i]
         if high > limit:
-            # Above any float32 that is not greater than `high`, whichever way the conversion rounds.
+            # At least any float32 that is not greater than `high`, whichever way the conversion rounds.
             count = collect_below(row, np.float32(high * (1.0 + 1e-6)), values, columns)
         below = in_band = 0
         for c in range(count):
@@ -193,9 +196,10 @@ def core_squares(squares: Array, x: Array, slack: Array, k: int, start: int, sto
 
 @njit(cache=True, nogil=True)
 def first_edges(squares: Array, x: Array, slack: Array, core: Array, start: int, stop: int, out: Array) -> None:
-    """For rows start to stop, the lowest point no less dense and within the core distance, or -1, into out (n,).
+    """Write the lowest point no less dense and within the core distance, or -1, for rows start to stop, into out.
 
-    The edge to it weighs exactly the row's core distance, and none from this row can weigh less.
+    out is (n,). The edge to that point weighs exactly the row's core distance, and no edge from this row can weigh
+    less.
     """
     n = squares.shape[0]
     for i in range(start, stop):
@@ -213,7 +217,7 @@ def first_edges(squares: Array, x: Array, slack: Array, core: Array, start: int,
 
 @njit(cache=True, nogil=True)
 def tied_edges(squares: Array, x: Array, slack: Array, core: Array, points: Array) -> Array:
-    """All edges (2, t) int64 from the given points (m,) to points no less dense and within their core distance."""
+    """Return all edges (2, t) int64 from points (m,) to points no less dense and within their core distance."""
     n = squares.shape[0]
     found = [(np.int64(0), np.int64(0)) for _ in range(0)]
     for i in points:
@@ -232,9 +236,10 @@ def tied_edges(squares: Array, x: Array, slack: Array, core: Array, points: Arra
 
 @njit(cache=True, nogil=True)
 def smallest_entries(squares: Array, width: int, start: int, stop: int, values: Array, columns: Array) -> None:
-    """The width smallest entries of rows start to stop of squares (b, n), ascending, with columns, each (b, width).
+    """Write the width smallest entries, ascending, of rows start to stop of squares (b, n), and their columns.
 
-    What `topk` does, several times faster on a processor, because distances of neighbouring rows have the same scale.
+    values and columns are (b, width). Same as `topk`, but several times faster on a CPU, because distances of
+    neighbouring rows have the same scale.
     """
     n = squares.shape[1]
     near, where = np.empty(n + 1, np.float32), np.empty(n + 1, np.int32)
@@ -252,7 +257,9 @@ def smallest_entries(squares: Array, width: int, start: int, stop: int, values: 
 
 @njit(cache=True, nogil=True)
 def cheapest_outside(bits: Array, core_bits: Array, component: Array, start: int, stop: int, out: Array) -> None:
-    """Per row, the bits of the least max(squared distance, core of the other end) to another component, into out (n,).
+    """Write the bits of the least max(squared distance, core of the other end) to another component, per row, into out.
+
+    out is (n,).
 
     Non-negative floats order as their bit patterns do; a minimum of integers vectorises without relaxing float rules.
     """
@@ -280,9 +287,9 @@ def exact_outside(
     low: Array,
     high: Array,
 ) -> None:
-    """Lower each component's cheapest outgoing edge (weight, low end, high end) by what the given rows offer.
+    """Lower each component's cheapest outgoing edge (weight, low end, high end) if the given rows have a cheaper one.
 
-    `weight` (c,) float64 squared, `low` and `high` (c,) int64 are changed in place; order is (weight, low, high).
+    `weight` (c,) float64 squared, `low` and `high` (c,) int64 are changed in place; the order is (weight, low, high).
     """
     n = squares.shape[0]
     for r in range(rows.shape[0]):

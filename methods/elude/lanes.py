@@ -1,4 +1,4 @@
-"""Neurons side by side: a lane is a thread with a device of its own. No result depends on how many there are."""
+"""Parallel processing of neurons: a lane is a thread with its own device. Results do not depend on their number."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from methods.base import Device
 T = TypeVar("T")
 R = TypeVar("R")
 
-# What all lanes of a processor may hold together; a neuron of the paper's size gets the whole machine instead.
+# Memory that all lanes of a CPU may use together; a neuron of the paper's size gets the whole machine instead.
 LANE_MEMORY = 2 << 30
 # On a GPU a second lane reads and normalises the next neuron's inputs while the first one computes.
 LANES_A_GPU = 2
 
 
 def plan_lanes(device: Device, workers: int | None, unit_bytes: int) -> list[torch.device]:
-    """The device of each lane.
+    """Return the device of each lane.
 
     Args:
-        device: "cuda" without a number means all GPUs that PyTorch sees.
-        workers: number of lanes, dealt to the devices in turn. None: two a GPU; on a processor one for each thread of
-            torch where that many neurons of ``unit_bytes`` fit in 2 GiB, otherwise as many as do, at least one.
+        device: "cuda" without a number means all GPUs visible to PyTorch.
+        workers: number of lanes, distributed over the devices in turn. None: two per GPU; on a CPU one for each thread
+            of torch if that many neurons of ``unit_bytes`` fit in 2 GiB, otherwise as many as fit, at least one.
     """
     chosen = torch.device(device)
     if chosen.type != "cuda":
-        # The exact clustering needs float64, which other accelerators lack.
+        # The exact clustering needs float64, which other accelerators do not support.
         fitting = max(1, min(torch.get_num_threads(), LANE_MEMORY // max(1, unit_bytes)))
         return [torch.device("cpu")] * (workers or fitting)
     count = torch.cuda.device_count() if chosen.index is None else 1
@@ -42,9 +42,9 @@ def plan_lanes(device: Device, workers: int | None, unit_bytes: int) -> list[tor
 def side_by_side(
     work: Callable[[T, torch.device], R], items: Iterator[T], lanes: Sequence[torch.device]
 ) -> Iterator[R]:
-    """Yield ``work(item, device)`` of all items, in the order they are finished.
+    """Yield ``work(item, device)`` of all items, in the order in which they finish.
 
-    Lanes on a processor share the threads that torch has. Items are taken from the iterator as lanes become free, in
+    Lanes on a CPU share torch's threads. Items are taken from the iterator as lanes become free, in
     the caller's thread. An error in a lane is raised here, after the neurons in flight are finished.
     """
     if len(lanes) == 1:
@@ -74,7 +74,7 @@ def side_by_side(
         try:
             for item in items:
                 running.add(pool.submit(one, item))
-                # One more than there are lanes, so that none waits for the caller.
+                # One more item than there are lanes, so that no lane waits for the caller.
                 if len(running) > len(lanes):
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in done)

@@ -51,13 +51,13 @@ class ELUDeConfig(MethodConfig):
 
 @register
 class ELUDe(AdditiveSplit):
-    """Splits each neuron by clustering which inputs drive it (paper, section 3).
+    """Split of each neuron by clustering the inputs that drive it (paper, section 3).
 
     For neuron u: take its ``top_k`` probing tokens by activation (ties to the lower index), form the contributions
-    ``W_u * q``, L2-normalise, cluster them with HDBSCAN, and give every cluster a sub-unit that owns the input
-    dimensions its cluster wins. Neurons without at least two clusters are left as they are.
+    ``W_u * q``, L2-normalise, cluster them with HDBSCAN, and give every cluster a sub-unit with the input dimensions
+    that its cluster wins. Neurons with fewer than two clusters are not split.
 
-    Nothing is drawn at random and ``seed`` has no effect, unless ``umap_dims`` is set: it is then UMAP's, and the
+    Nothing is drawn at random and ``seed`` has no effect, unless ``umap_dims`` is set: it is then UMAP's seed, and the
     method no longer claims to be stable.
     """
 
@@ -76,15 +76,15 @@ class ELUDe(AdditiveSplit):
     fitted: ClassVar[tuple[str, ...]] = (*AdditiveSplit.fitted, "margin", "n_noise", "n_instances")
 
     margin: Tensor
-    """(d_out,) the chosen rho of each neuron, NaN where it was left unsplit"""
+    """(d_out,) the chosen rho of each neuron, NaN if it was not split"""
     n_noise: Tensor
     """(d_out,) int64: instances that belong to no cluster"""
     n_instances: Tensor
-    """() int64: instances a neuron"""
+    """() int64: number of instances per neuron"""
 
     @classmethod
     def spec_with(cls, config: MethodConfig) -> MethodSpec:
-        """With UMAP the fit depends on its seed."""
+        """Return the claims for these settings: with UMAP the fit depends on its seed."""
         drawn = isinstance(config, ELUDeConfig) and config.umap_dims is not None
         return cls.spec._replace(stable=False, uses_seed=True) if drawn else cls.spec
 
@@ -102,17 +102,17 @@ class ELUDe(AdditiveSplit):
         """Split every neuron of the layer.
 
         Args:
-            seed: UMAP's, where ``umap_dims`` is set; otherwise without effect.
-            device: where neurons are clustered; ``cuda`` without a number means every GPU there is.
-            progress: called with the number of neurons finished, those of an earlier, interrupted fit included.
-            checkpoint_dir: folder in which finished neurons are kept until the fit is done. A fit of the same settings,
-                weights and tokens that finds them there goes on from them, with the same result.
-                None: :attr:`work_dir`, and if that is None nothing is kept.
-            workers: neurons worked on side by side, see :func:`methods.elude.lanes.plan_lanes`. The result is the same
-                for any number.
+            seed: seed of UMAP if ``umap_dims`` is set; otherwise without effect.
+            device: device on which neurons are clustered; ``cuda`` without a number means all GPUs.
+            progress: called with the number of finished neurons, including those of an earlier, interrupted fit.
+            checkpoint_dir: folder in which finished neurons are kept until the fit is done. A fit with the same
+                settings, weights and tokens that finds them there resumes from them, with the same result. None:
+                :attr:`work_dir`, and if that is None nothing is kept.
+            workers: number of neurons processed in parallel, see :func:`methods.elude.lanes.plan_lanes`. The result is
+                the same for any number.
 
         Raises:
-            UserError: for sizes that do not fit the probing set, or a package that a setting needs and that is missing.
+            UserError: for sizes that do not fit the probing set, or if a package that a setting needs is missing.
         """
         settings: ELUDeConfig = self.config
         checkpoint_dir = self.work_dir if checkpoint_dir is None else checkpoint_dir
@@ -146,7 +146,7 @@ class ELUDe(AdditiveSplit):
                     files.add(unit, part)
                 progress(len(parts), site.d_out, "neurons split")
         finally:
-            # Also when interrupted: what is finished stays finished.
+            # Also if interrupted: finished neurons are kept.
             if files is not None:
                 files.flush()
         self._take([parts[unit] for unit in range(site.d_out)], top_k)
@@ -170,7 +170,7 @@ class ELUDe(AdditiveSplit):
         )
         if settings.umap_dims is None:
             return clusters
-        # The rows without a direction were kept from UMAP: they are noise, as without it.
+        # Rows without a direction were not passed to UMAP: they are noise, as without it.
         labels = torch.full_like(nothing, -1, dtype=torch.int64)
         probabilities = torch.zeros_like(found.lengths)
         labels[~nothing] = clusters.labels.to(labels.device)
@@ -194,7 +194,7 @@ class ELUDe(AdditiveSplit):
         return Part(made.weights, made.biases, made.rho, clusters.n_noise)
 
     def _take(self, parts: list[Part], top_k: int) -> None:
-        """Take one part a neuron, in neuron order."""
+        """Store one part per neuron, in neuron order."""
         self.margin = torch.tensor([part.rho for part in parts])
         self.n_noise = torch.tensor([part.n_noise for part in parts])
         self.n_instances = torch.tensor(top_k)
@@ -203,10 +203,10 @@ class ELUDe(AdditiveSplit):
         self.notes = [f"{left} of {len(parts)} neurons have fewer than two clusters and were left unsplit."]
 
     def sizes(self, n_tokens: int) -> tuple[int, int]:
-        """(top_k, min_cluster_size) for a probing set of ``n_tokens`` tokens.
+        """Return (top_k, min_cluster_size) for a probing set of ``n_tokens`` tokens.
 
         Raises:
-            UserError: if there are fewer tokens than top_k asks for, or the smallest cluster exceeds top_k.
+            UserError: if there are fewer than top_k tokens, or the smallest cluster exceeds top_k.
         """
         settings: ELUDeConfig = self.config
         top_k = settings.top_k or max(2, round(settings.top_k_fraction * n_tokens))
@@ -225,12 +225,12 @@ class ELUDe(AdditiveSplit):
 
 
 def unit_bytes(top_k: int, d_in: int) -> int:
-    """Memory of one neuron on a processor: its directions, moved to their mean at worst, and a distance matrix."""
+    """Return the memory of one neuron on a CPU: directions, at worst a centred copy of them, and a distance matrix."""
     return 2 * 4 * top_k * d_in + min(4 * top_k * top_k, DEFAULT_MEMORY)
 
 
 def distance_bytes(lanes: list[torch.device]) -> int:
-    """What a lane may use for distances: the default, on a GPU its part of a quarter of the free memory if more."""
+    """Return bytes per lane for distances: the default; on a GPU its share of a quarter of free memory if larger."""
     if lanes[0].type != "cuda":
         return DEFAULT_MEMORY
     free = min(torch.cuda.mem_get_info(lane)[0] for lane in set(lanes))

@@ -1,8 +1,8 @@
-"""What the search for rho maximises: how far each sub-unit is active on its own cluster and on no other.
+"""Objectives of the search for rho: how far each sub-unit is active on its own cluster and on no other.
 
-All objectives read the same matrix ``M[c, k] = sum_j alpha_cj m_kj``: the mean activation of sub-unit c on cluster k,
-from the shares alpha (K, d_in) and the mean contributions m (K, d_in), without the bias. So none needs a pass over the
-data.
+All objectives use the same matrix ``M[c, k] = sum_j alpha_cj m_kj``: the mean activation of sub-unit c on cluster k,
+from the shares alpha (K, d_in) and the mean contributions m (K, d_in), without the bias. So no objective needs a pass
+over the data.
 """
 
 from __future__ import annotations
@@ -17,23 +17,27 @@ Objective = Literal["contrast", "ratio", "share"]
 
 
 def contrast(activations: Tensor) -> Tensor:
-    """Mean over c of ``M[c, c] - mean_{k != c} M[c, k]`` for activations M (..., K, K); a bias would cancel."""
+    """Return the mean over c of ``M[c, c] - mean_{k != c} M[c, k]`` for activations M (..., K, K); a bias cancels."""
     own, others = _own_and_others(activations)
     return (own - others).mean(-1)
 
 
 def ratio(activations: Tensor) -> Tensor:
-    """``sum_c M+[c, c] / sum_c mean_{k != c} M+[c, k]`` with ``M+ = max(M, 0)``, for activations M (..., K, K).
+    """Return ``sum_c M+[c, c] / sum_c mean_{k != c} M+[c, k]`` with ``M+ = max(M, 0)``, for activations M (..., K, K).
 
-    Summed before dividing, since a single sub-unit that is silent on the other clusters would make a mean of ratios
-    infinite. Infinite where no sub-unit is active on another's cluster; 0 where none is active on its own.
+    The sums are taken before dividing, since a single sub-unit that is silent on the other clusters would make a mean
+    of ratios infinite. The result is infinite if no sub-unit is active on another's cluster, and 0 if none is active on
+    its own.
     """
     own, others = (part.sum(-1) for part in _own_and_others(activations.clamp_min(0)))
     return torch.where(own > 0, own / others, torch.zeros_like(own))
 
 
 def share(activations: Tensor) -> Tensor:
-    """Mean over c of ``M+[c, c] / sum_k M+[c, k]``, in [0, 1], 0 / 0 counting 0, for activations M (..., K, K)."""
+    """Return the mean over c of ``M+[c, c] / sum_k M+[c, k]``, in [0, 1], for activations M (..., K, K).
+
+    0 / 0 counts as 0.
+    """
     positive = activations.clamp_min(0)
     own = torch.diagonal(positive, dim1=-2, dim2=-1)
     return torch.where(own > 0, own / positive.sum(-1), torch.zeros_like(own)).mean(-1)
@@ -43,9 +47,10 @@ OBJECTIVES: dict[str, Callable[[Tensor], Tensor]] = {"contrast": contrast, "rati
 
 
 def best_of(values: Tensor) -> int:
-    """Index of the largest of values (m,), which may be infinite; ties to the first.
+    """Return the index of the largest of values (m,), which may be infinite; ties go to the first.
 
-    Compared to ten significant digits of the largest finite one, so that ties survive the order of summation.
+    Values are compared to ten significant digits of the largest finite one, so that ties do not depend on the order of
+    summation.
     """
     finite = torch.where(values.isfinite(), values.abs(), torch.zeros_like(values))
     scale = finite.max().clamp_min(torch.finfo(values.dtype).tiny)
@@ -53,6 +58,6 @@ def best_of(values: Tensor) -> int:
 
 
 def _own_and_others(activations: Tensor) -> tuple[Tensor, Tensor]:
-    """(..., K) each: activation on the own cluster, and the mean of those on the others."""
+    """Return the activation on the own cluster, and the mean of those on the others, (..., K) each."""
     own = torch.diagonal(activations, dim1=-2, dim2=-1)
     return own, (activations.sum(-1) - own) / (activations.shape[-1] - 1)

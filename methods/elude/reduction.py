@@ -1,4 +1,4 @@
-"""UMAP before clustering, the paper's ablation (Table 7): fewer dimensions, and no longer deterministic by itself."""
+"""UMAP before clustering, the paper's ablation (Table 7): fewer dimensions, but not deterministic without a seed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from torch import Tensor
 
 from methods.errors import UserError
 
-# umap-learn's own default is 15 neighbours; points may lie as close as they like, since they are to be clustered.
+# umap-learn's default is 15 neighbours; min_dist is 0, since the points are to be clustered.
 NEIGHBOURS = 15
 MIN_DIST = 0.0
 
 
 def reduce_dimensions(directions: Tensor, dims: int, *, seed: int) -> Tensor:
-    """The directions (n, d_in) embedded in (n, dims) float32 by UMAP with the Euclidean metric, on the CPU.
+    """Return the directions (n, d_in) embedded in (n, dims) float32 by UMAP with the Euclidean metric, on the CPU.
 
     With a seed umap-learn runs on one thread and gives the same embedding every time, on the same machine.
 

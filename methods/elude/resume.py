@@ -1,11 +1,11 @@
-"""Finished neurons on disk, so that an interrupted fit goes on where it stopped.
+"""Finished neurons on disk, from which an interrupted fit resumes.
 
 A folder of safetensors files, each with some neurons' sub-units and, in its header, the key of the build and a hash of
-its tensors. Files are written beside and renamed: each is whole or absent. One whose key or hash does not fit is not
-read; it is removed, since nothing can use it.
+its tensors. Files are written under a temporary name and renamed: each is complete or absent. A file whose key or hash
+does not match is not read; it is removed, since nothing can use it.
 
-Two processes may make the same fit at once, in one folder. Their parts are the same, so each may read or overwrite the
-other's; whichever is finished first removes the folder, and the other goes on without what lay in it.
+Two processes may compute the same fit at once, in one folder. Their parts are the same, so each may read or overwrite
+the other's. The process that finishes first removes the folder, and the other continues without its files.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from torch import Tensor
 
 from methods.base import LinearSite, Tokens
 
-#: Raise it when the files or what a build computes change.
+#: Raise it when the file format or the computation of a build changes.
 FORMAT = 1
 
-# At most this much work is lost; writing more often would cost a small layer as much as the work itself.
+# At most this much work is lost; writing more often would cost as much as the work itself for a small layer.
 FLUSH_SECONDS = 10.0
 
 
@@ -42,15 +42,15 @@ class Part(NamedTuple):
     biases: Tensor
     """(K,)"""
     rho: float
-    """NaN where the neuron was left unsplit"""
+    """NaN if the neuron was not split"""
     n_noise: int
-    """Instances in no cluster."""
+    """Number of instances in no cluster."""
 
 
 def build_key(tokens: Tokens, site: LinearSite, settings: dict[str, Any]) -> str:
-    """Hash of all that the result of a fit follows from: settings (JSON-able), weights, bias, tokens.
+    """Return a hash of everything that determines the result of a fit: settings (JSON-able), weights, bias, tokens.
 
-    Token sets on disk name their content by ``fingerprint``; others are read through once.
+    Token sets on disk are identified by their ``fingerprint``; others are read once.
     """
     sha = hashlib.sha256(json.dumps({"format": FORMAT, **settings}, sort_keys=True).encode())
     for tensor in (site.weight, site.bias):
@@ -68,7 +68,7 @@ class UnitFiles:
     """The neurons of one build that are finished, kept in a folder.
 
     Args:
-        folder: made if it is missing.
+        folder: created if it is missing.
         key: :func:`build_key` of the build.
     """
 
@@ -80,9 +80,9 @@ class UnitFiles:
         self._last = time.monotonic()
 
     def read(self) -> dict[int, Part]:
-        """All finished neurons of this build; files of another build, and broken ones, are removed."""
+        """Return all finished neurons of this build; remove files of other builds and broken ones."""
         found: dict[int, Part] = {}
-        # What a killed process left half written stays until the fit is finished: another one may be writing it now.
+        # Partial files of a killed process stay until the fit is finished: another process may be writing them now.
         for file in self._files("units-*.safetensors"):
             parts = self._read_file(file)
             if parts is None:
@@ -98,10 +98,10 @@ class UnitFiles:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is held. It stays held, for the next time, if another process removes the folder meanwhile."""
+        """Write the pending neurons; they stay pending if another process removes the folder meanwhile."""
         if not self._held:
             return
-        # Else the folder went while the file was being made.
+        # Otherwise the folder was removed while the file was being written.
         with contextlib.suppress(FileNotFoundError):
             self._write()
             self._held = {}
@@ -125,21 +125,21 @@ class UnitFiles:
                 file.write(save(tensors, metadata=header))
                 file.flush()
                 os.fsync(file.fileno())
-            # Named by a unit that no other file holds, but for those of another process that makes the same.
+            # Named by a unit that no other file holds, except for files of another process with the same fit.
             Path(temporary).replace(self.folder / f"units-{units[0]:06d}.safetensors")
         finally:
             Path(temporary).unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Delete the files, and the folder if nothing else is in it: the build is finished."""
+        """Delete the files, and the folder if nothing else is in it, when the build is finished."""
         for file in (*self._files("units-*.safetensors"), *self._files("*.tmp")):
             file.unlink(missing_ok=True)
-        # It stays if something else is in it, and is gone already if another process was as quick.
+        # The folder stays if something else is in it. It may be gone already if another process removed it first.
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 
     def _files(self, pattern: str) -> list[Path]:
-        """The files of that name, sorted; none if another process has removed the folder."""
+        """Return the files of that name, sorted; none if another process has removed the folder."""
         try:
             return sorted(self.folder.glob(pattern))
         except FileNotFoundError:
@@ -172,7 +172,7 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 
 
 def _update(sha: hashlib._Hash, tensor: Tensor) -> None:
-    """Add dtype, shape and bytes of a tensor."""
+    """Add dtype, shape and bytes of a tensor to the hash."""
     plain = tensor.detach().cpu().contiguous()
     sha.update(f"{plain.dtype}{tuple(plain.shape)}".encode())
     sha.update(np.ascontiguousarray(plain.reshape(-1).view(torch.uint8).numpy()).data)

@@ -1,8 +1,8 @@
 """The exact mutual-reachability spanning tree of points whose distance matrix fits in memory.
 
 Boruvka's algorithm on squared distances. The matrix comes from half a matrix product in float32; wherever its rounding
-leaves a decision open the distance is computed again in float64, so the tree is the one float64 would give. Equal
-weights are ordered by their lower end, then by their upper end, which makes the tree unique (docs/clustering.md).
+leaves a decision open, the distance is computed again in float64, so the tree equals that of float64. Equal weights are
+ordered by their lower end, then by their upper end, which makes the tree unique (docs/clustering.md).
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import torch
 from methods.elude import kernels
 from methods.elude.forest import Forest, SpanningTree, shared_cores
 
-# Rows of a panel of the half product: enough for the matrix product to run at full speed, few enough that the part
-# above the diagonal, computed in vain, stays a tenth of the work at n = 4000.
+# Rows of a panel of the half product: enough for the matrix product to run at full speed, few enough that the unused
+# part above the diagonal stays a tenth of the work at n = 4000. A matrix of at most this size is kept for the thread's
+# next call: at n = 1500 the operating system takes half as long to allocate the pages of a new one as the product takes
+# to fill it.
 PANEL = 192
 # A matrix this large or smaller is kept for the thread's next call: at n = 1500 the operating system takes half as long
 # to hand out the pages of a fresh one as the product takes to fill it.
@@ -32,11 +34,11 @@ Rows = Callable[[int, int], object]
 
 
 class RowThreads:
-    """Runs work over ranges of rows on as many threads as torch uses; a context, so that no thread outlives it."""
+    """Threads that process ranges of rows, as many as torch uses; a context manager that ends them on exit."""
 
     def __init__(self, n: int, columns: int):
         self.n = n
-        # Below some 2**16 entries a thread costs more than it saves.
+        # Below about 2**16 entries a thread costs more than it saves.
         self.threads = max(1, min(torch.get_num_threads(), n, n * columns >> 16))
         self.pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
@@ -48,7 +50,10 @@ class RowThreads:
             self.pool.shutdown()
 
     def __call__(self, work: Rows) -> None:
-        """Call work(start, stop) over ranges that cover the rows: more ranges than threads, as rows differ in cost."""
+        """Call work(start, stop) over ranges that cover the rows.
+
+        There are more ranges than threads, as rows differ in cost.
+        """
         if self.pool is None:
             work(0, self.n)
             return
@@ -58,7 +63,7 @@ class RowThreads:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Matrix products in plain float32, whatever the caller allows (tf32, bf16): the error bound is float32's."""
+    """Compute matrix products in plain float32, even if the caller allows tf32 or bf16: the error bound assumes it."""
     products = (getattr(getattr(torch.backends, name, None), "matmul", None) for name in ("cuda", "mkldnn"))
     switches: list[Any] = [product for product in products if hasattr(product, "fp32_precision")]
     if not switches:  # torch before 2.9 has one switch for all
@@ -82,7 +87,7 @@ def full_float32() -> Iterator[None]:
 
 
 def square_matrix(n: int) -> torch.Tensor:
-    """An uninitialised (n, n) float32 matrix on the CPU: that of this thread's last call if it had the same size."""
+    """Return an uninitialised (n, n) float32 CPU matrix: that of this thread's last call if of the same size."""
     matrix = getattr(_kept, "matrix", None)
     if matrix is None or len(matrix) != n:
         matrix = torch.empty(n, n, dtype=torch.float32)
@@ -91,7 +96,10 @@ def square_matrix(n: int) -> torch.Tensor:
 
 
 def centred(x: torch.Tensor) -> torch.Tensor:
-    """x (n, d), moved to its mean where that shortens the rows: distances stay, cancellation in a - 2b + c shrinks."""
+    """Return x (n, d), centred if that shortens the rows.
+
+    Distances do not change, and the cancellation in a - 2b + c shrinks.
+    """
     mean = x.mean(0)
     if 2.0 * float(mean @ mean) <= float(torch.linalg.vector_norm(x)) ** 2 / len(x):
         return x
@@ -99,20 +107,20 @@ def centred(x: torch.Tensor) -> torch.Tensor:
 
 
 def rounding_slack(norms: torch.Tensor, d: int) -> torch.Tensor:
-    """Bound (n,) float64 on the error of a row's float32 squared distances, from squared lengths norms (n,) float64.
+    """Return a bound (n,) float64 on the error of a row's float32 squared distances, from squared norms (n,) float64.
 
-    A float32 inner product of length d errs by about sqrt(d) units in the last place of |x||y| (the probabilistic bound
-    of Higham and Mary, SIAM J. Sci. Comput. 41, 2019, with constant 1; its worst case, d, is never near); the sum of
-    the three terms adds a few more.
+    A float32 inner product of length d has an error of about sqrt(d) units in the last place of |x||y| (the
+    probabilistic bound of Higham and Mary, SIAM J. Sci. Comput. 41, 2019, with constant 1; the worst case, d, does not
+    occur in practice). The sum of the three terms adds a few more.
     """
     longest = norms.max().sqrt()
     return (d**0.5 + 4.0) * 2.0**-24 * (norms.sqrt() + longest).square()
 
 
 def squared_distances(x: torch.Tensor, rows: RowThreads) -> tuple[np.ndarray, np.ndarray]:
-    """Squared distances (n, n) float32 of x (n, d) float32 on the CPU, and `rounding_slack`.
+    """Return squared distances (n, n) float32 of x (n, d) float32 on the CPU, and `rounding_slack`.
 
-    The matrix is lent until this thread's next call.
+    The matrix is valid until this thread's next call.
     """
     n, d = x.shape
     moved = centred(x)
@@ -127,9 +135,9 @@ def squared_distances(x: torch.Tensor, rows: RowThreads) -> tuple[np.ndarray, np
 
 
 def spanning_tree(x: torch.Tensor, k: int) -> SpanningTree:
-    """The minimum spanning tree of x (n, d) float32 on the CPU, under mutual reachability.
+    """Return the minimum spanning tree of x (n, d) float32 on the CPU, under mutual reachability.
 
-    k is the number of other points that a core distance reaches, 1 <= k < n.
+    k is the number of other points within a core distance, 1 <= k < n.
     """
     n, points = len(x), x.numpy()
     core, target = np.empty(n, np.float64), np.empty(n, np.int64)
@@ -147,9 +155,9 @@ def spanning_tree(x: torch.Tensor, k: int) -> SpanningTree:
 def join_nearest(
     forest: Forest, squares: np.ndarray, points: np.ndarray, slack: np.ndarray, core: np.ndarray, rows: RowThreads
 ) -> None:
-    """One round of Boruvka's algorithm: every component's cheapest edge to another.
+    """Run one round of Boruvka's algorithm: add every component's cheapest edge to another.
 
-    A first look in float32 leaves a few rows of each component that can hold it; only those are looked at exactly.
+    A first pass in float32 leaves a few rows of each component that can contain it; only those are computed exactly.
     """
     component = forest.components()
     narrow, bits = component.astype(np.int32), squares.view(np.int32)
@@ -161,7 +169,7 @@ def join_nearest(
     least = np.full(count, np.inf)
     np.minimum.at(least, component, bound + slack)
     hopeful = np.flatnonzero(bound - slack <= least[component] * (1.0 + 1e-6))
-    # Cheapest first, so that the first row already rules out nearly every pair of the others.
+    # Cheapest first, so that the first row already excludes nearly every pair of the others.
     hopeful = hopeful[np.argsort(bound[hopeful], kind="stable")]
     weight, low, high = np.full(count, np.inf), np.full(count, len(core)), np.full(count, len(core))
     kernels.exact_outside(squares, points, slack, core, component, hopeful, weight, low, high)

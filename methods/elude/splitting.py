@@ -1,4 +1,4 @@
-"""From the clusters of one neuron's contributions to its sub-units (ELUDe, section 3.3, eq. 2 to 5)."""
+"""Splitting of a neuron into sub-units by the clusters of its contributions (ELUDe, section 3.3, eq. 2 to 5)."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from methods.errors import UserError
 WinnerRule = Literal["unique", "first", "gap"]
 Scores = Literal["absolute", "signed"]
 
-#: The margins that are tried, {0.05, 0.10, ..., 1.00}.
+#: Values of the margin that are tried, {0.05, 0.10, ..., 1.00}.
 MARGINS = tuple(step / 20 for step in range(1, 21))
 
 
 class Split(NamedTuple):
-    """One neuron taken apart into K sub-units; K = 1 means that it was left as it is."""
+    """One neuron split into K sub-units; K = 1 means that it was not split."""
 
     weights: Tensor
     """(K, d_in), rows sum to the neuron's weights"""
     biases: Tensor
     """(K,), summing to the neuron's bias"""
     rho: float
-    """The margin that was chosen; NaN where there was nothing to split."""
+    """The chosen margin; NaN if there was nothing to split."""
     shares: Tensor
     """(K, d_in): the part alpha of each input dimension that each sub-unit gets; columns sum to 1"""
 
@@ -52,13 +52,13 @@ def split(
         contributions: (n, d_in) raw contributions ``W_u * q``; normalised inside.
         labels: (n,) cluster of each row, 0 .. K-1, -1 for noise.
         probabilities: (n,) membership probabilities in [0, 1].
-        winner_rule: which set of sub-units wins a dimension, see :func:`winning_shares`.
-        scores: what a sub-unit's claim on a dimension is, see :func:`claims`.
-        objective: what the chosen margin maximises, see :mod:`methods.elude.objectives`.
+        winner_rule: rule for the set of sub-units that wins a dimension, see :func:`winning_shares`.
+        scores: a sub-unit's score on a dimension, see :func:`claims`.
+        objective: quantity that the chosen margin maximises, see :mod:`methods.elude.objectives`.
         margins: the values of rho that are tried.
 
     Returns:
-        The split with the margin of largest objective, ties to the smallest margin.
+        The split with the margin of largest objective; ties go to the smallest margin.
 
     Raises:
         UserError: for shapes that do not fit or an unknown rule.
@@ -76,7 +76,7 @@ def split(
 
 
 def unsplit(weight_u: Tensor, bias_u: Tensor | float) -> Split:
-    """The neuron as it is, as its only sub-unit."""
+    """Return the neuron unchanged, as its only sub-unit."""
     bias = torch.as_tensor(bias_u, dtype=weight_u.dtype, device=weight_u.device)
     return Split(weight_u[None].clone(), bias.reshape(1).clone(), float("nan"), torch.ones_like(weight_u)[None])
 
@@ -91,7 +91,7 @@ def split_by(
     objective: Objective = "contrast",
     margins: tuple[float, ...] = MARGINS,
 ) -> Split:
-    """:func:`split` from the representatives and means of at least two clusters.
+    """Run :func:`split` from the representatives and means of at least two clusters.
 
     Raises:
         UserError: for an unknown rule.
@@ -109,23 +109,24 @@ def split_by(
 
 
 def claims(representatives: Tensor, scores: Scores) -> Tensor:
-    """The scores (K, d_in), at least 0, that eq. 3 compares.
+    """Return the scores (K, d_in), at least 0, that eq. 3 compares.
 
-    ``absolute``: ``|r|``, the paper's. ``signed``: ``max(r, 0)``. A dimension that holds a sub-unit down is then no
-    claim on it: it neither wins nor keeps another sub-unit from winning, and one that excites nobody is shared by all.
-    (Eq. 3 with ``r`` itself would let a set of negative scores win by any margin, since ``rho r > r`` for ``r < 0``.)
+    ``absolute``: ``|r|``, the paper's. ``signed``: ``max(r, 0)``. A dimension that inhibits a sub-unit then gives it a
+    score of 0: the sub-unit neither wins it nor keeps another one from winning it. A dimension that excites no sub-unit
+    is shared by all. (Eq. 3 with ``r`` itself would let a set of negative scores win by any margin, since ``rho r > r``
+    for ``r < 0``.)
     """
     return representatives.abs() if scores == "absolute" else representatives.clamp_min(0)
 
 
 def winning_shares(scores: Tensor, rho: float, rule: WinnerRule = "unique") -> Tensor:
-    """Shares alpha (K, d) of every dimension for one margin (eq. 3 and 4).
+    """Return the shares alpha (K, d) of every dimension for one margin (eq. 3 and 4).
 
     A set S wins dimension j if ``rho * min_{c in S} score > max_{c' not in S} score``. Only prefixes of the scores
-    sorted from large to small can satisfy that, so there are K-1 candidates a dimension (the set of all leaves nobody
-    outside and is the same as no winner). ``unique``: S wins if exactly one prefix qualifies (the paper's words; for
-    K >= 3 this is not monotone in rho). ``first``: the smallest that qualifies. ``gap``: of those that qualify the one
-    before the largest relative drop.
+    sorted from large to small can satisfy that, so there are K-1 candidates per dimension (the set of all sub-units
+    leaves none outside and is the same as no winner). ``unique``: S wins if exactly one prefix qualifies (the paper's
+    words; for K >= 3 this is not monotone in rho). ``first``: the smallest that qualifies. ``gap``: of those that
+    qualify, the one before the largest relative drop.
 
     Args:
         scores: (K, d) non-negative.

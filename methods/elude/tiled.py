@@ -1,10 +1,10 @@
 """The same spanning tree in bounded memory, on the CPU or a GPU, for points whose distance matrix does not fit.
 
 One pass over strips of the matrix gives the core distances and keeps each point's neighbours; the first round of
-Boruvka's algorithm then needs no distances at all. What it leaves is a few components, and one pass over the tiles
-between different components finds the cheapest edge of each pair of them. Where more components are left than their
-table has room for, plain rounds of Boruvka's algorithm run first. Decisions that float32 leaves open are taken in
-float64, and equal weights have the same order as in memory, so the tree is the same (docs/clustering.md).
+Boruvka's algorithm then needs no distances at all. A few components remain, and one pass over the tiles between
+different components finds the cheapest edge of each pair of them. If more components remain than their table has room
+for, plain rounds of Boruvka's algorithm run first. Decisions that float32 leaves open are taken in float64, and equal
+weights have the same order as in memory, so the tree is the same (docs/clustering.md).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from methods.elude.forest import Forest, SpanningTree, shared_cores
 from methods.elude.kernels import SAME, smallest_entries
 from methods.elude.spanning_tree import RowThreads, centred, full_float32, rounding_slack
 
-# Neighbours kept beyond min_samples + 1: room for those that float32 cannot tell from the last one.
+# Neighbours kept beyond min_samples + 1: room for those that float32 cannot distinguish from the last one.
 SPARE = 16
-# Entries of one float64 block of coordinate differences, or of neighbours looked at together.
+# Entries of one float64 block of coordinate differences, or of neighbours processed together.
 EXACT_BLOCK = 1 << 22
 
 
 class Tiles:
-    """Blocks of the squared distance matrix of x (n, d) float32, within `slack` of the truth, and exact single entries.
+    """Blocks (within `slack`) and exact single entries of the squared distance matrix of x (n, d) float32.
 
     memory_bytes bounds the blocks alive at one time, not x nor the neighbours that are kept (n times min_samples + 17
     int32).
@@ -41,20 +41,20 @@ class Tiles:
         self.plan(memory_bytes)
 
     def plan(self, memory_bytes: int) -> None:
-        """How much of the matrix is looked at in one go; no result depends on it."""
-        # A strip of all columns, a square tile and the table of points and components each live beside at most three
-        # more arrays of their size; half is left to what the matrix product and the allocator want for themselves.
+        """Set the sizes of the blocks from memory_bytes; results do not depend on it."""
+        # A strip of all columns, a square tile and the table of points and components each need at most three more
+        # arrays of their size; half is reserved for the matrix product and the allocator.
         self.strip_rows = max(1, memory_bytes // (32 * self.n))
         self.tile_side = max(1, min(8192, int((memory_bytes / 32) ** 0.5)))
         self.table_width = max(2, memory_bytes // (32 * self.n))
 
     def strip(self, rows: torch.Tensor | slice, columns: torch.Tensor | slice = slice(None)) -> torch.Tensor:
-        """Squared distances (rows, columns) float32, at least 0."""
+        """Return squared distances (rows, columns) float32, at least 0."""
         out = torch.addmm(self.norms[columns][None], self.moved[rows], self.moved[columns].T, alpha=-2.0)
         return out.add_(self.norms[rows][:, None]).clamp_min_(0.0)
 
     def exact(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
-        """Squared distances (m,) float64 of the pairs i, j (m,), from float64 differences."""
+        """Return squared distances (m,) float64 of the pairs i, j (m,), from float64 differences."""
         step = max(1, EXACT_BLOCK // self.d)
         out = torch.empty(len(i), dtype=torch.float64, device=self.x.device)
         for at in range(0, len(i), step):
@@ -68,9 +68,9 @@ class Tiles:
 
 
 def tiled_spanning_tree(x: torch.Tensor, k: int, memory_bytes: int) -> SpanningTree:
-    """The minimum spanning tree of x (n, d) float32 on any device, under mutual reachability.
+    """Return the minimum spanning tree of x (n, d) float32 on any device, under mutual reachability.
 
-    k is the number of other points that a core distance reaches, 1 <= k < n.
+    k is the number of other points within a core distance, 1 <= k < n.
     """
     with full_float32():
         tiles = Tiles(x, memory_bytes)
@@ -90,7 +90,7 @@ def tiled_spanning_tree(x: torch.Tensor, k: int, memory_bytes: int) -> SpanningT
 
 
 def core_squares(tiles: Tiles, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Squared core distances (n,) float64, and the points within them (n, min(n, k + 17)) int32, filled up with n."""
+    """Return squared core distances (n,) float64, and points within them (n, min(n, k + 17)) int32, padded with n."""
     n, device = tiles.n, tiles.x.device
     width = min(n, k + 1 + SPARE)
     core = torch.empty(n, dtype=torch.float64, device=device)
@@ -109,7 +109,7 @@ def core_squares(tiles: Tiles, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         part = exact.kthvalue(k + 1, dim=1).values
         inside = torch.where(exact <= part[:, None] * SAME, columns, n)
         if width < n:
-            # The band may go on beyond the neighbours at hand: then the whole row is looked at.
+            # The band may extend beyond the kept neighbours: then the whole row is computed.
             for r in (values[:, -1] <= high).nonzero()[:, 0].tolist():
                 band = float(low[r]), float(high[r])
                 part[r], inside[r] = whole_row(tiles, squares[r], rows.start + r, band, k, width)
@@ -119,7 +119,7 @@ def core_squares(tiles: Tiles, k: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def smallest(squares: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The width smallest entries of each row of squares (b, n), ascending, and their columns int64, each (b, width)."""
+    """Return the width smallest entries, ascending, of each row of squares (b, n), and int64 columns: (b, width)."""
     if squares.device.type != "cpu":
         return squares.topk(width, dim=1, largest=False, sorted=True)
     values = torch.empty(len(squares), width)
@@ -133,10 +133,10 @@ def smallest(squares: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Ten
 def whole_row(
     tiles: Tiles, squares: torch.Tensor, point: int, band: tuple[float, float], k: int, width: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What `core_squares` finds for one point, without a limit on how many lie in the band.
+    """Compute `core_squares` for one point, without a limit on the number of points in the band.
 
     Of more than `width` points within the core distance, those of lowest index are kept: leaving some out may cost a
-    round, never the tree.
+    round but does not change the tree.
     """
     low, high = band
     columns = ((squares >= low) & (squares <= high)).nonzero()[:, 0]
@@ -151,11 +151,11 @@ def whole_row(
 
 
 def first_edges(core: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
-    """For each point the lowest other point no less dense within its core distance (n,) int64, or -1."""
+    """Return for each point the lowest other point no less dense within its core distance (n,) int64, or -1."""
     n = len(core)
     padded = torch.cat([core, core.new_tensor([torch.inf])])
     target = torch.empty(n, dtype=torch.int64, device=core.device)
-    # Neighbours take 4 bytes where they are kept, and some 30 while they are looked at.
+    # Stored neighbours take 4 bytes each, and about 30 while they are processed.
     step = max(1, EXACT_BLOCK // neighbours.shape[1])
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))
@@ -168,7 +168,7 @@ def first_edges(core: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
 
 
 def tied_edges(core: torch.Tensor, neighbours: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """All edges (2, t) int64 from the given points (m,) to points no less dense and within their core distance."""
+    """Return all edges (2, t) int64 from points (m,) to points no less dense and within their core distance."""
     padded = torch.cat([core, core.new_tensor([torch.inf])])
     found = [torch.empty(2, 0, dtype=torch.int64, device=core.device)]
     for part in points.split(max(1, EXACT_BLOCK // neighbours.shape[1])):
@@ -188,9 +188,9 @@ def candidates(
     points: torch.Tensor,
     limit: Callable[[torch.Tensor], torch.Tensor],
 ) -> Edges:
-    """Every edge from the given points to other components that can weigh no more than limit, with its exact weight.
+    """Return every edge from the given points to other components that can weigh at most limit, with its exact weight.
 
-    limit(component of some points (m,)) is the squared weight (m, n) or (m, 1) float64 to stay within. Returns low,
+    limit(component of some points (m,)) is the largest squared weight, (m, n) or (m, 1) float64. Returns low,
     high (e,) int64 and the squared weights (e,) float64, on the host.
     """
     ends: list[list[torch.Tensor]] = [[], [], []]
@@ -199,7 +199,7 @@ def candidates(
         squares = tiles.strip(part).double()
         slack = tiles.slack[part][:, None]
         base = torch.maximum(core[part][:, None], core[None])
-        # Where the core distances outweigh the distance beyond doubt they are the weight, to the bit.
+        # If the core distances certainly exceed the distance, they are the weight, to the bit.
         settled = squares + slack <= base
         least = torch.where(settled, base, torch.maximum(base, squares - slack))
         wanted = (least <= limit(component[part])) & (component[part][:, None] != component[None])
@@ -215,14 +215,14 @@ def candidates(
 
 
 def out_of_components(tiles: Tiles, core: torch.Tensor, component: torch.Tensor, count: int) -> Edges:
-    """One round of Boruvka's algorithm: the cheapest edge out of each of count components."""
+    """Run one round of Boruvka's algorithm: return the cheapest edge out of each of count components."""
     near, outside = core.float(), torch.empty_like(core)
     for rows in tiles.ranges(tiles.n):
         weight = tiles.strip(rows).clamp_min_(near)
         weight.masked_fill_(component[rows][:, None] == component[None], torch.inf)
         outside[rows] = weight.amin(1).double()
     bound = torch.maximum(outside, core)
-    # (1 + 1e-6) covers what core distances lost on the way to float32.
+    # (1 + 1e-6) covers the rounding of core distances to float32.
     least = torch.full((count,), torch.inf, dtype=torch.float64, device=core.device)
     least.scatter_reduce_(0, component, (bound + tiles.slack) * (1.0 + 1e-6), "amin")
     hopeful = (bound * (1.0 - 1e-6) - tiles.slack <= least[component]).nonzero()[:, 0]
@@ -236,14 +236,14 @@ def out_of_components(tiles: Tiles, core: torch.Tensor, component: torch.Tensor,
 
 
 def between_components(tiles: Tiles, core: torch.Tensor, component: torch.Tensor, count: int) -> Edges:
-    """Edges that contain the rest of the tree: all that can be the cheapest of two components not joined better."""
+    """Return edges that contain the rest of the tree: every edge that can be the cheapest between two components."""
     near, slack = point_to_component(tiles, core, component, count), float(tiles.slack.max())
     near = torch.maximum(near.double(), core[:, None])
     table = torch.full((count, count), torch.inf, dtype=torch.float64, device=core.device)
     table.scatter_reduce_(0, component[:, None].expand(-1, count), near, "amin")
     table = torch.minimum(table, table.T)
     margin = 2.0 * slack
-    # A pair joined more cheaply by way of others, beyond doubt, is no edge of the tree.
+    # A pair that is certainly joined more cheaply by way of others is no edge of the tree.
     host = table.cpu().numpy()
     inside = torch.from_numpy(host * (1.0 - 1e-6) - margin <= detour(host)).to(core.device)
     limit = torch.where(inside, table * (1.0 + 1e-6) + margin, -torch.inf).fill_diagonal_(-torch.inf)
@@ -252,10 +252,10 @@ def between_components(tiles: Tiles, core: torch.Tensor, component: torch.Tensor
 
 
 def point_to_component(tiles: Tiles, core: torch.Tensor, component: torch.Tensor, count: int) -> torch.Tensor:
-    """For each point, the least max(squared distance, core of the other end) to each smaller component.
+    """Return for each point the least max(squared distance, core of the other end) to each smaller component.
 
-    Components are taken by size, largest first, and every pair of them once, from the side of the larger: one giant and
-    a few small ones, the usual case, cost next to nothing. Returns (n, count) float32, infinite elsewhere.
+    Components are taken by size, largest first, and every pair of them once, from the side of the larger. The usual
+    case, one giant component and a few small ones, costs little. Returns (n, count) float32, infinite elsewhere.
     """
     sizes = torch.bincount(component, minlength=count)
     rank = torch.empty_like(sizes)
@@ -281,7 +281,7 @@ def point_to_component(tiles: Tiles, core: torch.Tensor, component: torch.Tensor
 
 
 def detour(table: np.ndarray) -> np.ndarray:
-    """The heaviest edge (c, c) on the way between two vertices in the minimum spanning tree of weights table (c, c)."""
+    """Return the heaviest edge (c, c) between two vertices in the minimum spanning tree of weights table (c, c)."""
     count = len(table)
     heaviest = np.zeros((count, count))
     best, source = table[0].copy(), np.zeros(count, np.int64)

@@ -1,4 +1,4 @@
-"""Relaxed archetypal sparse autoencoder: atoms are convex combinations of tokens, give or take a small relaxation."""
+"""Relaxed archetypal sparse autoencoder: atoms are convex combinations of tokens plus a small relaxation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from methods.sae.topk import TopKAutoencoder, keep_largest
 from methods.training.batches import generator_of
 from methods.training.normaliser import Normaliser
 
-#: Tokens that the k-means of the archetype points looks at.
+#: Number of tokens used by the k-means of the archetype points.
 KMEANS_TOKENS = 200_000
 
 
@@ -36,7 +36,7 @@ class ArchetypalConfig(SAEConfig):
     delta: float = Field(1.0, ge=0, description="longest relaxation of an atom, in normalised space")
 
     def k_of(self, name: str, n_units: int) -> int:
-        """Active units a token.
+        """Return the number of active units per token.
 
         Raises:
             UserError: if there are fewer units than ``k``.
@@ -50,8 +50,8 @@ class ArchetypalConfig(SAEConfig):
 class ArchetypalAutoencoder(TopKAutoencoder):
     """``atoms = exp(multiplier) * (mixture @ points + relaxation)``, TopK codes (Fel et al. 2025, eq. 4).
 
-    Rows of ``mixture`` (n_units, n_points) are >= 0 and sum to 1; rows of ``relaxation`` (n_units, d) are at most
-    ``delta`` long.
+    Rows of ``mixture`` (n_units, n_points) are >= 0 and sum to 1; rows of ``relaxation`` (n_units, d) have a length of
+    at most ``delta``.
     """
 
     points: Tensor
@@ -80,12 +80,12 @@ class ArchetypalAutoencoder(TopKAutoencoder):
         self.mixture.clamp_(min=0)
         self.mixture.div_(self.mixture.sum(1, keepdim=True) + 1e-8)
         length = self.relaxation.norm(dim=1, keepdim=True)
-        # A length of 0 is within any bound: dividing by it makes NaN of delta = 0.
+        # A length of 0 is within any bound: dividing by it gives NaN for delta = 0.
         self.relaxation.mul_(torch.where(length > self.delta, self.delta / length.clamp_min(1e-30), 1.0))
 
 
 def archetype_points(tokens: Tokens, normaliser: Normaliser, number: int, *, seed: int, source: str) -> Tensor:
-    """Points (number, d) in normalised space whose convex combinations the atoms will be; other seeds, other points.
+    """Return points (number, d) in normalised space whose convex combinations are the atoms; they depend on the seed.
 
     Raises:
         UserError: if there are fewer tokens than points.

@@ -1,4 +1,4 @@
-"""Sparse autoencoders with a linear encoder, in training: ``x -> pre-codes -> codes -> codes @ atoms``."""
+"""Sparse autoencoders with a linear encoder, during training: ``x -> pre-codes -> codes -> codes @ atoms``."""
 
 from __future__ import annotations
 
@@ -23,46 +23,46 @@ from methods.training.loop import StepLoss, Trainee
 
 
 class Codes(NamedTuple):
-    """Codes of a batch, dense or at their active entries."""
+    """Codes of a batch, dense or only at their active entries."""
 
     values: Tensor
-    """(n, n_units) where ``entries`` is None, (n_entries,) otherwise"""
+    """(n, n_units) if ``entries`` is None, (n_entries,) otherwise"""
     entries: Entries | None
     n: int
     active: Tensor | None = None
-    """() number of active entries, where it is part of a loss and known already"""
+    """() number of active entries, if it is part of a loss and already computed"""
 
     def decode(self, atoms: Tensor) -> Tensor:
-        """``codes @ atoms`` (n, d)."""
+        """Return ``codes @ atoms`` (n, d)."""
         if self.entries is None:
             return self.values @ atoms.to(self.values.dtype)
         decoded: Tensor = Decoded.apply(self.values, atoms, self.entries)  # type: ignore[no-untyped-call]
         return decoded
 
     def fires(self) -> Tensor:
-        """(n_units,) number of rows in which each unit is not zero."""
+        """Return the (n_units,) number of rows in which each unit is not zero."""
         if self.entries is None:
             return nonzero_counts(self.values)
         active = self.values.detach() != 0
         return torch.bincount(self.entries.unit_index[active], minlength=self.entries.n_units)
 
     def mean_sum(self) -> Tensor:
-        """() sum of the codes a row: their L1 norm where none is negative."""
+        """Return the () mean over rows of the sum of the codes: their L1 norm if none is negative."""
         return self.values.sum() / self.n
 
 
 class Selected(NamedTuple):
-    """Which entries of the pre-codes can be active, and their pre-codes (detached)."""
+    """Entries of the pre-codes that can be active, and their pre-codes (detached)."""
 
     values: Tensor
     entries: Entries
 
 
 class LinearAutoencoder(Trainee):
-    """Encoder ``x @ weight.T + bias``, a rule that makes codes of pre-codes, and unit atoms.
+    """Encoder ``x @ weight.T + bias``, a function from pre-codes to codes, and unit atoms.
 
-    On a CPU only the entries that :meth:`select` returns are decoded and differentiated; where there are too many, and
-    on a GPU, everything is dense.
+    On a CPU only the entries that :meth:`select` returns are decoded and differentiated; if there are too many, and on
+    a GPU, everything is dense.
     """
 
     def __init__(self, start: Start, *, dead_weight: float) -> None:
@@ -72,39 +72,39 @@ class LinearAutoencoder(Trainee):
         self.directions = nn.Parameter(start.atoms.clone())
         self.dead_weight = dead_weight
 
-    # ---- what a family gives
+    # ---- what a family implements
 
     def select(self, pre: Tensor) -> Selected | None:
-        """Entries of pre (n, n_units) that can be active, or None where dense products are as fast."""
+        """Return the entries of pre (n, n_units) that can be active, or None if dense products are as fast."""
         return None
 
     def activate(self, pre: Tensor, units: Tensor | None) -> Tensor:
-        """Codes of pre-codes: all of them (n, n_units) where ``units`` is None, else at entries of the given units.
+        """Return codes of pre-codes: all of them (n, n_units) if ``units`` is None, else at entries of the given units.
 
-        At entries the choice is made already; in the dense form it is made here.
+        At entries the selection is already made; in the dense form it is made here.
         """
         return torch.relu(pre)
 
     def dense(self, known: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
-        """Dense codes, and their pre-codes, of ``known`` pre-codes (detached, may be overwritten) on the CPU."""
+        """Return dense codes, and their pre-codes, of ``known`` pre-codes (detached, may be overwritten) on the CPU."""
         pre = GivenPreCodes.apply(known, x, self.weight, bias)  # type: ignore[no-untyped-call]
         return Codes(self.activate(pre, None), None, len(x)), pre
 
     def penalty(self, codes: Codes, pre: Tensor) -> Tensor | float:
-        """What is added to the reconstruction error; ``pre`` are the pre-codes that ``codes.values`` come from."""
+        """Return the term added to the reconstruction error; ``pre`` are the pre-codes of ``codes.values``."""
         return 0.0
 
     def settle(self, batches: Batches) -> None:
-        """Called when training is over, for what a family measures with the final weights."""
+        """Compute what the family measures with the final weights; called at the end of training."""
 
-    # ---- what follows from it
+    # ---- what follows from these
 
     @torch.no_grad()
     def fit_gain(self, *batch: Tensor) -> None:
-        """Scale the first encoder so that reconstructions of this batch have the length that fits best.
+        """Scale the initial encoder such that the reconstructions of this batch have the best-fitting length.
 
-        Encoder rows that are unit atoms give codes that are right for each atom alone; of the many that overlap, the
-        sum is too long, by a factor of 4 where half of eight units a neuron are active.
+        Encoder rows that are unit atoms give codes that are correct for each atom alone. Many atoms overlap, so the sum
+        is too long: by a factor of 4 if half of eight units per neuron are active.
         """
         self.project()
         x, target = batch[0], batch[-1]
@@ -116,24 +116,24 @@ class LinearAutoencoder(Trainee):
             self.bias.mul_(gain)
 
     def atoms(self) -> Tensor:
-        """(n_units, d_out), differentiable."""
+        """Return the atoms (n_units, d_out), differentiable."""
         return self.directions
 
     def effective_bias(self) -> Tensor:
-        """(n_units,) bias of the encoder."""
+        """Return the (n_units,) bias of the encoder."""
         return self.bias
 
     def learned_output_bias(self) -> Tensor | float:
-        """(d_out,) added to the reconstruction; 0 where the mean of the tokens is all there is."""
+        """Return the (d_out,) bias added to the reconstruction; 0 if only the mean of the tokens is added."""
         return 0.0
 
     @torch.no_grad()
     def project(self) -> None:
-        """Rows of the dictionary back to length 1."""
+        """Normalise the rows of the dictionary to length 1."""
         self.directions.div_(self.directions.norm(dim=1, keepdim=True) + 1e-8)
 
     def codes(self, x: Tensor) -> tuple[Codes, Tensor]:
-        """Codes of x (n, d_in), and the pre-codes they come from in the same layout."""
+        """Return codes of x (n, d_in), and their pre-codes in the same layout."""
         bias = self.effective_bias()
         if not sparse_here(x) or torch.is_autocast_enabled(x.device.type):
             pre = functional.linear(x, self.weight, bias)
@@ -148,11 +148,11 @@ class LinearAutoencoder(Trainee):
         return Codes(self.activate(pre, entries.unit_index), entries, len(x)), pre
 
     def error(self, codes: Codes, target: Tensor) -> Tensor:
-        """() mean squared error of the reconstruction."""
+        """Return the () mean squared error of the reconstruction."""
         return (codes.decode(self.atoms()) + self.learned_output_bias() - target).square().mean()
 
     def loss(self, *batch: Tensor) -> StepLoss:
-        """Reconstruction error and penalty, less the dead-unit term; a batch is (x,) or (x, target)."""
+        """Return reconstruction error plus penalty, less the dead-unit term; a batch is (x,) or (x, target)."""
         x, target = batch[0], batch[-1]
         codes, pre = self.codes(x)
         error = self.error(codes, target)

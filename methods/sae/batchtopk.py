@@ -18,7 +18,7 @@ from methods.training.batches import Batches
 from methods.training.entries import DENSE_FROM, entries_from
 from methods.training.normaliser import Normaliser
 
-#: Tokens over whose batches the threshold is averaged when training is over.
+#: Number of tokens over whose batches the threshold is averaged at the end of training.
 SETTLING_TOKENS = 16384
 
 
@@ -35,7 +35,7 @@ class BatchTopKConfig(FixedL0Config):
 
 
 class BatchTopKAutoencoder(LinearAutoencoder):
-    """Codes are relu(pre-codes) down to the (k * n)-th largest of the batch."""
+    """Autoencoder whose codes are relu(pre-codes) down to the (k * n)-th largest of the batch."""
 
     running_threshold: Tensor
     """() running mean of the threshold; NaN before the first batch"""
@@ -49,7 +49,7 @@ class BatchTopKAutoencoder(LinearAutoencoder):
         if self.k > DENSE_FROM * pre.shape[1]:
             return None
         wanted = self.k * len(pre)
-        # The last threshold tells where to look: a few passes over what is near it instead of a sort of everything.
+        # The last threshold bounds the search: a few passes over nearby values replace a sort of all of them.
         tiny = torch.finfo(pre.dtype).tiny
         last = float(self.running_threshold)
         floor = max(0.9 * last, tiny) if last > 0 else tiny  # NaN, before the first batch, is not above 0
@@ -74,13 +74,13 @@ class BatchTopKAutoencoder(LinearAutoencoder):
         known = active.detach().flatten()
         kept = torch.topk(known, min(self.k * len(pre), known.numel()), sorted=False)
         self.note(kept.values.amin())
-        # Not all from the threshold on: in bfloat16 a few in a hundred would be equal to it.
+        # Not all entries from the threshold on: in bfloat16 a few percent would be equal to it.
         chosen = torch.zeros_like(known, dtype=torch.bool).scatter_(0, kept.indices, True)
         return active * chosen.view_as(active)
 
     @torch.no_grad()
     def note(self, threshold: Tensor) -> None:
-        """Let one batch's threshold into the running mean; the device is not waited for."""
+        """Add one batch's threshold to the running mean, without waiting for the device."""
         now = threshold.to(self.running_threshold)
         mixed = self.momentum * self.running_threshold + (1 - self.momentum) * now
         self.running_threshold.copy_(torch.where(self.running_threshold.isnan(), now, mixed))
@@ -89,7 +89,8 @@ class BatchTopKAutoencoder(LinearAutoencoder):
     def settle(self, batches: Batches) -> None:
         """Replace the running mean, which lags behind the weights, by the mean threshold of the final weights.
 
-        Each batch counts by its tokens: a last one of a single token has a threshold of its own.
+        Each batch is weighted by its number of tokens, since a last batch of a single token has a very different
+        threshold.
         """
         found: list[Tensor] = []
         sizes: list[int] = []
@@ -107,12 +108,12 @@ class BatchTopKAutoencoder(LinearAutoencoder):
 
 
 class ThresholdedSAE(LinearSAE):
-    """A sparse autoencoder whose codes at evaluation are what reaches one learned threshold."""
+    """Sparse autoencoder whose codes at evaluation are the pre-codes that reach one learned threshold."""
 
     fitted: ClassVar[tuple[str, ...]] = (*LinearSAE.fitted, "threshold")
 
     threshold: Tensor
-    """() smallest code, learned in training"""
+    """() smallest code, learned during training"""
 
     def keep(self, trainee: LinearAutoencoder) -> None:
         assert isinstance(trainee, BatchTopKAutoencoder)
@@ -125,7 +126,7 @@ class ThresholdedSAE(LinearSAE):
 
 @register
 class BatchTopKSAE(ThresholdedSAE):
-    """BatchTopK sparse autoencoder (Bussmann et al. 2024): k codes a token on average, spent where they are needed."""
+    """BatchTopK sparse autoencoder (Bussmann et al. 2024): k codes per token on average over the batch."""
 
     spec = MethodSpec(
         name="batchtopk_sae",
@@ -133,7 +134,7 @@ class BatchTopKSAE(ThresholdedSAE):
         family="sae",
         reads="output",
         reference="Bussmann et al. 2024, BatchTopK sparse autoencoders; overcomplete",
-        # 2: the threshold of evaluation is the mean over tokens, and no longer over batches of unequal size.
+        # Version 2: the threshold of evaluation is the mean over tokens, not over batches of unequal size.
         version=2,
     )
     Config = BatchTopKConfig

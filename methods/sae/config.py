@@ -17,7 +17,7 @@ class SparseConfig(TrainingConfig):
     dead_weight: float = Field(1e-4, ge=0, description="weight of the term that revives units dead in a batch")
 
     def n_units(self, d_out: int) -> int:
-        """How many units a layer of d_out neurons gets."""
+        """Return the number of units for a layer of d_out neurons."""
         return max(1, round(self.expansion_factor * d_out))
 
 
@@ -37,10 +37,10 @@ class FixedL0(SparseConfig):
     k: int = Field(20, ge=1, description="active units a token")
 
     def k_of(self, name: str, n_units: int) -> int:
-        """``k``.
+        """Return ``k``.
 
         Raises:
-            UserError: if there are fewer units than that.
+            UserError: if there are fewer units than ``k``.
         """
         if self.k > n_units:
             raise UserError(

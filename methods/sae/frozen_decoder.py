@@ -1,4 +1,4 @@
-"""A TopK autoencoder whose dictionary stays random: what training the encoder alone is worth."""
+"""TopK autoencoder with a fixed random dictionary: measures the effect of training only the encoder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from methods.training.normaliser import Normaliser
 
 @register
 class FrozenDecoderSAE(TopKSAE):
-    """TopK autoencoder that trains its encoder against random unit atoms."""
+    """TopK autoencoder whose encoder is trained for random unit atoms."""
 
     spec = MethodSpec(
         name="frozen_decoder_sae",

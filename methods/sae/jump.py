@@ -19,12 +19,12 @@ from methods.training import kernels
 
 
 def _window(pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
-    """Rectangle kernel of width ``bandwidth`` about the threshold, its integral 1."""
+    """Return the rectangle kernel of width ``bandwidth`` about the threshold, with integral 1."""
     return ((pre - threshold).abs() <= bandwidth / 2).to(pre.dtype) / bandwidth
 
 
 class JumpReLU(torch.autograd.Function):
-    """``pre`` where it is above ``threshold``, else 0; both of one shape."""
+    """``pre`` if it is above ``threshold``, else 0; both have the same shape."""
 
     @staticmethod
     def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
@@ -40,7 +40,7 @@ class JumpReLU(torch.autograd.Function):
 
 
 class Step(torch.autograd.Function):
-    """1 where ``pre`` is above ``threshold``, else 0; both of one shape. No gradient for ``pre``."""
+    """1 if ``pre`` is above ``threshold``, else 0; both have the same shape. No gradient for ``pre``."""
 
     @staticmethod
     def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
@@ -55,19 +55,19 @@ class Step(torch.autograd.Function):
 
 
 def jump_relu(pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
-    """JumpReLU of pre-codes; ``threshold`` is broadcast to their shape."""
+    """Return JumpReLU of pre-codes; ``threshold`` is broadcast to their shape."""
     value: Tensor = JumpReLU.apply(pre, threshold.expand_as(pre), bandwidth)  # type: ignore[no-untyped-call]
     return value
 
 
 def step(pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
-    """Step function of pre-codes; ``threshold`` is broadcast to their shape."""
+    """Return the step function of pre-codes; ``threshold`` is broadcast to their shape."""
     value: Tensor = Step.apply(pre, threshold.expand_as(pre), bandwidth)  # type: ignore[no-untyped-call]
     return value
 
 
 class FusedJump(torch.autograd.Function):
-    """JumpReLU codes (n, n_units) and their number (), of pre-codes that were computed already, on the CPU.
+    """JumpReLU codes (n, n_units) and their number (), of pre-codes that are already computed, on the CPU.
 
     The same gradients as :func:`jump_relu` and :func:`step` in two passes over the entries instead of twenty.
     Differentiable in weight, bias and thresholds (n_units,).

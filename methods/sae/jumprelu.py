@@ -38,7 +38,7 @@ class JumpReLUConfig(SAEConfig):
 
 
 class JumpReLUAutoencoder(LinearAutoencoder):
-    """Codes are ``pre * (pre > threshold)``; thresholds are learned as logarithms, so that they stay above 0."""
+    """Codes are ``pre * (pre > threshold)``; log-thresholds are learned, so that thresholds stay above 0."""
 
     def __init__(
         self,
@@ -52,13 +52,13 @@ class JumpReLUAutoencoder(LinearAutoencoder):
         threshold_rate: float = 1.0,
     ) -> None:
         super().__init__(start, dead_weight=dead_weight)
-        # Adam takes steps of one size whatever the scale of a parameter: this one counts in larger units.
+        # Adam's step size does not depend on the scale of a parameter, so this one is stored in larger units.
         self.threshold_rate = threshold_rate
         self.log_thresholds = nn.Parameter(log_thresholds / threshold_rate)
         self.sparsity_weight, self.target_l0, self.bandwidth = sparsity_weight, target_l0, bandwidth
 
     def thresholds(self) -> Tensor:
-        """(n_units,) > 0."""
+        """Return the thresholds (n_units,) > 0."""
         return (self.threshold_rate * self.log_thresholds).exp()
 
     def select(self, pre: Tensor) -> Selected | None:

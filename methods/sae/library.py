@@ -1,9 +1,9 @@
-"""What is taken from overcomplete 0.3.0, and the one place that says where it is corrected.
+"""Parts taken from overcomplete 0.3.0, and the list of corrections to it.
 
-Every family starts from the library's own module, built under the seed: the first weights are the library's to the
-bit. Training runs on our loop and, for sparse codes on a CPU, on our sparse products; tests hold codes and gradients
-to those of the library's modules. Where the library is wrong, this is what is done instead (each with a test in
-``tests/methods/sae/test_library.py`` that fails once the library no longer needs it):
+Every family starts from the library's own module, built under the seed: the initial weights are bit-identical to the
+library's. Training runs on our loop and, for sparse codes on a CPU, on our sparse products; tests compare codes and
+gradients with those of the library's modules. Where the library is wrong, the following is done instead (each with a
+test in ``tests/methods/sae/test_library.py`` that fails once the library no longer needs it):
 
 ==========================================================  ==========================================================
 the library                                                 here
@@ -33,7 +33,7 @@ from torch import Tensor
 
 
 class Start(NamedTuple):
-    """First parameters of a linear autoencoder, as the library draws them."""
+    """Initial parameters of a linear autoencoder, as the library draws them."""
 
     weight: Tensor
     """(n_units, d_in) encoder"""
@@ -44,8 +44,8 @@ class Start(NamedTuple):
 
 
 def build(name: str, *args: Any, seed: int, **kwargs: Any) -> Any:
-    """The library's module ``overcomplete.sae.<name>`` with weights drawn under ``seed``, on the CPU."""
-    # The import takes seconds: it is done where a method is fitted, never to load or evaluate one.
+    """Return the library's module ``overcomplete.sae.<name>`` with weights drawn under ``seed``, on the CPU."""
+    # The import takes seconds: it is done only when a method is fitted, not when one is loaded or evaluated.
     import overcomplete.sae
 
     # The library draws from the CPU's global generator; ``torch.manual_seed`` would change those of GPUs as well.
@@ -58,7 +58,10 @@ EncoderStart = Literal["dictionary", "library"]
 
 
 def start(d_in: int, d_out: int, n_units: int, *, seed: int, encoder: EncoderStart = "library") -> Start:
-    """First weights of the library's plain SAE; with d_in != d_out its encoder reads another space (a transcoder)."""
+    """Return the initial weights of the library's plain SAE.
+
+    With d_in != d_out its encoder reads another space (a transcoder).
+    """
     from overcomplete.sae.factory import EncoderFactory
 
     if d_in == d_out:
@@ -70,11 +73,11 @@ def start(d_in: int, d_out: int, n_units: int, *, seed: int, encoder: EncoderSta
 
 
 def start_of(module: Any, encoder: EncoderStart = "library") -> Start:
-    """First weights of a module of the library.
+    """Return the initial weights of a module of the library.
 
     With ``encoder="dictionary"`` each encoder row is its unit atom and biases are 0 (Gao et al. 2024, App. A.1: a unit
-    then fires first where its atom helps, and few units die); where the encoder reads another space than the atoms
-    live in, it stays as drawn.
+    then fires first where its atom helps, and few units die); if the encoder reads another space than that of the
+    atoms, it stays as drawn.
     """
     linear = module.encoder.final_block[0]
     weight, bias = linear.weight.detach(), linear.bias.detach()

@@ -1,4 +1,4 @@
-"""Matching pursuit sparse autoencoder: codes are k greedy steps on the residual, so that there is no encoder."""
+"""Matching pursuit sparse autoencoder: codes are k greedy steps on the residual, without an encoder."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from methods.training.normaliser import Normaliser
 
 
 class PursuitAutoencoder(Trainee):
-    """Unit atoms, trained so that k greedy steps leave little: ``mean residual^2``, less the dead-unit term.
+    """Unit atoms trained to minimise the residual of k greedy steps: ``mean residual^2``, less the dead-unit term.
 
-    The pre-codes of the dead-unit term are the last residual times the atoms: what a unit would have explained next.
+    The pre-codes of the dead-unit term are the last residual times the atoms, i.e. the step that each unit would take
+    next.
     """
 
     def __init__(self, directions: Tensor, *, dead_weight: float, k: int) -> None:
@@ -32,7 +33,7 @@ class PursuitAutoencoder(Trainee):
 
     @torch.no_grad()
     def project(self) -> None:
-        """Atoms back to length 1, on which the greedy step rests."""
+        """Normalise the atoms to length 1, as the greedy step requires."""
         self.directions.div_(self.directions.norm(dim=1, keepdim=True) + 1e-8)
 
     def loss(self, *batch: Tensor) -> StepLoss:
@@ -48,7 +49,10 @@ class PursuitAutoencoder(Trainee):
 
 
 def _fires(path: Path, n_units: int) -> Tensor:
-    """(n_units,) rows in which each unit's code is not zero; a unit chosen twice in a row counts once."""
+    """Return the (n_units,) number of rows in which each unit's code is not zero.
+
+    A unit chosen twice in a row counts once.
+    """
     ordered = path.units.sort(1).values
     first = torch.ones_like(ordered, dtype=torch.bool)
     first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
@@ -57,7 +61,7 @@ def _fires(path: Path, n_units: int) -> Tensor:
 
 @register
 class MatchingPursuitSAE(SparseMethod):
-    """Matching pursuit sparse autoencoder, MP-SAE (Costa et al. 2025): at most k active units a token, signed."""
+    """Matching pursuit sparse autoencoder, MP-SAE (Costa et al. 2025): at most k active units per token, signed."""
 
     spec = MethodSpec(
         name="matching_pursuit_sae",
@@ -71,7 +75,7 @@ class MatchingPursuitSAE(SparseMethod):
     fitted: ClassVar[tuple[str, ...]] = ("atoms", "output_bias", "scale")
 
     scale: Tensor
-    """() length of every atom; codes are steps in units of it"""
+    """() length of every atom; codes are steps in multiples of it"""
 
     def fit(
         self,
@@ -108,7 +112,7 @@ class MatchingPursuitSAE(SparseMethod):
         )
 
     def _gram(self, directions: Tensor) -> Tensor | None:
-        """The Gram matrix, kept between calls for the same atoms, dtype and device."""
+        """Return the Gram matrix, cached between calls for the same atoms, dtype and device."""
         held: tuple[Tensor, Tensor] | None = self.__dict__.get("_held_gram")
         if held is not None and held[0] is self.atoms:
             same = held[1].dtype == directions.dtype and held[1].device == directions.device

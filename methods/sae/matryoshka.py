@@ -1,4 +1,4 @@
-"""Matryoshka sparse autoencoder: every nested prefix of the dictionary reconstructs on its own."""
+"""Matryoshka sparse autoencoder: every nested prefix of the dictionary gives a reconstruction."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class MatryoshkaConfig(BatchTopKConfig):
         return values
 
     def prefix_sizes(self, n_units: int) -> list[int]:
-        """Number of units of each prefix, rising; prefixes that round to the same number count once."""
+        """Return the number of units of each prefix, ascending; prefixes that round to the same number count once."""
         return sorted({max(1, round(share * n_units)) for share in self.prefixes})
 
 
@@ -51,14 +51,14 @@ class MatryoshkaAutoencoder(BatchTopKAutoencoder):
         so_far: Tensor | float = 0.0
         atoms = self.atoms()
         for low, high in zip([0, *self.sizes], self.sizes, strict=False):
-            # Each group is decoded once: a prefix is the one before it and its own group.
+            # Each group is decoded once: a prefix is the previous prefix plus its own group.
             so_far = so_far + _part(codes, low, high).decode(atoms[low:high])
             total = total + (so_far - target).square().mean()
         return total / len(self.sizes)
 
 
 def _part(codes: Codes, low: int, high: int) -> Codes:
-    """The codes of units low to high."""
+    """Return the codes of units low to high."""
     if codes.entries is None:
         return Codes(codes.values[:, low:high], None, codes.n)
     keep = (codes.entries.units >= low) & (codes.entries.units < high)
@@ -77,7 +77,7 @@ class MatryoshkaSAE(ThresholdedSAE):
         family="sae",
         reads="output",
         reference="Bussmann et al. 2025, Learning multi-level features with Matryoshka sparse autoencoders",
-        # 2: the threshold of evaluation is the mean over tokens, and no longer over batches of unequal size.
+        # Version 2: the threshold of evaluation is the mean over tokens, not over batches of unequal size.
         version=2,
     )
     Config = MatryoshkaConfig

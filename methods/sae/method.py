@@ -1,4 +1,4 @@
-"""The Method of the sparse autoencoders with a linear encoder: fit, fold the normalisation in, encode, decode."""
+"""Method of the sparse autoencoders with a linear encoder: fit, fold the normalisation in, encode, decode."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ L = TypeVar("L", bound="LinearSAE")
 
 
 class SparseMethod(LinearDecoder):
-    """A trained sparse code."""
+    """Base of the trained sparse codes."""
 
-    #: Where training is saved as it goes; a run of the same settings, seed and data found there is resumed.
+    #: File in which training is saved as it runs; a run of the same settings, seed and data found there is resumed.
     checkpoint: Checkpoint | None = None
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
         self.history: list[EpochMetrics] = []
-        """how training stood at the end of each epoch"""
+        """metrics at the end of each epoch"""
 
     def training_checkpoint(self) -> Checkpoint | None:
-        """Where this fit is saved as it goes: :attr:`checkpoint`, else a file in the cell's folder, else nowhere."""
+        """Return the checkpoint of this fit: :attr:`checkpoint`, else a file in the cell's folder, else None."""
         if self.checkpoint is None and self.work_dir is not None:
             return Checkpoint(self.work_dir / "training.safetensors")
         return self.checkpoint
@@ -49,10 +49,10 @@ class SparseMethod(LinearDecoder):
 
 
 class LinearSAE(SparseMethod):
-    """A sparse autoencoder whose encoder is linear.
+    """Base of the sparse autoencoders whose encoder is linear.
 
     Centring and scale of the probing tokens are folded into the fitted tensors: codes are computed from the layer's
-    output as it is, and atoms and reconstructions are in its space. Codes keep the units of normalised space.
+    unnormalised output, and atoms and reconstructions are in its space. Codes keep the units of normalised space.
     """
 
     fitted: ClassVar[tuple[str, ...]] = ("encoder_weight", "encoder_bias", "atoms", "output_bias")
@@ -62,23 +62,23 @@ class LinearSAE(SparseMethod):
     encoder_bias: Tensor
     """(n_units,)"""
 
-    # ---- what a family gives
+    # ---- what a family implements
 
     @abstractmethod
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> LinearAutoencoder:
-        """What is trained, on the CPU, for tokens of the layer's output."""
+        """Return the module to train, on the CPU, for tokens of the layer's output."""
 
     @abstractmethod
     def activate(self, pre: Tensor) -> Tensor:
-        """Codes (n, n_units) of pre-codes (n, n_units), row by row."""
+        """Return codes (n, n_units) of pre-codes (n, n_units), row by row."""
 
     def keep(self, trainee: LinearAutoencoder) -> None:
-        """Take over what a family has fitted beside encoder and atoms."""
+        """Store what a family has fitted in addition to encoder and atoms."""
 
-    # ---- what follows from it
+    # ---- what follows from these
 
     def fields(self) -> tuple[Reads, ...]:
-        """What is read of the tokens: the encoder's input first, the target last."""
+        """Fields that are read from the tokens: the encoder's input first, the target last."""
         return ("output",)
 
     def fit(
@@ -104,7 +104,7 @@ class LinearSAE(SparseMethod):
 
     @torch.no_grad()
     def fold(self, trainee: LinearAutoencoder, reads: Normaliser, writes: Normaliser) -> None:
-        """Take over the trained parameters, with both normalisations folded in."""
+        """Store the trained parameters, with both normalisations folded in."""
         weight = trainee.weight.detach() / reads.scale
         self.encoder_weight = weight.clone()
         self.encoder_bias = trainee.effective_bias().detach() - weight @ reads.mean.to(weight)

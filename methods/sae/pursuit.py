@@ -1,7 +1,7 @@
 """Matching pursuit: ``r <- r - <r, d> d`` with the atom d of the largest correlation, k times, and its gradient.
 
 With unit atoms each step leaves ``|r'|^2 = |r|^2 - <r, d>^2``. The correlations of the next residual follow from the
-Gram matrix, ``D r' = D r - <r, d> D d``: one product a batch instead of one a step.
+Gram matrix, ``D r' = D r - <r, d> D d``: one product per batch instead of one per step.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ GRAM_BYTES = 1 << 30
 
 
 class Path(NamedTuple):
-    """The steps of each row."""
+    """Steps of matching pursuit for each row."""
 
     units: Tensor
-    """(n, k) int64 chosen units, in order; one may come again"""
+    """(n, k) int64 chosen units, in order; a unit may occur more than once"""
     values: Tensor
     """(n, k) correlation at each step: a unit's code is the sum of its steps"""
 
 
 def gram_of(atoms: Tensor) -> Tensor | None:
-    """``atoms @ atoms.T`` (n_units, n_units), or None where it is too large."""
+    """Return ``atoms @ atoms.T`` (n_units, n_units), or None if it is too large."""
     if len(atoms) ** 2 * atoms.element_size() > GRAM_BYTES:
         return None
     return atoms @ atoms.T
@@ -37,10 +37,10 @@ def gram_of(atoms: Tensor) -> Tensor | None:
 
 @torch.no_grad()
 def pursue(x: Tensor, atoms: Tensor, k: int, gram: Tensor | None = None) -> Path:
-    """k steps of matching pursuit for each row of x (n, d) with unit atoms (n_units, d).
+    """Run k steps of matching pursuit for each row of x (n, d) with unit atoms (n_units, d).
 
-    ``gram`` is :func:`gram_of` the atoms where it is known already. Under autocast too it computes in the dtype of x:
-    each step builds on the one before, so that errors of bfloat16 would add up.
+    ``gram`` is :func:`gram_of` the atoms if it is already computed. Under autocast too, the dtype of x is used: each
+    step builds on the previous one, so errors of bfloat16 would accumulate.
     """
     with torch.autocast(x.device.type, enabled=False):
         return _pursue(x, atoms, k, gram)
@@ -72,11 +72,13 @@ def _pursue(x: Tensor, atoms: Tensor, k: int, gram: Tensor | None) -> Path:
 
 
 class Residual(torch.autograd.Function):
-    """What is left of x (n, d) after a path, differentiable in the atoms (n_units, d): choices are held, steps move.
+    """Residual of x (n, d) after a path, differentiable in the atoms (n_units, d).
 
-    The backward pass walks the steps from the last, restoring each residual from the next: it keeps nothing but the
-    last one. With g the gradient at a step's residual r' and c = <g, d>, the step gives ``-<r, d> g - c r`` to its
-    atom d and passes ``g - c d`` on.
+    Gradients flow through the step sizes; the choice of units is held constant.
+
+    The backward pass walks the steps from the last, restoring each residual from the next: it stores only the last one.
+    With g the gradient at a step's residual r' and c = <g, d>, the step gives ``-<r, d> g - c r`` to its atom d and
+    passes ``g - c d`` on.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The term that moves units dead in a batch towards firing (paper, App. E.1)."""
+"""Loss term that moves units that are dead in a batch towards firing (paper, App. E.1)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def revival(mean_input: Tensor, weight: Tensor, bias: Tensor | None, dead: Tensor) -> Tensor:
-    """``1 / (|F| B) sum_s sum_{k in F} pre_codes[s, k]`` for pre-codes ``x @ weight.T + bias``; 0 where F is empty.
+    """Return ``1 / (|F| B) sum_s sum_{k in F} pre_codes[s, k]`` for pre-codes ``x @ weight.T + bias``; 0 if F is empty.
 
     Pre-codes are linear in x, so that their mean over the batch is the pre-code of the mean input: the term and its
     gradient cost one product of a matrix and a vector instead of a pass over all pre-codes.

@@ -17,9 +17,9 @@ from methods.training.normaliser import Normaliser
 
 
 def row_threshold(codes: Tensor, k: int) -> Tensor:
-    """The k-th largest entry (n, 1) of each row of non-negative codes (n, n_units), k <= n_units; detached.
+    """Return the k-th largest entry (n, 1) of each row of non-negative codes (n, n_units), k <= n_units; detached.
 
-    By a compiled kernel: codes are on the CPU, see :func:`~methods.training.entries.sparse_here`.
+    It is computed by a compiled kernel, so codes must be on the CPU, see :func:`~methods.training.entries.sparse_here`.
     """
     threshold = torch.empty(len(codes), dtype=codes.dtype)
     kernels.kth_largest(codes.detach().contiguous().numpy(), k, threshold.numpy())
@@ -27,7 +27,7 @@ def row_threshold(codes: Tensor, k: int) -> Tensor:
 
 
 def keep_largest(codes: Tensor, k: int) -> Tensor:
-    """Non-negative codes (n, n_units) with all but the k largest of each row set to zero."""
+    """Return non-negative codes (n, n_units) with all but the k largest of each row set to zero."""
     if k >= codes.shape[-1]:
         return codes
     if not len(codes):
@@ -41,7 +41,7 @@ def keep_largest(codes: Tensor, k: int) -> Tensor:
 
 
 class TopKAutoencoder(LinearAutoencoder):
-    """Codes are the k largest of relu(pre-codes); the error is all that is minimised."""
+    """Autoencoder whose codes are the k largest of relu(pre-codes); only the error is minimised."""
 
     def __init__(self, start: Start, *, dead_weight: float, k: int) -> None:
         super().__init__(start, dead_weight=dead_weight)
@@ -57,7 +57,7 @@ class TopKAutoencoder(LinearAutoencoder):
         if units is not None or self.k >= pre.shape[-1]:
             return active
         if not sparse_here(active):
-            # In bfloat16, where codes are equal by the dozen, a threshold would keep more than k.
+            # In bfloat16 many codes are equal, so a threshold would keep more than k.
             return keep_largest(active, self.k)
         return active * (active.detach() >= row_threshold(active, self.k))
 

@@ -1,4 +1,4 @@
-"""How trained methods are trained: settings, normalisation, batches, the loop, checkpoints, sparse products."""
+"""Training of methods: settings, normalisation, batches, the loop, checkpoints, sparse products."""
 
 from __future__ import annotations
 

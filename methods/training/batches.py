@@ -12,21 +12,21 @@ from torch import Tensor
 from methods.base import Device, Reads, Tokens
 from methods.training.normaliser import Normaliser
 
-#: Token sets up to this size are held in memory, normalised; larger ones are read block by block.
+#: Token sets up to this size are held in memory, normalised; larger ones are read in blocks.
 MEMORY_BYTES = 4 << 30
 
 
 def generator_of(*parts: object) -> torch.Generator:
-    """A generator whose stream follows from ``parts`` and from nothing else."""
+    """Return a generator whose stream depends only on ``parts``."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 class Batches:
-    """Batches of one or two fields ("input", "output"), normalised, in an order that follows from seed and epoch.
+    """Batches of one or two fields ("input", "output"), normalised, in an order determined by seed and epoch.
 
-    What fits in ``memory_bytes`` is held on the device and shuffled as a whole. A larger set is shuffled by blocks of
-    consecutive rows, read in random order, which keeps reads sequential and memory below two blocks.
+    A token set that fits in ``memory_bytes`` is held on the device and shuffled as a whole. A larger set is shuffled by
+    blocks of consecutive rows, read in random order, which keeps reads sequential and memory below two blocks.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class Batches:
 
     @property
     def per_epoch(self) -> int:
-        """Number of batches an epoch."""
+        """Number of batches per epoch."""
         blocks = range(0, self.n, self.block_rows)
         return sum(math.ceil(min(self.block_rows, self.n - start) / self.batch_size) for start in blocks)
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[tuple[Tensor, ...]]:
-        """The batches of one epoch, (m, width) a field with m = ``batch_size`` but for the last of a block.
+        """Yield the batches of one epoch, (m, width) per field with m = ``batch_size`` except for the last of a block.
 
-        ``skip`` leaves out the first ones, for a run that goes on where another stopped.
+        ``skip`` leaves out the first batches, for a run that is resumed.
         """
         generator = generator_of("batches", self.seed, number)
         starts = list(range(0, self.n, self.block_rows))

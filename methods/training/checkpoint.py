@@ -1,4 +1,4 @@
-"""A training run that can go on where it was stopped: parameters, optimiser moments and step, in one file."""
+"""Checkpoint of a training run: parameters, optimiser moments and step, in one file."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 @dataclass
 class Checkpoint:
-    """Where a run is saved and how often. The file is removed when the run is finished.
+    """Path and interval at which a run is saved. The file is removed when the run is finished.
 
-    Batches follow from seed, epoch and step, so that a resumed run takes the same steps as an uninterrupted one.
+    Batches are determined by seed, epoch and step, so a resumed run takes the same steps as an uninterrupted one.
     """
 
     path: Path
@@ -31,7 +31,7 @@ class Checkpoint:
         return time.monotonic() - self._last >= self.every_seconds
 
     def save(self, module: nn.Module, optimiser: torch.optim.Optimizer, header: dict[str, Any]) -> None:
-        """Write the run's state, in place of what was written before."""
+        """Write the run's state, replacing the previous one."""
         tensors = {f"module.{name}": value for name, value in module.state_dict().items()}
         named = {id(parameter): name for name, parameter in module.named_parameters()}
         for parameter, state in optimiser.state.items():
@@ -40,12 +40,12 @@ class Checkpoint:
         try:
             self._write(whole, header)
         except (FileNotFoundError, SafetensorError):
-            # A process that made the same fit has finished it and removed the folder while the file was being made.
+            # Another process with the same fit has finished it and removed the folder while the file was being written.
             self._write(whole, header)
         self._last = time.monotonic()
 
     def _write(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-        """Write beside and rename, so that the file is whole or absent."""
+        """Write a temporary file and rename it, so that the file is complete or absent."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name, suffix=".tmp")
         os.close(handle)
@@ -58,7 +58,7 @@ class Checkpoint:
     def restore(
         self, module: nn.Module, optimiser: torch.optim.Optimizer, identity: dict[str, Any]
     ) -> dict[str, Any] | None:
-        """Take back a saved run of the same identity and return its header; None, and nothing changed, otherwise."""
+        """Restore a saved run of the same identity and return its header; otherwise change nothing and return None."""
         if not self.path.is_file():
             return None
         try:
@@ -68,7 +68,7 @@ class Checkpoint:
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         except (SafetensorError, KeyError, OSError, json.JSONDecodeError):
-            # A file that cannot be read is no reason not to train: the run starts anew and overwrites it.
+            # An unreadable file must not prevent training: the run starts again and overwrites it.
             return None
         module.load_state_dict(
             {name.removeprefix("module."): value for name, value in tensors.items() if name.startswith("module.")}

@@ -10,7 +10,7 @@ from methods.base import MethodConfig
 
 
 class TrainingConfig(MethodConfig):
-    """Defaults follow the paper (App. E.1)."""
+    """Optimisation settings; the defaults follow the paper (App. E.1)."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 

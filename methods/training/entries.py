@@ -1,7 +1,7 @@
-"""The active entries of a batch of codes, and linear maps from and to them that cost what is active only.
+"""Active entries of a batch of codes, and linear maps from and to them whose cost depends only on active entries.
 
 Forward and backward of ``values -> values @ atoms`` and of ``(x, weight, bias) -> pre-codes at the entries`` are equal
-to their dense forms; the dense encoder product itself stays dense, because every pre-code must be known to choose.
+to their dense forms; the dense encoder product itself stays dense, because the selection needs every pre-code.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import Tensor
 
 from methods.training import kernels
 
-#: From this share of active units on, dense products are faster than sparse ones (measured on two cores with AVX-512,
-#: 384 -> 3072: a dense product takes 65 ms, a sparse one 1.2 ms for every 0.1 % of active units).
+#: Above this share of active units, dense products are faster than sparse ones (measured on two cores with AVX-512, 384
+#: -> 3072: a dense product takes 65 ms, a sparse one 1.2 ms for every 0.1 % of active units).
 DENSE_FROM = 0.05
 
 
@@ -36,7 +36,7 @@ class ByUnit(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Entries:
-    """Where a batch of codes (n, n_units) is not zero, row by row: row s at ``offsets[s]`` to ``offsets[s + 1]``."""
+    """Nonzero entries of a batch of codes (n, n_units), by row: row s is at ``offsets[s]`` to ``offsets[s + 1]``."""
 
     units: NDArray[np.int64]
     """(n_entries,) column of each entry"""
@@ -50,7 +50,7 @@ class Entries:
 
     @cached_property
     def unit_index(self) -> Tensor:
-        """(n_entries,) int64: the column of each entry, as a tensor."""
+        """Return the column of each entry as a tensor, (n_entries,) int64."""
         return torch.from_numpy(self.units)
 
     @cached_property
@@ -62,18 +62,18 @@ class Entries:
         return ByUnit(matrix.indices, matrix.data, matrix.indptr)
 
     def kept(self, keep: NDArray[np.bool_]) -> Entries:
-        """Only the entries for which ``keep`` (n_entries,) is true."""
+        """Return only the entries for which ``keep`` (n_entries,) is true."""
         running = np.concatenate([[0], np.cumsum(keep)])
         return Entries(self.units[keep], running[self.offsets], self.n_units)
 
 
 def sparse_here(x: Tensor) -> bool:
-    """Whether the compiled kernels can be used for x: they need float32 or float64 on the CPU."""
+    """Return whether the compiled kernels can be used for x: they need float32 or float64 on the CPU."""
     return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
 
 
 def largest_entries(pre: Tensor, k: int) -> tuple[Tensor, Entries]:
-    """The k largest of each row of pre (n, n_units), k <= n_units: values (n * k,), detached, and where they are."""
+    """Return the k largest of each row of pre (n, n_units), k <= n_units: detached values (n * k,), and entries."""
     n, n_units = pre.shape
     units = np.empty((n, k), dtype=np.int64)
     values = torch.empty(n, k, dtype=pre.dtype)
@@ -82,9 +82,9 @@ def largest_entries(pre: Tensor, k: int) -> tuple[Tensor, Entries]:
 
 
 def entries_from(pre: Tensor, floor: Tensor, limit: float = DENSE_FROM) -> tuple[Tensor, Entries] | None:
-    """All entries of pre (n, n_units) that are >= floor (n_units,): values (n_entries,), detached, and where they are.
+    """Return all entries of pre (n, n_units) that are >= floor (n_units,): values (n_entries,), detached, and entries.
 
-    None if they are more than the share ``limit`` of all.
+    Return None if their share of all entries exceeds ``limit``.
     """
     rows, least = pre.detach().contiguous().numpy(), floor.detach().to(pre.dtype).contiguous().numpy()
     counts = np.empty(len(rows), dtype=np.int64)
@@ -105,7 +105,7 @@ def _weighted(columns: Any, offsets: Any, weights: Tensor, table: Tensor) -> Ten
 
 
 class PreCodesAt(torch.autograd.Function):
-    """Pre-codes ``(x @ weight.T + bias)`` at given entries, whose values are known already.
+    """Pre-codes ``(x @ weight.T + bias)`` at given entries, whose values are already computed.
 
     Differentiable in weight (n_units, d) and bias (n_units,); not in x.
     """
@@ -156,7 +156,7 @@ class Decoded(torch.autograd.Function):
 
 
 class GivenCodes(torch.autograd.Function):
-    """Dense codes ``relu(x @ weight.T + bias)`` (n, n_units) that were computed already, for weight and bias."""
+    """Dense codes ``relu(x @ weight.T + bias)`` (n, n_units) that are already computed, for weight and bias."""
 
     @staticmethod
     def forward(ctx: Any, codes: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ class GivenCodes(torch.autograd.Function):
 
 
 class GivenPreCodes(torch.autograd.Function):
-    """Dense pre-codes (n, n_units) that were computed already, differentiable in weight and bias."""
+    """Dense pre-codes (n, n_units) that are already computed, differentiable in weight and bias."""
 
     @staticmethod
     def forward(ctx: Any, pre: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -185,7 +185,7 @@ class GivenPreCodes(torch.autograd.Function):
 
 
 def nonzero_counts(codes: Tensor) -> Tensor:
-    """(n_units,) how many rows of dense codes (n, n_units) are not zero in each column."""
+    """Return (n_units,), the number of nonzero rows of dense codes (n, n_units) in each column."""
     known = codes.detach()
     if not sparse_here(known):
         return (known != 0).sum(0)

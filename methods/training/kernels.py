@@ -1,8 +1,8 @@
 """Compiled kernels for codes that are mostly zero, on the CPU.
 
 At expansion factor 8 and 20 active units of 3072, a dense decoder multiplies 99.3 % zeros. These kernels touch active
-entries only. All of them loop over rows in parallel, write each row once and add in a fixed order, so that results do
-not depend on the number of threads.
+entries only. All of them loop over rows in parallel, write each row once and add in a fixed order, so results do not
+depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 
 from methods.numerics import start_numba
 
-# Shapes and types stand in each docstring; numba compiles for what it is given.
+# Shapes and types are in each docstring; numba compiles for the types it is given.
 Array = NDArray[Any]
 
-#: What the compiler may assume: sums may be reordered (that is what vectorises them); infinities stay exact.
+#: Optimisations that the compiler may use: sums may be reordered (needed to vectorise them); infinities stay exact.
 FAST = {"reassoc", "contract", "nsz", "nnan"}
 
-#: The same where an index or a length follows from a comparison: there a NaN, which a learning rate that is too high
-#: makes before it is noticed, must not compare one way here and another way there.
+#: The same for kernels in which an index or a length depends on a comparison: NaN, which a too high learning rate
+#: produces before it is noticed, must compare the same way everywhere.
 EXACT = {"reassoc", "contract", "nsz"}
 
-#: Columns that are tested together: two cache lines of float32, a few vector instructions.
+#: Number of columns that are tested together: two cache lines of float32, a few vector instructions.
 BLOCK = 32
 
-#: Rows of the parallel backward pass are cut into this many ranges, whatever the number of threads.
+#: Number of ranges into which the rows of the parallel backward pass are split, for any number of threads.
 RANGES = 8
 
 
@@ -52,10 +52,10 @@ def _parallel(fastmath: set[str]) -> Callable[[Callable[..., None]], Callable[..
 
 @_parallel(FAST)
 def largest(pre: Array, k: int, units: Array, values: Array) -> None:
-    """The k largest entries of each row of pre (n, n_units): columns into units (n, k), entries into values (n, k).
+    """Write the k largest entries of each row of pre (n, n_units): columns to units, entries to values, (n, k) each.
 
-    A min-heap of k entries a row; a block of columns whose largest entry is below the heap's smallest is skipped.
-    The order within a row is that of the heap.
+    The kernel keeps a min-heap of k entries per row; a block of columns whose largest entry is below the heap's
+    smallest is skipped. The order within a row is that of the heap.
     """
     n, n_units = pre.shape
     for s in prange(n):
@@ -78,7 +78,7 @@ def largest(pre: Array, k: int, units: Array, values: Array) -> None:
 
 @njit(fastmath=FAST, cache=True)
 def _sift(heap: Array, column: Array, place: int, k: int, value: float, f: int) -> None:
-    """Put (value, f) at ``place`` of a min-heap (k,) and let it sink."""
+    """Put (value, f) at ``place`` of a min-heap (k,) and sift it down."""
     while True:
         child = 2 * place + 1
         if child >= k:
@@ -96,10 +96,10 @@ def _sift(heap: Array, column: Array, place: int, k: int, value: float, f: int) 
 
 @_parallel(EXACT)
 def kth_largest(pre: Array, k: int, threshold: Array) -> None:
-    """The k-th largest non-negative entry of each row of pre (n, n_units) into threshold (n,); 0 if there are fewer.
+    """Write the k-th largest non-negative entry of each row of pre (n, n_units) into threshold (n,); 0 if fewer.
 
-    Of a row that holds infinity it is infinity; NaN is passed over.
-    Two histogram passes narrow the place down to a bin of a few entries, whose k-th is then found by insertion: for
+    For a row that contains infinity it is infinity; NaN is ignored.
+    Two histogram passes narrow the search down to a bin of a few entries, whose k-th is then found by insertion: for
     large k this is several times faster than a heap.
     """
     n, n_units = pre.shape
@@ -140,9 +140,9 @@ def kth_largest(pre: Array, k: int, threshold: Array) -> None:
 
 @_parallel(FAST)
 def column_counts(codes: Array, totals: Array) -> None:
-    """How many entries of each column of codes (n, n_units) are not zero, into totals (RANGES, n_units), zeros before.
+    """Count the nonzero entries of each column of codes (n, n_units) into totals (RANGES, n_units), initially zeros.
 
-    One sum for each range of rows, added up by the caller.
+    There is one sum for each range of rows; the caller adds them up.
     """
     n, n_units = codes.shape
     for part in prange(RANGES):
@@ -154,7 +154,7 @@ def column_counts(codes: Array, totals: Array) -> None:
 
 @_parallel(EXACT)
 def count_from(pre: Array, floor: Array, counts: Array) -> None:
-    """How many entries of each row of pre (n, n_units) are >= floor (n_units,), into counts (n,)."""
+    """Count the entries of each row of pre (n, n_units) that are >= floor (n_units,), into counts (n,)."""
     n, n_units = pre.shape
     for s in prange(n):
         row = pre[s]
@@ -166,7 +166,7 @@ def count_from(pre: Array, floor: Array, counts: Array) -> None:
 
 @_parallel(EXACT)
 def fill_from(pre: Array, floor: Array, offsets: Array, units: Array, values: Array) -> None:
-    """Columns and entries of pre (n, n_units) that are >= floor (n_units,), row s at offsets[s] to offsets[s + 1]."""
+    """Write columns and entries of pre (n, n_units) >= floor (n_units,), row s at offsets[s] to offsets[s + 1]."""
     n, n_units = pre.shape
     for s in prange(n):
         row = pre[s]
@@ -186,7 +186,7 @@ def fill_from(pre: Array, floor: Array, offsets: Array, units: Array, values: Ar
 
 @_parallel(FAST)
 def weighted_rows(columns: Array, offsets: Array, weights: Array, table: Array, out: Array) -> None:
-    """out[s] = sum over e in offsets[s] .. offsets[s + 1] of weights[e] * table[columns[e]]; out (n, d)."""
+    """Write out[s] = sum over e in offsets[s] .. offsets[s + 1] of weights[e] * table[columns[e]]; out (n, d)."""
     n, d = out.shape
     for s in prange(n):
         total = out[s]
@@ -201,7 +201,7 @@ def weighted_rows(columns: Array, offsets: Array, weights: Array, table: Array, 
 
 @_parallel(FAST)
 def row_products(columns: Array, offsets: Array, left: Array, table: Array, out: Array) -> None:
-    """out[e] = <left[s], table[columns[e]]> for e in offsets[s] .. offsets[s + 1]; out (n_entries,)."""
+    """Write out[e] = <left[s], table[columns[e]]> for e in offsets[s] .. offsets[s + 1]; out (n_entries,)."""
     n, d = left.shape
     for s in prange(n):
         one = left[s]
@@ -215,11 +215,11 @@ def row_products(columns: Array, offsets: Array, left: Array, table: Array, out:
 
 @_parallel(FAST)
 def pursue(correlations: Array, gram: Array, k: int, units: Array, values: Array) -> None:
-    """Matching pursuit from correlations (n, n_units) = x @ D.T and gram (n_units, n_units) = D @ D.T.
+    """Run matching pursuit from correlations (n, n_units) = x @ D.T and gram (n_units, n_units) = D @ D.T.
 
     Each of k times: the unit of the largest correlation (of equals the lowest) with that correlation as its step, into
-    units and values (n, k); then ``correlations -= step * gram[unit]``, which is what the residual's correlations are.
-    correlations is used up.
+    units and values (n, k); then ``correlations -= step * gram[unit]``, which gives the correlations of the next
+    residual. correlations is overwritten.
     """
     n, n_units = correlations.shape
     for s in prange(n):
@@ -254,10 +254,11 @@ def pursue(correlations: Array, gram: Array, k: int, units: Array, values: Array
 
 @_parallel(FAST)
 def pursue_backward(units: Array, values: Array, residual: Array, gradient: Array, atoms: Array, totals: Array) -> None:
-    """Gradient of the atoms through the k steps ``r <- r - <r, d> d`` of each row, walked backwards.
+    """Add the gradient of the atoms through the k steps ``r <- r - <r, d> d`` of each row, backwards, to totals.
 
     units, values (n, k); residual, gradient (n, d): the last residual and the loss's gradient there;
-    atoms (n_units, d); totals (RANGES, n_units, d), zeros: one sum for each range of rows, added up by the caller.
+    atoms (n_units, d); totals (RANGES, n_units, d), initially zeros: one sum for each range of rows, added up by the
+    caller.
     """
     n, k = units.shape
     d = residual.shape[1]
@@ -285,7 +286,10 @@ def pursue_backward(units: Array, values: Array, residual: Array, gradient: Arra
 
 @_parallel(FAST)
 def jump_forward(pre: Array, thresholds: Array, codes: Array, counts: Array) -> None:
-    """codes (n, n_units) = pre where pre > thresholds (n_units,), else 0; counts (n,) of what is left of each row."""
+    """Write codes (n, n_units) = pre if pre > thresholds (n_units,), else 0, and the number of active entries per row.
+
+    The numbers are written into counts (n,).
+    """
     n, n_units = pre.shape
     for s in prange(n):
         found = 0
@@ -300,7 +304,9 @@ def jump_forward(pre: Array, thresholds: Array, codes: Array, counts: Array) -> 
 def jump_backward(
     pre: Array, thresholds: Array, of_codes: Array, of_count: float, bandwidth: float, slope: Array, totals: Array
 ) -> None:
-    """Straight-through gradients of :func:`jump_forward`: of pre into slope, of thresholds into totals, zeros before.
+    """Write straight-through gradients of :func:`jump_forward`: of pre into slope, of thresholds into totals.
+
+    totals is zeros before.
 
     of_codes (n, n_units) is the loss's gradient at the codes, of_count that at the number of active entries; totals
     (RANGES, n_units) holds one sum for each range of rows.

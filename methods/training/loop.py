@@ -1,4 +1,4 @@
-"""One training loop for every method that is trained: Adam, warm-up and cosine, clipping, seeded batches."""
+"""Training loop of all trained methods: Adam, warm-up and cosine, clipping, seeded batches."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from methods.training.batches import Batches
 from methods.training.checkpoint import Checkpoint
 from methods.training.config import TrainingConfig
 
-#: The loss is read back from the device, and checked, every so many steps, and at the end of each epoch.
+#: Number of steps after which the loss is read back from the device and checked, as at the end of each epoch.
 CHECK_EVERY = 50
 
 
 class StepLoss(NamedTuple):
-    """What one batch gave. All are tensors on the device; nothing here waits for it."""
+    """Results of one batch, as tensors on the device: creating them does not wait for it."""
 
     total: Tensor
-    """() what is minimised"""
+    """() value that is minimised"""
     error: Tensor
     """() mean squared error in normalised space: 1 is the mean predictor"""
     fires: Tensor
@@ -32,18 +32,18 @@ class StepLoss(NamedTuple):
 
 
 class Trainee(nn.Module):
-    """What the loop trains: a module with its own loss, and a projection after each step."""
+    """Module with its own loss, and a projection after each step."""
 
     @abstractmethod
     def loss(self, *batch: Tensor) -> StepLoss:
-        """The loss of one batch of normalised tokens, one (m, width) tensor a field."""
+        """Return the loss of one batch of normalised tokens, one (m, width) tensor per field."""
 
     def project(self) -> None:
-        """Bring the parameters back to where they must lie; called before the first step and after each."""
+        """Project the parameters onto their constraints; called before the first step and after each step."""
 
 
 class EpochMetrics(NamedTuple):
-    """How training stood at the end of an epoch."""
+    """Metrics at the end of an epoch."""
 
     step: int
     loss: float
@@ -51,13 +51,13 @@ class EpochMetrics(NamedTuple):
     error: float
     """mean squared error in normalised space, mean over the epoch's batches; 1 minus it is an R2 in training"""
     l0: float
-    """active units a token in the epoch's last batch"""
+    """active units per token in the epoch's last batch"""
     dead: float
-    """share of units that no token of the epoch's last batch activates"""
+    """share of units that are inactive on all tokens of the epoch's last batch"""
 
 
 def curves_of(history: Sequence[EpochMetrics]) -> dict[str, list[tuple[int, float]]]:
-    """The history of a training as curves for a method: "loss", "training_r2", "l0" and "dead", one point an epoch."""
+    """Return the history of a training as curves: "loss", "training_r2", "l0" and "dead", one point per epoch."""
     return {
         "loss": [(entry.step, entry.loss) for entry in history],
         "training_r2": [(entry.step, 1.0 - entry.error) for entry in history],
@@ -67,7 +67,10 @@ def curves_of(history: Sequence[EpochMetrics]) -> dict[str, list[tuple[int, floa
 
 
 def learning_rate(step: int, total: int, config: TrainingConfig) -> float:
-    """Linear rise over ``warmup_fraction`` of the steps, then a cosine to zero. Step counts from 0."""
+    """Return the learning rate: linear rise over ``warmup_fraction`` of the steps, then a cosine to zero.
+
+    Steps count from 0.
+    """
     warmup = max(1, round(total * config.warmup_fraction))
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
@@ -75,7 +78,7 @@ def learning_rate(step: int, total: int, config: TrainingConfig) -> float:
 
 
 def uses_bfloat16(config: TrainingConfig, device: torch.device) -> bool:
-    """Whether products are computed in bfloat16 (parameters and moments stay in float32)."""
+    """Return whether products are computed in bfloat16 (parameters and moments stay in float32)."""
     if config.precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
     return config.precision == "bfloat16"
@@ -92,10 +95,10 @@ def train(
 ) -> list[EpochMetrics]:
     """Minimise ``trainee.loss`` over its parameters.
 
-    The device is never waited for within an epoch but every :data:`CHECK_EVERY` steps, when the loss is checked.
+    Within an epoch the device is waited for only every :data:`CHECK_EVERY` steps, when the loss is checked.
 
     Args:
-        checkpoint: where the run is saved as it goes; a run of the same identity found there is resumed.
+        checkpoint: file in which the run is saved as it goes; a run of the same identity found there is resumed.
 
     Raises:
         UserError: as soon as a loss that is not finite is seen, naming the settings.
@@ -128,7 +131,7 @@ class _Run:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must agree for a saved run to be this one."""
+        """Return the values that must agree for a saved run to be this one."""
         return {
             "name": self.name,
             "config": self.config.model_dump(mode="json"),
@@ -150,7 +153,7 @@ class _Run:
                 last = self._one(batch)
                 if self.step % CHECK_EVERY == 0:
                     self._check(self.sums)
-                # The end of an epoch is saved once it is noted, below.
+                # The end of an epoch is saved after its metrics are recorded, below.
                 if self.step % per_epoch:
                     self._save_if_due()
             if last is not None:
@@ -183,7 +186,7 @@ class _Run:
             raise self._failure(f"the loss is {value}")
 
     def _check_parameters(self) -> None:
-        # The last step's gradient shows in no loss any more.
+        # No later loss shows the effect of the last step's gradient.
         if not all(bool(parameter.isfinite().all()) for parameter in self.parameters):
             raise self._failure("a parameter is not finite")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from methods.base import Reads, Tokens
 from methods.errors import UserError
 
-#: Entries of one batch of tokens, of which some copies in float64 are held: 65536 tokens of 1024 features.
+#: Number of entries of one batch of tokens, of which several float64 copies are held: 65536 tokens of 1024 features.
 BATCH_ENTRIES = 1 << 26
 
 
@@ -18,8 +18,8 @@ class Normaliser:
     """``x -> (x - mean) / scale``.
 
     ``scale`` is the root mean squared deviation over all features, so that the mean predictor has a mean squared
-    error of exactly 1 in normalised space whatever the layer. One scale for all features keeps R2 and the angles
-    between atoms what they are in the layer's space.
+    error of exactly 1 in normalised space for any layer. One scale for all features leaves R2 and the angles between
+    atoms unchanged from the layer's space.
 
     Raises:
         UserError: if there are no tokens, some are not finite, or all are the same.
@@ -32,7 +32,7 @@ class Normaliser:
         mean = torch.zeros(width, dtype=torch.float64)
         squares = torch.zeros(width, dtype=torch.float64)
         for batch in tokens.batches(field, batch_size):
-            # Chan's merge: sums of squares about the running mean do not cancel where the mean is large.
+            # Chan's merge: sums of squares about the running mean do not cancel if the mean is large.
             rows = batch.double()
             batch_mean = rows.mean(0)
             delta = batch_mean - mean
@@ -49,14 +49,14 @@ class Normaliser:
                 f"The layer's {field} holds NaN or infinity in some probing token, and nothing can be learned from it: "
                 "check the backbone's weights and preprocessing."
             )
-        # What is left of equal tokens is rounding, which must not be blown up to variance 1.
+        # The variance of equal tokens is rounding noise, which must not be scaled up to 1.
         rounding = torch.finfo(torch.float32).eps * float(mean.square().mean().sqrt())
         if count == 1 or self.scale <= rounding:
             seen = "There is only one probing token" if count == 1 else f"All {count} probing tokens are the same"
             raise UserError(f"{seen}: there is nothing to learn from this layer.")
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Float32, whatever x is."""
-        # In place on what is new anyway: of a block of tokens there are never more than two copies.
+        """Return normalised x as float32, for any dtype of x."""
+        # In place on a new tensor: at most two copies of a block of tokens exist.
         x = x.float()
         return (x - self.mean.to(x)).div_(self.scale)

@@ -1,7 +1,7 @@
-"""The app: a reader of a results store in a browser. Needs streamlit (the extra ``app``), and no torch.
+"""App for reading a results store in a browser. Needs streamlit (the extra ``app``), and no torch.
 
-One page is one file in ``screens``, one figure one file in ``figures``; what is read from the store is SQL in
-``queries.py`` and ``queries_judged.py``.
+Each page is one file in ``screens``, and each figure one file in ``figures``. The SQL queries of the store are in
+``queries.py`` and ``queries_judging.py``.
 """
 
 __all__: list[str] = []

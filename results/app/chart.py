@@ -1,4 +1,4 @@
-"""A figure on the page."""
+"""Display of a figure on the page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def show(figure: Spec, key: str, alt: str) -> None:
 
 
 def clicked(figure: Spec, key: str, alt: str, selection: str) -> list[Mapping[str, Any]]:
-    """Show a figure and return the rows that the reader has clicked on, with the fields of its `selection`."""
+    """Show a figure and return the rows that the reader has selected by clicks, with the fields of its `selection`."""
     state = st.vega_lite_chart(figure, key=key, alt=alt, on_select="rerun", selection_mode=selection)
     found = state["selection"].get(selection)
     return [own for own in found if isinstance(own, Mapping)] if isinstance(found, list) else []

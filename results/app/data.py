@@ -1,4 +1,4 @@
-"""Which store the app shows, opened for one query at a time, and every failure as a sentence."""
+"""Store of the app, opened for one query at a time; every failure is shown as a sentence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEFAULT_STORE = "outputs/results.duckdb"
 
 
 def read_arguments(arguments: Sequence[str]) -> None:
-    """Take `--store` and `--images` from the command line into the environment; others are streamlit's business."""
+    """Move `--store` and `--images` from the command line into the environment; others are left to streamlit."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--store")
     parser.add_argument("--images")
@@ -38,20 +38,20 @@ def read_arguments(arguments: Sequence[str]) -> None:
 
 
 def store() -> Store:
-    """Return the store; nothing is opened yet."""
+    """Return the store without opening it."""
     return open_store(os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
 
 
 def images_folder() -> Path | None:
-    """Return the folder that the user says the images are in."""
+    """Return the folder of images that the user gave."""
     given = os.environ.get(IMAGES_VARIABLE)
     return Path(given).expanduser() if given else None
 
 
 def stamp() -> tuple[str, int, int]:
-    """Return what changes when the store does: the key of everything that is kept between interactions.
+    """Return a key that changes when the store does, used for everything that is cached between interactions.
 
-    A file that is not there is (path, 0, 0).
+    For a missing file it is (path, 0, 0).
     """
     path = store().path
     try:
@@ -62,10 +62,10 @@ def stamp() -> tuple[str, int, int]:
 
 
 class PageStore(Store):
-    """A store that is opened by the first query of a page and closed with the page.
+    """Store that is opened by the first query of a page and closed with the page.
 
-    Opening takes longer than most queries, and everything on a page is of one moment. A run that wants to write waits
-    for the page, which is well within its patience.
+    Opening takes longer than most queries, and everything on a page is read at the same state of the store. A run that
+    needs to write waits for the page, which takes much less than its timeout.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -74,7 +74,7 @@ class PageStore(Store):
         self._stack = contextlib.ExitStack()
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
-        """As `Store.query`, with the file kept open."""
+        """Return the rows of a query as `Store.query`, with the file kept open."""
         if self._opened is None:
             self._opened = self._stack.enter_context(connection.reading(self.path))
         try:
@@ -91,7 +91,7 @@ class PageStore(Store):
 
 @contextlib.contextmanager
 def page() -> Iterator[Store]:
-    """Open a page: what the store cannot do becomes a sentence in its place."""
+    """Open a page; show a StoreError as a sentence in its place."""
     opened = PageStore(store().path)
     try:
         with contextlib.closing(opened):
@@ -102,13 +102,13 @@ def page() -> Iterator[Store]:
 
 
 def prepare() -> None:
-    """Make the boards before the first page asks for them; what is wrong with the store, that page says."""
+    """Build the boards before the first page needs them; errors of the store are shown by that page."""
     with contextlib.suppress(StoreError), contextlib.closing(PageStore(store().path)) as opened:
         _boards(stamp(), opened)
 
 
 def require_boards(opened: Store) -> list[Board]:
-    """Return the boards, kept until the store changes; where there are none, say what to do and stop.
+    """Return the boards, cached until the store changes; if there are none, show what to do and stop.
 
     Raises:
         StoreError: the store cannot be read.
@@ -124,7 +124,7 @@ def _name() -> str:
     return store().path.name.replace("`", "")
 
 
-# A resource, not data: boards are frozen, and copying them at every interaction would cost more than making them.
+# A resource, not data: boards are frozen, and copying them at every interaction would cost more than building them.
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _boards(stamp: tuple[str, int, int], _opened: Store) -> list[Board]:
     return leaderboard(_opened)

@@ -1,4 +1,4 @@
-"""A board as a file: the same exports as `harness export`."""
+"""Downloads of a board: the same exports as `harness export`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def show(board: Board) -> None:
     )
     with st.container(horizontal=True):
         for title, ending, mime, make in forms:
-            # Made when it is asked for, not at every look at the page.
+            # Built when it is requested, not at every display of the page.
             st.download_button(
                 title, make, f"leaderboard.{ending}", mime, on_click="ignore", icon=":material/download:"
             )

@@ -1,4 +1,4 @@
-"""A unit's top images on the page: rows of the store to one picture, with a description for screen readers."""
+"""Top images of a unit on the page: rows of the store as one picture, with a description for screen readers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from results.store import Store
 
 @dataclasses.dataclass
 class Gallery:
-    """Shows units of the cells of one board.
+    """Gallery of units of the cells of one board.
 
     Attributes:
         names: image index -> (file name, class), filled by `prepare` with one query for all units of a page.
-        shown: whether anything was drawn, and with which files missing.
+        shown: true if anything was drawn, and the files that were missing.
     """
 
     fingerprint: str | None
@@ -40,11 +40,11 @@ class Gallery:
             self.names |= queries.image_names(store, self.fingerprint, sorted(wanted))
 
     def show(self, unit: Mapping[str, Any], *, count: int, tile_px: int, columns: int, what: str) -> None:
-        """Show the strongest `count` images of a unit, strongest first, row by row.
+        """Show the top `count` images of a unit, strongest first, row by row.
 
         Args:
             unit: a row with top_image, top_position and top_value.
-            what: of what, for screen readers.
+            what: description of the unit, for screen readers.
         """
         tiles, classes = self._tiles(unit, count)
         if not tiles:
@@ -56,7 +56,7 @@ class Gallery:
         st.image(picture, alt=described, width=columns * (tile_px + 3) - 3)
 
     def explain(self) -> None:
-        """Say under the pictures what the outlines mean and which files are missing."""
+        """Show under the pictures what the outlines mean and which files are missing."""
         if self.seen.side is not None:
             st.caption(
                 "Framed in magenta: the token of the maximum; tagged CLS where it is that token, which has no place. "
@@ -84,7 +84,7 @@ class Gallery:
 
 
 def gallery_of(store: Store, cell: Mapping[Any, Any], *, outlined: bool = True) -> Gallery:
-    """Return the gallery for units of a cell, as `queries.cells` gives it."""
+    """Return the gallery for units of a cell, as returned by `queries.cells`."""
     return Gallery(
         fingerprint=cell["evaluation_fingerprint"],
         places=folders(cell["dataset"], data.images_folder()),
@@ -97,8 +97,8 @@ def _is_list(values: Any) -> bool:
 
 
 def listed(values: Any) -> list[Any]:
-    """Return a list of the store as a list, empty where there is none."""
-    # DuckDB gives a list as an array, masked where an entry is NULL.
+    """Return a list value of the store as a list, empty if there is none."""
+    # DuckDB returns a list as an array, masked if an entry is NULL.
     if not _is_list(values):
         return []
     return list(np.ma.filled(values, 0).tolist())

@@ -1,4 +1,4 @@
-"""The app's entry: the pages and their navigation. Streamlit runs this file from the top at every interaction."""
+"""Entry point of the app: the pages and their navigation. Streamlit runs this file at every interaction."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from results.app import data, navigation, theme
 
 
 def main() -> None:
-    """Show the page that the address names."""
+    """Show the page of the current address."""
     data.read_arguments(sys.argv[1:])
     st.set_page_config(page_title="Disentanglement harness", page_icon=_icon(), layout="wide")
     page = st.navigation(list(navigation.pages().values()), position="top")
-    # A widget of one page must not be taken for one of another page with the same label.
+    # A widget of one page must not be confused with one of another page with the same label.
     st.session_state["page"] = page.title
     page.run()
 

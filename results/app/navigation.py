@@ -1,4 +1,4 @@
-"""The app's pages and the permalinks to what they show."""
+"""Pages of the app and permalinks to their content."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def link(name: str, label: str, **parameters: object) -> None:
 
 
 def go(name: str, **parameters: object) -> None:
-    """Leave for another page with parameters."""
+    """Switch to another page with parameters."""
     st.switch_page(page(name), query_params=_texts(parameters))
 
 

@@ -1,6 +1,6 @@
-"""The pictures behind a unit: finding the files, the part of each that the network saw, and the place of the maximum.
+"""Pictures of a unit: the files, the part of each that the network saw, and the position of the maximum.
 
-The same geometry as the grids that judges see (`judges/grids.py`), so that an outline means the same in both.
+The geometry equals that of the grids shown to judges (`judges/grids.py`), so that an outline means the same in both.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ GAP_PX = 3
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """The part of an image that the network saw, and how its tokens lie in it.
+    """Part of an image that the network saw, and the layout of its tokens.
 
     Attributes:
-        squash: the whole image brought to a square, rather than a centre square cut out.
+        squash: the whole image resized to a square, rather than a centre square cut out.
         share: side of the centre square over the image's shorter side.
-        side: tokens along one side, None where it is not known: nothing is outlined then.
+        side: tokens along one side; None if unknown: nothing is outlined then.
     """
 
     squash: bool = False
@@ -38,12 +38,12 @@ class Seen:
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """One picture of a unit.
+    """Picture of a unit.
 
     Attributes:
-        name: file name within the image set, None where the store does not know it.
+        name: file name within the image set, None if it is not in the store.
         position: of the maximum, row by row; -1 is the CLS token, None: not recorded.
-        active: whether the unit is active on it (above zero).
+        active: true if the unit is active on it (above zero).
     """
 
     name: str | None
@@ -52,7 +52,7 @@ class Tile:
 
 
 def seen_of(identity: Mapping[str, Any] | None, last_position: int | None) -> Seen:
-    """Return what a cell's identity and the largest position among its top images say.
+    """Return the visible part and token layout, from a cell's identity and the largest position among its top images.
 
     The number of tokens is not stored. The smallest square layout that holds the largest position is the right one as
     soon as any top image has its maximum in the last row.
@@ -64,7 +64,7 @@ def seen_of(identity: Mapping[str, Any] | None, last_position: int | None) -> Se
 
 
 def folders(dataset: str | None, given: Path | None) -> list[Path]:
-    """Return where the images of a set may be: the folder the user gave, then the shipped photographs."""
+    """Return the folders that may hold the images of a set: the folder the user gave, then the shipped photographs."""
     places = [given] if given is not None else []
     if dataset == "photos":
         # The package is looked up, not imported: its photographs are files.
@@ -75,7 +75,7 @@ def folders(dataset: str | None, given: Path | None) -> list[Path]:
 
 
 def find(name: str | None, places: Sequence[Path]) -> Path | None:
-    """Return the file of an image, None where there is none; a name that leads out of a folder finds nothing."""
+    """Return the file of an image, None if there is none; a name that leads out of a folder finds nothing."""
     if not name:
         return None
     for place in places:
@@ -89,7 +89,7 @@ def find(name: str | None, places: Sequence[Path]) -> Path | None:
 
 
 def strip(tiles: Sequence[Tile], places: Sequence[Path], seen: Seen, *, tile_px: int, columns: int) -> bytes:
-    """Return the tiles as one JPEG, row by row, with the place of each maximum outlined."""
+    """Return the tiles as one JPEG, row by row, with the position of each maximum outlined."""
     rows = max(1, math.ceil(len(tiles) / columns))
     step = tile_px + GAP_PX
     canvas = Image.new("RGB", (columns * step - GAP_PX, rows * step - GAP_PX), (255, 255, 255))
@@ -121,7 +121,7 @@ def _outline(drawn: Image.Image, position: int, seen: Seen, px: int) -> None:
     pen = ImageDraw.Draw(drawn)
     width = max(2, px // 60)
     if position < 0:
-        # The CLS token has no place: a tag in the corner.
+        # The CLS token has no position: a tag in the corner.
         left, top, right, bottom = pen.textbbox((0, 0), "CLS")
         pen.rectangle((0, 0, right - left + 5, bottom - top + 6), fill=OUTLINE)
         pen.text((3 - left, 3 - top), "CLS", fill=(255, 255, 255))
@@ -129,7 +129,7 @@ def _outline(drawn: Image.Image, position: int, seen: Seen, px: int) -> None:
         cell = px / seen.side
         row, column = divmod(position, seen.side)
         box = [round(column * cell), round(row * cell), round((column + 1) * cell) - 1, round((row + 1) * cell) - 1]
-        # A frame around the token, not over it: in a small picture it would hide what it points at.
+        # A frame around the token, not over it: in a small picture it would hide the token.
         grown = (
             max(box[0] - width, 0),
             max(box[1] - width, 0),
@@ -141,10 +141,10 @@ def _outline(drawn: Image.Image, position: int, seen: Seen, px: int) -> None:
 
 @lru_cache(maxsize=2048)
 def _square(path: str, stamp: int | None, squash: bool, share: float, px: int) -> Image.Image | None:
-    """Return the part the network saw, px x px; None where the file is no image. `stamp` is the file's time."""
+    """Return the part the network saw, px x px; None if the file is not an image. `stamp` is the file's time."""
     try:
         with Image.open(path) as opened:
-            # A JPEG is decoded at about the size that is shown.
+            # A JPEG is decoded at about the displayed size.
             opened.draft("RGB", (2 * px, 2 * px))
             image = ImageOps.exif_transpose(opened).convert("RGB")
     except Exception:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more.

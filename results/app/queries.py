@@ -1,7 +1,7 @@
-"""What the app asks of cells, scores, units and images: SQL that returns no more than is shown.
+"""Queries of cells, scores, units and images: SQL that returns only the rows that are shown.
 
-Each function opens the store for one query. A page of units must not read a cell's lists of top images to sort by a
-number: DuckDB reads only the columns of the inner query, and the lists of the few rows that are left.
+Each function opens the store for one query. To sort a page of units by a number, the query must not read all lists of
+top images of a cell: DuckDB reads only the columns of the inner query, and the lists of the few remaining rows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from results.store import Store
 
-# What units can be sorted by: (column of _UNITS, descending).
+# Sort orders of units: (column of _UNITS, descending).
 SORTS: Mapping[str, tuple[str, bool]] = {
     "MS score, high first": ("ms_score", True),
     "MS score, low first": ("ms_score", False),
@@ -44,7 +44,7 @@ WITH own AS (
 
 
 def error_kinds(store: Store) -> dict[str, str | None]:
-    """Return metric -> how its standard errors were estimated, one of them where they differ."""
+    """Return metric -> how its standard errors were estimated; one of the values if they differ."""
     frame = store.query("SELECT metric, min(uncertainty_kind) AS kind FROM scores GROUP BY metric ORDER BY metric")
     return dict(zip(frame["metric"], frame["kind"], strict=True))
 
@@ -58,7 +58,7 @@ def devices(store: Store) -> dict[str, str]:
 
 
 def cells(store: Store, cell_ids: Sequence[str]) -> pd.DataFrame:
-    """Return all that is known of some cells but their scores, with the run that made them; JSON decoded."""
+    """Return all data of some cells except their scores, with the run that made them; JSON decoded."""
     return decoded(
         store.query(
             "SELECT c.*, r.code_revision, r.command, r.versions, r.started_at AS run_started_at "
@@ -70,7 +70,7 @@ def cells(store: Store, cell_ids: Sequence[str]) -> pd.DataFrame:
 
 
 def group_scores(store: Store, config_id: str, label: str) -> pd.DataFrame:
-    """Return the scores of several cells together of one configuration, JSON decoded."""
+    """Return the group scores (of several cells together) of one configuration, JSON decoded."""
     return decoded(
         store.query(
             "SELECT * FROM group_scores WHERE config_id = ? AND label = ? ORDER BY metric, version, group_id",
@@ -80,7 +80,7 @@ def group_scores(store: Store, config_id: str, label: str) -> pd.DataFrame:
 
 
 def curves(store: Store, cell_ids: Sequence[str], points: int = 400) -> pd.DataFrame:
-    """Return cell_id, series, step, value of the fits, thinned evenly to about `points` a series."""
+    """Return cell_id, series, step, value of the fits, thinned evenly to about `points` per series."""
     return store.query(
         "SELECT cell_id, series, step, value FROM (SELECT *, row_number() OVER own AS place, count(*) OVER "
         "(PARTITION BY cell_id, series) AS total FROM curves WHERE cell_id IN (SELECT unnest(?::VARCHAR[])) "
@@ -91,7 +91,7 @@ def curves(store: Store, cell_ids: Sequence[str], points: int = 400) -> pd.DataF
 
 
 def reference_cell(store: Store, cell_id: str) -> str | None:
-    """Return the cell that holds the parents of a cell's units: the unmodified layer, of the same seeds if possible."""
+    """Return the cell with the parents of a cell's units: the unmodified layer, of the same seeds if possible."""
     frame = store.query(
         "SELECT o.cell_id FROM cells c JOIN cells o ON o.backbone = c.backbone AND o.site = c.site "
         "AND o.evaluation_fingerprint IS NOT DISTINCT FROM c.evaluation_fingerprint "
@@ -104,7 +104,7 @@ def reference_cell(store: Store, cell_id: str) -> str | None:
 
 
 def histogram(store: Store, cell_ids: Sequence[str], bins: int = 50) -> pd.DataFrame:
-    """Return cell_id, bin, n: how many alive units of each cell have their MS score in each of `bins` from -1 to 1."""
+    """Return cell_id, bin, n: number of alive units of each cell by MS score, in `bins` bins from -1 to 1."""
     return store.query(
         "SELECT cell_id, least(floor((ms_score + 1) / 2 * ?), ? - 1)::INTEGER AS bin, count(*) AS n FROM units "
         "WHERE cell_id IN (SELECT unnest(?::VARCHAR[])) AND alive AND ms_score IS NOT NULL AND NOT isnan(ms_score) "
@@ -114,7 +114,7 @@ def histogram(store: Store, cell_ids: Sequence[str], bins: int = 50) -> pd.DataF
 
 
 def unit_summary(store: Store, cell_id: str) -> dict[str, Any]:
-    """Return how many units a cell has, how many are alive, scored and parts of another, and which columns it has."""
+    """Return the numbers of a cell's units (all, alive, scored, sub-units), and the columns that are present."""
     frame = store.query(
         "SELECT count(*) AS n, count(*) FILTER (alive) AS n_alive, "
         "count(*) FILTER (ms_score IS NOT NULL AND NOT isnan(ms_score)) AS n_scored, "
@@ -153,7 +153,7 @@ def unit_page(
 
 
 def units_by_number(store: Store, cell_id: str, units: Sequence[int]) -> pd.DataFrame:
-    """Return units of a cell with their lists, by number; numbers that are not there are left out."""
+    """Return units of a cell with their lists, by number; missing numbers are left out."""
     return store.query(
         "SELECT * EXCLUDE (cell_id) FROM units WHERE cell_id = ? AND unit IN (SELECT unnest(?::INTEGER[])) "
         "ORDER BY unit",
@@ -164,7 +164,7 @@ def units_by_number(store: Store, cell_id: str, units: Sequence[int]) -> pd.Data
 def siblings(store: Store, cell_id: str, parent: int, unit: int, limit: int = 12) -> pd.DataFrame:
     """Return the best units of a cell that are parts of one parent, with their lists, best first.
 
-    `unit` is among them even where it is not among the best `limit`; `total` is how many there are.
+    `unit` is included even if it is not among the best `limit`; `total` is the number of all such units.
     """
     return store.query(
         "SELECT * EXCLUDE (cell_id, place) FROM (SELECT *, count(*) OVER () AS total, row_number() OVER (ORDER BY "
@@ -200,7 +200,7 @@ def image_names(store: Store, fingerprint: str | None, indices: Sequence[int]) -
 def parents_compared(
     store: Store, cell_a: str, cell_b: str, *, worst: bool = False, limit: int = 5, offset: int = 0
 ) -> pd.DataFrame:
-    """Return parents by how much better the mean MS score of their alive sub-units is in one cell than in another.
+    """Return parents sorted by the difference between two cells of the mean MS score of their alive sub-units.
 
     Columns: parent, mean_a, mean_b, n_a, n_b, difference (a minus b), and the best sub-unit of each: best_a, best_b.
     """
@@ -218,7 +218,7 @@ def parents_compared(
 
 
 def runs(store: Store, limit: int = 200) -> pd.DataFrame:
-    """Return the newest runs with how many cells each finished and failed and when it last recorded one."""
+    """Return the newest runs with their numbers of finished and failed cells and the time of the last record."""
     return decoded(
         store.query(
             "SELECT r.*, coalesce(c.n_finished, 0) AS n_finished, coalesce(c.n_failed, 0) AS n_failed, c.last_at "

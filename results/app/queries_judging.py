@@ -1,4 +1,4 @@
-"""What the app asks of tournaments, comparisons and replies."""
+"""Queries of tournaments, comparisons and replies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from results.store import Store
 
-# Which comparisons of a tournament are listed.
+# Filters of the listed comparisons of a tournament.
 SHOWN: Mapping[str, str] = {
     "all": "TRUE",
     "judges disagree": "n_a > 0 AND n_b > 0",
@@ -22,7 +22,7 @@ SHOWN: Mapping[str, str] = {
     "invalid or missing replies": "n_valid < n_judges",
 }
 
-# One row a presentation with its votes; the consensus is the one with more valid votes, as in harness.stats.
+# One row per presentation with its votes; the consensus is the answer with more valid votes, as in harness.stats.
 _VOTES = """
 WITH asked AS (
     SELECT c.* EXCLUDE (tournament), t.prompt_version, unnest(from_json(t.judges, '["VARCHAR"]')) AS judge
@@ -41,7 +41,7 @@ WITH asked AS (
 
 
 def tournaments(store: Store) -> pd.DataFrame:
-    """Return the tournaments, newest first, JSON decoded, with what they were about."""
+    """Return the tournaments, newest first, JSON decoded, with their subject."""
     return decoded(
         store.query(
             "SELECT t.*, c.backbone_title, c.site FROM tournaments t LEFT JOIN "
@@ -70,7 +70,7 @@ def presentations(
     limit: int = 20,
     offset: int = 0,
 ) -> pd.DataFrame:
-    """Return presentations with their votes and consensus, and `total`: how many there are without the limit.
+    """Return presentations with their votes and consensus, and `total`: their number without the limit.
 
     Args:
         shown: one of `SHOWN`.
@@ -94,14 +94,14 @@ def presentations(
 
 
 def presentation(store: Store, tournament: str, pair_id: str, order: int) -> pd.DataFrame:
-    """Return one presentation with its votes; empty where there is none."""
+    """Return one presentation with its votes; empty if there is none."""
     return store.query(
         f'{_VOTES} SELECT * FROM decided WHERE pair_id = ? AND "order" = ?', [tournament, pair_id, order]
     )
 
 
 def replies(store: Store, tournament: str, grid_a: str, grid_b: str) -> pd.DataFrame:
-    """Return what each judge of a tournament last said of two grids in this order; a row without a reply is NULL."""
+    """Return each judge's last reply in a tournament on two grids in this order; a missing reply is a row of NULL."""
     return store.query(
         "WITH asked AS (SELECT unnest(from_json(judges, '[\"VARCHAR\"]')) AS judge, prompt_version "
         "FROM tournaments WHERE tournament = ?) "
@@ -126,10 +126,10 @@ def labels(store: Store, tournament: str) -> dict[str, str]:
 def judged_pairs(
     store: Store, cells_a: list[str], cells_b: list[str], *, worst: bool = False, limit: int = 5
 ) -> pd.DataFrame:
-    """Return unit pairs of two methods by how many votes one got over both orders, most for it (or against it) first.
+    """Return unit pairs of two methods by the votes for one of them over both orders, most for (or against) it first.
 
-    Only the newest tournament that has both. Columns: cell_a, unit_a (of the first method), cell_b, unit_b, votes_a,
-    votes_b, tournament, pair_id.
+    Only the newest tournament that contains both is used. Columns: cell_a, unit_a (of the first method), cell_b,
+    unit_b, votes_a, votes_b, tournament, pair_id.
     """
     sides = "list_contains(?::VARCHAR[], {}) AND list_contains(?::VARCHAR[], {})"
     newest = store.query(

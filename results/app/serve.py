@@ -1,7 +1,7 @@
-"""``python -m results.app.serve [streamlit options]``: the app's server, ready for its first page when it listens.
+"""Server of the app, ``python -m results.app.serve [streamlit options]``: ready for its first page when it listens.
 
-Streamlit imports the app when the first page is asked for, and the reader would wait for pandas, DuckDB and the store.
-Here everything is imported first, and the boards are made; a store that lets nobody in is not waited for.
+Streamlit imports the app when the first page is requested, so the reader would wait for pandas, DuckDB and the store.
+Here everything is imported first, and the boards are built. A locked store is not waited for.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def main() -> None:
         importlib.import_module(screen.name)
     preparing = threading.Thread(target=data.prepare, daemon=True)
     preparing.start()
-    # At its first element streamlit looks at the call stack; the list of all modules' files, which that needs, takes
-    # longer than the page, and Python keeps it.
+    # At its first element streamlit inspects the call stack; the list of all modules' files that this needs takes
+    # longer to build than the page, and Python caches it.
     inspect.stack()
     preparing.join(_PATIENCE_S)
     sys.argv = ["streamlit", "run", str(entry.__file__), *sys.argv[1:]]

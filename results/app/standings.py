@@ -1,4 +1,4 @@
-"""Rows of a board against two metrics: means, intervals and how often each is on the Pareto front."""
+"""Rows of a board against two metrics: means, intervals and the share of draws on the Pareto front."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from results.pareto import front_shares, pareto_front
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One method on the front's plane, in the units that are shown (percent for fractions).
+    """One method on the plane of the front, in display units (percent for fractions).
 
     Attributes:
-        row: of the board.
-        factor: expansion factor, None where it was not measured.
+        row: row of the board.
+        factor: expansion factor, None if it was not measured.
         x: the mean, then its 95 % interval.
         y: likewise.
-        on_front: whether the means are on the front.
-        share: share of the draws in which it is; None where one of the metrics has no direction.
+        on_front: true if the means are on the front.
+        share: share of the draws in which it is; None if one of the metrics has no direction.
     """
 
     row: Row
@@ -35,7 +35,7 @@ class Point:
 
 
 class ErrorKinds:
-    """How each metric's standard errors were estimated, metric by metric."""
+    """Kind of the standard errors of each metric."""
 
     def __init__(self, kinds: Mapping[str, str | None]) -> None:
         self._kinds = kinds
@@ -46,12 +46,12 @@ class ErrorKinds:
 
 
 def name_of(row: Row) -> str:
-    """Return what seeds a row's draws."""
+    """Return the string that seeds a row's draws."""
     return f"{row.config_id}:{row.label}"
 
 
 def estimates(rows: Sequence[Row], column: Column, kinds: ErrorKinds) -> dict[str, Estimate | None]:
-    """Return row name -> what is known of its mean."""
+    """Return row name -> estimate of its mean."""
     found: dict[str, Estimate | None] = {}
     for row in rows:
         own = row.metrics.get(column.key)
@@ -60,12 +60,12 @@ def estimates(rows: Sequence[Row], column: Column, kinds: ErrorKinds) -> dict[st
 
 
 def drawn(rows: Sequence[Row], column: Column, kinds: ErrorKinds) -> np.ndarray:
-    """Return (draws, n) possible means, in the metric's own unit."""
+    """Return (draws, n) draws of the means, in the metric's own unit."""
     return draws(estimates(rows, column, kinds), metric=column.key)
 
 
 def printed(drawn: np.ndarray, column: Column) -> np.ndarray:
-    """Return draws at the digits that are printed: as ranks are of printed values, what prints the same is level."""
+    """Return draws rounded to the printed digits: as for ranks, values that are printed equal are tied."""
     return np.round(drawn * (100.0 if column.unit == "fraction" else 1.0), column.digits) + 0.0
 
 
@@ -103,7 +103,7 @@ def points(rows: Sequence[Row], x: Column, y: Column, kinds: ErrorKinds) -> list
 
 
 def without_errors(board: Board, x: Column, y: Column, kinds: ErrorKinds) -> list[str]:
-    """Return titles of rows of which no error is known in one of the two metrics."""
+    """Return titles of rows with no known error in one of the two metrics."""
     bare: set[str] = set()
     for column in (x, y):
         bare.update(unknown_errors(list(estimates(board.rows, column, kinds).items())))
@@ -111,7 +111,7 @@ def without_errors(board: Board, x: Column, y: Column, kinds: ErrorKinds) -> lis
 
 
 def _shown(means: pd.Series, spans: np.ndarray, column: Column) -> list[tuple[float, float, float]]:
-    """Return mean, low and high as they are shown; an interval of a share ends where shares do, at 100 %."""
+    """Return mean, low and high in display units; an interval of a share is clipped at 100 %."""
     factor, most = (100.0, 100.0) if column.unit == "fraction" else (1.0, np.inf)
     return [
         (mean * factor, low * factor, min(high * factor, max(mean * factor, most)))

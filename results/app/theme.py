@@ -1,8 +1,8 @@
-"""Colours and marks: the Okabe-Ito palette, which colour-blind people can tell apart, and a mark of its own for each.
+"""Colours and marks: the Okabe-Ito palette, which colour-blind people can distinguish, and a mark for each method.
 
-Every method has both, so that colour is never the only thing that tells it apart; the colours are legible on white and
-on streamlit's dark page, and so are the greys. (The palette's black is not; its yellow is left for last.)
-Okabe and Ito, Color Universal Design, 2008.
+Every method has both, so that colour is never the only distinction. The colours and the greys are legible on white and
+on streamlit's dark page. (The palette's black is not; its yellow is left for last.) Okabe and Ito, Color Universal
+Design, 2008.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ BLANK = (128, 128, 128)
 
 
 class Mark(NamedTuple):
-    """How a method is drawn; `symbol` is a name of `results.app.figures.shapes`."""
+    """Mark of a method; `symbol` is a name of `results.app.figures.shapes`."""
 
     colour: str
     symbol: str
 
 
-# The methods of the harness keep their mark whoever else is shown.
+# Methods of the harness keep their mark regardless of the others shown.
 _MARKS = {
     "identity": Mark(GREY, "x"),
     "elude": Mark(VERMILION, "star"),
@@ -58,7 +58,7 @@ _OTHERS = [
 
 
 def marks(methods: Sequence[str]) -> dict[str, Mark]:
-    """Return the mark of each method; methods that are not the harness's own take theirs in alphabetical order."""
+    """Return the mark of each method; methods that are not the harness's own get theirs in alphabetical order."""
     own = sorted({method for method in methods if method not in _MARKS})
     others = {method: _OTHERS[number % len(_OTHERS)] for number, method in enumerate(own)}
     return {method: _MARKS.get(method) or others[method] for method in methods}

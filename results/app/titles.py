@@ -1,4 +1,4 @@
-"""How things are called on the page, and how data is kept from being taken for Markdown or HTML."""
+"""Display names, and escaping that keeps data from being interpreted as Markdown or HTML."""
 
 from __future__ import annotations
 
@@ -64,16 +64,16 @@ _AXES = {
 
 
 def plain(text: object) -> str:
-    """Return `text` as Markdown that shows it as it is: every punctuation mark escaped, on one line.
+    """Return `text` as Markdown that displays it unchanged: every punctuation mark escaped, on one line.
 
-    Streamlit turns ``--``, ``->`` and the like into other signs, and ``:name:`` into a picture, even where they are
-    escaped; a word joiner, which has no width, keeps them apart from what is looked for.
+    Streamlit turns ``--``, ``->`` and the like into other signs, and ``:name:`` into a picture, even if they are
+    escaped. A word joiner, which has no width, prevents these matches.
     """
     return _PUNCTUATION.sub(r"\\\1", _SHORTCODE.sub(f":{JOINER}", _SIGN.sub(JOINER, one_line(text))))
 
 
 def one_line(text: object) -> str:
-    """Return `text` as it is shown, on one line."""
+    """Return `text` in its displayed form, on one line."""
     return " ".join(visible(text).split())
 
 
@@ -86,7 +86,7 @@ def visible(text: object) -> str:
 
 
 def distinct(titles: Sequence[str]) -> list[str]:
-    """Return the titles as they are shown, numbered where several read the same."""
+    """Return the titles in their displayed form, numbered if several are equal."""
     found: list[str] = []
     for title in map(visible, titles):
         number, name = 1, title
@@ -98,17 +98,17 @@ def distinct(titles: Sequence[str]) -> list[str]:
 
 
 def unit_of(column: Column) -> str:
-    """Return the unit that values of a column are shown in."""
+    """Return the display unit of a column."""
     return "%" if column.unit == "fraction" else column.unit
 
 
 def metric_title(metric: str) -> str:
-    """Return a metric's name as people say it."""
+    """Return a metric's display name."""
     return TITLES.get(metric, metric.replace("_", " "))
 
 
 def column_title(column: Column) -> str:
-    """Return a column's name as people say it, with what tells it from the metric's other columns."""
+    """Return a column's display name, with what distinguishes it from the metric's other columns."""
     return metric_title(column.metric) + column.key[len(column.metric) :]
 
 
@@ -119,7 +119,7 @@ def axis_title(column: Column) -> str:
 
 
 def axis_of(column: Column) -> str:
-    """Return which of the leaderboard's axes a column belongs to."""
+    """Return the leaderboard axis of a column."""
     for axis, starts in _AXES.items():
         if column.metric.startswith(starts):
             return axis
@@ -131,7 +131,7 @@ AXES = (*_AXES, "other")
 
 
 def floor_title(metric: str) -> str:
-    """Return what a floor says: a metric of the network with its layer's output replaced, or left alone."""
+    """Return the title of a floor: a metric of the network with its layer's output replaced, or unchanged."""
     what = metric.removeprefix("floor_")
     for start, words in (
         ("zero_", "with the layer's output set to zero"),
@@ -144,7 +144,7 @@ def floor_title(metric: str) -> str:
 
 
 def mean_and_spread(own: Aggregate, column: Column) -> str:
-    """Return a mean as the printed leaderboard shows it."""
+    """Return a mean in the format of the printed leaderboard."""
     if own.interval is not None:
         low, high = (column.text(bound) for bound in own.interval)
         return f"{column.text(own.mean)} [{low}, {high}]"

@@ -1,7 +1,7 @@
-"""What the reader chooses: kept in the address, so that it can be shared, and in the session, so that pages agree.
+"""Choices of the reader: stored in the address, so that they can be shared, and in the session, shared by all pages.
 
-The address is the one place that decides. A widget is set from it at every run and writes into it when it is changed,
-so that links, bookmarks and the browser's way back do what they say.
+The address has priority. A widget is set from it at every run and writes into it when it is changed, so that links,
+bookmarks and the browser's back button work.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from results.boards.trials import WARNING
 
 
 class Choice(NamedTuple):
-    """A row and its board."""
+    """Row and its board."""
 
     board: Board
     row: Row
@@ -38,14 +38,14 @@ def select(
     """Let the reader choose one of `options`.
 
     Args:
-        label: of the widget; unique on its page.
+        label: label of the widget; unique on its page.
         options: at least one, all different.
-        parameter: of the address.
-        titles: how the options are called; what reads the same is told apart here.
-        default: option where neither the address nor the session names one; None: the first.
+        parameter: parameter of the address.
+        titles: titles of the options; equal titles are made distinct here.
+        default: option if neither the address nor the session names one; None: the first.
         find: text of the address -> option or None; without it the text is the option.
         write: option -> text of the address; without it the option is the text.
-        unknown: warning where the address names something that is not there; None: no warning.
+        unknown: warning if the address names a missing option; None: no warning.
         help: tooltip.
     """
     key = f"{label} on {st.session_state.get('page')}"
@@ -66,7 +66,7 @@ def select(
     if st.session_state.get(key) != option:
         st.session_state[key] = option
     named = dict(zip(options, distinct(titles), strict=True))
-    # Streamlit tells options apart by what is shown of them, hence `distinct`.
+    # Streamlit identifies options by their displayed text, hence `distinct`.
     chosen: str = st.selectbox(
         label,
         list(options),
@@ -80,7 +80,7 @@ def select(
 
 
 def board_of(boards: Sequence[Board]) -> Board:
-    """Let the reader choose a board by backbone and site, and by its sets where several are left."""
+    """Let the reader choose a board by backbone and site, and by its sets if several are left."""
     titles = {board.backbone: board.backbone_title for board in boards}
     left, middle, right = st.columns(3)
     with left:
@@ -94,7 +94,7 @@ def board_of(boards: Sequence[Board]) -> Board:
         with right:
             st.text_input("Image set", visible(boards[0].dataset or "not recorded"), disabled=True)
         return _warned(boards[0])
-    # Sets may differ in nothing but a fingerprint.
+    # Sets may differ only in a fingerprint.
     keys = [_sets(board) for board in boards]
     with right:
         chosen = select(
@@ -140,7 +140,7 @@ def remember(parameter: str, value: str) -> None:
 
 
 def _warned(board: Board) -> Board:
-    """Return the board, and say at the top of the page if it is a trial: charts of it look like any other."""
+    """Return the board, and warn at the top of the page if it is a trial: its charts look like any other."""
     if WARNING in board.notes:
         st.warning(WARNING)
     return board

@@ -1,3 +1,3 @@
-"""Leaderboards: which scores share a column, how rows are averaged over seeds, and their text."""
+"""Leaderboards: which scores share a column, means over seeds, and their text."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""A board: the rows that may be ranked together, and what is known of each.
+"""Board: the rows that may be ranked together, and their measurements.
 
 Plain data; needs only the standard library.
 """
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Column:
-    """One measurement that is comparable down the board.
+    """Measurement that is comparable over the rows of the board.
 
     Attributes:
-        key: unique on its board: the metric id, with what tells it from the metric's other columns where there are any.
+        key: unique on its board: the metric id, plus what distinguishes it from the metric's other columns, if any.
         metric: metric id.
         version: of the metric's definition.
         params: of the metric.
-        panel: judge panel, of a judged metric.
+        panel: judge panel of a judged metric.
         evaluation_fingerprint: the set it was measured on.
         device: of a timing or memory metric; None elsewhere.
         unit: "fraction" is shown in percent.
@@ -43,7 +43,7 @@ class Column:
     digits: int = 2
 
     def shown(self, value: float) -> float:
-        """Return `value` as the number that is printed: in percent for fractions, rounded to `digits`."""
+        """Return `value` as the printed number: in percent for fractions, rounded to `digits`."""
         return round(value * (100.0 if self.unit == "fraction" else 1.0), self.digits) + 0.0  # + 0.0: no minus zero
 
     def text(self, value: float) -> str:
@@ -60,16 +60,16 @@ class Aggregate:
         std: sample standard deviation over seeds (n - 1); None for n = 1.
         n: number of finite values.
         values: the finite values, by token seed, then init seed.
-        standard_error: mean of the cells' own standard errors; None where no cell gave one.
-        n_undefined: values that were NaN or infinite, left out of the mean.
+        standard_error: mean of the cells' own standard errors; None if no cell gave one.
+        n_undefined: number of values that were NaN or infinite; they are left out of the mean.
         direction: which is better.
         unit: of all of these.
-        rank: 1 is best; equal at display precision share a rank; None where the metric has no direction.
+        rank: 1 is best; values that are equal at display precision share a rank; None if the metric has no direction.
         mark: "best", "second" or None.
-        interval: 95 % interval (low, high) of what is pooled over the seeds, such as a win rate; None elsewhere.
-        n_observations: how many things a pooled value is over.
-        pairs_error: standard error of the mean of values that are of pairs of runs, and its degrees of freedom: pairs
-            share runs, so that `std / sqrt(n)` is none; None elsewhere.
+        interval: 95 % interval (low, high) of a value pooled over the seeds, such as a win rate; None otherwise.
+        n_observations: number of observations of a pooled value.
+        pairs_error: standard error of the mean of values of pairs of runs, and its degrees of freedom: pairs share
+            runs, so `std / sqrt(n)` is not one; None otherwise.
     """
 
     mean: float
@@ -99,16 +99,16 @@ class Row:
     """One method in one configuration, over its seeds.
 
     Attributes:
-        label: what is printed; rows that share it are told apart by `title`.
-        title: the label, with what its configuration differs in where another row has the same label.
+        label: printed name; rows with the same label differ in `title`.
+        title: the label, plus the differing settings if another row has the same label.
         method: registry name.
         config_id: hash of method and configuration.
         cell_ids: of all cells, finished and failed.
         n_finished: cells that finished.
-        n_failed: cells that failed; they are in no mean.
+        n_failed: cells that failed; they are excluded from means.
         errors: one sentence per failed cell.
         metrics: column key -> Aggregate; a metric with no finite value is absent.
-        undefined: column key -> how many values were not finite, for metrics with no finite value at all.
+        undefined: column key -> number of values that were not finite, for metrics without a finite value.
     """
 
     label: str
@@ -125,12 +125,12 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Floor:
-    """What the evaluation gives when the layer is ablated: a footer of the board, not a column.
+    """Metric of the network with the layer ablated: a footer of the board, not a column.
 
     Attributes:
         column: the metric; its id starts with "floor_".
         low: least value over the board's cells.
-        high: greatest value over the board's cells; equal to `low` unless something varied.
+        high: greatest value over the board's cells; equal to `low` if all cells agree.
     """
 
     column: Column
@@ -140,7 +140,7 @@ class Floor:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Board:
-    """Rows of one backbone, site, data set, evaluation set and probing set; `notes` says what is not ranked."""
+    """Rows of one backbone, site, data set, evaluation set and probing set; `notes` lists what is not ranked."""
 
     backbone: str
     backbone_title: str
@@ -155,7 +155,7 @@ class Board:
 
 
 def digits_of(unit: str, values: list[float]) -> int:
-    """Return how many decimals a column of `values` is shown with: two for percent, else four significant digits."""
+    """Return the number of decimals of a column of `values`: two for percent, else four significant digits."""
     if unit == "fraction":
         return 2
     largest = max((abs(value) for value in values), default=0.0)
@@ -165,8 +165,8 @@ def digits_of(unit: str, values: list[float]) -> int:
 
 
 def board_frame(board: Board) -> pd.DataFrame:
-    """Return the board as a frame: one row a row, and per column key its mean, _std, _standard_error, _n and _rank."""
-    import pandas as pd  # here, so that `import results` stays light
+    """Return the board as a frame: one line per row, with mean, _std, _standard_error, _n and _rank per column key."""
+    import pandas as pd  # imported here, so that `import results` stays light
 
     records = []
     for row in board.rows:
@@ -199,7 +199,7 @@ def board_frame(board: Board) -> pd.DataFrame:
             ("_rank", "Int64"),
         )
     }
-    # In one go: pandas warns, on the screen of who exports, of frames made column by column.
+    # In one step: pandas warns, in the user's terminal, about frames that are built column by column.
     return frame.astype({name: kind for name, kind in kinds.items() if name in frame.columns})
 
 

@@ -1,4 +1,4 @@
-"""Which rows may be ranked together, their means over seeds, and their ranks.
+"""Rows that may be ranked together, their means over seeds, and their ranks.
 
 Two scores that differ in metric version, parameters, judge panel, evaluation set or, for time and memory, in device
 are never ranked together: they become separate columns or separate boards, and a note says why.
@@ -34,7 +34,7 @@ __all__ = ["Board", "board_frame", "board_json", "boards_of", "leaderboard", "re
 
 HEADLINE = "ms_score"
 FLOOR_PREFIX = "floor_"
-# What verdicts are made of (see properties.py); it stands in no column.
+# Inputs of the property verdicts (see properties.py); they have no column.
 EVIDENCE_PREFIX = "evidence_"
 
 
@@ -49,7 +49,7 @@ def leaderboard(
 ) -> list[Board]:
     """Return the boards of a store, ordered by backbone, site and sets; none for a store without cells.
 
-    Cells of a sweep are left out, with a note, where there are others, unless `suite` or `cell_ids` asks for them.
+    Cells of a sweep are left out, with a note, if there are others, unless `suite` or `cell_ids` selects them.
 
     Args:
         suite: only cells that were first run for this suite. A cell that two suites share belongs to the first; to
@@ -89,15 +89,15 @@ def boards_of(
     groups: pd.DataFrame | None = None,
     sweeps: bool = False,
 ) -> list[Board]:
-    """Return the boards of frames as `Store.cells()`, `Store.scores()`, `win_rates()` and `group_scores()` give them.
+    """Return the boards of frames as returned by `Store.cells()`, `Store.scores()`, `win_rates()` and `group_scores()`.
 
     Args:
-        cells: what may stand on the boards.
-        scores: theirs.
+        cells: cells that may be on the boards.
+        scores: scores of these cells.
         sort_by: metric id to sort rows by; default ms_score.
-        win_rates: of judged contests.
+        win_rates: win rates of judged contests.
         groups: scores of several cells together.
-        sweeps: show cells of sweeps beside others.
+        sweeps: show cells of sweeps beside other cells.
 
     Raises:
         StoreError: no score is of the metric `sort_by`.
@@ -132,11 +132,11 @@ def _group_of(cell: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _set_notes(group: tuple[str, ...], groups: Iterable[tuple[str, ...]]) -> list[str]:
-    """Say which other boards are of the same site, and in which sets they differ from this one."""
+    """Return notes on the other boards of the same site, with the sets in which they differ from this one."""
     others = [other for other in groups if other[:2] == group[:2] and other != group]
     notes = []
     for index, what in ((2, "data sets"), (3, "evaluation sets"), (4, "probing sets")):
-        # The first difference explains a board: a different data set has different splits anyway.
+        # The first difference is enough to explain a board: a different data set has different splits anyway.
         seen = sorted(
             {other[index] for other in others if other[2:index] == group[2:index] and other[index] != group[index]}
         )
@@ -156,7 +156,7 @@ def _board(
     sort_by: str | None,
 ) -> Board:
     head = cells[0]
-    # A failed cell may have left scores behind; a mean over half-done cells would be a mean over other things.
+    # A failed cell may have left scores behind; a mean over partial cells would not be comparable.
     found = [
         {**score, "cell": cell, "variant": variant_of(score, cell)}
         for cell in cells
@@ -191,7 +191,7 @@ def _rows(
     cells_of: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for cell in cells:
         cells_of.setdefault((cell["label"], cell["config_id"]), []).append(cell)
-    # Per row and column one score for each pair of seeds. Cells come in the order they were started, so of two with
+    # One score per row, column and pair of seeds. Cells are in the order in which they were started, so of two with
     # the same seeds (run again under another identity) the newer one stays.
     by_seed: dict[tuple[str, str], dict[str, dict[tuple[int, int], Mapping[str, Any]]]] = {}
     notes: list[str] = []
@@ -250,7 +250,7 @@ def _rows(
 
 
 def _pooled(score: Mapping[str, Any]) -> bool:
-    """Whether a score is of several cells, and hung on one of them only to have a place."""
+    """Return whether a score is of several cells, and only attached to one of them."""
     return score.get("values") is not None or score.get("interval") is not None
 
 
@@ -264,7 +264,7 @@ def _title(cell: Mapping[str, Any], same_label: Sequence[Mapping[str, Any]]) -> 
 
 
 def _seeds(cell: Mapping[str, Any]) -> tuple[int, int]:
-    # A method without an init seed sorts before seed 0; no real seed is negative.
+    # A method without an init seed sorts before seed 0; real seeds are not negative.
     return tuple(-1 if cell[name] is None else int(cell[name]) for name in ("token_seed", "init_seed"))  # type: ignore[return-value]
 
 
@@ -278,7 +278,7 @@ def _seed_text(cell: Mapping[str, Any]) -> str:
 
 
 def _aggregate(scores: Sequence[Mapping[str, Any]], column: Column) -> Aggregate | None:
-    # A score of several cells has one value a pair of them.
+    # A score of several cells has one value per pair of them.
     listed = [score.get("values") or [score["value"]] for score in scores]
     values = [float(value) for own in listed for value in own if isinstance(value, (int, float))]
     values = [value for value in values if math.isfinite(value)]
@@ -310,7 +310,7 @@ def _ranked(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
         shown = {i: sign * column.shown(own[column.key].mean) for i, own in enumerate(metrics) if column.key in own}
         levels = sorted(set(shown.values()))
         for index, value in shown.items():
-            # Where all are level, none is best.
+            # If all values are tied, none is best.
             mark = {0: "best", 1: "second"}.get(levels.index(value)) if len(levels) > 1 else None
             rank = 1 + sum(other < value for other in shown.values())
             metrics[index][column.key] = dataclasses.replace(metrics[index][column.key], rank=rank, mark=mark)

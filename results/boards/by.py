@@ -1,6 +1,6 @@
-"""The rows of all boards grouped by what they have in common: one method over layers, one layer over methods, ...
+"""Rows of all boards grouped by a common property: one method over layers, one layer over methods, ...
 
-Rows of different boards stand in one table to be read, not ranked: there are no ranks and no marks in it.
+Rows of different boards are shown in one table but not ranked: it has no ranks and no marks.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def grouped(boards: Sequence[Board], by: str, metrics: Sequence[str] | None = No
             for own in board.columns
             if metrics is None or own.key in metrics or own.metric in metrics
         }
-        # A method's rows differ in their configuration, so their titles stay.
+        # Rows of a method differ in their configuration, so their titles stay.
         header = [name for name in ("method", "backbone", "site", "dataset") if name == "method" or name != by]
         rows = []
         for board, row in members:

@@ -1,4 +1,4 @@
-"""What may stand in one column: which scores of a metric are comparable, and why the others are not.
+"""Columns of a board: which scores of a metric are comparable, and why the others are not.
 
 Needs only the standard library.
 """
@@ -28,7 +28,7 @@ COLUMN_ORDER = (
     "alive_fraction",
     "expansion_factor",
 )
-# Second looks at what the columns above say. A metric of a plugin is not among them: who adds one wants to see it.
+# Secondary metrics of the columns above. Metrics of a plugin are not among them: its author wants to see them.
 DETAILS = frozenset(
     {
         "class_purity",
@@ -49,7 +49,7 @@ DETAILS = frozenset(
 
 
 class Variant(NamedTuple):
-    """What two scores of one metric must share to stand in one column."""
+    """Conditions that two scores of one metric must share to be in one column."""
 
     version: int
     params: str
@@ -86,7 +86,7 @@ def variant_of(score: Mapping[str, Any], cell: Mapping[str, Any]) -> Variant:
 
 
 def why_not(variants: Sequence[Variant]) -> str:
-    """Return why scores of these variants of one metric may not be compared, in words."""
+    """Return the reason why scores of these variants of one metric may not be compared."""
     differing = [name for name in Variant._fields if len({getattr(variant, name) for variant in variants}) > 1]
     return "; ".join(_WHY[name] for name in differing)
 
@@ -94,7 +94,7 @@ def why_not(variants: Sequence[Variant]) -> str:
 def columns_of(
     found: Sequence[Mapping[str, Any]], evaluation: str | None
 ) -> tuple[list[Column], dict[tuple[str, Variant], str], list[str]]:
-    """Return the columns in order, which key each (metric, variant) has, and why some metrics have several."""
+    """Return the columns in order, the key of each (metric, variant), and notes on metrics with several columns."""
     variants: dict[str, dict[Variant, list[float]]] = {}
     for score in found:
         values = variants.setdefault(score["metric"], {}).setdefault(score["variant"], [])
@@ -104,7 +104,7 @@ def columns_of(
     key_of: dict[tuple[str, Variant], str] = {}
     apart: dict[tuple[tuple[str, ...], str], list[str]] = {}
     for metric in sorted(variants, key=_column_position):
-        # The newest version first: it is the one to sort by.
+        # The newest version comes first: it is the default for sorting.
         ordered = sorted(variants[metric], key=lambda variant: (-variant.version, variant[1:]))
         differing = [name for name in Variant._fields if len({getattr(variant, name) for variant in ordered}) > 1]
         for variant in ordered:
@@ -132,12 +132,12 @@ def columns_of(
 
 
 def is_detail(column: Column) -> bool:
-    """Return whether the column may be left out where there is little room: a second look, or a reference level."""
+    """Return whether the column may be left out if space is limited: a secondary metric, or a reference level."""
     return column.metric in DETAILS or (column.direction == "none" and column.metric not in COLUMN_ORDER)
 
 
 def _apart(metrics: Sequence[str], suffixes: Sequence[str], why: str) -> str:
-    """Say which columns of these metrics are not ranked together; one sentence, though ten metrics share the reason."""
+    """Return the note that these metrics' columns are not ranked together: one sentence for all with this reason."""
     if len(metrics) > 1:
         kinds = f"{', '.join(suffixes[:-1])} and {suffixes[-1]}"
         return f"{', '.join(metrics[:-1])} and {metrics[-1]}: {kinds} of each are not ranked together: {why}."
@@ -161,7 +161,7 @@ def _column_key(metric: str, variant: Variant, all_of_metric: Sequence[Variant],
 
 
 def difference(config: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> str:
-    """Return those entries of `config` in which `among` are not all the same, as "k=32, lr=0.1"."""
+    """Return the entries of `config` in which `among` are not all the same, as "k=32, lr=0.1"."""
     keys = sorted({key for other in among for key in other})
     absent = object()
     differing = [key for key in keys if any(other.get(key, absent) != among[0].get(key, absent) for other in among)]

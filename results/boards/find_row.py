@@ -1,4 +1,4 @@
-"""Which row of a board somebody means by a label, a configuration's id or a method's name."""
+"""Lookup of a board's row by label, configuration id or method name."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _SHORTEST_ID = 4
 
 
 def row_called(board: Board, name: str) -> Row | None:
-    """Return the row of `board` that `name` means, or None where there is none.
+    """Return the row of `board` with this name, or None if there is none.
 
     Title, label, configuration id (or its first 4 or more digits) and method name are tried in that order.
 
     Raises:
-        StoreError: several rows answer to it.
+        StoreError: several rows match the name.
     """
     wanted = name.strip().casefold()
     tests = (
@@ -41,7 +41,7 @@ def row_called(board: Board, name: str) -> Row | None:
 
 
 def unknown_row(name: str, boards: Sequence[Board]) -> StoreError:
-    """Return the error that says what there is instead of `name`."""
+    """Return the error for an unknown `name`, with the existing alternatives."""
     rows = [row for board in boards for row in board.rows]
     titles = list(dict.fromkeys(row.title for row in rows))
     known = {key.casefold(): key for row in rows for key in (row.title, row.label, row.method, row.config_id)}

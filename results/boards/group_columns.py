@@ -1,9 +1,9 @@
 """Scores of several cells as columns of a board.
 
-A group score (stability over init seeds, sensitivity to the token seed) is no property of one cell. A board takes, for
-each of its rows and each metric, the group with most cells (the newest of several) on each token set or init seed,
-and only groups whose cells are all on it. The values of the pairs take the place of the values over seeds, so that
-mean and spread are over pairs.
+A group score (stability over init seeds, sensitivity to the token seed) is not a property of one cell. A board takes,
+for each of its rows and each metric, the group with most cells (the newest of several) on each token set or init seed,
+and only groups whose cells are all on it. The values of the pairs replace the values over seeds, so mean and spread are
+over pairs.
 
 Needs only the standard library.
 """
@@ -19,7 +19,7 @@ _BOARD = ("backbone", "site", "dataset", "evaluation_fingerprint", "probing_fing
 
 
 class GroupedScores(NamedTuple):
-    """Group scores in the form of scores, each hung on the first cell of its group, and notes by cell."""
+    """Group scores in the form of scores, each attached to the first cell of its group, and notes by cell."""
 
     scores: list[dict[str, Any]]
     notes: Mapping[str, Sequence[str]]
@@ -34,7 +34,7 @@ def grouped_scores(cells: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[st
 
     Args:
         cells: rows of `Store.cells()`.
-        rows: rows of `group_scores.group_scores()`, those measured first first.
+        rows: rows of `group_scores.group_scores()`, in the order of measurement.
     """
     finished = {cell["cell_id"]: cell for cell in cells if cell["status"] == "finished"}
     best: dict[tuple[str, ...], Mapping[str, Any]] = {}
@@ -42,7 +42,7 @@ def grouped_scores(cells: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[st
         if not all(cell_id in finished for cell_id in row["cell_ids"]):
             continue
         head = finished[row["cell_ids"][0]]
-        # The label is the cell's: a later run may have given it another one.
+        # The label is taken from the cell: a later run may have changed it.
         place = [head[name] for name in (*_BOARD, "label")]
         place += [row["config_id"], row["metric"], row["version"], (row["details"] or {}).get("on")]
         key = tuple(str(part) for part in place)
@@ -79,10 +79,10 @@ def _score(row: Mapping[str, Any], cell_id: str) -> dict[str, Any]:
 
 
 def pairs_error(groups: Sequence[Sequence[Any]]) -> tuple[float, int] | None:
-    """Standard error of the mean over all pairs of runs of several groups, and its degrees of freedom.
+    """Return the standard error of the mean over all pairs of runs of several groups, and its degrees of freedom.
 
     Pairs that share a run are not independent: with values ``x_i + x_j`` the standard deviation over pairs, divided by
-    the root of their number, is half of the mean's true error for three runs, and less for more. So runs are left out,
+    the root of their number, is half of the mean's true error for three runs, and less for more. So runs are left out
     one at a time (jackknife): ``(R - 1) / R * sum_i (m_i - mean m)^2`` for R runs of a group and m_i the mean of the
     pairs without run i. Exact for sums, too large rather than too small otherwise.
 
@@ -90,7 +90,7 @@ def pairs_error(groups: Sequence[Sequence[Any]]) -> tuple[float, int] | None:
         groups: of each group the values of its pairs, in the order of ``itertools.combinations``.
 
     Returns:
-        None where a group has fewer than three runs, or a value that is no number.
+        None if a group has fewer than three runs, or a value that is not a number.
     """
     n = sum(map(len, groups))
     variance, freedom = 0.0, 0
@@ -111,7 +111,7 @@ def pairs_error(groups: Sequence[Sequence[Any]]) -> tuple[float, int] | None:
 
 
 def _notes(row: Mapping[str, Any], cell: Mapping[str, Any]) -> list[str]:
-    """What a reader must know of one row's group: what was compared, what was left out, and the level of chance."""
+    """Return the notes on one row's group: what was compared, what was left out, and the chance level."""
     details = row["details"] or {}
     if row["metric"] == "stability_writer" or not details:
         return []

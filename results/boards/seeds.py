@@ -1,4 +1,4 @@
-"""Which cells of a row a mean over seeds is over. Needs only the standard library."""
+"""Selection of the cells of a row for its means over seeds. Needs only the standard library."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Seeds = tuple[int, int]
 
 
 def averaged(cells: Collection[Seeds]) -> set[Seeds]:
-    """Return those of a row's cells that its means are over: all, unless some initialisations lack token sets.
+    """Return the cells of a row that its means are over: all, unless some initialisations lack token sets.
 
     Repeated runs on one token set (for stability) beside runs on several token sets would count that set several
-    times. Then only initialisation seeds that were run on every token set count.
+    times. In that case only initialisation seeds that were run on every token set are used.
     """
     tokens = {token for token, _ in cells}
     complete = {init for _, init in cells if all((token, init) in cells for token in tokens)}
@@ -23,11 +23,11 @@ def averaged(cells: Collection[Seeds]) -> set[Seeds]:
 _Cell = TypeVar("_Cell", bound=Mapping[str, Any])
 
 SUFFIX = "-sweep"
-"""What the suite of a sweep's cells ends with."""
+"""Suffix of the suite of a sweep's cells."""
 
 
 def without_sweeps(cells: Sequence[_Cell]) -> tuple[list[_Cell], list[str]]:
-    """Return the cells of one board that are of no sweep, and a note on those left out; all where there are no others.
+    """Return the cells of one board outside sweeps, and a note on the omitted ones; all cells if there are no others.
 
     Args:
         cells: rows of `Store.cells()`.

@@ -1,4 +1,4 @@
-"""A board as a plain-text table for a terminal of a given width. Needs only the standard library."""
+"""Plain-text table of a board for a terminal of a given width. Needs only the standard library."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NOT_RANKED = "not ranked together"
 
 
 def render_text(board: Board, width: int = 100, *, details: bool = True) -> str:
-    """Return the board as text: a heading, the table, and under it floors, failures, undefined values and notes.
+    """Return the board as text: a heading, the table, and below it floors, failures, undefined values and notes.
 
-    A table wider than `width` goes on in further blocks that repeat the method; names are never cut.
+    A table wider than `width` continues in further blocks that repeat the method; names are never truncated.
 
     Args:
         width: columns of the terminal.
-        details: show every column; without it those of `columns.is_detail` are named under the table only.
+        details: show every column; if false, those of `columns.is_detail` are only named below the table.
     """
     left_out = [] if details else [column for column in board.columns if is_detail(column)]
     if left_out and len(left_out) < len(board.columns):
@@ -54,7 +54,7 @@ def _rendered(board: Board, width: int, left_out: Sequence[str]) -> str:
 
 
 def _without(board: Board, columns: Sequence[Column]) -> Board:
-    """Return the board without these columns, what is undefined in them, and notes that are about them alone."""
+    """Return the board without these columns, their undefined values, and the notes that are only about them."""
     out = {column.key for column in columns}
     shown = tuple(column for column in board.columns if column.key not in out)
     rows = tuple(
@@ -110,12 +110,12 @@ def _block(left: Sequence[Sequence[str]], right: Sequence[Sequence[str]]) -> str
 
 def _header(column: Column) -> str:
     unit = "%" if column.unit == "fraction" else column.unit
-    # The space stands over the mark that ends each value.
+    # The space is above the mark that ends each value.
     return _printable(f"{column.key}{f' ({unit})' if unit else ''}{_ARROWS[column.direction]}") + " "
 
 
 def _cells(rows: Sequence[Row], column: Column) -> list[str]:
-    """Return what the column prints for each row: means under means, spreads under spreads, marks last."""
+    """Return the printed values of the column for each row: means under means, spreads under spreads, marks last."""
     found = [row.metrics.get(column.key) for row in rows]
     means = ["" if own is None else column.text(own.mean) for own in found]
     spreads = ["" if own is None else _spread(own, column) for own in found]

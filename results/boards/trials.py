@@ -1,4 +1,4 @@
-"""Boards of trials: cells that ran at ``--scale tiny``, to show that everything runs.
+"""Boards of trials: cells that ran at ``--scale tiny``, as a smoke test.
 
 Needs only the standard library.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from results.boards.board import Board
 
-#: How suites at that scale are called, and the sweeps before them.
+#: Suffix of suites at that scale, and of the sweeps before them.
 _TINY = re.compile(r"-tiny(-sweep)?$")
 WARNING = "Cells of this board ran at `--scale tiny`, which shows that everything runs: no figure means anything."
 #: The same in a heading.
@@ -24,5 +24,5 @@ def trial_notes(cells: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def marked(title: str, board: Board) -> str:
-    """Return a board's title, with the warning where it has one."""
+    """Return a board's title, with the warning if it has one."""
     return f"{title} ({MARK})" if WARNING in board.notes else title

@@ -1,17 +1,18 @@
-"""How sure a mean, a rank and a place on a front are: seeded draws from what a board knows of each mean.
+"""Uncertainty of a mean, a rank and a position on a front: seeded draws from the errors known for each mean.
 
 A mean over n seeds is drawn as ``mean + std / sqrt(n) * t + standard_error * z``:
 
-- t has Student's distribution with n - 1 degrees of freedom: three seeds say little of their own spread, and the
-  normal distribution would pretend otherwise. Of stability, whose values are of pairs of runs, ``std / sqrt(n)`` is
+- t has Student's distribution with n - 1 degrees of freedom: three seeds determine their own spread poorly, and the
+  normal distribution would ignore this. For stability, whose values are of pairs of runs, ``std / sqrt(n)`` is
   replaced by the jackknife over runs (`results.boards.group_columns.pairs_error`);
 - z is standard normal. It stands for the sampling of what was measured in each cell (units, images, comparisons),
   which more seeds do not reduce, because all seeds are evaluated on the same images.
 
-Where the standard error comes from the sampling of *images*, z is one number for all rows of a draw: every method was
-evaluated on the same images, so that luck with them moves all alike. Drawn apart, two lossless methods with exactly
-the same predictions would beat each other at random. Drawn together, it cancels, which is exact for methods that
-predict alike and too sure for others: for a difference between two methods, compare them image by image.
+If the standard error comes from the sampling of *images*, z is one number for all rows of a draw: every method was
+evaluated on the same images, so their sampling error is common to all. With independent draws, two lossless methods
+with exactly the same predictions would beat each other at random. With common draws the error cancels. This is exact
+for methods with equal predictions and too optimistic for others: for a difference between two methods, compare them
+image by image.
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ _HALF_WIDTH = 1.959963984540054
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean and what is known of its error.
+    """Mean and the known components of its error.
 
     Attributes:
         mean: in the metric's own unit.
         seed_error: sample standard deviation over seeds / sqrt(n), or of pairs of runs their jackknife; 0 for one seed.
         freedom: runs - 1.
-        sampling_error: standard error within a cell; 0 where no cell gave one.
-        shared: whether that error comes from images that all rows share.
-        known: whether there is any information on the error; without it the mean is drawn as exact.
+        sampling_error: standard error within a cell; 0 if no cell gave one.
+        shared: true if that error comes from images that all rows share.
+        known: true if there is any information on the error; otherwise the mean is drawn as exact.
     """
 
     mean: float
@@ -58,10 +59,10 @@ def samples_images(uncertainty_kind: str | None) -> bool:
 
 
 def estimate_of(aggregate: Aggregate, *, shared: bool = False) -> Estimate:
-    """Return what a board knows of one mean.
+    """Return the estimate of one mean of a board.
 
     Args:
-        shared: whether its standard error is over images (see `samples_images`).
+        shared: true if its standard error is over images (see `samples_images`).
     """
     if aggregate.interval is not None:
         low, high = aggregate.interval
@@ -81,16 +82,16 @@ def estimate_of(aggregate: Aggregate, *, shared: bool = False) -> Estimate:
 def draws(
     estimates: Mapping[str, Estimate | None], *, metric: str = "", n_draws: int = N_DRAWS, seed: int = 0
 ) -> np.ndarray:
-    """Return (n_draws, n) possible means of the rows, NaN where there is no estimate.
+    """Return (n_draws, n) draws of the rows' means, NaN if there is no estimate.
 
     Each row has a generator of its own, seeded by its name and the metric's, so that its numbers do not depend on
     which other rows are shown.
 
     Args:
-        estimates: row name -> Estimate, or None where the metric is missing.
-        metric: what is drawn; two metrics of one row are drawn apart.
-        n_draws: how many.
-        seed: of all of it.
+        estimates: row name -> Estimate, or None if the metric is missing.
+        metric: metric id; two metrics of one row are drawn independently.
+        n_draws: number of draws.
+        seed: seed of all draws.
     """
     common = _generator(seed, metric, "shared").standard_normal(n_draws)
     drawn = np.full((n_draws, len(estimates)), np.nan)
@@ -108,7 +109,7 @@ def draws(
 
 
 def intervals(drawn: np.ndarray, level: float = 0.95) -> np.ndarray:
-    """Return (n, 2): the central interval that holds `level` of the draws (draws, n) of each row, NaN where none."""
+    """Return the central intervals (n, 2) with a share `level` of the draws (draws, n) of each row, NaN if none."""
     tail = 100 * (1 - level) / 2
     found = np.full((drawn.shape[1], 2), np.nan)
     known = ~np.isnan(drawn).any(axis=0)
@@ -120,7 +121,7 @@ def intervals(drawn: np.ndarray, level: float = 0.95) -> np.ndarray:
 def rank_intervals(drawn: np.ndarray, *, larger: bool, level: float = 0.95) -> list[tuple[int, int] | None]:
     """Return for each row the least and greatest rank it has in the central `level` of the draws (draws, n).
 
-    A rank is 1 + how many rows are strictly better; None for a row without draws.
+    A rank is 1 + the number of rows that are strictly better; None for a row without draws.
     """
     cost = -drawn if larger else drawn
     rank = 1 + (cost[:, :, None] < cost[:, None, :]).sum(axis=1)
@@ -137,5 +138,5 @@ def _generator(seed: int, *names: str) -> np.random.Generator:
 
 
 def unknown_errors(estimates: Sequence[tuple[str, Estimate | None]]) -> list[str]:
-    """Return the names of the rows whose mean is drawn as exact because nothing is known of its error."""
+    """Return the names of the rows whose mean is drawn as exact because its error is unknown."""
     return [name for name, own in estimates if own is not None and not own.known]

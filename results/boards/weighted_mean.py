@@ -1,8 +1,8 @@
-"""One number from several metrics, on reference scales that never move.
+"""Weighted mean of several metrics on fixed reference scales.
 
 Scaling each metric to the best and worst method present would let a method's score change because another one was
-added. Here each metric has fixed ends: what counts as 0 and what counts as 1 whoever competes. A metric without a
-scale cannot be weighted.
+added. Here each metric has a fixed 0 and a fixed 1, independent of the methods present. A metric without a scale cannot
+be weighted.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """What counts as 0 and as 1, in the metric's own unit (fractions, not percent)."""
+    """Values that map to 0 and to 1, in the metric's own unit (fractions, not percent)."""
 
     worst: float
     best: float
 
     def place(self, value: np.ndarray | float) -> np.ndarray:
-        """Return where values lie between the ends, cut off at 0 and 1; NaN stays NaN."""
+        """Return the position of values between the ends, clipped at 0 and 1; NaN stays NaN."""
         return np.clip((np.asarray(value, dtype=np.float64) - self.worst) / (self.best - self.worst), 0.0, 1.0)
 
 
-# Frozen: changing an end would change every aggregate ever quoted. A better scale is a new SCALES_VERSION.
+# Frozen: changing an end would change every aggregate already quoted. A better scale is a new SCALES_VERSION.
 SCALES_VERSION = 1
 SCALES: Mapping[str, Scale] = {
     "ms_score": Scale(0.0, 1.0),
@@ -46,15 +46,15 @@ DEFAULT_WEIGHTS: Mapping[str, float] = {"ms_score": 1.0, "r2": 0.5, "accuracy": 
 
 
 def weighted(values: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
-    """Return ``sum_m w_m s_m / sum_m w_m`` with s_m the place of metric m on its frozen scale.
+    """Return ``sum_m w_m s_m / sum_m w_m`` with s_m the position of metric m on its frozen scale.
 
     Args:
-        values: metric id -> (..., n) in the metric's own unit; NaN where a row lacks it.
-        weights: metric id -> weight; those at 0 or below take no part.
+        values: metric id -> (..., n) in the metric's own unit; NaN if a row lacks it.
+        weights: metric id -> weight; metrics with weight 0 or below are ignored.
 
     Returns:
-        (..., n) in [0, 1]; NaN for a row that lacks any metric with a weight: a mean over fewer metrics would be a
-        mean of something else.
+        (..., n) in [0, 1]; NaN for a row that lacks any metric with a weight: means over different metrics are not
+        comparable.
 
     Raises:
         ValueError: no weight above zero, a metric without a scale, or one that has no values.

@@ -1,9 +1,9 @@
 """Win rates as columns of a board.
 
-A win rate belongs to a set of methods that one panel judged together, pooled over token seeds: it is no property of a
-cell, and adding a method changes everybody's. So it is kept with its tournament, and a board takes, for each panel and
-its settings, the tournament that covers most of the board's cells (the newest of several). Each panel is a column of
-its own, so that a proxy is never ranked with judges that look.
+A win rate belongs to a set of methods that one panel judged together, pooled over token seeds: it is not a property of
+a cell, and adding a method changes the win rates of all. So it is kept with its tournament, and a board takes, for each
+panel and its settings, the tournament that covers most of the board's cells (the newest of several). Each panel is a
+column of its own, so that a proxy is never ranked with vision-language judges.
 
 Needs only the standard library.
 """
@@ -18,7 +18,7 @@ METRIC = "win_rate"
 
 
 class JudgedScores(NamedTuple):
-    """Win rates in the form of scores, each hung on the first cell of its row, and notes by cell."""
+    """Win rates in the form of scores, each attached to the first cell of its row, and notes by cell."""
 
     scores: list[dict[str, Any]]
     notes: Mapping[str, Sequence[str]]
@@ -33,13 +33,13 @@ def judged_scores(cells: Sequence[Mapping[str, Any]], win_rates: Sequence[Mappin
 
     Args:
         cells: rows of `Store.cells()`.
-        win_rates: rows of `judgments.win_rates()`, those judged first first.
+        win_rates: rows of `judgments.win_rates()`, in the order of judging.
     """
     finished = {cell["cell_id"]: cell for cell in cells if cell["status"] == "finished"}
     members: dict[str, list[Mapping[str, Any]]] = {}
     for row in win_rates:
         members.setdefault(row["tournament"], []).append(row)
-    # A tournament lies on one board; tournaments of one board share its layer and sets.
+    # A tournament belongs to one board; tournaments of one board share its layer and sets.
     best: dict[tuple[str, ...], tuple[int, str]] = {}
     others: dict[tuple[str, ...], list[str]] = {}
     for tournament, rows in members.items():
@@ -68,7 +68,7 @@ def judged_scores(cells: Sequence[Mapping[str, Any]], win_rates: Sequence[Mappin
 
 
 def _apart(rows: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]]) -> str:
-    """What must be known of a tournament that is not shown; nothing where the one that is has all of its methods."""
+    """Return the note on a tournament that is not shown; nothing if the shown one has all of its methods."""
     there = {(row["config_id"], row["label"]) for row in shown}
     missing = [row["label"] for row in rows if (row["config_id"], row["label"]) not in there]
     if not missing:

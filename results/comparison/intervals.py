@@ -1,4 +1,4 @@
-"""Intervals and p-values of a paired difference, from what is honestly exchangeable; equations in docs/comparing.md.
+"""Intervals and p-values of a paired difference, based on exchangeable units only; equations in docs/comparing.md.
 
 Needs only NumPy and `scipy.special`. Every draw follows from a seed.
 """
@@ -11,28 +11,28 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-# Elements of one block of resampling weights; keeps the memory flat however many units there are.
+# Number of elements of one block of resampling weights; bounds the memory for any number of units.
 _CHUNK = 4_000_000
 
 
 class Block(NamedTuple):
-    """Clusters that are redrawn together: G clusters of K means.
+    """Clusters that are resampled together: G clusters of K means.
 
-    A mean (a slot) is one side's in one pair of seeds; a cluster adds to each its sum and its count.
+    A mean (a slot) belongs to one side in one pair of seeds; a cluster adds to each its sum and its count.
     """
 
     sums: np.ndarray
     """(G, K)"""
     counts: np.ndarray
-    """(G, K) how many units each sum is over"""
+    """(G, K) number of units in each sum"""
     side: np.ndarray
     """(K,) +1 for A, -1 for B"""
     seed: np.ndarray
-    """(K,) which pair of seeds, 0 to T - 1"""
+    """(K,) index of the pair of seeds, 0 to T - 1"""
 
 
 class Interval(NamedTuple):
-    """What is known of a difference beside its value; None where nothing can be said."""
+    """Interval and p-value of a difference; None if they cannot be estimated."""
 
     low: float | None
     high: float | None
@@ -40,17 +40,18 @@ class Interval(NamedTuple):
 
 
 def student(differences: np.ndarray, level: float) -> Interval:
-    """Student's t over T differences, one a pair of seeds: the exact interval of a normal mean.
+    """Return Student's t interval of T differences, one per pair of seeds: exact for the mean of normal values.
 
-    A bootstrap of three numbers has ten distinct resamples and covers far less than it says, so there is none here.
-    Without variation (T < 2, or all differences equal and not zero) the seeds say nothing about the error: None.
+    A bootstrap of three numbers has ten distinct resamples and far less than its nominal coverage, so it is not used
+    here. Without variation (T < 2, or all differences equal and not zero) the seeds give no information on the error:
+    None.
     """
     n = len(differences)
     mean = float(np.mean(differences)) if n else 0.0
     if n and not np.any(differences):
         return Interval(0.0, 0.0, 1.0)
     spread = float(np.std(differences, ddof=1)) if n > 1 else 0.0
-    # Equal up to rounding is no variation: t would be astronomically large.
+    # Differences that are equal up to rounding count as no variation: t would be astronomically large.
     if spread <= 1e-12 * max(abs(mean), 1e-300):
         return Interval(None, None, None)
     error = spread / np.sqrt(n)
@@ -61,14 +62,14 @@ def student(differences: np.ndarray, level: float) -> Interval:
 def clustered(
     blocks: Sequence[Block], n_seeds: int, *, level: float, n_resamples: int, generator: np.random.Generator
 ) -> tuple[float, Interval]:
-    """The difference of two means over units, averaged over T pairs of seeds, with its interval.
+    """Return the difference of two means over units, averaged over T pairs of seeds, with its interval.
 
-    Each block's clusters are redrawn with replacement (G - 1 of G: Rao and Wu, 1988, without which the variance is too
-    small by that factor). On top of each resample comes what the pairs of seeds vary beyond their units: a normal draw
-    of variance ``max(0, s^2 / (T w) - V_units)``, with s^2 between the pairs and w one draw of chi^2(T - 1) / (T - 1).
-    That is the fiducial distribution of the seeds' own variance (the generalised interval of Weerahandi, 1993): it is
-    Student's t where units explain nothing, and does not take a spread of three numbers that happens to be small for
-    a proof that seeds vary nothing.
+    Each block's clusters are resampled with replacement (G - 1 of G: Rao and Wu, 1988, without which the variance is
+    too small by that factor). To each resample the variation of the pairs of seeds beyond their units is added: a
+    normal draw of variance ``max(0, s^2 / (T w) - V_units)``, with s^2 between the pairs and w one draw of chi^2(T - 1)
+    / (T - 1). That is the fiducial distribution of the seeds' own variance (the generalised interval of Weerahandi,
+    1993): it is Student's t if units explain nothing, and a spread of three numbers that happens to be small does not
+    count as evidence that seeds have no effect.
 
     Returns:
         mean over the seeds of A's mean minus B's, and its percentile interval and two-sided p.
@@ -92,7 +93,9 @@ def clustered(
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction: the i-th smallest of m p-values times (m - i + 1), made monotone, at most 1.
+    """Return p-values with Holm's step-down correction.
+
+    The i-th smallest of m p-values is multiplied by (m - i + 1), made monotone, and is at most 1.
 
     None (not tested) stays None and is not counted in m. S. Holm, Scandinavian Journal of Statistics 6 (1979).
     """
@@ -108,7 +111,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 def _totals(
     blocks: Sequence[Block], n_seeds: int, weights: Sequence[np.ndarray] | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(R, 2, T) sums and counts of A and B; R = 1 without weights, else weights[b] is (R, G_b)."""
+    """Return (R, 2, T) sums and counts of A and B; R = 1 without weights, else weights[b] is (R, G_b)."""
     n = 1 if weights is None else len(weights[0])
     sums, counts = np.zeros((n, 2, n_seeds)), np.zeros((n, 2, n_seeds))
     for number, block in enumerate(blocks):
@@ -122,14 +125,14 @@ def _totals(
 
 
 def _difference(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """(R, T) A's mean minus B's; NaN where a resample drew no unit of one."""
+    """Return (R, T): A's mean minus B's; NaN if a resample drew no unit of one."""
     means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
     difference: np.ndarray = means[:, 0] - means[:, 1]
     return difference
 
 
 def _redrawn(blocks: Sequence[Block], n_seeds: int, n_resamples: int, generator: np.random.Generator) -> np.ndarray:
-    """(R, T) differences of redrawn clusters."""
+    """Return (R, T) differences of resampled clusters."""
     largest = max(len(block.sums) for block in blocks)
     step = max(1, min(n_resamples, _CHUNK // max(largest, 1)))
     parts = []
@@ -141,7 +144,7 @@ def _redrawn(blocks: Sequence[Block], n_seeds: int, n_resamples: int, generator:
 
 
 def _weights(size: int, n: int, generator: np.random.Generator) -> np.ndarray:
-    """(n, size) how often each of `size` clusters is among size - 1 drawn. A single cluster is always drawn."""
+    """Return (n, size): the count of each of `size` clusters among size - 1 drawn. A single cluster is always drawn."""
     if size == 1:
         return np.ones((n, 1))
     drawn = generator.integers(0, size, (n, size - 1))
@@ -150,10 +153,11 @@ def _weights(size: int, n: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def _unit_variance(blocks: Sequence[Block], n_seeds: int, counts: np.ndarray, sums: np.ndarray) -> float:
-    """What units explain of the spread between T pairs of seeds, in the variance of the mean over them.
+    """Return the part of the variance of the mean over T pairs of seeds that is due to units.
 
-    Units of one pair of seeds are in part a sample of their own, so part of the spread between the pairs is theirs, and
-    the bootstrap has it already. That part is estimated from each cluster's influence on the difference, linearised.
+    Units of one pair of seeds are in part a separate sample, so part of the spread between the pairs is due to them,
+    and the bootstrap already includes it. That part is estimated from each cluster's influence on the difference,
+    linearised.
     """
     within = 0.0
     for block in blocks:
@@ -170,7 +174,7 @@ def _unit_variance(blocks: Sequence[Block], n_seeds: int, counts: np.ndarray, su
         if seeds == 1:
             spread = float((influence**2).sum()) / n_seeds**2
         else:
-            # Clusters that are in every pair of seeds: what they have in common does not differ between the pairs.
+            # Clusters that are in every pair of seeds: their common part does not differ between the pairs.
             own = influence - influence.mean(axis=1, keepdims=True)
             spread = float((own**2).sum()) / (n_seeds * (n_seeds - 1))
         within += spread * size / (size - 1)

@@ -1,4 +1,4 @@
-"""Two rows of a board against each other: the paired difference of every metric they share.
+"""Paired comparison of two rows of a board: the difference of every metric that they share.
 
 The statistics are explained, with their equations, in docs/comparing.md. Needs no torch.
 """
@@ -24,10 +24,10 @@ from results.store.records import records_of
 if TYPE_CHECKING:
     from results.store import Store
 
-#: Activations are float32 and sums of thousands of them: what differs by less is rounding, and no finding.
+#: Activations are float32 and scores are sums of thousands of them: smaller differences are rounding.
 ROUNDING = 1e-9
 
-#: What several cells have together: there is nothing to pair.
+#: Scores of several cells together: they cannot be paired.
 POOLED = ("win_rate", "stability", "stability_writer", "token_sensitivity")
 
 
@@ -40,14 +40,14 @@ class Difference:
         a: mean of A over the shared seeds; in the unit of the column, as all of these.
         b: mean of B.
         difference: a - b.
-        low: of the interval; None where nothing can be said of the error.
-        high: of the interval.
-        p: two-sided, of no difference; None where it is not tested.
+        low: lower end of the interval; None if the error is unknown.
+        high: upper end of the interval.
+        p: two-sided p-value for no difference; None if it is not tested.
         p_holm: corrected for all metrics that were tested.
         n_seeds: pairs of seeds.
-        n_clusters: what was redrawn: neurons or units; None where only the seeds vary.
-        paired: what was paired and what was redrawn, in words.
-        better: "a" or "b" where the corrected p is below 1 - level, else None.
+        n_clusters: number of resampled neurons or units; None if only the seeds vary.
+        paired: description of the pairing and the resampling.
+        better: "a" or "b" if the corrected p is below 1 - level, else None.
     """
 
     column: Column
@@ -66,19 +66,19 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A against B on one board.
+    """Comparison of A and B on one board.
 
     Attributes:
-        board: where both stand.
+        board: board of both rows.
         a: the row of A.
         b: the row of B.
-        level: of the intervals.
-        n_resamples: of the bootstrap.
-        seed: of its draws.
-        seeds: "token seed 42", ...: the pairs of seeds.
+        level: level of the intervals.
+        n_resamples: number of bootstrap resamples.
+        seed: seed of its draws.
+        seeds: the pairs of seeds: "token seed 42", ...
         differences: in the board's order of metrics.
-        refused: (metric, reason) of what both have and may not be compared.
-        notes: sentences the reader must know.
+        refused: (metric, reason) of shared metrics that may not be compared.
+        notes: important sentences for the reader.
     """
 
     board: Board
@@ -112,14 +112,14 @@ def compare(
         b: the same.
         backbone: only boards of this backbone.
         site: only boards of this site.
-        metrics: only these; the correction is for as many as are tested.
-        level: of the intervals, and 1 - level is what `better` needs.
-        n_resamples: of the bootstrap.
-        seed: of its draws.
+        metrics: only these; the correction is for the number of tests.
+        level: level of the intervals; 1 - level is the threshold of `better`.
+        n_resamples: number of bootstrap resamples.
+        seed: seed of its draws.
 
     Raises:
-        StoreError: a name that means nothing (with the nearest) or several rows, rows that never stand on one board,
-            share no seed, or share no metric that may be compared, each with the reason.
+        StoreError: an unknown name (with the nearest ones) or an ambiguous one, rows that are never on one board, share
+            no seed, or share no comparable metric, each with the reason.
     """
     if not 0 < level < 1:
         raise StoreError(f"The level of an interval is {level}; it lies between 0 and 1, such as 0.95.")
@@ -279,7 +279,7 @@ def _difference(
         difference=estimate,
         low=interval.low,
         high=interval.high,
-        # A metric that says nothing about better or worse is no hypothesis, and costs the others nothing.
+        # A metric without a direction is not a hypothesis, and must not affect the correction of the others.
         p=interval.p if column.direction != "none" else None,
         p_holm=None,
         n_seeds=len(shared),
@@ -290,7 +290,7 @@ def _difference(
 
 
 def _refused(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Metrics that both sides have, in no variant that both have."""
+    """Return metrics that both sides have, but in no common variant."""
     variants: dict[str, dict[str, set[Any]]] = {}
     for score in found:
         variants.setdefault(score["metric"], {}).setdefault(score["side"], set()).add(score["variant"])

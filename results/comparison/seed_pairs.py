@@ -1,4 +1,4 @@
-"""Which cells of two rows stand against each other: those of the same token seed, else of the same init seed."""
+"""Pairing of the cells of two rows: those of the same token seed, else of the same init seed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Cells = dict[Seeds, dict[str, Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Pairing:
-    """Which cells stand against which: one entry of each list is one pair of seeds."""
+    """Paired cells: one entry of each list is one pair of seeds."""
 
     a: list[list[dict[str, Any]]]
     b: list[list[dict[str, Any]]]
@@ -24,18 +24,19 @@ class Pairing:
     by: str
     itself: bool
     turned: bool
-    """whether draws are made for B against A: the same ones, whichever row is named first"""
+    """true if draws are made for B against A, so that they do not depend on which row is named first"""
 
 
 def paired_cells(a: Row, b: Row, by_id: Mapping[str, dict[str, Any]], where: str) -> tuple[Pairing, list[str]]:
-    """Pair the cells of two rows of one board, and say what was left out.
+    """Pair the cells of two rows of one board, and return notes on what was left out.
 
-    By token seed, averaging over init seeds, where several are shared; of a row whose runs were repeated on one token
-    set only, those that the board's means are over. With a single shared token seed by init seed.
+    If several token seeds are shared, cells are paired by token seed, averaging over init seeds; of a row whose runs
+    were repeated on one token set only, the cells of the board's means are used. With a single shared token seed, cells
+    are paired by init seed.
 
     Args:
         by_id: cell id -> cell.
-        where: the board, in words.
+        where: description of the board.
 
     Raises:
         StoreError: a row without a finished cell, or no shared token seed.
@@ -80,13 +81,13 @@ def paired_cells(a: Row, b: Row, by_id: Mapping[str, dict[str, Any]], where: str
 
 
 def _newest(row: Row, by_id: Mapping[str, dict[str, Any]]) -> _Cells:
-    """Finished cells by seeds; of two with the same, the one started last, as on the board."""
+    """Return finished cells by seeds; of two with the same seeds, the one started last, as on the board."""
     own = [cell for cell_id, cell in by_id.items() if cell_id in row.cell_ids and cell["status"] == "finished"]
     return {(cell["token_seed"], cell["init_seed"]): cell for cell in own}
 
 
 def _in_means(row: Row, own: _Cells, by_id: Mapping[str, dict[str, Any]]) -> _Cells:
-    """Those of a row's cells that its means on the board are over."""
+    """Return the cells of a row that its means on the board are over."""
 
     def plain(seeds: Seeds) -> tuple[int, int]:
         return _order(seeds[0]), _order(seeds[1])
@@ -110,5 +111,5 @@ def _of_both(token: int | None, init: int | None) -> Callable[[Seeds], bool]:
 
 
 def _order(seed: int | None) -> int:
-    # A method without such a seed comes before seed 0; no real seed is negative.
+    # A method without such a seed comes before seed 0; real seeds are not negative.
     return -1 if seed is None else seed

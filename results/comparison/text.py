@@ -1,4 +1,4 @@
-"""A comparison as a table, and as JSON."""
+"""Table and JSON of a comparison."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from results.tables import Table
 
 
 def table(comparison: Comparison) -> Table:
-    """Return one row a metric: both means, the difference with its interval, the p-values, who is better."""
+    """Return one line per metric: both means, the difference with its interval, the p-values, the better row."""
     a, b = comparison.a.title, comparison.b.title
     if a == b:
         a, b = f"{a} (A)", f"{b} (B)"
@@ -45,7 +45,7 @@ def table(comparison: Comparison) -> Table:
 
 
 def refusals(comparison: Comparison) -> list[str]:
-    """Return what is not compared: a sentence for each reason, with the metrics that it holds for."""
+    """Return notes on what is not compared: a sentence for each reason, with its metrics."""
     metrics: dict[str, list[str]] = {}
     for metric, why in comparison.refused:
         metrics.setdefault(why, []).append(metric)

@@ -1,8 +1,7 @@
-"""Which units of two rows are redrawn together: the clusters behind a difference of two means over units.
+"""Clusters of units that are resampled together, for a difference of two means over units.
 
-What is redrawn is the sampling unit of the methods, never a row of `units`: a neuron with all its sub-units where both
-methods split neurons, else each side's own neurons or units, with what they are in all pairs of seeds
-(docs/comparing.md).
+The resampled object is the sampling unit of the methods, never a row of `units`: a neuron with all its sub-units if
+both methods split neurons, else each side's own neurons or units, over all pairs of seeds (docs/comparing.md).
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from results.comparison.intervals import Block
 if TYPE_CHECKING:
     from results.store import Store
 
-#: Metric -> column of `units` whose mean over the alive units it is (over all units, for "alive" itself). Where the
-#: rows of a cell do not give the cell's score, the metric is compared by its scores alone.
+#: Metric -> column of `units` whose mean over the alive units it is (over all units, for "alive" itself). If the rows
+#: of a cell do not give the cell's score, the metric is compared by its scores alone.
 UNIT_MEANS: Mapping[str, str] = {
     "ms_score": "ms_score",
     "alive_fraction": "alive",
@@ -40,7 +39,7 @@ class UnitClusters:
         a: the cells of A, one list for each pair of seeds.
         b: the cells of B.
         itself: A and B are the same row.
-        names: what A and B are called in words.
+        names: display names of A and B.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class UnitClusters:
     def blocks(
         self, metric: str, shared: Sequence[int], first: np.ndarray, second: np.ndarray
     ) -> tuple[list[Block], str]:
-        """The clusters whose means the metric is, and what they are; no block where it is no mean over unit rows."""
+        """Return the clusters that the metric averages, and their description; no block if it averages no units."""
         column = UNIT_MEANS.get(metric)
         if column is None:
             return [], ""
@@ -96,9 +95,10 @@ class UnitClusters:
 
 
 def _stacked(parts: Sequence[Part | None]) -> Part | None:
-    """The units (n,), values (n,) and parents (n,) of several init seeds together; None where a cell has no rows.
+    """Return units (n,), values (n,) and parents (n,) of several init seeds together; None if a cell has no rows.
 
-    Each cell weighs the same in the score, so cells of unlike many units are no mean over one pile of units.
+    Each cell has the same weight in the score, so for cells with different numbers of units the score is not a mean
+    over the pooled units.
     """
     known = [part for part in parts if part is not None]
     if len(known) != len(parts) or not known:
@@ -113,13 +113,13 @@ def _stacked(parts: Sequence[Part | None]) -> Part | None:
 def blocks_of(
     a: Sequence[Part], b: Sequence[Part], itself: bool, names: tuple[str, str] = ("A", "B")
 ) -> tuple[list[Block], str]:
-    """The clusters that are redrawn together, and what they are in words.
+    """Return the clusters that are resampled together, and their description.
 
     Args:
         a: units of A, one entry for each pair of seeds.
         b: units of B.
-        itself: A and B are the same row, whose units stand against themselves.
-        names: what A and B are called in words.
+        itself: A and B are the same row, whose units are compared with themselves.
+        names: display names of A and B.
     """
     n_seeds = len(a)
     if itself:
@@ -135,15 +135,15 @@ def blocks_of(
     blocks: list[Block] = []
     words: dict[str, str] = {}
     for name, own, has in zip(names, slots, parented, strict=True):
-        # Neurons are the same in every pair of seeds, and so, more or less, are units that start from the same
-        # initialisation: the one of the same index is redrawn with it. Where they are not alike, nothing is lost.
+        # Neurons are the same in every pair of seeds, and so, approximately, are units that start from the same
+        # initialisation: units of the same index are resampled together. If they are not alike, nothing is lost.
         blocks.append(_block(own))
         words[name] = f"{len(blocks[-1].sums)} {'neurons' if has else 'units'} of {name}"
     return blocks, f"{' and '.join(words[name] for name in sorted(words))} redrawn apart"
 
 
 def _block(slots: Sequence[tuple[int, int, np.ndarray, np.ndarray]]) -> Block:
-    """Clusters of slots (side, pair of seeds, cluster of each unit (n,), value of each unit (n,))."""
+    """Return clusters of slots (side, pair of seeds, cluster of each unit (n,), value of each unit (n,))."""
     names = np.unique(np.concatenate([clusters for _, _, clusters, _ in slots]))
     sums, counts = np.zeros((len(names), len(slots))), np.zeros((len(names), len(slots)))
     for slot, (_, _, clusters, values) in enumerate(slots):

@@ -1,4 +1,4 @@
-"""Boards and raw results as files for others: CSV, Parquet, Markdown, LaTeX, HTML."""
+"""Export of boards and raw results: CSV, Parquet, Markdown, LaTeX, HTML."""
 
 from results.export.write import (
     RAW,

@@ -1,4 +1,4 @@
-"""One HTML page of boards: the Pareto front as SVG, the table, and nothing loaded from anywhere."""
+"""One HTML page of boards: the Pareto front as SVG, the table, and no external resources."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def page(boards: Sequence[tuple[Board, Table]], *, x: str | None = None, y: str 
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # Should some text ever get past the escaping, the page still runs and loads nothing.
+        # If some text ever bypassed the escaping, the page would still run and load nothing.
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         f"<title>Disentanglement leaderboard</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         "<h1>Disentanglement leaderboard</h1>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
@@ -47,7 +47,7 @@ def page(boards: Sequence[tuple[Board, Table]], *, x: str | None = None, y: str 
 
 
 def front_svg(board: Board, *, x: str | None = None, y: str = "ms_score") -> str:
-    """Return a board's Pareto front as an SVG picture, or a sentence where it has fewer than two points.
+    """Return a board's Pareto front as an SVG picture, or a sentence if it has fewer than two points.
 
     Whiskers are the sample standard deviation over seeds, or the 95 % interval of a pooled value.
     """
@@ -82,7 +82,7 @@ def _points(board: Board, across: Column, up: Column) -> list[_Point]:
         larger_y=up.direction != "lower",
     )
     if "none" in (across.direction, up.direction):
-        front[:] = False  # neither more nor less of it is better: nobody is beaten in it
+        front[:] = False  # no direction is better, so no point dominates another
     return [
         _Point(row.title, *value, _ends(row.metrics[across.key], across), _ends(row.metrics[up.key], up), bool(on))
         for row, value, on in zip(rows, shown, front, strict=True)
@@ -132,7 +132,7 @@ def _drawn(points: Sequence[_Point], across: Column, up: Column) -> str:
         marks.append(f'<path d="M{px(point.x_error[0]):.1f} {y:.1f}H{px(point.x_error[1]):.1f}"/>')
         marks.append(f'<path d="M{x:.1f} {py(point.y_error[0]):.1f}V{py(point.y_error[1]):.1f}"/>')
         marks.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5"/></g>')
-        # Labels of neighbours move down until they do not lie on each other.
+        # Labels of neighbours are moved down until they do not overlap.
         right = x < _WIDTH * 0.7
         level = y - 8
         while any(abs(level - other) < 14 and abs(x - beside) < 150 for beside, other in used):

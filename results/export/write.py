@@ -1,6 +1,6 @@
-"""Boards and raw results as files for others: CSV, Parquet, Markdown, LaTeX, and one HTML page.
+"""Export of boards and raw results: CSV, Parquet, Markdown, LaTeX, and one HTML page.
 
-Every function returns text or bytes, so that the app's downloads can use them; only `write_*` touch the disk.
+Every function returns text or bytes, so that the app's downloads can use them; only `write_*` functions write files.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 FORMATS = ("csv", "parquet", "markdown", "latex", "html")
 RAW = ("cells", "scores")
-#: Metric up the front.
+#: Metric on the vertical axis of the front.
 DEFAULT_Y = "ms_score"
-#: What a DuckDB file holds after a checksum of eight bytes.
+#: Signature of a DuckDB file, after a checksum of eight bytes.
 _DUCKDB = b"DUCK"
 _ENDINGS = {".csv": "csv", ".parquet": "parquet", ".md": "markdown", ".tex": "latex", ".html": "html", ".htm": "html"}
 _ARROWS = {"higher": " ↑", "lower": " ↓", "none": ""}
@@ -37,7 +37,7 @@ _MARKS = {"best": " *", "second": " +", None: ""}
 
 
 def boards_frame(boards: Sequence[Board]) -> pd.DataFrame:
-    """Return all boards as one frame: what names the board, then the columns of `board_frame`, absent ones missing.
+    """Return all boards as one frame: the board's identifying columns, then those of `board_frame` or missing values.
 
     Values are as stored: fractions are not turned into percent.
     """
@@ -52,7 +52,7 @@ def boards_frame(boards: Sequence[Board]) -> pd.DataFrame:
     if not frames:
         return pd.DataFrame()
     frame = pd.concat(frames, ignore_index=True)
-    # A board without the column would make its counts floats.
+    # A board without the column would turn its counts into floats.
     return frame.astype({f"{own.key}_n": "Int64" for board in boards for own in board.columns})
 
 
@@ -60,7 +60,7 @@ def raw_frame(store: Store, what: str) -> pd.DataFrame:
     """Return the `cells` or `scores` of a store, mappings and lists as JSON text, tracebacks left out.
 
     Raises:
-        StoreError: another name, or the store cannot be read.
+        StoreError: an unknown name, or the store cannot be read.
     """
     if what not in RAW:
         raise StoreError(f"There is no export of {what!r}; there are boards, {', '.join(RAW)}.")
@@ -73,7 +73,7 @@ def raw_frame(store: Store, what: str) -> pd.DataFrame:
 
 
 def csv_text(frame: pd.DataFrame, undefined: str = "") -> str:
-    """Return a frame as CSV; what is missing is empty, NaN is `undefined` (in the raw results it is a value)."""
+    """Return a frame as CSV; missing values are empty, NaN is `undefined` (in the raw results it is a value)."""
     if not undefined:
         return frame.to_csv(index=False)
     return frame.map(lambda value: undefined if isinstance(value, float) and math.isnan(value) else value).to_csv(
@@ -148,7 +148,7 @@ def latex(boards: Sequence[Board], metrics: Sequence[str] | None = None) -> str:
 def html(
     boards: Sequence[Board], metrics: Sequence[str] | None = None, *, x: str | None = None, y: str = DEFAULT_Y
 ) -> str:
-    """Return one HTML page: per board the Pareto front of `x` against `y` and the table. It loads nothing.
+    """Return one HTML page without external resources: per board the Pareto front of `x` against `y`, and the table.
 
     Args:
         x: metric id; None: the first of accuracy, agreement and r2 that the board has.
@@ -168,14 +168,14 @@ def exported(
     """Return boards in one of FORMATS, as the bytes of a file.
 
     Raises:
-        StoreError: an unknown form or metric, or nothing to export.
+        StoreError: an unknown format or metric, or nothing to export.
     """
     if form not in FORMATS:
         raise StoreError(f"There is no export as {form!r}; there are {', '.join(FORMATS)}.")
     if not boards:
         raise StoreError("There is nothing to export: no cell matches.")
     known = sorted({column.metric for board in boards for column in board.columns})
-    # The default of `y` may be absent: the page then says that it has no front.
+    # The default of `y` may be absent: the page then shows that it has no front.
     for name in [*(metrics or ()), *([x] if x else ()), *([y] if y != DEFAULT_Y else ())]:
         if not any(name in (column.metric, column.key) for board in boards for column in board.columns):
             raise StoreError(f"No board here has the metric {name!r}; there are: {', '.join(known)}.")
@@ -194,7 +194,7 @@ def exported(
 
 
 def form_of(path: Path) -> str:
-    """Return the form that a file's ending asks for. Raises StoreError for an ending that says nothing."""
+    """Return the export format of a file's suffix. Raises StoreError for an unknown suffix."""
     form = _ENDINGS.get(path.suffix.lower())
     if form is None:
         raise StoreError(
@@ -204,15 +204,15 @@ def form_of(path: Path) -> str:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file whole or not at all. Raises StoreError where it cannot be written."""
+    """Write a text file atomically. Raises StoreError if it cannot be written."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file whole or not at all: beside its place, then renamed.
+    """Write a file atomically: under a temporary name in its folder, then renamed.
 
     Raises:
-        StoreError: that fails, or a results store is there, which nothing may take the place of.
+        StoreError: writing fails, or the path is a results store, which is never overwritten.
     """
     target = Path(path).expanduser()
     if _is_database(target):

@@ -1,3 +1,3 @@
-"""Figures that a paper printed, and how results of a store compare with them."""
+"""Published figures of the paper, and their comparison with the results of a store."""
 
 __all__: list[str] = []

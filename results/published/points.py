@@ -1,4 +1,4 @@
-"""The published figures as points of a scatter plot, in the units of the store (fractions)."""
+"""Published figures as points of a scatter plot, in the units of the store (fractions)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _METRICS = {"ms_score": "ms_score", "accuracy": "accuracy", "r2": "r2"}
 
 
 class Published(NamedTuple):
-    """What the paper prints of one method in one setting."""
+    """Published values of one method in one setting."""
 
     setting: str
     """backbone, layer and expansion factor"""
@@ -23,7 +23,7 @@ class Published(NamedTuple):
     values: Mapping[str, float]
     """metric id -> value"""
     errors: Mapping[str, tuple[float, float]]
-    """metric id -> the printed spread or interval (low, high), where there is one"""
+    """metric id -> the printed spread or interval (low, high), if there is one"""
 
 
 @functools.lru_cache(maxsize=1)

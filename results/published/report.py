@@ -1,7 +1,7 @@
-"""The paper's tables with what was measured beside them: cell by cell, and the order of the methods.
+"""Tables of the paper beside the measured values: cell by cell, and the order of the methods.
 
-Published and measured values are never averaged, ranked or fitted together; what was not measured is said to be absent.
-Needs no torch.
+Published and measured values are never averaged, ranked or fitted together; values that were not measured are marked as
+absent. Needs no torch.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from results.store import Store
 
 _NORMAL = 1.959963984540054
-#: Half of the last digit that the paper prints: two decimals, of effective ranks one.
+#: Half of the last digit that the paper prints: two decimals; one for effective ranks.
 _ROUNDING, _ROUNDING_OF = 0.005, {"effective_rank": 0.05}
-#: Table 5 was timed with all sub-units of splits summed: the ending of those scores.
+#: Table 5 was timed with all sub-units of splits summed: the suffix of those scores.
 _TIMED = {"elude": "_materialised", "random_split": "_materialised"}
 #: The paper's spreads are over three token sets, or over the three pairs of three initialisations.
 _PUBLISHED_SEEDS = 3
@@ -32,19 +32,19 @@ _RANK = "rank of win_rate"
 
 
 class Quantity(NamedTuple):
-    """One column of a published table and the metric of the store that is the same thing."""
+    """One column of a published table and the equivalent metric of the store."""
 
     column: str
     spread: str
     """its standard deviation, or "low,high" for a printed interval"""
     metric: str
     scale: float = 1.0
-    """what a stored value is multiplied with to be printed as the paper prints it"""
+    """factor that converts a stored value into the paper's unit"""
     unit: str = "%"
     spread_scale: float = 1.0
-    """what a printed spread is multiplied with to be in the unit of the value"""
+    """factor that converts a printed spread into the unit of the value"""
     of_pairs: bool = False
-    """whether the spread is over pairs of runs, which share runs and so are not independent"""
+    """true if the spread is over pairs of runs, which share runs and so are not independent"""
 
 
 _MAIN_COLUMNS = (
@@ -84,17 +84,17 @@ class Beside:
 
     Attributes:
         table: number of the paper's table.
-        setting: where it was measured.
-        method: as the paper calls it.
+        setting: setting of the measurement.
+        method: name in the paper.
         metric: metric id of the store.
-        unit: of all values.
+        unit: unit of all values.
         published: as printed.
         published_interval: 95 % interval of the mean, from the printed spread (three seeds) or as printed; None: no
             spread is printed.
         measured: mean over seeds; None: absent.
         measured_interval: 95 % interval of that mean; None: one cell, and no standard error.
         n: cells of the measured mean.
-        why_absent: why there is no measured value.
+        why_absent: reason if there is no measured value.
         row: title of the measured row.
         config_id: of the measured row.
     """
@@ -115,14 +115,14 @@ class Beside:
 
     @property
     def difference(self) -> float | None:
-        """Measured minus published."""
+        """Measured minus published value."""
         return None if self.measured is None else self.measured - self.published
 
     @property
     def within(self) -> bool | None:
-        """Whether each lies in the other's interval; None where one of the intervals is not known.
+        """True if each value lies in the other's interval; None if one of the intervals is unknown.
 
-        A printed number stands for all that are rounded to it, so that half of its last digit is added on both sides.
+        A printed number represents all values that round to it, so half of its last digit is added on both sides.
         """
         if self.measured is None or self.published_interval is None or self.measured_interval is None:
             return None
@@ -133,15 +133,15 @@ class Beside:
 
 
 class RankAgreement(NamedTuple):
-    """How far the measured order of the methods is the published one."""
+    """Agreement of the measured order of the methods with the published one."""
 
     table: int
     setting: Setting
     metric: str
     n: int
-    """methods with both values"""
+    """number of methods with both values"""
     spearman: float | None
-    """None for n < 3, or where all values of one side are equal"""
+    """None for n < 3, or if all values of one side are equal"""
     kendall: float | None
     """tau-b"""
 
@@ -154,17 +154,17 @@ class PublishedReport:
     ranks: tuple[RankAgreement, ...]
     notes: tuple[str, ...]
     stand_ins: bool = False
-    """whether other networks stand in for the paper's: no measured figure means anything then"""
+    """true if other networks replace the paper's: the measured figures are then meaningless"""
 
 
 def against_published(
     store: Store, *, tables: Iterable[int] | None = None, counterparts: Counterparts = OWN
 ) -> PublishedReport:
-    """Put every number of the paper's tables beside what `store` holds of the same setting.
+    """Compare every number of the paper's tables with the measurement in `store` of the same setting.
 
     Args:
-        tables: of the paper; None: all that are measured.
-        counterparts: what stands for what the paper names.
+        tables: numbers of the paper's tables; None: all that are measured.
+        counterparts: names in the store for the paper's names.
 
     Raises:
         StoreError: the store cannot be read, or there is no such table.
@@ -184,13 +184,13 @@ def against_published(
 
 
 def _settings() -> set[Setting]:
-    """Every setting of the paper's measured tables."""
+    """Return every setting of the paper's measured tables."""
     return {cell.setting for table in QUANTITIES for cell in _published(table)}
 
 
 @functools.cache
 def _published(table: int) -> tuple[Beside, ...]:
-    """The cells of one table, as printed."""
+    """Return the cells of one table, as printed."""
     frame = published_table(table)
     found = []
     for row in frame.to_dict("records"):
@@ -238,7 +238,7 @@ def _printed_interval(row: Mapping[str, Any], quantity: Quantity, value: float) 
 
 
 class _Measured:
-    """What a store holds, asked by the paper's names."""
+    """Measured values of a store, looked up by the paper's names."""
 
     def __init__(self, store: Store, boards: Sequence[Board], counterparts: Counterparts) -> None:
         self.boards = boards
@@ -267,7 +267,7 @@ class _Measured:
         return _with(found, row.metrics[columns[0].key], quantity)
 
     def _judged(self, found: Beside, row: Row, quantity: Quantity) -> Beside:
-        """With the win rate, or its rank, among the methods that the paper judged together."""
+        """Return `found` with the win rate, or its rank, among the methods that the paper judged together."""
         rivals = [self._row(other)[1] for other in _published(found.table) if other.setting == found.setting]
         judged = self.tournaments.judged(row, [rival for rival in rivals if rival is not None])
         if judged is None:
@@ -290,7 +290,7 @@ class _Measured:
         ]
         if not boards:
             return None, None, f"no cell of this layer of {cell.setting.backbone}"
-        # Of several sets at one layer the one with most finished cells is the experiment; the others are trials.
+        # Of several sets at one layer, the one with most finished cells is the experiment; the others are trials.
         board = max(boards, key=lambda own: sum(row.n_finished for row in own.rows))
         if len(boards) > 1:
             self._ambiguous.append(
@@ -313,7 +313,7 @@ class _Measured:
         return board, best[0], ""
 
     def notes(self, boards: Sequence[Board]) -> list[str]:
-        """What a reader must know of the measured side."""
+        """Return notes on the measured values."""
         if not any(self.named.is_backbone(board.backbone, setting) for board in boards for setting in _settings()):
             return [
                 "No backbone of this store is one of the paper's. Stand-ins of `--scale tiny` are none: `--stand-ins` "
@@ -355,7 +355,7 @@ def _interval(own: Aggregate) -> tuple[float, float] | None:
 
 
 def _student(freedom: int) -> float:
-    """The 97.5 % point of Student's t."""
+    """Return the 97.5 % point of Student's t."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.975))

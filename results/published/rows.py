@@ -1,7 +1,7 @@
-"""Which measured row stands for which published one: the one place where the paper's names meet the store's.
+"""Mapping of published rows to measured ones: the only place that maps the paper's names to the store's.
 
 A published row is a backbone, a layer, an expansion factor and a method, as the paper prints them. Its measured
-counterpart is a row of a board whose backbone, site, method and configuration fulfil what is said here.
+counterpart is a row of a board whose backbone, site, method and configuration match the rules below.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ METHODS: Mapping[str, str] = {
     "ELUDe": "elude",
     "random baseline": "random_split",
 }
-#: Table 9: (backbone, layer, expansion factor) -> what ELUDe was run with; min_cluster_size is 1000 where not said.
+#: Table 9: (backbone, layer, expansion factor) -> settings of ELUDe; min_cluster_size is 1000 unless given.
 ELUDE: Mapping[tuple[str, int | None, int], Mapping[str, int]] = {
     ("AugReg ViT-B/16", 12, 8): {"top_k": 100_000},
     ("DINOv2 ViT-B/14", 12, 8): {"top_k": 400_000},
@@ -52,7 +52,7 @@ _ELUDE_DEFAULTS: Mapping[str, Any] = {
     "cluster_selection_method": "leaf",
     "umap_dims": None,
 }
-#: Table 7: variant -> what differs from ELUDe at expansion factor 4.
+#: Table 7: variant -> differences from ELUDe at expansion factor 4.
 ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
     "cluster_selection_method=eom": {"cluster_selection_method": "eom"},
@@ -67,11 +67,11 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
 
 
 class Setting(NamedTuple):
-    """Where a published number was measured."""
+    """Setting in which a published number was measured."""
 
     backbone: str
     layer: int | None
-    """counted from 1, as the paper does; None for the ConvNeXt's last linear layer"""
+    """counted from 1, as in the paper; None for the ConvNeXt's last linear layer"""
     expansion_factor: int
 
     def __str__(self) -> str:
@@ -85,15 +85,15 @@ ABLATED = Setting("DINOv2 ViT-B/14", 12, 4)
 
 
 class Counterparts(NamedTuple):
-    """What stands for what the paper names."""
+    """Names in the store for the paper's names."""
 
     is_backbone: Callable[[str, Setting], bool]
     is_site: Callable[[str, Setting], bool]
     is_method: Callable[[str, Mapping[str, Any], Setting, str], bool]
     compiled: str = "_compiled"
-    """ending of the scores that were timed as the paper's"""
+    """suffix of the scores that were timed as in the paper"""
     stand_ins: bool = False
-    """other networks in the paper's places, to try the report: no figure means anything"""
+    """true if other networks replace the paper's, to test the report: the figures are then meaningless"""
 
 
 def is_site(path: str, setting: Setting) -> bool:
@@ -109,10 +109,10 @@ def is_backbone(name: str, setting: Setting) -> bool:
 
 
 def is_method(method: str, config: Mapping[str, Any], setting: Setting, published: str) -> bool:
-    """Return whether a method in one configuration is what the paper calls `published` in this setting.
+    """Return whether a method in one configuration is the paper's `published` method in this setting.
 
     `published` is a name of METHODS or a variant of Table 7 (ABLATIONS). Expansion factors: SAEs and the transcoder are
-    configured with theirs; ELUDe's comes out, so its row is the one with Table 9's settings; the backbone has none,
+    configured with theirs; ELUDe's is a result, so its row is the one with Table 9's settings; the backbone has none,
     and the random baseline splits every neuron into as many parts.
     """
     if published in ABLATIONS:

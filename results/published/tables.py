@@ -1,4 +1,4 @@
-"""The numbers of the ELUDe paper's tables, as packaged facts (see published/README.md)."""
+"""Numbers of the ELUDe paper's tables, as packaged facts (see published/README.md)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def published_table(number: int) -> pd.DataFrame:
     Raises:
         StoreError: there is no such table.
     """
-    import pandas as pd  # here, so that listing the tables needs no pandas
+    import pandas as pd  # imported here, so that listing the tables needs no pandas
 
     tables = published_tables()
     if number not in tables:

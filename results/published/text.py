@@ -1,4 +1,4 @@
-"""The report against the paper as text, Markdown or LaTeX."""
+"""Report against the paper as text, Markdown or LaTeX."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _HEADER = ("method", "metric", "published", "measured", "n", "difference", "with
 
 
 def render(report: PublishedReport, form: str = "markdown", *, absent: bool = True) -> str:
-    """Return the report: per table its cells, then how far the orders agree.
+    """Return the report: per table its cells, then the agreement of the orders.
 
     Args:
         form: one of FORMATS.
-        absent: show published cells that were not measured; without them only how many there are is said.
+        absent: show published cells that were not measured; if false, only their number is shown.
 
     Raises:
         StoreError: an unknown form.
@@ -57,7 +57,7 @@ def tables(report: PublishedReport, *, absent: bool = True) -> list[Table]:
 
 
 def _labelled(table: Table, report: PublishedReport) -> Table:
-    """With the warning that nobody may overlook, where other networks stand in for the paper's."""
+    """Return the table with a prominent warning if other networks replace the paper's."""
     if not report.stand_ins:
         return table
     return table._replace(
@@ -72,7 +72,7 @@ def _labelled(table: Table, report: PublishedReport) -> Table:
 
 
 def _of_setting(number: int, setting: Setting, cells: Sequence[Beside], shown: Sequence[Beside]) -> Table:
-    """One table of the paper in one setting."""
+    """Return one table of the paper in one setting."""
     own = [cell for cell in cells if cell.setting == setting]
     n_measured = sum(cell.measured is not None for cell in own)
     notes = [f"{n_measured} of {len(own)} published values have a measured one; {_ABSENT}: not measured."]
@@ -93,7 +93,7 @@ def _of_setting(number: int, setting: Setting, cells: Sequence[Beside], shown: S
 
 
 def _reasons(cells: Sequence[Beside]) -> list[str]:
-    """Why cells are absent: a sentence for each reason and setting, with the methods that it holds for."""
+    """Return why cells are absent: a sentence for each reason and setting, with its methods."""
     methods: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
         if cell.why_absent:

@@ -1,7 +1,7 @@
-"""Win rates as the paper has them: among the methods of one setting, whichever other tournaments a store holds.
+"""Win rates as in the paper: among the methods of one setting, for any other tournaments in the store.
 
-A board shows one tournament for each panel. The paper judges each setting by itself, and several settings may lie on
-one board (three expansion factors at one layer), so that the tournament is looked for here by who took part.
+A board shows one tournament for each panel. The paper judges each setting separately, and several settings may be on
+one board (three expansion factors at one layer), so the tournament is selected here by its participants.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 class Judged(NamedTuple):
-    """What one panel says of one method among its rivals."""
+    """Result of one panel for one method among its rivals."""
 
     panel: str
     win_rate: float
     interval: tuple[float, float] | None
-    """of 95 %"""
+    """95 % interval"""
     rank: int
-    """1 + how many of the rivals have a larger win rate"""
+    """1 + number of rivals with a larger win rate"""
     n_cells: int
-    """cells pooled"""
+    """number of pooled cells"""
 
 
 class Tournaments:
-    """All tournaments of a store, those judged first first."""
+    """All tournaments of a store, in the order of judging."""
 
     def __init__(self, store: Store) -> None:
         self._members: dict[str, list[dict[str, Any]]] = {}
@@ -40,10 +40,10 @@ class Tournaments:
                 self._members.setdefault(row["tournament"], []).append(row)
 
     def judged(self, row: Row, rivals: Sequence[Row]) -> Judged | None:
-        """What is known of a board's row among its rivals (itself one of them); None: it was not judged.
+        """Return the result of a board's row among its rivals (itself one of them); None if it was not judged.
 
-        Of several tournaments that have the row: judges that look before a proxy, then the one whose members are most
-        nearly the rivals, then the one judged last.
+        Of several tournaments that have the row, vision-language judges are preferred to a proxy, then the one whose
+        members match the rivals best, then the one judged last.
         """
         known = {cell_id for rival in rivals for cell_id in rival.cell_ids}
         best: tuple[tuple[bool, int, int], list[dict[str, Any]], dict[str, Any]] | None = None
@@ -66,7 +66,7 @@ class Tournaments:
 
 
 def is_proxy(panel: str) -> bool:
-    """Return whether a panel's judges are image encoders and no language models."""
+    """Return whether a panel's judges are image encoders rather than language models."""
     return panel.partition(":")[0] == "proxy"
 
 

@@ -1,3 +1,3 @@
-"""Tables about methods beside the leaderboard: measured properties, efficiency."""
+"""Tables about methods in addition to the leaderboard: measured properties, efficiency."""
 
 __all__: list[str] = []

@@ -1,6 +1,6 @@
-"""Efficiency in the shape of the paper's Table 5: one row for each way to run a method, the backbone alone first.
+"""Efficiency in the format of the paper's Table 5: one row for each way to run a method, the backbone alone first.
 
-Rows of other devices, precisions, batches or counts make tables of their own. Needs no torch.
+Rows of other devices, precisions, batches or counts are in separate tables. Needs no torch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from results.store import Store
 
 RATIO = "efficiency_ratio"
-#: Suffixes of the scores -> what runs.
+#: Suffixes of the scores -> what is run.
 WAYS: Mapping[str, str] = {
     "": "encode and decode",
     "_materialised": "sub-units summed",
@@ -32,15 +32,15 @@ class Way(NamedTuple):
     backbone: str
     site: str
     conditions: Mapping[str, Any]
-    """device, dtype, counts, ...: what two rows must share to be compared"""
+    """device, dtype, counts, ...: conditions that two rows must share to be compared"""
     label: str
     way: str
-    """what runs: "encode and decode", "unedited", "sub-units summed", "all sub-units read" """
+    """mode of running: "encode and decode", "unedited", "sub-units summed", "all sub-units read" """
     compiled: bool
     ratio: float
     """median over pairs of (time with the method) / (time of the backbone)"""
     low: float | None
-    """of the 95 % interval"""
+    """lower end of the 95 % interval"""
     high: float | None
     n_pairs: int
     latency_ms: float
@@ -48,15 +48,15 @@ class Way(NamedTuple):
     memory_mb: float | None
     backbone_memory_mb: float | None
     macs: float
-    """G an image"""
+    """G per image"""
     backbone_macs: float
     parameters: float
-    """millions beside the network's own"""
+    """millions, in addition to the network's own"""
     cell_id: str
 
 
 def ways(store: Store, *, backbone: str | None = None, site: str | None = None) -> list[Way]:
-    """Return every way that was timed, the fastest first; of two cells of the same kind both.
+    """Return every way that was timed, the fastest first; two cells of the same kind are both listed.
 
     Raises:
         StoreError: the store cannot be read.

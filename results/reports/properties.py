@@ -1,8 +1,8 @@
-"""Table 1 measured: is a method stable, training-free, explicit, lossless, unsupervised?
+"""Measured version of Table 1: stable, training-free, explicit, lossless and unsupervised methods.
 
-A verdict is "yes", "no" or "unknown", follows from measurements alone, and comes with its evidence. What the method
-says of itself and what the paper's table says stand beside it and never change it. The thresholds are the constants
-below; docs/stability.md says why they are what they are.
+A verdict is "yes", "no" or "unknown", follows from measurements alone, and comes with its evidence. The method's own
+claims and the paper's table are shown beside it and never change it. The thresholds are the constants below;
+docs/stability.md gives the reasons for their values.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STABLE = 0.85
 #: Share of the tested units whose edit changes the decoded output.
 EXPLICIT = 0.99
-#: Of 1 - R2, and of the largest logits difference as a share of the largest logit: what float32 sums may round.
+#: Bound on 1 - R2, and on the largest logits difference as a share of the largest logit: rounding of float32 sums.
 LOSSLESS_R2 = 1e-6
 LOSSLESS_LOGITS = 1e-3
 
@@ -33,16 +33,16 @@ Scores = Mapping[str, Mapping[str, Any]]
 
 
 class Verdict(NamedTuple):
-    """One property of one method."""
+    """Verdict on one property of one method."""
 
     verdict: str
     """"yes", "no" or "unknown" """
     evidence: str
     """one sentence"""
     claimed: bool | None
-    """what the method says of itself"""
+    """the method's own claim"""
     published: bool | None
-    """what the paper's Table 1 says; None: the method is not in it"""
+    """entry in the paper's Table 1; None: the method is not in it"""
 
     @property
     def contradicts_claim(self) -> bool:
@@ -57,12 +57,12 @@ class Verdict(NamedTuple):
 
 
 class _Finding(NamedTuple):
-    """What one cell says of a property."""
+    """Finding of one cell on a property."""
 
     verdict: str
     evidence: str
     badness: float = 0.0
-    """of two cells with the same verdict, the one with the larger is told of"""
+    """of two cells with the same verdict, the one with the larger badness is reported"""
 
 
 class MethodProperties(NamedTuple):
@@ -159,7 +159,10 @@ def _of_method(
 
 
 def _over_cells(cells: Sequence[Scores], judge: Callable[[Scores], _Finding]) -> tuple[str, str]:
-    """One cell that lacks a property decides; one that was not measured leaves it open. The worst cell is told of."""
+    """Combine the findings of cells: one cell that lacks a property decides, one that was not measured leaves it open.
+
+    The worst cell is reported.
+    """
     found = [judge(scores) for scores in cells]
     for wanted in ("no", "unknown", "yes"):
         of_kind = [finding for finding in found if finding.verdict == wanted]
@@ -232,7 +235,7 @@ def _lossless(scores: Scores) -> _Finding:
         return _Finding("unknown", "not measured")
     scale = details["largest_logit"]
     if not _finite(score["value"]) or not _finite(scale):
-        # Where the unmodified network gave numbers, it is the method that broke them.
+        # If the unmodified network gave finite numbers, the method is the cause.
         return _Finding("no" if _finite(scale) else "unknown", "the network gave NaN or infinity", math.inf)
     share = score["value"] / scale if scale else (math.inf if score["value"] else 0.0)
     text = f"logits differ by at most {share:.1e} of the largest"
@@ -272,7 +275,7 @@ def _published() -> dict[str, dict[str, bool]]:
 
 
 def _plain_name(name: str) -> str:
-    """``topk_sae`` and ``TopK SAE`` are one name."""
+    """Return the name in plain form: ``topk_sae`` and ``TopK SAE`` are the same name."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 

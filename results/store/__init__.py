@@ -12,7 +12,7 @@ __all__ = ["Store", "open_store"]
 
 
 def __getattr__(name: str) -> Any:
-    # DuckDB and pandas take most of a second to import, and much of this package needs neither.
+    # Importing DuckDB and pandas takes most of a second, and much of this package needs neither.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     pass

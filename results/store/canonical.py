@@ -1,4 +1,4 @@
-"""JSON that is the same text for the same content, and hashes of it."""
+"""Canonical JSON (the same text for the same content), and hashes of it."""
 
 from __future__ import annotations
 

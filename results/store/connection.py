@@ -1,4 +1,4 @@
-"""Opening a store for one short thing: retried while another process has it, and every failure one clear sentence."""
+"""Short-lived connections to a store: retried while it is in use, with a clear message for every failure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from results.store import lock, schema
 READ_PATIENCE_S = 5.0
 WRITE_PATIENCE_S = 60.0
 
-# A process that writes cell after cell without computing anything would leave readers no gap to get in by.
+# A process that writes cell after cell without computing anything would leave readers no gap.
 WRITE_GAP_S = 0.02
 _last_write: dict[Path, float] = {}
 
@@ -48,10 +48,10 @@ def reading(path: Path, patience_s: float = READ_PATIENCE_S) -> Iterator[duckdb.
 
 @contextlib.contextmanager
 def writing(path: Path, patience_s: float = WRITE_PATIENCE_S) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open the store for one transaction, making or migrating it first; commit what the block does, or nothing of it.
+    """Open the store for one transaction, creating or migrating it first; commit all changes of the block, or none.
 
     Raises:
-        StoreError: the place cannot be written, the file is not a store, a newer schema, still in use after
+        StoreError: the path cannot be written, the file is not a store, a newer schema, still in use after
             `patience_s` seconds, or a value that does not fit; nothing is written then.
     """
     gap = _last_write.get(path, 0.0) + WRITE_GAP_S - time.monotonic()
@@ -74,7 +74,7 @@ def writing(path: Path, patience_s: float = WRITE_PATIENCE_S) -> Iterator[duckdb
 
 @contextlib.contextmanager
 def _explaining(path: Path) -> Iterator[None]:
-    """Turn what DuckDB says of a write (a full disk, a value that does not fit its column) into a StoreError."""
+    """Turn a DuckDB error on a write (a full disk, a value that does not fit its column) into a StoreError."""
     try:
         yield
     except duckdb.Error as error:
@@ -82,7 +82,7 @@ def _explaining(path: Path) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder that `path` lies in. Raises StoreError where that is not possible."""
+    """Create the folder that contains `path`. Raises StoreError if that is not possible."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -112,7 +112,7 @@ def _connect(path: Path, *, read_only: bool, deadline: float, patience_s: float)
         except duckdb.Error as error:
             raise _explained(path, error, read_only) from error
         else:
-            # A misspelt table must not find a Python variable of that name.
+            # A misspelt table must not match a Python variable of that name.
             connection.execute("SET python_enable_replacements = false")
             return connection
         time.sleep(pause * random.uniform(0.5, 1.5))

@@ -1,4 +1,4 @@
-"""Between DuckDB and pandas, keeping NaN and NULL apart.
+"""Conversion between DuckDB and pandas that keeps NaN and NULL apart.
 
 DuckDB reads NaN in a pandas or NumPy column as NULL, and its own `.df()` turns NULL into NaN. Here a float NaN stays
 NaN in both directions, and NULL is `pandas.NA` (numbers, booleans), `NaT` (times) or None (text, lists).
@@ -79,8 +79,8 @@ def insert(
     """Insert the rows of `frame` into `table` in one statement.
 
     Args:
-        columns: column -> SQL type of those that may be in the frame; those that are not become NULL.
-        fixed: column -> the one value it has in every row.
+        columns: column -> SQL type of the columns that may be in the frame; missing ones become NULL.
+        fixed: column -> the constant value of all rows.
 
     Raises:
         StoreError: the frame has a column that is not in `columns`, or lacks the first of them.
@@ -95,9 +95,10 @@ def insert(
     present = [name for name in columns if name in frame.columns]
     names = [*fixed, *present]
     selected = ["?" for _ in fixed] + [_expression(name, columns[name], frame[name]) for name in present]
-    # Under names of our own: whatever the frame's index and column objects are, only values cross.
+    # Under our own names: only values are passed, whatever the frame's index and column objects are.
     plain = pd.DataFrame({f"c_{name}": _values(table, frame[name], columns[name]) for name in present})
-    # Never unregistered: in a transaction that failed that fails too and would hide why. The connection is short-lived.
+    # Never unregistered: in a failed transaction that fails too and would hide the cause. The connection is
+    # short-lived.
     connection.register("incoming", plain)
     quoted = ", ".join(f'"{name}"' for name in names)
     connection.execute(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def group_id_of(cell_ids: Sequence[str], varies: str) -> str:
-    """Return the id of a set of cells among which ``varies`` ("init_seed", "token_seed") is what differs."""
+    """Return the id of a set of cells that differ in ``varies`` ("init_seed", "token_seed")."""
     return short_hash([varies, sorted(cell_ids)])
 
 
@@ -44,10 +44,10 @@ class GroupScoreRecord(Measurement):
 
 
 def record_group_scores(store: Store, records: Sequence[GroupScoreRecord]) -> None:
-    """Write group scores in one transaction, each in place of what its group, metric and version had.
+    """Write group scores in one transaction, each replacing those of the same group, metric and version.
 
     Raises:
-        StoreError: it cannot write.
+        StoreError: the store cannot be written.
     """
     if not records:
         return
@@ -62,5 +62,5 @@ def record_group_scores(store: Store, records: Sequence[GroupScoreRecord]) -> No
 
 
 def group_scores(store: Store) -> pd.DataFrame:
-    """Return one row per group score, the one measured first first, JSON columns decoded."""
+    """Return one row per group score, in the order of measurement, JSON columns decoded."""
     return decoded(store.query("SELECT * FROM group_scores ORDER BY measured_at, group_id, metric, version"))

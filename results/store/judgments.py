@@ -1,6 +1,6 @@
-"""What judges said and what follows from it, in a results store.
+"""Replies of judges and the tournaments computed from them, in a results store.
 
-Replies are facts and are kept for ever, whoever asked; a tournament is what was made of some of them.
+Replies are raw data and are never deleted; a tournament is computed from some of them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WIN_RATE_COLUMNS = (
     *("config_id", "label", "cell_ids", "win_rate", "ci_low", "ci_high", "n", "wins", "ties"),
     *("rank", "rank_low", "rank_high", "strength"),
 )
-# The last attempt is the reply that counts.
+# The reply that counts is that of the last attempt.
 _LAST = (
     "SELECT * FROM replies QUALIFY row_number() OVER "
     "(PARTITION BY judge, prompt_version, grid_a, grid_b ORDER BY attempt DESC) = 1"
@@ -63,7 +63,7 @@ class ReplyRecord:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TournamentRecord:
-    """A set of cells judged together; the columns are explained in schema.sql."""
+    """Set of cells judged together; the columns are explained in schema.sql."""
 
     tournament: str
     panel: str
@@ -81,10 +81,10 @@ class TournamentRecord:
 
 
 def record_replies(store: Store, replies: Sequence[ReplyRecord]) -> None:
-    """Write replies in one transaction; a reply to a question that had the same attempt replaces it.
+    """Write replies in one transaction; a reply replaces the one to the same question and attempt.
 
     Raises:
-        StoreError: it cannot write.
+        StoreError: the store cannot be written.
     """
     if not replies:
         return
@@ -101,7 +101,7 @@ def record_replies(store: Store, replies: Sequence[ReplyRecord]) -> None:
 
 
 def last_replies(store: Store, judge: str, prompt_version: str) -> pd.DataFrame:
-    """Return the reply that counts to each question of one judge: grid_a, grid_b, attempt, answer, came, cut_off."""
+    """Return the last reply to each question of one judge: grid_a, grid_b, attempt, answer, came, cut_off."""
     return store.query(
         "SELECT grid_a, grid_b, attempt, answer, raw IS NOT NULL AS came, "
         "coalesce(finish_reason, '') = 'length' AS cut_off "
@@ -113,14 +113,14 @@ def last_replies(store: Store, judge: str, prompt_version: str) -> pd.DataFrame:
 def record_tournament(
     store: Store, tournament: TournamentRecord, win_rates: pd.DataFrame, comparisons: pd.DataFrame | None = None
 ) -> None:
-    """Write a tournament with its win rates in one transaction, in place of what it had before.
+    """Write a tournament with its win rates in one transaction, replacing its previous ones.
 
     Args:
         win_rates: the columns of `WIN_RATE_COLUMNS`; `cell_ids` a list.
-        comparisons: the columns of `COMPARISON_COLUMNS`; None keeps those that are there.
+        comparisons: the columns of `COMPARISON_COLUMNS`; None keeps the existing ones.
 
     Raises:
-        StoreError: an unknown column, or it cannot write.
+        StoreError: an unknown column, or the store cannot be written.
     """
     rows = [
         {"tournament": tournament.tournament, **{name: bindable(row[name]) for name in WIN_RATE_COLUMNS}}
@@ -136,7 +136,7 @@ def record_tournament(
 
 
 def tournaments(store: Store) -> pd.DataFrame:
-    """Return one row per tournament, the one judged first first, JSON columns decoded."""
+    """Return one row per tournament, in the order of judging, JSON columns decoded."""
     return decoded(store.query("SELECT * FROM tournaments ORDER BY judged_at, tournament"))
 
 
@@ -152,10 +152,10 @@ def win_rates(store: Store) -> pd.DataFrame:
 
 
 def judgments(store: Store, tournament: str) -> pd.DataFrame:
-    """Return what `harness.stats` reads, one row per judge and presentation of a tournament.
+    """Return the input of `harness.stats`, one row per judge and presentation of a tournament.
 
-    Columns: pair_id, cell_a, cell_b, order, judge, answer (None: invalid or no reply), replied (whether one came).
-    A judge that has not replied yet has its row all the same.
+    Columns: pair_id, cell_a, cell_b, order, judge, answer (None: invalid or no reply), replied (true if one came).
+    A judge that has not replied yet has a row, too.
     """
     return store.query(
         "WITH asked AS (SELECT c.*, unnest(from_json(t.judges, '[\"VARCHAR\"]')) AS judge, t.prompt_version "
@@ -170,7 +170,7 @@ def judgments(store: Store, tournament: str) -> pd.DataFrame:
 
 
 def comparisons(store: Store, tournament: str) -> pd.DataFrame:
-    """Return what a tournament showed: the columns of `COMPARISON_COLUMNS`."""
+    """Return the comparisons shown in a tournament: the columns of `COMPARISON_COLUMNS`."""
     return store.query(
         'SELECT * EXCLUDE (tournament) FROM comparisons WHERE tournament = ? ORDER BY pair_id, "order"', [tournament]
     )
@@ -182,7 +182,7 @@ def _forget(opened: Any, ids: list[str], tables: Sequence[str]) -> None:
 
 
 def _insert_many(opened: Any, rows: list[dict[str, Any]]) -> None:
-    """Insert thousands of replies: bound one by one they would take longer than the judges."""
+    """Insert thousands of replies in bulk: bound one by one they would take longer than the judging."""
     import pandas as pd
 
     names = list(rows[0])

@@ -1,8 +1,8 @@
-"""Whether a run still goes on, or was killed: its process holds a lock on a file, which the kernel drops with it.
+"""Detection of killed runs: a running process holds a lock on a file, which the kernel drops when it ends.
 
 The file lies beside the store, ``<store>.<run id>.running``. A run that ends removes it; one that is killed leaves the
-file and its row with the status ``running``, but nobody holds the lock any more. That is what "died" means here, on
-this machine and on others that share the folder. Needs no torch.
+file and its row with the status ``running``, but no process holds the lock any more. This is the definition of "died",
+on this machine and on others that share the folder. Needs no torch.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ except ImportError:  # Windows
 
 
 class RunState(NamedTuple):
-    """How a run stands."""
+    """State of a run."""
 
     run_id: str
     suite: str | None
     state: str
     """``running``, ``finished``, ``interrupted`` (it was asked to stop) or ``died`` (it was killed)"""
     n_planned: int | None
-    """cells it set out to do"""
+    """number of planned cells"""
     n_done: int
-    """cells it finished or saw fail, as far as no later run did them again"""
+    """number of cells that finished or failed, except those that a later run computed again"""
 
 
 def mark(store: Path, run_id: str) -> Path:
-    """The file whose lock a run holds while it lives."""
+    """Return the file whose lock a run holds while it is alive."""
     return store.with_name(f"{store.name}.{run_id}.running")
 
 
 @contextlib.contextmanager
 def alive(store: Path, run_id: str) -> Iterator[None]:
-    """While active, this process is known to live. Where nothing can be locked, the run goes on without that."""
+    """Hold the lock that marks this process as alive. If locking is not possible, the run continues without it."""
     file = mark(store, run_id)
     handle: int | None = None
     with contextlib.suppress(OSError):
@@ -55,13 +55,13 @@ def alive(store: Path, run_id: str) -> Iterator[None]:
         yield
     finally:
         if handle is not None:
-            # The name goes first: a file that is there and not locked is the mark of a run that died.
+            # Unlink before unlocking: a file that exists and is not locked is the mark of a run that died.
             file.unlink(missing_ok=True)
             os.close(handle)
 
 
 def run_states(store: Store) -> list[RunState]:
-    """How every run of a store stands, oldest first. Reads only, and may be asked while a run goes on.
+    """Return the state of every run of a store, oldest first. It only reads, and may be called during a run.
 
     Raises:
         StoreError: the store cannot be read.
@@ -76,7 +76,7 @@ def run_states(store: Store) -> list[RunState]:
 
 
 def bury(store: Store) -> list[RunState]:
-    """Write down which runs died: they become ``interrupted`` without an end, as nobody saw it. Those runs come back.
+    """Set runs that died to ``interrupted``, without an end time, since none was observed; return those runs.
 
     Raises:
         StoreError: the store cannot be written.
@@ -104,9 +104,9 @@ def _state(store: Path, run_id: str, status: str, *, ended: bool) -> str:
 
 
 def _held(file: Path) -> bool:
-    """Whether a process holds the lock on the file. One that may not be asked for counts as held."""
+    """Return whether a process holds the lock on the file; if it cannot be tested, it counts as held."""
     try:
-        # A shared lock needs no right to write, and two who ask do not stand in each other's way.
+        # A shared lock needs no write permission, and two tests do not block each other.
         handle = os.open(file, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     except FileNotFoundError:
         return False

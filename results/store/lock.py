@@ -1,12 +1,12 @@
-"""A turnstile beside the store, so that a stream of readers cannot keep a writer out.
+"""Turnstile lock beside the store, which keeps a stream of readers from blocking a writer.
 
-DuckDB's own file lock has no queue: with readers coming and going, some reader nearly always holds the file and a
-retrying writer may wait for ever. So a writer first closes the turnstile (an exclusive `flock` on `<store>.lock`);
+DuckDB's own file lock has no queue: with readers coming and going, some reader nearly always holds the file, and a
+retrying writer may wait forever. So a writer first closes the turnstile (an exclusive `flock` on `<store>.lock`);
 readers pass through it before they open the store, those already inside drain, and the writer gets in. Two writers
 queue at it as well. The kernel drops the lock with its holder, so a killed writer leaves nothing to clean up.
 
-Where it cannot be had (no `fcntl`, a read-only folder, a file system without `flock`) both sides go on without it and
-rely on retrying alone.
+If it is not available (no `fcntl`, a read-only folder, a file system without `flock`), both sides continue without it
+and rely on retries alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def lock_path(store: Path) -> Path:
 
 @contextlib.contextmanager
 def closed(store: Path, deadline: float) -> Iterator[None]:
-    """Hold the turnstile closed for readers and other writers; after `deadline` (monotonic) go on without it."""
+    """Hold the turnstile closed for readers and other writers; after `deadline` (monotonic) continue without it."""
     handle = _open(store, create=True)
     try:
         if handle is not None:
@@ -43,7 +43,7 @@ def closed(store: Path, deadline: float) -> Iterator[None]:
 
 
 def pass_through(store: Path, deadline: float) -> None:
-    """Wait until no writer holds the turnstile, or until `deadline` (monotonic), without holding it oneself."""
+    """Wait until no writer holds the turnstile, or until `deadline` (monotonic), without holding it."""
     handle = _open(store, create=False)
     if handle is None:
         return

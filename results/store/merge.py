@@ -1,4 +1,4 @@
-"""One store of several: what several machines measured, each cell once, conflicts refused."""
+"""Merge of several stores: measurements of several machines, each cell once, conflicts refused."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from results.store.environments import BOUNDED_UNITS, WITH_TRAINING, causes, exp
 from results.store.records import DEVICE_UNITS, records_of
 
 PREFER = ("first", "newest")
-#: Beyond this share two values are different measurements, unless two recorded environments explain the difference.
+#: Beyond this relative difference two values are different measurements, unless two recorded environments explain it.
 TOLERANCE = 1e-6
 _OF_CELL = ("cells", "scores", "units", "curves")
 _OF_TOURNAMENT = ("tournaments", "win_rates", "comparisons")
 
 
 class Conflict(NamedTuple):
-    """The same thing with different content in two stores."""
+    """Same object with different content in two stores."""
 
     what: str
-    """which cell, tournament, ... in words"""
+    """the cell, tournament, ... in words"""
     first: str
-    """store that came first"""
+    """the store that came first"""
     second: str
     why: str
 
@@ -42,20 +42,20 @@ class Conflict(NamedTuple):
 
 
 class Merged(NamedTuple):
-    """What a merge wrote."""
+    """Summary of a merge."""
 
     path: Path
     cells: int
     duplicates: int
-    """cells that several stores had, kept once"""
+    """number of cells that several stores had, kept once"""
     rounded: dict[str, int]
-    """cause -> cells that several environments computed with differences to be expected; the first one was kept"""
+    """cause -> number of cells that several environments computed with expected differences; the first one was kept"""
     resolved: list[Conflict]
     """conflicts that `prefer` decided"""
     rows: dict[str, int]
     """table -> rows"""
     artifacts: int
-    """files copied"""
+    """number of copied files"""
     missing_artifacts: list[str]
 
 
@@ -80,22 +80,22 @@ def merge(
     artifacts: bool = False,
     overwrite: bool = False,
 ) -> Merged:
-    """Write the store `out` with everything that `inputs` hold; whole, or not at all.
+    """Write the store `out` with the content of all `inputs`, atomically.
 
     A cell that several stores have is taken once. If its scores differ beyond rounding, that is a conflict. Between two
-    environments larger differences count as rounding. Times and memory, which belong to the machine, are no conflicts,
-    and a finished cell wins over a failed one.
+    environments larger differences count as rounding. Differences in times and memory, which depend on the machine, are
+    not conflicts, and a finished cell takes precedence over a failed one.
 
     Args:
         out: the new store.
         inputs: two or more stores, of any schema version this program reads.
         prefer: "first" or "newest" decides conflicts; None refuses them.
-        artifacts: also copy the files that cells name, to the same place beside `out`.
+        artifacts: also copy the files that cells name, to the same relative path beside `out`.
         overwrite: `out` may exist (it may be one of the inputs); otherwise it is refused.
 
     Raises:
         MergeConflict: the stores contradict each other, and `prefer` is None.
-        StoreError: fewer than two stores, an input that cannot be read, or a place that cannot be written.
+        StoreError: fewer than two stores, an input that cannot be read, or a path that cannot be written.
     """
     target = Path(out).expanduser().absolute()
     paths = [Path(path).expanduser().absolute() for path in inputs]
@@ -157,7 +157,7 @@ class _Source:
 def _cells(
     sources: Sequence[_Source], prefer: str | None, conflicts: list[Conflict], rounded: dict[str, int]
 ) -> tuple[dict[str, _Source], int]:
-    """Which store each cell is taken from, and how many were in several."""
+    """Return the store that each cell is taken from, and the number of cells in several stores."""
     chosen: dict[str, _Source] = {}
     twice = set()
     for source in sources:
@@ -195,7 +195,7 @@ def _cells(
 def _bounded(
     first: _Source, second: _Source, cell_id: str
 ) -> tuple[Mapping[tuple[Any, ...], float | None], Mapping[tuple[Any, ...], float | None]]:
-    """The cell's scores in two stores, without those whose rounding has no bound."""
+    """Return the cell's scores in two stores, without those whose rounding has no bound."""
 
     def of(source: _Source) -> dict[tuple[Any, ...], float | None]:
         scores = source.scores.get(cell_id, {})
@@ -256,7 +256,7 @@ def _tournaments(sources: Sequence[_Source], prefer: str | None, conflicts: list
 
 
 def _replies_and_images(sources: Sequence[_Source], conflicts: list[Conflict]) -> None:
-    """Replies to the same question with another answer, and indices that are another image."""
+    """Collect conflicts: replies to the same question with another answer, and indices of another image."""
     kinds = (
         ("replies", "judge, prompt_version, grid_a, grid_b, attempt", "answer"),
         ("images", 'dataset, "index"', "name"),
@@ -284,7 +284,7 @@ def _replies_and_images(sources: Sequence[_Source], conflicts: list[Conflict]) -
 
 
 def _tolerance(first: _Source, second: _Source) -> float:
-    """How far scores of groups of cells may differ between two stores."""
+    """Return how far scores of groups of cells may differ between two stores."""
     pairs = ((one, other) for one in first.environments for other in second.environments)
     return WITH_TRAINING if any(causes(one, other) for one, other in pairs) else TOLERANCE
 
@@ -315,7 +315,7 @@ def _write(
                     _copy(opened, source, table, "cell_id IN (SELECT unnest(?::VARCHAR[]))", [cells])
                 for table in _OF_TOURNAMENT:
                     _copy(opened, source, table, "tournament IN (SELECT unnest(?::VARCHAR[]))", [tournaments])
-            # What has a key of its own: the first one stays, or with "newest" the one of the later moment.
+            # For rows with a key of their own, the first one stays, or with "newest" the later one.
             for table, keys, moment in (
                 ("runs", ("run_id",), "started_at"),
                 ("images", ("dataset", "index"), None),
@@ -378,7 +378,7 @@ def _copy_artifacts(
                 f"{source.path} names the artifact {name!r}, which does not lie beside it; nothing was written."
             )
         file, copy = source.path.parent / place, target.parent / place
-        # Cells share a fit. Two machines' fits of one name differ in rounding at most: the first one stays.
+        # Cells share a fit. Fits of one name from two machines differ at most in rounding: the first one stays.
         if place in placed:
             continue
         if not file.is_file():

@@ -1,4 +1,4 @@
-"""What a run writes: one RunRecord, and per cell a CellRecord with its ScoreRecords."""
+"""Records that a run writes: one RunRecord, and per cell a CellRecord with its ScoreRecords."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class RunRecord:
     Attributes:
         run_id: unique, chosen by the caller.
         suite: suite name.
-        command: the command line; leaving machine paths out is the caller's business.
+        command: the command line; the caller must leave out machine paths.
         started_at: timezone-aware; default now.
-        code_revision: revision of the program, where known.
+        code_revision: revision of the program, if known.
         versions: package name -> version.
-        device: the accelerator in words.
-        n_planned: number of cells the run set out to do.
+        device: name of the accelerator.
+        n_planned: number of planned cells.
     """
 
     run_id: str
@@ -60,11 +60,11 @@ class CellRecord:
     Attributes:
         cell_id: hash of `identity`, computed by the harness.
         status: "finished" or "failed".
-        label: what the leaderboard prints; "" means the method's name.
+        label: name on the leaderboard; "" means the method's name.
         config_id: "" means the hash of method and config (`config_id_of`).
         started_at: timezone-aware, or None.
-        notes: sentences the reader of a score must know.
-        fit_id: hash of what the fitted method depends on, computed by the harness.
+        notes: important sentences for readers of a score.
+        fit_id: hash of everything that the fitted method depends on, computed by the harness.
         environment: processor, threads and libraries in force while the cell was computed.
 
     Raises:
@@ -116,19 +116,19 @@ class CellRecord:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One number, with all that a reader needs to judge it.
+    """One number, with everything needed to interpret it.
 
     Attributes:
         metric: metric id, e.g. "ms_score"; ids starting with "floor_" are shown as footers, not columns.
-        value: NaN for "undefined", None for "not there".
+        value: NaN for "undefined", None for "missing".
         version: of the metric's definition.
         params: of the metric; rows that differ in them are never ranked together.
         uncertainty: one standard error in the unit of value; None when there is no estimate.
         uncertainty_kind: how it was estimated.
-        n: how many things the value is over.
+        n: number of observations.
         unit: "fraction" is printed as a percentage; "" is a bare number.
         direction: "higher", "lower" or "none": which is better.
-        details: evidence and circumstances that a reader may ask for; they do not tell scores apart.
+        details: further evidence and conditions; they are not part of a score's key.
 
     Raises:
         StoreError: an unknown direction.
@@ -165,12 +165,12 @@ class ScoreRecord(Measurement):
 
     @property
     def params_hash(self) -> str:
-        """Hash of parameters and panel: with metric and version it tells the scores of one cell apart."""
+        """Hash of parameters and panel: with metric and version it identifies a score of a cell."""
         return short_hash([self.params, self.panel])
 
 
 def row_of(record: DataclassInstance) -> dict[str, Any]:
-    """Return a record as column -> value that DuckDB can bind."""
+    """Return a record as column -> value in a form that DuckDB can bind."""
     return {field.name: bindable(getattr(record, field.name)) for field in dataclasses.fields(record)}
 
 
@@ -196,13 +196,13 @@ def _require_one_of(value: str, allowed: Sequence[str], name: str) -> None:
         raise StoreError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}.")
 
 
-# Units of what depends on the machine rather than on the method.
+# Units of values that depend on the machine rather than on the method.
 DEVICE_UNITS = frozenset({"s", "ms", "us", "B", "kB", "KB", "MB", "GB", "KiB", "MiB", "GiB", "images/s", "tokens/s"})
 
 
 def records_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as dictionaries, missing values as None; NaN stays in the columns where it is a value."""
-    import pandas as pd  # here, so that `import results` stays light
+    """Return the rows as dictionaries, missing values as None; NaN stays in the columns in which it is a value."""
+    import pandas as pd  # imported here, so that `import results` stays light
 
     def cleaned(name: str, value: Any) -> Any:
         if value is pd.NA or value is pd.NaT:

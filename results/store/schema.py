@@ -1,4 +1,4 @@
-"""Which schema a store has: making it, bringing an older one forward, reading an older one as it is."""
+"""Schema of a store: creating it, migrating an older one, reading an older one unchanged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
 
 
 def schema_sql() -> str:
-    """Return the statements that make an empty store of SCHEMA_VERSION."""
+    """Return the statements that create an empty store of SCHEMA_VERSION."""
     return Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
 
 
@@ -33,7 +33,7 @@ def stored_version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
     """Return the schema version of an open store.
 
     Raises:
-        StoreError: the file is some other DuckDB database, or a store of a newer schema than this program knows.
+        StoreError: the file is some other DuckDB database, or a store of a newer schema than this program supports.
     """
     try:
         row = connection.execute("SELECT max(schema_version) FROM meta").fetchone()
@@ -54,11 +54,11 @@ def stored_version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
 
 
 def create(path: Path) -> None:
-    """Make an empty store at `path`, all or nothing; a store that another process made meanwhile is left as it is.
+    """Create an empty store at `path` atomically; a store that another process created meanwhile is left unchanged.
 
-    DuckDB writes a new file in several steps, and a process killed between them leaves a file that nobody can open.
-    So the file is made beside its place and linked into it: the link either appears whole or not at all, and it
-    refuses where a file already is.
+    DuckDB writes a new file in several steps, and a process killed between them leaves a file that cannot be opened. So
+    the file is created under a temporary name and linked to its path: linking is atomic, and it fails if the path
+    already exists.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
     try:
@@ -83,7 +83,7 @@ def create(path: Path) -> None:
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Bring an open, writable store forward to SCHEMA_VERSION in one transaction; do nothing if it is there.
+    """Migrate an open, writable store to SCHEMA_VERSION in one transaction; do nothing if it is up to date.
 
     Raises:
         StoreError: as `stored_version`.
@@ -100,7 +100,7 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 @contextlib.contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Commit what the block does, or nothing of it."""
+    """Commit all changes of the block, or none."""
     connection.execute("BEGIN")
     try:
         yield
@@ -111,9 +111,9 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 def reader_views(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Let a read-only connection see an older store as if it had today's columns, those it lacks being NULL.
+    """Let a read-only connection read an older store as if it had today's columns, with NULL in missing ones.
 
-    Temporary views of the tables' own names hide the tables. This costs nothing and leaves the file alone, where
+    Temporary views of the tables' own names hide the tables. This costs nothing and does not change the file, whereas
     migrating a copy would read a whole store for one query.
 
     Raises:
@@ -135,7 +135,7 @@ def reader_views(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 @functools.lru_cache(maxsize=1)
 def current_columns() -> Mapping[str, Mapping[str, str]]:
-    """Return table -> column -> SQL type of SCHEMA_VERSION, as `schema.sql` makes them."""
+    """Return table -> column -> SQL type of SCHEMA_VERSION, as defined by `schema.sql`."""
     with contextlib.closing(duckdb.connect(":memory:")) as connection:
         connection.execute(schema_sql())
         return _columns(connection, str(_one(connection, "SELECT current_database()")))

@@ -1,8 +1,8 @@
-"""One DuckDB file of results: one short transaction per finished cell, and readers that never stop a run.
+"""One DuckDB file of results: one short transaction per finished cell, and readers that never block a run.
 
 DuckDB refuses to open a file for reading while another process has it open for writing, and the other way round. So
-neither side holds it: every method opens the file, does one short thing, closes it, and waits its turn (see
-`connection` and `turnstile`). A writer that is killed loses at most the cell in flight.
+neither side holds it: every method opens the file, does one short operation, closes it, and waits for its turn (see
+`connection` and `lock`). A writer that is killed loses at most the cell in flight.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _JSON_COLUMNS = (
 
 
 class Store:
-    """A results store. Holds a path and no connection, so it may be kept, copied and shared between threads."""
+    """Results store. It holds a path and no connection, so it may be kept, copied and shared between threads."""
 
     def __init__(self, path: str | os.PathLike[str], read_only: bool = True) -> None:
         self.path = Path(path).expanduser().absolute()
@@ -39,18 +39,18 @@ class Store:
         return f"Store({str(self.path)!r}, read_only={self.read_only})"
 
     def exists(self) -> bool:
-        """Return whether there is a file at the path."""
+        """Return whether the file exists."""
         return self.path.is_file()
 
     # Reading
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
-        """Return the rows of one SQL query; `?` in it stands for `params`, in order.
+        """Return the rows of one SQL query; `params` replace its `?`, in order.
 
         The file is opened read-only. NULL comes back as `pandas.NA`, `NaT` or None, NaN as NaN (see `frames`).
 
         Raises:
-            StoreError: the store cannot be read, or the query is wrong.
+            StoreError: the store cannot be read, or the query is invalid.
         """
         with connection.reading(self.path) as opened:
             try:
@@ -60,7 +60,7 @@ class Store:
                 raise StoreError(f"The store could not answer the query: {error}") from error
 
     def finished(self, cell_ids: Iterable[str]) -> set[str]:
-        """Return those of `cell_ids` that are finished; the empty set where there is no store yet."""
+        """Return those of `cell_ids` that are finished; the empty set if there is no store yet."""
         wanted = [storable_text(cell_id) for cell_id in cell_ids]
         if not wanted or not self.exists():
             return set()
@@ -68,14 +68,14 @@ class Store:
         return set(self.query(sql, [wanted])["cell_id"])
 
     def statuses(self) -> dict[str, str]:
-        """Return cell_id -> "finished" or "failed" of all cells; empty where there is no store yet."""
+        """Return cell_id -> "finished" or "failed" of all cells; empty if there is no store yet."""
         if not self.exists():
             return {}
         frame = self.query("SELECT cell_id, status FROM cells ORDER BY cell_id")
         return dict(zip(frame["cell_id"], frame["status"], strict=True))
 
     def runs(self) -> pd.DataFrame:
-        """Return one row per run, oldest first, with how many cells it finished and failed."""
+        """Return one row per run, oldest first, with its numbers of finished and failed cells."""
         return decoded(
             self.query(
                 "SELECT r.*, coalesce(c.n_finished, 0) AS n_finished, coalesce(c.n_failed, 0) AS n_failed FROM runs r "
@@ -86,7 +86,7 @@ class Store:
         )
 
     def cells(self, *, suite: str | None = None, backbone: str | None = None, site: str | None = None) -> pd.DataFrame:
-        """Return one row per cell, JSON columns decoded, with the run's code revision; the arguments narrow it."""
+        """Return one row per cell, JSON columns decoded, with the run's code revision; the arguments filter them."""
         where, params = _where(suite=suite, backbone=backbone, site=site)
         return decoded(
             self.query(
@@ -105,9 +105,9 @@ class Store:
         site: str | None = None,
         cell_id: str | None = None,
     ) -> pd.DataFrame:
-        """Return one row per score with what identifies its cell, `params` decoded; the arguments narrow it.
+        """Return one row per score with the identity of its cell, `params` decoded; the arguments filter them.
 
-        `evaluation_fingerprint` is the score's own where it has one and the cell's otherwise; `device` and `dtype`
+        `evaluation_fingerprint` is the score's own if it has one, otherwise the cell's; `device` and `dtype`
         are the cell's.
         """
         where, params = _where(suite=suite, backbone=backbone, site=site, cell_id=cell_id)
@@ -131,7 +131,7 @@ class Store:
         return self.query("SELECT * EXCLUDE (cell_id) FROM units WHERE cell_id = ? ORDER BY unit", [cell_id])
 
     def curves(self, cell_id: str) -> pd.DataFrame:
-        """Return how the fit of a cell went: one row per series and step."""
+        """Return the training curves of a cell: one row per series and step."""
         return self.query("SELECT series, step, value FROM curves WHERE cell_id = ? ORDER BY series, step", [cell_id])
 
     def images(self, fingerprint: str) -> pd.DataFrame:
@@ -141,14 +141,14 @@ class Store:
     # Writing: each method is one transaction
 
     def start_run(self, run: RunRecord) -> None:
-        """Record that a run began; the same run_id again starts it anew. Raises StoreError where it cannot write."""
+        """Record that a run began; a repeated run_id restarts it. Raises StoreError if the store cannot be written."""
         row = {**row_of(run), "status": "running"}
         with self.writing() as opened:
             opened.execute("DELETE FROM runs WHERE run_id = ?", [row["run_id"]])
             insert_rows(opened, "runs", [row])
 
     def end_run(self, run_id: str, status: str = "finished") -> None:
-        """Record how a run ended: "finished" or "interrupted". Raises StoreError where it cannot write."""
+        """Record how a run ended: "finished" or "interrupted". Raises StoreError if the store cannot be written."""
         if status not in RUN_STATUSES:
             raise StoreError(f"A run ends as {status!r}; it must be one of {', '.join(map(repr, RUN_STATUSES))}.")
         with self.writing() as opened:
@@ -164,19 +164,19 @@ class Store:
         units: pd.DataFrame | None = None,
         curves: pd.DataFrame | None = None,
     ) -> bool:
-        """Write one cell with its scores and units in one transaction, in place of what the cell had before.
+        """Write one cell with its scores and units in one transaction, replacing the cell's previous content.
 
-        A failure never takes the place of a finished cell: then nothing is written, and False comes back.
+        A failed cell never replaces a finished one: nothing is written then, and False is returned.
 
         Args:
-            units: columns of the `units` table without cell_id; `unit` is needed, others may be left out (NULL).
+            units: columns of the `units` table without cell_id; `unit` is required, others may be left out (NULL).
                 NaN in a float column stays NaN; list columns hold arrays or lists, or None.
-            curves: columns `series`, `step` and `value`: how the fit went.
+            curves: columns `series`, `step` and `value` of the training curves.
 
         Raises:
-            StoreError: two scores that the store cannot tell apart, an unknown unit column, or it cannot write.
+            StoreError: two scores with the same key, an unknown unit column, or the store cannot be written.
         """
-        # All that can be wrong with the values is found before the file is opened, so others wait for I/O only.
+        # Invalid values are found before the file is opened, so that others wait for I/O only.
         cell_row = row_of(cell)
         cell_id = cell_row["cell_id"]
         score_rows = [{"cell_id": cell_id, **row_of(score), "params_hash": score.params_hash} for score in scores]
@@ -195,19 +195,19 @@ class Store:
         return True
 
     def relabel(self, labels: Mapping[str, str]) -> None:
-        """Give cells (id to label) another label on the leaderboard. Raises StoreError where it cannot write."""
+        """Change the leaderboard labels of cells (id -> label). Raises StoreError if the store cannot be written."""
         with self.writing() as opened:
             for cell_id, label in labels.items():
                 opened.execute("UPDATE cells SET label = ? WHERE cell_id = ?", [storable_text(label), cell_id])
 
     def record_images(self, fingerprint: str, frame: pd.DataFrame) -> None:
-        """Write which image is which in the split `fingerprint`; a split already there is replaced by the same.
+        """Write the images of the split `fingerprint`; a split already stored is replaced by the same.
 
         Args:
-            frame: columns `index` (needed), `name`, `label`, `class_name`.
+            frame: columns `index` (required), `name`, `label`, `class_name`.
 
         Raises:
-            StoreError: an unknown column, an index twice, or it cannot write.
+            StoreError: an unknown column, a duplicate index, or the store cannot be written.
         """
         if "index" in frame.columns and frame["index"].duplicated().any():
             raise StoreError("The images frame has an index twice; each image has its own.")
@@ -216,12 +216,12 @@ class Store:
             frames.insert(opened, "images", frame, frames.IMAGE_COLUMNS, {"dataset": fingerprint})
 
     def forget(self, cell_ids: Iterable[str]) -> None:
-        """Delete cells with their scores and units; ids that are not there are ignored. Raises StoreError."""
+        """Delete cells with their scores and units; unknown ids are ignored. Raises StoreError."""
         with self.writing() as opened:
             _delete_cells(opened, [storable_text(cell_id) for cell_id in cell_ids])
 
     def writing(self) -> Any:
-        """Open the file for one transaction, as a context manager that gives the connection. Raises StoreError."""
+        """Open the file for one transaction: a context manager that returns the connection. Raises StoreError."""
         if self.read_only:
             raise StoreError(f"The store {self.path} was opened read-only; open it with read_only=False to write.")
         return connection.writing(self.path)
@@ -230,12 +230,13 @@ class Store:
 def open_store(path: str | os.PathLike[str], read_only: bool = True) -> Store:
     """Return the store at `path`, holding no connection.
 
-    Read-only, nothing is touched until the first query. For writing, the file and its folders are made where they
-    are missing, and an older schema is brought forward, so that a place that cannot be written is found before
-    anything is computed.
+    Read-only, nothing is touched until the first query. For writing, the file and its folders are created if they are
+    missing, and an older schema is migrated, so that a path that cannot be written is detected before anything is
+    computed.
 
     Raises:
-        StoreError: opened for writing and the place cannot be written, or the file is not a store this program knows.
+        StoreError: opened for writing and the path cannot be written, or the file is not a store that this program
+            supports.
     """
     store = Store(path, read_only)
     if not read_only:

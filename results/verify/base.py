@@ -1,4 +1,4 @@
-"""What a check gets, what it gives, and the list of all checks."""
+"""Input and output of a check, and the registry of all checks."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from results.store import Store
 
-#: Sums of float32 values are compared with this much room.
+#: Tolerance for comparing sums of float32 values.
 TOLERANCE = 1e-5
 
 
 class Problem(NamedTuple):
-    """One row that cannot be right."""
+    """Row with an impossible value."""
 
     check: str
     where: str
-    """which row: cell, run or tournament, in words"""
+    """the row: cell, run or tournament, in words"""
     why: str
-    """what it says, and what it would have to say"""
+    """the value seen, and the value required"""
     cell_id: str | None = None
 
 
@@ -39,19 +39,19 @@ class Content(NamedTuple):
         return [cell for cell in self.cells if cell["status"] == "finished"]
 
     def score(self, cell: Mapping[str, Any], metric: str) -> dict[str, Any] | None:
-        """The cell's score of a metric; None without one, and where several differ in version or parameters."""
+        """Return the cell's score of a metric; None if there is none, or several of different version or parameters."""
         found = self.by_cell.get(cell["cell_id"], {}).get(metric, [])
         return found[0] if len(found) == 1 else None
 
     def value(self, cell: Mapping[str, Any], metric: str) -> float | None:
-        """Its value; None also where it is undefined."""
+        """Return its value; None also if it is undefined."""
         found = self.score(cell, metric)
         value = None if found is None else found["value"]
         return None if value is None or math.isnan(value) else float(value)
 
 
 class Checker:
-    """Collects what one check looks at and finds."""
+    """Collector of the tests and problems of one check."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -59,7 +59,7 @@ class Checker:
         self.problems: list[Problem] = []
 
     def require(self, holds: bool, where: str, why: str, cell_id: str | None = None) -> None:
-        """Count one look, and a problem unless ``holds``."""
+        """Count one test, and record a problem unless ``holds``."""
         self.n += 1
         if not holds:
             self.problems.append(Problem(self.name, where, why, cell_id))
@@ -70,7 +70,7 @@ CHECKS: dict[str, Check] = {}
 
 
 def check(name: str) -> Callable[[Check], Check]:
-    """Decorator: add a check under a name."""
+    """Register a check under a name (decorator)."""
 
     def add(function: Check) -> Check:
         CHECKS[name] = function

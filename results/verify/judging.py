@@ -1,4 +1,4 @@
-"""Tournaments and group scores: possible numbers, and the same as a recount of the stored replies gives."""
+"""Checks of tournaments and group scores: possible numbers that agree with a recount of the stored replies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from results.verify.scores import bounds_of
 
 @check("groups")
 def groups(content: Content, checker: Checker) -> None:
-    """Scores of several cells lie in their bounds."""
+    """Check that scores of several cells are within their bounds."""
     for row in records_of(group_scores.group_scores(content.store)):
         value = row["value"]
         if value is not None and not math.isnan(value):
@@ -28,7 +28,10 @@ def groups(content: Content, checker: Checker) -> None:
 
 @check("tournaments")
 def tournaments(content: Content, checker: Checker) -> None:
-    """Win rates lie in [0, 1] and in their intervals, sum to n/2 where all have as many comparisons, and are ranked."""
+    """Check that win rates lie in [0, 1] and in their intervals, and are ranked.
+
+    They sum to n/2 if all have as many comparisons.
+    """
     for tournament, rows in _rows(content).items():
         where = _where(tournament, rows)
         for row in rows:
@@ -70,7 +73,7 @@ def tournaments(content: Content, checker: Checker) -> None:
 
 @check("recount")
 def recount(content: Content, checker: Checker) -> None:
-    """Wins, comparisons and ties are what the stored replies say, counted again."""
+    """Check that wins, comparisons and ties equal a recount of the stored replies."""
     for tournament, rows in _rows(content).items():
         where = _where(tournament, rows)
         owner = {cell_id: place for place, row in enumerate(rows) for cell_id in row["cell_ids"]}
@@ -79,7 +82,7 @@ def recount(content: Content, checker: Checker) -> None:
         missing = sum(not row["replied"] for row in asked)
         lost = missing - (rows[0]["n_missing"] or 0)
         checker.require(lost <= 0, where, f"was counted from {lost} replies that are no longer in the store.")
-        # Fewer are missing where some came later (of an interrupted run, or asked for by another tournament).
+        # Fewer are missing if some came later (of an interrupted run, or requested by another tournament).
         if not asked or lost:
             continue
         wins, decided, ties = _counted(asked, owner)
@@ -96,7 +99,7 @@ def recount(content: Content, checker: Checker) -> None:
 def _counted(
     asked: Sequence[Mapping[str, Any]], owner: Mapping[str, int]
 ) -> tuple[Counter[int], Counter[int], Counter[int]]:
-    """Wins, decided comparisons and ties of each row; an equal vote is a tie, controls are left out."""
+    """Return wins, decided comparisons and ties of each row; an equal vote is a tie, controls are left out."""
     votes: dict[tuple[str, int], list[Any]] = {}
     for row in asked:
         if row["cell_a"] in owner and row["cell_b"] in owner:
@@ -116,7 +119,7 @@ def _counted(
 
 
 def _rows(content: Content) -> dict[str, list[dict[str, Any]]]:
-    """The win rates of each tournament."""
+    """Return the win rates of each tournament."""
     found: dict[str, list[dict[str, Any]]] = {}
     for row in records_of(judgments.win_rates(content.store)):
         found.setdefault(row["tournament"], []).append(row)

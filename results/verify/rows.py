@@ -1,4 +1,4 @@
-"""Rows and what they refer to: cells, runs, identities."""
+"""Checks of rows and their references: cells, runs, identities."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from results.verify.base import Checker, Content, check
 
 @check("orphans")
 def orphans(content: Content, checker: Checker) -> None:
-    """Scores, units, curves and win rates belong to cells that exist; a failed cell has none of them."""
+    """Check that scores, units, curves and win rates belong to existing cells, and to none that failed."""
     failed = {cell["cell_id"] for cell in content.cells if cell["status"] == "failed"}
     for table in ("scores", "units", "curves"):
         frame = content.store.query(f"SELECT cell_id, count(*) AS n FROM {table} GROUP BY cell_id ORDER BY cell_id")
@@ -37,7 +37,7 @@ def orphans(content: Content, checker: Checker) -> None:
 
 @check("identity")
 def identity(content: Content, checker: Checker) -> None:
-    """A cell's id is the hash of its identity, and its columns say what the identity says."""
+    """Check that a cell's id is the hash of its identity, and that its columns agree with the identity."""
     for cell in content.cells:
         said = cell["identity"] or {}
         if "cell" not in said:
@@ -61,14 +61,14 @@ def identity(content: Content, checker: Checker) -> None:
 
 @check("seeds")
 def seeds(content: Content, checker: Checker) -> None:
-    """One finished cell for each method, configuration, layer, sets, seeds, and identity."""
+    """Check that there is one finished cell per method, configuration, layer, sets, seeds, and identity."""
     seen: dict[tuple[Any, ...], str] = {}
     for cell in content.finished():
         said = cell["identity"] or {}
         key = (
             *(cell[name] for name in ("backbone", "site", "dataset", "probing_fingerprint", "evaluation_fingerprint")),
             *(cell[name] for name in ("method", "config_id", "label", "token_seed", "init_seed")),
-            # A new version of a metric makes a new cell of the same seeds, and rightly so.
+            # A new version of a metric makes a new cell of the same seeds, which is valid.
             str(sorted((said.get("metrics") or {}).items(), key=str)),
             str((said.get("evaluation") or {}).get("top_images")),
         )
@@ -84,7 +84,7 @@ def seeds(content: Content, checker: Checker) -> None:
 
 @check("plan")
 def plan(content: Content, checker: Checker) -> None:
-    """A finished run has no more cells than it planned; a finished cell has scores."""
+    """Check that a finished run has no more cells than planned, and that a finished cell has scores."""
     for run in records_of(content.store.runs()):
         planned, done = run["n_planned"], run["n_finished"] + run["n_failed"]
         if planned is not None:
@@ -100,6 +100,6 @@ def plan(content: Content, checker: Checker) -> None:
 
 
 def ids_of(value: Any) -> list[str]:
-    """The cell ids of a JSON column, decoded or not."""
+    """Return the cell ids of a JSON column, decoded or not."""
     found: Sequence[Any] | Mapping[str, Any] = json.loads(value) if isinstance(value, str) else (value or [])
     return [str(one) for one in found]

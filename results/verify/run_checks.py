@@ -1,6 +1,6 @@
-"""Which rows of a store are impossible: identities that hold for every correct measurement, checked on the numbers.
+"""Check of a store for impossible rows: identities that hold for every correct measurement.
 
-A check finds nothing in a right store, whatever was measured; what it finds is a defect of the harness, of a method's
+A check finds nothing in a correct store, for any measurements. A finding is a defect of the harness, of a method's
 claims, or of the file. The checks are in :mod:`results.verify`. Needs no torch.
 """
 
@@ -27,13 +27,13 @@ for _module in pkgutil.iter_modules(verify_package.__path__):
 
 
 class Verdict(NamedTuple):
-    """What was checked, and what cannot be right."""
+    """Numbers of checked rows, and the problems found."""
 
     problems: list[Problem]
     checked: dict[str, int]
-    """check -> how many rows it looked at"""
+    """check -> number of rows it tested"""
     notes: list[str]
-    """what a reader should know although it is possible"""
+    """notes for the reader on unusual but possible values"""
 
 
 def verify(store: Store) -> Verdict:
@@ -64,7 +64,7 @@ def check_names() -> list[str]:
 
 
 def _environments(cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Sentences on what differs between the cells of one layer, whose last digits can then not be compared."""
+    """Return notes on environments that differ between the cells of one layer, whose last digits are not comparable."""
     layers: dict[tuple[str, str], dict[str, set[str]]] = {}
     for cell in cells:
         for key in CAUSES if cell["environment"] else ():

@@ -1,4 +1,4 @@
-"""Scores of one cell: bounds, and what some of them say of others."""
+"""Checks of the scores of one cell: bounds, and relations between scores."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from results.store.records import DEVICE_UNITS
 from results.verify.base import TOLERANCE, Checker, Content, check
 
-#: What a lossless reconstruction may lose to float32: in R2, and in agreement one image of a thousand on a tie.
+#: Loss of a lossless reconstruction due to float32: in R2, and in agreement one image of a thousand on a tie.
 LOSSLESS_R2, LOSSLESS_AGREEMENT = 1e-4, 1e-3
 _UNIT, _SIGNED, _POSITIVE = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
-#: Bounds of metrics by id. What is in fractions lies in [0, 1] where nothing else is said.
+#: Bounds of metrics by id. Fractions lie in [0, 1] unless given here.
 RANGES: Mapping[str, tuple[float, float]] = {
     **dict.fromkeys(("ms_score", "ms_score_null", "recovery", "recovery_cosine", "recovery_ari"), _SIGNED),
     **dict.fromkeys(("stability", "stability_writer", "token_sensitivity"), _SIGNED),
@@ -24,14 +24,14 @@ RANGES: Mapping[str, tuple[float, float]] = {
     # 1 - error has no lower bound.
     "r2": (-math.inf, 1.0),
 }
-#: What is adjusted for a chance level is below 0 wherever it is worse than chance.
+#: Metrics that are adjusted for a chance level are below 0 if worse than chance.
 ADJUSTED = "_adjusted"
-#: Shares of things that are counted: value times n is a whole number.
+#: Shares of counted objects: value times n is a whole number.
 COUNTED = ("accuracy", "agreement", "alive_fraction")
 
 
 def bounds_of(score: Mapping[str, Any]) -> tuple[float, float]:
-    """The smallest and the largest value that a score of this metric and unit can have."""
+    """Return the smallest and the largest value that a score of this metric and unit can have."""
     metric, unit = score["metric"], score["unit"]
     if metric in RANGES:
         return RANGES[metric]
@@ -44,7 +44,7 @@ def bounds_of(score: Mapping[str, Any]) -> tuple[float, float]:
 
 @check("ranges")
 def ranges(content: Content, checker: Checker) -> None:
-    """R2 <= 1, fractions in [0, 1], MS scores in [-1, 1], divergences not negative, no infinity anywhere."""
+    """Check R2 <= 1, fractions in [0, 1], MS scores in [-1, 1], divergences not negative, no infinite values."""
     for score in content.scores:
         value, where = score["value"], f"{score['metric']} of {content.names[score['cell_id']]}"
         error = score["uncertainty"]
@@ -68,7 +68,7 @@ def _between(low: float, high: float) -> str:
 
 @check("relations")
 def relations(content: Content, checker: Checker) -> None:
-    """Scores that follow from others, or from the number of units, agree with them."""
+    """Check that scores that follow from others, or from the number of units, agree with them."""
     for cell in content.finished():
 
         def require(metric: str, holds: bool, why: str, cell: Mapping[str, Any] = cell) -> None:
@@ -115,7 +115,7 @@ def _close(one: float, other: float) -> bool:
 
 @check("lossless")
 def lossless(content: Content, checker: Checker) -> None:
-    """Methods that claim to be lossless reconstruct the layer: R2 = 1, agreement 1."""
+    """Check that methods that claim to be lossless reconstruct the layer: R2 = 1, agreement 1."""
     for cell in content.finished():
         claims = cell["claims"] or {}
         if not claims.get("lossless") or claims.get("virtual"):
@@ -133,7 +133,7 @@ def lossless(content: Content, checker: Checker) -> None:
 
 @check("backbone")
 def backbone(content: Content, checker: Checker) -> None:
-    """The identity changes nothing: accuracy is the unmodified network's, agreement 1, one unit an output."""
+    """Check that the identity changes nothing: accuracy of the unmodified network, agreement 1, one unit per output."""
     for cell in content.finished():
         if cell["method"] != "identity":
             continue
@@ -160,13 +160,13 @@ def backbone(content: Content, checker: Checker) -> None:
             )
 
 
-#: How far what does not depend on the method may differ between cells of several devices.
+#: Tolerance between cells of several devices for values that do not depend on the method.
 _BASELINE_ROOM = {"ms_score_null": 1e-3}
 
 
 @check("baseline")
 def baseline(content: Content, checker: Checker) -> None:
-    """What depends on the unmodified network and the images alone is the same in every cell of one evaluation set."""
+    """Check that values that depend only on the unmodified network and the images agree within one evaluation set."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     over: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for score in content.scores:
@@ -174,7 +174,7 @@ def baseline(content: Content, checker: Checker) -> None:
         if score["value"] is None or not math.isfinite(score["value"]):
             continue
         if score["metric"].startswith("floor_") or score["metric"] in _BASELINE_ROOM:
-            # Floors may differ by device in the last digits, but a class is right or not.
+            # Floors may differ by device in the last digits, but a predicted class is either right or wrong.
             groups.setdefault(key, []).append(score)
         if score["metric"] in ("accuracy", "agreement") and score["n"] is not None:
             over.setdefault(key, []).append(score)

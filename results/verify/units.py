@@ -1,4 +1,4 @@
-"""Unit rows: complete, consistent in themselves, and the scores of their cell are their means."""
+"""Checks of unit rows: complete, consistent, and with the scores of their cell as means."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from results.store.records import records_of
 from results.verify.base import TOLERANCE, Checker, Content, check
 
-#: metric -> the column whose mean over alive units it is.
+#: metric -> the column of which it is the mean over alive units.
 MEANS = {
     "ms_score": "ms_score",
     "unit_overlap": "redundancy",
@@ -19,7 +19,7 @@ MEANS = {
 _KNOWN = "{0} IS NOT NULL AND NOT isnan({0})"
 _ROOM = f"1 + {TOLERANCE}"
 
-# What a unit row may not say. Comparisons with what is missing are false, so that they hold for older stores too.
+# Conditions that make a unit row invalid. Comparisons with missing values are false, so they hold for older stores too.
 _WRONG: Mapping[str, str] = {
     "alive, and never fire": "alive AND fires = 0",
     "dead, and fire": "NOT alive AND fires > 0",
@@ -44,7 +44,7 @@ _WRONG: Mapping[str, str] = {
 
 @check("units")
 def units(content: Content, checker: Checker) -> None:
-    """Unit rows 0 to n_units - 1, each possible in itself, as many alive as alive_fraction says, scores their means."""
+    """Check unit rows 0 to n_units - 1: each valid, alive as alive_fraction implies, means equal to the scores."""
     means = ", ".join(
         f"avg({column}) FILTER (alive AND {_KNOWN.format(column)}) AS mean_{column}, "
         f"count(*) FILTER (alive AND {_KNOWN.format(column)}) AS n_{column}"
@@ -105,7 +105,7 @@ def _check_rows(content: Content, checker: Checker, cell: Mapping[str, Any], own
             f"cannot be: one fires on {own['most_fires']} of {l0['n']} tokens.",
             cell_id,
         )
-        # A code above 0 is one other than 0.
+        # A code above 0 is also a nonzero code.
         firing = float(own["all_fires"]) / l0["n"]
         if l0["value"] is not None and math.isfinite(l0["value"]):
             checker.require(
@@ -135,7 +135,7 @@ def _check_mean(
 
 @check("images")
 def images(content: Content, checker: Checker) -> None:
-    """The images that units point at are images of their cell's evaluation set."""
+    """Check that the images of units are images of their cell's evaluation set."""
     frame = content.store.query(
         "WITH shown AS (SELECT cell_id, min(list_min(top_image)) AS least, max(list_max(top_image)) AS most FROM units "
         "WHERE len(top_image) > 0 GROUP BY cell_id), "

@@ -1,3 +1,3 @@
-"""Backbones with a name of their own, one file each; the files import nothing heavy. A new one is a new file."""
+"""Registered backbones, one file each. The files import nothing heavy. To add a backbone, add a file."""
 
 __all__: list[str] = []

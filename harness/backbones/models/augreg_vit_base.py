@@ -1,4 +1,4 @@
-"""The supervised ViT-B/16 of the paper."""
+"""Supervised ViT-B/16 of the paper."""
 
 from __future__ import annotations
 

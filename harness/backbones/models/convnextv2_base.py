@@ -1,4 +1,4 @@
-"""The ConvNeXtV2 of the paper."""
+"""ConvNeXtV2-Base of the paper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The DINOv2 ViT-S/B/L of the paper, with their original weights."""
+"""DINOv2 ViT-S/14, ViT-B/14 and ViT-L/14 of the paper, with their original weights."""
 
 from __future__ import annotations
 

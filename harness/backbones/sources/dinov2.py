@@ -1,4 +1,4 @@
-"""The original DINOv2 weights (facebookresearch/dinov2) in timm's architecture, with the original's arithmetic.
+"""Original DINOv2 weights (facebookresearch/dinov2) in timm's architecture, with the original's arithmetic.
 
 The original code resizes the position embedding from 37 x 37 to 16 x 16 without antialiasing and with an offset of 0.1
 in the scale; timm antialiases. The weights and the rest of the computation are the same, so this is meant to give what
@@ -31,7 +31,7 @@ OFFSET = 0.1
 
 
 def load(request: Request) -> Backbone:
-    """One of :data:`ARCHITECTURES` at 224 px, from the network's copy or a local ``dinov2_vit*14_pretrain.pth``.
+    """Load one of :data:`ARCHITECTURES` at 224 px, from a download or a local ``dinov2_vit*14_pretrain.pth``.
 
     Raises:
         UserError: if the weights cannot be downloaded, or a checkpoint does not fit.
@@ -70,7 +70,10 @@ def _download(request: Request) -> dict[str, Tensor]:
 
 
 def as_timm(state: dict[str, Tensor], *, grid: int) -> dict[str, Tensor]:
-    """The original's state dict for timm: without the training-only mask token, position embedding at ``grid``."""
+    """Convert the original's state dict to timm's.
+
+    The training-only mask token is dropped, and the position embedding is resized to ``grid`` x ``grid``.
+    """
     state = {name: tensor for name, tensor in state.items() if name != "mask_token"}
     if "pos_embed" in state and state["pos_embed"].ndim == 3:
         state["pos_embed"] = resize_position_embedding(state["pos_embed"], grid)
@@ -78,9 +81,10 @@ def as_timm(state: dict[str, Tensor], *, grid: int) -> dict[str, Tensor]:
 
 
 def resize_position_embedding(embedding: Tensor, grid: int) -> Tensor:
-    """(1, 1 + m**2, d) to (1, 1 + grid**2, d) as ``DinoVisionTransformer.interpolate_pos_encoding`` does.
+    """Resize (1, 1 + m**2, d) to (1, 1 + grid**2, d) as ``DinoVisionTransformer.interpolate_pos_encoding`` does.
 
-    Bicubic by ``scale_factor = (grid + 0.1) / m``: the sampling positions follow that factor, not ``grid / m``.
+    The interpolation is bicubic with ``scale_factor = (grid + 0.1) / m``: the sampling positions follow that factor,
+    not ``grid / m``.
     """
     side = round((embedding.shape[1] - 1) ** 0.5)
     if side == grid or side * side != embedding.shape[1] - 1:

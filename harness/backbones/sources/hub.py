@@ -1,4 +1,4 @@
-"""Answering at once when there is no network, instead of after a minute of retries."""
+"""Fast failure without a network, instead of after a minute of retries, and look-ups in the local caches."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 
 @contextmanager
 def offline_if_unreachable() -> Iterator[None]:
-    """Within it, the Hugging Face client asks its cache only if the hub's name cannot be resolved.
+    """Restrict the Hugging Face client to its cache within the context if the hub's name cannot be resolved.
 
-    The client repeats failed requests with growing pauses, about 50 s for a missing file. Behind a proxy names are
-    resolved elsewhere, so nothing is changed there.
+    The client repeats failed requests with growing pauses, about 50 s for a missing file. Behind a proxy the client is
+    left as it is, because names are resolved elsewhere.
     """
     try:
         from huggingface_hub import constants
@@ -43,7 +43,7 @@ def _resolves(host: str) -> bool:
 
 
 def in_huggingface_cache(repository: str) -> bool:
-    """Whether the weights of a Hugging Face ``repository`` are in this machine's cache; asks no network."""
+    """Return True if the weights of a Hugging Face ``repository`` are in this machine's cache. No network is used."""
     if importlib.util.find_spec("huggingface_hub") is None:
         return False
     from huggingface_hub import try_to_load_from_cache
@@ -53,7 +53,7 @@ def in_huggingface_cache(repository: str) -> bool:
 
 
 def in_torch_cache(file: str) -> bool:
-    """Whether torch.hub has downloaded the checkpoint ``file``; its folder is found without importing torch."""
+    """Return True if torch.hub has downloaded the checkpoint ``file``. Torch is not imported to find its folder."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser()
     return (home / "hub" / "checkpoints" / file).is_file()

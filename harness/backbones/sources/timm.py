@@ -1,4 +1,4 @@
-"""Any model of timm, with its pretrained weights, with a local checkpoint or with random weights."""
+"""Models of timm, with their pretrained weights, with a local checkpoint or with random weights."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from methods.errors import UserError
 
 
 def load(request: Request) -> Backbone:
-    """The timm model ``request.identifier`` (``NAME`` or ``NAME.TAG``).
+    """Load the timm model ``request.identifier`` (``NAME`` or ``NAME.TAG``).
 
-    DINOv2 models are built at 224 px instead of their 518, as they are commonly evaluated; a checkpoint's position
+    DINOv2 models are built at 224 px instead of 518 px, as they are commonly evaluated; a checkpoint's position
     embedding is resized by timm's own filter. A checkpoint's head may have any number of classes, or be missing.
 
     Raises:
-        UserError: for an unknown name (with the nearest), a failed download, or a checkpoint that does not fit.
+        UserError: for an unknown name (the message names the nearest), a failed download, or a checkpoint that does
+            not fit.
     """
     require("timm", "timm", request.spec)
     import timm
@@ -69,12 +70,12 @@ def load(request: Request) -> Backbone:
 
 
 def is_dinov2(name: str) -> bool:
-    """Whether the timm model ``name`` is a DINOv2 ViT, with or without registers."""
+    """Return True if the timm model ``name`` is a DINOv2 ViT, with or without registers."""
     return name.split(".")[0].endswith(("_dinov2", "_reg4_dinov2"))
 
 
 def random_model(name: str, **options: Any) -> nn.Module:
-    """A timm model with random weights of a fixed seed; the global generator is left as it was."""
+    """Create a timm model with random weights of a fixed seed. The global generator's state is restored."""
     import timm
 
     with torch.random.fork_rng(devices=[]):
@@ -83,15 +84,15 @@ def random_model(name: str, **options: Any) -> nn.Module:
 
 
 def pooled(model: nn.Module, images: Tensor) -> Tensor:
-    """What timm's head reads, (B, d): the whole forward pass without the classifier."""
+    """Return the input of timm's classifier, (B, d): the whole forward pass without the classifier."""
     return model.forward_head(model.forward_features(images), pre_logits=True)  # type: ignore[operator]
 
 
 def classifier(model: nn.Module, size: int) -> Any:
-    """The head as ``(model, features) -> logits``; None if there is none that reads the pooled features alone.
+    """Return the head as ``(model, features) -> logits``, or None if no head reads the pooled features alone.
 
-    A few architectures have two heads or a layer between pooling and classifier, so one image is pushed through: only a
-    head that gives the model's own output counts.
+    A few architectures have two heads or a layer between pooling and classifier. One random image is therefore run
+    through the model, and the head is accepted only if it reproduces the model's own output.
     """
     module = model.get_classifier()  # type: ignore[operator]
     if not isinstance(module, nn.Module) or isinstance(module, nn.Identity):
@@ -115,7 +116,7 @@ def _classify(model: nn.Module, features: Tensor) -> Tensor:
 
 
 def suggested_site(model: nn.Module) -> str | None:
-    """The last MLP's output layer, else the last dense 1x1 convolution, else None."""
+    """Return the path of the last MLP's output layer, else of the last dense 1x1 convolution, else None."""
     if (path := last_fc2(model)) is not None:
         return path
     convolutions = [
@@ -166,7 +167,7 @@ def _download(request: Request, options: dict[str, Any]) -> nn.Module:
 
 
 def _fill(model: nn.Module, name: str, request: Request) -> None:
-    """Load a local checkpoint through the architecture's own ``checkpoint_filter_fn``, as timm does for its own."""
+    """Load a local checkpoint through the architecture's ``checkpoint_filter_fn``, as timm does for its own weights."""
     import timm
 
     assert request.checkpoint is not None
@@ -185,7 +186,7 @@ def _fill(model: nn.Module, name: str, request: Request) -> None:
 
 
 def _adapt_head(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Give ``model`` a head of as many classes as the checkpoint's, none if the checkpoint has none."""
+    """Reset the head of ``model`` to the checkpoint's number of classes; remove it if the checkpoint has none."""
     path = model.pretrained_cfg.get("classifier")  # type: ignore[operator,union-attr]
     if not isinstance(path, str):
         return

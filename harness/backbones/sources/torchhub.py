@@ -1,7 +1,7 @@
 """Models of torch.hub repositories: ``torchhub:OWNER/REPOSITORY[:REF]:ENTRY``, or a local folder with a ``hubconf.py``.
 
-This is the one source that runs code of a repository: naming it in the spec is the consent. Whatever checkpoint that
-code loads, torch is held to plain tensors while it does.
+This is the only source that runs code of a repository; naming the repository in the spec counts as consent. Any
+checkpoint that this code loads with ``torch.load`` is restricted to plain tensors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.backbones.sources.checkpoint import fill, first_line, read_state_di
 from harness.backbones.sources.timm import suggested_site
 from methods.errors import UserError
 
-# A hub repository says nothing about its inputs; this is DINOv2's and torchvision's way.
+# A hub repository does not describe its inputs; this is the transform of DINOv2 and torchvision.
 PREPROCESSING = Preprocessing(
     size=224, resize=256, interpolation="bicubic", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
 )
@@ -29,10 +29,10 @@ _HEADS = ("fc", "head", "classifier")
 
 
 def load(request: Request) -> Backbone:
-    """The model that an entry of a hub repository makes, at 224 px with ImageNet normalisation.
+    """Load the model of an entry of a hub repository, at 224 px with ImageNet normalisation.
 
-    The backbone's name keeps only the last part of a local folder's path. Its features are what its
-    last linear layer reads (``fc``, ``head`` or ``classifier``), or its output if it has none.
+    The backbone's name keeps only the last part of a local folder's path. Its features are the input of its last
+    linear layer (``fc``, ``head`` or ``classifier``), or its output if it has none.
 
     Raises:
         UserError: for a spec without an entry, an unreachable repository, an unknown entry, or an unsuitable model.
@@ -68,14 +68,18 @@ def load(request: Request) -> Backbone:
 
 
 def name_of(identifier: str) -> str:
-    """The name of the backbone that ``torchhub:identifier`` loads: of a local folder only the last part of its path."""
+    """Return the name of the backbone of ``torchhub:identifier``, with only the last part of a local folder's path."""
     repository, _, entry = identifier.rpartition(":")
     local = Path(repository).expanduser()
     return f"torchhub:{local.resolve().name if repository and local.is_dir() else repository}:{entry}"
 
 
 def pooled(model: nn.Module, images: Tensor) -> Tensor:
-    """(B, d): the input of the model's last linear layer, while the whole network runs; without one, its output."""
+    """Run the whole network and return the input of its last linear layer, (B, d), or its output if it has none.
+
+    Raises:
+        UserError: if that layer runs more than once, or not at all, in one pass.
+    """
     head = _head(model)
     if head is None:
         return _tensor(model(images))

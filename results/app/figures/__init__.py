@@ -1,3 +1,3 @@
-"""The app's figures: Vega-Lite specifications from plain data, one figure a file, without streamlit."""
+"""Figures of the app: Vega-Lite specifications from plain data, one figure per file, without streamlit."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""How fits went: one figure a series, one line a cell."""
+"""Training curves: one figure per series, one line per cell."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _HEIGHT_PX = 300
 
 
 def curve_figures(frame: pd.DataFrame, names: Mapping[str, str]) -> dict[str, Spec]:
-    """Return series -> its figure, of columns cell_id, series, step, value; `names` says what to call each cell."""
-    # A cell keeps its colour in every figure.
+    """Return series -> figure, from columns cell_id, series, step, value; `names` gives the title of each cell."""
+    # A cell has the same colour in every figure.
     titles = dict(zip(names, distinct([one_line(name) for name in names.values()]), strict=True))
     return {str(series): _curves(own, str(series), titles) for series, own in frame.groupby("series", sort=False)}
 
@@ -58,7 +58,7 @@ def _curves(frame: pd.DataFrame, series: str, titles: Mapping[str, str]) -> Spec
     says = {series.replace("_", " "): "says"}
     layers = [
         layer("values", "line", line, strokeWidth=1.8),
-        # Points that are not seen, for the pointer.
+        # Invisible points, for the pointer.
         layer("values", "point", place | {"tooltip": hover("name", says)}, filled=True, size=60, opacity=0),
     ]
     return figure(layers, {"values": rows}, height=_HEIGHT_PX)

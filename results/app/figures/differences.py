@@ -1,4 +1,4 @@
-"""Paired differences with their intervals, in percentage points, towards the side that they speak for."""
+"""Paired differences with their intervals, in percentage points, signed towards the better method."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from results.comparison.paired import Comparison, Difference
 
 
 def difference_figure(comparison: Comparison) -> Spec | None:
-    """Return one line a metric that is a fraction and has an interval; None where no metric is.
+    """Return one line per metric that is a fraction and has an interval; None if there is none.
 
-    Points right of zero are in favour of A, whichever direction of the metric is the better one.
+    Points right of zero are in favour of A, for either direction of the metric.
     """
     chosen = [
         own
@@ -26,7 +26,7 @@ def difference_figure(comparison: Comparison) -> Spec | None:
     if not chosen:
         return None
     a, b = one_line(comparison.a.title), one_line(comparison.b.title)
-    # better: (what the legend says, colour, shape)
+    # better: (text of the legend, colour, shape)
     styles = {
         "a": (f"{a} is better", BLUE, "triangle-right"),
         "b": (f"{b} is better", ORANGE, "triangle-left"),

@@ -1,4 +1,4 @@
-"""The Pareto front: one mark a method, with intervals, its expansion factor as size, and the line nobody beats."""
+"""Pareto front: one mark per method, with intervals, its expansion factor as size, and the Pareto line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from results.published.points import Published
 from results.published.rows import METHODS
 
 CLICKED = "clicked"
-"""The name of the selection: its rows have the field `CELL`."""
+"""Name of the selection: its rows have the field `CELL`."""
 CELL = "cell"
 
 _HEIGHT_PX = 510
@@ -30,7 +30,7 @@ def front_figure(points: Sequence[Point], x: Column, y: Column, published: Seque
     """Return the figure; the row of each measured method has one of its cell ids in `CELL`.
 
     Args:
-        points: measured; from them alone comes the Pareto line.
+        points: measured points; the Pareto line uses only these.
         x: the horizontal metric.
         y: the vertical metric.
         published: figures of the paper that have both metrics, drawn hollow.
@@ -41,7 +41,7 @@ def front_figure(points: Sequence[Point], x: Column, y: Column, published: Seque
         row["shape"] = shape(styles[point.row.method].symbol)
     printed = [_published(own, x, y) for own in published]
     rows = [*measured, *printed]
-    # More room across, for names.
+    # More horizontal room, for names.
     ranges = [
         room((bound for row in rows for bound in (row[f"{channel}_low"], row[f"{channel}_high"])), share)
         for channel, share in (("x", 0.09), ("y", 0.06))
@@ -56,7 +56,7 @@ def front_figure(points: Sequence[Point], x: Column, y: Column, published: Seque
         "up": [end for row in rows for end in _ends(row, "y")],
         "measured": measured,
         "published": printed,
-        # Alone, measured marks need no word for it.
+        # If there are only measured marks, no word for them is needed.
         "kinds": [{"kind": _MEASURED}, {"kind": _PRINTED}] if printed else [],
     }
     colour = as_it_is("colour")
@@ -168,7 +168,7 @@ def _front_line(points: Sequence[Point]) -> list[_Row]:
 
 
 def _line_layer(place: Mapping[str, Spec], x: Column) -> Spec:
-    # Between two methods of the front nothing better than the worse of them was seen: a staircase, no diagonal.
+    # Between two methods of the front, nothing better than the worse of them was observed: a staircase, not a diagonal.
     stairs = "step-before" if x.direction == "higher" else "step-after"
     dash = {
         "datum": _LINE,
@@ -180,7 +180,7 @@ def _line_layer(place: Mapping[str, Spec], x: Column) -> Spec:
 
 
 def _bars(row: _Row) -> list[_Row]:
-    """Return the lines of a mark's intervals, of those that have a length."""
+    """Return the lines of a mark's intervals that have a nonzero length."""
     found = []
     for channel in "xy":
         low, high = row[f"{channel}_low"], row[f"{channel}_high"]
@@ -229,7 +229,7 @@ def _mark_layer(name: str, place: Mapping[str, Spec], says: Spec) -> Spec:
 
 
 def _key_layer() -> Spec:
-    """Return a layer of which nothing is seen but its legend: what is filled and what is hollow."""
+    """Return an invisible layer that adds the legend of filled and hollow marks."""
     fill = {
         "field": "kind",
         "type": "nominal",
@@ -243,7 +243,7 @@ def _name_layer(name: str, place: Mapping[str, Spec], says: Spec) -> Spec:
     return layer(
         name,
         "text",
-        # What has a tooltip takes clicks, too.
+        # Marks with a tooltip receive clicks, too.
         {**place, "text": {"field": "name"}, "tooltip": says},
         align={"expr": "datum.align"},
         dx={"expr": "datum.dx"},

@@ -1,4 +1,4 @@
-"""How a score is spread over units: in shares, so that methods with different numbers of units compare."""
+"""Distribution of a score over units, in shares, so that methods with different numbers of units are comparable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def histogram_figure(
     """Return step lines over bins of equal width from `low` to `high`.
 
     Args:
-        counts: name -> how many units are in each bin; all of one length.
+        counts: name -> number of units in each bin; all of one length.
         styles: name -> its mark; the first name is filled, others are dashed lines.
         title: of the horizontal axis, with unit and direction.
     """
@@ -31,7 +31,7 @@ def histogram_figure(
     shares = {name: [100 * value / (sum(own) or 1.0) for value in own] for name, own in counts.items()}
     steps: list[dict[str, Any]] = []
     for name, own in shares.items():
-        # Each bin's height is held to its right edge, and the last comes down to zero.
+        # Each bin's height is held to its right edge, and the last one drops to zero.
         heights = [*own[first:last], 0.0]
         steps += [
             {"x": low + width * (first + place), "y": height, "name": names[name]}
@@ -74,7 +74,7 @@ def histogram_figure(
     layers = [
         layer("filled", "area", {"x": across, "y": up}, interpolate="step-after", color=colours[0], opacity=0.25),
         layer("steps", "line", line, interpolate="step-after", strokeWidth=2),
-        # What is under the pointer: a bar that is not seen.
+        # Invisible bars under the pointer.
         layer("bins", "bar", bar, opacity=0),
     ]
     data = {"filled": [row for row in steps if row["name"] == order[0]], "steps": steps, "bins": bins}

@@ -1,4 +1,4 @@
-"""Where the names of marks stand, so that they lie neither on one another nor on marks, bars or the plot's edge."""
+"""Placement of the names of marks, without overlap with one another, with marks, bars or the plot's edge."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-# The plotting area of the front in a narrow and in a wide window: names are placed for both at once.
+# Plotting area of the front in a narrow and in a wide window: names are placed for both at once.
 WIDTHS_PX, HEIGHT_PX = (600.0, 1090.0), 430.0
 LETTER_PX, LINE_PX, GAP_PX = 6.3, 14.0, 3.0
 _BAR_PX = 3.0
@@ -21,7 +21,7 @@ Boxes = np.ndarray
 
 
 class Named(NamedTuple):
-    """A mark with a name beside it, in the values of the plot; `radius` in pixels."""
+    """Mark with a name beside it, in the values of the plot; `radius` in pixels."""
 
     name: str
     x: float
@@ -32,7 +32,7 @@ class Named(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a name stands from the middle of its mark, in pixels to the right and down."""
+    """Offset of a name from the centre of its mark, in pixels to the right and down."""
 
     align: str
     dx: float
@@ -40,12 +40,12 @@ class Place(NamedTuple):
 
 
 def label_places(marks: Sequence[Named], x_range: Span, y_range: Span) -> list[Place]:
-    """Return the place of each name, chosen where least is covered and again until nothing changes.
+    """Return the place of each name, with the least overlap, repeated until nothing changes.
 
     Args:
-        marks: n.
-        x_range: what the plot shows across, low and high.
-        y_range: and up.
+        marks: n marks.
+        x_range: horizontal range of the plot, low and high.
+        y_range: vertical range.
     """
     if not marks:
         return []
@@ -56,7 +56,7 @@ def label_places(marks: Sequence[Named], x_range: Span, y_range: Span) -> list[P
     alone = np.sum(
         [_alone(own, marks, width, x_range, y_range) for own, width in zip(boxes, WIDTHS_PX, strict=True)], axis=0
     )
-    # What one order of choosing runs into, another may not.
+    # Another order of choosing may avoid a poor local optimum.
     up = sorted(range(len(marks)), key=lambda number: (marks[number].y, marks[number].x))
     found = [_settle(order, boxes, alone) for order in (list(range(len(marks))), up, up[::-1])]
     best, _ = min(found, key=lambda own: own[1])
@@ -64,7 +64,7 @@ def label_places(marks: Sequence[Named], x_range: Span, y_range: Span) -> list[P
 
 
 def _settle(order: Sequence[int], boxes: Boxes, alone: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the candidate chosen for each name, and what is covered then."""
+    """Return the candidate chosen for each name, and the resulting overlap."""
     numbers = np.arange(len(alone))
     chosen = np.full(len(alone), -1)
     for _ in range(_ROUNDS):
@@ -80,12 +80,12 @@ def _settle(order: Sequence[int], boxes: Boxes, alone: np.ndarray) -> tuple[np.n
 
 
 def _covered(own: Boxes, others: Boxes) -> np.ndarray:
-    """Return what each of (planes, c, 4) shares with (planes, m, 4), as (c,)."""
+    """Return the area that each of (planes, c, 4) shares with (planes, m, 4), as (c,)."""
     return shared(own[:, :, None], others[:, None]).sum(axis=(0, 2))
 
 
 def _candidates(mark: Named) -> list[Place]:
-    """Return the places around a mark, those that are read best first; the last ones are a little further off."""
+    """Return the places around a mark, the most readable first; the last ones are a little further off."""
     side, above = mark.radius + GAP_PX, mark.radius + GAP_PX + LINE_PX / 2
     corner, raised = 0.7 * mark.radius + GAP_PX, mark.radius / 2 + GAP_PX + LINE_PX / 2
     return [
@@ -101,7 +101,7 @@ _STEPS_PX = (0.0, -6.0, 6.0, -12.0, 12.0)
 
 
 def _centres(marks: Sequence[Named], width: float, x_range: Span, y_range: Span) -> np.ndarray:
-    """Return the middle of each mark in pixels, (n, 2)."""
+    """Return the centre of each mark in pixels, (n, 2)."""
     return np.array([(_pixels(mark.x, x_range, width), _pixels(mark.y, y_range, HEIGHT_PX)) for mark in marks])
 
 
@@ -110,7 +110,7 @@ def _pixels(value: float, span: Span, length: float) -> float:
 
 
 def _boxes(marks: Sequence[Named], candidates: Sequence[Sequence[Place]], centres: np.ndarray) -> Boxes:
-    """Return what each name covers at each of its places, (n, candidates, 4)."""
+    """Return the box of each name at each of its places, (n, candidates, 4)."""
     found = []
     for mark, places, (x, y) in zip(marks, candidates, centres, strict=True):
         width = LETTER_PX * len(mark.name)
@@ -121,7 +121,7 @@ def _boxes(marks: Sequence[Named], candidates: Sequence[Sequence[Place]], centre
 
 
 def _alone(boxes: Boxes, marks: Sequence[Named], width: float, x_range: Span, y_range: Span) -> np.ndarray:
-    """Return the area that names share with what is drawn or have outside of the plot, (n, candidates)."""
+    """Return the area of names that overlaps with drawn marks or lies outside of the plot, (n, candidates)."""
     drawn = []
     for mark, (x, y) in zip(marks, _centres(marks, width, x_range, y_range), strict=True):
         r, half = mark.radius, _BAR_PX / 2

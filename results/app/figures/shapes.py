@@ -1,4 +1,4 @@
-"""The shapes of marks: those that Vega has, by their names, and others as SVG paths in a square from -1 to 1."""
+"""Shapes of marks: those of Vega by name, and others as SVG paths in a square from -1 to 1."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _star() -> str:
 
 
 def _saltire(arm: float = 0.32) -> str:
-    """Return an x: a cross turned by an eighth."""
+    """Return an x: a cross rotated by an eighth of a turn."""
     a, b = arm, 1.0
     cross = [(a, b), (a, a), (b, a), (b, -a), (a, -a), (a, -b), (-a, -b), (-a, -a), (-b, -a), (-b, a), (-a, a), (-a, b)]
     return _path([((x + y) / 1.6, (y - x) / 1.6) for x, y in cross])
@@ -42,5 +42,5 @@ _PATHS = {
 
 
 def shape(symbol: str) -> str:
-    """Return what Vega takes for a symbol of `results.app.theme`."""
+    """Return the Vega shape for a symbol of `results.app.theme`."""
     return _PATHS.get(symbol, symbol)

@@ -1,7 +1,7 @@
-"""What the figures have in common: Vega-Lite specifications as dictionaries, with the data apart from them.
+"""Common parts of the figures: Vega-Lite specifications as dictionaries, separate from the data.
 
-A text of the store is a value in a row or a literal string, never the name of a field and never an expression: what a
-method or metric is called cannot change what is drawn. Everything is drawn as SVG, where each mark has its words for
+A text of the store is a value in a row or a literal string, never the name of a field and never an expression. So the
+name of a method or metric cannot change the drawing. Everything is drawn as SVG, where each mark has a description for
 screen readers, and where `TEXT` is the colour of the page's text, light or dark.
 """
 
@@ -55,7 +55,7 @@ def figure(layers: Sequence[Spec], data: Mapping[str, Rows], *, height: int) -> 
 
 
 def layer(name: str, mark: str, encoding: Mapping[str, Any], **properties: Any) -> Spec:
-    """Return a layer on the rows `name`; marks without words of their own are hidden from screen readers."""
+    """Return a layer on the rows `name`; marks without a description are hidden from screen readers."""
     properties = {"tooltip": None, "aria": "description" in encoding} | properties
     return {"data": {"name": name}, "mark": {"type": mark, **properties}, "encoding": dict(encoding)}
 
@@ -72,26 +72,26 @@ def number_axis(field: str, title: str, domain: Sequence[float], ticks: int = 8)
 
 
 def as_it_is(field: str, kind: str = "nominal") -> Spec:
-    """Return the encoding of a field that holds what is drawn itself: a colour, a shape, a width."""
+    """Return the encoding of a field that holds the drawn value itself: a colour, a shape, a width."""
     return {"field": field, "type": kind, "scale": None}
 
 
 def line_legend(columns: int = 0) -> Spec:
-    """Return a legend whose entries are short lines, `columns` a row; 0: all in one."""
+    """Return a legend whose entries are short lines, `columns` per row; 0: all in one row."""
     return {"symbolType": "stroke", "symbolSize": 324, "symbolStrokeWidth": 2, "columns": columns}
 
 
 def hover(heading: str, lines: Mapping[str, str]) -> Spec:
-    """Return the encoding of a tooltip: the field of its heading, and what each line is called -> its field."""
-    # Quoted as JSON, a name is a string in Vega's expressions whatever is in it. The colon keeps a metric with the name
-    # "title" or "image" from being taken for the tooltip's own.
+    """Return the encoding of a tooltip: the field of its heading, and the title of each line -> its field."""
+    # A name quoted as JSON is a string in Vega's expressions for any content. The colon keeps a metric with the name
+    # "title" or "image" from being confused with the tooltip's own fields.
     parts = [f'"title": datum.{heading}']
     parts += [f"{json.dumps(one_line(name) + ':')}: datum.{field}" for name, field in lines.items()]
     return {"value": {"expr": "{" + ", ".join(parts) + "}"}}
 
 
 def room(bounds: Iterable[float], share: float = 0.06) -> list[float]:
-    """Return the least and the greatest of `bounds` with room on both sides, a share of what lies between them."""
+    """Return the minimum and maximum of `bounds`, extended on both sides by a share of their difference."""
     known = [bound for bound in bounds if math.isfinite(bound)]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     pad = share * (high - low) or 0.05 * abs(low) or 1.0

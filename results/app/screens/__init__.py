@@ -1,3 +1,3 @@
-"""The app's pages. Each file is run by streamlit as a script when its page is shown."""
+"""Pages of the app. Streamlit runs each file as a script when its page is shown."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""Front: one metric against another, the Pareto line, and how often each method is on it."""
+"""Front: one metric against another, the Pareto line, and the share of draws in which each method is on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judges: each comparison with both grids, what every judge said, the consensus; and how far judges may be trusted."""
+"""Judges: each comparison with both grids, every judge's reply and the consensus; and the reliability of judges."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _list(store: Store, tournament: Mapping[Any, Any], labels: Mapping[str, str]
         "cells_b": None if other is None else [cell for cell, label in labels.items() if label == other],
     }
     place = st.container()
-    # The number of pages is only known from the rows: the first query asks for the page that was chosen last.
+    # The number of pages is known only from the rows, so the first query asks for the page that was chosen last.
     key = f"page {tournament['tournament']} {shown} {one} {other}"
     page = int(st.session_state.get(key, 1))
     frame = queries_judging.presentations(
@@ -204,7 +204,7 @@ def _grid(store: Store, row: Mapping[Any, Any], side: str) -> None:
     key, unit = str(row[f"grid_{side}"]), int(row[f"unit_{side}"])
     file = store.path.parent / "grids" / key[:2] / f"{key}.jpg"
     try:
-        # A key of the store is a file name; one that is no plain name finds nothing.
+        # A key of the store is a file name; an invalid one finds nothing.
         picture = file.read_bytes() if key.isalnum() else None
     except OSError:
         picture = None
@@ -225,7 +225,7 @@ def _grid(store: Store, row: Mapping[Any, Any], side: str) -> None:
 
 def _reply(reply: Mapping[Any, Any]) -> None:
     with st.container(border=True):
-        # Everything here is a stranger's text: shown as text, never as Markdown or HTML.
+        # All of this text is untrusted: it is shown as text, never as Markdown or HTML.
         st.text(visible(reply["judge"]))
         if reply["attempt"] is None:
             st.text("No reply yet.")

@@ -1,4 +1,4 @@
-"""Leaderboard: all axes in one table, ranks with intervals, what failed, what is not comparable, an aggregate."""
+"""Leaderboard: all axes in one table, ranks with intervals, failed cells, notes on comparability, an aggregate."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def _table(board: Board, columns: Sequence[Column], kinds: ErrorKinds) -> None:
         header = f"{plain(column_title(column))} {f'({plain(unit_of(column))})' if unit_of(column) else ''}"
         arrow = {"higher": "↑", "lower": "↓", "none": ""}[column.direction]
         content[f"{header} {arrow}"] = [_cell(row, column, rank) for row, rank in zip(rows, ranks, strict=True)]
-    # A static table rather than a grid: one can read it without a mouse, and best and second are set in it.
-    # With a width in pixels, however large, the methods stay in sight when the rest is scrolled.
+    # A static table rather than a grid: it is readable without a mouse and can mark the best and second values. With a
+    # width in pixels, however large, the method column stays visible when the rest is scrolled.
     st.table(pd.DataFrame(content).set_index("method"), border="horizontal", width=4000)
     st.caption(
         "Mean ± sample standard deviation over the finished cells (one per token and init seed). "
@@ -132,7 +132,7 @@ def _unbroken(text: str) -> str:
 
 
 def _aggregate(board: Board, kinds: ErrorKinds) -> None:
-    # Of a metric with several columns the first is the newest version.
+    # Of a metric with several columns, the first is the newest version.
     columns: dict[str, Column] = {}
     for column in board.columns:
         if column.metric in SCALES and any(column.key in row.metrics for row in board.rows):
@@ -167,7 +167,7 @@ def _aggregate_table(
     means = {m: np.array([_mean(row, column) for row in rows]) for m, column in columns.items()}
     value = weighted(means, weights)
     all_draws = weighted({m: drawn(rows, column, kinds) for m, column in columns.items()}, weights)
-    # As everywhere, what prints the same is level.
+    # As everywhere, values that are printed equal are tied.
     spans, ranks = intervals(all_draws), rank_intervals(np.round(all_draws, _DIGITS), larger=True)
     shown = np.round(value, _DIGITS)
     used = [metric for metric, weight in weights.items() if weight > 0]

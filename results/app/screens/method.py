@@ -1,4 +1,4 @@
-"""Method: all that is known of one row of the leaderboard."""
+"""Method: all data of one row of the leaderboard."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _failures(cells: Sequence[Mapping[str, Any]]) -> None:
         for note in dict.fromkeys(cell["notes"] or []):
             notes.setdefault(note, []).append(_seeds(cell))
     if notes:
-        # Of a note that not every cell has, it is said whose it is.
+        # A note that does not hold for every cell names its cells.
         lines = [note if len(whose) == len(cells) else f"{'; '.join(whose)}: {note}" for note, whose in notes.items()]
         st.info("  \n".join(plain(line) for line in lines))
 
@@ -90,7 +90,7 @@ def _measurements(choice: Choice) -> None:
         st.text("None: no cell of this method finished.")
         return
     counts = Counter(column.metric for column in found)
-    # The parameters stand in a column of their own; in the name they are needed where a metric is there twice.
+    # Parameters have a column of their own; in the name they are needed only if a metric occurs twice.
     titles = [metric_title(own.metric) if counts[own.metric] == 1 else column_title(own) for own in found]
     frame = pd.DataFrame(
         {
@@ -202,7 +202,7 @@ def _curves(store: Store, cells: Sequence[Mapping[str, Any]]) -> None:
 
 def _properties(store: Store, choice: Choice) -> None:
     board, row = choice
-    # A row with a cell id of its own is of this configuration on this board.
+    # A row with its own cell id is of this configuration on this board.
     every = _verdicts(data.stamp(), board.backbone, board.site, store)
     own = next((found for found in every if set(found.cell_ids) & set(row.cell_ids)), None)
     if own is None:

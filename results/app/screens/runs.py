@@ -1,4 +1,4 @@
-"""Runs: what is running, what is done, what failed and why, and the command that would go on."""
+"""Runs: running, finished and failed ones, the reasons for failures, and the command that resumes a run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def render() -> None:
         running = any(run.state == "running" for run in run_states(store))
         refresh = running and st.toggle("Look again every five seconds", value=False)
         readable = True
-    # A fragment opens the store itself, at each of its turns.
+    # A fragment opens the store itself, at each rerun.
     if readable:
         st.fragment(_content, run_every=5 if refresh else None)()
 
@@ -106,7 +106,7 @@ def _run(store: Store, run: Mapping[Any, Any], *, open_first: bool) -> None:
 
 
 def with_store(command: str, path: Path) -> str:
-    """Return a recorded command with the store's path in full; others are not known.
+    """Return a recorded command with the store's full path; other paths are not known.
 
     Commands are stored without folders, because results travel between machines.
     """

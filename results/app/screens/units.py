@@ -1,4 +1,4 @@
-"""Units: the pictures behind each number, for split methods with the parent beside its sub-units."""
+"""Units: the pictures behind each number; for split methods the parent beside its sub-units."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def render() -> None:
         if wanted is None:
             _list(store, cell, reference, gallery, summary, split)
         else:
-            # Said again: the run of the list that this one replaced may have sent its own address after the click.
+            # Set again: the run of the list that this one replaced may have sent its own address after the click.
             st.query_params["unit"] = wanted
             _one(store, cell, reference, gallery, wanted, split)
         gallery.explain()
@@ -201,7 +201,7 @@ def _say(lines: Sequence[str]) -> None:
 
 
 def _value(value: Any) -> float | None:
-    """Return a number of the store: None where it is missing; NaN stays (it was measured, and undefined)."""
+    """Return a number of the store: None if it is missing; NaN is kept (measured, and undefined)."""
     return None if value is None or type(value).__name__ == "NAType" else float(value)
 
 

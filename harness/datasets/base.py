@@ -143,7 +143,9 @@ class ImageSet:
         return f"{'content' if whole else 'sampled'}:{digest.hexdigest()}"
 
     def subset(self, indices: Iterable[int] | np.ndarray) -> ImageSet:
-        """Return the set of the records at ``indices``, sorted by name. Classes are kept, the set's own split is dropped.
+        """Return the set of the records at ``indices``, sorted by name.
+
+        Classes are kept, and the set's own split is dropped.
 
         Raises:
             UserError: if an index is out of range or occurs twice.

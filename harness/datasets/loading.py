@@ -143,7 +143,9 @@ def _nothing_readable(images: ImageSet, report: BrokenReport) -> UserError:
 
 
 def crop_generator(seed: int, image_index: int, crop_index: int) -> torch.Generator:
-    """Return a generator for one random crop, seeded by a hash of the three numbers, so the reading order is irrelevant.
+    """Return a generator for one random crop.
+
+    It is seeded by a hash of the three numbers, so the reading order does not matter.
     """
     digest = hashlib.blake2b(f"crop|{seed}|{image_index}|{crop_index}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)

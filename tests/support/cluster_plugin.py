@@ -8,9 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from paths import SUPPORT
-
-sys.path.insert(0, str(SUPPORT))
+sys.path.insert(0, str(Path(__file__).parent))
 
 import tiny_backbones  # noqa: F401 - registers them
 

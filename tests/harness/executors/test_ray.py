@@ -186,7 +186,8 @@ def test_the_handlers_of_signals_stay_ours(workers: Executor) -> None:
     """Ray sets one of its own for SIGTERM, which ends the process without a word to the store."""
     workers.device_name("cpu")
     assert "ray" not in str(getattr(signal.getsignal(signal.SIGTERM), "__module__", ""))
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    # A shell starts what it puts into the background with SIGINT ignored.
+    assert signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_IGN)
 
 
 @pytest.mark.slow

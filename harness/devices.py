@@ -1,4 +1,4 @@
-"""TODO."""
+"""Device of a run: the one asked for, its name, and how many worker processes the machine has room for."""
 
 from __future__ import annotations
 

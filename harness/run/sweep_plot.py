@@ -1,4 +1,4 @@
-"""TODO."""
+"""Chart of a sweep: R2 against L0 of every configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Hyperparameter grids of the trained families (ELUDe paper, App. E.1)."""
 
 from __future__ import annotations
 

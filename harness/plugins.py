@@ -43,9 +43,6 @@ def load_plugin(file: Path) -> list[tuple[str, str]]:
     """
     from harness.backbones import PREFIXES
 
-    for kind in KINDS:
-        # What is built in comes first, so that a taken name is the plugin's fault and not ours.
-        registry_of(kind).discover()
     module = load_plugin_file(file)
     kinds = {registry_of(kind).kind: kind for kind in KINDS}
     found = [(kinds.get(kind, kind), name) for kind, name in registered_from(module)]

@@ -1,8 +1,9 @@
 """Registry of named entries: lazy, without duplicates, robust to broken plugins, with suggestions for unknown names.
 
 The same class serves methods, backbones, datasets and metrics. Built-in entries come from the modules of one package,
-each of which registers what it defines: to add an entry, add a file there. An entry may also be registered by its
-location (``"package.module:attribute"``) and is then imported on first use.
+each of which registers what it defines: to add an entry, add a file there. Looking one entry up imports only the
+modules whose source contains the name as a string literal; listing the names imports all modules.
+An entry may also be registered by its location (``"package.module:attribute"``) and is then imported on first use.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -103,6 +103,7 @@ class Registry(Generic[T]):
     entries: dict[str, Entry[T]] = field(default_factory=dict)
     broken: dict[str, BrokenPlugin] = field(default_factory=dict)
     _discovered: bool = False
+    _loaded_points: list[EntryPoint] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         _registries.append(self)
@@ -129,6 +130,8 @@ class Registry(Generic[T]):
         origin = None if _is_ours(target) else _importing.get()
         if origin is not None:
             source = origin.source
+            # A plugin must not take the name of a built-in entry that has not been imported yet.
+            self._import_modules_with(name)
         present = self.entries.get(name)
         if present is not None and not _same_target(present.target, target):
             raise UserError(
@@ -159,22 +162,60 @@ class Registry(Generic[T]):
         """
         if self._discovered:
             return
-        if self.package:
-            with _importing_from(None):
-                home = importlib.import_module(self.package)
-                for module in pkgutil.iter_modules(home.__path__):
-                    importlib.import_module(f"{self.package}.{module.name}")
         self._discovered = True
+        with _importing_from(None):
+            for _, module in self._modules():
+                importlib.import_module(module)
         for point in entry_points(group=self.group):
-            source = f"package {point.dist.name}" if point.dist else "an installed package"
-            try:
-                with _importing_from(_Origin(source, point.value.partition(":")[0].strip())):
-                    self._take(point, point.load())
-            except (Exception, SystemExit) as error:
-                reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-                # Two packages may have broken plugins of the same name.
-                key = point.name if point.name not in self.broken else f"{point.name} ({source})"
-                self.broken[key] = BrokenPlugin(point.name, source, reason)
+            self._load_entry_point(point)
+
+    def _modules(self) -> list[tuple[Path, str]]:
+        """Return (file, name) of each module below :attr:`package`, without importing any of them."""
+        if not self.package:
+            return []
+        home = importlib.import_module(self.package)
+        return [
+            (file, ".".join((self.package, *file.relative_to(folder).with_suffix("").parts)))
+            for folder in map(Path, home.__path__)
+            for file in sorted(folder.rglob("*.py"))
+            if file.stem != "__init__"
+        ]
+
+    def _import_modules_with(self, name: str) -> None:
+        """Import built-in modules whose source contains the literal ``name``, until one of them registers it."""
+        literal = re.compile(rf"""["']{re.escape(name)}["']""")
+        with _importing_from(None):
+            for file, module in sorted(self._modules(), key=lambda entry: entry[0].stem != name):
+                if name in self.entries:
+                    return
+                if module not in sys.modules and literal.search(file.read_text(encoding="utf-8")):
+                    importlib.import_module(module)
+
+    def _find(self, name: str) -> None:
+        """Import what registers ``name``: a built-in module, or the entry point of that name; else everything."""
+        if name in self.entries or self._discovered:
+            return
+        self._import_modules_with(name)
+        if name not in self.entries:
+            for point in entry_points(group=self.group, name=name):
+                self._load_entry_point(point)
+        if name not in self.entries:
+            self.discover()
+
+    def _load_entry_point(self, point: EntryPoint) -> None:
+        """Register what an installed package adds; a failure is recorded in :attr:`broken`."""
+        if point in self._loaded_points:
+            return
+        self._loaded_points.append(point)
+        source = f"package {point.dist.name}" if point.dist else "an installed package"
+        try:
+            with _importing_from(_Origin(source, point.value.partition(":")[0].strip())):
+                self._take(point, point.load())
+        except (Exception, SystemExit) as error:
+            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            # Two packages may have broken plugins of the same name.
+            key = point.name if point.name not in self.broken else f"{point.name} ({source})"
+            self.broken[key] = BrokenPlugin(point.name, source, reason)
 
     def _take(self, point: EntryPoint, loaded: Any) -> None:
         """Register what an entry point loaded: an object, or a module that registers its objects."""
@@ -201,7 +242,7 @@ class Registry(Generic[T]):
         Raises:
             UserError: for an unknown name (with the nearest ones) or a plugin that failed to load (with its reason).
         """
-        self.discover()
+        self._find(name)
         if name in self.entries:
             return self.entries[name].load()
         if name in self.broken:

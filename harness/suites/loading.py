@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 
 from harness.errors import UserError
@@ -26,31 +27,35 @@ def suite_names() -> list[str]:
     return sorted(file.stem for file in SUITES.glob("*.toml") if not file.stem.startswith(FRAGMENT))
 
 
-def load_suite(name_or_path: str) -> Suite:
-    """A suite by its name, or from a TOML file by its path.
+def load_suite(name_or_path: str, *, methods: Collection[str] | None = None) -> Suite:
+    """Load a suite by name, or from a TOML file by its path.
+
+    Args:
+        name_or_path: name of a suite of the harness, or a path that ends in ``.toml``.
+        methods: names or labels of the methods whose settings are checked; the others are not imported. Default: all.
 
     Raises:
-        UserError: for an unknown name, a file that is no TOML, or any key, value, method, setting, metric or backbone
-            that is not known; with file, line and the nearest right name.
+        UserError: the file is missing or is not valid TOML, or a key, value, method, setting, metric or backbone is
+            unknown; the message names the file, the line and the nearest valid name.
     """
-    return _load(_find(name_or_path, None, None), ())
+    return _load(_find(name_or_path, None, None), (), methods)
 
 
-def _load(file: Path, above: tuple[Path, ...]) -> Suite:
+def _load(file: Path, above: tuple[Path, ...], methods: Collection[str] | None) -> Suite:
     values = _resolved(_read(file, above), file, (*above, file))
     if "parts" in values:
-        return _of_parts(values, file, (*above, file))
+        return _of_parts(values, file, (*above, file), methods)
     if "extra" in values:
         # Where a typed suite keeps the sections of plugins; in a file they stand beside the others.
         sentence = f"There is no setting 'extra'. {did_you_mean('extra', keys_at(Suite, ()))}"
         raise error_of([Problem(("extra",), sentence)], values, file.name)
     suite = parse_suite(values, source=file.name)
-    if problems := check(suite):
+    if problems := check(suite, methods):
         raise error_of(problems, values, file.name)
     return suite
 
 
-def _of_parts(values: Table, file: Path, above: tuple[Path, ...]) -> Suite:
+def _of_parts(values: Table, file: Path, above: tuple[Path, ...], methods: Collection[str] | None) -> Suite:
     names = _names(values, "parts")
     problems = [
         Problem((key,), f"{key!r} does not go with parts, which bring their own; only name and description do.")
@@ -62,7 +67,7 @@ def _of_parts(values: Table, file: Path, above: tuple[Path, ...]) -> Suite:
     parts = []
     for number, name in enumerate(names):
         part = _find(name, file, place_of(values, ("parts", number)))
-        parts.append(_load(part, above))
+        parts.append(_load(part, above, methods))
     plain = {key: values[key] for key in ("name", "description") if key in values}
     located = Table({**plain, "parts": tuple(parts)}, values.places, values.place)
     return parse_suite(located, source=file.name)

@@ -1,21 +1,26 @@
-"""Whether the names in a suite are known: methods and their settings, metrics, backbones, image sets, panels."""
+"""Check of the names in a suite: methods and their settings, metrics, backbones, image sets, panels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from harness.errors import UserError
 from harness.suites.parsing import Problem
-from harness.suites.schema import MethodEntry, Suite
+from harness.suites.schema import MethodEntry, Suite, names_of
 from harness.suites.toml_lines import Path
 from methods.registry import did_you_mean
 
 
-def check(suite: Suite) -> list[Problem]:
-    """Everything in a suite that names something unknown; loads no weights and no images."""
+def check(suite: Suite, methods: Collection[str] | None = None) -> list[Problem]:
+    """Return a problem for each unknown name or invalid setting in a suite; loads no weights and no images.
+
+    Args:
+        suite: a suite without parts.
+        methods: names or labels of the methods to check; the others are not imported. Default: all.
+    """
     from harness import backbones, datasets
     from harness.metrics.base import METRICS
     from judges.panel import PANELS
@@ -26,17 +31,25 @@ def check(suite: Suite) -> list[Problem]:
     if suite.judging is not None:
         panel = suite.judging.panel
         problems += _asked(("judging", "panel"), lambda: PANELS.get(panel))
-    for number, entry in enumerate(suite.methods):
+    for number, entry in _selected(suite.methods, methods):
         problems += _entry(entry, {}, ("methods", number), ())
     for position, target in enumerate(suite.targets):
         path: Path = ("targets", position)
         problems += _asked((*path, "backbone"), lambda spec=target.backbone: _backbone(backbones, spec))  # type: ignore[misc]
-        for number, entry in enumerate(target.methods or ()):
+        for number, entry in _selected(target.methods or (), methods):
             problems += _entry(entry, target.settings, (*path, "methods", number), (*path, "settings"))
         if target.settings and target.methods is None:
-            for number, entry in enumerate(suite.methods):
+            for number, entry in _selected(suite.methods, methods):
                 problems += _entry(entry, target.settings, ("methods", number), (*path, "settings"))
     return problems
+
+
+def _selected(entries: Sequence[MethodEntry], methods: Collection[str] | None) -> list[tuple[int, MethodEntry]]:
+    return [
+        (number, entry)
+        for number, entry in enumerate(entries)
+        if methods is None or not names_of(entry).isdisjoint(methods)
+    ]
 
 
 def _backbone(backbones: Any, spec: str) -> None:

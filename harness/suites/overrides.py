@@ -52,6 +52,7 @@ def with_overrides(
         "given": {"checkpoint": checkpoint, "site": site, "head": head},
         "weights": weights,
         "token_seeds": token_seeds,
+        "chosen": methods,
     }
 
     if suite.parts and backbone is not None:
@@ -89,6 +90,7 @@ def _with_options(
     given: dict[str, str | None],
     weights: bool,
     token_seeds: tuple[int, ...] | None,
+    chosen: tuple[str, ...] | None,
 ) -> Suite:
     values = suite.model_dump()
     values["extra"] = suite.extra
@@ -126,7 +128,7 @@ def _with_options(
             target["token_seeds"] = None
     changed = parse_suite(values, source="command line")
     # Before anybody looks for the weights of what is no backbone, or for the images of what is no image set.
-    if (backbone is not None or dataset is not None) and (problems := check(changed)):
+    if (backbone is not None or dataset is not None) and (problems := check(changed, chosen)):
         raise error_of(problems, values, "command line")
     return changed
 

@@ -39,7 +39,7 @@ def choose(
     Raises:
         UserError: for an unknown suite, scale, key or value.
     """
-    suite = with_overrides(load_suite(name_or_path), **options)
+    suite = with_overrides(load_suite(name_or_path, methods=options.get("methods")), **options)
     of_targets = [text for text in settings if scale is not None and text.lstrip().startswith("target.")]
     suite = with_settings(suite, of_targets)
     told: list[str] = []

@@ -1,5 +1,6 @@
 # make demo    set up what is missing and run the demo suite to a printed leaderboard
 # make test    set up what is missing, then lint, types and tests
+# make docs    build the documentation into site/
 # Both are safe to repeat. Nothing is downloaded after the installation.
 
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
@@ -7,7 +8,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-slow test-browser lint types unit bench clean
+.PHONY: setup demo test test-slow test-browser lint types unit bench docs clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.ready
@@ -47,6 +48,12 @@ test-slow: setup
 test-browser: setup
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt playwright
 	$(BIN)/python -m pytest --browser -m browser
+
+# Every warning is an error; the network is not needed.
+docs: setup
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --override overrides.txt \
+		--editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 bench: setup
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -25,6 +25,7 @@ from harness.errors import UserError
 from harness.identity import canonical
 from harness.suites import Suite, Target, parse_suite
 from methods import numerics
+from methods.base import Progress, no_progress
 
 #: How long a machine is given to see a file that another one has just made on the file system they share.
 PATIENCE_S = 10.0
@@ -96,7 +97,13 @@ def open_target(given: Order, resources: Resources, cell_ids: Sequence[str]) -> 
     return Answer(inputs.broken.images, 4 * largest * (site.d_in + site.d_out))
 
 
-def compute(given: Order, resources: Resources, cell_id: str, known: Sequence[KnownFit]) -> CellResult | Failure:
+def compute(
+    given: Order,
+    resources: Resources,
+    cell_id: str,
+    known: Sequence[KnownFit],
+    progress: Progress = no_progress,
+) -> CellResult | Failure:
     """Compute one cell.
 
     Raises:
@@ -110,7 +117,8 @@ def compute(given: Order, resources: Resources, cell_id: str, known: Sequence[Kn
         return Failure.of(error)
     place = given.place._replace(device=session.device)
     tokens, baseline = inputs.tokens[cell.plan], inputs.baseline
-    return run_cell(cell, tokens, baseline, place, known=known, left_out=inputs.left_out())
+    left_out = inputs.left_out()
+    return run_cell(cell, tokens, baseline, place, known=known, left_out=left_out, progress=progress)
 
 
 class _Session:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from harness.executors import create
-from harness.executors.processes import SideBySide
+from harness.executors.processes import Processes
 from harness.progress import Reporter
 from harness.run.loop import run
 from harness.run.selection import Candidate, candidates_of, measured, only_swept
@@ -80,7 +80,7 @@ def sweep(
     summaries: list[RunSummary] = []
     found: list[Candidate] = []
     charts: list[Path] = []
-    with SideBySide(workers) if workers > 1 else create("local") as executor:
+    with Processes(workers) if workers > 1 else create("local") as executor:
         for leaf, target in _layers(suite):
             planned = sweep_suite(leaf.model_copy(update={"targets": (target,)}), families, overrides)
             summary = run(planned, store_path, device=device, cache=cache, executor=executor, reporter=reporter)

@@ -13,7 +13,7 @@ from paths import SUPPORT
 
 from harness.devices import usual_workers
 from harness.errors import UserError
-from harness.executors.processes import THREADS, SideBySide
+from harness.executors.processes import THREADS, Processes
 from harness.progress import Silent
 from harness.run import run
 from harness.run.sweep import sweep
@@ -39,7 +39,7 @@ def odd(name, act):
     methods.register(Odd)
 
 def wait(progress):
-    open(os.environ["SIDE_BY_SIDE_STARTED"], "w").close()
+    open(os.environ["WORKER_STARTED"], "w").close()
     while True:
         time.sleep(0.05)
         progress(1, 2, "waiting")
@@ -52,7 +52,7 @@ odd("odd_waits", wait)
 
 @pytest.fixture(scope="module")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    file = tmp_path_factory.mktemp("plugin") / "side_by_side_plugin.py"
+    file = tmp_path_factory.mktemp("plugin") / "worker_plugin.py"
     file.write_text(PLUGIN)
     before = set(METHODS.names())
     load_plugin_file(file)
@@ -104,7 +104,7 @@ def test_a_worker_that_dies_fails_its_cell_alone_and_an_interruption_ends_the_re
     plugin: None, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = tmp_path / "started"
-    monkeypatch.setenv("SIDE_BY_SIDE_STARTED", str(started))
+    monkeypatch.setenv("WORKER_STARTED", str(started))
 
     class Interrupting(Silent):
         def __init__(self) -> None:
@@ -117,13 +117,13 @@ def test_a_worker_that_dies_fails_its_cell_alone_and_an_interruption_ends_the_re
             if what.endswith("waiting"):
                 raise KeyboardInterrupt
 
-    heard, executor = Interrupting(), SideBySide(1)
+    heard, executor = Interrupting(), Processes(1)
     suite = tiny(photo_folder, [{"name": name} for name in ("odd_killed", "identity", "odd_threads", "odd_waits")])
     summary = run(suite, tmp_path / "r.duckdb", device="cpu", executor=executor, reporter=heard)
-    assert "WorkerDied: its worker process was ended by SIGKILL" in heard.cells["odd_killed"]
+    assert "WorkerDied: its worker process ended" in heard.cells["odd_killed"]
     assert "ZeroDivisionError" in heard.cells["odd_threads"], "a worker has one thread"
     assert started.exists() and summary.interrupted and (summary.finished, summary.failed) == (1, 2)
-    assert executor._staff == [], "the one that was at work was ended"
+    assert executor._idle == [], "the one that was at work was ended"
     store = open_store(tmp_path / "r.duckdb")
     assert store.runs()["status"].tolist() == ["interrupted"]
     cells = store.cells().set_index("method")
@@ -135,5 +135,5 @@ def test_a_worker_that_dies_fails_its_cell_alone_and_an_interruption_ends_the_re
 def test_how_many_workers() -> None:
     assert usual_workers("cpu") >= 1
     with pytest.raises(UserError, match="workers = 0"):
-        SideBySide(0)
+        Processes(0)
     assert "NUMBA_NUM_THREADS" in THREADS

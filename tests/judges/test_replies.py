@@ -67,6 +67,8 @@ def test_what_is_taken(text: str, answer: str) -> None:
         '{"answer": null}',
         '{"answer": ["A"]}',
         '[{"answer": "A"}]',
+        '["answer": "A"}',
+        'x"answer": "A"}',
         '{"verdict": {"answer": "A"}}',
         '{"answer": "A", "answer": "B"}',
         f"{FULL}\n{FULL.replace(chr(34) + 'A' + chr(34), chr(34) + 'B' + chr(34))}",

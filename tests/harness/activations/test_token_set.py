@@ -76,6 +76,23 @@ def test_all_tokens_are_sampled_equally_often() -> None:
     assert float((counts / 4000 - 0.3).abs().max()) < 0.03
 
 
+@pytest.mark.parametrize("per_image", [None, 5, 9])
+def test_all_tokens_are_kept_in_order_without_a_draw(per_image: int | None) -> None:
+    """An image that is kept whole does not change the draws of the images after it."""
+    generator = torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    assert tokens.sample(5, per_image, generator).tolist() == [0, 1, 2, 3, 4]
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_room_is_checked_in_a_cache_folder_that_does_not_exist_yet(tmp_path: Path) -> None:
+    cache = tmp_path / "a" / "b" / "cache"
+    tokens.check_disk(cache, 10, [3, 2], "float32")
+    assert cache.is_dir()
+    with pytest.raises(UserError, match=r"20480\.0 GiB as float16"):
+        tokens.check_disk(cache, 2**41, [3, 2], "float16")
+
+
 def test_a_finished_set_is_reused_and_a_damaged_one_made_again(vit, site, images, tmp_path: Path) -> None:
     [first] = collect(vit, site, images, [plan()], tmp_path)
     stamp = (first.folder / "meta.json").stat().st_mtime_ns

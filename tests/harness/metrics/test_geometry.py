@@ -96,6 +96,14 @@ class TestMatchedCosineByParent:
         found = matched_cosine_by_parent(d, torch.tensor([0, 1]), d[:1], torch.tensor([0]))
         assert found == pytest.approx((1 - 1) / 2)
 
+    @pytest.mark.parametrize("scales", [(1e-25, 1.0), (1.0, 1e-25), (1e-25, 1e-25)])
+    def test_atoms_whose_squares_vanish_in_float32_count_as_others_do(self, scales: tuple[float, float]) -> None:
+        d = torch.eye(3)
+        # A smaller parent first, so that an atom left out would shift the parents of the others.
+        parents = torch.tensor([0, 1, 1])
+        d1, d2 = (torch.cat([d[:1] * scale, d[1:]]) for scale in scales)
+        assert matched_cosine_by_parent(d1, parents, d2, parents) == pytest.approx(1)
+
     def test_parents_must_fit(self) -> None:
         with pytest.raises(UserError, match="must name one"):
             matched_cosine_by_parent(random(3, 2), torch.zeros(2), random(3, 2), torch.zeros(3))

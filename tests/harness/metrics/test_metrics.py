@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_memory import MemoryTokens
 
 from harness.activations.baseline_passes import CrossImageSimilarity
 from harness.activations.unit_statistics import UnitStatistics
 from harness.errors import UserError
 from harness.metrics import R2, ms_score, r2
+from harness.metrics.base import Outcome
+from harness.metrics.ms_score import MSScore
 from harness.stats import clustered_standard_error, jackknife_standard_error, proportion_standard_error
 
 
@@ -64,6 +69,28 @@ class TestMSScore:
     def test_shapes_that_do_not_fit_are_named(self) -> None:
         with pytest.raises(UserError, match=r"\(3, 2\)"):
             ms_score(torch.ones(3, 2), torch.ones(4))
+
+    def test_dead_units_are_left_out_and_undefined_ones_are_counted(self) -> None:
+        """Three images of one token. Unit 0 is dead; unit 1 has one image of positive weight; unit 2 has two."""
+        codes = torch.tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
+        # The embeddings of the first two images have a cosine of 0.6.
+        embeddings = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+        units = UnitStatistics(3, 2)
+        units.update(codes[:, None], torch.arange(3))
+        baseline: Any = SimpleNamespace(
+            top_images=2,
+            null_similarity=0.2,
+            n_images=3,
+            rows=lambda image, token: image,
+            tokens=MemoryTokens(embeddings, embeddings),
+        )
+        method: Any = SimpleNamespace(parents=None)
+        outcome = Outcome(method, units, baseline, 2)
+        scores = {score.metric: score for score in MSScore(baseline).compute(outcome)}
+        assert (scores["ms_score"].value, scores["ms_score"].n) == (pytest.approx(0.6), 1)
+        assert scores["ms_score_adjusted"].value == pytest.approx((0.6 - 0.2) / (1 - 0.2))
+        assert (scores["ms_score_undefined"].value, scores["ms_score_undefined"].n) == (1, 2)
+        assert outcome.unit_columns["ms_score"] == pytest.approx([math.nan, math.nan, 0.6], nan_ok=True)
 
 
 class TestR2:

@@ -99,6 +99,35 @@ def test_always_winning_leaves_an_interval() -> None:
     assert np.isfinite(stats.bradley_terry(tournament("ab", 50, "x", lambda a, *_: "AB"[a != "a"]))["strength"]).all()
 
 
+def test_meetings_of_a_single_unit_pair_are_resampled_together() -> None:
+    """Of the three pairs, a beats b, b beats c and c beats a, two are drawn with replacement.
+
+    A method that is in a draw has a rate of 1 in three of eight draws, 1/2 in two and 0 in three.
+    """
+    frame = tournament("abc", 1, "x", lambda a, b, *_: "A" if (a, b) in {("a", "b"), ("b", "c"), ("c", "a")} else "B")
+    wide, narrow = (stats.win_rates(frame, level=level) for level in (0.95, 0.1))
+    assert wide["win_rate"].tolist() == [0.5] * 3 and wide["n_pairs"].tolist() == [2] * 3
+    assert wide["ci_low"].tolist() == [0] * 3 and wide["ci_high"].tolist() == [1] * 3
+    assert narrow["ci_low"].tolist() == narrow["ci_high"].tolist() == [0.5] * 3
+    assert wide["rank_low"].tolist() == [1] * 3 and (wide["rank_high"] >= 2).all()
+
+
+def test_of_two_unit_pairs_one_is_drawn() -> None:
+    """Each method wins one of the two pairs, in both orders: a resample has a rate of 0 or 1."""
+    rates = stats.win_rates(tournament("ab", 2, "x", lambda a, b, judge, n: "A" if (a == "a") == (n == 0) else "B"))
+    assert rates["win_rate"].tolist() == [0.5] * 2
+    assert rates["ci_low"].tolist() == [0] * 2 and rates["ci_high"].tolist() == [1] * 2
+
+
+def test_a_method_with_only_invalid_replies_has_no_rank_and_the_others_keep_theirs() -> None:
+    frame = tournament("abc", 10, "x", lambda a, b, *_: None if "c" in (a, b) else "A" if a == "a" else "B")
+    rates = stats.win_rates(frame).set_index("method")
+    assert rates["n"].to_dict() == {"a": 20, "b": 20, "c": 0}
+    for name in ("rank", "rank_low", "rank_high"):
+        assert rates[name].dropna().to_dict() == {"a": 1, "b": 2}
+    assert np.isnan(rates["win_rate"]["c"]) and np.isnan(rates["ci_low"]["c"]) and np.isnan(rates["ci_high"]["c"])
+
+
 def test_the_interval_is_the_same_for_the_same_seed_and_any_order_of_rows() -> None:
     frame = tournament("abc", 20, "xyz", planted(3, 0.3))
     first = stats.win_rates(frame)

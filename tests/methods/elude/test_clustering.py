@@ -310,6 +310,16 @@ def test_hdbscan_backend_agrees():
     assert (ours.backend, theirs.backend, ours.min_samples) == ("exact", "hdbscan", 10)
 
 
+def test_by_default_no_distance_is_too_small_for_two_clusters():
+    """Four groups of four points; two and two of them are 1/2 apart, and the pairs are 10 apart."""
+    group = torch.arange(4.0) / 100
+    x = torch.cat([start + group for start in (0.0, 0.5, 10.0, 10.5)])[:, None] + 1
+    assert cluster(x, min_cluster_size=3).n_clusters == 4
+    assert cluster(x, min_cluster_size=3, cluster_selection_epsilon=1.0).n_clusters == 2
+    x = 1 + (x - 1) / 1000
+    assert cluster(x, min_cluster_size=3).n_clusters == 4
+
+
 # Determinism
 
 
@@ -385,6 +395,8 @@ def test_options_out_of_range_are_refused(change, words):
         (torch.ones(4, 0), "shape"),
         (torch.tensor([[1.0], [math.nan]]), "row 1 is not"),
         (torch.tensor([[1.0], [2.0], [-math.inf]]), "row 2 is not"),
+        (torch.tensor([[math.inf], [2.0], [1.0]]), "row 0 is not"),
+        (torch.tensor([[1.0, 2.0], [3.0, math.inf]]), "row 1 is not"),
         (torch.ones(4, 2, dtype=torch.bool), "dtype"),
     ],
 )

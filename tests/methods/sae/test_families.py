@@ -8,16 +8,16 @@ from in_memory import MemorySite, MemoryTokens, small_layer
 from planted import Planted, planted
 
 import methods
-from methods.sae.archetypal import ArchetypalSAE
-from methods.sae.autoencoder import LinearAutoencoder, Selected
+from methods.sae.archetypal import ArchetypalConfig, ArchetypalSAE
+from methods.sae.autoencoder import Codes, LinearAutoencoder, Selected
 from methods.sae.batchtopk import BatchTopKAutoencoder, ThresholdedSAE
 from methods.sae.jump import jump_relu, step
 from methods.sae.jumprelu import JumpReLUAutoencoder
 from methods.sae.library import start
-from methods.sae.matryoshka import MatryoshkaConfig
+from methods.sae.matryoshka import MatryoshkaAutoencoder, MatryoshkaConfig
 from methods.sae.pursuit import gram_of, pursue
 from methods.sae.revival import revival
-from methods.sae.topk import TopKAutoencoder
+from methods.sae.topk import TopKAutoencoder, TopKSAE
 from methods.training import kernels
 from methods.training.entries import entries_from
 
@@ -113,6 +113,37 @@ def test_all_three_forms_of_jumprelu_agree() -> None:
             torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("weight", [0.01, 2.0])
+@pytest.mark.parametrize("form", ["as chosen", "dense", "autograd"])
+def test_the_penalty_is_the_weight_times_l0(form: str, weight: float) -> None:
+    module = JumpReLUAutoencoder(
+        start(16, 16, 100, seed=1),
+        torch.full((100,), 0.5).log(),
+        dead_weight=0.0,
+        sparsity_weight=weight,
+        target_l0=None,
+        bandwidth=0.05,
+    )
+    if form != "as chosen":
+        module.select = lambda pre: None  # type: ignore[method-assign]
+    if form == "autograd":
+        module.dense = lambda *given: LinearAutoencoder.dense(module, *given)  # type: ignore[method-assign]
+    found = module.loss(torch.randn(80, 16, generator=torch.Generator().manual_seed(0)))
+    l0 = float(found.fires.sum()) / 80
+    assert l0 > 2
+    assert float((found.total - found.error).detach()) == pytest.approx(weight * l0, rel=1e-4)
+
+
+def test_a_larger_sparsity_weight_gives_a_smaller_l0() -> None:
+    site, tokens = small_layer()
+    found = []
+    for weight in (1e-4, 1.0):
+        config = {"expansion_factor": 3, "epochs": 10, "batch_size": 64, "learning_rate": 3e-3}
+        method = methods.create("jumprelu_sae", **config, sparsity_weight=weight).fit(tokens, site, seed=1)
+        found.append(float((method.encode(tokens.fields["output"]) != 0).sum(1).float().mean()))
+    assert found[1] < found[0] - 0.5
+
+
 def test_target_l0_is_approached() -> None:
     data = planted(n=4096)
     config = {"expansion_factor": 4, "epochs": 40, "batch_size": 256, "learning_rate": 3e-3}
@@ -157,6 +188,12 @@ def test_archetypal_atoms_are_near_the_hull_of_tokens() -> None:
         assert bool(method.atoms.isfinite().all()) and bool((method.atoms.norm(dim=1) > 0).all())
 
 
+def test_a_tenth_of_the_archetypal_units_is_active_by_default() -> None:
+    config = ArchetypalConfig()
+    assert [config.k_of("x", n_units) for n_units in (100, 96, 20, 3)] == [10, 10, 2, 1]
+    assert ArchetypalConfig(sparsity=0.5).k_of("x", 100) == 50 and ArchetypalConfig(k=7).k_of("x", 100) == 7
+
+
 def test_archetypal_needs_as_many_points_as_atoms() -> None:
     site, tokens = small_layer()
     with pytest.raises(methods.UserError, match="archetype points"):
@@ -197,6 +234,16 @@ def test_prefixes_must_rise_to_one() -> None:
         methods.create("matryoshka_sae", prefixes=(0.5, 0.25, 1.0))
 
 
+def test_the_matryoshka_error_is_the_mean_over_prefixes() -> None:
+    """Codes 1 and 2 of orthogonal atoms, and prefixes of one and two units: squared errors of 5, 4 and 0 over 2."""
+    trainee = MatryoshkaAutoencoder(start(2, 2, 2, seed=0), dead_weight=0.0, k=2, momentum=0.9, sizes=[1, 2])
+    trainee.directions.data = torch.eye(2)
+    target = torch.tensor([[1.0, 2.0]])
+    nothing, both = torch.zeros(1, 2), torch.tensor([[1.0, 2.0]])
+    assert float(trainee.error(Codes(nothing, None, 1), target)) == pytest.approx((5 / 2 + 5 / 2) / 2)
+    assert float(trainee.error(Codes(both, None, 1), target)) == pytest.approx((4 / 2 + 0) / 2)
+
+
 def test_matryoshka_prefixes_reconstruct_on_their_own() -> None:
     data = planted(n=4096)
     x = data.tokens.fields["output"]
@@ -220,6 +267,25 @@ def test_revival_is_the_mean_pre_code_of_dead_units() -> None:
     wanted = pre[:, dead].sum() / (dead.sum() * 50)
     torch.testing.assert_close(revival(x.mean(0), weight, bias, dead), wanted)
     assert float(revival(x.mean(0), weight, bias, torch.zeros(12, dtype=torch.bool))) == 0
+
+
+@pytest.mark.parametrize("k", [1, 5, 40])
+@pytest.mark.parametrize("sparse", [True, False])
+def test_topk_of_negative_pre_codes_is_zero(k: int, sparse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In training, as a whole and at entries, and at evaluation; 40 is the number of units."""
+    if not sparse:
+        monkeypatch.setattr("methods.sae.topk.sparse_here", lambda x: False)
+    pre = -0.1 - torch.rand(6, 40, generator=torch.Generator().manual_seed(0))
+    trainee = TopKAutoencoder(start(16, 16, 40, seed=1), dead_weight=0.0, k=k)
+    method = methods.create("topk_sae", k=k)
+    assert isinstance(method, TopKSAE)
+    entries = pre[:, :3].flatten()
+    for codes in (
+        trainee.activate(pre, None),
+        trainee.activate(entries, torch.arange(3).repeat(6)),
+        method.activate(pre),
+    ):
+        assert not codes.any()
 
 
 @pytest.mark.parametrize("k", [1, 7, 40, 100])

@@ -257,6 +257,32 @@ def test_floors_are_a_footer_and_not_columns(store: Store) -> None:
     assert "floors: mean-ablation accuracy 12.00 to 13.00 %, zero-ablation accuracy 12.00 %" in text
 
 
+def test_floors_are_no_metric_of_a_row(store: Store) -> None:
+    for method, floor in (("a", 0.12), ("b", math.nan)):
+        floors = [ScoreRecord(metric="floor_zero_accuracy", value=floor, unit="fraction", direction="none")]
+        store.record(cell(method, method), [ms(0.5), *floors])
+    (board,) = leaderboard(store)
+    assert all(set(own.metrics) == {"ms_score"} and own.undefined == {} for own in board.rows)
+    (found,) = board.floors
+    assert (found.column.metric, found.low, found.high) == ("floor_zero_accuracy", 0.12, 0.12)
+
+
+def test_a_floor_that_is_undefined_in_every_cell_is_left_out(store: Store) -> None:
+    for method in ("a", "b"):
+        floors = [ScoreRecord(metric="floor_zero_accuracy", value=math.nan, unit="fraction", direction="none")]
+        store.record(cell(method, method), [ms(0.5), *floors])
+    (board,) = leaderboard(store)
+    assert board.floors == () and "floors:" not in render_text(board, 200)
+
+
+def test_undefined_values_have_no_say_in_the_digits(store: Store) -> None:
+    """437.7 has one decimal at four significant digits; NaN came first and has none."""
+    for index, value in enumerate((math.nan, 437.7, math.inf)):
+        store.record(cell(str(index), seed=index), [ScoreRecord(metric="time", value=value, unit="GFLOP")])
+    (board,) = leaderboard(store)
+    assert [column.digits for column in board.columns] == [1]
+
+
 def test_suite_backbone_site_and_cell_ids_narrow_it(store: Store) -> None:
     store.record(cell("a", "a", suite="demo"), [ms(0.1)])
     store.record(cell("b", "b", suite="paper", backbone="vitb"), [ms(0.2)])

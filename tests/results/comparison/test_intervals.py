@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from results.comparison.intervals import Interval, clustered, holm, student
+from results.comparison.intervals import Block, Interval, _unit_variance, clustered, holm, student
 from results.comparison.unit_clusters import Part, blocks_of
 
 SEEDS, RESAMPLES, DRAWS = 3, 200, 300
@@ -97,6 +98,62 @@ def test_students_interval_of_three_seeds_covers_95_percent() -> None:
     # 4000 draws: a standard error of 0.34 points.
     assert covered == pytest.approx(0.95, abs=0.012)
     assert np.mean([p < 0.05 for *_, p in found if p is not None]) == pytest.approx(0.05, abs=0.012)
+
+
+@pytest.mark.parametrize("differences", [[1.0, 2.0], [1.0, 2.0, 4.0], [-3.0, 0.5, 0.25, 1.0]])
+def test_students_interval_is_that_of_scipy(differences: list[float]) -> None:
+    expected = stats.ttest_1samp(differences, 0)
+    low, high, p = student(np.array(differences), 0.9)
+    assert (low, high) == pytest.approx(tuple(expected.confidence_interval(0.9)))
+    assert p == pytest.approx(expected.pvalue)
+
+
+def test_one_seed_gives_no_interval() -> None:
+    assert student(np.array([0.3]), 0.95) == (None, None, None)
+
+
+def test_without_variation_of_units_the_clustered_interval_is_students() -> None:
+    """All units of A are 10, 20 and 40 in the three pairs of seeds, and all of B are 0."""
+    per_seed = np.array([10.0, 20.0, 40.0])
+    names, no_parent = np.arange(5), np.full(5, -1)
+    a = [(names, np.full(5, value), no_parent) for value in per_seed]
+    b = [(names, np.zeros(5), no_parent) for _ in per_seed]
+    blocks, _ = blocks_of(a, b, itself=False)
+    generator = np.random.default_rng(0)
+    estimate, (low, high, _) = clustered(blocks, 3, level=0.8, n_resamples=20_000, generator=generator)
+    exact = stats.t(2, per_seed.mean(), per_seed.std(ddof=1) / np.sqrt(3)).interval(0.8)
+    # A quantile of 20 000 draws has a standard error of 1.5 % of the interval's half width.
+    assert estimate == pytest.approx(per_seed.mean())
+    assert (low, high) == pytest.approx(exact, abs=0.05 * (exact[1] - estimate))
+
+
+class TestUnitVariance:
+    """The variance of a mean over clusters, by hand."""
+
+    def variance(self, values: list[list[float]]) -> float:
+        """Of A's mean over pairs of seeds, with one unit per cluster: values[cluster][pair of seeds]."""
+        sums = np.array(values)
+        n_clusters, n_seeds = sums.shape
+        block = Block(sums, np.ones_like(sums), np.ones(n_seeds, dtype=int), np.arange(n_seeds))
+        # Axes of the totals: resample, side, pair of seeds. B has one unit of value 0.
+        total = np.stack([sums.sum(0), np.zeros(n_seeds)])[None]
+        count = np.stack([np.full(n_seeds, n_clusters), np.ones(n_seeds)])[None]
+        return _unit_variance([block], n_seeds, count, total)
+
+    def test_of_one_pair_of_seeds_it_is_the_squared_standard_error(self) -> None:
+        # Two clusters: s^2 = 2, s^2 / 2 = 1. Three clusters: s^2 = (4 + 1 + 9) / 2 = 7, s^2 / 3.
+        assert self.variance([[1], [3]]) == pytest.approx(1)
+        assert self.variance([[1], [2], [6]]) == pytest.approx(7 / 3)
+
+    def test_a_single_cluster_has_no_variance(self) -> None:
+        assert self.variance([[5]]) == 0
+
+    def test_what_is_equal_in_all_pairs_of_seeds_does_not_part_them(self) -> None:
+        assert self.variance([[1, 1], [2, 2], [6, 6]]) == pytest.approx(0)
+
+    def test_what_differs_between_pairs_of_seeds_parts_them(self) -> None:
+        # Influences (-1/2, 1/2) and (1/2, -1/2): squares sum to 1; / (T (T - 1)) = 1/2; G / (G - 1) = 2.
+        assert self.variance([[1, 3], [3, 1]]) == pytest.approx(1)
 
 
 def test_no_p_value_is_0() -> None:

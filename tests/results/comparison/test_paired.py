@@ -14,6 +14,7 @@ from results import CellRecord, ScoreRecord, StoreError, leaderboard, open_store
 from results.comparison.intervals import Block, clustered, holm, student
 from results.comparison.paired import compare
 from results.comparison.text import refusals
+from results.store import Store
 from results.store.merge import MergeConflict, merge
 from results.verify import verify
 
@@ -147,6 +148,50 @@ def test_the_means_are_those_of_the_leaderboard(tmp_path: Path) -> None:
     (ms,) = found.differences
     assert (ms.a, ms.b) == (pytest.approx(means["elude"]), pytest.approx(means["random_split"]))
     assert ms.n_clusters == 40 and "2 cells of elude repeat a token set for stability" in found.notes[0]
+
+
+def scores_only(path: Path, values: dict[str, dict[int, dict[str, float]]]) -> Store:
+    """A store of cells without unit rows: method -> token seed -> metric -> value."""
+    store = open_store(path, read_only=False)
+    for method, of_seed in values.items():
+        for seed, scores in of_seed.items():
+            cell = CellRecord(
+                cell_id=f"{method}{seed}",
+                status="finished",
+                backbone="tiny",
+                site="fc",
+                method=method,
+                token_seed=seed,
+                init_seed=0,
+            )
+            store.record(cell, [ScoreRecord(metric=metric, value=value) for metric, value in scores.items()])
+    return store
+
+
+def test_a_single_pair_of_seeds_has_a_difference_and_no_interval(tmp_path: Path) -> None:
+    store = scores_only(tmp_path / "s.duckdb", {"a": {1: {"r2": 0.75}}, "b": {1: {"r2": 0.5}}})
+    (found,) = compare(store, "a", "b")
+    (r2,) = found.differences
+    assert (r2.difference, r2.low, r2.high, r2.p, r2.p_holm, r2.better) == (0.25, None, None, None, None, None)
+    assert r2.paired == "1 token seed paired: no interval from one" and found.notes == ()
+    (itself,) = compare(store, "a", "a")[0].differences
+    assert (itself.low, itself.high, itself.paired) == (0, 0, "1 token seed paired")
+
+
+def test_differences_of_scores_have_students_interval(tmp_path: Path) -> None:
+    a, b = {1: {"r2": 0.6}, 2: {"r2": 0.8}}, {1: {"r2": 0.5}, 2: {"r2": 0.5}}
+    (found,) = compare(scores_only(tmp_path / "s.duckdb", {"a": a, "b": b}), "a", "b")
+    (r2,) = found.differences
+    assert (r2.low, r2.high, r2.p) == pytest.approx(student(np.array([0.1, 0.3]), 0.95))
+    assert r2.paired == "2 token seeds paired" and r2.n_clusters is None
+
+
+def test_a_metric_that_is_undefined_for_a_cell_is_named_in_a_note(tmp_path: Path) -> None:
+    a = {1: {"r2": 0.6, "l0": 3.0}, 2: {"r2": 0.8, "l0": float("nan")}}
+    b = {1: {"r2": 0.5, "l0": 4.0}, 2: {"r2": 0.5, "l0": 4.0}}
+    (found,) = compare(scores_only(tmp_path / "s.duckdb", {"a": a, "b": b}), "a", "b")
+    assert [one.column.key for one in found.differences] == ["r2"]
+    assert found.notes == ("l0 is undefined for a cell, and not compared.",)
 
 
 def test_refusals_say_why(tmp_path: Path) -> None:

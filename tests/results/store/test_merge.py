@@ -14,6 +14,14 @@ from typer.testing import CliRunner
 from harness.cli import app
 from results import CellRecord, RunRecord, ScoreRecord, StoreError, open_store
 from results.store.group_scores import GroupScoreRecord, group_scores, record_group_scores
+from results.store.judgments import (
+    WIN_RATE_COLUMNS,
+    ReplyRecord,
+    TournamentRecord,
+    record_replies,
+    record_tournament,
+    win_rates,
+)
 from results.store.liveness import run_states
 from results.store.merge import MergeConflict, merge
 
@@ -210,6 +218,62 @@ def test_newer_measurements_of_groups_of_cells_stay(tmp_path: Path) -> None:
         out = tmp_path / f"out-{order[0].parent.name}.duckdb"
         merge(out, order, prefer="newest")
         assert group_scores(open_store(out)).value.tolist() == [0.3]
+
+
+def judged(
+    folder: Path, *, answer: str | None = "A", image: str = "a.png", rate: float = 0.5, hours: float = 0
+) -> Path:
+    """A store with one tournament of one method, one reply and one image."""
+    store = open_store(folder / "r.duckdb", read_only=False)
+    when = NOON + timedelta(hours=hours)
+    store.record_images("evaluation-1", pd.DataFrame({"index": [0, 1], "name": [image, "b.png"]}))
+    question = {"judge": "j", "prompt_version": "1", "grid_a": "x", "grid_b": "y", "attempt": 1}
+    record_replies(store, [ReplyRecord(**question, answer=answer, raw="text", replied_at=when)])  # type: ignore[arg-type]
+    tournament = TournamentRecord(
+        tournament="t", panel="p", judges=["j"], prompt_version="1", settings={}, judged_at=when
+    )
+    columns: dict[str, Any] = dict.fromkeys(WIN_RATE_COLUMNS, 0)
+    columns |= {"config_id": "c", "label": "m", "cell_ids": [], "win_rate": rate}
+    record_tournament(store, tournament, pd.DataFrame([columns]))
+    return store.path
+
+
+@pytest.mark.parametrize("answer", ["A", None])
+def test_equal_replies_and_images_are_kept_once(tmp_path: Path, answer: str | None) -> None:
+    one, two = (judged(tmp_path / name, answer=answer) for name in ("one", "two"))
+    done = merge(tmp_path / "out.duckdb", [one, two])
+    assert done.resolved == []
+    counts = {table: done.rows[table] for table in ("replies", "images", "tournaments", "win_rates")}
+    assert counts == {"replies": 1, "images": 2, "tournaments": 1, "win_rates": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"answer": "B"}, "1 rows of replies: answer differs"),
+        ({"answer": None}, "1 rows of replies: answer differs"),
+        ({"image": "c.png"}, "1 rows of images: name differs"),
+        ({"rate": 0.6}, r"tournament t \(p\): win rates differ"),
+    ],
+)
+def test_other_replies_images_and_win_rates_are_conflicts(tmp_path: Path, change: dict[str, Any], why: str) -> None:
+    one, two = judged(tmp_path / "one"), judged(tmp_path / "two", **change)
+    with pytest.raises(MergeConflict, match=why):
+        merge(tmp_path / "out.duckdb", [one, two])
+
+
+@pytest.mark.parametrize(("prefer", "expected"), [("first", [0.5, 0.6]), ("newest", [0.6, 0.6])])
+def test_a_conflict_of_tournaments_is_decided_as_that_of_cells(
+    tmp_path: Path, prefer: str, expected: list[float]
+) -> None:
+    """The second store is the newer one; the stores are given in both orders."""
+    one, two = judged(tmp_path / "one"), judged(tmp_path / "two", rate=0.6, hours=1)
+    found = []
+    for order in ([one, two], [two, one]):
+        done = merge(tmp_path / "out.duckdb", order, prefer=prefer, overwrite=True)
+        assert [conflict.why for conflict in done.resolved] == ["win rates differ"]
+        found += win_rates(open_store(done.path)).win_rate.tolist()
+    assert found == expected
 
 
 def test_a_run_that_was_killed_is_not_running_in_the_merged_store(tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""Counts of the evaluation pass over units, tokens and images."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from harness.activations.unit_statistics import UnitStatistics
+from harness.metrics.base import Batch, Outcome
+from harness.metrics.l0 import L0
+
+
+def test_tokens_and_images_are_counted_over_batches() -> None:
+    found = UnitStatistics(4, 2)
+    found.update(torch.ones(2, 3, 4), torch.tensor([0, 1]))
+    assert (found.n_tokens, found.n_images, found.n_units) == (6, 2, 4)
+    found.update(torch.ones(1, 3, 4), torch.tensor([5]))
+    assert (found.n_tokens, found.n_images) == (9, 3)
+
+
+def test_l0_is_a_mean_over_all_tokens() -> None:
+    """Image 0 has 1, 2 and 3 active units on its three tokens, image 1 has 0, 0 and 3."""
+    codes = torch.zeros(2, 3, 4)
+    for image, token, active in ((0, 0, 1), (0, 1, 2), (0, 2, 3), (1, 2, 3)):
+        codes[image, token, :active] = -1.0 if active == 1 else 2.0
+    baseline: Any = SimpleNamespace()
+    units, metric, nothing = UnitStatistics(4, 2), L0(baseline), torch.zeros(2)
+    units.update(codes, torch.tensor([0, 1]))
+    metric.update(Batch(nothing, nothing, nothing, nothing, codes, nothing, nothing))
+    method: Any = SimpleNamespace(parents=None)
+    (score,) = metric.compute(Outcome(method, units, baseline, 1))
+    assert (score.value, score.n) == (9 / 6, 6)
+    # Means 2 and 1 of the two images: s = 1 / sqrt(2), s / sqrt(2).
+    assert score.uncertainty == pytest.approx(0.5)

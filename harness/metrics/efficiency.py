@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.activations.baseline import Baseline
 from harness.efficiency.cost import backbone_macs, extra_macs, size_of, size_of_backbone
-from harness.efficiency.measure import Measured, measure
+from harness.efficiency.measure import ModeMeasurement, measure
 from harness.efficiency.memory import Peak
 from harness.efficiency.protocol import circumstances, conditions, protocol_of
 from harness.efficiency.ratio import median, paired_ratio
@@ -59,10 +59,10 @@ class Efficiency(Metric):
         measurement = measure(method, self.backbone, site.path, images, self.protocol)
         outcome.notes += measurement.notes
         details = {**self.params, **circumstances(self.backbone.device), "n_units": method.n_units}
-        for measured in measurement.found:
+        for measured in measurement.modes:
             yield from _timings(measured, measurement.backbone_memory, details, len(images))
         whole = backbone_macs(self.backbone)
-        for mode in dict.fromkeys(measured.mode for measured in measurement.found):
+        for mode in dict.fromkeys(measured.mode for measured in measurement.modes):
             extra = extra_macs(method, site.d_in, site.d_out, mode)
             value = (whole + extra.value * self.baseline.n_tokens) / 1e9
             facts = {
@@ -93,7 +93,9 @@ class Efficiency(Metric):
         return pixels[rows].to(self.backbone.device)
 
 
-def _timings(measured: Measured, of_backbone: Peak, circumstances_: dict[str, Any], batch_size: int) -> Iterable[Score]:
+def _timings(
+    measured: ModeMeasurement, of_backbone: Peak, circumstances_: dict[str, Any], batch_size: int
+) -> Iterable[Score]:
     """The scores of one way to run a method."""
     suffix = "".join(f"_{part}" for part in (measured.mode, "compiled" if measured.compiled else "") if part)
     reference, variant = measured.times

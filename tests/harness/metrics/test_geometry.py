@@ -97,7 +97,7 @@ class TestMatchedCosineByParent:
         assert found == pytest.approx((1 - 1) / 2)
 
     def test_parents_must_fit(self) -> None:
-        with pytest.raises(UserError, match="must name one"):
+        with pytest.raises(UserError, match="must contain one"):
             matched_cosine_by_parent(random(3, 2), torch.zeros(2), random(3, 2), torch.zeros(3))
 
 

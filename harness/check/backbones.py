@@ -29,8 +29,8 @@ LARGEST_CHECKPOINT = 512 * 2**20
 
 
 @dataclass
-class Loaded:
-    """Loaded backbone with images preprocessed for it."""
+class CheckedBackbone:
+    """CheckedBackbone backbone with images preprocessed for it."""
 
     spec: str
     backbone: Backbone
@@ -52,9 +52,11 @@ class Loaded:
     def site(self) -> Site:
         path = self.backbone.default_site
         if path is None:
-            known = site_paths(self.backbone.model)
-            require(bool(known), "The model has no nn.Linear and no 1x1 nn.Conv2d: there is nothing to take apart.")
-            raise NotApplicable("it has no default_site; runs must say --site")
+            candidates = site_paths(self.backbone.model)
+            require(
+                bool(candidates), "The model has no nn.Linear and no 1x1 nn.Conv2d: there is no layer to decompose."
+            )
+            raise NotApplicable("default_site is not set; runs need --site")
         return Site(self.backbone.model, path, n_prefix_tokens=self.backbone.n_prefix_tokens)
 
 
@@ -72,29 +74,37 @@ def check_backbone(spec: str, *, device: str = "cpu") -> list[Finding]:
             return findings
         weights = source.available() == "yes" or not source.hub
     else:
-        weights = _here(spec)
-    made: list[Loaded] = []
+        weights = _is_cached(spec)
+    checked: list[CheckedBackbone] = []
 
     def load() -> str:
         with other_globals(1):
-            found = backbones.load(spec, weights=weights, device=device)
-        require(isinstance(found, Backbone), f"build gives a {type(found).__name__}; it gives a Backbone.")
-        require(found.name == spec, f"Its name is {found.name!r}; it is the spec that loads it: name=request.spec.")
-        size = found.preprocessing.size
-        images = torch.stack([found.preprocessing.center(drawn_images().open(number)) for number in range(3)])
-        require(tuple(images.shape) == (3, 3, size, size), f"preprocessing gives {tuple(images.shape)}.")
-        made.append(Loaded(spec, found, images.to(device), weights, device))
-        return "" if weights else "with random weights: its own are not on this machine"
+            backbone = backbones.load(spec, weights=weights, device=device)
+        require(
+            isinstance(backbone, Backbone), f"build returns a {type(backbone).__name__}; it must return a Backbone."
+        )
+        require(
+            backbone.name == spec,
+            f"The backbone's name is {backbone.name!r}; it must be the requested {spec!r}: set name=request.spec.",
+        )
+        size = backbone.preprocessing.size
+        images = torch.stack([backbone.preprocessing.center(drawn_images().open(number)) for number in range(3)])
+        require(
+            tuple(images.shape) == (3, 3, size, size),
+            f"preprocessing returns the shape {tuple(images.shape)} for 3 images; it must be {(3, 3, size, size)}.",
+        )
+        checked.append(CheckedBackbone(spec, backbone, images.to(device), weights, device))
+        return "" if weights else "with random weights: the pretrained ones are not on this machine"
 
     findings.append(run("loads", load))
-    if not made:
+    if not checked:
         return findings
-    findings.append(run("features", lambda: features(made[0])))
+    findings.append(run("features", lambda: features(checked[0])))
     # Without features all other checks would fail for the same reason.
-    return findings + run_all(CHECKS, made[0]) if findings[-1].ok else findings
+    return findings + run_all(CHECKS, checked[0]) if findings[-1].ok else findings
 
 
-def _here(spec: str) -> bool:
+def _is_cached(spec: str) -> bool:
     """Return True if the weights of ``prefix:identifier`` are available without a network."""
     from harness.backbones.sources.hub import in_huggingface_cache
 
@@ -106,41 +116,47 @@ def _here(spec: str) -> bool:
 
 def listing(spec: str, source: Any) -> None:
     """Check the source's description, before anything is loaded."""
-    require(isinstance(source, backbones.Source), f"{spec!r} is a {type(source).__name__}; register a Source.")
-    require(source.name == spec, f"The Source is called {source.name!r} and registered as {spec!r}.")
-    empty = [name for name in ("title", "source", "license") if not str(getattr(source, name)).strip()]
     require(
-        not empty, f"{', '.join(empty)} of the Source is empty: say where the weights come from and what allows it."
+        isinstance(source, backbones.Source), f"{spec!r} is registered as a {type(source).__name__}; register a Source."
     )
+    require(
+        source.name == spec,
+        f"The Source has the name {source.name!r}, but is registered as {spec!r}; use the same name.",
+    )
+    empty = [name for name in ("title", "source", "license") if not str(getattr(source, name)).strip()]
+    require(not empty, f"{', '.join(empty)} of the Source is empty: state the origin and the license of the weights.")
 
 
-def features(of: Loaded) -> str:
-    """Check that features gives (B, d) float32, finite."""
-    found = of.features
-    require(found.ndim == 2 and len(found) == 3, f"features gives {tuple(found.shape)} for 3 images; it is (3, d).")
-    require(found.dtype == torch.float32, f"features gives {found.dtype}; it is float32.")
-    require(bool(torch.isfinite(found).all()), "features gives NaN or infinity.")
-    return f"{found.shape[1]} numbers an image"
+def features(of: CheckedBackbone) -> str:
+    """Check that features returns (B, d) float32, finite."""
+    output = of.features
+    require(
+        output.ndim == 2 and len(output) == 3,
+        f"features returns the shape {tuple(output.shape)} for 3 images; it must be (3, d).",
+    )
+    require(output.dtype == torch.float32, f"features returns {output.dtype}; it must return float32.")
+    require(bool(torch.isfinite(output).all()), "features returns NaN or infinity.")
+    return f"{output.shape[1]} features per image"
 
 
-def each_image_alone(of: Loaded) -> None:
+def independent_of_batch(of: CheckedBackbone) -> None:
     """Check that the features of an image depend neither on the others in its batch nor on chance."""
     with other_globals(2):
         alone = torch.cat([of.run(image[None]) for image in of.images])
     require(
         _near(alone, of.features),
-        "The features of an image change with the batch it is in, or from call to call: batch norm or dropout is at "
-        "work. Backbone puts `model` into evaluation mode; what is outside of it you must.",
+        "The features of an image change with the batch it is in, or from call to call, for example by batch norm or "
+        "dropout. Backbone sets `model` to evaluation mode; modules outside of it must be set by the plugin.",
     )
 
 
-def tells_images_apart(of: Loaded) -> None:
+def different_features(of: CheckedBackbone) -> None:
     """Check that different images have different features."""
     spread = float((of.features[1:] - of.features[:1]).abs().max())
-    require(spread > 1e-6, "All images have the same features: the network does not see them.")
+    require(spread > 1e-6, "All images have the same features: the features do not depend on the images.")
 
 
-def default_site(of: Loaded) -> str:
+def default_site(of: CheckedBackbone) -> str:
     """Check that the layer exists, is linear and is called once, and that its tokens have positions."""
     captured = of.site.capture(of.backbone.features, of.images)
     of.site.check_linear(captured)
@@ -151,13 +167,13 @@ def default_site(of: Loaded) -> str:
     likely = [count for count in range(9) if count < n and math.isqrt(n - count) ** 2 == n - count]
     require(
         square or not likely,
-        f"The layer has {n} tokens and n_prefix_tokens is {prefix}: {grid} are no square grid, and {n} less "
-        f"{' or '.join(map(str, likely))} would be. Count CLS and register tokens.",
+        f"The layer has {n} tokens and n_prefix_tokens is {prefix}, so {grid} tokens remain, not a square grid. "
+        f"It would be with n_prefix_tokens = {' or '.join(map(str, likely))}. Count CLS and register tokens.",
     )
     return f"{of.site.path}: {of.site.d_in} -> {of.site.d_out}, {n} tokens"
 
 
-def layer_is_felt(of: Loaded) -> None:
+def layer_affects_features(of: CheckedBackbone) -> None:
     """Check that replacing the layer's output by itself changes nothing, and by zeros something.
 
     Metrics rely on both.
@@ -172,20 +188,23 @@ def layer_is_felt(of: Loaded) -> None:
     )
 
 
-def own_head(of: Loaded) -> str:
+def head(of: CheckedBackbone) -> str:
     """Check that a head and its number of classes are given together, and match."""
     if of.backbone.head is None or of.backbone.n_classes is None:
         together = of.backbone.head is None and of.backbone.n_classes is None
-        require(together, "`head` and `n_classes` belong together: give both, or neither.")
-        raise NotApplicable("it has no head of its own; a linear probe is fitted")
+        require(together, "`head` and `n_classes` belong together: set both, or neither.")
+        raise NotApplicable("the backbone has no head; runs fit a linear probe")
     with torch.inference_mode():
         logits = of.backbone.own_logits(of.features)
-    wanted = (3, of.backbone.n_classes)
-    require(tuple(logits.shape) == wanted, f"The head gives {tuple(logits.shape)}; it is (B, n_classes) = {wanted}.")
+    expected = (3, of.backbone.n_classes)
+    require(
+        tuple(logits.shape) == expected,
+        f"The head returns the shape {tuple(logits.shape)}; it must be (B, n_classes) = {expected}.",
+    )
     return f"{of.backbone.n_classes} classes"
 
 
-def same_again(of: Loaded) -> None:
+def reproducible(of: CheckedBackbone) -> None:
     """Check that loading the backbone again gives the same weights, with its own and with random ones."""
     for weights in dict.fromkeys((of.weights, False)):
         with other_globals(3):
@@ -195,26 +214,28 @@ def same_again(of: Loaded) -> None:
         require(
             first.fingerprint() == again.fingerprint(),
             f"Loading it twice {'' if weights else 'with random weights '}gives two networks: seed the weights "
-            "(torch.random.fork_rng and torch.manual_seed), or no finished cell is ever found again.",
+            "(torch.random.fork_rng and torch.manual_seed). Otherwise finished cells are never reused.",
         )
         if not weights:
-            require(not again.pretrained, "With weights=False `pretrained` is True; it is request.weights at most.")
+            require(not again.pretrained, "With weights=False, `pretrained` is True; set pretrained=request.weights.")
 
 
-def generators_left_alone(of: Loaded) -> None:
+def global_generator_unchanged(of: CheckedBackbone) -> None:
     """Check that loading does not change the state of torch's global random generator."""
     with other_globals(5):
         before = torch.random.get_rng_state()
         _load(of, weights=of.weights)
         same = torch.equal(before, torch.random.get_rng_state())
-    require(same, "Loading it draws from torch's global generator; do it inside torch.random.fork_rng().")
+    require(same, "Loading the backbone draws from torch's global generator; draw inside torch.random.fork_rng().")
 
 
-def checkpoint(of: Loaded) -> str:
+def checkpoint(of: CheckedBackbone) -> str:
     """Check that --checkpoint FILE is read, or refused with a UserError, and never ignored."""
     state = {name: tensor.detach().cpu().clone() for name, tensor in of.backbone.model.state_dict().items()}
     if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > LARGEST_CHECKPOINT:
-        raise NotApplicable("it is too large to be written and read back here")
+        raise NotApplicable(
+            f"the model has more than {LARGEST_CHECKPOINT / 2**20:.0f} MiB, too much to write and read back here"
+        )
     for tensor in state.values():
         if tensor.is_floating_point():
             tensor.mul_(1.5)
@@ -222,18 +243,18 @@ def checkpoint(of: Loaded) -> str:
         file = Path(folder) / "weights.safetensors"
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, file)
         try:
-            found = backbones.load(of.spec, checkpoint=file, device=of.device)
+            loaded = backbones.load(of.spec, checkpoint=file, device=of.device)
         except UserError as refusal:
             return f"refused: {refusal}"
     require(
-        found.fingerprint() != of.backbone.fingerprint(),
-        "A checkpoint is passed over in silence; read it (harness.backbones.sources.checkpoint.read_state_dict, "
-        "request.checkpoint), or raise UserError saying that it takes none.",
+        loaded.fingerprint() != of.backbone.fingerprint(),
+        "request.checkpoint is ignored; read it with harness.backbones.sources.checkpoint.read_state_dict, or raise a "
+        "UserError that says that checkpoints are not supported.",
     )
     return "read"
 
 
-def _load(of: Loaded, *, weights: bool) -> Backbone:
+def _load(of: CheckedBackbone, *, weights: bool) -> Backbone:
     return backbones.load(of.spec, weights=weights, device=of.device)
 
 
@@ -242,14 +263,14 @@ def _near(one: Tensor, other: Tensor) -> bool:
     return bool((one - other).abs().max() <= TOLERANCE * scale)
 
 
-#: Name -> check; each raises AssertionError with the sentence that explains the failure.
-CHECKS: dict[str, Callable[[Loaded], Any]] = {
-    "each image by itself": each_image_alone,
-    "tells images apart": tells_images_apart,
+#: Name -> check. Each raises AssertionError with a sentence that explains the failure.
+CHECKS: dict[str, Callable[[CheckedBackbone], Any]] = {
+    "independent of the batch": independent_of_batch,
+    "different features": different_features,
     "default site": default_site,
-    "the layer is felt": layer_is_felt,
-    "own head": own_head,
-    "the same again": same_again,
-    "generators left alone": generators_left_alone,
+    "layer affects the features": layer_affects_features,
+    "head": head,
+    "reproducible": reproducible,
+    "global generator unchanged": global_generator_unchanged,
     "checkpoint": checkpoint,
 }

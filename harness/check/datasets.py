@@ -23,7 +23,7 @@ Load = Callable[[str], ImageSet]
 
 
 @dataclass
-class Had:
+class CheckedDataset:
     """Image set, loaded twice."""
 
     name: str
@@ -46,58 +46,69 @@ def check_dataset(name: str, load: Load, identifier: str = "") -> list[Finding]:
         load: function from the identifier to the image set.
         identifier: the part of the spec after the colon, as in ``folder:PATH``.
     """
-    made: list[ImageSet] = []
+    loaded: list[ImageSet] = []
 
-    def twice() -> str:
+    def load_twice() -> str:
         for seed in (1, 2):
             with other_globals(seed):
-                found = load(identifier)
-            require(isinstance(found, ImageSet), f"It gives a {type(found).__name__}; it gives an ImageSet.")
-            made.append(found)
-        require(len(made[0]) > 0, "The set has no images.")
-        return f"{len(made[0])} images in {len(made[0].classes)} classes"
+                images = load(identifier)
+            require(
+                isinstance(images, ImageSet),
+                f"The registered function returns a {type(images).__name__}; it must return an ImageSet.",
+            )
+            loaded.append(images)
+        require(len(loaded[0]) > 0, "The set has no images.")
+        return f"{len(loaded[0])} images in {len(loaded[0].classes)} classes"
 
-    findings = [run("loads", twice)]
+    findings = [run("loads", load_twice)]
     if not findings[-1].ok:
         return findings
-    return findings + run_all(CHECKS, Had(name, identifier, load, made[0], made[1]))
+    return findings + run_all(CHECKS, CheckedDataset(name, identifier, load, loaded[0], loaded[1]))
 
 
-def names(of: Had) -> None:
+def names(of: CheckedDataset) -> None:
     """Check that images are sorted by unique names without paths of this machine, and that the set's name is valid.
 
     The set's name must be its registered name, followed after a colon by no path of this machine.
     """
-    found = [record.name for record in of.images.records]
-    absolute = [name for name in [of.images.name.partition(":")[2], *found] if Path(name).is_absolute()]
-    require(not absolute, f"{absolute[0] if absolute else ''!r} is a path of this machine; results would carry it.")
+    image_names = [record.name for record in of.images.records]
+    absolute = [name for name in [of.images.name.partition(":")[2], *image_names] if Path(name).is_absolute()]
+    require(
+        not absolute,
+        f"{absolute[0] if absolute else ''!r} is an absolute path, which results would store; use relative names.",
+    )
     head = of.images.name.partition(":")[0]
     require(
-        head == of.name, f"The set calls itself {of.images.name!r}; it is {of.name!r}, with what belongs after a colon."
+        head == of.name,
+        f"The name of the set is {of.images.name!r}; it must be {of.name!r}, or {of.name}:IDENTIFIER.",
     )
-    require(len(set(found)) == len(found), f"{len(found) - len(set(found))} images share a name with another one.")
     require(
-        found == sorted(found), "The records are not sorted by name: sort them, so that results do not depend on it."
+        len(set(image_names)) == len(image_names),
+        f"{len(image_names) - len(set(image_names))} images have the name of another one; names must be unique.",
+    )
+    require(
+        image_names == sorted(image_names),
+        "The records are not sorted by name; sort them, so that results do not depend on their order.",
     )
 
 
-def labels(of: Had) -> str:
+def labels(of: CheckedDataset) -> str:
     """Check that each label is an index into classes, or None."""
     n = len(of.images.classes)
     wrong = [record for record in of.images.records if record.label is not None and not 0 <= record.label < n]
     require(
         not wrong,
-        f"{wrong[0].name if wrong else ''!r} has the label {wrong[0].label if wrong else ''}, and there are {n} "
-        "classes: labels count from 0, and None stands for no label.",
+        f"{wrong[0].name if wrong else ''!r} has the label {wrong[0].label if wrong else ''}, but there are {n} "
+        "classes; labels count from 0, and None means no label.",
     )
-    known = len({record.label for record in of.images.records} - {None})
-    if known < 2:
-        raise NotApplicable("fewer than two classes are labelled: no probe can be fitted and accuracy is left out")
-    return f"{known} classes have images"
+    n_labelled = len({record.label for record in of.images.records} - {None})
+    if n_labelled < 2:
+        raise NotApplicable("fewer than two classes are labelled: no probe can be fitted, and accuracy is skipped")
+    return f"{n_labelled} classes have images"
 
 
-def opens(of: Had) -> str:
-    """Check that images can be read."""
+def readable(of: CheckedDataset) -> str:
+    """Check that images can be opened."""
     broken = []
     chosen = _spread(len(of.images), OPENED)
     for index in chosen:
@@ -111,69 +122,73 @@ def opens(of: Had) -> str:
     return f"{len(chosen)} of {len(of.images)}"
 
 
-def reader(of: Had) -> None:
+def reader(of: CheckedDataset) -> None:
     """Check that size and head of the reader agree with read: the set's identity is computed from them."""
     for index in _spread(len(of.images), 5):
         record = of.images.records[int(index)]
         data = of.images.reader.read(record)
-        require(isinstance(data, bytes), f"reader.read gives a {type(data).__name__}; it gives the encoded bytes.")
+        require(
+            isinstance(data, bytes), f"reader.read returns a {type(data).__name__}; it must return the encoded bytes."
+        )
         size = of.images.reader.size(record)
-        require(size == len(data), f"reader.size says {size} for {record.name!r}, which has {len(data)} bytes.")
+        require(size == len(data), f"reader.size returns {size} for {record.name!r}, which has {len(data)} bytes.")
         require(
             of.images.reader.head(record, 10) == data[:10],
-            f"reader.head gives other bytes of {record.name!r} than read.",
+            f"reader.head returns other bytes of {record.name!r} than reader.read.",
         )
 
 
-def same_again(of: Had) -> None:
+def reproducible(of: CheckedDataset) -> None:
     """Check that loading twice gives the same set."""
     require(
         of.images.records == of.again.records and of.images.classes == of.again.classes,
-        "Loaded twice, it has other images or classes; seed what it draws, and sort what it finds.",
+        "Loading the set twice gives different images or classes; seed random draws, and sort files.",
     )
     one, other = of.images.subset(of.part).fingerprint, of.again.subset(of.part).fingerprint
     require(
-        one == other, "Loaded twice, its images have other contents: no finished cell would be found again. Seed them."
+        one == other,
+        "Loading the set twice gives other contents of the images, so finished cells would not be reused; seed random "
+        "draws.",
     )
 
 
-def no_twins(of: Had) -> None:
+def no_duplicates(of: CheckedDataset) -> None:
     """Check that no image is in the set twice: one copy could be fitted on, and the other evaluated."""
-    met: dict[bytes, str] = {}
+    first_name: dict[bytes, str] = {}
     for index in of.part:
         record = of.images.records[int(index)]
         content = hashlib.blake2b(of.images.reader.read(record), digest_size=16).digest()
         require(
-            content not in met,
-            f"{record.name!r} and {met.get(content, '')!r} are the same image: one may be fitted on and the other "
-            "evaluated.",
+            content not in first_name,
+            f"{record.name!r} and {first_name.get(content, '')!r} are the same image; remove one, because one could be "
+            "fitted on and the other evaluated.",
         )
-        met[content] = record.name
+        first_name[content] = record.name
 
 
-def split(of: Had) -> str:
+def split(of: CheckedDataset) -> str:
     """Check that the set can be split into images to fit on and images to evaluate on."""
     if of.images.own_split is not None:
         probing, evaluation = (set(part.tolist()) for part in of.images.own_split)
         both = len(probing & evaluation)
-        require(not both, f"{both} images are in both parts of its own split.")
-        require(bool(probing and evaluation), "One part of its own split is empty.")
+        require(not both, f"{both} images are in both parts of own_split; the parts must be disjoint.")
+        require(bool(probing and evaluation), "One part of own_split is empty; both need images.")
         of.images.subset(probing), of.images.subset(evaluation)
-        return f"its own: {len(probing)} and {len(evaluation)} images"
-    require(len(of.images) > 1, "One image cannot be divided.")
+        return f"own_split: {len(probing)} and {len(evaluation)} images"
+    require(len(of.images) > 1, "The set has one image, which cannot be split; at least two are needed.")
     parts = of.images.split(evaluation=0.4)
-    return f"none of its own; 60 to 40 gives {len(parts.probing)} and {len(parts.evaluation)} images"
+    return f"no own_split; 60 to 40 gives {len(parts.probing)} and {len(parts.evaluation)} images"
 
 
-def unknown_identifier(of: Had) -> None:
+def unknown_identifier(of: CheckedDataset) -> None:
     """Check that an unknown identifier (after the colon of the spec) is refused, not ignored."""
     try:
-        found = of.load("no such identifier")
+        images = of.load("no such identifier")
     except UserError:
         return
     require(
-        found.name != of.images.name or bool(of.identifier),
-        f"{of.name}:ANYTHING is the same as {of.name}: raise UserError for an identifier that means nothing.",
+        images.name != of.images.name or bool(of.identifier),
+        f"{of.name}:ANYTHING gives the same set as {of.name}; raise UserError for an unknown identifier.",
     )
 
 
@@ -182,14 +197,14 @@ def _spread(n: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
 
 
-#: Name -> check; each raises AssertionError with the sentence that explains the failure.
-CHECKS: dict[str, Callable[[Had], Any]] = {
+#: Name -> check. Each raises AssertionError with a sentence that explains the failure.
+CHECKS: dict[str, Callable[[CheckedDataset], Any]] = {
     "names": names,
     "labels": labels,
-    "images open": opens,
+    "images readable": readable,
     "reader": reader,
-    "the same again": same_again,
-    "no image twice": no_twins,
+    "reproducible": reproducible,
+    "no duplicate images": no_duplicates,
     "split": split,
     "identifier": unknown_identifier,
 }

@@ -40,16 +40,16 @@ def require(holds: bool, why: str) -> None:
 def run(name: str, check: Callable[[], Any]) -> Finding:
     """Run one check and return its finding. If the check returns a string, it describes what was observed."""
     try:
-        seen = check()
+        observation = check()
     except NotApplicable as reason:
         return Finding(name, True, str(reason), applies=False)
     except AssertionError as failure:
-        return Finding(name, False, str(failure) or f"An assertion fails{where(failure)}.")
+        return Finding(name, False, str(failure) or f"An assertion failed{where(failure)}.")
     except UserError as error:
         return Finding(name, False, str(error))
     except Exception as error:
-        return Finding(name, False, f"It raises {type(error).__name__}: {_sentence(error)}{where(error)}")
-    return Finding(name, True, seen if isinstance(seen, str) else "")
+        return Finding(name, False, f"The check raised {type(error).__name__}: {_sentence(error)}{where(error)}")
+    return Finding(name, True, observation if isinstance(observation, str) else "")
 
 
 def run_all(checks: Mapping[str, Callable[[C], Any]], of: C) -> list[Finding]:
@@ -59,13 +59,13 @@ def run_all(checks: Mapping[str, Callable[[C], Any]], of: C) -> list[Finding]:
 
 def where(error: BaseException) -> str:
     """Return `` (line N of FILE)`` of the innermost frame of the traceback that is in a plugin, or an empty string."""
-    found = ""
+    location = ""
     frame = error.__traceback__
     while frame is not None:
         if is_plugin_module(frame.tb_frame.f_globals.get("__name__", "")):
-            found = f" (line {frame.tb_lineno} of {Path(frame.tb_frame.f_code.co_filename).name})"
+            location = f" (line {frame.tb_lineno} of {Path(frame.tb_frame.f_code.co_filename).name})"
         frame = frame.tb_next
-    return found
+    return location
 
 
 def _sentence(error: BaseException) -> str:

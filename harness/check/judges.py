@@ -24,7 +24,7 @@ Factory = Callable[[Wanted], tuple[Judge, ...]]
 
 
 @dataclass
-class Asked:
+class CheckedPanel:
     """Judge panel with its questions and replies."""
 
     name: str
@@ -48,23 +48,23 @@ def check_panel(name: str, factory: Factory, options: Mapping[str, Any] | None =
         factory: function that makes the judges.
         options: settings of the panel, such as the address of its server.
     """
-    chosen = dict(options or {})
-    made: list[Panel] = []
-    wanted = Wanted(BACKBONE, (), chosen)
+    panel_options = dict(options or {})
+    panels: list[Panel] = []
+    wanted = Wanted(BACKBONE, (), panel_options)
 
     def make() -> None:
         for _ in range(2):
-            made.append(Panel(name, _judges(factory(wanted), name)))
+            panels.append(Panel(name, _judges(factory(wanted), name)))
 
     findings = [run("judges", make)]
     if not findings[-1].ok:
         return findings
-    asked = Asked(name, factory, chosen, made[0], made[1], questions())
-    findings += run_all(BEFORE, asked)
+    checked = CheckedPanel(name, factory, panel_options, panels[0], panels[1], questions())
+    findings += run_all(BEFORE, checked)
     with tempfile.TemporaryDirectory() as folder:
-        findings.append(run("replies", lambda: replies(asked, Album(drawn_images(), folder))))
+        findings.append(run("replies", lambda: replies(checked, Album(drawn_images(), folder))))
     # Without replies there is nothing to check.
-    return findings + run_all(AFTER, asked) if findings[-1].ok else findings
+    return findings + run_all(AFTER, checked) if findings[-1].ok else findings
 
 
 def questions() -> list[Question]:
@@ -90,116 +90,123 @@ def _grid(images: Any, indices: Any) -> Grid:
 
 
 def _judges(made: Any, name: str) -> tuple[Judge, ...]:
-    require(isinstance(made, tuple), f"It gives a {type(made).__name__}; what is registered gives a tuple of judges.")
+    require(
+        isinstance(made, tuple),
+        f"The registered function returns a {type(made).__name__}; it must return a tuple of judges.",
+    )
     wrong = [type(judge).__name__ for judge in made if not isinstance(judge, Judge)]
-    require(not wrong, f"It gives {', '.join(wrong)}; each judge derives from judges.base.Judge.")
+    require(not wrong, f"The panel contains {', '.join(wrong)}; each judge must be a subclass of judges.base.Judge.")
     kinds = {judge.kind for judge in made} - {name}
-    require(not kinds, f"The judges' kind is {', '.join(map(repr, kinds))}; it is the panel's name, {name!r}.")
+    require(not kinds, f"The judges' kind is {', '.join(map(repr, kinds))}; it must be the panel's name, {name!r}.")
     return tuple(made)
 
 
-def settings(of: Asked) -> None:
+def settings(of: CheckedPanel) -> None:
     """Check that settings is plain JSON and the same each time, so that a judge keeps its id, and ids are unique."""
     for judge, again in zip(of.panel.judges, of.again.judges, strict=True):
         try:
             json.dumps(judge.settings())
         except (TypeError, ValueError) as problem:
-            raise AssertionError(f"settings of {judge.name} is no plain JSON ({problem}).") from problem
+            raise AssertionError(
+                f"settings of {judge.name} returns values that JSON cannot store ({problem})."
+            ) from problem
         require(
             judge.id == again.id,
-            f"{judge.name} has another id each time it is made ({judge.id}, {again.id}): nothing it replied before "
-            "would be found again. settings must give the same each time.",
+            f"{judge.name} has another id each time it is created ({judge.id}, {again.id}), so stored replies would "
+            "not be reused; settings must return the same values each time.",
         )
     ids = [judge.id for judge in of.panel.judges]
-    require(len(set(ids)) == len(ids), f"Two judges have the id {Counter(ids).most_common(1)[0][0]}.")
+    require(
+        len(set(ids)) == len(ids), f"Two judges have the id {Counter(ids).most_common(1)[0][0]}; ids must be unique."
+    )
 
 
-def unknown_options(of: Asked) -> None:
+def unknown_options(of: CheckedPanel) -> None:
     """Check that an unknown option is refused by name; if it were ignored, a typing error would have no effect."""
     try:
         of.factory(Wanted(BACKBONE, (), {**of.options, "no_such_option": 1}))
     except UserError as error:
-        require("no_such_option" in str(error), f"The refusal of an unknown option does not name it: {error}")
+        require("no_such_option" in str(error), f"The error for an unknown option does not name the option: {error}")
         return
-    raise AssertionError("wanted.options with an unknown option is accepted in silence; raise UserError naming it.")
+    raise AssertionError("An unknown option in wanted.options is ignored; raise UserError with its name.")
 
 
-def replies(of: Asked, album: Album) -> str:
+def replies(of: CheckedPanel, album: Album) -> str:
     """Check that every question gets one reply, passed to keep, under the question's own key."""
     prompt = prompt_for("plain")
     backwards = list(reversed(of.questions))
-    for number, (panel, order, found) in enumerate(
+    for number, (panel, order, replies_of) in enumerate(
         ((of.panel, of.questions, of.replies), (of.again, backwards, of.later))
     ):
         for judge in panel.judges:
-            kept: list[Reply] = []
+            collected: list[Reply] = []
             with other_globals(number), judge:
-                judge.ask(order, prompt, album, kept.extend)
-            wanted = Counter(judge.key(question, prompt) for question in order)
-            got = Counter(reply.key for reply in kept)
-            missing, extra = (wanted - got).total(), (got - wanted).total()
+                judge.ask(order, prompt, album, collected.extend)
+            expected = Counter(judge.key(question, prompt) for question in order)
+            received = Counter(reply.key for reply in collected)
+            missing, extra = (expected - received).total(), (received - expected).total()
             require(
                 not missing and not extra,
-                f"{judge.name} was asked {len(order)} questions: {missing} got no reply, and {extra} replies answer "
-                "none that was asked. Hand `keep` a Reply(self.key(question, prompt), question.attempt, ...) for each.",
+                f"{judge.name} was asked {len(order)} questions: {missing} got no reply, and {extra} replies match no "
+                "question; call `keep` with one Reply(self.key(question, prompt), question.attempt, ...) per question.",
             )
-            found[judge.name] = kept
+            replies_of[judge.name] = collected
     return f"{len(of.questions)} questions for each of {len(of.panel.judges)} judges"
 
 
-def verdicts(of: Asked) -> None:
+def verdicts(of: CheckedPanel) -> None:
     """Check that each reply is JSON with reasoning_a, reasoning_b and the answer A or B."""
-    for name, kept in of.replies.items():
-        for reply in kept:
-            require(
-                reply.came, f"No reply came from {name} ({reply.finish_reason}); the question would be asked again."
-            )
+    for name, judge_replies in of.replies.items():
+        for reply in judge_replies:
+            require(reply.came, f"{name} gave no reply ({reply.finish_reason}), so the question would be asked again.")
             problem = reply.verdict.problem
             require(
                 reply.verdict.valid,
-                f"A reply of {name} cannot be read ({problem}): {str(reply.text)[:80]!r}. Write "
+                f"A reply of {name} is invalid ({problem}): {str(reply.text)[:80]!r}. Reply with "
                 '{"reasoning_a": "...", "reasoning_b": "...", "answer": "A"}.',
             )
 
 
-def same_again(of: Asked) -> None:
+def reproducible(of: CheckedPanel) -> None:
     """Check that the same questions get the same answers when they are asked in another order."""
-    for name, kept in of.replies.items():
-        first = {reply.key: reply.verdict.answer for reply in kept}
+    for name, judge_replies in of.replies.items():
+        first = {reply.key: reply.verdict.answer for reply in judge_replies}
         changed = [reply for reply in of.later[name] if reply.verdict.answer != first[reply.key]]
         require(
             not changed,
-            f"{name} answers {len(changed)} of {len(first)} questions otherwise when they are asked again in another "
-            "order; let an answer depend on its two grids only, and seed what is drawn.",
+            f"{name} answers {len(changed)} of {len(first)} questions differently if they are asked again in another "
+            "order; an answer must depend only on its two grids, with random draws seeded.",
         )
 
 
-def looks(of: Asked) -> str:
+def depends_on_grids(of: CheckedPanel) -> str:
     """Check that the order in which two grids are shown does not decide every answer."""
-    told = []
-    for name, kept in of.replies.items():
-        answer = {reply.key: reply.verdict.answer for reply in kept}
+    preferences = []
+    for name, judge_replies in of.replies.items():
+        answer = {reply.key: reply.verdict.answer for reply in judge_replies}
         both = [
             (answer[key], answer[other])
             for key in answer
             if (other := key._replace(grid_a=key.grid_b, grid_b=key.grid_a)) in answer and key < other
         ]
-        told.append(f"{name} {_share_right(of, kept)}")
+        preferences.append(f"{name} {_share_right(of, judge_replies)}")
         fixed = {first for first, second in both if first == second}
         stuck = len(fixed) == 1 and all(first == second for first, second in both)
         require(
             not stuck,
-            f"{name} answers {', '.join(str(one) for one in fixed)} whatever is shown, in both orders of every pair; "
-            "its win rates would be 50 % for everything.",
+            f"{name} answers {', '.join(str(one) for one in fixed)} in both orders of every pair, whatever is shown; "
+            "all win rates would be 50 %.",
         )
-    return f"grids of one class preferred: {', '.join(told)}"
+    return f"grids of one class preferred: {', '.join(preferences)}"
 
 
-def _share_right(of: Asked, kept: Sequence[Reply]) -> str:
+def _share_right(of: CheckedPanel, judge_replies: Sequence[Reply]) -> str:
     """Return how often the grid of one class is preferred to the mixed one, as ``N of TOTAL``."""
     prompt = prompt_for("plain")
-    judge = next(judge for judge in of.panel.judges if judge.key(of.questions[0], prompt) in {r.key for r in kept})
-    answer = {reply.key: reply.verdict.answer for reply in kept}
+    judge = next(
+        judge for judge in of.panel.judges if judge.key(of.questions[0], prompt) in {r.key for r in judge_replies}
+    )
+    answer = {reply.key: reply.verdict.answer for reply in judge_replies}
     n = 2 * len(CLASSES)
     right = sum(
         answer[judge.key(question, prompt)] == ("A" if number % 2 == 0 else "B")
@@ -208,12 +215,12 @@ def _share_right(of: Asked, kept: Sequence[Reply]) -> str:
     return f"{right} of {n}"
 
 
-#: Name -> check that runs before any question; each raises AssertionError with the sentence that explains the failure.
-BEFORE: dict[str, Callable[[Asked], Any]] = {"settings and ids": settings, "unknown options": unknown_options}
+#: Name -> check that runs before any question. Each raises AssertionError with a sentence that explains the failure.
+BEFORE: dict[str, Callable[[CheckedPanel], Any]] = {"settings and ids": settings, "unknown options": unknown_options}
 
 #: Name -> check of the replies.
-AFTER: dict[str, Callable[[Asked], Any]] = {
+AFTER: dict[str, Callable[[CheckedPanel], Any]] = {
     "verdicts": verdicts,
-    "same questions, same answers": same_again,
-    "looks at the grids": looks,
+    "same questions, same answers": reproducible,
+    "depends on the grids": depends_on_grids,
 }

@@ -21,8 +21,8 @@ from methods.base import Method
 
 #: Allowed difference between float32 sums in another order.
 TOLERANCE = 1e-4
-#: A metric whose memory grows by more than this fraction of the layer's outputs keeps something of every token.
-KEPT = 1 / 16
+#: Largest allowed growth of a metric's memory, as a fraction of the layer's outputs it has processed.
+MEMORY_GROWTH = 1 / 16
 #: Number of passes over the split of 18 images after which a metric's memory must no longer grow.
 ROUNDS = 6
 
@@ -39,13 +39,13 @@ class Pass:
     """copies of the batches as they were passed to it"""
 
 
-class Measured:
+class CheckedMetric:
     """Metric class with its passes, each made once."""
 
     def __init__(self, cls: type[Metric], world: World) -> None:
         self.cls, self.world = cls, world
         self._passes: dict[tuple[str, int], Pass] = {}
-        self._made = 0
+        self._n_passes = 0
 
     @property
     def methods(self) -> dict[str, Method]:
@@ -62,8 +62,8 @@ class Measured:
         return self._passes[name, batch_size]
 
     def again(self, name: str, batch_size: int = BATCH) -> Pass:
-        self._made += 1
-        return _pass(self.cls, self.world.fitted[name], self.world, batch_size, self._made)
+        self._n_passes += 1
+        return _pass(self.cls, self.world.fitted[name], self.world, batch_size, self._n_passes)
 
 
 def check_metric(cls: type[Metric], world: World | None = None) -> list[Finding]:
@@ -73,8 +73,8 @@ def check_metric(cls: type[Metric], world: World | None = None) -> list[Finding]
         cls: the metric class.
         world: world to measure in; None makes one.
     """
-    with nullcontext(world) if world is not None else small_world() as place:
-        of = Measured(cls, place)
+    with nullcontext(world) if world is not None else small_world() as used_world:
+        of = CheckedMetric(cls, used_world)
         findings = [run("declaration", lambda: declaration(of)), run("applies", lambda: applies(of))]
         if not all(finding.ok and finding.applies for finding in findings):
             return findings
@@ -83,98 +83,111 @@ def check_metric(cls: type[Metric], world: World | None = None) -> list[Finding]
         return findings + run_all(CHECKS, of) if findings[-1].ok else findings
 
 
-def declaration(of: Measured) -> None:
+def declaration(of: CheckedMetric) -> None:
     """Check that the metric's attributes have the types and values that leaderboards and stores expect."""
     cls = of.cls
-    require(isinstance(cls.version, int) and cls.version >= 1, f"version is {cls.version!r}; it counts up from 1.")
-    require(isinstance(cls.unit, str), f'unit is {cls.unit!r}; it is a text, "" for a plain number.')
-    known = get_args(Direction)
-    require(cls.direction in known, f"direction is {cls.direction!r}; it is one of {', '.join(known)}.")
+    require(
+        isinstance(cls.version, int) and cls.version >= 1, f"version is {cls.version!r}; it must be an integer from 1."
+    )
+    require(isinstance(cls.unit, str), f'unit is {cls.unit!r}; it must be a string, "" for a plain number.')
+    allowed = get_args(Direction)
+    require(cls.direction in allowed, f"direction is {cls.direction!r}; it must be one of {', '.join(allowed)}.")
     empty = [name for name in ("title", "reference") if not getattr(cls, name).strip()]
-    require(not empty, f"{' and '.join(empty)} is empty; readers of the leaderboard need it.")
+    require(not empty, f"{' and '.join(empty)} is empty; leaderboards display it.")
 
 
-def applies(of: Measured) -> str:
+def applies(of: CheckedMetric) -> str:
     """Check that applies returns True or False for every kind of method, and True for at least one of them."""
     answers = {name: of.cls.applies(method, of.world.baseline) for name, method in of.world.fitted.items()}
     for name, answer in answers.items():
-        require(isinstance(answer, bool), f"applies gives {answer!r} for {name}; it is True or False.")
+        require(isinstance(answer, bool), f"applies returns {answer!r} for {name}; it must return True or False.")
     if not any(answers.values()):
-        raise NotApplicable("it applies to none of the methods of the check, which is all that can be said here")
+        raise NotApplicable("it applies to none of the methods of the check, so nothing else can be checked")
     return "" if all(answers.values()) else f"measured on {', '.join(name for name in answers if answers[name])}"
 
 
-def scores(of: Measured) -> str:
+def scores(of: CheckedMetric) -> str:
     """Check that compute yields valid scores.
 
     The first score is named by the metric's id, values are numbers with their n, and details can be stored as JSON.
     """
-    shown = ""
+    example = ""
     for name in of.methods:
         if name == "dead units":
             continue
-        found = of.of(name).scores
-        require(bool(found), f"compute yields nothing for {name}; let `applies` say where it means nothing.")
+        all_scores = of.of(name).scores
+        require(bool(all_scores), f"compute yields nothing for {name}; let `applies` return False for such methods.")
         require(
-            found[0].metric == of.cls.id,
-            f"The first score is called {found[0].metric!r}; it is the metric's own, {of.cls.id!r}: use self.score.",
+            all_scores[0].metric == of.cls.id,
+            f"The first score is named {all_scores[0].metric!r}; it must be {of.cls.id!r}: use self.score.",
         )
-        names = [score.metric for score in found]
+        names = [score.metric for score in all_scores]
         twice = sorted({other for other in names if names.count(other) > 1})
-        require(not twice, f"compute yields {', '.join(twice)} twice; a cell has one score of a name.")
-        for score in found:
-            _one(score)
-        if not shown and not math.isnan(found[0].value):
-            shown = f"{found[0].value:.4g} for {name}"
-    return shown
+        require(not twice, f"compute yields {', '.join(twice)} twice; names of scores must be unique.")
+        for score in all_scores:
+            _check_score(score)
+        if not example and not math.isnan(all_scores[0].value):
+            example = f"{all_scores[0].value:.4g} for {name}"
+    return example
 
 
-def _one(score: Score) -> None:
+def _check_score(score: Score) -> None:
+    """Check the value, number of items, unit, standard error, details and params of one score."""
     number = isinstance(score.value, int | float | np.number) and not isinstance(score.value, bool)
-    require(number, f"{score.metric} is a {type(score.value).__name__}; give a float: value.item() of a tensor.")
-    require(not math.isinf(score.value), f"{score.metric} is infinite; say NaN where it is undefined.")
+    require(
+        number, f"{score.metric} is a {type(score.value).__name__}; it must be a float: use value.item() of a tensor."
+    )
+    require(not math.isinf(score.value), f"{score.metric} is infinite; use NaN if it is undefined.")
     whole = isinstance(score.n, int | np.integer) and not isinstance(score.n, bool)
-    require(whole and score.n >= 0, f"{score.metric} has n = {score.n!r}; n is what the value is an average over.")
+    require(
+        whole and score.n >= 0,
+        f"{score.metric} has n = {score.n!r}; n must be the number of items that the value is an average over.",
+    )
     above = score.unit == "fraction" and score.value > 1 + 1e-6
     require(
         not above,
-        f"{score.metric} is {score.value:.4g}, and its unit is 'fraction', which is printed in percent; set `unit`.",
+        f"{score.metric} is {score.value:.4g}, but its unit is 'fraction', which is printed in percent; set `unit`.",
     )
     error = score.uncertainty
-    require(error is None or math.isnan(error) or error >= 0, f"{score.metric} has the standard error {error}.")
-    for what, value in (("details", score.details), ("params", score.params)):
+    require(
+        error is None or math.isnan(error) or error >= 0,
+        f"{score.metric} has the standard error {error}; it must be None, NaN or at least 0.",
+    )
+    for field, value in (("details", score.details), ("params", score.params)):
         try:
             json.dumps(dict(value or {}))
         except (TypeError, ValueError) as problem:
-            raise AssertionError(f"{what} of {score.metric} are no plain JSON ({problem}).") from problem
+            raise AssertionError(
+                f"{field} of {score.metric} contain values that JSON cannot store ({problem})."
+            ) from problem
 
 
-def parameters(of: Measured) -> None:
+def parameters(of: CheckedMetric) -> None:
     """Check that params is plain JSON, and the same for every method."""
-    found = [of.of(name).metric.params for name in of.methods]
+    all_params = [of.of(name).metric.params for name in of.methods]
     try:
-        json.dumps(found)
+        json.dumps(all_params)
     except (TypeError, ValueError) as problem:
-        raise AssertionError(f"params is no plain JSON ({problem}).") from problem
+        raise AssertionError(f"params contains values that JSON cannot store ({problem}).") from problem
     require(
-        all(params == found[0] for params in found),
-        "params differs between methods; scores that differ in it are never ranked together.",
+        all(params == all_params[0] for params in all_params),
+        "params differs between methods; it must be the same, so that their scores are ranked together.",
     )
 
 
-def deterministic(of: Measured) -> None:
+def deterministic(of: CheckedMetric) -> None:
     """Check that the same pass gives the same scores."""
-    _timed(of)
+    _skip_timed(of)
     for name in of.methods:
         first, again = of.of(name).scores, of.again(name).scores
-        _same(first, again, name, 0.0, "two passes over the same images differ; seed what it draws.")
+        _require_same(first, again, name, 0.0, "two passes over the same images differ; seed random draws.")
 
 
-def any_batch_size(of: Measured) -> None:
+def any_batch_size(of: CheckedMetric) -> None:
     """Check that the scores do not depend on the batch size."""
-    _timed(of)
+    _skip_timed(of)
     for name in of.methods:
-        _same(
+        _require_same(
             of.of(name).scores,
             of.of(name, OTHER_BATCH).scores,
             name,
@@ -184,46 +197,48 @@ def any_batch_size(of: Measured) -> None:
         )
 
 
-def dead_units(of: Measured) -> None:
+def dead_units(of: CheckedMetric) -> None:
     """Check that a method with only dead units gives NaN or a number, and no exception."""
     if "dead units" not in of.methods:
-        raise NotApplicable("it does not apply to the method whose units are all dead")
+        raise NotApplicable("it does not apply to the method with only dead units")
     for score in of.of("dead units").scores:
-        _one(score)
+        _check_score(score)
 
 
-def batches_left_alone(of: Measured) -> None:
+def batches_unchanged(of: CheckedMetric) -> None:
     """Check that update does not change the batch: the metrics after it get the same one."""
     wrong = [name for name in of.methods if of.of(name).changed]
-    require(not wrong, "update changes the batch in place, which the metrics after it are given too; work on a copy.")
+    require(not wrong, "update changes the batch in place, and the metrics after it get the same batch; copy it first.")
 
 
-def memory_stays_flat(of: Measured) -> None:
+def bounded_memory(of: CheckedMetric) -> None:
     """Check that the metric's memory does not grow with the number of batches."""
     for name in of.methods:
         batches = of.of(name).batches
-        metric, held = of.cls(of.world.baseline), []
+        metric, sizes = of.cls(of.world.baseline), []
         with torch.inference_mode():
-            # Some metrics keep a few tokens, or make sums when they are first needed: only the last round counts.
+            # Some metrics keep a few tokens, or create sums when they are first needed: only the last round counts.
             for _ in range(ROUNDS):
                 for batch in batches:
                     metric.update(Batch(*(part.clone() for part in batch)))
-                held.append(_bytes(metric))
-        seen = sum(batch.a.numel() * batch.a.element_size() for batch in batches)
-        grown = held[-1] - held[-2]
+                sizes.append(_bytes(metric))
+        processed = sum(batch.a.numel() * batch.a.element_size() for batch in batches)
+        grown = sizes[-1] - sizes[-2]
         require(
-            grown <= KEPT * seen,
-            f"It holds {grown} bytes more for every {seen} bytes of the layer's output it sees: on ImageNet that does "
-            "not fit. Keep sums and counts.",
+            grown <= MEMORY_GROWTH * processed,
+            f"The metric's memory grows by {grown} bytes for every {processed} bytes of the layer's output, too much "
+            "for ImageNet. Keep sums and counts instead of tokens.",
         )
 
 
-def _timed(of: Measured) -> None:
+def _skip_timed(of: CheckedMetric) -> None:
+    """Raise NotApplicable for a metric that measures time."""
     if of.cls.timed:
-        raise NotApplicable("it measures time, which is never the same twice")
+        raise NotApplicable("it measures time, which is not reproducible")
 
 
-def _same(first: list[Score], second: list[Score], name: str, tolerance: float, why: str) -> None:
+def _require_same(first: list[Score], second: list[Score], name: str, tolerance: float, why: str) -> None:
+    """Check that two lists of scores have the same names, and values within the tolerance."""
     names = [score.metric for score in first]
     require(names == [score.metric for score in second], f"For {name}, {why}")
     for one, other in zip(first, second, strict=True):
@@ -236,32 +251,33 @@ def _pass(cls: type[Metric], method: Method, world: World, batch_size: int, seed
     """Run one pass with a recording subclass of the metric. An exception of the metric is raised."""
     batches: list[Batch] = []
     errors: list[Exception] = []
-    made: list[Metric] = []
-    kept: list[Score] = []
+    instances: list[Metric] = []
+    scores: list[Score] = []
     changed = False
 
-    class Watched(cls):  # type: ignore[misc, valid-type]
+    class Recorder(cls):  # type: ignore[misc, valid-type]
         def update(self, batch: Batch) -> None:
             nonlocal changed
             before = Batch(*(part.clone() for part in batch))
-            _noting(errors, lambda: super(Watched, self).update(batch))
+            _recording_errors(errors, lambda: super(Recorder, self).update(batch))
             changed = changed or not all(map(_equal, before, batch))
             batches.append(before)
 
         def compute(self, outcome: Outcome) -> Iterable[Score]:
-            made.append(self)
-            kept.extend(_noting(errors, lambda: list(super(Watched, self).compute(outcome))))
-            return kept
+            instances.append(self)
+            scores.extend(_recording_errors(errors, lambda: list(super(Recorder, self).compute(outcome))))
+            return scores
 
-    Watched.__module__, Watched.__qualname__ = cls.__module__, cls.__qualname__
+    Recorder.__module__, Recorder.__qualname__ = cls.__module__, cls.__qualname__
     with other_globals(seed):
-        evaluate(method, world.in_batches_of(batch_size), [Watched])
+        evaluate(method, world.in_batches_of(batch_size), [Recorder])
     if errors:
         raise errors[0]
-    return Pass(made[0], kept, changed, batches)
+    return Pass(instances[0], scores, changed, batches)
 
 
-def _noting(errors: list[Exception], step: Callable[[], Any]) -> Any:
+def _recording_errors(errors: list[Exception], step: Callable[[], Any]) -> Any:
+    """Run a step, and append its exception to ``errors`` before it is raised again."""
     try:
         return step()
     except Exception as error:
@@ -273,33 +289,33 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and torch.equal(one.nan_to_num(), other.nan_to_num())
 
 
-def _bytes(thing: Any, met: set[int] | None = None) -> int:
+def _bytes(value: Any, visited: set[int] | None = None) -> int:
     """Return the bytes of the tensors, arrays and numbers that a metric holds, without its baseline."""
-    met = set() if met is None else met
-    if id(thing) in met:
+    visited = set() if visited is None else visited
+    if id(value) in visited:
         return 0
-    met.add(id(thing))
-    if isinstance(thing, Tensor):
-        return int(thing.untyped_storage().nbytes())
-    if isinstance(thing, np.ndarray):
-        return int(thing.nbytes)
-    if isinstance(thing, bytes | str):
-        return len(thing)
-    if isinstance(thing, dict):
-        return sum(_bytes(value, met) for value in thing.values()) + 8 * len(thing)
-    if isinstance(thing, list | tuple | set | frozenset):
-        return sum(_bytes(value, met) for value in thing) + 8 * len(thing)
-    if hasattr(thing, "__dict__") and not isinstance(thing, type):
-        return sum(_bytes(value, met) for name, value in vars(thing).items() if name not in ("baseline", "backbone"))
+    visited.add(id(value))
+    if isinstance(value, Tensor):
+        return int(value.untyped_storage().nbytes())
+    if isinstance(value, np.ndarray):
+        return int(value.nbytes)
+    if isinstance(value, bytes | str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(_bytes(item, visited) for item in value.values()) + 8 * len(value)
+    if isinstance(value, list | tuple | set | frozenset):
+        return sum(_bytes(item, visited) for item in value) + 8 * len(value)
+    if hasattr(value, "__dict__") and not isinstance(value, type):
+        return sum(_bytes(item, visited) for name, item in vars(value).items() if name not in ("baseline", "backbone"))
     return 8
 
 
-#: Name -> check; each raises AssertionError with the sentence that explains the failure.
-CHECKS: dict[str, Callable[[Measured], Any]] = {
+#: Name -> check. Each raises AssertionError with a sentence that explains the failure.
+CHECKS: dict[str, Callable[[CheckedMetric], Any]] = {
     "parameters": parameters,
     "deterministic": deterministic,
     "any batch size": any_batch_size,
     "dead units": dead_units,
-    "batches left alone": batches_left_alone,
-    "memory stays flat": memory_stays_flat,
+    "batches unchanged": batches_unchanged,
+    "bounded memory": bounded_memory,
 }

@@ -54,29 +54,29 @@ def targets(wanted: str, *, kind: str | None = None) -> list[Target]:
         UserError: for an unknown or ambiguous name, or a file that registers nothing to check.
     """
     if kind is not None and kind not in KINDS:
-        raise UserError(f"--kind {kind}: {did_you_mean(kind, list(KINDS))}")
+        raise UserError(f"--kind {kind} is unknown. {did_you_mean(kind, list(KINDS))}")
     if wanted.endswith(".py"):
-        everything = load_plugin(Path(wanted))
-        found = [Target(of, name) for of, name in everything if of in KINDS and kind in (None, of)]
-        if not found:
-            there = ", ".join(f"the {of} {name!r}" for of, name in everything)
-            raise UserError(f"{wanted} registers {there}, and no {kind or ', '.join(KINDS)} to check.")
-        return found
+        registered = load_plugin(Path(wanted))
+        checkable = [Target(of, name) for of, name in registered if of in KINDS and kind in (None, of)]
+        if not checkable:
+            names = ", ".join(f"the {of} {name!r}" for of, name in registered)
+            raise UserError(f"{wanted} registers {names}, and no {kind or ', '.join(KINDS)} to check.")
+        return checkable
     name, _, identifier = wanted.partition(":")
-    matching = [of for of in KINDS if kind in (None, of) and _knows(of, name, identifier)]
+    matching = [of for of in KINDS if kind in (None, of) and _is_registered(of, name, identifier)]
     if len(matching) == 1:
         return [Target(matching[0], name, identifier)]
     if matching:
-        raise UserError(f"{wanted!r} is a {' and a '.join(matching)}: say which with --kind {matching[0]}.")
-    known = sorted({name for of in KINDS if kind in (None, of) for name in registry_of(of).names()})
+        raise UserError(f"{wanted!r} is a {' and a '.join(matching)}; choose one, e.g. with --kind {matching[0]}.")
+    registered_names = sorted({name for of in KINDS if kind in (None, of) for name in registry_of(of).names()})
     for of in KINDS:
         if kind in (None, of) and name in registry_of(of).broken:
             registry_of(of).get(name)  # raises, with the reason
-    near = did_you_mean(name, known).partition(" There are")[0]
-    near = f"{near} " if near.startswith("Did") else ""
+    suggestion = did_you_mean(name, registered_names).partition(" There are")[0]
+    suggestion = f"{suggestion} " if suggestion.startswith("Did") else ""
     raise UserError(
-        f"There is no {kind or 'method, metric, judge panel, backbone or image set'} {wanted!r}. {near}"
-        "`harness list methods` (metrics, panels, backbones, datasets) shows what there is; a file's name ends in .py."
+        f"There is no {kind or 'method, metric, judge panel, backbone or image set'} {wanted!r}. {suggestion}"
+        "`harness list methods` (metrics, panels, backbones, datasets) shows all names; the name of a file ends in .py."
     )
 
 
@@ -91,11 +91,13 @@ def check(target: Target, settings: Mapping[str, Any] | None = None, *, device: 
     Raises:
         UserError: if settings are given to a kind that has none.
     """
-    given = dict(settings or {})
-    if given and target.kind not in ("method", "judge"):
-        raise UserError(f"--set {next(iter(given))}: a {target.kind} has no settings; only methods and judges have.")
+    chosen = dict(settings or {})
+    if chosen and target.kind not in ("method", "judge"):
+        raise UserError(
+            f"--set {next(iter(chosen))}: a {target.kind} has no settings; only methods and judge panels have."
+        )
     started = time.perf_counter()
-    used, findings = _CHECKERS[target.kind](target, given, device)
+    used, findings = _CHECKERS[target.kind](target, chosen, device)
     source = ""
     registry = registry_of(target.kind)
     if target.name in registry.entries:
@@ -103,7 +105,7 @@ def check(target: Target, settings: Mapping[str, Any] | None = None, *, device: 
     return Report(target.kind, target.spec, source, used, time.perf_counter() - started, findings)
 
 
-def _knows(kind: str, name: str, identifier: str) -> bool:
+def _is_registered(kind: str, name: str, identifier: str) -> bool:
     if kind == "backbone" and identifier:
         from harness.backbones import PREFIXES
 

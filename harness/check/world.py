@@ -42,18 +42,18 @@ class World:
     @cached_property
     def fitted(self) -> dict[str, Method]:
         """Fitted methods that differ in the properties that may make a metric fail."""
-        wanted: dict[str, dict[str, object]] = {
+        configs: dict[str, dict[str, object]] = {
             "identity": {},
             "random_split": {"parts": 2},
             "pca": {"n_components": 3},
             "random_dictionary": {"expansion_factor": 2, "k": 3},
             "dnrwcv": {},
         }
-        found = {
-            name: methods.create(name, **config).fit(self.tokens, self.site, seed=1) for name, config in wanted.items()
+        fitted = {
+            name: methods.create(name, **config).fit(self.tokens, self.site, seed=1) for name, config in configs.items()
         }
-        found["dead units"] = _Dead().fit(self.tokens, self.site)
-        return found
+        fitted["dead units"] = _DeadUnits().fit(self.tokens, self.site)
+        return fitted
 
     def in_batches_of(self, size: int) -> Baseline:
         """Return the baseline with the same split, read ``size`` images at a time."""
@@ -102,7 +102,7 @@ def _network() -> Backbone:
     )
 
 
-class _Dead(Method):
+class _DeadUnits(Method):
     """Method with four units that never fire, and the mean as reconstruction."""
 
     spec = MethodSpec("dead_units", "dead units", "control", "output", "harness check", training_free=True)
@@ -116,7 +116,7 @@ class _Dead(Method):
         seed: int = 42,
         device: methods.base.Device = "cpu",
         progress: Progress = no_progress,
-    ) -> _Dead:
+    ) -> _DeadUnits:
         self.mean = tokens.gather("output", torch.arange(tokens.n).numpy()).mean(0)
         return self
 
@@ -193,7 +193,6 @@ class SmallTokens:
     def __init__(self, q: Tensor, a: Tensor, image: np.ndarray, position: np.ndarray, label: np.ndarray) -> None:
         self.fields: dict[Reads, Tensor] = {"input": q, "output": a}
         self.image, self.position, self.label = image, position, label
-        self.labels_read = False
 
     @property
     def n(self) -> int:

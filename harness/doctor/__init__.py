@@ -3,14 +3,14 @@
 from harness.doctor.base import Check, Need, grouped
 from harness.doctor.environment import examine
 from harness.doctor.estimate import Estimate, estimate
-from harness.doctor.verdict import Able, Examined, check, examine_suite, require
+from harness.doctor.verdict import RunnableSuite, SuiteExamination, check, examine_suite, require
 
 __all__ = [
-    "Able",
     "Check",
     "Estimate",
-    "Examined",
     "Need",
+    "RunnableSuite",
+    "SuiteExamination",
     "check",
     "estimate",
     "examine",

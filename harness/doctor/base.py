@@ -40,10 +40,10 @@ def grouped(checks: Iterable[Check]) -> list[Check]:
         remedy = check.remedy.replace(name, "NAME") if of else check.remedy
         key = (kind, check.ok, check.needed, check.found, remedy) if of else check
         groups.setdefault(key, []).append(check)
-    shown = []
+    merged = []
     for (first, *others), key in zip(groups.values(), groups, strict=True):
         if others:
             names = ", ".join(check.what.rpartition(" of ")[2] for check in (first, *others))
             first = first._replace(what=f"{key[0]} of {names}", remedy=key[-1])
-        shown.append(first)
-    return shown
+        merged.append(first)
+    return merged

@@ -29,13 +29,17 @@ OPTIONAL = (
     ("datasets", "datasets", 'Hugging Face image sets need it: pip install "disentanglement-harness[hf]"'),
 )
 #: Packages that are looked up but not imported: some take a minute to import, or require a GPU.
-LOOKED_FOR = (
+NOT_IMPORTED = (
     ("streamlit", "streamlit", 'harness app needs it: pip install "disentanglement-harness[app]"'),
     ("ray", "ray", 'Several cells at a time need it: pip install "disentanglement-harness[ray]"'),
     ("httpx2", "httpx2", 'Judges behind a server need it: pip install "disentanglement-harness[judge]"'),
-    ("vllm", "vllm", 'Judges on this GPU need it: pip install "disentanglement-harness[vllm]", best on its own'),
+    (
+        "vllm",
+        "vllm",
+        'Judges on this GPU need it: pip install "disentanglement-harness[vllm]", best in a separate environment',
+    ),
     ("umap-learn", "umap", 'Only elude.umap_dims (Table 7) needs it: pip install "disentanglement-harness[umap]"'),
-    ("cuml-cu12", "cuml", 'Only elude.backend = "cuml" needs it; the default backend is exact and needs nothing.'),
+    ("cuml-cu12", "cuml", 'Only elude.backend = "cuml" needs it; the default backend "exact" does not.'),
 )
 
 
@@ -48,7 +52,7 @@ def python() -> Check:
 
 def package(name: str, module: str, *, needed: bool = True, remedy: str = "") -> Check:
     try:
-        installed = version(name)
+        installed_version = version(name)
     except PackageNotFoundError:
         return Check(name, False, needed, "not installed", remedy or f"pip install {name}")
     try:
@@ -59,11 +63,11 @@ def package(name: str, module: str, *, needed: bool = True, remedy: str = "") ->
             remedy = "OpenCV's GUI build needs libGL: pip uninstall opencv-python && pip install opencv-python-headless"
         elif "get_cmap" in reason:
             remedy = 'overcomplete 0.3.0 needs an older matplotlib: pip install "matplotlib<3.11"'
-        return Check(name, False, needed, f"{installed}, but it cannot be imported: {reason}", remedy)
-    return Check(name, True, needed, installed)
+        return Check(name, False, needed, f"{installed_version}, but it cannot be imported: {reason}", remedy)
+    return Check(name, True, needed, installed_version)
 
 
-def looked_for(name: str, module: str, remedy: str) -> Check:
+def installed_package(name: str, module: str, remedy: str) -> Check:
     """Look up an optional package by its module: distributions of one module have several names."""
     spec = importlib.util.find_spec(module)
     # A folder of that name in the current directory is found as a namespace package, which has no origin.
@@ -88,11 +92,11 @@ def store_at(store: Path) -> Check:
     from results.store import open_store
 
     if store.is_dir():
-        return Check("store", False, True, f"{store} is a folder", "Name a file in it: --store FOLDER/results.duckdb.")
+        return Check("store", False, True, f"{store} is a folder", "Use a file in it: --store FOLDER/results.duckdb.")
     try:
         statuses = list(open_store(store).statuses().values())
     except StoreError as error:
-        return Check("store", False, True, str(error), "Give another place with --store PATH.")
+        return Check("store", False, True, str(error), "Use another file with --store PATH.")
     return Check(
         "store",
         True,
@@ -106,11 +110,11 @@ def disk(store: Path) -> Check:
     return Check("disk", free > 2, True, f"{free:.1f} GiB free", "The demo's tokens and results take about 1 GiB.")
 
 
-def free_bytes(place: Path) -> int:
-    """Return the free disk space at ``place``, or at its nearest existing parent if it does not exist yet."""
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
+def free_bytes(path: Path) -> int:
+    """Return the free disk space at ``path``, or at its nearest existing parent if it does not exist yet."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
 
 
 def used_bytes(folder: Path) -> int:
@@ -143,7 +147,9 @@ def photographs() -> Check:
     try:
         images = datasets.load("photos")
     except Exception as error:
-        return Check("photographs", False, True, str(error), "Install the package again: they are part of it.")
+        return Check(
+            "photographs", False, True, str(error), "Reinstall disentanglement-harness: the photographs are part of it."
+        )
     return Check("photographs", True, True, f"{len(images)} in {len(images.classes)} classes")
 
 
@@ -153,7 +159,7 @@ def examine(store: Path) -> list[Check]:
         python(),
         *(package(name, module) for name, module in REQUIRED),
         *(package(name, module, needed=False, remedy=remedy) for name, module, remedy in OPTIONAL),
-        *(looked_for(name, module, remedy) for name, module, remedy in LOOKED_FOR),
+        *(installed_package(name, module, remedy) for name, module, remedy in NOT_IMPORTED),
         *packaged_weights(),
         photographs(),
         gpu(),

@@ -14,11 +14,13 @@ from methods.base import make_config
 IMAGENET = (1_281_167, 50_000)
 
 #: Assumed FLOP/s of an H100: float32 networks with TF32 off, bfloat16 training, split-precision clustering products.
+#: As in the specification of a GPU, a multiply-add is two FLOPs. All counts below follow this convention.
 FORWARD_FLOPS, TRAINING_FLOPS, CLUSTERING_FLOPS = 35e12, 150e12, 150e12
 #: Photographs decoded, cropped and moved to the GPU per second, by 16 cores.
-IMAGES_A_SECOND = 2500.0
+IMAGES_PER_SECOND = 2500.0
 
-FAMILIES_TRAINED = "epochs"
+#: Setting of the methods that are trained by gradient descent.
+EPOCHS_FIELD = "epochs"
 
 
 class Estimate(NamedTuple):
@@ -49,15 +51,15 @@ def estimate(suite: Suite) -> Estimate:
     sizes = {canonical(leaf.data.model_dump()): _images(leaf) for leaf in suite.leaves}
     notes = []
     if unknown:
-        notes.append(f"The layer of {', '.join(unknown)} is not known without loading it: disk and time leave it out.")
-    known = all(size is not None for size in sizes.values())
-    if not known:
-        notes.append("How many images there are is not known without reading them: no figure for disk and time.")
+        notes.append(f"Disk and time exclude {', '.join(unknown)}: the layer is unknown until the backbone is loaded.")
+    sizes_known = all(size is not None for size in sizes.values())
+    if not sizes_known:
+        notes.append("No estimate of disk and time: the number of images is unknown until they are read.")
     return Estimate(
         cells=len(final),
         sweep_cells=len(swept),
-        disk_bytes=_disk(suite) if known else None,
-        gpu_hours=_hours(list(final.values()), list(swept.values()), suite) if known else None,
+        disk_bytes=_disk(suite) if sizes_known else None,
+        gpu_hours=_hours(list(final.values()), list(swept.values()), suite) if sizes_known else None,
         judge_calls=sum(_calls(leaf) for leaf in suite.leaves),
         notes=notes,
     )
@@ -80,30 +82,30 @@ def _add_jobs(leaf: Suite, target: Target, final: dict[str, _Job], swept: dict[s
     layer = layer_of(target.backbone, target.site)
     images = _images(leaf) or (0, 0)
     n_tokens = images[0] * _tokens_kept(leaf, layer)
-    where: dict[str, Any] = {"backbone": target.backbone, "site": target.site, "data": leaf.data.model_dump()}
-    where |= {"probing": leaf.probing.model_dump(), "checkpoint": target.checkpoint, "weights": target.weights}
+    shared: dict[str, Any] = {"backbone": target.backbone, "site": target.site, "data": leaf.data.model_dump()}
+    shared |= {"probing": leaf.probing.model_dump(), "checkpoint": target.checkpoint, "weights": target.weights}
     measured = {"metrics": sorted(leaf.evaluation.metrics or ()), "top": leaf.evaluation.top_images}
     first = leaf.token_seeds_of(target)[0]
     for entry in leaf.methods_of(target):
         method = METHODS.get(entry.name)
         settings = make_config(method, entry.config)
-        chosen = {"name": entry.name, "config": settings.model_dump(mode="json")}
+        configured = {"name": entry.name, "config": settings.model_dump(mode="json")}
         if entry.select:
-            chosen["select"] = leaf.sweep.model_dump()
+            configured["select"] = leaf.sweep.model_dump()
         for token_seed in leaf.token_seeds_of(target):
             repeats = leaf.repeats_of(target, token_seed)
             for number, init_seed in enumerate(leaf.init_seeds_of(target, token_seed)):
                 if number and not method.spec_with(settings).uses_seed and init_seed not in repeats:
                     continue
-                key = canonical({**where, **chosen, **measured, "seeds": [token_seed, init_seed]})
+                key = canonical({**shared, **configured, **measured, "seeds": [token_seed, init_seed]})
                 fitted = entry.select and token_seed == first and not number
                 # Cells that differ only in their metrics share a fit.
-                fit = canonical({**where, **chosen, "seeds": [token_seed, init_seed]})
+                fit = canonical({**shared, **configured, "seeds": [token_seed, init_seed]})
                 final.setdefault(key, _Job(target, entry, layer, n_tokens, images[1], not (fitted or fit in fits)))
                 fits.add(fit)
         for point in grid(entry.name, leaf.sweep.grid) if entry.select else ():
             config = make_config(method, {**entry.config, **point}).model_dump(mode="json")
-            key = canonical({**where, "name": entry.name, "config": config, "seed": first})
+            key = canonical({**shared, "name": entry.name, "config": config, "seed": first})
             swept.setdefault(key, _Job(target, entry, layer, n_tokens, images[1], True))
 
 
@@ -122,12 +124,13 @@ def _images(leaf: Suite) -> tuple[int, int] | None:
 
 def _tokens_kept(leaf: Suite, layer: Layer | None) -> int:
     """Return the number of tokens kept per image."""
-    there = layer.tokens if layer else 257
-    kept = leaf.probing.tokens_per_image
-    return max(1, leaf.probing.crops) * (there if kept is None else min(kept, there))
+    available = layer.tokens if layer else 257
+    limit = leaf.probing.tokens_per_image
+    return max(1, leaf.probing.crops) * (available if limit is None else min(limit, available))
 
 
 def _disk(suite: Suite) -> int:
+    """Return the bytes of all token sets and baselines, each counted once."""
     sets: dict[str, int] = {}
     for leaf in suite.leaves:
         probing, evaluated = _images(leaf) or (0, 0)
@@ -136,16 +139,17 @@ def _disk(suite: Suite) -> int:
             layer = layer_of(target.backbone, target.site)
             if layer is None:
                 continue
-            where = {"backbone": target.backbone, "site": target.site, "data": leaf.data.model_dump()}
+            shared = {"backbone": target.backbone, "site": target.site, "data": leaf.data.model_dump()}
             for seed in leaf.token_seeds_of(target):
-                key = canonical({**where, "probing": leaf.probing.model_dump(), "seed": seed})
+                key = canonical({**shared, "probing": leaf.probing.model_dump(), "seed": seed})
                 sets[key] = probing * _tokens_kept(leaf, layer) * (layer.d_in + layer.d_out) * width
             # All outputs of the layer, and the float32 states that later passes start from.
-            sets[canonical(where)] = evaluated * layer.tokens * layer.d_out * (width + 4)
+            sets[canonical(shared)] = evaluated * layer.tokens * layer.d_out * (width + 4)
     return sum(sets.values())
 
 
 def _hours(final: list[_Job], swept: list[_Job], suite: Suite) -> float:
+    """Return the GPU hours of all forward passes, evaluations and fits."""
     seconds = 0.0
     passes: dict[str, float] = {}
     for leaf in suite.leaves:
@@ -157,7 +161,7 @@ def _hours(final: list[_Job], swept: list[_Job], suite: Suite) -> float:
                 key = canonical({"backbone": target.backbone, "site": target.site, "data": leaf.data.model_dump()})
                 # One pass serves all token seeds; a probe head needs another pass over the probing images.
                 times = 2 if target.head == "probe" else 1
-                passes[key] = times * views * max(layer.gflops * 1e9 / FORWARD_FLOPS, 1 / IMAGES_A_SECOND)
+                passes[key] = times * views * max(layer.gflops * 1e9 / FORWARD_FLOPS, 1 / IMAGES_PER_SECOND)
     seconds += sum(passes.values())
     for job in (*final, *swept):
         if job.layer is not None:
@@ -167,31 +171,37 @@ def _hours(final: list[_Job], swept: list[_Job], suite: Suite) -> float:
 
 def _evaluation(job: _Job, layer: Layer) -> float:
     """Return an upper bound of the seconds to encode and decode every token and run the network on the result."""
+    # Encoder and decoder: one multiply-add, two FLOPs, per weight and token each.
     flops = layer.gflops * 1e9 + 4 * layer.tokens * _units(job, layer) * max(layer.d_in, layer.d_out)
     return job.evaluation * flops / FORWARD_FLOPS
 
 
 def _units(job: _Job, layer: Layer) -> float:
+    """Return the number of units; for methods without an expansion factor, 8 per neuron is assumed."""
     config = make_config(METHODS.get(job.entry.name), job.entry.config)
     return float(getattr(config, "expansion_factor", 8)) * layer.d_out
 
 
 def _fit(job: _Job, layer: Layer) -> float:
+    """Return an upper bound of the seconds of one fit."""
     config = make_config(METHODS.get(job.entry.name), job.entry.config)
-    if hasattr(config, FAMILIES_TRAINED):
+    if hasattr(config, EPOCHS_FIELD):
         width = layer.d_in if job.entry.name == "transcoder" else layer.d_out
         steps = getattr(config, "k", 1) or 1 if job.entry.name == "matching_pursuit_sae" else 1
-        # Forward and backward through encoder and decoder: six FLOPs per weight and token.
+        # Three products per weight and token: forward, gradient of the weights, gradient of the input. Each is a
+        # multiply-add, two FLOPs, so six FLOPs in total. This is an upper bound: the encoder needs no gradient of its
+        # input, and a linear autoencoder takes five FLOPs per weight.
         per_token = 6 * _units(job, layer) * (width + layer.d_out) * steps
-        return job.probing * int(getattr(config, FAMILIES_TRAINED)) * per_token / TRAINING_FLOPS
+        return job.probing * int(getattr(config, EPOCHS_FIELD)) * per_token / TRAINING_FLOPS
     if hasattr(config, "top_k_fraction"):
         instances = getattr(config, "top_k", None) or config.top_k_fraction * job.probing
-        # All pairs of instances twice, for every neuron (docs/elude.md).
+        # All pairs of instances twice, for every neuron (docs/elude.md); a multiply-add is two FLOPs.
         return layer.d_out * 4 * min(instances, job.probing) ** 2 * layer.d_in / CLUSTERING_FLOPS
     return 0.0
 
 
 def _calls(leaf: Suite) -> int:
+    """Return an upper bound of the number of calls of all judges."""
     if leaf.judging is None:
         return 0
     judges = len(leaf.judging.judges) or 3
@@ -239,9 +249,9 @@ def layer_of(backbone: str, site: str | None) -> Layer | None:
     """Return the sizes of a layer, or None if they are not known without loading the model."""
     if (backbone, site) in _OF_SITE:
         return _OF_SITE[backbone, site or ""]
-    known = _OF_BACKBONE.get(backbone)
+    default_layer = _OF_BACKBONE.get(backbone)
     if site is None or site.endswith(".fc2"):
-        return known
-    if known is not None and site.endswith(".attn.proj"):
-        return known._replace(d_in=known.d_out)
+        return default_layer
+    if default_layer is not None and site.endswith(".attn.proj"):
+        return default_layer._replace(d_in=default_layer.d_out)
     return None

@@ -28,11 +28,11 @@ GRID = 9
 
 def needs(suite: Suite) -> list[Need]:
     """Return all requirements of a suite, each once."""
-    found: dict[tuple[str, str], Need] = {}
+    unique: dict[tuple[str, str], Need] = {}
     for leaf in suite.leaves:
         for need in (*_images(leaf), *_backbones(leaf), *_methods(leaf), *_judges(leaf)):
-            found.setdefault((need.check.what, need.key), need)
-    return list(found.values())
+            unique.setdefault((need.check.what, need.key), need)
+    return list(unique.values())
 
 
 def backbone_key(target: Target) -> str:
@@ -46,13 +46,14 @@ def method_key(entry: MethodEntry) -> str:
 
 
 def _has(module: str) -> bool:
+    """Return True if a module is installed."""
     return importlib.util.find_spec(module) is not None
 
 
 def _images(suite: Suite) -> Iterator[Need]:
     spec = suite.data.dataset
     kind, _, identifier = spec.partition(":")
-    found, remedy = spec, ""
+    remedy = ""
     try:
         if kind == "imagenet":
             from harness.datasets.imagenet import REMEDY, VARIABLE, place
@@ -65,7 +66,7 @@ def _images(suite: Suite) -> Iterator[Need]:
             if missing:
                 raise UserError(f"the folder has no {' and no '.join(missing)}/")
         elif kind == "folder":
-            remedy = "Give the path of a folder with one sub-folder a class: --dataset folder:PATH."
+            remedy = "Use a folder with one sub-folder per class: --dataset folder:PATH."
             if not identifier or not Path(identifier).expanduser().is_dir():
                 raise UserError(f"there is no folder {identifier!r}")
         elif kind == "hf" and not _has("datasets"):
@@ -75,20 +76,18 @@ def _images(suite: Suite) -> Iterator[Need]:
         reason = str(error).removesuffix(remedy).strip()
         yield Need(Check(f"images {spec}", False, True, reason, remedy), "all")
         return
-    yield Need(Check(f"images {spec}", True, True, found), "all")
+    yield Need(Check(f"images {spec}", True, True, spec), "all")
 
 
 def _backbones(suite: Suite) -> Iterator[Need]:
     for target in suite.targets:
-        found = _weights(target)
-        remedy = "" if found is None else found[1]
-        shown = "here" if found is None else found[0]
-        ok = found is None or not remedy
-        yield Need(Check(f"weights of {target.backbone}", ok, True, shown, remedy), "backbone", backbone_key(target))
+        state, remedy = _weights(target) or ("here", "")
+        ok = not remedy
+        yield Need(Check(f"weights of {target.backbone}", ok, True, state, remedy), "backbone", backbone_key(target))
 
 
 def _weights(target: Target) -> tuple[str, str] | None:
-    """Return None if the weights are on this machine, else (what was found, remedy).
+    """Return None if the weights are on this machine, else a description of their state and the remedy.
 
     The remedy is empty if the weights will be downloaded.
     """
@@ -97,16 +96,16 @@ def _weights(target: Target) -> tuple[str, str] | None:
     prefix, colon, identifier = target.backbone.partition(":")
     source = None if colon else backbones.BACKBONES.get(target.backbone)
     requires = source.requires if source else {"timm": (("timm", "timm"),), "hf": (("transformers", "transformers"),)}
-    wanted = requires.get(prefix, ()) if isinstance(requires, dict) else requires
-    missing = [package for module, package in wanted if not _has(module)]
-    found = _files(target, source, prefix if colon else "", identifier)
+    packages = requires.get(prefix, ()) if isinstance(requires, dict) else requires
+    missing = [package for module, package in packages if not _has(module)]
+    files = _files(target, source, prefix if colon else "", identifier)
     if missing:
         absent = f"the package {', '.join(missing)} is not installed"
         extra = 'pip install "disentanglement-harness[hf]"' if missing == ["transformers"] else ""
         fetch = extra or f"pip install {' '.join(missing)}"
         # Missing weights are reported together with the missing package, not only after it is installed.
-        return (f"{absent}, and they are {found[0]}", f"{fetch}. {found[1]}") if found and found[1] else (absent, fetch)
-    return found
+        return (f"{absent}, and they are {files[0]}", f"{fetch}. {files[1]}") if files and files[1] else (absent, fetch)
+    return files
 
 
 def _files(target: Target, source: Source | None, prefix: str, identifier: str) -> tuple[str, str] | None:
@@ -115,32 +114,35 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
 
     if target.checkpoint is not None:
         if not Path(target.checkpoint).expanduser().exists():
-            return f"there is no file {target.checkpoint!r}", "Give the path of local weights."
+            return f"there is no file {target.checkpoint!r}", "Use the path of existing weights."
         return None
     if not target.weights:
         return None
-    known = PREFIXES.get(prefix) if prefix else None
-    if known is not None and known.built_from is not None:
+    registered_prefix = PREFIXES.get(prefix) if prefix else None
+    if registered_prefix is not None and registered_prefix.built_from is not None:
         real = built_from(target.backbone)
         return None if real is None else _weights(target.model_copy(update={"backbone": real}))
     if source is not None:
-        here = not source.hub or (source.cached is not None and source.cached())
+        cached = not source.hub or (source.cached is not None and source.cached())
     elif prefix == "torchhub":
         if Path(identifier.rpartition(":")[0]).expanduser().is_dir():
             return None
-        here = False
+        cached = False
     else:
         from harness.backbones.sources.hub import in_huggingface_cache
 
-        here = in_huggingface_cache(f"timm/{identifier}" if prefix == "timm" else identifier)
-    if here:
+        cached = in_huggingface_cache(f"timm/{identifier}" if prefix == "timm" else identifier)
+    if cached:
         return None
     host = _host(target.backbone, prefix)
     if reachable(host) and not (host == huggingface_host() and offline()):
-        return f"not here; will be downloaded from {host}", ""
+        return f"not on this machine; will be downloaded from {host}", ""
     name = target.backbone
     local = f"target.{name}.checkpoint=FILE" if name.isidentifier() else f"'target.\"{name}\".checkpoint=FILE'"
-    return f"not on this machine, and {host} cannot be reached", f"With a network it is downloaded; or: --set {local}"
+    return (
+        f"not on this machine, and {host} cannot be reached",
+        f"Run with network access to download them, or use local ones: --set {local}",
+    )
 
 
 def _host(backbone: str, prefix: str) -> str:
@@ -164,28 +166,28 @@ def _methods(suite: Suite) -> Iterator[Need]:
                 remedy = 'pip install "disentanglement-harness[umap]"'
                 yield _package("umap", "umap", f"umap-learn, for {name}", remedy, entry)
             if getattr(config, "backend", None) == "cuml":
-                remedy = 'pip install "disentanglement-harness[cuml]", or backend = "exact", which needs nothing'
+                remedy = 'pip install "disentanglement-harness[cuml]", or use backend = "exact", which needs no package'
                 yield _package("cuml", "cuml", f"cuml, for {name}", remedy, entry)
 
 
 def _package(module: str, package: str, what: str, remedy: str, entry: MethodEntry) -> Need:
     ok = _has(module)
-    found = "installed" if ok else f"{package} is not installed"
-    return Need(Check(what, ok, True, found, "" if ok else remedy), "method", method_key(entry))
+    state = "installed" if ok else f"{package} is not installed"
+    return Need(Check(what, ok, True, state, "" if ok else remedy), "method", method_key(entry))
 
 
 def _judges(suite: Suite) -> Iterator[Need]:
     judging = suite.judging
     if judging is None:
         return
-    without = "every cell runs; only LLM Rank is missing, and `harness judge` adds it later, on another machine too"
+    without = "all cells run; only LLM Rank is missing, and `harness judge` can add it later, also on another machine"
     if suite.evaluation.top_images < GRID:
-        found = f"evaluation.top_images = {suite.evaluation.top_images}"
+        state = f"evaluation.top_images = {suite.evaluation.top_images}"
         remedy = f"A grid shows {GRID} images: --set evaluation.top_images={GRID}."
-        yield Need(Check("top images for grids", False, False, found, remedy), "nothing", "", without)
+        yield Need(Check("top images for grids", False, False, state, remedy), "nothing", "", without)
     if judging.panel == "vllm":
         ok = _has("vllm")
-        remedy = "" if ok else 'pip install "disentanglement-harness[vllm]", best in an environment of its own'
+        remedy = "" if ok else 'pip install "disentanglement-harness[vllm]", best in a separate environment'
         yield Need(
             Check("vllm, for the judges", ok, False, "installed" if ok else "not installed", remedy),
             "nothing",
@@ -196,21 +198,21 @@ def _judges(suite: Suite) -> Iterator[Need]:
     elif judging.panel == "openai":
         variable = str(judging.options.get("api_key_env", "OPENAI_API_KEY"))
         ok = bool(os.environ.get(variable))
-        remedy = "" if ok else f"export {variable}=... (servers of your own need none)"
-        found = "set" if ok else "not set"
-        yield Need(Check(f"{variable}, for the judges", ok, False, found, remedy), "nothing", "", without)
+        remedy = "" if ok else f"export {variable}=... (a local server may need none)"
+        state = "set" if ok else "not set"
+        yield Need(Check(f"{variable}, for the judges", ok, False, state, remedy), "nothing", "", without)
 
 
 def _judges_gpu() -> Check:
     import torch
 
     if not torch.cuda.is_available():
-        remedy = "Judge on a machine with one, or with --panel openai."
-        return Check("a GPU, for the judges", False, False, "none here", remedy)
+        remedy = "Judge on a machine with a GPU, or use --panel openai."
+        return Check("a GPU, for the judges", False, False, "none", remedy)
     memory = torch.cuda.get_device_properties(0).total_memory / 2**30
     # The largest judge has 30 billion parameters in bfloat16.
     ok = memory >= 75
-    remedy = "" if ok else "The largest judge needs 61 GiB for its weights alone: an 80 GB GPU."
+    remedy = "" if ok else "Use an 80 GB GPU: the weights of the largest judge alone take 61 GiB."
     return Check("a GPU, for the judges", ok, False, f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB", remedy)
 
 
@@ -236,18 +238,18 @@ def reachable(host: str) -> bool:
     """Return True if a host's name is resolved within :data:`PATIENCE` seconds, or if a proxy is set."""
     if urllib.request.getproxies():
         return True
-    found: list[bool] = []
+    resolved: list[bool] = []
 
-    def ask() -> None:
+    def resolve() -> None:
         try:
             socket.getaddrinfo(host, 443)
         except OSError:
-            found.append(False)
+            resolved.append(False)
         else:
-            found.append(True)
+            resolved.append(True)
 
     # A resolver without a connection may take minutes to fail; a daemon thread does not keep the process alive.
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=resolve, daemon=True)
     thread.start()
     thread.join(PATIENCE)
-    return bool(found and found[0])
+    return bool(resolved and resolved[0])

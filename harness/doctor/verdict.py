@@ -14,7 +14,7 @@ from harness.errors import UserError
 from harness.suites import Suite
 
 
-class Examined(NamedTuple):
+class SuiteExamination(NamedTuple):
     """Requirements and cost of a suite on this machine."""
 
     needs: list[Need]
@@ -23,7 +23,7 @@ class Examined(NamedTuple):
     """the part of it that can run without the missing requirements, in words"""
 
 
-class Able(NamedTuple):
+class RunnableSuite(NamedTuple):
     """Part of a suite that can run here."""
 
     suite: Suite
@@ -31,14 +31,16 @@ class Able(NamedTuple):
     """the parts that cannot run, with the reason"""
 
 
-def examine_suite(suite: Suite, store: Path, *, device: str = "auto", cache: Path | None = None) -> Examined:
+def examine_suite(suite: Suite, store: Path, *, device: str = "auto", cache: Path | None = None) -> SuiteExamination:
     """Check everything that a suite needs. No weights are loaded, no images are read, nothing is downloaded."""
-    takes = estimate(suite)
-    found = [*needs(suite), _device(device, takes), *_room(store, cache, takes)]
-    return Examined(found, takes, _what_runs(suite, found))
+    cost = estimate(suite)
+    suite_needs = [*needs(suite), _device(device, cost), *_disk_space(store, cache, cost)]
+    return SuiteExamination(suite_needs, cost, _describe_runnable(suite, suite_needs))
 
 
-def require(suite: Suite, store: Path, *, device: str = "auto", cache: Path | None = None, skip: bool = False) -> Able:
+def require(
+    suite: Suite, store: Path, *, device: str = "auto", cache: Path | None = None, skip: bool = False
+) -> RunnableSuite:
     """Refuse a suite that cannot finish here, before anything is computed; with ``skip``, drop the parts that cannot.
 
     Raises:
@@ -47,12 +49,13 @@ def require(suite: Suite, store: Path, *, device: str = "auto", cache: Path | No
     examined = examine_suite(suite, store, device=device, cache=cache)
     missing = [need for need in examined.needs if not need.check.ok and need.stops != "nothing"]
     if not missing:
-        return Able(suite, [])
-    some = [need for need in missing if need.stops in ("backbone", "method")]
-    left = _without(suite, some)
-    if skip and left is not None and len(some) == len(missing):
-        return Able(left, [f"Left out, for want of {need.check.what} ({need.check.found})." for need in some])
-    raise UserError(_screen(suite, examined, missing))
+        return RunnableSuite(suite, [])
+    partial = [need for need in missing if need.stops in ("backbone", "method")]
+    runnable = _without(suite, partial)
+    if skip and runnable is not None and len(partial) == len(missing):
+        notes = [f"Skipped, because this is missing: {need.check.what} ({need.check.found})." for need in partial]
+        return RunnableSuite(runnable, notes)
+    raise UserError(_error_text(suite, examined, missing))
 
 
 def check(suite: Suite, store: str | Path, *, device: str = "auto", cache: str | Path | None = None) -> None:
@@ -60,40 +63,43 @@ def check(suite: Suite, store: str | Path, *, device: str = "auto", cache: str |
     require(suite, Path(store), device=device, cache=None if cache is None else Path(cache))
 
 
-def _screen(suite: Suite, examined: Examined, missing: Sequence[Need]) -> str:
-    lines = [f"{suite.name} cannot run here: {len(missing)} thing{'s are' if len(missing) > 1 else ' is'} missing."]
+def _error_text(suite: Suite, examined: SuiteExamination, missing: Sequence[Need]) -> str:
+    """Return the error message for a suite that cannot run: missing items, their remedies, and the runnable part."""
+    count = f"{len(missing)} requirement{'s are' if len(missing) > 1 else ' is'}"
+    lines = [f"{suite.name} cannot run here: {count} missing."]
     for check in grouped(need.check for need in missing):
         lines.append(f"  MISS  {check.what}: {check.found}")
         if check.remedy:
             lines.append(f"        {check.remedy}")
     lines += [f"  {sentence}" for sentence in examined.runs]
-    lines.append("  `harness doctor` with the same options shows everything it needs, and what it takes.")
+    lines.append("  `harness doctor` with the same options shows all requirements and the estimated cost.")
     return "\n".join(lines)
 
 
-_NOTHING = "Nothing of it can run as things are. At reduced size, to see it work: --scale tiny."
+_NOTHING = "No part of the suite can run here. To try it at reduced size: --scale tiny."
 
 
-def _what_runs(suite: Suite, found: Sequence[Need]) -> list[str]:
-    missing = [need for need in found if not need.check.ok]
+def _describe_runnable(suite: Suite, suite_needs: Sequence[Need]) -> list[str]:
+    """Return sentences about the part of the suite that can run without the missing requirements."""
+    missing = [need for need in suite_needs if not need.check.ok]
     if not missing:
         return []
     without: dict[str, list[str]] = {}
     for need in missing:
         if need.without:
             without.setdefault(need.without, []).append(need.check.what)
-    sentences = [f"Without {' and '.join(things)}: {what}." for what, things in without.items()]
-    some = [need for need in missing if need.stops in ("backbone", "method")]
+    sentences = [f"Without {' and '.join(absent)}: {part}." for part, absent in without.items()]
+    partial = [need for need in missing if need.stops in ("backbone", "method")]
     if any(need.stops == "all" for need in missing):
         return [_NOTHING, *sentences]
-    if not some:
+    if not partial:
         return sentences
-    left = _without(suite, some)
-    if left is None:
+    runnable = _without(suite, partial)
+    if runnable is None:
         return [_NOTHING, *sentences]
-    names = ", ".join(leaf.name for leaf in left.leaves)
-    cells, all_cells = estimate(left).cells, estimate(suite).cells
-    return [f"With --skip-missing {cells} of {all_cells} cells can run, of {names}.", *sentences]
+    names = ", ".join(leaf.name for leaf in runnable.leaves)
+    cells, all_cells = estimate(runnable).cells, estimate(suite).cells
+    return [f"With --skip-missing, {cells} of {all_cells} cells can run ({names}).", *sentences]
 
 
 def _without(suite: Suite, missing: Sequence[Need]) -> Suite | None:
@@ -101,22 +107,23 @@ def _without(suite: Suite, missing: Sequence[Need]) -> Suite | None:
     backbones = {need.key for need in missing if need.stops == "backbone"}
     entries = {need.key for need in missing if need.stops == "method"}
     if suite.parts:
-        parts = [left for part in suite.parts if (left := _without(part, missing)) is not None]
+        parts = [runnable for part in suite.parts if (runnable := _without(part, missing)) is not None]
         return suite.model_copy(update={"parts": tuple(parts)}) if parts else None
     targets = []
     for target in suite.targets:
         if backbone_key(target) in backbones:
             continue
         listed = suite.methods_of(target)
-        kept = tuple(entry for entry in listed if method_key(entry) not in entries)
-        if kept == listed:
+        remaining = tuple(entry for entry in listed if method_key(entry) not in entries)
+        if remaining == listed:
             targets.append(target)
-        elif kept:
-            targets.append(target.model_copy(update={"methods": kept, "settings": {}}))
+        elif remaining:
+            targets.append(target.model_copy(update={"methods": remaining, "settings": {}}))
     return suite.model_copy(update={"targets": tuple(targets)}) if targets else None
 
 
-def _device(device: str, takes: Estimate) -> Need:
+def _device(device: str, cost: Estimate) -> Need:
+    """Return the requirement of a GPU, which a suite without long computations does not have."""
     import torch
 
     from harness.devices import best_device
@@ -124,24 +131,31 @@ def _device(device: str, takes: Estimate) -> Need:
     chosen = best_device(device)
     if chosen != "cpu":
         return Need(Check("a GPU", True, False, torch.cuda.get_device_name(torch.device(chosen))), "nothing")
-    hours = takes.gpu_hours
+    hours = cost.gpu_hours
     slow = hours is not None and hours > 0.5
     threads = torch.get_num_threads()
-    found = f"none is used; {threads} CPU thread{'s' if threads > 1 else ''}"
+    state = f"none is used; {threads} CPU thread{'s' if threads > 1 else ''}"
     if not slow:
-        return Need(Check("a GPU", True, False, f"{found}, which is enough for this suite"), "nothing")
-    remedy = f"What takes about {hours:.0f} hours on an H100 takes months here: run it on a machine with a GPU."
-    return Need(Check("a GPU", False, False, found, remedy), "nothing", "", "it runs, too slowly to be of use")
+        return Need(Check("a GPU", True, False, f"{state}, which is enough for this suite"), "nothing")
+    remedy = f"About {hours:.0f} hours on an H100 would be months here: run it on a machine with a GPU."
+    return Need(
+        Check("a GPU", False, False, state, remedy), "nothing", "", "the suite runs, but too slowly to be useful"
+    )
 
 
-def _room(store: Path, cache: Path | None, takes: Estimate) -> list[Need]:
-    if takes.disk_bytes is None:
+def _disk_space(store: Path, cache: Path | None, cost: Estimate) -> list[Need]:
+    """Return the requirement of disk space for tokens and baselines; none if their size is unknown."""
+    if cost.disk_bytes is None:
         return []
-    place = (cache or store.parent / "cache").expanduser().absolute()
-    free = free_bytes(place)
-    # Files already in the cache need no new space; how many of them belong to this suite is not known cheaply.
-    there = used_bytes(place)
-    ok = takes.disk_bytes <= free + there
-    found = f"{takes.disk_bytes / 2**30:.1f} GiB for tokens and baselines, {free / 2**30:.1f} GiB are free"
-    remedy = "" if ok else "Give a place with more room: --cache FOLDER; or run table by table and empty it between."
-    return [Need(Check("disk", ok, True, found, remedy), "all")]
+    cache_dir = (cache or store.parent / "cache").expanduser().absolute()
+    free = free_bytes(cache_dir)
+    # Files already in the cache need no new space. Which of them belong to this suite would be expensive to compute.
+    used = used_bytes(cache_dir)
+    ok = cost.disk_bytes <= free + used
+    state = f"{cost.disk_bytes / 2**30:.1f} GiB for tokens and baselines, {free / 2**30:.1f} GiB are free"
+    remedy = (
+        ""
+        if ok
+        else "Use a folder with more space: --cache FOLDER. Or run one table at a time and empty the cache in between."
+    )
+    return [Need(Check("disk", ok, True, state, remedy), "all")]

@@ -1,3 +1,3 @@
-"""What a method costs inside the network: time against the unmodified backbone, memory, and counted work."""
+"""Cost of a method inside the network: time relative to the unmodified backbone, memory, and multiply-accumulates."""
 
 __all__: list[str] = []

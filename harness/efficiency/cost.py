@@ -1,9 +1,9 @@
-"""Work and size that follow from shapes alone: multiply-accumulates, parameters, bytes.
+"""Multiply-accumulates, parameters and bytes of a method, mostly computed from shapes.
 
-Only products count (of matrices, convolutions and attention), as usual: additions, selections and sorting do not. Of a
-token, with n units::
+Only products of matrices, convolutions and attention count, as is usual: additions, selections and sorting do not.
+Multiply-accumulates per token, for n units::
 
-    linear encoder (SAEs, transcoder, ICA)      n d_read + n d_out, beside the layer's own d_in d_out
+    linear encoder (SAEs, transcoder, ICA)      n d_read + n d_out, in addition to the layer's d_in d_out
     atoms that encode and decode                2 n d_out
     matching pursuit, k steps with Gram matrix  n d_out + (k - 1) n + n d_out
     split, unedited                             d_in d_out, nothing else
@@ -29,20 +29,30 @@ from methods.identity import Identity
 from methods.sae.matching_pursuit import MatchingPursuitSAE
 from methods.sae.method import LinearSAE
 
-#: Tokens that a method is watched on where nothing is known of its inside.
-WATCHED = 8
+#: Number of random tokens on which products are counted if there is no formula for a method.
+COUNTED_TOKENS = 8
 
 
 class Macs(NamedTuple):
-    """Multiply-accumulates a token that a method takes in addition to the layer's own."""
+    """Multiply-accumulates per token that a method needs in addition to the layer's."""
 
     value: float
     how: str
-    """"analytic", or "counted" where products were counted as they ran"""
+    """source of the value: "analytic" (computed from shapes), or "counted" (products counted during a run)"""
 
 
 def extra_macs(method: Method, d_in: int, d_out: int, mode: str = "") -> Macs:
-    """Multiply-accumulates a token beyond the layer's own ``d_in * d_out``; see the table above."""
+    """Return the multiply-accumulates per token in addition to the layer's ``d_in * d_out``.
+
+    The module docstring has the formulas. Products of other methods are counted while they encode and decode random
+    tokens.
+
+    Args:
+        method: fitted method.
+        d_in: width of the layer's input.
+        d_out: width of the layer's output.
+        mode: mode of running a split (:func:`harness.efficiency.integration.modes_of`); ignored for other methods.
+    """
     if isinstance(method, Identity):
         return Macs(0, "analytic")
     if isinstance(method, AdditiveSplit):
@@ -59,34 +69,35 @@ def extra_macs(method: Method, d_in: int, d_out: int, mode: str = "") -> Macs:
 
 
 def _counted(method: Method, d_in: int, d_out: int) -> float:
+    """Return the multiply-accumulates per token, counted while the method encodes and decodes random tokens."""
     width = d_in if method.spec.reads == "input" else d_out
     tensors = (getattr(method, name, None) for name in method.fitted)
     device = next((tensor.device for tensor in tensors if isinstance(tensor, Tensor)), torch.device("cpu"))
-    rows = torch.randn(WATCHED, width, generator=torch.Generator().manual_seed(0)).to(device)
+    rows = torch.randn(COUNTED_TOKENS, width, generator=torch.Generator().manual_seed(0)).to(device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         method.decode(method.encode(rows))
-    return counter.get_total_flops() / 2 / WATCHED
+    return counter.get_total_flops() / 2 / COUNTED_TOKENS
 
 
 def backbone_macs(backbone: Backbone) -> int:
-    """Multiply-accumulates an image of the unmodified network, counted as it runs on a blank one."""
+    """Return the multiply-accumulates per image of the unmodified network, counted during a run on a blank image."""
     size = backbone.preprocessing.size
     blank = torch.zeros(1, 3, size, size, device=backbone.device)
-    # Fused attention of a processor is not counted; as two products it is.
+    # Fused attention on a CPU is not counted; the math backend computes it as two products, which are.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         backbone.features(blank)
     return counter.get_total_flops() // 2
 
 
 class Size(NamedTuple):
-    """What a method adds to the network's weights."""
+    """Size of weights: of a method, in addition to the network's, or of a network."""
 
     parameters: int
     bytes: int
 
 
 def size_of(method: Method) -> Size:
-    """Numbers that encode and decode work with; of a split the weights and biases of its sub-units."""
+    """Return the size of the tensors that encode and decode use; for a split, of its sub-units' weights and biases."""
     names = ("weights", "biases") if isinstance(method, AdditiveSplit) else method.fitted
     tensors = [getattr(method, name) for name in names]
     tensors = [tensor for tensor in tensors if isinstance(tensor, Tensor) and tensor.is_floating_point()]
@@ -96,7 +107,7 @@ def size_of(method: Method) -> Size:
 
 
 def size_of_backbone(backbone: Backbone) -> Size:
-    """Parameters of the unmodified network."""
+    """Return the size of the unmodified network."""
     parameters = list(backbone.model.parameters())
     return Size(
         sum(tensor.numel() for tensor in parameters),

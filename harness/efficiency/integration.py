@@ -1,7 +1,7 @@
-"""A method inside the network: the layer's place is taken by a module that does what the method does.
+"""Integration of a method into the network: a module that runs the method replaces the layer.
 
-The network that is changed is a copy that shares every weight with the original, so that both can run in turns and the
-original stays as it is.
+The layer is replaced in a copy of the network that shares all weights with the original. The original stays unmodified,
+and both can run in turns.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from methods.disentangled import DisentangledLinear
 
 Step = Callable[[Tensor], Tensor]
 
-#: What is timed of any method, by the suffix of its scores.
+#: Mode of running any method but a split. Modes are the suffixes of score names.
 ENCODE_DECODE = ""
-#: What is timed of a split: the original product; sub-units summed (the paper's Table 5); the original product and
-#: the activations of all sub-units beside it.
+#: Modes of running a split: the original product; the sum of the sub-units (the paper's Table 5); the original product,
+#: and in addition the activations of all sub-units.
 UNEDITED, MATERIALISED, ALL_UNITS = "", "materialised", "all_units"
 
 
 class EncodeDecode(nn.Module):
-    """The layer, with the method's encode and decode after it: its reconstruction goes on into the network."""
+    """The layer, followed by the method's encode and decode. The network continues with the reconstruction."""
 
     def __init__(self, layer: nn.Module, method: Method) -> None:
         super().__init__()
         self.layer = layer
         self.is_conv = isinstance(layer, nn.Conv2d)
         self.reads_input = method.spec.reads == "input"
-        # A method is no module, and its tensors are none of this one's parameters.
+        # A method is not an nn.Module, so its tensors are not registered as parameters of this module.
         self.method = method
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the layer takes and gives: (..., d_in) to (..., d_out), for a convolution (B, d, H, W)."""
+        """Map (..., d_in) to (..., d_out); for a convolution (B, d_in, H, W) to (B, d_out, H, W)."""
         a = self.layer(x)
         read = x if self.reads_input else a
         rows = (read.movedim(1, -1) if self.is_conv else read).flatten(0, -2)
@@ -53,19 +53,19 @@ class EncodeDecode(nn.Module):
 
 
 class AllUnitsRead(nn.Module):
-    """The layer as it is, with the activations of all sub-units computed and kept beside its output."""
+    """The unmodified layer, which in addition computes and keeps the activations of all sub-units."""
 
     def __init__(self, layer: nn.Module, method: AdditiveSplit) -> None:
         super().__init__()
         self.layer = layer
         self.is_conv = isinstance(layer, nn.Conv2d)
-        own = next(layer.parameters())
-        rows = method.weights.to(own)
+        parameter = next(layer.parameters())
+        rows = method.weights.to(parameter)
         self.weights: Tensor
         self.biases: Tensor
         self.register_buffer("weights", rows[:, :, None, None] if self.is_conv else rows)
-        self.register_buffer("biases", method.biases.to(own))
-        # Kept, as one who reads them would: a compiler leaves out what nobody sees.
+        self.register_buffer("biases", method.biases.to(parameter))
+        # Stored, because a compiler would remove a product whose result is never used.
         self.read: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,12 +75,12 @@ class AllUnitsRead(nn.Module):
 
 
 def modes_of(method: Method) -> tuple[str, ...]:
-    """What is timed of a method."""
+    """Return the modes in which a method is timed."""
     return (UNEDITED, MATERIALISED, ALL_UNITS) if isinstance(method, AdditiveSplit) else (ENCODE_DECODE,)
 
 
 def replacement(layer: nn.Module, method: Method, mode: str) -> nn.Module:
-    """What takes the layer's place."""
+    """Return the module that replaces the layer."""
     if not isinstance(method, AdditiveSplit):
         return EncodeDecode(layer, method)
     if mode == ALL_UNITS:
@@ -89,15 +89,16 @@ def replacement(layer: nn.Module, method: Method, mode: str) -> nn.Module:
 
 
 def twin(model: nn.Module) -> nn.Module:
-    """A copy of a network whose parameters and buffers are the original's."""
+    """Return a copy of a network that shares the original's parameters and buffers."""
     return copy.deepcopy(model, {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())})
 
 
 @contextmanager
 def integrated(backbone: Backbone, path: str, method: Method, mode: str) -> Iterator[Step]:
-    """The network with the method at ``path``, as a function images (B, 3, S, S) -> features (B, d).
+    """Yield the network with the method at ``path``, as a function from images (B, 3, S, S) to features (B, d).
 
-    A split is moved off the device for that time: the replaced layer has weights of its own, and both would count.
+    A split is moved to the CPU within the context: the replacement has a copy of its weights, and both would count as
+    memory of the device.
     """
     model = twin(backbone.model)
     owner_path, _, name = path.rpartition(".")
@@ -114,10 +115,10 @@ def integrated(backbone: Backbone, path: str, method: Method, mode: str) -> Iter
 
 
 def check_reached(backbone: Backbone, path: str, images: Tensor) -> None:
-    """Make sure that a copy of the network calls its own layer, and not the original's.
+    """Check that a copy of the network calls its own layer exactly once, and not the original's.
 
     Raises:
-        UserError: if replacing a layer of a copy would change nothing.
+        UserError: if it does not, so that replacing the layer of a copy could not be timed.
     """
     model = twin(backbone.model)
     calls: list[int] = []
@@ -127,5 +128,5 @@ def check_reached(backbone: Backbone, path: str, images: Tensor) -> None:
     if len(calls) != 1:
         raise UserError(
             f"The forward pass of a copy of {backbone.name} calls the layer {path!r} {len(calls)} times instead of "
-            "once, so that replacing it cannot be timed: choose another layer."
+            "once, so replacing it cannot be timed. Choose another layer with --site."
         )

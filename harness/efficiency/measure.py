@@ -1,4 +1,4 @@
-"""One method measured in the network: time in pairs with the backbone, and memory."""
+"""Measurement of one method in the network: time, paired with the backbone's, and memory."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from methods.base import Method, Progress, no_progress
 Compile = Callable[[Step], Step]
 
 
-class Measured(NamedTuple):
-    """One way to run a method."""
+class ModeMeasurement(NamedTuple):
+    """Time and memory of one mode of running a method, compiled or not."""
 
     mode: str
-    """"", or of a split also "materialised" and "all_units" """
+    """one of :func:`~harness.efficiency.integration.modes_of`"""
     compiled: bool
     times: Paired
     memory: Peak
 
 
 class Measurement(NamedTuple):
-    """All ways to run a method."""
+    """Measurements of all modes of running a method."""
 
-    found: list[Measured]
+    modes: list[ModeMeasurement]
     backbone_memory: Peak
-    """of the unmodified network, not compiled, with nothing of the method on the device"""
+    """peak of the unmodified network, not compiled, without tensors of the method on the device"""
     notes: list[str]
-    """what could not be measured, and why"""
+    """failures to measure, with the reason"""
 
 
 def compile_step(step: Step) -> Step:
-    """The step under ``torch.compile``, which without a mode uses no CUDA graphs."""
+    """Compile a step with ``torch.compile``. Its default mode uses no CUDA graphs."""
     return torch.compile(step, dynamic=False)
 
 
@@ -54,18 +54,25 @@ def measure(
     compiler: Compile = compile_step,
     progress: Progress = no_progress,
 ) -> Measurement:
-    """Time a fitted method in the network, in turns with the unmodified network, and take the peaks of memory.
+    """Time a fitted method in the network, in turns with the unmodified network, and measure the peaks of memory.
 
     Args:
-        path: the layer that the method was fitted to.
-        images: (B, 3, S, S) on the backbone's device: the batch that is run again and again.
-        clock: left out: the device's.
-        compiler: what ``torch.compile`` is; a failure of it becomes a note.
+        method: fitted method.
+        backbone: the unmodified network.
+        path: path of the layer that the method was fitted to.
+        images: (B, 3, S, S) on the backbone's device; this batch is run repeatedly.
+        protocol: number of batches, and whether to measure compiled networks too.
+        clock: clock of the timings; None selects the clock for the device.
+        compiler: function that compiles a step. If it raises, the measurement gets a note.
+        progress: called after each pair of batches.
+
+    Raises:
+        UserError: as :func:`~harness.efficiency.integration.check_reached`.
     """
     used = clock_of(backbone.device) if clock is None else clock
     check_reached(backbone, path, images)
     backbone_memory = _backbone_memory(method, backbone, images, protocol)
-    found: list[Measured] = []
+    measurements: list[ModeMeasurement] = []
     notes: list[str] = []
     for compiled in (False, True) if protocol.compiled else (False,):
         for mode in modes_of(method):
@@ -75,20 +82,20 @@ def measure(
                     try:
                         reference, changed = _compiled(reference, changed, images, compiler)
                     except Exception as error:
-                        # A compiler fails in ways of its own; the other figures stand.
+                        # A compiler may raise any exception; the other measurements remain valid.
                         reason = (str(error).strip().splitlines() or [""])[0]
                         what = f" ({mode})" if mode else ""
                         notes.append(f"torch.compile failed{what}: {type(error).__name__}: {reason}")
                         continue
-                found.append(_one(mode, compiled, reference, changed, images, protocol, used, progress))
-    return Measurement(found, backbone_memory, notes)
+                measurements.append(_measure_mode(mode, compiled, reference, changed, images, protocol, used, progress))
+    return Measurement(measurements, backbone_memory, notes)
 
 
 def _backbone_memory(method: Method, backbone: Backbone, images: Tensor, protocol: Protocol) -> Peak:
     method.to("cpu")
     try:
         with torch.inference_mode():
-            # Once before, so that what the first pass sets up is there for all.
+            # The first pass allocates workspaces that later passes reuse.
             backbone.features(images)
             return peak_of(_repeated(backbone.features, images, protocol.memory_passes), backbone.device)
     finally:
@@ -96,17 +103,17 @@ def _backbone_memory(method: Method, backbone: Backbone, images: Tensor, protoco
 
 
 def _compiled(reference: Step, changed: Step, images: Tensor, compiler: Compile) -> tuple[Step, Step]:
-    """Both steps compiled and run once."""
-    # Graphs of earlier methods would count against the number that one function may have.
+    """Compile both steps, and run each once."""
+    # Graphs of earlier methods would count towards the limit of recompilations per function.
     torch.compiler.reset()
-    # Two functions, so that each has graphs of its own.
-    made = compiler(lambda x: reference(x)), compiler(lambda x: changed(x))
-    for step in made:
+    # Two separate functions, so that each has its own graphs.
+    steps = compiler(lambda x: reference(x)), compiler(lambda x: changed(x))
+    for step in steps:
         step(images)
-    return made
+    return steps
 
 
-def _one(
+def _measure_mode(
     mode: str,
     compiled: bool,
     reference: Step,
@@ -115,7 +122,7 @@ def _one(
     protocol: Protocol,
     clock: Clock,
     progress: Progress,
-) -> Measured:
+) -> ModeMeasurement:
     times = paired(
         lambda: reference(images),
         lambda: changed(images),
@@ -124,7 +131,8 @@ def _one(
         repeats=protocol.repeats,
         progress=progress,
     )
-    return Measured(mode, compiled, times, peak_of(_repeated(changed, images, protocol.memory_passes), images.device))
+    memory = peak_of(_repeated(changed, images, protocol.memory_passes), images.device)
+    return ModeMeasurement(mode, compiled, times, memory)
 
 
 def _repeated(step: Step, images: Tensor, times: int) -> Callable[[], None]:

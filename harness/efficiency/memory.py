@@ -1,4 +1,4 @@
-"""The peak of memory during a few passes."""
+"""Peak of memory during a few passes."""
 
 from __future__ import annotations
 
@@ -14,25 +14,29 @@ import torch
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
-#: Seconds between two looks where the kernel keeps no peak that can be reset.
+#: Seconds between two samples, on a kernel without a peak that can be reset.
 SAMPLE_EVERY = 0.001
 
 
 class Peak(NamedTuple):
-    """A peak of memory."""
+    """Peak of memory."""
 
     bytes: int | None
-    """None where nothing here tells it"""
+    """None if this system does not report it"""
     kind: str
-    """what was measured, in words"""
+    """description of the measured quantity"""
 
 
 def peak_of(run: Callable[[], object], device: torch.device) -> Peak:
-    """The peak while ``run`` runs.
+    """Measure the peak of memory while ``run`` runs.
 
-    On a GPU: all that is allocated on it, weights included, after a reset of the peak. On a processor: resident memory
-    above what was resident before, so without the weights; memory that Python and the allocator have freed is handed
-    back to the system first, since a pass that finds it resident would seem to need less.
+    On a GPU, this is all memory allocated on the device, weights included, after a reset of the peak. On a CPU, this is
+    the resident memory above the level before the run, so it excludes the weights. Memory that Python and the
+    allocator have freed is first returned to the system: a pass that reused it would seem to need less.
+
+    Args:
+        run: function to measure.
+        device: device on which it runs.
     """
     gc.collect()
     if device.type == "cuda":
@@ -55,7 +59,7 @@ def peak_of(run: Callable[[], object], device: torch.device) -> Peak:
 
 
 def _resident(field: str) -> int | None:
-    """Bytes of one line of the process status."""
+    """Return one field of the process status in bytes, or None if the system does not have it."""
     try:
         for line in STATUS.read_text().splitlines():
             if line.startswith(field + ":"):
@@ -66,36 +70,37 @@ def _resident(field: str) -> int | None:
 
 
 def _reset() -> bool:
-    """Set the kernel's peak of resident memory to what is resident now; False where that is not allowed."""
+    """Reset the kernel's peak of resident memory to the current level, and return True if that worked."""
     try:
         CLEAR.write_text("5")
     except OSError:
         return False
     before, peak = _resident("VmRSS"), _resident("VmHWM")
-    # Some sandboxes take the write and do nothing.
+    # Some sandboxes accept the write without an effect.
     return before is not None and peak is not None and peak - before < 8 << 20
 
 
 def _trim() -> None:
-    """Hand freed memory back to the system, where the C library can."""
+    """Return freed memory to the system, if the C library has ``malloc_trim``."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _sampled(run: Callable[[], object]) -> int:
-    found = [_resident("VmRSS") or 0]
+    """Return the largest resident memory in bytes, sampled while ``run`` runs."""
+    samples = [_resident("VmRSS") or 0]
     done = threading.Event()
 
     def watch() -> None:
         while not done.wait(SAMPLE_EVERY):
-            found.append(_resident("VmRSS") or 0)
+            samples.append(_resident("VmRSS") or 0)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
         run()
-        found.append(_resident("VmRSS") or 0)
+        samples.append(_resident("VmRSS") or 0)
     finally:
         done.set()
         watcher.join()
-    return max(found)
+    return max(samples)

@@ -1,4 +1,4 @@
-"""How many batches of which size are timed, and on what: everything that two timings must share to be compared."""
+"""Timing protocol: number and size of batches, and the conditions that two timings must share to be compared."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Protocol:
     """Settings of one measurement (ELUDe paper, App. B.4).
 
     Attributes:
-        batch_size: images a batch.
-        warmup: untimed batches of each of the two networks.
-        repeats: timed batches of each of the two networks, taken in turns.
-        compiled: time the networks under ``torch.compile`` (without CUDA graphs) as well.
-        memory_passes: passes over which the peak of memory is taken.
+        batch_size: images per batch.
+        warmup: number of untimed batches of each of the two networks.
+        repeats: number of timed batches of each of the two networks, run in turns.
+        compiled: also time the networks under ``torch.compile`` (without CUDA graphs).
+        memory_passes: number of passes over which the peak of memory is measured.
     """
 
     batch_size: int
@@ -33,19 +33,19 @@ class Protocol:
 
 #: The paper's counts.
 CUDA = Protocol(batch_size=256, warmup=100, repeats=500, compiled=True)
-#: Short enough for two cores; compiling takes longer there than what it would tell. Many short pairs rather than few
-#: long ones: what disturbs a processor lasts about as long as a batch.
+#: Short enough for two cores. There, compiling takes too long for what it shows. Many short pairs are better than few
+#: long ones, because a disturbance of a CPU lasts about as long as a batch.
 CPU = Protocol(batch_size=2, warmup=3, repeats=31, compiled=False)
 
 
 def protocol_of(device: torch.device) -> Protocol:
-    """The protocol of a kind of device."""
+    """Return the protocol for a kind of device."""
     return CUDA if device.type == "cuda" else CPU
 
 
 def conditions(device: torch.device, dtype: torch.dtype, protocol: Protocol) -> dict[str, Any]:
-    """What tells timings apart: those that differ in any of it are never ranked together."""
-    found: dict[str, Any] = {
+    """Return the conditions of a timing. Timings that differ in any of them are never ranked together."""
+    values: dict[str, Any] = {
         "device": devices.device_name(str(device)),
         "dtype": str(dtype).removeprefix("torch."),
         "batch_size": protocol.batch_size,
@@ -54,22 +54,22 @@ def conditions(device: torch.device, dtype: torch.dtype, protocol: Protocol) -> 
         "matmul_precision": torch.get_float32_matmul_precision(),
     }
     if device.type == "cpu":
-        found["threads"] = torch.get_num_threads()
-    return found
+        values["threads"] = torch.get_num_threads()
+    return values
 
 
 def circumstances(device: torch.device) -> dict[str, Any]:
-    """Versions and driver, as evidence beside the numbers."""
+    """Return versions and the GPU driver, to be stored with the timings. They do not distinguish timings."""
     names = ("torch", "timm", "numba", "numpy")
     versions = {name: value for name, value in provenance.versions().items() if name in names}
-    found: dict[str, Any] = {"versions": versions, "platform": platform.platform()}
+    values: dict[str, Any] = {"versions": versions, "platform": platform.platform()}
     if device.type == "cuda":
-        found |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "driver": _driver()}
-    return found
+        values |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "driver": _driver()}
+    return values
 
 
 def _driver() -> str | None:
-    """Version of the GPU driver; None where its tool is missing."""
+    """Return the version of the GPU driver, or None if ``nvidia-smi`` fails or is missing."""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         lines = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.splitlines()

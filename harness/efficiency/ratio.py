@@ -1,4 +1,4 @@
-"""The ratio of two networks' times, and how sure it is."""
+"""Ratio of two networks' times, with its interval."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: Half of the 95 % interval in standard errors of a normal distribution.
+#: Half-width of the 95 % interval of a normal distribution, in standard errors.
 Z = NormalDist().inv_cdf(0.975)
 
 
 class Median(NamedTuple):
-    """A median with what order statistics say of it."""
+    """Median with an interval from order statistics."""
 
     value: float
     low: float | None
     """lower end of the 95 % interval; None for fewer than six values"""
     high: float | None
     standard_error: float | None
-    """half of the interval's width over 1.96: what a normal estimate with such an interval would have"""
+    """half of the interval's width over 1.96: the standard error of a normal estimate with the same interval"""
     n: int
 
 
 def median(values: np.ndarray) -> Median:
-    """Median of values (n,), with the distribution-free 95 % interval.
+    """Return the median of values (n,), with its distribution-free 95 % interval.
 
-    The interval is ``[x_(j), x_(n+1-j)]`` for the largest j with ``2 P(Binomial(n, 1/2) < j) <= 0.05``, which covers
-    the median whatever the distribution; a few batches that something else on the machine slowed down do not move it.
+    The interval is ``[x_(j), x_(n+1-j)]`` for the largest j with ``2 P(Binomial(n, 1/2) < j) <= 0.05``. It covers the
+    median for any distribution, and a few batches slowed down by other processes do not move it. The median of no
+    values is NaN.
     """
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     n = len(ordered)
@@ -40,9 +41,9 @@ def median(values: np.ndarray) -> Median:
 
 
 def order_of(n: int) -> int:
-    """The j of :func:`median`; 0 where no interval reaches 95 %."""
+    """Return the j of :func:`median`; 0 if no interval reaches 95 %."""
     below, j = 0, 0
-    # In whole numbers: 2 * (sum of binomials) / 2^n <= 1 / 20.
+    # In integers, and therefore exact: 2 * (sum of binomials) / 2^n <= 1 / 20.
     while j < n // 2 and 40 * (below + math.comb(n, j)) <= 2**n:
         below += math.comb(n, j)
         j += 1
@@ -50,5 +51,5 @@ def order_of(n: int) -> int:
 
 
 def paired_ratio(reference: np.ndarray, variant: np.ndarray) -> Median:
-    """Median of ``variant_i / reference_i`` over pairs (n,): 1 costs nothing, 2 is half as fast."""
+    """Return the median of ``variant_i / reference_i`` over pairs (n,): 1 means no cost, 2 means half as fast."""
     return median(np.asarray(variant, dtype=np.float64) / np.asarray(reference, dtype=np.float64))

@@ -1,4 +1,4 @@
-"""Two networks timed in turns, so that what disturbs the machine disturbs both."""
+"""Timing of two networks in turns, so that a disturbance of the machine affects both."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ Step = Callable[[], object]
 
 
 class Clock(Protocol):
-    """Times steps; readings are asked for once, at the end, so that a GPU is not waited for between steps."""
+    """Clock that times steps. It is read once, at the end, so that nothing waits for a GPU between steps."""
 
     def lap(self, step: Step) -> None:
         """Run and time one step."""
 
     def synchronise(self) -> None:
-        """Wait until all that was started is done."""
+        """Wait until all started work is done."""
 
     def milliseconds(self) -> np.ndarray:
-        """(n,) float64: all laps since the last call, in order."""
+        """Return all laps since the last call, in order: (n,) float64."""
 
 
 class MonotonicClock:
-    """The processor's clock; ``now`` gives seconds."""
+    """Monotonic clock of the CPU.
+
+    Args:
+        now: function that returns the time in seconds.
+    """
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self.now = now
@@ -43,12 +47,12 @@ class MonotonicClock:
         pass
 
     def milliseconds(self) -> np.ndarray:
-        found, self.laps = np.array(self.laps), []
-        return found
+        times, self.laps = np.array(self.laps), []
+        return times
 
 
 class CudaClock:
-    """CUDA events around every step, and one synchronisation when they are read."""
+    """Clock of a GPU: CUDA events around every step, and one synchronisation when they are read."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -67,12 +71,12 @@ class CudaClock:
 
     def milliseconds(self) -> np.ndarray:
         self.synchronise()
-        found, self.laps = np.array([first.elapsed_time(last) for first, last in self.laps]), []
-        return found
+        times, self.laps = np.array([first.elapsed_time(last) for first, last in self.laps]), []
+        return times
 
 
 def clock_of(device: torch.device) -> Clock:
-    """CUDA events on a GPU, the monotonic clock elsewhere."""
+    """Return the clock for a device: CUDA events on a GPU, the monotonic clock otherwise."""
     return CudaClock(device) if device.type == "cuda" else MonotonicClock()
 
 
@@ -80,9 +84,9 @@ class Paired(NamedTuple):
     """Times of two networks, pair by pair."""
 
     reference: np.ndarray
-    """(n,) milliseconds a batch"""
+    """(n,) milliseconds per batch"""
     variant: np.ndarray
-    """(n,) milliseconds a batch, each right after or before the reference of the same index"""
+    """(n,) milliseconds per batch, each directly before or after the reference of the same index"""
 
 
 def paired(
@@ -90,11 +94,16 @@ def paired(
 ) -> Paired:
     """Time two steps in turns: reference, variant, variant, reference, reference, variant, ...
 
-    Each comes first in every other pair, so that neither gains by its place, nor by a machine that slows down steadily.
+    Each comes first in every other pair, so that neither gains from its position, nor from a machine that slows down
+    steadily.
 
     Args:
-        warmup: untimed turns before.
-        repeats: timed turns, n.
+        reference: step of the unmodified network.
+        variant: step of the network with the method.
+        clock: clock that times the steps.
+        warmup: number of untimed pairs before.
+        repeats: number of timed pairs, n.
+        progress: called after each timed pair.
     """
     for _ in range(warmup):
         reference()
@@ -105,6 +114,6 @@ def paired(
             clock.lap(step)
         progress(done + 1, repeats, "pairs of batches")
     pairs = clock.milliseconds().reshape(repeats, 2)
-    # The second pair, the fourth, ... ran the other way round.
+    # Every second pair ran in the opposite order.
     pairs[1::2] = pairs[1::2, ::-1].copy()
     return Paired(pairs[:, 0], pairs[:, 1])

@@ -1,4 +1,4 @@
-"""Metrics: one file each. The functions of the same names work on plain tensors, in a notebook as in a run."""
+"""Metrics, one per file. Functions of the same names compute them from plain tensors, e.g. in a notebook."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ __all__ = [
 
 
 def names() -> list[str]:
-    """Ids of all registered metrics."""
+    """Return the ids of all registered metrics."""
     return METRICS.names()

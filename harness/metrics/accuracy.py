@@ -1,4 +1,4 @@
-"""Accuracy of the network with the layer's output replaced by its reconstruction."""
+"""Accuracy of the network after the layer's output is replaced by its reconstruction."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 @METRICS.register()
 class Accuracy(Metric):
-    """Share of labelled evaluation images that the head classifies rightly after the layer was replaced.
+    """Share of labelled evaluation images that the head classifies correctly after the layer is replaced.
 
     Companions: ``floor_zero_accuracy`` and ``floor_mean_accuracy``, with the layer's output set to zero or to its mean
-    for all tokens (how much the network needs this layer at all), and ``floor_original_accuracy``, the unmodified
-    network's, which is a ceiling. Left out where the head's classes are not the images' classes.
+    for all tokens, which show how much the network depends on this layer; and ``floor_original_accuracy``, the accuracy
+    of the unmodified network, which is a ceiling. The metric is skipped if the head's classes are not the images'
+    classes.
     """
 
     id = "accuracy"

@@ -1,4 +1,4 @@
-"""Agreement: does the network still say what it said before its layer was replaced?"""
+"""Agreement of the network's predictions before and after its layer is replaced."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @METRICS.register()
 class Agreement(Metric):
-    """Share of evaluation images whose top prediction is the unmodified network's.
+    """Share of evaluation images whose top prediction equals the unmodified network's.
 
-    Companion ``kl``: mean Kullback-Leibler divergence of the new class distribution from the original one, in nats;
-    ``floor_zero_agreement`` and ``floor_mean_agreement``: with the layer's output set to zero or to its mean.
+    Companions: ``kl``, the mean Kullback-Leibler divergence of the new class distribution from the original one, in
+    nats; ``floor_zero_agreement`` and ``floor_mean_agreement``, with the layer's output set to zero or to its mean.
     """
 
     id = "agreement"

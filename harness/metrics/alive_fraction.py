@@ -1,4 +1,4 @@
-"""Alive fraction: how many of the units ever fire on the evaluation split."""
+"""Alive fraction: share of units that are active on the evaluation split."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.metrics.base import METRICS, Metric, Outcome, Score
 
 @METRICS.register()
 class AliveFraction(Metric):
-    """Share of units whose code is positive for at least one evaluation token; the others are dead."""
+    """Share of units whose code is positive for at least one evaluation token. The others are dead."""
 
     id = "alive_fraction"
     title = "alive units"

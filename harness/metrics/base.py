@@ -1,4 +1,4 @@
-"""The contract of a metric: ``update`` with every batch of the one pass over the evaluation split, then ``compute``."""
+"""Contract of a metric: ``update`` with each batch of one pass over the evaluation split, then ``compute``."""
 
 from __future__ import annotations
 
@@ -23,55 +23,56 @@ Direction = Literal["higher", "lower", "none"]
 
 
 def _problem(cls: Any) -> str | None:
+    """Return the reason why an object cannot be registered as a metric, or None."""
     if not (isinstance(cls, type) and issubclass(cls, Metric)):
-        return "it is no class derived from harness.metrics.base.Metric"
+        return "it is not a subclass of harness.metrics.base.Metric"
     missing = [name for name in ("id", "title", "reference") if not isinstance(getattr(cls, name, None), str)]
-    return f"it lacks {', '.join(missing)}" if missing else None
+    return f"it lacks the class attributes {', '.join(missing)}" if missing else None
 
 
 METRICS: Registry[type[Metric]] = Registry("metric", "harness.metrics", package="harness.metrics", check=_problem)
 
 
 class Batch(NamedTuple):
-    """One batch of the evaluation pass: B images of T tokens."""
+    """Batch of the evaluation pass: B images of T tokens."""
 
     image: Tensor
-    """(B,) int64: image index in the evaluation split"""
+    """(B,) int64 index of each image in the evaluation split"""
     label: Tensor
-    """(B,) int64 class, -1 where there is none"""
+    """(B,) int64 class of each image, -1 for unlabelled ones"""
     a: Tensor
-    """(B, T, d_out) the layer's original output"""
+    """(B, T, d_out) original output of the layer"""
     a_hat: Tensor
-    """(B, T, d_out) its reconstruction"""
+    """(B, T, d_out) reconstruction of ``a``"""
     codes: Tensor
-    """(B, T, n_units)"""
+    """(B, T, n_units) codes of the units"""
     clean_logits: Tensor
-    """(B, n_classes) of the unmodified network"""
+    """(B, n_classes) logits of the unmodified network"""
     logits: Tensor
-    """(B, n_classes) of the network with a replaced by a_hat for all tokens"""
+    """(B, n_classes) logits of the network with ``a`` replaced by ``a_hat`` for all tokens"""
 
 
 @dataclass
 class Outcome:
-    """What is known when the pass is over."""
+    """Results of the whole pass, from which :meth:`Metric.compute` derives the scores."""
 
     method: Method
     units: UnitStatistics
     baseline: Baseline
     d_out: int
     unit_columns: dict[str, np.ndarray] = field(default_factory=dict)
-    """Per-unit results (n_units,) that metrics leave for others; ``ms_score`` and ``redundancy`` are stored."""
+    """Name -> per-unit results (n_units,) that metrics add. Columns of the table of units are stored."""
     notes: list[str] = field(default_factory=list)
-    """Sentences that metrics leave for the reader of the cell."""
+    """Notes that metrics add, for the reader of the cell."""
 
     def error_over_units(self, values: Tensor, scored: Tensor) -> tuple[float | None, str]:
-        """The standard error of the mean of a per-unit result, with its kind.
+        """Return the standard error of the mean of a per-unit result, with a description of its kind.
 
-        Units of one parent are not independent: they count as one cluster.
+        Units of one parent are not independent, so they form one cluster.
 
         Args:
             values: (n_units,) float64.
-            scored: (n_units,) bool: the units that the mean is over.
+            scored: (n_units,) bool: the units in the mean.
         """
         parents = self.method.parents
         clusters = torch.arange(len(values)) if parents is None else parents.cpu()
@@ -84,24 +85,24 @@ class Score(NamedTuple):
 
     metric: str
     value: float
-    """NaN where it is undefined"""
+    """NaN if it is undefined"""
     n: int
-    """what the value is an average over"""
+    """number of items that the value is an average over"""
     uncertainty: float | None = None
     """standard error"""
     uncertainty_kind: str | None = None
     unit: str = "fraction"
     direction: Direction = "higher"
     details: Mapping[str, Any] | None = None
-    """evidence and circumstances; they do not tell scores apart"""
+    """further results and conditions, which do not distinguish scores"""
     params: dict[str, Any] | None = None
-    """settings that tell this score apart, where they are not the metric's own :attr:`Metric.params`"""
+    """settings that distinguish this score; None means :attr:`Metric.params`"""
 
 
 class Metric(ABC):
-    """Base class of every metric. A plugin sets the class attributes and implements :meth:`compute`.
+    """Base class of all metrics. A plugin sets the class attributes and implements :meth:`compute`.
 
-    One instance serves one pass of one method.
+    Each pass over a method has its own instance.
     """
 
     id: ClassVar[str]
@@ -111,30 +112,30 @@ class Metric(ABC):
     direction: ClassVar[Direction] = "higher"
     reference: ClassVar[str]
     default: ClassVar[bool] = True
-    """Whether a suite that names no metrics measures it."""
+    """True if suites that name no metrics compute this metric."""
     timed: ClassVar[bool] = False
-    """Whether it measures time, so that it is never twice the same."""
+    """True if the metric measures time, so its values are not reproducible."""
 
     def __init__(self, baseline: Baseline) -> None:
         self.baseline = baseline
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
-        """Whether the metric means anything for this method and evaluation split; it is left out otherwise."""
+        """Return True if the metric is meaningful for this method and evaluation split. It is skipped otherwise."""
         return True
 
     @property
     def params(self) -> dict[str, Any]:
-        """Settings that change the value: rows that differ in them are never ranked together."""
+        """Settings that change the value. Rows that differ in them are never ranked together."""
         return {}
 
     def update(self, batch: Batch) -> None:  # noqa: B027 - many metrics need no pass of their own
-        """Take in one batch; memory must not grow with the number of batches."""
+        """Add one batch. Memory must not grow with the number of batches."""
 
     @abstractmethod
     def compute(self, outcome: Outcome) -> Iterable[Score]:
-        """The scores: the one named :attr:`id` first, then companions (``<id>_adjusted``, ``floor_...``)."""
+        """Return the scores: the one named :attr:`id` first, then companions (``<id>_adjusted``, ``floor_...``)."""
 
     def score(self, value: float, n: int, uncertainty: float | None = None, kind: str | None = None) -> Score:
-        """A score under the metric's own id, unit and direction."""
+        """Return a score with the metric's id, unit and direction."""
         return Score(self.id, value, n, uncertainty, kind, self.unit, self.direction)

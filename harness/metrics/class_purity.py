@@ -1,4 +1,4 @@
-"""Class purity: do a unit's top images belong to one class?"""
+"""Class purity: share of the most frequent class among a unit's top images."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
     from methods.base import Method
 
 DRAWS = 1000
-# Units compared at once: 512 x 100 x 100 are 5 MB of booleans.
+# Number of units compared at once: 512 x 100 x 100 booleans are 5 MB.
 _UNITS_AT_ONCE = 512
 
 
 def chance_purity(labels: np.ndarray, sizes: Iterable[int], *, draws: int = DRAWS) -> dict[int, float]:
-    """Size -> the mean purity of so many images drawn at random without replacement.
+    """Return the mean purity of random sets of images, by size of the set.
 
     Args:
-        labels: (n_images,) class of each image, -1 (no label) is never drawn.
-        sizes: numbers of images, each at most the number of labelled ones.
+        labels: (n_images,) class of each image. Images with -1 (no label) are never drawn.
+        sizes: sizes of the sets, each at most the number of labelled images.
+        draws: number of sets to draw without replacement.
     """
     wanted = sorted(set(sizes))
     if not wanted:
@@ -39,13 +40,14 @@ def chance_purity(labels: np.ndarray, sizes: Iterable[int], *, draws: int = DRAW
 
 @METRICS.register()
 class ClassPurity(Metric):
-    """Share of a unit's top images that have their commonest label, mean over units.
+    """Share of a unit's top images that have their most frequent label, mean over units.
 
-    Only labelled images on which the unit is active count; a unit with fewer than two is undefined, and dead units are
-    left out. A few images are pure more easily than many, so that every unit has a chance level of its own:
-    the mean purity of as many images drawn from the split (1000 seeded draws). Companions: ``class_purity_chance``, its
-    mean; ``class_purity_adjusted``, the mean of ``(purity - chance) / (1 - chance)``, 0 for random images and 1 for one
-    class; ``class_purity_undefined``. Left out where fewer than two classes are labelled.
+    Only labelled images on which the unit is active count. A unit with fewer than two is undefined, and dead units are
+    excluded. Small sets of images are purer by chance than large ones, so each unit has its own chance level: the mean
+    purity of equally many images drawn from the split (1000 seeded draws). Companions: ``class_purity_chance``, the
+    mean chance level; ``class_purity_adjusted``, the mean of ``(purity - chance) / (1 - chance)``, which is 0 for
+    random images and 1 for one class; ``class_purity_undefined``, the number of undefined alive units. The metric is
+    skipped if fewer than two classes are labelled.
     """
 
     id = "class_purity"
@@ -79,14 +81,14 @@ class ClassPurity(Metric):
         scored = ~values.isnan()
         n = int(scored.sum())
         yield self.score(float(values[scored].mean()) if n else math.nan, n, *outcome.error_over_units(values, scored))
-        # Where chance is certain, as with all images taken, nothing can be told.
+        # If the chance level is 1, as for a set of all images of one class, the adjusted purity is undefined.
         adjusted = torch.where(chance < 1, (values - chance) / (1 - chance), torch.nan)
-        known = adjusted.isfinite()
+        defined = adjusted.isfinite()
         yield Score(
             "class_purity_adjusted",
-            float(adjusted[known].numpy().mean()) if known.any() else math.nan,
-            int(known.sum()),
-            *outcome.error_over_units(adjusted, known),
+            float(adjusted[defined].numpy().mean()) if defined.any() else math.nan,
+            int(defined.sum()),
+            *outcome.error_over_units(adjusted, defined),
         )
         yield Score("class_purity_chance", float(chance[scored].mean()) if n else math.nan, n, direction="none")
         alive = int(outcome.units.alive.sum())

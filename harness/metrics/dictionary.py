@@ -1,4 +1,4 @@
-"""Which atoms of a dictionary count, and their directions: shared by the metrics of dictionary geometry."""
+"""Directions of a dictionary's atoms, shared by the metrics of dictionary geometry."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _CHUNK = 512
 
 
 def directions(atoms: Tensor) -> Tensor:
-    """Atoms (K, d) at unit length in float64, those of length zero left out: (K', d).
+    """Return atoms (K, d) as rows of unit length in float64, without atoms of length zero: (K', d).
 
     Raises:
-        UserError: if atoms is no matrix or holds NaN or infinity.
+        UserError: if ``atoms`` is not a matrix, or contains NaN or infinity.
     """
     if atoms.ndim != 2:
-        raise UserError(f"A dictionary is a matrix (n_units, d); this one has shape {tuple(atoms.shape)}.")
+        raise UserError(f"The dictionary has shape {tuple(atoms.shape)}; it must be a matrix (n_units, d).")
     if not bool(torch.isfinite(atoms).all()):
-        raise UserError("The dictionary holds NaN or infinity: the method that made it has failed.")
+        raise UserError("The dictionary contains NaN or infinity, so the fit of the method has failed.")
     rows = atoms.detach().cpu().double()
     norms = rows.norm(dim=1)
     return rows[norms > 0] / norms[norms > 0, None]
@@ -32,9 +32,9 @@ def directions(atoms: Tensor) -> Tensor:
 
 @torch.no_grad()
 def writing_directions(method: Method) -> Tensor:
-    """(n_units, d_out): what one unit of each code adds to the decoded output.
+    """Return the (n_units, d_out) change of the decoded output if the code of each unit rises from 0 to 1.
 
-    For a split this is the basis vector of the unit's neuron, whatever the unit reads.
+    For a split, this is the basis vector of the unit's neuron, independent of the unit's weights.
     """
     device = method.dictionary().atoms.device
     offset = method.decode(torch.zeros(1, method.n_units, device=device))

@@ -1,4 +1,4 @@
-"""Editable units: does the layer's output change when the code of one unit is edited?"""
+"""Editable units: share of units whose edited code changes the layer's output."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 if TYPE_CHECKING:
     from harness.activations.baseline import Baseline
 
-#: Units tested, evenly spaced over those alive, and tokens each is tested on.
+#: Number of units tested, evenly spaced over the alive ones, and number of tokens each is tested on.
 UNITS, TOKENS = 256, 4
 
-#: An edit by the unit's whole range counts if it moves the output by this share of the output's own spread.
+#: Smallest effect that counts, of an edit by the unit's whole range, as a fraction of the output's spread.
 SMALLEST = 1e-4
 
 _AT_ONCE = 16
@@ -27,9 +27,9 @@ _AT_ONCE = 16
 class EditableUnits(Metric):
     """Share of alive units whose edit changes ``decode``: evidence for "explicit" (:mod:`results.reports.properties`).
 
-    One unit's code is raised by its own range over the evaluation split, on four tokens of different images. A unit
-    counts if on one of them the decoded output moves by at least 1e-4 of the root mean square distance of outputs
-    from their mean. The output of a virtual method is the original whatever its codes are: none of its units counts.
+    The code of one unit is raised by its range over the evaluation split, on four tokens of different images. A unit
+    counts if, on one of them, the decoded output changes by at least 1e-4 of the root mean square distance of outputs
+    from their mean. The output of a virtual method does not depend on its codes, so none of its units counts.
     """
 
     id = "evidence_editable_units"
@@ -67,15 +67,15 @@ class EditableUnits(Metric):
         yield self.score(value, len(tested))._replace(details=details)
 
     def _effects(self, outcome: Outcome, tested: Tensor) -> Tensor:
-        """(len(tested),) largest change over the tokens, in units of the output's spread."""
+        """Return the (len(tested),) largest change over the tokens, as a fraction of the output's spread."""
         codes, outputs = torch.stack(self.codes), torch.stack(self.outputs).double()
         spread = (outputs - outputs.mean(0)).square().sum(1).mean().sqrt()
         reach = (outcome.units.maximum - outcome.units.minimum).to(codes)
         before = outcome.method.decode(codes.clone())
-        found = []
+        effects = []
         for units in tested.to(codes.device).split(_AT_ONCE):
             edited = codes.repeat(len(units), 1, 1)
             edited[torch.arange(len(units)), :, units] += reach[units, None]
             after = outcome.method.decode(edited.flatten(0, 1)).unflatten(0, edited.shape[:2])
-            found.append((after - before).double().norm(dim=2).amax(1) / spread)
-        return torch.cat(found).cpu() if found else torch.zeros(0, dtype=torch.float64)
+            effects.append((after - before).double().norm(dim=2).amax(1) / spread)
+        return torch.cat(effects).cpu() if effects else torch.zeros(0, dtype=torch.float64)

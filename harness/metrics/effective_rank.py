@@ -1,4 +1,4 @@
-"""Effective rank: how many directions a dictionary really spans."""
+"""Effective rank: effective number of directions that a dictionary spans."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ from harness.metrics.dictionary import directions, writing_directions
 
 
 def effective_rank(d: Tensor) -> float:
-    """``exp(H(p))`` with ``p_i = sigma_i / sum_j sigma_j`` over the singular values of the dictionary d (K, d).
+    """Return ``exp(H(p))`` with ``p_i = sigma_i / sum_j sigma_j`` over the singular values of a dictionary.
 
-    Atoms are taken as they are, not at unit length (Roy and Vetterli 2007).
+    Atoms are not normalised (Roy and Vetterli 2007).
+
+    Args:
+        d: (K, d) dictionary.
 
     Returns:
-        A value in [1, min(K, d)]: n for the n x n identity, 2 sqrt(2) for diag(2, 1, 1). NaN for a dictionary of zeros.
+        A value in [1, min(K, d)], e.g. n for the n x n identity and 2 sqrt(2) for diag(2, 1, 1). It is NaN for a
+        dictionary of zeros.
 
     Raises:
-        UserError: if d is no matrix or holds NaN or infinity.
+        UserError: if ``d`` is not a matrix, or contains NaN or infinity.
     """
-    directions(d)  # checks the shape and the values
+    directions(d)  # raises for an invalid shape or values
     rows = d.detach().cpu().double()
     # The triangular factor has the same singular values and at most as many rows as columns.
     triangular = torch.linalg.qr(rows, mode="r").R if len(rows) > rows.shape[1] else rows
@@ -38,10 +42,11 @@ def effective_rank(d: Tensor) -> float:
 
 @METRICS.register()
 class EffectiveRank(Metric):
-    """Effective rank of the atoms, as they are; companion ``effective_rank_share``: divided by min(n_units, d).
+    """Effective rank of the atoms, not normalised.
 
-    Where the atoms are what units read, ``details`` has the rank of what they write too: of a split that is how evenly
-    the sub-units are dealt to the neurons, and nothing of what they are.
+    Companion: ``effective_rank_share``, the rank divided by min(n_units, d). If the atoms are the directions that units
+    read, ``details`` also has the rank of the directions that they write. For a split, the latter depends only on the
+    number of sub-units per neuron.
     """
 
     id = "effective_rank"
@@ -52,7 +57,7 @@ class EffectiveRank(Metric):
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         dictionary = outcome.method.dictionary()
         value, n = effective_rank(dictionary.atoms), len(dictionary.atoms)
-        # What units read and what they write live in two spaces: a board must not rank one among the other.
+        # Directions that units read and that they write are in different spaces, so boards must not rank them together.
         side = {"direction": dictionary.side}
         details: dict[str, Any] = {"width": dictionary.atoms.shape[1]}
         if dictionary.side == "reader" and not outcome.method.spec.virtual:

@@ -1,4 +1,4 @@
-"""Efficiency: what a method costs in the network, as a multiple of the unmodified network's time."""
+"""Efficiency: time of the network with a method, relative to the unmodified network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.activations.baseline import Baseline
 from harness.efficiency.cost import backbone_macs, extra_macs, size_of, size_of_backbone
-from harness.efficiency.measure import Measured, measure
+from harness.efficiency.measure import ModeMeasurement, measure
 from harness.efficiency.memory import Peak
 from harness.efficiency.protocol import circumstances, conditions, protocol_of
 from harness.efficiency.ratio import median, paired_ratio
@@ -22,11 +22,12 @@ from methods.base import Method
 
 @METRICS.register()
 class Efficiency(Metric):
-    """``efficiency_ratio``: median over pairs of batches of (time with the method) / (time of the backbone).
+    """Median over pairs of batches of (time with the method) / (time of the backbone).
 
-    With it ``latency_ms``, ``throughput``, ``peak_memory``, and what follows from shapes: ``macs``, ``parameters``. A
-    split is timed unedited; ``..._materialised`` sums its sub-units instead of the original product (the paper's
-    Table 5), ``..._all_units`` computes them all beside it. ``..._compiled``: under ``torch.compile``.
+    Companions: ``latency_ms``, ``throughput``, ``peak_memory``, ``macs`` and ``parameters``. A split is timed unedited.
+    Scores that end in ``_materialised`` sum its sub-units instead of computing the original product (the paper's
+    Table 5). Scores that end in ``_all_units`` compute all sub-units in addition to the original product. Scores that
+    end in ``_compiled`` are measured under ``torch.compile``.
     """
 
     id = "efficiency_ratio"
@@ -44,14 +45,14 @@ class Efficiency(Metric):
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
-        # Units that exist beside the network only are not in its way.
+        # Virtual methods do not change the network, so they do not slow it down.
         return not method.spec.virtual
 
     @property
     def params(self) -> dict[str, Any]:
         weight = self.baseline.passes.site.weight
-        found = conditions(self.backbone.device, weight.dtype, self.protocol)
-        return {**found, "image_size": self.backbone.preprocessing.size}
+        timing = conditions(self.backbone.device, weight.dtype, self.protocol)
+        return {**timing, "image_size": self.backbone.preprocessing.size}
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         method, site = outcome.method, self.baseline.passes.site
@@ -59,10 +60,10 @@ class Efficiency(Metric):
         measurement = measure(method, self.backbone, site.path, images, self.protocol)
         outcome.notes += measurement.notes
         details = {**self.params, **circumstances(self.backbone.device), "n_units": method.n_units}
-        for measured in measurement.found:
+        for measured in measurement.modes:
             yield from _timings(measured, measurement.backbone_memory, details, len(images))
         whole = backbone_macs(self.backbone)
-        for mode in dict.fromkeys(measured.mode for measured in measurement.found):
+        for mode in dict.fromkeys(measured.mode for measured in measurement.modes):
             extra = extra_macs(method, site.d_in, site.d_out, mode)
             value = (whole + extra.value * self.baseline.n_tokens) / 1e9
             facts = {
@@ -85,7 +86,7 @@ class Efficiency(Metric):
         yield Score("parameters", size.parameters / 1e6, 1, unit="M", direction="lower", details=facts, params={})
 
     def _images(self) -> Tensor:
-        """(B, 3, S, S): images of the evaluation split, from the start again where it is smaller than a batch."""
+        """Return a batch (B, 3, S, S) of evaluation images, repeated if the split is smaller than a batch."""
         index = self.baseline.index[: self.protocol.batch_size]
         split, preprocessing = self.baseline.images, self.backbone.preprocessing
         pixels = torch.stack([preprocessing.center(split.open(int(i))) for i in index])
@@ -93,11 +94,13 @@ class Efficiency(Metric):
         return pixels[rows].to(self.backbone.device)
 
 
-def _timings(measured: Measured, of_backbone: Peak, circumstances_: dict[str, Any], batch_size: int) -> Iterable[Score]:
-    """The scores of one way to run a method."""
+def _timings(
+    measured: ModeMeasurement, of_backbone: Peak, circumstances_: dict[str, Any], batch_size: int
+) -> Iterable[Score]:
+    """Yield the scores of one mode of running a method."""
     suffix = "".join(f"_{part}" for part in (measured.mode, "compiled" if measured.compiled else "") if part)
     reference, variant = measured.times
-    ratio, own, base = paired_ratio(reference, variant), median(variant), median(reference)
+    ratio, latency, base = paired_ratio(reference, variant), median(variant), median(reference)
     details = {
         **circumstances_,
         "compiled": measured.compiled,
@@ -110,10 +113,12 @@ def _timings(measured: Measured, of_backbone: Peak, circumstances_: dict[str, An
     yield Score(
         f"efficiency_ratio{suffix}", ratio.value, ratio.n, ratio.standard_error, kind, "", "lower", details=details
     )
-    times = {**details, "interval": [own.low, own.high], "backbone_interval": [base.low, base.high]}
-    yield Score(f"latency_ms{suffix}", own.value, own.n, own.standard_error, kind, "ms", "lower", details=times)
-    speed = 1e3 * batch_size / own.value if own.value else math.nan
-    yield Score(f"throughput{suffix}", speed, own.n, unit="images/s", direction="higher", details=details)
+    times = {**details, "interval": [latency.low, latency.high], "backbone_interval": [base.low, base.high]}
+    yield Score(
+        f"latency_ms{suffix}", latency.value, latency.n, latency.standard_error, kind, "ms", "lower", details=times
+    )
+    speed = 1e3 * batch_size / latency.value if latency.value else math.nan
+    yield Score(f"throughput{suffix}", speed, latency.n, unit="images/s", direction="higher", details=details)
     memory = measured.memory
     if memory.bytes is not None:
         facts = {**details, "kind": memory.kind, "backbone_mb": (of_backbone.bytes or 0) / 1e6}

@@ -1,4 +1,4 @@
-"""Expansion factor: how many units per neuron of the layer."""
+"""Expansion factor: number of units per neuron of the layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.metrics.base import METRICS, Metric, Outcome, Score
 
 @METRICS.register()
 class ExpansionFactor(Metric):
-    """``n_units / d_out``; for a split ``sum of K_u / d_out``, unsplit neurons counting 1."""
+    """Number of units per neuron, ``n_units / d_out``. For a split, neurons without sub-units count as one unit."""
 
     id = "expansion_factor"
     title = "expansion factor"

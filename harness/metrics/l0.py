@@ -1,4 +1,4 @@
-"""L0: how many units are active on a token."""
+"""L0: number of active units per token."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @METRICS.register()
 class L0(Metric):
-    """Mean number of units with a code other than zero, a token. Dense methods have about ``n_units``."""
+    """Mean number of units with a nonzero code per token. Dense methods have about ``n_units``."""
 
     id = "l0"
     title = "L0"
@@ -31,7 +31,7 @@ class L0(Metric):
         self.images = 0
 
     def update(self, batch: Batch) -> None:
-        # Images are the independent draws: the mean of each is one observation of the standard error.
+        # Tokens of one image are not independent, so the standard error is over the means of images.
         per_image: Tensor = (batch.codes != 0).sum(-1).double().mean(-1).cpu()
         self.sums += torch.stack([per_image.sum(), (per_image**2).sum()])
         self.images += len(per_image)

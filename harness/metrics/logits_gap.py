@@ -1,4 +1,4 @@
-"""Logits gap: how far does any logit move when the layer is replaced?"""
+"""Logits gap: largest change of a logit after the layer is replaced."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @METRICS.register()
 class LogitsGap(Metric):
-    """Largest difference of a logit over the evaluation split, evidence for "lossless".
+    """Largest difference of a logit over the evaluation split: evidence for "lossless".
 
-    NaN where the network gave NaN or infinity. In ``details`` the largest logit of the unmodified network, to measure
-    it by.
+    The value is NaN if the network produced NaN or infinity. For comparison, ``details`` has the largest absolute logit
+    of the unmodified network.
     """
 
     id = "evidence_logits_gap"
@@ -35,7 +35,7 @@ class LogitsGap(Metric):
     def update(self, batch: Batch) -> None:
         clean = batch.clean_logits.double()
         gap = float((batch.logits.double() - clean).abs().max())
-        # Python's max(0.0, nan) is 0.0: a network that broke down would count as lossless.
+        # Python's max(0.0, nan) is 0.0, so a network that produces NaN would count as lossless.
         self.largest = max(self.largest, gap) if math.isfinite(gap) and math.isfinite(self.largest) else math.nan
         self.scale = max(self.scale, float(clean.abs().max()))
         self.count += len(batch.image)

@@ -1,4 +1,4 @@
-"""Collinearity: how near the atoms of a dictionary come to each other."""
+"""Collinearity: similarity of a dictionary's atoms with each other."""
 
 from __future__ import annotations
 
@@ -15,23 +15,28 @@ from harness.metrics.dictionary import directions, writing_directions
 
 
 def max_collinearity(d: Tensor) -> float:
-    """The largest ``|cos|`` between two different atoms of the dictionary d (K, d); lower is better.
+    """Return the largest ``|cos|`` between two different atoms of a dictionary; lower is better.
+
+    Args:
+        d: (K, d) dictionary.
 
     Returns:
-        A value in [0, 1]: 0 for orthonormal atoms, 1 if an atom comes twice (or once with each sign). NaN for fewer
-        than two atoms of positive length.
+        A value in [0, 1]: 0 for orthonormal atoms, 1 if an atom occurs twice (or once with each sign). It is NaN for
+        fewer than two atoms of positive length.
 
     Raises:
-        UserError: if d is no matrix or holds NaN or infinity.
+        UserError: if ``d`` is not a matrix, or contains NaN or infinity.
     """
     nearest = nearest_cosines(d)
     return float(nearest.max()) if len(nearest) > 1 else math.nan
 
 
 def nearest_cosines(d: Tensor, *, block_rows: int = 2048) -> Tensor:
-    """(K',) float64: each atom's largest ``|cos|`` with another one; atoms of length zero are left out.
+    """Return each atom's largest ``|cos|`` with another atom, (K',) float64, without atoms of length zero.
 
-    ``block_rows`` rows of the similarity matrix are held at once.
+    Args:
+        d: (K, d) dictionary.
+        block_rows: number of rows of the similarity matrix in memory at once.
     """
     rows = directions(d)
     nearest = torch.zeros(len(rows), dtype=torch.float64)
@@ -42,18 +47,18 @@ def nearest_cosines(d: Tensor, *, block_rows: int = 2048) -> Tensor:
     return nearest
 
 
-#: Shares of atoms at which the distribution of the nearest cosine is given.
+#: Levels of the reported quantiles.
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
 @METRICS.register()
 class MaxCollinearity(Metric):
-    """The largest ``|cos|`` between two atoms. overcomplete calls it collinearity.
+    """Largest ``|cos|`` between two atoms, which overcomplete calls collinearity.
 
-    The paper's Table 4 prints a "coherence" that is said to be this and to be better when higher: it is reported here
-    under its own name. Companions: ``min_distinctness = 1 - max_collinearity``, and the mean, the median and the 95th
-    percentile over atoms of the cosine with their nearest neighbour; further quantiles are in ``details``. Where the
-    atoms are what units read, ``details`` has the largest ``|cos|`` of what they write too.
+    The paper's Table 4 reports it as "coherence", and states that higher is better; here it has a separate name, and
+    lower is better. Companions: ``min_distinctness = 1 - max_collinearity``, and the mean, the median and the 95th
+    percentile over atoms of the cosine with the nearest neighbour. Further quantiles are in ``details``. If the atoms
+    are the directions that units read, ``details`` also has the largest ``|cos|`` of the directions that they write.
     """
 
     id = "max_collinearity"
@@ -67,25 +72,25 @@ class MaxCollinearity(Metric):
         nearest = nearest_cosines(dictionary.atoms)
         n = len(nearest)
         largest = float(nearest.max()) if n > 1 else math.nan
-        # What units read and what they write live in two spaces: a board must not rank one among the other.
+        # Directions that units read and that they write are in different spaces, so boards must not rank them together.
         side = {"direction": dictionary.side}
         details: dict[str, Any] = {"width": dictionary.atoms.shape[1]}
         if dictionary.side == "reader" and not outcome.method.spec.virtual:
             details["writer"] = max_collinearity(writing_directions(outcome.method))
         yield self.score(largest, n)._replace(details=details, params=side)
         yield Score("min_distinctness", 1 - largest, n, unit="", direction="higher", params=side)
-        found = quantiles(nearest) if n > 1 else {}
+        levels = quantiles(nearest) if n > 1 else {}
         mean = float(nearest.mean()) if n > 1 else math.nan
         yield Score(
-            "nearest_cosine_mean", mean, n, unit="", direction="lower", details={"quantiles": found}, params=side
+            "nearest_cosine_mean", mean, n, unit="", direction="lower", details={"quantiles": levels}, params=side
         )
         for name, share in (("median", 0.5), ("p95", 0.95)):
-            value = found.get(f"{share:g}", math.nan)
+            value = levels.get(f"{share:g}", math.nan)
             yield Score(f"nearest_cosine_{name}", value, n, unit="", direction="lower", params=side)
 
 
 def quantiles(values: Tensor) -> dict[str, float]:
-    """The quantiles of values (n,) at :data:`QUANTILES`, between order statistics by linear interpolation."""
-    # Not torch's: that refuses more than 2^24 values.
-    found = np.quantile(values.numpy(), QUANTILES)
-    return {f"{share:g}": float(value) for share, value in zip(QUANTILES, found, strict=True)}
+    """Return the quantiles of values (n,) at :data:`QUANTILES`, interpolated linearly between order statistics."""
+    # torch.quantile raises for more than 2^24 values.
+    levels = np.quantile(values.numpy(), QUANTILES)
+    return {f"{share:g}": float(value) for share, value in zip(QUANTILES, levels, strict=True)}

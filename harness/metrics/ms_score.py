@@ -1,4 +1,4 @@
-"""MS score: how alike are the images that drive a unit most, in the layer's own space (ELUDe paper, eq. 7)."""
+"""MS score: similarity of a unit's top images in the layer's output space (ELUDe paper, eq. 7)."""
 
 from __future__ import annotations
 
@@ -13,50 +13,51 @@ from torch import Tensor
 from harness.errors import UserError
 from harness.metrics.base import METRICS, Metric, Outcome, Score
 
-# Weights of pairs, as a share of all squares, below which nothing but rounding is left of eq. 7's differences.
+# Weight of pairs, relative to the sum of squares, below which the differences in eq. 7 are only rounding error.
 _LEAST_PAIRS = 1e-10
 
-# Units whose top images are embedded at once: 128 x 100 x 768 float64 are 79 MB.
+# Number of units whose top images are embedded at once: 128 x 100 x 768 float64 are 79 MB.
 _UNITS_AT_ONCE = 128
 
 
 def ms_score(embeddings: Tensor, weights: Tensor) -> float:
-    """Weighted mean pairwise cosine similarity, without the pairs of an image with itself.
+    """Return the weighted mean pairwise cosine similarity, without the pairs of an image with itself.
 
     ``MS = (|sum_i w_i e_i|^2 - sum_i w_i^2) / ((sum_i w_i)^2 - sum_i w_i^2)`` for e_i of unit length (eq. 7).
 
     Args:
-        embeddings: (n, d), normalised inside.
+        embeddings: (n, d), of any length; they are normalised.
         weights: (n,) non-negative.
 
     Returns:
-        A value in [-1, 1]; NaN where it is undefined (fewer than two positive weights, all but one of them nothing
-        beside it, or a zero embedding that carries weight).
+        A value in [-1, 1]. It is NaN if it is undefined: for fewer than two positive weights, if one weight is so large
+        that the others are negligible, or if a zero embedding has a nonzero weight.
 
     Raises:
-        UserError: for shapes that do not fit.
+        UserError: if the shapes do not match.
     """
     if embeddings.ndim != 2 or weights.shape != embeddings.shape[:1]:
         raise UserError(
-            f"ms_score: embeddings {tuple(embeddings.shape)}, weights {tuple(weights.shape)}; not (n, d) and (n,)."
+            f"ms_score: embeddings {tuple(embeddings.shape)} and weights {tuple(weights.shape)} must have the shapes "
+            "(n, d) and (n,)."
         )
     return float(ms_scores(embeddings[None], weights[None])[0])
 
 
 def ms_scores(embeddings: Tensor, weights: Tensor) -> Tensor:
-    """:func:`ms_score` of many units at once: (U, n, d) and (U, n) to (U,) float64."""
+    """Return the :func:`ms_score` of many units: (U, n, d) and (U, n) to (U,) float64."""
     weights = weights.double()
     vectors = embeddings.double()
     norms = vectors.norm(dim=-1, keepdim=True)
-    # A zero vector has no direction: where it carries weight the score is undefined, elsewhere it does not matter.
+    # A zero vector has no direction, so the score is undefined if its weight is nonzero.
     lost = ((norms[..., 0] == 0) & (weights != 0)).any(-1)
     directions = vectors / torch.where(norms > 0, norms, 1.0)
     squares = (weights**2).sum(-1)
     pairs = weights.sum(-1) ** 2 - squares
     summed = (weights[:, None] @ directions)[:, 0]
     value = ((summed**2).sum(-1) - squares) / pairs
-    # One positive weight leaves no pair; rounding would make 0/0 a number, and so it does beside one that is so large
-    # that the others vanish.
+    # A single positive weight has no pair, and the ratio is 0/0, which rounding would turn into a number. The same is
+    # true if one weight is so large that the others vanish.
     defined = ((weights > 0).sum(-1) >= 2) & (pairs > _LEAST_PAIRS * squares) & ~lost & torch.isfinite(weights).all(-1)
     return torch.where(defined, value.clamp(-1, 1), torch.nan)
 
@@ -65,12 +66,12 @@ def ms_scores(embeddings: Tensor, weights: Tensor) -> Tensor:
 class MSScore(Metric):
     """Mean MS score over the units that are alive on the evaluation split.
 
-    A unit's images are its top ones by maximum activation over tokens; each is embedded by the original layer output
-    at the token of that maximum and weighted by the activation there, min-max normalised over all tokens of the
-    split. Dead units (never positive) are left out, undefined scores are counted.
+    A unit's images are its top ones by maximum activation over tokens. Each is embedded by the original layer output at
+    the token of that maximum, and weighted by the activation there, min-max normalised over all tokens of the split.
+    Dead units (never positive) are excluded, and undefined scores are counted.
 
-    The companions: ``ms_score_null``, what images drawn at random would score, namely the mean cosine between tokens
-    of different images (the expectation of eq. 7 for embeddings that do not depend on the weights, computed exactly);
+    Companions: ``ms_score_null``, the score of random images: the mean cosine between tokens of different images (the
+    expectation of eq. 7 for embeddings that do not depend on the weights, computed exactly);
     ``ms_score_adjusted = (MS - null) / (1 - null)``; ``ms_score_undefined``, the number of undefined units.
     """
 
@@ -92,7 +93,7 @@ class MSScore(Metric):
         mean = float(values[scored].mean()) if n else math.nan
         error, kind = outcome.error_over_units(values, scored)
         yield self.score(mean, n, error, kind)
-        # Where all tokens are alike there is nothing to adjust for.
+        # If all tokens are the same, the adjusted score is undefined.
         room = 1 - null if null < 1 else math.nan
         spread = None if error is None or math.isnan(room) else error / room
         yield Score("ms_score_adjusted", (mean - null) / room, n, spread, kind, self.unit, "higher")
@@ -106,14 +107,14 @@ class MSScore(Metric):
         )
 
     def _per_unit(self, outcome: Outcome) -> Tensor:
-        """(n_units,) float64 scores, NaN for dead units and where undefined."""
+        """Return the (n_units,) float64 scores, NaN for dead units and undefined scores."""
         units = outcome.units
         weights = units.weights()
         values = torch.full((units.n_units,), torch.nan, dtype=torch.float64)
         for chosen in torch.split(torch.nonzero(units.alive)[:, 0], _UNITS_AT_ONCE):
             rows = self.baseline.rows(units.top_image[:, chosen], units.top_token[:, chosen])
-            unique, place = np.unique(rows.numpy(), return_inverse=True)
+            unique, position = np.unique(rows.numpy(), return_inverse=True)
             embedded = self.baseline.tokens.gather("output", unique)
-            stacked = embedded[torch.from_numpy(place.reshape(rows.shape)).T]
+            stacked = embedded[torch.from_numpy(position.reshape(rows.shape)).T]
             values[chosen] = ms_scores(stacked, weights[:, chosen].T)
         return values

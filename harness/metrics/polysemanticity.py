@@ -1,7 +1,7 @@
-"""Polysemanticity index: do a unit's top images fall into groups that mean different things?
+"""Polysemanticity index: degree to which a unit's top images form groups of different meaning.
 
-Our reading of the index of Gupta and Kumar, whose formulas were not at hand: cluster geometry x label alignment x
-distinctness of a unit's top embeddings, each measured against random image sets of the same size.
+This is an interpretation of the index of Gupta and Kumar, whose formulas were not available: cluster geometry x label
+alignment x distinctness of a unit's top embeddings, each measured relative to random image sets of the same size.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ if TYPE_CHECKING:
     from methods.base import Method
 
 TOP = 20
-#: Fewer images than this form no two groups that could be told from chance.
+#: Minimum number of images: fewer cannot form two groups that differ from chance.
 SMALLEST = 4
 DRAWS = 400
-# Units whose top images are embedded at once: 256 x 20 x 768 float64 are 31 MB.
+# Number of units whose top images are embedded at once: 256 x 20 x 768 float64 are 31 MB.
 _UNITS_AT_ONCE = 256
 
 
 class Parts(NamedTuple):
-    """The three parts of the index for U sets of n images, before they are calibrated."""
+    """The three factors of the index for U sets of n images, before calibration."""
 
     geometry: Tensor
-    """(U,) share of the embeddings' scatter that lies between two groups, in [0, 1]"""
+    """(U,) share of the embeddings' scatter that is between the two groups, in [0, 1]"""
     alignment: Tensor
-    """(U,) how much of the grouping the labels know, ``I(group; label) / H(group)``, in [0, 1]"""
+    """(U,) share of the grouping that the labels explain, ``I(group; label) / H(group)``, in [0, 1]"""
     distinctness: Tensor
-    """(U,) mean cosine distance of two embeddings, in [0, 2]"""
+    """(U,) mean cosine distance between two embeddings, in [0, 2]"""
 
 
 def parts_of(gram: Tensor, label: Tensor) -> Parts:
-    """The parts for sets of n >= 2 images.
+    """Return the factors of the index for sets of n >= 2 images.
 
     The two groups are the signs of the leading eigenvector of the centred Gram matrix, the relaxation of 2-means
     (Ding and He 2004); an entry of zero belongs to the second group.
 
     Args:
         gram: (U, n, n) cosines of the embeddings.
-        label: (U, n) classes.
+        label: (U, n) classes of the images.
     """
     gram = gram.double()
     n = gram.shape[-1]
@@ -59,7 +59,7 @@ def parts_of(gram: Tensor, label: Tensor) -> Parts:
     leading = torch.linalg.eigh(centred).eigenvectors[..., -1]
     first = (leading > 0).double()
     size = first.sum(-1)
-    # Groups of k and n - k centred points with sums s and -s: |s|^2 (1 / k + 1 / (n - k)) lies between them.
+    # For groups of k and n - k centred points with sums s and -s, the scatter between is |s|^2 (1 / k + 1 / (n - k)).
     summed = torch.einsum("ui,uij,uj->u", first, centred, first)
     both = (size > 0) & (size < n) & (total > 1e-9 * n)
     between = summed * n / (size * (n - size)).clamp_min(1)
@@ -68,7 +68,7 @@ def parts_of(gram: Tensor, label: Tensor) -> Parts:
 
 
 def _alignment(first: Tensor, label: Tensor) -> Tensor:
-    """(U,) ``I(group; label) / H(group)`` of groups (U, n) in {0, 1} and labels (U, n); 0 for a single group."""
+    """Return (U,) ``I(group; label) / H(group)`` of groups (U, n) in {0, 1} and labels (U, n); 0 for a single group."""
     n = label.shape[1]
     same = (label[:, :, None] == label[:, None, :]).double()
     in_label = same.sum(-1)
@@ -82,11 +82,16 @@ def _alignment(first: Tensor, label: Tensor) -> Tensor:
 
 
 def calibrated(parts: Parts, null: Parts) -> Tensor:
-    """(U,) the index of sets, measured against random sets of the same size.
+    """Return the (U,) index of sets, relative to random sets of the same size.
 
-    ``max(0, (g - g0) / (1 - g0)) * max(0, (l - l0) / (1 - l0)) * min(1, d / d0)`` with g0, l0, d0 the means over the
-    random sets. 0 for a set that is no more divided, or no more by class, than a random one, and for one without any
-    variety; 1 for two tight groups of different classes as unlike as random images are.
+    The index is ``max(0, (g - g0) / (1 - g0)) * max(0, (l - l0) / (1 - l0)) * min(1, d / d0)``, with g0, l0, d0 the
+    means over the random sets. It is 0 for a set that is not more clustered than a random one, whose groups do not
+    match the classes better, or whose images are all the same. It is 1 for two tight groups of different classes that
+    are as far apart as random images.
+
+    Args:
+        parts: factors of the sets.
+        null: factors of the random sets.
     """
 
     def above(value: Tensor, chance: Tensor) -> Tensor:
@@ -102,10 +107,11 @@ class Polysemanticity(Metric):
     """Mean over units of the null-calibrated polysemanticity index of the top-20 images; lower is better.
 
     Images and embeddings are those of the MS score: the layer's original output at the token of the unit's maximum.
-    Labelled images on which the unit is active count; units with fewer than four are undefined, dead ones are left out.
-    Random sets have random images and a random token of each (400 seeded draws a size). Companions:
-    ``polysemanticity_null``, the index of the random sets themselves, which is above 0 because each of its factors
-    is cut off there; ``polysemanticity_undefined``. Left out where fewer than two classes are labelled.
+    Only labelled images on which the unit is active count. Units with fewer than four are undefined, and dead units are
+    excluded. Random sets have random images, with a random token of each (400 seeded draws per size). Companions:
+    ``polysemanticity_null``, the index of the random sets, which is above 0 because its factors are clipped at 0;
+    ``polysemanticity_undefined``, the number of undefined alive units. The metric is skipped if fewer than two classes
+    are labelled.
     """
 
     id = "polysemanticity"
@@ -132,9 +138,9 @@ class Polysemanticity(Metric):
         levels = []
         for size in present:
             null = parts_of(null_gram[:, :size, :size], null_label[:, :size])
-            own = torch.nonzero(sizes == size)[:, 0]
-            levels.append(float(calibrated(null, null).mean()) * len(own))
-            for chosen in torch.split(own, _UNITS_AT_ONCE):
+            same_size = torch.nonzero(sizes == size)[:, 0]
+            levels.append(float(calibrated(null, null).mean()) * len(same_size))
+            for chosen in torch.split(same_size, _UNITS_AT_ONCE):
                 gram = self._gram(outcome, top, chosen, size)
                 values[chosen] = calibrated(parts_of(gram, top.label[chosen, :size]), null)
         outcome.unit_columns["polysemanticity"] = values.numpy()
@@ -146,14 +152,14 @@ class Polysemanticity(Metric):
         yield Score("polysemanticity_undefined", float(alive - n), alive, unit="units", direction="none")
 
     def _gram(self, outcome: Outcome, top: LabelledTop, chosen: Tensor, size: int) -> Tensor:
-        """(len(chosen), size, size) cosines of the units' top embeddings."""
-        places = top.order[chosen, :size].T
-        image = outcome.units.top_image[:, chosen].gather(0, places)
-        token = outcome.units.top_token[:, chosen].gather(0, places)
+        """Return the (len(chosen), size, size) cosines of the units' top embeddings."""
+        positions = top.order[chosen, :size].T
+        image = outcome.units.top_image[:, chosen].gather(0, positions)
+        token = outcome.units.top_token[:, chosen].gather(0, positions)
         return self._cosines(self.baseline.rows(image, token).T)
 
     def _random_sets(self, size: int) -> tuple[Tensor, Tensor]:
-        """Cosines (DRAWS, size, size) and labels (DRAWS, size) of random images at a random token each."""
+        """Return cosines (DRAWS, size, size) and labels (DRAWS, size) of random images, at a random token of each."""
         labels = self.baseline.images.labels
         candidates = self.baseline.index[labels[self.baseline.index] >= 0]
         image = random_images(candidates, size, DRAWS, purpose="polysemanticity")
@@ -162,9 +168,9 @@ class Polysemanticity(Metric):
         return self._cosines(self.baseline.rows(torch.from_numpy(image), token)), torch.from_numpy(labels[image])
 
     def _cosines(self, rows: Tensor) -> Tensor:
-        """(U, n, n) cosines of the outputs at rows (U, n); a zero vector is orthogonal to all others."""
-        unique, place = np.unique(rows.numpy(), return_inverse=True)
+        """Return the (U, n, n) cosines of the outputs at rows (U, n). A zero vector has cosine 0 with all others."""
+        unique, position = np.unique(rows.numpy(), return_inverse=True)
         embedded = self.baseline.tokens.gather("output", unique).double()
         directions = torch.nn.functional.normalize(embedded, dim=1)
-        stacked = directions[torch.from_numpy(place.reshape(rows.shape))]
+        stacked = directions[torch.from_numpy(position.reshape(rows.shape))]
         return stacked @ stacked.mT

@@ -1,4 +1,4 @@
-"""R2: how much of the layer's output the reconstruction explains, per feature, then averaged."""
+"""R2: share of the variance of the layer's output that the reconstruction explains, averaged over features."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _GROUPS = 10
 
 
 class R2:
-    """Streaming coefficient of determination: any batch size, one pass, the same answer.
+    """Streaming coefficient of determination, computed in one pass and independent of the batch size.
 
-    Sums of squares are taken about the running mean and merged (Chan et al. 1983) in float64, so that a large mean
-    does not cancel them.
+    Sums of squares are about the running mean and merged in float64 (Chan et al. 1983), which avoids the cancellation
+    caused by a large mean.
     """
 
     def __init__(self) -> None:
@@ -29,13 +29,13 @@ class R2:
         self.residual = torch.zeros(0, dtype=torch.float64)
 
     def update(self, a: Tensor, a_hat: Tensor) -> R2:
-        """Add rows a (n, d) and their reconstruction a_hat (n, d).
+        """Add rows ``a`` (n, d) and their reconstruction ``a_hat`` (n, d).
 
         Raises:
-            UserError: for shapes that do not fit.
+            UserError: if the shapes do not match.
         """
         if a.shape != a_hat.shape or a.ndim != 2:
-            raise UserError(f"r2: a {tuple(a.shape)} and a_hat {tuple(a_hat.shape)} must both be (n, d).")
+            raise UserError(f"r2: a {tuple(a.shape)} and a_hat {tuple(a_hat.shape)} must have the same shape (n, d).")
         if not len(a):
             return self
         rows, predicted = a.double(), a_hat.double()
@@ -47,7 +47,7 @@ class R2:
         return self.merge(part)
 
     def merge(self, other: R2) -> R2:
-        """Add what another accumulator has seen."""
+        """Add the rows of another accumulator."""
         if not other.count:
             return self
         if not self.count:
@@ -63,10 +63,11 @@ class R2:
         return self
 
     def compute(self) -> float:
-        """Mean over features of ``1 - sum (a - a_hat)^2 / sum (a - mean)^2``; features that never vary are left out.
+        """Return the mean over features of ``1 - sum (a - a_hat)^2 / sum (a - mean)^2``, without constant features.
 
         Returns:
-            A value of at most 1 (0 for the mean, negative for worse); NaN if no feature varies.
+            A value of at most 1: 0 for a reconstruction by the mean, negative for a worse one. It is NaN if all
+            features are constant.
         """
         if not self.count:
             return math.nan
@@ -77,7 +78,7 @@ class R2:
 
 
 def r2(a: Tensor, a_hat: Tensor) -> float:
-    """R2 of a reconstruction a_hat (n, d) of a (n, d); see :meth:`R2.compute`."""
+    """Return the R2 of a reconstruction ``a_hat`` (n, d) of ``a`` (n, d); see :meth:`R2.compute`."""
     return R2().update(a, a_hat).compute()
 
 
@@ -85,8 +86,8 @@ def r2(a: Tensor, a_hat: Tensor) -> float:
 class ReconstructionR2(Metric):
     """R2 over all tokens of the evaluation split.
 
-    The standard error is a delete-a-group jackknife over ten groups of images (tokens of one image are not
-    independent).
+    The standard error is a delete-a-group jackknife over ten groups of images, because tokens of one image are not
+    independent.
     """
 
     id = "r2"
@@ -95,7 +96,7 @@ class ReconstructionR2(Metric):
 
     @classmethod
     def applies(cls, method: object, baseline: object) -> bool:
-        # A virtual method passes the original through: its R2 says nothing.
+        # A virtual method returns the original output, so its R2 is meaningless.
         return not method.spec.virtual  # type: ignore[attr-defined]
 
     def __init__(self, baseline: object) -> None:

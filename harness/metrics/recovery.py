@@ -1,4 +1,4 @@
-"""Recovery: how much of a planted truth a method has found. Not for layers whose truth nobody knows."""
+"""Recovery of a planted truth by a method. It applies only to planted layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.activations.baseline import Baseline
     from methods.base import Method
 
-#: Share of the tokens, those on which a part is strongest, whose assignment to sub-units is looked at.
+#: Share of tokens whose assignment to sub-units is evaluated: those on which a part is strongest.
 DRIVING = 0.05
 
 
@@ -26,12 +26,16 @@ DRIVING = 0.05
 class Recovery(Metric):
     """Correlation of each planted concept with the unit matched to it, mean over concepts.
 
-    Companions: ``recovery_purity``, mean over alive units of the largest share of one concept; ``recovery_cosine``,
-    matched cosine with the true directions: of the parts, inside each neuron, for methods with sub-units that read the
-    input, and of what each concept writes for methods with directions in the output; ``recovery_ari``, for methods with
-    sub-units, mean over neurons of the adjusted Rand index between the sub-unit of the largest code and the true part,
-    over the tokens that drive the neuron most; ``recovery_separated``, share of neurons each of whose concepts has a
-    sub-unit of its own with at least .9 of the concept's inputs.
+    Companions:
+
+    - ``recovery_purity``: mean over alive units of the largest share of one concept.
+    - ``recovery_cosine``: matched cosine with the true directions. For methods with sub-units that read the input,
+      these are the directions of the parts within each neuron; for methods with directions in the output, the output
+      directions of the concepts.
+    - ``recovery_ari``: for methods with sub-units, the mean over neurons of the adjusted Rand index between the
+      sub-unit with the largest code and the true part, over the tokens on which the parts are strongest.
+    - ``recovery_separated``: share of neurons in which each concept has a different sub-unit with at least .9 of the
+      concept's inputs.
     """
 
     id = "recovery"
@@ -63,12 +67,13 @@ class Recovery(Metric):
         method, parts = outcome.method, self.truth.parts
         yield self.score(recovery.matched_correlation(self.moments), self.truth.n_concepts)
         purity = recovery.purities(self.moments)
-        known = outcome.units.alive & ~purity.isnan()
+        scored = outcome.units.alive & ~purity.isnan()
         parents = method.parents
         clusters = torch.arange(len(purity)) if parents is None else parents.cpu()
-        error = clustered_standard_error(purity[known].numpy(), clusters[known].numpy()) if bool(known.any()) else None
-        mean = float(purity[known].mean()) if bool(known.any()) else math.nan
-        yield Score("recovery_purity", mean, int(known.sum()), error, "units, clustered by parent")
+        any_scored = bool(scored.any())
+        error = clustered_standard_error(purity[scored].numpy(), clusters[scored].numpy()) if any_scored else None
+        mean = float(purity[scored].mean()) if any_scored else math.nan
+        yield Score("recovery_purity", mean, int(scored.sum()), error, "units, clustered by parent")
         dictionary = method.dictionary()
         if dictionary.side == "writer":
             cosine = recovery.matched_directions(self.truth.writers, dictionary.atoms)
@@ -80,32 +85,32 @@ class Recovery(Metric):
             yield Score("recovery_cosine", cosine, len(parts.weights))
         if parts is not None and parents is not None:
             yield self._assigned(method, parts, parents.cpu())
-            if dictionary.side == "reader" and parts.own is not None and not method.spec.virtual:
-                yield self._separated(dictionary.atoms.cpu(), parts, parts.own, parents.cpu())
+            if dictionary.side == "reader" and parts.exclusive_inputs is not None and not method.spec.virtual:
+                yield self._separated(dictionary.atoms.cpu(), parts, parts.exclusive_inputs, parents.cpu())
 
     def _assigned(self, method: Method, parts: Parts, parents: Tensor) -> Score:
-        """Mean over neurons of the adjusted Rand index; neurons that only one part drives are left out."""
-        codes_of = [torch.nonzero(parents == unit)[:, 0] for unit in range(len(parts.parent.unique()))]
-        parts_of = [torch.nonzero(parts.parent == unit)[:, 0] for unit in range(len(codes_of))]
-        tables = [torch.zeros(max(len(own), 1), len(true)) for own, true in zip(codes_of, parts_of, strict=True)]
+        """Return the mean over neurons of the adjusted Rand index, without neurons that only one part drives."""
+        units_of = [torch.nonzero(parents == unit)[:, 0] for unit in range(len(parts.parent.unique()))]
+        parts_of = [torch.nonzero(parts.parent == unit)[:, 0] for unit in range(len(units_of))]
+        tables = [torch.zeros(max(len(units), 1), len(true)) for units, true in zip(units_of, parts_of, strict=True)]
         strengths = self.strengths[..., parts.concept]
         flat = strengths.flatten(0, 1)
         least = torch.stack([column.quantile(1 - DRIVING) for column in flat.T.contiguous()]).clamp_min(0)
-        held: list[tuple[Tensor, Tensor]] = []
+        captured: list[tuple[Tensor, Tensor]] = []
 
         def tap(q: Tensor, a: Tensor) -> None:
             x = q if method.spec.reads == "input" else a
-            held.append((method.encode(x.flatten(0, 1)).cpu(), a.flatten(0, 1).cpu()))
+            captured.append((method.encode(x.flatten(0, 1)).cpu(), a.flatten(0, 1).cpu()))
 
         for index, _ in self.baseline.passes.run(tap):
-            codes, a = held.pop()
+            codes, a = captured.pop()
             strength = strengths[index].flatten(0, 1)
             drives = strength > least
-            for unit, (own, true) in enumerate(zip(codes_of, parts_of, strict=True)):
-                # A token on which the neuron is silent is nobody's: what gates its activation gates nothing there.
+            for unit, (units, true) in enumerate(zip(units_of, parts_of, strict=True)):
+                # Tokens on which the neuron is not positive are excluded: a rectifier cuts off the output there.
                 rows = drives[:, true].any(1) & (a[:, unit] > 0)
                 right = strength[rows][:, true].argmax(1)
-                given = codes[rows][:, own].argmax(1) if len(own) else torch.zeros_like(right)
+                given = codes[rows][:, units].argmax(1) if len(units) else torch.zeros_like(right)
                 tables[unit].index_put_((given, right), torch.ones(len(right)), accumulate=True)
         values = torch.tensor([recovery.adjusted_rand(table) for table in tables])
         values = values[~values.isnan()].double()
@@ -113,11 +118,12 @@ class Recovery(Metric):
         error = clustered_standard_error(values.numpy(), torch.arange(n).numpy()) if n else None
         return Score("recovery_ari", float(values.mean()) if n else math.nan, n, error, "neurons")
 
-    def _separated(self, atoms: Tensor, parts: Parts, own: Tensor, parents: Tensor) -> Score:
+    def _separated(self, atoms: Tensor, parts: Parts, members: Tensor, parents: Tensor) -> Score:
+        """Return the share of neurons in which each concept has a separate sub-unit."""
         weight = self.baseline.passes.site.weight.cpu()
         separated = []
         for unit in range(len(weight)):
-            shares = recovery.mean_shares(atoms[parents == unit], weight[unit], own[parts.parent == unit])
+            shares = recovery.mean_shares(atoms[parents == unit], weight[unit], members[parts.parent == unit])
             separated.append(recovery.is_separated(shares))
         share = sum(separated) / len(separated)
         return Score("recovery_separated", share, len(separated))

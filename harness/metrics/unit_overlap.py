@@ -1,4 +1,4 @@
-"""Unit overlap: do two units show the same images?"""
+"""Unit overlap: share of top images that two units have in common."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ TOP = 16
 
 
 def nearest_overlaps(top_image: Tensor, top_value: Tensor, *, parents: Tensor | None = None) -> Tensor:
-    """(U,) float64: the largest Jaccard index of each unit's images with another unit's.
+    """Return the largest Jaccard index of each unit's images with another unit's, (U,) float64.
 
     Args:
         top_image: (K, U) image indices.
-        top_value: (K, U) activations; images with none are not a unit's.
-        parents: (U,) int64 neuron of each unit: only units of another neuron count. None: all other units.
+        top_value: (K, U) activations. Only images with a positive activation count.
+        parents: (U,) int64 neuron of each unit, to compare only units of different neurons. None compares all units.
     """
     n_units = top_image.shape[1]
     if n_units < 2:
@@ -53,10 +53,11 @@ def nearest_overlaps(top_image: Tensor, top_value: Tensor, *, parents: Tensor | 
 class UnitOverlap(Metric):
     """Mean over alive units of the largest Jaccard index between their top-16 images and another alive unit's.
 
-    High where units repeat each other. Companions: ``unique_units``, the share whose nearest neighbour shares less
-    than half (Jaccard below 1/2), and for methods whose units have a parent neuron ``unit_overlap_across``, the same
-    mean with the units of *other* neurons alone: sub-units of different neurons may show one concept, which a method
-    that splits each neuron by itself cannot know. ``details`` has the share of units whose nearest is another neuron's.
+    It is high if units repeat each other. Companions: ``unique_units``, the share of units whose Jaccard index with the
+    nearest unit is below 1/2; and, for methods whose units have a parent neuron, ``unit_overlap_across``, the same mean
+    with only the units of *other* neurons. Sub-units of different neurons may represent one concept, which a method
+    that splits each neuron separately cannot avoid. ``details`` has the share of units whose nearest unit belongs to
+    another neuron.
     """
 
     id = "unit_overlap"
@@ -79,8 +80,8 @@ class UnitOverlap(Metric):
         details: dict[str, Any] = {"quantiles": quantiles(nearest) if n else {}}
         parents, across = outcome.method.parents, None
         if parents is not None and n:
-            own = parents.cpu()[alive]
-            across = nearest_overlaps(image, value, parents=own)
+            neurons = parents.cpu()[alive]
+            across = nearest_overlaps(image, value, parents=neurons)
             details["nearest_is_another_neurons"] = float(((across >= nearest) & (nearest > 0)).double().mean())
         yield self.score(float(nearest.mean()) if n else math.nan, n)._replace(details=details)
         unique = float((nearest < 0.5).double().mean()) if n else math.nan

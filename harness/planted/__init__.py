@@ -1,11 +1,11 @@
-"""Planted truth: layers whose concepts are known, so that metrics and methods can be checked against them.
+"""Planted truth: layers whose concepts are known, to validate metrics and methods against them.
 
-A *world* (:mod:`harness.planted.world`) decides which concepts there are, when they are on, and which neurons mix them.
-Its images (:mod:`harness.planted.images`) hold the layer's inputs in their pixels, and its backbone
-(:mod:`harness.planted.backbone`) reads them back: sampling, fitting and measuring are the ones of every other run. On
-real photographs (:mod:`harness.planted.photographs`) neurons are planted as sums of two real ones.
+A *world* (:mod:`harness.planted.world`) defines the concepts, the tokens on which they are active, and the neurons that
+mix them. Its images (:mod:`harness.planted.images`) store the layer's inputs as pixels, and its backbone
+(:mod:`harness.planted.backbone`) decodes them, so sampling, fitting and measuring use the same code as any other run.
+On real photographs (:mod:`harness.planted.photographs`), each planted neuron is the sum of two real ones.
 
-Importing this package makes the methods ``oracle`` (the true parts) and ``collapsed`` (one of them, repeated) known.
+Importing this package registers the methods ``oracle`` (the true parts) and ``collapsed`` (one of them, repeated).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Backbones of planted worlds: they read the tokens back from an image's pixels and put them through the layer."""
+"""Backbones of planted worlds: decode the tokens from an image's pixels, and apply the planted layer."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ if TYPE_CHECKING:
 
 
 class Patches(nn.Module):
-    """The tokens that an image of a world holds: its patches of pixels."""
+    """Decoder from images to tokens: each patch of pixels is one token."""
 
     def __init__(self, patch: int) -> None:
         super().__init__()
         self.patch = patch
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, S, S) with pixels in [0, 1] to tokens (B, T, d_in)."""
+        """Map images (B, 3, S, S) with pixels in [0, 1] to tokens (B, T, d_in)."""
         return functional.pixel_unshuffle(images, self.patch).flatten(2).transpose(1, 2) * LARGEST
 
 
 class PlantedNetwork(nn.Module):
-    """Pixels to tokens, the planted layer ``units``, a rectifier, and the mean over tokens."""
+    """Network: pixels to tokens, the planted layer ``units``, a rectifier, and the mean over tokens."""
 
     def __init__(self, layer: PlantedLayer, patch: int) -> None:
         super().__init__()
-        # A sequence, because evaluation passes may start behind one: no image is then decoded twice.
+        # A Sequential, because evaluation passes may start after one: no image is then decoded twice.
         self.before = nn.Sequential(Patches(patch))
         self.units = layer
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, S, S) to (B, d_out)."""
+        """Map images (B, 3, S, S) to (B, d_out)."""
         output: Tensor = self.units(self.before(images))
         return torch.relu(output).mean(1)
 
 
 def load(request: Request) -> Backbone:
-    """The backbone of ``planted:NAME``, or of the planted photographs.
+    """Load the backbone ``planted:NAME``, or the planted photographs.
 
     Raises:
-        UserError: for an unknown world, or where weights are asked for: a world is its weights.
+        UserError: if the world is unknown, or other weights are requested: the weights of a world are part of it.
     """
     if request.checkpoint is not None or not request.weights:
-        raise UserError(f"{request.spec!r} is drawn with its own weights: leave out --checkpoint and --no-weights.")
+        raise UserError(f"{request.spec!r} has fixed weights: remove --checkpoint and --no-weights.")
     if request.identifier == "photographs":
         from harness.planted import photographs
 
@@ -64,7 +64,7 @@ def load(request: Request) -> Backbone:
 
 
 def of_world(of: World, request: Request) -> Backbone:
-    """The backbone of one world."""
+    """Return the backbone of one world."""
     setting = of.setting
     side = setting.grid * setting.patch
     return Backbone(
@@ -82,14 +82,14 @@ def of_world(of: World, request: Request) -> Backbone:
 
 
 def truth(of: World) -> Truth:
-    """The truth of one world's layer."""
+    """Return the truth of one world's layer."""
 
     def strengths(baseline: Baseline) -> Tensor:
         images = f"planted:{of.setting.name}"
         if baseline.images.name != images:
             raise UserError(
-                f"The concepts of planted:{of.name} are known on its own images, not on {baseline.images.name!r}: "
-                f"run it with --dataset {images}."
+                f"The concepts of planted:{of.name} are not known on the images {baseline.images.name!r}: "
+                f"use --dataset {images}."
             )
         return of.strengths[[number_of(record) for record in baseline.images.records]]
 
@@ -98,22 +98,22 @@ def truth(of: World) -> Truth:
 
 
 def _parts(of: World) -> Parts:
-    """One part for each concept a neuron mixes: all of the concept's inputs, and an equal share of nobody's."""
+    """Return one part per neuron and mixed concept: the concept's inputs, and an equal share of the remaining ones."""
     setting = of.setting
-    weights, biases, own = [], [], []
+    weights, biases, members = [], [], []
     for unit, mixture in enumerate(of.mixtures):
         member = torch.zeros(setting.mixed, setting.d_in, dtype=torch.bool).scatter_(1, of.groups[mixture], True)
-        nobody = ~member.any(0)
-        shares = member + nobody / setting.mixed
+        unassigned = ~member.any(0)
+        shares = member + unassigned / setting.mixed
         weight, bias = of.weight[unit], of.bias[unit]
         split = remainder_last(weight, bias, shares * weight, shares.mean(1) * bias)
         weights.append(split[0])
         biases.append(split[1])
-        own.append(member)
+        members.append(member)
     parent = torch.arange(setting.d_out).repeat_interleave(setting.mixed)
-    return Parts(torch.cat(weights), torch.cat(biases), parent, of.mixtures.flatten(), torch.cat(own))
+    return Parts(torch.cat(weights), torch.cat(biases), parent, of.mixtures.flatten(), torch.cat(members))
 
 
 def built_from(identifier: str) -> str | None:
-    """The real backbone that ``planted:identifier`` is built from; None for a world, which is drawn."""
+    """Return the real backbone that ``planted:identifier`` is built from, or None for a world."""
     return REAL if identifier == "photographs" else None

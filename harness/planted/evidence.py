@@ -1,4 +1,4 @@
-"""What runs on planted layers left in a store: scores of all methods and units of the truth and its control."""
+"""Results on planted layers, read from a store: scores of all methods, and units of the truth and its controls."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import pandas as pd
 from harness.planted.world import SETTINGS
 from results import Store
 
-#: The four questions, and the score that answers each where the truth is known.
+#: Recovery score -> the question that it answers.
 QUESTIONS = {
-    "recovery_purity": "one concept a unit",
+    "recovery_purity": "one concept per unit",
     "recovery": "concepts found",
     "recovery_cosine": "true directions",
     "recovery_ari": "inputs assigned",
 }
 
-#: Kinds of planted layers, and what is true of them.
+#: Kind of planted layer -> its description.
 KINDS = {
-    "mixtures": "drawn neurons that mix concepts with inputs of their own; chance: random splits",
-    "superposition": "more drawn concepts than neurons, on shared inputs; chance: random dictionaries",
+    "mixtures": "synthetic neurons that mix concepts with separate inputs; chance: random splits",
+    "superposition": "more synthetic concepts than neurons, on shared inputs; chance: random dictionaries",
     "photographs": "sums of two real neurons on real tokens; chance: random splits",
 }
 
-#: Metrics with one value a unit, and the column of the units table that holds it.
+#: Metric with one value per unit -> its column in the table of units.
 UNIT_COLUMNS = {
     "ms_score": "ms_score",
     "unit_overlap": "redundancy",
@@ -34,7 +34,7 @@ UNIT_COLUMNS = {
     "polysemanticity": "polysemanticity",
 }
 
-#: Scores that repeat another one, or describe the run and not the method.
+#: Scores that duplicate another one, or describe the run instead of the method.
 LEFT_OUT = ("min_distinctness", "ms_score_null", "expansion_factor")
 
 ORACLE = "oracle"
@@ -43,31 +43,32 @@ COLLAPSED = "collapsed"
 
 @dataclass
 class World:
-    """All that is known of one planted layer."""
+    """Results on one planted layer."""
 
     name: str
-    """``planted:two_concepts@0``"""
+    """name of the backbone, e.g. ``planted:two_concepts@0``"""
     title: str
     values: pd.DataFrame
-    """one row a method (by label), one column a score"""
+    """one row per method (index: label), one column per score"""
     methods: dict[str, str]
     """label to registry name"""
     truth: str
     """label of the oracle"""
     control: str
-    """label of the chance level: a random split, or a random dictionary where neurons have no parts"""
+    """label of the chance level: a random split, or a random dictionary if neurons have no parts"""
     collapsed: str | None = None
-    """label of one true part repeated, where that was run"""
+    """label of the method ``collapsed`` (one true part, repeated), or None if it was not run"""
     units: dict[str, pd.DataFrame] = field(default_factory=dict)
-    """label (of truth, control and collapsed) to its units"""
+    """label (of truth, control and collapsed) -> table of units"""
 
     @property
     def compared(self) -> list[str]:
-        """The labels of methods; the truth and what is made of it are none."""
+        """Labels of the methods to compare, without the truth and the collapsed truth."""
         return [label for label in self.values.index if label not in (self.truth, self.collapsed)]
 
     @property
     def setting(self) -> str:
+        """Name of the world's setting, without the seed."""
         return self.name.removeprefix("planted:").partition("@")[0]
 
     @property
@@ -80,22 +81,27 @@ class World:
 
 @dataclass
 class Evidence:
-    """Several worlds."""
+    """Results on several planted layers."""
 
     worlds: list[World]
     directions: dict[str, int]
-    """score to +1 (larger is better) or -1"""
+    """score -> +1 if larger is better, or -1 if smaller is"""
 
     @property
     def metrics(self) -> list[str]:
+        """Scores other than the recovery scores."""
         return [name for name in self.directions if not name.startswith("recovery")]
 
 
 def gather(store: Store, cell_ids: Sequence[str]) -> Evidence:
-    """The evidence of finished cells.
+    """Collect the results of finished cells on planted layers.
 
-    Worlds without a finished oracle or control are left out. Of a world that was run with several splits, or a row
-    that was run with several settings, the latest counts.
+    Worlds without a finished oracle or control are left out. If a world was run with several splits, or a label with
+    several configurations, the latest is used.
+
+    Args:
+        store: store with the cells.
+        cell_ids: ids of the cells to read.
     """
     wanted = set(cell_ids)
     scores = store.scores()
@@ -105,15 +111,15 @@ def gather(store: Store, cell_ids: Sequence[str]) -> Evidence:
         if direction != "none" and metric not in LEFT_OUT and not metric.startswith(("floor_", "evidence_")):
             directions[metric] = 1 if direction == "higher" else -1
     worlds = []
-    for (name, title), own in scores.groupby(["backbone", "backbone_title"], sort=False):
-        world = _world(store, name, title, _latest(own[own["metric"].isin(directions)]))
+    for (name, title), of_world in scores.groupby(["backbone", "backbone_title"], sort=False):
+        world = _world(store, name, title, _latest(of_world[of_world["metric"].isin(directions)]))
         if world is not None:
             worlds.append(world)
     return Evidence(worlds, directions)
 
 
 def _latest(scores: pd.DataFrame) -> pd.DataFrame:
-    """The scores, oldest first, that belong to the last split, and for each label to its last configuration."""
+    """Return the scores of the last split and of each label's last configuration. The input is sorted, oldest first."""
     splits = ["evaluation_fingerprint", "probing_fingerprint"]
     same = (scores[splits] == scores[splits].iloc[-1]).all(axis=1)
     scores = scores[same]
@@ -121,10 +127,11 @@ def _latest(scores: pd.DataFrame) -> pd.DataFrame:
     return scores[scores["config_id"] == last]
 
 
-def _world(store: Store, name: str, title: str, own: pd.DataFrame) -> World | None:
-    cells = own.drop_duplicates("cell_id")
+def _world(store: Store, name: str, title: str, scores: pd.DataFrame) -> World | None:
+    """Return the results of one world, or None if the oracle or the control is missing."""
+    cells = scores.drop_duplicates("cell_id")
     # Several seeds of one configuration are one method: their values are averaged.
-    values = own.pivot_table(index="label", columns="metric", values="value", aggfunc="mean", sort=False)
+    values = scores.pivot_table(index="label", columns="metric", values="value", aggfunc="mean", sort=False)
     methods = dict(zip(cells["label"], cells["method"], strict=True))
     first = {method: label for label, method in reversed(methods.items())}
     if ORACLE not in first:

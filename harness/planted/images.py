@@ -1,7 +1,7 @@
-"""The images of a planted world: each patch of pixels is one token's input, so that nothing is lost on the way.
+"""Images of a planted world: each patch of pixels stores one token's input without loss.
 
-Input dimension ``c * p * p + y * p + x`` of a token is channel c of pixel (y, x) of its p x p patch, as
-``pixel_unshuffle`` has it.
+Input dimension ``c * p * p + y * p + x`` of a token is channel c of pixel (y, x) of its p x p patch, the order of
+``pixel_unshuffle``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.planted.world import LARGEST, SETTINGS, World, world
 
 
 class DrawnReader:
-    """Encodes the images of a world as PNG files in memory."""
+    """Reader that encodes the images of a world as PNG files in memory."""
 
     def __init__(self, of: World) -> None:
         self.world = of
@@ -46,15 +46,20 @@ class DrawnReader:
 
 
 def load(identifier: str) -> ImageSet:
-    """The images of the world ``identifier``; an image's class is the concept that most of its tokens show.
+    """Load the images of the world ``identifier``. The class of an image is its main concept.
 
     Raises:
-        UserError: for an unknown world.
+        UserError: if the identifier is missing, unknown, or contains a seed.
     """
     if not identifier:
-        raise UserError(f"Say which planted world: planted:NAME with a NAME of {', '.join(SETTINGS)}.")
+        raise UserError(
+            f"The name of the planted world is missing: use planted:NAME with one of {', '.join(SETTINGS)}."
+        )
     if "@" in identifier:
-        raise UserError(f"Layers of all seeds see the same images: write planted:{identifier.partition('@')[0]}.")
+        raise UserError(
+            f"The image set planted:{identifier} has a seed, but the images are the same for all seeds: use "
+            f"planted:{identifier.partition('@')[0]}."
+        )
     of = world(identifier)
     records = tuple(
         ImageRecord(f"{number:05d}.png", Path(f"{number:05d}.png"), int(label)) for number, label in enumerate(of.main)
@@ -64,5 +69,5 @@ def load(identifier: str) -> ImageSet:
 
 
 def number_of(record: ImageRecord) -> int:
-    """Which image of its world a record is."""
+    """Return the number of a record's image in its world."""
     return int(record.name.removesuffix(".png"))

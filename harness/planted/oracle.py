@@ -1,4 +1,4 @@
-"""The oracle: the planted parts themselves, as a method. It shows what a metric says of the truth."""
+"""Oracle: the planted parts as a method, to measure what value a metric has on the truth."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from harness.errors import UserError
 from harness.planted.truth import truth_of
 from methods.base import Device, Dictionary, LinearSite, Method, MethodSpec, Progress, Tokens, no_progress
 
-#: Steps of the pursuit of sparse strengths; the error is far below the noise of any world by then.
+#: Number of steps of the sparse regression. Its error is then far below the noise of any world.
 STEPS = 200
 
-#: Weight of the sum of strengths in the pursuit, as a share of a pattern's squared length.
+#: Weight of the sum of strengths in the sparse regression, as a fraction of a pattern's mean squared length.
 SPARSITY = 0.02
 
 
 class Oracle(Method):
-    """Where neurons have parts: their codes, and the neuron as the sum of them. In superposition: the strengths of the
-    concepts, found from q with the true patterns, and ``a`` as the sum of what they write.
+    """Method whose units are the planted ones.
+
+    If neurons have parts, the codes are the outputs of the parts, and a neuron is decoded as their sum. In
+    superposition, the codes are the strengths of the concepts, estimated from q with the true patterns, and ``a`` is
+    decoded as the sum of what the concepts write.
     """
 
     spec = MethodSpec(
@@ -37,13 +40,13 @@ class Oracle(Method):
     fitted: ClassVar[tuple[str, ...]] = ("atoms", "offsets", "parent", "patterns")
 
     atoms: Tensor
-    """(n_units, d_in) parts, or (n_units, d_out) what each concept writes"""
+    """(n_units, d_in) weights of the parts, or (n_units, d_out) output directions of the concepts"""
     offsets: Tensor
     """(n_units,) biases of the parts, or (d_out,) the layer's bias"""
     parent: Tensor
     """(n_units,) int64 neuron of each part; empty in superposition"""
     patterns: Tensor
-    """(n_units, d_in) of the concepts; empty where neurons have parts"""
+    """(n_units, d_in) input patterns of the concepts; empty if neurons have parts"""
 
     def fit(
         self,
@@ -57,7 +60,7 @@ class Oracle(Method):
         truth = truth_of(site)
         if truth is None:
             raise UserError(
-                "The method oracle knows the truth of planted layers only: run it with a planted: backbone."
+                "The methods oracle and collapsed need a layer with a known truth: use a backbone planted:NAME."
             )
         if truth.parts is not None:
             self.atoms, self.offsets, self.parent = truth.parts.weights, truth.parts.biases, truth.parts.parent
@@ -101,8 +104,9 @@ class Oracle(Method):
 
 
 class Collapsed(Oracle):
-    """As many units as the truth has, each of them its first one: what a metric says of a dictionary that repeats one
-    true direction over and over.
+    """Oracle in which every unit is a copy of the first one.
+
+    It shows the value that a metric has on a dictionary that repeats one true direction.
     """
 
     spec = MethodSpec(
@@ -126,18 +130,23 @@ class Collapsed(Oracle):
 
 
 def sparse_strengths(q: Tensor, patterns: Tensor) -> Tensor:
-    """Strengths s >= 0 (n, C) that minimise ``|q - s P|^2 / 2 + lambda sum(s)`` for patterns P (C, d_in).
+    """Return the strengths s >= 0 (n, C) that minimise ``|q - s P|^2 / 2 + lambda sum(s)``.
 
-    By accelerated projected gradient steps (FISTA, Beck and Teboulle 2009), ``lambda = SPARSITY * mean |P_c|^2``.
+    The solver is :data:`STEPS` accelerated projected gradient steps (FISTA, Beck and Teboulle 2009), with
+    ``lambda = SPARSITY * mean |P_c|^2``.
+
+    Args:
+        q: (n, d_in) inputs.
+        patterns: (C, d_in) patterns P.
     """
     gram = patterns @ patterns.T
     pull = q @ patterns.T - SPARSITY * gram.diagonal().mean()
     step = 1 / torch.linalg.matrix_norm(gram, 2)
-    found = torch.zeros_like(pull)
-    ahead, momentum = found, 1.0
+    strengths = torch.zeros_like(pull)
+    ahead, momentum = strengths, 1.0
     for _ in range(STEPS):
         new = (ahead - step * (ahead @ gram - pull)).clamp_min(0)
         following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
-        ahead = new + (momentum - 1) / following * (new - found)
-        found, momentum = new, following
-    return found
+        ahead = new + (momentum - 1) / following * (new - strengths)
+        strengths, momentum = new, following
+    return strengths

@@ -1,8 +1,8 @@
-"""Planted neurons on real tokens: each is the sum of two real neurons of a DINOv2 layer, so that its parts are known.
+"""Planted neurons on real tokens: each is the sum of two real neurons of a DINOv2 layer, so its parts are known.
 
-The network is the packaged DINOv2 up to the input of ``blocks.9.mlp.fc2``; there, in place of that layer, stand
-``N_UNITS`` planted neurons ``W_u = W_i + W_j`` with the rows i and j drawn without replacement, and a head reads the
-mean of their rectified outputs. Its images are photographs, e.g. the shipped ones.
+The network is the packaged DINOv2 up to the input of ``blocks.9.mlp.fc2``. That layer is replaced by ``N_UNITS``
+planted neurons ``W_u = W_i + W_j``, with the rows i and j drawn without replacement. A head reads the mean of their
+rectified outputs. Any photographs can be its images, e.g. the packaged ones.
 """
 
 from __future__ import annotations
@@ -22,22 +22,19 @@ from harness.planted.truth import Parts, PlantedLayer, Truth
 if TYPE_CHECKING:
     from harness.activations.baseline import Baseline
 
-if TYPE_CHECKING:
-    from harness.activations.baseline import Baseline
-
 BLOCK = 9
 N_UNITS = 48
 
 
 class Entry(nn.Module):
-    """A transformer block up to the input of its ``mlp.fc2``."""
+    """Transformer block up to the input of its ``mlp.fc2``."""
 
     def __init__(self, block: Any) -> None:
         super().__init__()
         self.block = block
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, d) to (B, T, d_in)."""
+        """Map (B, T, d) to (B, T, d_in)."""
         block = self.block
         x = x + block.drop_path1(block.ls1(block.attn(block.norm1(x))))
         q: Tensor = block.mlp.norm(block.mlp.drop1(block.mlp.act(block.mlp.fc1(block.norm2(x)))))
@@ -45,37 +42,37 @@ class Entry(nn.Module):
 
 
 class Features(nn.Module):
-    """A vision transformer whose last block is an :class:`Entry`: images to its tokens."""
+    """Vision transformer whose last block is an :class:`Entry`: maps images to that block's outputs."""
 
     def __init__(self, vit: Any) -> None:
         super().__init__()
         self.vit = vit
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) to (B, T, d_in)."""
+        """Map (B, 3, S, S) to (B, T, d_in)."""
         tokens: Tensor = self.vit.forward_features(images)
         return tokens
 
 
 class PlantedOnPhotographs(nn.Module):
-    """The real network up to q, the planted layer ``units``, a rectifier, and the mean over tokens."""
+    """Network: the real one up to q, the planted layer ``units``, a rectifier, and the mean over tokens."""
 
     def __init__(self, vit: Any, layer: PlantedLayer) -> None:
         super().__init__()
-        # A sequence, because evaluation passes may start behind one instead of from the pixels.
+        # A Sequential, because evaluation passes may start after one instead of from the pixels.
         self.before = nn.Sequential(Features(vit))
         self.units = layer
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) to (B, N_UNITS)."""
+        """Map (B, 3, S, S) to (B, N_UNITS)."""
         return torch.relu(self.units(self.before(images))).mean(1)
 
 
 def load(request: Request) -> Backbone:
-    """The packaged DINOv2 with planted neurons.
+    """Load the packaged DINOv2 with planted neurons.
 
     Raises:
-        UserError: if the packages that carry the real weights are missing.
+        UserError: if the packages that contain the real weights are missing.
     """
     from harness import backbones
 
@@ -97,31 +94,39 @@ def load(request: Request) -> Backbone:
 
 
 def planted_rows(weight: Tensor, bias: Tensor, n_units: int) -> tuple[Tensor, Tensor, Truth]:
-    """Weights (n_units, d_in) and biases (n_units,) of sums of two rows each, and their truth.
+    """Return planted neurons, each the sum of two real ones, and their truth.
 
-    The concepts are the ``2 * n_units`` real neurons; a concept's strength is that neuron's output.
+    The concepts are the ``2 * n_units`` real neurons. A concept's strength is that neuron's output.
+
+    Args:
+        weight: (d_out, d_in) of the real layer.
+        bias: (d_out,) of the real layer.
+        n_units: number of planted neurons.
+
+    Returns:
+        Weights (n_units, d_in), biases (n_units,) and truth of the planted neurons.
     """
     generator = torch.Generator().manual_seed(seed_of("planted", "photographs", len(weight)))
     chosen = torch.randperm(len(weight), generator=generator)[: 2 * n_units]
     parent = torch.arange(n_units).repeat_interleave(2)
-    # The second part is what is left of the sum, so that the sums are exact in the layer's arithmetic too.
+    # The second part is the sum minus the first part, so the parts sum exactly in floating point too.
     summed = weight[chosen[0::2]] + weight[chosen[1::2]]
     summed_bias = bias[chosen[0::2]] + bias[chosen[1::2]]
     rows, biases = weight[chosen].clone(), bias[chosen].clone()
     rows[1::2], biases[1::2] = summed - rows[0::2], summed_bias - biases[0::2]
     parts = Parts(rows, biases, parent, torch.arange(2 * n_units))
-    # A real neuron adds its own output to the one neuron that it is a part of.
+    # A real neuron contributes its output to the planted neuron that it is a part of.
     writers = functional.one_hot(parent, n_units).to(weight.dtype)
 
     def strengths(baseline: Baseline) -> Tensor:
-        found = torch.zeros(len(baseline.images), baseline.n_tokens, 2 * n_units)
+        outputs = torch.zeros(len(baseline.images), baseline.n_tokens, 2 * n_units)
         codes: list[Tensor] = []
         for index, _ in baseline.passes.run(lambda q, a: codes.append(functional.linear(q, rows.to(q), biases.to(q)))):
-            found[index] = codes.pop().cpu()
-        return found
+            outputs[index] = codes.pop().cpu()
+        return outputs
 
     return summed, summed_bias, Truth(2 * n_units, writers, strengths, parts)
 
 
-#: What the planted photographs are built from.
+#: Backbone that the planted photographs are built from.
 REAL = "dinov2_small_saliency"

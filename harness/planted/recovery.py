@@ -1,7 +1,7 @@
-"""How much of a planted truth a method has found: functions of plain tensors.
+"""Recovery of a planted truth, as functions of plain tensors.
 
-Four questions. Are the concepts among the units (:func:`matched_correlation`)? Does each unit follow one concept
-(:func:`purities`)? Do the units point where the truth points (:func:`matched_directions`)? Does each input go to the
+Four questions: is each concept represented by a unit (:func:`matched_correlation`), does each unit follow one concept
+(:func:`purities`), do units have the true directions (:func:`matched_directions`), and is each token assigned to the
 right sub-unit (:func:`adjusted_rand`)?
 """
 
@@ -37,17 +37,17 @@ class Moments:
         self.cross += strengths.T @ codes
 
     def covariances(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of strengths (C, C), between strengths and codes (C, U), and the variances of codes (U,)."""
+        """Return covariances of strengths (C, C), of strengths with codes (C, U), and variances of codes (U,)."""
         s, z = self.strengths / self.n, self.codes / self.n
         within = self.products / self.n - torch.outer(s, s)
         return within, self.cross / self.n - torch.outer(s, z), (self.squares / self.n - z**2).clamp_min(0)
 
 
 def matched_correlation(moments: Moments) -> float:
-    """Mean over concepts of the correlation with the unit that is matched to it, one unit a concept, best in all.
+    """Return the mean over concepts of the correlation with the matched unit, in the best one-to-one matching.
 
-    The mean correlation coefficient (Hyvarinen and Morioka 2016) without absolute values: a unit that falls when its
-    concept rises does not show it. Concepts without a unit count 0. 1 for the strengths themselves.
+    This is the mean correlation coefficient (Hyvarinen and Morioka 2016) without absolute values: a negative
+    correlation counts as 0, as does a concept without a unit. It is 1 if the codes are the strengths.
     """
     within, cross, variance = moments.covariances()
     scale = torch.outer(within.diagonal().clamp_min(0).sqrt(), variance.sqrt())
@@ -57,14 +57,14 @@ def matched_correlation(moments: Moments) -> float:
 
 
 def purities(moments: Moments) -> Tensor:
-    """(U,) largest share of one concept in each unit: ``max_c b_c^2 v_c / sum_c b_c^2 v_c``.
+    """Return the (U,) largest share of one concept in each unit: ``max_c b_c^2 v_c / sum_c b_c^2 v_c``.
 
-    b are the coefficients of the unit's code in a linear regression on all strengths at once, so that concepts that
-    come together are not mistaken for one another, and v the variances of the strengths. 1 for a unit that follows one
-    concept, 1/m for one that follows m equally; NaN for a unit whose code does not depend on any.
+    b are the coefficients of a linear regression of the unit's code on all strengths at once, so correlated concepts
+    are not confused, and v are the variances of the strengths. The share is 1 for a unit that follows one concept, 1/m
+    for one that follows m concepts equally, and NaN for a unit whose code does not depend on any concept.
     """
     within, cross, variance = moments.covariances()
-    # Concepts that never come in this split have no variance and get no coefficient.
+    # Concepts that never occur in this split have no variance, and get a coefficient of 0.
     coefficients = torch.linalg.pinv(within, hermitian=True, rtol=1e-9) @ cross
     importance = coefficients.square() * within.diagonal().clamp_min(0)[:, None]
     total = importance.sum(0)
@@ -72,33 +72,49 @@ def purities(moments: Moments) -> Tensor:
     return torch.where(nothing, torch.nan, importance.amax(0) / total.clamp_min(1e-300))
 
 
-def matched_directions(truth: Tensor, found: Tensor) -> float:
-    """Mean over true directions (P, d) of the cosine with the found (K, d) one matched to it; 0 where none is."""
+def matched_directions(truth: Tensor, atoms: Tensor) -> float:
+    """Return the mean over true directions of the cosine with the matched atom, in the best one-to-one matching.
+
+    True directions without an atom, or with a negative cosine, count as 0. The mean is NaN without true directions.
+
+    Args:
+        truth: (P, d).
+        atoms: (K, d).
+    """
     if not len(truth):
         return math.nan
-    cosines = (_unit(truth) @ _unit(found).T).clamp(-1, 1).numpy()
+    cosines = (_unit(truth) @ _unit(atoms).T).clamp(-1, 1).numpy()
     first, second = linear_sum_assignment(cosines, maximize=True)
     return float(np.clip(cosines[first, second], 0, None).sum() / len(truth))
 
 
-def matched_directions_by_parent(truth: Tensor, parents: Tensor, found: Tensor, found_parents: Tensor) -> float:
-    """:func:`matched_directions` inside each neuron, averaged over the true parts."""
+def matched_directions_by_parent(truth: Tensor, parents: Tensor, atoms: Tensor, atom_parents: Tensor) -> float:
+    """Return :func:`matched_directions` within each neuron, averaged over the true parts.
+
+    Args:
+        truth: (P, d) directions of the true parts.
+        parents: (P,) neuron of each part.
+        atoms: (K, d) directions of the sub-units.
+        atom_parents: (K,) neuron of each sub-unit.
+    """
     total = 0.0
     for parent in torch.unique(parents).tolist():
-        mine = truth[parents == parent]
-        total += len(mine) * matched_directions(mine, found[found_parents == parent])
+        parts = truth[parents == parent]
+        total += len(parts) * matched_directions(parts, atoms[atom_parents == parent])
     return total / len(truth) if len(truth) else math.nan
 
 
 def _unit(rows: Tensor) -> Tensor:
+    """Return rows of unit length in float64."""
     rows = rows.detach().cpu().double()
     return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-300)
 
 
 def adjusted_rand(table: Tensor) -> float:
-    """Adjusted Rand index of a contingency table (K, P): 1 for the same partition, 0 on average for chance.
+    """Return the adjusted Rand index of a contingency table (K, P), with the true classes in columns.
 
-    Hubert and Arabie 1985. NaN for fewer than two objects, or where the truth has one class only.
+    It is 1 for the same partition and 0 on average for chance (Hubert and Arabie 1985). It is NaN for fewer than two
+    objects, or if there is only one true class.
     """
     counts = table.double()
     n = float(counts.sum())
@@ -112,23 +128,24 @@ def adjusted_rand(table: Tensor) -> float:
     return (together - expected) / (largest - expected) if largest != expected else 1.0
 
 
-def mean_shares(weights: Tensor, parent_weights: Tensor, own: Tensor) -> Tensor:
-    """(K, P) mean share ``w_cj / W_uj`` that each sub-unit has of the inputs j that belong to each concept.
+def mean_shares(weights: Tensor, parent_weights: Tensor, members: Tensor) -> Tensor:
+    """Return the (K, P) mean share ``w_cj / W_uj`` of each sub-unit c over the inputs j of each concept.
 
     Args:
-        weights: (K, d_in) of one neuron's sub-units.
-        parent_weights: (d_in,) the neuron's.
-        own: (P, d_in) bool.
+        weights: (K, d_in) weights of one neuron's sub-units.
+        parent_weights: (d_in,) weights of the neuron.
+        members: (P, d_in) bool: inputs that belong to each concept.
     """
     shares = weights / parent_weights
-    return torch.stack([shares[:, mine].mean(1) for mine in own], dim=1)
+    return torch.stack([shares[:, member].mean(1) for member in members], dim=1)
 
 
 def is_separated(shares: Tensor, least: float = 0.9) -> bool:
-    """Whether every concept of a neuron has a sub-unit of its own with at least ``least`` of the concept's inputs.
+    """Return True if each concept of a neuron has a different sub-unit with at least ``least`` of the concept's inputs.
 
     Args:
-        shares: (K, P) of :func:`mean_shares`.
+        shares: (K, P) shares from :func:`mean_shares`.
+        least: smallest share that counts.
     """
     if len(shares) < shares.shape[1]:
         return False

@@ -1,4 +1,4 @@
-"""The verdicts as tables for people and as JSON for machines."""
+"""Verdicts on metrics as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -11,35 +11,41 @@ from harness.planted.statistics import Interval
 from harness.planted.verdicts import WORDS, Report, Verdict
 from results.tables import Table
 
-#: Said under every report: what was redrawn for the intervals.
+#: Note under every summary: the quantities that the intervals redraw.
 REDRAWN = (
-    "95 % intervals. Gap, metrics with one value a unit: neurons redrawn ({resamples} bootstrap resamples), with what "
-    "layers vary beyond them; with one value a layer: Student's t over layers of each setting. Rank correlation: "
-    "methods redrawn with all their configurations, the same ones at every layer. Settings are not redrawn."
+    "95 % intervals. Gap, metrics with one value per unit: neurons redrawn ({resamples} bootstrap resamples), plus the "
+    "variance of layers beyond them; with one value per layer: Student's t over layers of each setting. Rank "
+    "correlation: methods redrawn with all their configurations, the same ones at every layer. Settings are not "
+    "redrawn."
 )
 
-#: What keeps a metric from being called bad that was never meant for the question.
+#: Note for mixtures: some metrics are not designed for these questions.
 VARIETY = (
-    "In mixtures every concept is in several neurons, so the true parts repeat each other: effective rank, "
-    "collinearity and overlap tell there whether units differ, which is another question than whether they are right."
+    "In mixtures every concept is in several neurons, so the true parts repeat each other. There, effective rank, "
+    "collinearity and overlap measure if units differ, not if they are right."
 )
 
-#: Words that are worth a line in the summary, strongest first.
-_SAID = ("believe", "truth only", "wrong way")
+#: Verdicts with a column in the summary, strongest first.
+_SUMMARY_WORDS = ("believe", "truth only", "wrong way")
 
 
 def tables(reports: Sequence[Report], *, resamples: int) -> list[Table]:
-    """Of each kind of layer: the gaps, the rank correlations with a verdict each, the methods; then the summary."""
+    """Return three tables per kind of layer (gaps, rank correlations with verdicts, methods), and the summary.
+
+    Args:
+        reports: one report per kind of layer.
+        resamples: number of bootstrap resamples, for the note under the summary.
+    """
     if not reports:
         return []
-    found = []
+    made = []
     for report in reports:
-        found += [_gaps(report), _correlations(report), _methods(report)]
-    return [*found, _summary(reports, resamples)]
+        made += [_gaps(report), _correlations(report), _methods(report)]
+    return [*made, _summary(reports, resamples)]
 
 
 def as_json(reports: Sequence[Report]) -> list[dict[str, Any]]:
-    """One object a kind of layer; NaN is null."""
+    """Return one object per kind of layer. NaN becomes None."""
     return [
         {
             "kind": report.kind,
@@ -67,11 +73,11 @@ def _metric(verdict: Verdict) -> dict[str, Any]:
             question: {
                 "about": QUESTIONS[question],
                 "verdict": verdict.words[question],
-                "rank_correlation": _limits(found.rho),
-                "n": found.n,
-                "layers": found.worlds,
+                "rank_correlation": _limits(correlation.rho),
+                "n": correlation.n,
+                "layers": correlation.worlds,
             }
-            for question, found in verdict.correlations.items()
+            for question, correlation in verdict.correlations.items()
         },
     }
 
@@ -83,13 +89,13 @@ def _limits(interval: Interval) -> dict[str, float | None]:
 def _gaps(report: Report) -> Table:
     rows = [
         [
-            _named(verdict),
-            _shown(verdict.gap.truth),
-            _shown(verdict.gap.chance),
-            _shown(verdict.gap.difference, "+"),
+            _metric_label(verdict),
+            _formatted(verdict.gap.truth),
+            _formatted(verdict.gap.chance),
+            _formatted(verdict.gap.difference, "+"),
             f"{verdict.gap.wins}/{verdict.gap.n}",
             _apart(verdict),
-            _shown(verdict.collapse.chance),
+            _formatted(verdict.collapse.chance),
             {True: "yes", False: "no", None: "-"}[verdict.notices_collapse],
         ]
         for verdict in report.verdicts
@@ -112,8 +118,11 @@ def _correlations(report: Report) -> Table:
     rows = []
     for verdict in report.verdicts:
         words = verdict.words
-        cells = [f"{words[question]}  {_shown(found.rho, '+', 2)}" for question, found in verdict.correlations.items()]
-        rows.append([_named(verdict), *cells])
+        cells = [
+            f"{words[question]}  {_formatted(correlation.rho, '+', 2)}"
+            for question, correlation in verdict.correlations.items()
+        ]
+        rows.append([_metric_label(verdict), *cells])
     title = f"{report.kind}: verdicts, with the rank correlation over methods with each recovery score"
     return Table(title, ["metric", *(f"{about} ({name})" for name, about in QUESTIONS.items())], rows)
 
@@ -121,11 +130,11 @@ def _correlations(report: Report) -> Table:
 def _methods(report: Report) -> Table:
     scores = (*QUESTIONS, "recovery_separated")
     rows = [
-        [label, *(f"{found[score]:.3f}" if score in found else "-" for score in scores)]
-        for label, found in report.recovery.items()
+        [label, *(f"{recovered[score]:.3f}" if score in recovered else "-" for score in scores)]
+        for label, recovered in report.recovery.items()
     ]
     header = ["method", *(score.removeprefix("recovery_") for score in scores)]
-    return Table(f"{report.kind}: how much of the truth each method found, mean over layers", header, rows)
+    return Table(f"{report.kind}: recovery of the truth by each method, mean over layers", header, rows)
 
 
 def _summary(reports: Sequence[Report], resamples: int) -> Table:
@@ -134,22 +143,22 @@ def _summary(reports: Sequence[Report], resamples: int) -> Table:
         for question, about in QUESTIONS.items():
             named = {
                 word: ", ".join(verdict.metric for verdict in report.verdicts if verdict.words[question] == word)
-                for word in _SAID
+                for word in _SUMMARY_WORDS
             }
-            rows.append([report.kind, about, *(named[word] or "none" for word in _SAID)])
+            rows.append([report.kind, about, *(named[word] or "none" for word in _SUMMARY_WORDS)])
     notes = [f"{word}: {meaning}." for word, meaning in WORDS.items()]
     for report in reports:
-        blind = [verdict.metric for verdict in report.verdicts if verdict.notices_collapse is False]
-        if blind:
-            seeing = [verdict.metric for verdict in report.verdicts if verdict.notices_collapse]
+        unaffected = [verdict.metric for verdict in report.verdicts if verdict.notices_collapse is False]
+        if unaffected:
+            affected = [verdict.metric for verdict in report.verdicts if verdict.notices_collapse]
             notes.append(
-                f"{report.kind}: a dictionary that repeats one true unit goes unnoticed by {', '.join(blind)}; "
-                f"beside these read {', '.join(seeing) or 'nothing here'}."
+                f"{report.kind}: {', '.join(unaffected)} cannot detect a dictionary that repeats one true unit. "
+                f"Metrics that can: {', '.join(affected) or 'none'}."
             )
-    title = "Which metric can be believed for which question?"
+    title = "Validity of each metric by question"
     return Table(
         title,
-        ["layers", "question", *_SAID],
+        ["layers", "question", *_SUMMARY_WORDS],
         rows,
         numeric=(False,) * 5,
         notes=[*notes, REDRAWN.format(resamples=resamples), *([VARIETY] if _has_mixtures(reports) else [])],
@@ -160,12 +169,12 @@ def _has_mixtures(reports: Sequence[Report]) -> bool:
     return any(report.kind == "mixtures" for report in reports)
 
 
-def _named(verdict: Verdict) -> str:
+def _metric_label(verdict: Verdict) -> str:
     return f"{verdict.metric} {'↑' if verdict.sign > 0 else '↓'}"
 
 
-def _shown(interval: Interval, sign: str = "", digits: int = 3) -> str:
-    """``0.928 [0.922, 0.934]``; a dash for what is not there."""
+def _formatted(interval: Interval, sign: str = "", digits: int = 3) -> str:
+    """Return a value with its interval, as ``0.928 [0.922, 0.934]``, with a dash for undefined parts."""
     if math.isnan(interval.value):
         return "-"
     form = f"{sign}.{digits}f"

@@ -1,18 +1,19 @@
-"""How well scores agree with a planted truth, with 95 % intervals.
+"""Agreement of scores with a planted truth, with 95 % intervals.
 
-*Gap*: a metric on the truth minus the same on chance, averaged over layers. A metric with one value a layer (R2, rank,
-accuracy): Student's t over the layers of each setting, their variance pooled over settings, because two or three values
-cannot be redrawn. With one layer a setting there is no interval then. A metric with one value a unit: the neurons of
-each layer are redrawn (bootstrap), the same for truth and chance, and what layers vary beyond their neurons is added: a
-normal draw of variance ``max(0, s^2 / (W w) - V_neurons)`` for W layers, with s^2 as above and w a draw of chi^2 / its
-degrees of freedom (the generalised interval of Weerahandi, 1993). With one layer a setting it is of neurons alone.
+*Gap*: a metric on the truth minus the same metric on chance, averaged over layers. For a metric with one value per
+layer (R2, rank, accuracy), the interval is Student's t over the layers of each setting, with their variance pooled over
+settings, because two or three values are too few for a bootstrap. With one layer per setting, there is no interval. For
+a metric with one value per unit, the neurons of each layer are redrawn (bootstrap), the same for truth and chance. The
+variance of layers beyond that of their neurons is added as a normal draw of variance
+``max(0, s^2 / (W w) - V_neurons)`` for W layers, with s^2 as above and w a draw of chi^2 / its degrees of freedom (the
+generalised interval of Weerahandi, 1993). With one layer per setting, the interval covers neurons only.
 
 *Rank correlation*: Spearman's, of a metric with a recovery score over the methods of one layer, averaged over layers.
-Methods are redrawn (bootstrap), each with all of its configurations and the same ones at every layer: the same few
-methods run everywhere, so more layers do not make them more. The layers of each setting are redrawn too. The oracle
-does not take part: what is asked is whether the metric ranks methods rightly.
+Methods are redrawn (bootstrap), each with all of its configurations, and the same ones at every layer: the same few
+methods run on all layers, so more layers do not add methods. The layers of each setting are redrawn too. The oracle is
+excluded, because the correlation measures if the metric ranks methods correctly.
 
-Settings are not redrawn: they were chosen, and an interval says nothing of others.
+Settings are not redrawn: they were chosen, so an interval says nothing about other settings.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ from harness.planted.evidence import UNIT_COLUMNS, World
 
 LEVEL = 0.95
 
-#: Lossless methods differ by rounding, which is neither a gap nor a rank.
+#: Number of decimals that values are rounded to: rounding errors of lossless methods must not make a gap or a rank.
 DIGITS = 6
 
-#: Fewer methods than this give no rank correlation.
+#: Minimum number of methods for a rank correlation.
 FEWEST = 4
 
 
 class Interval(NamedTuple):
-    """A value with the limits of its 95 % interval; NaN where there is none."""
+    """Value with the limits of its 95 % interval; NaN if they are undefined."""
 
     value: float
     low: float
@@ -52,34 +53,34 @@ class Interval(NamedTuple):
         return self.high < 0
 
 
-NOWHERE = Interval(math.nan, math.nan, math.nan)
+UNDEFINED = Interval(math.nan, math.nan, math.nan)
 
 
 class Gap(NamedTuple):
-    """A metric on the truth and on chance, or on the truth collapsed."""
+    """Metric on the truth and on chance, or on the truth and the collapsed truth."""
 
     truth: Interval
     chance: Interval
     difference: Interval
-    """truth minus chance, turned so that above 0 is better"""
+    """truth minus chance, with the sign chosen so that above 0 is better"""
     wins: int
     """worlds in which the truth scores strictly better"""
     n: int
     """worlds in which both are defined"""
 
     def is_apart(self, sign: int) -> bool:
-        """Whether the intervals of truth and chance do not touch, the truth on the better side."""
+        """Return True if the intervals of truth and chance do not touch, with the truth on the better side."""
         return self.truth.low > self.chance.high if sign > 0 else self.truth.high < self.chance.low
 
 
 class Correlation(NamedTuple):
-    """A rank correlation."""
+    """Rank correlation between a metric and a recovery score."""
 
     rho: Interval
     n: int
     """pairs of (world, method)"""
     worlds: int
-    """those in which both vary"""
+    """number of worlds in which both vary"""
 
 
 def gap(
@@ -91,33 +92,47 @@ def gap(
     resamples: int,
     seed: int,
 ) -> Gap:
-    """The gap of one metric between truth and chance (or what it is set ``against``).
+    """Return the gap of one metric between the truth and chance, or the collapsed truth.
 
     Args:
-        sign: +1 where larger is better and -1 where smaller is.
+        worlds: results on planted layers.
+        metric: name of the metric.
+        sign: +1 if larger is better, -1 if smaller is.
+        against: the side to compare the truth with: the control (chance) or the collapsed truth.
+        resamples: number of bootstrap resamples.
+        seed: random seed of the resamples.
     """
     generator = np.random.default_rng([seed, 1])
-    known = [world for world in worlds if not any(math.isnan(value) for value in _pair(world, metric, against))]
-    if not known:
-        return Gap(NOWHERE, NOWHERE, NOWHERE, 0, 0)
-    settings = [world.setting for world in known]
-    point = np.array([_pair(world, metric, against) for world in known]).round(DIGITS)  # (W, 2)
+    defined = [world for world in worlds if not any(math.isnan(value) for value in _pair(world, metric, against))]
+    if not defined:
+        return Gap(UNDEFINED, UNDEFINED, UNDEFINED, 0, 0)
+    settings = [world.setting for world in defined]
+    point = np.array([_pair(world, metric, against) for world in defined]).round(DIGITS)  # (W, 2)
     difference = sign * (point[:, 0] - point[:, 1])
     column = UNIT_COLUMNS.get(metric)
     if column is None:
         truth, chance, apart = (_over_layers(values, settings) for values in (point[:, 0], point[:, 1], difference))
     else:
-        drawn = np.stack([_redrawn(world, column, against, resamples, generator) for world in known])  # (W, R, 2)
+        drawn = np.stack([_redrawn(world, column, against, resamples, generator) for world in defined])  # (W, R, 2)
         both = [(point[:, side], drawn[..., side]) for side in (0, 1)]
         both.append((difference, sign * (drawn[..., 0] - drawn[..., 1])))
         truth, chance, apart = (_with_layers(values, redrawn, settings, generator) for values, redrawn in both)
-    return Gap(truth, chance, apart, int((difference > 0).sum()), len(known))
+    return Gap(truth, chance, apart, int((difference > 0).sum()), len(defined))
 
 
 def rank_correlation(
     worlds: Sequence[World], metric: str, question: str, sign: int, *, resamples: int, seed: int
 ) -> Correlation:
-    """The rank correlation of a metric (turned so that larger is better) with a recovery score."""
+    """Return the rank correlation of a metric, multiplied by ``sign``, with a recovery score.
+
+    Args:
+        worlds: results on planted layers.
+        metric: name of the metric.
+        question: name of the recovery score.
+        sign: +1 if larger values of the metric are better, -1 if smaller are.
+        resamples: number of bootstrap resamples.
+        seed: random seed of the resamples.
+    """
     generator = np.random.default_rng([seed, 2])
     names = sorted({world.methods[label] for world in worlds for label in world.compared})
     times = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)  # (R, methods)
@@ -136,15 +151,20 @@ def rank_correlation(
         points.append(value)
         drawn.append(weighted_spearman(x, y, weights.astype(np.float64)))
     if not points:
-        return Correlation(NOWHERE, n, 0)
+        return Correlation(UNDEFINED, n, 0)
     means = _over_worlds(np.stack(drawn), settings, generator)
     return Correlation(_interval(float(np.mean(points)), means), n, len(points))
 
 
 def weighted_spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(R,) rank correlations of x and y (n,) with the i-th pair taken ``weights[r, i]`` times (R, n).
+    """Return the (R,) Spearman correlations of weighted pairs.
 
-    Ties have their mean rank; NaN where one of the two does not vary.
+    Ties have their mean rank. The correlation is NaN if x or y does not vary.
+
+    Args:
+        x: (n,).
+        y: (n,).
+        weights: (R, n): the i-th pair counts ``weights[r, i]`` times in the r-th correlation.
     """
     total = np.maximum(weights.sum(1, keepdims=True), 1)
     ranks = []
@@ -158,7 +178,7 @@ def weighted_spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.n
 
 
 def _pairs(world: World, metric: str, question: str, sign: int) -> pd.DataFrame:
-    """Metric and recovery (n rows, by label) of the methods that have both."""
+    """Return metric (times ``sign``) and recovery score of the methods that have both: n rows, with labels as index."""
     values = world.values
     if metric not in values or question not in values:
         return pd.DataFrame()
@@ -167,7 +187,7 @@ def _pairs(world: World, metric: str, question: str, sign: int) -> pd.DataFrame:
 
 
 def _pair(world: World, metric: str, against: str) -> tuple[float, float]:
-    """Values on the truth and on what it is set against, NaN where there is none."""
+    """Return the values on the truth and on the other side; NaN if missing."""
     if metric not in world.values:
         return math.nan, math.nan
     column = world.values[metric]
@@ -175,7 +195,7 @@ def _pair(world: World, metric: str, against: str) -> tuple[float, float]:
 
 
 def _over_layers(values: np.ndarray, settings: Sequence[str]) -> Interval:
-    """Mean of one value a layer (W,) and Student's interval, the variance within settings pooled."""
+    """Return the mean of one value per layer (W,) with Student's interval, from the pooled variance within settings."""
     variance, freedom = _between_layers(values, settings)
     mean = float(values.mean())
     if not freedom:
@@ -185,7 +205,7 @@ def _over_layers(values: np.ndarray, settings: Sequence[str]) -> Interval:
 
 
 def _between_layers(values: np.ndarray, settings: Sequence[str]) -> tuple[float, int]:
-    """Variance of the mean of one value a layer (W,), that within settings pooled, and its degrees of freedom."""
+    """Return the variance of the mean of values (W,), pooled within settings, and its degrees of freedom."""
     frame = pd.Series(values).groupby(list(settings))
     freedom = len(values) - frame.ngroups
     off = values - frame.transform("mean").to_numpy()
@@ -195,10 +215,10 @@ def _between_layers(values: np.ndarray, settings: Sequence[str]) -> tuple[float,
 def _with_layers(
     values: np.ndarray, drawn: np.ndarray, settings: Sequence[str], generator: np.random.Generator
 ) -> Interval:
-    """Mean of one value a layer (W,) whose neurons were redrawn (W, R), with what layers vary beyond them."""
-    known = ~np.isnan(drawn)
-    count = known.sum(0)
-    means = np.divide(np.where(known, drawn, 0.0).sum(0), count, out=np.full(count.shape, np.nan), where=count > 0)
+    """Return the mean of one value per layer (W,) with its interval, from means over redrawn neurons (W, R)."""
+    defined = ~np.isnan(drawn)
+    count = defined.sum(0)
+    means = np.divide(np.where(defined, drawn, 0.0).sum(0), count, out=np.full(count.shape, np.nan), where=count > 0)
     variance, freedom = _between_layers(values, settings)
     if freedom and len(means) > 1:
         unlucky = generator.chisquare(freedom, len(means)) / freedom
@@ -208,20 +228,20 @@ def _with_layers(
 
 
 def _redrawn(world: World, column: str, against: str, resamples: int, generator: np.random.Generator) -> np.ndarray:
-    """(R, 2) means of a column of the units of truth and of what it is set against over redrawn neurons."""
-    found = []
+    """Return the (R, 2) means of a column of units over redrawn neurons, for the truth and for the other side."""
+    sides = []
     chosen: np.ndarray | None = None
     for label in (world.truth, getattr(world, against)):
         sums, counts = _by_neuron(world.units[label], column)
         if chosen is None or len(sums) != chosen.shape[1]:
             chosen = generator.integers(0, len(sums), (resamples, len(sums)))
         total = counts[chosen].sum(1)
-        found.append(np.divide(sums[chosen].sum(1), total, out=np.full(resamples, np.nan), where=total > 0))
-    return np.stack(found, axis=1)
+        sides.append(np.divide(sums[chosen].sum(1), total, out=np.full(resamples, np.nan), where=total > 0))
+    return np.stack(sides, axis=1)
 
 
 def _by_neuron(units: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """(P,) sum and number of the defined values of alive units, by neuron; by unit where units have no neuron."""
+    """Return (P,) sums and counts of defined values of alive units, per neuron, or per unit without parents."""
     values = units[column].to_numpy(dtype=np.float64, na_value=np.nan)
     used = units["alive"].to_numpy(dtype=bool, na_value=False) & ~np.isnan(values)
     neurons = units["unit" if bool(units["parent"].isna().all()) else "parent"].to_numpy(dtype=np.int64)
@@ -231,23 +251,24 @@ def _by_neuron(units: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray
 
 
 def _over_worlds(values: np.ndarray, settings: Sequence[str], generator: np.random.Generator) -> np.ndarray:
-    """(R,) means over worlds of values (W, R), the layers of each setting redrawn; NaN is left out."""
+    """Return the (R,) means over worlds of values (W, R), with the layers of each setting redrawn. NaN is ignored."""
     resamples = values.shape[1]
     chosen = np.empty((resamples, len(settings)), dtype=np.int64)
     for setting in dict.fromkeys(settings):
-        own = np.flatnonzero(np.array(settings) == setting)
-        chosen[:, own] = own[generator.integers(0, len(own), (resamples, len(own)))]
+        layers = np.flatnonzero(np.array(settings) == setting)
+        chosen[:, layers] = layers[generator.integers(0, len(layers), (resamples, len(layers)))]
     picked = values[chosen, np.arange(resamples)[:, None]]  # (R, W)
-    known = ~np.isnan(picked)
-    count = known.sum(1)
-    return np.divide(np.where(known, picked, 0.0).sum(1), count, out=np.full(count.shape, np.nan), where=count > 0)
+    defined = ~np.isnan(picked)
+    count = defined.sum(1)
+    return np.divide(np.where(defined, picked, 0.0).sum(1), count, out=np.full(count.shape, np.nan), where=count > 0)
 
 
 def _interval(value: float, drawn: np.ndarray) -> Interval:
-    known = drawn[~np.isnan(drawn)]
-    if not len(known):
+    """Return a value with the percentile interval of its resamples, without NaN."""
+    defined = drawn[~np.isnan(drawn)]
+    if not len(defined):
         return Interval(value, math.nan, math.nan)
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile(known, [tail, 1 - tail])
-    # The percentile interval of a skewed distribution may miss the estimate itself.
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    # The percentile interval of a skewed distribution may exclude the estimate.
     return Interval(value, float(min(low, value)), float(max(high, value)))

@@ -1,4 +1,4 @@
-"""What is known of a planted layer, and where to find it."""
+"""Ground truth of a planted layer."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Parts:
-    """The true sub-units of every neuron: their weights sum to the layer's, exactly."""
+    """True sub-units of every neuron. Their weights sum exactly to the layer's."""
 
     weights: Tensor
-    """(P, d_in)"""
+    """(P, d_in) weights of each part"""
     biases: Tensor
-    """(P,)"""
+    """(P,) bias of each part"""
     parent: Tensor
-    """(P,) int64 neuron, non-decreasing"""
+    """(P,) int64 neuron of each part, non-decreasing"""
     concept: Tensor
     """(P,) int64 concept of each part"""
-    own: Tensor | None = None
-    """(P, d_in) bool: inputs that belong to the part's concept alone; None where parts share their inputs"""
+    exclusive_inputs: Tensor | None = None
+    """(P, d_in) bool: inputs that belong only to the part's concept; None if parts share their inputs"""
 
 
 @dataclass(eq=False)
 class Truth:
-    """A planted layer's truth."""
+    """Ground truth of a planted layer."""
 
     n_concepts: int
     writers: Tensor
-    """(C, d_out) what a concept of strength 1 adds to the layer's output"""
+    """(C, d_out) contribution of a concept of strength 1 to the layer's output"""
     strengths: Callable[[Baseline], Tensor]
-    """(n_images, T, C) strength of each concept on each token of an evaluation split, by image index"""
+    """function that returns (n_images, T, C): the strength of each concept on each token of an evaluation split"""
     parts: Parts | None = None
-    """None in superposition, where a neuron is no sum of a few parts"""
+    """parts of the neurons; None in superposition, where a neuron is not a sum of a few parts"""
     patterns: Tensor | None = None
-    """(C, d_in) what a concept of strength 1 adds to the layer's input, where that is known"""
-    _held: dict[str, Tensor] = field(default_factory=dict)
+    """(C, d_in) contribution of a concept of strength 1 to the layer's input, or None if it is not known"""
+    _cached_strengths: dict[str, Tensor] = field(default_factory=dict)
 
     def strengths_on(self, baseline: Baseline) -> Tensor:
-        """:attr:`strengths`, computed once for each evaluation split."""
+        """Return :attr:`strengths`, computed once per evaluation split."""
         key = baseline.images.fingerprint
-        if key not in self._held:
-            self._held[key] = self.strengths(baseline)
-        return self._held[key]
+        if key not in self._cached_strengths:
+            self._cached_strengths[key] = self.strengths(baseline)
+        return self._cached_strengths[key]
 
 
 class PlantedLayer(nn.Linear):
-    """A linear layer that knows its truth."""
+    """Linear layer with its ground truth."""
 
     truth: Truth
 
@@ -66,6 +66,6 @@ class PlantedLayer(nn.Linear):
 
 
 def truth_of(site: Any) -> Truth | None:
-    """The truth of a site's layer (:class:`harness.activations.site.Site`), None where nothing is planted."""
+    """Return the truth of a site's layer (:class:`harness.activations.site.Site`), or None if it is not planted."""
     module = getattr(site, "module", None)
     return module.truth if isinstance(module, PlantedLayer) else None

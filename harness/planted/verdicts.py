@@ -1,4 +1,4 @@
-"""Which metric can be believed for which question: a word for each, computed from intervals."""
+"""Verdicts on metrics: for each metric and question, if the metric is valid, computed from intervals."""
 
 from __future__ import annotations
 
@@ -12,67 +12,68 @@ from harness.planted.statistics import Correlation, Gap, gap, rank_correlation
 
 Word = Literal["believe", "truth only", "does not separate", "wrong way", "no interval", "not measured"]
 
-#: The words, and what each says.
+#: Verdict -> its meaning.
 WORDS: dict[Word, str] = {
-    "believe": "truth beats chance at every layer, their intervals do not touch, and better methods score better",
-    "truth only": "truth beats chance as above, but whether better methods score better is not shown",
-    "does not separate": "truth and chance are not told apart at every layer, or their intervals touch",
-    "wrong way": "chance beats truth, or better methods score worse: the interval lies below 0",
+    "believe": "the truth beats chance at every layer, their intervals do not touch, and better methods score better",
+    "truth only": "the truth beats chance as above, but there is no evidence that better methods score better",
+    "does not separate": "the truth does not beat chance at every layer, or their intervals touch",
+    "wrong way": "chance beats the truth, or better methods score worse: the interval is below 0",
     "no interval": "too few layers for an interval of the gap",
-    "not measured": "no value on truth and chance here, or nothing that answers the question",
+    "not measured": "no values on truth and chance, or no recovery score for the question",
 }
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One metric on one kind of layer."""
+    """Verdict on one metric for one kind of layer."""
 
     metric: str
     sign: int
-    """+1 where larger is better, -1 where smaller is"""
+    """+1 if larger is better, -1 if smaller is"""
     gap: Gap
     collapse: Gap
-    """the same with the truth collapsed in the place of chance"""
+    """the same with the collapsed truth instead of chance"""
     correlations: dict[str, Correlation]
-    """recovery score to its rank correlation with the metric, over methods"""
+    """recovery score -> its rank correlation with the metric, over methods"""
 
     @property
     def notices_collapse(self) -> bool | None:
-        """Whether the truth scores clearly better than one of its units repeated; None: not measured.
+        """True if the truth scores clearly better than one of its units repeated; None if not measured.
 
-        At every layer, with intervals apart, and by at least half of what it is better than chance by: a single unit
-        may be a little worse than the mean of all. On one layer nothing is said, which unit is repeated being chance.
+        It must be better at every layer, with separate intervals, and by at least half of the gap to chance, because a
+        single unit may be slightly worse than the mean of all. With one layer, the result is None: the repeated unit is
+        arbitrary.
         """
-        found = self.collapse
-        if found.n < 2:
+        collapse = self.collapse
+        if collapse.n < 2:
             return None
-        clearly = found.difference.low >= 0.5 * max(self.gap.difference.value, 0.0)
-        return found.wins == found.n and found.is_apart(self.sign) and clearly
+        clearly = collapse.difference.low >= 0.5 * max(self.gap.difference.value, 0.0)
+        return collapse.wins == collapse.n and collapse.is_apart(self.sign) and clearly
 
     @property
     def words(self) -> dict[str, Word]:
-        """Recovery score (a question of :data:`~harness.planted.evidence.QUESTIONS`) to the verdict on it."""
-        return {question: word(self.gap, self.sign, found) for question, found in self.correlations.items()}
+        """Recovery score (a key of :data:`~harness.planted.evidence.QUESTIONS`) -> verdict for that question."""
+        return {question: word(self.gap, self.sign, correlation) for question, correlation in self.correlations.items()}
 
 
 @dataclass(frozen=True)
 class Report:
-    """All verdicts on one kind of layer, and how far each method got."""
+    """Verdicts for one kind of layer, and recovery scores of each method."""
 
     kind: str
     worlds: list[str]
     verdicts: list[Verdict]
     recovery: dict[str, dict[str, float]]
-    """method label to its recovery scores, means over layers; the truth's own row included"""
+    """method label -> recovery scores, means over layers; the truth is included"""
 
 
 def word(gap: Gap, sign: int, correlation: Correlation) -> Word:
-    """The verdict on one metric for one question.
+    """Return the verdict on one metric for one question.
 
     Args:
-        gap: the metric on truth and chance.
-        sign: +1 where larger is better.
-        correlation: of the metric with the recovery score that answers the question.
+        gap: gap of the metric between truth and chance.
+        sign: +1 if larger is better, -1 if smaller is.
+        correlation: rank correlation of the metric with the recovery score that answers the question.
     """
     if not gap.n or not correlation.n:
         return "not measured"
@@ -88,8 +89,14 @@ def word(gap: Gap, sign: int, correlation: Correlation) -> Word:
 
 
 def reports(evidence: Evidence, *, resamples: int = 1000, seed: int = 0) -> list[Report]:
-    """The verdicts on every kind of layer that there is evidence of, in the order of ``KINDS``."""
-    found = []
+    """Return one report per kind of layer with results, in the order of ``KINDS``.
+
+    Args:
+        evidence: results on planted layers.
+        resamples: number of bootstrap resamples.
+        seed: random seed of the resamples.
+    """
+    made = []
     for kind in KINDS:
         worlds = [world for world in evidence.worlds if world.kind == kind]
         if not worlds:
@@ -97,8 +104,8 @@ def reports(evidence: Evidence, *, resamples: int = 1000, seed: int = 0) -> list
         verdicts = [
             _verdict(worlds, metric, evidence.directions[metric], resamples, seed) for metric in evidence.metrics
         ]
-        found.append(Report(kind, [world.name for world in worlds], verdicts, _recovery(worlds)))
-    return found
+        made.append(Report(kind, [world.name for world in worlds], verdicts, _recovery(worlds)))
+    return made
 
 
 def _verdict(worlds: Sequence[World], metric: str, sign: int, resamples: int, seed: int) -> Verdict:
@@ -115,15 +122,16 @@ def _verdict(worlds: Sequence[World], metric: str, sign: int, resamples: int, se
 
 
 def _recovery(worlds: Sequence[World]) -> dict[str, dict[str, float]]:
+    """Return method label -> recovery scores, means over the layers in which they are defined."""
     labels = dict.fromkeys(label for world in worlds for label in world.values.index)
-    found: dict[str, dict[str, float]] = {}
+    scores_of: dict[str, dict[str, float]] = {}
     for label in labels:
-        found[label] = {}
+        scores_of[label] = {}
         for score in (*QUESTIONS, "recovery_separated"):
             values = [
                 float(world.values[score].get(label, math.nan)) for world in worlds if score in world.values.columns
             ]
-            known = [value for value in values if not math.isnan(value)]
-            if known:
-                found[label][score] = sum(known) / len(known)
-    return found
+            defined = [value for value in values if not math.isnan(value)]
+            if defined:
+                scores_of[label][score] = sum(defined) / len(defined)
+    return scores_of

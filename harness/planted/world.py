@@ -1,9 +1,9 @@
-"""Worlds: which concepts a synthetic layer sees, when they are on, and which neurons mix them.
+"""Worlds: the concepts of a synthetic layer, the tokens on which they are active, and the neurons that mix them.
 
-A token's concepts have strengths s (C,), mostly 0; its input is ``q = max(0, s @ patterns + noise)`` and the layer
-gives ``a = W q + b``. In a world of *groups* every concept has input dimensions of its own, a neuron's weights are
-large on the groups of its ``mixed`` concepts and small elsewhere. In *superposition* concepts share dimensions, there
-are more of them than neurons, and every neuron sees all.
+A token's concepts have strengths s (C,), mostly 0. Its input is ``q = max(0, s @ patterns + noise)``, and the layer
+computes ``a = W q + b``. In a world of *groups*, each concept has separate input dimensions, and a neuron's weights are
+large on the groups of its ``mixed`` concepts and small elsewhere. In *superposition*, concepts share dimensions, there
+are more concepts than neurons, and every neuron reads all of them.
 """
 
 from __future__ import annotations
@@ -19,42 +19,42 @@ from harness.errors import UserError
 from harness.identity import seed_of
 from methods.registry import did_you_mean
 
-#: Largest input; an image holds q as 8-bit shares of it.
+#: Largest input. An image stores q as 8-bit fractions of it.
 LARGEST = 2.0
 
-#: Size of the weights on inputs of concepts that a neuron does not mix, as a share of the others.
+#: Scale of the weights on inputs of concepts that a neuron does not mix, as a fraction of the other weights.
 LEAK = 0.05
 
 
-#: Output of a neuron, without its bias, for a concept of strength 1 that it mixes.
+#: Output of a neuron, without its bias, for the first of its mixed concepts at strength 1.
 RESPONSE = 8.0
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What makes one world different from another."""
+    """Parameters of a world, except its seed."""
 
     name: str
     title: str
     n_concepts: int = 12
     group: int = 14
-    """Input dimensions a concept."""
+    """Input dimensions per concept."""
     mixed: int = 2
-    """Concepts a neuron."""
+    """Concepts per neuron."""
     noise: float = 0.05
-    """Standard deviation of the noise on every input, as a share of the root mean square of an active one."""
+    """Standard deviation of the noise on every input, as a fraction of the root mean square of active inputs."""
     zipf: float = 0.0
-    """The r-th concept is shown on a share of images proportional to ``1 / r ** zipf``."""
+    """Exponent of the concepts' frequencies: the r-th is the main concept of a share of images ``~ 1 / r ** zipf``."""
     weaker: float = 1.0
-    """Response of a neuron to its second concept, as a share of that to its first (and so on)."""
+    """Response of a neuron to its second concept, as a fraction of that to its first (and so on)."""
     together: float = 0.0
-    """Probability that a concept brings its partner along (concepts 0 and 1 are partners, 2 and 3, ...)."""
+    """Probability that a concept activates its partner too (concepts 0 and 1 are partners, 2 and 3, ...)."""
     superposed: int = 0
-    """0: groups; otherwise how many concepts a token shows, in superposition."""
+    """0 for a world of groups, otherwise the number of active concepts per token in superposition."""
     patch: int = 8
-    """Pixels a side of one token; ``d_in = 3 * patch ** 2``."""
+    """Side of one token in pixels; ``d_in = 3 * patch ** 2``."""
     grid: int = 4
-    """Tokens a side of one image."""
+    """Side of one image in tokens."""
     d_out: int = 24
     n_images: int = 480
 
@@ -82,12 +82,14 @@ SETTINGS = {
 
 
 class World:
-    """One drawn world. What its images show follows from the setting, its layer from the setting and the seed: layers
-    of different seeds see the same images.
+    """World drawn at random from a setting and a seed.
+
+    The images depend only on the setting, the layer on the setting and the seed. Layers of different seeds therefore
+    have the same images.
 
     Args:
-        setting: what kind of world.
-        seed: which layer.
+        setting: parameters of the world.
+        seed: random seed of the layer.
     """
 
     def __init__(self, setting: Setting, seed: int) -> None:
@@ -101,11 +103,11 @@ class World:
     def _generator(self, what: str, *of: int) -> torch.Generator:
         return torch.Generator().manual_seed(seed_of("planted", self.setting.name, what, *of))
 
-    # ---- what there is
+    # ---- concepts and layer
 
     @cached_property
     def groups(self) -> Tensor:
-        """(C, group) int64 input dimensions of each concept: disjoint, unless the world is one of superposition."""
+        """(C, group) int64 input dimensions of each concept, disjoint except in superposition."""
         setting, generator = self.setting, self._generator("groups")
         if not setting.superposed:
             order = torch.randperm(setting.d_in, generator=generator)
@@ -115,13 +117,13 @@ class World:
 
     @cached_property
     def patterns(self) -> Tensor:
-        """(C, d_in) what a concept of strength 1 adds to q: 0.5 to 1 on its dimensions."""
+        """(C, d_in) contribution of a concept of strength 1 to q: 0.5 to 1 on its dimensions, 0 elsewhere."""
         drawn = 0.5 + 0.5 * torch.rand(self.groups.shape, generator=self._generator("patterns"))
         return torch.zeros(self.setting.n_concepts, self.setting.d_in).scatter_(1, self.groups, drawn)
 
     @cached_property
     def mixtures(self) -> Tensor:
-        """(d_out, mixed) int64 concepts of each neuron, every concept in equally many neurons (one more or less)."""
+        """(d_out, mixed) int64 concepts of each neuron. The numbers of neurons per concept differ by at most one."""
         setting, generator = self.setting, self._generator("mixtures", self.seed)
         rows: list[Tensor] = []
         while len(rows) < setting.d_out:
@@ -131,7 +133,7 @@ class World:
 
     @cached_property
     def weight(self) -> Tensor:
-        """(d_out, d_in)"""
+        """(d_out, d_in) weights of the layer."""
         setting, generator = self.setting, self._generator("weights", self.seed)
         weight = torch.randn(setting.d_out, setting.d_in, generator=generator)
         if setting.superposed:
@@ -140,21 +142,21 @@ class World:
         weight = LEAK * weight
         for unit, mixture in enumerate(self.mixtures):
             for rank, concept in enumerate(mixture):
-                own = self.groups[concept]
-                response = drawn[unit, own] @ self.patterns[concept, own]
-                weight[unit, own] = drawn[unit, own] * (RESPONSE * setting.weaker**rank / response)
+                inputs = self.groups[concept]
+                response = drawn[unit, inputs] @ self.patterns[concept, inputs]
+                weight[unit, inputs] = drawn[unit, inputs] * (RESPONSE * setting.weaker**rank / response)
         return weight
 
     @cached_property
     def bias(self) -> Tensor:
-        """(d_out,) a neuron is silent where it sees none of its concepts."""
+        """(d_out,) biases of the layer: with groups -1, so a neuron is off on tokens without any of its concepts."""
         return torch.full((self.setting.d_out,), -1.0 if not self.setting.superposed else 0.0)
 
-    # ---- what is shown
+    # ---- images
 
     @cached_property
     def main(self) -> Tensor:
-        """(n_images,) int64 the concept that each image is about: its class."""
+        """(n_images,) int64 main concept of each image, which is its class."""
         setting = self.setting
         shares = 1.0 / torch.arange(1, setting.n_concepts + 1, dtype=torch.float64) ** setting.zipf
         edges = (shares / shares.sum()).cumsum(0)
@@ -163,15 +165,15 @@ class World:
 
     @cached_property
     def strengths(self) -> Tensor:
-        """(n_images, T, C) strength of each concept on each token, 0 or 0.5 to 1.
+        """(n_images, T, C) strength of each concept on each token: 0, or 0.5 to 1.
 
-        Half of an image's tokens show its main concept, a fifth another one, the others none. In superposition each
-        token has as many further ones as it takes to show ``superposed``.
+        Half of an image's tokens have its main concept, a fifth another one, and the others none. In superposition,
+        ``superposed - 1`` further concepts are active on each token.
         """
         setting, generator = self.setting, self._generator("tokens")
         n, t, c = setting.n_images, setting.n_tokens, setting.n_concepts
         kind = torch.rand(n, t, generator=generator)
-        # Another concept comes as often as images of it do.
+        # The other concept is drawn with the frequencies of the main concepts.
         other = self.main[torch.randint(n, (n, t), generator=generator)]
         first = torch.where(kind < 0.5, self.main[:, None], other)
         on = torch.zeros(n, t, c).scatter_(2, first[..., None], (kind < 0.7).float()[..., None])
@@ -187,7 +189,7 @@ class World:
 
     @cached_property
     def inputs(self) -> Tensor:
-        """(n_images, T, d_in) q in [0, LARGEST], in steps of LARGEST / 255: as the images hold it."""
+        """(n_images, T, d_in) q in [0, LARGEST], in steps of LARGEST / 255, as stored in the images."""
         setting = self.setting
         clean = self.strengths @ self.patterns
         scale = setting.noise * float(clean[clean > 0].square().mean().sqrt())
@@ -198,16 +200,16 @@ class World:
 
 @cache
 def world(spec: str) -> World:
-    """The world ``NAME`` (seed 0) or ``NAME@SEED``, e.g. ``two_concepts@1``.
+    """Return the world ``NAME`` (seed 0) or ``NAME@SEED``, e.g. ``two_concepts@1``.
 
     Raises:
-        UserError: for an unknown name or a seed that is no whole number.
+        UserError: for an unknown name, or a seed that is not a non-negative integer.
     """
     name, _, seed = spec.partition("@")
     if name not in SETTINGS:
         raise UserError(f"There is no planted world {name!r}. {did_you_mean(name, list(SETTINGS))}")
     if not re.fullmatch(r"\d+", seed or "0"):
         raise UserError(
-            f"The seed of a planted world is a whole number: 'planted:{spec}' should be 'planted:{name}@1'."
+            f"The seed {seed!r} of 'planted:{spec}' is not a non-negative integer; use for example 'planted:{name}@1'."
         )
     return World(SETTINGS[name], int(seed or 0))

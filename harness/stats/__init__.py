@@ -1,6 +1,6 @@
-"""Statistics that the harness shares: standard errors, and what a set of pairwise judgments says of the methods.
+"""Shared statistics: standard errors, and win rates and agreement computed from pairwise judgments.
 
-Judgments are one frame wherever they go; see :mod:`harness.stats.consensus` for its columns.
+All functions of judgments take the same data frame; :mod:`harness.stats.consensus` describes its columns.
 """
 
 from __future__ import annotations

@@ -1,18 +1,17 @@
-"""From the answers of several judges to one winner a presentation.
+"""Consensus of several judges: one winner per presentation.
 
 A frame of judgments has one row per judge and presentation:
 
 ========== ====================================================================================
-pair_id    the unit pair: two units of two methods; the cluster of the bootstrap
-method_a   the method whose grid this row showed as A
-method_b   the method whose grid this row showed as B
-order      0 or 1, only tells the two presentations of a pair apart
-judge      who answered
-answer     "A", "B", or null where the reply was invalid or none came
+pair_id    unit pair: two units of two methods; the cluster of the bootstrap
+method_a   method whose grid was shown as A
+method_b   method whose grid was shown as B
+order      0 or 1; distinguishes the two presentations of a pair
+judge      judge that answered
+answer     "A", "B", or null if the reply was invalid or missing
 ========== ====================================================================================
 
-Rows with ``method_a == method_b`` are controls (a grid shown against itself): they say something about a judge and
-nothing about a method.
+Rows with ``method_a == method_b`` are controls (a grid shown against itself). They measure a judge, not a method.
 """
 
 from __future__ import annotations
@@ -26,45 +25,51 @@ COLUMNS = ("pair_id", "method_a", "method_b", "order", "judge", "answer")
 
 
 def checked(judgments: pd.DataFrame) -> pd.DataFrame:
-    """The frame with its six columns, answers as "A", "B" or None, and a column ``presentation`` (0, 1, ...).
+    """Validate judgments and number their presentations.
+
+    Returns:
+        The six columns, with answers as "A", "B" or None, and a column ``presentation`` (0, 1, ...).
 
     Raises:
-        UserError: a column is missing, an answer is something else, a judge answered a presentation twice, or the
-            rows of one presentation disagree about what it showed.
+        UserError: if a column is missing, an answer is invalid, a judge answered a presentation twice, or the rows of
+            one presentation name different methods.
     """
     missing = [name for name in COLUMNS if name not in judgments.columns]
     if missing:
-        raise UserError(f"The judgments lack the columns {', '.join(missing)}; they need {', '.join(COLUMNS)}.")
+        raise UserError(
+            f"The judgments lack the columns {', '.join(missing)}; the required columns are {', '.join(COLUMNS)}."
+        )
     frame = judgments.loc[:, list(COLUMNS)].reset_index(drop=True)
-    known = frame["answer"].isin(["A", "B"])
-    wrong = frame["answer"][~known & frame["answer"].notna()]
+    valid = frame["answer"].isin(["A", "B"])
+    wrong = frame["answer"][~valid & frame["answer"].notna()]
     if len(wrong):
-        raise UserError(f'An answer is "A", "B" or null; there is {wrong.iloc[0]!r}.')
-    frame["answer"] = frame["answer"].astype(object).where(known, None)
+        raise UserError(f'The judgments contain the answer {wrong.iloc[0]!r}; an answer must be "A", "B" or null.')
+    frame["answer"] = frame["answer"].astype(object).where(valid, None)
     frame["presentation"] = frame.groupby(["pair_id", "order"], sort=False).ngroup()
     if frame.duplicated(["presentation", "judge"]).any():
         row = frame[frame.duplicated(["presentation", "judge"])].iloc[0]
         raise UserError(
-            f"The judge {row['judge']!r} answered the pair {row['pair_id']!r} in order {row['order']} more than once; "
-            "keep one answer for each."
+            f"The judge {row['judge']!r} answered the pair {row['pair_id']!r} in order {row['order']} more than once. "
+            "Keep one answer per judge and presentation."
         )
-    shown = frame.drop_duplicates(["presentation", "method_a", "method_b"])
-    if shown["presentation"].duplicated().any():
-        pair = shown["pair_id"][shown["presentation"].duplicated()].iloc[0]
+    presented = frame.drop_duplicates(["presentation", "method_a", "method_b"])
+    if presented["presentation"].duplicated().any():
+        pair = presented["pair_id"][presented["presentation"].duplicated()].iloc[0]
         raise UserError(
-            f"The rows of the pair {pair!r} disagree about which methods it showed: a pair_id is one pair of units."
+            f"The rows of the pair {pair!r} name different methods in one order. Give each pair of units its own "
+            "pair_id."
         )
     return frame
 
 
 def consensus(judgments: pd.DataFrame) -> pd.DataFrame:
-    """The majority's choice for each presentation, i.e. for each (pair_id, order).
+    """Return the majority's choice for each presentation, i.e. for each (pair_id, order).
 
-    The winner is the grid with more of the valid answers; invalid answers are no votes. Equal votes are a tie, and a
-    presentation that nobody answered validly is one too (0 : 0). Controls are left out.
+    The winner is the method whose grid got more valid answers. Equal votes are a tie, including 0 : 0 if there is no
+    valid answer. Controls are left out.
 
     Returns:
-        One row a presentation: pair_id, order, method_a, method_b, votes_a, votes_b, winner (a method, None for a tie).
+        One row per presentation: pair_id, order, method_a, method_b, votes_a, votes_b, winner (method, None for a tie).
 
     Raises:
         UserError: as :func:`checked`.
@@ -73,7 +78,7 @@ def consensus(judgments: pd.DataFrame) -> pd.DataFrame:
 
 
 def tallied(frame: pd.DataFrame) -> pd.DataFrame:
-    """:func:`consensus` of a frame that :func:`checked` has made."""
+    """Return the :func:`consensus` of a frame returned by :func:`checked`."""
     frame = frame[frame["method_a"] != frame["method_b"]]
     size = int(frame["presentation"].max()) + 1 if len(frame) else 0
     presentation = frame["presentation"].to_numpy()
@@ -81,10 +86,10 @@ def tallied(frame: pd.DataFrame) -> pd.DataFrame:
         answer: np.bincount(presentation[(frame["answer"] == answer).to_numpy()], minlength=size)
         for answer in ("A", "B")
     }
-    shown = frame.drop_duplicates("presentation")
-    index = shown["presentation"].to_numpy()
+    presented = frame.drop_duplicates("presentation")
+    index = presented["presentation"].to_numpy()
     a, b = votes["A"][index], votes["B"][index]
-    table = shown[["pair_id", "order", "method_a", "method_b"]].reset_index(drop=True)
+    table = presented[["pair_id", "order", "method_a", "method_b"]].reset_index(drop=True)
     first, second = (table[name].to_numpy(dtype=object) for name in ("method_a", "method_b"))
     winner = np.where(a > b, first, np.where(b > a, second, None))
     return table.assign(votes_a=a, votes_b=b, winner=pd.Series(winner, dtype=object))

@@ -1,4 +1,4 @@
-"""Standard errors that respect how observations hang together; every metric shares them."""
+"""Standard errors for independent and clustered observations, shared by all metrics."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ import numpy as np
 
 
 def clustered_standard_error(values: np.ndarray, clusters: np.ndarray) -> float | None:
-    """Standard error of the mean of ``values`` (n,) whose errors may be correlated inside ``clusters`` (n,).
+    """Return the standard error of a mean whose errors may be correlated within clusters.
 
-    ``sqrt(G / (G - 1) * sum_g (sum_{i in g} (v_i - mean))^2) / n`` for G clusters (Liang and Zeger 1986, with the usual
-    small-sample factor); with one value a cluster it is the usual standard error. None for fewer than two clusters.
+    It is ``sqrt(G / (G - 1) * sum_g (sum_{i in g} (v_i - mean))^2) / n`` for G clusters (Liang and Zeger 1986, with the
+    usual small-sample factor). With one value per cluster, this is the usual standard error.
+
+    Args:
+        values: (n,).
+        clusters: (n,) cluster of each value.
+
+    Returns:
+        The standard error, or None for fewer than two clusters.
     """
     names, member = np.unique(clusters, return_inverse=True)
     if len(names) < 2:
@@ -22,7 +29,7 @@ def clustered_standard_error(values: np.ndarray, clusters: np.ndarray) -> float 
 
 
 def jackknife_standard_error(left_out: Sequence[float]) -> float | None:
-    """Standard error from the estimates (G,) with one group left out each; None for fewer than two groups."""
+    """Return the standard error from G leave-one-group-out estimates, or None for fewer than two groups."""
     n_groups = len(left_out)
     if n_groups < 2:
         return None
@@ -31,14 +38,20 @@ def jackknife_standard_error(left_out: Sequence[float]) -> float | None:
 
 
 def proportion_standard_error(share: float, n: int) -> float | None:
-    """Half the width of the 68 % Wilson interval of a proportion, unlike ``sqrt(p (1 - p) / n)`` not 0 at 0."""
+    """Return the half-width of the 68 % Wilson interval of a proportion, or None if ``n`` is 0 or ``share`` is NaN.
+
+    Unlike ``sqrt(p (1 - p) / n)``, it is not 0 for a proportion of 0 or 1.
+    """
     if n == 0 or math.isnan(share):
         return None
     return math.sqrt(share * (1 - share) / n + 1 / (4 * n * n)) / (1 + 1 / n)
 
 
 def standard_error_from_sums(total: float, squares: float, n: int) -> tuple[float, float | None]:
-    """(mean, standard error) of n observations from their sum and their sum of squares."""
+    """Return the mean and its standard error of n observations, from their sum and their sum of squares.
+
+    The mean of no observations is NaN. The standard error is None for fewer than two.
+    """
     if n == 0:
         return math.nan, None
     mean = total / n

@@ -1,4 +1,4 @@
-"""What a frame of judgments says of the judges themselves."""
+"""Reliability of judges: consistency, position bias and agreement."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from harness.stats.consensus import checked
 
 
 def judge_health(judgments: pd.DataFrame) -> pd.DataFrame:
-    """How far each judge may be trusted.
+    """Return measures of each judge's reliability.
 
     Returns:
-        One row a judge, by name:
+        One row per judge, sorted by name:
 
-        - ``n``: answers asked for; ``invalid``: of these without one; ``invalid_rate`` (controls not included).
-        - ``swap_consistency``: share of the unit pairs answered in both orders where the same method was chosen twice;
-          0.5 for answers at random, 0 for a judge that always says A. ``n_swaps``: how many such pairs.
-        - ``position_bias``: ``2 P(A) - 1`` over valid answers: 1 always says A, -1 always B, 0 balanced. Both orders
-          of a pair are shown, so that methods cancel out.
-        - ``control_a``: share of A where both grids were the same, which must be near 0.5; ``n_controls``: valid ones.
-        - ``agreement``: share of the valid votes of the other judges, over the same presentations, that are the same.
+        - ``n``: number of questions; ``invalid``: number of those without a valid answer; ``invalid_rate``: their
+          share. Controls are not included.
+        - ``swap_consistency``: share of the unit pairs with a valid answer in both orders for which the same method was
+          chosen twice: 0.5 for random answers, 0 for a judge that always answers A. ``n_swaps``: number of such pairs.
+        - ``position_bias``: ``2 P(A) - 1`` over valid answers: 1 if the judge always answers A, -1 if always B, 0 if
+          balanced. Both orders of a pair are shown, so the quality of the methods cancels out.
+        - ``control_a``: share of A if both grids are the same, expected near 0.5; ``n_controls``: number of valid
+          answers to controls.
+        - ``agreement``: share of the other judges' valid votes on the same presentations that equal the judge's.
 
-        Shares are fractions, NaN where there is nothing to count.
+        Shares are fractions, and NaN if there is nothing to count.
 
     Raises:
         UserError: as :func:`harness.stats.consensus.checked`.
@@ -35,16 +37,16 @@ def judge_health(judgments: pd.DataFrame) -> pd.DataFrame:
     answers = _table(real)
     rows = []
     for judge in sorted(frame["judge"].unique()):
-        own = real[real["judge"] == judge]
-        valid = own[own["answer"].notna()]
+        rows_of_judge = real[real["judge"] == judge]
+        valid = rows_of_judge[rows_of_judge["answer"].notna()]
         swaps = _same_in_both_orders(valid)
         same = controls["answer"][(controls["judge"] == judge) & controls["answer"].notna()]
         rows.append(
             {
                 "judge": judge,
-                "n": len(own),
-                "invalid": len(own) - len(valid),
-                "invalid_rate": _share(len(own) - len(valid), len(own)),
+                "n": len(rows_of_judge),
+                "invalid": len(rows_of_judge) - len(valid),
+                "invalid_rate": _share(len(rows_of_judge) - len(valid), len(rows_of_judge)),
                 "swap_consistency": _share(int(swaps.sum()), len(swaps)),
                 "n_swaps": len(swaps),
                 "position_bias": 2 * _share(int((valid["answer"] == "A").sum()), len(valid)) - 1,
@@ -57,11 +59,11 @@ def judge_health(judgments: pd.DataFrame) -> pd.DataFrame:
 
 
 def krippendorff_alpha(judgments: pd.DataFrame) -> float:
-    """Agreement of all judges beyond chance: Krippendorff's alpha for nominal data with missing answers.
+    """Return the agreement of all judges beyond chance: Krippendorff's alpha for nominal data with missing answers.
 
-    ``1 - observed / expected disagreement`` over presentations with at least two valid answers; 1 is perfect, 0 what
-    chance gives. NaN where there is no such presentation, or all answers are the same (nothing to disagree about).
-    Controls are left out.
+    It is ``1 - observed / expected disagreement`` over presentations with at least two valid answers: 1 for perfect
+    agreement, 0 for chance. It is NaN if there is no such presentation, or if all answers are the same. Controls are
+    left out.
 
     Raises:
         UserError: as :func:`harness.stats.consensus.checked`.
@@ -71,11 +73,11 @@ def krippendorff_alpha(judgments: pd.DataFrame) -> float:
 
 
 def alpha_of(answers: np.ndarray | pd.DataFrame) -> float:
-    """Krippendorff's alpha of answers (n_items, n_judges), any labels, None or NaN for missing.
+    """Return Krippendorff's alpha of answers (n_items, n_judges), with any labels, and None or NaN for missing ones.
 
-    With ``n_ic`` judges giving item i the label c and ``m_i`` judges in all (items with ``m_i >= 2``), n their sum:
-    observed ``sum_i (m_i^2 - sum_c n_ic^2) / (m_i - 1) / n``, expected ``(n^2 - sum_c n_c^2) / (n (n - 1))``
-    (Krippendorff, Computing Krippendorff's Alpha-Reliability, 2011).
+    ``n_ic`` judges give item i the label c, ``m_i`` judges answer it in all (items with ``m_i >= 2``), and n is the sum
+    of ``m_i``. The observed disagreement is ``sum_i (m_i^2 - sum_c n_ic^2) / (m_i - 1) / n``, the expected one
+    ``(n^2 - sum_c n_c^2) / (n (n - 1))`` (Krippendorff, Computing Krippendorff's Alpha-Reliability, 2011).
     """
     table = pd.DataFrame(answers).to_numpy(dtype=object)
     labels = sorted({label for label in table.ravel() if not pd.isna(label)}, key=str)
@@ -93,12 +95,12 @@ def alpha_of(answers: np.ndarray | pd.DataFrame) -> float:
 
 
 def _table(frame: pd.DataFrame) -> pd.DataFrame:
-    """(presentations, judges) answers."""
+    """Return the answers as a table, one row per presentation and one column per judge."""
     return frame.pivot(index="presentation", columns="judge", values="answer")
 
 
 def _same_in_both_orders(valid: pd.DataFrame) -> np.ndarray:
-    """One bool a unit pair with valid answers in two orders: whether both chose the same method."""
+    """Return one bool per unit pair with valid answers in both orders: True if both chose the same method."""
     chosen = valid["method_a"].where(valid["answer"] == "A", valid["method_b"])
     groups = chosen.groupby(valid["pair_id"], sort=False)
     twice = groups.size() == 2
@@ -106,12 +108,13 @@ def _same_in_both_orders(valid: pd.DataFrame) -> np.ndarray:
 
 
 def _agreement(answers: pd.DataFrame, judge: str) -> float:
+    """Return the share of the other judges' valid answers that equal the judge's."""
     if judge not in answers.columns:
         return math.nan
-    own = answers[judge]
-    others = answers.drop(columns=judge)[own.notna()]
-    own = own[own.notna()]
-    same = others.eq(own, axis=0).to_numpy().sum()
+    answer = answers[judge]
+    others = answers.drop(columns=judge)[answer.notna()]
+    answer = answer[answer.notna()]
+    same = others.eq(answer, axis=0).to_numpy().sum()
     return _share(int(same), int(others.notna().to_numpy().sum()))
 
 

@@ -1,4 +1,4 @@
-"""Who beats whom: the full table of pairwise win rates."""
+"""Pairwise win rates between all methods."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from harness.stats.rates import Tally, tally
 
 
 def pairwise(judgments: pd.DataFrame) -> pd.DataFrame:
-    """One row per ordered pair of methods that met: method, opponent, win_rate, wins, n (decided), ties.
+    """Return the win rate of each method against each opponent.
+
+    Returns:
+        One row per ordered pair of methods that were compared: method, opponent, win_rate, wins, n (decided
+        comparisons), ties.
 
     Raises:
         UserError: as :func:`harness.stats.consensus.consensus`.
@@ -34,9 +38,9 @@ def pairwise(judgments: pd.DataFrame) -> pd.DataFrame:
 
 
 def pairwise_matrix(judgments: pd.DataFrame) -> pd.DataFrame:
-    """(M, M) share of decided comparisons that the row won against the column; NaN where the two never met.
+    """Return the (M, M) share of decided comparisons that the row's method won against the column's.
 
-    ``matrix + matrix.T`` is 1 off the diagonal.
+    It is NaN for methods without a decided comparison. ``matrix + matrix.T`` is 1 off the diagonal.
 
     Raises:
         UserError: as :func:`harness.stats.consensus.consensus`.
@@ -48,7 +52,7 @@ def pairwise_matrix(judgments: pd.DataFrame) -> pd.DataFrame:
 
 
 def counts(counted: Tally) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(wins, decided, ties), each (M, M); row against column."""
+    """Return (wins, decided comparisons, ties), each (M, M), of the row's method against the column's."""
     size = len(counted.methods)
     wins, n, ties = (np.zeros((size, size)) for _ in range(3))
     np.add.at(wins, (counted.first, counted.second), counted.wins_first)

@@ -1,4 +1,4 @@
-"""Win rates with intervals that know the two orders of a pair are not independent."""
+"""Win rates, with intervals that account for the dependence between the two orders of a pair."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from harness.stats.consensus import consensus
 
 
 class Tally(NamedTuple):
-    """Decided comparisons a unit pair, of G unit pairs between M methods."""
+    """Numbers of decided comparisons and ties of G unit pairs between M methods."""
 
     methods: list[str]
-    """(M,) sorted"""
+    """(M,) names, sorted"""
     first: np.ndarray
-    """(G,) which method; it sorts before ``second``"""
+    """(G,) int64 index of the pair's first method, which is below that of ``second``"""
     second: np.ndarray
-    """(G,)"""
+    """(G,) int64 index of the pair's second method"""
     wins_first: np.ndarray
-    """(G,) how often the first won, 0 to 2"""
+    """(G,) presentations that the first method won, 0 to 2"""
     decided: np.ndarray
-    """(G,) presentations that were no tie, 0 to 2"""
+    """(G,) presentations that were not a tie, 0 to 2"""
     ties: np.ndarray
-    """(G,) presentations that were one"""
+    """(G,) presentations that were a tie"""
 
 
 def tally(decisions: pd.DataFrame) -> Tally:
-    """Count the presentations of :func:`harness.stats.consensus.consensus` a unit pair."""
+    """Count the presentations of :func:`harness.stats.consensus.consensus` per unit pair."""
     methods = sorted({*decisions["method_a"], *decisions["method_b"]})
     code = {method: number for number, method in enumerate(methods)}
     a = decisions["method_a"].map(code).to_numpy(dtype=np.int64)
     b = decisions["method_b"].map(code).to_numpy(dtype=np.int64)
     winner = decisions["winner"].map(code).fillna(-1).to_numpy(dtype=np.int64)
     first, second = np.minimum(a, b), np.maximum(a, b)
-    # A pair_id that comes with several pairs of methods is as many clusters.
+    # A pair_id that occurs with several pairs of methods is one cluster per pair of methods.
     cluster, _ = pd.factorize(pd.MultiIndex.from_arrays([decisions["pair_id"], first, second]))
     _, where = np.unique(cluster, return_index=True)
     won = winner >= 0
@@ -51,28 +51,28 @@ def tally(decisions: pd.DataFrame) -> Tally:
 
 
 def win_rates(judgments: pd.DataFrame, *, n_resamples: int = 1000, level: float = 0.95, seed: int = 0) -> pd.DataFrame:
-    """How often each method wins, pooled over opponents (and over token seeds, whose unit pairs have their own ids).
+    """Return the win rate of each method with its confidence interval, pooled over opponents and token seeds.
 
-    A comparison is one presentation (pair_id, order) with a consensus; ties are dropped and counted. Where every
-    method has as many comparisons as the others, the rates sum to half the number of methods.
+    A comparison is one presentation (pair_id, order) with a consensus. Ties are counted, but do not enter the rate. If
+    all methods have the same number of comparisons, the rates sum to half the number of methods.
 
-    The interval is the percentile bootstrap over unit pairs: a pair is drawn with both its presentations, because the
-    two are not independent. Which methods meet, and how often, was decided beforehand, so pairs are redrawn within
-    each pair of methods; drawing them all together would add the difference between opponents to the noise. Of n pairs
-    n - 1 are drawn and weighted n / (n - 1), without which the variance is too small by that factor (Rao and Wu,
-    1988). Pairs of methods with a single unit pair are redrawn together. A method that won every comparison, or none,
-    gives the bootstrap nothing to vary: its interval is the exact one of Clopper and Pearson over its unit pairs.
+    The interval is a percentile bootstrap over unit pairs. A pair is drawn with both its presentations, because the two
+    are not independent. The design fixes how often two methods meet, so pairs are redrawn within each pair of methods;
+    drawing them all together would add the difference between opponents to the noise. Of n pairs, n - 1 are drawn and
+    weighted n / (n - 1); otherwise the variance would be too small by that factor (Rao and Wu, 1988). Pairs of methods
+    with a single unit pair are redrawn together. If a method won all of its comparisons, or none, all resamples are the
+    same: its interval is the exact one of Clopper and Pearson over its unit pairs.
 
     Args:
-        judgments: as in :mod:`harness.stats.consensus`.
-        n_resamples: of the bootstrap.
-        level: of the interval.
-        seed: of the resamples.
+        judgments: data frame as in :mod:`harness.stats.consensus`.
+        n_resamples: number of resamples of the bootstrap.
+        level: confidence level of the interval.
+        seed: random seed of the resamples.
 
     Returns:
-        One row a method, best first: method, win_rate, ci_low, ci_high, n (comparisons decided), wins, ties, n_pairs
-        (unit pairs with a comparison decided), rank (1 is best, equal rates share the better rank), rank_low and
-        rank_high (the same interval of its rank over the resamples). Rates are fractions, NaN for n = 0.
+        One row per method, best first: method, win_rate, ci_low, ci_high, n (decided comparisons), wins, ties, n_pairs
+        (unit pairs with a decided comparison), rank (1 is best; equal rates share the better rank), rank_low and
+        rank_high (interval of the rank over the resamples). Rates are fractions, and NaN for n = 0.
 
     Raises:
         UserError: as :func:`harness.stats.consensus.consensus`.
@@ -98,7 +98,7 @@ def win_rates(judgments: pd.DataFrame, *, n_resamples: int = 1000, level: float 
         {
             "method": counted.methods,
             "win_rate": rates,
-            # The percentile interval of a skewed distribution may miss the estimate itself by a resample's width.
+            # The percentile interval of a skewed distribution may exclude the estimate by a resample's width.
             "ci_low": np.fmin(low, rates),
             "ci_high": np.fmax(high, rates),
             "n": n.astype(np.int64),
@@ -115,7 +115,7 @@ def win_rates(judgments: pd.DataFrame, *, n_resamples: int = 1000, level: float 
 
 
 def _per_method(counted: Tally, of_first: np.ndarray, of_second: np.ndarray) -> np.ndarray:
-    """(M,) sums over the unit pairs of what each side of a pair adds to its method."""
+    """Return the (M,) sums per method of ``of_first`` (G,) and ``of_second`` (G,), the values of a pair's two sides."""
     size = len(counted.methods)
     return np.bincount(counted.first, weights=of_first, minlength=size) + np.bincount(
         counted.second, weights=of_second, minlength=size
@@ -127,7 +127,7 @@ def _ratio(wins: np.ndarray, n: np.ndarray) -> np.ndarray:
 
 
 def _resampled_rates(counted: Tally, n_resamples: int, generator: np.random.Generator) -> np.ndarray:
-    """(n_resamples, M) win rates of redrawn unit pairs."""
+    """Return the (n_resamples, M) win rates of redrawn unit pairs."""
     size = len(counted.methods)
     wins, n = np.zeros((n_resamples, size)), np.zeros((n_resamples, size))
     meeting = counted.first * size + counted.second
@@ -141,23 +141,23 @@ def _resampled_rates(counted: Tally, n_resamples: int, generator: np.random.Gene
         drawn = pairs[generator.integers(0, count, (n_resamples, max(count - 1, 1)))]
         weight = count / max(count - 1, 1)
         together = len(np.unique(meeting[pairs])) == 1
-        for own, of_side in (
+        for side, of_side in (
             (counted.first, counted.wins_first),
             (counted.second, counted.decided - counted.wins_first),
         ):
             if together:
-                method = own[pairs[0]]
+                method = side[pairs[0]]
                 wins[:, method] += weight * of_side[drawn].sum(1)
                 n[:, method] += weight * counted.decided[drawn].sum(1)
             else:
                 rows = np.broadcast_to(np.arange(n_resamples)[:, None], drawn.shape)
-                np.add.at(wins, (rows, own[drawn]), weight * of_side[drawn])
-                np.add.at(n, (rows, own[drawn]), weight * counted.decided[drawn])
+                np.add.at(wins, (rows, side[drawn]), weight * of_side[drawn])
+                np.add.at(n, (rows, side[drawn]), weight * counted.decided[drawn])
     return _ratio(wins, n)
 
 
 def _ranks(rates: np.ndarray) -> np.ndarray:
-    """(R, M) ranks of rates (R, M), 1 for the highest; equal rates share the better rank; methods without one NaN."""
+    """Return the (R, M) ranks of rates (R, M): 1 for the highest; equal rates share the better rank; NaN for NaN."""
     if not rates.size:
         return np.zeros(rates.shape)
     ranks: np.ndarray = rankdata(np.where(np.isnan(rates), np.inf, -rates), method="min", axis=1).astype(np.float64)
@@ -165,10 +165,10 @@ def _ranks(rates: np.ndarray) -> np.ndarray:
 
 
 def _quantiles(values: np.ndarray, tail: float, method: str = "linear") -> tuple[np.ndarray, np.ndarray]:
-    """(M,) lower and upper quantiles of values (R, M) without their NaN; NaN where nothing is left."""
+    """Return the (M,) lower and upper quantiles of values (R, M). NaN is ignored; a column of NaN gives NaN."""
     low, high = np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
     for index in range(values.shape[1]):
-        own = values[:, index][~np.isnan(values[:, index])]
-        if len(own):
-            low[index], high[index] = np.quantile(own, [tail, 1 - tail], method=method)  # type: ignore[call-overload]
+        column = values[:, index][~np.isnan(values[:, index])]
+        if len(column):
+            low[index], high[index] = np.quantile(column, [tail, 1 - tail], method=method)  # type: ignore[call-overload]
     return low, high

@@ -1,4 +1,4 @@
-"""Bradley-Terry scores: one strength a method, from which every pairwise win rate follows."""
+"""Bradley-Terry scores: one strength per method, from which all pairwise win rates follow."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from harness.stats.matrix import counts
 from harness.stats.rates import tally
 from methods.errors import UserError
 
-#: Keeps strengths finite where a method won everything, or where two groups of methods never met.
+#: Regularisation that keeps strengths finite if a method won all comparisons, or two groups of methods never met.
 REGULARISATION = 0.01
 
 
 def bradley_terry(judgments: pd.DataFrame) -> pd.DataFrame:
-    """Maximum-likelihood strengths ``s`` with ``P(i beats j) = 1 / (1 + exp(s_j - s_i))`` (Bradley and Terry, 1952).
+    """Return the strengths ``s`` of the Bradley-Terry model (1952), ``P(i beats j) = 1 / (1 + exp(s_j - s_i))``.
 
-    Fitted by ``choix`` (iterative Luce spectral ranking; Maystre and Grossglauser, 2015) with a little regularisation.
+    ``choix`` computes the maximum-likelihood fit (iterative Luce spectral ranking; Maystre and Grossglauser, 2015) with
+    :data:`REGULARISATION`.
 
     Returns:
-        One row a method, strongest first: method, strength (natural-log odds, mean 0), n (comparisons decided).
+        One row per method, strongest first: method, strength (natural-log odds, mean 0), n (decided comparisons).
 
     Raises:
-        UserError: the package ``choix`` is missing; as :func:`harness.stats.consensus.consensus`.
+        UserError: if the package ``choix`` is missing, or as :func:`harness.stats.consensus.consensus`.
     """
     try:
         choix = importlib.import_module("choix")
     except ImportError as error:
         raise UserError(
-            "Bradley-Terry scores need the package choix (it is part of the extra 'judge'): pip install choix."
+            "Bradley-Terry scores need the package choix. Install it with: pip install choix (or the extra 'judge')."
         ) from error
     counted = tally(consensus(judgments))
     wins, n, _ = counts(counted)

@@ -253,7 +253,7 @@ def test_two_plugins_of_one_file_name_do_not_replace_each_other(tmp_path: Path, 
 def test_what_is_no_method_or_metric_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="no class derived from"):
         methods.METHODS.register("odd")(object)
-    with pytest.raises(UserError, match="lacks title, reference"):
+    with pytest.raises(UserError, match="lacks the class attributes title, reference"):
         METRICS.register()(type("Bare", (Metric,), {"id": "bare", "compute": lambda self, outcome: []}))
 
 

@@ -30,7 +30,7 @@ PLACE = "    def __init__(self, baseline):"
 #: kind, check -> what is changed in the starting point, and words of the explanation.
 BROKEN: dict[tuple[str, str], tuple[list[tuple[str, str]], list[str]]] = {
     ("method", "settings"): ([("(MethodConfig):", '(MethodConfig, extra="ignore"):')], ["does not exist"]),
-    ("method", "fit"): ([("        return self\n", "")], ["fit returns NoneType; it returns self"]),
+    ("method", "fit"): ([("        return self\n", "")], ["fit returns NoneType; it must return self"]),
     ("method", "encode and decode"): (
         [('reads="output"', 'reads="input"')],
         ["line 43 of broken.py", "spec.reads is 'input'", "(600, 24)"],
@@ -44,38 +44,38 @@ BROKEN: dict[tuple[str, str], tuple[list[tuple[str, str]], list[str]]] = {
         [("(x - self.mean) @ self.atoms.T", "((x - self.mean) @ self.atoms.T).squeeze(0)")],
         ["A batch of 1 tokens is encoded as (8,), not (1, 8)"],
     ),
-    ("method", "rows by themselves"): (
+    ("method", "independent of the batch"): (
         [("(x - self.mean) @", "(x - x.mean(0)) @")],
-        ["change with the batch", "each row by itself"],
+        ["change with the batch", "each row independently"],
     ),
-    ("method", "inputs left alone"): (
+    ("method", "inputs unchanged"): (
         [("return (x - self.mean) @", "x -= self.mean\n        return x @")],
         ["encode changes its input in place"],
     ),
     ("method", "deterministic under a seed"): (
         [(", generator=torch.Generator().manual_seed(seed))", ")")],
-        ["same seed differ", "generator made of `seed`"],
+        ["same seed differ", "generator seeded with `seed`"],
     ),
-    ("method", "uses_seed is honest"): (
+    ("method", "uses_seed is correct"): (
         [("training_free=True,", "training_free=True, uses_seed=False,")],
-        ["another seed gives another method", "uses_seed=True"],
+        ["another seed gives other codes", "uses_seed=True"],
     ),
-    ("method", "supervised is honest"): (
+    ("method", "supervised is correct"): (
         [(".to(device)\n        return", ".to(device) + float((tokens.label == 1).mean())\n        return")],
         ["other class labels", "supervised=True"],
     ),
-    ("method", "training_free is honest"): (
+    ("method", "training_free is correct"): (
         [
             (
                 "    @property\n    def n_units",
                 '    curves = {"loss": [(1, 0.5)]}\n\n    @property\n    def n_units',
             )
         ],
-        ["curves of a training (loss)"],
+        ["training curves (loss)"],
     ),
-    ("method", "lossless is honest"): (
+    ("method", "lossless is correct"): (
         [("lossless=False", "lossless=True"), ("n = min(self", "n = 4 or min(self")],
-        ["spec.lossless is True", "is off by"],
+        ["spec.lossless is True", "the error of decode"],
     ),
     ("method", "dictionary matches decode"): (
         [("return codes @", "return torch.tanh(codes) @")],
@@ -93,7 +93,7 @@ BROKEN: dict[tuple[str, str], tuple[list[tuple[str, str]], list[str]]] = {
                 f"    @classmethod\n    def applies(cls, method, baseline):\n        return method.n_units\n\n{PLACE}",
             )
         ],
-        ["applies gives", "True or False"],
+        ["applies returns", "True or False"],
     ),
     ("metric", "scores"): ([("self.score(self.near", "self.score(100 * self.near")], ["printed in percent", "`unit`"]),
     ("metric", "parameters"): (
@@ -116,43 +116,43 @@ BROKEN: dict[tuple[str, str], tuple[list[tuple[str, str]], list[str]]] = {
         [("self.near / self.n if self.n else math.nan", "0.1 / int(outcome.units.alive.sum())")],
         ["ZeroDivisionError", "line 33 of broken.py"],
     ),
-    ("metric", "batches left alone"): (
+    ("metric", "batches unchanged"): (
         [("        cosine = cos", "        batch.a.mul_(2)\n        cosine = cos")],
         ["update changes the batch in place"],
     ),
-    ("metric", "memory stays flat"): (
+    ("metric", "bounded memory"): (
         [
             ("self.near = self.n = 0", "self.near = self.n = 0\n        self.seen = []"),
             ("self.n += cosine.numel()", "self.n += cosine.numel()\n        self.seen.append(batch.a_hat)"),
         ],
-        ["bytes more for every", "Keep sums and counts"],
+        ["bytes for every", "Keep sums and counts"],
     ),
     ("judge", "judges"): ([("(1, 2, 4)", "(1, 2)")], ["odd number"]),
     ("judge", "settings and ids"): ([('"version": 1', '"version": id(self)')], ["another id each time"]),
-    ("judge", "unknown options"): ([("wanted.options or wanted.judges:", "wanted.judges:")], ["accepted in silence"]),
+    ("judge", "unknown options"): ([("wanted.options or wanted.judges:", "wanted.judges:")], ["is ignored"]),
     ("judge", "replies"): ([("in questions:", "in questions[1:]:")], ["1 got no reply", "`keep`"]),
     ("judge", "verdicts"): ([('"A" if', '"grid A" if')], ['neither "A" nor "B"', '"answer": "A"']),
     ("judge", "same questions, same answers"): (
         [("import json\n", "import json\nimport random\n"), ("spread[0] < spread[1]", "random.random() < 0.5")],
-        ["otherwise when they are asked again", "seed what is drawn"],
+        ["differently if they are asked again", "random draws seeded"],
     ),
-    ("judge", "looks at the grids"): (
+    ("judge", "depends on the grids"): (
         [('"A" if spread[0] < spread[1] else "B"', '"A"')],
-        ["answers A whatever is shown", "50 %"],
+        ["answers A in both orders", "50 %"],
     ),
     ("backbone", "listing"): (
         [('source="mine", license="mine", build', 'source="mine", license="", build')],
         ["license of the Source is empty"],
     ),
     ("backbone", "loads"): ([("name=request.spec", 'name="other"')], ["name=request.spec"]),
-    ("backbone", "features"): ([(": net(images)", ": net(images).double()")], ["it is float32"]),
-    ("backbone", "each image by itself"): (
+    ("backbone", "features"): ([(": net(images)", ": net(images).double()")], ["must return float32"]),
+    ("backbone", "independent of the batch"): (
         [(".mean((2, 3))", ".mean((2, 3)) + images.mean()")],
         ["change with the batch"],
     ),
-    ("backbone", "tells images apart"): ([(".mean((2, 3))", ".mean((2, 3)) * 0")], ["does not see them"]),
+    ("backbone", "different features"): ([(".mean((2, 3))", ".mean((2, 3)) * 0")], ["do not depend on the images"]),
     ("backbone", "default site"): ([('default_site="mix"', 'default_site="mxi"')], ["no layer 'mxi'", "mix"]),
-    ("backbone", "the layer is felt"): (
+    ("backbone", "layer affects the features"): (
         [
             (
                 "self.rest(self.mix(self.stem(images)))",
@@ -161,29 +161,29 @@ BROKEN: dict[tuple[str, str], tuple[list[tuple[str, str]], list[str]]] = {
         ],
         ["by zeros changes nothing"],
     ),
-    ("backbone", "own head"): (
+    ("backbone", "head"): (
         [("n_prefix_tokens=0,", "n_prefix_tokens=0,\n        n_classes=5,")],
         ["belong together"],
     ),
-    ("backbone", "the same again"): (
+    ("backbone", "reproducible"): (
         [("        torch.manual_seed(0)\n", "")],
         ["gives two networks", "seed the weights"],
     ),
-    ("backbone", "generators left alone"): (
+    ("backbone", "global generator unchanged"): (
         [("with torch.random.fork_rng(devices=[]):", "if True:")],
         ["torch.random.fork_rng()"],
     ),
-    ("backbone", "checkpoint"): ([("if request.checkpoint is not None:", "if False:")], ["passed over in silence"]),
+    ("backbone", "checkpoint"): ([("if request.checkpoint is not None:", "if False:")], ["checkpoint is ignored"]),
     ("dataset", "loads"): ([("range(int(identifier or 120))", "range(0)")], ["has no images"]),
     ("dataset", "names"): ([("int(identifier or 120))]", "int(identifier or 120))][::-1]")], ["not sorted by name"]),
     ("dataset", "labels"): ([("number % len(CLASSES))", "number % 4)")], ["has the label 3", "count from 0"]),
-    ("dataset", "images open"): (
+    ("dataset", "images readable"): (
         [("return file.getvalue()", "return b'text ' + record.name.encode()")],
         ["cannot be read", "no image format"],
     ),
-    ("dataset", "reader"): ([("return len(self.read(record))", "return 1")], ["reader.size says 1"]),
-    ("dataset", "the same again"): ([("default_rng(number)", "default_rng()")], ["other contents", "Seed them"]),
-    ("dataset", "no image twice"): (
+    ("dataset", "reader"): ([("return len(self.read(record))", "return 1")], ["reader.size returns 1"]),
+    ("dataset", "reproducible"): ([("default_rng(number)", "default_rng()")], ["other contents", "seed random draws"]),
+    ("dataset", "no duplicate images"): (
         [("default_rng(number)", "default_rng(number // 6)")],
         ["are the same image"],
     ),
@@ -196,7 +196,7 @@ BROKEN: dict[tuple[str, str], tuple[list[tuple[str, str]], list[str]]] = {
     ),
     ("dataset", "identifier"): (
         [("    if identifier and not", '    identifier = ""\n    if identifier and not')],
-        ["raise UserError for an identifier"],
+        ["raise UserError for an unknown identifier"],
     ),
 }
 

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from command_line import harness
+from torch.utils.flop_counter import FlopCounterMode
 
 from harness import doctor
 from harness.doctor import Check, estimate, needs
-from harness.doctor.environment import looked_for
-from harness.doctor.estimate import layer_of
+from harness.doctor.environment import installed_package
+from harness.doctor.estimate import TRAINING_FLOPS, Layer, _fit, _Job, layer_of
 from harness.errors import UserError
 from harness.run import run
-from harness.suites import Suite, load_suite, parse_suite, with_overrides, with_settings
+from harness.suites import MethodEntry, Suite, Target, load_suite, parse_suite, with_overrides, with_settings
 
 #: As it is; the tests see a function that finds no host.
 REACHABLE = needs.reachable
@@ -101,7 +103,7 @@ def test_what_is_missing_can_be_left_out(tmp_path: Path) -> None:
     umap_there = needs._has("umap")
     assert len(able.suite.methods_of(able.suite.targets[0])) == (2 if umap_there else 1)
     assert any("dinov2_vitb14" in sentence for sentence in able.left_out)
-    with pytest.raises(UserError, match="Nothing of it can run"):
+    with pytest.raises(UserError, match="No part of the suite can run"):
         doctor.require(small(targets=[{"backbone": "dinov2_vitb14"}]), tmp_path / "r.duckdb", skip=True)
 
 
@@ -185,6 +187,22 @@ def test_disk_of_known_token_sets() -> None:
     assert "tiny_vit" in unknown.notes[0]
 
 
+def test_hours_of_training_count_a_multiply_add_as_two_flops() -> None:
+    """The GPU rates are FLOP/s. torch's counter, too, counts two FLOPs per multiply-add."""
+    width, n_units, n_tokens = 16, 64, 8
+    encoder, decoder = (torch.randn(n_units, width, requires_grad=True) for _ in range(2))
+    x = torch.randn(n_tokens, width)
+    with FlopCounterMode(display=False) as counter:
+        (torch.relu(x @ encoder.T) @ decoder - x).square().sum().backward()
+    counted = counter.get_total_flops() / n_tokens / (encoder.numel() + decoder.numel())
+    layer = Layer(d_in=16, d_out=width, tokens=1, gflops=0)
+    entry = MethodEntry(name="vanilla_sae", config={"epochs": 1, "expansion_factor": n_units / width})
+    job = _Job(Target(backbone="tiny_vit"), entry, layer, probing=n_tokens, evaluation=0, full_fit=True)
+    estimated = _fit(job, layer) * TRAINING_FLOPS / n_tokens / (encoder.numel() + decoder.numel())
+    # The encoder needs no gradient of its input, which the estimate includes.
+    assert counted == 5 and estimated == pytest.approx(6)
+
+
 def test_shared_cells_token_sets_and_fits_are_counted_once() -> None:
     table2, table5 = estimate(load_suite("table2")), estimate(load_suite("table5"))
     both = estimate(parse_suite({"name": "both", "parts": (load_suite("table2"), load_suite("table5"))}))
@@ -209,9 +227,9 @@ def test_known_layers_are_what_the_models_have(name: str) -> None:
 def test_optional_packages_are_found_by_their_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cuml").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    assert not looked_for("cuml-cu12", "cuml", "get it").ok, "a folder is no package"
+    assert not installed_package("cuml-cu12", "cuml", "get it").ok, "a folder is no package"
     (tmp_path / "cuml" / "__init__.py").write_text("raise RuntimeError('no GPU')")
     importlib.invalidate_caches()
     # Of another distribution (cuml-cu13), and never imported.
-    assert looked_for("cuml-cu12", "cuml", "get it") == Check("cuml-cu12", True, False, "installed")
-    assert looked_for("numpy", "numpy", "").found[0].isdigit()
+    assert installed_package("cuml-cu12", "cuml", "get it") == Check("cuml-cu12", True, False, "installed")
+    assert installed_package("numpy", "numpy", "").found[0].isdigit()

@@ -77,9 +77,9 @@ def test_a_failing_compiler_is_a_note_and_the_other_figures_stand() -> None:
     method = split_of(backbone, PATHS["tiny_vit"])
     protocol = Protocol(batch_size=2, warmup=1, repeats=2, compiled=True, memory_passes=1)
     found = measure(method, backbone, PATHS["tiny_vit"], images_of(), protocol, compiler=broken)  # type: ignore[arg-type]
-    assert [(m.mode, m.compiled) for m in found.found] == [(mode, False) for mode in modes_of(method)]
+    assert [(m.mode, m.compiled) for m in found.modes] == [(mode, False) for mode in modes_of(method)]
     assert found.notes[0] == "torch.compile failed: RuntimeError: no compiler here" and len(found.notes) == 3
-    assert all(len(m.times.reference) == len(m.times.variant) == 2 for m in found.found)
+    assert all(len(m.times.reference) == len(m.times.variant) == 2 for m in found.modes)
 
 
 def test_compiled_networks_are_timed_beside_the_others() -> None:
@@ -92,7 +92,7 @@ def test_compiled_networks_are_timed_beside_the_others() -> None:
     backbone = backbones.load("tiny_cnn")
     protocol = Protocol(batch_size=2, warmup=0, repeats=2, compiled=True, memory_passes=1)
     found = measure(topk(20, 12), backbone, "mix", images_of(), protocol, compiler=compiler)  # type: ignore[arg-type]
-    assert [(m.mode, m.compiled) for m in found.found] == [("", False), ("", True)]
+    assert [(m.mode, m.compiled) for m in found.modes] == [("", False), ("", True)]
     assert len(compiled) == 2 and not found.notes
 
 
@@ -114,7 +114,7 @@ def test_what_runs_can_be_traced_by_the_compiler(name: str) -> None:
     protocol = Protocol(batch_size=2, warmup=0, repeats=1, compiled=True, memory_passes=1)
     for method in (sae, split_of(backbone, path)):
         found = measure(method, backbone, path, images, protocol, compiler=compiler)
-        assert not found.notes and {m.compiled for m in found.found} == {False, True}
+        assert not found.notes and {m.compiled for m in found.modes} == {False, True}
     # A reference and a changed network for each of the four ways to run.
     assert len(made) == 8
     for compiled, plain in made:

@@ -105,7 +105,7 @@ class TestMatchedCosineByParent:
         assert matched_cosine_by_parent(d1, parents, d2, parents) == pytest.approx(1)
 
     def test_parents_must_fit(self) -> None:
-        with pytest.raises(UserError, match="must name one"):
+        with pytest.raises(UserError, match="must contain one"):
             matched_cosine_by_parent(random(3, 2), torch.zeros(2), random(3, 2), torch.zeros(3))
 
 

@@ -13,7 +13,7 @@ from scipy.stats import t as student
 
 from harness.planted import report, verdicts
 from harness.planted.evidence import QUESTIONS, Evidence, World
-from harness.planted.statistics import NOWHERE, Correlation, Gap, Interval, gap, rank_correlation, weighted_spearman
+from harness.planted.statistics import UNDEFINED, Correlation, Gap, Interval, gap, rank_correlation, weighted_spearman
 
 LABELS = [f"method {number}" for number in range(12)]
 
@@ -200,7 +200,7 @@ class TestWords:
         [
             (UP, UP, 4, "believe"),
             (UP, AROUND, 4, "truth only"),
-            (UP, NOWHERE, 4, "truth only"),
+            (UP, UNDEFINED, 4, "truth only"),
             (UP, UP, 3, "does not separate"),
             (AROUND, UP, 4, "does not separate"),
             (Interval(0, 0, 0), UP, 0, "does not separate"),
@@ -217,8 +217,10 @@ class TestWords:
     def test_intervals_that_touch_do_not_separate(self) -> None:
         touching = Gap(Interval(0.9, 0.5, 1.3), Interval(0.4, 0.2, 0.6), self.UP, 4, 4)
         assert verdicts.word(touching, 1, Correlation(self.UP, 40, 4)) == "does not separate"
-        assert verdicts.word(Gap(NOWHERE, NOWHERE, NOWHERE, 0, 0), 1, Correlation(self.UP, 9, 1)) == "not measured"
-        assert verdicts.word(touching, 1, Correlation(NOWHERE, 0, 0)) == "not measured"
+        assert (
+            verdicts.word(Gap(UNDEFINED, UNDEFINED, UNDEFINED, 0, 0), 1, Correlation(self.UP, 9, 1)) == "not measured"
+        )
+        assert verdicts.word(touching, 1, Correlation(UNDEFINED, 0, 0)) == "not measured"
 
     def test_wrong_metrics_get_the_verdict_they_deserve(self) -> None:
         generator = np.random.default_rng(5)
@@ -258,8 +260,8 @@ class TestWords:
             assert row[2:] == ["right, repeats", "blind to methods", "flipped"]
         notices = {verdict.metric: verdict.notices_collapse for verdict in found.verdicts}
         assert notices["right"] and not notices["repeats"] and not notices["flipped"]
-        (told,) = [note for note in summary.notes if "goes unnoticed" in note]
-        assert "repeats" in told.partition(";")[0] and "read right" in told.partition(";")[2]
+        (told,) = [note for note in summary.notes if "cannot detect" in note]
+        assert "repeats" in told.partition(". ")[0] and "can: right" in told.partition(". ")[2]
         assert report.as_json([found])[0]["methods"][0]["recovery"] == pytest.approx(
             found.recovery[LABELS[0]]["recovery"]
         )

@@ -131,7 +131,7 @@ def said(ran: tuple[Path, str]) -> dict[str, Any]:
 
 def test_the_run_ends_with_the_verdicts(ran: tuple[Path, str]) -> None:
     folder, printed = ran
-    assert printed.index("28 cells finished") > printed.index("Which metric can be believed") > printed.index("PURE")
+    assert printed.index("28 cells finished") > printed.index("Validity of each metric") > printed.index("PURE")
     again = validity("--store", str(folder / "r.duckdb"), "--resamples", "200")
     assert again.strip() in printed, "the store alone gives the same"
 
@@ -210,11 +210,13 @@ def test_elude_gives_each_concept_a_sub_unit_with_its_inputs(layer: Site) -> Non
     config = {"top_k": 450, "min_cluster_size": 40}
     method = methods.create("elude", **config).fit(layer.tokens, layer.site, seed=1)
     parts = truth(layer.world).parts
-    assert parts is not None and parts.own is not None
+    assert parts is not None and parts.exclusive_inputs is not None
     atoms, parents = method.dictionary().atoms, method.parents
     separated = 0
     for unit in range(layer.site.d_out):
-        shares = mean_shares(atoms[parents == unit], layer.site.weight[unit], parts.own[parts.parent == unit])
+        shares = mean_shares(
+            atoms[parents == unit], layer.site.weight[unit], parts.exclusive_inputs[parts.parent == unit]
+        )
         # Each concept's inputs lie, to nine tenths, with one sub-unit, and with another one than the other concept's.
         best = shares.argmax(0)
         separated += bool((shares.max(0).values >= 0.9).all()) and len(best.unique()) == 2

@@ -192,9 +192,9 @@ def test_agreement_of_a_panel() -> None:
     ("change", "message"),
     [
         (lambda frame: frame.drop(columns="answer"), "lack the columns answer"),
-        (lambda frame: frame.assign(answer="C"), "there is 'C'"),
+        (lambda frame: frame.assign(answer="C"), "contain the answer 'C'"),
         (lambda frame: pd.concat([frame, frame]), "more than once"),
-        (lambda frame: frame.assign(method_a=[*frame["method_a"][:-1], "z"]), "disagree about which methods"),
+        (lambda frame: frame.assign(method_a=[*frame["method_a"][:-1], "z"]), "name different methods"),
     ],
 )
 def test_what_is_no_frame_of_judgments_is_refused(change: Callable[[pd.DataFrame], pd.DataFrame], message: str) -> None:

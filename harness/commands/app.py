@@ -1,4 +1,4 @@
-"""``harness app``: look at a store in a browser."""
+"""``harness app``: show a store in a browser."""
 
 from __future__ import annotations
 
@@ -12,51 +12,50 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DEFAULT_STORE, StoreOption, out
+from harness.commands.options import DEFAULT_STORE, StoreOption, add_verb
+from harness.commands.output import out
 from harness.errors import UserError
 
 
 def register(app: typer.Typer) -> None:
-    app.command("app", epilog="Example: harness app --store outputs/results.duckdb --port 8600 --no-browser")(show)
+    add_verb(app, show, "harness app --store outputs/results.duckdb --port 8600 --no-browser", name="app")
 
 
 def show(
     store: StoreOption = DEFAULT_STORE,
     images: Annotated[
         Path | None,
-        typer.Option(envvar="HARNESS_IMAGES", help="Folder of the evaluation images; the shipped ones are found."),
+        typer.Option(envvar="HARNESS_IMAGES", help="Folder of the evaluation images; default: the included ones."),
     ] = None,
-    port: Annotated[int, typer.Option(help="Where the app listens.", min=1, max=65535)] = 8501,
+    port: Annotated[int, typer.Option(help="Port that the app listens on.", min=1, max=65535)] = 8501,
     address: Annotated[
-        str, typer.Option(help="0.0.0.0 lets other machines in; the app has no password.")
+        str, typer.Option(help="Address that the app listens on; 0.0.0.0 admits other machines, without a password.")
     ] = "localhost",
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
 ) -> None:
-    """Look at a store in a browser: Pareto front, leaderboard, methods, units with their images, judges, runs.
+    """Show a store in a browser: Pareto front, leaderboard, methods, units with their images, judges and runs.
 
-    The app only reads, also while a run writes. End it with Ctrl-C.
+    The app only reads, also during a run. Press Ctrl-C to stop it.
     """
     if importlib.util.find_spec("streamlit") is None:
-        raise UserError(
-            "The app needs streamlit, which this environment lacks: pip install 'disentanglement-harness[app]'."
-        )
+        raise UserError("The app needs streamlit, which is not installed: pip install 'disentanglement-harness[app]'.")
     if images is not None and not images.is_dir():
-        raise UserError(f"There is no folder {str(images)!r} for --images; name the folder that the image set lies in.")
+        raise UserError(f"There is no folder {str(images)!r} for --images; give the folder of the image set.")
     _require_free(address, port)
     out(f"The app is at http://{address}:{port} (Ctrl-C ends it).")
     environment = {**os.environ, "HARNESS_STORE": str(store)}
     if images is not None:
         environment["HARNESS_IMAGES"] = str(images)
-    words = command(port, address, browser)
+    arguments = command(port, address, browser)
     if os.name == "posix":
-        # In this process's place: whoever ends `harness app` ends the server, and none is left behind.
+        # Replaces this process, so that ending `harness app` also ends the server.
         sys.stdout.flush()
-        os.execve(words[0], words, environment)
-    raise typer.Exit(subprocess.run(words, env=environment, check=False).returncode)
+        os.execve(arguments[0], arguments, environment)
+    raise typer.Exit(subprocess.run(arguments, env=environment, check=False).returncode)
 
 
 def command(port: int, address: str, browser: bool) -> list[str]:
-    """The command that starts the app; the store and the images are named by the environment."""
+    """Return the command that starts the app; environment variables name the store and the images."""
     options = {
         "server.port": str(port),
         "server.address": address,
@@ -64,11 +63,11 @@ def command(port: int, address: str, browser: bool) -> list[str]:
         "server.fileWatcherType": "none",
         "server.showEmailPrompt": "false",
         "browser.gatherUsageStats": "false",
-        # Nothing in the app is shown by standing alone on a line, and looking for it takes time.
+        # The app does not use expressions on lines of their own as output, and rewriting them takes time.
         "runner.magicEnabled": "false",
         "client.toolbarMode": "minimal",
-        # Streamlit's own red would read as an error; this blue is of the palette of the figures.
-        # (Light and dark apart: one colour for both would keep the page from following the system's.)
+        # Streamlit's red looks like an error; this blue is from the palette of the figures. Set per theme, because a
+        # colour for both would keep the page from following the theme of the system.
         "theme.light.primaryColor": "#0072B2",
         "theme.dark.primaryColor": "#56B4E9",
     }
@@ -77,14 +76,14 @@ def command(port: int, address: str, browser: bool) -> list[str]:
 
 
 def _require_free(address: str, port: int) -> None:
-    """Raises UserError where nothing can listen: streamlit would say it in a traceback, or take another port."""
+    """Raise UserError if the port cannot be used: streamlit would print a traceback, or take another port."""
     try:
-        family, _, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        family, _, _, _, socket_address = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
+            probe.bind(socket_address)
     except OSError as error:
         raise UserError(
             f"The app cannot listen at {address}:{port} ({error.strerror or error}); "
-            f"take another port: harness app --port {port + 1 if port < 65535 else 8501}."
+            f"use another port: harness app --port {port + 1 if port < 65535 else 8501}."
         ) from error

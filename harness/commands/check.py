@@ -1,40 +1,49 @@
-"""``harness check``: does a plugin keep its contract?"""
+"""``harness check``: check that a plugin keeps its contract."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.commands.options import JsonOption, PluginOption, load_plugins, out, print_json
+from harness.commands.options import JsonOption, PluginOption, add_verb, load_plugins
+from harness.commands.output import out, print_json
 from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.check import Report
 
 
 def register(app: typer.Typer) -> None:
-    app.command("check", epilog="Example: harness check my_method.py; harness check folder:photos/by_class")(check)
+    add_verb(app, check, "harness check my_method.py", "harness check folder:photos/by_class")
 
 
 def check(
     target: Annotated[
-        str, typer.Argument(help="A plugin's Python file, or the name of a method, metric, panel, backbone, image set.")
+        str, typer.Argument(help="Python file of a plugin, or name of a method, metric, panel, backbone or image set.")
     ],
     setting: Annotated[
         list[str] | None,
-        typer.Option("--set", help="KEY=VALUE of a method or a judge panel, e.g. epochs=1; several times."),
+        typer.Option("--set", help="Setting of a method or judge panel: KEY=VALUE, e.g. epochs=1; repeatable."),
     ] = None,
     kind: Annotated[
-        str | None, typer.Option(help="method, metric, judge, backbone or dataset, where a name is several things.")
+        str | None,
+        typer.Option(
+            help="method, metric, judge, backbone or dataset, if several kinds have the name; default: all of them."
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where a method is fitted and a backbone runs: cpu, cuda.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="Device on which a method is fitted and a backbone runs: cpu or cuda.")
+    ] = "cpu",
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check what the harness relies on, on small inputs, in under a minute; each failure is explained.
+    """Check that a plugin keeps its contract, on small inputs, in under a minute; each failure is explained.
 
-    A method: shapes, dtype, determinism under a seed, empty batches, save and load, the dictionary, and whether its
-    claims are true. A metric: any batch size, dead units, flat memory. A judge panel: one readable reply to each
-    question. A backbone: its default site is felt. An image set: the same each time. Exit code 1 where a check fails.
+    Method: shapes, dtype, determinism under a seed, empty batches, save and load, the dictionary, and its claims.
+    Metric: any batch size, dead units, constant memory. Judge panel: one readable reply per question. Backbone: its
+    default site has an effect on the output. Image set: the same images each time. Exit code 1 if a check fails.
     """
     from harness.check import check as check_one
     from harness.check import targets
@@ -45,36 +54,35 @@ def check(
     chosen = best_device(device)
     reports = [check_one(one, settings, device=chosen) for one in targets(target, kind=kind)]
     if as_json:
-        rows = [{**one._asdict(), "findings": [found._asdict() for found in one.findings]} for one in reports]
-        print_json(rows)
+        print_json(
+            [{**report._asdict(), "findings": [finding._asdict() for finding in report.findings]} for report in reports]
+        )
     else:
-        for one in reports:
-            _print(one, target)
-    if not all(one.ok for one in reports):
+        for report in reports:
+            _print(report, target)
+    if not all(report.ok for report in reports):
         raise typer.Exit(1)
 
 
-def _print(report: Any, target: str) -> None:
+def _print(report: Report, target: str) -> None:
     used = ", ".join(f"{key}={value}" for key, value in report.settings.items())
     out(f"{report.kind} {report.name}, {report.source}" + (f", checked with {used}" if used else ""))
-    for found in report.findings:
-        word = "ok  " if found.ok and found.applies else "--  " if found.ok else "FAIL"
-        out(f"  {word}  {found.check}" + (f": {found.why}" if found.why else ""))
-    failed = sum(not found.ok for found in report.findings)
-    many = len(report.findings)
-    if failed:
-        out(f"{failed} of {many} checks failed in {report.seconds:.1f} s. Mend the first and check again.")
-    else:
-        made = sum(found.applies for found in report.findings)
-        out(
-            f"{made} checks passed in {report.seconds:.1f} s"
-            + (f", {many - made} do not apply." if made < many else ".")
-        )
-        if target.endswith(".py"):
-            from harness.scaffold import next_steps
+    for finding in report.findings:
+        word = "ok  " if finding.ok and finding.applies else "--  " if finding.ok else "FAIL"
+        out(f"  {word}  {finding.check}" + (f": {finding.why}" if finding.why else ""))
+    n_failed = sum(not finding.ok for finding in report.findings)
+    n_all = len(report.findings)
+    if n_failed:
+        out(f"{n_failed} of {n_all} checks failed in {report.seconds:.1f} s. Fix the first and check again.")
+        return
+    n_applied = sum(finding.applies for finding in report.findings)
+    ending = f", {n_all - n_applied} do not apply." if n_applied < n_all else "."
+    out(f"{n_applied} checks passed in {report.seconds:.1f} s{ending}")
+    if target.endswith(".py"):
+        from harness.scaffold import next_steps
 
-            for line in next_steps(report.kind, report.name, target):
-                out(line)
+        for line in next_steps(report.kind, report.name, target):
+            out(line)
 
 
 def _settings(pairs: list[str] | None) -> dict[str, Any]:

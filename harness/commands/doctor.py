@@ -1,91 +1,91 @@
-"""``harness doctor``: what is here and what is not, and what a suite needs and takes."""
+"""``harness doctor``: check this machine, and the requirements and cost of a suite."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.commands.options import (
-    DEFAULT_STORE,
+    ComputeOptions,
+    DatasetOption,
     JsonOption,
     PluginOption,
-    StoreOption,
+    ScaleOption,
+    SettingOption,
+    add_verb,
     load_plugins,
-    out,
-    print_json,
 )
+from harness.commands.output import out, print_json
 
 if TYPE_CHECKING:
     from harness.doctor import Check, Estimate
 
 
 def register(app: typer.Typer) -> None:
-    app.command("doctor", epilog="Example: harness doctor --suite paper")(doctor)
+    add_verb(app, doctor, "harness doctor --suite paper")
 
 
 def doctor(
+    compute: ComputeOptions,
     suite: Annotated[
-        str | None, typer.Option("--suite", help="What this suite needs and takes; nothing is run.")
+        str | None, typer.Option(help="Suite whose requirements and cost are checked; default: only this machine.")
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Other images than the suite's, as of `harness run`.")] = None,
-    setting: Annotated[list[str] | None, typer.Option("--set", help="As of `harness run`.")] = None,
-    scale: Annotated[str | None, typer.Option(help="As of `harness run`.")] = None,
+    dataset: DatasetOption = None,
+    setting: SettingOption = None,
+    scale: ScaleOption = None,
     plugin: PluginOption = None,
-    store: StoreOption = DEFAULT_STORE,
-    cache: Annotated[Path | None, typer.Option(help="Where tokens are kept; default: cache/ beside the store.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Check what is here (packages, weights, images, devices, disk) and say how to get what is not.
+    """Check this machine: packages, weights, images, devices and disk, and how to install what is missing.
 
-    With --suite: what that suite needs, what can run without the rest, and cells, disk, hours and judge calls.
+    With --suite, check the requirements of that suite instead, and print the part that can run without the missing
+    ones, and its cells, disk space, hours and judge calls. Runs nothing. Exit code 1 if a requirement is missing.
     """
     from harness.doctor import examine, examine_suite, grouped
     from harness.suites.resolve import choose
 
     load_plugins(plugin)
     if suite is None:
-        checks = examine(store)
+        checks = examine(compute.store)
         if as_json:
             print_json([check._asdict() for check in checks])
         else:
-            _show(checks)
+            _print(checks)
         if any(check.needed and not check.ok for check in checks):
             raise typer.Exit(1)
         return
     chosen = choose(suite, scale=scale, settings=setting or [], dataset=dataset).suite
-    examined = examine_suite(chosen, store, device=device, cache=cache)
+    examined = examine_suite(chosen, compute.store, device=compute.device, cache=compute.cache)
     if as_json:
         needs = [{**need.check._asdict(), "stops": need.stops} for need in examined.needs]
         print_json({"needs": needs, "estimate": examined.estimate._asdict(), "runs": examined.runs})
     else:
-        _show(grouped(need.check for need in examined.needs))
+        _print(grouped(need.check for need in examined.needs))
         out("")
-        for sentence in (*_figures(examined.estimate), *examined.runs):
+        for sentence in (*_sentences(examined.estimate), *examined.runs):
             out(sentence)
     if any(need.stops != "nothing" and not need.check.ok for need in examined.needs):
         raise typer.Exit(1)
 
 
-def _show(checks: list[Check]) -> None:
+def _print(checks: list[Check]) -> None:
     for check in checks:
         out(f"{'ok  ' if check.ok else 'MISS' if check.needed else '--  '}  {check.what}: {check.found}")
         if not check.ok and check.remedy:
             out(f"        {check.remedy}")
 
 
-def _figures(takes: Estimate) -> list[str]:
-    """The estimate in sentences."""
-    swept = f", and {takes.sweep_cells} of the sweeps before them" if takes.sweep_cells else ""
-    lines = [f"{takes.cells} cells{swept}."]
-    if takes.disk_bytes is not None:
-        lines.append(f"Disk for tokens and baselines: {takes.disk_bytes / 2**30:.1f} GiB.")
-    if takes.gpu_hours is not None:
-        hours = takes.gpu_hours
-        shown = f"{hours:.0f} hours" if hours >= 10 else f"{hours:.1f} hours" if hours >= 0.1 else "minutes"
-        lines.append(f"One H100: about {shown}, judges apart (arithmetic, not measured; docs/reproduce.md).")
-    if takes.judge_calls:
-        lines.append(f"Judges: {takes.judge_calls:,} questions in all (after a run: harness judge --dry-run).")
-    return [*lines, *takes.notes]
+def _sentences(estimate: Estimate) -> list[str]:
+    """Return the estimate as sentences."""
+    swept = f", and {estimate.sweep_cells} of the sweeps before them" if estimate.sweep_cells else ""
+    lines = [f"{estimate.cells} cells{swept}."]
+    if estimate.disk_bytes is not None:
+        lines.append(f"Disk for tokens and baselines: {estimate.disk_bytes / 2**30:.1f} GiB.")
+    if estimate.gpu_hours is not None:
+        hours = estimate.gpu_hours
+        duration = f"{hours:.0f} hours" if hours >= 10 else f"{hours:.1f} hours" if hours >= 0.1 else "minutes"
+        lines.append(f"One H100: about {duration}, without judges (arithmetic, not measured; docs/reproduce.md).")
+    if estimate.judge_calls:
+        lines.append(f"Judges: {estimate.judge_calls:,} questions in all (after a run: harness judge --dry-run).")
+    return [*lines, *estimate.notes]

@@ -1,4 +1,4 @@
-"""``harness export``: results as files for others."""
+"""``harness export``: write results to a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DEFAULT_STORE, StoreOption, out, require_known
+from harness.commands.options import MetricOption, SuiteCellFilter, add_verb
+from harness.commands.output import out
 from harness.errors import UserError
 
 #: As in `results.export`, which is imported when it is needed.
@@ -15,63 +16,58 @@ DEFAULT_Y = "ms_score"
 
 
 def register(app: typer.Typer) -> None:
-    app.command("export", epilog="Example: harness export leaderboard.html --metric ms_score --metric accuracy")(export)
+    add_verb(app, export, "harness export leaderboard.html --metric ms_score --metric accuracy")
 
 
 def export(
-    output: Annotated[Path, typer.Argument(help="The file: .csv, .parquet, .md, .tex or .html; - prints.")],
-    what: Annotated[str, typer.Option(help="boards (means over seeds), cells or scores (CSV and Parquet).")] = "boards",
+    output: Annotated[Path, typer.Argument(help="File to write: .csv, .parquet, .md, .tex or .html; - prints.")],
+    cells: SuiteCellFilter,
+    what: Annotated[
+        str, typer.Option(help="Rows to write: boards (means over seeds), or cells or scores (CSV and Parquet).")
+    ] = "boards",
     form: Annotated[
         str | None,
-        typer.Option("--format", help="csv, parquet, markdown, latex or html; default: by the file's ending."),
+        typer.Option("--format", help="csv, parquet, markdown, latex or html; default: by the suffix of the file."),
     ] = None,
-    metric: Annotated[
-        list[str] | None, typer.Option("--metric", help="Only this metric; may be given several times.")
-    ] = None,
+    metric: MetricOption = None,
     x: Annotated[
-        str | None, typer.Option("--x", help="Metric across the front; default accuracy, agreement or r2.")
+        str | None,
+        typer.Option("--x", help="Metric on the x axis of the Pareto front; default: accuracy, agreement or r2."),
     ] = None,
-    y: Annotated[str, typer.Option("--y", help="Metric up the front.")] = DEFAULT_Y,
-    suite: Annotated[str | None, typer.Option(help="Only cells that were first run for this suite.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Only this backbone.")] = None,
-    site: Annotated[str | None, typer.Option(help="Only this site.")] = None,
-    store: StoreOption = DEFAULT_STORE,
+    y: Annotated[str, typer.Option("--y", help="Metric on the y axis of the Pareto front.")] = DEFAULT_Y,
 ) -> None:
     """Write the leaderboard as CSV, Parquet, Markdown, LaTeX, or one HTML page with the Pareto front.
 
-    The page is one file that loads nothing: it can be mailed, and opened without a network.
+    The page is a single file that loads nothing from the network.
     """
     from results.boards.build import leaderboard
     from results.export import RAW, csv_text, exported, form_of, parquet_bytes, raw_frame, write_bytes
-    from results.store import open_store
 
     to_screen = str(output) == "-"
     chosen = form or ("csv" if to_screen else form_of(output))
     if to_screen and chosen == "parquet":
-        raise UserError("Parquet is no text: name a file.")
+        raise UserError("Parquet cannot be printed: name a file instead of `-`.")
     if (x is not None or y != DEFAULT_Y) and (chosen != "html" or what in RAW):
         raise UserError("--x and --y choose the axes of the front, which only an HTML page of boards has.")
-    opened = open_store(store)
-    require_known(opened, suite=suite, backbone=backbone, site=site)
+    store = cells.open()
     if what in RAW:
         if chosen not in ("csv", "parquet"):
             raise UserError(f"--what {what} can be CSV or Parquet, not {chosen}.")
         if metric and what == "cells":
-            raise UserError("--metric means nothing to --what cells, which holds no scores; say --what scores.")
-        frame = raw_frame(opened, what)
-        for name, wanted in (("suite", suite), ("backbone", backbone), ("site", site)):
-            if wanted is not None:
-                frame = frame[frame[name] == wanted]
+            raise UserError("--metric cannot be used with --what cells, which has no scores; use --what scores.")
+        frame = raw_frame(store, what)
+        for column, value in cells.filters.items():
+            if value is not None:
+                frame = frame[frame[column] == value]
         if metric and what == "scores":
             frame = frame[frame["metric"].isin(metric)]
         if frame.empty:
             raise UserError(f"There is nothing to export: no row of {what} matches.")
         content = csv_text(frame, "nan").encode() if chosen == "csv" else parquet_bytes(frame)
     elif what == "boards":
-        boards = leaderboard(opened, suite=suite, backbone=backbone, site=site)
-        content = exported(boards, chosen, metrics=metric or None, x=x, y=y)
+        content = exported(leaderboard(store, **cells.filters), chosen, metrics=metric or None, x=x, y=y)
     else:
-        raise UserError(f"--what {what}: it is one of boards, {', '.join(RAW)}.")
+        raise UserError(f"--what {what}: use one of boards, {', '.join(RAW)}.")
     if to_screen:
         out(content.decode())
     else:

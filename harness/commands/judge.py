@@ -1,9 +1,9 @@
-"""``harness judge``: have a panel compare the units of a suite's methods."""
+"""``harness judge``: let a panel compare the units of the methods of a suite."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,119 +11,114 @@ from harness.commands.options import (
     DEFAULT_STORE,
     JsonOption,
     PluginOption,
+    ScaleOption,
     StoreOption,
+    SuiteOptions,
+    add_verb,
     load_plugins,
-    out,
-    print_json,
-    print_table,
-    reporting,
-    width,
 )
+from harness.commands.output import out, print_json, print_table, reporting, width
 from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from results import Store
 
 
 def register(app: typer.Typer) -> None:
-    app.command(
-        "judge", epilog="Example: harness judge --suite demo --dry-run. And: harness judge --suite paper --panel vllm"
-    )(judge)
+    add_verb(app, judge, "harness judge --suite demo --dry-run", "harness judge --suite paper --panel vllm")
 
 
 def judge(
-    suite: Annotated[str, typer.Option("--suite", help="Name of a suite, or the path of a .toml file.")] = "demo",
+    choice: SuiteOptions,
     panel: Annotated[
-        str | None, typer.Option(help="proxy, vllm or openai; default: what the suite says, else proxy.")
+        str | None, typer.Option(help="Judge panel: proxy, vllm or openai; default: the suite's, else proxy.")
     ] = None,
     member: Annotated[
         list[str] | None,
-        typer.Option("--judge", help="MODEL or MODEL@URL, instead of the panel's own; an odd number of times."),
+        typer.Option("--judge", help="Judge: MODEL or MODEL@URL; give an odd number; default: those of the panel."),
     ] = None,
-    pairs: Annotated[int | None, typer.Option(help="Unit pairs per pair of methods and token seed.")] = None,
-    style: Annotated[str | None, typer.Option(help="plain, or outlined: marks the token of the maximum.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="The data set the store was run on, if not the suite's.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Only this backbone's cells.")] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", help="As of `harness run`: what it was run with, or judging.KEY=VALUE.")
+    pairs: Annotated[
+        int | None, typer.Option(help="Unit pairs per pair of methods and token seed; default: the suite's.")
     ] = None,
-    scale: Annotated[str | None, typer.Option(help="tiny, if that is what was run.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print how many calls and tokens it takes.")] = False,
-    rescore: Annotated[bool, typer.Option("--rescore", help="Ask nobody: score the stored replies again.")] = False,
+    style: Annotated[
+        str | None, typer.Option(help="Images: plain, or outlined (marks the maximal token); default: the suite's.")
+    ] = None,
+    scale: ScaleOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the number of calls and tokens only.")] = False,
+    rescore: Annotated[bool, typer.Option("--rescore", help="Only score the stored replies again.")] = False,
     plugin: PluginOption = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare units in pairs: which grid of images shows one concept?
+    """Let a panel compare units in pairs: which grid of images shows one concept?
 
-    Replies are stored as they arrive. Interrupt it and run it again: nothing is asked twice.
+    Give --dataset, --scale and --set the values of `harness run`; --set also takes judging.KEY=VALUE. Replies are
+    stored as they arrive: after an interruption, run the same command again. No question is asked twice.
     """
     from harness import judging
     from harness.run.selection import selected_in_store
     from harness.suites import Judging, Suite
     from harness.suites.parsing import judging_of
-    from harness.suites.resolve import choose
     from results.store import open_store
 
     load_plugins(plugin)
     if rescore and dry_run:
-        raise UserError("--rescore asks nobody, so that --dry-run has nothing to count: say one of the two.")
-    # Read first: a store that is not there must not be made by asking for it.
+        raise UserError("--rescore asks no questions, so --dry-run has nothing to count; give one of the two.")
+    # Opened for reading first, so that a wrong path does not create a store.
     opened = open_store(store)
     opened.cells()
     if not dry_run:
         opened = open_store(store, read_only=False)
     if rescore:
         ids = judging.rescore(opened)
-        return _show(opened, None, {"rescored": ids}, f"{len(ids)} tournaments scored again.", as_json)
-    chosen = choose(suite, scale=scale, settings=setting or [], dataset=dataset, backbone=backbone).suite
+        return _print(opened, None, {"rescored": ids}, f"{len(ids)} tournaments scored again.", as_json)
+    suite = choice.choose(scale=scale).suite
     changes: dict[str, Any] = {"panel": panel, "pairs": pairs, "style": style, "judges": _judges(member)}
 
     def settings_of(part: Suite) -> Judging:
-        # Another kind of panel has other judges and options.
+        # Judges and options belong to one kind of panel.
         before = (part.judging or Judging()).model_dump(exclude={"judges", "options"} if panel else set())
         wanted = {**before, **{key: value for key, value in changes.items() if value is not None}}
         return judging_of(wanted, source="command line")
 
-    # Parts are judged one by one; those that say nothing about judging are not, where others do.
-    saying = [part for part in chosen.leaves if part.judging is not None]
-    found = []
-    for part in saying or chosen.leaves:
+    # Parts are judged one by one. If some have a judging section, the parts without one are left out.
+    judged_parts = [part for part in suite.leaves if part.judging is not None]
+    jobs = []
+    for part in judged_parts or suite.leaves:
         images = judging.evaluation_images(part)
         ready = selected_in_store(part, opened, store, images)
-        if own := judging.cells_in_store(opened, ready, images):
-            found.append((own, images, settings_of(part)))
-    if not found:
+        if cell_ids := judging.cells_in_store(opened, ready, images):
+            jobs.append((cell_ids, images, settings_of(part)))
+    if not jobs:
         raise UserError(
-            f"There is no finished cell of the suite {chosen.name!r} in {store.name}; `harness run --suite {suite}` "
-            "makes them, and --dataset, --scale and --set must be those it was run with."
+            f"{store.name} has no finished cell of the suite {suite.name!r}: run `harness run --suite {choice.suite}` "
+            "first, and give --dataset, --scale and --set the values of that run."
         )
-    cells = list(dict.fromkeys(cell for own, _, _ in found for cell in own))
+    all_ids = list(dict.fromkeys(cell_id for cell_ids, _, _ in jobs for cell_id in cell_ids))
     if dry_run:
-        rows = [row._asdict() for own, images, settings in found for row in judging.plan(opened, own, images, settings)]
+        rows = [row._asdict() for job in jobs for row in judging.plan(opened, *job)]
         return print_json(rows) if as_json else print_table(rows)
     folder = Path(store).expanduser().absolute().parent / "grids"
     with reporting(as_json) as reporter:
-        judged = [
-            contest
-            for own, images, settings in found
-            for contest in judging.judge(opened, own, images, settings, folder=folder, reporter=reporter)
-        ]
-    asked, kept = sum(contest.asked for contest in judged), sum(contest.kept for contest in judged)
-    closing = f"{asked} questions asked, {kept} answered before. Results: {store}"
-    _show(opened, cells, {"contests": [contest._asdict() for contest in judged]}, closing, as_json)
+        judged = [contest for job in jobs for contest in judging.judge(opened, *job, folder=folder, reporter=reporter)]
+    n_asked, n_stored = sum(contest.asked for contest in judged), sum(contest.kept for contest in judged)
+    closing = f"{n_asked} questions asked, {n_stored} answered before. Results: {store}"
+    _print(opened, all_ids, {"contests": [contest._asdict() for contest in judged]}, closing, as_json)
 
 
-def _show(opened: Any, cells: list[str] | None, found: dict[str, Any], closing: str, as_json: bool) -> None:
+def _print(opened: Store, cell_ids: list[str] | None, data: dict[str, Any], closing: str, as_json: bool) -> None:
     from results.boards.build import board_json, leaderboard, render_text
 
-    boards = leaderboard(opened, cell_ids=cells)
+    boards = leaderboard(opened, cell_ids=cell_ids)
     if as_json:
-        return print_json({**found, "boards": [board_json(board) for board in boards]})
+        return print_json({**data, "boards": [board_json(board) for board in boards]})
     for board in boards:
         out(render_text(board, width(), details=False) + "\n")
     out(closing)
 
 
 def _judges(members: list[str] | None) -> tuple[dict[str, str], ...] | None:
-    """``MODEL@URL`` as the panel's settings of a judge."""
+    """Return the settings of the judges given as ``MODEL`` or ``MODEL@URL``."""
     if not members:
         return None
     judges = []

@@ -1,4 +1,4 @@
-"""``harness list``: what there is."""
+"""``harness list``: list the available methods, backbones, datasets, metrics and others."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonOption, PluginOption, load_plugins, print_json, print_table
+from harness.commands.options import JsonOption, PluginOption, add_verb, load_plugins
+from harness.commands.output import print_json, print_table
 from harness.errors import UserError
 
 
 class Listable(StrEnum):
-    """What can be listed."""
+    """Lists that can be printed."""
 
     methods = "methods"
     backbones = "backbones"
@@ -25,12 +26,14 @@ class Listable(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    app.command("list", epilog="Example: harness list sites --backbone dinov2_small_saliency")(list_)
+    add_verb(app, list_, "harness list sites --backbone dinov2_small_saliency", name="list")
 
 
 def list_(
-    what: Annotated[Listable, typer.Argument(help="What to list.")],
-    backbone: Annotated[str | None, typer.Option(help="Whose layers, for `harness list sites`.")] = None,
+    what: Annotated[Listable, typer.Argument(help="List to print.")],
+    backbone: Annotated[
+        str | None, typer.Option(help="Backbone whose layers are listed; only for `harness list sites`.")
+    ] = None,
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -38,7 +41,7 @@ def list_(
     from harness.listing import listing
 
     if backbone is not None and what is not Listable.sites:
-        raise UserError(f"--backbone belongs to `harness list sites`; {what.value} are not of one backbone.")
+        raise UserError(f"--backbone belongs to `harness list sites`; it does not filter {what.value}.")
     load_plugins(plugin)
     rows = listing(what.value, backbone=backbone)
     if as_json:

@@ -1,4 +1,4 @@
-"""``harness merge``: one store of several."""
+"""``harness merge``: combine several stores into one."""
 
 from __future__ import annotations
 
@@ -7,45 +7,44 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonOption, out, print_json
+from harness.commands.options import JsonOption, add_verb
+from harness.commands.output import out, print_json
 
 
 def register(app: typer.Typer) -> None:
-    app.command("merge", epilog="Example: harness merge all.duckdb machine1/results.duckdb machine2/results.duckdb")(
-        merge
-    )
+    add_verb(app, merge, "harness merge all.duckdb machine1/results.duckdb machine2/results.duckdb")
 
 
 def merge(
-    output: Annotated[Path, typer.Argument(help="The new store.")],
-    inputs: Annotated[list[Path], typer.Argument(help="Two or more stores.")],
-    prefer: Annotated[str | None, typer.Option(help="Decide conflicts: first (as given) or newest.")] = None,
+    output: Annotated[Path, typer.Argument(help="Store to write.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Two or more stores to combine.")],
+    prefer: Annotated[
+        str | None,
+        typer.Option(help="Store that wins a conflict: first (in the given order) or newest; default: refuse."),
+    ] = None,
     artifacts: Annotated[
-        bool, typer.Option("--artifacts", help="Copy fitted weights beside the new store too.")
+        bool, typer.Option("--artifacts", help="Also copy the fitted methods beside the new store.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="The new store may exist, or be one of the others.")
+        bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists; it may be one of the inputs.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Merge stores of several machines: each cell once; the same cell with different scores is refused.
+    """Combine the stores of several machines into one. The same cell with different scores is a conflict.
 
-    The inputs are only read. The new store appears whole or not at all.
+    The inputs are only read. If merging fails, no new store is written.
     """
     from results.store.merge import merge as merge_stores
 
-    done = merge_stores(output, inputs, prefer=prefer, artifacts=artifacts, overwrite=overwrite)
+    merged = merge_stores(output, inputs, prefer=prefer, artifacts=artifacts, overwrite=overwrite)
     if as_json:
-        print_json({**done._asdict(), "resolved": [one._asdict() for one in done.resolved]})
-        return
-    out(f"{done.cells} cells, {done.duplicates} of them in several stores, in {done.path}")
-    out("  " + ", ".join(f"{n} {table}" for table, n in done.rows.items() if n and table not in ("meta", "cells")))
-    for cause, n in done.rounded.items():
-        out(f"  {n} cells differ by no more than another {cause} explains; the first store's were kept")
-    for one in done.resolved:
-        out(f"  decided for the {prefer}: {one}")
+        return print_json({**merged._asdict(), "resolved": [conflict._asdict() for conflict in merged.resolved]})
+    out(f"{merged.cells} cells, {merged.duplicates} of them in several stores, in {merged.path}")
+    out("  " + ", ".join(f"{n} {table}" for table, n in merged.rows.items() if n and table not in ("meta", "cells")))
+    for cause, n in merged.rounded.items():
+        out(f"  {n} cells differ only by what another {cause} explains; the values of the first store were kept")
+    for conflict in merged.resolved:
+        out(f"  decided for the {prefer}: {conflict}")
     if artifacts:
-        out(
-            f"  {done.artifacts} artifacts copied"
-            + (f", {len(done.missing_artifacts)} missing" if done.missing_artifacts else "")
-        )
+        missing = f", {len(merged.missing_artifacts)} missing" if merged.missing_artifacts else ""
+        out(f"  {merged.artifacts} artifacts copied{missing}")

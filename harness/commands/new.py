@@ -1,4 +1,4 @@
-"""``harness new``: a starting point for a plugin."""
+"""``harness new``: write a plugin template."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import out
+from harness.commands.options import add_verb
+from harness.commands.output import out
 from harness.errors import UserError
 
 
 def register(app: typer.Typer) -> None:
-    app.command("new", epilog="Example: harness new method my_method.py")(new)
+    add_verb(app, new, "harness new method my_method.py")
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help="method, metric, judge, backbone or dataset.")],
-    path: Annotated[Path, typer.Argument(help="The Python file to write; its name is the plugin's.")],
+    kind: Annotated[str, typer.Argument(help="Kind of plugin: method, metric, judge, backbone or dataset.")],
+    path: Annotated[Path, typer.Argument(help="Python file to write; the plugin is named after it.")],
 ) -> None:
-    """Write a commented starting point that works as it stands: edit it piece by piece, and check it in between."""
+    """Write a commented plugin template that works without changes."""
     from harness.plugins import KINDS, registry_of
     from harness.scaffold import next_steps, scaffold
 

@@ -1,44 +1,194 @@
-"""Options and output that several verbs share."""
+"""Options of the command line that several verbs share, one by one and as option groups (dataclasses)."""
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
-from rich.console import Console
+from rich.markup import escape
 
 from harness.errors import UserError
 from methods.registry import did_you_mean
 
 if TYPE_CHECKING:
-    from harness.progress import Reporter
+    from harness.suites.resolve import Choice
     from results import Store
 
 DEFAULT_STORE = Path("outputs/results.duckdb")
 
-StoreOption = Annotated[Path, typer.Option("--store", envvar="HARNESS_STORE", help="The DuckDB file of results.")]
+StoreOption = Annotated[Path, typer.Option("--store", envvar="HARNESS_STORE", help="DuckDB file of the results.")]
 PluginOption = Annotated[
     list[Path] | None,
     typer.Option(
         "--plugin",
-        help="A Python file with a method, metric, judge panel, backbone or image set; may be given several times.",
+        help="Python file of a plugin (method, metric, judge panel, ...); repeatable.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+MetricOption = Annotated[list[str] | None, typer.Option("--metric", help="Only this metric; repeatable; default: all.")]
+BackboneFilter = Annotated[str | None, typer.Option("--backbone", help="Only cells of this backbone; default: all.")]
+SiteFilter = Annotated[str | None, typer.Option("--site", help="Only cells of this site; default: all.")]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option("--dataset", help="Images: photos, folder:PATH (class folders) or hf:NAME; default: the suite's."),
+]
+SettingOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Setting of the suite, KEY=VALUE, e.g. method.elude.top_k=60000; repeatable."),
+]
+ScaleOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scale",
+        help="tiny: reduced cells on embedded weights and photographs; default: full size.",
+    ),
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class CellFilter:
+    """Options that select cells of a store."""
+
+    store: StoreOption = DEFAULT_STORE
+    backbone: BackboneFilter = None
+    site: SiteFilter = None
+
+    @property
+    def filters(self) -> dict[str, str | None]:
+        """Wanted value per column of the cells; None: any."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "store"}
+
+    def open(self) -> Store:
+        """Open the store for reading.
+
+        Raises:
+            StoreError: there is no such store.
+            UserError: no cell has the value of a filter.
+        """
+        from results.store import open_store
+
+        store = open_store(self.store)
+        require_known(store, **self.filters)
+        return store
+
+
+@dataclasses.dataclass(frozen=True)
+class SuiteCellFilter(CellFilter):
+    """Options that select cells of a store, the suite included."""
+
+    suite: Annotated[str | None, typer.Option(help="Only cells first run for this suite; default: all.")] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class SuiteOptions:
+    """Options that select a suite and change it."""
+
+    suite: Annotated[str, typer.Option(help="Name of a suite, or path of a .toml file.")] = "demo"
+    dataset: DatasetOption = None
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Backbone: a name of `harness list backbones`, timm:NAME or hf:NAME; default: the suite's."),
+    ] = None
+    setting: SettingOption = None
+
+    def choose(self, **overrides: Any) -> Choice:
+        """Load the suite and apply the options.
+
+        Args:
+            overrides: further arguments of :func:`harness.suites.resolve.choose`.
+
+        Raises:
+            UserError: an unknown suite, key or value.
+        """
+        from harness.suites.resolve import choose
+
+        return choose(
+            self.suite, settings=self.setting or [], dataset=self.dataset, backbone=self.backbone, **overrides
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerOptions(SuiteOptions):
+    """Options that select a suite, with the layer of a backbone."""
+
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Local weights of the backbone, .safetensors or .pth; default: the suite's.")
+    ] = None
+    site: Annotated[
+        str | None, typer.Option(help="Module path of the layer, e.g. blocks.11.mlp.fc2; default: the suite's.")
+    ] = None
+
+    def choose(self, **overrides: Any) -> Choice:
+        """Load the suite and apply the options."""
+        checkpoint = None if self.checkpoint is None else str(self.checkpoint)
+        return super().choose(checkpoint=checkpoint, site=self.site, **overrides)
+
+
+@dataclasses.dataclass(frozen=True)
+class ComputeOptions:
+    """Options that say where results and tokens are stored, and which device computes."""
+
+    store: StoreOption = DEFAULT_STORE
+    cache: Annotated[Path | None, typer.Option(help="Folder of cached tokens; default: cache/ beside the store.")] = (
+        None
+    )
+    device: Annotated[str, typer.Option(help="Device that computes: auto, cpu, cuda or cuda:N.")] = "auto"
+
+
+def add_verb(app: typer.Typer, command: Callable[..., None], *examples: str, name: str | None = None) -> None:
+    """Add a verb to the command line.
+
+    A parameter whose type is an option group becomes one option per field of the group. The docstring is the help;
+    brackets in it are text, not markup.
+
+    Args:
+        app: the command line.
+        command: function of the verb.
+        examples: command lines that are shown below the help.
+        name: name of the verb; default: that of the function.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    groups: dict[str, Any] = {
+        key: item.annotation for key, item in signature.parameters.items() if dataclasses.is_dataclass(item.annotation)
+    }
+    parameters: list[inspect.Parameter] = []
+    for key, item in signature.parameters.items():
+        parameters += _parameters_of(groups[key]) if key in groups else [item.replace(kind=item.KEYWORD_ONLY)]
+
+    @functools.wraps(command)
+    def call(**values: Any) -> None:
+        for key, group in groups.items():
+            values[key] = group(**{field.name: values.pop(field.name) for field in dataclasses.fields(group)})
+        command(**values)
+
+    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    # typer keeps the line ends of all paragraphs but the first.
+    paragraphs = (inspect.getdoc(command) or "").split("\n\n")
+    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    epilog = f"Example: {'; '.join(examples)}"
+    app.command(name or command.__name__, help=escape(text), epilog=escape(epilog))(call)
+
+
+def _parameters_of(group: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in dataclasses.fields(group)
+    ]
 
 
 def load_plugins(files: list[Path] | None) -> list[str]:
-    """Import plugin files; the names of the methods they added.
+    """Import plugin files and return the names of the methods they registered.
 
     Raises:
-        UserError: for a file that is missing, raises, or registers nothing.
+        UserError: a file is missing, raises, or registers nothing.
     """
     if not files:
         return []
@@ -51,90 +201,13 @@ def require_known(store: Store, **filters: str | None) -> None:
     """Refuse a value of ``--suite``, ``--backbone`` or ``--site`` that no cell of a store has.
 
     Raises:
-        UserError: with the nearest that there is.
+        UserError: a value that no cell has; the message names the nearest one.
     """
     wanted = {name: value for name, value in filters.items() if value is not None}
     if not wanted:
         return
     rows = store.query(f"SELECT DISTINCT {', '.join(wanted)} FROM cells")
     for name, value in wanted.items():
-        known = sorted(map(str, rows[name].dropna().unique()))
-        if value not in known:
-            raise UserError(f"--{name} {value}: no cell in this store has it. {did_you_mean(value, known)}")
-
-
-def reporter_of(as_json: bool) -> Reporter:
-    """Shows progress; nothing where the output is for machines."""
-    from harness.progress import Silent, Terminal
-
-    return Silent() if as_json else Terminal(Console())
-
-
-@contextmanager
-def reporting(as_json: bool) -> Iterator[Reporter]:
-    """A reporter at work, for a verb whose steps have no number that is known before."""
-    reporter = reporter_of(as_json)
-    reporter.start(0, 0)
-    try:
-        yield reporter
-    finally:
-        reporter.stop()
-
-
-def out(text: str) -> None:
-    """Print one text as it is: no markup, no highlighting."""
-    typer.echo(text)
-
-
-def print_json(value: Any) -> None:
-    """Print a value as indented JSON; NaN and infinity, which JSON cannot hold, as null."""
-    # Where the output is no UTF-8, letters that it lacks are escaped: names must not change.
-    escape = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    typer.echo(json.dumps(_finite(value), indent=2, ensure_ascii=escape, default=str, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print rows as aligned columns, one line a row."""
-    if not rows:
-        out("There are none.")
-        return
-    columns = list(rows[0])
-    widths = {name: max(len(name), *(len(_cell(row.get(name))) for row in rows)) for name in columns}
-    out("  ".join(name.ljust(widths[name]) for name in columns).rstrip())
-    for row in rows:
-        out("  ".join(_cell(row.get(name)).ljust(widths[name]) for name in columns).rstrip())
-
-
-def print_text_table(table: Any) -> None:
-    """Print a `results.tables.Table`: its title, aligned columns, and its notes."""
-    columns = list(zip(table.header, *table.rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    out(table.title)
-    for row in (table.header, ["-" * wide for wide in widths], *table.rows):
-        cells = [
-            text.rjust(wide) if table.right(index) else text.ljust(wide)
-            for index, (text, wide) in enumerate(zip(row, widths, strict=True))
-        ]
-        out("  ".join(cells).rstrip())
-    for note in table.notes:
-        out(f"note: {note}")
-    out("")
-
-
-def width() -> int:
-    """Columns of the terminal; wide where the output is a file, so that nothing is folded."""
-    return Console().width if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "" if value is None else str(value)
+        stored = sorted(map(str, rows[name].dropna().unique()))
+        if value not in stored:
+            raise UserError(f"--{name} {value}: no cell in this store has it. {did_you_mean(value, stored)}")

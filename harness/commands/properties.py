@@ -1,59 +1,42 @@
-"""``harness properties``: the paper's Table 1, measured."""
+"""``harness properties``: check the claimed properties of methods (the paper's Table 1) against measurements."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from harness.commands.options import (
-    DEFAULT_STORE,
-    JsonOption,
-    StoreOption,
-    out,
-    print_json,
-    print_table,
-    require_known,
-)
+from harness.commands.options import CellFilter, JsonOption, add_verb
+from harness.commands.output import out, print_json, print_table
+
+if TYPE_CHECKING:
+    from results.reports.properties import Verdict
 
 
 def register(app: typer.Typer) -> None:
-    app.command("properties", epilog="Example: harness properties --store outputs/results.duckdb")(properties)
+    add_verb(app, properties, "harness properties --store outputs/results.duckdb")
 
 
-def properties(
-    store: StoreOption = DEFAULT_STORE,
-    backbone: Annotated[str | None, typer.Option(help="Only this backbone.")] = None,
-    site: Annotated[str | None, typer.Option(help="Only this site.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Print what was measured of each method: stable, training-free, explicit, lossless, unsupervised.
+def properties(cells: CellFilter, as_json: JsonOption = False) -> None:
+    """Check the properties of methods: stable, training-free, explicit, lossless, unsupervised.
 
-    Each verdict with what the method claims, what the paper's table says, and the evidence.
+    Prints the measured value of each property next to the claim of the method and the entry of the paper's Table 1,
+    with the evidence.
     """
-    from results.reports.properties import PROPERTIES, Verdict, properties_json
+    from results.reports.properties import PROPERTIES, properties_json
     from results.reports.properties import properties as properties_of
-    from results.store import open_store
 
-    opened = open_store(store)
-    require_known(opened, backbone=backbone, site=site)
-    found = properties_of(opened, backbone=backbone, site=site)
+    measured = properties_of(cells.open(), **cells.filters)
     if as_json:
-        return print_json(properties_json(found))
-
-    def shown(verdict: Verdict) -> str:
-        said = {True: "yes", False: "no", None: "-"}
-        marks = ("!" if verdict.contradicts_claim else "") + ("#" if verdict.contradicts_published else "")
-        return f"{verdict.verdict} ({said[verdict.claimed]}, {said[verdict.published]}) {marks}".rstrip()
-
-    for place in dict.fromkeys((row.backbone, row.site, row.evaluation_fingerprint) for row in found):
-        rows = [row for row in found if (row.backbone, row.site, row.evaluation_fingerprint) == place]
-        out(f"{place[0]} · {place[1]}")
+        return print_json(properties_json(measured))
+    for board in dict.fromkeys((row.backbone, row.site, row.evaluation_fingerprint) for row in measured):
+        rows = [row for row in measured if (row.backbone, row.site, row.evaluation_fingerprint) == board]
+        out(f"{board[0]} · {board[1]}")
         print_table(
             [
                 {
                     "method": row.label,
-                    **{name.replace("_", "-"): shown(row.verdicts[name]) for name in PROPERTIES},
+                    **{name.replace("_", "-"): _verdict_text(row.verdicts[name]) for name in PROPERTIES},
                 }
                 for row in rows
             ]
@@ -74,5 +57,11 @@ def properties(
             for name in PROPERTIES:
                 out(f"  {name.replace('_', '-')}: {row.verdicts[name].verdict}: {row.verdicts[name].evidence}")
         out("")
-    if not found:
+    if not measured:
         out("No finished cell in this store matches.")
+
+
+def _verdict_text(verdict: Verdict) -> str:
+    words = {True: "yes", False: "no", None: "-"}
+    marks = ("!" if verdict.contradicts_claim else "") + ("#" if verdict.contradicts_published else "")
+    return f"{verdict.verdict} ({words[verdict.claimed]}, {words[verdict.published]}) {marks}".rstrip()

@@ -1,171 +1,205 @@
-"""``harness run``: run a suite to a printed leaderboard."""
+"""``harness run``: run a suite and print its leaderboard."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.commands.options import (
-    DEFAULT_STORE,
+    ComputeOptions,
     JsonOption,
+    LayerOptions,
     PluginOption,
-    StoreOption,
+    ScaleOption,
+    add_verb,
     load_plugins,
-    out,
-    print_json,
-    print_text_table,
-    reporter_of,
-    width,
 )
+from harness.commands.output import out, print_json, print_text_table, reporter_of, width
 
 if TYPE_CHECKING:
-    from results.boards.build import Board
+    from harness.doctor import Able
+    from harness.executors import Executor
+    from harness.run import RunSummary
+    from harness.suites.resolve import Choice
 
 
-def register(app: typer.Typer) -> None:
-    app.command(
-        "run",
-        epilog="Example: harness run --suite demo --dataset folder:photos/by_class. "
-        "And, several cells at a time: harness run --suite demo --executor ray --workers 4",
-    )(run)
+@dataclass(frozen=True)
+class RunOptions(LayerOptions):
+    """Options that select a suite and the cells of it that are run."""
 
-
-def run(
-    suite: Annotated[str, typer.Option("--suite", help="Name of a suite, or the path of a .toml file.")] = "demo",
-    dataset: Annotated[str | None, typer.Option(help="photos, folder:PATH of class folders, hf:NAME.")] = None,
     evaluation: Annotated[
-        float | None, typer.Option(help="Images kept for evaluation: a number, or a share below 1.", min=0)
-    ] = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="Instead of the suite's: a name of `harness list backbones`, timm:NAME, hf:NAME.")
-    ] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Local weights, .safetensors or .pth.")] = None,
-    site: Annotated[str | None, typer.Option(help="Module path of the layer, e.g. blocks.11.mlp.fc2.")] = None,
-    head: Annotated[str | None, typer.Option(help="own (the backbone's head) or probe (fitted).")] = None,
+        float | None,
+        typer.Option(
+            help="Evaluation images: a number, or a fraction below 1; default: the suite's; other images: 0.4.",
+            min=0,
+        ),
+    ] = None
+    head: Annotated[
+        str | None,
+        typer.Option(help="own (of the backbone) or probe (fitted); default: the suite's."),
+    ] = None
     weights: Annotated[
         bool,
         typer.Option(
             "--weights/--no-weights", help="Load pretrained weights; --no-weights uses random ones (timing only)."
         ),
-    ] = True,
+    ] = True
     method: Annotated[
-        list[str] | None, typer.Option("--method", help="Only these methods; may be given several times.")
-    ] = None,
+        list[str] | None, typer.Option("--method", help="Run only this method; repeatable; default: all.")
+    ] = None
     token_seed: Annotated[
-        list[int] | None, typer.Option("--token-seed", help="Instead of the suite's; may be given several times.")
-    ] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any setting: KEY=VALUE, as method.elude.top_k=60000; may be given several times."),
-    ] = None,
-    scale: Annotated[
-        str | None, typer.Option(help="tiny: every cell at reduced size on embedded weights and photographs.")
-    ] = None,
-    skip_missing: Annotated[
-        bool, typer.Option("--skip-missing", help="Leave out what cannot run here, instead of not starting.")
-    ] = False,
-    plugin: PluginOption = None,
-    store: StoreOption = DEFAULT_STORE,
-    cache: Annotated[Path | None, typer.Option(help="Where tokens are kept; default: cache/ beside the store.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    rerun: Annotated[bool, typer.Option("--rerun", help="Run finished cells again too.")] = False,
+        list[int] | None, typer.Option("--token-seed", help="Token seed; repeatable; default: those of the suite.")
+    ] = None
+    scale: ScaleOption = None
+
+    def choose(self, **overrides: Any) -> Choice:
+        """Load the suite and apply the options."""
+        return super().choose(
+            scale=self.scale,
+            evaluation=self.evaluation,
+            head=self.head,
+            weights=self.weights,
+            token_seeds=tuple(self.token_seed) if self.token_seed else None,
+            methods=tuple(self.method) if self.method else None,
+            **overrides,
+        )
+
+
+@dataclass(frozen=True)
+class ExecutorOptions:
+    """Options of the executor that computes the cells."""
+
     executor: Annotated[
-        str, typer.Option(help="local (this process, one cell at a time), or ray (several, here or on a cluster).")
-    ] = "local",
-    workers: Annotated[int | None, typer.Option(help="ray: cells at a time.")] = None,
+        str, typer.Option(help="local (this process, one cell at a time) or ray (several, here or on a cluster).")
+    ] = "local"
+    workers: Annotated[
+        int | None,
+        typer.Option(help="ray: number of cells at a time; default: one per GPU share, or per core if memory allows."),
+    ] = None
     address: Annotated[
-        str | None, typer.Option(help="ray: of a cluster, HOST:6379 or auto; else it starts here.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads per cell; default: one per core.")] = None,
-    gpu_share: Annotated[float | None, typer.Option(help="ray: of a GPU a cell; 0.5 puts two on each.")] = None,
+        str | None, typer.Option(help="ray: address of a cluster, HOST:6379 or auto; default: start Ray here.")
+    ] = None
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads per cell; default: all cores, divided by the workers.")
+    ] = None
+    gpu_share: Annotated[
+        float | None, typer.Option(help="ray: GPU share per cell, 0.5 puts two cells on each GPU; default: 1.")
+    ] = None
     retries: Annotated[
-        int | None, typer.Option(help="ray: how often a cell whose worker died is tried again; 2 if not said.")
-    ] = None,
+        int | None, typer.Option(help="ray: number of times a cell is retried after its worker died; default: 2.")
+    ] = None
+
+    def create(self) -> Executor:
+        """Create the executor.
+
+        Raises:
+            UserError: an unknown executor, or an option that it does not have.
+        """
+        from harness.executors import create
+
+        options = {key: value for key, value in vars(self).items() if key != "executor"}
+        return create(self.executor, **options)
+
+
+def register(app: typer.Typer) -> None:
+    add_verb(
+        app,
+        run,
+        "harness run --suite demo --dataset folder:photos/by_class",
+        "harness run --suite demo --executor ray --workers 4",
+    )
+
+
+def run(
+    choice: RunOptions,
+    compute: ComputeOptions,
+    executor: ExecutorOptions,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Skip the parts that cannot run here, instead of refusing.")
+    ] = False,
+    rerun: Annotated[bool, typer.Option("--rerun", help="Run finished cells again.")] = False,
+    plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a suite: every cell that is not finished yet.
+    """Run every cell of a suite that is not finished yet, and print the boards.
 
-    What is missing is said before anything starts. Interrupt it and run it again: finished cells are kept.
+    Missing requirements are reported before anything is computed. Finished cells are kept: after an interruption, run
+    the same command again.
     """
     from harness.doctor import require
-    from harness.executors import create
-    from harness.run.parts import run_suite
-    from harness.suites.reports import reports as reports_after
-    from harness.suites.resolve import choose
-    from results.boards.build import board_json, render_text
-    from results.store import open_store
+    from harness.run import run_suite
 
     added = load_plugins(plugin)
     reporter = reporter_of(as_json)
-    chosen, told = choose(
-        suite,
-        scale=scale,
-        settings=setting or [],
-        dataset=dataset,
-        evaluation=evaluation,
-        backbone=backbone,
-        checkpoint=None if checkpoint is None else str(checkpoint),
-        site=site,
-        head=head,
-        weights=weights,
-        token_seeds=tuple(token_seed) if token_seed else None,
-        methods=tuple(method) if method else None,
-        extra_methods=tuple(added),
-    )
-    for sentence in told:
+    suite, notes = choice.choose(extra_methods=tuple(added))
+    for sentence in notes:
         reporter.say(sentence)
-    # A trial of the plumbing is not to stop at a package that one row of it would like.
-    options = {"address": address, "threads": threads, "gpu_share": gpu_share, "retries": retries}
-    with create(executor, workers=workers, **options) as computing:
-        here = computing.planning_device(device)
-        able = require(chosen, store, device=here, cache=cache, skip=skip_missing or scale is not None)
-        for sentence in able.left_out:
+    with executor.create() as opened:
+        device = opened.planning_device(compute.device)
+        # A tiny run is a trial: it does not stop because one row misses a package.
+        skip = skip_missing or choice.scale is not None
+        runnable = require(suite, compute.store, device=device, cache=compute.cache, skip=skip)
+        for sentence in runnable.left_out:
             reporter.say(sentence)
         summary = run_suite(
-            able.suite, store, device=device, cache=cache, rerun=rerun, executor=computing, reporter=reporter
+            runnable.suite,
+            compute.store,
+            device=compute.device,
+            cache=compute.cache,
+            rerun=rerun,
+            executor=opened,
+            reporter=reporter,
         )
-    boards = [(part, board) for part in summary.parts for board in _boards(store, part.cell_ids)]
-    after = reports_after(able.suite, open_store(store), {part.suite: part.cell_ids for part in summary.parts})
-    if as_json:
-        shown = [{"suite": part.suite, **board_json(board)} for part, board in boards]
-        reports = {name: said.data for name, said in after.items()}
-        ending = {"reports": reports, "left_out": able.left_out, "stopped": summary.stopped}
-        counts = {key: value for key, value in summary._asdict().items() if key != "parts"}
-        print_json({**counts, "boards": shown, **ending})
-    else:
-        title = None
-        for part, board in boards:
-            if len(summary.parts) > 1 and part.suite != title:
-                title = part.suite
-                out(f"\n{part.suite}: {part.description}")
-            out("\n" + render_text(board, width(), details=False))
-        for table in [table for said in after.values() for table in said.tables]:
-            print_text_table(table)
-        for sentence in summary.stopped:
-            out(f"\n{sentence}")
-        out(_closing(summary, store))
+    _print(summary, runnable, compute.store, as_json)
     if summary.interrupted:
         raise typer.Exit(130)
     if summary.failed or summary.stopped:
         raise typer.Exit(1)
 
 
-def _boards(store: Path, cell_ids: list[str]) -> list[Board]:
-    from results.boards.build import leaderboard
+def _print(summary: RunSummary, runnable: Able, path: Path, as_json: bool) -> None:
+    """Print the boards of a run, the tables of the suite's sections, and the counts of cells."""
+    from harness.suites.reports import reports
+    from results.boards.build import board_json, leaderboard, render_text
     from results.store import open_store
 
-    return leaderboard(open_store(store), cell_ids=cell_ids)
+    store = open_store(path)
+    boards = [(part, board) for part in summary.parts for board in leaderboard(store, cell_ids=part.cell_ids)]
+    sections = reports(runnable.suite, store, {part.suite: part.cell_ids for part in summary.parts})
+    if as_json:
+        counts = {key: value for key, value in summary._asdict().items() if key != "parts"}
+        return print_json(
+            {
+                **counts,
+                "boards": [{"suite": part.suite, **board_json(board)} for part, board in boards],
+                "reports": {name: section.data for name, section in sections.items()},
+                "left_out": runnable.left_out,
+                "stopped": summary.stopped,
+            }
+        )
+    title = None
+    for part, board in boards:
+        if len(summary.parts) > 1 and part.suite != title:
+            title = part.suite
+            out(f"\n{part.suite}: {part.description}")
+        out("\n" + render_text(board, width(), details=False))
+    for table in [table for section in sections.values() for table in section.tables]:
+        print_text_table(table)
+    for sentence in summary.stopped:
+        out(f"\n{sentence}")
+    out(_closing(summary, path))
 
 
-def _closing(summary: Any, store: Path) -> str:
+def _closing(summary: RunSummary, path: Path) -> str:
     parts = [f"{summary.finished} cells finished"]
     if summary.kept:
-        parts.append(f"{summary.kept} kept from before")
+        parts.append(f"{summary.kept} kept from earlier runs")
     if summary.failed:
-        parts.append(f"{summary.failed} failed (their tracebacks are in the store; the same command tries them again)")
+        parts.append(f"{summary.failed} failed (tracebacks are in the store; run the same command to retry)")
     if summary.broken_images:
-        parts.append(f"{summary.broken_images} images could not be read and were left out")
-    start = "Interrupted; the same command goes on where this one stopped. " if summary.interrupted else ""
-    return f"\n{start}{', '.join(parts)}. Results: {store}"
+        parts.append(f"{summary.broken_images} unreadable images left out")
+    start = "Interrupted; run the same command to continue. " if summary.interrupted else ""
+    return f"\n{start}{', '.join(parts)}. Results: {path}"

@@ -1,4 +1,4 @@
-"""``harness stability``: how alike are the units that a method finds in runs with other seeds?"""
+"""``harness stability``: measure the similarity of the units of fits with different seeds."""
 
 from __future__ import annotations
 
@@ -6,62 +6,47 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.commands.options import (
-    DEFAULT_STORE,
-    JsonOption,
-    PluginOption,
-    StoreOption,
-    load_plugins,
-    out,
-    print_json,
-    print_table,
-    reporting,
-    require_known,
-)
+from harness.commands.options import JsonOption, PluginOption, SuiteCellFilter, add_verb, load_plugins
+from harness.commands.output import out, print_json, print_table, reporting
 
 
 def register(app: typer.Typer) -> None:
-    app.command("stability", epilog="Example: harness stability --store outputs/results.duckdb")(stability)
+    add_verb(app, stability, "harness stability --store outputs/results.duckdb")
 
 
 def stability(
-    store: StoreOption = DEFAULT_STORE,
-    suite: Annotated[str | None, typer.Option(help="Only cells that were first run for this suite.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Only this backbone.")] = None,
-    site: Annotated[str | None, typer.Option(help="Only this site.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Measure what has been measured, too.")] = False,
+    cells: SuiteCellFilter,
+    again: Annotated[bool, typer.Option("--again", help="Also repeat measurements that are stored.")] = False,
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the stored fits of each method over its seeds; nothing is fitted again.
+    """Measure the stability of methods: compare the stored fits of each method over its seeds.
 
-    A suite's [stability] section, or several seeds, makes the fits that are compared.
+    Fits nothing. The fits come from a suite with a [stability] section or with several seeds.
     """
     from harness.run.stability import measure
     from results.store import group_scores, open_store
 
     load_plugins(plugin)
-    opened = open_store(store)
-    require_known(opened, suite=suite, backbone=backbone, site=site)
-    cells = opened.cells(suite=suite, backbone=backbone, site=site)
-    opened = open_store(store, read_only=False)
+    selected = cells.open().cells(**cells.filters)
+    store = open_store(cells.store, read_only=False)
     with reporting(as_json) as reporter:
-        found = measure(opened, cell_ids=list(cells["cell_id"]), anew=again, reporter=reporter)
-    known = cells.set_index("cell_id")
+        outcome = measure(store, cell_ids=list(selected["cell_id"]), anew=again, reporter=reporter)
+    by_id = selected.set_index("cell_id")
     rows = [
-        _row(row, known.loc[row["cell_ids"][0]])
-        for row in group_scores.group_scores(opened).to_dict("records")
-        if set(row["cell_ids"]) <= set(known.index)
+        _row(row, by_id.loc[row["cell_ids"][0]])
+        for row in group_scores.group_scores(store).to_dict("records")
+        if set(row["cell_ids"]) <= set(by_id.index)
     ]
     rows.sort(key=lambda row: (row["backbone"], row["site"], row["measure"], -(row["value"] or 0.0)))
     if as_json:
-        return print_json({"groups": rows, "problems": found.problems})
+        return print_json({"groups": rows, "problems": outcome.problems})
     if rows:
-        print_table([_shown(row) for row in rows])
+        print_table([_text_row(row) for row in rows])
         out("\nMean ± sample standard deviation over pairs of runs; chance: random dictionaries of the same shape.")
     else:
         out("No method here has two finished cells that differ in one seed; [stability] in a suite makes them.")
-    for problem in found.problems:
+    for problem in outcome.problems:
         out(f"Not measured: {problem}")
 
 
@@ -82,7 +67,7 @@ def _row(row: dict[Any, Any], cell: Any) -> dict[str, Any]:
     }
 
 
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
+def _text_row(row: dict[str, Any]) -> dict[str, Any]:
     spread = f" ± {row['std']:.4f}" if row["std"] is not None else ""
     return {
         "backbone": row["backbone"],

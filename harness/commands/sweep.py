@@ -1,81 +1,59 @@
-"""``harness sweep``: the hyperparameter grids of the trained families, and the configuration chosen for each."""
+"""``harness sweep``: run the hyperparameter grids of the trained families and choose one configuration for each."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from harness.commands.options import (
-    DEFAULT_STORE,
-    JsonOption,
-    PluginOption,
-    StoreOption,
-    load_plugins,
-    out,
-    print_json,
-    print_table,
-    reporter_of,
-)
+from harness.commands.options import ComputeOptions, JsonOption, LayerOptions, PluginOption, add_verb, load_plugins
+from harness.commands.output import out, print_json, print_table, reporter_of
 
 
 def register(app: typer.Typer) -> None:
-    app.command("sweep", epilog="Example: harness sweep --suite demo --family topk_sae --epochs 10")(sweep)
+    add_verb(app, sweep, "harness sweep --suite demo --family topk_sae --epochs 10")
 
 
 def sweep(
-    suite: Annotated[str, typer.Option("--suite", help="Whose backbones, layers and images.")] = "demo",
+    choice: LayerOptions,
+    compute: ComputeOptions,
     family: Annotated[
-        list[str] | None, typer.Option("--family", help="Only these families; may be given several times.")
+        list[str] | None, typer.Option("--family", help="Run only this family; repeatable; default: all.")
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Other images than the suite's, as of `harness run`.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Instead of the suite's, as of `harness run`.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Local weights, .safetensors or .pth.")] = None,
-    site: Annotated[str | None, typer.Option(help="Module path of the layer, e.g. blocks.11.mlp.fc2.")] = None,
-    setting: Annotated[list[str] | None, typer.Option("--set", help="As of `harness run`.")] = None,
     plugin: PluginOption = None,
-    epochs: Annotated[int | None, typer.Option(help="Instead of the suite's, for all families.", min=1)] = None,
-    expansion_factor: Annotated[float | None, typer.Option(help="Instead of the suite's, for all families.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Number of epochs of all families; default: the suite's.", min=1)
+    ] = None,
+    expansion_factor: Annotated[
+        float | None, typer.Option(help="Expansion factor of all families; default: the suite's.")
+    ] = None,
     target_l0: Annotated[float, typer.Option(help="L0 of the alternative choice.", min=1)] = 20.0,
-    store: StoreOption = DEFAULT_STORE,
-    cache: Annotated[Path | None, typer.Option(help="Where tokens are kept; default: cache/ beside the store.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Processes of one thread each that train side by side; 1: this process with all its threads. "
-            "Left out: one a core, 1 on a GPU.",
+            help="Number of processes that train side by side, with one thread each; 1: this process, with all its "
+            "threads; default: one per core, 1 on a GPU.",
             min=1,
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train every configuration of App. E.1 that the store does not hold yet, and choose one for each family."""
+    """Train every configuration of the grids (App. E.1) that is not stored yet, and choose one per family."""
     from harness.devices import usual_workers
     from harness.run.sweep import sweep as run_sweep
     from harness.suites.grids import GRIDS
-    from harness.suites.resolve import choose
 
     load_plugins(plugin)
-    chosen = choose(
-        suite,
-        settings=setting or [],
-        dataset=dataset,
-        backbone=backbone,
-        checkpoint=None if checkpoint is None else str(checkpoint),
-        site=site,
-    ).suite
-    given = {"epochs": epochs, "expansion_factor": expansion_factor}
+    overrides = {"epochs": epochs, "expansion_factor": expansion_factor}
     result = run_sweep(
-        chosen,
-        store,
+        choice.choose().suite,
+        compute.store,
         families=tuple(family) if family else tuple(GRIDS),
-        overrides={key: value for key, value in given.items() if value is not None},
+        overrides={key: value for key, value in overrides.items() if value is not None},
         target_l0=target_l0,
-        device=device,
-        cache=cache,
-        workers=workers if workers is not None else usual_workers(device),
+        device=compute.device,
+        cache=compute.cache,
+        workers=workers if workers is not None else usual_workers(compute.device),
         reporter=reporter_of(as_json),
     )
     if as_json:

@@ -1,4 +1,4 @@
-"""``harness validity``: which metrics can be believed for which question, from layers whose truth is known."""
+"""``harness validity``: check which metrics can be trusted, on layers with known concepts."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DEFAULT_STORE, JsonOption, StoreOption, out, print_json, print_text_table
+from harness.commands.options import DEFAULT_STORE, JsonOption, StoreOption, add_verb
+from harness.commands.output import out, print_json, print_text_table
 
 
 def register(app: typer.Typer) -> None:
-    app.command("validity", epilog="Example: harness validity --store outputs/results.duckdb --json")(validity)
+    add_verb(app, validity, "harness validity --store outputs/results.duckdb --json")
 
 
 def validity(
     store: StoreOption = DEFAULT_STORE,
     layer: Annotated[
-        str | None, typer.Option(help="Only this planted layer, e.g. planted:two_concepts@0.", metavar="NAME")
+        str | None,
+        typer.Option(help="Use only this planted layer, e.g. planted:two_concepts@0; default: all.", metavar="NAME"),
     ] = None,
-    resamples: Annotated[int, typer.Option(help="Bootstrap resamples.", min=100)] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the resamples.", min=0)] = 0,
+    resamples: Annotated[int, typer.Option(help="Number of bootstrap resamples.", min=100)] = 1000,
+    seed: Annotated[int, typer.Option(help="Random seed of the bootstrap.", min=0)] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare metrics with planted truth: value on truth and on chance, gap, rank correlation over methods, verdict.
+    """Check which metrics can be trusted, on planted layers, whose concepts are known.
 
-    Reads what `harness run --suite planted` left in the store; nothing is run. docs/validity.md explains the words.
+    For each metric: its value for the true parts and at chance, the gap, the rank correlation over methods, and a
+    verdict. Reads the cells of `harness run --suite planted`; runs nothing. See docs/validity.md.
     """
     from harness.planted import report, verdicts
     from harness.planted.evidence import gather
@@ -33,11 +36,11 @@ def validity(
     opened = open_store(store)
     cells = opened.cells(backbone=layer)
     evidence = gather(opened, list(cells.loc[cells["status"] == "finished", "cell_id"]))
-    found = verdicts.reports(evidence, resamples=resamples, seed=seed)
+    reports = verdicts.reports(evidence, resamples=resamples, seed=seed)
     if as_json:
-        return print_json(report.as_json(found))
-    for table in report.tables(found, resamples=resamples):
+        return print_json(report.as_json(reports))
+    for table in report.tables(reports, resamples=resamples):
         print_text_table(table)
-    if not found:
-        where = "this store" if layer is None else f"this store under the layer {layer}"
-        out(f"There are no finished cells of truth and chance in {where}: harness run --suite planted makes them.")
+    if not reports:
+        where = "this store" if layer is None else f"this store for the layer {layer}"
+        out(f"No finished planted cells in {where}; run `harness run --suite planted` first.")

@@ -1,33 +1,35 @@
-"""``harness verify``: which rows of a store are impossible."""
+"""``harness verify``: check a store for impossible values."""
 
 from __future__ import annotations
 
 import typer
 
-from harness.commands.options import DEFAULT_STORE, JsonOption, StoreOption, out, print_json
+from harness.commands.options import DEFAULT_STORE, JsonOption, StoreOption, add_verb
+from harness.commands.output import out, print_json
 
 
 def register(app: typer.Typer) -> None:
-    app.command("verify", epilog="Example: harness verify --store outputs/results.duckdb")(verify)
+    add_verb(app, verify, "harness verify --store outputs/results.duckdb")
 
 
 def verify(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
-    """Check identities that hold in every right store: R2 <= 1, win rates sum right, lossless methods lossless, ...
+    """Check a store for impossible values: R2 above 1, win rates that do not add up, lossy lossless methods, ...
 
-    Exit code 1 where a row is impossible; each is named, with why.
+    Each problem is listed with its reason. Exit code 1 if there is any.
     """
     from results.store import open_store
     from results.verify import verify as verify_store
 
     verdict = verify_store(open_store(store))
     if as_json:
-        print_json({**verdict._asdict(), "problems": [one._asdict() for one in verdict.problems]})
+        print_json({**verdict._asdict(), "problems": [problem._asdict() for problem in verdict.problems]})
     else:
         for name, n in verdict.checked.items():
-            found = [one for one in verdict.problems if one.check == name]
-            out(f"{'FAIL' if found else 'ok  '}  {name}: {n} checked" + (f", {len(found)} impossible" if found else ""))
-            for one in found:
-                out(f"        {one.where} {one.why}")
+            problems = [problem for problem in verdict.problems if problem.check == name]
+            ending = f", {len(problems)} impossible" if problems else ""
+            out(f"{'FAIL' if problems else 'ok  '}  {name}: {n} checked{ending}")
+            for problem in problems:
+                out(f"        {problem.where} {problem.why}")
         for note in verdict.notes:
             out(f"note  {note}")
     if verdict.problems:

@@ -101,7 +101,7 @@ def test_a_starting_point_of_each_kind_is_checked_and_used(harness: Any, tmp_pat
     board = json.loads(harness("leaderboard", "--store", "r.duckdb", "--sort", "my_metric", "--json"))
     assert {row["label"] for row in board[0]["rows"]} >= {"MyMethod"}
     # The same command again finds everything done.
-    assert "3 kept from before" in harness("run", "--suite", "small.toml", *plugins, "--store", "r.duckdb")
+    assert "3 kept from earlier runs" in harness("run", "--suite", "small.toml", *plugins, "--store", "r.duckdb")
 
 
 def test_every_kind_is_listed_with_its_origin(harness: Any) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import cli
-from harness.commands.options import print_json
+from harness.commands.output import print_json
 from results import CellRecord, ScoreRecord, open_store
 
 
@@ -62,7 +62,7 @@ def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
         (["export", "x.csv", "--store", "r.duckdb", "--y", "r2"], "only an HTML page"),
         (["export", "x.csv", "--store", "r.duckdb", "--what", "cells", "--metric", "r2"], "--what scores"),
         (["export", "x.csv", "--store", "r.duckdb", "--what", "scores", "--metric", "r3"], "nothing to export"),
-        (["judge", "--store", "r.duckdb", "--rescore", "--dry-run"], "say one of the two"),
+        (["judge", "--store", "r.duckdb", "--rescore", "--dry-run"], "give one of the two"),
         (["sweep", "--backbone", "hf:"], "'hf:' is no backbone"),
         (["list", "methods", "--backbone", "net"], "--backbone belongs to `harness list sites`"),
         (["new", "method", "elude.py"], "There is a method 'elude' already"),
@@ -178,7 +178,7 @@ def test_a_wrong_entry_of_a_list_is_one_mistake() -> None:
     ("error", "message"),
     [
         (PermissionError(13, "Permission denied", "/of/others/r.duckdb"), "'/of/others/r.duckdb' cannot be used (Perm"),
-        (OSError(28, "No space left on device"), "No space left on device: make room"),
+        (OSError(28, "No space left on device"), "No space left on device: free some"),
     ],
 )
 def test_what_the_system_refuses_is_a_sentence(

@@ -1,0 +1,95 @@
+"""Output of the command line: text, tables, JSON and progress."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from harness.progress import Reporter
+    from results.tables import Table
+
+
+def reporter_of(as_json: bool) -> Reporter:
+    """Return a reporter that shows progress, or a silent one if the output is JSON."""
+    from harness.progress import Silent, Terminal
+
+    return Silent() if as_json else Terminal(Console())
+
+
+@contextmanager
+def reporting(as_json: bool) -> Iterator[Reporter]:
+    """Start and stop a reporter, for a verb whose number of steps is not known in advance."""
+    reporter = reporter_of(as_json)
+    reporter.start(0, 0)
+    try:
+        yield reporter
+    finally:
+        reporter.stop()
+
+
+def out(text: str) -> None:
+    """Print a text unchanged: no markup, no highlighting."""
+    typer.echo(text)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as indented JSON; NaN and infinity become null."""
+    # If the output is not UTF-8, other letters are escaped rather than replaced: names must not change.
+    escape = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    typer.echo(json.dumps(_finite(value), indent=2, ensure_ascii=escape, default=str, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print rows as aligned columns, one line per row."""
+    if not rows:
+        out("No rows.")
+        return
+    columns = list(rows[0])
+    widths = {name: max(len(name), *(len(_cell(row.get(name))) for row in rows)) for name in columns}
+    out("  ".join(name.ljust(widths[name]) for name in columns).rstrip())
+    for row in rows:
+        out("  ".join(_cell(row.get(name)).ljust(widths[name]) for name in columns).rstrip())
+
+
+def print_text_table(table: Table) -> None:
+    """Print a table: its title, aligned columns, and its notes."""
+    columns = list(zip(table.header, *table.rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    out(table.title)
+    for row in (table.header, ["-" * wide for wide in widths], *table.rows):
+        cells = [
+            text.rjust(wide) if table.right(index) else text.ljust(wide)
+            for index, (text, wide) in enumerate(zip(row, widths, strict=True))
+        ]
+        out("  ".join(cells).rstrip())
+    for note in table.notes:
+        out(f"note: {note}")
+    out("")
+
+
+def width() -> int:
+    """Return the columns of the terminal; 160 if the output is a file, so that no line is folded."""
+    return Console().width if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)

@@ -67,7 +67,7 @@ def compare(
     from results.comparison.text import table as table_of
     from results.export import write_text
     from results.published.report import QUANTITIES, against_published
-    from results.published.rows import OWN
+    from results.published.rows import PAPER_COUNTERPARTS
     from results.published.text import render, report_json, tables
     from results.store import open_store
     from results.tables import latex, markdown
@@ -88,7 +88,9 @@ def compare(
                 raise UserError(
                     f"--table {number}: measured tables of the paper are {', '.join(map(str, QUANTITIES))}."
                 )
-        report = against_published(opened, tables=table, counterparts=tiny_counterparts() if stand_ins else OWN)
+        report = against_published(
+            opened, tables=table, counterparts=tiny_counterparts() if stand_ins else PAPER_COUNTERPARTS
+        )
         if as_json:
             print_json(report_json(report))
             return

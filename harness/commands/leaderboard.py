@@ -39,7 +39,7 @@ def leaderboard(
         list[str] | None, typer.Option("--metric", help="With --by: only this metric; may be given several times.")
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Every column: also geometry, redundancy, purity and chance levels.")
+        bool, typer.Option("--all", help="Every column: also geometry, unit overlap, purity and chance levels.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -55,12 +55,12 @@ def leaderboard(
     require_known(opened, suite=suite, backbone=backbone, site=site)
     boards = boards_of_store(opened, suite=suite, backbone=backbone, site=site, sort_by=sort)
     if by is not None:
-        from results.boards.by import grouped, grouped_json
+        from results.boards.by import tables_by, tables_by_json
 
         if as_json:
-            print_json(grouped_json(boards, by))
+            print_json(tables_by_json(boards, by))
         else:
-            for table in grouped(boards, by, metric or None):
+            for table in tables_by(boards, by, metric or None):
                 print_text_table(table)
         return
     if as_json:

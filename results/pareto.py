@@ -29,10 +29,10 @@ def pareto_front(frame: pd.DataFrame, x: str, y: str, larger_x: bool = True, lar
     first = _cost(frame[x], larger_x)
     second = _cost(frame[y], larger_y)
     mask = np.zeros(len(first), dtype=bool)
-    known = np.flatnonzero(~(np.isnan(first) | np.isnan(second)))
-    if known.size == 0:
+    complete = np.flatnonzero(~(np.isnan(first) | np.isnan(second)))
+    if complete.size == 0:
         return mask
-    order = known[np.lexsort((second[known], first[known]))]
+    order = complete[np.lexsort((second[complete], first[complete]))]
     first, second = first[order], second[order]
     # Within a run of equal `first` the leading row has the least `second`; only rows equal to it can be on the front,
     # and they are exactly when they beat every row of the runs before.
@@ -49,7 +49,8 @@ def pareto_front(frame: pd.DataFrame, x: str, y: str, larger_x: bool = True, lar
 
 def _cost(column: pd.Series, larger: bool) -> np.ndarray:
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    return -values if larger else values
+    cost: np.ndarray = -values if larger else values
+    return cost
 
 
 def front_shares(x: np.ndarray, y: np.ndarray, larger_x: bool = True, larger_y: bool = True) -> np.ndarray:
@@ -70,7 +71,7 @@ def front_shares(x: np.ndarray, y: np.ndarray, larger_x: bool = True, larger_y: 
     if x.shape != y.shape or x.ndim != 2 or not len(x):
         raise ValueError(f"draws of x {x.shape} and y {y.shape} must have one shape (draws, n) with at least one draw")
     first, second = (-x if larger_x else x), (-y if larger_y else y)
-    known = ~(np.isnan(first) | np.isnan(second))
+    complete = ~(np.isnan(first) | np.isnan(second))
     # Comparisons with NaN are false: such a row beats no other, and `known` keeps it off the front.
     count = np.zeros(x.shape[1])
     # One comparison of all pairs in 256 draws: 50 rows are 640 kB.
@@ -78,5 +79,5 @@ def front_shares(x: np.ndarray, y: np.ndarray, larger_x: bool = True, larger_y: 
         a, b = first[start : start + 256], second[start : start + 256]
         no_worse = (a[:, :, None] <= a[:, None, :]) & (b[:, :, None] <= b[:, None, :])
         better = (a[:, :, None] < a[:, None, :]) | (b[:, :, None] < b[:, None, :])
-        count += ((~(no_worse & better).any(axis=1)) & known[start : start + 256]).sum(axis=0)
+        count += ((~(no_worse & better).any(axis=1)) & complete[start : start + 256]).sum(axis=0)
     return count / len(x)

@@ -102,7 +102,7 @@ def _blocks(table: Table) -> list[list[int]]:
     widths = [max(len(row[index]) for row in (table.header, *table.rows)) + 2 for index in range(len(table.header))]
     blocks = [[0]]
     for index in range(1, len(widths)):
-        if len(blocks[-1]) > 1 and sum(widths[own] for own in blocks[-1]) + widths[index] > _LINE:
+        if len(blocks[-1]) > 1 and sum(widths[column] for column in blocks[-1]) + widths[index] > _LINE:
             blocks.append([0])
         blocks[-1].append(index)
     return blocks

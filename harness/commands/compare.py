@@ -51,10 +51,6 @@ def compare(
             help="With --against: show published cells that were not measured; default: only in files and --format.",
         ),
     ] = None,
-    stand_ins: Annotated[
-        bool,
-        typer.Option("--stand-ins", help="With --against: use cells of --scale tiny as the paper's, for a trial."),
-    ] = False,
     form: Annotated[str, typer.Option("--format", help="Format: text, markdown or latex.")] = "text",
     output: Annotated[Path | None, typer.Option(help="File to write; default: print.")] = None,
     as_json: JsonOption = False,
@@ -81,8 +77,8 @@ def compare(
                 "Give two rows: harness compare A B (labels or methods of `harness leaderboard`), "
                 "or harness compare --against published."
             )
-        if table or absent is not None or stand_ins:
-            raise UserError("--table, --absent, --no-absent and --stand-ins belong to --against published.")
+        if table or absent is not None:
+            raise UserError("--table, --absent and --no-absent belong to --against published.")
         comparisons = compare_rows(
             cells.open(),
             a,
@@ -96,9 +92,7 @@ def compare(
         data = [comparison_json(comparison) for comparison in comparisons]
         tables = [table_of(comparison) for comparison in comparisons]
     else:
-        from harness.suites.tiny_counterparts import tiny_counterparts
         from results.published.report import QUANTITIES, against_published
-        from results.published.rows import OWN
         from results.published.text import report_json
         from results.published.text import tables as tables_of
 
@@ -111,7 +105,7 @@ def compare(
         for number in table or ():
             if number not in QUANTITIES:
                 raise UserError(f"--table {number}: the measured tables are {', '.join(map(str, QUANTITIES))}.")
-        report = against_published(cells.open(), tables=table, counterparts=tiny_counterparts() if stand_ins else OWN)
+        report = against_published(cells.open(), tables=table)
         data = report_json(report)
         tables = tables_of(report, absent=not on_screen if absent is None else absent)
     if as_json:

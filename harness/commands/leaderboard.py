@@ -29,7 +29,7 @@ def leaderboard(
     metric: MetricOption = None,
     everything: Annotated[
         bool,
-        typer.Option("--all", help="Print all columns: also geometry, redundancy, purity and chance levels."),
+        typer.Option("--all", help="Print all columns: also geometry, unit overlap, purity and chance levels."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -39,7 +39,7 @@ def leaderboard(
     """
     from results.boards.build import board_json, render_text
     from results.boards.build import leaderboard as boards_of_store
-    from results.boards.by import grouped, grouped_json
+    from results.boards.by import tables_by, tables_by_json
     from results.boards.columns import DETAILS
 
     if metric and (by is None or as_json):
@@ -47,8 +47,8 @@ def leaderboard(
     boards = boards_of_store(cells.open(), **cells.filters, sort_by=sort)
     if by is not None:
         if as_json:
-            return print_json(grouped_json(boards, by))
-        for table in grouped(boards, by, metric or None):
+            return print_json(tables_by_json(boards, by))
+        for table in tables_by(boards, by, metric or None):
             print_text_table(table)
         return
     if as_json:

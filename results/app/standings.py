@@ -85,7 +85,7 @@ def points(rows: Sequence[Row], x: Column, y: Column, kinds: ErrorKinds) -> list
     ranked = "none" not in (x.direction, y.direction)
     larger_x, larger_y = x.direction == "higher", y.direction == "higher"
     if ranked:
-        shown = pd.DataFrame({c.key: [c.shown(value) for value in means[c.key]] for c in (x, y)})
+        shown = pd.DataFrame({c.key: [c.display_value(value) for value in means[c.key]] for c in (x, y)})
         mask = pareto_front(shown, x.key, y.key, larger_x, larger_y)
         shares = front_shares(printed(all_x, x), printed(all_y, y), larger_x, larger_y)
     spans = [_shown(means[c.key], intervals(values), c) for c, values in ((x, all_x), (y, all_y))]

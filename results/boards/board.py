@@ -7,11 +7,37 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+class BoardKey(NamedTuple):
+    """Properties that cells must share to be on one board; "" if a property was not recorded."""
+
+    backbone: str
+    site: str
+    dataset: str
+    evaluation_fingerprint: str
+    probing_fingerprint: str
+
+    @classmethod
+    def of(cls, cell: Mapping[str, Any]) -> BoardKey:
+        """Return the key of a row of `Store.cells()`."""
+        return cls(*(str(cell[name] or "") for name in cls._fields))
+
+
+class AttachedScores(NamedTuple):
+    """Scores of several cells, each attached to the first of its cells, and notes by cell."""
+
+    scores: list[dict[str, Any]]
+    notes: Mapping[str, Sequence[str]]
+
+    def notes_of(self, cells: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Return the notes that belong on a board of these cells."""
+        return list(dict.fromkeys(note for cell in cells for note in self.notes.get(cell["cell_id"], ())))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,13 +68,13 @@ class Column:
     direction: str
     digits: int = 2
 
-    def shown(self, value: float) -> float:
+    def display_value(self, value: float) -> float:
         """Return `value` as the printed number: in percent for fractions, rounded to `digits`."""
         return round(value * (100.0 if self.unit == "fraction" else 1.0), self.digits) + 0.0  # + 0.0: no minus zero
 
     def text(self, value: float) -> str:
         """Return `value` as it is printed, without its unit."""
-        return f"{self.shown(value):.{self.digits}f}"
+        return f"{self.display_value(value):.{self.digits}f}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -179,16 +205,16 @@ def board_frame(board: Board) -> pd.DataFrame:
             "n_failed": row.n_failed,
         }
         for column in board.columns:
-            found = row.metrics.get(column.key)
-            record[column.key] = found.mean if found else None
-            record[f"{column.key}_std"] = found.std if found else None
-            record[f"{column.key}_standard_error"] = found.standard_error if found else None
-            record[f"{column.key}_n"] = found.n if found else 0
-            record[f"{column.key}_rank"] = found.rank if found else None
-            if any(own.interval for other in board.rows if (own := other.metrics.get(column.key))):
-                low, high = (found.interval if found else None) or (None, None)
+            aggregate = row.metrics.get(column.key)
+            record[column.key] = aggregate.mean if aggregate else None
+            record[f"{column.key}_std"] = aggregate.std if aggregate else None
+            record[f"{column.key}_standard_error"] = aggregate.standard_error if aggregate else None
+            record[f"{column.key}_n"] = aggregate.n if aggregate else 0
+            record[f"{column.key}_rank"] = aggregate.rank if aggregate else None
+            if any(other.metrics[column.key].interval for other in board.rows if column.key in other.metrics):
+                low, high = (aggregate.interval if aggregate else None) or (None, None)
                 record |= {f"{column.key}_low": low, f"{column.key}_high": high}
-                record[f"{column.key}_n"] = found.n_observations if found else 0
+                record[f"{column.key}_n"] = aggregate.n_observations if aggregate else 0
         records.append(record)
     frame = pd.DataFrame(records)
     kinds = {

@@ -15,13 +15,13 @@ import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from results.boards.board import Aggregate, Board, Column, Floor, Row, board_frame, board_json
+from results.boards.board import Aggregate, Board, BoardKey, Column, Floor, Row, board_frame, board_json
 from results.boards.columns import Variant, columns_of, difference, variant_of
-from results.boards.group_columns import GroupedScores, grouped_scores, pairs_error
+from results.boards.group_columns import attach_group_scores, pairs_error
 from results.boards.seeds import averaged, without_sweeps
 from results.boards.text import render_text
 from results.boards.trials import trial_notes
-from results.boards.win_rate_columns import JudgedScores, judged_scores
+from results.boards.win_rate_columns import attach_win_rates
 from results.errors import StoreError
 from results.store.records import records_of
 
@@ -102,49 +102,47 @@ def boards_of(
     Raises:
         StoreError: no score is of the metric `sort_by`.
     """
-    judged = judged_scores(records_of(cells), records_of(win_rates)) if win_rates is not None else JudgedScores([], {})
-    grouped = grouped_scores(records_of(cells), records_of(groups)) if groups is not None else GroupedScores([], {})
+    attached = []
+    if win_rates is not None:
+        attached.append(attach_win_rates(records_of(cells), records_of(win_rates)))
+    if groups is not None:
+        attached.append(attach_group_scores(records_of(cells), records_of(groups)))
     measured = [score for score in records_of(scores) if not score["metric"].startswith(EVIDENCE_PREFIX)]
-    score_records = measured + judged.scores + grouped.scores
-    if sort_by is not None and sort_by not in (known := sorted({score["metric"] for score in score_records})):
-        near = difflib.get_close_matches(sort_by, known, n=2, cutoff=0.5)
+    score_records = measured + [score for source in attached for score in source.scores]
+    if sort_by is not None and sort_by not in (metric_ids := sorted({score["metric"] for score in score_records})):
+        near = difflib.get_close_matches(sort_by, metric_ids, n=2, cutoff=0.5)
         meant = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise StoreError(f"No cell here has the metric {sort_by!r}.{meant} There are: {', '.join(known) or 'none'}.")
+        available = ", ".join(metric_ids) or "none"
+        raise StoreError(f"No cell here has the metric {sort_by!r}.{meant} Available: {available}.")
     scores_of_cell: dict[str, list[dict[str, Any]]] = {}
     for score in score_records:
         scores_of_cell.setdefault(score["cell_id"], []).append(score)
-    members: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    members: dict[BoardKey, list[dict[str, Any]]] = {}
     for cell in records_of(cells):
-        members.setdefault(_group_of(cell), []).append(cell)
+        members.setdefault(BoardKey.of(cell), []).append(cell)
     boards = []
-    for group in sorted(members):
-        own, left_out = (members[group], []) if sweeps else without_sweeps(members[group])
-        notes = trial_notes(own) + _set_notes(group, members) + judged.notes_of(own) + grouped.notes_of(own) + left_out
-        boards.append(_board(own, scores_of_cell, notes, sort_by))
+    for key in sorted(members):
+        board_cells, left_out = (members[key], []) if sweeps else without_sweeps(members[key])
+        notes = trial_notes(board_cells) + _set_notes(key, members)
+        notes += [note for source in attached for note in source.notes_of(board_cells)] + left_out
+        boards.append(_board(board_cells, scores_of_cell, notes, sort_by))
     return boards
 
 
-_GROUP = ("backbone", "site", "dataset", "evaluation_fingerprint", "probing_fingerprint")
-
-
-def _group_of(cell: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(cell[name] or "" for name in _GROUP)
-
-
-def _set_notes(group: tuple[str, ...], groups: Iterable[tuple[str, ...]]) -> list[str]:
+def _set_notes(key: BoardKey, keys: Iterable[BoardKey]) -> list[str]:
     """Return notes on the other boards of the same site, with the sets in which they differ from this one."""
-    others = [other for other in groups if other[:2] == group[:2] and other != group]
+    others = [other for other in keys if other[:2] == key[:2] and other != key]
     notes = []
     for index, what in ((2, "data sets"), (3, "evaluation sets"), (4, "probing sets")):
         # The first difference is enough to explain a board: a different data set has different splits anyway.
         seen = sorted(
-            {other[index] for other in others if other[2:index] == group[2:index] and other[index] != group[index]}
+            {other[index] for other in others if other[2:index] == key[2:index] and other[index] != key[index]}
         )
         if seen:
             names = ", ".join(name or "(not recorded)" for name in seen)
             notes.append(
                 f"Cells of different {what} are not ranked together: this board is "
-                f"{group[index] or '(not recorded)'}; on boards of their own: {names}."
+                f"{key[index] or '(not recorded)'}; other boards of this site: {names}."
             )
     return notes
 
@@ -157,16 +155,16 @@ def _board(
 ) -> Board:
     head = cells[0]
     # A failed cell may have left scores behind; a mean over partial cells would not be comparable.
-    found = [
+    board_scores = [
         {**score, "cell": cell, "variant": variant_of(score, cell)}
         for cell in cells
         if cell["status"] == "finished"
         for score in scores_of_cell.get(cell["cell_id"], [])
         if score["value"] is not None
     ]
-    columns, key_of, column_notes = columns_of(found, head["evaluation_fingerprint"])
-    rows, row_notes = _rows(cells, found, columns, key_of)
-    shown = [column for column in columns if not column.metric.startswith(FLOOR_PREFIX)]
+    columns, key_of, column_notes = columns_of(board_scores, head["evaluation_fingerprint"])
+    rows, row_notes = _rows(cells, board_scores, columns, key_of)
+    visible_columns = [column for column in columns if not column.metric.startswith(FLOOR_PREFIX)]
     titles = [cell["backbone_title"] for cell in cells if cell["backbone_title"]]
     return Board(
         backbone=head["backbone"],
@@ -175,16 +173,16 @@ def _board(
         dataset=head["dataset"],
         evaluation_fingerprint=head["evaluation_fingerprint"],
         probing_fingerprint=head["probing_fingerprint"],
-        columns=tuple(shown),
-        rows=tuple(_sorted_rows(_ranked(rows, shown), shown, sort_by)),
-        floors=tuple(_floors(found, columns, key_of)),
-        notes=tuple(notes + column_notes + row_notes + _sort_note(shown, sort_by)),
+        columns=tuple(visible_columns),
+        rows=tuple(_sorted_rows(_ranked(rows, visible_columns), visible_columns, sort_by)),
+        floors=tuple(_floors(board_scores, columns, key_of)),
+        notes=tuple(notes + column_notes + row_notes + _sort_note(visible_columns, sort_by)),
     )
 
 
 def _rows(
     cells: Sequence[Mapping[str, Any]],
-    found: Sequence[Mapping[str, Any]],
+    board_scores: Sequence[Mapping[str, Any]],
     columns: Sequence[Column],
     key_of: Mapping[tuple[str, Variant], str],
 ) -> tuple[list[Row], list[str]]:
@@ -195,7 +193,7 @@ def _rows(
     # the same seeds (run again under another identity) the newer one stays.
     by_seed: dict[tuple[str, str], dict[str, dict[tuple[int, int], Mapping[str, Any]]]] = {}
     notes: list[str] = []
-    for score in found:
+    for score in board_scores:
         row = (score["cell"]["label"], score["cell"]["config_id"])
         seeds = by_seed.setdefault(row, {}).setdefault(key_of[score["metric"], score["variant"]], {})
         seed = _seeds(score["cell"])
@@ -206,10 +204,10 @@ def _rows(
         seeds[seed] = score
     column_of = {column.key: column for column in columns}
     rows = []
-    for (label, config_id), own in cells_of.items():
-        failed = [cell for cell in own if cell["status"] == "failed"]
-        counted = averaged({_seeds(cell) for cell in own})
-        if repeats := sorted({_seeds(cell)[1] for cell in own if _seeds(cell) not in counted}):
+    for (label, config_id), row_cells in cells_of.items():
+        failed = [cell for cell in row_cells if cell["status"] == "failed"]
+        counted = averaged({_seeds(cell) for cell in row_cells})
+        if repeats := sorted({_seeds(cell)[1] for cell in row_cells if _seeds(cell) not in counted}):
             notes.append(
                 f"Cells of init seed {', '.join(map(str, repeats))} were not run on every token set: they count for "
                 "stability, and are in no other mean."
@@ -232,11 +230,11 @@ def _rows(
         rows.append(
             Row(
                 label=label,
-                title=_title(own[0], [group[0] for group in cells_of.values() if group[0]["label"] == label]),
-                method=own[0]["method"],
+                title=_title(row_cells[0], [group[0] for group in cells_of.values() if group[0]["label"] == label]),
+                method=row_cells[0]["method"],
                 config_id=config_id,
-                cell_ids=tuple(sorted(cell["cell_id"] for cell in own)),
-                n_finished=len(own) - len(failed),
+                cell_ids=tuple(sorted(cell["cell_id"] for cell in row_cells)),
+                n_finished=len(row_cells) - len(failed),
                 n_failed=len(failed),
                 errors=tuple(
                     f"{cell['error_type'] or 'Error'}: {cell['error_message'] or 'no message'} ({_seed_text(cell)})"
@@ -280,7 +278,7 @@ def _seed_text(cell: Mapping[str, Any]) -> str:
 def _aggregate(scores: Sequence[Mapping[str, Any]], column: Column) -> Aggregate | None:
     # A score of several cells has one value per pair of them.
     listed = [score.get("values") or [score["value"]] for score in scores]
-    values = [float(value) for own in listed for value in own if isinstance(value, (int, float))]
+    values = [float(value) for cell_values in listed for value in cell_values if isinstance(value, (int, float))]
     values = [value for value in values if math.isfinite(value)]
     if not values:
         return None
@@ -307,14 +305,18 @@ def _ranked(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
         if column.direction == "none":
             continue
         sign = -1.0 if column.direction == "higher" else 1.0
-        shown = {i: sign * column.shown(own[column.key].mean) for i, own in enumerate(metrics) if column.key in own}
-        levels = sorted(set(shown.values()))
-        for index, value in shown.items():
+        displayed = {
+            index: sign * column.display_value(aggregates[column.key].mean)
+            for index, aggregates in enumerate(metrics)
+            if column.key in aggregates
+        }
+        levels = sorted(set(displayed.values()))
+        for index, value in displayed.items():
             # If all values are tied, none is best.
             mark = {0: "best", 1: "second"}.get(levels.index(value)) if len(levels) > 1 else None
-            rank = 1 + sum(other < value for other in shown.values())
+            rank = 1 + sum(other < value for other in displayed.values())
             metrics[index][column.key] = dataclasses.replace(metrics[index][column.key], rank=rank, mark=mark)
-    return [dataclasses.replace(row, metrics=own) for row, own in zip(rows, metrics, strict=True)]
+    return [dataclasses.replace(row, metrics=aggregates) for row, aggregates in zip(rows, metrics, strict=True)]
 
 
 def _sorted_rows(rows: Sequence[Row], columns: Sequence[Column], sort_by: str | None) -> list[Row]:
@@ -327,8 +329,8 @@ def _sorted_rows(rows: Sequence[Row], columns: Sequence[Column], sort_by: str | 
     sign = 1.0 if chosen.direction == "lower" else -1.0
 
     def position(row: Row) -> tuple[bool, float, str, str]:
-        own = row.metrics.get(chosen.key)
-        return own is None, sign * own.mean if own else 0.0, row.title, row.config_id
+        aggregate = row.metrics.get(chosen.key)
+        return aggregate is None, sign * aggregate.mean if aggregate else 0.0, row.title, row.config_id
 
     return sorted(rows, key=position)
 
@@ -341,14 +343,14 @@ def _sort_note(columns: Sequence[Column], sort_by: str | None) -> list[str]:
 
 
 def _floors(
-    found: Sequence[Mapping[str, Any]], columns: Sequence[Column], key_of: Mapping[tuple[str, Variant], str]
+    board_scores: Sequence[Mapping[str, Any]], columns: Sequence[Column], key_of: Mapping[tuple[str, Variant], str]
 ) -> list[Floor]:
     floors = []
     for column in columns:
         if column.metric.startswith(FLOOR_PREFIX):
             values = [
                 float(score["value"])
-                for score in found
+                for score in board_scores
                 if key_of[score["metric"], score["variant"]] == column.key and math.isfinite(score["value"])
             ]
             if values:

@@ -1,4 +1,4 @@
-"""Rows of all boards grouped by a common property: one method over layers, one layer over methods, ...
+"""Tables of the rows of all boards that share one property: one method over layers, one layer over methods, ...
 
 Rows of different boards are shown in one table but not ranked: it has no ranks and no marks.
 """
@@ -13,32 +13,32 @@ from results.boards.trials import WARNING
 from results.errors import StoreError
 from results.tables import Table
 
-GROUPINGS = ("method", "label", "backbone", "site", "dataset")
+BY_KEYS = ("method", "label", "backbone", "site", "dataset")
 
 
-def grouped(boards: Sequence[Board], by: str, metrics: Sequence[str] | None = None) -> list[Table]:
+def tables_by(boards: Sequence[Board], by: str, metrics: Sequence[str] | None = None) -> list[Table]:
     """Return one table per value of `by`, its rows being all rows of all boards with that value.
 
     Args:
-        by: one of GROUPINGS.
+        by: one of BY_KEYS.
         metrics: keys or ids of the columns to show; None: all.
 
     Raises:
-        StoreError: an unknown grouping or metric.
+        StoreError: an unknown property or metric.
     """
     groups = _groups(boards, by)
-    known = {name for board in boards for own in board.columns for name in (own.key, own.metric)}
+    metric_names = {name for board in boards for column in board.columns for name in (column.key, column.metric)}
     for name in metrics or ():
-        if boards and name not in known:
-            there = ", ".join(sorted({own.metric for board in boards for own in board.columns}))
-            raise StoreError(f"No board here has the metric {name!r}; there are: {there}.")
-    found = []
+        if boards and name not in metric_names:
+            available = ", ".join(sorted({column.metric for board in boards for column in board.columns}))
+            raise StoreError(f"No board here has the metric {name!r}. Available: {available}.")
+    tables = []
     for value, members in groups.items():
         columns = {
-            own.key: own
+            column.key: column
             for board, _ in members
-            for own in board.columns
-            if metrics is None or own.key in metrics or own.metric in metrics
+            for column in board.columns
+            if metrics is None or column.key in metrics or column.metric in metrics
         }
         # Rows of a method differ in their configuration, so their titles stay.
         header = [name for name in ("method", "backbone", "site", "dataset") if name == "method" or name != by]
@@ -46,21 +46,21 @@ def grouped(boards: Sequence[Board], by: str, metrics: Sequence[str] | None = No
         for board, row in members:
             cells = [_named(board, row, name) for name in header] + [str(row.n_finished)]
             for key in columns:
-                mine = next((own for own in board.columns if own.key == key), None)
-                value_of = row.metrics.get(key)
-                if mine is None or value_of is None:
+                board_column = next((column for column in board.columns if column.key == key), None)
+                aggregate = row.metrics.get(key)
+                if board_column is None or aggregate is None:
                     cells.append("-")
                 else:
-                    spread = "" if value_of.std is None else f" ± {mine.text(value_of.std)}"
-                    cells.append(mine.text(value_of.mean) + spread)
+                    spread = "" if aggregate.std is None else f" ± {board_column.text(aggregate.std)}"
+                    cells.append(board_column.text(aggregate.mean) + spread)
             rows.append(cells)
-        titles = [f"{own.key}{' (%)' if own.unit == 'fraction' else ''}" for own in columns.values()]
+        titles = [f"{column.key}{' (%)' if column.unit == 'fraction' else ''}" for column in columns.values()]
         notes = []
         if len({id(board) for board, _ in members}) > 1:
-            notes.append("Rows of different layers or sets stand together to be read, not ranked.")
+            notes.append("Rows of different layers or sets are listed together but not ranked.")
         if any(WARNING in board.notes for board, _ in members):
             notes.append(WARNING)
-        found.append(
+        tables.append(
             Table(
                 f"{by}: {value}",
                 [*header, "n", *titles],
@@ -69,11 +69,11 @@ def grouped(boards: Sequence[Board], by: str, metrics: Sequence[str] | None = No
                 notes,
             )
         )
-    return found
+    return tables
 
 
-def grouped_json(boards: Sequence[Board], by: str) -> list[dict[str, Any]]:
-    """Return the same as JSON content, values as stored. Raises StoreError as `grouped`."""
+def tables_by_json(boards: Sequence[Board], by: str) -> list[dict[str, Any]]:
+    """Return the same as JSON content, values as stored. Raises StoreError as `tables_by`."""
     content = []
     for value, members in _groups(boards, by).items():
         rows = [
@@ -83,9 +83,9 @@ def grouped_json(boards: Sequence[Board], by: str) -> list[dict[str, Any]]:
                 "dataset": board.dataset,
                 "evaluation_fingerprint": board.evaluation_fingerprint,
                 **next(
-                    own
-                    for own in board_json(board)["rows"]
-                    if own["config_id"] == row.config_id and own["label"] == row.label
+                    board_row
+                    for board_row in board_json(board)["rows"]
+                    if board_row["config_id"] == row.config_id and board_row["label"] == row.label
                 ),
             }
             for board, row in members
@@ -95,8 +95,8 @@ def grouped_json(boards: Sequence[Board], by: str) -> list[dict[str, Any]]:
 
 
 def _groups(boards: Sequence[Board], by: str) -> dict[str, list[tuple[Board, Row]]]:
-    if by not in GROUPINGS:
-        raise StoreError(f"Rows cannot be grouped by {by!r}; there are {', '.join(GROUPINGS)}.")
+    if by not in BY_KEYS:
+        raise StoreError(f"Rows cannot be grouped by {by!r}; use one of {', '.join(BY_KEYS)}.")
     groups: dict[str, list[tuple[Board, Row]]] = {}
     for board in boards:
         for row in board.rows:

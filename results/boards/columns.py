@@ -92,17 +92,17 @@ def why_not(variants: Sequence[Variant]) -> str:
 
 
 def columns_of(
-    found: Sequence[Mapping[str, Any]], evaluation: str | None
+    scores: Sequence[Mapping[str, Any]], evaluation: str | None
 ) -> tuple[list[Column], dict[tuple[str, Variant], str], list[str]]:
     """Return the columns in order, the key of each (metric, variant), and notes on metrics with several columns."""
     variants: dict[str, dict[Variant, list[float]]] = {}
-    for score in found:
+    for score in scores:
         values = variants.setdefault(score["metric"], {}).setdefault(score["variant"], [])
         if math.isfinite(score["value"]):
             values.append(float(score["value"]))
     columns: list[Column] = []
     key_of: dict[tuple[str, Variant], str] = {}
-    apart: dict[tuple[tuple[str, ...], str], list[str]] = {}
+    separate_columns: dict[tuple[tuple[str, ...], str], list[str]] = {}
     for metric in sorted(variants, key=_column_position):
         # The newest version comes first: it is the default for sorting.
         ordered = sorted(variants[metric], key=lambda variant: (-variant.version, variant[1:]))
@@ -126,9 +126,9 @@ def columns_of(
             )
         if differing:
             suffixes = tuple(key_of[metric, variant].removeprefix(metric) for variant in reversed(ordered))
-            why = "; ".join(_WHY[name] for name in differing)
-            apart.setdefault((suffixes, why), []).append(metric)
-    return columns, key_of, [_apart(metrics, *key) for key, metrics in apart.items()]
+            reason = "; ".join(_WHY[name] for name in differing)
+            separate_columns.setdefault((suffixes, reason), []).append(metric)
+    return columns, key_of, [_separation_note(metrics, *key) for key, metrics in separate_columns.items()]
 
 
 def is_detail(column: Column) -> bool:
@@ -136,13 +136,13 @@ def is_detail(column: Column) -> bool:
     return column.metric in DETAILS or (column.direction == "none" and column.metric not in COLUMN_ORDER)
 
 
-def _apart(metrics: Sequence[str], suffixes: Sequence[str], why: str) -> str:
+def _separation_note(metrics: Sequence[str], suffixes: Sequence[str], reason: str) -> str:
     """Return the note that these metrics' columns are not ranked together: one sentence for all with this reason."""
     if len(metrics) > 1:
         kinds = f"{', '.join(suffixes[:-1])} and {suffixes[-1]}"
-        return f"{', '.join(metrics[:-1])} and {metrics[-1]}: {kinds} of each are not ranked together: {why}."
+        return f"{', '.join(metrics[:-1])} and {metrics[-1]}: {kinds} of each are not ranked together: {reason}."
     names = [metrics[0] + suffix for suffix in suffixes]
-    return f"{', '.join(names[:-1])} and {names[-1]} are not ranked together: {why}."
+    return f"{', '.join(names[:-1])} and {names[-1]} are not ranked together: {reason}."
 
 
 def _column_position(metric: str) -> tuple[int, str]:

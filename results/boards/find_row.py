@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from results.boards.board import Board, Row
 from results.errors import StoreError
@@ -20,7 +20,7 @@ def row_called(board: Board, name: str) -> Row | None:
         StoreError: several rows match the name.
     """
     wanted = name.strip().casefold()
-    tests = (
+    tests: tuple[Callable[[Row], bool], ...] = (
         lambda row: row.title.casefold() == wanted,
         lambda row: row.label.casefold() == wanted,
         lambda row: row.config_id.casefold() == wanted,
@@ -28,15 +28,15 @@ def row_called(board: Board, name: str) -> Row | None:
         lambda row: row.method.casefold() == wanted,
     )
     for test in tests:
-        found = [row for row in board.rows if test(row)]
-        if len(found) > 1:
-            names = ", ".join(f"{row.title!r} ({row.config_id[:8]})" for row in found)
+        matches = [row for row in board.rows if test(row)]
+        if len(matches) > 1:
+            names = ", ".join(f"{row.title!r} ({row.config_id[:8]})" for row in matches)
             raise StoreError(
-                f"{name!r} means {len(found)} rows of {board.backbone_title} at {board.site}: {names}; "
-                "name one by its title or its configuration id."
+                f"{name!r} matches {len(matches)} rows of {board.backbone_title} at {board.site}: {names}; "
+                "use a title or a configuration id."
             )
-        if found:
-            return found[0]
+        if matches:
+            return matches[0]
     return None
 
 
@@ -44,7 +44,7 @@ def unknown_row(name: str, boards: Sequence[Board]) -> StoreError:
     """Return the error for an unknown `name`, with the existing alternatives."""
     rows = [row for board in boards for row in board.rows]
     titles = list(dict.fromkeys(row.title for row in rows))
-    known = {key.casefold(): key for row in rows for key in (row.title, row.label, row.method, row.config_id)}
-    near = [known[key] for key in difflib.get_close_matches(name.casefold(), list(known), n=2, cutoff=0.5)]
+    name_of = {key.casefold(): key for row in rows for key in (row.title, row.label, row.method, row.config_id)}
+    near = [name_of[key] for key in difflib.get_close_matches(name.casefold(), list(name_of), n=2, cutoff=0.5)]
     meant = f"Did you mean {' or '.join(near)}? " if near else ""
-    return StoreError(f"No row of this store is called {name!r}. {meant}There are {', '.join(titles) or 'none'}.")
+    return StoreError(f"No row of this store is named {name!r}. {meant}Available: {', '.join(titles) or 'none'}.")

@@ -13,24 +13,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-_BOARD = ("backbone", "site", "dataset", "evaluation_fingerprint", "probing_fingerprint")
-
-
-class GroupedScores(NamedTuple):
-    """Group scores in the form of scores, each attached to the first cell of its group, and notes by cell."""
-
-    scores: list[dict[str, Any]]
-    notes: Mapping[str, Sequence[str]]
-
-    def notes_of(self, cells: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Return the notes on the groups that are shown on a board of these cells."""
-        return list(dict.fromkeys(note for cell in cells for note in self.notes.get(cell["cell_id"], ())))
+from results.boards.board import AttachedScores, BoardKey
 
 
-def grouped_scores(cells: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> GroupedScores:
-    """Return one score per group that the boards of `cells` show.
+def attach_group_scores(cells: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> AttachedScores:
+    """Return one score per group that the boards of `cells` show, attached to the first cell of the group.
 
     Args:
         cells: rows of `Store.cells()`.
@@ -43,9 +32,9 @@ def grouped_scores(cells: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[st
             continue
         head = finished[row["cell_ids"][0]]
         # The label is taken from the cell: a later run may have changed it.
-        place = [head[name] for name in (*_BOARD, "label")]
-        place += [row["config_id"], row["metric"], row["version"], (row["details"] or {}).get("on")]
-        key = tuple(str(part) for part in place)
+        parts = [*BoardKey.of(head), head["label"], row["config_id"], row["metric"], row["version"]]
+        parts.append((row["details"] or {}).get("on"))
+        key = tuple(str(part) for part in parts)
         if key not in best or len(row["cell_ids"]) >= len(best[key]["cell_ids"]):
             best[key] = row
     scores: list[dict[str, Any]] = []
@@ -54,7 +43,7 @@ def grouped_scores(cells: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[st
         cell = min((finished[cell_id] for cell_id in row["cell_ids"]), key=_seeds)
         scores.append(_score(row, cell["cell_id"]))
         notes.setdefault(cell["cell_id"], []).extend(_notes(row, cell))
-    return GroupedScores(scores, notes)
+    return AttachedScores(scores, notes)
 
 
 def _seeds(cell: Mapping[str, Any]) -> tuple[int, int]:
@@ -96,16 +85,16 @@ def pairs_error(groups: Sequence[Sequence[Any]]) -> tuple[float, int] | None:
     variance, freedom = 0.0, 0
     for values in groups:
         runs = (1 + math.isqrt(1 + 8 * len(values))) // 2
-        known = all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
-        if runs < 3 or not known or runs * (runs - 1) // 2 != len(values):
+        all_finite = all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+        if runs < 3 or not all_finite or runs * (runs - 1) // 2 != len(values):
             return None
         pairs = list(zip(itertools.combinations(range(runs), 2), values, strict=True))
         without = [
             sum(value for pair, value in pairs if run not in pair) / (len(pairs) - runs + 1) for run in range(runs)
         ]
         middle = sum(without) / runs
-        own = (runs - 1) / runs * sum((value - middle) ** 2 for value in without)
-        variance += (len(values) / n) ** 2 * own
+        jackknife_variance = (runs - 1) / runs * sum((value - middle) ** 2 for value in without)
+        variance += (len(values) / n) ** 2 * jackknife_variance
         freedom += runs - 1
     return (math.sqrt(variance), freedom) if freedom else None
 
@@ -120,7 +109,7 @@ def _notes(row: Mapping[str, Any], cell: Mapping[str, Any]) -> list[str]:
     if any(left_out):
         parts.append(f"dead units left out of each run: {_range(left_out)}")
     if details.get("chance") is not None:
-        parts.append(f"random dictionaries of that shape have {details['chance']:.3f}")
+        parts.append(f"chance level (random dictionaries of the same shape): {details['chance']:.3f}")
     return ["; ".join(parts) + "."]
 
 

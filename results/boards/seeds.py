@@ -32,12 +32,12 @@ def without_sweeps(cells: Sequence[_Cell]) -> tuple[list[_Cell], list[str]]:
     Args:
         cells: rows of `Store.cells()`.
     """
-    kept = [cell for cell in cells if not str(cell["suite"] or "").endswith(SUFFIX)]
-    if not kept or len(kept) == len(cells):
+    outside_sweeps = [cell for cell in cells if not str(cell["suite"] or "").endswith(SUFFIX)]
+    if not outside_sweeps or len(outside_sweeps) == len(cells):
         return list(cells), []
     suites = sorted({str(cell["suite"]) for cell in cells if str(cell["suite"] or "").endswith(SUFFIX)})
-    count = len(cells) - len(kept)
-    return kept, [
+    count = len(cells) - len(outside_sweeps)
+    return outside_sweeps, [
         f"{count} cell{'s' if count > 1 else ''} of sweeps {'are' if count > 1 else 'is'} left out; "
-        f"they are the boards of the suite {' and of '.join(suites)}."
+        f"see the boards of the suite {' and of '.join(suites)}."
     ]

@@ -41,7 +41,7 @@ def _rendered(board: Board, width: int, left_out: Sequence[str]) -> str:
             "mean ± sample standard deviation over n cells (one per token seed and init seed); "
             "* best, + second; ↑ higher is better, ↓ lower is better"
         )
-    if any(own.interval for row in board.rows for own in row.metrics.values()):
+    if any(aggregate.interval for row in board.rows for aggregate in row.metrics.values()):
         footer.append("[low, high]: 95 % interval; n= the comparisons a pooled value is over")
     if board.floors:
         footer.append("floors: " + ", ".join(_floor(floor) for floor in board.floors))
@@ -55,32 +55,35 @@ def _rendered(board: Board, width: int, left_out: Sequence[str]) -> str:
 
 def _without(board: Board, columns: Sequence[Column]) -> Board:
     """Return the board without these columns, their undefined values, and the notes that are only about them."""
-    out = {column.key for column in columns}
-    shown = tuple(column for column in board.columns if column.key not in out)
+    removed_keys = {column.key for column in columns}
+    remaining_columns = tuple(column for column in board.columns if column.key not in removed_keys)
     rows = tuple(
         dataclasses.replace(
             row,
-            metrics={key: own for key, own in row.metrics.items() if key not in out},
-            undefined={key: count for key, count in row.undefined.items() if key not in out},
+            metrics={key: aggregate for key, aggregate in row.metrics.items() if key not in removed_keys},
+            undefined={key: count for key, count in row.undefined.items() if key not in removed_keys},
         )
         for row in board.rows
     )
-    metrics = {column.metric for column in board.columns} - {column.metric for column in shown}
+    metrics = {column.metric for column in board.columns} - {column.metric for column in remaining_columns}
     notes = tuple(note for note in board.notes if not note.startswith(tuple(metrics)) or _NOT_RANKED not in note)
-    return dataclasses.replace(board, columns=shown, rows=rows, notes=notes)
+    return dataclasses.replace(board, columns=remaining_columns, rows=rows, notes=notes)
 
 
 def _heading(board: Board) -> list[str]:
     sets = [("evaluation", board.evaluation_fingerprint), ("probing", board.probing_fingerprint)]
-    known = ", ".join(f"{name} {value[:12]}" for name, value in sets if value)
+    fingerprints = ", ".join(f"{name} {value[:12]}" for name, value in sets if value)
     first = f"{board.backbone_title} · {board.site}" + (f" · {board.dataset}" if board.dataset else "")
-    return [_printable(line) for line in (marked(first, board), known) if line]
+    return [_printable(line) for line in (marked(first, board), fingerprints) if line]
 
 
 def _tables(board: Board, width: int) -> list[str]:
-    left = [["method", *(_printable(row.title) for row in board.rows)], ["n", *(_count(row) for row in board.rows)]]
+    fixed_columns = [
+        ["method", *(_printable(row.title) for row in board.rows)],
+        ["n", *(_count(row) for row in board.rows)],
+    ]
     blocks: list[list[list[str]]] = [[]]
-    fixed = sum(_width_of(column) + len(_GAP) for column in left)
+    fixed = sum(_width_of(column) + len(_GAP) for column in fixed_columns)
     used = fixed
     for column in board.columns:
         cells = [_header(column), *_cells(board.rows, column)]
@@ -90,11 +93,11 @@ def _tables(board: Board, width: int) -> list[str]:
             used = fixed
         blocks[-1].append(cells)
         used += needed
-    return [_block(left, block) for block in blocks]
+    return [_block(fixed_columns, block) for block in blocks]
 
 
-def _block(left: Sequence[Sequence[str]], right: Sequence[Sequence[str]]) -> str:
-    columns = [*left, *right]
+def _block(fixed_columns: Sequence[Sequence[str]], metric_columns: Sequence[Sequence[str]]) -> str:
+    columns = [*fixed_columns, *metric_columns]
     widths = [_width_of(column) for column in columns]
     lines = []
     for index in range(len(columns[0])):
@@ -116,24 +119,24 @@ def _header(column: Column) -> str:
 
 def _cells(rows: Sequence[Row], column: Column) -> list[str]:
     """Return the printed values of the column for each row: means under means, spreads under spreads, marks last."""
-    found = [row.metrics.get(column.key) for row in rows]
-    means = ["" if own is None else column.text(own.mean) for own in found]
-    spreads = ["" if own is None else _spread(own, column) for own in found]
+    aggregates = [row.metrics.get(column.key) for row in rows]
+    means = ["" if aggregate is None else column.text(aggregate.mean) for aggregate in aggregates]
+    spreads = ["" if aggregate is None else _spread(aggregate, column) for aggregate in aggregates]
     mean_width, spread_width = max(map(len, means)), max(map(len, spreads))
     cells = []
-    for row, own, mean, spread in zip(rows, found, means, spreads, strict=True):
-        if own is None:
+    for row, aggregate, mean, spread in zip(rows, aggregates, means, spreads, strict=True):
+        if aggregate is None:
             cells.append(_absent(row, column).rjust(mean_width) + " " * (spread_width + 1))
         else:
-            cells.append(mean.rjust(mean_width) + spread.ljust(spread_width) + _MARKS[own.mark])
+            cells.append(mean.rjust(mean_width) + spread.ljust(spread_width) + _MARKS[aggregate.mark])
     return cells
 
 
-def _spread(own: Aggregate, column: Column) -> str:
-    if own.interval is not None:
-        low, high = (column.text(bound) for bound in own.interval)
-        return f" [{low}, {high}] n={own.n_observations}"
-    return "" if own.std is None else f" ± {column.text(own.std)}"
+def _spread(aggregate: Aggregate, column: Column) -> str:
+    if aggregate.interval is not None:
+        low, high = (column.text(bound) for bound in aggregate.interval)
+        return f" [{low}, {high}] n={aggregate.n_observations}"
+    return "" if aggregate.std is None else f" ± {column.text(aggregate.std)}"
 
 
 def _absent(row: Row, column: Column) -> str:
@@ -165,7 +168,9 @@ def _row_footers(row: Row) -> list[str]:
     if row.n_failed:
         messages = "; ".join(_printable(error) for error in dict.fromkeys(row.errors))
         lines.append(f"failed: {title}, {row.n_failed} of {total} cells: {messages}")
-    undefined = {key: (own.n_undefined, own.n + own.n_undefined) for key, own in row.metrics.items()}
+    undefined = {
+        key: (aggregate.n_undefined, aggregate.n + aggregate.n_undefined) for key, aggregate in row.metrics.items()
+    }
     undefined |= {key: (count, count) for key, count in row.undefined.items()}
     for key, (count, values) in undefined.items():
         if count:

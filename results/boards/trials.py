@@ -13,9 +13,9 @@ from results.boards.board import Board
 
 #: Suffix of suites at that scale, and of the sweeps before them.
 _TINY = re.compile(r"-tiny(-sweep)?$")
-WARNING = "Cells of this board ran at `--scale tiny`, which shows that everything runs: no figure means anything."
+WARNING = "Cells of this board ran at `--scale tiny`, a smoke test: their figures are meaningless."
 #: The same in a heading.
-MARK = "scale tiny: no figure means anything"
+MARK = "scale tiny: figures are meaningless"
 
 
 def trial_notes(cells: Iterable[Mapping[str, Any]]) -> list[str]:

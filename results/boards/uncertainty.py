@@ -42,7 +42,7 @@ class Estimate:
         freedom: runs - 1.
         sampling_error: standard error within a cell; 0 if no cell gave one.
         shared: true if that error comes from images that all rows share.
-        known: true if there is any information on the error; otherwise the mean is drawn as exact.
+        has_error: true if there is any information on the error; otherwise the mean is drawn as exact.
     """
 
     mean: float
@@ -50,7 +50,7 @@ class Estimate:
     freedom: int = 0
     sampling_error: float = 0.0
     shared: bool = False
-    known: bool = True
+    has_error: bool = True
 
 
 def samples_images(uncertainty_kind: str | None) -> bool:
@@ -75,7 +75,7 @@ def estimate_of(aggregate: Aggregate, *, shared: bool = False) -> Estimate:
         freedom=freedom,
         sampling_error=aggregate.standard_error or 0.0,
         shared=shared,
-        known=aggregate.mean_error is not None or sampling,
+        has_error=aggregate.mean_error is not None or sampling,
     )
 
 
@@ -95,15 +95,15 @@ def draws(
     """
     common = _generator(seed, metric, "shared").standard_normal(n_draws)
     drawn = np.full((n_draws, len(estimates)), np.nan)
-    for column, (name, own) in enumerate(estimates.items()):
-        if own is None:
+    for column, (name, estimate) in enumerate(estimates.items()):
+        if estimate is None:
             continue
         generator = _generator(seed, metric, name)
-        values = np.full(n_draws, own.mean)
-        if own.seed_error > 0 and own.freedom > 0:
-            values += own.seed_error * generator.standard_t(own.freedom, n_draws)
-        if own.sampling_error > 0:
-            values += own.sampling_error * (common if own.shared else generator.standard_normal(n_draws))
+        values = np.full(n_draws, estimate.mean)
+        if estimate.seed_error > 0 and estimate.freedom > 0:
+            values += estimate.seed_error * generator.standard_t(estimate.freedom, n_draws)
+        if estimate.sampling_error > 0:
+            values += estimate.sampling_error * (common if estimate.shared else generator.standard_normal(n_draws))
         drawn[:, column] = values
     return drawn
 
@@ -111,11 +111,11 @@ def draws(
 def intervals(drawn: np.ndarray, level: float = 0.95) -> np.ndarray:
     """Return the central intervals (n, 2) with a share `level` of the draws (draws, n) of each row, NaN if none."""
     tail = 100 * (1 - level) / 2
-    found = np.full((drawn.shape[1], 2), np.nan)
-    known = ~np.isnan(drawn).any(axis=0)
-    if known.any():
-        found[known] = np.percentile(drawn[:, known], [tail, 100 - tail], axis=0).T
-    return found
+    bounds = np.full((drawn.shape[1], 2), np.nan)
+    has_draws = ~np.isnan(drawn).any(axis=0)
+    if has_draws.any():
+        bounds[has_draws] = np.percentile(drawn[:, has_draws], [tail, 100 - tail], axis=0).T
+    return bounds
 
 
 def rank_intervals(drawn: np.ndarray, *, larger: bool, level: float = 0.95) -> list[tuple[int, int] | None]:
@@ -129,7 +129,7 @@ def rank_intervals(drawn: np.ndarray, *, larger: bool, level: float = 0.95) -> l
     low = np.percentile(rank, tail, axis=0, method="inverted_cdf")
     high = np.percentile(rank, 100 - tail, axis=0, method="inverted_cdf")
     missing = np.isnan(drawn).any(axis=0)
-    return [None if gone else (int(a), int(b)) for a, b, gone in zip(low, high, missing, strict=True)]
+    return [None if is_missing else (int(a), int(b)) for a, b, is_missing in zip(low, high, missing, strict=True)]
 
 
 def _generator(seed: int, *names: str) -> np.random.Generator:
@@ -139,4 +139,4 @@ def _generator(seed: int, *names: str) -> np.random.Generator:
 
 def unknown_errors(estimates: Sequence[tuple[str, Estimate | None]]) -> list[str]:
     """Return the names of the rows whose mean is drawn as exact because its error is unknown."""
-    return [name for name, own in estimates if own is not None and not own.known]
+    return [name for name, estimate in estimates if estimate is not None and not estimate.has_error]

@@ -20,7 +20,7 @@ class Scale:
     worst: float
     best: float
 
-    def place(self, value: np.ndarray | float) -> np.ndarray:
+    def position(self, value: np.ndarray | float) -> np.ndarray:
         """Return the position of values between the ends, clipped at 0 and 1; NaN stays NaN."""
         return np.clip((np.asarray(value, dtype=np.float64) - self.worst) / (self.best - self.worst), 0.0, 1.0)
 
@@ -65,5 +65,6 @@ def weighted(values: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> 
     for metric in used:
         if metric not in SCALES or metric not in values:
             raise ValueError(f"{metric!r} has no reference scale or no values")
-    parts = [weight * SCALES[metric].place(values[metric]) for metric, weight in used.items()]
-    return np.sum(parts, axis=0) / sum(used.values())
+    parts = [weight * SCALES[metric].position(values[metric]) for metric, weight in used.items()]
+    mean: np.ndarray = np.sum(parts, axis=0) / sum(used.values())
+    return mean

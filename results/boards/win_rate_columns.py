@@ -12,24 +12,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+from results.boards.board import AttachedScores, BoardKey
 
 METRIC = "win_rate"
 
 
-class JudgedScores(NamedTuple):
-    """Win rates in the form of scores, each attached to the first cell of its row, and notes by cell."""
-
-    scores: list[dict[str, Any]]
-    notes: Mapping[str, Sequence[str]]
-
-    def notes_of(self, cells: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Return the notes of the tournaments that are shown on a board of these cells."""
-        return list(dict.fromkeys(note for cell in cells for note in self.notes.get(cell["cell_id"], ())))
-
-
-def judged_scores(cells: Sequence[Mapping[str, Any]], win_rates: Sequence[Mapping[str, Any]]) -> JudgedScores:
-    """Return one score per method of the tournaments that the boards of `cells` show.
+def attach_win_rates(cells: Sequence[Mapping[str, Any]], win_rates: Sequence[Mapping[str, Any]]) -> AttachedScores:
+    """Return one score per method of the tournaments that the boards of `cells` show, attached to its first cell.
 
     Args:
         cells: rows of `Store.cells()`.
@@ -43,39 +34,43 @@ def judged_scores(cells: Sequence[Mapping[str, Any]], win_rates: Sequence[Mappin
     best: dict[tuple[str, ...], tuple[int, str]] = {}
     others: dict[tuple[str, ...], list[str]] = {}
     for tournament, rows in members.items():
-        own = [cell_id for row in rows for cell_id in row["cell_ids"] if cell_id in finished]
-        if not own:
+        finished_ids = [cell_id for row in rows for cell_id in row["cell_ids"] if cell_id in finished]
+        if not finished_ids:
             continue
-        head = finished[own[0]]
-        board = tuple(str(head[name]) for name in ("backbone", "site", "evaluation_fingerprint", "probing_fingerprint"))
-        column = (*board, rows[0]["panel"], json.dumps(_params(rows[0]), sort_keys=True))
+        head = finished[finished_ids[0]]
+        # Cells are judged together if their fingerprints agree, whatever the data set is called.
+        column: tuple[str, ...] = (
+            *BoardKey.of(head)._replace(dataset=""),
+            rows[0]["panel"],
+            json.dumps(_params(rows[0]), sort_keys=True),
+        )
         others.setdefault(column, []).append(tournament)
-        if len(own) >= best.get(column, (0, ""))[0]:
-            best[column] = (len(own), tournament)
+        if len(finished_ids) >= best.get(column, (0, ""))[0]:
+            best[column] = (len(finished_ids), tournament)
     scores: list[dict[str, Any]] = []
     notes: dict[str, list[str]] = {}
     for column, (_, tournament) in best.items():
         rows = members[tournament]
-        shown = [row for row in rows if any(cell_id in finished for cell_id in row["cell_ids"])]
-        first = next(cell_id for row in shown for cell_id in row["cell_ids"] if cell_id in finished)
-        apart = [_apart(members[other], rows) for other in others[column] if other != tournament]
-        notes.setdefault(first, []).extend(dict.fromkeys(note for note in apart if note))
-        for row in shown:
+        visible_rows = [row for row in rows if any(cell_id in finished for cell_id in row["cell_ids"])]
+        first = next(cell_id for row in visible_rows for cell_id in row["cell_ids"] if cell_id in finished)
+        hidden_notes = [_hidden_note(members[other], rows) for other in others[column] if other != tournament]
+        notes.setdefault(first, []).extend(dict.fromkeys(note for note in hidden_notes if note))
+        for row in visible_rows:
             cell_id = next(cell_id for cell_id in row["cell_ids"] if cell_id in finished)
             scores.append(_score(row, cell_id))
-            notes.setdefault(cell_id, []).extend(_notes(rows, shown))
-    return JudgedScores(scores, notes)
+            notes.setdefault(cell_id, []).extend(_notes(rows, visible_rows))
+    return AttachedScores(scores, notes)
 
 
-def _apart(rows: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]]) -> str:
+def _hidden_note(rows: Sequence[Mapping[str, Any]], visible_rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the note on a tournament that is not shown; nothing if the shown one has all of its methods."""
-    there = {(row["config_id"], row["label"]) for row in shown}
-    missing = [row["label"] for row in rows if (row["config_id"], row["label"]) not in there]
+    visible = {(row["config_id"], row["label"]) for row in visible_rows}
+    missing = [row["label"] for row in rows if (row["config_id"], row["label"]) not in visible]
     if not missing:
         return ""
     return (
         f"{len(missing)} more rows ({', '.join(missing)}) were judged by {rows[0]['panel']} in another tournament, "
-        f"among {len(rows)} methods: a win rate depends on who else competes, so that theirs are not in this column."
+        f"among {len(rows)} methods: win rates depend on the other competitors, so theirs are not in this column."
     )
 
 
@@ -102,17 +97,19 @@ def _score(row: Mapping[str, Any], cell_id: str) -> dict[str, Any]:
     }
 
 
-def _notes(rows: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]]) -> list[str]:
+def _notes(rows: Sequence[Mapping[str, Any]], visible_rows: Sequence[Mapping[str, Any]]) -> list[str]:
     head = rows[0]
     kind, _, judges = head["panel"].partition(":")
-    what = "a proxy panel of encoders, no language model" if kind == "proxy" else f"{kind} judges"
+    judge_kind = "a proxy panel of encoders, no language model" if kind == "proxy" else f"{kind} judges"
     ties = sum(row["ties"] or 0 for row in rows) // 2
     notes = [
-        f"win_rate is judged by {what} ({judges.replace('+', ', ')}), pooled over token seeds and the other "
+        f"win_rate is judged by {judge_kind} ({judges.replace('+', ', ')}), pooled over token seeds and the other "
         f"{len(rows) - 1} methods; {ties} comparisons were ties and are left out."
     ]
     if head["n_missing"]:
         notes.append(f"win_rate of {head['panel']} is not complete: {head['n_missing']} replies are missing.")
-    if len(shown) < len(rows):
-        notes.append(f"win_rate of {head['panel']} is over {len(rows)} methods, of which {len(shown)} are shown.")
+    if len(visible_rows) < len(rows):
+        notes.append(
+            f"win_rate of {head['panel']} is over {len(rows)} methods, of which {len(visible_rows)} are shown."
+        )
     return [*notes, *(head["notes"] or [])]

@@ -175,7 +175,7 @@ def _unit_variance(blocks: Sequence[Block], n_seeds: int, counts: np.ndarray, su
             spread = float((influence**2).sum()) / n_seeds**2
         else:
             # Clusters that are in every pair of seeds: their common part does not differ between the pairs.
-            own = influence - influence.mean(axis=1, keepdims=True)
-            spread = float((own**2).sum()) / (n_seeds * (n_seeds - 1))
+            seed_influence = influence - influence.mean(axis=1, keepdims=True)
+            spread = float((seed_influence**2).sum()) / (n_seeds * (n_seeds - 1))
         within += spread * size / (size - 1)
     return within

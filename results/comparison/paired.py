@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from results.boards.board import Board, Column, Row
+from results.boards.board import Board, BoardKey, Column, Row
 from results.boards.build import EVIDENCE_PREFIX, FLOOR_PREFIX, boards_of
 from results.boards.columns import columns_of, variant_of, why_not
 from results.boards.find_row import row_called, unknown_row
@@ -122,25 +122,25 @@ def compare(
             no seed, or share no comparable metric, each with the reason.
     """
     if not 0 < level < 1:
-        raise StoreError(f"The level of an interval is {level}; it lies between 0 and 1, such as 0.95.")
+        raise StoreError(f"level is {level}; it must be between 0 and 1, such as 0.95.")
     if n_resamples < 100:
-        raise StoreError(f"{n_resamples} resamples are too few for an interval; take 100 or more, such as 2000.")
+        raise StoreError(f"n_resamples is {n_resamples}; an interval needs at least 100, such as 2000.")
     cells, scores = store.cells(backbone=backbone, site=site), store.scores(backbone=backbone, site=site)
     boards = boards_of(cells, scores)
-    found = [(board, row_called(board, a), row_called(board, b)) for board in boards]
-    for name, rows in ((a, [pair[1] for pair in found]), (b, [pair[2] for pair in found])):
+    candidates = [(board, row_called(board, a), row_called(board, b)) for board in boards]
+    for name, rows in ((a, [pair[1] for pair in candidates]), (b, [pair[2] for pair in candidates])):
         if not any(rows):
             raise unknown_row(name, boards)
-    both = [(board, one, other) for board, one, other in found if one is not None and other is not None]
-    if not both:
-        raise StoreError(_never_together(a, b, found))
+    shared_boards = [(board, one, other) for board, one, other in candidates if one is not None and other is not None]
+    if not shared_boards:
+        raise StoreError(_never_together(a, b, candidates))
     by_id = {cell["cell_id"]: cell for cell in records_of(cells)}
     by_cell: dict[str, list[dict[str, Any]]] = {}
     for score in records_of(scores):
         by_cell.setdefault(score["cell_id"], []).append(score)
     settings = _Settings(store, metrics, level, n_resamples, seed)
     comparisons, problems = [], []
-    for board, one, other in both:
+    for board, one, other in shared_boards:
         try:
             comparisons.append(_compared(settings, board, one, other, by_id, by_cell))
         except StoreError as error:
@@ -167,37 +167,39 @@ def _compared(
     by_id: Mapping[str, dict[str, Any]],
     by_cell: Mapping[str, list[dict[str, Any]]],
 ) -> Comparison:
-    where = f"{board.backbone_title} at {board.site}"
-    pairing, notes = paired_cells(a, b, by_id, where)
-    found = []
+    board_name = f"{board.backbone_title} at {board.site}"
+    pairing, notes = paired_cells(a, b, by_id, board_name)
+    scores = []
     for side, groups in (("a", pairing.a), ("b", pairing.b)):
         for index, group in enumerate(groups):
             for cell in group:
                 for score in by_cell.get(cell["cell_id"], []):
                     if score["value"] is None or score["metric"].startswith((FLOOR_PREFIX, EVIDENCE_PREFIX)):
                         continue
-                    own = {"side": side, "index": index, "variant": variant_of(score, cell)}
-                    found.append({**score, **own})
-    columns, key_of, _ = columns_of(found, board.evaluation_fingerprint)
+                    pair_fields = {"side": side, "index": index, "variant": variant_of(score, cell)}
+                    scores.append({**score, **pair_fields})
+    columns, key_of, _ = columns_of(scores, board.evaluation_fingerprint)
     values: dict[str, dict[str, dict[int, list[float]]]] = {}
-    for score in found:
+    for score in scores:
         key = key_of[score["metric"], score["variant"]]
         values.setdefault(key, {}).setdefault(score["side"], {}).setdefault(score["index"], []).append(
             float(score["value"])
         )
-    refused = _refused(found)
+    refused = _refused(scores)
     if settings.metrics is not None:
-        known = sorted({column.metric for column in columns})
-        absent = sorted(set(settings.metrics) - set(known))
+        metric_ids = sorted({column.metric for column in columns})
+        absent = sorted(set(settings.metrics) - set(metric_ids))
         if pooled := [metric for metric in absent if metric in POOLED]:
             raise StoreError(
-                f"{pooled[0]} is of several cells together, and no pair of seeds has one: `harness leaderboard` has it "
-                f"with its interval. What can be paired: {', '.join(known)}."
+                f"{pooled[0]} is a score of several cells, so it cannot be paired by seed; `harness leaderboard` shows "
+                f"it with its interval. Metrics that can be paired: {', '.join(metric_ids)}."
             )
         if absent:
-            raise StoreError(f"Neither row has the metric {absent[0]!r} on {where}; there are: {', '.join(known)}.")
+            raise StoreError(
+                f"Neither row has the metric {absent[0]!r} on {board_name}. Available: {', '.join(metric_ids)}."
+            )
         columns = [column for column in columns if column.metric in settings.metrics]
-        refused = [(metric, why) for metric, why in refused if metric in settings.metrics]
+        refused = [(metric, reason) for metric, reason in refused if metric in settings.metrics]
     sides_of = (pairing.b, pairing.a) if pairing.turned else (pairing.a, pairing.b)
     names = ("B", "A") if pairing.turned else ("A", "B")
     units = UnitClusters(settings.store, *sides_of, itself=pairing.itself, names=names)
@@ -206,21 +208,21 @@ def _compared(
         sides = values[column.key]
         if set(sides) != {"a", "b"}:
             continue
-        one = _difference(settings, column, sides["a"], sides["b"], pairing, units)
-        if one is None:
-            notes.append(f"{column.key} is undefined for a cell, and not compared.")
+        difference = _difference(settings, column, sides["a"], sides["b"], pairing, units)
+        if difference is None:
+            notes.append(f"{column.key} is not compared: it is undefined for a cell.")
         else:
-            differences.append(one)
+            differences.append(difference)
     if not differences:
-        reasons = "; ".join(f"{metric}: {why}" for metric, why in refused) or "they have no metric in common"
-        raise StoreError(f"{a.title} and {b.title} cannot be compared on {where}: {reasons}.")
-    corrected = holm([one.p for one in differences])
+        reasons = "; ".join(f"{metric}: {reason}" for metric, reason in refused) or "they have no metric in common"
+        raise StoreError(f"{a.title} and {b.title} cannot be compared on {board_name}: {reasons}.")
+    corrected = holm([difference.p for difference in differences])
     finished = []
-    for one, p in zip(differences, corrected, strict=True):
+    for difference, p in zip(differences, corrected, strict=True):
         better = None
-        if p is not None and p < 1 - settings.level and one.difference and one.column.direction != "none":
-            better = "a" if (one.difference > 0) == (one.column.direction == "higher") else "b"
-        finished.append(dataclasses.replace(one, p_holm=p, better=better))
+        if p is not None and p < 1 - settings.level and difference.difference and difference.column.direction != "none":
+            better = "a" if (difference.difference > 0) == (difference.column.direction == "higher") else "b"
+        finished.append(dataclasses.replace(difference, p_holm=p, better=better))
     return Comparison(
         board=board,
         a=a,
@@ -248,9 +250,9 @@ def _difference(
     second = np.array([np.mean(b[index]) for index in shared])
     if not shared or not (np.isfinite(first).all() and np.isfinite(second).all()):
         return None
-    plain = f"{len(shared)} {pairing.by}{'s' if len(shared) != 1 else ''} paired"
+    description = f"{len(shared)} {pairing.by}{'s' if len(shared) != 1 else ''} paired"
     estimate = float(np.mean(first - second))
-    blocks, what = units.blocks(column.metric, shared, *((second, first) if pairing.turned else (first, second)))
+    blocks, clustering = units.blocks(column.metric, shared, *((second, first) if pairing.turned else (first, second)))
     n_clusters: int | None = None
     if blocks:
         generator = np.random.default_rng([settings.seed, *column.metric.encode()])
@@ -260,17 +262,17 @@ def _difference(
         if pairing.turned and interval.low is not None and interval.high is not None:
             interval = Interval(-interval.high + 0.0, -interval.low + 0.0, interval.p)
         n_clusters = sum(len(block.sums) for block in blocks)
-        alone = "" if len(shared) > 1 else " (the interval is over units alone: one seed says nothing of seeds)"
-        plain = f"{plain}; {what}{alone}"
+        scope = "" if len(shared) > 1 else " (interval over units only; variation over seeds unknown)"
+        description = f"{description}; {clustering}{scope}"
     elif len(shared) > 1 or pairing.itself:
         interval = student(first - second, settings.level)
         if interval.low is None:
-            plain += ", which vary nothing"
+            description += ", all differences equal: no interval"
     else:
         interval = Interval(None, None, None)
-        plain += ": no interval from one"
+        description += "; one pair gives no interval"
     if 0 < abs(estimate) <= ROUNDING * max(1.0, abs(float(first.mean())), abs(float(second.mean()))):
-        plain += "; equal up to rounding, not tested"
+        description += "; equal up to rounding, not tested"
         interval = interval._replace(p=None)
     return Difference(
         column=column,
@@ -284,15 +286,15 @@ def _difference(
         p_holm=None,
         n_seeds=len(shared),
         n_clusters=n_clusters,
-        paired=plain,
+        paired=description,
         better=None,
     )
 
 
-def _refused(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def _refused(scores: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return metrics that both sides have, but in no common variant."""
     variants: dict[str, dict[str, set[Any]]] = {}
-    for score in found:
+    for score in scores:
         variants.setdefault(score["metric"], {}).setdefault(score["side"], set()).add(score["variant"])
     return [
         (metric, why_not([*sides["a"], *sides["b"]]))
@@ -301,21 +303,15 @@ def _refused(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     ]
 
 
-def _never_together(a: str, b: str, found: Sequence[tuple[Board, Row | None, Row | None]]) -> str:
-    one = next(board for board, first, _ in found if first is not None)
-    other = next(board for board, _, second in found if second is not None)
-    parts = (
-        ("backbone", "backbones"),
-        ("site", "sites"),
-        ("dataset", "data sets"),
-        ("evaluation_fingerprint", "evaluation sets"),
-        ("probing_fingerprint", "probing sets"),
-    )
-    for name, plural in parts:
+def _never_together(a: str, b: str, candidates: Sequence[tuple[Board, Row | None, Row | None]]) -> str:
+    one = next(board for board, first, _ in candidates if first is not None)
+    other = next(board for board, _, second in candidates if second is not None)
+    plurals = ("backbones", "sites", "data sets", "evaluation sets", "probing sets")
+    for name, plural in zip(BoardKey._fields, plurals, strict=True):
         values = getattr(one, name), getattr(other, name)
         if values[0] != values[1]:
             return (
                 f"{a!r} and {b!r} cannot be compared: they were measured on different {plural} "
                 f"({values[0] or 'not recorded'} and {values[1] or 'not recorded'})."
             )
-    return f"{a!r} and {b!r} never stand on one board."
+    return f"{a!r} and {b!r} are never on one board."

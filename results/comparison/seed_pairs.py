@@ -27,7 +27,7 @@ class Pairing:
     """true if draws are made for B against A, so that they do not depend on which row is named first"""
 
 
-def paired_cells(a: Row, b: Row, by_id: Mapping[str, dict[str, Any]], where: str) -> tuple[Pairing, list[str]]:
+def paired_cells(a: Row, b: Row, by_id: Mapping[str, dict[str, Any]], board_name: str) -> tuple[Pairing, list[str]]:
     """Pair the cells of two rows of one board, and return notes on what was left out.
 
     If several token seeds are shared, cells are paired by token seed, averaging over init seeds; of a row whose runs
@@ -36,43 +36,42 @@ def paired_cells(a: Row, b: Row, by_id: Mapping[str, dict[str, Any]], where: str
 
     Args:
         by_id: cell id -> cell.
-        where: description of the board.
+        board_name: description of the board.
 
     Raises:
         StoreError: a row without a finished cell, or no shared token seed.
     """
     sides = [_newest(row, by_id) for row in (a, b)]
-    for row, own in zip((a, b), sides, strict=True):
-        if not own:
-            raise StoreError(f"{row.title} has no finished cell on {where}.")
+    for row, cells in zip((a, b), sides, strict=True):
+        if not cells:
+            raise StoreError(f"{row.title} has no finished cell on {board_name}.")
     notes = []
-    of_means = [_in_means(row, own, by_id) for row, own in zip((a, b), sides, strict=True)]
-    shared = _shared_tokens(of_means)
+    in_means = [_in_means(row, cells, by_id) for row, cells in zip((a, b), sides, strict=True)]
+    shared = _shared_tokens(in_means)
     if len(shared) > 1:
-        for row, own, used in zip((a, b), sides, of_means, strict=True):
-            if len(used) < len(own):
-                notes.append(
-                    f"{len(own) - len(used)} cells of {row.title} repeat a token set for stability, and are in no mean."
-                )
-        sides = of_means
+        for row, cells, used in zip((a, b), sides, in_means, strict=True):
+            if len(used) < len(cells):
+                n_repeats = len(cells) - len(used)
+                notes.append(f"{n_repeats} cells of {row.title} repeat a token set for stability, and are in no mean.")
+        sides = in_means
     else:
         shared = _shared_tokens(sides)
     if not shared:
-        texts = [", ".join(map(str, sorted({seeds[0] for seeds in own}, key=_order))) for own in sides]
+        texts = [", ".join(map(str, sorted({seeds[0] for seeds in cells}, key=_order))) for cells in sides]
         raise StoreError(
-            f"{a.title} and {b.title} share no token seed on {where} (they have {texts[0]} and {texts[1]}); "
+            f"{a.title} and {b.title} share no token seed on {board_name} (they have {texts[0]} and {texts[1]}); "
             "run both with the same --token-seed."
         )
     by, chosen = "token seed", [_of_token(seed) for seed in shared]
     if len(shared) == 1:
-        init = [{seeds[1] for seeds in own if seeds[0] == shared[0]} for own in sides]
+        init = [{seeds[1] for seeds in cells if seeds[0] == shared[0]} for cells in sides]
         common = sorted(init[0] & init[1], key=_order)
         if len(common) > 1:
             by, chosen, shared = "init seed", [_of_both(shared[0], seed) for seed in common], common
-    groups = [[[own[seeds] for seeds in sorted(own, key=str) if test(seeds)] for test in chosen] for own in sides]
-    for row, own, taken in zip((a, b), sides, groups, strict=True):
-        if (left := len(own) - sum(map(len, taken))) > 0:
-            notes.append(f"{left} cells of {row.title} have seeds that the other lacks, and are left out.")
+    groups = [[[cells[seeds] for seeds in sorted(cells, key=str) if test(seeds)] for test in chosen] for cells in sides]
+    for row, cells, row_groups in zip((a, b), sides, groups, strict=True):
+        if (n_left_out := len(cells) - sum(map(len, row_groups))) > 0:
+            notes.append(f"{n_left_out} cells of {row.title} are left out: the other row lacks their seeds.")
         if row.n_failed:
             notes.append(f"{row.n_failed} cells of {row.title} failed.")
     names = tuple(f"{by} {'none' if seed is None else seed}" for seed in shared)
@@ -82,23 +81,23 @@ def paired_cells(a: Row, b: Row, by_id: Mapping[str, dict[str, Any]], where: str
 
 def _newest(row: Row, by_id: Mapping[str, dict[str, Any]]) -> _Cells:
     """Return finished cells by seeds; of two with the same seeds, the one started last, as on the board."""
-    own = [cell for cell_id, cell in by_id.items() if cell_id in row.cell_ids and cell["status"] == "finished"]
-    return {(cell["token_seed"], cell["init_seed"]): cell for cell in own}
+    finished = [cell for cell_id, cell in by_id.items() if cell_id in row.cell_ids and cell["status"] == "finished"]
+    return {(cell["token_seed"], cell["init_seed"]): cell for cell in finished}
 
 
-def _in_means(row: Row, own: _Cells, by_id: Mapping[str, dict[str, Any]]) -> _Cells:
+def _in_means(row: Row, cells: _Cells, by_id: Mapping[str, dict[str, Any]]) -> _Cells:
     """Return the cells of a row that its means on the board are over."""
 
-    def plain(seeds: Seeds) -> tuple[int, int]:
+    def sortable(seeds: Seeds) -> tuple[int, int]:
         return _order(seeds[0]), _order(seeds[1])
 
     of_row = [cell for cell_id, cell in by_id.items() if cell_id in row.cell_ids]
-    counted = averaged({plain((cell["token_seed"], cell["init_seed"])) for cell in of_row})
-    return {seeds: cell for seeds, cell in own.items() if plain(seeds) in counted}
+    counted = averaged({sortable((cell["token_seed"], cell["init_seed"])) for cell in of_row})
+    return {seeds: cell for seeds, cell in cells.items() if sortable(seeds) in counted}
 
 
 def _shared_tokens(sides: list[_Cells]) -> list[int | None]:
-    first, second = ({seeds[0] for seeds in own} for own in sides)
+    first, second = ({seeds[0] for seeds in cells} for cells in sides)
     return sorted(first & second, key=_order)
 
 

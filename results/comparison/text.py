@@ -20,14 +20,14 @@ def table(comparison: Comparison) -> Table:
     rows = [_row(one, (a, b)) for one in comparison.differences]
     notes = [f"A = {a}, B = {b}; difference = A - B; paired on {', '.join(comparison.seeds)}."]
     paired = list(dict.fromkeys(one.paired for one in comparison.differences))
-    for words in paired:
-        names = [one.column.key for one in comparison.differences if one.paired == words]
-        notes.append(f"{', '.join(names)}: {words}.")
+    for description in paired:
+        names = [one.column.key for one in comparison.differences if one.paired == description]
+        notes.append(f"{', '.join(names)}: {description}.")
     tested = sum(one.p is not None for one in comparison.differences)
     notes.append(
         f"{percent} intervals; Student's t over seeds, for units a clustered bootstrap of {comparison.n_resamples} "
         f"resamples (seed {comparison.seed}); p (Holm) is corrected for the {tested} metrics tested. "
-        "All given the evaluation images."
+        "All are conditional on the evaluation images."
     )
     notes += refusals(comparison)
     notes += list(comparison.notes)
@@ -47,9 +47,9 @@ def table(comparison: Comparison) -> Table:
 def refusals(comparison: Comparison) -> list[str]:
     """Return notes on what is not compared: a sentence for each reason, with its metrics."""
     metrics: dict[str, list[str]] = {}
-    for metric, why in comparison.refused:
-        metrics.setdefault(why, []).append(metric)
-    return [f"Not compared: {', '.join(own)}: {why}." for why, own in metrics.items()]
+    for metric, reason in comparison.refused:
+        metrics.setdefault(reason, []).append(metric)
+    return [f"Not compared: {', '.join(metric_ids)}: {reason}." for reason, metric_ids in metrics.items()]
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
             {**dataclasses.asdict(one), "column": one.column.key, **_column(one.column)}
             for one in comparison.differences
         ],
-        "refused": [{"metric": metric, "reason": why} for metric, why in comparison.refused],
+        "refused": [{"metric": metric, "reason": reason} for metric, reason in comparison.refused],
         "notes": list(comparison.notes),
     }
 
@@ -85,9 +85,7 @@ def _column(column: Column) -> dict[str, Any]:
 def _row(one: Difference, names: tuple[str, str]) -> list[str]:
     unit = " (%)" if one.column.unit == "fraction" else f" ({one.column.unit})" if one.column.unit else ""
     arrow = {"higher": " ↑", "lower": " ↓", "none": ""}[one.column.direction]
-    interval = (
-        "not known" if one.low is None or one.high is None else f"[{_text(one, one.low)}, {_text(one, one.high)}]"
-    )
+    interval = "unknown" if one.low is None or one.high is None else f"[{_text(one, one.low)}, {_text(one, one.high)}]"
     better = {"a": names[0], "b": names[1], None: ""}[one.better]
     return [
         f"{one.column.key}{unit}{arrow}",
@@ -102,11 +100,11 @@ def _row(one: Difference, names: tuple[str, str]) -> list[str]:
 
 
 def _text(one: Difference, value: float) -> str:
-    shown = one.column.shown(value)
+    displayed = one.column.display_value(value)
     # A small difference of large values keeps its sign: fewer digits would print 0.
-    if not shown and value:
+    if not displayed and value:
         return f"{value * (100 if one.column.unit == 'fraction' else 1):.1e}"
-    return f"{shown:+.{one.column.digits}f}" if shown else f"{shown:.{one.column.digits}f}"
+    return f"{displayed:+.{one.column.digits}f}" if displayed else f"{displayed:.{one.column.digits}f}"
 
 
 def _p(p: float | None) -> str:

@@ -62,10 +62,10 @@ class UnitClusters:
         rows = self._column(column)
         sides = []
         for groups, expected in ((self.a, first), (self.b, second)):
-            own = [_stacked([rows.get(cell["cell_id"]) for cell in groups[index]]) for index in shared]
-            if any(part is None for part in own):
+            stacked = [_stacked([rows.get(cell["cell_id"]) for cell in groups[index]]) for index in shared]
+            if any(part is None for part in stacked):
                 return [], ""
-            parts = [part for part in own if part is not None]
+            parts = [part for part in stacked if part is not None]
             if any(
                 not len(part[1]) or not math.isclose(part[1].mean(), wanted, rel_tol=1e-5, abs_tol=1e-7)
                 for part, wanted in zip(parts, expected, strict=True)
@@ -85,11 +85,11 @@ class UnitClusters:
             )
             self._read[column] = {
                 str(cell_id): (
-                    own["unit"].to_numpy(np.int64),
-                    own["v"].to_numpy(np.float64, na_value=np.nan),
-                    own["parent"].to_numpy(np.int64),
+                    cell_rows["unit"].to_numpy(np.int64),
+                    cell_rows["v"].to_numpy(np.float64, na_value=np.nan),
+                    cell_rows["parent"].to_numpy(np.int64),
                 )
-                for cell_id, own in frame.groupby("cell_id")
+                for cell_id, cell_rows in frame.groupby("cell_id")
             }
         return self._read[column]
 
@@ -100,13 +100,13 @@ def _stacked(parts: Sequence[Part | None]) -> Part | None:
     Each cell has the same weight in the score, so for cells with different numbers of units the score is not a mean
     over the pooled units.
     """
-    known = [part for part in parts if part is not None]
-    if len(known) != len(parts) or not known:
+    present = [part for part in parts if part is not None]
+    if len(present) != len(parts) or not present:
         return None
     return (
-        np.concatenate([part[0] + 10**9 * number for number, part in enumerate(known)]),
-        np.concatenate([part[1] for part in known]),
-        np.concatenate([part[2] for part in known]),
+        np.concatenate([part[0] + 10**9 * number for number, part in enumerate(present)]),
+        np.concatenate([part[1] for part in present]),
+        np.concatenate([part[2] for part in present]),
     )
 
 
@@ -126,20 +126,20 @@ def blocks_of(
         return [_block([(1, t, a[t][0], a[t][1]), (-1, t, b[t][0], b[t][1])]) for t in range(n_seeds)], "units paired"
     parented = [all((part[2] >= 0).all() for part in side) for side in (a, b)]
     slots = [
-        [(sign, t, part[2] if has else part[0], part[1]) for t, part in enumerate(side)]
-        for sign, side, has in ((1, a, parented[0]), (-1, b, parented[1]))
+        [(sign, t, part[2] if has_parents else part[0], part[1]) for t, part in enumerate(side)]
+        for sign, side, has_parents in ((1, a, parented[0]), (-1, b, parented[1]))
     ]
     if all(parented):
         block = _block(slots[0] + slots[1])
         return [block], f"units clustered by their {len(block.sums)} neurons, which both share"
     blocks: list[Block] = []
     words: dict[str, str] = {}
-    for name, own, has in zip(names, slots, parented, strict=True):
+    for name, side_slots, has_parents in zip(names, slots, parented, strict=True):
         # Neurons are the same in every pair of seeds, and so, approximately, are units that start from the same
         # initialisation: units of the same index are resampled together. If they are not alike, nothing is lost.
-        blocks.append(_block(own))
-        words[name] = f"{len(blocks[-1].sums)} {'neurons' if has else 'units'} of {name}"
-    return blocks, f"{' and '.join(words[name] for name in sorted(words))} redrawn apart"
+        blocks.append(_block(side_slots))
+        words[name] = f"{len(blocks[-1].sums)} {'neurons' if has_parents else 'units'} of {name}"
+    return blocks, f"{' and '.join(words[name] for name in sorted(words))} resampled separately"
 
 
 def _block(slots: Sequence[tuple[int, int, np.ndarray, np.ndarray]]) -> Block:

@@ -62,7 +62,9 @@ def front_svg(board: Board, *, x: str | None = None, y: str = "ms_score") -> str
 
 
 def _column(board: Board, metrics: Sequence[str]) -> Column | None:
-    return next((own for metric in metrics for own in board.columns if metric in (own.metric, own.key)), None)
+    return next(
+        (column for metric in metrics for column in board.columns if metric in (column.metric, column.key)), None
+    )
 
 
 def _points(board: Board, across: Column, up: Column) -> list[_Point]:
@@ -73,9 +75,11 @@ def _points(board: Board, across: Column, up: Column) -> list[_Point]:
     rows = [row for row in board.rows if across.key in row.metrics and up.key in row.metrics]
     if not rows:
         return []
-    shown = [(across.shown(row.metrics[across.key].mean), up.shown(row.metrics[up.key].mean)) for row in rows]
+    values = [
+        (across.display_value(row.metrics[across.key].mean), up.display_value(row.metrics[up.key].mean)) for row in rows
+    ]
     front = pareto_front(
-        pd.DataFrame(shown, columns=["x", "y"]),
+        pd.DataFrame(values, columns=["x", "y"]),
         "x",
         "y",
         larger_x=across.direction != "lower",
@@ -85,15 +89,15 @@ def _points(board: Board, across: Column, up: Column) -> list[_Point]:
         front[:] = False  # no direction is better, so no point dominates another
     return [
         _Point(row.title, *value, _ends(row.metrics[across.key], across), _ends(row.metrics[up.key], up), bool(on))
-        for row, value, on in zip(rows, shown, front, strict=True)
+        for row, value, on in zip(rows, values, front, strict=True)
     ]
 
 
-def _ends(own: Aggregate, column: Column) -> tuple[float, float]:
-    if own.interval is not None:
-        return column.shown(own.interval[0]), column.shown(own.interval[1])
-    spread = own.std or 0.0
-    return column.shown(own.mean - spread), column.shown(own.mean + spread)
+def _ends(aggregate: Aggregate, column: Column) -> tuple[float, float]:
+    if aggregate.interval is not None:
+        return column.display_value(aggregate.interval[0]), column.display_value(aggregate.interval[1])
+    spread = aggregate.std or 0.0
+    return column.display_value(aggregate.mean - spread), column.display_value(aggregate.mean + spread)
 
 
 def _drawn(points: Sequence[_Point], across: Column, up: Column) -> str:

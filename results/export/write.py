@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from results import tables
-from results.boards.board import Board, board_frame
+from results.boards.board import Board, BoardKey, board_frame
 from results.boards.trials import marked
 from results.errors import StoreError
 from results.export.html import page
@@ -46,25 +46,24 @@ def boards_frame(boards: Sequence[Board]) -> pd.DataFrame:
     frames = []
     for board in boards:
         frame = board_frame(board)
-        names = ("backbone", "site", "dataset", "evaluation_fingerprint", "probing_fingerprint")
-        head = pd.DataFrame({name: [getattr(board, name)] * len(frame) for name in names}, index=frame.index)
+        head = pd.DataFrame({name: [getattr(board, name)] * len(frame) for name in BoardKey._fields}, index=frame.index)
         frames.append(pd.concat([head, frame], axis=1))
     if not frames:
         return pd.DataFrame()
     frame = pd.concat(frames, ignore_index=True)
     # A board without the column would turn its counts into floats.
-    return frame.astype({f"{own.key}_n": "Int64" for board in boards for own in board.columns})
+    return frame.astype({f"{column.key}_n": "Int64" for board in boards for column in board.columns})
 
 
-def raw_frame(store: Store, what: str) -> pd.DataFrame:
+def raw_frame(store: Store, table: str) -> pd.DataFrame:
     """Return the `cells` or `scores` of a store, mappings and lists as JSON text, tracebacks left out.
 
     Raises:
         StoreError: an unknown name, or the store cannot be read.
     """
-    if what not in RAW:
-        raise StoreError(f"There is no export of {what!r}; there are boards, {', '.join(RAW)}.")
-    frame = store.cells() if what == "cells" else store.scores()
+    if table not in RAW:
+        raise StoreError(f"Unknown table {table!r}; export one of boards, {', '.join(RAW)}.")
+    frame = store.cells() if table == "cells" else store.scores()
     frame = frame.drop(columns=[name for name in ("traceback",) if name in frame])
     for name in frame.columns:
         if frame[name].map(lambda value: isinstance(value, (dict, list))).any():
@@ -74,11 +73,9 @@ def raw_frame(store: Store, what: str) -> pd.DataFrame:
 
 def csv_text(frame: pd.DataFrame, undefined: str = "") -> str:
     """Return a frame as CSV; missing values are empty, NaN is `undefined` (in the raw results it is a value)."""
-    if not undefined:
-        return frame.to_csv(index=False)
-    return frame.map(lambda value: undefined if isinstance(value, float) and math.isnan(value) else value).to_csv(
-        index=False
-    )
+    if undefined:
+        frame = frame.map(lambda value: undefined if isinstance(value, float) and math.isnan(value) else value)
+    return str(frame.to_csv(index=False))
 
 
 def parquet_bytes(frame: pd.DataFrame) -> bytes:
@@ -101,27 +98,29 @@ def board_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
     Args:
         metrics: keys or ids of the columns to show; None: all.
     """
-    columns = [own for own in board.columns if metrics is None or own.key in metrics or own.metric in metrics]
+    columns = [
+        column for column in board.columns if metrics is None or column.key in metrics or column.metric in metrics
+    ]
     header = ["method", "n"]
-    for own in columns:
-        unit = " (%)" if own.unit == "fraction" else f" ({own.unit})" if own.unit else ""
-        header.append(f"{own.key}{unit}{_ARROWS[own.direction]}")
+    for column in columns:
+        unit = " (%)" if column.unit == "fraction" else f" ({column.unit})" if column.unit else ""
+        header.append(f"{column.key}{unit}{_ARROWS[column.direction]}")
     rows = []
     for row in board.rows:
         total = row.n_finished + row.n_failed
         cells = [row.title, f"{row.n_finished}/{total}" if row.n_failed else str(row.n_finished)]
-        for own in columns:
-            found = row.metrics.get(own.key)
-            if found is None:
-                cells.append("undefined" if own.key in row.undefined else "-")
+        for column in columns:
+            aggregate = row.metrics.get(column.key)
+            if aggregate is None:
+                cells.append("undefined" if column.key in row.undefined else "-")
                 continue
-            text = own.text(found.mean)
-            if found.interval is not None:
-                low, high = (own.text(bound) for bound in found.interval)
+            text = column.text(aggregate.mean)
+            if aggregate.interval is not None:
+                low, high = (column.text(bound) for bound in aggregate.interval)
                 text += f" [{low}, {high}]"
-            elif found.std is not None:
-                text += f" ± {own.text(found.std)}"
-            cells.append(text + _MARKS[found.mark])
+            elif aggregate.std is not None:
+                text += f" ± {column.text(aggregate.std)}"
+            cells.append(text + _MARKS[aggregate.mark])
         rows.append(cells)
     notes = ["mean ± sample standard deviation over n cells; * best, + second; ↑ higher is better, ↓ lower is better"]
     for floor in board.floors:
@@ -171,21 +170,23 @@ def exported(
         StoreError: an unknown format or metric, or nothing to export.
     """
     if form not in FORMATS:
-        raise StoreError(f"There is no export as {form!r}; there are {', '.join(FORMATS)}.")
+        raise StoreError(f"Unknown export format {form!r}; use one of {', '.join(FORMATS)}.")
     if not boards:
         raise StoreError("There is nothing to export: no cell matches.")
-    known = sorted({column.metric for board in boards for column in board.columns})
+    metric_ids = sorted({column.metric for board in boards for column in board.columns})
     # The default of `y` may be absent: the page then shows that it has no front.
     for name in [*(metrics or ()), *([x] if x else ()), *([y] if y != DEFAULT_Y else ())]:
         if not any(name in (column.metric, column.key) for board in boards for column in board.columns):
-            raise StoreError(f"No board here has the metric {name!r}; there are: {', '.join(known)}.")
+            raise StoreError(f"No board here has the metric {name!r}. Available: {', '.join(metric_ids)}.")
     if form in ("csv", "parquet"):
         frame = boards_frame(boards)
         if metrics is not None:
-            shown = [own.key for board in boards for own in board.columns if {own.key, own.metric} & set(metrics)]
+            selected_keys = [
+                column.key for board in boards for column in board.columns if {column.key, column.metric} & set(metrics)
+            ]
             ends = ("", "_std", "_standard_error", "_n", "_rank", "_low", "_high")
-            all_keys = {own.key + end for board in boards for own in board.columns for end in ends}
-            wanted = {key + end for key in shown for end in ends}
+            all_keys = {column.key + end for board in boards for column in board.columns for end in ends}
+            wanted = {key + end for key in selected_keys for end in ends}
             frame = frame[[name for name in frame.columns if name not in all_keys or name in wanted]]
         return csv_text(frame).encode() if form == "csv" else parquet_bytes(frame)
     if form == "html":
@@ -198,7 +199,7 @@ def form_of(path: Path) -> str:
     form = _ENDINGS.get(path.suffix.lower())
     if form is None:
         raise StoreError(
-            f"The ending of {path.name!r} says nothing of its form; end it in {', '.join(_ENDINGS)}, or give --format."
+            f"The suffix of {path.name!r} is not an export format; use {', '.join(_ENDINGS)}, or give --format."
         )
     return form
 
@@ -216,7 +217,7 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """
     target = Path(path).expanduser()
     if _is_database(target):
-        raise StoreError(f"{target} is a results store, which an export would destroy; name another file.")
+        raise StoreError(f"{target} is a results store, which an export would overwrite; choose another file.")
     temporary: str | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -231,7 +232,7 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
         Path(temporary).replace(target)
         temporary = None
     except OSError as error:
-        raise StoreError(f"{target} cannot be written ({error.strerror}); name another place.") from error
+        raise StoreError(f"{target} cannot be written ({error.strerror}); choose another path.") from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from results.boards.board import Aggregate, Board, Row
 from results.boards.build import leaderboard
-from results.published.rows import ABLATED, MAIN, OWN, Counterparts, Setting
+from results.published.rows import ABLATED, MAIN, PAPER_COUNTERPARTS, Counterparts, Setting
 from results.published.tables import published_table
 from results.published.win_rates import Tournaments, is_proxy
 
@@ -79,7 +79,7 @@ TITLES: Mapping[int, str] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Beside:
+class PublishedCell:
     """One published number and its measured counterpart, in the paper's units.
 
     Attributes:
@@ -150,7 +150,7 @@ class RankAgreement(NamedTuple):
 class PublishedReport:
     """All cells of the paper's measured tables (2 to 7), and the order of the methods in each."""
 
-    cells: tuple[Beside, ...]
+    cells: tuple[PublishedCell, ...]
     ranks: tuple[RankAgreement, ...]
     notes: tuple[str, ...]
     stand_ins: bool = False
@@ -158,7 +158,7 @@ class PublishedReport:
 
 
 def against_published(
-    store: Store, *, tables: Iterable[int] | None = None, counterparts: Counterparts = OWN
+    store: Store, *, tables: Iterable[int] | None = None, counterparts: Counterparts = PAPER_COUNTERPARTS
 ) -> PublishedReport:
     """Compare every number of the paper's tables with the measurement in `store` of the same setting.
 
@@ -174,7 +174,7 @@ def against_published(
     cells = []
     for table in sorted(QUANTITIES if tables is None else set(tables)):
         for published in _published(table):
-            cells.append(measured.beside(published))
+            cells.append(measured.compare(published))
     return PublishedReport(
         cells=tuple(cells),
         ranks=tuple(_ranks(cells)),
@@ -189,18 +189,18 @@ def _settings() -> set[Setting]:
 
 
 @functools.cache
-def _published(table: int) -> tuple[Beside, ...]:
+def _published(table: int) -> tuple[PublishedCell, ...]:
     """Return the cells of one table, as printed."""
     frame = published_table(table)
-    found = []
+    cells = []
     for row in frame.to_dict("records"):
         setting, method = _setting(table, row), str(row.get("method", row.get("variant")))
         for quantity in QUANTITIES.get(table, ()):
             value = row[quantity.column]
             if not math.isfinite(value):
                 continue
-            found.append(
-                Beside(
+            cells.append(
+                PublishedCell(
                     table=table,
                     setting=setting,
                     method=method,
@@ -210,7 +210,7 @@ def _published(table: int) -> tuple[Beside, ...]:
                     published_interval=_printed_interval(row, quantity, float(value)),
                 )
             )
-    return tuple(found)
+    return tuple(cells)
 
 
 def _setting(table: int, row: Mapping[str, Any]) -> Setting:
@@ -250,37 +250,39 @@ class _Measured:
         self._panels: set[str] = set()
         self._devices: set[str] = set()
 
-    def beside(self, cell: Beside) -> Beside:
+    def compare(self, cell: PublishedCell) -> PublishedCell:
         board, row, why = self._row(cell)
         if board is None or row is None:
             return dataclasses.replace(cell, why_absent=why)
-        found = dataclasses.replace(cell, row=row.title, config_id=row.config_id)
-        quantity = next(one for one in QUANTITIES[cell.table] if one.metric == cell.metric)
+        matched_cell = dataclasses.replace(cell, row=row.title, config_id=row.config_id)
+        quantity = next(quantity for quantity in QUANTITIES[cell.table] if quantity.metric == cell.metric)
         if cell.metric in (_RANK, "win_rate"):
-            return self._judged(found, row, quantity)
+            return self._judged(matched_cell, row, quantity)
         name = cell.metric + (_TIMED.get(row.method, "") + self.named.compiled if cell.table == 5 else "")
-        columns = [own for own in board.columns if own.metric == name and own.key in row.metrics]
+        columns = [column for column in board.columns if column.metric == name and column.key in row.metrics]
         if not columns:
-            return dataclasses.replace(found, why_absent=f"{name} was not measured")
+            return dataclasses.replace(matched_cell, why_absent=f"{name} was not measured")
         if columns[0].device:
             self._devices.add(columns[0].device)
-        return _with(found, row.metrics[columns[0].key], quantity)
+        return _with(matched_cell, row.metrics[columns[0].key], quantity)
 
-    def _judged(self, found: Beside, row: Row, quantity: Quantity) -> Beside:
-        """Return `found` with the win rate, or its rank, among the methods that the paper judged together."""
-        rivals = [self._row(other)[1] for other in _published(found.table) if other.setting == found.setting]
+    def _judged(self, matched_cell: PublishedCell, row: Row, quantity: Quantity) -> PublishedCell:
+        """Return the cell with the win rate, or its rank, among the methods that the paper judged together."""
+        rivals = [
+            self._row(other)[1] for other in _published(matched_cell.table) if other.setting == matched_cell.setting
+        ]
         judged = self.tournaments.judged(row, [rival for rival in rivals if rival is not None])
         if judged is None:
-            return dataclasses.replace(found, why_absent="not judged")
+            return dataclasses.replace(matched_cell, why_absent="not judged")
         self._panels.add(judged.panel)
-        if found.metric == _RANK:
-            return dataclasses.replace(found, measured=float(judged.rank), n=judged.n_cells)
+        if matched_cell.metric == _RANK:
+            return dataclasses.replace(matched_cell, measured=float(judged.rank), n=judged.n_cells)
         interval = None if judged.interval is None else _scaled(judged.interval, quantity.scale)
         return dataclasses.replace(
-            found, measured=judged.win_rate * quantity.scale, measured_interval=interval, n=judged.n_cells
+            matched_cell, measured=judged.win_rate * quantity.scale, measured_interval=interval, n=judged.n_cells
         )
 
-    def _row(self, cell: Beside) -> tuple[Board | None, Row | None, str]:
+    def _row(self, cell: PublishedCell) -> tuple[Board | None, Row | None, str]:
         if not any(self.named.is_backbone(board.backbone, cell.setting) for board in self.boards):
             return None, None, f"no cell of {cell.setting.backbone}"
         boards = [
@@ -291,7 +293,7 @@ class _Measured:
         if not boards:
             return None, None, f"no cell of this layer of {cell.setting.backbone}"
         # Of several sets at one layer, the one with most finished cells is the experiment; the others are trials.
-        board = max(boards, key=lambda own: sum(row.n_finished for row in own.rows))
+        board = max(boards, key=lambda board: sum(row.n_finished for row in board.rows))
         if len(boards) > 1:
             self._ambiguous.append(
                 f"{cell.setting.backbone} at {board.site} has {len(boards)} boards of different sets; "
@@ -309,20 +311,20 @@ class _Measured:
         best = [row for row in rows if row.n_finished == most]
         if len(best) > 1:
             names = ", ".join(row.title for row in best)
-            return None, None, f"{len(best)} rows could be it ({names})"
+            return None, None, f"{len(best)} rows match ({names})"
         return board, best[0], ""
 
     def notes(self, boards: Sequence[Board]) -> list[str]:
         """Return notes on the measured values."""
         if not any(self.named.is_backbone(board.backbone, setting) for board in boards for setting in _settings()):
             return [
-                "No backbone of this store is one of the paper's. Stand-ins of `--scale tiny` are none: `--stand-ins` "
-                "puts them in the paper's places, to try this report and for nothing else."
+                "No backbone of this store is one of the paper's. To try this report with the networks of "
+                "`--scale tiny`, add `--stand-ins`; its figures are then meaningless."
             ]
         sets = sorted({board.dataset or "(not recorded)" for board in boards})
         notes = [f"Measured on: {', '.join(sets) or 'nothing'}. Published: ImageNet-1k."]
         if self._panels:
-            proxies = " A proxy is no language model." if any(map(is_proxy, self._panels)) else ""
+            proxies = " A proxy is not a language model." if any(map(is_proxy, self._panels)) else ""
             notes.append(
                 f"Judged by: {', '.join(sorted(self._panels))}. Published: three vision-language models.{proxies}"
             )
@@ -331,27 +333,27 @@ class _Measured:
         return notes + list(dict.fromkeys(self._ambiguous))
 
 
-def _with(found: Beside, own: Aggregate, quantity: Quantity) -> Beside:
-    interval = _interval(own)
+def _with(matched_cell: PublishedCell, aggregate: Aggregate, quantity: Quantity) -> PublishedCell:
+    interval = _interval(aggregate)
     return dataclasses.replace(
-        found,
-        measured=own.mean * quantity.scale,
+        matched_cell,
+        measured=aggregate.mean * quantity.scale,
         measured_interval=None if interval is None else _scaled(interval, quantity.scale),
-        n=own.n,
+        n=aggregate.n,
     )
 
 
-def _interval(own: Aggregate) -> tuple[float, float] | None:
-    if own.interval is not None:
-        return own.interval
-    if own.mean_error is not None:
-        error, freedom = own.mean_error
+def _interval(aggregate: Aggregate) -> tuple[float, float] | None:
+    if aggregate.interval is not None:
+        return aggregate.interval
+    if aggregate.mean_error is not None:
+        error, freedom = aggregate.mean_error
         reach = _student(freedom) * error
-    elif own.standard_error is not None:
-        reach = _NORMAL * own.standard_error
+    elif aggregate.standard_error is not None:
+        reach = _NORMAL * aggregate.standard_error
     else:
         return None
-    return own.mean - reach, own.mean + reach
+    return aggregate.mean - reach, aggregate.mean + reach
 
 
 def _student(freedom: int) -> float:
@@ -365,16 +367,16 @@ def _scaled(interval: tuple[float, float], scale: float) -> tuple[float, float]:
     return interval[0] * scale, interval[1] * scale
 
 
-def _ranks(cells: Sequence[Beside]) -> list[RankAgreement]:
-    groups: dict[tuple[int, Setting, str], list[Beside]] = {}
+def _ranks(cells: Sequence[PublishedCell]) -> list[RankAgreement]:
+    groups: dict[tuple[int, Setting, str], list[PublishedCell]] = {}
     for cell in cells:
         groups.setdefault((cell.table, cell.setting, cell.metric), []).append(cell)
-    found = []
-    for (table, setting, metric), own in groups.items():
-        both = [(cell.published, cell.measured) for cell in own if cell.measured is not None]
+    agreements = []
+    for (table, setting, metric), group in groups.items():
+        both = [(cell.published, cell.measured) for cell in group if cell.measured is not None]
         if both:
-            found.append(RankAgreement(table, setting, metric, len(both), *_correlations(both)))
-    return found
+            agreements.append(RankAgreement(table, setting, metric, len(both), *_correlations(both)))
+    return agreements
 
 
 def _correlations(pairs: Sequence[tuple[float, float | None]]) -> tuple[float | None, float | None]:

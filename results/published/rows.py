@@ -128,11 +128,11 @@ def is_method(method: str, config: Mapping[str, Any], setting: Setting, publishe
 
 def _is_elude(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     for key, value in {**_ELUDE_DEFAULTS, **wanted}.items():
-        own = config.get(key, _ELUDE_DEFAULTS.get(key))
-        if (own is None) if value is any else (own != value):
+        setting = config.get(key, _ELUDE_DEFAULTS.get(key))
+        if (setting is None) if value is any else (setting != value):
             return False
     return True
 
 
 #: The paper's own networks, layers and settings.
-OWN = Counterparts(is_backbone, is_site, is_method)
+PAPER_COUNTERPARTS = Counterparts(is_backbone, is_site, is_method)

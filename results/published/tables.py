@@ -28,5 +28,5 @@ def published_table(number: int) -> pd.DataFrame:
 
     tables = published_tables()
     if number not in tables:
-        raise StoreError(f"There is no published table {number}; there are {', '.join(map(str, sorted(tables)))}.")
+        raise StoreError(f"There is no published table {number}; use one of {', '.join(map(str, sorted(tables)))}.")
     return pd.read_csv(tables[number])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from results.errors import StoreError
-from results.published.report import TITLES, Beside, PublishedReport, RankAgreement
+from results.published.report import TITLES, PublishedCell, PublishedReport, RankAgreement
 from results.published.rows import Setting
 from results.tables import Table, latex, markdown
 
@@ -29,22 +29,22 @@ def render(report: PublishedReport, form: str = "markdown", *, absent: bool = Tr
         StoreError: an unknown form.
     """
     if form not in FORMATS:
-        raise StoreError(f"There is no report as {form!r}; there are {', '.join(FORMATS)}.")
+        raise StoreError(f"Unknown report format {form!r}; use one of {', '.join(FORMATS)}.")
     return "\n".join((latex if form == "latex" else markdown)(table) for table in tables(report, absent=absent))
 
 
 def tables(report: PublishedReport, *, absent: bool = True) -> list[Table]:
     """Return one Table per table of the paper and setting, and one of the rank correlations."""
-    found, empty = [], []
+    setting_tables, empty = [], []
     for number in sorted({cell.table for cell in report.cells}):
         cells = [cell for cell in report.cells if cell.table == number]
-        shown = [cell for cell in cells if absent or cell.measured is not None]
-        if not shown:
-            empty.append(f"Table {number}: none of its {len(cells)} published values has a measured one.")
+        visible_cells = [cell for cell in cells if absent or cell.measured is not None]
+        if not visible_cells:
+            empty.append(f"Table {number}: none of its {len(cells)} published values was measured.")
             continue
-        for setting in dict.fromkeys(cell.setting for cell in shown):
-            table = _of_setting(number, setting, cells, [cell for cell in shown if cell.setting == setting])
-            found.append(_labelled(table, report))
+        for setting in dict.fromkeys(cell.setting for cell in visible_cells):
+            table = _of_setting(number, setting, cells, [cell for cell in visible_cells if cell.setting == setting])
+            setting_tables.append(_labelled(table, report))
     rows = [_rank_row(one) for one in report.ranks]
     orders = Table(
         "Order of the methods: published against measured",
@@ -53,7 +53,7 @@ def tables(report: PublishedReport, *, absent: bool = True) -> list[Table]:
         (False, False, False, True, True, True),
         (*empty, *report.notes),
     )
-    return [*found, _labelled(orders, report)]
+    return [*setting_tables, _labelled(orders, report)]
 
 
 def _labelled(table: Table, report: PublishedReport) -> Table:
@@ -61,52 +61,55 @@ def _labelled(table: Table, report: PublishedReport) -> Table:
     if not report.stand_ins:
         return table
     return table._replace(
-        title=f"STAND-INS, no measured figure means anything. {table.title}",
+        title=f"STAND-INS, measured figures are meaningless. {table.title}",
         header=[{"measured": "stand-in"}.get(name, name) for name in table.header],
         notes=[
-            "Other networks on a few photographs stand in for the paper's (`--scale tiny`): this shows that every cell "
-            "can be measured and compared, and neither differences nor orders mean anything.",
+            "Other networks on a few photographs replace the paper's (`--scale tiny`). This is a test of the report: "
+            "differences and orders are meaningless.",
             *table.notes,
         ],
     )
 
 
-def _of_setting(number: int, setting: Setting, cells: Sequence[Beside], shown: Sequence[Beside]) -> Table:
+def _of_setting(
+    number: int, setting: Setting, cells: Sequence[PublishedCell], visible_cells: Sequence[PublishedCell]
+) -> Table:
     """Return one table of the paper in one setting."""
-    own = [cell for cell in cells if cell.setting == setting]
-    n_measured = sum(cell.measured is not None for cell in own)
-    notes = [f"{n_measured} of {len(own)} published values have a measured one; {_ABSENT}: not measured."]
-    notes += _reasons(shown)
+    setting_cells = [cell for cell in cells if cell.setting == setting]
+    n_measured = sum(cell.measured is not None for cell in setting_cells)
+    notes = [f"{n_measured} of {len(setting_cells)} published values were measured; {_ABSENT}: not measured."]
+    notes += _reasons(visible_cells)
     if number == 4:
-        notes.append("max_collinearity stands beside the paper's coherence, which may be read the other way round.")
+        notes.append("max_collinearity is compared with the paper's coherence, whose definition may be the reverse.")
         notes.append(
-            "The paper's effective rank and coherence of ELUDe are what the directions give that sub-units write; "
-            "measured is what they read."
+            "The paper's effective rank and coherence of ELUDe are of the directions that sub-units write; "
+            "the measured ones are of those that they read."
         )
     return Table(
         f"Table {number}: {TITLES[number]}, published and measured: {setting}",
         _HEADER,
-        [_row(cell) for cell in shown],
+        [_row(cell) for cell in visible_cells],
         (False, False, True, True, True, True, False),
         notes,
     )
 
 
-def _reasons(cells: Sequence[Beside]) -> list[str]:
+def _reasons(cells: Sequence[PublishedCell]) -> list[str]:
     """Return why cells are absent: a sentence for each reason and setting, with its methods."""
     methods: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
         if cell.why_absent:
-            own = methods.setdefault((str(cell.setting), cell.why_absent), [])
-            if cell.method not in own:
-                own.append(cell.method)
+            setting_methods = methods.setdefault((str(cell.setting), cell.why_absent), [])
+            if cell.method not in setting_methods:
+                setting_methods.append(cell.method)
     of_setting: dict[str, set[str]] = {}
     for cell in cells:
         of_setting.setdefault(str(cell.setting), set()).add(cell.method)
-    return [
-        f"{setting}, {'every method' if set(own) == of_setting[setting] and len(own) > 1 else ', '.join(own)}: {why}."
-        for (setting, why), own in methods.items()
-    ]
+    reasons = []
+    for (setting, reason), setting_methods in methods.items():
+        is_every = len(setting_methods) > 1 and set(setting_methods) == of_setting[setting]
+        reasons.append(f"{setting}, {'every method' if is_every else ', '.join(setting_methods)}: {reason}.")
+    return reasons
 
 
 def report_json(report: PublishedReport) -> dict[str, Any]:
@@ -124,9 +127,9 @@ def report_json(report: PublishedReport) -> dict[str, Any]:
     return {"cells": cells, "ranks": ranks, "notes": list(report.notes), "stand_ins": report.stand_ins}
 
 
-def _row(cell: Beside) -> list[str]:
+def _row(cell: PublishedCell) -> list[str]:
     unit = f" ({cell.unit})" if cell.unit and cell.unit != _RANKS else ""
-    within = {True: "yes", False: "no", None: "not known"}[cell.within]
+    within = {True: "yes", False: "no", None: "unknown"}[cell.within]
     return [
         cell.method,
         f"{cell.metric}{unit}",
@@ -139,11 +142,11 @@ def _row(cell: Beside) -> list[str]:
     ]
 
 
-def _digits(cell: Beside) -> int:
+def _digits(cell: PublishedCell) -> int:
     return 0 if cell.unit == _RANKS else 2
 
 
-def _value(cell: Beside, value: float, interval: tuple[float, float] | None) -> str:
+def _value(cell: PublishedCell, value: float, interval: tuple[float, float] | None) -> str:
     return f"{value:.{_digits(cell)}f}" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
 
 

@@ -45,24 +45,24 @@ class Tournaments:
         Of several tournaments that have the row, vision-language judges are preferred to a proxy, then the one whose
         members match the rivals best, then the one judged last.
         """
-        known = {cell_id for rival in rivals for cell_id in rival.cell_ids}
+        rival_cells = {cell_id for rival in rivals for cell_id in rival.cell_ids}
         best: tuple[tuple[bool, int, int], list[dict[str, Any]], dict[str, Any]] | None = None
         for number, members in enumerate(self._members.values()):
-            own = next((member for member in members if _meets(member, row.cell_ids)), None)
-            if own is None:
+            entry = next((member for member in members if _meets(member, row.cell_ids)), None)
+            if entry is None:
                 continue
-            n_rivals = sum(_meets(member, known) for member in members)
-            key = (not is_proxy(own["panel"]), 2 * n_rivals - len(members), number)
+            n_rivals = sum(_meets(member, rival_cells) for member in members)
+            key = (not is_proxy(entry["panel"]), 2 * n_rivals - len(members), number)
             if best is None or key > best[0]:
-                best = key, members, own
+                best = key, members, entry
         if best is None:
             return None
-        _, members, own = best
-        rate = float(own["win_rate"])
-        better = sum(_meets(member, known) and member["win_rate"] > rate for member in members)
-        ends = own["ci_low"], own["ci_high"]
+        _, members, entry = best
+        rate = float(entry["win_rate"])
+        better = sum(_meets(member, rival_cells) and member["win_rate"] > rate for member in members)
+        ends = entry["ci_low"], entry["ci_high"]
         interval = None if None in ends else (float(ends[0]), float(ends[1]))
-        return Judged(own["panel"], rate, interval, 1 + better, len(own["cell_ids"]))
+        return Judged(entry["panel"], rate, interval, 1 + better, len(entry["cell_ids"]))
 
 
 def is_proxy(panel: str) -> bool:

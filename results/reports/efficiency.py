@@ -67,11 +67,11 @@ def ways(store: Store, *, backbone: str | None = None, site: str | None = None) 
     scores: dict[str, dict[str, Mapping[str, Any]]] = {}
     for score in records_of(store.scores(backbone=backbone, site=site)):
         scores.setdefault(score["cell_id"], {})[score["metric"]] = score
-    found = []
-    for cell_id, own in scores.items():
-        timed = [name for name, one in own.items() if name.startswith(RATIO) and one["value"] is not None]
-        found += [_way(cells[cell_id], own, metric.removeprefix(RATIO)) for metric in timed]
-    return sorted(found, key=lambda way: (way.backbone, way.site, way.compiled, way.ratio))
+    timed_ways = []
+    for cell_id, cell_scores in scores.items():
+        timed = [name for name, score in cell_scores.items() if name.startswith(RATIO) and score["value"] is not None]
+        timed_ways += [_way(cells[cell_id], cell_scores, metric.removeprefix(RATIO)) for metric in timed]
+    return sorted(timed_ways, key=lambda way: (way.backbone, way.site, way.compiled, way.ratio))
 
 
 def _way(cell: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]], suffix: str) -> Way:
@@ -103,25 +103,25 @@ def _way(cell: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]], suffi
     )
 
 
-def tables(found: Iterable[Way]) -> list[Table]:
+def tables(timed_ways: Iterable[Way]) -> list[Table]:
     """Return one table for each backbone, site and set of conditions."""
     groups: dict[tuple[str, str, bool, str], list[Way]] = {}
-    for way in found:
+    for way in timed_ways:
         key = (way.backbone, way.site, way.compiled, canonical_json(way.conditions))
         groups.setdefault(key, []).append(way)
-    return [_table(own) for own in groups.values()]
+    return [_table(group) for group in groups.values()]
 
 
-def _table(own: Sequence[Way]) -> Table:
-    head = own[0]
-    reference = statistics.median(way.backbone_ms for way in own)
-    memories = [way.backbone_memory_mb for way in own if way.backbone_memory_mb is not None]
+def _table(timed_ways: Sequence[Way]) -> Table:
+    head = timed_ways[0]
+    reference = statistics.median(way.backbone_ms for way in timed_ways)
+    memories = [way.backbone_memory_mb for way in timed_ways if way.backbone_memory_mb is not None]
     first = [
         ("the network alone", "", "1", "", "1", f"{reference:.1f}"),
         (f"{statistics.median(memories):.0f}" if memories else "", f"{head.backbone_macs:.3f}", ""),
     ]
     rows = [[*first[0], *first[1]]]
-    for way in own:
+    for way in timed_ways:
         interval = "" if way.low is None or way.high is None else f"[{way.low:.3f}, {way.high:.3f}]"
         rows.append(
             [
@@ -140,18 +140,18 @@ def _table(own: Sequence[Way]) -> Table:
     conditions = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in head.conditions.items())
     return Table(
         f"{head.backbone} · {head.site}, {compiled}",
-        ("method", "runs as", "ratio", "95 % interval", "products", "ms/batch", "peak MB", "GMAC/image", "M params"),
+        ("method", "runs as", "ratio", "95 % interval", "MAC ratio", "ms/batch", "peak MB", "GMAC/image", "M params"),
         rows,
         (False, False, True, True, True, True, True, True, True),
         [
             f"{conditions}.",
-            "ratio: median over pairs of batches of the time with the method over that of the network alone, timed "
-            "right beside it: read this. ms/batch is of its own run, and other runs may have had a slower machine.",
-            "products: the same ratio of multiply-accumulates, which no machine disturbs.",
+            "ratio: median over pairs of batches of the time with the method over that of the network alone, timed in "
+            "turn; compare methods by it. ms/batch is of one run and depends on the load of the machine.",
+            "MAC ratio: the same ratio of multiply-accumulates, which does not depend on the machine.",
         ],
     )
 
 
-def ways_json(found: Iterable[Way]) -> list[dict[str, Any]]:
+def ways_json(timed_ways: Iterable[Way]) -> list[dict[str, Any]]:
     """Return the ways as JSON content."""
-    return [{**way._asdict(), "conditions": dict(way.conditions)} for way in found]
+    return [{**way._asdict(), "conditions": dict(way.conditions)} for way in timed_ways]

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from results.boards.board import BoardKey
 from results.boards.seeds import without_sweeps
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ LOSSLESS_R2 = 1e-6
 LOSSLESS_LOGITS = 1e-3
 
 PROPERTIES = ("stable", "training_free", "explicit", "lossless", "unsupervised")
-
-_BOARD = ("backbone", "site", "dataset", "evaluation_fingerprint", "probing_fingerprint")
 
 Scores = Mapping[str, Mapping[str, Any]]
 
@@ -52,8 +51,8 @@ class Verdict(NamedTuple):
     def contradicts_published(self) -> bool:
         return self._is_against(self.published)
 
-    def _is_against(self, said: bool | None) -> bool:
-        return said is not None and self.verdict in ("yes", "no") and (self.verdict == "yes") != said
+    def _is_against(self, expected: bool | None) -> bool:
+        return expected is not None and self.verdict in ("yes", "no") and (self.verdict == "yes") != expected
 
 
 class _Finding(NamedTuple):
@@ -94,17 +93,18 @@ def properties(store: Store, *, backbone: str | None = None, site: str | None = 
         scores.setdefault(score["cell_id"], {})[score["metric"]] = score
     groups = records_of(group_scores.group_scores(store))
     published = _published()
-    boards: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    boards: dict[BoardKey, list[Mapping[str, Any]]] = {}
     for cell in cells:
-        boards.setdefault(tuple(str(cell[name] or "") for name in _BOARD), []).append(cell)
+        boards.setdefault(BoardKey.of(cell), []).append(cell)
     members: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for board, on_board in boards.items():
-        for own in without_sweeps(on_board)[0]:
-            members.setdefault((*board, str(own["label"] or ""), str(own["config_id"] or "")), []).append(own)
+        for member in without_sweeps(on_board)[0]:
+            key = (*board, str(member["label"] or ""), str(member["config_id"] or ""))
+            members.setdefault(key, []).append(member)
     return [_of_method(members[key], scores, groups, published) for key in sorted(members)]
 
 
-def properties_json(found: Iterable[MethodProperties]) -> list[dict[str, Any]]:
+def properties_json(rows: Iterable[MethodProperties]) -> list[dict[str, Any]]:
     """Return the verdicts as JSON content."""
     return [
         {
@@ -119,7 +119,7 @@ def properties_json(found: Iterable[MethodProperties]) -> list[dict[str, Any]]:
                 for name, verdict in row.verdicts.items()
             },
         }
-        for row in found
+        for row in rows
     ]
 
 
@@ -131,13 +131,13 @@ def _of_method(
 ) -> MethodProperties:
     head = cells[0]
     ids = {cell["cell_id"] for cell in cells}
-    own = [scores.get(cell["cell_id"], {}) for cell in cells]
+    cell_scores = [scores.get(cell["cell_id"], {}) for cell in cells]
     measured = {
         "stable": _stable([group for group in groups if set(group["cell_ids"]) <= ids]),
-        "training_free": _over_cells(own, _training_free),
-        "explicit": _over_cells(own, _explicit),
-        "lossless": _over_cells(own, _lossless),
-        "unsupervised": _over_cells(own, _unsupervised),
+        "training_free": _over_cells(cell_scores, _training_free),
+        "explicit": _over_cells(cell_scores, _explicit),
+        "lossless": _over_cells(cell_scores, _lossless),
+        "unsupervised": _over_cells(cell_scores, _unsupervised),
     }
     claims = head["claims"] or {}
     printed = published.get(_plain_name(head["method"])) or published.get(_plain_name(head["label"])) or {}
@@ -163,37 +163,41 @@ def _over_cells(cells: Sequence[Scores], judge: Callable[[Scores], _Finding]) ->
 
     The worst cell is reported.
     """
-    found = [judge(scores) for scores in cells]
+    findings = [judge(scores) for scores in cells]
     for wanted in ("no", "unknown", "yes"):
-        of_kind = [finding for finding in found if finding.verdict == wanted]
+        of_kind = [finding for finding in findings if finding.verdict == wanted]
         if of_kind:
             evidence = max(of_kind, key=lambda finding: finding.badness).evidence
-            if len(found) == 1:
+            if len(findings) == 1:
                 return wanted, evidence
-            worst = ", the worst is told" if len({finding.evidence for finding in of_kind}) > 1 else ""
-            return wanted, f"{evidence} ({len(of_kind)} of {len(found)} cells{worst})"
+            worst = ", the worst is reported" if len({finding.evidence for finding in of_kind}) > 1 else ""
+            return wanted, f"{evidence} ({len(of_kind)} of {len(findings)} cells{worst})"
     return "unknown", "no finished cell"
 
 
 def _stable(groups: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    own = _largest(groups, "stability")
-    other = _largest(groups, "token_sensitivity")
-    tokens = "" if other is None else f"; {other['value']:.4f} over other token sets, which is no part of the verdict"
-    if own is None:
-        return "unknown", f"not measured: it takes several initialisation seeds on one token set{tokens}"
-    details = own["details"] or {}
-    text = f"stability {own['value']:.4f} over {own['n']} pairs of runs"
+    stability = _largest(groups, "stability")
+    token_sensitivity = _largest(groups, "token_sensitivity")
+    tokens = (
+        ""
+        if token_sensitivity is None
+        else f"; {token_sensitivity['value']:.4f} over other token sets, not part of the verdict"
+    )
+    if stability is None:
+        return "unknown", f"not measured: it needs several initialisation seeds on one token set{tokens}"
+    details = stability["details"] or {}
+    text = f"stability {stability['value']:.4f} over {stability['n']} pairs of runs"
     if details.get("identical_pairs"):
-        text += f", {details['identical_pairs']} of them the same bit for bit"
+        text += f", {details['identical_pairs']} of them bit-identical"
     text += f" (yes from {STABLE}"
     if details.get("chance") is not None:
         text += f", chance {details['chance']:.3f}"
-    return ("yes" if own["value"] >= STABLE else "no"), f"{text}){tokens}"
+    return ("yes" if stability["value"] >= STABLE else "no"), f"{text}){tokens}"
 
 
 def _largest(groups: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str, Any] | None:
-    own = [group for group in groups if group["metric"] == metric and _finite(group["value"])]
-    return max(own, key=lambda group: len(group["cell_ids"]), default=None)
+    candidates = [group for group in groups if group["metric"] == metric and _finite(group["value"])]
+    return max(candidates, key=lambda group: len(group["cell_ids"]), default=None)
 
 
 def _training_free(scores: Scores) -> _Finding:
@@ -209,7 +213,7 @@ def _training_free(scores: Scores) -> _Finding:
         text = f"{changed} tensors that received a gradient changed during fit, without an optimiser"
         return _Finding("no", text, changed)
     if passes:
-        text = f"{passes} gradients computed during fit; nothing that received one was seen to change"
+        text = f"{passes} gradients computed during fit; no tensor that received one changed"
         return _Finding("unknown", text, passes)
     return _Finding("yes", "no gradient and no optimiser step during fit")
 
@@ -219,9 +223,7 @@ def _explicit(scores: Scores) -> _Finding:
     if score is None or details is None:
         return _Finding("unknown", "not measured")
     if details["virtual"]:
-        return _Finding(
-            "no", "its units exist beside the model: the layer's output is passed through whatever they are"
-        )
+        return _Finding("no", "its units are not in the model: the layer's output is passed through unchanged")
     share = score["value"]
     if not _finite(share):
         return _Finding("unknown", "no unit is alive")

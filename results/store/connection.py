@@ -124,8 +124,8 @@ def _still_busy(path: Path, error: Exception, read_only: bool, patience_s: float
     who = f"process {holder.group(1)}" if holder else "another connection"
     doing = "is writing to" if read_only else "holds open"
     return StoreError(
-        f"{who[0].upper()}{who[1:]} {doing} {path} and did not let go within {patience_s:g} s; "
-        "try again, or close what holds it (an open DuckDB shell, for example)."
+        f"{who[0].upper()}{who[1:]} {doing} {path} and did not release it within {patience_s:g} s; "
+        "try again, or close the process that holds it (a DuckDB shell, for example)."
     )
 
 

@@ -86,24 +86,24 @@ def bury(store: Store) -> list[RunState]:
         for state in dead:
             mark(store.path, state.run_id).unlink(missing_ok=True)
     unwritten = set(store.query("SELECT run_id FROM runs WHERE status = 'running'")["run_id"])
-    found = [state for state in dead if state.run_id in unwritten]
-    if found:
+    interrupted = [state for state in dead if state.run_id in unwritten]
+    if interrupted:
         with store.writing() as opened:
             opened.execute(
                 "UPDATE runs SET status = 'interrupted' "
                 "WHERE status = 'running' AND run_id IN (SELECT unnest(?::VARCHAR[]))",
-                [[state.run_id for state in found]],
+                [[state.run_id for state in interrupted]],
             )
-    return found
+    return interrupted
 
 
 def _state(store: Path, run_id: str, status: str, *, ended: bool) -> str:
     if status == "running":
-        return "running" if _held(mark(store, run_id)) else "died"
+        return "running" if _is_locked(mark(store, run_id)) else "died"
     return "died" if status == "interrupted" and not ended else status
 
 
-def _held(file: Path) -> bool:
+def _is_locked(file: Path) -> bool:
     """Return whether a process holds the lock on the file; if it cannot be tested, it counts as held."""
     try:
         # A shared lock needs no write permission, and two tests do not block each other.

@@ -63,11 +63,11 @@ class MergeConflict(StoreError):
     """The stores contradict each other; nothing was written."""
 
     def __init__(self, conflicts: Sequence[Conflict]) -> None:
-        shown = "\n".join(f"  {one}" for one in conflicts[:20])
+        listed = "\n".join(f"  {one}" for one in conflicts[:20])
         more = f"\n  and {len(conflicts) - 20} more" if len(conflicts) > 20 else ""
         super().__init__(
             f"{len(conflicts)} conflicts; nothing was written. Say --prefer first (the order given) or --prefer newest."
-            f"\n{shown}{more}"
+            f"\n{listed}{more}"
         )
         self.conflicts = list(conflicts)
 
@@ -114,19 +114,19 @@ def merge(
     if conflicts and prefer is None:
         raise MergeConflict(conflicts)
     connection.make_folder(target)
-    beside = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
+    partial = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
     try:
-        schema.create(beside)
-        rows = _write(beside, sources, cell_from, tournament_from, prefer)
+        schema.create(partial)
+        rows = _write(partial, sources, cell_from, tournament_from, prefer)
         copied, missing = _copy_artifacts(target, sources, cell_from) if artifacts else (0, [])
-        with open(beside, "rb") as file:
+        with open(partial, "rb") as file:
             os.fsync(file.fileno())
-        beside.replace(target)
+        partial.replace(target)
     except (OSError, duckdb.Error) as error:
         reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
         raise StoreError(f"The merged store {target} cannot be written ({reason}).") from error
     finally:
-        for leftover in (beside, beside.with_name(beside.name + ".wal")):
+        for leftover in (partial, partial.with_name(partial.name + ".wal")):
             leftover.unlink(missing_ok=True)
     return Merged(target, rows["cells"], duplicates, rounded, conflicts, rows, copied, missing)
 
@@ -241,17 +241,19 @@ def _tournaments(sources: Sequence[_Source], prefer: str | None, conflicts: list
         for row in records_of(rates):
             by.setdefault(row["tournament"], {})[f"{row['label']} {row['config_id']}"] = row["win_rate"]
         for head in records_of(heads):
-            name, own = head["tournament"], by.get(head["tournament"], {})
+            name, rates_of = head["tournament"], by.get(head["tournament"], {})
             if name not in chosen:
-                chosen[name], judged[name] = source, (head["judged_at"], own)
+                chosen[name], judged[name] = source, (head["judged_at"], rates_of)
                 continue
-            when, other = judged[name]
-            if set(own) != set(other) or any(not _same(own[key], other[key]) for key in own):
+            when, earlier_rates = judged[name]
+            if set(rates_of) != set(earlier_rates) or any(
+                not _same(rates_of[key], earlier_rates[key]) for key in rates_of
+            ):
                 conflicts.append(
                     Conflict(f"tournament {name} ({head['panel']})", chosen[name].name, source.name, "win rates differ")
                 )
                 if prefer == "newest" and _time(head["judged_at"]) > _time(when):
-                    chosen[name], judged[name] = source, (head["judged_at"], own)
+                    chosen[name], judged[name] = source, (head["judged_at"], rates_of)
     return chosen
 
 
@@ -268,12 +270,12 @@ def _replies_and_images(sources: Sequence[_Source], conflicts: list[Conflict]) -
             rows = source.store.query(f"SELECT {keys}, {value} FROM {table}")
             different = 0
             earlier = source
-            for *key, own in rows.itertuples(index=False, name=None):
-                other = seen.setdefault(tuple(key), (own, source))
+            for *key, content in rows.itertuples(index=False, name=None):
+                other = seen.setdefault(tuple(key), (content, source))
                 equal = (
-                    _same(own, other[0], _tolerance(source, other[1]))
+                    _same(content, other[0], _tolerance(source, other[1]))
                     if value == "value"
-                    else (own or "") == (other[0] or "")
+                    else (content or "") == (other[0] or "")
                 )
                 if other[1] is not source and not equal:
                     different, earlier = different + 1, other[1]
@@ -290,13 +292,13 @@ def _tolerance(first: _Source, second: _Source) -> float:
 
 
 def _write(
-    beside: Path,
+    partial: Path,
     sources: Sequence[_Source],
     cell_from: Mapping[str, _Source],
     tournament_from: Mapping[str, _Source],
     prefer: str | None,
 ) -> dict[str, int]:
-    with contextlib.closing(duckdb.connect(str(beside))) as opened:
+    with contextlib.closing(duckdb.connect(str(partial))) as opened:
         opened.execute("SET python_enable_replacements = false")
         ordered = list(sources)
         for source in ordered:
@@ -309,8 +311,8 @@ def _write(
                 ) from error
         with schema.transaction(opened):
             for source in ordered:
-                cells = [cell_id for cell_id, own in cell_from.items() if own is source]
-                tournaments = [name for name, own in tournament_from.items() if own is source]
+                cells = [cell_id for cell_id, chosen in cell_from.items() if chosen is source]
+                tournaments = [name for name, chosen in tournament_from.items() if chosen is source]
                 for table in _OF_CELL:
                     _copy(opened, source, table, "cell_id IN (SELECT unnest(?::VARCHAR[]))", [cells])
                 for table in _OF_TOURNAMENT:
@@ -347,8 +349,8 @@ def _columns(opened: duckdb.DuckDBPyConnection, source: _Source, table: str) -> 
         "SELECT column_name FROM duckdb_columns() WHERE database_name = ? AND schema_name = 'main' AND table_name = ?",
         [f"source_{source.number}", table],
     ).fetchall()
-    known = schema.current_columns()[table]
-    return [row[0] for row in rows if row[0] in known]
+    current = schema.current_columns()[table]
+    return [row[0] for row in rows if row[0] in current]
 
 
 def _copy(opened: duckdb.DuckDBPyConnection, source: _Source, table: str, where: str, params: list[Any]) -> None:
@@ -367,24 +369,24 @@ def _copy_artifacts(
     target: Path, sources: Sequence[_Source], cell_from: Mapping[str, _Source]
 ) -> tuple[int, list[str]]:
     copied, missing = 0, []
-    placed: set[Path] = set()
+    copied_paths: set[Path] = set()
     for cell_id, source in cell_from.items():
         name = source.cells[cell_id]["artifact"]
         if not name:
             continue
-        place = Path(name)
-        if place.is_absolute() or ".." in place.parts:
+        relative_path = Path(name)
+        if relative_path.is_absolute() or ".." in relative_path.parts:
             raise StoreError(
                 f"{source.path} names the artifact {name!r}, which does not lie beside it; nothing was written."
             )
-        file, copy = source.path.parent / place, target.parent / place
+        file, copy = source.path.parent / relative_path, target.parent / relative_path
         # Cells share a fit. Fits of one name from two machines differ at most in rounding: the first one stays.
-        if place in placed:
+        if relative_path in copied_paths:
             continue
         if not file.is_file():
             missing.append(str(file))
             continue
-        placed.add(place)
+        copied_paths.add(relative_path)
         if not copy.exists() or not file.samefile(copy):
             copy.parent.mkdir(parents=True, exist_ok=True)
             half = copy.with_name(f".{copy.name}.{os.getpid()}.new")

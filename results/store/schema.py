@@ -60,9 +60,9 @@ def create(path: Path) -> None:
     the file is created under a temporary name and linked to its path: linking is atomic, and it fails if the path
     already exists.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
     try:
-        with contextlib.closing(duckdb.connect(str(beside))) as connection:
+        with contextlib.closing(duckdb.connect(str(partial))) as connection:
             connection.execute("BEGIN")
             connection.execute(schema_sql())
             connection.execute(
@@ -71,14 +71,14 @@ def create(path: Path) -> None:
             )
             connection.execute("COMMIT")
         try:
-            os.link(beside, path)
+            os.link(partial, path)
         except FileExistsError:
             return
         except OSError:  # a file system without hard links
             if not path.exists():
-                beside.replace(path)
+                partial.replace(path)
     finally:
-        for leftover in (beside, beside.with_name(beside.name + ".wal")):
+        for leftover in (partial, partial.with_name(partial.name + ".wal")):
             leftover.unlink(missing_ok=True)
 
 

@@ -40,13 +40,13 @@ class Content(NamedTuple):
 
     def score(self, cell: Mapping[str, Any], metric: str) -> dict[str, Any] | None:
         """Return the cell's score of a metric; None if there is none, or several of different version or parameters."""
-        found = self.by_cell.get(cell["cell_id"], {}).get(metric, [])
-        return found[0] if len(found) == 1 else None
+        scores = self.by_cell.get(cell["cell_id"], {}).get(metric, [])
+        return scores[0] if len(scores) == 1 else None
 
     def value(self, cell: Mapping[str, Any], metric: str) -> float | None:
         """Return its value; None also if it is undefined."""
-        found = self.score(cell, metric)
-        value = None if found is None else found["value"]
+        score = self.score(cell, metric)
+        value = None if score is None else score["value"]
         return None if value is None or math.isnan(value) else float(value)
 
 

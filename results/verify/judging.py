@@ -22,7 +22,7 @@ def groups(content: Content, checker: Checker) -> None:
             low, high = bounds_of(row)
             holds = math.isfinite(value) and low - TOLERANCE <= value <= high + TOLERANCE
             checker.require(
-                holds, f"{row['metric']} of {row['label']}", f"is {value:g}; it lies between {low:g} and {high:g}."
+                holds, f"{row['metric']} of {row['label']}", f"is {value:g}; it must be between {low:g} and {high:g}."
             )
 
 
@@ -36,31 +36,35 @@ def tournaments(content: Content, checker: Checker) -> None:
         where = _where(tournament, rows)
         for row in rows:
             rate, low, high = row["win_rate"], row["ci_low"], row["ci_high"]
-            own = f"{row['label']} in {where}"
+            row_name = f"{row['label']} in {where}"
             if rate is None:
                 continue
-            checker.require(0 <= rate <= 1, own, f"has the win rate {rate:g}.")
+            checker.require(0 <= rate <= 1, row_name, f"has the win rate {rate:g}.")
             if low is not None and high is not None:
                 checker.require(
                     low - TOLERANCE <= rate <= high + TOLERANCE,
-                    own,
+                    row_name,
                     f"has the win rate {rate:g} outside its interval [{low:g}, {high:g}].",
                 )
             if row["n"] and row["wins"] is not None:
                 checker.require(
                     abs(row["wins"] / row["n"] - rate) < TOLERANCE,
-                    own,
-                    f"won {row['wins']} of {row['n']}, which is not {rate:g}.",
+                    row_name,
+                    f"won {row['wins']} of {row['n']}, but has the win rate {rate:g}.",
                 )
             if row["rank"] is not None:
                 better = sum((other["win_rate"] or 0) > rate + 1e-12 for other in rows)
                 checker.require(
-                    row["rank"] == better + 1, own, f"has the rank {row['rank']}, and {better} have a larger win rate."
+                    row["rank"] == better + 1,
+                    row_name,
+                    f"has the rank {row['rank']}, but {better} have a larger win rate.",
                 )
         rated = [row for row in rows if row["win_rate"] is not None]
         if len(rated) > 1:
             wins, n = sum(row["wins"] or 0 for row in rated), sum(row["n"] or 0 for row in rated)
-            checker.require(2 * wins == n, where, f"has {wins} wins in {n} places of comparisons; it is half of them.")
+            checker.require(
+                2 * wins == n, where, f"has {wins} wins over {n} appearances in comparisons; it must be half."
+            )
             if len({row["n"] for row in rated}) == 1:
                 total = sum(row["win_rate"] for row in rated)
                 checker.require(
@@ -76,32 +80,32 @@ def recount(content: Content, checker: Checker) -> None:
     """Check that wins, comparisons and ties equal a recount of the stored replies."""
     for tournament, rows in _rows(content).items():
         where = _where(tournament, rows)
-        owner = {cell_id: place for place, row in enumerate(rows) for cell_id in row["cell_ids"]}
-        asked = records_of(judgments.judgments(content.store, tournament))
-        checker.require(bool(asked), where, "has win rates, and what was shown is not in the store.")
-        missing = sum(not row["replied"] for row in asked)
+        owner = {cell_id: index for index, row in enumerate(rows) for cell_id in row["cell_ids"]}
+        questions = records_of(judgments.judgments(content.store, tournament))
+        checker.require(bool(questions), where, "has win rates, but its comparisons are not in the store.")
+        missing = sum(not row["replied"] for row in questions)
         lost = missing - (rows[0]["n_missing"] or 0)
         checker.require(lost <= 0, where, f"was counted from {lost} replies that are no longer in the store.")
         # Fewer are missing if some came later (of an interrupted run, or requested by another tournament).
-        if not asked or lost:
+        if not questions or lost:
             continue
-        wins, decided, ties = _counted(asked, owner)
-        for place, row in enumerate(rows):
-            found, stored = (wins[place], decided[place], ties[place]), (row["wins"], row["n"], row["ties"])
+        wins, decided, ties = _counted(questions, owner)
+        for index, row in enumerate(rows):
+            recounted, stored = (wins[index], decided[index], ties[index]), (row["wins"], row["n"], row["ties"])
             checker.require(
-                found == stored,
+                recounted == stored,
                 f"{row['label']} in {where}",
                 "has {} wins in {} comparisons and {} ties, ".format(*stored)
-                + "and its replies say {}, {} and {}.".format(*found),
+                + "and a recount of its replies gives {}, {} and {}.".format(*recounted),
             )
 
 
 def _counted(
-    asked: Sequence[Mapping[str, Any]], owner: Mapping[str, int]
+    questions: Sequence[Mapping[str, Any]], owner: Mapping[str, int]
 ) -> tuple[Counter[int], Counter[int], Counter[int]]:
     """Return wins, decided comparisons and ties of each row; an equal vote is a tie, controls are left out."""
     votes: dict[tuple[str, int], list[Any]] = {}
-    for row in asked:
+    for row in questions:
         if row["cell_a"] in owner and row["cell_b"] in owner:
             entry = votes.setdefault((row["pair_id"], row["order"]), [owner[row["cell_a"]], owner[row["cell_b"]], 0])
             entry[2] += {"A": 1, "B": -1}.get(row["answer"], 0)
@@ -111,8 +115,8 @@ def _counted(
     for first, second, balance in votes.values():
         if first == second:
             continue
-        for place in (first, second):
-            (decided if balance else ties)[place] += 1
+        for index in (first, second):
+            (decided if balance else ties)[index] += 1
         if balance:
             wins[first if balance > 0 else second] += 1
     return wins, decided, ties
@@ -120,10 +124,10 @@ def _counted(
 
 def _rows(content: Content) -> dict[str, list[dict[str, Any]]]:
     """Return the win rates of each tournament."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    rates: dict[str, list[dict[str, Any]]] = {}
     for row in records_of(judgments.win_rates(content.store)):
-        found.setdefault(row["tournament"], []).append(row)
-    return found
+        rates.setdefault(row["tournament"], []).append(row)
+    return rates
 
 
 def _where(tournament: str, rows: Sequence[Mapping[str, Any]]) -> str:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from results.boards.board import BoardKey
 from results.store.canonical import canonical_json
 from results.store.records import records_of
 from results.verify.base import Checker, Content, check
@@ -21,11 +22,11 @@ def orphans(content: Content, checker: Checker) -> None:
         checker.n += 1
         for cell_id, n in zip(frame["cell_id"], frame["n"], strict=True):
             if cell_id not in content.names:
-                why = f"are of the cell {cell_id}, which does not exist."
-                checker.require(False, f"{n} rows of {table}", why, cell_id)
+                reason = f"are of the cell {cell_id}, which does not exist."
+                checker.require(False, f"{n} rows of {table}", reason, cell_id)
             elif cell_id in failed:
-                why = f"are of {content.names[cell_id]}, which has failed."
-                checker.require(False, f"{n} rows of {table}", why, cell_id)
+                reason = f"are of {content.names[cell_id]}, which has failed."
+                checker.require(False, f"{n} rows of {table}", reason, cell_id)
     for table in ("win_rates", "group_scores"):
         frame = content.store.query(f"SELECT label, cell_ids FROM {table}")
         for label, ids in zip(frame["label"], frame["cell_ids"], strict=True):
@@ -39,24 +40,26 @@ def orphans(content: Content, checker: Checker) -> None:
 def identity(content: Content, checker: Checker) -> None:
     """Check that a cell's id is the hash of its identity, and that its columns agree with the identity."""
     for cell in content.cells:
-        said = cell["identity"] or {}
-        if "cell" not in said:
+        identity_fields = cell["identity"] or {}
+        if "cell" not in identity_fields:
             continue  # made by hand, not by a run
         where, cell_id = content.names[cell["cell_id"]], cell["cell_id"]
-        hashed = hashlib.blake2b(canonical_json(said).encode(), digest_size=32).hexdigest()[: len(cell_id)]
-        checker.require(hashed == cell_id, where, f"has an identity whose hash is {hashed}, not its id.", cell_id)
-        method = said.get("method") or {}
-        for name, column, own in (
-            ("backbone", "backbone", said.get("backbone")),
-            ("site", "site", said.get("site")),
-            ("token seed", "token_seed", said.get("token_seed")),
-            ("init seed", "init_seed", said.get("init_seed")),
+        hashed = hashlib.blake2b(canonical_json(identity_fields).encode(), digest_size=32).hexdigest()[: len(cell_id)]
+        checker.require(
+            hashed == cell_id, where, f"has an identity with the hash {hashed}, which is not its id.", cell_id
+        )
+        method = identity_fields.get("method") or {}
+        for name, column, expected in (
+            ("backbone", "backbone", identity_fields.get("backbone")),
+            ("site", "site", identity_fields.get("site")),
+            ("token seed", "token_seed", identity_fields.get("token_seed")),
+            ("init seed", "init_seed", identity_fields.get("init_seed")),
             ("method", "method", method.get("name")),
             ("configuration", "config", method.get("config")),
         ):
-            if own is not None:
-                why = f"has the {name} {cell[column]!r} in its row and {own!r} in its identity."
-                checker.require(cell[column] == own, where, why, cell_id)
+            if expected is not None:
+                reason = f"has the {name} {cell[column]!r} in its row and {expected!r} in its identity."
+                checker.require(cell[column] == expected, where, reason, cell_id)
 
 
 @check("seeds")
@@ -64,19 +67,19 @@ def seeds(content: Content, checker: Checker) -> None:
     """Check that there is one finished cell per method, configuration, layer, sets, seeds, and identity."""
     seen: dict[tuple[Any, ...], str] = {}
     for cell in content.finished():
-        said = cell["identity"] or {}
+        identity_fields = cell["identity"] or {}
         key = (
-            *(cell[name] for name in ("backbone", "site", "dataset", "probing_fingerprint", "evaluation_fingerprint")),
+            *(cell[name] for name in BoardKey._fields),
             *(cell[name] for name in ("method", "config_id", "label", "token_seed", "init_seed")),
             # A new version of a metric makes a new cell of the same seeds, which is valid.
-            str(sorted((said.get("metrics") or {}).items(), key=str)),
-            str((said.get("evaluation") or {}).get("top_images")),
+            str(sorted((identity_fields.get("metrics") or {}).items(), key=str)),
+            str((identity_fields.get("evaluation") or {}).get("top_images")),
         )
         twin = seen.get(key)
         checker.require(
             twin is None,
             content.names[cell["cell_id"]],
-            f"has the same seeds, configuration and metrics as the cell {str(twin)[:8]}: one of them counts twice.",
+            f"has the same seeds, configuration and metrics as the cell {str(twin)[:8]}: both would be counted.",
             cell["cell_id"],
         )
         seen.setdefault(key, cell["cell_id"])
@@ -101,5 +104,5 @@ def plan(content: Content, checker: Checker) -> None:
 
 def ids_of(value: Any) -> list[str]:
     """Return the cell ids of a JSON column, decoded or not."""
-    found: Sequence[Any] | Mapping[str, Any] = json.loads(value) if isinstance(value, str) else (value or [])
-    return [str(one) for one in found]
+    ids: Sequence[Any] | Mapping[str, Any] = json.loads(value) if isinstance(value, str) else (value or [])
+    return [str(one) for one in ids]

@@ -49,21 +49,21 @@ def ranges(content: Content, checker: Checker) -> None:
         value, where = score["value"], f"{score['metric']} of {content.names[score['cell_id']]}"
         error = score["uncertainty"]
         if error is not None:
-            why = f"has the standard error {error:g}; it is finite and not below 0."
-            checker.require(math.isfinite(error) and error >= 0, where, why, score["cell_id"])
+            reason = f"has the standard error {error:g}; it must be finite and not negative."
+            checker.require(math.isfinite(error) and error >= 0, where, reason, score["cell_id"])
         if score["n"] is not None:
-            checker.require(score["n"] >= 0, where, f"is over {score['n']} things.", score["cell_id"])
+            checker.require(score["n"] >= 0, where, f"has n = {score['n']}; it must not be negative.", score["cell_id"])
         if value is None or math.isnan(value):
             continue
         low, high = bounds_of(score)
         holds = math.isfinite(value) and low - TOLERANCE <= value <= high + TOLERANCE
-        checker.require(holds, where, f"is {value:g}; it {_between(low, high)}.", score["cell_id"])
+        checker.require(holds, where, f"is {value:g}; it must be {_between(low, high)}.", score["cell_id"])
 
 
 def _between(low: float, high: float) -> str:
     if math.isinf(low):
-        return "is finite" if math.isinf(high) else f"is at most {high:g}"
-    return f"is finite and at least {low:g}" if math.isinf(high) else f"lies between {low:g} and {high:g}"
+        return "finite" if math.isinf(high) else f"at most {high:g}"
+    return f"finite and at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
 
 
 @check("relations")
@@ -71,42 +71,46 @@ def relations(content: Content, checker: Checker) -> None:
     """Check that scores that follow from others, or from the number of units, agree with them."""
     for cell in content.finished():
 
-        def require(metric: str, holds: bool, why: str, cell: Mapping[str, Any] = cell) -> None:
-            checker.require(holds, f"{metric} of {content.names[cell['cell_id']]}", why, cell["cell_id"])
+        def require(metric: str, holds: bool, reason: str, cell: Mapping[str, Any] = cell) -> None:
+            checker.require(holds, f"{metric} of {content.names[cell['cell_id']]}", reason, cell["cell_id"])
 
         value = {
-            metric: found
+            metric: number
             for metric in content.by_cell.get(cell["cell_id"], {})
-            if (found := content.value(cell, metric)) is not None
+            if (number := content.value(cell, metric)) is not None
         }
         n_units, d_in, d_out = cell["n_units"], cell["d_in"], cell["d_out"]
         if {"ms_score", "ms_score_null", "ms_score_adjusted"} <= set(value) and value["ms_score_null"] < 1:
             expected = (value["ms_score"] - value["ms_score_null"]) / (1 - value["ms_score_null"])
-            why = f"is {value['ms_score_adjusted']:.6f}; (MS - null) / (1 - null) is {expected:.6f}."
-            require("ms_score_adjusted", _close(value["ms_score_adjusted"], expected), why)
+            reason = f"is {value['ms_score_adjusted']:.6f}; (MS - null) / (1 - null) is {expected:.6f}."
+            require("ms_score_adjusted", _close(value["ms_score_adjusted"], expected), reason)
         if {"max_collinearity", "min_distinctness"} <= set(value):
             expected = 1 - value["max_collinearity"]
-            why = f"is {value['min_distinctness']:.6f}; 1 - max_collinearity is {expected:.6f}."
-            require("min_distinctness", _close(value["min_distinctness"], expected), why)
+            reason = f"is {value['min_distinctness']:.6f}; 1 - max_collinearity is {expected:.6f}."
+            require("min_distinctness", _close(value["min_distinctness"], expected), reason)
         if {"max_collinearity", "nearest_cosine_mean"} <= set(value):
-            why = f"is {value['nearest_cosine_mean']:.6f}, and the largest is {value['max_collinearity']:.6f}."
-            require("nearest_cosine_mean", value["nearest_cosine_mean"] <= value["max_collinearity"] + TOLERANCE, why)
+            reason = f"is {value['nearest_cosine_mean']:.6f}, and the largest is {value['max_collinearity']:.6f}."
+            require(
+                "nearest_cosine_mean", value["nearest_cosine_mean"] <= value["max_collinearity"] + TOLERANCE, reason
+            )
         if n_units is not None and "l0" in value:
-            why = f"is {value['l0']:g}, and the cell has {n_units} units."
-            require("l0", value["l0"] <= n_units + TOLERANCE, why)
+            reason = f"is {value['l0']:g}, and the cell has {n_units} units."
+            require("l0", value["l0"] <= n_units + TOLERANCE, reason)
         if n_units is not None and d_out and "expansion_factor" in value:
-            why = f"is {value['expansion_factor']:g}, and {n_units} units for {d_out} outputs are {n_units / d_out:g}."
-            require("expansion_factor", _close(value["expansion_factor"], n_units / d_out), why)
+            reason = (
+                f"is {value['expansion_factor']:g}, and {n_units} units for {d_out} outputs are {n_units / d_out:g}."
+            )
+            require("expansion_factor", _close(value["expansion_factor"], n_units / d_out), reason)
         if n_units is not None and d_in and d_out and "effective_rank" in value:
             most = min(n_units, max(d_in, d_out))
-            why = f"is {value['effective_rank']:g}, and {n_units} atoms span at most {most} directions."
-            require("effective_rank", value["effective_rank"] <= most * (1 + TOLERANCE), why)
+            reason = f"is {value['effective_rank']:g}, and {n_units} atoms span at most {most} directions."
+            require("effective_rank", value["effective_rank"] <= most * (1 + TOLERANCE), reason)
         for metric in COUNTED:
             score = content.score(cell, metric)
             if metric in value and score is not None and score["n"]:
                 count = value[metric] * score["n"]
-                why = f"is {value[metric]:g} over {score['n']}, which is {count:g} of them: no whole number."
-                require(metric, abs(count - round(count)) < 1e-6 * score["n"] + TOLERANCE, why)
+                reason = f"is {value[metric]:g} over {score['n']}, which is {count:g} of them: not a whole number."
+                require(metric, abs(count - round(count)) < 1e-6 * score["n"] + TOLERANCE, reason)
 
 
 def _close(one: float, other: float) -> bool:
@@ -120,13 +124,13 @@ def lossless(content: Content, checker: Checker) -> None:
         claims = cell["claims"] or {}
         if not claims.get("lossless") or claims.get("virtual"):
             continue
-        for metric, room in (("r2", LOSSLESS_R2), ("agreement", LOSSLESS_AGREEMENT)):
+        for metric, tolerance in (("r2", LOSSLESS_R2), ("agreement", LOSSLESS_AGREEMENT)):
             value = content.value(cell, metric)
             if value is not None and math.isfinite(value):
                 checker.require(
-                    value >= 1 - room,
+                    value >= 1 - tolerance,
                     f"{metric} of {content.names[cell['cell_id']]}",
-                    f"is {value:.6f}, and the method claims to be lossless: it is 1.",
+                    f"is {value:.6f}; it must be 1, since the method claims to be lossless.",
                     cell["cell_id"],
                 )
 
@@ -143,13 +147,16 @@ def backbone(content: Content, checker: Checker) -> None:
             checker.require(
                 abs(accuracy - original) < TOLERANCE,
                 f"accuracy of {where}",
-                f"is {accuracy:.6f}, and the unmodified network's is {original:.6f}.",
+                f"is {accuracy:.6f}, and that of the unmodified network is {original:.6f}.",
                 cell["cell_id"],
             )
         agreement = content.value(cell, "agreement")
         if agreement is not None:
             checker.require(
-                agreement >= 1 - TOLERANCE, f"agreement of {where}", f"is {agreement:.6f}; it is 1.", cell["cell_id"]
+                agreement >= 1 - TOLERANCE,
+                f"agreement of {where}",
+                f"is {agreement:.6f}; it must be 1.",
+                cell["cell_id"],
             )
         if cell["n_units"] is not None and cell["d_out"] is not None:
             checker.require(
@@ -161,7 +168,7 @@ def backbone(content: Content, checker: Checker) -> None:
 
 
 #: Tolerance between cells of several devices for values that do not depend on the method.
-_BASELINE_ROOM = {"ms_score_null": 1e-3}
+_BASELINE_TOLERANCE = {"ms_score_null": 1e-3}
 
 
 @check("baseline")
@@ -173,23 +180,23 @@ def baseline(content: Content, checker: Checker) -> None:
         key = (score["backbone"], score["site"], score["evaluation_fingerprint"], score["metric"])
         if score["value"] is None or not math.isfinite(score["value"]):
             continue
-        if score["metric"].startswith("floor_") or score["metric"] in _BASELINE_ROOM:
+        if score["metric"].startswith("floor_") or score["metric"] in _BASELINE_TOLERANCE:
             # Floors may differ by device in the last digits, but a predicted class is either right or wrong.
             groups.setdefault(key, []).append(score)
         if score["metric"] in ("accuracy", "agreement") and score["n"] is not None:
             over.setdefault(key, []).append(score)
-    for (name, site, _, metric), own in sorted(groups.items(), key=lambda item: str(item[0])):
-        low, high = min(one["value"] for one in own), max(one["value"] for one in own)
+    for (name, site, _, metric), group in sorted(groups.items(), key=lambda item: str(item[0])):
+        low, high = min(score["value"] for score in group), max(score["value"] for score in group)
         checker.require(
-            high - low < _BASELINE_ROOM.get(metric, 0.02),
+            high - low < _BASELINE_TOLERANCE.get(metric, 0.02),
             f"{metric} at {name} {site}",
-            f"is {low:.6f} to {high:.6f} over {len(own)} cells; it does not depend on the method.",
+            f"is {low:.6f} to {high:.6f} over {len(group)} cells; it does not depend on the method.",
         )
-    for (name, site, _, metric), own in sorted(over.items(), key=lambda item: str(item[0])):
-        least, most = min(one["n"] for one in own), max(one["n"] for one in own)
+    for (name, site, _, metric), group in sorted(over.items(), key=lambda item: str(item[0])):
+        least, most = min(score["n"] for score in group), max(score["n"] for score in group)
         checker.require(
             least == most,
             f"{metric} at {name} {site}",
-            f"is over {least} images in one cell and {most} in another, so that they cannot be ranked: some could not "
-            "be read at the time; run the suite again with --rerun.",
+            f"is over {least} images in one cell and {most} in another, so they cannot be ranked: some images could "
+            "not be read; run the suite again with --rerun.",
         )

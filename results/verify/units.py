@@ -16,28 +16,34 @@ MEANS = {
     "class_purity": "class_purity",
     "polysemanticity": "polysemanticity",
 }
-_KNOWN = "{0} IS NOT NULL AND NOT isnan({0})"
-_ROOM = f"1 + {TOLERANCE}"
+_VALID = "{0} IS NOT NULL AND NOT isnan({0})"
+_UPPER = f"1 + {TOLERANCE}"
 
 # Conditions that make a unit row invalid. Comparisons with missing values are false, so they hold for older stores too.
 _WRONG: Mapping[str, str] = {
-    "alive, and never fire": "alive AND fires = 0",
-    "dead, and fire": "NOT alive AND fires > 0",
-    "dead, and have an MS score": f"NOT alive AND {_KNOWN.format('ms_score')}",
-    "have an MS score outside -1 to 1": f"{_KNOWN.format('ms_score')} AND abs(ms_score) > {_ROOM}",
+    "are alive and never fire": "alive AND fires = 0",
+    "are dead and fire": "NOT alive AND fires > 0",
+    "are dead and have an MS score": f"NOT alive AND {_VALID.format('ms_score')}",
+    "have an MS score outside -1 to 1": f"{_VALID.format('ms_score')} AND abs(ms_score) > {_UPPER}",
     **{
-        f"have a {name} outside 0 to 1": f"{_KNOWN.format(name)} AND ({name} < -{TOLERANCE} OR {name} > {_ROOM})"
-        for name in ("redundancy", "class_purity", "polysemanticity")
+        f"have a {title} outside 0 to 1": f"{_VALID.format(name)} AND ({name} < -{TOLERANCE} OR {name} > {_UPPER})"
+        for name, title in (
+            ("redundancy", "unit overlap"),
+            ("class_purity", "class purity"),
+            ("polysemanticity", "polysemanticity"),
+        )
     },
     "have a maximum below their minimum": (
-        f"{_KNOWN.format('max_activation')} AND {_KNOWN.format('min_activation')} AND max_activation < min_activation"
+        f"{_VALID.format('max_activation')} AND {_VALID.format('min_activation')} AND max_activation < min_activation"
     ),
-    "are alive with a maximum of 0 or less": f"alive AND {_KNOWN.format('max_activation')} AND max_activation <= 0",
-    "name more images than values, or fewer": "len(top_image) <> len(top_value) OR len(top_image) <> len(top_position)",
-    "name an image twice": "len(list_distinct(top_image)) <> len(top_image)",
+    "are alive with a maximum of 0 or less": f"alive AND {_VALID.format('max_activation')} AND max_activation <= 0",
+    "have different numbers of images and values": (
+        "len(top_image) <> len(top_value) OR len(top_image) <> len(top_position)"
+    ),
+    "have an image twice": "len(list_distinct(top_image)) <> len(top_image)",
     "have images that are not the strongest first": "top_value <> list_reverse_sort(top_value)",
     "have a strongest image that is not their maximum": (
-        f"{_KNOWN.format('max_activation')} AND abs(top_value[1] - max_activation) > {TOLERANCE} * abs(max_activation)"
+        f"{_VALID.format('max_activation')} AND abs(top_value[1] - max_activation) > {TOLERANCE} * abs(max_activation)"
     ),
 }
 
@@ -46,11 +52,11 @@ _WRONG: Mapping[str, str] = {
 def units(content: Content, checker: Checker) -> None:
     """Check unit rows 0 to n_units - 1: each valid, alive as alive_fraction implies, means equal to the scores."""
     means = ", ".join(
-        f"avg({column}) FILTER (alive AND {_KNOWN.format(column)}) AS mean_{column}, "
-        f"count(*) FILTER (alive AND {_KNOWN.format(column)}) AS n_{column}"
+        f"avg({column}) FILTER (alive AND {_VALID.format(column)}) AS mean_{column}, "
+        f"count(*) FILTER (alive AND {_VALID.format(column)}) AS n_{column}"
         for column in MEANS.values()
     )
-    wrong = ", ".join(f"count(*) FILTER ({sql}) AS wrong_{place}" for place, sql in enumerate(_WRONG.values()))
+    wrong = ", ".join(f"count(*) FILTER ({sql}) AS wrong_{index}" for index, sql in enumerate(_WRONG.values()))
     frame = content.store.query(
         "SELECT cell_id, count(*) AS n, count(DISTINCT unit) AS distinct_units, min(unit) AS first, max(unit) AS last, "
         "count(*) FILTER (alive) AS alive, max(fires) AS most_fires, sum(fires) AS all_fires, "
@@ -58,60 +64,65 @@ def units(content: Content, checker: Checker) -> None:
     )
     rows = {row["cell_id"]: row for row in records_of(frame)}
     for cell in content.finished():
-        own = rows.get(cell["cell_id"])
-        if own is not None:
-            _check_rows(content, checker, cell, own)
+        unit_counts = rows.get(cell["cell_id"])
+        if unit_counts is not None:
+            _check_rows(content, checker, cell, unit_counts)
             continue
         # Every pass over the images leaves unit rows; a cell without any has lost them.
         scored = content.value(cell, "ms_score") is not None or content.value(cell, "alive_fraction") is not None
         checker.require(
             not (scored and cell["n_units"]),
             f"units of {content.names[cell['cell_id']]}",
-            f"are missing: the cell has {cell['n_units']} units and their scores, and not one unit row.",
+            f"are missing: the cell has {cell['n_units']} units with scores, but no unit rows.",
             cell["cell_id"],
         )
 
 
-def _check_rows(content: Content, checker: Checker, cell: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+def _check_rows(content: Content, checker: Checker, cell: Mapping[str, Any], unit_counts: Mapping[str, Any]) -> None:
     where, cell_id, n = content.names[cell["cell_id"]], cell["cell_id"], cell["n_units"]
     if n is not None:
-        holds = own["n"] == own["distinct_units"] == n and own["first"] == 0 and own["last"] == n - 1
+        holds = (
+            unit_counts["n"] == unit_counts["distinct_units"] == n
+            and unit_counts["first"] == 0
+            and unit_counts["last"] == n - 1
+        )
         checker.require(
             holds,
             f"units of {where}",
-            f"are {own['n']} rows ({own['distinct_units']} different, {own['first']} to {own['last']}); "
+            f"are {unit_counts['n']} rows ({unit_counts['distinct_units']} different, {unit_counts['first']} to "
+            f"{unit_counts['last']}); "
             f"the cell has {n} units, 0 to {n - 1}.",
             cell_id,
         )
-    for place, words in enumerate(_WRONG):
-        count = own[f"wrong_{place}"]
-        checker.require(not count, f"units of {where}", f"cannot be: {count} of {own['n']} {words}.", cell_id)
+    for index, words in enumerate(_WRONG):
+        count = unit_counts[f"wrong_{index}"]
+        checker.require(not count, f"units of {where}", f"are invalid: {count} of {unit_counts['n']} {words}.", cell_id)
     alive = content.value(cell, "alive_fraction")
-    if alive is not None and own["n"]:
-        share = own["alive"] / own["n"]
+    if alive is not None and unit_counts["n"]:
+        share = unit_counts["alive"] / unit_counts["n"]
         checker.require(
             abs(alive - share) < TOLERANCE,
             f"alive_fraction of {where}",
-            f"is {alive:.6f}, and {own['alive']} of its {own['n']} unit rows are alive ({share:.6f}).",
+            f"is {alive:.6f}, and {unit_counts['alive']} of its {unit_counts['n']} unit rows are alive ({share:.6f}).",
             cell_id,
         )
     for metric, column in MEANS.items():
-        _check_mean(content, checker, cell, metric, own[f"mean_{column}"], own[f"n_{column}"])
+        _check_mean(content, checker, cell, metric, unit_counts[f"mean_{column}"], unit_counts[f"n_{column}"])
     l0 = content.score(cell, "l0")
-    if l0 is not None and l0["n"] and own["most_fires"] is not None:
+    if l0 is not None and l0["n"] and unit_counts["most_fires"] is not None:
         checker.require(
-            own["most_fires"] <= l0["n"],
+            unit_counts["most_fires"] <= l0["n"],
             f"units of {where}",
-            f"cannot be: one fires on {own['most_fires']} of {l0['n']} tokens.",
+            f"are invalid: one fires on {unit_counts['most_fires']} of {l0['n']} tokens.",
             cell_id,
         )
         # A code above 0 is also a nonzero code.
-        firing = float(own["all_fires"]) / l0["n"]
+        firing = float(unit_counts["all_fires"]) / l0["n"]
         if l0["value"] is not None and math.isfinite(l0["value"]):
             checker.require(
                 firing <= l0["value"] * (1 + TOLERANCE) + TOLERANCE,
                 f"l0 of {where}",
-                f"is {l0['value']:g}, and {firing:g} units fire on a token on average.",
+                f"is {l0['value']:g}, and {firing:g} units fire per token on average.",
                 cell_id,
             )
 
@@ -123,13 +134,13 @@ def _check_mean(
     if score is None or value is None or not math.isfinite(value):
         return
     where = f"{metric} of {content.names[cell['cell_id']]}"
-    shown = "there is none" if mean is None else f"the mean over its alive unit rows is {mean:.6f}"
+    measured = "no alive unit row has one" if mean is None else f"the mean over its alive unit rows is {mean:.6f}"
     checker.require(
-        mean is not None and abs(value - mean) < TOLERANCE, where, f"is {value:.6f}, and {shown}.", cell["cell_id"]
+        mean is not None and abs(value - mean) < TOLERANCE, where, f"is {value:.6f}, and {measured}.", cell["cell_id"]
     )
     if score["n"] is not None:
         checker.require(
-            score["n"] == n, where, f"is over {score['n']} units, and {n} unit rows have one.", cell["cell_id"]
+            score["n"] == n, where, f"is over {score['n']} units, but {n} unit rows have a value.", cell["cell_id"]
         )
 
 
@@ -147,11 +158,11 @@ def images(content: Content, checker: Checker) -> None:
     for row in records_of(frame):
         where = f"units of {content.names[row['cell_id']]}"
         if row["n"] is None:
-            checker.require(False, where, "point at images of a set that the store does not name.", row["cell_id"])
+            checker.require(False, where, "refer to images of a set that is not in the store.", row["cell_id"])
             continue
         checker.require(
             row["first"] <= row["least"] and row["most"] <= row["last"],
             where,
-            f"point at images {row['least']} to {row['most']}; the set has {row['first']} to {row['last']}.",
+            f"refer to images {row['least']} to {row['most']}; the set has {row['first']} to {row['last']}.",
             row["cell_id"],
         )

@@ -114,7 +114,7 @@ def _table(comparison: Comparison) -> None:
 
 
 def _signed(own: Difference, value: float) -> str:
-    shown = own.column.shown(value)
+    shown = own.column.display_value(value)
     return f"{shown:+.{own.column.digits}f}" if shown else f"{shown:.{own.column.digits}f}"
 
 

@@ -25,7 +25,7 @@ from methods.base import Device, LinearSite, Progress, Tokens, no_progress
 from methods.elude.method import ELUDe
 from methods.identity import Identity
 from results import StoreError, leaderboard, open_store
-from results.boards.group_columns import grouped_scores
+from results.boards.group_columns import attach_group_scores
 from results.boards.seeds import averaged
 from results.boards.text import render_text
 from results.store.group_scores import GroupScoreRecord, group_id_of, group_scores, record_group_scores
@@ -166,7 +166,7 @@ def test_the_board_has_it_as_columns(repeated: tuple[Path, RunSummary]) -> None:
     assert rows["TopK SAE"].metrics["stability"].values == pytest.approx(tuple(pairs))
     assert rows["TopK SAE"].metrics["stability"].std == pytest.approx(torch.tensor(pairs).double().std().item())
     text = render_text(board, 200)
-    assert "random dictionaries of that shape have" in text
+    assert "chance level (random dictionaries of the same shape)" in text
 
 
 def test_what_is_measured_is_kept_until_a_cell_is_run_again(
@@ -341,10 +341,11 @@ def test_the_largest_group_is_shown_and_only_whole_ones() -> None:
             "details": {"on": "token seed 1", "pairs": [value]},
         }
 
-    found = grouped_scores(cells, [row("abc", 0.5), row("ab", 0.9)])
+    found = attach_group_scores(cells, [row("abc", 0.5), row("ab", 0.9)])
     assert [score["value"] for score in found.scores] == [0.5] and found.scores[0]["cell_id"] == "a"
-    assert [score["value"] for score in grouped_scores(cells[:2], [row("abc", 0.5), row("ab", 0.9)]).scores] == [0.9]
-    assert grouped_scores([{**cells[0], "status": "failed"}, cells[1]], [row("ab", 0.9)]).scores == []
+    of_two = attach_group_scores(cells[:2], [row("abc", 0.5), row("ab", 0.9)])
+    assert [score["value"] for score in of_two.scores] == [0.9]
+    assert attach_group_scores([{**cells[0], "status": "failed"}, cells[1]], [row("ab", 0.9)]).scores == []
 
 
 def test_repeated_runs_are_in_no_mean_over_token_sets(repeated: tuple[Path, RunSummary]) -> None:

@@ -80,7 +80,7 @@ def test_sorting_by_a_metric_where_lower_is_better(store: Store) -> None:
     (board,) = leaderboard(store, sort_by="time")
     assert [row.label for row in board.rows] == ["fast", "slow"]
     assert [row.metrics["time"].rank for row in board.rows] == [1, 2]
-    with pytest.raises(StoreError, match=r"No cell here has the metric 'tme'. Did you mean time\? There are: time"):
+    with pytest.raises(StoreError, match=r"No cell here has the metric 'tme'. Did you mean time\? Available: time"):
         leaderboard(store, sort_by="tme")
 
 
@@ -202,7 +202,7 @@ def test_a_sweep_s_trials_are_no_rows_beside_other_cells(store: Store) -> None:
     (board,) = leaderboard(store)
     assert [(own.cell_ids, own.n_finished) for own in board.rows] == [(("chosen",), 1)]
     assert [column.key for column in board.columns] == ["ms_score"]
-    assert board.notes == ("2 cells of sweeps are left out; they are the boards of the suite demo-sweep.",)
+    assert board.notes == ("2 cells of sweeps are left out; see the boards of the suite demo-sweep.",)
     assert len(leaderboard(store, suite="demo-sweep")[0].rows) == 2
     assert len(leaderboard(store, cell_ids=["trial-0", "chosen"])[0].rows) == 2
 

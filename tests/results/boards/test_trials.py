@@ -8,7 +8,7 @@ import pytest
 
 from results import CellRecord, ScoreRecord, leaderboard, open_store
 from results.boards.build import render_text
-from results.boards.by import grouped
+from results.boards.by import tables_by
 from results.boards.trials import MARK, WARNING
 from results.comparison.paired import compare
 from results.comparison.text import table
@@ -47,4 +47,4 @@ def test_every_view_of_a_trial_is_marked_and_no_other(tmp_path: Path, suite: str
         table(compare(store, "elude", "topk_sae")[0]).title,
     ]
     assert all((MARK in text) is is_trial for text in shown)
-    assert (WARNING in grouped(boards, "method")[0].notes) is is_trial
+    assert (WARNING in tables_by(boards, "method")[0].notes) is is_trial

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from results.boards.win_rate_columns import judged_scores
+from results.boards.board import BoardKey
+from results.boards.win_rate_columns import attach_win_rates
 
 
 def cell(method: str, factor: int) -> dict[str, Any]:
@@ -12,7 +13,7 @@ def cell(method: str, factor: int) -> dict[str, Any]:
         "cell_id": f"{method}{factor}",
         "status": "finished",
         "label": method,
-        **dict.fromkeys(("backbone", "site", "evaluation_fingerprint", "probing_fingerprint"), "same"),
+        **dict.fromkeys(BoardKey._fields, "same"),
     }
 
 
@@ -35,7 +36,7 @@ def rates(tournament: str, cells: list[dict[str, Any]], panel: str = "vllm:a") -
 def test_expansion_factors_judged_apart_are_said_to_be() -> None:
     eight = [cell(method, 8) for method in ("elude", "topk", "identity")]
     four = [cell("elude", 4), cell("topk", 4), eight[2]]
-    found = judged_scores([*eight, *four[:2]], [*rates("of 8", eight), *rates("of 4", four)])
+    found = attach_win_rates([*eight, *four[:2]], [*rates("of 8", eight), *rates("of 4", four)])
     # As many methods in both: the one judged last stands in the column.
     assert {score["cell_id"] for score in found.scores} == {"elude4", "topk4", "identity8"}
     notes = found.notes_of([*eight, *four])
@@ -45,6 +46,6 @@ def test_expansion_factors_judged_apart_are_said_to_be() -> None:
 
 def test_a_smaller_tournament_of_methods_that_are_shown_is_no_news() -> None:
     cells = [cell(method, 8) for method in ("elude", "topk", "identity")]
-    found = judged_scores(cells, [*rates("all", cells), *rates("two", cells[:2]), *rates("p", cells[:2], "proxy:b")])
+    found = attach_win_rates(cells, [*rates("all", cells), *rates("two", cells[:2]), *rates("p", cells[:2], "proxy:b")])
     assert len(found.scores) == 3 + 2
     assert not any("another tournament" in note for note in found.notes_of(cells))

@@ -78,7 +78,7 @@ def test_the_difference_is_found_and_itself_is_exactly_zero(tmp_path: Path) -> N
     assert found.refused == (("k", "their parameters differ"),)
     assert compare(store, "elude", "random_split") == [found]
     assert refusals(found) == ["Not compared: k: their parameters differ."]
-    with pytest.raises(StoreError, match="win_rate is of several cells together"):
+    with pytest.raises(StoreError, match="win_rate is a score of several cells"):
         compare(store, "elude", "random_split", metrics=["win_rate"])
     two = dataclasses.replace(found, refused=(("k", "they differ"), ("z", "why not"), ("l0", "they differ")))
     assert refusals(two) == ["Not compared: k, l0: they differ.", "Not compared: z: why not."]

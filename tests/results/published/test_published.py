@@ -9,13 +9,13 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from results import CellRecord, RunRecord, ScoreRecord, Store, open_store
-from results.published.report import Beside, against_published
+from results.published.report import PublishedCell, against_published
 from results.published.rows import MAIN
 from results.published.text import render, tables
 
 
-def beside(published: float, spread: float, measured: float, reach: float, metric: str = "r2") -> Beside:
-    return Beside(
+def beside(published: float, spread: float, measured: float, reach: float, metric: str = "r2") -> PublishedCell:
+    return PublishedCell(
         table=2,
         setting=MAIN,
         method="ELUDe",
@@ -42,7 +42,7 @@ def beside(published: float, spread: float, measured: float, reach: float, metri
         (beside(755.0, 0.0, 755.06, 0.0, "effective_rank"), False),
     ],
 )
-def test_within_both_allows_for_what_rounding_hides(cell: Beside, within: bool) -> None:
+def test_within_both_allows_for_what_rounding_hides(cell: PublishedCell, within: bool) -> None:
     assert cell.within is within
 
 
@@ -112,7 +112,7 @@ def test_in_a_terminal_only_what_was_measured_is_listed(tmp_path: Path) -> None:
     call = ["compare", "--against", "published", "--store", str(tmp_path / "r.duckdb")]
     short, long = (CliRunner().invoke(app, [*call, *more]).output for more in ([], ["--absent"]))
     assert "TopK SAE" in short and "ELUDe" not in short and "\\_" not in short
-    assert "1 of 20 published values have a measured one" in short
+    assert "1 of 20 published values were measured" in short
     assert "ELUDe" in long
     written = tmp_path / "report.md"
     assert CliRunner().invoke(app, [*call, "--output", str(written)]).exit_code == 0

@@ -267,7 +267,7 @@ def test_the_report_has_a_table_for_each_setting_that_fits_a_page(report: Publis
     assert sum(len(table.rows) for table in found[:-1]) == len(report.cells)
     assert {row[5] for table in found[:-1] for row in table.rows} == {"+0.00", "+0"}
     ranks = [row for row in found[0].rows if row[1] == "rank of win_rate"]
-    assert ranks[0] == ["backbone only", "rank of win_rate", "8", "8", "3", "+0", "not known"]
+    assert ranks[0] == ["backbone only", "rank of win_rate", "8", "8", "3", "+0", "unknown"]
     text = render(report, "latex")
     assert all(len(line) < 140 for line in text.splitlines() if line.endswith(r" \\"))
 
@@ -318,6 +318,6 @@ def test_stand_ins_are_in_every_place_of_the_paper_and_nobody_can_take_them_for_
     # ELUDe's row of Table 6, which is the default of Table 7.
     assert len({cell.measured for cell in ms}) == len(ms) - 2 - 1
     for table in tables(report):
-        assert table.title.startswith("STAND-INS, no measured figure means anything.")
-        assert "neither differences nor orders mean anything" in table.notes[0] and "measured" not in table.header
+        assert table.title.startswith("STAND-INS, measured figures are meaningless.")
+        assert "differences and orders are meaningless" in table.notes[0] and "measured" not in table.header
     assert not any("STAND-INS" in table.title for table in tables(plain))

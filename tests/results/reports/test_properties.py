@@ -178,7 +178,7 @@ def verdicts(row: MethodProperties) -> dict[str, str]:
 def test_elude_has_all_five(found: dict[str, MethodProperties]) -> None:
     assert verdicts(found["ELUDe"]) == dict.fromkeys(PROPERTIES, "yes")
     assert all(found["ELUDe"].verdicts[name].published for name in PROPERTIES)
-    assert "3 of them the same bit for bit" in found["ELUDe"].verdicts["stable"].evidence
+    assert "3 of them bit-identical" in found["ELUDe"].verdicts["stable"].evidence
 
 
 def test_a_trained_sae_is_neither_stable_training_free_nor_lossless(found: dict[str, MethodProperties]) -> None:
@@ -311,7 +311,7 @@ def test_of_several_cells_the_worst_is_told_of(store: Path, tmp_path: Path) -> N
     [row] = [row for row in properties(opened) if row.label == "random split"]
     verdict = row.verdicts["explicit"]
     assert verdict.verdict == "no" and "50.0%" in verdict.evidence
-    assert verdict.evidence.endswith("(2 of 3 cells, the worst is told)")
+    assert verdict.evidence.endswith("(2 of 3 cells, the worst is reported)")
 
 
 def test_a_network_that_breaks_down_is_not_lossless(store: Path, tmp_path: Path) -> None:

@@ -332,5 +332,5 @@ def test_the_published_tables_are_all_there() -> None:
     table = published_table(2).set_index(["backbone", "method"])
     assert table.loc[("DINOv2 ViT-B/14", "ELUDe"), "ms_score_pct"] == 64.85
     assert len(table) == 20 and len(published_table(3)) == 20
-    with pytest.raises(StoreError, match="no published table 10; there are 1, 2"):
+    with pytest.raises(StoreError, match="no published table 10; use one of 1, 2"):
         published_table(10)

@@ -153,8 +153,6 @@ class PublishedReport:
     cells: tuple[PublishedCell, ...]
     ranks: tuple[RankAgreement, ...]
     notes: tuple[str, ...]
-    stand_ins: bool = False
-    """true if other networks replace the paper's: the measured figures are then meaningless"""
 
 
 def against_published(
@@ -179,7 +177,6 @@ def against_published(
         cells=tuple(cells),
         ranks=tuple(_ranks(cells)),
         notes=tuple(measured.notes(boards)),
-        stand_ins=counterparts.stand_ins,
     )
 
 
@@ -317,10 +314,7 @@ class _Measured:
     def notes(self, boards: Sequence[Board]) -> list[str]:
         """Return notes on the measured values."""
         if not any(self.named.is_backbone(board.backbone, setting) for board in boards for setting in _settings()):
-            return [
-                "No backbone of this store is one of the paper's. To try this report with the networks of "
-                "`--scale tiny`, add `--stand-ins`; its figures are then meaningless."
-            ]
+            return ["No backbone of this store is one of the paper's (`--scale tiny` replaces them by others)."]
         sets = sorted({board.dataset or "(not recorded)" for board in boards})
         notes = [f"Measured on: {', '.join(sets) or 'nothing'}. Published: ImageNet-1k."]
         if self._panels:

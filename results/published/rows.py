@@ -92,8 +92,6 @@ class Counterparts(NamedTuple):
     is_method: Callable[[str, Mapping[str, Any], Setting, str], bool]
     compiled: str = "_compiled"
     """suffix of the scores that were timed as in the paper"""
-    stand_ins: bool = False
-    """true if other networks replace the paper's, to test the report: the figures are then meaningless"""
 
 
 def is_site(path: str, setting: Setting) -> bool:

@@ -44,7 +44,7 @@ def tables(report: PublishedReport, *, absent: bool = True) -> list[Table]:
             continue
         for setting in dict.fromkeys(cell.setting for cell in visible_cells):
             table = _of_setting(number, setting, cells, [cell for cell in visible_cells if cell.setting == setting])
-            setting_tables.append(_labelled(table, report))
+            setting_tables.append(table)
     rows = [_rank_row(one) for one in report.ranks]
     orders = Table(
         "Order of the methods: published against measured",
@@ -53,22 +53,7 @@ def tables(report: PublishedReport, *, absent: bool = True) -> list[Table]:
         (False, False, False, True, True, True),
         (*empty, *report.notes),
     )
-    return [*setting_tables, _labelled(orders, report)]
-
-
-def _labelled(table: Table, report: PublishedReport) -> Table:
-    """Return the table with a prominent warning if other networks replace the paper's."""
-    if not report.stand_ins:
-        return table
-    return table._replace(
-        title=f"STAND-INS, measured figures are meaningless. {table.title}",
-        header=[{"measured": "stand-in"}.get(name, name) for name in table.header],
-        notes=[
-            "Other networks on a few photographs replace the paper's (`--scale tiny`). This is a test of the report: "
-            "differences and orders are meaningless.",
-            *table.notes,
-        ],
-    )
+    return [*setting_tables, orders]
 
 
 def _of_setting(
@@ -124,7 +109,7 @@ def report_json(report: PublishedReport) -> dict[str, Any]:
         for cell in report.cells
     ]
     ranks = [{**one._asdict(), "setting": one.setting._asdict()} for one in report.ranks]
-    return {"cells": cells, "ranks": ranks, "notes": list(report.notes), "stand_ins": report.stand_ins}
+    return {"cells": cells, "ranks": ranks, "notes": list(report.notes)}
 
 
 def _row(cell: PublishedCell) -> list[str]:

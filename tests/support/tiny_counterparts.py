@@ -55,7 +55,7 @@ def tiny_counterparts(suite: str = "paper") -> Counterparts:
             if stand.is_at(setting) and is_method(stand.method, stand.config, setting, published)
         )
 
-    return Counterparts(is_small_backbone, is_small_site, is_small_method, compiled="", stand_ins=True)
+    return Counterparts(is_small_backbone, is_small_site, is_small_method, compiled="")
 
 
 def _complete(entry: MethodEntry) -> dict[str, Any]:

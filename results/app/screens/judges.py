@@ -38,7 +38,7 @@ def render() -> None:
 
 
 def _choose(frame: pd.DataFrame) -> Mapping[Any, Any]:
-    records = frame.astype(object).to_dict("records")
+    records: list[dict[Any, Any]] = frame.astype(object).to_dict("records")
     ids = [str(own["tournament"]) for own in records]
 
     def shown(own: Mapping[Any, Any]) -> str:

@@ -144,7 +144,7 @@ def _units(store: Store, choice: Choice, cells: Sequence[Mapping[str, Any]]) -> 
     styles = {name: marks([choice.row.method])[choice.row.method]}
     if reference is not None and reference not in own:
         counts["unmodified layer"] = _binned(frame[frame["cell_id"] == reference])
-        styles["unmodified layer"] = Mark(LINE, "x")
+        styles["unmodified layer"] = Mark(LINE, "cross")
     chart.show(
         histogram_figure(counts, styles, low=-1.0, high=1.0, title=f"MS score of a unit, {DIRECTIONS['higher']}"),
         "histogram",

@@ -343,7 +343,7 @@ def test_two_methods_are_compared_with_their_pictures(visit: Visit) -> None:
     expect(page.get_by_role("heading", name="Paired differences, A minus B")).to_be_visible()
     points = page.locator(f"{CHART} .mark-symbol path[aria-label^='accuracy: ']")
     expect(points).to_have_count(1)
-    assert points.get_attribute("aria-label").endswith("in favour of A, not told apart")
+    assert points.get_attribute("aria-label").endswith("in favour of A, no significant difference")
     expect(page.get_by_role("heading", name="Best wins of A")).to_be_visible()
     visit.pictures()
     sides = page.locator("[data-testid=stImage] img")

@@ -20,7 +20,7 @@ from harness.commands.options import (
 from harness.commands.output import out, print_json, print_text_table, reporter_of, width
 
 if TYPE_CHECKING:
-    from harness.doctor import Able
+    from harness.doctor import RunnableSuite
     from harness.executors import Executor
     from harness.run import RunSummary
     from harness.suites.resolve import Choice
@@ -160,7 +160,7 @@ def run(
         raise typer.Exit(1)
 
 
-def _print(summary: RunSummary, runnable: Able, path: Path, as_json: bool) -> None:
+def _print(summary: RunSummary, runnable: RunnableSuite, path: Path, as_json: bool) -> None:
     """Print the boards of a run, the tables of the suite's sections, and the counts of cells."""
     from harness.suites.reports import reports
     from results.boards.build import board_json, leaderboard, render_text

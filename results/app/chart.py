@@ -18,5 +18,5 @@ def show(figure: Spec, key: str, alt: str) -> None:
 def clicked(figure: Spec, key: str, alt: str, selection: str) -> list[Mapping[str, Any]]:
     """Show a figure and return the rows that the reader has selected by clicks, with the fields of its `selection`."""
     state = st.vega_lite_chart(figure, key=key, alt=alt, on_select="rerun", selection_mode=selection)
-    found = state["selection"].get(selection)
-    return [own for own in found if isinstance(own, Mapping)] if isinstance(found, list) else []
+    rows = state["selection"].get(selection)
+    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []

@@ -1,4 +1,4 @@
-"""Store of the app, opened for one query at a time; every failure is shown as a sentence."""
+"""Store of the app, opened once per page; every failure is shown as a sentence."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def read_arguments(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--store")
     parser.add_argument("--images")
-    known, _ = parser.parse_known_args(arguments)
-    for variable, value in ((STORE_VARIABLE, known.store), (IMAGES_VARIABLE, known.images)):
+    options, _ = parser.parse_known_args(arguments)
+    for variable, value in ((STORE_VARIABLE, options.store), (IMAGES_VARIABLE, options.images)):
         if value:
             os.environ[variable] = value
 
@@ -113,11 +113,11 @@ def require_boards(opened: Store) -> list[Board]:
     Raises:
         StoreError: the store cannot be read.
     """
-    found = _boards(stamp(), opened)
-    if not found:
-        st.info("This store has no cells yet. A run fills it: `harness run --suite demo --store " + _name() + "`.")
+    boards = _boards(stamp(), opened)
+    if not boards:
+        st.info("This store has no cells yet. Fill it with `harness run --suite demo --store " + _name() + "`.")
         st.stop()
-    return found
+    return boards
 
 
 def _name() -> str:

@@ -22,12 +22,15 @@ class Gallery:
     """Gallery of units of the cells of one board.
 
     Attributes:
+        fingerprint: of the images, as in the store.
+        image_folders: searched for the files, in this order.
+        seen: part of each image that the network saw.
         names: image index -> (file name, class), filled by `prepare` with one query for all units of a page.
-        shown: true if anything was drawn, and the files that were missing.
+        missing: names of the files that were needed and not found.
     """
 
     fingerprint: str | None
-    places: Sequence[Path]
+    image_folders: Sequence[Path]
     seen: Seen
     names: dict[int, tuple[str | None, str]] = dataclasses.field(default_factory=dict)
     missing: set[str] = dataclasses.field(default_factory=set)
@@ -50,8 +53,8 @@ class Gallery:
         if not tiles:
             st.text("No top images are stored for this unit.")
             return
-        self.missing |= {tile.name or "?" for tile in tiles if find(tile.name, self.places) is None}
-        picture = strip(tiles, self.places, self.seen, tile_px=tile_px, columns=columns)
+        self.missing |= {tile.name or "?" for tile in tiles if find(tile.name, self.image_folders) is None}
+        picture = strip(tiles, self.image_folders, self.seen, tile_px=tile_px, columns=columns)
         described = f"Top images of {visible(what)}: " + ", ".join(visible(name) for name in classes)
         st.image(picture, alt=described, width=columns * (tile_px + 3) - 3)
 
@@ -59,15 +62,15 @@ class Gallery:
         """Show under the pictures what the outlines mean and which files are missing."""
         if self.seen.side is not None:
             st.caption(
-                "Framed in magenta: the token of the maximum; tagged CLS where it is that token, which has no place. "
-                f"The place is that of a layout of {self.seen.side} × {self.seen.side} tokens, inferred from the "
-                "largest stored position, on the part of the picture that the network saw."
+                "The magenta frame marks the token with the maximum activation. The tag CLS means the CLS token, which "
+                f"has no image position. Positions assume a layout of {self.seen.side} × {self.seen.side} tokens, "
+                "inferred from the largest stored position, on the part of the image that the network saw."
             )
         if self.missing:
             first = sorted(self.missing)[0]
             st.warning(
-                f"{len(self.missing)} image files are not there, {plain(first)} for one. Say where the image set "
-                "lies: `harness app --images FOLDER`, or `HARNESS_IMAGES`.",
+                f"{len(self.missing)} image files are missing, for example {plain(first)}. Give the folder of the "
+                "image set with `harness app --images FOLDER` or `HARNESS_IMAGES`.",
                 icon=":material/hide_image:",
             )
 
@@ -87,7 +90,7 @@ def gallery_of(store: Store, cell: Mapping[Any, Any], *, outlined: bool = True) 
     """Return the gallery for units of a cell, as returned by `queries.cells`."""
     return Gallery(
         fingerprint=cell["evaluation_fingerprint"],
-        places=folders(cell["dataset"], data.images_folder()),
+        image_folders=folders(cell["dataset"], data.images_folder()),
         seen=seen_of(cell["identity"], queries.last_position(store, cell["cell_id"]) if outlined else None),
     )
 

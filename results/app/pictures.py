@@ -57,38 +57,42 @@ def seen_of(identity: Mapping[str, Any] | None, last_position: int | None) -> Se
     The number of tokens is not stored. The smallest square layout that holds the largest position is the right one as
     soon as any top image has its maximum in the last row.
     """
-    found = ((identity or {}).get("evaluation") or {}).get("preprocessing") or {}
+    preprocessing = ((identity or {}).get("evaluation") or {}).get("preprocessing") or {}
     side = None if last_position is None or last_position < 1 else math.isqrt(last_position) + 1
-    share = float(found["size"]) / float(found["resize"]) if found.get("resize") and found.get("size") else 1.0
-    return Seen(found.get("fit") == "squash", share, side)
+    share = (
+        float(preprocessing["size"]) / float(preprocessing["resize"])
+        if preprocessing.get("resize") and preprocessing.get("size")
+        else 1.0
+    )
+    return Seen(preprocessing.get("fit") == "squash", share, side)
 
 
-def folders(dataset: str | None, given: Path | None) -> list[Path]:
+def folders(dataset: str | None, user_folder: Path | None) -> list[Path]:
     """Return the folders that may hold the images of a set: the folder the user gave, then the shipped photographs."""
-    places = [given] if given is not None else []
+    paths = [user_folder] if user_folder is not None else []
     if dataset == "photos":
         # The package is looked up, not imported: its photographs are files.
         package = importlib.util.find_spec("harness")
         for location in (package.submodule_search_locations if package else None) or ():
-            places.append(Path(location) / "datasets" / "photos")
-    return places
+            paths.append(Path(location) / "datasets" / "photos")
+    return paths
 
 
-def find(name: str | None, places: Sequence[Path]) -> Path | None:
+def find(name: str | None, image_folders: Sequence[Path]) -> Path | None:
     """Return the file of an image, None if there is none; a name that leads out of a folder finds nothing."""
     if not name:
         return None
-    for place in places:
+    for folder in image_folders:
         try:
             inside = not Path(name).is_absolute() and ".." not in Path(name).parts
-            if inside and (path := place / name).is_file():
+            if inside and (path := folder / name).is_file():
                 return path
         except (OSError, ValueError):  # a name that no file can have
             continue
     return None
 
 
-def strip(tiles: Sequence[Tile], places: Sequence[Path], seen: Seen, *, tile_px: int, columns: int) -> bytes:
+def strip(tiles: Sequence[Tile], image_folders: Sequence[Path], seen: Seen, *, tile_px: int, columns: int) -> bytes:
     """Return the tiles as one JPEG, row by row, with the position of each maximum outlined."""
     rows = max(1, math.ceil(len(tiles) / columns))
     step = tile_px + GAP_PX
@@ -97,7 +101,7 @@ def strip(tiles: Sequence[Tile], places: Sequence[Path], seen: Seen, *, tile_px:
     canvas.putalpha(0)
     for number, tile in enumerate(tiles):
         row, column = divmod(number, columns)
-        canvas.paste(_drawn(tile, find(tile.name, places), seen, tile_px), (column * step, row * step))
+        canvas.paste(_drawn(tile, find(tile.name, image_folders), seen, tile_px), (column * step, row * step))
     buffer = io.BytesIO()
     # With transparency, so that gaps and missing tiles are the page's own colour, light or dark.
     canvas.save(buffer, "WEBP", quality=85, method=2)

@@ -30,7 +30,7 @@ SORTS: Mapping[str, tuple[str, bool]] = {
 # The units of one cell without their lists, with the gain over the parent's score in `reference` (may be NULL).
 # NaN counts as missing: DuckDB sorts it above every number.
 _UNITS = """
-WITH own AS (
+WITH cell_units AS (
     SELECT unit, parent, alive, CASE WHEN isnan(ms_score) THEN NULL ELSE ms_score END AS ms_score, redundancy,
            class_purity, polysemanticity, max_activation, fires
     FROM units WHERE cell_id = ?
@@ -38,7 +38,8 @@ WITH own AS (
     SELECT unit AS parent, CASE WHEN isnan(ms_score) THEN NULL ELSE ms_score END AS parent_score
     FROM units WHERE cell_id = ?
 ), joined AS (
-    SELECT own.*, parent_score, own.ms_score - parent_score AS gain FROM own LEFT JOIN reference USING (parent)
+    SELECT cell_units.*, parent_score, ms_score - parent_score AS gain
+    FROM cell_units LEFT JOIN reference USING (parent)
 )
 """
 
@@ -82,10 +83,10 @@ def group_scores(store: Store, config_id: str, label: str) -> pd.DataFrame:
 def curves(store: Store, cell_ids: Sequence[str], points: int = 400) -> pd.DataFrame:
     """Return cell_id, series, step, value of the fits, thinned evenly to about `points` per series."""
     return store.query(
-        "SELECT cell_id, series, step, value FROM (SELECT *, row_number() OVER own AS place, count(*) OVER "
+        "SELECT cell_id, series, step, value FROM (SELECT *, row_number() OVER ordered AS number, count(*) OVER "
         "(PARTITION BY cell_id, series) AS total FROM curves WHERE cell_id IN (SELECT unnest(?::VARCHAR[])) "
-        "WINDOW own AS (PARTITION BY cell_id, series ORDER BY step)) "
-        "WHERE (place - 1) % greatest(total // ?, 1) = 0 OR place = total ORDER BY series, cell_id, step",
+        "WINDOW ordered AS (PARTITION BY cell_id, series ORDER BY step)) "
+        "WHERE (number - 1) % greatest(total // ?, 1) = 0 OR number = total ORDER BY series, cell_id, step",
         [list(cell_ids), points],
     )
 
@@ -167,9 +168,9 @@ def siblings(store: Store, cell_id: str, parent: int, unit: int, limit: int = 12
     `unit` is included even if it is not among the best `limit`; `total` is the number of all such units.
     """
     return store.query(
-        "SELECT * EXCLUDE (cell_id, place) FROM (SELECT *, count(*) OVER () AS total, row_number() OVER (ORDER BY "
-        "CASE WHEN isnan(ms_score) THEN NULL ELSE ms_score END DESC NULLS LAST, unit) AS place FROM units "
-        "WHERE cell_id = ? AND parent = ?) WHERE place <= ? OR unit = ? ORDER BY place",
+        "SELECT * EXCLUDE (cell_id, number) FROM (SELECT *, count(*) OVER () AS total, row_number() OVER (ORDER BY "
+        "CASE WHEN isnan(ms_score) THEN NULL ELSE ms_score END DESC NULLS LAST, unit) AS number FROM units "
+        "WHERE cell_id = ? AND parent = ?) WHERE number <= ? OR unit = ? ORDER BY number",
         [cell_id, int(parent), limit, int(unit)],
     )
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from results.store import Store
 
 # Filters of the listed comparisons of a tournament.
-SHOWN: Mapping[str, str] = {
+FILTERS: Mapping[str, str] = {
     "all": "TRUE",
     "judges disagree": "n_a > 0 AND n_b > 0",
     "judges agree": "n_valid > 1 AND (n_a = n_valid OR n_b = n_valid)",
@@ -24,7 +24,7 @@ SHOWN: Mapping[str, str] = {
 
 # One row per presentation with its votes; the consensus is the answer with more valid votes, as in harness.stats.
 _VOTES = """
-WITH asked AS (
+WITH requests AS (
     SELECT c.* EXCLUDE (tournament), t.prompt_version, unnest(from_json(t.judges, '["VARCHAR"]')) AS judge
     FROM comparisons c JOIN tournaments t USING (tournament) WHERE c.tournament = ?
 ), last AS (
@@ -33,7 +33,7 @@ WITH asked AS (
 ), votes AS (
     SELECT pair_id, "order", cell_a, unit_a, grid_a, cell_b, unit_b, grid_b, count(*) AS n_judges,
            count(*) FILTER (answer = 'A') AS n_a, count(*) FILTER (answer = 'B') AS n_b, count(answer) AS n_valid
-    FROM asked LEFT JOIN last USING (judge, prompt_version, grid_a, grid_b) GROUP BY ALL
+    FROM requests LEFT JOIN last USING (judge, prompt_version, grid_a, grid_b) GROUP BY ALL
 ), decided AS (
     SELECT *, CASE WHEN n_a > n_b THEN 'A' WHEN n_b > n_a THEN 'B' END AS consensus FROM votes
 )
@@ -64,7 +64,7 @@ def presentations(
     store: Store,
     tournament: str,
     *,
-    shown: str = "all",
+    filter_name: str = "all",
     cells_a: list[str] | None = None,
     cells_b: list[str] | None = None,
     limit: int = 20,
@@ -73,11 +73,11 @@ def presentations(
     """Return presentations with their votes and consensus, and `total`: their number without the limit.
 
     Args:
-        shown: one of `SHOWN`.
+        filter_name: one of `FILTERS`.
         cells_a: only pairs with one of these cells on either side.
         cells_b: and one of these on the other.
     """
-    where, params = [SHOWN[shown]], [tournament]
+    where, params = [FILTERS[filter_name]], [tournament]
     if cells_a is not None and cells_b is not None:
         where.append(
             "((list_contains(?::VARCHAR[], cell_a) AND list_contains(?::VARCHAR[], cell_b)) OR "
@@ -103,9 +103,9 @@ def presentation(store: Store, tournament: str, pair_id: str, order: int) -> pd.
 def replies(store: Store, tournament: str, grid_a: str, grid_b: str) -> pd.DataFrame:
     """Return each judge's last reply in a tournament on two grids in this order; a missing reply is a row of NULL."""
     return store.query(
-        "WITH asked AS (SELECT unnest(from_json(judges, '[\"VARCHAR\"]')) AS judge, prompt_version "
+        "WITH requests AS (SELECT unnest(from_json(judges, '[\"VARCHAR\"]')) AS judge, prompt_version "
         "FROM tournaments WHERE tournament = ?) "
-        "SELECT a.judge, r.* EXCLUDE (judge, prompt_version) FROM asked a LEFT JOIN "
+        "SELECT a.judge, r.* EXCLUDE (judge, prompt_version) FROM requests a LEFT JOIN "
         "(SELECT * FROM replies WHERE grid_a = ? AND grid_b = ? "
         "QUALIFY row_number() OVER (PARTITION BY judge, prompt_version ORDER BY attempt DESC) = 1) r "
         "ON r.judge = a.judge AND r.prompt_version = a.prompt_version ORDER BY a.judge",

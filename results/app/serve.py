@@ -1,7 +1,7 @@
 """Server of the app, ``python -m results.app.serve [streamlit options]``: ready for its first page when it listens.
 
 Streamlit imports the app when the first page is requested, so the reader would wait for pandas, DuckDB and the store.
-Here everything is imported first, and the boards are built. A locked store is not waited for.
+Here everything is imported first, and the boards are built. The server does not wait for a locked store.
 """
 
 from __future__ import annotations

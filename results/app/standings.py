@@ -52,11 +52,11 @@ def name_of(row: Row) -> str:
 
 def estimates(rows: Sequence[Row], column: Column, kinds: ErrorKinds) -> dict[str, Estimate | None]:
     """Return row name -> estimate of its mean."""
-    found: dict[str, Estimate | None] = {}
+    by_name: dict[str, Estimate | None] = {}
     for row in rows:
-        own = row.metrics.get(column.key)
-        found[name_of(row)] = None if own is None else estimate_of(own, shared=kinds.shared(column))
-    return found
+        aggregate = row.metrics.get(column.key)
+        by_name[name_of(row)] = None if aggregate is None else estimate_of(aggregate, shared=kinds.shared(column))
+    return by_name
 
 
 def drawn(rows: Sequence[Row], column: Column, kinds: ErrorKinds) -> np.ndarray:
@@ -71,8 +71,8 @@ def printed(drawn: np.ndarray, column: Column) -> np.ndarray:
 
 def expansion_factor(row: Row) -> float | None:
     """Return a row's measured expansion factor."""
-    own: Aggregate | None = row.metrics.get("expansion_factor")
-    return None if own is None else own.mean
+    aggregate: Aggregate | None = row.metrics.get("expansion_factor")
+    return None if aggregate is None else aggregate.mean
 
 
 def points(rows: Sequence[Row], x: Column, y: Column, kinds: ErrorKinds) -> list[Point]:
@@ -85,10 +85,10 @@ def points(rows: Sequence[Row], x: Column, y: Column, kinds: ErrorKinds) -> list
     ranked = "none" not in (x.direction, y.direction)
     larger_x, larger_y = x.direction == "higher", y.direction == "higher"
     if ranked:
-        shown = pd.DataFrame({c.key: [c.display_value(value) for value in means[c.key]] for c in (x, y)})
-        mask = pareto_front(shown, x.key, y.key, larger_x, larger_y)
+        rounded = pd.DataFrame({c.key: [c.display_value(value) for value in means[c.key]] for c in (x, y)})
+        mask = pareto_front(rounded, x.key, y.key, larger_x, larger_y)
         shares = front_shares(printed(all_x, x), printed(all_y, y), larger_x, larger_y)
-    spans = [_shown(means[c.key], intervals(values), c) for c, values in ((x, all_x), (y, all_y))]
+    spans = [_in_display_units(means[c.key], intervals(values), c) for c, values in ((x, all_x), (y, all_y))]
     return [
         Point(
             row=row,
@@ -110,7 +110,7 @@ def without_errors(board: Board, x: Column, y: Column, kinds: ErrorKinds) -> lis
     return [row.title for row in board.rows if name_of(row) in bare]
 
 
-def _shown(means: pd.Series, spans: np.ndarray, column: Column) -> list[tuple[float, float, float]]:
+def _in_display_units(means: pd.Series, spans: np.ndarray, column: Column) -> list[tuple[float, float, float]]:
     """Return mean, low and high in display units; an interval of a share is clipped at 100 %."""
     factor, most = (100.0, 100.0) if column.unit == "fraction" else (1.0, np.inf)
     return [

@@ -33,19 +33,19 @@ TITLES = {
     "unit_overlap_across": "overlap with the nearest unit of another neuron",
     "unique_units": "unique units",
     "stability": "stability over seeds",
-    "token_sensitivity": "likeness over token seeds",
+    "token_sensitivity": "similarity over token seeds",
     "class_purity": "class purity",
     "class_purity_adjusted": "class purity above chance",
-    "class_purity_chance": "class purity of chance",
+    "class_purity_chance": "class purity at chance",
     "class_purity_undefined": "units with an undefined class purity",
-    "polysemanticity_null": "polysemanticity of chance",
+    "polysemanticity_null": "polysemanticity at chance",
     "polysemanticity_undefined": "units with an undefined polysemanticity",
-    "min_distinctness": "least distinctness",
+    "min_distinctness": "minimum distinctness",
     "latency_ms": "latency",
-    "efficiency_ratio": "latency, times the backbone's",
+    "efficiency_ratio": "latency relative to the backbone",
     "peak_memory": "peak memory",
     "macs": "multiply-adds",
-    "ms_score_null": "MS score of chance",
+    "ms_score_null": "MS score at chance",
     "ms_score_undefined": "units with an undefined MS score",
     "nearest_cosine_mean": "cosine to the nearest atom, mean",
     "nearest_cosine_median": "cosine to the nearest atom, median",
@@ -87,14 +87,14 @@ def visible(text: object) -> str:
 
 def distinct(titles: Sequence[str]) -> list[str]:
     """Return the titles in their displayed form, numbered if several are equal."""
-    found: list[str] = []
+    names: list[str] = []
     for title in map(visible, titles):
         number, name = 1, title
-        while name in found:
+        while name in names:
             number += 1
             name = f"{title} ({number})"
-        found.append(name)
-    return found
+        names.append(name)
+    return names
 
 
 def unit_of(column: Column) -> str:
@@ -132,23 +132,23 @@ AXES = (*_AXES, "other")
 
 def floor_title(metric: str) -> str:
     """Return the title of a floor: a metric of the network with its layer's output replaced, or unchanged."""
-    what = metric.removeprefix("floor_")
+    name = metric.removeprefix("floor_")
     for start, words in (
         ("zero_", "with the layer's output set to zero"),
         ("mean_", "with the layer's output set to its mean"),
         ("original_", "of the original network"),
     ):
-        if what.startswith(start):
-            return f"{TITLES.get(what.removeprefix(start), what.removeprefix(start).replace('_', ' '))} {words}"
-    return what.replace("_", " ")
+        if name.startswith(start):
+            return f"{TITLES.get(name.removeprefix(start), name.removeprefix(start).replace('_', ' '))} {words}"
+    return name.replace("_", " ")
 
 
-def mean_and_spread(own: Aggregate, column: Column) -> str:
+def mean_and_spread(aggregate: Aggregate, column: Column) -> str:
     """Return a mean in the format of the printed leaderboard."""
-    if own.interval is not None:
-        low, high = (column.text(bound) for bound in own.interval)
-        return f"{column.text(own.mean)} [{low}, {high}]"
-    return column.text(own.mean) + ("" if own.std is None else f" ± {column.text(own.std)}")
+    if aggregate.interval is not None:
+        low, high = (column.text(bound) for bound in aggregate.interval)
+        return f"{column.text(aggregate.mean)} [{low}, {high}]"
+    return column.text(aggregate.mean) + ("" if aggregate.std is None else f" ± {column.text(aggregate.std)}")
 
 
 def absent(row: Row, column: Column) -> str:

@@ -72,7 +72,7 @@ def select(
         list(options),
         key=key,
         on_change=changed,
-        format_func=lambda own: named.get(own, ""),
+        format_func=lambda option_text: named.get(option_text, ""),
         help=help,
     )
     remember(parameter, wanted if chosen == option else texts(chosen))
@@ -110,23 +110,26 @@ def board_of(boards: Sequence[Board]) -> Board:
 def row_of(boards: Sequence[Board], parameter: str = "cell", label: str = "Method", default: int = 0) -> Choice:
     """Let the reader choose a row of any board; the address names one of its cells in `parameter`."""
     rows = [Choice(board, row) for board in boards for row in board.rows]
-    by_key = {f"{own.row.config_id} {own.row.label} {number}": own for number, own in enumerate(rows)}
+    by_key = {f"{choice.row.config_id} {choice.row.label} {number}": choice for number, choice in enumerate(rows)}
     keys = list(by_key)
     several = len(boards) > 1
-    titles = [own.row.title + (f" · {own.board.backbone_title} · {own.board.site}" if several else "") for own in rows]
+    titles = [
+        choice.row.title + (f" · {choice.board.backbone_title} · {choice.board.site}" if several else "")
+        for choice in rows
+    ]
     repeated = {title for title in titles if titles.count(title) > 1}
     chosen = select(
         label,
         keys,
         parameter,
         [
-            f"{title} · {_sets(own.board)}" if title in repeated else title
-            for title, own in zip(titles, rows, strict=True)
+            f"{title} · {_sets(choice.board)}" if title in repeated else title
+            for title, choice in zip(titles, rows, strict=True)
         ],
         default=keys[min(default, len(keys) - 1)],
-        find=lambda cell: next((key for key, own in by_key.items() if cell in own.row.cell_ids), None),
+        find=lambda cell: next((key for key, choice in by_key.items() if cell in choice.row.cell_ids), None),
         write=lambda key: by_key[key].row.cell_ids[0],
-        unknown="The address names a cell that this store does not have.",
+        unknown="This store does not have the cell that the address names.",
     )
     _warned(by_key[chosen].board)
     return by_key[chosen]

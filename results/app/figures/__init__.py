@@ -1,3 +1,3 @@
-"""Figures of the app: Vega-Lite specifications from plain data, one figure per file, without streamlit."""
+"""Figures of the app: Altair charts from plain data, one figure per file, without streamlit."""
 
 __all__: list[str] = []

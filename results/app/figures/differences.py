@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import altair as alt
 
-from results.app.figures.spec import Spec, figure, hover, layer, number_axis, room
+from results.app.figures.spec import Spec, figure, hover, number_axis, room, rows
 from results.app.theme import BLUE, GREY, LINE, ORANGE
 from results.app.titles import column_title, distinct, one_line
 from results.comparison.paired import Comparison, Difference
@@ -15,91 +15,59 @@ def difference_figure(comparison: Comparison) -> Spec | None:
 
     Points right of zero are in favour of A, for either direction of the metric.
     """
-    chosen = [
-        own
-        for own in comparison.differences
-        if own.low is not None
-        and own.high is not None
-        and own.column.unit == "fraction"
-        and own.column.direction != "none"
+    differences = [
+        (difference, favour)
+        for difference in comparison.differences
+        if difference.column.unit == "fraction" and (favour := _favour(difference)) is not None
     ]
-    if not chosen:
+    if not differences:
         return None
     a, b = one_line(comparison.a.title), one_line(comparison.b.title)
     # better: (text of the legend, colour, shape)
     styles = {
         "a": (f"{a} is better", BLUE, "triangle-right"),
         "b": (f"{b} is better", ORANGE, "triangle-left"),
-        None: ("not told apart", GREY, "circle"),
+        None: ("no significant difference", GREY, "circle"),
     }
-    metrics = distinct([one_line(column_title(own.column)) for own in chosen])
-    rows: list[dict[str, Any]] = []
-    for metric, own in zip(metrics, chosen, strict=True):
-        low, middle, high = _favour(own)
-        digits = own.column.digits
-        says = f"{middle:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] percentage points"
-        rows.append(
-            {
-                "metric": metric,
-                "low": low,
-                "middle": middle,
-                "high": high,
-                "better": styles[own.better][0],
-                "says": says,
-                "described": f"{metric}: {says} in favour of A, {styles[own.better][0]}",
-            }
+    metrics = distinct([one_line(column_title(difference.column)) for difference, _ in differences])
+    values = []
+    for metric, (difference, (low, middle, high)) in zip(metrics, differences, strict=True):
+        digits, better = difference.column.digits, styles[difference.better][0]
+        text = f"{middle:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] percentage points"
+        values.append(
+            {"metric": metric, "low": low, "middle": middle, "high": high, "better": better, "text": text}
+            | {"description": f"{metric}: {text} in favour of A, {better}"}
         )
-    present = [style for better, style in styles.items() if any(own.better == better for own in chosen)]
-    order = [name for name, _, _ in present]
-    domain = room([0.0, *(row[end] for row in rows for end in ("low", "high"))])
+    present = {difference.better for difference, _ in differences}
+    names, colours, shapes = zip(*(style for better, style in styles.items() if better in present), strict=True)
+    domain = room([0.0, *(end for _, (low, _, high) in differences for end in (low, high))])
     title = f"in favour of A, {a} (percentage points) →"
-    up = {
-        "field": "metric",
-        "type": "nominal",
-        "sort": None,
-        "title": None,
-        "axis": {"grid": True, "labelFlush": False},
-    }
-    colour = {
-        "field": "better",
-        "type": "nominal",
-        "scale": {"domain": order, "range": [own for _, own, _ in present]},
-    }
+    y = alt.Y("metric:N", sort=None, title=None, axis=alt.Axis(grid=True, labelFlush=False))
+    colour = alt.Color("better:N", scale=alt.Scale(domain=names, range=colours))
     layers = [
-        layer("zero", "rule", {"x": number_axis("at", title, domain)}, color=LINE, strokeDash=[2, 3]),
-        layer(
-            "rows",
-            "rule",
-            {"x": number_axis("low", title, domain), "x2": {"field": "high"}, "y": up, "color": colour},
-            strokeWidth=2,
-        ),
-        layer(
-            "rows",
-            "point",
-            {
-                "x": number_axis("middle", title, domain),
-                "y": up,
-                "color": colour,
-                "shape": {
-                    "field": "better",
-                    "type": "nominal",
-                    "scale": {"domain": order, "range": [own for _, _, own in present]},
-                },
-                "description": {"field": "described"},
-                "tooltip": hover("metric", {"in favour of A": "says"}),
-            },
-            filled=True,
-            opacity=1,
-            size=150,
-            stroke=LINE,
-            strokeWidth=0.5,
+        rows("zero").mark_rule(color=LINE, strokeDash=[2, 3]).encode(x=number_axis(alt.X, "at", title, domain)),
+        rows("rows")
+        .mark_rule(strokeWidth=2)
+        .encode(x=number_axis(alt.X, "low", title, domain), x2=alt.X2("high"), y=y, color=colour),
+        rows("rows")
+        .mark_point(filled=True, opacity=1, size=150, stroke=LINE, strokeWidth=0.5, aria=True)
+        .encode(
+            x=number_axis(alt.X, "middle", title, domain),
+            y=y,
+            color=colour,
+            shape=alt.Shape("better:N", scale=alt.Scale(domain=names, range=shapes)),
+            description=alt.Description("description:N"),
+            tooltip=hover("metric", {"in favour of A": "text"}),
         ),
     ]
-    return figure(layers, {"rows": rows, "zero": [{"at": 0.0}]}, height=100 + 32 * len(rows))
+    return figure(layers, {"rows": values, "zero": [{"at": 0.0}]}, height=100 + 32 * len(values))
 
 
-def _favour(own: Difference) -> tuple[float, float, float]:
-    assert own.low is not None and own.high is not None
-    if own.column.direction == "higher":
-        return 100 * own.low, 100 * own.difference, 100 * own.high
-    return -100 * own.high, -100 * own.difference, -100 * own.low
+def _favour(difference: Difference) -> tuple[float, float, float] | None:
+    """Return low, middle and high in favour of A; None if they are not known or the metric has no direction."""
+    low, high = difference.low, difference.high
+    if low is None or high is None or difference.column.direction == "none":
+        return None
+    if difference.column.direction == "higher":
+        return 100 * low, 100 * difference.difference, 100 * high
+    return -100 * high, -100 * difference.difference, -100 * low

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from results.app.figures.spec import Spec, figure, hover, layer, line_legend, number_axis
+import altair as alt
+import numpy as np
+
+from results.app.figures.spec import Spec, figure, hover, line_legend, number_axis, rows
 from results.app.theme import Mark
 from results.app.titles import distinct, one_line
 
@@ -20,62 +22,51 @@ def histogram_figure(
     Args:
         counts: name -> number of units in each bin; all of one length.
         styles: name -> its mark; the first name is filled, others are dashed lines.
+        low: left edge of the first bin.
+        high: right edge of the last bin.
         title: of the horizontal axis, with unit and direction.
     """
-    titles = distinct([f"{one_line(name)} ({sum(own):,.0f} units)" for name, own in counts.items()])
-    names = dict(zip(counts, titles, strict=True))
-    n_bins = len(next(iter(counts.values())))
-    width = (high - low) / n_bins
-    used = [place for own in counts.values() for place, value in enumerate(own) if value] or [0, n_bins - 1]
-    first, last = max(min(used) - 1, 0), min(max(used) + 2, n_bins)
-    shares = {name: [100 * value / (sum(own) or 1.0) for value in own] for name, own in counts.items()}
-    steps: list[dict[str, Any]] = []
-    for name, own in shares.items():
-        # Each bin's height is held to its right edge, and the last one drops to zero.
-        heights = [*own[first:last], 0.0]
-        steps += [
-            {"x": low + width * (first + place), "y": height, "name": names[name]}
-            for place, height in enumerate(heights)
-        ]
+    names = distinct([f"{one_line(name)} ({sum(numbers):,.0f} units)" for name, numbers in counts.items()])
+    # (methods, bins)
+    shares = np.array([100 * np.asarray(numbers) / (sum(numbers) or 1.0) for numbers in counts.values()])
+    edges = np.linspace(low, high, shares.shape[1] + 1)
+    used = np.flatnonzero(shares.any(axis=0))
+    first, last = (max(used[0] - 1, 0), min(used[-1] + 2, len(edges) - 1)) if used.size else (0, len(edges) - 1)
+    shares, edges = shares[:, first:last], edges[first : last + 1]
+    # Each bin's height is held to its right edge, and the last one drops to zero.
+    steps = [
+        {"x": float(x), "y": float(y), "name": name}
+        for name, heights in zip(names, shares, strict=True)
+        for x, y in zip(edges, [*heights, 0.0], strict=True)
+    ]
     bins = [
-        {
-            "x": low + width * place,
-            "x2": low + width * (place + 1),
-            "y": max(own[place] for own in shares.values()),
-            "bin_says": f"{low + width * place:.2f} to {low + width * (place + 1):.2f}",
-            **{f"share_{number}": f"{own[place]:.1f} % of the units" for number, own in enumerate(shares.values())},
-        }
-        for place in range(first, last)
+        {"x": float(left), "x2": float(right), "y": float(max(heights)), "bin": f"{left:.2f} to {right:.2f}"}
+        | {f"share_{number}": f"{height:.1f} % of the units" for number, height in enumerate(heights)}
+        for left, right, heights in zip(edges[:-1], edges[1:], shares.T, strict=True)
     ]
-    across = number_axis("x", title, [low + width * first, low + width * last])
-    top = max(max(own) for own in shares.values()) or 1.0
-    up = number_axis("y", "share of the alive units (%)", [0.0, 1.08 * top], 5) | {"stack": None}
-    order = list(names.values())
+    x = number_axis(alt.X, "x", title, [edges[0], edges[-1]])
+    y = number_axis(alt.Y, "y", "share of the alive units (%)", [0.0, 1.08 * (shares.max() or 1.0)], 5).stack(None)
     colours = [styles[name].colour for name in counts]
-    legend = line_legend()
-    line = {
-        "x": across,
-        "y": up,
-        "color": {
-            "field": "name",
-            "type": "nominal",
-            "scale": {"domain": order, "range": colours},
-            "legend": legend,
-        },
-        "strokeDash": {
-            "field": "name",
-            "type": "nominal",
-            "scale": {"domain": order, "range": [[1, 0], *[[7, 4]] * (len(order) - 1)]},
-            "legend": legend,
-        },
-    }
-    says = {name: f"share_{number}" for number, name in enumerate(names.values())}
-    bar = {"x": across, "x2": {"field": "x2"}, "y": up, "tooltip": hover("bin_says", says)}
+    dashes = [[1, 0], *[[7, 4]] * (len(names) - 1)]
     layers = [
-        layer("filled", "area", {"x": across, "y": up}, interpolate="step-after", color=colours[0], opacity=0.25),
-        layer("steps", "line", line, interpolate="step-after", strokeWidth=2),
+        rows("filled").mark_area(interpolate="step-after", color=colours[0], opacity=0.25).encode(x=x, y=y),
+        rows("steps")
+        .mark_line(interpolate="step-after", strokeWidth=2)
+        .encode(
+            x=x,
+            y=y,
+            color=alt.Color("name:N", scale=alt.Scale(domain=names, range=colours), legend=line_legend()),
+            strokeDash=alt.StrokeDash("name:N", scale=alt.Scale(domain=names, range=dashes), legend=line_legend()),
+        ),
         # Invisible bars under the pointer.
-        layer("bins", "bar", bar, opacity=0),
+        rows("bins")
+        .mark_bar(opacity=0)
+        .encode(
+            x=x,
+            x2=alt.X2("x2"),
+            y=y,
+            tooltip=hover("bin", {name: f"share_{number}" for number, name in enumerate(names)}),
+        ),
     ]
-    data = {"filled": [row for row in steps if row["name"] == order[0]], "steps": steps, "bins": bins}
+    data = {"filled": [row for row in steps if row["name"] == names[0]], "steps": steps, "bins": bins}
     return figure(layers, data, height=_HEIGHT_PX)

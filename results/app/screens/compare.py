@@ -18,7 +18,7 @@ from results.comparison.text import refusals
 from results.errors import StoreError
 from results.store import Store
 
-_SHOWN = 3
+_N_EXAMPLES = 3
 
 
 def render() -> None:
@@ -33,8 +33,8 @@ def render() -> None:
             b = widgets.row_of(boards, "b", "B", default=1)
         if a.board is not b.board:
             st.info(
-                "These two are not comparable: they are on different boards (another backbone, site, image set or "
-                "split). Choose two methods of one board."
+                "These two methods are not comparable: their boards differ in backbone, site, image set or split. "
+                "Choose two methods of one board."
             )
             return
         if a.row is b.row:
@@ -47,20 +47,20 @@ def render() -> None:
 def _differences(store: Store, a: Choice, b: Choice) -> None:
     try:
         with st.spinner("Resampling", show_time=False):
-            found = _compared(data.stamp(), a.row.title, b.row.title, a.board.backbone, a.board.site, store)
+            comparisons = _compared(data.stamp(), a.row.title, b.row.title, a.board.backbone, a.board.site, store)
     except StoreError as error:
         st.info(plain(str(error)))
         return
     comparison = next(
         (
-            own
-            for own in found
-            if set(own.a.cell_ids) == set(a.row.cell_ids) and set(own.b.cell_ids) == set(b.row.cell_ids)
+            candidate
+            for candidate in comparisons
+            if set(candidate.a.cell_ids) == set(a.row.cell_ids) and set(candidate.b.cell_ids) == set(b.row.cell_ids)
         ),
         None,
     )
     if comparison is None:
-        st.info("These two rows share no seeds, or no metric that may be compared.")
+        st.info("These two methods have no seeds in common, or no comparable metric.")
         return
     _table(comparison)
 
@@ -81,16 +81,16 @@ def _table(comparison: Comparison) -> None:
         chart.show(figure, "differences", f"Paired differences of {a} and {b}.")
     frame = pd.DataFrame(
         {
-            "metric": [visible(column_title(own.column)) for own in comparison.differences],
-            "unit": [unit_of(own.column) for own in comparison.differences],
-            "direction": [DIRECTIONS[own.column.direction] for own in comparison.differences],
-            f"A: {a}": [own.column.text(own.a) for own in comparison.differences],
-            f"B: {b}": [own.column.text(own.b) for own in comparison.differences],
-            "A minus B": [_signed(own, own.difference) for own in comparison.differences],
-            f"{100 * comparison.level:g} % interval": [_interval(own) for own in comparison.differences],
-            "p (Holm)": [_p(own.p_holm) for own in comparison.differences],
-            "better": [{"a": a, "b": b, None: ""}[own.better] for own in comparison.differences],
-            "paired": [own.paired for own in comparison.differences],
+            "metric": [visible(column_title(entry.column)) for entry in comparison.differences],
+            "unit": [unit_of(entry.column) for entry in comparison.differences],
+            "direction": [DIRECTIONS[entry.column.direction] for entry in comparison.differences],
+            f"A: {a}": [entry.column.text(entry.a) for entry in comparison.differences],
+            f"B: {b}": [entry.column.text(entry.b) for entry in comparison.differences],
+            "A minus B": [_signed(entry, entry.difference) for entry in comparison.differences],
+            f"{100 * comparison.level:g} % interval": [_interval(entry) for entry in comparison.differences],
+            "p (Holm)": [_p(entry.p_holm) for entry in comparison.differences],
+            "better": [{"a": a, "b": b, None: ""}[entry.better] for entry in comparison.differences],
+            "paired": [entry.paired for entry in comparison.differences],
         }
     )
     st.dataframe(
@@ -105,23 +105,23 @@ def _table(comparison: Comparison) -> None:
         alt="Paired differences.",
     )
     st.caption(
-        f"Paired by {plain(', '.join(comparison.seeds))}; {comparison.n_resamples} resamples, clustered by neuron "
-        "where units have one. Intervals are each metric's own; p-values are corrected over the metrics (Holm), so an "
-        "interval may leave zero out where the methods are not told apart. The same as `harness compare`."
+        f"Paired by {plain(', '.join(comparison.seeds))}; {comparison.n_resamples} bootstrap resamples, clustered by "
+        "neuron if units belong to neurons. P-values are corrected over the metrics (Holm), intervals are not. So an "
+        "interval may exclude zero although the difference is not significant. The same as `harness compare`."
     )
     for note in (*refusals(comparison), *comparison.notes):
         st.info(plain(note))
 
 
-def _signed(own: Difference, value: float) -> str:
-    shown = own.column.display_value(value)
-    return f"{shown:+.{own.column.digits}f}" if shown else f"{shown:.{own.column.digits}f}"
+def _signed(entry: Difference, value: float) -> str:
+    displayed = entry.column.display_value(value)
+    return f"{displayed:+.{entry.column.digits}f}" if displayed else f"{displayed:.{entry.column.digits}f}"
 
 
-def _interval(own: Difference) -> str:
-    if own.low is None or own.high is None:
-        return "not known"
-    return f"{_signed(own, own.low)} to {_signed(own, own.high)}"
+def _interval(entry: Difference) -> str:
+    if entry.low is None or entry.high is None:
+        return "unknown"
+    return f"{_signed(entry, entry.low)} to {_signed(entry, entry.high)}"
 
 
 def _p(p: float | None) -> str:
@@ -141,7 +141,7 @@ def _pictures(store: Store, a: Choice, b: Choice) -> None:
         _by_parent(store, (a, b), (first, second), gallery)
     elif not _by_judges(store, (a, b), sides, gallery):
         st.caption(
-            "No pictures side by side: the units of these two have no parents in common, and no panel has judged them."
+            "No images to compare: the units of these methods have no common parents, and no panel has judged them."
         )
         return
     gallery.explain()
@@ -154,11 +154,13 @@ def _finished(store: Store, choice: Choice) -> list[dict[Any, Any]]:
 
 def _by_parent(store: Store, pair: Sequence[Choice], cells: Sequence[Mapping[Any, Any]], gallery: Gallery) -> None:
     for worst, title in ((False, "Best wins of A"), (True, "Worst losses of A")):
-        frame = queries.parents_compared(store, cells[0]["cell_id"], cells[1]["cell_id"], worst=worst, limit=_SHOWN)
+        frame = queries.parents_compared(
+            store, cells[0]["cell_id"], cells[1]["cell_id"], worst=worst, limit=_N_EXAMPLES
+        )
         frame = frame[frame["difference"] < 0] if worst else frame[frame["difference"] > 0]
         st.subheader(title)
         if frame.empty:
-            st.text("There are none.")
+            st.text("None.")
             continue
         units = [
             queries.units_by_number(store, cell["cell_id"], [int(unit) for unit in frame[f"best_{side}"]])
@@ -177,7 +179,7 @@ def _by_parent(store: Store, pair: Sequence[Choice], cells: Sequence[Mapping[Any
                 units,
                 "best of them, ",
             )
-    st.caption("Compared parent by parent, on the first pair of cells with the same seeds.")
+    st.caption("Compared per parent, on the first pair of cells with the same seeds.")
 
 
 def _by_judges(
@@ -185,8 +187,8 @@ def _by_judges(
 ) -> bool:
     ids = [[str(cell["cell_id"]) for cell in side] for side in sides]
     any_found = False
-    for worst, title in ((False, "Clearest wins of A before the judges"), (True, "Clearest losses of A")):
-        frame = queries_judging.judged_pairs(store, ids[0], ids[1], worst=worst, limit=_SHOWN)
+    for worst, title in ((False, "Clearest wins of A according to the judges"), (True, "Clearest losses of A")):
+        frame = queries_judging.judged_pairs(store, ids[0], ids[1], worst=worst, limit=_N_EXAMPLES)
         if frame.empty:
             continue
         any_found = True
@@ -197,7 +199,7 @@ def _by_judges(
             st.text(f"Votes over both orders {row['votes_a']} : {row['votes_b']}")
             _side_by_side(gallery, pair, [(row[f"cell_{side}"], row[f"unit_{side}"]) for side in "ab"], units, "")
             navigation.link(
-                "judges", "what the judges said", tournament=row["tournament"], pair=row["pair_id"], order=0
+                "judges", "Replies of the judges", tournament=row["tournament"], pair=row["pair_id"], order=0
             )
     return any_found
 
@@ -212,10 +214,14 @@ def _side_by_side(
     for column, choice, (cell_id, number), frame in zip(st.columns(2), pair, chosen, units, strict=True):
         with column:
             navigation.link("units", f"{plain(choice.row.title)}, {prefix}unit {number}", cell=cell_id, unit=number)
-            own = frame[frame["unit"] == number]
-            if not own.empty:
+            unit_rows = frame[frame["unit"] == number]
+            if not unit_rows.empty:
                 gallery.show(
-                    own.astype(object).to_dict("records")[0], count=9, tile_px=110, columns=5, what=f"unit {number}"
+                    unit_rows.astype(object).to_dict("records")[0],
+                    count=9,
+                    tile_px=110,
+                    columns=5,
+                    what=f"unit {number}",
                 )
 
 

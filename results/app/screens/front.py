@@ -24,15 +24,15 @@ def render() -> None:
     """Show the page."""
     st.title("Pareto front")
     st.caption(
-        "Which methods nobody beats in two metrics at once: at first interpretability against faithfulness, as in "
-        "Figure 2 of the ELUDe paper. A click on a mark, or a link under the table, opens the method."
+        "Methods that no other method beats in two metrics at once. The default axes are interpretability against "
+        "faithfulness, as in Figure 2 of the ELUDe paper. Click a mark, or a link below the table, to open the method."
     )
     with data.page() as store:
         boards = data.require_boards(store)
         board = widgets.board_of(boards)
         columns = [column for column in board.columns if any(column.key in row.metrics for row in board.rows)]
         if not columns:
-            st.info("No method of this board has a measurement yet: see the failed cells on the page Runs.")
+            st.info("No method of this board has a measurement yet. The page Runs lists the failed cells.")
             return
         left, middle, right = st.columns(3, vertical_alignment="bottom")
         with right:
@@ -44,14 +44,14 @@ def render() -> None:
         if len(rows) < len(board.rows):
             st.caption(f"The filters leave {len(rows)} of {len(board.rows)} methods.")
         kinds = ErrorKinds(queries.error_kinds(store))
-        found = points(rows, x, y, kinds)
+        measured = points(rows, x, y, kinds)
         published = _published(x, y)
-        if not found and not published:
-            st.info("No method that is left has both metrics. Choose other axes, or fewer filters.")
+        if not measured and not published:
+            st.info("No remaining method has both metrics. Choose other axes or fewer filters.")
             return
-        _chart(found, x, y, published)
-        _explain(found, x, y, without_errors(board, x, y, kinds))
-        _table(found, x, y)
+        _chart(measured, x, y, published)
+        _explain(measured, x, y, without_errors(board, x, y, kinds))
+        _table(measured, x, y)
         _missing(rows, x, y)
 
 
@@ -64,7 +64,7 @@ def _filtered(store: Store, board: Board, columns: list[Column]) -> tuple[list[R
     with st.popover("Filters: expansion factor, device, panel", width="stretch"):
         if len(factors) > 1:
             low, high = st.slider("Expansion factor", factors[0], factors[-1], (factors[0], factors[-1]), step=0.01)
-            rows = [row for row in rows if (own := expansion_factor(row)) is None or low <= round(own, 2) <= high]
+            rows = [row for row in rows if (factor := expansion_factor(row)) is None or low <= round(factor, 2) <= high]
         chosen = st.multiselect("Device", devices, format_func=visible, placeholder="all devices")
         if chosen:
             rows = [row for row in rows if any(device_of.get(cell, "not recorded") in chosen for cell in row.cell_ids)]
@@ -78,65 +78,65 @@ def _axis(columns: Sequence[Column], label: str, key: str, preferred: Sequence[s
     by_key = {column.key: column for column in columns}
     order = [column.key for metric in preferred for column in columns if column.metric == metric]
     order += [column.key for column in columns if column.direction != "none"] + list(by_key)
-    first = next((own for own in order if own != not_this), order[0])
+    first = next((candidate for candidate in order if candidate != not_this), order[0])
     titles = [column_title(column) for column in columns]
     return by_key[widgets.select(label, list(by_key), key, titles, default=first)]
 
 
 def _published(x: Column, y: Column) -> list[Published]:
-    fitting = [own for own in published_points() if x.metric in own.values and y.metric in own.values]
+    fitting = [entry for entry in published_points() if x.metric in entry.values and y.metric in entry.values]
     if not fitting:
         return []
     left, right = st.columns([1, 2], vertical_alignment="bottom")
     with left:
-        shown = st.toggle("Published figures, hollow", help="From the ELUDe paper; measured on other images.")
-    if not shown:
+        enabled = st.toggle("Published figures, hollow", help="From the ELUDe paper; measured on other images.")
+    if not enabled:
         return []
-    settings = list(dict.fromkeys(own.setting for own in fitting))
+    settings = list(dict.fromkeys(entry.setting for entry in fitting))
     with right:
         setting = st.selectbox("Published setting", settings)
     st.caption(
-        "Hollow marks are printed in the ELUDe paper and were not measured here. They take no part in the front."
+        "Hollow marks are figures of the ELUDe paper. They were not measured here and are not part of the front."
     )
-    return [own for own in fitting if own.setting == setting]
+    return [entry for entry in fitting if entry.setting == setting]
 
 
-def _chart(found: Sequence[Point], x: Column, y: Column, published: Sequence[Published]) -> None:
-    names = ", ".join(visible(point.row.title) for point in found if point.on_front) or "none"
+def _chart(measured: Sequence[Point], x: Column, y: Column, published: Sequence[Published]) -> None:
+    names = ", ".join(visible(point.row.title) for point in measured if point.on_front) or "none"
     chosen = chart.clicked(
-        front_figure(found, x, y, published),
+        front_figure(measured, x, y, published),
         "front",
         f"Scatter plot of {visible(axis_title(y))} against {visible(axis_title(x))}. On the front: {names}.",
         CLICKED,
     )
-    for own in chosen:
-        if cell := own.get(CELL):
+    for row in chosen:
+        if cell := row.get(CELL):
             navigation.go("method", cell=cell)
 
 
-def _explain(found: Sequence[Point], x: Column, y: Column, bare: Sequence[str]) -> None:
+def _explain(measured: Sequence[Point], x: Column, y: Column, bare: Sequence[str]) -> None:
     parts = [
-        "Bars are 95 % intervals of the mean: the spread over seeds (Student's t) and the sampling within a cell. "
-        "Area of a mark: expansion factor."
+        "Bars are 95 % intervals of the mean, from the spread over seeds (Student's t) and the sampling within a cell. "
+        "The area of a mark shows the expansion factor."
     ]
     if "none" in (x.direction, y.direction):
         without = x if x.direction == "none" else y
-        parts.append(f"There is no front: neither end of {plain(column_title(without))} is the better one.")
+        parts.append(f"There is no front: {plain(column_title(without))} has no direction.")
     else:
         parts.append(
-            f"Front share: how often a method is on the front in {N_DRAWS} seeded draws of all means. Errors from the "
-            "choice of evaluation images, which all methods share, are drawn once for all."
+            f"Front share: share of {N_DRAWS} seeded draws of all means in which a method is on the front. All methods "
+            "share the evaluation images, so errors from their choice are drawn once for all methods."
         )
     if bare:
-        parts.append(f"No error is known of {plain(', '.join(bare))}: drawn as exact.")
+        parts.append(f"Without an error estimate, and drawn as exact: {plain(', '.join(bare))}.")
     st.caption(" ".join(parts))
 
 
-def _table(found: Sequence[Point], x: Column, y: Column) -> None:
-    if not found:
+def _table(measured: Sequence[Point], x: Column, y: Column) -> None:
+    if not measured:
         return
     headers = [f"{column_title(c)}{f' ({unit_of(c)})' if unit_of(c) else ''}" for c in (y, x)]
-    ordered = sorted(found, key=lambda point: (-(point.share or 0.0), not point.on_front, point.row.title))
+    ordered = sorted(measured, key=lambda point: (-(point.share or 0.0), not point.on_front, point.row.title))
     frame = pd.DataFrame(
         {
             "method": [visible(point.row.title) for point in ordered],

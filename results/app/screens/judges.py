@@ -22,9 +22,7 @@ def render() -> None:
     with data.page() as store:
         frame = queries_judging.tournaments(store)
         if frame.empty:
-            st.info(
-                "Nothing in this store was judged. `harness judge --suite demo --dry-run` says what judging would take."
-            )
+            st.info("No judgements in this store. `harness judge --suite demo --dry-run` counts the calls it takes.")
             return
         tournament = _choose(frame)
         labels = queries_judging.labels(store, tournament["tournament"])
@@ -38,41 +36,43 @@ def render() -> None:
 
 
 def _choose(frame: pd.DataFrame) -> Mapping[Any, Any]:
-    records = frame.astype(object).to_dict("records")
-    ids = [str(own["tournament"]) for own in records]
+    records: list[dict[Any, Any]] = frame.astype(object).to_dict("records")
+    ids = [str(record["tournament"]) for record in records]
 
-    def shown(own: Mapping[Any, Any]) -> str:
-        when = "" if own["judged_at"] is None else f" · {own['judged_at']:%Y-%m-%d %H:%M}"
-        return visible(f"{own['backbone_title'] or 'not scored yet'} · {own['site'] or '–'} · {own['panel']}{when}")
+    def title(record: Mapping[Any, Any]) -> str:
+        when = "" if record["judged_at"] is None else f" · {record['judged_at']:%Y-%m-%d %H:%M}"
+        return visible(
+            f"{record['backbone_title'] or 'not scored yet'} · {record['site'] or '–'} · {record['panel']}{when}"
+        )
 
-    unknown = "The address names a tournament that this store does not have."
-    chosen = widgets.select("Tournament", ids, "tournament", [shown(own) for own in records], unknown=unknown)
+    unknown = "This store does not have the tournament that the address names."
+    chosen = widgets.select("Tournament", ids, "tournament", [title(record) for record in records], unknown=unknown)
     return records[ids.index(chosen)]
 
 
 def _results(store: Store, tournament: Mapping[Any, Any]) -> None:
     kind, _, judges = str(tournament["panel"]).partition(":")
-    what = "a proxy panel of image encoders: no language model looked" if kind == "proxy" else f"{kind} judges"
+    what = "a proxy panel of image encoders, not language models" if kind == "proxy" else f"{kind} judges"
     st.caption(
         f"Judged by {plain(what)} ({plain(judges.replace('+', ', '))}), prompt version "
         f"{plain(tournament['prompt_version'])}; {plain(compact(tournament['settings']))}."
     )
     rates = queries_judging.win_rates(store, tournament["tournament"])
     if rates.empty:
-        st.info("This tournament is not scored yet: judging was interrupted or is going on.")
+        st.info("This tournament is not scored yet: judging was interrupted or is still running.")
     else:
         st.subheader("Win rates")
-        own = rates.astype(object).to_dict("records")
+        records = rates.astype(object).to_dict("records")
         st.dataframe(
             pd.DataFrame(
                 {
-                    "method": [visible(row["label"]) for row in own],
-                    "win rate (%)": [_percent(row["win_rate"]) for row in own],
-                    "95 % interval": [f"{_percent(row['ci_low'])} to {_percent(row['ci_high'])}" for row in own],
-                    "rank": [_span(row["rank"], row["rank_low"], row["rank_high"]) for row in own],
-                    "strength (natural-log odds)": [row["strength"] for row in own],
-                    "decided": [row["n"] for row in own],
-                    "ties": [row["ties"] for row in own],
+                    "method": [visible(row["label"]) for row in records],
+                    "win rate (%)": [_percent(row["win_rate"]) for row in records],
+                    "95 % interval": [f"{_percent(row['ci_low'])} to {_percent(row['ci_high'])}" for row in records],
+                    "rank": [_span(row["rank"], row["rank_low"], row["rank_high"]) for row in records],
+                    "strength (natural-log odds)": [row["strength"] for row in records],
+                    "decided": [row["n"] for row in records],
+                    "ties": [row["ties"] for row in records],
                 }
             ),
             hide_index=True,
@@ -81,7 +81,7 @@ def _results(store: Store, tournament: Mapping[Any, Any]) -> None:
         )
     notes = [str(note) for note in tournament["notes"] or ()]
     if tournament["n_missing"]:
-        notes.append(f"{tournament['n_missing']} replies are missing; `harness judge` asks for them again.")
+        notes.append(f"{tournament['n_missing']} replies are missing; `harness judge` requests them again.")
     for note in notes:
         st.info(plain(note))
 
@@ -100,14 +100,14 @@ def _health(tournament: Mapping[Any, Any]) -> None:
             "bias (−1 to 1)": [_plain_number(row.get("position_bias")) for row in rows],
             "A if identical (%)": [_percent(row.get("control_a")) for row in rows],
             "controls": [row.get("n_controls") for row in rows],
-            "like the others (%)": [_percent(row.get("agreement")) for row in rows],
+            "agreement with others (%)": [_percent(row.get("agreement")) for row in rows],
         }
     )
     st.dataframe(frame, hide_index=True, alt="Health of each judge.")
     st.caption(
         f"Krippendorff's alpha of the panel {_plain_number(tournament['agreement'])} (1 perfect, 0 chance). Healthy: "
-        "the same choice in both orders near 100 % (50 % is chance), bias towards the grid shown first near 0, A on "
-        "controls (two identical grids) near 50 %. Like the others: share of its choices that another judge shares."
+        "the same choice in both orders near 100 % (50 % is chance), bias towards the first grid near 0, A on controls "
+        "(two identical grids) near 50 %. Agreement with others: share of a judge's choices that another judge shares."
     )
 
 
@@ -116,7 +116,7 @@ def _list(store: Store, tournament: Mapping[Any, Any], labels: Mapping[str, str]
     left, middle, right = st.columns(3)
     names = sorted(set(labels.values()))
     with left:
-        shown = widgets.select("Show", list(queries_judging.SHOWN), "show", list(queries_judging.SHOWN))
+        filter_name = widgets.select("Show", list(queries_judging.FILTERS), "show", list(queries_judging.FILTERS))
     with middle:
         one = st.selectbox("Method", [None, *names], format_func=lambda name: visible(name or "any"))
     with right:
@@ -127,19 +127,24 @@ def _list(store: Store, tournament: Mapping[Any, Any], labels: Mapping[str, str]
         "cells_a": None if one is None else [cell for cell, label in labels.items() if label == one],
         "cells_b": None if other is None else [cell for cell, label in labels.items() if label == other],
     }
-    place = st.container()
+    caption_slot = st.container()
     # The number of pages is known only from the rows, so the first query asks for the page that was chosen last.
-    key = f"page {tournament['tournament']} {shown} {one} {other}"
+    key = f"page {tournament['tournament']} {filter_name} {one} {other}"
     page = int(st.session_state.get(key, 1))
     frame = queries_judging.presentations(
-        store, tournament["tournament"], shown=shown, limit=_PER_PAGE, offset=(page - 1) * _PER_PAGE, **filters
+        store,
+        tournament["tournament"],
+        filter_name=filter_name,
+        limit=_PER_PAGE,
+        offset=(page - 1) * _PER_PAGE,
+        **filters,
     )
     if frame.empty:
-        st.text("No comparison is like that.")
+        st.text("No comparison matches these filters.")
         return
     total = int(frame["total"][0])
-    with place:
-        st.caption(f"{total} presentations: a pair of units in one order.")
+    with caption_slot:
+        st.caption(f"{total} presentations, each a pair of units in one order.")
     for row in frame.to_dict("records"):
         a, b = labels.get(row["cell_a"], row["cell_a"]), labels.get(row["cell_b"], row["cell_b"])
         words = f"A: {a}, unit {row['unit_a']} · B: {b}, unit {row['unit_b']}"
@@ -181,7 +186,7 @@ def _comparison(store: Store, tournament: Mapping[Any, Any], labels: Mapping[str
     st.text(visible(f"Consensus: {_verdict(row, a, b)}"))
     navigation.link(
         "judges",
-        "the same pair in the other order",
+        "Same pair in the other order",
         tournament=tournament["tournament"],
         pair=pair,
         order=1 - order,
@@ -194,9 +199,9 @@ def _comparison(store: Store, tournament: Mapping[Any, Any], labels: Mapping[str
             navigation.link(
                 "units", f"Open unit {row[f'unit_{side}']}", cell=row[f"cell_{side}"], unit=row[f"unit_{side}"]
             )
-    st.subheader("What the judges said")
-    found = queries_judging.replies(store, tournament["tournament"], row["grid_a"], row["grid_b"])
-    for reply in found.astype(object).to_dict("records"):
+    st.subheader("Replies of the judges")
+    replies = queries_judging.replies(store, tournament["tournament"], row["grid_a"], row["grid_b"])
+    for reply in replies.astype(object).to_dict("records"):
         _reply(reply)
 
 
@@ -214,12 +219,12 @@ def _grid(store: Store, row: Mapping[Any, Any], side: str) -> None:
     cells = queries.cells(store, [row[f"cell_{side}"]])
     units = queries.units_by_number(store, row[f"cell_{side}"], [unit])
     if cells.empty or units.empty:
-        st.text("The file of this grid is not beside the store, and neither is its unit in it.")
+        st.text("Neither the file of this grid nor its unit is in the store.")
         return
     gallery = gallery_of(store, cells.to_dict("records")[0], outlined=False)
     gallery.prepare(store, units)
     gallery.show(units.to_dict("records")[0], count=9, tile_px=150, columns=3, what=f"unit {unit}")
-    st.caption("Drawn from the unit's top images: the judges were shown no file, or it is not beside the store.")
+    st.caption("Drawn from the unit's top images: the judges used no grid file, or it is missing beside the store.")
     gallery.explain()
 
 
@@ -237,7 +242,7 @@ def _reply(reply: Mapping[Any, Any]) -> None:
             if reply[f"reasoning_{side}"]:
                 st.text(visible(f"{side.upper()}: {reply[f'reasoning_{side}']}"))
         if reply["raw"]:
-            with st.expander("The reply as it came"):
+            with st.expander("Raw reply"):
                 st.code(visible(reply["raw"]), language=None, wrap_lines=True)
 
 

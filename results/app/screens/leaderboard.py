@@ -55,8 +55,8 @@ def _columns(board: Board) -> list[Column]:
         titles = {column.key: column_title(column) for column in board.columns}
         if keys:
             widgets.select("Sort by", keys, "by", [titles[key] for key in keys], default=first)
-    shown = [column for column in board.columns if axis_of(column) in (chosen or axes)]
-    return sorted(shown, key=lambda column: axes.index(axis_of(column)))
+    visible_columns = [column for column in board.columns if axis_of(column) in (chosen or axes)]
+    return sorted(visible_columns, key=lambda column: axes.index(axis_of(column)))
 
 
 def _table(board: Board, columns: Sequence[Column], kinds: ErrorKinds) -> None:
@@ -77,9 +77,9 @@ def _table(board: Board, columns: Sequence[Column], kinds: ErrorKinds) -> None:
     st.table(pd.DataFrame(content).set_index("method"), border="horizontal", width=4000)
     st.caption(
         "Mean ± sample standard deviation over the finished cells (one per token and init seed). "
-        "★ best, ☆ second. ↑ higher is better, ↓ lower is better. Rank: with its 95 % interval over seeded draws of "
-        "all means, from the spread over seeds and the sampling within a cell; errors from the choice of images, which "
-        "all methods share, are drawn once for all."
+        "★ best, ☆ second. ↑ higher is better, ↓ lower is better. Ranks have 95 % intervals over seeded draws of all "
+        "means, from the spread over seeds and the sampling within a cell. All methods share the images, so errors "
+        "from their choice are drawn once for all methods."
     )
     if board.floors:
         floors = ", ".join(
@@ -103,8 +103,8 @@ def _sorted(board: Board) -> list[Row]:
     sign = 1.0 if column.direction == "lower" else -1.0
 
     def position(row: Row) -> tuple[bool, float, str]:
-        own = row.metrics.get(column.key)
-        return own is None, sign * own.mean if own else 0.0, row.title
+        aggregate = row.metrics.get(column.key)
+        return aggregate is None, sign * aggregate.mean if aggregate else 0.0, row.title
 
     return sorted(board.rows, key=position)
 
@@ -114,17 +114,17 @@ def _cells(row: Row) -> str:
 
 
 def _cell(row: Row, column: Column, rank: tuple[int, int] | None) -> str:
-    own = row.metrics.get(column.key)
-    if own is None:
+    aggregate = row.metrics.get(column.key)
+    if aggregate is None:
         return absent(row, column)
-    text = _unbroken(plain(mean_and_spread(own, column)))
-    if own.mark == "best":
+    text = _unbroken(plain(mean_and_spread(aggregate, column)))
+    if aggregate.mark == "best":
         text = f"**{text}**"
-    if own.rank is None or rank is None:
+    if aggregate.rank is None or rank is None:
         return text
-    low, high = min(rank[0], own.rank), max(rank[1], own.rank)
+    low, high = min(rank[0], aggregate.rank), max(rank[1], aggregate.rank)
     span = "" if low == high else f" \\[{low}–{high}\\]"
-    return f"{text}{_MARKS[own.mark]} :small[{_unbroken(f'rank {own.rank}{span}')}]"
+    return f"{text}{_MARKS[aggregate.mark]} :small[{_unbroken(f'rank {aggregate.rank}{span}')}]"
 
 
 def _unbroken(text: str) -> str:
@@ -169,10 +169,10 @@ def _aggregate_table(
     all_draws = weighted({m: drawn(rows, column, kinds) for m, column in columns.items()}, weights)
     # As everywhere, values that are printed equal are tied.
     spans, ranks = intervals(all_draws), rank_intervals(np.round(all_draws, _DIGITS), larger=True)
-    shown = np.round(value, _DIGITS)
+    rounded = np.round(value, _DIGITS)
     used = [metric for metric, weight in weights.items() if weight > 0]
     records = []
-    for number in np.argsort(np.where(np.isnan(shown), np.inf, -shown), kind="stable"):
+    for number in np.argsort(np.where(np.isnan(rounded), np.inf, -rounded), kind="stable"):
         row, rank = rows[number], ranks[number]
         lacking = [column_title(columns[m]) for m in used if columns[m].key not in row.metrics]
         records.append(
@@ -198,14 +198,14 @@ def _aggregate_table(
     )
     st.caption(
         f"Weighted mean of the metrics on fixed reference scales (version {SCALES_VERSION}), which do not depend on "
-        "who is on the board. A method that lacks one of the metrics has no aggregate. The scales are a choice, and "
-        "the weights are yours: an aggregate proves nothing."
+        "the other methods. A method that lacks one of the metrics has no aggregate. Scales and weights are a choice, "
+        "so an aggregate is not evidence."
     )
 
 
 def _mean(row: Row, column: Column) -> float:
-    own = row.metrics.get(column.key)
-    return float("nan") if own is None else own.mean
+    aggregate = row.metrics.get(column.key)
+    return float("nan") if aggregate is None else aggregate.mean
 
 
 def _notes(board: Board) -> None:
@@ -214,7 +214,7 @@ def _notes(board: Board) -> None:
         st.subheader("Failed cells")
         st.text("\n".join(visible(f"{row.title}: {error}") for row, error in failed))
     if board.notes:
-        st.subheader("What is ranked together and what is not")
+        st.subheader("Notes on comparability")
         st.markdown("\n".join(f"- {plain(note)}" for note in board.notes))
 
 

@@ -60,7 +60,7 @@ def _links(choice: Choice, cells: Sequence[Mapping[str, Any]]) -> None:
     others = [row for row in choice.board.rows if row is not choice.row]
     with st.container(horizontal=True):
         if finished:
-            navigation.link("units", "Its units", cell=finished[0]["cell_id"])
+            navigation.link("units", "Units of this method", cell=finished[0]["cell_id"])
         for other in others[:8]:
             navigation.link(
                 "compare", f"Compare with {plain(other.title)}", a=choice.row.cell_ids[0], b=other.cell_ids[0]
@@ -85,47 +85,49 @@ def _failures(cells: Sequence[Mapping[str, Any]]) -> None:
 def _measurements(choice: Choice) -> None:
     board, row = choice
     st.subheader("Measurements")
-    found = [column for column in board.columns if column.key in row.metrics or column.key in row.undefined]
-    if not found:
-        st.text("None: no cell of this method finished.")
+    measured = [column for column in board.columns if column.key in row.metrics or column.key in row.undefined]
+    if not measured:
+        st.text("No cell of this method has finished.")
         return
-    counts = Counter(column.metric for column in found)
+    counts = Counter(column.metric for column in measured)
     # Parameters have a column of their own; in the name they are needed only if a metric occurs twice.
-    titles = [metric_title(own.metric) if counts[own.metric] == 1 else column_title(own) for own in found]
+    titles = [
+        metric_title(column.metric) if counts[column.metric] == 1 else column_title(column) for column in measured
+    ]
     frame = pd.DataFrame(
         {
-            "axis": [axis_of(column) for column in found],
+            "axis": [axis_of(column) for column in measured],
             "metric": [visible(title) for title in titles],
             "value": [
-                mean_and_spread(row.metrics[c.key], c) if c.key in row.metrics else absent(row, c) for c in found
+                mean_and_spread(row.metrics[c.key], c) if c.key in row.metrics else absent(row, c) for c in measured
             ],
-            "unit": [unit_of(column) for column in found],
-            "direction": [DIRECTIONS[column.direction] for column in found],
-            "rank": [_rank(board, row.metrics.get(c.key), c.key) for c in found],
-            "over": [_over(row.metrics.get(c.key)) for c in found],
-            "version": [column.version for column in found],
-            "parameters": [compact(column.params) for column in found],
+            "unit": [unit_of(column) for column in measured],
+            "direction": [DIRECTIONS[column.direction] for column in measured],
+            "rank": [_rank(board, row.metrics.get(c.key), c.key) for c in measured],
+            "over": [_over(row.metrics.get(c.key)) for c in measured],
+            "version": [column.version for column in measured],
+            "parameters": [compact(column.params) for column in measured],
         }
     )
-    order = {axis: place for place, axis in enumerate(AXES)}
+    order = {axis: position for position, axis in enumerate(AXES)}
     frame = frame.sort_values("axis", key=lambda axes: axes.map(order), kind="stable")
     widths = {"metric": st.column_config.TextColumn(width=270), "value": st.column_config.TextColumn(width=140)}
     st.dataframe(frame, hide_index=True, height="content", column_config=widths, alt="All measurements of this method.")
     st.caption("Mean ± sample standard deviation over cells (token and init seeds); a pooled value has its interval.")
 
 
-def _over(own: Aggregate | None) -> str:
-    if own is None:
+def _over(aggregate: Aggregate | None) -> str:
+    if aggregate is None:
         return ""
-    if own.n_observations is not None:
-        return f"{own.n_observations} pairs"
-    return f"{own.n} cell{'' if own.n == 1 else 's'}"
+    if aggregate.n_observations is not None:
+        return f"{aggregate.n_observations} pairs"
+    return f"{aggregate.n} cell{'' if aggregate.n == 1 else 's'}"
 
 
-def _rank(board: Board, own: Any, key: str) -> str:
-    if own is None or own.rank is None:
+def _rank(board: Board, aggregate: Any, key: str) -> str:
+    if aggregate is None or aggregate.rank is None:
         return ""
-    return f"{own.rank} of {sum(key in row.metrics for row in board.rows)}"
+    return f"{aggregate.rank} of {sum(key in row.metrics for row in board.rows)}"
 
 
 def _units(store: Store, choice: Choice, cells: Sequence[Mapping[str, Any]]) -> None:
@@ -133,24 +135,24 @@ def _units(store: Store, choice: Choice, cells: Sequence[Mapping[str, Any]]) -> 
     if not finished:
         return
     reference = queries.reference_cell(store, finished[0]["cell_id"])
-    own = [cell["cell_id"] for cell in finished]
-    wanted = own if reference is None or reference in own else [*own, reference]
+    cell_ids = [cell["cell_id"] for cell in finished]
+    wanted = cell_ids if reference is None or reference in cell_ids else [*cell_ids, reference]
     frame = queries.histogram(store, wanted, _BINS)
     if frame.empty:
         return
-    st.subheader("MS scores of its units")
+    st.subheader("MS scores of the units")
     name = visible(choice.row.title)
-    counts = {name: _binned(frame[frame["cell_id"].isin(own)])}
+    counts = {name: _binned(frame[frame["cell_id"].isin(cell_ids)])}
     styles = {name: marks([choice.row.method])[choice.row.method]}
-    if reference is not None and reference not in own:
+    if reference is not None and reference not in cell_ids:
         counts["unmodified layer"] = _binned(frame[frame["cell_id"] == reference])
-        styles["unmodified layer"] = Mark(LINE, "x")
+        styles["unmodified layer"] = Mark(LINE, "cross")
     chart.show(
         histogram_figure(counts, styles, low=-1.0, high=1.0, title=f"MS score of a unit, {DIRECTIONS['higher']}"),
         "histogram",
         f"Distribution of the MS scores of the units of {name}.",
     )
-    st.caption("Alive units with a defined score, all cells of the method together.")
+    st.caption("Alive units with a defined score, pooled over all cells of the method.")
 
 
 def _binned(frame: pd.DataFrame) -> list[float]:
@@ -171,20 +173,20 @@ def _stability(store: Store, choice: Choice) -> None:
     st.dataframe(
         pd.DataFrame(
             {
-                "metric": [visible(metric_title(own["metric"])) for own in records],
-                "value": [number(own["value"]) for own in records],
-                "spread": [number(own["uncertainty"]) for own in records],
-                "of": [visible(own["uncertainty_kind"] or "") for own in records],
-                "pairs of cells": [own["n"] for own in records],
-                "direction": [DIRECTIONS[own["direction"]] for own in records],
-                "parameters": [compact(own["params"]) for own in records],
+                "metric": [visible(metric_title(record["metric"])) for record in records],
+                "value": [number(record["value"]) for record in records],
+                "spread": [number(record["uncertainty"]) for record in records],
+                "kind of spread": [visible(record["uncertainty_kind"] or "") for record in records],
+                "pairs of cells": [record["n"] for record in records],
+                "direction": [DIRECTIONS[record["direction"]] for record in records],
+                "parameters": [compact(record["params"]) for record in records],
             }
         ),
         hide_index=True,
-        alt="Scores of several cells together.",
+        alt="Scores over several cells.",
     )
     with st.expander("Evidence of each pair"):
-        st.text("\n\n".join(f"{visible(own['metric'])}: {compact(own['details'])}" for own in records))
+        st.text("\n\n".join(f"{visible(record['metric'])}: {compact(record['details'])}" for record in records))
 
 
 def _curves(store: Store, cells: Sequence[Mapping[str, Any]]) -> None:
@@ -195,8 +197,8 @@ def _curves(store: Store, cells: Sequence[Mapping[str, Any]]) -> None:
     names = {cell["cell_id"]: _seeds(cell) for cell in cells}
     figures = curve_figures(frame, names)
     across = st.columns(min(len(figures), 2))
-    for place, (series, figure) in enumerate(figures.items()):
-        with across[place % len(across)]:
+    for position, (series, figure) in enumerate(figures.items()):
+        with across[position % len(across)]:
             chart.show(figure, f"curve {series}", f"Training curve of each cell: {visible(series.replace('_', ' '))}.")
 
 
@@ -204,27 +206,27 @@ def _properties(store: Store, choice: Choice) -> None:
     board, row = choice
     # A row with its own cell id is of this configuration on this board.
     every = _verdicts(data.stamp(), board.backbone, board.site, store)
-    own = next((found for found in every if set(found.cell_ids) & set(row.cell_ids)), None)
-    if own is None:
+    properties_of_row = next((entry for entry in every if set(entry.cell_ids) & set(row.cell_ids)), None)
+    if properties_of_row is None:
         return
     st.subheader("Properties, measured")
-    verdicts = {name: own.verdicts[name] for name in PROPERTIES}
+    verdicts = {name: properties_of_row.verdicts[name] for name in PROPERTIES}
     st.table(
         pd.DataFrame(
             {
                 "property": [name.replace("_", "-") for name in verdicts],
                 "measured": [
-                    f"**{found.verdict}**{' ⚠ against its claim' if found.contradicts_claim else ''}"
-                    for found in verdicts.values()
+                    f"**{entry.verdict}**{' ⚠ contradicts the claim' if entry.contradicts_claim else ''}"
+                    for entry in verdicts.values()
                 ],
-                "evidence": [plain(found.evidence) for found in verdicts.values()],
-                "it claims": [_yes_or_no(found.claimed) for found in verdicts.values()],
-                "the paper's Table 1": [_yes_or_no(found.published) for found in verdicts.values()],
+                "evidence": [plain(entry.evidence) for entry in verdicts.values()],
+                "claimed": [_yes_or_no(entry.claimed) for entry in verdicts.values()],
+                "Table 1 of the paper": [_yes_or_no(entry.published) for entry in verdicts.values()],
             }
         ).set_index("property"),
         border="horizontal",
     )
-    st.caption("A verdict follows from measurements alone; claims and the published table stand beside it.")
+    st.caption("Verdicts follow from measurements only; claims and the published table are listed for comparison.")
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -240,7 +242,7 @@ def _configuration(cells: Sequence[Mapping[str, Any]]) -> None:
     st.subheader("Configuration")
     config = cells[0]["config"] or {}
     if not config:
-        st.text("It has no settings.")
+        st.text("This method has no settings.")
         return
     frame = pd.DataFrame({"setting": [visible(key) for key in config], "value": [compact(v) for v in config.values()]})
     st.dataframe(frame, hide_index=True, height="content", alt="Settings of the method.")
@@ -278,7 +280,7 @@ def _provenance(cells: Sequence[Mapping[str, Any]]) -> None:
     if environments:
         with st.expander("Processor, threads and libraries"):
             st.text(visible("\n".join(environments)))
-    with st.expander("Identity: the complete configuration that the cell's id is a hash of"):
+    with st.expander("Identity: the complete configuration whose hash is the cell's id"):
         st.json(first["identity"] or {}, expanded=False)
 
 

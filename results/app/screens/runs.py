@@ -30,7 +30,7 @@ def render() -> None:
     readable = refresh = False
     with data.page() as store:
         running = any(run.state == "running" for run in run_states(store))
-        refresh = running and st.toggle("Look again every five seconds", value=False)
+        refresh = running and st.toggle("Refresh every five seconds", value=False)
         readable = True
     # A fragment opens the store itself, at each rerun.
     if readable:
@@ -58,7 +58,7 @@ def _run(store: Store, run: Mapping[Any, Any], *, open_first: bool) -> None:
         ended = _time(run["ended_at"])
         parts = [f"{done} cells finished", f"{failed} failed"]
         if planned is not None:
-            parts.append(f"{planned} planned, those that earlier runs had finished included")
+            parts.append(f"{planned} planned (including those that earlier runs had finished)")
         if ended is not None:
             parts.append(f"took {duration((ended - started).total_seconds())}")
         st.text(", ".join(parts) + ".")
@@ -69,16 +69,14 @@ def _run(store: Store, run: Mapping[Any, Any], *, open_first: bool) -> None:
         if run["status"] == "running":
             last = _time(run["last_at"])
             since = datetime.now(UTC) - (last or started)
-            st.info(f"Its process lives. Its last sign was {duration(since.total_seconds())} ago.")
+            st.info(f"The process is running. Its last record is {duration(since.total_seconds())} old.")
         elif run["status"] == "died":
-            st.warning("It was killed before it could say so; the same command goes on from what is here.")
+            st.warning("The process was killed. Run the same command again to continue from the finished cells.")
         if run["command"]:
-            again = (
-                "would do nothing again" if run["status"] == "finished" and not failed else "goes on where it stopped"
-            )
-            st.text(f"The command that started it; it {again} (finished cells are kept):")
+            again = "changes nothing" if run["status"] == "finished" and not failed else "continues where it stopped"
+            st.text(f"Command of this run. Running it again {again} (finished cells are not computed again):")
             st.code(visible(with_store(run["command"], store.path)), language="bash", wrap_lines=True)
-            st.caption("Of other paths than the store's only the last part is recorded; give them in full.")
+            st.caption("Of other paths, only the last part is recorded; enter them in full.")
         lines = [
             f"run {run['run_id']}",
             f"device {run['device'] or 'not recorded'}",
@@ -106,7 +104,7 @@ def _run(store: Store, run: Mapping[Any, Any], *, open_first: bool) -> None:
 
 
 def with_store(command: str, path: Path) -> str:
-    """Return a recorded command with the store's full path; other paths are not known.
+    """Return a recorded command with the store's full path; other paths stay as recorded.
 
     Commands are stored without folders, because results travel between machines.
     """
@@ -114,11 +112,11 @@ def with_store(command: str, path: Path) -> str:
         words = shlex.split(command)
     except ValueError:  # an open quotation mark
         return command
-    for place, word in enumerate(words):
-        if word == "--store" and words[place + 1 : place + 2] == [path.name]:
-            words[place + 1] = str(path)
+    for index, word in enumerate(words):
+        if word == "--store" and words[index + 1 : index + 2] == [path.name]:
+            words[index + 1] = str(path)
         elif word == f"--store={path.name}":
-            words[place] = f"--store={path}"
+            words[index] = f"--store={path}"
     return shlex.join(words)
 
 
@@ -126,9 +124,9 @@ def _failures(store: Store) -> None:
     cells = queries.failed_cells(store).astype(object).to_dict("records")
     st.subheader("Failed cells")
     if not cells:
-        st.text("There are none.")
+        st.text("No failed cells.")
         return
-    st.caption("The same command tries failed cells again.")
+    st.caption("Run the same command again to retry failed cells.")
     for cell in cells:
         seeds = f"token seed {cell['token_seed']}, init seed {cell['init_seed']}"
         title = f"{cell['label']} on {cell['backbone_title']} at {cell['site']} ({seeds}): {cell['error_type']}"

@@ -26,7 +26,7 @@ def render() -> None:
         frame = queries.cells(store, choice.row.cell_ids)
         finished = [row for row in frame.to_dict("records") if row["status"] == "finished"]
         if not finished:
-            st.info("All cells of this method failed, so it has no units. The page Runs says why.")
+            st.info("All cells of this method failed, so it has no units. The page Runs shows the errors.")
             return
         with right:
             cell = _seed(finished)
@@ -72,9 +72,9 @@ def _list(
     with middle:
         alive_only = st.toggle("Alive units only", value=True)
     with right:
-        asked = st.number_input("Open unit number", 0, int(summary["last"] or 0), value=None, step=1)
-        if asked is not None:
-            st.query_params["unit"] = str(int(asked))
+        unit_number = st.number_input("Open unit number", 0, int(summary["last"] or 0), value=None, step=1)
+        if unit_number is not None:
+            st.query_params["unit"] = str(int(unit_number))
             st.rerun()
     total = summary["n_alive"] if alive_only else summary["n"]
     if not total:
@@ -130,36 +130,36 @@ def _one(
 ) -> None:
     navigation.link("units", "← all units", cell=cell["cell_id"])
     try:
-        found = queries.units_by_number(store, cell["cell_id"], [int(wanted)])
+        frame = queries.units_by_number(store, cell["cell_id"], [int(wanted)])
     except (ValueError, OverflowError, StoreError):
-        found = None
-    if found is None or found.empty:
+        frame = None
+    if frame is None or frame.empty:
         st.warning(f"This cell has no unit {plain(wanted)}.")
         return
-    unit = found.astype(object).to_dict("records")[0]
+    unit = frame.astype(object).to_dict("records")[0]
     st.subheader(f"Unit {unit['unit']}")
     facts = [
         f"active on {int(unit['fires'])} tokens of the evaluation images" if _value(unit["fires"]) is not None else "",
         f"largest activation {_value(unit['max_activation']):.4g}"
         if _value(unit["max_activation"]) is not None
         else "",
-        "the address of this page is a permalink to it",
+        "the address of this page is a permalink",
     ]
     st.caption(plain("; ".join(fact for fact in facts if fact)) + ".")
     parent = _value(unit["parent"])
     if not split or parent is None:
-        gallery.prepare(store, found)
+        gallery.prepare(store, frame)
         _card(gallery, unit, f"unit {unit['unit']}", tile_px=150, columns=5, count=20)
         return
     family = queries.siblings(store, cell["cell_id"], int(parent), int(unit["unit"]))
     above = queries.units_by_number(store, reference, [int(parent)]) if reference else None
-    gallery.prepare(store, found, family, *([] if above is None else [above]))
+    gallery.prepare(store, frame, family, *([] if above is None else [above]))
     parent_score = None if above is None or above.empty else _value(above.astype(object)["ms_score"][0])
     left, right = st.columns([1, 2])
     with left:
         st.markdown(f"**Parent: original unit {int(parent)}**")
         if above is None or above.empty:
-            st.text("The unmodified layer is not in this store, so the parent's images are not known.")
+            st.text("The unmodified layer is not in this store, so the parent's images are unavailable.")
         else:
             _card(gallery, above.astype(object).to_dict("records")[0], f"parent {int(parent)}", tile_px=110, columns=3)
     with right:

@@ -193,7 +193,7 @@ def test_from_the_front_to_a_units_pictures(visit: Visit) -> None:
     mark(page, "ELUDe").click()
     visit.heading("ELUDe")
     expect(page).to_have_url(re.compile(r"/method\?.*cell=elude-"))
-    page.get_by_role("link", name="Its units").click()
+    page.get_by_role("link", name="Units of this method").click()
     visit.heading("Units")
     visit.pictures()
     # The name of a link may begin with that of its icon.
@@ -343,7 +343,7 @@ def test_two_methods_are_compared_with_their_pictures(visit: Visit) -> None:
     expect(page.get_by_role("heading", name="Paired differences, A minus B")).to_be_visible()
     points = page.locator(f"{CHART} .mark-symbol path[aria-label^='accuracy: ']")
     expect(points).to_have_count(1)
-    assert points.get_attribute("aria-label").endswith("in favour of A, not told apart")
+    assert points.get_attribute("aria-label").endswith("in favour of A, no significant difference")
     expect(page.get_by_role("heading", name="Best wins of A")).to_be_visible()
     visit.pictures()
     sides = page.locator("[data-testid=stImage] img")
@@ -351,11 +351,11 @@ def test_two_methods_are_compared_with_their_pictures(visit: Visit) -> None:
     left, right = (sides.nth(number).bounding_box() for number in (0, 1))
     assert left["x"] + left["width"] <= right["x"] and abs(left["y"] - right["y"]) < 2
     page = visit.open("compare?a=elude-42&b=topk_sae-42")
-    expect(page.get_by_role("heading", name="Clearest wins of A before the judges")).to_be_visible()
+    expect(page.get_by_role("heading", name="Clearest wins of A according to the judges")).to_be_visible()
     visit.pictures()
-    page.get_by_role("link", name="what the judges said").first.click()
+    page.get_by_role("link", name="Replies of the judges").first.click()
     visit.heading("Judges")
-    expect(page.get_by_role("heading", name="What the judges said")).to_be_visible()
+    expect(page.get_by_role("heading", name="Replies of the judges")).to_be_visible()
 
 
 def test_a_comparison_has_both_grids_and_what_each_judge_said(visit: Visit) -> None:
@@ -371,7 +371,7 @@ def test_a_comparison_has_both_grids_and_what_each_judge_said(visit: Visit) -> N
         expect(page.get_by_text(judge)).to_be_visible()
     expect(page.get_by_text(f"A: {SCRIPT}", exact=True)).to_have_count(3)
     expect(page.get_by_text("B: stripes")).to_have_count(3)
-    page.get_by_role("link", name="the same pair in the other order").click()
+    page.get_by_role("link", name="Same pair in the other order").click()
     expect(page.get_by_text("Consensus: 0 : 3, ELUDe")).to_be_visible()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -70,6 +71,8 @@ def test_published_marks_are_hollow_and_take_no_part_in_the_line(here: Store) ->
     found = points(board.rows, x, y, ErrorKinds(queries.error_kinds(here)))
     shown = [own for own in published_points() if own.setting.startswith("AugReg")]
     alone, both = front_figure(found, x, y), front_figure(found, x, y, shown)
+    for figure in (alone, both):
+        alt.Chart.from_dict(figure | {"config": {}}, validate=True)
     assert alone["datasets"]["line"] == both["datasets"]["line"] and "published" not in alone["datasets"]
     measured, printed = both["datasets"]["measured"], both["datasets"]["published"]
     means = ("cell", "name", "x", "x_low", "x_high", "y", "y_low", "y_high")
@@ -117,9 +120,9 @@ def test_a_mark_says_its_values_to_the_pointer_and_to_screen_readers(here: Store
     assert list(proto.selection_mode) == [CLICKED]
     rows = next(frame(own.data.data) for own in proto.datasets if own.name == "measured").set_index("name")
     assert rows.loc["ELUDe", CELL].startswith("elude-")
-    said = rows.loc["ELUDe", "says"]
+    said = rows.loc["ELUDe", "text"]
     assert said.startswith("ELUDe: MS score 60.50 [") and ", accuracy 80.00 [" in said and "on the front in" in said
-    assert rows.loc["ELUDe", "factor_says"] == "2.00"
+    assert rows.loc["ELUDe", "factor_text"] == "2.00"
     assert rows.loc["TopK SAE", "outline_px"] > rows.loc[DROP, "outline_px"]
 
 

@@ -66,12 +66,12 @@ def test_the_method_page_has_stability_curves_and_provenance(here: Store) -> Non
     written = texts(test)
     assert test.title[0].value == "TopK SAE"
     assert "Stability over seeds" in written and "std over pairs" in written
-    assert "Training" in written and "MS scores of its units" in written
+    assert "Training" in written and "MS scores of the units" in written
     verdicts = test.get("table")[0].value
     assert verdicts.loc["unsupervised", "measured"] == "**yes**"
     assert verdicts.loc["unsupervised", "evidence"] == "labels not read during fit \\(2 of 2 cells\\)"
     # It claims not to be lossless, and nothing was measured that could say so.
-    assert verdicts.loc["lossless", ["measured", "it claims"]].tolist() == ["**unknown**", "no"]
+    assert verdicts.loc["lossless", ["measured", "claimed"]].tolist() == ["**unknown**", "no"]
     assert "topk_sae-42" in written and "evaluation split evaluation-1" in written
 
 
@@ -122,7 +122,7 @@ def test_missing_image_files_are_said_to_be(here: Store, monkeypatch: pytest.Mon
     monkeypatch.setenv("HARNESS_IMAGES", str(tmp_path))
     test = opened("units", cell="elude-42", unit="5")
     require_sound(test)
-    assert "image files are not there" in texts(test) and "--images" in texts(test)
+    assert "image files are missing" in texts(test) and "--images" in texts(test)
 
 
 def test_a_seed_is_chosen_within_its_method(here: Store) -> None:
@@ -147,7 +147,7 @@ def test_compare_has_differences_and_pictures_of_wins_and_losses(here: Store) ->
     assert "Best wins of A" in texts(test)
     judged = opened("compare", a="elude-42", b="topk_sae-42")
     require_sound(judged)
-    assert "Clearest wins of A before the judges" in texts(judged)
+    assert "Clearest wins of A according to the judges" in texts(judged)
     assert "not comparable" in texts(opened("compare", a="elude-42", b="identity-other"))
     assert "two different methods" in texts(opened("compare", a="elude-42", b="elude-123"))
 
@@ -169,8 +169,8 @@ def test_votes_are_counted_as_the_statistics_count_them(here: Store) -> None:
     assert frame.loc[("pair/1", 1), ["n_a", "n_b", "consensus"]].tolist() == [1, 2, "B"]
     assert frame.loc[("pair/3", 0), ["n_a", "n_b", "n_valid"]].tolist() == [1, 1, 2]
     for shown, count in (("judges disagree", 6), ("judges agree", 2), ("ties and undecided", 2)):
-        assert len(queries_judging.presentations(here, "tournament-1", shown=shown)) == count
-    assert len(queries_judging.presentations(here, "tournament-1", shown="invalid or missing replies")) == 2
+        assert len(queries_judging.presentations(here, "tournament-1", filter_name=shown)) == count
+    assert len(queries_judging.presentations(here, "tournament-1", filter_name="invalid or missing replies")) == 2
     assert queries_judging.presentations(here, "tournament-1", cells_a=["mine-42"]).empty
 
 

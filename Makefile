@@ -48,8 +48,15 @@ test-browser: setup
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt playwright
 	$(BIN)/python -m pytest --browser -m browser
 
+# Each benchmark in turn, about six minutes on two cores; a failed one is named at the end. Ends with a table of ratios.
 bench: setup
-	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@rows=$$(mktemp); failed=; trap 'rm -f "$$rows"' EXIT; \
+	for file in benchmarks/[!_]*.py; do \
+		echo "== $$file"; \
+		HARNESS_BENCH_ROWS=$$rows $(BIN)/python $$file || failed="$$failed $$file"; \
+	done; \
+	echo "== ratios"; $(BIN)/python benchmarks/_report.py "$$rows"; \
+	test -z "$$failed" || { echo "Failed:$$failed"; exit 1; }
 
 clean:
 	rm -rf $(VENV) outputs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -55,8 +55,15 @@ docs: setup
 		--editable ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
+# Each benchmark in turn, about six minutes on two cores; a failed one is named at the end. Ends with a table of ratios.
 bench: setup
-	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@rows=$$(mktemp); failed=; trap 'rm -f "$$rows"' EXIT; \
+	for file in benchmarks/[!_]*.py; do \
+		echo "== $$file"; \
+		HARNESS_BENCH_ROWS=$$rows $(BIN)/python $$file || failed="$$failed $$file"; \
+	done; \
+	echo "== ratios"; $(BIN)/python benchmarks/_report.py "$$rows"; \
+	test -z "$$failed" || { echo "Failed:$$failed"; exit 1; }
 
 clean:
 	rm -rf $(VENV) outputs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,10 +1,11 @@
-"""How long clustering one unit's contributions takes, next to other implementations and to the bare matrix product.
+"""Time of clustering one unit's contributions, compared with other implementations and with the matrix product alone.
 
-    python benchmarks/clustering.py                      # the demo's own contributions, n = 1500 and 4000
-    python benchmarks/clustering.py --n 1500 --units 384 --only exact    # a whole demo layer
+    python benchmarks/clustering.py                      # contributions of the demo, n = 1500
+    python benchmarks/clustering.py --n 1500 4000 --units 5 --repeats 15                # several minutes
+    python benchmarks/clustering.py --n 1500 --units 384 --only exact                   # a whole demo layer
 
-Everything runs in one process, on the same data, taking turns, so that ratios hold on a busy machine; times are the
-best and the median of the repeats, and compilation is not counted. Agreement is the adjusted Rand index with `hdbscan`.
+All implementations run in turn in one process on the same data, so ratios hold on a busy machine. Times are the best
+and the median of the repeats, without compilation. Agreement is the adjusted Rand index with `hdbscan`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import torch
+from _report import report
 from sklearn.metrics import adjusted_rand_score
 
 from methods.elude.clustering import cluster, unit_rows
@@ -31,7 +33,7 @@ Fit = Callable[[torch.Tensor], np.ndarray]
 
 
 def tokens(backbone: str, site: str, dataset: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Inputs q (n_tokens, d_in) of a site over all images of a set, its weight (d_out, d_in) and bias (d_out,)."""
+    """Return inputs q (n_tokens, d_in) of a site over an image set, its weight (d_out, d_in) and bias (d_out,)."""
     from harness.activations.site import Site
     from harness.backbones import load
     from harness.datasets import BrokenReport, batches
@@ -46,14 +48,14 @@ def tokens(backbone: str, site: str, dataset: str) -> tuple[torch.Tensor, torch.
 
 
 def contributions(source: tuple[torch.Tensor, torch.Tensor, torch.Tensor], unit: int, n: int) -> torch.Tensor:
-    """Normalised contributions (n, d_in) of the n tokens that excite a unit most, in the order of the tokens."""
+    """Return normalised contributions (n, d_in) of the n tokens with the largest activation, in token order."""
     q, weight, bias = source
     top = (q @ weight[unit] + bias[unit]).topk(n).indices.sort().values
     return unit_rows(weight[unit] * q[top])[0]
 
 
 def contenders(size: int, selection: str) -> dict[str, Fit]:
-    """What is timed, by name; each gives labels (n,)."""
+    """Return the implementations by name; each returns labels (n,)."""
 
     def exact(x: torch.Tensor) -> np.ndarray:
         return cluster(x, min_cluster_size=size, selection=selection).labels.numpy()
@@ -85,28 +87,30 @@ def contenders(size: int, selection: str) -> dict[str, Fit]:
             HDBSCAN(min_cluster_size=size, min_samples=size, cluster_selection_method=selection).fit(x.numpy()).labels_
         )
 
-    found = {"product": product, "exact": exact, "exact, tiled": tiled, "hdbscan": library, "sklearn": sklearn}
+    fits = {"product": product, "exact": exact, "exact, tiled": tiled, "hdbscan": library, "sklearn": sklearn}
     # Above 30 dimensions fast_hdbscan 0.3 is approximate, by pynndescent.
     if all(importlib.util.find_spec(name) is not None for name in ("fast_hdbscan", "pynndescent")):
-        found["fast_hdbscan"] = fast
-    return found
+        fits["fast_hdbscan"] = fast
+    return fits
 
 
 def timed(fit: Fit, x: torch.Tensor) -> tuple[float, np.ndarray]:
+    """Return the seconds of one call, and its labels."""
     start = time.perf_counter()
     labels = fit(x)
     return time.perf_counter() - start, labels
 
 
 def compare(fits: dict[str, Fit], data: Iterable[torch.Tensor], repeats: int, slow: float) -> None:
-    """Print a line for each contender over the same units; one that takes over `slow` seconds runs once each."""
+    """Print a line per implementation; one that takes more than `slow` seconds runs once per unit."""
     seconds: dict[str, list[float]] = {name: [] for name in fits}
     labels: dict[str, list[np.ndarray]] = {name: [] for name in fits}
     for x in data:
         for name, fit in fits.items():
-            taken, found = timed(fit, x)
+            taken, assigned = timed(fit, x)
             seconds[name].append(taken)
-            labels[name].append(found)
+            labels[name].append(assigned)
+        n = len(x)
         for _ in range(repeats - 1):
             for name, fit in fits.items():
                 if seconds[name][0] < slow:
@@ -123,27 +127,32 @@ def compare(fits: dict[str, Fit], data: Iterable[torch.Tensor], repeats: int, sl
             share = sum(value >= 0.99 for value in agreement) / len(agreement)
             line += f"   min {min(agreement):.4f}, at least .99 on {100 * share:.0f} % of {len(agreement)} units"
         print(line)
+    for slower, faster in (("exact", "product"), ("hdbscan", "exact"), ("sklearn", "exact")):
+        if slower in fits and faster in fits:
+            report(f"{slower} / {faster}, n = {n}", middle[slower] / middle[faster])
     for name in ("exact", "hdbscan"):
         if name in fits:
-            counts = [int(found.max()) + 1 for found in labels[name]]
+            counts = [int(assigned.max()) + 1 for assigned in labels[name]]
             mean, none = sum(counts) / len(counts), counts.count(0)
-            print(f"{name}: {mean:.2f} clusters a unit; none in {none} of {len(counts)} units")
+            print(f"{name}: {mean:.2f} clusters per unit; none in {none} of {len(counts)} units")
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, nargs="+", default=[1500, 4000], help="points a unit")
-    parser.add_argument("--units", type=int, default=5, help="units, spread over the layer")
-    parser.add_argument("--min-cluster-size", type=int, default=40)
-    parser.add_argument("--selection", choices=["leaf", "eom"], default="leaf")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--slow", type=float, default=1.0, help="seconds above which a contender runs once a unit")
-    parser.add_argument("--only", nargs="+", help="names of contenders")
-    parser.add_argument("--threads", type=int, help="threads of torch")
-    parser.add_argument("--backbone", default="dinov2_small_saliency")
-    parser.add_argument("--site", default="blocks.9.mlp.fc2")
-    parser.add_argument("--dataset", default="photos")
-    parser.add_argument("--tokens", type=Path, help="an .npz with q, weight and bias instead of a backbone")
+    parser.add_argument("--n", type=int, nargs="+", default=[1500], help="points per unit (default: 1500)")
+    parser.add_argument("--units", type=int, default=2, help="units, spread over the layer (default: 2)")
+    parser.add_argument("--min-cluster-size", type=int, default=40, help="smallest cluster (default: 40)")
+    parser.add_argument("--selection", choices=["leaf", "eom"], default="leaf", help="selection of clusters")
+    parser.add_argument("--repeats", type=int, default=5, help="repeats per unit (default: 5)")
+    parser.add_argument(
+        "--slow", type=float, default=1.0, help="implementations slower than this (s) run once per unit"
+    )
+    parser.add_argument("--only", nargs="+", help="names of the implementations to time (default: all)")
+    parser.add_argument("--threads", type=int, help="threads of torch (default: all cores)")
+    parser.add_argument("--backbone", default="dinov2_small_saliency", help="name of the backbone")
+    parser.add_argument("--site", default="blocks.9.mlp.fc2", help="module path of the layer")
+    parser.add_argument("--dataset", default="photos", help="image set")
+    parser.add_argument("--tokens", type=Path, help=".npz file with q, weight and bias to use instead of a backbone")
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -158,7 +167,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.only:
         unknown = set(options.only) - set(fits)
         if unknown:
-            parser.error(f"--only {' '.join(sorted(unknown))}: there are {', '.join(fits)}")
+            parser.error(f"unknown --only {' '.join(sorted(unknown))}; allowed are {', '.join(fits)}")
         fits = {name: fits[name] for name in fits if name in options.only}
     units = np.linspace(0, len(weight) - 1, options.units).astype(int).tolist()
     for fit in fits.values():

@@ -1,9 +1,10 @@
-"""Peak memory of a whole run at 100 and at 400 evaluation images: it must not grow with the split.
+"""Peak memory of a whole run with few and with more evaluation images. It must not grow with them.
 
-Each size runs in a process of its own on the same probing images, with every built-in method of the demo that does not
-train; the figure is the process's largest resident set. Prints both and their ratio.
+    python benchmarks/evaluation_memory.py                    # 40 and 80 images
+    python benchmarks/evaluation_memory.py --sizes 100 400    # several minutes
 
-    python benchmarks/evaluation_memory.py [--backbone NAME] [--sizes 100 400]
+Each size runs in its own process on the same probing images, with two methods that do not train. Prints the largest
+resident set of both processes and the ratio of the two, which should be near 1.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from _report import report
+
 from harness import datasets
 
-PROBING = 60
+PROBING_IMAGES = 30
 
 SUITE = """
 name = "memory"
@@ -39,9 +42,9 @@ config = {{ parts = 8 }}
 
 
 def make_images(folder: Path, n_evaluation: int) -> None:
-    """``train/`` and ``val/`` class folders of crops of the shipped photographs, the same for the same number."""
+    """Write class folders ``train/`` and ``val/`` with crops of the shipped photographs, without randomness."""
     images = datasets.load("photos")
-    for split, count in (("train", PROBING), ("val", n_evaluation)):
+    for split, count in (("train", PROBING_IMAGES), ("val", n_evaluation)):
         for number in range(count):
             picture = images.open(number * 7 % len(images))
             shift = 3 * (number * 7 // len(images))
@@ -67,8 +70,8 @@ def measure(folder: Path, backbone: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", default="dinov2_small_saliency")
-    parser.add_argument("--sizes", type=int, nargs=2, default=(100, 400))
+    parser.add_argument("--backbone", default="dinov2_small_saliency", help="name of the backbone")
+    parser.add_argument("--sizes", type=int, nargs=2, default=(40, 80), help="evaluation images of the two runs")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.folder:
@@ -82,7 +85,9 @@ def main() -> None:
             done = subprocess.run(command, check=True, capture_output=True, text=True)
         peaks.append(json.loads(done.stdout.splitlines()[-1])["mib"])
         print(f"{size:5d} evaluation images: peak {peaks[-1]:8.1f} MiB", flush=True)
-    print(f"ratio {peaks[1] / peaks[0]:.3f}")
+    ratio = peaks[1] / peaks[0]
+    print(f"ratio {ratio:.3f}")
+    report(f"peak memory, {options.sizes[1]} / {options.sizes[0]} evaluation images", ratio, note="should be near 1")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Our training loop against overcomplete's ``train_sae``: the same data, order, epochs, seed, loss and schedule.
 
-    python benchmarks/sae_training.py TOKENS [--epochs 5] [--family topk_sae ...] [--units-per-neuron 8]
+    python benchmarks/sae_training.py                           # synthetic tokens, two epochs
+    python benchmarks/sae_training.py TOKENS --epochs 5 --batch-size 4096 [--family topk_sae ...]
 
-TOKENS is the folder of a token set (``outputs/cache/tokens/<fingerprint>``). Both sides see the same normalised tokens,
-held in memory, in the same order; the library's side is its own module and loop, with its progress lines discarded.
-Prints seconds a step, R2 on all tokens and active units a token for both, the ratio of seconds, and its median.
+TOKENS is the folder of a token set (``outputs/cache/tokens/<fingerprint>``). Both sides read the same normalised tokens
+from memory, in the same order. The library's side is its own module and loop, without its progress lines. Prints the
+milliseconds per step, R2 on all tokens and active units per token for both (ours | the library's), the ratio of the
+times, and the median ratio.
 """
 
 from __future__ import annotations
@@ -13,17 +15,24 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+# As the command line sets it, before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import numpy as np
 import torch
+from _report import report
 from torch import Tensor, nn
 
 import methods
-from harness.activations.token_set import TokenSet
+from harness.activations.token_set import TokenSet, TokenWriter
 from methods.base import Reads
 from methods.sae.library import build
 from methods.training.batches import Batches
@@ -34,18 +43,22 @@ Criterion = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 class Layer(NamedTuple):
+    """Widths of a layer."""
+
     d_in: int
     d_out: int
 
 
 class Side(NamedTuple):
-    seconds_a_step: float
+    """Result of one training."""
+
+    seconds_per_step: float
     r2: float
     l0: float
 
 
 class Epochs:
-    """A data loader for ``train_sae``: one epoch after the other in the order our loop has."""
+    """Data loader for ``train_sae`` with the same order of tokens in each epoch as our loop."""
 
     def __init__(self, batches: Batches) -> None:
         self.batches, self.number = batches, -1
@@ -56,7 +69,7 @@ class Epochs:
 
 
 class Cosine:
-    """Our schedule, as ``train_sae`` wants it."""
+    """Our learning rate schedule with the interface of ``train_sae``."""
 
     def __init__(self, optimiser: torch.optim.Optimizer, total: int, config: Any) -> None:
         self.optimiser, self.total, self.config, self.number = optimiser, total, config, -1
@@ -68,13 +81,27 @@ class Cosine:
             group["lr"] = learning_rate(self.number, self.total, self.config)
 
 
+def synthetic_tokens(folder: Path, n: int, width: int) -> TokenSet:
+    """Write n tokens: sparse sums of ``4 width`` directions, with ``2 width`` inputs and ``width`` outputs."""
+    generator = torch.Generator().manual_seed(0)
+    active = torch.rand(n, 4 * width, generator=generator) < 4 / width
+    codes = active * torch.rand(n, 4 * width, generator=generator)
+    rows = np.arange(n)
+    writer = TokenWriter(folder / "synthetic")
+    directions = torch.randn(4 * width, 3 * width, generator=generator)
+    q, a = (codes @ directions).split([2 * width, width], dim=1)
+    writer.add(rows, rows, rows, input=q, output=a)
+    return writer.finish()
+
+
 def dead_term(pre: Tensor, codes: Tensor, weight: float) -> Tensor:
+    """Return the term of our loss that revives the units that are dead in a batch."""
     dead = (codes.detach() != 0).sum(0) == 0
     return -weight * (pre * dead).sum() / (dead.sum().clamp_min(1) * len(codes))
 
 
 def counterpart(name: str, config: Any, layer: Layer, x: Tensor, seed: int) -> tuple[nn.Module, Criterion]:
-    """The library's module and the loss that ``train_sae`` minimises for one of our families."""
+    """Return the library's module for one of our families, and the loss that ``train_sae`` minimises."""
     d, n_units = layer.d_out, config.n_units(layer.d_out)
     dead = config.dead_weight
 
@@ -126,7 +153,7 @@ def counterpart(name: str, config: Any, layer: Layer, x: Tensor, seed: int) -> t
 
 
 class LibraryTranscoder(nn.Module):
-    """The library's encoder and dictionary between two spaces; ``train_sae`` hands over [a, q] as one row."""
+    """The library's encoder and dictionary between two spaces; ``train_sae`` passes [a, q] as one row."""
 
     def __init__(self, d_in: int, d_out: int, n_units: int, seed: int) -> None:
         from overcomplete.sae.factory import EncoderFactory
@@ -143,7 +170,7 @@ class LibraryTranscoder(nn.Module):
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q = rows[:, self.d_out :]
         pre, codes, a_hat = self.inner(q)
-        # train_sae measures x_hat against its whole input: what is no target is passed through.
+        # train_sae compares x_hat with its whole input, so q is passed through.
         return pre, codes, torch.cat([a_hat, q], 1)
 
 
@@ -159,13 +186,14 @@ class Joined:
 
 
 def library_side(name: str, config: Any, tokens: TokenSet, seed: int) -> Side:
+    """Train one family with the library."""
     from overcomplete.sae import train_sae
 
     layer = Layer(tokens.width("input"), tokens.width("output"))
     fields: tuple[Reads, ...] = ("input", "output") if name == "transcoder" else ("output",)
     normalisers = [Normaliser(tokens, field) for field in fields]
     batches = Batches(tokens, fields, normalisers, config.batch_size, seed=seed)
-    next(batches.epoch(0))  # both sides hold their tokens in memory before the clock starts
+    next(batches.epoch(0))  # reads the tokens into memory before the clock starts
     x = torch.cat([torch.cat(tuple(reversed(batch)), 1) for batch in batches.epoch(0)])
     module, criterion = counterpart(name, config, layer, x[:, : layer.d_out], seed)
     if name == "transcoder":
@@ -203,6 +231,7 @@ def library_side(name: str, config: Any, tokens: TokenSet, seed: int) -> Side:
 
 
 def our_side(name: str, config: dict[str, Any], tokens: TokenSet, seed: int) -> Side:
+    """Train one family with our loop."""
     layer = Layer(tokens.width("input"), tokens.width("output"))
     method = methods.create(name, **config)
     started = time.perf_counter()
@@ -216,7 +245,7 @@ def our_side(name: str, config: dict[str, Any], tokens: TokenSet, seed: int) -> 
         error += float((a - method.decode(codes)).square().sum())
         variance += float((a - mean).square().sum())
         active += float((codes != 0).sum())
-    # The whole of fit, with reading and normalising the tokens and building the module.
+    # The time of the whole fit: also reading and normalising the tokens, and building the module.
     return Side(seconds / len(stamps), 1 - error / variance, active / tokens.n)
 
 
@@ -231,37 +260,48 @@ FAMILIES = (
     "transcoder",
 )
 
-#: Ours by default learns thresholds faster than weights, and ends elsewhere: here both sides have the library's rate.
+#: By default our thresholds learn faster than the weights, with other results: here both sides use the library's rate.
 LIKE_THE_LIBRARY: dict[str, dict[str, Any]] = {"jumprelu_sae": {"threshold_rate": 1}}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tokens", type=Path)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--family", action="append", choices=FAMILIES)
-    parser.add_argument("--units-per-neuron", type=float, default=8)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tokens", type=Path, nargs="?", help="folder of a token set (default: synthetic tokens)")
+    parser.add_argument("--epochs", type=int, default=2, help="epochs (default: 2)")
+    parser.add_argument("--batch-size", type=int, default=2048, help="tokens per step (default: 2048)")
+    parser.add_argument("--family", action="append", choices=FAMILIES, help="family to train (default: all)")
+    parser.add_argument("--units-per-neuron", type=float, default=8, help="expansion factor (default: 8)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="further settings, as JSON")
-    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--seed", type=int, default=42, help="random seed of the initialisation and the batches")
     arguments = parser.parse_args()
-    tokens = TokenSet(arguments.tokens)
+    if arguments.tokens:
+        compare(TokenSet(arguments.tokens), arguments)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        compare(synthetic_tokens(Path(folder), 8192, 128), arguments)
+
+
+def compare(tokens: TokenSet, arguments: argparse.Namespace) -> None:
+    """Train the families on both sides, and print and report the ratio of their times."""
     extra = {key: json.loads(value) for key, _, value in (entry.partition("=") for entry in arguments.set)}
-    warm = {"expansion_factor": arguments.units_per_neuron, "epochs": 1}
-    for name in ("topk_sae", "batchtopk_sae", "matching_pursuit_sae", "archetypal_sae"):
+    warm = {"expansion_factor": arguments.units_per_neuron, "epochs": 1, "batch_size": arguments.batch_size}
+    families = arguments.family or FAMILIES
+    for name in families:
         our_side(name, warm, tokens, arguments.seed)  # compiles the kernels and imports the library
     print(f"{tokens.n} tokens, {tokens.width('output')} neurons, {arguments.epochs} epochs")
-    print(f"{'':22}{'ms a step':>20}{'R2':>20}{'L0':>20}{'ratio':>8}")
+    print(f"{'':22}{'ms per step':>20}{'R2':>20}{'L0':>20}{'ratio':>8}")
     ratios = []
-    for name in arguments.family or FAMILIES:
-        known = methods.METHODS.get(name).Config.model_fields
-        settings = {"expansion_factor": arguments.units_per_neuron, "epochs": arguments.epochs}
+    for name in families:
+        fields = methods.METHODS.get(name).Config.model_fields
+        settings = warm | {"epochs": arguments.epochs}
         settings |= LIKE_THE_LIBRARY.get(name, {})
-        settings |= {key: value for key, value in extra.items() if key in known}
+        settings |= {key: value for key, value in extra.items() if key in fields}
         ours = our_side(name, settings, tokens, arguments.seed)
         theirs = library_side(name, methods.create(name, **settings).config, tokens, arguments.seed)
-        ratios.append(theirs.seconds_a_step / ours.seconds_a_step)
+        ratios.append(theirs.seconds_per_step / ours.seconds_per_step)
+        report(f"train_sae / ours, {name}", ratios[-1])
         print(
-            f"{name:22}{ours.seconds_a_step * 1e3:9.0f} |{theirs.seconds_a_step * 1e3:9.0f}"
+            f"{name:22}{ours.seconds_per_step * 1e3:9.0f} |{theirs.seconds_per_step * 1e3:9.0f}"
             f"{ours.r2:10.4f} |{theirs.r2:8.4f}{ours.l0:10.1f} |{theirs.l0:8.1f}{ratios[-1]:8.2f}",
             flush=True,
         )

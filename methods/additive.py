@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from methods.grouped import LinearSubUnits, parents_of
+from methods.grouped import LinearSubUnits
 
 
 class AdditiveSplit(LinearSubUnits):
@@ -25,9 +25,7 @@ class AdditiveSplit(LinearSubUnits):
 
     def assemble(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> None:
         """Store one (K_u, d_in) and one (K_u,) tensor per neuron, in neuron order."""
-        self.weights = torch.cat(list(weights)).contiguous()
-        self.biases = torch.cat(list(biases)).contiguous()
-        self.parent = parents_of([len(part) for part in weights])
+        self.weights, self.biases = self.join(weights), self.join(biases)
         self.width = torch.tensor(len(weights))
 
     def decode(self, codes: Tensor) -> Tensor:

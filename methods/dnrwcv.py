@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from methods import register
 from methods.base import Device, Dictionary, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
-from methods.grouped import SubUnits, parents_of
-from methods.references import Images, by_size, kmeans_labels, reference_images
+from methods.grouped import SubUnits
+from methods.references import Images, by_size, kmeans_labels, output_sums, reference_images
 
 # Relative eigenvalue of the directions' Gram matrix below which a dimension counts as not spanned.
 _RANK_CUTOFF = 1e-10
@@ -97,38 +97,38 @@ class DNRwCV(SubUnits):
     ) -> DNRwCV:
         config: DNRwCVConfig = self.config
         images = Images(tokens)
-        chosen = [found.image for found in reference_images(tokens, images, config.top_images)]
-        shown = np.unique(np.concatenate(chosen))
+        strongest = [references.image for references in reference_images(tokens, images, config.top_images)]
+        used = np.unique(np.concatenate(strongest))
         origin = mean_output(tokens) if config.centred else torch.zeros(site.d_out, dtype=torch.float64)
-        means = image_means(tokens, images, shown) - origin.numpy()
-        points = [means[np.searchsorted(shown, own)] for own in chosen]
+        means = image_means(tokens, images, used) - origin.numpy()
+        points = [means[np.searchsorted(used, numbers)] for numbers in strongest]
         trees = []
-        for unit, own in enumerate(points):
-            trees.append(ward(own))
+        for unit, rows in enumerate(points):
+            trees.append(ward(rows))
             progress(unit + 1, 2 * site.d_out, "neurons agglomerated")
         heights = np.concatenate([tree[:, 2] for tree in trees])
         threshold = float(np.quantile(heights, config.distance_quantile)) if len(heights) else 0.0
-        found: list[np.ndarray] = []
-        for unit, (own, tree) in enumerate(zip(points, trees, strict=True)):
-            found.append(self._directions(own, tree, threshold, seed))
+        axes, n_unclustered = np.eye(site.d_out), 0
+        vectors: list[Tensor] = []
+        for unit, (rows, tree) in enumerate(zip(points, trees, strict=True)):
+            concepts = self._directions(rows, tree, threshold, seed)
+            n_unclustered += not len(concepts)
+            vectors.append(torch.from_numpy(concepts if len(concepts) else axes[unit : unit + 1]))
             progress(site.d_out + unit + 1, 2 * site.d_out, "neurons clustered")
-        none = sum(not len(own) for own in found)
-        own_axis = np.eye(site.d_out)
-        kept = [own if len(own) else own_axis[unit : unit + 1] for unit, own in enumerate(found)]
-        self.parent = parents_of([len(own) for own in kept])
-        directions = torch.from_numpy(np.concatenate(kept))
+        directions = self.join(vectors)
         decoder, rank = pseudo_inverse(directions)
         dtype = site.weight.dtype
         self.directions, self.decoder, self.origin = directions.to(dtype), decoder.to(dtype), origin.to(dtype)
         self.notes = [
-            f"{none} of {site.d_out} neurons have no cluster and keep their own axis.",
+            f"{n_unclustered} of {site.d_out} neurons have no cluster and keep their own axis.",
             f"The directions span {rank} of {site.d_out} dimensions.",
         ]
-        alike = float((directions @ functional.normalize(directions.mean(0), dim=0)).mean())
-        if alike > _ALIKE:
+        mean_cosine = float((directions @ functional.normalize(directions.mean(0), dim=0)).mean())
+        if mean_cosine > _ALIKE:
             self.notes.append(
-                f"The directions have collapsed (mean cosine with their mean {alike:.3f}): a high MS score says that "
-                "each unit is of one kind, not that units differ; read unit_overlap and effective_rank beside it."
+                f"The directions have collapsed (mean cosine with their mean {mean_cosine:.3f}): a high MS "
+                "score then means that each unit is of one kind, not that units differ; read unit_overlap and "
+                "effective_rank beside it."
             )
         return self.to(device)
 
@@ -143,13 +143,13 @@ class DNRwCV(SubUnits):
         labels = kmeans_labels(points, number, config.n_init, seed)
         vectors = []
         for members in by_size(labels):
-            own = points[members]
-            distance = np.linalg.norm(own - own.mean(0), axis=1)
+            cluster = points[members]
+            distance = np.linalg.norm(cluster - cluster.mean(0), axis=1)
             # Images that coincide differ only by rounding, so none of them is far.
-            kept = own[distance <= config.outlier_factor * np.median(distance) + 1e-9 * np.abs(own).max()]
-            mean = kept.mean(0)
+            near = cluster[distance <= config.outlier_factor * np.median(distance) + 1e-9 * np.abs(cluster).max()]
+            mean = near.mean(0)
             length = float(np.linalg.norm(mean))
-            if len(kept) >= config.min_cluster_size and length > 0:
+            if len(near) >= config.min_cluster_size and length > 0:
                 vectors.append(mean / length)
         return np.array(vectors).reshape(len(vectors), points.shape[1])
 
@@ -171,23 +171,15 @@ def image_means(tokens: Tokens, images: Images, chosen: np.ndarray) -> np.ndarra
 
     Prefix tokens (CLS, registers) count only if an image has no others. One pass is made, and only these means are
     held.
-
-    Prefix tokens (CLS, registers) count only where an image has no others. One pass; only these means are held.
     """
     grid = np.asarray(tokens.position) >= 0
     ordinal = images.ordinal()
     has_grid = np.bincount(ordinal[grid], minlength=len(images)) > 0
-    place = np.full(len(images), -1, dtype=np.int64)
-    place[chosen] = np.arange(len(chosen))
-    target = torch.from_numpy(np.where(grid | ~has_grid[ordinal], place[ordinal], -1))
-    sums = torch.zeros(len(chosen), tokens.width("output"), dtype=torch.float64)
-    done = 0
-    for batch in tokens.batches("output", 65536):
-        own = target[done : done + len(batch)]
-        sums.index_add_(0, own[own >= 0], batch[own >= 0].cpu().double())
-        done += len(batch)
-    counts = torch.bincount(target[target >= 0], minlength=len(chosen)).clamp_min(1)
-    return np.asarray((sums / counts[:, None]).numpy())
+    row = np.full(len(images), -1, dtype=np.int64)
+    row[chosen] = np.arange(len(chosen))
+    target = np.where(grid | ~has_grid[ordinal], row[ordinal], -1)
+    counts = np.bincount(target[target >= 0], minlength=len(chosen)).clip(1)
+    return np.asarray(output_sums(tokens, target, len(chosen)).numpy() / counts[:, None])
 
 
 def mean_output(tokens: Tokens) -> Tensor:
@@ -208,6 +200,6 @@ def ward(points: np.ndarray) -> np.ndarray:
 def pseudo_inverse(directions: Tensor) -> tuple[Tensor, int]:
     """Return ``V (V^T V)^+`` of V (n_units, d), which maps projections ``V a`` back to a, and the rank of V."""
     values, vectors = torch.linalg.eigh(directions.T @ directions)
-    kept = values > _RANK_CUTOFF * values[-1]
-    inverse = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T
-    return directions @ inverse, int(kept.sum())
+    spanned = values > _RANK_CUTOFF * values[-1]
+    inverse = (vectors[:, spanned] / values[spanned]) @ vectors[:, spanned].T
+    return directions @ inverse, int(spanned.sum())

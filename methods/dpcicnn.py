@@ -13,8 +13,8 @@ from torch.nn import functional
 from methods import register
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
 from methods.errors import UserError
-from methods.grouped import LinearSubUnits, parents_of
-from methods.references import Images
+from methods.grouped import LinearSubUnits
+from methods.references import Images, output_sums
 
 #: Values of the factor that are tried, {0.05, 0.10, ..., 1.00}.
 FACTORS = tuple(step / 20 for step in range(1, 21))
@@ -124,62 +124,50 @@ class DPCiCNN(LinearSubUnits):
         relevant = self._relevant_classes(tokens, images)
         means = _means_by_class(tokens, images, relevant, site.d_in, progress)
         weight, bias = site.weight.detach().cpu(), site.bias.detach().cpu()
-        weights, signs, classes, factors = [], [], [], []
+        units: list[Rewired] = []
+        signs: list[float] = []
+        classes: list[int] = []
         for unit in range(site.d_out):
-            names, found = means.get(unit, ((), None))
-            own = () if found is None else self._apart(weight[unit], found)
-            if not own or found is None:
-                made = Rewired(weight[unit][None].clone(), float("nan"))
-                classes.append([-1])
-                signs.append([1.0])
+            unit_classes, unit_means = means.get(unit, ((), None))
+            chosen = [] if unit_means is None else self._separable(weight[unit], unit_means)
+            if unit_means is None or not chosen:
+                units.append(Rewired(weight[unit][None].clone(), float("nan")))
             else:
-                chosen = list(own)
-                part = ClassMeans(found.inputs[chosen], found.active[chosen])
-                made = rewire(weight[unit], float(bias[unit]), part)
-                classes.append([*(names[k] for k in own), -1])
-                signs.append([*[1.0] * len(own), 1.0 - len(own)])
-            weights.append(made.weights)
-            factors.append(made.factor)
-        counts = [len(own) for own in weights]
-        self.parent = parents_of(counts)
-        self.weights = torch.cat(weights).contiguous()
+                part = ClassMeans(unit_means.inputs[chosen], unit_means.active[chosen])
+                units.append(rewire(weight[unit], float(bias[unit]), part))
+            signs += [*[1.0] * len(chosen), 1.0 - len(chosen)]
+            classes += [*(unit_classes[k] for k in chosen), -1]
+        self.weights = self.join([unit.weights for unit in units])
         self.biases = bias[self.parent].clone()
-        self.signs = torch.tensor([sign for own in signs for sign in own]).to(weight.dtype)
-        self.classes = torch.tensor([name for own in classes for name in own])
-        self.factor = torch.tensor(factors)
-        several = sum(len(names) > 1 for names, _ in means.values())
+        self.signs = torch.tensor(signs).to(weight.dtype)
+        self.classes = torch.tensor(classes)
+        self.factor = torch.tensor([unit.factor for unit in units])
+        n_split = sum(len(unit.weights) > 1 for unit in units)
+        n_relevant = sum(len(unit_classes) > 1 for unit_classes, _ in means.values())
         self.notes = [
-            f"{len(counts) - counts.count(1)} of {site.d_out} neurons were taken apart; {several} are relevant for two "
-            "classes or more."
+            f"{n_split} of {site.d_out} neurons were split; {n_relevant} are relevant for two classes or more."
         ]
         return self.to(device)
 
     def _relevant_classes(self, tokens: Tokens, images: Images) -> dict[int, np.ndarray]:
         """Return class -> (d_out,) bool: mask of the neurons that are relevant for it."""
         config: DPCiCNNConfig = self.config
-        ordinal = torch.from_numpy(images.ordinal())
         # Shares, not sums, are compared, so that the number of an image's tokens cancels out.
+        share = output_sums(tokens, images.ordinal(), len(images), rectified=True)
+        share /= share.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+        passes = ((share >= config.tau) & (share > 0)).numpy()
         names, counts = np.unique(images.label[images.label >= 0], return_counts=True)
-        wanted = names[counts >= config.min_images]
-        hits = {int(name): np.zeros(tokens.width("output")) for name in wanted}
-        sizes = dict(zip(names.tolist(), counts.tolist(), strict=True))
-        for first, stop in _image_blocks(images):
-            rows = images.order[images.start[first] : images.start[stop - 1] + images.size[stop - 1]]
-            activation = tokens.gather("output", rows).cpu().double().clamp_min(0)
-            pooled = torch.zeros(stop - first, activation.shape[1], dtype=torch.float64)
-            pooled.index_add_(0, ordinal[torch.from_numpy(rows)] - first, activation)
-            share = pooled / pooled.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
-            passes = ((share >= config.tau) & (pooled > 0)).numpy()
-            for number, label in enumerate(images.label[first:stop].tolist()):
-                if label in hits:
-                    hits[label] += passes[number]
-        return {name: own >= config.image_share * sizes[name] - 1e-9 for name, own in hits.items()}
+        return {
+            name: passes[images.label == name].sum(0) >= config.image_share * count - 1e-9
+            for name, count in zip(names.tolist(), counts.tolist(), strict=True)
+            if count >= config.min_images
+        }
 
-    def _apart(self, weight_u: Tensor, means: ClassMeans) -> tuple[int, ...]:
+    def _separable(self, weight_u: Tensor, means: ClassMeans) -> list[int]:
         """Return ascending indices of the classes by which a neuron is split; none if no two are different enough."""
         config: DPCiCNNConfig = self.config
         if len(means.inputs) < 2:
-            return ()
+            return []
         vectors = functional.normalize(weight_u.double() * means.inputs, dim=1)
         cosine = (vectors @ vectors.T).fill_diagonal_(torch.inf)
         # A class with no input to the neuron has no direction to compare.
@@ -188,14 +176,14 @@ class DPCiCNN(LinearSubUnits):
         cosine[:, silent] = torch.inf
         chosen = [int(cosine.argmin()) // len(cosine), int(cosine.argmin()) % len(cosine)]
         if not float(cosine[chosen[0], chosen[1]]) < config.max_cosine:
-            return ()
+            return []
         while len(chosen) < config.max_classes:
             nearest = cosine[:, chosen].max(1).values
             candidate = int(nearest.argmin())
             if not float(nearest[candidate]) < config.max_cosine:
                 break
             chosen.append(candidate)
-        return tuple(sorted(chosen))
+        return sorted(chosen)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Merge the codes: sum the sub-units of each neuron, times their signs."""
@@ -203,7 +191,7 @@ class DPCiCNN(LinearSubUnits):
         return self.summed(codes * self.signs.to(codes), len(self.factor))
 
 
-def own_inputs(relevance: Tensor, factor: float) -> Tensor:
+def exclusive_inputs(relevance: Tensor, factor: float) -> Tensor:
     """Return a (K, d_in) mask of inputs that belong to one class: ``factor * r_kj > max_{k' != k} r_k'j``, r >= 0.
 
     Args:
@@ -212,8 +200,7 @@ def own_inputs(relevance: Tensor, factor: float) -> Tensor:
     positive = relevance.clamp_min(0)
     largest, first = positive.max(0)
     others = positive.topk(2, dim=0).values[1]
-    owned = factor * largest > others
-    return owned & (torch.arange(len(positive))[:, None] == first)
+    return (factor * largest > others) & (torch.arange(len(positive))[:, None] == first)
 
 
 def rewire(weight_u: Tensor, bias_u: float, means: ClassMeans) -> Rewired:
@@ -221,32 +208,20 @@ def rewire(weight_u: Tensor, bias_u: float, means: ClassMeans) -> Rewired:
     weight = weight_u.double()
     relevance = weight * means.inputs
     n_classes = len(relevance)
-    best, best_own, best_factor = -torch.inf, torch.zeros_like(relevance, dtype=torch.bool), FACTORS[0]
+    best, best_exclusive, best_factor = -torch.inf, torch.zeros_like(relevance, dtype=torch.bool), FACTORS[0]
     for factor in FACTORS:
-        own = own_inputs(relevance, factor)
-        member = own | ~own.any(0)
+        exclusive = exclusive_inputs(relevance, factor)
+        member = exclusive | ~exclusive.any(0)
         # (K, K): mean activation of sub-unit c on class k.
         activation = (member.double() @ relevance.T + bias_u * means.active).clamp_min(0)
-        mine = activation.diagonal()
-        others = (activation.sum(0) - mine) / (n_classes - 1)
-        contrast = float((mine / (others + _EPSILON)).sum())
+        on_class = activation.diagonal()
+        others = (activation.sum(0) - on_class) / (n_classes - 1)
+        contrast = float((on_class / (others + _EPSILON)).sum())
         if contrast > best:
-            best, best_own, best_factor = contrast, own, factor
-    shared = ~best_own.any(0)
-    rows = torch.cat([(best_own | shared).double(), shared[None].double()]) * weight
+            best, best_exclusive, best_factor = contrast, exclusive, factor
+    shared = ~best_exclusive.any(0)
+    rows = torch.cat([(best_exclusive | shared).double(), shared[None].double()]) * weight
     return Rewired(rows.to(weight_u.dtype), best_factor)
-
-
-def _image_blocks(images: Images) -> list[tuple[int, int]]:
-    """Return ranges of images with about _ROWS tokens each."""
-    edges = [0]
-    held = 0
-    for number, size in enumerate(images.size.tolist()):
-        if held and held + size > _ROWS:
-            edges.append(number)
-            held = 0
-        held += size
-    return [(a, b) for a, b in zip(edges, [*edges[1:], len(images)], strict=True) if b > a]
 
 
 def _means_by_class(
@@ -255,8 +230,8 @@ def _means_by_class(
     """Return neuron -> (its relevant classes, their means), for neurons with at least one relevant class."""
     collected: dict[int, list[tuple[int, Tensor, Tensor]]] = {}
     label = np.repeat(images.label, images.size)
-    for done, (name, which) in enumerate(relevant.items()):
-        units = np.flatnonzero(which)
+    for done, (name, mask) in enumerate(relevant.items()):
+        units = np.flatnonzero(mask)
         rows = images.order[label == name]
         inputs = torch.zeros(len(units), d_in, dtype=torch.float64)
         active = torch.zeros(len(units), dtype=torch.float64)
@@ -266,13 +241,13 @@ def _means_by_class(
             # Sums are float32 within a block and float64 across blocks.
             inputs += (positive.float().T @ tokens.gather("input", piece).cpu().float()).double()
             active += positive.double().sum(0)
-        for place, unit in enumerate(units.tolist()):
-            collected.setdefault(unit, []).append((name, inputs[place] / len(rows), active[place] / len(rows)))
+        for row, unit in enumerate(units.tolist()):
+            collected.setdefault(unit, []).append((name, inputs[row] / len(rows), active[row] / len(rows)))
         progress(done + 1, len(relevant), "classes")
     return {
         unit: (
-            tuple(name for name, _, _ in own),
-            ClassMeans(torch.stack([x for _, x, _ in own]), torch.stack([share for _, _, share in own])),
+            tuple(name for name, _, _ in means),
+            ClassMeans(torch.stack([x for _, x, _ in means]), torch.stack([share for _, _, share in means])),
         )
-        for unit, own in collected.items()
+        for unit, means in collected.items()
     }

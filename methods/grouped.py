@@ -27,16 +27,16 @@ class SubUnits(Method):
         self.require_fitted()
         return len(self.parent)
 
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        """Set :attr:`parent`, and return (n_units, ...) rows from (K_u, ...) rows per neuron, in neuron order."""
+        self.parent = torch.repeat_interleave(torch.arange(len(parts)), torch.tensor([len(part) for part in parts]))
+        return torch.cat(list(parts))
+
     def summed(self, codes: Tensor, n_neurons: int) -> Tensor:
         """Return the sum of each neuron's codes (n, n_units), as (n, n_neurons)."""
         self.require_fitted()
         total = codes.new_zeros(len(codes), n_neurons)
         return total.index_add_(1, self.parent.to(codes.device), codes)
-
-
-def parents_of(counts: Sequence[int]) -> Tensor:
-    """Return the (n_units,) int64 neuron of each unit, if neuron u has ``counts[u]`` units."""
-    return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
 
 
 class LinearSubUnits(SubUnits):

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from methods import register
 from methods.base import Device, Dictionary, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
-from methods.grouped import SubUnits, parents_of
+from methods.grouped import SubUnits
 from methods.references import Images, by_size, kmeans_labels, reference_images
 
 # Bytes of the distances that encode holds in addition to its result.
@@ -91,10 +91,8 @@ class PURE(SubUnits):
             centroids.append(circuits(rows, config.clusters, config.n_init, seed).to(weight.dtype))
             progress(found.unit + 1, site.d_out, "neurons clustered")
         self.weight, self.bias = weight.clone(), site.bias.detach().cpu().clone()
-        self.centroids = torch.cat(centroids)
-        counts = [len(own) for own in centroids]
-        self.parent = parents_of(counts)
-        whole = counts.count(1) if config.clusters > 1 else 0
+        self.centroids = self.join(centroids)
+        whole = sum(len(rows) == 1 for rows in centroids) if config.clusters > 1 else 0
         self.notes = [
             f"{whole} of {site.d_out} neurons have one circuit only ({silent} never fire on the probing images)."
         ]
@@ -119,7 +117,7 @@ class PURE(SubUnits):
             own = slice(start, start + block)
             unit = begin[own, None] + torch.minimum(copies, counts[own, None] - 1)
             centre = centroids[unit]
-            products = functional.linear(x, (centre * weight[own, None]).flatten(0, 1)).unflatten(1, unit.shape)
+            products = functional.linear(x, (centre * weight[own, None]).flatten(0, 1)).view(len(x), *unit.shape)
             distance = centre.square().sum(-1) - 2 * products / scale[:, own, None]
             # A neuron with fewer copies repeats its last one here, and the first of equal distances is taken.
             nearest = distance.argmin(-1, keepdim=True)

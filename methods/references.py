@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from methods.base import Tokens
 from methods.numerics import sklearn_threads
@@ -44,6 +46,23 @@ class Images:
         numbers = np.empty(len(self.order), dtype=np.int64)
         numbers[self.order] = np.repeat(np.arange(len(self)), self.size)
         return numbers
+
+
+def output_sums(tokens: Tokens, group: np.ndarray, n_groups: int, *, rectified: bool = False) -> Tensor:
+    """Return (n_groups, d_out) float64 sums of the layer's output over the tokens of each group, in one pass.
+
+    Args:
+        group: (n,) group of each token row; rows of group -1 are left out.
+        rectified: count negative outputs as 0.
+    """
+    sums = torch.zeros(n_groups, tokens.width("output"), dtype=torch.float64)
+    done = 0
+    for batch in tokens.batches("output", 65536):
+        target = torch.from_numpy(group[done : done + len(batch)])
+        values = batch.cpu().double()[target >= 0]
+        sums.index_add_(0, target[target >= 0], values.clamp_min(0) if rectified else values)
+        done += len(batch)
+    return sums
 
 
 class References(NamedTuple):

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import methods
-from methods.dpcicnn import FACTORS, ClassMeans, own_inputs, rewire
+from methods.dpcicnn import FACTORS, ClassMeans, exclusive_inputs, rewire
 from methods.references import Images, by_size, kmeans_labels, reference_images
 
 
@@ -234,7 +234,7 @@ class TestDPCiCNN:
         site, tokens = mixed_unit()
         method = methods.create("dpcicnn").fit(tokens, site)
         assert torch.bincount(method.parents).tolist() == [3, 1, 1]
-        assert "1 of 3 neurons were taken apart" in method.notes[0]
+        assert "1 of 3 neurons were split" in method.notes[0]
 
     def test_labels_are_needed_and_missing_ones_left_out(self) -> None:
         site, tokens = mixed_unit()
@@ -258,9 +258,9 @@ class TestDPCiCNN:
     def test_ownership_by_hand(self) -> None:
         relevance = torch.tensor([[1.0, 0.4, 0.0, -1.0, 0.5], [0.2, 0.5, 0.3, -5.0, 0.5]])
         expected = torch.tensor([[1, 0, 0, 0, 0], [0, 0, 1, 0, 0]], dtype=torch.bool)
-        assert torch.equal(own_inputs(relevance, 0.5), expected)
+        assert torch.equal(exclusive_inputs(relevance, 0.5), expected)
         expected[1, 1] = True
-        assert torch.equal(own_inputs(relevance, 0.9), expected)
+        assert torch.equal(exclusive_inputs(relevance, 0.9), expected)
 
     def test_the_factor_is_the_best_of_the_grid(self) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -269,7 +269,7 @@ class TestDPCiCNN:
         made = rewire(weight, 0.3, means)
 
         def contrast(factor: float) -> float:
-            own = own_inputs(weight * means.inputs, factor)
+            own = exclusive_inputs(weight * means.inputs, factor)
             total = 0.0
             for c in range(3):
                 member = own[c] | ~own.any(0)

@@ -52,7 +52,7 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Train every configuration of App. E.1 that the store does not hold yet, and choose one for each family."""
-    from harness.devices import usual_workers
+    from harness.devices import default_workers
     from harness.run.sweep import sweep as run_sweep
     from harness.suites.grids import GRIDS
     from harness.suites.resolve import choose
@@ -75,7 +75,7 @@ def sweep(
         target_l0=target_l0,
         device=device,
         cache=cache,
-        workers=workers if workers is not None else usual_workers(device),
+        workers=workers if workers is not None else default_workers(device),
         reporter=reporter_of(as_json),
     )
     if as_json:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness import devices, doctor, executors, judging, provenance
-from harness.atomic import remove, sweep, workplace
+from harness.atomic import create_partial, remove, remove_leftovers
 from harness.cells.fit import known_fits
 from harness.cells.plan import Cell, cells_of, prepare
 from harness.cells.run_cell import Place
@@ -61,8 +61,8 @@ def run(
     cells = cells_of(suite, prepared)
     file = Path(store_path).expanduser().absolute()
     place = Path(cache).expanduser().absolute() if cache else file.parent / "cache"
-    remove(workplace(place / "probe", folder=False))
-    sweep(place)
+    remove(create_partial(place / "probe", folder=False))
+    remove_leftovers(place)
     store = open_store(file, read_only=False)
     ids = [cell.cell_id for cell in cells]
     done = set() if rerun else store.finished(ids)

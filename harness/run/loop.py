@@ -55,7 +55,7 @@ def run(
             return run(suite, store_path, device=device, cache=cache, rerun=rerun, executor=opened, reporter=reporter)
     reporter = reporter or Silent()
     planning_device = executor.planning_device(device)
-    judging.check(suite)
+    judging.check_panel(suite)
     doctor.check(suite, store_path, device=planning_device, cache=cache)
     prepared = prepare(suite, device=planning_device)
     cells = cells_of(suite, prepared)
@@ -105,7 +105,7 @@ def run(
             known=lambda cell: () if rerun else known_fits(cell, store),
         )
         recorder = Recorder(store, work, reporter)
-        for sentence in judging.foreseen(suite, [target.backbone.name for target in prepared]):
+        for sentence in judging.panel_problems(suite, [target.backbone.name for target in prepared]):
             reporter.say(sentence)
         reporter.start(len(cells), len(done))
         if done:

@@ -1,7 +1,8 @@
-"""Giving finished files their name: whole or absent, durable, and safe where two processes make the same thing.
+"""Atomic creation of files and folders, safe when two processes create the same one.
 
-What is being made lies under ``.partial-<host>-<process>-...`` beside its place. A process that is killed leaves that
-behind; :func:`sweep` removes it when the cache is opened next on the same host.
+A file or folder is written under the name ``.partial-<host>-<process>-...`` beside its target and renamed when it is
+complete. A killed process leaves the partial file behind; :func:`remove_leftovers` deletes it when the cache is opened
+next on the same host.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from harness.errors import UserError
 _PREFIX = ".partial-"
 
 
-def workplace(target: Path, *, folder: bool) -> Path:
-    """An empty file or folder beside ``target`` in which to make it.
+def create_partial(target: Path, *, folder: bool) -> Path:
+    """Create an empty file or folder beside ``target``, to be filled and passed to :func:`replace_atomically`.
 
     Raises:
-        UserError: if the place cannot be written.
+        UserError: if the folder of ``target`` cannot be written.
     """
     prefix = f"{_PREFIX}{_host()}-{os.getpid()}-"
     try:
@@ -34,34 +35,34 @@ def workplace(target: Path, *, folder: bool) -> Path:
         return Path(name)
     except OSError as error:
         raise UserError(
-            f"Nothing can be written to {str(target.parent)!r} ({error.strerror}): give another place with --cache."
+            f"The folder {str(target.parent)!r} cannot be written ({error.strerror}): give another one with --cache."
         ) from error
 
 
-def publish(made: Path, target: Path) -> None:
-    """Make ``made`` (a file, or a folder with all in it) durable and give it the name ``target``.
+def replace_atomically(partial: Path, target: Path) -> None:
+    """Write ``partial`` (a file, or a folder with its content) to disk and rename it to ``target``.
 
-    A folder of that name that is there already was made by another process from the same inputs: it stays, and ours is
-    removed. A file is replaced.
+    An existing file is replaced. An existing folder was created by another process from the same inputs, so it stays
+    and ``partial`` is removed.
     """
     umask = os.umask(0)
     os.umask(umask)
-    for path in [made, *made.rglob("*")] if made.is_dir() else [made]:
-        # The temporary names are private to us; what is published is as readable as anything the user writes.
+    for path in [partial, *partial.rglob("*")] if partial.is_dir() else [partial]:
+        # Temporary files are created with private permissions; the result gets those that the umask allows.
         path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
         if path.is_file():
             with open(path, "rb") as handle:
                 os.fsync(handle.fileno())
     try:
-        made.replace(target)
+        partial.replace(target)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-        remove(made)
+        remove(partial)
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder, if it is there. It is renamed first, so that no reader sees half of it."""
+    """Remove a file or folder if it exists. A folder is renamed first, so that no reader sees half of it."""
     if not path.exists():
         return
     if path.is_dir():
@@ -75,10 +76,10 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def sweep(cache: Path) -> None:
-    """Remove what killed processes of this host left half made in ``cache`` and its folders."""
-    begun = f"{_PREFIX}{_host()}-*"
-    for path in (*cache.glob(begun), *cache.glob(f"*/{begun}")):
+def remove_leftovers(cache: Path) -> None:
+    """Remove the partial files and folders that killed processes of this host left in ``cache`` and its subfolders."""
+    pattern = f"{_PREFIX}{_host()}-*"
+    for path in (*cache.glob(pattern), *cache.glob(f"*/{pattern}")):
         process = path.name.removeprefix(f"{_PREFIX}{_host()}-").partition("-")[0]
         if process.isdigit() and not _alive(int(process)):
             if path.is_dir():

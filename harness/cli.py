@@ -1,4 +1,4 @@
-"""Command line: collects the verbs of :mod:`harness.commands` and prints errors without a traceback."""
+"""Command line: registers the commands of :mod:`harness.commands` and prints errors without a traceback."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from methods.errors import UserError
 from results.errors import StoreError
 
 EPILOG = """
-[bold]First run[/bold] (minutes on two cores):  harness run --suite demo
+[bold]Try it[/bold] (a few minutes on two cores):  harness run --suite demo
 
-[bold]Your backbone and images[/bold]:  harness run --suite demo --backbone timm:vit_base_patch14_dinov2
+[bold]Use your backbone and images[/bold]:  harness run --suite demo --backbone timm:vit_base_patch14_dinov2
 --checkpoint FILE --site blocks.11.mlp.fc2 --dataset folder:/path/to/class_folders
 
-[bold]Your method[/bold]:  harness run --suite demo --plugin my_method.py
+[bold]Add your method[/bold]:  harness run --suite demo --plugin my_method.py
 
-[bold]Results[/bold]:  harness leaderboard --store outputs/results.duckdb
+[bold]Show results[/bold]:  harness leaderboard --store outputs/results.duckdb
 """
 
 app = typer.Typer(
@@ -55,27 +55,27 @@ def options(
     """Compare disentanglement methods on vision models: interpretability, faithfulness, stability, efficiency."""
 
 
-def _add_verbs() -> None:
-    for module in sorted(pkgutil.iter_modules(commands.__path__), key=lambda info: info.name):
-        verb = importlib.import_module(f"{commands.__name__}.{module.name}")
-        if hasattr(verb, "register"):
-            verb.register(app)
+def _register_commands() -> None:
+    for module in sorted(pkgutil.iter_modules(commands.__path__), key=lambda module: module.name):
+        command = importlib.import_module(f"{commands.__name__}.{module.name}")
+        if hasattr(command, "register"):
+            command.register(app)
 
 
-_add_verbs()
+_register_commands()
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    # Without emoji codes: `photos:abc:` is a name.
+    # Without emoji: rich would replace `:abc:` in a name such as `photos:abc:`.
     console = Console(stderr=True, emoji=False)
     console.print(f"[bold red]harness:[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
     raise SystemExit(code)
 
 
 def main() -> None:
-    """Entry point of the ``harness`` command. An error that the user can fix is one sentence and exit code 2."""
+    """Run the ``harness`` command; errors that the user can fix print one message and exit with code 2."""
     for stream in (sys.stdout, sys.stderr):
-        # Characters that the terminal cannot show become question marks instead of raising.
+        # A terminal whose encoding lacks a character shows a question mark instead of a traceback.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
@@ -83,14 +83,17 @@ def main() -> None:
     except (UserError, StoreError) as error:
         _fail(str(error), 2)
     except OSError as error:
-        # E.g. no permission, a full disk, or a lost mount.
+        # Missing permissions, or a full or disconnected disk.
         if error.filename is None:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            _fail(f"{error.strerror}: free some disk space; finished work is kept.", 2)
-        _fail(f"{str(error.filename)!r} cannot be used ({error.strerror}): give another path, or get access to it.", 2)
+            _fail(f"{error.strerror}: free some disk space and run the command again; finished results are kept.", 2)
+        _fail(
+            f"{str(error.filename)!r} cannot be used ({error.strerror}): give another path, or fix its permissions.",
+            2,
+        )
     except SystemExit as end:
-        # typer prints nothing on an interruption.
+        # Typer prints nothing when it is interrupted.
         if end.code == 130:
-            _fail("interrupted; finished work is kept. Run the same command to continue.", 130)
+            _fail("interrupted; finished results are kept. Run the same command again to continue.", 130)
         raise

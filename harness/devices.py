@@ -1,4 +1,4 @@
-"""Device of a run: the one asked for, its name, and how many worker processes the machine has room for."""
+"""Device selection, device names, and the default number of worker processes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from harness.errors import UserError
 
 
 def device_name(device: str) -> str:
-    """The device in words, e.g. ``cpu (Intel(R) Xeon(R) Processor)`` or ``cuda (NVIDIA H100 80GB HBM3)``."""
+    """Return device and model, e.g. ``cpu (Intel(R) Xeon(R) Processor)`` or ``cuda (NVIDIA H100 80GB HBM3)``."""
     if device.startswith("cuda"):
         return f"cuda ({torch.cuda.get_device_name(device)})"
     if device == "cpu":
-        return f"cpu ({_processor()})"
+        return f"cpu ({processor_name()})"
     return device
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """Return the model name of the CPU."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -30,28 +31,30 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def best_device(wanted: str = "auto") -> str:
-    """The device asked for; ``auto`` is the first GPU if there is one, else the CPU.
+def best_device(requested: str = "auto") -> str:
+    """Return the requested device; ``auto`` is the first GPU if there is one, else the CPU.
 
     Raises:
-        UserError: for anything but cpu, cuda and cuda:N, or a GPU that is not there.
+        UserError: if the device is not ``cpu``, ``cuda`` or ``cuda:N``, or the GPU does not exist.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted == "auto":
+    if requested == "auto":
         return "cuda" if count else "cpu"
-    known = ["cpu", *(["cuda"] if count else []), *(f"cuda:{number}" for number in range(count))]
-    if wanted not in known:
-        there = f"PyTorch sees {count} GPUs here" if count else "PyTorch sees no GPU here"
-        raise UserError(f"--device {wanted}: {there}. Use --device {' or '.join(known)}.")
-    return wanted
+    available = ["cpu", *(["cuda"] if count else []), *(f"cuda:{number}" for number in range(count))]
+    if requested not in available:
+        visible_gpus = f"PyTorch sees {count} GPUs" if count else "PyTorch sees no GPU"
+        raise UserError(
+            f"--device {requested} is not available: {visible_gpus}. Use --device {' or '.join(available)}."
+        )
+    return requested
 
 
-#: What a worker is given of the machine's memory: a gigabyte for torch and a backbone, the rest for tokens.
+#: Memory reserved per worker: one gigabyte for torch and a backbone, the rest for tokens.
 WORKER_BYTES = 4 << 30
 
 
-def usual_workers(device: str) -> int:
-    """One worker a core, as far as the memory goes; 1, which is no worker at all, where the device is no CPU."""
+def default_workers(device: str) -> int:
+    """Return the default number of workers: one per core, limited by memory; 1 if the device is not a CPU."""
     if best_device(device) != "cpu":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Errors meant for the person at the keyboard."""
+"""Error that is shown to the user as a message without a traceback."""
 
 from methods.errors import UserError
 

@@ -1,4 +1,4 @@
-"""Canonical configurations and the hashes made of them."""
+"""Canonical JSON of configurations, and hashes and seeds derived from it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 
 
 def canonical(value: Any) -> str:
-    """JSON with sorted keys and no white space: equal configurations give equal text.
+    """Return JSON with sorted keys and no white space, so that equal configurations give equal text.
 
     Raises:
-        ValueError: for NaN or infinity, which JSON cannot hold.
-        TypeError: for anything that is no plain JSON value.
+        ValueError: if a value is NaN or infinite, which JSON cannot represent.
+        TypeError: if a value is not a plain JSON value.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def digest(value: Any, length: int = 16) -> str:
-    """The first ``length`` hexadecimal digits of the BLAKE2b hash of the canonical text of ``value``."""
+    """Return the first ``length`` hexadecimal digits of the BLAKE2b hash of the canonical text of ``value``."""
     return hashlib.blake2b(canonical(value).encode(), digest_size=32).hexdigest()[:length]
 
 
 def seed_of(*parts: int | str) -> int:
-    """A 63-bit seed that depends on all parts and on nothing else: independent streams without shared state."""
+    """Return a 63-bit seed that depends only on the parts, for independent random streams without shared state."""
     hashed = hashlib.blake2b(canonical(list(parts)).encode(), digest_size=8).digest()
     return int.from_bytes(hashed, "big") >> 1

@@ -1,4 +1,4 @@
-"""What there is: the rows of ``harness list``."""
+"""Rows of ``harness list``: registered methods, backbones, datasets, metrics, suites, panels and executors."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from harness.errors import UserError
 
 
 def listing(what: str, *, backbone: str | None = None) -> list[dict[str, Any]]:
-    """One dictionary a row.
+    """Return one dictionary per row of a list.
 
     Args:
         what: methods, backbones, datasets, metrics, suites, panels, executors or sites.
-        backbone: whose layers, for sites.
+        backbone: backbone whose layers are listed; required for sites.
 
     Raises:
-        UserError: for an unknown list, or sites without a backbone.
+        UserError: if the list is unknown, or ``sites`` is requested without a backbone.
     """
     lists = {
         "methods": _methods,
@@ -30,7 +30,7 @@ def listing(what: str, *, backbone: str | None = None) -> list[dict[str, Any]]:
     if what == "sites":
         return _sites(backbone)
     if what not in lists:
-        raise UserError(f"There is no list {what!r}: {', '.join([*lists, 'sites'])}.")
+        raise UserError(f"There is no list {what!r}. Available: {', '.join([*lists, 'sites'])}.")
     return lists[what]()
 
 
@@ -59,7 +59,7 @@ def _backbones() -> list[dict[str, Any]]:
     from harness import backbones
 
     rows = [row._asdict() for row in backbones.describe()]
-    # Not listed one by one: what is behind them is without end.
+    # One row per prefix: the set of networks behind a prefix is open-ended.
     open_ended = [
         backbones.BackboneRow(f"{name}:...", prefix.title, "", "its own", "see docs/backbones.md")._asdict()
         for name, prefix in backbones.PREFIXES.items()
@@ -99,8 +99,8 @@ def _panels() -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for entry in PANELS:
         module = sys.modules.get(getattr(entry.load(), "__module__", ""))
-        what = (module.__doc__ or "").strip().splitlines() if module else []
-        rows.append({"name": entry.name, "what": what[0] if what else "", "source": entry.source})
+        doc_lines = (module.__doc__ or "").strip().splitlines() if module else []
+        rows.append({"name": entry.name, "what": doc_lines[0] if doc_lines else "", "source": entry.source})
     return rows + [{**_broken(plugin), "what": f"BROKEN: {plugin.reason}"} for plugin in PANELS.broken.values()]
 
 
@@ -130,8 +130,8 @@ def _sites(backbone: str | None) -> list[dict[str, Any]]:
     from harness.activations.site import Site, site_paths
 
     if backbone is None:
-        raise UserError("Say whose layers: harness list sites --backbone NAME.")
-    # Random weights: the layers are the same, and nothing has to be downloaded to see them.
+        raise UserError("The list of sites needs a backbone: harness list sites --backbone NAME.")
+    # Random weights have the same layers and need no download.
     loaded = backbones.load(backbone, weights=False)
     rows = []
     for path in site_paths(loaded.model):

@@ -1,4 +1,4 @@
-"""The five kinds of thing that plug in, and loading a file of them."""
+"""Kinds of plugins, their registries, and loading of plugin files."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from harness.errors import UserError
 from methods.registry import Registry, load_plugin_file, registered_from
 
-#: As `harness new` and `harness check` call them.
+#: Kinds as named by `harness new` and `harness check`.
 KINDS = ("method", "metric", "judge", "backbone", "dataset")
 
 
 def registry_of(kind: str) -> Registry[Any]:
-    """Where things of a kind are registered."""
+    """Return the registry of a kind of plugin."""
     if kind == "method":
         from methods import METHODS
 
@@ -36,7 +36,7 @@ def registry_of(kind: str) -> Registry[Any]:
 
 
 def load_plugin(file: Path) -> list[tuple[str, str]]:
-    """Import a plugin file: (kind, name) of everything it registers, kinds outside of `KINDS` included.
+    """Import a plugin file and return (kind, name) of everything it registers, also for kinds outside of `KINDS`.
 
     Raises:
         UserError: if the file is missing, raises, or registers nothing.
@@ -45,15 +45,15 @@ def load_plugin(file: Path) -> list[tuple[str, str]]:
 
     module = load_plugin_file(file)
     kinds = {registry_of(kind).kind: kind for kind in KINDS}
-    found = [(kinds.get(kind, kind), name) for kind, name in registered_from(module)]
-    found += [
+    registered = [(kinds.get(kind, kind), name) for kind, name in registered_from(module)]
+    registered += [
         ("backbone prefix", name)
         for name, prefix in PREFIXES.items()
         if getattr(prefix.load, "__module__", "") == module
     ]
-    if not found:
+    if not registered:
         raise UserError(
             f"The plugin {str(file)!r} registers nothing: decorate a method's class with @methods.register, a metric's "
             "with @METRICS.register(); `harness new KIND FILE` writes a working one of each kind."
         )
-    return found
+    return registered

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: bars on a terminal, one line a finished cell elsewhere."""
+"""Progress output of a run: bars on a terminal, otherwise one line per finished cell."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rich.progress import (
 
 
 class Reporter(Protocol):
-    """Told by a run what is happening."""
+    """Receiver of the progress events of a run."""
 
     def start(self, n_cells: int, n_finished: int) -> None: ...
     def say(self, sentence: str) -> None: ...
@@ -29,7 +29,7 @@ class Reporter(Protocol):
 
 
 class Silent:
-    """Says nothing: for notebooks and tests."""
+    """Reporter without output, for notebooks and tests."""
 
     def start(self, n_cells: int, n_finished: int) -> None:
         pass
@@ -48,7 +48,7 @@ class Silent:
 
 
 class Terminal:
-    """Two bars on a terminal (all cells, and the step that runs now); plain lines where the output is a file."""
+    """Reporter with two bars (all cells, current step) on a terminal, and plain lines if the output is a file."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -78,7 +78,7 @@ class Terminal:
         self._print(escape(sentence))
 
     def _print(self, text: str) -> None:
-        # A file has no width: one line a sentence, so that it can be searched.
+        # No wrapping in files: one line per message can be searched.
         self.console.print(text, highlight=False, emoji=False, soft_wrap=not self.console.is_terminal)
 
     def progress(self, done: int, total: int, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Where a number came from: versions, device, code revision."""
+"""Provenance of results: package versions, environment, code revision and command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from harness.backbones import name_of
-from harness.devices import _processor
+from harness.devices import processor_name
 from methods import numerics
 
 PACKAGES = (
@@ -37,26 +37,26 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of every package whose change could change a result; absent ones are left out."""
-    found = {"python": platform.python_version(), "threads": str(torch.get_num_threads())}
+    """Return the versions of Python and of all packages that can affect a result; missing packages are left out."""
+    installed = {"python": platform.python_version(), "threads": str(torch.get_num_threads())}
     for package in PACKAGES:
         try:
-            found[package] = version("disentanglement-harness" if package == "harness" else package)
+            installed[package] = version("disentanglement-harness" if package == "harness" else package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def environment() -> dict[str, Any]:
-    """Return what is in force in this process and can change the last digits of a result; recorded with every cell.
+    """Return settings of this process that can change the last digits of a result; recorded with every cell.
 
     Keys: ``processor`` and those of :func:`methods.numerics.describe`.
     """
-    return {"processor": f"{_processor()}{_family()}", **numerics.describe()}
+    return {"processor": f"{processor_name()}{_family()}", **numerics.describe()}
 
 
 def _family() -> str:
-    """Family and model, since virtual machines call many processors by one name; "" where the system does not say."""
+    """Return CPU family and model ("" if unknown): virtual machines give different processors the same name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
     except OSError:
@@ -68,10 +68,10 @@ def _family() -> str:
 
 
 def code_revision() -> str | None:
-    """The git revision of this checkout, with ``+changes`` if the working tree differs; None outside of one."""
+    """Return the git revision of this checkout, with ``+changes`` if it is modified; None outside of a checkout."""
     home = Path(__file__).parent
     try:
-        # Installed into somebody's project, the folder lies in a checkout of that and not of this program.
+        # When installed into another project, this folder may lie in a checkout of that project.
         _git(home, "ls-files", "--error-unmatch", Path(__file__).name)
         revision = _git(home, "rev-parse", "--short=12", "HEAD")
         return f"{revision}+changes" if _git(home, "status", "--porcelain", "--untracked-files=no") else revision
@@ -87,7 +87,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def command_line() -> str:
-    """The command as typed, with paths reduced to their last component: results travel between machines."""
+    """Return the command line with paths reduced to their last component, since stores are shared between machines."""
     words = [Path(sys.argv[0]).name]
     for word in sys.argv[1:]:
         # --dataset=folder:PATH and --set KEY=PATH
@@ -97,7 +97,7 @@ def command_line() -> str:
 
 
 def _without_folders(text: str) -> str:
-    """``hf:OWNER/NAME`` as it is, of ``folder:PATH`` and plain paths the last part."""
+    """Return ``hf:OWNER/NAME`` unchanged, and the last component of ``folder:PATH`` and of plain paths."""
     prefix, colon, rest = text.partition(":")
     if "/" not in text or prefix == "hf":
         return text

@@ -1,4 +1,4 @@
-"""Ctrl-C and termination that are not lost: noted, and raised again where nothing swallows them."""
+"""Reliable handling of SIGINT and SIGTERM: a lost KeyboardInterrupt is raised again at the next check."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from typing import Any
 
 
 class Interruption:
-    """Whether the process was asked to stop.
+    """Flag that records a request to stop the process.
 
-    The exception that a signal handler raises can be lost: compiled code that calls back into Python (numba does while
-    it compiles) ignores it there. So it is noted too, and :meth:`check` raises it at the next step.
+    The exception that a signal handler raises can be lost: compiled code that calls back into Python (as numba does
+    while it compiles) ignores it. The request is therefore recorded too, and :meth:`check` raises it at the next step.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if the process was asked to stop."""
-        if self.asked:
+        """Raise KeyboardInterrupt if a stop was requested."""
+        if self.requested:
             raise KeyboardInterrupt
 
-    def ask(self, *_: Any) -> None:
-        """The signal handler."""
-        self.asked = True
+    def handle_signal(self, *_: Any) -> None:
+        """Record the request and raise KeyboardInterrupt; the signal handler."""
+        self.requested = True
         raise KeyboardInterrupt
 
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """While active, SIGINT and SIGTERM (what a batch system sends) both interrupt; in the main thread only."""
+    """Turn SIGINT and SIGTERM (sent by batch systems) into KeyboardInterrupt while active; main thread only."""
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return
-    before = {number: signal.signal(number, interruption.ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, interruption.handle_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield interruption
     finally:

@@ -17,7 +17,7 @@ from harness.activations.forward import Passes
 from harness.activations.head import Head
 from harness.activations.site import Site
 from harness.activations.token_set import DAMAGE, TokenSet, check_disk
-from harness.atomic import publish, remove, workplace
+from harness.atomic import create_partial, remove, replace_atomically
 from harness.backbones.base import Backbone
 from harness.datasets.base import ImageSet
 from harness.datasets.loading import BrokenReport, still_unreadable
@@ -120,12 +120,12 @@ def make_baseline(
     found = _existing(folder, passes, head, top_images, report)
     if found is not None:
         return found
-    temporary = workplace(folder, folder=True)
+    temporary = create_partial(folder, folder=True)
     try:
         first = site.capture(backbone.features, torch.zeros(1, 3, *[backbone.preprocessing.size] * 2, device=device))
         check_disk(cache, len(images) * first.a.shape[1], [site.d_out], dtype)
         Measurement(passes, head, progress, report).write(temporary, dtype)
-        publish(temporary, folder)
+        replace_atomically(temporary, folder)
     finally:
         remove(temporary)
     return _read(folder, passes, head, top_images)

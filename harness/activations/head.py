@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from harness.atomic import publish, remove, workplace
+from harness.atomic import create_partial, remove, replace_atomically
 from harness.backbones.base import Backbone
 from harness.datasets.base import ImageSet
 from harness.datasets.loading import BrokenReport, batches, still_unreadable
@@ -181,9 +181,9 @@ def _saved(file: Path, probing: ImageSet, report: BrokenReport) -> dict[str, Ten
 
 
 def _save(tensors: dict[str, Tensor], skipped: dict[str, str], file: Path) -> None:
-    made = workplace(file, folder=False)
+    made = create_partial(file, folder=False)
     try:
         save_file(tensors, made, {"skipped": json.dumps(skipped)})
-        publish(made, file)
+        replace_atomically(made, file)
     finally:
         remove(made)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.atomic import publish, remove, workplace
+from harness.atomic import create_partial, remove, replace_atomically
 from harness.errors import UserError
 from methods.base import Reads
 
@@ -120,7 +120,7 @@ class TokenWriter:
 
     def __init__(self, target: Path, *, dtype: str = "float32", description: dict[str, Any] | None = None) -> None:
         self.target = target
-        self.folder = workplace(target, folder=True)
+        self.folder = create_partial(target, folder=True)
         self.dtype = np.dtype(dtype)
         self.meta: dict[str, Any] = {
             "format": FORMAT,
@@ -183,7 +183,7 @@ class TokenWriter:
         )
         self.meta["skipped"] = skipped or {}
         (self.folder / "meta.json").write_text(json.dumps(self.meta, sort_keys=True))
-        publish(self.folder, self.target)
+        replace_atomically(self.folder, self.target)
         return TokenSet(self.target)
 
     def discard(self) -> None:

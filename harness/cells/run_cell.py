@@ -18,13 +18,14 @@ import torch
 from harness import devices, provenance
 from harness.activations.baseline import Baseline
 from harness.activations.token_set import TokenSet
-from harness.cells.evaluate import Evaluation, evaluate
+from harness.cells.evaluate import Evaluation, Measured, evaluate
 from harness.cells.fit import KnownFit, fit_cell, keep
 from harness.cells.plan import Cell
 from harness.identity import digest, seed_of
 from methods import numerics
 from methods.base import Progress, no_progress
 from results import CellRecord, ScoreRecord
+from results.boards.board import Column, digits_of
 
 #: Scores shown in the line of a finished cell, if it has them.
 HEADLINE = ("ms_score", "r2", "accuracy", "agreement", "efficiency_ratio")
@@ -207,9 +208,28 @@ def _score_records(evaluation: Evaluation) -> list[ScoreRecord]:
 
 
 def _headline(evaluation: Evaluation, seconds: float) -> str:
-    found = {measured.score.metric: measured.score.value for measured in evaluation.scores}
-    parts = [f"{name} {found[name]:.4f}" for name in HEADLINE if name in found]
+    scores = {measured.score.metric: measured for measured in evaluation.scores}
+    parts = [f"{name} {_printed(scores[name])}" for name in HEADLINE if name in scores]
     return f"{', '.join(parts)} in {seconds:.1f} s"
+
+
+def _printed(measured: Measured) -> str:
+    """Return the value with its unit, formatted as on a board."""
+    score = measured.score
+    column = Column(
+        key=score.metric,
+        metric=score.metric,
+        version=measured.version,
+        params=measured.params,
+        panel=None,
+        evaluation_fingerprint=None,
+        device=None,
+        unit=score.unit,
+        direction=score.direction,
+        digits=digits_of(score.unit, [score.value]),
+    )
+    unit = "%" if score.unit == "fraction" else score.unit
+    return f"{column.text(score.value)} {unit}".rstrip()
 
 
 def _curve_frame(curves: Mapping[str, Sequence[tuple[int, float]]]) -> pd.DataFrame | None:

@@ -39,7 +39,7 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Train every configuration of the grids (App. E.1) that is not stored yet, and choose one per family."""
-    from harness.devices import usual_workers
+    from harness.devices import default_workers
     from harness.run.sweep import sweep as run_sweep
     from harness.suites.grids import GRIDS
 
@@ -53,7 +53,7 @@ def sweep(
         target_l0=target_l0,
         device=compute.device,
         cache=compute.cache,
-        workers=workers if workers is not None else usual_workers(compute.device),
+        workers=workers if workers is not None else default_workers(compute.device),
         reporter=reporter_of(as_json),
     )
     if as_json:

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from harness import devices
-from harness.devices import usual_workers
+from harness.devices import default_workers
 from harness.errors import UserError
 from harness.executors.base import EXECUTORS, Event, Executor, Work
 from harness.executors.ray_dispatch import Cluster, Dispatch
@@ -116,7 +116,7 @@ class Ray(Executor):
             options["address"] = self.address
         else:
             gpus = _gpus_here() if device != "cpu" else 0
-            workers = self.workers or (int(gpus / self.gpu_share) if gpus else usual_workers("cpu"))
+            workers = self.workers or (int(gpus / self.gpu_share) if gpus else default_workers("cpu"))
             threads = self.threads or max(1, _cores() // workers)
             self.workers, self.threads = workers, threads
             options |= {"num_cpus": workers * threads, "num_gpus": gpus, "include_dashboard": False}

@@ -1,8 +1,8 @@
-"""LLM Rank: units of every pair of methods, shown to a panel of judges, and what follows from the answers."""
+"""LLM Rank: a panel of judges compares units of every pair of methods, which gives win rates."""
 
-# Imported for its effect: networks join the proxy panel.
+# Imported for its side effect: registers the packaged networks with the proxy panel.
 import harness.judging.encoders  # noqa: F401
-from harness.judging.after_run import check, foreseen, judge_run
+from harness.judging.after_run import check_panel, judge_run, panel_problems
 from harness.judging.scoring import rescore
 from harness.judging.selection import cells_in_store
 from harness.judging.tournament import JudgedContest, Planned, evaluation_images, judge, plan
@@ -11,11 +11,11 @@ __all__ = [
     "JudgedContest",
     "Planned",
     "cells_in_store",
-    "check",
+    "check_panel",
     "evaluation_images",
-    "foreseen",
     "judge",
     "judge_run",
+    "panel_problems",
     "plan",
     "rescore",
 ]

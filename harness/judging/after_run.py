@@ -15,48 +15,48 @@ from judges.panel import PANELS, Wanted, make_panel
 from results import Store, StoreError
 
 
-def check(suite: Suite) -> None:
-    """Raises UserError for a suite whose panel does not exist, before anything is computed."""
+def check_panel(suite: Suite) -> None:
+    """Raise UserError if the suite's panel does not exist, before anything is computed."""
     if suite.judging is not None:
         PANELS.get(suite.judging.panel)
 
 
-def foreseen(suite: Suite, backbones: Iterable[str]) -> list[str]:
-    """Why the suite's panel will not be able to judge these backbones' units, as far as that is known before a run.
+def panel_problems(suite: Suite, backbones: Iterable[str]) -> list[str]:
+    """Return the reasons why the suite's panel cannot judge the units of these backbones, as far as known before a run.
 
-    Said and not raised: every cell can run without judges, and `harness judge` can ask others later.
+    They are reported and not raised: all cells can run without judges, and `harness judge` can ask another panel later.
     """
     if suite.judging is None:
         return []
-    found = []
+    problems = []
     for backbone in dict.fromkeys(backbones):
         try:
             make_panel(suite.judging.panel, Wanted(backbone, suite.judging.judges, suite.judging.options))
         except Exception as error:
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}."
-            found.append(f"Nothing will be judged at the end as things are: {reason}")
-    return list(dict.fromkeys(found))
+            problems.append(f"Judging will be skipped: {reason}")
+    return list(dict.fromkeys(problems))
 
 
 def judge_run(
-    suite: Suite, store: Store, cell_ids: Sequence[str], images: ImageSet, folder: Path, shown: Reporter
+    suite: Suite, store: Store, cell_ids: Sequence[str], images: ImageSet, folder: Path, reporter: Reporter
 ) -> None:
-    """Judge the cells of a run if its suite says so; what keeps a panel from judging is said and stops nothing.
+    """Judge the cells of a run if its suite has a panel; errors of the panel are reported and do not stop the run.
 
-    The cells are measured and stored by then: a missing package, an image that has gone since, or a fault in a panel
-    must not make the run look failed.
+    The cells are already measured and stored, so a missing package, a deleted image or an error in a panel must not
+    make the run fail.
     """
     if suite.judging is None:
         return
     started = time.perf_counter()
     try:
-        contests = judge(store, cell_ids, images, suite.judging, folder=folder, reporter=shown)
+        contests = judge(store, cell_ids, images, suite.judging, folder=folder, reporter=reporter)
     except Exception as error:
-        known = isinstance(error, UserError | StoreError)
-        reason = str(error) if known else f"{type(error).__name__}: {error}."
-        shown.say(f"Not judged: {reason} `harness judge`, with the suite and the options of this run, tries again.")
+        expected = isinstance(error, UserError | StoreError)
+        reason = str(error) if expected else f"{type(error).__name__}: {error}."
+        reporter.say(f"Not judged: {reason} Run `harness judge` with the suite and options of this run to try again.")
         return
-    asked = sum(contest.asked for contest in contests)
-    if asked:
+    n_asked = sum(contest.asked for contest in contests)
+    if n_asked:
         panels = ", ".join(dict.fromkeys(contest.panel for contest in contests))
-        shown.say(f"Judged by {panels}: {asked} questions in {time.perf_counter() - started:.1f} s")
+        reporter.say(f"Judged by {panels}: {n_asked} questions in {time.perf_counter() - started:.1f} s")

@@ -1,4 +1,4 @@
-"""Networks that judge as a proxy: the packaged backbones, handed to :mod:`judges.panels.proxy`."""
+"""Registration of the packaged backbones as encoders of :mod:`judges.panels.proxy`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from judges.panels import proxy
 
 
 def embedding(name: str) -> proxy.Embed:
-    """Load a backbone and return the function from images to its normalised features (n, d)."""
+    """Load a backbone and return a function from n images to normalised features (n, d)."""
     import torch
 
     from harness import backbones

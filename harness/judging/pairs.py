@@ -1,4 +1,4 @@
-"""Which units meet: sampled with a seed, independently of who else competes."""
+"""Sampling of unit pairs: seeded, and independent of which other methods compete."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ from results import Store
 
 
 class Units(NamedTuple):
-    """The units of one cell that may be drawn, and the strongest images of each."""
+    """Units of one cell that can be drawn, with the strongest images of each."""
 
     unit: np.ndarray
     """(n,) index in the method's codes"""
     image: np.ndarray
     """(n, 9) position in the evaluation split, strongest first"""
     position: np.ndarray
-    """(n, 9) token of the maximum"""
+    """(n, 9) token index of the maximum"""
     value: np.ndarray
-    """(n, 9) activation there"""
+    """(n, 9) activation at that token"""
     n_alive: int
+    """number of alive units of the cell, including those that cannot be drawn"""
 
 
 def units_of(store: Store, cell_id: str, min_images: int) -> Units:
-    """Alive units of a cell that are active (above zero) on at least ``min_images`` images.
+    """Return the alive units of a cell that are active (above zero) on at least ``min_images`` images.
 
     Raises:
-        UserError: the cell stored fewer than nine top images a unit.
+        UserError: if the cell stored fewer than nine top images per unit.
     """
     frame = store.query(
         "SELECT unit, top_image[1:9] AS image, top_position[1:9] AS position, top_value[1:9] AS value "
@@ -51,8 +52,8 @@ def units_of(store: Store, cell_id: str, min_images: int) -> Units:
         return Units(np.zeros(0, np.int64), empty.astype(np.int64), empty.astype(np.int64), empty, 0)
     if any(len(images) < N_TILES for images in frame["image"]):
         raise UserError(
-            f"A grid shows the {N_TILES} strongest images of a unit and the store has fewer: run the suite with "
-            f"evaluation.top_images of {N_TILES} or more, on as many evaluation images."
+            f"The store has fewer than {N_TILES} top images per unit, which a grid needs. Run the suite with "
+            f"evaluation.top_images of at least {N_TILES}, on at least as many evaluation images."
         )
     image, position, value = (np.stack(list(frame[name])) for name in ("image", "position", "value"))
     chosen = value[:, min_images - 1] > 0
@@ -60,20 +61,20 @@ def units_of(store: Store, cell_id: str, min_images: int) -> Units:
 
 
 def draw(seed: int, size: int, count: int) -> list[int]:
-    """``count`` of the numbers below ``size``, each as often as any other up to once.
+    """Draw ``count`` numbers below ``size``, each equally often up to a difference of one.
 
-    The first of a longer draw are those of a shorter one, so that more pairs add to those already judged. Depends only
-    on ``random.random()``, whose sequence Python keeps.
+    A longer draw starts with the shorter one, so that more pairs add to those already judged. Depends only on
+    ``random.random()``, whose sequence is the same in all Python versions.
 
     Raises:
-        ValueError: there is nothing to draw from.
+        ValueError: if ``size`` is less than 1.
     """
     if size < 1:
         raise ValueError("nothing to draw from")
     generator = random.Random(seed)
     drawn: list[int] = []
     while len(drawn) < count:
-        # A partial Fisher-Yates shuffle that stores only what it moved.
+        # Partial Fisher-Yates shuffle that stores only the moved entries.
         moved: dict[int, int] = {}
         for at in range(min(size, count - len(drawn))):
             other = at + int(generator.random() * (size - at))
@@ -85,14 +86,14 @@ def draw(seed: int, size: int, count: int) -> list[int]:
 def comparisons(
     contest: Contest, units: dict[str, Units], *, pairs: int, controls: int, seed: int
 ) -> tuple[pd.DataFrame, list[str]]:
-    """All presentations of a contest: ``pairs`` unit pairs per pair of methods and token seed, each in both orders.
+    """Return all comparisons of a contest: ``pairs`` unit pairs per method pair and token seed, each in both orders.
 
-    The draw for two methods depends on the seeds and these two methods alone: another method that joins later changes
-    none of their pairs, so no reply is lost. ``controls`` more show one unit's grid twice, in one order.
+    The draw for two methods depends only on the seeds and these two methods. A method that is added later changes none
+    of their pairs, so all replies remain usable. ``controls`` further comparisons show one grid twice, in one order.
 
     Returns:
-        Rows pair_id, order, cell_a, unit_a, row_a, cell_b, unit_b, row_b, where row is the unit's place in ``units``;
-        and sentences about what was left out.
+        Rows pair_id, order, cell_a, unit_a, row_a, cell_b, unit_b, row_b, where row is the position in ``units``; and
+        notes on units and methods that were left out.
     """
     rows: list[tuple[str, int, str, int, str, int]] = []
     seeds = sorted({token_seed for entrant in contest.entrants for token_seed in entrant.cells})
@@ -108,14 +109,14 @@ def comparisons(
                 draw(seed_of("unit pairs", seed, token_seed, x.key, y.key, side), len(units[cell].unit), pairs)
                 for side, cell in enumerate(cells)
             ]
-            for number, (own, other) in enumerate(zip(*drawn, strict=True)):
+            for number, (row_x, row_y) in enumerate(zip(*drawn, strict=True)):
                 pair = f"{token_seed}/{x.config_id}/{y.config_id}/{number}"
-                rows.append((pair, 0, cells[0], own, cells[1], other))
-                rows.append((pair, 1, cells[1], other, cells[0], own))
-    every = sorted(cell for cell in units if len(units[cell].unit))
-    if every:
+                rows.append((pair, 0, cells[0], row_x, cells[1], row_y))
+                rows.append((pair, 1, cells[1], row_y, cells[0], row_x))
+    usable_cells = sorted(cell for cell in units if len(units[cell].unit))
+    if usable_cells:
         for number in range(controls):
-            cell = every[number % len(every)]
+            cell = usable_cells[number % len(usable_cells)]
             row = draw(seed_of("control", seed, cell, number), len(units[cell].unit), 1)[0]
             rows.append((f"control/{number}", 0, cell, row, cell, row))
     frame = pd.DataFrame(rows, columns=["pair_id", "order", "cell_a", "row_a", "cell_b", "row_b"])
@@ -131,36 +132,36 @@ def _notes(contest: Contest, units: dict[str, Units]) -> list[str]:
     for entrant in contest.entrants:
         alive = sum(units[cell].n_alive for cell in entrant.cells.values())
         fit = sum(len(units[cell].unit) for cell in entrant.cells.values())
-        # A handful of rare units is no news.
+        # A few rare units are not worth a note.
         if fit < 0.95 * alive:
             notes.append(
-                f"{entrant.label}: {fit} of its {alive} alive units are active on enough images for a grid "
-                "and were drawn from."
+                f"{entrant.label}: only {fit} of its {alive} alive units are active on enough images for a grid; "
+                "pairs were drawn from these."
             )
         if fit == 0:
-            notes.append(f"{entrant.label} has no unit to show and was not judged.")
+            notes.append(f"{entrant.label} was not judged: none of its units is active on enough images.")
     return notes + _missing(contest.entrants)
 
 
 def _missing(entrants: tuple[Entrant, ...]) -> list[str]:
-    """Say who took part on fewer token seeds than there are; one sentence for all of whom the same is true."""
+    """Return notes on methods that lack cells on some token seeds, grouped by the number of seeds that they have."""
     seeds = {token_seed for entrant in entrants for token_seed in entrant.cells}
     labels: dict[int, list[str]] = {}
     for entrant in entrants:
         if len(entrant.cells) < len(seeds):
             labels.setdefault(len(entrant.cells), []).append(entrant.label)
     return [
-        f"{'; '.join(own)} {'were' if len(own) > 1 else 'was'} judged on {count} of {len(seeds)} token seeds: "
-        "the others have no cell."
-        for count, own in sorted(labels.items())
+        f"{'; '.join(same_count)} {'were' if len(same_count) > 1 else 'was'} judged on {count} of {len(seeds)} token "
+        "seeds: there are no cells on the others."
+        for count, same_count in sorted(labels.items())
     ]
 
 
-def tokens_a_side(backbone: str, site: str) -> int:
-    """Tokens along one side of the square layout of a layer; runs the network once, with random weights.
+def tokens_per_side(backbone: str, site: str) -> int:
+    """Return the number of tokens along one side of a layer's square token layout; runs the network once.
 
     Raises:
-        UserError: an unknown backbone or site, or a layer whose tokens form no square.
+        UserError: if the backbone or site is unknown, or the tokens of the layer do not form a square.
     """
     # Weights do not change the layout, and nothing has to be downloaded.
     loaded = backbones.load(backbone, weights=backbone in backbones.names())
@@ -171,6 +172,6 @@ def tokens_a_side(backbone: str, site: str) -> int:
     side = math.isqrt(n)
     if side < 2 or side * side != n:
         raise UserError(
-            f'Outlines need tokens in a square and {backbone} has {n} at {site}; judge with style = "plain".'
+            f'Outlines need a square token layout, but {backbone} has {n} tokens at {site}; set style = "plain".'
         )
     return side

@@ -1,4 +1,4 @@
-"""From stored replies to win rates: needs no judge, no image and no network."""
+"""Win rates from stored replies; needs no judges, images or networks."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ from results import Store
 from results.store import judgments
 from results.store.judgments import TournamentRecord
 
-#: Of the definition of the win rate; another one is never ranked with this.
+#: Version of the definition of the win rate; different versions are never ranked together.
 WIN_RATE_VERSION = 1
 
 
 def rescore(store: Store, tournaments: Sequence[str] | None = None) -> list[str]:
-    """Compute the win rates of tournaments (default: all of a store) again from the replies there are.
+    """Recompute the win rates of tournaments from the stored replies.
+
+    Args:
+        store: store with the replies; receives the win rates.
+        tournaments: ids; default: all tournaments of the store.
 
     Returns:
-        Their ids.
+        The ids of the tournaments.
 
     Raises:
-        StoreError: the store cannot be read or written.
+        StoreError: if the store cannot be read or written.
     """
     frame = judgments.tournaments(store)
     if tournaments is not None:
@@ -39,7 +43,7 @@ def rescore(store: Store, tournaments: Sequence[str] | None = None) -> list[str]
 def _score(store: Store, row: dict[str, Any], cells: pd.DataFrame) -> None:
     answers = judgments.judgments(store, row["tournament"])
     method = dict(zip(cells["cell_id"], cells["config_id"] + ":" + cells["label"], strict=True))
-    # Cells that were forgotten since keep their votes out of the rates.
+    # Replies about cells that have been deleted from the store are ignored.
     answers = answers[answers["cell_a"].isin(method) & answers["cell_b"].isin(method)]
     frame = answers.assign(method_a=answers["cell_a"].map(method), method_b=answers["cell_b"].map(method))
     real = frame[frame["method_a"] != frame["method_b"]]
@@ -72,7 +76,7 @@ def _score(store: Store, row: dict[str, Any], cells: pd.DataFrame) -> None:
 
 
 def _strengths(frame: pd.DataFrame) -> pd.DataFrame:
-    """Bradley-Terry scores, which stand beside the win rates: without their package those are stored all the same."""
+    """Return Bradley-Terry scores; empty if their package is missing, since the win rates do not need it."""
     try:
         return bradley_terry(frame)[["method", "strength"]]
     except UserError:
@@ -80,5 +84,5 @@ def _strengths(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _plain(record: dict[str, Any]) -> dict[str, Any]:
-    """NaN as null: JSON has none, and a reader must not take it for a number."""
+    """Replace NaN by None, because JSON has no NaN."""
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in record.items()}

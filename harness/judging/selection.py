@@ -1,4 +1,4 @@
-"""Who competes: cells of a store that may be judged against each other."""
+"""Selection of the cells of a store that can be judged against each other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from results import Store
 
 @dataclass(frozen=True)
 class Entrant:
-    """A method in one configuration, with its cell for each token seed."""
+    """Method in one configuration, with its cell for each token seed."""
 
     config_id: str
     label: str
@@ -29,13 +29,13 @@ class Entrant:
 
     @property
     def key(self) -> str:
-        """What tells it from the others in statistics."""
+        """Identifier of the entrant in the statistics."""
         return f"{self.config_id}:{self.label}"
 
 
 @dataclass(frozen=True)
 class Contest:
-    """Entrants on the same layer, the same evaluation images and the same probing set."""
+    """Entrants on the same layer, evaluation images and probing set."""
 
     backbone: str
     title: str
@@ -51,23 +51,23 @@ _GROUP = ["backbone", "site", "dataset", *_SETS]
 
 
 def contests(store: Store, cell_ids: Sequence[str]) -> list[Contest]:
-    """Group finished cells into contests, one for each board of the leaderboard; other cells are left out.
+    """Group finished cells into contests, one per board of the leaderboard; other cells are ignored.
 
-    Where a method has several cells with one token seed (several init seeds), the first in ``cell_ids`` competes.
+    If a method has several cells with one token seed (several init seeds), the first in ``cell_ids`` competes.
     """
     position = {cell_id: number for number, cell_id in enumerate(cell_ids)}
     cells = store.cells()
     cells = cells[cells["cell_id"].isin(position) & (cells["status"] == "finished")]
     cells = cells.assign(position=cells["cell_id"].map(position)).sort_values("position")
-    found = []
+    grouped = []
     for _, group in cells.groupby(_GROUP, sort=False, dropna=False):
         chosen = group.drop_duplicates(["config_id", "label", "token_seed"])
         entrants = [
-            Entrant(str(config_id), str(label), {int(row.token_seed): row.cell_id for row in own.itertuples()})
-            for (config_id, label), own in chosen.groupby(["config_id", "label"], sort=True)
+            Entrant(str(config_id), str(label), {int(row.token_seed): row.cell_id for row in members.itertuples()})
+            for (config_id, label), members in chosen.groupby(["config_id", "label"], sort=True)
         ]
         first = chosen.iloc[0]
-        found.append(
+        grouped.append(
             Contest(
                 backbone=first["backbone"],
                 title=f"{first['backbone_title'] or first['backbone']} at {first['site']}",
@@ -78,17 +78,17 @@ def contests(store: Store, cell_ids: Sequence[str]) -> list[Contest]:
                 cell_ids=tuple(sorted(chosen["cell_id"])),
             )
         )
-    return found
+    return grouped
 
 
 def cells_in_store(store: Store, suite: Suite, images: ImageSet) -> list[str]:
-    """Finished cells of a store that are a suite's, in the suite's order; loads no backbone.
+    """Return the ids of a store's finished cells that belong to a suite, in the suite's order; loads no backbone.
 
-    A cell is the suite's if it has the backbone and site of one of its targets, the method and configuration of one of
-    the target's entries, seeds of the suite, and was evaluated on ``images``.
+    A cell belongs to the suite if its backbone and site are those of a target, its method and configuration those of an
+    entry of the target, its seeds those of the suite, and it was evaluated on ``images``.
 
     Raises:
-        UserError: an unknown method or setting in the suite.
+        UserError: if a method or setting of the suite is unknown.
     """
     cells = store.cells()
     cells = cells[cells["status"] == "finished"]
@@ -100,41 +100,43 @@ def cells_in_store(store: Store, suite: Suite, images: ImageSet) -> list[str]:
     cells = cells[cells["evaluation_fingerprint"].isin(fingerprints)]
     chosen: list[str] = []
     for target in suite.targets:
-        here = cells[cells["backbone"] == backbones.name_of(target.backbone)]
+        rows = cells[cells["backbone"] == backbones.name_of(target.backbone)]
         if target.site is not None:
-            here = here[here["site"] == target.site]
-        listed = [
+            rows = rows[rows["site"] == target.site]
+        configured = [
             (entry.name, make_config(METHODS.get(entry.name), entry.config).model_dump(mode="json"))
             for entry in suite.methods_of(target)
         ]
-        # As an array: of an empty list pandas takes no columns, instead of no rows.
-        here = here[np.array([pair in listed for pair in zip(here["method"], here["config"], strict=True)], dtype=bool)]
-        here = here[here["token_seed"].isin(suite.token_seeds_of(target)) & here["init_seed"].isin(suite.seeds.init)]
-        order = [suite.seeds.init.index(int(seed)) for seed in here["init_seed"]]
-        # Of two cells with the same seeds (run again under another identity) the newer one competes.
-        newest = here.assign(order=order, settings=[canonical(config) for config in here["config"]]).iloc[::-1]
+        # An array, because pandas treats an empty list as a selection of columns.
+        rows = rows[
+            np.array([pair in configured for pair in zip(rows["method"], rows["config"], strict=True)], dtype=bool)
+        ]
+        rows = rows[rows["token_seed"].isin(suite.token_seeds_of(target)) & rows["init_seed"].isin(suite.seeds.init)]
+        order = [suite.seeds.init.index(int(seed)) for seed in rows["init_seed"]]
+        # Of two cells with the same seeds (run again under another identity) the newer one is used.
+        newest = rows.assign(order=order, settings=[canonical(config) for config in rows["config"]]).iloc[::-1]
         newest = newest.drop_duplicates(["method", "settings", "site", "token_seed", "init_seed", *_SETS])
         chosen += newest.sort_values("order", kind="stable")["cell_id"].tolist()
     return list(dict.fromkeys(chosen))
 
 
 def same_images(store: Store, fingerprint: str, images: ImageSet) -> bool:
-    """Whether the evaluation split that a store knows by a fingerprint has these images, by name and in this order."""
+    """Return True if the stored evaluation split with this fingerprint has these image names in this order."""
     return list(store.images(fingerprint)["name"]) == [record.name for record in images.records]
 
 
 def require_same_images(store: Store, contest: Contest, images: ImageSet) -> None:
-    """Raises UserError unless ``images`` are those the contest's units were measured on."""
+    """Raise UserError unless ``images`` are those on which the units of the contest were measured."""
     if not same_images(store, contest.evaluation_fingerprint, images):
         raise UserError(
-            f"The images at hand ({len(images)} of {images.name!r}) are not those that {contest.title} was evaluated "
-            "on; give the data set it was run with: --dataset SPEC, and the same split in the suite."
+            f"The images ({len(images)} of {images.name!r}) are not those that {contest.title} was evaluated on. "
+            "Give the same data set with --dataset SPEC, and use the same split in the suite."
         )
 
 
 def _view(identity: Mapping[str, Any] | None) -> View:
-    """What the network saw of each image, from a cell's identity; the centre square where it does not say."""
-    seen = ((identity or {}).get("evaluation") or {}).get("preprocessing") or {}
-    if seen.get("fit") == "squash":
+    """Return the part of each image that the network received, from a cell's identity; default: the centre square."""
+    preprocessing = ((identity or {}).get("evaluation") or {}).get("preprocessing") or {}
+    if preprocessing.get("fit") == "squash":
         return View("squash")
-    return View("crop", seen["size"] / seen["resize"] if seen.get("resize") else 1.0)
+    return View("crop", preprocessing["size"] / preprocessing["resize"] if preprocessing.get("resize") else 1.0)

@@ -1,4 +1,4 @@
-"""One panel judges all contests of a suite: what is left to ask is asked, every reply kept, then scored."""
+"""Judging of all contests of a suite by one panel: ask the open questions, store the replies, compute win rates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 from harness import datasets
 from harness.datasets.base import ImageSet
 from harness.identity import digest
-from harness.judging.pairs import Units, comparisons, tokens_a_side, units_of
+from harness.judging.pairs import Units, comparisons, tokens_per_side, units_of
 from harness.judging.scoring import WIN_RATE_VERSION, rescore
 from harness.judging.selection import Contest, contests, require_same_images
 from harness.progress import Reporter, Silent
@@ -27,39 +27,40 @@ from results.store.judgments import COMPARISON_COLUMNS, ReplyRecord, TournamentR
 
 
 class Planned(NamedTuple):
-    """What judging one contest with one judge takes."""
+    """Number of calls and tokens for judging one contest with one judge."""
 
     contest: str
     panel: str
     judge: str
     n_methods: int
     n_pairs: int
-    """unit pairs"""
+    """number of unit pairs"""
     calls: int
-    """each pair in both orders, and the controls"""
+    """number of questions: each pair in both orders, and the controls"""
     stored: int
-    """of these with a reply that stands"""
+    """number of questions with a stored reply"""
     left: int
+    """number of questions to ask"""
     prompt_tokens: int
-    """roughly, of the calls left, without repetitions of invalid ones"""
+    """estimate for the questions to ask, without repetitions of invalid replies"""
     completion_tokens: int
 
 
 class JudgedContest(NamedTuple):
-    """How judging one contest ended."""
+    """Result of judging one contest."""
 
     contest: str
     panel: str
     tournament: str
     asked: int
-    """questions put to judges now, each counted once however often it was repeated"""
+    """number of questions asked now; repetitions are not counted"""
     kept: int
-    """questions answered before"""
+    """number of questions that were answered before"""
 
 
 @dataclass(frozen=True)
 class _Schedule:
-    """A contest, who judges it, and everything that is shown."""
+    """Contest with its panel and all questions."""
 
     contest: Contest
     panel: Panel
@@ -83,13 +84,17 @@ class _Schedule:
 
 
 def evaluation_images(suite: Suite) -> ImageSet:
-    """The evaluation split of a suite. Raises UserError where the data set cannot be had."""
+    """Return the evaluation split of a suite.
+
+    Raises:
+        UserError: if the data set cannot be loaded.
+    """
     images = datasets.load(suite.data.dataset)
     return images.split(evaluation=suite.data.evaluation, seed=suite.data.split_seed).evaluation
 
 
 def plan(store: Store, cell_ids: Sequence[str], images: ImageSet, judging: Judging) -> list[Planned]:
-    """What :func:`judge` would do; asks nobody and writes nothing.
+    """Return what :func:`judge` would do, without asking judges or writing to the store.
 
     Raises:
         UserError: as :func:`judge`.
@@ -97,9 +102,9 @@ def plan(store: Store, cell_ids: Sequence[str], images: ImageSet, judging: Judgi
     rows = []
     for schedule in _schedules(store, cell_ids, images, judging):
         for member in schedule.panel.judges:
-            known = _known(store, member, schedule.prompt)
+            answered = _last_replies(store, member, schedule.prompt)
             keys = {member.key(question, schedule.prompt) for question in schedule.questions}
-            left = len(open_questions(member, schedule.questions, schedule.prompt, known))
+            left = len(open_questions(member, schedule.questions, schedule.prompt, answered))
             cost = member.estimate(schedule.prompt)
             rows.append(
                 Planned(
@@ -127,31 +132,38 @@ def judge(
     folder: str | Path,
     reporter: Reporter | None = None,
 ) -> list[JudgedContest]:
-    """Have a panel judge every contest among the cells, and store replies, win rates and the judges' health.
+    """Let a panel judge every contest among the cells, and store replies, win rates and checks of the judges.
 
-    Replies that are stored already are not asked for again. A contest with fewer than two methods is left out.
-    Interrupting loses the calls in flight only.
+    Questions with a stored reply are not asked again. Contests with fewer than two methods are skipped. An interruption
+    loses only the calls in progress.
 
     Args:
-        cell_ids: which cells compete; see :func:`harness.judging.selection.contests`.
-        images: the evaluation split that their top images point into.
-        folder: where grids are kept, for judges that need them drawn.
+        store: store with the cells; receives the replies and win rates.
+        cell_ids: cells that compete; see :func:`harness.judging.selection.contests`.
+        images: evaluation split that the top images of the cells refer to.
+        judging: panel and settings.
+        folder: folder of the drawn grids, for judges that need them.
+        reporter: receives the progress.
 
     Raises:
-        UserError: an unknown panel or setting, other images, too few top images, or a judge that cannot be asked.
-        StoreError: the store cannot be written.
+        UserError: if a panel or setting is unknown, the images are not those of the cells, there are too few top
+            images, or a judge is not available.
+        StoreError: if the store cannot be written.
     """
-    shown = reporter or Silent()
+    reporter = reporter or Silent()
     schedules = _schedules(store, cell_ids, images, judging)
     for schedule in schedules:
         _record_schedule(store, schedule)
     album = Album(images, folder)
     asked = {schedule.tournament: 0 for schedule in schedules}
     kept = dict(asked)
-    for member, own in _by_judge(schedules):
-        # Inside, the judge is there: a model is loaded once for all contests, and only if something is left to ask.
-        known = _known(store, member, own[0].prompt)
-        left = [(schedule, open_questions(member, schedule.questions, schedule.prompt, known)) for schedule in own]
+    for member, judged_schedules in _by_judge(schedules):
+        # A judge's model is loaded once for all contests, and only if questions are open.
+        answered = _last_replies(store, member, judged_schedules[0].prompt)
+        left = [
+            (schedule, open_questions(member, schedule.questions, schedule.prompt, answered))
+            for schedule in judged_schedules
+        ]
         for schedule, questions in left:
             kept[schedule.tournament] += len({member.key(q, schedule.prompt) for q in schedule.questions}) - len(
                 questions
@@ -160,7 +172,7 @@ def judge(
         if any(questions for _, questions in left):
             with member:
                 for schedule, questions in left:
-                    _ask(store, member, questions, schedule, album, shown)
+                    _ask(store, member, questions, schedule, album, reporter)
     rescore(store, list(asked))
     return [
         JudgedContest(s.contest.title, s.panel.id, s.tournament, asked[s.tournament], kept[s.tournament])
@@ -169,7 +181,7 @@ def judge(
 
 
 def _ask(
-    store: Store, member: Judge, questions: list[Question], schedule: _Schedule, album: Album, shown: Reporter
+    store: Store, member: Judge, questions: list[Question], schedule: _Schedule, album: Album, reporter: Reporter
 ) -> None:
     done = 0
     total = len(questions)
@@ -178,15 +190,15 @@ def _ask(
         nonlocal done, total
         judgments.record_replies(store, [_record(reply) for reply in replies])
         done += len(replies)
-        # Repeated questions come on top.
+        # Repeated questions are not included in the initial total.
         total = max(total, done)
-        shown.progress(done, total, f"{member.name} judges {schedule.contest.title}")
+        reporter.progress(done, total, f"{member.name} judges {schedule.contest.title}")
 
     ask(member, questions, schedule.prompt, album, keep)
 
 
 def _by_judge(schedules: Sequence[_Schedule]) -> list[tuple[Judge, list[_Schedule]]]:
-    """Each judge once, with the contests it judges."""
+    """Return each judge once, with the contests that it judges."""
     members: dict[str, tuple[Judge, list[_Schedule]]] = {}
     for schedule in schedules:
         for member in schedule.panel.judges:
@@ -197,19 +209,19 @@ def _by_judge(schedules: Sequence[_Schedule]) -> list[tuple[Judge, list[_Schedul
 def _schedules(store: Store, cell_ids: Sequence[str], images: ImageSet, judging: Judging) -> list[_Schedule]:
     prompt = prompt_for(judging.style)
     contents: dict[int, str] = {}
-    found = []
+    schedules = []
     for contest in contests(store, cell_ids):
         if len(contest.entrants) < 2:
             continue
         require_same_images(store, contest, images)
-        wanted = Wanted(contest.backbone, judging.judges, judging.options)
-        panel = make_panel(judging.panel, wanted)
+        request = Wanted(contest.backbone, judging.judges, judging.options)
+        panel = make_panel(judging.panel, request)
         cells = [cell for entrant in contest.entrants for cell in entrant.cells.values()]
         units = {cell: units_of(store, cell, judging.min_images) for cell in cells}
         frame, notes = comparisons(contest, units, pairs=judging.pairs, controls=judging.controls, seed=judging.seed)
         if frame.empty:
             continue
-        side = tokens_a_side(contest.backbone, contest.site) if judging.style == "outlined" else None
+        side = tokens_per_side(contest.backbone, contest.site) if judging.style == "outlined" else None
         frame, grids = _with_grids(frame, units, images, contest, side, contents)
         questions = [Question(grids[a], grids[b]) for a, b in zip(frame["grid_a"], frame["grid_b"], strict=True)]
         settings = {
@@ -220,8 +232,8 @@ def _schedules(store: Store, cell_ids: Sequence[str], images: ImageSet, judging:
             "min_images": judging.min_images,
             "render": RENDER_VERSION,
         }
-        found.append(_Schedule(contest, panel, prompt, frame, questions, settings, notes))
-    return found
+        schedules.append(_Schedule(contest, panel, prompt, frame, questions, settings, notes))
+    return schedules
 
 
 def _with_grids(
@@ -232,42 +244,42 @@ def _with_grids(
     side: int | None,
     contents: dict[int, str],
 ) -> tuple[pd.DataFrame, dict[str, Grid]]:
-    """The presentations with columns grid_a and grid_b, and the grids by key. ``contents`` caches image hashes."""
-    made: dict[tuple[str, int], Grid] = {}
+    """Return the comparisons with columns grid_a and grid_b, and the grids by key; ``contents`` caches image hashes."""
+    grids: dict[tuple[str, int], Grid] = {}
 
     def grid(cell: str, row: int) -> Grid:
-        if (cell, row) not in made:
-            own = units[cell]
-            active = own.value[row] > 0
-            indices = [int(index) for index in own.image[row][active]]
+        if (cell, row) not in grids:
+            cell_units = units[cell]
+            active = cell_units.value[row] > 0
+            indices = [int(index) for index in cell_units.image[row][active]]
             for index in indices:
                 if index not in contents:
                     contents[index] = content_hash(images.reader.read(images.records[index]))
-            places = [_place(int(position), side) for position in own.position[row][active]]
-            made[cell, row] = grid_of([contents[index] for index in indices], indices, places, contest.view)
-        return made[cell, row]
+            positions = [_place(int(position), side) for position in cell_units.position[row][active]]
+            grids[cell, row] = grid_of([contents[index] for index in indices], indices, positions, contest.view)
+        return grids[cell, row]
 
-    shown = frame.copy()
+    with_keys = frame.copy()
     for which in ("a", "b"):
-        shown[f"grid_{which}"] = [
+        with_keys[f"grid_{which}"] = [
             grid(cell, row).key for cell, row in zip(frame[f"cell_{which}"], frame[f"row_{which}"], strict=True)
         ]
-    return shown.drop(columns=["row_a", "row_b"]), {own.key: own for own in made.values()}
+    return with_keys.drop(columns=["row_a", "row_b"]), {drawn_grid.key: drawn_grid for drawn_grid in grids.values()}
 
 
 def _place(position: int, side: int | None) -> Place | None:
-    """The token at a position of a square layout; None for a token that belongs to no place (CLS)."""
+    """Return row and column of a token in a square layout; None for tokens without an image position (CLS)."""
     return None if side is None or position < 0 else Place(position // side, position % side, side)
 
 
 def _record_schedule(store: Store, schedule: _Schedule) -> None:
-    """Store what will be shown before anybody is asked: whatever was answered when the process dies can be scored."""
-    there = judgments.comparisons(store, schedule.tournament)
+    """Store the comparisons before any judge is asked, so that replies can be scored even if the process is killed."""
+    stored = judgments.comparisons(store, schedule.tournament)
     columns = list(COMPARISON_COLUMNS)
-    if len(there) and sorted(there[columns].itertuples(index=False)) == sorted(
+    if len(stored) and sorted(stored[columns].itertuples(index=False)) == sorted(
         schedule.frame[columns].itertuples(index=False)
     ):
-        return  # with the win rates it had, which stand until it is scored again
+        return  # keeps the stored win rates until the tournament is scored again
     record = TournamentRecord(
         tournament=schedule.tournament,
         panel=schedule.panel.id,
@@ -279,7 +291,7 @@ def _record_schedule(store: Store, schedule: _Schedule) -> None:
     judgments.record_tournament(store, record, pd.DataFrame(), schedule.frame)
 
 
-def _known(store: Store, member: Judge, prompt: Prompt) -> dict[Key, Known]:
+def _last_replies(store: Store, member: Judge, prompt: Prompt) -> dict[Key, Known]:
     frame = judgments.last_replies(store, member.id, prompt.version)
     return {
         Key(member.id, prompt.version, row.grid_a, row.grid_b): Known(

@@ -1,4 +1,4 @@
-"""Run a suite: its parts and sweeps, cell by cell, into a store."""
+"""Run a suite with its parts and sweeps, and record the results in a store."""
 
 from harness.run.loop import run
 from harness.run.parts import run_suite

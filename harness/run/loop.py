@@ -1,4 +1,4 @@
-"""Plan, execute, record: the loop that turns a suite into rows of the store."""
+"""Run loop: plan the cells of a suite, execute them and record the results in the store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness import devices, doctor, executors, judging, provenance
-from harness.atomic import remove, sweep, workplace
+from harness.atomic import create_partial, remove, remove_leftovers
 from harness.cells.fit import known_fits
 from harness.cells.plan import Cell, cells_of, prepare
 from harness.cells.run_cell import Place
@@ -37,44 +37,50 @@ def run(
 ) -> RunSummary:
     """Run every cell of a suite that is not finished yet, and record each as soon as it is done.
 
-    A method that raises becomes a failed cell with its traceback, and the others go on; failed cells are tried again
-    by the next run. Interrupting loses the cells in flight only.
+    A method that raises gives a failed cell with its traceback, and the other cells continue. The next run tries failed
+    cells again. An interruption loses only the cells that are being computed.
 
     Args:
         store_path: the DuckDB file; fitted methods are written to ``artifacts/`` beside it.
         device: ``cpu``, ``cuda``, ``cuda:1`` or ``auto``.
-        cache: where token sets and baselines are kept; default ``cache/`` beside the store.
-        rerun: run finished cells again too.
-        executor: who computes: a name of ``harness.executors``, or one that is open already, for several runs.
+        cache: folder of token sets and baselines; default: ``cache/`` next to the store.
+        rerun: also run finished cells again.
+        executor: name of an executor of ``harness.executors``, or an open executor, which several runs can share.
 
     Raises:
-        UserError: for anything wrong with the suite, before anything is computed.
+        UserError: if the suite is invalid or cannot run; raised before anything is computed.
     """
     if isinstance(executor, str):
         with executors.create(executor) as opened:
             return run(suite, store_path, device=device, cache=cache, rerun=rerun, executor=opened, reporter=reporter)
-    shown = reporter or Silent()
-    chosen = executor.planning_device(device)
-    judging.check(suite)
-    doctor.check(suite, store_path, device=chosen, cache=cache)
-    prepared = prepare(suite, device=chosen)
+    reporter = reporter or Silent()
+    planning_device = executor.planning_device(device)
+    judging.check_panel(suite)
+    doctor.check(suite, store_path, device=planning_device, cache=cache)
+    prepared = prepare(suite, device=planning_device)
     cells = cells_of(suite, prepared)
     file = Path(store_path).expanduser().absolute()
-    place = Path(cache).expanduser().absolute() if cache else file.parent / "cache"
-    remove(workplace(place / "probe", folder=False))
-    sweep(place)
+    cache_dir = Path(cache).expanduser().absolute() if cache else file.parent / "cache"
+    remove(create_partial(cache_dir / "probe", folder=False))
+    remove_leftovers(cache_dir)
     store = open_store(file, read_only=False)
     ids = [cell.cell_id for cell in cells]
     done = set() if rerun else store.finished(ids)
     run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:6]
-    left = [(target, tuple(c for c in cells if c.prepared is target and c.cell_id not in done)) for target in prepared]
+    remaining = [
+        (target, tuple(c for c in cells if c.prepared is target and c.cell_id not in done)) for target in prepared
+    ]
     with contextlib.ExitStack() as open_things:
         interruption = open_things.enter_context(interruptible())
         open_things.enter_context(numerics.threads())
-        # Nothing is started for nothing.
-        described = executor.device_name(device) if any(own for _, own in left) else devices.device_name(chosen)
+        # An executor is only started if cells are left to compute.
+        device_description = (
+            executor.device_name(device)
+            if any(cells_left for _, cells_left in remaining)
+            else devices.device_name(planning_device)
+        )
         for dead in bury(store):
-            shown.say(f"The run {dead.run_id} was killed; the {dead.n_done} cells that it recorded are kept.")
+            reporter.say(f"The run {dead.run_id} was killed; its {dead.n_done} recorded cells are kept.")
         open_things.enter_context(alive(file, run_id))
         store.start_run(
             RunRecord(
@@ -83,52 +89,52 @@ def run(
                 command=provenance.command_line(),
                 versions={**provenance.versions(), **executor.versions()},
                 code_revision=provenance.code_revision(),
-                device=described,
+                device=device_description,
                 n_planned=len(cells),
             )
         )
         work = Work(
             suite=suite,
-            targets=tuple(TargetWork(target, own) for target, own in left if own),
+            targets=tuple(TargetWork(target, cells_left) for target, cells_left in remaining if cells_left),
             device=device,
-            place=Place(run_id, suite.name, chosen, file.parent),
-            cache=place,
+            place=Place(run_id, suite.name, planning_device, file.parent),
+            cache=cache_dir,
             mark=mark(file, run_id),
-            shown=shown,
+            shown=reporter,
             check=interruption.check,
             known=lambda cell: () if rerun else known_fits(cell, store),
         )
-        recorder = Recorder(store, work, shown)
-        for sentence in judging.foreseen(suite, [target.backbone.name for target in prepared]):
-            shown.say(sentence)
-        shown.start(len(cells), len(done))
+        recorder = Recorder(store, work, reporter)
+        for sentence in judging.panel_problems(suite, [target.backbone.name for target in prepared]):
+            reporter.say(sentence)
+        reporter.start(len(cells), len(done))
         if done:
-            shown.say(f"{len(done)} of {len(cells)} cells are finished already and are kept.")
+            reporter.say(f"{len(done)} of {len(cells)} cells are already finished and are kept.")
         status = "interrupted"
         try:
             _relabel(store, cells, done)
             with contextlib.closing(_each(executor.execute(work))) as events:
                 for event in events:
                     recorder.take(event)
-            stability.measure_run(store, ids, shown, interruption.check)
-            judging.judge_run(suite, store, ids, prepared[0].evaluation, file.parent / "grids", shown)
+            stability.measure_run(store, ids, reporter, interruption.check)
+            judging.judge_run(suite, store, ids, prepared[0].evaluation, file.parent / "grids", reporter)
             status = "finished"
         except KeyboardInterrupt:
             pass
         finally:
-            shown.stop()
+            reporter.stop()
             store.end_run(run_id, status)
     interrupted = status == "interrupted"
     return RunSummary(run_id, ids, recorder.finished, recorder.failed, len(done), len(recorder.broken), interrupted)
 
 
 def _each(events: Iterator[Event]) -> Generator[Event, None, None]:
-    """The events; closing this closes the executor's own generator, which calls off what still runs."""
+    """Yield the events; closing this generator closes that of the executor, which cancels the running cells."""
     yield from events
 
 
 def _relabel(store: Store, cells: Sequence[Cell], done: set[str]) -> None:
-    """Cells that are kept get the label that this suite gives them, so that one configuration stays one row."""
+    """Give kept cells the labels of this suite, so that one configuration stays one row."""
     present = store.cells()
     old = dict(zip(present["cell_id"], present["label"], strict=True))
     changed = {cell.cell_id: cell.label for cell in cells if cell.cell_id in done and old[cell.cell_id] != cell.label}

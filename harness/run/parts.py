@@ -1,4 +1,4 @@
-"""A whole suite: its parts one after the other, each with its sweep before it."""
+"""Run a whole suite: its parts in order, each after its sweep."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from harness.errors import UserError
 from harness.progress import Reporter, Silent
 from harness.run.loop import run
-from harness.run.selection import selects, sweeps_before, with_selected
-from harness.run.summary import PartSummary, RunSummary, together
+from harness.run.selection import has_selections, sweep_suites, with_selections
+from harness.run.summary import PartSummary, RunSummary, combine_summaries
 from harness.suites import Suite
 
 
@@ -22,56 +22,56 @@ def run_suite(
     runner: Callable[..., RunSummary] = run,
     **options: Any,
 ) -> RunSummary:
-    """Run a suite with parts and selections; a part is a run of its own, with its own judging.
+    """Run a suite with parts and selections; each part is a separate run with its own judging.
 
-    A cell that several parts share is run by the first and kept by the others.
+    A cell that several parts share is computed by the first part and kept by the others.
 
     Args:
-        runner: runs a suite without parts, as :func:`harness.run.run` does.
-        options: passed on to it (``device``, ``cache``, ``rerun``, ...).
+        runner: function that runs a suite without parts, with the signature of :func:`harness.run.run`.
+        options: passed to ``runner`` (``device``, ``cache``, ``rerun``, ...).
 
     Raises:
-        UserError: for anything wrong with the suite, or with every part of it.
+        UserError: if a suite without parts cannot run, or no part can.
     """
-    shown = reporter or Silent()
+    reporter = reporter or Silent()
     runs: list[RunSummary] = []
     parts: list[PartSummary] = []
     stopped: list[str] = []
     leaves = suite.leaves
     for number, leaf in enumerate(leaves):
         if len(leaves) > 1:
-            shown.say(f"Part {number + 1} of {len(leaves)}, {leaf.name}: {leaf.description}")
+            reporter.say(f"Part {number + 1} of {len(leaves)}, {leaf.name}: {leaf.description}")
         try:
-            own = _run_leaf(leaf, store_path, shown, runs, runner, {**options, "reporter": reporter})
+            cell_ids = _run_leaf(leaf, store_path, reporter, runs, runner, {**options, "reporter": reporter})
         except UserError as error:
-            # What only loading shows (weights that do not fit) costs this part, not the ones after it.
+            # Errors that only loading reveals (weights that do not fit) skip this part and not the following ones.
             if len(leaves) == 1:
                 raise
             stopped.append(f"{leaf.name} could not run: {error}")
-            shown.say(stopped[-1])
+            reporter.say(stopped[-1])
             continue
-        parts.append(PartSummary(leaf.name, leaf.description, own))
+        parts.append(PartSummary(leaf.name, leaf.description, cell_ids))
         if runs and runs[-1].interrupted:
             break
     if not runs:
-        raise UserError("\n".join(stopped) or f"Nothing of {suite.name} is left to run.")
-    return together(runs)._replace(parts=parts, stopped=stopped)
+        raise UserError("\n".join(stopped) or f"No cells of {suite.name} are left to run.")
+    return combine_summaries(runs)._replace(parts=parts, stopped=stopped)
 
 
 def _run_leaf(
     leaf: Suite,
     store_path: str | Path,
-    shown: Reporter,
+    reporter: Reporter,
     runs: list[RunSummary],
     runner: Callable[..., RunSummary],
     options: dict[str, Any],
 ) -> list[str]:
-    """Run a part and the sweeps of its targets, add all to ``runs``, and give the part's cells."""
+    """Run the sweeps of a part and then the part, append the summaries to ``runs``, and return the part's cell ids."""
     ready: Suite | None = leaf
-    if selects(leaf):
-        shown.say(f"Sweep before {leaf.name}:")
+    if has_selections(leaf):
+        reporter.say(f"Sweep before {leaf.name}:")
         swept: list[list[str]] = []
-        for sweep in sweeps_before(leaf):
+        for sweep in sweep_suites(leaf):
             if sweep is None:
                 swept.append([])
                 continue
@@ -79,9 +79,9 @@ def _run_leaf(
             if runs[-1].interrupted:
                 return []
             swept.append(runs[-1].cell_ids)
-        ready, notes = with_selected(leaf, store_path, swept)
+        ready, notes = with_selections(leaf, store_path, swept)
         for note in notes:
-            shown.say(f"  {note}")
+            reporter.say(f"  {note}")
     if ready is None:
         return []
     summary = runner(ready, store_path, **options)

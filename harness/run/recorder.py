@@ -1,4 +1,4 @@
-"""The one writer of the store during a run: every result passes through here, whoever computed it."""
+"""Recorder: the only writer of the store during a run, whichever executor computes the cells."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from results import Store
 
 
 class Recorder:
-    """Writes what an executor hands over, counts it, and tells the person at the screen."""
+    """Write the events of an executor to the store, count them, and report them."""
 
-    def __init__(self, store: Store, work: Work, shown: Reporter) -> None:
+    def __init__(self, store: Store, work: Work, reporter: Reporter) -> None:
         self.store = store
         self.work = work
-        self.shown = shown
+        self.reporter = reporter
         self.finished = 0
         self.failed = 0
         self.broken = BrokenReport()
@@ -42,29 +42,29 @@ class Recorder:
     def _opened(self, event: Opened) -> None:
         prepared = event.prepared
         self.store.record_images(digest(prepared.evaluation_identity()), _image_frame(prepared))
-        own = BrokenReport()
+        skipped_here = BrokenReport()
         for image in event.broken:
-            own.add(image)
+            skipped_here.add(image)
             self.broken.add(image)
-        if own:
-            self.shown.say(f"  {own.summary()}")
+        if skipped_here:
+            self.reporter.say(f"  {skipped_here.summary()}")
 
     def _done(self, result: CellResult) -> None:
         try:
-            kept = not self.store.record(result.record, result.scores, result.units, result.curves)
+            earlier_kept = not self.store.record(result.record, result.scores, result.units, result.curves)
         except Exception as error:
             if not result.finished:
                 raise
-            # A score that the store refuses is the cell's fault; a store that is gone refuses the failure too.
+            # If only the scores are invalid, the failure can be recorded; if the store is unusable, this raises too.
             result = _refused(result, error)
-            kept = not self.store.record(result.record)
+            earlier_kept = not self.store.record(result.record)
         if result.finished:
             self.finished += 1
             remove(work_dir(self.work.place.folder, result.record.cell_id))
         else:
             self.failed += 1
-        ending = "; its earlier result is kept" if kept else ""
-        self.shown.cell(result.title, f"{result.headline}{ending}")
+        ending = "; its earlier result is kept" if earlier_kept else ""
+        self.reporter.cell(result.title, f"{result.headline}{ending}")
 
 
 def _refused(result: CellResult, error: Exception) -> CellResult:

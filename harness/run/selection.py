@@ -1,4 +1,4 @@
-"""``select = true`` in a suite: the family's grid is run first, and what eq. 9 picks of it takes the method's place."""
+"""Selection of hyperparameters (``select = true``): run the grid of a family and use the configuration of eq. 9."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from results.boards.seeds import SUFFIX
 
 
 class Selected(NamedTuple):
-    """A suite with every selection made."""
+    """Suite in which every selection has been made."""
 
     suite: Suite | None
-    """None where nothing is left to run"""
+    """None if nothing is left to run"""
     notes: list[str]
-    """what was chosen, and methods that were left out because nothing of their grid had finished"""
+    """selected configurations, and methods left out because no configuration of their grid finished"""
 
 
-def selects(suite: Suite) -> bool:
-    """Whether a suite without parts leaves a configuration to a sweep."""
+def has_selections(suite: Suite) -> bool:
+    """Return True if a method of the suite (without parts) has ``select = true``."""
     return any(entry.select for target in suite.targets for entry in suite.methods_of(target))
 
 
-def sweeps_before(suite: Suite) -> list[Suite | None]:
-    """For each target the suite of the grids that must be run before it; None where nothing is selected there.
+def sweep_suites(suite: Suite) -> list[Suite | None]:
+    """Return, for each target, the suite of grids to run before it, or None if the target selects nothing.
 
-    One training seed, the first token seed, R2 and L0. A target has a sweep of its own, because its cells are known by
-    nothing else: two checkpoints of one architecture have the same names of backbone and site.
+    A sweep uses one training seed and the first token seed, and measures R2 and L0. Each target has a separate sweep,
+    because two checkpoints of one architecture have the same backbone and site names.
     """
     return [_sweep_of(suite, target) for target in suite.targets]
 
@@ -51,38 +51,40 @@ def _sweep_of(suite: Suite, target: Target) -> Suite | None:
     ]
     if not methods:
         return None
-    described = {**target.model_dump(), "methods": methods, "token_seeds": suite.token_seeds_of(target)[:1]}
-    return parse_suite(only_swept(suite, {**values, "targets": [described]}), source=f"sweep of {suite.name}")
+    target_values = {**target.model_dump(), "methods": methods, "token_seeds": suite.token_seeds_of(target)[:1]}
+    return parse_suite(sweep_values(suite, {**values, "targets": [target_values]}), source=f"sweep of {suite.name}")
 
 
-def with_selected(suite: Suite, store_path: str | Path, cell_ids: Sequence[Sequence[str]]) -> Selected:
-    """The suite with the configurations chosen among the sweeps' cells of a store.
+def with_selections(suite: Suite, store_path: str | Path, cell_ids: Sequence[Sequence[str]]) -> Selected:
+    """Return the suite with the configurations selected from the cells of the sweeps.
 
-    The choice is made within a family and target, as in the paper; ties go to the earlier configuration.
+    The selection is made within a family and target, as in the paper. Ties go to the earlier configuration.
 
     Args:
-        cell_ids: for each target the cells of its sweep, as :func:`sweeps_before` gives the sweeps.
+        suite: a suite without parts.
+        store_path: store with the cells of the sweeps.
+        cell_ids: cells of the sweep of each target, in the order of :func:`sweep_suites`.
     """
     targets: list[Target] = []
     notes: list[str] = []
-    for target, own_ids in zip(suite.targets, cell_ids, strict=True):
-        rows = measured(store_path, own_ids)
-        # Cells that are looked up by name may be of several networks: each has its choice.
-        networks = [own for _, own in rows.groupby("evaluation_fingerprint", sort=False)]
-        place = f"{target.backbone} at {target.site}" if target.site else target.backbone
+    for target, target_cells in zip(suite.targets, cell_ids, strict=True):
+        rows = sweep_results(store_path, target_cells)
+        # Cells that are looked up by name may belong to several networks; each has its own selection.
+        networks = [network for _, network in rows.groupby("evaluation_fingerprint", sort=False)]
+        layer = f"{target.backbone} at {target.site}" if target.site else target.backbone
         entries = []
         for entry in suite.methods_of(target):
             if not entry.select:
                 entries.append(entry)
                 continue
-            found = [point for own in networks if (point := _choose(entry, suite, own)) is not None]
-            points = [point for number, point in enumerate(found) if point not in found[:number]]
+            selected = [point for network in networks if (point := _select_point(entry, suite, network)) is not None]
+            points = [point for number, point in enumerate(selected) if point not in selected[:number]]
             label = entry.label or METHODS.get(entry.name).spec.title
             if not points:
-                notes.append(f"{label} on {place} is left out: no configuration of its sweep has finished.")
+                notes.append(f"{label} on {layer} is left out: no configuration of its sweep has finished.")
             for point in points:
-                shown = ", ".join(f"{key} {value:g}" for key, value in point.items())
-                notes.append(f"{label} on {place}: the sweep chose {shown}.")
+                settings = ", ".join(f"{key} {value:g}" for key, value in point.items())
+                notes.append(f"{label} on {layer}: the sweep selected {settings}.")
                 entries.append(entry.model_copy(update={"config": {**entry.config, **point}, "select": False}))
         if entries:
             targets.append(target.model_copy(update={"methods": tuple(entries), "settings": {}}))
@@ -91,21 +93,21 @@ def with_selected(suite: Suite, store_path: str | Path, cell_ids: Sequence[Seque
     return Selected(suite.model_copy(update={"targets": tuple(targets), "methods": ()}), notes)
 
 
-def _choose(entry: MethodEntry, suite: Suite, rows: pd.DataFrame) -> Mapping[str, Any] | None:
+def _select_point(entry: MethodEntry, suite: Suite, rows: pd.DataFrame) -> Mapping[str, Any] | None:
     method = METHODS.get(entry.name)
     points = grid(entry.name, suite.sweep.grid)
-    wanted = [make_config(method, {**entry.config, **point}).model_dump(mode="json") for point in points]
+    configs = [make_config(method, {**entry.config, **point}).model_dump(mode="json") for point in points]
     rows = rows[rows["method"] == entry.name]
-    found = [
-        (point, own.iloc[0])
-        for point, config in zip(points, wanted, strict=True)
-        if len(own := rows[[stored == config for stored in rows["config"]]])
+    finished = [
+        (point, matches.iloc[0])
+        for point, config in zip(points, configs, strict=True)
+        if len(matches := rows[[stored == config for stored in rows["config"]]])
     ]
     candidates = candidates_of(
         entry.name,
-        [{key: point[key] for key in GRIDS[entry.name]} for point, _ in found],
-        [float(row["r2"]) for _, row in found],
-        [float(row["l0"]) for _, row in found],
+        [{key: point[key] for key in GRIDS[entry.name]} for point, _ in finished],
+        [float(row["r2"]) for _, row in finished],
+        [float(row["l0"]) for _, row in finished],
         target_l0=suite.sweep.target_l0,
     )
     for candidate in candidates:
@@ -115,59 +117,59 @@ def _choose(entry: MethodEntry, suite: Suite, rows: pd.DataFrame) -> Mapping[str
 
 
 def selected_in_store(suite: Suite, store: Store, store_path: str | Path, images: Any) -> Suite:
-    """The suite with the selections that an earlier run's sweep in the store leads to; runs nothing."""
+    """Return the suite with selections from sweeps that are already in the store; nothing is run."""
     from harness.judging.selection import cells_in_store
 
-    if not selects(suite):
+    if not has_selections(suite):
         return suite
-    swept = [[] if sweep is None else cells_in_store(store, sweep, images) for sweep in sweeps_before(suite)]
-    found = with_selected(suite, store_path, swept)
-    return found.suite or suite
+    swept = [[] if sweep is None else cells_in_store(store, sweep, images) for sweep in sweep_suites(suite)]
+    selected = with_selections(suite, store_path, swept)
+    return selected.suite or suite
 
 
-#: An L0 this near to the target counts as reaching it.
+#: Largest relative difference between an L0 and the target L0 that counts as reaching the target.
 TARGET_TOLERANCE = 0.15
 
 
-_DESCRIBED = ("backbone", "site", "evaluation_fingerprint", "method", "config")
+_CELL_COLUMNS = ("backbone", "site", "evaluation_fingerprint", "method", "config")
 
 
 class Candidate(NamedTuple):
-    """One configuration of a family and how it did."""
+    """Configuration of a family with its results."""
 
     family: str
     config: Mapping[str, Any]
     """the settings that are swept"""
     r2: float
     l0: float
-    """active units a token"""
+    """active units per token"""
     score: float
-    """eq. 9; NaN where R2 or L0 is not finite"""
+    """eq. 9; NaN if R2 or L0 is not finite"""
     chosen: bool
-    """largest score of its family"""
+    """True for the largest score of the family"""
     at_target: bool
-    """the alternative choice, at the target L0"""
+    """True for the alternative selection, at the target L0"""
     target: str = ""
     """backbone and layer"""
 
 
 def has_fixed_l0(family: str) -> bool:
-    """Whether the family's L0 is a setting (``k``) and not a result."""
+    """Return True if the L0 of the family is a setting (``k``) and not a result."""
     return "k" in METHODS.get(family).Config.model_fields
 
 
 def selection_scores(r2: Sequence[float], l0: Sequence[float], *, fixed_l0: bool = False) -> np.ndarray:
-    """Eq. 9, ``(1 - MSE~) / 2 + (1 - L0~) / 2``, MSE~ and L0~ min-max normalised within the family.
+    """Return the scores of eq. 9, ``(1 - MSE~) / 2 + (1 - L0~) / 2``.
 
-    1 - R2 stands in the place of the MSE. R2 is a mean over features of errors that are divided by each feature's
-    variance, the MSE a plain one: where variances differ much, another configuration can win. The division of L0 by the
-    number of units is a factor that the normalisation removes.
-    A term that does not vary normalises to 0 for all, so that the other decides. Where L0 is a setting
-    (``fixed_l0``), what is left of its variation is noise, which min-max would blow up to half of the score: the term
-    is 0 for all, and the smallest error wins.
+    MSE~ and L0~ are min-max normalised within the family. 1 - R2 replaces the MSE: R2 averages errors that are divided
+    by the variance of each feature, the MSE does not, so a different configuration can win if variances differ much.
+    The division of L0 by the number of units is omitted, because normalisation removes it.
+    A term that does not vary normalises to 0 for all candidates, so the other term decides. If L0 is a setting
+    (``fixed_l0``), its remaining variation is noise, which the normalisation would scale to half of the score. The term
+    is then 0 for all candidates, and the smallest error wins.
 
     Returns:
-        (n,) scores; NaN for candidates whose R2 or L0 is not finite, which do not take part in the normalisation.
+        (n,) scores; NaN for candidates whose R2 or L0 is not finite, which are excluded from the normalisation.
     """
     error, active = 1 - np.asarray(r2, dtype=float), np.asarray(l0, dtype=float)
     usable = np.isfinite(error) & np.isfinite(active)
@@ -184,7 +186,7 @@ def _min_max(values: np.ndarray) -> np.ndarray:
 
 
 def pick_at_target(r2: Sequence[float], l0: Sequence[float], target: float) -> int | None:
-    """Index of the best R2 among the candidates within 15 % of the target L0; of none are, of the nearest by ratio."""
+    """Return the index of the best R2 within 15 % of the target L0, else of the nearest L0 by ratio; None if empty."""
     usable = [i for i in range(len(r2)) if math.isfinite(r2[i]) and math.isfinite(l0[i]) and l0[i] > 0]
     if not usable:
         return None
@@ -197,7 +199,7 @@ def pick_at_target(r2: Sequence[float], l0: Sequence[float], target: float) -> i
 def candidates_of(
     family: str, configs: Sequence[Mapping[str, Any]], r2: Sequence[float], l0: Sequence[float], *, target_l0: float
 ) -> list[Candidate]:
-    """The family's configurations with their scores and both choices; ties go to the earlier one."""
+    """Return the configurations of a family with their scores and both selections; ties go to the earlier one."""
     scores = selection_scores(r2, l0, fixed_l0=has_fixed_l0(family))
     best = int(np.nanargmax(scores)) if np.isfinite(scores).any() else None
     at_target = pick_at_target(r2, l0, target_l0)
@@ -207,10 +209,13 @@ def candidates_of(
     ]
 
 
-def only_swept(suite: Suite, values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a suite, whose targets have the methods to sweep, as one that measures R2 and L0 and no more."""
-    for described in values["targets"]:
-        described["settings"] = {}
+def sweep_values(suite: Suite, values: dict[str, Any]) -> dict[str, Any]:
+    """Return suite values for a sweep: only R2 and L0, one seed each, no judging and no stability.
+
+    The targets in ``values`` already have the methods to sweep.
+    """
+    for target_values in values["targets"]:
+        target_values["settings"] = {}
     return {
         **values,
         "name": f"{suite.name}{SUFFIX}",
@@ -218,23 +223,23 @@ def only_swept(suite: Suite, values: dict[str, Any]) -> dict[str, Any]:
         "extra": suite.extra,
         "seeds": {"tokens": suite.seeds.tokens[:1], "init": suite.seeds.init[:1]},
         "evaluation": {**values["evaluation"], "metrics": ("l0", "r2")},
-        # Nobody wants ninety-nine settings judged in pairs, or each of them three times.
+        # Judging all configurations in pairs, or running each with three seeds, would be too expensive.
         "judging": None,
         "stability": None,
     }
 
 
-def measured(store_path: str | Path, cell_ids: Sequence[str]) -> pd.DataFrame:
-    """One row a finished cell, in the order given: what it is (``method``, ``config``, ...), ``r2``, ``l0``."""
+def sweep_results(store_path: str | Path, cell_ids: Sequence[str]) -> pd.DataFrame:
+    """Return one row per finished cell in the given order: ``method``, ``config``, ..., ``r2`` and ``l0``."""
     store = open_store(store_path)
     cells = store.cells().set_index("cell_id")
     scores = store.scores()
     scores = scores[scores["cell_id"].isin(list(cell_ids))]
     rows = []
     for cell_id in cell_ids:
-        own = scores[scores["cell_id"] == cell_id].set_index("metric")["value"]
-        if cell_id in cells.index and {"r2", "l0"} <= set(own.index):
+        cell_scores = scores[scores["cell_id"] == cell_id].set_index("metric")["value"]
+        if cell_id in cells.index and {"r2", "l0"} <= set(cell_scores.index):
             cell = cells.loc[cell_id]
-            described = {key: cell[key] for key in _DESCRIBED}
-            rows.append({**described, "r2": own["r2"], "l0": own["l0"]})
-    return pd.DataFrame(rows, columns=[*_DESCRIBED, "r2", "l0"])
+            description = {key: cell[key] for key in _CELL_COLUMNS}
+            rows.append({**description, "r2": cell_scores["r2"], "l0": cell_scores["l0"]})
+    return pd.DataFrame(rows, columns=[*_CELL_COLUMNS, "r2", "l0"])

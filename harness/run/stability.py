@@ -1,8 +1,8 @@
 """Stability of methods over seeds, from the stored fits of their cells (ELUDe paper, App. B.3).
 
-For each configuration on one board: over the initialisation seeds on one token set (``stability``, and
-``stability_writer`` where units have a reading and a writing direction), and over the token seeds at one
-initialisation seed (``token_sensitivity``). Needs neither backbone nor images, and fits nothing.
+Computed for each configuration on one board, over the initialisation seeds on one token set (``stability``, and
+``stability_writer`` if units have a reading and a writing direction), and over the token seeds at one initialisation
+seed (``token_sensitivity``). Needs neither backbone nor images, and fits nothing.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from results import Store, StoreError
 from results.store import group_scores
 from results.store.group_scores import GroupScoreRecord, group_id_of
 
-#: Of the definition; scores of another one are never ranked with these.
+#: Version of the definition; scores of different versions are never ranked together.
 VERSION = 1
 
 _BOARD = ["backbone", "site", "dataset", "evaluation_fingerprint", "probing_fingerprint"]
 
-#: What varies in a group to what is measured of it: the metric of the dictionary, then that of the writing directions.
+#: Seed that varies in a group -> metric of the dictionary, and metric of the writing directions.
 _METRICS = {"init_seed": ("stability", "stability_writer"), "token_seed": ("token_sensitivity", None)}
 
 
 class Group(NamedTuple):
-    """Finished cells that differ in one seed."""
+    """Finished cells that differ only in one seed."""
 
     varies: str
     """``init_seed`` or ``token_seed``"""
     cells: tuple[dict[str, Any], ...]
-    """by that seed"""
+    """sorted by that seed"""
 
     @property
     def fixed(self) -> str:
@@ -63,31 +63,31 @@ class Group(NamedTuple):
         return f"{self.cells[0]['label']} at {self.cells[0]['site']}, {self.varies.replace('_', ' ')}s {seeds}"
 
 
-class Run(NamedTuple):
-    """The units of one fit that take part in the comparison."""
+class FittedUnits(NamedTuple):
+    """Units of one fit that are compared."""
 
     atoms: Tensor
-    """(K, d), those of dead units left out"""
+    """(K, d), without those of dead units"""
     parents: Tensor | None
     """(K,) int64"""
     writers: Tensor | None
-    """(K, d_out) what each unit writes, where the atoms are what it reads"""
+    """(K, d_out) writing directions, if the atoms are reading directions"""
     side: str
-    """whether ``atoms`` read ("reader") or write ("writer")"""
+    """"reader" if ``atoms`` are reading directions, "writer" if they are writing directions"""
     zero: int
-    """atoms of length zero, left out"""
+    """number of excluded atoms of length zero"""
     silent: int
-    """other units that never were active on the evaluation split, left out"""
+    """number of other excluded units, never active on the evaluation split"""
 
 
-class Measured(NamedTuple):
-    """What :func:`measure` did."""
+class StabilityResult(NamedTuple):
+    """Result of :func:`measure`."""
 
     records: list[GroupScoreRecord]
     kept: int
-    """groups that were measured before"""
+    """number of groups that were measured before"""
     problems: list[str]
-    """groups that could not be measured, and why"""
+    """groups that could not be measured, with the reason"""
 
 
 def measure(
@@ -97,18 +97,20 @@ def measure(
     anew: bool = False,
     check: Callable[[], None] = lambda: None,
     reporter: Reporter | None = None,
-) -> Measured:
+) -> StabilityResult:
     """Measure and store the stability of every group of cells that has not been measured since its cells were run.
 
     Args:
-        cell_ids: only groups of these cells; None: of the whole store.
-        anew: measure what has been measured too.
+        store: store with the cells; receives the scores.
+        cell_ids: cells whose groups are measured; None: those of the whole store.
+        anew: also measure groups that have been measured before.
         check: called between pairs; may raise to stop.
+        reporter: receives the progress.
 
     Raises:
         StoreError: the store cannot be read or written.
     """
-    found = Measured([], 0, [])
+    result = StabilityResult([], 0, [])
     kept = 0
     before = _measured_at(store)
     groups = list(_groups(store, cell_ids))
@@ -122,32 +124,32 @@ def measure(
         try:
             records = measure_group(store, group, check=check)
         except (UserError, StoreError) as error:
-            found.problems.append(f"{group.title}: {error}")
+            result.problems.append(f"{group.title}: {error}")
             continue
         group_scores.record_group_scores(store, records)
-        found.records.extend(records)
-    return found._replace(kept=kept)
+        result.records.extend(records)
+    return result._replace(kept=kept)
 
 
-def measure_run(store: Store, cell_ids: Sequence[str], shown: Reporter, check: Callable[[], None]) -> None:
-    """Measure the stability of a run's cells as its last step; what cannot be measured is said and stops nothing."""
+def measure_run(store: Store, cell_ids: Sequence[str], reporter: Reporter, check: Callable[[], None]) -> None:
+    """Measure the stability of the cells of a run as its last step; errors are reported and do not stop the run."""
     try:
-        found = measure(store, cell_ids=cell_ids, check=check, reporter=shown)
+        result = measure(store, cell_ids=cell_ids, check=check, reporter=reporter)
     except Exception as error:
-        # The cells are stored by now: a fault here must not make the run look failed.
-        shown.say(f"Stability was not measured: {error} `harness stability` tries again.")
+        # The cells are already stored, so an error here must not make the run fail.
+        reporter.say(f"Stability was not measured: {error} Run `harness stability` to try again.")
         return
-    for problem in found.problems:
-        shown.say(f"Stability was not measured: {problem}")
+    for problem in result.problems:
+        reporter.say(f"Stability was not measured: {problem}")
 
 
 def measure_group(store: Store, group: Group, *, check: Callable[[], None] = lambda: None) -> list[GroupScoreRecord]:
     """Compare every pair of runs of a group.
 
     Raises:
-        UserError: a fitted method is missing, damaged, or of a method that is not registered.
+        UserError: if a fit is missing or damaged, or its method is not registered.
     """
-    runs = [_run(store, cell) for cell in group.cells]
+    runs = [_fitted_units(store, cell) for cell in group.cells]
     by_parent = all(run.parents is not None for run in runs)
     metric, writer_metric = _METRICS[group.varies]
     records = []
@@ -208,9 +210,9 @@ def _groups(store: Store, cell_ids: Collection[str] | None) -> Iterator[Group]:
     for varies in _METRICS:
         fixed = "token_seed" if varies == "init_seed" else "init_seed"
         usable = cells[cells[varies].notna()]
-        for _, own in usable.groupby([*_BOARD, "config_id", "label", fixed], sort=False, dropna=False):
-            # Of two cells with the same seeds (run again under another identity) the newer one, as on the board.
-            members = own.drop_duplicates(varies, keep="last").sort_values(varies)
+        for _, cells_of_config in usable.groupby([*_BOARD, "config_id", "label", fixed], sort=False, dropna=False):
+            # Of two cells with the same seeds (run again under another identity) the newer is used, as on boards.
+            members = cells_of_config.drop_duplicates(varies, keep="last").sort_values(varies)
             if len(members) > 1:
                 yield Group(varies, tuple(_plain(row) for row in members.to_dict("records")))
 
@@ -223,16 +225,16 @@ def _plain(row: dict[Any, Any]) -> dict[str, Any]:
 def _measured_at(store: Store) -> dict[str, pd.Timestamp]:
     frame = group_scores.group_scores(store)
     frame = frame[frame["version"] == VERSION]
-    return {group_id: own["measured_at"].min() for group_id, own in frame.groupby("group_id")}
+    return {group_id: scores["measured_at"].min() for group_id, scores in frame.groupby("group_id")}
 
 
 def _latest(group: Group) -> pd.Timestamp:
-    """When the last of the group's cells began: a group that was measured before that is of other fits."""
+    """Return the latest start of the group's cells; scores measured before that belong to earlier fits."""
     times = [cell["started_at"] for cell in group.cells if not pd.isna(cell["started_at"])]
     return max(times) if times else pd.Timestamp(0, tz="UTC")
 
 
-def _run(store: Store, cell: dict[str, Any]) -> Run:
+def _fitted_units(store: Store, cell: dict[str, Any]) -> FittedUnits:
     method = methods.load(store.path.parent / cell["artifact"])
     dictionary = method.dictionary()
     atoms = dictionary.atoms.detach().cpu()
@@ -241,13 +243,13 @@ def _run(store: Store, cell: dict[str, Any]) -> Run:
     if len(units) == len(atoms) and not bool(units["alive"].isna().any()):
         alive = torch.from_numpy(units["alive"].to_numpy(dtype=bool).copy())
     nonzero = atoms.norm(dim=1) > 0
-    chosen = alive & nonzero
+    included = alive & nonzero
     writers = None
     if dictionary.side == "reader" and not method.spec.virtual:
-        writers = writing_directions(method)[chosen]
-    return Run(
-        atoms=atoms[chosen],
-        parents=None if dictionary.parents is None else dictionary.parents.cpu()[chosen],
+        writers = writing_directions(method)[included]
+    return FittedUnits(
+        atoms=atoms[included],
+        parents=None if dictionary.parents is None else dictionary.parents.cpu()[included],
         writers=writers,
         side=dictionary.side,
         zero=int((~nonzero).sum()),
@@ -256,7 +258,7 @@ def _run(store: Store, cell: dict[str, Any]) -> Run:
 
 
 def _similarity(d1: Tensor, parents1: Tensor | None, d2: Tensor, parents2: Tensor | None) -> tuple[float, bool]:
-    """Matched cosine, and whether the dictionaries are the same bit for bit, for which nothing has to be rounded."""
+    """Return the matched cosine (exactly 1.0 for identical dictionaries), and True if they are bitwise identical."""
     same = len(d1) > 0 and torch.equal(d1, d2)
     if parents1 is None or parents2 is None:
         return (1.0 if same else matched_cosine(d1, d2)), same
@@ -265,7 +267,7 @@ def _similarity(d1: Tensor, parents1: Tensor | None, d2: Tensor, parents2: Tenso
 
 
 def _chance(atoms: Tensor, parents: Tensor | None) -> float | None:
-    """What two dictionaries of Gaussian atoms of this shape score, matched in the same way."""
+    """Return the matched cosine of two Gaussian dictionaries of this shape; None without atoms."""
     if not len(atoms):
         return None
     owners = None if parents is None else tuple(parents.tolist())
@@ -274,10 +276,10 @@ def _chance(atoms: Tensor, parents: Tensor | None) -> float | None:
 
 @lru_cache(maxsize=64)
 def random_similarity(n_atoms: int, width: int, parents: tuple[int, ...] | None = None) -> float:
-    """Matched cosine of two random dictionaries (n_atoms, width): about .130 for 6144 x 768.
+    """Return the matched cosine of two random dictionaries (n_atoms, width), about .130 for 6144 x 768.
 
     Args:
-        parents: parent of each atom, the same in both, where atoms are matched inside their parent.
+        parents: parent of each atom, equal in both, if atoms are only matched within their parent.
     """
     first, second = (
         torch.randn(

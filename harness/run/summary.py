@@ -1,4 +1,4 @@
-"""Summary of a run: how many cells it finished, kept and lost."""
+"""Summary of a run: numbers of finished, failed and kept cells."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import NamedTuple
 
 
 class PartSummary(NamedTuple):
-    """One part of a suite that was run."""
+    """Part of a suite that was run."""
 
     suite: str
     description: str
     cell_ids: list[str]
-    """of its boards; the cells of its sweep are not among them"""
+    """cells of the part, without those of its sweep"""
 
 
 class RunSummary(NamedTuple):
-    """Outcome of a run."""
+    """Result of a run."""
 
     run_id: str
     cell_ids: list[str]
-    """all cells of the suite, those that were there before included"""
+    """all cells of the suite, including those that were finished before"""
     finished: int
     failed: int
     kept: int
@@ -33,8 +33,8 @@ class RunSummary(NamedTuple):
     """one sentence per part that could not start"""
 
 
-def together(summaries: Sequence[RunSummary]) -> RunSummary:
-    """Add up several runs; the id is that of the last one."""
+def combine_summaries(summaries: Sequence[RunSummary]) -> RunSummary:
+    """Combine the summaries of several runs; the run id is that of the last one."""
     return summaries[-1]._replace(
         cell_ids=list(dict.fromkeys(cell_id for summary in summaries for cell_id in summary.cell_ids)),
         finished=sum(summary.finished for summary in summaries),

@@ -1,7 +1,7 @@
-"""Hyperparameter sweep of the trained families and the choice of one configuration each (paper, App. E.1, eq. 9).
+"""Hyperparameter sweep of the trained families, and selection of one configuration per family (App. E.1, eq. 9).
 
-Every configuration is a cell of the store like any other: a sweep that was interrupted goes on where it stopped. All
-run on the first token seed and one training seed. :mod:`harness.run.selection` does this inside a suite.
+Each configuration is an ordinary cell of the store, so an interrupted sweep resumes where it stopped. All cells use the
+first token seed and one training seed. :mod:`harness.run.selection` does the targets inside a suite.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from harness.executors import create
 from harness.executors.processes import Processes
 from harness.progress import Reporter
 from harness.run.loop import run
-from harness.run.selection import Candidate, candidates_of, measured, only_swept
-from harness.run.summary import RunSummary, together
+from harness.run.selection import Candidate, candidates_of, sweep_results, sweep_values
+from harness.run.summary import RunSummary, combine_summaries
 from harness.run.sweep_plot import draw
 from harness.suites import Suite, Target, parse_suite
 from harness.suites.grids import GRIDS, grid
@@ -25,33 +25,36 @@ from methods import METHODS
 
 
 class SweepResult(NamedTuple):
-    """What a sweep found."""
+    """Result of a sweep."""
 
     summary: RunSummary
     candidates: list[Candidate]
     charts: list[Path]
-    """one a target"""
+    """one per target"""
 
 
 def sweep_suite(suite: Suite, families: Sequence[str], overrides: Mapping[str, Any] | None = None) -> Suite:
-    """The suite's targets and data with the grids of the families as its methods, and R2 and L0 as its metrics.
+    """Return a suite with the same targets and data, the families' grids as methods, and R2 and L0 as metrics.
 
-    Settings that are not swept are the suite's own for that family, then ``overrides`` (those that a family has).
+    Settings that are not swept are those of the suite for the family, updated by the ``overrides`` that it has.
     """
     values = suite.model_dump()
-    for target, described in zip(suite.targets, values["targets"], strict=True):
-        # Of several entries of a family the first one's settings count.
-        own = {entry.name: dict(entry.config) for entry in reversed(suite.methods_of(target))}
-        described["methods"] = [
-            {"name": family, "config": {**own.get(family, {}), **_known(family, overrides or {}), **config}}
+    for target, target_values in zip(suite.targets, values["targets"], strict=True):
+        # If a family has several entries, the settings of the first one are used.
+        entry_configs = {entry.name: dict(entry.config) for entry in reversed(suite.methods_of(target))}
+        target_values["methods"] = [
+            {
+                "name": family,
+                "config": {**entry_configs.get(family, {}), **_settings_of(family, overrides or {}), **config},
+            }
             for family in families
             for config in grid(family)
         ]
-        described["token_seeds"] = suite.token_seeds_of(target)[:1]
-    return parse_suite(only_swept(suite, values), source=f"sweep of {suite.name}")
+        target_values["token_seeds"] = suite.token_seeds_of(target)[:1]
+    return parse_suite(sweep_values(suite, values), source=f"sweep of {suite.name}")
 
 
-def _known(family: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def _settings_of(family: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     fields = METHODS.get(family).Config.model_fields
     return {key: value for key, value in overrides.items() if key in fields}
 
@@ -68,53 +71,58 @@ def sweep(
     workers: int = 1,
     reporter: Reporter | None = None,
 ) -> SweepResult:
-    """Run the grids on every target, choose a configuration for each family there, and draw R2 against L0.
+    """Run the grids on every target, select one configuration per family and target, and plot R2 against L0.
 
     Args:
-        workers: processes of one thread each that compute cells side by side; 1: this process, with all its threads.
+        families: families to sweep; default: all that have a grid.
+        overrides: settings that are not swept, applied to the families that have them.
+        target_l0: L0 of the alternative selection, see :func:`harness.run.selection.pick_at_target`.
+        workers: number of processes with one thread each; 1: this process with all its threads.
 
     Raises:
-        UserError: for a family without a grid, or anything wrong with the suite.
+        UserError: if a family has no grid, or the suite is invalid or cannot run.
     """
     folder = Path(store_path).expanduser().absolute().parent
     summaries: list[RunSummary] = []
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     charts: list[Path] = []
     with Processes(workers) if workers > 1 else create("local") as executor:
         for leaf, target in _layers(suite):
-            planned = sweep_suite(leaf.model_copy(update={"targets": (target,)}), families, overrides)
-            summary = run(planned, store_path, device=device, cache=cache, executor=executor, reporter=reporter)
+            leaf_sweep = sweep_suite(leaf.model_copy(update={"targets": (target,)}), families, overrides)
+            summary = run(leaf_sweep, store_path, device=device, cache=cache, executor=executor, reporter=reporter)
             summaries.append(summary)
             title = f"{target.backbone} at {target.site}" if target.site else target.backbone
-            own = _chosen(measured(store_path, summary.cell_ids), families, target_l0, title)
-            if own:
+            target_candidates = _candidates(sweep_results(store_path, summary.cell_ids), families, target_l0, title)
+            if target_candidates:
                 number = f"-{len(charts) + 1}" if charts else ""
-                charts.append(draw(own, folder / f"{planned.name.replace('/', '-')}{number}.svg", target_l0))
-            found += own
+                charts.append(
+                    draw(target_candidates, folder / f"{leaf_sweep.name.replace('/', '-')}{number}.svg", target_l0)
+                )
+            candidates += target_candidates
             if summary.interrupted:
                 break
-    return SweepResult(together(summaries), found, charts)
+    return SweepResult(combine_summaries(summaries), candidates, charts)
 
 
 def _layers(suite: Suite) -> Iterator[tuple[Suite, Target]]:
-    """Each layer of each leaf once, with all methods that the suite has for it: it may be listed several times."""
+    """Yield each layer of each leaf once, with the methods of all targets that list it."""
     for leaf in suite.leaves:
         layers: dict[tuple[Any, ...], list[Target]] = {}
         for target in leaf.targets:
             key = (target.backbone, target.site, target.checkpoint, target.weights, target.head)
             layers.setdefault(key, []).append(target)
-        for same in layers.values():
-            entries = tuple(entry for target in same for entry in leaf.methods_of(target))
-            yield leaf, same[0].model_copy(update={"methods": entries, "settings": {}})
+        for targets in layers.values():
+            entries = tuple(entry for target in targets for entry in leaf.methods_of(target))
+            yield leaf, targets[0].model_copy(update={"methods": entries, "settings": {}})
 
 
-def _chosen(frame: pd.DataFrame, families: Sequence[str], target_l0: float, title: str) -> list[Candidate]:
-    found: list[Candidate] = []
+def _candidates(frame: pd.DataFrame, families: Sequence[str], target_l0: float, title: str) -> list[Candidate]:
+    candidates: list[Candidate] = []
     for family in families:
         rows = frame[frame["method"] == family]
         if rows.empty:
             continue
         configs = [{key: config[key] for key in GRIDS[family]} for config in rows["config"]]
-        own = candidates_of(family, configs, list(rows["r2"]), list(rows["l0"]), target_l0=target_l0)
-        found += [candidate._replace(target=title) for candidate in own]
-    return found
+        family_candidates = candidates_of(family, configs, list(rows["r2"]), list(rows["l0"]), target_l0=target_l0)
+        candidates += [candidate._replace(target=title) for candidate in family_candidates]
+    return candidates

@@ -1,4 +1,4 @@
-"""Chart of a sweep: R2 against L0 of every configuration."""
+"""Plot of a sweep: R2 against L0 of every configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from methods import METHODS
 
 
 def draw(candidates: Sequence[Candidate], path: Path, target_l0: float) -> Path:
-    """R2 against L0, one panel a family: all candidates, the choice of eq. 9 and the one at the target L0."""
+    """Plot R2 against L0, one panel per family, and mark the selections by eq. 9 and at the target L0."""
     from matplotlib.figure import Figure
 
     families = list(dict.fromkeys(candidate.family for candidate in candidates))
@@ -23,21 +23,21 @@ def draw(candidates: Sequence[Candidate], path: Path, target_l0: float) -> Path:
     figure = Figure(figsize=(3.2 * columns, 2.8 * rows), layout="constrained")
     panels = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).flatten()
     for panel, family in zip(panels, families, strict=False):
-        own = [candidate for candidate in candidates if candidate.family == family]
-        panel.scatter([c.l0 for c in own], [c.r2 for c in own], s=14, color="0.6", label="swept")
+        members = [candidate for candidate in candidates if candidate.family == family]
+        panel.scatter([c.l0 for c in members], [c.r2 for c in members], s=14, color="0.6", label="swept")
         for flag, marker, label in (("chosen", "o", "eq. 9"), ("at_target", "s", f"L0 near {target_l0:g}")):
-            picked = [c for c in own if getattr(c, flag)]
+            selected = [c for c in members if getattr(c, flag)]
             panel.scatter(
-                [c.l0 for c in picked],
-                [c.r2 for c in picked],
+                [c.l0 for c in selected],
+                [c.r2 for c in selected],
                 s=70,
                 marker=marker,
                 facecolors="none",
                 edgecolors="C0" if flag == "chosen" else "C1",
                 label=label,
             )
-        panel.set(title=METHODS.get(family).spec.title, xlabel="L0 (active units a token)", ylabel="R2", xscale="log")
-        _scale(panel, [c.l0 for c in own], [c.r2 for c in own])
+        panel.set(title=METHODS.get(family).spec.title, xlabel="L0 (active units per token)", ylabel="R2", xscale="log")
+        _scale(panel, [c.l0 for c in members], [c.r2 for c in members])
     for panel in panels[len(families) :]:
         panel.set_visible(False)
     panels[0].legend(fontsize="x-small")
@@ -47,7 +47,7 @@ def draw(candidates: Sequence[Candidate], path: Path, target_l0: float) -> Path:
 
 
 def _scale(panel: Any, l0: Sequence[float], r2: Sequence[float]) -> None:
-    """Plain numbers on the axes, and room about values that differ by noise only (an L0 that is a setting)."""
+    """Label axes with plain numbers, and widen them around values that differ only by noise (such as a fixed L0)."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -57,7 +57,7 @@ def _scale(panel: Any, l0: Sequence[float], r2: Sequence[float]) -> None:
     if active and max(active) < 4 * min(active):
         middle = math.sqrt(min(active) * max(active))
         panel.set_xlim(middle / 3, middle * 3)
-    shares = [value for value in r2 if math.isfinite(value)]
-    if shares and max(shares) - min(shares) < 0.05:
-        middle = (max(shares) + min(shares)) / 2
+    finite_r2 = [value for value in r2 if math.isfinite(value)]
+    if finite_r2 and max(finite_r2) - min(finite_r2) < 0.05:
+        middle = (max(finite_r2) + min(finite_r2)) / 2
         panel.set_ylim(middle - 0.05, middle + 0.05)

@@ -1,4 +1,4 @@
-"""What a killed process leaves half made is removed by the next one, and nothing else is."""
+"""Partial files of dead processes are removed, those of live processes are not."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.atomic import sweep, workplace
+from harness.atomic import create_partial, remove_leftovers
 
 
-def test_what_the_dead_left_goes_and_what_the_living_make_stays(tmp_path: Path) -> None:
+def test_only_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     left, kept = [], []
-    for place, folder in (
+    for target, folder in (
         (tmp_path / "probe", False),
         (tmp_path / "tokens" / "x", True),
         (tmp_path / "heads" / "x", False),
     ):
-        mine = workplace(place, folder=folder)
+        mine = create_partial(target, folder=folder)
         theirs = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{dead.pid}-"))
         if folder:
             theirs.mkdir()
@@ -28,5 +28,5 @@ def test_what_the_dead_left_goes_and_what_the_living_make_stays(tmp_path: Path) 
             theirs.write_bytes(b"x")
         kept.append(mine)
         left.append(theirs)
-    sweep(tmp_path)
+    remove_leftovers(tmp_path)
     assert [path.exists() for path in left] == [False] * 3 and [path.exists() for path in kept] == [True] * 3

@@ -23,7 +23,7 @@ from torch import nn
 import methods
 from harness import datasets
 from harness.activations.site import Site
-from harness.atomic import publish, sweep, workplace
+from harness.atomic import create_partial, remove_leftovers, replace_atomically
 from harness.datasets.base import ImageSet
 from harness.errors import UserError
 from harness.metrics.base import METRICS, Metric, Outcome
@@ -315,22 +315,22 @@ def test_a_terminated_run_ends_as_interrupted(photo_folder: Path, tmp_path: Path
 
 def test_two_makers_of_one_thing_do_not_hurt_each_other(tmp_path: Path) -> None:
     target = tmp_path / "things" / "one"
-    first, second = workplace(target, folder=True), workplace(target, folder=True)
+    first, second = create_partial(target, folder=True), create_partial(target, folder=True)
     (first / "data").write_text("same")
     (second / "data").write_text("same")
-    publish(first, target)
-    publish(second, target)
+    replace_atomically(first, target)
+    replace_atomically(second, target)
     assert (target / "data").read_text() == "same" and not first.exists() and not second.exists()
     assert oct((target / "data").stat().st_mode)[-3:] == "644" or os.umask(0o022) != 0o022
 
 
-def test_leftovers_of_killed_processes_are_swept(tmp_path: Path) -> None:
+def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    mine = workplace(tmp_path / "tokens" / "x", folder=True)
+    mine = create_partial(tmp_path / "tokens" / "x", folder=True)
     theirs = mine.parent / mine.name.replace(f"-{os.getpid()}-", f"-{dead.pid}-")
     shutil.copytree(mine, theirs)
-    sweep(tmp_path)
+    remove_leftovers(tmp_path)
     assert mine.exists() and not theirs.exists()
 
 

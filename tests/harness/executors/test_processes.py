@@ -11,7 +11,7 @@ import pytest
 import torch
 from paths import SUPPORT
 
-from harness.devices import usual_workers
+from harness.devices import default_workers
 from harness.errors import UserError
 from harness.executors.processes import THREADS, Processes
 from harness.progress import Silent
@@ -133,7 +133,7 @@ def test_a_worker_that_dies_fails_its_cell_alone_and_an_interruption_ends_the_re
 
 
 def test_how_many_workers() -> None:
-    assert usual_workers("cpu") >= 1
+    assert default_workers("cpu") >= 1
     with pytest.raises(UserError, match="workers = 0"):
         Processes(0)
     assert "NUMBA_NUM_THREADS" in THREADS

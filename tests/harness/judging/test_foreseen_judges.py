@@ -1,4 +1,4 @@
-"""A panel that cannot judge is said before hours are spent, and keeps no cell from being run."""
+"""A panel that cannot judge is reported before the cells run, and does not stop them."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from pathlib import Path
 import pytest
 from small_runs import suite_of
 
-from harness.judging import foreseen
+from harness.judging import panel_problems
 from harness.progress import Silent
 from harness.run import run
 
 
-class Heard(Silent):
-    """Everything that is told, in its order."""
+class Recorded(Silent):
+    """Records all messages in order."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.messages: list[str] = []
 
     def say(self, sentence: str) -> None:
-        self.told.append(sentence)
+        self.messages.append(sentence)
 
     def cell(self, title: str, outcome: str) -> None:
-        self.told.append(f"cell {title}")
+        self.messages.append(f"cell {title}")
 
 
-def test_it_is_said_first_and_the_cells_run(tmp_path: Path, photo_folder: Path) -> None:
+def test_problem_is_reported_first_and_the_cells_run(tmp_path: Path, photo_folder: Path) -> None:
     judging = {"panel": "proxy", "judges": [{"name": "gradientz"}]}
     suite = suite_of(photo_folder, methods=[{"name": "identity"}, {"name": "random_split"}], judging=judging)
-    heard = Heard()
-    summary = run(suite, tmp_path / "r.duckdb", device="cpu", reporter=heard)
+    reporter = Recorded()
+    summary = run(suite, tmp_path / "r.duckdb", device="cpu", reporter=reporter)
     assert summary.failed == 0 and summary.finished == len(summary.cell_ids)
-    first = next(number for number, sentence in enumerate(heard.told) if sentence.startswith("cell "))
-    warned = [number for number, sentence in enumerate(heard.told) if "no encoder 'gradientz'" in sentence]
-    assert warned[0] < first and heard.told[warned[0]].startswith("Nothing will be judged at the end as things are")
+    first = next(number for number, sentence in enumerate(reporter.messages) if sentence.startswith("cell "))
+    warned = [number for number, sentence in enumerate(reporter.messages) if "no encoder 'gradientz'" in sentence]
+    assert warned[0] < first and reporter.messages[warned[0]].startswith("Judging will be skipped")
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,9 @@ def test_it_is_said_first_and_the_cells_run(tmp_path: Path, photo_folder: Path) 
         ({"panel": "vllm", "options": {"temperature": 1}}, "has no option 'temperature'"),
     ],
 )
-def test_what_is_foreseen(
+def test_panel_problems(
     monkeypatch: pytest.MonkeyPatch, photo_folder: Path, judging: dict[str, object] | None, reason: str | None
 ) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    found = foreseen(suite_of(photo_folder, "identity", judging=judging), ["tiny_vit", "tiny_vit"])
-    assert len(found) == (reason is not None) and (reason is None or reason in found[0])
+    problems = panel_problems(suite_of(photo_folder, "identity", judging=judging), ["tiny_vit", "tiny_vit"])
+    assert len(problems) == (reason is not None) and (reason is None or reason in problems[0])

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from harness import backbones
 from harness.judging import cells_in_store, evaluation_images
 from harness.run.parts import run_suite
-from harness.run.selection import selected_in_store, sweeps_before, with_selected
+from harness.run.selection import selected_in_store, sweep_suites, with_selections
 from harness.suites import Suite, parse_suite
 from harness.suites.grids import grid
 from methods import METHODS
@@ -47,7 +47,7 @@ def suite_of(folder: Path, *checkpoints: str) -> Suite:
 def test_each_checkpoint_gets_the_configuration_of_its_own_sweep(tmp_path: Path) -> None:
     suite = suite_of(tmp_path, "a.safetensors", "b.safetensors")
     store = open_store(tmp_path / "r.duckdb", read_only=False)
-    sweeps = sweeps_before(suite)
+    sweeps = sweep_suites(suite)
     ids: list[list[str]] = []
     # On the first network the first learning rate is the better one, on the second the other.
     for network, (sweep, shares) in enumerate(zip(sweeps, ((0.9, 0.1), (0.1, 0.9)), strict=True)):
@@ -63,7 +63,7 @@ def test_each_checkpoint_gets_the_configuration_of_its_own_sweep(tmp_path: Path)
             store.record(cell, [ScoreRecord(metric="r2", value=share), ScoreRecord(metric="l0", value=4.0)])
             own.append(cell.cell_id)
         ids.append(own)
-    selected, notes = with_selected(suite, store.path, ids)
+    selected, notes = with_selections(suite, store.path, ids)
     assert selected is not None and len(notes) == 2
     chosen = [target.methods[0].config["learning_rate"] for target in selected.targets if target.methods]
     assert chosen == [GRID[0]["learning_rate"], GRID[1]["learning_rate"]]

@@ -9,7 +9,7 @@ import pytest
 
 from harness.errors import UserError
 from harness.run.parts import run_suite
-from harness.run.selection import selection_scores, selects, sweeps_before, with_selected
+from harness.run.selection import has_selections, selection_scores, sweep_suites, with_selections
 from harness.suites import Suite, parse_suite
 from harness.suites.grids import grid
 from results import open_store
@@ -74,16 +74,16 @@ def test_the_sweep_is_run_and_its_choice_takes_the_methods_place(tmp_path: Path,
 def test_without_a_finished_sweep_the_method_is_left_out(tmp_path: Path, photo_folder: Path) -> None:
     suite = suite_of(photo_folder)
     open_store(tmp_path / "r.duckdb", read_only=False)
-    left, notes = with_selected(suite, tmp_path / "r.duckdb", [[]])
+    left, notes = with_selections(suite, tmp_path / "r.duckdb", [[]])
     assert left is not None and [e.name for e in left.methods_of(left.targets[0])] == ["identity"]
     assert notes == ["mine on tiny_vit is left out: no configuration of its sweep has finished."]
 
 
 def test_what_is_swept() -> None:
     suite = suite_of(Path("nowhere"))
-    [before] = sweeps_before(suite)
+    [before] = sweep_suites(suite)
     assert before is not None
-    assert selects(suite) and not selects(before) and before.evaluation.metrics == ("l0", "r2")
+    assert has_selections(suite) and not has_selections(before) and before.evaluation.metrics == ("l0", "r2")
     assert [entry.config["learning_rate"] for entry in before.targets[0].methods or ()] == [
         point["learning_rate"] for point in GRID
     ]

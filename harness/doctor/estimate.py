@@ -196,7 +196,8 @@ def _fit(job: _Job, layer: Layer) -> float:
     if hasattr(config, "top_k_fraction"):
         instances = getattr(config, "top_k", None) or config.top_k_fraction * job.probing
         # All pairs of instances twice, for every neuron (docs/elude.md); a multiply-add is two FLOPs.
-        return layer.d_out * 4 * min(instances, job.probing) ** 2 * layer.d_in / CLUSTERING_FLOPS
+        seconds: float = layer.d_out * 4 * min(instances, job.probing) ** 2 * layer.d_in / CLUSTERING_FLOPS
+        return seconds
     return 0.0
 
 

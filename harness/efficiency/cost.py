@@ -76,7 +76,8 @@ def _counted(method: Method, d_in: int, d_out: int) -> float:
     rows = torch.randn(COUNTED_TOKENS, width, generator=torch.Generator().manual_seed(0)).to(device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         method.decode(method.encode(rows))
-    return counter.get_total_flops() / 2 / COUNTED_TOKENS
+    flops: int = counter.get_total_flops()
+    return flops / 2 / COUNTED_TOKENS
 
 
 def backbone_macs(backbone: Backbone) -> int:
@@ -86,7 +87,8 @@ def backbone_macs(backbone: Backbone) -> int:
     # Fused attention on a CPU is not counted; the math backend computes it as two products, which are.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         backbone.features(blank)
-    return counter.get_total_flops() // 2
+    flops: int = counter.get_total_flops()
+    return flops // 2
 
 
 class Size(NamedTuple):

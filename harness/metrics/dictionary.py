@@ -27,7 +27,8 @@ def directions(atoms: Tensor) -> Tensor:
         raise UserError("The dictionary contains NaN or infinity, so the fit of the method has failed.")
     rows = atoms.detach().cpu().double()
     norms = rows.norm(dim=1)
-    return rows[norms > 0] / norms[norms > 0, None]
+    unit_rows: Tensor = rows[norms > 0] / norms[norms > 0, None]
+    return unit_rows
 
 
 @torch.no_grad()

@@ -107,7 +107,8 @@ def matched_directions_by_parent(truth: Tensor, parents: Tensor, atoms: Tensor, 
 def _unit(rows: Tensor) -> Tensor:
     """Return rows of unit length in float64."""
     rows = rows.detach().cpu().double()
-    return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-300)
+    unit_rows: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-300)
+    return unit_rows
 
 
 def adjusted_rand(table: Tensor) -> float:

@@ -174,7 +174,10 @@ def weighted_spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.n
         ranks.append(rank - (weights * rank).sum(1, keepdims=True) / total)
     rx, ry = ranks
     scale = np.sqrt((weights * rx**2).sum(1) * (weights * ry**2).sum(1))
-    return np.divide((weights * rx * ry).sum(1), scale, out=np.full(len(weights), np.nan), where=scale > 1e-9)
+    rho: np.ndarray = np.divide(
+        (weights * rx * ry).sum(1), scale, out=np.full(len(weights), np.nan), where=scale > 1e-9
+    )
+    return rho
 
 
 def _pairs(world: World, metric: str, question: str, sign: int) -> pd.DataFrame:
@@ -260,7 +263,10 @@ def _over_worlds(values: np.ndarray, settings: Sequence[str], generator: np.rand
     picked = values[chosen, np.arange(resamples)[:, None]]  # (R, W)
     defined = ~np.isnan(picked)
     count = defined.sum(1)
-    return np.divide(np.where(defined, picked, 0.0).sum(1), count, out=np.full(count.shape, np.nan), where=count > 0)
+    means: np.ndarray = np.divide(
+        np.where(defined, picked, 0.0).sum(1), count, out=np.full(count.shape, np.nan), where=count > 0
+    )
+    return means
 
 
 def _interval(value: float, drawn: np.ndarray) -> Interval:

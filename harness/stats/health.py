@@ -104,7 +104,8 @@ def _same_in_both_orders(valid: pd.DataFrame) -> np.ndarray:
     chosen = valid["method_a"].where(valid["answer"] == "A", valid["method_b"])
     groups = chosen.groupby(valid["pair_id"], sort=False)
     twice = groups.size() == 2
-    return (groups.nunique()[twice] == 1).to_numpy()
+    same: np.ndarray = (groups.nunique()[twice] == 1).to_numpy()
+    return same
 
 
 def _agreement(answers: pd.DataFrame, judge: str) -> float:

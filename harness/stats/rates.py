@@ -123,7 +123,8 @@ def _per_method(counted: Tally, of_first: np.ndarray, of_second: np.ndarray) -> 
 
 
 def _ratio(wins: np.ndarray, n: np.ndarray) -> np.ndarray:
-    return np.divide(wins, n, out=np.full(np.shape(n), np.nan), where=n > 0)
+    rates: np.ndarray = np.divide(wins, n, out=np.full(np.shape(n), np.nan), where=n > 0)
+    return rates
 
 
 def _resampled_rates(counted: Tally, n_resamples: int, generator: np.random.Generator) -> np.ndarray:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from methods.registry import Registry, load_plugin_file, registered_from
+from methods.plugin_files import load_plugin_file
+from methods.registry import Registry, registered_from
 
 #: Kinds as named by `harness new` and `harness check`.
 KINDS = ("method", "metric", "judge", "backbone", "dataset")

@@ -9,9 +9,7 @@ An entry may also be registered by its location (``"package.module:attribute"``)
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib
-import importlib.util
 import inspect
 import re
 import sys
@@ -19,23 +17,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from importlib.machinery import SourceFileLoader
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from methods.errors import UserError
 
 T = TypeVar("T")
 
-_PLUGIN = "harness_plugin_"
-
 #: Packages of the harness itself: their definitions are built in, even if a plugin was the first to import them.
 _OURS = ("harness", "judges", "methods", "results")
 
 
-class _Origin(NamedTuple):
+class Origin(NamedTuple):
     """Plugin that is being imported."""
 
     source: str
@@ -43,7 +38,7 @@ class _Origin(NamedTuple):
     module: str
 
 
-_importing: ContextVar[_Origin | None] = ContextVar("importing", default=None)
+_importing: ContextVar[Origin | None] = ContextVar("importing", default=None)
 
 
 @dataclass(frozen=True)
@@ -163,7 +158,7 @@ class Registry(Generic[T]):
         if self._discovered:
             return
         self._discovered = True
-        with _importing_from(None):
+        with importing_from(None):
             for _, module in self._modules():
                 importlib.import_module(module)
         for point in entry_points(group=self.group):
@@ -184,7 +179,7 @@ class Registry(Generic[T]):
     def _import_modules_with(self, name: str) -> None:
         """Import built-in modules whose source contains the literal ``name``, until one of them registers it."""
         literal = re.compile(rf"""["']{re.escape(name)}["']""")
-        with _importing_from(None):
+        with importing_from(None):
             for file, module in sorted(self._modules(), key=lambda entry: entry[0].stem != name):
                 if name in self.entries:
                     return
@@ -209,7 +204,7 @@ class Registry(Generic[T]):
         self._loaded_points.append(point)
         source = f"package {point.dist.name}" if point.dist else "an installed package"
         try:
-            with _importing_from(_Origin(source, point.value.partition(":")[0].strip())):
+            with importing_from(Origin(source, point.value.partition(":")[0].strip())):
                 self._take(point, point.load())
         except (Exception, SystemExit) as error:
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -264,7 +259,8 @@ _registries: list[Registry[Any]] = []
 
 
 @contextmanager
-def _importing_from(origin: _Origin | None) -> Iterator[None]:
+def importing_from(origin: Origin | None) -> Iterator[None]:
+    """Attribute what is registered within the context to a plugin; None: built in."""
     token = _importing.set(origin)
     try:
         yield
@@ -299,7 +295,7 @@ def registered_from(module: str) -> list[tuple[str, str]]:
     ]
 
 
-def _forget(module: str) -> None:
+def forget(module: str) -> None:
     """Remove what a plugin registered before it failed."""
     sys.modules.pop(module, None)
     for registry in _registries:
@@ -317,96 +313,3 @@ def _same_target(one: Any, other: Any) -> bool:
     return getattr(one, "__qualname__", 1) == getattr(other, "__qualname__", 2) and getattr(
         one, "__module__", 1
     ) == getattr(other, "__module__", 2)
-
-
-class _PluginLoader(SourceFileLoader):
-    """Loader that runs exactly the hashed bytes, not bytecode of an earlier second or a later edit of the file."""
-
-    def __init__(self, module: str, file: Path) -> None:
-        super().__init__(module, str(file))
-        self.source = file.read_bytes()
-
-    @property
-    def digest(self) -> str:
-        return hashlib.blake2b(self.source, digest_size=8).hexdigest()
-
-    def get_code(self, fullname: str) -> CodeType:
-        code: CodeType = self.source_to_code(self.source, self.path)
-        return code
-
-
-def load_plugin_file(path: str | Path) -> str:
-    """Import a Python file that is not installed (``--plugin FILE``), so that its decorators register what it defines.
-
-    Returns:
-        The name of the module it was loaded as.
-
-    Raises:
-        UserError: if the file is missing or raises while it is imported.
-    """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise UserError(
-            f"There is no plugin file {str(path)!r}. Give the path of a Python file that registers something."
-        )
-    where = hashlib.blake2b(str(file.resolve()).encode(), digest_size=4).hexdigest()
-    module_name = f"{_PLUGIN}{file.stem}_{where}"
-    if module_name in sys.modules:
-        return module_name
-    if file.suffix != ".py":
-        raise UserError(f"The plugin {str(path)!r} is no Python file: its name must end in .py.")
-    try:
-        loader = _PluginLoader(module_name, file)
-    except OSError as error:
-        raise UserError(f"The plugin {str(path)!r} cannot be read ({error.strerror}).") from error
-    spec = importlib.util.spec_from_file_location(module_name, file, loader=loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        with _importing_from(_Origin(f"plugin {path}", module_name)):
-            loader.exec_module(module)
-    except UserError:
-        _forget(module_name)
-        raise
-    except BaseException as error:
-        _forget(module_name)
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        line = _line_of(error, file)
-        hint = ""
-        if isinstance(error, ModuleNotFoundError) and (file.parent / f"{error.name}.py").is_file():
-            hint = ". A plugin is one file; make what needs several a package (docs/plugins.md)"
-        raise UserError(
-            f"The plugin {str(path)!r} failed to load{line}: {type(error).__name__}: {error}{hint}"
-        ) from error
-    return module_name
-
-
-def is_plugin_module(name: str) -> bool:
-    """Return whether a module is a plugin file that was given with ``--plugin``."""
-    return name.startswith(_PLUGIN)
-
-
-def plugin_source(target: Any) -> str | None:
-    """Return the hash of the plugin file that defines ``target``, as it was loaded; None for installed code.
-
-    It is part of a cell's identity, so that an edit of the file leads to new results. An edit during a run changes
-    neither the code that runs nor the identity of its results.
-    """
-    module = sys.modules.get(getattr(target, "__module__", ""))
-    loader = getattr(module, "__loader__", None)
-    return loader.digest if isinstance(loader, _PluginLoader) else None
-
-
-def _line_of(error: BaseException, file: Path) -> str:
-    """Return `` at line N`` of ``file``, from the innermost frame of the traceback that lies in it."""
-    found = ""
-    frame = error.__traceback__
-    while frame is not None:
-        if Path(frame.tb_frame.f_code.co_filename).name == file.name:
-            found = f" at line {frame.tb_lineno}"
-        frame = frame.tb_next
-    if isinstance(error, SyntaxError) and error.lineno:
-        found = f" at line {error.lineno}"
-    return found

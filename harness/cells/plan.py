@@ -19,7 +19,7 @@ from harness.metrics.base import METRICS, Metric
 from harness.suites import MethodEntry, Suite, Target
 from methods import METHODS
 from methods.base import Method, MethodConfig, make_config
-from methods.registry import plugin_source
+from methods.plugin_files import plugin_source
 
 #: Part of every cell's identity: increased when the meaning of a cell changes as a whole.
 CELL_VERSION = 1

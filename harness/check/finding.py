@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from methods.errors import UserError
-from methods.registry import is_plugin_module
+from methods.plugin_files import is_plugin_module
 
 C = TypeVar("C")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from harness.identity import canonical
 from harness.suites import Suite, Target, parse_suite
 from methods import numerics
 from methods.base import Progress, no_progress
+from methods.plugin_files import load_plugin_file, plugin_files
 
 #: How long a machine is given to see a file that another one has just made on the file system they share.
 PATIENCE_S = 10.0
@@ -70,14 +70,6 @@ def suite_text(suite: Suite, target: Target) -> str:
     values = suite.model_copy(update={"targets": (target,)}).model_dump(mode="json")
     # Sections that plugins registered stand beside the others, as in a file.
     return canonical({**values.pop("extra"), **values, "parts": []})
-
-
-def plugin_files() -> tuple[str, ...]:
-    """The plugin files that this process has loaded, in that order."""
-    from methods.registry import _PLUGIN
-
-    files = [getattr(module, "__file__", None) for name, module in sys.modules.items() if name.startswith(_PLUGIN)]
-    return tuple(str(Path(file).absolute()) for file in files if file)
 
 
 def open_target(given: Order, resources: Resources, cell_ids: Sequence[str]) -> Answer | Failure:
@@ -125,8 +117,6 @@ class _Session:
     """A target as this process has loaded it."""
 
     def __init__(self, given: Order, device: str) -> None:
-        from methods.registry import load_plugin_file
-
         self.given = given
         self.device = device
         for file in given.plugins:

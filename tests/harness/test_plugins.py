@@ -25,7 +25,8 @@ from harness.run import run
 from harness.scaffold import kinds, next_steps, scaffold
 from harness.suites import parse_suite
 from methods import METHODS, UserError
-from methods.registry import Registry, load_plugin_file, plugin_source
+from methods.plugin_files import load_plugin_file, plugin_source
+from methods.registry import Registry
 from results import open_store
 from results.store import judgments
 

@@ -29,7 +29,7 @@ from methods.additive import AdditiveSplit
 from methods.base import Method
 from methods.disentangled import DisentangledLinear
 from methods.elude import method as elude
-from methods.registry import load_plugin_file
+from methods.plugin_files import load_plugin_file
 from results import open_store
 
 #: One needs a planted layer, the other a compiler and half a minute.

@@ -30,7 +30,7 @@ from harness.metrics.base import METRICS, Metric, Outcome
 from harness.run import run
 from harness.suites import parse_suite, with_overrides
 from methods.identity import Identity
-from methods.registry import load_plugin_file
+from methods.plugin_files import load_plugin_file
 from results import leaderboard, open_store
 
 STORE = "r.duckdb"
@@ -222,7 +222,7 @@ def test_an_edited_plugin_is_run_again(photo_folder: Path, tmp_path: Path) -> No
         from pathlib import Path
         from small_runs import suite_of
         from harness.run import run
-        from methods.registry import load_plugin_file
+        from methods.plugin_files import load_plugin_file
         load_plugin_file("mine.py")
         summary = run(suite_of(Path({str(photo_folder)!r}), "scaled", seeds={{"tokens": [1]}}), "r.duckdb")
         print(summary.finished, summary.kept)

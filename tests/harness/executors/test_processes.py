@@ -19,7 +19,7 @@ from harness.run import run
 from harness.run.sweep import sweep
 from harness.suites import Suite, parse_suite
 from methods import METHODS
-from methods.registry import load_plugin_file
+from methods.plugin_files import load_plugin_file
 from results import open_store
 
 #: In a worker it registers what tests/conftest.py registers here, and methods that end badly.

@@ -31,7 +31,7 @@ from harness.executors.ray import Ray
 from harness.progress import Silent
 from harness.run import RunSummary, run
 from harness.suites import Suite, load_suite, parse_suite, suite_names
-from methods.registry import load_plugin_file
+from methods.plugin_files import load_plugin_file
 from results import open_store
 from results.store.liveness import run_states
 
@@ -198,7 +198,7 @@ def test_a_driver_that_is_killed_takes_its_workers_along(pair: Pair, photo_folde
         f"""
         import json, sys
         sys.path.insert(0, {str(SUPPORT)!r})
-        from methods.registry import load_plugin_file
+        from methods.plugin_files import load_plugin_file
         load_plugin_file({str(PLUGIN)!r})
         from harness import executors
         from harness.run import run

@@ -1,0 +1,116 @@
+"""Plugin files: Python files that are not installed, loaded by their path (``--plugin FILE``)."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+from methods.errors import UserError
+from methods.registry import Origin, forget, importing_from
+
+#: Prefix of the names under which plugin files are imported.
+_PREFIX = "harness_plugin_"
+
+
+class _PluginLoader(SourceFileLoader):
+    """Loader that runs exactly the hashed bytes, not bytecode of an earlier second or a later edit of the file."""
+
+    def __init__(self, module: str, file: Path) -> None:
+        super().__init__(module, str(file))
+        self.source = file.read_bytes()
+
+    @property
+    def digest(self) -> str:
+        return hashlib.blake2b(self.source, digest_size=8).hexdigest()
+
+    def get_code(self, fullname: str) -> CodeType:
+        code: CodeType = self.source_to_code(self.source, self.path)
+        return code
+
+
+def load_plugin_file(path: str | Path) -> str:
+    """Import a Python file that is not installed (``--plugin FILE``), so that its decorators register what it defines.
+
+    Returns:
+        The name of the module it was loaded as.
+
+    Raises:
+        UserError: if the file is missing or raises while it is imported.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UserError(
+            f"There is no plugin file {str(path)!r}. Give the path of a Python file that registers something."
+        )
+    where = hashlib.blake2b(str(file.resolve()).encode(), digest_size=4).hexdigest()
+    module_name = f"{_PREFIX}{file.stem}_{where}"
+    if module_name in sys.modules:
+        return module_name
+    if file.suffix != ".py":
+        raise UserError(f"The plugin {str(path)!r} is no Python file: its name must end in .py.")
+    try:
+        loader = _PluginLoader(module_name, file)
+    except OSError as error:
+        raise UserError(f"The plugin {str(path)!r} cannot be read ({error.strerror}).") from error
+    spec = importlib.util.spec_from_file_location(module_name, file, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        with importing_from(Origin(f"plugin {path}", module_name)):
+            loader.exec_module(module)
+    except UserError:
+        forget(module_name)
+        raise
+    except BaseException as error:
+        forget(module_name)
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        line = _line_of(error, file)
+        hint = ""
+        if isinstance(error, ModuleNotFoundError) and (file.parent / f"{error.name}.py").is_file():
+            hint = ". A plugin is one file; make what needs several a package (docs/plugins.md)"
+        raise UserError(
+            f"The plugin {str(path)!r} failed to load{line}: {type(error).__name__}: {error}{hint}"
+        ) from error
+    return module_name
+
+
+def is_plugin_module(name: str) -> bool:
+    """Return whether a module is a plugin file that was given with ``--plugin``."""
+    return name.startswith(_PREFIX)
+
+
+def plugin_files() -> tuple[str, ...]:
+    """Return the absolute paths of the plugin files that this process has loaded, in that order."""
+    files = [getattr(module, "__file__", None) for name, module in sys.modules.items() if is_plugin_module(name)]
+    return tuple(str(Path(file).absolute()) for file in files if file)
+
+
+def plugin_source(target: Any) -> str | None:
+    """Return the hash of the plugin file that defines ``target``, as it was loaded; None for installed code.
+
+    It is part of a cell's identity, so that an edit of the file leads to new results. An edit during a run changes
+    neither the code that runs nor the identity of its results.
+    """
+    module = sys.modules.get(getattr(target, "__module__", ""))
+    loader = getattr(module, "__loader__", None)
+    return loader.digest if isinstance(loader, _PluginLoader) else None
+
+
+def _line_of(error: BaseException, file: Path) -> str:
+    """Return `` at line N`` of ``file``, from the innermost frame of the traceback that lies in it."""
+    found = ""
+    frame = error.__traceback__
+    while frame is not None:
+        if Path(frame.tb_frame.f_code.co_filename).name == file.name:
+            found = f" at line {frame.tb_lineno}"
+        frame = frame.tb_next
+    if isinstance(error, SyntaxError) and error.lineno:
+        found = f" at line {error.lineno}"
+    return found

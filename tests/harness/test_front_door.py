@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import harness
+from command_line import harness_process as harness
 from paths import ROOT
 
 import harness as package

@@ -8,6 +8,8 @@ import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tabulate import tabulate
+
 _LATEX = {
     **{"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"},
     **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"},
@@ -62,13 +64,35 @@ def markdown_escaped(text: str) -> str:
 
 def markdown(table: Table) -> str:
     """Return a GitHub-flavoured Markdown table under its title."""
-    rules = ["---:" if table.right(index) else "---" for index in range(len(table.header))]
     lines = [f"### {markdown_escaped(table.title)}", ""] if table.title else []
-    lines.append("| " + " | ".join(map(markdown_escaped, table.header)) + " |")
-    lines.append("|" + "|".join(rules) + "|")
-    lines += ["| " + " | ".join(map(markdown_escaped, row)) + " |" for row in table.rows]
+    lines.append(
+        tabulate(
+            [[markdown_escaped(value) for value in row] for row in table.rows],
+            headers=[markdown_escaped(name) for name in table.header],
+            tablefmt="pipe",
+            colalign=["right" if table.right(index) else "left" for index in range(len(table.header))],
+            disable_numparse=True,
+        )
+    )
     lines += [""] + [f"- {markdown_escaped(note)}" for note in table.notes] if table.notes else []
     return "\n".join(lines) + "\n"
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
+    """Return the lines of a plain-text table: the first of `rows`, a rule, and the others.
+
+    Args:
+        rows: header and rows; spaces at the ends of a text are kept, so that it may be aligned within its column.
+        right: true for the right-aligned columns.
+    """
+    rule, header, *lines, _ = tabulate(
+        rows,
+        tablefmt="simple",
+        colalign=["right" if is_right else "left" for is_right in right],
+        disable_numparse=True,
+        preserve_whitespace=True,
+    ).splitlines()
+    return [line.rstrip() for line in (header, rule, *lines)]
 
 
 def latex(table: Table) -> str:

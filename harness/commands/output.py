@@ -61,24 +61,20 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     if not rows:
         out("No rows.")
         return
+    from results.tables import aligned
+
     columns = list(rows[0])
-    widths = {name: max(len(name), *(len(_cell(row.get(name))) for row in rows)) for name in columns}
-    out("  ".join(name.ljust(widths[name]) for name in columns).rstrip())
-    for row in rows:
-        out("  ".join(_cell(row.get(name)).ljust(widths[name]) for name in columns).rstrip())
+    cells = [[_cell(row.get(name)) for name in columns] for row in rows]
+    header, _, *lines = aligned([columns, *cells], [False] * len(columns))
+    out("\n".join([header, *lines]))
 
 
 def print_text_table(table: Table) -> None:
     """Print a table: its title, aligned columns, and its notes."""
-    columns = list(zip(table.header, *table.rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
+    from results.tables import aligned
+
     out(table.title)
-    for row in (table.header, ["-" * wide for wide in widths], *table.rows):
-        cells = [
-            text.rjust(wide) if table.right(index) else text.ljust(wide)
-            for index, (text, wide) in enumerate(zip(row, widths, strict=True))
-        ]
-        out("  ".join(cells).rstrip())
+    out("\n".join(aligned([table.header, *table.rows], [table.right(index) for index in range(len(table.header))])))
     for note in table.notes:
         out(f"note: {note}")
     out("")

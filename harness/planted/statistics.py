@@ -27,6 +27,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from harness.planted.evidence import UNIT_COLUMNS, World
+from results.comparison.intervals import add_between_variance
 
 LEVEL = 0.95
 
@@ -224,9 +225,7 @@ def _with_layers(
     means = np.divide(np.where(defined, drawn, 0.0).sum(0), count, out=np.full(count.shape, np.nan), where=count > 0)
     variance, freedom = _between_layers(values, settings)
     if freedom and len(means) > 1:
-        unlucky = generator.chisquare(freedom, len(means)) / freedom
-        beyond = np.maximum(0.0, variance / unlucky - float(np.nanvar(means, ddof=1)))
-        means = means + np.sqrt(beyond) * generator.standard_normal(len(means))
+        means = add_between_variance(means, variance, float(np.nanvar(means, ddof=1)), freedom, generator)
     return _interval(float(values.mean()), means)
 
 

@@ -1,4 +1,4 @@
-"""Plain-text table of a board for a terminal of a given width. Needs only the standard library."""
+"""Plain-text table of a board for a terminal of a given width."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from results.boards.board import Aggregate, Board, Column, Floor, Row
 from results.boards.columns import is_detail
 from results.boards.trials import marked
+from results.tables import aligned
 
 _ARROWS = {"higher": " ↑", "lower": " ↓", "none": ""}
 _MARKS = {"best": "*", "second": "+", None: " "}
-_GAP = "  "
 _NOT_RANKED = "not ranked together"
 
 
@@ -82,33 +82,18 @@ def _tables(board: Board, width: int) -> list[str]:
         ["method", *(_printable(row.title) for row in board.rows)],
         ["n", *(_count(row) for row in board.rows)],
     ]
-    blocks: list[list[list[str]]] = [[]]
-    fixed = sum(_width_of(column) + len(_GAP) for column in fixed_columns)
-    used = fixed
+    blocks = [fixed_columns]
     for column in board.columns:
         cells = [_header(column), *_cells(board.rows, column)]
-        needed = _width_of(cells) + len(_GAP)
-        if blocks[-1] and used + needed > width:
-            blocks.append([])
-            used = fixed
-        blocks[-1].append(cells)
-        used += needed
-    return [_block(fixed_columns, block) for block in blocks]
+        if len(blocks[-1]) > len(fixed_columns) and len(_lines([*blocks[-1], cells])[1]) > width:
+            blocks.append(fixed_columns)
+        blocks[-1] = [*blocks[-1], cells]
+    return ["\n".join(_lines(block)) for block in blocks]
 
 
-def _block(fixed_columns: Sequence[Sequence[str]], metric_columns: Sequence[Sequence[str]]) -> str:
-    columns = [*fixed_columns, *metric_columns]
-    widths = [_width_of(column) for column in columns]
-    lines = []
-    for index in range(len(columns[0])):
-        cells = [
-            _padded(column[index], width, right_aligned=position > 0)
-            for position, (column, width) in enumerate(zip(columns, widths, strict=True))
-        ]
-        lines.append(_GAP.join(cells).rstrip())
-        if index == 0:
-            lines.append(_GAP.join("-" * width for width in widths))
-    return "\n".join(lines)
+def _lines(columns: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table: the header, a rule, and the rows."""
+    return aligned(list(zip(*columns, strict=True)), [position > 0 for position in range(len(columns))])
 
 
 def _header(column: Column) -> str:
@@ -186,21 +171,6 @@ def _printable(text: str) -> str:
     return "".join(
         char if unicodedata.category(char) not in ("Cc", "Cf", "Zl", "Zp", "Cs") else ascii(char)[1:-1] for char in text
     )
-
-
-def _columns_taken(text: str) -> int:
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
-    )
-
-
-def _width_of(cells: Sequence[str]) -> int:
-    return max(_columns_taken(cell) for cell in cells)
-
-
-def _padded(text: str, width: int, *, right_aligned: bool) -> str:
-    space = " " * (width - _columns_taken(text))
-    return space + text if right_aligned else text + space
 
 
 def _wrapped(line: str, width: int) -> str:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from results.boards.board import Aggregate
 
 N_DRAWS = 2000
-# Half the width of a 95 % interval, in standard errors.
-_HALF_WIDTH = 1.959963984540054
+#: Half the width of a 95 % interval of a normal distribution, in standard errors.
+HALF_WIDTH = 1.959963984540054
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ def estimate_of(aggregate: Aggregate, *, shared: bool = False) -> Estimate:
     """
     if aggregate.interval is not None:
         low, high = aggregate.interval
-        return Estimate(mean=aggregate.mean, sampling_error=(high - low) / (2 * _HALF_WIDTH))
+        return Estimate(mean=aggregate.mean, sampling_error=(high - low) / (2 * HALF_WIDTH))
     sampling = aggregate.standard_error is not None
     seed_error, freedom = aggregate.mean_error or (0.0, 0)
     return Estimate(

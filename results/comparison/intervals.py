@@ -65,11 +65,8 @@ def clustered(
     """Return the difference of two means over units, averaged over T pairs of seeds, with its interval.
 
     Each block's clusters are resampled with replacement (G - 1 of G: Rao and Wu, 1988, without which the variance is
-    too small by that factor). To each resample the variation of the pairs of seeds beyond their units is added: a
-    normal draw of variance ``max(0, s^2 / (T w) - V_units)``, with s^2 between the pairs and w one draw of chi^2(T - 1)
-    / (T - 1). That is the fiducial distribution of the seeds' own variance (the generalised interval of Weerahandi,
-    1993): it is Student's t if units explain nothing, and a spread of three numbers that happens to be small does not
-    count as evidence that seeds have no effect.
+    too small by that factor). To each resample the variation of the pairs of seeds beyond their units is added
+    (`add_between_variance`).
 
     Returns:
         mean over the seeds of A's mean minus B's, and its percentile interval and two-sided p.
@@ -80,9 +77,8 @@ def clustered(
     replicates = _redrawn(blocks, n_seeds, n_resamples, generator).mean(axis=1)
     if n_seeds > 1:
         between = float(np.var(per_seed, ddof=1)) / n_seeds
-        unlucky = generator.chisquare(n_seeds - 1, n_resamples) / (n_seeds - 1)
-        variance = np.maximum(0.0, between / unlucky - _unit_variance(blocks, n_seeds, counts, sums))
-        replicates = replicates + np.sqrt(variance) * generator.standard_normal(n_resamples)
+        within = _unit_variance(blocks, n_seeds, counts, sums)
+        replicates = add_between_variance(replicates, between, within, n_seeds - 1, generator)
     replicates = replicates[np.isfinite(replicates)]
     if not len(replicates) or (not np.ptp(replicates) and estimate):
         return estimate, Interval(None, None, None)
@@ -90,6 +86,29 @@ def clustered(
     below, above = int((replicates <= 0).sum()), int((replicates >= 0).sum())
     p = min(1.0, 2 * (1 + min(below, above)) / (len(replicates) + 1))
     return estimate, Interval(min(float(low), estimate), max(float(high), estimate), p)
+
+
+def add_between_variance(
+    replicates: np.ndarray, between: float, within: float, freedom: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Add to bootstrap replicates (R,) of a mean over groups the variation of the groups beyond that of their units.
+
+    That is a normal draw of variance ``max(0, between / w - within)``, with w one draw of chi^2 / its degrees of
+    freedom: the fiducial distribution of the groups' own variance (the generalised interval of Weerahandi, 1993). It
+    gives Student's t if units explain nothing, and a spread of three numbers that happens to be small does not count as
+    evidence that groups do not differ.
+
+    Args:
+        replicates: means over resampled units.
+        between: variance of the mean, estimated from the values of the groups.
+        within: part of `between` that is due to units, which the replicates have already.
+        freedom: degrees of freedom of `between`.
+        generator: source of the draws.
+    """
+    unlucky = generator.chisquare(freedom, len(replicates)) / freedom
+    variance = np.maximum(0.0, between / unlucky - within)
+    total: np.ndarray = replicates + np.sqrt(variance) * generator.standard_normal(len(replicates))
+    return total
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import html
-import math
+import io
+import re
+import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from results.boards.board import Aggregate, Board, Column
 from results.tables import Table, html_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FAITHFULNESS = ("accuracy", "agreement", "r2")
 _STYLE = (
@@ -18,7 +23,8 @@ _STYLE = (
     "white-space:nowrap;border-bottom:1px solid #ddd}.n{text-align:right}thead th{border-bottom:2px solid #555}"
     "ul{color:#555;font-size:.85rem}svg{max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif}"
 )
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 640, 400, 70, 55, 15, 20
+#: Size of the picture in px.
+_WIDTH, _HEIGHT = 640, 400
 
 
 class _Point(NamedTuple):
@@ -101,58 +107,68 @@ def _ends(aggregate: Aggregate, column: Column) -> tuple[float, float]:
 
 
 def _drawn(points: Sequence[_Point], across: Column, up: Column) -> str:
-    x_low, x_high = _range([end for point in points for end in point.x_error])
-    y_low, y_high = _range([end for point in points for end in point.y_error])
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
 
-    def px(value: float) -> float:
-        return _LEFT + (value - x_low) / (x_high - x_low) * (_WIDTH - _LEFT - _RIGHT)
-
-    def py(value: float) -> float:
-        return _HEIGHT - _BOTTOM - (value - y_low) / (y_high - y_low) * (_HEIGHT - _BOTTOM - _TOP)
-
-    floor, left = _HEIGHT - _BOTTOM, _LEFT
-    marks = [f'<path d="M{left} {_TOP}V{floor}H{_WIDTH - _RIGHT}" fill="none" stroke="#555"/>']
-    for value in _ticks(x_low, x_high):
-        marks.append(f'<path d="M{px(value):.1f} {floor}v5" stroke="#555"/>')
-        marks.append(f'<text x="{px(value):.1f}" y="{floor + 20}" text-anchor="middle">{value:g}</text>')
-    for value in _ticks(y_low, y_high):
-        marks.append(f'<path d="M{left} {py(value):.1f}h-5" stroke="#555"/>')
-        marks.append(f'<text x="{left - 9}" y="{py(value) + 4:.1f}" text-anchor="end">{value:g}</text>')
-    middle = (_TOP + floor) / 2
-    marks.append(f'<text x="{(left + _WIDTH) / 2}" y="{_HEIGHT - 12}" text-anchor="middle">{_name(across)}</text>')
-    marks.append(
-        f'<text x="16" y="{middle}" text-anchor="middle" transform="rotate(-90 16 {middle})">{_name(up)}</text>'
-    )
-    steps = sorted((point for point in points if point.front), key=lambda point: (point.x, point.y))
-    if len(steps) > 1:
-        line = " ".join(f"{px(point.x):.1f},{py(point.y):.1f}" for point in steps)
-        marks.append(f'<polyline points="{line}" fill="none" stroke="#0b6" stroke-dasharray="5 4"/>')
-    used: list[tuple[float, float]] = []
-    for point in points:
-        colour = "#0b6e4f" if point.front else "#888"
-        x, y = px(point.x), py(point.y)
-        title = f"{point.title}: {_name(across)} {point.x:g}, {_name(up)} {point.y:g}"
-        marks.append(f'<g stroke="{colour}" fill="{colour}"><title>{html.escape(title)}</title>')
-        marks.append(f'<path d="M{px(point.x_error[0]):.1f} {y:.1f}H{px(point.x_error[1]):.1f}"/>')
-        marks.append(f'<path d="M{x:.1f} {py(point.y_error[0]):.1f}V{py(point.y_error[1]):.1f}"/>')
-        marks.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5"/></g>')
-        # Labels of neighbours are moved down until they do not overlap.
-        right = x < _WIDTH * 0.7
-        level = y - 8
-        while any(abs(level - other) < 14 and abs(x - beside) < 150 for beside, other in used):
-            level += 14
-        used.append((x, level))
-        anchor, shift = ("start", 8) if right else ("end", -8)
-        marks.append(
-            f'<text x="{x + shift:.1f}" y="{level:.1f}" text-anchor="{anchor}" fill="{colour}">'
-            f"{html.escape(point.title)}</text>"
-        )
+    names = [_name(column) for column in (across, up)]
+    buffer = io.StringIO()
+    # Text stays text, and ids are hashes with a fixed salt: the same board gives the same page.
+    style = {"svg.fonttype": "none", "svg.hashsalt": "harness", "font.sans-serif": ["DejaVu Sans"], "font.size": 12}
+    with rc_context(style), warnings.catch_warnings():
+        # The browser has the glyphs that the font used for the layout lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure = Figure(figsize=(_WIDTH / 72, _HEIGHT / 72), dpi=72, layout="tight")
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(0.08)
+        # Names come from the store: a dollar sign in them is not mathematics.
+        axes.set_xlabel(names[0], parse_math=False)
+        axes.set_ylabel(names[1], parse_math=False)
+        front = sorted((point.x, point.y) for point in points if point.front)
+        if len(front) > 1:
+            axes.plot(*zip(*front, strict=True), color="#0b6", linestyle="--", linewidth=1)
+        for number, point in enumerate(points):
+            colour = "#0b6e4f" if point.front else "#888888"
+            axes.plot(point.x_error, (point.y, point.y), color=colour, linewidth=1)
+            axes.plot((point.x, point.x), point.y_error, color=colour, linewidth=1)
+            axes.plot(point.x, point.y, "o", color=colour, markersize=7, gid=f"point{number}")
+        figure.draw_without_rendering()
+        _label(axes, points)
+        figure.savefig(buffer, format="svg", metadata={"Creator": None, "Date": None, "Format": None, "Type": None})
+    svg = buffer.getvalue().partition("<svg")[2].partition(">")[2]
+    for number, point in enumerate(points):
+        title = f"{point.title}: {names[0]} {point.x:g}, {names[1]} {point.y:g}"
+        svg = svg.replace(f'<g id="point{number}">', f"<g><title>{html.escape(title)}</title>")
+    # Pictures on one page must not share ids, or style each other. Ids of clip paths are hashes of their content.
+    svg = re.sub(r'<g id="[\w.]+">', "<g>", re.sub(r"<style.*?</style>", "", svg))
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" '
-        f'aria-label="Pareto front of {html.escape(across.metric)} and {html.escape(up.metric)}">'
-        + "".join(marks)
-        + f"</svg>\n<p>{_legend(across, up)} Whiskers: standard deviation over seeds, or a 95 % interval.</p>"
+        f'aria-label="Pareto front of {html.escape(across.metric)} and {html.escape(up.metric)}">{svg}'
+        f"<p>{_legend(across, up)} Whiskers: standard deviation over seeds, or a 95 % interval.</p>"
     )
+
+
+def _label(axes: Axes, points: Sequence[_Point]) -> None:
+    """Write the name beside each point; labels of neighbours are moved down until they do not overlap."""
+    used: list[tuple[float, float]] = []
+    for point in points:
+        x, y = axes.transData.transform((point.x, point.y))
+        is_left = axes.transAxes.inverted().transform((x, y))[0] < 0.7
+        level = y + 8
+        while any(abs(level - other_level) < 14 and abs(x - other_x) < 150 for other_x, other_level in used):
+            level -= 14
+        used.append((x, level))
+        axes.annotate(
+            point.title,
+            (point.x, point.y),
+            xytext=(8 if is_left else -8, level - y),
+            textcoords="offset points",
+            ha="left" if is_left else "right",
+            color="#0b6e4f" if point.front else "#888888",
+            parse_math=False,
+            # Labels may be long: they do not shrink the axes.
+            in_layout=False,
+        )
 
 
 def _legend(across: Column, up: Column) -> str:
@@ -164,18 +180,4 @@ def _legend(across: Column, up: Column) -> str:
 
 def _name(column: Column) -> str:
     unit = " (%)" if column.unit == "fraction" else f" ({column.unit})" if column.unit else ""
-    return html.escape(f"{column.key}{unit}")
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    margin = 0.08 * (high - low) or 0.05 * max(abs(high), 1.0)
-    return low - margin, high + margin
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    raw = (high - low) / 5
-    scale = 10.0 ** math.floor(math.log10(raw))
-    step = next(size * scale for size in (1, 2, 5, 10) if size * scale >= raw)
-    first = math.ceil(low / step)
-    return [round(number * step, 10) for number in range(first, math.floor(high / step) + 1)]
+    return f"{column.key}{unit}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from results import tables
+from results.atomic import partial_file
 from results.boards.board import Board, BoardKey, board_frame
 from results.boards.trials import marked
 from results.errors import StoreError
@@ -210,7 +211,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file atomically: under a temporary name in its folder, then renamed.
+    """Write a file atomically.
 
     Raises:
         StoreError: writing fails, or the path is a results store, which is never overwritten.
@@ -218,24 +219,12 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     target = Path(path).expanduser()
     if _is_database(target):
         raise StoreError(f"{target} is a results store, which an export would overwrite; choose another file.")
-    temporary: str | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(target)
-        temporary = None
+        with partial_file(target) as partial:
+            partial.write_bytes(content)
     except OSError as error:
         raise StoreError(f"{target} cannot be written ({error.strerror}); choose another path.") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def _is_database(path: Path) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from results.boards.board import Aggregate, Board, Row
 from results.boards.build import leaderboard
+from results.boards.uncertainty import HALF_WIDTH
 from results.published.rows import ABLATED, MAIN, PAPER_COUNTERPARTS, Counterparts, Setting
 from results.published.tables import published_table
 from results.published.win_rates import Tournaments, is_proxy
@@ -21,7 +22,6 @@ from results.published.win_rates import Tournaments, is_proxy
 if TYPE_CHECKING:
     from results.store import Store
 
-_NORMAL = 1.959963984540054
 #: Half of the last digit that the paper prints: two decimals; one for effective ranks.
 _ROUNDING, _ROUNDING_OF = 0.005, {"effective_rank": 0.05}
 #: Table 5 was timed with all sub-units of splits summed: the suffix of those scores.
@@ -344,7 +344,7 @@ def _interval(aggregate: Aggregate) -> tuple[float, float] | None:
         error, freedom = aggregate.mean_error
         reach = _student(freedom) * error
     elif aggregate.standard_error is not None:
-        reach = _NORMAL * aggregate.standard_error
+        reach = HALF_WIDTH * aggregate.standard_error
     else:
         return None
     return aggregate.mean - reach, aggregate.mean + reach

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any, NamedTuple
 import duckdb
 import pandas as pd
 
+from results.atomic import partial_file
 from results.errors import StoreError
 from results.store import Store, connection, schema
 from results.store.canonical import canonical_json
@@ -114,20 +113,14 @@ def merge(
     if conflicts and prefer is None:
         raise MergeConflict(conflicts)
     connection.make_folder(target)
-    partial = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
     try:
-        schema.create(partial)
-        rows = _write(partial, sources, cell_from, tournament_from, prefer)
-        copied, missing = _copy_artifacts(target, sources, cell_from) if artifacts else (0, [])
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(target)
+        with partial_file(target) as partial:
+            schema.create(partial)
+            rows = _write(partial, sources, cell_from, tournament_from, prefer)
+            copied, missing = _copy_artifacts(target, sources, cell_from) if artifacts else (0, [])
     except (OSError, duckdb.Error) as error:
         reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
         raise StoreError(f"The merged store {target} cannot be written ({reason}).") from error
-    finally:
-        for leftover in (partial, partial.with_name(partial.name + ".wal")):
-            leftover.unlink(missing_ok=True)
     return Merged(target, rows["cells"], duplicates, rounded, conflicts, rows, copied, missing)
 
 
@@ -389,11 +382,7 @@ def _copy_artifacts(
         copied_paths.add(relative_path)
         if not copy.exists() or not file.samefile(copy):
             copy.parent.mkdir(parents=True, exist_ok=True)
-            half = copy.with_name(f".{copy.name}.{os.getpid()}.new")
-            try:
-                shutil.copyfile(file, half)
-                half.replace(copy)
-            finally:
-                half.unlink(missing_ok=True)
+            with partial_file(copy) as partial:
+                shutil.copyfile(file, partial)
             copied += 1
     return copied, missing

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 
+from results.atomic import partial_file
 from results.errors import StoreError
 
 SCHEMA_VERSION = 4
@@ -57,29 +56,18 @@ def create(path: Path) -> None:
     """Create an empty store at `path` atomically; a store that another process created meanwhile is left unchanged.
 
     DuckDB writes a new file in several steps, and a process killed between them leaves a file that cannot be opened. So
-    the file is created under a temporary name and linked to its path: linking is atomic, and it fails if the path
-    already exists.
+    the file is created under a temporary name.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
-    try:
-        with contextlib.closing(duckdb.connect(str(partial))) as connection:
-            connection.execute("BEGIN")
-            connection.execute(schema_sql())
-            connection.execute(
-                "INSERT INTO meta (schema_version, created_at, duckdb_version) VALUES (?, ?, ?)",
-                [SCHEMA_VERSION, datetime.now(UTC), duckdb.__version__],
-            )
-            connection.execute("COMMIT")
-        try:
-            os.link(partial, path)
-        except FileExistsError:
-            return
-        except OSError:  # a file system without hard links
-            if not path.exists():
-                partial.replace(path)
-    finally:
-        for leftover in (partial, partial.with_name(partial.name + ".wal")):
-            leftover.unlink(missing_ok=True)
+    with (
+        partial_file(path, overwrite=False) as partial,
+        contextlib.closing(duckdb.connect(str(partial))) as connection,
+        transaction(connection),
+    ):
+        connection.execute(schema_sql())
+        connection.execute(
+            "INSERT INTO meta (schema_version, created_at, duckdb_version) VALUES (?, ?, ?)",
+            [SCHEMA_VERSION, datetime.now(UTC), duckdb.__version__],
+        )
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:

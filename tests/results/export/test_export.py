@@ -27,6 +27,9 @@ def test_every_form_holds_the_values_and_escapes(tmp_path: Path) -> None:
     page = exported(boards, "html", x="r2").decode()
     assert "<script" not in page and "&lt;script&gt;" in page and "<svg" in page
     assert "http://" not in page and "https://" not in page and "src=" not in page
+    picture = page.partition("<svg")[2].partition("</svg>")[0]
+    assert picture.count("<title>") == len(boards[0].rows) and 'role="img"' in picture and "$x$</text>" in picture
+    assert page == exported(boards, "html", x="r2").decode()
     tex = exported(boards, "latex").decode()
     assert r"\& 100\_\% \textbar{} \$x\$" in tex
     assert "100\\_% \\|" in exported(boards, "markdown").decode()

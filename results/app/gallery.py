@@ -47,6 +47,9 @@ class Gallery:
 
         Args:
             unit: a row with top_image, top_position and top_value.
+            count: number of images.
+            tile_px: side of an image in pixels.
+            columns: images per row.
             what: description of the unit, for screen readers.
         """
         tiles, classes = self._tiles(unit, count)

@@ -73,9 +73,13 @@ def presentations(
     """Return presentations with their votes and consensus, and `total`: their number without the limit.
 
     Args:
+        store: an opened store.
+        tournament: its id.
         filter_name: one of `FILTERS`.
         cells_a: only pairs with one of these cells on either side.
         cells_b: and one of these on the other.
+        limit: number of rows.
+        offset: rows to skip.
     """
     where, params = [FILTERS[filter_name]], [tournament]
     if cells_a is not None and cells_b is not None:

@@ -32,7 +32,7 @@ def test_it_is_said_first_and_the_cells_run(tmp_path: Path, photo_folder: Path) 
     summary = run(suite, tmp_path / "r.duckdb", device="cpu", reporter=heard)
     assert summary.failed == 0 and summary.finished == len(summary.cell_ids)
     first = next(number for number, sentence in enumerate(heard.told) if sentence.startswith("cell "))
-    warned = [number for number, sentence in enumerate(heard.told) if "no encoder 'gradientz'" in sentence]
+    warned = [number for number, sentence in enumerate(heard.told) if "no proxy encoder 'gradientz'" in sentence]
     assert warned[0] < first and heard.told[warned[0]].startswith("Nothing will be judged at the end as things are")
 
 
@@ -43,8 +43,8 @@ def test_it_is_said_first_and_the_cells_run(tmp_path: Path, photo_folder: Path) 
         ({"panel": "proxy", "judges": [{"name": "gradients"}]}, None),
         ({"panel": "proxy", "judges": [{"name": "gradients"}, {"name": "colour_texture"}]}, "odd number of judges"),
         ({"panel": "openai", "judges": [{"name": "m", "base_url": "http://localhost:1/v1"}]}, None),
-        ({"panel": "openai", "judges": [{"name": "m"}]}, "Say where the server of 'm' is"),
-        ({"panel": "openai", "options": {"api_key": "x"}}, "There are base_url, api_key_env"),
+        ({"panel": "openai", "judges": [{"name": "m"}]}, "The server of 'm' has no valid address"),
+        ({"panel": "openai", "options": {"api_key": "x"}}, "Allowed are base_url, api_key_env"),
         ({"panel": "vllm", "options": {"temperature": 1}}, "has no option 'temperature'"),
     ],
 )

@@ -366,8 +366,8 @@ def test_tiny_entries_are_not_zero():
         ({"min_cluster_size": 1}, "min_cluster_size is 1"),
         ({"min_cluster_size": 2.5}, "min_cluster_size is 2.5"),
         ({"min_samples": 0}, "min_samples is 0"),
-        ({"selection": "leaves"}, "'leaves'; there are 'leaf', 'eom'"),
-        ({"backend": "sklearn"}, "'sklearn'; there are 'exact', 'hdbscan', 'cuml'"),
+        ({"selection": "leaves"}, "'leaves'; it must be one of 'leaf', 'eom'"),
+        ({"backend": "sklearn"}, "'sklearn'; it must be one of 'exact', 'hdbscan', 'cuml'"),
         ({"cluster_selection_epsilon": -1.0}, "cluster_selection_epsilon is -1.0"),
         ({"cluster_selection_epsilon": math.nan}, "cluster_selection_epsilon is nan"),
         ({"memory_bytes": 0}, "memory_bytes is 0"),
@@ -383,8 +383,8 @@ def test_options_out_of_range_are_refused(change, words):
     [
         (torch.ones(4), "shape"),
         (torch.ones(4, 0), "shape"),
-        (torch.tensor([[1.0], [math.nan]]), "row 1 is not"),
-        (torch.tensor([[1.0], [2.0], [-math.inf]]), "row 2 is not"),
+        (torch.tensor([[1.0], [math.nan]]), "Row 1 of x is not"),
+        (torch.tensor([[1.0], [2.0], [-math.inf]]), "Row 2 of x is not"),
         (torch.ones(4, 2, dtype=torch.bool), "dtype"),
     ],
 )

@@ -117,7 +117,7 @@ class Desk:
             if self._failures >= max(GIVE_UP_AFTER, 2 * self._concurrency):
                 self._stop = self._stop or UserError(
                     f"The server gave no reply to {self._failures} calls in a row ({reply.finish_reason}). "
-                    "What came is stored; the same command asks the rest."
+                    "The other replies are stored; repeat the command to ask the rest."
                 )
             if self._stop is not None:
                 return

@@ -63,11 +63,11 @@ def gradients(image: Image.Image) -> np.ndarray:
     low = np.floor(angle).astype(np.int64) % ORIENTATIONS
     share = angle - np.floor(angle)
     cell = np.arange(SIDE) * CELLS // SIDE
-    place = (cell[:, None] * CELLS + cell[None, :]) * ORIENTATIONS
+    first_bin = (cell[:, None] * CELLS + cell[None, :]) * ORIENTATIONS
     size = CELLS * CELLS * ORIENTATIONS
-    histogram = np.bincount((place + low).ravel(), weights=(strength * (1 - share)).ravel(), minlength=size)
+    histogram = np.bincount((first_bin + low).ravel(), weights=(strength * (1 - share)).ravel(), minlength=size)
     histogram += np.bincount(
-        (place + (low + 1) % ORIENTATIONS).ravel(), weights=(strength * share).ravel(), minlength=size
+        (first_bin + (low + 1) % ORIENTATIONS).ravel(), weights=(strength * share).ravel(), minlength=size
     )
     cells = histogram.reshape(CELLS * CELLS, ORIENTATIONS)
     cells = cells / (np.linalg.norm(cells, axis=1, keepdims=True) + 1e-2)

@@ -61,7 +61,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Place:
+class TokenPosition:
     """One token of a square layout of tokens."""
 
     row: int
@@ -76,12 +76,12 @@ class Tile:
     Attributes:
         content: hash of the image's encoded bytes.
         index: index of the image in its set; not part of the grid's key.
-        place: the token to outline, or None.
+        token: the token to outline, or None.
     """
 
     content: str
     index: int
-    place: Place | None = None
+    token: TokenPosition | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Grid:
             "render": RENDER_VERSION,
             "px": TILE_PX,
             "view": asdict(self.view),
-            "tiles": [[tile.content, asdict(tile.place) if tile.place else None] for tile in self.tiles],
+            "tiles": [[tile.content, asdict(tile.token) if tile.token else None] for tile in self.tiles],
         }
         text = json.dumps(described, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
@@ -149,9 +149,9 @@ class Album:
 
     def _draw(self, tile: Tile, view: View) -> Image.Image:
         drawn = view.of(self._images.open(tile.index), TILE_PX)
-        if tile.place is not None:
-            cell = TILE_PX / tile.place.side
-            left, top = round(tile.place.column * cell), round(tile.place.row * cell)
+        if tile.token is not None:
+            cell = TILE_PX / tile.token.side
+            left, top = round(tile.token.column * cell), round(tile.token.row * cell)
             box = (left, top, round(left + cell) - 1, round(top + cell) - 1)
             ImageDraw.Draw(drawn).rectangle(box, outline=OUTLINE, width=3)
         return drawn
@@ -164,9 +164,11 @@ def encoded(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def grid_of(contents: Sequence[str], indices: Sequence[int], places: Sequence[Place | None], view: View) -> Grid:
+def grid_of(
+    contents: Sequence[str], indices: Sequence[int], tokens: Sequence[TokenPosition | None], view: View
+) -> Grid:
     """Return the grid of the first nine images given."""
-    tiles = [Tile(*parts) for parts in zip(contents, indices, places, strict=True)]
+    tiles = [Tile(*parts) for parts in zip(contents, indices, tokens, strict=True)]
     return Grid(tuple(tiles[:N_TILES]), view)
 
 

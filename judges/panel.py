@@ -32,12 +32,12 @@ class Panel:
         names = [judge.name for judge in self.judges]
         if len(names) % 2 == 0:
             raise UserError(
-                f"A panel needs an odd number of judges, so that a majority exists; {names} are {len(names)}."
+                f"A panel needs an odd number of judges, so that a majority exists; {len(names)} were given: {names}."
             )
         if len(set(names)) < len(names):
-            raise UserError(f"A judge sits in the panel twice: {', '.join(names)}.")
+            raise UserError(f"A judge occurs twice in the panel: {', '.join(names)}.")
         if any(judge.kind != self.kind for judge in self.judges):
-            raise UserError(f"A panel holds judges of one kind; {self.kind!r} was given others as well.")
+            raise UserError(f"All judges of a panel must be of its kind, {self.kind!r}; remove the others.")
 
     @property
     def id(self) -> str:
@@ -69,7 +69,7 @@ def make_panel(kind: str, wanted: Wanted) -> Panel:
     return Panel(kind, PANELS.get(kind)(wanted))
 
 
-class Known(NamedTuple):
+class LastReply(NamedTuple):
     """Last stored reply to a question."""
 
     attempts: int
@@ -84,7 +84,7 @@ class Known(NamedTuple):
 
 
 def open_questions(
-    judge: Judge, questions: Sequence[Question], prompt: Prompt, known: Mapping[Key, Known]
+    judge: Judge, questions: Sequence[Question], prompt: Prompt, stored: Mapping[Key, LastReply]
 ) -> list[Question]:
     """Return the questions left to ask a judge, each pair of grids in each order once, with its current attempt."""
     left: dict[Key, Question] = {}
@@ -92,7 +92,7 @@ def open_questions(
         key = judge.key(question, prompt)
         if key in left:
             continue
-        last = known.get(key)
+        last = stored.get(key)
         if last is None:
             left[key] = question
         elif not last.settled:
@@ -110,7 +110,7 @@ def ask(judge: Judge, questions: Sequence[Question], prompt: Prompt, album: Albu
     """
     pending = {judge.key(question, prompt): question for question in questions}
 
-    def kept(replies: Sequence[Reply]) -> None:
+    def store(replies: Sequence[Reply]) -> None:
         keep(replies)
         for reply in replies:
             question = pending.pop(reply.key)
@@ -119,7 +119,7 @@ def ask(judge: Judge, questions: Sequence[Question], prompt: Prompt, album: Albu
 
     while pending:
         again: dict[Key, Question] = {}
-        judge.ask(list(pending.values()), prompt, album, kept)
+        judge.ask(list(pending.values()), prompt, album, store)
         if pending:
             raise RuntimeError(f"The judge {judge.id} left {len(pending)} questions without a reply.")
         pending = again

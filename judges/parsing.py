@@ -59,18 +59,18 @@ def parse_reply(text: str | None) -> Verdict:
     if not body.startswith("{"):
         return _invalid("the reply does not start with a JSON object")
     try:
-        found = _read_object(body)
+        parsed = _read_object(body)
     except (ValueError, RecursionError):
         return _invalid("the reply is no JSON")
-    answers = [value for key, value in found.pairs if key == "answer"]
+    answers = [value for key, value in parsed.pairs if key == "answer"]
     if not answers:
         return _invalid("there is no answer in the reply")
     if any(value not in ("A", "B") for value in answers):
         return _invalid('the answer is neither "A" nor "B"')
-    later = {match.group(1) for match in _ANSWER_KEY.finditer(found.rest)}
+    later = {match.group(1) for match in _ANSWER_KEY.finditer(parsed.rest)}
     if len({*answers, *later}) > 1:
         return _invalid("the reply gives two answers")
-    reasons = {key: value for key, value in found.pairs if isinstance(value, str)}
+    reasons = {key: value for key, value in parsed.pairs if isinstance(value, str)}
     return Verdict(answers[0], reasons.get("reasoning_a"), reasons.get("reasoning_b"))
 
 

@@ -271,12 +271,12 @@ class Method(ABC):
         """
         header = read_header(path)
         if header["method"] != cls.spec.name:
-            raise UserError(f"{path} holds a fitted {header['method']}, not a {cls.spec.name}.")
+            raise UserError(f"{str(path)!r} contains the method {header['method']!r}, not {cls.spec.name!r}.")
         method = cls(make_config(cls, header["config"]))
         with safe_open(str(path), framework="pt", device=str(device)) as file:
             for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
                 if name not in cls.fitted:
-                    raise UserError(f"{str(path)!r} holds {name!r}, which is no part of a {cls.spec.name}.")
+                    raise UserError(f"{str(path)!r} contains the tensor {name!r}, which {cls.spec.name} does not have.")
                 setattr(method, name, file.get_tensor(name))
         method.notes = list(header.get("notes", []))
         method.restore_extra(header.get("extra", {}))
@@ -297,7 +297,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
         with safe_open(str(file), framework="pt") as handle:
             header: dict[str, Any] = json.loads((handle.metadata() or {})["harness"])
         if not isinstance(header["method"], str) or not isinstance(header["config"], dict):
-            raise ValueError("its header is not ours")
+            raise ValueError("the header has no method or config")
     except Exception as error:
         raise UserError(f"{str(path)!r} is not a method saved by this harness ({type(error).__name__}).") from error
     return header
@@ -312,12 +312,12 @@ def make_config(cls: type[Method], values: dict[str, Any]) -> MethodConfig:
     try:
         return cls.Config(**values)
     except ValidationError as error:
-        known = list(cls.Config.model_fields)
+        fields = list(cls.Config.model_fields)
         sentences = []
         for problem in error.errors():
             where = ".".join(str(part) for part in problem["loc"])
             if problem["type"] == "extra_forbidden":
-                sentences.append(f"{cls.spec.name} has no setting {where!r}. {did_you_mean(where, known)}")
+                sentences.append(f"{cls.spec.name} has no setting {where!r}. {did_you_mean(where, fields)}")
             elif not where:
                 sentences.append(f"{cls.spec.name}: {problem['msg'].removeprefix('Value error, ')}.")
             else:

@@ -98,14 +98,16 @@ class DisentangledLinear(nn.Module):
         if sums.shape != matrix.shape:
             raise UserError(
                 f"The split is of a layer {sums.shape[1]} -> {sums.shape[0]}, and this one is {matrix.shape[1]} -> "
-                f"{matrix.shape[0]}: fit it to this layer."
+                f"{matrix.shape[0]}: fit the method to this layer."
             )
         slack = max(SAME_LAYER, 2 * torch.finfo(weight.dtype).eps)  # type: ignore[arg-type]
-        for mine, its in ((sums, matrix), (offsets, offset)):
-            if float((mine - its).abs().max()) > slack * max(float(its.abs().max()), float(matrix.abs().max())):
-                raise UserError("The split's weights do not sum to this layer's: it was fitted to another one.")
-        made = cls(weight, bias, method.weights, method.biases, method.parent, materialised=materialised)  # type: ignore[arg-type]
-        return made.train(layer.training)
+        for total, original in ((sums, matrix), (offsets, offset)):
+            if float((total - original).abs().max()) > slack * max(
+                float(original.abs().max()), float(matrix.abs().max())
+            ):
+                raise UserError("The weights of the split do not sum to those of this layer: fit it to this layer.")
+        split_layer = cls(weight, bias, method.weights, method.biases, method.parent, materialised=materialised)  # type: ignore[arg-type]
+        return split_layer.train(layer.training)
 
     # ---- computation
 
@@ -219,17 +221,17 @@ class DisentangledLinear(nn.Module):
         """Set up the order of rows that :meth:`_merged` needs; return the unit (n_units,) of each row."""
         counts = torch.bincount(self.parent, minlength=self.d_out)
         neurons = torch.argsort(counts, descending=True, stable=True)
-        place = torch.argsort(neurons)
+        rank = torch.argsort(neurons)
         by_parent = torch.argsort(self.parent, stable=True)
         nth = torch.empty_like(self.parent)
         first = (counts.cumsum(0) - counts)[self.parent[by_parent]]
         nth[by_parent] = torch.arange(self.n_units, device=nth.device) - first
-        rows = torch.argsort(nth * self.d_out + place[self.parent])
+        rows = torch.argsort(nth * self.d_out + rank[self.parent])
         self._steps = torch.bincount(nth).tolist()
         self.row_of: Tensor
         self.neuron_at: Tensor
         self.register_buffer("row_of", torch.argsort(rows), persistent=False)
-        self.register_buffer("neuron_at", place, persistent=False)
+        self.register_buffer("neuron_at", rank, persistent=False)
         return rows
 
     def _load_from_state_dict(self, *arguments: Any) -> None:
@@ -259,13 +261,13 @@ class DisentangledLinear(nn.Module):
                 materialised = bool(json.loads((file.metadata() or {})["disentangled"])["materialised"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         except Exception as error:
-            raise UserError(f"{str(path)!r} is no disentangled layer ({type(error).__name__}).") from error
+            raise UserError(f"{str(path)!r} is not a saved disentangled layer ({type(error).__name__}).") from error
         bias = nn.Parameter(tensors["bias"]) if "bias" in tensors else None
         weights, biases, parent = tensors["sub_weight"], tensors["sub_bias"], tensors["parent"]
-        made = cls(nn.Parameter(tensors["weight"]), bias, weights, biases, parent, materialised=materialised)
+        layer = cls(nn.Parameter(tensors["weight"]), bias, weights, biases, parent, materialised=materialised)
         # The sub-units in the file are in row order already: copy them unchanged.
-        made.load_state_dict(tensors)
-        return made
+        layer.load_state_dict(tensors)
+        return layer
 
     def extra_repr(self) -> str:
         edited = f", {len(self._edits)} edited" if self._edits else ""
@@ -277,11 +279,11 @@ def check_layer(layer: nn.Module) -> None:
     if isinstance(layer, nn.Linear):
         return
     if not isinstance(layer, nn.Conv2d):
-        raise UserError(f"A {type(layer).__name__} cannot be taken apart: choose an nn.Linear or a 1x1 nn.Conv2d.")
+        raise UserError(f"A {type(layer).__name__} cannot be split: choose an nn.Linear or a 1x1 nn.Conv2d.")
     padded = layer.padding not in ((0, 0), "same", "valid")
     if layer.kernel_size != (1, 1) or layer.stride != (1, 1) or layer.groups != 1 or padded:
         raise UserError(
-            f"{layer} cannot be taken apart: a convolution must be 1x1 with stride 1 in one group, without padding."
+            f"{layer} cannot be split: a convolution must be 1x1 with stride 1 in one group, without padding."
         )
 
 

@@ -25,16 +25,16 @@ _ALIKE = 0.9
 class DNRwCVConfig(MethodConfig):
     """Settings of DNRwCV."""
 
-    top_images: int = Field(100, ge=2, description="strongest images a neuron")
+    top_images: int = Field(100, ge=2, description="strongest images per neuron")
     distance_quantile: float = Field(
         0.98, gt=0, le=1, description="clusters are cut at this quantile of the merge heights of all neurons"
     )
-    n_init: int = Field(5, ge=1, description="starts of k-means")
+    n_init: int = Field(5, ge=1, description="number of starts of k-means")
     outlier_factor: float = Field(
         2.0, gt=0, description="points farther from their centre than this many median distances are dropped"
     )
-    min_cluster_size: int = Field(5, ge=1, description="clusters that keep fewer images are dropped")
-    centred: bool = Field(False, description="take the mean output of the probing tokens off before all else")
+    min_cluster_size: int = Field(5, ge=1, description="clusters with fewer remaining images are dropped")
+    centred: bool = Field(False, description="subtract the mean output of the probing tokens first")
 
 
 @register

@@ -30,9 +30,9 @@ class DPCiCNNConfig(MethodConfig):
 
     tau: float = Field(0.03, ge=0, le=1, description="share of the layer's activation that makes a neuron relevant")
     image_share: float = Field(0.75, gt=0, le=1, description="share of a class's images on which it must be relevant")
-    max_cosine: float = Field(0.5, ge=-1, le=1, description="classes whose attributions are less alike are taken apart")
-    max_classes: int = Field(2, ge=2, description="classes a neuron is taken apart into, at most")
-    min_images: int = Field(2, ge=1, description="images a class needs to be looked at")
+    max_cosine: float = Field(0.5, ge=-1, le=1, description="attributions with a smaller cosine are split")
+    max_classes: int = Field(2, ge=2, description="largest number of classes into which a neuron is split")
+    min_images: int = Field(2, ge=1, description="classes with fewer images are ignored")
 
 
 class ClassMeans(NamedTuple):

@@ -21,9 +21,9 @@ _MEMORY = 1 << 28
 class PUREConfig(MethodConfig):
     """Settings of PURE."""
 
-    reference_samples: int = Field(100, ge=1, description="strongest images a neuron, each at its strongest token")
-    clusters: int = Field(2, ge=1, le=5, description="circuits a neuron; the paper uses 2 to 5")
-    n_init: int = Field(10, ge=1, description="starts of k-means")
+    reference_samples: int = Field(100, ge=1, description="strongest images per neuron, each at its strongest token")
+    clusters: int = Field(2, ge=1, le=5, description="circuits per neuron; the paper uses 2 to 5")
+    n_init: int = Field(10, ge=1, description="number of starts of k-means")
 
 
 @register
@@ -84,12 +84,12 @@ class PURE(SubUnits):
         weight = site.weight.detach().cpu()
         centroids: list[Tensor] = []
         silent = 0
-        for found in reference_images(tokens, Images(tokens), config.reference_samples):
-            rows = attributions(tokens.gather("input", found.row), weight[found.unit])
+        for references in reference_images(tokens, Images(tokens), config.reference_samples):
+            rows = attributions(tokens.gather("input", references.row), weight[references.unit])
             rows = rows[rows.abs().sum(1) > 0]
             silent += not len(rows)
             centroids.append(circuits(rows, config.clusters, config.n_init, seed).to(weight.dtype))
-            progress(found.unit + 1, site.d_out, "neurons clustered")
+            progress(references.unit + 1, site.d_out, "neurons clustered")
         self.weight, self.bias = weight.clone(), site.bias.detach().cpu().clone()
         self.centroids = self.join(centroids)
         whole = sum(len(rows) == 1 for rows in centroids) if config.clusters > 1 else 0
@@ -114,15 +114,15 @@ class PURE(SubUnits):
         copies = torch.arange(int(counts.max()), device=x.device)
         block = max(1, _MEMORY // (4 * max(len(x), x.shape[1]) * len(copies)))
         for start in range(0, len(weight), block):
-            own = slice(start, start + block)
-            unit = begin[own, None] + torch.minimum(copies, counts[own, None] - 1)
+            neurons = slice(start, start + block)
+            unit = begin[neurons, None] + torch.minimum(copies, counts[neurons, None] - 1)
             centre = centroids[unit]
-            products = functional.linear(x, (centre * weight[own, None]).flatten(0, 1)).view(len(x), *unit.shape)
-            distance = centre.square().sum(-1) - 2 * products / scale[:, own, None]
+            products = functional.linear(x, (centre * weight[neurons, None]).flatten(0, 1)).view(len(x), *unit.shape)
+            distance = centre.square().sum(-1) - 2 * products / scale[:, neurons, None]
             # A neuron with fewer copies repeats its last one here, and the first of equal distances is taken.
             nearest = distance.argmin(-1, keepdim=True)
             winner = unit.expand(len(x), *unit.shape).gather(2, nearest)[..., 0]
-            codes.scatter_(1, winner, activation[:, own])
+            codes.scatter_(1, winner, activation[:, neurons])
         return codes
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -150,4 +150,4 @@ def circuits(rows: Tensor, clusters: int, n_init: int, seed: int) -> Tensor:
     if not len(rows):
         return rows.new_zeros(1, rows.shape[1])
     members = by_size(kmeans_labels(rows.numpy(), clusters, n_init, seed))
-    return torch.stack([rows[torch.from_numpy(own)].mean(0) for own in members])
+    return torch.stack([rows[torch.from_numpy(rows_of_cluster)].mean(0) for rows_of_cluster in members])

@@ -15,7 +15,7 @@ from methods.errors import UserError
 class RandomSplitConfig(MethodConfig):
     """Settings of the random split."""
 
-    parts: int = Field(4, ge=1, description="sub-units a neuron")
+    parts: int = Field(4, ge=1, description="sub-units per neuron")
 
 
 @register

@@ -90,15 +90,15 @@ def reference_images(
         values = tokens.columns("output", start, stop).numpy()[images.order]
         peak = np.maximum.reduceat(values, images.start, axis=0) if len(images) else values[:0]
         for column in range(stop - start):
-            own = peak[:, column]
-            chosen = np.argsort(-own, kind="stable")[:count]
-            chosen = chosen[own[chosen] > 0]
+            maxima = peak[:, column]
+            chosen = np.argsort(-maxima, kind="stable")[:count]
+            chosen = chosen[maxima[chosen] > 0]
             first = images.start[chosen]
-            places = [
+            positions = [
                 begin + int(np.argmax(values[begin : begin + size, column]))
                 for begin, size in zip(first.tolist(), images.size[chosen].tolist(), strict=True)
             ]
-            yield References(start + column, chosen, images.order[np.asarray(places, dtype=np.int64)])
+            yield References(start + column, chosen, images.order[np.asarray(positions, dtype=np.int64)])
 
 
 def by_size(labels: np.ndarray) -> list[np.ndarray]:

@@ -18,8 +18,8 @@ from harness.judging.selection import Contest, contests, require_same_images
 from harness.progress import Reporter, Silent
 from harness.suites import Judging, Suite
 from judges.base import Judge, Key, Question, Reply
-from judges.grids import RENDER_VERSION, Album, Grid, Place, content_hash, grid_of
-from judges.panel import Known, Panel, Wanted, ask, make_panel, open_questions
+from judges.grids import RENDER_VERSION, Album, Grid, TokenPosition, content_hash, grid_of
+from judges.panel import LastReply, Panel, Wanted, ask, make_panel, open_questions
 from judges.prompt import Prompt, prompt_for
 from results import Store
 from results.store import judgments
@@ -267,9 +267,9 @@ def _with_grids(
     return with_keys.drop(columns=["row_a", "row_b"]), {drawn_grid.key: drawn_grid for drawn_grid in grids.values()}
 
 
-def _place(position: int, side: int | None) -> Place | None:
+def _place(position: int, side: int | None) -> TokenPosition | None:
     """Return row and column of a token in a square layout; None for tokens without an image position (CLS)."""
-    return None if side is None or position < 0 else Place(position // side, position % side, side)
+    return None if side is None or position < 0 else TokenPosition(position // side, position % side, side)
 
 
 def _record_schedule(store: Store, schedule: _Schedule) -> None:
@@ -291,10 +291,10 @@ def _record_schedule(store: Store, schedule: _Schedule) -> None:
     judgments.record_tournament(store, record, pd.DataFrame(), schedule.frame)
 
 
-def _last_replies(store: Store, member: Judge, prompt: Prompt) -> dict[Key, Known]:
+def _last_replies(store: Store, member: Judge, prompt: Prompt) -> dict[Key, LastReply]:
     frame = judgments.last_replies(store, member.id, prompt.version)
     return {
-        Key(member.id, prompt.version, row.grid_a, row.grid_b): Known(
+        Key(member.id, prompt.version, row.grid_a, row.grid_b): LastReply(
             int(row.attempt), row.answer is not None, bool(row.came), bool(row.cut_off)
         )
         for row in frame.itertuples()

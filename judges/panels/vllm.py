@@ -68,7 +68,7 @@ class VllmJudge(Judge):
             reason = str(error).strip().splitlines()
             raise UserError(
                 f"vLLM could not start {self.name!r}: {reason[0] if reason else type(error).__name__}. "
-                "`harness doctor` shows what this machine has; another machine can be asked with --panel openai."
+                "`harness doctor` shows what this machine has; use --panel openai for a server on another machine."
             ) from error
         return self
 
@@ -92,7 +92,7 @@ class VllmJudge(Judge):
             if len(batch) >= GIVE_UP_AFTER and not any(reply.came for reply in replies):
                 raise UserError(
                     f"{self.name!r} gave no reply to {len(batch)} questions in a row ({replies[-1].finish_reason}). "
-                    "What came is stored; the same command asks the rest."
+                    "The other replies are stored; repeat the command to ask the rest."
                 )
 
     def _alone(self, question: Question, prompt: Prompt, album: Album) -> Reply:
@@ -164,15 +164,15 @@ def judges_for(wanted: Wanted) -> tuple[Judge, ...]:
     """
     unknown = [name for name in wanted.options if name not in _OPTIONS]
     if unknown:
-        raise UserError(f"A vllm panel has no option {unknown[0]!r}. There are {', '.join(_OPTIONS)}.")
+        raise UserError(f"A vllm panel has no option {unknown[0]!r}; allowed are {', '.join(_OPTIONS)}.")
     judges = []
     for entry in wanted.judges or tuple({"name": model} for model in sampling.PAPER_MODELS):
-        own = dict(entry)
-        name = own.pop("name", None)
-        strange = [key for key in own if key not in _OPTIONS]
-        if not isinstance(name, str) or strange:
-            raise UserError(f"A judge of a vllm panel has a name and may have {', '.join(_OPTIONS)}; it was {entry!r}.")
-        judges.append(VllmJudge(name, {**wanted.options, **own}))
+        options = dict(entry)
+        name = options.pop("name", None)
+        unknown_options = [key for key in options if key not in _OPTIONS]
+        if not isinstance(name, str) or unknown_options:
+            raise UserError(f"A vllm judge has a name and may set {', '.join(_OPTIONS)}, but is {entry!r}.")
+        judges.append(VllmJudge(name, {**wanted.options, **options}))
     return tuple(judges)
 
 

@@ -20,10 +20,10 @@ from methods.errors import UserError
 class ICAConfig(MethodConfig):
     """Settings of ICA."""
 
-    n_components: int | None = Field(None, ge=1, description="left out: all, one a neuron")
+    n_components: int | None = Field(None, ge=1, description="None: one per neuron")
     max_iterations: int = Field(200, ge=1)
     tolerance: float = Field(1e-3, gt=0)
-    max_tokens: int = Field(50_000, ge=2, description="tokens that are looked at, drawn by the seed")
+    max_tokens: int = Field(50_000, ge=2, description="largest number of tokens to fit on, drawn with the seed")
 
 
 @register
@@ -63,7 +63,7 @@ class ICA(LinearDictionary):
         rank = int(np.linalg.matrix_rank(rows - rows.mean(0)))
         number = min(config.n_components or site.d_out, rank)
         if number < (config.n_components or site.d_out):
-            self.notes.append(f"The tokens span {rank} dimensions: {number} components.")
+            self.notes.append(f"The tokens span only {rank} dimensions, so there are {number} components.")
         model = FastICA(
             number,
             whiten="unit-variance",

@@ -23,7 +23,7 @@ class KMeansConfig(MethodConfig):
     code: Literal["projection", "one_hot"] = Field(
         "projection", description="code of the nearest centre: least-squares length along it, or 1"
     )
-    max_tokens: int = Field(200_000, ge=2, description="tokens that are looked at, drawn by the seed")
+    max_tokens: int = Field(200_000, ge=2, description="largest number of tokens to fit on, drawn with the seed")
     batch_size: int = Field(4096, ge=1)
     epochs: int = Field(10, ge=1)
 
@@ -63,7 +63,7 @@ class KMeans(LinearDictionary):
         if len(rows) < n_units:
             raise UserError(
                 f"kmeans needs at least {n_units} probing tokens for {n_units} centres, but there are {len(rows)}: "
-                "lower expansion_factor or keep more tokens an image."
+                "lower expansion_factor or keep more tokens per image."
             )
         model = MiniBatchKMeans(
             n_units,

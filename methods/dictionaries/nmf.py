@@ -15,10 +15,10 @@ from methods.training.normaliser import Normaliser
 class NMFConfig(MethodConfig):
     """Settings of semi-NMF."""
 
-    n_components: int | None = Field(None, ge=1, description="left out: one a neuron")
+    n_components: int | None = Field(None, ge=1, description="None: one per neuron")
     iterations: int = Field(100, ge=1, description="multiplicative updates of the fit")
     encode_iterations: int = Field(200, ge=1, description="steps of non-negative least squares for each code")
-    max_tokens: int = Field(8192, ge=2, description="tokens that are looked at, drawn by the seed")
+    max_tokens: int = Field(8192, ge=2, description="largest number of tokens to fit on, drawn with the seed")
 
 
 @register

@@ -16,7 +16,7 @@ from methods.training.normaliser import Normaliser
 class PCAConfig(MethodConfig):
     """Settings of PCA."""
 
-    n_components: int | None = Field(None, ge=1, description="left out: all, one a neuron")
+    n_components: int | None = Field(None, ge=1, description="None: one per neuron")
 
 
 @register
@@ -46,7 +46,9 @@ class PCA(LinearDictionary):
     ) -> PCA:
         number = self.config.n_components or site.d_out
         if number > site.d_out:
-            raise UserError(f"pca.n_components = {number}, but the layer has only {site.d_out} neurons.")
+            raise UserError(
+                f"pca.n_components = {number}, but the layer has only {site.d_out} neurons: lower n_components."
+            )
         mean = Normaliser(tokens, "output").mean.double()
         covariance = torch.zeros(site.d_out, site.d_out, dtype=torch.float64)
         done = 0

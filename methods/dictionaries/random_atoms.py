@@ -21,7 +21,7 @@ class RandomDictionaryConfig(MethodConfig):
     """Settings of the random dictionary."""
 
     expansion_factor: float = Field(8, gt=0, description="units per neuron of the layer")
-    k: int = Field(20, ge=1, description="active units a token")
+    k: int = Field(20, ge=1, description="active units per token")
 
 
 @register
@@ -57,7 +57,7 @@ class RandomDictionary(LinearDictionary):
         config: RandomDictionaryConfig = self.config
         n_units = max(1, round(config.expansion_factor * site.d_out))
         if config.k > n_units:
-            raise UserError(f"random_dictionary.k = {config.k}, but there are only {n_units} units.")
+            raise UserError(f"random_dictionary.k = {config.k}, but there are only {n_units} units: lower k.")
         drawn = torch.randn(n_units, site.d_out, generator=generator_of("random dictionary", seed))
         self.atoms = (drawn / drawn.norm(dim=1, keepdim=True)).to(device)
         self.output_bias = Normaliser(tokens, "output").mean.to(device)
@@ -65,9 +65,9 @@ class RandomDictionary(LinearDictionary):
         along, square, done = 0.0, 0.0, 0
         for batch in tokens.batches("output", 16384):
             rows = batch.to(device) - self.output_bias
-            shown = self.encode(batch.to(device)) @ self.atoms
-            along += float((shown * rows).sum())
-            square += float(shown.square().sum())
+            reconstruction = self.encode(batch.to(device)) @ self.atoms
+            along += float((reconstruction * rows).sum())
+            square += float(reconstruction.square().sum())
             done += len(batch)
             progress(done, tokens.n, "tokens")
         self.gain = torch.tensor(along / square if square > 0 else 1.0, device=device)

@@ -105,7 +105,7 @@ def cluster(
     points, largest = as_points(x)
     check_options(min_cluster_size, min_samples, selection, memory_bytes, cluster_selection_epsilon)
     if backend not in BACKENDS:
-        raise ValueError(f"backend is {backend!r}; there are {', '.join(map(repr, BACKENDS))}.")
+        raise ValueError(f"backend is {backend!r}; it must be one of {', '.join(map(repr, BACKENDS))}.")
     home = points.device
     points = points.to(device if device is not None else home)
     epsilon = float(cluster_selection_epsilon)
@@ -114,19 +114,21 @@ def cluster(
         scale = 2.0 ** math.floor(math.log2(largest))
         points, epsilon = points / scale, epsilon / scale
     alive = ~zero_rows(points) if zero_is_noise else torch.ones(len(points), dtype=torch.bool, device=points.device)
-    kept = (points if bool(alive.all()) else points[alive]).contiguous()
-    k = max(1, min(len(kept) - 1, min_cluster_size if min_samples is None else min_samples))
+    participants = (points if bool(alive.all()) else points[alive]).contiguous()
+    k = max(1, min(len(participants) - 1, min_cluster_size if min_samples is None else min_samples))
     labels = torch.full((len(points),), -1, dtype=torch.int64)
     probabilities = torch.zeros(len(points), dtype=torch.float32)
     persistence = np.zeros(0)
     # With fewer points than a cluster needs there is no cluster; a single point has no tree either.
-    if len(kept) >= max(2, min_cluster_size):
+    if len(participants) >= max(2, min_cluster_size):
         chosen = renumber(
-            BACKENDS[backend](kept, Options(k, min_cluster_size, selection, epsilon, memory_bytes, portable_ties))
+            BACKENDS[backend](
+                participants, Options(k, min_cluster_size, selection, epsilon, memory_bytes, portable_ties)
+            )
         )
-        where = alive.cpu()
-        labels[where] = torch.from_numpy(chosen.labels)
-        probabilities[where] = torch.from_numpy(chosen.probabilities.astype(np.float32))
+        host_alive = alive.cpu()
+        labels[host_alive] = torch.from_numpy(chosen.labels)
+        probabilities[host_alive] = torch.from_numpy(chosen.probabilities.astype(np.float32))
         persistence = chosen.persistence
     return Clustering(labels.to(home), probabilities.to(home), torch.from_numpy(persistence), k, backend)
 
@@ -154,7 +156,7 @@ def as_points(x: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, float]:
     largest = max(-float(low), float(high))
     if not math.isfinite(largest):
         bad = int((~torch.isfinite(points)).any(1).nonzero()[0])
-        raise ValueError(f"x must be finite in float32; row {bad} is not.")
+        raise ValueError(f"Row {bad} of x is not finite in float32; remove or rescale it.")
     return points, largest
 
 
@@ -167,7 +169,7 @@ def check_options(
     if min_samples is not None and (not isinstance(min_samples, int | np.integer) or min_samples < 1):
         raise ValueError(f"min_samples is {min_samples!r}; it must be None or an integer of at least 1.")
     if selection not in SELECTIONS:
-        raise ValueError(f"selection is {selection!r}; there are {', '.join(map(repr, SELECTIONS))}.")
+        raise ValueError(f"selection is {selection!r}; it must be one of {', '.join(map(repr, SELECTIONS))}.")
     if memory_bytes < 1:
         raise ValueError(f"memory_bytes is {memory_bytes!r}; it must be positive.")
     if not epsilon >= 0:
@@ -221,7 +223,7 @@ def _cuml(points: torch.Tensor, options: Options) -> Selection:
         from cuml.cluster.hdbscan import HDBSCAN
     except ImportError as error:
         raise ImportError(
-            "backend 'cuml' needs RAPIDS cuML and an NVIDIA GPU: install the extra 'cuml', or take backend='exact'."
+            "backend 'cuml' needs RAPIDS cuML and an NVIDIA GPU: install the extra 'cuml', or use backend='exact'."
         ) from error
     model = HDBSCAN(**_as_hdbscan(options), output_type="numpy").fit(cupy.from_dlpack(points.cuda()))
     return Selection(

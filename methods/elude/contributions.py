@@ -69,14 +69,14 @@ def normalise(contributions: Tensor) -> Contributions:
         directions, _ = unit_rows(contributions)
         return Contributions(directions.float(), torch.linalg.vecdot(directions, contributions, dim=1).float())
     rows = contributions.detach().float().contiguous()
-    found = Contributions(torch.empty_like(rows), torch.empty(len(rows)))
-    arrays = rows.numpy(), found.directions.numpy(), found.lengths.numpy()
+    normalised = Contributions(torch.empty_like(rows), torch.empty(len(rows)))
+    arrays = rows.numpy(), normalised.directions.numpy(), normalised.lengths.numpy()
     with RowThreads(*rows.shape) as threads:
         threads(lambda start, stop: unit_rows_into(*arrays, start, stop))
-    return found
+    return normalised
 
 
-def summarise(found: Contributions, labels: Tensor, probabilities: Tensor, n_clusters: int) -> Summary:
+def summarise(contributions: Contributions, labels: Tensor, probabilities: Tensor, n_clusters: int) -> Summary:
     """Return representatives and means of the clusters, summed in float64 without a second copy of the contributions.
 
     On a CPU the sums are taken row by row in order, so that the result does not depend on threads or blocks.
@@ -85,32 +85,37 @@ def summarise(found: Contributions, labels: Tensor, probabilities: Tensor, n_clu
         labels: (n,) cluster of each row, 0 .. K-1, -1 for noise.
         probabilities: (n,) in [0, 1].
     """
-    if found.directions.device.type == "cpu":
-        sums = _sums_by_row(found, labels, probabilities, n_clusters)
+    if contributions.directions.device.type == "cpu":
+        sums = _sums_by_row(contributions, labels, probabilities, n_clusters)
     else:
-        sums = _sums_by_product(found, labels, probabilities, n_clusters)
+        sums = _sums_by_product(contributions, labels, probabilities, n_clusters)
     sums = sums.cpu()
     weighted = sums[0]
     counts = torch.bincount(labels[labels >= 0].cpu(), minlength=n_clusters).clamp_min(1)
     return Summary(weighted / (weighted.norm(dim=1, keepdim=True) + EPSILON), sums[1] / counts[:, None])
 
 
-def _sums_by_row(found: Contributions, labels: Tensor, probabilities: Tensor, n_clusters: int) -> Tensor:
-    n, d_in = found.directions.shape
+def _sums_by_row(contributions: Contributions, labels: Tensor, probabilities: Tensor, n_clusters: int) -> Tensor:
+    n, d_in = contributions.directions.shape
     sums = np.zeros((2, n_clusters, d_in))
-    rows = found.directions.numpy(), labels.numpy(), probabilities.float().numpy(), found.lengths.numpy()
+    rows = (
+        contributions.directions.numpy(),
+        labels.numpy(),
+        probabilities.float().numpy(),
+        contributions.lengths.numpy(),
+    )
     with RowThreads(d_in, n) as columns:
         columns(lambda start, stop: add_rows(*rows, start, stop, sums))
     return torch.from_numpy(sums)
 
 
-def _sums_by_product(found: Contributions, labels: Tensor, probabilities: Tensor, n_clusters: int) -> Tensor:
-    n, d_in = found.directions.shape
-    sums = torch.zeros(2 * n_clusters, d_in, dtype=torch.float64, device=found.directions.device)
+def _sums_by_product(contributions: Contributions, labels: Tensor, probabilities: Tensor, n_clusters: int) -> Tensor:
+    n, d_in = contributions.directions.shape
+    sums = torch.zeros(2 * n_clusters, d_in, dtype=torch.float64, device=contributions.directions.device)
     for piece in pieces(n, 4 * d_in):
         member = torch.nn.functional.one_hot(labels[piece] + 1, n_clusters + 1)[:, 1:].T.double()
-        weights = torch.cat([member * probabilities[piece].double(), member * found.lengths[piece].double()])
-        sums += weights @ found.directions[piece].double()
+        weights = torch.cat([member * probabilities[piece].double(), member * contributions.lengths[piece].double()])
+        sums += weights @ contributions.directions[piece].double()
     return sums.view(2, n_clusters, d_in)
 
 

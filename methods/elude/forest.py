@@ -87,12 +87,12 @@ def join_sets(
     low: Array,
     high: Array,
     square: Array,
-    kept_low: Array,
-    kept_high: Array,
-    kept_square: Array,
+    tree_low: Array,
+    tree_high: Array,
+    tree_square: Array,
     count: int,
 ) -> int:
-    """Append the edges that join two sets to the kept ones, of which there are count; return the new count.
+    """Append the edges that join two sets to the tree's edges, of which there are count; return the new count.
 
     The lower root stays the root, so a set is always identified by its lowest member.
     """
@@ -100,7 +100,7 @@ def join_sets(
         a, b = find(parent, low[e]), find(parent, high[e])
         if a != b:
             parent[max(a, b)] = min(a, b)
-            kept_low[count], kept_high[count], kept_square[count] = low[e], high[e], square[e]
+            tree_low[count], tree_high[count], tree_square[count] = low[e], high[e], square[e]
             count += 1
     return count
 

@@ -154,19 +154,19 @@ def shed(hierarchy: Array, min_cluster_size: int) -> tuple[Array, Array, Array, 
             elif sizes[side] < min_cluster_size:
                 shed_by[end] = 2 * merges + side
         merges += 1
-    place = np.cumsum(first)
+    position = np.cumsum(first)
 
     count = n + born
     parent, child, size = np.empty(count, np.int64), np.empty(count, np.int64), np.ones(count, np.int64)
     level = np.empty(count, np.float64)
     for birth in range(born):
-        slot = place[born_at[birth]]
+        slot = position[born_at[birth]]
         parent[slot], child[slot], size[slot] = born_of[birth], n + 1 + birth, born_size[birth]
         level[slot] = density[born_at[birth] // 2]
     for at in range(nodes):
         node = level_order[at]
         if node < n:
-            slot = place[shed_by[node]]
-            place[shed_by[node]] += 1
+            slot = position[shed_by[node]]
+            position[shed_by[node]] += 1
             parent[slot], child[slot], level[slot] = cluster[node], node, density[shed_by[node] // 2]
     return parent, child, level, size

@@ -204,13 +204,13 @@ def first_edges(squares: Array, x: Array, slack: Array, core: Array, start: int,
     n = squares.shape[0]
     for i in range(start, stop):
         row = squares[i]
-        own = core[i]
-        sure, possible = own - slack[i], own + slack[i]
+        core_i = core[i]
+        sure, possible = core_i - slack[i], core_i + slack[i]
         out[i] = -1
         for j in range(n):
-            if row[j] > possible or core[j] > own or j == i:
+            if row[j] > possible or core[j] > core_i or j == i:
                 continue
-            if row[j] < sure or exact_square(x, i, j) <= own * SAME:
+            if row[j] < sure or exact_square(x, i, j) <= core_i * SAME:
                 out[i] = j
                 break
 
@@ -219,18 +219,18 @@ def first_edges(squares: Array, x: Array, slack: Array, core: Array, start: int,
 def tied_edges(squares: Array, x: Array, slack: Array, core: Array, points: Array) -> Array:
     """Return all edges (2, t) int64 from points (m,) to points no less dense and within their core distance."""
     n = squares.shape[0]
-    found = [(np.int64(0), np.int64(0)) for _ in range(0)]
+    edges = [(np.int64(0), np.int64(0)) for _ in range(0)]
     for i in points:
-        own = core[i]
-        sure, possible = own - slack[i], own + slack[i]
+        core_i = core[i]
+        sure, possible = core_i - slack[i], core_i + slack[i]
         for j in range(n):
-            if squares[i, j] > possible or core[j] > own or j == i:
+            if squares[i, j] > possible or core[j] > core_i or j == i:
                 continue
-            if squares[i, j] < sure or exact_square(x, i, j) <= own * SAME:
-                found.append((i, np.int64(j)))
-    out = np.empty((2, len(found)), np.int64)
-    for e in range(len(found)):
-        out[0, e], out[1, e] = found[e]
+            if squares[i, j] < sure or exact_square(x, i, j) <= core_i * SAME:
+                edges.append((i, np.int64(j)))
+    out = np.empty((2, len(edges)), np.int64)
+    for e in range(len(edges)):
+        out[0, e], out[1, e] = edges[e]
     return out
 
 
@@ -266,11 +266,11 @@ def cheapest_outside(bits: Array, core_bits: Array, component: Array, start: int
     n = bits.shape[0]
     far = np.int32(0x7F800000)
     for i in range(start, stop):
-        own = component[i]
+        component_i = component[i]
         least = far
         for j in range(n):
             weight = max(bits[i, j], core_bits[j])
-            weight = far if component[j] == own else weight
+            weight = far if component[j] == component_i else weight
             least = min(least, weight)
         out[i] = least
 
@@ -294,12 +294,12 @@ def exact_outside(
     n = squares.shape[0]
     for r in range(rows.shape[0]):
         i = rows[r]
-        own = component[i]
+        group = component[i]
         for j in range(n):
-            if component[j] == own:
+            if component[j] == group:
                 continue
             base = max(core[i], core[j])
-            if base > weight[own] or squares[i, j] - slack[i] > weight[own]:
+            if base > weight[group] or squares[i, j] - slack[i] > weight[group]:
                 continue
             w = base
             if squares[i, j] + slack[i] > base:
@@ -307,5 +307,5 @@ def exact_outside(
                 if square > base * SAME:
                     w = square
             a, b = min(i, j), max(i, j)
-            if w < weight[own] or (w == weight[own] and (a < low[own] or (a == low[own] and b < high[own]))):
-                weight[own], low[own], high[own] = w, a, b
+            if w < weight[group] or (w == weight[group] and (a < low[group] or (a == low[group] and b < high[group]))):
+                weight[group], low[group], high[group] = w, a, b

@@ -28,17 +28,19 @@ from methods.errors import UserError
 class ELUDeConfig(MethodConfig):
     """Settings of ELUDe; the defaults are the paper's (App. E.7)."""
 
-    top_k: int | None = Field(None, ge=1, description="instances a neuron; None: use top_k_fraction")
-    top_k_fraction: float = Field(0.15, gt=0, le=1, description="instances a neuron, as a share of all probing tokens")
+    top_k: int | None = Field(None, ge=1, description="instances per neuron; None: use top_k_fraction")
+    top_k_fraction: float = Field(0.15, gt=0, le=1, description="instances as a share of all probing tokens")
     min_cluster_size: int | None = Field(1000, ge=2, description="smallest cluster; None: use min_cluster_fraction")
     min_cluster_fraction: float = Field(0.0025, gt=0, le=1, description="smallest cluster, as a share of the instances")
     min_samples: int | None = Field(None, ge=1, description="HDBSCAN's min_samples; None: min_cluster_size")
-    cluster_selection_method: Literal["leaf", "eom"] = "leaf"
-    winner_rule: WinnerRule = "unique"
-    scores: Scores = Field("absolute", description="whether eq. 3 compares |r| or the positive part of r")
-    objective: Objective = Field("contrast", description="what the chosen rho maximises")
-    umap_dims: int | None = Field(None, ge=1, description="cluster a UMAP embedding of this many dimensions instead")
-    backend: Literal["exact", "hdbscan", "cuml"] = "exact"
+    cluster_selection_method: Literal["leaf", "eom"] = Field(
+        "leaf", description="HDBSCAN's rule for selecting clusters"
+    )
+    winner_rule: WinnerRule = Field("unique", description="sub-units that win an input dimension")
+    scores: Scores = Field("absolute", description="scores in eq. 3: |r|, or the positive part of r")
+    objective: Objective = Field("contrast", description="objective that rho maximises")
+    umap_dims: int | None = Field(None, ge=1, description="dimensions of a UMAP embedding to cluster instead")
+    backend: Literal["exact", "hdbscan", "cuml"] = Field("exact", description="implementation of HDBSCAN")
 
     @model_validator(mode="after")
     def _cluster_fits(self) -> ELUDeConfig:
@@ -120,27 +122,31 @@ class ELUDe(AdditiveSplit):
         if workers is not None and workers < 1:
             raise UserError(f"elude: workers = {workers}; it must be at least 1, or None.")
         # umap-learn's compiled code may not run in two threads at once.
-        wanted = 1 if settings.umap_dims is not None else workers
-        lanes = plan_lanes(device, wanted, unit_bytes(top_k, site.d_in))
+        n_lanes = 1 if settings.umap_dims is not None else workers
+        lanes = plan_lanes(device, n_lanes, unit_bytes(top_k, site.d_in))
         files = None
         if checkpoint_dir is not None:
-            used = {"config": settings.model_dump(mode="json"), "version": self.spec.version, "device": lanes[0].type}
-            files = UnitFiles(checkpoint_dir, build_key(tokens, site, {**used, "seed": seed}))
+            build_settings = {
+                "config": settings.model_dump(mode="json"),
+                "version": self.spec.version,
+                "device": lanes[0].type,
+            }
+            files = UnitFiles(checkpoint_dir, build_key(tokens, site, {**build_settings, "seed": seed}))
         parts = files.read() if files is not None else {}
         weight, bias = site.weight.detach().cpu(), site.bias.detach().cpu()
         memory_bytes = distance_bytes(lanes)
 
-        def one(item: tuple[int, np.ndarray], lane: torch.device) -> tuple[int, Part]:
+        def split_unit(item: tuple[int, np.ndarray], lane: torch.device) -> tuple[int, Part]:
             unit, rows = item
-            found = gather(tokens, rows, weight[unit], lane)
-            clusters = self._clusters(found, min_cluster_size, seed, memory_bytes)
-            return unit, self._part(weight[unit], bias[unit], found, clusters)
+            contributions = gather(tokens, rows, weight[unit], lane)
+            clusters = self._clusters(contributions, min_cluster_size, seed, memory_bytes)
+            return unit, self._part(weight[unit], bias[unit], contributions, clusters)
 
         progress(len(parts), site.d_out, "neurons split")
         missing = [unit for unit in range(site.d_out) if unit not in parts]
         items: Iterator[tuple[int, np.ndarray]] = top_instances(tokens, top_k, units=missing)
         try:
-            for unit, part in side_by_side(one, items, lanes):
+            for unit, part in side_by_side(split_unit, items, lanes):
                 parts[unit] = part
                 if files is not None:
                     files.add(unit, part)
@@ -154,11 +160,13 @@ class ELUDe(AdditiveSplit):
             files.remove()
         return self.to(device)
 
-    def _clusters(self, found: Contributions, min_cluster_size: int, seed: int, memory_bytes: int) -> Clustering:
+    def _clusters(
+        self, contributions: Contributions, min_cluster_size: int, seed: int, memory_bytes: int
+    ) -> Clustering:
         settings: ELUDeConfig = self.config
-        points, nothing = found.directions, found.lengths == 0
+        points, is_zero = contributions.directions, contributions.lengths == 0
         if settings.umap_dims is not None:
-            points = reduce_dimensions(points[~nothing], settings.umap_dims, seed=seed)
+            points = reduce_dimensions(points[~is_zero], settings.umap_dims, seed=seed)
         clusters = cluster(
             points,
             min_cluster_size=min_cluster_size,
@@ -171,19 +179,19 @@ class ELUDe(AdditiveSplit):
         if settings.umap_dims is None:
             return clusters
         # Rows without a direction were not passed to UMAP: they are noise, as without it.
-        labels = torch.full_like(nothing, -1, dtype=torch.int64)
-        probabilities = torch.zeros_like(found.lengths)
-        labels[~nothing] = clusters.labels.to(labels.device)
-        probabilities[~nothing] = clusters.probabilities.to(labels.device)
+        labels = torch.full_like(is_zero, -1, dtype=torch.int64)
+        probabilities = torch.zeros_like(contributions.lengths)
+        labels[~is_zero] = clusters.labels.to(labels.device)
+        probabilities[~is_zero] = clusters.probabilities.to(labels.device)
         return Clustering(labels, probabilities, clusters.persistence, clusters.min_samples, clusters.backend)
 
-    def _part(self, weight: Tensor, bias: Tensor, found: Contributions, clusters: Clustering) -> Part:
+    def _part(self, weight: Tensor, bias: Tensor, contributions: Contributions, clusters: Clustering) -> Part:
         settings: ELUDeConfig = self.config
         if clusters.n_clusters < 2:
-            made = unsplit(weight, bias)
+            split = unsplit(weight, bias)
         else:
-            summary = summarise(found, clusters.labels, clusters.probabilities, clusters.n_clusters)
-            made = split_by(
+            summary = summarise(contributions, clusters.labels, clusters.probabilities, clusters.n_clusters)
+            split = split_by(
                 weight,
                 bias,
                 summary,
@@ -191,7 +199,7 @@ class ELUDe(AdditiveSplit):
                 scores=settings.scores,
                 objective=settings.objective,
             )
-        return Part(made.weights, made.biases, made.rho, clusters.n_noise)
+        return Part(split.weights, split.biases, split.rho, clusters.n_noise)
 
     def _take(self, parts: list[Part], top_k: int) -> None:
         """Store one part per neuron, in neuron order."""
@@ -218,7 +226,7 @@ class ELUDe(AdditiveSplit):
         smallest = settings.min_cluster_size or max(2, round(settings.min_cluster_fraction * top_k))
         if smallest > top_k:
             raise UserError(
-                f"elude.min_cluster_size = {smallest} is larger than the {top_k} instances a neuron: lower it, or "
+                f"elude.min_cluster_size = {smallest} is larger than the {top_k} instances per neuron: lower it, or "
                 "set min_cluster_size to none and use min_cluster_fraction."
             )
         return top_k, smallest

@@ -18,8 +18,8 @@ Objective = Literal["contrast", "ratio", "share"]
 
 def contrast(activations: Tensor) -> Tensor:
     """Return the mean over c of ``M[c, c] - mean_{k != c} M[c, k]`` for activations M (..., K, K); a bias cancels."""
-    own, others = _own_and_others(activations)
-    return (own - others).mean(-1)
+    diagonal, others = _diagonal_and_others(activations)
+    return (diagonal - others).mean(-1)
 
 
 def ratio(activations: Tensor) -> Tensor:
@@ -29,8 +29,8 @@ def ratio(activations: Tensor) -> Tensor:
     of ratios infinite. The result is infinite if no sub-unit is active on another's cluster, and 0 if none is active on
     its own.
     """
-    own, others = (part.sum(-1) for part in _own_and_others(activations.clamp_min(0)))
-    return torch.where(own > 0, own / others, torch.zeros_like(own))
+    diagonal, others = (part.sum(-1) for part in _diagonal_and_others(activations.clamp_min(0)))
+    return torch.where(diagonal > 0, diagonal / others, torch.zeros_like(diagonal))
 
 
 def share(activations: Tensor) -> Tensor:
@@ -39,8 +39,8 @@ def share(activations: Tensor) -> Tensor:
     0 / 0 counts as 0.
     """
     positive = activations.clamp_min(0)
-    own = torch.diagonal(positive, dim1=-2, dim2=-1)
-    return torch.where(own > 0, own / positive.sum(-1), torch.zeros_like(own)).mean(-1)
+    diagonal = torch.diagonal(positive, dim1=-2, dim2=-1)
+    return torch.where(diagonal > 0, diagonal / positive.sum(-1), torch.zeros_like(diagonal)).mean(-1)
 
 
 OBJECTIVES: dict[str, Callable[[Tensor], Tensor]] = {"contrast": contrast, "ratio": ratio, "share": share}
@@ -57,7 +57,7 @@ def best_of(values: Tensor) -> int:
     return int(torch.argmax(torch.round(values / scale * 1e10)))
 
 
-def _own_and_others(activations: Tensor) -> tuple[Tensor, Tensor]:
+def _diagonal_and_others(activations: Tensor) -> tuple[Tensor, Tensor]:
     """Return the activation on the own cluster, and the mean of those on the others, (..., K) each."""
-    own = torch.diagonal(activations, dim1=-2, dim2=-1)
-    return own, (activations.sum(-1) - own) / (activations.shape[-1] - 1)
+    diagonal = torch.diagonal(activations, dim1=-2, dim2=-1)
+    return diagonal, (activations.sum(-1) - diagonal) / (activations.shape[-1] - 1)

@@ -28,7 +28,9 @@ def reduce_dimensions(directions: Tensor, dims: int, *, seed: int) -> Tensor:
         ) from error
     n = len(directions)
     if n < dims + 2:
-        raise UserError(f"elude.umap_dims = {dims} needs at least {dims + 2} instances a neuron; there are {n}.")
+        raise UserError(
+            f"elude.umap_dims = {dims} needs at least {dims + 2} instances per neuron, but there are {n}: lower it."
+        )
     model = UMAP(
         n_components=dims,
         n_neighbors=min(NEIGHBOURS, n - 1),

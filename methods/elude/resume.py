@@ -76,40 +76,40 @@ class UnitFiles:
         self.folder = Path(folder)
         self.key = key
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._held: dict[int, Part] = {}
+        self._pending: dict[int, Part] = {}
         self._last = time.monotonic()
 
     def read(self) -> dict[int, Part]:
         """Return all finished neurons of this build; remove files of other builds and broken ones."""
-        found: dict[int, Part] = {}
+        finished: dict[int, Part] = {}
         # Partial files of a killed process stay until the fit is finished: another process may be writing them now.
         for file in self._files("units-*.safetensors"):
             parts = self._read_file(file)
             if parts is None:
                 file.unlink(missing_ok=True)
             else:
-                found.update(parts)
-        return found
+                finished.update(parts)
+        return finished
 
     def add(self, unit: int, part: Part) -> None:
         """Keep one neuron; it is on disk after the next :meth:`flush`, which happens every FLUSH_SECONDS."""
-        self._held[unit] = part
+        self._pending[unit] = part
         if time.monotonic() - self._last >= FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
         """Write the pending neurons; they stay pending if another process removes the folder meanwhile."""
-        if not self._held:
+        if not self._pending:
             return
         # Otherwise the folder was removed while the file was being written.
         with contextlib.suppress(FileNotFoundError):
             self._write()
-            self._held = {}
+            self._pending = {}
         self._last = time.monotonic()
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        units, parts = sorted(self._held), [self._held[unit] for unit in sorted(self._held)]
+        units, parts = sorted(self._pending), [self._pending[unit] for unit in sorted(self._pending)]
         tensors = {
             "unit": torch.tensor(units),
             "count": torch.tensor([len(part.weights) for part in parts]),

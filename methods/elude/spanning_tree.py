@@ -26,9 +26,9 @@ from methods.elude.forest import Forest, SpanningTree, shared_cores
 PANEL = 192
 # A matrix this large or smaller is kept for the thread's next call: at n = 1500 the operating system takes half as long
 # to hand out the pages of a fresh one as the product takes to fill it.
-KEPT_BYTES = 64 << 20
+CACHED_BYTES = 64 << 20
 
-_kept = threading.local()
+_thread_cache = threading.local()
 
 Rows = Callable[[int, int], object]
 
@@ -88,10 +88,10 @@ def full_float32() -> Iterator[None]:
 
 def square_matrix(n: int) -> torch.Tensor:
     """Return an uninitialised (n, n) float32 CPU matrix: that of this thread's last call if of the same size."""
-    matrix = getattr(_kept, "matrix", None)
+    matrix = getattr(_thread_cache, "matrix", None)
     if matrix is None or len(matrix) != n:
         matrix = torch.empty(n, n, dtype=torch.float32)
-        _kept.matrix = matrix if 4 * n * n <= KEPT_BYTES else None
+        _thread_cache.matrix = matrix if 4 * n * n <= CACHED_BYTES else None
     return matrix
 
 

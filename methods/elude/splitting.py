@@ -167,4 +167,4 @@ def _check_rules(winner_rule: str, scores: str, objective: str) -> None:
         ("objective", objective, get_args(Objective)),
     ):
         if value not in allowed:
-            raise UserError(f"split: {name} = {value!r}; it is one of {', '.join(allowed)}.")
+            raise UserError(f"split: {name} = {value!r}; it must be one of {', '.join(allowed)}.")

@@ -97,15 +97,15 @@ def core_squares(tiles: Tiles, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     neighbours = torch.empty(n, width, dtype=torch.int32, device=device)
     for rows in tiles.ranges(n):
         squares = tiles.strip(rows)
-        own = torch.arange(rows.start, rows.stop, device=device)
-        squares[own - rows.start, own] = 0.0
+        points = torch.arange(rows.start, rows.stop, device=device)
+        squares[points - rows.start, points] = 0.0
         values, columns = smallest(squares, width)
         near, slack = values[:, k].double(), tiles.slack[rows]
         low, high = near - 2.0 * slack, near + 2.0 * slack
         # Below the band a value cannot be the k-th smallest nor above it; in it the exact distance decides.
         exact = torch.full_like(values, torch.inf, dtype=torch.float64).masked_fill_(values < low[:, None], -1.0)
         row, slot = ((values >= low[:, None]) & (values <= high[:, None])).nonzero(as_tuple=True)
-        exact[row, slot] = tiles.exact(own[row], columns[row, slot])
+        exact[row, slot] = tiles.exact(points[row], columns[row, slot])
         part = exact.kthvalue(k + 1, dim=1).values
         inside = torch.where(exact <= part[:, None] * SAME, columns, n)
         if width < n:
@@ -160,8 +160,8 @@ def first_edges(core: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))
         near = neighbours[rows].long()
-        own = torch.arange(start, rows.stop, device=core.device)
-        eligible = (padded[near] <= core[rows][:, None]) & (near != own[:, None])
+        points = torch.arange(start, rows.stop, device=core.device)
+        eligible = (padded[near] <= core[rows][:, None]) & (near != points[:, None])
         lowest = torch.where(eligible, near, n).amin(1)
         target[rows] = torch.where(lowest < n, lowest, -1)
     return target
@@ -170,12 +170,12 @@ def first_edges(core: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
 def tied_edges(core: torch.Tensor, neighbours: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """Return all edges (2, t) int64 from points (m,) to points no less dense and within their core distance."""
     padded = torch.cat([core, core.new_tensor([torch.inf])])
-    found = [torch.empty(2, 0, dtype=torch.int64, device=core.device)]
+    edges = [torch.empty(2, 0, dtype=torch.int64, device=core.device)]
     for part in points.split(max(1, EXACT_BLOCK // neighbours.shape[1])):
         near = neighbours[part].long()
         row, slot = ((padded[near] <= core[part][:, None]) & (near != part[:, None])).nonzero(as_tuple=True)
-        found.append(torch.stack([part[row], near[row, slot]]))
-    return torch.cat(found, dim=1)
+        edges.append(torch.stack([part[row], near[row, slot]]))
+    return torch.cat(edges, dim=1)
 
 
 Edges = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -208,9 +208,9 @@ def candidates(
         open_ = (~settled[row, j]).nonzero()[:, 0]
         exact = tiles.exact(i[open_], j[open_])
         weight[open_] = torch.where(exact > weight[open_] * SAME, exact, weight[open_])
-        for out, found in zip(ends, (torch.minimum(i, j), torch.maximum(i, j), weight), strict=True):
-            out.append(found)
-    low, high, weights = (torch.cat(found).cpu().numpy() for found in ends)
+        for out, values in zip(ends, (torch.minimum(i, j), torch.maximum(i, j), weight), strict=True):
+            out.append(values)
+    low, high, weights = (torch.cat(values).cpu().numpy() for values in ends)
     return low, high, weights
 
 
@@ -226,9 +226,9 @@ def out_of_components(tiles: Tiles, core: torch.Tensor, component: torch.Tensor,
     least = torch.full((count,), torch.inf, dtype=torch.float64, device=core.device)
     least.scatter_reduce_(0, component, (bound + tiles.slack) * (1.0 + 1e-6), "amin")
     hopeful = (bound * (1.0 - 1e-6) - tiles.slack <= least[component]).nonzero()[:, 0]
-    low, high, square = candidates(tiles, core, component, hopeful, lambda own: least[own][:, None])
-    home = component.cpu().numpy()
-    owner = np.concatenate([home[low], home[high]])
+    low, high, square = candidates(tiles, core, component, hopeful, lambda components: least[components][:, None])
+    host_component = component.cpu().numpy()
+    owner = np.concatenate([host_component[low], host_component[high]])
     low, high, square = np.tile(low, 2), np.tile(high, 2), np.tile(square, 2)
     order = np.lexsort((high, low, square, owner))
     first = order[np.unique(owner[order], return_index=True)[1]]
@@ -248,7 +248,7 @@ def between_components(tiles: Tiles, core: torch.Tensor, component: torch.Tensor
     inside = torch.from_numpy(host * (1.0 - 1e-6) - margin <= detour(host)).to(core.device)
     limit = torch.where(inside, table * (1.0 + 1e-6) + margin, -torch.inf).fill_diagonal_(-torch.inf)
     hopeful = (near <= limit[component]).any(1).nonzero()[:, 0]
-    return candidates(tiles, core, component, hopeful, lambda own: limit[own][:, component])
+    return candidates(tiles, core, component, hopeful, lambda components: limit[components][:, component])
 
 
 def point_to_component(tiles: Tiles, core: torch.Tensor, component: torch.Tensor, count: int) -> torch.Tensor:
@@ -271,9 +271,9 @@ def point_to_component(tiles: Tiles, core: torch.Tensor, component: torch.Tensor
         begin = starts[first + 1] if first + 1 < count else tiles.n
         for columns in order[begin:].split(tiles.tile_side):
             weight = tiles.strip(rows, columns).clamp_min_(near[columns])
-            own, other = component[rows], component[columns]
-            weight.masked_fill_(own[:, None] == other[None], torch.inf)
-            names, local = torch.unique(other, return_inverse=True)
+            row_component, column_component = component[rows], component[columns]
+            weight.masked_fill_(row_component[:, None] == column_component[None], torch.inf)
+            names, local = torch.unique(column_component, return_inverse=True)
             least = torch.full((len(rows), len(names)), torch.inf, device=core.device)
             least.scatter_reduce_(1, local[None].expand(len(rows), -1), weight, "amin")
             out[rows[:, None], names[None]] = torch.minimum(out[rows[:, None], names[None]], least)

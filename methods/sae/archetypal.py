@@ -27,9 +27,9 @@ KMEANS_TOKENS = 200_000
 class ArchetypalConfig(SAEConfig):
     """Settings of the archetypal SAE."""
 
-    sparsity: float = Field(0.1, gt=0, le=1, description="active units a token as a share of all (App. E.1)")
-    k: int | None = Field(None, ge=1, description="active units a token; instead of sparsity")
-    points: int | None = Field(None, ge=1, description="archetype points, at least one a unit; left out: one a unit")
+    sparsity: float = Field(0.1, gt=0, le=1, description="active units per token as a share of all (App. E.1)")
+    k: int | None = Field(None, ge=1, description="active units per token; replaces sparsity")
+    points: int | None = Field(None, ge=1, description="archetype points, at least one per unit; None: one per unit")
     point_source: Literal["tokens", "kmeans"] = Field(
         "tokens", description="points are probing tokens drawn by the seed, or k-means centres that start from them"
     )
@@ -93,7 +93,7 @@ def archetype_points(tokens: Tokens, normaliser: Normaliser, number: int, *, see
     if tokens.n < number:
         raise UserError(
             f"archetypal_sae needs {number} archetype points, but there are only {tokens.n} probing tokens: "
-            "lower expansion_factor or keep more tokens an image."
+            "lower expansion_factor or keep more tokens per image."
         )
     order = torch.randperm(tokens.n, generator=generator_of("archetype points", seed)).numpy()
     drawn = normaliser(tokens.gather("output", np.sort(order[:number])))

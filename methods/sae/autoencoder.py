@@ -85,9 +85,9 @@ class LinearAutoencoder(Trainee):
         """
         return torch.relu(pre)
 
-    def dense(self, known: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
+    def dense(self, computed: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
         """Return dense codes, and their pre-codes, of ``known`` pre-codes (detached, may be overwritten) on the CPU."""
-        pre = GivenPreCodes.apply(known, x, self.weight, bias)  # type: ignore[no-untyped-call]
+        pre = GivenPreCodes.apply(computed, x, self.weight, bias)  # type: ignore[no-untyped-call]
         return Codes(self.activate(pre, None), None, len(x)), pre
 
     def penalty(self, codes: Codes, pre: Tensor) -> Tensor | float:
@@ -109,8 +109,8 @@ class LinearAutoencoder(Trainee):
         self.project()
         x, target = batch[0], batch[-1]
         codes, _ = self.codes(x)
-        shown = codes.decode(self.atoms())
-        gain = (shown * target).sum() / shown.square().sum().clamp_min(1e-12)
+        reconstruction = codes.decode(self.atoms())
+        gain = (reconstruction * target).sum() / reconstruction.square().sum().clamp_min(1e-12)
         if bool(gain > 0):
             self.weight.mul_(gain)
             self.bias.mul_(gain)
@@ -139,10 +139,10 @@ class LinearAutoencoder(Trainee):
             pre = functional.linear(x, self.weight, bias)
             return Codes(self.activate(pre, None), None, len(x)), pre
         with torch.no_grad():
-            known = functional.linear(x, self.weight, bias)
-        selected = self.select(known)
+            computed = functional.linear(x, self.weight, bias)
+        selected = self.select(computed)
         if selected is None:
-            return self.dense(known, x, bias)
+            return self.dense(computed, x, bias)
         entries = selected.entries
         pre = PreCodesAt.apply(selected.values, x, self.weight, bias, entries)  # type: ignore[no-untyped-call]
         return Codes(self.activate(pre, entries.unit_index), entries, len(x)), pre

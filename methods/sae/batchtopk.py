@@ -29,8 +29,8 @@ class BatchTopKConfig(FixedL0Config):
         0.9,
         ge=0,
         lt=1,
-        description="of the running mean of the smallest code kept, near which a step looks first: a matter of speed; "
-        "evaluation's threshold is measured with the final weights",
+        description="momentum of the running threshold at which each step starts its search; affects speed only, since "
+        "the threshold of evaluation is measured with the final weights",
     )
 
 
@@ -48,35 +48,35 @@ class BatchTopKAutoencoder(LinearAutoencoder):
     def select(self, pre: Tensor) -> Selected | None:
         if self.k > DENSE_FROM * pre.shape[1]:
             return None
-        wanted = self.k * len(pre)
+        n_active = self.k * len(pre)
         # The last threshold bounds the search: a few passes over nearby values replace a sort of all of them.
         tiny = torch.finfo(pre.dtype).tiny
         last = float(self.running_threshold)
         floor = max(0.9 * last, tiny) if last > 0 else tiny  # NaN, before the first batch, is not above 0
-        found = entries_from(pre, torch.full((pre.shape[1],), floor), limit=1.0)
-        assert found is not None
-        if len(found[0]) < wanted and floor > tiny:
-            found = entries_from(pre, torch.full((pre.shape[1],), tiny), limit=1.0)
-            assert found is not None
-        values, entries = found
-        if len(values) < wanted:
+        candidates = entries_from(pre, torch.full((pre.shape[1],), floor), limit=1.0)
+        assert candidates is not None
+        if len(candidates[0]) < n_active and floor > tiny:
+            candidates = entries_from(pre, torch.full((pre.shape[1],), tiny), limit=1.0)
+            assert candidates is not None
+        values, entries = candidates
+        if len(values) < n_active:
             self.note(torch.zeros(()))
             return Selected(values, entries)
-        threshold = torch.kthvalue(values, len(values) - wanted + 1).values
+        threshold = torch.kthvalue(values, len(values) - n_active + 1).values
         self.note(threshold)
         keep = values >= threshold
-        return Selected(values[keep], entries.kept(keep.numpy()))
+        return Selected(values[keep], entries.masked(keep.numpy()))
 
     def activate(self, pre: Tensor, units: Tensor | None) -> Tensor:
         active = torch.relu(pre)
         if units is not None:
             return active
-        known = active.detach().flatten()
-        kept = torch.topk(known, min(self.k * len(pre), known.numel()), sorted=False)
-        self.note(kept.values.amin())
+        flat = active.detach().flatten()
+        largest = torch.topk(flat, min(self.k * len(pre), flat.numel()), sorted=False)
+        self.note(largest.values.amin())
         # Not all entries from the threshold on: in bfloat16 a few percent would be equal to it.
-        chosen = torch.zeros_like(known, dtype=torch.bool).scatter_(0, kept.indices, True)
-        return active * chosen.view_as(active)
+        selected = torch.zeros_like(flat, dtype=torch.bool).scatter_(0, largest.indices, True)
+        return active * selected.view_as(active)
 
     @torch.no_grad()
     def note(self, threshold: Tensor) -> None:
@@ -92,17 +92,17 @@ class BatchTopKAutoencoder(LinearAutoencoder):
         Each batch is weighted by its number of tokens, since a last batch of a single token has a very different
         threshold.
         """
-        found: list[Tensor] = []
+        observed: list[Tensor] = []
         sizes: list[int] = []
         momentum, self.momentum = self.momentum, 0.0
         for batch in batches.epoch(0):
             self.codes(batch[0])
-            found.append(self.running_threshold.clone())
+            observed.append(self.running_threshold.clone())
             sizes.append(len(batch[0]))
             if sum(sizes) >= SETTLING_TOKENS:
                 break
         self.momentum = momentum
-        thresholds = torch.stack(found)
+        thresholds = torch.stack(observed)
         shares = thresholds.new_tensor(sizes) * (len(sizes) / sum(sizes))
         self.running_threshold.copy_((thresholds * shares).mean())
 

@@ -26,7 +26,7 @@ class SAEConfig(SparseConfig):
 
     encoder_start: Literal["dictionary", "library"] = Field(
         "dictionary",
-        description="dictionary: encoder rows start as their atoms, as the library's untied() has it, which leaves far "
+        description="dictionary: encoder rows start as their atoms, as in the library's untied(), which leaves far "
         "fewer dead units; library: as drawn, independent of the atoms",
     )
 
@@ -34,7 +34,7 @@ class SAEConfig(SparseConfig):
 class FixedL0(SparseConfig):
     """Settings of the families whose sparsity is a number of active units."""
 
-    k: int = Field(20, ge=1, description="active units a token")
+    k: int = Field(20, ge=1, description="active units per token")
 
     def k_of(self, name: str, n_units: int) -> int:
         """Return ``k``.

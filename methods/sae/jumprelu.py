@@ -22,18 +22,18 @@ from methods.training.normaliser import Normaliser
 class JumpReLUConfig(SAEConfig):
     """Settings of the JumpReLU SAE."""
 
-    sparsity_weight: float = Field(1e-3, ge=0, description="weight of the penalty on L0, active units a token")
+    sparsity_weight: float = Field(1e-3, ge=0, description="weight of the penalty on L0, active units per token")
     target_l0: float | None = Field(
         None, gt=0, description="penalise (L0 / target_l0 - 1)^2 instead of L0 itself, with the same weight"
     )
     threshold_rate: float = Field(
         30.0,
         gt=0,
-        description="how many times faster log thresholds learn than weights; 1 is the library's, under which a few "
-        "hundred steps move no threshold",
+        description="learning rate of the log thresholds relative to that of the weights; the library's is 1, with "
+        "which a few hundred steps move no threshold",
     )
     bandwidth: float = Field(
-        0.05, gt=0, description="width of the straight-through kernel; normalised tokens have variance 1 a feature"
+        0.05, gt=0, description="width of the straight-through kernel; normalised tokens have variance 1 per feature"
     )
 
 
@@ -64,18 +64,18 @@ class JumpReLUAutoencoder(LinearAutoencoder):
     def select(self, pre: Tensor) -> Selected | None:
         # Entries just below their threshold have no code, but they move the threshold.
         floor = self.thresholds().detach() - self.bandwidth / 2
-        found = entries_from(pre, floor)
-        return None if found is None else Selected(*found)
+        selected = entries_from(pre, floor)
+        return None if selected is None else Selected(*selected)
 
     def activate(self, pre: Tensor, units: Tensor | None) -> Tensor:
         thresholds = self.thresholds()
         return jump_relu(pre, thresholds if units is None else thresholds[units], self.bandwidth)
 
-    def dense(self, known: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
+    def dense(self, computed: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
         codes, active = FusedJump.apply(  # type: ignore[no-untyped-call]
-            known, x, self.weight, bias, self.thresholds(), self.bandwidth
+            computed, x, self.weight, bias, self.thresholds(), self.bandwidth
         )
-        return Codes(codes, None, len(x), active), known
+        return Codes(codes, None, len(x), active), computed
 
     def penalty(self, codes: Codes, pre: Tensor) -> Tensor:
         active = codes.active

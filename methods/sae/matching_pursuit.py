@@ -93,9 +93,9 @@ class MatchingPursuitSAE(SparseMethod):
         batches = Batches(tokens, ("output",), (normaliser,), config.batch_size, seed=seed, device=device)
         module = build("MpSAE", site.d_out, n_units, seed=seed, k=k)
         trainee = PursuitAutoencoder(module.dictionary._weights.detach(), dead_weight=config.dead_weight, k=k)
-        kept = self.training_checkpoint()
+        training_file = self.training_checkpoint()
         self.history = train(
-            trainee.to(device), batches, config, name=self.spec.name, progress=progress, checkpoint=kept
+            trainee.to(device), batches, config, name=self.spec.name, progress=progress, checkpoint=training_file
         )
         self.scale = torch.tensor(normaliser.scale, device=device)
         self.atoms = trainee.directions.detach() * normaliser.scale
@@ -113,12 +113,12 @@ class MatchingPursuitSAE(SparseMethod):
 
     def _gram(self, directions: Tensor) -> Tensor | None:
         """Return the Gram matrix, cached between calls for the same atoms, dtype and device."""
-        held: tuple[Tensor, Tensor] | None = self.__dict__.get("_held_gram")
-        if held is not None and held[0] is self.atoms:
-            same = held[1].dtype == directions.dtype and held[1].device == directions.device
+        cached: tuple[Tensor, Tensor] | None = self.__dict__.get("_cached_gram")
+        if cached is not None and cached[0] is self.atoms:
+            same = cached[1].dtype == directions.dtype and cached[1].device == directions.device
             if same:
-                return held[1]
+                return cached[1]
         gram = gram_of(directions)
         if gram is not None:
-            self._held_gram = (self.atoms, gram)
+            self._cached_gram = (self.atoms, gram)
         return gram

@@ -62,8 +62,8 @@ def _part(codes: Codes, low: int, high: int) -> Codes:
     if codes.entries is None:
         return Codes(codes.values[:, low:high], None, codes.n)
     keep = (codes.entries.units >= low) & (codes.entries.units < high)
-    kept = codes.entries.kept(keep)
-    entries = type(kept)(kept.units - low, kept.offsets, high - low)
+    part_entries = codes.entries.masked(keep)
+    entries = type(part_entries)(part_entries.units - low, part_entries.offsets, high - low)
     return Codes(codes.values[torch.from_numpy(np.flatnonzero(keep))], entries, codes.n)
 
 

@@ -96,8 +96,10 @@ class LinearSAE(SparseMethod):
         trainee = self.trainee(self.config.n_units(site.d_out), tokens, normalisers[0], seed).to(device)
         if self.config.encoder_start == "dictionary":
             trainee.fit_gain(*next(batches.epoch(0)))
-        kept = self.training_checkpoint()
-        self.history = train(trainee, batches, self.config, name=self.spec.name, progress=progress, checkpoint=kept)
+        training_file = self.training_checkpoint()
+        self.history = train(
+            trainee, batches, self.config, name=self.spec.name, progress=progress, checkpoint=training_file
+        )
         trainee.settle(batches)
         self.fold(trainee, normalisers[0], normalisers[-1])
         return self

@@ -36,8 +36,8 @@ def keep_largest(codes: Tensor, k: int) -> Tensor:
         values, entries = largest_entries(codes, k)
         index = entries.unit_index.view(len(codes), k)
         return torch.zeros_like(codes).scatter_(1, index, values.view(len(codes), k))
-    kept = torch.topk(codes, k, dim=-1)
-    return torch.zeros_like(codes).scatter(-1, kept.indices, kept.values)
+    largest = torch.topk(codes, k, dim=-1)
+    return torch.zeros_like(codes).scatter(-1, largest.indices, largest.values)
 
 
 class TopKAutoencoder(LinearAutoencoder):

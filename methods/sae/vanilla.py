@@ -23,7 +23,7 @@ class VanillaConfig(SAEConfig):
 
     l1_weight: float = Field(5e-3, ge=0, description="weight of the mean over tokens of the sum of |codes|")
     l1_over: Literal["token", "batch"] = Field(
-        "token", description="batch: the sum over all tokens of a batch, as overcomplete's mse_l1 has it"
+        "token", description="batch: the sum over all tokens of a batch, as in overcomplete's mse_l1"
     )
 
 
@@ -35,12 +35,12 @@ class VanillaAutoencoder(LinearAutoencoder):
         self.l1_weight, self.l1_over = l1_weight, l1_over
 
     def select(self, pre: Tensor) -> Selected | None:
-        found = entries_from(pre, torch.full((pre.shape[1],), torch.finfo(pre.dtype).tiny))
-        return None if found is None else Selected(*found)
+        selected = entries_from(pre, torch.full((pre.shape[1],), torch.finfo(pre.dtype).tiny))
+        return None if selected is None else Selected(*selected)
 
-    def dense(self, known: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
+    def dense(self, computed: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
         # One pass over the codes, in place, instead of one to make them and one to keep their mask.
-        codes = GivenCodes.apply(known.relu_(), x, self.weight, bias)  # type: ignore[no-untyped-call]
+        codes = GivenCodes.apply(computed.relu_(), x, self.weight, bias)  # type: ignore[no-untyped-call]
         return Codes(codes, None, len(x)), codes
 
     def penalty(self, codes: Codes, pre: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class Batches:
         self.device = torch.device(device)
         row_bytes = 4 * sum(tokens.width(field) for field in self.fields)
         self.block_rows = max(batch_size, memory_bytes // row_bytes)
-        self._held: list[Tensor] | None = None
+        self._in_memory: list[Tensor] | None = None
 
     @property
     def n(self) -> int:
@@ -71,27 +71,27 @@ class Batches:
         for index in torch.randperm(len(starts), generator=generator).tolist():
             rows = min(self.block_rows, self.n - starts[index])
             order = torch.randperm(rows, generator=generator)
-            places = range(0, rows, self.batch_size)
-            if seen + len(places) <= skip:
-                seen += len(places)
+            batch_starts = range(0, rows, self.batch_size)
+            if seen + len(batch_starts) <= skip:
+                seen += len(batch_starts)
                 continue
             block: list[Tensor] = []  # lets go of the one before, ahead of reading the next
             block = self._block(starts[index], rows)
             order = order.to(self.device)
-            for start in places:
+            for start in batch_starts:
                 seen += 1
                 if seen > skip:
                     chosen = order[start : start + self.batch_size]
                     yield tuple(part.index_select(0, chosen) for part in block)
 
     def _block(self, start: int, rows: int) -> list[Tensor]:
-        if self._held is not None:
-            return self._held
+        if self._in_memory is not None:
+            return self._in_memory
         index = torch.arange(start, start + rows).numpy()
         block = [
             normalise(self.tokens.gather(field, index).to(self.device, torch.float32))
             for field, normalise in zip(self.fields, self.normalisers, strict=True)
         ]
         if rows == self.n:
-            self._held = block
+            self._in_memory = block
         return block

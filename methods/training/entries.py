@@ -61,7 +61,7 @@ class Entries:
         ).tocsc()
         return ByUnit(matrix.indices, matrix.data, matrix.indptr)
 
-    def kept(self, keep: NDArray[np.bool_]) -> Entries:
+    def masked(self, keep: NDArray[np.bool_]) -> Entries:
         """Return only the entries for which ``keep`` (n_entries,) is true."""
         running = np.concatenate([[0], np.cumsum(keep)])
         return Entries(self.units[keep], running[self.offsets], self.n_units)
@@ -186,9 +186,9 @@ class GivenPreCodes(torch.autograd.Function):
 
 def nonzero_counts(codes: Tensor) -> Tensor:
     """Return (n_units,), the number of nonzero rows of dense codes (n, n_units) in each column."""
-    known = codes.detach()
-    if not sparse_here(known):
-        return (known != 0).sum(0)
-    totals = np.zeros((kernels.RANGES, known.shape[1]), dtype=np.int32)
-    kernels.column_counts(known.contiguous().numpy(), totals)
+    values = codes.detach()
+    if not sparse_here(values):
+        return (values != 0).sum(0)
+    totals = np.zeros((kernels.RANGES, values.shape[1]), dtype=np.int32)
+    kernels.column_counts(values.contiguous().numpy(), totals)
     return torch.from_numpy(totals).sum(0)

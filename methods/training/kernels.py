@@ -77,21 +77,21 @@ def largest(pre: Array, k: int, units: Array, values: Array) -> None:
 
 
 @njit(fastmath=FAST, cache=True)
-def _sift(heap: Array, column: Array, place: int, k: int, value: float, f: int) -> None:
+def _sift(heap: Array, column: Array, node: int, k: int, value: float, f: int) -> None:
     """Put (value, f) at ``place`` of a min-heap (k,) and sift it down."""
     while True:
-        child = 2 * place + 1
+        child = 2 * node + 1
         if child >= k:
             break
         if child + 1 < k and heap[child + 1] < heap[child]:
             child += 1
         if heap[child] >= value:
             break
-        heap[place] = heap[child]
-        column[place] = column[child]
-        place = child
-    heap[place] = value
-    column[place] = f
+        heap[node] = heap[child]
+        column[node] = column[child]
+        node = child
+    heap[node] = value
+    column[node] = f
 
 
 @_parallel(EXACT)
@@ -125,17 +125,17 @@ def kth_largest(pre: Array, k: int, threshold: Array) -> None:
             chosen -= 1
         if chosen < 0:
             continue
-        held = np.empty(counts[chosen], dtype=row.dtype)
+        descending = np.empty(counts[chosen], dtype=row.dtype)
         size = 0
         for f in range(n_units):
             if row[f] > 0 and min(int(row[f] * scale), bins) == chosen:
-                place = size
-                while place > 0 and held[place - 1] < row[f]:
-                    held[place] = held[place - 1]
-                    place -= 1
-                held[place] = row[f]
+                slot = size
+                while slot > 0 and descending[slot - 1] < row[f]:
+                    descending[slot] = descending[slot - 1]
+                    slot -= 1
+                descending[slot] = row[f]
                 size += 1
-        threshold[s] = held[k - above - 1]
+        threshold[s] = descending[k - above - 1]
 
 
 @_parallel(FAST)
@@ -158,10 +158,10 @@ def count_from(pre: Array, floor: Array, counts: Array) -> None:
     n, n_units = pre.shape
     for s in prange(n):
         row = pre[s]
-        found = 0
+        n_active = 0
         for f in range(n_units):
-            found += 1 if row[f] >= floor[f] else 0
-        counts[s] = found
+            n_active += 1 if row[f] >= floor[f] else 0
+        counts[s] = n_active
 
 
 @_parallel(EXACT)
@@ -170,18 +170,18 @@ def fill_from(pre: Array, floor: Array, offsets: Array, units: Array, values: Ar
     n, n_units = pre.shape
     for s in prange(n):
         row = pre[s]
-        place = offsets[s]
+        position = offsets[s]
         for left in range(0, n_units, BLOCK):
             right = min(left + BLOCK, n_units)
-            found = 0
+            n_active = 0
             for f in range(left, right):
-                found += 1 if row[f] >= floor[f] else 0
-            if found:
+                n_active += 1 if row[f] >= floor[f] else 0
+            if n_active:
                 for f in range(left, right):
                     if row[f] >= floor[f]:
-                        units[place] = f
-                        values[place] = row[f]
-                        place += 1
+                        units[position] = f
+                        values[position] = row[f]
+                        position += 1
 
 
 @_parallel(FAST)
@@ -292,12 +292,12 @@ def jump_forward(pre: Array, thresholds: Array, codes: Array, counts: Array) -> 
     """
     n, n_units = pre.shape
     for s in prange(n):
-        found = 0
+        n_active = 0
         for f in range(n_units):
             active = pre[s, f] > thresholds[f]
             codes[s, f] = pre[s, f] if active else 0
-            found += 1 if active else 0
-        counts[s] = found
+            n_active += 1 if active else 0
+        counts[s] = n_active
 
 
 @_parallel(FAST)

@@ -150,7 +150,7 @@ class _Run:
             skip = self.step - epoch * per_epoch
             last: StepLoss | None = None
             for batch in self.batches.epoch(epoch, skip):
-                last = self._one(batch)
+                last = self._train_step(batch)
                 if self.step % CHECK_EVERY == 0:
                     self._check(self.sums)
                 # The end of an epoch is saved after its metrics are recorded, below.
@@ -165,20 +165,20 @@ class _Run:
         self.trainee.eval()
         return self.history
 
-    def _one(self, batch: tuple[Tensor, ...]) -> StepLoss:
+    def _train_step(self, batch: tuple[Tensor, ...]) -> StepLoss:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.total, self.config)
         self.optimiser.zero_grad(set_to_none=True)
         with self.amp:
-            found = self.trainee.loss(*batch)
-        found.total.backward()  # type: ignore[no-untyped-call]
+            losses = self.trainee.loss(*batch)
+        losses.total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         self.optimiser.step()
         self.trainee.project()
-        self.sums += torch.stack([found.total.detach().float(), found.error.detach().float()])
+        self.sums += torch.stack([losses.total.detach().float(), losses.error.detach().float()])
         self.step += 1
         self.progress(self.step, self.total, "training steps")
-        return found
+        return losses
 
     def _check(self, sums: Tensor) -> None:
         value = float(sums[0])

@@ -41,19 +41,19 @@ class Normaliser:
             mean += delta * (len(rows) / total)
             count = total
         if count == 0:
-            raise UserError("There are no probing tokens to learn from: sample at least one token an image.")
+            raise UserError("There are no probing tokens: sample at least one token per image.")
         self.mean = mean.float()
         self.scale = float((squares / count).mean().sqrt())
         if not math.isfinite(self.scale):
             raise UserError(
-                f"The layer's {field} holds NaN or infinity in some probing token, and nothing can be learned from it: "
+                f"The layer's {field} contains NaN or infinity in at least one probing token: "
                 "check the backbone's weights and preprocessing."
             )
         # The variance of equal tokens is rounding noise, which must not be scaled up to 1.
         rounding = torch.finfo(torch.float32).eps * float(mean.square().mean().sqrt())
         if count == 1 or self.scale <= rounding:
             seen = "There is only one probing token" if count == 1 else f"All {count} probing tokens are the same"
-            raise UserError(f"{seen}: there is nothing to learn from this layer.")
+            raise UserError(f"{seen}, so nothing can be learned from this layer: sample more tokens.")
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return normalised x as float32, for any dtype of x."""

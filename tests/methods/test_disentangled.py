@@ -190,7 +190,7 @@ def test_saves_and_loads(layer: Layer, tmp_path: Path) -> None:
     assert loaded.materialised and torch.equal(loaded(x), replaced(x))
     assert torch.equal(loaded.subunits(x), replaced.subunits(x))
     (tmp_path / "junk").write_bytes(b"junk")
-    with pytest.raises(UserError, match="no disentangled layer"):
+    with pytest.raises(UserError, match="not a saved disentangled layer"):
         DisentangledLinear.load(tmp_path / "junk")
     with pytest.raises(UserError, match="There is no"):
         DisentangledLinear.load(tmp_path / "absent")
@@ -281,7 +281,7 @@ def test_what_does_not_fit_is_refused(fitted: tuple[MemorySite, AdditiveSplit]) 
             DisentangledLinear.from_split(nn.Conv2d(12, 7, 1, padding=padding), method)
     with pytest.raises(UserError, match="12 -> 7, and this one is 12 -> 8"):
         DisentangledLinear.from_split(nn.Linear(12, 8), method)
-    with pytest.raises(UserError, match="fitted to another"):
+    with pytest.raises(UserError, match="do not sum to those"):
         DisentangledLinear.from_split(nn.Linear(12, 7), method)
     with pytest.raises(UserError, match="not fitted"):
         DisentangledLinear.from_split(linear(site), methods.create("elude"))

@@ -31,7 +31,7 @@ def test_unknown_names_and_settings_teach() -> None:
 def test_a_file_of_another_method_is_refused(tmp_path: Path) -> None:
     site, tokens = small_layer()
     path = methods.create("identity").fit(tokens, site).save(tmp_path / "m.safetensors")
-    with pytest.raises(methods.UserError, match="holds a fitted identity"):
+    with pytest.raises(methods.UserError, match="contains the method 'identity'"):
         methods.METHODS.get("elude").load(path)
     (tmp_path / "junk.safetensors").write_bytes(b"junk")
     with pytest.raises(methods.UserError, match="not a method saved"):

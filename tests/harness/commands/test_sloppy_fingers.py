@@ -98,7 +98,7 @@ def test_the_address_of_a_judge_is_checked_before_anybody_is_asked(url: str) -> 
     from judges.panel import Wanted, make_panel
     from methods.errors import UserError
 
-    with pytest.raises(UserError, match="Say where the server of 'm' is"):
+    with pytest.raises(UserError, match="The server of 'm' has no valid address"):
         make_panel("openai", Wanted("net", ({"name": "m", "base_url": url},)))
     make_panel("openai", Wanted("net", ({"name": "m", "base_url": "http://localhost:8000/v1"},)))
 

@@ -32,7 +32,7 @@ def test_problem_is_reported_first_and_the_cells_run(tmp_path: Path, photo_folde
     summary = run(suite, tmp_path / "r.duckdb", device="cpu", reporter=reporter)
     assert summary.failed == 0 and summary.finished == len(summary.cell_ids)
     first = next(number for number, sentence in enumerate(reporter.messages) if sentence.startswith("cell "))
-    warned = [number for number, sentence in enumerate(reporter.messages) if "no encoder 'gradientz'" in sentence]
+    warned = [number for number, sentence in enumerate(reporter.messages) if "no proxy encoder 'gradientz'" in sentence]
     assert warned[0] < first and reporter.messages[warned[0]].startswith("Judging will be skipped")
 
 
@@ -43,8 +43,8 @@ def test_problem_is_reported_first_and_the_cells_run(tmp_path: Path, photo_folde
         ({"panel": "proxy", "judges": [{"name": "gradients"}]}, None),
         ({"panel": "proxy", "judges": [{"name": "gradients"}, {"name": "colour_texture"}]}, "odd number of judges"),
         ({"panel": "openai", "judges": [{"name": "m", "base_url": "http://localhost:1/v1"}]}, None),
-        ({"panel": "openai", "judges": [{"name": "m"}]}, "Say where the server of 'm' is"),
-        ({"panel": "openai", "options": {"api_key": "x"}}, "There are base_url, api_key_env"),
+        ({"panel": "openai", "judges": [{"name": "m"}]}, "The server of 'm' has no valid address"),
+        ({"panel": "openai", "options": {"api_key": "x"}}, "Allowed are base_url, api_key_env"),
         ({"panel": "vllm", "options": {"temperature": 1}}, "has no option 'temperature'"),
     ],
 )

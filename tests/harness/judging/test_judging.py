@@ -22,7 +22,7 @@ from harness.progress import Silent
 from harness.run import run
 from harness.suites import Judging, load_suite, parse_suite
 from judges.base import Judge, Keep, Question, Reply
-from judges.grids import GRID_PX, TILE_PX, Album, Grid, Place, Tile, View
+from judges.grids import GRID_PX, TILE_PX, Album, Grid, Tile, TokenPosition, View
 from judges.panel import PANELS, Panel, Wanted, make_panel
 from judges.panels.proxy import ENCODERS, ProxyJudge, tightness
 from judges.prompt import Prompt
@@ -218,7 +218,7 @@ def test_tightness() -> None:
 def test_a_panel_is_odd_and_of_one_kind() -> None:
     with pytest.raises(UserError, match="odd number"):
         Panel("scripted", (Scripted("x"), Scripted("y")))
-    with pytest.raises(UserError, match="one kind"):
+    with pytest.raises(UserError, match="must be of its kind"):
         Panel("vllm", (Scripted("x"),))
     with pytest.raises(UserError, match="twice"):
         Panel("scripted", (Scripted("x"), Scripted("x"), Scripted("y")))
@@ -236,7 +236,7 @@ def test_a_grid_is_named_by_what_it_shows_and_drawn_once(tmp_path: Path, images:
         assert drawn.size == (GRID_PX, GRID_PX) == (3 * 336, 3 * 336)
     assert Grid(tiles).key != Grid(tiles[::-1]).key != Grid(tiles, View("squash")).key
     assert Grid(tuple(Tile(tile.content, 7) for tile in tiles)).key == Grid(tiles).key
-    outlined = Grid(tuple(Tile(f"c{index}", index, Place(1, 2, 4)) for index in range(9)))
+    outlined = Grid(tuple(Tile(f"c{index}", index, TokenPosition(1, 2, 4)) for index in range(9)))
     assert outlined.key != Grid(tiles).key
     corner = album.draw(outlined).getpixel((2 * TILE_PX // 4, TILE_PX // 4))
     assert corner == (255, 0, 255)

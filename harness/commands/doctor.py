@@ -43,7 +43,7 @@ def doctor(
     With --suite: what that suite needs, what can run without the rest, and cells, disk, hours and judge calls.
     """
     from harness.doctor import examine, examine_suite, grouped
-    from harness.suites.resolve import choose
+    from harness.suites.resolve import resolve_suite
 
     load_plugins(plugin)
     if suite is None:
@@ -55,7 +55,7 @@ def doctor(
         if any(check.needed and not check.ok for check in checks):
             raise typer.Exit(1)
         return
-    chosen = choose(suite, scale=scale, settings=setting or [], dataset=dataset).suite
+    chosen = resolve_suite(suite, scale=scale, settings=setting or [], dataset=dataset).suite
     examined = examine_suite(chosen, store, device=device, cache=cache)
     if as_json:
         needs = [{**need.check._asdict(), "stops": need.stops} for need in examined.needs]

@@ -59,7 +59,7 @@ def judge(
     from harness.run.selection import selected_in_store
     from harness.suites import Judging, Suite
     from harness.suites.parsing import judging_of
-    from harness.suites.resolve import choose
+    from harness.suites.resolve import resolve_suite
     from results.store import open_store
 
     load_plugins(plugin)
@@ -73,7 +73,7 @@ def judge(
     if rescore:
         ids = judging.rescore(opened)
         return _show(opened, None, {"rescored": ids}, f"{len(ids)} tournaments scored again.", as_json)
-    chosen = choose(suite, scale=scale, settings=setting or [], dataset=dataset, backbone=backbone).suite
+    chosen = resolve_suite(suite, scale=scale, settings=setting or [], dataset=dataset, backbone=backbone).suite
     changes: dict[str, Any] = {"panel": panel, "pairs": pairs, "style": style, "judges": _judges(member)}
 
     def settings_of(part: Suite) -> Judging:

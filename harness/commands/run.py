@@ -92,14 +92,14 @@ def run(
     from harness.doctor import require
     from harness.executors import create
     from harness.run.parts import run_suite
-    from harness.suites.reports import reports as reports_after
-    from harness.suites.resolve import choose
+    from harness.suites.reports import section_reports
+    from harness.suites.resolve import resolve_suite
     from results.boards.build import board_json, render_text
     from results.store import open_store
 
     added = load_plugins(plugin)
     reporter = reporter_of(as_json)
-    chosen, told = choose(
+    chosen, told = resolve_suite(
         suite,
         scale=scale,
         settings=setting or [],
@@ -127,7 +127,7 @@ def run(
             able.suite, store, device=device, cache=cache, rerun=rerun, executor=computing, reporter=reporter
         )
     boards = [(part, board) for part in summary.parts for board in _boards(store, part.cell_ids)]
-    after = reports_after(able.suite, open_store(store), {part.suite: part.cell_ids for part in summary.parts})
+    after = section_reports(able.suite, open_store(store), {part.suite: part.cell_ids for part in summary.parts})
     if as_json:
         shown = [{"suite": part.suite, **board_json(board)} for part, board in boards]
         reports = {name: said.data for name, said in after.items()}

@@ -55,10 +55,10 @@ def sweep(
     from harness.devices import default_workers
     from harness.run.sweep import sweep as run_sweep
     from harness.suites.grids import GRIDS
-    from harness.suites.resolve import choose
+    from harness.suites.resolve import resolve_suite
 
     load_plugins(plugin)
-    chosen = choose(
+    chosen = resolve_suite(
         suite,
         settings=setting or [],
         dataset=dataset,

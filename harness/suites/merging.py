@@ -24,11 +24,11 @@ def merge(base: Table, extension: Table) -> Table:
 def _merge(base: Table, extension: Table, replaced: frozenset[str]) -> Table:
     values, places = dict(base), dict(base.places)
     for key, value in extension.items():
-        before = values.get(key)
-        if isinstance(before, Table) and isinstance(value, Table):
-            values[key] = _merge(before, value, frozenset())
-        elif key in MERGED and key not in replaced and isinstance(before, Listing) and isinstance(value, Listing):
-            values[key] = _merge_entries(before, value, _SAME[key])
+        base_value = values.get(key)
+        if isinstance(base_value, Table) and isinstance(value, Table):
+            values[key] = _merge(base_value, value, frozenset())
+        elif key in MERGED and key not in replaced and isinstance(base_value, Listing) and isinstance(value, Listing):
+            values[key] = _merge_entries(base_value, value, _SAME[key])
         else:
             values[key] = value
         places[key] = extension.places[key]

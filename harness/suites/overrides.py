@@ -101,15 +101,15 @@ def _with_options(
         values["methods"] = (
             values["methods"] or values["targets"][0].get("methods") or suite.methods_of(suite.targets[0])
         )
-    wanted = {key: value for key, value in given.items() if value is not None}
+    requested = {key: value for key, value in given.items() if value is not None}
     n_backbones = len({target["backbone"] for target in values["targets"]})
-    if (wanted or not weights) and (n_backbones > 1 or ("site" in wanted and len(values["targets"]) > 1)):
+    if (requested or not weights) and (n_backbones > 1 or ("site" in requested and len(values["targets"]) > 1)):
         raise UserError(
-            f"--{next(iter(wanted), 'no-weights')} needs --backbone: {suite.name} has {len(values['targets'])} targets "
-            f"({', '.join(target['backbone'] for target in values['targets'])})."
+            f"--{next(iter(requested), 'no-weights')} needs --backbone: {suite.name} has {len(values['targets'])} "
+            f"targets ({', '.join(target['backbone'] for target in values['targets'])})."
         )
     for target in values["targets"]:
-        target.update(wanted)
+        target.update(requested)
         if not weights:
             target["weights"] = False
     if dataset is not None and dataset != suite.data.dataset:
@@ -134,8 +134,8 @@ def _with_methods(
     suite: Suite, *, chosen: tuple[str, ...] | None, extra: tuple[str, ...], listed: frozenset[str]
 ) -> Suite:
     # A method that no part of the suite lists is added to all targets with its default settings.
-    wanted = dict.fromkeys((*extra, *(chosen or ())))
-    added = tuple(MethodEntry(name=name) for name in wanted if name not in listed)
+    named = dict.fromkeys((*extra, *(chosen or ())))
+    added = tuple(MethodEntry(name=name) for name in named if name not in listed)
     targets: list[Target] = []
     for target in suite.targets:
         entries = (*suite.methods_of(target), *added)

@@ -106,13 +106,15 @@ _CHANGES = [
 
 
 def _stand_ins(suite: Suite) -> dict[tuple[str, str | None], tuple[str, str]]:
-    wanted = dict.fromkeys((t.backbone, t.site) for leaf in suite.leaves for t in leaf.targets if not _is_unchanged(t))
+    replaced = dict.fromkeys(
+        (t.backbone, t.site) for leaf in suite.leaves for t in leaf.targets if not _is_unchanged(t)
+    )
     unchanged = {(t.backbone, t.site) for leaf in suite.leaves for t in leaf.targets if _is_unchanged(t)}
     stand_ins: dict[tuple[str, str | None], tuple[str, str]] = {
-        key: STAND_INS[key] for key in wanted if key in STAND_INS
+        key: STAND_INS[key] for key in replaced if key in STAND_INS
     }
     free = [layer for layer in FREE if layer not in stand_ins.values() and layer not in unchanged]
-    for key in wanted:
+    for key in replaced:
         if key not in stand_ins:
             if not free:
                 raise UserError(f"--scale tiny supports {len(FREE)} layers, but the suite has more.")

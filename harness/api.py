@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness.run import RunSummary
 from harness.run import run_suite as _run_suite
 from harness.suites import Suite
-from harness.suites.resolve import choose
+from harness.suites.resolve import resolve_suite
 
 if TYPE_CHECKING:
     from harness.executors.base import Executor
@@ -30,7 +30,7 @@ def load_suite(name_or_path: str | Path, **overrides: Any) -> Suite:
     Raises:
         UserError: an unknown name, key or value; the message names the file, the line and the nearest valid name.
     """
-    return choose(str(name_or_path), **overrides).suite
+    return resolve_suite(str(name_or_path), **overrides).suite
 
 
 def run_suite(

@@ -43,7 +43,7 @@ def doctor(
     ones, and its cells, disk space, hours and judge calls. Runs nothing. Exit code 1 if a requirement is missing.
     """
     from harness.doctor import examine, examine_suite, grouped
-    from harness.suites.resolve import choose
+    from harness.suites.resolve import resolve_suite
 
     load_plugins(plugin)
     if suite is None:
@@ -55,7 +55,7 @@ def doctor(
         if any(check.needed and not check.ok for check in checks):
             raise typer.Exit(1)
         return
-    chosen = choose(suite, scale=scale, settings=setting or [], dataset=dataset).suite
+    chosen = resolve_suite(suite, scale=scale, settings=setting or [], dataset=dataset).suite
     examined = examine_suite(chosen, compute.store, device=compute.device, cache=compute.cache)
     if as_json:
         needs = [{**need.check._asdict(), "stops": need.stops} for need in examined.needs]

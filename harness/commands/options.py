@@ -16,7 +16,7 @@ from harness.errors import UserError
 from methods.registry import did_you_mean
 
 if TYPE_CHECKING:
-    from harness.suites.resolve import Choice
+    from harness.suites.resolve import ResolvedSuite
     from results import Store
 
 DEFAULT_STORE = Path("outputs/results.duckdb")
@@ -96,18 +96,18 @@ class SuiteOptions:
     ] = None
     setting: SettingOption = None
 
-    def choose(self, **overrides: Any) -> Choice:
+    def choose(self, **overrides: Any) -> ResolvedSuite:
         """Load the suite and apply the options.
 
         Args:
-            overrides: further arguments of :func:`harness.suites.resolve.choose`.
+            overrides: further arguments of :func:`harness.suites.resolve.resolve_suite`.
 
         Raises:
             UserError: an unknown suite, key or value.
         """
-        from harness.suites.resolve import choose
+        from harness.suites.resolve import resolve_suite
 
-        return choose(
+        return resolve_suite(
             self.suite, settings=self.setting or [], dataset=self.dataset, backbone=self.backbone, **overrides
         )
 
@@ -123,7 +123,7 @@ class LayerOptions(SuiteOptions):
         str | None, typer.Option(help="Module path of the layer, e.g. blocks.11.mlp.fc2; default: the suite's.")
     ] = None
 
-    def choose(self, **overrides: Any) -> Choice:
+    def choose(self, **overrides: Any) -> ResolvedSuite:
         """Load the suite and apply the options."""
         checkpoint = None if self.checkpoint is None else str(self.checkpoint)
         return super().choose(checkpoint=checkpoint, site=self.site, **overrides)

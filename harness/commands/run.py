@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.doctor import RunnableSuite
     from harness.executors import Executor
     from harness.run import RunSummary
-    from harness.suites.resolve import Choice
+    from harness.suites.resolve import ResolvedSuite
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class RunOptions(LayerOptions):
     ] = None
     scale: ScaleOption = None
 
-    def choose(self, **overrides: Any) -> Choice:
+    def choose(self, **overrides: Any) -> ResolvedSuite:
         """Load the suite and apply the options."""
         return super().choose(
             scale=self.scale,

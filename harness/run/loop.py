@@ -41,11 +41,13 @@ def run(
     cells again. An interruption loses only the cells that are being computed.
 
     Args:
+        suite: a suite without parts.
         store_path: the DuckDB file; fitted methods are written to ``artifacts/`` beside it.
         device: ``cpu``, ``cuda``, ``cuda:1`` or ``auto``.
         cache: folder of token sets and baselines; default: ``cache/`` next to the store.
         rerun: also run finished cells again.
         executor: name of an executor of ``harness.executors``, or an open executor, which several runs can share.
+        reporter: receives the progress; default: no output.
 
     Raises:
         UserError: if the suite is invalid or cannot run; raised before anything is computed.

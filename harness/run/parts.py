@@ -27,6 +27,9 @@ def run_suite(
     A cell that several parts share is computed by the first part and kept by the others.
 
     Args:
+        suite: suite to run.
+        store_path: DuckDB file.
+        reporter: receives the progress; default: no output.
         runner: function that runs a suite without parts, with the signature of :func:`harness.run.run`.
         options: passed to ``runner`` (``device``, ``cache``, ``rerun``, ...).
 

@@ -85,7 +85,7 @@ class StabilityResult(NamedTuple):
 
     records: list[GroupScoreRecord]
     kept: int
-    """number of groups that were measured before"""
+    """number of groups that were already measured"""
     problems: list[str]
     """groups that could not be measured, with the reason"""
 
@@ -103,7 +103,7 @@ def measure(
     Args:
         store: store with the cells; receives the scores.
         cell_ids: cells whose groups are measured; None: those of the whole store.
-        anew: also measure groups that have been measured before.
+        anew: also measure groups that are already measured.
         check: called between pairs; may raise to stop.
         reporter: receives the progress.
 
@@ -112,13 +112,13 @@ def measure(
     """
     result = StabilityResult([], 0, [])
     kept = 0
-    before = _measured_at(store)
+    last_measured = _measured_at(store)
     groups = list(_groups(store, cell_ids))
     for number, group in enumerate(groups):
         check()
         if reporter is not None:
             reporter.progress(number, len(groups), f"stability of {group.title}")
-        if not anew and group.group_id in before and before[group.group_id] >= _latest(group):
+        if not anew and group.group_id in last_measured and last_measured[group.group_id] >= _latest(group):
             kept += 1
             continue
         try:
@@ -279,6 +279,8 @@ def random_similarity(n_atoms: int, width: int, parents: tuple[int, ...] | None 
     """Return the matched cosine of two random dictionaries (n_atoms, width), about .130 for 6144 x 768.
 
     Args:
+        n_atoms: atoms per dictionary.
+        width: length of an atom.
         parents: parent of each atom, equal in both, if atoms are only matched within their parent.
     """
     first, second = (

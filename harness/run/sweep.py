@@ -74,10 +74,15 @@ def sweep(
     """Run the grids on every target, select one configuration per family and target, and plot R2 against L0.
 
     Args:
+        suite: suite with the targets and data.
+        store_path: DuckDB file; the plots are written to its folder.
         families: families to sweep; default: all that have a grid.
         overrides: settings that are not swept, applied to the families that have them.
         target_l0: L0 of the alternative selection, see :func:`harness.run.selection.pick_at_target`.
+        device: see :func:`harness.run.run`.
+        cache: see :func:`harness.run.run`.
         workers: number of processes with one thread each; 1: this process with all its threads.
+        reporter: receives the progress.
 
     Raises:
         UserError: if a family has no grid, or the suite is invalid or cannot run.

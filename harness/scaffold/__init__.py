@@ -1,4 +1,4 @@
-"""Starting points for plugins: what ``harness new`` writes."""
+"""Templates of plugins, written by ``harness new``."""
 
 from harness.scaffold.write import kinds, next_steps, scaffold
 

@@ -1,4 +1,4 @@
-"""Starting points for plugins: what ``harness new`` writes."""
+"""Templates of plugins, written by ``harness new``."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ TEMPLATES = Path(__file__).parent
 
 
 def kinds() -> list[str]:
-    """What there is a starting point for."""
+    """Return the kinds of plugins that have a template."""
     return sorted(path.name.removesuffix(".py.txt") for path in TEMPLATES.glob("*.py.txt"))
 
 
 def scaffold(kind: str, path: Path) -> Path:
-    """Write the starting point of a `kind` to `path`, named after the file.
+    """Write the template of a `kind` to `path`; the plugin is named after the file.
 
     Raises:
-        UserError: an unknown kind, a file that exists, or a name that is no Python file's.
+        UserError: if the kind is unknown, or the file exists, has an invalid name or cannot be written.
     """
     if kind not in kinds():
-        raise UserError(f"There is no starting point for a {kind!r}. {did_you_mean(kind, kinds())}")
+        raise UserError(f"There is no template for {kind!r}. {did_you_mean(kind, kinds())}")
     name = path.stem
     if path.suffix != ".py" or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise UserError(f"{path.name!r}: name a Python file in small letters, such as my_{kind}.py.")
+        raise UserError(f"{path.name!r}: must be a Python file name in lower case, such as my_{kind}.py.")
     title = "".join(part.capitalize() for part in name.split("_") if part)
     text = (TEMPLATES / f"{kind}.py.txt").read_text(encoding="utf-8")
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(text.replace("@NAME@", name).replace("@CLASS@", title))
     except FileExistsError:
-        raise UserError(f"{path} exists; name another file.") from None
+        raise UserError(f"{path} already exists; give another file name.") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); name another place.") from error
+        raise UserError(f"{path} cannot be written ({error.strerror}); give another path.") from error
     return path
 
 
-#: How a thing of each kind is used in a run.
+#: Options of `harness run` that use a plugin of each kind.
 _USE = {
     "method": "--method {name}",
     "metric": "",
@@ -47,16 +47,16 @@ _USE = {
     "backbone": "--backbone {name}",
     "dataset": "--dataset {name}",
 }
-_MEANING = {
-    "method": "it alone on the demo's layers; without --method beside the demo's other methods",
-    "metric": "every cell is measured anew; fits that are stored are not made again",
-    "judge": "the demo's units, compared by this panel instead of the demo's",
-    "backbone": "the demo's methods on this network",
-    "dataset": "the demo's networks and methods on these images",
+_EFFECT = {
+    "method": "only this method on the layers of the demo; without --method: together with the demo's methods",
+    "metric": "all cells are measured again, from the stored fits",
+    "judge": "this panel compares the units of the demo",
+    "backbone": "the methods of the demo on this network",
+    "dataset": "the networks and methods of the demo on these images",
 }
 
 
 def next_steps(kind: str, name: str, path: str) -> list[str]:
-    """What to do with a plugin that passes its checks, in two lines."""
+    """Return two lines: the command that uses a plugin in a run, and what it runs."""
     use = " ".join(part for part in ("harness run --suite demo --plugin", path, _USE[kind].format(name=name)) if part)
-    return [f"Run:     {use}", f"         ({_MEANING[kind]})"]
+    return [f"Run:     {use}", f"         ({_EFFECT[kind]})"]

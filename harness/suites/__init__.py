@@ -1,4 +1,4 @@
-"""Suites: what is run on what, typed and checked before anything starts (see ``docs/suites.md``)."""
+"""Suites: typed descriptions of runs, validated before anything is computed (see ``docs/suites.md``)."""
 
 from harness.suites.loading import SUITES, load_suite, suite_names
 from harness.suites.overrides import OTHER_IMAGES_EVALUATION, each_leaf, with_overrides, with_settings

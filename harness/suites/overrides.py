@@ -1,4 +1,4 @@
-"""What the command line may change in a suite: its options, and any setting with ``--set``."""
+"""Changes of a suite by command-line options, and by ``--set`` for single settings."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from harness.suites.parsing import error_of, parse_suite
 from harness.suites.schema import MethodEntry, Suite, Target, names_of
 from methods.registry import did_you_mean
 
-#: Share of the images kept for evaluation where the command line names other images than the suite.
+#: Share of the evaluation images if the command line gives other images than the suite.
 OTHER_IMAGES_EVALUATION = 0.4
 
-_NOT_SET = ("name", "description", "targets", "methods", "parts", "extra")
+_NOT_SETTABLE = ("name", "description", "targets", "methods", "parts", "extra")
 
 
 def with_overrides(
@@ -33,17 +33,16 @@ def with_overrides(
     methods: tuple[str, ...] | None = None,
     extra_methods: tuple[str, ...] = (),
 ) -> Suite:
-    """The suite with what the command line asked for instead; of a suite made of parts, each of them.
+    """Return the suite with the options of the command line applied, to every part of a suite that has parts.
 
-    Other images than the suite's are divided 60 to 40 into probing and evaluation, unless ``evaluation`` says how
-    many (1 and above) or which share (below 1) are for evaluation, or they come with a division of their own.
+    Images other than those of the suite are split 60 to 40 into probing and evaluation. ``evaluation`` sets another
+    number (1 and above) or share (below 1) of evaluation images. Data sets that have a split of their own keep it.
 
-    Naming a backbone replaces the suite's targets by that one (with the suite's own methods), and leaves the parts of a
-    suite that have it; a site alone changes the only target there is, a head or checkpoint the only backbone.
+    A backbone replaces the targets of the suite, with the suite's methods; of a suite with parts, only the parts that
+    have it remain. A site applies to the only target of the suite, a head or checkpoint to its only backbone.
 
     Raises:
-        UserError: if a checkpoint or site is given and it is not clear for which backbone, or a method is not in the
-            suite.
+        UserError: if a checkpoint or site is given and the backbone is ambiguous, or a value is invalid.
     """
     options: dict[str, Any] = {
         "dataset": dataset,
@@ -56,28 +55,28 @@ def with_overrides(
     }
 
     if suite.parts and backbone is not None:
-        suite = _only(suite, backbone)
+        suite = _parts_with_backbone(suite, backbone)
     suite = each_leaf(suite, partial(_with_options, **options))
     if methods is None and not extra_methods:
         return suite
     listed = frozenset(_method_names(suite))
     suite = each_leaf(suite, partial(_with_methods, chosen=methods, extra=extra_methods, listed=listed))
-    # A method that is listed nowhere has been added everywhere: something is left.
-    return _where_something_runs(suite) or suite
+    # Never empty: methods that are listed nowhere were added to all targets.
+    return _without_empty_parts(suite) or suite
 
 
 def each_leaf(suite: Suite, change: Callable[[Suite], Suite]) -> Suite:
-    """The suite with every part that has no parts of its own changed."""
+    """Apply a change to every part of the suite that has no parts itself."""
     if not suite.parts:
         return change(suite)
     return suite.model_copy(update={"parts": tuple(each_leaf(part, change) for part in suite.parts)})
 
 
-def _only(suite: Suite, backbone: str) -> Suite:
+def _parts_with_backbone(suite: Suite, backbone: str) -> Suite:
     parts = tuple(leaf for leaf in suite.leaves if backbone in [target.backbone for target in leaf.targets])
     if not parts:
-        known = sorted({target.backbone for leaf in suite.leaves for target in leaf.targets})
-        raise UserError(f"No part of {suite.name} has the backbone {backbone!r}. {did_you_mean(backbone, known)}")
+        backbones = sorted({target.backbone for leaf in suite.leaves for target in leaf.targets})
+        raise UserError(f"No part of {suite.name} has the backbone {backbone!r}. {did_you_mean(backbone, backbones)}")
     return suite.model_copy(update={"parts": parts})
 
 
@@ -98,36 +97,36 @@ def _with_options(
         matching = [target for target in values["targets"] if target["backbone"] == backbone]
         site = given["site"]
         if site is not None and matching:
-            # Another layer of the same backbone: the settings of the suite's first one, at that site.
+            # A new layer of a backbone of the suite gets the settings of the first target of that backbone.
             matching = [target for target in matching if target["site"] == site] or matching[:1]
         values["targets"] = matching or [{"backbone": backbone}]
         values["methods"] = (
             values["methods"] or values["targets"][0].get("methods") or suite.methods_of(suite.targets[0])
         )
-    wanted = {key: value for key, value in given.items() if value is not None}
+    requested = {key: value for key, value in given.items() if value is not None}
     n_backbones = len({target["backbone"] for target in values["targets"]})
-    if (wanted or not weights) and (n_backbones > 1 or ("site" in wanted and len(values["targets"]) > 1)):
+    if (requested or not weights) and (n_backbones > 1 or ("site" in requested and len(values["targets"]) > 1)):
         raise UserError(
-            f"--{next(iter(wanted), 'no-weights')} needs --backbone: {suite.name} has {len(values['targets'])} targets "
-            f"({', '.join(target['backbone'] for target in values['targets'])})."
+            f"--{next(iter(requested), 'no-weights')} needs --backbone: {suite.name} has {len(values['targets'])} "
+            f"targets ({', '.join(target['backbone'] for target in values['targets'])})."
         )
     for target in values["targets"]:
-        target.update(wanted)
+        target.update(requested)
         if not weights:
             target["weights"] = False
     if dataset is not None and dataset != suite.data.dataset:
-        # A count that was chosen for the suite's own images means nothing for others.
+        # The number of evaluation images of the suite only applies to its own images.
         values["data"] |= {"dataset": dataset, "evaluation": OTHER_IMAGES_EVALUATION}
     if evaluation is not None:
         if evaluation >= 1 and not float(evaluation).is_integer():
-            raise UserError(f"--evaluation {evaluation}: give a whole number of images, or a share below 1.")
+            raise UserError(f"--evaluation {evaluation}: must be a whole number of images, or a share below 1.")
         values["data"]["evaluation"] = int(evaluation) if evaluation >= 1 else evaluation
     if token_seeds is not None:
         values["seeds"]["tokens"] = token_seeds
         for target in values["targets"]:
             target["token_seeds"] = None
     changed = parse_suite(values, source="command line")
-    # Before anybody looks for the weights of what is no backbone, or for the images of what is no image set.
+    # Report unknown names before weights or images are looked for.
     if (backbone is not None or dataset is not None) and (problems := check(changed, chosen)):
         raise error_of(problems, values, "command line")
     return changed
@@ -136,37 +135,37 @@ def _with_options(
 def _with_methods(
     suite: Suite, *, chosen: tuple[str, ...] | None, extra: tuple[str, ...], listed: frozenset[str]
 ) -> Suite:
-    # A method that the suite lists nowhere, in no part, runs everywhere with its default settings.
-    wanted = dict.fromkeys((*extra, *(chosen or ())))
-    added = tuple(MethodEntry(name=name) for name in wanted if name not in listed)
+    # A method that no part of the suite lists is added to all targets with its default settings.
+    named = dict.fromkeys((*extra, *(chosen or ())))
+    added = tuple(MethodEntry(name=name) for name in named if name not in listed)
     targets: list[Target] = []
     for target in suite.targets:
         entries = (*suite.methods_of(target), *added)
         if chosen is not None:
             entries = tuple(entry for entry in entries if not names_of(entry).isdisjoint(chosen))
-        # The target's settings are in the entries by now.
+        # `methods_of` has already applied the target's settings to the entries.
         if entries:
             targets.append(target.model_copy(update={"methods": entries, "settings": {}}))
     return suite.model_copy(update={"targets": tuple(targets)})
 
 
-def _where_something_runs(suite: Suite) -> Suite | None:
-    """The suite without parts that have no targets; None where nothing is left."""
+def _without_empty_parts(suite: Suite) -> Suite | None:
+    """Return the suite without parts that have no targets; None if nothing is left."""
     if not suite.parts:
         return suite if suite.targets else None
-    parts = tuple(left for part in suite.parts if (left := _where_something_runs(part)) is not None)
+    parts = tuple(remaining for part in suite.parts if (remaining := _without_empty_parts(part)) is not None)
     return suite.model_copy(update={"parts": parts}) if parts else None
 
 
 def with_settings(suite: Suite, assignments: Sequence[str]) -> Suite:
-    """The suite with ``KEY=VALUE`` settings of the command line, one after the other, in every part that has them.
+    """Apply ``KEY=VALUE`` settings of the command line in order, to every part of the suite that has the key.
 
-    ``KEY`` is dotted: a section's (``seeds.tokens``, ``evaluation.top_images``), ``method.NAME.SETTING`` for a method
-    by name or label wherever it is run, or ``target.BACKBONE.KEY``. ``VALUE`` is TOML (``[42]``, ``1e-3``, ``true``);
-    what is no TOML is a text.
+    ``KEY`` is dotted: a setting of a section (``seeds.tokens``, ``evaluation.top_images``), ``method.NAME.SETTING`` for
+    all entries of a method by name or label, or ``target.BACKBONE.KEY``. ``VALUE`` is TOML (``[42]``, ``1e-3``,
+    ``true``); anything else is a string.
 
     Raises:
-        UserError: for an unknown key (with the nearest) or a value that is not allowed.
+        UserError: if a key is unknown (the nearest key is suggested) or a value is not allowed.
     """
     for text in assignments:
         path, value = _parse(text)
@@ -176,7 +175,7 @@ def with_settings(suite: Suite, assignments: Sequence[str]) -> Suite:
         elif path[0] == "target":
             suite = _everywhere(suite, path, value, source, _set_target, _backbones(suite))
         else:
-            sections = [name for name in Suite.model_fields if name not in _NOT_SET]
+            sections = [name for name in Suite.model_fields if name not in _NOT_SETTABLE]
             extra = sorted({name for leaf in suite.leaves for name in leaf.extra})
             if path[0] not in (*sections, *extra):
                 raise UserError(
@@ -190,17 +189,17 @@ def with_settings(suite: Suite, assignments: Sequence[str]) -> Suite:
 def _parse(text: str) -> tuple[list[str], Any]:
     key, equals, written = text.partition("=")
     if not equals:
-        raise UserError(f"--set {text}: write KEY=VALUE, as in --set method.elude.top_k=60000.")
+        raise UserError(f"--set {text}: must be KEY=VALUE, as in --set method.elude.top_k=60000.")
     path: list[str] = []
     try:
-        found: Any = tomllib.loads(f"{key} = 0")
-        while isinstance(found, dict):
-            [name] = found
+        table: Any = tomllib.loads(f"{key} = 0")
+        while isinstance(table, dict):
+            [name] = table
             path.append(name)
-            found = found[name]
+            table = table[name]
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f"--set {text}: {key!r} is no key; names with colons or dots stand in quotes, as in "
+            f"--set {text}: {key!r} is not a valid key; quote names with colons or dots, as in "
             'target."timm:NAME".checkpoint=FILE.'
         ) from error
     try:
@@ -232,12 +231,12 @@ def _everywhere(
     value: Any,
     source: str,
     change: Callable[[dict[str, Any], list[str], Any], None],
-    known: list[str],
+    names: list[str],
 ) -> Suite:
     if len(path) < 3:
-        raise UserError(f"{source}: write {path[0]}.NAME.SETTING=VALUE. NAME is one of {', '.join(known)}.")
-    if path[1] not in known:
-        raise UserError(f"{source}: the suite has no {path[0]} {path[1]!r}. {did_you_mean(path[1], known)}")
+        raise UserError(f"{source}: must be {path[0]}.NAME.SETTING=VALUE. NAME is one of {', '.join(names)}.")
+    if path[1] not in names:
+        raise UserError(f"{source}: the suite has no {path[0]} {path[1]!r}. {did_you_mean(path[1], names)}")
 
     def changed(leaf: Suite) -> Suite:
         values = leaf.model_dump()
@@ -261,9 +260,9 @@ def _set_method(values: dict[str, Any], path: list[str], value: Any) -> None:
             else:
                 _put(entry["config"], keys, value)
             for target in targets:
-                # A target's own setting would go over the one of the command line.
-                for known in (entry["name"], entry["label"]):
-                    target["settings"].get(known, {}).pop(keys[0], None)
+                # Remove the target's own setting, which would override that of the command line.
+                for key in (entry["name"], entry["label"]):
+                    target["settings"].get(key, {}).pop(keys[0], None)
 
 
 def _set_target(values: dict[str, Any], path: list[str], value: Any) -> None:

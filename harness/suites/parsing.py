@@ -1,4 +1,4 @@
-"""From plain values to a typed suite: every mistake is a sentence with its file, line, and the nearest right name."""
+"""Parsing of plain values into a typed suite; errors give file, line and the nearest valid name."""
 
 from __future__ import annotations
 
@@ -17,23 +17,27 @@ from methods.registry import did_you_mean
 
 
 class Problem(NamedTuple):
-    """A mistake, and the path of keys and list positions to it."""
+    """Error message with the path of keys and list positions that it is about."""
 
     path: Path
     sentence: str
 
 
 def parse_suite(values: Mapping[str, Any], *, source: str = "suite") -> Suite:
-    """A suite from plain values.
+    """Return a suite from plain values.
+
+    Args:
+        values: sections of the suite, as in a TOML file.
+        source: name of the source in error messages.
 
     Raises:
-        UserError: naming each wrong key (with the nearest right one) or value, one a line.
+        UserError: if keys or values are invalid; one line per problem, with the nearest valid key.
     """
     plain = _plain(values)
     problems: list[Problem] = []
     extra = dict(plain.pop("extra", None) or {})
-    known = SECTIONS.names() if set(plain) - set(Suite.model_fields) else []
-    for name in [key for key in plain if key in known]:
+    registered = SECTIONS.names() if set(plain) - set(Suite.model_fields) else []
+    for name in [key for key in plain if key in registered]:
         model = SECTIONS.get(name)
         try:
             extra[name] = model(**plain.pop(name))
@@ -54,7 +58,7 @@ def parse_suite(values: Mapping[str, Any], *, source: str = "suite") -> Suite:
 
 
 def judging_of(values: Mapping[str, Any], *, source: str) -> Judging:
-    """How units are judged, from plain values.
+    """Return the judging section from plain values.
 
     Raises:
         UserError: as :func:`parse_suite`.
@@ -66,7 +70,7 @@ def judging_of(values: Mapping[str, Any], *, source: str) -> Judging:
 
 
 def error_of(problems: Iterable[Problem], values: Any, source: str) -> UserError:
-    """One error of all problems, each with its place."""
+    """Return one error with a line per problem, each with its location."""
     lines = []
     for problem in problems:
         place = place_of(values, problem.path) or Place(source)
@@ -75,24 +79,24 @@ def error_of(problems: Iterable[Problem], values: Any, source: str) -> UserError
 
 
 def _unknown_settings(suite: Suite) -> list[Problem]:
-    """Settings of a target for methods it does not run."""
-    found = []
+    """Return problems of target settings for methods that the target does not run."""
+    problems = []
     for number, target in enumerate(suite.targets):
         entries: tuple[MethodEntry, ...] = target.methods if target.methods is not None else suite.methods
-        known = sorted({name for entry in entries for name in names_of(entry)})
-        found += [
+        names = sorted({name for entry in entries for name in names_of(entry)})
+        problems += [
             Problem(
                 ("targets", number, "settings", key),
-                f"targets.{number}.settings: the target has no method {key!r}. {did_you_mean(key, known)}",
+                f"targets.{number}.settings: the target has no method {key!r}. {did_you_mean(key, names)}",
             )
             for key in target.settings
-            if key not in known
+            if key not in names
         ]
-    return found
+    return problems
 
 
 def _plain(value: Any) -> Any:
-    """Plain dictionaries and lists: what is kept in a suite must not remember files."""
+    """Convert to plain dictionaries and lists, so that a suite holds no file locations."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -102,17 +106,17 @@ def _plain(value: Any) -> Any:
 
 def _problems(error: ValidationError | TypeError, model: type[BaseModel], prefix: Path) -> list[Problem]:
     if isinstance(error, TypeError):
-        return [Problem(prefix, f"{'.'.join(map(str, prefix))} is no table.")]
+        return [Problem(prefix, f"{'.'.join(map(str, prefix))} must be a table.")]
     problems = []
-    found = error.errors()
-    for problem in found:
-        # A list whose only entry is wrong is empty to pydantic; the entry has a sentence of its own.
+    errors = error.errors()
+    for problem in errors:
+        # Pydantic also reports a list as too short if its only entry is invalid; the entry has its own message.
         inside = len(problem["loc"])
         if problem["type"] == "too_short" and any(
-            len(other["loc"]) > inside and other["loc"][:inside] == problem["loc"] for other in found
+            len(other["loc"]) > inside and other["loc"][:inside] == problem["loc"] for other in errors
         ):
             continue
-        # Pydantic names the branch of a union as part of the path; no key has such a name.
+        # Pydantic adds the branch of a union to the path; no key has such a name.
         location = tuple(part for part in problem["loc"] if part not in ("int", "float", "constrained-int"))
         path = (*prefix, *location)
         problems.append(Problem(path, _sentence(problem, location, path, model)))
@@ -123,8 +127,8 @@ def _sentence(problem: Any, location: Path, path: Path, model: type[BaseModel]) 
     where = ".".join(str(part) for part in path) or "the suite"
     kind = problem["type"]
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = keys_at(model, location[:-1])
-        return f"There is no setting {where!r}. {did_you_mean(str(path[-1]), known)}"
+        allowed = keys_at(model, location[:-1])
+        return f"There is no setting {where!r}. {did_you_mean(str(path[-1]), allowed)}"
     if kind == "missing":
         return f"The setting {where!r} is missing."
     if kind in ("model_type", "dict_type"):
@@ -150,18 +154,18 @@ def _short(value: Any) -> str:
 
 
 def keys_at(model: type[BaseModel], path: Path) -> list[str]:
-    """The setting names allowed at a place inside a model; those of the model itself where the path leads nowhere."""
-    found: type[BaseModel] = model
+    """Return the setting names allowed at a path inside a model; for an invalid path, those of the last valid model."""
+    current: type[BaseModel] = model
     for part in path:
         if isinstance(part, int):
             continue
-        inner = found.model_fields.get(part)
+        inner = current.model_fields.get(part)
         if inner is None:
             break
-        found = _model_in(inner.annotation) or found
-    names = [name for name in found.model_fields if not (found is Suite and name == "extra")]
-    # extends and replaces are gone by the time a suite is typed.
-    return [*names, "extends", "replaces", *SECTIONS.names()] if found is Suite else names
+        current = _model_in(inner.annotation) or current
+    names = [name for name in current.model_fields if not (current is Suite and name == "extra")]
+    # extends and replaces are resolved before a suite is typed, so they are not fields.
+    return [*names, "extends", "replaces", *SECTIONS.names()] if current is Suite else names
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
@@ -169,6 +173,6 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
         return annotation
     if typing.get_origin(annotation) in (tuple, list, typing.Union, types.UnionType, typing.Annotated):
         for inner in typing.get_args(annotation):
-            if (found := _model_in(inner)) is not None:
-                return found
+            if (model := _model_in(inner)) is not None:
+                return model
     return None

@@ -1,6 +1,6 @@
-"""What sections of a suite have to say when its cells are done: tables under the boards of ``harness run``.
+"""Reports of suite sections after a run: tables below the boards of ``harness run``.
 
-A section that has something to say has a method ``report(store, cell_ids) -> AfterRun | None``.
+A section with a report has a method ``report(store, cell_ids) -> SectionReport | None``.
 """
 
 from __future__ import annotations
@@ -13,35 +13,39 @@ from results import Store
 from results.tables import Table
 
 
-class AfterRun(NamedTuple):
-    """What one section says."""
+class SectionReport(NamedTuple):
+    """Report of one section."""
 
     tables: Sequence[Table]
     data: Any
-    """the same for machines"""
+    """the same content for JSON output"""
 
 
 @runtime_checkable
-class Reports(Protocol):
-    """A section that says something after the run."""
+class ReportingSection(Protocol):
+    """Section with a report after the run."""
 
-    def report(self, store: Store, cell_ids: Sequence[str]) -> AfterRun | None:
-        """What the cells say; None: nothing."""
+    def report(self, store: Store, cell_ids: Sequence[str]) -> SectionReport | None:
+        """Return the report on the cells, or None."""
         ...
 
 
-def reports(suite: Suite, store: Store, cells: Mapping[str, Sequence[str]]) -> dict[str, AfterRun]:
-    """What each section says of all parts that have it, together; the settings of the first such part count.
+def section_reports(suite: Suite, store: Store, cells: Mapping[str, Sequence[str]]) -> dict[str, SectionReport]:
+    """Return the report of each section on the cells of all parts that have it.
+
+    The settings of a section are those of the first such part.
 
     Args:
-        cells: name of a part (or of the suite, where it has none) to its cells.
+        suite: suite that was run.
+        store: store with the results.
+        cells: name of each part (or of a suite without parts) -> its cells.
     """
-    sections: dict[str, Reports] = {}
-    together: dict[str, list[str]] = {}
+    sections: dict[str, ReportingSection] = {}
+    section_cells: dict[str, list[str]] = {}
     for leaf in suite.leaves:
         for name, section in leaf.extra.items():
-            if isinstance(section, Reports) and leaf.name in cells:
+            if isinstance(section, ReportingSection) and leaf.name in cells:
                 sections.setdefault(name, section)
-                together.setdefault(name, []).extend(cells[leaf.name])
-    said = {name: section.report(store, together[name]) for name, section in sections.items()}
-    return {name: found for name, found in said.items() if found is not None}
+                section_cells.setdefault(name, []).extend(cells[leaf.name])
+    results = {name: section.report(store, section_cells[name]) for name, section in sections.items()}
+    return {name: report for name, report in results.items() if report is not None}

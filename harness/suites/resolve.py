@@ -1,4 +1,4 @@
-"""What a command line asks for: a suite by name or path, smaller where wanted, with its options and settings."""
+"""Resolution of a suite from the command line: name or path, scale, options and settings."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from harness.suites import Suite, load_suite, with_overrides, with_settings
 from harness.suites.tiny import scaled
 
 
-class Choice(NamedTuple):
-    """A suite as it will be run."""
+class ResolvedSuite(NamedTuple):
+    """Suite as it will be run."""
 
     suite: Suite
-    told: list[str]
-    """what a person must know about it before reading figures"""
+    notices: list[str]
+    """what a user must know before reading its figures"""
 
 
-def choose(
+def resolve_suite(
     name_or_path: str,
     *,
     scale: str | None = None,
@@ -25,27 +25,30 @@ def choose(
     dataset: str | None = None,
     evaluation: float | None = None,
     **options: Any,
-) -> Choice:
-    """The suite of a command line.
+) -> ResolvedSuite:
+    """Return the suite that a command line describes.
 
-    What says *which* layers and methods run comes before the scale, so that a backbone with weights of its own is
-    taken as it is, and only the others get a stand-in; images and settings come after it and are taken as they are.
+    Options that select layers and methods are applied before the scale, so that a backbone with given weights is not
+    replaced by a stand-in. Images and settings are applied after the scale and are not changed by it.
 
     Args:
-        scale: ``tiny``, or None for the suite as it is.
+        name_or_path: name of a suite, or path of a TOML file.
+        scale: ``tiny``, or None for the full suite.
         settings: ``KEY=VALUE`` of ``--set``, see :func:`harness.suites.with_settings`.
-        options: further ones of :func:`harness.suites.with_overrides`.
+        dataset: data set, instead of that of the suite.
+        evaluation: number or share of evaluation images.
+        options: other options of :func:`harness.suites.with_overrides`.
 
     Raises:
-        UserError: for an unknown suite, scale, key or value.
+        UserError: if the suite, scale, or a key or value is invalid.
     """
     suite = with_overrides(load_suite(name_or_path, methods=options.get("methods")), **options)
-    of_targets = [text for text in settings if scale is not None and text.lstrip().startswith("target.")]
-    suite = with_settings(suite, of_targets)
-    told: list[str] = []
+    target_settings = [text for text in settings if scale is not None and text.lstrip().startswith("target.")]
+    suite = with_settings(suite, target_settings)
+    notices: list[str] = []
     if scale is not None:
         small = scaled(suite, scale)
         suite = small.suite
-        told = small.told(other_images=dataset)
+        notices = small.notices(other_images=dataset)
     suite = with_overrides(suite, dataset=dataset, evaluation=evaluation)
-    return Choice(with_settings(suite, [text for text in settings if text not in of_targets]), told)
+    return ResolvedSuite(with_settings(suite, [text for text in settings if text not in target_settings]), notices)

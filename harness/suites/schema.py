@@ -1,4 +1,4 @@
-"""The sections of a suite, typed. What is written here is what a suite file may hold."""
+"""Typed sections of a suite: the settings that a suite file can have."""
 
 from __future__ import annotations
 
@@ -8,125 +8,128 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
 
-# A suite says 3, not "3" or true: what is nearly a number is a mistake in a file.
+# Strict: "3" or true instead of 3 is a mistake in a suite file.
 Whole = Annotated[int, Strict()]
 Flag = Annotated[bool, Strict()]
-#: NumPy's generators take no larger ones.
+#: Upper limit of NumPy's generators.
 Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32)]
 
 
 class Section(BaseModel):
-    """Base class of all sections: unknown keys are refused, values do not change."""
+    """Base class of all sections: unknown keys are rejected, instances are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Seeds(Section):
-    """Which seeds are run; every method is run once for each pair."""
+    """Seeds; every method is run once per pair of token seed and init seed."""
 
-    tokens: tuple[Seed, ...] = Field((42,), min_length=1, description="which tokens of the probing set are kept")
-    init: tuple[Seed, ...] = Field((42,), min_length=1, description="initialisation of trained methods")
+    tokens: tuple[Seed, ...] = Field((42,), min_length=1, description="seeds of the sampling of probing tokens")
+    init: tuple[Seed, ...] = Field((42,), min_length=1, description="initialisation seeds of trained methods")
 
 
 class Data(Section):
-    """Which images, and how they are divided."""
+    """Images, and their split into probing and evaluation."""
 
     dataset: str = Field(
         "photos", min_length=1, description="photos, imagenet, folder:PATH, or any registered data set"
     )
-    evaluation: Whole | float = Field(100, gt=0, description="images (or share of them) kept for evaluation")
+    evaluation: Whole | float = Field(100, gt=0, description="number or share of evaluation images")
     split_seed: Seed = 0
 
     @field_validator("evaluation", mode="before")
     @classmethod
-    def _count_or_share(cls, wanted: Any) -> Any:
-        if isinstance(wanted, bool | str):
-            raise ValueError("should be a number of images or a share of them")
-        if isinstance(wanted, float) and not (math.isfinite(wanted) and wanted < 1):
-            raise ValueError("a share lies between 0 and 1, and a number of images has no decimal point")
-        return wanted
+    def _count_or_share(cls, value: Any) -> Any:
+        if isinstance(value, bool | str):
+            raise ValueError("should be a number of images, or a share below 1")
+        if isinstance(value, float) and not (math.isfinite(value) and value < 1):
+            raise ValueError("a share must be between 0 and 1, and a number of images must be whole")
+        return value
 
 
 class Probing(Section):
-    """What is kept of the probing images."""
+    """Crops and tokens of the probing images."""
 
-    crops: Whole = Field(0, ge=0, description="random-resized crops an image; 0 takes the centre crop")
-    tokens_per_image: Whole | None = Field(2, ge=1, description='tokens kept of each crop; 0 or "all" keeps all')
+    crops: Whole = Field(0, ge=0, description="random-resized crops per image; 0 uses the centre crop")
+    tokens_per_image: Whole | None = Field(2, ge=1, description='tokens per crop; 0 or "all" keeps all tokens')
     dtype: Literal["float32", "float16"] = "float32"
 
     @model_validator(mode="before")
     @classmethod
     def _all(cls, values: Any) -> Any:
-        kept = values.get("tokens_per_image") if isinstance(values, Mapping) else None
-        if kept == "all" or (kept == 0 and not isinstance(kept, bool)):
-            values = {**values, "tokens_per_image": None} if kept is not None else values
+        count = values.get("tokens_per_image") if isinstance(values, Mapping) else None
+        if count == "all" or (count == 0 and not isinstance(count, bool)):
+            values = {**values, "tokens_per_image": None} if count is not None else values
         return values
 
 
 class EvaluationSettings(Section):
-    """How the evaluation split is measured."""
+    """Settings of the measurements on the evaluation split."""
 
-    top_images: Whole = Field(100, ge=2, description="top images a unit, for the MS score")
+    top_images: Whole = Field(100, ge=2, description="top images per unit, for the MS score")
     batch_size: Whole = Field(16, ge=1)
-    metrics: tuple[str, ...] | None = Field(None, min_length=1, description="metric ids; left out: all of them")
+    metrics: tuple[str, ...] | None = Field(None, min_length=1, description="metric ids; default: all metrics")
 
     @model_validator(mode="after")
     def _metrics_once(self) -> EvaluationSettings:
         if self.metrics is not None and len(set(self.metrics)) != len(self.metrics):
-            raise ValueError("metrics names one twice")
+            raise ValueError("metrics contains an id twice")
         return self
 
 
 class MethodEntry(Section):
-    """One row of the leaderboard: a method with its settings."""
+    """Method with its settings: one row of the leaderboard."""
 
     name: str
-    label: str | None = Field(None, description="what the leaderboard calls it; left out: the method's title")
+    label: str | None = Field(None, description="name on the leaderboard; default: the method's title")
     config: dict[str, Any] = Field(default_factory=dict)
-    select: Flag = Field(False, description="run the family's grid first and take the configuration eq. 9 picks")
+    select: Flag = Field(False, description="run the family's grid first and use the configuration selected by eq. 9")
 
 
 class Target(Section):
-    """One layer of one backbone."""
+    """Layer of a backbone."""
 
     backbone: str = Field(min_length=1)
-    site: str | None = Field(None, min_length=1, description="module path; left out: the backbone's default")
-    head: Literal["own", "probe"] | None = Field(None, description="left out: the backbone's own head if it has one")
+    site: str | None = Field(None, min_length=1, description="module path; default: the backbone's default site")
+    head: Literal["own", "probe"] | None = Field(None, description="default: the backbone's own head, if it has one")
     checkpoint: str | None = None
     weights: Flag = True
     token_seeds: tuple[Seed, ...] | None = Field(None, min_length=1, description="instead of seeds.tokens")
     methods: tuple[MethodEntry, ...] | None = Field(None, description="instead of the suite's methods")
     settings: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="settings at this target, by a method's name or label, over its own"
+        default_factory=dict,
+        description="settings by method name or label; override those of the method",
     )
 
 
 class SweepSettings(Section):
-    """How a configuration is selected for methods with ``select = true``."""
+    """Selection of a configuration for methods with ``select = true``."""
 
-    grid: Literal["full", "few"] = Field("full", description="full: App. E.1; few: two configurations a family")
-    choose: Literal["score", "target_l0"] = Field("score", description="score: eq. 9; target_l0: best R2 near an L0")
+    grid: Literal["full", "few"] = Field("full", description="full: App. E.1; few: two configurations per family")
+    choose: Literal["score", "target_l0"] = Field(
+        "score", description="score: eq. 9; target_l0: best R2 near target_l0"
+    )
     target_l0: float = Field(20.0, gt=0, allow_inf_nan=False)
 
 
 class Judging(Section):
-    """How units of every pair of methods are compared by judges."""
+    """Comparison of units of every pair of methods by judges."""
 
     panel: str = Field("proxy", description="proxy, vllm, openai, or any registered panel")
-    pairs: Whole = Field(50, ge=1, description="unit pairs per pair of methods and token seed; each is shown twice")
-    seed: Seed = Field(0, description="which units are drawn")
-    controls: Whole = Field(30, ge=0, description="grids shown against themselves, to see how even-handed a judge is")
-    min_images: Whole = Field(9, ge=1, le=9, description="images a unit must be active on to be drawn")
+    pairs: Whole = Field(50, ge=1, description="unit pairs per method pair and token seed, each in both orders")
+    seed: Seed = Field(0, description="random seed of the drawn units")
+    controls: Whole = Field(30, ge=0, description="grids compared with themselves, to measure position bias")
+    min_images: Whole = Field(9, ge=1, le=9, description="images on which a unit must be active to be drawn")
     style: Literal["plain", "outlined"] = Field("plain", description="outlined marks the token of the maximum")
-    judges: tuple[dict[str, Any], ...] = Field((), description="the judges; left out: the panel's own choice")
-    options: dict[str, Any] = Field(default_factory=dict, description="settings of the kind of panel")
+    judges: tuple[dict[str, Any], ...] = Field((), description="judges; default: those of the panel")
+    options: dict[str, Any] = Field(default_factory=dict, description="settings of the panel")
 
 
 class StabilitySeeds(Section):
-    """Runs that are repeated to see how alike their units are.
+    """Repeated runs, for measuring the similarity of their units.
 
-    On the first token seed of each target every method is run with each of these seeds, those that do not use a seed
-    included: that they give the same result again is then measured.
+    On the first token seed of each target every method is run with each of these seeds. This includes methods that do
+    not use a seed, so that the reproducibility of their results is measured.
     """
 
     init: tuple[Seed, ...] = Field((42, 7, 1024), min_length=2, description="initialisation seeds of the repeated runs")
@@ -134,12 +137,12 @@ class StabilitySeeds(Section):
     @model_validator(mode="after")
     def _seeds_once(self) -> StabilitySeeds:
         if len(set(self.init)) != len(self.init):
-            raise ValueError("init names a seed twice")
+            raise ValueError("init contains a seed twice")
         return self
 
 
 class Suite(Section):
-    """A whole suite: targets and methods, or parts that are suites themselves."""
+    """Suite: targets and methods, or parts that are suites."""
 
     name: str = Field(min_length=1)
     description: str = ""
@@ -152,25 +155,25 @@ class Suite(Section):
     methods: tuple[MethodEntry, ...] = ()
     judging: Judging | None = None
     stability: StabilitySeeds | None = None
-    extra: dict[str, Any] = Field(default_factory=dict, description="sections that plugins registered, by name")
-    parts: tuple[Suite, ...] = Field((), description="suites it is made of, instead of targets")
+    extra: dict[str, Any] = Field(default_factory=dict, description="sections registered by plugins, by name")
+    parts: tuple[Suite, ...] = Field((), description="suites that are run in order, instead of targets")
 
     @model_validator(mode="after")
     def _something_to_run(self) -> Suite:
         if self.parts:
             if self.targets or self.methods:
-                raise ValueError("parts and targets exclude each other: put the targets into a part")
+                raise ValueError("a suite has either parts or targets and methods: move the targets into a part")
             return self
         if not self.targets:
             raise ValueError("targets is empty: a suite needs at least one [[targets]] with a backbone, or parts")
         for target in self.targets:
             entries = target.methods or self.methods
             if not entries:
-                raise ValueError(f"the target {target.backbone} has no methods and neither has the suite")
+                raise ValueError(f"the target {target.backbone} has no methods, and neither has the suite")
         return self
 
     def methods_of(self, target: Target) -> tuple[MethodEntry, ...]:
-        """The methods run on a target, with the target's own settings."""
+        """Return the methods of a target, with the target's settings applied."""
         entries = target.methods if target.methods is not None else self.methods
         if not target.settings:
             return entries
@@ -180,32 +183,32 @@ class Suite(Section):
         return target.token_seeds or self.seeds.tokens
 
     def init_seeds_of(self, target: Target, token_seed: int) -> tuple[int, ...]:
-        """Initialisation seeds on one token set: the suite's own, then those of ``stability`` on the first set."""
+        """Return the init seeds of a token seed: those of the suite, and of ``stability`` for the first token seed."""
         return tuple(dict.fromkeys((*self.seeds.init, *self.repeats_of(target, token_seed))))
 
     def repeats_of(self, target: Target, token_seed: int) -> tuple[int, ...]:
-        """Initialisation seeds with which every method is run on this token set, whether it uses them or not."""
+        """Return the init seeds with which all methods are run for a token seed, whether they use a seed or not."""
         return self.stability.init if self.stability and token_seed == self.token_seeds_of(target)[0] else ()
 
     @property
     def leaves(self) -> tuple[Suite, ...]:
-        """The suites without parts it is made of, each once; itself if it has no parts."""
+        """Return the parts that have no parts themselves, each once; the suite itself if it has no parts."""
         if not self.parts:
             return (self,)
-        found: list[Suite] = []
+        leaves: list[Suite] = []
         for part in self.parts:
-            found += [leaf for leaf in part.leaves if leaf not in found]
-        return tuple(found)
+            leaves += [leaf for leaf in part.leaves if leaf not in leaves]
+        return tuple(leaves)
 
 
 def names_of(entry: MethodEntry) -> set[str]:
-    """What a method may be called: by name, or by its label."""
+    """Return the names by which an entry can be referred to: name and label."""
     return {entry.name} | ({entry.label} if entry.label else set())
 
 
 def _set(entry: MethodEntry, settings: Mapping[str, Mapping[str, Any]]) -> MethodEntry:
     changed = dict(entry.config)
-    # The label is the nearer name: it is applied last.
+    # The label is more specific than the name, so it is applied last.
     for key in dict.fromkeys((entry.name, entry.label)):
         changed.update(settings.get(key or "", {}))
     return entry if changed == entry.config else entry.model_copy(update={"config": changed})

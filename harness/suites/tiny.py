@@ -1,7 +1,7 @@
-"""``--scale tiny``: the same suite, cell by cell, on embedded weights and a few photographs.
+"""``--scale tiny``: the same suite, cell by cell, on packaged weights and a few photographs.
 
-It proves the plumbing, not the science: every target, method, seed and selection of the suite is there and goes through
-the same code, distinct cells stay distinct, and no number means anything.
+This tests that a suite runs. Every target, method, seed and selection of the suite uses the same code as at full size,
+and distinct cells stay distinct. The resulting numbers have no meaning.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from methods.registry import did_you_mean
 
 SCALES = ("tiny",)
 
-#: 12 of them are evaluated, of 36 are 48 tokens each probed: 1728, more than the units of the largest archetypal SAE.
+#: 12 evaluation images, and 36 probing images with 48 tokens each: 1728 tokens, more than the units of the largest
+#: archetypal SAE.
 PHOTOGRAPHS, EVALUATION, TOKENS_PER_IMAGE = 48, 12, 48
 DATASET = f"photos:{PHOTOGRAPHS}"
 TOKENS = (PHOTOGRAPHS - EVALUATION) * TOKENS_PER_IMAGE
 
 DINO, LITE = "dinov2_small_saliency", "efficientnet_lite0"
 
-#: Which layer stands in for which. For the ViTs stands the ViT, in the same block where it can, at the projection of
-#: its attention: ELUDe needs a quarter of the time of the MLP's, whose inputs are four times as many. For the
-#: supervised networks with a head of their own (a ViT among them) stands the supervised one.
+#: Layer of a suite -> packaged layer that replaces it. Self-supervised ViTs are replaced by the packaged ViT, if
+#: possible at the same block, at the attention projection: ELUDe needs a quarter of the time that it needs at the MLP,
+#: which has four times as many inputs. Supervised networks with their own head (including a ViT) are replaced by the
+#: packaged supervised network.
 STAND_INS: dict[tuple[str, str | None], tuple[str, str]] = {
     ("dinov2_vitb14", "blocks.9.mlp.fc2"): (DINO, "blocks.9.attn.proj"),
     ("dinov2_vitb14", "blocks.10.mlp.fc2"): (DINO, "blocks.10.attn.proj"),
@@ -37,56 +39,59 @@ STAND_INS: dict[tuple[str, str | None], tuple[str, str]] = {
     ("convnextv2_base", "stages.3.blocks.2.mlp.fc2"): (LITE, "blocks.6.0.conv_pwl"),
 }
 
-#: For other suites' layers, in order of appearance; the deepest first.
+#: Replacements of all other layers, in order of their appearance; deepest first.
 FREE = tuple((DINO, f"blocks.{number}.attn.proj") for number in range(11, -1, -1))
 
 
 class StandIn(NamedTuple):
-    """One layer of the suite and what stands in for it."""
+    """Layer of the suite with the packaged layer that replaces it."""
 
     backbone: str
     site: str
-    stands: str
-    at: str
+    stand_in_backbone: str
+    stand_in_site: str
 
 
 class Scaled(NamedTuple):
-    """A suite at reduced size."""
+    """Suite at reduced size."""
 
     suite: Suite
     stand_ins: list[StandIn]
     changes: list[str]
-    """what is smaller, in sentences"""
+    """descriptions of the reduced settings"""
 
-    def told(self, other_images: str | None = None) -> list[str]:
-        """What a person must know about the figures, line by line; ``other_images`` replace the photographs."""
-        lines = ["Scale tiny: this proves that everything runs; no number below means anything about a method."]
-        lines += [f"  {row.backbone} at {row.site}: {row.stands} at {row.at} stands in." for row in self.stand_ins]
-        images = _PHOTOGRAPHS if other_images is None else f"{other_images}, all of it, {TOKENS_PER_IMAGE} tokens each."
+    def notices(self, other_images: str | None = None) -> list[str]:
+        """Return what a user must know about the results, line by line; ``other_images`` replace the photographs."""
+        lines = ["Scale tiny: this tests that everything runs; no number below means anything about a method."]
+        lines += [
+            f"  {row.backbone} at {row.site}: replaced by {row.stand_in_backbone} at {row.stand_in_site}."
+            for row in self.stand_ins
+        ]
+        images = _PHOTOGRAPHS if other_images is None else f"{other_images}: all of it, {TOKENS_PER_IMAGE} tokens each."
         return [*lines, f"  {images}", *(f"  {change}" for change in self.changes)]
 
 
 def scaled(suite: Suite, scale: str) -> Scaled:
-    """The suite at a scale; ``tiny`` is the only one.
+    """Return the suite at a scale; ``tiny`` is the only one.
 
     Raises:
-        UserError: for another scale, a suite with more layers than there are stand-ins, or one of planted layers.
+        UserError: if the scale is unknown, or the suite has too many layers or planted layers.
     """
     if scale not in SCALES:
-        raise UserError(f"--scale {scale}: {did_you_mean(scale, list(SCALES))} Left out, a suite runs as it is.")
-    made = next((t.backbone for leaf in suite.leaves for t in leaf.targets if _made(t)), None)
-    if made is not None:
+        raise UserError(f"--scale {scale}: {did_you_mean(scale, list(SCALES))} Without it a suite runs at full size.")
+    planted = next((t.backbone for leaf in suite.leaves for t in leaf.targets if _is_planted(t)), None)
+    if planted is not None:
         raise UserError(
-            f"--scale {scale}: {suite.name} measures layers that are made for it, such as {made}; on other layers its "
-            "questions have no answer. Run it as it is."
+            f"--scale {scale}: {suite.name} measures planted layers, such as {planted}, which cannot be replaced. "
+            "Run the suite without --scale."
         )
     stand_ins = _stand_ins(suite)
     sizes = _sizes(suite)
     small = each_leaf(suite, lambda leaf: _tiny(leaf, stand_ins, sizes))
     if small.parts:
         small = small.model_copy(update={"name": f"{suite.name}-{scale}"})
-    shown = [StandIn(backbone, site or "its default layer", *to) for (backbone, site), to in stand_ins.items()]
-    return Scaled(small, shown, _CHANGES)
+    rows = [StandIn(backbone, site or "its default layer", *to) for (backbone, site), to in stand_ins.items()]
+    return Scaled(small, rows, _CHANGES)
 
 
 _PHOTOGRAPHS = (
@@ -94,27 +99,31 @@ _PHOTOGRAPHS = (
     f"and {EVALUATION} evaluated."
 )
 _CHANGES = [
-    "Training: 2 epochs, batches of 256, a quarter of the expansion factor; sweeps: two configurations a family.",
-    "ELUDe: top_k and cluster sizes shrunk in order, so that settings that differ still do.",
+    "Training: 2 epochs, batches of 256, a quarter of the expansion factor; sweeps: two configurations per family.",
+    "ELUDe: top_k and cluster sizes are reduced in order, so that different settings stay different.",
     "Judging: the proxy panel, two unit pairs per pair of methods and token seed.",
 ]
 
 
 def _stand_ins(suite: Suite) -> dict[tuple[str, str | None], tuple[str, str]]:
-    wanted = dict.fromkeys((t.backbone, t.site) for leaf in suite.leaves for t in leaf.targets if not _stays(t))
-    kept = {(t.backbone, t.site) for leaf in suite.leaves for t in leaf.targets if _stays(t)}
-    found: dict[tuple[str, str | None], tuple[str, str]] = {key: STAND_INS[key] for key in wanted if key in STAND_INS}
-    free = [place for place in FREE if place not in found.values() and place not in kept]
-    for key in wanted:
-        if key not in found:
+    replaced = dict.fromkeys(
+        (t.backbone, t.site) for leaf in suite.leaves for t in leaf.targets if not _is_unchanged(t)
+    )
+    unchanged = {(t.backbone, t.site) for leaf in suite.leaves for t in leaf.targets if _is_unchanged(t)}
+    stand_ins: dict[tuple[str, str | None], tuple[str, str]] = {
+        key: STAND_INS[key] for key in replaced if key in STAND_INS
+    }
+    free = [layer for layer in FREE if layer not in stand_ins.values() and layer not in unchanged]
+    for key in replaced:
+        if key not in stand_ins:
             if not free:
-                raise UserError(f"--scale tiny has stand-ins for {len(FREE)} layers, and the suite has more.")
-            found[key] = free.pop(0)
-    return found
+                raise UserError(f"--scale tiny supports {len(FREE)} layers, but the suite has more.")
+            stand_ins[key] = free.pop(0)
+    return stand_ins
 
 
-def _stays(target: Target) -> bool:
-    """Whether the target needs no stand-in: it is embedded, has weights of its own, or random ones."""
+def _is_unchanged(target: Target) -> bool:
+    """Return True if the target is not replaced: packaged weights, a given checkpoint, or random weights."""
     from harness import backbones
 
     if target.checkpoint is not None or not target.weights:
@@ -124,8 +133,8 @@ def _stays(target: Target) -> bool:
     return source is not None and not source.hub
 
 
-def _made(target: Target) -> bool:
-    """Whether the layer is planted: its truth is known for its own images only."""
+def _is_planted(target: Target) -> bool:
+    """Return True if the layer is planted, so that its truth is only known for its images."""
     from harness.backbones import PREFIXES
 
     prefix, colon, _ = target.backbone.partition(":")
@@ -135,17 +144,18 @@ def _made(target: Target) -> bool:
 def _tiny(leaf: Suite, stand_ins: Mapping[tuple[str, str | None], tuple[str, str]], sizes: _Sizes) -> Suite:
     values = leaf.model_dump()
     targets = []
-    for target, described in zip(leaf.targets, values["targets"], strict=True):
-        stands = stand_ins.get((target.backbone, target.site))
-        if stands is not None:
-            # EfficientNet has a head and the embedded ViT none, whatever the head of what it stands in for.
-            described |= {"backbone": stands[0], "site": stands[1], "head": "own" if stands[0] == LITE else "probe"}
-        described["methods"] = [
+    for target, target_values in zip(leaf.targets, values["targets"], strict=True):
+        stand_in = stand_ins.get((target.backbone, target.site))
+        if stand_in is not None:
+            # EfficientNet has a head and the packaged ViT has none, whatever the head of the replaced backbone.
+            head = "own" if stand_in[0] == LITE else "probe"
+            target_values |= {"backbone": stand_in[0], "site": stand_in[1], "head": head}
+        target_values["methods"] = [
             {**entry.model_dump(), "config": _small(entry.name, entry.config, sizes)}
             for entry in leaf.methods_of(target)
         ]
-        described["settings"] = {}
-        targets.append(described)
+        target_values["settings"] = {}
+        targets.append(target_values)
     judging = leaf.judging and {"panel": "proxy", "pairs": 2, "controls": 2, "min_images": 1, "seed": leaf.judging.seed}
     return parse_suite(
         {
@@ -166,8 +176,8 @@ def _tiny(leaf: Suite, stand_ins: Mapping[tuple[str, str | None], tuple[str, str
 
 _Sizes = dict[str, dict[Any, int]]
 
-# Settings that are numbers of tokens: how each shrinks. What is smaller in the suite must be smaller here, so values
-# that would meet are moved apart by `_sizes`.
+# Reduction of each setting that is a number of tokens. The order of a setting's values must be kept, so `_sizes` moves
+# values apart that would become equal.
 _SHRINK: dict[str, Callable[[int], int]] = {
     "top_k": lambda value: min(TOKENS, 30 + value // 5000),
     "min_cluster_size": lambda value: 2 + value // 200,
@@ -176,16 +186,16 @@ _SHRINK: dict[str, Callable[[int], int]] = {
 
 
 def _sizes(suite: Suite) -> _Sizes:
-    """For each setting that shrinks, every value of the suite with its small one; in order and without collisions."""
-    found: dict[str, set[int]] = {key: set() for key in _SHRINK}
+    """Return setting -> {value in the suite: reduced value}, in order and without collisions."""
+    full_values: dict[str, set[int]] = {key: set() for key in _SHRINK}
     for leaf in suite.leaves:
         for target in leaf.targets:
             for entry in leaf.methods_of(target):
                 full = _with_defaults(entry.name, entry.config)
                 for key in _SHRINK:
                     if isinstance(full.get(key), int):
-                        found[key].add(full[key])
-    return {key: _apart(sorted(values), _SHRINK[key]) for key, values in found.items()}
+                        full_values[key].add(full[key])
+    return {key: _apart(sorted(values), _SHRINK[key]) for key, values in full_values.items()}
 
 
 def _apart(values: Iterable[int], shrink: Callable[[int], int]) -> dict[Any, int]:
@@ -205,7 +215,7 @@ def _small(name: str, config: Mapping[str, Any], sizes: _Sizes) -> dict[str, Any
     fields = METHODS.get(name).Config.model_fields
     full = _with_defaults(name, config)
     small = dict(config)
-    # A plugin's method may call its settings likewise and mean something else by them, or have no default.
+    # A plugin's setting of the same name may have another meaning or no default.
     for key, most in (("epochs", 2), ("batch_size", 256)):
         if key in fields and isinstance(full[key], int):
             small[key] = min(most, full[key])

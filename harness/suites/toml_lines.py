@@ -1,4 +1,4 @@
-"""In which line of a TOML file each value is: ``tomllib`` does not tell."""
+"""Line numbers of the values of a TOML file, which ``tomllib`` does not provide."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 
 
 class Place(NamedTuple):
-    """Where something is written."""
+    """Source and line of a value."""
 
     source: str
     line: int | None = None
@@ -23,7 +23,7 @@ class Place(NamedTuple):
 
 
 class Table(dict[str, Any]):
-    """A table that knows where it and each of its values is written; it survives merging."""
+    """Table with the location of itself and of each value; locations are kept when tables are merged."""
 
     def __init__(self, values: dict[str, Any], places: dict[str, Place], place: Place) -> None:
         super().__init__(values)
@@ -32,7 +32,7 @@ class Table(dict[str, Any]):
 
 
 class Listing(list[Any]):
-    """A list that knows where each of its values is written."""
+    """List with the location of each value."""
 
     def __init__(self, values: list[Any], places: list[Place]) -> None:
         super().__init__(values)
@@ -40,10 +40,10 @@ class Listing(list[Any]):
 
 
 def read_toml(text: str, source: str) -> Table:
-    """The values of a TOML text, with their lines.
+    """Parse a TOML text into tables and lists with locations.
 
     Raises:
-        ValueError: as ``tomllib.loads``.
+        ValueError: if the text is not valid TOML, as ``tomllib.loads``.
     """
     values = tomllib.loads(text)
     lines = lines_of(text)
@@ -51,22 +51,22 @@ def read_toml(text: str, source: str) -> Table:
 
 
 def lines_of(text: str) -> dict[Path, int]:
-    """The line (from 1) of every key, list entry and table of a *valid* TOML text, by its path."""
+    """Return path -> line (from 1) of every key, list entry and table of a valid TOML text."""
     return _Scanner(text.replace("\r\n", "\n")).scan()
 
 
 def place_of(values: Any, path: Path) -> Place | None:
-    """Where the value at a path is written, or the nearest thing around it; None for values that are from no file."""
-    found = values.place if isinstance(values, Table) else None
+    """Return the location of the value at a path, or of the nearest enclosing value; None if there is no file."""
+    location = values.place if isinstance(values, Table) else None
     for part in path:
         if isinstance(values, Table) and part in values:
-            found = values.places.get(str(part), found)
+            location = values.places.get(str(part), location)
         elif isinstance(values, Listing) and isinstance(part, int) and part < len(values):
-            found = values.places[part]
+            location = values.places[part]
         else:
             break
         values = values[part]  # type: ignore[index]
-    return found
+    return location
 
 
 def _with_places(value: Any, path: Path, lines: dict[Path, int], source: str) -> Any:
@@ -85,7 +85,7 @@ def _with_places(value: Any, path: Path, lines: dict[Path, int], source: str) ->
 
 
 class _Scanner:
-    """Walks over valid TOML; what it does not need to understand (numbers, dates, escapes) it passes over."""
+    """Scanner of valid TOML that records line numbers; numbers, dates and escapes are skipped without parsing."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -93,7 +93,7 @@ class _Scanner:
         self.breaks = [number for number, char in enumerate(text) if char == "\n"]
         self.lines: dict[Path, int] = {}
         self.tables: dict[Path, int] = {}
-        """arrays of tables: the index of their last one"""
+        """array of tables -> index of its last table"""
 
     def scan(self) -> dict[Path, int]:
         current: Path = ()
@@ -112,7 +112,7 @@ class _Scanner:
             self.lines.setdefault(path[:end], self._line(at))
 
     def _skip(self, *, newlines: bool) -> bool:
-        """Pass over blanks and comments (and line ends); False at the end of the text."""
+        """Skip blanks and comments (and line ends); return False at the end of the text."""
         while self.at < len(self.text):
             char = self.text[self.at]
             if char == "#":
@@ -149,7 +149,7 @@ class _Scanner:
         self._value(path)
 
     def _key(self) -> list[str]:
-        """A dotted key; ends before what follows it."""
+        """Scan a dotted key and return its parts."""
         parts: list[str] = []
         while True:
             self._skip(newlines=False)
@@ -201,6 +201,6 @@ class _Scanner:
         while not self.text.startswith(end, self.at):
             self.at += 2 if quote == '"' and self.text[self.at] == "\\" else 1
         self.at += len(end)
-        # Up to two quotes may stand directly before the three that close.
+        # A multi-line string may end with up to two quotes before the closing three.
         while long and self.text.startswith(quote, self.at):
             self.at += 1

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from harness.cli import app
 from harness.errors import UserError
 from harness.suites import Suite, load_suite, parse_suite
-from harness.suites.resolve import choose
+from harness.suites.resolve import resolve_suite
 
 #: Verbs that other tests run as they are written in the pages.
 ELSEWHERE = {
@@ -183,5 +183,5 @@ def test_the_suites_of_running_commands_take_their_options(command: Command, pla
     options = parsed(command)
     keys = ("scale", "dataset", "evaluation", "backbone", "checkpoint", "site", "head")
     given = {key: options[key] for key in keys if options.get(key) is not None}
-    chosen = choose(options["suite"], settings=options.get("setting") or [], **given).suite
+    chosen = resolve_suite(options["suite"], settings=options.get("setting") or [], **given).suite
     assert chosen.leaves and all(leaf.methods_of(target) for leaf in chosen.leaves for target in leaf.targets)

@@ -1,7 +1,8 @@
-"""Sections of a suite beyond the built-in ones: each is a pydantic model under the name of its table.
+"""Registry of additional suite sections: each is a pydantic model, registered under the name of its table.
 
-A module here (or a plugin, under the entry-point group ``harness.sections``) does ``SECTIONS.add("planted", Planted)``;
-``[planted]`` is then allowed in suite files, checked like the others, and found in ``suite.extra["planted"]``.
+A module in this package (or a plugin in the entry-point group ``harness.sections``) calls
+``SECTIONS.add("planted", Planted)``. The table ``[planted]`` is then allowed in suite files, validated like the other
+sections, and available as ``suite.extra["planted"]``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``[planted]``: after the run, say which metrics agree with the planted truth (see ``docs/validity.md``)."""
+"""Section ``[planted]``: report after the run which metrics agree with the planted truth (``docs/validity.md``)."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-import harness.planted  # noqa: F401 - makes the method oracle known
+import harness.planted  # noqa: F401 - registers the method `oracle`
 from harness.suites.schema import Section, Seed, Whole
 from harness.suites.sections import SECTIONS
 
 if TYPE_CHECKING:
-    from harness.suites.reports import AfterRun
+    from harness.suites.reports import SectionReport
     from results import Store
 
 
 class Planted(Section):
-    """How the intervals of the verdicts are made."""
+    """Settings of the bootstrap intervals of the verdicts."""
 
-    resamples: Whole = Field(1000, ge=100, description="bootstrap resamples")
-    seed: Seed = Field(0, description="of the resamples")
+    resamples: Whole = Field(1000, ge=100, description="number of bootstrap resamples")
+    seed: Seed = Field(0, description="random seed of the bootstrap")
 
-    def report(self, store: Store, cell_ids: Sequence[str]) -> AfterRun | None:
-        """The verdicts on the metrics; None where no layer has both truth and chance."""
+    def report(self, store: Store, cell_ids: Sequence[str]) -> SectionReport | None:
+        """Return the verdicts on the metrics; None if no layer has both truth and chance."""
         from harness.planted import report, verdicts
         from harness.planted.evidence import gather
-        from harness.suites.reports import AfterRun
+        from harness.suites.reports import SectionReport
 
-        found = verdicts.reports(gather(store, cell_ids), resamples=self.resamples, seed=self.seed)
-        if not found:
+        verdict_reports = verdicts.reports(gather(store, cell_ids), resamples=self.resamples, seed=self.seed)
+        if not verdict_reports:
             return None
-        return AfterRun(report.tables(found, resamples=self.resamples), report.as_json(found))
+        return SectionReport(report.tables(verdict_reports, resamples=self.resamples), report.as_json(verdict_reports))
 
 
 SECTIONS.add("planted", Planted, description="verdicts on metrics and methods from planted truth")

@@ -343,7 +343,7 @@ def test_an_unusable_cache_is_found_before_anything_runs(photo_folder: Path, tmp
 
 def test_small_mistakes_are_named() -> None:
     values = {"name": "x", "targets": [{"backbone": "tiny_vit"}], "methods": [{"name": "identity"}]}
-    with pytest.raises(UserError, match="names one twice"):
+    with pytest.raises(UserError, match="contains an id twice"):
         parse_suite({**values, "evaluation": {"metrics": ["r2", "r2"]}})
     with pytest.raises(UserError, match=r"--evaluation 10\.7"):
         with_overrides(parse_suite(values), evaluation=10.7)

@@ -214,7 +214,7 @@ def test_three_hundred_mutants_give_a_message_or_are_valid(tmp_path: Path) -> No
         ("crops = 3", "crops = true", 16, "probing.crops = True"),
         ("crops = 3", "crops = null", 16, "no null"),
         ("init = [42]", "init = [42]\ninit = [7]", 10, "The key is there twice"),
-        ("evaluation = 100", "evaluation = 1.5", 13, "a share lies between 0 and 1"),
+        ("evaluation = 100", "evaluation = 1.5", 13, "a share must be between 0 and 1"),
         ("select = true", "select = 1", 50, "methods.1.select = 1"),
         ('name = "identity"\n\n', 'name = "identity"\nselect = true\n\n', 46, "identity has no grid"),
         ('head = "probe"', 'head = "prob"', 32, "'own' or 'probe'"),

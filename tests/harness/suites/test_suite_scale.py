@@ -104,5 +104,5 @@ def test_a_plugin_that_names_its_settings_likewise_is_scaled_or_left_alone(monke
 
 
 def test_planted_layers_have_no_stand_ins() -> None:
-    with pytest.raises(UserError, match=r"planted measures layers that are made for it, such as planted:.*as it is"):
+    with pytest.raises(UserError, match=r"planted measures planted layers, such as planted:.*without --scale"):
         scaled(load_suite("planted"), "tiny")

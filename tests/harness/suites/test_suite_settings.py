@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.errors import UserError
 from harness.suites import MethodEntry, Suite, load_suite, parse_suite, with_settings
-from harness.suites.resolve import choose
+from harness.suites.resolve import resolve_suite
 
 OWN = {"min_cluster_size": 5}
 
@@ -74,8 +74,8 @@ def test_any_setting_can_be_set(text: str, found: Any) -> None:
         ("method.elud.top_k=3", "no method 'elud'. Did you mean elude"),
         ("method.elude.top_k=many", "elude.top_k = 'many'"),
         ("method.elude.top_k=0", "elude.top_k = 0"),
-        ("method.elude.top_k", "write KEY=VALUE"),
-        ("method.elude=3", "write method.NAME.SETTING=VALUE. NAME is one of elude, identity, mine"),
+        ("method.elude.top_k", "must be KEY=VALUE"),
+        ("method.elude=3", "must be method.NAME.SETTING=VALUE. NAME is one of elude, identity, mine"),
         ("method.identity.select=true", "identity has no grid to select from"),
         ("target.tiny_vit.hed=own", "Did you mean head"),
         ("target.tiny_vti.head=own", "no target 'tiny_vti'. Did you mean tiny_vit"),
@@ -88,14 +88,14 @@ def test_any_setting_can_be_set(text: str, found: Any) -> None:
         ("seeds=3", "seeds = 3: it must be a table"),
         ("probing.crops=true", "probing.crops = True"),
         ("evaluation.metrics=['r3']", "Did you mean r2"),
-        ("evaluation.metrics=['r2', 'r2']", "names one twice"),
+        ("evaluation.metrics=['r2', 'r2']", "contains an id twice"),
         ("data.dataset=photo", "Did you mean photos"),
         ("judging.panel=prox", "Did you mean proxy"),
         ("name=other", "no setting 'name'"),
-        ("timm:vit.head=own", "stand in quotes"),
-        ("=3", "is no key"),
-        ("", "write KEY=VALUE"),
-        ("#=3", "is no key"),
+        ("timm:vit.head=own", "quote names with colons"),
+        ("=3", "is not a valid key"),
+        ("", "must be KEY=VALUE"),
+        ("#=3", "is not a valid key"),
     ],
 )
 def test_mistakes_are_named_with_the_option(text: str, message: str) -> None:
@@ -133,14 +133,14 @@ def test_what_was_typed_is_what_is_set() -> None:
 
 
 def test_with_a_scale_layers_come_first_and_settings_last() -> None:
-    chosen, told = choose("table2", scale="tiny", settings=["method.elude.top_k=77", "judging.pairs=1"])
+    chosen, told = resolve_suite("table2", scale="tiny", settings=["method.elude.top_k=77", "judging.pairs=1"])
     assert {entry.config["top_k"] for entry in eludes(chosen)} == {77}
     assert {target.backbone for target in chosen.targets} == {"dinov2_small_saliency", "efficientnet_lite0"}
     assert chosen.judging is not None and chosen.judging.pairs == 1 and chosen.data.dataset.startswith("photos:")
     assert any("augreg_vit_base" in line for line in told) and any("photographs probed" in line for line in told)
     # A backbone with weights of its own is itself, at its own layer; only the other gets a stand-in.
     own = 'target."dinov2_vitb14".checkpoint=w.safetensors'
-    chosen, told = choose("table2", scale="tiny", settings=[own], dataset="folder:pictures")
+    chosen, told = resolve_suite("table2", scale="tiny", settings=[own], dataset="folder:pictures")
     assert [(t.backbone, t.site, t.checkpoint) for t in chosen.targets][1] == (
         "dinov2_vitb14",
         "blocks.11.mlp.fc2",
@@ -150,8 +150,8 @@ def test_with_a_scale_layers_come_first_and_settings_last() -> None:
     assert not any("dinov2_vitb14" in line or "photographs" in line for line in told)
     assert any("folder:pictures" in line for line in told)
     # And the settings of that layer, shrunk, not those of the first one.
-    alone, _ = choose("table2", scale="tiny", backbone="dinov2_vitb14", checkpoint="w.safetensors")
-    both, _ = choose("table2", scale="tiny")
+    alone, _ = resolve_suite("table2", scale="tiny", backbone="dinov2_vitb14", checkpoint="w.safetensors")
+    both, _ = resolve_suite("table2", scale="tiny")
     first, second = (entry.config["top_k"] for entry in eludes(both))
     assert [entry.config["top_k"] for entry in eludes(alone)] == [second] and first < second
 
@@ -159,11 +159,11 @@ def test_with_a_scale_layers_come_first_and_settings_last() -> None:
 def test_layers_and_parts_that_lose_all_their_methods_are_left_out() -> None:
     # Of the demo's three targets one has this method: the others' weights are not needed, at no scale.
     for scale in (None, "tiny"):
-        suite = choose("demo", methods=("dnrwcv",), scale=scale).suite
+        suite = resolve_suite("demo", methods=("dnrwcv",), scale=scale).suite
         (target,) = suite.targets
         assert {entry.name for entry in suite.methods_of(target)} == {"dnrwcv"}
     # One part of the paper has it: it is not added to the others.
-    suite = choose("paper", methods=("random_split",)).suite
+    suite = resolve_suite("paper", methods=("random_split",)).suite
     assert [leaf.name for leaf in suite.leaves] == ["table7"]
     # No part has it: it runs everywhere.
-    assert len(choose("paper", methods=("pca",)).suite.leaves) == len(load_suite("paper").leaves)
+    assert len(resolve_suite("paper", methods=("pca",)).suite.leaves) == len(load_suite("paper").leaves)

@@ -63,12 +63,12 @@ class Site:
 
     @property
     def weight(self) -> Tensor:
-        """(d_out, d_in)"""
+        """(d_out, d_in) matrix."""
         return self.module.weight.detach().flatten(1)  # type: ignore[union-attr,operator]
 
     @property
     def bias(self) -> Tensor:
-        """(d_out,), zeros if the layer has no bias"""
+        """(d_out,), zeros if the layer has no bias."""
         bias = self.module.bias
         return bias.detach() if isinstance(bias, Tensor) else self.weight.new_zeros(self.d_out)
 

@@ -162,13 +162,13 @@ def run(
 
 def _print(summary: RunSummary, runnable: RunnableSuite, path: Path, as_json: bool) -> None:
     """Print the boards of a run, the tables of the suite's sections, and the counts of cells."""
-    from harness.suites.reports import reports
+    from harness.suites.reports import section_reports
     from results.boards.build import board_json, leaderboard, render_text
     from results.store import open_store
 
     store = open_store(path)
     boards = [(part, board) for part in summary.parts for board in leaderboard(store, cell_ids=part.cell_ids)]
-    sections = reports(runnable.suite, store, {part.suite: part.cell_ids for part in summary.parts})
+    sections = section_reports(runnable.suite, store, {part.suite: part.cell_ids for part in summary.parts})
     if as_json:
         counts = {key: value for key, value in summary._asdict().items() if key != "parts"}
         return print_json(

@@ -59,7 +59,7 @@ def load(identifier: str) -> ImageSet:
 
 
 def _as_text(name: str) -> str:
-    """Escape bytes of a file name that are invalid UTF-8 (as ``\\udcff``), so it can be hashed, printed and stored."""
+    r"""Escape bytes of a file name that are invalid UTF-8 (as ``\udcff``), so it can be hashed, printed and stored."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -21,7 +21,8 @@ class Local(Executor):
     description = "this process, one cell after the other"
 
     def __init__(self, threads: int | None = None) -> None:
-        """
+        """Create the executor.
+
         Args:
             threads: CPU threads; None: as many as torch uses by default.
 

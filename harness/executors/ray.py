@@ -49,17 +49,18 @@ class Ray(Executor):
         gpu_share: float = 1.0,
         retries: int = 2,
     ) -> None:
-        """
+        """Create the executor.
+
         Args:
-            workers: cells at a time; None: one a GPU (share), or one a CPU core as far as the memory goes; on a cluster
-                as many as fit.
-            address: of a cluster (``auto``: the one that this machine belongs to); None starts Ray here.
-            threads: CPU threads a cell; None: the cores of this machine divided by the workers, on a cluster 1.
-            gpu_share: of a GPU that a cell needs: 0.5 puts two cells on each.
-            retries: how often a cell whose worker died is handed out again.
+            workers: number of cells at a time; None: one per GPU (share), or one per CPU core if the memory allows it;
+                on a cluster as many as fit.
+            address: address of a cluster (``auto``: the one of this machine); None starts Ray here.
+            threads: CPU threads per cell; None: the cores of this machine divided by the workers, on a cluster 1.
+            gpu_share: share of a GPU per cell; 0.5 puts two cells on each.
+            retries: number of times a cell is retried after its worker died.
 
         Raises:
-            UserError: for a number that makes no sense.
+            UserError: for a number out of range.
         """
         for option, value in (("--workers", workers), ("--threads", threads)):
             if value is not None and value < 1:

@@ -1,4 +1,4 @@
-"""Parts taken from overcomplete 0.3.0, and the list of corrections to it.
+r"""Parts taken from overcomplete 0.3.0, and the list of corrections to it.
 
 Every family starts from the library's own module, built under the seed: the initial weights are bit-identical to the
 library's. Training runs on our loop and, for sparse codes on a CPU, on our sparse products; tests compare codes and
@@ -10,7 +10,7 @@ the library                                                 here
 ==========================================================  ==========================================================
 BatchTopK's ``top_k`` counts the whole batch                ``k`` tokens times rows (:mod:`methods.sae.batchtopk`)
 its running threshold is not in ``state_dict``              a buffer, saved with the method
-``mse_l1`` sums \\|z\\| over the batch                        per token; the library's form is ``l1_over="batch"``
+``mse_l1`` sums \|z\|  over the batch                        per token; the library's form is ``l1_over="batch"``
 ``reanimation_regularizer`` omits 1/B                       the mean of App. E.1 (:mod:`methods.sae.revival`)
 the JumpReLU backward divides by the bandwidth twice        once (:mod:`methods.sae.jump`)
 ``RelaxedArchetypalDictionary(delta=0)`` is NaN             no relaxation (:mod:`methods.sae.archetypal`)

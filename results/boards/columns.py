@@ -72,6 +72,7 @@ _WHY = {
 
 
 def variant_of(score: Mapping[str, Any], cell: Mapping[str, Any]) -> Variant:
+    """Return what distinguishes columns of one metric: version, parameters, panel, images, device, unit, direction."""
     on_device = score["unit"] in DEVICE_UNITS
     device = " ".join(str(part) for part in (cell["device"], cell["dtype"]) if part) if on_device else ""
     return Variant(

@@ -187,17 +187,7 @@ def _compared(
         )
     refused = _refused(scores)
     if settings.metrics is not None:
-        metric_ids = sorted({column.metric for column in columns})
-        absent = sorted(set(settings.metrics) - set(metric_ids))
-        if pooled := [metric for metric in absent if metric in POOLED]:
-            raise StoreError(
-                f"{pooled[0]} is a score of several cells, so it cannot be paired by seed; `harness leaderboard` shows "
-                f"it with its interval. Metrics that can be paired: {', '.join(metric_ids)}."
-            )
-        if absent:
-            raise StoreError(
-                f"Neither row has the metric {absent[0]!r} on {board_name}. Available: {', '.join(metric_ids)}."
-            )
+        _require_metrics(settings.metrics, columns, board_name)
         columns = [column for column in columns if column.metric in settings.metrics]
         refused = [(metric, reason) for metric, reason in refused if metric in settings.metrics]
     sides_of = (pairing.b, pairing.a) if pairing.turned else (pairing.a, pairing.b)
@@ -235,6 +225,21 @@ def _compared(
         refused=tuple(refused),
         notes=tuple(notes),
     )
+
+
+def _require_metrics(metrics: Collection[str], columns: Sequence[Column], board_name: str) -> None:
+    """Raise StoreError for a metric that neither row has, or that cannot be paired by seed."""
+    metric_ids = sorted({column.metric for column in columns})
+    absent = sorted(set(metrics) - set(metric_ids))
+    if pooled := [metric for metric in absent if metric in POOLED]:
+        raise StoreError(
+            f"{pooled[0]} is a score of several cells, so it cannot be paired by seed; `harness leaderboard` shows "
+            f"it with its interval. Metrics that can be paired: {', '.join(metric_ids)}."
+        )
+    if absent:
+        raise StoreError(
+            f"Neither row has the metric {absent[0]!r} on {board_name}. Available: {', '.join(metric_ids)}."
+        )
 
 
 def _difference(

@@ -279,6 +279,7 @@ def _where(**equal: str | None) -> tuple[str, list[Any]]:
 
 
 def decoded(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with its JSON columns parsed."""
     for name in _JSON_COLUMNS:
         if name in frame.columns:
             values = [None if text is None else json.loads(text) for text in frame[name]]

@@ -89,7 +89,7 @@ class DisentangledLinear(nn.Module):
         check_layer(layer)
         method.require_fitted()
         weight, bias = layer.weight, layer.bias
-        matrix = weight.detach().flatten(1).cpu().double()  # type: ignore[union-attr,operator]
+        matrix = weight.detach().flatten(1).cpu().double()  # type: ignore[operator]
         offset = matrix.new_zeros(len(matrix)) if bias is None else bias.detach().cpu().double()  # type: ignore[operator]
         width, parent = int(method.width), method.parent.cpu()
         sums = torch.zeros(width, method.weights.shape[1], dtype=torch.float64)
@@ -156,7 +156,8 @@ class DisentangledLinear(nn.Module):
         out = parts[0].clone()
         for part in parts[1:]:
             out.narrow(axis, 0, part.shape[axis]).add_(part)
-        return out.index_select(axis, self.neuron_at)
+        result: Tensor = out.index_select(axis, self.neuron_at)
+        return result
 
     def _linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return functional.conv2d(x, weight, bias) if self.is_conv else functional.linear(x, weight, bias)

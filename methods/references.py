@@ -32,7 +32,8 @@ class Images:
     @cached_property
     def label(self) -> np.ndarray:
         """(n_images,) class of each image, -1 if it has none; read lazily, since reading counts as using labels."""
-        return np.asarray(self._tokens.label)[self.order][self.start]
+        result: np.ndarray = np.asarray(self._tokens.label)[self.order][self.start]
+        return result
 
     def __len__(self) -> int:
         return len(self.start)

@@ -64,7 +64,8 @@ class Site:
     @property
     def weight(self) -> Tensor:
         """(d_out, d_in) matrix."""
-        return self.module.weight.detach().flatten(1)  # type: ignore[union-attr,operator]
+        result: Tensor = self.module.weight.detach().flatten(1)
+        return result
 
     @property
     def bias(self) -> Tensor:
@@ -110,7 +111,7 @@ class Site:
             edited = tap(q, a)
             return None if edited is None else self._like(edited, output)
 
-        handle = self.module.register_forward_hook(hook)  # type: ignore[arg-type]
+        handle = self.module.register_forward_hook(hook)
         try:
             yield
         finally:

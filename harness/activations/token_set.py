@@ -78,7 +78,8 @@ class TokenSet:
 
     def _shard(self, field: Reads, number: int) -> np.ndarray:
         # Opened for each read: a memory map that stays open would keep every page it touched in this process.
-        return np.load(self.folder / f"{field}-{number:05d}.npy", mmap_mode="r", allow_pickle=False)
+        result: np.ndarray = np.load(self.folder / f"{field}-{number:05d}.npy", mmap_mode="r", allow_pickle=False)
+        return result
 
     def batches(self, field: Reads, size: int) -> Iterator[Tensor]:
         for start in range(0, self.n, size):

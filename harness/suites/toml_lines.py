@@ -47,7 +47,8 @@ def read_toml(text: str, source: str) -> Table:
     """
     values = tomllib.loads(text)
     lines = lines_of(text)
-    return _with_places(values, (), lines, source)
+    result: Table = _with_places(values, (), lines, source)
+    return result
 
 
 def lines_of(text: str) -> dict[Path, int]:
@@ -65,7 +66,7 @@ def place_of(values: Any, path: Path) -> Place | None:
             location = values.places[part]
         else:
             break
-        values = values[part]  # type: ignore[index]
+        values = values[part]
     return location
 
 

@@ -139,7 +139,8 @@ def zero_rows(points: torch.Tensor) -> torch.Tensor:
     # The length of a row of tiny entries underflows to zero, so the entries of these few rows are checked one by one.
     suspects = zero.nonzero()[:, 0]
     zero[suspects] = (points[suspects] == 0).all(1)
-    return zero
+    result: torch.Tensor = zero
+    return result
 
 
 def as_points(x: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, float]:

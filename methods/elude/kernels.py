@@ -106,7 +106,7 @@ def kth_smallest(values: Array, count: int, k: int) -> float:
             low = i
         else:
             break
-    return values[k]
+    return values[k]  # type: ignore[no-any-return]  # numba types it as float
 
 
 @njit(cache=True, nogil=True)

@@ -171,7 +171,7 @@ class _Run:
         self.optimiser.zero_grad(set_to_none=True)
         with self.amp:
             losses = self.trainee.loss(*batch)
-        losses.total.backward()  # type: ignore[no-untyped-call]
+        losses.total.backward()
         nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         self.optimiser.step()
         self.trainee.project()

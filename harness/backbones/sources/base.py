@@ -141,4 +141,5 @@ def packaged_file(module: str, relative: str, package: str, what: str) -> Path:
 def resolve(target: str) -> Callable[..., Backbone]:
     """Import and return the function that ``"module:function"`` names."""
     module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    result: Callable[..., Backbone] = getattr(importlib.import_module(module), attribute)
+    return result

@@ -69,8 +69,10 @@ def pooled(model: nn.Module, images: Tensor) -> Tensor:
     output = model(pixel_values=images)
     hidden = output.last_hidden_state
     if hidden.ndim == 4 or model.config.model_type in _TRAINED_POOLERS:  # type: ignore
-        return output.pooler_output.flatten(1)
-    return hidden[:, 0]
+        pooled_features: Tensor = output.pooler_output.flatten(1)
+        return pooled_features
+    cls_token: Tensor = hidden[:, 0]
+    return cls_token
 
 
 def last_mlp(model: nn.Module) -> str | None:
@@ -153,7 +155,8 @@ def _model(place: str, config: Any, request: Request) -> nn.Module:
         inner = config.vision_config if tower else config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return cls._from_config(inner) if tower else cls.from_config(inner)
+            untrained: nn.Module = cls._from_config(inner) if tower else cls.from_config(inner)
+            return untrained
     options = {"use_safetensors": True, "output_loading_info": True, "dtype": torch.float32}
     model, info = _fetch(lambda _: cls.from_pretrained(place, **options), request)
     missing = sorted(info["missing_keys"])
@@ -167,7 +170,7 @@ def _model(place: str, config: Any, request: Request) -> nn.Module:
         raise UserError(
             f"The weights of {request.spec!r} are incomplete: {count} parameters missing or of another shape ({shown})."
         )
-    return model
+    return model  # type: ignore[no-any-return]
 
 
 def _fetch(load_with: Any, request: Request) -> Any:
@@ -198,7 +201,8 @@ def _prefix_tokens(model: nn.Module, size: int, spec: str) -> int:
     patch = getattr(model.config, "patch_size", None)
     if hidden.ndim != 3 or not isinstance(patch, int):
         return 0
-    return max(0, hidden.shape[1] - (size // patch) ** 2)
+    n_prefix: int = max(0, hidden.shape[1] - (size // patch) ** 2)
+    return n_prefix
 
 
 def _license(request: Request) -> str:

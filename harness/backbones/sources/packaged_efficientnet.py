@@ -62,7 +62,8 @@ def load(request: Request) -> Backbone:
 
 
 def _classify(model: nn.Module, features: Tensor) -> Tensor:
-    return model.classifier(features)  # type: ignore[operator]
+    result: Tensor = model.classifier(features)  # type: ignore[operator]
+    return result
 
 
 def _blocks(model: nn.Module) -> list[str]:

@@ -85,7 +85,8 @@ def random_model(name: str, **options: Any) -> nn.Module:
 
 def pooled(model: nn.Module, images: Tensor) -> Tensor:
     """Return the input of timm's classifier, (B, d): the whole forward pass without the classifier."""
-    return model.forward_head(model.forward_features(images), pre_logits=True)  # type: ignore[operator]
+    result: Tensor = model.forward_head(model.forward_features(images), pre_logits=True)  # type: ignore[operator]
+    return result
 
 
 def classifier(model: nn.Module, size: int) -> Any:
@@ -112,7 +113,8 @@ def classifier(model: nn.Module, size: int) -> Any:
 
 
 def _classify(model: nn.Module, features: Tensor) -> Tensor:
-    return model.get_classifier()(features)  # type: ignore[operator]
+    result: Tensor = model.get_classifier()(features)  # type: ignore[operator]
+    return result
 
 
 def suggested_site(model: nn.Module) -> str | None:

@@ -99,7 +99,8 @@ def pooled(model: nn.Module, images: Tensor) -> Tensor:
 def _classify(model: nn.Module, features: Tensor) -> Tensor:
     head = _head(model)
     assert head is not None
-    return head(features)
+    result: Tensor = head(features)
+    return result
 
 
 def _head(model: nn.Module) -> nn.Linear | None:
@@ -114,8 +115,9 @@ def _head(model: nn.Module) -> nn.Linear | None:
 
 def _tensor(output: Any) -> Tensor:
     if isinstance(output, dict) and "x_norm_clstoken" in output:
-        return output["x_norm_clstoken"]
-    return output
+        output = output["x_norm_clstoken"]
+    features: Tensor = output
+    return features
 
 
 def _build(repository: str, entry: str, request: Request, *, local: bool, pretrained: bool) -> nn.Module:

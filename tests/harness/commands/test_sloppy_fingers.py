@@ -41,7 +41,7 @@ def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run", "--evaluation", "inf"], "--evaluation inf: give a whole number of images"),
+        (["run", "--evaluation", "inf"], "--evaluation inf: must be a whole number of images"),
         (["run", "--backbone", "timm:"], "'timm:' is no backbone: the prefixes are timm, hf, torchhub"),
         (["run", "--backbone", "hf:"], "'hf:' is no backbone"),
         (["run", "--backbone", "tim:resnet18"], "'tim:resnet18' is no backbone"),

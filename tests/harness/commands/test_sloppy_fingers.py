@@ -178,7 +178,7 @@ def test_a_wrong_entry_of_a_list_is_one_mistake() -> None:
     ("error", "message"),
     [
         (PermissionError(13, "Permission denied", "/of/others/r.duckdb"), "'/of/others/r.duckdb' cannot be used (Perm"),
-        (OSError(28, "No space left on device"), "No space left on device: make room"),
+        (OSError(28, "No space left on device"), "No space left on device: free some disk space"),
     ],
 )
 def test_what_the_system_refuses_is_a_sentence(

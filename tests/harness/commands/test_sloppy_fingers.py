@@ -41,7 +41,7 @@ def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run", "--evaluation", "inf"], "--evaluation inf: give a whole number of images"),
+        (["run", "--evaluation", "inf"], "--evaluation inf: must be a whole number of images"),
         (["run", "--backbone", "timm:"], "'timm:' is no backbone: the prefixes are timm, hf, torchhub"),
         (["run", "--backbone", "hf:"], "'hf:' is no backbone"),
         (["run", "--backbone", "tim:resnet18"], "'tim:resnet18' is no backbone"),
@@ -178,7 +178,7 @@ def test_a_wrong_entry_of_a_list_is_one_mistake() -> None:
     ("error", "message"),
     [
         (PermissionError(13, "Permission denied", "/of/others/r.duckdb"), "'/of/others/r.duckdb' cannot be used (Perm"),
-        (OSError(28, "No space left on device"), "No space left on device: free some"),
+        (OSError(28, "No space left on device"), "No space left on device: free some disk space"),
     ],
 )
 def test_what_the_system_refuses_is_a_sentence(

@@ -25,13 +25,14 @@ from harness.metrics.dictionary import writing_directions
 from harness.metrics.stability import matched_cosine, matched_cosine_by_parent
 from harness.progress import Reporter
 from results import Store, StoreError
+from results.boards.board import BoardKey
 from results.store import group_scores
 from results.store.group_scores import GroupScoreRecord, group_id_of
 
 #: Of the definition; scores of another one are never ranked with these.
 VERSION = 1
 
-_BOARD = ["backbone", "site", "dataset", "evaluation_fingerprint", "probing_fingerprint"]
+_BOARD = BoardKey._fields
 
 #: What varies in a group to what is measured of it: the metric of the dictionary, then that of the writing directions.
 _METRICS = {"init_seed": ("stability", "stability_writer"), "token_seed": ("token_sensitivity", None)}

@@ -25,13 +25,14 @@ from harness.metrics.dictionary import writing_directions
 from harness.metrics.stability import matched_cosine, matched_cosine_by_parent
 from harness.progress import Reporter
 from results import Store, StoreError
+from results.boards.board import BoardKey
 from results.store import group_scores
 from results.store.group_scores import GroupScoreRecord, group_id_of
 
 #: Version of the definition; scores of different versions are never ranked together.
 VERSION = 1
 
-_BOARD = ["backbone", "site", "dataset", "evaluation_fingerprint", "probing_fingerprint"]
+_BOARD = BoardKey._fields
 
 #: Seed that varies in a group -> metric of the dictionary, and metric of the writing directions.
 _METRICS = {"init_seed": ("stability", "stability_writer"), "token_seed": ("token_sensitivity", None)}

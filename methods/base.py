@@ -42,11 +42,11 @@ class LinearSite(Protocol):
 
     @property
     def weight(self) -> Tensor:
-        """(d_out, d_in)"""
+        """(d_out, d_in) weight."""
 
     @property
     def bias(self) -> Tensor:
-        """(d_out,), zeros if the layer has no bias"""
+        """(d_out,) bias; zeros if the layer has none."""
 
     @property
     def d_in(self) -> int: ...
@@ -139,8 +139,10 @@ M = TypeVar("M", bound="Method")
 
 
 class Method(ABC):
-    """Base class of every method. A plugin subclasses it, sets :attr:`spec` and :attr:`Config`, and implements
-    ``fit``, ``encode``, ``decode``, ``dictionary`` and ``n_units``. Fitted tensors are plain attributes named in
+    """Base class of every method.
+
+    A plugin subclasses it, sets :attr:`spec` and :attr:`Config`, and implements ``fit``, ``encode``, ``decode``,
+    ``dictionary`` and ``n_units``. Fitted tensors are plain attributes named in
     :attr:`fitted`; saving, loading and moving between devices follow from that.
     """
 

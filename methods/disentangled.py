@@ -89,7 +89,7 @@ class DisentangledLinear(nn.Module):
         check_layer(layer)
         method.require_fitted()
         weight, bias = layer.weight, layer.bias
-        matrix = weight.detach().flatten(1).cpu().double()  # type: ignore[union-attr,operator]
+        matrix = weight.detach().flatten(1).cpu().double()  # type: ignore[operator]
         offset = matrix.new_zeros(len(matrix)) if bias is None else bias.detach().cpu().double()  # type: ignore[operator]
         width, parent = int(method.width), method.parent.cpu()
         sums = torch.zeros(width, method.weights.shape[1], dtype=torch.float64)
@@ -152,7 +152,8 @@ class DisentangledLinear(nn.Module):
         front. That is deterministic, unlike an ``index_add`` on a GPU, and compiles to one kernel.
         """
         axis = self.unit_axis
-        parts = self._linear(x, self._kernel(self.sub_weight), self.sub_bias).split(self._steps, dim=axis)
+        summands = self._linear(x, self._kernel(self.sub_weight), self.sub_bias)
+        parts = torch.split(summands, self._steps, dim=axis)
         out = parts[0].clone()
         for part in parts[1:]:
             out.narrow(axis, 0, part.shape[axis]).add_(part)

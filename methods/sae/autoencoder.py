@@ -36,7 +36,7 @@ class Codes(NamedTuple):
         """Return ``codes @ atoms`` (n, d)."""
         if self.entries is None:
             return self.values @ atoms.to(self.values.dtype)
-        decoded: Tensor = Decoded.apply(self.values, atoms, self.entries)  # type: ignore[no-untyped-call]
+        decoded: Tensor = Decoded.apply(self.values, atoms, self.entries)
         return decoded
 
     def fires(self) -> Tensor:
@@ -87,7 +87,7 @@ class LinearAutoencoder(Trainee):
 
     def dense(self, computed: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
         """Return dense codes, and their pre-codes, of ``known`` pre-codes (detached, may be overwritten) on the CPU."""
-        pre = GivenPreCodes.apply(computed, x, self.weight, bias)  # type: ignore[no-untyped-call]
+        pre = GivenPreCodes.apply(computed, x, self.weight, bias)
         return Codes(self.activate(pre, None), None, len(x)), pre
 
     def penalty(self, codes: Codes, pre: Tensor) -> Tensor | float:
@@ -144,7 +144,7 @@ class LinearAutoencoder(Trainee):
         if selected is None:
             return self.dense(computed, x, bias)
         entries = selected.entries
-        pre = PreCodesAt.apply(selected.values, x, self.weight, bias, entries)  # type: ignore[no-untyped-call]
+        pre = PreCodesAt.apply(selected.values, x, self.weight, bias, entries)
         return Codes(self.activate(pre, entries.unit_index), entries, len(x)), pre
 
     def error(self, codes: Codes, target: Tensor) -> Tensor:

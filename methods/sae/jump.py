@@ -56,13 +56,13 @@ class Step(torch.autograd.Function):
 
 def jump_relu(pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
     """Return JumpReLU of pre-codes; ``threshold`` is broadcast to their shape."""
-    value: Tensor = JumpReLU.apply(pre, threshold.expand_as(pre), bandwidth)  # type: ignore[no-untyped-call]
+    value: Tensor = JumpReLU.apply(pre, threshold.expand_as(pre), bandwidth)
     return value
 
 
 def step(pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
     """Return the step function of pre-codes; ``threshold`` is broadcast to their shape."""
-    value: Tensor = Step.apply(pre, threshold.expand_as(pre), bandwidth)  # type: ignore[no-untyped-call]
+    value: Tensor = Step.apply(pre, threshold.expand_as(pre), bandwidth)
     return value
 
 

@@ -72,9 +72,7 @@ class JumpReLUAutoencoder(LinearAutoencoder):
         return jump_relu(pre, thresholds if units is None else thresholds[units], self.bandwidth)
 
     def dense(self, computed: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
-        codes, active = FusedJump.apply(  # type: ignore[no-untyped-call]
-            computed, x, self.weight, bias, self.thresholds(), self.bandwidth
-        )
+        codes, active = FusedJump.apply(computed, x, self.weight, bias, self.thresholds(), self.bandwidth)
         return Codes(codes, None, len(x), active), computed
 
     def penalty(self, codes: Codes, pre: Tensor) -> Tensor:

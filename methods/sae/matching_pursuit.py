@@ -39,7 +39,7 @@ class PursuitAutoencoder(Trainee):
     def loss(self, *batch: Tensor) -> StepLoss:
         x = batch[0]
         path = pursue(x, self.directions.detach(), self.k)
-        residual: Tensor = Residual.apply(x, self.directions, path)  # type: ignore[no-untyped-call]
+        residual: Tensor = Residual.apply(x, self.directions, path)
         error = residual.square().mean()
         fires = _fires(path, len(self.directions))
         total = error

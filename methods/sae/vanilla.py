@@ -40,7 +40,7 @@ class VanillaAutoencoder(LinearAutoencoder):
 
     def dense(self, computed: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
         # One pass over the codes, in place, instead of one to make them and one to keep their mask.
-        codes = GivenCodes.apply(computed.relu_(), x, self.weight, bias)  # type: ignore[no-untyped-call]
+        codes = GivenCodes.apply(computed.relu_(), x, self.weight, bias)
         return Codes(codes, None, len(x)), codes
 
     def penalty(self, codes: Codes, pre: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ def table(rows: list[dict[str, str | float | None]]) -> str:
 
 
 def main() -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", type=Path, metavar="FILE", help="file with one JSON object per line")
     options = parser.parse_args()

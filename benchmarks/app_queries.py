@@ -164,6 +164,7 @@ def folder_for(keep: Path | None) -> Iterator[Path]:
 
 
 def main() -> None:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--units", type=int, default=100_000, help="unit rows (default: 100000)")
     parser.add_argument("--cells", type=int, default=60, help="cells (default: 60)")

@@ -138,6 +138,7 @@ def compare(fits: dict[str, Fit], data: Iterable[torch.Tensor], repeats: int, sl
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, nargs="+", default=[1500], help="points per unit (default: 1500)")
     parser.add_argument("--units", type=int, default=2, help="units, spread over the layer (default: 2)")

@@ -103,6 +103,7 @@ def fit(folder: Path, backbone: str, path: str, top_k: int, size: int, workers: 
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, default=1_000_000, help="tokens (default: 1000000)")
     parser.add_argument("--units", type=int, default=64, help="outputs of the layer (default: 64)")

@@ -56,6 +56,7 @@ def run(n: int, d: int, device: torch.device, size: int, memory_bytes: int, seed
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", help="device of torch (default: cuda)")
     parser.add_argument("--n", type=int, nargs="+", default=[20_000, 100_000, 400_000], help="contributions per unit")

@@ -69,6 +69,7 @@ def measure(folder: Path, backbone: str) -> None:
 
 
 def main() -> None:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="dinov2_small_saliency", help="name of the backbone")
     parser.add_argument("--sizes", type=int, nargs=2, default=(40, 80), help="evaluation images of the two runs")

@@ -94,6 +94,7 @@ def coverage(setting: tuple, tournaments: int, resamples: int) -> tuple[float, f
 
 
 def main() -> int:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tournaments", type=int, default=200, help="simulated tournaments per setting (default: 200)")
     parser.add_argument("--resamples", type=int, default=400, help="bootstrap resamples per tournament (default: 400)")

@@ -265,6 +265,7 @@ LIKE_THE_LIBRARY: dict[str, dict[str, Any]] = {"jumprelu_sae": {"threshold_rate"
 
 
 def main() -> None:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tokens", type=Path, nargs="?", help="folder of a token set (default: synthetic tokens)")
     parser.add_argument("--epochs", type=int, default=2, help="epochs (default: 2)")

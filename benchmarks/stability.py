@@ -27,6 +27,7 @@ from harness.metrics import matched_cosine
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--atoms", type=int, default=6144, help="atoms per dictionary (default: 6144)")
     parser.add_argument("--width", type=int, default=768, help="dimensions of an atom (default: 768)")

@@ -29,8 +29,7 @@ def colour_texture(image: Image.Image) -> np.ndarray:
     grey = np.asarray(small.convert("L"), dtype=np.float64)
     texture = np.concatenate([_binary_patterns(grey, radius) for radius in RADII])
     parts = [np.sqrt(histogram / histogram.sum()) for histogram in (colour, texture)]
-    result: np.ndarray = np.concatenate(parts) / np.sqrt(2)
-    return result
+    return np.asarray(np.concatenate(parts) / np.sqrt(2))
 
 
 def _binary_patterns(grey: np.ndarray, radius: int) -> np.ndarray:
@@ -74,5 +73,4 @@ def gradients(image: Image.Image) -> np.ndarray:
     cells = cells / (np.linalg.norm(cells, axis=1, keepdims=True) + 1e-2)
     vector = np.clip(cells - cells.mean(), -0.5, 0.5).ravel()
     norm = float(np.linalg.norm(vector))
-    result: np.ndarray = vector / norm if norm > 0 else vector
-    return result
+    return np.asarray(vector / norm if norm > 0 else vector)

@@ -152,7 +152,8 @@ class DisentangledLinear(nn.Module):
         front. That is deterministic, unlike an ``index_add`` on a GPU, and compiles to one kernel.
         """
         axis = self.unit_axis
-        parts = self._linear(x, self._kernel(self.sub_weight), self.sub_bias).split(self._steps, dim=axis)
+        summands = self._linear(x, self._kernel(self.sub_weight), self.sub_bias)
+        parts = torch.split(summands, self._steps, dim=axis)
         out = parts[0].clone()
         for part in parts[1:]:
             out.narrow(axis, 0, part.shape[axis]).add_(part)

@@ -32,8 +32,7 @@ class Images:
     @cached_property
     def label(self) -> np.ndarray:
         """(n_images,) class of each image, -1 if it has none; read lazily, since reading counts as using labels."""
-        result: np.ndarray = np.asarray(self._tokens.label)[self.order][self.start]
-        return result
+        return np.asarray(np.asarray(self._tokens.label)[self.order][self.start])
 
     def __len__(self) -> int:
         return len(self.start)

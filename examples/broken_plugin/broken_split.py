@@ -1,3 +1,3 @@
-"""What a broken plugin looks like: it needs a package that is not there."""
+"""Example of a broken plugin: it imports a package that does not exist."""
 
 import a_package_that_nobody_has  # noqa: F401

@@ -1,8 +1,8 @@
 """Co-active split: every neuron is split along groups of inputs that are active together.
 
-ELUDe asks of each neuron which inputs drive it on its strongest tokens. This asks once for the whole layer which inputs
-vary together over the probing tokens, groups them by the leading directions of their correlation, and gives each
-neuron one sub-unit a group. It costs one pass and one eigendecomposition, trains nothing, and its sums are exact.
+ELUDe clusters the contributions of each neuron separately. This method determines once for the whole layer which inputs
+vary together over the probing tokens, groups them by the leading directions of their correlation, and gives each neuron
+one sub-unit per group. It needs one pass and one eigendecomposition and no training, and its sums are exact.
 """
 
 import torch
@@ -15,7 +15,7 @@ from methods.base import MethodConfig, MethodSpec, no_progress
 
 
 class CoactiveSplitConfig(MethodConfig):
-    parts: int = Field(4, ge=1, description="groups of inputs, and sub-units a neuron")
+    parts: int = Field(4, ge=1, description="groups of inputs, and sub-units per neuron")
 
 
 @register

@@ -135,7 +135,7 @@ def cluster(
 
 def zero_rows(points: torch.Tensor) -> torch.Tensor:
     """Return the mask (n,) bool of the rows of points (n, d) whose entries are all zero."""
-    zero = torch.linalg.vector_norm(points, dim=1) == 0
+    zero: torch.Tensor = torch.linalg.vector_norm(points, dim=1) == 0
     # The length of a row of tiny entries underflows to zero, so the entries of these few rows are checked one by one.
     suspects = zero.nonzero()[:, 0]
     zero[suspects] = (points[suspects] == 0).all(1)

@@ -85,7 +85,7 @@ def fill_squares(products: Array, norms: Array, start: int, stop: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def kth_smallest(values: Array, count: int, k: int) -> float:
+def kth_smallest(values: Array, count: int, k: int) -> Scalar:
     """Return the k-th smallest (k = 0 is the minimum) of values[:count]; reorder them (Hoare's selection)."""
     low, high = 0, count - 1
     while low < high:
@@ -106,7 +106,7 @@ def kth_smallest(values: Array, count: int, k: int) -> float:
             low = i
         else:
             break
-    return values[k]  # type: ignore[no-any-return]  # numba types it as float
+    return values[k]
 
 
 @njit(cache=True, nogil=True)

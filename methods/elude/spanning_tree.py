@@ -114,8 +114,7 @@ def rounding_slack(norms: torch.Tensor, d: int) -> torch.Tensor:
     occur in practice). The sum of the three terms adds a few more.
     """
     longest = norms.max().sqrt()
-    result: torch.Tensor = (d**0.5 + 4.0) * 2.0**-24 * (norms.sqrt() + longest).square()
-    return result
+    return (float(d**0.5) + 4.0) * 2.0**-24 * (norms.sqrt() + longest).square()
 
 
 def squared_distances(x: torch.Tensor, rows: RowThreads) -> tuple[np.ndarray, np.ndarray]:

@@ -35,7 +35,7 @@ class Tiles:
         self.x = x
         self.n, self.d = x.shape
         self.moved = centred(x)
-        norms = torch.cat([torch.linalg.vecdot(part, part, dim=1).double() for part in self.moved.split(65536)])
+        norms = torch.cat([torch.linalg.vecdot(part, part, dim=1).double() for part in torch.split(self.moved, 65536)])
         self.norms = norms.float()
         self.slack = rounding_slack(norms, self.d)
         self.plan(memory_bytes)
@@ -171,7 +171,7 @@ def tied_edges(core: torch.Tensor, neighbours: torch.Tensor, points: torch.Tenso
     """Return all edges (2, t) int64 from points (m,) to points no less dense and within their core distance."""
     padded = torch.cat([core, core.new_tensor([torch.inf])])
     edges = [torch.empty(2, 0, dtype=torch.int64, device=core.device)]
-    for part in points.split(max(1, EXACT_BLOCK // neighbours.shape[1])):
+    for part in torch.split(points, max(1, EXACT_BLOCK // neighbours.shape[1])):
         near = neighbours[part].long()
         row, slot = ((padded[near] <= core[part][:, None]) & (near != part[:, None])).nonzero(as_tuple=True)
         edges.append(torch.stack([part[row], near[row, slot]]))
@@ -195,7 +195,7 @@ def candidates(
     """
     ends: list[list[torch.Tensor]] = [[], [], []]
     # Float64 rows and masks here: a quarter of the rows of a float32 strip.
-    for part in points.split(max(1, tiles.strip_rows // 4)):
+    for part in torch.split(points, max(1, tiles.strip_rows // 4)):
         squares = tiles.strip(part).double()
         slack = tiles.slack[part][:, None]
         base = torch.maximum(core[part][:, None], core[None])
@@ -266,10 +266,10 @@ def point_to_component(tiles: Tiles, core: torch.Tensor, component: torch.Tensor
     out = torch.full((tiles.n, count), torch.inf, dtype=torch.float32, device=core.device)
     near = core.float()
     starts = torch.searchsorted(ranks, torch.arange(count, device=core.device)).tolist()
-    for rows in order.split(tiles.tile_side):
+    for rows in torch.split(order, tiles.tile_side):
         first = int(rank[component[rows[0]]])
         begin = starts[first + 1] if first + 1 < count else tiles.n
-        for columns in order[begin:].split(tiles.tile_side):
+        for columns in torch.split(order[begin:], tiles.tile_side):
             weight = tiles.strip(rows, columns).clamp_min_(near[columns])
             row_component, column_component = component[rows], component[columns]
             weight.masked_fill_(row_component[:, None] == column_component[None], torch.inf)

@@ -211,8 +211,8 @@ def test_tokens_that_teach_nothing_are_refused_in_words() -> None:
         (a[:1].repeat(300, 1), "All 300 probing tokens are the same"),
         (torch.full((300, 6), 0.1), "All 300 probing tokens are the same"),
         (torch.zeros(300, 6), "All 300 probing tokens are the same"),
-        (a.where(a > a.min(), float("nan")), "output holds NaN or infinity"),
-        (a.where(a > a.min(), float("inf")), "output holds NaN or infinity"),
+        (a.where(a > a.min(), float("nan")), "output contains NaN or infinity"),
+        (a.where(a > a.min(), float("inf")), "output contains NaN or infinity"),
         (a[:0], "no probing tokens"),
     ):
         for name in ("topk_sae", "matching_pursuit_sae"):

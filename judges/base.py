@@ -72,7 +72,7 @@ Keep = Callable[[Sequence[Reply]], None]
 """Stores replies. What it was given is safe when it returns; a judge calls it as soon as there is something to keep."""
 
 
-class Estimate(NamedTuple):
+class CallEstimate(NamedTuple):
     """Approximate cost of one call, in tokens."""
 
     prompt_tokens: int
@@ -103,9 +103,9 @@ class Judge(ABC):
     def key(self, question: Question, prompt: Prompt) -> Key:
         return Key(self.id, prompt.version, question.grid_a.key, question.grid_b.key)
 
-    def estimate(self, prompt: Prompt) -> Estimate:
+    def estimate(self, prompt: Prompt) -> CallEstimate:
         """Return the tokens of one call; zeros if it uses none."""
-        return Estimate(0, 0)
+        return CallEstimate(0, 0)
 
     def __enter__(self) -> Self:
         return self

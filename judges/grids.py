@@ -33,7 +33,7 @@ OUTLINE = (255, 0, 255)
 JPEG_QUALITY = 95
 
 
-class Images(Protocol):
+class ImageSource(Protocol):
     """Interface of a source of images; an image set of the harness is one."""
 
     def open(self, index: int) -> Image.Image:
@@ -117,7 +117,7 @@ class Album:
         folder: folder of the grids, with ``<key>.jpg`` in a subfolder for each first two digits; created when needed.
     """
 
-    def __init__(self, images: Images, folder: str | Path) -> None:
+    def __init__(self, images: ImageSource, folder: str | Path) -> None:
         self._images = images
         self._folder = Path(folder)
         # 336 x 336 px are 340 kB; the same strong images occur again and again.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from judges.base import Estimate, Question
+from judges.base import CallEstimate, Question
 from judges.grids import GRID_PX
 from judges.prompt import Prompt
 
@@ -51,7 +51,7 @@ def settings(model: str) -> dict[str, Any]:
 _GRID_TOKENS = (("qwen", (GRID_PX // 32) ** 2), ("gemma-3", 256), ("internvl", 10 * 256))
 
 
-def estimate(model: str, prompt: Prompt) -> Estimate:
+def estimate(model: str, prompt: Prompt) -> CallEstimate:
     """Return the approximate cost of a call: two grids and the prompt, and a reply of half the allowed length."""
     grid = next((tokens for part, tokens in _GRID_TOKENS if part in model.lower()), 1000)
-    return Estimate(2 * grid + len(prompt.text) // 4, MAX_TOKENS // 2)
+    return CallEstimate(2 * grid + len(prompt.text) // 4, MAX_TOKENS // 2)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from methods import register
 from methods.base import Device, Dictionary, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
 from methods.grouped import SubUnits
-from methods.references import Images, by_size, kmeans_labels, output_sums, reference_images
+from methods.references import TokensByImage, by_size, kmeans_labels, output_sums, reference_images
 
 # Relative eigenvalue of the directions' Gram matrix below which a dimension counts as not spanned.
 _RANK_CUTOFF = 1e-10
@@ -96,7 +96,7 @@ class DNRwCV(SubUnits):
         progress: Progress = no_progress,
     ) -> DNRwCV:
         config: DNRwCVConfig = self.config
-        images = Images(tokens)
+        images = TokensByImage(tokens)
         strongest = [references.image for references in reference_images(tokens, images, config.top_images)]
         used = np.unique(np.concatenate(strongest))
         origin = mean_output(tokens) if config.centred else torch.zeros(site.d_out, dtype=torch.float64)
@@ -166,7 +166,7 @@ class DNRwCV(SubUnits):
         return Dictionary(self.directions, self.parent, "writer")
 
 
-def image_means(tokens: Tokens, images: Images, chosen: np.ndarray) -> np.ndarray:
+def image_means(tokens: Tokens, images: TokensByImage, chosen: np.ndarray) -> np.ndarray:
     """Return the (len(chosen), d_out) float64 mean output over the tokens of each chosen image, ascending.
 
     Prefix tokens (CLS, registers) count only if an image has no others. One pass is made, and only these means are

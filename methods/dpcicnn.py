@@ -14,7 +14,7 @@ from methods import register
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
 from methods.errors import UserError
 from methods.grouped import LinearSubUnits
-from methods.references import Images, output_sums
+from methods.references import TokensByImage, output_sums
 
 #: Values of the factor that are tried, {0.05, 0.10, ..., 1.00}.
 FACTORS = tuple(step / 20 for step in range(1, 21))
@@ -115,7 +115,7 @@ class DPCiCNN(LinearSubUnits):
         Raises:
             UserError: if no probing image has a label.
         """
-        images = Images(tokens)
+        images = TokensByImage(tokens)
         if not bool((images.label >= 0).any()):
             raise UserError(
                 "dpcicnn is supervised and needs the class of the probing images, but none has a label: use class "
@@ -149,7 +149,7 @@ class DPCiCNN(LinearSubUnits):
         ]
         return self.to(device)
 
-    def _relevant_classes(self, tokens: Tokens, images: Images) -> dict[int, np.ndarray]:
+    def _relevant_classes(self, tokens: Tokens, images: TokensByImage) -> dict[int, np.ndarray]:
         """Return class -> (d_out,) bool: mask of the neurons that are relevant for it."""
         config: DPCiCNNConfig = self.config
         # Shares, not sums, are compared, so that the number of an image's tokens cancels out.
@@ -225,7 +225,7 @@ def rewire(weight_u: Tensor, bias_u: float, means: ClassMeans) -> Rewired:
 
 
 def _means_by_class(
-    tokens: Tokens, images: Images, relevant: dict[int, np.ndarray], d_in: int, progress: Progress
+    tokens: Tokens, images: TokensByImage, relevant: dict[int, np.ndarray], d_in: int, progress: Progress
 ) -> dict[int, tuple[tuple[int, ...], ClassMeans]]:
     """Return neuron -> (its relevant classes, their means), for neurons with at least one relevant class."""
     collected: dict[int, list[tuple[int, Tensor, Tensor]]] = {}

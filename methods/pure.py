@@ -12,7 +12,7 @@ from torch.nn import functional
 from methods import register
 from methods.base import Device, Dictionary, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
 from methods.grouped import SubUnits
-from methods.references import Images, by_size, kmeans_labels, reference_images
+from methods.references import TokensByImage, by_size, kmeans_labels, reference_images
 
 # Bytes of the distances that encode holds in addition to its result.
 _MEMORY = 1 << 28
@@ -84,7 +84,7 @@ class PURE(SubUnits):
         weight = site.weight.detach().cpu()
         centroids: list[Tensor] = []
         silent = 0
-        for references in reference_images(tokens, Images(tokens), config.reference_samples):
+        for references in reference_images(tokens, TokensByImage(tokens), config.reference_samples):
             rows = attributions(tokens.gather("input", references.row), weight[references.unit])
             rows = rows[rows.abs().sum(1) > 0]
             silent += not len(rows)

@@ -15,7 +15,7 @@ from methods.base import Tokens
 from methods.numerics import sklearn_threads
 
 
-class Images:
+class TokensByImage:
     """Tokens of a probing set grouped by image, for any order on disk."""
 
     def __init__(self, tokens: Tokens) -> None:
@@ -70,13 +70,13 @@ class References(NamedTuple):
 
     unit: int
     image: np.ndarray
-    """(m,) image numbers, as in :class:`Images`"""
+    """(m,) image numbers, as in :class:`TokensByImage`"""
     row: np.ndarray
     """(m,) token row of the neuron's maximum in each"""
 
 
 def reference_images(
-    tokens: Tokens, images: Images, count: int, *, memory_bytes: int = 1 << 28
+    tokens: Tokens, images: TokensByImage, count: int, *, memory_bytes: int = 1 << 28
 ) -> Iterator[References]:
     """Yield each neuron's ``count`` images of largest maximum over tokens, in neuron order.
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.activations.baseline_passes import LOGITS, STATES, TOKENS, Measurement
+from harness.activations.baseline_passes import LOGITS, STATES, TOKENS, BaselinePasses
 from harness.activations.forward import Passes
 from harness.activations.head import Head
 from harness.activations.site import Site
@@ -28,7 +28,7 @@ from methods.base import Progress, no_progress
 VERSION = 1
 
 
-class Floor(NamedTuple):
+class AblationFloor(NamedTuple):
     """Scores of the network with the layer's output replaced by a constant that carries no image information."""
 
     accuracy: float
@@ -53,7 +53,7 @@ class Baseline:
     logits: np.ndarray
     """(n_images, n_classes) float32 of the unmodified network, memory-mapped"""
     head: Head
-    floors: dict[str, Floor]
+    floors: dict[str, AblationFloor]
     """"original", "zero" (the layer's output set to 0) and "mean" (to its mean over the split's tokens)"""
     null_similarity: float
     """mean cosine between output tokens of different images"""
@@ -124,7 +124,7 @@ def make_baseline(
     try:
         first = site.capture(backbone.features, torch.zeros(1, 3, *[backbone.preprocessing.size] * 2, device=device))
         check_disk(cache, len(images) * first.a.shape[1], [site.d_out], dtype)
-        Measurement(passes, head, progress, report).write(temporary, dtype)
+        BaselinePasses(passes, head, progress, report).write(temporary, dtype)
         replace_atomically(temporary, folder)
     finally:
         remove(temporary)
@@ -152,7 +152,7 @@ def _existing(folder: Path, passes: Passes, head: Head, top_images: int, report:
 
 
 def _read(folder: Path, passes: Passes, head: Head, top_images: int) -> Baseline:
-    """Read the files that :class:`Measurement` wrote. Raise one of DAMAGE if they do not fit together."""
+    """Read the files that :class:`BaselinePasses` wrote. Raise one of DAMAGE if they do not fit together."""
     meta = json.loads((folder / "meta.json").read_text())
     index = np.load(folder / "index.npy", allow_pickle=False)
     tokens = TokenSet(folder / TOKENS)
@@ -166,7 +166,9 @@ def _read(folder: Path, passes: Passes, head: Head, top_images: int) -> Baseline
         tokens=tokens,
         logits=np.memmap(folder / LOGITS, np.float32, mode="r", shape=(len(index), meta["n_classes"])),
         head=head,
-        floors={name: Floor(*(math.nan if x is None else x for x in pair)) for name, pair in meta["floors"].items()},
+        floors={
+            name: AblationFloor(*(math.nan if x is None else x for x in pair)) for name, pair in meta["floors"].items()
+        },
         null_similarity=math.nan if meta["null_similarity"] is None else meta["null_similarity"],
         top_images=min(top_images, len(passes.images)),
     )

@@ -63,7 +63,7 @@ class _Counts:
 
 
 @dataclass
-class Measurement:
+class BaselinePasses:
     """Three passes over the split, with the results written to one folder.
 
     Memory does not grow with the number of images.

@@ -33,7 +33,7 @@ HEADLINE = ("ms_score", "r2", "accuracy", "agreement", "efficiency_ratio")
 CLAIMS = ("stable", "training_free", "explicit", "lossless", "supervised", "virtual")
 
 
-class Place(NamedTuple):
+class CellContext(NamedTuple):
     """Run, suite, device and folder of a cell's computation."""
 
     run_id: str
@@ -81,7 +81,7 @@ def run_cell(
     cell: Cell,
     tokens: TokenSet,
     baseline: Baseline,
-    place: Place,
+    place: CellContext,
     *,
     known: Sequence[KnownFit] = (),
     left_out: Sequence[str] = (),
@@ -132,7 +132,7 @@ def run_cell(
 
 
 def failed(
-    cell: Cell, place: Place, failure: Failure, started: datetime | None = None, seconds: float = 0.0
+    cell: Cell, place: CellContext, failure: Failure, started: datetime | None = None, seconds: float = 0.0
 ) -> CellResult:
     """Return the result of a cell that could not be finished."""
     record = dataclasses.replace(
@@ -158,7 +158,7 @@ def _notes_of(environment: Mapping[str, Any]) -> list[str]:
     return [numerics.NOT_REPRODUCIBLE] if environment["mkl_cbwr"] == "off" else []
 
 
-def _record(cell: Cell, place: Place, started: datetime, seconds: float, status: str) -> CellRecord:
+def _record(cell: Cell, place: CellContext, started: datetime, seconds: float, status: str) -> CellRecord:
     prepared, spec = cell.prepared, cell.method.spec_with(cell.config)
     return CellRecord(
         cell_id=cell.cell_id,

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from harness.check.finding import Finding
 from harness.check.methods import check_method
-from harness.check.targets import Report, Target, check, targets
+from harness.check.targets import CheckReport, CheckTarget, check, targets
 
-__all__ = ["Finding", "Report", "Target", "check", "check_method", "targets"]
+__all__ = ["CheckReport", "CheckTarget", "Finding", "check", "check_method", "targets"]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harness.cells.evaluate import evaluate
 from harness.check.finding import Finding, NotApplicable, other_globals, require, run, run_all
-from harness.check.world import BATCH, OTHER_BATCH, World, small_world
+from harness.check.world import BATCH, OTHER_BATCH, CheckWorld, small_world
 from harness.metrics.base import Batch, Direction, Metric, Outcome, Score
 from methods.base import Method
 
@@ -42,7 +42,7 @@ class Pass:
 class CheckedMetric:
     """Metric class with its passes, each made once."""
 
-    def __init__(self, cls: type[Metric], world: World) -> None:
+    def __init__(self, cls: type[Metric], world: CheckWorld) -> None:
         self.cls, self.world = cls, world
         self._passes: dict[tuple[str, int], Pass] = {}
         self._n_passes = 0
@@ -66,7 +66,7 @@ class CheckedMetric:
         return _pass(self.cls, self.world.fitted[name], self.world, batch_size, self._n_passes)
 
 
-def check_metric(cls: type[Metric], world: World | None = None) -> list[Finding]:
+def check_metric(cls: type[Metric], world: CheckWorld | None = None) -> list[Finding]:
     """Check a metric class against the contract.
 
     Args:
@@ -247,7 +247,7 @@ def _require_same(first: list[Score], second: list[Score], name: str, tolerance:
         require(near or both_nan, f"For {name}, {one.metric} is {one.value:.6g} and then {other.value:.6g}: {why}")
 
 
-def _pass(cls: type[Metric], method: Method, world: World, batch_size: int, seed: int) -> Pass:
+def _pass(cls: type[Metric], method: Method, world: CheckWorld, batch_size: int, seed: int) -> Pass:
     """Run one pass with a recording subclass of the metric. An exception of the metric is raised."""
     batches: list[Batch] = []
     errors: list[Exception] = []

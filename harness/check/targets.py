@@ -13,7 +13,7 @@ from harness.plugins import KINDS, load_plugin, registry_of
 from methods.registry import did_you_mean
 
 
-class Target(NamedTuple):
+class CheckTarget(NamedTuple):
     """Plugin to check."""
 
     kind: str
@@ -26,7 +26,7 @@ class Target(NamedTuple):
         return f"{self.name}:{self.identifier}" if self.identifier else self.name
 
 
-class Report(NamedTuple):
+class CheckReport(NamedTuple):
     """Findings of one target."""
 
     kind: str
@@ -43,7 +43,7 @@ class Report(NamedTuple):
         return all(finding.ok for finding in self.findings)
 
 
-def targets(wanted: str, *, kind: str | None = None) -> list[Target]:
+def targets(wanted: str, *, kind: str | None = None) -> list[CheckTarget]:
     """Return the plugins that a file registers, or the one that a name denotes.
 
     Args:
@@ -57,7 +57,7 @@ def targets(wanted: str, *, kind: str | None = None) -> list[Target]:
         raise UserError(f"--kind {kind} is unknown. {did_you_mean(kind, list(KINDS))}")
     if wanted.endswith(".py"):
         registered = load_plugin(Path(wanted))
-        checkable = [Target(of, name) for of, name in registered if of in KINDS and kind in (None, of)]
+        checkable = [CheckTarget(of, name) for of, name in registered if of in KINDS and kind in (None, of)]
         if not checkable:
             names = ", ".join(f"the {of} {name!r}" for of, name in registered)
             raise UserError(f"{wanted} registers {names}, and no {kind or ', '.join(KINDS)} to check.")
@@ -65,7 +65,7 @@ def targets(wanted: str, *, kind: str | None = None) -> list[Target]:
     name, _, identifier = wanted.partition(":")
     matching = [of for of in KINDS if kind in (None, of) and _is_registered(of, name, identifier)]
     if len(matching) == 1:
-        return [Target(matching[0], name, identifier)]
+        return [CheckTarget(matching[0], name, identifier)]
     if matching:
         raise UserError(f"{wanted!r} is a {' and a '.join(matching)}; choose one, e.g. with --kind {matching[0]}.")
     registered_names = sorted({name for of in KINDS if kind in (None, of) for name in registry_of(of).names()})
@@ -80,7 +80,7 @@ def targets(wanted: str, *, kind: str | None = None) -> list[Target]:
     )
 
 
-def check(target: Target, settings: Mapping[str, Any] | None = None, *, device: str = "cpu") -> Report:
+def check(target: CheckTarget, settings: Mapping[str, Any] | None = None, *, device: str = "cpu") -> CheckReport:
     """Check one plugin of any kind.
 
     Args:
@@ -102,7 +102,7 @@ def check(target: Target, settings: Mapping[str, Any] | None = None, *, device: 
     registry = registry_of(target.kind)
     if target.name in registry.entries:
         source = registry.entries[target.name].source
-    return Report(target.kind, target.spec, source, used, time.perf_counter() - started, findings)
+    return CheckReport(target.kind, target.spec, source, used, time.perf_counter() - started, findings)
 
 
 def _is_registered(kind: str, name: str, identifier: str) -> bool:
@@ -115,7 +115,7 @@ def _is_registered(kind: str, name: str, identifier: str) -> bool:
     return name in registry_of(kind).names()
 
 
-def _method(target: Target, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
+def _method(target: CheckTarget, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
     from harness.check.methods import check_method, small_settings
     from methods.base import make_config
 
@@ -125,25 +125,25 @@ def _method(target: Target, settings: dict[str, Any], device: str) -> tuple[dict
     return used, check_method(cls, used, device=device)
 
 
-def _metric(target: Target, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
+def _metric(target: CheckTarget, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
     from harness.check.metrics import check_metric
 
     return {}, check_metric(registry_of("metric").get(target.name))
 
 
-def _judge(target: Target, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
+def _judge(target: CheckTarget, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
     from harness.check.judges import check_panel
 
     return settings, check_panel(target.name, registry_of("judge").get(target.name), settings)
 
 
-def _backbone(target: Target, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
+def _backbone(target: CheckTarget, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
     from harness.check.backbones import check_backbone
 
     return {}, check_backbone(target.spec, device=device)
 
 
-def _dataset(target: Target, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
+def _dataset(target: CheckTarget, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
     from harness.check.datasets import check_dataset
 
     return {}, check_dataset(target.name, registry_of("dataset").get(target.name), target.identifier)

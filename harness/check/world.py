@@ -32,7 +32,7 @@ BATCH, OTHER_BATCH = 4, 7
 
 
 @dataclass
-class World:
+class CheckWorld:
     """Layer (d_in 8, d_out 12) of a network with random weights, with 18 images to fit on and 18 to evaluate on."""
 
     site: Site
@@ -61,7 +61,7 @@ class World:
 
 
 @contextmanager
-def small_world() -> Iterator[World]:
+def small_world() -> Iterator[CheckWorld]:
     """Make the world within the context. Its files on disk are removed at the end."""
     backbone = _network()
     images = drawn_images()
@@ -71,7 +71,7 @@ def small_world() -> Iterator[World]:
         cache = Path(folder)
         plan = ProbingPlan(crops=0, tokens_per_image=None, dtype="float32", seed=1)
         (tokens,) = collect(backbone, site, probing, [plan], cache)
-        yield World(site, tokens, _baseline(backbone, site, probing, evaluation, cache))
+        yield CheckWorld(site, tokens, _baseline(backbone, site, probing, evaluation, cache))
 
 
 def _baseline(backbone: Backbone, site: Site, probing: ImageSet, evaluation: ImageSet, cache: Path) -> Baseline:

@@ -12,7 +12,7 @@ from harness.commands.output import out, print_json
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.check import Report
+    from harness.check import CheckReport
 
 
 def register(app: typer.Typer) -> None:
@@ -64,7 +64,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _print(report: Report, target: str) -> None:
+def _print(report: CheckReport, target: str) -> None:
     used = ", ".join(f"{key}={value}" for key, value in report.settings.items())
     out(f"{report.kind} {report.name}, {report.source}" + (f", checked with {used}" if used else ""))
     for finding in report.findings:

@@ -19,7 +19,7 @@ from harness.commands.options import (
 from harness.commands.output import out, print_json
 
 if TYPE_CHECKING:
-    from harness.doctor import Check, Estimate
+    from harness.doctor import Check, SuiteEstimate
 
 
 def register(app: typer.Typer) -> None:
@@ -76,7 +76,7 @@ def _print(checks: list[Check]) -> None:
             out(f"        {check.remedy}")
 
 
-def _sentences(estimate: Estimate) -> list[str]:
+def _sentences(estimate: SuiteEstimate) -> list[str]:
     """Return the estimate as sentences."""
     swept = f", and {estimate.sweep_cells} of the sweeps before them" if estimate.sweep_cells else ""
     lines = [f"{estimate.cells} cells{swept}."]

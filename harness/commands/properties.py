@@ -10,7 +10,7 @@ from harness.commands.options import CellFilter, JsonOption, add_verb
 from harness.commands.output import out, print_json, print_table
 
 if TYPE_CHECKING:
-    from results.reports.properties import Verdict
+    from results.reports.properties import ClaimVerdict
 
 
 def register(app: typer.Typer) -> None:
@@ -61,7 +61,7 @@ def properties(cells: CellFilter, as_json: JsonOption = False) -> None:
         out("No finished cell in this store matches.")
 
 
-def _verdict_text(verdict: Verdict) -> str:
+def _verdict_text(verdict: ClaimVerdict) -> str:
     words = {True: "yes", False: "no", None: "-"}
     marks = ("!" if verdict.contradicts_claim else "") + ("#" if verdict.contradicts_published else "")
     return f"{verdict.verdict} ({words[verdict.claimed]}, {words[verdict.published]}) {marks}".rstrip()

@@ -1,19 +1,19 @@
 """Image sets by spec: ``photos`` (shipped), ``folder:PATH`` (class folders), ``hf:NAME`` (Hugging Face)."""
 
-from harness.datasets.base import BrokenImage, BrokenImageError, ImageRecord, ImageSet, Split
-from harness.datasets.loading import Batch, BrokenReport, batches, crop_generator
+from harness.datasets.base import BrokenImage, BrokenImageError, DatasetSplit, ImageRecord, ImageSet
+from harness.datasets.loading import BrokenReport, ImageBatch, batches, crop_generator
 from harness.datasets.registry import DATASETS, DatasetRow, describe, load, names
 
 __all__ = [
     "DATASETS",
-    "Batch",
     "BrokenImage",
     "BrokenImageError",
     "BrokenReport",
     "DatasetRow",
+    "DatasetSplit",
+    "ImageBatch",
     "ImageRecord",
     "ImageSet",
-    "Split",
     "batches",
     "crop_generator",
     "describe",

@@ -79,7 +79,7 @@ class OwnSplit(NamedTuple):
     evaluation: np.ndarray
 
 
-class Split(NamedTuple):
+class DatasetSplit(NamedTuple):
     """Two disjoint sets: activations are probed and methods fitted on one, and scores are computed on the other."""
 
     probing: ImageSet
@@ -158,7 +158,7 @@ class ImageSet:
             raise UserError(f"A subset of {self.name!r} cannot hold an image twice.")
         return ImageSet(self.name, tuple(self.records[index] for index in chosen), self.classes, self.reader)
 
-    def split(self, *, evaluation: int | float, seed: int = 0) -> Split:
+    def split(self, *, evaluation: int | float, seed: int = 0) -> DatasetSplit:
         """Split into a probing and an evaluation set, with each class in proportion.
 
         A set with its own split (``train/`` and ``val/`` folders) gives that one and ignores ``evaluation`` and
@@ -175,7 +175,7 @@ class ImageSet:
             UserError: if there are not enough images to leave at least one on each side.
         """
         if self.own_split is not None:
-            return Split(self.subset(self.own_split.probing), self.subset(self.own_split.evaluation))
+            return DatasetSplit(self.subset(self.own_split.probing), self.subset(self.own_split.evaluation))
         wanted = self._evaluation_count(evaluation)
         members = [np.flatnonzero(self.labels == label) for label in np.unique(self.labels)]
         chosen: list[int] = []
@@ -183,7 +183,7 @@ class ImageSet:
             order = sorted(positions.tolist(), key=lambda index: _hashed(seed, self.records[index].name))
             chosen.extend(order[:count])
         taken = set(chosen)
-        return Split(self.subset(index for index in range(len(self)) if index not in taken), self.subset(chosen))
+        return DatasetSplit(self.subset(index for index in range(len(self)) if index not in taken), self.subset(chosen))
 
     def _evaluation_count(self, evaluation: int | float) -> int:
         if isinstance(evaluation, bool) or not isinstance(evaluation, int | float):

@@ -18,7 +18,7 @@ from methods.errors import UserError
 Transform = Callable[[Image.Image, int], Tensor]
 
 
-class Batch(NamedTuple):
+class ImageBatch(NamedTuple):
     """Batch of images: ``index`` (B,) int64, positions in the image set; ``images`` (B, 3, S, S) from the transform."""
 
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not used of a batch
@@ -60,7 +60,7 @@ def batches(
     batch_size: int,
     workers: int = 2,
     report: BrokenReport,
-) -> Iterator[Batch]:
+) -> Iterator[ImageBatch]:
     """Read, transform and stack the images of a set in index order.
 
     ``workers`` threads decode; at most ``batch_size + 2 * workers`` images are decoded and not yet yielded, so memory
@@ -84,7 +84,7 @@ def batches(
 
 def _batches(
     images: ImageSet, transform: Transform, batch_size: int, workers: int, report: BrokenReport
-) -> Iterator[Batch]:
+) -> Iterator[ImageBatch]:
     def prepare(index: int) -> Tensor | BrokenImage:
         try:
             image = images.open(index)
@@ -114,11 +114,11 @@ def _batches(
             stack.append(result)
             if len(stack) == batch_size:
                 delivered += batch_size
-                yield Batch(torch.tensor(index, dtype=torch.int64), torch.stack(stack))
+                yield ImageBatch(torch.tensor(index, dtype=torch.int64), torch.stack(stack))
                 index, stack = [], []
         if stack:
             delivered += len(stack)
-            yield Batch(torch.tensor(index, dtype=torch.int64), torch.stack(stack))
+            yield ImageBatch(torch.tensor(index, dtype=torch.int64), torch.stack(stack))
         if len(images) and not delivered:
             raise _nothing_readable(images, report)
     finally:

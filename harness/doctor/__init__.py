@@ -2,14 +2,14 @@
 
 from harness.doctor.base import Check, Need, grouped
 from harness.doctor.environment import examine
-from harness.doctor.estimate import Estimate, estimate
+from harness.doctor.estimate import SuiteEstimate, estimate
 from harness.doctor.verdict import RunnableSuite, SuiteExamination, check, examine_suite, require
 
 __all__ = [
     "Check",
-    "Estimate",
     "Need",
     "RunnableSuite",
+    "SuiteEstimate",
     "SuiteExamination",
     "check",
     "estimate",

@@ -23,7 +23,7 @@ IMAGES_PER_SECOND = 2500.0
 EPOCHS_FIELD = "epochs"
 
 
-class Estimate(NamedTuple):
+class SuiteEstimate(NamedTuple):
     """Cost of a suite. A value is None if it is not known without loading the backbones or reading the images."""
 
     cells: int
@@ -38,7 +38,7 @@ class Estimate(NamedTuple):
     notes: list[str]
 
 
-def estimate(suite: Suite) -> Estimate:
+def estimate(suite: Suite) -> SuiteEstimate:
     """Estimate the cost of a suite, with each shared cell, token set and baseline counted once."""
     final: dict[str, _Job] = {}
     swept: dict[str, _Job] = {}
@@ -55,7 +55,7 @@ def estimate(suite: Suite) -> Estimate:
     sizes_known = all(size is not None for size in sizes.values())
     if not sizes_known:
         notes.append("No estimate of disk and time: the number of images is unknown until they are read.")
-    return Estimate(
+    return SuiteEstimate(
         cells=len(final),
         sweep_cells=len(swept),
         disk_bytes=_disk(suite) if sizes_known else None,

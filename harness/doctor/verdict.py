@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from harness.doctor.base import Check, Need, grouped
 from harness.doctor.environment import free_bytes, used_bytes
-from harness.doctor.estimate import Estimate, estimate
+from harness.doctor.estimate import SuiteEstimate, estimate
 from harness.doctor.needs import backbone_key, method_key, needs
 from harness.errors import UserError
 from harness.suites import Suite
@@ -18,7 +18,7 @@ class SuiteExamination(NamedTuple):
     """Requirements and cost of a suite on this machine."""
 
     needs: list[Need]
-    estimate: Estimate
+    estimate: SuiteEstimate
     runs: list[str]
     """the part of it that can run without the missing requirements, in words"""
 
@@ -122,7 +122,7 @@ def _without(suite: Suite, missing: Sequence[Need]) -> Suite | None:
     return suite.model_copy(update={"targets": tuple(targets)}) if targets else None
 
 
-def _device(device: str, cost: Estimate) -> Need:
+def _device(device: str, cost: SuiteEstimate) -> Need:
     """Return the requirement of a GPU, which a suite without long computations does not have."""
     import torch
 
@@ -143,7 +143,7 @@ def _device(device: str, cost: Estimate) -> Need:
     )
 
 
-def _disk_space(store: Path, cache: Path | None, cost: Estimate) -> list[Need]:
+def _disk_space(store: Path, cache: Path | None, cost: SuiteEstimate) -> list[Need]:
     """Return the requirement of disk space for tokens and baselines; none if their size is unknown."""
     if cost.disk_bytes is None:
         return []

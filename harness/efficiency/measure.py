@@ -28,7 +28,7 @@ class ModeMeasurement(NamedTuple):
     memory: Peak
 
 
-class Measurement(NamedTuple):
+class EfficiencyMeasurement(NamedTuple):
     """Measurements of all modes of running a method."""
 
     modes: list[ModeMeasurement]
@@ -53,7 +53,7 @@ def measure(
     clock: Clock | None = None,
     compiler: Compile = compile_step,
     progress: Progress = no_progress,
-) -> Measurement:
+) -> EfficiencyMeasurement:
     """Time a fitted method in the network, in turns with the unmodified network, and measure the peaks of memory.
 
     Args:
@@ -88,7 +88,7 @@ def measure(
                         notes.append(f"torch.compile failed{what}: {type(error).__name__}: {reason}")
                         continue
                 measurements.append(_measure_mode(mode, compiled, reference, changed, images, protocol, used, progress))
-    return Measurement(measurements, backbone_memory, notes)
+    return EfficiencyMeasurement(measurements, backbone_memory, notes)
 
 
 def _backbone_memory(method: Method, backbone: Backbone, images: Tensor, protocol: Protocol) -> Peak:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from harness.cells.fit import KnownFit
 from harness.cells.plan import Cell, PreparedTarget
-from harness.cells.run_cell import CellResult, Place
+from harness.cells.run_cell import CellContext, CellResult
 from harness.datasets.base import BrokenImage
 from harness.errors import UserError
 from harness.progress import Reporter
@@ -37,7 +37,7 @@ class Work(NamedTuple):
     targets: tuple[TargetWork, ...]
     device: str
     """as the user said, ``auto`` included"""
-    place: Place
+    place: CellContext
     """with the device of this process"""
     cache: Path
     mark: Path

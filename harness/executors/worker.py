@@ -18,7 +18,7 @@ from harness.activations.collect import ProbingPlan
 from harness.cells.fit import KnownFit
 from harness.cells.inputs import Inputs, open_inputs
 from harness.cells.plan import Cell, PreparedTarget, cells_of, prepare
-from harness.cells.run_cell import CellResult, Failure, Place, run_cell
+from harness.cells.run_cell import CellContext, CellResult, Failure, run_cell
 from harness.datasets.base import BrokenImage
 from harness.errors import UserError
 from harness.identity import canonical
@@ -38,7 +38,7 @@ class Order(NamedTuple):
     """JSON of the suite with this target alone"""
     plugins: tuple[str, ...]
     """plugin files, to be loaded in this order"""
-    place: Place
+    place: CellContext
     cache: Path
     mark: Path
     working_folder: str
@@ -60,7 +60,7 @@ class Answer(NamedTuple):
     """of the largest token set, as float32"""
 
 
-def order(suite: Suite, target: Target, place: Place, cache: Path, mark: Path) -> Order:
+def order(suite: Suite, target: Target, place: CellContext, cache: Path, mark: Path) -> Order:
     """The order for the cells of one target of a suite."""
     return Order(suite_text(suite, target), plugin_files(), place, cache, mark, str(Path.cwd()))
 

@@ -30,7 +30,7 @@ DRAWS = 400
 _UNITS_AT_ONCE = 256
 
 
-class Parts(NamedTuple):
+class IndexFactors(NamedTuple):
     """The three factors of the index for U sets of n images, before calibration."""
 
     geometry: Tensor
@@ -41,7 +41,7 @@ class Parts(NamedTuple):
     """(U,) mean cosine distance between two embeddings, in [0, 2]"""
 
 
-def parts_of(gram: Tensor, label: Tensor) -> Parts:
+def parts_of(gram: Tensor, label: Tensor) -> IndexFactors:
     """Return the factors of the index for sets of n >= 2 images.
 
     The two groups are the signs of the leading eigenvector of the centred Gram matrix, the relaxation of 2-means
@@ -64,7 +64,7 @@ def parts_of(gram: Tensor, label: Tensor) -> Parts:
     both = (size > 0) & (size < n) & (total > 1e-9 * n)
     between = summed * n / (size * (n - size)).clamp_min(1)
     geometry = torch.where(both, (between / total.clamp_min(1e-30)).clamp(0, 1), 0.0)
-    return Parts(geometry, torch.where(both, _alignment(first, label), 0.0), distinctness)
+    return IndexFactors(geometry, torch.where(both, _alignment(first, label), 0.0), distinctness)
 
 
 def _alignment(first: Tensor, label: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def _alignment(first: Tensor, label: Tensor) -> Tensor:
     return torch.where(entropy > 0, information / entropy.clamp_min(1e-30), 0.0).clamp(0, 1)
 
 
-def calibrated(parts: Parts, null: Parts) -> Tensor:
+def calibrated(parts: IndexFactors, null: IndexFactors) -> Tensor:
     """Return the (U,) index of sets, relative to random sets of the same size.
 
     The index is ``max(0, (g - g0) / (1 - g0)) * max(0, (l - l0) / (1 - l0)) * min(1, d / d0)``, with g0, l0, d0 the

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 from harness.planted import recovery
-from harness.planted.truth import Parts, truth_of
+from harness.planted.truth import TrueParts, truth_of
 from harness.stats import clustered_standard_error
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Recovery(Metric):
             if dictionary.side == "reader" and parts.exclusive_inputs is not None and not method.spec.virtual:
                 yield self._separated(dictionary.atoms.cpu(), parts, parts.exclusive_inputs, parents.cpu())
 
-    def _assigned(self, method: Method, parts: Parts, parents: Tensor) -> Score:
+    def _assigned(self, method: Method, parts: TrueParts, parents: Tensor) -> Score:
         """Return the mean over neurons of the adjusted Rand index, without neurons that only one part drives."""
         units_of = [torch.nonzero(parents == unit)[:, 0] for unit in range(len(parts.parent.unique()))]
         parts_of = [torch.nonzero(parts.parent == unit)[:, 0] for unit in range(len(units_of))]
@@ -118,7 +118,7 @@ class Recovery(Metric):
         error = clustered_standard_error(values.numpy(), torch.arange(n).numpy()) if n else None
         return Score("recovery_ari", float(values.mean()) if n else math.nan, n, error, "neurons")
 
-    def _separated(self, atoms: Tensor, parts: Parts, members: Tensor, parents: Tensor) -> Score:
+    def _separated(self, atoms: Tensor, parts: TrueParts, members: Tensor, parents: Tensor) -> Score:
         """Return the share of neurons in which each concept has a separate sub-unit."""
         weight = self.baseline.passes.site.weight.cpu()
         separated = []

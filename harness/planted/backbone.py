@@ -13,7 +13,7 @@ from harness.backbones.sources.base import Request
 from harness.errors import UserError
 from harness.planted.images import number_of
 from harness.planted.photographs import REAL
-from harness.planted.truth import Parts, PlantedLayer, Truth
+from harness.planted.truth import PlantedLayer, TrueParts, Truth
 from harness.planted.world import LARGEST, World, world
 from methods.additive import remainder_last
 
@@ -97,7 +97,7 @@ def truth(of: World) -> Truth:
     return Truth(of.setting.n_concepts, of.patterns @ of.weight.T, strengths, parts, of.patterns)
 
 
-def _parts(of: World) -> Parts:
+def _parts(of: World) -> TrueParts:
     """Return one part per neuron and mixed concept: the concept's inputs, and an equal share of the remaining ones."""
     setting = of.setting
     weights, biases, members = [], [], []
@@ -111,7 +111,7 @@ def _parts(of: World) -> Parts:
         biases.append(split[1])
         members.append(member)
     parent = torch.arange(setting.d_out).repeat_interleave(setting.mixed)
-    return Parts(torch.cat(weights), torch.cat(biases), parent, of.mixtures.flatten(), torch.cat(members))
+    return TrueParts(torch.cat(weights), torch.cat(biases), parent, of.mixtures.flatten(), torch.cat(members))
 
 
 def built_from(identifier: str) -> str | None:

@@ -42,7 +42,7 @@ COLLAPSED = "collapsed"
 
 
 @dataclass
-class World:
+class LayerResults:
     """Results on one planted layer."""
 
     name: str
@@ -83,7 +83,7 @@ class World:
 class Evidence:
     """Results on several planted layers."""
 
-    worlds: list[World]
+    worlds: list[LayerResults]
     directions: dict[str, int]
     """score -> +1 if larger is better, or -1 if smaller is"""
 
@@ -127,7 +127,7 @@ def _latest(scores: pd.DataFrame) -> pd.DataFrame:
     return scores[scores["config_id"] == last]
 
 
-def _world(store: Store, name: str, title: str, scores: pd.DataFrame) -> World | None:
+def _world(store: Store, name: str, title: str, scores: pd.DataFrame) -> LayerResults | None:
     """Return the results of one world, or None if the oracle or the control is missing."""
     cells = scores.drop_duplicates("cell_id")
     # Several seeds of one configuration are one method: their values are averaged.
@@ -144,4 +144,4 @@ def _world(store: Store, name: str, title: str, scores: pd.DataFrame) -> World |
     collapsed = first.get(COLLAPSED)
     units = {label: store.units(ids[label]) for label in (control, collapsed) if label is not None}
     units[first[ORACLE]] = truth
-    return World(name, title, values.astype(np.float64), methods, first[ORACLE], control, collapsed, units)
+    return LayerResults(name, title, values.astype(np.float64), methods, first[ORACLE], control, collapsed, units)

@@ -17,7 +17,7 @@ from torch.nn import functional
 from harness.backbones.base import Backbone
 from harness.backbones.sources.base import Request
 from harness.identity import seed_of
-from harness.planted.truth import Parts, PlantedLayer, Truth
+from harness.planted.truth import PlantedLayer, TrueParts, Truth
 
 if TYPE_CHECKING:
     from harness.activations.baseline import Baseline
@@ -26,7 +26,7 @@ BLOCK = 9
 N_UNITS = 48
 
 
-class Entry(nn.Module):
+class BlockBeforeOutput(nn.Module):
     """Transformer block up to the input of its ``mlp.fc2``."""
 
     def __init__(self, block: Any) -> None:
@@ -42,7 +42,7 @@ class Entry(nn.Module):
 
 
 class Features(nn.Module):
-    """Vision transformer whose last block is an :class:`Entry`: maps images to that block's outputs."""
+    """Vision transformer whose last block is an :class:`BlockBeforeOutput`: maps images to that block's outputs."""
 
     def __init__(self, vit: Any) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def load(request: Request) -> Backbone:
     vit: Any = real.model
     fc2 = vit.blocks[BLOCK].mlp.fc2
     layer = PlantedLayer(*planted_rows(fc2.weight.detach().cpu(), fc2.bias.detach().cpu(), N_UNITS))
-    vit.blocks = nn.Sequential(*vit.blocks[:BLOCK], Entry(vit.blocks[BLOCK]))
+    vit.blocks = nn.Sequential(*vit.blocks[:BLOCK], BlockBeforeOutput(vit.blocks[BLOCK]))
     vit.norm = nn.Identity()
     return dataclasses.replace(
         real,
@@ -114,7 +114,7 @@ def planted_rows(weight: Tensor, bias: Tensor, n_units: int) -> tuple[Tensor, Te
     summed_bias = bias[chosen[0::2]] + bias[chosen[1::2]]
     rows, biases = weight[chosen].clone(), bias[chosen].clone()
     rows[1::2], biases[1::2] = summed - rows[0::2], summed_bias - biases[0::2]
-    parts = Parts(rows, biases, parent, torch.arange(2 * n_units))
+    parts = TrueParts(rows, biases, parent, torch.arange(2 * n_units))
     # A real neuron contributes its output to the planted neuron that it is a part of.
     writers = functional.one_hot(parent, n_units).to(weight.dtype)
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.planted.evidence import KINDS, QUESTIONS
-from harness.planted.statistics import Interval
-from harness.planted.verdicts import WORDS, Report, Verdict
+from harness.planted.statistics import ValueWithInterval
+from harness.planted.verdicts import WORDS, PlantedReport, PlantedVerdict
 from results.tables import Table
 
 #: Note under every summary: the quantities that the intervals redraw.
@@ -29,7 +29,7 @@ VARIETY = (
 _SUMMARY_WORDS = ("believe", "truth only", "wrong way")
 
 
-def tables(reports: Sequence[Report], *, resamples: int) -> list[Table]:
+def tables(reports: Sequence[PlantedReport], *, resamples: int) -> list[Table]:
     """Return three tables per kind of layer (gaps, rank correlations with verdicts, methods), and the summary.
 
     Args:
@@ -44,7 +44,7 @@ def tables(reports: Sequence[Report], *, resamples: int) -> list[Table]:
     return [*made, _summary(reports, resamples)]
 
 
-def as_json(reports: Sequence[Report]) -> list[dict[str, Any]]:
+def as_json(reports: Sequence[PlantedReport]) -> list[dict[str, Any]]:
     """Return one object per kind of layer. NaN becomes None."""
     return [
         {
@@ -58,7 +58,7 @@ def as_json(reports: Sequence[Report]) -> list[dict[str, Any]]:
     ]
 
 
-def _metric(verdict: Verdict) -> dict[str, Any]:
+def _metric(verdict: PlantedVerdict) -> dict[str, Any]:
     return {
         "metric": verdict.metric,
         "better": "higher" if verdict.sign > 0 else "lower",
@@ -82,11 +82,11 @@ def _metric(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _limits(interval: Interval) -> dict[str, float | None]:
+def _limits(interval: ValueWithInterval) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in interval._asdict().items()}
 
 
-def _gaps(report: Report) -> Table:
+def _gaps(report: PlantedReport) -> Table:
     rows = [
         [
             _metric_label(verdict),
@@ -107,14 +107,14 @@ def _gaps(report: Report) -> Table:
     )
 
 
-def _apart(verdict: Verdict) -> str:
+def _apart(verdict: PlantedVerdict) -> str:
     gap = verdict.gap
     if not gap.n or math.isnan(gap.difference.low):
         return "-"
     return "yes" if gap.is_apart(verdict.sign) and gap.wins == gap.n else "no"
 
 
-def _correlations(report: Report) -> Table:
+def _correlations(report: PlantedReport) -> Table:
     rows = []
     for verdict in report.verdicts:
         words = verdict.words
@@ -127,7 +127,7 @@ def _correlations(report: Report) -> Table:
     return Table(title, ["metric", *(f"{about} ({name})" for name, about in QUESTIONS.items())], rows)
 
 
-def _methods(report: Report) -> Table:
+def _methods(report: PlantedReport) -> Table:
     scores = (*QUESTIONS, "recovery_separated")
     rows = [
         [label, *(f"{recovered[score]:.3f}" if score in recovered else "-" for score in scores)]
@@ -137,7 +137,7 @@ def _methods(report: Report) -> Table:
     return Table(f"{report.kind}: recovery of the truth by each method, mean over layers", header, rows)
 
 
-def _summary(reports: Sequence[Report], resamples: int) -> Table:
+def _summary(reports: Sequence[PlantedReport], resamples: int) -> Table:
     rows = []
     for report in reports:
         for question, about in QUESTIONS.items():
@@ -165,15 +165,15 @@ def _summary(reports: Sequence[Report], resamples: int) -> Table:
     )
 
 
-def _has_mixtures(reports: Sequence[Report]) -> bool:
+def _has_mixtures(reports: Sequence[PlantedReport]) -> bool:
     return any(report.kind == "mixtures" for report in reports)
 
 
-def _metric_label(verdict: Verdict) -> str:
+def _metric_label(verdict: PlantedVerdict) -> str:
     return f"{verdict.metric} {'↑' if verdict.sign > 0 else '↓'}"
 
 
-def _formatted(interval: Interval, sign: str = "", digits: int = 3) -> str:
+def _formatted(interval: ValueWithInterval, sign: str = "", digits: int = 3) -> str:
     """Return a value with its interval, as ``0.928 [0.922, 0.934]``, with a dash for undefined parts."""
     if math.isnan(interval.value):
         return "-"

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from harness.planted.evidence import UNIT_COLUMNS, World
+from harness.planted.evidence import UNIT_COLUMNS, LayerResults
 from results.comparison.intervals import add_between_variance
 
 LEVEL = 0.95
@@ -38,7 +38,7 @@ DIGITS = 6
 FEWEST = 4
 
 
-class Interval(NamedTuple):
+class ValueWithInterval(NamedTuple):
     """Value with the limits of its 95 % interval; NaN if they are undefined."""
 
     value: float
@@ -54,15 +54,15 @@ class Interval(NamedTuple):
         return self.high < 0
 
 
-UNDEFINED = Interval(math.nan, math.nan, math.nan)
+UNDEFINED = ValueWithInterval(math.nan, math.nan, math.nan)
 
 
 class Gap(NamedTuple):
     """Metric on the truth and on chance, or on the truth and the collapsed truth."""
 
-    truth: Interval
-    chance: Interval
-    difference: Interval
+    truth: ValueWithInterval
+    chance: ValueWithInterval
+    difference: ValueWithInterval
     """truth minus chance, with the sign chosen so that above 0 is better"""
     wins: int
     """worlds in which the truth scores strictly better"""
@@ -77,7 +77,7 @@ class Gap(NamedTuple):
 class Correlation(NamedTuple):
     """Rank correlation between a metric and a recovery score."""
 
-    rho: Interval
+    rho: ValueWithInterval
     n: int
     """pairs of (world, method)"""
     worlds: int
@@ -85,7 +85,7 @@ class Correlation(NamedTuple):
 
 
 def gap(
-    worlds: Sequence[World],
+    worlds: Sequence[LayerResults],
     metric: str,
     sign: int,
     *,
@@ -122,7 +122,7 @@ def gap(
 
 
 def rank_correlation(
-    worlds: Sequence[World], metric: str, question: str, sign: int, *, resamples: int, seed: int
+    worlds: Sequence[LayerResults], metric: str, question: str, sign: int, *, resamples: int, seed: int
 ) -> Correlation:
     """Return the rank correlation of a metric, multiplied by ``sign``, with a recovery score.
 
@@ -181,7 +181,7 @@ def weighted_spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.n
     return rho
 
 
-def _pairs(world: World, metric: str, question: str, sign: int) -> pd.DataFrame:
+def _pairs(world: LayerResults, metric: str, question: str, sign: int) -> pd.DataFrame:
     """Return metric (times ``sign``) and recovery score of the methods that have both: n rows, with labels as index."""
     values = world.values
     if metric not in values or question not in values:
@@ -190,7 +190,7 @@ def _pairs(world: World, metric: str, question: str, sign: int) -> pd.DataFrame:
     return (chosen * [sign, 1]).round(DIGITS)
 
 
-def _pair(world: World, metric: str, against: str) -> tuple[float, float]:
+def _pair(world: LayerResults, metric: str, against: str) -> tuple[float, float]:
     """Return the values on the truth and on the other side; NaN if missing."""
     if metric not in world.values:
         return math.nan, math.nan
@@ -198,14 +198,14 @@ def _pair(world: World, metric: str, against: str) -> tuple[float, float]:
     return float(column.get(world.truth, math.nan)), float(column.get(getattr(world, against), math.nan))
 
 
-def _over_layers(values: np.ndarray, settings: Sequence[str]) -> Interval:
+def _over_layers(values: np.ndarray, settings: Sequence[str]) -> ValueWithInterval:
     """Return the mean of one value per layer (W,) with Student's interval, from the pooled variance within settings."""
     variance, freedom = _between_layers(values, settings)
     mean = float(values.mean())
     if not freedom:
-        return Interval(mean, math.nan, math.nan)
+        return ValueWithInterval(mean, math.nan, math.nan)
     half = float(student.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(variance)
-    return Interval(mean, mean - half, mean + half)
+    return ValueWithInterval(mean, mean - half, mean + half)
 
 
 def _between_layers(values: np.ndarray, settings: Sequence[str]) -> tuple[float, int]:
@@ -218,7 +218,7 @@ def _between_layers(values: np.ndarray, settings: Sequence[str]) -> tuple[float,
 
 def _with_layers(
     values: np.ndarray, drawn: np.ndarray, settings: Sequence[str], generator: np.random.Generator
-) -> Interval:
+) -> ValueWithInterval:
     """Return the mean of one value per layer (W,) with its interval, from means over redrawn neurons (W, R)."""
     defined = ~np.isnan(drawn)
     count = defined.sum(0)
@@ -229,7 +229,9 @@ def _with_layers(
     return _interval(float(values.mean()), means)
 
 
-def _redrawn(world: World, column: str, against: str, resamples: int, generator: np.random.Generator) -> np.ndarray:
+def _redrawn(
+    world: LayerResults, column: str, against: str, resamples: int, generator: np.random.Generator
+) -> np.ndarray:
     """Return the (R, 2) means of a column of units over redrawn neurons, for the truth and for the other side."""
     sides = []
     chosen: np.ndarray | None = None
@@ -268,12 +270,12 @@ def _over_worlds(values: np.ndarray, settings: Sequence[str], generator: np.rand
     return means
 
 
-def _interval(value: float, drawn: np.ndarray) -> Interval:
+def _interval(value: float, drawn: np.ndarray) -> ValueWithInterval:
     """Return a value with the percentile interval of its resamples, without NaN."""
     defined = drawn[~np.isnan(drawn)]
     if not len(defined):
-        return Interval(value, math.nan, math.nan)
+        return ValueWithInterval(value, math.nan, math.nan)
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
     # The percentile interval of a skewed distribution may exclude the estimate.
-    return Interval(value, float(min(low, value)), float(max(high, value)))
+    return ValueWithInterval(value, float(min(low, value)), float(max(high, value)))

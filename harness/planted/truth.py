@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class Parts:
+class TrueParts:
     """True sub-units of every neuron. Their weights sum exactly to the layer's."""
 
     weights: Tensor
@@ -38,7 +38,7 @@ class Truth:
     """(C, d_out) contribution of a concept of strength 1 to the layer's output"""
     strengths: Callable[[Baseline], Tensor]
     """function that returns (n_images, T, C): the strength of each concept on each token of an evaluation split"""
-    parts: Parts | None = None
+    parts: TrueParts | None = None
     """parts of the neurons; None in superposition, where a neuron is not a sum of a few parts"""
     patterns: Tensor | None = None
     """(C, d_in) contribution of a concept of strength 1 to the layer's input, or None if it is not known"""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.planted.evidence import KINDS, QUESTIONS, Evidence, World
+from harness.planted.evidence import KINDS, QUESTIONS, Evidence, LayerResults
 from harness.planted.statistics import Correlation, Gap, gap, rank_correlation
 
 Word = Literal["believe", "truth only", "does not separate", "wrong way", "no interval", "not measured"]
@@ -24,7 +24,7 @@ WORDS: dict[Word, str] = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PlantedVerdict:
     """Verdict on one metric for one kind of layer."""
 
     metric: str
@@ -57,12 +57,12 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Report:
+class PlantedReport:
     """Verdicts for one kind of layer, and recovery scores of each method."""
 
     kind: str
     worlds: list[str]
-    verdicts: list[Verdict]
+    verdicts: list[PlantedVerdict]
     recovery: dict[str, dict[str, float]]
     """method label -> recovery scores, means over layers; the truth is included"""
 
@@ -88,7 +88,7 @@ def word(gap: Gap, sign: int, correlation: Correlation) -> Word:
     return "believe" if correlation.rho.is_above_zero else "truth only"
 
 
-def reports(evidence: Evidence, *, resamples: int = 1000, seed: int = 0) -> list[Report]:
+def reports(evidence: Evidence, *, resamples: int = 1000, seed: int = 0) -> list[PlantedReport]:
     """Return one report per kind of layer with results, in the order of ``KINDS``.
 
     Args:
@@ -104,12 +104,12 @@ def reports(evidence: Evidence, *, resamples: int = 1000, seed: int = 0) -> list
         verdicts = [
             _verdict(worlds, metric, evidence.directions[metric], resamples, seed) for metric in evidence.metrics
         ]
-        made.append(Report(kind, [world.name for world in worlds], verdicts, _recovery(worlds)))
+        made.append(PlantedReport(kind, [world.name for world in worlds], verdicts, _recovery(worlds)))
     return made
 
 
-def _verdict(worlds: Sequence[World], metric: str, sign: int, resamples: int, seed: int) -> Verdict:
-    return Verdict(
+def _verdict(worlds: Sequence[LayerResults], metric: str, sign: int, resamples: int, seed: int) -> PlantedVerdict:
+    return PlantedVerdict(
         metric,
         sign,
         gap(worlds, metric, sign, resamples=resamples, seed=seed),
@@ -121,7 +121,7 @@ def _verdict(worlds: Sequence[World], metric: str, sign: int, resamples: int, se
     )
 
 
-def _recovery(worlds: Sequence[World]) -> dict[str, dict[str, float]]:
+def _recovery(worlds: Sequence[LayerResults]) -> dict[str, dict[str, float]]:
     """Return method label -> recovery scores, means over the layers in which they are defined."""
     labels = dict.fromkeys(label for world in worlds for label in world.values.index)
     scores_of: dict[str, dict[str, float]] = {}

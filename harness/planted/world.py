@@ -31,7 +31,7 @@ RESPONSE = 8.0
 
 
 @dataclass(frozen=True)
-class Setting:
+class WorldSetting:
     """Parameters of a world, except its seed."""
 
     name: str
@@ -70,13 +70,15 @@ class Setting:
 SETTINGS = {
     setting.name: setting
     for setting in (
-        Setting("two_concepts", "two concepts a neuron, 5 % noise"),
-        Setting("unbalanced", "two concepts a neuron, one half as strong", weaker=0.5),
-        Setting("three_concepts", "three concepts a neuron, 5 % noise", mixed=3),
-        Setting("noisy", "two concepts a neuron, 40 % noise", noise=0.4),
-        Setting("unequal", "two concepts a neuron, Zipf frequencies", zipf=1.0),
-        Setting("correlated", "two concepts a neuron, partners together half of the time", together=0.5),
-        Setting("superposition", "40 concepts in 24 neurons, 3 a token", n_concepts=40, group=8, patch=4, superposed=3),
+        WorldSetting("two_concepts", "two concepts a neuron, 5 % noise"),
+        WorldSetting("unbalanced", "two concepts a neuron, one half as strong", weaker=0.5),
+        WorldSetting("three_concepts", "three concepts a neuron, 5 % noise", mixed=3),
+        WorldSetting("noisy", "two concepts a neuron, 40 % noise", noise=0.4),
+        WorldSetting("unequal", "two concepts a neuron, Zipf frequencies", zipf=1.0),
+        WorldSetting("correlated", "two concepts a neuron, partners together half of the time", together=0.5),
+        WorldSetting(
+            "superposition", "40 concepts in 24 neurons, 3 a token", n_concepts=40, group=8, patch=4, superposed=3
+        ),
     )
 }
 
@@ -92,7 +94,7 @@ class World:
         seed: random seed of the layer.
     """
 
-    def __init__(self, setting: Setting, seed: int) -> None:
+    def __init__(self, setting: WorldSetting, seed: int) -> None:
         self.setting = setting
         self.seed = seed
 

@@ -12,7 +12,7 @@ from harness import devices, doctor, executors, judging, provenance
 from harness.atomic import create_partial, remove, remove_leftovers
 from harness.cells.fit import known_fits
 from harness.cells.plan import Cell, cells_of, prepare
-from harness.cells.run_cell import Place
+from harness.cells.run_cell import CellContext
 from harness.executors.base import Event, Executor, TargetWork, Work
 from harness.progress import Reporter, Silent
 from harness.run import stability
@@ -99,7 +99,7 @@ def run(
             suite=suite,
             targets=tuple(TargetWork(target, cells_left) for target, cells_left in remaining if cells_left),
             device=device,
-            place=Place(run_id, suite.name, planning_device, file.parent),
+            place=CellContext(run_id, suite.name, planning_device, file.parent),
             cache=cache_dir,
             mark=mark(file, run_id),
             shown=reporter,

@@ -18,7 +18,7 @@ from results import Store, open_store
 from results.boards.seeds import SUFFIX
 
 
-class Selected(NamedTuple):
+class SelectedConfig(NamedTuple):
     """Suite in which every selection has been made."""
 
     suite: Suite | None
@@ -55,7 +55,7 @@ def _sweep_of(suite: Suite, target: Target) -> Suite | None:
     return parse_suite(sweep_values(suite, {**values, "targets": [target_values]}), source=f"sweep of {suite.name}")
 
 
-def with_selections(suite: Suite, store_path: str | Path, cell_ids: Sequence[Sequence[str]]) -> Selected:
+def with_selections(suite: Suite, store_path: str | Path, cell_ids: Sequence[Sequence[str]]) -> SelectedConfig:
     """Return the suite with the configurations selected from the cells of the sweeps.
 
     The selection is made within a family and target, as in the paper. Ties go to the earlier configuration.
@@ -89,8 +89,8 @@ def with_selections(suite: Suite, store_path: str | Path, cell_ids: Sequence[Seq
         if entries:
             targets.append(target.model_copy(update={"methods": tuple(entries), "settings": {}}))
     if not targets:
-        return Selected(None, notes)
-    return Selected(suite.model_copy(update={"targets": tuple(targets), "methods": ()}), notes)
+        return SelectedConfig(None, notes)
+    return SelectedConfig(suite.model_copy(update={"targets": tuple(targets), "methods": ()}), notes)
 
 
 def _select_point(entry: MethodEntry, suite: Suite, rows: pd.DataFrame) -> Mapping[str, Any] | None:

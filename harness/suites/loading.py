@@ -1,4 +1,4 @@
-"""Suite files: by name or path, one built on another (``extends``) or made of others (``parts``)."""
+"""Suite files: by name or path, based on another one (``extends``) or made of others (``parts``)."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pathlib import Path
 from harness.errors import UserError
 from harness.suites.merging import merge
 from harness.suites.names import check
-from harness.suites.parsing import Problem, error_of, keys_at, parse_suite
+from harness.suites.parsing import SuiteProblem, error_of, keys_at, parse_suite
 from harness.suites.schema import Suite
-from harness.suites.toml_lines import Place, Table, place_of, read_toml
+from harness.suites.toml_lines import TomlLine, TomlTable, place_of, read_toml
 from methods.registry import did_you_mean
 
 SUITES = Path(__file__).parents[1] / "suites"
 
-#: Begins the name of a file that others extend and that is no suite of its own.
+#: Prefix of files that others extend and that are not suites themselves.
 FRAGMENT = "_"
 
 
 def suite_names() -> list[str]:
-    """Names of the suites that come with the harness."""
+    """Return the names of the suites that come with the harness."""
     return sorted(file.stem for file in SUITES.glob("*.toml") if not file.stem.startswith(FRAGMENT))
 
 
@@ -46,19 +46,21 @@ def _load(file: Path, above: tuple[Path, ...], methods: Collection[str] | None) 
     if "parts" in values:
         return _of_parts(values, file, (*above, file), methods)
     if "extra" in values:
-        # Where a typed suite keeps the sections of plugins; in a file they stand beside the others.
+        # A parsed suite keeps the sections of plugins under `extra`; in a file they stand beside the others.
         sentence = f"There is no setting 'extra'. {did_you_mean('extra', keys_at(Suite, ()))}"
-        raise error_of([Problem(("extra",), sentence)], values, file.name)
+        raise error_of([SuiteProblem(("extra",), sentence)], values, file.name)
     suite = parse_suite(values, source=file.name)
     if problems := check(suite, methods):
         raise error_of(problems, values, file.name)
     return suite
 
 
-def _of_parts(values: Table, file: Path, above: tuple[Path, ...], methods: Collection[str] | None) -> Suite:
+def _of_parts(values: TomlTable, file: Path, above: tuple[Path, ...], methods: Collection[str] | None) -> Suite:
     names = _names(values, "parts")
     problems = [
-        Problem((key,), f"{key!r} does not go with parts, which bring their own; only name and description do.")
+        SuiteProblem(
+            (key,), f"{key!r} cannot be combined with parts, which have their own; only name and description can."
+        )
         for key in values
         if key not in ("name", "description", "parts")
     ]
@@ -69,47 +71,53 @@ def _of_parts(values: Table, file: Path, above: tuple[Path, ...], methods: Colle
         part = _find(name, file, place_of(values, ("parts", number)))
         parts.append(_load(part, above, methods))
     plain = {key: values[key] for key in ("name", "description") if key in values}
-    located = Table({**plain, "parts": tuple(parts)}, values.places, values.place)
+    located = TomlTable({**plain, "parts": tuple(parts)}, values.places, values.place)
     return parse_suite(located, source=file.name)
 
 
-def _resolved(own: Table, file: Path, above: tuple[Path, ...]) -> Table:
-    """A file's values over those of the suite it extends."""
-    replaces = _names(own, "replaces") if "replaces" in own else []
+def _resolved(table: TomlTable, file: Path, above: tuple[Path, ...]) -> TomlTable:
+    """Return the values of a file, merged over those of the suite that it extends."""
+    replaces = _names(table, "replaces") if "replaces" in table else []
     wrong = [name for name in replaces if name not in ("targets", "methods")]
     if wrong:
         raise error_of(
-            [Problem(("replaces",), f"replaces = {wrong!r}: only the lists targets and methods are merged otherwise.")],
-            own,
+            [
+                SuiteProblem(
+                    ("replaces",), f"replaces = {wrong!r}: only the lists targets and methods are merged otherwise."
+                )
+            ],
+            table,
             file.name,
         )
-    if "extends" in own:
-        name = own["extends"]
+    if "extends" in table:
+        name = table["extends"]
         if not isinstance(name, str) or not name:
-            problem = Problem(("extends",), f"extends = {name!r}: give one suite's name or the path of its file.")
-            raise error_of([problem], own, file.name)
-        base_file = _find(name, file, place_of(own, ("extends",)))
+            problem = SuiteProblem(
+                ("extends",), f"extends = {name!r}: give the name of one suite or the path of its file."
+            )
+            raise error_of([problem], table, file.name)
+        base_file = _find(name, file, place_of(table, ("extends",)))
         base = _resolved(_read(base_file, above), base_file, (*above, base_file))
         if "parts" in base:
-            problem = Problem(("extends",), f"{name!r} is made of parts: extend one of these, or name it as a part.")
-            raise error_of([problem], own, file.name)
-        own = merge(base, own)
+            problem = SuiteProblem(("extends",), f"{name!r} is made of parts: extend one of them, or list it in parts.")
+            raise error_of([problem], table, file.name)
+        table = merge(base, table)
     elif replaces:
-        raise error_of([Problem(("replaces",), "replaces means nothing without extends.")], own, file.name)
-    kept = {key: value for key, value in own.items() if key not in ("extends", "replaces")}
-    return Table(kept, own.places, own.place)
+        raise error_of([SuiteProblem(("replaces",), "replaces needs extends.")], table, file.name)
+    values = {key: value for key, value in table.items() if key not in ("extends", "replaces")}
+    return TomlTable(values, table.places, table.place)
 
 
-def _names(values: Table, key: str) -> list[str]:
+def _names(values: TomlTable, key: str) -> list[str]:
     names = values[key]
     if not (isinstance(names, list) and names and all(isinstance(name, str) and name for name in names)):
-        problem = Problem((key,), f'{key} = {names!r}: it must be a list of names, as in {key} = ["one", "two"].')
+        problem = SuiteProblem((key,), f'{key} = {names!r}: it must be a list of names, as in {key} = ["one", "two"].')
         raise error_of([problem], values, values.place.source)
     return list(names)
 
 
-def _find(name: str, beside: Path | None, place: Place | None) -> Path:
-    """The file of a suite named on the command line, or in another file (then paths are relative to that one)."""
+def _find(name: str, beside: Path | None, place: TomlLine | None) -> Path:
+    """Return the file of a suite named on the command line, or in another file (paths are relative to that one)."""
     start = f"{place}: " if place else ""
     try:
         file = Path(name).expanduser()
@@ -118,26 +126,26 @@ def _find(name: str, beside: Path | None, place: Place | None) -> Path:
             if not file.is_file():
                 raise UserError(f"{start}There is no suite file {name!r}.")
             return file
-        # A name is a name: nothing outside the folder of suites can be meant.
+        # A name refers to the folder of suites only.
         file = SUITES / f"{name}.toml"
         if file.parent == SUITES and file.is_file() and (beside is not None or not name.startswith(FRAGMENT)):
             return file
     except PermissionError as error:
         raise UserError(f"{start}The suite file {name!r} cannot be read ({error.strerror}).") from error
     except (OSError, ValueError, RuntimeError):
-        pass  # no name that a file could have
+        pass  # not a valid file name
     raise UserError(
         f"{start}There is no suite {name!r}. {did_you_mean(name, suite_names())} "
-        "A file of your own is given by its path, which ends in .toml."
+        "To use your own file, give its path, which must end in .toml."
     )
 
 
-def _read(file: Path, above: tuple[Path, ...]) -> Table:
+def _read(file: Path, above: tuple[Path, ...]) -> TomlTable:
     if file.resolve() in [other.resolve() for other in above]:
         chain = " -> ".join([*(other.name for other in above), file.name])
-        raise UserError(f"{above[-1].name}: the suites lead back to each other: {chain}.")
+        raise UserError(f"{above[-1].name}: the suites include each other in a circle: {chain}.")
     try:
-        # Some editors begin a file with a byte order mark, which is no part of the text.
+        # Some editors write a byte order mark at the start of a file.
         content = file.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise UserError(f"{file.name}: the file cannot be read ({error.strerror or type(error).__name__}).") from error
@@ -146,7 +154,7 @@ def _read(file: Path, above: tuple[Path, ...]) -> Table:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(
-            f"{file.name}, line {line}: the byte 0x{content[error.start]:02x} is no UTF-8 text; save the file as UTF-8."
+            f"{file.name}, line {line}: the byte 0x{content[error.start]:02x} is not valid UTF-8; save it as UTF-8."
         ) from error
     try:
         return read_toml(text.replace("\r\n", "\n"), file.name)
@@ -160,18 +168,18 @@ def _syntax(error: Exception, text: str, source: str) -> str:
     if not isinstance(error, tomllib.TOMLDecodeError):
         return f"{source}: not valid TOML: a number in it is too long."
     message = str(error)
-    found = re.search(r"^(.*?) \(at line (\d+), column \d+\)$", message, re.DOTALL)
-    reason, line = (found[1], int(found[2])) if found else (message, text.count("\n") + 1)
-    if not found:
+    match = re.search(r"^(.*?) \(at line (\d+), column \d+\)$", message, re.DOTALL)
+    reason, line = (match[1], int(match[2])) if match else (message, text.count("\n") + 1)
+    if not match:
         reason = re.sub(r" \(at end of document\)$", " (the file ends there)", message)
     hint = _HINTS.get(reason.split(" (")[0], "")
     return f"{source}, line {line}: not valid TOML: {reason}.{hint}"
 
 
 _HINTS: dict[str, str] = {
-    "Invalid value": " Texts stand in quotes, true and false are written small, and there is no null: leave it out.",
-    "Cannot overwrite a value": " The key is there twice: keep one.",
-    "Illegal character '\\n'": " A quote is missing at the end of a text.",
+    "Invalid value": " Put text in quotes, write true and false in lower case; instead of null, leave the key out.",
+    "Cannot overwrite a value": " The key occurs twice: remove one.",
+    "Illegal character '\\n'": " A closing quote is missing.",
     "Unterminated string": " A quote is missing.",
     "Unclosed array": " A square bracket is missing.",
 }

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from harness.suites.toml_lines import Listing, Place, Table
+from harness.suites.toml_lines import Listing, TomlLine, TomlTable
 
 #: Lists whose entries are merged one by one; other lists are replaced.
 MERGED = ("targets", "methods")
 
 
-def merge(base: Table, extension: Table) -> Table:
+def merge(base: TomlTable, extension: TomlTable) -> TomlTable:
     """Merge ``extension`` into ``base``, key by key.
 
     Tables are merged, other values are replaced. Entries of ``methods`` are merged with the entry of the same name and
@@ -21,23 +21,23 @@ def merge(base: Table, extension: Table) -> Table:
     return _merge(base, extension, frozenset(extension.get("replaces", ())))
 
 
-def _merge(base: Table, extension: Table, replaced: frozenset[str]) -> Table:
+def _merge(base: TomlTable, extension: TomlTable, replaced: frozenset[str]) -> TomlTable:
     values, places = dict(base), dict(base.places)
     for key, value in extension.items():
         base_value = values.get(key)
-        if isinstance(base_value, Table) and isinstance(value, Table):
+        if isinstance(base_value, TomlTable) and isinstance(value, TomlTable):
             values[key] = _merge(base_value, value, frozenset())
         elif key in MERGED and key not in replaced and isinstance(base_value, Listing) and isinstance(value, Listing):
             values[key] = _merge_entries(base_value, value, _SAME[key])
         else:
             values[key] = value
         places[key] = extension.places[key]
-    return Table(values, places, extension.place)
+    return TomlTable(values, places, extension.place)
 
 
 def _merge_entries(base: Listing, extension: Listing, same: Callable[[Any, Any], bool]) -> Listing:
     values: list[Any] = list(base)
-    places: list[Place] = list(base.places)
+    places: list[TomlLine] = list(base.places)
     for value, place in zip(extension, extension.places, strict=True):
         matches = [number for number, other in enumerate(values[: len(base)]) if _same_tables(value, other, same)]
         if len(matches) == 1:
@@ -50,7 +50,7 @@ def _merge_entries(base: Listing, extension: Listing, same: Callable[[Any, Any],
 
 
 def _same_tables(one: Any, other: Any, same: Callable[[Any, Any], bool]) -> bool:
-    return isinstance(one, Table) and isinstance(other, Table) and same(one, other)
+    return isinstance(one, TomlTable) and isinstance(other, TomlTable) and same(one, other)
 
 
 def _same_target(one: Any, other: Any) -> bool:

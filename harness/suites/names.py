@@ -8,13 +8,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.errors import UserError
-from harness.suites.parsing import Problem
+from harness.suites.parsing import SuiteProblem
 from harness.suites.schema import MethodEntry, Suite, names_of
 from harness.suites.toml_lines import Path
 from methods.registry import did_you_mean
 
 
-def check(suite: Suite, methods: Collection[str] | None = None) -> list[Problem]:
+def check(suite: Suite, methods: Collection[str] | None = None) -> list[SuiteProblem]:
     """Return a problem for each unknown name or invalid setting in a suite; loads no weights and no images.
 
     Args:
@@ -25,17 +25,17 @@ def check(suite: Suite, methods: Collection[str] | None = None) -> list[Problem]
     from harness.metrics.base import METRICS
     from judges.panel import PANELS
 
-    problems = _asked(("data", "dataset"), lambda: datasets.DATASETS.get(suite.data.dataset.partition(":")[0]))
+    problems = _problems_of(("data", "dataset"), lambda: datasets.DATASETS.get(suite.data.dataset.partition(":")[0]))
     for number, metric in enumerate(suite.evaluation.metrics or ()):
-        problems += _asked(("evaluation", "metrics", number), lambda metric=metric: METRICS.get(metric))  # type: ignore[misc]
+        problems += _problems_of(("evaluation", "metrics", number), lambda metric=metric: METRICS.get(metric))  # type: ignore[misc]
     if suite.judging is not None:
         panel = suite.judging.panel
-        problems += _asked(("judging", "panel"), lambda: PANELS.get(panel))
+        problems += _problems_of(("judging", "panel"), lambda: PANELS.get(panel))
     for number, entry in _selected(suite.methods, methods):
         problems += _entry(entry, {}, ("methods", number), ())
     for position, target in enumerate(suite.targets):
         path: Path = ("targets", position)
-        problems += _asked((*path, "backbone"), lambda spec=target.backbone: _backbone(backbones, spec))  # type: ignore[misc]
+        problems += _problems_of((*path, "backbone"), lambda spec=target.backbone: _backbone(backbones, spec))  # type: ignore[misc]
         for number, entry in _selected(target.methods or (), methods):
             problems += _entry(entry, target.settings, (*path, "methods", number), (*path, "settings"))
         if target.settings and target.methods is None:
@@ -57,34 +57,34 @@ def _backbone(backbones: Any, spec: str) -> None:
     if not colon:
         backbones.BACKBONES.get(spec)
     elif prefix not in backbones.PREFIXES or not identifier:
-        raise UserError(f"{spec!r} is no backbone: the prefixes are {', '.join(backbones.PREFIXES)}.")
+        raise UserError(f"{spec!r} is not a backbone: the prefixes are {', '.join(backbones.PREFIXES)}.")
 
 
-def _asked(path: Path, question: Callable[[], object]) -> list[Problem]:
+def _problems_of(path: Path, look_up: Callable[[], object]) -> list[SuiteProblem]:
     try:
-        question()
+        look_up()
     except UserError as error:
-        return [Problem(path, f"{'.'.join(map(str, path))}: {error}")]
+        return [SuiteProblem(path, f"{'.'.join(map(str, path))}: {error}")]
     return []
 
 
-def _entry(entry: MethodEntry, settings: Mapping[str, Mapping[str, Any]], path: Path, over: Path) -> list[Problem]:
-    """Problems of one method with the settings of a target over its own."""
+def _entry(entry: MethodEntry, settings: Mapping[str, Mapping[str, Any]], path: Path, over: Path) -> list[SuiteProblem]:
+    """Return the problems of one method, with the settings of a target merged over its configuration."""
     from harness.suites.grids import GRIDS
     from methods import METHODS
 
     try:
         method = METHODS.get(entry.name)
     except UserError as error:
-        return [Problem((*path, "name"), f"{'.'.join(map(str, path))}.name: {error}")]
+        return [SuiteProblem((*path, "name"), f"{'.'.join(map(str, path))}.name: {error}")]
     if entry.select and entry.name not in GRIDS:
-        known = did_you_mean(entry.name, list(GRIDS))
-        return [Problem((*path, "select"), f"{entry.name} has no grid to select from. {known}")]
-    # From the later to the earlier: where a setting is written last is where it is wrong.
+        hint = did_you_mean(entry.name, list(GRIDS))
+        return [SuiteProblem((*path, "select"), f"{entry.name} has no grid to select from. {hint}")]
+    # Later layers first: a problem is reported where the setting was written last.
     layers = [(key, settings[key]) for key in dict.fromkeys((entry.label, entry.name)) if key and key in settings]
     if over and not layers:
         if path[0] != "targets":
-            return []  # the suite's own entry, which was checked by itself
+            return []  # the entry without target settings was checked before
         layers = []
     merged = dict(entry.config)
     for _, values in reversed(layers):
@@ -96,7 +96,7 @@ def _entry(entry: MethodEntry, settings: Mapping[str, Mapping[str, Any]], path: 
             _setting(problem, entry, path, over, layers, list(method.Config.model_fields)) for problem in error.errors()
         ]
     except TypeError as error:
-        return [Problem((*path, "config"), f"{entry.name}: {error}.")]
+        return [SuiteProblem((*path, "config"), f"{entry.name}: {error}.")]
     return []
 
 
@@ -106,18 +106,20 @@ def _setting(
     path: Path,
     over: Path,
     layers: list[tuple[str, Mapping[str, Any]]],
-    known: list[str],
-) -> Problem:
+    field_names: list[str],
+) -> SuiteProblem:
     location = problem["loc"]
-    place: Path = (*path, "config", *location)
+    key_path: Path = (*path, "config", *location)
     for key, values in layers:
         if location and location[0] in values:
-            place = (*over, key, *location)
+            key_path = (*over, key, *location)
             break
     where = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
-        return Problem(place, f"{entry.name} has no setting {where!r}. {did_you_mean(where, known)}")
+        return SuiteProblem(key_path, f"{entry.name} has no setting {where!r}. {did_you_mean(where, field_names)}")
     message = problem["msg"].removeprefix("Value error, ")
     if not where:
-        return Problem(place, f"{entry.name}: {message}.")
-    return Problem(place, f"{entry.name}.{where} = {problem.get('input')!r}: {message[0].lower()}{message[1:]}.")
+        return SuiteProblem(key_path, f"{entry.name}: {message}.")
+    return SuiteProblem(
+        key_path, f"{entry.name}.{where} = {problem.get('input')!r}: {message[0].lower()}{message[1:]}."
+    )

@@ -12,11 +12,11 @@ from pydantic import BaseModel, ValidationError
 from harness.errors import UserError
 from harness.suites.schema import Judging, MethodEntry, Suite, names_of
 from harness.suites.sections import SECTIONS
-from harness.suites.toml_lines import Path, Place, place_of
+from harness.suites.toml_lines import Path, TomlLine, place_of
 from methods.registry import did_you_mean
 
 
-class Problem(NamedTuple):
+class SuiteProblem(NamedTuple):
     """Error message with the path of keys and list positions that it is about."""
 
     path: Path
@@ -34,7 +34,7 @@ def parse_suite(values: Mapping[str, Any], *, source: str = "suite") -> Suite:
         UserError: if keys or values are invalid; one line per problem, with the nearest valid key.
     """
     plain = _plain(values)
-    problems: list[Problem] = []
+    problems: list[SuiteProblem] = []
     extra = dict(plain.pop("extra", None) or {})
     registered = SECTIONS.names() if set(plain) - set(Suite.model_fields) else []
     for name in [key for key in plain if key in registered]:
@@ -49,7 +49,7 @@ def parse_suite(values: Mapping[str, Any], *, source: str = "suite") -> Suite:
     except ValidationError as error:
         problems += _problems(error, Suite, ())
     except TypeError as error:
-        problems.append(Problem((), f"{error}."))
+        problems.append(SuiteProblem((), f"{error}."))
     if suite is not None:
         problems += _unknown_settings(suite)
     if problems or suite is None:
@@ -69,23 +69,23 @@ def judging_of(values: Mapping[str, Any], *, source: str) -> Judging:
         raise error_of(_problems(error, Judging, ("judging",)), values, source) from error
 
 
-def error_of(problems: Iterable[Problem], values: Any, source: str) -> UserError:
+def error_of(problems: Iterable[SuiteProblem], values: Any, source: str) -> UserError:
     """Return one error with a line per problem, each with its location."""
     lines = []
     for problem in problems:
-        place = place_of(values, problem.path) or Place(source)
+        place = place_of(values, problem.path) or TomlLine(source)
         lines.append(f"{place}: {problem.sentence}")
     return UserError("\n".join(dict.fromkeys(lines)))
 
 
-def _unknown_settings(suite: Suite) -> list[Problem]:
+def _unknown_settings(suite: Suite) -> list[SuiteProblem]:
     """Return problems of target settings for methods that the target does not run."""
     problems = []
     for number, target in enumerate(suite.targets):
         entries: tuple[MethodEntry, ...] = target.methods if target.methods is not None else suite.methods
         names = sorted({name for entry in entries for name in names_of(entry)})
         problems += [
-            Problem(
+            SuiteProblem(
                 ("targets", number, "settings", key),
                 f"targets.{number}.settings: the target has no method {key!r}. {did_you_mean(key, names)}",
             )
@@ -104,9 +104,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _problems(error: ValidationError | TypeError, model: type[BaseModel], prefix: Path) -> list[Problem]:
+def _problems(error: ValidationError | TypeError, model: type[BaseModel], prefix: Path) -> list[SuiteProblem]:
     if isinstance(error, TypeError):
-        return [Problem(prefix, f"{'.'.join(map(str, prefix))} must be a table.")]
+        return [SuiteProblem(prefix, f"{'.'.join(map(str, prefix))} must be a table.")]
     problems = []
     errors = error.errors()
     for problem in errors:
@@ -119,7 +119,7 @@ def _problems(error: ValidationError | TypeError, model: type[BaseModel], prefix
         # Pydantic adds the branch of a union to the path; no key has such a name.
         location = tuple(part for part in problem["loc"] if part not in ("int", "float", "constrained-int"))
         path = (*prefix, *location)
-        problems.append(Problem(path, _sentence(problem, location, path, model)))
+        problems.append(SuiteProblem(path, _sentence(problem, location, path, model)))
     return problems
 
 

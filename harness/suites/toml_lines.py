@@ -12,7 +12,7 @@ _BLANK = " \t"
 _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
 
-class Place(NamedTuple):
+class TomlLine(NamedTuple):
     """Source and line of a value."""
 
     source: str
@@ -22,10 +22,10 @@ class Place(NamedTuple):
         return self.source if self.line is None else f"{self.source}, line {self.line}"
 
 
-class Table(dict[str, Any]):
+class TomlTable(dict[str, Any]):
     """Table with the location of itself and of each value; locations are kept when tables are merged."""
 
-    def __init__(self, values: dict[str, Any], places: dict[str, Place], place: Place) -> None:
+    def __init__(self, values: dict[str, Any], places: dict[str, TomlLine], place: TomlLine) -> None:
         super().__init__(values)
         self.places = places
         self.place = place
@@ -34,12 +34,12 @@ class Table(dict[str, Any]):
 class Listing(list[Any]):
     """List with the location of each value."""
 
-    def __init__(self, values: list[Any], places: list[Place]) -> None:
+    def __init__(self, values: list[Any], places: list[TomlLine]) -> None:
         super().__init__(values)
         self.places = places
 
 
-def read_toml(text: str, source: str) -> Table:
+def read_toml(text: str, source: str) -> TomlTable:
     """Parse a TOML text into tables and lists with locations.
 
     Raises:
@@ -47,7 +47,7 @@ def read_toml(text: str, source: str) -> Table:
     """
     values = tomllib.loads(text)
     lines = lines_of(text)
-    result: Table = _with_places(values, (), lines, source)
+    result: TomlTable = _with_places(values, (), lines, source)
     return result
 
 
@@ -56,11 +56,11 @@ def lines_of(text: str) -> dict[Path, int]:
     return _Scanner(text.replace("\r\n", "\n")).scan()
 
 
-def place_of(values: Any, path: Path) -> Place | None:
+def place_of(values: Any, path: Path) -> TomlLine | None:
     """Return the location of the value at a path, or of the nearest enclosing value; None if there is no file."""
-    location = values.place if isinstance(values, Table) else None
+    location = values.place if isinstance(values, TomlTable) else None
     for part in path:
-        if isinstance(values, Table) and part in values:
+        if isinstance(values, TomlTable) and part in values:
             location = values.places.get(str(part), location)
         elif isinstance(values, Listing) and isinstance(part, int) and part < len(values):
             location = values.places[part]
@@ -71,14 +71,14 @@ def place_of(values: Any, path: Path) -> Place | None:
 
 
 def _with_places(value: Any, path: Path, lines: dict[Path, int], source: str) -> Any:
-    def place(at: Path) -> Place:
+    def place(at: Path) -> TomlLine:
         while at and at not in lines:
             at = at[:-1]
-        return Place(source, lines.get(at))
+        return TomlLine(source, lines.get(at))
 
     if isinstance(value, dict):
         inner = {key: _with_places(item, (*path, key), lines, source) for key, item in value.items()}
-        return Table(inner, {key: place((*path, key)) for key in value}, place(path))
+        return TomlTable(inner, {key: place((*path, key)) for key in value}, place(path))
     if isinstance(value, list):
         items = [_with_places(item, (*path, number), lines, source) for number, item in enumerate(value)]
         return Listing(items, [place((*path, number)) for number in range(len(value))])

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from judges import sampling
-from judges.base import Estimate, Judge, Keep, Question, Reply
+from judges.base import CallEstimate, Judge, Keep, Question, Reply
 from judges.calls import Answered, CallFailed, Desk, Pacer, Refused
 from judges.grids import Album, Grid
 from judges.panel import PANELS, Wanted
@@ -30,7 +30,7 @@ RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 POINTLESS = frozenset({401, 403, 404})
 
 
-class Options(BaseModel):
+class OpenAIOptions(BaseModel):
     """Settings of an ``openai`` panel; none of them changes what a model replies, except ``structured``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,7 +56,7 @@ class OpenAIJudge(Judge):
 
     kind = "openai"
 
-    def __init__(self, model: str, options: Options) -> None:
+    def __init__(self, model: str, options: OpenAIOptions) -> None:
         self.name = model
         self._options = options
         self._url = _checked_url(options.base_url or os.environ.get("OPENAI_BASE_URL", ""), model)
@@ -66,7 +66,7 @@ class OpenAIJudge(Judge):
     def settings(self) -> dict[str, Any]:
         return {**sampling.settings(self.name), "structured": self._options.structured}
 
-    def estimate(self, prompt: Prompt) -> Estimate:
+    def estimate(self, prompt: Prompt) -> CallEstimate:
         return sampling.estimate(self.name, prompt)
 
     def ask(self, questions: Sequence[Question], prompt: Prompt, album: Album, keep: Keep) -> None:
@@ -232,14 +232,14 @@ def judges_for(wanted: Wanted) -> tuple[Judge, ...]:
         if not isinstance(name, str) or not name:
             raise UserError("A judge of an openai panel has no name: set it to the name of the model.")
         try:
-            options = Options(**values)
+            options = OpenAIOptions(**values)
         except ValidationError as error:
             problem = error.errors()[0]
             # The value is omitted, since it may contain a key.
             where = ".".join(str(part) for part in problem["loc"])
             raise UserError(
                 f"The setting {where!r} of an openai panel is wrong: {problem['msg'].lower()}. "
-                f"Allowed are {', '.join(Options.model_fields)}."
+                f"Allowed are {', '.join(OpenAIOptions.model_fields)}."
             ) from error
         judges.append(OpenAIJudge(name, options))
     return tuple(judges)

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from judges import sampling
-from judges.base import Estimate, Judge, Keep, Question, Reply
+from judges.base import CallEstimate, Judge, Keep, Question, Reply
 from judges.grids import Album, Grid
 from judges.panel import PANELS, Wanted
 from judges.prompt import REPLY_SCHEMA, Prompt
@@ -49,7 +49,7 @@ class VllmJudge(Judge):
         }
         return {**sampling.settings(self.name), "max_model_len": MAX_MODEL_LEN, **changing}
 
-    def estimate(self, prompt: Prompt) -> Estimate:
+    def estimate(self, prompt: Prompt) -> CallEstimate:
         return sampling.estimate(self.name, prompt)
 
     def __enter__(self) -> VllmJudge:

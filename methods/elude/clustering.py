@@ -46,7 +46,7 @@ class Clustering:
         return int((self.labels < 0).sum())
 
 
-class Options(NamedTuple):
+class ClusteringOptions(NamedTuple):
     """Checked options of a backend: min_samples is already clipped to the number of points that take part."""
 
     min_samples: int
@@ -123,7 +123,7 @@ def cluster(
     if len(participants) >= max(2, min_cluster_size):
         chosen = renumber(
             BACKENDS[backend](
-                participants, Options(k, min_cluster_size, selection, epsilon, memory_bytes, portable_ties)
+                participants, ClusteringOptions(k, min_cluster_size, selection, epsilon, memory_bytes, portable_ties)
             )
         )
         host_alive = alive.cpu()
@@ -187,14 +187,14 @@ def exact_tree(points: torch.Tensor, k: int, memory_bytes: int) -> SpanningTree:
     return tiled_spanning_tree(points, k, memory_bytes)
 
 
-def _exact(points: torch.Tensor, options: Options) -> Selection:
+def _exact(points: torch.Tensor, options: ClusteringOptions) -> Selection:
     tree = exact_tree(points, options.min_samples, options.memory_bytes)
     return select_clusters(
         tree, options.min_cluster_size, options.selection, options.epsilon, portable_ties=options.portable_ties
     )
 
 
-def _as_hdbscan(options: Options) -> dict[str, Any]:
+def _as_hdbscan(options: ClusteringOptions) -> dict[str, Any]:
     """Return the arguments that hdbscan and cuML have in common."""
     return {
         "min_cluster_size": int(options.min_cluster_size),
@@ -204,7 +204,7 @@ def _as_hdbscan(options: Options) -> dict[str, Any]:
     }
 
 
-def _hdbscan(points: torch.Tensor, options: Options) -> Selection:
+def _hdbscan(points: torch.Tensor, options: ClusteringOptions) -> Selection:
     try:
         from hdbscan import HDBSCAN
     except ImportError as error:
@@ -218,7 +218,7 @@ def _hdbscan(points: torch.Tensor, options: Options) -> Selection:
     )
 
 
-def _cuml(points: torch.Tensor, options: Options) -> Selection:
+def _cuml(points: torch.Tensor, options: ClusteringOptions) -> Selection:
     try:
         import cupy
         from cuml.cluster.hdbscan import HDBSCAN
@@ -234,7 +234,7 @@ def _cuml(points: torch.Tensor, options: Options) -> Selection:
     )
 
 
-BACKENDS: dict[str, Callable[[torch.Tensor, Options], Selection]] = {
+BACKENDS: dict[str, Callable[[torch.Tensor, ClusteringOptions], Selection]] = {
     "exact": _exact,
     "hdbscan": _hdbscan,
     "cuml": _cuml,

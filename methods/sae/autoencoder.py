@@ -51,7 +51,7 @@ class Codes(NamedTuple):
         return self.values.sum() / self.n
 
 
-class Selected(NamedTuple):
+class SelectedCodes(NamedTuple):
     """Entries of the pre-codes that can be active, and their pre-codes (detached)."""
 
     values: Tensor
@@ -74,7 +74,7 @@ class LinearAutoencoder(Trainee):
 
     # ---- what a family implements
 
-    def select(self, pre: Tensor) -> Selected | None:
+    def select(self, pre: Tensor) -> SelectedCodes | None:
         """Return the entries of pre (n, n_units) that can be active, or None if dense products are as fast."""
         return None
 

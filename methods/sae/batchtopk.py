@@ -10,7 +10,7 @@ from torch import Tensor
 
 from methods import register
 from methods.base import MethodSpec, Tokens
-from methods.sae.autoencoder import LinearAutoencoder, Selected
+from methods.sae.autoencoder import LinearAutoencoder, SelectedCodes
 from methods.sae.config import FixedL0Config
 from methods.sae.library import Start, start
 from methods.sae.method import LinearSAE
@@ -45,7 +45,7 @@ class BatchTopKAutoencoder(LinearAutoencoder):
         self.k, self.momentum = k, momentum
         self.register_buffer("running_threshold", torch.tensor(float("nan")))
 
-    def select(self, pre: Tensor) -> Selected | None:
+    def select(self, pre: Tensor) -> SelectedCodes | None:
         if self.k > DENSE_FROM * pre.shape[1]:
             return None
         n_active = self.k * len(pre)
@@ -61,11 +61,11 @@ class BatchTopKAutoencoder(LinearAutoencoder):
         values, entries = candidates
         if len(values) < n_active:
             self.note(torch.zeros(()))
-            return Selected(values, entries)
+            return SelectedCodes(values, entries)
         threshold = torch.kthvalue(values, len(values) - n_active + 1).values
         self.note(threshold)
         keep = values >= threshold
-        return Selected(values[keep], entries.masked(keep.numpy()))
+        return SelectedCodes(values[keep], entries.masked(keep.numpy()))
 
     def activate(self, pre: Tensor, units: Tensor | None) -> Tensor:
         active = torch.relu(pre)

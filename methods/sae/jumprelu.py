@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from methods import register
 from methods.base import MethodSpec, Tokens
-from methods.sae.autoencoder import Codes, LinearAutoencoder, Selected
+from methods.sae.autoencoder import Codes, LinearAutoencoder, SelectedCodes
 from methods.sae.config import SAEConfig
 from methods.sae.jump import FusedJump, jump_relu, step
 from methods.sae.library import Start, build, start_of
@@ -61,11 +61,11 @@ class JumpReLUAutoencoder(LinearAutoencoder):
         """Return the thresholds (n_units,) > 0."""
         return (self.threshold_rate * self.log_thresholds).exp()
 
-    def select(self, pre: Tensor) -> Selected | None:
+    def select(self, pre: Tensor) -> SelectedCodes | None:
         # Entries just below their threshold have no code, but they move the threshold.
         floor = self.thresholds().detach() - self.bandwidth / 2
         selected = entries_from(pre, floor)
-        return None if selected is None else Selected(*selected)
+        return None if selected is None else SelectedCodes(*selected)
 
     def activate(self, pre: Tensor, units: Tensor | None) -> Tensor:
         thresholds = self.thresholds()

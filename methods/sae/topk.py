@@ -7,7 +7,7 @@ from torch import Tensor
 
 from methods import register
 from methods.base import MethodSpec, Tokens
-from methods.sae.autoencoder import LinearAutoencoder, Selected
+from methods.sae.autoencoder import LinearAutoencoder, SelectedCodes
 from methods.sae.config import FixedL0Config
 from methods.sae.library import Start, start
 from methods.sae.method import LinearSAE
@@ -47,10 +47,10 @@ class TopKAutoencoder(LinearAutoencoder):
         super().__init__(start, dead_weight=dead_weight)
         self.k = k
 
-    def select(self, pre: Tensor) -> Selected | None:
+    def select(self, pre: Tensor) -> SelectedCodes | None:
         if self.k > DENSE_FROM * pre.shape[1]:
             return None
-        return Selected(*largest_entries(pre, self.k))
+        return SelectedCodes(*largest_entries(pre, self.k))
 
     def activate(self, pre: Tensor, units: Tensor | None) -> Tensor:
         active = torch.relu(pre)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from methods import register
 from methods.base import MethodSpec, Tokens
-from methods.sae.autoencoder import Codes, LinearAutoencoder, Selected
+from methods.sae.autoencoder import Codes, LinearAutoencoder, SelectedCodes
 from methods.sae.config import SAEConfig
 from methods.sae.library import Start, start
 from methods.sae.method import LinearSAE
@@ -34,9 +34,9 @@ class VanillaAutoencoder(LinearAutoencoder):
         super().__init__(start, dead_weight=dead_weight)
         self.l1_weight, self.l1_over = l1_weight, l1_over
 
-    def select(self, pre: Tensor) -> Selected | None:
+    def select(self, pre: Tensor) -> SelectedCodes | None:
         selected = entries_from(pre, torch.full((pre.shape[1],), torch.finfo(pre.dtype).tiny))
-        return None if selected is None else Selected(*selected)
+        return None if selected is None else SelectedCodes(*selected)
 
     def dense(self, computed: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
         # One pass over the codes, in place, instead of one to make them and one to keep their mask.

@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from results.app import data, queries
-from results.app.pictures import Seen, Tile, find, folders, seen_of, strip
+from results.app.pictures import PictureTile, Seen, find, folders, seen_of, strip
 from results.app.titles import plain, visible
 from results.store import Store
 
@@ -77,14 +77,14 @@ class Gallery:
                 icon=":material/hide_image:",
             )
 
-    def _tiles(self, unit: Mapping[str, Any], count: int) -> tuple[list[Tile], list[str]]:
+    def _tiles(self, unit: Mapping[str, Any], count: int) -> tuple[list[PictureTile], list[str]]:
         images = listed(unit.get("top_image"))[:count]
         positions: Sequence[Any] = listed(unit.get("top_position"))[:count] or [None] * len(images)
         values: Sequence[Any] = listed(unit.get("top_value"))[:count] or [1.0] * len(images)
         tiles, classes = [], []
         for index, position, value in zip(images, positions, values, strict=False):
             name, class_name = self.names.get(int(index), (None, ""))
-            tiles.append(Tile(name, None if position is None else int(position), float(value) > 0))
+            tiles.append(PictureTile(name, None if position is None else int(position), float(value) > 0))
             classes.append(class_name or name or f"image {index}")
         return tiles, classes
 

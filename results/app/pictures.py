@@ -37,7 +37,7 @@ class Seen:
 
 
 @dataclasses.dataclass(frozen=True)
-class Tile:
+class PictureTile:
     """Picture of a unit.
 
     Attributes:
@@ -92,7 +92,9 @@ def find(name: str | None, image_folders: Sequence[Path]) -> Path | None:
     return None
 
 
-def strip(tiles: Sequence[Tile], image_folders: Sequence[Path], seen: Seen, *, tile_px: int, columns: int) -> bytes:
+def strip(
+    tiles: Sequence[PictureTile], image_folders: Sequence[Path], seen: Seen, *, tile_px: int, columns: int
+) -> bytes:
     """Return the tiles as one JPEG, row by row, with the position of each maximum outlined."""
     rows = max(1, math.ceil(len(tiles) / columns))
     step = tile_px + GAP_PX
@@ -108,7 +110,7 @@ def strip(tiles: Sequence[Tile], image_folders: Sequence[Path], seen: Seen, *, t
     return buffer.getvalue()
 
 
-def _drawn(tile: Tile, path: Path | None, seen: Seen, px: int) -> Image.Image:
+def _drawn(tile: PictureTile, path: Path | None, seen: Seen, px: int) -> Image.Image:
     stamp = None if path is None else path.stat().st_mtime_ns
     picture = None if path is None else _square(str(path), stamp, seen.squash, seen.share, px)
     if picture is None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from results.boards.board import Aggregate, Board, Row
 from results.boards.build import leaderboard
 from results.boards.uncertainty import HALF_WIDTH
-from results.published.rows import ABLATED, MAIN, PAPER_COUNTERPARTS, Counterparts, Setting
+from results.published.rows import ABLATED, MAIN, PAPER_COUNTERPARTS, Counterparts, PaperSetting
 from results.published.tables import published_table
 from results.published.win_rates import Tournaments, is_proxy
 
@@ -100,7 +100,7 @@ class PublishedCell:
     """
 
     table: int
-    setting: Setting
+    setting: PaperSetting
     method: str
     metric: str
     unit: str
@@ -136,7 +136,7 @@ class RankAgreement(NamedTuple):
     """Agreement of the measured order of the methods with the published one."""
 
     table: int
-    setting: Setting
+    setting: PaperSetting
     metric: str
     n: int
     """number of methods with both values"""
@@ -180,7 +180,7 @@ def against_published(
     )
 
 
-def _settings() -> set[Setting]:
+def _settings() -> set[PaperSetting]:
     """Return every setting of the paper's measured tables."""
     return {cell.setting for table in QUANTITIES for cell in _published(table)}
 
@@ -210,13 +210,13 @@ def _published(table: int) -> tuple[PublishedCell, ...]:
     return tuple(cells)
 
 
-def _setting(table: int, row: Mapping[str, Any]) -> Setting:
+def _setting(table: int, row: Mapping[str, Any]) -> PaperSetting:
     if table in (4, 5):
         return MAIN
     if table == 7:
         return ABLATED
     layer = row.get("layer_1idx", 12)
-    return Setting(
+    return PaperSetting(
         str(row["backbone"]), int(layer) if math.isfinite(layer) else None, int(row.get("expansion_factor", 8))
     )
 
@@ -362,7 +362,7 @@ def _scaled(interval: tuple[float, float], scale: float) -> tuple[float, float]:
 
 
 def _ranks(cells: Sequence[PublishedCell]) -> list[RankAgreement]:
-    groups: dict[tuple[int, Setting, str], list[PublishedCell]] = {}
+    groups: dict[tuple[int, PaperSetting, str], list[PublishedCell]] = {}
     for cell in cells:
         groups.setdefault((cell.table, cell.setting, cell.metric), []).append(cell)
     agreements = []

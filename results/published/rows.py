@@ -66,7 +66,7 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-class Setting(NamedTuple):
+class PaperSetting(NamedTuple):
     """Setting in which a published number was measured."""
 
     backbone: str
@@ -80,33 +80,33 @@ class Setting(NamedTuple):
 
 
 #: Tables 4, 5 and 7 are of this backbone and layer (Sections C.1, C.2 and E.2 of the paper).
-MAIN = Setting("DINOv2 ViT-B/14", 12, 8)
-ABLATED = Setting("DINOv2 ViT-B/14", 12, 4)
+MAIN = PaperSetting("DINOv2 ViT-B/14", 12, 8)
+ABLATED = PaperSetting("DINOv2 ViT-B/14", 12, 4)
 
 
 class Counterparts(NamedTuple):
     """Names in the store for the paper's names."""
 
-    is_backbone: Callable[[str, Setting], bool]
-    is_site: Callable[[str, Setting], bool]
-    is_method: Callable[[str, Mapping[str, Any], Setting, str], bool]
+    is_backbone: Callable[[str, PaperSetting], bool]
+    is_site: Callable[[str, PaperSetting], bool]
+    is_method: Callable[[str, Mapping[str, Any], PaperSetting, str], bool]
     compiled: str = "_compiled"
     """suffix of the scores that were timed as in the paper"""
 
 
-def is_site(path: str, setting: Setting) -> bool:
+def is_site(path: str, setting: PaperSetting) -> bool:
     """Return whether a module path is the setting's layer: its second linear map of the MLP, or of the last block."""
     if setting.layer is None:
         return path == "stages.3.blocks.2.mlp.fc2"
     return re.search(rf"(?:^|\.)(?:blocks|layers|layer)\.{setting.layer - 1}\.mlp\.fc2$", path) is not None
 
 
-def is_backbone(name: str, setting: Setting) -> bool:
+def is_backbone(name: str, setting: PaperSetting) -> bool:
     """Return whether a registry name loads the setting's backbone."""
     return name in BACKBONES.get(setting.backbone, ())
 
 
-def is_method(method: str, config: Mapping[str, Any], setting: Setting, published: str) -> bool:
+def is_method(method: str, config: Mapping[str, Any], setting: PaperSetting, published: str) -> bool:
     """Return whether a method in one configuration is the paper's `published` method in this setting.
 
     `published` is a name of METHODS or a variant of Table 7 (ABLATIONS). Expansion factors: SAEs and the transcoder are

@@ -8,7 +8,7 @@ from typing import Any
 
 from results.errors import StoreError
 from results.published.report import TITLES, PublishedCell, PublishedReport, RankAgreement
-from results.published.rows import Setting
+from results.published.rows import PaperSetting
 from results.tables import Table, latex, markdown
 
 FORMATS = ("markdown", "latex")
@@ -57,7 +57,7 @@ def tables(report: PublishedReport, *, absent: bool = True) -> list[Table]:
 
 
 def _of_setting(
-    number: int, setting: Setting, cells: Sequence[PublishedCell], visible_cells: Sequence[PublishedCell]
+    number: int, setting: PaperSetting, cells: Sequence[PublishedCell], visible_cells: Sequence[PublishedCell]
 ) -> Table:
     """Return one table of the paper in one setting."""
     setting_cells = [cell for cell in cells if cell.setting == setting]

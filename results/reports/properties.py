@@ -31,7 +31,7 @@ PROPERTIES = ("stable", "training_free", "explicit", "lossless", "unsupervised")
 Scores = Mapping[str, Mapping[str, Any]]
 
 
-class Verdict(NamedTuple):
+class ClaimVerdict(NamedTuple):
     """Verdict on one property of one method."""
 
     verdict: str
@@ -75,7 +75,7 @@ class MethodProperties(NamedTuple):
     method: str
     config_id: str
     cell_ids: tuple[str, ...]
-    verdicts: Mapping[str, Verdict]
+    verdicts: Mapping[str, ClaimVerdict]
 
 
 def properties(store: Store, *, backbone: str | None = None, site: str | None = None) -> list[MethodProperties]:
@@ -142,7 +142,7 @@ def _of_method(
     claims = head["claims"] or {}
     printed = published.get(_plain_name(head["method"])) or published.get(_plain_name(head["label"])) or {}
     verdicts = {
-        name: Verdict(*measured[name], claimed=_claimed(claims, name), published=printed.get(name))
+        name: ClaimVerdict(*measured[name], claimed=_claimed(claims, name), published=printed.get(name))
         for name in PROPERTIES
     }
     return MethodProperties(

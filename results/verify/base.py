@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-5
 
 
-class Problem(NamedTuple):
+class StoreProblem(NamedTuple):
     """Row with an impossible value."""
 
     check: str
@@ -56,13 +56,13 @@ class Checker:
     def __init__(self, name: str) -> None:
         self.name = name
         self.n = 0
-        self.problems: list[Problem] = []
+        self.problems: list[StoreProblem] = []
 
     def require(self, holds: bool, where: str, why: str, cell_id: str | None = None) -> None:
         """Count one test, and record a problem unless ``holds``."""
         self.n += 1
         if not holds:
-            self.problems.append(Problem(self.name, where, why, cell_id))
+            self.problems.append(StoreProblem(self.name, where, why, cell_id))
 
 
 Check = Callable[[Content, Checker], None]

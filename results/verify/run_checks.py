@@ -14,29 +14,29 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import results.verify as verify_package
 from results.store.environments import CAUSES, WITH_TRAINING, WITHOUT_TRAINING
 from results.store.records import records_of
-from results.verify.base import CHECKS, Checker, Content, Problem
+from results.verify.base import CHECKS, Checker, Content, StoreProblem
 
 if TYPE_CHECKING:
     from results.store import Store
 
-__all__ = ["Problem", "Verdict", "check_names", "verify"]
+__all__ = ["StoreProblem", "StoreVerdict", "check_names", "verify"]
 
 for _module in pkgutil.iter_modules(verify_package.__path__):
     if _module.name not in ("base", "run_checks"):
         importlib.import_module(f"{verify_package.__name__}.{_module.name}")
 
 
-class Verdict(NamedTuple):
+class StoreVerdict(NamedTuple):
     """Numbers of checked rows, and the problems found."""
 
-    problems: list[Problem]
+    problems: list[StoreProblem]
     checked: dict[str, int]
     """check -> number of rows it tested"""
     notes: list[str]
     """notes for the reader on unusual but possible values"""
 
 
-def verify(store: Store) -> Verdict:
+def verify(store: Store) -> StoreVerdict:
     """Check every identity on every row of a store.
 
     Raises:
@@ -48,14 +48,14 @@ def verify(store: Store) -> Verdict:
     for score in scores:
         by_cell.setdefault(score["cell_id"], {}).setdefault(score["metric"], []).append(score)
     content = Content(cells, scores, by_cell, {cell["cell_id"]: _name(cell) for cell in cells}, store)
-    problems: list[Problem] = []
+    problems: list[StoreProblem] = []
     checked: dict[str, int] = {}
     for name, function in CHECKS.items():
         checker = Checker(name)
         function(content, checker)
         problems += checker.problems
         checked[name] = checker.n
-    return Verdict(problems, checked, _environments(content.finished()))
+    return StoreVerdict(problems, checked, _environments(content.finished()))
 
 
 def check_names() -> list[str]:

@@ -15,7 +15,7 @@ from PIL import Image
 from judges.base import Question, Reply
 from judges.grids import Album, Grid, Tile
 from judges.panel import Wanted, ask, make_panel
-from judges.panels.openai import OpenAIJudge, Options
+from judges.panels.openai import OpenAIJudge, OpenAIOptions
 from judges.prompt import PROMPT, REPLY_SCHEMA, prompt_for
 from methods.errors import UserError
 
@@ -37,7 +37,7 @@ def questions(count: int) -> list[Question]:
 
 
 def asked(url: str, album: Album, count: int, **settings: Any) -> dict[str, list[Reply]]:
-    judge = OpenAIJudge("some/model", Options(**{"base_url": url, **SETTINGS, **settings}))
+    judge = OpenAIJudge("some/model", OpenAIOptions(**{"base_url": url, **SETTINGS, **settings}))
     kept: dict[str, list[Reply]] = {}
 
     def keep(replies: Sequence[Reply]) -> None:
@@ -158,7 +158,7 @@ def test_a_store_that_cannot_be_written_ends_the_asking(album: Album) -> None:
         raise judge_error
 
     with serving(lambda number: "right") as server, pytest.raises(OSError, match="disk full"):
-        judge = OpenAIJudge("m", Options(base_url=server.url, **SETTINGS))
+        judge = OpenAIJudge("m", OpenAIOptions(base_url=server.url, **SETTINGS))
         ask(judge, questions(20), prompt_for("plain"), album, keep)
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 import methods
 from methods.dpcicnn import FACTORS, ClassMeans, exclusive_inputs, rewire
-from methods.references import Images, by_size, kmeans_labels, reference_images
+from methods.references import TokensByImage, by_size, kmeans_labels, reference_images
 
 
 def mixed_unit(n_concepts: int = 2, *, noise: float = 0.05, n_images: int = 120) -> tuple[MemorySite, MemoryTokens]:
@@ -51,7 +51,7 @@ class TestReferences:
         tokens = MemoryTokens(a, a)
         tokens.image = generator.integers(0, 9, 60)
         tokens.label = tokens.image % 2
-        images = Images(tokens)
+        images = TokensByImage(tokens)
         present = np.unique(tokens.image)
         for memory in (1 << 28, 1):
             for found in reference_images(tokens, images, 4, memory_bytes=memory):
@@ -173,7 +173,7 @@ class TestDNRwCV:
         a = torch.arange(12.0).reshape(6, 2)
         tokens = MemoryTokens(a, a)
         tokens.image, tokens.position = np.array([4, 4, 4, 7, 7, 9]), np.array([-1, 0, 5, -1, -2, 3])
-        found = image_means(tokens, Images(tokens), np.array([0, 1]))
+        found = image_means(tokens, TokensByImage(tokens), np.array([0, 1]))
         np.testing.assert_allclose(found, np.stack([a[1:3].mean(0), a[3:5].mean(0)]))
 
     def test_points_far_from_their_centre_and_small_clusters_are_dropped(self) -> None:

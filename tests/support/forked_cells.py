@@ -27,7 +27,7 @@ from variants import built_in
 import methods
 from harness.cells.inputs import open_inputs
 from harness.cells.plan import cells_of, prepare
-from harness.cells.run_cell import Place, run_cell
+from harness.cells.run_cell import CellContext, run_cell
 from harness.check.methods import small_settings
 from harness.metrics.base import METRICS
 from harness.suites import Suite, parse_suite
@@ -61,7 +61,7 @@ def digests(pictures: Path, cache: Path, names: Sequence[str]) -> list[str]:
     for name in names:
         cell = cells[name]
         inputs = open_inputs(suite, prepared[0], [cell.plan], cache, device="cpu")
-        place = Place("run", "forked", "cpu", cache / str(os.getpid()))
+        place = CellContext("run", "forked", "cpu", cache / str(os.getpid()))
         result = run_cell(cell, inputs.tokens[cell.plan], inputs.baseline, place)
         assert result.finished and result.units is not None, result.headline
         scores = [(score.metric, repr(score.value), repr(score.uncertainty)) for score in result.scores]

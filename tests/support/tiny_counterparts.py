@@ -9,7 +9,7 @@ from harness.suites import MethodEntry, Target, load_suite
 from harness.suites.tiny import scaled
 from methods import METHODS
 from methods.base import make_config
-from results.published.rows import Counterparts, Setting, is_backbone, is_method, is_site
+from results.published.rows import Counterparts, PaperSetting, is_backbone, is_method, is_site
 
 
 class _Stand(NamedTuple):
@@ -22,7 +22,7 @@ class _Stand(NamedTuple):
     known: Mapping[str, Any]
     """of the small configuration what is known beforehand: all of it, or all but what a sweep chooses"""
 
-    def is_at(self, setting: Setting) -> bool:
+    def is_at(self, setting: PaperSetting) -> bool:
         # A target without a site has its backbone's own, of which the paper has one layer.
         site = self.target.site
         return is_backbone(self.target.backbone, setting) and (site is None or is_site(site, setting))
@@ -42,13 +42,13 @@ def tiny_counterparts(suite: str = "paper") -> Counterparts:
                 known = own.config if own.select else _complete(own)
                 stands.append(_Stand(target, _complete(entry), small, own.name, known))
 
-    def is_small_backbone(name: str, setting: Setting) -> bool:
+    def is_small_backbone(name: str, setting: PaperSetting) -> bool:
         return any(stand.small.backbone == name for stand in stands if stand.is_at(setting))
 
-    def is_small_site(path: str, setting: Setting) -> bool:
+    def is_small_site(path: str, setting: PaperSetting) -> bool:
         return any(stand.small.site == path for stand in stands if stand.is_at(setting))
 
-    def is_small_method(method: str, config: Mapping[str, Any], setting: Setting, published: str) -> bool:
+    def is_small_method(method: str, config: Mapping[str, Any], setting: PaperSetting, published: str) -> bool:
         return any(
             stand.method == method and all(config.get(key) == value for key, value in stand.known.items())
             for stand in stands

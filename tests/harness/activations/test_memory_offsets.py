@@ -19,7 +19,7 @@ from harness import backbones
 from harness.activations.site import Site
 from harness.cells import evaluate as evaluation
 from harness.check.methods import small_settings
-from harness.check.world import World, small_layer, small_world
+from harness.check.world import CheckWorld, small_layer, small_world
 from harness.metrics.base import METRICS, Batch
 
 #: Bytes between two offsets are those of one number: 16 of float32 pass through every alignment up to 64 bytes.
@@ -46,13 +46,13 @@ def test_codes_and_reconstructions(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+def world() -> Iterator[CheckWorld]:
     with small_world() as made:
         yield made
 
 
 @pytest.mark.parametrize("name", ["identity", "random_split", "random_dictionary", "dnrwcv"])
-def test_metrics(name: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics(name: str, world: CheckWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every metric but those that measure time, each on the batches of one pass."""
     metrics = [METRICS.get(metric) for metric in METRICS.names() if not METRICS.get(metric).timed]
     found: list[dict[str, str]] = []

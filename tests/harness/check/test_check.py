@@ -11,10 +11,10 @@ from misbehaving_server import serving
 
 import methods
 from harness import backbones, datasets
-from harness.check import Report, Target, check, targets
+from harness.check import CheckReport, CheckTarget, check, targets
 from harness.check.methods import small_settings
 from harness.check.metrics import check_metric
-from harness.check.world import World, small_world
+from harness.check.world import CheckWorld, small_world
 from harness.metrics.base import METRICS
 from judges.panel import PANELS
 from methods import UserError
@@ -22,12 +22,12 @@ from methods import UserError
 SLOW_BACKBONES = ("dinov2_small_saliency", "efficientnet_lite0")
 
 
-def wrong(report: Report) -> list[str]:
+def wrong(report: CheckReport) -> list[str]:
     return [f"{one.check}: {one.why}" for one in report.findings if not one.ok]
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+def world() -> Iterator[CheckWorld]:
     with small_world() as made:
         yield made
 
@@ -44,13 +44,13 @@ def marked(names: list[str], slow: tuple[str, ...]) -> list[object]:
 
 @pytest.mark.parametrize("name", marked(methods.names(), SLOW_METHODS))
 def test_every_method_keeps_the_contract(name: str) -> None:
-    report = check(Target("method", name))
+    report = check(CheckTarget("method", name))
     assert wrong(report) == []
     assert len(report.findings) == 15
 
 
 @pytest.mark.parametrize("name", marked(METRICS.names(), SLOW_METRICS))
-def test_every_metric_keeps_the_contract(name: str, world: World) -> None:
+def test_every_metric_keeps_the_contract(name: str, world: CheckWorld) -> None:
     found = check_metric(METRICS.get(name), world)
     assert [f"{one.check}: {one.why}" for one in found if not one.ok] == []
     # Planted truth is on no layer but a planted one.
@@ -83,12 +83,12 @@ def test_no_image_set_is_left_out() -> None:
 
 @pytest.mark.slow
 def test_the_proxy_panel_keeps_the_contract() -> None:
-    assert wrong(check(Target("judge", "proxy"))) == []
+    assert wrong(check(CheckTarget("judge", "proxy"))) == []
 
 
 def test_a_panel_behind_a_server_is_asked() -> None:
     with serving(lambda number: "right") as server:
-        report = check(Target("judge", "openai"), {"base_url": server.url, "backoff_s": 0.0})
+        report = check(CheckTarget("judge", "openai"), {"base_url": server.url, "backoff_s": 0.0})
     # The server answers A whatever it is shown, and that is all that is wrong with it.
     assert [one.check for one in report.findings if not one.ok] == ["depends on the grids"]
     assert len(report.findings) == 7
@@ -97,24 +97,24 @@ def test_a_panel_behind_a_server_is_asked() -> None:
 def test_panels_that_need_what_is_not_here_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     assert set(PANELS.names()) >= {"openai", "proxy", "vllm"}
-    (why,) = wrong(check(Target("judge", "openai")))
+    (why,) = wrong(check(CheckTarget("judge", "openai")))
     assert "OPENAI_BASE_URL" in why
-    (why,) = wrong(check(Target("judge", "vllm")))
+    (why,) = wrong(check(CheckTarget("judge", "vllm")))
     assert "vllm" in why and "pip install" in why
 
 
 @pytest.mark.parametrize("spec", marked(["tiny_vit", "tiny_cnn", *SLOW_BACKBONES], SLOW_BACKBONES))
 def test_backbones_keep_the_contract(spec: str) -> None:
-    found = {one.check: one for one in check(Target("backbone", spec)).findings}
+    found = {one.check: one for one in check(CheckTarget("backbone", spec)).findings}
     broken = {name for name, one in found.items() if not one.ok}
     # The tests' own two pass a checkpoint over.
     assert broken == ({"checkpoint"} if spec.startswith("tiny") else set())
 
 
 def test_names_are_looked_up_among_all_kinds() -> None:
-    assert targets("topk_sae") == [Target("method", "topk_sae")]
-    assert targets("timm:test_vit") == [Target("backbone", "timm", "test_vit")]
-    assert targets("folder:x") == [Target("dataset", "folder", "x")]
+    assert targets("topk_sae") == [CheckTarget("method", "topk_sae")]
+    assert targets("timm:test_vit") == [CheckTarget("backbone", "timm", "test_vit")]
+    assert targets("folder:x") == [CheckTarget("dataset", "folder", "x")]
     with pytest.raises(UserError, match="Did you mean elude"):
         targets("eldue")
     with pytest.raises(UserError, match="Did you mean metric"):
@@ -124,21 +124,21 @@ def test_names_are_looked_up_among_all_kinds() -> None:
     with pytest.raises(UserError, match="no plugin file"):
         targets("absent.py")
     with pytest.raises(UserError, match="a metric has no settings"):
-        check(Target("metric", "r2"), {"k": 1})
+        check(CheckTarget("metric", "r2"), {"k": 1})
     with pytest.raises(UserError, match=r"topk_sae\.k = 0"):
-        check(Target("method", "topk_sae"), {"k": 0})
+        check(CheckTarget("method", "topk_sae"), {"k": 0})
 
 
 def test_a_check_is_small_and_says_with_what() -> None:
     assert small_settings(methods.METHODS.get("topk_sae"))["epochs"] == 3
-    assert check(Target("method", "topk_sae"), {"epochs": 1}).settings["epochs"] == 1
-    assert check(Target("method", "identity")).settings == {}
+    assert check(CheckTarget("method", "topk_sae"), {"epochs": 1}).settings["epochs"] == 1
+    assert check(CheckTarget("method", "identity")).settings == {}
 
 
 def test_checks_disturb_no_generator() -> None:
     before = torch.random.get_rng_state()
-    check(Target("method", "random_split"))
-    check(Target("backbone", "tiny_cnn"))
+    check(CheckTarget("method", "random_split"))
+    check(CheckTarget("backbone", "tiny_cnn"))
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -147,4 +147,4 @@ def test_a_name_that_is_two_things_is_asked_about(monkeypatch: pytest.MonkeyPatc
     backbones.BACKBONES.entries["r2"] = backbones.BACKBONES.entries["tiny_cnn"]
     with pytest.raises(UserError, match=r"a metric and a backbone; choose one, e\.g\. with --kind metric"):
         targets("r2")
-    assert targets("r2", kind="backbone") == [Target("backbone", "r2")]
+    assert targets("r2", kind="backbone") == [CheckTarget("backbone", "r2")]

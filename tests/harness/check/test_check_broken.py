@@ -13,7 +13,7 @@ import pytest
 from plugins import clean_registries, loaded
 
 from harness import backbones
-from harness.check import Finding, Target, check
+from harness.check import CheckTarget, Finding, check
 from harness.check.backbones import CHECKS as BACKBONE_CHECKS
 from harness.check.backbones import check_backbone
 from harness.check.datasets import CHECKS as DATASET_CHECKS
@@ -21,7 +21,7 @@ from harness.check.judges import AFTER, BEFORE
 from harness.check.methods import CHECKS as METHOD_CHECKS
 from harness.check.metrics import CHECKS as METRIC_CHECKS
 from harness.check.metrics import check_metric
-from harness.check.world import World, small_world
+from harness.check.world import CheckWorld, small_world
 from harness.metrics.base import METRICS
 from harness.scaffold import scaffold
 
@@ -202,7 +202,7 @@ BROKEN: dict[tuple[str, str], tuple[list[tuple[str, str]], list[str]]] = {
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+def world() -> Iterator[CheckWorld]:
     with small_world() as made:
         yield made
 
@@ -213,10 +213,10 @@ def registries() -> Iterator[None]:
         yield
 
 
-def findings(kind: str, path: Path, world: World) -> dict[str, Finding]:
+def findings(kind: str, path: Path, world: CheckWorld) -> dict[str, Finding]:
     (name,) = loaded(path, kind)
     # One world for all metrics: it takes longer to make than a metric to check.
-    found = check_metric(METRICS.get(name), world) if kind == "metric" else check(Target(kind, name)).findings
+    found = check_metric(METRICS.get(name), world) if kind == "metric" else check(CheckTarget(kind, name)).findings
     return {one.check: one for one in found}
 
 
@@ -239,14 +239,16 @@ def test_every_check_has_a_plugin_that_breaks_it() -> None:
 
 
 @pytest.mark.parametrize("kind", ["method", "metric", "judge", "backbone", "dataset"])
-def test_starting_points_pass(kind: str, tmp_path: Path, world: World) -> None:
+def test_starting_points_pass(kind: str, tmp_path: Path, world: CheckWorld) -> None:
     found = findings(kind, scaffold(kind, tmp_path / f"my_{kind}.py"), world)
     assert [one for one in found.values() if not one.ok] == []
     assert sum(one.applies for one in found.values()) >= 7
 
 
 @pytest.mark.parametrize(("kind", "check_name"), BROKEN)
-def test_each_broken_promise_is_found_and_explained(kind: str, check_name: str, tmp_path: Path, world: World) -> None:
+def test_each_broken_promise_is_found_and_explained(
+    kind: str, check_name: str, tmp_path: Path, world: CheckWorld
+) -> None:
     changes, words = BROKEN[kind, check_name]
     path = scaffold(kind, tmp_path / "broken.py")
     text = path.read_text()

@@ -22,7 +22,7 @@ from small_runs import Stop, scores, suite_of
 from typer.testing import CliRunner
 
 from harness import executors
-from harness.cells.run_cell import Place
+from harness.cells.run_cell import CellContext
 from harness.cli import app
 from harness.errors import UserError
 from harness.executors import worker
@@ -245,7 +245,7 @@ def test_a_suite_arrives_as_it_was_sent(name: str) -> None:
 
 def test_a_machine_that_does_not_see_the_folder_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "PATIENCE_S", 0.0)
-    place = Place("this-run", "s", "cpu", tmp_path)
+    place = CellContext("this-run", "s", "cpu", tmp_path)
     given = worker.Order("{}", (), place, tmp_path / "cache", tmp_path / "r.duckdb.this-run.running", str(Path.cwd()))
     threads = worker.Resources(torch.get_num_threads(), gpu=False)
     for content in (None, "another run"):
@@ -347,7 +347,7 @@ def test_cells_ask_for_what_they_need(photo_folder: Path, tmp_path: Path, share:
     for suite, alone in ((plain, False), (timed, True)):
         [target] = prepared
         cells = tuple(cells_of(suite, prepared))
-        place = Place("run", "s", "cpu", tmp_path)
+        place = CellContext("run", "s", "cpu", tmp_path)
         work = Work(
             suite, (TargetWork(target, cells),), "auto", place, tmp_path, tmp_path / "m", Silent(), lambda: None,
             lambda cell: (),

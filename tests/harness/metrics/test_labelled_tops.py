@@ -18,7 +18,7 @@ from harness.activations.unit_statistics import UnitStatistics
 from harness.cells.evaluate import UNIT_COLUMNS
 from harness.metrics.base import Metric, Outcome
 from harness.metrics.class_purity import ClassPurity, chance_purity
-from harness.metrics.polysemanticity import Parts, Polysemanticity, calibrated, parts_of
+from harness.metrics.polysemanticity import IndexFactors, Polysemanticity, calibrated, parts_of
 
 
 class Stage:
@@ -160,8 +160,8 @@ class TestPolysemanticity:
             assert float(found.distinctness[unit]) == pytest.approx(np.mean(pairs))
 
     def test_calibration(self) -> None:
-        null = Parts(torch.tensor([0.1, 0.3]), torch.tensor([0.2, 0.2]), torch.tensor([0.4, 0.6]))
-        of = Parts(torch.tensor([0.6, 0.1, 1.0]), torch.tensor([0.6, 1.0, 1.0]), torch.tensor([0.25, 0.5, 0.9]))
+        null = IndexFactors(torch.tensor([0.1, 0.3]), torch.tensor([0.2, 0.2]), torch.tensor([0.4, 0.6]))
+        of = IndexFactors(torch.tensor([0.6, 0.1, 1.0]), torch.tensor([0.6, 1.0, 1.0]), torch.tensor([0.25, 0.5, 0.9]))
         assert calibrated(of, null).tolist() == pytest.approx([0.5 * 0.5 * 0.5, 0, 1])
 
     def test_draws_are_the_same_every_time_and_without_repetition(self) -> None:

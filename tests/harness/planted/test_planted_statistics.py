@@ -12,21 +12,29 @@ from scipy.stats import spearmanr
 from scipy.stats import t as student
 
 from harness.planted import report, verdicts
-from harness.planted.evidence import QUESTIONS, Evidence, World
-from harness.planted.statistics import UNDEFINED, Correlation, Gap, Interval, gap, rank_correlation, weighted_spearman
+from harness.planted.evidence import QUESTIONS, Evidence, LayerResults
+from harness.planted.statistics import (
+    UNDEFINED,
+    Correlation,
+    Gap,
+    ValueWithInterval,
+    gap,
+    rank_correlation,
+    weighted_spearman,
+)
 
 LABELS = [f"method {number}" for number in range(12)]
 
 
-def a_world(name: str, columns: dict[str, dict[str, float]], names: dict[str, str] | None = None) -> World:
+def a_world(name: str, columns: dict[str, dict[str, float]], names: dict[str, str] | None = None) -> LayerResults:
     """A layer whose scores are given: score to label to value, with "truth" and "chance" among the labels."""
     values = pd.DataFrame(columns)
     methods = {label: (names or {}).get(label, label) for label in values.index}
     units = {label: pd.DataFrame({"unit": [0], "parent": [0], "alive": [True]}) for label in ("truth", "chance")}
-    return World(f"planted:{name}", name, values, methods, "truth", "chance", units=units)
+    return LayerResults(f"planted:{name}", name, values, methods, "truth", "chance", units=units)
 
 
-def layers(metric: dict[str, float]) -> list[World]:
+def layers(metric: dict[str, float]) -> list[LayerResults]:
     """Two settings with two layers each, on which one score is the same."""
     names = ("two_concepts@0", "two_concepts@1", "noisy@0", "noisy@1")
     return [a_world(name, {"score": metric}) for name in names]
@@ -58,11 +66,11 @@ class TestGap:
         found = gap(worlds, "score", 1, resamples=100, seed=0)
         # Within each setting the values lie 1 about their mean: pooled variance 4 / 2, four layers.
         half = student.ppf(0.975, 2) * math.sqrt(2 / 4)
-        assert found.truth == pytest.approx(Interval(4, 4 - half, 4 + half))
-        assert found.difference == pytest.approx(found.truth) and found.chance == Interval(0, 0, 0)
+        assert found.truth == pytest.approx(ValueWithInterval(4, 4 - half, 4 + half))
+        assert found.difference == pytest.approx(found.truth) and found.chance == ValueWithInterval(0, 0, 0)
         assert (found.wins, found.n) == (4, 4)
         turned = gap(worlds, "score", -1, resamples=100, seed=0)
-        assert turned.difference == pytest.approx(Interval(-4, -4 - half, -4 + half)) and turned.wins == 0
+        assert turned.difference == pytest.approx(ValueWithInterval(-4, -4 - half, -4 + half)) and turned.wins == 0
 
     def test_one_layer_a_setting_has_no_interval(self) -> None:
         found = gap(layers({"truth": 1.0, "chance": 0.0})[:1], "score", 1, resamples=100, seed=0)
@@ -76,9 +84,9 @@ class TestGap:
 
     def test_rounding_is_no_win(self) -> None:
         found = gap(layers({"truth": 1.0, "chance": 1 - 1e-8}), "score", 1, resamples=100, seed=0)
-        assert found.wins == 0 and found.difference == Interval(0, 0, 0)
+        assert found.wins == 0 and found.difference == ValueWithInterval(0, 0, 0)
 
-    def with_units(self, n_neurons: int, spread: float) -> list[World]:
+    def with_units(self, n_neurons: int, spread: float) -> list[LayerResults]:
         """One setting with four layers whose neurons have two sub-units each, both of the neuron's value."""
         generator = np.random.default_rng(1)
         worlds = [a_world(f"two_concepts@{seed}", {"ms_score": {"truth": 0.0, "chance": 0.0}}) for seed in range(4)]
@@ -122,7 +130,7 @@ class TestGap:
         for world in worlds:
             world.units["truth"].loc[0, ["alive", "ms_score"]] = [False, 77.0]
         found = gap(worlds, "ms_score", 1, resamples=200, seed=0)
-        assert found.difference == pytest.approx(Interval(0.4, 0.4, 0.4))
+        assert found.difference == pytest.approx(ValueWithInterval(0.4, 0.4, 0.4))
 
 
 class TestRankCorrelation:
@@ -136,9 +144,9 @@ class TestRankCorrelation:
         def rho(metric: str, sign: int = 1) -> Correlation:
             return rank_correlation(worlds, metric, "recovery", sign, resamples=500, seed=0)
 
-        assert rho("copy").rho == pytest.approx(Interval(1, 1, 1))
-        assert rho("reverse").rho == pytest.approx(Interval(-1, -1, -1))
-        assert rho("reverse", -1).rho == pytest.approx(Interval(1, 1, 1))
+        assert rho("copy").rho == pytest.approx(ValueWithInterval(1, 1, 1))
+        assert rho("reverse").rho == pytest.approx(ValueWithInterval(-1, -1, -1))
+        assert rho("reverse", -1).rho == pytest.approx(ValueWithInterval(1, 1, 1))
         found = rho("noise")
         assert found.rho.low < 0 < found.rho.high
         assert (found.n, found.worlds) == (2 * 13, 2), "the truth does not take part"
@@ -191,9 +199,9 @@ class TestRankCorrelation:
 
 
 class TestWords:
-    UP = Interval(0.5, 0.4, 0.6)
-    DOWN = Interval(-0.5, -0.6, -0.4)
-    AROUND = Interval(0.1, -0.1, 0.3)
+    UP = ValueWithInterval(0.5, 0.4, 0.6)
+    DOWN = ValueWithInterval(-0.5, -0.6, -0.4)
+    AROUND = ValueWithInterval(0.1, -0.1, 0.3)
 
     @pytest.mark.parametrize(
         ("difference", "rho", "wins", "expected"),
@@ -203,19 +211,21 @@ class TestWords:
             (UP, UNDEFINED, 4, "truth only"),
             (UP, UP, 3, "does not separate"),
             (AROUND, UP, 4, "does not separate"),
-            (Interval(0, 0, 0), UP, 0, "does not separate"),
+            (ValueWithInterval(0, 0, 0), UP, 0, "does not separate"),
             (DOWN, UP, 0, "wrong way"),
             (UP, DOWN, 4, "wrong way"),
-            (Interval(0.5, math.nan, math.nan), UP, 1, "no interval"),
-            (Interval(-0.5, math.nan, math.nan), UP, 0, "does not separate"),
+            (ValueWithInterval(0.5, math.nan, math.nan), UP, 1, "no interval"),
+            (ValueWithInterval(-0.5, math.nan, math.nan), UP, 0, "does not separate"),
         ],
     )
-    def test_follow_from_the_intervals(self, difference: Interval, rho: Interval, wins: int, expected: str) -> None:
-        apart = Gap(Interval(0.9, 0.85, 0.95), Interval(0.4, 0.35, 0.45), difference, wins, 4)
+    def test_follow_from_the_intervals(
+        self, difference: ValueWithInterval, rho: ValueWithInterval, wins: int, expected: str
+    ) -> None:
+        apart = Gap(ValueWithInterval(0.9, 0.85, 0.95), ValueWithInterval(0.4, 0.35, 0.45), difference, wins, 4)
         assert verdicts.word(apart, 1, Correlation(rho, 40, 4)) == expected
 
     def test_intervals_that_touch_do_not_separate(self) -> None:
-        touching = Gap(Interval(0.9, 0.5, 1.3), Interval(0.4, 0.2, 0.6), self.UP, 4, 4)
+        touching = Gap(ValueWithInterval(0.9, 0.5, 1.3), ValueWithInterval(0.4, 0.2, 0.6), self.UP, 4, 4)
         assert verdicts.word(touching, 1, Correlation(self.UP, 40, 4)) == "does not separate"
         assert (
             verdicts.word(Gap(UNDEFINED, UNDEFINED, UNDEFINED, 0, 0), 1, Correlation(self.UP, 9, 1)) == "not measured"

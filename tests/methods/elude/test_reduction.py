@@ -13,7 +13,7 @@ from small_runs import suite_of
 
 import methods
 from harness.cells.plan import Cell, cells_of, prepare
-from harness.cells.run_cell import Failure, Place, failed
+from harness.cells.run_cell import CellContext, Failure, failed
 from harness.check.methods import check_method
 from harness.run import run
 from harness.suites import load_suite
@@ -89,7 +89,9 @@ def test_every_seed_is_a_cell_with_umap_only(photo_folder: Path) -> None:
     assert [(cell.plan.seed, cell.init_seed) for cell in plain] == [(1, 42), (2, 42)]
     assert [(cell.plan.seed, cell.init_seed) for cell in with_umap] == [(1, 42), (1, 7), (2, 42), (2, 7)]
     for cells, stable in ((plain, True), (with_umap, False)):
-        claims = failed(cells[0], Place("run", "suite", "cpu", photo_folder), Failure("E", "e", "t")).record.claims
+        claims = failed(
+            cells[0], CellContext("run", "suite", "cpu", photo_folder), Failure("E", "e", "t")
+        ).record.claims
         assert claims["stable"] is stable and claims["lossless"] is True
 
 

@@ -9,7 +9,7 @@ from planted import Planted, planted
 
 import methods
 from methods.sae.archetypal import ArchetypalConfig, ArchetypalSAE
-from methods.sae.autoencoder import Codes, LinearAutoencoder, Selected
+from methods.sae.autoencoder import Codes, LinearAutoencoder, SelectedCodes
 from methods.sae.batchtopk import BatchTopKAutoencoder, ThresholdedSAE
 from methods.sae.jump import jump_relu, step
 from methods.sae.jumprelu import JumpReLUAutoencoder
@@ -99,7 +99,7 @@ def test_all_three_forms_of_jumprelu_agree() -> None:
         if form == "dense":
             module.select = lambda pre: None  # type: ignore[method-assign]
         if form == "sparse":
-            module.select = lambda pre, own=module: Selected(  # type: ignore[method-assign, misc]
+            module.select = lambda pre, own=module: SelectedCodes(  # type: ignore[method-assign, misc]
                 *entries_from(pre, own.thresholds().detach() - own.bandwidth / 2, limit=1.0)  # type: ignore[misc]
             )
         if form == "autograd":

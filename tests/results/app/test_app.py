@@ -24,7 +24,7 @@ from harness.errors import UserError
 from results import Store, open_store
 from results.app import data
 from results.app.data import PageStore
-from results.app.pictures import Seen, Tile, find, seen_of, strip
+from results.app.pictures import PictureTile, Seen, find, seen_of, strip
 from results.app.titles import distinct, one_line, plain
 
 
@@ -152,7 +152,7 @@ def test_the_place_of_the_maximum_is_outlined_where_the_token_lies(tmp_path: Pat
 
     Image.new("RGB", (64, 64), (0, 0, 0)).save(tmp_path / "black.png")
     # Token 5 of a 4 x 4 layout: row 1, column 1, so between a quarter and a half in both directions.
-    made = strip([Tile("black.png", 5)], [tmp_path], Seen(side=4), tile_px=80, columns=1)
+    made = strip([PictureTile("black.png", 5)], [tmp_path], Seen(side=4), tile_px=80, columns=1)
     pixels = np.asarray(Image.open(io.BytesIO(made)).convert("RGB")).astype(int)
     rows, columns = np.nonzero((pixels[..., 0] > 150) & (pixels[..., 1] < 100))
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == pytest.approx((18, 41, 18, 41), abs=2)

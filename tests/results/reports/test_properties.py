@@ -24,7 +24,7 @@ from methods.base import Device, LinearSite, Progress, Tokens, no_progress
 from methods.identity import Identity
 from methods.random_split import RandomSplit
 from results import open_store
-from results.reports.properties import PROPERTIES, MethodProperties, Verdict, properties
+from results.reports.properties import PROPERTIES, ClaimVerdict, MethodProperties, properties
 from results.store.group_scores import GroupScoreRecord, record_group_scores
 
 
@@ -291,9 +291,9 @@ def test_a_verdict_against_the_papers_table_is_said(store: Path, tmp_path: Path)
 
 
 def test_an_open_verdict_contradicts_nothing() -> None:
-    assert not Verdict("unknown", "not measured", claimed=True, published=True).contradicts_published
-    assert Verdict("no", "", claimed=None, published=True).contradicts_published
-    assert not Verdict("no", "", claimed=True, published=None).contradicts_published
+    assert not ClaimVerdict("unknown", "not measured", claimed=True, published=True).contradicts_published
+    assert ClaimVerdict("no", "", claimed=None, published=True).contradicts_published
+    assert not ClaimVerdict("no", "", claimed=True, published=None).contradicts_published
 
 
 def test_of_several_cells_the_worst_is_told_of(store: Path, tmp_path: Path) -> None:

@@ -18,11 +18,11 @@ from results.store import judgments
 from results.store.canonical import canonical_json
 from results.store.judgments import ReplyRecord, TournamentRecord
 from results.verify import check_names, verify
-from results.verify.base import Problem
+from results.verify.base import StoreProblem
 
 N_UNITS, D_OUT, N_IMAGES, N_TOKENS = 8, 4, 20, 60
 MS, NULL = [0.2, 0.4, 0.6], 0.1
-Attack = Callable[..., list[Problem]]
+Attack = Callable[..., list[StoreProblem]]
 
 
 def identity(method: str, seed: int) -> dict[str, object]:
@@ -144,7 +144,7 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def attack(right: Path, tmp_path: Path) -> Attack:
     """Change a copy of the right store with SQL (CELL0 to CELL3: one of its cells) and verify it."""
 
-    def run(*statements: str) -> list[Problem]:
+    def run(*statements: str) -> list[StoreProblem]:
         path = tmp_path / "wrong.duckdb"
         shutil.copy(right, path)
         with duckdb.connect(str(path)) as opened:

@@ -133,7 +133,7 @@ def _notes(contest: Contest, units: dict[str, Units]) -> list[str]:
         alive = sum(units[cell].n_alive for cell in entrant.cells.values())
         fit = sum(len(units[cell].unit) for cell in entrant.cells.values())
         # A few rare units are not worth a note.
-        if fit < 0.95 * alive:
+        if 0 < fit < 0.95 * alive:
             notes.append(
                 f"{entrant.label}: only {fit} of its {alive} alive units are active on enough images for a grid; "
                 "pairs were drawn from these."

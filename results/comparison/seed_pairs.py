@@ -52,12 +52,13 @@ def paired_cells(a: Row, b: Row, by_id: Mapping[str, dict[str, Any]], board_name
         for row, cells, used in zip((a, b), sides, in_means, strict=True):
             if len(used) < len(cells):
                 n_repeats = len(cells) - len(used)
-                notes.append(f"{n_repeats} cells of {row.title} repeat a token set for stability, and are in no mean.")
+                notes.append(f"{_cells(n_repeats)} of {row.title} repeated on a token set for stability: in no mean.")
         sides = in_means
     else:
         shared = _shared_tokens(sides)
     if not shared:
-        texts = [", ".join(map(str, sorted({seeds[0] for seeds in cells}, key=_order))) for cells in sides]
+        tokens = [sorted({seeds[0] for seeds in cells}, key=_order) for cells in sides]
+        texts = [", ".join("none" if seed is None else str(seed) for seed in row_seeds) for row_seeds in tokens]
         raise StoreError(
             f"{a.title} and {b.title} share no token seed on {board_name} (they have {texts[0]} and {texts[1]}); "
             "run both with the same --token-seed."
@@ -71,9 +72,9 @@ def paired_cells(a: Row, b: Row, by_id: Mapping[str, dict[str, Any]], board_name
     groups = [[[cells[seeds] for seeds in sorted(cells, key=str) if test(seeds)] for test in chosen] for cells in sides]
     for row, cells, row_groups in zip((a, b), sides, groups, strict=True):
         if (n_left_out := len(cells) - sum(map(len, row_groups))) > 0:
-            notes.append(f"{n_left_out} cells of {row.title} are left out: the other row lacks their seeds.")
+            notes.append(f"{_cells(n_left_out)} of {row.title} left out: the other row lacks their seeds.")
         if row.n_failed:
-            notes.append(f"{row.n_failed} cells of {row.title} failed.")
+            notes.append(f"{_cells(row.n_failed)} of {row.title} failed.")
     names = tuple(f"{by} {'none' if seed is None else seed}" for seed in shared)
     keys = [(row.config_id, row.label) for row in (a, b)]
     return Pairing(groups[0], groups[1], names, by, keys[0] == keys[1], keys[1] < keys[0]), notes
@@ -112,3 +113,7 @@ def _of_both(token: int | None, init: int | None) -> Callable[[Seeds], bool]:
 def _order(seed: int | None) -> int:
     # A method without such a seed comes before seed 0; real seeds are not negative.
     return -1 if seed is None else seed
+
+
+def _cells(count: int) -> str:
+    return "1 cell" if count == 1 else f"{count} cells"

@@ -42,9 +42,9 @@ def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     ("words", "message"),
     [
         (["run", "--evaluation", "inf"], "--evaluation inf: must be a whole number of images"),
-        (["run", "--backbone", "timm:"], "'timm:' is no backbone: the prefixes are timm, hf, torchhub"),
-        (["run", "--backbone", "hf:"], "'hf:' is no backbone"),
-        (["run", "--backbone", "tim:resnet18"], "'tim:resnet18' is no backbone"),
+        (["run", "--backbone", "timm:"], "'timm:' is not a backbone: the prefixes are timm, hf, torchhub"),
+        (["run", "--backbone", "hf:"], "'hf:' is not a backbone"),
+        (["run", "--backbone", "tim:resnet18"], "'tim:resnet18' is not a backbone"),
         (["doctor", "--suite", "demo", "--dataset", "foto"], "There is no dataset 'foto'. Did you mean photos?"),
         (["run", "--dataset", "photos:abc"], "photos:abc: after the colon stands how many"),
         (["run", "--set", "evaluation.metrics=[]"], "evaluation.metrics = []"),
@@ -63,7 +63,7 @@ def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
         (["export", "x.csv", "--store", "r.duckdb", "--what", "cells", "--metric", "r2"], "--what scores"),
         (["export", "x.csv", "--store", "r.duckdb", "--what", "scores", "--metric", "r3"], "nothing to export"),
         (["judge", "--store", "r.duckdb", "--rescore", "--dry-run"], "give one of the two"),
-        (["sweep", "--backbone", "hf:"], "'hf:' is no backbone"),
+        (["sweep", "--backbone", "hf:"], "'hf:' is not a backbone"),
         (["list", "methods", "--backbone", "net"], "--backbone belongs to `harness list sites`"),
         (["new", "method", "elude.py"], "There is a method 'elude' already"),
     ],
@@ -119,7 +119,7 @@ def test_a_store_is_never_written_over(
 ) -> None:
     before = store.read_bytes()
     said = refusal(capsys, monkeypatch, *words, "--store", "r.duckdb")
-    assert "r.duckdb is a results store, which an export would destroy" in said
+    assert "r.duckdb is a results store, which an export would overwrite" in said
     assert store.read_bytes() == before
 
 

@@ -42,8 +42,8 @@ def test_methods_of_different_token_seeds_meet_on_the_shared_ones() -> None:
     frame, notes = drawn({"x": {1: units(5), 2: units(5)}, "y": {2: units(5), 3: units(5)}, "z": {3: units(5)}})
     assert meetings(frame) == {("x2", "y2"): 3, ("y3", "z3"): 3}
     assert notes == [
-        "z was judged on 1 of 3 token seeds: the others have no cell.",
-        "x; y were judged on 2 of 3 token seeds: the others have no cell.",
+        "z was judged on 1 of 3 token seeds: there are no cells on the others.",
+        "x; y were judged on 2 of 3 token seeds: there are no cells on the others.",
     ]
 
 
@@ -55,13 +55,14 @@ def test_methods_without_a_shared_token_seed_do_not_meet() -> None:
 def test_a_few_units_without_enough_images_are_not_worth_a_note() -> None:
     """From 95 % of the alive units on nothing is said."""
     _, notes = drawn({"all": {1: units(100)}, "most": {1: units(95, 100)}, "fewer": {1: units(94, 100)}})
-    assert notes == ["fewer: 94 of its 100 alive units are active on enough images for a grid and were drawn from."]
+    assert notes == [
+        "fewer: only 94 of its 100 alive units are active on enough images for a grid; pairs were drawn from these."
+    ]
 
 
 def test_a_method_without_a_unit_to_show_is_named_and_not_judged() -> None:
     frame, notes = drawn({"x": {1: units(5)}, "none": {1: units(0, 4)}})
     assert frame.empty
     assert notes == [
-        "none: 0 of its 4 alive units are active on enough images for a grid and were drawn from.",
-        "none has no unit to show and was not judged.",
+        "none was not judged: none of its units is active on enough images.",
     ]

@@ -212,8 +212,8 @@ def test_three_hundred_mutants_give_a_message_or_are_valid(tmp_path: Path) -> No
         ('[[methods]]\nname = "identity"', '[[methods]]\nnam = "identity"', 45, "'methods.0.name' is missing"),
         ("crops = 3", 'crops = "3"', 16, "probing.crops = '3'"),
         ("crops = 3", "crops = true", 16, "probing.crops = True"),
-        ("crops = 3", "crops = null", 16, "no null"),
-        ("init = [42]", "init = [42]\ninit = [7]", 10, "The key is there twice"),
+        ("crops = 3", "crops = null", 16, "instead of null"),
+        ("init = [42]", "init = [42]\ninit = [7]", 10, "The key occurs twice"),
         ("evaluation = 100", "evaluation = 1.5", 13, "a share must be between 0 and 1"),
         ("select = true", "select = 1", 50, "methods.1.select = 1"),
         ('name = "identity"\n\n', 'name = "identity"\nselect = true\n\n', 46, "identity has no grid"),
@@ -234,7 +234,7 @@ def test_windows_line_ends_and_a_wrong_encoding(tmp_path: Path) -> None:
     file.write_bytes(GOOD.replace("crops = 3", "crop = 3").replace("\n", "\r\n").encode())
     assert "line 16: There is no setting 'probing.crop'" in str(outcome(file))
     file.write_bytes(GOOD.encode().replace(b"photos", b"ph\xf6tos"))
-    assert "mutant.toml, line 12: the byte 0xf6 is no UTF-8 text" in str(outcome(file))
+    assert "mutant.toml, line 12: the byte 0xf6 is not valid UTF-8" in str(outcome(file))
     file.write_bytes(GOOD.encode("utf-16"))
     assert "mutant.toml, line 1" in str(outcome(file))
 

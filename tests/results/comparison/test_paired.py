@@ -173,7 +173,7 @@ def test_a_single_pair_of_seeds_has_a_difference_and_no_interval(tmp_path: Path)
     (found,) = compare(store, "a", "b")
     (r2,) = found.differences
     assert (r2.difference, r2.low, r2.high, r2.p, r2.p_holm, r2.better) == (0.25, None, None, None, None, None)
-    assert r2.paired == "1 token seed paired: no interval from one" and found.notes == ()
+    assert r2.paired == "1 token seed paired; one pair gives no interval" and found.notes == ()
     (itself,) = compare(store, "a", "a")[0].differences
     assert (itself.low, itself.high, itself.paired) == (0, 0, "1 token seed paired")
 
@@ -191,7 +191,7 @@ def test_a_metric_that_is_undefined_for_a_cell_is_named_in_a_note(tmp_path: Path
     b = {1: {"r2": 0.5, "l0": 4.0}, 2: {"r2": 0.5, "l0": 4.0}}
     (found,) = compare(scores_only(tmp_path / "s.duckdb", {"a": a, "b": b}), "a", "b")
     assert [one.column.key for one in found.differences] == ["r2"]
-    assert found.notes == ("l0 is undefined for a cell, and not compared.",)
+    assert found.notes == ("l0 is not compared: it is undefined for a cell.",)
 
 
 def test_refusals_say_why(tmp_path: Path) -> None:

@@ -59,8 +59,8 @@ def test_cells_of_one_shared_token_seed_are_paired_by_init_seed() -> None:
     assert seeds_of(found.a) == seeds_of(found.b) == [[(1, 0)], [(1, 1)]]
     assert {cell["name"] for group in found.a for cell in group} == {"a"}
     assert notes == [
-        "3 cells of a have seeds that the other lacks, and are left out.",
-        "2 cells of b have seeds that the other lacks, and are left out.",
+        "3 cells of a left out: the other row lacks their seeds.",
+        "2 cells of b left out: the other row lacks their seeds.",
     ]
 
 
@@ -76,13 +76,13 @@ def test_runs_repeated_for_stability_are_counted_in_a_note() -> None:
     a = row("a", [(1, 0), (2, 0), (1, 1), (1, 2)])
     found, notes = paired(a, row("b", [(1, 0), (2, 0)]))
     assert seeds_of(found.a) == seeds_of(found.b) == [[(1, 0)], [(2, 0)]]
-    assert notes == ["2 cells of a repeat a token set for stability, and are in no mean."]
+    assert notes == ["2 cells of a repeated on a token set for stability: in no mean."]
 
 
 def test_cells_of_token_seeds_that_are_not_shared_are_counted_in_a_note() -> None:
     found, notes = paired(row("a", [(1, 0), (2, 0)]), row("b", [(3, 0), (2, 0), (1, 0), (4, 0)], n_failed=1))
     assert found.names == ("token seed 1", "token seed 2")
-    assert notes == ["2 cells of b have seeds that the other lacks, and are left out.", "1 cells of b failed."]
+    assert notes == ["2 cells of b left out: the other row lacks their seeds.", "1 cell of b failed."]
 
 
 def test_rows_without_a_shared_token_seed_are_refused() -> None:

@@ -27,7 +27,7 @@ A, B = np.array([0.6, 0.2]), np.array([0.3, 0.1])
 def test_units_whose_mean_is_the_score_are_clusters() -> None:
     blocks, words = unit_clusters(ROWS).blocks("ms_score", [0, 1], A, B)
     assert [block.sums.tolist() for block in blocks] == [[[0.5, 0.1], [0.7, 0.3]], [[0.2, 0.0], [0.4, 0.2]]]
-    assert words == "2 units of A and 2 units of B redrawn apart"
+    assert words == "2 units of A and 2 units of B resampled separately"
 
 
 def test_without_the_unit_rows_of_one_cell_the_scores_are_compared_alone() -> None:

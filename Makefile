@@ -14,13 +14,14 @@ BIN := $(VENV)/bin
 setup: $(VENV)/.ready
 
 # One stamp for everything installed: a changed pyproject.toml or pin installs again, an interrupted install starts over.
-# The override leaves out the GUI build of OpenCV (docs/footguns.md).
+# The override leaves out the GUI build of OpenCV (docs/footguns.md). Compiled bytecode saves each process 8 s of imports
+# where Python may not write it itself (PYTHONDONTWRITEBYTECODE).
 $(VENV)/.ready: pyproject.toml constraints.txt overrides.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed and was not found; name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --override overrides.txt \
-		--editable ".[demo,app,test,lint]"
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt \
+		--override overrides.txt --editable ".[demo,app,test,lint]"
 	@touch $@
 
 demo: setup

@@ -22,8 +22,8 @@ SORTS: Mapping[str, tuple[str, bool]] = {
     "MS score, low first": ("ms_score", False),
     "gain over the parent, high first": ("gain", True),
     "gain over the parent, low first": ("gain", False),
-    "redundancy, high first": ("redundancy", True),
-    "redundancy, low first": ("redundancy", False),
+    "unit overlap, high first": ("redundancy", True),
+    "unit overlap, low first": ("redundancy", False),
     "number": ("unit", False),
 }
 

@@ -110,7 +110,7 @@ def _numbers(unit: Mapping[str, Any], split: bool) -> list[str]:
     if split and _value(unit.get("gain")) is not None:
         lines.append(f"gain {_value(unit['gain']):+.4f} over parent {unit['parent']}")
     for key, name, form in (
-        ("redundancy", "redundancy", ".3f"),
+        ("redundancy", "unit overlap", ".3f"),
         ("class_purity", "class purity", ".3f"),
         # Often far below one.
         ("polysemanticity", "polysemanticity", ".3g"),

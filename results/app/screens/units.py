@@ -64,7 +64,7 @@ def _list(
     sorts = [
         name
         for name in queries.SORTS
-        if ("gain" not in name or (split and reference)) and ("redundancy" not in name or summary["n_redundancy"])
+        if ("gain" not in name or (split and reference)) and ("overlap" not in name or summary["n_redundancy"])
     ]
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
     with left:

@@ -52,9 +52,7 @@ def paired_cells(a: Row, b: Row, by_id: Mapping[str, dict[str, Any]], board_name
         for row, cells, used in zip((a, b), sides, in_means, strict=True):
             if len(used) < len(cells):
                 n_repeats = len(cells) - len(used)
-                notes.append(
-                    f"{_cells(n_repeats)} of {row.title} left out of the means: repeated on one token set for stability."
-                )
+                notes.append(f"{_cells(n_repeats)} of {row.title} left out of the means: repeated on one token set.")
         sides = in_means
     else:
         shared = _shared_tokens(sides)

@@ -76,7 +76,7 @@ def test_runs_repeated_for_stability_are_counted_in_a_note() -> None:
     a = row("a", [(1, 0), (2, 0), (1, 1), (1, 2)])
     found, notes = paired(a, row("b", [(1, 0), (2, 0)]))
     assert seeds_of(found.a) == seeds_of(found.b) == [[(1, 0)], [(2, 0)]]
-    assert notes == ["2 cells of a left out of the means: repeated on one token set for stability."]
+    assert notes == ["2 cells of a left out of the means: repeated on one token set."]
 
 
 def test_cells_of_token_seeds_that_are_not_shared_are_counted_in_a_note() -> None:

@@ -1,5 +1,6 @@
 # make demo    set up what is missing and run the demo suite to a printed leaderboard
 # make test    set up what is missing, then lint, types and tests
+# make test-fast  the tests that need no run of a suite, in under a minute
 # make docs    build the documentation into site/
 # Both are safe to repeat. Nothing is downloaded after the installation.
 
@@ -8,7 +9,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-slow test-browser lint types unit bench docs clean
+.PHONY: setup demo test test-fast test-slow test-browser lint types unit bench docs clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.ready
@@ -41,6 +42,10 @@ types: setup
 # A process a core, each with one thread; a file's tests stay together, since they share what they set up.
 unit: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+# While editing: under a minute, without the files that run suites, train or start processes.
+test-fast: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not run"
 
 test-slow: setup
 	$(BIN)/python -m pytest --slow

@@ -27,6 +27,8 @@ from documents import (
 
 from harness.suites import Suite, parse_suite, suite_names
 
+pytestmark = pytest.mark.run
+
 try:  # typer brings its own copy of click
     from typer._click import exceptions
 except ImportError:

@@ -22,6 +22,8 @@ from harness.errors import UserError
 from harness.suites import Suite, load_suite, parse_suite
 from harness.suites.resolve import resolve_suite
 
+pytestmark = pytest.mark.run
+
 #: Verbs that other tests run as they are written in the pages.
 ELSEWHERE = {
     "efficiency": "test_efficiency.py",

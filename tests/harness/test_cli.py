@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from command_line import harness
 
+pytestmark = pytest.mark.run
+
 PLUGIN = textwrap.dedent(
     '''
     """Halves: two sub-units a neuron, each with half of its weights."""

@@ -17,6 +17,8 @@ import results
 from harness.run import RunSummary
 from results import open_store
 
+pytestmark = pytest.mark.run
+
 
 def test_a_suite_is_loaded_and_run_from_a_notebook(tmp_path: Path, photo_folder: Path) -> None:
     suite = package.load_suite(

@@ -30,6 +30,8 @@ from methods.registry import Registry
 from results import open_store
 from results.store import judgments
 
+pytestmark = pytest.mark.run
+
 EXAMPLES = ROOT / "examples"
 
 SUITE = """

@@ -19,6 +19,8 @@ from judges.panels.openai import OpenAIJudge, OpenAIOptions
 from judges.prompt import PROMPT, REPLY_SCHEMA, prompt_for
 from methods.errors import UserError
 
+pytestmark = pytest.mark.run
+
 SETTINGS: dict[str, Any] = {"timeout_s": 0.6, "backoff_s": 0.02, "longest_wait_s": 0.1, "tries": 3, "concurrency": 6}
 
 

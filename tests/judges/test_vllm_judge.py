@@ -22,6 +22,8 @@ from judges.panel import Wanted, ask, make_panel
 from judges.prompt import PROMPT, REPLY_SCHEMA, prompt_for
 from methods.errors import UserError
 
+pytestmark = pytest.mark.run
+
 FIXTURES = FIXTURES
 SIGNATURES = json.loads((FIXTURES / "vllm_signatures.json").read_text(encoding="utf-8"))
 RIGHT = '{"reasoning_a": "x", "reasoning_b": "y", "answer": "B"}'

@@ -13,6 +13,8 @@ from variants import built_in, variants
 import methods
 from harness.check.world import small_layer
 
+pytestmark = pytest.mark.run
+
 
 @pytest.mark.parametrize("name", built_in())
 def test_a_loaded_method_is_the_saved_one(name: str, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 from harness import provenance
 from methods import numerics
 
+pytestmark = pytest.mark.run
+
 #: What a fresh process must not inherit from `make test`.
 SETTINGS = ("MKL_CBWR", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

@@ -13,6 +13,8 @@ from methods import METHODS
 from methods.errors import UserError
 from methods.registry import Registry
 
+pytestmark = pytest.mark.run
+
 
 def imported_after(code: str) -> set[str]:
     """Modules in memory after running ``code`` in a fresh process."""

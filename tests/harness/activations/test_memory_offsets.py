@@ -22,6 +22,8 @@ from harness.check.methods import small_settings
 from harness.check.world import CheckWorld, small_layer, small_world
 from harness.metrics.base import METRICS, Batch
 
+pytestmark = pytest.mark.run
+
 #: Bytes between two offsets are those of one number: 16 of float32 pass through every alignment up to 64 bytes.
 OFFSETS = range(16)
 

@@ -13,7 +13,7 @@ from torch import nn
 from harness import backbones
 from methods.errors import UserError
 
-pytestmark = pytest.mark.usefixtures("no_network")
+pytestmark = [pytest.mark.run, pytest.mark.usefixtures("no_network")]
 
 # --- timm ----------------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from harness.backbones.sources import packaged_dinov2
 from harness.backbones.sources.base import Source, packaged_file
 from methods.errors import UserError
 
-pytestmark = pytest.mark.usefixtures("no_network")
+pytestmark = [pytest.mark.run, pytest.mark.usefixtures("no_network")]
 
 ONNX_FILE = "models/vit_s_focus.onnx"
 FINAL_TOKENS = "/backbone/layernorm/Add_1_output_0"

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from paths import SUPPORT
 
+pytestmark = pytest.mark.run
+
 
 def differing(pictures: Path, cache: Path, threads: int, orders: str) -> list[Any]:
     """Chains of methods, and which cell of each has other bits than the same cell computed alone."""

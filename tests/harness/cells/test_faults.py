@@ -33,6 +33,8 @@ from methods.identity import Identity
 from methods.plugin_files import load_plugin_file
 from results import leaderboard, open_store
 
+pytestmark = pytest.mark.run
+
 STORE = "r.duckdb"
 
 

@@ -17,6 +17,8 @@ from methods.base import Device, LinearSite, Progress, Tokens, no_progress
 from methods.random_split import RandomSplit
 from results import open_store
 
+pytestmark = pytest.mark.run
+
 FITS: list[int] = []
 
 

@@ -19,6 +19,8 @@ from harness.metrics.base import METRICS
 from judges.panel import PANELS
 from methods import UserError
 
+pytestmark = pytest.mark.run
+
 SLOW_BACKBONES = ("dinov2_small_saliency", "efficientnet_lite0")
 
 

@@ -25,6 +25,8 @@ from harness.check.world import CheckWorld, small_world
 from harness.metrics.base import METRICS
 from harness.scaffold import scaffold
 
+pytestmark = pytest.mark.run
+
 PLACE = "    def __init__(self, baseline):"
 
 #: kind, check -> what is changed in the starting point, and words of the explanation.

@@ -13,6 +13,8 @@ from harness import cli
 from harness.commands.output import print_json
 from results import CellRecord, ScoreRecord, open_store
 
+pytestmark = pytest.mark.run
+
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

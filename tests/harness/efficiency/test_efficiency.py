@@ -27,6 +27,8 @@ from harness.suites import Suite, parse_suite
 from results import CellRecord, open_store
 from results.reports.efficiency import Way, tables
 
+pytestmark = pytest.mark.run
+
 # ---- in the network
 
 

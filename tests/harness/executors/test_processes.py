@@ -22,6 +22,8 @@ from methods import METHODS
 from methods.plugin_files import load_plugin_file
 from results import open_store
 
+pytestmark = pytest.mark.run
+
 #: In a worker it registers what tests/conftest.py registers here, and methods that end badly.
 PLUGIN = f"""
 import os, sys, time

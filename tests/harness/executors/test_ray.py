@@ -35,6 +35,8 @@ from methods.plugin_files import load_plugin_file
 from results import open_store
 from results.store.liveness import run_states
 
+pytestmark = pytest.mark.run
+
 PLUGIN = SUPPORT / "cluster_plugin.py"
 
 

@@ -31,6 +31,8 @@ from results.boards.text import render_text
 from results.store import judgments
 from results.store.judgments import ReplyRecord, TournamentRecord
 
+pytestmark = pytest.mark.run
+
 CELLS = [f"{method}-{seed}" for seed in (1, 2) for method in ("identity", "random_split", "pure")]
 
 

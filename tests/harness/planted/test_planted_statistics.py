@@ -23,6 +23,8 @@ from harness.planted.statistics import (
     weighted_spearman,
 )
 
+pytestmark = pytest.mark.run
+
 LABELS = [f"method {number}" for number in range(12)]
 
 

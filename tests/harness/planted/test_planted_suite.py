@@ -22,6 +22,8 @@ from harness.planted.recovery import mean_shares
 from harness.planted.world import world
 from results import open_store
 
+pytestmark = pytest.mark.run
+
 SUITE = """
 extends = "_planted"
 replaces = ["targets", "methods"]

@@ -27,6 +27,8 @@ from methods.identity import Identity
 from results import leaderboard, open_store
 from results.store.liveness import run_states
 
+pytestmark = pytest.mark.run
+
 
 def value(store: Path, method: str, metric: str, seed: int = 1) -> float:
     frame = scores(store)

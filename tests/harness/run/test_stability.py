@@ -31,6 +31,8 @@ from results.boards.text import render_text
 from results.store.group_scores import GroupScoreRecord, group_id_of, group_scores, record_group_scores
 from results.store.records import CellRecord
 
+pytestmark = pytest.mark.run
+
 FITS: list[int] = []
 
 

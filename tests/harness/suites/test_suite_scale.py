@@ -15,6 +15,8 @@ from harness.suites import MethodEntry, load_suite, parse_suite
 from harness.suites.tiny import TOKENS, scaled
 from methods.base import MethodConfig
 
+pytestmark = pytest.mark.run
+
 SUITE = """
 name = "mine"
 [seeds]

@@ -30,6 +30,8 @@ from methods.elude.resume import UnitFiles, build_key
 from methods.elude.splitting import claims
 from methods.errors import UserError
 
+pytestmark = pytest.mark.run
+
 SETTINGS = {"top_k": 120, "min_cluster_size": 15}
 
 

@@ -21,6 +21,8 @@ from methods.sae.topk import TopKAutoencoder, TopKSAE
 from methods.training import kernels
 from methods.training.entries import entries_from
 
+pytestmark = pytest.mark.run
+
 TRAINED = {"expansion_factor": 8, "k": 3, "epochs": 60, "batch_size": 512, "learning_rate": 5e-3, "dead_weight": 1e-2}
 
 

@@ -25,6 +25,8 @@ from methods.training.config import TrainingConfig
 from methods.training.loop import learning_rate
 from methods.training.normaliser import Normaliser
 
+pytestmark = pytest.mark.run
+
 SMALL = {"expansion_factor": 3, "epochs": 4, "batch_size": 64}
 
 

@@ -27,6 +27,8 @@ from results.app.data import PageStore
 from results.app.pictures import PictureTile, Seen, find, seen_of, strip
 from results.app.titles import distinct, one_line, plain
 
+pytestmark = pytest.mark.run
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:

@@ -23,6 +23,8 @@ from results.boards.build import leaderboard
 from results.boards.trials import WARNING
 from results.published.points import published_points
 
+pytestmark = pytest.mark.run
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:

@@ -17,6 +17,8 @@ from results.app import queries, queries_judging
 from results.app.screens.runs import with_store
 from results.store.liveness import alive
 
+pytestmark = pytest.mark.run
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:

@@ -14,6 +14,8 @@ from results import CellRecord, ScoreRecord, Store, StoreError, leaderboard, ope
 from results.boards.board import Aggregate, Board, Column, Row, digits_of
 from results.boards.build import board_frame, board_json, render_text
 
+pytestmark = pytest.mark.run
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:

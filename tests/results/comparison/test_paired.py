@@ -18,6 +18,8 @@ from results.store import Store
 from results.store.merge import MergeConflict, merge
 from results.verify import verify
 
+pytestmark = pytest.mark.run
+
 
 def test_holm_by_hand() -> None:
     # m = 4: .01 * 4, .02 * 3, .03 * 2, .5; made monotone. None is not counted.

@@ -23,6 +23,8 @@ from results.store.judgments import TournamentRecord, record_tournament
 from results.store.records import config_id_of, row_of
 from results.store.store import insert_rows
 
+pytestmark = pytest.mark.run
+
 NAMES = {
     "identity": "backbone only",
     "vanilla_sae": "vanilla SAE",

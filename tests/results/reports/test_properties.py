@@ -27,6 +27,8 @@ from results import open_store
 from results.reports.properties import PROPERTIES, ClaimVerdict, MethodProperties, properties
 from results.store.group_scores import GroupScoreRecord, record_group_scores
 
+pytestmark = pytest.mark.run
+
 
 class Scaled(Identity):
     """The backbone times a factor that is learned in a way that subclasses choose."""

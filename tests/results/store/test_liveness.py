@@ -14,6 +14,8 @@ from paths import ROOT
 from results import RunRecord, open_store
 from results.store.liveness import RunState, alive, bury, mark, run_states
 
+pytestmark = pytest.mark.run
+
 
 def start(store: Path, run_id: str) -> None:
     open_store(store, read_only=False).start_run(RunRecord(run_id=run_id, suite="demo", n_planned=3))

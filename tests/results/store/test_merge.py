@@ -25,6 +25,8 @@ from results.store.judgments import (
 from results.store.liveness import run_states
 from results.store.merge import MergeConflict, merge
 
+pytestmark = pytest.mark.run
+
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 

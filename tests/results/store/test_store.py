@@ -21,6 +21,8 @@ from results import CellRecord, RunRecord, ScoreRecord, Store, StoreError, open_
 from results.published.tables import published_table, published_tables
 from results.store import connection
 
+pytestmark = pytest.mark.run
+
 STARTED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
 

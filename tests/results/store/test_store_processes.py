@@ -17,6 +17,8 @@ from paths import ROOT
 from results import CellRecord, Store, StoreError, open_store
 from results.store import connection
 
+pytestmark = pytest.mark.run
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:

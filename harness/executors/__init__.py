@@ -1,4 +1,4 @@
-"""Who computes the cells of a run."""
+"""Executors: where the cells of a run are computed."""
 
 from harness.executors.base import EXECUTORS, Executor, create
 

@@ -1,7 +1,7 @@
-"""What an executor is: it computes the cells of a run, here or elsewhere, and hands each result over when it is there.
+"""Interface of executors, which compute the cells of a run, here or elsewhere, and yield each result when it is ready.
 
-One file of this package is one executor. It writes no store: the recorder of the run does, in the process that was
-started.
+Each file of this package is one executor. Executors do not write to the store; the recorder of the run does, in the
+process that the user started.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ from methods.registry import Registry
 
 
 class TargetWork(NamedTuple):
-    """The cells of one target that are not finished yet; at least one."""
+    """Unfinished cells of one target; at least one."""
 
     prepared: PreparedTarget
     cells: tuple[Cell, ...]
 
 
 class Work(NamedTuple):
-    """What a run has to do, and what an executor may ask of it meanwhile."""
+    """Cells that a run has to compute, and functions that an executor may call while it does."""
 
     suite: Suite
     targets: tuple[TargetWork, ...]
     device: str
-    """as the user said, ``auto`` included"""
-    place: CellContext
-    """with the device of this process"""
+    """as requested by the user, ``auto`` included"""
+    context: CellContext
+    """run, suite, folder, and the device of this process"""
     cache: Path
     mark: Path
-    """a file beside the store that holds the run's id while the run lives: who sees it sees the store's folder"""
-    shown: Reporter
+    """file beside the store that holds the id of the run while it lives: shows that a machine sees the folder"""
+    reporter: Reporter
     check: Callable[[], None]
-    """raises KeyboardInterrupt if the run was asked to stop; to be called at every step"""
-    known: Callable[[Cell], tuple[KnownFit, ...]]
-    """finished cells that have fitted the same, as the store has them now"""
+    """raises KeyboardInterrupt if the run was asked to stop; called at every step"""
+    known_fits: Callable[[Cell], tuple[KnownFit, ...]]
+    """finished cells with the same fit, as the store has them now"""
 
 
 class Opened(NamedTuple):
-    """The inputs of a target are there."""
+    """Event: the inputs of a target are ready."""
 
     prepared: PreparedTarget
     broken: Sequence[BrokenImage]
@@ -61,7 +61,7 @@ Event: TypeAlias = Opened | CellResult
 
 
 class Executor(ABC):
-    """Computes cells. Used as a context manager: what it needs is started once, for several runs."""
+    """Base class of executors. As a context manager it starts its resources once, for several runs."""
 
     name: ClassVar[str]
     description: ClassVar[str]
@@ -75,11 +75,14 @@ class Executor(ABC):
         self.stop()
 
     def stop(self) -> None:  # noqa: B027 - there may be nothing to stop
-        """Give back what was started."""
+        """Release what was started."""
 
     @abstractmethod
     def planning_device(self, device: str) -> str:
-        """The device of this process on which backbones are loaded to plan the run (``device``: as the user said).
+        """Return the device of this process on which backbones are loaded to plan the run.
+
+        Args:
+            device: as requested by the user.
 
         Raises:
             UserError: for a device that this executor cannot use.
@@ -87,26 +90,26 @@ class Executor(ABC):
 
     @abstractmethod
     def device_name(self, device: str) -> str:
-        """What computes, in words, for the record of the run; it may be started for that."""
+        """Return the name of the hardware that computes, for the record of the run; may start the executor."""
 
     def versions(self) -> dict[str, str]:
-        """What to record of the executor beside the versions of packages."""
+        """Return entries to record beside the versions of packages."""
         return {}
 
     @abstractmethod
     def execute(self, work: Work) -> Iterator[Event]:
-        """Compute every cell: of each target one :class:`Opened` before its cells, of each cell one result.
+        """Compute every cell: yield one :class:`Opened` per target before its cells, and one result per cell.
 
-        A cell that cannot be computed, for whatever reason, is a failed result.
+        A cell that cannot be computed gives a failed result.
 
         Raises:
             KeyboardInterrupt: as soon as ``work.check`` does.
-            UserError: if nothing at all can be computed any more.
+            UserError: if no cell can be computed any more.
         """
 
 
 def _problem(target: Any) -> str | None:
-    return None if isinstance(target, type) and issubclass(target, Executor) else "it is no class derived from Executor"
+    return None if isinstance(target, type) and issubclass(target, Executor) else "it is not a subclass of Executor"
 
 
 EXECUTORS: Registry[type[Executor]] = Registry(
@@ -115,7 +118,7 @@ EXECUTORS: Registry[type[Executor]] = Registry(
 
 
 def create(name: str, **options: Any) -> Executor:
-    """An executor by name, with those options that are not None.
+    """Return an executor by name, with the options that are not None.
 
     Raises:
         UserError: for an unknown name, or an option that the executor does not have.

@@ -15,7 +15,7 @@ from methods import numerics
 
 @EXECUTORS.register()
 class Local(Executor):
-    """Targets and cells in the order of the suite; tokens and baseline are made once for all cells of a target."""
+    """Compute targets and cells in the order of the suite; tokens and baseline are computed once per target."""
 
     name = "local"
     description = "this process, one cell after the other"
@@ -49,23 +49,23 @@ class Local(Executor):
 
     def execute(self, work: Work) -> Iterator[Event]:
         for target in work.targets:
-            work.shown.say(target.prepared.title)
+            work.reporter.say(target.prepared.title)
             yield from self._target(work, target)
 
     def _target(self, work: Work, target: TargetWork) -> Iterator[Event]:
-        device = work.place.device
+        device = work.context.device
         plans = list(dict.fromkeys(cell.plan for cell in target.cells))
 
         def progress(done: int, total: int, what: str) -> None:
             work.check()
-            work.shown.progress(done, total, what)
+            work.reporter.progress(done, total, what)
 
         try:
             inputs = open_inputs(work.suite, target.prepared, plans, work.cache, device=device, progress=progress)
         except Exception as error:
-            # Whatever keeps this target from starting fails its cells; other targets go on.
+            # An error of the inputs fails the cells of this target; other targets go on.
             for cell in target.cells:
-                yield failed(cell, work.place, Failure.of(error))
+                yield failed(cell, work.context, Failure.of(error))
             return
         yield Opened(target.prepared, inputs.broken.images)
         for cell in target.cells:
@@ -74,8 +74,8 @@ class Local(Executor):
                 cell,
                 inputs.tokens[cell.plan],
                 inputs.baseline,
-                work.place,
-                known=work.known(cell),
+                work.context,
+                known=work.known_fits(cell),
                 left_out=inputs.left_out(),
                 progress=progress,
             )

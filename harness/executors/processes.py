@@ -84,7 +84,7 @@ class Processes(Executor):
 
     def execute(self, work: Work) -> Iterator[Event]:
         for target in work.targets:
-            work.shown.say(target.prepared.title)
+            work.reporter.say(target.prepared.title)
             yield from self._target(work, target)
 
     def _target(self, work: Work, target: TargetWork) -> Iterator[Event]:
@@ -92,21 +92,21 @@ class Processes(Executor):
 
         def progress(done: int, total: int, what: str) -> None:
             work.check()
-            work.shown.progress(done, total, what)
+            work.reporter.progress(done, total, what)
 
         try:
             # Collected once, here; the workers read the cache.
             inputs = open_inputs(
-                work.suite, target.prepared, plans, work.cache, device=work.place.device, progress=progress
+                work.suite, target.prepared, plans, work.cache, device=work.context.device, progress=progress
             )
         except Exception as error:
             # An error of the inputs fails the cells of this target; other targets go on.
             for cell in target.cells:
-                yield failed(cell, work.place, Failure.of(error))
+                yield failed(cell, work.context, Failure.of(error))
             return
         yield Opened(target.prepared, inputs.broken.images)
-        given = order(work.suite, target.prepared.target, work.place, work.cache, work.mark)
-        resources = Resources(1, gpu=work.place.device != "cpu")
+        given = order(work.suite, target.prepared.target, work.context, work.cache, work.mark)
+        resources = Resources(1, gpu=work.context.device != "cpu")
         waiting = deque(target.cells)
         busy: dict[Future[CellResult | Failure], tuple[_Worker, Cell]] = {}
         try:
@@ -114,11 +114,11 @@ class Processes(Executor):
                 while waiting and len(busy) < self.workers:
                     work.check()
                     worker, cell = self._idle.pop() if self._idle else self._start(), waiting.popleft()
-                    job = worker.pool.submit(_compute, given, resources, cell.cell_id, work.known(cell))
+                    job = worker.pool.submit(_compute, given, resources, cell.cell_id, work.known_fits(cell))
                     busy[job] = (worker, cell)
                 finished, _ = wait(busy, timeout=0.2, return_when=FIRST_COMPLETED)
                 while not self._steps.empty():
-                    work.shown.progress(*self._steps.get())
+                    work.reporter.progress(*self._steps.get())
                 work.check()
                 for job in finished:
                     worker, cell = busy.pop(job)
@@ -127,7 +127,7 @@ class Processes(Executor):
                         self._idle.append(worker)
                     except BrokenProcessPool:
                         answer = DIED
-                    yield answer if isinstance(answer, CellResult) else failed(cell, work.place, answer)
+                    yield answer if isinstance(answer, CellResult) else failed(cell, work.context, answer)
         finally:
             # Only an interruption leaves some of them busy.
             for worker, _ in busy.values():

@@ -1,8 +1,8 @@
 """Cells as Ray tasks: several at a time on this machine, or on all machines of a Ray cluster.
 
-This process plans, hands out cells and is the one writer of the store. A task carries plain data
-(:mod:`harness.executors.worker`). Ray itself retries nothing: a cell whose worker died is handed out again here, a
-counted number of times.
+This process plans, submits the cells and is the only writer of the store. A task carries plain data
+(:mod:`harness.executors.worker`). Ray's own retries are off: a cell whose worker died is submitted again here, a
+limited number of times.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from harness.errors import UserError
 from harness.executors.base import EXECUTORS, Event, Executor, Work
 from harness.executors.ray_dispatch import Cluster, Dispatch
 
-#: Set before Ray is imported: no figures sent to anyone, and no environments built behind the user's back.
+#: Set before Ray is imported: no usage statistics are sent, and no environments are built.
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
-    # Ray's own 15 would let everything else on the machine go first, and measured times with it.
+    # Ray's default of 15 would give priority to all other processes and distort measured times.
     "RAY_worker_niceness": "0",
 }
 
-#: Results are a few MB each; Ray's own choice would be a third of the memory.
+#: Results are a few MB each; Ray's default would be a third of the memory.
 _RESULTS_BYTES = 512 * 2**20
 
 
 @EXECUTORS.register()
 class Ray(Executor):
-    """Cells as tasks of a Ray instance that this process starts and stops, or of a cluster that is there already."""
+    """Compute cells as tasks of a Ray instance that this process starts and stops, or of a running cluster."""
 
     name = "ray"
     description = "several cells at a time, here or on a Ray cluster (the extra `ray`)"
@@ -77,15 +77,15 @@ class Ray(Executor):
         self._cluster: Cluster | None = None
         self._started = False
 
-    # ---- what a run asks
+    # ---- interface of a run
 
     def planning_device(self, device: str) -> str:
         if device not in ("auto", "cpu", "cuda"):
             raise UserError(
-                f"--device {device}: with --executor ray it is auto, cpu or cuda, and Ray says which GPU a cell gets."
+                f"--device {device}: with --executor ray use auto, cpu or cuda; Ray assigns a GPU to each cell."
             )
         _import()
-        # Plans need the network once, for its shapes: the GPUs belong to the workers.
+        # Planning needs the network once, for its shapes; the GPUs are for the workers.
         return "cpu"
 
     def device_name(self, device: str) -> str:
@@ -126,10 +126,10 @@ class Ray(Executor):
         try:
             ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
-            where = f"the Ray cluster at {self.address}" if self.address else "Ray on this machine"
-            hint = "say --address HOST:6379 as `ray start` printed it" if self.address else "say --executor local"
+            where = f"The Ray cluster at {self.address}" if self.address else "Ray on this machine"
+            hint = "give --address HOST:6379 as printed by `ray start`" if self.address else "use --executor local"
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(f"There is no contact with {where} ({reason}): {hint}.") from error
+            raise UserError(f"{where} cannot be reached ({reason}): {hint}.") from error
         finally:
             _restore(handlers)
         self._started = True
@@ -138,7 +138,7 @@ class Ray(Executor):
         nodes = [node["Resources"] for node in ray.nodes() if node.get("Alive")]
         gpus = sum(node.get("GPU", 0.0) for node in nodes)
         if device == "cuda" and not gpus:
-            raise UserError("--device cuda: no machine of the Ray cluster has a GPU. Say --device cpu or auto.")
+            raise UserError("--device cuda: no machine of the Ray cluster has a GPU. Use --device cpu or auto.")
         return Cluster(
             nodes=len(nodes),
             cpus=int(max((node.get("CPU", 0.0) for node in nodes), default=1)),
@@ -158,10 +158,10 @@ class Ray(Executor):
 
 
 def _import() -> Any:
-    """Ray, quiet.
+    """Return the module ray, with usage statistics and log output off.
 
     Raises:
-        UserError: if it is not installed.
+        UserError: if Ray is not installed.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -175,19 +175,19 @@ def _import() -> Any:
 
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:
-    """Give the process its signal handlers back: Ray's own for SIGTERM ends it without a word to the store."""
+    """Restore the signal handlers of the process: Ray's handler of SIGTERM ends it without a record in the store."""
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():
             signal.signal(number, _default if handler is None else handler)
 
 
 def _default(number: int, frame: FrameType | None) -> None:
-    """For a handler that was installed outside of Python, which cannot be put back."""
+    """Replace a handler that was installed outside of Python, which cannot be restored."""
     raise KeyboardInterrupt
 
 
 def _cores() -> int:
-    """CPU cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,8 +1,8 @@
-"""A cell on another process or machine: from plain data to a result, planning again what the driver has planned.
+"""Computation of a cell in another process or on another machine, from plain data.
 
-Nothing heavy travels. The suite comes as text, narrowed to one target; this process loads the backbone and the images,
-finds the cell by its id, and reads tokens and baseline from the shared cache. What it has loaded stays for the next
-cell of the same target.
+The suite is sent as text, reduced to one target. This process loads the backbone and the images, plans the cells again,
+finds its cell by the id, and reads tokens and baseline from the shared cache. Loaded objects are kept for the next cell
+of the same target.
 """
 
 from __future__ import annotations
@@ -27,56 +27,56 @@ from methods import numerics
 from methods.base import Progress, no_progress
 from methods.plugin_files import load_plugin_file, plugin_files
 
-#: How long a machine is given to see a file that another one has just made on the file system they share.
+#: Seconds that a machine waits for a file that another one has just written to the shared file system.
 PATIENCE_S = 10.0
 
 
 class Order(NamedTuple):
-    """What every task of one target needs to know: plain data."""
+    """Plain data that all tasks of one target need."""
 
     suite: str
     """JSON of the suite with this target alone"""
     plugins: tuple[str, ...]
-    """plugin files, to be loaded in this order"""
-    place: CellContext
+    """plugin files, loaded in this order"""
+    context: CellContext
     cache: Path
     mark: Path
     working_folder: str
-    """what relative paths of the suite are relative to"""
+    """folder that relative paths of the suite refer to"""
 
 
 class Resources(NamedTuple):
-    """What a task may use of the machine it runs on."""
+    """Resources of the machine that a task may use."""
 
     threads: int
     gpu: bool
 
 
 class Answer(NamedTuple):
-    """The inputs of a target are in the cache."""
+    """Answer of a task that has put the inputs of a target into the cache."""
 
     broken: tuple[BrokenImage, ...]
     token_bytes: int
     """of the largest token set, as float32"""
 
 
-def order(suite: Suite, target: Target, place: CellContext, cache: Path, mark: Path) -> Order:
-    """The order for the cells of one target of a suite."""
-    return Order(suite_text(suite, target), plugin_files(), place, cache, mark, str(Path.cwd()))
+def order(suite: Suite, target: Target, context: CellContext, cache: Path, mark: Path) -> Order:
+    """Return the order for the cells of one target of a suite."""
+    return Order(suite_text(suite, target), plugin_files(), context, cache, mark, str(Path.cwd()))
 
 
 def suite_text(suite: Suite, target: Target) -> str:
-    """A suite with one target as JSON; the target's cells are the same ones in both."""
+    """Return a suite with one target as JSON; the cells of the target stay the same."""
     values = suite.model_copy(update={"targets": (target,)}).model_dump(mode="json")
     # Sections that plugins registered stand beside the others, as in a file.
     return canonical({**values.pop("extra"), **values, "parts": []})
 
 
 def open_target(given: Order, resources: Resources, cell_ids: Sequence[str]) -> Answer | Failure:
-    """Make what the cells need and the cache does not hold yet.
+    """Compute the inputs of the cells that the cache does not hold yet.
 
     Raises:
-        UserError: this machine does not see the folder of the store.
+        UserError: if this machine does not see the folder of the store.
     """
     session = _session(given, resources)
     try:
@@ -99,7 +99,7 @@ def compute(
     """Compute one cell.
 
     Raises:
-        UserError: this machine does not see the folder of the store.
+        UserError: if this machine does not see the folder of the store.
     """
     session = _session(given, resources)
     try:
@@ -107,14 +107,14 @@ def compute(
         inputs = session.inputs([cell.plan])
     except Exception as error:
         return Failure.of(error)
-    place = given.place._replace(device=session.device)
+    context = given.context._replace(device=session.device)
     tokens, baseline = inputs.tokens[cell.plan], inputs.baseline
     left_out = inputs.left_out()
-    return run_cell(cell, tokens, baseline, place, known=known, left_out=left_out, progress=progress)
+    return run_cell(cell, tokens, baseline, context, known=known, left_out=left_out, progress=progress)
 
 
 class _Session:
-    """A target as this process has loaded it."""
+    """Target as loaded by this process."""
 
     def __init__(self, given: Order, device: str) -> None:
         self.given = given
@@ -129,28 +129,28 @@ class _Session:
     def cell(self, cell_id: str) -> Cell:
         if cell_id not in self.cells:
             raise UserError(
-                f"This machine plans other cells than the one that gave the order: {cell_id} is not among its "
-                f"{len(self.cells)}. Program, weights, images and plugin files must be the same everywhere."
+                f"This machine plans other cells than the one that started the run: {cell_id} is not among its "
+                f"{len(self.cells)}. Code, weights, images and plugin files must be the same on all machines."
             )
         return self.cells[cell_id]
 
     def inputs(self, plans: Sequence[ProbingPlan]) -> Inputs:
         key = tuple(plans)
         if key not in self._inputs:
-            # One set of plans is held at a time: cells come ordered by token seed.
+            # Only one set of plans is kept: cells arrive ordered by token seed.
             self._inputs = {key: open_inputs(self.suite, self.prepared, plans, self.given.cache, device=self.device)}
         return self._inputs[key]
 
 
-#: The session of this process, by what it depends on; one at a time, as a backbone fills much of a GPU.
+#: Session of this process by what it depends on; one at a time, because a backbone fills much of a GPU.
 _SESSIONS: dict[tuple[Any, ...], _Session] = {}
 
 
 def _session(given: Order, resources: Resources) -> _Session:
-    """The session of an order, opened or found again.
+    """Return the session of an order; open it if there is none.
 
     Raises:
-        UserError: this machine does not see the folder of the store.
+        UserError: if this machine does not see the folder of the store.
     """
     numerics.set_threads(resources.threads)
     _see(given)
@@ -165,14 +165,15 @@ def _session(given: Order, resources: Resources) -> _Session:
 
 
 def _see(given: Order) -> None:
-    """Refuse to compute where the results would be lost."""
+    """Raise UserError if the results would be lost because the folder of the store is not visible."""
     deadline = time.monotonic() + PATIENCE_S
-    while not given.mark.is_file() or given.mark.read_text() != given.place.run_id:
+    while not given.mark.is_file() or given.mark.read_text() != given.context.run_id:
         if time.monotonic() > deadline:
             import platform
 
             raise UserError(
-                f"{platform.node()} does not see the run's folder {str(given.place.folder)!r}: put the store on a file "
-                "system that all machines share, or run on each of them with a store of its own and use harness merge."
+                f"{platform.node()} does not see the folder {str(given.context.folder)!r} of the run: put the store on "
+                "a file system that all machines share, or run on each machine with a separate store and use harness "
+                "merge."
             )
         time.sleep(0.2)

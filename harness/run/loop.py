@@ -99,12 +99,12 @@ def run(
             suite=suite,
             targets=tuple(TargetWork(target, cells_left) for target, cells_left in remaining if cells_left),
             device=device,
-            place=CellContext(run_id, suite.name, planning_device, file.parent),
+            context=CellContext(run_id, suite.name, planning_device, file.parent),
             cache=cache_dir,
             mark=mark(file, run_id),
-            shown=reporter,
+            reporter=reporter,
             check=interruption.check,
-            known=lambda cell: () if rerun else known_fits(cell, store),
+            known_fits=lambda cell: () if rerun else known_fits(cell, store),
         )
         recorder = Recorder(store, work, reporter)
         for sentence in judging.panel_problems(suite, [target.backbone.name for target in prepared]):

@@ -60,7 +60,7 @@ class Recorder:
             earlier_kept = not self.store.record(result.record)
         if result.finished:
             self.finished += 1
-            remove(work_dir(self.work.place.folder, result.record.cell_id))
+            remove(work_dir(self.work.context.folder, result.record.cell_id))
         else:
             self.failed += 1
         ending = "; its earlier result is kept" if earlier_kept else ""

@@ -45,7 +45,7 @@ def ids(found: list[Command]) -> list[str]:
 
 
 def needed(command: Command) -> str | None:
-    """What a command needs that a test has not; None where it can be run."""
+    """Return the requirement of a command that a test lacks; None if it can be run."""
     if command.mark:
         return command.mark
     if any(PLACEHOLDER.search(word) for word in command.words if not word.startswith("folder:")):
@@ -134,7 +134,7 @@ def test_reading_commands_run(command: Command, place: Path, monkeypatch: pytest
 
 
 def tiny_suite(name: str, folder: Path) -> Suite:
-    """What stands in for a suite of the pages: as many kinds of things in it, on a network of three layers."""
+    """Return a small suite in place of one of the pages, with the same kinds of entries, on three layers."""
     real = load_suite(name)
     labels = {e.name: e.label for leaf in real.leaves for t in leaf.targets for e in leaf.methods_of(t)}
     config: dict[str, dict[str, Any]] = {

@@ -188,7 +188,7 @@ def test_a_name_that_is_taken_names_both(tmp_path: Path) -> None:
 
 
 def install(site: Path, *projects: Path) -> None:
-    """What pip leaves of a project of single modules: the modules, and metadata with the entry points."""
+    """Install a project of single modules as pip does: the modules, and metadata with the entry points."""
     for project in projects:
         described = tomllib.loads((project / "pyproject.toml").read_text())
         name, version = described["project"]["name"], described["project"]["version"]

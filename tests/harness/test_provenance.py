@@ -1,4 +1,4 @@
-"""What is recorded of where a number came from."""
+"""Provenance recorded with each number."""
 
 from __future__ import annotations
 

@@ -222,7 +222,7 @@ def test_compiles_into_one_graph(layer: Layer) -> None:
 
 
 def test_traces_without_a_graph_break(layer: Layer) -> None:
-    """What test_compiles_into_one_graph shows with generated code, without the minute that generating takes."""
+    """The same as test_compiles_into_one_graph, without the minute that generating code takes."""
     _, replaced, x = layer
     for materialised in (False, True):
         for edited in (False, True):

@@ -1,4 +1,4 @@
-"""What holds for a method holds for each of its settings: a stored fit is the fit, to the bit."""
+"""Each setting of each method: a stored and loaded fit is equal to the bit."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ SETTINGS = ("MKL_CBWR", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_TH
 
 
 def fresh(program: str, *flags: str, **environment: str) -> str:
-    """What a program prints in a process of its own, with none of the settings but those given."""
+    """Return the output of a program in a new process, with only the given settings."""
     kept = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     command = [sys.executable, *flags, "-c", textwrap.dedent(program)]
     done = subprocess.run(command, env=kept | environment, capture_output=True, text=True, timeout=120)

@@ -1,4 +1,4 @@
-"""What is in a Markdown page: commands, code, links, tables and code spans, each with its line."""
+"""Content of a Markdown page: commands, code, links, tables and code spans, each with its line."""
 
 from __future__ import annotations
 

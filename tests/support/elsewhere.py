@@ -23,7 +23,7 @@ NAME = "elsewhere"
 
 
 class _Backend(backend_registration._DummyBackendModule):
-    """What torch looks for as ``torch.elsewhere``."""
+    """Module that torch expects as ``torch.elsewhere``."""
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16]

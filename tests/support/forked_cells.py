@@ -73,7 +73,7 @@ def digests(pictures: Path, cache: Path, names: Sequence[str]) -> list[str]:
 
 
 def forked(work: Callable[[], Any]) -> Any:
-    """What ``work`` returns in a process of its own."""
+    """Return the result of ``work`` in a new process."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

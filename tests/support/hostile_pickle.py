@@ -1,4 +1,4 @@
-"""What a checkpoint must not be able to do."""
+"""Checkpoint with code that must not run."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from harness.plugins import KINDS, load_plugin, registry_of
 
 @contextmanager
 def clean_registries() -> Iterator[None]:
-    """What is registered inside is forgotten outside."""
+    """Forget what is registered within the context."""
     registries = [registry_of(kind) for kind in KINDS]
     for registry in registries:
         registry.discover()

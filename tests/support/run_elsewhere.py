@@ -119,7 +119,7 @@ def a_run(folder: Path, place: Path, backbone: str) -> None:
 
 
 def all_mistakes() -> dict[str, str]:
-    """What must not pass, if what passes is to mean something."""
+    """Programs that must fail, so that a pass has a meaning."""
     x, index = torch.randn(4, 3), torch.tensor([0, 2])
 
     def moved() -> tuple[Tensor, Tensor]:

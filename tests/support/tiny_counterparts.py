@@ -1,4 +1,4 @@
-"""Which cells of ``--scale tiny`` stand where the paper's do, so that the report against the paper can be tried."""
+"""Cells of ``--scale tiny`` in the places of the paper's, to test the report against the paper."""
 
 from __future__ import annotations
 

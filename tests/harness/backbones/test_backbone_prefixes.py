@@ -1,4 +1,4 @@
-"""What may stand before the colon of a backbone's spec is open to plugins."""
+"""Prefixes of backbone specs, which plugins can add."""
 
 from __future__ import annotations
 

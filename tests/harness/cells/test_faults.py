@@ -1,4 +1,4 @@
-"""What must not happen when something goes wrong: wrong numbers, lost results, caches that stay broken."""
+"""Faults must not lead to wrong numbers, lost results, or caches that stay broken."""
 
 from __future__ import annotations
 

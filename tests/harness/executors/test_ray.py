@@ -253,7 +253,7 @@ def test_a_machine_that_does_not_see_the_folder_refuses(tmp_path: Path, monkeypa
     for content in (None, "another run"):
         if content:
             given.mark.write_text(content)
-        with pytest.raises(UserError, match=r"does not see the run's folder .* harness merge"):
+        with pytest.raises(UserError, match=r"does not see the folder .* harness merge"):
             worker.compute(given, threads, "cell", ())
     assert not (tmp_path / "cache").exists()
 
@@ -290,7 +290,7 @@ def test_every_executor_says_what_it_is() -> None:
 
 
 class Reference:
-    """What a task will have answered; equal to nothing but itself, as Ray's are."""
+    """Future answer of a task; equal only to itself, like Ray's references."""
 
     def __init__(self, function: Any, arguments: tuple[Any, ...]) -> None:
         self.function, self.arguments = function, arguments

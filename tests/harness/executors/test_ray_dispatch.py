@@ -1,4 +1,4 @@
-"""What a worker on Ray may die of, without Ray."""
+"""Dispatch of cells to Ray when workers die, without Ray."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_task_that_raises_without_a_word_costs_an_attempt_and_not_the_run(caus
         raise TaskError(cause)
 
     said: list[str] = []
-    work = SimpleNamespace(targets=(), shown=SimpleNamespace(say=said.append))
+    work = SimpleNamespace(targets=(), reporter=SimpleNamespace(say=said.append))
     cluster = Cluster(nodes=1, cpus=2, memory=1, workers=2, threads=1, gpu_share=0.0)
     dispatch = Dispatch(SimpleNamespace(exceptions=errors, get=get), cluster, cast(Work, work), retries=1)
     job = _Job(cast(TargetWork, SimpleNamespace(prepared=SimpleNamespace(title="a layer"), cells=())), None, 0)

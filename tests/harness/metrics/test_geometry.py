@@ -204,7 +204,7 @@ def test_overlaps_are_jaccard_indices(n_units: int, top: int, seed: int) -> None
 
 
 class Known(NamedTuple):
-    """What a metric asks of a method."""
+    """Part of a method that the metrics read."""
 
     atoms: torch.Tensor
     parents: torch.Tensor

@@ -126,7 +126,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 @pytest.fixture(scope="module")
 def said(ran: tuple[Path, str]) -> dict[str, Any]:
-    """What ``harness validity --json`` says of mixtures."""
+    """Mixtures in the output of ``harness validity --json``."""
     (found,) = json.loads(validity("--store", str(ran[0] / "r.duckdb"), "--json"))
     return found
 

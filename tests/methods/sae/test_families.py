@@ -1,4 +1,4 @@
-"""What each family promises: recovery of a planted dictionary, its L0, its gradient, its constraint."""
+"""Properties of each family: recovery of a planted dictionary, L0, gradient, constraint."""
 
 from __future__ import annotations
 

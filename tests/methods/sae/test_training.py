@@ -224,7 +224,7 @@ def test_tokens_that_teach_nothing_are_refused_in_words() -> None:
 
 @pytest.mark.parametrize("name", trained())
 def test_products_in_bfloat16_lead_to_the_same_place(name: str) -> None:
-    """What a GPU does by default: dense products in bfloat16, parameters in float32."""
+    """Defaults of a GPU: dense products in bfloat16, parameters in float32."""
     site, tokens = small_layer(n=600)
     a, found = tokens.fields["output"], []
     for precision in ("float32", "bfloat16"):

@@ -1,4 +1,4 @@
-"""What the leaderboard ranks, what it refuses to rank, and how it prints."""
+"""Ranking of the leaderboard, refusals to rank, and printing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ran at `--scale tiny` says so wherever its figures are shown."""
+"""Figures of `--scale tiny` are marked as such wherever they are shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tournament a board's column shows, and what is said of those it does not."""
+"""Choice of the tournament that a board's column shows, and notes on the others."""
 
 from __future__ import annotations
 

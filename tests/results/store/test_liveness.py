@@ -1,4 +1,4 @@
-"""Whether a run lives: real processes, killed and not."""
+"""Detection of living and dead runs with real processes."""
 
 from __future__ import annotations
 

@@ -30,6 +30,13 @@ EXACT = {"reassoc", "contract", "nsz"}
 #: Number of columns that are tested together: two cache lines of float32, a few vector instructions.
 BLOCK = 32
 
+#: Number of partial sums of a dot product whose order of additions is fixed: one cache line of float32.
+LANES = 16
+
+#: Without reordered sums. Of a kernel that reorders them, numba may run other machine code in the process that compiles
+#: it than in later ones, which load it from the cache; a resumed training would then differ in the last digits.
+ORDERED = FAST - {"reassoc"}
+
 #: Number of ranges into which the rows of the parallel backward pass are split, for any number of threads.
 RANGES = 8
 
@@ -252,7 +259,7 @@ def pursue(correlations: Array, gram: Array, k: int, units: Array, values: Array
                     best = f
 
 
-@_parallel(FAST)
+@_parallel(ORDERED)
 def pursue_backward(units: Array, values: Array, residual: Array, gradient: Array, atoms: Array, totals: Array) -> None:
     """Add the gradient of the atoms through the k steps ``r <- r - <r, d> d`` of each row, backwards, to totals.
 
@@ -266,6 +273,8 @@ def pursue_backward(units: Array, values: Array, residual: Array, gradient: Arra
         total = totals[part]
         here = np.empty(d, dtype=residual.dtype)
         slope = np.empty(d, dtype=residual.dtype)
+        lanes = np.empty(LANES, dtype=residual.dtype)
+        whole = d - d % LANES
         for s in range(part * n // RANGES, (part + 1) * n // RANGES):
             for j in range(d):
                 here[j] = residual[s, j]
@@ -275,8 +284,15 @@ def pursue_backward(units: Array, values: Array, residual: Array, gradient: Arra
                 step = values[s, i]
                 atom = atoms[units[s, i]]
                 out = total[units[s, i]]
-                along = slope[0] * atom[0]
-                for j in range(1, d):
+                for lane in range(LANES):
+                    lanes[lane] = 0
+                for j in range(0, whole, LANES):
+                    for lane in range(LANES):
+                        lanes[lane] += slope[j + lane] * atom[j + lane]
+                along = lanes[0]
+                for lane in range(1, LANES):
+                    along += lanes[lane]
+                for j in range(whole, d):
                     along += slope[j] * atom[j]
                 for j in range(d):
                     here[j] += step * atom[j]

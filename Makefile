@@ -9,20 +9,25 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Python runs this line of a .pth file at every start, so that MKL is reproducible in scripts that import none of the
+# packages as well (docs/reproducibility.md). Only this environment has it: an installed package leaves other programs alone.
+MKL_SETTING := import os; os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
 .PHONY: setup demo test test-fast test-slow test-browser lint types unit bench docs clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.ready
 
-# One stamp for everything installed: a changed pyproject.toml or pin installs again, an interrupted install starts over.
+# One stamp for everything installed: a changed pyproject.toml, pin or Makefile installs again, an interrupted install starts over.
 # The override leaves out the GUI build of OpenCV (docs/footguns.md). Compiled bytecode saves each process 8 s of imports
 # where Python may not write it itself (PYTHONDONTWRITEBYTECODE).
-$(VENV)/.ready: pyproject.toml constraints.txt overrides.txt
+$(VENV)/.ready: pyproject.toml constraints.txt overrides.txt Makefile
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed and was not found; name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt \
 		--override overrides.txt --editable ".[demo,app,test,lint]"
+	@echo '$(MKL_SETTING)' > $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/mkl_reproducible.pth
 	@touch $@
 
 demo: setup

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -15,6 +16,7 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 
 from harness import provenance
 from methods import numerics
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.run
 
@@ -25,7 +27,9 @@ SETTINGS = ("MKL_CBWR", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_TH
 def fresh(program: str, *flags: str, **environment: str) -> str:
     """Return the output of a program in a new process, with only the given settings."""
     kept = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-    command = [sys.executable, *flags, "-c", textwrap.dedent(program)]
+    # The environment of `make setup` sets MKL_CBWR when Python starts; MKL reads it later.
+    unset = "import os; os.environ.pop('MKL_CBWR', None)\n" if "MKL_CBWR" not in environment else ""
+    command = [sys.executable, *flags, "-c", unset + textwrap.dedent(program)]
     done = subprocess.run(command, env=kept | environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -46,6 +50,13 @@ has_mkl = pytest.mark.skipif(numerics.mkl_mode() is None, reason="this torch has
 @pytest.mark.parametrize("first", ["import harness", "import methods", "import judges", "import harness.cli"])
 def test_mkl_is_reproducible_whichever_package_is_imported_first(first: str) -> None:
     assert fresh(f"{first}; {MODE}") == "AUTO,STRICT"
+
+
+def test_the_environment_of_make_setup_sets_the_same_value_for_scripts_without_the_packages() -> None:
+    (setting,) = re.findall(r"^MKL_SETTING := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    program = f"{setting}\nprint(os.environ['MKL_CBWR'])"
+    assert fresh(program) == numerics.ENVIRONMENT["MKL_CBWR"]
+    assert fresh(program, MKL_CBWR="AVX2") == "AVX2"
 
 
 @has_mkl

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from paths import ROOT
 from sklearn.cluster import KMeans, MiniBatchKMeans
 
 from harness import provenance
 from methods import numerics
-from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.run
 

@@ -2,6 +2,7 @@
 # make test    set up what is missing, then lint, types and tests
 # make test-fast  the tests that need no run of a suite, in under a minute
 # make docs    build the documentation into site/
+# make notebooks  run the notebooks again
 # Both are safe to repeat. Nothing is downloaded after the installation.
 
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 # packages as well (docs/reproducibility.md). Only this environment has it: an installed package leaves other programs alone.
 MKL_SETTING := import os; os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
-.PHONY: setup demo test test-fast test-slow test-browser lint types unit bench docs clean
+.PHONY: setup demo test test-fast test-slow test-browser lint types unit bench docs notebooks clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.ready
@@ -65,6 +66,13 @@ docs: setup
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --override overrides.txt \
 		--editable ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# Runs the notebooks from an empty store and keeps their outputs.
+notebooks: setup
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --override overrides.txt \
+		--editable ".[notebook]"
+	rm -rf notebooks/outputs
+	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
 
 # Each benchmark in turn, about six minutes on two cores; a failed one is named at the end. Ends with a table of ratios.
 bench: setup

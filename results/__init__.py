@@ -10,7 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from results.boards.board import board_frame
     from results.boards.build import leaderboard
+    from results.comparison.paired import compare
     from results.errors import StoreError
     from results.pareto import pareto_front
     from results.store.records import CellRecord, RunRecord, ScoreRecord
@@ -22,6 +24,8 @@ __all__ = [
     "ScoreRecord",
     "Store",
     "StoreError",
+    "board_frame",
+    "compare",
     "leaderboard",
     "open_store",
     "pareto_front",
@@ -33,6 +37,8 @@ _HOMES = {
     "ScoreRecord": "results.store.records",
     "Store": "results.store.store",
     "StoreError": "results.errors",
+    "board_frame": "results.boards.board",
+    "compare": "results.comparison.paired",
     "leaderboard": "results.boards.build",
     "open_store": "results.store.store",
     "pareto_front": "results.pareto",

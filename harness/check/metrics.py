@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from harness.cells.evaluate import evaluate
-from harness.check.finding import Finding, NotApplicable, other_globals, require, run, run_all
+from harness.check.finding import Finding, NotApplicable, other_globals, require, require_json, run_all
 from harness.check.world import BATCH, OTHER_BATCH, CheckWorld, small_world
 from harness.metrics.base import Batch, Direction, Metric, Outcome, Score
 from methods.base import Method
@@ -74,13 +73,7 @@ def check_metric(cls: type[Metric], world: CheckWorld | None = None) -> list[Fin
         world: world to measure in; None makes one.
     """
     with nullcontext(world) if world is not None else small_world() as used_world:
-        of = CheckedMetric(cls, used_world)
-        findings = [run("declaration", lambda: declaration(of)), run("applies", lambda: applies(of))]
-        if not all(finding.ok and finding.applies for finding in findings):
-            return findings
-        findings.append(run("scores", lambda: scores(of)))
-        # Without scores all other checks would fail for the same reason.
-        return findings + run_all(CHECKS, of) if findings[-1].ok else findings
+        return run_all(CHECKS, CheckedMetric(cls, used_world), required=(declaration, applies, scores))
 
 
 def declaration(of: CheckedMetric) -> None:
@@ -154,21 +147,13 @@ def _check_score(score: Score) -> None:
         f"{score.metric} has the standard error {error}; it must be None, NaN or at least 0.",
     )
     for field, value in (("details", score.details), ("params", score.params)):
-        try:
-            json.dumps(dict(value or {}))
-        except (TypeError, ValueError) as problem:
-            raise AssertionError(
-                f"{field} of {score.metric} contain values that JSON cannot store ({problem})."
-            ) from problem
+        require_json(dict(value or {}), f"{field} of {score.metric} contain")
 
 
 def parameters(of: CheckedMetric) -> None:
     """Check that params is plain JSON, and the same for every method."""
     all_params = [of.of(name).metric.params for name in of.methods]
-    try:
-        json.dumps(all_params)
-    except (TypeError, ValueError) as problem:
-        raise AssertionError(f"params contains values that JSON cannot store ({problem}).") from problem
+    require_json(all_params, "params contains")
     require(
         all(params == all_params[0] for params in all_params),
         "params differs between methods; it must be the same, so that their scores are ranked together.",
@@ -310,12 +295,15 @@ def _bytes(value: Any, visited: set[int] | None = None) -> int:
     return 8
 
 
-#: Name -> check. Each raises AssertionError with a sentence that explains the failure.
-CHECKS: dict[str, Callable[[CheckedMetric], Any]] = {
-    "parameters": parameters,
-    "deterministic": deterministic,
-    "any batch size": any_batch_size,
-    "dead units": dead_units,
-    "batches unchanged": batches_unchanged,
-    "bounded memory": bounded_memory,
-}
+#: Checks in the order in which they run. Each raises AssertionError with a sentence that explains the failure.
+CHECKS: tuple[Callable[[CheckedMetric], Any], ...] = (
+    declaration,
+    applies,
+    scores,
+    parameters,
+    deterministic,
+    any_batch_size,
+    dead_units,
+    batches_unchanged,
+    bounded_memory,
+)

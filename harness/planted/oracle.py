@@ -109,15 +109,8 @@ class Collapsed(Oracle):
     It shows the value that a metric has on a dictionary that repeats one true direction.
     """
 
-    spec = MethodSpec(
-        name="collapsed",
-        title="truth, collapsed",
-        family="control",
-        reads="input",
-        reference="the first planted part, repeated",
-        training_free=True,
-        stable=True,
-        uses_seed=False,
+    spec = Oracle.spec._replace(
+        name="collapsed", title="truth, collapsed", reference="the first planted part, repeated"
     )
 
     def encode(self, x: Tensor) -> Tensor:

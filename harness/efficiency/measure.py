@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -87,7 +88,16 @@ def measure(
                         what = f" ({mode})" if mode else ""
                         notes.append(f"torch.compile failed{what}: {type(error).__name__}: {reason}")
                         continue
-                measurements.append(_measure_mode(mode, compiled, reference, changed, images, protocol, used, progress))
+                times = paired(
+                    partial(reference, images),
+                    partial(changed, images),
+                    used,
+                    warmup=protocol.warmup,
+                    repeats=protocol.repeats,
+                    progress=progress,
+                )
+                memory = peak_of(_repeated(changed, images, protocol.memory_passes), images.device)
+                measurements.append(ModeMeasurement(mode, compiled, times, memory))
     return EfficiencyMeasurement(measurements, backbone_memory, notes)
 
 
@@ -111,28 +121,6 @@ def _compiled(reference: Step, changed: Step, images: Tensor, compiler: Compile)
     for step in steps:
         step(images)
     return steps
-
-
-def _measure_mode(
-    mode: str,
-    compiled: bool,
-    reference: Step,
-    changed: Step,
-    images: Tensor,
-    protocol: Protocol,
-    clock: Clock,
-    progress: Progress,
-) -> ModeMeasurement:
-    times = paired(
-        lambda: reference(images),
-        lambda: changed(images),
-        clock,
-        warmup=protocol.warmup,
-        repeats=protocol.repeats,
-        progress=progress,
-    )
-    memory = peak_of(_repeated(changed, images, protocol.memory_passes), images.device)
-    return ModeMeasurement(mode, compiled, times, memory)
 
 
 def _repeated(step: Step, images: Tensor, times: int) -> Callable[[], None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -168,38 +168,28 @@ def same_questions_same_answers(of: CheckedPanel) -> None:
 
 def depends_on_the_grids(of: CheckedPanel) -> str:
     """Check that the order in which two grids are shown does not decide every answer."""
+    prompt = prompt_for("plain")
+    n = 2 * len(CLASSES)
     preferences = []
-    for name, judge_replies in of.replies.items():
-        answer = {reply.key: reply.verdict.answer for reply in judge_replies}
+    for judge in of.panel.judges:
+        answer = {reply.key: reply.verdict.answer for reply in of.replies[judge.name]}
+        # The grid of one class is A in the questions of even number.
+        answers = [answer[judge.key(question, prompt)] for question in of.questions[:n]]
+        n_right = sum(given == right for given, right in zip(answers, "AB" * len(CLASSES), strict=True))
+        preferences.append(f"{judge.name} {n_right} of {n}")
         both = [
             (answer[key], answer[other])
             for key in answer
             if (other := key._replace(grid_a=key.grid_b, grid_b=key.grid_a)) in answer and key < other
         ]
-        preferences.append(f"{name} {_share_right(of, judge_replies)}")
         fixed = {first for first, second in both if first == second}
         stuck = len(fixed) == 1 and all(first == second for first, second in both)
         require(
             not stuck,
-            f"{name} answers {', '.join(str(one) for one in fixed)} in both orders of every pair, whatever is shown; "
-            "all win rates would be 50 %.",
+            f"{judge.name} answers {', '.join(map(str, fixed))} in both orders of every pair, whatever is shown; all "
+            "win rates would be 50 %.",
         )
     return f"grids of one class preferred: {', '.join(preferences)}"
-
-
-def _share_right(of: CheckedPanel, judge_replies: Sequence[Reply]) -> str:
-    """Return how often the grid of one class is preferred to the mixed one, as ``N of TOTAL``."""
-    prompt = prompt_for("plain")
-    judge = next(
-        judge for judge in of.panel.judges if judge.key(of.questions[0], prompt) in {r.key for r in judge_replies}
-    )
-    answer = {reply.key: reply.verdict.answer for reply in judge_replies}
-    n = 2 * len(CLASSES)
-    right = sum(
-        answer[judge.key(question, prompt)] == ("A" if number % 2 == 0 else "B")
-        for number, question in enumerate(of.questions[:n])
-    )
-    return f"{right} of {n}"
 
 
 #: Checks in the order in which they run. Each raises AssertionError with a sentence that explains the failure.

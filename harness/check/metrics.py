@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, get_args
 
 import numpy as np
@@ -43,8 +45,8 @@ class CheckedMetric:
 
     def __init__(self, cls: type[Metric], world: CheckWorld) -> None:
         self.cls, self.world = cls, world
-        self._passes: dict[tuple[str, int], Pass] = {}
-        self._n_passes = 0
+        self._seeds = itertools.count(1)
+        self.of = cache(self.again)
 
     @property
     def methods(self) -> dict[str, Method]:
@@ -55,14 +57,9 @@ class CheckedMetric:
             if self.cls.applies(method, self.world.baseline) is True
         }
 
-    def of(self, name: str, batch_size: int = BATCH) -> Pass:
-        if (name, batch_size) not in self._passes:
-            self._passes[name, batch_size] = self.again(name, batch_size)
-        return self._passes[name, batch_size]
-
     def again(self, name: str, batch_size: int = BATCH) -> Pass:
-        self._n_passes += 1
-        return _pass(self.cls, self.world.fitted[name], self.world, batch_size, self._n_passes)
+        """Make a new pass over a method; ``of`` returns the first one again."""
+        return _pass(self.cls, self.world.fitted[name], self.world, batch_size, next(self._seeds))
 
 
 def check_metric(cls: type[Metric], world: CheckWorld | None = None) -> list[Finding]:
@@ -255,7 +252,8 @@ def _pass(cls: type[Metric], method: Method, world: CheckWorld, batch_size: int,
 
     Recorder.__module__, Recorder.__qualname__ = cls.__module__, cls.__qualname__
     with other_globals(seed):
-        evaluate(method, world.in_batches_of(batch_size), [Recorder])
+        passes = replace(world.baseline.passes, batch_size=batch_size)
+        evaluate(method, replace(world.baseline, passes=passes), [Recorder])
     if errors:
         raise errors[0]
     return Pass(instances[0], scores, changed, batches)

@@ -6,7 +6,7 @@ import io
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -54,10 +54,6 @@ class CheckWorld:
         }
         fitted["dead units"] = _DeadUnits(PCA.Config(n_components=4)).fit(self.tokens, self.site)
         return fitted
-
-    def in_batches_of(self, size: int) -> Baseline:
-        """Return the baseline with the same split, read ``size`` images at a time."""
-        return replace(self.baseline, passes=replace(self.baseline.passes, batch_size=size))
 
 
 @contextmanager

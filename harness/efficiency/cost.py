@@ -46,13 +46,7 @@ def extra_macs(method: Method, d_in: int, d_out: int, mode: str = "") -> Macs:
     """Return the multiply-accumulates per token in addition to the layer's ``d_in * d_out``.
 
     The module docstring has the formulas. Products of other methods are counted while they encode and decode random
-    tokens.
-
-    Args:
-        method: fitted method.
-        d_in: width of the layer's input.
-        d_out: width of the layer's output.
-        mode: mode of running a split (:func:`harness.efficiency.integration.modes_of`); ignored for other methods.
+    tokens. ``mode`` is the mode of running a split (:func:`harness.efficiency.integration.modes_of`).
     """
     if isinstance(method, Identity):
         return Macs(0, "analytic")

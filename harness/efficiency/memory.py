@@ -33,10 +33,6 @@ def peak_of(run: Callable[[], object], device: torch.device) -> Peak:
     On a GPU, this is all memory allocated on the device, weights included, after a reset of the peak. On a CPU, this is
     the resident memory above the level before the run, so it excludes the weights. Memory that Python and the
     allocator have freed is first returned to the system: a pass that reused it would seem to need less.
-
-    Args:
-        run: function to measure.
-        device: device on which it runs.
     """
     gc.collect()
     if device.type == "cuda":

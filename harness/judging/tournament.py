@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from harness.judging.selection import Contest, contests, require_same_images
 from harness.progress import Reporter, Silent
 from harness.suites import Judging, Suite
 from judges.base import Judge, Key, Question, Reply
-from judges.grids import RENDER_VERSION, Album, Grid, TokenPosition, content_hash, grid_of
+from judges.grids import RENDER_VERSION, Album, Grid, TokenPosition, View, content_hash, grid_of
 from judges.panel import LastReply, Panel, Wanted, ask, make_panel, open_questions
 from judges.prompt import Prompt, prompt_for
 from results import Store
@@ -208,22 +209,24 @@ def _by_judge(schedules: Sequence[_Schedule]) -> list[tuple[Judge, list[_Schedul
 
 def _schedules(store: Store, cell_ids: Sequence[str], images: ImageSet, judging: Judging) -> list[_Schedule]:
     prompt = prompt_for(judging.style)
-    contents: dict[int, str] = {}
     schedules = []
+
+    @cache
+    def content(index: int) -> str:
+        return content_hash(images.reader.read(images.records[index]))
+
     for contest in contests(store, cell_ids):
         if len(contest.entrants) < 2:
             continue
         require_same_images(store, contest, images)
-        request = Wanted(contest.backbone, judging.judges, judging.options)
-        panel = make_panel(judging.panel, request)
+        panel = make_panel(judging.panel, Wanted(contest.backbone, judging.judges, judging.options))
         cells = [cell for entrant in contest.entrants for cell in entrant.cells.values()]
         units = {cell: units_of(store, cell, judging.min_images) for cell in cells}
         frame, notes = comparisons(contest, units, pairs=judging.pairs, controls=judging.controls, seed=judging.seed)
         if frame.empty:
             continue
         side = tokens_per_side(contest.backbone, contest.site) if judging.style == "outlined" else None
-        frame, grids = _with_grids(frame, units, images, contest, side, contents)
-        questions = [Question(grids[a], grids[b]) for a, b in zip(frame["grid_a"], frame["grid_b"], strict=True)]
+        frame, questions = _with_grids(frame, units, contest.view, side, content)
         settings = {
             "version": WIN_RATE_VERSION,
             "pairs": judging.pairs,
@@ -237,37 +240,26 @@ def _schedules(store: Store, cell_ids: Sequence[str], images: ImageSet, judging:
 
 
 def _with_grids(
-    frame: pd.DataFrame,
-    units: dict[str, Units],
-    images: ImageSet,
-    contest: Contest,
-    side: int | None,
-    contents: dict[int, str],
-) -> tuple[pd.DataFrame, dict[str, Grid]]:
-    """Return the comparisons with columns grid_a and grid_b, and the grids by key; ``contents`` caches image hashes."""
-    grids: dict[tuple[str, int], Grid] = {}
+    frame: pd.DataFrame, units: dict[str, Units], view: View, side: int | None, content: Callable[[int], str]
+) -> tuple[pd.DataFrame, list[Question]]:
+    """Return the comparisons with the columns grid_a and grid_b, and their questions."""
 
+    @cache
     def grid(cell: str, row: int) -> Grid:
-        if (cell, row) not in grids:
-            cell_units = units[cell]
-            active = cell_units.value[row] > 0
-            indices = [int(index) for index in cell_units.image[row][active]]
-            for index in indices:
-                if index not in contents:
-                    contents[index] = content_hash(images.reader.read(images.records[index]))
-            positions = [_place(int(position), side) for position in cell_units.position[row][active]]
-            grids[cell, row] = grid_of([contents[index] for index in indices], indices, positions, contest.view)
-        return grids[cell, row]
+        cell_units = units[cell]
+        active = cell_units.value[row] > 0
+        indices = cell_units.image[row][active].tolist()
+        positions = [_token_position(position, side) for position in cell_units.position[row][active].tolist()]
+        return grid_of([content(index) for index in indices], indices, positions, view)
 
-    with_keys = frame.copy()
-    for which in ("a", "b"):
-        with_keys[f"grid_{which}"] = [
-            grid(cell, row).key for cell, row in zip(frame[f"cell_{which}"], frame[f"row_{which}"], strict=True)
-        ]
-    return with_keys.drop(columns=["row_a", "row_b"]), {drawn_grid.key: drawn_grid for drawn_grid in grids.values()}
+    questions = [Question(grid(row.cell_a, row.row_a), grid(row.cell_b, row.row_b)) for row in frame.itertuples()]
+    with_keys = frame.drop(columns=["row_a", "row_b"]).assign(
+        grid_a=[question.grid_a.key for question in questions], grid_b=[question.grid_b.key for question in questions]
+    )
+    return with_keys, questions
 
 
-def _place(position: int, side: int | None) -> TokenPosition | None:
+def _token_position(position: int, side: int | None) -> TokenPosition | None:
     """Return row and column of a token in a square layout; None for tokens without an image position (CLS)."""
     return None if side is None or position < 0 else TokenPosition(position // side, position % side, side)
 

@@ -82,17 +82,10 @@ def load(request: Request) -> Backbone:
 
 
 def planted_rows(weight: Tensor, bias: Tensor, n_units: int) -> tuple[Tensor, Tensor, Truth]:
-    """Return planted neurons, each the sum of two real ones, and their truth.
+    """Return weights (n_units, d_in), biases (n_units,) and truth of neurons that are each the sum of two real ones.
 
-    The concepts are the ``2 * n_units`` real neurons. A concept's strength is that neuron's output.
-
-    Args:
-        weight: (d_out, d_in) of the real layer.
-        bias: (d_out,) of the real layer.
-        n_units: number of planted neurons.
-
-    Returns:
-        Weights (n_units, d_in), biases (n_units,) and truth of the planted neurons.
+    The real layer has the weights (d_out, d_in) and biases (d_out,). The concepts are ``2 * n_units`` real neurons. A
+    concept's strength is that neuron's output.
     """
     generator = torch.Generator().manual_seed(seed_of("planted", "photographs", len(weight)))
     chosen = torch.randperm(len(weight), generator=generator)[: 2 * n_units]

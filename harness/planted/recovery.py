@@ -73,11 +73,8 @@ def purities(moments: Moments) -> Tensor:
 def matched_directions(truth: Tensor, atoms: Tensor) -> float:
     """Return the mean over true directions of the cosine with the matched atom, in the best one-to-one matching.
 
-    True directions without an atom, or with a negative cosine, count as 0. The mean is NaN without true directions.
-
-    Args:
-        truth: (P, d).
-        atoms: (K, d).
+    Truth (P, d), atoms (K, d). True directions without an atom, or with a negative cosine, count as 0. The mean is NaN
+    without true directions.
     """
     if not len(truth):
         return math.nan
@@ -87,11 +84,7 @@ def matched_directions(truth: Tensor, atoms: Tensor) -> float:
 def matched_directions_by_parent(truth: Tensor, parents: Tensor, atoms: Tensor, atom_parents: Tensor) -> float:
     """Return :func:`matched_directions` within each neuron, averaged over the true parts.
 
-    Args:
-        truth: (P, d) directions of the true parts.
-        parents: (P,) neuron of each part.
-        atoms: (K, d) directions of the sub-units.
-        atom_parents: (K,) neuron of each sub-unit.
+    The neurons are ``parents`` (P,) of the true parts, and ``atom_parents`` (K,) of the sub-units.
     """
     total = 0.0
     for parent in torch.unique(parents).tolist():

@@ -142,14 +142,10 @@ def rank_correlation(
 
 
 def weighted_spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the (R,) Spearman correlations of weighted pairs.
+    """Return the (R,) Spearman correlations of x (n,) and y (n,), with weights (R, n).
 
-    Ties have their mean rank. The correlation is NaN if x or y does not vary.
-
-    Args:
-        x: (n,).
-        y: (n,).
-        weights: (R, n): the i-th pair counts ``weights[r, i]`` times in the r-th correlation.
+    The i-th pair counts ``weights[r, i]`` times in the r-th correlation. Ties have their mean rank. The correlation is
+    NaN if x or y does not vary.
     """
     total = np.maximum(weights.sum(1, keepdims=True), 1)
     ranks = []

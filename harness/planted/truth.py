@@ -66,12 +66,7 @@ class PlantedLayer(nn.Linear):
 
 
 class PlantedNetwork(nn.Module):
-    """Network: from images to the planted layer's inputs, the layer ``units``, a rectifier, and the mean over tokens.
-
-    Args:
-        before: module from images (B, 3, S, S) to the layer's inputs (B, T, d_in).
-        layer: the planted layer.
-    """
+    """Network: ``before`` (images to inputs (B, T, d_in)), the layer ``units``, a rectifier, the mean over tokens."""
 
     def __init__(self, before: nn.Module, layer: PlantedLayer) -> None:
         super().__init__()

@@ -69,13 +69,7 @@ class PlantedReport:
 
 
 def word(gap: Gap, sign: int, correlation: Correlation) -> Word:
-    """Return the verdict on one metric for one question.
-
-    Args:
-        gap: gap of the metric between truth and chance.
-        sign: +1 if larger is better, -1 if smaller is.
-        correlation: rank correlation of the metric with the recovery score that answers the question.
-    """
+    """Return the verdict from the gap to chance, and from the rank correlation with the question's recovery score."""
     if not gap.n or not correlation.n:
         return "not measured"
     if gap.difference.high < 0 or correlation.rho.high < 0:

@@ -88,10 +88,6 @@ class World:
 
     The images depend only on the setting, the layer on the setting and the seed. Layers of different seeds therefore
     have the same images.
-
-    Args:
-        setting: parameters of the world.
-        seed: random seed of the layer.
     """
 
     def __init__(self, setting: WorldSetting, seed: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from harness.judging.selection import cells_in_store
 from harness.suites import MethodEntry, Suite, Target, parse_suite
 from harness.suites.grids import grid
 from methods import METHODS
@@ -76,12 +77,8 @@ def sweep_of(suite: Suite, target: Target, methods: Sequence[Mapping[str, Any]])
 def with_selections(suite: Suite, store_path: str | Path, cell_ids: Sequence[Sequence[str]]) -> SelectedConfig:
     """Return the suite with the configurations selected from the cells of the sweeps.
 
-    The selection is made within a family and target, as in the paper. Ties go to the earlier configuration.
-
-    Args:
-        suite: a suite without parts.
-        store_path: store with the cells of the sweeps.
-        cell_ids: cells of the sweep of each target, in the order of :func:`sweep_suites`.
+    The selection is made within a family and target, as in the paper. Ties go to the earlier configuration. The suite
+    has no parts. ``cell_ids`` are the cells of the sweep of each target, in the order of :func:`sweep_suites`.
     """
     targets: list[Target] = []
     notes: list[str] = []
@@ -128,8 +125,6 @@ def _select_point(entry: MethodEntry, suite: Suite, rows: pd.DataFrame) -> Mappi
 
 def selected_in_store(suite: Suite, store: Store, store_path: str | Path, images: Any) -> Suite:
     """Return the suite with selections from sweeps that are already in the store; nothing is run."""
-    from harness.judging.selection import cells_in_store
-
     if not has_selections(suite):
         return suite
     swept = [[] if sweep is None else cells_in_store(store, sweep, images) for sweep in sweep_suites(suite)]

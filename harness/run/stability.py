@@ -210,11 +210,9 @@ def _groups(store: Store, cell_ids: Collection[str] | None) -> Iterator[Group]:
     cells = cells[(cells["status"] == "finished") & cells["artifact"].notna()]
     if cell_ids is not None:
         cells = cells[cells["cell_id"].isin(set(cell_ids))]
-    for varies in _METRICS:
+    for varies, fixed in _FIXED.items():
         usable = cells[cells[varies].notna()]
-        for _, cells_of_config in usable.groupby(
-            [*_BOARD, "config_id", "label", _FIXED[varies]], sort=False, dropna=False
-        ):
+        for _, cells_of_config in usable.groupby([*_BOARD, "config_id", "label", fixed], sort=False, dropna=False):
             # Of two cells with the same seeds (run again under another identity) the newer is used, as on boards.
             members = cells_of_config.drop_duplicates(varies, keep="last").sort_values(varies)
             if len(members) > 1:
@@ -288,10 +286,7 @@ def _chance(atoms: Tensor, parents: Tensor | None) -> float | None:
 def random_similarity(n_atoms: int, width: int, parents: tuple[int, ...] | None = None) -> float:
     """Return the matched cosine of two random dictionaries (n_atoms, width), about .130 for 6144 x 768.
 
-    Args:
-        n_atoms: atoms per dictionary.
-        width: length of an atom.
-        parents: parent of each atom, equal in both, if atoms are only matched within their parent.
+    With ``parents``, the parent of each atom in both, atoms are only matched within their parent.
     """
     first, second = (
         torch.randn(n_atoms, width, generator=torch.Generator().manual_seed(seed))

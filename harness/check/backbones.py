@@ -248,22 +248,13 @@ def checkpoint(of: CheckedBackbone) -> str:
     return "read"
 
 
-def _near(one: Tensor, other: Tensor) -> bool:
-    scale = float(other.abs().max()) or 1.0
-    return bool((one - other).abs().max() <= TOLERANCE * scale)
+def _near(output: Tensor, expected: Tensor) -> bool:
+    scale = float(expected.abs().max()) or 1.0
+    return bool((output - expected).abs().max() <= TOLERANCE * scale)
 
 
 #: Checks in the order in which they run. Each raises AssertionError with a sentence that explains the failure.
 CHECKS: tuple[Callable[[CheckedBackbone], Any], ...] = (
-    listing,
-    loads,
-    features,
-    independent_of_the_batch,
-    different_features,
-    default_site,
-    layer_affects_the_features,
-    head,
-    reproducible,
-    global_generator_unchanged,
-    checkpoint,
-)
+    listing, loads, features, independent_of_the_batch, different_features, default_site, layer_affects_the_features,
+    head, reproducible, global_generator_unchanged, checkpoint,
+)  # fmt: skip

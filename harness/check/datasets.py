@@ -143,9 +143,9 @@ def reproducible(of: CheckedDataset) -> None:
         of.images.records == of.again.records and of.images.classes == of.again.classes,
         "Loading the set twice gives different images or classes; seed random draws, and sort files.",
     )
-    one, other = of.images.subset(of.part).fingerprint, of.again.subset(of.part).fingerprint
+    first, second = of.images.subset(of.part).fingerprint, of.again.subset(of.part).fingerprint
     require(
-        one == other,
+        first == second,
         "Loading the set twice gives other contents of the images, so finished cells would not be reused; seed random "
         "draws.",
     )
@@ -198,13 +198,5 @@ def _spread(n: int, most: int) -> np.ndarray:
 
 #: Checks in the order in which they run. Each raises AssertionError with a sentence that explains the failure.
 CHECKS: tuple[Callable[[CheckedDataset], Any], ...] = (
-    loads,
-    names,
-    labels,
-    images_readable,
-    reader,
-    reproducible,
-    no_duplicate_images,
-    split,
-    identifier,
-)
+    loads, names, labels, images_readable, reader, reproducible, no_duplicate_images, split, identifier,
+)  # fmt: skip

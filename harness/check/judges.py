@@ -64,12 +64,12 @@ def questions() -> list[Question]:
     """
     images = drawn_images()
     n = len(CLASSES)
-    one = [_grid(images, range(kind, 9 * n, n)) for kind in range(n)]
+    same_class = [_grid(images, range(kind, 9 * n, n)) for kind in range(n)]
     mixed = [_grid(images, range(start, start + 9)) for start in range(n)]
     lone = _grid(images, [0])
-    pairs = [*zip(one, mixed, strict=True), (lone, mixed[0])]
+    pairs = [*zip(same_class, mixed, strict=True), (lone, mixed[0])]
     both = [question for a, b in pairs for question in (Question(a, b), Question(b, a))]
-    return [*both, Question(one[0], one[0])]
+    return [*both, Question(same_class[0], same_class[0])]
 
 
 def _grid(images: Any, indices: Any) -> Grid:
@@ -194,11 +194,5 @@ def depends_on_the_grids(of: CheckedPanel) -> str:
 
 #: Checks in the order in which they run. Each raises AssertionError with a sentence that explains the failure.
 CHECKS: tuple[Callable[[CheckedPanel], Any], ...] = (
-    judges,
-    settings_and_ids,
-    unknown_options,
-    replies,
-    verdicts,
-    same_questions_same_answers,
-    depends_on_the_grids,
-)
+    judges, settings_and_ids, unknown_options, replies, verdicts, same_questions_same_answers, depends_on_the_grids,
+)  # fmt: skip

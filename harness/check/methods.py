@@ -280,19 +280,7 @@ def save_and_load(of: CheckedMethod) -> None:
 
 #: Checks in the order in which they run. Each raises AssertionError with a sentence that explains the failure.
 CHECKS: tuple[Callable[[CheckedMethod], Any], ...] = (
-    settings,
-    fit,
-    encode_and_decode,
-    dtype_and_device_kept,
-    dictionary,
-    empty_and_single_batches,
-    independent_of_the_batch,
-    inputs_unchanged,
-    deterministic_under_a_seed,
-    uses_seed_is_correct,
-    supervised_is_correct,
-    training_free_is_correct,
-    lossless_is_correct,
-    dictionary_matches_decode,
-    save_and_load,
-)
+    settings, fit, encode_and_decode, dtype_and_device_kept, dictionary, empty_and_single_batches,
+    independent_of_the_batch, inputs_unchanged, deterministic_under_a_seed, uses_seed_is_correct, supervised_is_correct,
+    training_free_is_correct, lossless_is_correct, dictionary_matches_decode, save_and_load,
+)  # fmt: skip

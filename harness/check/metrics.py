@@ -46,7 +46,7 @@ class CheckedMetric:
     def __init__(self, cls: type[Metric], world: CheckWorld) -> None:
         self.cls, self.world = cls, world
         self._seeds = itertools.count(1)
-        self.of = cache(self.again)
+        self.first = cache(self.again)
 
     @property
     def methods(self) -> dict[str, Method]:
@@ -58,7 +58,7 @@ class CheckedMetric:
         }
 
     def again(self, name: str, batch_size: int = BATCH) -> Pass:
-        """Make a new pass over a method; ``of`` returns the first one again."""
+        """Make a new pass over a method; ``first`` returns the first one again."""
         return _pass(self.cls, self.world.fitted[name], self.world, batch_size, next(self._seeds))
 
 
@@ -105,7 +105,7 @@ def scores(of: CheckedMetric) -> str:
     for name in of.methods:
         if name == "dead units":
             continue
-        all_scores = of.of(name).scores
+        all_scores = of.first(name).scores
         require(bool(all_scores), f"compute yields nothing for {name}; let `applies` return False for such methods.")
         require(
             all_scores[0].metric == of.cls.id,
@@ -149,7 +149,7 @@ def _check_score(score: Score) -> None:
 
 def parameters(of: CheckedMetric) -> None:
     """Check that params is plain JSON, and the same for every method."""
-    all_params = [of.of(name).metric.params for name in of.methods]
+    all_params = [of.first(name).metric.params for name in of.methods]
     require_json(all_params, "params contains")
     require(
         all(params == all_params[0] for params in all_params),
@@ -161,7 +161,7 @@ def deterministic(of: CheckedMetric) -> None:
     """Check that the same pass gives the same scores."""
     _skip_timed(of)
     for name in of.methods:
-        first, again = of.of(name).scores, of.again(name).scores
+        first, again = of.first(name).scores, of.again(name).scores
         _require_same(first, again, name, 0.0, "two passes over the same images differ; seed random draws.")
 
 
@@ -170,8 +170,8 @@ def any_batch_size(of: CheckedMetric) -> None:
     _skip_timed(of)
     for name in of.methods:
         _require_same(
-            of.of(name).scores,
-            of.of(name, OTHER_BATCH).scores,
+            of.first(name).scores,
+            of.first(name, OTHER_BATCH).scores,
             name,
             TOLERANCE,
             f"batches of {BATCH} and of {OTHER_BATCH} images give other values; add sums and counts in `update` and "
@@ -183,20 +183,20 @@ def dead_units(of: CheckedMetric) -> None:
     """Check that a method with only dead units gives NaN or a number, and no exception."""
     if "dead units" not in of.methods:
         raise NotApplicable("it does not apply to the method with only dead units")
-    for score in of.of("dead units").scores:
+    for score in of.first("dead units").scores:
         _check_score(score)
 
 
 def batches_unchanged(of: CheckedMetric) -> None:
     """Check that update does not change the batch: the metrics after it get the same one."""
-    wrong = [name for name in of.methods if of.of(name).changed]
+    wrong = [name for name in of.methods if of.first(name).changed]
     require(not wrong, "update changes the batch in place, and the metrics after it get the same batch; copy it first.")
 
 
 def bounded_memory(of: CheckedMetric) -> None:
     """Check that the metric's memory does not grow with the number of batches."""
     for name in of.methods:
-        batches = of.of(name).batches
+        batches = of.first(name).batches
         metric, sizes = of.cls(of.world.baseline), []
         with torch.inference_mode():
             # Some metrics keep a few tokens, or create sums when they are first needed: only the last round counts.
@@ -223,10 +223,10 @@ def _require_same(first: list[Score], second: list[Score], name: str, tolerance:
     """Check that two lists of scores have the same names, and values within the tolerance."""
     names = [score.metric for score in first]
     require(names == [score.metric for score in second], f"For {name}, {why}")
-    for one, other in zip(first, second, strict=True):
-        near = math.isclose(one.value, other.value, rel_tol=tolerance, abs_tol=tolerance)
-        both_nan = math.isnan(one.value) and math.isnan(other.value)
-        require(near or both_nan, f"For {name}, {one.metric} is {one.value:.6g} and then {other.value:.6g}: {why}")
+    for score, repeated in zip(first, second, strict=True):
+        a, b = score.value, repeated.value
+        near = math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance) or (math.isnan(a) and math.isnan(b))
+        require(near, f"For {name}, {score.metric} is {a:.6g} and then {b:.6g}: {why}")
 
 
 def _pass(cls: type[Metric], method: Method, world: CheckWorld, batch_size: int, seed: int) -> Pass:
@@ -268,8 +268,8 @@ def _recording_errors(errors: list[Exception], step: Callable[[], Any]) -> Any:
         raise
 
 
-def _equal(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and torch.equal(one.nan_to_num(), other.nan_to_num())
+def _equal(before: Tensor, after: Tensor) -> bool:
+    return before.shape == after.shape and torch.equal(before.nan_to_num(), after.nan_to_num())
 
 
 def _bytes(value: Any, visited: set[int] | None = None) -> int:
@@ -295,13 +295,6 @@ def _bytes(value: Any, visited: set[int] | None = None) -> int:
 
 #: Checks in the order in which they run. Each raises AssertionError with a sentence that explains the failure.
 CHECKS: tuple[Callable[[CheckedMetric], Any], ...] = (
-    declaration,
-    applies,
-    scores,
-    parameters,
-    deterministic,
-    any_batch_size,
-    dead_units,
-    batches_unchanged,
+    declaration, applies, scores, parameters, deterministic, any_batch_size, dead_units, batches_unchanged,
     bounded_memory,
-)
+)  # fmt: skip

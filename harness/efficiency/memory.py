@@ -56,12 +56,10 @@ def peak_of(run: Callable[[], object], device: torch.device) -> Peak:
 
 def _resident(field: str) -> int | None:
     """Return one field of the process status in bytes, or None if the system does not have it."""
-    try:
+    with suppress(OSError):
         for line in STATUS.read_text().splitlines():
             if line.startswith(field + ":"):
                 return 1024 * int(line.split()[1])
-    except OSError:
-        pass
     return None
 
 

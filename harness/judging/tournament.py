@@ -83,6 +83,10 @@ class _Schedule:
             }
         )
 
+    def n_questions(self, member: Judge) -> int:
+        """Number of different questions to a judge."""
+        return len({member.key(question, self.prompt) for question in self.questions})
+
 
 def evaluation_images(suite: Suite) -> ImageSet:
     """Return the evaluation split of a suite.
@@ -104,8 +108,8 @@ def plan(store: Store, cell_ids: Sequence[str], images: ImageSet, judging: Judgi
     for schedule in _schedules(store, cell_ids, images, judging):
         for member in schedule.panel.judges:
             answered = _last_replies(store, member, schedule.prompt)
-            keys = {member.key(question, schedule.prompt) for question in schedule.questions}
-            left = len(open_questions(member, schedule.questions, schedule.prompt, answered))
+            n_questions = schedule.n_questions(member)
+            n_open = len(open_questions(member, schedule.questions, schedule.prompt, answered))
             cost = member.estimate(schedule.prompt)
             rows.append(
                 Planned(
@@ -114,11 +118,11 @@ def plan(store: Store, cell_ids: Sequence[str], images: ImageSet, judging: Judgi
                     judge=member.name,
                     n_methods=len(schedule.contest.entrants),
                     n_pairs=int((schedule.frame["order"] == 1).sum()),
-                    calls=len(keys),
-                    stored=len(keys) - left,
-                    left=left,
-                    prompt_tokens=left * cost.prompt_tokens,
-                    completion_tokens=left * cost.completion_tokens,
+                    calls=n_questions,
+                    stored=n_questions - n_open,
+                    left=n_open,
+                    prompt_tokens=n_open * cost.prompt_tokens,
+                    completion_tokens=n_open * cost.completion_tokens,
                 )
             )
     return rows
@@ -156,27 +160,22 @@ def judge(
     for schedule in schedules:
         _record_schedule(store, schedule)
     album = Album(images, folder)
-    asked = {schedule.tournament: 0 for schedule in schedules}
-    kept = dict(asked)
+    n_asked = dict.fromkeys((schedule.tournament for schedule in schedules), 0)
+    n_kept = dict(n_asked)
     for member, judged_schedules in _by_judge(schedules):
         # A judge's model is loaded once for all contests, and only if questions are open.
         answered = _last_replies(store, member, judged_schedules[0].prompt)
-        left = [
-            (schedule, open_questions(member, schedule.questions, schedule.prompt, answered))
-            for schedule in judged_schedules
-        ]
-        for schedule, questions in left:
-            kept[schedule.tournament] += len({member.key(q, schedule.prompt) for q in schedule.questions}) - len(
-                questions
-            )
-            asked[schedule.tournament] += len(questions)
-        if any(questions for _, questions in left):
+        jobs = [(s, open_questions(member, s.questions, s.prompt, answered)) for s in judged_schedules]
+        for schedule, questions in jobs:
+            n_kept[schedule.tournament] += schedule.n_questions(member) - len(questions)
+            n_asked[schedule.tournament] += len(questions)
+        if any(questions for _, questions in jobs):
             with member:
-                for schedule, questions in left:
+                for schedule, questions in jobs:
                     _ask(store, member, questions, schedule, album, reporter)
-    rescore(store, list(asked))
+    rescore(store, list(n_asked))
     return [
-        JudgedContest(s.contest.title, s.panel.id, s.tournament, asked[s.tournament], kept[s.tournament])
+        JudgedContest(s.contest.title, s.panel.id, s.tournament, n_asked[s.tournament], n_kept[s.tournament])
         for s in schedules
     ]
 

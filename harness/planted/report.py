@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -134,13 +135,9 @@ def _methods(report: PlantedReport) -> Table:
 
 def _summary(reports: Sequence[PlantedReport], resamples: int) -> Table:
     rows = []
-    for report in reports:
-        for question, about in QUESTIONS.items():
-            named = {
-                word: ", ".join(verdict.metric for verdict in report.verdicts if verdict.words[question] == word)
-                for word in _SUMMARY_WORDS
-            }
-            rows.append([report.kind, about, *(named[word] or "none" for word in _SUMMARY_WORDS)])
+    for report, (question, about) in itertools.product(reports, QUESTIONS.items()):
+        metrics = [[v.metric for v in report.verdicts if v.words[question] == word] for word in _SUMMARY_WORDS]
+        rows.append([report.kind, about, *(", ".join(names) or "none" for names in metrics)])
     notes = [f"{word}: {meaning}." for word, meaning in WORDS.items()]
     for report in reports:
         unaffected = [verdict.metric for verdict in report.verdicts if verdict.notices_collapse is False]

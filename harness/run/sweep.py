@@ -118,8 +118,6 @@ def _candidates(frame: pd.DataFrame, families: Sequence[str], target_l0: float, 
     candidates: list[Candidate] = []
     for family in families:
         rows = frame[frame["method"] == family]
-        if rows.empty:
-            continue
         configs = [{key: config[key] for key in GRIDS[family]} for config in rows["config"]]
         family_candidates = candidates_of(family, configs, list(rows["r2"]), list(rows["l0"]), target_l0=target_l0)
         candidates += [candidate._replace(target=title) for candidate in family_candidates]

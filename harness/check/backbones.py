@@ -16,6 +16,7 @@ from torch import Tensor
 from harness import backbones
 from harness.activations.site import Site, site_paths
 from harness.backbones.base import Backbone
+from harness.backbones.sources.hub import in_huggingface_cache
 from harness.check.finding import Finding, NotApplicable, other_globals, require, require_shape, run_all
 from harness.check.world import drawn_images
 from harness.errors import UserError
@@ -87,8 +88,6 @@ def check_backbone(spec: str, *, device: str = "cpu") -> list[Finding]:
 
 def _is_cached(spec: str) -> bool:
     """Return True if the weights of ``prefix:identifier`` are available without a network."""
-    from harness.backbones.sources.hub import in_huggingface_cache
-
     prefix, _, identifier = spec.partition(":")
     if prefix not in ("timm", "hf"):
         return prefix != "torchhub"

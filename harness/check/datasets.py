@@ -39,13 +39,7 @@ class CheckedDataset:
 
 
 def check_dataset(name: str, load: Load, identifier: str = "") -> list[Finding]:
-    """Check a registered image set.
-
-    Args:
-        name: registered name.
-        load: function from the identifier to the image set.
-        identifier: the part of the spec after the colon, as in ``folder:PATH``.
-    """
+    """Check a registered image set. ``identifier`` is the part of the spec after the colon, as in ``folder:PATH``."""
     return run_all(CHECKS, CheckedDataset(name, load, identifier), required=(loads,))
 
 

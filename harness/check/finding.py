@@ -96,8 +96,7 @@ def where(error: BaseException) -> str:
 
 def _sentence(error: BaseException) -> str:
     """Return the first line of an exception's message."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else "no message"
+    return (str(error).strip().splitlines() or ["no message"])[0]
 
 
 @contextmanager

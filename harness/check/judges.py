@@ -44,13 +44,7 @@ class CheckedPanel:
 
 
 def check_panel(name: str, factory: Factory, options: Mapping[str, Any] | None = None) -> list[Finding]:
-    """Check a registered judge panel.
-
-    Args:
-        name: registered name.
-        factory: function that makes the judges.
-        options: settings of the panel, such as the address of its server.
-    """
+    """Check a registered judge panel. ``options`` are its settings, such as the address of its server."""
     with tempfile.TemporaryDirectory() as folder:
         of = CheckedPanel(name, factory, options or {}, Album(drawn_images(), folder))
         return run_all(CHECKS, of, required=(judges, replies))

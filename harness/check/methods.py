@@ -76,15 +76,10 @@ def small_settings(cls: type[Method]) -> dict[str, Any]:
 
 
 def check_method(cls: type[Method], config: dict[str, Any] | None = None, *, device: str = "cpu") -> list[Finding]:
-    """Check a method class against the contract.
+    """Check a method class against the contract: settings, fit, and the rest if the fit succeeds.
 
-    Args:
-        cls: the method class.
-        config: its settings; small ones (see :func:`small_settings`) let a training method end in seconds.
-        device: device on which it is fitted and used.
-
-    Returns:
-        One finding per check: settings first, then the fit. If the fit fails, its finding is the last one.
+    Small settings (see :func:`small_settings`) let a training method end in seconds. The method is fitted and used on
+    ``device``.
     """
     return run_all(CHECKS, CheckedMethod(cls, config or {}, device), required=(fit, encode_and_decode))
 

@@ -63,12 +63,7 @@ class CheckedMetric:
 
 
 def check_metric(cls: type[Metric], world: CheckWorld | None = None) -> list[Finding]:
-    """Check a metric class against the contract.
-
-    Args:
-        cls: the metric class.
-        world: world to measure in; None makes one.
-    """
+    """Check a metric class against the contract, in ``world`` or in a new one."""
     with nullcontext(world) if world is not None else small_world() as used_world:
         return run_all(CHECKS, CheckedMetric(cls, used_world), required=(declaration, applies, scores))
 

@@ -89,12 +89,9 @@ def targets(wanted: str, *, kind: str | None = None) -> list[CheckTarget]:
 
 
 def check(target: CheckTarget, settings: Mapping[str, Any] | None = None, *, device: str = "cpu") -> CheckReport:
-    """Check one plugin of any kind.
+    """Check one plugin of any kind; a method is fitted, and a backbone run, on ``device``.
 
-    Args:
-        target: the plugin to check.
-        settings: settings of a method, or options of a judge panel; the other kinds have none.
-        device: device on which a method is fitted and a backbone runs.
+    ``settings`` are those of a method, or the options of a judge panel; the other kinds have none.
 
     Raises:
         UserError: if settings are given to a kind that has none.

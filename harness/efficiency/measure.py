@@ -58,8 +58,6 @@ def measure(
     """Time a fitted method in the network, in turns with the unmodified network, and measure the peaks of memory.
 
     Args:
-        method: fitted method.
-        backbone: the unmodified network.
         path: path of the layer that the method was fitted to.
         images: (B, 3, S, S) on the backbone's device; this batch is run repeatedly.
         protocol: number of batches, and whether to measure compiled networks too.

@@ -94,12 +94,9 @@ def comparisons(
         notes on units and methods that were left out.
     """
     rows: list[tuple[str, int, str, int, str, int]] = []
-    seeds = sorted({token_seed for entrant in contest.entrants for token_seed in entrant.cells})
     notes = _notes(contest, units)
     for x, y in itertools.combinations(sorted(contest.entrants, key=lambda entrant: entrant.key), 2):
-        for token_seed in seeds:
-            if token_seed not in x.cells or token_seed not in y.cells:
-                continue
+        for token_seed in sorted(x.cells.keys() & y.cells.keys()):
             cells = x.cells[token_seed], y.cells[token_seed]
             if not all(len(units[cell].unit) for cell in cells):
                 continue

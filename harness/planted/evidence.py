@@ -109,8 +109,7 @@ def gather(store: Store, cell_ids: Sequence[str]) -> Evidence:
 def _latest(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the scores of the last split and of each label's last configuration. The input is sorted, oldest first."""
     splits = ["evaluation_fingerprint", "probing_fingerprint"]
-    same = (scores[splits] == scores[splits].iloc[-1]).all(axis=1)
-    scores = scores[same]
+    scores = scores[(scores[splits] == scores[splits].iloc[-1]).all(axis=1)]
     last = scores.groupby("label")["config_id"].transform("last")
     return scores[scores["config_id"] == last]
 

@@ -31,10 +31,7 @@ _SUMMARY_WORDS = ("believe", "truth only", "wrong way")
 
 
 def tables(reports: Sequence[PlantedReport], *, resamples: int) -> list[Table]:
-    """Return three tables per kind of layer (gaps, rank correlations with verdicts, methods), and the summary.
-
-    ``resamples`` is the number of bootstrap resamples, for the note under the summary.
-    """
+    """Return three tables per kind of layer (gaps, rank correlations with verdicts, methods), and the summary."""
     if not reports:
         return []
     by_kind = [table(report) for report in reports for table in (_gaps, _correlations, _methods)]

@@ -93,8 +93,7 @@ def gap(
         metric: name of the metric.
         sign: +1 if larger is better, -1 if smaller is.
         against: the control (chance), or the collapsed truth.
-        resamples: number of bootstrap resamples.
-        seed: random seed of the resamples.
+        resamples: number of bootstrap resamples, drawn with ``seed``.
     """
     generator = np.random.default_rng([seed, 1])
     defined = [world for world in worlds if not any(math.isnan(value) for value in _pair(world, metric, against))]

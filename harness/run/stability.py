@@ -276,10 +276,8 @@ def _matched(d1: Tensor, parents1: Tensor | None, d2: Tensor, parents2: Tensor |
 
 def _chance(atoms: Tensor, parents: Tensor | None) -> float | None:
     """Return the matched cosine of two Gaussian dictionaries of this shape; None without atoms."""
-    if not len(atoms):
-        return None
     owners = None if parents is None else tuple(parents.tolist())
-    return random_similarity(len(atoms), atoms.shape[1], owners)
+    return random_similarity(len(atoms), atoms.shape[1], owners) if len(atoms) else None
 
 
 @lru_cache(maxsize=64)

@@ -71,10 +71,8 @@ def sweep(
         families: families to sweep; default: all that have a grid.
         overrides: settings that are not swept, applied to the families that have them.
         target_l0: L0 of the alternative selection, see :func:`harness.run.selection.pick_at_target`.
-        device: see :func:`harness.run.run`.
-        cache: see :func:`harness.run.run`.
+        device, cache, reporter: see :func:`harness.run.run`.
         workers: number of processes with one thread each; 1: this process with all its threads.
-        reporter: receives the progress.
 
     Raises:
         UserError: if a family has no grid, or the suite is invalid or cannot run.

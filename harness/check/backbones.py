@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from torch import Tensor
 from harness import backbones
 from harness.activations.site import Site, site_paths
 from harness.backbones.base import Backbone
-from harness.check.finding import Finding, NotApplicable, other_globals, require, run, run_all
+from harness.backbones.sources.hub import in_huggingface_cache
+from harness.check.finding import Finding, NotApplicable, other_globals, require, require_shape, run_all
 from harness.check.world import drawn_images
 from harness.errors import UserError
 
@@ -28,17 +28,34 @@ TOLERANCE = 1e-3
 LARGEST_CHECKPOINT = 512 * 2**20
 
 
-@dataclass
 class CheckedBackbone:
-    """CheckedBackbone backbone with images preprocessed for it."""
+    """Backbone of one spec, loaded when it is first used, with images preprocessed for it."""
 
-    spec: str
-    backbone: Backbone
-    images: Tensor
-    """(3, 3, S, S)"""
-    weights: bool
-    """True if its own weights were loaded, False for random ones"""
-    device: str
+    def __init__(self, spec: str, device: str) -> None:
+        self.spec = spec
+        self.device = device
+        self.source: Any = None if ":" in spec else backbones.BACKBONES.get(spec)
+
+    @cached_property
+    def weights(self) -> bool:
+        """True if the pretrained weights are on this machine, False if random ones are loaded instead."""
+        if self.source is None:
+            return _is_cached(self.spec)
+        return self.source.available() == "yes" or not self.source.hub
+
+    def load(self, *, weights: bool) -> Backbone:
+        return backbones.load(self.spec, weights=weights, device=self.device)
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        with other_globals(1):
+            return self.load(weights=self.weights)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """Three drawn images, preprocessed (3, 3, S, S)."""
+        preprocessing, images = self.backbone.preprocessing, drawn_images()
+        return torch.stack([preprocessing.center(images.open(number)) for number in range(3)]).to(self.device)
 
     @cached_property
     def features(self) -> Tensor:
@@ -65,57 +82,21 @@ def check_backbone(spec: str, *, device: str = "cpu") -> list[Finding]:
 
     Its own weights are loaded if they are on this machine, random ones otherwise.
     """
-    weights = True
-    findings: list[Finding] = []
-    if ":" not in spec:
-        source = backbones.BACKBONES.get(spec)
-        findings.append(run("listing", lambda: listing(spec, source)))
-        if not findings[-1].ok:
-            return findings
-        weights = source.available() == "yes" or not source.hub
-    else:
-        weights = _is_cached(spec)
-    checked: list[CheckedBackbone] = []
-
-    def load() -> str:
-        with other_globals(1):
-            backbone = backbones.load(spec, weights=weights, device=device)
-        require(
-            isinstance(backbone, Backbone), f"build returns a {type(backbone).__name__}; it must return a Backbone."
-        )
-        require(
-            backbone.name == spec,
-            f"The backbone's name is {backbone.name!r}; it must be the requested {spec!r}: set name=request.spec.",
-        )
-        size = backbone.preprocessing.size
-        images = torch.stack([backbone.preprocessing.center(drawn_images().open(number)) for number in range(3)])
-        require(
-            tuple(images.shape) == (3, 3, size, size),
-            f"preprocessing returns the shape {tuple(images.shape)} for 3 images; it must be {(3, 3, size, size)}.",
-        )
-        checked.append(CheckedBackbone(spec, backbone, images.to(device), weights, device))
-        return "" if weights else "with random weights: the pretrained ones are not on this machine"
-
-    findings.append(run("loads", load))
-    if not checked:
-        return findings
-    findings.append(run("features", lambda: features(checked[0])))
-    # Without features all other checks would fail for the same reason.
-    return findings + run_all(CHECKS, checked[0]) if findings[-1].ok else findings
+    of = CheckedBackbone(spec, device)
+    return run_all(CHECKS if of.source is not None else CHECKS[1:], of, required=(listing, loads, features))
 
 
 def _is_cached(spec: str) -> bool:
     """Return True if the weights of ``prefix:identifier`` are available without a network."""
-    from harness.backbones.sources.hub import in_huggingface_cache
-
     prefix, _, identifier = spec.partition(":")
     if prefix not in ("timm", "hf"):
         return prefix != "torchhub"
     return in_huggingface_cache(f"timm/{identifier}" if prefix == "timm" else identifier)
 
 
-def listing(spec: str, source: Any) -> None:
+def listing(of: CheckedBackbone) -> None:
     """Check the source's description, before anything is loaded."""
+    spec, source = of.spec, of.source
     require(
         isinstance(source, backbones.Source), f"{spec!r} is registered as a {type(source).__name__}; register a Source."
     )
@@ -125,6 +106,22 @@ def listing(spec: str, source: Any) -> None:
     )
     empty = [name for name in ("title", "source", "license") if not str(getattr(source, name)).strip()]
     require(not empty, f"{', '.join(empty)} of the Source is empty: state the origin and the license of the weights.")
+
+
+def loads(of: CheckedBackbone) -> str:
+    """Check that a backbone of this name is loaded, and that its preprocessing gives images of the size it states."""
+    backbone: Any = of.backbone
+    require(isinstance(backbone, Backbone), f"build returns a {type(backbone).__name__}; it must return a Backbone.")
+    require(
+        backbone.name == of.spec,
+        f"The backbone's name is {backbone.name!r}; it must be the requested {of.spec!r}: set name=request.spec.",
+    )
+    shape, size = tuple(of.images.shape), backbone.preprocessing.size
+    require(
+        shape == (3, 3, size, size),
+        f"preprocessing returns the shape {shape} for 3 images; it must be {(3, 3, size, size)}.",
+    )
+    return "" if of.weights else "with random weights: the pretrained ones are not on this machine"
 
 
 def features(of: CheckedBackbone) -> str:
@@ -139,7 +136,7 @@ def features(of: CheckedBackbone) -> str:
     return f"{output.shape[1]} features per image"
 
 
-def independent_of_batch(of: CheckedBackbone) -> None:
+def independent_of_the_batch(of: CheckedBackbone) -> None:
     """Check that the features of an image depend neither on the others in its batch nor on chance."""
     with other_globals(2):
         alone = torch.cat([of.run(image[None]) for image in of.images])
@@ -173,7 +170,7 @@ def default_site(of: CheckedBackbone) -> str:
     return f"{of.site.path}: {of.site.d_in} -> {of.site.d_out}, {n} tokens"
 
 
-def layer_affects_features(of: CheckedBackbone) -> None:
+def layer_affects_the_features(of: CheckedBackbone) -> None:
     """Check that replacing the layer's output by itself changes nothing, and by zeros something.
 
     Metrics rely on both.
@@ -196,11 +193,7 @@ def head(of: CheckedBackbone) -> str:
         raise NotApplicable("the backbone has no head; runs fit a linear probe")
     with torch.inference_mode():
         logits = of.backbone.own_logits(of.features)
-    expected = (3, of.backbone.n_classes)
-    require(
-        tuple(logits.shape) == expected,
-        f"The head returns the shape {tuple(logits.shape)}; it must be (B, n_classes) = {expected}.",
-    )
+    require_shape("The head", logits, "(B, n_classes)", (3, of.backbone.n_classes))
     return f"{of.backbone.n_classes} classes"
 
 
@@ -208,9 +201,9 @@ def reproducible(of: CheckedBackbone) -> None:
     """Check that loading the backbone again gives the same weights, with its own and with random ones."""
     for weights in dict.fromkeys((of.weights, False)):
         with other_globals(3):
-            first = of.backbone if weights == of.weights else _load(of, weights=weights)
+            first = of.backbone if weights == of.weights else of.load(weights=weights)
         with other_globals(4):
-            again = _load(of, weights=weights)
+            again = of.load(weights=weights)
         require(
             first.fingerprint() == again.fingerprint(),
             f"Loading it twice {'' if weights else 'with random weights '}gives two networks: seed the weights "
@@ -224,7 +217,7 @@ def global_generator_unchanged(of: CheckedBackbone) -> None:
     """Check that loading does not change the state of torch's global random generator."""
     with other_globals(5):
         before = torch.random.get_rng_state()
-        _load(of, weights=of.weights)
+        of.load(weights=of.weights)
         same = torch.equal(before, torch.random.get_rng_state())
     require(same, "Loading the backbone draws from torch's global generator; draw inside torch.random.fork_rng().")
 
@@ -254,23 +247,13 @@ def checkpoint(of: CheckedBackbone) -> str:
     return "read"
 
 
-def _load(of: CheckedBackbone, *, weights: bool) -> Backbone:
-    return backbones.load(of.spec, weights=weights, device=of.device)
+def _near(output: Tensor, expected: Tensor) -> bool:
+    scale = float(expected.abs().max()) or 1.0
+    return bool((output - expected).abs().max() <= TOLERANCE * scale)
 
 
-def _near(one: Tensor, other: Tensor) -> bool:
-    scale = float(other.abs().max()) or 1.0
-    return bool((one - other).abs().max() <= TOLERANCE * scale)
-
-
-#: Name -> check. Each raises AssertionError with a sentence that explains the failure.
-CHECKS: dict[str, Callable[[CheckedBackbone], Any]] = {
-    "independent of the batch": independent_of_batch,
-    "different features": different_features,
-    "default site": default_site,
-    "layer affects the features": layer_affects_features,
-    "head": head,
-    "reproducible": reproducible,
-    "global generator unchanged": global_generator_unchanged,
-    "checkpoint": checkpoint,
-}
+#: Checks in the order in which they run. Each raises AssertionError with a sentence that explains the failure.
+CHECKS: tuple[Callable[[CheckedBackbone], Any], ...] = (
+    listing, loads, features, independent_of_the_batch, different_features, default_site, layer_affects_the_features,
+    head, reproducible, global_generator_unchanged, checkpoint,
+)  # fmt: skip

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness.check.finding import Finding, NotApplicable, other_globals, require, run, run_all
+from harness.check.finding import Finding, NotApplicable, other_globals, require, run_all
 from harness.datasets.base import BrokenImageError, ImageSet
 from harness.errors import UserError
 
@@ -24,13 +24,13 @@ Load = Callable[[str], ImageSet]
 
 @dataclass
 class CheckedDataset:
-    """Image set, loaded twice."""
+    """Registered image set, which the check ``loads`` loads twice."""
 
     name: str
-    identifier: str
     load: Load
-    images: ImageSet
-    again: ImageSet
+    identifier: str
+    images: ImageSet = field(init=False)
+    again: ImageSet = field(init=False)
 
     @property
     def part(self) -> np.ndarray:
@@ -39,31 +39,24 @@ class CheckedDataset:
 
 
 def check_dataset(name: str, load: Load, identifier: str = "") -> list[Finding]:
-    """Check a registered image set.
+    """Check a registered image set. ``identifier`` is the part of the spec after the colon, as in ``folder:PATH``."""
+    return run_all(CHECKS, CheckedDataset(name, load, identifier), required=(loads,))
 
-    Args:
-        name: registered name.
-        load: function from the identifier to the image set.
-        identifier: the part of the spec after the colon, as in ``folder:PATH``.
-    """
-    loaded: list[ImageSet] = []
 
-    def load_twice() -> str:
-        for seed in (1, 2):
-            with other_globals(seed):
-                images = load(identifier)
-            require(
-                isinstance(images, ImageSet),
-                f"The registered function returns a {type(images).__name__}; it must return an ImageSet.",
-            )
-            loaded.append(images)
-        require(len(loaded[0]) > 0, "The set has no images.")
-        return f"{len(loaded[0])} images in {len(loaded[0].classes)} classes"
-
-    findings = [run("loads", load_twice)]
-    if not findings[-1].ok:
-        return findings
-    return findings + run_all(CHECKS, CheckedDataset(name, identifier, load, loaded[0], loaded[1]))
+def loads(of: CheckedDataset) -> str:
+    """Check that the registered function returns an image set with images."""
+    loaded = []
+    for seed in (1, 2):
+        with other_globals(seed):
+            images = of.load(of.identifier)
+        require(
+            isinstance(images, ImageSet),
+            f"The registered function returns a {type(images).__name__}; it must return an ImageSet.",
+        )
+        loaded.append(images)
+    of.images, of.again = loaded
+    require(len(of.images) > 0, "The set has no images.")
+    return f"{len(of.images)} images in {len(of.images.classes)} classes"
 
 
 def names(of: CheckedDataset) -> None:
@@ -107,7 +100,7 @@ def labels(of: CheckedDataset) -> str:
     return f"{n_labelled} classes have images"
 
 
-def readable(of: CheckedDataset) -> str:
+def images_readable(of: CheckedDataset) -> str:
     """Check that images can be opened."""
     broken = []
     chosen = _spread(len(of.images), OPENED)
@@ -144,15 +137,15 @@ def reproducible(of: CheckedDataset) -> None:
         of.images.records == of.again.records and of.images.classes == of.again.classes,
         "Loading the set twice gives different images or classes; seed random draws, and sort files.",
     )
-    one, other = of.images.subset(of.part).fingerprint, of.again.subset(of.part).fingerprint
+    first, second = of.images.subset(of.part).fingerprint, of.again.subset(of.part).fingerprint
     require(
-        one == other,
+        first == second,
         "Loading the set twice gives other contents of the images, so finished cells would not be reused; seed random "
         "draws.",
     )
 
 
-def no_duplicates(of: CheckedDataset) -> None:
+def no_duplicate_images(of: CheckedDataset) -> None:
     """Check that no image is in the set twice: one copy could be fitted on, and the other evaluated."""
     first_name: dict[bytes, str] = {}
     for index in of.part:
@@ -180,7 +173,7 @@ def split(of: CheckedDataset) -> str:
     return f"no own_split; 60 to 40 gives {len(parts.probing)} and {len(parts.evaluation)} images"
 
 
-def unknown_identifier(of: CheckedDataset) -> None:
+def identifier(of: CheckedDataset) -> None:
     """Check that an unknown identifier (after the colon of the spec) is refused, not ignored."""
     try:
         images = of.load("no such identifier")
@@ -197,14 +190,7 @@ def _spread(n: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
 
 
-#: Name -> check. Each raises AssertionError with a sentence that explains the failure.
-CHECKS: dict[str, Callable[[CheckedDataset], Any]] = {
-    "names": names,
-    "labels": labels,
-    "images readable": readable,
-    "reader": reader,
-    "reproducible": reproducible,
-    "no duplicate images": no_duplicates,
-    "split": split,
-    "identifier": unknown_identifier,
-}
+#: Checks in the order in which they run. Each raises AssertionError with a sentence that explains the failure.
+CHECKS: tuple[Callable[[CheckedDataset], Any], ...] = (
+    loads, names, labels, images_readable, reader, reproducible, no_duplicate_images, split, identifier,
+)  # fmt: skip

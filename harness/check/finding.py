@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -37,10 +38,30 @@ def require(holds: bool, why: str) -> None:
         raise AssertionError(why)
 
 
-def run(name: str, check: Callable[[], Any]) -> Finding:
-    """Run one check and return its finding. If the check returns a string, it describes what was observed."""
+def require_json(value: Any, subject: str) -> None:
+    """Raise AssertionError unless ``value`` is plain JSON; ``subject`` starts the sentence (``params contains``)."""
     try:
-        observation = check()
+        json.dumps(value)
+    except (TypeError, ValueError) as problem:
+        raise AssertionError(f"{subject} values that JSON cannot store ({problem}).") from problem
+
+
+def require_shape(function: str, output: torch.Tensor, meaning: str, expected: tuple[int, ...]) -> None:
+    """Raise AssertionError unless the output of a function has the expected shape; ``meaning`` names its dimensions."""
+    shape = tuple(output.shape)
+    require(shape == expected, f"{function} returns the shape {shape}; it must be {meaning} = {expected}.")
+
+
+def name_of(check: Callable[..., Any]) -> str:
+    """Return the displayed name of a check: that of its function, with spaces."""
+    return check.__name__.replace("_", " ")
+
+
+def run(check: Callable[[C], Any], of: C) -> Finding:
+    """Run one check and return its finding. If the check returns a string, it describes what was observed."""
+    name = name_of(check)
+    try:
+        observation = check(of)
     except NotApplicable as reason:
         return Finding(name, True, str(reason), applies=False)
     except AssertionError as failure:
@@ -52,9 +73,14 @@ def run(name: str, check: Callable[[], Any]) -> Finding:
     return Finding(name, True, observation if isinstance(observation, str) else "")
 
 
-def run_all(checks: Mapping[str, Callable[[C], Any]], of: C) -> list[Finding]:
-    """Run every check of a table on one object."""
-    return [run(name, lambda check=check: check(of)) for name, check in checks.items()]  # type: ignore[misc]
+def run_all(checks: Sequence[Callable[[C], Any]], of: C, *, required: Collection[Callable[[C], Any]]) -> list[Finding]:
+    """Run checks on one object, up to the first ``required`` one that fails: the later ones would fail with it."""
+    findings = []
+    for check in checks:
+        findings.append(run(check, of))
+        if check in required and not (findings[-1].ok and findings[-1].applies):
+            break
+    return findings
 
 
 def where(error: BaseException) -> str:
@@ -70,8 +96,7 @@ def where(error: BaseException) -> str:
 
 def _sentence(error: BaseException) -> str:
     """Return the first line of an exception's message."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else "no message"
+    return (str(error).strip().splitlines() or ["no message"])[0]
 
 
 @contextmanager

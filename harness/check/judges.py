@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.check.finding import Finding, other_globals, require, run, run_all
+from harness.check.finding import Finding, other_globals, require, require_json, run_all
 from harness.check.world import CLASSES, drawn_images
 from harness.errors import UserError
 from judges.base import Judge, Question, Reply
@@ -25,46 +24,30 @@ Factory = Callable[[Wanted], tuple[Judge, ...]]
 
 @dataclass
 class CheckedPanel:
-    """Judge panel with its questions and replies."""
+    """Registered judge panel with its questions and replies."""
 
     name: str
     factory: Factory
     options: Mapping[str, Any]
-    panel: Panel
-    again: Panel
+    album: Album
+    panel: Panel = field(init=False)
+    """the panel, set by the check ``judges``"""
+    again: Panel = field(init=False)
     """the panel, made a second time"""
-    questions: list[Question]
     replies: dict[str, list[Reply]] = field(default_factory=dict)
-    """replies by judge"""
+    """replies by judge, set by the check ``replies``"""
     later: dict[str, list[Reply]] = field(default_factory=dict)
     """replies by judge of the panel that was made a second time, asked in another order"""
 
+    def __post_init__(self) -> None:
+        self.questions = questions()
+
 
 def check_panel(name: str, factory: Factory, options: Mapping[str, Any] | None = None) -> list[Finding]:
-    """Check a registered judge panel.
-
-    Args:
-        name: registered name.
-        factory: function that makes the judges.
-        options: settings of the panel, such as the address of its server.
-    """
-    panel_options = dict(options or {})
-    panels: list[Panel] = []
-    wanted = Wanted(BACKBONE, (), panel_options)
-
-    def make() -> None:
-        for _ in range(2):
-            panels.append(Panel(name, _judges(factory(wanted), name)))
-
-    findings = [run("judges", make)]
-    if not findings[-1].ok:
-        return findings
-    checked = CheckedPanel(name, factory, panel_options, panels[0], panels[1], questions())
-    findings += run_all(BEFORE, checked)
+    """Check a registered judge panel. ``options`` are its settings, such as the address of its server."""
     with tempfile.TemporaryDirectory() as folder:
-        findings.append(run("replies", lambda: replies(checked, Album(drawn_images(), folder))))
-    # Without replies there is nothing to check.
-    return findings + run_all(AFTER, checked) if findings[-1].ok else findings
+        of = CheckedPanel(name, factory, options or {}, Album(drawn_images(), folder))
+        return run_all(CHECKS, of, required=(judges, replies))
 
 
 def questions() -> list[Question]:
@@ -75,12 +58,12 @@ def questions() -> list[Question]:
     """
     images = drawn_images()
     n = len(CLASSES)
-    one = [_grid(images, range(kind, 9 * n, n)) for kind in range(n)]
+    same_class = [_grid(images, range(kind, 9 * n, n)) for kind in range(n)]
     mixed = [_grid(images, range(start, start + 9)) for start in range(n)]
     lone = _grid(images, [0])
-    pairs = [*zip(one, mixed, strict=True), (lone, mixed[0])]
+    pairs = [*zip(same_class, mixed, strict=True), (lone, mixed[0])]
     both = [question for a, b in pairs for question in (Question(a, b), Question(b, a))]
-    return [*both, Question(one[0], one[0])]
+    return [*both, Question(same_class[0], same_class[0])]
 
 
 def _grid(images: Any, indices: Any) -> Grid:
@@ -89,27 +72,27 @@ def _grid(images: Any, indices: Any) -> Grid:
     return grid_of(contents, chosen, [None] * len(chosen), View())
 
 
-def _judges(made: Any, name: str) -> tuple[Judge, ...]:
-    require(
-        isinstance(made, tuple),
-        f"The registered function returns a {type(made).__name__}; it must return a tuple of judges.",
-    )
-    wrong = [type(judge).__name__ for judge in made if not isinstance(judge, Judge)]
-    require(not wrong, f"The panel contains {', '.join(wrong)}; each judge must be a subclass of judges.base.Judge.")
-    kinds = {judge.kind for judge in made} - {name}
-    require(not kinds, f"The judges' kind is {', '.join(map(repr, kinds))}; it must be the panel's name, {name!r}.")
-    return tuple(made)
+def judges(of: CheckedPanel) -> None:
+    """Check that the registered function makes a panel of judges of its kind."""
+    panels = []
+    for _ in range(2):
+        panel: Any = of.factory(Wanted(BACKBONE, (), of.options))
+        require(
+            isinstance(panel, tuple),
+            f"The registered function returns a {type(panel).__name__}; it must return a tuple of judges.",
+        )
+        others = ", ".join(type(judge).__name__ for judge in panel if not isinstance(judge, Judge))
+        require(not others, f"The panel contains {others}; each judge must be a subclass of judges.base.Judge.")
+        kinds = ", ".join(repr(kind) for kind in {judge.kind for judge in panel} - {of.name})
+        require(not kinds, f"The judges' kind is {kinds}; it must be the panel's name, {of.name!r}.")
+        panels.append(Panel(of.name, panel))
+    of.panel, of.again = panels
 
 
-def settings(of: CheckedPanel) -> None:
+def settings_and_ids(of: CheckedPanel) -> None:
     """Check that settings is plain JSON and the same each time, so that a judge keeps its id, and ids are unique."""
     for judge, again in zip(of.panel.judges, of.again.judges, strict=True):
-        try:
-            json.dumps(judge.settings())
-        except (TypeError, ValueError) as problem:
-            raise AssertionError(
-                f"settings of {judge.name} returns values that JSON cannot store ({problem})."
-            ) from problem
+        require_json(judge.settings(), f"settings of {judge.name} returns")
         require(
             judge.id == again.id,
             f"{judge.name} has another id each time it is created ({judge.id}, {again.id}), so stored replies would "
@@ -131,17 +114,15 @@ def unknown_options(of: CheckedPanel) -> None:
     raise AssertionError("An unknown option in wanted.options is ignored; raise UserError with its name.")
 
 
-def replies(of: CheckedPanel, album: Album) -> str:
+def replies(of: CheckedPanel) -> str:
     """Check that every question gets one reply, passed to keep, under the question's own key."""
     prompt = prompt_for("plain")
-    backwards = list(reversed(of.questions))
-    for number, (panel, order, replies_of) in enumerate(
-        ((of.panel, of.questions, of.replies), (of.again, backwards, of.later))
-    ):
+    rounds = ((of.panel, of.questions, of.replies), (of.again, of.questions[::-1], of.later))
+    for number, (panel, order, replies_of) in enumerate(rounds):
         for judge in panel.judges:
             collected: list[Reply] = []
             with other_globals(number), judge:
-                judge.ask(order, prompt, album, collected.extend)
+                judge.ask(order, prompt, of.album, collected.extend)
             expected = Counter(judge.key(question, prompt) for question in order)
             received = Counter(reply.key for reply in collected)
             missing, extra = (expected - received).total(), (received - expected).total()
@@ -167,7 +148,7 @@ def verdicts(of: CheckedPanel) -> None:
             )
 
 
-def reproducible(of: CheckedPanel) -> None:
+def same_questions_same_answers(of: CheckedPanel) -> None:
     """Check that the same questions get the same answers when they are asked in another order."""
     for name, judge_replies in of.replies.items():
         first = {reply.key: reply.verdict.answer for reply in judge_replies}
@@ -179,48 +160,33 @@ def reproducible(of: CheckedPanel) -> None:
         )
 
 
-def depends_on_grids(of: CheckedPanel) -> str:
+def depends_on_the_grids(of: CheckedPanel) -> str:
     """Check that the order in which two grids are shown does not decide every answer."""
+    prompt = prompt_for("plain")
+    n = 2 * len(CLASSES)
     preferences = []
-    for name, judge_replies in of.replies.items():
-        answer = {reply.key: reply.verdict.answer for reply in judge_replies}
+    for judge in of.panel.judges:
+        answer = {reply.key: reply.verdict.answer for reply in of.replies[judge.name]}
+        # The grid of one class is A in the questions of even number.
+        answers = [answer[judge.key(question, prompt)] for question in of.questions[:n]]
+        n_right = sum(given == right for given, right in zip(answers, "AB" * len(CLASSES), strict=True))
+        preferences.append(f"{judge.name} {n_right} of {n}")
         both = [
             (answer[key], answer[other])
             for key in answer
             if (other := key._replace(grid_a=key.grid_b, grid_b=key.grid_a)) in answer and key < other
         ]
-        preferences.append(f"{name} {_share_right(of, judge_replies)}")
         fixed = {first for first, second in both if first == second}
         stuck = len(fixed) == 1 and all(first == second for first, second in both)
         require(
             not stuck,
-            f"{name} answers {', '.join(str(one) for one in fixed)} in both orders of every pair, whatever is shown; "
-            "all win rates would be 50 %.",
+            f"{judge.name} answers {', '.join(map(str, fixed))} in both orders of every pair, whatever is shown; all "
+            "win rates would be 50 %.",
         )
     return f"grids of one class preferred: {', '.join(preferences)}"
 
 
-def _share_right(of: CheckedPanel, judge_replies: Sequence[Reply]) -> str:
-    """Return how often the grid of one class is preferred to the mixed one, as ``N of TOTAL``."""
-    prompt = prompt_for("plain")
-    judge = next(
-        judge for judge in of.panel.judges if judge.key(of.questions[0], prompt) in {r.key for r in judge_replies}
-    )
-    answer = {reply.key: reply.verdict.answer for reply in judge_replies}
-    n = 2 * len(CLASSES)
-    right = sum(
-        answer[judge.key(question, prompt)] == ("A" if number % 2 == 0 else "B")
-        for number, question in enumerate(of.questions[:n])
-    )
-    return f"{right} of {n}"
-
-
-#: Name -> check that runs before any question. Each raises AssertionError with a sentence that explains the failure.
-BEFORE: dict[str, Callable[[CheckedPanel], Any]] = {"settings and ids": settings, "unknown options": unknown_options}
-
-#: Name -> check of the replies.
-AFTER: dict[str, Callable[[CheckedPanel], Any]] = {
-    "verdicts": verdicts,
-    "same questions, same answers": reproducible,
-    "depends on the grids": depends_on_grids,
-}
+#: Checks in the order in which they run. Each raises AssertionError with a sentence that explains the failure.
+CHECKS: tuple[Callable[[CheckedPanel], Any], ...] = (
+    judges, settings_and_ids, unknown_options, replies, verdicts, same_questions_same_answers, depends_on_the_grids,
+)  # fmt: skip

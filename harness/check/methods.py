@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from harness.check.finding import Finding, NotApplicable, other_globals, require, run, run_all, where
-from harness.check.world import SmallSite, SmallTokens, small_layer
+from harness.check.finding import Finding, NotApplicable, other_globals, require, require_shape, run_all, where
+from harness.check.world import small_layer
 from methods.base import Method, make_config
 from methods.errors import UserError
 
@@ -33,19 +34,35 @@ SMALL: dict[str, Any] = {
 }
 
 
-class CheckedMethod(NamedTuple):
-    """CheckedMethod method with the layer and tokens it was fitted on."""
+@dataclass
+class CheckedMethod:
+    """Method class with the layer and tokens on which it is fitted."""
 
-    method: Method
-    site: SmallSite
-    tokens: SmallTokens
-    refit: Callable[[int], Method]
-    """function that fits the same method again with a given seed"""
-    device: str = "cpu"
+    cls: type[Method]
+    config: dict[str, Any]
+    device: str
+    n_fits: int = 0
+    method: Method = field(init=False)
+    """the fitted method, set by the check ``fit``"""
+
+    def __post_init__(self) -> None:
+        self.site, self.tokens = small_layer()
 
     @property
     def x(self) -> Tensor:
         return self.tokens.fields[self.method.spec.reads].to(self.device)
+
+    def fit(self, seed: int) -> Any:
+        """Return what fit of a new instance returns. Each call finds other states of the global generators."""
+        self.n_fits += 1
+        with other_globals(1000 + self.n_fits):
+            method = self.cls(make_config(self.cls, dict(self.config)))
+            return method.fit(self.tokens, self.site, seed=seed, device=self.device)
+
+    def refit_is_same(self, seed: int) -> bool:
+        """Fit again with a seed, and return True if the codes are those of :attr:`method`."""
+        again = self.fit(seed)
+        return again.n_units == self.method.n_units and torch.equal(self.method.encode(self.x), again.encode(self.x))
 
 
 def small_settings(cls: type[Method]) -> dict[str, Any]:
@@ -59,54 +76,33 @@ def small_settings(cls: type[Method]) -> dict[str, Any]:
 
 
 def check_method(cls: type[Method], config: dict[str, Any] | None = None, *, device: str = "cpu") -> list[Finding]:
-    """Check a method class against the contract.
+    """Check a method class against the contract: settings, fit, and the rest if the fit succeeds.
 
-    Args:
-        cls: the method class.
-        config: its settings; small ones (see :func:`small_settings`) let a training method end in seconds.
-        device: device on which it is fitted and used.
-
-    Returns:
-        One finding per check: settings first, then the fit. If the fit fails, its finding is the last one.
+    Small settings (see :func:`small_settings`) let a training method end in seconds. The method is fitted and used on
+    ``device``.
     """
-    site, tokens = small_layer()
-    calls = 0
-
-    def fit(seed: int) -> Method:
-        nonlocal calls
-        calls += 1
-        with other_globals(1000 + calls):
-            return cls(make_config(cls, dict(config or {}))).fit(tokens, site, seed=seed, device=device)
-
-    findings = [run("settings", lambda: _settings(cls))]
-    fitted: list[Method] = []
-    findings.append(run("fit", lambda: fitted.append(_checked_fit(fit(1)))))
-    if not fitted:
-        return findings
-    checked = CheckedMethod(fitted[0], site, tokens, fit, device)
-    findings.append(run("encode and decode", lambda: encode_and_decode(checked)))
-    # Without codes all other checks would fail for the same reason.
-    return findings + run_all(CHECKS, checked) if findings[-1].ok else findings
+    return run_all(CHECKS, CheckedMethod(cls, config or {}, device), required=(fit, encode_and_decode))
 
 
-def _settings(cls: type[Method]) -> None:
+def settings(of: CheckedMethod) -> None:
     """Check that an unknown setting is refused."""
     try:
-        make_config(cls, {"no_such_setting": 1})
+        make_config(of.cls, {"no_such_setting": 1})
     except UserError:
         return
     raise AssertionError("Config accepts a setting that does not exist; derive it from methods.base.MethodConfig.")
 
 
-def _checked_fit(method: Any) -> Method:
-    """Check the return value of fit, and return it."""
+def fit(of: CheckedMethod) -> None:
+    """Check that fit returns the method, with the tensors that it names."""
+    method = of.fit(1)
     require(isinstance(method, Method), f"fit returns {type(method).__name__}; it must return self.")
     require(
         method.is_fitted,
         f"`fitted` names {', '.join(method.fitted) or 'nothing'}, and after fit not all of these attributes are "
         "tensors; name the tensor attributes that fit sets.",
     )
-    return method  # type: ignore[no-any-return]
+    of.method = method
 
 
 def encode_and_decode(of: CheckedMethod) -> None:
@@ -120,18 +116,11 @@ def encode_and_decode(of: CheckedMethod) -> None:
             f"encode raises {type(error).__name__}{where(error)}: {error}. spec.reads is {reads!r}, so its input is "
             f"{q_or_a} = {tuple(of.x.shape)}."
         ) from error
-    require(
-        tuple(codes.shape) == (n, units),
-        f"encode returns the shape {tuple(codes.shape)}; it must be (n, n_units) = ({n}, {units}).",
-    )
-    a_hat = of.method.decode(codes)
-    require(
-        tuple(a_hat.shape) == (n, of.site.d_out),
-        f"decode returns the shape {tuple(a_hat.shape)}; it must be (n, d_out) = ({n}, {of.site.d_out}).",
-    )
+    require_shape("encode", codes, "(n, n_units)", (n, units))
+    require_shape("decode", of.method.decode(codes), "(n, d_out)", (n, of.site.d_out))
 
 
-def dtype_and_device(of: CheckedMethod) -> None:
+def dtype_and_device_kept(of: CheckedMethod) -> None:
     """Check that encode and decode keep the dtype and device of their input, and return finite values."""
     codes = of.method.encode(of.x)
     a_hat = of.method.decode(codes)
@@ -166,7 +155,7 @@ def dictionary(of: CheckedMethod) -> None:
         )
 
 
-def small_batches(of: CheckedMethod) -> None:
+def empty_and_single_batches(of: CheckedMethod) -> None:
     """Check that batches of zero tokens and of one token work."""
     for n in (0, 1):
         codes = of.method.encode(of.x[:n])
@@ -178,7 +167,7 @@ def small_batches(of: CheckedMethod) -> None:
         require(shape == (n, of.site.d_out), f"A batch of {n} codes is decoded as {shape}, not {(n, of.site.d_out)}.")
 
 
-def independent_of_batch(of: CheckedMethod) -> None:
+def independent_of_the_batch(of: CheckedMethod) -> None:
     """Check that the code of a token does not depend on the others in its batch."""
     whole = of.method.encode(of.x)
     halves = torch.cat([of.method.encode(of.x[:7]), of.method.encode(of.x[7:])])
@@ -201,43 +190,38 @@ def inputs_unchanged(of: CheckedMethod) -> None:
     require(torch.equal(before, codes), "decode changes its input in place; copy it first.")
 
 
-def deterministic(of: CheckedMethod) -> None:
+def deterministic_under_a_seed(of: CheckedMethod) -> None:
     """Check that the same seed gives the same method, whatever the state of the global generators."""
-    again = of.refit(1)
     require(
-        again.n_units == of.method.n_units and torch.equal(of.method.encode(of.x), again.encode(of.x)),
+        of.refit_is_same(1),
         "Two fits with the same seed differ; take all random draws from a generator seeded with `seed`.",
     )
 
 
-def seed_flag(of: CheckedMethod) -> None:
+def uses_seed_is_correct(of: CheckedMethod) -> None:
     """Check that another seed gives the same codes if the method declares that its fit does not depend on the seed."""
     if of.method.spec_with(of.method.config).uses_seed:
         raise NotApplicable("spec.uses_seed is True")
-    other = of.refit(2)
     require(
-        other.n_units == of.method.n_units and torch.equal(of.method.encode(of.x), other.encode(of.x)),
+        of.refit_is_same(2),
         "spec.uses_seed is False, but another seed gives other codes; set uses_seed=True.",
     )
 
 
-def supervised_flag(of: CheckedMethod) -> None:
+def supervised_is_correct(of: CheckedMethod) -> None:
     """Check that other labels give the same codes if the method declares that it is unsupervised."""
     if of.method.spec.supervised:
         raise NotApplicable("spec.supervised is True")
     labels = of.tokens.label.copy()
     try:
         of.tokens.label[:] = (labels + 1) % 3 * (labels > 0)
-        other = of.refit(1)
+        same = of.refit_is_same(1)
     finally:
         of.tokens.label[:] = labels
-    require(
-        other.n_units == of.method.n_units and torch.equal(of.method.encode(of.x), other.encode(of.x)),
-        "spec.supervised is False, but other class labels give other codes; set supervised=True.",
-    )
+    require(same, "spec.supervised is False, but other class labels give other codes; set supervised=True.")
 
 
-def trained_flag(of: CheckedMethod) -> None:
+def training_free_is_correct(of: CheckedMethod) -> None:
     """Check that a method declared as training-free leaves no training curves."""
     if not of.method.spec.training_free:
         raise NotApplicable("spec.training_free is False")
@@ -245,7 +229,7 @@ def trained_flag(of: CheckedMethod) -> None:
     require(not series, f"spec.training_free is True, but fit leaves training curves ({series}); set it to False.")
 
 
-def lossless_flag(of: CheckedMethod) -> None:
+def lossless_is_correct(of: CheckedMethod) -> None:
     """Check that a method declared as lossless reconstructs the layer's output."""
     if not of.method.spec.lossless or of.method.spec.virtual:
         raise NotApplicable("spec.lossless is False, or the method is virtual")
@@ -258,7 +242,7 @@ def lossless_flag(of: CheckedMethod) -> None:
     )
 
 
-def linear_decoder(of: CheckedMethod) -> None:
+def dictionary_matches_decode(of: CheckedMethod) -> None:
     """Check that decode(codes) is codes @ atoms plus an offset if the atoms are writers."""
     atoms, _, side = of.method.dictionary()
     if side == "reader" or of.method.spec.virtual:
@@ -271,7 +255,7 @@ def linear_decoder(of: CheckedMethod) -> None:
     )
 
 
-def round_trip(of: CheckedMethod) -> None:
+def save_and_load(of: CheckedMethod) -> None:
     """Check that a saved and loaded method gives identical codes and reconstructions."""
     with tempfile.TemporaryDirectory() as folder:
         loaded = type(of.method).load(of.method.save(Path(folder) / "method.safetensors"), device=of.device)
@@ -289,18 +273,9 @@ def round_trip(of: CheckedMethod) -> None:
     require(same, f"A loaded method gives other results than the saved one; {advice}.")
 
 
-#: Name -> check of a fitted method. Each raises AssertionError with a sentence that explains the failure.
-CHECKS: dict[str, Callable[[CheckedMethod], None]] = {
-    "dtype and device kept": dtype_and_device,
-    "dictionary": dictionary,
-    "empty and single batches": small_batches,
-    "independent of the batch": independent_of_batch,
-    "inputs unchanged": inputs_unchanged,
-    "deterministic under a seed": deterministic,
-    "uses_seed is correct": seed_flag,
-    "supervised is correct": supervised_flag,
-    "training_free is correct": trained_flag,
-    "lossless is correct": lossless_flag,
-    "dictionary matches decode": linear_decoder,
-    "save and load": round_trip,
-}
+#: Checks in the order in which they run. Each raises AssertionError with a sentence that explains the failure.
+CHECKS: tuple[Callable[[CheckedMethod], Any], ...] = (
+    settings, fit, encode_and_decode, dtype_and_device_kept, dictionary, empty_and_single_batches,
+    independent_of_the_batch, inputs_unchanged, deterministic_under_a_seed, uses_seed_is_correct, supervised_is_correct,
+    training_free_is_correct, lossless_is_correct, dictionary_matches_decode, save_and_load,
+)  # fmt: skip

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, get_args
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from harness.cells.evaluate import evaluate
-from harness.check.finding import Finding, NotApplicable, other_globals, require, run, run_all
+from harness.check.finding import Finding, NotApplicable, other_globals, require, require_json, run_all
 from harness.check.world import BATCH, OTHER_BATCH, CheckWorld, small_world
 from harness.metrics.base import Batch, Direction, Metric, Outcome, Score
 from methods.base import Method
@@ -44,8 +45,8 @@ class CheckedMetric:
 
     def __init__(self, cls: type[Metric], world: CheckWorld) -> None:
         self.cls, self.world = cls, world
-        self._passes: dict[tuple[str, int], Pass] = {}
-        self._n_passes = 0
+        self._seeds = itertools.count(1)
+        self.first = cache(self.again)
 
     @property
     def methods(self) -> dict[str, Method]:
@@ -56,31 +57,15 @@ class CheckedMetric:
             if self.cls.applies(method, self.world.baseline) is True
         }
 
-    def of(self, name: str, batch_size: int = BATCH) -> Pass:
-        if (name, batch_size) not in self._passes:
-            self._passes[name, batch_size] = self.again(name, batch_size)
-        return self._passes[name, batch_size]
-
     def again(self, name: str, batch_size: int = BATCH) -> Pass:
-        self._n_passes += 1
-        return _pass(self.cls, self.world.fitted[name], self.world, batch_size, self._n_passes)
+        """Make a new pass over a method; ``first`` returns the first one again."""
+        return _pass(self.cls, self.world.fitted[name], self.world, batch_size, next(self._seeds))
 
 
 def check_metric(cls: type[Metric], world: CheckWorld | None = None) -> list[Finding]:
-    """Check a metric class against the contract.
-
-    Args:
-        cls: the metric class.
-        world: world to measure in; None makes one.
-    """
+    """Check a metric class against the contract, in ``world`` or in a new one."""
     with nullcontext(world) if world is not None else small_world() as used_world:
-        of = CheckedMetric(cls, used_world)
-        findings = [run("declaration", lambda: declaration(of)), run("applies", lambda: applies(of))]
-        if not all(finding.ok and finding.applies for finding in findings):
-            return findings
-        findings.append(run("scores", lambda: scores(of)))
-        # Without scores all other checks would fail for the same reason.
-        return findings + run_all(CHECKS, of) if findings[-1].ok else findings
+        return run_all(CHECKS, CheckedMetric(cls, used_world), required=(declaration, applies, scores))
 
 
 def declaration(of: CheckedMetric) -> None:
@@ -115,7 +100,7 @@ def scores(of: CheckedMetric) -> str:
     for name in of.methods:
         if name == "dead units":
             continue
-        all_scores = of.of(name).scores
+        all_scores = of.first(name).scores
         require(bool(all_scores), f"compute yields nothing for {name}; let `applies` return False for such methods.")
         require(
             all_scores[0].metric == of.cls.id,
@@ -154,21 +139,13 @@ def _check_score(score: Score) -> None:
         f"{score.metric} has the standard error {error}; it must be None, NaN or at least 0.",
     )
     for field, value in (("details", score.details), ("params", score.params)):
-        try:
-            json.dumps(dict(value or {}))
-        except (TypeError, ValueError) as problem:
-            raise AssertionError(
-                f"{field} of {score.metric} contain values that JSON cannot store ({problem})."
-            ) from problem
+        require_json(dict(value or {}), f"{field} of {score.metric} contain")
 
 
 def parameters(of: CheckedMetric) -> None:
     """Check that params is plain JSON, and the same for every method."""
-    all_params = [of.of(name).metric.params for name in of.methods]
-    try:
-        json.dumps(all_params)
-    except (TypeError, ValueError) as problem:
-        raise AssertionError(f"params contains values that JSON cannot store ({problem}).") from problem
+    all_params = [of.first(name).metric.params for name in of.methods]
+    require_json(all_params, "params contains")
     require(
         all(params == all_params[0] for params in all_params),
         "params differs between methods; it must be the same, so that their scores are ranked together.",
@@ -179,7 +156,7 @@ def deterministic(of: CheckedMetric) -> None:
     """Check that the same pass gives the same scores."""
     _skip_timed(of)
     for name in of.methods:
-        first, again = of.of(name).scores, of.again(name).scores
+        first, again = of.first(name).scores, of.again(name).scores
         _require_same(first, again, name, 0.0, "two passes over the same images differ; seed random draws.")
 
 
@@ -188,8 +165,8 @@ def any_batch_size(of: CheckedMetric) -> None:
     _skip_timed(of)
     for name in of.methods:
         _require_same(
-            of.of(name).scores,
-            of.of(name, OTHER_BATCH).scores,
+            of.first(name).scores,
+            of.first(name, OTHER_BATCH).scores,
             name,
             TOLERANCE,
             f"batches of {BATCH} and of {OTHER_BATCH} images give other values; add sums and counts in `update` and "
@@ -201,20 +178,20 @@ def dead_units(of: CheckedMetric) -> None:
     """Check that a method with only dead units gives NaN or a number, and no exception."""
     if "dead units" not in of.methods:
         raise NotApplicable("it does not apply to the method with only dead units")
-    for score in of.of("dead units").scores:
+    for score in of.first("dead units").scores:
         _check_score(score)
 
 
 def batches_unchanged(of: CheckedMetric) -> None:
     """Check that update does not change the batch: the metrics after it get the same one."""
-    wrong = [name for name in of.methods if of.of(name).changed]
+    wrong = [name for name in of.methods if of.first(name).changed]
     require(not wrong, "update changes the batch in place, and the metrics after it get the same batch; copy it first.")
 
 
 def bounded_memory(of: CheckedMetric) -> None:
     """Check that the metric's memory does not grow with the number of batches."""
     for name in of.methods:
-        batches = of.of(name).batches
+        batches = of.first(name).batches
         metric, sizes = of.cls(of.world.baseline), []
         with torch.inference_mode():
             # Some metrics keep a few tokens, or create sums when they are first needed: only the last round counts.
@@ -241,10 +218,10 @@ def _require_same(first: list[Score], second: list[Score], name: str, tolerance:
     """Check that two lists of scores have the same names, and values within the tolerance."""
     names = [score.metric for score in first]
     require(names == [score.metric for score in second], f"For {name}, {why}")
-    for one, other in zip(first, second, strict=True):
-        near = math.isclose(one.value, other.value, rel_tol=tolerance, abs_tol=tolerance)
-        both_nan = math.isnan(one.value) and math.isnan(other.value)
-        require(near or both_nan, f"For {name}, {one.metric} is {one.value:.6g} and then {other.value:.6g}: {why}")
+    for score, repeated in zip(first, second, strict=True):
+        a, b = score.value, repeated.value
+        near = math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance) or (math.isnan(a) and math.isnan(b))
+        require(near, f"For {name}, {score.metric} is {a:.6g} and then {b:.6g}: {why}")
 
 
 def _pass(cls: type[Metric], method: Method, world: CheckWorld, batch_size: int, seed: int) -> Pass:
@@ -270,7 +247,8 @@ def _pass(cls: type[Metric], method: Method, world: CheckWorld, batch_size: int,
 
     Recorder.__module__, Recorder.__qualname__ = cls.__module__, cls.__qualname__
     with other_globals(seed):
-        evaluate(method, world.in_batches_of(batch_size), [Recorder])
+        passes = replace(world.baseline.passes, batch_size=batch_size)
+        evaluate(method, replace(world.baseline, passes=passes), [Recorder])
     if errors:
         raise errors[0]
     return Pass(instances[0], scores, changed, batches)
@@ -285,8 +263,8 @@ def _recording_errors(errors: list[Exception], step: Callable[[], Any]) -> Any:
         raise
 
 
-def _equal(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and torch.equal(one.nan_to_num(), other.nan_to_num())
+def _equal(before: Tensor, after: Tensor) -> bool:
+    return before.shape == after.shape and torch.equal(before.nan_to_num(), after.nan_to_num())
 
 
 def _bytes(value: Any, visited: set[int] | None = None) -> int:
@@ -310,12 +288,8 @@ def _bytes(value: Any, visited: set[int] | None = None) -> int:
     return 8
 
 
-#: Name -> check. Each raises AssertionError with a sentence that explains the failure.
-CHECKS: dict[str, Callable[[CheckedMetric], Any]] = {
-    "parameters": parameters,
-    "deterministic": deterministic,
-    "any batch size": any_batch_size,
-    "dead units": dead_units,
-    "batches unchanged": batches_unchanged,
-    "bounded memory": bounded_memory,
-}
+#: Checks in the order in which they run. Each raises AssertionError with a sentence that explains the failure.
+CHECKS: tuple[Callable[[CheckedMetric], Any], ...] = (
+    declaration, applies, scores, parameters, deterministic, any_batch_size, dead_units, batches_unchanged,
+    bounded_memory,
+)  # fmt: skip

@@ -7,9 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.check.backbones import check_backbone
+from harness.check.datasets import check_dataset
 from harness.check.finding import Finding
+from harness.check.judges import check_panel
+from harness.check.methods import check_method, small_settings
+from harness.check.metrics import check_metric
 from harness.errors import UserError
 from harness.plugins import KINDS, load_plugin, registry_of
+from methods.base import make_config
 from methods.registry import did_you_mean
 
 
@@ -55,23 +61,25 @@ def targets(wanted: str, *, kind: str | None = None) -> list[CheckTarget]:
     """
     if kind is not None and kind not in KINDS:
         raise UserError(f"--kind {kind} is unknown. {did_you_mean(kind, list(KINDS))}")
+    kinds = KINDS if kind is None else (kind,)
     if wanted.endswith(".py"):
         registered = load_plugin(Path(wanted))
-        checkable = [CheckTarget(of, name) for of, name in registered if of in KINDS and kind in (None, of)]
+        checkable = [CheckTarget(of, name) for of, name in registered if of in kinds]
         if not checkable:
             names = ", ".join(f"the {of} {name!r}" for of, name in registered)
             raise UserError(f"{wanted} registers {names}, and no {kind or ', '.join(KINDS)} to check.")
         return checkable
     name, _, identifier = wanted.partition(":")
-    matching = [of for of in KINDS if kind in (None, of) and _is_registered(of, name, identifier)]
+    matching = [of for of in kinds if _is_registered(of, name, identifier)]
     if len(matching) == 1:
         return [CheckTarget(matching[0], name, identifier)]
     if matching:
         raise UserError(f"{wanted!r} is a {' and a '.join(matching)}; choose one, e.g. with --kind {matching[0]}.")
-    registered_names = sorted({name for of in KINDS if kind in (None, of) for name in registry_of(of).names()})
-    for of in KINDS:
-        if kind in (None, of) and name in registry_of(of).broken:
-            registry_of(of).get(name)  # raises, with the reason
+    registries = [registry_of(of) for of in kinds]
+    for registry in registries:
+        if name in registry.broken:
+            registry.get(name)  # raises, with the reason
+    registered_names = sorted({registered_name for registry in registries for registered_name in registry.names()})
     suggestion = did_you_mean(name, registered_names).partition(" There are")[0]
     suggestion = f"{suggestion} " if suggestion.startswith("Did") else ""
     raise UserError(
@@ -81,28 +89,35 @@ def targets(wanted: str, *, kind: str | None = None) -> list[CheckTarget]:
 
 
 def check(target: CheckTarget, settings: Mapping[str, Any] | None = None, *, device: str = "cpu") -> CheckReport:
-    """Check one plugin of any kind.
+    """Check one plugin of any kind; a method is fitted, and a backbone run, on ``device``.
 
-    Args:
-        target: the plugin to check.
-        settings: settings of a method, or options of a judge panel; the other kinds have none.
-        device: device on which a method is fitted and a backbone runs.
+    ``settings`` are those of a method, or the options of a judge panel; the other kinds have none.
 
     Raises:
         UserError: if settings are given to a kind that has none.
     """
-    chosen = dict(settings or {})
-    if chosen and target.kind not in ("method", "judge"):
-        raise UserError(
-            f"--set {next(iter(chosen))}: a {target.kind} has no settings; only methods and judge panels have."
-        )
+    kind, name, identifier = target
+    used = dict(settings or {})
+    if used and kind not in ("method", "judge"):
+        raise UserError(f"--set {next(iter(used))}: a {kind} has no settings; only methods and judge panels have.")
     started = time.perf_counter()
-    used, findings = _CHECKERS[target.kind](target, chosen, device)
-    source = ""
-    registry = registry_of(target.kind)
-    if target.name in registry.entries:
-        source = registry.entries[target.name].source
-    return CheckReport(target.kind, target.spec, source, used, time.perf_counter() - started, findings)
+    registry = registry_of(kind)
+    match kind:
+        case "method":
+            cls = registry.get(name)
+            make_config(cls, used)
+            used = {**small_settings(cls), **used}
+            findings = check_method(cls, used, device=device)
+        case "metric":
+            findings = check_metric(registry.get(name))
+        case "judge":
+            findings = check_panel(name, registry.get(name), used)
+        case "backbone":
+            findings = check_backbone(target.spec, device=device)
+        case _:
+            findings = check_dataset(name, registry.get(name), identifier)
+    source = registry.entries[name].source if name in registry.entries else ""
+    return CheckReport(kind, target.spec, source, used, time.perf_counter() - started, findings)
 
 
 def _is_registered(kind: str, name: str, identifier: str) -> bool:
@@ -113,40 +128,3 @@ def _is_registered(kind: str, name: str, identifier: str) -> bool:
     if identifier and kind != "dataset":
         return False
     return name in registry_of(kind).names()
-
-
-def _method(target: CheckTarget, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
-    from harness.check.methods import check_method, small_settings
-    from methods.base import make_config
-
-    cls = registry_of("method").get(target.name)
-    make_config(cls, settings)
-    used = {**small_settings(cls), **settings}
-    return used, check_method(cls, used, device=device)
-
-
-def _metric(target: CheckTarget, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
-    from harness.check.metrics import check_metric
-
-    return {}, check_metric(registry_of("metric").get(target.name))
-
-
-def _judge(target: CheckTarget, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
-    from harness.check.judges import check_panel
-
-    return settings, check_panel(target.name, registry_of("judge").get(target.name), settings)
-
-
-def _backbone(target: CheckTarget, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
-    from harness.check.backbones import check_backbone
-
-    return {}, check_backbone(target.spec, device=device)
-
-
-def _dataset(target: CheckTarget, settings: dict[str, Any], device: str) -> tuple[dict[str, Any], list[Finding]]:
-    from harness.check.datasets import check_dataset
-
-    return {}, check_dataset(target.name, registry_of("dataset").get(target.name), target.identifier)
-
-
-_CHECKERS = {"method": _method, "metric": _metric, "judge": _judge, "backbone": _backbone, "dataset": _dataset}

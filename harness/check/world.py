@@ -6,7 +6,7 @@ import io
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -16,15 +16,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 import methods
-import methods.base
 from harness.activations.baseline import Baseline, make_baseline
 from harness.activations.collect import ProbingPlan, collect
 from harness.activations.head import make_head
 from harness.activations.site import Site
 from harness.activations.token_set import TokenSet
 from harness.backbones.base import Backbone, Preprocessing
-from harness.datasets.base import ImageRecord, ImageSet
-from methods.base import Dictionary, Method, MethodSpec, Progress, Reads, no_progress
+from harness.datasets.base import ImageRecord, ImageSet, Reader
+from methods.base import Method, Reads
+from methods.dictionaries.pca import PCA
 
 TOP_IMAGES = 6
 #: Images per batch in the first pass over the evaluation split, and in the pass that must give the same scores.
@@ -52,12 +52,8 @@ class CheckWorld:
         fitted = {
             name: methods.create(name, **config).fit(self.tokens, self.site, seed=1) for name, config in configs.items()
         }
-        fitted["dead units"] = _DeadUnits().fit(self.tokens, self.site)
+        fitted["dead units"] = _DeadUnits(PCA.Config(n_components=4)).fit(self.tokens, self.site)
         return fitted
-
-    def in_batches_of(self, size: int) -> Baseline:
-        """Return the baseline with the same split, read ``size`` images at a time."""
-        return replace(self.baseline, passes=replace(self.baseline.passes, batch_size=size))
 
 
 @contextmanager
@@ -71,14 +67,11 @@ def small_world() -> Iterator[CheckWorld]:
         cache = Path(folder)
         plan = ProbingPlan(crops=0, tokens_per_image=None, dtype="float32", seed=1)
         (tokens,) = collect(backbone, site, probing, [plan], cache)
-        yield CheckWorld(site, tokens, _baseline(backbone, site, probing, evaluation, cache))
-
-
-def _baseline(backbone: Backbone, site: Site, probing: ImageSet, evaluation: ImageSet, cache: Path) -> Baseline:
-    head = make_head("probe", backbone, probing, cache)
-    return make_baseline(
-        backbone, site, evaluation, head, cache, top_images=TOP_IMAGES, head_identity="check", batch_size=BATCH
-    )
+        head = make_head("probe", backbone, probing, cache)
+        baseline = make_baseline(
+            backbone, site, evaluation, head, cache, top_images=TOP_IMAGES, head_identity="check", batch_size=BATCH
+        )
+        yield CheckWorld(site, tokens, baseline)
 
 
 def _network() -> Backbone:
@@ -102,53 +95,24 @@ def _network() -> Backbone:
     )
 
 
-class _DeadUnits(Method):
-    """Method with four units that never fire, and the mean as reconstruction."""
+class _DeadUnits(PCA):
+    """PCA whose units never fire, so the mean is the reconstruction."""
 
-    spec = MethodSpec("dead_units", "dead units", "control", "output", "harness check", training_free=True)
-    fitted = ("mean",)
-
-    def fit(
-        self,
-        tokens: methods.base.Tokens,
-        site: methods.base.LinearSite,
-        *,
-        seed: int = 42,
-        device: methods.base.Device = "cpu",
-        progress: Progress = no_progress,
-    ) -> _DeadUnits:
-        self.mean = tokens.gather("output", torch.arange(tokens.n).numpy()).mean(0)
-        return self
+    spec = PCA.spec._replace(name="dead_units", title="dead units")
 
     def encode(self, x: Tensor) -> Tensor:
         return x.new_zeros(len(x), self.n_units)
-
-    def decode(self, codes: Tensor) -> Tensor:
-        return self.mean.expand(len(codes), -1).clone()
-
-    def dictionary(self) -> Dictionary:
-        return Dictionary(torch.eye(self.n_units, len(self.mean)), None, "writer")
-
-    @property
-    def n_units(self) -> int:
-        return 4
 
 
 CLASSES = ("stripes across", "stripes down", "rings")
 SIDE = 48
 
 
-class DrawnImages:
+class DrawnImages(Reader):
     """Reader of deterministic PNG images of stripes and rings, drawn when they are read."""
 
     def read(self, record: ImageRecord) -> bytes:
         return _drawn(int(record.name.removesuffix(".png")))
-
-    def head(self, record: ImageRecord, count: int) -> bytes:
-        return self.read(record)[:count]
-
-    def size(self, record: ImageRecord) -> int:
-        return len(self.read(record))
 
 
 def drawn_images(n: int = 36) -> ImageSet:
@@ -169,22 +133,6 @@ def _drawn(number: int) -> bytes:
     encoded = io.BytesIO()
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(encoded, format="PNG", compress_level=1)
     return encoded.getvalue()
-
-
-@dataclass(frozen=True)
-class SmallSite:
-    """Layer ``a = weight @ q + bias`` with d_in 24 and d_out 8."""
-
-    weight: Tensor
-    bias: Tensor
-
-    @property
-    def d_in(self) -> int:
-        return int(self.weight.shape[1])
-
-    @property
-    def d_out(self) -> int:
-        return int(self.weight.shape[0])
 
 
 class SmallTokens:
@@ -211,10 +159,10 @@ class SmallTokens:
         return self.fields[field][:, start:stop].clone()
 
 
-def small_layer(n_images: int = 60, n_positions: int = 10) -> tuple[SmallSite, SmallTokens]:
-    """Return a layer with random weights and 600 tokens in clusters, as in a real network. The result is deterministic.
+def small_layer(n_images: int = 60, n_positions: int = 10) -> tuple[Site, SmallTokens]:
+    """Return a layer (d_in 24, d_out 8) with random weights, and ``n_images * n_positions`` tokens in clusters.
 
-    The number of tokens is ``n_images * n_positions``, 600 by default.
+    The tokens resemble those of a real network. The result is deterministic.
     """
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(8, 24, generator=generator)
@@ -222,7 +170,10 @@ def small_layer(n_images: int = 60, n_positions: int = 10) -> tuple[SmallSite, S
     n = n_images * n_positions
     centres = torch.relu(torch.randn(6, 24, generator=generator)) * 2
     q = centres[torch.arange(n) % 6] + 0.3 * torch.randn(n, 24, generator=generator)
-    site = SmallSite(weight, bias)
+    layer = nn.utils.skip_init(nn.Linear, 24, 8).requires_grad_(False)
+    layer.weight.copy_(weight)
+    layer.bias.copy_(bias)
     image = np.repeat(np.arange(n_images, dtype=np.int64), n_positions)
     position = np.tile(np.arange(-1, n_positions - 1, dtype=np.int32), n_images)
-    return site, SmallTokens(q, q @ weight.T + bias, image, position, image % 3)
+    tokens = SmallTokens(q, q @ weight.T + bias, image, position, image % 3)
+    return Site(nn.Sequential(layer), "0"), tokens

@@ -46,16 +46,18 @@ class BrokenImageError(Exception):
 
 
 class Reader(Protocol):
-    """Interface of the source of a record's encoded bytes."""
+    """Interface of the source of a record's encoded bytes. A subclass needs only :meth:`read`."""
 
     def read(self, record: ImageRecord) -> bytes:
         """Return all encoded bytes."""
 
     def head(self, record: ImageRecord, count: int) -> bytes:
         """Return the first ``count`` encoded bytes (fewer if there are fewer)."""
+        return self.read(record)[:count]
 
     def size(self, record: ImageRecord) -> int:
         """Return the number of encoded bytes."""
+        return len(self.read(record))
 
 
 class FileReader:

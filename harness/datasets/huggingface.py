@@ -10,13 +10,13 @@ import numpy as np
 from harness.backbones.sources.base import require
 from harness.backbones.sources.hub import offline_if_unreachable
 from harness.datasets import DATASETS
-from harness.datasets.base import ImageRecord, ImageSet, OwnSplit
+from harness.datasets.base import ImageRecord, ImageSet, OwnSplit, Reader
 from methods.errors import UserError
 
 _EVALUATION_SPLITS = ("validation", "val", "valid", "test")
 
 
-class ArrowReader:
+class ArrowReader(Reader):
     """Reader of encoded images of Hugging Face splits; a record's name is ``SPLIT/POSITION``."""
 
     def __init__(self, splits: dict[str, Any], column: str) -> None:
@@ -30,12 +30,6 @@ class ArrowReader:
             raise OSError("the image is missing")
         # A row holds the bytes themselves, or the path of a file that holds them.
         return cell["bytes"] if cell.get("bytes") is not None else Path(cell["path"]).read_bytes()
-
-    def head(self, record: ImageRecord, count: int) -> bytes:
-        return self.read(record)[:count]
-
-    def size(self, record: ImageRecord) -> int:
-        return len(self.read(record))
 
 
 def load(identifier: str) -> ImageSet:

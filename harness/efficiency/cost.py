@@ -13,6 +13,7 @@ Multiply-accumulates per token, for n units::
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -45,13 +46,7 @@ def extra_macs(method: Method, d_in: int, d_out: int, mode: str = "") -> Macs:
     """Return the multiply-accumulates per token in addition to the layer's ``d_in * d_out``.
 
     The module docstring has the formulas. Products of other methods are counted while they encode and decode random
-    tokens.
-
-    Args:
-        method: fitted method.
-        d_in: width of the layer's input.
-        d_out: width of the layer's output.
-        mode: mode of running a split (:func:`harness.efficiency.integration.modes_of`); ignored for other methods.
+    tokens. ``mode`` is the mode of running a split (:func:`harness.efficiency.integration.modes_of`).
     """
     if isinstance(method, Identity):
         return Macs(0, "analytic")
@@ -74,10 +69,14 @@ def _counted(method: Method, d_in: int, d_out: int) -> float:
     tensors = (getattr(method, name, None) for name in method.fitted)
     device = next((tensor.device for tensor in tensors if isinstance(tensor, Tensor)), torch.device("cpu"))
     rows = torch.randn(COUNTED_TOKENS, width, generator=torch.Generator().manual_seed(0)).to(device)
+    return _macs_of(lambda: method.decode(method.encode(rows))) / COUNTED_TOKENS
+
+
+def _macs_of(run: Callable[[], object]) -> float:
+    """Return the multiply-accumulates of a run."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        method.decode(method.encode(rows))
-    flops: int = counter.get_total_flops()
-    return flops / 2 / COUNTED_TOKENS
+        run()
+    return float(counter.get_total_flops()) / 2
 
 
 def backbone_macs(backbone: Backbone) -> int:
@@ -85,10 +84,8 @@ def backbone_macs(backbone: Backbone) -> int:
     size = backbone.preprocessing.size
     blank = torch.zeros(1, 3, size, size, device=backbone.device)
     # Fused attention on a CPU is not counted; the math backend computes it as two products, which are.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        backbone.features(blank)
-    flops: int = counter.get_total_flops()
-    return flops // 2
+    with sdpa_kernel(SDPBackend.MATH):
+        return int(_macs_of(lambda: backbone.features(blank)))
 
 
 class Size(NamedTuple):
@@ -97,21 +94,19 @@ class Size(NamedTuple):
     parameters: int
     bytes: int
 
+    @classmethod
+    def of(cls, tensors: Iterable[Tensor]) -> Size:
+        sizes = [(tensor.numel(), tensor.element_size()) for tensor in tensors]
+        return cls(sum(numel for numel, _ in sizes), sum(numel * width for numel, width in sizes))
+
 
 def size_of(method: Method) -> Size:
     """Return the size of the tensors that encode and decode use; for a split, of its sub-units' weights and biases."""
     names = ("weights", "biases") if isinstance(method, AdditiveSplit) else method.fitted
     tensors = [getattr(method, name) for name in names]
-    tensors = [tensor for tensor in tensors if isinstance(tensor, Tensor) and tensor.is_floating_point()]
-    return Size(
-        sum(tensor.numel() for tensor in tensors), sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    )
+    return Size.of(tensor for tensor in tensors if isinstance(tensor, Tensor) and tensor.is_floating_point())
 
 
 def size_of_backbone(backbone: Backbone) -> Size:
     """Return the size of the unmodified network."""
-    parameters = list(backbone.model.parameters())
-    return Size(
-        sum(tensor.numel() for tensor in parameters),
-        sum(tensor.numel() * tensor.element_size() for tensor in parameters),
-    )
+    return Size.of(backbone.model.parameters())

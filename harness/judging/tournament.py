@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from harness.judging.selection import Contest, contests, require_same_images
 from harness.progress import Reporter, Silent
 from harness.suites import Judging, Suite
 from judges.base import Judge, Key, Question, Reply
-from judges.grids import RENDER_VERSION, Album, Grid, TokenPosition, content_hash, grid_of
+from judges.grids import RENDER_VERSION, Album, Grid, TokenPosition, View, content_hash, grid_of
 from judges.panel import LastReply, Panel, Wanted, ask, make_panel, open_questions
 from judges.prompt import Prompt, prompt_for
 from results import Store
@@ -82,6 +83,10 @@ class _Schedule:
             }
         )
 
+    def n_questions(self, member: Judge) -> int:
+        """Number of different questions to a judge."""
+        return len({member.key(question, self.prompt) for question in self.questions})
+
 
 def evaluation_images(suite: Suite) -> ImageSet:
     """Return the evaluation split of a suite.
@@ -103,8 +108,8 @@ def plan(store: Store, cell_ids: Sequence[str], images: ImageSet, judging: Judgi
     for schedule in _schedules(store, cell_ids, images, judging):
         for member in schedule.panel.judges:
             answered = _last_replies(store, member, schedule.prompt)
-            keys = {member.key(question, schedule.prompt) for question in schedule.questions}
-            left = len(open_questions(member, schedule.questions, schedule.prompt, answered))
+            n_questions = schedule.n_questions(member)
+            n_open = len(open_questions(member, schedule.questions, schedule.prompt, answered))
             cost = member.estimate(schedule.prompt)
             rows.append(
                 Planned(
@@ -113,11 +118,11 @@ def plan(store: Store, cell_ids: Sequence[str], images: ImageSet, judging: Judgi
                     judge=member.name,
                     n_methods=len(schedule.contest.entrants),
                     n_pairs=int((schedule.frame["order"] == 1).sum()),
-                    calls=len(keys),
-                    stored=len(keys) - left,
-                    left=left,
-                    prompt_tokens=left * cost.prompt_tokens,
-                    completion_tokens=left * cost.completion_tokens,
+                    calls=n_questions,
+                    stored=n_questions - n_open,
+                    left=n_open,
+                    prompt_tokens=n_open * cost.prompt_tokens,
+                    completion_tokens=n_open * cost.completion_tokens,
                 )
             )
     return rows
@@ -155,27 +160,22 @@ def judge(
     for schedule in schedules:
         _record_schedule(store, schedule)
     album = Album(images, folder)
-    asked = {schedule.tournament: 0 for schedule in schedules}
-    kept = dict(asked)
+    n_asked = dict.fromkeys((schedule.tournament for schedule in schedules), 0)
+    n_kept = dict(n_asked)
     for member, judged_schedules in _by_judge(schedules):
         # A judge's model is loaded once for all contests, and only if questions are open.
         answered = _last_replies(store, member, judged_schedules[0].prompt)
-        left = [
-            (schedule, open_questions(member, schedule.questions, schedule.prompt, answered))
-            for schedule in judged_schedules
-        ]
-        for schedule, questions in left:
-            kept[schedule.tournament] += len({member.key(q, schedule.prompt) for q in schedule.questions}) - len(
-                questions
-            )
-            asked[schedule.tournament] += len(questions)
-        if any(questions for _, questions in left):
+        jobs = [(s, open_questions(member, s.questions, s.prompt, answered)) for s in judged_schedules]
+        for schedule, questions in jobs:
+            n_kept[schedule.tournament] += schedule.n_questions(member) - len(questions)
+            n_asked[schedule.tournament] += len(questions)
+        if any(questions for _, questions in jobs):
             with member:
-                for schedule, questions in left:
+                for schedule, questions in jobs:
                     _ask(store, member, questions, schedule, album, reporter)
-    rescore(store, list(asked))
+    rescore(store, list(n_asked))
     return [
-        JudgedContest(s.contest.title, s.panel.id, s.tournament, asked[s.tournament], kept[s.tournament])
+        JudgedContest(s.contest.title, s.panel.id, s.tournament, n_asked[s.tournament], n_kept[s.tournament])
         for s in schedules
     ]
 
@@ -208,22 +208,24 @@ def _by_judge(schedules: Sequence[_Schedule]) -> list[tuple[Judge, list[_Schedul
 
 def _schedules(store: Store, cell_ids: Sequence[str], images: ImageSet, judging: Judging) -> list[_Schedule]:
     prompt = prompt_for(judging.style)
-    contents: dict[int, str] = {}
     schedules = []
+
+    @cache
+    def content(index: int) -> str:
+        return content_hash(images.reader.read(images.records[index]))
+
     for contest in contests(store, cell_ids):
         if len(contest.entrants) < 2:
             continue
         require_same_images(store, contest, images)
-        request = Wanted(contest.backbone, judging.judges, judging.options)
-        panel = make_panel(judging.panel, request)
+        panel = make_panel(judging.panel, Wanted(contest.backbone, judging.judges, judging.options))
         cells = [cell for entrant in contest.entrants for cell in entrant.cells.values()]
         units = {cell: units_of(store, cell, judging.min_images) for cell in cells}
         frame, notes = comparisons(contest, units, pairs=judging.pairs, controls=judging.controls, seed=judging.seed)
         if frame.empty:
             continue
         side = tokens_per_side(contest.backbone, contest.site) if judging.style == "outlined" else None
-        frame, grids = _with_grids(frame, units, images, contest, side, contents)
-        questions = [Question(grids[a], grids[b]) for a, b in zip(frame["grid_a"], frame["grid_b"], strict=True)]
+        frame, questions = _with_grids(frame, units, contest.view, side, content)
         settings = {
             "version": WIN_RATE_VERSION,
             "pairs": judging.pairs,
@@ -237,37 +239,26 @@ def _schedules(store: Store, cell_ids: Sequence[str], images: ImageSet, judging:
 
 
 def _with_grids(
-    frame: pd.DataFrame,
-    units: dict[str, Units],
-    images: ImageSet,
-    contest: Contest,
-    side: int | None,
-    contents: dict[int, str],
-) -> tuple[pd.DataFrame, dict[str, Grid]]:
-    """Return the comparisons with columns grid_a and grid_b, and the grids by key; ``contents`` caches image hashes."""
-    grids: dict[tuple[str, int], Grid] = {}
+    frame: pd.DataFrame, units: dict[str, Units], view: View, side: int | None, content: Callable[[int], str]
+) -> tuple[pd.DataFrame, list[Question]]:
+    """Return the comparisons with the columns grid_a and grid_b, and their questions."""
 
+    @cache
     def grid(cell: str, row: int) -> Grid:
-        if (cell, row) not in grids:
-            cell_units = units[cell]
-            active = cell_units.value[row] > 0
-            indices = [int(index) for index in cell_units.image[row][active]]
-            for index in indices:
-                if index not in contents:
-                    contents[index] = content_hash(images.reader.read(images.records[index]))
-            positions = [_place(int(position), side) for position in cell_units.position[row][active]]
-            grids[cell, row] = grid_of([contents[index] for index in indices], indices, positions, contest.view)
-        return grids[cell, row]
+        cell_units = units[cell]
+        active = cell_units.value[row] > 0
+        indices = cell_units.image[row][active].tolist()
+        positions = [_token_position(position, side) for position in cell_units.position[row][active].tolist()]
+        return grid_of([content(index) for index in indices], indices, positions, view)
 
-    with_keys = frame.copy()
-    for which in ("a", "b"):
-        with_keys[f"grid_{which}"] = [
-            grid(cell, row).key for cell, row in zip(frame[f"cell_{which}"], frame[f"row_{which}"], strict=True)
-        ]
-    return with_keys.drop(columns=["row_a", "row_b"]), {drawn_grid.key: drawn_grid for drawn_grid in grids.values()}
+    questions = [Question(grid(row.cell_a, row.row_a), grid(row.cell_b, row.row_b)) for row in frame.itertuples()]
+    with_keys = frame.drop(columns=["row_a", "row_b"]).assign(
+        grid_a=[question.grid_a.key for question in questions], grid_b=[question.grid_b.key for question in questions]
+    )
+    return with_keys, questions
 
 
-def _place(position: int, side: int | None) -> TokenPosition | None:
+def _token_position(position: int, side: int | None) -> TokenPosition | None:
     """Return row and column of a token in a square layout; None for tokens without an image position (CLS)."""
     return None if side is None or position < 0 else TokenPosition(position // side, position % side, side)
 

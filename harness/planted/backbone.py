@@ -11,9 +11,9 @@ from torch.nn import functional
 from harness.backbones.base import Backbone, Preprocessing
 from harness.backbones.sources.base import Request
 from harness.errors import UserError
+from harness.planted import photographs
 from harness.planted.images import number_of
-from harness.planted.photographs import REAL
-from harness.planted.truth import PlantedLayer, TrueParts, Truth
+from harness.planted.truth import PlantedLayer, PlantedNetwork, TrueParts, Truth
 from harness.planted.world import LARGEST, World, world
 from methods.additive import remainder_last
 
@@ -33,21 +33,6 @@ class Patches(nn.Module):
         return functional.pixel_unshuffle(images, self.patch).flatten(2).transpose(1, 2) * LARGEST
 
 
-class PlantedNetwork(nn.Module):
-    """Network: pixels to tokens, the planted layer ``units``, a rectifier, and the mean over tokens."""
-
-    def __init__(self, layer: PlantedLayer, patch: int) -> None:
-        super().__init__()
-        # A Sequential, because evaluation passes may start after one: no image is then decoded twice.
-        self.before = nn.Sequential(Patches(patch))
-        self.units = layer
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images (B, 3, S, S) to (B, d_out)."""
-        output: Tensor = self.units(self.before(images))
-        return torch.relu(output).mean(1)
-
-
 def load(request: Request) -> Backbone:
     """Load the backbone ``planted:NAME``, or the planted photographs.
 
@@ -57,20 +42,14 @@ def load(request: Request) -> Backbone:
     if request.checkpoint is not None or not request.weights:
         raise UserError(f"{request.spec!r} has fixed weights: remove --checkpoint and --no-weights.")
     if request.identifier == "photographs":
-        from harness.planted import photographs
-
         return photographs.load(request)
-    return of_world(world(request.identifier), request)
-
-
-def of_world(of: World, request: Request) -> Backbone:
-    """Return the backbone of one world."""
+    of = world(request.identifier)
     setting = of.setting
     side = setting.grid * setting.patch
     return Backbone(
         name=f"planted:{of.name}",
         title=f"planted: {setting.title}, seed {of.seed}",
-        model=PlantedNetwork(PlantedLayer(of.weight, of.bias, truth(of)), setting.patch).to(request.device),
+        model=PlantedNetwork(Patches(setting.patch), PlantedLayer(of.weight, of.bias, truth(of))).to(request.device),
         preprocessing=Preprocessing(side, side, "bicubic", (0.0,) * 3, (1.0,) * 3),
         n_prefix_tokens=0,
         default_site="units",
@@ -116,4 +95,4 @@ def _parts(of: World) -> TrueParts:
 
 def built_from(identifier: str) -> str | None:
     """Return the real backbone that ``planted:identifier`` is built from, or None for a world."""
-    return REAL if identifier == "photographs" else None
+    return photographs.REAL if identifier == "photographs" else None

@@ -19,19 +19,13 @@ QUESTIONS = {
     "recovery_ari": "inputs assigned",
 }
 
+RECOVERY_SCORES = (*QUESTIONS, "recovery_separated")
+
 #: Kind of planted layer -> its description.
 KINDS = {
     "mixtures": "synthetic neurons that mix concepts with separate inputs; chance: random splits",
     "superposition": "more synthetic concepts than neurons, on shared inputs; chance: random dictionaries",
     "photographs": "sums of two real neurons on real tokens; chance: random splits",
-}
-
-#: Metric with one value per unit -> its column in the table of units.
-UNIT_COLUMNS = {
-    "ms_score": "ms_score",
-    "unit_overlap": "redundancy",
-    "class_purity": "class_purity",
-    "polysemanticity": "polysemanticity",
 }
 
 #: Scores that duplicate another one, or describe the run instead of the method.
@@ -47,7 +41,6 @@ class LayerResults:
 
     name: str
     """name of the backbone, e.g. ``planted:two_concepts@0``"""
-    title: str
     values: pd.DataFrame
     """one row per method (index: label), one column per score"""
     methods: dict[str, str]
@@ -94,25 +87,20 @@ class Evidence:
 
 
 def gather(store: Store, cell_ids: Sequence[str]) -> Evidence:
-    """Collect the results of finished cells on planted layers.
+    """Collect the results of these finished cells on planted layers.
 
     Worlds without a finished oracle or control are left out. If a world was run with several splits, or a label with
     several configurations, the latest is used.
-
-    Args:
-        store: store with the cells.
-        cell_ids: ids of the cells to read.
     """
-    wanted = set(cell_ids)
     scores = store.scores()
-    scores = scores[scores["cell_id"].isin(wanted) & scores["backbone"].str.startswith("planted:")]
+    scores = scores[scores["cell_id"].isin(list(cell_ids)) & scores["backbone"].str.startswith("planted:")]
     directions: dict[str, int] = {}
     for metric, direction in scores[["metric", "direction"]].drop_duplicates("metric").itertuples(index=False):
         if direction != "none" and metric not in LEFT_OUT and not metric.startswith(("floor_", "evidence_")):
             directions[metric] = 1 if direction == "higher" else -1
     worlds = []
-    for (name, title), of_world in scores.groupby(["backbone", "backbone_title"], sort=False):
-        world = _world(store, name, title, _latest(of_world[of_world["metric"].isin(directions)]))
+    for name, of_world in scores.groupby("backbone", sort=False):
+        world = _world(store, name, _latest(of_world[of_world["metric"].isin(directions)]))
         if world is not None:
             worlds.append(world)
     return Evidence(worlds, directions)
@@ -121,13 +109,12 @@ def gather(store: Store, cell_ids: Sequence[str]) -> Evidence:
 def _latest(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the scores of the last split and of each label's last configuration. The input is sorted, oldest first."""
     splits = ["evaluation_fingerprint", "probing_fingerprint"]
-    same = (scores[splits] == scores[splits].iloc[-1]).all(axis=1)
-    scores = scores[same]
+    scores = scores[(scores[splits] == scores[splits].iloc[-1]).all(axis=1)]
     last = scores.groupby("label")["config_id"].transform("last")
     return scores[scores["config_id"] == last]
 
 
-def _world(store: Store, name: str, title: str, scores: pd.DataFrame) -> LayerResults | None:
+def _world(store: Store, name: str, scores: pd.DataFrame) -> LayerResults | None:
     """Return the results of one world, or None if the oracle or the control is missing."""
     cells = scores.drop_duplicates("cell_id")
     # Several seeds of one configuration are one method: their values are averaged.
@@ -144,4 +131,4 @@ def _world(store: Store, name: str, title: str, scores: pd.DataFrame) -> LayerRe
     collapsed = first.get(COLLAPSED)
     units = {label: store.units(ids[label]) for label in (control, collapsed) if label is not None}
     units[first[ORACLE]] = truth
-    return LayerResults(name, title, values.astype(np.float64), methods, first[ORACLE], control, collapsed, units)
+    return LayerResults(name, values.astype(np.float64), methods, first[ORACLE], control, collapsed, units)

@@ -109,15 +109,8 @@ class Collapsed(Oracle):
     It shows the value that a metric has on a dictionary that repeats one true direction.
     """
 
-    spec = MethodSpec(
-        name="collapsed",
-        title="truth, collapsed",
-        family="control",
-        reads="input",
-        reference="the first planted part, repeated",
-        training_free=True,
-        stable=True,
-        uses_seed=False,
+    spec = Oracle.spec._replace(
+        name="collapsed", title="truth, collapsed", reference="the first planted part, repeated"
     )
 
     def encode(self, x: Tensor) -> Tensor:
@@ -132,12 +125,8 @@ class Collapsed(Oracle):
 def sparse_strengths(q: Tensor, patterns: Tensor) -> Tensor:
     """Return the strengths s >= 0 (n, C) that minimise ``|q - s P|^2 / 2 + lambda sum(s)``.
 
-    The solver is :data:`STEPS` accelerated projected gradient steps (FISTA, Beck and Teboulle 2009), with
-    ``lambda = SPARSITY * mean |P_c|^2``.
-
-    Args:
-        q: (n, d_in) inputs.
-        patterns: (C, d_in) patterns P.
+    The inputs q are (n, d_in), and the patterns P (C, d_in). The solver is :data:`STEPS` accelerated projected
+    gradient steps (FISTA, Beck and Teboulle 2009), with ``lambda = SPARSITY * mean |P_c|^2``.
     """
     gram = patterns @ patterns.T
     pull = q @ patterns.T - SPARSITY * gram.diagonal().mean()

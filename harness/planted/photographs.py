@@ -17,11 +17,13 @@ from torch.nn import functional
 from harness.backbones.base import Backbone
 from harness.backbones.sources.base import Request
 from harness.identity import seed_of
-from harness.planted.truth import PlantedLayer, TrueParts, Truth
+from harness.planted.truth import PlantedLayer, PlantedNetwork, TrueParts, Truth
 
 if TYPE_CHECKING:
     from harness.activations.baseline import Baseline
 
+#: Backbone that the planted photographs are built from.
+REAL = "dinov2_small_saliency"
 BLOCK = 9
 N_UNITS = 48
 
@@ -42,7 +44,7 @@ class BlockBeforeOutput(nn.Module):
 
 
 class Features(nn.Module):
-    """Vision transformer whose last block is an :class:`BlockBeforeOutput`: maps images to that block's outputs."""
+    """Vision transformer whose last block is a :class:`BlockBeforeOutput`: maps images to that block's outputs."""
 
     def __init__(self, vit: Any) -> None:
         super().__init__()
@@ -52,20 +54,6 @@ class Features(nn.Module):
         """Map (B, 3, S, S) to (B, T, d_in)."""
         tokens: Tensor = self.vit.forward_features(images)
         return tokens
-
-
-class PlantedOnPhotographs(nn.Module):
-    """Network: the real one up to q, the planted layer ``units``, a rectifier, and the mean over tokens."""
-
-    def __init__(self, vit: Any, layer: PlantedLayer) -> None:
-        super().__init__()
-        # A Sequential, because evaluation passes may start after one instead of from the pixels.
-        self.before = nn.Sequential(Features(vit))
-        self.units = layer
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map (B, 3, S, S) to (B, N_UNITS)."""
-        return torch.relu(self.units(self.before(images))).mean(1)
 
 
 def load(request: Request) -> Backbone:
@@ -86,7 +74,7 @@ def load(request: Request) -> Backbone:
         real,
         name="planted:photographs",
         title=f"planted: {N_UNITS} sums of two neurons of {real.title}, block {BLOCK}",
-        model=PlantedOnPhotographs(vit, layer).to(request.device),
+        model=PlantedNetwork(Features(vit), layer).to(request.device),
         default_site="units",
         pool=lambda model, images: model(images),
         _fingerprint=None,
@@ -94,17 +82,10 @@ def load(request: Request) -> Backbone:
 
 
 def planted_rows(weight: Tensor, bias: Tensor, n_units: int) -> tuple[Tensor, Tensor, Truth]:
-    """Return planted neurons, each the sum of two real ones, and their truth.
+    """Return weights (n_units, d_in), biases (n_units,) and truth of neurons that are each the sum of two real ones.
 
-    The concepts are the ``2 * n_units`` real neurons. A concept's strength is that neuron's output.
-
-    Args:
-        weight: (d_out, d_in) of the real layer.
-        bias: (d_out,) of the real layer.
-        n_units: number of planted neurons.
-
-    Returns:
-        Weights (n_units, d_in), biases (n_units,) and truth of the planted neurons.
+    The real layer has the weights (d_out, d_in) and biases (d_out,). The concepts are ``2 * n_units`` real neurons. A
+    concept's strength is that neuron's output.
     """
     generator = torch.Generator().manual_seed(seed_of("planted", "photographs", len(weight)))
     chosen = torch.randperm(len(weight), generator=generator)[: 2 * n_units]
@@ -126,7 +107,3 @@ def planted_rows(weight: Tensor, bias: Tensor, n_units: int) -> tuple[Tensor, Te
         return outputs
 
     return summed, summed_bias, Truth(2 * n_units, writers, strengths, parts)
-
-
-#: Backbone that the planted photographs are built from.
-REAL = "dinov2_small_saliency"

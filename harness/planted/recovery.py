@@ -51,9 +51,7 @@ def matched_correlation(moments: Moments) -> float:
     """
     within, cross, variance = moments.covariances()
     scale = torch.outer(within.diagonal().clamp_min(0).sqrt(), variance.sqrt())
-    correlation = torch.where(scale > 1e-12, cross / scale.clamp_min(1e-12), 0.0).clamp(-1, 1).numpy()
-    first, second = linear_sum_assignment(correlation, maximize=True)
-    return float(np.clip(correlation[first, second], 0, None).sum() / len(correlation))
+    return _mean_matched(torch.where(scale > 1e-12, cross / scale.clamp_min(1e-12), 0.0))
 
 
 def purities(moments: Moments) -> Tensor:
@@ -75,33 +73,31 @@ def purities(moments: Moments) -> Tensor:
 def matched_directions(truth: Tensor, atoms: Tensor) -> float:
     """Return the mean over true directions of the cosine with the matched atom, in the best one-to-one matching.
 
-    True directions without an atom, or with a negative cosine, count as 0. The mean is NaN without true directions.
-
-    Args:
-        truth: (P, d).
-        atoms: (K, d).
+    Truth (P, d), atoms (K, d). True directions without an atom, or with a negative cosine, count as 0. The mean is NaN
+    without true directions.
     """
     if not len(truth):
         return math.nan
-    cosines = (_unit(truth) @ _unit(atoms).T).clamp(-1, 1).numpy()
-    first, second = linear_sum_assignment(cosines, maximize=True)
-    return float(np.clip(cosines[first, second], 0, None).sum() / len(truth))
+    return _mean_matched(_unit(truth) @ _unit(atoms).T)
 
 
 def matched_directions_by_parent(truth: Tensor, parents: Tensor, atoms: Tensor, atom_parents: Tensor) -> float:
     """Return :func:`matched_directions` within each neuron, averaged over the true parts.
 
-    Args:
-        truth: (P, d) directions of the true parts.
-        parents: (P,) neuron of each part.
-        atoms: (K, d) directions of the sub-units.
-        atom_parents: (K,) neuron of each sub-unit.
+    The neurons are ``parents`` (P,) of the true parts, and ``atom_parents`` (K,) of the sub-units.
     """
     total = 0.0
     for parent in torch.unique(parents).tolist():
         parts = truth[parents == parent]
         total += len(parts) * matched_directions(parts, atoms[atom_parents == parent])
     return total / len(truth) if len(truth) else math.nan
+
+
+def _mean_matched(similarity: Tensor) -> float:
+    """Return the mean over rows of the similarity (rows, columns) in the best matching; negative or unmatched is 0."""
+    matrix = similarity.clamp(-1, 1).numpy()
+    matched = matrix[linear_sum_assignment(matrix, maximize=True)]
+    return float(np.clip(matched, 0, None).sum() / len(matrix))
 
 
 def _unit(rows: Tensor) -> Tensor:
@@ -144,12 +140,9 @@ def mean_shares(weights: Tensor, parent_weights: Tensor, members: Tensor) -> Ten
 def is_separated(shares: Tensor, least: float = 0.9) -> bool:
     """Return True if each concept of a neuron has a different sub-unit with at least ``least`` of the concept's inputs.
 
-    Args:
-        shares: (K, P) shares from :func:`mean_shares`.
-        least: smallest share that counts.
+    ``shares`` (K, P) are those of :func:`mean_shares`.
     """
     if len(shares) < shares.shape[1]:
         return False
     enough = (least <= shares.T).double().numpy()
-    first, second = linear_sum_assignment(enough, maximize=True)
-    return bool(enough[first, second].all())
+    return bool(enough[linear_sum_assignment(enough, maximize=True)].all())

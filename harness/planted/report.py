@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from harness.planted.evidence import KINDS, QUESTIONS
+from harness.planted.evidence import KINDS, QUESTIONS, RECOVERY_SCORES
 from harness.planted.statistics import ValueWithInterval
 from harness.planted.verdicts import WORDS, PlantedReport, PlantedVerdict
 from results.tables import Table
@@ -30,18 +31,11 @@ _SUMMARY_WORDS = ("believe", "truth only", "wrong way")
 
 
 def tables(reports: Sequence[PlantedReport], *, resamples: int) -> list[Table]:
-    """Return three tables per kind of layer (gaps, rank correlations with verdicts, methods), and the summary.
-
-    Args:
-        reports: one report per kind of layer.
-        resamples: number of bootstrap resamples, for the note under the summary.
-    """
+    """Return three tables per kind of layer (gaps, rank correlations with verdicts, methods), and the summary."""
     if not reports:
         return []
-    made = []
-    for report in reports:
-        made += [_gaps(report), _correlations(report), _methods(report)]
-    return [*made, _summary(reports, resamples)]
+    by_kind = [table(report) for report in reports for table in (_gaps, _correlations, _methods)]
+    return [*by_kind, _summary(reports, resamples)]
 
 
 def as_json(reports: Sequence[PlantedReport]) -> list[dict[str, Any]]:
@@ -128,24 +122,19 @@ def _correlations(report: PlantedReport) -> Table:
 
 
 def _methods(report: PlantedReport) -> Table:
-    scores = (*QUESTIONS, "recovery_separated")
     rows = [
-        [label, *(f"{recovered[score]:.3f}" if score in recovered else "-" for score in scores)]
+        [label, *(f"{recovered[score]:.3f}" if score in recovered else "-" for score in RECOVERY_SCORES)]
         for label, recovered in report.recovery.items()
     ]
-    header = ["method", *(score.removeprefix("recovery_") for score in scores)]
+    header = ["method", *(score.removeprefix("recovery_") for score in RECOVERY_SCORES)]
     return Table(f"{report.kind}: recovery of the truth by each method, mean over layers", header, rows)
 
 
 def _summary(reports: Sequence[PlantedReport], resamples: int) -> Table:
     rows = []
-    for report in reports:
-        for question, about in QUESTIONS.items():
-            named = {
-                word: ", ".join(verdict.metric for verdict in report.verdicts if verdict.words[question] == word)
-                for word in _SUMMARY_WORDS
-            }
-            rows.append([report.kind, about, *(named[word] or "none" for word in _SUMMARY_WORDS)])
+    for report, (question, about) in itertools.product(reports, QUESTIONS.items()):
+        metrics = [[v.metric for v in report.verdicts if v.words[question] == word] for word in _SUMMARY_WORDS]
+        rows.append([report.kind, about, *(", ".join(names) or "none" for names in metrics)])
     notes = [f"{word}: {meaning}." for word, meaning in WORDS.items()]
     for report in reports:
         unaffected = [verdict.metric for verdict in report.verdicts if verdict.notices_collapse is False]
@@ -155,18 +144,16 @@ def _summary(reports: Sequence[PlantedReport], resamples: int) -> Table:
                 f"{report.kind}: {', '.join(unaffected)} cannot detect a dictionary that repeats one true unit. "
                 f"Metrics that can: {', '.join(affected) or 'none'}."
             )
-    title = "Validity of each metric by question"
+    notes.append(REDRAWN.format(resamples=resamples))
+    if any(report.kind == "mixtures" for report in reports):
+        notes.append(VARIETY)
     return Table(
-        title,
+        "Validity of each metric by question",
         ["layers", "question", *_SUMMARY_WORDS],
         rows,
         numeric=(False,) * 5,
-        notes=[*notes, REDRAWN.format(resamples=resamples), *([VARIETY] if _has_mixtures(reports) else [])],
+        notes=notes,
     )
-
-
-def _has_mixtures(reports: Sequence[PlantedReport]) -> bool:
-    return any(report.kind == "mixtures" for report in reports)
 
 
 def _metric_label(verdict: PlantedVerdict) -> str:

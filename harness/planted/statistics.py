@@ -26,8 +26,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from harness.planted.evidence import UNIT_COLUMNS, LayerResults
+from harness.planted.evidence import LayerResults
 from results.comparison.intervals import add_between_variance
+from results.store.records import UNIT_MEANS
 
 LEVEL = 0.95
 
@@ -44,14 +45,6 @@ class ValueWithInterval(NamedTuple):
     value: float
     low: float
     high: float
-
-    @property
-    def is_above_zero(self) -> bool:
-        return self.low > 0
-
-    @property
-    def is_below_zero(self) -> bool:
-        return self.high < 0
 
 
 UNDEFINED = ValueWithInterval(math.nan, math.nan, math.nan)
@@ -99,9 +92,8 @@ def gap(
         worlds: results on planted layers.
         metric: name of the metric.
         sign: +1 if larger is better, -1 if smaller is.
-        against: the side to compare the truth with: the control (chance) or the collapsed truth.
-        resamples: number of bootstrap resamples.
-        seed: random seed of the resamples.
+        against: the control (chance), or the collapsed truth.
+        resamples: number of bootstrap resamples, drawn with ``seed``.
     """
     generator = np.random.default_rng([seed, 1])
     defined = [world for world in worlds if not any(math.isnan(value) for value in _pair(world, metric, against))]
@@ -110,7 +102,7 @@ def gap(
     settings = [world.setting for world in defined]
     point = np.array([_pair(world, metric, against) for world in defined]).round(DIGITS)  # (W, 2)
     difference = sign * (point[:, 0] - point[:, 1])
-    column = UNIT_COLUMNS.get(metric)
+    column = UNIT_MEANS.get(metric)
     if column is None:
         truth, chance, apart = (_over_layers(values, settings) for values in (point[:, 0], point[:, 1], difference))
     else:
@@ -124,16 +116,7 @@ def gap(
 def rank_correlation(
     worlds: Sequence[LayerResults], metric: str, question: str, sign: int, *, resamples: int, seed: int
 ) -> Correlation:
-    """Return the rank correlation of a metric, multiplied by ``sign``, with a recovery score.
-
-    Args:
-        worlds: results on planted layers.
-        metric: name of the metric.
-        question: name of the recovery score.
-        sign: +1 if larger values of the metric are better, -1 if smaller are.
-        resamples: number of bootstrap resamples.
-        seed: random seed of the resamples.
-    """
+    """Return the rank correlation of a metric with the recovery score ``question``; other arguments as :func:`gap`."""
     generator = np.random.default_rng([seed, 2])
     names = sorted({world.methods[label] for world in worlds for label in world.compared})
     times = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)  # (R, methods)
@@ -158,14 +141,10 @@ def rank_correlation(
 
 
 def weighted_spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the (R,) Spearman correlations of weighted pairs.
+    """Return the (R,) Spearman correlations of x (n,) and y (n,), with weights (R, n).
 
-    Ties have their mean rank. The correlation is NaN if x or y does not vary.
-
-    Args:
-        x: (n,).
-        y: (n,).
-        weights: (R, n): the i-th pair counts ``weights[r, i]`` times in the r-th correlation.
+    The i-th pair counts ``weights[r, i]`` times in the r-th correlation. Ties have their mean rank. The correlation is
+    NaN if x or y does not vary.
     """
     total = np.maximum(weights.sum(1, keepdims=True), 1)
     ranks = []
@@ -175,10 +154,7 @@ def weighted_spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.n
         ranks.append(rank - (weights * rank).sum(1, keepdims=True) / total)
     rx, ry = ranks
     scale = np.sqrt((weights * rx**2).sum(1) * (weights * ry**2).sum(1))
-    rho: np.ndarray = np.divide(
-        (weights * rx * ry).sum(1), scale, out=np.full(len(weights), np.nan), where=scale > 1e-9
-    )
-    return rho
+    return _quotient((weights * rx * ry).sum(1), scale, least=1e-9)
 
 
 def _pairs(world: LayerResults, metric: str, question: str, sign: int) -> pd.DataFrame:
@@ -220,9 +196,7 @@ def _with_layers(
     values: np.ndarray, drawn: np.ndarray, settings: Sequence[str], generator: np.random.Generator
 ) -> ValueWithInterval:
     """Return the mean of one value per layer (W,) with its interval, from means over redrawn neurons (W, R)."""
-    defined = ~np.isnan(drawn)
-    count = defined.sum(0)
-    means = np.divide(np.where(defined, drawn, 0.0).sum(0), count, out=np.full(count.shape, np.nan), where=count > 0)
+    means = _defined_mean(drawn, 0)
     variance, freedom = _between_layers(values, settings)
     if freedom and len(means) > 1:
         means = add_between_variance(means, variance, float(np.nanvar(means, ddof=1)), freedom, generator)
@@ -239,8 +213,7 @@ def _redrawn(
         sums, counts = _by_neuron(world.units[label], column)
         if chosen is None or len(sums) != chosen.shape[1]:
             chosen = generator.integers(0, len(sums), (resamples, len(sums)))
-        total = counts[chosen].sum(1)
-        sides.append(np.divide(sums[chosen].sum(1), total, out=np.full(resamples, np.nan), where=total > 0))
+        sides.append(_quotient(sums[chosen].sum(1), counts[chosen].sum(1)))
     return np.stack(sides, axis=1)
 
 
@@ -261,13 +234,19 @@ def _over_worlds(values: np.ndarray, settings: Sequence[str], generator: np.rand
     for setting in dict.fromkeys(settings):
         layers = np.flatnonzero(np.array(settings) == setting)
         chosen[:, layers] = layers[generator.integers(0, len(layers), (resamples, len(layers)))]
-    picked = values[chosen, np.arange(resamples)[:, None]]  # (R, W)
-    defined = ~np.isnan(picked)
-    count = defined.sum(1)
-    means: np.ndarray = np.divide(
-        np.where(defined, picked, 0.0).sum(1), count, out=np.full(count.shape, np.nan), where=count > 0
-    )
-    return means
+    return _defined_mean(values[chosen, np.arange(resamples)[:, None]], 1)
+
+
+def _defined_mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """Return the mean of the values that are not NaN along an axis; NaN without any."""
+    defined = ~np.isnan(values)
+    return _quotient(np.where(defined, values, 0.0).sum(axis), defined.sum(axis))
+
+
+def _quotient(dividend: np.ndarray, divisor: np.ndarray, least: float = 0.0) -> np.ndarray:
+    """Return ``dividend / divisor``, NaN for divisors of at most ``least``."""
+    quotient: np.ndarray = np.divide(dividend, divisor, out=np.full(divisor.shape, np.nan), where=divisor > least)
+    return quotient
 
 
 def _interval(value: float, drawn: np.ndarray) -> ValueWithInterval:

@@ -65,6 +65,20 @@ class PlantedLayer(nn.Linear):
         self.truth = truth
 
 
+class PlantedNetwork(nn.Module):
+    """Network: ``before`` (images to inputs (B, T, d_in)), the layer ``units``, a rectifier, the mean over tokens."""
+
+    def __init__(self, before: nn.Module, layer: PlantedLayer) -> None:
+        super().__init__()
+        # A Sequential, because evaluation passes may start after one: ``before`` then runs once per image.
+        self.before = nn.Sequential(before)
+        self.units = layer
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (B, 3, S, S) to (B, d_out)."""
+        return torch.relu(self.units(self.before(images))).mean(1)
+
+
 def truth_of(site: Any) -> Truth | None:
     """Return the truth of a site's layer (:class:`harness.activations.site.Site`), or None if it is not planted."""
     module = getattr(site, "module", None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.planted.evidence import KINDS, QUESTIONS, Evidence, LayerResults
+from harness.planted.evidence import KINDS, QUESTIONS, RECOVERY_SCORES, Evidence, LayerResults
 from harness.planted.statistics import Correlation, Gap, gap, rank_correlation
 
 Word = Literal["believe", "truth only", "does not separate", "wrong way", "no interval", "not measured"]
@@ -68,34 +69,22 @@ class PlantedReport:
 
 
 def word(gap: Gap, sign: int, correlation: Correlation) -> Word:
-    """Return the verdict on one metric for one question.
-
-    Args:
-        gap: gap of the metric between truth and chance.
-        sign: +1 if larger is better, -1 if smaller is.
-        correlation: rank correlation of the metric with the recovery score that answers the question.
-    """
+    """Return the verdict from the gap to chance, and from the rank correlation with the question's recovery score."""
     if not gap.n or not correlation.n:
         return "not measured"
-    if gap.difference.is_below_zero or correlation.rho.is_below_zero:
+    if gap.difference.high < 0 or correlation.rho.high < 0:
         return "wrong way"
     if not gap.wins:
         return "does not separate"
     if math.isnan(gap.difference.low):
         return "no interval"
-    if gap.wins < gap.n or not gap.difference.is_above_zero or not gap.is_apart(sign):
+    if gap.wins < gap.n or not gap.difference.low > 0 or not gap.is_apart(sign):
         return "does not separate"
-    return "believe" if correlation.rho.is_above_zero else "truth only"
+    return "believe" if correlation.rho.low > 0 else "truth only"
 
 
 def reports(evidence: Evidence, *, resamples: int = 1000, seed: int = 0) -> list[PlantedReport]:
-    """Return one report per kind of layer with results, in the order of ``KINDS``.
-
-    Args:
-        evidence: results on planted layers.
-        resamples: number of bootstrap resamples.
-        seed: random seed of the resamples.
-    """
+    """Return one report per kind of layer with results, in the order of ``KINDS``; ``seed`` is of the resamples."""
     made = []
     for kind in KINDS:
         worlds = [world for world in evidence.worlds if world.kind == kind]
@@ -123,15 +112,10 @@ def _verdict(worlds: Sequence[LayerResults], metric: str, sign: int, resamples: 
 
 def _recovery(worlds: Sequence[LayerResults]) -> dict[str, dict[str, float]]:
     """Return method label -> recovery scores, means over the layers in which they are defined."""
-    labels = dict.fromkeys(label for world in worlds for label in world.values.index)
-    scores_of: dict[str, dict[str, float]] = {}
-    for label in labels:
-        scores_of[label] = {}
-        for score in (*QUESTIONS, "recovery_separated"):
-            values = [
-                float(world.values[score].get(label, math.nan)) for world in worlds if score in world.values.columns
-            ]
-            defined = [value for value in values if not math.isnan(value)]
-            if defined:
-                scores_of[label][score] = sum(defined) / len(defined)
+    scores_of: dict[str, dict[str, float]] = {label: {} for world in worlds for label in world.values.index}
+    for label, score in itertools.product(scores_of, RECOVERY_SCORES):
+        values = [float(world.values[score].get(label, math.nan)) for world in worlds if score in world.values]
+        defined = [value for value in values if not math.isnan(value)]
+        if defined:
+            scores_of[label][score] = sum(defined) / len(defined)
     return scores_of

@@ -70,14 +70,14 @@ class WorldSetting:
 SETTINGS = {
     setting.name: setting
     for setting in (
-        WorldSetting("two_concepts", "two concepts a neuron, 5 % noise"),
-        WorldSetting("unbalanced", "two concepts a neuron, one half as strong", weaker=0.5),
-        WorldSetting("three_concepts", "three concepts a neuron, 5 % noise", mixed=3),
-        WorldSetting("noisy", "two concepts a neuron, 40 % noise", noise=0.4),
-        WorldSetting("unequal", "two concepts a neuron, Zipf frequencies", zipf=1.0),
-        WorldSetting("correlated", "two concepts a neuron, partners together half of the time", together=0.5),
+        WorldSetting("two_concepts", "two concepts per neuron, 5 % noise"),
+        WorldSetting("unbalanced", "two concepts per neuron, one half as strong", weaker=0.5),
+        WorldSetting("three_concepts", "three concepts per neuron, 5 % noise", mixed=3),
+        WorldSetting("noisy", "two concepts per neuron, 40 % noise", noise=0.4),
+        WorldSetting("unequal", "two concepts per neuron, Zipf frequencies", zipf=1.0),
+        WorldSetting("correlated", "two concepts per neuron, partners together half of the time", together=0.5),
         WorldSetting(
-            "superposition", "40 concepts in 24 neurons, 3 a token", n_concepts=40, group=8, patch=4, superposed=3
+            "superposition", "40 concepts in 24 neurons, 3 per token", n_concepts=40, group=8, patch=4, superposed=3
         ),
     )
 }
@@ -88,10 +88,6 @@ class World:
 
     The images depend only on the setting, the layer on the setting and the seed. Layers of different seeds therefore
     have the same images.
-
-    Args:
-        setting: parameters of the world.
-        seed: random seed of the layer.
     """
 
     def __init__(self, setting: WorldSetting, seed: int) -> None:

@@ -69,18 +69,16 @@ def run(
     ids = [cell.cell_id for cell in cells]
     done = set() if rerun else store.finished(ids)
     run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:6]
-    remaining = [
-        (target, tuple(c for c in cells if c.prepared is target and c.cell_id not in done)) for target in prepared
+    work_by_target = [
+        TargetWork(target, tuple(c for c in cells if c.prepared is target and c.cell_id not in done))
+        for target in prepared
     ]
+    remaining = tuple(target_work for target_work in work_by_target if target_work.cells)
     with contextlib.ExitStack() as open_things:
         interruption = open_things.enter_context(interruptible())
         open_things.enter_context(numerics.threads())
         # An executor is only started if cells are left to compute.
-        device_description = (
-            executor.device_name(device)
-            if any(cells_left for _, cells_left in remaining)
-            else devices.device_name(planning_device)
-        )
+        device_name = executor.device_name(device) if remaining else devices.device_name(planning_device)
         for dead in bury(store):
             reporter.say(f"The run {dead.run_id} was killed; its {dead.n_done} recorded cells are kept.")
         open_things.enter_context(alive(file, run_id))
@@ -91,13 +89,13 @@ def run(
                 command=provenance.command_line(),
                 versions={**provenance.versions(), **executor.versions()},
                 code_revision=provenance.code_revision(),
-                device=device_description,
+                device=device_name,
                 n_planned=len(cells),
             )
         )
         work = Work(
             suite=suite,
-            targets=tuple(TargetWork(target, cells_left) for target, cells_left in remaining if cells_left),
+            targets=remaining,
             device=device,
             context=CellContext(run_id, suite.name, planning_device, file.parent),
             cache=cache_dir,

@@ -75,18 +75,15 @@ def _run_leaf(
         reporter.say(f"Sweep before {leaf.name}:")
         swept: list[list[str]] = []
         for sweep in sweep_suites(leaf):
-            if sweep is None:
-                swept.append([])
-                continue
-            runs.append(runner(sweep, store_path, **options))
-            if runs[-1].interrupted:
-                return []
-            swept.append(runs[-1].cell_ids)
+            if sweep is not None:
+                runs.append(runner(sweep, store_path, **options))
+                if runs[-1].interrupted:
+                    return []
+            swept.append([] if sweep is None else runs[-1].cell_ids)
         ready, notes = with_selections(leaf, store_path, swept)
         for note in notes:
             reporter.say(f"  {note}")
     if ready is None:
         return []
-    summary = runner(ready, store_path, **options)
-    runs.append(summary)
-    return summary.cell_ids
+    runs.append(runner(ready, store_path, **options))
+    return runs[-1].cell_ids

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from harness.judging.selection import cells_in_store
 from harness.suites import MethodEntry, Suite, Target, parse_suite
-from harness.suites.grids import GRIDS, grid
+from harness.suites.grids import grid
 from methods import METHODS
 from methods.base import make_config
 from results import Store, open_store
@@ -35,35 +36,49 @@ def has_selections(suite: Suite) -> bool:
 def sweep_suites(suite: Suite) -> list[Suite | None]:
     """Return, for each target, the suite of grids to run before it, or None if the target selects nothing.
 
-    A sweep uses one training seed and the first token seed, and measures R2 and L0. Each target has a separate sweep,
-    because two checkpoints of one architecture have the same backbone and site names.
+    Each target has a separate sweep, because two checkpoints of one architecture have the same backbone and site names.
     """
-    return [_sweep_of(suite, target) for target in suite.targets]
+    sweeps: list[Suite | None] = []
+    for target in suite.targets:
+        methods = [
+            {"name": entry.name, "config": {**entry.config, **point}}
+            for entry in suite.methods_of(target)
+            if entry.select
+            for point in grid(entry.name, suite.sweep.grid)
+        ]
+        sweeps.append(sweep_of(suite, target, methods) if methods else None)
+    return sweeps
 
 
-def _sweep_of(suite: Suite, target: Target) -> Suite | None:
+def sweep_of(suite: Suite, target: Target, methods: Sequence[Mapping[str, Any]]) -> Suite:
+    """Return the suite that runs methods on one target, with one training seed and the first token seed.
+
+    It measures R2 and L0 only. Judging all configurations in pairs, or running each with three seeds, would be too
+    expensive.
+    """
     values = suite.model_dump()
-    methods = [
-        {"name": entry.name, "config": {**entry.config, **point}}
-        for entry in suite.methods_of(target)
-        if entry.select
-        for point in grid(entry.name, suite.sweep.grid)
-    ]
-    if not methods:
-        return None
-    target_values = {**target.model_dump(), "methods": methods, "token_seeds": suite.token_seeds_of(target)[:1]}
-    return parse_suite(sweep_values(suite, {**values, "targets": [target_values]}), source=f"sweep of {suite.name}")
+    token_seeds = suite.token_seeds_of(target)[:1]
+    return parse_suite(
+        {
+            **values,
+            "name": f"{suite.name}{SUFFIX}",
+            "targets": [{**target.model_dump(), "methods": methods, "settings": {}, "token_seeds": token_seeds}],
+            "methods": (),
+            "extra": suite.extra,
+            "seeds": {"tokens": suite.seeds.tokens[:1], "init": suite.seeds.init[:1]},
+            "evaluation": {**values["evaluation"], "metrics": ("l0", "r2")},
+            "judging": None,
+            "stability": None,
+        },
+        source=f"sweep of {suite.name}",
+    )
 
 
 def with_selections(suite: Suite, store_path: str | Path, cell_ids: Sequence[Sequence[str]]) -> SelectedConfig:
     """Return the suite with the configurations selected from the cells of the sweeps.
 
-    The selection is made within a family and target, as in the paper. Ties go to the earlier configuration.
-
-    Args:
-        suite: a suite without parts.
-        store_path: store with the cells of the sweeps.
-        cell_ids: cells of the sweep of each target, in the order of :func:`sweep_suites`.
+    The selection is made within a family and target, as in the paper. Ties go to the earlier configuration. The suite
+    has no parts. ``cell_ids`` are the cells of the sweep of each target, in the order of :func:`sweep_suites`.
     """
     targets: list[Target] = []
     notes: list[str] = []
@@ -95,31 +110,21 @@ def with_selections(suite: Suite, store_path: str | Path, cell_ids: Sequence[Seq
 
 def _select_point(entry: MethodEntry, suite: Suite, rows: pd.DataFrame) -> Mapping[str, Any] | None:
     method = METHODS.get(entry.name)
-    points = grid(entry.name, suite.sweep.grid)
-    configs = [make_config(method, {**entry.config, **point}).model_dump(mode="json") for point in points]
     rows = rows[rows["method"] == entry.name]
-    finished = [
-        (point, matches.iloc[0])
-        for point, config in zip(points, configs, strict=True)
-        if len(matches := rows[[stored == config for stored in rows["config"]]])
-    ]
-    candidates = candidates_of(
-        entry.name,
-        [{key: point[key] for key in GRIDS[entry.name]} for point, _ in finished],
-        [float(row["r2"]) for _, row in finished],
-        [float(row["l0"]) for _, row in finished],
-        target_l0=suite.sweep.target_l0,
-    )
-    for candidate in candidates:
-        if candidate.at_target if suite.sweep.choose == "target_l0" else candidate.chosen:
-            return candidate.config
-    return None
+    finished = []
+    for point in grid(entry.name, suite.sweep.grid):
+        config = make_config(method, {**entry.config, **point}).model_dump(mode="json")
+        matches = rows[[stored == config for stored in rows["config"]]]
+        if len(matches):
+            finished.append((point, float(matches.iloc[0]["r2"]), float(matches.iloc[0]["l0"])))
+    points, r2, l0 = zip(*finished, strict=True) if finished else ((), (), ())
+    candidates = candidates_of(entry.name, points, r2, l0, target_l0=suite.sweep.target_l0)
+    by_target = suite.sweep.choose == "target_l0"
+    return next((each.config for each in candidates if (each.at_target if by_target else each.chosen)), None)
 
 
 def selected_in_store(suite: Suite, store: Store, store_path: str | Path, images: Any) -> Suite:
     """Return the suite with selections from sweeps that are already in the store; nothing is run."""
-    from harness.judging.selection import cells_in_store
-
     if not has_selections(suite):
         return suite
     swept = [[] if sweep is None else cells_in_store(store, sweep, images) for sweep in sweep_suites(suite)]
@@ -129,9 +134,6 @@ def selected_in_store(suite: Suite, store: Store, store_path: str | Path, images
 
 #: Largest relative difference between an L0 and the target L0 that counts as reaching the target.
 TARGET_TOLERANCE = 0.15
-
-
-_CELL_COLUMNS = ("backbone", "site", "evaluation_fingerprint", "method", "config")
 
 
 class Candidate(NamedTuple):
@@ -151,11 +153,6 @@ class Candidate(NamedTuple):
     """True for the alternative selection, at the target L0"""
     target: str = ""
     """backbone and layer"""
-
-
-def has_fixed_l0(family: str) -> bool:
-    """Return True if the L0 of the family is a setting (``k``) and not a result."""
-    return "k" in METHODS.get(family).Config.model_fields
 
 
 def selection_scores(r2: Sequence[float], l0: Sequence[float], *, fixed_l0: bool = False) -> np.ndarray:
@@ -200,7 +197,8 @@ def candidates_of(
     family: str, configs: Sequence[Mapping[str, Any]], r2: Sequence[float], l0: Sequence[float], *, target_l0: float
 ) -> list[Candidate]:
     """Return the configurations of a family with their scores and both selections; ties go to the earlier one."""
-    scores = selection_scores(r2, l0, fixed_l0=has_fixed_l0(family))
+    # The L0 of a family with the setting k is that setting, and not a result.
+    scores = selection_scores(r2, l0, fixed_l0="k" in METHODS.get(family).Config.model_fields)
     best = int(np.nanargmax(scores)) if np.isfinite(scores).any() else None
     at_target = pick_at_target(r2, l0, target_l0)
     return [
@@ -209,37 +207,11 @@ def candidates_of(
     ]
 
 
-def sweep_values(suite: Suite, values: dict[str, Any]) -> dict[str, Any]:
-    """Return suite values for a sweep: only R2 and L0, one seed each, no judging and no stability.
-
-    The targets in ``values`` already have the methods to sweep.
-    """
-    for target_values in values["targets"]:
-        target_values["settings"] = {}
-    return {
-        **values,
-        "name": f"{suite.name}{SUFFIX}",
-        "methods": (),
-        "extra": suite.extra,
-        "seeds": {"tokens": suite.seeds.tokens[:1], "init": suite.seeds.init[:1]},
-        "evaluation": {**values["evaluation"], "metrics": ("l0", "r2")},
-        # Judging all configurations in pairs, or running each with three seeds, would be too expensive.
-        "judging": None,
-        "stability": None,
-    }
-
-
 def sweep_results(store_path: str | Path, cell_ids: Sequence[str]) -> pd.DataFrame:
-    """Return one row per finished cell in the given order: ``method``, ``config``, ..., ``r2`` and ``l0``."""
+    """Return the rows of the finished cells in the given order, with columns ``r2`` and ``l0``."""
     store = open_store(store_path)
-    cells = store.cells().set_index("cell_id")
-    scores = store.scores()
-    scores = scores[scores["cell_id"].isin(list(cell_ids))]
-    rows = []
-    for cell_id in cell_ids:
-        cell_scores = scores[scores["cell_id"] == cell_id].set_index("metric")["value"]
-        if cell_id in cells.index and {"r2", "l0"} <= set(cell_scores.index):
-            cell = cells.loc[cell_id]
-            description = {key: cell[key] for key in _CELL_COLUMNS}
-            rows.append({**description, "r2": cell_scores["r2"], "l0": cell_scores["l0"]})
-    return pd.DataFrame(rows, columns=[*_CELL_COLUMNS, "r2", "l0"])
+    rows, scores = store.cells().set_index("cell_id"), store.scores()
+    for metric in ("r2", "l0"):
+        values = scores[scores["metric"] == metric].set_index("cell_id")["value"]
+        rows = rows.join(values.rename(metric), how="inner")
+    return rows.loc[[cell_id for cell_id in cell_ids if cell_id in rows.index]]

@@ -37,6 +37,9 @@ _BOARD = BoardKey._fields
 #: Seed that varies in a group -> metric of the dictionary, and metric of the writing directions.
 _METRICS = {"init_seed": ("stability", "stability_writer"), "token_seed": ("token_sensitivity", None)}
 
+#: Seed that varies in a group -> seed that its cells share.
+_FIXED = {"init_seed": "token_seed", "token_seed": "init_seed"}
+
 
 class Group(NamedTuple):
     """Finished cells that differ only in one seed."""
@@ -45,10 +48,6 @@ class Group(NamedTuple):
     """``init_seed`` or ``token_seed``"""
     cells: tuple[dict[str, Any], ...]
     """sorted by that seed"""
-
-    @property
-    def fixed(self) -> str:
-        return "token_seed" if self.varies == "init_seed" else "init_seed"
 
     @property
     def cell_ids(self) -> list[str]:
@@ -151,26 +150,29 @@ def measure_group(store: Store, group: Group, *, check: Callable[[], None] = lam
         UserError: if a fit is missing or damaged, or its method is not registered.
     """
     runs = [_fitted_units(store, cell) for cell in group.cells]
-    by_parent = all(run.parents is not None for run in runs)
+    parents = [run.parents for run in runs]
+    by_parent = all(owners is not None for owners in parents)
+    if not by_parent:
+        parents = [None] * len(runs)
+    first, fixed = group.cells[0], _FIXED[group.varies]
+    seeds = [cell[group.varies] for cell in group.cells]
     metric, writer_metric = _METRICS[group.varies]
     records = []
     compared = [(metric, [run.atoms for run in runs], runs[0].side)]
     writers = [run.writers for run in runs if run.writers is not None]
     if writer_metric is not None and len(writers) == len(runs):
         compared.append((writer_metric, writers, "writer"))
-    parents = [run.parents for run in runs]
     for name, dictionaries, side in compared:
         pairs, identical = [], 0
-        for first, second in itertools.combinations(range(len(runs)), 2):
+        for (d1, parents1), (d2, parents2) in itertools.combinations(zip(dictionaries, parents, strict=True), 2):
             check()
-            owners = (parents[first], parents[second]) if by_parent else (None, None)
-            value, same = _similarity(dictionaries[first], owners[0], dictionaries[second], owners[1])
+            value, same = _similarity(d1, parents1, d2, parents2)
             pairs.append(value)
             identical += same
         details = {
-            "on": f"{group.fixed.replace('_', ' ')} {group.cells[0][group.fixed]}",
+            "on": f"{fixed.replace('_', ' ')} {first[fixed]}",
             "pairs": pairs,
-            "seeds": [cell[group.varies] for cell in group.cells],
+            "seeds": seeds,
             "identical_pairs": identical,
             "matching": "per parent unit" if by_parent else "whole dictionary",
             "direction": side,
@@ -179,18 +181,18 @@ def measure_group(store: Store, group: Group, *, check: Callable[[], None] = lam
             "left_out": [run.zero + run.silent for run in runs],
             "zero": [run.zero for run in runs],
             "silent": [run.silent for run in runs],
-            "chance": _chance(dictionaries[0], parents[0] if by_parent else None),
+            "chance": _chance(dictionaries[0], parents[0]),
         }
         finite = [value for value in pairs if np.isfinite(value)]
         records.append(
             GroupScoreRecord(
                 group_id=group.group_id,
-                config_id=group.cells[0]["config_id"],
-                label=group.cells[0]["label"],
+                config_id=first["config_id"],
+                label=first["label"],
                 cell_ids=group.cell_ids,
                 metric=name,
                 version=VERSION,
-                params={f"{group.varies}s": sorted(cell[group.varies] for cell in group.cells)},
+                params={f"{group.varies}s": sorted(seeds)},
                 value=statistics.fmean(finite) if finite else float("nan"),
                 uncertainty=statistics.stdev(finite) if len(finite) > 1 else None,
                 uncertainty_kind="sample standard deviation over pairs of runs" if len(finite) > 1 else None,
@@ -208,8 +210,7 @@ def _groups(store: Store, cell_ids: Collection[str] | None) -> Iterator[Group]:
     cells = cells[(cells["status"] == "finished") & cells["artifact"].notna()]
     if cell_ids is not None:
         cells = cells[cells["cell_id"].isin(set(cell_ids))]
-    for varies in _METRICS:
-        fixed = "token_seed" if varies == "init_seed" else "init_seed"
+    for varies, fixed in _FIXED.items():
         usable = cells[cells[varies].notna()]
         for _, cells_of_config in usable.groupby([*_BOARD, "config_id", "label", fixed], sort=False, dropna=False):
             # Of two cells with the same seeds (run again under another identity) the newer is used, as on boards.
@@ -226,7 +227,7 @@ def _plain(row: dict[Any, Any]) -> dict[str, Any]:
 def _measured_at(store: Store) -> dict[str, pd.Timestamp]:
     frame = group_scores.group_scores(store)
     frame = frame[frame["version"] == VERSION]
-    return {group_id: scores["measured_at"].min() for group_id, scores in frame.groupby("group_id")}
+    return dict(frame.groupby("group_id")["measured_at"].min())
 
 
 def _latest(group: Group) -> pd.Timestamp:
@@ -261,38 +262,33 @@ def _fitted_units(store: Store, cell: dict[str, Any]) -> FittedUnits:
 def _similarity(d1: Tensor, parents1: Tensor | None, d2: Tensor, parents2: Tensor | None) -> tuple[float, bool]:
     """Return the matched cosine (exactly 1.0 for identical dictionaries), and True if they are bitwise identical."""
     same = len(d1) > 0 and torch.equal(d1, d2)
+    if parents1 is not None and parents2 is not None:
+        same = same and torch.equal(parents1, parents2)
+    return (1.0 if same else _matched(d1, parents1, d2, parents2)), same
+
+
+def _matched(d1: Tensor, parents1: Tensor | None, d2: Tensor, parents2: Tensor | None) -> float:
+    """Return the matched cosine, within each parent if both dictionaries have parents."""
     if parents1 is None or parents2 is None:
-        return (1.0 if same else matched_cosine(d1, d2)), same
-    same = same and torch.equal(parents1, parents2)
-    return (1.0 if same else matched_cosine_by_parent(d1, parents1, d2, parents2)), same
+        return matched_cosine(d1, d2)
+    return matched_cosine_by_parent(d1, parents1, d2, parents2)
 
 
 def _chance(atoms: Tensor, parents: Tensor | None) -> float | None:
     """Return the matched cosine of two Gaussian dictionaries of this shape; None without atoms."""
-    if not len(atoms):
-        return None
     owners = None if parents is None else tuple(parents.tolist())
-    return random_similarity(len(atoms), atoms.shape[1], owners)
+    return random_similarity(len(atoms), atoms.shape[1], owners) if len(atoms) else None
 
 
 @lru_cache(maxsize=64)
 def random_similarity(n_atoms: int, width: int, parents: tuple[int, ...] | None = None) -> float:
     """Return the matched cosine of two random dictionaries (n_atoms, width), about .130 for 6144 x 768.
 
-    Args:
-        n_atoms: atoms per dictionary.
-        width: length of an atom.
-        parents: parent of each atom, equal in both, if atoms are only matched within their parent.
+    With ``parents``, the parent of each atom in both, atoms are only matched within their parent.
     """
     first, second = (
-        torch.randn(
-            n_atoms,
-            width,
-            generator=torch.Generator().manual_seed(seed_of("random dictionary", n_atoms, width, number)),
-        )
-        for number in (0, 1)
+        torch.randn(n_atoms, width, generator=torch.Generator().manual_seed(seed))
+        for seed in (seed_of("random dictionary", n_atoms, width, number) for number in (0, 1))
     )
-    if parents is None:
-        return matched_cosine(first, second)
-    owners = torch.tensor(parents)
-    return matched_cosine_by_parent(first, owners, second, owners)
+    owners = None if parents is None else torch.tensor(parents)
+    return _matched(first, owners, second, owners)

@@ -16,10 +16,10 @@ from harness.executors import create
 from harness.executors.processes import Processes
 from harness.progress import Reporter
 from harness.run.loop import run
-from harness.run.selection import Candidate, candidates_of, sweep_results, sweep_values
+from harness.run.selection import Candidate, candidates_of, sweep_of, sweep_results
 from harness.run.summary import RunSummary, combine_summaries
 from harness.run.sweep_plot import draw
-from harness.suites import Suite, Target, parse_suite
+from harness.suites import MethodEntry, Suite, Target
 from harness.suites.grids import GRIDS, grid
 from methods import METHODS
 
@@ -33,30 +33,22 @@ class SweepResult(NamedTuple):
     """one per target"""
 
 
-def sweep_suite(suite: Suite, families: Sequence[str], overrides: Mapping[str, Any] | None = None) -> Suite:
-    """Return a suite with the same targets and data, the families' grids as methods, and R2 and L0 as metrics.
+def _grid_methods(
+    entries: Sequence[MethodEntry], families: Sequence[str], overrides: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the methods of the families' grids.
 
-    Settings that are not swept are those of the suite for the family, updated by the ``overrides`` that it has.
+    Settings that are not swept are those of the family's first entry, updated by the ``overrides`` that it has.
     """
-    values = suite.model_dump()
-    for target, target_values in zip(suite.targets, values["targets"], strict=True):
-        # If a family has several entries, the settings of the first one are used.
-        entry_configs = {entry.name: dict(entry.config) for entry in reversed(suite.methods_of(target))}
-        target_values["methods"] = [
-            {
-                "name": family,
-                "config": {**entry_configs.get(family, {}), **_settings_of(family, overrides or {}), **config},
-            }
-            for family in families
-            for config in grid(family)
-        ]
-        target_values["token_seeds"] = suite.token_seeds_of(target)[:1]
-    return parse_suite(sweep_values(suite, values), source=f"sweep of {suite.name}")
-
-
-def _settings_of(family: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    fields = METHODS.get(family).Config.model_fields
-    return {key: value for key, value in overrides.items() if key in fields}
+    entry_configs = {entry.name: entry.config for entry in reversed(entries)}
+    methods = []
+    for family in families:
+        points = grid(family)
+        fields = METHODS.get(family).Config.model_fields
+        family_overrides = {key: value for key, value in overrides.items() if key in fields}
+        config = {**entry_configs.get(family, {}), **family_overrides}
+        methods += [{"name": family, "config": {**config, **point}} for point in points]
+    return methods
 
 
 def sweep(
@@ -79,10 +71,8 @@ def sweep(
         families: families to sweep; default: all that have a grid.
         overrides: settings that are not swept, applied to the families that have them.
         target_l0: L0 of the alternative selection, see :func:`harness.run.selection.pick_at_target`.
-        device: see :func:`harness.run.run`.
-        cache: see :func:`harness.run.run`.
+        device, cache, reporter: see :func:`harness.run.run`.
         workers: number of processes with one thread each; 1: this process with all its threads.
-        reporter: receives the progress.
 
     Raises:
         UserError: if a family has no grid, or the suite is invalid or cannot run.
@@ -93,7 +83,8 @@ def sweep(
     charts: list[Path] = []
     with Processes(workers) if workers > 1 else create("local") as executor:
         for leaf, target in _layers(suite):
-            leaf_sweep = sweep_suite(leaf.model_copy(update={"targets": (target,)}), families, overrides)
+            methods = _grid_methods(leaf.methods_of(target), families, overrides or {})
+            leaf_sweep = sweep_of(leaf, target, methods)
             summary = run(leaf_sweep, store_path, device=device, cache=cache, executor=executor, reporter=reporter)
             summaries.append(summary)
             title = f"{target.backbone} at {target.site}" if target.site else target.backbone
@@ -125,8 +116,6 @@ def _candidates(frame: pd.DataFrame, families: Sequence[str], target_l0: float, 
     candidates: list[Candidate] = []
     for family in families:
         rows = frame[frame["method"] == family]
-        if rows.empty:
-            continue
         configs = [{key: config[key] for key in GRIDS[family]} for config in rows["config"]]
         family_candidates = candidates_of(family, configs, list(rows["r2"]), list(rows["l0"]), target_l0=target_l0)
         candidates += [candidate._replace(target=title) for candidate in family_candidates]

@@ -13,19 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from results.comparison.intervals import Block
+from results.store.records import UNIT_MEANS
 
 if TYPE_CHECKING:
     from results.store import Store
 
-#: Metric -> column of `units` whose mean over the alive units it is (over all units, for "alive" itself). If the rows
-#: of a cell do not give the cell's score, the metric is compared by its scores alone.
-UNIT_MEANS: Mapping[str, str] = {
-    "ms_score": "ms_score",
-    "alive_fraction": "alive",
-    "unit_overlap": "redundancy",
-    "class_purity": "class_purity",
-    "polysemanticity": "polysemanticity",
-}
+#: Metric -> column of `units` that it averages: over the alive units, or over all for "alive" itself. If the rows of a
+#: cell do not give the cell's score, the metric is compared by its scores alone.
+_COLUMNS: Mapping[str, str] = {**UNIT_MEANS, "alive_fraction": "alive"}
 
 _Groups = Sequence[Sequence[Mapping[str, Any]]]
 Part = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -56,7 +51,7 @@ class UnitClusters:
         self, metric: str, shared: Sequence[int], first: np.ndarray, second: np.ndarray
     ) -> tuple[list[Block], str]:
         """Return the clusters that the metric averages, and their description; no block if it averages no units."""
-        column = UNIT_MEANS.get(metric)
+        column = _COLUMNS.get(metric)
         if column is None:
             return [], ""
         rows = self._column(column)

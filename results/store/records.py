@@ -19,6 +19,14 @@ RUN_STATUSES = ("running", "finished", "interrupted")
 CELL_STATUSES = ("finished", "failed")
 DIRECTIONS = ("higher", "lower", "none")
 
+#: Metric -> column of `units` of which it is the mean over the alive units.
+UNIT_MEANS: Mapping[str, str] = {
+    "ms_score": "ms_score",
+    "unit_overlap": "redundancy",
+    "class_purity": "class_purity",
+    "polysemanticity": "polysemanticity",
+}
+
 
 def config_id_of(method: str, config: Mapping[str, Any]) -> str:
     """Return the id under which cells of one method and one configuration are averaged over seeds (16 hex digits)."""

@@ -6,16 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from results.store.records import records_of
+from results.store.records import UNIT_MEANS, records_of
 from results.verify.base import TOLERANCE, Checker, Content, check
 
-#: metric -> the column of which it is the mean over alive units.
-MEANS = {
-    "ms_score": "ms_score",
-    "unit_overlap": "redundancy",
-    "class_purity": "class_purity",
-    "polysemanticity": "polysemanticity",
-}
 _VALID = "{0} IS NOT NULL AND NOT isnan({0})"
 _UPPER = f"1 + {TOLERANCE}"
 
@@ -54,7 +47,7 @@ def units(content: Content, checker: Checker) -> None:
     means = ", ".join(
         f"avg({column}) FILTER (alive AND {_VALID.format(column)}) AS mean_{column}, "
         f"count(*) FILTER (alive AND {_VALID.format(column)}) AS n_{column}"
-        for column in MEANS.values()
+        for column in UNIT_MEANS.values()
     )
     wrong = ", ".join(f"count(*) FILTER ({sql}) AS wrong_{index}" for index, sql in enumerate(_WRONG.values()))
     frame = content.store.query(
@@ -106,7 +99,7 @@ def _check_rows(content: Content, checker: Checker, cell: Mapping[str, Any], uni
             f"is {alive:.6f}, and {unit_counts['alive']} of its {unit_counts['n']} unit rows are alive ({share:.6f}).",
             cell_id,
         )
-    for metric, column in MEANS.items():
+    for metric, column in UNIT_MEANS.items():
         _check_mean(content, checker, cell, metric, unit_counts[f"mean_{column}"], unit_counts[f"n_{column}"])
     l0 = content.score(cell, "l0")
     if l0 is not None and l0["n"] and unit_counts["most_fires"] is not None:

@@ -15,18 +15,19 @@ from typing import Any
 import torch
 from documents import ROOT, blocks
 from elsewhere import THERE, elsewhere
+from in_memory import MemorySite
 from small_runs import suite_of
 from torch import Tensor, nn
 from variants import built_in, variants
 
 import methods
 from harness import devices, doctor
-from harness.check.world import SmallSite, SmallTokens, small_layer
+from harness.check.world import SmallTokens, small_layer
 from harness.metrics.base import METRICS
 from harness.run import run
 from harness.scaffold import scaffold
 from methods.additive import AdditiveSplit
-from methods.base import Method
+from methods.base import LinearSite, Method
 from methods.disentangled import DisentangledLinear
 from methods.elude import method as elude
 from methods.plugin_files import load_plugin_file
@@ -52,7 +53,7 @@ def held(x: Tensor) -> Tensor:
     return x.cpu()
 
 
-def as_on_the_cpu(name: str, config: dict[str, Any], site: SmallSite, tokens: SmallTokens) -> None:
+def as_on_the_cpu(name: str, config: dict[str, Any], site: LinearSite, tokens: SmallTokens) -> None:
     """Fitted and used there, and fitted here and moved there, a method gives what it gives here."""
     # Autocast changes nothing there.
     full = {**config, "precision": "float32"} if "precision" in config else config
@@ -60,7 +61,7 @@ def as_on_the_cpu(name: str, config: dict[str, Any], site: SmallSite, tokens: Sm
     x = tokens.fields[here.spec.reads]
     codes, a_hat = here.encode(x), here.decode(here.encode(x))
     with elsewhere(), on_a_gpu():
-        there = SmallSite(site.weight.to(THERE), site.bias.to(THERE))
+        there = MemorySite(site.weight.to(THERE), site.bias.to(THERE))
         fitted = methods.create(name, **config).fit(tokens, there, seed=1, device="elsewhere:0")
         for made in (fitted, here.to(THERE)):
             agrees(made, x.to(THERE), codes, a_hat)
@@ -77,7 +78,7 @@ def agrees(made: Method, x: Tensor, codes: Tensor, a_hat: Tensor) -> None:
     assert held(atoms).shape[0] == made.n_units and (parents is None or held(parents).shape == (made.n_units,))
 
 
-def in_the_model(split: AdditiveSplit, site: SmallSite, x: Tensor) -> None:
+def in_the_model(split: AdditiveSplit, site: LinearSite, x: Tensor) -> None:
     """The layer that knows its sub-units: edited and not, in both modes."""
     layer = nn.Linear(site.d_in, site.d_out).to(THERE)
     layer.weight, layer.bias = nn.Parameter(site.weight), nn.Parameter(site.bias)

@@ -33,7 +33,7 @@ def a_world(name: str, columns: dict[str, dict[str, float]], names: dict[str, st
     values = pd.DataFrame(columns)
     methods = {label: (names or {}).get(label, label) for label in values.index}
     units = {label: pd.DataFrame({"unit": [0], "parent": [0], "alive": [True]}) for label in ("truth", "chance")}
-    return LayerResults(f"planted:{name}", name, values, methods, "truth", "chance", units=units)
+    return LayerResults(f"planted:{name}", values, methods, "truth", "chance", units=units)
 
 
 def layers(metric: dict[str, float]) -> list[LayerResults]:

@@ -106,7 +106,7 @@ def test_the_papers_table_runs_it_once_a_token_seed() -> None:
 def test_the_contract_holds_with_umap() -> None:
     found = {one.check: one for one in check_method(ELUDe, {**SETTINGS, "umap_dims": 3})}
     assert [f"{one.check}: {one.why}" for one in found.values() if not one.ok] == []
-    assert not found["uses_seed is correct"].applies
+    assert not found["uses seed is correct"].applies
 
 
 def test_umap_for_real(layer: tuple[MemorySite, MemoryTokens]) -> None:

@@ -2,6 +2,7 @@
 # make test    set up what is missing, then lint, types and tests
 # make test-fast  the tests that need no run of a suite, in under a minute
 # make docs    build the documentation into site/
+# make gpu-report  measure everything on a GPU
 # make notebooks  run the notebooks again
 # Both are safe to repeat. Nothing is downloaded after the installation.
 
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 # packages as well (docs/reproducibility.md). Only this environment has it: an installed package leaves other programs alone.
 MKL_SETTING := import os; os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
-.PHONY: setup demo test test-fast test-slow test-browser lint types unit bench docs notebooks clean
+.PHONY: setup demo test test-fast test-slow test-browser lint types unit bench docs notebooks gpu-report gpu-report-tiny clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.ready
@@ -67,6 +68,13 @@ docs: setup
 		--editable ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
+# Everything worth measuring on a GPU, in less than seven minutes; -tiny tests the report itself on the CPU.
+gpu-report: setup
+	$(BIN)/python benchmarks/gpu_report.py
+
+gpu-report-tiny: setup
+	$(BIN)/python benchmarks/gpu_report.py --tiny
+
 # Runs the notebooks from an empty store and keeps their outputs.
 notebooks: setup
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --override overrides.txt \
@@ -77,7 +85,7 @@ notebooks: setup
 # Each benchmark in turn, about six minutes on two cores; a failed one is named at the end. Ends with a table of ratios.
 bench: setup
 	@rows=$$(mktemp); failed=; trap 'rm -f "$$rows"' EXIT; \
-	for file in benchmarks/[!_]*.py; do \
+	for file in $(filter-out benchmarks/gpu_report.py,$(wildcard benchmarks/[!_]*.py)); do \
 		echo "== $$file"; \
 		HARNESS_BENCH_ROWS=$$rows $(BIN)/python $$file || failed="$$failed $$file"; \
 	done; \

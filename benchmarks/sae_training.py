@@ -185,7 +185,7 @@ class Joined:
             yield (torch.cat([a, q], 1),)
 
 
-def library_side(name: str, config: Any, tokens: TokenSet, seed: int) -> Side:
+def library_side(name: str, config: Any, tokens: TokenSet, seed: int, device: str = "cpu") -> Side:
     """Train one family with the library."""
     from overcomplete.sae import train_sae
 
@@ -196,6 +196,7 @@ def library_side(name: str, config: Any, tokens: TokenSet, seed: int) -> Side:
     next(batches.epoch(0))  # reads the tokens into memory before the clock starts
     x = torch.cat([torch.cat(tuple(reversed(batch)), 1) for batch in batches.epoch(0)])
     module, criterion = counterpart(name, config, layer, x[:, : layer.d_out], seed)
+    module.to(device)
     if name == "transcoder":
         inner = criterion
 
@@ -216,33 +217,43 @@ def library_side(name: str, config: Any, tokens: TokenSet, seed: int) -> Side:
             Cosine(optimiser, total, config),
             nb_epochs=config.epochs,
             clip_grad=config.clip_norm,
+            device=device,
         )
+        wait(device)
         seconds = time.perf_counter() - started
     module.train(False)
     error = active = 0.0
     with torch.no_grad():
         for rows in x.split(4096):
-            _, codes, x_hat = module(rows)
-            error += float((rows - x_hat)[:, : layer.d_out].square().sum())
+            _, codes, x_hat = module(rows.to(device))
+            error += float((rows - x_hat.cpu())[:, : layer.d_out].square().sum())
             active += float((codes != 0).sum())
     target = x[:, : layer.d_out]
     variance = float((target - target.mean(0)).square().sum())
     return Side(seconds / total, 1 - error / variance, active / len(x))
 
 
-def our_side(name: str, config: dict[str, Any], tokens: TokenSet, seed: int) -> Side:
+def wait(device: str) -> None:
+    """Wait until the device has finished all work."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def our_side(name: str, config: dict[str, Any], tokens: TokenSet, seed: int, device: str = "cpu") -> Side:
     """Train one family with our loop."""
     layer = Layer(tokens.width("input"), tokens.width("output"))
     method = methods.create(name, **config)
     started = time.perf_counter()
     stamps: list[float] = []
-    method.fit(tokens, layer, seed=seed, progress=lambda done, total, what: stamps.append(time.perf_counter()))  # type: ignore[arg-type]
+    progress = lambda done, total, what: stamps.append(time.perf_counter())  # noqa: E731
+    method.fit(tokens, layer, seed=seed, device=device, progress=progress)  # type: ignore[arg-type]
+    wait(device)
     seconds = time.perf_counter() - started
     error = active = variance = 0.0
     mean = Normaliser(tokens, "output").mean
     for x, a in zip(tokens.batches(method.spec.reads, 4096), tokens.batches("output", 4096), strict=True):
-        codes = method.encode(x)
-        error += float((a - method.decode(codes)).square().sum())
+        codes = method.encode(x.to(device))
+        error += float((a - method.decode(codes).cpu()).square().sum())
         variance += float((a - mean).square().sum())
         active += float((codes != 0).sum())
     # The time of the whole fit: also reading and normalising the tokens, and building the module.
@@ -274,6 +285,7 @@ def main() -> None:
     parser.add_argument("--units-per-neuron", type=float, default=8, help="expansion factor (default: 8)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="further settings, as JSON")
     parser.add_argument("--seed", type=int, default=42, help="random seed of the initialisation and the batches")
+    parser.add_argument("--device", default="cpu", help="device of torch (default: cpu)")
     arguments = parser.parse_args()
     if arguments.tokens:
         compare(TokenSet(arguments.tokens), arguments)
@@ -288,7 +300,7 @@ def compare(tokens: TokenSet, arguments: argparse.Namespace) -> None:
     warm = {"expansion_factor": arguments.units_per_neuron, "epochs": 1, "batch_size": arguments.batch_size}
     families = arguments.family or FAMILIES
     for name in families:
-        our_side(name, warm, tokens, arguments.seed)  # compiles the kernels and imports the library
+        our_side(name, warm, tokens, arguments.seed, arguments.device)  # compiles the kernels and imports the library
     print(f"{tokens.n} tokens, {tokens.width('output')} neurons, {arguments.epochs} epochs")
     print(f"{'':22}{'ms per step':>20}{'R2':>20}{'L0':>20}{'ratio':>8}")
     ratios = []
@@ -297,8 +309,9 @@ def compare(tokens: TokenSet, arguments: argparse.Namespace) -> None:
         settings = warm | {"epochs": arguments.epochs}
         settings |= LIKE_THE_LIBRARY.get(name, {})
         settings |= {key: value for key, value in extra.items() if key in fields}
-        ours = our_side(name, settings, tokens, arguments.seed)
-        theirs = library_side(name, methods.create(name, **settings).config, tokens, arguments.seed)
+        ours = our_side(name, settings, tokens, arguments.seed, arguments.device)
+        config = methods.create(name, **settings).config
+        theirs = library_side(name, config, tokens, arguments.seed, arguments.device)
         ratios.append(theirs.seconds_per_step / ours.seconds_per_step)
         report(f"train_sae / ours, {name}", ratios[-1])
         print(

@@ -1,0 +1,44 @@
+"""Milliseconds per training step of every SAE family at 768 -> 6144, beside overcomplete's ``train_sae``."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import sae_training
+
+import methods
+from gpu.record import Record
+
+TITLE = "Training: 768 -> 6144, batches of 4096 tokens, ours and overcomplete's train_sae"
+ORDER = 5
+LIMIT_S = 35
+
+IN_TINY = ("topk_sae", "vanilla_sae")
+
+
+def run(record: Record) -> None:
+    """Train each family for two epochs of a few steps on both sides, after one epoch that compiles what is compiled."""
+    width, n, batch, factor = (32, 512, 128, 2) if record.tiny else (768, 40_960, 4096, 8)
+    device = str(record.device)
+    with tempfile.TemporaryDirectory() as folder:
+        tokens = sae_training.synthetic_tokens(Path(folder), n, width)
+        for name in IN_TINY if record.tiny else sae_training.FAMILIES:
+            config = {"expansion_factor": factor, "epochs": 2, "batch_size": batch}
+            config |= sae_training.LIKE_THE_LIBRARY.get(name, {})
+            sae_training.our_side(name, config | {"epochs": 1}, tokens, 0, device)
+            record.start_peak()
+            ours = sae_training.our_side(name, config, tokens, 0, device)
+            peak = record.peak_gib()
+            theirs = sae_training.library_side(name, methods.create(name, **config).config, tokens, 0, device)
+            record.row(
+                "families",
+                family=name,
+                ours_ms=1e3 * ours.seconds_per_step,
+                library_ms=1e3 * theirs.seconds_per_step,
+                library_to_ours=theirs.seconds_per_step / ours.seconds_per_step,
+                tokens_per_second=batch / ours.seconds_per_step,
+                ours_r2=ours.r2,
+                library_r2=theirs.r2,
+                peak_gib=peak,
+            )

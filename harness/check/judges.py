@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+# Imported for its side effect: registers the packaged networks with the proxy panel.
+import harness.judging.encoders  # noqa: F401
 from harness.check.finding import Finding, other_globals, require, require_json, run_all
 from harness.check.world import CLASSES, drawn_images
 from harness.errors import UserError

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results.boards.board import Aggregate, Column, Row
+from results.boards.board import Column, Row
 from results.store.records import DEVICE_UNITS
 
 JOINER = "\N{WORD JOINER}"
@@ -112,10 +112,15 @@ def column_title(column: Column) -> str:
     return metric_title(column.metric) + column.key[len(column.metric) :]
 
 
+def title_and_unit(column: Column) -> str:
+    """Return a column's name with its unit in parentheses, if it has one."""
+    unit = unit_of(column)
+    return f"{column_title(column)} ({unit})" if unit else column_title(column)
+
+
 def axis_title(column: Column) -> str:
     """Return a column's name, unit and direction."""
-    unit = unit_of(column)
-    return f"{column_title(column)}{f' ({unit})' if unit else ''}, {DIRECTIONS[column.direction]}"
+    return f"{title_and_unit(column)}, {DIRECTIONS[column.direction]}"
 
 
 def axis_of(column: Column) -> str:
@@ -139,23 +144,22 @@ def floor_title(metric: str) -> str:
         ("original_", "of the original network"),
     ):
         if name.startswith(start):
-            return f"{TITLES.get(name.removeprefix(start), name.removeprefix(start).replace('_', ' '))} {words}"
+            return f"{metric_title(name.removeprefix(start))} {words}"
     return name.replace("_", " ")
 
 
-def mean_and_spread(aggregate: Aggregate, column: Column) -> str:
-    """Return a mean in the format of the printed leaderboard."""
+def value_text(row: Row, column: Column) -> str:
+    """Return a row's mean and its spread or interval in the format of the printed leaderboard, or why it has none."""
+    aggregate = row.metrics.get(column.key)
+    if aggregate is None:
+        if column.key in row.undefined:
+            return "undefined"
+        return "failed" if row.n_failed and not row.n_finished else "–"
+    mean = column.text(aggregate.mean)
     if aggregate.interval is not None:
         low, high = (column.text(bound) for bound in aggregate.interval)
-        return f"{column.text(aggregate.mean)} [{low}, {high}]"
-    return column.text(aggregate.mean) + ("" if aggregate.std is None else f" ± {column.text(aggregate.std)}")
-
-
-def absent(row: Row, column: Column) -> str:
-    """Return why a row has no value in a column."""
-    if column.key in row.undefined:
-        return "undefined"
-    return "failed" if row.n_failed and not row.n_finished else "–"
+        return f"{mean} [{low}, {high}]"
+    return mean + ("" if aggregate.std is None else f" ± {column.text(aggregate.std)}")
 
 
 def compact(value: Any) -> str:

@@ -136,6 +136,19 @@ class Metric(ABC):
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         """Return the scores: the one named :attr:`id` first, then companions (``<id>_adjusted``, ``floor_...``)."""
 
+    def unit_scores(self, outcome: Outcome, values: Tensor) -> tuple[Score, Score]:
+        """Return the mean of per-unit results over the units that have one, and ``<id>_undefined``.
+
+        Args:
+            outcome: gets the results as a column of the table of units.
+            values: (n_units,) float64, NaN for dead units and undefined results.
+        """
+        outcome.unit_columns[self.id] = values.numpy()
+        scored = ~values.isnan()
+        n, alive = int(scored.sum()), int(outcome.units.alive.sum())
+        mean = self.score(float(values[scored].mean()), n, *outcome.error_over_units(values, scored))
+        return mean, Score(f"{self.id}_undefined", float(alive - n), alive, unit="units", direction="none")
+
     def score(self, value: float, n: int, uncertainty: float | None = None, kind: str | None = None) -> Score:
         """Return a score with the metric's id, unit and direction."""
         return Score(self.id, value, n, uncertainty, kind, self.unit, self.direction)

@@ -33,7 +33,7 @@ def matched_cosine(d1: Tensor, d2: Tensor) -> float:
     Raises:
         UserError: if the widths differ, or an atom is not finite.
     """
-    return _matched(*_comparable(d1, d2))[0]
+    return _matched(*_comparable(d1, d2))
 
 
 def matched_cosine_by_parent(d1: Tensor, parents1: Tensor, d2: Tensor, parents2: Tensor) -> float:
@@ -66,8 +66,8 @@ def matched_cosine_by_parent(d1: Tensor, parents1: Tensor, d2: Tensor, parents2:
         if not len(atoms1) or not len(atoms2):
             scores.append(-1.0)
             continue
-        similarity, _ = _matched(atoms1, atoms2)
-        scores.append(similarity - abs(len(atoms1) - len(atoms2)) / max(len(atoms1), len(atoms2)))
+        penalty = abs(len(atoms1) - len(atoms2)) / max(len(atoms1), len(atoms2))
+        scores.append(_matched(atoms1, atoms2) - penalty)
     return float(np.mean(scores)) if scores else math.nan
 
 
@@ -82,10 +82,8 @@ def _comparable(d1: Tensor, d2: Tensor) -> tuple[Tensor, Tensor]:
     return rows1, rows2
 
 
-def _matched(rows1: Tensor, rows2: Tensor) -> tuple[float, int]:
-    """Return the mean cosine of matched rows of unit length, and the number of pairs."""
-    if not len(rows1) or not len(rows2):
-        return math.nan, 0
+def _matched(rows1: Tensor, rows2: Tensor) -> float:
+    """Return the mean cosine of matched rows of unit length; NaN without any."""
     cosines = (rows1 @ rows2.T).clamp(-1, 1).numpy()
-    first, second = linear_sum_assignment(cosines, maximize=True)
-    return float(cosines[first, second].mean()), len(first)
+    pairs = linear_sum_assignment(cosines, maximize=True)
+    return float(cosines[pairs].mean()) if cosines.size else math.nan

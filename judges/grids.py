@@ -8,10 +8,7 @@ show the same grid, or whether a reply already exists.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
@@ -19,6 +16,8 @@ from pathlib import Path
 from typing import Protocol
 
 from PIL import Image, ImageDraw
+
+from results.atomic import partial_file
 
 #: Raise it when the same description is drawn differently.
 RENDER_VERSION = 1
@@ -29,7 +28,6 @@ TILE_PX = 336
 GRID_PX = SIDE * TILE_PX
 BLANK = (128, 128, 128)
 OUTLINE = (255, 0, 255)
-# A photograph as PNG is five times as large; at this quality without chroma subsampling, no artefacts are visible.
 JPEG_QUALITY = 95
 
 
@@ -136,7 +134,10 @@ class Album:
         path = self._folder / grid.key[:2] / f"{grid.key}.jpg"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, encoded(self.draw(grid)))
+            with partial_file(path) as partial:
+                # A photograph as PNG is five times as large; at this quality without chroma subsampling, no artefacts
+                # are visible.
+                self.draw(grid).save(partial, "JPEG", quality=JPEG_QUALITY, subsampling=0)
         return path
 
     def draw(self, grid: Grid) -> Image.Image:
@@ -157,29 +158,9 @@ class Album:
         return drawn
 
 
-def encoded(image: Image.Image) -> bytes:
-    """Return the picture as JPEG."""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return buffer.getvalue()
-
-
 def grid_of(
     contents: Sequence[str], indices: Sequence[int], tokens: Sequence[TokenPosition | None], view: View
 ) -> Grid:
     """Return the grid of the first nine images given."""
     tiles = [Tile(*parts) for parts in zip(contents, indices, tokens, strict=True)]
     return Grid(tuple(tiles[:N_TILES]), view)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file atomically: it is complete or absent."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -86,10 +86,6 @@ def calibrated(parts: IndexFactors, null: IndexFactors) -> Tensor:
     means over the random sets. It is 0 for a set that is not more clustered than a random one, whose groups do not
     match the classes better, or whose images are all the same. It is 1 for two tight groups of different classes that
     are as far apart as random images.
-
-    Args:
-        parts: factors of the sets.
-        null: factors of the random sets.
     """
 
     def above(value: Tensor, chance: Tensor) -> Tensor:

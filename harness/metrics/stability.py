@@ -17,14 +17,10 @@ from harness.metrics.dictionary import directions
 
 
 def matched_cosine(d1: Tensor, d2: Tensor) -> float:
-    """Return the mean cosine of two dictionaries' atoms under the best one-to-one matching (Hungarian method).
+    """Return the mean cosine of the atoms (K1, d) and (K2, d) under the best one-to-one matching (Hungarian method).
 
     Cosines are signed: an atom and its negative are opposites. Atoms of length zero are excluded. If one dictionary
     then has more atoms than the other, the surplus is neither matched nor counted.
-
-    Args:
-        d1: (K1, d) atoms.
-        d2: (K2, d) atoms.
 
     Returns:
         A value in [-1, 1]: 1 for the same atoms in any order and scale, and about 0.130 for random dictionaries of

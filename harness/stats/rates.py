@@ -134,7 +134,7 @@ def _resampled_rates(counted: Tally, n_resamples: int, generator: np.random.Gene
     meeting = counted.first * size + counted.second
     keys, stratum, sizes = np.unique(meeting, return_inverse=True, return_counts=True)
     members = [np.flatnonzero(stratum == number) for number in range(len(keys)) if sizes[number] > 1]
-    alone = np.flatnonzero(sizes[stratum] == 1) if len(keys) else np.zeros(0, np.int64)
+    alone = np.flatnonzero(sizes[stratum] == 1)
     if len(alone):
         members.append(alone)
     for pairs in members:

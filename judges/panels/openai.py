@@ -25,8 +25,12 @@ from methods.errors import UserError
 
 #: Status codes after which another try may succeed; other errors are permanent.
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-#: Status codes after which no question to this judge will be answered.
-POINTLESS = frozenset({401, 403, 404})
+#: Status codes after which no question to this judge will be answered, and the reason or remedy.
+REFUSED = {
+    401: "set its key in the environment variable {variable}.",
+    403: "the key in {variable} may not use this model.",
+    404: "it has no such model, or base_url does not end where its API begins (usually /v1).",
+}
 
 
 class OpenAIOptions(BaseModel):
@@ -127,15 +131,9 @@ class OpenAIJudge(LanguageModelJudge):
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise CallFailed(f"connection failed: {type(error).__name__}") from error
         status = response.status_code
-        if status in POINTLESS:
-            raise Refused(
-                f"The server of {self.name!r} answered {status}: "
-                + {
-                    401: f"set its key in the environment variable {self._options.api_key_env}.",
-                    403: f"the key in {self._options.api_key_env} may not use this model.",
-                    404: "it has no such model, or base_url does not end where its API begins (usually /v1).",
-                }[status]
-            )
+        if status in REFUSED:
+            reason = REFUSED[status].format(variable=self._options.api_key_env)
+            raise Refused(f"The server of {self.name!r} answered {status}: {reason}")
         if status in RETRIED:
             raise CallFailed(f"http {status}", _retry_after(response.headers), everybody=status == 429)
         # Some servers quote the request that they refuse, and this text is stored.

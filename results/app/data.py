@@ -115,13 +115,10 @@ def require_boards(opened: Store) -> list[Board]:
     """
     boards = _boards(stamp(), opened)
     if not boards:
-        st.info("This store has no cells yet. Fill it with `harness run --suite demo --store " + _name() + "`.")
+        name = opened.path.name.replace("`", "")
+        st.info(f"This store has no cells yet. Fill it with `harness run --suite demo --store {name}`.")
         st.stop()
     return boards
-
-
-def _name() -> str:
-    return store().path.name.replace("`", "")
 
 
 # A resource, not data: boards are frozen, and copying them at every interaction would cost more than building them.

@@ -41,14 +41,9 @@ class Gallery:
             self.names |= queries.image_names(store, self.fingerprint, sorted(wanted))
 
     def show(self, unit: Mapping[str, Any], *, count: int, tile_px: int, columns: int, what: str) -> None:
-        """Show the top `count` images of a unit, strongest first, row by row.
+        """Show the top `count` images of a unit, a row of the store, strongest first, in rows of `columns`.
 
-        Args:
-            unit: a row with top_image, top_position and top_value.
-            count: number of images.
-            tile_px: side of an image.
-            columns: images per row.
-            what: description of the unit, for screen readers.
+        Screen readers name the unit as `what`.
         """
         tiles, classes = self._tiles(unit, count)
         if not tiles:

@@ -12,7 +12,7 @@ from results.app.titles import plain
 from results.boards.board import Row
 
 _SCREENS = Path(__file__).with_name("screens")
-# file name: (title, icon); the first is the page without a path.
+# file name: (title, icon)
 _TITLES = {
     "front": ("Front", ":material/scatter_plot:"),
     "leaderboard": ("Leaderboard", ":material/leaderboard:"),
@@ -32,9 +32,8 @@ def pages() -> Mapping[str, Any]:
 def page(name: str) -> Any:
     """Return one page by the name of its file."""
     title, icon = _TITLES[name]
-    first = name == next(iter(_TITLES))
-    path = None if first else name
-    return st.Page(_SCREENS / f"{name}.py", title=title, icon=icon, url_path=path, default=first)
+    path = None if name == "front" else name
+    return st.Page(_SCREENS / f"{name}.py", title=title, icon=icon, url_path=path, default=path is None)
 
 
 def link(name: str, label: str, **parameters: object) -> None:

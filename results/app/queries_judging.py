@@ -71,14 +71,8 @@ def presentations(
 ) -> pd.DataFrame:
     """Return presentations with their votes and consensus, and `total`: their number without the limit.
 
-    Args:
-        store: an opened store.
-        tournament: its id.
-        filter_name: one of `FILTERS`.
-        cells_a: only pairs with one of these cells on either side; None: all pairs.
-        cells_b: and one of these on the other; None: any.
-        limit: number of rows.
-        offset: rows to skip.
+    Only pairs that pass one of `FILTERS`, with one of `cells_a` on either side and one of `cells_b` on the other; None
+    stands for all cells.
     """
     # A list that is NULL contains everything.
     sides = (

@@ -15,26 +15,20 @@ _SIGN = re.compile(r"(?<!\S)(?=(<->|->|<-|--|>=|<=|~=)(?!\S))")
 _SHORTCODE = re.compile(r":(?=[\w+/-]+:)")
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 
+# Metrics whose id without underscores is not a title.
 TITLES = {
     "ms_score": "MS score",
     "ms_score_adjusted": "MS score above chance",
-    "win_rate": "win rate",
     "r2": "R²",
-    "accuracy": "accuracy",
     "agreement": "agreement with the original",
     "kl": "KL divergence from the original",
     "l0": "L0",
     "alive_fraction": "alive units",
-    "expansion_factor": "expansion factor",
-    "effective_rank": "effective rank",
     "effective_rank_share": "effective rank, share of the largest possible",
-    "max_collinearity": "max collinearity",
     "unit_overlap": "overlap with the nearest unit",
     "unit_overlap_across": "overlap with the nearest unit of another neuron",
-    "unique_units": "unique units",
     "stability": "stability over seeds",
     "token_sensitivity": "similarity over token seeds",
-    "class_purity": "class purity",
     "class_purity_adjusted": "class purity above chance",
     "class_purity_chance": "class purity at chance",
     "class_purity_undefined": "units with an undefined class purity",
@@ -43,7 +37,6 @@ TITLES = {
     "min_distinctness": "minimum distinctness",
     "latency_ms": "latency",
     "efficiency_ratio": "latency relative to the backbone",
-    "peak_memory": "peak memory",
     "macs": "multiply-adds",
     "ms_score_null": "MS score at chance",
     "ms_score_undefined": "units with an undefined MS score",

@@ -42,13 +42,7 @@ class Offset(NamedTuple):
 
 
 def label_offsets(marks: Sequence[Named], x_range: Span, y_range: Span) -> list[Offset]:
-    """Return the offset of each name, with the least overlap, repeated until nothing changes.
-
-    Args:
-        marks: n marks.
-        x_range: horizontal range of the plot, low and high.
-        y_range: vertical range.
-    """
+    """Return the offset of each name, with the least overlap, in a plot with these ranges (low, high)."""
     if not marks:
         return []
     candidates = [_candidates(mark.radius) for mark in marks]
@@ -63,7 +57,7 @@ def label_offsets(marks: Sequence[Named], x_range: Span, y_range: Span) -> list[
 
 
 def _settle(order: Sequence[int], boxes: Boxes, costs: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the candidate chosen for each name, and the resulting overlap."""
+    """Return the candidate chosen for each name, repeated until nothing changes, and the resulting overlap."""
     numbers = np.arange(len(costs))
     chosen = np.full(len(costs), -1)
     for _ in range(_ROUNDS):

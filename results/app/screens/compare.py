@@ -77,7 +77,7 @@ def _table(comparison: Comparison) -> None:
     widths = {"metric": 275, interval: 160, "better": 120}
     tables.show(
         {
-            "metric": [visible(column_title(entry.column)) for entry in entries],
+            "metric": [column_title(entry.column) for entry in entries],
             "unit": [unit_of(entry.column) for entry in entries],
             "direction": [DIRECTIONS[entry.column.direction] for entry in entries],
             f"A: {a}": [entry.column.text(entry.a) for entry in entries],

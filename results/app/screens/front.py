@@ -133,7 +133,7 @@ def _table(measured: Sequence[Point], x: Column, y: Column) -> None:
     ordered = sorted(measured, key=lambda point: (-(point.share or 0.0), not point.on_front, point.row.title))
     tables.show(
         {
-            "method": [visible(point.row.title) for point in ordered],
+            "method": [point.row.title for point in ordered],
             title_and_unit(y): [_interval(point.y, y) for point in ordered],
             title_and_unit(x): [_interval(point.x, x) for point in ordered],
             "expansion factor": [point.factor for point in ordered],

@@ -60,7 +60,7 @@ def _results(store: Store, tournament: Mapping[str, Any]) -> None:
         st.subheader("Win rates")
         tables.show(
             {
-                "method": [visible(row["label"]) for row in rates],
+                "method": [row["label"] for row in rates],
                 "win rate (%)": [_percent(row["win_rate"]) for row in rates],
                 "95 % interval": [f"{_percent(row['ci_low'])} to {_percent(row['ci_high'])}" for row in rates],
                 "rank": [_span(row["rank"], row["rank_low"], row["rank_high"]) for row in rates],
@@ -85,7 +85,7 @@ def _health(tournament: Mapping[str, Any]) -> None:
     st.subheader("Judge health")
     tables.show(
         {
-            "judge": [visible(row.get("judge")) for row in rows],
+            "judge": [row.get("judge") for row in rows],
             "answers": [row.get("n") for row in rows],
             "invalid (%)": [_percent(row.get("invalid_rate")) for row in rows],
             "same in both orders (%)": [_percent(row.get("swap_consistency")) for row in rows],

@@ -170,7 +170,7 @@ def _aggregate_table(
     used = [columns[metric] for metric, weight in weights.items() if weight > 0]
     missing = [", ".join(column_title(c) for c in used if c.key not in rows[number].metrics) for number in order]
     content: dict[str, Sequence[Any]] = {
-        "method": [visible(rows[number].title) for number in order],
+        "method": [rows[number].title for number in order],
         "aggregate": value[order].tolist(),
         "95 % interval": [_span(spans[number]) for number in order],
         "rank": [_rank_span(ranks[number]) for number in order],

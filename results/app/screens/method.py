@@ -111,7 +111,7 @@ def _measurements(choice: Choice) -> None:
 
 def _metric(column: Column, counts: Mapping[str, int]) -> str:
     # Parameters have a column of their own; in the name they are needed only if a metric occurs twice.
-    return visible(metric_title(column.metric) if counts[column.metric] == 1 else column_title(column))
+    return metric_title(column.metric) if counts[column.metric] == 1 else column_title(column)
 
 
 def _over(aggregate: Aggregate | None) -> str:
@@ -165,10 +165,10 @@ def _stability(store: Store, choice: Choice) -> None:
     st.subheader("Stability over seeds")
     tables.show(
         {
-            "metric": [visible(metric_title(score["metric"])) for score in scores],
+            "metric": [metric_title(score["metric"]) for score in scores],
             "value": [number(score["value"]) for score in scores],
             "spread": [number(score["uncertainty"]) for score in scores],
-            "kind of spread": [visible(score["uncertainty_kind"] or "") for score in scores],
+            "kind of spread": [score["uncertainty_kind"] or "" for score in scores],
             "pairs of cells": [score["n"] for score in scores],
             "direction": [DIRECTIONS[score["direction"]] for score in scores],
             "parameters": [compact(score["params"]) for score in scores],
@@ -234,7 +234,7 @@ def _configuration(cells: Sequence[Mapping[str, Any]]) -> None:
     if not config:
         st.text("This method has no settings.")
         return
-    settings = {"setting": [visible(key) for key in config], "value": [compact(v) for v in config.values()]}
+    settings = {"setting": list(config), "value": [compact(v) for v in config.values()]}
     tables.show(settings, "Settings of the method.", height="content")
 
 
@@ -248,9 +248,9 @@ def _provenance(cells: Sequence[Mapping[str, Any]]) -> None:
             "units": pd.array([cell["n_units"] for cell in cells]),
             "fit": [duration(cell["fit_seconds"]) for cell in cells],
             "whole cell": [duration(cell["seconds"]) for cell in cells],
-            "run": [visible(cell["run_id"] or "not recorded") for cell in cells],
-            "code": [visible(cell["code_revision"] or "not recorded") for cell in cells],
-            "device": [visible(f"{cell['device'] or 'not recorded'} {cell['dtype'] or ''}") for cell in cells],
+            "run": [cell["run_id"] or "not recorded" for cell in cells],
+            "code": [cell["code_revision"] or "not recorded" for cell in cells],
+            "device": [f"{cell['device'] or 'not recorded'} {cell['dtype'] or ''}" for cell in cells],
         },
         "The cells of this method.",
         height="content",

@@ -80,9 +80,9 @@ def _run(store: Store, run: Mapping[str, Any], *, open_first: bool) -> None:
             tables.show(
                 {
                     "status": [cell["status"] for cell in cells],
-                    "backbone": [visible(cell["backbone_title"]) for cell in cells],
-                    "site": [visible(cell["site"]) for cell in cells],
-                    "method": [visible(cell["label"]) for cell in cells],
+                    "backbone": [cell["backbone_title"] for cell in cells],
+                    "site": [cell["site"] for cell in cells],
+                    "method": [cell["label"] for cell in cells],
                     "token seed": pd.array([cell["token_seed"] for cell in cells]),
                     "init seed": pd.array([cell["init_seed"] for cell in cells]),
                     "units": pd.array([cell["n_units"] for cell in cells]),

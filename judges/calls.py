@@ -15,9 +15,9 @@ GIVE_UP_AFTER = 32
 
 
 class Answered(NamedTuple):
-    """Raw reply of a server."""
+    """Raw reply of a server; without a text, the reason why none came."""
 
-    text: str
+    text: str | None
     finish_reason: str
     prompt_tokens: int | None = None
     completion_tokens: int | None = None

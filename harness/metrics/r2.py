@@ -28,9 +28,7 @@ class R2:
 
     def __init__(self) -> None:
         self.count = 0
-        self.mean = torch.zeros(0, dtype=torch.float64)
-        self.total = torch.zeros(0, dtype=torch.float64)
-        self.residual = torch.zeros(0, dtype=torch.float64)
+        self.mean = self.total = self.residual = torch.zeros((), dtype=torch.float64)
 
     def update(self, a: Tensor, a_hat: Tensor) -> R2:
         """Add rows ``a`` (n, d) and their reconstruction ``a_hat`` (n, d).
@@ -51,10 +49,6 @@ class R2:
     def merge(self, other: R2) -> R2:
         """Add the rows of another accumulator."""
         if not other.count:
-            return self
-        if not self.count:
-            self.count, self.mean = other.count, other.mean.clone()
-            self.total, self.residual = other.total.clone(), other.residual.clone()
             return self
         count = self.count + other.count
         delta = other.mean - self.mean

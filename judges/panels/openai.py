@@ -94,24 +94,22 @@ class OpenAIJudge(LanguageModelJudge):
     async def _answer(self, client: Any, question: Question, prompt: Prompt, album: Album, pacer: Pacer) -> Reply:
         started = time.perf_counter()
         body = await asyncio.to_thread(self._body, question, prompt, album)
-        problem = ""
+        outcome = Answered(None, "")
         for attempt in range(self._options.tries):
             await pacer.turn()
             try:
                 outcome = await self._try(client, body)
+                break
             except CallFailed as failed:
-                problem = failed.reason
+                outcome = Answered(None, failed.reason)
                 if attempt + 1 < self._options.tries:
                     wait = self._options.backoff_s * 2**attempt * self._jitter.uniform(0.5, 1.0)
                     wait = min(max(wait, failed.wait_s), self._options.longest_wait_s)
                     if failed.everybody:
                         pacer.pause(wait)
                     await asyncio.sleep(wait)
-                continue
-            seconds = time.perf_counter() - started
-            return Reply(self.key(question, prompt), question.attempt, *outcome[:2], seconds, *outcome[2:])
         seconds = time.perf_counter() - started
-        return Reply(self.key(question, prompt), question.attempt, None, problem, seconds)
+        return Reply(self.key(question, prompt), question.attempt, *outcome[:2], seconds, *outcome[2:])
 
     async def _try(self, client: Any, body: Mapping[str, Any]) -> Answered:
         """Send one request.

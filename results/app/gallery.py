@@ -40,7 +40,7 @@ class Gallery:
         if wanted:
             self.names |= queries.image_names(store, self.fingerprint, sorted(wanted))
 
-    def show(self, unit: Mapping[str, Any], *, count: int, tile_px: int, columns: int, what: str) -> None:
+    def show(self, unit: Mapping[str, Any], what: str, *, tile_px: int, columns: int, count: int = 9) -> None:
         """Show the top `count` images of a unit, a row of the store, strongest first, in rows of `columns`.
 
         Screen readers name the unit as `what`.

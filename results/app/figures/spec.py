@@ -39,9 +39,7 @@ def figure(layers: Sequence[Layer], data: Mapping[str, Rows], *, height: int) ->
     legends = {"anchor": "start", "direction": "horizontal", "center": True, "margin": 20}
     return {
         "datasets": datasets,
-        "layer": [
-            layer.to_dict(validate=False, context=dict(context)) for layer in layers if layer.data.name in datasets
-        ],
+        "layer": [part.to_dict(validate=False, context=dict(context)) for part in layers if part.data.name in datasets],
         "height": height,
         "usermeta": {"embedOptions": {"renderer": "svg"}},
         "config": {

@@ -182,7 +182,7 @@ def _side_by_side(
         with column:
             navigation.link("units", f"{plain(choice.row.title)}, {prefix}unit {number}", cell=cell_id, unit=number)
             if row is not None:
-                gallery.show(row, count=9, tile_px=110, columns=5, what=f"unit {number}")
+                gallery.show(row, f"unit {number}", tile_px=110, columns=5)
 
 
 if __name__ == "__main__":

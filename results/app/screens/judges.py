@@ -197,7 +197,7 @@ def _grid(store: Store, row: Mapping[str, Any], side: str) -> None:
         return
     gallery = gallery_of(store, cells[0], outlined=False)
     gallery.prepare(store, [unit])
-    gallery.show(unit, count=9, tile_px=150, columns=3, what=f"unit {number}")
+    gallery.show(unit, f"unit {number}", tile_px=150, columns=3)
     st.caption("Drawn from the unit's top images: the judges used no grid file, or it is missing beside the store.")
     gallery.explain()
 

@@ -100,7 +100,7 @@ def _list(
             navigation.link("units", f"Unit {unit['unit']}", cell=cell["cell_id"], unit=unit["unit"])
             _say(_numbers(unit, split))
         with pictures:
-            gallery.show(unit, count=9, tile_px=100, columns=9, what=f"unit {unit['unit']}")
+            gallery.show(unit, f"unit {unit['unit']}", tile_px=100, columns=9)
 
 
 def _numbers(unit: Mapping[str, Any], split: bool) -> list[str]:
@@ -171,18 +171,9 @@ def _one(
                     _card(gallery, member, f"sub-unit {member['unit']}", tile_px=110, columns=3, split=True)
 
 
-def _card(
-    gallery: Gallery,
-    unit: Mapping[str, Any],
-    what: str,
-    *,
-    tile_px: int,
-    columns: int,
-    count: int = 9,
-    split: bool = False,
-) -> None:
+def _card(gallery: Gallery, unit: Mapping[str, Any], what: str, *, split: bool = False, **layout: int) -> None:
     _say(_numbers(unit, split))
-    gallery.show(unit, count=count, tile_px=tile_px, columns=columns, what=what)
+    gallery.show(unit, what, **layout)
 
 
 def _say(lines: Sequence[str]) -> None:

@@ -69,17 +69,14 @@ class TokenPosition:
 
 @dataclass(frozen=True)
 class Tile:
-    """One cell of a grid.
-
-    Attributes:
-        content: hash of the image's encoded bytes.
-        index: index of the image in its set; not part of the grid's key.
-        token: the token to outline, or None.
-    """
+    """One cell of a grid."""
 
     content: str
+    """hash of the image's encoded bytes"""
     index: int
+    """index of the image in its set; not part of the grid's key"""
     token: TokenPosition | None = None
+    """the token to outline"""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from judges.base import CallEstimate, Judge, Question
 from judges.grids import GRID_PX
@@ -21,22 +21,15 @@ SEED = 42
 RETRY_TEMPERATURE = 0.3
 
 
-class Sampling(NamedTuple):
-    """Sampling settings of one reply."""
-
-    temperature: float
-    max_tokens: int
-    seed: int
-
-
-def sampling_of(question: Question) -> Sampling:
+def sampling_of(question: Question) -> dict[str, float]:
     """Return the sampling settings: greedy, 256 tokens, seed 42.
 
     A repeated question is sampled at a low temperature, with twice the tokens if it was cut off.
     """
     if question.attempt == 1:
-        return Sampling(0.0, MAX_TOKENS, SEED)
-    return Sampling(RETRY_TEMPERATURE, 2 * MAX_TOKENS if question.cut_off else MAX_TOKENS, SEED + question.attempt - 1)
+        return {"temperature": 0.0, "max_tokens": MAX_TOKENS, "seed": SEED}
+    tokens = 2 * MAX_TOKENS if question.cut_off else MAX_TOKENS
+    return {"temperature": RETRY_TEMPERATURE, "max_tokens": tokens, "seed": SEED + question.attempt - 1}
 
 
 # Tokens of one grid, by a part of the model's name. Qwen: one per 32 x 32 px. Gemma 3: always 256. InternVL: 256 for

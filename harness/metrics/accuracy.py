@@ -28,8 +28,7 @@ class Accuracy(Metric):
 
     def __init__(self, baseline: Baseline) -> None:
         super().__init__(baseline)
-        self.right = 0
-        self.count = 0
+        self.right = self.count = 0
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:

@@ -28,10 +28,8 @@ class Agreement(Metric):
 
     def __init__(self, baseline: Baseline) -> None:
         super().__init__(baseline)
-        self.same = 0
-        self.count = 0
-        self.divergence = 0.0
-        self.divergence_squared = 0.0
+        self.same = self.count = 0
+        self.divergence = self.divergence_squared = 0.0
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:

@@ -20,12 +20,9 @@ _UNITS_AT_ONCE = 512
 
 
 def chance_purity(labels: np.ndarray, sizes: Iterable[int], *, draws: int = DRAWS) -> dict[int, float]:
-    """Return the mean purity of random sets of images, by size of the set.
+    """Return size -> mean purity of that many random images, over ``draws`` sets drawn without replacement.
 
-    Args:
-        labels: (n_images,) class of each image. Images with -1 (no label) are never drawn.
-        sizes: sizes of the sets, each at most the number of labelled images.
-        draws: number of sets to draw without replacement.
+    Images whose label in ``labels`` (n_images,) is -1 are never drawn; ``sizes`` are at most the number of others.
     """
     wanted = sorted(set(sizes))
     if not wanted:

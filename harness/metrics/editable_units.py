@@ -44,11 +44,8 @@ class EditableUnits(Metric):
 
     def update(self, batch: Batch) -> None:
         middle = batch.codes.shape[1] // 2
-        for number in range(len(batch.image)):
-            if len(self.outputs) < 64:
-                self.outputs.append(batch.a[number, middle].clone())
-            if len(self.codes) < TOKENS:
-                self.codes.append(batch.codes[number, middle].clone())
+        self.outputs.extend(batch.a[: 64 - len(self.outputs), middle].clone())
+        self.codes.extend(batch.codes[: TOKENS - len(self.codes), middle].clone())
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         alive = outcome.units.alive.nonzero()[:, 0]

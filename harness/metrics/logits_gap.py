@@ -25,8 +25,7 @@ class LogitsGap(Metric):
 
     def __init__(self, baseline: Baseline) -> None:
         super().__init__(baseline)
-        self.largest = 0.0
-        self.scale = 0.0
+        self.largest = self.scale = 0.0
         self.count = 0
 
     def update(self, batch: Batch) -> None:

@@ -40,14 +40,10 @@ class IndexFactors(NamedTuple):
 
 
 def parts_of(gram: Tensor, label: Tensor) -> IndexFactors:
-    """Return the factors of the index for sets of n >= 2 images.
+    """Return the factors of the index for sets of n >= 2 images with cosines (U, n, n) and classes (U, n).
 
     The two groups are the signs of the leading eigenvector of the centred Gram matrix, the relaxation of 2-means
     (Ding and He 2004); an entry of zero belongs to the second group.
-
-    Args:
-        gram: (U, n, n) cosines of the embeddings.
-        label: (U, n) classes of the images.
     """
     gram = gram.double()
     n = gram.shape[-1]

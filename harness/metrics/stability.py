@@ -35,14 +35,9 @@ def matched_cosine(d1: Tensor, d2: Tensor) -> float:
 def matched_cosine_by_parent(d1: Tensor, parents1: Tensor, d2: Tensor, parents2: Tensor) -> float:
     """Return :func:`matched_cosine` within each parent unit, with a penalty for unequal counts, averaged over parents.
 
-    The score of a parent with k1 and k2 atoms is the mean cosine of its ``min(k1, k2)`` matched atoms minus
-    ``|k1 - k2| / max(k1, k2)``. A parent with atoms in only one of the dictionaries scores -1, the lowest value.
-
-    Args:
-        d1: (K1, d) atoms.
-        parents1: (K1,) parent of each atom of ``d1``.
-        d2: (K2, d) atoms.
-        parents2: (K2,) parent of each atom of ``d2``.
+    Of the atoms (K1, d) and (K2, d), ``parents1`` (K1,) and ``parents2`` (K2,) are the parents. The score of a parent
+    with k1 and k2 atoms is the mean cosine of its ``min(k1, k2)`` matched atoms minus ``|k1 - k2| / max(k1, k2)``. A
+    parent with atoms in only one of the dictionaries scores -1, the lowest value.
 
     Raises:
         UserError: if the shapes do not match, or an atom is not finite.

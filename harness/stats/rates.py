@@ -56,18 +56,13 @@ def win_rates(judgments: pd.DataFrame, *, n_resamples: int = 1000, level: float 
     A comparison is one presentation (pair_id, order) with a consensus. Ties are counted, but do not enter the rate. If
     all methods have the same number of comparisons, the rates sum to half the number of methods.
 
-    The interval is a percentile bootstrap over unit pairs. A pair is drawn with both its presentations, because the two
-    are not independent. The design fixes how often two methods meet, so pairs are redrawn within each pair of methods;
-    drawing them all together would add the difference between opponents to the noise. Of n pairs, n - 1 are drawn and
-    weighted n / (n - 1); otherwise the variance would be too small by that factor (Rao and Wu, 1988). Pairs of methods
-    with a single unit pair are redrawn together. If a method won all of its comparisons, or none, all resamples are the
-    same: its interval is the exact one of Clopper and Pearson over its unit pairs.
-
-    Args:
-        judgments: data frame as in :mod:`harness.stats.consensus`.
-        n_resamples: number of resamples of the bootstrap.
-        level: confidence level of the interval.
-        seed: random seed of the resamples.
+    The interval, of confidence ``level``, is a percentile bootstrap over unit pairs, seeded by ``seed``. A pair is
+    drawn with both its presentations, because the two are not independent. The design fixes how often two methods meet,
+    so pairs are redrawn within each pair of methods; drawing them all together would add the difference between
+    opponents to the noise. Of n pairs, n - 1 are drawn and weighted n / (n - 1); otherwise the variance would be too
+    small by that factor (Rao and Wu, 1988). Pairs of methods with a single unit pair are redrawn together. If a method
+    won all of its comparisons, or none, all resamples are the same: its interval is the exact one of Clopper and
+    Pearson over its unit pairs.
 
     Returns:
         One row per method, best first: method, win_rate, ci_low, ci_high, n (decided comparisons), wins, ties, n_pairs

@@ -147,7 +147,7 @@ class OpenAIJudge(LanguageModelJudge):
         body: dict[str, Any] = {
             "model": self.name,
             "messages": [{"role": "user", "content": content}],
-            **sampling_of(question)._asdict(),
+            **sampling_of(question),
         }
         if self._options.structured:
             schema = {"name": "verdict", "strict": True, "schema": REPLY_SCHEMA}

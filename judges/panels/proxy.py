@@ -39,7 +39,6 @@ class Encoder:
     """Function from a cell to a vector.
 
     Attributes:
-        name: name of the judge.
         version: raise it when the same image gives other vectors.
         make: loads the encoder.
         relatives: a backbone whose name contains one of these is too closely related to be judged by it.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import importlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PIL import Image
@@ -29,18 +29,16 @@ _OPTIONS = ("gpu_memory_utilization", "tensor_parallel_size", "dtype", "quantiza
 
 
 class VllmJudge(LanguageModelJudge):
-    """One model. It is loaded when it is entered as a context manager, and removed from the GPU on exit.
+    """One model: a name on the Hugging Face hub or the path of a local folder, with further arguments of ``vllm.LLM``.
 
-    Args:
-        model: name on the Hugging Face hub, or path of a local folder.
-        engine: further arguments of ``vllm.LLM``.
+    It is loaded when it is entered as a context manager, and removed from the GPU on exit.
     """
 
     kind = "vllm"
 
-    def __init__(self, model: str, engine: dict[str, Any] | None = None) -> None:
+    def __init__(self, model: str, arguments: Mapping[str, Any]) -> None:
         super().__init__(model)
-        self._arguments = dict(engine or {})
+        self._arguments = arguments
         self._engine: Any = None
 
     def settings(self) -> dict[str, Any]:
@@ -48,17 +46,16 @@ class VllmJudge(LanguageModelJudge):
         return {**super().settings(), "max_model_len": MAX_MODEL_LEN, **changing}
 
     def __enter__(self) -> VllmJudge:
-        arguments: dict[str, Any] = {
-            "model": self.name,
-            "tensor_parallel_size": 1,
-            "max_model_len": MAX_MODEL_LEN,
-            "max_num_seqs": BATCH,
-            "limit_mm_per_prompt": {"image": 2},
-            "seed": SEED,
-            **self._arguments,
-        }
+        vllm = optional_package("vllm", "vllm")
         try:
-            self._engine = optional_package("vllm", "vllm").LLM(**arguments)
+            self._engine = vllm.LLM(
+                model=self.name,
+                max_model_len=MAX_MODEL_LEN,
+                max_num_seqs=BATCH,
+                limit_mm_per_prompt={"image": 2},
+                seed=SEED,
+                **{"tensor_parallel_size": 1, **self._arguments},
+            )
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(
                 f"vLLM could not start {self.name!r}: {_reason(error)}. "
@@ -138,8 +135,8 @@ def _picture(grid: Grid, album: Album) -> Image.Image:
 
 def _sampling_params(question: Question) -> Any:
     structured = importlib.import_module("vllm.sampling_params").StructuredOutputsParams(json=REPLY_SCHEMA)
-    settings = sampling_of(question)._asdict()
-    return optional_package("vllm", "vllm").SamplingParams(**settings, structured_outputs=structured)
+    vllm = optional_package("vllm", "vllm")
+    return vllm.SamplingParams(**sampling_of(question), structured_outputs=structured)
 
 
 def judges_for(wanted: Wanted) -> tuple[Judge, ...]:

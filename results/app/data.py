@@ -7,9 +7,10 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
+import pandas as pd
 import streamlit as st
 
 from results.app.titles import plain
@@ -17,9 +18,6 @@ from results.boards.board import Board
 from results.boards.build import leaderboard
 from results.errors import StoreError
 from results.store import Store, connection, frames, open_store
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 STORE_VARIABLE = "HARNESS_STORE"
 IMAGES_VARIABLE = "HARNESS_IMAGES"

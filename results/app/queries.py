@@ -7,14 +7,14 @@ top images of a cell: DuckDB reads only the columns of the inner query, and the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from results.store import Store
 from results.store.store import decoded
 
-if TYPE_CHECKING:
-    from results.store import Store
+Records = list[dict[str, Any]]
 
 # Sort orders of units: (column of `unit_page`, descending).
 SORTS: Mapping[str, tuple[str, bool]] = {
@@ -28,10 +28,10 @@ SORTS: Mapping[str, tuple[str, bool]] = {
 }
 
 
-def records(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+def records(frame: pd.DataFrame) -> Records:
     """Return the rows as dictionaries of Python objects: a missing value is None, a NaN stays NaN."""
     return [
-        {name: None if value is pd.NA or value is pd.NaT else value for name, value in row.items()}
+        {str(name): None if value is pd.NA or value is pd.NaT else value for name, value in row.items()}
         for row in frame.astype(object).to_dict("records")
     ]
 
@@ -52,7 +52,7 @@ def devices(store: Store) -> dict[str, str]:
     return mapping(store.query(sql))
 
 
-def cells(store: Store, cell_ids: Sequence[str]) -> list[dict[str, Any]]:
+def cells(store: Store, cell_ids: Sequence[str]) -> Records:
     """Return all data of some cells except their scores, with the run that made them; JSON decoded."""
     sql = """
         SELECT c.*, r.code_revision, r.versions FROM cells c LEFT JOIN runs r USING (run_id)
@@ -62,12 +62,12 @@ def cells(store: Store, cell_ids: Sequence[str]) -> list[dict[str, Any]]:
     return records(decoded(store.query(sql, [list(cell_ids)])))
 
 
-def finished_cells(store: Store, cell_ids: Sequence[str]) -> list[dict[str, Any]]:
+def finished_cells(store: Store, cell_ids: Sequence[str]) -> Records:
     """Return the `cells` that have finished."""
     return [cell for cell in cells(store, cell_ids) if cell["status"] == "finished"]
 
 
-def group_scores(store: Store, config_id: str, label: str) -> list[dict[str, Any]]:
+def group_scores(store: Store, config_id: str, label: str) -> Records:
     """Return the group scores (of several cells together) of one configuration, JSON decoded."""
     sql = "SELECT * FROM group_scores WHERE config_id = ? AND label = ? ORDER BY metric, version, group_id"
     return records(decoded(store.query(sql, [config_id, label])))
@@ -158,7 +158,7 @@ def unit_by_number(store: Store, cell_id: str, unit: int) -> dict[str, Any] | No
     return next(iter(records(frame)), None)
 
 
-def siblings(store: Store, cell_id: str, parent: int, unit: int, limit: int = 12) -> list[dict[str, Any]]:
+def siblings(store: Store, cell_id: str, parent: int, unit: int, limit: int = 12) -> Records:
     """Return the best units of a cell that are parts of one parent, with their lists, best first.
 
     `unit` is included even if it is not among the best `limit`; `total` is the number of all such units.
@@ -193,9 +193,7 @@ def image_names(store: Store, fingerprint: str | None, indices: Sequence[int]) -
     }
 
 
-def parents_compared(
-    store: Store, cell_a: str, cell_b: str, *, worst: bool = False, limit: int = 5
-) -> list[dict[str, Any]]:
+def parents_compared(store: Store, cell_a: str, cell_b: str, *, worst: bool = False, limit: int = 5) -> Records:
     """Return parents sorted by the difference between two cells of the mean MS score of their alive sub-units.
 
     Columns: parent, mean_a, mean_b, n_a, n_b, difference (a minus b), and the best sub-unit of each: best_a, best_b.
@@ -213,7 +211,7 @@ def parents_compared(
     return records(store.query(sql, [cell_a, cell_b, limit]))
 
 
-def runs(store: Store, limit: int = 200) -> list[dict[str, Any]]:
+def runs(store: Store, limit: int = 200) -> Records:
     """Return the newest runs with their numbers of finished and failed cells and the time of the last record."""
     sql = """
         SELECT r.*, count(*) FILTER (c.status = 'finished') AS n_finished,
@@ -224,17 +222,17 @@ def runs(store: Store, limit: int = 200) -> list[dict[str, Any]]:
     return records(decoded(store.query(sql, [limit])))
 
 
-def failed_cells(store: Store, limit: int = 200) -> list[dict[str, Any]]:
+def failed_cells(store: Store, limit: int = 200) -> Records:
     """Return the newest failed cells with their errors."""
     return _newest_cells(store, "status = 'failed'", [limit])
 
 
-def recent_cells(store: Store, run_id: str, limit: int = 100) -> list[dict[str, Any]]:
+def recent_cells(store: Store, run_id: str, limit: int = 100) -> Records:
     """Return the newest cells of a run."""
     return _newest_cells(store, "run_id = ?", [run_id, limit])
 
 
-def _newest_cells(store: Store, where: str, params: Sequence[Any]) -> list[dict[str, Any]]:
+def _newest_cells(store: Store, where: str, params: Sequence[Any]) -> Records:
     sql = f"""
         SELECT cell_id, status, coalesce(backbone_title, backbone) AS backbone_title, site, label, token_seed,
         init_seed, seconds, n_units, error_type, error_message, traceback FROM cells WHERE {where}

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from results.app.queries import mapping, records
+import pandas as pd
+
+from results.app.queries import Records, mapping, records
+from results.store import Store
 from results.store.store import decoded
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from results.store import Store
 
 # Filters of the listed comparisons of a tournament.
 FILTERS: Mapping[str, str] = {
@@ -41,7 +39,7 @@ WITH requests AS (
 """
 
 
-def tournaments(store: Store) -> list[dict[str, Any]]:
+def tournaments(store: Store) -> Records:
     """Return the tournaments, newest first, JSON decoded, with their subject."""
     sql = """
         SELECT t.*, c.backbone_title, c.site FROM tournaments t LEFT JOIN
@@ -53,7 +51,7 @@ def tournaments(store: Store) -> list[dict[str, Any]]:
     return records(decoded(store.query(sql)))
 
 
-def win_rates(store: Store, tournament: str) -> list[dict[str, Any]]:
+def win_rates(store: Store, tournament: str) -> Records:
     """Return the methods of a tournament, best first."""
     sql = "SELECT * FROM win_rates WHERE tournament = ? ORDER BY rank NULLS LAST, label"
     return records(decoded(store.query(sql, [tournament])))
@@ -91,7 +89,7 @@ def presentation(store: Store, tournament: str, pair_id: str, order: int) -> dic
     return next(iter(records(store.query(sql, [tournament, pair_id, order]))), None)
 
 
-def replies(store: Store, tournament: str, grid_a: str, grid_b: str) -> list[dict[str, Any]]:
+def replies(store: Store, tournament: str, grid_a: str, grid_b: str) -> Records:
     """Return each judge's last reply in a tournament on two grids in this order; a missing reply is a row of NULL."""
     sql = """
         WITH requests AS (SELECT unnest(from_json(judges, '["VARCHAR"]')) AS judge, prompt_version
@@ -112,7 +110,7 @@ def labels(store: Store, tournament: str) -> dict[str, str]:
 
 def judged_pairs(
     store: Store, cells_a: list[str], cells_b: list[str], *, worst: bool = False, limit: int = 5
-) -> list[dict[str, Any]]:
+) -> Records:
     """Return unit pairs of two methods by the votes for one of them over both orders, most for (or against) it first.
 
     Only the newest tournament that contains both is used. Columns: cell_a, unit_a (of the first method), cell_b,

@@ -18,10 +18,8 @@ class Point:
     """One method on the plane of the front, in display units (percent for fractions).
 
     Attributes:
-        row: row of the board.
         factor: expansion factor, None if it was not measured.
-        x: the mean, then its 95 % interval.
-        y: likewise.
+        x, y: the mean, then its 95 % interval.
         on_front: true if the means are on the front.
         share: share of the draws in which it is; None if one of the metrics has no direction.
     """
@@ -60,11 +58,6 @@ def printed(drawn: np.ndarray, column: Column) -> np.ndarray:
     return np.round(drawn * (100.0 if column.unit == "fraction" else 1.0), column.digits) + 0.0
 
 
-def expansion_factor(row: Row) -> float | None:
-    """Return a row's measured expansion factor."""
-    return mean_of(row, "expansion_factor")
-
-
 def mean_of(row: Row, key: str) -> float | None:
     """Return a row's mean in the column `key`, None if it has none."""
     aggregate = row.metrics.get(key)
@@ -87,7 +80,7 @@ def points(rows: Sequence[Row], x: Column, y: Column, kinds: ErrorKinds) -> list
     return [
         Point(
             row=row,
-            factor=expansion_factor(row),
+            factor=mean_of(row, "expansion_factor"),
             x=spans_x[number],
             y=spans_y[number],
             on_front=bool(ranked and mask[number]),

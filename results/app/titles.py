@@ -118,10 +118,8 @@ def axis_title(column: Column) -> str:
 
 def axis_of(column: Column) -> str:
     """Return the leaderboard axis of a column."""
-    for axis, starts in _AXES.items():
-        if column.metric.startswith(starts):
-            return axis
-    return "efficiency" if column.unit in DEVICE_UNITS else "other"
+    other = "efficiency" if column.unit in DEVICE_UNITS else "other"
+    return next((axis for axis, starts in _AXES.items() if column.metric.startswith(starts)), other)
 
 
 AXES = (*_AXES, "other")
@@ -130,15 +128,13 @@ AXES = (*_AXES, "other")
 
 def floor_title(metric: str) -> str:
     """Return the title of a floor: a metric of the network with its layer's output replaced, or unchanged."""
-    name = metric.removeprefix("floor_")
-    for start, words in (
-        ("zero_", "with the layer's output set to zero"),
-        ("mean_", "with the layer's output set to its mean"),
-        ("original_", "of the original network"),
-    ):
-        if name.startswith(start):
-            return f"{metric_title(name.removeprefix(start))} {words}"
-    return name.replace("_", " ")
+    replacements = {
+        "zero": "with the layer's output set to zero",
+        "mean": "with the layer's output set to its mean",
+        "original": "of the original network",
+    }
+    kind, _, name = metric.removeprefix("floor_").partition("_")
+    return f"{metric_title(name)} {replacements[kind]}" if kind in replacements else f"{kind} {name.replace('_', ' ')}"
 
 
 def value_text(row: Row, column: Column) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -127,7 +126,7 @@ def _pictures(store: Store, a: Choice, b: Choice) -> None:
     cells = (first["cell_id"], second["cell_id"])
     if queries.parents_compared(store, *cells, limit=1):
         _by_parent(store, (a, b), cells, gallery)
-    elif not _by_judges(store, (a, b), sides, gallery):
+    elif not _by_judges(store, (a, b), gallery):
         st.caption(
             "No images to compare: the units of these methods have no common parents, and no panel has judged them."
         )
@@ -152,10 +151,8 @@ def _by_parent(store: Store, pair: Sequence[Choice], cells: tuple[str, str], gal
     st.caption("Compared per parent, on the first pair of cells with the same seeds.")
 
 
-def _by_judges(
-    store: Store, pair: Sequence[Choice], sides: Sequence[Sequence[Mapping[str, Any]]], gallery: Gallery
-) -> bool:
-    cells_a, cells_b = ([cell["cell_id"] for cell in side] for side in sides)
+def _by_judges(store: Store, pair: Sequence[Choice], gallery: Gallery) -> bool:
+    cells_a, cells_b = (list(choice.row.cell_ids) for choice in pair)
     any_judged = False
     for worst, title in ((False, "Clearest wins of A according to the judges"), (True, "Clearest losses of A")):
         rows = queries_judging.judged_pairs(store, cells_a, cells_b, worst=worst, limit=_N_EXAMPLES)
@@ -166,9 +163,8 @@ def _by_judges(
             st.text(f"Votes over both orders {row['votes_a']} : {row['votes_b']}")
             units = [(row[f"cell_{side}"], row[f"unit_{side}"]) for side in "ab"]
             _side_by_side(store, gallery, pair, units, "")
-            navigation.link(
-                "judges", "Replies of the judges", tournament=row["tournament"], pair=row["pair_id"], order=0
-            )
+            address = {"tournament": row["tournament"], "pair": row["pair_id"], "order": 0}
+            navigation.link("judges", "Replies of the judges", **address)
     return any_judged
 
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from results.app import chart, data, navigation, queries, tables, widgets
 from results.app.figures.front import CELL, CLICKED, front_figure
-from results.app.standings import Point, expansion_factor, points, without_errors
+from results.app.standings import Point, mean_of, points, without_errors
 from results.app.titles import axis_title, column_title, plain, title_and_unit, visible
 from results.boards.board import Board, Column, Row
 from results.boards.uncertainty import N_DRAWS
@@ -57,13 +57,13 @@ def render() -> None:
 def _filtered(store: Store, board: Board, columns: list[Column]) -> tuple[list[Row], list[Column]]:
     device_of = queries.devices(store)
     rows = list(board.rows)
-    factors = sorted({round(factor, 2) for row in rows if (factor := expansion_factor(row)) is not None})
+    factors = sorted({factor for row in rows if (factor := _factor(row)) is not None})
     devices = sorted({device_of.get(cell, "not recorded") for row in rows for cell in row.cell_ids})
     panels = sorted({column.panel for column in columns if column.panel})
     with st.popover("Filters: expansion factor, device, panel", width="stretch"):
         if len(factors) > 1:
             low, high = st.slider("Expansion factor", factors[0], factors[-1], (factors[0], factors[-1]), step=0.01)
-            rows = [row for row in rows if (factor := expansion_factor(row)) is None or low <= round(factor, 2) <= high]
+            rows = [row for row in rows if (factor := _factor(row)) is None or low <= factor <= high]
         chosen = st.multiselect("Device", devices, format_func=visible, placeholder="all devices")
         if chosen:
             rows = [row for row in rows if any(device_of.get(cell, "not recorded") in chosen for cell in row.cell_ids)]
@@ -71,6 +71,11 @@ def _filtered(store: Store, board: Board, columns: list[Column]) -> tuple[list[R
         if judged:
             columns = [column for column in columns if not column.panel or column.panel in judged]
     return rows, columns
+
+
+def _factor(row: Row) -> float | None:
+    factor = mean_of(row, "expansion_factor")
+    return None if factor is None else round(factor, 2)
 
 
 def _axis(columns: Sequence[Column], label: str, key: str, preferred: Sequence[str], not_this: str | None) -> Column:

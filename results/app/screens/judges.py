@@ -79,7 +79,7 @@ def _results(store: Store, tournament: Mapping[str, Any]) -> None:
 
 
 def _health(tournament: Mapping[str, Any]) -> None:
-    rows = tournament["health"] or []
+    rows = tournament["health"]
     if not rows:
         return
     st.subheader("Judge health")

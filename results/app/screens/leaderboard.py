@@ -140,16 +140,15 @@ def _aggregate(board: Board, kinds: ErrorKinds) -> None:
         across = st.columns(4)
         for number, (metric, column) in enumerate(columns.items()):
             scale = SCALES[metric]
-            with across[number % 4]:
-                weights[metric] = st.slider(
-                    visible(column_title(column)).replace("[", "(").replace("]", ")"),
-                    0.0,
-                    1.0,
-                    DEFAULT_WEIGHTS.get(metric, 0.0),
-                    step=0.1,
-                    key=f"weight_{metric}",
-                    help=f"{DIRECTIONS[column.direction]}; {scale.worst:g} counts as 0 and {scale.best:g} as 1.",
-                )
+            weights[metric] = across[number % 4].slider(
+                visible(column_title(column)).replace("[", "(").replace("]", ")"),
+                0.0,
+                1.0,
+                DEFAULT_WEIGHTS.get(metric, 0.0),
+                step=0.1,
+                key=f"weight_{metric}",
+                help=f"{DIRECTIONS[column.direction]}; {scale.worst:g} counts as 0 and {scale.best:g} as 1.",
+            )
         if not any(weights.values()):
             st.info("Give at least one metric a weight above zero.")
             return

@@ -144,11 +144,8 @@ def _units(store: Store, choice: Choice, finished: Sequence[str]) -> None:
     if reference is not None:
         counts["unmodified layer"] = _binned(frame[frame["cell_id"] == reference])
         styles["unmodified layer"] = Mark(LINE, "cross")
-    chart.show(
-        histogram_figure(counts, styles, low=-1.0, high=1.0, title=f"MS score of a unit, {DIRECTIONS['higher']}"),
-        "histogram",
-        f"Distribution of the MS scores of the units of {name}.",
-    )
+    figure = histogram_figure(counts, styles, f"MS score of a unit, {DIRECTIONS['higher']}")
+    chart.show(figure, "histogram", f"Distribution of the MS scores of the units of {name}.")
     st.caption("Alive units with a defined score, pooled over all cells of the method.")
 
 
@@ -225,7 +222,7 @@ def _verdicts(stamp: tuple[str, int, int], backbone: str, site: str, _opened: St
 
 
 def _yes_or_no(value: bool | None) -> str:
-    return "–" if value is None else "yes" if value else "no"
+    return {None: "–", True: "yes", False: "no"}[value]
 
 
 def _configuration(cells: Sequence[Mapping[str, Any]]) -> None:

@@ -24,12 +24,9 @@ class Answered(NamedTuple):
 
 
 class CallFailed(Exception):
-    """One try failed; another may succeed.
+    """One try failed, for a reason that may be stored; another may succeed.
 
-    Args:
-        reason: text that may be stored.
-        wait_s: delay that the server requested, seconds.
-        everybody: true if all calls should wait.
+    ``wait_s`` is the delay in seconds that the server requested, for all calls if ``everybody``.
     """
 
     def __init__(self, reason: str, wait_s: float = 0.0, *, everybody: bool = False) -> None:

@@ -40,13 +40,11 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class View:
-    """Part of an image that the network saw: a centre square, or (``squash``) the whole image.
-
-    ``share`` is the side of the square over the image's shorter side.
-    """
+    """Part of an image that the network saw: a centre square, or (``squash``) the whole image."""
 
     fit: str = "crop"
     share: float = 1.0
+    """side of the square over the image's shorter side"""
 
     def of(self, image: Image.Image, side: int) -> Image.Image:
         """Return that part of the image, ``side`` x ``side`` px."""

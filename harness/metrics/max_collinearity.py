@@ -76,9 +76,8 @@ class MaxCollinearity(Metric):
         yield Score("min_distinctness", 1 - largest, n, unit="", direction="higher", params=side)
         levels = quantiles(nearest) if n > 1 else {}
         mean = float(nearest.mean()) if n > 1 else math.nan
-        yield Score(
-            "nearest_cosine_mean", mean, n, unit="", direction="lower", details={"quantiles": levels}, params=side
-        )
+        spread = {"quantiles": levels}
+        yield Score("nearest_cosine_mean", mean, n, unit="", direction="lower", details=spread, params=side)
         for name, share in (("median", 0.5), ("p95", 0.95)):
             value = levels.get(f"{share:g}", math.nan)
             yield Score(f"nearest_cosine_{name}", value, n, unit="", direction="lower", params=side)

@@ -14,6 +14,7 @@ import pandas as pd
 from results.store import Store
 from results.store.store import decoded
 
+Record = Mapping[str, Any]
 Records = list[dict[str, Any]]
 
 # Sort orders of units: (column of `unit_page`, descending).

@@ -133,8 +133,9 @@ def floor_title(metric: str) -> str:
         "mean": "with the layer's output set to its mean",
         "original": "of the original network",
     }
-    kind, _, name = metric.removeprefix("floor_").partition("_")
-    return f"{metric_title(name)} {replacements[kind]}" if kind in replacements else f"{kind} {name.replace('_', ' ')}"
+    floor = metric.removeprefix("floor_")
+    kind, _, name = floor.partition("_")
+    return f"{metric_title(name)} {replacements[kind]}" if kind in replacements else floor.replace("_", " ")
 
 
 def value_text(row: Row, column: Column) -> str:

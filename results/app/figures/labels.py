@@ -88,10 +88,9 @@ def _candidates(radius: float) -> list[Offset]:
 def _plane(
     marks: Sequence[Named], candidates: Sequence[Sequence[Offset]], width: float, x_range: Span, y_range: Span
 ) -> tuple[Boxes, np.ndarray]:
-    """Return the box of each name at each of its offsets in a plot of this width, and its overlap without other names.
+    """Return the box of each name at each offset (n, candidates, 4), and its overlap without other names.
 
-    Returns:
-        boxes (n, candidates, 4), and (n, candidates): the area that lies on marks or bars or outside of the plot.
+    The overlap (n, candidates) is the area that lies on marks or bars or outside of a plot of this width.
     """
     boxes, drawn = [], []
     for mark, offsets in zip(marks, candidates, strict=True):

@@ -10,6 +10,7 @@ import streamlit as st
 
 from results.app import data, navigation, queries, queries_judging, tables, widgets
 from results.app.gallery import gallery_of
+from results.app.queries import Record
 from results.app.titles import compact, plain, visible
 from results.store import Store
 
@@ -35,7 +36,7 @@ def render() -> None:
         _list(store, tournament, labels)
 
 
-def _choose(tournaments: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+def _choose(tournaments: Sequence[Record]) -> Record:
     ids = [tournament["tournament"] for tournament in tournaments]
     titles = []
     for tournament in tournaments:
@@ -46,7 +47,7 @@ def _choose(tournaments: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return tournaments[ids.index(widgets.select("Tournament", ids, "tournament", titles, unknown=unknown))]
 
 
-def _results(store: Store, tournament: Mapping[str, Any]) -> None:
+def _results(store: Store, tournament: Record) -> None:
     kind, _, judges = str(tournament["panel"]).partition(":")
     what = "a proxy panel of image encoders, not language models" if kind == "proxy" else f"{kind} judges"
     st.caption(
@@ -78,7 +79,7 @@ def _results(store: Store, tournament: Mapping[str, Any]) -> None:
         st.info(plain(note))
 
 
-def _health(tournament: Mapping[str, Any]) -> None:
+def _health(tournament: Record) -> None:
     rows = tournament["health"]
     if not rows:
         return
@@ -103,7 +104,7 @@ def _health(tournament: Mapping[str, Any]) -> None:
     )
 
 
-def _list(store: Store, tournament: Mapping[str, Any], labels: Mapping[str, str]) -> None:
+def _list(store: Store, tournament: Record, labels: Mapping[str, str]) -> None:
     st.subheader("Comparisons")
     left, middle, right = st.columns(3)
     with left:
@@ -147,7 +148,7 @@ def _list(store: Store, tournament: Mapping[str, Any], labels: Mapping[str, str]
         st.pagination(-(-total // _PER_PAGE), key=key)
 
 
-def _verdict(row: Mapping[str, Any], a: str, b: str) -> str:
+def _verdict(row: Record, a: str, b: str) -> str:
     votes = f"{row['n_a']} : {row['n_b']}"
     if row["grid_a"] == row["grid_b"]:
         return f"control, {votes}"
@@ -155,7 +156,7 @@ def _verdict(row: Mapping[str, Any], a: str, b: str) -> str:
     return f"{votes}, a tie" if winner is None else f"{votes}, {winner}"
 
 
-def _comparison(store: Store, tournament: Mapping[str, Any], labels: Mapping[str, str], pair: str) -> None:
+def _comparison(store: Store, tournament: Record, labels: Mapping[str, str], pair: str) -> None:
     navigation.link("judges", "← all comparisons", tournament=tournament["tournament"])
     text = st.query_params.get("order", "0")
     order = int(text) if text in ("0", "1") else 0
@@ -180,7 +181,7 @@ def _comparison(store: Store, tournament: Mapping[str, Any], labels: Mapping[str
         _reply(reply)
 
 
-def _grid(store: Store, row: Mapping[str, Any], side: str) -> None:
+def _grid(store: Store, row: Record, side: str) -> None:
     key, number, cell_id = row[f"grid_{side}"], row[f"unit_{side}"], row[f"cell_{side}"]
     file = store.path.parent / "grids" / key[:2] / f"{key}.jpg"
     try:
@@ -202,7 +203,7 @@ def _grid(store: Store, row: Mapping[str, Any], side: str) -> None:
     gallery.explain()
 
 
-def _reply(reply: Mapping[str, Any]) -> None:
+def _reply(reply: Record) -> None:
     with st.container(border=True):
         # All of this text is untrusted: it is shown as text, never as Markdown or HTML.
         st.text(visible(reply["judge"]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ import streamlit as st
 from results.app import chart, data, navigation, queries, tables, widgets
 from results.app.figures.curves import curve_figures
 from results.app.figures.histogram import histogram_figure
+from results.app.queries import Record
 from results.app.theme import LINE, Mark, marks
 from results.app.titles import (
     AXES,
@@ -65,7 +65,7 @@ def _links(choice: Choice, finished: Sequence[str]) -> None:
             navigation.link("compare", f"Compare with {plain(other.title)}", **cells)
 
 
-def _failures(cells: Sequence[Mapping[str, Any]]) -> None:
+def _failures(cells: Sequence[Record]) -> None:
     for cell in cells:
         if cell["status"] == "failed":
             words = f"{cell['error_type']}: {cell['error_message']}"
@@ -176,7 +176,7 @@ def _stability(store: Store, choice: Choice) -> None:
         st.text("\n\n".join(f"{visible(score['metric'])}: {compact(score['details'])}" for score in scores))
 
 
-def _curves(store: Store, cells: Sequence[Mapping[str, Any]]) -> None:
+def _curves(store: Store, cells: Sequence[Record]) -> None:
     frame = queries.curves(store, [cell["cell_id"] for cell in cells])
     if frame.empty:
         return
@@ -225,7 +225,7 @@ def _yes_or_no(value: bool | None) -> str:
     return {None: "–", True: "yes", False: "no"}[value]
 
 
-def _configuration(cells: Sequence[Mapping[str, Any]]) -> None:
+def _configuration(cells: Sequence[Record]) -> None:
     st.subheader("Configuration")
     config = cells[0]["config"] or {}
     if not config:
@@ -235,7 +235,7 @@ def _configuration(cells: Sequence[Mapping[str, Any]]) -> None:
     tables.show(settings, "Settings of the method.", height="content")
 
 
-def _provenance(cells: Sequence[Mapping[str, Any]]) -> None:
+def _provenance(cells: Sequence[Record]) -> None:
     st.subheader("Provenance")
     tables.show(
         {
@@ -272,7 +272,7 @@ def _provenance(cells: Sequence[Mapping[str, Any]]) -> None:
         st.json(first["identity"] or {}, expanded=False)
 
 
-def _seeds(cell: Mapping[str, Any]) -> str:
+def _seeds(cell: Record) -> str:
     seeds = {name: cell[f"{name}_seed"] for name in ("token", "init")}
     return ", ".join(f"{name} seed {seed}" for name, seed in seeds.items() if seed is not None) or "no seed"
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from results.app import data, navigation, queries, tables
+from results.app.queries import Record
 from results.app.titles import duration, plain, visible
 from results.store import Store
 from results.store.liveness import run_states
@@ -47,7 +46,7 @@ def _content() -> None:
         _failures(store)
 
 
-def _run(store: Store, run: Mapping[str, Any], *, open_first: bool) -> None:
+def _run(store: Store, run: Record, *, open_first: bool) -> None:
     done, failed, planned = run["n_finished"], run["n_failed"], run["n_planned"]
     started = run["started_at"]
     heading = f"{run['suite'] or 'no suite'}, {started:%Y-%m-%d %H:%M} UTC, {run['status']}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import streamlit as st
 
 from results.app import data, navigation, queries, widgets
 from results.app.gallery import Gallery, gallery_of, listed
+from results.app.queries import Record
 from results.app.titles import number, plain
 from results.errors import StoreError
 from results.store import Store
@@ -46,20 +46,13 @@ def render() -> None:
         gallery.explain()
 
 
-def _seed(finished: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+def _seed(finished: Sequence[Record]) -> Record:
     ids = [row["cell_id"] for row in finished]
     titles = [f"token {row['token_seed']}, init {row['init_seed']}" for row in finished]
     return finished[ids.index(widgets.select("Seeds", ids, "cell", titles))]
 
 
-def _list(
-    store: Store,
-    cell: Mapping[str, Any],
-    reference: str | None,
-    gallery: Gallery,
-    summary: Mapping[str, Any],
-    split: bool,
-) -> None:
+def _list(store: Store, cell: Record, reference: str | None, gallery: Gallery, summary: Record, split: bool) -> None:
     sorts = [
         name
         for name in queries.SORTS
@@ -103,7 +96,7 @@ def _list(
             gallery.show(unit, f"unit {unit['unit']}", tile_px=100, columns=9)
 
 
-def _numbers(unit: Mapping[str, Any], split: bool) -> list[str]:
+def _numbers(unit: Record, split: bool) -> list[str]:
     lines = [f"MS score {number(unit['ms_score'])}"]
     if split and unit.get("gain") is not None:
         lines.append(f"gain {unit['gain']:+.4f} over parent {unit['parent']}")
@@ -123,9 +116,7 @@ def _numbers(unit: Mapping[str, Any], split: bool) -> list[str]:
     return lines
 
 
-def _one(
-    store: Store, cell: Mapping[str, Any], reference: str | None, gallery: Gallery, wanted: str, split: bool
-) -> None:
+def _one(store: Store, cell: Record, reference: str | None, gallery: Gallery, wanted: str, split: bool) -> None:
     navigation.link("units", "← all units", cell=cell["cell_id"])
     try:
         unit = queries.unit_by_number(store, cell["cell_id"], int(wanted))
@@ -171,7 +162,7 @@ def _one(
                     _card(gallery, member, f"sub-unit {member['unit']}", tile_px=110, columns=3, split=True)
 
 
-def _card(gallery: Gallery, unit: Mapping[str, Any], what: str, *, split: bool = False, **layout: int) -> None:
+def _card(gallery: Gallery, unit: Record, what: str, *, split: bool = False, **layout: int) -> None:
     _say(_numbers(unit, split))
     gallery.show(unit, what, **layout)
 

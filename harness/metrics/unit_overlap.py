@@ -19,8 +19,8 @@ TOP = 16
 def nearest_overlaps(top_image: Tensor, top_value: Tensor, *, parents: Tensor | None = None) -> Tensor:
     """Return the largest Jaccard index of each unit's images with another unit's, (U,) float64.
 
-    Of the ``top_image`` indices (K, U), only those with a positive ``top_value`` (K, U) count. With ``parents`` (U,), the
-    int64 neuron of each unit, only units of different neurons are compared.
+    Of the ``top_image`` indices (K, U), only those with a positive ``top_value`` (K, U) count. With ``parents`` (U,),
+    the int64 neuron of each unit, only units of different neurons are compared.
     """
     n_units = top_image.shape[1]
     if n_units < 2:

@@ -104,11 +104,11 @@ def time_queries(store: Store) -> None:
     """Time each query of the app."""
     cell, reference, other = "elude-1-123", "identity-1-123", "random_split-1-123"
     calls: dict[str, Callable[[], Any]] = {"leaderboard": lambda: leaderboard(store)}
-    for sort in ("MS score, high first", "gain over the parent, low first", "redundancy, high first"):
+    for sort in ("MS score, high first", "gain over the parent, low first", "unit overlap, high first"):
         calls[f"units by {sort}"] = lambda sort=sort: queries.unit_page(store, cell, reference, sort=sort)  # type: ignore[misc]
     calls |= {
         "units, last page": lambda: queries.unit_page(store, cell, reference, offset=16_000),
-        "one unit": lambda: queries.units_by_number(store, cell, [77]),
+        "one unit": lambda: queries.unit_by_number(store, cell, 77),
         "siblings of one unit": lambda: queries.siblings(store, cell, 77, 77),
         "summary of a cell's units": lambda: queries.unit_summary(store, cell),
         "largest token position": lambda: queries.last_position(store, cell),

@@ -28,14 +28,12 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Question:
-    """Two grids in the order in which they are shown.
-
-    ``attempt`` is 1, or 2 or 3 if the previous replies were invalid.
-    """
+    """Two grids in the order in which they are shown."""
 
     grid_a: Grid
     grid_b: Grid
     attempt: int = 1
+    """2 or 3 if the previous replies were invalid"""
     cut_off: bool = False
     """true if the previous reply was cut off, so that this one may be longer"""
 

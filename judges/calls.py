@@ -15,21 +15,18 @@ GIVE_UP_AFTER = 32
 
 
 class Answered(NamedTuple):
-    """Raw reply of a server."""
+    """Raw reply of a server; without a text, the reason why none came."""
 
-    text: str
+    text: str | None
     finish_reason: str
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
 
 class CallFailed(Exception):
-    """One try failed; another may succeed.
+    """One try failed, for a reason that may be stored; another may succeed.
 
-    Args:
-        reason: text that may be stored.
-        wait_s: delay that the server requested, seconds.
-        everybody: true if all calls should wait.
+    ``wait_s`` is the delay in seconds that the server requested, for all calls if ``everybody``.
     """
 
     def __init__(self, reason: str, wait_s: float = 0.0, *, everybody: bool = False) -> None:
@@ -64,14 +61,14 @@ class Pacer:
 class Desk:
     """Pool of ``concurrency`` workers that answer questions; replies are stored in groups as they come.
 
-    Storing may take longer than a reply. All replies that came meanwhile are stored together, by one thread.
+    Storing may take longer than a reply. All replies that came meanwhile are stored together, one group at a time.
     """
 
     def __init__(self, concurrency: int, keep: Keep) -> None:
         self._concurrency = concurrency
         self._keep = keep
-        self._fresh: list[tuple[Reply, asyncio.Future[None]]] = []
-        self._came = asyncio.Event()
+        self._fresh: list[Reply] = []
+        self._storing = asyncio.Lock()
         self._failures = 0
         self._stop: UserError | None = None
         self._closed = False
@@ -83,20 +80,18 @@ class Desk:
             UserError: the judge refuses, or many calls in a row had no reply; replies that came are stored.
         """
         waiting = iter(questions)
-        storing = asyncio.create_task(self._store())
         workers = [asyncio.create_task(self._work(waiting, answer)) for _ in range(self._concurrency)]
         try:
             await asyncio.gather(*workers)
         finally:
-            # A worker whose cancellation a library swallows must not wait for a storing task that has ended.
+            # A worker whose cancellation a library swallows leaves its reply to the last group.
             self._closed = True
-            for task in (*workers, storing):
-                task.cancel()
-            await asyncio.gather(*workers, storing, return_exceptions=True)
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
             # Interrupted between a reply and its storage.
-            left, self._fresh = self._fresh, []
-            if left:
-                self._keep([reply for reply, _ in left])
+            if self._fresh:
+                self._keep(self._fresh)
         if self._stop is not None:
             raise self._stop
 
@@ -107,12 +102,15 @@ class Desk:
             except Refused as refused:
                 self._stop = self._stop or refused
                 return
-            stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._fresh.append((reply, stored))
+            self._fresh.append(reply)
             if self._closed:
                 return
-            self._came.set()
-            await stored
+            async with self._storing:
+                # Empty if the worker before stored this reply with its own.
+                batch, self._fresh = self._fresh, []
+                if batch:
+                    # Shielded: a store operation that has begun is finished even if the run is interrupted.
+                    await asyncio.shield(asyncio.to_thread(self._keep, batch))
             self._failures = 0 if reply.came else self._failures + 1
             if self._failures >= max(GIVE_UP_AFTER, 2 * self._concurrency):
                 self._stop = self._stop or UserError(
@@ -121,22 +119,3 @@ class Desk:
                 )
             if self._stop is not None:
                 return
-
-    async def _store(self) -> None:
-        while True:
-            await self._came.wait()
-            self._came.clear()
-            batch, self._fresh = self._fresh, []
-            if not batch:
-                continue
-            try:
-                # Shielded: a store operation that has begun is finished even if the run is interrupted.
-                await asyncio.shield(asyncio.to_thread(self._keep, [reply for reply, _ in batch]))
-            except Exception as error:
-                for _, stored in batch:
-                    if not stored.done():
-                        stored.set_exception(error)
-                continue
-            for _, stored in batch:
-                if not stored.done():
-                    stored.set_result(None)

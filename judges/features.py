@@ -13,10 +13,7 @@ ORIENTATIONS, CELLS = 9, 7
 
 
 def colour_texture(image: Image.Image) -> np.ndarray:
-    """Return a (d,) unit vector of colour and texture.
-
-    It holds the square roots of a joint hue, saturation and value histogram and of a histogram of local binary
-    patterns.
+    """Return a (d,) unit vector: square roots of a hue-saturation-value histogram and of one of local binary patterns.
 
     The square roots make the cosine of two images the Bhattacharyya coefficient of their histograms. The patterns are
     the rotation-invariant uniform ones at 8 points and radii 1 and 2 (Ojala, Pietikainen and Maenpaa, 2002).
@@ -37,24 +34,18 @@ def _binary_patterns(grey: np.ndarray, radius: int) -> np.ndarray:
     steps = [(-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1)]
     height, width = grey.shape
     centre = grey[radius : height - radius, radius : width - radius]
-    around = np.stack(
-        [
-            grey[radius + radius * y : height - radius + radius * y, radius + radius * x : width - radius + radius * x]
-            >= centre
-            for y, x in steps
-        ]
-    )
+    shifted = [np.roll(grey, (-radius * y, -radius * x), axis=(0, 1)) for y, x in steps]
+    around = np.stack(shifted)[:, radius : height - radius, radius : width - radius] >= centre
     changes = (around != np.roll(around, 1, axis=0)).sum(0)
     pattern = np.where(changes <= 2, around.sum(0), 9)
     return np.bincount(pattern.ravel(), minlength=10)
 
 
 def gradients(image: Image.Image) -> np.ndarray:
-    """Return a (d,) unit vector of histograms of oriented gradients (Dalal and Triggs, 2005).
+    """Return a (d,) unit vector of histograms of oriented gradients in 7 x 7 cells, each normalised.
 
-    There are 7 x 7 cells, each normalised.
-
-    The mean over all entries is subtracted, so that two images without common edges are nearly orthogonal.
+    The mean over all entries is subtracted, so that two images without common edges are nearly orthogonal (Dalal and
+    Triggs, 2005).
     """
     grey = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR).convert("L"), dtype=np.float64) / 255
     down, right = np.gradient(grey)
@@ -64,12 +55,12 @@ def gradients(image: Image.Image) -> np.ndarray:
     share = angle - np.floor(angle)
     cell = np.arange(SIDE) * CELLS // SIDE
     first_bin = (cell[:, None] * CELLS + cell[None, :]) * ORIENTATIONS
-    size = CELLS * CELLS * ORIENTATIONS
-    histogram = np.bincount((first_bin + low).ravel(), weights=(strength * (1 - share)).ravel(), minlength=size)
-    histogram += np.bincount(
-        (first_bin + (low + 1) % ORIENTATIONS).ravel(), weights=(strength * share).ravel(), minlength=size
-    )
-    cells = histogram.reshape(CELLS * CELLS, ORIENTATIONS)
+
+    def histogram(orientation: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        counts = np.bincount((first_bin + orientation).ravel(), weights.ravel(), CELLS * CELLS * ORIENTATIONS)
+        return counts.reshape(CELLS * CELLS, ORIENTATIONS)
+
+    cells = histogram(low, strength * (1 - share)) + histogram((low + 1) % ORIENTATIONS, strength * share)
     cells = cells / (np.linalg.norm(cells, axis=1, keepdims=True) + 1e-2)
     vector = np.clip(cells - cells.mean(), -0.5, 0.5).ravel()
     norm = float(np.linalg.norm(vector))

@@ -8,10 +8,7 @@ show the same grid, or whether a reply already exists.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
@@ -19,6 +16,8 @@ from pathlib import Path
 from typing import Protocol
 
 from PIL import Image, ImageDraw
+
+from results.atomic import partial_file
 
 #: Raise it when the same description is drawn differently.
 RENDER_VERSION = 1
@@ -29,7 +28,6 @@ TILE_PX = 336
 GRID_PX = SIDE * TILE_PX
 BLANK = (128, 128, 128)
 OUTLINE = (255, 0, 255)
-# A photograph as PNG is five times as large; at this quality without chroma subsampling, no artefacts are visible.
 JPEG_QUALITY = 95
 
 
@@ -42,13 +40,11 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class View:
-    """Part of an image that the network saw: a centre square, or (``squash``) the whole image.
-
-    ``share`` is the side of the square over the image's shorter side.
-    """
+    """Part of an image that the network saw: a centre square, or (``squash``) the whole image."""
 
     fit: str = "crop"
     share: float = 1.0
+    """side of the square over the image's shorter side"""
 
     def of(self, image: Image.Image, side: int) -> Image.Image:
         """Return that part of the image, ``side`` x ``side`` px."""
@@ -71,17 +67,14 @@ class TokenPosition:
 
 @dataclass(frozen=True)
 class Tile:
-    """One cell of a grid.
-
-    Attributes:
-        content: hash of the image's encoded bytes.
-        index: index of the image in its set; not part of the grid's key.
-        token: the token to outline, or None.
-    """
+    """One cell of a grid."""
 
     content: str
+    """hash of the image's encoded bytes"""
     index: int
+    """index of the image in its set; not part of the grid's key"""
     token: TokenPosition | None = None
+    """the token to outline"""
 
 
 @dataclass(frozen=True)
@@ -136,7 +129,10 @@ class Album:
         path = self._folder / grid.key[:2] / f"{grid.key}.jpg"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, encoded(self.draw(grid)))
+            with partial_file(path) as partial:
+                # A photograph as PNG is five times as large; at this quality without chroma subsampling, no artefacts
+                # are visible.
+                self.draw(grid).save(partial, "JPEG", quality=JPEG_QUALITY, subsampling=0)
         return path
 
     def draw(self, grid: Grid) -> Image.Image:
@@ -157,29 +153,9 @@ class Album:
         return drawn
 
 
-def encoded(image: Image.Image) -> bytes:
-    """Return the picture as JPEG."""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return buffer.getvalue()
-
-
 def grid_of(
     contents: Sequence[str], indices: Sequence[int], tokens: Sequence[TokenPosition | None], view: View
 ) -> Grid:
     """Return the grid of the first nine images given."""
     tiles = [Tile(*parts) for parts in zip(contents, indices, tokens, strict=True)]
     return Grid(tuple(tiles[:N_TILES]), view)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file atomically: it is complete or absent."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

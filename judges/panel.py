@@ -15,11 +15,7 @@ from methods.registry import Registry
 
 @dataclass(frozen=True)
 class Panel:
-    """Judges of one kind.
-
-    Attributes:
-        kind: "proxy", "vllm", "openai", or a plugin's name.
-        judges: an odd number, with distinct names.
+    """Judges of one kind: "proxy", "vllm", "openai", or a plugin's name.
 
     Raises:
         UserError: an even number of judges, a name twice, or judges of another kind.

@@ -16,14 +16,7 @@ _SPACE = " \t\r\n"
 
 @dataclass(frozen=True)
 class Verdict:
-    """Parsed reply.
-
-    Attributes:
-        answer: "A", "B", or None for an invalid reply.
-        reasoning_a: reason given for grid A, if any.
-        reasoning_b: reason given for grid B, if any.
-        problem: why it is invalid; None for a valid one.
-    """
+    """Parsed reply: the answer "A" or "B" with the reasons given, or, for an invalid reply, None and the problem."""
 
     answer: str | None
     reasoning_a: str | None = None

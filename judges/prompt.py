@@ -6,11 +6,7 @@ reply belongs to the version that it answered.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, get_args
-
-Style = Literal["plain", "outlined"]
-
-STYLES: tuple[str, ...] = get_args(Style)
+from typing import Any, NamedTuple
 
 PROMPT = """\
 You see two grids of nine images each. The first image you were given is grid A, the second is grid B. Each grid shows \
@@ -56,10 +52,7 @@ class Prompt(NamedTuple):
 
 
 def prompt_for(style: str) -> Prompt:
-    """Return the prompt for grids of a style.
-
-    Grids with outlines get a sentence about them and a version of their own.
-    """
+    """Return the prompt for grids of a style: "plain", or "outlined" with a sentence and a version of its own."""
     if style == "plain":
         return Prompt(VERSION, PROMPT)
     head, separator, tail = PROMPT.partition("Call a unit COHERENT")

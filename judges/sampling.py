@@ -1,12 +1,16 @@
-"""Sampling settings of language-model judges, the cost of a call, and the paper's three models."""
+"""Common parts of language-model judges: sampling settings, the cost of a call, and the paper's three models."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import importlib
+from collections.abc import Iterator
+from typing import Any
 
-from judges.base import CallEstimate, Question
+from judges.base import CallEstimate, Judge, Question
 from judges.grids import GRID_PX
+from judges.panel import Wanted
 from judges.prompt import Prompt
+from methods.errors import UserError
 
 #: Qwen3-VL, Gemma 3 and InternVL3 (App. B.1). InternVL3 in the format that needs no code from the model's repository.
 PAPER_MODELS = ("Qwen/Qwen3-VL-30B-A3B-Instruct", "google/gemma-3-27b-it", "OpenGVLab/InternVL3-14B-hf")
@@ -17,33 +21,15 @@ SEED = 42
 RETRY_TEMPERATURE = 0.3
 
 
-class Sampling(NamedTuple):
-    """Sampling settings of one reply."""
-
-    temperature: float
-    max_tokens: int
-    seed: int
-
-
-def sampling_of(question: Question) -> Sampling:
+def sampling_of(question: Question) -> dict[str, float]:
     """Return the sampling settings: greedy, 256 tokens, seed 42.
 
     A repeated question is sampled at a low temperature, with twice the tokens if it was cut off.
     """
     if question.attempt == 1:
-        return Sampling(0.0, MAX_TOKENS, SEED)
-    return Sampling(RETRY_TEMPERATURE, 2 * MAX_TOKENS if question.cut_off else MAX_TOKENS, SEED + question.attempt - 1)
-
-
-def settings(model: str) -> dict[str, Any]:
-    """Return the settings that are part of a judge's identity."""
-    return {
-        "model": model,
-        "max_tokens": MAX_TOKENS,
-        "seed": SEED,
-        "temperature": 0.0,
-        "retry_temperature": RETRY_TEMPERATURE,
-    }
+        return {"temperature": 0.0, "max_tokens": MAX_TOKENS, "seed": SEED}
+    tokens = 2 * MAX_TOKENS if question.cut_off else MAX_TOKENS
+    return {"temperature": RETRY_TEMPERATURE, "max_tokens": tokens, "seed": SEED + question.attempt - 1}
 
 
 # Tokens of one grid, by a part of the model's name. Qwen: one per 32 x 32 px. Gemma 3: always 256. InternVL: 256 for
@@ -51,7 +37,52 @@ def settings(model: str) -> dict[str, Any]:
 _GRID_TOKENS = (("qwen", (GRID_PX // 32) ** 2), ("gemma-3", 256), ("internvl", 10 * 256))
 
 
-def estimate(model: str, prompt: Prompt) -> CallEstimate:
-    """Return the approximate cost of a call: two grids and the prompt, and a reply of half the allowed length."""
-    grid = next((tokens for part, tokens in _GRID_TOKENS if part in model.lower()), 1000)
-    return CallEstimate(2 * grid + len(prompt.text) // 4, MAX_TOKENS // 2)
+class LanguageModelJudge(Judge):
+    """Vision-language model with the paper's sampling settings, named as its panel names it."""
+
+    def __init__(self, model: str) -> None:
+        self.name = model
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "model": self.name,
+            "max_tokens": MAX_TOKENS,
+            "seed": SEED,
+            "temperature": 0.0,
+            "retry_temperature": RETRY_TEMPERATURE,
+        }
+
+    def estimate(self, prompt: Prompt) -> CallEstimate:
+        """Return the cost of two grids and the prompt, and of a reply of half the allowed length."""
+        grid = next((tokens for part, tokens in _GRID_TOKENS if part in self.name.lower()), 1000)
+        return CallEstimate(2 * grid + len(prompt.text) // 4, MAX_TOKENS // 2)
+
+
+def requested_models(wanted: Wanted) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name of each requested model, or of the paper's three, with its settings and those of the panel.
+
+    Raises:
+        UserError: an entry without a name.
+    """
+    for entry in wanted.judges or tuple({"name": model} for model in PAPER_MODELS):
+        settings = {**wanted.options, **entry}
+        name = settings.pop("name", None)
+        if not isinstance(name, str) or not name:
+            # The entry is not quoted, since it may contain a key.
+            raise UserError("A judge of the panel has no name: set it to the name of the model.")
+        yield name, settings
+
+
+def optional_package(name: str, extra: str) -> Any:
+    """Import a package of an extra of this project.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(
+            f"This panel needs the package {name}, which is not installed or does not run here. Install it: "
+            f"pip install 'disentanglement-harness[{extra}]'."
+        ) from error

@@ -21,11 +21,5 @@ __all__ = [
     "matched_cosine_by_parent",
     "max_collinearity",
     "ms_score",
-    "names",
     "r2",
 ]
-
-
-def names() -> list[str]:
-    """Return the ids of all registered metrics."""
-    return METRICS.names()

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
+from harness.activations.baseline import Baseline
 from harness.activations.head import predictions
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 from harness.stats import proportion_standard_error
-
-if TYPE_CHECKING:
-    from harness.activations.baseline import Baseline
-    from methods.base import Method
+from methods.base import Method
 
 
 @METRICS.register()
@@ -31,8 +28,7 @@ class Accuracy(Metric):
 
     def __init__(self, baseline: Baseline) -> None:
         super().__init__(baseline)
-        self.right = 0
-        self.count = 0
+        self.right = self.count = 0
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import torch
 
+from harness.activations.baseline import Baseline
 from harness.activations.head import predictions
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
-from harness.stats import proportion_standard_error
-
-if TYPE_CHECKING:
-    from harness.activations.baseline import Baseline
-    from methods.base import Method
+from harness.stats import proportion_standard_error, standard_error_from_sums
+from methods.base import Method
 
 
 @METRICS.register()
@@ -31,10 +28,8 @@ class Agreement(Metric):
 
     def __init__(self, baseline: Baseline) -> None:
         super().__init__(baseline)
-        self.same = 0
-        self.count = 0
-        self.divergence = 0.0
-        self.divergence_squared = 0.0
+        self.same = self.count = 0
+        self.divergence = self.divergence_squared = 0.0
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
@@ -52,9 +47,7 @@ class Agreement(Metric):
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         value = self.same / self.count if self.count else math.nan
         yield self.score(value, self.count, proportion_standard_error(value, self.count), "images")
-        mean = self.divergence / self.count if self.count else math.nan
-        spread = self.divergence_squared / self.count - mean**2 if self.count else math.nan
-        error = math.sqrt(max(spread, 0.0) / (self.count - 1)) if self.count > 1 else None
+        mean, error = standard_error_from_sums(self.divergence, self.divergence_squared, self.count)
         yield Score("kl", mean, self.count, error, "images", "nat", "lower")
         for name, floor in self.baseline.floors.items():
             if name != "original":

@@ -66,13 +66,9 @@ class Outcome:
     """Notes that metrics add, for the reader of the cell."""
 
     def error_over_units(self, values: Tensor, scored: Tensor) -> tuple[float | None, str]:
-        """Return the standard error of the mean of a per-unit result, with a description of its kind.
+        """Return the standard error of the mean of per-unit ``values`` (n_units,) over ``scored`` (bool), and its kind.
 
         Units of one parent are not independent, so they form one cluster.
-
-        Args:
-            values: (n_units,) float64.
-            scored: (n_units,) bool: the units in the mean.
         """
         parents = self.method.parents
         clusters = torch.arange(len(values)) if parents is None else parents.cpu()
@@ -135,6 +131,17 @@ class Metric(ABC):
     @abstractmethod
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         """Return the scores: the one named :attr:`id` first, then companions (``<id>_adjusted``, ``floor_...``)."""
+
+    def unit_scores(self, outcome: Outcome, values: Tensor) -> tuple[Score, Score]:
+        """Return the mean of per-unit ``values`` (n_units,), NaN for dead and undefined units, and ``<id>_undefined``.
+
+        The values become a column of the table of units.
+        """
+        outcome.unit_columns[self.id] = values.numpy()
+        scored = ~values.isnan()
+        n, alive = int(scored.sum()), int(outcome.units.alive.sum())
+        mean = self.score(float(values[scored].mean()), n, *outcome.error_over_units(values, scored))
+        return mean, Score(f"{self.id}_undefined", float(alive - n), alive, unit="units", direction="none")
 
     def score(self, value: float, n: int, uncertainty: float | None = None, kind: str | None = None) -> Score:
         """Return a score with the metric's id, unit and direction."""

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from harness.activations.random_sets import commonest_share, labelled_classes, labelled_top, random_images
+from harness.activations.baseline import Baseline
+from harness.activations.random_sets import commonest_share, has_classes, labelled_top, random_images
 from harness.metrics.base import METRICS, Metric, Outcome, Score
-
-if TYPE_CHECKING:
-    from harness.activations.baseline import Baseline
-    from methods.base import Method
+from methods.base import Method
 
 DRAWS = 1000
 # Number of units compared at once: 512 x 100 x 100 booleans are 5 MB.
@@ -23,12 +20,9 @@ _UNITS_AT_ONCE = 512
 
 
 def chance_purity(labels: np.ndarray, sizes: Iterable[int], *, draws: int = DRAWS) -> dict[int, float]:
-    """Return the mean purity of random sets of images, by size of the set.
+    """Return size -> mean purity of that many random images, over ``draws`` sets drawn without replacement.
 
-    Args:
-        labels: (n_images,) class of each image. Images with -1 (no label) are never drawn.
-        sizes: sizes of the sets, each at most the number of labelled images.
-        draws: number of sets to draw without replacement.
+    Images whose label in ``labels`` (n_images,) is -1 are never drawn; ``sizes`` are at most the number of others.
     """
     wanted = sorted(set(sizes))
     if not wanted:
@@ -56,7 +50,7 @@ class ClassPurity(Metric):
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
-        return labelled_classes(baseline.images.labels) > 1
+        return has_classes(baseline.images.labels)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -74,13 +68,8 @@ class ClassPurity(Metric):
             for chosen in torch.split(torch.nonzero(sizes == size)[:, 0], _UNITS_AT_ONCE):
                 values[chosen] = commonest_share(top.label[chosen, :size])
                 chance[chosen] = expected[size]
-        outcome.unit_columns["class_purity"] = values.numpy()
-        yield from self._scores(outcome, values, chance)
-
-    def _scores(self, outcome: Outcome, values: Tensor, chance: Tensor) -> Iterable[Score]:
-        scored = ~values.isnan()
-        n = int(scored.sum())
-        yield self.score(float(values[scored].mean()) if n else math.nan, n, *outcome.error_over_units(values, scored))
+        score, undefined = self.unit_scores(outcome, values)
+        yield score
         # If the chance level is 1, as for a set of all images of one class, the adjusted purity is undefined.
         adjusted = torch.where(chance < 1, (values - chance) / (1 - chance), torch.nan)
         defined = adjusted.isfinite()
@@ -90,6 +79,5 @@ class ClassPurity(Metric):
             int(defined.sum()),
             *outcome.error_over_units(adjusted, defined),
         )
-        yield Score("class_purity_chance", float(chance[scored].mean()) if n else math.nan, n, direction="none")
-        alive = int(outcome.units.alive.sum())
-        yield Score("class_purity_undefined", float(alive - n), alive, unit="units", direction="none")
+        yield Score("class_purity_chance", float(chance[~chance.isnan()].mean()), score.n, direction="none")
+        yield undefined

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from harness.errors import UserError
-
-if TYPE_CHECKING:
-    from methods.base import Method
+from methods.base import Method
 
 _CHUNK = 512
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from harness.activations.baseline import Baseline
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
-
-if TYPE_CHECKING:
-    from harness.activations.baseline import Baseline
 
 #: Number of units tested, evenly spaced over the alive ones, and number of tokens each is tested on.
 UNITS, TOKENS = 256, 4
@@ -47,11 +44,8 @@ class EditableUnits(Metric):
 
     def update(self, batch: Batch) -> None:
         middle = batch.codes.shape[1] // 2
-        for number in range(len(batch.image)):
-            if len(self.outputs) < 64:
-                self.outputs.append(batch.a[number, middle].clone())
-            if len(self.codes) < TOKENS:
-                self.codes.append(batch.codes[number, middle].clone())
+        self.outputs.extend(batch.a[: 64 - len(self.outputs), middle].clone())
+        self.codes.extend(batch.codes[: TOKENS - len(self.codes), middle].clone())
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         alive = outcome.units.alive.nonzero()[:, 0]
@@ -61,7 +55,7 @@ class EditableUnits(Metric):
             yield self.score(0.0, len(tested))._replace(details=details)
             return
         effects = self._effects(outcome, tested)
-        value = float((effects >= SMALLEST).double().mean()) if len(effects) else math.nan
+        value = float((effects >= SMALLEST).double().mean())
         if len(effects):
             details |= {"median_effect": float(effects.median()), "smallest_effect": float(effects.min())}
         yield self.score(value, len(tested))._replace(details=details)

@@ -16,10 +16,7 @@ from harness.metrics.dictionary import directions, writing_directions
 def effective_rank(d: Tensor) -> float:
     """Return ``exp(H(p))`` with ``p_i = sigma_i / sum_j sigma_j`` over the singular values of a dictionary.
 
-    Atoms are not normalised (Roy and Vetterli 2007).
-
-    Args:
-        d: (K, d) dictionary.
+    Atoms (K, d) are not normalised (Roy and Vetterli 2007).
 
     Returns:
         A value in [1, min(K, d)], e.g. n for the n x n identity and 2 sqrt(2) for diag(2, 1, 1). It is NaN for a

@@ -94,15 +94,13 @@ class Efficiency(Metric):
         return pixels[rows].to(self.backbone.device)
 
 
-def _timings(
-    measured: ModeMeasurement, of_backbone: Peak, circumstances_: dict[str, Any], batch_size: int
-) -> Iterable[Score]:
+def _timings(measured: ModeMeasurement, of_backbone: Peak, details: dict[str, Any], batch_size: int) -> Iterable[Score]:
     """Yield the scores of one mode of running a method."""
     suffix = "".join(f"_{part}" for part in (measured.mode, "compiled" if measured.compiled else "") if part)
     reference, variant = measured.times
     ratio, latency, base = paired_ratio(reference, variant), median(variant), median(reference)
     details = {
-        **circumstances_,
+        **details,
         "compiled": measured.compiled,
         "interval": [ratio.low, ratio.high],
         "backbone_latency_ms": base.value,
@@ -110,13 +108,10 @@ def _timings(
         "backbone_mean_ms": float(np.mean(reference)),
     }
     kind = "95 % interval of the median"
-    yield Score(
-        f"efficiency_ratio{suffix}", ratio.value, ratio.n, ratio.standard_error, kind, "", "lower", details=details
-    )
+    ratio_name, latency_name = f"efficiency_ratio{suffix}", f"latency_ms{suffix}"
+    yield Score(ratio_name, ratio.value, ratio.n, ratio.standard_error, kind, "", "lower", details)
     times = {**details, "interval": [latency.low, latency.high], "backbone_interval": [base.low, base.high]}
-    yield Score(
-        f"latency_ms{suffix}", latency.value, latency.n, latency.standard_error, kind, "ms", "lower", details=times
-    )
+    yield Score(latency_name, latency.value, latency.n, latency.standard_error, kind, "ms", "lower", times)
     speed = 1e3 * batch_size / latency.value if latency.value else math.nan
     yield Score(f"throughput{suffix}", speed, latency.n, unit="images/s", direction="higher", details=details)
     memory = measured.memory

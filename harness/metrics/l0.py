@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from harness.activations.baseline import Baseline
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 from harness.stats import standard_error_from_sums
-
-if TYPE_CHECKING:
-    from harness.activations.baseline import Baseline
 
 
 @METRICS.register()

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
+from harness.activations.baseline import Baseline
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
-
-if TYPE_CHECKING:
-    from harness.activations.baseline import Baseline
 
 
 @METRICS.register()
@@ -28,8 +25,7 @@ class LogitsGap(Metric):
 
     def __init__(self, baseline: Baseline) -> None:
         super().__init__(baseline)
-        self.largest = 0.0
-        self.scale = 0.0
+        self.largest = self.scale = 0.0
         self.count = 0
 
     def update(self, batch: Batch) -> None:

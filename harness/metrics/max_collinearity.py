@@ -15,10 +15,7 @@ from harness.metrics.dictionary import directions, writing_directions
 
 
 def max_collinearity(d: Tensor) -> float:
-    """Return the largest ``|cos|`` between two different atoms of a dictionary; lower is better.
-
-    Args:
-        d: (K, d) dictionary.
+    """Return the largest ``|cos|`` between two different atoms of a dictionary (K, d); lower is better.
 
     Returns:
         A value in [0, 1]: 0 for orthonormal atoms, 1 if an atom occurs twice (or once with each sign). It is NaN for
@@ -32,11 +29,9 @@ def max_collinearity(d: Tensor) -> float:
 
 
 def nearest_cosines(d: Tensor, *, block_rows: int = 2048) -> Tensor:
-    """Return each atom's largest ``|cos|`` with another atom, (K',) float64, without atoms of length zero.
+    """Return the largest ``|cos|`` of each atom of ``d`` (K, d) with another, (K',) float64, without zero atoms.
 
-    Args:
-        d: (K, d) dictionary.
-        block_rows: number of rows of the similarity matrix in memory at once.
+    At most ``block_rows`` rows of the similarity matrix are in memory at once.
     """
     rows = directions(d)
     nearest = torch.zeros(len(rows), dtype=torch.float64)
@@ -81,9 +76,8 @@ class MaxCollinearity(Metric):
         yield Score("min_distinctness", 1 - largest, n, unit="", direction="higher", params=side)
         levels = quantiles(nearest) if n > 1 else {}
         mean = float(nearest.mean()) if n > 1 else math.nan
-        yield Score(
-            "nearest_cosine_mean", mean, n, unit="", direction="lower", details={"quantiles": levels}, params=side
-        )
+        spread = {"quantiles": levels}
+        yield Score("nearest_cosine_mean", mean, n, unit="", direction="lower", details=spread, params=side)
         for name, share in (("median", 0.5), ("p95", 0.95)):
             value = levels.get(f"{share:g}", math.nan)
             yield Score(f"nearest_cosine_{name}", value, n, unit="", direction="lower", params=side)

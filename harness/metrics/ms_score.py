@@ -84,27 +84,15 @@ class MSScore(Metric):
         return {"top_images": self.baseline.top_images}
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
-        values = self._per_unit(outcome)
-        outcome.unit_columns["ms_score"] = values.numpy()
-        alive = outcome.units.alive
-        scored = alive & ~values.isnan()
-        n = int(scored.sum())
+        score, undefined = self.unit_scores(outcome, self._per_unit(outcome))
+        yield score
         null = self.baseline.null_similarity
-        mean = float(values[scored].mean()) if n else math.nan
-        error, kind = outcome.error_over_units(values, scored)
-        yield self.score(mean, n, error, kind)
         # If all tokens are the same, the adjusted score is undefined.
         room = 1 - null if null < 1 else math.nan
-        spread = None if error is None or math.isnan(room) else error / room
-        yield Score("ms_score_adjusted", (mean - null) / room, n, spread, kind, self.unit, "higher")
+        spread = None if score.uncertainty is None or math.isnan(room) else score.uncertainty / room
+        yield score._replace(metric="ms_score_adjusted", value=(score.value - null) / room, uncertainty=spread)
         yield Score("ms_score_null", null, self.baseline.n_images, direction="none")
-        yield Score(
-            "ms_score_undefined",
-            float((alive & values.isnan()).sum()),
-            int(alive.sum()),
-            unit="units",
-            direction="none",
-        )
+        yield undefined
 
     def _per_unit(self, outcome: Outcome) -> Tensor:
         """Return the (n_units,) float64 scores, NaN for dead units and undefined scores."""

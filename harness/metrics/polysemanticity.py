@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harness.activations.random_sets import LabelledTop, labelled_classes, labelled_top, random_images
+from harness.activations.baseline import Baseline
+from harness.activations.random_sets import LabelledTop, has_classes, labelled_top, random_images
 from harness.identity import seed_of
 from harness.metrics.base import METRICS, Metric, Outcome, Score
-
-if TYPE_CHECKING:
-    from harness.activations.baseline import Baseline
-    from methods.base import Method
+from methods.base import Method
 
 TOP = 20
 #: Minimum number of images: fewer cannot form two groups that differ from chance.
@@ -42,14 +40,10 @@ class IndexFactors(NamedTuple):
 
 
 def parts_of(gram: Tensor, label: Tensor) -> IndexFactors:
-    """Return the factors of the index for sets of n >= 2 images.
+    """Return the factors of the index for sets of n >= 2 images with cosines (U, n, n) and classes (U, n).
 
     The two groups are the signs of the leading eigenvector of the centred Gram matrix, the relaxation of 2-means
     (Ding and He 2004); an entry of zero belongs to the second group.
-
-    Args:
-        gram: (U, n, n) cosines of the embeddings.
-        label: (U, n) classes of the images.
     """
     gram = gram.double()
     n = gram.shape[-1]
@@ -88,10 +82,6 @@ def calibrated(parts: IndexFactors, null: IndexFactors) -> Tensor:
     means over the random sets. It is 0 for a set that is not more clustered than a random one, whose groups do not
     match the classes better, or whose images are all the same. It is 1 for two tight groups of different classes that
     are as far apart as random images.
-
-    Args:
-        parts: factors of the sets.
-        null: factors of the random sets.
     """
 
     def above(value: Tensor, chance: Tensor) -> Tensor:
@@ -122,7 +112,7 @@ class Polysemanticity(Metric):
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
-        return labelled_classes(baseline.images.labels) > 1
+        return has_classes(baseline.images.labels)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -137,19 +127,17 @@ class Polysemanticity(Metric):
         null_gram, null_label = self._random_sets(present[-1]) if present else (torch.zeros(0), torch.zeros(0))
         levels = []
         for size in present:
-            null = parts_of(null_gram[:, :size, :size], null_label[:, :size])
+            random_parts = parts_of(null_gram[:, :size, :size], null_label[:, :size])
             same_size = torch.nonzero(sizes == size)[:, 0]
-            levels.append(float(calibrated(null, null).mean()) * len(same_size))
+            levels.append(float(calibrated(random_parts, random_parts).mean()) * len(same_size))
             for chosen in torch.split(same_size, _UNITS_AT_ONCE):
                 gram = self._gram(outcome, top, chosen, size)
-                values[chosen] = calibrated(parts_of(gram, top.label[chosen, :size]), null)
-        outcome.unit_columns["polysemanticity"] = values.numpy()
-        scored = ~values.isnan()
-        n, alive = int(scored.sum()), int(units.alive.sum())
-        error, kind = outcome.error_over_units(values, scored)
-        yield self.score(float(values[scored].mean()) if n else math.nan, n, error, kind)
-        yield Score("polysemanticity_null", sum(levels) / n if n else math.nan, n, unit="", direction="none")
-        yield Score("polysemanticity_undefined", float(alive - n), alive, unit="units", direction="none")
+                values[chosen] = calibrated(parts_of(gram, top.label[chosen, :size]), random_parts)
+        score, undefined = self.unit_scores(outcome, values)
+        yield score
+        null = sum(levels) / score.n if score.n else math.nan
+        yield Score("polysemanticity_null", null, score.n, unit="", direction="none")
+        yield undefined
 
     def _gram(self, outcome: Outcome, top: LabelledTop, chosen: Tensor, size: int) -> Tensor:
         """Return the (len(chosen), size, size) cosines of the units' top embeddings."""

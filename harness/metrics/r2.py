@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,6 +11,10 @@ from torch import Tensor
 from harness.errors import UserError
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 from harness.stats import jackknife_standard_error
+
+if TYPE_CHECKING:
+    from harness.activations.baseline import Baseline
+    from methods.base import Method
 
 _GROUPS = 10
 
@@ -24,9 +28,7 @@ class R2:
 
     def __init__(self) -> None:
         self.count = 0
-        self.mean = torch.zeros(0, dtype=torch.float64)
-        self.total = torch.zeros(0, dtype=torch.float64)
-        self.residual = torch.zeros(0, dtype=torch.float64)
+        self.mean = self.total = self.residual = torch.zeros((), dtype=torch.float64)
 
     def update(self, a: Tensor, a_hat: Tensor) -> R2:
         """Add rows ``a`` (n, d) and their reconstruction ``a_hat`` (n, d).
@@ -36,8 +38,6 @@ class R2:
         """
         if a.shape != a_hat.shape or a.ndim != 2:
             raise UserError(f"r2: a {tuple(a.shape)} and a_hat {tuple(a_hat.shape)} must have the same shape (n, d).")
-        if not len(a):
-            return self
         rows, predicted = a.double(), a_hat.double()
         part = R2()
         part.count = len(rows)
@@ -49,10 +49,6 @@ class R2:
     def merge(self, other: R2) -> R2:
         """Add the rows of another accumulator."""
         if not other.count:
-            return self
-        if not self.count:
-            self.count, self.mean = other.count, other.mean.clone()
-            self.total, self.residual = other.total.clone(), other.residual.clone()
             return self
         count = self.count + other.count
         delta = other.mean - self.mean
@@ -69,11 +65,7 @@ class R2:
             A value of at most 1: 0 for a reconstruction by the mean, negative for a worse one. It is NaN if all
             features are constant.
         """
-        if not self.count:
-            return math.nan
         varies = self.total > 0
-        if not bool(varies.any()):
-            return math.nan
         return float((1 - self.residual[varies] / self.total[varies]).mean())
 
 
@@ -95,12 +87,12 @@ class ReconstructionR2(Metric):
     reference = "ELUDe paper, section 4.1; mean over features of 1 - SSE / SST"
 
     @classmethod
-    def applies(cls, method: object, baseline: object) -> bool:
+    def applies(cls, method: Method, baseline: Baseline) -> bool:
         # A virtual method returns the original output, so its R2 is meaningless.
-        return not method.spec.virtual  # type: ignore[attr-defined]
+        return not method.spec.virtual
 
-    def __init__(self, baseline: object) -> None:
-        super().__init__(baseline)  # type: ignore[arg-type]
+    def __init__(self, baseline: Baseline) -> None:
+        super().__init__(baseline)
         self.groups = [R2() for _ in range(_GROUPS)]
 
     def update(self, batch: Batch) -> None:
@@ -110,14 +102,14 @@ class ReconstructionR2(Metric):
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         used = [group for group in self.groups if group.count]
+        without_one = [_merged(group for group in used if group is not left_out) for left_out in used]
+        error, n_tokens = jackknife_standard_error(without_one), sum(group.count for group in used)
+        yield self.score(_merged(used), n_tokens, error, "jackknife over groups of images")
 
-        def without(left_out: int | None) -> float:
-            merged = R2()
-            for number, group in enumerate(used):
-                if number != left_out:
-                    merged.merge(group)
-            return merged.compute()
 
-        error = jackknife_standard_error([without(number) for number in range(len(used))])
-        whole = without(None)
-        yield self.score(whole, sum(group.count for group in used), error, "jackknife over groups of images")
+def _merged(groups: Iterable[R2]) -> float:
+    """Return the R2 of the rows of all groups."""
+    merged = R2()
+    for group in groups:
+        merged.merge(group)
+    return merged.compute()

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from harness.activations.baseline import Baseline
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 from harness.planted import recovery
 from harness.planted.truth import TrueParts, truth_of
 from harness.stats import clustered_standard_error
-
-if TYPE_CHECKING:
-    from harness.activations.baseline import Baseline
-    from methods.base import Method
+from methods.base import Method
 
 #: Share of tokens whose assignment to sub-units is evaluated: those on which a part is strongest.
 DRIVING = 0.05
@@ -68,25 +64,22 @@ class Recovery(Metric):
         yield self.score(recovery.matched_correlation(self.moments), self.truth.n_concepts)
         purity = recovery.purities(self.moments)
         scored = outcome.units.alive & ~purity.isnan()
-        parents = method.parents
-        clusters = torch.arange(len(purity)) if parents is None else parents.cpu()
-        any_scored = bool(scored.any())
-        error = clustered_standard_error(purity[scored].numpy(), clusters[scored].numpy()) if any_scored else None
-        mean = float(purity[scored].mean()) if any_scored else math.nan
+        parents = None if method.parents is None else method.parents.cpu()
+        error, _ = outcome.error_over_units(purity, scored)
+        mean = float(purity[scored].mean())
         yield Score("recovery_purity", mean, int(scored.sum()), error, "units, clustered by parent")
         dictionary = method.dictionary()
         if dictionary.side == "writer":
             cosine = recovery.matched_directions(self.truth.writers, dictionary.atoms)
             yield Score("recovery_cosine", cosine, len(self.truth.writers))
         elif parts is not None and parents is not None:
-            cosine = recovery.matched_directions_by_parent(
-                parts.weights, parts.parent, dictionary.atoms.cpu(), parents.cpu()
-            )
+            atoms = dictionary.atoms.cpu()
+            cosine = recovery.matched_directions_by_parent(parts.weights, parts.parent, atoms, parents)
             yield Score("recovery_cosine", cosine, len(parts.weights))
         if parts is not None and parents is not None:
-            yield self._assigned(method, parts, parents.cpu())
+            yield self._assigned(method, parts, parents)
             if dictionary.side == "reader" and parts.exclusive_inputs is not None and not method.spec.virtual:
-                yield self._separated(dictionary.atoms.cpu(), parts, parts.exclusive_inputs, parents.cpu())
+                yield self._separated(dictionary.atoms.cpu(), parts, parts.exclusive_inputs, parents)
 
     def _assigned(self, method: Method, parts: TrueParts, parents: Tensor) -> Score:
         """Return the mean over neurons of the adjusted Rand index, without neurons that only one part drives."""
@@ -115,8 +108,8 @@ class Recovery(Metric):
         values = torch.tensor([recovery.adjusted_rand(table) for table in tables])
         values = values[~values.isnan()].double()
         n = len(values)
-        error = clustered_standard_error(values.numpy(), torch.arange(n).numpy()) if n else None
-        return Score("recovery_ari", float(values.mean()) if n else math.nan, n, error, "neurons")
+        error = clustered_standard_error(values.numpy(), torch.arange(n).numpy())
+        return Score("recovery_ari", float(values.mean()), n, error, "neurons")
 
     def _separated(self, atoms: Tensor, parts: TrueParts, members: Tensor, parents: Tensor) -> Score:
         """Return the share of neurons in which each concept has a separate sub-unit."""

@@ -17,14 +17,10 @@ from harness.metrics.dictionary import directions
 
 
 def matched_cosine(d1: Tensor, d2: Tensor) -> float:
-    """Return the mean cosine of two dictionaries' atoms under the best one-to-one matching (Hungarian method).
+    """Return the mean cosine of the atoms (K1, d) and (K2, d) under the best one-to-one matching (Hungarian method).
 
     Cosines are signed: an atom and its negative are opposites. Atoms of length zero are excluded. If one dictionary
     then has more atoms than the other, the surplus is neither matched nor counted.
-
-    Args:
-        d1: (K1, d) atoms.
-        d2: (K2, d) atoms.
 
     Returns:
         A value in [-1, 1]: 1 for the same atoms in any order and scale, and about 0.130 for random dictionaries of
@@ -33,20 +29,15 @@ def matched_cosine(d1: Tensor, d2: Tensor) -> float:
     Raises:
         UserError: if the widths differ, or an atom is not finite.
     """
-    return _matched(*_comparable(d1, d2))[0]
+    return _matched(*_comparable(d1, d2))
 
 
 def matched_cosine_by_parent(d1: Tensor, parents1: Tensor, d2: Tensor, parents2: Tensor) -> float:
     """Return :func:`matched_cosine` within each parent unit, with a penalty for unequal counts, averaged over parents.
 
-    The score of a parent with k1 and k2 atoms is the mean cosine of its ``min(k1, k2)`` matched atoms minus
-    ``|k1 - k2| / max(k1, k2)``. A parent with atoms in only one of the dictionaries scores -1, the lowest value.
-
-    Args:
-        d1: (K1, d) atoms.
-        parents1: (K1,) parent of each atom of ``d1``.
-        d2: (K2, d) atoms.
-        parents2: (K2,) parent of each atom of ``d2``.
+    Of the atoms (K1, d) and (K2, d), ``parents1`` (K1,) and ``parents2`` (K2,) are the parents. The score of a parent
+    with k1 and k2 atoms is the mean cosine of its ``min(k1, k2)`` matched atoms minus ``|k1 - k2| / max(k1, k2)``. A
+    parent with atoms in only one of the dictionaries scores -1, the lowest value.
 
     Raises:
         UserError: if the shapes do not match, or an atom is not finite.
@@ -66,8 +57,8 @@ def matched_cosine_by_parent(d1: Tensor, parents1: Tensor, d2: Tensor, parents2:
         if not len(atoms1) or not len(atoms2):
             scores.append(-1.0)
             continue
-        similarity, _ = _matched(atoms1, atoms2)
-        scores.append(similarity - abs(len(atoms1) - len(atoms2)) / max(len(atoms1), len(atoms2)))
+        penalty = abs(len(atoms1) - len(atoms2)) / max(len(atoms1), len(atoms2))
+        scores.append(_matched(atoms1, atoms2) - penalty)
     return float(np.mean(scores)) if scores else math.nan
 
 
@@ -82,10 +73,8 @@ def _comparable(d1: Tensor, d2: Tensor) -> tuple[Tensor, Tensor]:
     return rows1, rows2
 
 
-def _matched(rows1: Tensor, rows2: Tensor) -> tuple[float, int]:
-    """Return the mean cosine of matched rows of unit length, and the number of pairs."""
-    if not len(rows1) or not len(rows2):
-        return math.nan, 0
+def _matched(rows1: Tensor, rows2: Tensor) -> float:
+    """Return the mean cosine of matched rows of unit length; NaN without any."""
     cosines = (rows1 @ rows2.T).clamp(-1, 1).numpy()
-    first, second = linear_sum_assignment(cosines, maximize=True)
-    return float(cosines[first, second].mean()), len(first)
+    pairs = linear_sum_assignment(cosines, maximize=True)
+    return float(cosines[pairs].mean()) if cosines.size else math.nan

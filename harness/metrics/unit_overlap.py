@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,10 +19,8 @@ TOP = 16
 def nearest_overlaps(top_image: Tensor, top_value: Tensor, *, parents: Tensor | None = None) -> Tensor:
     """Return the largest Jaccard index of each unit's images with another unit's, (U,) float64.
 
-    Args:
-        top_image: (K, U) image indices.
-        top_value: (K, U) activations. Only images with a positive activation count.
-        parents: (U,) int64 neuron of each unit, to compare only units of different neurons. None compares all units.
+    Of the ``top_image`` indices (K, U), only those with a positive ``top_value`` (K, U) count. With ``parents`` (U,),
+    the int64 neuron of each unit, only units of different neurons are compared.
     """
     n_units = top_image.shape[1]
     if n_units < 2:
@@ -35,16 +32,13 @@ def nearest_overlaps(top_image: Tensor, top_value: Tensor, *, parents: Tensor | 
     member = scipy.sparse.csr_matrix((np.ones(len(units), dtype=np.float32), (units, images)), shape=shape)
     sizes = np.asarray(member.sum(1))[:, 0]
     nearest = np.zeros(n_units)
-    owners = None if parents is None else parents.numpy()
+    owners = np.arange(n_units) if parents is None else parents.numpy()
     for start in range(0, n_units, 1024):
         stop = min(start + 1024, n_units)
         shared = (member[start:stop] @ member.T).toarray()
         union = sizes[start:stop, None] + sizes[None] - shared
         jaccard = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-        if owners is None:
-            jaccard[np.arange(stop - start), np.arange(start, stop)] = 0
-        else:
-            jaccard[owners[start:stop, None] == owners[None]] = 0
+        jaccard[owners[start:stop, None] == owners[None]] = 0
         nearest[start:stop] = jaccard.max(1)
     return torch.from_numpy(nearest)
 
@@ -83,9 +77,8 @@ class UnitOverlap(Metric):
             neurons = parents.cpu()[alive]
             across = nearest_overlaps(image, value, parents=neurons)
             details["nearest_is_another_neurons"] = float(((across >= nearest) & (nearest > 0)).double().mean())
-        yield self.score(float(nearest.mean()) if n else math.nan, n)._replace(details=details)
-        unique = float((nearest < 0.5).double().mean()) if n else math.nan
-        yield Score("unique_units", unique, n, direction="higher")
+        yield self.score(float(nearest.mean()), n)._replace(details=details)
+        yield Score("unique_units", float((nearest < 0.5).double().mean()), n, direction="higher")
         if across is not None:
             spread = {"quantiles": quantiles(across)}
             yield Score("unit_overlap_across", float(across.mean()), n, direction="lower", details=spread)

@@ -46,18 +46,19 @@ def checked(judgments: pd.DataFrame) -> pd.DataFrame:
         raise UserError(f'The judgments contain the answer {wrong.iloc[0]!r}; an answer must be "A", "B" or null.')
     frame["answer"] = frame["answer"].astype(object).where(valid, None)
     frame["presentation"] = frame.groupby(["pair_id", "order"], sort=False).ngroup()
-    if frame.duplicated(["presentation", "judge"]).any():
-        row = frame[frame.duplicated(["presentation", "judge"])].iloc[0]
+    repeated = frame[frame.duplicated(["presentation", "judge"])]
+    if len(repeated):
+        row = repeated.iloc[0]
         raise UserError(
             f"The judge {row['judge']!r} answered the pair {row['pair_id']!r} in order {row['order']} more than once. "
             "Keep one answer per judge and presentation."
         )
     presented = frame.drop_duplicates(["presentation", "method_a", "method_b"])
-    if presented["presentation"].duplicated().any():
-        pair = presented["pair_id"][presented["presentation"].duplicated()].iloc[0]
+    inconsistent = presented["pair_id"][presented["presentation"].duplicated()]
+    if len(inconsistent):
         raise UserError(
-            f"The rows of the pair {pair!r} name different methods in one order. Give each pair of units its own "
-            "pair_id."
+            f"The rows of the pair {inconsistent.iloc[0]!r} name different methods in one order. Give each pair of "
+            "units its own pair_id."
         )
     return frame
 
@@ -80,15 +81,10 @@ def consensus(judgments: pd.DataFrame) -> pd.DataFrame:
 def tallied(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the :func:`consensus` of a frame returned by :func:`checked`."""
     frame = frame[frame["method_a"] != frame["method_b"]]
-    size = int(frame["presentation"].max()) + 1 if len(frame) else 0
-    presentation = frame["presentation"].to_numpy()
-    votes = {
-        answer: np.bincount(presentation[(frame["answer"] == answer).to_numpy()], minlength=size)
-        for answer in ("A", "B")
-    }
     presented = frame.drop_duplicates("presentation")
-    index = presented["presentation"].to_numpy()
-    a, b = votes["A"][index], votes["B"][index]
+    votes = frame.pivot_table("judge", "presentation", "answer", "count", fill_value=0)
+    votes = votes.reindex(index=presented["presentation"], columns=["A", "B"], fill_value=0)
+    a, b = votes.to_numpy(dtype=np.int64).T
     table = presented[["pair_id", "order", "method_a", "method_b"]].reset_index(drop=True)
     first, second = (table[name].to_numpy(dtype=object) for name in ("method_a", "method_b"))
     winner = np.where(a > b, first, np.where(b > a, second, None))

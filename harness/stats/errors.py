@@ -9,17 +9,11 @@ import numpy as np
 
 
 def clustered_standard_error(values: np.ndarray, clusters: np.ndarray) -> float | None:
-    """Return the standard error of a mean whose errors may be correlated within clusters.
+    """Return the standard error of the mean of ``values`` (n,) whose errors may correlate within ``clusters`` (n,).
 
     It is ``sqrt(G / (G - 1) * sum_g (sum_{i in g} (v_i - mean))^2) / n`` for G clusters (Liang and Zeger 1986, with the
-    usual small-sample factor). With one value per cluster, this is the usual standard error.
-
-    Args:
-        values: (n,).
-        clusters: (n,) cluster of each value.
-
-    Returns:
-        The standard error, or None for fewer than two clusters.
+    usual small-sample factor). With one value per cluster, this is the usual standard error. It is None for fewer than
+    two clusters.
     """
     names, member = np.unique(clusters, return_inverse=True)
     if len(names) < 2:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from harness.stats.consensus import consensus
-from harness.stats.rates import Tally, tally
+from harness.stats.rates import Tally, ratio, tally
 
 
 def pairwise(judgments: pd.DataFrame) -> pd.DataFrame:
@@ -21,11 +21,12 @@ def pairwise(judgments: pd.DataFrame) -> pd.DataFrame:
     """
     counted = tally(consensus(judgments))
     wins, n, ties = counts(counted)
+    rates = ratio(wins, n)
     rows = [
         {
             "method": method,
             "opponent": opponent,
-            "win_rate": wins[i, j] / n[i, j] if n[i, j] else np.nan,
+            "win_rate": rates[i, j],
             "wins": int(wins[i, j]),
             "n": int(n[i, j]),
             "ties": int(ties[i, j]),
@@ -47,8 +48,7 @@ def pairwise_matrix(judgments: pd.DataFrame) -> pd.DataFrame:
     """
     counted = tally(consensus(judgments))
     wins, n, _ = counts(counted)
-    rates = np.divide(wins, n, out=np.full(n.shape, np.nan), where=n > 0)
-    return pd.DataFrame(rates, index=counted.methods, columns=counted.methods)
+    return pd.DataFrame(ratio(wins, n), index=counted.methods, columns=counted.methods)
 
 
 def counts(counted: Tally) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

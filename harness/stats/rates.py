@@ -56,18 +56,13 @@ def win_rates(judgments: pd.DataFrame, *, n_resamples: int = 1000, level: float 
     A comparison is one presentation (pair_id, order) with a consensus. Ties are counted, but do not enter the rate. If
     all methods have the same number of comparisons, the rates sum to half the number of methods.
 
-    The interval is a percentile bootstrap over unit pairs. A pair is drawn with both its presentations, because the two
-    are not independent. The design fixes how often two methods meet, so pairs are redrawn within each pair of methods;
-    drawing them all together would add the difference between opponents to the noise. Of n pairs, n - 1 are drawn and
-    weighted n / (n - 1); otherwise the variance would be too small by that factor (Rao and Wu, 1988). Pairs of methods
-    with a single unit pair are redrawn together. If a method won all of its comparisons, or none, all resamples are the
-    same: its interval is the exact one of Clopper and Pearson over its unit pairs.
-
-    Args:
-        judgments: data frame as in :mod:`harness.stats.consensus`.
-        n_resamples: number of resamples of the bootstrap.
-        level: confidence level of the interval.
-        seed: random seed of the resamples.
+    The interval, of confidence ``level``, is a percentile bootstrap over unit pairs, seeded by ``seed``. A pair is
+    drawn with both its presentations, because the two are not independent. The design fixes how often two methods meet,
+    so pairs are redrawn within each pair of methods; drawing them all together would add the difference between
+    opponents to the noise. Of n pairs, n - 1 are drawn and weighted n / (n - 1); otherwise the variance would be too
+    small by that factor (Rao and Wu, 1988). Pairs of methods with a single unit pair are redrawn together. If a method
+    won all of its comparisons, or none, all resamples are the same: its interval is the exact one of Clopper and
+    Pearson over its unit pairs.
 
     Returns:
         One row per method, best first: method, win_rate, ci_low, ci_high, n (decided comparisons), wins, ties, n_pairs
@@ -78,17 +73,16 @@ def win_rates(judgments: pd.DataFrame, *, n_resamples: int = 1000, level: float 
         UserError: as :func:`harness.stats.consensus.consensus`.
     """
     counted = tally(consensus(judgments))
-    size = len(counted.methods)
     n = _per_method(counted, counted.decided, counted.decided)
     wins = _per_method(counted, counted.wins_first, counted.decided - counted.wins_first)
     ties = _per_method(counted, counted.ties, counted.ties)
     has = (counted.decided > 0).astype(np.int64)
     n_pairs = _per_method(counted, has, has)
-    rates = _ratio(wins, n)
+    rates = ratio(wins, n)
     resampled = _resampled_rates(counted, n_resamples, np.random.default_rng(seed))
     tail = (1 - level) / 2
     low, high = _quantiles(resampled, tail)
-    for index in range(size):
+    for index in range(len(n)):
         if n[index] and wins[index] in (0, n[index]):
             bound = tail ** (1 / n_pairs[index])
             low[index], high[index] = (0.0, 1 - bound) if wins[index] == 0 else (bound, 1.0)
@@ -122,7 +116,8 @@ def _per_method(counted: Tally, of_first: np.ndarray, of_second: np.ndarray) -> 
     )
 
 
-def _ratio(wins: np.ndarray, n: np.ndarray) -> np.ndarray:
+def ratio(wins: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Return ``wins / n`` elementwise, NaN for n = 0."""
     rates: np.ndarray = np.divide(wins, n, out=np.full(np.shape(n), np.nan), where=n > 0)
     return rates
 
@@ -134,7 +129,7 @@ def _resampled_rates(counted: Tally, n_resamples: int, generator: np.random.Gene
     meeting = counted.first * size + counted.second
     keys, stratum, sizes = np.unique(meeting, return_inverse=True, return_counts=True)
     members = [np.flatnonzero(stratum == number) for number in range(len(keys)) if sizes[number] > 1]
-    alone = np.flatnonzero(sizes[stratum] == 1) if len(keys) else np.zeros(0, np.int64)
+    alone = np.flatnonzero(sizes[stratum] == 1)
     if len(alone):
         members.append(alone)
     for pairs in members:
@@ -154,7 +149,7 @@ def _resampled_rates(counted: Tally, n_resamples: int, generator: np.random.Gene
                 rows = np.broadcast_to(np.arange(n_resamples)[:, None], drawn.shape)
                 np.add.at(wins, (rows, side[drawn]), weight * of_side[drawn])
                 np.add.at(n, (rows, side[drawn]), weight * counted.decided[drawn])
-    return _ratio(wins, n)
+    return ratio(wins, n)
 
 
 def _ranks(rates: np.ndarray) -> np.ndarray:
@@ -167,9 +162,7 @@ def _ranks(rates: np.ndarray) -> np.ndarray:
 
 def _quantiles(values: np.ndarray, tail: float, method: str = "linear") -> tuple[np.ndarray, np.ndarray]:
     """Return the (M,) lower and upper quantiles of values (R, M). NaN is ignored; a column of NaN gives NaN."""
-    low, high = np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
-    for index in range(values.shape[1]):
-        column = values[:, index][~np.isnan(values[:, index])]
-        if len(column):
-            low[index], high[index] = np.quantile(column, [tail, 1 - tail], method=method)  # type: ignore[call-overload]
-    return low, high
+    bounds = np.full((2, values.shape[1]), np.nan)
+    used = ~np.isnan(values).all(0)
+    bounds[:, used] = np.nanquantile(values[:, used], [tail, 1 - tail], axis=0, method=method)  # type: ignore[call-overload]
+    return bounds[0], bounds[1]

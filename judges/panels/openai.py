@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import importlib
 import json
 import os
 import random
@@ -16,18 +15,22 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from judges import sampling
-from judges.base import CallEstimate, Judge, Keep, Question, Reply
+from judges.base import Judge, Keep, Question, Reply
 from judges.calls import Answered, CallFailed, Desk, Pacer, Refused
 from judges.grids import Album, Grid
 from judges.panel import PANELS, Wanted
 from judges.prompt import REPLY_SCHEMA, Prompt
+from judges.sampling import SEED, LanguageModelJudge, optional_package, requested_models, sampling_of
 from methods.errors import UserError
 
 #: Status codes after which another try may succeed; other errors are permanent.
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-#: Status codes after which no question to this judge will be answered.
-POINTLESS = frozenset({401, 403, 404})
+#: Status codes after which no question to this judge will be answered, and the reason or remedy.
+REFUSED = {
+    401: "set its key in the environment variable {variable}.",
+    403: "the key in {variable} may not use this model.",
+    404: "it has no such model, or base_url does not end where its API begins (usually /v1).",
+}
 
 
 class OpenAIOptions(BaseModel):
@@ -46,7 +49,7 @@ class OpenAIOptions(BaseModel):
     structured: bool = Field(True, description="ask the server to enforce the JSON schema")
 
 
-class OpenAIJudge(Judge):
+class OpenAIJudge(LanguageModelJudge):
     """One model on one server.
 
     A call ends as a reply or, after ``tries`` tries of at most ``timeout_s`` each, as a reply without text. It keeps
@@ -57,17 +60,14 @@ class OpenAIJudge(Judge):
     kind = "openai"
 
     def __init__(self, model: str, options: OpenAIOptions) -> None:
-        self.name = model
+        super().__init__(model)
         self._options = options
         self._url = _checked_url(options.base_url or os.environ.get("OPENAI_BASE_URL", ""), model)
         # Used only for the pauses between tries.
-        self._jitter = random.Random(sampling.SEED)
+        self._jitter = random.Random(SEED)
 
     def settings(self) -> dict[str, Any]:
-        return {**sampling.settings(self.name), "structured": self._options.structured}
-
-    def estimate(self, prompt: Prompt) -> CallEstimate:
-        return sampling.estimate(self.name, prompt)
+        return {**super().settings(), "structured": self._options.structured}
 
     def ask(self, questions: Sequence[Question], prompt: Prompt, album: Album, keep: Keep) -> None:
         asking = self._ask_all(list(questions), prompt, album, keep)
@@ -80,7 +80,7 @@ class OpenAIJudge(Judge):
                 thread.submit(asyncio.run, asking).result()
 
     async def _ask_all(self, questions: list[Question], prompt: Prompt, album: Album, keep: Keep) -> None:
-        httpx = _httpx()
+        httpx = optional_package("httpx2", "judge")
         headers = {"Authorization": f"Bearer {self._key()}"} if self._key() else {}
         limits = httpx.Limits(max_connections=self._options.concurrency)
         pacer = Pacer(self._options.requests_per_minute)
@@ -94,24 +94,22 @@ class OpenAIJudge(Judge):
     async def _answer(self, client: Any, question: Question, prompt: Prompt, album: Album, pacer: Pacer) -> Reply:
         started = time.perf_counter()
         body = await asyncio.to_thread(self._body, question, prompt, album)
-        problem = ""
+        outcome = Answered(None, "")
         for attempt in range(self._options.tries):
             await pacer.turn()
             try:
                 outcome = await self._try(client, body)
+                break
             except CallFailed as failed:
-                problem = failed.reason
+                outcome = Answered(None, failed.reason)
                 if attempt + 1 < self._options.tries:
                     wait = self._options.backoff_s * 2**attempt * self._jitter.uniform(0.5, 1.0)
                     wait = min(max(wait, failed.wait_s), self._options.longest_wait_s)
                     if failed.everybody:
                         pacer.pause(wait)
                     await asyncio.sleep(wait)
-                continue
-            seconds = time.perf_counter() - started
-            return Reply(self.key(question, prompt), question.attempt, *outcome[:2], seconds, *outcome[2:])
         seconds = time.perf_counter() - started
-        return Reply(self.key(question, prompt), question.attempt, None, problem, seconds)
+        return Reply(self.key(question, prompt), question.attempt, *outcome[:2], seconds, *outcome[2:])
 
     async def _try(self, client: Any, body: Mapping[str, Any]) -> Answered:
         """Send one request.
@@ -120,7 +118,7 @@ class OpenAIJudge(Judge):
             CallFailed: another try may succeed.
             Refused: no call of this judge will succeed.
         """
-        httpx = _httpx()
+        httpx = optional_package("httpx2", "judge")
         try:
             # The client's own timeout applies between two bytes; a server that sends them slowly would never reach it.
             # asyncio.wait_for is not used: before Python 3.12 it swallows a cancellation that meets a finished reply.
@@ -131,15 +129,9 @@ class OpenAIJudge(Judge):
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise CallFailed(f"connection failed: {type(error).__name__}") from error
         status = response.status_code
-        if status in POINTLESS:
-            raise Refused(
-                f"The server of {self.name!r} answered {status}: "
-                + {
-                    401: f"set its key in the environment variable {self._options.api_key_env}.",
-                    403: f"the key in {self._options.api_key_env} may not use this model.",
-                    404: "it has no such model, or base_url does not end where its API begins (usually /v1).",
-                }[status]
-            )
+        if status in REFUSED:
+            reason = REFUSED[status].format(variable=self._options.api_key_env)
+            raise Refused(f"The server of {self.name!r} answered {status}: {reason}")
         if status in RETRIED:
             raise CallFailed(f"http {status}", _retry_after(response.headers), everybody=status == 429)
         # Some servers quote the request that they refuse, and this text is stored.
@@ -155,7 +147,7 @@ class OpenAIJudge(Judge):
         body: dict[str, Any] = {
             "model": self.name,
             "messages": [{"role": "user", "content": content}],
-            **sampling.sampling_of(question)._asdict(),
+            **sampling_of(question),
         }
         if self._options.structured:
             schema = {"name": "verdict", "strict": True, "schema": REPLY_SCHEMA}
@@ -209,16 +201,6 @@ def _checked_url(url: str, model: str) -> str:
     return url.rstrip("/")
 
 
-def _httpx() -> Any:
-    try:
-        return importlib.import_module("httpx2")
-    except ImportError as error:
-        raise UserError(
-            "This panel needs the package httpx2, which is not installed. Install it: "
-            "pip install 'disentanglement-harness[judge]'."
-        ) from error
-
-
 def judges_for(wanted: Wanted) -> tuple[Judge, ...]:
     """Return the requested models, or the paper's three, each at its own ``base_url`` or all at the panel's.
 
@@ -226,13 +208,9 @@ def judges_for(wanted: Wanted) -> tuple[Judge, ...]:
         UserError: a wrong setting, an entry without a name, or no address.
     """
     judges = []
-    for entry in wanted.judges or tuple({"name": model} for model in sampling.PAPER_MODELS):
-        values = {**wanted.options, **entry}
-        name = values.pop("name", None)
-        if not isinstance(name, str) or not name:
-            raise UserError("A judge of an openai panel has no name: set it to the name of the model.")
+    for name, settings in requested_models(wanted):
         try:
-            options = OpenAIOptions(**values)
+            options = OpenAIOptions(**settings)
         except ValidationError as error:
             problem = error.errors()[0]
             # The value is omitted, since it may contain a key.

@@ -19,7 +19,7 @@ from PIL import Image
 
 from judges import features
 from judges.base import Judge, Keep, Question, Reply
-from judges.grids import Album, Grid, Tile, View
+from judges.grids import Album, Grid, View
 from judges.panel import PANELS, Wanted
 from judges.prompt import Prompt
 from methods.errors import UserError
@@ -39,7 +39,6 @@ class Encoder:
     """Function from a cell to a vector.
 
     Attributes:
-        name: name of the judge.
         version: raise it when the same image gives other vectors.
         make: loads the encoder.
         relatives: a backbone whose name contains one of these is too closely related to be judged by it.
@@ -101,6 +100,7 @@ class ProxyJudge(Judge):
         self.name = encoder.name
         self._embed: Embed | None = None
         self._vectors: dict[tuple[str, View], np.ndarray] = {}
+        self._tight: dict[str, float] = {}
 
     def settings(self) -> dict[str, Any]:
         return {"encoder": self.encoder.name, "version": self.encoder.version}
@@ -108,21 +108,18 @@ class ProxyJudge(Judge):
     def __exit__(self, *exception: object) -> None:
         self._embed = None
         self._vectors.clear()
+        self._tight.clear()
 
     def ask(self, questions: Sequence[Question], prompt: Prompt, album: Album, keep: Keep) -> None:
         self._look(questions, album)
-        tight: dict[str, float] = {}
         for start in range(0, len(questions), KEPT_TOGETHER):
-            keep([self._reply(question, prompt, tight) for question in questions[start : start + KEPT_TOGETHER]])
+            keep([self._reply(question, prompt) for question in questions[start : start + KEPT_TOGETHER]])
 
     def _look(self, questions: Sequence[Question], album: Album, batch_size: int = 16) -> None:
         """Embed every image of the questions that was not embedded before, each once."""
-        fresh: dict[tuple[str, View], Tile] = {}
-        for question in questions:
-            for grid in (question.grid_a, question.grid_b):
-                for tile in grid.tiles:
-                    if (tile.content, grid.view) not in self._vectors:
-                        fresh[tile.content, grid.view] = replace(tile, token=None)
+        grids = [grid for question in questions for grid in (question.grid_a, question.grid_b)]
+        tiles = {(tile.content, grid.view): replace(tile, token=None) for grid in grids for tile in grid.tiles}
+        fresh = {name: tile for name, tile in tiles.items() if name not in self._vectors}
         if not fresh:
             return
         self._embed = self._embed or self.encoder.make()
@@ -132,12 +129,9 @@ class ProxyJudge(Judge):
             vectors = self._embed([album.tile(fresh[name], name[1]) for name in chosen])
             self._vectors.update(zip(chosen, vectors, strict=True))
 
-    def _reply(self, question: Question, prompt: Prompt, tight: dict[str, float]) -> Reply:
+    def _reply(self, question: Question, prompt: Prompt) -> Reply:
         key = self.key(question, prompt)
-        for grid in (question.grid_a, question.grid_b):
-            if grid.key not in tight:
-                tight[grid.key] = self._tightness(grid)
-        a, b = tight[question.grid_a.key], tight[question.grid_b.key]
+        a, b = self._tightness(question.grid_a), self._tightness(question.grid_b)
         coin = hashlib.blake2b("|".join(key).encode(), digest_size=1).digest()[0] % 2 == 0
         content = {
             "reasoning_a": _reason(a, question.grid_a),
@@ -147,7 +141,10 @@ class ProxyJudge(Judge):
         return Reply(key, question.attempt, json.dumps(content), "tie" if a == b else "stop")
 
     def _tightness(self, grid: Grid) -> float:
-        return tightness(np.array([self._vectors[tile.content, grid.view] for tile in grid.tiles]))
+        if grid.key not in self._tight:
+            vectors = np.array([self._vectors[tile.content, grid.view] for tile in grid.tiles])
+            self._tight[grid.key] = tightness(vectors)
+        return self._tight[grid.key]
 
 
 def _reason(value: float, grid: Grid) -> str:
@@ -176,12 +173,12 @@ def judges_for(wanted: Wanted) -> tuple[Judge, ...]:
 
 
 def _named(name: str, backbone: str) -> ProxyJudge:
-    for encoder in ENCODERS:
-        if encoder.name == name:
-            if not encoder.may_judge(backbone):
-                raise UserError(f"The encoder {name!r} may not judge {backbone!r}: it is that network or a relative.")
-            return ProxyJudge(encoder)
-    raise UserError(f"There is no proxy encoder {name!r}; choose from {', '.join(e.name for e in ENCODERS)}.")
+    encoders = {encoder.name: encoder for encoder in ENCODERS}
+    if name not in encoders:
+        raise UserError(f"There is no proxy encoder {name!r}; choose from {', '.join(encoders)}.")
+    if not encoders[name].may_judge(backbone):
+        raise UserError(f"The encoder {name!r} may not judge {backbone!r}: it is that network or a relative.")
+    return ProxyJudge(encoders[name])
 
 
 PANELS.add("proxy", judges_for, description="three encoders; the tighter grid wins; not a language model")

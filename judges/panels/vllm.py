@@ -9,16 +9,16 @@ from __future__ import annotations
 import gc
 import importlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PIL import Image
 
-from judges import sampling
-from judges.base import CallEstimate, Judge, Keep, Question, Reply
+from judges.base import Judge, Keep, Question, Reply
 from judges.grids import Album, Grid
 from judges.panel import PANELS, Wanted
 from judges.prompt import REPLY_SCHEMA, Prompt
+from judges.sampling import SEED, LanguageModelJudge, optional_package, requested_models, sampling_of
 from methods.errors import UserError
 
 BATCH = 64
@@ -28,46 +28,37 @@ MAX_MODEL_LEN = 32768
 _OPTIONS = ("gpu_memory_utilization", "tensor_parallel_size", "dtype", "quantization", "trust_remote_code")
 
 
-class VllmJudge(Judge):
-    """One model. It is loaded when it is entered as a context manager, and removed from the GPU on exit.
+class VllmJudge(LanguageModelJudge):
+    """One model: a name on the Hugging Face hub or the path of a local folder, with further arguments of ``vllm.LLM``.
 
-    Args:
-        model: name on the Hugging Face hub, or path of a local folder.
-        engine: further arguments of ``vllm.LLM``.
+    It is loaded when it is entered as a context manager, and removed from the GPU on exit.
     """
 
     kind = "vllm"
 
-    def __init__(self, model: str, engine: dict[str, Any] | None = None) -> None:
-        self.name = model
-        self._arguments = dict(engine or {})
+    def __init__(self, model: str, arguments: Mapping[str, Any]) -> None:
+        super().__init__(model)
+        self._arguments = arguments
         self._engine: Any = None
 
     def settings(self) -> dict[str, Any]:
-        changing: dict[str, Any] = {
-            key: self._arguments[key] for key in ("dtype", "quantization") if key in self._arguments
-        }
-        return {**sampling.settings(self.name), "max_model_len": MAX_MODEL_LEN, **changing}
-
-    def estimate(self, prompt: Prompt) -> CallEstimate:
-        return sampling.estimate(self.name, prompt)
+        changing = {key: value for key, value in self._arguments.items() if key in ("dtype", "quantization")}
+        return {**super().settings(), "max_model_len": MAX_MODEL_LEN, **changing}
 
     def __enter__(self) -> VllmJudge:
-        arguments: dict[str, Any] = {
-            "model": self.name,
-            "tensor_parallel_size": 1,
-            "max_model_len": MAX_MODEL_LEN,
-            "max_num_seqs": BATCH,
-            "limit_mm_per_prompt": {"image": 2},
-            "seed": sampling.SEED,
-            **self._arguments,
-        }
+        vllm = optional_package("vllm", "vllm")
         try:
-            self._engine = _vllm().LLM(**arguments)
+            self._engine = vllm.LLM(
+                model=self.name,
+                max_model_len=MAX_MODEL_LEN,
+                max_num_seqs=BATCH,
+                limit_mm_per_prompt={"image": 2},
+                seed=SEED,
+                **{"tensor_parallel_size": 1, **self._arguments},
+            )
         except (OSError, RuntimeError, ValueError) as error:
-            reason = str(error).strip().splitlines()
             raise UserError(
-                f"vLLM could not start {self.name!r}: {reason[0] if reason else type(error).__name__}. "
+                f"vLLM could not start {self.name!r}: {_reason(error)}. "
                 "`harness doctor` shows what this machine has; use --panel openai for a server on another machine."
             ) from error
         return self
@@ -99,8 +90,7 @@ class VllmJudge(Judge):
         try:
             return self._chat([question], prompt, album)[0]
         except (ValueError, RuntimeError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            return Reply(self.key(question, prompt), question.attempt, None, f"error: {reason[:200]}")
+            return Reply(self.key(question, prompt), question.attempt, None, f"error: {_reason(error)[:200]}")
 
     def _chat(self, batch: Sequence[Question], prompt: Prompt, album: Album) -> list[Reply]:
         started = time.perf_counter()
@@ -110,21 +100,24 @@ class VllmJudge(Judge):
             use_tqdm=False,
         )
         seconds = (time.perf_counter() - started) / len(batch)
-        replies = []
-        for question, output in zip(batch, outputs, strict=True):
-            completion = output.outputs[0]
-            replies.append(
-                Reply(
-                    self.key(question, prompt),
-                    question.attempt,
-                    completion.text,
-                    completion.finish_reason or "unknown",
-                    seconds,
-                    len(output.prompt_token_ids or ()),
-                    len(completion.token_ids),
-                )
+        completions = [output.outputs[0] for output in outputs]
+        return [
+            Reply(
+                self.key(question, prompt),
+                question.attempt,
+                completion.text,
+                completion.finish_reason or "unknown",
+                seconds,
+                len(output.prompt_token_ids or ()),
+                len(completion.token_ids),
             )
-        return replies
+            for question, output, completion in zip(batch, outputs, completions, strict=True)
+        ]
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error's message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _messages(question: Question, prompt: Prompt, album: Album) -> list[dict[str, Any]]:
@@ -141,19 +134,9 @@ def _picture(grid: Grid, album: Album) -> Image.Image:
 
 
 def _sampling_params(question: Question) -> Any:
-    vllm = _vllm()
     structured = importlib.import_module("vllm.sampling_params").StructuredOutputsParams(json=REPLY_SCHEMA)
-    return vllm.SamplingParams(**sampling.sampling_of(question)._asdict(), structured_outputs=structured)
-
-
-def _vllm() -> Any:
-    try:
-        return importlib.import_module("vllm")
-    except ImportError as error:
-        raise UserError(
-            "This panel needs the package vllm, which is not installed or does not run here. Install it: "
-            "pip install 'disentanglement-harness[vllm]', on a machine with a GPU."
-        ) from error
+    vllm = optional_package("vllm", "vllm")
+    return vllm.SamplingParams(**sampling_of(question), structured_outputs=structured)
 
 
 def judges_for(wanted: Wanted) -> tuple[Judge, ...]:
@@ -162,17 +145,12 @@ def judges_for(wanted: Wanted) -> tuple[Judge, ...]:
     Raises:
         UserError: an invalid option, or an entry without a name.
     """
-    unknown = [name for name in wanted.options if name not in _OPTIONS]
-    if unknown:
-        raise UserError(f"A vllm panel has no option {unknown[0]!r}; allowed are {', '.join(_OPTIONS)}.")
     judges = []
-    for entry in wanted.judges or tuple({"name": model} for model in sampling.PAPER_MODELS):
-        options = dict(entry)
-        name = options.pop("name", None)
-        unknown_options = [key for key in options if key not in _OPTIONS]
-        if not isinstance(name, str) or unknown_options:
-            raise UserError(f"A vllm judge has a name and may set {', '.join(_OPTIONS)}, but is {entry!r}.")
-        judges.append(VllmJudge(name, {**wanted.options, **options}))
+    for name, options in requested_models(wanted):
+        unknown = [option for option in options if option not in _OPTIONS]
+        if unknown:
+            raise UserError(f"A vllm panel has no option {unknown[0]!r}; allowed are {', '.join(_OPTIONS)}.")
+        judges.append(VllmJudge(name, options))
     return tuple(judges)
 
 

@@ -7,9 +7,10 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
+import pandas as pd
 import streamlit as st
 
 from results.app.titles import plain
@@ -17,9 +18,6 @@ from results.boards.board import Board
 from results.boards.build import leaderboard
 from results.errors import StoreError
 from results.store import Store, connection, frames, open_store
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 STORE_VARIABLE = "HARNESS_STORE"
 IMAGES_VARIABLE = "HARNESS_IMAGES"
@@ -115,13 +113,10 @@ def require_boards(opened: Store) -> list[Board]:
     """
     boards = _boards(stamp(), opened)
     if not boards:
-        st.info("This store has no cells yet. Fill it with `harness run --suite demo --store " + _name() + "`.")
+        name = opened.path.name.replace("`", "")
+        st.info(f"This store has no cells yet. Fill it with `harness run --suite demo --store {name}`.")
         st.stop()
     return boards
-
-
-def _name() -> str:
-    return store().path.name.replace("`", "")
 
 
 # A resource, not data: boards are frozen, and copying them at every interaction would cost more than building them.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from results.app import data, queries
@@ -35,22 +34,16 @@ class Gallery:
     names: dict[int, tuple[str | None, str]] = dataclasses.field(default_factory=dict)
     missing: set[str] = dataclasses.field(default_factory=set)
 
-    def prepare(self, store: Store, *frames: pd.DataFrame) -> None:
-        """Look up the images of units with one query."""
-        lists = [values for frame in frames for values in frame.get("top_image", []) if _is_list(values)]
-        wanted = {int(index) for values in lists for index in values} - set(self.names)
+    def prepare(self, store: Store, units: Iterable[Mapping[str, Any] | None]) -> None:
+        """Look up the images of units with one query; None is a missing unit."""
+        wanted = {index for unit in units if unit for index in listed(unit["top_image"])} - set(self.names)
         if wanted:
             self.names |= queries.image_names(store, self.fingerprint, sorted(wanted))
 
-    def show(self, unit: Mapping[str, Any], *, count: int, tile_px: int, columns: int, what: str) -> None:
-        """Show the top `count` images of a unit, strongest first, row by row.
+    def show(self, unit: Mapping[str, Any], what: str, *, tile_px: int, columns: int, count: int = 9) -> None:
+        """Show the top `count` images of a unit, a row of the store, strongest first, in rows of `columns`.
 
-        Args:
-            unit: a row with top_image, top_position and top_value.
-            count: number of images.
-            tile_px: side of an image in pixels.
-            columns: images per row.
-            what: description of the unit, for screen readers.
+        Screen readers name the unit as `what`.
         """
         tiles, classes = self._tiles(unit, count)
         if not tiles:
@@ -78,13 +71,13 @@ class Gallery:
             )
 
     def _tiles(self, unit: Mapping[str, Any], count: int) -> tuple[list[PictureTile], list[str]]:
-        images = listed(unit.get("top_image"))[:count]
-        positions: Sequence[Any] = listed(unit.get("top_position"))[:count] or [None] * len(images)
-        values: Sequence[Any] = listed(unit.get("top_value"))[:count] or [1.0] * len(images)
+        images = listed(unit["top_image"])[:count]
+        positions = listed(unit["top_position"]) or [None] * len(images)
+        values = listed(unit["top_value"]) or [1.0] * len(images)
         tiles, classes = [], []
         for index, position, value in zip(images, positions, values, strict=False):
-            name, class_name = self.names.get(int(index), (None, ""))
-            tiles.append(PictureTile(name, None if position is None else int(position), float(value) > 0))
+            name, class_name = self.names.get(index, (None, ""))
+            tiles.append(PictureTile(name, position, value > 0))
             classes.append(class_name or name or f"image {index}")
         return tiles, classes
 
@@ -98,13 +91,7 @@ def gallery_of(store: Store, cell: Mapping[Any, Any], *, outlined: bool = True) 
     )
 
 
-def _is_list(values: Any) -> bool:
-    return isinstance(values, (list, np.ndarray))
-
-
-def listed(values: Any) -> list[Any]:
+def listed(values: np.ndarray | None) -> list[Any]:
     """Return a list value of the store as a list, empty if there is none."""
     # DuckDB returns a list as an array, masked if an entry is NULL.
-    if not _is_list(values):
-        return []
-    return list(np.ma.filled(values, 0).tolist())
+    return [] if values is None else list(np.ma.filled(values, 0).tolist())

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from results.app.titles import plain
+from results.boards.board import Row
+
 _SCREENS = Path(__file__).with_name("screens")
-# file name: (title, icon); the first is the page without a path.
+# file name: (title, icon)
 _TITLES = {
     "front": ("Front", ":material/scatter_plot:"),
     "leaderboard": ("Leaderboard", ":material/leaderboard:"),
@@ -29,14 +32,21 @@ def pages() -> Mapping[str, Any]:
 def page(name: str) -> Any:
     """Return one page by the name of its file."""
     title, icon = _TITLES[name]
-    first = name == next(iter(_TITLES))
-    path = None if first else name
-    return st.Page(_SCREENS / f"{name}.py", title=title, icon=icon, url_path=path, default=first)
+    path = None if name == "front" else name
+    return st.Page(_SCREENS / f"{name}.py", title=title, icon=icon, url_path=path, default=path is None)
 
 
 def link(name: str, label: str, **parameters: object) -> None:
     """Show a link to a page with parameters; `label` is Markdown, so escape data in it."""
     st.page_link(page(name), label=label, query_params=_texts(parameters))
+
+
+def method_links(rows: Iterable[Row]) -> None:
+    """Show a link to the page of each method: links work without a mouse, the marks of a chart do not."""
+    with st.container(horizontal=True):
+        st.text("Open:")
+        for row in rows:
+            link("method", plain(row.title), cell=row.cell_ids[0])
 
 
 def go(name: str, **parameters: object) -> None:

@@ -59,12 +59,8 @@ def seen_of(identity: Mapping[str, Any] | None, last_position: int | None) -> Se
     """
     preprocessing = ((identity or {}).get("evaluation") or {}).get("preprocessing") or {}
     side = None if last_position is None or last_position < 1 else math.isqrt(last_position) + 1
-    share = (
-        float(preprocessing["size"]) / float(preprocessing["resize"])
-        if preprocessing.get("resize") and preprocessing.get("size")
-        else 1.0
-    )
-    return Seen(preprocessing.get("fit") == "squash", share, side)
+    size, resize = preprocessing.get("size"), preprocessing.get("resize")
+    return Seen(preprocessing.get("fit") == "squash", size / resize if size and resize else 1.0, side)
 
 
 def folders(dataset: str | None, user_folder: Path | None) -> list[Path]:
@@ -95,26 +91,25 @@ def find(name: str | None, image_folders: Sequence[Path]) -> Path | None:
 def strip(
     tiles: Sequence[PictureTile], image_folders: Sequence[Path], seen: Seen, *, tile_px: int, columns: int
 ) -> bytes:
-    """Return the tiles as one JPEG, row by row, with the position of each maximum outlined."""
+    """Return the tiles as one WebP picture, row by row, with the position of each maximum outlined."""
     rows = max(1, math.ceil(len(tiles) / columns))
     step = tile_px + GAP_PX
-    canvas = Image.new("RGB", (columns * step - GAP_PX, rows * step - GAP_PX), (255, 255, 255))
-    canvas = canvas.convert("RGBA")
-    canvas.putalpha(0)
+    # With transparency, so that gaps and missing tiles are the page's own colour, light or dark.
+    canvas = Image.new("RGBA", (columns * step - GAP_PX, rows * step - GAP_PX), (255, 255, 255, 0))
     for number, tile in enumerate(tiles):
         row, column = divmod(number, columns)
         canvas.paste(_drawn(tile, find(tile.name, image_folders), seen, tile_px), (column * step, row * step))
     buffer = io.BytesIO()
-    # With transparency, so that gaps and missing tiles are the page's own colour, light or dark.
     canvas.save(buffer, "WEBP", quality=85, method=2)
     return buffer.getvalue()
 
 
 def _drawn(tile: PictureTile, path: Path | None, seen: Seen, px: int) -> Image.Image:
-    stamp = None if path is None else path.stat().st_mtime_ns
-    picture = None if path is None else _square(str(path), stamp, seen.squash, seen.share, px)
+    if path is None:
+        return _placeholder(px, "no file")
+    picture = _square(path, path.stat().st_mtime_ns, seen.squash, seen.share, px)
     if picture is None:
-        return _placeholder(px, "no file" if path is None else "unreadable")
+        return _placeholder(px, "unreadable")
     if not tile.active:
         return _placeholder(px, "not active")
     drawn = picture.copy()
@@ -134,19 +129,14 @@ def _outline(drawn: Image.Image, position: int, seen: Seen, px: int) -> None:
     elif seen.side is not None and position < seen.side**2:
         cell = px / seen.side
         row, column = divmod(position, seen.side)
-        box = [round(column * cell), round(row * cell), round((column + 1) * cell) - 1, round((row + 1) * cell) - 1]
         # A frame around the token, not over it: in a small picture it would hide the token.
-        grown = (
-            max(box[0] - width, 0),
-            max(box[1] - width, 0),
-            min(box[2] + width, px - 1),
-            min(box[3] + width, px - 1),
-        )
-        pen.rectangle(grown, outline=OUTLINE, width=width)
+        start = (max(round(index * cell) - width, 0) for index in (column, row))
+        end = (min(round((index + 1) * cell) - 1 + width, px - 1) for index in (column, row))
+        pen.rectangle((*start, *end), outline=OUTLINE, width=width)
 
 
 @lru_cache(maxsize=2048)
-def _square(path: str, stamp: int | None, squash: bool, share: float, px: int) -> Image.Image | None:
+def _square(path: Path, stamp: int, squash: bool, share: float, px: int) -> Image.Image | None:
     """Return the part the network saw, px x px; None if the file is not an image. `stamp` is the file's time."""
     try:
         with Image.open(path) as opened:

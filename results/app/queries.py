@@ -7,16 +7,17 @@ top images of a cell: DuckDB reads only the columns of the inner query, and the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+
+from results.store import Store
 from results.store.store import decoded
 
-if TYPE_CHECKING:
-    import pandas as pd
+Record = Mapping[str, Any]
+Records = list[dict[str, Any]]
 
-    from results.store import Store
-
-# Sort orders of units: (column of _UNITS, descending).
+# Sort orders of units: (column of `unit_page`, descending).
 SORTS: Mapping[str, tuple[str, bool]] = {
     "MS score, high first": ("ms_score", True),
     "MS score, low first": ("ms_score", False),
@@ -27,57 +28,50 @@ SORTS: Mapping[str, tuple[str, bool]] = {
     "number": ("unit", False),
 }
 
-# The units of one cell without their lists, with the gain over the parent's score in `reference` (may be NULL).
-# NaN counts as missing: DuckDB sorts it above every number.
-_UNITS = """
-WITH cell_units AS (
-    SELECT unit, parent, alive, CASE WHEN isnan(ms_score) THEN NULL ELSE ms_score END AS ms_score, redundancy,
-           class_purity, polysemanticity, max_activation, fires
-    FROM units WHERE cell_id = ?
-), reference AS (
-    SELECT unit AS parent, CASE WHEN isnan(ms_score) THEN NULL ELSE ms_score END AS parent_score
-    FROM units WHERE cell_id = ?
-), joined AS (
-    SELECT cell_units.*, parent_score, ms_score - parent_score AS gain
-    FROM cell_units LEFT JOIN reference USING (parent)
-)
-"""
+
+def records(frame: pd.DataFrame) -> Records:
+    """Return the rows as dictionaries of Python objects: a missing value is None, a NaN stays NaN."""
+    return [
+        {str(name): None if value is pd.NA or value is pd.NaT else value for name, value in row.items()}
+        for row in frame.astype(object).to_dict("records")
+    ]
+
+
+def mapping(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return first column -> second column."""
+    return dict(frame.itertuples(index=False, name=None))
 
 
 def error_kinds(store: Store) -> dict[str, str | None]:
     """Return metric -> how its standard errors were estimated; one of the values if they differ."""
-    frame = store.query("SELECT metric, min(uncertainty_kind) AS kind FROM scores GROUP BY metric ORDER BY metric")
-    return dict(zip(frame["metric"], frame["kind"], strict=True))
+    return mapping(store.query("SELECT metric, min(uncertainty_kind) FROM scores GROUP BY metric ORDER BY metric"))
 
 
 def devices(store: Store) -> dict[str, str]:
     """Return cell id -> device and dtype it ran on, in words."""
-    frame = store.query(
-        "SELECT cell_id, concat_ws(' ', coalesce(device, 'not recorded'), dtype) AS device FROM cells ORDER BY cell_id"
-    )
-    return dict(zip(frame["cell_id"], frame["device"], strict=True))
+    sql = "SELECT cell_id, concat_ws(' ', coalesce(device, 'not recorded'), dtype) FROM cells ORDER BY cell_id"
+    return mapping(store.query(sql))
 
 
-def cells(store: Store, cell_ids: Sequence[str]) -> pd.DataFrame:
+def cells(store: Store, cell_ids: Sequence[str]) -> Records:
     """Return all data of some cells except their scores, with the run that made them; JSON decoded."""
-    return decoded(
-        store.query(
-            "SELECT c.*, r.code_revision, r.command, r.versions, r.started_at AS run_started_at "
-            "FROM cells c LEFT JOIN runs r USING (run_id) WHERE cell_id IN (SELECT unnest(?::VARCHAR[])) "
-            "ORDER BY c.token_seed NULLS FIRST, c.init_seed NULLS FIRST, c.cell_id",
-            [list(cell_ids)],
-        )
-    )
+    sql = """
+        SELECT c.*, r.code_revision, r.versions FROM cells c LEFT JOIN runs r USING (run_id)
+        WHERE cell_id IN (SELECT unnest(?::VARCHAR[]))
+        ORDER BY c.token_seed NULLS FIRST, c.init_seed NULLS FIRST, c.cell_id
+    """
+    return records(decoded(store.query(sql, [list(cell_ids)])))
 
 
-def group_scores(store: Store, config_id: str, label: str) -> pd.DataFrame:
+def finished_cells(store: Store, cell_ids: Sequence[str]) -> Records:
+    """Return the `cells` that have finished."""
+    return [cell for cell in cells(store, cell_ids) if cell["status"] == "finished"]
+
+
+def group_scores(store: Store, config_id: str, label: str) -> Records:
     """Return the group scores (of several cells together) of one configuration, JSON decoded."""
-    return decoded(
-        store.query(
-            "SELECT * FROM group_scores WHERE config_id = ? AND label = ? ORDER BY metric, version, group_id",
-            [config_id, label],
-        )
-    )
+    sql = "SELECT * FROM group_scores WHERE config_id = ? AND label = ? ORDER BY metric, version, group_id"
+    return records(decoded(store.query(sql, [config_id, label])))
 
 
 def curves(store: Store, cell_ids: Sequence[str], points: int = 400) -> pd.DataFrame:
@@ -108,7 +102,7 @@ def histogram(store: Store, cell_ids: Sequence[str], bins: int = 50) -> pd.DataF
     """Return cell_id, bin, n: number of alive units of each cell by MS score, in `bins` bins from -1 to 1."""
     return store.query(
         "SELECT cell_id, least(floor((ms_score + 1) / 2 * ?), ? - 1)::INTEGER AS bin, count(*) AS n FROM units "
-        "WHERE cell_id IN (SELECT unnest(?::VARCHAR[])) AND alive AND ms_score IS NOT NULL AND NOT isnan(ms_score) "
+        "WHERE cell_id IN (SELECT unnest(?::VARCHAR[])) AND alive AND NOT isnan(ms_score) "
         "GROUP BY ALL ORDER BY cell_id, bin",
         [bins, bins, list(cell_ids)],
     )
@@ -118,12 +112,12 @@ def unit_summary(store: Store, cell_id: str) -> dict[str, Any]:
     """Return the numbers of a cell's units (all, alive, scored, sub-units), and the columns that are present."""
     frame = store.query(
         "SELECT count(*) AS n, count(*) FILTER (alive) AS n_alive, "
-        "count(*) FILTER (ms_score IS NOT NULL AND NOT isnan(ms_score)) AS n_scored, "
+        "count(*) FILTER (NOT isnan(ms_score)) AS n_scored, "
         "count(parent) AS n_with_parent, count(DISTINCT parent) AS n_parents, count(redundancy) AS n_redundancy, "
         "max(unit) AS last FROM units WHERE cell_id = ?",
         [cell_id],
     )
-    return {str(name): None if value is None else int(value) for name, value in frame.astype(object).iloc[0].items()}
+    return records(frame)[0]
 
 
 def unit_page(
@@ -143,36 +137,38 @@ def unit_page(
     column, descending = SORTS[sort]
     order = f"{column} {'DESC' if descending else 'ASC'} NULLS LAST, unit"
     alive = "WHERE alive" if alive_only else ""
-    return store.query(
-        f"{_UNITS}, page AS (SELECT * FROM joined {alive} ORDER BY {order} LIMIT ? OFFSET ?) "
-        "SELECT page.*, u.top_image, u.top_position, u.top_value FROM page JOIN "
-        "(SELECT unit, top_image, top_position, top_value FROM units WHERE cell_id = ? "
-        "AND unit IN (SELECT unit FROM page)) u USING (unit) "
-        f"ORDER BY {', '.join(f'page.{part}' for part in order.split(', '))}",
-        [cell_id, reference, limit, offset, cell_id],
-    )
+    # NaN counts as missing: DuckDB sorts it above every number.
+    sql = f"""
+        WITH cell_units AS (
+            SELECT u.* EXCLUDE (cell_id, ms_score, top_image, top_position, top_value),
+                   nullif(u.ms_score, 'NaN') AS ms_score, nullif(p.ms_score, 'NaN') AS parent_score,
+                   nullif(u.ms_score - p.ms_score, 'NaN') AS gain
+            FROM units u LEFT JOIN units p ON p.cell_id = ? AND p.unit = u.parent WHERE u.cell_id = ?
+        ), page AS (SELECT * FROM cell_units {alive} ORDER BY {order} LIMIT ? OFFSET ?)
+        SELECT page.*, top_image, top_position, top_value FROM page JOIN (
+            SELECT unit, top_image, top_position, top_value FROM units
+            WHERE cell_id = ? AND unit IN (SELECT unit FROM page)
+        ) USING (unit) ORDER BY {order}
+    """
+    return store.query(sql, [reference, cell_id, limit, offset, cell_id])
 
 
-def units_by_number(store: Store, cell_id: str, units: Sequence[int]) -> pd.DataFrame:
-    """Return units of a cell with their lists, by number; missing numbers are left out."""
-    return store.query(
-        "SELECT * EXCLUDE (cell_id) FROM units WHERE cell_id = ? AND unit IN (SELECT unnest(?::INTEGER[])) "
-        "ORDER BY unit",
-        [cell_id, [int(unit) for unit in units]],
-    )
+def unit_by_number(store: Store, cell_id: str, unit: int) -> dict[str, Any] | None:
+    """Return one unit of a cell with its lists, or None if there is no such unit."""
+    frame = store.query("SELECT * EXCLUDE (cell_id) FROM units WHERE cell_id = ? AND unit = ?", [cell_id, int(unit)])
+    return next(iter(records(frame)), None)
 
 
-def siblings(store: Store, cell_id: str, parent: int, unit: int, limit: int = 12) -> pd.DataFrame:
+def siblings(store: Store, cell_id: str, parent: int, unit: int, limit: int = 12) -> Records:
     """Return the best units of a cell that are parts of one parent, with their lists, best first.
 
     `unit` is included even if it is not among the best `limit`; `total` is the number of all such units.
     """
-    return store.query(
-        "SELECT * EXCLUDE (cell_id, number) FROM (SELECT *, count(*) OVER () AS total, row_number() OVER (ORDER BY "
-        "CASE WHEN isnan(ms_score) THEN NULL ELSE ms_score END DESC NULLS LAST, unit) AS number FROM units "
-        "WHERE cell_id = ? AND parent = ?) WHERE number <= ? OR unit = ? ORDER BY number",
-        [cell_id, int(parent), limit, int(unit)],
-    )
+    sql = """
+        SELECT *, count(*) OVER () AS total, row_number() OVER (ORDER BY nullif(ms_score, 'NaN') DESC NULLS LAST, unit)
+        AS number FROM units WHERE cell_id = ? AND parent = ? QUALIFY number <= ? OR unit = ? ORDER BY number
+    """
+    return records(store.query(sql, [cell_id, int(parent), limit, int(unit)]))
 
 
 def last_position(store: Store, cell_id: str, sample: int = 2000) -> int | None:
@@ -182,8 +178,8 @@ def last_position(store: Store, cell_id: str, sample: int = 2000) -> int | None:
         "(SELECT top_position FROM units WHERE cell_id = ? AND alive LIMIT ?)",
         [cell_id, sample],
     )
-    last = frame["last"].astype(object)[0]
-    return None if last is None or last != last else int(last)
+    last: int | None = records(frame)[0]["last"]
+    return last
 
 
 def image_names(store: Store, fingerprint: str | None, indices: Sequence[int]) -> dict[int, tuple[str | None, str]]:
@@ -198,55 +194,49 @@ def image_names(store: Store, fingerprint: str | None, indices: Sequence[int]) -
     }
 
 
-def parents_compared(
-    store: Store, cell_a: str, cell_b: str, *, worst: bool = False, limit: int = 5, offset: int = 0
-) -> pd.DataFrame:
+def parents_compared(store: Store, cell_a: str, cell_b: str, *, worst: bool = False, limit: int = 5) -> Records:
     """Return parents sorted by the difference between two cells of the mean MS score of their alive sub-units.
 
     Columns: parent, mean_a, mean_b, n_a, n_b, difference (a minus b), and the best sub-unit of each: best_a, best_b.
     """
     side = (
         "SELECT parent, avg(ms_score) AS mean, count(*) AS n, arg_max(unit, ms_score) AS best FROM units "
-        "WHERE cell_id = ? AND alive AND parent IS NOT NULL AND ms_score IS NOT NULL AND NOT isnan(ms_score) "
+        "WHERE cell_id = ? AND alive AND parent IS NOT NULL AND NOT isnan(ms_score) "
         "GROUP BY parent"
     )
-    return store.query(
-        f"WITH a AS ({side}), b AS ({side}) SELECT parent, a.mean AS mean_a, b.mean AS mean_b, a.n AS n_a, b.n AS n_b, "
-        "a.best AS best_a, b.best AS best_b, a.mean - b.mean AS difference FROM a JOIN b USING (parent) "
-        f"ORDER BY difference {'ASC' if worst else 'DESC'}, parent LIMIT ? OFFSET ?",
-        [cell_a, cell_b, limit, offset],
-    )
+    sql = f"""
+        WITH a AS ({side}), b AS ({side}) SELECT parent, a.mean AS mean_a, b.mean AS mean_b, a.n AS n_a, b.n AS n_b,
+        a.best AS best_a, b.best AS best_b, a.mean - b.mean AS difference FROM a JOIN b USING (parent)
+        ORDER BY difference {"ASC" if worst else "DESC"}, parent LIMIT ?
+    """
+    return records(store.query(sql, [cell_a, cell_b, limit]))
 
 
-def runs(store: Store, limit: int = 200) -> pd.DataFrame:
+def runs(store: Store, limit: int = 200) -> Records:
     """Return the newest runs with their numbers of finished and failed cells and the time of the last record."""
-    return decoded(
-        store.query(
-            "SELECT r.*, coalesce(c.n_finished, 0) AS n_finished, coalesce(c.n_failed, 0) AS n_failed, c.last_at "
-            "FROM runs r LEFT JOIN (SELECT run_id, count(*) FILTER (status = 'finished') AS n_finished, "
-            "count(*) FILTER (status = 'failed') AS n_failed, "
-            "max(started_at + to_microseconds(CAST(coalesce(seconds, 0) * 1e6 AS BIGINT))) AS last_at "
-            "FROM cells GROUP BY run_id) c USING (run_id) ORDER BY r.started_at DESC, r.run_id LIMIT ?",
-            [limit],
-        )
-    )
+    sql = """
+        SELECT r.*, count(*) FILTER (c.status = 'finished') AS n_finished,
+        count(*) FILTER (c.status = 'failed') AS n_failed,
+        max(c.started_at + to_microseconds(CAST(coalesce(c.seconds, 0) * 1e6 AS BIGINT))) AS last_at
+        FROM runs r LEFT JOIN cells c USING (run_id) GROUP BY ALL ORDER BY r.started_at DESC, r.run_id LIMIT ?
+    """
+    return records(decoded(store.query(sql, [limit])))
 
 
-def failed_cells(store: Store, limit: int = 200) -> pd.DataFrame:
+def failed_cells(store: Store, limit: int = 200) -> Records:
     """Return the newest failed cells with their errors."""
-    return store.query(
-        "SELECT cell_id, run_id, suite, backbone, coalesce(backbone_title, backbone) AS backbone_title, site, label, "
-        "token_seed, init_seed, started_at, seconds, error_type, error_message, traceback FROM cells "
-        "WHERE status = 'failed' ORDER BY started_at DESC NULLS LAST, cell_id LIMIT ?",
-        [limit],
-    )
+    return _newest_cells(store, "status = 'failed'", [limit])
 
 
-def recent_cells(store: Store, run_id: str, limit: int = 100) -> pd.DataFrame:
+def recent_cells(store: Store, run_id: str, limit: int = 100) -> Records:
     """Return the newest cells of a run."""
-    return store.query(
-        "SELECT cell_id, status, coalesce(backbone_title, backbone) AS backbone_title, site, label, token_seed, "
-        "init_seed, started_at, seconds, n_units FROM cells WHERE run_id = ? "
-        "ORDER BY started_at DESC NULLS LAST, cell_id LIMIT ?",
-        [run_id, limit],
-    )
+    return _newest_cells(store, "run_id = ?", [run_id, limit])
+
+
+def _newest_cells(store: Store, where: str, params: Sequence[Any]) -> Records:
+    sql = f"""
+        SELECT cell_id, status, coalesce(backbone_title, backbone) AS backbone_title, site, label, token_seed,
+        init_seed, seconds, n_units, error_type, error_message, traceback FROM cells WHERE {where}
+        ORDER BY started_at DESC NULLS LAST, cell_id LIMIT ?
+    """
+    return records(store.query(sql, params))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
+import pandas as pd
+
+from results.app.queries import Records, mapping, records
+from results.store import Store
 from results.store.store import decoded
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from results.store import Store
 
 # Filters of the listed comparisons of a tournament.
 FILTERS: Mapping[str, str] = {
@@ -40,24 +39,22 @@ WITH requests AS (
 """
 
 
-def tournaments(store: Store) -> pd.DataFrame:
+def tournaments(store: Store) -> Records:
     """Return the tournaments, newest first, JSON decoded, with their subject."""
-    return decoded(
-        store.query(
-            "SELECT t.*, c.backbone_title, c.site FROM tournaments t LEFT JOIN "
-            "(SELECT w.tournament, any_value(coalesce(cells.backbone_title, cells.backbone)) AS backbone_title, "
-            "any_value(cells.site) AS site FROM win_rates w JOIN cells ON "
-            "list_contains(from_json(w.cell_ids, '[\"VARCHAR\"]'), cells.cell_id) GROUP BY w.tournament) c "
-            "USING (tournament) ORDER BY t.judged_at DESC, t.tournament"
-        )
-    )
+    sql = """
+        SELECT t.*, c.backbone_title, c.site FROM tournaments t LEFT JOIN
+        (SELECT w.tournament, any_value(coalesce(cells.backbone_title, cells.backbone)) AS backbone_title,
+        any_value(cells.site) AS site FROM win_rates w JOIN cells ON
+        list_contains(from_json(w.cell_ids, '["VARCHAR"]'), cells.cell_id) GROUP BY w.tournament) c
+        USING (tournament) ORDER BY t.judged_at DESC, t.tournament
+    """
+    return records(decoded(store.query(sql)))
 
 
-def win_rates(store: Store, tournament: str) -> pd.DataFrame:
+def win_rates(store: Store, tournament: str) -> Records:
     """Return the methods of a tournament, best first."""
-    return decoded(
-        store.query("SELECT * FROM win_rates WHERE tournament = ? ORDER BY rank NULLS LAST, label", [tournament])
-    )
+    sql = "SELECT * FROM win_rates WHERE tournament = ? ORDER BY rank NULLS LAST, label"
+    return records(decoded(store.query(sql, [tournament])))
 
 
 def presentations(
@@ -72,64 +69,48 @@ def presentations(
 ) -> pd.DataFrame:
     """Return presentations with their votes and consensus, and `total`: their number without the limit.
 
-    Args:
-        store: an opened store.
-        tournament: its id.
-        filter_name: one of `FILTERS`.
-        cells_a: only pairs with one of these cells on either side.
-        cells_b: and one of these on the other.
-        limit: number of rows.
-        offset: rows to skip.
+    Only pairs that pass one of `FILTERS`, with one of `cells_a` on either side and one of `cells_b` on the other; None
+    stands for all cells.
     """
-    where, params = [FILTERS[filter_name]], [tournament]
-    if cells_a is not None and cells_b is not None:
-        where.append(
-            "((list_contains(?::VARCHAR[], cell_a) AND list_contains(?::VARCHAR[], cell_b)) OR "
-            "(list_contains(?::VARCHAR[], cell_b) AND list_contains(?::VARCHAR[], cell_a)))"
-        )
-    elif cells_a is not None:
-        where.append("(list_contains(?::VARCHAR[], cell_a) OR list_contains(?::VARCHAR[], cell_b))")
-    lists = [*([cells_a, cells_b] * 2 if cells_b is not None else [cells_a] * 2)] if cells_a is not None else []
-    return store.query(
-        f"{_VOTES} SELECT *, count(*) OVER () AS total FROM decided WHERE {' AND '.join(where)} "
-        'ORDER BY pair_id, "order" LIMIT ? OFFSET ?',
-        [*params, *lists, limit, offset],
+    # A list that is NULL contains everything.
+    sides = (
+        "coalesce(list_contains(?::VARCHAR[], cell_a), TRUE) AND coalesce(list_contains(?::VARCHAR[], cell_b), TRUE)"
     )
+    sql = f"""
+        {_VOTES} SELECT *, count(*) OVER () AS total FROM decided
+        WHERE {FILTERS[filter_name]} AND ({sides} OR {sides}) ORDER BY pair_id, "order" LIMIT ? OFFSET ?
+    """
+    return store.query(sql, [tournament, cells_a, cells_b, cells_b, cells_a, limit, offset])
 
 
-def presentation(store: Store, tournament: str, pair_id: str, order: int) -> pd.DataFrame:
-    """Return one presentation with its votes; empty if there is none."""
-    return store.query(
-        f'{_VOTES} SELECT * FROM decided WHERE pair_id = ? AND "order" = ?', [tournament, pair_id, order]
-    )
+def presentation(store: Store, tournament: str, pair_id: str, order: int) -> dict[str, Any] | None:
+    """Return one presentation with its votes, or None if there is none."""
+    sql = f'{_VOTES} SELECT * FROM decided WHERE pair_id = ? AND "order" = ?'
+    return next(iter(records(store.query(sql, [tournament, pair_id, order]))), None)
 
 
-def replies(store: Store, tournament: str, grid_a: str, grid_b: str) -> pd.DataFrame:
+def replies(store: Store, tournament: str, grid_a: str, grid_b: str) -> Records:
     """Return each judge's last reply in a tournament on two grids in this order; a missing reply is a row of NULL."""
-    return store.query(
-        "WITH requests AS (SELECT unnest(from_json(judges, '[\"VARCHAR\"]')) AS judge, prompt_version "
-        "FROM tournaments WHERE tournament = ?) "
-        "SELECT a.judge, r.* EXCLUDE (judge, prompt_version) FROM requests a LEFT JOIN "
-        "(SELECT * FROM replies WHERE grid_a = ? AND grid_b = ? "
-        "QUALIFY row_number() OVER (PARTITION BY judge, prompt_version ORDER BY attempt DESC) = 1) r "
-        "ON r.judge = a.judge AND r.prompt_version = a.prompt_version ORDER BY a.judge",
-        [tournament, grid_a, grid_b],
-    )
+    sql = """
+        WITH requests AS (SELECT unnest(from_json(judges, '["VARCHAR"]')) AS judge, prompt_version
+        FROM tournaments WHERE tournament = ?)
+        SELECT judge, r.* EXCLUDE (judge, prompt_version) FROM requests LEFT JOIN
+        (SELECT * FROM replies WHERE grid_a = ? AND grid_b = ?
+        QUALIFY row_number() OVER (PARTITION BY judge, prompt_version ORDER BY attempt DESC) = 1) r
+        USING (judge, prompt_version) ORDER BY judge
+    """
+    return records(store.query(sql, [tournament, grid_a, grid_b]))
 
 
 def labels(store: Store, tournament: str) -> dict[str, str]:
     """Return cell id -> label of the cells of a tournament."""
-    frame = store.query(
-        "SELECT DISTINCT unnest(from_json(cell_ids, '[\"VARCHAR\"]')) AS cell_id, label FROM win_rates "
-        "WHERE tournament = ?",
-        [tournament],
-    )
-    return dict(zip(frame["cell_id"], frame["label"], strict=True))
+    sql = """SELECT DISTINCT unnest(from_json(cell_ids, '["VARCHAR"]')), label FROM win_rates WHERE tournament = ?"""
+    return mapping(store.query(sql, [tournament]))
 
 
 def judged_pairs(
     store: Store, cells_a: list[str], cells_b: list[str], *, worst: bool = False, limit: int = 5
-) -> pd.DataFrame:
+) -> Records:
     """Return unit pairs of two methods by the votes for one of them over both orders, most for (or against) it first.
 
     Only the newest tournament that contains both is used. Columns: cell_a, unit_a (of the first method), cell_b,
@@ -141,16 +122,18 @@ def judged_pairs(
         f"c.tournament = t.tournament AND {sides.format('cell_a', 'cell_b')}) ORDER BY judged_at DESC LIMIT 1",
         [cells_a, cells_b],
     )
-    tournament = None if newest.empty else newest["tournament"][0]
+    if newest.empty:
+        return []
+    tournament = newest["tournament"][0]
     order = "votes_b - votes_a" if worst else "votes_a - votes_b"
-    return store.query(
-        f"{_VOTES}, both_orders AS ("
-        "SELECT pair_id, cell_a, unit_a, cell_b, unit_b, n_a, n_b FROM decided "
-        f"WHERE {sides.format('cell_a', 'cell_b')} UNION ALL "
-        "SELECT pair_id, cell_b, unit_b, cell_a, unit_a, n_b, n_a FROM decided "
-        f"WHERE {sides.format('cell_b', 'cell_a')}) "
-        "SELECT cell_a, unit_a, cell_b, unit_b, sum(n_a)::INTEGER AS votes_a, sum(n_b)::INTEGER AS votes_b, pair_id, "
-        "? AS tournament FROM both_orders GROUP BY ALL "
-        f"HAVING {order} > 0 ORDER BY {order} DESC, pair_id LIMIT ?",
-        [tournament, cells_a, cells_b, cells_a, cells_b, tournament, limit],
-    )
+    sql = f"""
+        {_VOTES}, both_orders AS (
+            SELECT pair_id, cell_a, unit_a, cell_b, unit_b, n_a, n_b FROM decided
+            WHERE {sides.format("cell_a", "cell_b")} UNION ALL
+            SELECT pair_id, cell_b, unit_b, cell_a, unit_a, n_b, n_a FROM decided
+            WHERE {sides.format("cell_b", "cell_a")}
+        )
+        SELECT cell_a, unit_a, cell_b, unit_b, sum(n_a)::INTEGER AS votes_a, sum(n_b)::INTEGER AS votes_b, pair_id,
+        ? AS tournament FROM both_orders GROUP BY ALL HAVING {order} > 0 ORDER BY {order} DESC, pair_id LIMIT ?
+    """
+    return records(store.query(sql, [tournament, cells_a, cells_b, cells_a, cells_b, tournament, limit]))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from results.boards.board import Aggregate, Board, Column, Row
+from results.boards.board import Board, Column, Row
 from results.boards.uncertainty import Estimate, draws, estimate_of, intervals, samples_images, unknown_errors
 from results.pareto import front_shares, pareto_front
 
@@ -18,10 +18,8 @@ class Point:
     """One method on the plane of the front, in display units (percent for fractions).
 
     Attributes:
-        row: row of the board.
         factor: expansion factor, None if it was not measured.
-        x: the mean, then its 95 % interval.
-        y: likewise.
+        x, y: the mean, then its 95 % interval.
         on_front: true if the means are on the front.
         share: share of the draws in which it is; None if one of the metrics has no direction.
     """
@@ -34,15 +32,8 @@ class Point:
     share: float | None
 
 
-class ErrorKinds:
-    """Kind of the standard errors of each metric."""
-
-    def __init__(self, kinds: Mapping[str, str | None]) -> None:
-        self._kinds = kinds
-
-    def shared(self, column: Column) -> bool:
-        """Return whether the errors are over images, which all methods share."""
-        return samples_images(self._kinds.get(column.metric))
+ErrorKinds = Mapping[str, str | None]
+"""Metric -> kind of its standard errors, as returned by `queries.error_kinds`."""
 
 
 def name_of(row: Row) -> str:
@@ -52,11 +43,9 @@ def name_of(row: Row) -> str:
 
 def estimates(rows: Sequence[Row], column: Column, kinds: ErrorKinds) -> dict[str, Estimate | None]:
     """Return row name -> estimate of its mean."""
-    by_name: dict[str, Estimate | None] = {}
-    for row in rows:
-        aggregate = row.metrics.get(column.key)
-        by_name[name_of(row)] = None if aggregate is None else estimate_of(aggregate, shared=kinds.shared(column))
-    return by_name
+    shared = samples_images(kinds.get(column.metric))
+    aggregates = {name_of(row): row.metrics.get(column.key) for row in rows}
+    return {name: estimate_of(entry, shared=shared) if entry else None for name, entry in aggregates.items()}
 
 
 def drawn(rows: Sequence[Row], column: Column, kinds: ErrorKinds) -> np.ndarray:
@@ -69,9 +58,9 @@ def printed(drawn: np.ndarray, column: Column) -> np.ndarray:
     return np.round(drawn * (100.0 if column.unit == "fraction" else 1.0), column.digits) + 0.0
 
 
-def expansion_factor(row: Row) -> float | None:
-    """Return a row's measured expansion factor."""
-    aggregate: Aggregate | None = row.metrics.get("expansion_factor")
+def mean_of(row: Row, key: str) -> float | None:
+    """Return a row's mean in the column `key`, None if it has none."""
+    aggregate = row.metrics.get(key)
     return None if aggregate is None else aggregate.mean
 
 
@@ -80,21 +69,20 @@ def points(rows: Sequence[Row], x: Column, y: Column, kinds: ErrorKinds) -> list
     both = [row for row in rows if x.key in row.metrics and y.key in row.metrics]
     if not both:
         return []
-    means = pd.DataFrame({c.key: [row.metrics[c.key].mean for row in both] for c in (x, y)})
-    all_x, all_y = drawn(both, x, kinds), drawn(both, y, kinds)
+    draws_x, draws_y = drawn(both, x, kinds), drawn(both, y, kinds)
     ranked = "none" not in (x.direction, y.direction)
-    larger_x, larger_y = x.direction == "higher", y.direction == "higher"
     if ranked:
-        rounded = pd.DataFrame({c.key: [c.display_value(value) for value in means[c.key]] for c in (x, y)})
-        mask = pareto_front(rounded, x.key, y.key, larger_x, larger_y)
-        shares = front_shares(printed(all_x, x), printed(all_y, y), larger_x, larger_y)
-    spans = [_in_display_units(means[c.key], intervals(values), c) for c, values in ((x, all_x), (y, all_y))]
+        larger = (x.direction == "higher", y.direction == "higher")
+        rounded = pd.DataFrame({c.key: [c.display_value(row.metrics[c.key].mean) for row in both] for c in (x, y)})
+        mask = pareto_front(rounded, x.key, y.key, *larger)
+        shares = front_shares(printed(draws_x, x), printed(draws_y, y), *larger)
+    spans_x, spans_y = _spans(both, x, draws_x), _spans(both, y, draws_y)
     return [
         Point(
             row=row,
-            factor=expansion_factor(row),
-            x=spans[0][number],
-            y=spans[1][number],
+            factor=mean_of(row, "expansion_factor"),
+            x=spans_x[number],
+            y=spans_y[number],
             on_front=bool(ranked and mask[number]),
             share=float(shares[number]) if ranked else None,
         )
@@ -104,16 +92,15 @@ def points(rows: Sequence[Row], x: Column, y: Column, kinds: ErrorKinds) -> list
 
 def without_errors(board: Board, x: Column, y: Column, kinds: ErrorKinds) -> list[str]:
     """Return titles of rows with no known error in one of the two metrics."""
-    bare: set[str] = set()
-    for column in (x, y):
-        bare.update(unknown_errors(list(estimates(board.rows, column, kinds).items())))
+    bare = {name for c in (x, y) for name in unknown_errors(list(estimates(board.rows, c, kinds).items()))}
     return [row.title for row in board.rows if name_of(row) in bare]
 
 
-def _in_display_units(means: pd.Series, spans: np.ndarray, column: Column) -> list[tuple[float, float, float]]:
-    """Return mean, low and high in display units; an interval of a share is clipped at 100 %."""
+def _spans(rows: Sequence[Row], column: Column, values: np.ndarray) -> list[tuple[float, float, float]]:
+    """Return mean, low and high in display units, from draws (draws, n); an interval of a share ends at 100 %."""
     factor, most = (100.0, 100.0) if column.unit == "fraction" else (1.0, np.inf)
+    means = (row.metrics[column.key].mean * factor for row in rows)
     return [
-        (mean * factor, low * factor, min(high * factor, max(mean * factor, most)))
-        for mean, (low, high) in zip(means, spans.tolist(), strict=True)
+        (mean, low * factor, min(high * factor, max(mean, most)))
+        for mean, (low, high) in zip(means, intervals(values).tolist(), strict=True)
     ]

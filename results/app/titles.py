@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results.boards.board import Aggregate, Column, Row
+from results.boards.board import Column, Row
 from results.store.records import DEVICE_UNITS
 
 JOINER = "\N{WORD JOINER}"
@@ -15,26 +15,20 @@ _SIGN = re.compile(r"(?<!\S)(?=(<->|->|<-|--|>=|<=|~=)(?!\S))")
 _SHORTCODE = re.compile(r":(?=[\w+/-]+:)")
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 
+# Metrics whose id without underscores is not a title.
 TITLES = {
     "ms_score": "MS score",
     "ms_score_adjusted": "MS score above chance",
-    "win_rate": "win rate",
     "r2": "R²",
-    "accuracy": "accuracy",
     "agreement": "agreement with the original",
     "kl": "KL divergence from the original",
     "l0": "L0",
     "alive_fraction": "alive units",
-    "expansion_factor": "expansion factor",
-    "effective_rank": "effective rank",
     "effective_rank_share": "effective rank, share of the largest possible",
-    "max_collinearity": "max collinearity",
     "unit_overlap": "overlap with the nearest unit",
     "unit_overlap_across": "overlap with the nearest unit of another neuron",
-    "unique_units": "unique units",
     "stability": "stability over seeds",
     "token_sensitivity": "similarity over token seeds",
-    "class_purity": "class purity",
     "class_purity_adjusted": "class purity above chance",
     "class_purity_chance": "class purity at chance",
     "class_purity_undefined": "units with an undefined class purity",
@@ -43,7 +37,6 @@ TITLES = {
     "min_distinctness": "minimum distinctness",
     "latency_ms": "latency",
     "efficiency_ratio": "latency relative to the backbone",
-    "peak_memory": "peak memory",
     "macs": "multiply-adds",
     "ms_score_null": "MS score at chance",
     "ms_score_undefined": "units with an undefined MS score",
@@ -112,18 +105,21 @@ def column_title(column: Column) -> str:
     return metric_title(column.metric) + column.key[len(column.metric) :]
 
 
+def title_and_unit(column: Column) -> str:
+    """Return a column's name with its unit in parentheses, if it has one."""
+    unit = unit_of(column)
+    return f"{column_title(column)} ({unit})" if unit else column_title(column)
+
+
 def axis_title(column: Column) -> str:
     """Return a column's name, unit and direction."""
-    unit = unit_of(column)
-    return f"{column_title(column)}{f' ({unit})' if unit else ''}, {DIRECTIONS[column.direction]}"
+    return f"{title_and_unit(column)}, {DIRECTIONS[column.direction]}"
 
 
 def axis_of(column: Column) -> str:
     """Return the leaderboard axis of a column."""
-    for axis, starts in _AXES.items():
-        if column.metric.startswith(starts):
-            return axis
-    return "efficiency" if column.unit in DEVICE_UNITS else "other"
+    other = "efficiency" if column.unit in DEVICE_UNITS else "other"
+    return next((axis for axis, starts in _AXES.items() if column.metric.startswith(starts)), other)
 
 
 AXES = (*_AXES, "other")
@@ -132,30 +128,28 @@ AXES = (*_AXES, "other")
 
 def floor_title(metric: str) -> str:
     """Return the title of a floor: a metric of the network with its layer's output replaced, or unchanged."""
-    name = metric.removeprefix("floor_")
-    for start, words in (
-        ("zero_", "with the layer's output set to zero"),
-        ("mean_", "with the layer's output set to its mean"),
-        ("original_", "of the original network"),
-    ):
-        if name.startswith(start):
-            return f"{TITLES.get(name.removeprefix(start), name.removeprefix(start).replace('_', ' '))} {words}"
-    return name.replace("_", " ")
+    replacements = {
+        "zero": "with the layer's output set to zero",
+        "mean": "with the layer's output set to its mean",
+        "original": "of the original network",
+    }
+    floor = metric.removeprefix("floor_")
+    kind, _, name = floor.partition("_")
+    return f"{metric_title(name)} {replacements[kind]}" if kind in replacements else floor.replace("_", " ")
 
 
-def mean_and_spread(aggregate: Aggregate, column: Column) -> str:
-    """Return a mean in the format of the printed leaderboard."""
+def value_text(row: Row, column: Column) -> str:
+    """Return a row's mean and its spread or interval in the format of the printed leaderboard, or why it has none."""
+    aggregate = row.metrics.get(column.key)
+    if aggregate is None:
+        if column.key in row.undefined:
+            return "undefined"
+        return "failed" if row.n_failed and not row.n_finished else "–"
+    mean = column.text(aggregate.mean)
     if aggregate.interval is not None:
         low, high = (column.text(bound) for bound in aggregate.interval)
-        return f"{column.text(aggregate.mean)} [{low}, {high}]"
-    return column.text(aggregate.mean) + ("" if aggregate.std is None else f" ± {column.text(aggregate.std)}")
-
-
-def absent(row: Row, column: Column) -> str:
-    """Return why a row has no value in a column."""
-    if column.key in row.undefined:
-        return "undefined"
-    return "failed" if row.n_failed and not row.n_finished else "–"
+        return f"{mean} [{low}, {high}]"
+    return mean + ("" if aggregate.std is None else f" ± {column.text(aggregate.std)}")
 
 
 def compact(value: Any) -> str:

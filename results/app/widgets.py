@@ -51,10 +51,6 @@ def select(
     key = f"{label} on {st.session_state.get('page')}"
     find = find or (lambda text: text if text in options else None)
     texts = write or str
-
-    def changed() -> None:
-        remember(parameter, texts(st.session_state[key]))
-
     given = st.query_params.get(parameter)
     wanted = str(given or st.session_state.get(f"chosen_{parameter}") or "")
     option = find(wanted) if wanted else None
@@ -65,13 +61,13 @@ def select(
         wanted = texts(option)
     if st.session_state.get(key) != option:
         st.session_state[key] = option
-    named = dict(zip(options, distinct(titles), strict=True))
     # Streamlit identifies options by their displayed text, hence `distinct`.
+    named = dict(zip(options, distinct(titles), strict=True))
     chosen: str = st.selectbox(
         label,
         list(options),
         key=key,
-        on_change=changed,
+        on_change=lambda: remember(parameter, texts(st.session_state[key])),
         format_func=lambda option_text: named.get(option_text, ""),
         help=help,
     )
@@ -91,19 +87,13 @@ def board_of(boards: Sequence[Board]) -> Board:
         site = select("Site", sites, "site", sites)
     boards = [board for board in boards if board.site == site]
     if len(boards) == 1:
-        with right:
-            st.text_input("Image set", visible(boards[0].dataset or "not recorded"), disabled=True)
+        right.text_input("Image set", visible(boards[0].dataset or "not recorded"), disabled=True)
         return _warned(boards[0])
     # Sets may differ only in a fingerprint.
     keys = [_sets(board) for board in boards]
     with right:
-        chosen = select(
-            "Image, evaluation and probing set",
-            keys,
-            "set",
-            keys,
-            help="Cells of different sets are never ranked together.",
-        )
+        help_text = "Cells of different sets are never ranked together."
+        chosen = select("Image, evaluation and probing set", keys, "set", keys, help=help_text)
     return _warned(boards[keys.index(chosen)])
 
 

@@ -30,11 +30,7 @@ _Interval = tuple[float, float, float]
 def front_figure(points: Sequence[Point], x: Column, y: Column, published: Sequence[Published] = ()) -> Spec:
     """Return the figure; the row of each measured method has one of its cell ids in `CELL`.
 
-    Args:
-        points: measured points; the Pareto line uses only these.
-        x: the horizontal metric.
-        y: the vertical metric.
-        published: figures of the paper that have both metrics, drawn hollow.
+    Figures of the paper that have both metrics, `published`, are drawn hollow and are no part of the Pareto line.
     """
     columns = {"x": x, "y": y}
     styles = marks([point.row.method for point in points])

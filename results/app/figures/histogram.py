@@ -14,22 +14,18 @@ from results.app.titles import distinct, one_line
 _HEIGHT_PX = 320
 
 
-def histogram_figure(
-    counts: Mapping[str, Sequence[float]], styles: Mapping[str, Mark], *, low: float, high: float, title: str
-) -> Spec:
-    """Return step lines over bins of equal width from `low` to `high`.
+def histogram_figure(counts: Mapping[str, Sequence[float]], styles: Mapping[str, Mark], title: str) -> Spec:
+    """Return step lines over bins of equal width from -1 to 1.
 
     Args:
         counts: name -> number of units in each bin; all of one length.
         styles: name -> its mark; the first name is filled, others are dashed lines.
-        low: left edge of the first bin.
-        high: right edge of the last bin.
         title: of the horizontal axis, with unit and direction.
     """
     names = distinct([f"{one_line(name)} ({sum(numbers):,.0f} units)" for name, numbers in counts.items()])
     # (methods, bins)
     shares = np.array([100 * np.asarray(numbers) / (sum(numbers) or 1.0) for numbers in counts.values()])
-    edges = np.linspace(low, high, shares.shape[1] + 1)
+    edges = np.linspace(-1.0, 1.0, shares.shape[1] + 1)
     used = np.flatnonzero(shares.any(axis=0))
     first, last = (max(used[0] - 1, 0), min(used[-1] + 2, len(edges) - 1)) if used.size else (0, len(edges) - 1)
     shares, edges = shares[:, first:last], edges[first : last + 1]

@@ -42,13 +42,7 @@ class Offset(NamedTuple):
 
 
 def label_offsets(marks: Sequence[Named], x_range: Span, y_range: Span) -> list[Offset]:
-    """Return the offset of each name, with the least overlap, repeated until nothing changes.
-
-    Args:
-        marks: n marks.
-        x_range: horizontal range of the plot, low and high.
-        y_range: vertical range.
-    """
+    """Return the offset of each name, with the least overlap, in a plot with these ranges (low, high)."""
     if not marks:
         return []
     candidates = [_candidates(mark.radius) for mark in marks]
@@ -63,7 +57,7 @@ def label_offsets(marks: Sequence[Named], x_range: Span, y_range: Span) -> list[
 
 
 def _settle(order: Sequence[int], boxes: Boxes, costs: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the candidate chosen for each name, and the resulting overlap."""
+    """Return the candidate chosen for each name, repeated until nothing changes, and the resulting overlap."""
     numbers = np.arange(len(costs))
     chosen = np.full(len(costs), -1)
     for _ in range(_ROUNDS):
@@ -94,10 +88,9 @@ def _candidates(radius: float) -> list[Offset]:
 def _plane(
     marks: Sequence[Named], candidates: Sequence[Sequence[Offset]], width: float, x_range: Span, y_range: Span
 ) -> tuple[Boxes, np.ndarray]:
-    """Return the box of each name at each of its offsets in a plot of this width, and its overlap without other names.
+    """Return the box of each name at each offset (n, candidates, 4), and its overlap without other names.
 
-    Returns:
-        boxes (n, candidates, 4), and (n, candidates): the area that lies on marks or bars or outside of the plot.
+    The overlap (n, candidates) is the area that lies on marks or bars or outside of a plot of this width.
     """
     boxes, drawn = [], []
     for mark, offsets in zip(marks, candidates, strict=True):

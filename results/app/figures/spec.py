@@ -36,22 +36,15 @@ def figure(layers: Sequence[Layer], data: Mapping[str, Rows], *, height: int) ->
     datasets = {name: list(content) for name, content in data.items() if content}
     # `alt.layer` and its check against the schema would take most of the time of a page.
     context = {"top_level": False}
+    axis = {"labelLimit": 340, "titleLimit": 900, "labelFontSize": 12, "titleFontSize": 13, "titlePadding": 10}
     legends = {"anchor": "start", "direction": "horizontal", "center": True, "margin": 20}
     return {
         "datasets": datasets,
-        "layer": [
-            layer.to_dict(validate=False, context=dict(context)) for layer in layers if layer.data.name in datasets
-        ],
+        "layer": [part.to_dict(validate=False, context=dict(context)) for part in layers if part.data.name in datasets],
         "height": height,
         "usermeta": {"embedOptions": {"renderer": "svg"}},
         "config": {
-            "axis": {
-                "labelLimit": 340,
-                "titleLimit": 900,
-                "labelFontSize": 12,
-                "titleFontSize": 13,
-                "titlePadding": 10,
-            },
+            "axis": axis,
             "legend": {"labelLimit": 460, "labelFontSize": 13, "orient": "top", "title": None, "padding": 0}
             | {"layout": {"top": legends}},
             # Only marks that ask for a tooltip or a description have one.

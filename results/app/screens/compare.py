@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import pandas as pd
 import streamlit as st
 
-from results.app import chart, data, navigation, queries, queries_judging, widgets
+from results.app import chart, data, navigation, queries, queries_judging, tables, widgets
 from results.app.figures.differences import difference_figure
 from results.app.gallery import Gallery, gallery_of
 from results.app.titles import DIRECTIONS, column_title, plain, unit_of, visible
@@ -51,14 +49,9 @@ def _differences(store: Store, a: Choice, b: Choice) -> None:
     except StoreError as error:
         st.info(plain(str(error)))
         return
-    comparison = next(
-        (
-            candidate
-            for candidate in comparisons
-            if set(candidate.a.cell_ids) == set(a.row.cell_ids) and set(candidate.b.cell_ids) == set(b.row.cell_ids)
-        ),
-        None,
-    )
+    cells = [set(choice.row.cell_ids) for choice in (a, b)]
+    matching = (c for c in comparisons if [set(c.a.cell_ids), set(c.b.cell_ids)] == cells)
+    comparison = next(matching, None)
     if comparison is None:
         st.info("These two methods have no seeds in common, or no comparable metric.")
         return
@@ -79,30 +72,24 @@ def _table(comparison: Comparison) -> None:
     figure = difference_figure(comparison)
     if figure is not None:
         chart.show(figure, "differences", f"Paired differences of {a} and {b}.")
-    frame = pd.DataFrame(
+    entries, interval = comparison.differences, f"{100 * comparison.level:g} % interval"
+    widths = {"metric": 275, interval: 160, "better": 120}
+    tables.show(
         {
-            "metric": [visible(column_title(entry.column)) for entry in comparison.differences],
-            "unit": [unit_of(entry.column) for entry in comparison.differences],
-            "direction": [DIRECTIONS[entry.column.direction] for entry in comparison.differences],
-            f"A: {a}": [entry.column.text(entry.a) for entry in comparison.differences],
-            f"B: {b}": [entry.column.text(entry.b) for entry in comparison.differences],
-            "A minus B": [_signed(entry, entry.difference) for entry in comparison.differences],
-            f"{100 * comparison.level:g} % interval": [_interval(entry) for entry in comparison.differences],
-            "p (Holm)": [_p(entry.p_holm) for entry in comparison.differences],
-            "better": [{"a": a, "b": b, None: ""}[entry.better] for entry in comparison.differences],
-            "paired": [entry.paired for entry in comparison.differences],
-        }
-    )
-    st.dataframe(
-        frame,
-        hide_index=True,
-        height="content",
-        column_config={
-            "metric": st.column_config.TextColumn(width=275),
-            f"{100 * comparison.level:g} % interval": st.column_config.TextColumn(width=160),
-            "better": st.column_config.TextColumn(width=120),
+            "metric": [column_title(entry.column) for entry in entries],
+            "unit": [unit_of(entry.column) for entry in entries],
+            "direction": [DIRECTIONS[entry.column.direction] for entry in entries],
+            f"A: {a}": [entry.column.text(entry.a) for entry in entries],
+            f"B: {b}": [entry.column.text(entry.b) for entry in entries],
+            "A minus B": [_signed(entry, entry.difference) for entry in entries],
+            interval: [_interval(entry) for entry in entries],
+            "p (Holm)": [_p(entry.p_holm) for entry in entries],
+            "better": [{"a": a, "b": b, None: ""}[entry.better] for entry in entries],
+            "paired": [entry.paired for entry in entries],
         },
-        alt="Paired differences.",
+        "Paired differences.",
+        height="content",
+        column_config={title: st.column_config.TextColumn(width=width) for title, width in widths.items()},
     )
     st.caption(
         f"Paired by {plain(', '.join(comparison.seeds))}; {comparison.n_resamples} bootstrap resamples, clustered by "
@@ -129,17 +116,17 @@ def _p(p: float | None) -> str:
 
 
 def _pictures(store: Store, a: Choice, b: Choice) -> None:
-    sides = [_finished(store, choice) for choice in (a, b)]
+    sides = [queries.finished_cells(store, choice.row.cell_ids) for choice in (a, b)]
     if not all(sides):
         return
     seeds = {(cell["token_seed"], cell["init_seed"]): cell for cell in sides[1]}
     first = next((cell for cell in sides[0] if (cell["token_seed"], cell["init_seed"]) in seeds), sides[0][0])
     second = seeds.get((first["token_seed"], first["init_seed"]), sides[1][0])
     gallery = gallery_of(store, first)
-    parents = queries.parents_compared(store, first["cell_id"], second["cell_id"], limit=1)
-    if not parents.empty:
-        _by_parent(store, (a, b), (first, second), gallery)
-    elif not _by_judges(store, (a, b), sides, gallery):
+    cells = (first["cell_id"], second["cell_id"])
+    if queries.parents_compared(store, *cells, limit=1):
+        _by_parent(store, (a, b), cells, gallery)
+    elif not _by_judges(store, (a, b), gallery):
         st.caption(
             "No images to compare: the units of these methods have no common parents, and no panel has judged them."
         )
@@ -147,82 +134,51 @@ def _pictures(store: Store, a: Choice, b: Choice) -> None:
     gallery.explain()
 
 
-def _finished(store: Store, choice: Choice) -> list[dict[Any, Any]]:
-    records = queries.cells(store, choice.row.cell_ids).astype(object).to_dict("records")
-    return [cell for cell in records if cell["status"] == "finished"]
-
-
-def _by_parent(store: Store, pair: Sequence[Choice], cells: Sequence[Mapping[Any, Any]], gallery: Gallery) -> None:
+def _by_parent(store: Store, pair: Sequence[Choice], cells: tuple[str, str], gallery: Gallery) -> None:
     for worst, title in ((False, "Best wins of A"), (True, "Worst losses of A")):
-        frame = queries.parents_compared(
-            store, cells[0]["cell_id"], cells[1]["cell_id"], worst=worst, limit=_N_EXAMPLES
-        )
-        frame = frame[frame["difference"] < 0] if worst else frame[frame["difference"] > 0]
+        rows = queries.parents_compared(store, *cells, worst=worst, limit=_N_EXAMPLES)
+        rows = [row for row in rows if (row["difference"] < 0 if worst else row["difference"] > 0)]
         st.subheader(title)
-        if frame.empty:
+        if not rows:
             st.text("None.")
-            continue
-        units = [
-            queries.units_by_number(store, cell["cell_id"], [int(unit) for unit in frame[f"best_{side}"]])
-            for cell, side in zip(cells, "ab", strict=True)
-        ]
-        gallery.prepare(store, *units)
-        for row in frame.to_dict("records"):
+        for row in rows:
             st.text(
                 f"Original unit {row['parent']}: mean MS score of its units {row['mean_a']:.4f} ({row['n_a']}) "
                 f"against {row['mean_b']:.4f} ({row['n_b']}), difference {row['difference']:+.4f}"
             )
-            _side_by_side(
-                gallery,
-                pair,
-                [(cell["cell_id"], row[f"best_{side}"]) for cell, side in zip(cells, "ab", strict=True)],
-                units,
-                "best of them, ",
-            )
+            units = list(zip(cells, (row["best_a"], row["best_b"]), strict=True))
+            _side_by_side(store, gallery, pair, units, "best of them, ")
     st.caption("Compared per parent, on the first pair of cells with the same seeds.")
 
 
-def _by_judges(
-    store: Store, pair: Sequence[Choice], sides: Sequence[Sequence[Mapping[Any, Any]]], gallery: Gallery
-) -> bool:
-    ids = [[str(cell["cell_id"]) for cell in side] for side in sides]
-    any_found = False
+def _by_judges(store: Store, pair: Sequence[Choice], gallery: Gallery) -> bool:
+    cells_a, cells_b = (list(choice.row.cell_ids) for choice in pair)
+    any_judged = False
     for worst, title in ((False, "Clearest wins of A according to the judges"), (True, "Clearest losses of A")):
-        frame = queries_judging.judged_pairs(store, ids[0], ids[1], worst=worst, limit=_N_EXAMPLES)
-        if frame.empty:
-            continue
-        any_found = True
-        st.subheader(title)
-        for row in frame.to_dict("records"):
-            units = [queries.units_by_number(store, row[f"cell_{side}"], [int(row[f"unit_{side}"])]) for side in "ab"]
-            gallery.prepare(store, *units)
+        rows = queries_judging.judged_pairs(store, cells_a, cells_b, worst=worst, limit=_N_EXAMPLES)
+        if rows:
+            any_judged = True
+            st.subheader(title)
+        for row in rows:
             st.text(f"Votes over both orders {row['votes_a']} : {row['votes_b']}")
-            _side_by_side(gallery, pair, [(row[f"cell_{side}"], row[f"unit_{side}"]) for side in "ab"], units, "")
-            navigation.link(
-                "judges", "Replies of the judges", tournament=row["tournament"], pair=row["pair_id"], order=0
-            )
-    return any_found
+            units = [(row[f"cell_{side}"], row[f"unit_{side}"]) for side in "ab"]
+            _side_by_side(store, gallery, pair, units, "")
+            address = {"tournament": row["tournament"], "pair": row["pair_id"], "order": 0}
+            navigation.link("judges", "Replies of the judges", **address)
+    return any_judged
 
 
 def _side_by_side(
-    gallery: Gallery,
-    pair: Sequence[Choice],
-    chosen: Sequence[tuple[str, int]],
-    units: Sequence[pd.DataFrame],
-    prefix: str,
+    store: Store, gallery: Gallery, pair: Sequence[Choice], units: Sequence[tuple[str, int]], prefix: str
 ) -> None:
-    for column, choice, (cell_id, number), frame in zip(st.columns(2), pair, chosen, units, strict=True):
+    """Show a unit, given as (cell id, number), of each method of a pair."""
+    rows = [queries.unit_by_number(store, *unit) for unit in units]
+    gallery.prepare(store, rows)
+    for column, choice, (cell_id, number), row in zip(st.columns(2), pair, units, rows, strict=True):
         with column:
             navigation.link("units", f"{plain(choice.row.title)}, {prefix}unit {number}", cell=cell_id, unit=number)
-            unit_rows = frame[frame["unit"] == number]
-            if not unit_rows.empty:
-                gallery.show(
-                    unit_rows.astype(object).to_dict("records")[0],
-                    count=9,
-                    tile_px=110,
-                    columns=5,
-                    what=f"unit {number}",
-                )
+            if row is not None:
+                gallery.show(row, f"unit {number}", tile_px=110, columns=5)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pandas as pd
 import streamlit as st
 
-from results.app import chart, data, navigation, queries, widgets
+from results.app import chart, data, navigation, queries, tables, widgets
 from results.app.figures.front import CELL, CLICKED, front_figure
-from results.app.standings import ErrorKinds, Point, expansion_factor, points, without_errors
-from results.app.titles import axis_title, column_title, plain, unit_of, visible
+from results.app.standings import Point, mean_of, points, without_errors
+from results.app.titles import axis_title, column_title, plain, title_and_unit, visible
 from results.boards.board import Board, Column, Row
 from results.boards.uncertainty import N_DRAWS
 from results.published.points import Published, published_points
@@ -43,7 +42,7 @@ def render() -> None:
             x = _axis(columns, "Horizontal axis", "x", _DEFAULT_X, y.key)
         if len(rows) < len(board.rows):
             st.caption(f"The filters leave {len(rows)} of {len(board.rows)} methods.")
-        kinds = ErrorKinds(queries.error_kinds(store))
+        kinds = queries.error_kinds(store)
         measured = points(rows, x, y, kinds)
         published = _published(x, y)
         if not measured and not published:
@@ -58,13 +57,13 @@ def render() -> None:
 def _filtered(store: Store, board: Board, columns: list[Column]) -> tuple[list[Row], list[Column]]:
     device_of = queries.devices(store)
     rows = list(board.rows)
-    factors = sorted({round(factor, 2) for row in rows if (factor := expansion_factor(row)) is not None})
+    factors = sorted({factor for row in rows if (factor := _factor(row)) is not None})
     devices = sorted({device_of.get(cell, "not recorded") for row in rows for cell in row.cell_ids})
     panels = sorted({column.panel for column in columns if column.panel})
     with st.popover("Filters: expansion factor, device, panel", width="stretch"):
         if len(factors) > 1:
             low, high = st.slider("Expansion factor", factors[0], factors[-1], (factors[0], factors[-1]), step=0.01)
-            rows = [row for row in rows if (factor := expansion_factor(row)) is None or low <= round(factor, 2) <= high]
+            rows = [row for row in rows if (factor := _factor(row)) is None or low <= factor <= high]
         chosen = st.multiselect("Device", devices, format_func=visible, placeholder="all devices")
         if chosen:
             rows = [row for row in rows if any(device_of.get(cell, "not recorded") in chosen for cell in row.cell_ids)]
@@ -72,6 +71,11 @@ def _filtered(store: Store, board: Board, columns: list[Column]) -> tuple[list[R
         if judged:
             columns = [column for column in columns if not column.panel or column.panel in judged]
     return rows, columns
+
+
+def _factor(row: Row) -> float | None:
+    factor = mean_of(row, "expansion_factor")
+    return None if factor is None else round(factor, 2)
 
 
 def _axis(columns: Sequence[Column], label: str, key: str, preferred: Sequence[str], not_this: str | None) -> Column:
@@ -88,13 +92,9 @@ def _published(x: Column, y: Column) -> list[Published]:
     if not fitting:
         return []
     left, right = st.columns([1, 2], vertical_alignment="bottom")
-    with left:
-        enabled = st.toggle("Published figures, hollow", help="From the ELUDe paper; measured on other images.")
-    if not enabled:
+    if not left.toggle("Published figures, hollow", help="From the ELUDe paper; measured on other images."):
         return []
-    settings = list(dict.fromkeys(entry.setting for entry in fitting))
-    with right:
-        setting = st.selectbox("Published setting", settings)
+    setting = right.selectbox("Published setting", list(dict.fromkeys(entry.setting for entry in fitting)))
     st.caption(
         "Hollow marks are figures of the ELUDe paper. They were not measured here and are not part of the front."
     )
@@ -135,22 +135,18 @@ def _explain(measured: Sequence[Point], x: Column, y: Column, bare: Sequence[str
 def _table(measured: Sequence[Point], x: Column, y: Column) -> None:
     if not measured:
         return
-    headers = [f"{column_title(c)}{f' ({unit_of(c)})' if unit_of(c) else ''}" for c in (y, x)]
     ordered = sorted(measured, key=lambda point: (-(point.share or 0.0), not point.on_front, point.row.title))
-    frame = pd.DataFrame(
+    tables.show(
         {
-            "method": [visible(point.row.title) for point in ordered],
-            headers[0]: [_interval(point.y, y) for point in ordered],
-            headers[1]: [_interval(point.x, x) for point in ordered],
+            "method": [point.row.title for point in ordered],
+            title_and_unit(y): [_interval(point.y, y) for point in ordered],
+            title_and_unit(x): [_interval(point.x, x) for point in ordered],
             "expansion factor": [point.factor for point in ordered],
             "seeds": [point.row.n_finished for point in ordered],
             "on the front": ["yes" if point.on_front else "no" for point in ordered],
             "front share": [None if point.share is None else 100 * point.share for point in ordered],
-        }
-    )
-    st.dataframe(
-        frame,
-        hide_index=True,
+        },
+        "The points of the chart as a table.",
         column_config={
             "expansion factor": st.column_config.NumberColumn(format="%.2f"),
             "front share": st.column_config.ProgressColumn(
@@ -158,12 +154,8 @@ def _table(measured: Sequence[Point], x: Column, y: Column) -> None:
             ),
         },
         placeholder="–",
-        alt="The points of the chart as a table.",
     )
-    with st.container(horizontal=True):
-        st.text("Open:")
-        for point in ordered:
-            navigation.link("method", plain(point.row.title), cell=point.row.cell_ids[0])
+    navigation.method_links(point.row for point in ordered)
 
 
 def _interval(span: tuple[float, float, float], column: Column) -> str:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from results.app import data, downloads, navigation, queries, widgets
-from results.app.standings import ErrorKinds, drawn, printed
+from results.app import data, downloads, navigation, queries, tables, widgets
+from results.app.standings import ErrorKinds, drawn, mean_of, printed
 from results.app.titles import (
     AXES,
     DIRECTIONS,
-    absent,
     axis_of,
     column_title,
     floor_title,
-    mean_and_spread,
     plain,
     unit_of,
+    value_text,
     visible,
 )
 from results.boards.board import Board, Column, Row
@@ -35,7 +35,7 @@ def render() -> None:
     st.title("Leaderboard")
     with data.page() as store:
         board = widgets.board_of(data.require_boards(store))
-        kinds = ErrorKinds(queries.error_kinds(store))
+        kinds = queries.error_kinds(store)
         columns = _columns(board)
         _table(board, columns, kinds)
         _aggregate(board, kinds)
@@ -47,14 +47,13 @@ def _columns(board: Board) -> list[Column]:
     present = {axis_of(column) for column in board.columns}
     axes = [axis for axis in AXES if axis in present]
     left, right = st.columns([3, 1])
-    with left:
-        chosen = st.pills("Axes", axes, selection_mode="multi", default=axes, key=f"axes {board.backbone} {board.site}")
+    key = f"axes {board.backbone} {board.site}"
+    chosen = left.pills("Axes", axes, selection_mode="multi", default=axes, key=key)
     with right:
         first = next((c.key for c in board.columns if c.metric == "ms_score"), None)
-        keys = [column.key for column in board.columns if column.direction != "none"]
-        titles = {column.key: column_title(column) for column in board.columns}
-        if keys:
-            widgets.select("Sort by", keys, "by", [titles[key] for key in keys], default=first)
+        titles = {column.key: column_title(column) for column in board.columns if column.direction != "none"}
+        if titles:
+            widgets.select("Sort by", list(titles), "by", list(titles.values()), default=first)
     visible_columns = [column for column in board.columns if axis_of(column) in (chosen or axes)]
     return sorted(visible_columns, key=lambda column: axes.index(axis_of(column)))
 
@@ -89,10 +88,7 @@ def _table(board: Board, columns: Sequence[Column], kinds: ErrorKinds) -> None:
             for floor in board.floors
         )
         st.caption(f"For comparison: {plain(floors)}.")
-    with st.container(horizontal=True):
-        st.text("Open:")
-        for row in rows:
-            navigation.link("method", plain(row.title), cell=row.cell_ids[0])
+    navigation.method_links(rows)
 
 
 def _sorted(board: Board) -> list[Row]:
@@ -103,8 +99,8 @@ def _sorted(board: Board) -> list[Row]:
     sign = 1.0 if column.direction == "lower" else -1.0
 
     def position(row: Row) -> tuple[bool, float, str]:
-        aggregate = row.metrics.get(column.key)
-        return aggregate is None, sign * aggregate.mean if aggregate else 0.0, row.title
+        mean = mean_of(row, column.key)
+        return mean is None, sign * (mean or 0.0), row.title
 
     return sorted(board.rows, key=position)
 
@@ -116,8 +112,8 @@ def _cells(row: Row) -> str:
 def _cell(row: Row, column: Column, rank: tuple[int, int] | None) -> str:
     aggregate = row.metrics.get(column.key)
     if aggregate is None:
-        return absent(row, column)
-    text = _unbroken(plain(mean_and_spread(aggregate, column)))
+        return value_text(row, column)
+    text = _unbroken(plain(value_text(row, column)))
     if aggregate.mark == "best":
         text = f"**{text}**"
     if aggregate.rank is None or rank is None:
@@ -144,16 +140,15 @@ def _aggregate(board: Board, kinds: ErrorKinds) -> None:
         across = st.columns(4)
         for number, (metric, column) in enumerate(columns.items()):
             scale = SCALES[metric]
-            with across[number % 4]:
-                weights[metric] = st.slider(
-                    visible(column_title(column)).replace("[", "(").replace("]", ")"),
-                    0.0,
-                    1.0,
-                    DEFAULT_WEIGHTS.get(metric, 0.0),
-                    step=0.1,
-                    key=f"weight_{metric}",
-                    help=f"{DIRECTIONS[column.direction]}; {scale.worst:g} counts as 0 and {scale.best:g} as 1.",
-                )
+            weights[metric] = across[number % 4].slider(
+                visible(column_title(column)).replace("[", "(").replace("]", ")"),
+                0.0,
+                1.0,
+                DEFAULT_WEIGHTS.get(metric, 0.0),
+                step=0.1,
+                key=f"weight_{metric}",
+                help=f"{DIRECTIONS[column.direction]}; {scale.worst:g} counts as 0 and {scale.best:g} as 1.",
+            )
         if not any(weights.values()):
             st.info("Give at least one metric a weight above zero.")
             return
@@ -164,37 +159,26 @@ def _aggregate_table(
     board: Board, columns: Mapping[str, Column], weights: Mapping[str, float], kinds: ErrorKinds
 ) -> None:
     rows = board.rows
-    means = {m: np.array([_mean(row, column) for row in rows]) for m, column in columns.items()}
+    means = {m: np.array([mean_of(row, column.key) for row in rows], dtype=float) for m, column in columns.items()}
     value = weighted(means, weights)
     all_draws = weighted({m: drawn(rows, column, kinds) for m, column in columns.items()}, weights)
     # As everywhere, values that are printed equal are tied.
     spans, ranks = intervals(all_draws), rank_intervals(np.round(all_draws, _DIGITS), larger=True)
     rounded = np.round(value, _DIGITS)
-    used = [metric for metric, weight in weights.items() if weight > 0]
-    records = []
-    for number in np.argsort(np.where(np.isnan(rounded), np.inf, -rounded), kind="stable"):
-        row, rank = rows[number], ranks[number]
-        lacking = [column_title(columns[m]) for m in used if columns[m].key not in row.metrics]
-        records.append(
-            {
-                "method": visible(row.title),
-                "aggregate": None if lacking else float(value[number]),
-                "95 % interval": "–"
-                if lacking
-                else f"{spans[number][0]:.{_DIGITS}f} to {spans[number][1]:.{_DIGITS}f}",
-                "rank": "–" if rank is None else (str(rank[0]) if rank[0] == rank[1] else f"{rank[0]}–{rank[1]}"),
-                "missing": ", ".join(lacking),
-            }
-        )
-    frame = pd.DataFrame(records)
-    if not frame["missing"].any():
-        frame = frame.drop(columns="missing")
-    st.dataframe(
-        frame,
-        hide_index=True,
+    order = np.argsort(np.where(np.isnan(rounded), np.inf, -rounded), kind="stable")
+    used = [columns[metric] for metric, weight in weights.items() if weight > 0]
+    missing = [", ".join(column_title(c) for c in used if c.key not in rows[number].metrics) for number in order]
+    content: dict[str, Sequence[Any]] = {
+        "method": [rows[number].title for number in order],
+        "aggregate": value[order].tolist(),
+        "95 % interval": [_span(spans[number]) for number in order],
+        "rank": [_rank_span(ranks[number]) for number in order],
+    }
+    tables.show(
+        content | ({"missing": missing} if any(missing) else {}),
+        "Weighted aggregate of each method.",
         column_config={"aggregate": st.column_config.NumberColumn(format=f"%.{_DIGITS}f")},
         placeholder="–",
-        alt="Weighted aggregate of each method.",
     )
     st.caption(
         f"Weighted mean of the metrics on fixed reference scales (version {SCALES_VERSION}), which do not depend on "
@@ -203,9 +187,12 @@ def _aggregate_table(
     )
 
 
-def _mean(row: Row, column: Column) -> float:
-    aggregate = row.metrics.get(column.key)
-    return float("nan") if aggregate is None else aggregate.mean
+def _span(span: np.ndarray) -> str:
+    return "–" if np.isnan(span).any() else f"{span[0]:.{_DIGITS}f} to {span[1]:.{_DIGITS}f}"
+
+
+def _rank_span(rank: tuple[int, int] | None) -> str:
+    return "–" if rank is None else "–".join(str(end) for end in dict.fromkeys(rank))
 
 
 def _notes(board: Board) -> None:

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
-from results.app import chart, data, navigation, queries, widgets
+from results.app import chart, data, navigation, queries, tables, widgets
 from results.app.figures.curves import curve_figures
 from results.app.figures.histogram import histogram_figure
+from results.app.queries import Record
 from results.app.theme import LINE, Mark, marks
 from results.app.titles import (
     AXES,
     DIRECTIONS,
-    absent,
     axis_of,
     column_title,
     compact,
     duration,
-    mean_and_spread,
     metric_title,
     number,
     plain,
     unit_of,
+    value_text,
     visible,
 )
 from results.app.widgets import Choice
-from results.boards.board import Aggregate, Board
+from results.boards.board import Aggregate, Board, Column
 from results.reports.properties import PROPERTIES, MethodProperties, properties
 from results.store import Store
 
@@ -43,31 +43,29 @@ def render() -> None:
         choice = widgets.row_of(data.require_boards(store))
         heading.title(plain(choice.row.title))
         cells = queries.cells(store, choice.row.cell_ids)
-        records = cells.astype(object).to_dict("records")
-        _links(choice, records)
-        _failures(records)
+        finished = [cell["cell_id"] for cell in cells if cell["status"] == "finished"]
+        _links(choice, finished)
+        _failures(cells)
         _measurements(choice)
         _properties(store, choice)
-        _units(store, choice, records)
+        _units(store, choice, finished)
         _stability(store, choice)
-        _curves(store, records)
-        _configuration(records)
-        _provenance(records)
+        _curves(store, cells)
+        _configuration(cells)
+        _provenance(cells)
 
 
-def _links(choice: Choice, cells: Sequence[Mapping[str, Any]]) -> None:
-    finished = [cell for cell in cells if cell["status"] == "finished"]
+def _links(choice: Choice, finished: Sequence[str]) -> None:
     others = [row for row in choice.board.rows if row is not choice.row]
     with st.container(horizontal=True):
         if finished:
-            navigation.link("units", "Units of this method", cell=finished[0]["cell_id"])
+            navigation.link("units", "Units of this method", cell=finished[0])
         for other in others[:8]:
-            navigation.link(
-                "compare", f"Compare with {plain(other.title)}", a=choice.row.cell_ids[0], b=other.cell_ids[0]
-            )
+            cells = {"a": choice.row.cell_ids[0], "b": other.cell_ids[0]}
+            navigation.link("compare", f"Compare with {plain(other.title)}", **cells)
 
 
-def _failures(cells: Sequence[Mapping[str, Any]]) -> None:
+def _failures(cells: Sequence[Record]) -> None:
     for cell in cells:
         if cell["status"] == "failed":
             words = f"{cell['error_type']}: {cell['error_message']}"
@@ -86,34 +84,34 @@ def _measurements(choice: Choice) -> None:
     board, row = choice
     st.subheader("Measurements")
     measured = [column for column in board.columns if column.key in row.metrics or column.key in row.undefined]
+    measured.sort(key=lambda column: AXES.index(axis_of(column)))
     if not measured:
         st.text("No cell of this method has finished.")
         return
     counts = Counter(column.metric for column in measured)
-    # Parameters have a column of their own; in the name they are needed only if a metric occurs twice.
-    titles = [
-        metric_title(column.metric) if counts[column.metric] == 1 else column_title(column) for column in measured
-    ]
-    frame = pd.DataFrame(
+    widths = {"metric": st.column_config.TextColumn(width=270), "value": st.column_config.TextColumn(width=140)}
+    tables.show(
         {
             "axis": [axis_of(column) for column in measured],
-            "metric": [visible(title) for title in titles],
-            "value": [
-                mean_and_spread(row.metrics[c.key], c) if c.key in row.metrics else absent(row, c) for c in measured
-            ],
+            "metric": [_metric(column, counts) for column in measured],
+            "value": [value_text(row, column) for column in measured],
             "unit": [unit_of(column) for column in measured],
             "direction": [DIRECTIONS[column.direction] for column in measured],
             "rank": [_rank(board, row.metrics.get(c.key), c.key) for c in measured],
             "over": [_over(row.metrics.get(c.key)) for c in measured],
             "version": [column.version for column in measured],
             "parameters": [compact(column.params) for column in measured],
-        }
+        },
+        "All measurements of this method.",
+        height="content",
+        column_config=widths,
     )
-    order = {axis: position for position, axis in enumerate(AXES)}
-    frame = frame.sort_values("axis", key=lambda axes: axes.map(order), kind="stable")
-    widths = {"metric": st.column_config.TextColumn(width=270), "value": st.column_config.TextColumn(width=140)}
-    st.dataframe(frame, hide_index=True, height="content", column_config=widths, alt="All measurements of this method.")
     st.caption("Mean ± sample standard deviation over cells (token and init seeds); a pooled value has its interval.")
+
+
+def _metric(column: Column, counts: Mapping[str, int]) -> str:
+    # Parameters have a column of their own; in the name they are needed only if a metric occurs twice.
+    return metric_title(column.metric) if counts[column.metric] == 1 else column_title(column)
 
 
 def _over(aggregate: Aggregate | None) -> str:
@@ -124,72 +122,61 @@ def _over(aggregate: Aggregate | None) -> str:
     return f"{aggregate.n} cell{'' if aggregate.n == 1 else 's'}"
 
 
-def _rank(board: Board, aggregate: Any, key: str) -> str:
+def _rank(board: Board, aggregate: Aggregate | None, key: str) -> str:
     if aggregate is None or aggregate.rank is None:
         return ""
     return f"{aggregate.rank} of {sum(key in row.metrics for row in board.rows)}"
 
 
-def _units(store: Store, choice: Choice, cells: Sequence[Mapping[str, Any]]) -> None:
-    finished = [cell for cell in cells if cell["status"] == "finished"]
+def _units(store: Store, choice: Choice, finished: Sequence[str]) -> None:
     if not finished:
         return
-    reference = queries.reference_cell(store, finished[0]["cell_id"])
-    cell_ids = [cell["cell_id"] for cell in finished]
-    wanted = cell_ids if reference is None or reference in cell_ids else [*cell_ids, reference]
-    frame = queries.histogram(store, wanted, _BINS)
+    reference = queries.reference_cell(store, finished[0])
+    if reference in finished:
+        reference = None
+    frame = queries.histogram(store, finished if reference is None else [*finished, reference], _BINS)
     if frame.empty:
         return
     st.subheader("MS scores of the units")
     name = visible(choice.row.title)
-    counts = {name: _binned(frame[frame["cell_id"].isin(cell_ids)])}
+    counts = {name: _binned(frame[frame["cell_id"].isin(finished)])}
     styles = {name: marks([choice.row.method])[choice.row.method]}
-    if reference is not None and reference not in cell_ids:
+    if reference is not None:
         counts["unmodified layer"] = _binned(frame[frame["cell_id"] == reference])
         styles["unmodified layer"] = Mark(LINE, "cross")
-    chart.show(
-        histogram_figure(counts, styles, low=-1.0, high=1.0, title=f"MS score of a unit, {DIRECTIONS['higher']}"),
-        "histogram",
-        f"Distribution of the MS scores of the units of {name}.",
-    )
+    figure = histogram_figure(counts, styles, f"MS score of a unit, {DIRECTIONS['higher']}")
+    chart.show(figure, "histogram", f"Distribution of the MS scores of the units of {name}.")
     st.caption("Alive units with a defined score, pooled over all cells of the method.")
 
 
 def _binned(frame: pd.DataFrame) -> list[float]:
-    totals = frame.groupby("bin")["n"].sum()
-    return [float(totals.get(number, 0)) for number in range(_BINS)]
+    counts: list[float] = np.bincount(frame["bin"], weights=frame["n"], minlength=_BINS).tolist()
+    return counts
 
 
 def _stability(store: Store, choice: Choice) -> None:
-    frame = queries.group_scores(store, choice.row.config_id, choice.row.label)
-    records = [
-        record
-        for record in frame.astype(object).to_dict("records")
-        if set(record["cell_ids"] or ()) & set(choice.row.cell_ids)
-    ]
-    if not records:
+    scores = queries.group_scores(store, choice.row.config_id, choice.row.label)
+    scores = [score for score in scores if set(score["cell_ids"] or ()) & set(choice.row.cell_ids)]
+    if not scores:
         return
     st.subheader("Stability over seeds")
-    st.dataframe(
-        pd.DataFrame(
-            {
-                "metric": [visible(metric_title(record["metric"])) for record in records],
-                "value": [number(record["value"]) for record in records],
-                "spread": [number(record["uncertainty"]) for record in records],
-                "kind of spread": [visible(record["uncertainty_kind"] or "") for record in records],
-                "pairs of cells": [record["n"] for record in records],
-                "direction": [DIRECTIONS[record["direction"]] for record in records],
-                "parameters": [compact(record["params"]) for record in records],
-            }
-        ),
-        hide_index=True,
-        alt="Scores over several cells.",
+    tables.show(
+        {
+            "metric": [metric_title(score["metric"]) for score in scores],
+            "value": [number(score["value"]) for score in scores],
+            "spread": [number(score["uncertainty"]) for score in scores],
+            "kind of spread": [score["uncertainty_kind"] or "" for score in scores],
+            "pairs of cells": [score["n"] for score in scores],
+            "direction": [DIRECTIONS[score["direction"]] for score in scores],
+            "parameters": [compact(score["params"]) for score in scores],
+        },
+        "Scores over several cells.",
     )
     with st.expander("Evidence of each pair"):
-        st.text("\n\n".join(f"{visible(record['metric'])}: {compact(record['details'])}" for record in records))
+        st.text("\n\n".join(f"{visible(score['metric'])}: {compact(score['details'])}" for score in scores))
 
 
-def _curves(store: Store, cells: Sequence[Mapping[str, Any]]) -> None:
+def _curves(store: Store, cells: Sequence[Record]) -> None:
     frame = queries.curves(store, [cell["cell_id"] for cell in cells])
     if frame.empty:
         return
@@ -235,35 +222,36 @@ def _verdicts(stamp: tuple[str, int, int], backbone: str, site: str, _opened: St
 
 
 def _yes_or_no(value: bool | None) -> str:
-    return "–" if value is None else "yes" if value else "no"
+    return {None: "–", True: "yes", False: "no"}[value]
 
 
-def _configuration(cells: Sequence[Mapping[str, Any]]) -> None:
+def _configuration(cells: Sequence[Record]) -> None:
     st.subheader("Configuration")
     config = cells[0]["config"] or {}
     if not config:
         st.text("This method has no settings.")
         return
-    frame = pd.DataFrame({"setting": [visible(key) for key in config], "value": [compact(v) for v in config.values()]})
-    st.dataframe(frame, hide_index=True, height="content", alt="Settings of the method.")
+    settings = {"setting": list(config), "value": [compact(v) for v in config.values()]}
+    tables.show(settings, "Settings of the method.", height="content")
 
 
-def _provenance(cells: Sequence[Mapping[str, Any]]) -> None:
+def _provenance(cells: Sequence[Record]) -> None:
     st.subheader("Provenance")
-    frame = pd.DataFrame(
+    tables.show(
         {
             "cell": [cell["cell_id"] for cell in cells],
             "seeds": [_seeds(cell) for cell in cells],
             "status": [cell["status"] for cell in cells],
-            "units": [cell["n_units"] for cell in cells],
+            "units": pd.array([cell["n_units"] for cell in cells]),
             "fit": [duration(cell["fit_seconds"]) for cell in cells],
             "whole cell": [duration(cell["seconds"]) for cell in cells],
-            "run": [visible(cell["run_id"] or "not recorded") for cell in cells],
-            "code": [visible(cell["code_revision"] or "not recorded") for cell in cells],
-            "device": [visible(f"{cell['device'] or 'not recorded'} {cell['dtype'] or ''}") for cell in cells],
-        }
+            "run": [cell["run_id"] or "not recorded" for cell in cells],
+            "code": [cell["code_revision"] or "not recorded" for cell in cells],
+            "device": [f"{cell['device'] or 'not recorded'} {cell['dtype'] or ''}" for cell in cells],
+        },
+        "The cells of this method.",
+        height="content",
     )
-    st.dataframe(frame, hide_index=True, height="content", alt="The cells of this method.")
     first = cells[0]
     lines = [
         f"configuration {first['config_id']}",
@@ -284,9 +272,9 @@ def _provenance(cells: Sequence[Mapping[str, Any]]) -> None:
         st.json(first["identity"] or {}, expanded=False)
 
 
-def _seeds(cell: Mapping[str, Any]) -> str:
-    parts = [f"{name} seed {cell[f'{name}_seed']}" for name in ("token", "init") if cell[f"{name}_seed"] is not None]
-    return ", ".join(part for part in parts if "<NA>" not in part) or "no seed"
+def _seeds(cell: Record) -> str:
+    seeds = {name: cell[f"{name}_seed"] for name in ("token", "init")}
+    return ", ".join(f"{name} seed {seed}" for name, seed in seeds.items() if seed is not None) or "no seed"
 
 
 if __name__ == "__main__":

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from results.app import data, navigation, queries
+from results.app import data, navigation, queries, tables
+from results.app.queries import Record
 from results.app.titles import duration, plain, visible
 from results.store import Store
 from results.store.liveness import run_states
@@ -27,22 +26,19 @@ _ICONS = {
 def render() -> None:
     """Show the page."""
     st.title("Runs")
-    readable = refresh = False
+    refresh: bool | None = None
     with data.page() as store:
         running = any(run.state == "running" for run in run_states(store))
         refresh = running and st.toggle("Refresh every five seconds", value=False)
-        readable = True
-    # A fragment opens the store itself, at each rerun.
-    if readable:
+    # A fragment opens the store itself, at each rerun. None: the store cannot be read.
+    if refresh is not None:
         st.fragment(_content, run_every=5 if refresh else None)()
 
 
 def _content() -> None:
     with data.page() as store:
         states = {run.run_id: run.state for run in run_states(store)}
-        runs = [
-            {**run, "status": states[run["run_id"]]} for run in queries.runs(store).astype(object).to_dict("records")
-        ]
+        runs = [{**run, "status": states[run["run_id"]]} for run in queries.runs(store)]
         if not runs:
             st.info("No run is recorded in this store. `harness run --suite demo` starts one.")
         for number, run in enumerate(runs):
@@ -50,32 +46,28 @@ def _content() -> None:
         _failures(store)
 
 
-def _run(store: Store, run: Mapping[Any, Any], *, open_first: bool) -> None:
+def _run(store: Store, run: Record, *, open_first: bool) -> None:
     done, failed, planned = run["n_finished"], run["n_failed"], run["n_planned"]
     started = run["started_at"]
     heading = f"{run['suite'] or 'no suite'}, {started:%Y-%m-%d %H:%M} UTC, {run['status']}"
     with st.expander(f"{_ICONS.get(run['status'], '')} {plain(heading)}", expanded=open_first):
-        ended = _time(run["ended_at"])
         parts = [f"{done} cells finished", f"{failed} failed"]
         if planned is not None:
             parts.append(f"{planned} planned (including those that earlier runs had finished)")
-        if ended is not None:
-            parts.append(f"took {duration((ended - started).total_seconds())}")
+        if run["ended_at"] is not None:
+            parts.append(f"took {duration((run['ended_at'] - started).total_seconds())}")
         st.text(", ".join(parts) + ".")
         if planned and run["status"] != "finished":
-            st.progress(
-                min((done + failed) / int(planned), 1.0), text=f"{done + failed} of {planned} cells by this run"
-            )
+            st.progress(min((done + failed) / planned, 1.0), text=f"{done + failed} of {planned} cells by this run")
         if run["status"] == "running":
-            last = _time(run["last_at"])
-            since = datetime.now(UTC) - (last or started)
+            since = datetime.now(UTC) - (run["last_at"] or started)
             st.info(f"The process is running. Its last record is {duration(since.total_seconds())} old.")
         elif run["status"] == "died":
             st.warning("The process was killed. Run the same command again to continue from the finished cells.")
         if run["command"]:
             again = "changes nothing" if run["status"] == "finished" and not failed else "continues where it stopped"
             st.text(f"Command of this run. Running it again {again} (finished cells are not computed again):")
-            st.code(visible(with_store(run["command"], store.path)), language="bash", wrap_lines=True)
+            st.code(visible(runnable(run["command"], store.path)), language="bash", wrap_lines=True)
             st.caption("Of other paths, only the last part is recorded; enter them in full.")
         lines = [
             f"run {run['run_id']}",
@@ -83,28 +75,24 @@ def _run(store: Store, run: Mapping[Any, Any], *, open_first: bool) -> None:
             f"code {run['code_revision'] or 'not recorded'}",
         ]
         st.text(visible("\n".join(lines)))
-        cells = queries.recent_cells(store, run["run_id"]).astype(object).to_dict("records")
-        if cells:
-            st.dataframe(
-                pd.DataFrame(
-                    {
-                        "status": [cell["status"] for cell in cells],
-                        "backbone": [visible(cell["backbone_title"]) for cell in cells],
-                        "site": [visible(cell["site"]) for cell in cells],
-                        "method": [visible(cell["label"]) for cell in cells],
-                        "token seed": [cell["token_seed"] for cell in cells],
-                        "init seed": [cell["init_seed"] for cell in cells],
-                        "units": [cell["n_units"] for cell in cells],
-                        "took": [duration(cell["seconds"]) for cell in cells],
-                    }
-                ),
-                hide_index=True,
-                alt="The newest cells of this run.",
+        if cells := queries.recent_cells(store, run["run_id"]):
+            tables.show(
+                {
+                    "status": [cell["status"] for cell in cells],
+                    "backbone": [cell["backbone_title"] for cell in cells],
+                    "site": [cell["site"] for cell in cells],
+                    "method": [cell["label"] for cell in cells],
+                    "token seed": pd.array([cell["token_seed"] for cell in cells]),
+                    "init seed": pd.array([cell["init_seed"] for cell in cells]),
+                    "units": pd.array([cell["n_units"] for cell in cells]),
+                    "took": [duration(cell["seconds"]) for cell in cells],
+                },
+                "The newest cells of this run.",
             )
 
 
-def with_store(command: str, path: Path) -> str:
-    """Return a recorded command with the store's full path; other paths stay as recorded.
+def runnable(command: str, path: Path) -> str:
+    """Return a recorded command as it can be typed, with the store's full path; other paths stay as recorded.
 
     Commands are stored without folders, because results travel between machines.
     """
@@ -112,6 +100,8 @@ def with_store(command: str, path: Path) -> str:
         words = shlex.split(command)
     except ValueError:  # an open quotation mark
         return command
+    if words[:1] == ["__main__.py"]:
+        words[:1] = ["python", "-m", "harness"]
     for index, word in enumerate(words):
         if word == "--store" and words[index + 1 : index + 2] == [path.name]:
             words[index + 1] = str(path)
@@ -121,7 +111,7 @@ def with_store(command: str, path: Path) -> str:
 
 
 def _failures(store: Store) -> None:
-    cells = queries.failed_cells(store).astype(object).to_dict("records")
+    cells = queries.failed_cells(store)
     st.subheader("Failed cells")
     if not cells:
         st.text("No failed cells.")
@@ -135,10 +125,6 @@ def _failures(store: Store) -> None:
             navigation.link("method", "Open the method", cell=cell["cell_id"])
             if cell["traceback"]:
                 st.code(visible(cell["traceback"]), language=None)
-
-
-def _time(value: Any) -> datetime | None:
-    return None if value is None or value is pd.NaT else value
 
 
 if __name__ == "__main__":

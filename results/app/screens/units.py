@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import streamlit as st
 
 from results.app import data, navigation, queries, widgets
 from results.app.gallery import Gallery, gallery_of, listed
+from results.app.queries import Record
 from results.app.titles import number, plain
 from results.errors import StoreError
 from results.store import Store
@@ -23,8 +23,7 @@ def render() -> None:
         left, right = st.columns([3, 1])
         with left:
             choice = widgets.row_of(data.require_boards(store))
-        frame = queries.cells(store, choice.row.cell_ids)
-        finished = [row for row in frame.to_dict("records") if row["status"] == "finished"]
+        finished = queries.finished_cells(store, choice.row.cell_ids)
         if not finished:
             st.info("All cells of this method failed, so it has no units. The page Runs shows the errors.")
             return
@@ -47,20 +46,13 @@ def render() -> None:
         gallery.explain()
 
 
-def _seed(finished: list[dict[Any, Any]]) -> Mapping[str, Any]:
-    ids = [str(row["cell_id"]) for row in finished]
+def _seed(finished: Sequence[Record]) -> Record:
+    ids = [row["cell_id"] for row in finished]
     titles = [f"token {row['token_seed']}, init {row['init_seed']}" for row in finished]
     return finished[ids.index(widgets.select("Seeds", ids, "cell", titles))]
 
 
-def _list(
-    store: Store,
-    cell: Mapping[str, Any],
-    reference: str | None,
-    gallery: Gallery,
-    summary: Mapping[str, Any],
-    split: bool,
-) -> None:
+def _list(store: Store, cell: Record, reference: str | None, gallery: Gallery, summary: Record, split: bool) -> None:
     sorts = [
         name
         for name in queries.SORTS
@@ -69,13 +61,11 @@ def _list(
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
     with left:
         sort = widgets.select("Sort by", sorts, "sort", sorts)
-    with middle:
-        alive_only = st.toggle("Alive units only", value=True)
-    with right:
-        unit_number = st.number_input("Open unit number", 0, int(summary["last"] or 0), value=None, step=1)
-        if unit_number is not None:
-            st.query_params["unit"] = str(int(unit_number))
-            st.rerun()
+    alive_only = middle.toggle("Alive units only", value=True)
+    unit_number = right.number_input("Open unit number", 0, summary["last"], value=None, step=1)
+    if unit_number is not None:
+        st.query_params["unit"] = str(unit_number)
+        st.rerun()
     total = summary["n_alive"] if alive_only else summary["n"]
     if not total:
         st.info("No unit of this cell is alive on the evaluation images.")
@@ -95,29 +85,30 @@ def _list(
         limit=_PER_PAGE,
         offset=(page - 1) * _PER_PAGE,
     )
-    gallery.prepare(store, frame)
-    for unit in frame.astype(object).to_dict("records"):
+    units = queries.records(frame)
+    gallery.prepare(store, units)
+    for unit in units:
         words, pictures = st.columns([1, 4], vertical_alignment="center")
         with words:
             navigation.link("units", f"Unit {unit['unit']}", cell=cell["cell_id"], unit=unit["unit"])
             _say(_numbers(unit, split))
         with pictures:
-            gallery.show(unit, count=9, tile_px=100, columns=9, what=f"unit {unit['unit']}")
+            gallery.show(unit, f"unit {unit['unit']}", tile_px=100, columns=9)
 
 
-def _numbers(unit: Mapping[str, Any], split: bool) -> list[str]:
-    lines = [f"MS score {number(_value(unit['ms_score']))}"]
-    if split and _value(unit.get("gain")) is not None:
-        lines.append(f"gain {_value(unit['gain']):+.4f} over parent {unit['parent']}")
+def _numbers(unit: Record, split: bool) -> list[str]:
+    lines = [f"MS score {number(unit['ms_score'])}"]
+    if split and unit.get("gain") is not None:
+        lines.append(f"gain {unit['gain']:+.4f} over parent {unit['parent']}")
     for key, name, form in (
         ("redundancy", "unit overlap", ".3f"),
         ("class_purity", "class purity", ".3f"),
         # Often far below one.
         ("polysemanticity", "polysemanticity", ".3g"),
     ):
-        if _value(unit.get(key)) is not None:
-            lines.append(f"{name} {_value(unit[key]):{form}}")
-    positions = listed(unit.get("top_position"))
+        if unit[key] is not None:
+            lines.append(f"{name} {unit[key]:{form}}")
+    positions = listed(unit["top_position"])
     if on_cls := sum(position < 0 for position in positions):
         lines.append(f"{on_cls} of {len(positions)} maxima at CLS")
     if not unit["alive"]:
@@ -125,84 +116,59 @@ def _numbers(unit: Mapping[str, Any], split: bool) -> list[str]:
     return lines
 
 
-def _one(
-    store: Store, cell: Mapping[str, Any], reference: str | None, gallery: Gallery, wanted: str, split: bool
-) -> None:
+def _one(store: Store, cell: Record, reference: str | None, gallery: Gallery, wanted: str, split: bool) -> None:
     navigation.link("units", "← all units", cell=cell["cell_id"])
     try:
-        frame = queries.units_by_number(store, cell["cell_id"], [int(wanted)])
-    except (ValueError, OverflowError, StoreError):
-        frame = None
-    if frame is None or frame.empty:
+        unit = queries.unit_by_number(store, cell["cell_id"], int(wanted))
+    except (ValueError, StoreError):
+        unit = None
+    if unit is None:
         st.warning(f"This cell has no unit {plain(wanted)}.")
         return
-    unit = frame.astype(object).to_dict("records")[0]
     st.subheader(f"Unit {unit['unit']}")
-    facts = [
-        f"active on {int(unit['fires'])} tokens of the evaluation images" if _value(unit["fires"]) is not None else "",
-        f"largest activation {_value(unit['max_activation']):.4g}"
-        if _value(unit["max_activation"]) is not None
-        else "",
-        "the address of this page is a permalink",
-    ]
-    st.caption(plain("; ".join(fact for fact in facts if fact)) + ".")
-    parent = _value(unit["parent"])
+    facts = ["the address of this page is a permalink"]
+    if unit["max_activation"] is not None:
+        facts.insert(0, f"largest activation {unit['max_activation']:.4g}")
+    if unit["fires"] is not None:
+        facts.insert(0, f"active on {unit['fires']} tokens of the evaluation images")
+    st.caption(plain("; ".join(facts)) + ".")
+    parent = unit["parent"]
     if not split or parent is None:
-        gallery.prepare(store, frame)
+        gallery.prepare(store, [unit])
         _card(gallery, unit, f"unit {unit['unit']}", tile_px=150, columns=5, count=20)
         return
-    family = queries.siblings(store, cell["cell_id"], int(parent), int(unit["unit"]))
-    above = queries.units_by_number(store, reference, [int(parent)]) if reference else None
-    gallery.prepare(store, frame, family, *([] if above is None else [above]))
-    parent_score = None if above is None or above.empty else _value(above.astype(object)["ms_score"][0])
+    family = queries.siblings(store, cell["cell_id"], parent, unit["unit"])
+    original = queries.unit_by_number(store, reference, parent) if reference else None
+    gallery.prepare(store, [*family, original])
     left, right = st.columns([1, 2])
     with left:
-        st.markdown(f"**Parent: original unit {int(parent)}**")
-        if above is None or above.empty:
+        st.markdown(f"**Parent: original unit {parent}**")
+        if original is None:
             st.text("The unmodified layer is not in this store, so the parent's images are unavailable.")
         else:
-            _card(gallery, above.astype(object).to_dict("records")[0], f"parent {int(parent)}", tile_px=110, columns=3)
+            _card(gallery, original, f"parent {parent}", tile_px=110, columns=3)
     with right:
-        members = family.astype(object).to_dict("records")
-        total = int(members[0]["total"])
-        left_out = "" if total == len(members) else f", {len(members)} of them shown"
+        total = family[0]["total"]
+        left_out = "" if total == len(family) else f", {len(family)} of them shown"
         st.markdown(f"**Its {total} sub-unit{'' if total == 1 else 's'}{left_out}, best first**")
-        for start in range(0, len(members), 2):
-            for column, member in zip(st.columns(2), members[start : start + 2], strict=False):
+        for start in range(0, len(family), 2):
+            for column, member in zip(st.columns(2), family[start : start + 2], strict=False):
                 with column:
-                    here = member["unit"] == unit["unit"]
-                    score = _value(member["ms_score"])
-                    member["gain"] = None if score is None or parent_score is None else score - parent_score
-                    navigation.link(
-                        "units",
-                        f"Sub-unit {member['unit']}{' (this one)' if here else ''}",
-                        cell=cell["cell_id"],
-                        unit=member["unit"],
-                    )
+                    scores = member["ms_score"], original and original["ms_score"]
+                    member["gain"] = None if None in scores else scores[0] - scores[1]
+                    this = " (this one)" if member["unit"] == unit["unit"] else ""
+                    label = f"Sub-unit {member['unit']}{this}"
+                    navigation.link("units", label, cell=cell["cell_id"], unit=member["unit"])
                     _card(gallery, member, f"sub-unit {member['unit']}", tile_px=110, columns=3, split=True)
 
 
-def _card(
-    gallery: Gallery,
-    unit: Mapping[str, Any],
-    what: str,
-    *,
-    tile_px: int,
-    columns: int,
-    count: int = 9,
-    split: bool = False,
-) -> None:
+def _card(gallery: Gallery, unit: Record, what: str, *, split: bool = False, **layout: int) -> None:
     _say(_numbers(unit, split))
-    gallery.show(unit, count=count, tile_px=tile_px, columns=columns, what=what)
+    gallery.show(unit, what, **layout)
 
 
 def _say(lines: Sequence[str]) -> None:
     st.markdown("  \n".join(f":small[{plain(line)}]" for line in lines))
-
-
-def _value(value: Any) -> float | None:
-    """Return a number of the store: None if it is missing; NaN is kept (measured, and undefined)."""
-    return None if value is None or type(value).__name__ == "NAType" else float(value)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ pytest.importorskip("streamlit")
 from app_pages import box, opened, require_sound, show, store_in, texts
 from app_store import DROP, SCRIPT
 
-from results import RunRecord, Store
+from results import RunRecord, Store, open_store
 from results.app import queries, queries_judging
-from results.app.screens.runs import with_store
+from results.app.screens.runs import runnable
+from results.app.titles import plain
 from results.store.liveness import alive
 
 pytestmark = pytest.mark.run
@@ -117,7 +118,17 @@ def test_a_unit_stands_beside_its_parent_with_its_siblings(here: Store) -> None:
     assert "1 of 12 maxima at CLS" in written
     assert len(test.get("image")) == 3
     assert "no unit 99" in texts(opened("units", cell="elude-42", unit="99"))
-    assert "no unit x" in texts(opened("units", cell="elude-42", unit="x"))
+    for unit in ("x", "-1", "9" * 40):
+        assert f"no unit {plain(unit)}" in texts(opened("units", cell="elude-42", unit=unit))
+
+
+def test_a_cell_without_a_living_unit_has_no_token_layout(here: Store, tmp_path: Path) -> None:
+    path = tmp_path / "dead.duckdb"
+    path.write_bytes(here.path.read_bytes())
+    with open_store(path, read_only=False).writing() as connection:
+        connection.execute("UPDATE units SET alive = false WHERE cell_id = 'mine-42'")
+    assert queries.last_position(open_store(path), "mine-42") is None
+    assert queries.last_position(here, "mine-42") is not None
 
 
 def test_missing_image_files_are_said_to_be(here: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -199,10 +210,12 @@ def test_a_run_that_lives_and_one_that_was_killed(here: Store) -> None:
 def test_the_command_that_goes_on_names_the_store_in_full() -> None:
     path = Path("/somewhere/with space/results.duckdb")
     whole = "harness run --suite demo --store '/somewhere/with space/results.duckdb'"
-    assert with_store("harness run --suite demo --store results.duckdb", path) == whole
+    assert runnable("harness run --suite demo --store results.duckdb", path) == whole
     assert (
-        with_store("harness run --store=results.duckdb", path)
+        runnable("harness run --store=results.duckdb", path)
         == "harness run '--store=/somewhere/with space/results.duckdb'"
     )
     for other in ("harness run --suite demo", "harness run --store other.duckdb", "harness run 'open"):
-        assert with_store(other, path) == other
+        assert runnable(other, path) == other
+    # What sys.argv is under `python -m harness`.
+    assert runnable("__main__.py run --suite demo", path) == "python -m harness run --suite demo"

@@ -12,15 +12,12 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DEFAULT_STORE, StoreOption, add_verb
+from harness.commands.options import DEFAULT_STORE, StoreOption, verb
 from harness.commands.output import out
 from harness.errors import UserError
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(app, show, "harness app --store outputs/results.duckdb --port 8600 --no-browser", name="app")
-
-
+@verb("harness app --store outputs/results.duckdb --port 8600 --no-browser", name="app")
 def show(
     store: StoreOption = DEFAULT_STORE,
     images: Annotated[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.commands.options import JsonOption, PluginOption, add_verb, load_plugins
+from harness.commands.options import JsonOption, PluginOption, load_plugins, verb
 from harness.commands.output import out, print_json
 from harness.errors import UserError
 
@@ -15,10 +15,7 @@ if TYPE_CHECKING:
     from harness.check import CheckReport
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(app, check, "harness check my_method.py", "harness check folder:photos/by_class")
-
-
+@verb("harness check my_method.py", "harness check folder:photos/by_class")
 def check(
     target: Annotated[
         str, typer.Argument(help="Python file of a plugin, or name of a method, metric, panel, backbone or image set.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.commands.options import CellFilter, JsonOption, MetricOption, add_verb
+from harness.commands.options import CellFilter, JsonOption, MetricOption, verb
 from harness.commands.output import out, print_json, print_text_table
 from harness.errors import UserError
 
@@ -19,15 +19,7 @@ if TYPE_CHECKING:
 FORMATS = ("text", "markdown", "latex")
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(
-        app,
-        compare,
-        "harness compare elude topk_sae",
-        "harness compare --against published --output report.md",
-    )
-
-
+@verb("harness compare elude topk_sae", "harness compare --against published --output report.md")
 def compare(
     cells: CellFilter,
     a: Annotated[str | None, typer.Argument(help="First row: its label, method name or configuration id.")] = None,

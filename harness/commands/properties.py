@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
-from harness.commands.options import CellFilter, JsonOption, add_verb
+from harness.commands.options import CellFilter, JsonOption, verb
 from harness.commands.output import out, print_json, print_table
 
 if TYPE_CHECKING:
     from results.reports.properties import ClaimVerdict
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(app, properties, "harness properties --store outputs/results.duckdb")
-
-
+@verb("harness properties --store outputs/results.duckdb")
 def properties(cells: CellFilter, as_json: JsonOption = False) -> None:
     """Check the properties of methods: stable, training-free, explicit, lossless, unsupervised.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +14,8 @@ from harness.commands.options import (
     LayerOptions,
     PluginOption,
     ScaleOption,
-    add_verb,
     load_plugins,
+    verb,
 )
 from harness.commands.output import out, print_json, print_text_table, reporter_of, width
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from harness.doctor import RunnableSuite
     from harness.executors import Executor
     from harness.run import RunSummary
-    from harness.suites.resolve import ResolvedSuite
 
 
 @dataclass(frozen=True)
@@ -54,18 +53,6 @@ class RunOptions(LayerOptions):
         list[int] | None, typer.Option("--token-seed", help="Token seed; repeatable; default: those of the suite.")
     ] = None
     scale: ScaleOption = None
-
-    def choose(self, **overrides: Any) -> ResolvedSuite:
-        """Load the suite and apply the options."""
-        return super().choose(
-            scale=self.scale,
-            evaluation=self.evaluation,
-            head=self.head,
-            weights=self.weights,
-            token_seeds=tuple(self.token_seed) if self.token_seed else None,
-            methods=tuple(self.method) if self.method else None,
-            **overrides,
-        )
 
 
 @dataclass(frozen=True)
@@ -104,15 +91,9 @@ class ExecutorOptions:
         return create(self.executor, **options)
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(
-        app,
-        run,
-        "harness run --suite demo --dataset folder:photos/by_class",
-        "harness run --suite demo --executor ray --workers 4",
-    )
-
-
+@verb(
+    "harness run --suite demo --dataset folder:photos/by_class", "harness run --suite demo --executor ray --workers 4"
+)
 def run(
     choice: RunOptions,
     compute: ComputeOptions,

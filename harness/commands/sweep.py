@@ -6,14 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.commands.options import ComputeOptions, JsonOption, LayerOptions, PluginOption, add_verb, load_plugins
+from harness.commands.options import ComputeOptions, JsonOption, LayerOptions, PluginOption, load_plugins, verb
 from harness.commands.output import out, print_json, print_table, reporter_of
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(app, sweep, "harness sweep --suite demo --family topk_sae --epochs 10")
-
-
+@verb("harness sweep --suite demo --family topk_sae --epochs 10")
 def sweep(
     choice: LayerOptions,
     compute: ComputeOptions,

@@ -82,19 +82,16 @@ def _entry(entry: MethodEntry, settings: Mapping[str, Mapping[str, Any]], path: 
         return [SuiteProblem((*path, "select"), f"{entry.name} has no grid to select from. {hint}")]
     # Later layers first: a problem is reported where the setting was written last.
     layers = [(key, settings[key]) for key in dict.fromkeys((entry.label, entry.name)) if key and key in settings]
-    if over and not layers:
-        if path[0] != "targets":
-            return []  # the entry without target settings was checked before
-        layers = []
+    if over and not layers and path[0] != "targets":
+        return []  # the entry without target settings was checked before
     merged = dict(entry.config)
     for _, values in reversed(layers):
         merged.update(values)
     try:
         method.Config(**merged)
     except ValidationError as error:
-        return [
-            _setting(problem, entry, path, over, layers, list(method.Config.model_fields)) for problem in error.errors()
-        ]
+        names = list(method.Config.model_fields)
+        return [_setting(problem, entry, path, over, layers, names) for problem in error.errors()]
     except TypeError as error:
         return [SuiteProblem((*path, "config"), f"{entry.name}: {error}.")]
     return []

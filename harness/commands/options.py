@@ -170,7 +170,7 @@ def add_verb(app: typer.Typer, name: str, command: Callable[..., None], examples
         if dataclasses.is_dataclass(item.annotation):
             groups[key] = item.annotation
             hints = get_type_hints(item.annotation, include_extras=True)
-            members = inspect.signature(item.annotation).parameters.values()
+            members = inspect.signature(groups[key]).parameters.values()
             parameters += [member.replace(annotation=hints[member.name], kind=item.KEYWORD_ONLY) for member in members]
         else:
             parameters.append(item.replace(kind=item.KEYWORD_ONLY))

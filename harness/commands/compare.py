@@ -57,8 +57,6 @@ def compare(
     if form not in FORMATS:
         raise UserError(f"--format {form}: use one of {', '.join(FORMATS)}.")
     on_screen = form == "text" and output is None
-    data: Any
-    tables: Sequence[Table]
     if against is None:
         from results.comparison.paired import compare as compare_rows
         from results.comparison.text import comparison_json
@@ -72,17 +70,10 @@ def compare(
         if table or absent is not None:
             raise UserError("--table, --absent and --no-absent belong to --against published.")
         comparisons = compare_rows(
-            cells.open(),
-            a,
-            b,
-            **cells.filters,
-            metrics=metric or None,
-            level=level,
-            n_resamples=resamples,
-            seed=seed,
+            cells.open(), a, b, **cells.filters, metrics=metric or None, level=level, n_resamples=resamples, seed=seed
         )
-        data = [comparison_json(comparison) for comparison in comparisons]
-        tables = [table_of(comparison) for comparison in comparisons]
+        data: Any = [comparison_json(comparison) for comparison in comparisons]
+        tables: Sequence[Table] = [table_of(comparison) for comparison in comparisons]
     else:
         from results.published.report import QUANTITIES, against_published
         from results.published.text import report_json
@@ -103,10 +94,10 @@ def compare(
     if as_json:
         print_json(data)
     elif on_screen:
-        for one in tables:
-            print_text_table(one)
+        for each_table in tables:
+            print_text_table(each_table)
     else:
-        text = "\n".join((latex if form == "latex" else markdown)(one) for one in tables)
+        text = "\n".join(map(latex if form == "latex" else markdown, tables))
         if output is None:
             out(text)
         else:

@@ -23,8 +23,7 @@ def leaderboard(
     ] = None,
     metric: MetricOption = None,
     everything: Annotated[
-        bool,
-        typer.Option("--all", help="Print all columns: also geometry, unit overlap, purity and chance levels."),
+        bool, typer.Option("--all", help="Print all columns: also geometry, unit overlap, purity and chance levels.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

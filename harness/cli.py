@@ -31,7 +31,6 @@ EPILOG = """
 
 app = typer.Typer(
     name="harness",
-    help="Compare disentanglement methods on vision models: interpretability, faithfulness, stability, efficiency.",
     epilog=EPILOG,
     no_args_is_help=True,
     rich_markup_mode="rich",

@@ -26,7 +26,7 @@ def show(
     ] = None,
     port: Annotated[int, typer.Option(help="Port that the app listens on.", min=1, max=65535)] = 8501,
     address: Annotated[
-        str, typer.Option(help="Address that the app listens on; 0.0.0.0 admits other machines, without a password.")
+        str, typer.Option(help="Address that the app listens on; 0.0.0.0 lets other machines in, without a password.")
     ] = "localhost",
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
 ) -> None:

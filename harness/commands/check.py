@@ -26,9 +26,7 @@ def check(
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option(
-            help="method, metric, judge, backbone or dataset, if several kinds have the name; default: all of them."
-        ),
+        typer.Option(help="Only this kind of plugin: method, metric, judge, backbone or dataset; default: all kinds."),
     ] = None,
     device: Annotated[
         str, typer.Option(help="Device on which a method is fitted and a backbone runs: cpu or cuda.")
@@ -42,14 +40,14 @@ def check(
     Metric: any batch size, dead units, constant memory. Judge panel: one readable reply per question. Backbone: its
     default site has an effect on the output. Image set: the same images each time. Exit code 1 if a check fails.
     """
-    from harness.check import check as check_one
+    from harness.check import check as check_plugin
     from harness.check import targets
     from harness.devices import best_device
 
     load_plugins(plugin)
     settings = _settings(setting)
     chosen = best_device(device)
-    reports = [check_one(one, settings, device=chosen) for one in targets(target, kind=kind)]
+    reports = [check_plugin(wanted, settings, device=chosen) for wanted in targets(target, kind=kind)]
     if as_json:
         print_json(
             [{**report._asdict(), "findings": [finding._asdict() for finding in report.findings]} for report in reports]

@@ -28,8 +28,6 @@ PluginOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 MetricOption = Annotated[list[str] | None, typer.Option("--metric", help="Only this metric; repeatable; default: all.")]
-BackboneFilter = Annotated[str | None, typer.Option("--backbone", help="Only cells of this backbone; default: all.")]
-SiteFilter = Annotated[str | None, typer.Option("--site", help="Only cells of this site; default: all.")]
 DatasetOption = Annotated[
     str | None,
     typer.Option("--dataset", help="Images: photos, folder:PATH (class folders) or hf:NAME; default: the suite's."),
@@ -55,8 +53,8 @@ class CellFilter:
     """Options that select cells of a store."""
 
     store: StoreOption = DEFAULT_STORE
-    backbone: BackboneFilter = None
-    site: SiteFilter = None
+    backbone: Annotated[str | None, typer.Option(help="Only cells of this backbone; default: all.")] = None
+    site: Annotated[str | None, typer.Option(help="Only cells of this site; default: all.")] = None
 
     @property
     def filters(self) -> dict[str, str | None]:
@@ -73,7 +71,13 @@ class CellFilter:
         from results.store import open_store
 
         store = open_store(self.store)
-        require_values_exist(store, **self.filters)
+        wanted = {name: value for name, value in self.filters.items() if value is not None}
+        if wanted:
+            rows = store.query(f"SELECT DISTINCT {', '.join(wanted)} FROM cells")
+            for name, value in wanted.items():
+                stored = sorted(map(str, rows[name].dropna().unique()))
+                if value not in stored:
+                    raise UserError(f"--{name} {value}: no cell in this store has it. {did_you_mean(value, stored)}")
         return store
 
 
@@ -199,19 +203,3 @@ def load_plugins(files: list[Path] | None) -> list[str]:
     from harness.plugins import load_plugin
 
     return [name for file in files for kind, name in load_plugin(file) if kind == "method"]
-
-
-def require_values_exist(store: Store, **filters: str | None) -> None:
-    """Refuse a value of ``--suite``, ``--backbone`` or ``--site`` that no cell of a store has.
-
-    Raises:
-        UserError: a value that no cell has; the message names the nearest one.
-    """
-    wanted = {name: value for name, value in filters.items() if value is not None}
-    if not wanted:
-        return
-    rows = store.query(f"SELECT DISTINCT {', '.join(wanted)} FROM cells")
-    for name, value in wanted.items():
-        stored = sorted(map(str, rows[name].dropna().unique()))
-        if value not in stored:
-            raise UserError(f"--{name} {value}: no cell in this store has it. {did_you_mean(value, stored)}")

@@ -32,13 +32,13 @@ class RunOptions(LayerOptions):
     evaluation: Annotated[
         float | None,
         typer.Option(
-            help="Evaluation images: a number, or a fraction below 1; default: the suite's; other images: 0.4.",
+            help="Number of evaluation images, or a fraction below 1; default: the suite's, or 0.4 with other images.",
             min=0,
         ),
     ] = None
     head: Annotated[
         str | None,
-        typer.Option(help="own (of the backbone) or probe (fitted); default: the suite's."),
+        typer.Option(help="Classification head: own (the backbone's) or probe (fitted); default: the suite's."),
     ] = None
     weights: Annotated[
         bool,
@@ -50,7 +50,8 @@ class RunOptions(LayerOptions):
         list[str] | None, typer.Option("--method", help="Run only this method; repeatable; default: all.")
     ] = None
     token_seed: Annotated[
-        list[int] | None, typer.Option("--token-seed", help="Token seed; repeatable; default: those of the suite.")
+        list[int] | None,
+        typer.Option("--token-seed", help="Seed of the sampling of tokens; repeatable; default: those of the suite."),
     ] = None
     scale: ScaleOption = None
 

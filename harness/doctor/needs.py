@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.doctor.base import Check, Need
-from harness.errors import UserError
 from harness.identity import canonical
 from harness.suites import MethodEntry, Suite, Target
 from methods.base import make_config
@@ -31,7 +30,7 @@ def needs(suite: Suite) -> list[Need]:
     """Return all requirements of a suite, each once."""
     unique: dict[tuple[str, str], Need] = {}
     for leaf in suite.leaves:
-        for need in (*_images(leaf), *_backbones(leaf), *_methods(leaf), *_judges(leaf)):
+        for need in (_images(leaf), *_backbones(leaf), *_methods(leaf), *_judges(leaf)):
             unique.setdefault((need.check.what, need.key), need)
     return list(unique.values())
 
@@ -51,33 +50,32 @@ def _has(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def _images(suite: Suite) -> Iterator[Need]:
+def _images(suite: Suite) -> Need:
     spec = suite.data.dataset
-    kind, _, identifier = spec.partition(":")
-    remedy = ""
-    try:
-        if kind == "imagenet":
-            from harness.datasets.imagenet import REMEDY, VARIABLE, place
+    reason, remedy = _missing_images(spec)
+    return Need(Check(f"images {spec}", not reason, True, reason or spec, remedy), "all")
 
-            remedy = REMEDY
-            if not identifier and not os.environ.get(VARIABLE):
-                raise UserError(f"{VARIABLE} is not set")
-            folder = Path(place(identifier)).expanduser()
-            missing = [part for part in ("train", "val") if not (folder / part).is_dir()]
-            if missing:
-                raise UserError(f"the folder has no {' and no '.join(missing)}/")
-        elif kind == "folder":
-            remedy = "Use a folder with one sub-folder per class: --dataset folder:PATH."
-            if not identifier or not Path(identifier).expanduser().is_dir():
-                raise UserError(f"there is no folder {identifier!r}")
-        elif kind == "hf" and not _has("datasets"):
-            remedy = 'pip install "disentanglement-harness[hf]"'
-            raise UserError("the package datasets is not installed")
-    except UserError as error:
-        reason = str(error).removesuffix(remedy).strip()
-        yield Need(Check(f"images {spec}", False, True, reason, remedy), "all")
-        return
-    yield Need(Check(f"images {spec}", True, True, spec), "all")
+
+def _missing_images(spec: str) -> tuple[str, str]:
+    """Return the reason and the remedy if an image set is not on this machine, else two empty texts."""
+    kind, _, identifier = spec.partition(":")
+    if kind == "imagenet":
+        from harness.datasets.imagenet import REMEDY, VARIABLE
+
+        path = identifier or os.environ.get(VARIABLE, "")
+        if not path:
+            return f"{VARIABLE} is not set", REMEDY
+        absent = [part for part in ("train", "val") if not (Path(path).expanduser() / part).is_dir()]
+        if absent:
+            return f"the folder has no {' and no '.join(absent)}/", REMEDY
+    elif kind == "folder" and not (identifier and Path(identifier).expanduser().is_dir()):
+        return (
+            f"there is no folder {identifier!r}",
+            "Use a folder with one sub-folder per class: --dataset folder:PATH.",
+        )
+    elif kind == "hf" and not _has("datasets"):
+        return "the package datasets is not installed", 'pip install "disentanglement-harness[hf]"'
+    return "", ""
 
 
 def _backbones(suite: Suite) -> Iterator[Need]:

@@ -53,10 +53,9 @@ def require(
     missing = [need for need in examined.needs if not need.check.ok and need.stops != "nothing"]
     if not missing:
         return RunnableSuite(suite, [])
-    partial = [need for need in missing if need.stops in ("backbone", "method")]
-    runnable = _without(suite, partial)
-    if skip and runnable is not None and len(partial) == len(missing):
-        notes = [f"Skipped, because this is missing: {need.check.what} ({need.check.found})." for need in partial]
+    runnable = _without(suite, missing)
+    if skip and runnable is not None:
+        notes = [f"Skipped, because this is missing: {need.check.what} ({need.check.found})." for need in missing]
         return RunnableSuite(runnable, notes)
     raise UserError(_error_text(suite, examined, missing))
 
@@ -74,9 +73,6 @@ def _error_text(suite: Suite, examined: SuiteExamination, missing: Sequence[Need
     return "\n".join(lines)
 
 
-_NOTHING = "No part of the suite can run here. To try it at reduced size: --scale tiny."
-
-
 def _describe_runnable(suite: Suite, suite_needs: Sequence[Need]) -> list[str]:
     """Return sentences about the part of the suite that can run without the missing requirements."""
     missing = [need for need in suite_needs if not need.check.ok]
@@ -87,14 +83,11 @@ def _describe_runnable(suite: Suite, suite_needs: Sequence[Need]) -> list[str]:
         if need.without:
             without.setdefault(need.without, []).append(need.check.what)
     sentences = [f"Without {' and '.join(absent)}: {part}." for part, absent in without.items()]
-    partial = [need for need in missing if need.stops in ("backbone", "method")]
-    if any(need.stops == "all" for need in missing):
-        return [_NOTHING, *sentences]
-    if not partial:
+    if all(need.stops == "nothing" for need in missing):
         return sentences
-    runnable = _without(suite, partial)
+    runnable = _without(suite, missing)
     if runnable is None:
-        return [_NOTHING, *sentences]
+        return ["No part of the suite can run here. To try it at reduced size: --scale tiny.", *sentences]
     names = ", ".join(leaf.name for leaf in runnable.leaves)
     cells, all_cells = estimate(runnable).cells, estimate(suite).cells
     return [f"With --skip-missing, {cells} of {all_cells} cells can run ({names}).", *sentences]
@@ -102,6 +95,8 @@ def _describe_runnable(suite: Suite, suite_needs: Sequence[Need]) -> list[str]:
 
 def _without(suite: Suite, missing: Sequence[Need]) -> Suite | None:
     """Return the suite without the parts that the needs stop, or None if nothing is left."""
+    if any(need.stops == "all" for need in missing):
+        return None
     backbones = {need.key for need in missing if need.stops == "backbone"}
     entries = {need.key for need in missing if need.stops == "method"}
 

@@ -48,14 +48,14 @@ def _merge_entries(base: TomlList, extension: TomlList, same: Callable[[Any, Any
     return TomlList(values, lines)
 
 
-def _same_target(one: Any, other: Any) -> bool:
+def _same_target(target: Any, other: Any) -> bool:
     # A target without a site matches any target of the backbone; `_merge_entries` requires that there is only one.
-    sites = one.get("site"), other.get("site")
-    return one.get("backbone") == other.get("backbone") and (sites[0] is None or sites[0] == sites[1])
+    site = target.get("site")
+    return target.get("backbone") == other.get("backbone") and site in (None, other.get("site"))
 
 
-def _same_method(one: Any, other: Any) -> bool:
-    return (one.get("name"), one.get("label")) == (other.get("name"), other.get("label"))
+def _same_method(entry: Any, other: Any) -> bool:
+    return (entry.get("name"), entry.get("label")) == (other.get("name"), other.get("label"))
 
 
 #: List whose entries are merged one by one -> test of two entries; other lists are replaced.

@@ -127,16 +127,17 @@ def _sentence(problem: Any, location: Path, path: Path, model: type[BaseModel]) 
     if kind == "missing":
         return f"The setting {where!r} is missing."
     if kind in ("model_type", "dict_type"):
-        return f"{where} = {_short(problem['input'])}: it must be a table of settings."
-    if kind == "tuple_type":
-        return f"{where} = {_short(problem['input'])}: it must be a list, in square brackets."
-    if kind == "too_short":
+        message = "it must be a table of settings"
+    elif kind == "tuple_type":
+        message = "it must be a list, in square brackets"
+    elif kind == "too_short":
         least = problem["ctx"]["min_length"]
-        return f"{where} = {_short(problem['input'])}: it needs at least {least} entr{'y' if least == 1 else 'ies'}."
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    message = f"it {message}" if message.startswith("should") else f"{message[0].lower()}{message[1:]}"
-    if isinstance(problem["input"], Mapping):
-        return f"{where}: {message}."
+        message = f"it needs at least {least} entr{'y' if least == 1 else 'ies'}"
+    else:
+        message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        message = f"it {message}" if message.startswith("should") else f"{message[0].lower()}{message[1:]}"
+        if isinstance(problem["input"], Mapping):
+            return f"{where}: {message}."
     return f"{where} = {_short(problem['input'])}: {message}."
 
 

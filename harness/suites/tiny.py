@@ -6,7 +6,7 @@ and distinct cells stay distinct. The resulting numbers have no meaning.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from harness.errors import UserError
@@ -85,13 +85,13 @@ def scaled(suite: Suite, scale: str) -> Scaled:
     """
     if scale not in SCALES:
         raise UserError(f"--scale {scale}: {did_you_mean(scale, list(SCALES))} Without it a suite runs at full size.")
-    planted = next((t.backbone for leaf in suite.leaves for t in leaf.targets if _is_planted(t)), None)
-    if planted is not None:
+    targets = [target for leaf in suite.leaves for target in leaf.targets]
+    if planted := next((target.backbone for target in targets if _is_planted(target)), None):
         raise UserError(
             f"--scale {scale}: {suite.name} measures planted layers, such as {planted}, which cannot be replaced. "
             "Run the suite without --scale."
         )
-    stand_ins = _stand_ins(suite)
+    stand_ins = _stand_ins(targets)
     sizes = _sizes(suite)
     small = each_leaf(suite, lambda leaf: _tiny(leaf, stand_ins, sizes))
     if small.parts:
@@ -99,8 +99,7 @@ def scaled(suite: Suite, scale: str) -> Scaled:
     return Scaled(small, stand_ins)
 
 
-def _stand_ins(suite: Suite) -> dict[_Layer, tuple[str, str]]:
-    targets = [target for leaf in suite.leaves for target in leaf.targets]
+def _stand_ins(targets: Sequence[Target]) -> dict[_Layer, tuple[str, str]]:
     replaced = dict.fromkeys((target.backbone, target.site) for target in targets if not _is_unchanged(target))
     unchanged = {(target.backbone, target.site) for target in targets if _is_unchanged(target)}
     stand_ins = {key: STAND_INS[key] for key in replaced if key in STAND_INS}
@@ -132,7 +131,6 @@ def _is_planted(target: Target) -> bool:
 
 def _tiny(leaf: Suite, stand_ins: Mapping[_Layer, tuple[str, str]], sizes: _Sizes) -> Suite:
     values = leaf.model_dump()
-    targets = []
     for target, target_values in zip(leaf.targets, values["targets"], strict=True):
         stand_in = stand_ins.get((target.backbone, target.site))
         if stand_in is not None:
@@ -144,13 +142,11 @@ def _tiny(leaf: Suite, stand_ins: Mapping[_Layer, tuple[str, str]], sizes: _Size
             for entry in leaf.methods_of(target)
         ]
         target_values["settings"] = {}
-        targets.append(target_values)
     judging = leaf.judging and {"panel": "proxy", "pairs": 2, "controls": 2, "min_images": 1, "seed": leaf.judging.seed}
     return parse_suite(
         {
             **values,
             "name": f"{leaf.name}-tiny",
-            "targets": targets,
             "methods": (),
             "extra": leaf.extra,
             "data": {"dataset": DATASET, "evaluation": EVALUATION, "split_seed": leaf.data.split_seed},

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.executors.base import Executor
     from harness.progress import Reporter
 
-#: Where results go unless another store is named.
+#: Default store of the results.
 DEFAULT_STORE = Path("outputs/results.duckdb")
 
 
@@ -23,9 +23,9 @@ def load_suite(name_or_path: str | Path, **overrides: Any) -> Suite:
 
     Args:
         name_or_path: ``"demo"``, ``"paper"``, ... (``harness list suites``), or a path that ends in ``.toml``.
-        overrides: what the command line calls ``--dataset``, ``--backbone``, ``--site``, ``--checkpoint``,
-            ``--evaluation``, ``--head``, ``--scale`` and so on; ``methods`` and ``token_seeds`` are tuples,
-            ``settings`` is a list of ``"KEY=VALUE"``.
+        overrides: options of ``harness run`` by name: ``dataset``, ``backbone``, ``site``, ``checkpoint``,
+            ``evaluation``, ``head``, ``scale`` and so on; ``methods`` and ``token_seeds`` are tuples, ``settings`` is a
+            list of ``"KEY=VALUE"``.
 
     Raises:
         UserError: an unknown name, key or value; the message names the file, the line and the nearest valid name.
@@ -50,15 +50,15 @@ def run_suite(
         store: DuckDB file of results; fitted methods are written to ``artifacts/`` beside it.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         cache: folder for token sets and baselines; default ``cache/`` beside the store.
-        rerun: run finished cells again too.
+        rerun: also run finished cells again.
         executor: name of an executor, or an open one.
-        reporter: told about progress; default: silent.
+        reporter: receives the progress; default: no output.
 
     Returns:
         Counts of finished, failed and kept cells, the ids of all cells, and the parts of the suite.
 
     Raises:
-        UserError: anything wrong with the suite, before anything is computed.
+        UserError: if the suite is invalid or cannot run; raised before anything is computed.
     """
     loaded = suite if isinstance(suite, Suite) else load_suite(suite)
     return _run_suite(loaded, store, device=device, cache=cache, rerun=rerun, executor=executor, reporter=reporter)

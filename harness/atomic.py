@@ -16,8 +16,6 @@ from pathlib import Path
 
 from harness.errors import UserError
 
-_PREFIX = ".partial-"
-
 
 def create_partial(target: Path, *, folder: bool) -> Path:
     """Create an empty file or folder beside ``target``, to be filled and passed to :func:`replace_atomically`.
@@ -25,7 +23,7 @@ def create_partial(target: Path, *, folder: bool) -> Path:
     Raises:
         UserError: if the folder of ``target`` cannot be written.
     """
-    prefix = f"{_PREFIX}{_host()}-{os.getpid()}-"
+    prefix = f"{_prefix()}{os.getpid()}-"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if folder:
@@ -66,7 +64,7 @@ def remove(path: Path) -> None:
     if not path.exists():
         return
     if path.is_dir():
-        doomed = path.parent / f"{_PREFIX}{_host()}-{os.getpid()}-{path.name}-doomed"
+        doomed = path.parent / f"{_prefix()}{os.getpid()}-{path.name}-doomed"
         try:
             path.replace(doomed)
         except OSError:
@@ -78,9 +76,8 @@ def remove(path: Path) -> None:
 
 def remove_leftovers(cache: Path) -> None:
     """Remove the partial files and folders that killed processes of this host left in ``cache`` and its subfolders."""
-    pattern = f"{_PREFIX}{_host()}-*"
-    for path in (*cache.glob(pattern), *cache.glob(f"*/{pattern}")):
-        process = path.name.removeprefix(f"{_PREFIX}{_host()}-").partition("-")[0]
+    for path in (*cache.glob(f"{_prefix()}*"), *cache.glob(f"*/{_prefix()}*")):
+        process = path.name.removeprefix(_prefix()).partition("-")[0]
         if process.isdigit() and not _alive(int(process)):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -98,5 +95,7 @@ def _alive(process: int) -> bool:
     return True
 
 
-def _host() -> str:
-    return "".join(letter for letter in platform.node() if letter.isalnum()) or "host"
+def _prefix() -> str:
+    """Return the start of the names of this host's partial files; the id of the process follows."""
+    host = "".join(letter for letter in platform.node() if letter.isalnum()) or "host"
+    return f".partial-{host}-"

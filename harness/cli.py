@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from harness import __version__, commands
+from harness.commands.options import VERBS, add_verb
 from methods.errors import UserError
 from results.errors import StoreError
 
@@ -30,7 +31,6 @@ EPILOG = """
 
 app = typer.Typer(
     name="harness",
-    help="Compare disentanglement methods on vision models: interpretability, faithfulness, stability, efficiency.",
     epilog=EPILOG,
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -55,17 +55,13 @@ def options(
     """Compare disentanglement methods on vision models: interpretability, faithfulness, stability, efficiency."""
 
 
-def _register_commands() -> None:
-    for module in sorted(pkgutil.iter_modules(commands.__path__), key=lambda module: module.name):
-        command = importlib.import_module(f"{commands.__name__}.{module.name}")
-        if hasattr(command, "register"):
-            command.register(app)
+for _module in pkgutil.iter_modules(commands.__path__, f"{commands.__name__}."):
+    importlib.import_module(_module.name)
+for _name, (_command, _examples) in sorted(VERBS.items()):
+    add_verb(app, _name, _command, _examples)
 
 
-_register_commands()
-
-
-def _fail(message: str, code: int) -> NoReturn:
+def _fail(message: str, code: int = 2) -> NoReturn:
     # Without emoji: rich would replace `:abc:` in a name such as `photos:abc:`.
     console = Console(stderr=True, emoji=False)
     console.print(f"[bold red]harness:[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
@@ -81,17 +77,14 @@ def main() -> None:
     try:
         app()
     except (UserError, StoreError) as error:
-        _fail(str(error), 2)
+        _fail(str(error))
     except OSError as error:
         # Missing permissions, or a full or disconnected disk.
         if error.filename is None:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            _fail(f"{error.strerror}: free some disk space and run the command again; finished results are kept.", 2)
-        _fail(
-            f"{str(error.filename)!r} cannot be used ({error.strerror}): give another path, or fix its permissions.",
-            2,
-        )
+            _fail(f"{error.strerror}: free some disk space and run the command again; finished results are kept.")
+        _fail(f"{str(error.filename)!r} cannot be used ({error.strerror}): give another path, or fix its permissions.")
     except SystemExit as end:
         # Typer prints nothing when it is interrupted.
         if end.code == 130:

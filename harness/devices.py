@@ -22,13 +22,16 @@ def device_name(device: str) -> str:
 
 def processor_name() -> str:
     """Return the model name of the CPU."""
+    return cpu_info().get("model name") or platform.processor() or platform.machine()
+
+
+def cpu_info() -> dict[str, str]:
+    """Return the entries of the first CPU in ``/proc/cpuinfo``; empty on systems without it."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return {}
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
 def best_device(requested: str = "auto") -> str:

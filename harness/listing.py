@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from harness.errors import UserError
+from methods.registry import Registry
 
 
 def listing(what: str, *, backbone: str | None = None) -> list[dict[str, Any]]:
@@ -18,15 +20,8 @@ def listing(what: str, *, backbone: str | None = None) -> list[dict[str, Any]]:
     Raises:
         UserError: if the list is unknown, or ``sites`` is requested without a backbone.
     """
-    lists = {
-        "methods": _methods,
-        "backbones": _backbones,
-        "datasets": _datasets,
-        "metrics": _metrics,
-        "suites": _suites,
-        "panels": _panels,
-        "executors": _executors,
-    }
+    lists = {"methods": _methods, "backbones": _backbones, "datasets": _datasets, "metrics": _metrics}
+    lists |= {"suites": _suites, "panels": _panels, "executors": _executors}
     if what == "sites":
         return _sites(backbone)
     if what not in lists:
@@ -34,25 +29,23 @@ def listing(what: str, *, backbone: str | None = None) -> list[dict[str, Any]]:
     return lists[what]()
 
 
+def _rows(
+    registry: Registry[Any], describe: Callable[[Any], dict[str, Any]], *, name: str = "name", text: str = "title"
+) -> list[dict[str, Any]]:
+    """Return one row per entry and per broken plugin; ``name`` and ``text`` are the columns of its name and reason."""
+    rows = [{name: entry.name, **describe(entry.load()), "source": entry.source} for entry in registry]
+    for plugin in registry.broken.values():
+        reason = f"BROKEN: {plugin.reason}"
+        row = {"name": plugin.name, "title": reason, "source": plugin.source, name: plugin.name, text: reason}
+        rows.append(row)
+    return rows
+
+
 def _methods() -> list[dict[str, Any]]:
     from methods import METHODS
 
-    rows: list[dict[str, Any]] = []
-    for entry in METHODS:
-        spec = entry.load().spec
-        rows.append(
-            {
-                "name": spec.name,
-                "title": spec.title,
-                "family": spec.family,
-                "reads": spec.reads,
-                "training_free": spec.training_free,
-                "lossless": spec.lossless,
-                "supervised": spec.supervised,
-                "source": entry.source,
-            }
-        )
-    return rows + [_broken(plugin) for plugin in METHODS.broken.values()]
+    columns = ("title", "family", "reads", "training_free", "lossless", "supervised")
+    return _rows(METHODS, lambda method: {column: getattr(method.spec, column) for column in columns})
 
 
 def _backbones() -> list[dict[str, Any]]:
@@ -76,53 +69,38 @@ def _datasets() -> list[dict[str, Any]]:
 def _metrics() -> list[dict[str, Any]]:
     from harness.metrics import METRICS
 
-    rows: list[dict[str, Any]] = []
-    for entry in METRICS:
-        metric = entry.load()
-        rows.append(
-            {
-                "id": metric.id,
-                "version": metric.version,
-                "title": metric.title,
-                "unit": metric.unit,
-                "better": metric.direction,
-                "reference": metric.reference,
-                "source": entry.source,
-            }
-        )
-    return rows + [{**_broken(plugin), "id": plugin.name} for plugin in METRICS.broken.values()]
+    columns = {"version": "version", "title": "title", "unit": "unit", "better": "direction", "reference": "reference"}
+    return _rows(
+        METRICS, lambda metric: {column: getattr(metric, attribute) for column, attribute in columns.items()}, name="id"
+    )
 
 
 def _panels() -> list[dict[str, Any]]:
     from judges.panel import PANELS
 
-    rows: list[dict[str, Any]] = []
-    for entry in PANELS:
-        module = sys.modules.get(getattr(entry.load(), "__module__", ""))
-        doc_lines = (module.__doc__ or "").strip().splitlines() if module else []
-        rows.append({"name": entry.name, "what": doc_lines[0] if doc_lines else "", "source": entry.source})
-    return rows + [{**_broken(plugin), "what": f"BROKEN: {plugin.reason}"} for plugin in PANELS.broken.values()]
+    def describe(panel: Any) -> dict[str, str]:
+        module = sys.modules.get(getattr(panel, "__module__", ""))
+        doc = (module.__doc__ or "").strip() if module else ""
+        return {"what": doc.partition("\n")[0]}
+
+    return _rows(PANELS, describe, text="what")
 
 
 def _executors() -> list[dict[str, Any]]:
     from harness.executors import EXECUTORS
 
-    rows: list[dict[str, Any]] = [
-        {"name": entry.name, "what": entry.load().description, "source": entry.source} for entry in EXECUTORS
-    ]
-    return rows + [{**_broken(plugin), "what": f"BROKEN: {plugin.reason}"} for plugin in EXECUTORS.broken.values()]
+    return _rows(EXECUTORS, lambda executor: {"what": executor.description}, text="what")
 
 
 def _suites() -> list[dict[str, Any]]:
     from harness.doctor import estimate
     from harness.suites import load_suite, suite_names
 
-    rows = []
-    for name in suite_names():
-        suite = load_suite(name)
-        cells = estimate(suite).cells
-        rows.append({"name": name, "cells": cells, "description": suite.description})
-    return rows
+    suites = {name: load_suite(name) for name in suite_names()}
+    return [
+        {"name": name, "cells": estimate(suite).cells, "description": suite.description}
+        for name, suite in suites.items()
+    ]
 
 
 def _sites(backbone: str | None) -> list[dict[str, Any]]:
@@ -138,7 +116,3 @@ def _sites(backbone: str | None) -> list[dict[str, Any]]:
         site = Site(loaded.model, path)
         rows.append({"site": path, "d_in": site.d_in, "d_out": site.d_out, "default": path == loaded.default_site})
     return rows
-
-
-def _broken(plugin: Any) -> dict[str, Any]:
-    return {"name": plugin.name, "title": f"BROKEN: {plugin.reason}", "source": plugin.source}

@@ -5,35 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from harness.backbones import BACKBONES, PREFIXES
+from harness.datasets import DATASETS
 from harness.errors import UserError
+from harness.metrics.base import METRICS
+from judges.panel import PANELS
+from methods import METHODS
 from methods.plugin_files import load_plugin_file
 from methods.registry import Registry, registered_from
 
-#: Kinds as named by `harness new` and `harness check`.
-KINDS = ("method", "metric", "judge", "backbone", "dataset")
+#: Registry of each kind of plugin, as named by `harness new` and `harness check`.
+_REGISTRIES: dict[str, Registry[Any]] = {
+    "method": METHODS,
+    "metric": METRICS,
+    "judge": PANELS,
+    "backbone": BACKBONES,
+    "dataset": DATASETS,
+}
+KINDS = tuple(_REGISTRIES)
 
 
 def registry_of(kind: str) -> Registry[Any]:
     """Return the registry of a kind of plugin."""
-    if kind == "method":
-        from methods import METHODS
-
-        return METHODS
-    if kind == "metric":
-        from harness.metrics.base import METRICS
-
-        return METRICS
-    if kind == "judge":
-        from judges.panel import PANELS
-
-        return PANELS
-    if kind == "backbone":
-        from harness.backbones import BACKBONES
-
-        return BACKBONES
-    from harness.datasets import DATASETS
-
-    return DATASETS
+    return _REGISTRIES[kind]
 
 
 def load_plugin(file: Path) -> list[tuple[str, str]]:
@@ -42,10 +36,8 @@ def load_plugin(file: Path) -> list[tuple[str, str]]:
     Raises:
         UserError: if the file is missing, raises, or registers nothing.
     """
-    from harness.backbones import PREFIXES
-
     module = load_plugin_file(file)
-    kinds = {registry_of(kind).kind: kind for kind in KINDS}
+    kinds = {registry.kind: kind for kind, registry in _REGISTRIES.items()}
     registered = [(kinds.get(kind, kind), name) for kind, name in registered_from(module)]
     registered += [
         ("backbone prefix", name)

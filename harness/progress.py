@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,36 +17,30 @@ from rich.progress import (
 )
 
 
-class Reporter(Protocol):
-    """Receiver of the progress events of a run."""
-
-    def start(self, n_cells: int, n_finished: int) -> None: ...
-    def say(self, sentence: str) -> None: ...
-    def progress(self, done: int, total: int, what: str) -> None: ...
-    def cell(self, title: str, outcome: str) -> None: ...
-    def stop(self) -> None: ...
-
-
-class Silent:
-    """Reporter without output, for notebooks and tests."""
+class Reporter:
+    """Receiver of the progress events of a run; the base class ignores all of them."""
 
     def start(self, n_cells: int, n_finished: int) -> None:
-        pass
+        """Start with ``n_finished`` of ``n_cells`` cells done."""
 
     def say(self, sentence: str) -> None:
-        pass
+        """Report a sentence for the user."""
 
     def progress(self, done: int, total: int, what: str) -> None:
-        pass
+        """Report the progress of one step of a cell."""
 
     def cell(self, title: str, outcome: str) -> None:
-        pass
+        """Report a cell that has ended."""
 
     def stop(self) -> None:
-        pass
+        """End the report."""
 
 
-class Terminal:
+class Silent(Reporter):
+    """Reporter without output, for notebooks and tests."""
+
+
+class Terminal(Reporter):
     """Reporter with two bars (all cells, current step) on a terminal, and plain lines if the output is a file."""
 
     def __init__(self, console: Console) -> None:

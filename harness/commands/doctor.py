@@ -13,8 +13,8 @@ from harness.commands.options import (
     PluginOption,
     ScaleOption,
     SettingOption,
-    add_verb,
     load_plugins,
+    verb,
 )
 from harness.commands.output import out, print_json
 
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
     from harness.doctor import Check, SuiteEstimate
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(app, doctor, "harness doctor --suite paper")
-
-
+@verb("harness doctor --suite paper")
 def doctor(
     compute: ComputeOptions,
     suite: Annotated[

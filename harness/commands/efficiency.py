@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import typer
-
-from harness.commands.options import CellFilter, JsonOption, add_verb
+from harness.commands.options import CellFilter, JsonOption, verb
 from harness.commands.output import out, print_json, print_text_table
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(app, efficiency, "harness efficiency --store outputs/results.duckdb")
-
-
+@verb("harness efficiency --store outputs/results.duckdb")
 def efficiency(cells: CellFilter, as_json: JsonOption = False) -> None:
     """Print time, memory and multiplications of every way to run a method, next to the unmodified network.
 

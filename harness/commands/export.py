@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import MetricOption, SuiteCellFilter, add_verb
+from harness.commands.options import MetricOption, SuiteCellFilter, verb
 from harness.commands.output import out
 from harness.errors import UserError
 
@@ -15,10 +15,7 @@ from harness.errors import UserError
 DEFAULT_Y = "ms_score"
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(app, export, "harness export leaderboard.html --metric ms_score --metric accuracy")
-
-
+@verb("harness export leaderboard.html --metric ms_score --metric accuracy")
 def export(
     output: Annotated[Path, typer.Argument(help="File to write: .csv, .parquet, .md, .tex or .html; - prints.")],
     cells: SuiteCellFilter,

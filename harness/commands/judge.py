@@ -14,8 +14,8 @@ from harness.commands.options import (
     ScaleOption,
     StoreOption,
     SuiteOptions,
-    add_verb,
     load_plugins,
+    verb,
 )
 from harness.commands.output import out, print_json, print_table, reporting, width
 from harness.errors import UserError
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
     from results import Store
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(app, judge, "harness judge --suite demo --dry-run", "harness judge --suite paper --panel vllm")
-
-
+@verb("harness judge --suite demo --dry-run", "harness judge --suite paper --panel vllm")
 def judge(
     choice: SuiteOptions,
     panel: Annotated[

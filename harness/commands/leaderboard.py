@@ -6,17 +6,12 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonOption, MetricOption, SuiteCellFilter, add_verb
+from harness.commands.options import JsonOption, MetricOption, SuiteCellFilter, verb
 from harness.commands.output import out, print_json, print_text_table, width
 from harness.errors import UserError
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(
-        app, leaderboard, "harness leaderboard --sort r2 --all", "harness leaderboard --by method --metric ms_score"
-    )
-
-
+@verb("harness leaderboard --sort r2 --all", "harness leaderboard --by method --metric ms_score")
 def leaderboard(
     cells: SuiteCellFilter,
     sort: Annotated[str | None, typer.Option(help="Metric to sort by; default: ms_score.")] = None,
@@ -28,8 +23,7 @@ def leaderboard(
     ] = None,
     metric: MetricOption = None,
     everything: Annotated[
-        bool,
-        typer.Option("--all", help="Print all columns: also geometry, unit overlap, purity and chance levels."),
+        bool, typer.Option("--all", help="Print all columns: also geometry, unit overlap, purity and chance levels.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -7,28 +7,15 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonOption, PluginOption, add_verb, load_plugins
+from harness.commands.options import JsonOption, PluginOption, load_plugins, verb
 from harness.commands.output import print_json, print_table
 from harness.errors import UserError
 
-
-class Listable(StrEnum):
-    """Lists that can be printed."""
-
-    methods = "methods"
-    backbones = "backbones"
-    datasets = "datasets"
-    metrics = "metrics"
-    suites = "suites"
-    panels = "panels"
-    executors = "executors"
-    sites = "sites"
+#: Lists that can be printed.
+Listable = StrEnum("Listable", "methods backbones datasets metrics suites panels executors sites")
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(app, list_, "harness list sites --backbone dinov2_small_saliency", name="list")
-
-
+@verb("harness list sites --backbone dinov2_small_saliency", name="list")
 def list_(
     what: Annotated[Listable, typer.Argument(help="List to print.")],
     backbone: Annotated[

@@ -7,14 +7,11 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonOption, add_verb
+from harness.commands.options import JsonOption, verb
 from harness.commands.output import out, print_json
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(app, merge, "harness merge all.duckdb machine1/results.duckdb machine2/results.duckdb")
-
-
+@verb("harness merge all.duckdb machine1/results.duckdb machine2/results.duckdb")
 def merge(
     output: Annotated[Path, typer.Argument(help="Store to write.")],
     inputs: Annotated[list[Path], typer.Argument(help="Two or more stores to combine.")],

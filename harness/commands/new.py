@@ -7,15 +7,12 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import add_verb
+from harness.commands.options import verb
 from harness.commands.output import out
 from harness.errors import UserError
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(app, new, "harness new method my_method.py")
-
-
+@verb("harness new method my_method.py")
 def new(
     kind: Annotated[str, typer.Argument(help="Kind of plugin: method, metric, judge, backbone or dataset.")],
     path: Annotated[Path, typer.Argument(help="Python file to write; the plugin is named after it.")],

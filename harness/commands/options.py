@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -24,15 +24,10 @@ DEFAULT_STORE = Path("outputs/results.duckdb")
 StoreOption = Annotated[Path, typer.Option("--store", envvar="HARNESS_STORE", help="DuckDB file of the results.")]
 PluginOption = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--plugin",
-        help="Python file of a plugin (method, metric, judge panel, ...); repeatable.",
-    ),
+    typer.Option("--plugin", help="Python file of a plugin (method, metric, judge panel, ...); repeatable."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 MetricOption = Annotated[list[str] | None, typer.Option("--metric", help="Only this metric; repeatable; default: all.")]
-BackboneFilter = Annotated[str | None, typer.Option("--backbone", help="Only cells of this backbone; default: all.")]
-SiteFilter = Annotated[str | None, typer.Option("--site", help="Only cells of this site; default: all.")]
 DatasetOption = Annotated[
     str | None,
     typer.Option("--dataset", help="Images: photos, folder:PATH (class folders) or hf:NAME; default: the suite's."),
@@ -45,9 +40,12 @@ ScaleOption = Annotated[
     str | None,
     typer.Option(
         "--scale",
-        help="tiny: reduced cells on embedded weights and photographs; default: full size.",
+        help="tiny: small cells on packaged weights and photographs, to test that a suite runs; default: full size.",
     ),
 ]
+
+#: Arguments of `resolve_suite` whose names differ from those of the options.
+_ARGUMENT_NAMES = {"setting": "settings", "method": "methods", "token_seed": "token_seeds"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +53,8 @@ class CellFilter:
     """Options that select cells of a store."""
 
     store: StoreOption = DEFAULT_STORE
-    backbone: BackboneFilter = None
-    site: SiteFilter = None
+    backbone: Annotated[str | None, typer.Option(help="Only cells of this backbone; default: all.")] = None
+    site: Annotated[str | None, typer.Option(help="Only cells of this site; default: all.")] = None
 
     @property
     def filters(self) -> dict[str, str | None]:
@@ -73,7 +71,13 @@ class CellFilter:
         from results.store import open_store
 
         store = open_store(self.store)
-        require_known(store, **self.filters)
+        wanted = {name: value for name, value in self.filters.items() if value is not None}
+        if wanted:
+            rows = store.query(f"SELECT DISTINCT {', '.join(wanted)} FROM cells")
+            for name, value in wanted.items():
+                stored = sorted(map(str, rows[name].dropna().unique()))
+                if value not in stored:
+                    raise UserError(f"--{name} {value}: no cell in this store has it. {did_you_mean(value, stored)}")
         return store
 
 
@@ -107,9 +111,12 @@ class SuiteOptions:
         """
         from harness.suites.resolve import resolve_suite
 
-        return resolve_suite(
-            self.suite, settings=self.setting or [], dataset=self.dataset, backbone=self.backbone, **overrides
-        )
+        options: dict[str, Any] = {
+            _ARGUMENT_NAMES.get(name, name): tuple(value) if isinstance(value, list) else value
+            for name, value in vars(self).items()
+            if value not in (None, [])
+        }
+        return resolve_suite(options.pop("suite"), **options, **overrides)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,11 +130,6 @@ class LayerOptions(SuiteOptions):
         str | None, typer.Option(help="Module path of the layer, e.g. blocks.11.mlp.fc2; default: the suite's.")
     ] = None
 
-    def choose(self, **overrides: Any) -> ResolvedSuite:
-        """Load the suite and apply the options."""
-        checkpoint = None if self.checkpoint is None else str(self.checkpoint)
-        return super().choose(checkpoint=checkpoint, site=self.site, **overrides)
-
 
 @dataclasses.dataclass(frozen=True)
 class ComputeOptions:
@@ -140,25 +142,42 @@ class ComputeOptions:
     device: Annotated[str, typer.Option(help="Device that computes: auto, cpu, cuda or cuda:N.")] = "auto"
 
 
-def add_verb(app: typer.Typer, command: Callable[..., None], *examples: str, name: str | None = None) -> None:
+#: Name -> function of the verb and the examples below its help; filled by :func:`verb`.
+VERBS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {}
+
+
+def verb(*examples: str, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function a verb of the command line (decorator).
+
+    Args:
+        examples: command lines that are shown below the help.
+        name: name of the verb; default: that of the function.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        VERBS[name or command.__name__] = command, examples
+        return command
+
+    return decorate
+
+
+def add_verb(app: typer.Typer, name: str, command: Callable[..., None], examples: Sequence[str]) -> None:
     """Add a verb to the command line.
 
     A parameter whose type is an option group becomes one option per field of the group. The docstring is the help;
     brackets in it are text, not markup.
-
-    Args:
-        app: the command line.
-        command: function of the verb.
-        examples: command lines that are shown below the help.
-        name: name of the verb; default: that of the function.
     """
     signature = inspect.signature(command, eval_str=True)
-    groups: dict[str, Any] = {
-        key: item.annotation for key, item in signature.parameters.items() if dataclasses.is_dataclass(item.annotation)
-    }
+    groups: dict[str, Any] = {}
     parameters: list[inspect.Parameter] = []
     for key, item in signature.parameters.items():
-        parameters += _parameters_of(groups[key]) if key in groups else [item.replace(kind=item.KEYWORD_ONLY)]
+        if dataclasses.is_dataclass(item.annotation):
+            groups[key] = item.annotation
+            hints = get_type_hints(item.annotation, include_extras=True)
+            members = inspect.signature(groups[key]).parameters.values()
+            parameters += [member.replace(annotation=hints[member.name], kind=item.KEYWORD_ONLY) for member in members]
+        else:
+            parameters.append(item.replace(kind=item.KEYWORD_ONLY))
 
     @functools.wraps(command)
     def call(**values: Any) -> None:
@@ -170,18 +189,7 @@ def add_verb(app: typer.Typer, command: Callable[..., None], *examples: str, nam
     # typer keeps the line ends of all paragraphs but the first.
     paragraphs = (inspect.getdoc(command) or "").split("\n\n")
     text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-    epilog = f"Example: {'; '.join(examples)}"
-    app.command(name or command.__name__, help=escape(text), epilog=escape(epilog))(call)
-
-
-def _parameters_of(group: Any) -> list[inspect.Parameter]:
-    hints = get_type_hints(group, include_extras=True)
-    return [
-        inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
-        )
-        for field in dataclasses.fields(group)
-    ]
+    app.command(name, help=escape(text), epilog=escape(f"Example: {'; '.join(examples)}"))(call)
 
 
 def load_plugins(files: list[Path] | None) -> list[str]:
@@ -195,19 +203,3 @@ def load_plugins(files: list[Path] | None) -> list[str]:
     from harness.plugins import load_plugin
 
     return [name for file in files for kind, name in load_plugin(file) if kind == "method"]
-
-
-def require_known(store: Store, **filters: str | None) -> None:
-    """Refuse a value of ``--suite``, ``--backbone`` or ``--site`` that no cell of a store has.
-
-    Raises:
-        UserError: a value that no cell has; the message names the nearest one.
-    """
-    wanted = {name: value for name, value in filters.items() if value is not None}
-    if not wanted:
-        return
-    rows = store.query(f"SELECT DISTINCT {', '.join(wanted)} FROM cells")
-    for name, value in wanted.items():
-        stored = sorted(map(str, rows[name].dropna().unique()))
-        if value not in stored:
-            raise UserError(f"--{name} {value}: no cell in this store has it. {did_you_mean(value, stored)}")

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
-from harness.commands.options import CellFilter, JsonOption, add_verb
+from harness.commands.options import CellFilter, JsonOption, verb
 from harness.commands.output import out, print_json, print_table
 
 if TYPE_CHECKING:
-    from results.reports.properties import ClaimVerdict
+    from results.reports.properties import ClaimVerdict, MethodProperties
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(app, properties, "harness properties --store outputs/results.duckdb")
-
-
+@verb("harness properties --store outputs/results.duckdb")
 def properties(cells: CellFilter, as_json: JsonOption = False) -> None:
     """Check the properties of methods: stable, training-free, explicit, lossless, unsupervised.
 
@@ -29,33 +24,29 @@ def properties(cells: CellFilter, as_json: JsonOption = False) -> None:
     measured = properties_of(cells.open(), **cells.filters)
     if as_json:
         return print_json(properties_json(measured))
-    for board in dict.fromkeys((row.backbone, row.site, row.evaluation_fingerprint) for row in measured):
-        rows = [row for row in measured if (row.backbone, row.site, row.evaluation_fingerprint) == board]
-        out(f"{board[0]} · {board[1]}")
-        print_table(
-            [
-                {
-                    "method": row.label,
-                    **{name.replace("_", "-"): _verdict_text(row.verdicts[name]) for name in PROPERTIES},
-                }
-                for row in rows
-            ]
-        )
+    boards: dict[tuple[str, str, str | None], list[MethodProperties]] = {}
+    for row in measured:
+        boards.setdefault((row.backbone, row.site, row.evaluation_fingerprint), []).append(row)
+    titles = {name: name.replace("_", "-") for name in PROPERTIES}
+    for (backbone, site, _), rows in boards.items():
+        out(f"{backbone} · {site}")
+        verdicts = [{titles[name]: _verdict_text(row.verdicts[name]) for name in PROPERTIES} for row in rows]
+        print_table([{"method": row.label, **texts} for row, texts in zip(rows, verdicts, strict=True)])
         out(
             "measured (claimed by the method, printed in the paper's Table 1); ! measured against its own claim, "
             "# against the paper's table\n"
         )
         against = [(row, name) for row in rows for name in PROPERTIES if row.verdicts[name].contradicts_published]
         for row, name in against:
-            verdict, word = row.verdicts[name], name.replace("_", "-")
+            verdict, title = row.verdicts[name], titles[name]
             printed = "yes" if verdict.published else "no"
-            out(f"{row.label}: the paper's table says {word}: {printed}; here {verdict.verdict}: {verdict.evidence}.")
+            out(f"{row.label}: the paper's table says {title}: {printed}; here {verdict.verdict}: {verdict.evidence}.")
         if against:
             out("")
         for row in rows:
             out(f"{row.label}:")
             for name in PROPERTIES:
-                out(f"  {name.replace('_', '-')}: {row.verdicts[name].verdict}: {row.verdicts[name].evidence}")
+                out(f"  {titles[name]}: {row.verdicts[name].verdict}: {row.verdicts[name].evidence}")
         out("")
     if not measured:
         out("No finished cell in this store matches.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +14,8 @@ from harness.commands.options import (
     LayerOptions,
     PluginOption,
     ScaleOption,
-    add_verb,
     load_plugins,
+    verb,
 )
 from harness.commands.output import out, print_json, print_text_table, reporter_of, width
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from harness.doctor import RunnableSuite
     from harness.executors import Executor
     from harness.run import RunSummary
-    from harness.suites.resolve import ResolvedSuite
 
 
 @dataclass(frozen=True)
@@ -33,13 +32,13 @@ class RunOptions(LayerOptions):
     evaluation: Annotated[
         float | None,
         typer.Option(
-            help="Evaluation images: a number, or a fraction below 1; default: the suite's; other images: 0.4.",
+            help="Number of evaluation images, or a fraction below 1; default: the suite's, or 0.4 with other images.",
             min=0,
         ),
     ] = None
     head: Annotated[
         str | None,
-        typer.Option(help="own (of the backbone) or probe (fitted); default: the suite's."),
+        typer.Option(help="Classification head: own (the backbone's) or probe (fitted); default: the suite's."),
     ] = None
     weights: Annotated[
         bool,
@@ -51,21 +50,10 @@ class RunOptions(LayerOptions):
         list[str] | None, typer.Option("--method", help="Run only this method; repeatable; default: all.")
     ] = None
     token_seed: Annotated[
-        list[int] | None, typer.Option("--token-seed", help="Token seed; repeatable; default: those of the suite.")
+        list[int] | None,
+        typer.Option("--token-seed", help="Seed of the sampling of tokens; repeatable; default: those of the suite."),
     ] = None
     scale: ScaleOption = None
-
-    def choose(self, **overrides: Any) -> ResolvedSuite:
-        """Load the suite and apply the options."""
-        return super().choose(
-            scale=self.scale,
-            evaluation=self.evaluation,
-            head=self.head,
-            weights=self.weights,
-            token_seeds=tuple(self.token_seed) if self.token_seed else None,
-            methods=tuple(self.method) if self.method else None,
-            **overrides,
-        )
 
 
 @dataclass(frozen=True)
@@ -104,15 +92,9 @@ class ExecutorOptions:
         return create(self.executor, **options)
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(
-        app,
-        run,
-        "harness run --suite demo --dataset folder:photos/by_class",
-        "harness run --suite demo --executor ray --workers 4",
-    )
-
-
+@verb(
+    "harness run --suite demo --dataset folder:photos/by_class", "harness run --suite demo --executor ray --workers 4"
+)
 def run(
     choice: RunOptions,
     compute: ComputeOptions,

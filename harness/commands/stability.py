@@ -6,14 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.commands.options import JsonOption, PluginOption, SuiteCellFilter, add_verb, load_plugins
+from harness.commands.options import JsonOption, PluginOption, SuiteCellFilter, load_plugins, verb
 from harness.commands.output import out, print_json, print_table, reporting
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(app, stability, "harness stability --store outputs/results.duckdb")
-
-
+@verb("harness stability --store outputs/results.duckdb")
 def stability(
     cells: SuiteCellFilter,
     again: Annotated[bool, typer.Option("--again", help="Also repeat measurements that are stored.")] = False,

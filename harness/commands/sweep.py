@@ -6,14 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.commands.options import ComputeOptions, JsonOption, LayerOptions, PluginOption, add_verb, load_plugins
+from harness.commands.options import ComputeOptions, JsonOption, LayerOptions, PluginOption, load_plugins, verb
 from harness.commands.output import out, print_json, print_table, reporter_of
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(app, sweep, "harness sweep --suite demo --family topk_sae --epochs 10")
-
-
+@verb("harness sweep --suite demo --family topk_sae --epochs 10")
 def sweep(
     choice: LayerOptions,
     compute: ComputeOptions,
@@ -27,7 +24,9 @@ def sweep(
     expansion_factor: Annotated[
         float | None, typer.Option(help="Expansion factor of all families; default: the suite's.")
     ] = None,
-    target_l0: Annotated[float, typer.Option(help="L0 of the alternative choice.", min=1)] = 20.0,
+    target_l0: Annotated[
+        float, typer.Option(help="L0 (active units per token) near which the best R2 is chosen as well.", min=1)
+    ] = 20.0,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -38,7 +37,7 @@ def sweep(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train every configuration of the grids (App. E.1) that is not stored yet, and choose one per family."""
+    """Train every configuration of the paper's grids (App. E.1) that is not stored yet, and choose one per family."""
     from harness.devices import default_workers
     from harness.run.sweep import sweep as run_sweep
     from harness.suites.grids import GRIDS

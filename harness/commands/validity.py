@@ -6,14 +6,11 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DEFAULT_STORE, JsonOption, StoreOption, add_verb
+from harness.commands.options import DEFAULT_STORE, JsonOption, StoreOption, verb
 from harness.commands.output import out, print_json, print_text_table
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(app, validity, "harness validity --store outputs/results.duckdb --json")
-
-
+@verb("harness validity --store outputs/results.duckdb --json")
 def validity(
     store: StoreOption = DEFAULT_STORE,
     layer: Annotated[

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from harness.commands.options import DEFAULT_STORE, JsonOption, StoreOption, add_verb
+from harness.commands.options import DEFAULT_STORE, JsonOption, StoreOption, verb
 from harness.commands.output import out, print_json
 
 
-def register(app: typer.Typer) -> None:
-    add_verb(app, verify, "harness verify --store outputs/results.duckdb")
-
-
+@verb("harness verify --store outputs/results.duckdb")
 def verify(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """Check a store for impossible values: R2 above 1, win rates that do not add up, lossy lossless methods, ...
 

@@ -3,18 +3,9 @@
 from harness.doctor.base import Check, Need, grouped
 from harness.doctor.environment import examine
 from harness.doctor.estimate import SuiteEstimate, estimate
-from harness.doctor.verdict import RunnableSuite, SuiteExamination, check, examine_suite, require
+from harness.doctor.verdict import RunnableSuite, SuiteExamination, examine_suite, require
 
 __all__ = [
-    "Check",
-    "Need",
-    "RunnableSuite",
-    "SuiteEstimate",
-    "SuiteExamination",
-    "check",
-    "estimate",
-    "examine",
-    "examine_suite",
-    "grouped",
-    "require",
-]
+    "Check", "Need", "RunnableSuite", "SuiteEstimate", "SuiteExamination", "estimate", "examine", "examine_suite",
+    "grouped", "require",
+]  # fmt: skip

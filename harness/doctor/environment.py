@@ -14,51 +14,40 @@ from pathlib import Path
 
 from harness.doctor.base import Check
 
-REQUIRED = (
-    ("torch", "torch"),
-    ("torchvision", "torchvision"),
-    ("timm", "timm"),
-    ("duckdb", "duckdb"),
-    ("numba", "numba"),
-    ("hdbscan", "hdbscan"),
-    ("scikit-learn", "sklearn"),
-    ("overcomplete", "overcomplete"),
-)
-OPTIONAL = (
-    ("transformers", "transformers", 'Hugging Face backbones need it: pip install "disentanglement-harness[hf]"'),
-    ("datasets", "datasets", 'Hugging Face image sets need it: pip install "disentanglement-harness[hf]"'),
-)
-#: Packages that are looked up but not imported: some take a minute to import, or require a GPU.
-NOT_IMPORTED = (
-    ("streamlit", "streamlit", 'harness app needs it: pip install "disentanglement-harness[app]"'),
-    ("ray", "ray", 'Several cells at a time need it: pip install "disentanglement-harness[ray]"'),
-    ("httpx2", "httpx2", 'Judges behind a server need it: pip install "disentanglement-harness[judge]"'),
-    (
-        "vllm",
-        "vllm",
-        'Judges on this GPU need it: pip install "disentanglement-harness[vllm]", best in a separate environment',
-    ),
-    ("umap-learn", "umap", 'Only elude.umap_dims (Table 7) needs it: pip install "disentanglement-harness[umap]"'),
-    ("cuml-cu12", "cuml", 'Only elude.backend = "cuml" needs it; the default backend "exact" does not.'),
-)
+REQUIRED = ("torch", "torchvision", "timm", "duckdb", "numba", "hdbscan", "scikit-learn", "overcomplete")
+#: Optional package -> its purpose, and how to install it.
+OPTIONAL = {
+    "transformers": 'Hugging Face backbones need it: pip install "disentanglement-harness[hf]"',
+    "datasets": 'Hugging Face image sets need it: pip install "disentanglement-harness[hf]"',
+}
+#: Optional packages that are looked up but not imported: some take a minute to import, or require a GPU.
+NOT_IMPORTED = {
+    "streamlit": 'harness app needs it: pip install "disentanglement-harness[app]"',
+    "ray": 'Several cells at a time need it: pip install "disentanglement-harness[ray]"',
+    "httpx2": 'Judges behind a server need it: pip install "disentanglement-harness[judge]"',
+    "vllm": 'Judges on this GPU need it: pip install "disentanglement-harness[vllm]", best in a separate environment',
+    "umap-learn": 'Only elude.umap_dims (Table 7) needs it: pip install "disentanglement-harness[umap]"',
+    "cuml-cu12": 'Only elude.backend = "cuml" needs it; the default backend "exact" does not.',
+}
+#: Package -> module, if their names differ.
+MODULES = {"scikit-learn": "sklearn", "umap-learn": "umap", "cuml-cu12": "cuml"}
 
 
 def python() -> Check:
     """Check the version of Python."""
     fits = (3, 11) <= sys.version_info[:2] < (3, 13)
-    return Check(
-        "Python", fits, True, platform.python_version(), "Use Python 3.11 or 3.12: overcomplete 0.3.0 needs < 3.13."
-    )
+    remedy = "Use Python 3.11 or 3.12: overcomplete 0.3.0 needs < 3.13."
+    return Check("Python", fits, True, platform.python_version(), remedy)
 
 
-def package(name: str, module: str, *, needed: bool = True, remedy: str = "") -> Check:
+def package(name: str, *, needed: bool = True, remedy: str = "") -> Check:
     """Check that a package is installed and can be imported."""
     try:
         installed_version = version(name)
     except PackageNotFoundError:
         return Check(name, False, needed, "not installed", remedy or f"pip install {name}")
     try:
-        importlib.import_module(module)
+        importlib.import_module(MODULES.get(name, name))
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "libGL" in reason:
@@ -69,9 +58,9 @@ def package(name: str, module: str, *, needed: bool = True, remedy: str = "") ->
     return Check(name, True, needed, installed_version)
 
 
-def installed_package(name: str, module: str, remedy: str) -> Check:
+def installed_package(name: str, remedy: str) -> Check:
     """Look up an optional package by its module: distributions of one module have several names."""
-    spec = importlib.util.find_spec(module)
+    spec = importlib.util.find_spec(MODULES.get(name, name))
     # A folder of that name in the current directory is found as a namespace package, which has no origin.
     if spec is None or spec.origin is None:
         return Check(name, False, False, "not installed", remedy)
@@ -101,12 +90,8 @@ def store_at(store: Path) -> Check:
         statuses = list(open_store(store).statuses().values())
     except StoreError as error:
         return Check("store", False, True, str(error), "Use another file with --store PATH.")
-    return Check(
-        "store",
-        True,
-        True,
-        f"{store}: {statuses.count('finished')} finished and {statuses.count('failed')} failed cells",
-    )
+    counts = f"{statuses.count('finished')} finished and {statuses.count('failed')} failed cells"
+    return Check("store", True, True, f"{store}: {counts}")
 
 
 def disk(store: Path) -> Check:
@@ -154,9 +139,8 @@ def photographs() -> Check:
     try:
         images = datasets.load("photos")
     except Exception as error:
-        return Check(
-            "photographs", False, True, str(error), "Reinstall disentanglement-harness: the photographs are part of it."
-        )
+        remedy = "Reinstall disentanglement-harness: the photographs are part of it."
+        return Check("photographs", False, True, str(error), remedy)
     return Check("photographs", True, True, f"{len(images)} in {len(images.classes)} classes")
 
 
@@ -164,9 +148,9 @@ def examine(store: Path) -> list[Check]:
     """Check Python, packages, weights, images, devices, and the location of the store."""
     return [
         python(),
-        *(package(name, module) for name, module in REQUIRED),
-        *(package(name, module, needed=False, remedy=remedy) for name, module, remedy in OPTIONAL),
-        *(installed_package(name, module, remedy) for name, module, remedy in NOT_IMPORTED),
+        *(package(name) for name in REQUIRED),
+        *(package(name, needed=False, remedy=remedy) for name, remedy in OPTIONAL.items()),
+        *(installed_package(name, remedy) for name, remedy in NOT_IMPORTED.items()),
         *packaged_weights(),
         photographs(),
         gpu(),

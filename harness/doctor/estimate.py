@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from harness.identity import canonical
-from harness.suites import MethodEntry, Suite, Target
+from harness.suites import Suite, Target
 from methods import METHODS
-from methods.base import make_config
+from methods.base import MethodConfig, make_config
 
 #: Images (probing, evaluation) of sets whose size is known without reading them; the photographs follow the suite.
 IMAGENET = (1_281_167, 50_000)
@@ -18,9 +18,6 @@ IMAGENET = (1_281_167, 50_000)
 FORWARD_FLOPS, TRAINING_FLOPS, CLUSTERING_FLOPS = 35e12, 150e12, 150e12
 #: Photographs decoded, cropped and moved to the GPU per second, by 16 cores.
 IMAGES_PER_SECOND = 2500.0
-
-#: Setting of the methods that are trained by gradient descent.
-EPOCHS_FIELD = "epochs"
 
 
 class SuiteEstimate(NamedTuple):
@@ -38,52 +35,77 @@ class SuiteEstimate(NamedTuple):
     notes: list[str]
 
 
-def estimate(suite: Suite) -> SuiteEstimate:
-    """Estimate the cost of a suite, with each shared cell, token set and baseline counted once."""
-    final: dict[str, _Job] = {}
-    swept: dict[str, _Job] = {}
-    fits: set[str] = set()
-    for leaf in suite.leaves:
-        for target in leaf.targets:
-            _add_jobs(leaf, target, final, swept, fits)
-    # A sweep's winner is fitted once: its cell on the first seeds reuses the fit.
-    unknown = sorted({job.target.backbone for job in (*final.values(), *swept.values()) if job.layer is None})
-    sizes = {canonical(leaf.data.model_dump()): _images(leaf) for leaf in suite.leaves}
-    notes = []
-    if unknown:
-        notes.append(f"Disk and time exclude {', '.join(unknown)}: the layer is unknown until the backbone is loaded.")
-    sizes_known = all(size is not None for size in sizes.values())
-    if not sizes_known:
-        notes.append("No estimate of disk and time: the number of images is unknown until they are read.")
-    return SuiteEstimate(
-        cells=len(final),
-        sweep_cells=len(swept),
-        disk_bytes=_disk(suite) if sizes_known else None,
-        gpu_hours=_hours(list(final.values()), list(swept.values()), suite) if sizes_known else None,
-        judge_calls=sum(_calls(leaf) for leaf in suite.leaves),
-        notes=notes,
-    )
+class Layer(NamedTuple):
+    """Sizes of a layer and cost of its backbone, as far as an estimate needs them."""
+
+    d_in: int
+    d_out: int
+    tokens: int
+    """tokens per image at the layer, CLS included"""
+    gflops: float
+    """GFLOPs of one forward pass at 224 px: twice the multiply-adds"""
+
+
+class _SizedTarget(NamedTuple):
+    """Target of a suite with what is known about its size; no images if their number is unknown."""
+
+    leaf: Suite
+    target: Target
+    layer: Layer | None
+    probing: int
+    evaluated: int
+    shared: dict[str, Any]
+    """what its forward passes depend on"""
 
 
 class _Job(NamedTuple):
     """Cell with the quantities its time depends on."""
 
-    target: Target
-    entry: MethodEntry
+    method: str
+    config: MethodConfig
     layer: Layer | None
-    probing: int
-    evaluation: int
+    n_tokens: int
+    evaluated: int
     full_fit: bool
 
 
-def _add_jobs(leaf: Suite, target: Target, final: dict[str, _Job], swept: dict[str, _Job], fits: set[str]) -> None:
+def estimate(suite: Suite) -> SuiteEstimate:
+    """Estimate the cost of a suite, with each shared cell, token set and baseline counted once."""
+    targets = [_sized(leaf, target) for leaf in suite.leaves for target in leaf.targets]
+    final: dict[str, _Job] = {}
+    swept: dict[str, _Job] = {}
+    fits: set[str] = set()
+    for sized in targets:
+        _add_jobs(sized, final, swept, fits)
+    unknown = sorted({sized.target.backbone for sized in targets if sized.layer is None})
+    notes = []
+    if unknown:
+        notes.append(f"Disk and time exclude {', '.join(unknown)}: the layer is unknown until the backbone is loaded.")
+    sizes_known = all(_images(leaf) is not None for leaf in suite.leaves)
+    if not sizes_known:
+        notes.append("No estimate of disk and time: the number of images is unknown until they are read.")
+    return SuiteEstimate(
+        cells=len(final),
+        sweep_cells=len(swept),
+        disk_bytes=_disk(targets) if sizes_known else None,
+        gpu_hours=_hours(targets, [*final.values(), *swept.values()]) if sizes_known else None,
+        judge_calls=sum(_calls(leaf) for leaf in suite.leaves),
+        notes=notes,
+    )
+
+
+def _sized(leaf: Suite, target: Target) -> _SizedTarget:
+    shared = {"backbone": target.backbone, "site": target.site, "data": leaf.data.model_dump()}
+    return _SizedTarget(leaf, target, layer_of(target.backbone, target.site), *(_images(leaf) or (0, 0)), shared)
+
+
+def _add_jobs(sized: _SizedTarget, final: dict[str, _Job], swept: dict[str, _Job], fits: set[str]) -> None:
     from harness.suites.grids import grid
 
-    layer = layer_of(target.backbone, target.site)
-    images = _images(leaf) or (0, 0)
-    n_tokens = images[0] * _tokens_kept(leaf, layer)
-    shared: dict[str, Any] = {"backbone": target.backbone, "site": target.site, "data": leaf.data.model_dump()}
-    shared |= {"probing": leaf.probing.model_dump(), "checkpoint": target.checkpoint, "weights": target.weights}
+    leaf, target, layer, probing, evaluated, shared = sized
+    n_tokens = probing * _tokens_kept(leaf, layer)
+    shared = {**shared, "probing": leaf.probing.model_dump(), "checkpoint": target.checkpoint}
+    shared["weights"] = target.weights
     measured = {"metrics": sorted(leaf.evaluation.metrics or ()), "top": leaf.evaluation.top_images}
     first = leaf.token_seeds_of(target)[0]
     for entry in leaf.methods_of(target):
@@ -97,16 +119,17 @@ def _add_jobs(leaf: Suite, target: Target, final: dict[str, _Job], swept: dict[s
             for number, init_seed in enumerate(leaf.init_seeds_of(target, token_seed)):
                 if number and not method.spec_with(settings).uses_seed and init_seed not in repeats:
                     continue
-                key = canonical({**shared, **configured, **measured, "seeds": [token_seed, init_seed]})
-                fitted = entry.select and token_seed == first and not number
                 # Cells that differ only in their metrics share a fit.
-                fit = canonical({**shared, **configured, "seeds": [token_seed, init_seed]})
-                final.setdefault(key, _Job(target, entry, layer, n_tokens, images[1], not (fitted or fit in fits)))
-                fits.add(fit)
+                fit = {**shared, **configured, "seeds": [token_seed, init_seed]}
+                # A sweep's winner is fitted once: its cell on the first seeds reuses the fit.
+                fitted = (entry.select and token_seed == first and not number) or canonical(fit) in fits
+                job = _Job(entry.name, settings, layer, n_tokens, evaluated, not fitted)
+                final.setdefault(canonical({**fit, **measured}), job)
+                fits.add(canonical(fit))
         for point in grid(entry.name, leaf.sweep.grid) if entry.select else ():
             config = make_config(method, {**entry.config, **point}).model_dump(mode="json")
             key = canonical({**shared, "name": entry.name, "config": config, "seed": first})
-            swept.setdefault(key, _Job(target, entry, layer, n_tokens, images[1], True))
+            swept.setdefault(key, _Job(entry.name, settings, layer, n_tokens, evaluated, True))
 
 
 def _images(leaf: Suite) -> tuple[int, int] | None:
@@ -129,41 +152,33 @@ def _tokens_kept(leaf: Suite, layer: Layer | None) -> int:
     return max(1, leaf.probing.crops) * (available if limit is None else min(limit, available))
 
 
-def _disk(suite: Suite) -> int:
+def _disk(targets: Iterable[_SizedTarget]) -> int:
     """Return the bytes of all token sets and baselines, each counted once."""
     sets: dict[str, int] = {}
-    for leaf in suite.leaves:
-        probing, evaluated = _images(leaf) or (0, 0)
+    for leaf, target, layer, probing, evaluated, shared in targets:
+        if layer is None:
+            continue
         width = 2 if leaf.probing.dtype == "float16" else 4
-        for target in leaf.targets:
-            layer = layer_of(target.backbone, target.site)
-            if layer is None:
-                continue
-            shared = {"backbone": target.backbone, "site": target.site, "data": leaf.data.model_dump()}
-            for seed in leaf.token_seeds_of(target):
-                key = canonical({**shared, "probing": leaf.probing.model_dump(), "seed": seed})
-                sets[key] = probing * _tokens_kept(leaf, layer) * (layer.d_in + layer.d_out) * width
-            # All outputs of the layer, and the float32 states that later passes start from.
-            sets[canonical(shared)] = evaluated * layer.tokens * layer.d_out * (width + 4)
+        for seed in leaf.token_seeds_of(target):
+            key = canonical({**shared, "probing": leaf.probing.model_dump(), "seed": seed})
+            sets[key] = probing * _tokens_kept(leaf, layer) * (layer.d_in + layer.d_out) * width
+        # All outputs of the layer, and the float32 states that later passes start from.
+        sets[canonical(shared)] = evaluated * layer.tokens * layer.d_out * (width + 4)
     return sum(sets.values())
 
 
-def _hours(final: list[_Job], swept: list[_Job], suite: Suite) -> float:
+def _hours(targets: Iterable[_SizedTarget], jobs: Iterable[_Job]) -> float:
     """Return the GPU hours of all forward passes, evaluations and fits."""
-    seconds = 0.0
     passes: dict[str, float] = {}
-    for leaf in suite.leaves:
-        probing, evaluated = _images(leaf) or (0, 0)
-        for target in leaf.targets:
-            layer = layer_of(target.backbone, target.site)
-            if layer is not None:
-                views = probing * max(1, leaf.probing.crops) + evaluated
-                key = canonical({"backbone": target.backbone, "site": target.site, "data": leaf.data.model_dump()})
-                # One pass serves all token seeds; a probe head needs another pass over the probing images.
-                times = 2 if target.head == "probe" else 1
-                passes[key] = times * views * max(layer.gflops * 1e9 / FORWARD_FLOPS, 1 / IMAGES_PER_SECOND)
-    seconds += sum(passes.values())
-    for job in (*final, *swept):
+    for leaf, target, layer, probing, evaluated, shared in targets:
+        if layer is not None:
+            views = probing * max(1, leaf.probing.crops) + evaluated
+            # One pass serves all token seeds; a probe head needs another pass over the probing images.
+            times = 2 if target.head == "probe" else 1
+            rate = max(layer.gflops * 1e9 / FORWARD_FLOPS, 1 / IMAGES_PER_SECOND)
+            passes[canonical(shared)] = times * views * rate
+    seconds = sum(passes.values())
+    for job in jobs:
         if job.layer is not None:
             seconds += _evaluation(job, job.layer) + (_fit(job, job.layer) if job.full_fit else 0.0)
     return seconds / 3600
@@ -173,30 +188,29 @@ def _evaluation(job: _Job, layer: Layer) -> float:
     """Return an upper bound of the seconds to encode and decode every token and run the network on the result."""
     # Encoder and decoder: one multiply-add, two FLOPs, per weight and token each.
     flops = layer.gflops * 1e9 + 4 * layer.tokens * _units(job, layer) * max(layer.d_in, layer.d_out)
-    return job.evaluation * flops / FORWARD_FLOPS
+    return job.evaluated * flops / FORWARD_FLOPS
 
 
 def _units(job: _Job, layer: Layer) -> float:
     """Return the number of units; for methods without an expansion factor, 8 per neuron is assumed."""
-    config = make_config(METHODS.get(job.entry.name), job.entry.config)
-    return float(getattr(config, "expansion_factor", 8)) * layer.d_out
+    return float(getattr(job.config, "expansion_factor", 8)) * layer.d_out
 
 
 def _fit(job: _Job, layer: Layer) -> float:
     """Return an upper bound of the seconds of one fit."""
-    config = make_config(METHODS.get(job.entry.name), job.entry.config)
-    if hasattr(config, EPOCHS_FIELD):
-        width = layer.d_in if job.entry.name == "transcoder" else layer.d_out
-        steps = getattr(config, "k", 1) or 1 if job.entry.name == "matching_pursuit_sae" else 1
+    config: Any = job.config
+    if hasattr(config, "epochs"):
+        width = layer.d_in if job.method == "transcoder" else layer.d_out
+        steps = getattr(config, "k", 1) or 1 if job.method == "matching_pursuit_sae" else 1
         # Three products per weight and token: forward, gradient of the weights, gradient of the input. Each is a
         # multiply-add, two FLOPs, so six FLOPs in total. This is an upper bound: the encoder needs no gradient of its
         # input, and a linear autoencoder takes five FLOPs per weight.
         per_token = 6 * _units(job, layer) * (width + layer.d_out) * steps
-        return job.probing * int(getattr(config, EPOCHS_FIELD)) * per_token / TRAINING_FLOPS
+        return job.n_tokens * int(config.epochs) * per_token / TRAINING_FLOPS
     if hasattr(config, "top_k_fraction"):
-        instances = getattr(config, "top_k", None) or config.top_k_fraction * job.probing
+        instances = getattr(config, "top_k", None) or config.top_k_fraction * job.n_tokens
         # All pairs of instances twice, for every neuron (docs/elude.md); a multiply-add is two FLOPs.
-        seconds: float = layer.d_out * 4 * min(instances, job.probing) ** 2 * layer.d_in / CLUSTERING_FLOPS
+        seconds: float = layer.d_out * 4 * min(instances, job.n_tokens) ** 2 * layer.d_in / CLUSTERING_FLOPS
         return seconds
     return 0.0
 
@@ -207,26 +221,11 @@ def _calls(leaf: Suite) -> int:
         return 0
     judges = len(leaf.judging.judges) or 3
     total = 0
-    for _, group in itertools.groupby(
-        sorted(leaf.targets, key=lambda target: (target.backbone, target.site or "")),
-        key=lambda target: (target.backbone, target.site),
-    ):
-        for target in group:
-            n = len(leaf.methods_of(target))
-            presentations = n * (n - 1) // 2 * leaf.judging.pairs * 2 * len(leaf.token_seeds_of(target))
-            total += (presentations + leaf.judging.controls) * judges
+    for target in leaf.targets:
+        n = len(leaf.methods_of(target))
+        presentations = n * (n - 1) // 2 * leaf.judging.pairs * 2 * len(leaf.token_seeds_of(target))
+        total += (presentations + leaf.judging.controls) * judges
     return total
-
-
-class Layer(NamedTuple):
-    """Sizes of a layer and cost of its backbone, as far as an estimate needs them."""
-
-    d_in: int
-    d_out: int
-    tokens: int
-    """tokens per image at the layer, CLS included"""
-    gflops: float
-    """GFLOPs of one forward pass at 224 px: twice the multiply-adds"""
 
 
 #: The layers that the shipped suites decompose; of an MLP, the output layer. FLOPs are from the architectures' tables.

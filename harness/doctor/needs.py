@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import os
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.doctor.base import Check, Need
-from harness.errors import UserError
 from harness.identity import canonical
 from harness.suites import MethodEntry, Suite, Target
 from methods.base import make_config
@@ -30,7 +30,7 @@ def needs(suite: Suite) -> list[Need]:
     """Return all requirements of a suite, each once."""
     unique: dict[tuple[str, str], Need] = {}
     for leaf in suite.leaves:
-        for need in (*_images(leaf), *_backbones(leaf), *_methods(leaf), *_judges(leaf)):
+        for need in (_images(leaf), *_backbones(leaf), *_methods(leaf), *_judges(leaf)):
             unique.setdefault((need.check.what, need.key), need)
     return list(unique.values())
 
@@ -50,33 +50,32 @@ def _has(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def _images(suite: Suite) -> Iterator[Need]:
+def _images(suite: Suite) -> Need:
     spec = suite.data.dataset
-    kind, _, identifier = spec.partition(":")
-    remedy = ""
-    try:
-        if kind == "imagenet":
-            from harness.datasets.imagenet import REMEDY, VARIABLE, place
+    reason, remedy = _missing_images(spec)
+    return Need(Check(f"images {spec}", not reason, True, reason or spec, remedy), "all")
 
-            remedy = REMEDY
-            if not identifier and not os.environ.get(VARIABLE):
-                raise UserError(f"{VARIABLE} is not set")
-            folder = Path(place(identifier)).expanduser()
-            missing = [part for part in ("train", "val") if not (folder / part).is_dir()]
-            if missing:
-                raise UserError(f"the folder has no {' and no '.join(missing)}/")
-        elif kind == "folder":
-            remedy = "Use a folder with one sub-folder per class: --dataset folder:PATH."
-            if not identifier or not Path(identifier).expanduser().is_dir():
-                raise UserError(f"there is no folder {identifier!r}")
-        elif kind == "hf" and not _has("datasets"):
-            remedy = 'pip install "disentanglement-harness[hf]"'
-            raise UserError("the package datasets is not installed")
-    except UserError as error:
-        reason = str(error).removesuffix(remedy).strip()
-        yield Need(Check(f"images {spec}", False, True, reason, remedy), "all")
-        return
-    yield Need(Check(f"images {spec}", True, True, spec), "all")
+
+def _missing_images(spec: str) -> tuple[str, str]:
+    """Return the reason and the remedy if an image set is not on this machine, else two empty texts."""
+    kind, _, identifier = spec.partition(":")
+    if kind == "imagenet":
+        from harness.datasets.imagenet import REMEDY, VARIABLE
+
+        path = identifier or os.environ.get(VARIABLE, "")
+        if not path:
+            return f"{VARIABLE} is not set", REMEDY
+        absent = [part for part in ("train", "val") if not (Path(path).expanduser() / part).is_dir()]
+        if absent:
+            return f"the folder has no {' and no '.join(absent)}/", REMEDY
+    elif kind == "folder" and not (identifier and Path(identifier).expanduser().is_dir()):
+        return (
+            f"there is no folder {identifier!r}",
+            "Use a folder with one sub-folder per class: --dataset folder:PATH.",
+        )
+    elif kind == "hf" and not _has("datasets"):
+        return "the package datasets is not installed", 'pip install "disentanglement-harness[hf]"'
+    return "", ""
 
 
 def _backbones(suite: Suite) -> Iterator[Need]:
@@ -84,6 +83,10 @@ def _backbones(suite: Suite) -> Iterator[Need]:
         state, remedy = _weights(target) or ("here", "")
         ok = not remedy
         yield Need(Check(f"weights of {target.backbone}", ok, True, state, remedy), "backbone", backbone_key(target))
+
+
+#: Prefix of a backbone -> module and package that load it.
+_PREFIX_PACKAGES = {"timm": (("timm", "timm"),), "hf": (("transformers", "transformers"),)}
 
 
 def _weights(target: Target) -> tuple[str, str] | None:
@@ -95,8 +98,7 @@ def _weights(target: Target) -> tuple[str, str] | None:
 
     prefix, colon, identifier = target.backbone.partition(":")
     source = None if colon else backbones.BACKBONES.get(target.backbone)
-    requires = source.requires if source else {"timm": (("timm", "timm"),), "hf": (("transformers", "transformers"),)}
-    packages = requires.get(prefix, ()) if isinstance(requires, dict) else requires
+    packages = source.requires if source else _PREFIX_PACKAGES.get(prefix, ())
     missing = [package for module, package in packages if not _has(module)]
     files = _files(target, source, prefix if colon else "", identifier)
     if missing:
@@ -157,50 +159,46 @@ def _methods(suite: Suite) -> Iterator[Need]:
     for target in suite.targets:
         for entry in suite.methods_of(target):
             name = entry.label or entry.name
+            packages = {}
             for package in METHODS.entries[entry.name].requires if entry.name in METHODS.entries else ():
                 if not _has(package):
-                    check = Check(f"{package}, for {name}", False, True, "not installed", f"pip install {package}")
-                    yield Need(check, "method", method_key(entry))
+                    packages[package] = (package, f"pip install {package}")
             config = make_config(METHODS.get(entry.name), entry.config)
             if getattr(config, "umap_dims", None) is not None:
-                remedy = 'pip install "disentanglement-harness[umap]"'
-                yield _package("umap", "umap", f"umap-learn, for {name}", remedy, entry)
+                packages["umap-learn"] = ("umap", 'pip install "disentanglement-harness[umap]"')
             if getattr(config, "backend", None) == "cuml":
                 remedy = 'pip install "disentanglement-harness[cuml]", or use backend = "exact", which needs no package'
-                yield _package("cuml", "cuml", f"cuml, for {name}", remedy, entry)
+                packages["cuml"] = ("cuml", remedy)
+            for package, (module, remedy) in packages.items():
+                check = _installed(module, f"{package}, for {name}", True, remedy)
+                yield Need(check, "method", method_key(entry))
 
 
-def _package(module: str, package: str, what: str, remedy: str, entry: MethodEntry) -> Need:
+def _installed(module: str, what: str, needed: bool, remedy: str) -> Check:
     ok = _has(module)
-    state = "installed" if ok else f"{package} is not installed"
-    return Need(Check(what, ok, True, state, "" if ok else remedy), "method", method_key(entry))
+    return Check(what, ok, needed, "installed" if ok else "not installed", "" if ok else remedy)
 
 
 def _judges(suite: Suite) -> Iterator[Need]:
     judging = suite.judging
     if judging is None:
         return
-    without = "all cells run; only LLM Rank is missing, and `harness judge` can add it later, also on another machine"
+    checks = []
     if suite.evaluation.top_images < GRID:
         state = f"evaluation.top_images = {suite.evaluation.top_images}"
         remedy = f"A grid shows {GRID} images: --set evaluation.top_images={GRID}."
-        yield Need(Check("top images for grids", False, False, state, remedy), "nothing", "", without)
+        checks.append(Check("top images for grids", False, False, state, remedy))
     if judging.panel == "vllm":
-        ok = _has("vllm")
-        remedy = "" if ok else 'pip install "disentanglement-harness[vllm]", best in a separate environment'
-        yield Need(
-            Check("vllm, for the judges", ok, False, "installed" if ok else "not installed", remedy),
-            "nothing",
-            "",
-            without,
-        )
-        yield Need(_judges_gpu(), "nothing", "", without)
+        remedy = 'pip install "disentanglement-harness[vllm]", best in a separate environment'
+        checks += [_installed("vllm", "vllm, for the judges", False, remedy), _judges_gpu()]
     elif judging.panel == "openai":
         variable = str(judging.options.get("api_key_env", "OPENAI_API_KEY"))
         ok = bool(os.environ.get(variable))
         remedy = "" if ok else f"export {variable}=... (a local server may need none)"
-        state = "set" if ok else "not set"
-        yield Need(Check(f"{variable}, for the judges", ok, False, state, remedy), "nothing", "", without)
+        checks.append(Check(f"{variable}, for the judges", ok, False, "set" if ok else "not set", remedy))
+    without = "all cells run; only LLM Rank is missing, and `harness judge` can add it later, also on another machine"
+    for check in checks:
+        yield Need(check, "nothing", without=without)
 
 
 def _judges_gpu() -> Check:
@@ -241,15 +239,12 @@ def reachable(host: str) -> bool:
     resolved: list[bool] = []
 
     def resolve() -> None:
-        try:
+        with contextlib.suppress(OSError):
             socket.getaddrinfo(host, 443)
-        except OSError:
-            resolved.append(False)
-        else:
             resolved.append(True)
 
     # A resolver without a connection may take minutes to fail; a daemon thread does not keep the process alive.
     thread = threading.Thread(target=resolve, daemon=True)
     thread.start()
     thread.join(PATIENCE)
-    return bool(resolved and resolved[0])
+    return bool(resolved)

@@ -12,6 +12,7 @@ from harness.doctor.estimate import SuiteEstimate, estimate
 from harness.doctor.needs import backbone_key, method_key, needs
 from harness.errors import UserError
 from harness.suites import Suite
+from harness.suites.overrides import filter_leaves
 
 
 class SuiteExamination(NamedTuple):
@@ -31,7 +32,9 @@ class RunnableSuite(NamedTuple):
     """the parts that cannot run, with the reason"""
 
 
-def examine_suite(suite: Suite, store: Path, *, device: str = "auto", cache: Path | None = None) -> SuiteExamination:
+def examine_suite(
+    suite: Suite, store: str | Path, *, device: str = "auto", cache: str | Path | None = None
+) -> SuiteExamination:
     """Check everything that a suite needs. No weights are loaded, no images are read, nothing is downloaded."""
     cost = estimate(suite)
     suite_needs = [*needs(suite), _device(device, cost), *_disk_space(store, cache, cost)]
@@ -39,7 +42,7 @@ def examine_suite(suite: Suite, store: Path, *, device: str = "auto", cache: Pat
 
 
 def require(
-    suite: Suite, store: Path, *, device: str = "auto", cache: Path | None = None, skip: bool = False
+    suite: Suite, store: str | Path, *, device: str = "auto", cache: str | Path | None = None, skip: bool = False
 ) -> RunnableSuite:
     """Refuse a suite that cannot finish here, before anything is computed; with ``skip``, drop the parts that cannot.
 
@@ -50,17 +53,11 @@ def require(
     missing = [need for need in examined.needs if not need.check.ok and need.stops != "nothing"]
     if not missing:
         return RunnableSuite(suite, [])
-    partial = [need for need in missing if need.stops in ("backbone", "method")]
-    runnable = _without(suite, partial)
-    if skip and runnable is not None and len(partial) == len(missing):
-        notes = [f"Skipped, because this is missing: {need.check.what} ({need.check.found})." for need in partial]
+    runnable = _without(suite, missing)
+    if skip and runnable is not None:
+        notes = [f"Skipped, because this is missing: {need.check.what} ({need.check.found})." for need in missing]
         return RunnableSuite(runnable, notes)
     raise UserError(_error_text(suite, examined, missing))
-
-
-def check(suite: Suite, store: str | Path, *, device: str = "auto", cache: str | Path | None = None) -> None:
-    """Raise UserError if a suite cannot finish here. For :func:`harness.run.run`."""
-    require(suite, Path(store), device=device, cache=None if cache is None else Path(cache))
 
 
 def _error_text(suite: Suite, examined: SuiteExamination, missing: Sequence[Need]) -> str:
@@ -76,9 +73,6 @@ def _error_text(suite: Suite, examined: SuiteExamination, missing: Sequence[Need
     return "\n".join(lines)
 
 
-_NOTHING = "No part of the suite can run here. To try it at reduced size: --scale tiny."
-
-
 def _describe_runnable(suite: Suite, suite_needs: Sequence[Need]) -> list[str]:
     """Return sentences about the part of the suite that can run without the missing requirements."""
     missing = [need for need in suite_needs if not need.check.ok]
@@ -89,14 +83,11 @@ def _describe_runnable(suite: Suite, suite_needs: Sequence[Need]) -> list[str]:
         if need.without:
             without.setdefault(need.without, []).append(need.check.what)
     sentences = [f"Without {' and '.join(absent)}: {part}." for part, absent in without.items()]
-    partial = [need for need in missing if need.stops in ("backbone", "method")]
-    if any(need.stops == "all" for need in missing):
-        return [_NOTHING, *sentences]
-    if not partial:
+    if all(need.stops == "nothing" for need in missing):
         return sentences
-    runnable = _without(suite, partial)
+    runnable = _without(suite, missing)
     if runnable is None:
-        return [_NOTHING, *sentences]
+        return ["No part of the suite can run here. To try it at reduced size: --scale tiny.", *sentences]
     names = ", ".join(leaf.name for leaf in runnable.leaves)
     cells, all_cells = estimate(runnable).cells, estimate(suite).cells
     return [f"With --skip-missing, {cells} of {all_cells} cells can run ({names}).", *sentences]
@@ -104,22 +95,23 @@ def _describe_runnable(suite: Suite, suite_needs: Sequence[Need]) -> list[str]:
 
 def _without(suite: Suite, missing: Sequence[Need]) -> Suite | None:
     """Return the suite without the parts that the needs stop, or None if nothing is left."""
+    if any(need.stops == "all" for need in missing):
+        return None
     backbones = {need.key for need in missing if need.stops == "backbone"}
     entries = {need.key for need in missing if need.stops == "method"}
-    if suite.parts:
-        parts = [runnable for part in suite.parts if (runnable := _without(part, missing)) is not None]
-        return suite.model_copy(update={"parts": tuple(parts)}) if parts else None
-    targets = []
-    for target in suite.targets:
-        if backbone_key(target) in backbones:
-            continue
-        listed = suite.methods_of(target)
-        remaining = tuple(entry for entry in listed if method_key(entry) not in entries)
-        if remaining == listed:
-            targets.append(target)
-        elif remaining:
-            targets.append(target.model_copy(update={"methods": remaining, "settings": {}}))
-    return suite.model_copy(update={"targets": tuple(targets)}) if targets else None
+
+    def runnable(leaf: Suite) -> Suite | None:
+        targets = []
+        for target in leaf.targets:
+            listed = leaf.methods_of(target)
+            remaining = tuple(entry for entry in listed if method_key(entry) not in entries)
+            if backbone_key(target) in backbones or not remaining:
+                continue
+            changed = target.model_copy(update={"methods": remaining, "settings": {}})
+            targets.append(target if remaining == listed else changed)
+        return leaf.model_copy(update={"targets": tuple(targets)}) if targets else None
+
+    return filter_leaves(suite, runnable)
 
 
 def _device(device: str, cost: SuiteEstimate) -> Need:
@@ -132,30 +124,24 @@ def _device(device: str, cost: SuiteEstimate) -> Need:
     if chosen != "cpu":
         return Need(Check("a GPU", True, False, torch.cuda.get_device_name(torch.device(chosen))), "nothing")
     hours = cost.gpu_hours
-    slow = hours is not None and hours > 0.5
     threads = torch.get_num_threads()
     state = f"none is used; {threads} CPU thread{'s' if threads > 1 else ''}"
-    if not slow:
+    if hours is None or hours <= 0.5:
         return Need(Check("a GPU", True, False, f"{state}, which is enough for this suite"), "nothing")
     remedy = f"About {hours:.0f} hours on an H100 would be months here: run it on a machine with a GPU."
-    return Need(
-        Check("a GPU", False, False, state, remedy), "nothing", "", "the suite runs, but too slowly to be useful"
-    )
+    slowly = "the suite runs, but too slowly to be useful"
+    return Need(Check("a GPU", False, False, state, remedy), "nothing", without=slowly)
 
 
-def _disk_space(store: Path, cache: Path | None, cost: SuiteEstimate) -> list[Need]:
+def _disk_space(store: str | Path, cache: str | Path | None, cost: SuiteEstimate) -> list[Need]:
     """Return the requirement of disk space for tokens and baselines; none if their size is unknown."""
     if cost.disk_bytes is None:
         return []
-    cache_dir = (cache or store.parent / "cache").expanduser().absolute()
+    cache_dir = Path(cache or Path(store).parent / "cache").expanduser().absolute()
     free = free_bytes(cache_dir)
     # Files already in the cache need no new space. Which of them belong to this suite would be expensive to compute.
     used = used_bytes(cache_dir)
     ok = cost.disk_bytes <= free + used
     state = f"{cost.disk_bytes / 2**30:.1f} GiB for tokens and baselines, {free / 2**30:.1f} GiB are free"
-    remedy = (
-        ""
-        if ok
-        else "Use a folder with more space: --cache FOLDER. Or run one table at a time and empty the cache in between."
-    )
-    return [Need(Check("disk", ok, True, state, remedy), "all")]
+    remedy = "Use a folder with more space: --cache FOLDER. Or run one table at a time and empty the cache in between."
+    return [Need(Check("disk", ok, True, state, "" if ok else remedy), "all")]

@@ -58,7 +58,7 @@ def run(
     reporter = reporter or Silent()
     planning_device = executor.planning_device(device)
     judging.check_panel(suite)
-    doctor.check(suite, store_path, device=planning_device, cache=cache)
+    doctor.require(suite, store_path, device=planning_device, cache=cache)
     prepared = prepare(suite, device=planning_device)
     cells = cells_of(suite, prepared)
     file = Path(store_path).expanduser().absolute()

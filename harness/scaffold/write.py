@@ -39,24 +39,20 @@ def scaffold(kind: str, path: Path) -> Path:
     return path
 
 
-#: Options of `harness run` that use a plugin of each kind.
-_USE = {
-    "method": "--method {name}",
-    "metric": "",
-    "judge": "--set judging.panel={name}",
-    "backbone": "--backbone {name}",
-    "dataset": "--dataset {name}",
-}
-_EFFECT = {
-    "method": "only this method on the layers of the demo; without --method: together with the demo's methods",
-    "metric": "all cells are measured again, from the stored fits",
-    "judge": "this panel compares the units of the demo",
-    "backbone": "the methods of the demo on this network",
-    "dataset": "the networks and methods of the demo on these images",
+#: Kind -> options of `harness run` that use the plugin, and what the run does.
+_USES = {
+    "method": (
+        " --method {name}",
+        "only this method on the layers of the demo; without --method: together with the demo's methods",
+    ),
+    "metric": ("", "all cells are measured again, from the stored fits"),
+    "judge": (" --set judging.panel={name}", "this panel compares the units of the demo"),
+    "backbone": (" --backbone {name}", "the methods of the demo on this network"),
+    "dataset": (" --dataset {name}", "the networks and methods of the demo on these images"),
 }
 
 
 def next_steps(kind: str, name: str, path: str) -> list[str]:
     """Return two lines: the command that uses a plugin in a run, and what it runs."""
-    use = " ".join(part for part in ("harness run --suite demo --plugin", path, _USE[kind].format(name=name)) if part)
-    return [f"Run:     {use}", f"         ({_EFFECT[kind]})"]
+    options, effect = _USES[kind]
+    return [f"Run:     harness run --suite demo --plugin {path}{options.format(name=name)}", f"         ({effect})"]

@@ -9,11 +9,11 @@ from collections.abc import Collection
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.suites.merging import merge
+from harness.suites.merging import MERGED, merge
 from harness.suites.names import check
 from harness.suites.parsing import SuiteProblem, error_of, keys_at, parse_suite
 from harness.suites.schema import Suite
-from harness.suites.toml_lines import TomlLine, TomlTable, place_of, read_toml
+from harness.suites.toml_lines import TomlLine, TomlTable, line_at, read_toml
 from methods.registry import did_you_mean
 
 SUITES = Path(__file__).parents[1] / "suites"
@@ -47,8 +47,7 @@ def _load(file: Path, above: tuple[Path, ...], methods: Collection[str] | None) 
         return _of_parts(values, file, (*above, file), methods)
     if "extra" in values:
         # A parsed suite keeps the sections of plugins under `extra`; in a file they stand beside the others.
-        sentence = f"There is no setting 'extra'. {did_you_mean('extra', keys_at(Suite, ()))}"
-        raise error_of([SuiteProblem(("extra",), sentence)], values, file.name)
+        raise _error(values, "extra", f"There is no setting 'extra'. {did_you_mean('extra', keys_at(Suite, ()))}")
     suite = parse_suite(values, source=file.name)
     if problems := check(suite, methods):
         raise error_of(problems, values, file.name)
@@ -66,59 +65,46 @@ def _of_parts(values: TomlTable, file: Path, above: tuple[Path, ...], methods: C
     ]
     if problems:
         raise error_of(problems, values, file.name)
-    parts = []
-    for number, name in enumerate(names):
-        part = _find(name, file, place_of(values, ("parts", number)))
-        parts.append(_load(part, above, methods))
-    plain = {key: values[key] for key in ("name", "description") if key in values}
-    located = TomlTable({**plain, "parts": tuple(parts)}, values.places, values.place)
-    return parse_suite(located, source=file.name)
+    files = [_find(name, file, line_at(values, ("parts", number))) for number, name in enumerate(names)]
+    parts = tuple(_load(part, above, methods) for part in files)
+    return parse_suite(TomlTable({**values, "parts": parts}, values.value_lines, values.line), source=file.name)
 
 
 def _resolved(table: TomlTable, file: Path, above: tuple[Path, ...]) -> TomlTable:
     """Return the values of a file, merged over those of the suite that it extends."""
     replaces = _names(table, "replaces") if "replaces" in table else []
-    wrong = [name for name in replaces if name not in ("targets", "methods")]
-    if wrong:
-        raise error_of(
-            [
-                SuiteProblem(
-                    ("replaces",), f"replaces = {wrong!r}: only the lists targets and methods are merged otherwise."
-                )
-            ],
-            table,
-            file.name,
-        )
+    if wrong := [name for name in replaces if name not in MERGED]:
+        sentence = f"replaces = {wrong!r}: only the lists targets and methods are merged otherwise."
+        raise _error(table, "replaces", sentence)
     if "extends" in table:
         name = table["extends"]
         if not isinstance(name, str) or not name:
-            problem = SuiteProblem(
-                ("extends",), f"extends = {name!r}: give the name of one suite or the path of its file."
-            )
-            raise error_of([problem], table, file.name)
-        base_file = _find(name, file, place_of(table, ("extends",)))
+            raise _error(table, "extends", f"extends = {name!r}: give the name of one suite or the path of its file.")
+        base_file = _find(name, file, line_at(table, ("extends",)))
         base = _resolved(_read(base_file, above), base_file, (*above, base_file))
         if "parts" in base:
-            problem = SuiteProblem(("extends",), f"{name!r} is made of parts: extend one of them, or list it in parts.")
-            raise error_of([problem], table, file.name)
+            raise _error(table, "extends", f"{name!r} is made of parts: extend one of them, or list it in parts.")
         table = merge(base, table)
     elif replaces:
-        raise error_of([SuiteProblem(("replaces",), "replaces needs extends.")], table, file.name)
+        raise _error(table, "replaces", "replaces needs extends.")
     values = {key: value for key, value in table.items() if key not in ("extends", "replaces")}
-    return TomlTable(values, table.places, table.place)
+    return TomlTable(values, table.value_lines, table.line)
 
 
 def _names(values: TomlTable, key: str) -> list[str]:
     names = values[key]
     if not (isinstance(names, list) and names and all(isinstance(name, str) and name for name in names)):
-        problem = SuiteProblem((key,), f'{key} = {names!r}: it must be a list of names, as in {key} = ["one", "two"].')
-        raise error_of([problem], values, values.place.source)
+        raise _error(values, key, f'{key} = {names!r}: it must be a list of names, as in {key} = ["one", "two"].')
     return list(names)
 
 
-def _find(name: str, beside: Path | None, place: TomlLine | None) -> Path:
+def _error(values: TomlTable, key: str, sentence: str) -> UserError:
+    return error_of([SuiteProblem((key,), sentence)], values, values.line.source)
+
+
+def _find(name: str, beside: Path | None, line: TomlLine | None) -> Path:
     """Return the file of a suite named on the command line, or in another file (paths are relative to that one)."""
-    start = f"{place}: " if place else ""
+    start = f"{line}: " if line else ""
     try:
         file = Path(name).expanduser()
         if name.endswith(".toml"):
@@ -157,7 +143,7 @@ def _read(file: Path, above: tuple[Path, ...]) -> TomlTable:
             f"{file.name}, line {line}: the byte 0x{content[error.start]:02x} is not valid UTF-8; save it as UTF-8."
         ) from error
     try:
-        return read_toml(text.replace("\r\n", "\n"), file.name)
+        return read_toml(text, file.name)
     except (ValueError, RecursionError) as error:
         raise UserError(_syntax(error, text, file.name)) from error
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
-from harness.suites.toml_lines import Listing, TomlLine, TomlTable
-
-#: Lists whose entries are merged one by one; other lists are replaced.
-MERGED = ("targets", "methods")
+from harness.suites.toml_lines import TomlList, TomlTable
 
 
 def merge(base: TomlTable, extension: TomlTable) -> TomlTable:
@@ -18,49 +15,48 @@ def merge(base: TomlTable, extension: TomlTable) -> TomlTable:
     label, and entries of ``targets`` with the entry of the same backbone and site. Entries without a counterpart are
     appended. With ``replaces = ["targets"]`` in ``extension``, its list replaces that of ``base`` instead.
     """
-    return _merge(base, extension, frozenset(extension.get("replaces", ())))
+    return _merge(base, extension, extension.get("replaces", ()))
 
 
-def _merge(base: TomlTable, extension: TomlTable, replaced: frozenset[str]) -> TomlTable:
-    values, places = dict(base), dict(base.places)
+def _merge(base: TomlTable, extension: TomlTable, replaced: Collection[str]) -> TomlTable:
+    values = dict(base)
     for key, value in extension.items():
         base_value = values.get(key)
         if isinstance(base_value, TomlTable) and isinstance(value, TomlTable):
-            values[key] = _merge(base_value, value, frozenset())
-        elif key in MERGED and key not in replaced and isinstance(base_value, Listing) and isinstance(value, Listing):
-            values[key] = _merge_entries(base_value, value, _SAME[key])
+            values[key] = _merge(base_value, value, ())
+        elif key in MERGED and key not in replaced and isinstance(base_value, TomlList) and isinstance(value, TomlList):
+            values[key] = _merge_entries(base_value, value, MERGED[key])
         else:
             values[key] = value
-        places[key] = extension.places[key]
-    return TomlTable(values, places, extension.place)
+    return TomlTable(values, base.value_lines | extension.value_lines, extension.line)
 
 
-def _merge_entries(base: Listing, extension: Listing, same: Callable[[Any, Any], bool]) -> Listing:
-    values: list[Any] = list(base)
-    places: list[TomlLine] = list(base.places)
-    for value, place in zip(extension, extension.places, strict=True):
-        matches = [number for number, other in enumerate(values[: len(base)]) if _same_tables(value, other, same)]
+def _merge_entries(base: TomlList, extension: TomlList, same: Callable[[Any, Any], bool]) -> TomlList:
+    values, lines = list(base), list(base.value_lines)
+    for entry, line in zip(extension, extension.value_lines, strict=True):
+        matches = [
+            number
+            for number, other in enumerate(values[: len(base)])
+            if isinstance(entry, TomlTable) and isinstance(other, TomlTable) and same(entry, other)
+        ]
         if len(matches) == 1:
-            values[matches[0]] = _merge(values[matches[0]], value, frozenset())
-            places[matches[0]] = place
+            values[matches[0]] = _merge(values[matches[0]], entry, ())
+            lines[matches[0]] = line
         else:
-            values.append(value)
-            places.append(place)
-    return Listing(values, places)
+            values.append(entry)
+            lines.append(line)
+    return TomlList(values, lines)
 
 
-def _same_tables(one: Any, other: Any, same: Callable[[Any, Any], bool]) -> bool:
-    return isinstance(one, TomlTable) and isinstance(other, TomlTable) and same(one, other)
-
-
-def _same_target(one: Any, other: Any) -> bool:
+def _same_target(target: Any, other: Any) -> bool:
     # A target without a site matches any target of the backbone; `_merge_entries` requires that there is only one.
-    sites = one.get("site"), other.get("site")
-    return one.get("backbone") == other.get("backbone") and (sites[0] is None or sites[0] == sites[1])
+    site = target.get("site")
+    return target.get("backbone") == other.get("backbone") and site in (None, other.get("site"))
 
 
-def _same_method(one: Any, other: Any) -> bool:
-    return (one.get("name"), one.get("label")) == (other.get("name"), other.get("label"))
+def _same_method(entry: Any, other: Any) -> bool:
+    return (entry.get("name"), entry.get("label")) == (other.get("name"), other.get("label"))
 
 
-_SAME: dict[str, Callable[[Any, Any], bool]] = {"targets": _same_target, "methods": _same_method}
+#: List whose entries are merged one by one -> test of two entries; other lists are replaced.
+MERGED: dict[str, Callable[[Any, Any], bool]] = {"targets": _same_target, "methods": _same_method}

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from harness.errors import UserError
 from harness.suites.parsing import SuiteProblem
-from harness.suites.schema import MethodEntry, Suite, names_of
+from harness.suites.schema import MethodEntry, Suite, names_of, with_target_settings
 from harness.suites.toml_lines import Path
 from methods.registry import did_you_mean
 
@@ -21,21 +21,21 @@ def check(suite: Suite, methods: Collection[str] | None = None) -> list[SuitePro
         suite: a suite without parts.
         methods: names or labels of the methods to check; the others are not imported. Default: all.
     """
-    from harness import backbones, datasets
+    from harness import datasets
     from harness.metrics.base import METRICS
     from judges.panel import PANELS
 
-    problems = _problems_of(("data", "dataset"), lambda: datasets.DATASETS.get(suite.data.dataset.partition(":")[0]))
+    dataset = suite.data.dataset.partition(":")[0]
+    problems = _problems_of(("data", "dataset"), datasets.DATASETS.get, dataset)
     for number, metric in enumerate(suite.evaluation.metrics or ()):
-        problems += _problems_of(("evaluation", "metrics", number), lambda metric=metric: METRICS.get(metric))  # type: ignore[misc]
+        problems += _problems_of(("evaluation", "metrics", number), METRICS.get, metric)
     if suite.judging is not None:
-        panel = suite.judging.panel
-        problems += _problems_of(("judging", "panel"), lambda: PANELS.get(panel))
+        problems += _problems_of(("judging", "panel"), PANELS.get, suite.judging.panel)
     for number, entry in _selected(suite.methods, methods):
         problems += _entry(entry, {}, ("methods", number), ())
     for position, target in enumerate(suite.targets):
         path: Path = ("targets", position)
-        problems += _problems_of((*path, "backbone"), lambda spec=target.backbone: _backbone(backbones, spec))  # type: ignore[misc]
+        problems += _problems_of((*path, "backbone"), _check_backbone, target.backbone)
         for number, entry in _selected(target.methods or (), methods):
             problems += _entry(entry, target.settings, (*path, "methods", number), (*path, "settings"))
         if target.settings and target.methods is None:
@@ -52,17 +52,19 @@ def _selected(entries: Sequence[MethodEntry], methods: Collection[str] | None) -
     ]
 
 
-def _backbone(backbones: Any, spec: str) -> None:
+def _check_backbone(spec: str) -> None:
+    from harness.backbones import BACKBONES, PREFIXES
+
     prefix, colon, identifier = spec.partition(":")
     if not colon:
-        backbones.BACKBONES.get(spec)
-    elif prefix not in backbones.PREFIXES or not identifier:
-        raise UserError(f"{spec!r} is not a backbone: the prefixes are {', '.join(backbones.PREFIXES)}.")
+        BACKBONES.get(spec)
+    elif prefix not in PREFIXES or not identifier:
+        raise UserError(f"{spec!r} is not a backbone: the prefixes are {', '.join(PREFIXES)}.")
 
 
-def _problems_of(path: Path, look_up: Callable[[], object]) -> list[SuiteProblem]:
+def _problems_of(path: Path, look_up: Callable[[str], object], name: str) -> list[SuiteProblem]:
     try:
-        look_up()
+        look_up(name)
     except UserError as error:
         return [SuiteProblem(path, f"{'.'.join(map(str, path))}: {error}")]
     return []
@@ -73,28 +75,21 @@ def _entry(entry: MethodEntry, settings: Mapping[str, Mapping[str, Any]], path: 
     from harness.suites.grids import GRIDS
     from methods import METHODS
 
-    try:
-        method = METHODS.get(entry.name)
-    except UserError as error:
-        return [SuiteProblem((*path, "name"), f"{'.'.join(map(str, path))}.name: {error}")]
+    if problems := _problems_of((*path, "name"), METHODS.get, entry.name):
+        return problems
     if entry.select and entry.name not in GRIDS:
         hint = did_you_mean(entry.name, list(GRIDS))
         return [SuiteProblem((*path, "select"), f"{entry.name} has no grid to select from. {hint}")]
     # Later layers first: a problem is reported where the setting was written last.
     layers = [(key, settings[key]) for key in dict.fromkeys((entry.label, entry.name)) if key and key in settings]
-    if over and not layers:
-        if path[0] != "targets":
-            return []  # the entry without target settings was checked before
-        layers = []
-    merged = dict(entry.config)
-    for _, values in reversed(layers):
-        merged.update(values)
+    if over and not layers and path[0] != "targets":
+        return []  # the entry without target settings was checked before
+    method = METHODS.get(entry.name)
     try:
-        method.Config(**merged)
+        method.Config(**with_target_settings(entry, settings).config)
     except ValidationError as error:
-        return [
-            _setting(problem, entry, path, over, layers, list(method.Config.model_fields)) for problem in error.errors()
-        ]
+        names = list(method.Config.model_fields)
+        return [_setting(problem, entry, path, over, layers, names) for problem in error.errors()]
     except TypeError as error:
         return [SuiteProblem((*path, "config"), f"{entry.name}: {error}.")]
     return []

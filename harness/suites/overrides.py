@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
@@ -25,7 +26,7 @@ def with_overrides(
     dataset: str | None = None,
     evaluation: float | None = None,
     backbone: str | None = None,
-    checkpoint: str | None = None,
+    checkpoint: str | Path | None = None,
     site: str | None = None,
     head: str | None = None,
     weights: bool = True,
@@ -44,25 +45,24 @@ def with_overrides(
     Raises:
         UserError: if a checkpoint or site is given and the backbone is ambiguous, or a value is invalid.
     """
-    options: dict[str, Any] = {
-        "dataset": dataset,
-        "evaluation": evaluation,
-        "backbone": backbone,
-        "given": {"checkpoint": checkpoint, "site": site, "head": head},
-        "weights": weights,
-        "token_seeds": token_seeds,
-        "chosen": methods,
-    }
-
     if suite.parts and backbone is not None:
         suite = _parts_with_backbone(suite, backbone)
-    suite = each_leaf(suite, partial(_with_options, **options))
+    change = partial(
+        _with_options,
+        dataset=dataset,
+        evaluation=evaluation,
+        backbone=backbone,
+        layer={"checkpoint": checkpoint, "site": site, "head": head},
+        weights=weights,
+        token_seeds=token_seeds,
+        methods=methods,
+    )
+    suite = each_leaf(suite, change)
     if methods is None and not extra_methods:
         return suite
-    listed = frozenset(_method_names(suite))
-    suite = each_leaf(suite, partial(_with_methods, chosen=methods, extra=extra_methods, listed=listed))
-    # Never empty: methods that are listed nowhere were added to all targets.
-    return _without_empty_parts(suite) or suite
+    listed = _method_names(suite)
+    # Never empty: methods that are listed nowhere are added to all targets.
+    return filter_leaves(suite, partial(_with_methods, chosen=methods, extra=extra_methods, listed=listed)) or suite
 
 
 def each_leaf(suite: Suite, change: Callable[[Suite], Suite]) -> Suite:
@@ -72,11 +72,19 @@ def each_leaf(suite: Suite, change: Callable[[Suite], Suite]) -> Suite:
     return suite.model_copy(update={"parts": tuple(each_leaf(part, change) for part in suite.parts)})
 
 
+def filter_leaves(suite: Suite, change: Callable[[Suite], Suite | None]) -> Suite | None:
+    """Apply a change as :func:`each_leaf` and remove the parts for which it returns None; None if nothing is left."""
+    if not suite.parts:
+        return change(suite)
+    parts = tuple(changed for part in suite.parts if (changed := filter_leaves(part, change)) is not None)
+    return suite.model_copy(update={"parts": parts}) if parts else None
+
+
 def _parts_with_backbone(suite: Suite, backbone: str) -> Suite:
     parts = tuple(leaf for leaf in suite.leaves if backbone in [target.backbone for target in leaf.targets])
     if not parts:
-        backbones = sorted({target.backbone for leaf in suite.leaves for target in leaf.targets})
-        raise UserError(f"No part of {suite.name} has the backbone {backbone!r}. {did_you_mean(backbone, backbones)}")
+        hint = did_you_mean(backbone, _backbones(suite))
+        raise UserError(f"No part of {suite.name} has the backbone {backbone!r}. {hint}")
     return suite.model_copy(update={"parts": parts})
 
 
@@ -86,16 +94,15 @@ def _with_options(
     dataset: str | None,
     evaluation: float | None,
     backbone: str | None,
-    given: dict[str, str | None],
+    layer: dict[str, str | Path | None],
     weights: bool,
     token_seeds: tuple[int, ...] | None,
-    chosen: tuple[str, ...] | None,
+    methods: tuple[str, ...] | None,
 ) -> Suite:
-    values = suite.model_dump()
-    values["extra"] = suite.extra
+    values = _values(suite)
     if backbone is not None:
         matching = [target for target in values["targets"] if target["backbone"] == backbone]
-        site = given["site"]
+        site = layer["site"]
         if site is not None and matching:
             # A new layer of a backbone of the suite gets the settings of the first target of that backbone.
             matching = [target for target in matching if target["site"] == site] or matching[:1]
@@ -103,7 +110,7 @@ def _with_options(
         values["methods"] = (
             values["methods"] or values["targets"][0].get("methods") or suite.methods_of(suite.targets[0])
         )
-    requested = {key: value for key, value in given.items() if value is not None}
+    requested = {key: str(value) for key, value in layer.items() if value is not None}
     n_backbones = len({target["backbone"] for target in values["targets"]})
     if (requested or not weights) and (n_backbones > 1 or ("site" in requested and len(values["targets"]) > 1)):
         raise UserError(
@@ -127,14 +134,14 @@ def _with_options(
             target["token_seeds"] = None
     changed = parse_suite(values, source="command line")
     # Report unknown names before weights or images are looked for.
-    if (backbone is not None or dataset is not None) and (problems := check(changed, chosen)):
+    if (backbone is not None or dataset is not None) and (problems := check(changed, methods)):
         raise error_of(problems, values, "command line")
     return changed
 
 
 def _with_methods(
-    suite: Suite, *, chosen: tuple[str, ...] | None, extra: tuple[str, ...], listed: frozenset[str]
-) -> Suite:
+    suite: Suite, *, chosen: tuple[str, ...] | None, extra: tuple[str, ...], listed: Sequence[str]
+) -> Suite | None:
     # A method that no part of the suite lists is added to all targets with its default settings.
     named = dict.fromkeys((*extra, *(chosen or ())))
     added = tuple(MethodEntry(name=name) for name in named if name not in listed)
@@ -146,15 +153,7 @@ def _with_methods(
         # `methods_of` has already applied the target's settings to the entries.
         if entries:
             targets.append(target.model_copy(update={"methods": entries, "settings": {}}))
-    return suite.model_copy(update={"targets": tuple(targets)})
-
-
-def _without_empty_parts(suite: Suite) -> Suite | None:
-    """Return the suite without parts that have no targets; None if nothing is left."""
-    if not suite.parts:
-        return suite if suite.targets else None
-    parts = tuple(remaining for part in suite.parts if (remaining := _without_empty_parts(part)) is not None)
-    return suite.model_copy(update={"parts": parts}) if parts else None
+    return suite.model_copy(update={"targets": tuple(targets)}) if targets else None
 
 
 def with_settings(suite: Suite, assignments: Sequence[str]) -> Suite:
@@ -170,19 +169,22 @@ def with_settings(suite: Suite, assignments: Sequence[str]) -> Suite:
     for text in assignments:
         path, value = _parse(text)
         source = f"--set {text}"
-        if path[0] == "method":
-            suite = _everywhere(suite, path, value, source, _set_method, _method_names(suite))
-        elif path[0] == "target":
-            suite = _everywhere(suite, path, value, source, _set_target, _backbones(suite))
+        if path[0] in ("method", "target"):
+            names, change = (
+                (_method_names(suite), _set_method) if path[0] == "method" else (_backbones(suite), _set_target)
+            )
+            if len(path) < 3:
+                raise UserError(f"{source}: must be {path[0]}.NAME.SETTING=VALUE. NAME is one of {', '.join(names)}.")
+            if path[1] not in names:
+                raise UserError(f"{source}: the suite has no {path[0]} {path[1]!r}. {did_you_mean(path[1], names)}")
         else:
+            change = _set_section
             sections = [name for name in Suite.model_fields if name not in _NOT_SETTABLE]
-            extra = sorted({name for leaf in suite.leaves for name in leaf.extra})
-            if path[0] not in (*sections, *extra):
-                raise UserError(
-                    f"{source}: there is no setting {path[0]!r}. "
-                    f"{did_you_mean(path[0], ['method', 'target', *sections, *extra])}"
-                )
-            suite = each_leaf(suite, partial(_set, path=path, value=value, source=source))
+            sections += sorted({name for leaf in suite.leaves for name in leaf.extra})
+            if path[0] not in sections:
+                hint = did_you_mean(path[0], ["method", "target", *sections])
+                raise UserError(f"{source}: there is no setting {path[0]!r}. {hint}")
+        suite = each_leaf(suite, partial(_changed, change=change, path=path, value=value, source=source))
     return suite
 
 
@@ -210,45 +212,32 @@ def _parse(text: str) -> tuple[list[str], Any]:
 
 
 def _method_names(suite: Suite) -> list[str]:
-    return sorted(
-        {
-            name
-            for leaf in suite.leaves
-            for target in leaf.targets
-            for entry in leaf.methods_of(target)
-            for name in names_of(entry)
-        }
-    )
+    entries = [entry for leaf in suite.leaves for target in leaf.targets for entry in leaf.methods_of(target)]
+    return sorted({name for entry in entries for name in names_of(entry)})
 
 
 def _backbones(suite: Suite) -> list[str]:
     return sorted({target.backbone for leaf in suite.leaves for target in leaf.targets})
 
 
-def _everywhere(
-    suite: Suite,
-    path: list[str],
-    value: Any,
-    source: str,
-    change: Callable[[dict[str, Any], list[str], Any], None],
-    names: list[str],
+def _values(leaf: Suite) -> dict[str, Any]:
+    """Return the plain values of a suite, with the sections of plugins as they are."""
+    return {**leaf.model_dump(), "extra": dict(leaf.extra)}
+
+
+def _changed(
+    leaf: Suite, *, change: Callable[[dict[str, Any], list[str], Any], None], path: list[str], value: Any, source: str
 ) -> Suite:
-    if len(path) < 3:
-        raise UserError(f"{source}: must be {path[0]}.NAME.SETTING=VALUE. NAME is one of {', '.join(names)}.")
-    if path[1] not in names:
-        raise UserError(f"{source}: the suite has no {path[0]} {path[1]!r}. {did_you_mean(path[1], names)}")
-
-    def changed(leaf: Suite) -> Suite:
-        values = leaf.model_dump()
-        values["extra"] = leaf.extra
-        change(values, path[1:], value)
-        return _checked(values, source)
-
-    return each_leaf(suite, changed)
+    values = _values(leaf)
+    change(values, path, value)
+    changed = parse_suite(values, source=source)
+    if problems := check(changed):
+        raise error_of(problems, values, source)
+    return changed
 
 
 def _set_method(values: dict[str, Any], path: list[str], value: Any) -> None:
-    name, *keys = path
+    _, name, *keys = path
     shared = [target for target in values["targets"] if target["methods"] is None]
     groups = [(values["methods"], shared), *((target["methods"] or (), [target]) for target in values["targets"])]
     for entries, targets in groups:
@@ -260,27 +249,21 @@ def _set_method(values: dict[str, Any], path: list[str], value: Any) -> None:
             else:
                 _put(entry["config"], keys, value)
             for target in targets:
-                # Remove the target's own setting, which would override that of the command line.
+                # Remove the target's setting, which would override that of the command line.
                 for key in (entry["name"], entry["label"]):
                     target["settings"].get(key, {}).pop(keys[0], None)
 
 
 def _set_target(values: dict[str, Any], path: list[str], value: Any) -> None:
     for target in values["targets"]:
-        if target["backbone"] == path[0]:
-            _put(target, path[1:], value)
+        if target["backbone"] == path[1]:
+            _put(target, path[2:], value)
 
 
-def _set(leaf: Suite, *, path: list[str], value: Any, source: str) -> Suite:
-    values = leaf.model_dump()
-    values["extra"] = dict(leaf.extra)
-    if path[0] in leaf.extra:
-        section = values["extra"].pop(path[0]).model_dump()
-        _put(section, path[1:], value)
-        values[path[0]] = section
-    else:
-        _put(values, path, value)
-    return _checked(values, source)
+def _set_section(values: dict[str, Any], path: list[str], value: Any) -> None:
+    if path[0] in values["extra"]:
+        values[path[0]] = values["extra"].pop(path[0]).model_dump()
+    _put(values, path, value)
 
 
 def _put(table: dict[str, Any], path: list[str], value: Any) -> None:
@@ -289,10 +272,3 @@ def _put(table: dict[str, Any], path: list[str], value: Any) -> None:
         table[key] = dict(inner) if isinstance(inner, dict) else {}
         table = table[key]
     table[path[-1]] = value
-
-
-def _checked(values: dict[str, Any], source: str) -> Suite:
-    suite = parse_suite(values, source=source)
-    if problems := check(suite):
-        raise error_of(problems, values, source)
-    return suite

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from harness.errors import UserError
 from harness.suites.schema import Judging, MethodEntry, Suite, names_of
 from harness.suites.sections import SECTIONS
-from harness.suites.toml_lines import Path, TomlLine, place_of
+from harness.suites.toml_lines import Path, TomlLine, line_at
 from methods.registry import did_you_mean
 
 
@@ -43,16 +43,14 @@ def parse_suite(values: Mapping[str, Any], *, source: str = "suite") -> Suite:
             extra[name] = model(**plain.pop(name))
         except (ValidationError, TypeError) as error:
             problems += _problems(error, model, (name,))
-    suite: Suite | None = None
     try:
         suite = Suite(**plain, extra=extra)
+        problems += _unknown_settings(suite)
     except ValidationError as error:
         problems += _problems(error, Suite, ())
     except TypeError as error:
         problems.append(SuiteProblem((), f"{error}."))
-    if suite is not None:
-        problems += _unknown_settings(suite)
-    if problems or suite is None:
+    if problems:
         raise error_of(problems, values, source)
     return suite
 
@@ -71,10 +69,7 @@ def judging_of(values: Mapping[str, Any], *, source: str) -> Judging:
 
 def error_of(problems: Iterable[SuiteProblem], values: Any, source: str) -> UserError:
     """Return one error with a line per problem, each with its location."""
-    lines = []
-    for problem in problems:
-        place = place_of(values, problem.path) or TomlLine(source)
-        lines.append(f"{place}: {problem.sentence}")
+    lines = [f"{line_at(values, problem.path) or TomlLine(source)}: {problem.sentence}" for problem in problems]
     return UserError("\n".join(dict.fromkeys(lines)))
 
 
@@ -132,20 +127,18 @@ def _sentence(problem: Any, location: Path, path: Path, model: type[BaseModel]) 
     if kind == "missing":
         return f"The setting {where!r} is missing."
     if kind in ("model_type", "dict_type"):
-        return f"{where} = {_short(problem['input'])}: it must be a table of settings."
-    if kind == "tuple_type":
-        return f"{where} = {_short(problem['input'])}: it must be a list, in square brackets."
-    if kind == "too_short":
+        message = "it must be a table of settings"
+    elif kind == "tuple_type":
+        message = "it must be a list, in square brackets"
+    elif kind == "too_short":
         least = problem["ctx"]["min_length"]
-        return f"{where} = {_short(problem['input'])}: it needs at least {least} entr{'y' if least == 1 else 'ies'}."
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if isinstance(problem["input"], Mapping):
-        return f"{where}: {message[0].lower()}{message[1:]}."
-    return (
-        f"{where} = {_short(problem['input'])}: it {message}."
-        if message.startswith("should")
-        else (f"{where} = {_short(problem['input'])}: {message[0].lower()}{message[1:]}.")
-    )
+        message = f"it needs at least {least} entr{'y' if least == 1 else 'ies'}"
+    else:
+        message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        message = f"it {message}" if message.startswith("should") else f"{message[0].lower()}{message[1:]}"
+        if isinstance(problem["input"], Mapping):
+            return f"{where}: {message}."
+    return f"{where} = {_short(problem['input'])}: {message}."
 
 
 def _short(value: Any) -> str:

@@ -97,8 +97,7 @@ class Target(Section):
     token_seeds: tuple[Seed, ...] | None = Field(None, min_length=1, description="instead of seeds.tokens")
     methods: tuple[MethodEntry, ...] | None = Field(None, description="instead of the suite's methods")
     settings: dict[str, dict[str, Any]] = Field(
-        default_factory=dict,
-        description="settings by method name or label; override those of the method",
+        default_factory=dict, description="settings by method name or label; override those of the method"
     )
 
 
@@ -177,7 +176,7 @@ class Suite(Section):
         entries = target.methods if target.methods is not None else self.methods
         if not target.settings:
             return entries
-        return tuple(_set(entry, target.settings) for entry in entries)
+        return tuple(with_target_settings(entry, target.settings) for entry in entries)
 
     def token_seeds_of(self, target: Target) -> tuple[int, ...]:
         return target.token_seeds or self.seeds.tokens
@@ -206,7 +205,8 @@ def names_of(entry: MethodEntry) -> set[str]:
     return {entry.name} | ({entry.label} if entry.label else set())
 
 
-def _set(entry: MethodEntry, settings: Mapping[str, Mapping[str, Any]]) -> MethodEntry:
+def with_target_settings(entry: MethodEntry, settings: Mapping[str, Mapping[str, Any]]) -> MethodEntry:
+    """Return the entry with the settings of a target, given by method name or label."""
     changed = dict(entry.config)
     # The label is more specific than the name, so it is applied last.
     for key in dict.fromkeys((entry.name, entry.label)):

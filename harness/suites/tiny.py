@@ -6,7 +6,7 @@ and distinct cells stay distinct. The resulting numbers have no meaning.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from harness.errors import UserError
@@ -22,13 +22,16 @@ PHOTOGRAPHS, EVALUATION, TOKENS_PER_IMAGE = 48, 12, 48
 DATASET = f"photos:{PHOTOGRAPHS}"
 TOKENS = (PHOTOGRAPHS - EVALUATION) * TOKENS_PER_IMAGE
 
+#: Backbone and module path.
+_Layer = tuple[str, str | None]
+
 DINO, LITE = "dinov2_small_saliency", "efficientnet_lite0"
 
 #: Layer of a suite -> packaged layer that replaces it. Self-supervised ViTs are replaced by the packaged ViT, if
 #: possible at the same block, at the attention projection: ELUDe needs a quarter of the time that it needs at the MLP,
 #: which has four times as many inputs. Supervised networks with their own head (including a ViT) are replaced by the
 #: packaged supervised network.
-STAND_INS: dict[tuple[str, str | None], tuple[str, str]] = {
+STAND_INS: dict[_Layer, tuple[str, str]] = {
     ("dinov2_vitb14", "blocks.9.mlp.fc2"): (DINO, "blocks.9.attn.proj"),
     ("dinov2_vitb14", "blocks.10.mlp.fc2"): (DINO, "blocks.10.attn.proj"),
     ("dinov2_vitb14", "blocks.11.mlp.fc2"): (DINO, "blocks.11.attn.proj"),
@@ -39,36 +42,39 @@ STAND_INS: dict[tuple[str, str | None], tuple[str, str]] = {
     ("convnextv2_base", "stages.3.blocks.2.mlp.fc2"): (LITE, "blocks.6.0.conv_pwl"),
 }
 
+_CHANGES = (
+    "Training: 2 epochs, batches of 256, a quarter of the expansion factor; sweeps: two configurations per family.",
+    "ELUDe: top_k and cluster sizes are reduced in order, so that different settings stay different.",
+    "Judging: the proxy panel, two unit pairs per pair of methods and token seed.",
+)
+
 #: Replacements of all other layers, in order of their appearance; deepest first.
 FREE = tuple((DINO, f"blocks.{number}.attn.proj") for number in range(11, -1, -1))
-
-
-class StandIn(NamedTuple):
-    """Layer of the suite with the packaged layer that replaces it."""
-
-    backbone: str
-    site: str
-    stand_in_backbone: str
-    stand_in_site: str
 
 
 class Scaled(NamedTuple):
     """Suite at reduced size."""
 
     suite: Suite
-    stand_ins: list[StandIn]
-    changes: list[str]
-    """descriptions of the reduced settings"""
+    stand_ins: dict[_Layer, tuple[str, str]]
+    """layer of the full suite -> packaged layer that replaces it"""
 
     def notices(self, other_images: str | None = None) -> list[str]:
         """Return what a user must know about the results, line by line; ``other_images`` replace the photographs."""
-        lines = ["Scale tiny: this tests that everything runs; no number below means anything about a method."]
-        lines += [
-            f"  {row.backbone} at {row.site}: replaced by {row.stand_in_backbone} at {row.stand_in_site}."
-            for row in self.stand_ins
+        images = (
+            f"{DATASET}: {PHOTOGRAPHS - EVALUATION} photographs probed, {TOKENS_PER_IMAGE} tokens each, "
+            f"and {EVALUATION} evaluated."
+            if other_images is None
+            else f"{other_images}: all of it, {TOKENS_PER_IMAGE} tokens each."
+        )
+        replacements = [
+            f"{backbone} at {site or 'its default layer'}: replaced by {stand_in} at {stand_in_site}."
+            for (backbone, site), (stand_in, stand_in_site) in self.stand_ins.items()
         ]
-        images = _PHOTOGRAPHS if other_images is None else f"{other_images}: all of it, {TOKENS_PER_IMAGE} tokens each."
-        return [*lines, f"  {images}", *(f"  {change}" for change in self.changes)]
+        return [
+            "Scale tiny: this tests that everything runs; no number below means anything about a method.",
+            *(f"  {sentence}" for sentence in (*replacements, images, *_CHANGES)),
+        ]
 
 
 def scaled(suite: Suite, scale: str) -> Scaled:
@@ -79,47 +85,29 @@ def scaled(suite: Suite, scale: str) -> Scaled:
     """
     if scale not in SCALES:
         raise UserError(f"--scale {scale}: {did_you_mean(scale, list(SCALES))} Without it a suite runs at full size.")
-    planted = next((t.backbone for leaf in suite.leaves for t in leaf.targets if _is_planted(t)), None)
-    if planted is not None:
+    targets = [target for leaf in suite.leaves for target in leaf.targets]
+    if planted := next((target.backbone for target in targets if _is_planted(target)), None):
         raise UserError(
             f"--scale {scale}: {suite.name} measures planted layers, such as {planted}, which cannot be replaced. "
             "Run the suite without --scale."
         )
-    stand_ins = _stand_ins(suite)
+    stand_ins = _stand_ins(targets)
     sizes = _sizes(suite)
     small = each_leaf(suite, lambda leaf: _tiny(leaf, stand_ins, sizes))
     if small.parts:
         small = small.model_copy(update={"name": f"{suite.name}-{scale}"})
-    rows = [StandIn(backbone, site or "its default layer", *to) for (backbone, site), to in stand_ins.items()]
-    return Scaled(small, rows, _CHANGES)
+    return Scaled(small, stand_ins)
 
 
-_PHOTOGRAPHS = (
-    f"{DATASET}: {PHOTOGRAPHS - EVALUATION} photographs probed, {TOKENS_PER_IMAGE} tokens each, "
-    f"and {EVALUATION} evaluated."
-)
-_CHANGES = [
-    "Training: 2 epochs, batches of 256, a quarter of the expansion factor; sweeps: two configurations per family.",
-    "ELUDe: top_k and cluster sizes are reduced in order, so that different settings stay different.",
-    "Judging: the proxy panel, two unit pairs per pair of methods and token seed.",
-]
-
-
-def _stand_ins(suite: Suite) -> dict[tuple[str, str | None], tuple[str, str]]:
-    replaced = dict.fromkeys(
-        (t.backbone, t.site) for leaf in suite.leaves for t in leaf.targets if not _is_unchanged(t)
-    )
-    unchanged = {(t.backbone, t.site) for leaf in suite.leaves for t in leaf.targets if _is_unchanged(t)}
-    stand_ins: dict[tuple[str, str | None], tuple[str, str]] = {
-        key: STAND_INS[key] for key in replaced if key in STAND_INS
-    }
+def _stand_ins(targets: Sequence[Target]) -> dict[_Layer, tuple[str, str]]:
+    replaced = dict.fromkeys((target.backbone, target.site) for target in targets if not _is_unchanged(target))
+    unchanged = {(target.backbone, target.site) for target in targets if _is_unchanged(target)}
+    stand_ins = {key: STAND_INS[key] for key in replaced if key in STAND_INS}
     free = [layer for layer in FREE if layer not in stand_ins.values() and layer not in unchanged]
-    for key in replaced:
-        if key not in stand_ins:
-            if not free:
-                raise UserError(f"--scale tiny supports {len(FREE)} layers, but the suite has more.")
-            stand_ins[key] = free.pop(0)
-    return stand_ins
+    others = [key for key in replaced if key not in STAND_INS]
+    if len(others) > len(free):
+        raise UserError(f"--scale tiny supports {len(FREE)} layers, but the suite has more.")
+    return stand_ins | dict(zip(others, free, strict=False))
 
 
 def _is_unchanged(target: Target) -> bool:
@@ -141,9 +129,8 @@ def _is_planted(target: Target) -> bool:
     return bool(colon) and prefix in PREFIXES and PREFIXES[prefix].built_from is not None
 
 
-def _tiny(leaf: Suite, stand_ins: Mapping[tuple[str, str | None], tuple[str, str]], sizes: _Sizes) -> Suite:
+def _tiny(leaf: Suite, stand_ins: Mapping[_Layer, tuple[str, str]], sizes: _Sizes) -> Suite:
     values = leaf.model_dump()
-    targets = []
     for target, target_values in zip(leaf.targets, values["targets"], strict=True):
         stand_in = stand_ins.get((target.backbone, target.site))
         if stand_in is not None:
@@ -155,13 +142,11 @@ def _tiny(leaf: Suite, stand_ins: Mapping[tuple[str, str | None], tuple[str, str
             for entry in leaf.methods_of(target)
         ]
         target_values["settings"] = {}
-        targets.append(target_values)
     judging = leaf.judging and {"panel": "proxy", "pairs": 2, "controls": 2, "min_images": 1, "seed": leaf.judging.seed}
     return parse_suite(
         {
             **values,
             "name": f"{leaf.name}-tiny",
-            "targets": targets,
             "methods": (),
             "extra": leaf.extra,
             "data": {"dataset": DATASET, "evaluation": EVALUATION, "split_seed": leaf.data.split_seed},
@@ -187,23 +172,16 @@ _SHRINK: dict[str, Callable[[int], int]] = {
 
 def _sizes(suite: Suite) -> _Sizes:
     """Return setting -> {value in the suite: reduced value}, in order and without collisions."""
-    full_values: dict[str, set[int]] = {key: set() for key in _SHRINK}
-    for leaf in suite.leaves:
-        for target in leaf.targets:
-            for entry in leaf.methods_of(target):
-                full = _with_defaults(entry.name, entry.config)
-                for key in _SHRINK:
-                    if isinstance(full.get(key), int):
-                        full_values[key].add(full[key])
-    return {key: _apart(sorted(values), _SHRINK[key]) for key, values in full_values.items()}
-
-
-def _apart(values: Iterable[int], shrink: Callable[[int], int]) -> dict[Any, int]:
-    small: dict[Any, int] = {}
-    last = 0
-    for value in values:
-        last = small[value] = max(shrink(value), last + 1)
-    return small
+    entries = [entry for leaf in suite.leaves for target in leaf.targets for entry in leaf.methods_of(target)]
+    configs = [_with_defaults(entry.name, entry.config) for entry in entries]
+    sizes: _Sizes = {}
+    for key, shrink in _SHRINK.items():
+        small: dict[Any, int] = {}
+        last = 0
+        for value in sorted({config[key] for config in configs if isinstance(config.get(key), int)}):
+            last = small[value] = max(shrink(value), last + 1)
+        sizes[key] = small
+    return sizes
 
 
 def _with_defaults(name: str, config: Mapping[str, Any]) -> dict[str, Any]:

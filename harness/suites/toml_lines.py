@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import bisect
+import re
 import tomllib
 from typing import Any, NamedTuple
 
 Path = tuple[str | int, ...]
 
-_BLANK = " \t"
-_BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+_SPACE = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
+_SPACE_IN_LINE = re.compile(r"(?:[ \t]|#[^\n]*)*")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]*")
+#: A multi-line string may end with up to two quotes before the closing three.
+_STRING = re.compile(r'''"""(?:\\.|[^\\])*?""""{0,2}|"(?:\\.|[^"\\])*"''' r"""|'''.*?''''{0,2}|'[^']*'""", re.DOTALL)
+_OTHER_VALUE = re.compile(r"[^,\]}#\n]*")
 
 
 class TomlLine(NamedTuple):
@@ -25,18 +30,18 @@ class TomlLine(NamedTuple):
 class TomlTable(dict[str, Any]):
     """Table with the location of itself and of each value; locations are kept when tables are merged."""
 
-    def __init__(self, values: dict[str, Any], places: dict[str, TomlLine], place: TomlLine) -> None:
+    def __init__(self, values: dict[str, Any], value_lines: dict[str, TomlLine], line: TomlLine) -> None:
         super().__init__(values)
-        self.places = places
-        self.place = place
+        self.value_lines = value_lines
+        self.line = line
 
 
-class Listing(list[Any]):
+class TomlList(list[Any]):
     """List with the location of each value."""
 
-    def __init__(self, values: list[Any], places: list[TomlLine]) -> None:
+    def __init__(self, values: list[Any], value_lines: list[TomlLine]) -> None:
         super().__init__(values)
-        self.places = places
+        self.value_lines = value_lines
 
 
 def read_toml(text: str, source: str) -> TomlTable:
@@ -47,7 +52,7 @@ def read_toml(text: str, source: str) -> TomlTable:
     """
     values = tomllib.loads(text)
     lines = lines_of(text)
-    result: TomlTable = _with_places(values, (), lines, source)
+    result: TomlTable = _with_lines(values, (), lines, source)
     return result
 
 
@@ -56,32 +61,32 @@ def lines_of(text: str) -> dict[Path, int]:
     return _Scanner(text.replace("\r\n", "\n")).scan()
 
 
-def place_of(values: Any, path: Path) -> TomlLine | None:
+def line_at(values: Any, path: Path) -> TomlLine | None:
     """Return the location of the value at a path, or of the nearest enclosing value; None if there is no file."""
-    location = values.place if isinstance(values, TomlTable) else None
+    line = values.line if isinstance(values, TomlTable) else None
     for part in path:
         if isinstance(values, TomlTable) and part in values:
-            location = values.places.get(str(part), location)
-        elif isinstance(values, Listing) and isinstance(part, int) and part < len(values):
-            location = values.places[part]
+            line = values.value_lines.get(str(part), line)
+        elif isinstance(values, TomlList) and isinstance(part, int) and part < len(values):
+            line = values.value_lines[part]
         else:
             break
         values = values[part]
-    return location
+    return line
 
 
-def _with_places(value: Any, path: Path, lines: dict[Path, int], source: str) -> Any:
-    def place(at: Path) -> TomlLine:
+def _with_lines(value: Any, path: Path, lines: dict[Path, int], source: str) -> Any:
+    def line(at: Path) -> TomlLine:
         while at and at not in lines:
             at = at[:-1]
         return TomlLine(source, lines.get(at))
 
     if isinstance(value, dict):
-        inner = {key: _with_places(item, (*path, key), lines, source) for key, item in value.items()}
-        return TomlTable(inner, {key: place((*path, key)) for key in value}, place(path))
+        inner = {key: _with_lines(item, (*path, key), lines, source) for key, item in value.items()}
+        return TomlTable(inner, {key: line((*path, key)) for key in value}, line(path))
     if isinstance(value, list):
-        items = [_with_places(item, (*path, number), lines, source) for number, item in enumerate(value)]
-        return Listing(items, [place((*path, number)) for number in range(len(value))])
+        items = [_with_lines(item, (*path, number), lines, source) for number, item in enumerate(value)]
+        return TomlList(items, [line((*path, number)) for number in range(len(value))])
     return value
 
 
@@ -91,39 +96,35 @@ class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
-        self.breaks = [number for number, char in enumerate(text) if char == "\n"]
+        self.breaks = [match.start() for match in re.finditer("\n", text)]
         self.lines: dict[Path, int] = {}
         self.tables: dict[Path, int] = {}
         """array of tables -> index of its last table"""
 
     def scan(self) -> dict[Path, int]:
         current: Path = ()
-        while self._skip(newlines=True):
-            if self.text[self.at] == "[":
+        while char := self._next():
+            if char == "[":
                 current = self._header()
             else:
                 self._pair(current)
         return self.lines
 
-    def _line(self, at: int) -> int:
-        return bisect.bisect_left(self.breaks, at) + 1
-
     def _mark(self, path: Path, at: int) -> None:
         for end in range(1, len(path) + 1):
-            self.lines.setdefault(path[:end], self._line(at))
+            self.lines.setdefault(path[:end], bisect.bisect_left(self.breaks, at) + 1)
 
-    def _skip(self, *, newlines: bool) -> bool:
-        """Skip blanks and comments (and line ends); return False at the end of the text."""
-        while self.at < len(self.text):
-            char = self.text[self.at]
-            if char == "#":
-                end = self.text.find("\n", self.at)
-                self.at = len(self.text) if end < 0 else end
-            elif char in _BLANK or (newlines and char == "\n"):
-                self.at += 1
-            else:
-                return True
-        return False
+    def _skip(self, pattern: re.Pattern[str]) -> str:
+        """Skip what matches and return it."""
+        match = pattern.match(self.text, self.at)
+        assert match is not None
+        self.at = match.end()
+        return match[0]
+
+    def _next(self, space: re.Pattern[str] = _SPACE) -> str:
+        """Skip white space and comments, and return the next character; "" at the end of the text."""
+        self._skip(space)
+        return self.text[self.at : self.at + 1]
 
     def _header(self) -> Path:
         start = self.at
@@ -153,55 +154,29 @@ class _Scanner:
         """Scan a dotted key and return its parts."""
         parts: list[str] = []
         while True:
-            self._skip(newlines=False)
-            start = self.at
-            if self.text[self.at] in "\"'":
-                self._string()
-            else:
-                while self.at < len(self.text) and self.text[self.at] in _BARE:
-                    self.at += 1
-            parts.append(next(iter(tomllib.loads(f"{self.text[start : self.at]} = 0"))))
-            self._skip(newlines=False)
-            if self.at >= len(self.text) or self.text[self.at] != ".":
+            written = self._skip(_STRING if self._next(_SPACE_IN_LINE) in ('"', "'") else _BARE_KEY)
+            parts.append(next(iter(tomllib.loads(f"{written} = 0"))))
+            if self._next(_SPACE_IN_LINE) != ".":
                 return parts
             self.at += 1
 
     def _value(self, path: Path) -> None:
-        self._skip(newlines=True)
-        char = self.text[self.at]
-        if char in "\"'":
-            self._string()
-        elif char == "[":
+        char = self._next()
+        if char in ('"', "'"):
+            self._skip(_STRING)
+        elif char in ("[", "{"):
+            end = {"[": "]", "{": "}"}[char]
             self.at += 1
             number = 0
-            while self._skip(newlines=True) and self.text[self.at] != "]":
-                self._mark((*path, number), self.at)
-                self._value((*path, number))
+            while self._next() != end:
+                if char == "[":
+                    self._mark((*path, number), self.at)
+                    self._value((*path, number))
+                else:
+                    self._pair(path)
                 number += 1
-                self._skip(newlines=True)
-                if self.text[self.at] == ",":
-                    self.at += 1
-            self.at += 1
-        elif char == "{":
-            self.at += 1
-            while self._skip(newlines=True) and self.text[self.at] != "}":
-                self._pair(path)
-                self._skip(newlines=True)
-                if self.text[self.at] == ",":
+                if self._next() == ",":
                     self.at += 1
             self.at += 1
         else:
-            while self.at < len(self.text) and self.text[self.at] not in ",]}#\n":
-                self.at += 1
-
-    def _string(self) -> None:
-        quote = self.text[self.at]
-        long = self.text.startswith(quote * 3, self.at)
-        end = quote * 3 if long else quote
-        self.at += len(end)
-        while not self.text.startswith(end, self.at):
-            self.at += 2 if quote == '"' and self.text[self.at] == "\\" else 1
-        self.at += len(end)
-        # A multi-line string may end with up to two quotes before the closing three.
-        while long and self.text.startswith(quote, self.at):
-            self.at += 1
+            self._skip(_OTHER_VALUE)

@@ -74,7 +74,7 @@ def test_an_option_group_becomes_options() -> None:
         calls.append((name, group, flag))
 
     small = typer.Typer()
-    add_verb(small, verb, "harness verb [x]")
+    add_verb(small, "verb", verb, ["harness verb [x]"])
     runner = CliRunner()
     assert runner.invoke(small, ["n"]).exit_code == 0
     assert runner.invoke(small, ["n", "--bee", "x", "--bee", "y", "--a", "2", "--flag"]).exit_code == 0

@@ -19,7 +19,9 @@ from harness.doctor.environment import installed_package
 from harness.doctor.estimate import TRAINING_FLOPS, Layer, _fit, _Job, layer_of
 from harness.errors import UserError
 from harness.run import run
-from harness.suites import MethodEntry, Suite, Target, load_suite, parse_suite, with_overrides, with_settings
+from harness.suites import Suite, load_suite, parse_suite, with_overrides, with_settings
+from methods import METHODS
+from methods.base import make_config
 
 #: As it is; the tests see a function that finds no host.
 REACHABLE = needs.reachable
@@ -196,8 +198,8 @@ def test_hours_of_training_count_a_multiply_add_as_two_flops() -> None:
         (torch.relu(x @ encoder.T) @ decoder - x).square().sum().backward()
     counted = counter.get_total_flops() / n_tokens / (encoder.numel() + decoder.numel())
     layer = Layer(d_in=16, d_out=width, tokens=1, gflops=0)
-    entry = MethodEntry(name="vanilla_sae", config={"epochs": 1, "expansion_factor": n_units / width})
-    job = _Job(Target(backbone="tiny_vit"), entry, layer, probing=n_tokens, evaluation=0, full_fit=True)
+    config = make_config(METHODS.get("vanilla_sae"), {"epochs": 1, "expansion_factor": n_units / width})
+    job = _Job("vanilla_sae", config, layer, n_tokens=n_tokens, evaluated=0, full_fit=True)
     estimated = _fit(job, layer) * TRAINING_FLOPS / n_tokens / (encoder.numel() + decoder.numel())
     # The encoder needs no gradient of its input, which the estimate includes.
     assert counted == 5 and estimated == pytest.approx(6)
@@ -227,9 +229,9 @@ def test_known_layers_are_what_the_models_have(name: str) -> None:
 def test_optional_packages_are_found_by_their_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cuml").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    assert not installed_package("cuml-cu12", "cuml", "get it").ok, "a folder is no package"
+    assert not installed_package("cuml-cu12", "get it").ok, "a folder is no package"
     (tmp_path / "cuml" / "__init__.py").write_text("raise RuntimeError('no GPU')")
     importlib.invalidate_caches()
     # Of another distribution (cuml-cu13), and never imported.
-    assert installed_package("cuml-cu12", "cuml", "get it") == Check("cuml-cu12", True, False, "installed")
-    assert installed_package("numpy", "numpy", "").found[0].isdigit()
+    assert installed_package("cuml-cu12", "get it") == Check("cuml-cu12", True, False, "installed")
+    assert installed_package("numpy", "").found[0].isdigit()

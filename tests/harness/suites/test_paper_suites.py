@@ -141,7 +141,7 @@ def test_scales_and_layers_without_a_stand_in() -> None:
         {"name": "x", "targets": [{"backbone": "timm:vit_base_patch16_clip_224"}], "methods": [{"name": "identity"}]}
     )
     small = scaled(suite, "tiny")
-    assert small.stand_ins[0].stand_in_backbone == "dinov2_small_saliency" and small.suite.targets[0].site
+    assert next(iter(small.stand_ins.values()))[0] == "dinov2_small_saliency" and small.suite.targets[0].site
     # What is embedded stays itself.
     assert scaled(load_suite("demo"), "tiny").suite.targets[0].site == "blocks.9.mlp.fc2"
     assert any("no number below means anything" in line for line in small.notices())

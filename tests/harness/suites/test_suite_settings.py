@@ -105,6 +105,11 @@ def test_mistakes_are_named_with_the_option(text: str, message: str) -> None:
     assert f"--set {text}" in str(caught.value)
 
 
+def test_a_section_of_a_plugin_must_stay_a_table() -> None:
+    with pytest.raises(UserError, match="--set planted=3: planted must be a table"):
+        with_settings(small(planted={"resamples": 100}), ["planted=3"])
+
+
 @given(st.text(max_size=30), st.sampled_from(["", "seeds.", "method.elude.", "target.tiny_vit.", "judging.options."]))
 @settings(max_examples=150, deadline=None)
 def test_no_text_raises_anything_else(text: str, start: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 from pydantic import Field
@@ -11,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from methods import register
-from methods.base import Device, Dictionary, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
+from methods.base import Device, Dictionary, Learner, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.grouped import SubUnits
 from methods.references import TokensByImage, by_size, kmeans_labels, output_sums, reference_images
 
@@ -38,7 +36,7 @@ class DNRwCVConfig(MethodConfig):
 
 
 @register
-class DNRwCV(SubUnits):
+class DNRwCV(Learner, SubUnits):
     """Concept vectors: normalised means of the clusters of a neuron's strongest images, in the layer's output space.
 
     For neuron u: its ``top_images`` images by maximum activation, each represented by the layer's output averaged over
@@ -77,7 +75,7 @@ class DNRwCV(SubUnits):
         virtual=True,
     )
     Config = DNRwCVConfig
-    fitted: ClassVar[tuple[str, ...]] = ("directions", "decoder", "origin", "parent")
+    fitted = ("directions", "decoder", "origin", "parent")
 
     directions: Tensor
     """(n_units, d_out) unit rows"""
@@ -86,15 +84,7 @@ class DNRwCV(SubUnits):
     origin: Tensor
     """(d_out,) vector subtracted from the output: zeros, or its mean"""
 
-    def fit(
-        self,
-        tokens: Tokens,
-        site: LinearSite,
-        *,
-        seed: int = 42,
-        device: Device = "cpu",
-        progress: Progress = no_progress,
-    ) -> DNRwCV:
+    def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         config: DNRwCVConfig = self.config
         images = TokensByImage(tokens)
         strongest = [references.image for references in reference_images(tokens, images, config.top_images)]
@@ -130,19 +120,15 @@ class DNRwCV(SubUnits):
                 "score then means that each unit is of one kind, not that units differ; read unit_overlap and "
                 "effective_rank beside it."
             )
-        return self.to(device)
 
     def _directions(self, points: np.ndarray, tree: np.ndarray, threshold: float, seed: int) -> np.ndarray:
         """Return (K, d_out) unit vectors of one neuron's images (m, d_out), largest cluster first; K = 0 if none."""
         from scipy.cluster.hierarchy import fcluster
 
         config: DNRwCVConfig = self.config
-        if not len(points):
-            return np.zeros((0, points.shape[1]))
         number = int(fcluster(tree, threshold, "distance").max()) if len(tree) else 1
-        labels = kmeans_labels(points, number, config.n_init, seed)
         vectors = []
-        for members in by_size(labels):
+        for members in by_size(kmeans_labels(points, number, config.n_init, seed)):
             cluster = points[members]
             distance = np.linalg.norm(cluster - cluster.mean(0), axis=1)
             # Images that coincide differ only by rounding, so none of them is far.
@@ -167,10 +153,9 @@ class DNRwCV(SubUnits):
 
 
 def image_means(tokens: Tokens, images: TokensByImage, chosen: np.ndarray) -> np.ndarray:
-    """Return the (len(chosen), d_out) float64 mean output over the tokens of each chosen image, ascending.
+    """Return the (len(chosen), d_out) float64 mean output over the tokens of each chosen image, in one pass.
 
-    Prefix tokens (CLS, registers) count only if an image has no others. One pass is made, and only these means are
-    held.
+    Prefix tokens (CLS, registers) count only if an image has no others.
     """
     grid = np.asarray(tokens.position) >= 0
     ordinal = images.ordinal()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from methods.base import Dictionary, Method
+from methods.base import Dictionary, Learner
 
 
-class LinearDecoder(Method):
+class LinearDecoder(Learner):
     """Base of methods whose units each write one direction into the layer's output; each family implements encode."""
 
     atoms: Tensor
@@ -22,10 +22,6 @@ class LinearDecoder(Method):
     def dictionary(self) -> Dictionary:
         self.require_fitted()
         return Dictionary(self.atoms, None, "writer")
-
-    @property
-    def parents(self) -> Tensor | None:
-        return None
 
     @property
     def n_units(self) -> int:

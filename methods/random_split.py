@@ -8,7 +8,7 @@ from torch import Tensor
 
 from methods import register
 from methods.additive import AdditiveSplit, remainder_last
-from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
+from methods.base import Device, Learner, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.errors import UserError
 
 
@@ -19,7 +19,7 @@ class RandomSplitConfig(MethodConfig):
 
 
 @register
-class RandomSplit(AdditiveSplit):
+class RandomSplit(Learner, AdditiveSplit):
     """Random assignment of each neuron's input dimensions to ``parts`` sub-units of equal size (paper, Table 7).
 
     The bias is divided by the share of dimensions, as ELUDe does.
@@ -36,15 +36,7 @@ class RandomSplit(AdditiveSplit):
     )
     Config = RandomSplitConfig
 
-    def fit(
-        self,
-        tokens: Tokens,
-        site: LinearSite,
-        *,
-        seed: int = 42,
-        device: Device = "cpu",
-        progress: Progress = no_progress,
-    ) -> RandomSplit:
+    def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         parts: int = self.config.parts
         if parts > site.d_in:
             raise UserError(
@@ -52,15 +44,12 @@ class RandomSplit(AdditiveSplit):
             )
         generator = torch.Generator().manual_seed(seed)
         weight, bias = site.weight.detach().cpu(), site.bias.detach().cpu()
-        weights: list[Tensor] = []
-        biases: list[Tensor] = []
+        splits: list[tuple[Tensor, Tensor]] = []
         for unit in range(site.d_out):
             # Assigning positions of a permutation round robin gives every part the same number of dimensions, +-1.
             part_of = torch.argsort(torch.rand(site.d_in, generator=generator), stable=True) % parts
             member = torch.nn.functional.one_hot(part_of, parts).T.to(weight.dtype)
-            split = remainder_last(weight[unit], bias[unit], member * weight[unit], member.mean(1) * bias[unit])
-            weights.append(split[0])
-            biases.append(split[1])
+            shares = member * weight[unit], member.mean(1) * bias[unit]
+            splits.append(remainder_last(weight[unit], bias[unit], *shares))
             progress(unit + 1, site.d_out, "neurons split")
-        self.assemble(weights, biases)
-        return self.to(device)
+        self.assemble(*zip(*splits, strict=True))

@@ -37,12 +37,8 @@ class TokensByImage:
     def __len__(self) -> int:
         return len(self.start)
 
-    def rows(self, number: int) -> np.ndarray:
-        """Return the token rows of the image with this number (its index in the arrays above)."""
-        return self.order[self.start[number] : self.start[number] + self.size[number]]
-
     def ordinal(self) -> np.ndarray:
-        """Return the (n,) image number of every token row."""
+        """Return the (n,) image number (index in the arrays above) of every token row."""
         numbers = np.empty(len(self.order), dtype=np.int64)
         numbers[self.order] = np.repeat(np.arange(len(self)), self.size)
         return numbers
@@ -108,10 +104,7 @@ def by_size(labels: np.ndarray) -> list[np.ndarray]:
 
 
 def kmeans_labels(points: np.ndarray, clusters: int, n_init: int, seed: int) -> np.ndarray:
-    """Return (n,) int cluster of each of points (n, d) by k-means (Lloyd, k-means++ starts).
-
-    There are fewer clusters if points coincide.
-    """
+    """Return (n,) int cluster of each of points (n, d) by k-means (Lloyd, k-means++); fewer if points coincide."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 

@@ -6,18 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from methods import register
-from methods.base import MethodSpec, Reads, Tokens
-from methods.sae.library import Start, start
-from methods.sae.method import LinearSAE
-from methods.sae.vanilla import VanillaAutoencoder, VanillaConfig
-from methods.training.normaliser import Normaliser
+from methods.base import MethodSpec
+from methods.sae.library import Start
+from methods.sae.vanilla import VanillaAutoencoder, VanillaConfig, VanillaSAE
 
 
 class TranscoderModule(VanillaAutoencoder):
     """``relu(weight @ (q - input_bias) + bias) @ atoms + output_bias``, in normalised spaces of q and a."""
 
-    def __init__(self, start: Start, *, dead_weight: float, l1_weight: float, l1_over: str = "token") -> None:
-        super().__init__(start, dead_weight=dead_weight, l1_weight=l1_weight, l1_over=l1_over)
+    def __init__(self, start: Start, config: VanillaConfig) -> None:
+        super().__init__(start, config)
         self.input_bias = nn.Parameter(torch.zeros(start.weight.shape[1]))
         self.output_bias = nn.Parameter(torch.zeros(start.atoms.shape[1]))
 
@@ -29,7 +27,7 @@ class TranscoderModule(VanillaAutoencoder):
 
 
 @register
-class Transcoder(LinearSAE):
+class Transcoder(VanillaSAE):
     """Transcoder (Dunefsky et al. 2024) with the vanilla architecture, as in App. E.1."""
 
     spec = MethodSpec(
@@ -39,18 +37,4 @@ class Transcoder(LinearSAE):
         reads="input",
         reference="Dunefsky et al. 2024, Transcoders find interpretable LLM feature circuits",
     )
-    Config = VanillaConfig
-
-    def fields(self) -> tuple[Reads, ...]:
-        return ("input", "output")
-
-    def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> TranscoderModule:
-        return TranscoderModule(
-            start(tokens.width("input"), tokens.width("output"), n_units, seed=seed),
-            dead_weight=self.config.dead_weight,
-            l1_weight=self.config.l1_weight,
-            l1_over=self.config.l1_over,
-        )
-
-    def activate(self, pre: Tensor) -> Tensor:
-        return torch.relu(pre)
+    module = TranscoderModule

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from methods import register
-from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
+from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary
 from methods.errors import UserError
 from methods.sae.topk import keep_largest
@@ -40,20 +38,12 @@ class RandomDictionary(LinearDictionary):
         training_free=True,
     )
     Config = RandomDictionaryConfig
-    fitted: ClassVar[tuple[str, ...]] = ("atoms", "output_bias", "gain")
+    fitted = ("atoms", "output_bias", "gain")
 
     gain: Tensor
     """() factor of all codes"""
 
-    def fit(
-        self,
-        tokens: Tokens,
-        site: LinearSite,
-        *,
-        seed: int = 42,
-        device: Device = "cpu",
-        progress: Progress = no_progress,
-    ) -> RandomDictionary:
+    def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         config: RandomDictionaryConfig = self.config
         n_units = max(1, round(config.expansion_factor * site.d_out))
         if config.k > n_units:
@@ -71,7 +61,6 @@ class RandomDictionary(LinearDictionary):
             done += len(batch)
             progress(done, tokens.n, "tokens")
         self.gain = torch.tensor(along / square if square > 0 else 1.0, device=device)
-        return self
 
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()

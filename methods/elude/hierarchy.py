@@ -1,4 +1,4 @@
-"""Single linkage hierarchy of a spanning tree, with equal weights in the order of the hdbscan library.
+"""Flat clusters from the single linkage hierarchy of a spanning tree, with equal weights in hdbscan's order.
 
 Ties are common here: a point between two dense groups is joined to both at exactly its own core distance. The edge that
 is merged first decides to which group the point, or a group just below the minimum size, belongs. hdbscan grows its
@@ -9,12 +9,33 @@ and sorting with the same call puts equal weights into the same order, so the la
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from methods.elude.forest import SpanningTree, find
 from methods.elude.kernels import Array
+
+
+class Selection(NamedTuple):
+    """Flat clusters: labels (n,) integers with -1 noise, probabilities (n,), persistence (n_clusters,)."""
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    persistence: np.ndarray
+
+
+def renumber(chosen: Selection) -> Selection:
+    """Return the same clusters numbered by size, largest first, then by smallest member; persistence as float64."""
+    persistence = np.asarray(chosen.persistence, np.float64)
+    count = len(persistence)
+    members = np.bincount(chosen.labels[chosen.labels >= 0], minlength=count)
+    first = np.array([np.argmax(chosen.labels == cluster) for cluster in range(count)], np.int64)
+    order = np.lexsort((first, -members))
+    rank = np.full(count + 1, -1)
+    rank[order] = np.arange(count)
+    return Selection(rank[chosen.labels], chosen.probabilities, persistence[order])
 
 
 def linkage(tree: SpanningTree, *, portable_ties: bool = False) -> np.ndarray:
@@ -31,11 +52,9 @@ def linkage(tree: SpanningTree, *, portable_ties: bool = False) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def prim_order(n: int, low: Array, high: Array, weight: Array) -> tuple[Array, Array, Array]:
-    """Return the edges that Prim's algorithm takes from point 0 of a connected graph on n points.
+    """Return the edges that Prim's algorithm takes from point 0 of a connected graph (low, high, weight, (m,) each).
 
-    Ties go to the lower new point.
-
-    low, high, weight (m,) are the graph. Returns the old end, the new end and the weight (n - 1,), in the order taken.
+    Returns the old end, the new end and the weight (n - 1,), in the order taken. Ties go to the lower new point.
     """
     edges = low.shape[0]
     start = np.zeros(n + 1, np.int64)
@@ -75,10 +94,7 @@ def prim_order(n: int, low: Array, high: Array, weight: Array) -> tuple[Array, A
 
 @njit(cache=True, nogil=True)
 def merge(low: Array, high: Array, weight: Array) -> Array:
-    """Return the single linkage of edges in the order given.
-
-    Row e joins two clusters, each identified by its point or by n + earlier row.
-    """
+    """Return the single linkage of edges in this order; row e joins two clusters: a point, or n + an earlier row."""
     n = low.shape[0] + 1
     parent, name, size = np.arange(n), np.arange(n), np.ones(n, np.int64)
     out = np.empty((n - 1, 4), np.float64)

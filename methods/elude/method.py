@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -75,7 +75,7 @@ class ELUDe(AdditiveSplit):
         uses_seed=False,
     )
     Config = ELUDeConfig
-    fitted: ClassVar[tuple[str, ...]] = (*AdditiveSplit.fitted, "margin", "n_noise", "n_instances")
+    fitted = (*AdditiveSplit.fitted, "margin", "n_noise", "n_instances")
 
     margin: Tensor
     """(d_out,) the chosen rho of each neuron, NaN if it was not split"""
@@ -124,15 +124,12 @@ class ELUDe(AdditiveSplit):
         # umap-learn's compiled code may not run in two threads at once.
         n_lanes = 1 if settings.umap_dims is not None else workers
         lanes = plan_lanes(device, n_lanes, unit_bytes(top_k, site.d_in))
-        files = None
+        files: UnitFiles | None = None
+        parts: dict[int, Part] = {}
         if checkpoint_dir is not None:
-            build_settings = {
-                "config": settings.model_dump(mode="json"),
-                "version": self.spec.version,
-                "device": lanes[0].type,
-            }
-            files = UnitFiles(checkpoint_dir, build_key(tokens, site, {**build_settings, "seed": seed}))
-        parts = files.read() if files is not None else {}
+            build = {"config": settings.model_dump(mode="json"), "version": self.spec.version, "seed": seed}
+            files = UnitFiles(checkpoint_dir, build_key(tokens, site, {**build, "device": lanes[0].type}))
+            parts = files.read()
         weight, bias = site.weight.detach().cpu(), site.bias.detach().cpu()
         memory_bytes = distance_bytes(lanes)
 
@@ -144,7 +141,7 @@ class ELUDe(AdditiveSplit):
 
         progress(len(parts), site.d_out, "neurons split")
         missing = [unit for unit in range(site.d_out) if unit not in parts]
-        items: Iterator[tuple[int, np.ndarray]] = top_instances(tokens, top_k, units=missing)
+        items = top_instances(tokens, top_k, units=missing)
         try:
             for unit, part in side_by_side(split_unit, items, lanes):
                 parts[unit] = part
@@ -164,9 +161,9 @@ class ELUDe(AdditiveSplit):
         self, contributions: Contributions, min_cluster_size: int, seed: int, memory_bytes: int
     ) -> Clustering:
         settings: ELUDeConfig = self.config
-        points, is_zero = contributions.directions, contributions.lengths == 0
+        points, nonzero = contributions.directions, contributions.lengths != 0
         if settings.umap_dims is not None:
-            points = reduce_dimensions(points[~is_zero], settings.umap_dims, seed=seed)
+            points = reduce_dimensions(points[nonzero], settings.umap_dims, seed=seed)
         clusters = cluster(
             points,
             min_cluster_size=min_cluster_size,
@@ -179,11 +176,11 @@ class ELUDe(AdditiveSplit):
         if settings.umap_dims is None:
             return clusters
         # Rows without a direction were not passed to UMAP: they are noise, as without it.
-        labels = torch.full_like(is_zero, -1, dtype=torch.int64)
+        labels = torch.full_like(nonzero, -1, dtype=torch.int64)
         probabilities = torch.zeros_like(contributions.lengths)
-        labels[~is_zero] = clusters.labels.to(labels.device)
-        probabilities[~is_zero] = clusters.probabilities.to(labels.device)
-        return Clustering(labels, probabilities, clusters.persistence, clusters.min_samples, clusters.backend)
+        labels[nonzero] = clusters.labels.to(labels.device)
+        probabilities[nonzero] = clusters.probabilities.to(labels.device)
+        return replace(clusters, labels=labels, probabilities=probabilities)
 
     def _part(self, weight: Tensor, bias: Tensor, contributions: Contributions, clusters: Clustering) -> Part:
         settings: ELUDeConfig = self.config
@@ -191,14 +188,8 @@ class ELUDe(AdditiveSplit):
             split = unsplit(weight, bias)
         else:
             summary = summarise(contributions, clusters.labels, clusters.probabilities, clusters.n_clusters)
-            split = split_by(
-                weight,
-                bias,
-                summary,
-                winner_rule=settings.winner_rule,
-                scores=settings.scores,
-                objective=settings.objective,
-            )
+            rules = settings.model_dump(include={"winner_rule", "scores", "objective"})
+            split = split_by(weight, bias, summary, **rules)
         return Part(split.weights, split.biases, split.rho, clusters.n_noise)
 
     def _take(self, parts: list[Part], top_k: int) -> None:
@@ -207,8 +198,8 @@ class ELUDe(AdditiveSplit):
         self.n_noise = torch.tensor([part.n_noise for part in parts])
         self.n_instances = torch.tensor(top_k)
         self.assemble([part.weights for part in parts], [part.biases for part in parts])
-        left = int(self.margin.isnan().sum())
-        self.notes = [f"{left} of {len(parts)} neurons have fewer than two clusters and were left unsplit."]
+        n_unsplit = int(self.margin.isnan().sum())
+        self.notes = [f"{n_unsplit} of {len(parts)} neurons have fewer than two clusters and were left unsplit."]
 
     def sizes(self, n_tokens: int) -> tuple[int, int]:
         """Return (top_k, min_cluster_size) for a probing set of ``n_tokens`` tokens.

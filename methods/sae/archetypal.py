@@ -13,7 +13,7 @@ from methods import register
 from methods.base import MethodSpec, Tokens
 from methods.errors import UserError
 from methods.numerics import sklearn_threads
-from methods.sae.config import SAEConfig
+from methods.sae.config import SAEConfig, checked_k
 from methods.sae.library import Start, build, start_of
 from methods.sae.method import LinearSAE
 from methods.sae.topk import TopKAutoencoder, keep_largest
@@ -36,15 +36,8 @@ class ArchetypalConfig(SAEConfig):
     delta: float = Field(1.0, ge=0, description="longest relaxation of an atom, in normalised space")
 
     def k_of(self, name: str, n_units: int) -> int:
-        """Return the number of active units per token.
-
-        Raises:
-            UserError: if there are fewer units than ``k``.
-        """
-        k = self.k if self.k is not None else max(1, round(self.sparsity * n_units))
-        if k > n_units:
-            raise UserError(f"{name}.k = {k}, but there are only {n_units} units: lower k or raise expansion_factor.")
-        return k
+        """Return the number of active units per token; see :func:`checked_k`."""
+        return checked_k(self.k if self.k is not None else max(1, round(self.sparsity * n_units)), name, n_units)
 
 
 class ArchetypalAutoencoder(TopKAutoencoder):
@@ -57,8 +50,8 @@ class ArchetypalAutoencoder(TopKAutoencoder):
     points: Tensor
     """(n_points, d)"""
 
-    def __init__(self, start: Start, points: Tensor, *, dead_weight: float, k: int, delta: float) -> None:
-        super().__init__(start, dead_weight=dead_weight, k=k)
+    def __init__(self, start: Start, config: ArchetypalConfig, k: int, points: Tensor) -> None:
+        super().__init__(start, config, k)
         n_units = len(start.weight)
         if len(points) < n_units:
             raise UserError(
@@ -66,7 +59,7 @@ class ArchetypalAutoencoder(TopKAutoencoder):
                 "0: set points to at least the number of units, or lower expansion_factor."
             )
         del self.directions
-        self.delta = delta
+        self.delta = config.delta
         self.register_buffer("points", points)
         self.mixture = nn.Parameter(torch.eye(n_units, len(points)))
         self.relaxation = nn.Parameter(torch.zeros(n_units, points.shape[1]))
@@ -108,7 +101,7 @@ def archetype_points(tokens: Tokens, normaliser: Normaliser, number: int, *, see
 
 
 @register
-class ArchetypalSAE(LinearSAE):
+class ArchetypalSAE(LinearSAE[ArchetypalAutoencoder]):
     """Relaxed archetypal sparse autoencoder, RA-SAE (Fel et al. 2025), with TopK codes."""
 
     spec = MethodSpec(
@@ -125,8 +118,7 @@ class ArchetypalSAE(LinearSAE):
         points = archetype_points(tokens, normaliser, config.points or n_units, seed=seed, source=config.point_source)
         k = config.k_of(self.spec.name, n_units)
         module = build("RATopKSAE", tokens.width("output"), n_units, points, seed=seed, top_k=k)
-        first = start_of(module, config.encoder_start)
-        return ArchetypalAutoencoder(first, points, dead_weight=config.dead_weight, k=k, delta=config.delta)
+        return ArchetypalAutoencoder(start_of(module, config.encoder_start), config, k, points)
 
     def activate(self, pre: Tensor) -> Tensor:
         return keep_largest(torch.relu(pre), self.config.k_of(self.spec.name, pre.shape[-1]))

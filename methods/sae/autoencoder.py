@@ -8,14 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from methods.sae.config import SparseConfig
 from methods.sae.library import Start
 from methods.sae.revival import revival
-from methods.training.batches import Batches
 from methods.training.entries import (
     Decoded,
     Entries,
     GivenPreCodes,
     PreCodesAt,
+    SelectedCodes,
     nonzero_counts,
     sparse_here,
 )
@@ -51,13 +52,6 @@ class Codes(NamedTuple):
         return self.values.sum() / self.n
 
 
-class SelectedCodes(NamedTuple):
-    """Entries of the pre-codes that can be active, and their pre-codes (detached)."""
-
-    values: Tensor
-    entries: Entries
-
-
 class LinearAutoencoder(Trainee):
     """Encoder ``x @ weight.T + bias``, a function from pre-codes to codes, and unit atoms.
 
@@ -65,12 +59,12 @@ class LinearAutoencoder(Trainee):
     a GPU, everything is dense.
     """
 
-    def __init__(self, start: Start, *, dead_weight: float) -> None:
+    def __init__(self, start: Start, config: SparseConfig) -> None:
         super().__init__()
         self.weight = nn.Parameter(start.weight.clone())
         self.bias = nn.Parameter(start.bias.clone())
         self.directions = nn.Parameter(start.atoms.clone())
-        self.dead_weight = dead_weight
+        self.dead_weight = config.dead_weight
 
     # ---- what a family implements
 
@@ -86,16 +80,13 @@ class LinearAutoencoder(Trainee):
         return torch.relu(pre)
 
     def dense(self, computed: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
-        """Return dense codes, and their pre-codes, of ``known`` pre-codes (detached, may be overwritten) on the CPU."""
+        """Return dense codes, and their pre-codes, of pre-codes on the CPU (detached, may be overwritten)."""
         pre = GivenPreCodes.apply(computed, x, self.weight, bias)
         return Codes(self.activate(pre, None), None, len(x)), pre
 
     def penalty(self, codes: Codes, pre: Tensor) -> Tensor | float:
         """Return the term added to the reconstruction error; ``pre`` are the pre-codes of ``codes.values``."""
         return 0.0
-
-    def settle(self, batches: Batches) -> None:
-        """Compute what the family measures with the final weights; called at the end of training."""
 
     # ---- what follows from these
 

@@ -10,11 +10,11 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from methods import register
-from methods.base import MethodSpec, Tokens
+from methods.base import MethodSpec
 from methods.sae.autoencoder import Codes
-from methods.sae.batchtopk import BatchTopKAutoencoder, BatchTopKConfig, ThresholdedSAE
-from methods.sae.library import Start, start
-from methods.training.normaliser import Normaliser
+from methods.sae.batchtopk import BatchTopKAutoencoder, BatchTopKConfig, BatchTopKSAE
+from methods.sae.library import Start
+from methods.training.entries import Entries
 
 
 class MatryoshkaConfig(BatchTopKConfig):
@@ -29,8 +29,7 @@ class MatryoshkaConfig(BatchTopKConfig):
     @field_validator("prefixes")
     @classmethod
     def _rising_to_one(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        rising = all(low < high for low, high in itertools.pairwise(values))
-        if not (rising and values[0] > 0 and values[-1] == 1):
+        if values[-1] != 1 or not all(low < high for low, high in itertools.pairwise((0.0, *values))):
             raise ValueError("prefixes must rise from above 0 to exactly 1, e.g. [0.0625, 0.25, 1.0]")
         return values
 
@@ -42,9 +41,9 @@ class MatryoshkaConfig(BatchTopKConfig):
 class MatryoshkaAutoencoder(BatchTopKAutoencoder):
     """BatchTopK codes; the error is the mean over prefixes m of ``mean (x - codes[:, :m] @ atoms[:m])^2``."""
 
-    def __init__(self, start: Start, *, dead_weight: float, k: int, momentum: float, sizes: list[int]) -> None:
-        super().__init__(start, dead_weight=dead_weight, k=k, momentum=momentum)
-        self.sizes = sizes
+    def __init__(self, start: Start, config: MatryoshkaConfig, k: int) -> None:
+        super().__init__(start, config, k)
+        self.sizes = config.prefix_sizes(len(start.weight))
 
     def error(self, codes: Codes, target: Tensor) -> Tensor:
         total = torch.zeros((), device=target.device)
@@ -62,13 +61,13 @@ def _part(codes: Codes, low: int, high: int) -> Codes:
     if codes.entries is None:
         return Codes(codes.values[:, low:high], None, codes.n)
     keep = (codes.entries.units >= low) & (codes.entries.units < high)
-    part_entries = codes.entries.masked(keep)
-    entries = type(part_entries)(part_entries.units - low, part_entries.offsets, high - low)
+    group = codes.entries.masked(keep)
+    entries = Entries(group.units - low, group.offsets, high - low)
     return Codes(codes.values[torch.from_numpy(np.flatnonzero(keep))], entries, codes.n)
 
 
 @register
-class MatryoshkaSAE(ThresholdedSAE):
+class MatryoshkaSAE(BatchTopKSAE):
     """Matryoshka sparse autoencoder (Bussmann et al. 2025) with BatchTopK codes: units are ordered, general first."""
 
     spec = MethodSpec(
@@ -81,13 +80,4 @@ class MatryoshkaSAE(ThresholdedSAE):
         version=2,
     )
     Config = MatryoshkaConfig
-
-    def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> MatryoshkaAutoencoder:
-        width = tokens.width("output")
-        return MatryoshkaAutoencoder(
-            start(width, width, n_units, seed=seed, encoder=self.config.encoder_start),
-            dead_weight=self.config.dead_weight,
-            k=self.config.k_of(self.spec.name, n_units),
-            momentum=self.config.threshold_momentum,
-            sizes=self.config.prefix_sizes(n_units),
-        )
+    module = MatryoshkaAutoencoder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from methods import register
 from methods.base import MethodSpec, Tokens
-from methods.sae.autoencoder import Codes, LinearAutoencoder, SelectedCodes
+from methods.sae.autoencoder import Codes, LinearAutoencoder
 from methods.sae.config import SAEConfig
-from methods.sae.library import Start, start
+from methods.sae.library import Start
 from methods.sae.method import LinearSAE
-from methods.training.entries import GivenCodes, entries_from
+from methods.training.entries import GivenCodes, SelectedCodes, entries_from
 from methods.training.normaliser import Normaliser
 
 
@@ -30,13 +30,12 @@ class VanillaConfig(SAEConfig):
 class VanillaAutoencoder(LinearAutoencoder):
     """``mean (x - codes @ atoms)^2 + l1_weight * sum |codes|``, codes = relu(pre-codes)."""
 
-    def __init__(self, start: Start, *, dead_weight: float, l1_weight: float, l1_over: str = "token") -> None:
-        super().__init__(start, dead_weight=dead_weight)
-        self.l1_weight, self.l1_over = l1_weight, l1_over
+    def __init__(self, start: Start, config: VanillaConfig) -> None:
+        super().__init__(start, config)
+        self.config = config
 
     def select(self, pre: Tensor) -> SelectedCodes | None:
-        selected = entries_from(pre, torch.full((pre.shape[1],), torch.finfo(pre.dtype).tiny))
-        return None if selected is None else SelectedCodes(*selected)
+        return entries_from(pre, torch.full((pre.shape[1],), torch.finfo(pre.dtype).tiny))
 
     def dense(self, computed: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
         # One pass over the codes, in place, instead of one to make them and one to keep their mask.
@@ -44,12 +43,12 @@ class VanillaAutoencoder(LinearAutoencoder):
         return Codes(codes, None, len(x)), codes
 
     def penalty(self, codes: Codes, pre: Tensor) -> Tensor:
-        tokens = codes.n if self.l1_over == "batch" else 1
-        return self.l1_weight * tokens * codes.mean_sum()
+        tokens = codes.n if self.config.l1_over == "batch" else 1
+        return self.config.l1_weight * tokens * codes.mean_sum()
 
 
 @register
-class VanillaSAE(LinearSAE):
+class VanillaSAE(LinearSAE[VanillaAutoencoder]):
     """Sparse autoencoder with ReLU codes and an L1 penalty (Bricken et al. 2023)."""
 
     spec = MethodSpec(
@@ -60,15 +59,7 @@ class VanillaSAE(LinearSAE):
         reference="Bricken et al. 2023, Towards monosemanticity; overcomplete",
     )
     Config = VanillaConfig
+    module: ClassVar[type[VanillaAutoencoder]] = VanillaAutoencoder
 
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> VanillaAutoencoder:
-        width = tokens.width("output")
-        return VanillaAutoencoder(
-            start(width, width, n_units, seed=seed, encoder=self.config.encoder_start),
-            dead_weight=self.config.dead_weight,
-            l1_weight=self.config.l1_weight,
-            l1_over=self.config.l1_over,
-        )
-
-    def activate(self, pre: Tensor) -> Tensor:
-        return torch.relu(pre)
+        return self.module(self.start(n_units, tokens, seed), self.config)

@@ -58,7 +58,7 @@ def _open(store: Path, *, create: bool) -> int | None:
         return None
     flags = os.O_RDWR | os.O_CREAT if create else os.O_RDONLY
     try:
-        return os.open(lock_path(store), flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+        return os.open(lock_path(store), flags, 0o666)
     except OSError:
         return None
 

@@ -224,3 +224,9 @@ def grouped(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> dict[_Key, 
     for item in items:
         groups.setdefault(key(item), []).append(item)
     return groups
+
+
+def scores_by_metric(frame: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return cell id -> metric -> row of `Store.scores()`; the last one of several with a metric."""
+    scores = grouped(records_of(frame), lambda score: score["cell_id"])
+    return {cell_id: {score["metric"]: score for score in cell_scores} for cell_id, cell_scores in scores.items()}

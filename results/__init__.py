@@ -16,16 +16,7 @@ if TYPE_CHECKING:
     from results.store.records import CellRecord, RunRecord, ScoreRecord
     from results.store.store import Store, open_store
 
-__all__ = [
-    "CellRecord",
-    "RunRecord",
-    "ScoreRecord",
-    "Store",
-    "StoreError",
-    "leaderboard",
-    "open_store",
-    "pareto_front",
-]
+__all__ = ["CellRecord", "RunRecord", "ScoreRecord", "Store", "StoreError", "leaderboard", "open_store", "pareto_front"]
 
 _HOMES = {
     "CellRecord": "results.store.records",

@@ -162,12 +162,8 @@ def _board(
     visible_columns = [column for column in columns if not column.metric.startswith(FLOOR_PREFIX)]
     titles = [cell["backbone_title"] for cell in cells if cell["backbone_title"]]
     return Board(
-        backbone=head["backbone"],
+        **{name: head[name] for name in BoardKey._fields},
         backbone_title=titles[0] if titles else head["backbone"],
-        site=head["site"],
-        dataset=head["dataset"],
-        evaluation_fingerprint=head["evaluation_fingerprint"],
-        probing_fingerprint=head["probing_fingerprint"],
         columns=tuple(visible_columns),
         rows=tuple(_sorted_rows(_ranked(rows, visible_columns), visible_columns, sort_by)),
         floors=tuple(_floors(board_scores, columns, key_of)),

@@ -48,18 +48,10 @@ def attach_group_scores(cells: Sequence[Mapping[str, Any]], rows: Sequence[Mappi
 
 def _score(row: Mapping[str, Any], cell_id: str) -> dict[str, Any]:
     return {
+        **row,
         "cell_id": cell_id,
-        "metric": row["metric"],
-        "version": row["version"],
-        "params": row["params"] or {},
-        "value": row["value"],
         "values": (row["details"] or {}).get("pairs"),
-        "uncertainty": None,
-        "n": row["n"],
-        "unit": row["unit"] or "",
-        "direction": row["direction"],
-        "evaluation_fingerprint": None,
-        "panel": None,
+        **dict.fromkeys(("uncertainty", "evaluation_fingerprint", "panel")),
     }
 
 

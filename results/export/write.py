@@ -63,8 +63,7 @@ def raw_frame(store: Store, table: str) -> pd.DataFrame:
     """
     if table not in RAW:
         raise StoreError(f"Unknown table {table!r}; export one of boards, {', '.join(RAW)}.")
-    frame = store.cells() if table == "cells" else store.scores()
-    frame = frame.drop(columns=[name for name in ("traceback",) if name in frame])
+    frame = (store.cells() if table == "cells" else store.scores()).drop(columns="traceback", errors="ignore")
     for name in frame.columns:
         if frame[name].map(lambda value: isinstance(value, (dict, list))).any():
             frame[name] = [None if value is None else json.dumps(value, sort_keys=True) for value in frame[name]]
@@ -136,18 +135,6 @@ def latex(boards: Sequence[Board], metrics: Sequence[str] | None = None) -> str:
     return "\n".join(tables.latex(board_table(board, metrics)) for board in boards)
 
 
-def html(
-    boards: Sequence[Board], metrics: Sequence[str] | None = None, *, x: str | None = None, y: str = DEFAULT_Y
-) -> str:
-    """Return one HTML page without external resources: per board the Pareto front of `x` against `y`, and the table.
-
-    Args:
-        x: metric id; None: the first of accuracy, agreement and r2 that the board has.
-        y: metric id.
-    """
-    return page([(board, board_table(board, metrics)) for board in boards], x=x, y=y)
-
-
 def exported(
     boards: Sequence[Board],
     form: str,
@@ -157,6 +144,11 @@ def exported(
     y: str = DEFAULT_Y,
 ) -> bytes:
     """Return boards in one of FORMATS, as the bytes of a file.
+
+    Args:
+        metrics: keys or ids of the metrics to export; None: all.
+        x: metric of the HTML page's front; None: the first of accuracy, agreement and r2 that the board has.
+        y: the other metric of the front.
 
     Raises:
         StoreError: an unknown format or metric, or nothing to export.
@@ -176,7 +168,7 @@ def exported(
             frame = frame[[name for name in frame.columns if name not in all_keys or name in wanted]]
         return csv_text(frame).encode() if form == "csv" else parquet_bytes(frame)
     if form == "html":
-        return html(boards, metrics, x=x, y=y).encode()
+        return page([(board, board_table(board, metrics)) for board in boards], x=x, y=y).encode()
     return (markdown if form == "markdown" else latex)(boards, metrics).encode()
 
 

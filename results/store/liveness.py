@@ -14,12 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from results.store import Store
+from results.store.lock import try_lock
 from results.store.records import records_of
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 
 class RunState(NamedTuple):
@@ -48,8 +44,7 @@ def alive(store: Path, run_id: str) -> Iterator[None]:
     with contextlib.suppress(OSError):
         handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
         os.write(handle, run_id.encode())
-        if fcntl is not None:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try_lock(handle, exclusive=True)
     try:
         yield
     finally:
@@ -115,11 +110,8 @@ def _is_locked(file: Path) -> bool:
     except OSError:
         return True
     try:
-        if fcntl is None:
-            return True
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return not try_lock(handle, exclusive=False)
     except OSError:
         return True
     finally:
         os.close(handle)
-    return False

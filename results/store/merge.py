@@ -88,12 +88,7 @@ class MergeConflict(StoreError):
 
 
 def merge(
-    out: Path,
-    inputs: Sequence[Path],
-    *,
-    prefer: str | None = None,
-    artifacts: bool = False,
-    overwrite: bool = False,
+    out: Path, inputs: Sequence[Path], *, prefer: str | None = None, artifacts: bool = False, overwrite: bool = False
 ) -> Merged:
     """Write the store `out` with the content of all `inputs`, atomically.
 

@@ -158,13 +158,14 @@ def baseline(content: Content, checker: Checker) -> None:
     """Check that values that depend only on the unmodified network and the images agree within one evaluation set."""
     scores = [score for score in content.scores if score["value"] is not None and math.isfinite(score["value"])]
     groups = grouped(scores, itemgetter("backbone", "site", "evaluation_fingerprint", "metric"))
-    for (name, site, _, metric), group in sorted(groups.items(), key=lambda item: str(item[0])):
-        where = f"{metric} at {name} {site}"
+    titled = [(key[3], f"{key[3]} at {key[0]} {key[1]}", groups[key]) for key in sorted(groups, key=str)]
+    for metric, where, group in titled:
         if metric.startswith("floor_") or metric in _BASELINE_TOLERANCE:
             low, high = min(score["value"] for score in group), max(score["value"] for score in group)
             reason = f"is {low:.6f} to {high:.6f} over {len(group)} cells; it does not depend on the method."
             # Floors may differ by device in the last digits, but a predicted class is either right or wrong.
             checker.require(high - low < _BASELINE_TOLERANCE.get(metric, 0.02), where, reason)
+    for metric, where, group in titled:
         counts = [score["n"] for score in group if score["n"] is not None]
         if metric in ("accuracy", "agreement") and counts:
             reason = (

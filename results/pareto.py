@@ -26,24 +26,14 @@ def pareto_front(frame: pd.DataFrame, x: str, y: str, larger_x: bool = True, lar
         KeyError: `frame` has no such column.
         ValueError: a column holds something that is not a number.
     """
-    first = _cost(frame[x], larger_x)
-    second = _cost(frame[y], larger_y)
-    mask = np.zeros(len(first), dtype=bool)
-    complete = np.flatnonzero(~(np.isnan(first) | np.isnan(second)))
-    if complete.size == 0:
-        return mask
-    order = complete[np.lexsort((second[complete], first[complete]))]
-    first, second = first[order], second[order]
-    # Within a run of equal `first` the leading row has the least `second`; only rows equal to it can be on the front,
-    # and they are exactly when they beat every row of the runs before.
-    starts = np.concatenate(([True], first[1:] != first[:-1]))
-    best_in_run = second[np.maximum.accumulate(np.where(starts, np.arange(first.size), 0))]
-    least_so_far = np.minimum.accumulate(second)
-    run_of_row = np.cumsum(starts) - 1
-    run_starts = np.flatnonzero(starts)
-    # The first run has none before it: no comparison, rather than a comparison with infinity, which could be a value.
-    before = np.concatenate(([np.nan], least_so_far[run_starts[1:] - 1]))[run_of_row]
-    mask[order] = (second == best_in_run) & ((run_of_row == 0) | (second < before))
+    costs = pd.DataFrame({"first": _cost(frame[x], larger_x), "second": _cost(frame[y], larger_y)}).dropna()
+    # Of the rows with equal `first`, only those with the least `second` can be on the front, and they are on it if they
+    # beat all rows with a smaller `first`. NaN: there is none, and infinity could be a value.
+    least = costs.groupby("first")["second"].min()
+    before = least.cummin().shift()
+    front = least[(least < before) | before.isna()]
+    mask = np.zeros(len(frame), dtype=bool)
+    mask[costs.index[costs["second"] == costs["first"].map(front)]] = True
     return mask
 
 
@@ -72,7 +62,7 @@ def front_shares(x: np.ndarray, y: np.ndarray, larger_x: bool = True, larger_y: 
         raise ValueError(f"draws of x {x.shape} and y {y.shape} must have one shape (draws, n) with at least one draw")
     first, second = (-x if larger_x else x), (-y if larger_y else y)
     complete = ~(np.isnan(first) | np.isnan(second))
-    # Comparisons with NaN are false: such a row beats no other, and `known` keeps it off the front.
+    # Comparisons with NaN are false: such a row beats no other, and `complete` keeps it off the front.
     count = np.zeros(x.shape[1])
     # One comparison of all pairs in 256 draws: 50 rows are 640 kB.
     for start in range(0, len(x), 256):

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from results.errors import StoreError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_ARROWS = {"higher": " ↑", "lower": " ↓", "none": ""}
 
 
 class BoardKey(NamedTuple):
@@ -27,6 +31,10 @@ class BoardKey(NamedTuple):
     def of(cls, cell: Mapping[str, Any]) -> BoardKey:
         """Return the key of a row of `Store.cells()`."""
         return cls(*(str(cell[name] or "") for name in cls._fields))
+
+
+#: Names of the properties in messages.
+PLURALS = BoardKey("backbones", "sites", "data sets", "evaluation sets", "probing sets")
 
 
 class AttachedScores(NamedTuple):
@@ -67,6 +75,21 @@ class Column:
     unit: str
     direction: str
     digits: int = 2
+
+    @property
+    def name_with_unit(self) -> str:
+        """Key and unit: "r2 (%)"."""
+        unit = "%" if self.unit == "fraction" else self.unit
+        return f"{self.key} ({unit})" if unit else self.key
+
+    @property
+    def heading(self) -> str:
+        """Key, unit and an arrow for the better direction: "r2 (%) ↑"."""
+        return self.name_with_unit + _ARROWS[self.direction]
+
+    def is_called(self, name: str | None) -> bool:
+        """Return whether `name` is the column's key or metric."""
+        return name in (self.key, self.metric)
 
     def display_value(self, value: float) -> float:
         """Return `value` as the printed number: in percent for fractions, rounded to `digits`."""
@@ -148,6 +171,11 @@ class Row:
     metrics: Mapping[str, Aggregate]
     undefined: Mapping[str, int]
 
+    @property
+    def cell_count(self) -> str:
+        """Number of finished cells: "3", or "2/3" if one failed."""
+        return f"{self.n_finished}/{self.n_finished + self.n_failed}" if self.n_failed else str(self.n_finished)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Floor:
@@ -162,6 +190,12 @@ class Floor:
     column: Column
     low: float
     high: float
+
+    @property
+    def text(self) -> str:
+        """The value, or the range of values, as printed, without its unit."""
+        low, high = self.column.text(self.low), self.column.text(self.high)
+        return low if low == high else f"{low} to {high}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -179,6 +213,28 @@ class Board:
     floors: tuple[Floor, ...]
     notes: tuple[str, ...]
 
+    @property
+    def layer_title(self) -> str:
+        """Backbone and site in words."""
+        return f"{self.backbone_title} at {self.site}"
+
+    @property
+    def title(self) -> str:
+        """Backbone, site and data set in words."""
+        return self.layer_title + (f" on {self.dataset}" if self.dataset else "")
+
+    def columns_called(self, names: Collection[str] | None) -> list[Column]:
+        """Return the columns whose key or metric is in `names`; None: all columns."""
+        return [column for column in self.columns if names is None or any(map(column.is_called, names))]
+
+
+def require_metrics(boards: Sequence[Board], names: Collection[str]) -> None:
+    """Raise StoreError if one of `names` is the key or metric of no column of `boards`."""
+    for name in names:
+        if not any(column.is_called(name) for board in boards for column in board.columns):
+            metric_ids = sorted({column.metric for board in boards for column in board.columns})
+            raise StoreError(f"No board here has the metric {name!r}. Available: {', '.join(metric_ids)}.")
+
 
 def digits_of(unit: str, values: list[float]) -> int:
     """Return the number of decimals of a column of `values`: two for percent, else four significant digits."""
@@ -194,44 +250,35 @@ def board_frame(board: Board) -> pd.DataFrame:
     """Return the board as a frame: one line per row, with mean, _std, _standard_error, _n and _rank per column key."""
     import pandas as pd  # imported here, so that `import results` stays light
 
-    records = []
-    for row in board.rows:
-        record: dict[str, Any] = {
-            "label": row.label,
-            "title": row.title,
-            "method": row.method,
-            "config_id": row.config_id,
-            "n_finished": row.n_finished,
-            "n_failed": row.n_failed,
-        }
-        for column in board.columns:
-            aggregate = row.metrics.get(column.key)
-            record[column.key] = aggregate.mean if aggregate else None
-            record[f"{column.key}_std"] = aggregate.std if aggregate else None
-            record[f"{column.key}_standard_error"] = aggregate.standard_error if aggregate else None
-            record[f"{column.key}_n"] = aggregate.n if aggregate else 0
-            record[f"{column.key}_rank"] = aggregate.rank if aggregate else None
-            if any(other.metrics[column.key].interval for other in board.rows if column.key in other.metrics):
-                low, high = (aggregate.interval if aggregate else None) or (None, None)
-                record |= {f"{column.key}_low": low, f"{column.key}_high": high}
-                record[f"{column.key}_n"] = aggregate.n_observations if aggregate else 0
-        records.append(record)
-    frame = pd.DataFrame(records)
-    kinds = {
-        f"{column.key}{suffix}": kind
-        for column in board.columns
-        for suffix, kind in (
-            *((end, "float64") for end in ("", "_std", "_standard_error", "_low", "_high")),
-            ("_rank", "Int64"),
-        )
-    }
+    fields = ("label", "title", "method", "config_id", "n_finished", "n_failed")
+    content: dict[str, Any] = {name: [getattr(row, name) for row in board.rows] for name in fields}
+    for column in board.columns:
+        key, aggregates = column.key, [row.metrics.get(column.key) for row in board.rows]
+        is_pooled = any(aggregate.interval for aggregate in aggregates if aggregate)
+        for suffix, name, kind in (
+            *(("", "mean", "float64"), ("_std", "std", "float64"), ("_standard_error", "standard_error", "float64")),
+            *(("_n", "n_observations" if is_pooled else "n", None), ("_rank", "rank", "Int64")),
+        ):
+            absent = 0 if suffix == "_n" else None
+            values = [getattr(aggregate, name) if aggregate else absent for aggregate in aggregates]
+            content[key + suffix] = pd.Series(values, dtype=kind)
+        if is_pooled:
+            ends = [(aggregate.interval if aggregate else None) or (None, None) for aggregate in aggregates]
+            content[f"{key}_low"] = pd.Series([low for low, _ in ends], dtype="float64")
+            content[f"{key}_high"] = pd.Series([high for _, high in ends], dtype="float64")
     # In one step: pandas warns, in the user's terminal, about frames that are built column by column.
-    return frame.astype({name: kind for name, kind in kinds.items() if name in frame.columns})
+    return pd.DataFrame(content)
 
 
 def board_json(board: Board) -> dict[str, Any]:
     """Return the board as JSON content: dictionaries, lists, strings, finite numbers, booleans, None."""
     content: dict[str, Any] = _jsonable(dataclasses.asdict(board))
+    return content
+
+
+def row_json(row: Row) -> dict[str, Any]:
+    """Return one row of a board as JSON content."""
+    content: dict[str, Any] = _jsonable(dataclasses.asdict(row))
     return content
 
 

@@ -2,8 +2,6 @@
 
 Two scores that differ in metric version, parameters, judge panel, evaluation set or, for time and memory, in device
 are never ranked together: they become separate columns or separate boards, and a note says why.
-
-Importing this module needs only the standard library, so that `import results` stays light.
 """
 
 from __future__ import annotations
@@ -15,15 +13,15 @@ import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from results.boards.board import Aggregate, Board, BoardKey, Column, Floor, Row, board_frame, board_json
+from results.boards.board import PLURALS, Aggregate, Board, BoardKey, Column, Floor, Row, board_frame, board_json
 from results.boards.columns import Variant, columns_of, difference, variant_of
 from results.boards.group_columns import attach_group_scores, pairs_error
-from results.boards.seeds import averaged, without_sweeps
+from results.boards.seeds import Seeds, averaged, seeds_of, without_sweeps
 from results.boards.text import render_text
 from results.boards.trials import trial_notes
 from results.boards.win_rate_columns import attach_win_rates
 from results.errors import StoreError
-from results.store.records import records_of
+from results.store.records import grouped, records_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,11 +100,12 @@ def boards_of(
     Raises:
         StoreError: no score is of the metric `sort_by`.
     """
+    cell_records = records_of(cells)
     attached = []
     if win_rates is not None:
-        attached.append(attach_win_rates(records_of(cells), records_of(win_rates)))
+        attached.append(attach_win_rates(cell_records, records_of(win_rates)))
     if groups is not None:
-        attached.append(attach_group_scores(records_of(cells), records_of(groups)))
+        attached.append(attach_group_scores(cell_records, records_of(groups)))
     measured = [score for score in records_of(scores) if not score["metric"].startswith(EVIDENCE_PREFIX)]
     score_records = measured + [score for source in attached for score in source.scores]
     if sort_by is not None and sort_by not in (metric_ids := sorted({score["metric"] for score in score_records})):
@@ -114,12 +113,8 @@ def boards_of(
         meant = f" Did you mean {' or '.join(near)}?" if near else ""
         available = ", ".join(metric_ids) or "none"
         raise StoreError(f"No cell here has the metric {sort_by!r}.{meant} Available: {available}.")
-    scores_of_cell: dict[str, list[dict[str, Any]]] = {}
-    for score in score_records:
-        scores_of_cell.setdefault(score["cell_id"], []).append(score)
-    members: dict[BoardKey, list[dict[str, Any]]] = {}
-    for cell in records_of(cells):
-        members.setdefault(BoardKey.of(cell), []).append(cell)
+    scores_of_cell = grouped(score_records, lambda score: score["cell_id"])
+    members = grouped(cell_records, BoardKey.of)
     boards = []
     for key in sorted(members):
         board_cells, left_out = (members[key], []) if sweeps else without_sweeps(members[key])
@@ -133,7 +128,7 @@ def _set_notes(key: BoardKey, keys: Iterable[BoardKey]) -> list[str]:
     """Return notes on the other boards of the same site, with the sets in which they differ from this one."""
     others = [other for other in keys if other[:2] == key[:2] and other != key]
     notes = []
-    for index, what in ((2, "data sets"), (3, "evaluation sets"), (4, "probing sets")):
+    for index in range(2, len(key)):
         # The first difference is enough to explain a board: a different data set has different splits anyway.
         seen = sorted(
             {other[index] for other in others if other[2:index] == key[2:index] and other[index] != key[index]}
@@ -141,7 +136,7 @@ def _set_notes(key: BoardKey, keys: Iterable[BoardKey]) -> list[str]:
         if seen:
             names = ", ".join(name or "(not recorded)" for name in seen)
             notes.append(
-                f"Cells of different {what} are not ranked together: this board is "
+                f"Cells of different {PLURALS[index]} are not ranked together: this board is "
                 f"{key[index] or '(not recorded)'}; other boards of this site: {names}."
             )
     return notes
@@ -167,12 +162,8 @@ def _board(
     visible_columns = [column for column in columns if not column.metric.startswith(FLOOR_PREFIX)]
     titles = [cell["backbone_title"] for cell in cells if cell["backbone_title"]]
     return Board(
-        backbone=head["backbone"],
+        **{name: head[name] for name in BoardKey._fields},
         backbone_title=titles[0] if titles else head["backbone"],
-        site=head["site"],
-        dataset=head["dataset"],
-        evaluation_fingerprint=head["evaluation_fingerprint"],
-        probing_fingerprint=head["probing_fingerprint"],
         columns=tuple(visible_columns),
         rows=tuple(_sorted_rows(_ranked(rows, visible_columns), visible_columns, sort_by)),
         floors=tuple(_floors(board_scores, columns, key_of)),
@@ -186,17 +177,15 @@ def _rows(
     columns: Sequence[Column],
     key_of: Mapping[tuple[str, Variant], str],
 ) -> tuple[list[Row], list[str]]:
-    cells_of: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for cell in cells:
-        cells_of.setdefault((cell["label"], cell["config_id"]), []).append(cell)
+    cells_of = grouped(cells, lambda cell: (cell["label"], cell["config_id"]))
     # One score per row, column and pair of seeds. Cells are in the order in which they were started, so of two with
     # the same seeds (run again under another identity) the newer one stays.
-    by_seed: dict[tuple[str, str], dict[str, dict[tuple[int, int], Mapping[str, Any]]]] = {}
+    by_seed: dict[tuple[str, str], dict[str, dict[Seeds, Mapping[str, Any]]]] = {}
     notes: list[str] = []
     for score in board_scores:
         row = (score["cell"]["label"], score["cell"]["config_id"])
         seeds = by_seed.setdefault(row, {}).setdefault(key_of[score["metric"], score["variant"]], {})
-        seed = _seeds(score["cell"])
+        seed = seeds_of(score["cell"])
         if seed in seeds:
             notes.append(
                 f"{row[0]} has more than one cell with {_seed_text(score['cell'])}; only the newest is in its means."
@@ -206,8 +195,8 @@ def _rows(
     rows = []
     for (label, config_id), row_cells in cells_of.items():
         failed = [cell for cell in row_cells if cell["status"] == "failed"]
-        counted = averaged({_seeds(cell) for cell in row_cells})
-        if repeats := sorted({_seeds(cell)[1] for cell in row_cells if _seeds(cell) not in counted}):
+        counted = averaged({seeds_of(cell) for cell in row_cells})
+        if repeats := sorted({init for _, init in {seeds_of(cell) for cell in row_cells} - counted}):
             notes.append(
                 f"Cells of init seed {', '.join(map(str, repeats))} were not run on every token set: they count for "
                 "stability, and are in no other mean."
@@ -218,7 +207,7 @@ def _rows(
             if key.startswith(FLOOR_PREFIX):
                 continue
             of_cells = [
-                score for _, score in sorted(seeds.items()) if _seeds(score["cell"]) in counted or _pooled(score)
+                score for _, score in sorted(seeds.items()) if seeds_of(score["cell"]) in counted or _pooled(score)
             ]
             if not of_cells:
                 continue
@@ -238,7 +227,7 @@ def _rows(
                 n_failed=len(failed),
                 errors=tuple(
                     f"{cell['error_type'] or 'Error'}: {cell['error_message'] or 'no message'} ({_seed_text(cell)})"
-                    for cell in sorted(failed, key=_seeds)
+                    for cell in sorted(failed, key=seeds_of)
                 ),
                 metrics=metrics,
                 undefined=undefined,
@@ -261,11 +250,6 @@ def _title(cell: Mapping[str, Any], same_label: Sequence[Mapping[str, Any]]) -> 
     return f"{cell['label']} ({text})"
 
 
-def _seeds(cell: Mapping[str, Any]) -> tuple[int, int]:
-    # A method without an init seed sorts before seed 0; real seeds are not negative.
-    return tuple(-1 if cell[name] is None else int(cell[name]) for name in ("token_seed", "init_seed"))  # type: ignore[return-value]
-
-
 def _seed_text(cell: Mapping[str, Any]) -> str:
     seeds = [
         f"{name.removesuffix('_seed')} seed {cell[name]}"
@@ -278,12 +262,16 @@ def _seed_text(cell: Mapping[str, Any]) -> str:
 def _aggregate(scores: Sequence[Mapping[str, Any]], column: Column) -> Aggregate | None:
     # A score of several cells has one value per pair of them.
     listed = [score.get("values") or [score["value"]] for score in scores]
-    values = [float(value) for cell_values in listed for value in cell_values if isinstance(value, (int, float))]
-    values = [value for value in values if math.isfinite(value)]
+    values = [
+        float(value)
+        for cell_values in listed
+        for value in cell_values
+        if isinstance(value, (int, float)) and math.isfinite(value)
+    ]
     if not values:
         return None
-    errors = [float(score["uncertainty"]) for score in scores if score["uncertainty"] is not None]
-    errors = [error for error in errors if math.isfinite(error)]
+    uncertainties = [score["uncertainty"] for score in scores if score["uncertainty"] is not None]
+    errors = [float(error) for error in uncertainties if math.isfinite(error)]
     return Aggregate(
         mean=statistics.fmean(values),
         std=statistics.stdev(values) if len(values) > 1 else None,
@@ -320,7 +308,7 @@ def _ranked(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
 
 
 def _sorted_rows(rows: Sequence[Row], columns: Sequence[Column], sort_by: str | None) -> list[Row]:
-    candidates = [column for column in columns if sort_by in (column.metric, column.key)]
+    candidates = [column for column in columns if column.is_called(sort_by)]
     candidates += [column for column in columns if column.metric == HEADLINE]
     candidates += [column for column in columns if column.direction != "none"]
     if not candidates:
@@ -336,7 +324,7 @@ def _sorted_rows(rows: Sequence[Row], columns: Sequence[Column], sort_by: str | 
 
 
 def _sort_note(columns: Sequence[Column], sort_by: str | None) -> list[str]:
-    if sort_by is None or any(sort_by in (column.metric, column.key) for column in columns):
+    if sort_by is None or any(column.is_called(sort_by) for column in columns):
         return []
     instead = next((column.key for column in columns if column.metric == HEADLINE), "the first metric with a direction")
     return [f"This board lacks {sort_by}; its rows are sorted by {instead}."]
@@ -346,13 +334,10 @@ def _floors(
     board_scores: Sequence[Mapping[str, Any]], columns: Sequence[Column], key_of: Mapping[tuple[str, Variant], str]
 ) -> list[Floor]:
     floors = []
+    scores_of = grouped(board_scores, lambda score: key_of[score["metric"], score["variant"]])
     for column in columns:
         if column.metric.startswith(FLOOR_PREFIX):
-            values = [
-                float(score["value"])
-                for score in board_scores
-                if key_of[score["metric"], score["variant"]] == column.key and math.isfinite(score["value"])
-            ]
+            values = [float(score["value"]) for score in scores_of[column.key] if math.isfinite(score["value"])]
             if values:
                 floors.append(Floor(column=column, low=min(values), high=max(values)))
     return floors

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from results.boards.board import Board, Row, board_json
+from results.boards.board import Board, BoardKey, Row, require_metrics, row_json
 from results.boards.trials import WARNING
 from results.errors import StoreError
+from results.store.records import grouped
 from results.tables import Table
 
 BY_KEYS = ("method", "label", "backbone", "site", "dataset")
@@ -27,19 +28,11 @@ def tables_by(boards: Sequence[Board], by: str, metrics: Sequence[str] | None = 
         StoreError: an unknown property or metric.
     """
     groups = _groups(boards, by)
-    metric_names = {name for board in boards for column in board.columns for name in (column.key, column.metric)}
-    for name in metrics or ():
-        if boards and name not in metric_names:
-            available = ", ".join(sorted({column.metric for board in boards for column in board.columns}))
-            raise StoreError(f"No board here has the metric {name!r}. Available: {available}.")
+    if boards:
+        require_metrics(boards, metrics or ())
     tables = []
     for value, members in groups.items():
-        columns = {
-            column.key: column
-            for board, _ in members
-            for column in board.columns
-            if metrics is None or column.key in metrics or column.metric in metrics
-        }
+        columns = {column.key: column for board, _ in members for column in board.columns_called(metrics)}
         # Rows of a method differ in their configuration, so their titles stay.
         header = [name for name in ("method", "backbone", "site", "dataset") if name == "method" or name != by]
         rows = []
@@ -78,15 +71,8 @@ def tables_by_json(boards: Sequence[Board], by: str) -> list[dict[str, Any]]:
     for value, members in _groups(boards, by).items():
         rows = [
             {
-                "backbone": board.backbone,
-                "site": board.site,
-                "dataset": board.dataset,
-                "evaluation_fingerprint": board.evaluation_fingerprint,
-                **next(
-                    board_row
-                    for board_row in board_json(board)["rows"]
-                    if board_row["config_id"] == row.config_id and board_row["label"] == row.label
-                ),
+                **{name: getattr(board, name) for name in BoardKey._fields if name != "probing_fingerprint"},
+                **row_json(row),
             }
             for board, row in members
         ]
@@ -97,12 +83,12 @@ def tables_by_json(boards: Sequence[Board], by: str) -> list[dict[str, Any]]:
 def _groups(boards: Sequence[Board], by: str) -> dict[str, list[tuple[Board, Row]]]:
     if by not in BY_KEYS:
         raise StoreError(f"Rows cannot be grouped by {by!r}; use one of {', '.join(BY_KEYS)}.")
-    groups: dict[str, list[tuple[Board, Row]]] = {}
-    for board in boards:
-        for row in board.rows:
-            key = row.method if by == "method" else row.label if by == "label" else getattr(board, by)
-            groups.setdefault(str(key or "(not recorded)"), []).append((board, row))
-    return dict(sorted(groups.items()))
+
+    def value_of(member: tuple[Board, Row]) -> str:
+        board, row = member
+        return str(getattr(row if by in ("method", "label") else board, by) or "(not recorded)")
+
+    return dict(sorted(grouped([(board, row) for board in boards for row in board.rows], value_of).items()))
 
 
 def _named(board: Board, row: Row, name: str) -> str:

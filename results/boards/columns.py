@@ -1,7 +1,4 @@
-"""Columns of a board: which scores of a metric are comparable, and why the others are not.
-
-Needs only the standard library.
-"""
+"""Columns of a board: which scores of a metric are comparable, and why the others are not."""
 
 from __future__ import annotations
 
@@ -88,8 +85,13 @@ def variant_of(score: Mapping[str, Any], cell: Mapping[str, Any]) -> Variant:
 
 def why_not(variants: Sequence[Variant]) -> str:
     """Return the reason why scores of these variants of one metric may not be compared."""
-    differing = [name for name in Variant._fields if len({getattr(variant, name) for variant in variants}) > 1]
-    return "; ".join(_WHY[name] for name in differing)
+    return "; ".join(_WHY[name] for name in _differing(variants))
+
+
+def _differing(variants: Sequence[Variant]) -> list[str]:
+    return [
+        name for name, values in zip(Variant._fields, zip(*variants, strict=True), strict=True) if len(set(values)) > 1
+    ]
 
 
 def columns_of(
@@ -107,13 +109,11 @@ def columns_of(
     for metric in sorted(variants, key=_column_position):
         # The newest version comes first: it is the default for sorting.
         ordered = sorted(variants[metric], key=lambda variant: (-variant.version, variant[1:]))
-        differing = [name for name in Variant._fields if len({getattr(variant, name) for variant in ordered}) > 1]
         for variant in ordered:
-            key = _column_key(metric, variant, ordered, differing)
-            key_of[metric, variant] = key
+            key_of[metric, variant] = _column_key(metric, variant, ordered)
             columns.append(
                 Column(
-                    key=key,
+                    key=key_of[metric, variant],
                     metric=metric,
                     version=variant.version,
                     params=json.loads(variant.params),
@@ -125,10 +125,9 @@ def columns_of(
                     digits=digits_of(variant.unit, variants[metric][variant]),
                 )
             )
-        if differing:
+        if len(ordered) > 1:
             suffixes = tuple(key_of[metric, variant].removeprefix(metric) for variant in reversed(ordered))
-            reason = "; ".join(_WHY[name] for name in differing)
-            separate_columns.setdefault((suffixes, reason), []).append(metric)
+            separate_columns.setdefault((suffixes, why_not(ordered)), []).append(metric)
     return columns, key_of, [_separation_note(metrics, *key) for key, metrics in separate_columns.items()]
 
 
@@ -140,18 +139,20 @@ def is_detail(column: Column) -> bool:
 def _separation_note(metrics: Sequence[str], suffixes: Sequence[str], reason: str) -> str:
     """Return the note that these metrics' columns are not ranked together: one sentence for all with this reason."""
     if len(metrics) > 1:
-        kinds = f"{', '.join(suffixes[:-1])} and {suffixes[-1]}"
-        return f"{', '.join(metrics[:-1])} and {metrics[-1]}: {kinds} of each are not ranked together: {reason}."
-    names = [metrics[0] + suffix for suffix in suffixes]
-    return f"{', '.join(names[:-1])} and {names[-1]} are not ranked together: {reason}."
+        return f"{_joined(metrics)}: {_joined(suffixes)} of each are not ranked together: {reason}."
+    return f"{_joined([metrics[0] + suffix for suffix in suffixes])} are not ranked together: {reason}."
+
+
+def _joined(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _column_position(metric: str) -> tuple[int, str]:
     return (COLUMN_ORDER.index(metric) if metric in COLUMN_ORDER else len(COLUMN_ORDER), metric)
 
 
-def _column_key(metric: str, variant: Variant, all_of_metric: Sequence[Variant], differing: Sequence[str]) -> str:
-    key = metric
+def _column_key(metric: str, variant: Variant, all_of_metric: Sequence[Variant]) -> str:
+    key, differing = metric, _differing(all_of_metric)
     if "version" in differing:
         key += f"@{variant.version}"
     details = []

@@ -32,7 +32,7 @@ def row_called(board: Board, name: str) -> Row | None:
         if len(matches) > 1:
             names = ", ".join(f"{row.title!r} ({row.config_id[:8]})" for row in matches)
             raise StoreError(
-                f"{name!r} matches {len(matches)} rows of {board.backbone_title} at {board.site}: {names}; "
+                f"{name!r} matches {len(matches)} rows of {board.layer_title}: {names}; "
                 "use a title or a configuration id."
             )
         if matches:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from results.boards.board import AttachedScores, BoardKey
+from results.boards.seeds import seeds_of
 
 
 def attach_group_scores(cells: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> AttachedScores:
@@ -32,38 +33,25 @@ def attach_group_scores(cells: Sequence[Mapping[str, Any]], rows: Sequence[Mappi
             continue
         head = finished[row["cell_ids"][0]]
         # The label is taken from the cell: a later run may have changed it.
-        parts = [*BoardKey.of(head), head["label"], row["config_id"], row["metric"], row["version"]]
-        parts.append((row["details"] or {}).get("on"))
-        key = tuple(str(part) for part in parts)
+        parts = (head["label"], row["config_id"], row["metric"], row["version"], (row["details"] or {}).get("on"))
+        key = (*BoardKey.of(head), *map(str, parts))
         if key not in best or len(row["cell_ids"]) >= len(best[key]["cell_ids"]):
             best[key] = row
     scores: list[dict[str, Any]] = []
     notes: dict[str, list[str]] = {}
     for row in best.values():
-        cell = min((finished[cell_id] for cell_id in row["cell_ids"]), key=_seeds)
+        cell = min((finished[cell_id] for cell_id in row["cell_ids"]), key=seeds_of)
         scores.append(_score(row, cell["cell_id"]))
         notes.setdefault(cell["cell_id"], []).extend(_notes(row, cell))
     return AttachedScores(scores, notes)
 
 
-def _seeds(cell: Mapping[str, Any]) -> tuple[int, int]:
-    return tuple(-1 if cell[name] is None else int(cell[name]) for name in ("token_seed", "init_seed"))  # type: ignore[return-value]
-
-
 def _score(row: Mapping[str, Any], cell_id: str) -> dict[str, Any]:
     return {
+        **row,
         "cell_id": cell_id,
-        "metric": row["metric"],
-        "version": row["version"],
-        "params": row["params"] or {},
-        "value": row["value"],
         "values": (row["details"] or {}).get("pairs"),
-        "uncertainty": None,
-        "n": row["n"],
-        "unit": row["unit"] or "",
-        "direction": row["direction"],
-        "evaluation_fingerprint": None,
-        "panel": None,
+        **dict.fromkeys(("uncertainty", "evaluation_fingerprint", "panel")),
     }
 
 
@@ -89,9 +77,8 @@ def pairs_error(groups: Sequence[Sequence[Any]]) -> tuple[float, int] | None:
         if runs < 3 or not all_finite or runs * (runs - 1) // 2 != len(values):
             return None
         pairs = list(zip(itertools.combinations(range(runs), 2), values, strict=True))
-        without = [
-            sum(value for pair, value in pairs if run not in pair) / (len(pairs) - runs + 1) for run in range(runs)
-        ]
+        n_without = len(pairs) - runs + 1
+        without = [sum(value for pair, value in pairs if run not in pair) / n_without for run in range(runs)]
         middle = sum(without) / runs
         jackknife_variance = (runs - 1) / runs * sum((value - middle) ** 2 for value in without)
         variance += (len(values) / n) ** 2 * jackknife_variance

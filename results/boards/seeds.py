@@ -6,7 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 Seeds = tuple[int, int]
-"""(token seed, init seed) of a cell"""
+"""(token seed, init seed) of a cell; -1 if a method has no such seed, before seed 0 in any order"""
+
+
+def seeds_of(cell: Mapping[str, Any]) -> Seeds:
+    """Return the seeds of a row of `Store.cells()`."""
+    token, init = (-1 if cell[name] is None else int(cell[name]) for name in ("token_seed", "init_seed"))
+    return token, init
 
 
 def averaged(cells: Collection[Seeds]) -> set[Seeds]:
@@ -32,10 +38,10 @@ def without_sweeps(cells: Sequence[_Cell]) -> tuple[list[_Cell], list[str]]:
     Args:
         cells: rows of `Store.cells()`.
     """
-    outside_sweeps = [cell for cell in cells if not str(cell["suite"] or "").endswith(SUFFIX)]
-    if not outside_sweeps or len(outside_sweeps) == len(cells):
+    suites = sorted({suite for cell in cells if (suite := str(cell["suite"] or "")).endswith(SUFFIX)})
+    outside_sweeps = [cell for cell in cells if str(cell["suite"] or "") not in suites]
+    if not outside_sweeps or not suites:
         return list(cells), []
-    suites = sorted({str(cell["suite"]) for cell in cells if str(cell["suite"] or "").endswith(SUFFIX)})
     count = len(cells) - len(outside_sweeps)
     return outside_sweeps, [
         f"{count} cell{'s' if count > 1 else ''} of sweeps {'are' if count > 1 else 'is'} left out; "

@@ -12,7 +12,6 @@ from results.boards.columns import is_detail
 from results.boards.trials import marked
 from results.tables import aligned
 
-_ARROWS = {"higher": " ↑", "lower": " ↓", "none": ""}
 _MARKS = {"best": "*", "second": "+", None: " "}
 _NOT_RANKED = "not ranked together"
 
@@ -80,11 +79,12 @@ def _heading(board: Board) -> list[str]:
 def _tables(board: Board, width: int) -> list[str]:
     fixed_columns = [
         ["method", *(_printable(row.title) for row in board.rows)],
-        ["n", *(_count(row) for row in board.rows)],
+        ["n", *(row.cell_count for row in board.rows)],
     ]
     blocks = [fixed_columns]
     for column in board.columns:
-        cells = [_header(column), *_cells(board.rows, column)]
+        # The space is above the mark that ends each value.
+        cells = [_printable(column.heading) + " ", *_cells(board.rows, column)]
         if len(blocks[-1]) > len(fixed_columns) and len(_lines([*blocks[-1], cells])[1]) > width:
             blocks.append(fixed_columns)
         blocks[-1] = [*blocks[-1], cells]
@@ -94,12 +94,6 @@ def _tables(board: Board, width: int) -> list[str]:
 def _lines(columns: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a table: the header, a rule, and the rows."""
     return aligned(list(zip(*columns, strict=True)), [position > 0 for position in range(len(columns))])
-
-
-def _header(column: Column) -> str:
-    unit = "%" if column.unit == "fraction" else column.unit
-    # The space is above the mark that ends each value.
-    return _printable(f"{column.key}{f' ({unit})' if unit else ''}{_ARROWS[column.direction]}") + " "
 
 
 def _cells(rows: Sequence[Row], column: Column) -> list[str]:
@@ -130,10 +124,6 @@ def _absent(row: Row, column: Column) -> str:
     return "failed" if row.n_failed and not row.n_finished else "-"
 
 
-def _count(row: Row) -> str:
-    return f"{row.n_finished}/{row.n_finished + row.n_failed}" if row.n_failed else str(row.n_finished)
-
-
 def _floor(floor: Floor) -> str:
     column = floor.column
     name = column.key.removeprefix("floor_")
@@ -141,18 +131,16 @@ def _floor(floor: Floor) -> str:
         name = name.replace(f"{kind}_ablation", kind, 1)
         if name.startswith(kind):
             name = f"{kind}-ablation{name[len(kind) :]}"
-    low, high = column.text(floor.low), column.text(floor.high)
     unit = " %" if column.unit == "fraction" else f" {column.unit}" if column.unit else ""
-    return _printable(name.replace("_", " ")) + f" {low if low == high else f'{low} to {high}'}{unit}"
+    return f"{_printable(name.replace('_', ' '))} {floor.text}{unit}"
 
 
 def _row_footers(row: Row) -> list[str]:
-    total = row.n_finished + row.n_failed
     title = _printable(row.title)
     lines = []
     if row.n_failed:
         messages = "; ".join(_printable(error) for error in dict.fromkeys(row.errors))
-        lines.append(f"failed: {title}, {row.n_failed} of {total} cells: {messages}")
+        lines.append(f"failed: {title}, {row.n_failed} of {row.n_finished + row.n_failed} cells: {messages}")
     undefined = {
         key: (aggregate.n_undefined, aggregate.n + aggregate.n_undefined) for key, aggregate in row.metrics.items()
     }

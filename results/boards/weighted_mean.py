@@ -28,19 +28,10 @@ class Scale:
 # Frozen: changing an end would change every aggregate already quoted. A better scale is a new SCALES_VERSION.
 SCALES_VERSION = 1
 SCALES: Mapping[str, Scale] = {
-    "ms_score": Scale(0.0, 1.0),
-    "ms_score_adjusted": Scale(0.0, 1.0),
-    "win_rate": Scale(0.0, 1.0),
-    "r2": Scale(0.0, 1.0),
-    "accuracy": Scale(0.0, 1.0),
-    "agreement": Scale(0.0, 1.0),
+    **dict.fromkeys(("ms_score", "ms_score_adjusted", "win_rate", "r2", "accuracy", "agreement"), Scale(0.0, 1.0)),
     "kl": Scale(1.0, 0.0),  # nat
-    "alive_fraction": Scale(0.0, 1.0),
-    "stability": Scale(0.0, 1.0),
-    "effective_rank_share": Scale(0.0, 1.0),
-    "unique_units": Scale(0.0, 1.0),
-    "unit_overlap": Scale(1.0, 0.0),
-    "max_collinearity": Scale(1.0, 0.0),
+    **dict.fromkeys(("alive_fraction", "stability", "effective_rank_share", "unique_units"), Scale(0.0, 1.0)),
+    **dict.fromkeys(("unit_overlap", "max_collinearity"), Scale(1.0, 0.0)),
 }
 DEFAULT_WEIGHTS: Mapping[str, float] = {"ms_score": 1.0, "r2": 0.5, "accuracy": 0.5, "agreement": 0.5}
 

@@ -4,19 +4,25 @@ A win rate belongs to a set of methods that one panel judged together, pooled ov
 a cell, and adding a method changes the win rates of all. So it is kept with its tournament, and a board takes, for each
 panel and its settings, the tournament that covers most of the board's cells (the newest of several). Each panel is a
 column of its own, so that a proxy is never ranked with vision-language judges.
-
-Needs only the standard library.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from results.boards.board import AttachedScores, BoardKey
+from results.store.records import grouped
 
 METRIC = "win_rate"
+
+
+class _BoardRow(NamedTuple):
+    """Win rate of one method, and its finished cells on one board."""
+
+    row: Mapping[str, Any]
+    cell_ids: Sequence[str]
 
 
 def attach_win_rates(cells: Sequence[Mapping[str, Any]], win_rates: Sequence[Mapping[str, Any]]) -> AttachedScores:
@@ -27,38 +33,28 @@ def attach_win_rates(cells: Sequence[Mapping[str, Any]], win_rates: Sequence[Map
         win_rates: rows of `judgments.win_rates()`, in the order of judging.
     """
     finished = {cell["cell_id"]: cell for cell in cells if cell["status"] == "finished"}
-    members: dict[str, list[Mapping[str, Any]]] = {}
-    for row in win_rates:
-        members.setdefault(row["tournament"], []).append(row)
-    # A tournament belongs to one board; tournaments of one board share its layer and sets.
-    best: dict[tuple[str, ...], tuple[int, str]] = {}
-    others: dict[tuple[str, ...], list[str]] = {}
+    members = grouped(win_rates, lambda row: row["tournament"])
+    # Board, panel and settings -> tournament -> its rows with finished cells on that board. Cells of several boards may
+    # be judged together: only their fingerprints must agree, whatever the data set is called.
+    columns: dict[tuple[BoardKey, str, str], dict[str, list[_BoardRow]]] = {}
     for tournament, rows in members.items():
-        finished_ids = [cell_id for row in rows for cell_id in row["cell_ids"] if cell_id in finished]
-        if not finished_ids:
-            continue
-        head = finished[finished_ids[0]]
-        # Cells are judged together if their fingerprints agree, whatever the data set is called.
-        column: tuple[str, ...] = (
-            *BoardKey.of(head)._replace(dataset=""),
-            rows[0]["panel"],
-            json.dumps(_params(rows[0]), sort_keys=True),
-        )
-        others.setdefault(column, []).append(tournament)
-        if len(finished_ids) >= best.get(column, (0, ""))[0]:
-            best[column] = (len(finished_ids), tournament)
+        for row in rows:
+            settings = json.dumps(_params(row), sort_keys=True)
+            finished_ids = [cell_id for cell_id in row["cell_ids"] if cell_id in finished]
+            for board, cell_ids in grouped(finished_ids, lambda cell_id: BoardKey.of(finished[cell_id])).items():
+                tournaments = columns.setdefault((board, row["panel"], settings), {})
+                tournaments.setdefault(tournament, []).append(_BoardRow(row, cell_ids))
     scores: list[dict[str, Any]] = []
     notes: dict[str, list[str]] = {}
-    for column, (_, tournament) in best.items():
-        rows = members[tournament]
-        visible_rows = [row for row in rows if any(cell_id in finished for cell_id in row["cell_ids"])]
-        first = next(cell_id for row in visible_rows for cell_id in row["cell_ids"] if cell_id in finished)
-        hidden_notes = [_hidden_note(members[other], rows) for other in others[column] if other != tournament]
-        notes.setdefault(first, []).extend(dict.fromkeys(note for note in hidden_notes if note))
-        for row in visible_rows:
-            cell_id = next(cell_id for cell_id in row["cell_ids"] if cell_id in finished)
+    for tournaments in columns.values():
+        # Of several with as many cells, the newest: `max` returns the first.
+        best = max(reversed(tournaments), key=lambda name: sum(len(row.cell_ids) for row in tournaments[name]))
+        rows, visible_rows = members[best], tournaments[best]
+        hidden_notes = [_hidden_note(members[other], rows) for other in tournaments if other != best]
+        notes.setdefault(visible_rows[0].cell_ids[0], []).extend(filter(None, hidden_notes))
+        for row, (cell_id, *_) in visible_rows:
             scores.append(_score(row, cell_id))
-            notes.setdefault(cell_id, []).extend(_notes(rows, visible_rows))
+            notes.setdefault(cell_id, []).extend(_notes(rows, len(visible_rows)))
     return AttachedScores(scores, notes)
 
 
@@ -97,7 +93,7 @@ def _score(row: Mapping[str, Any], cell_id: str) -> dict[str, Any]:
     }
 
 
-def _notes(rows: Sequence[Mapping[str, Any]], visible_rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _notes(rows: Sequence[Mapping[str, Any]], n_visible: int) -> list[str]:
     head = rows[0]
     kind, _, judges = head["panel"].partition(":")
     judge_kind = "a proxy panel of encoders, no language model" if kind == "proxy" else f"{kind} judges"
@@ -108,8 +104,6 @@ def _notes(rows: Sequence[Mapping[str, Any]], visible_rows: Sequence[Mapping[str
     ]
     if head["n_missing"]:
         notes.append(f"win_rate of {head['panel']} is not complete: {head['n_missing']} replies are missing.")
-    if len(visible_rows) < len(rows):
-        notes.append(
-            f"win_rate of {head['panel']} is over {len(rows)} methods, of which {len(visible_rows)} are shown."
-        )
+    if n_visible < len(rows):
+        notes.append(f"win_rate of {head['panel']} is over {len(rows)} methods, of which {n_visible} are shown.")
     return [*notes, *(head["notes"] or [])]

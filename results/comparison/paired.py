@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from results.boards.board import Board, BoardKey, Column, Row
+from results.boards.board import PLURALS, Board, BoardKey, Column, Row
 from results.boards.build import EVIDENCE_PREFIX, FLOOR_PREFIX, boards_of
 from results.boards.columns import columns_of, variant_of, why_not
 from results.boards.find_row import row_called, unknown_row
@@ -19,7 +19,7 @@ from results.comparison.intervals import Interval, clustered, holm, student
 from results.comparison.seed_pairs import Pairing, paired_cells
 from results.comparison.unit_clusters import UnitClusters
 from results.errors import StoreError
-from results.store.records import records_of
+from results.store.records import grouped, records_of
 
 if TYPE_CHECKING:
     from results.store import Store
@@ -57,11 +57,11 @@ class Difference:
     low: float | None
     high: float | None
     p: float | None
-    p_holm: float | None
+    p_holm: float | None = None
     n_seeds: int
     n_clusters: int | None
     paired: str
-    better: str | None
+    better: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -135,9 +135,7 @@ def compare(
     if not shared_boards:
         raise StoreError(_never_together(a, b, candidates))
     by_id = {cell["cell_id"]: cell for cell in records_of(cells)}
-    by_cell: dict[str, list[dict[str, Any]]] = {}
-    for score in records_of(scores):
-        by_cell.setdefault(score["cell_id"], []).append(score)
+    by_cell = grouped(records_of(scores), lambda score: score["cell_id"])
     settings = _Settings(store, metrics, level, n_resamples, seed)
     comparisons, problems = [], []
     for board, one, other in shared_boards:
@@ -167,27 +165,20 @@ def _compared(
     by_id: Mapping[str, dict[str, Any]],
     by_cell: Mapping[str, list[dict[str, Any]]],
 ) -> Comparison:
-    board_name = f"{board.backbone_title} at {board.site}"
-    pairing, notes = paired_cells(a, b, by_id, board_name)
-    scores = []
-    for side, groups in (("a", pairing.a), ("b", pairing.b)):
-        for index, group in enumerate(groups):
-            for cell in group:
-                for score in by_cell.get(cell["cell_id"], []):
-                    if score["value"] is None or score["metric"].startswith((FLOOR_PREFIX, EVIDENCE_PREFIX)):
-                        continue
-                    pair_fields = {"side": side, "index": index, "variant": variant_of(score, cell)}
-                    scores.append({**score, **pair_fields})
+    pairing, notes = paired_cells(a, b, by_id, board.layer_title)
+    scores = [
+        {**score, "side": side, "index": index, "variant": variant_of(score, cell)}
+        for side, groups in (("a", pairing.a), ("b", pairing.b))
+        for index, group in enumerate(groups)
+        for cell in group
+        for score in by_cell.get(cell["cell_id"], [])
+        if score["value"] is not None and not score["metric"].startswith((FLOOR_PREFIX, EVIDENCE_PREFIX))
+    ]
     columns, key_of, _ = columns_of(scores, board.evaluation_fingerprint)
-    values: dict[str, dict[str, dict[int, list[float]]]] = {}
-    for score in scores:
-        key = key_of[score["metric"], score["variant"]]
-        values.setdefault(key, {}).setdefault(score["side"], {}).setdefault(score["index"], []).append(
-            float(score["value"])
-        )
+    of_column = grouped(scores, lambda score: (key_of[score["metric"], score["variant"]], score["side"]))
     refused = _refused(scores)
     if settings.metrics is not None:
-        _require_metrics(settings.metrics, columns, board_name)
+        _require_metrics(settings.metrics, columns, board.layer_title)
         columns = [column for column in columns if column.metric in settings.metrics]
         refused = [(metric, reason) for metric, reason in refused if metric in settings.metrics]
     sides_of = (pairing.b, pairing.a) if pairing.turned else (pairing.a, pairing.b)
@@ -195,24 +186,18 @@ def _compared(
     units = UnitClusters(settings.store, *sides_of, itself=pairing.itself, names=names)
     differences = []
     for column in columns:
-        sides = values[column.key]
-        if set(sides) != {"a", "b"}:
+        sides = [_means(of_column.get((column.key, side), [])) for side in "ab"]
+        if not all(sides):
             continue
-        difference = _difference(settings, column, sides["a"], sides["b"], pairing, units)
+        difference = _difference(settings, column, sides[0], sides[1], pairing, units)
         if difference is None:
             notes.append(f"{column.key} is not compared: it is undefined for a cell.")
         else:
             differences.append(difference)
     if not differences:
         reasons = "; ".join(f"{metric}: {reason}" for metric, reason in refused) or "they have no metric in common"
-        raise StoreError(f"{a.title} and {b.title} cannot be compared on {board_name}: {reasons}.")
+        raise StoreError(f"{a.title} and {b.title} cannot be compared on {board.layer_title}: {reasons}.")
     corrected = holm([difference.p for difference in differences])
-    finished = []
-    for difference, p in zip(differences, corrected, strict=True):
-        better = None
-        if p is not None and p < 1 - settings.level and difference.difference and difference.column.direction != "none":
-            better = "a" if (difference.difference > 0) == (difference.column.direction == "higher") else "b"
-        finished.append(dataclasses.replace(difference, p_holm=p, better=better))
     return Comparison(
         board=board,
         a=a,
@@ -221,10 +206,25 @@ def _compared(
         n_resamples=settings.n_resamples,
         seed=settings.seed,
         seeds=pairing.names,
-        differences=tuple(finished),
+        differences=tuple(
+            dataclasses.replace(difference, p_holm=p, better=_better(difference, p, 1 - settings.level))
+            for difference, p in zip(differences, corrected, strict=True)
+        ),
         refused=tuple(refused),
         notes=tuple(notes),
     )
+
+
+def _means(scores: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+    """Return pair of seeds -> mean of a column's scores over the cells of one side."""
+    pairs = grouped(scores, lambda score: score["index"])
+    return {index: float(np.mean([float(score["value"]) for score in group])) for index, group in pairs.items()}
+
+
+def _better(difference: Difference, p_holm: float | None, threshold: float) -> str | None:
+    if p_holm is None or p_holm >= threshold or not difference.difference or difference.column.direction == "none":
+        return None
+    return "a" if (difference.difference > 0) == (difference.column.direction == "higher") else "b"
 
 
 def _require_metrics(metrics: Collection[str], columns: Sequence[Column], board_name: str) -> None:
@@ -245,14 +245,13 @@ def _require_metrics(metrics: Collection[str], columns: Sequence[Column], board_
 def _difference(
     settings: _Settings,
     column: Column,
-    a: Mapping[int, Sequence[float]],
-    b: Mapping[int, Sequence[float]],
+    a: Mapping[int, float],
+    b: Mapping[int, float],
     pairing: Pairing,
     units: UnitClusters,
 ) -> Difference | None:
     shared = sorted(set(a) & set(b))
-    first = np.array([np.mean(a[index]) for index in shared])
-    second = np.array([np.mean(b[index]) for index in shared])
+    first, second = (np.array([means[index] for index in shared]) for means in (a, b))
     if not shared or not (np.isfinite(first).all() and np.isfinite(second).all()):
         return None
     description = f"{len(shared)} {pairing.by}{'s' if len(shared) != 1 else ''} paired"
@@ -288,35 +287,30 @@ def _difference(
         high=interval.high,
         # A metric without a direction is not a hypothesis, and must not affect the correction of the others.
         p=interval.p if column.direction != "none" else None,
-        p_holm=None,
         n_seeds=len(shared),
         n_clusters=n_clusters,
         paired=description,
-        better=None,
     )
 
 
 def _refused(scores: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return metrics that both sides have, but in no common variant."""
-    variants: dict[str, dict[str, set[Any]]] = {}
-    for score in scores:
-        variants.setdefault(score["metric"], {}).setdefault(score["side"], set()).add(score["variant"])
-    return [
-        (metric, why_not([*sides["a"], *sides["b"]]))
-        for metric, sides in sorted(variants.items())
-        if len(sides) == 2 and not sides["a"] & sides["b"]
-    ]
+    refused = []
+    for metric, group in sorted(grouped(scores, lambda score: score["metric"]).items()):
+        a, b = ({score["variant"] for score in group if score["side"] == side} for side in "ab")
+        if a and b and not a & b:
+            refused.append((metric, why_not([*a, *b])))
+    return refused
 
 
 def _never_together(a: str, b: str, candidates: Sequence[tuple[Board, Row | None, Row | None]]) -> str:
     one = next(board for board, first, _ in candidates if first is not None)
     other = next(board for board, _, second in candidates if second is not None)
-    plurals = ("backbones", "sites", "data sets", "evaluation sets", "probing sets")
-    for name, plural in zip(BoardKey._fields, plurals, strict=True):
+    for name in BoardKey._fields:
         values = getattr(one, name), getattr(other, name)
         if values[0] != values[1]:
             return (
-                f"{a!r} and {b!r} cannot be compared: they were measured on different {plural} "
+                f"{a!r} and {b!r} cannot be compared: they were measured on different {getattr(PLURALS, name)} "
                 f"({values[0] or 'not recorded'} and {values[1] or 'not recorded'})."
             )
     return f"{a!r} and {b!r} are never on one board."

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from results.boards.board import Row
-from results.boards.seeds import averaged
+from results.boards.seeds import Seeds, averaged, seeds_of
 from results.errors import StoreError
 
-Seeds = tuple[int | None, int | None]
-_Cells = dict[Seeds, dict[str, Any]]
+#: Positions in `Seeds`.
+_TOKEN, _INIT = 0, 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,13 +41,19 @@ def paired_cells(a: Row, b: Row, by_id: Mapping[str, dict[str, Any]], board_name
     Raises:
         StoreError: a row without a finished cell, or no shared token seed.
     """
-    sides = [_newest(row, by_id) for row in (a, b)]
+    all_cells = [[cell for cell_id, cell in by_id.items() if cell_id in row.cell_ids] for row in (a, b)]
+    # Of two finished cells with the same seeds, the one started last counts, as on the board.
+    sides = [{seeds_of(cell): cell for cell in cells if cell["status"] == "finished"} for cells in all_cells]
     for row, cells in zip((a, b), sides, strict=True):
         if not cells:
             raise StoreError(f"{row.title} has no finished cell on {board_name}.")
     notes = []
-    in_means = [_in_means(row, cells, by_id) for row, cells in zip((a, b), sides, strict=True)]
-    shared = _shared_tokens(in_means)
+    counted = [averaged({seeds_of(cell) for cell in cells}) for cells in all_cells]
+    in_means = [
+        {seeds: cell for seeds, cell in cells.items() if seeds in row_seeds}
+        for cells, row_seeds in zip(sides, counted, strict=True)
+    ]
+    shared = _shared(in_means, _TOKEN)
     if len(shared) > 1:
         for row, cells, used in zip((a, b), sides, in_means, strict=True):
             if len(used) < len(cells):
@@ -55,64 +61,41 @@ def paired_cells(a: Row, b: Row, by_id: Mapping[str, dict[str, Any]], board_name
                 notes.append(f"{_cells(n_repeats)} of {row.title} left out of the means: repeated on one token set.")
         sides = in_means
     else:
-        shared = _shared_tokens(sides)
+        shared = _shared(sides, _TOKEN)
     if not shared:
-        tokens = [sorted({seeds[0] for seeds in cells}, key=_order) for cells in sides]
-        texts = [", ".join("none" if seed is None else str(seed) for seed in row_seeds) for row_seeds in tokens]
+        texts = [", ".join(map(_text, sorted({token for token, _ in cells}))) for cells in sides]
         raise StoreError(
             f"{a.title} and {b.title} share no token seed on {board_name} (they have {texts[0]} and {texts[1]}); "
             "run both with the same --token-seed."
         )
-    by, chosen = "token seed", [_of_token(seed) for seed in shared]
+    by, position, candidates = "token seed", _TOKEN, sides
     if len(shared) == 1:
-        init = [{seeds[1] for seeds in cells if seeds[0] == shared[0]} for cells in sides]
-        common = sorted(init[0] & init[1], key=_order)
+        on_token = [{seeds: cell for seeds, cell in cells.items() if seeds[_TOKEN] == shared[0]} for cells in sides]
+        common = _shared(on_token, _INIT)
         if len(common) > 1:
-            by, chosen, shared = "init seed", [_of_both(shared[0], seed) for seed in common], common
-    groups = [[[cells[seeds] for seeds in sorted(cells, key=str) if test(seeds)] for test in chosen] for cells in sides]
+            by, position, candidates, shared = "init seed", _INIT, on_token, common
+    groups = [
+        [[cells[seeds] for seeds in sorted(cells, key=str) if seeds[position] == seed] for seed in shared]
+        for cells in candidates
+    ]
     for row, cells, row_groups in zip((a, b), sides, groups, strict=True):
         if (n_left_out := len(cells) - sum(map(len, row_groups))) > 0:
             notes.append(f"{_cells(n_left_out)} of {row.title} left out: the other row lacks their seeds.")
         if row.n_failed:
             notes.append(f"{_cells(row.n_failed)} of {row.title} failed.")
-    names = tuple(f"{by} {'none' if seed is None else seed}" for seed in shared)
+    names = tuple(f"{by} {_text(seed)}" for seed in shared)
     keys = [(row.config_id, row.label) for row in (a, b)]
     return Pairing(groups[0], groups[1], names, by, keys[0] == keys[1], keys[1] < keys[0]), notes
 
 
-def _newest(row: Row, by_id: Mapping[str, dict[str, Any]]) -> _Cells:
-    """Return finished cells by seeds; of two with the same seeds, the one started last, as on the board."""
-    finished = [cell for cell_id, cell in by_id.items() if cell_id in row.cell_ids and cell["status"] == "finished"]
-    return {(cell["token_seed"], cell["init_seed"]): cell for cell in finished}
+def _shared(sides: Sequence[Mapping[Seeds, Any]], position: int) -> list[int]:
+    """Return the seeds at a position of `Seeds` that both sides have."""
+    first, second = ({seeds[position] for seeds in cells} for cells in sides)
+    return sorted(first & second)
 
 
-def _in_means(row: Row, cells: _Cells, by_id: Mapping[str, dict[str, Any]]) -> _Cells:
-    """Return the cells of a row that its means on the board are over."""
-
-    def sortable(seeds: Seeds) -> tuple[int, int]:
-        return _order(seeds[0]), _order(seeds[1])
-
-    of_row = [cell for cell_id, cell in by_id.items() if cell_id in row.cell_ids]
-    counted = averaged({sortable((cell["token_seed"], cell["init_seed"])) for cell in of_row})
-    return {seeds: cell for seeds, cell in cells.items() if sortable(seeds) in counted}
-
-
-def _shared_tokens(sides: list[_Cells]) -> list[int | None]:
-    first, second = ({seeds[0] for seeds in cells} for cells in sides)
-    return sorted(first & second, key=_order)
-
-
-def _of_token(token: int | None) -> Callable[[Seeds], bool]:
-    return lambda seeds: seeds[0] == token
-
-
-def _of_both(token: int | None, init: int | None) -> Callable[[Seeds], bool]:
-    return lambda seeds: seeds == (token, init)
-
-
-def _order(seed: int | None) -> int:
-    # A method without such a seed comes before seed 0; real seeds are not negative.
-    return -1 if seed is None else seed
+def _text(seed: int) -> str:
+    return "none" if seed < 0 else str(seed)
 
 
 def _cells(count: int) -> str:

@@ -6,6 +6,7 @@ both methods split neurons, else each side's own neurons or units, over all pair
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,25 +28,23 @@ Part = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Names (n,), values (n,) and parent neurons (n,) of the units of one side in one pair of seeds; -1: no parent."""
 
 
+@dataclasses.dataclass
 class UnitClusters:
     """The unit rows of paired cells, read once per column.
 
-    Args:
+    Attributes:
         a: the cells of A, one list for each pair of seeds.
         b: the cells of B.
         itself: A and B are the same row.
         names: display names of A and B.
     """
 
-    def __init__(
-        self, store: Store, a: _Groups, b: _Groups, *, itself: bool, names: tuple[str, str] = ("A", "B")
-    ) -> None:
-        self.store = store
-        self.names = names
-        self.a = a
-        self.b = b
-        self.itself = itself
-        self._read: dict[str, dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+    store: Store
+    a: _Groups
+    b: _Groups
+    itself: bool
+    names: tuple[str, str] = ("A", "B")
+    _parts: dict[str, dict[str, Part]] = dataclasses.field(default_factory=dict, init=False)
 
     def blocks(
         self, metric: str, shared: Sequence[int], first: np.ndarray, second: np.ndarray
@@ -57,10 +56,9 @@ class UnitClusters:
         rows = self._column(column)
         sides = []
         for groups, expected in ((self.a, first), (self.b, second)):
-            stacked = [_stacked([rows.get(cell["cell_id"]) for cell in groups[index]]) for index in shared]
-            if any(part is None for part in stacked):
+            if any(cell["cell_id"] not in rows for index in shared for cell in groups[index]):
                 return [], ""
-            parts = [part for part in stacked if part is not None]
+            parts = [_stacked([rows[cell["cell_id"]] for cell in groups[index]]) for index in shared]
             if any(
                 not len(part[1]) or not math.isclose(part[1].mean(), wanted, rel_tol=1e-5, abs_tol=1e-7)
                 for part, wanted in zip(parts, expected, strict=True)
@@ -69,16 +67,16 @@ class UnitClusters:
             sides.append(parts)
         return blocks_of(sides[0], sides[1], self.itself, self.names)
 
-    def _column(self, column: str) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        if column not in self._read:
-            ids = sorted({cell["cell_id"] for side in (self.a, self.b) for g in side for cell in g})
+    def _column(self, column: str) -> dict[str, Part]:
+        if column not in self._parts:
+            ids = sorted({cell["cell_id"] for group in (*self.a, *self.b) for cell in group})
             where = "" if column == "alive" else f'AND alive AND "{column}" IS NOT NULL AND NOT isnan("{column}")'
             frame = self.store.query(
                 f'SELECT cell_id, unit, coalesce(parent, -1) AS parent, "{column}"::DOUBLE AS v FROM units '
                 f"WHERE cell_id IN (SELECT unnest(?::VARCHAR[])) {where} ORDER BY cell_id, unit",
                 [ids],
             )
-            self._read[column] = {
+            self._parts[column] = {
                 str(cell_id): (
                     cell_rows["unit"].to_numpy(np.int64),
                     cell_rows["v"].to_numpy(np.float64, na_value=np.nan),
@@ -86,23 +84,18 @@ class UnitClusters:
                 )
                 for cell_id, cell_rows in frame.groupby("cell_id")
             }
-        return self._read[column]
+        return self._parts[column]
 
 
-def _stacked(parts: Sequence[Part | None]) -> Part | None:
-    """Return units (n,), values (n,) and parents (n,) of several init seeds together; None if a cell has no rows.
+def _stacked(parts: Sequence[Part]) -> Part:
+    """Return units (n,), values (n,) and parents (n,) of several init seeds together.
 
     Each cell has the same weight in the score, so for cells with different numbers of units the score is not a mean
     over the pooled units.
     """
-    present = [part for part in parts if part is not None]
-    if len(present) != len(parts) or not present:
-        return None
-    return (
-        np.concatenate([part[0] + 10**9 * number for number, part in enumerate(present)]),
-        np.concatenate([part[1] for part in present]),
-        np.concatenate([part[2] for part in present]),
-    )
+    units, values, parents = zip(*parts, strict=True)
+    shifted = [names + 10**9 * number for number, names in enumerate(units)]
+    return np.concatenate(shifted), np.concatenate(values), np.concatenate(parents)
 
 
 def blocks_of(

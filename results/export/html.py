@@ -68,9 +68,7 @@ def front_svg(board: Board, *, x: str | None = None, y: str = "ms_score") -> str
 
 
 def _column(board: Board, metrics: Sequence[str]) -> Column | None:
-    return next(
-        (column for metric in metrics for column in board.columns if metric in (column.metric, column.key)), None
-    )
+    return next((column for metric in metrics for column in board.columns_called([metric])), None)
 
 
 def _points(board: Board, across: Column, up: Column) -> list[_Point]:
@@ -79,18 +77,11 @@ def _points(board: Board, across: Column, up: Column) -> list[_Point]:
     from results.pareto import pareto_front
 
     rows = [row for row in board.rows if across.key in row.metrics and up.key in row.metrics]
-    if not rows:
-        return []
     values = [
         (across.display_value(row.metrics[across.key].mean), up.display_value(row.metrics[up.key].mean)) for row in rows
     ]
-    front = pareto_front(
-        pd.DataFrame(values, columns=["x", "y"]),
-        "x",
-        "y",
-        larger_x=across.direction != "lower",
-        larger_y=up.direction != "lower",
-    )
+    frame = pd.DataFrame(values, columns=["x", "y"], dtype="float64")
+    front = pareto_front(frame, "x", "y", across.direction != "lower", up.direction != "lower")
     if "none" in (across.direction, up.direction):
         front[:] = False  # no direction is better, so no point dominates another
     return [
@@ -100,17 +91,16 @@ def _points(board: Board, across: Column, up: Column) -> list[_Point]:
 
 
 def _ends(aggregate: Aggregate, column: Column) -> tuple[float, float]:
-    if aggregate.interval is not None:
-        return column.display_value(aggregate.interval[0]), column.display_value(aggregate.interval[1])
     spread = aggregate.std or 0.0
-    return column.display_value(aggregate.mean - spread), column.display_value(aggregate.mean + spread)
+    low, high = aggregate.interval or (aggregate.mean - spread, aggregate.mean + spread)
+    return column.display_value(low), column.display_value(high)
 
 
 def _drawn(points: Sequence[_Point], across: Column, up: Column) -> str:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    names = [_name(column) for column in (across, up)]
+    names = [column.name_with_unit for column in (across, up)]
     buffer = io.StringIO()
     # Text stays text, and ids are hashes with a fixed salt: the same board gives the same page.
     style = {"svg.fonttype": "none", "svg.hashsalt": "harness", "font.sans-serif": ["DejaVu Sans"], "font.size": 12}
@@ -176,8 +166,3 @@ def _legend(across: Column, up: Column) -> str:
         if column.direction == "none":
             return f"No front: neither more nor less {html.escape(column.key)} is better."
     return "Green: on the Pareto front."
-
-
-def _name(column: Column) -> str:
-    unit = " (%)" if column.unit == "fraction" else f" ({column.unit})" if column.unit else ""
-    return f"{column.key}{unit}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from results import tables
 from results.atomic import partial_file
-from results.boards.board import Board, BoardKey, board_frame
+from results.boards.board import Board, BoardKey, board_frame, require_metrics
 from results.boards.trials import marked
 from results.errors import StoreError
 from results.export.html import page
@@ -33,7 +33,6 @@ DEFAULT_Y = "ms_score"
 #: Signature of a DuckDB file, after a checksum of eight bytes.
 _DUCKDB = b"DUCK"
 _ENDINGS = {".csv": "csv", ".parquet": "parquet", ".md": "markdown", ".tex": "latex", ".html": "html", ".htm": "html"}
-_ARROWS = {"higher": " ↑", "lower": " ↓", "none": ""}
 _MARKS = {"best": " *", "second": " +", None: ""}
 
 
@@ -64,8 +63,7 @@ def raw_frame(store: Store, table: str) -> pd.DataFrame:
     """
     if table not in RAW:
         raise StoreError(f"Unknown table {table!r}; export one of boards, {', '.join(RAW)}.")
-    frame = store.cells() if table == "cells" else store.scores()
-    frame = frame.drop(columns=[name for name in ("traceback",) if name in frame])
+    frame = (store.cells() if table == "cells" else store.scores()).drop(columns="traceback", errors="ignore")
     for name in frame.columns:
         if frame[name].map(lambda value: isinstance(value, (dict, list))).any():
             frame[name] = [None if value is None else json.dumps(value, sort_keys=True) for value in frame[name]]
@@ -99,17 +97,11 @@ def board_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
     Args:
         metrics: keys or ids of the columns to show; None: all.
     """
-    columns = [
-        column for column in board.columns if metrics is None or column.key in metrics or column.metric in metrics
-    ]
-    header = ["method", "n"]
-    for column in columns:
-        unit = " (%)" if column.unit == "fraction" else f" ({column.unit})" if column.unit else ""
-        header.append(f"{column.key}{unit}{_ARROWS[column.direction]}")
+    columns = board.columns_called(metrics)
+    header = ["method", "n", *(column.heading for column in columns)]
     rows = []
     for row in board.rows:
-        total = row.n_finished + row.n_failed
-        cells = [row.title, f"{row.n_finished}/{total}" if row.n_failed else str(row.n_finished)]
+        cells = [row.title, row.cell_count]
         for column in columns:
             aggregate = row.metrics.get(column.key)
             if aggregate is None:
@@ -125,14 +117,12 @@ def board_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
         rows.append(cells)
     notes = ["mean ± sample standard deviation over n cells; * best, + second; ↑ higher is better, ↓ lower is better"]
     for floor in board.floors:
-        low, high = floor.column.text(floor.low), floor.column.text(floor.high)
         unit = " %" if floor.column.unit == "fraction" else ""
-        notes.append(f"{floor.column.key}: {low if low == high else f'{low} to {high}'}{unit}")
+        notes.append(f"{floor.column.key}: {floor.text}{unit}")
     for row in board.rows:
         if row.n_failed:
             notes.append(f"{row.title}: {row.n_failed} cells failed: {'; '.join(dict.fromkeys(row.errors))}")
-    title = f"{board.backbone_title} at {board.site}" + (f" on {board.dataset}" if board.dataset else "")
-    return Table(marked(title, board), header, rows, (False, *[True] * (len(header) - 1)), [*notes, *board.notes])
+    return Table(marked(board.title, board), header, rows, (False, *[True] * (len(header) - 1)), [*notes, *board.notes])
 
 
 def markdown(boards: Sequence[Board], metrics: Sequence[str] | None = None) -> str:
@@ -145,18 +135,6 @@ def latex(boards: Sequence[Board], metrics: Sequence[str] | None = None) -> str:
     return "\n".join(tables.latex(board_table(board, metrics)) for board in boards)
 
 
-def html(
-    boards: Sequence[Board], metrics: Sequence[str] | None = None, *, x: str | None = None, y: str = DEFAULT_Y
-) -> str:
-    """Return one HTML page without external resources: per board the Pareto front of `x` against `y`, and the table.
-
-    Args:
-        x: metric id; None: the first of accuracy, agreement and r2 that the board has.
-        y: metric id.
-    """
-    return page([(board, board_table(board, metrics)) for board in boards], x=x, y=y)
-
-
 def exported(
     boards: Sequence[Board],
     form: str,
@@ -167,6 +145,11 @@ def exported(
 ) -> bytes:
     """Return boards in one of FORMATS, as the bytes of a file.
 
+    Args:
+        metrics: keys or ids of the metrics to export; None: all.
+        x: metric of the HTML page's front; None: the first of accuracy, agreement and r2 that the board has.
+        y: the other metric of the front.
+
     Raises:
         StoreError: an unknown format or metric, or nothing to export.
     """
@@ -174,24 +157,18 @@ def exported(
         raise StoreError(f"Unknown export format {form!r}; use one of {', '.join(FORMATS)}.")
     if not boards:
         raise StoreError("There is nothing to export: no cell matches.")
-    metric_ids = sorted({column.metric for board in boards for column in board.columns})
     # The default of `y` may be absent: the page then shows that it has no front.
-    for name in [*(metrics or ()), *([x] if x else ()), *([y] if y != DEFAULT_Y else ())]:
-        if not any(name in (column.metric, column.key) for board in boards for column in board.columns):
-            raise StoreError(f"No board here has the metric {name!r}. Available: {', '.join(metric_ids)}.")
+    require_metrics(boards, [*(metrics or ()), *([x] if x else ()), *([y] if y != DEFAULT_Y else ())])
     if form in ("csv", "parquet"):
         frame = boards_frame(boards)
         if metrics is not None:
-            selected_keys = [
-                column.key for board in boards for column in board.columns if {column.key, column.metric} & set(metrics)
-            ]
             ends = ("", "_std", "_standard_error", "_n", "_rank", "_low", "_high")
             all_keys = {column.key + end for board in boards for column in board.columns for end in ends}
-            wanted = {key + end for key in selected_keys for end in ends}
+            wanted = {column.key + end for board in boards for column in board.columns_called(metrics) for end in ends}
             frame = frame[[name for name in frame.columns if name not in all_keys or name in wanted]]
         return csv_text(frame).encode() if form == "csv" else parquet_bytes(frame)
     if form == "html":
-        return html(boards, metrics, x=x, y=y).encode()
+        return page([(board, board_table(board, metrics)) for board in boards], x=x, y=y).encode()
     return (markdown if form == "markdown" else latex)(boards, metrics).encode()
 
 

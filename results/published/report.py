@@ -6,6 +6,7 @@ absent. Needs no torch.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -18,6 +19,7 @@ from results.boards.uncertainty import HALF_WIDTH
 from results.published.rows import ABLATED, MAIN, PAPER_COUNTERPARTS, Counterparts, PaperSetting
 from results.published.tables import published_table
 from results.published.win_rates import Tournaments, is_proxy
+from results.store.records import grouped
 
 if TYPE_CHECKING:
     from results.store import Store
@@ -167,47 +169,29 @@ def against_published(
     Raises:
         StoreError: the store cannot be read, or there is no such table.
     """
-    boards = leaderboard(store)
-    measured = _Measured(store, boards, counterparts)
-    cells = []
-    for table in sorted(QUANTITIES if tables is None else set(tables)):
-        for published in _published(table):
-            cells.append(measured.compare(published))
-    return PublishedReport(
-        cells=tuple(cells),
-        ranks=tuple(_ranks(cells)),
-        notes=tuple(measured.notes(boards)),
-    )
-
-
-def _settings() -> set[PaperSetting]:
-    """Return every setting of the paper's measured tables."""
-    return {cell.setting for table in QUANTITIES for cell in _published(table)}
+    measured = _Measured(store, counterparts)
+    numbers = sorted(QUANTITIES if tables is None else set(tables))
+    cells = tuple(measured.compare(published) for table in numbers for published in _published(table))
+    return PublishedReport(cells=cells, ranks=tuple(_ranks(cells)), notes=tuple(measured.notes()))
 
 
 @functools.cache
 def _published(table: int) -> tuple[PublishedCell, ...]:
     """Return the cells of one table, as printed."""
-    frame = published_table(table)
-    cells = []
-    for row in frame.to_dict("records"):
-        setting, method = _setting(table, row), str(row.get("method", row.get("variant")))
-        for quantity in QUANTITIES.get(table, ()):
-            value = row[quantity.column]
-            if not math.isfinite(value):
-                continue
-            cells.append(
-                PublishedCell(
-                    table=table,
-                    setting=setting,
-                    method=method,
-                    metric=quantity.metric,
-                    unit=quantity.unit,
-                    published=float(value),
-                    published_interval=_printed_interval(row, quantity, float(value)),
-                )
-            )
-    return tuple(cells)
+    return tuple(
+        PublishedCell(
+            table=table,
+            setting=_setting(table, row),
+            method=str(row.get("method", row.get("variant"))),
+            metric=quantity.metric,
+            unit=quantity.unit,
+            published=float(row[quantity.column]),
+            published_interval=_printed_interval(row, quantity),
+        )
+        for row in published_table(table).to_dict("records")
+        for quantity in QUANTITIES.get(table, ())
+        if math.isfinite(row[quantity.column])
+    )
 
 
 def _setting(table: int, row: Mapping[str, Any]) -> PaperSetting:
@@ -215,17 +199,16 @@ def _setting(table: int, row: Mapping[str, Any]) -> PaperSetting:
         return MAIN
     if table == 7:
         return ABLATED
-    layer = row.get("layer_1idx", 12)
-    return PaperSetting(
-        str(row["backbone"]), int(layer) if math.isfinite(layer) else None, int(row.get("expansion_factor", 8))
-    )
+    number = row.get("layer_1idx", 12)
+    layer = int(number) if math.isfinite(number) else None
+    return PaperSetting(str(row["backbone"]), layer, int(row.get("expansion_factor", 8)))
 
 
-def _printed_interval(row: Mapping[str, Any], quantity: Quantity, value: float) -> tuple[float, float] | None:
+def _printed_interval(row: Mapping[str, Any], quantity: Quantity) -> tuple[float, float] | None:
     if "," in quantity.spread:
         low, high = (float(row[name]) for name in quantity.spread.split(","))
         return low, high
-    spread = float(row[quantity.spread]) if quantity.spread else math.nan
+    value, spread = float(row[quantity.column]), float(row[quantity.spread]) if quantity.spread else math.nan
     if not math.isfinite(spread):
         return None
     error = spread * quantity.spread_scale / math.sqrt(_PUBLISHED_SEEDS)
@@ -234,88 +217,94 @@ def _printed_interval(row: Mapping[str, Any], quantity: Quantity, value: float) 
     return value - reach, value + reach
 
 
+class _NotMeasured(Exception):
+    """A published cell has no measured counterpart, for the reason given."""
+
+
 class _Measured:
     """Measured values of a store, looked up by the paper's names."""
 
-    def __init__(self, store: Store, boards: Sequence[Board], counterparts: Counterparts) -> None:
-        self.boards = boards
-        self.named = counterparts
+    def __init__(self, store: Store, counterparts: Counterparts) -> None:
+        self.boards = leaderboard(store)
+        self.counterparts = counterparts
         cells = store.cells()
         self.config_of = dict(zip(cells["config_id"], cells["config"], strict=True))
         self.tournaments = Tournaments(store)
-        self._ambiguous: list[str] = []
+        self._ambiguous: dict[str, None] = {}
         self._panels: set[str] = set()
         self._devices: set[str] = set()
 
     def compare(self, cell: PublishedCell) -> PublishedCell:
-        board, row, why = self._row(cell)
-        if board is None or row is None:
-            return dataclasses.replace(cell, why_absent=why)
+        try:
+            board, row = self._row(cell)
+        except _NotMeasured as reason:
+            return dataclasses.replace(cell, why_absent=str(reason))
         matched_cell = dataclasses.replace(cell, row=row.title, config_id=row.config_id)
         quantity = next(quantity for quantity in QUANTITIES[cell.table] if quantity.metric == cell.metric)
         if cell.metric in (_RANK, "win_rate"):
             return self._judged(matched_cell, row, quantity)
-        name = cell.metric + (_TIMED.get(row.method, "") + self.named.compiled if cell.table == 5 else "")
+        name = cell.metric + (_TIMED.get(row.method, "") + self.counterparts.compiled if cell.table == 5 else "")
         columns = [column for column in board.columns if column.metric == name and column.key in row.metrics]
         if not columns:
             return dataclasses.replace(matched_cell, why_absent=f"{name} was not measured")
         if columns[0].device:
             self._devices.add(columns[0].device)
-        return _with(matched_cell, row.metrics[columns[0].key], quantity)
+        aggregate = row.metrics[columns[0].key]
+        return _with(matched_cell, quantity, aggregate.mean, _interval(aggregate), aggregate.n)
 
     def _judged(self, matched_cell: PublishedCell, row: Row, quantity: Quantity) -> PublishedCell:
         """Return the cell with the win rate, or its rank, among the methods that the paper judged together."""
-        rivals = [
-            self._row(other)[1] for other in _published(matched_cell.table) if other.setting == matched_cell.setting
-        ]
-        judged = self.tournaments.judged(row, [rival for rival in rivals if rival is not None])
+        rivals = []
+        for other in _published(matched_cell.table):
+            if other.setting == matched_cell.setting:
+                with contextlib.suppress(_NotMeasured):
+                    rivals.append(self._row(other)[1])
+        judged = self.tournaments.judged(row, rivals)
         if judged is None:
             return dataclasses.replace(matched_cell, why_absent="not judged")
         self._panels.add(judged.panel)
         if matched_cell.metric == _RANK:
-            return dataclasses.replace(matched_cell, measured=float(judged.rank), n=judged.n_cells)
-        interval = None if judged.interval is None else _scaled(judged.interval, quantity.scale)
-        return dataclasses.replace(
-            matched_cell, measured=judged.win_rate * quantity.scale, measured_interval=interval, n=judged.n_cells
-        )
+            return _with(matched_cell, quantity, judged.rank, None, judged.n_cells)
+        return _with(matched_cell, quantity, judged.win_rate, judged.interval, judged.n_cells)
 
-    def _row(self, cell: PublishedCell) -> tuple[Board | None, Row | None, str]:
-        if not any(self.named.is_backbone(board.backbone, cell.setting) for board in self.boards):
-            return None, None, f"no cell of {cell.setting.backbone}"
-        boards = [
-            board
-            for board in self.boards
-            if self.named.is_backbone(board.backbone, cell.setting) and self.named.is_site(board.site, cell.setting)
-        ]
+    def _row(self, cell: PublishedCell) -> tuple[Board, Row]:
+        """Return the measured counterpart of a published cell, and its board. Raises _NotMeasured."""
+        setting, counterparts = cell.setting, self.counterparts
+        boards = [board for board in self.boards if counterparts.is_backbone(board.backbone, setting)]
         if not boards:
-            return None, None, f"no cell of this layer of {cell.setting.backbone}"
+            raise _NotMeasured(f"no cell of {setting.backbone}")
+        boards = [board for board in boards if counterparts.is_site(board.site, setting)]
+        if not boards:
+            raise _NotMeasured(f"no cell of this layer of {setting.backbone}")
         # Of several sets at one layer, the one with most finished cells is the experiment; the others are trials.
         board = max(boards, key=lambda board: sum(row.n_finished for row in board.rows))
         if len(boards) > 1:
-            self._ambiguous.append(
-                f"{cell.setting.backbone} at {board.site} has {len(boards)} boards of different sets; "
+            note = (
+                f"{setting.backbone} at {board.site} has {len(boards)} boards of different sets; "
                 f"the one with most finished cells is shown ({board.dataset})."
             )
+            self._ambiguous[note] = None
         rows = [
             row
             for row in board.rows
             if row.n_finished
-            and self.named.is_method(row.method, self.config_of.get(row.config_id) or {}, cell.setting, cell.method)
+            and counterparts.is_method(row.method, self.config_of.get(row.config_id) or {}, setting, cell.method)
         ]
         if not rows:
-            return None, None, "no finished cell of this method with the paper's settings"
+            raise _NotMeasured("no finished cell of this method with the paper's settings")
         most = max(row.n_finished for row in rows)
         best = [row for row in rows if row.n_finished == most]
         if len(best) > 1:
-            names = ", ".join(row.title for row in best)
-            return None, None, f"{len(best)} rows match ({names})"
-        return board, best[0], ""
+            raise _NotMeasured(f"{len(best)} rows match ({', '.join(row.title for row in best)})")
+        return board, best[0]
 
-    def notes(self, boards: Sequence[Board]) -> list[str]:
+    def notes(self) -> list[str]:
         """Return notes on the measured values."""
-        if not any(self.named.is_backbone(board.backbone, setting) for board in boards for setting in _settings()):
+        settings = {cell.setting for table in QUANTITIES for cell in _published(table)}
+        backbones = {board.backbone for board in self.boards}
+        if not any(self.counterparts.is_backbone(name, setting) for name in backbones for setting in settings):
             return ["No backbone of this store is one of the paper's (`--scale tiny` replaces them by others)."]
-        sets = sorted({board.dataset or "(not recorded)" for board in boards})
+        sets = sorted({board.dataset or "(not recorded)" for board in self.boards})
         notes = [f"Measured on: {', '.join(sets) or 'nothing'}. Published: ImageNet-1k."]
         if self._panels:
             proxies = " A proxy is not a language model." if any(map(is_proxy, self._panels)) else ""
@@ -324,17 +313,14 @@ class _Measured:
             )
         if self._devices:
             notes.append(f"Timed on: {', '.join(sorted(self._devices))}. Published: one H100.")
-        return notes + list(dict.fromkeys(self._ambiguous))
+        return notes + list(self._ambiguous)
 
 
-def _with(matched_cell: PublishedCell, aggregate: Aggregate, quantity: Quantity) -> PublishedCell:
-    interval = _interval(aggregate)
-    return dataclasses.replace(
-        matched_cell,
-        measured=aggregate.mean * quantity.scale,
-        measured_interval=None if interval is None else _scaled(interval, quantity.scale),
-        n=aggregate.n,
-    )
+def _with(
+    cell: PublishedCell, quantity: Quantity, mean: float, interval: tuple[float, float] | None, n: int
+) -> PublishedCell:
+    scaled = None if interval is None else (interval[0] * quantity.scale, interval[1] * quantity.scale)
+    return dataclasses.replace(cell, measured=mean * quantity.scale, measured_interval=scaled, n=n)
 
 
 def _interval(aggregate: Aggregate) -> tuple[float, float] | None:
@@ -357,26 +343,17 @@ def _student(freedom: int) -> float:
     return float(stdtrit(freedom, 0.975))
 
 
-def _scaled(interval: tuple[float, float], scale: float) -> tuple[float, float]:
-    return interval[0] * scale, interval[1] * scale
-
-
 def _ranks(cells: Sequence[PublishedCell]) -> list[RankAgreement]:
-    groups: dict[tuple[int, PaperSetting, str], list[PublishedCell]] = {}
-    for cell in cells:
-        groups.setdefault((cell.table, cell.setting, cell.metric), []).append(cell)
-    agreements = []
-    for (table, setting, metric), group in groups.items():
-        both = [(cell.published, cell.measured) for cell in group if cell.measured is not None]
-        if both:
-            agreements.append(RankAgreement(table, setting, metric, len(both), *_correlations(both)))
-    return agreements
+    measured = [cell for cell in cells if cell.measured is not None]
+    groups = grouped(measured, lambda cell: (cell.table, cell.setting, cell.metric))
+    return [RankAgreement(*key, len(group), *_correlations(group)) for key, group in groups.items()]
 
 
-def _correlations(pairs: Sequence[tuple[float, float | None]]) -> tuple[float | None, float | None]:
+def _correlations(cells: Sequence[PublishedCell]) -> tuple[float | None, float | None]:
+    """Return Spearman's and Kendall's correlation of the published and the measured values."""
     from scipy.stats import kendalltau, spearmanr
 
-    first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    if len(pairs) < 3 or len(set(first)) == 1 or len(set(second)) == 1:
+    first, second = [cell.published for cell in cells], [cell.measured for cell in cells]
+    if len(cells) < 3 or len(set(first)) == 1 or len(set(second)) == 1:
         return None, None
     return float(spearmanr(first, second).statistic), float(kendalltau(first, second).statistic)

@@ -9,6 +9,7 @@ from typing import Any
 from results.errors import StoreError
 from results.published.report import TITLES, PublishedCell, PublishedReport, RankAgreement
 from results.published.rows import PaperSetting
+from results.store.records import grouped
 from results.tables import Table, latex, markdown
 
 FORMATS = ("markdown", "latex")
@@ -45,11 +46,10 @@ def tables(report: PublishedReport, *, absent: bool = True) -> list[Table]:
         for setting in dict.fromkeys(cell.setting for cell in visible_cells):
             table = _of_setting(number, setting, cells, [cell for cell in visible_cells if cell.setting == setting])
             setting_tables.append(table)
-    rows = [_rank_row(one) for one in report.ranks]
     orders = Table(
         "Order of the methods: published against measured",
         ("table", "setting", "metric", "methods", "Spearman ρ", "Kendall τ"),
-        rows,
+        [_rank_row(agreement) for agreement in report.ranks],
         (False, False, False, True, True, True),
         (*empty, *report.notes),
     )
@@ -63,7 +63,7 @@ def _of_setting(
     setting_cells = [cell for cell in cells if cell.setting == setting]
     n_measured = sum(cell.measured is not None for cell in setting_cells)
     notes = [f"{n_measured} of {len(setting_cells)} published values were measured; {_ABSENT}: not measured."]
-    notes += _reasons(visible_cells)
+    notes += _reasons(setting, visible_cells)
     if number == 4:
         notes.append("max_collinearity is compared with the paper's coherence, whose definition may be the reverse.")
         notes.append(
@@ -79,21 +79,14 @@ def _of_setting(
     )
 
 
-def _reasons(cells: Sequence[PublishedCell]) -> list[str]:
-    """Return why cells are absent: a sentence for each reason and setting, with its methods."""
-    methods: dict[tuple[str, str], list[str]] = {}
-    for cell in cells:
-        if cell.why_absent:
-            setting_methods = methods.setdefault((str(cell.setting), cell.why_absent), [])
-            if cell.method not in setting_methods:
-                setting_methods.append(cell.method)
-    of_setting: dict[str, set[str]] = {}
-    for cell in cells:
-        of_setting.setdefault(str(cell.setting), set()).add(cell.method)
+def _reasons(setting: PaperSetting, cells: Sequence[PublishedCell]) -> list[str]:
+    """Return why cells of a setting are absent: a sentence for each reason, with its methods."""
+    all_methods = {cell.method for cell in cells}
     reasons = []
-    for (setting, reason), setting_methods in methods.items():
-        is_every = len(setting_methods) > 1 and set(setting_methods) == of_setting[setting]
-        reasons.append(f"{setting}, {'every method' if is_every else ', '.join(setting_methods)}: {reason}.")
+    for reason, group in grouped([cell for cell in cells if cell.why_absent], lambda cell: cell.why_absent).items():
+        methods = dict.fromkeys(cell.method for cell in group)
+        is_every = len(methods) > 1 and set(methods) == all_methods
+        reasons.append(f"{setting}, {'every method' if is_every else ', '.join(methods)}: {reason}.")
     return reasons
 
 
@@ -108,7 +101,7 @@ def report_json(report: PublishedReport) -> dict[str, Any]:
         }
         for cell in report.cells
     ]
-    ranks = [{**one._asdict(), "setting": one.setting._asdict()} for one in report.ranks]
+    ranks = [{**agreement._asdict(), "setting": agreement.setting._asdict()} for agreement in report.ranks]
     return {"cells": cells, "ranks": ranks, "notes": list(report.notes)}
 
 
@@ -135,6 +128,6 @@ def _value(cell: PublishedCell, value: float, interval: tuple[float, float] | No
     return f"{value:.{_digits(cell)}f}" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
 
 
-def _rank_row(one: RankAgreement) -> list[str]:
-    numbers = ["too few" if value is None else f"{value:.2f}" for value in (one.spearman, one.kendall)]
-    return [str(one.table), str(one.setting), one.metric, str(one.n), *numbers]
+def _rank_row(agreement: RankAgreement) -> list[str]:
+    *facts, spearman, kendall = agreement
+    return [*map(str, facts), *("too few" if value is None else f"{value:.2f}" for value in (spearman, kendall))]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from results.boards.board import Row
 from results.store import judgments
-from results.store.records import records_of
+from results.store.records import grouped, records_of
 
 if TYPE_CHECKING:
     from results.store import Store
@@ -34,10 +34,8 @@ class Tournaments:
     """All tournaments of a store, in the order of judging."""
 
     def __init__(self, store: Store) -> None:
-        self._members: dict[str, list[dict[str, Any]]] = {}
-        for row in records_of(judgments.win_rates(store)):
-            if row["win_rate"] is not None:
-                self._members.setdefault(row["tournament"], []).append(row)
+        rows = [row for row in records_of(judgments.win_rates(store)) if row["win_rate"] is not None]
+        self._members = list(grouped(rows, lambda row: row["tournament"]).values())
 
     def judged(self, row: Row, rivals: Sequence[Row]) -> Judged | None:
         """Return the result of a board's row among its rivals (itself one of them); None if it was not judged.
@@ -46,18 +44,17 @@ class Tournaments:
         members match the rivals best, then the one judged last.
         """
         rival_cells = {cell_id for rival in rivals for cell_id in rival.cell_ids}
-        best: tuple[tuple[bool, int, int], list[dict[str, Any]], dict[str, Any]] | None = None
-        for number, members in enumerate(self._members.values()):
-            entry = next((member for member in members if _meets(member, row.cell_ids)), None)
-            if entry is None:
-                continue
+
+        def preference(members: Sequence[Mapping[str, Any]]) -> tuple[bool, int]:
             n_rivals = sum(_meets(member, rival_cells) for member in members)
-            key = (not is_proxy(entry["panel"]), 2 * n_rivals - len(members), number)
-            if best is None or key > best[0]:
-                best = key, members, entry
-        if best is None:
+            return not is_proxy(members[0]["panel"]), 2 * n_rivals - len(members)
+
+        judged = [members for members in self._members if any(_meets(member, row.cell_ids) for member in members)]
+        if not judged:
             return None
-        _, members, entry = best
+        # `max` returns the first of equals.
+        members = max(reversed(judged), key=preference)
+        entry = next(member for member in members if _meets(member, row.cell_ids))
         rate = float(entry["win_rate"])
         better = sum(_meets(member, rival_cells) and member["win_rate"] > rate for member in members)
         ends = entry["ci_low"], entry["ci_high"]

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from results.store.canonical import canonical_json
+from results.store.records import grouped, records_of, scores_by_metric
 from results.tables import Table
 
 if TYPE_CHECKING:
@@ -61,14 +62,9 @@ def ways(store: Store, *, backbone: str | None = None, site: str | None = None) 
     Raises:
         StoreError: the store cannot be read.
     """
-    from results.store.records import records_of
-
     cells = {cell["cell_id"]: cell for cell in records_of(store.cells(backbone=backbone, site=site))}
-    scores: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for score in records_of(store.scores(backbone=backbone, site=site)):
-        scores.setdefault(score["cell_id"], {})[score["metric"]] = score
     timed_ways = []
-    for cell_id, cell_scores in scores.items():
+    for cell_id, cell_scores in scores_by_metric(store.scores(backbone=backbone, site=site)).items():
         timed = [name for name, score in cell_scores.items() if name.startswith(RATIO) and score["value"] is not None]
         timed_ways += [_way(cells[cell_id], cell_scores, metric.removeprefix(RATIO)) for metric in timed]
     return sorted(timed_ways, key=lambda way: (way.backbone, way.site, way.compiled, way.ratio))
@@ -105,10 +101,7 @@ def _way(cell: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]], suffi
 
 def tables(timed_ways: Iterable[Way]) -> list[Table]:
     """Return one table for each backbone, site and set of conditions."""
-    groups: dict[tuple[str, str, bool, str], list[Way]] = {}
-    for way in timed_ways:
-        key = (way.backbone, way.site, way.compiled, canonical_json(way.conditions))
-        groups.setdefault(key, []).append(way)
+    groups = grouped(timed_ways, lambda way: (way.backbone, way.site, way.compiled, canonical_json(way.conditions)))
     return [_table(group) for group in groups.values()]
 
 
@@ -116,11 +109,8 @@ def _table(timed_ways: Sequence[Way]) -> Table:
     head = timed_ways[0]
     reference = statistics.median(way.backbone_ms for way in timed_ways)
     memories = [way.backbone_memory_mb for way in timed_ways if way.backbone_memory_mb is not None]
-    first = [
-        ("the network alone", "", "1", "", "1", f"{reference:.1f}"),
-        (f"{statistics.median(memories):.0f}" if memories else "", f"{head.backbone_macs:.3f}", ""),
-    ]
-    rows = [[*first[0], *first[1]]]
+    memory = f"{statistics.median(memories):.0f}" if memories else ""
+    rows = [["the network alone", "", "1", "", "1", f"{reference:.1f}", memory, f"{head.backbone_macs:.3f}", ""]]
     for way in timed_ways:
         interval = "" if way.low is None or way.high is None else f"[{way.low:.3f}, {way.high:.3f}]"
         rows.append(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from results.boards.board import BoardKey
 from results.boards.seeds import without_sweeps
+from results.store.records import grouped, records_of, scores_by_metric
 
 if TYPE_CHECKING:
     from results.store import Store
@@ -85,22 +86,16 @@ def properties(store: Store, *, backbone: str | None = None, site: str | None = 
         StoreError: the store cannot be read.
     """
     from results.store import group_scores
-    from results.store.records import records_of
 
     cells = [cell for cell in records_of(store.cells(backbone=backbone, site=site)) if cell["status"] == "finished"]
-    scores: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for score in records_of(store.scores(backbone=backbone, site=site)):
-        scores.setdefault(score["cell_id"], {})[score["metric"]] = score
+    scores = scores_by_metric(store.scores(backbone=backbone, site=site))
     groups = records_of(group_scores.group_scores(store))
     published = _published()
-    boards: dict[BoardKey, list[Mapping[str, Any]]] = {}
-    for cell in cells:
-        boards.setdefault(BoardKey.of(cell), []).append(cell)
-    members: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
-    for board, on_board in boards.items():
-        for member in without_sweeps(on_board)[0]:
-            key = (*board, str(member["label"] or ""), str(member["config_id"] or ""))
-            members.setdefault(key, []).append(member)
+    boards = grouped(cells, BoardKey.of)
+    members = grouped(
+        [cell for board_cells in boards.values() for cell in without_sweeps(board_cells)[0]],
+        lambda cell: (*BoardKey.of(cell), str(cell["label"] or ""), str(cell["config_id"] or "")),
+    )
     return [_of_method(members[key], scores, groups, published) for key in sorted(members)]
 
 
@@ -145,17 +140,8 @@ def _of_method(
         name: ClaimVerdict(*measured[name], claimed=_claimed(claims, name), published=printed.get(name))
         for name in PROPERTIES
     }
-    return MethodProperties(
-        backbone=head["backbone"],
-        site=head["site"],
-        evaluation_fingerprint=head["evaluation_fingerprint"],
-        probing_fingerprint=head["probing_fingerprint"],
-        label=head["label"],
-        method=head["method"],
-        config_id=head["config_id"],
-        cell_ids=tuple(sorted(ids)),
-        verdicts=verdicts,
-    )
+    fields = ("backbone", "site", "evaluation_fingerprint", "probing_fingerprint", "label", "method", "config_id")
+    return MethodProperties(**{name: head[name] for name in fields}, cell_ids=tuple(sorted(ids)), verdicts=verdicts)
 
 
 def _over_cells(cells: Sequence[Scores], judge: Callable[[Scores], _Finding]) -> tuple[str, str]:
@@ -163,26 +149,20 @@ def _over_cells(cells: Sequence[Scores], judge: Callable[[Scores], _Finding]) ->
 
     The worst cell is reported.
     """
-    findings = [judge(scores) for scores in cells]
-    for wanted in ("no", "unknown", "yes"):
-        of_kind = [finding for finding in findings if finding.verdict == wanted]
-        if of_kind:
-            evidence = max(of_kind, key=lambda finding: finding.badness).evidence
-            if len(findings) == 1:
-                return wanted, evidence
-            worst = ", the worst is reported" if len({finding.evidence for finding in of_kind}) > 1 else ""
-            return wanted, f"{evidence} ({len(of_kind)} of {len(findings)} cells{worst})"
-    return "unknown", "no finished cell"
+    findings = grouped([judge(scores) for scores in cells], lambda finding: finding.verdict)
+    verdict = next(verdict for verdict in ("no", "unknown", "yes") if verdict in findings)
+    evidence = max(findings[verdict], key=lambda finding: finding.badness).evidence
+    if len(cells) == 1:
+        return verdict, evidence
+    worst = ", the worst is reported" if len({finding.evidence for finding in findings[verdict]}) > 1 else ""
+    return verdict, f"{evidence} ({len(findings[verdict])} of {len(cells)} cells{worst})"
 
 
 def _stable(groups: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     stability = _largest(groups, "stability")
-    token_sensitivity = _largest(groups, "token_sensitivity")
-    tokens = (
-        ""
-        if token_sensitivity is None
-        else f"; {token_sensitivity['value']:.4f} over other token sets, not part of the verdict"
-    )
+    tokens = ""
+    if token_sensitivity := _largest(groups, "token_sensitivity"):
+        tokens = f"; {token_sensitivity['value']:.4f} over other token sets, not part of the verdict"
     if stability is None:
         return "unknown", f"not measured: it needs several initialisation seeds on one token set{tokens}"
     details = stability["details"] or {}
@@ -210,11 +190,13 @@ def _training_free(scores: Scores) -> _Finding:
     if steps:
         return _Finding("no", f"{steps} optimiser steps during fit", steps)
     if changed:
-        text = f"{changed} tensors that received a gradient changed during fit, without an optimiser"
-        return _Finding("no", text, changed)
+        return _Finding(
+            "no", f"{changed} tensors that received a gradient changed during fit, without an optimiser", changed
+        )
     if passes:
-        text = f"{passes} gradients computed during fit; no tensor that received one changed"
-        return _Finding("unknown", text, passes)
+        return _Finding(
+            "unknown", f"{passes} gradients computed during fit; no tensor that received one changed", passes
+        )
     return _Finding("yes", "no gradient and no optimiser step during fit")
 
 

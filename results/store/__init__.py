@@ -15,8 +15,6 @@ def __getattr__(name: str) -> Any:
     # Importing DuckDB and pandas takes most of a second, and much of this package needs neither.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    pass
-
     return getattr(importlib.import_module("results.store.store"), name)
 
 

@@ -62,7 +62,10 @@ def writing(path: Path, patience_s: float = WRITE_PATIENCE_S) -> Iterator[duckdb
     try:
         with lock.closed(path, deadline):
             if not path.exists():
-                _create(path)
+                try:
+                    schema.create(path)
+                except (duckdb.IOException, OSError) as error:
+                    raise _not_writable(path, error) from error
             connection = _connect(path, read_only=False, deadline=deadline, patience_s=patience_s)
             with contextlib.closing(connection), _explaining(path):
                 schema.migrate(connection, path)
@@ -90,13 +93,6 @@ def make_folder(path: Path) -> None:
             f"The folder {path.parent} for the results store cannot be made ({error.strerror}); "
             "point --store or HARNESS_STORE at a place that can be written."
         ) from error
-
-
-def _create(path: Path) -> None:
-    try:
-        schema.create(path)
-    except (duckdb.IOException, OSError) as error:
-        raise _not_writable(path, error) from error
 
 
 def _connect(path: Path, *, read_only: bool, deadline: float, patience_s: float) -> duckdb.DuckDBPyConnection:

@@ -7,7 +7,7 @@ NaN in both directions, and NULL is `pandas.NA` (numbers, booleans), `NaT` (time
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -15,10 +15,6 @@ import pandas as pd
 
 from results.errors import StoreError
 from results.store.canonical import storable_text
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 UNIT_COLUMNS: Mapping[str, str] = {
     "unit": "INTEGER",
@@ -47,26 +43,21 @@ def fetch(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
 
 
 def _column(values: Any, kind: str) -> pd.Series:
-    mask = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
-    data = np.asarray(values.data if isinstance(values, np.ma.MaskedArray) else values)
-    missing = mask is not None and bool(mask.any())
+    data, mask = np.ma.getdata(values), np.ma.getmaskarray(values)
     if data.dtype.kind == "M":
-        times = pd.Series(data, copy=True)
-        if missing:
-            times[mask] = pd.NaT
+        times = pd.Series(data).mask(mask)
         return times.dt.tz_localize("UTC") if kind.upper().startswith("TIMESTAMP WITH TIME ZONE") else times
-    if not missing or mask is None:
-        return pd.Series(data, dtype=data.dtype if data.dtype.kind in "biuf" else object)
+    if data.dtype.kind not in "biuf":
+        content = data.astype(object)
+        content[mask] = None
+        return pd.Series(content, dtype=object)
+    if not mask.any():
+        return pd.Series(data)
+    # Built from value and mask, not by pd.array(), which would read NaN as missing.
     if data.dtype.kind == "f":
-        # Built from value and mask, not by pd.array(), which would read NaN as missing.
-        return pd.Series(pd.arrays.FloatingArray(data.astype(np.float64), mask.copy()))
-    if data.dtype.kind in "iu":
-        return pd.Series(pd.arrays.IntegerArray(np.where(mask, 0, data), mask.copy()))
-    if data.dtype.kind == "b":
-        return pd.Series(pd.arrays.BooleanArray(np.where(mask, False, data), mask.copy()))
-    text = data.astype(object)
-    text[mask] = None
-    return pd.Series(text, dtype=object)
+        return pd.Series(pd.arrays.FloatingArray(data.astype(np.float64), mask))
+    array_type = pd.arrays.BooleanArray if data.dtype.kind == "b" else pd.arrays.IntegerArray
+    return pd.Series(array_type(np.where(mask, data.dtype.type(0), data), mask))
 
 
 def insert(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from results.store import frames
 from results.store.records import bindable, row_of
-from results.store.store import decoded, insert_rows
+from results.store.store import decoded, delete_rows, insert_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,18 +86,16 @@ def record_replies(store: Store, replies: Sequence[ReplyRecord]) -> None:
     Raises:
         StoreError: the store cannot be written.
     """
+    import pandas as pd
+
     if not replies:
         return
-    rows = [row_of(reply) for reply in replies]
+    # Bound one by one, thousands of replies would take longer than the judging.
+    frame = pd.DataFrame([row_of(reply) for reply in replies], dtype=object)
+    columns = ", ".join(f'"{name}"' for name in frame.columns)
     with store.writing() as opened:
-        keys = ("judge", "prompt_version", "grid_a", "grid_b", "attempt")
-        where = " AND ".join(f"{key} = ?" for key in keys)
-        if len(rows) <= 64:
-            for row in rows:
-                opened.execute(f"DELETE FROM replies WHERE {where}", [row[key] for key in keys])
-            insert_rows(opened, "replies", rows)
-        else:
-            _insert_many(opened, rows)
+        opened.register("incoming", frame)
+        opened.execute(f"INSERT OR REPLACE INTO replies ({columns}) SELECT {columns} FROM incoming")
 
 
 def last_replies(store: Store, judge: str, prompt_version: str) -> pd.DataFrame:
@@ -127,11 +125,11 @@ def record_tournament(
         for row in win_rates.to_dict("records")
     ]
     with store.writing() as opened:
-        _forget(opened, [tournament.tournament], ("tournaments", "win_rates"))
+        delete_rows(opened, ("tournaments", "win_rates"), "tournament", [tournament.tournament])
         insert_rows(opened, "tournaments", [row_of(tournament)])
         insert_rows(opened, "win_rates", rows)
         if comparisons is not None:
-            _forget(opened, [tournament.tournament], ("comparisons",))
+            delete_rows(opened, ["comparisons"], "tournament", [tournament.tournament])
             frames.insert(opened, "comparisons", comparisons, COMPARISON_COLUMNS, {"tournament": tournament.tournament})
 
 
@@ -174,20 +172,3 @@ def comparisons(store: Store, tournament: str) -> pd.DataFrame:
     return store.query(
         'SELECT * EXCLUDE (tournament) FROM comparisons WHERE tournament = ? ORDER BY pair_id, "order"', [tournament]
     )
-
-
-def _forget(opened: Any, ids: list[str], tables: Sequence[str]) -> None:
-    for table in tables:
-        opened.execute(f"DELETE FROM {table} WHERE tournament IN (SELECT unnest(?::VARCHAR[]))", [ids])
-
-
-def _insert_many(opened: Any, rows: list[dict[str, Any]]) -> None:
-    """Insert thousands of replies in bulk: bound one by one they would take longer than the judging."""
-    import pandas as pd
-
-    names = list(rows[0])
-    opened.register(
-        "incoming", pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=object) for name in names})
-    )
-    columns = ", ".join(f'"{name}"' for name in names)
-    opened.execute(f"INSERT OR REPLACE INTO replies ({columns}) SELECT {columns} FROM incoming")

@@ -13,14 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
-
 from results.store import Store
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from results.store.lock import try_lock
+from results.store.records import records_of
 
 
 class RunState(NamedTuple):
@@ -47,10 +42,9 @@ def alive(store: Path, run_id: str) -> Iterator[None]:
     file = mark(store, run_id)
     handle: int | None = None
     with contextlib.suppress(OSError):
-        handle = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
         os.write(handle, run_id.encode())
-        if fcntl is not None:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try_lock(handle, exclusive=True)
     try:
         yield
     finally:
@@ -66,13 +60,16 @@ def run_states(store: Store) -> list[RunState]:
     Raises:
         StoreError: the store cannot be read.
     """
-    states = []
-    for row in store.runs().to_dict("records"):
-        planned = None if pd.isna(row["n_planned"]) else int(row["n_planned"])
-        state = _state(store.path, row["run_id"], row["status"], ended=not pd.isna(row["ended_at"]))
-        suite = None if pd.isna(row["suite"]) else str(row["suite"])
-        states.append(RunState(row["run_id"], suite, state, planned, int(row["n_finished"]) + int(row["n_failed"])))
-    return states
+    return [
+        RunState(
+            run["run_id"],
+            run["suite"],
+            _state(store.path, run["run_id"], run["status"], ended=run["ended_at"] is not None),
+            run["n_planned"],
+            run["n_finished"] + run["n_failed"],
+        )
+        for run in records_of(store.runs())
+    ]
 
 
 def bury(store: Store) -> list[RunState]:
@@ -107,17 +104,14 @@ def _is_locked(file: Path) -> bool:
     """Return whether a process holds the lock on the file; if it cannot be tested, it counts as held."""
     try:
         # A shared lock needs no write permission, and two tests do not block each other.
-        handle = os.open(file, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        handle = os.open(file, os.O_RDONLY)
     except FileNotFoundError:
         return False
     except OSError:
         return True
     try:
-        if fcntl is None:
-            return True
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return not try_lock(handle, exclusive=False)
     except OSError:
         return True
     finally:
         os.close(handle)
-    return False

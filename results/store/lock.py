@@ -58,23 +58,30 @@ def _open(store: Path, *, create: bool) -> int | None:
         return None
     flags = os.O_RDWR | os.O_CREAT if create else os.O_RDONLY
     try:
-        return os.open(lock_path(store), flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+        return os.open(lock_path(store), flags, 0o666)
     except OSError:
         return None
 
 
+def try_lock(handle: int, *, exclusive: bool) -> bool:
+    """Lock an open file without waiting; return false if another process holds a lock that excludes it.
+
+    Raises:
+        OSError: there are no locks on this system or file system.
+    """
+    if fcntl is None:
+        raise OSError("this system has no flock")
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _acquire(handle: int, *, exclusive: bool, deadline: float) -> None:
-    kind = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
-    while True:
-        try:
-            fcntl.flock(handle, kind)
-            return
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return
+    with contextlib.suppress(OSError):
+        while not try_lock(handle, exclusive=exclusive) and time.monotonic() < deadline:
             time.sleep(random.uniform(0.001, 0.006))
-        except OSError:  # a file system without flock
-            return
 
 
 def _release(handle: int) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +19,27 @@ from results.errors import StoreError
 from results.store import Store, connection, schema
 from results.store.canonical import canonical_json
 from results.store.environments import BOUNDED_UNITS, WITH_TRAINING, causes, expected_difference
-from results.store.records import DEVICE_UNITS, records_of
+from results.store.records import DEVICE_UNITS, grouped, records_of
 
 PREFER = ("first", "newest")
 #: Beyond this relative difference two values are different measurements, unless two recorded environments explain it.
 TOLERANCE = 1e-6
-_OF_CELL = ("cells", "scores", "units", "curves")
-_OF_TOURNAMENT = ("tournaments", "win_rates", "comparisons")
+
+
+class _Keyed(NamedTuple):
+    """Table whose rows are merged one by one."""
+
+    keys: tuple[str, ...]
+    moment: str | None
+    """column with the time of a row"""
+
+
+_KEYED = {
+    "runs": _Keyed(("run_id",), "started_at"),
+    "images": _Keyed(("dataset", "index"), None),
+    "replies": _Keyed(("judge", "prompt_version", "grid_a", "grid_b", "attempt"), "replied_at"),
+    "group_scores": _Keyed(("group_id", "metric", "version"), "measured_at"),
+}
 
 
 class Conflict(NamedTuple):
@@ -62,7 +78,7 @@ class MergeConflict(StoreError):
     """The stores contradict each other; nothing was written."""
 
     def __init__(self, conflicts: Sequence[Conflict]) -> None:
-        listed = "\n".join(f"  {one}" for one in conflicts[:20])
+        listed = "\n".join(f"  {conflict}" for conflict in conflicts[:20])
         more = f"\n  and {len(conflicts) - 20} more" if len(conflicts) > 20 else ""
         super().__init__(
             f"{len(conflicts)} conflicts; nothing was written. Say --prefer first (the order given) or --prefer newest."
@@ -72,12 +88,7 @@ class MergeConflict(StoreError):
 
 
 def merge(
-    out: Path,
-    inputs: Sequence[Path],
-    *,
-    prefer: str | None = None,
-    artifacts: bool = False,
-    overwrite: bool = False,
+    out: Path, inputs: Sequence[Path], *, prefer: str | None = None, artifacts: bool = False, overwrite: bool = False
 ) -> Merged:
     """Write the store `out` with the content of all `inputs`, atomically.
 
@@ -106,7 +117,7 @@ def merge(
         raise StoreError(f"{target} exists; name another file, or say --overwrite.")
     sources = [_Source(number, path) for number, path in enumerate(dict.fromkeys(paths))]
     conflicts: list[Conflict] = []
-    rounded: dict[str, int] = {}
+    rounded: Counter[str] = Counter()
     cell_from, duplicates = _cells(sources, prefer, conflicts, rounded)
     tournament_from = _tournaments(sources, prefer, conflicts)
     _replies_and_images(sources, conflicts)
@@ -117,107 +128,90 @@ def merge(
         with partial_file(target) as partial:
             schema.create(partial)
             rows = _write(partial, sources, cell_from, tournament_from, prefer)
-            copied, missing = _copy_artifacts(target, sources, cell_from) if artifacts else (0, [])
+            copied, missing = _copy_artifacts(target, cell_from) if artifacts else (0, [])
     except (OSError, duckdb.Error) as error:
         reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
         raise StoreError(f"The merged store {target} cannot be written ({reason}).") from error
-    return Merged(target, rows["cells"], duplicates, rounded, conflicts, rows, copied, missing)
+    return Merged(target, rows["cells"], duplicates, dict(rounded), conflicts, rows, copied, missing)
+
+
+_ScoreKey = tuple[str, int, str]
+"""metric, version and hash of the parameters"""
 
 
 class _Source:
+    """One of the stores to merge, with what is compared of it."""
+
     def __init__(self, number: int, path: Path) -> None:
-        self.number = number
+        self.catalog = f"source_{number}"
         self.path = path
         self.store = Store(path)
         self.cells = {cell["cell_id"]: cell for cell in records_of(self.store.cells())}
-        recorded = [cell["environment"] for cell in self.cells.values() if cell["environment"]]
-        self.environments = list({canonical_json(one): one for one in recorded}.values())
-        self.scores: dict[str, dict[tuple[Any, ...], float | None]] = {}
-        self.units: dict[tuple[Any, ...], str] = {}
-        for score in records_of(
-            self.store.query("SELECT cell_id, metric, version, params_hash, unit, value FROM scores")
-        ):
-            if score["unit"] not in DEVICE_UNITS:
-                key = (score["metric"], score["version"], score["params_hash"])
-                self.scores.setdefault(score["cell_id"], {})[key] = score["value"]
-                self.units[key] = score["unit"] or ""
+        environments = [cell["environment"] for cell in self.cells.values() if cell["environment"]]
+        self.environments = list({canonical_json(environment): environment for environment in environments}.values())
+        frame = self.store.query(
+            "SELECT cell_id, metric, version, params_hash, coalesce(unit, '') AS unit, value FROM scores"
+        )
+        scores = [score for score in records_of(frame) if score["unit"] not in DEVICE_UNITS]
+        self.scores = {
+            cell_id: {(score["metric"], score["version"], score["params_hash"]): score for score in group}
+            for cell_id, group in grouped(scores, lambda score: score["cell_id"]).items()
+        }
 
-    @property
-    def name(self) -> str:
-        return str(self.path)
+    def values(self, cell_id: str, units: Collection[str] | None = None) -> dict[_ScoreKey, float | None]:
+        """Return the values of a cell's scores; `units`: only of scores in these units."""
+        scores = self.scores.get(cell_id, {})
+        return {key: score["value"] for key, score in scores.items() if units is None or score["unit"] in units}
 
 
 def _cells(
-    sources: Sequence[_Source], prefer: str | None, conflicts: list[Conflict], rounded: dict[str, int]
+    sources: Sequence[_Source], prefer: str | None, conflicts: list[Conflict], rounded: Counter[str]
 ) -> tuple[dict[str, _Source], int]:
     """Return the store that each cell is taken from, and the number of cells in several stores."""
     chosen: dict[str, _Source] = {}
-    twice = set()
+    duplicates = set()
     for source in sources:
         for cell_id, cell in source.cells.items():
-            earlier = chosen.get(cell_id)
-            if earlier is None:
-                chosen[cell_id] = source
+            earlier = chosen.setdefault(cell_id, source)
+            if earlier is source:
                 continue
-            twice.add(cell_id)
+            duplicates.add(cell_id)
             other = earlier.cells[cell_id]
+            is_newer = _time(cell["started_at"]) > _time(other["started_at"])
             if cell["status"] != other["status"]:
                 chosen[cell_id] = source if cell["status"] == "finished" else earlier
-                continue
-            newer = _time(cell["started_at"]) > _time(other["started_at"])
-            why = _difference(earlier.scores.get(cell_id, {}), source.scores.get(cell_id, {}))
-            differing = causes(other["environment"], cell["environment"])
-            if (
-                why
-                and differing
-                and not _difference(*_bounded(earlier, source, cell_id), expected_difference(cell["claims"]))
-            ):
-                why = ""
-                for cause in differing:
-                    rounded[cause] = rounded.get(cause, 0) + 1
-            if cell["status"] == "failed":
-                why = ""
-                chosen[cell_id] = source if newer else earlier
-            if why:
+            elif cell["status"] == "failed":
+                chosen[cell_id] = source if is_newer else earlier
+            elif why := _difference(earlier.values(cell_id), source.values(cell_id)):
+                bounded, other_bounded = (store.values(cell_id, BOUNDED_UNITS) for store in (source, earlier))
+                differing = causes(other["environment"], cell["environment"])
+                if differing and not _difference(other_bounded, bounded, expected_difference(cell["claims"])):
+                    rounded.update(differing)
+                    continue
                 title = f"cell {cell_id} ({cell['label']} at {cell['backbone']} {cell['site']})"
-                conflicts.append(Conflict(title, earlier.name, source.name, why))
-                chosen[cell_id] = source if prefer == "newest" and newer else earlier
-    return chosen, len(twice)
-
-
-def _bounded(
-    first: _Source, second: _Source, cell_id: str
-) -> tuple[Mapping[tuple[Any, ...], float | None], Mapping[tuple[Any, ...], float | None]]:
-    """Return the cell's scores in two stores, without those whose rounding has no bound."""
-
-    def of(source: _Source) -> dict[tuple[Any, ...], float | None]:
-        scores = source.scores.get(cell_id, {})
-        return {key: value for key, value in scores.items() if source.units[key] in BOUNDED_UNITS}
-
-    return of(first), of(second)
+                conflicts.append(Conflict(title, str(earlier.path), str(source.path), why))
+                chosen[cell_id] = source if prefer == "newest" and is_newer else earlier
+    return chosen, len(duplicates)
 
 
 def _difference(
-    first: Mapping[tuple[Any, ...], float | None],
-    second: Mapping[tuple[Any, ...], float | None],
-    tolerance: float = TOLERANCE,
+    first: Mapping[_ScoreKey, float | None], second: Mapping[_ScoreKey, float | None], tolerance: float = TOLERANCE
 ) -> str:
     for key in sorted({*first, *second}, key=str):
         name = f"{key[0]}@{key[1]}"
         if (key in first) != (key in second):
             return f"{name} is only in {'the first' if key in first else 'the second'}"
-        one, other = first[key], second[key]
-        if not _same(one, other, tolerance):
-            return f"{name} is {one} and {other}"
+        if not _same(first[key], second[key], tolerance):
+            return f"{name} is {first[key]} and {second[key]}"
     return ""
 
 
-def _same(one: float | None, other: float | None, tolerance: float = TOLERANCE) -> bool:
-    if one is None or other is None:
-        return one is other
-    if math.isnan(one) or math.isnan(other):
-        return math.isnan(one) and math.isnan(other)
-    return math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)
+def _same(first: float | None, second: float | None, tolerance: float = TOLERANCE) -> bool:
+    if first is None or second is None:
+        return first is second
+    if math.isnan(first) or math.isnan(second):
+        return math.isnan(first) and math.isnan(second)
+    return math.isclose(first, second, rel_tol=tolerance, abs_tol=tolerance)
 
 
 def _time(moment: Any) -> float:
@@ -225,63 +219,53 @@ def _time(moment: Any) -> float:
 
 
 def _tournaments(sources: Sequence[_Source], prefer: str | None, conflicts: list[Conflict]) -> dict[str, _Source]:
+    """Return the store that each tournament is taken from."""
     chosen: dict[str, _Source] = {}
     judged: dict[str, tuple[Any, dict[str, Any]]] = {}
     for source in sources:
         heads = source.store.query("SELECT tournament, panel, judged_at FROM tournaments ORDER BY tournament")
-        rates = source.store.query("SELECT tournament, config_id, label, win_rate FROM win_rates")
-        by: dict[str, dict[str, Any]] = {}
-        for row in records_of(rates):
-            by.setdefault(row["tournament"], {})[f"{row['label']} {row['config_id']}"] = row["win_rate"]
+        rows = source.store.query("SELECT tournament, config_id, label, win_rate FROM win_rates")
+        rates_of = grouped(records_of(rows), lambda row: row["tournament"])
         for head in records_of(heads):
-            name, rates_of = head["tournament"], by.get(head["tournament"], {})
+            name = head["tournament"]
+            rates = {f"{row['label']} {row['config_id']}": row["win_rate"] for row in rates_of.get(name, [])}
             if name not in chosen:
-                chosen[name], judged[name] = source, (head["judged_at"], rates_of)
+                chosen[name], judged[name] = source, (head["judged_at"], rates)
                 continue
             when, earlier_rates = judged[name]
-            if set(rates_of) != set(earlier_rates) or any(
-                not _same(rates_of[key], earlier_rates[key]) for key in rates_of
-            ):
-                conflicts.append(
-                    Conflict(f"tournament {name} ({head['panel']})", chosen[name].name, source.name, "win rates differ")
-                )
+            if set(rates) != set(earlier_rates) or any(not _same(rates[key], earlier_rates[key]) for key in rates):
+                title = f"tournament {name} ({head['panel']})"
+                conflicts.append(Conflict(title, str(chosen[name].path), str(source.path), "win rates differ"))
                 if prefer == "newest" and _time(head["judged_at"]) > _time(when):
-                    chosen[name], judged[name] = source, (head["judged_at"], rates_of)
+                    chosen[name], judged[name] = source, (head["judged_at"], rates)
     return chosen
 
 
 def _replies_and_images(sources: Sequence[_Source], conflicts: list[Conflict]) -> None:
     """Collect conflicts: replies to the same question with another answer, and indices of another image."""
-    kinds = (
-        ("replies", "judge, prompt_version, grid_a, grid_b, attempt", "answer"),
-        ("images", 'dataset, "index"', "name"),
-        ("group_scores", "group_id, metric, version", "value"),
-    )
-    for table, keys, value in kinds:
+    for table, value in (("replies", "answer"), ("images", "name"), ("group_scores", "value")):
+        keys = ", ".join(f'"{key}"' for key in _KEYED[table].keys)
         seen: dict[tuple[Any, ...], tuple[Any, _Source]] = {}
         for source in sources:
+            different = []
             rows = source.store.query(f"SELECT {keys}, {value} FROM {table}")
-            different = 0
-            earlier = source
             for *key, content in rows.itertuples(index=False, name=None):
-                other = seen.setdefault(tuple(key), (content, source))
-                equal = (
-                    _same(content, other[0], _tolerance(source, other[1]))
-                    if value == "value"
-                    else (content or "") == (other[0] or "")
-                )
-                if other[1] is not source and not equal:
-                    different, earlier = different + 1, other[1]
+                other_content, other = seen.setdefault(tuple(key), (content, source))
+                if table == "group_scores":
+                    equal = _same(content, other_content, _tolerance(source, other))
+                else:
+                    equal = (content or "") == (other_content or "")
+                if other is not source and not equal:
+                    different.append(other)
             if different:
-                conflicts.append(
-                    Conflict(f"{different} rows of {table}", earlier.name, source.name, f"{value} differs")
-                )
+                title, first = f"{len(different)} rows of {table}", str(different[-1].path)
+                conflicts.append(Conflict(title, first, str(source.path), f"{value} differs"))
 
 
 def _tolerance(first: _Source, second: _Source) -> float:
     """Return how far scores of groups of cells may differ between two stores."""
-    pairs = ((one, other) for one in first.environments for other in second.environments)
-    return WITH_TRAINING if any(causes(one, other) for one, other in pairs) else TOLERANCE
+    pairs = itertools.product(first.environments, second.environments)
+    return WITH_TRAINING if any(causes(*pair) for pair in pairs) else TOLERANCE
 
 
 def _write(
@@ -291,76 +275,57 @@ def _write(
     tournament_from: Mapping[str, _Source],
     prefer: str | None,
 ) -> dict[str, int]:
+    """Write the merged store, and return table -> number of rows."""
     with contextlib.closing(duckdb.connect(str(partial))) as opened:
         opened.execute("SET python_enable_replacements = false")
-        ordered = list(sources)
-        for source in ordered:
+        for source in sources:
             quoted = str(source.path).replace("'", "''")
             try:
-                opened.execute(f"ATTACH '{quoted}' AS source_{source.number} (READ_ONLY)")
+                opened.execute(f"ATTACH '{quoted}' AS {source.catalog} (READ_ONLY)")
             except duckdb.Error as error:
                 raise StoreError(
                     f"{source.path} cannot be read now ({str(error).splitlines()[0]}); wait until its run has finished."
                 ) from error
         with schema.transaction(opened):
-            for source in ordered:
-                cells = [cell_id for cell_id, chosen in cell_from.items() if chosen is source]
-                tournaments = [name for name, chosen in tournament_from.items() if chosen is source]
-                for table in _OF_CELL:
-                    _copy(opened, source, table, "cell_id IN (SELECT unnest(?::VARCHAR[]))", [cells])
-                for table in _OF_TOURNAMENT:
-                    _copy(opened, source, table, "tournament IN (SELECT unnest(?::VARCHAR[]))", [tournaments])
+            for source in sources:
+                for tables, key, chosen in (
+                    (("cells", "scores", "units", "curves"), "cell_id", cell_from),
+                    (("tournaments", "win_rates", "comparisons"), "tournament", tournament_from),
+                ):
+                    names = [name for name, chosen_source in chosen.items() if chosen_source is source]
+                    for table in tables:
+                        _copy(opened, source, table, f"{key} IN (SELECT unnest(?::VARCHAR[]))", [names])
             # For rows with a key of their own, the first one stays, or with "newest" the later one.
-            for table, keys, moment in (
-                ("runs", ("run_id",), "started_at"),
-                ("images", ("dataset", "index"), None),
-                ("replies", ("judge", "prompt_version", "grid_a", "grid_b", "attempt"), "replied_at"),
-                ("group_scores", ("group_id", "metric", "version"), "measured_at"),
-            ):
-                for source in ordered:
-                    same = " AND ".join(f't."{key}" = s."{key}"' for key in keys)
-                    if prefer == "newest" and moment is not None and _has(opened, source, table):
+            for table, (keys, moment) in _KEYED.items():
+                same = " AND ".join(f't."{key}" = s."{key}"' for key in keys)
+                for source in sources:
+                    if prefer == "newest" and moment and table in schema.stored_columns(opened, source.catalog):
                         opened.execute(
-                            f"DELETE FROM {table} t USING source_{source.number}.main.{table} s "
+                            f"DELETE FROM {table} t USING {source.catalog}.main.{table} s "
                             f'WHERE {same} AND s."{moment}" > t."{moment}"'
                         )
                     _copy(opened, source, table, f"NOT EXISTS (SELECT 1 FROM main.{table} t WHERE {same})", [])
-        counts = {}
-        for table in schema.current_columns():
-            row = opened.execute(f"SELECT count(*) FROM main.{table}").fetchone()
-            counts[table] = int(row[0]) if row else 0
+        counts = {
+            table: int(opened.execute(f"SELECT count(*) FROM main.{table}").fetchall()[0][0])
+            for table in schema.current_columns()
+        }
         opened.execute("CHECKPOINT")
         return counts
 
 
-def _has(opened: duckdb.DuckDBPyConnection, source: _Source, table: str) -> bool:
-    return bool(_columns(opened, source, table))
-
-
-def _columns(opened: duckdb.DuckDBPyConnection, source: _Source, table: str) -> list[str]:
-    rows = opened.execute(
-        "SELECT column_name FROM duckdb_columns() WHERE database_name = ? AND schema_name = 'main' AND table_name = ?",
-        [f"source_{source.number}", table],
-    ).fetchall()
-    current = schema.current_columns()[table]
-    return [row[0] for row in rows if row[0] in current]
-
-
 def _copy(opened: duckdb.DuckDBPyConnection, source: _Source, table: str, where: str, params: list[Any]) -> None:
     """Copy rows of one table; an older store lacks tables and columns, which stay empty."""
-    columns = _columns(opened, source, table)
-    if columns:
-        names = ", ".join(f'"{name}"' for name in columns)
+    columns = schema.stored_columns(opened, source.catalog).get(table, {})
+    names = ", ".join(f'"{name}"' for name in columns if name in schema.current_columns()[table])
+    if names:
         opened.execute(
-            f"INSERT INTO main.{table} ({names}) SELECT {names} "
-            f"FROM source_{source.number}.main.{table} s WHERE {where}",
+            f"INSERT INTO main.{table} ({names}) SELECT {names} FROM {source.catalog}.main.{table} s WHERE {where}",
             params,
         )
 
 
-def _copy_artifacts(
-    target: Path, sources: Sequence[_Source], cell_from: Mapping[str, _Source]
-) -> tuple[int, list[str]]:
+def _copy_artifacts(target: Path, cell_from: Mapping[str, _Source]) -> tuple[int, list[str]]:
+    """Copy the files that cells name, and return the number of copied files and the missing ones."""
     copied, missing = 0, []
     copied_paths: set[Path] = set()
     for cell_id, source in cell_from.items():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from results.errors import StoreError
 from results.store.canonical import canonical_json, short_hash, storable_text
@@ -220,3 +220,21 @@ def records_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
         return value
 
     return [{name: cleaned(str(name), value) for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+_Item = TypeVar("_Item")
+_Key = TypeVar("_Key")
+
+
+def grouped(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> dict[_Key, list[_Item]]:
+    """Return the items of each key, keys in the order of their first item."""
+    groups: dict[_Key, list[_Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def scores_by_metric(frame: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return cell id -> metric -> row of `Store.scores()`; the last one of several with a metric."""
+    scores = grouped(records_of(frame), lambda score: score["cell_id"])
+    return {cell_id: {score["metric"]: score for score in cell_scores} for cell_id, cell_scores in scores.items()}

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 
 import duckdb
 
 from results.atomic import partial_file
 from results.errors import StoreError
+from results.store.records import grouped
 
 SCHEMA_VERSION = 4
 
 # MIGRATIONS[v] are the statements that take a store from version v to v + 1. They only ADD tables and columns
 # (`reader_views` relies on it), and once released they never change.
-MIGRATIONS: Mapping[int, Sequence[str]] = {
-    version: (Path(__file__).with_name(f"migration_{version}.sql").read_text(encoding="utf-8"),)
-    for version in (1, 2, 3)
+MIGRATIONS: Mapping[int, str] = {
+    version: Path(__file__).with_name(f"migration_{version}.sql").read_text(encoding="utf-8") for version in (1, 2, 3)
 }
 
 
@@ -81,8 +82,7 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         return
     with transaction(connection):
         for step in range(version, SCHEMA_VERSION):
-            for statement in MIGRATIONS[step]:
-                connection.execute(statement)
+            connection.execute(MIGRATIONS[step])
         connection.execute("UPDATE meta SET schema_version = ?, migrated_at = ?", [SCHEMA_VERSION, datetime.now(UTC)])
 
 
@@ -109,16 +109,16 @@ def reader_views(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     """
     if stored_version(connection, path) == SCHEMA_VERSION:
         return
-    catalog = str(_one(connection, "SELECT current_database()"))
-    present = _columns(connection, catalog)
+    catalog = _catalog(connection)
+    present = stored_columns(connection, catalog)
     for table, columns in current_columns().items():
-        have = present.get(table)
-        added = [f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in columns.items() if name not in (have or {})]
-        if have is None:
-            connection.execute(f'CREATE TEMP VIEW "{table}" AS SELECT {", ".join(added)} WHERE false')
+        have = present.get(table, {})
+        added = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in columns.items() if name not in have)
+        if not have:
+            connection.execute(f'CREATE TEMP VIEW "{table}" AS SELECT {added} WHERE false')
         elif added:
             source = f'"{catalog.replace(chr(34), chr(34) * 2)}".main."{table}"'
-            connection.execute(f'CREATE TEMP VIEW "{table}" AS SELECT *, {", ".join(added)} FROM {source}')
+            connection.execute(f'CREATE TEMP VIEW "{table}" AS SELECT *, {added} FROM {source}')
 
 
 @functools.lru_cache(maxsize=1)
@@ -126,22 +126,19 @@ def current_columns() -> Mapping[str, Mapping[str, str]]:
     """Return table -> column -> SQL type of SCHEMA_VERSION, as defined by `schema.sql`."""
     with contextlib.closing(duckdb.connect(":memory:")) as connection:
         connection.execute(schema_sql())
-        return _columns(connection, str(_one(connection, "SELECT current_database()")))
+        return stored_columns(connection, _catalog(connection))
 
 
-def _columns(connection: duckdb.DuckDBPyConnection, catalog: str) -> dict[str, dict[str, str]]:
+def stored_columns(connection: duckdb.DuckDBPyConnection, catalog: str) -> dict[str, dict[str, str]]:
+    """Return table -> column -> SQL type of an open or attached database."""
     rows = connection.execute(
         "SELECT table_name, column_name, data_type FROM duckdb_columns() "
         "WHERE database_name = ? AND schema_name = 'main' ORDER BY table_name, column_index",
         [catalog],
     ).fetchall()
-    tables: dict[str, dict[str, str]] = {}
-    for table, column, kind in rows:
-        tables.setdefault(table, {})[column] = kind
-    return tables
+    tables = grouped(rows, itemgetter(0))
+    return {table: {column: kind for _, column, kind in columns} for table, columns in tables.items()}
 
 
-def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> object:
-    row = connection.execute(sql).fetchone()
-    assert row is not None
-    return row[0]
+def _catalog(connection: duckdb.DuckDBPyConnection) -> str:
+    return str(connection.execute("SELECT current_database()").fetchall()[0][0])

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ import pandas as pd
 from results.errors import StoreError
 from results.store import connection, frames
 from results.store.canonical import storable_text
-from results.store.records import RUN_STATUSES, CellRecord, RunRecord, ScoreRecord, row_of
+from results.store.records import RUN_STATUSES, CellRecord, RunRecord, ScoreRecord, grouped, row_of
 
 _JSON_COLUMNS = (
     *("config", "identity", "claims", "notes", "params", "versions", "environment"),
     *("judges", "settings", "health", "pairwise", "cell_ids", "details"),
 )
+_CELL_TABLES = ("units", "curves", "scores", "cells")
 
 
 class Store:
@@ -87,7 +89,7 @@ class Store:
 
     def cells(self, *, suite: str | None = None, backbone: str | None = None, site: str | None = None) -> pd.DataFrame:
         """Return one row per cell, JSON columns decoded, with the run's code revision; the arguments filter them."""
-        where, params = _where(suite=suite, backbone=backbone, site=site)
+        where, params = _where({"c.suite": suite, "c.backbone": backbone, "c.site": site})
         return decoded(
             self.query(
                 "SELECT c.*, r.code_revision, r.started_at AS run_started_at FROM cells c "
@@ -110,10 +112,9 @@ class Store:
         `evaluation_fingerprint` is the score's own if it has one, otherwise the cell's; `device` and `dtype`
         are the cell's.
         """
-        where, params = _where(suite=suite, backbone=backbone, site=site, cell_id=cell_id)
-        if metric is not None:
-            where = (where + " AND " if where else "WHERE ") + "s.metric = ?"
-            params.append(metric)
+        where, params = _where(
+            {"c.suite": suite, "c.backbone": backbone, "c.site": site, "c.cell_id": cell_id, "s.metric": metric}
+        )
         return decoded(
             self.query(
                 "SELECT s.* EXCLUDE (evaluation_fingerprint), "
@@ -144,7 +145,7 @@ class Store:
         """Record that a run began; a repeated run_id restarts it. Raises StoreError if the store cannot be written."""
         row = {**row_of(run), "status": "running"}
         with self.writing() as opened:
-            opened.execute("DELETE FROM runs WHERE run_id = ?", [row["run_id"]])
+            delete_rows(opened, ["runs"], "run_id", [row["run_id"]])
             insert_rows(opened, "runs", [row])
 
     def end_run(self, run_id: str, status: str = "finished") -> None:
@@ -152,10 +153,8 @@ class Store:
         if status not in RUN_STATUSES:
             raise StoreError(f"A run ends as {status!r}; it must be one of {', '.join(map(repr, RUN_STATUSES))}.")
         with self.writing() as opened:
-            opened.execute(
-                "UPDATE runs SET status = ?, ended_at = ? WHERE run_id = ?",
-                [status, datetime.now(UTC), run_id],
-            )
+            values = [status, datetime.now(UTC), run_id]
+            opened.execute("UPDATE runs SET status = ?, ended_at = ? WHERE run_id = ?", values)
 
     def record(
         self,
@@ -185,7 +184,7 @@ class Store:
             finished = "SELECT 1 FROM cells WHERE cell_id = ? AND status = 'finished'"
             if cell.status == "failed" and opened.execute(finished, [cell_id]).fetchone():
                 return False
-            _delete_cells(opened, [cell_id])
+            delete_rows(opened, _CELL_TABLES, "cell_id", [cell_id])
             insert_rows(opened, "cells", [cell_row])
             insert_rows(opened, "scores", score_rows)
             if units is not None:
@@ -212,13 +211,13 @@ class Store:
         if "index" in frame.columns and frame["index"].duplicated().any():
             raise StoreError("The images frame has an index twice; each image has its own.")
         with self.writing() as opened:
-            opened.execute("DELETE FROM images WHERE dataset = ?", [fingerprint])
+            delete_rows(opened, ["images"], "dataset", [fingerprint])
             frames.insert(opened, "images", frame, frames.IMAGE_COLUMNS, {"dataset": fingerprint})
 
     def forget(self, cell_ids: Iterable[str]) -> None:
         """Delete cells with their scores and units; unknown ids are ignored. Raises StoreError."""
         with self.writing() as opened:
-            _delete_cells(opened, [storable_text(cell_id) for cell_id in cell_ids])
+            delete_rows(opened, _CELL_TABLES, "cell_id", [storable_text(cell_id) for cell_id in cell_ids])
 
     def writing(self) -> Any:
         """Open the file for one transaction: a context manager that returns the connection. Raises StoreError."""
@@ -255,26 +254,25 @@ def insert_rows(opened: duckdb.DuckDBPyConnection, table: str, rows: list[dict[s
     opened.execute(f"INSERT INTO {table} ({columns}) VALUES {marks}", values)
 
 
-def _delete_cells(opened: duckdb.DuckDBPyConnection, cell_ids: list[str]) -> None:
-    for table in ("units", "curves", "scores", "cells"):
-        opened.execute(f"DELETE FROM {table} WHERE cell_id IN (SELECT unnest(?::VARCHAR[]))", [cell_ids])
+def delete_rows(opened: duckdb.DuckDBPyConnection, tables: Iterable[str], column: str, ids: list[str]) -> None:
+    """Delete the rows of `tables` whose `column` is one of `ids`."""
+    for table in tables:
+        opened.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT unnest(?::VARCHAR[]))", [ids])
 
 
 def _refuse_twins(rows: list[dict[str, Any]]) -> None:
-    seen: set[tuple[str, int, str]] = set()
-    for row in rows:
-        key = (row["metric"], row["version"], row["params_hash"])
-        if key in seen:
+    for group in grouped(rows, itemgetter("metric", "version", "params_hash")).values():
+        if len(group) > 1:
+            row = group[-1]
             raise StoreError(
                 f"The cell has two scores {row['metric']}@{row['version']} with the parameters {row['params']}; "
                 "a metric that gives several values needs a metric id or parameters for each."
             )
-        seen.add(key)
 
 
-def _where(**equal: str | None) -> tuple[str, list[Any]]:
-    given = {name: storable_text(value) for name, value in equal.items() if value is not None}
-    clause = " AND ".join(f"c.{name} = ?" for name in given)
+def _where(equal: Mapping[str, str | None]) -> tuple[str, list[str]]:
+    given = {column: storable_text(value) for column, value in equal.items() if value is not None}
+    clause = " AND ".join(f"{column} = ?" for column in given)
     return (f"WHERE {clause}" if clause else ""), list(given.values())
 
 

@@ -53,8 +53,9 @@ class Content(NamedTuple):
 class Checker:
     """Collector of the tests and problems of one check."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, cell_names: Mapping[str, str]) -> None:
         self.name = name
+        self.cell_names = cell_names
         self.n = 0
         self.problems: list[StoreProblem] = []
 
@@ -63,6 +64,11 @@ class Checker:
         self.n += 1
         if not holds:
             self.problems.append(StoreProblem(self.name, where, why, cell_id))
+
+    def require_of(self, cell_id: str, holds: bool, why: str, item: str = "") -> None:
+        """Count one test of a cell, or of an item of it, such as a metric."""
+        name = self.cell_names[cell_id]
+        self.require(holds, f"{item} of {name}" if item else name, why, cell_id)
 
 
 Check = Callable[[Content, Checker], None]

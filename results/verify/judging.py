@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from results.store import group_scores, judgments
-from results.store.records import records_of
+from results.store.records import grouped, records_of
 from results.verify.base import TOLERANCE, Checker, Content, check
 from results.verify.scores import bounds_of
 
@@ -21,9 +22,8 @@ def groups(content: Content, checker: Checker) -> None:
         if value is not None and not math.isnan(value):
             low, high = bounds_of(row)
             holds = math.isfinite(value) and low - TOLERANCE <= value <= high + TOLERANCE
-            checker.require(
-                holds, f"{row['metric']} of {row['label']}", f"is {value:g}; it must be between {low:g} and {high:g}."
-            )
+            reason = f"is {value:g}; it must be between {low:g} and {high:g}."
+            checker.require(holds, f"{row['metric']} of {row['label']}", reason)
 
 
 @check("tournaments")
@@ -41,38 +41,27 @@ def tournaments(content: Content, checker: Checker) -> None:
                 continue
             checker.require(0 <= rate <= 1, row_name, f"has the win rate {rate:g}.")
             if low is not None and high is not None:
-                checker.require(
-                    low - TOLERANCE <= rate <= high + TOLERANCE,
-                    row_name,
-                    f"has the win rate {rate:g} outside its interval [{low:g}, {high:g}].",
-                )
+                reason = f"has the win rate {rate:g} outside its interval [{low:g}, {high:g}]."
+                checker.require(low - TOLERANCE <= rate <= high + TOLERANCE, row_name, reason)
             if row["n"] and row["wins"] is not None:
-                checker.require(
-                    abs(row["wins"] / row["n"] - rate) < TOLERANCE,
-                    row_name,
-                    f"won {row['wins']} of {row['n']}, but has the win rate {rate:g}.",
-                )
+                reason = f"won {row['wins']} of {row['n']}, but has the win rate {rate:g}."
+                checker.require(abs(row["wins"] / row["n"] - rate) < TOLERANCE, row_name, reason)
             if row["rank"] is not None:
                 better = sum((other["win_rate"] or 0) > rate + 1e-12 for other in rows)
-                checker.require(
-                    row["rank"] == better + 1,
-                    row_name,
-                    f"has the rank {row['rank']}, but {better} have a larger win rate.",
-                )
+                reason = f"has the rank {row['rank']}, but {better} have a larger win rate."
+                checker.require(row["rank"] == better + 1, row_name, reason)
         rated = [row for row in rows if row["win_rate"] is not None]
         if len(rated) > 1:
             wins, n = sum(row["wins"] or 0 for row in rated), sum(row["n"] or 0 for row in rated)
-            checker.require(
-                2 * wins == n, where, f"has {wins} wins over {n} appearances in comparisons; it must be half."
-            )
+            reason = f"has {wins} wins over {n} appearances in comparisons; it must be half."
+            checker.require(2 * wins == n, where, reason)
             if len({row["n"] for row in rated}) == 1:
                 total = sum(row["win_rate"] for row in rated)
-                checker.require(
-                    abs(total - len(rated) / 2) < TOLERANCE,
-                    where,
+                reason = (
                     f"has win rates that sum to {total:.6f}; {len(rated)} methods with as many comparisons sum to "
-                    f"{len(rated) / 2:g}.",
+                    f"{len(rated) / 2:g}."
                 )
+                checker.require(abs(total - len(rated) / 2) < TOLERANCE, where, reason)
 
 
 @check("recount")
@@ -92,12 +81,8 @@ def recount(content: Content, checker: Checker) -> None:
         wins, decided, ties = _counted(questions, owner)
         for index, row in enumerate(rows):
             recounted, stored = (wins[index], decided[index], ties[index]), (row["wins"], row["n"], row["ties"])
-            checker.require(
-                recounted == stored,
-                f"{row['label']} in {where}",
-                "has {} wins in {} comparisons and {} ties, ".format(*stored)
-                + "and a recount of its replies gives {}, {} and {}.".format(*recounted),
-            )
+            reason = "has {} wins in {} comparisons and {} ties, and a recount of its replies gives {}, {} and {}."
+            checker.require(recounted == stored, f"{row['label']} in {where}", reason.format(*stored, *recounted))
 
 
 def _counted(
@@ -109,14 +94,11 @@ def _counted(
         if row["cell_a"] in owner and row["cell_b"] in owner:
             entry = votes.setdefault((row["pair_id"], row["order"]), [owner[row["cell_a"]], owner[row["cell_b"]], 0])
             entry[2] += {"A": 1, "B": -1}.get(row["answer"], 0)
-    wins: Counter[int] = Counter()
-    decided: Counter[int] = Counter()
-    ties: Counter[int] = Counter()
+    wins, decided, ties = Counter[int](), Counter[int](), Counter[int]()
     for first, second, balance in votes.values():
         if first == second:
             continue
-        for index in (first, second):
-            (decided if balance else ties)[index] += 1
+        (decided if balance else ties).update((first, second))
         if balance:
             wins[first if balance > 0 else second] += 1
     return wins, decided, ties
@@ -124,10 +106,7 @@ def _counted(
 
 def _rows(content: Content) -> dict[str, list[dict[str, Any]]]:
     """Return the win rates of each tournament."""
-    rates: dict[str, list[dict[str, Any]]] = {}
-    for row in records_of(judgments.win_rates(content.store)):
-        rates.setdefault(row["tournament"], []).append(row)
-    return rates
+    return grouped(records_of(judgments.win_rates(content.store)), itemgetter("tournament"))
 
 
 def _where(tournament: str, rows: Sequence[Mapping[str, Any]]) -> str:

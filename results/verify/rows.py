@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from results.boards.board import BoardKey
 from results.store.canonical import canonical_json
 from results.store.records import records_of
+from results.store.store import decoded
 from results.verify.base import Checker, Content, check
 
 
@@ -21,19 +20,18 @@ def orphans(content: Content, checker: Checker) -> None:
         frame = content.store.query(f"SELECT cell_id, count(*) AS n FROM {table} GROUP BY cell_id ORDER BY cell_id")
         checker.n += 1
         for cell_id, n in zip(frame["cell_id"], frame["n"], strict=True):
-            if cell_id not in content.names:
-                reason = f"are of the cell {cell_id}, which does not exist."
-                checker.require(False, f"{n} rows of {table}", reason, cell_id)
-            elif cell_id in failed:
-                reason = f"are of {content.names[cell_id]}, which has failed."
-                checker.require(False, f"{n} rows of {table}", reason, cell_id)
+            if cell_id not in content.names or cell_id in failed:
+                owner = (
+                    f"{content.names[cell_id]}, which has failed"
+                    if cell_id in failed
+                    else f"the cell {cell_id}, which does not exist"
+                )
+                checker.require(False, f"{n} rows of {table}", f"are of {owner}.", cell_id)
     for table in ("win_rates", "group_scores"):
-        frame = content.store.query(f"SELECT label, cell_ids FROM {table}")
-        for label, ids in zip(frame["label"], frame["cell_ids"], strict=True):
-            absent = [one for one in ids_of(ids) if one not in content.names]
-            checker.require(
-                not absent, f"{table} of {label}", f"are over cells that do not exist: {', '.join(absent)}."
-            )
+        for row in records_of(decoded(content.store.query(f"SELECT label, cell_ids FROM {table}"))):
+            absent = [cell_id for cell_id in map(str, row["cell_ids"] or ()) if cell_id not in content.names]
+            reason = f"are over cells that do not exist: {', '.join(absent)}."
+            checker.require(not absent, f"{table} of {row['label']}", reason)
 
 
 @check("identity")
@@ -43,11 +41,9 @@ def identity(content: Content, checker: Checker) -> None:
         identity_fields = cell["identity"] or {}
         if "cell" not in identity_fields:
             continue  # made by hand, not by a run
-        where, cell_id = content.names[cell["cell_id"]], cell["cell_id"]
+        cell_id = cell["cell_id"]
         hashed = hashlib.blake2b(canonical_json(identity_fields).encode(), digest_size=32).hexdigest()[: len(cell_id)]
-        checker.require(
-            hashed == cell_id, where, f"has an identity with the hash {hashed}, which is not its id.", cell_id
-        )
+        checker.require_of(cell_id, hashed == cell_id, f"has an identity with the hash {hashed}, which is not its id.")
         method = identity_fields.get("method") or {}
         for name, column, expected in (
             ("backbone", "backbone", identity_fields.get("backbone")),
@@ -59,7 +55,7 @@ def identity(content: Content, checker: Checker) -> None:
         ):
             if expected is not None:
                 reason = f"has the {name} {cell[column]!r} in its row and {expected!r} in its identity."
-                checker.require(cell[column] == expected, where, reason, cell_id)
+                checker.require_of(cell_id, cell[column] == expected, reason)
 
 
 @check("seeds")
@@ -76,12 +72,8 @@ def seeds(content: Content, checker: Checker) -> None:
             str((identity_fields.get("evaluation") or {}).get("top_images")),
         )
         twin = seen.get(key)
-        checker.require(
-            twin is None,
-            content.names[cell["cell_id"]],
-            f"has the same seeds, configuration and metrics as the cell {str(twin)[:8]}: both would be counted.",
-            cell["cell_id"],
-        )
+        reason = f"has the same seeds, configuration and metrics as the cell {str(twin)[:8]}: both would be counted."
+        checker.require_of(cell["cell_id"], twin is None, reason)
         seen.setdefault(key, cell["cell_id"])
 
 
@@ -91,18 +83,9 @@ def plan(content: Content, checker: Checker) -> None:
     for run in records_of(content.store.runs()):
         planned, done = run["n_planned"], run["n_finished"] + run["n_failed"]
         if planned is not None:
-            checker.require(
-                done <= planned,
-                f"run {run['run_id']}",
-                f"planned {planned} cells and recorded {done}.",
-            )
+            reason = f"planned {planned} cells and recorded {done}."
+            checker.require(done <= planned, f"run {run['run_id']}", reason)
     for cell in content.finished():
         checker.require(
             bool(content.by_cell.get(cell["cell_id"])), content.names[cell["cell_id"]], "is finished and has no score."
         )
-
-
-def ids_of(value: Any) -> list[str]:
-    """Return the cell ids of a JSON column, decoded or not."""
-    ids: Sequence[Any] | Mapping[str, Any] = json.loads(value) if isinstance(value, str) else (value or [])
-    return [str(one) for one in ids]

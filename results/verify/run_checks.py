@@ -9,11 +9,12 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import results.verify as verify_package
 from results.store.environments import CAUSES, WITH_TRAINING, WITHOUT_TRAINING
-from results.store.records import records_of
+from results.store.records import grouped, records_of
 from results.verify.base import CHECKS, Checker, Content, StoreProblem
 
 if TYPE_CHECKING:
@@ -44,14 +45,15 @@ def verify(store: Store) -> StoreVerdict:
     """
     cells = records_of(store.cells())
     scores = records_of(store.scores())
-    by_cell: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for score in scores:
-        by_cell.setdefault(score["cell_id"], {}).setdefault(score["metric"], []).append(score)
+    by_cell = {
+        cell_id: grouped(cell_scores, itemgetter("metric"))
+        for cell_id, cell_scores in grouped(scores, itemgetter("cell_id")).items()
+    }
     content = Content(cells, scores, by_cell, {cell["cell_id"]: _name(cell) for cell in cells}, store)
     problems: list[StoreProblem] = []
     checked: dict[str, int] = {}
     for name, function in CHECKS.items():
-        checker = Checker(name)
+        checker = Checker(name, content.names)
         function(content, checker)
         problems += checker.problems
         checked[name] = checker.n
@@ -65,18 +67,14 @@ def check_names() -> list[str]:
 
 def _environments(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return notes on environments that differ between the cells of one layer, whose last digits are not comparable."""
-    layers: dict[tuple[str, str], dict[str, set[str]]] = {}
-    for cell in cells:
-        for key in CAUSES if cell["environment"] else ():
-            seen = layers.setdefault((cell["backbone"], cell["site"]), {}).setdefault(key, set())
-            seen.add(str(cell["environment"].get(key)))
+    layers = grouped([cell for cell in cells if cell["environment"]], itemgetter("backbone", "site"))
     return [
-        f"{backbone} {site}: cells were computed with more than one {CAUSES[key]} ({'; '.join(sorted(values))}). "
+        f"{backbone} {site}: cells were computed with more than one {cause} ({'; '.join(sorted(values))}). "
         f"Scores may differ for that reason alone by up to {WITHOUT_TRAINING:g}, of trained methods by up to "
         f"{WITH_TRAINING:g}."
-        for (backbone, site), seen in layers.items()
-        for key, values in seen.items()
-        if len(values) > 1
+        for (backbone, site), layer_cells in layers.items()
+        for key, cause in CAUSES.items()
+        if len(values := {str(cell["environment"].get(key)) for cell in layer_cells}) > 1
     ]
 
 

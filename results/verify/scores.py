@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
-from results.store.records import DEVICE_UNITS
+from results.store.records import DEVICE_UNITS, grouped
 from results.verify.base import TOLERANCE, Checker, Content, check
 
 #: Loss of a lossless reconstruction due to float32: in R2, and in agreement one image of a thousand on a tie.
@@ -46,18 +47,17 @@ def bounds_of(score: Mapping[str, Any]) -> tuple[float, float]:
 def ranges(content: Content, checker: Checker) -> None:
     """Check R2 <= 1, fractions in [0, 1], MS scores in [-1, 1], divergences not negative, no infinite values."""
     for score in content.scores:
-        value, where = score["value"], f"{score['metric']} of {content.names[score['cell_id']]}"
-        error = score["uncertainty"]
+        cell_id, metric, value, error = (score[name] for name in ("cell_id", "metric", "value", "uncertainty"))
         if error is not None:
             reason = f"has the standard error {error:g}; it must be finite and not negative."
-            checker.require(math.isfinite(error) and error >= 0, where, reason, score["cell_id"])
+            checker.require_of(cell_id, math.isfinite(error) and error >= 0, reason, metric)
         if score["n"] is not None:
-            checker.require(score["n"] >= 0, where, f"has n = {score['n']}; it must not be negative.", score["cell_id"])
+            checker.require_of(cell_id, score["n"] >= 0, f"has n = {score['n']}; it must not be negative.", metric)
         if value is None or math.isnan(value):
             continue
         low, high = bounds_of(score)
         holds = math.isfinite(value) and low - TOLERANCE <= value <= high + TOLERANCE
-        checker.require(holds, where, f"is {value:g}; it must be {_between(low, high)}.", score["cell_id"])
+        checker.require_of(cell_id, holds, f"is {value:g}; it must be {_between(low, high)}.", metric)
 
 
 def _between(low: float, high: float) -> str:
@@ -71,8 +71,8 @@ def relations(content: Content, checker: Checker) -> None:
     """Check that scores that follow from others, or from the number of units, agree with them."""
     for cell in content.finished():
 
-        def require(metric: str, holds: bool, reason: str, cell: Mapping[str, Any] = cell) -> None:
-            checker.require(holds, f"{metric} of {content.names[cell['cell_id']]}", reason, cell["cell_id"])
+        def require(metric: str, holds: bool, reason: str, cell_id: str = cell["cell_id"]) -> None:
+            checker.require_of(cell_id, holds, reason, metric)
 
         value = {
             metric: number
@@ -89,18 +89,16 @@ def relations(content: Content, checker: Checker) -> None:
             reason = f"is {value['min_distinctness']:.6f}; 1 - max_collinearity is {expected:.6f}."
             require("min_distinctness", _close(value["min_distinctness"], expected), reason)
         if {"max_collinearity", "nearest_cosine_mean"} <= set(value):
-            reason = f"is {value['nearest_cosine_mean']:.6f}, and the largest is {value['max_collinearity']:.6f}."
-            require(
-                "nearest_cosine_mean", value["nearest_cosine_mean"] <= value["max_collinearity"] + TOLERANCE, reason
-            )
+            mean, largest = value["nearest_cosine_mean"], value["max_collinearity"]
+            reason = f"is {mean:.6f}, and the largest is {largest:.6f}."
+            require("nearest_cosine_mean", mean <= largest + TOLERANCE, reason)
         if n_units is not None and "l0" in value:
             reason = f"is {value['l0']:g}, and the cell has {n_units} units."
             require("l0", value["l0"] <= n_units + TOLERANCE, reason)
         if n_units is not None and d_out and "expansion_factor" in value:
-            reason = (
-                f"is {value['expansion_factor']:g}, and {n_units} units for {d_out} outputs are {n_units / d_out:g}."
-            )
-            require("expansion_factor", _close(value["expansion_factor"], n_units / d_out), reason)
+            factor, expected = value["expansion_factor"], n_units / d_out
+            reason = f"is {factor:g}, and {n_units} units for {d_out} outputs are {expected:g}."
+            require("expansion_factor", _close(factor, expected), reason)
         if n_units is not None and d_in and d_out and "effective_rank" in value:
             most = min(n_units, max(d_in, d_out))
             reason = f"is {value['effective_rank']:g}, and {n_units} atoms span at most {most} directions."
@@ -113,8 +111,8 @@ def relations(content: Content, checker: Checker) -> None:
                 require(metric, abs(count - round(count)) < 1e-6 * score["n"] + TOLERANCE, reason)
 
 
-def _close(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+def _close(value: float, expected: float) -> bool:
+    return math.isclose(value, expected, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
 
 
 @check("lossless")
@@ -127,12 +125,8 @@ def lossless(content: Content, checker: Checker) -> None:
         for metric, tolerance in (("r2", LOSSLESS_R2), ("agreement", LOSSLESS_AGREEMENT)):
             value = content.value(cell, metric)
             if value is not None and math.isfinite(value):
-                checker.require(
-                    value >= 1 - tolerance,
-                    f"{metric} of {content.names[cell['cell_id']]}",
-                    f"is {value:.6f}; it must be 1, since the method claims to be lossless.",
-                    cell["cell_id"],
-                )
+                reason = f"is {value:.6f}; it must be 1, since the method claims to be lossless."
+                checker.require_of(cell["cell_id"], value >= 1 - tolerance, reason, metric)
 
 
 @check("backbone")
@@ -141,30 +135,18 @@ def backbone(content: Content, checker: Checker) -> None:
     for cell in content.finished():
         if cell["method"] != "identity":
             continue
-        where = content.names[cell["cell_id"]]
+        cell_id = cell["cell_id"]
         accuracy, original = content.value(cell, "accuracy"), content.value(cell, "floor_original_accuracy")
         if accuracy is not None and original is not None:
-            checker.require(
-                abs(accuracy - original) < TOLERANCE,
-                f"accuracy of {where}",
-                f"is {accuracy:.6f}, and that of the unmodified network is {original:.6f}.",
-                cell["cell_id"],
-            )
+            reason = f"is {accuracy:.6f}, and that of the unmodified network is {original:.6f}."
+            checker.require_of(cell_id, abs(accuracy - original) < TOLERANCE, reason, "accuracy")
         agreement = content.value(cell, "agreement")
         if agreement is not None:
-            checker.require(
-                agreement >= 1 - TOLERANCE,
-                f"agreement of {where}",
-                f"is {agreement:.6f}; it must be 1.",
-                cell["cell_id"],
-            )
+            holds = agreement >= 1 - TOLERANCE
+            checker.require_of(cell_id, holds, f"is {agreement:.6f}; it must be 1.", "agreement")
         if cell["n_units"] is not None and cell["d_out"] is not None:
-            checker.require(
-                cell["n_units"] == cell["d_out"],
-                where,
-                f"has {cell['n_units']} units for {cell['d_out']} outputs.",
-                cell["cell_id"],
-            )
+            reason = f"has {cell['n_units']} units for {cell['d_out']} outputs."
+            checker.require_of(cell_id, cell["n_units"] == cell["d_out"], reason)
 
 
 #: Tolerance between cells of several devices for values that do not depend on the method.
@@ -174,29 +156,20 @@ _BASELINE_TOLERANCE = {"ms_score_null": 1e-3}
 @check("baseline")
 def baseline(content: Content, checker: Checker) -> None:
     """Check that values that depend only on the unmodified network and the images agree within one evaluation set."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    over: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for score in content.scores:
-        key = (score["backbone"], score["site"], score["evaluation_fingerprint"], score["metric"])
-        if score["value"] is None or not math.isfinite(score["value"]):
-            continue
-        if score["metric"].startswith("floor_") or score["metric"] in _BASELINE_TOLERANCE:
+    scores = [score for score in content.scores if score["value"] is not None and math.isfinite(score["value"])]
+    groups = grouped(scores, itemgetter("backbone", "site", "evaluation_fingerprint", "metric"))
+    titled = [(key[3], f"{key[3]} at {key[0]} {key[1]}", groups[key]) for key in sorted(groups, key=str)]
+    for metric, where, group in titled:
+        if metric.startswith("floor_") or metric in _BASELINE_TOLERANCE:
+            low, high = min(score["value"] for score in group), max(score["value"] for score in group)
+            reason = f"is {low:.6f} to {high:.6f} over {len(group)} cells; it does not depend on the method."
             # Floors may differ by device in the last digits, but a predicted class is either right or wrong.
-            groups.setdefault(key, []).append(score)
-        if score["metric"] in ("accuracy", "agreement") and score["n"] is not None:
-            over.setdefault(key, []).append(score)
-    for (name, site, _, metric), group in sorted(groups.items(), key=lambda item: str(item[0])):
-        low, high = min(score["value"] for score in group), max(score["value"] for score in group)
-        checker.require(
-            high - low < _BASELINE_TOLERANCE.get(metric, 0.02),
-            f"{metric} at {name} {site}",
-            f"is {low:.6f} to {high:.6f} over {len(group)} cells; it does not depend on the method.",
-        )
-    for (name, site, _, metric), group in sorted(over.items(), key=lambda item: str(item[0])):
-        least, most = min(score["n"] for score in group), max(score["n"] for score in group)
-        checker.require(
-            least == most,
-            f"{metric} at {name} {site}",
-            f"is over {least} images in one cell and {most} in another, so they cannot be ranked: some images could "
-            "not be read; run the suite again with --rerun.",
-        )
+            checker.require(high - low < _BASELINE_TOLERANCE.get(metric, 0.02), where, reason)
+    for metric, where, group in titled:
+        counts = [score["n"] for score in group if score["n"] is not None]
+        if metric in ("accuracy", "agreement") and counts:
+            reason = (
+                f"is over {min(counts)} images in one cell and {max(counts)} in another, so they cannot be ranked: "
+                "some images could not be read; run the suite again with --rerun."
+            )
+            checker.require(min(counts) == max(counts), where, reason)

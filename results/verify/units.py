@@ -63,61 +63,35 @@ def units(content: Content, checker: Checker) -> None:
             continue
         # Every pass over the images leaves unit rows; a cell without any has lost them.
         scored = content.value(cell, "ms_score") is not None or content.value(cell, "alive_fraction") is not None
-        checker.require(
-            not (scored and cell["n_units"]),
-            f"units of {content.names[cell['cell_id']]}",
-            f"are missing: the cell has {cell['n_units']} units with scores, but no unit rows.",
-            cell["cell_id"],
-        )
+        reason = f"are missing: the cell has {cell['n_units']} units with scores, but no unit rows."
+        checker.require_of(cell["cell_id"], not (scored and cell["n_units"]), reason, "units")
 
 
 def _check_rows(content: Content, checker: Checker, cell: Mapping[str, Any], unit_counts: Mapping[str, Any]) -> None:
-    where, cell_id, n = content.names[cell["cell_id"]], cell["cell_id"], cell["n_units"]
+    cell_id, n, n_rows = cell["cell_id"], cell["n_units"], unit_counts["n"]
     if n is not None:
-        holds = (
-            unit_counts["n"] == unit_counts["distinct_units"] == n
-            and unit_counts["first"] == 0
-            and unit_counts["last"] == n - 1
-        )
-        checker.require(
-            holds,
-            f"units of {where}",
-            f"are {unit_counts['n']} rows ({unit_counts['distinct_units']} different, {unit_counts['first']} to "
-            f"{unit_counts['last']}); "
-            f"the cell has {n} units, 0 to {n - 1}.",
-            cell_id,
-        )
+        stored = tuple(unit_counts[name] for name in ("n", "distinct_units", "first", "last"))
+        reason = "are {} rows ({} different, {} to {}); ".format(*stored) + f"the cell has {n} units, 0 to {n - 1}."
+        checker.require_of(cell_id, stored == (n, n, 0, n - 1), reason, "units")
     for index, words in enumerate(_WRONG):
         count = unit_counts[f"wrong_{index}"]
-        checker.require(not count, f"units of {where}", f"are invalid: {count} of {unit_counts['n']} {words}.", cell_id)
+        checker.require_of(cell_id, not count, f"are invalid: {count} of {n_rows} {words}.", "units")
     alive = content.value(cell, "alive_fraction")
-    if alive is not None and unit_counts["n"]:
-        share = unit_counts["alive"] / unit_counts["n"]
-        checker.require(
-            abs(alive - share) < TOLERANCE,
-            f"alive_fraction of {where}",
-            f"is {alive:.6f}, and {unit_counts['alive']} of its {unit_counts['n']} unit rows are alive ({share:.6f}).",
-            cell_id,
-        )
+    if alive is not None and n_rows:
+        share = unit_counts["alive"] / n_rows
+        reason = f"is {alive:.6f}, and {unit_counts['alive']} of its {n_rows} unit rows are alive ({share:.6f})."
+        checker.require_of(cell_id, abs(alive - share) < TOLERANCE, reason, "alive_fraction")
     for metric, column in UNIT_MEANS.items():
         _check_mean(content, checker, cell, metric, unit_counts[f"mean_{column}"], unit_counts[f"n_{column}"])
     l0 = content.score(cell, "l0")
     if l0 is not None and l0["n"] and unit_counts["most_fires"] is not None:
-        checker.require(
-            unit_counts["most_fires"] <= l0["n"],
-            f"units of {where}",
-            f"are invalid: one fires on {unit_counts['most_fires']} of {l0['n']} tokens.",
-            cell_id,
-        )
+        reason = f"are invalid: one fires on {unit_counts['most_fires']} of {l0['n']} tokens."
+        checker.require_of(cell_id, unit_counts["most_fires"] <= l0["n"], reason, "units")
         # A code above 0 is also a nonzero code.
         firing = float(unit_counts["all_fires"]) / l0["n"]
         if l0["value"] is not None and math.isfinite(l0["value"]):
-            checker.require(
-                firing <= l0["value"] * (1 + TOLERANCE) + TOLERANCE,
-                f"l0 of {where}",
-                f"is {l0['value']:g}, and {firing:g} units fire per token on average.",
-                cell_id,
-            )
+            reason = f"is {l0['value']:g}, and {firing:g} units fire per token on average."
+            checker.require_of(cell_id, firing <= l0["value"] * (1 + TOLERANCE) + TOLERANCE, reason, "l0")
 
 
 def _check_mean(
@@ -126,36 +100,29 @@ def _check_mean(
     score, value = content.score(cell, metric), content.value(cell, metric)
     if score is None or value is None or not math.isfinite(value):
         return
-    where = f"{metric} of {content.names[cell['cell_id']]}"
     measured = "no alive unit row has one" if mean is None else f"the mean over its alive unit rows is {mean:.6f}"
-    checker.require(
-        mean is not None and abs(value - mean) < TOLERANCE, where, f"is {value:.6f}, and {measured}.", cell["cell_id"]
-    )
+    holds = mean is not None and abs(value - mean) < TOLERANCE
+    checker.require_of(cell["cell_id"], holds, f"is {value:.6f}, and {measured}.", metric)
     if score["n"] is not None:
-        checker.require(
-            score["n"] == n, where, f"is over {score['n']} units, but {n} unit rows have a value.", cell["cell_id"]
-        )
+        reason = f"is over {score['n']} units, but {n} unit rows have a value."
+        checker.require_of(cell["cell_id"], score["n"] == n, reason, metric)
 
 
 @check("images")
 def images(content: Content, checker: Checker) -> None:
     """Check that the images of units are images of their cell's evaluation set."""
     frame = content.store.query(
-        "WITH shown AS (SELECT cell_id, min(list_min(top_image)) AS least, max(list_max(top_image)) AS most FROM units "
+        "WITH used AS (SELECT cell_id, min(list_min(top_image)) AS least, max(list_max(top_image)) AS most FROM units "
         "WHERE len(top_image) > 0 GROUP BY cell_id), "
-        'known AS (SELECT dataset, count(*) AS n, min("index") AS first, max("index") AS last FROM images '
+        'stored AS (SELECT dataset, count(*) AS n, min("index") AS first, max("index") AS last FROM images '
         "GROUP BY dataset) "
-        "SELECT s.cell_id, s.least, s.most, k.n, k.first, k.last FROM shown s JOIN cells c USING (cell_id) "
-        "LEFT JOIN known k ON k.dataset = c.evaluation_fingerprint ORDER BY s.cell_id"
+        "SELECT u.cell_id, u.least, u.most, s.n, s.first, s.last FROM used u JOIN cells c USING (cell_id) "
+        "LEFT JOIN stored s ON s.dataset = c.evaluation_fingerprint ORDER BY u.cell_id"
     )
     for row in records_of(frame):
-        where = f"units of {content.names[row['cell_id']]}"
         if row["n"] is None:
-            checker.require(False, where, "refer to images of a set that is not in the store.", row["cell_id"])
-            continue
-        checker.require(
-            row["first"] <= row["least"] and row["most"] <= row["last"],
-            where,
-            f"refer to images {row['least']} to {row['most']}; the set has {row['first']} to {row['last']}.",
-            row["cell_id"],
-        )
+            holds, reason = False, "refer to images of a set that is not in the store."
+        else:
+            holds = row["first"] <= row["least"] and row["most"] <= row["last"]
+            reason = f"refer to images {row['least']} to {row['most']}; the set has {row['first']} to {row['last']}."
+        checker.require_of(row["cell_id"], holds, reason, "units")

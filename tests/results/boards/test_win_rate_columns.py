@@ -8,12 +8,13 @@ from results.boards.board import BoardKey
 from results.boards.win_rate_columns import attach_win_rates
 
 
-def cell(method: str, factor: int) -> dict[str, Any]:
+def cell(method: str, factor: int, **changes: str) -> dict[str, Any]:
     return {
         "cell_id": f"{method}{factor}",
         "status": "finished",
         "label": method,
         **dict.fromkeys(BoardKey._fields, "same"),
+        **changes,
     }
 
 
@@ -49,3 +50,21 @@ def test_a_smaller_tournament_of_methods_that_are_shown_is_no_news() -> None:
     found = attach_win_rates(cells, [*rates("all", cells), *rates("two", cells[:2]), *rates("p", cells[:2], "proxy:b")])
     assert len(found.scores) == 3 + 2
     assert not any("another tournament" in note for note in found.notes_of(cells))
+
+
+def test_boards_that_differ_only_in_the_data_set_s_name_have_a_tournament_each() -> None:
+    boards = [
+        [cell(method, factor, dataset=name) for method in ("elude", "topk")] for factor, name in ((4, "a"), (8, "b"))
+    ]
+    win_rates = [*rates("of a", boards[0]), *rates("of b", boards[1])]
+    attached = attach_win_rates([*boards[0], *boards[1]], win_rates)
+    assert {score["cell_id"] for score in attached.scores} == {"elude4", "topk4", "elude8", "topk8"}
+    for cells in boards:
+        assert not any("another tournament" in note for note in attached.notes_of(cells))
+
+
+def test_a_tournament_of_cells_of_two_boards_is_shown_on_both() -> None:
+    first, second = cell("elude", 4, dataset="a"), cell("elude", 8, dataset="b")
+    (pooled,) = rates("of both", [first])
+    attached = attach_win_rates([first, second], [pooled | {"cell_ids": ["elude4", "elude8"]}])
+    assert [score["cell_id"] for score in attached.scores] == ["elude4", "elude8"]

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from results.boards.board import Row
-from results.comparison.seed_pairs import Pairing, Seeds, paired_cells
+from results.boards.seeds import Seeds
+from results.comparison.seed_pairs import Pairing, paired_cells
 from results.errors import StoreError
 
 Cells = dict[str, dict[str, Any]]

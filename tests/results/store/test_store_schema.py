@@ -30,8 +30,8 @@ def cell(cell_id: str) -> CellRecord:
 
 @pytest.fixture
 def newer_version(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    added = ("ALTER TABLE cells ADD COLUMN colour VARCHAR", "CREATE TABLE extras (cell_id VARCHAR, x INTEGER[])")
-    sql = schema.schema_sql() + ";".join(added)
+    added = "ALTER TABLE cells ADD COLUMN colour VARCHAR; CREATE TABLE extras (cell_id VARCHAR, x INTEGER[])"
+    sql = schema.schema_sql() + added
     monkeypatch.setattr(schema, "SCHEMA_VERSION", NEWER)
     monkeypatch.setattr(schema, "MIGRATIONS", {**schema.MIGRATIONS, NEWER - 1: added})
     monkeypatch.setattr(schema, "schema_sql", lambda: sql)
@@ -85,7 +85,7 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(
     newer_version: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = shutil.copy(FIXTURE, tmp_path / "copy.duckdb")
-    broken = ("ALTER TABLE cells ADD COLUMN colour VARCHAR", "SELECT nonsense")
+    broken = "ALTER TABLE cells ADD COLUMN colour VARCHAR; SELECT nonsense"
     monkeypatch.setattr(schema, "MIGRATIONS", {**schema.MIGRATIONS, NEWER - 1: broken})
     with pytest.raises(StoreError, match="Nothing was written"):
         open_store(copy, read_only=False)

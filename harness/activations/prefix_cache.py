@@ -8,6 +8,7 @@ first batch is run from the kept state, with a blank image, and must give the sa
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,22 +40,15 @@ def find_cut(model: nn.Module, path: str) -> Cut | None:
     names = path.split(".")
     for depth in range(len(names) - 1, 0, -1):
         container = model.get_submodule(".".join(names[:depth]))
-        if isinstance(container, nn.Sequential):
-            before = _before(container, names[depth])
-            if before:
-                return Cut(before[-1], tuple(before[:-1]))
+        if isinstance(container, nn.Sequential) and (before := _before(container, names[depth])):
+            return Cut(before[-1], tuple(before[:-1]))
     stages = [child for child in _before(model, names[0]) if isinstance(child, nn.Sequential) and len(child)]
     return Cut(stages[-1], tuple(stages[:-1])) if stages else None
 
 
 def _before(container: nn.Module, name: str) -> list[nn.Module]:
     """Return the children of ``container`` that were defined before the child ``name``."""
-    found: list[nn.Module] = []
-    for child_name, child in container.named_children():
-        if child_name == name:
-            break
-        found.append(child)
-    return found
+    return [child for _, child in itertools.takewhile(lambda item: item[0] != name, container.named_children())]
 
 
 class StateWriter:
@@ -125,7 +119,7 @@ class States:
         self.cut = cut
 
     @contextmanager
-    def resumed(self, start: int, stop: int, device: str) -> Iterator[None]:
+    def resumed(self, start: int, stop: int, device: torch.device) -> Iterator[None]:
         """Make forward passes continue from the states start..stop while the context is active.
 
         The images of such a pass are ignored; there must be ``stop - start`` of them.

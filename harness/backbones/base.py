@@ -63,6 +63,10 @@ class Backbone:
         """Device of the weights."""
         return next(self.model.parameters()).device
 
+    def blank_images(self, n: int) -> Tensor:
+        """Return inputs (n, 3, S, S) of zeros on :attr:`device`."""
+        return torch.zeros(n, 3, self.preprocessing.size, self.preprocessing.size, device=self.device)
+
     def features(self, images: Tensor) -> Tensor:
         """Return the pooled final representation, the input of a classification head.
 

@@ -1,7 +1,7 @@
 """Cells, the units of work: planned from a suite, fitted and evaluated, on any machine."""
 
 from harness.cells.evaluate import Evaluation
-from harness.cells.fit import KnownFit, fit_cell, known_fits
+from harness.cells.fit import SavedFit, fit_cell, saved_fits
 from harness.cells.inputs import Inputs, open_inputs
 from harness.cells.plan import Cell, PreparedTarget, cells_of, prepare
 from harness.cells.run_cell import CellResult, Failure
@@ -12,11 +12,11 @@ __all__ = [
     "Evaluation",
     "Failure",
     "Inputs",
-    "KnownFit",
     "PreparedTarget",
+    "SavedFit",
     "cells_of",
     "fit_cell",
-    "known_fits",
     "open_inputs",
     "prepare",
+    "saved_fits",
 ]

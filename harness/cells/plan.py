@@ -69,7 +69,6 @@ class Cell:
     init_seed: int
     metrics: tuple[type[Metric], ...]
     top_images: int
-    dataset: str
 
     @property
     def label(self) -> str:
@@ -170,16 +169,16 @@ def cells_of(suite: Suite, prepared: Sequence[PreparedTarget]) -> list[Cell]:
     Raises:
         UserError: for an unknown method, setting or metric.
     """
-    metrics = _metrics(suite.evaluation.metrics)
+    wanted = suite.evaluation.metrics
+    metrics = tuple(METRICS.get(name) for name in (METRICS.names() if wanted is None else wanted))
+    if wanted is None:
+        metrics = tuple(metric for metric in metrics if metric.default)
     cells = []
     for target in prepared:
+        top_images = min(suite.evaluation.top_images, len(target.evaluation))
         for token_seed in suite.token_seeds_of(target.target):
-            plan = ProbingPlan(
-                crops=suite.probing.crops,
-                tokens_per_image=suite.probing.tokens_per_image,
-                dtype=suite.probing.dtype,
-                seed=token_seed,
-            )
+            probing = suite.probing
+            plan = ProbingPlan(probing.crops, probing.tokens_per_image, probing.dtype, token_seed)
             repeats = suite.repeats_of(target.target, token_seed)
             for number, init_seed in enumerate(suite.init_seeds_of(target.target, token_seed)):
                 for entry in suite.methods_of(target.target):
@@ -187,34 +186,12 @@ def cells_of(suite: Suite, prepared: Sequence[PreparedTarget]) -> list[Cell]:
                     config = make_config(method, entry.config)
                     if number and not method.spec_with(config).uses_seed and init_seed not in repeats:
                         continue
-                    cells.append(
-                        Cell(
-                            target,
-                            entry,
-                            method,
-                            config,
-                            plan,
-                            init_seed,
-                            metrics,
-                            min(suite.evaluation.top_images, len(target.evaluation)),
-                            target.dataset,
-                        )
-                    )
-    return _without_twins(cells)
+                    cells.append(Cell(target, entry, method, config, plan, init_seed, metrics, top_images))
+    # A suite may list the same configuration twice.
+    return list({cell.cell_id: cell for cell in cells}.values())
 
 
 def _version(version: int, target: Any) -> int | str:
     """Return the version, with the file's hash for a plugin file's object: an edited plugin is run again."""
     source = plugin_source(target)
     return version if source is None else f"{version}+{source}"
-
-
-def _metrics(wanted: tuple[str, ...] | None) -> tuple[type[Metric], ...]:
-    if wanted is None:
-        return tuple(metric for metric in (METRICS.get(name) for name in METRICS.names()) if metric.default)
-    return tuple(METRICS.get(name) for name in wanted)
-
-
-def _without_twins(cells: list[Cell]) -> list[Cell]:
-    """Remove duplicate cells: a suite may list the same configuration twice."""
-    return list({cell.cell_id: cell for cell in cells}.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -34,21 +34,22 @@ class BrokenReport:
     def add(self, broken: BrokenImage) -> None:
         self._broken.setdefault(broken.name, broken)
 
-    @property
-    def images(self) -> tuple[BrokenImage, ...]:
-        return tuple(self._broken.values())
-
     def __len__(self) -> int:
         return len(self._broken)
 
     def __iter__(self) -> Iterator[BrokenImage]:
         return iter(self._broken.values())
 
+    def reasons(self, images: ImageSet) -> dict[str, str]:
+        """Return name and reason of the skipped images that belong to ``images``."""
+        names = {record.name for record in images.records}
+        return {broken.name: broken.reason for broken in self if broken.name in names}
+
     def summary(self) -> str:
         """Return a one-sentence summary; empty if nothing was skipped."""
         if not self._broken:
             return ""
-        first = self.images[0]
+        first = next(iter(self))
         more = f" and {len(self) - 1} more" if len(self) > 1 else ""
         return f"{len(self)} image{'s' if len(self) > 1 else ''} skipped: {first.name} ({first.reason}){more}."
 
@@ -149,23 +150,3 @@ def crop_generator(seed: int, image_index: int, crop_index: int) -> torch.Genera
     """
     digest = hashlib.blake2b(f"crop|{seed}|{image_index}|{crop_index}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
-
-
-def still_unreadable(images: ImageSet, skipped: Mapping[str, str], report: BrokenReport) -> bool:
-    """Return True if none of the formerly ``skipped`` images (name to reason) can be read now.
-
-    Images that still cannot be read are added to ``report``. A result computed without an image that was unreadable
-    only temporarily must not be reused later.
-    """
-    if not skipped:
-        return True
-    place = {record.name: index for index, record in enumerate(images.records) if record.name in skipped}
-    for name, reason in skipped.items():
-        if name in place:
-            try:
-                images.open(place[name])
-            except BrokenImageError:
-                report.add(BrokenImage(name, reason))
-                continue
-        return False
-    return True

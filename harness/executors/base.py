@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
-from harness.cells.fit import KnownFit
+from harness.cells.fit import SavedFit
 from harness.cells.plan import Cell, PreparedTarget
 from harness.cells.run_cell import CellContext, CellResult
 from harness.datasets.base import BrokenImage
@@ -45,8 +45,17 @@ class Work(NamedTuple):
     reporter: Reporter
     check: Callable[[], None]
     """raises KeyboardInterrupt if the run was asked to stop; called at every step"""
-    known_fits: Callable[[Cell], tuple[KnownFit, ...]]
-    """finished cells with the same fit, as the store has them now"""
+    saved_fits: Callable[[Cell], tuple[SavedFit, ...]]
+    """fits of finished cells with the same fit identity, as the store has them now"""
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        """Report progress.
+
+        Raises:
+            KeyboardInterrupt: as :attr:`check` does.
+        """
+        self.check()
+        self.reporter.progress(done, total, what)
 
 
 class Opened(NamedTuple):
@@ -123,16 +132,16 @@ def create(name: str, **options: Any) -> Executor:
     Raises:
         UserError: for an unknown name, or an option that the executor does not have.
     """
-    kind = EXECUTORS.get(name)
-    given = {key: value for key, value in options.items() if value is not None}
-    taken = [key for key in inspect.signature(kind).parameters if key not in ("args", "kwargs")]
-    for key in given:
-        if key not in taken:
-            what = ", ".join(_flag(one) for one in taken) if taken else "none"
+    executor = EXECUTORS.get(name)
+    settings = {key: value for key, value in options.items() if value is not None}
+    accepted = [key for key in inspect.signature(executor).parameters if key not in ("args", "kwargs")]
+    for key in settings:
+        if key not in accepted:
+            flags = ", ".join(map(_flag, accepted)) or "none"
             others = [entry.name for entry in EXECUTORS if key in inspect.signature(entry.load()).parameters]
             hint = f" It belongs to --executor {' or '.join(others)}." if others else ""
-            raise UserError(f"{_flag(key)} is no option of --executor {name}, which has {what}.{hint}")
-    return kind(**given)
+            raise UserError(f"{_flag(key)} is no option of --executor {name}, which has {flags}.{hint}")
+    return executor(**settings)
 
 
 def _flag(option: str) -> str:

@@ -7,6 +7,7 @@ limited number of times.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -15,10 +16,9 @@ from types import FrameType
 from typing import Any
 
 from harness import devices
-from harness.devices import default_workers
 from harness.errors import UserError
 from harness.executors.base import EXECUTORS, Event, Executor, Work
-from harness.executors.ray_dispatch import Cluster, Dispatch
+from harness.executors.ray_dispatch import Cluster, Dispatch, first_line
 
 #: Set before Ray is imported: no usage statistics are sent, and no environments are built.
 _QUIET = {
@@ -91,7 +91,7 @@ class Ray(Executor):
     def device_name(self, device: str) -> str:
         cluster = self._open(device)
         name = "cuda" if cluster.gpu_share else devices.device_name("cpu")
-        return f"{name}, {cluster.described()}"
+        return f"{name}, {cluster.description()}"
 
     def versions(self) -> dict[str, str]:
         if self._cluster is None:
@@ -108,7 +108,7 @@ class Ray(Executor):
         if self._cluster is None:
             if not ray.is_initialized():
                 self._start(ray, device)
-            self._cluster = self._look(ray, device)
+            self._cluster = self._cluster_of(ray, device)
         return self._cluster
 
     def _start(self, ray: Any, device: str) -> None:
@@ -116,25 +116,22 @@ class Ray(Executor):
         if self.address is not None:
             options["address"] = self.address
         else:
-            gpus = _gpus_here() if device != "cpu" else 0
-            workers = self.workers or (int(gpus / self.gpu_share) if gpus else default_workers("cpu"))
-            threads = self.threads or max(1, _cores() // workers)
+            gpus = devices.gpu_count() if device != "cpu" else 0
+            workers = self.workers or (int(gpus / self.gpu_share) if gpus else devices.default_workers("cpu"))
+            threads = self.threads or max(1, devices.core_count() // workers)
             self.workers, self.threads = workers, threads
             options |= {"num_cpus": workers * threads, "num_gpus": gpus, "include_dashboard": False}
             options |= {"object_store_memory": _RESULTS_BYTES}
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            ray.init(**options)
+            with _signal_handlers_unchanged():
+                ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
             where = f"The Ray cluster at {self.address}" if self.address else "Ray on this machine"
             hint = "give --address HOST:6379 as printed by `ray start`" if self.address else "use --executor local"
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(f"{where} cannot be reached ({reason}): {hint}.") from error
-        finally:
-            _restore(handlers)
+            raise UserError(f"{where} cannot be reached ({first_line(error)}): {hint}.") from error
         self._started = True
 
-    def _look(self, ray: Any, device: str) -> Cluster:
+    def _cluster_of(self, ray: Any, device: str) -> Cluster:
         nodes = [node["Resources"] for node in ray.nodes() if node.get("Alive")]
         gpus = sum(node.get("GPU", 0.0) for node in nodes)
         if device == "cuda" and not gpus:
@@ -152,9 +149,8 @@ class Ray(Executor):
         self._cluster = None
         if self._started:
             self._started = False
-            handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-            _import().shutdown()
-            _restore(handlers)
+            with _signal_handlers_unchanged():
+                _import().shutdown()
 
 
 def _import() -> Any:
@@ -174,24 +170,18 @@ def _import() -> Any:
     return ray
 
 
-def _restore(handlers: dict[signal.Signals, Any]) -> None:
+@contextlib.contextmanager
+def _signal_handlers_unchanged() -> Iterator[None]:
     """Restore the signal handlers of the process: Ray's handler of SIGTERM ends it without a record in the store."""
-    if threading.current_thread() is threading.main_thread():
-        for number, handler in handlers.items():
-            signal.signal(number, _default if handler is None else handler)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, _default if handler is None else handler)
 
 
 def _default(number: int, frame: FrameType | None) -> None:
     """Replace a handler that was installed outside of Python, which cannot be restored."""
     raise KeyboardInterrupt
-
-
-def _cores() -> int:
-    """Return the number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _gpus_here() -> int:
-    import torch
-
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0

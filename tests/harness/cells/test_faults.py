@@ -266,7 +266,7 @@ def test_a_layer_that_computes_something_else_is_refused() -> None:
 
     model = nn.Sequential(Standardised(3, 4, 1))
     site = Site(model, "0")
-    with pytest.raises(UserError, match="something else than its weight"):
+    with pytest.raises(UserError, match="does not compute its weight times its input"):
         site.check_linear(site.capture(model, torch.randn(2, 3, 5, 5)))
 
 

@@ -44,7 +44,7 @@ class Head:
     def logits(self, features: Tensor) -> Tensor:
         """Return the logits (B, n_classes) of features (B, d)."""
         if self.weight is None or self.bias is None:
-            return self.backbone.own_logits(features)
+            return self.backbone.head_logits(features)
         return features @ self.weight.to(features).T + self.bias.to(features)
 
     def fingerprint(self) -> str | None:

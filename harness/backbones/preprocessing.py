@@ -1,9 +1,9 @@
-"""Preprocessing of images for a backbone: its own evaluation transform, and seeded random crops."""
+"""Preprocessing of images for a backbone: its evaluation transform, and seeded random crops."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -49,7 +49,7 @@ class Preprocessing:
                 f"The interpolation {self.interpolation!r} is not supported: use {' or '.join(_RESAMPLING)}."
             )
         if self.fit not in _FITS:
-            raise UserError(f"The way {self.fit!r} of fitting an image is not supported: use {' or '.join(_FITS)}.")
+            raise UserError(f"The fit {self.fit!r} is not supported: use {' or '.join(_FITS)}.")
         if self.size < 1 or self.resize < self.size:
             raise UserError(
                 f"The input side must be at least 1 px and the resized shorter side at least as long: "
@@ -129,14 +129,7 @@ class Preprocessing:
 
     def canonical(self) -> dict[str, Any]:
         """Return a JSON-serialisable description of the transform, for cell identities."""
-        return {
-            "size": self.size,
-            "resize": self.resize,
-            "interpolation": self.interpolation,
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "fit": self.fit,
-        }
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
 
     def _normalised(self, image: Image.Image) -> Tensor:
         # bytearray: torch.frombuffer warns on read-only memory, and the copy is needed for the layout change anyway.
@@ -144,6 +137,12 @@ class Preprocessing:
         channels = pixels.view(image.height, image.width, 3).permute(2, 0, 1).to(torch.float32).div_(255.0)
         mean, std = torch.tensor(self.mean).view(3, 1, 1), torch.tensor(self.std).view(3, 1, 1)
         return channels.sub_(mean).div_(std).contiguous()
+
+
+#: Evaluation transform of DINOv2, and of torchvision's models.
+IMAGENET_224 = Preprocessing(
+    size=224, resize=256, interpolation="bicubic", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+)
 
 
 def _random_box(

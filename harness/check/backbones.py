@@ -195,7 +195,7 @@ def head(of: CheckedBackbone) -> str:
         require(together, "`head` and `n_classes` belong together: set both, or neither.")
         raise NotApplicable("the backbone has no head; runs fit a linear probe")
     with torch.inference_mode():
-        logits = of.backbone.own_logits(of.features)
+        logits = of.backbone.head_logits(of.features)
     expected = (3, of.backbone.n_classes)
     require(
         tuple(logits.shape) == expected,

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from harness.backbones.sources.base import first_line
 from methods.errors import UserError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
@@ -94,9 +95,3 @@ def fill(model: nn.Module, state: dict[str, Tensor], *, checkpoint: str, archite
 def _few(names: Iterable[str], n: int = 3) -> str:
     names = list(names)
     return ", ".join(names[:n]) + (", ..." if len(names) > n else "")
-
-
-def first_line(error: BaseException) -> str:
-    """Return the type and first line of an exception, to be put in brackets after a plain sentence."""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__

@@ -111,8 +111,12 @@ def run_cell(
         evaluation = evaluate(method, inputs.baseline, cell.metrics, progress=tell)
         artifact = keep(fit, cell, folder)
         seconds = time.perf_counter() - clock
-        record = dataclasses.replace(
-            _record(cell, context, started, seconds, "finished"),
+        record = _record(
+            cell,
+            context,
+            status="finished",
+            started_at=started,
+            seconds=seconds,
             fit_seconds=fit.seconds,
             fit_id=fit.fit_id,
             n_units=method.n_units,
@@ -131,8 +135,12 @@ def failed(
     cell: Cell, context: CellContext, failure: Failure, started: datetime | None = None, seconds: float = 0.0
 ) -> CellResult:
     """Return the result of a cell that could not be finished."""
-    record = dataclasses.replace(
-        _record(cell, context, started or datetime.now(UTC), seconds, "failed"),
+    record = _record(
+        cell,
+        context,
+        status="failed",
+        started_at=started or datetime.now(UTC),
+        seconds=seconds,
         error_type=failure.error_type,
         error_message=failure.message,
         traceback=failure.traceback,
@@ -154,13 +162,13 @@ def _notes_of(environment: Mapping[str, Any]) -> list[str]:
     return [numerics.NOT_REPRODUCIBLE] if environment["mkl_cbwr"] == "off" else []
 
 
-def _record(cell: Cell, context: CellContext, started: datetime, seconds: float, status: str) -> CellRecord:
+def _record(cell: Cell, context: CellContext, **outcome: Any) -> CellRecord:
+    """Return the record of a cell; ``outcome`` gives the fields that do not follow from its plan."""
     prepared, spec = cell.prepared, cell.method.spec_with(cell.config)
     return CellRecord(
         cell_id=cell.cell_id,
         run_id=context.run_id,
         suite=context.suite,
-        status=status,
         backbone=prepared.backbone.name,
         backbone_title=prepared.backbone.title,
         site=prepared.site.path,
@@ -174,13 +182,12 @@ def _record(cell: Cell, context: CellContext, started: datetime, seconds: float,
         token_seed=cell.plan.seed,
         init_seed=cell.init_seed,
         identity=cell.identity,
-        started_at=started,
-        seconds=seconds,
         device=devices.device_name(context.device),
         dtype="float32",
         d_in=prepared.site.d_in,
         d_out=prepared.site.d_out,
         claims={key: getattr(spec, key) for key in CLAIMS},
+        **outcome,
     )
 
 

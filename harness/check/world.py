@@ -23,7 +23,7 @@ from harness.activations.head import make_head
 from harness.activations.site import Site
 from harness.activations.token_set import TokenSet
 from harness.backbones.base import Backbone, Preprocessing
-from harness.datasets.base import ImageRecord, ImageSet
+from harness.datasets.base import ImageRecord, ImageSet, Reader
 from methods.base import Dictionary, Method, MethodSpec, Progress, Reads, no_progress
 
 TOP_IMAGES = 6
@@ -138,17 +138,11 @@ CLASSES = ("stripes across", "stripes down", "rings")
 SIDE = 48
 
 
-class DrawnImages:
+class DrawnImages(Reader):
     """Reader of deterministic PNG images of stripes and rings, drawn when they are read."""
 
     def read(self, record: ImageRecord) -> bytes:
         return _drawn(int(record.name.removesuffix(".png")))
-
-    def head(self, record: ImageRecord, count: int) -> bytes:
-        return self.read(record)[:count]
-
-    def size(self, record: ImageRecord) -> int:
-        return len(self.read(record))
 
 
 def drawn_images(n: int = 36) -> ImageSet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -55,12 +56,7 @@ class BrokenReport:
 
 
 def batches(
-    images: ImageSet,
-    transform: Transform,
-    *,
-    batch_size: int,
-    workers: int = 2,
-    report: BrokenReport,
+    images: ImageSet, transform: Transform, *, batch_size: int, workers: int = 2, report: BrokenReport
 ) -> Iterator[ImageBatch]:
     """Read, transform and stack the images of a set in index order.
 
@@ -69,10 +65,7 @@ def batches(
     gives the images it holds. All batches but the last have ``batch_size`` images, whether or not images are broken.
 
     Args:
-        images: the set.
-        transform: ``(image, its position in the set) -> (3, S, S)``. Its own exceptions are not caught.
-        batch_size: images per batch.
-        workers: number of decoding threads.
+        transform: ``(image, its position in the set) -> (3, S, S)``. Its exceptions are not caught.
         report: filled while iterating.
 
     Raises:
@@ -93,34 +86,31 @@ def _batches(
             return error.broken
         return transform(image, index)
 
-    delivered = 0
+    upcoming = iter(range(len(images)))
     waiting: deque[tuple[int, Future[Tensor | BrokenImage]]] = deque()
-    index: list[int] = []
-    stack: list[Tensor] = []
+    ready: list[tuple[int, Tensor]] = []
+    any_readable = False
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
-        upcoming = iter(range(len(images)))
         while True:
-            # Images already stacked count too, or memory would reach two batches.
-            while len(waiting) + len(stack) < batch_size + 2 * workers and (i := next(upcoming, None)) is not None:
-                waiting.append((i, pool.submit(prepare, i)))
+            # Images that are ready count too, or memory would reach two batches.
+            n_free = batch_size + 2 * workers - len(waiting) - len(ready)
+            waiting.extend((index, pool.submit(prepare, index)) for index in itertools.islice(upcoming, n_free))
+            if len(ready) == batch_size or (ready and not waiting):
+                index = torch.tensor([index for index, _ in ready], dtype=torch.int64)
+                yield ImageBatch(index, torch.stack([image for _, image in ready]))
+                ready = []
+                continue
             if not waiting:
                 break
             position, future = waiting.popleft()
             result = future.result()
             if isinstance(result, BrokenImage):
                 report.add(result)
-                continue
-            index.append(position)
-            stack.append(result)
-            if len(stack) == batch_size:
-                delivered += batch_size
-                yield ImageBatch(torch.tensor(index, dtype=torch.int64), torch.stack(stack))
-                index, stack = [], []
-        if stack:
-            delivered += len(stack)
-            yield ImageBatch(torch.tensor(index, dtype=torch.int64), torch.stack(stack))
-        if len(images) and not delivered:
+            else:
+                ready.append((position, result))
+                any_readable = True
+        if len(images) and not any_readable:
             raise _nothing_readable(images, report)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -56,12 +56,12 @@ def _images(suite: Suite) -> Iterator[Need]:
     remedy = ""
     try:
         if kind == "imagenet":
-            from harness.datasets.imagenet import REMEDY, VARIABLE, place
+            from harness.datasets.imagenet import REMEDY, VARIABLE, folder_path
 
             remedy = REMEDY
             if not identifier and not os.environ.get(VARIABLE):
                 raise UserError(f"{VARIABLE} is not set")
-            folder = Path(place(identifier)).expanduser()
+            folder = Path(folder_path(identifier)).expanduser()
             missing = [part for part in ("train", "val") if not (folder / part).is_dir()]
             if missing:
                 raise UserError(f"the folder has no {' and no '.join(missing)}/")

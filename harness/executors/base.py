@@ -7,10 +7,10 @@ process that the user started.
 from __future__ import annotations
 
 import inspect
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from harness.cells.fit import SavedFit
@@ -69,21 +69,16 @@ class Opened(NamedTuple):
 Event: TypeAlias = Opened | CellResult
 
 
-class Executor(ABC):
+class Executor(AbstractContextManager["Executor"]):
     """Base class of executors. As a context manager it starts its resources once, for several runs."""
 
     name: ClassVar[str]
     description: ClassVar[str]
 
-    def __enter__(self) -> Executor:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def stop(self) -> None:  # noqa: B027 - there may be nothing to stop
+    def stop(self) -> None:
         """Release what was started."""
 
     @abstractmethod

@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -35,47 +36,41 @@ _RESULTS_BYTES = 512 * 2**20
 
 
 @EXECUTORS.register()
+@dataclass(eq=False)
 class Ray(Executor):
-    """Compute cells as tasks of a Ray instance that this process starts and stops, or of a running cluster."""
+    """Compute cells as tasks of a Ray instance that this process starts and stops, or of a running cluster.
+
+    Args:
+        workers: number of cells at a time; None: one per GPU (share), or one per CPU core if the memory allows it; on a
+            cluster as many as fit.
+        address: address of a cluster (``auto``: the one of this machine); None starts Ray here.
+        threads: CPU threads per cell; None: the cores of this machine divided by the workers, on a cluster 1.
+        gpu_share: share of a GPU per cell; 0.5 puts two cells on each.
+        retries: number of times a cell is retried after its worker died.
+
+    Raises:
+        UserError: for a number out of range.
+    """
 
     name = "ray"
     description = "several cells at a time, here or on a Ray cluster (the extra `ray`)"
 
-    def __init__(
-        self,
-        workers: int | None = None,
-        address: str | None = None,
-        threads: int | None = None,
-        gpu_share: float = 1.0,
-        retries: int = 2,
-    ) -> None:
-        """Create the executor.
+    workers: int | None = None
+    address: str | None = None
+    threads: int | None = None
+    gpu_share: float = 1.0
+    retries: int = 2
+    _cluster: Cluster | None = field(default=None, init=False)
+    _started: bool = field(default=False, init=False)
 
-        Args:
-            workers: number of cells at a time; None: one per GPU (share), or one per CPU core if the memory allows it;
-                on a cluster as many as fit.
-            address: address of a cluster (``auto``: the one of this machine); None starts Ray here.
-            threads: CPU threads per cell; None: the cores of this machine divided by the workers, on a cluster 1.
-            gpu_share: share of a GPU per cell; 0.5 puts two cells on each.
-            retries: number of times a cell is retried after its worker died.
-
-        Raises:
-            UserError: for a number out of range.
-        """
-        for option, value in (("--workers", workers), ("--threads", threads)):
+    def __post_init__(self) -> None:
+        for option, value in (("--workers", self.workers), ("--threads", self.threads)):
             if value is not None and value < 1:
                 raise UserError(f"{option} {value}: it must be at least 1.")
-        if not 0 < gpu_share <= 1:
-            raise UserError(f"--gpu-share {gpu_share:g}: it must be above 0 and at most 1, a whole GPU.")
-        if retries < 0:
-            raise UserError(f"--retries {retries}: it must be 0 or more.")
-        self.workers = workers
-        self.address = address
-        self.threads = threads
-        self.gpu_share = gpu_share
-        self.retries = retries
-        self._cluster: Cluster | None = None
-        self._started = False
+        if not 0 < self.gpu_share <= 1:
+            raise UserError(f"--gpu-share {self.gpu_share:g}: it must be above 0 and at most 1, a whole GPU.")
+        if self.retries < 0:
+            raise UserError(f"--retries {self.retries}: it must be 0 or more.")
 
     # ---- interface of a run
 

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from harness.datasets.base import ImageRecord, ImageSet
+from harness.datasets.base import ImageRecord, ImageSet, Reader
 from harness.errors import UserError
 from harness.planted.world import LARGEST, SETTINGS, World, world
 
 
-class DrawnReader:
+class DrawnReader(Reader):
     """Reader that encodes the images of a world as PNG files in memory."""
 
     def __init__(self, of: World) -> None:
@@ -28,12 +28,6 @@ class DrawnReader:
 
     def read(self, record: ImageRecord) -> bytes:
         return self._encoded(number_of(record))
-
-    def head(self, record: ImageRecord, count: int) -> bytes:
-        return self.read(record)[:count]
-
-    def size(self, record: ImageRecord) -> int:
-        return len(self.read(record))
 
     def _encode(self, number: int) -> bytes:
         setting = self.world.setting

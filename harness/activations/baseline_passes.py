@@ -27,7 +27,7 @@ TOKENS, STATES, LOGITS = "tokens", "states.f32", "logits.f32"
 class _Counts:
     """Running counts of correct and unchanged predictions."""
 
-    knows_labels: bool
+    predicts_labels: bool
     images: int = 0
     labelled: int = 0
     correct: int = 0
@@ -43,7 +43,7 @@ class _Counts:
 
     def fractions(self) -> list[float | None]:
         """Return [accuracy or None, agreement]."""
-        accuracy = self.correct / self.labelled if self.knows_labels and self.labelled else None
+        accuracy = self.correct / self.labelled if self.predicts_labels and self.labelled else None
         return [accuracy, self.unchanged / self.images]
 
 
@@ -78,7 +78,7 @@ class BaselinePasses:
         try:
             with open(folder / LOGITS, "wb") as logits:
                 original = self._original(writer, logits, folder / STATES)
-            writer.finish(self.report.reasons(self.passes.images))
+            writer.finish(self.report.of(self.passes.images))
         finally:
             writer.discard()
         index = torch.cat(original.index)
@@ -88,7 +88,7 @@ class BaselinePasses:
         mean = (original.total / (len(index) * original.n_tokens)).float().to(self.passes.backbone.device)
         floors = {"original": original.counts.fractions()}
         for name, constant in (("zero", torch.zeros_like(mean)), ("mean", mean)):
-            counts, done = _Counts(self.head.knows_labels), 0
+            counts, done = _Counts(self.head.predicts_labels), 0
             for passed in resumed.run(_always(constant)):
                 rows = torch.from_numpy(np.array(clean[done : done + len(passed.image)]))
                 counts.add(self._logits(passed, f"{name}-ablated"), rows, self._labels(passed))
@@ -109,7 +109,7 @@ class BaselinePasses:
         """Run the unmodified pass: write outputs to ``writer``, logits to ``file``, states to ``states_file``."""
         passes, width = self.passes, self.passes.site.d_out
         result = _Original(
-            CrossImageSimilarity(width), torch.zeros(width, dtype=torch.float64), _Counts(self.head.knows_labels)
+            CrossImageSimilarity(width), torch.zeros(width, dtype=torch.float64), _Counts(self.head.predicts_labels)
         )
         outputs = torch.empty(0)
         first_features: Tensor | None = None

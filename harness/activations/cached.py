@@ -10,7 +10,7 @@ from typing import TypeVar
 from safetensors import SafetensorError
 
 from harness.atomic import remove
-from harness.datasets.base import BrokenImage, BrokenImageError, ImageSet
+from harness.datasets.base import BrokenImageError, ImageSet
 from harness.datasets.loading import BrokenReport
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ def _still_unreadable(images: ImageSet, skipped: Mapping[str, str], report: Brok
         try:
             images.open(position[name])
         except BrokenImageError:
-            report.add(BrokenImage(name, reason))
+            report.setdefault(name, reason)
         else:
             return False
     return True

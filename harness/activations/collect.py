@@ -91,7 +91,7 @@ def collect(
         }
         try:
             _one_pass(backbone, site, images, same_crops, writers, batch_size, progress, report)
-            skipped = report.reasons(images)
+            skipped = report.of(images)
             sets.update({name: writer.finish(skipped) for name, writer in writers.items()})
         finally:
             for name, writer in writers.items():

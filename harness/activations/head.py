@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from harness.activations.cached import read_cached
+from harness.activations.random_sets import labelled_classes
 from harness.atomic import create_partial, remove, replace_atomically
 from harness.backbones.base import Backbone
 from harness.datasets.base import ImageSet
@@ -36,7 +37,7 @@ class Head:
 
     kind: HeadKind
     backbone: Backbone
-    knows_labels: bool
+    predicts_labels: bool
     """True if its classes are the classes of the images, so that accuracy is meaningful."""
     weight: Tensor | None = None
     bias: Tensor | None = None
@@ -88,7 +89,7 @@ def make_head(
     if kind == "own":
         if backbone.n_classes is None:
             raise UserError(f'The backbone {backbone.name} has no classification head: use head = "probe".')
-        return Head("own", backbone, knows_labels=_same_labels(backbone, probing))
+        return Head("own", backbone, predicts_labels=_same_labels(backbone, probing))
     identity = digest(
         {
             "probe": PROBE_VERSION,
@@ -102,14 +103,14 @@ def make_head(
     tensors = read_cached(file, _read, probing, report)
     if tensors is None:
         tensors = _fit_probe(backbone, probing, batch_size, progress, report)
-        _save(tensors, report.reasons(probing), file)
+        _save(tensors, report.of(probing), file)
     weight, bias = (tensors[name].to(backbone.device) for name in ("weight", "bias"))
     return Head("probe", backbone, True, weight, bias)
 
 
 def require_classes(labels: np.ndarray, name: str) -> None:
     """Raise UserError unless ``labels`` (n,), of the probing images of the set ``name``, cover at least two classes."""
-    n_classes = len(np.unique(labels[labels >= 0]))
+    n_classes = labelled_classes(labels)
     if n_classes < 2:
         raise UserError(
             f"A linear probe needs readable probing images of at least two classes, and {name} has "

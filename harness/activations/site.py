@@ -174,12 +174,8 @@ class Site:
 
 def site_paths(model: nn.Module) -> list[str]:
     """Return the module paths of all layers of a model that can be a site, in natural order."""
-    return sorted(_unsorted_paths(model), key=natural_key)
-
-
-def _unsorted_paths(model: nn.Module) -> list[str]:
-    """Return the module paths of all layers of a model that can be a site, in the order of the model."""
-    return [name for name, module in model.named_modules() if name and _obstacle(module) is None]
+    paths = [name for name, module in model.named_modules() if name and _obstacle(module) is None]
+    return sorted(paths, key=natural_key)
 
 
 def _obstacle(module: nn.Module) -> str | None:
@@ -199,9 +195,10 @@ def _obstacle(module: nn.Module) -> str | None:
 
 def _nearest(path: str, model: nn.Module) -> str:
     """Return a sentence that names the valid paths nearest to ``path``, or all of them if there are few."""
-    paths = _unsorted_paths(model)
+    paths = site_paths(model)
+    suggestion = did_you_mean(path, paths)
     if len(paths) <= 12:
-        return did_you_mean(path, site_paths(model))
-    suggestion = did_you_mean(path, paths).split(" There ")[0]
+        return suggestion
+    suggestion = suggestion.split(" There ")[0]
     hint = suggestion if suggestion.startswith("Did") else f"The last ones are {', '.join(paths[-3:])}."
     return f"{hint} It has {len(paths)} such layers: `harness list sites --backbone NAME` lists them."

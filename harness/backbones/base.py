@@ -68,26 +68,20 @@ class Backbone:
         return torch.zeros(n, 3, self.preprocessing.size, self.preprocessing.size, device=self.device)
 
     def features(self, images: Tensor) -> Tensor:
-        """Return the pooled final representation, the input of a classification head.
+        """Return the pooled final representation (B, d) float32, the input of a classification head.
 
         A ViT gives its final-norm CLS token, or the model's own pooling; a CNN gives its pooled feature map. The whole
         network runs, so a forward hook that replaces the output of an inner layer affects the result.
 
         Args:
             images: (B, 3, S, S) float32, made by :attr:`preprocessing`, on :attr:`device`.
-
-        Returns:
-            (B, d) float32.
         """
         return self.pool(self.model, images)
 
     def head_logits(self, features: Tensor) -> Tensor:
-        """Apply the model's classification head to ``features`` (B, d).
+        """Return the logits (B, n_classes) float32 of the model's classification head on ``features`` (B, d).
 
         ``head_logits(features(x))`` is the model's plain forward pass.
-
-        Returns:
-            (B, n_classes) float32.
 
         Raises:
             UserError: if the model has no head that reads the pooled features.

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 BACKBONES: Registry[Source] = Registry("backbone", "harness.backbones", package="harness.backbones.models")
 
 
+names = BACKBONES.names
+
+
 class Prefix(NamedTuple):
     """Loader of the specs with one prefix (the part before the colon)."""
 
@@ -100,11 +103,6 @@ class BackboneRow(NamedTuple):
     source: str
     license: str
     available: str
-
-
-def names() -> list[str]:
-    """Return all registered names, naturally sorted."""
-    return BACKBONES.names()
 
 
 def describe() -> list[BackboneRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -145,16 +146,13 @@ def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
         require_readable(part)
     prepared = []
     # Several layers of one backbone share its weights.
-    loaded: dict[tuple[str, str | None, bool], Backbone] = {}
+    load = functools.cache(functools.partial(backbones.load, device=device))
     for target in suite.targets:
-        key = (target.backbone, target.checkpoint, target.weights)
-        if key not in loaded:
-            loaded[key] = backbones.load(key[0], checkpoint=key[1], weights=key[2], device=device)
-        backbone = loaded[key]
+        backbone = load(target.backbone, checkpoint=target.checkpoint, weights=target.weights)
         path = target.site or backbone.default_site
         if path is None:
-            near = ", ".join(site_paths(backbone.model)[-5:])
-            raise UserError(f"{target.backbone}: say which layer with --site PATH; the last ones are {near}.")
+            paths = ", ".join(site_paths(backbone.model)[-5:])
+            raise UserError(f"{target.backbone} has no default layer: give --site PATH; the last ones are {paths}.")
         site = Site(backbone.model, path, n_prefix_tokens=backbone.n_prefix_tokens)
         head: HeadKind = target.head or ("own" if backbone.n_classes is not None else "probe")
         if head == "probe":

@@ -30,20 +30,13 @@ class ImageRecord(NamedTuple):
     label: int | None
 
 
-@dataclass(frozen=True)
-class BrokenImage:
-    """Image that could not be read, with the reason."""
-
-    name: str
-    reason: str
-
-
 class BrokenImageError(Exception):
-    """Exception of :meth:`ImageSet.open`; carries the :class:`BrokenImage`."""
+    """Exception of :meth:`ImageSet.open`: the image ``name`` could not be read, for a ``reason``."""
 
-    def __init__(self, broken: BrokenImage) -> None:
-        super().__init__(f"{broken.name}: {broken.reason}")
-        self.broken = broken
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name = name
+        self.reason = reason
 
 
 class Reader(Protocol):
@@ -194,7 +187,6 @@ class ImageSet:
 
         Args:
             evaluation: number of images to evaluate on (int), or their fraction (float between 0 and 1).
-            seed: seed of the split.
 
         Raises:
             UserError: if there are not enough images to leave at least one on each side.
@@ -218,10 +210,8 @@ class ImageSet:
             raise UserError(f"The fraction for the evaluation split is {evaluation}: it must be between 0 and 1.")
         count = round(evaluation * len(self)) if isinstance(evaluation, float) else evaluation
         if len(self) < 2:
-            raise UserError(
-                f"{self.name!r} has {len(self)} image{'' if len(self) else 's'}: at least two are needed, one to probe "
-                "and one to evaluate on."
-            )
+            n_images = "1 image" if len(self) else "0 images"
+            raise UserError(f"{self.name!r} has {n_images}: at least two are needed, to probe and to evaluate on.")
         if not 0 < count < len(self):
             raise UserError(
                 f"{self.name!r} has {len(self)} images: an evaluation split of {count} leaves none on one side. "
@@ -242,7 +232,7 @@ class ImageSet:
             with Image.open(io.BytesIO(self.reader.read(record))) as image:
                 return _as_rgb(ImageOps.exif_transpose(image))
         except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more.
-            raise BrokenImageError(BrokenImage(record.name, _reason(error))) from error
+            raise BrokenImageError(record.name, _reason(error)) from error
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

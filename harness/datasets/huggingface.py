@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.backbones.sources.base import first_line, require
+from harness.backbones.sources.base import require
 from harness.backbones.sources.hub import offline_if_unreachable
 from harness.datasets import DATASETS
 from harness.datasets.base import ImageRecord, ImageSet, PredefinedSplit, Reader
-from methods.errors import UserError
+from methods.errors import UserError, first_line
 
 _EVALUATION_SPLITS = ("validation", "val", "valid", "test")
 

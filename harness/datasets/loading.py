@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from harness.datasets.base import BrokenImage, BrokenImageError, ImageSet
+from harness.datasets.base import BrokenImageError, ImageSet
 from methods.errors import UserError
 
 Transform = Callable[[Image.Image, int], Tensor]
@@ -26,33 +26,24 @@ class ImageBatch(NamedTuple):
     images: Tensor
 
 
-class BrokenReport:
-    """Report of the skipped images, each listed once, in the order of first occurrence."""
+class BrokenReport(dict[str, str]):
+    """Report of the skipped images: name to reason, in the order of first occurrence."""
 
-    def __init__(self) -> None:
-        self._broken: dict[str, BrokenImage] = {}
+    def add(self, error: BrokenImageError) -> None:
+        self.setdefault(error.name, error.reason)
 
-    def add(self, broken: BrokenImage) -> None:
-        self._broken.setdefault(broken.name, broken)
-
-    def __len__(self) -> int:
-        return len(self._broken)
-
-    def __iter__(self) -> Iterator[BrokenImage]:
-        return iter(self._broken.values())
-
-    def reasons(self, images: ImageSet) -> dict[str, str]:
-        """Return name and reason of the skipped images that belong to ``images``."""
+    def of(self, images: ImageSet) -> dict[str, str]:
+        """Return the part of the report on ``images``."""
         names = {record.name for record in images.records}
-        return {broken.name: broken.reason for broken in self if broken.name in names}
+        return {name: reason for name, reason in self.items() if name in names}
 
     def summary(self) -> str:
         """Return a one-sentence summary; empty if nothing was skipped."""
-        if not self._broken:
+        if not self:
             return ""
-        first = next(iter(self))
+        name, reason = next(iter(self.items()))
         more = f" and {len(self) - 1} more" if len(self) > 1 else ""
-        return f"{len(self)} image{'s' if len(self) > 1 else ''} skipped: {first.name} ({first.reason}){more}."
+        return f"{len(self)} image{'s' if len(self) > 1 else ''} skipped: {name} ({reason}){more}."
 
 
 def batches(
@@ -79,15 +70,15 @@ def batches(
 def _batches(
     images: ImageSet, transform: Transform, batch_size: int, workers: int, report: BrokenReport
 ) -> Iterator[ImageBatch]:
-    def prepare(index: int) -> Tensor | BrokenImage:
+    def prepare(index: int) -> Tensor | BrokenImageError:
         try:
             image = images.open(index)
         except BrokenImageError as error:
-            return error.broken
+            return error
         return transform(image, index)
 
     upcoming = iter(range(len(images)))
-    waiting: deque[tuple[int, Future[Tensor | BrokenImage]]] = deque()
+    waiting: deque[tuple[int, Future[Tensor | BrokenImageError]]] = deque()
     ready: list[tuple[int, Tensor]] = []
     any_readable = False
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
@@ -105,7 +96,7 @@ def _batches(
                 break
             position, future = waiting.popleft()
             result = future.result()
-            if isinstance(result, BrokenImage):
+            if isinstance(result, BrokenImageError):
                 report.add(result)
             else:
                 ready.append((position, result))
@@ -123,7 +114,7 @@ def require_readable(images: ImageSet) -> None:
         try:
             images.open(index)
         except BrokenImageError as error:
-            report.add(error.broken)
+            report.add(error)
         else:
             return
     raise _nothing_readable(images, report)

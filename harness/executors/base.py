@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeAlias
@@ -16,7 +16,6 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 from harness.cells.fit import SavedFit
 from harness.cells.plan import Cell, PreparedTarget
 from harness.cells.run_cell import CellContext, CellResult
-from harness.datasets.base import BrokenImage
 from harness.errors import UserError
 from harness.progress import Reporter
 from harness.suites import Suite
@@ -62,8 +61,8 @@ class Opened(NamedTuple):
     """Event: the inputs of a target are ready."""
 
     prepared: PreparedTarget
-    broken: Sequence[BrokenImage]
-    """images that could not be read"""
+    broken: Mapping[str, str]
+    """images that could not be read, name to reason"""
 
 
 Event: TypeAlias = Opened | CellResult
@@ -84,9 +83,6 @@ class Executor(AbstractContextManager["Executor"]):
     @abstractmethod
     def planning_device(self, device: str) -> str:
         """Return the device of this process on which backbones are loaded to plan the run.
-
-        Args:
-            device: as requested by the user.
 
         Raises:
             UserError: for a device that this executor cannot use.

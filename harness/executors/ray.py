@@ -17,9 +17,9 @@ from types import FrameType
 from typing import Any
 
 from harness import devices
-from harness.errors import UserError
+from harness.errors import UserError, first_line
 from harness.executors.base import EXECUTORS, Event, Executor, Work
-from harness.executors.ray_dispatch import Cluster, Dispatch, first_line
+from harness.executors.ray_dispatch import Cluster, Dispatch
 
 #: Set before Ray is imported: no usage statistics are sent, and no environments are built.
 _QUIET = {

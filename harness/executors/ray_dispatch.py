@@ -11,13 +11,10 @@ from typing import Any, NamedTuple
 from harness.backbones.base import Backbone
 from harness.cells.plan import Cell
 from harness.cells.run_cell import CellResult, Failure, failed, title_of
-from harness.errors import UserError
+from harness.errors import UserError, first_line
 from harness.executors import worker
 from harness.executors.base import Event, Opened, TargetWork, Work
 from harness.executors.worker import Answer, Order, Resources
-
-#: Metrics that measure time: their cell gets a whole machine (or GPU).
-TIMED = frozenset({"efficiency_ratio"})
 
 #: Memory of Python with torch and its libraries, before anything is loaded.
 BASE_BYTES = 2**30
@@ -121,7 +118,8 @@ class Dispatch:
         order, cell = self.orders[id(job.target)], job.cell
         if cell is None and not job.failures:
             self.work.reporter.say(job.title)
-        alone = cell is not None and any(metric.id in TIMED for metric in cell.metrics)
+        # A cell whose metrics measure time gets a whole machine (or GPU).
+        alone = cell is not None and any(metric.timed for metric in cell.metrics)
         threads = self.cluster.cpus if alone else min(self.cluster.threads, self.cluster.cpus)
         share = self.cluster.gpu_share
         options: dict[str, Any] = {
@@ -206,19 +204,13 @@ class Dispatch:
 
 def _reason(error: Exception) -> str:
     """Return the reason why a worker was lost, as a sentence."""
-    kind = type(error).__name__
     reasons = {
         "WorkerCrashedError": "its worker process died (killed, or a crash in compiled code).",
         "OutOfMemoryError": "Ray ended its worker because the machine ran out of memory.",
         "NodeDiedError": "the machine of its worker was lost.",
         "LocalRayletDiedError": "the machine of its worker was lost.",
     }
-    return reasons.get(kind, f"its result was lost ({kind}: {first_line(error)}).")
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of the message of an exception; its type if the message is empty."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return reasons.get(type(error).__name__, f"its result was lost ({first_line(error)}).")
 
 
 def _last_line(error: BaseException) -> str:

@@ -31,7 +31,7 @@ class SingleMachine(Executor):
                 failure = Failure.of(error)
                 yield from (failed(cell, work.context, failure) for cell in target.cells)
                 continue
-            yield Opened(target.prepared, tuple(inputs.broken))
+            yield Opened(target.prepared, dict(inputs.broken))
             yield from self.compute_cells(work, target, inputs)
 
     @abstractmethod

@@ -20,7 +20,6 @@ from harness.cells.fit import SavedFit
 from harness.cells.inputs import Inputs, open_inputs
 from harness.cells.plan import Cell, cells_of, prepare
 from harness.cells.run_cell import CellContext, CellResult, Failure, run_cell
-from harness.datasets.base import BrokenImage
 from harness.errors import UserError
 from harness.executors.base import TargetWork, Work
 from harness.identity import canonical
@@ -62,7 +61,8 @@ class Resources(NamedTuple):
 class Answer(NamedTuple):
     """Answer of a task that has put the inputs of a target into the cache."""
 
-    broken: tuple[BrokenImage, ...]
+    broken: dict[str, str]
+    """images that could not be read, name to reason"""
     token_bytes: int
     """of the largest token set, as float32"""
 
@@ -87,7 +87,7 @@ def open_target(order: Order, resources: Resources, cell_ids: Sequence[str]) -> 
         return Failure.of(error)
     site = session.prepared.site
     largest = max(tokens.n for tokens in inputs.tokens.values())
-    return Answer(tuple(inputs.broken), 4 * largest * (site.d_in + site.d_out))
+    return Answer(dict(inputs.broken), 4 * largest * (site.d_in + site.d_out))
 
 
 def compute(
@@ -146,11 +146,7 @@ _SESSIONS: dict[tuple[Any, ...], _Session] = {}
 
 
 def _session(order: Order, resources: Resources) -> _Session:
-    """Return the session of an order; open it if there is none.
-
-    Raises:
-        UserError: if this machine does not see the folder of the store.
-    """
+    """Return the session of an order; open it if there is none."""
     numerics.set_threads(resources.threads)
     _require_shared_folder(order)
     if Path(order.working_folder).is_dir():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from methods.errors import UserError
+from methods.errors import UserError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -134,12 +134,6 @@ def refuse_checkpoint(request: Request, instead: str) -> None:
             f"{request.spec!r} has fixed weights and takes no checkpoint. "
             f"To use other weights: {instead} with --checkpoint FILE."
         )
-
-
-def first_line(error: BaseException) -> str:
-    """Return the type and first line of an exception, to be put in brackets after a plain sentence."""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__
 
 
 def download_error(spec: str, error: Exception) -> UserError:

@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from harness.backbones.sources.base import first_line
-from methods.errors import UserError
+from methods.errors import UserError, first_line
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 # Keys under which training scripts store the weights in a checkpoint; averaged weights first, as timm does.

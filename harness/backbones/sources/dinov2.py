@@ -90,11 +90,7 @@ def resize_position_embedding(embedding: Tensor, grid: int) -> Tensor:
 
 
 def resize_grid(patches: Tensor, **options: Any) -> Tensor:
-    """Resize a square grid of patch embeddings (1, m**2, d) bicubically, without antialiasing.
-
-    Args:
-        options: ``size`` or ``scale_factor``, as of :func:`torch.nn.functional.interpolate`.
-    """
+    """Resize a square grid of patch embeddings (1, m**2, d) by ``size`` or ``scale_factor``, without antialiasing."""
     side = round(patches.shape[1] ** 0.5)
     image = patches.float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
     resized = functional.interpolate(image, mode="bicubic", antialias=False, **options)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from harness.backbones.base import Backbone, Preprocessing, last_fc2, last_path
-from harness.backbones.sources.base import Request, first_line, origin, require
+from harness.backbones.sources.base import Request, origin, require
 from harness.backbones.sources.hub import offline_if_unreachable
-from methods.errors import UserError
+from methods.errors import UserError, first_line
 
 # Class of the vision tower inside a two-tower model, by the configuration's model type.
 _TOWERS = {"siglip": "SiglipVisionModel", "clip": "CLIPVisionModel"}

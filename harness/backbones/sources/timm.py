@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from harness.backbones.base import Backbone, Preprocessing, last_fc2, last_path
-from harness.backbones.sources.base import Request, download_error, first_line, origin, require
+from harness.backbones.sources.base import Request, download_error, origin, require
 from harness.backbones.sources.checkpoint import fill, read_state_dict
 from harness.backbones.sources.hub import offline_if_unreachable
-from methods.errors import UserError
+from methods.errors import UserError, first_line
 
 
 def load(request: Request) -> Backbone:

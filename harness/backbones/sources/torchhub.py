@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from harness.backbones.base import Backbone
 from harness.backbones.preprocessing import IMAGENET_224
-from harness.backbones.sources.base import Request, first_line, origin
+from harness.backbones.sources.base import Request, origin
 from harness.backbones.sources.checkpoint import fill, read_state_dict
 from harness.backbones.sources.timm import suggested_site
-from methods.errors import UserError
+from methods.errors import UserError, first_line
 
 _HEADS = ("fc", "head", "classifier")
 # Output of DINOv2's models in which the features are the final-norm CLS token.

@@ -91,7 +91,7 @@ def test_an_image_that_can_be_read_again_is_not_left_out_for_ever(
 
     def flaky(self: ImageSet, index: int) -> Any:
         if self.records[index].name in unlucky:
-            raise datasets.BrokenImageError(datasets.BrokenImage(self.records[index].name, "Input/output error"))
+            raise datasets.BrokenImageError(self.records[index].name, "Input/output error")
         return healthy(self, index)
 
     store = tmp_path / "flaky" / STORE
@@ -120,7 +120,7 @@ def test_a_probe_is_fitted_again_when_its_images_can_be_read(
 
     def flaky(self: ImageSet, index: int) -> Any:
         if self.records[index].name == unlucky:
-            raise datasets.BrokenImageError(datasets.BrokenImage(unlucky, "Input/output error"))
+            raise datasets.BrokenImageError(unlucky, "Input/output error")
         return healthy(self, index)
 
     monkeypatch.setattr(ImageSet, "open", flaky)

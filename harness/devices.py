@@ -34,13 +34,23 @@ def cpu_info() -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
+def gpu_count() -> int:
+    """Return the number of GPUs that PyTorch can use."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def core_count() -> int:
+    """Return the number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def best_device(requested: str = "auto") -> str:
     """Return the requested device; ``auto`` is the first GPU if there is one, else the CPU.
 
     Raises:
         UserError: if the device is not ``cpu``, ``cuda`` or ``cuda:N``, or the GPU does not exist.
     """
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = gpu_count()
     if requested == "auto":
         return "cuda" if count else "cpu"
     available = ["cpu", *(["cuda"] if count else []), *(f"cuda:{number}" for number in range(count))]
@@ -60,7 +70,7 @@ def default_workers(device: str) -> int:
     """Return the default number of workers: one per core, limited by memory; 1 if the device is not a CPU."""
     if best_device(device) != "cpu":
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = core_count()
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

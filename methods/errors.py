@@ -9,3 +9,9 @@ class UserError(Exception):
     The message is one or two plain sentences: what is wrong, the value seen, what is allowed, and the command that
     fixes it. The command line prints it without a traceback and ends with exit code 2.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """Return the type and first line of an exception, to be put in brackets after a plain sentence."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__

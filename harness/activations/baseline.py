@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,14 +14,15 @@ import torch
 from torch import Tensor
 
 from harness.activations.baseline_passes import LOGITS, STATES, TOKENS, BaselinePasses
+from harness.activations.cached import read_cached
 from harness.activations.forward import Passes
 from harness.activations.head import Head
 from harness.activations.site import Site
-from harness.activations.token_set import DAMAGE, TokenSet, check_disk
+from harness.activations.token_set import TokenSet, check_disk
 from harness.atomic import create_partial, remove, replace_atomically
 from harness.backbones.base import Backbone
 from harness.datasets.base import ImageSet
-from harness.datasets.loading import BrokenReport, still_unreadable
+from harness.datasets.loading import BrokenReport
 from harness.identity import digest
 from methods.base import Progress, no_progress
 
@@ -85,7 +87,6 @@ def make_baseline(
     head_identity: str,
     dtype: str = "float32",
     batch_size: int = 32,
-    device: str = "cpu",
     progress: Progress = no_progress,
     report: BrokenReport | None = None,
 ) -> Baseline:
@@ -116,44 +117,33 @@ def make_baseline(
         length=24,
     )
     folder = cache / "baselines" / fingerprint
-    passes = Passes(backbone, site, images, batch_size, device)
-    found = _existing(folder, passes, head, top_images, report)
-    if found is not None:
-        return found
-    temporary = create_partial(folder, folder=True)
+    passes = Passes(backbone, site, images, batch_size)
+
+    def read(complete: Path) -> tuple[Baseline, Mapping[str, str]]:
+        baseline = _read(complete, passes, head, top_images)
+        baseline.tokens.check()
+        return baseline, baseline.tokens.meta["skipped"]
+
+    cached = read_cached(folder, read, images, report)
+    if cached is not None:
+        return cached
+    partial = create_partial(folder, folder=True)
     try:
-        first = site.capture(backbone.features, torch.zeros(1, 3, *[backbone.preprocessing.size] * 2, device=device))
-        check_disk(cache, len(images) * first.a.shape[1], [site.d_out], dtype)
-        BaselinePasses(passes, head, progress, report).write(temporary, dtype)
-        replace_atomically(temporary, folder)
+        n_tokens = site.capture(backbone.features, backbone.blank_images(1)).a.shape[1]
+        check_disk(cache, len(images) * n_tokens, [site.d_out], dtype)
+        BaselinePasses(passes, head, progress, report).write(partial, dtype)
+        replace_atomically(partial, folder)
     finally:
-        remove(temporary)
+        remove(partial)
     return _read(folder, passes, head, top_images)
-
-
-def _existing(folder: Path, passes: Passes, head: Head, top_images: int, report: BrokenReport) -> Baseline | None:
-    """Return the baseline in ``folder`` if it is complete and valid, else None."""
-    if not folder.is_dir():
-        return None
-    try:
-        found = _read(folder, passes, head, top_images)
-        found.tokens.check()
-    except PermissionError:
-        raise
-    except DAMAGE:
-        remove(folder)
-        return None
-    # A probe is fitted again when its broken images can be read: the logits stored here are then of another head.
-    other_head = json.loads((folder / "meta.json").read_text()).get("head", head.fingerprint()) != head.fingerprint()
-    if other_head or not still_unreadable(passes.images, found.tokens.meta["skipped"], report):
-        remove(folder)
-        return None
-    return found
 
 
 def _read(folder: Path, passes: Passes, head: Head, top_images: int) -> Baseline:
     """Read the files that :class:`BaselinePasses` wrote. Raise one of DAMAGE if they do not fit together."""
     meta = json.loads((folder / "meta.json").read_text())
+    # A probe is fitted again when its broken images can be read: the logits stored here are then of another head.
+    if meta.get("head", head.fingerprint()) != head.fingerprint():
+        raise ValueError("measured with another head")
     index = np.load(folder / "index.npy", allow_pickle=False)
     tokens = TokenSet(folder / TOKENS)
     if tokens.n != len(index) * meta["n_tokens"]:
@@ -166,9 +156,12 @@ def _read(folder: Path, passes: Passes, head: Head, top_images: int) -> Baseline
         tokens=tokens,
         logits=np.memmap(folder / LOGITS, np.float32, mode="r", shape=(len(index), meta["n_classes"])),
         head=head,
-        floors={
-            name: AblationFloor(*(math.nan if x is None else x for x in pair)) for name, pair in meta["floors"].items()
-        },
-        null_similarity=math.nan if meta["null_similarity"] is None else meta["null_similarity"],
+        floors={name: AblationFloor(*map(_number, pair)) for name, pair in meta["floors"].items()},
+        null_similarity=_number(meta["null_similarity"]),
         top_images=min(top_images, len(passes.images)),
     )
+
+
+def _number(value: float | None) -> float:
+    """Return a number of ``meta.json``, which holds null for NaN."""
+    return math.nan if value is None else value

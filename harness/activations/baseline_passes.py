@@ -24,6 +24,30 @@ TOKENS, STATES, LOGITS = "tokens", "states.f32", "logits.f32"
 
 
 @dataclass
+class _Counts:
+    """Running counts of correct and unchanged predictions."""
+
+    predicts_labels: bool
+    images: int = 0
+    labelled: int = 0
+    correct: int = 0
+    unchanged: int = 0
+
+    def add(self, logits: Tensor, clean: Tensor, labels: Tensor) -> None:
+        labelled = labels >= 0
+        predicted = predictions(logits)
+        self.images += len(labels)
+        self.labelled += int(labelled.sum())
+        self.correct += int((predicted[labelled] == labels[labelled]).sum())
+        self.unchanged += int((predicted == clean.argmax(-1)).sum())
+
+    def fractions(self) -> list[float | None]:
+        """Return [accuracy or None, agreement]."""
+        accuracy = self.correct / self.labelled if self.predicts_labels and self.labelled else None
+        return [accuracy, self.unchanged / self.images]
+
+
+@dataclass
 class _Original:
     """Results of the unmodified pass."""
 
@@ -31,35 +55,9 @@ class _Original:
     total: Tensor
     counts: _Counts
     n_tokens: int = 0
-    features: Tensor | None = None
-    """features of the first batch"""
     index: list[Tensor] = field(default_factory=list)
     states: tuple[int, ...] | None = None
     n_classes: int = 0
-
-
-@dataclass
-class _Counts:
-    """Running counts of correct and unchanged predictions."""
-
-    knows_labels: bool
-    images: int = 0
-    labelled: int = 0
-    right: int = 0
-    same: int = 0
-
-    def add(self, logits: Tensor, clean: Tensor, labels: Tensor) -> None:
-        known = labels >= 0
-        predicted = predictions(logits)
-        self.images += len(labels)
-        self.labelled += int(known.sum())
-        self.right += int((predicted[known] == labels[known]).sum())
-        self.same += int((predicted == clean.argmax(-1)).sum())
-
-    def shares(self) -> list[float | None]:
-        """Return [accuracy or None, agreement]."""
-        accuracy = self.right / self.labelled if self.knows_labels and self.labelled else None
-        return [accuracy, self.same / self.images]
 
 
 @dataclass
@@ -79,30 +77,29 @@ class BaselinePasses:
         writer = TokenWriter(folder / TOKENS, dtype=dtype, description={"split": "evaluation"})
         try:
             with open(folder / LOGITS, "wb") as logits:
-                first = self._original(writer, logits, folder / STATES)
-            skipped = {broken.name: broken.reason for broken in self.report if broken.name in self._names()}
-            writer.finish(skipped)
+                original = self._original(writer, logits, folder / STATES)
+            writer.finish(self.report.of(self.passes.images))
         finally:
             writer.discard()
-        index = torch.cat(first.index)
+        index = torch.cat(original.index)
         np.save(folder / "index.npy", index.numpy(), allow_pickle=False)
-        clean = np.memmap(folder / LOGITS, np.float32, mode="r", shape=(len(index), first.n_classes))
-        later = self.passes.resuming_from(folder / STATES, first.states, index.numpy())
-        mean = (first.total / (len(index) * first.n_tokens)).float().to(self.passes.device)
-        floors = {"original": first.counts.shares()}
+        clean = np.memmap(folder / LOGITS, np.float32, mode="r", shape=(len(index), original.n_classes))
+        resumed = self.passes.resuming_from(folder / STATES, original.states, index.numpy())
+        mean = (original.total / (len(index) * original.n_tokens)).float().to(self.passes.backbone.device)
+        floors = {"original": original.counts.fractions()}
         for name, constant in (("zero", torch.zeros_like(mean)), ("mean", mean)):
-            counts, done = _Counts(self.head.knows_labels), 0
-            for passed in later.run(_always(constant)):
+            counts, done = _Counts(self.head.predicts_labels), 0
+            for passed in resumed.run(_always(constant)):
                 rows = torch.from_numpy(np.array(clean[done : done + len(passed.image)]))
                 counts.add(self._logits(passed, f"{name}-ablated"), rows, self._labels(passed))
                 done += len(passed.image)
-            floors[name] = counts.shares()
-        null = first.similarity.compute()
+            floors[name] = counts.fractions()
+        null = original.similarity.compute()
         meta = {
-            "n_tokens": first.n_tokens,
-            "n_classes": first.n_classes,
+            "n_tokens": original.n_tokens,
+            "n_classes": original.n_classes,
             "null_similarity": None if math.isnan(null) else null,
-            "states": first.states,
+            "states": original.states,
             "floors": floors,
             "head": self.head.fingerprint(),
         }
@@ -111,48 +108,44 @@ class BaselinePasses:
     def _original(self, writer: TokenWriter, file: IO[bytes], states_file: Path) -> _Original:
         """Run the unmodified pass: write outputs to ``writer``, logits to ``file``, states to ``states_file``."""
         passes, width = self.passes, self.passes.site.d_out
-        found = _Original(
-            CrossImageSimilarity(width), torch.zeros(width, dtype=torch.float64), _Counts(self.head.knows_labels)
+        result = _Original(
+            CrossImageSimilarity(width), torch.zeros(width, dtype=torch.float64), _Counts(self.head.predicts_labels)
         )
-        seen: dict[str, Tensor] = {}
+        outputs = torch.empty(0)
+        first_features: Tensor | None = None
 
         def observe(q: Tensor, a: Tensor) -> None:
-            seen["a"] = a.float().cpu()
+            nonlocal outputs
+            outputs = a.float().cpu()
 
         states = passes.state_writer(states_file)
         for passed in passes.run(observe, report=self.report, writer=states):
-            outputs = seen["a"]
-            found.n_tokens = outputs.shape[1]
-            found.similarity.update(outputs)
-            found.total += outputs.double().sum((0, 1))
-            image = passed.image.repeat_interleave(found.n_tokens).numpy()
-            position = passes.site.positions(found.n_tokens).repeat(len(outputs)).numpy()
+            result.n_tokens = outputs.shape[1]
+            result.similarity.update(outputs)
+            result.total += outputs.double().sum((0, 1))
+            image = passed.image.repeat_interleave(result.n_tokens).numpy()
+            position = passes.site.positions(result.n_tokens).repeat(len(outputs)).numpy()
             writer.add(image, position, passes.images.labels[image], output=outputs.flatten(0, 1))
-            found.index.append(passed.image)
-            found.features = passed.features if found.features is None else found.features
+            result.index.append(passed.image)
+            first_features = passed.features if first_features is None else first_features
             logits = self._logits(passed, "original")
-            found.n_classes = logits.shape[1]
+            result.n_classes = logits.shape[1]
             file.write(np.ascontiguousarray(logits.numpy()).data)
-            found.counts.add(logits, logits, self._labels(passed))
-        if states is not None and found.features is not None:
-            found.states = states.finish()
-            index = torch.cat(found.index).numpy()
-            if found.states is not None:
-                resumed = passes.resuming_from(states_file, found.states, index).first_features()
-                if not torch.equal(resumed, found.features):
-                    states_file.unlink()
-                    found.states = None
-        return found
+            result.counts.add(logits, logits, self._labels(passed))
+        if states is not None and first_features is not None and (shape := states.finish()) is not None:
+            resumed = passes.resuming_from(states_file, shape, torch.cat(result.index).numpy())
+            if torch.equal(resumed.first_features(), first_features):
+                result.states = shape
+            else:
+                states_file.unlink()
+        return result
 
     def _labels(self, passed: Passed) -> Tensor:
         return torch.from_numpy(self.passes.images.labels)[passed.image]
 
-    def _names(self) -> set[str]:
-        return {record.name for record in self.passes.images.records}
-
-    def _logits(self, passed: Passed, what: str) -> Tensor:
+    def _logits(self, passed: Passed, network: str) -> Tensor:
         total = len(self.passes.images)
-        self.progress(min(int(passed.image[-1]) + 1, total), total, f"evaluation images, {what} network")
+        self.progress(min(int(passed.image[-1]) + 1, total), total, f"evaluation images, {network} network")
         with torch.inference_mode():
             return self.head.logits(passed.features).float().cpu()
 

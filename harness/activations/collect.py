@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from harness.activations.cached import read_cached
 from harness.activations.site import Site
-from harness.activations.token_set import FORMAT, TokenSet, TokenWriter, check_disk, existing, sample
-from harness.atomic import remove
+from harness.activations.token_set import FORMAT, TokenSet, TokenWriter, check_disk, sample
 from harness.backbones.base import Backbone
 from harness.datasets.base import ImageSet
-from harness.datasets.loading import BrokenReport, batches, crop_generator, still_unreadable
+from harness.datasets.loading import BrokenReport, batches, crop_generator
 from harness.identity import digest, seed_of
 from methods.base import Progress, no_progress
 
@@ -27,11 +27,11 @@ class ProbingPlan(NamedTuple):
     crops: int
     """Random-resized crops per image; 0 takes the centre crop alone."""
     tokens_per_image: int | None
-    """Tokens kept of each crop, drawn without replacement; None keeps all."""
+    """Tokens sampled from each crop, without replacement; None takes all."""
     dtype: str
     """"float32" or "float16", on disk."""
     seed: int
-    """Token seed. The crops do not depend on it: token seeds differ in the tokens that are kept, as in the paper."""
+    """Token seed. The crops do not depend on it: token seeds differ in the sampled tokens, as in the paper."""
 
     def views(self) -> int:
         return max(1, self.crops)
@@ -60,7 +60,6 @@ def collect(
     cache: Path,
     *,
     batch_size: int = 32,
-    device: str = "cpu",
     progress: Progress = no_progress,
     report: BrokenReport | None = None,
 ) -> list[TokenSet]:
@@ -70,68 +69,73 @@ def collect(
     again.
     """
     report = BrokenReport() if report is None else report
-    prints = [fingerprint(backbone, site, images, plan) for plan in plans]
-    found: dict[str, TokenSet] = {}
-    for name in prints:
-        tokens = existing(cache / "tokens" / name)
-        if tokens is not None and still_unreadable(images, tokens.meta["skipped"], report):
-            found[name] = tokens
-        elif tokens is not None:
-            remove(tokens.folder)
-    missing = {name: plan for name, plan in zip(prints, plans, strict=True) if name not in found}
+    fingerprints = [fingerprint(backbone, site, images, plan) for plan in plans]
+    sets: dict[str, TokenSet] = {}
+    missing: dict[str, ProbingPlan] = {}
+    for name, plan in zip(fingerprints, plans, strict=True):
+        cached = read_cached(cache / "tokens" / name, _read, images, report)
+        if cached is None:
+            missing[name] = plan
+        else:
+            sets[name] = cached
     for crops in sorted({plan.crops for plan in missing.values()}):
-        wanted = {name: plan for name, plan in missing.items() if plan.crops == crops}
+        same_crops = {name: plan for name, plan in missing.items() if plan.crops == crops}
         description = {"backbone": backbone.name, "site": site.path, "images": images.name, "n_images": len(images)}
-        views = sum(plan.views() * _tokens_a_view(backbone, site, plan, device) for plan in wanted.values())
-        check_disk(cache, len(images) * views, [site.d_in, site.d_out], max(plan.dtype for plan in wanted.values()))
+        n_tokens = site.capture(backbone.features, backbone.blank_images(1)).a.shape[1]
+        per_image = sum(plan.views() * min(n_tokens, plan.tokens_per_image or n_tokens) for plan in same_crops.values())
+        dtype = max(plan.dtype for plan in same_crops.values())
+        check_disk(cache, len(images) * per_image, [site.d_in, site.d_out], dtype)
         writers = {
             name: TokenWriter(cache / "tokens" / name, dtype=plan.dtype, description={**description, **plan._asdict()})
-            for name, plan in wanted.items()
+            for name, plan in same_crops.items()
         }
         try:
-            _one_pass(backbone, site, images, crops, wanted, writers, batch_size, device, progress, report)
-            names = {record.name for record in images.records}
-            skipped = {broken.name: broken.reason for broken in report if broken.name in names}
-            found.update({name: writer.finish(skipped) for name, writer in writers.items()})
+            _one_pass(backbone, site, images, same_crops, writers, batch_size, progress, report)
+            skipped = report.of(images)
+            sets.update({name: writer.finish(skipped) for name, writer in writers.items()})
         finally:
             for name, writer in writers.items():
-                if name not in found:
+                if name not in sets:
                     writer.discard()
-    return [found[name] for name in prints]
+    return [sets[name] for name in fingerprints]
+
+
+def _read(folder: Path) -> tuple[TokenSet, Mapping[str, str]]:
+    tokens = TokenSet(folder)
+    tokens.check()
+    return tokens, tokens.meta["skipped"]
 
 
 def _one_pass(
     backbone: Backbone,
     site: Site,
     images: ImageSet,
-    crops: int,
     plans: dict[str, ProbingPlan],
     writers: dict[str, TokenWriter],
     batch_size: int,
-    device: str,
     progress: Progress,
     report: BrokenReport,
 ) -> None:
-    labels = images.labels
-    views = max(1, crops)
+    """Run the images through the network once, and write the tokens of plans with the same crops."""
+    first_plan = next(iter(plans.values()))
+    views = first_plan.views()
     done = 0
-    per_batch = max(1, batch_size // views)
-    transform = _transform(backbone, crops)
-    for batch in batches(images, transform, batch_size=per_batch, report=report):
-        captured = site.capture(backbone.features, batch.images.flatten(0, 1).to(device))
+    transform = _transform(backbone, first_plan.crops)
+    for batch in batches(images, transform, batch_size=max(1, batch_size // views), report=report):
+        captured = site.capture(backbone.features, batch.images.flatten(0, 1).to(backbone.device))
         if not done:
             site.check_linear(captured)
         n_tokens = captured.a.shape[1]
         positions = site.positions(n_tokens).numpy()
         index = np.repeat(batch.index.numpy(), views)
         for name, plan in plans.items():
-            kept = _kept(plan, batch.index.tolist(), views, n_tokens)
-            view = np.repeat(np.arange(len(index)), [len(rows) for rows in kept])
-            flat = torch.cat([rows + n * n_tokens for n, rows in enumerate(kept)]).to(device)
+            samples = _samples(plan, batch.index.tolist(), n_tokens)
+            image = index.repeat([len(rows) for rows in samples])
+            flat = torch.cat([rows + view * n_tokens for view, rows in enumerate(samples)]).to(backbone.device)
             writers[name].add(
-                index[view],
-                positions[torch.cat(kept).numpy()],
-                labels[index[view]],
+                image,
+                positions[torch.cat(samples).numpy()],
+                images.labels[image],
                 input=captured.q.flatten(0, 1)[flat],
                 output=captured.a.flatten(0, 1)[flat],
             )
@@ -139,20 +143,14 @@ def _one_pass(
         progress(done, len(images), "probing images")
 
 
-def _tokens_a_view(backbone: Backbone, site: Site, plan: ProbingPlan, device: str) -> int:
-    blank = torch.zeros(1, 3, *[backbone.preprocessing.size] * 2, device=device)
-    n_tokens = site.capture(backbone.features, blank).a.shape[1]
-    return n_tokens if plan.tokens_per_image is None else min(n_tokens, plan.tokens_per_image)
-
-
-def _kept(plan: ProbingPlan, image_indices: list[int], views: int, n_tokens: int) -> list[Tensor]:
-    """Draw the tokens kept of each view. Each view has its own random stream, so batches and order have no effect."""
-    kept = []
-    for image in image_indices:
-        for view in range(views):
-            generator = torch.Generator().manual_seed(seed_of("tokens", plan.seed, image, view))
-            kept.append(sample(n_tokens, plan.tokens_per_image, generator))
-    return kept
+def _samples(plan: ProbingPlan, image_indices: list[int], n_tokens: int) -> list[Tensor]:
+    """Sample tokens of each view. Each view has its own random stream, so batches and order have no effect."""
+    streams = (
+        torch.Generator().manual_seed(seed_of("tokens", plan.seed, image, view))
+        for image in image_indices
+        for view in range(plan.views())
+    )
+    return [sample(n_tokens, plan.tokens_per_image, stream) for stream in streams]
 
 
 def _transform(backbone: Backbone, crops: int) -> Any:

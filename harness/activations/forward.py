@@ -36,7 +36,6 @@ class Passes:
     site: Site
     images: ImageSet
     batch_size: int
-    device: str
     readable: np.ndarray | None = None
     """(n,) int64: the images that can be read; None until that is known"""
     states: States | None = None
@@ -51,22 +50,22 @@ class Passes:
             return
         report = BrokenReport() if report is None else report
         preprocessing = self.backbone.preprocessing
-        chosen = self.images if self.readable is None else self.images.subset(self.readable)
-        for batch in batches(
-            chosen, lambda image, _: preprocessing.center(image), batch_size=self.batch_size, report=report
-        ):
+        images = self.images if self.readable is None else self.images.subset(self.readable)
+        stream = batches(
+            images, lambda image, _: preprocessing.center(image), batch_size=self.batch_size, report=report
+        )
+        for batch in stream:
             with writer.recording() if writer else nullcontext():
-                features = self.site.replace(self.backbone.features, batch.images.to(self.device), tap)
+                features = self.site.replace(self.backbone.features, batch.images.to(self.backbone.device), tap)
             index = batch.index if self.readable is None else torch.from_numpy(self.readable)[batch.index]
             yield Passed(index, features)
 
     def _from_states(self, tap: Tap, states: States, readable: np.ndarray) -> Iterator[Passed]:
-        size = self.backbone.preprocessing.size
         for start in range(0, len(readable), self.batch_size):
             stop = min(start + self.batch_size, len(readable))
             # Modules before the cut do not affect the result, so blank images can stand for all.
-            blank = torch.zeros(stop - start, 3, size, size, device=self.device)
-            with states.resumed(start, stop, self.device):
+            blank = self.backbone.blank_images(stop - start)
+            with states.resumed(start, stop, self.backbone.device):
                 features = self.site.replace(self.backbone.features, blank, tap)
             yield Passed(torch.from_numpy(readable[start:stop]), features)
 

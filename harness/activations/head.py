@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from harness.activations.cached import read_cached
+from harness.activations.random_sets import labelled_classes
 from harness.atomic import create_partial, remove, replace_atomically
 from harness.backbones.base import Backbone
 from harness.datasets.base import ImageSet
-from harness.datasets.loading import BrokenReport, batches, still_unreadable
+from harness.datasets.loading import BrokenReport, batches
 from harness.errors import UserError
 from harness.identity import digest
 from methods.base import Progress, no_progress
@@ -34,7 +37,7 @@ class Head:
 
     kind: HeadKind
     backbone: Backbone
-    knows_labels: bool
+    predicts_labels: bool
     """True if its classes are the classes of the images, so that accuracy is meaningful."""
     weight: Tensor | None = None
     bias: Tensor | None = None
@@ -42,7 +45,7 @@ class Head:
     def logits(self, features: Tensor) -> Tensor:
         """Return the logits (B, n_classes) of features (B, d)."""
         if self.weight is None or self.bias is None:
-            return self.backbone.own_logits(features)
+            return self.backbone.head_logits(features)
         return features @ self.weight.to(features).T + self.bias.to(features)
 
     def fingerprint(self) -> str | None:
@@ -71,7 +74,6 @@ def make_head(
     cache: Path,
     *,
     batch_size: int = 32,
-    device: str = "cpu",
     progress: Progress = no_progress,
     report: BrokenReport | None = None,
 ) -> Head:
@@ -86,8 +88,8 @@ def make_head(
     """
     if kind == "own":
         if backbone.n_classes is None:
-            raise UserError(f'The backbone {backbone.name} has no head of its own: use head = "probe".')
-        return Head("own", backbone, knows_labels=_same_labels(backbone, probing))
+            raise UserError(f'The backbone {backbone.name} has no classification head: use head = "probe".')
+        return Head("own", backbone, predicts_labels=_same_labels(backbone, probing))
     identity = digest(
         {
             "probe": PROBE_VERSION,
@@ -98,17 +100,17 @@ def make_head(
     )
     file = cache / "heads" / f"{identity}.safetensors"
     report = BrokenReport() if report is None else report
-    tensors = _saved(file, probing, report)
+    tensors = read_cached(file, _read, probing, report)
     if tensors is None:
-        tensors = _fit_probe(backbone, probing, batch_size, device, progress, report)
-        names = {record.name for record in probing.records}
-        _save(tensors, {broken.name: broken.reason for broken in report if broken.name in names}, file)
-    return Head("probe", backbone, True, tensors["weight"].to(device), tensors["bias"].to(device))
+        tensors = _fit_probe(backbone, probing, batch_size, progress, report)
+        _save(tensors, report.of(probing), file)
+    weight, bias = (tensors[name].to(backbone.device) for name in ("weight", "bias"))
+    return Head("probe", backbone, True, weight, bias)
 
 
 def require_classes(labels: np.ndarray, name: str) -> None:
     """Raise UserError unless ``labels`` (n,), of the probing images of the set ``name``, cover at least two classes."""
-    n_classes = len(np.unique(labels[labels >= 0]))
+    n_classes = labelled_classes(labels)
     if n_classes < 2:
         raise UserError(
             f"A linear probe needs readable probing images of at least two classes, and {name} has "
@@ -118,21 +120,21 @@ def require_classes(labels: np.ndarray, name: str) -> None:
 
 
 def _fit_probe(
-    backbone: Backbone, images: ImageSet, batch_size: int, device: str, progress: Progress, report: BrokenReport
+    backbone: Backbone, images: ImageSet, batch_size: int, progress: Progress, report: BrokenReport
 ) -> dict[str, Tensor]:
     from sklearn.linear_model import LogisticRegression
 
     require_classes(images.labels, images.name)
-    rows, kept = [], []
+    rows, indices = [], []
     with torch.inference_mode():
         for batch in batches(
             images, lambda image, _: backbone.preprocessing.center(image), batch_size=batch_size, report=report
         ):
-            rows.append(backbone.features(batch.images.to(device)).float().cpu())
-            kept.append(batch.index)
-            progress(sum(map(len, kept)), len(images), "images for the linear probe")
+            rows.append(backbone.features(batch.images.to(backbone.device)).float().cpu())
+            indices.append(batch.index)
+            progress(sum(map(len, indices)), len(images), "images for the linear probe")
     features = torch.cat(rows).double()
-    labels = torch.from_numpy(images.labels)[torch.cat(kept)]
+    labels = torch.from_numpy(images.labels)[torch.cat(indices)]
     labelled = labels >= 0
     require_classes(labels.numpy(), images.name)
     mean, scale = features[labelled].mean(0), features[labelled].std(0).clamp_min(1e-6)
@@ -144,10 +146,8 @@ def _fit_probe(
     bias = torch.full((len(images.classes),), -1e4, dtype=torch.float64)
     coefficients, intercepts = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
     if len(model.classes_) == 2:
-        coefficients, intercepts = (
-            torch.cat([-coefficients, coefficients]) / 2,
-            torch.cat([-intercepts, intercepts]) / 2,
-        )
+        coefficients = torch.cat([-coefficients, coefficients]) / 2
+        intercepts = torch.cat([-intercepts, intercepts]) / 2
     weight[model.classes_] = coefficients / scale
     bias[model.classes_] = intercepts - (coefficients / scale) @ mean
     return {"weight": weight.float().contiguous(), "bias": bias.float().contiguous()}
@@ -159,31 +159,19 @@ def _same_labels(backbone: Backbone, images: ImageSet) -> bool:
     return backbone.head_labels == "imagenet-1k" and len(images.classes) == backbone.n_classes == 1000 and wordnet
 
 
-def _saved(file: Path, probing: ImageSet, report: BrokenReport) -> dict[str, Tensor] | None:
-    """Read a probe from ``file``. Return None if it is missing, damaged, or lacks images that can be read now."""
-    if not file.is_file():
-        return None
-    try:
-        tensors = load_file(file)
-        with safe_open(file, "pt") as opened:
-            skipped: dict[str, str] = json.loads((opened.metadata() or {}).get("skipped", "{}"))
-        if tensors["weight"].shape[0] != tensors["bias"].shape[0]:
-            raise ValueError("weight and bias do not fit together")
-    except PermissionError:
-        raise
-    except (OSError, ValueError, KeyError, SafetensorError):
-        remove(file)
-        return None
-    if not still_unreadable(probing, skipped, report):
-        remove(file)
-        return None
-    return tensors
+def _read(file: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    tensors = load_file(file)
+    with safe_open(file, "pt") as opened:
+        skipped: dict[str, str] = json.loads((opened.metadata() or {}).get("skipped", "{}"))
+    if tensors["weight"].shape[0] != tensors["bias"].shape[0]:
+        raise ValueError("weight and bias do not fit together")
+    return tensors, skipped
 
 
 def _save(tensors: dict[str, Tensor], skipped: dict[str, str], file: Path) -> None:
-    made = create_partial(file, folder=False)
+    partial = create_partial(file, folder=False)
     try:
-        save_file(tensors, made, {"skipped": json.dumps(skipped)})
-        replace_atomically(made, file)
+        save_file(tensors, partial, {"skipped": json.dumps(skipped)})
+        replace_atomically(partial, file)
     finally:
-        remove(made)
+        remove(partial)

@@ -1,4 +1,4 @@
-"""Cache of the network's state before the site, kept from the first evaluation pass.
+"""Cache of the network's state before the site, written in the first evaluation pass.
 
 Every pass over the evaluation split changes the network at the site only, so all modules before it give the same result
 each time. If the architecture has a single tensor that everything after it depends on (between two blocks of an
@@ -8,6 +8,7 @@ first batch is run from the kept state, with a blank image, and must give the sa
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,22 +40,15 @@ def find_cut(model: nn.Module, path: str) -> Cut | None:
     names = path.split(".")
     for depth in range(len(names) - 1, 0, -1):
         container = model.get_submodule(".".join(names[:depth]))
-        if isinstance(container, nn.Sequential):
-            before = _before(container, names[depth])
-            if before:
-                return Cut(before[-1], tuple(before[:-1]))
+        if isinstance(container, nn.Sequential) and (before := _before(container, names[depth])):
+            return Cut(before[-1], tuple(before[:-1]))
     stages = [child for child in _before(model, names[0]) if isinstance(child, nn.Sequential) and len(child)]
     return Cut(stages[-1], tuple(stages[:-1])) if stages else None
 
 
 def _before(container: nn.Module, name: str) -> list[nn.Module]:
     """Return the children of ``container`` that were defined before the child ``name``."""
-    found: list[nn.Module] = []
-    for child_name, child in container.named_children():
-        if child_name == name:
-            break
-        found.append(child)
-    return found
+    return [child for _, child in itertools.takewhile(lambda item: item[0] != name, container.named_children())]
 
 
 class StateWriter:
@@ -67,19 +61,16 @@ class StateWriter:
         self.shape: tuple[int, ...] | None = None
         self.written = 0
         self.usable = True
-        self.calls = 0
 
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Record the states of the images of one forward pass while the context is active."""
-        self.calls = 0
+        calls = 0
 
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            self.calls += 1
-            if self.calls > 1 or not isinstance(output, Tensor) or output.dtype != torch.float32:
-                self.usable = False
-            if self.usable:
-                self._keep(output)
+            nonlocal calls
+            calls += 1
+            self.usable = self.usable and calls == 1 and self._write(output)
 
         handle = self.cut.last.register_forward_hook(hook)
         try:
@@ -87,24 +78,25 @@ class StateWriter:
         finally:
             handle.remove()
 
-    def _keep(self, state: Tensor) -> None:
-        if self.shape is None:
-            self.shape = tuple(state.shape[1:])
-            if 4 * self.n_images * int(np.prod(self.shape)) > SIZE_LIMIT:
-                self.usable = False
-                return
+    def _write(self, state: Any) -> bool:
+        """Append states to the file. Return False if the states of the split cannot be stored."""
+        if not isinstance(state, Tensor) or state.dtype != torch.float32:
+            return False
+        self.shape = self.shape or tuple(state.shape[1:])
+        if 4 * self.n_images * int(np.prod(self.shape)) > SIZE_LIMIT:
+            return False
         try:
             # Plain writes: a full disk then raises OSError here, instead of a bus error on a page of a memory map.
             with open(self.file, "ab") as handle:
                 handle.write(np.ascontiguousarray(state.cpu().numpy()).data)
         except OSError:
-            self.usable = False
-            return
+            return False
         self.written += len(state)
+        return True
 
     def finish(self) -> tuple[int, ...] | None:
         """Return the shape (n_images, ...) of the states in the file, or None (and no file) if they are unusable."""
-        if self.usable and self.shape is not None and self.written:
+        if self.usable and self.shape is not None:
             return (self.written, *self.shape)
         self.file.unlink(missing_ok=True)
         return None
@@ -125,7 +117,7 @@ class States:
         self.cut = cut
 
     @contextmanager
-    def resumed(self, start: int, stop: int, device: str) -> Iterator[None]:
+    def resumed(self, start: int, stop: int, device: torch.device) -> Iterator[None]:
         """Make forward passes continue from the states start..stop while the context is active.
 
         The images of such a pass are ignored; there must be ``stop - start`` of them.

@@ -54,6 +54,6 @@ def random_images(candidates: np.ndarray, size: int, draws: int, *, purpose: str
     return np.stack([generator.choice(candidates, size, replace=False) for _ in range(draws)])
 
 
-def has_classes(labels: np.ndarray) -> bool:
-    """Return whether at least two classes occur among the labels (n_images,)."""
-    return len(np.unique(labels[labels >= 0])) > 1
+def labelled_classes(labels: np.ndarray) -> int:
+    """Return the number of classes that occur among ``labels`` (n_images,); -1 marks an image without a label."""
+    return len(np.unique(labels[labels >= 0]))

@@ -23,9 +23,9 @@ class Captured(NamedTuple):
     """Input and output of the layer for one batch of images."""
 
     q: Tensor
-    """(B, T, d_in) the layer's own input"""
+    """(B, T, d_in) input of the layer"""
     a: Tensor
-    """(B, T, d_out) the layer's own output"""
+    """(B, T, d_out) output of the layer"""
 
 
 class _Stop(Exception):
@@ -50,12 +50,11 @@ class Site:
 
     def __init__(self, model: nn.Module, path: str, *, n_prefix_tokens: int = 0) -> None:
         modules = dict(model.named_modules())
-        known = [name for name, module in modules.items() if name and _obstacle(module) is None]
         if path not in modules or not path:
-            raise UserError(f"The backbone has no layer {path!r}. {_nearest(path, known)}")
+            raise UserError(f"The backbone has no layer {path!r}. {_nearest(path, model)}")
         obstacle = _obstacle(modules[path])
         if obstacle is not None:
-            raise UserError(f"The layer {path!r} cannot be taken apart: {obstacle}. {_nearest(path, known)}")
+            raise UserError(f"The layer {path!r} cannot be decomposed: {obstacle}. {_nearest(path, model)}")
         self.path = path
         self.n_prefix_tokens = n_prefix_tokens
         self.module = modules[path]
@@ -104,7 +103,7 @@ class Site:
             self._calls += 1
             if self._calls > 1:
                 raise UserError(
-                    f"The layer {self.path!r} is called more than once in a forward pass, so that a token has several "
+                    f"The layer {self.path!r} is called more than once in a forward pass, so each token has several "
                     "activations: choose a layer that is called once."
                 )
             q, a = self._as_tokens(inputs[0], n_images), self._as_tokens(output, n_images)
@@ -117,19 +116,19 @@ class Site:
         finally:
             handle.remove()
         if self._calls == 0:
-            raise UserError(f"The forward pass never reached the layer {self.path!r}: choose one that it does.")
+            raise UserError(f"The forward pass never reached the layer {self.path!r}: choose a layer that it calls.")
 
     def capture(self, run: Run, images: Tensor) -> Captured:
         """Return the layer's q and a for a batch of images. The network is run up to the layer only."""
-        held: list[Captured] = []
+        captured: list[Captured] = []
 
         def tap(q: Tensor, a: Tensor) -> None:
-            held.append(Captured(q.detach(), a.detach()))
+            captured.append(Captured(q.detach(), a.detach()))
             raise _Stop
 
         with torch.inference_mode(), self.tapped(tap, len(images)), suppress(_Stop):
             run(images)
-        return held[0]
+        return captured[0]
 
     def replace(self, run: Run, images: Tensor, edit: Tap) -> Tensor:
         """Run the whole network with the layer's output replaced by ``edit(q, a)`` for all tokens."""
@@ -146,8 +145,8 @@ class Site:
         scale = float(captured.a.abs().max()) or 1.0
         if float((expected - captured.a).abs().max()) > 1e-2 * scale:
             raise UserError(
-                f"The layer {self.path!r} ({type(self.module).__name__}) computes something else than its weight times "
-                "its input: methods that split weights would be wrong there. Choose a plain linear layer."
+                f"The layer {self.path!r} ({type(self.module).__name__}) does not compute its weight times its "
+                "input plus its bias, so methods that split weights would be wrong. Choose a plain linear layer."
             )
 
     # ---- layouts
@@ -159,7 +158,7 @@ class Site:
         if tensor.shape[0] != n_images:
             raise UserError(
                 f"The layer {self.path!r} works on {tensor.shape[0]} groups of tokens for {n_images} images (windowed "
-                "attention does that), so that its tokens have no plain place: choose a layer outside of it."
+                "attention does that), so its tokens have no fixed image position: choose a layer outside of it."
             )
         if isinstance(self.module, nn.Conv2d):
             return tensor.flatten(2).transpose(1, 2)
@@ -175,9 +174,8 @@ class Site:
 
 def site_paths(model: nn.Module) -> list[str]:
     """Return the module paths of all layers of a model that can be a site, in natural order."""
-    return sorted(
-        (name for name, module in model.named_modules() if name and _obstacle(module) is None), key=natural_key
-    )
+    paths = [name for name, module in model.named_modules() if name and _obstacle(module) is None]
+    return sorted(paths, key=natural_key)
 
 
 def _obstacle(module: nn.Module) -> str | None:
@@ -186,12 +184,8 @@ def _obstacle(module: nn.Module) -> str | None:
         return None
     if not isinstance(module, nn.Conv2d):
         return f"it is a {type(module).__name__}, and a site is an nn.Linear or a 1x1 nn.Conv2d"
-    if (
-        module.kernel_size != (1, 1)
-        or module.stride != (1, 1)
-        or module.groups != 1
-        or module.padding not in ((0, 0), "same", "valid")
-    ):
+    shape = (module.kernel_size, module.stride, module.groups)
+    if shape != ((1, 1), (1, 1), 1) or module.padding not in ((0, 0), "same", "valid"):
         return (
             f"its kernel is {module.kernel_size[0]}x{module.kernel_size[1]} with stride {module.stride[0]} in "
             f"{module.groups} groups, and a convolution must be 1x1 with stride 1 in one group"
@@ -199,10 +193,12 @@ def _obstacle(module: nn.Module) -> str | None:
     return None
 
 
-def _nearest(path: str, known: list[str]) -> str:
+def _nearest(path: str, model: nn.Module) -> str:
     """Return a sentence that names the valid paths nearest to ``path``, or all of them if there are few."""
-    if len(known) <= 12:
-        return did_you_mean(path, sorted(known, key=natural_key))
-    suggestion = did_you_mean(path, known).split(" There ")[0]
-    shown = suggestion if suggestion.startswith("Did") else f"The last ones are {', '.join(known[-3:])}."
-    return f"{shown} It has {len(known)} such layers: `harness list sites --backbone NAME` shows them."
+    paths = site_paths(model)
+    suggestion = did_you_mean(path, paths)
+    if len(paths) <= 12:
+        return suggestion
+    suggestion = suggestion.split(" There ")[0]
+    hint = suggestion if suggestion.startswith("Did") else f"The last ones are {', '.join(paths[-3:])}."
+    return f"{hint} It has {len(paths)} such layers: `harness list sites --backbone NAME` lists them."

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import zipfile
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.atomic import create_partial, remove, replace_atomically
+from harness.atomic import create_partial, replace_atomically
 from harness.errors import UserError
 from methods.base import Reads
 
@@ -27,9 +26,6 @@ from methods.base import Reads
 SHARD_ROWS = 1 << 16
 
 FORMAT = 1
-
-#: Exceptions raised when a damaged or half-written file of this project is read.
-DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 
 
 class TokenSet:
@@ -57,7 +53,7 @@ class TokenSet:
             return np.asarray(index[name])
 
     def check(self) -> None:
-        """Raise one of :data:`DAMAGE` if a file is missing or its shape differs from that in ``meta.json``."""
+        """Raise one of ``cached.DAMAGE`` if a file is missing or its shape differs from that in ``meta.json``."""
         for field in self.meta["widths"]:
             for number, rows in enumerate(self.meta["shards"]):
                 if self._shard(field, number).shape != (rows, self.width(field)):
@@ -101,21 +97,6 @@ class TokenSet:
         return torch.from_numpy(gathered)
 
 
-def existing(folder: Path) -> TokenSet | None:
-    """Return the token set in ``folder`` if it exists and is complete, else None. A damaged one is removed."""
-    if not folder.is_dir():
-        return None
-    try:
-        tokens = TokenSet(folder)
-        tokens.check()
-    except PermissionError:
-        raise
-    except DAMAGE:
-        remove(folder)
-        return None
-    return tokens
-
-
 class TokenWriter:
     """Writer of one token set, shard by shard. Nothing exists under the final name before :meth:`finish`."""
 
@@ -131,8 +112,8 @@ class TokenWriter:
             "shards": [],
             "widths": {},
         }
-        self._held: dict[str, list[np.ndarray]] = {}
-        self._n_held = 0
+        self._buffer: dict[str, list[np.ndarray]] = {}
+        self._n_buffered = 0
         self._index: dict[str, list[np.ndarray]] = {"image": [], "position": [], "label": []}
 
     def add(self, image: np.ndarray, position: np.ndarray, label: np.ndarray, **fields: Tensor) -> None:
@@ -147,32 +128,32 @@ class TokenWriter:
                     f"Activations of the layer's {field} do not fit in {self.dtype} (or are not finite): set "
                     'probing.dtype = "float32".'
                 )
-            self._held.setdefault(field, []).append(rows)
+            self._buffer.setdefault(field, []).append(rows)
             self.meta["widths"][field] = rows.shape[1]
-        self._n_held += len(image)
-        while self._n_held >= SHARD_ROWS:
+        self._n_buffered += len(image)
+        while self._n_buffered >= SHARD_ROWS:
             self._flush(SHARD_ROWS)
 
     def _flush(self, rows: int) -> None:
         number = len(self.meta["shards"])
-        for field, parts in self._held.items():
+        for field, parts in self._buffer.items():
             joined = np.concatenate(parts)
             np.save(self.folder / f"{field}-{number:05d}.npy", joined[:rows], allow_pickle=False)
-            self._held[field] = [joined[rows:].copy()]
+            self._buffer[field] = [joined[rows:].copy()]
         self.meta["shards"].append(rows)
-        self._n_held -= rows
+        self._n_buffered -= rows
 
     def finish(self, skipped: dict[str, str] | None = None) -> TokenSet:
         """Write the buffered rows, make the folder durable and rename it to its final name.
 
         Args:
-            skipped: images that could not be read, name to reason; kept with the set, see :func:`still_unreadable`.
+            skipped: images that could not be read, name to reason; stored with the set, see :func:`read_cached`.
 
         Raises:
             UserError: if no token was added.
         """
-        if self._n_held:
-            self._flush(self._n_held)
+        if self._n_buffered:
+            self._flush(self._n_buffered)
         if not self.meta["shards"]:
             self.discard()
             raise UserError("No token was captured: the image set is empty or none of its images could be read.")
@@ -193,7 +174,7 @@ class TokenWriter:
 
 
 def sample(n_tokens: int, per_image: int | None, generator: torch.Generator) -> Tensor:
-    """Draw the indices (m,) of the tokens kept of one view, ascending.
+    """Draw the indices (m,) of the tokens sampled from one view, ascending.
 
     ``per_image`` tokens are drawn without replacement; None, or a number that is at least ``n_tokens``, keeps all.
     """
@@ -206,7 +187,7 @@ def check_disk(cache: Path, n_tokens: int, widths: Sequence[int], dtype: str) ->
     """Check that the disk has room for ``n_tokens`` tokens of the given widths.
 
     Raises:
-        UserError: if it has not; the message gives the size that is needed and the free space.
+        UserError: if there is not enough; the message gives the size that is needed and the free space.
     """
     needed = n_tokens * sum(widths) * int(np.dtype(dtype).itemsize)
     cache.mkdir(parents=True, exist_ok=True)
@@ -214,5 +195,5 @@ def check_disk(cache: Path, n_tokens: int, widths: Sequence[int], dtype: str) ->
     if needed > free:
         raise UserError(
             f"{n_tokens} tokens take {needed / 2**30:.1f} GiB as {dtype}, and {free / 2**30:.1f} GiB are free at "
-            f"{str(cache)!r}: give another place with --cache, sample fewer tokens, or use float16."
+            f"{str(cache)!r}: give another folder with --cache, sample fewer tokens, or use float16."
         )

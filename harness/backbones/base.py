@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from harness.backbones.preprocessing import Preprocessing
 from methods.errors import UserError
 
-__all__ = ["Backbone", "Preprocessing", "last_fc2"]
+__all__ = ["Backbone", "Preprocessing", "last_fc2", "last_path"]
 
 Features = Callable[[nn.Module, Tensor], Tensor]
 
@@ -25,12 +25,12 @@ class Backbone:
         name: the spec given by the user, without machine paths (``"timm:vit_base_patch14_dinov2"``).
         title: human-readable name (``"DINOv2 ViT-S/14, saliency-tuned"``).
         model: the network, in evaluation mode, without gradients for its parameters and without in-place activations.
-        preprocessing: the model's own evaluation transform.
+        preprocessing: the model's evaluation transform.
         n_prefix_tokens: number of leading tokens that belong to no image position (CLS and registers); 0 for a CNN.
         default_site: path of the layer to decompose if the user names none, or None.
         source: origin of the weights; ``license``: license of the weights.
         pretrained: False for random weights.
-        n_classes: number of classes of the model's own classification head, None if it has none.
+        n_classes: number of classes of the model's classification head, None if it has none.
         head_labels: label set of that head (``"imagenet-1k"``, in its index order), None if unknown.
         pool: ``(model, images (B, 3, S, S)) -> (B, d)``, the whole network up to the input of a head.
         head: ``(model, features (B, d)) -> (B, n_classes)``, or None.
@@ -63,34 +63,32 @@ class Backbone:
         """Device of the weights."""
         return next(self.model.parameters()).device
 
+    def blank_images(self, n: int) -> Tensor:
+        """Return inputs (n, 3, S, S) of zeros on :attr:`device`."""
+        return torch.zeros(n, 3, self.preprocessing.size, self.preprocessing.size, device=self.device)
+
     def features(self, images: Tensor) -> Tensor:
-        """Return the pooled final representation, the input of a classification head.
+        """Return the pooled final representation (B, d) float32, the input of a classification head.
 
         A ViT gives its final-norm CLS token, or the model's own pooling; a CNN gives its pooled feature map. The whole
         network runs, so a forward hook that replaces the output of an inner layer affects the result.
 
         Args:
             images: (B, 3, S, S) float32, made by :attr:`preprocessing`, on :attr:`device`.
-
-        Returns:
-            (B, d) float32.
         """
         return self.pool(self.model, images)
 
-    def own_logits(self, features: Tensor) -> Tensor:
-        """Apply the model's own classification head to ``features`` (B, d).
+    def head_logits(self, features: Tensor) -> Tensor:
+        """Return the logits (B, n_classes) float32 of the model's classification head on ``features`` (B, d).
 
-        ``own_logits(features(x))`` is the model's plain forward pass.
-
-        Returns:
-            (B, n_classes) float32.
+        ``head_logits(features(x))`` is the model's plain forward pass.
 
         Raises:
             UserError: if the model has no head that reads the pooled features.
         """
         if self.head is None:
             raise UserError(
-                f"The backbone {self.name!r} has no classification head of its own: fit a linear probe on its features."
+                f"The backbone {self.name!r} has no classification head: fit a linear probe on its features."
             )
         return self.head(self.model, features)
 
@@ -109,14 +107,19 @@ class Backbone:
         return self._fingerprint
 
 
+def last_path(model: nn.Module, accepts: Callable[[str, nn.Module], bool]) -> str | None:
+    """Return the path of the last module that ``accepts(path, module)``, or None."""
+    return next((path for path, module in reversed(list(model.named_modules())) if accepts(path, module)), None)
+
+
 def last_fc2(model: nn.Module) -> str | None:
     """Return the path of the last linear layer named ``fc2`` (the output of the last block's MLP), or None.
 
     The MLP of an attention pool is excluded: it comes after all blocks and reads no tokens.
     """
-    paths = [
-        path
-        for path, module in model.named_modules()
-        if path.endswith(".fc2") and isinstance(module, nn.Linear) and not {"attn_pool", "head"} & set(path.split("."))
-    ]
-    return paths[-1] if paths else None
+
+    def accepts(path: str, module: nn.Module) -> bool:
+        pooling = {"attn_pool", "head"} & set(path.split("."))
+        return path.endswith(".fc2") and isinstance(module, nn.Linear) and not pooling
+
+    return last_path(model, accepts)

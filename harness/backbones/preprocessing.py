@@ -1,9 +1,9 @@
-"""Preprocessing of images for a backbone: its own evaluation transform, and seeded random crops."""
+"""Preprocessing of images for a backbone: its evaluation transform, and seeded random crops."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -16,6 +16,9 @@ _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling
 #: Reach of a filter to either side, in source pixels (in target pixels if the image is enlarged).
 _REACH = {"bicubic": 2, "bilinear": 1}
 _FITS = ("crop", "squash")
+
+#: Smallest and largest area of a random crop, as a fraction of the image's, and its aspect ratios.
+CROP_SCALE, CROP_RATIO = (0.25, 1.0), (3 / 4, 4 / 3)
 
 #: An image whose longer side is more than this many times the shorter one is not resized as a whole: at 20 000 x 1 px
 #: that would take gigabytes, of which the crop keeps a thousandth.
@@ -49,7 +52,7 @@ class Preprocessing:
                 f"The interpolation {self.interpolation!r} is not supported: use {' or '.join(_RESAMPLING)}."
             )
         if self.fit not in _FITS:
-            raise UserError(f"The way {self.fit!r} of fitting an image is not supported: use {' or '.join(_FITS)}.")
+            raise UserError(f"The fit {self.fit!r} is not supported: use {' or '.join(_FITS)}.")
         if self.size < 1 or self.resize < self.size:
             raise UserError(
                 f"The input side must be at least 1 px and the resized shorter side at least as long: "
@@ -59,12 +62,9 @@ class Preprocessing:
             raise UserError(f"mean and std need three values each, std positive: {self.mean}, {self.std}.")
 
     def center(self, image: Image.Image) -> Tensor:
-        """Return the evaluation input: shorter side resized to ``resize``, ``size`` x ``size`` centre crop, normalised.
+        """Return the evaluation input (3, size, size) float32: shorter side resized, centre crop, normalised.
 
         The longer side and the crop's corner are rounded as in torchvision (``Resize``, ``CenterCrop``).
-
-        Returns:
-            (3, size, size) float32.
         """
         image = image.convert("RGB")
         if self.fit == "squash":
@@ -99,44 +99,20 @@ class Preprocessing:
         part = image.crop((left, top, right, bottom))
         return part.resize((self.size, self.size), _RESAMPLING[self.interpolation], box=(x0, y0, x1, y1))
 
-    def random_resized_crop(
-        self,
-        image: Image.Image,
-        generator: torch.Generator,
-        *,
-        scale: tuple[float, float] = (0.25, 1.0),
-        ratio: tuple[float, float] = (3 / 4, 4 / 3),
-    ) -> Tensor:
-        """Crop a random box and resize it to the input size.
+    def random_resized_crop(self, image: Image.Image, generator: torch.Generator) -> Tensor:
+        """Return a random box of the image, resized to the input size: (3, size, size) float32.
 
-        The box has ``scale`` times the image's area and an aspect ratio in ``ratio``. The distribution is that of
-        torchvision's ``RandomResizedCrop`` (area uniform, log aspect ratio uniform, ten tries, then the largest central
-        box of an allowed ratio), drawn from ``generator`` alone. There is no flip.
-
-        Returns:
-            (3, size, size) float32.
-
-        Raises:
-            UserError: unless 0 < scale[0] <= scale[1] <= 1 and 0 < ratio[0] <= ratio[1].
+        The distribution is that of torchvision's ``RandomResizedCrop`` (area uniform in :data:`CROP_SCALE`, log aspect
+        ratio uniform in :data:`CROP_RATIO`, ten tries, then the largest central box of an allowed ratio), drawn from
+        ``generator`` alone. There is no flip.
         """
-        if not 0 < scale[0] <= scale[1] <= 1 or not 0 < ratio[0] <= ratio[1]:
-            raise UserError(
-                f"A random crop needs 0 < scale <= 1 and 0 < ratio, smaller value first: {scale} and {ratio}."
-            )
         image = image.convert("RGB")
-        box = _random_box(image.width, image.height, generator, scale, ratio)
+        box = _random_box(image.width, image.height, generator, CROP_SCALE, CROP_RATIO)
         return self._normalised(image.crop(box).resize((self.size, self.size), _RESAMPLING[self.interpolation]))
 
     def canonical(self) -> dict[str, Any]:
         """Return a JSON-serialisable description of the transform, for cell identities."""
-        return {
-            "size": self.size,
-            "resize": self.resize,
-            "interpolation": self.interpolation,
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "fit": self.fit,
-        }
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
 
     def _normalised(self, image: Image.Image) -> Tensor:
         # bytearray: torch.frombuffer warns on read-only memory, and the copy is needed for the layout change anyway.
@@ -144,6 +120,12 @@ class Preprocessing:
         channels = pixels.view(image.height, image.width, 3).permute(2, 0, 1).to(torch.float32).div_(255.0)
         mean, std = torch.tensor(self.mean).view(3, 1, 1), torch.tensor(self.std).view(3, 1, 1)
         return channels.sub_(mean).div_(std).contiguous()
+
+
+#: Evaluation transform of DINOv2, and of torchvision's models.
+IMAGENET_224 = Preprocessing(
+    size=224, resize=256, interpolation="bicubic", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+)
 
 
 def _random_box(

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 BACKBONES: Registry[Source] = Registry("backbone", "harness.backbones", package="harness.backbones.models")
 
 
+names = BACKBONES.names
+
+
 class Prefix(NamedTuple):
     """Loader of the specs with one prefix (the part before the colon)."""
 
@@ -41,24 +44,24 @@ class Prefix(NamedTuple):
 class _Prefixes(Mapping[str, Prefix]):
     """Mapping of the prefixes in order of registration.
 
-    Modules in ``harness.backbones.models`` and plugins register prefixes of their own; they are discovered on access.
+    Modules in ``harness.backbones.models`` and plugins register more prefixes; they are discovered on access.
     """
 
-    def __init__(self, **known: Prefix) -> None:
-        self.known = known
+    def __init__(self, **entries: Prefix) -> None:
+        self.entries = entries
 
     def __getitem__(self, name: str) -> Prefix:
-        if name not in self.known:
+        if name not in self.entries:
             BACKBONES.discover()
-        return self.known[name]
+        return self.entries[name]
 
     def __iter__(self) -> Iterator[str]:
         BACKBONES.discover()
-        return iter(self.known)
+        return iter(self.entries)
 
     def __len__(self) -> int:
         BACKBONES.discover()
-        return len(self.known)
+        return len(self.entries)
 
 
 PREFIXES = _Prefixes(
@@ -80,9 +83,9 @@ def register_prefix(name: str, prefix: Prefix) -> Prefix:
     Raises:
         UserError: if the name is taken.
     """
-    if PREFIXES.known.get(name, prefix) != prefix:
+    if PREFIXES.entries.get(name, prefix) != prefix:
         raise UserError(f"The backbone prefix {name!r} is registered twice. Rename one of them.")
-    PREFIXES.known[name] = prefix
+    PREFIXES.entries[name] = prefix
     return prefix
 
 
@@ -100,11 +103,6 @@ class BackboneRow(NamedTuple):
     source: str
     license: str
     available: str
-
-
-def names() -> list[str]:
-    """Return all registered names, naturally sorted."""
-    return BACKBONES.names()
 
 
 def describe() -> list[BackboneRow]:
@@ -127,11 +125,7 @@ def describe() -> list[BackboneRow]:
 
 
 def load(
-    spec: str,
-    *,
-    checkpoint: str | Path | None = None,
-    weights: bool = True,
-    device: str | torch.device = "cpu",
+    spec: str, *, checkpoint: str | Path | None = None, weights: bool = True, device: str | torch.device = "cpu"
 ) -> Backbone:
     """Load a frozen backbone, ready to run.
 
@@ -159,19 +153,17 @@ def load(
             f"{spec!r} is no backbone: write a registered name or prefix:identifier with a prefix of "
             f"{', '.join(PREFIXES)}."
         )
-    named = PREFIXES[prefix].load
-    build = resolve(named) if isinstance(named, str) else named
-    return build(Request(spec, identifier, path, weights, device))
+    backbone: Backbone = resolve(PREFIXES[prefix].load)(Request(spec, identifier, path, weights, device))
+    return backbone
 
 
 def name_of(spec: str) -> str:
     """Return the name of a spec's backbone in results: the spec without paths of this machine. Nothing is loaded."""
-    prefix, _, identifier = spec.partition(":")
-    named = PREFIXES[prefix].named if identifier and prefix in PREFIXES else None
-    if named is None:
+    prefix, identifier = _prefix_of(spec)
+    if prefix is None or prefix.named is None:
         return spec
-    function: Callable[[str], str] = resolve(named) if isinstance(named, str) else named  # type: ignore[assignment]
-    return function(identifier)
+    name: str = resolve(prefix.named)(identifier)
+    return name
 
 
 def built_from(spec: str) -> str | None:
@@ -179,12 +171,17 @@ def built_from(spec: str) -> str | None:
 
     The result is None if the model's weights are drawn, or if the model is loaded by itself.
     """
-    prefix, _, identifier = spec.partition(":")
-    known = PREFIXES[prefix].built_from if identifier and prefix in PREFIXES else None
-    if known is None:
+    prefix, identifier = _prefix_of(spec)
+    if prefix is None or prefix.built_from is None:
         return None
-    function: Callable[[str], str | None] = resolve(known) if isinstance(known, str) else known  # type: ignore[assignment]
-    return function(identifier)
+    backbone: str | None = resolve(prefix.built_from)(identifier)
+    return backbone
+
+
+def _prefix_of(spec: str) -> tuple[Prefix | None, str]:
+    """Return the prefix of a spec, None if it has none, and its identifier."""
+    name, _, identifier = spec.partition(":")
+    return PREFIXES.get(name) if identifier else None, identifier
 
 
 def _source(name: str) -> Source:

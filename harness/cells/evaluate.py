@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from operator import methodcaller
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -17,8 +17,9 @@ from harness.activations.baseline import Baseline
 from harness.activations.site import Site
 from harness.activations.unit_statistics import UnitStatistics
 from harness.errors import UserError
-from harness.metrics.base import Batch, Metric, Outcome, Score
+from harness.metrics.base import Batch, Metric, Outcome
 from methods.base import Method, Progress, no_progress
+from results import ScoreRecord
 
 T = TypeVar("T")
 
@@ -26,19 +27,10 @@ T = TypeVar("T")
 UNIT_COLUMNS = ("ms_score", "redundancy", "class_purity", "polysemanticity")
 
 
-class Measured(NamedTuple):
-    """Score with the version, parameters and time of its metric."""
-
-    score: Score
-    version: int
-    params: dict[str, object]
-    seconds: float
-
-
 class Evaluation(NamedTuple):
     """Results of one pass."""
 
-    scores: list[Measured]
+    scores: list[ScoreRecord]
     notes: list[str]
     """metrics that failed, with the reason, and notes of the metrics"""
     units: pd.DataFrame
@@ -46,11 +38,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    method: Method,
-    baseline: Baseline,
-    metrics: Sequence[type[Metric]],
-    *,
-    progress: Progress = no_progress,
+    method: Method, baseline: Baseline, metrics: Sequence[type[Metric]], *, progress: Progress = no_progress
 ) -> Evaluation:
     """Measure a fitted method.
 
@@ -60,23 +48,23 @@ def evaluate(
     Raises:
         UserError: if the method encodes or reconstructs NaN or infinity, or its ``decode`` changes the codes in place.
     """
-    used = [_Used(metric(baseline)) for metric in metrics if metric.applies(method, baseline)]
+    used = [_TimedMetric(metric(baseline)) for metric in metrics if metric.applies(method, baseline)]
     statistics = UnitStatistics(method.n_units, baseline.top_images)
     labels = torch.from_numpy(baseline.images.labels)
-    seen: dict[str, Tensor] = {}
+    tokens: dict[str, Tensor] = {}
 
     def edit(q: Tensor, a: Tensor) -> Tensor:
         x = q if method.spec.reads == "input" else a
         codes = method.encode(x.flatten(0, 1))
         if not bool(torch.isfinite(codes).all()):
             raise UserError(f"{method.spec.name} encodes NaN or infinity: its fit has failed.")
-        before = codes.clone() if not seen else codes
+        before = codes.clone() if not tokens else codes
         a_hat = a if method.spec.virtual else method.decode(codes).unflatten(0, a.shape[:2])
         if not torch.equal(before, codes):
             raise UserError(f"{method.spec.name}.decode changes the codes it is given: let it work on a copy.")
         if not bool(torch.isfinite(a_hat).all()):
             raise UserError(f"{method.spec.name} reconstructs NaN or infinity: its fit has failed.")
-        seen.update(a=a, a_hat=a_hat, codes=codes.unflatten(0, a.shape[:2]))
+        tokens.update(a=a, a_hat=a_hat, codes=codes.unflatten(0, a.shape[:2]))
         return a_hat
 
     done = 0
@@ -85,33 +73,32 @@ def evaluate(
             batch = Batch(
                 image=index,
                 label=labels[index],
-                a=seen["a"],
-                a_hat=seen["a_hat"],
-                codes=seen["codes"],
+                **tokens,
                 clean_logits=baseline.clean_logits(index),
                 logits=baseline.head.logits(features).float().cpu(),
             )
             statistics.update(batch.codes, index)
-            for metric in used:
-                metric.run(partial(_update, batch))
+            for timed in used:
+                timed.run(methodcaller("update", batch))
         done += len(index)
         progress(done, baseline.n_images, "evaluation images")
     outcome = Outcome(method, statistics, baseline, baseline.passes.site.d_out)
-    scores: list[Measured] = []
-    for metric in used:
-        found = metric.run(lambda of: list(of.compute(outcome))) or []
-        for score in found:
-            params = metric.of.params if score.params is None else score.params
-            scores.append(Measured(score, metric.of.version, params, metric.seconds))
-    notes = [f"The metric {metric.of.id} failed: {metric.error}." for metric in used if metric.error] + outcome.notes
-    return Evaluation(scores, notes, _unit_frame(outcome, baseline.passes.site))
+    scores: list[ScoreRecord] = []
+    for timed in used:
+        metric = timed.metric
+        for score in timed.run(lambda metric: list(metric.compute(outcome))) or []:
+            params = metric.params if score.params is None else score.params
+            values = {**score._asdict(), "params": params, "version": metric.version, "seconds": timed.seconds}
+            scores.append(ScoreRecord(**values))
+    failures = [f"The metric {timed.metric.id} failed: {timed.error}." for timed in used if timed.error]
+    return Evaluation(scores, failures + outcome.notes, _unit_frame(outcome, baseline.passes.site))
 
 
 @dataclass
-class _Used:
+class _TimedMetric:
     """Timed metric of a pass. A metric that raises is skipped from then on; the others continue."""
 
-    of: Metric
+    metric: Metric
     seconds: float = 0.0
     error: str | None = None
 
@@ -120,16 +107,12 @@ class _Used:
             return None
         started = time.perf_counter()
         try:
-            return step(self.of)
+            return step(self.metric)
         except Exception as error:
             self.error = f"{type(error).__name__}: {error}"
             return None
         finally:
             self.seconds += time.perf_counter() - started
-
-
-def _update(batch: Batch, metric: Metric) -> None:
-    metric.update(batch)
 
 
 def _unit_frame(outcome: Outcome, site: Site) -> pd.DataFrame:

@@ -7,14 +7,13 @@ for each cell, so files with other names (older ones are named by cell) stay val
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from harness.activations.token_set import TokenSet
 from harness.cells.fit_evidence import GRADIENTS, LABELS, observing
 from harness.cells.plan import Cell
-from harness.metrics.base import Score
 from methods import numerics
 from methods.base import Device, Method, Progress
 from results import ScoreRecord, Store
@@ -37,7 +36,7 @@ class Fit(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class KnownFit(NamedTuple):
+class SavedFit(NamedTuple):
     """Fit of a finished cell, which another cell with the same fit identity can load."""
 
     cell_id: str
@@ -47,7 +46,7 @@ class KnownFit(NamedTuple):
     evidence: tuple[ScoreRecord, ...]
 
 
-def known_fits(cell: Cell, store: Store) -> tuple[KnownFit, ...]:
+def saved_fits(cell: Cell, store: Store) -> tuple[SavedFit, ...]:
     """Return the fits of finished cells with the same fit identity, oldest first."""
     rows = store.query(
         "SELECT cell_id, artifact, fit_seconds FROM cells "
@@ -55,7 +54,7 @@ def known_fits(cell: Cell, store: Store) -> tuple[KnownFit, ...]:
         [cell.fit_id],
     )
     return tuple(
-        KnownFit(row["cell_id"], row["artifact"], row["fit_seconds"], _evidence_of(store, row["cell_id"]))
+        SavedFit(row["cell_id"], row["artifact"], row["fit_seconds"], _evidence_of(store, row["cell_id"]))
         for row in rows.to_dict("records")
     )
 
@@ -65,7 +64,7 @@ def known_fits(cell: Cell, store: Store) -> tuple[KnownFit, ...]:
 def fit_cell(
     cell: Cell,
     tokens: TokenSet,
-    known: Sequence[KnownFit],
+    saved: Sequence[SavedFit],
     folder: Path,
     *,
     device: Device,
@@ -75,23 +74,21 @@ def fit_cell(
     """Load the fit of a cell if a finished cell has the same one; fit the method otherwise.
 
     Args:
-        known: result of :func:`known_fits`; empty to fit in any case.
+        saved: result of :func:`saved_fits`; empty to fit in any case.
         folder: folder of the store.
         work_dir: folder in which the fit may keep files to resume from after it was killed.
     """
     # A token set with missing images does not match the fit identity.
-    whole = not tokens.meta.get("skipped")
-    found = _loaded(cell, known, folder, device) if whole else None
-    if found is not None:
-        return found
+    complete = not tokens.meta.get("skipped")
+    if complete and (loaded := _load(cell, saved, folder, device)) is not None:
+        return loaded
     method = cell.method(cell.config)
     method.work_dir = work_dir
     clock = time.perf_counter()
-    with observing(tokens) as watched:
-        method.fit(watched.tokens, cell.prepared.site, seed=cell.init_seed, device=device, progress=progress)
+    with observing(tokens) as observation:
+        method.fit(observation.tokens, cell.prepared.site, seed=cell.init_seed, device=device, progress=progress)
     seconds = time.perf_counter() - clock
-    evidence = tuple(_record(score) for score in watched.evidence().scores())
-    return Fit(method, seconds, cell.fit_id if whole else None, None, evidence)
+    return Fit(method, seconds, cell.fit_id if complete else None, None, observation.evidence().records())
 
 
 def keep(fit: Fit, cell: Cell, folder: Path) -> str:
@@ -105,15 +102,15 @@ def keep(fit: Fit, cell: Cell, folder: Path) -> str:
     return str(path.relative_to(folder))
 
 
-def _loaded(cell: Cell, known: Sequence[KnownFit], folder: Path, device: Device) -> Fit | None:
-    """Return the first known fit with a readable file and the cell's configuration, or None."""
-    for fit in known:
+def _load(cell: Cell, saved: Sequence[SavedFit], folder: Path, device: Device) -> Fit | None:
+    """Return the first saved fit with a readable file and the cell's configuration, or None."""
+    for fit in saved:
         try:
             method = cell.method.load(folder / fit.artifact, device=device)
-            if method.config != cell.config:
-                continue
         except Exception:
             # A new fit replaces a damaged file, whatever the damage.
+            continue
+        if method.config != cell.config:
             continue
         note = f"Fitted by the cell {fit.cell_id} and loaded from {fit.artifact}; fit_seconds is of that fit."
         return Fit(method, fit.seconds, cell.fit_id, fit.artifact, fit.evidence, (note,))
@@ -121,28 +118,10 @@ def _loaded(cell: Cell, known: Sequence[KnownFit], folder: Path, device: Device)
 
 
 def _evidence_of(store: Store, cell_id: str) -> tuple[ScoreRecord, ...]:
-    frame = store.scores(cell_id=cell_id)
-    return tuple(_record_of_row(row) for row in frame.to_dict("records") if row["metric"] in (GRADIENTS, LABELS))
-
-
-def _record_of_row(row: Mapping[Any, Any]) -> ScoreRecord:
-    return ScoreRecord(
-        metric=row["metric"],
-        value=row["value"],
-        version=int(row["version"]),
-        n=int(row["n"]),
-        unit=row["unit"],
-        direction=row["direction"],
-        details=row["details"],
-    )
-
-
-def _record(score: Score) -> ScoreRecord:
-    return ScoreRecord(
-        metric=score.metric,
-        value=score.value,
-        n=score.n,
-        unit=score.unit,
-        direction=score.direction,
-        details=score.details,
+    rows = store.scores(cell_id=cell_id).to_dict("records")
+    fields = ("metric", "value", "unit", "direction", "details")
+    return tuple(
+        ScoreRecord(**{field: row[field] for field in fields}, version=int(row["version"]), n=int(row["n"]))
+        for row in rows
+        if row["metric"] in (GRADIENTS, LABELS)
     )

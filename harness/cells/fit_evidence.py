@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.autograd import Variable
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from harness.metrics.base import Score
 from methods.base import Tokens
+from results import ScoreRecord
 
 #: Number of gradient computations whose leaves are compared: enough to detect changes, at a small cost.
 WATCHED = 16
@@ -41,25 +41,15 @@ class FitEvidence(NamedTuple):
     alone: bool
     """False if another fit ran in this process at the same time, so that the counts are of both"""
 
-    def scores(self) -> list[Score]:
+    def records(self) -> tuple[ScoreRecord, ...]:
         """Return the evidence as scores of the cell, with all counts in ``details``."""
-        gradient = {
-            "optimizer_steps": self.optimizer_steps,
-            "gradient_passes": self.gradient_passes,
-            "changed_leaves": self.changed_leaves,
-            "alone": self.alone,
-        }
-        return [
-            Score(GRADIENTS, self.optimizer_steps, 1, unit="steps", direction="none", details=gradient),
-            Score(
-                LABELS,
-                self.label_reads,
-                1,
-                unit="reads",
-                direction="none",
-                details={"label_reads": self.label_reads},
-            ),
-        ]
+        details = self._asdict()
+        reads = {"label_reads": details.pop("label_reads")}
+        common: dict[str, Any] = {"n": 1, "direction": "none"}
+        return (
+            ScoreRecord(metric=GRADIENTS, value=self.optimizer_steps, unit="steps", details=details, **common),
+            ScoreRecord(metric=LABELS, value=self.label_reads, unit="reads", details=reads, **common),
+        )
 
 
 class ObservedTokens:
@@ -101,11 +91,12 @@ class Observation:
                 self.optimizer_steps, self.gradient_passes, len(self._changed), self.tokens.label_reads, self.alone
             )
 
-    def stepped(self) -> None:
+    def count_step(self, *_: Any) -> None:
+        """Count an optimiser step; a hook that PyTorch calls."""
         with self._lock:
             self.optimizer_steps += 1
 
-    def differentiated(self, outputs: Any) -> None:
+    def record_gradient(self, outputs: Any) -> None:
         """Record a gradient computation that is about to start."""
         with self._lock:
             self.gradient_passes += 1
@@ -126,66 +117,50 @@ class Observation:
 @contextmanager
 def observing(tokens: Tokens) -> Iterator[Observation]:
     """Observe the fit within the context. Pass :attr:`Observation.tokens` to the fit in place of ``tokens``."""
-    watched = Observation(tokens)
-    _WATCH.add(watched)
+    observation = Observation(tokens)
+    hook = register_optimizer_step_post_hook(observation.count_step)
+    _ENGINE.add(observation)
     try:
-        yield watched
+        yield observation
     finally:
-        _WATCH.remove(watched)
+        _ENGINE.remove(observation)
+        hook.remove()
 
 
-class _Watch:
-    """Active observations and the hooks that feed them. The hooks are installed only while there are any."""
+class _ObservedEngine:
+    """Proxy of the autograd engine that reports each run. It is installed only while there are observations."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._active: list[Observation] = []
-        self._hook: Any = None
+        self._observations: list[Observation] = []
         self._engine: Any = None
 
     def add(self, observation: Observation) -> None:
         with self._lock:
-            if not self._active:
-                self._hook = register_optimizer_step_post_hook(self._stepped)
+            if not self._observations:
                 self._engine = Variable._execution_engine
-                Variable._execution_engine = _Engine(self._engine, self._differentiated)  # type: ignore[assignment]
-            self._active.append(observation)
-            if len(self._active) > 1:
-                for active in self._active:
+                Variable._execution_engine = self  # type: ignore[assignment]
+            self._observations.append(observation)
+            if len(self._observations) > 1:
+                for active in self._observations:
                     active.alone = False
 
     def remove(self, observation: Observation) -> None:
         with self._lock:
-            self._active.remove(observation)
-            if not self._active:
+            self._observations.remove(observation)
+            if not self._observations:
                 Variable._execution_engine = self._engine
-                self._hook.remove()
-
-    def _stepped(self, *_: Any) -> None:
-        for active in list(self._active):
-            active.stepped()
-
-    def _differentiated(self, outputs: Any) -> None:
-        for active in list(self._active):
-            active.differentiated(outputs)
-
-
-class _Engine:
-    """Proxy of the autograd engine that reports each run."""
-
-    def __init__(self, engine: Any, noted: Any) -> None:
-        self._engine = engine
-        self._noted = noted
 
     def run_backward(self, outputs: Any, *args: Any, **kwargs: Any) -> Any:
-        self._noted(outputs)
+        for observation in list(self._observations):
+            observation.record_gradient(outputs)
         return self._engine.run_backward(outputs, *args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
 
-_WATCH = _Watch()
+_ENGINE = _ObservedEngine()
 
 
 def _leaves_of(outputs: Any) -> list[Tensor]:

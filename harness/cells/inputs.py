@@ -26,7 +26,7 @@ class Inputs(NamedTuple):
     broken: BrokenReport
     """images that could not be read"""
 
-    def left_out(self) -> list[str]:
+    def notes(self) -> list[str]:
         """Return the notes on skipped images to be recorded with every cell."""
         return [self.broken.summary()] if self.broken else []
 
@@ -38,7 +38,6 @@ def open_inputs(
     plans: Sequence[ProbingPlan],
     cache: Path,
     *,
-    device: str,
     progress: Progress = no_progress,
 ) -> Inputs:
     """Read the target's tokens, head and baseline from ``cache``, and make those that are missing or damaged.
@@ -50,9 +49,9 @@ def open_inputs(
         UserError: if the images, the head or the free disk space are unsuitable.
     """
     report = BrokenReport()
-    size = suite.evaluation.batch_size
-    shared: dict[str, Any] = {"device": device, "progress": progress, "report": report, "batch_size": size}
-    sets = collect(prepared.backbone, prepared.site, prepared.probing, plans, cache, **shared)
+    shared: dict[str, Any] = {"progress": progress, "report": report, "batch_size": suite.evaluation.batch_size}
+    plans = list(dict.fromkeys(plans))
+    token_sets = collect(prepared.backbone, prepared.site, prepared.probing, plans, cache, **shared)
     head = make_head(prepared.head, prepared.backbone, prepared.probing, cache, **shared)
     baseline = make_baseline(
         prepared.backbone,
@@ -65,4 +64,4 @@ def open_inputs(
         dtype=suite.probing.dtype,
         **shared,
     )
-    return Inputs(dict(zip(plans, sets, strict=True)), baseline, report)
+    return Inputs(dict(zip(plans, token_sets, strict=True)), baseline, report)

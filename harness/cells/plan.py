@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,7 +70,6 @@ class Cell:
     init_seed: int
     metrics: tuple[type[Metric], ...]
     top_images: int
-    dataset: str
 
     @property
     def label(self) -> str:
@@ -146,16 +146,13 @@ def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
         require_readable(part)
     prepared = []
     # Several layers of one backbone share its weights.
-    loaded: dict[tuple[str, str | None, bool], Backbone] = {}
+    load = functools.cache(functools.partial(backbones.load, device=device))
     for target in suite.targets:
-        key = (target.backbone, target.checkpoint, target.weights)
-        if key not in loaded:
-            loaded[key] = backbones.load(key[0], checkpoint=key[1], weights=key[2], device=device)
-        backbone = loaded[key]
+        backbone = load(target.backbone, checkpoint=target.checkpoint, weights=target.weights)
         path = target.site or backbone.default_site
         if path is None:
-            near = ", ".join(site_paths(backbone.model)[-5:])
-            raise UserError(f"{target.backbone}: say which layer with --site PATH; the last ones are {near}.")
+            paths = ", ".join(site_paths(backbone.model)[-5:])
+            raise UserError(f"{target.backbone} has no default layer: give --site PATH; the last ones are {paths}.")
         site = Site(backbone.model, path, n_prefix_tokens=backbone.n_prefix_tokens)
         head: HeadKind = target.head or ("own" if backbone.n_classes is not None else "probe")
         if head == "probe":
@@ -170,16 +167,16 @@ def cells_of(suite: Suite, prepared: Sequence[PreparedTarget]) -> list[Cell]:
     Raises:
         UserError: for an unknown method, setting or metric.
     """
-    metrics = _metrics(suite.evaluation.metrics)
+    wanted = suite.evaluation.metrics
+    metrics = tuple(METRICS.get(name) for name in (METRICS.names() if wanted is None else wanted))
+    if wanted is None:
+        metrics = tuple(metric for metric in metrics if metric.default)
     cells = []
     for target in prepared:
+        top_images = min(suite.evaluation.top_images, len(target.evaluation))
         for token_seed in suite.token_seeds_of(target.target):
-            plan = ProbingPlan(
-                crops=suite.probing.crops,
-                tokens_per_image=suite.probing.tokens_per_image,
-                dtype=suite.probing.dtype,
-                seed=token_seed,
-            )
+            probing = suite.probing
+            plan = ProbingPlan(probing.crops, probing.tokens_per_image, probing.dtype, token_seed)
             repeats = suite.repeats_of(target.target, token_seed)
             for number, init_seed in enumerate(suite.init_seeds_of(target.target, token_seed)):
                 for entry in suite.methods_of(target.target):
@@ -187,34 +184,12 @@ def cells_of(suite: Suite, prepared: Sequence[PreparedTarget]) -> list[Cell]:
                     config = make_config(method, entry.config)
                     if number and not method.spec_with(config).uses_seed and init_seed not in repeats:
                         continue
-                    cells.append(
-                        Cell(
-                            target,
-                            entry,
-                            method,
-                            config,
-                            plan,
-                            init_seed,
-                            metrics,
-                            min(suite.evaluation.top_images, len(target.evaluation)),
-                            target.dataset,
-                        )
-                    )
-    return _without_twins(cells)
+                    cells.append(Cell(target, entry, method, config, plan, init_seed, metrics, top_images))
+    # A suite may list the same configuration twice.
+    return list({cell.cell_id: cell for cell in cells}.values())
 
 
 def _version(version: int, target: Any) -> int | str:
     """Return the version, with the file's hash for a plugin file's object: an edited plugin is run again."""
     source = plugin_source(target)
     return version if source is None else f"{version}+{source}"
-
-
-def _metrics(wanted: tuple[str, ...] | None) -> tuple[type[Metric], ...]:
-    if wanted is None:
-        return tuple(metric for metric in (METRICS.get(name) for name in METRICS.names()) if metric.default)
-    return tuple(METRICS.get(name) for name in wanted)
-
-
-def _without_twins(cells: list[Cell]) -> list[Cell]:
-    """Remove duplicate cells: a suite may list the same configuration twice."""
-    return list({cell.cell_id: cell for cell in cells}.values())

@@ -16,10 +16,9 @@ import pandas as pd
 import torch
 
 from harness import devices, provenance
-from harness.activations.baseline import Baseline
-from harness.activations.token_set import TokenSet
-from harness.cells.evaluate import Evaluation, Measured, evaluate
-from harness.cells.fit import KnownFit, fit_cell, keep
+from harness.cells.evaluate import evaluate
+from harness.cells.fit import SavedFit, fit_cell, keep
+from harness.cells.inputs import Inputs
 from harness.cells.plan import Cell
 from harness.identity import digest, seed_of
 from methods import numerics
@@ -29,6 +28,9 @@ from results.boards.board import Column, digits_of
 
 #: Scores shown in the line of a finished cell, if it has them.
 HEADLINE = ("ms_score", "r2", "accuracy", "agreement", "efficiency_ratio")
+
+#: Fields that a score and a column of a board have in common.
+_COLUMN_FIELDS = ("metric", "version", "params", "panel", "evaluation_fingerprint", "unit", "direction")
 
 CLAIMS = ("stable", "training_free", "explicit", "lossless", "supervised", "virtual")
 
@@ -79,64 +81,66 @@ class CellResult:
 @numerics.threads()
 def run_cell(
     cell: Cell,
-    tokens: TokenSet,
-    baseline: Baseline,
-    place: CellContext,
+    inputs: Inputs,
+    context: CellContext,
     *,
-    known: Sequence[KnownFit] = (),
-    left_out: Sequence[str] = (),
+    saved_fits: Sequence[SavedFit] = (),
     progress: Progress = no_progress,
 ) -> CellResult:
-    """Fit the cell's method (or load a known fit), measure it and save it. An exception gives a failed result.
+    """Fit the cell's method (or load a saved fit), measure it and save it. An exception gives a failed result.
 
-    The fitted method is written to ``artifacts/`` in ``place.folder``, completely or not at all.
+    The fitted method is written to ``artifacts/`` in ``context.folder``, completely or not at all.
 
     Args:
-        known: fits of finished cells with the same fit identity.
-        left_out: sentences on images that could not be read, kept as notes of the cell.
+        saved_fits: fits of finished cells with the same fit identity.
         progress: called at each step; a KeyboardInterrupt it raises ends the cell without a result.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
+    folder, device = context.folder, context.device
+
+    def tell(done: int, total: int, what: str) -> None:
+        progress(done, total, f"{cell.label}, token seed {cell.plan.seed}: {what}")
+
     try:
         environment = provenance.environment()
         _seed_everything(seed_of("cell", cell.plan.seed, cell.init_seed))
-
-        def tell(done: int, total: int, what: str) -> None:
-            progress(done, total, f"{cell.label}, token seed {cell.plan.seed}: {what}")
-
-        own = work_dir(place.folder, cell.cell_id)
-        fit = fit_cell(cell, tokens, known, place.folder, device=place.device, progress=tell, work_dir=own)
+        resume_dir = work_dir(folder, cell.cell_id)
+        tokens = inputs.tokens[cell.plan]
+        fit = fit_cell(cell, tokens, saved_fits, folder, device=device, progress=tell, work_dir=resume_dir)
         method = fit.method
-        evaluation = evaluate(method, baseline, cell.metrics, progress=tell)
-        artifact = keep(fit, cell, place.folder)
+        evaluation = evaluate(method, inputs.baseline, cell.metrics, progress=tell)
+        artifact = keep(fit, cell, folder)
         seconds = time.perf_counter() - clock
-        record = dataclasses.replace(
-            _record(cell, place, started, seconds, "finished"),
+        record = _record(
+            cell,
+            context,
+            status="finished",
+            started_at=started,
+            seconds=seconds,
             fit_seconds=fit.seconds,
             fit_id=fit.fit_id,
             n_units=method.n_units,
-            notes=(*method.notes, *fit.notes, *evaluation.notes, *left_out, *_notes_of(environment)),
+            notes=(*method.notes, *fit.notes, *evaluation.notes, *inputs.notes(), *_notes_of(environment)),
             artifact=artifact,
             environment=environment,
         )
-        return CellResult(
-            record,
-            title_of(cell),
-            _headline(evaluation, seconds),
-            [*_score_records(evaluation), *fit.evidence],
-            evaluation.units,
-            _curve_frame(method.curves),
-        )
+        headline = _headline(evaluation.scores, seconds)
+        scores = [*evaluation.scores, *fit.evidence]
+        return CellResult(record, title_of(cell), headline, scores, evaluation.units, _curve_frame(method.curves))
     except (Exception, SystemExit) as error:
-        return failed(cell, place, Failure.of(error), started, time.perf_counter() - clock)
+        return failed(cell, context, Failure.of(error), started, time.perf_counter() - clock)
 
 
 def failed(
-    cell: Cell, place: CellContext, failure: Failure, started: datetime | None = None, seconds: float = 0.0
+    cell: Cell, context: CellContext, failure: Failure, started: datetime | None = None, seconds: float = 0.0
 ) -> CellResult:
     """Return the result of a cell that could not be finished."""
-    record = dataclasses.replace(
-        _record(cell, place, started or datetime.now(UTC), seconds, "failed"),
+    record = _record(
+        cell,
+        context,
+        status="failed",
+        started_at=started or datetime.now(UTC),
+        seconds=seconds,
         error_type=failure.error_type,
         error_message=failure.message,
         traceback=failure.traceback,
@@ -158,13 +162,13 @@ def _notes_of(environment: Mapping[str, Any]) -> list[str]:
     return [numerics.NOT_REPRODUCIBLE] if environment["mkl_cbwr"] == "off" else []
 
 
-def _record(cell: Cell, place: CellContext, started: datetime, seconds: float, status: str) -> CellRecord:
+def _record(cell: Cell, context: CellContext, **outcome: Any) -> CellRecord:
+    """Return the record of a cell; ``outcome`` gives the fields that do not follow from its plan."""
     prepared, spec = cell.prepared, cell.method.spec_with(cell.config)
     return CellRecord(
         cell_id=cell.cell_id,
-        run_id=place.run_id,
-        suite=place.suite,
-        status=status,
+        run_id=context.run_id,
+        suite=context.suite,
         backbone=prepared.backbone.name,
         backbone_title=prepared.backbone.title,
         site=prepared.site.path,
@@ -178,62 +182,32 @@ def _record(cell: Cell, place: CellContext, started: datetime, seconds: float, s
         token_seed=cell.plan.seed,
         init_seed=cell.init_seed,
         identity=cell.identity,
-        started_at=started,
-        seconds=seconds,
-        device=devices.device_name(place.device),
+        device=devices.device_name(context.device),
         dtype="float32",
         d_in=prepared.site.d_in,
         d_out=prepared.site.d_out,
         claims={key: getattr(spec, key) for key in CLAIMS},
+        **outcome,
     )
 
 
-def _score_records(evaluation: Evaluation) -> list[ScoreRecord]:
-    return [
-        ScoreRecord(
-            metric=measured.score.metric,
-            value=measured.score.value,
-            version=measured.version,
-            params=measured.params,
-            uncertainty=measured.score.uncertainty,
-            uncertainty_kind=measured.score.uncertainty_kind,
-            n=measured.score.n,
-            unit=measured.score.unit,
-            direction=measured.score.direction,
-            seconds=measured.seconds,
-            details=measured.score.details,
-        )
-        for measured in evaluation.scores
-    ]
-
-
-def _headline(evaluation: Evaluation, seconds: float) -> str:
-    scores = {measured.score.metric: measured for measured in evaluation.scores}
-    parts = [f"{name} {_printed(scores[name])}" for name in HEADLINE if name in scores]
+def _headline(records: Sequence[ScoreRecord], seconds: float) -> str:
+    scores = {score.metric: score for score in records}
+    parts = [f"{name} {_text_of(scores[name])}" for name in HEADLINE if name in scores]
     return f"{', '.join(parts)} in {seconds:.1f} s"
 
 
-def _printed(measured: Measured) -> str:
+def _text_of(score: ScoreRecord) -> str:
     """Return the value with its unit, formatted as on a board."""
-    score = measured.score
-    column = Column(
-        key=score.metric,
-        metric=score.metric,
-        version=measured.version,
-        params=measured.params,
-        panel=None,
-        evaluation_fingerprint=None,
-        device=None,
-        unit=score.unit,
-        direction=score.direction,
-        digits=digits_of(score.unit, [score.value]),
-    )
+    assert score.value is not None
+    fields: dict[str, Any] = {field: getattr(score, field) for field in _COLUMN_FIELDS}
+    column = Column(key=score.metric, device=None, digits=digits_of(score.unit, [score.value]), **fields)
     unit = "%" if score.unit == "fraction" else score.unit
     return f"{column.text(score.value)} {unit}".rstrip()
 
 
 def _curve_frame(curves: Mapping[str, Sequence[tuple[int, float]]]) -> pd.DataFrame | None:
-    points = [(series, step, value) for series, found in curves.items() for step, value in found]
+    points = [(series, step, value) for series, curve in curves.items() for step, value in curve]
     return pd.DataFrame(points, columns=["series", "step", "value"]) if points else None
 
 

@@ -192,7 +192,7 @@ def head(of: CheckedBackbone) -> str:
         require(together, "`head` and `n_classes` belong together: set both, or neither.")
         raise NotApplicable("the backbone has no head; runs fit a linear probe")
     with torch.inference_mode():
-        logits = of.backbone.own_logits(of.features)
+        logits = of.backbone.head_logits(of.features)
     require_shape("The head", logits, "(B, n_classes)", (3, of.backbone.n_classes))
     return f"{of.backbone.n_classes} classes"
 

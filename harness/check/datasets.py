@@ -161,16 +161,16 @@ def no_duplicate_images(of: CheckedDataset) -> None:
 
 def split(of: CheckedDataset) -> str:
     """Check that the set can be split into images to fit on and images to evaluate on."""
-    if of.images.own_split is not None:
-        probing, evaluation = (set(part.tolist()) for part in of.images.own_split)
+    if of.images.predefined_split is not None:
+        probing, evaluation = (set(part.tolist()) for part in of.images.predefined_split)
         both = len(probing & evaluation)
-        require(not both, f"{both} images are in both parts of own_split; the parts must be disjoint.")
-        require(bool(probing and evaluation), "One part of own_split is empty; both need images.")
+        require(not both, f"{both} images are in both parts of predefined_split; the parts must be disjoint.")
+        require(bool(probing and evaluation), "One part of predefined_split is empty; both need images.")
         of.images.subset(probing), of.images.subset(evaluation)
-        return f"own_split: {len(probing)} and {len(evaluation)} images"
+        return f"predefined_split: {len(probing)} and {len(evaluation)} images"
     require(len(of.images) > 1, "The set has one image, which cannot be split; at least two are needed.")
     parts = of.images.split(evaluation=0.4)
-    return f"no own_split; 60 to 40 gives {len(parts.probing)} and {len(parts.evaluation)} images"
+    return f"no predefined_split; 60 to 40 gives {len(parts.probing)} and {len(parts.evaluation)} images"
 
 
 def identifier(of: CheckedDataset) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,25 +30,19 @@ class ImageRecord(NamedTuple):
     label: int | None
 
 
-@dataclass(frozen=True)
-class BrokenImage:
-    """Image that could not be read, with the reason."""
-
-    name: str
-    reason: str
-
-
 class BrokenImageError(Exception):
-    """Exception of :meth:`ImageSet.open`; carries the :class:`BrokenImage`."""
+    """Exception of :meth:`ImageSet.open`: the image ``name`` could not be read, for a ``reason``."""
 
-    def __init__(self, broken: BrokenImage) -> None:
-        super().__init__(f"{broken.name}: {broken.reason}")
-        self.broken = broken
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name = name
+        self.reason = reason
 
 
 class Reader(Protocol):
     """Interface of the source of a record's encoded bytes. A subclass needs only :meth:`read`."""
 
+    @abstractmethod
     def read(self, record: ImageRecord) -> bytes:
         """Return all encoded bytes."""
 
@@ -60,7 +55,7 @@ class Reader(Protocol):
         return len(self.read(record))
 
 
-class FileReader:
+class FileReader(Reader):
     """Reader of records that are files."""
 
     def read(self, record: ImageRecord) -> bytes:
@@ -74,11 +69,17 @@ class FileReader:
         return record.path.stat().st_size
 
 
-class OwnSplit(NamedTuple):
-    """Positions of the records in a set's own split: training images (for probing) and evaluation images."""
+class PredefinedSplit(NamedTuple):
+    """Positions of a set's records in its predefined split: training images (for probing) and evaluation images."""
 
     probing: np.ndarray
     evaluation: np.ndarray
+
+    @classmethod
+    def by_folder(cls, records: Sequence[ImageRecord], probing: str) -> PredefinedSplit:
+        """Return the split in which the records whose name starts with ``probing/`` are the training images."""
+        trains = np.fromiter((record.name.startswith(f"{probing}/") for record in records), bool, len(records))
+        return cls(np.flatnonzero(trains), np.flatnonzero(~trains))
 
 
 class DatasetSplit(NamedTuple):
@@ -97,14 +98,29 @@ class ImageSet:
         records: sorted by name.
         classes: class names; a record's ``label`` is an index into them.
         reader: source of the bytes of a record.
-        own_split: the split that the set itself defines, or None.
+        predefined_split: the split that comes with the set (``train/`` and ``val/`` folders), or None.
     """
 
     name: str
     records: tuple[ImageRecord, ...]
     classes: tuple[str, ...]
     reader: Reader = field(default_factory=FileReader, repr=False)
-    own_split: OwnSplit | None = field(default=None, repr=False)
+    predefined_split: PredefinedSplit | None = field(default=None, repr=False)
+
+    @classmethod
+    def labelled(
+        cls, name: str, images: Sequence[tuple[str, Path, str]], *, probing_folder: str | None = None
+    ) -> ImageSet:
+        """Return the set of the files ``images`` (name, path, class name), sorted by name; its classes are sorted.
+
+        Args:
+            probing_folder: folder of the training images of a predefined split, the first part of their names.
+        """
+        classes = tuple(sorted({label for _, _, label in images}))
+        number = {label: index for index, label in enumerate(classes)}
+        records = tuple(ImageRecord(image, path, number[label]) for image, path, label in images)
+        split = None if probing_folder is None else PredefinedSplit.by_folder(records, probing_folder)
+        return cls(name, records, classes, predefined_split=split)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -140,68 +156,66 @@ class ImageSet:
         except OSError as error:
             raise UserError(
                 f"The image set {self.name!r} cannot be read: {name!r}: {error.strerror or error}. "
-                "Mend or remove the file."
+                "Repair or remove the file."
             ) from error
         return f"{'content' if whole else 'sampled'}:{digest.hexdigest()}"
 
     def subset(self, indices: Iterable[int] | np.ndarray) -> ImageSet:
         """Return the set of the records at ``indices``, sorted by name.
 
-        Classes are kept, and the set's own split is dropped.
+        The result has the same classes and no predefined split.
 
         Raises:
             UserError: if an index is out of range or occurs twice.
         """
         chosen = sorted(int(index) for index in indices)
-        if chosen and (chosen[0] < 0 or chosen[-1] >= len(self)):
-            wrong = chosen[0] if chosen[0] < 0 else chosen[-1]
-            raise UserError(f"{self.name!r} has images 0 to {len(self) - 1}: there is none at {wrong}.")
+        for index in chosen[:1] + chosen[-1:]:
+            if not 0 <= index < len(self):
+                raise UserError(f"{self.name!r} has images 0 to {len(self) - 1}, but no image {index}.")
         if len(set(chosen)) != len(chosen):
-            raise UserError(f"A subset of {self.name!r} cannot hold an image twice.")
+            raise UserError(f"A subset of {self.name!r} cannot contain an image twice.")
         return ImageSet(self.name, tuple(self.records[index] for index in chosen), self.classes, self.reader)
 
     def split(self, *, evaluation: int | float, seed: int = 0) -> DatasetSplit:
         """Split into a probing and an evaluation set, with each class in proportion.
 
-        A set with its own split (``train/`` and ``val/`` folders) gives that one and ignores ``evaluation`` and
-        ``seed``. Otherwise class c with n_c of the n images contributes ``evaluation * n_c / n`` images to the
-        evaluation set (``evaluation`` as a number of images), rounded by largest remainders (ties to the lower class).
-        Images without a label count as one class. The images are chosen by a hash of seed and name, so the choice does
-        not depend on the version of a random generator, and depends little on the other images.
+        A predefined split is returned as it is. Otherwise class c with n_c of the n images contributes
+        ``evaluation * n_c / n`` images to the evaluation set (``evaluation`` as a number of images), rounded by largest
+        remainders (ties to the lower class). Images without a label count as one class. The images are chosen by a hash
+        of seed and name, so the choice does not depend on the version of a random generator, and depends little on the
+        other images.
 
         Args:
             evaluation: number of images to evaluate on (int), or their fraction (float between 0 and 1).
-            seed: seed of the split.
 
         Raises:
             UserError: if there are not enough images to leave at least one on each side.
         """
-        if self.own_split is not None:
-            return DatasetSplit(self.subset(self.own_split.probing), self.subset(self.own_split.evaluation))
-        wanted = self._evaluation_count(evaluation)
+        if self.predefined_split is not None:
+            return DatasetSplit(
+                self.subset(self.predefined_split.probing), self.subset(self.predefined_split.evaluation)
+            )
+        n_evaluation = self._evaluation_count(evaluation)
         members = [np.flatnonzero(self.labels == label) for label in np.unique(self.labels)]
         chosen: list[int] = []
-        for positions, count in zip(members, _largest_remainders([len(m) for m in members], wanted), strict=True):
+        for positions, count in zip(members, _largest_remainders([len(m) for m in members], n_evaluation), strict=True):
             order = sorted(positions.tolist(), key=lambda index: _hashed(seed, self.records[index].name))
             chosen.extend(order[:count])
-        taken = set(chosen)
-        return DatasetSplit(self.subset(index for index in range(len(self)) if index not in taken), self.subset(chosen))
+        return DatasetSplit(self.subset(set(range(len(self))) - set(chosen)), self.subset(chosen))
 
     def _evaluation_count(self, evaluation: int | float) -> int:
         if isinstance(evaluation, bool) or not isinstance(evaluation, int | float):
-            raise UserError(f"The evaluation split is a number of images or a fraction, not {evaluation!r}.")
+            raise UserError(f"The evaluation split is {evaluation!r}: it must be a number of images or a fraction.")
         if isinstance(evaluation, float) and not 0 < evaluation < 1:
-            raise UserError(f"A fraction for the evaluation split lies between 0 and 1: {evaluation} does not.")
+            raise UserError(f"The fraction for the evaluation split is {evaluation}: it must be between 0 and 1.")
         count = round(evaluation * len(self)) if isinstance(evaluation, float) else evaluation
         if len(self) < 2:
-            raise UserError(
-                f"{self.name!r} has {len(self)} image{'' if len(self) else 's'}: at least two are needed, one to probe "
-                "and one to evaluate on."
-            )
+            n_images = "1 image" if len(self) else "0 images"
+            raise UserError(f"{self.name!r} has {n_images}: at least two are needed, to probe and to evaluate on.")
         if not 0 < count < len(self):
             raise UserError(
                 f"{self.name!r} has {len(self)} images: an evaluation split of {count} leaves none on one side. "
-                f"Ask for 1 to {len(self) - 1}."
+                f"Use 1 to {len(self) - 1}."
             )
         return count
 
@@ -218,7 +232,7 @@ class ImageSet:
             with Image.open(io.BytesIO(self.reader.read(record))) as image:
                 return _as_rgb(ImageOps.exif_transpose(image))
         except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more.
-            raise BrokenImageError(BrokenImage(record.name, _reason(error))) from error
+            raise BrokenImageError(record.name, _reason(error)) from error
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

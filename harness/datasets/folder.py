@@ -6,10 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from harness.datasets import DATASETS
-from harness.datasets.base import ImageRecord, ImageSet, OwnSplit
+from harness.datasets.base import ImageSet
 from methods.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
@@ -20,7 +18,7 @@ def load(identifier: str) -> ImageSet:
     """Load the images below the folder ``identifier``. Only file names are read.
 
     Classes are the names of the sub-folders that hold images, sorted; images may lie deeper inside them. If there are
-    ``train/`` and ``val/`` (or ``validation/``), these are the set's own split, the classes lie one level deeper, and
+    ``train/`` and ``val/`` (or ``validation/``), these are its predefined split, the classes lie one level deeper, and
     other folders (``test/``) are ignored. Hidden files and folders are ignored; links are followed.
 
     Raises:
@@ -34,28 +32,17 @@ def load(identifier: str) -> ImageSet:
     top = _folders(root)
     validation = "val" if "val" in top else "validation"
     parts = ("train", validation) if "train" in top and validation in top else ("",)
-    found: list[tuple[str, Path, str]] = []
-    counts = {}
+    records: list[tuple[str, Path, str]] = []
     for part in parts:
-        named = [(_as_text(name), path) for name, path in _images(root / part)]
-        inside = [(f"{part}/{name}" if part else name, path, name.split("/", 1)[0]) for name, path in named]
-        counts[part] = len(inside)
-        found.extend(inside)
-    if not any(_folders(root / part) for part in parts):
+        images = [(_as_text(name), path) for name, path in _images(root / part)]
+        if not images and any(_folders(root / other) for other in parts):
+            folder = f"{identifier!r}, {part}/" if part else repr(identifier)
+            raise UserError(f"There are no images in the class sub-folders of {folder} ({', '.join(SUFFIXES)}).")
+        records += [(f"{part}/{name}" if part else name, path, name.split("/", 1)[0]) for name, path in images]
+    if not records:
         raise UserError(f"{identifier!r} has no class sub-folders. Lay it out as {LAYOUT}.")
-    for part, count in counts.items():
-        if not count:
-            where = f"{identifier!r}, {part}/" if part else repr(identifier)
-            raise UserError(f"There are no images in the class sub-folders of {where} ({', '.join(SUFFIXES)}).")
-    found.sort()
-    classes = tuple(sorted({item[2] for item in found}))
-    number = {name: index for index, name in enumerate(classes)}
-    records = tuple(ImageRecord(name, path, number[label]) for name, path, label in found)
-    own = None
-    if len(parts) == 2:
-        in_train = np.fromiter((record.name.startswith("train/") for record in records), bool, len(records))
-        own = OwnSplit(np.flatnonzero(in_train), np.flatnonzero(~in_train))
-    return ImageSet(f"folder:{_as_text(root.resolve().name)}", records, classes, own_split=own)
+    split = "train" if len(parts) == 2 else None
+    return ImageSet.labelled(f"folder:{_as_text(root.resolve().name)}", sorted(records), probing_folder=split)
 
 
 def _as_text(name: str) -> str:
@@ -71,14 +58,14 @@ def _folders(path: Path) -> list[str]:
 def _images(root: Path) -> Iterator[tuple[str, Path]]:
     """Yield (path relative to ``root`` with forward slashes, path) of the images below its sub-folders."""
     for label in _folders(root):
-        seen: set[str] = set()
+        visited: set[str] = set()
         for folder, inner, files in os.walk(root / label, followlinks=True):
             # A link to a parent folder would otherwise be followed forever.
             real = os.path.realpath(folder)
-            if real in seen:
+            if real in visited:
                 inner.clear()
                 continue
-            seen.add(real)
+            visited.add(real)
             inner[:] = [name for name in inner if not name.startswith(".")]
             for file in files:
                 if file.lower().endswith(SUFFIXES) and not file.startswith("."):
@@ -86,4 +73,4 @@ def _images(root: Path) -> Iterator[tuple[str, Path]]:
                     yield path.relative_to(root).as_posix(), path
 
 
-DATASETS.add("folder", load, description="folder:PATH, one sub-folder a class; train/ and val/ are kept apart")
+DATASETS.add("folder", load, description="folder:PATH, one sub-folder per class; train/ and val/ are the split")

@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from harness.backbones.sources.base import require
 from harness.backbones.sources.hub import offline_if_unreachable
 from harness.datasets import DATASETS
-from harness.datasets.base import ImageRecord, ImageSet, OwnSplit, Reader
-from methods.errors import UserError
+from harness.datasets.base import ImageRecord, ImageSet, PredefinedSplit, Reader
+from methods.errors import UserError, first_line
 
 _EVALUATION_SPLITS = ("validation", "val", "valid", "test")
 
@@ -25,23 +23,23 @@ class ArrowReader(Reader):
 
     def read(self, record: ImageRecord) -> bytes:
         split, _, position = record.name.rpartition("/")
-        cell = self._splits[split][int(position)][self._column]
-        if cell is None:
+        image = self._splits[split][int(position)][self._column]
+        if image is None:
             raise OSError("the image is missing")
-        # A row holds the bytes themselves, or the path of a file that holds them.
-        return cell["bytes"] if cell.get("bytes") is not None else Path(cell["path"]).read_bytes()
+        # A row contains the bytes themselves, or the path of a file.
+        return image["bytes"] if image.get("bytes") is not None else Path(image["path"]).read_bytes()
 
 
 def load(identifier: str) -> ImageSet:
-    """Load the data set ``NAME`` in its configuration ``CONFIG``: one ``SPLIT``, or the set with its own split.
+    """Load the data set ``NAME`` in its configuration ``CONFIG``: one ``SPLIT``, or the set with a predefined split.
 
-    Without ``SPLIT``, ``train`` and the first existing one of validation, val, valid and test are the set's own split;
+    Without ``SPLIT``, ``train`` and the first existing one of validation, val, valid and test are the predefined split;
     a set with one split gives that. The image column is the first of type Image, the label column the first of type
     ClassLabel.
 
     Raises:
-        UserError: if ``datasets`` is missing, the set cannot be obtained, it has no such split, several splits without
-            an own split, no image column, or no images.
+        UserError: if ``datasets`` is missing, the set cannot be obtained, it has no such split, several splits of
+            other names, no image column, or no images.
     """
     require("datasets", "datasets", f"hf:{identifier}")
     import datasets
@@ -49,10 +47,10 @@ def load(identifier: str) -> ImageSet:
     if not identifier:
         raise UserError("hf: needs the name of a data set, as in hf:cifar10 or hf:OWNER/NAME:test.")
     spec, _, wanted = identifier.partition(":")
-    found = _found(spec)
-    splits = dict(found) if isinstance(found, dict) else {str(found.split or "train"): found}
-    chosen, own = _choose(splits, wanted, identifier)
-    features = chosen[0][1].features
+    loaded = _load(spec)
+    splits = dict(loaded) if isinstance(loaded, dict) else {str(loaded.split or "train"): loaded}
+    chosen, probing = _choose(splits, wanted, identifier)
+    features = next(iter(chosen.values())).features
     column = next((name for name, kind in features.items() if isinstance(kind, datasets.Image)), None)
     if column is None:
         raise UserError(f"The data set {identifier!r} has no image column: its columns are {', '.join(features)}.")
@@ -60,26 +58,23 @@ def load(identifier: str) -> ImageSet:
     classes = tuple(features[label].names) if label else ()
     records: list[ImageRecord] = []
     encoded = {}
-    for name, part in chosen:
+    for name, part in chosen.items():
         encoded[name] = part.cast_column(column, datasets.Image(decode=False)).select_columns([column])
         numbers = part.select_columns([label])[:][label] if label else [None] * len(part)
         for position, number in enumerate(numbers):
             # Zero-padded, so that sorting by name keeps the order. Test splits with hidden labels use -1.
-            known = int(number) if number is not None and number >= 0 else None
-            records.append(ImageRecord(f"{name}/{position:09d}", Path(f"{name}/{position:09d}"), known))
+            known_label = int(number) if number is not None and number >= 0 else None
+            records.append(ImageRecord(f"{name}/{position:09d}", Path(f"{name}/{position:09d}"), known_label))
     if not records:
         raise UserError(f"The data set {identifier!r} has no images.")
     records.sort()
-    division = None
-    if own:
-        probing = np.fromiter((record.name.startswith(f"{own}/") for record in records), bool, len(records))
-        division = OwnSplit(np.flatnonzero(probing), np.flatnonzero(~probing))
-    shown = Path(spec).name if Path(spec).expanduser().is_dir() else spec
+    predefined = PredefinedSplit.by_folder(records, probing) if probing else None
+    name = Path(spec).name if Path(spec).expanduser().is_dir() else spec
     suffix = f":{wanted}" if wanted else ""
-    return ImageSet(f"hf:{shown}{suffix}", tuple(records), classes, ArrowReader(encoded, column), division)
+    return ImageSet(f"hf:{name}{suffix}", tuple(records), classes, ArrowReader(encoded, column), predefined)
 
 
-def _found(spec: str) -> Any:
+def _load(spec: str) -> Any:
     import datasets
 
     folder = Path(spec).expanduser()
@@ -90,25 +85,24 @@ def _found(spec: str) -> Any:
         with offline_if_unreachable():
             return datasets.load_dataset(name, config or None)
     except Exception as error:  # the library and the hub clients raise their own, without a common base
-        first = (str(error).splitlines() or [""])[0][:200]
         what = "read" if folder.is_dir() else "downloaded"
         raise UserError(
-            f"The data set {spec!r} could not be {what} ({type(error).__name__}: {first}). "
+            f"The data set {spec!r} could not be {what} ({first_line(error)}). "
             "Without a network, use a folder written by save_to_disk, or folder:PATH."
         ) from error
 
 
-def _choose(splits: dict[str, Any], wanted: str, identifier: str) -> tuple[list[tuple[str, Any]], str | None]:
-    """Return the splits to use, in order, and the name of the probing split if they are the set's own split."""
+def _choose(splits: dict[str, Any], wanted: str, identifier: str) -> tuple[dict[str, Any], str | None]:
+    """Return the splits to use, in order, and the name of the probing split if they are a predefined split."""
     if wanted:
         if wanted not in splits:
             raise UserError(f"The data set {identifier!r} has no split {wanted!r}. There are {', '.join(splits)}.")
-        return [(wanted, splits[wanted])], None
+        return {wanted: splits[wanted]}, None
     evaluation = next((name for name in _EVALUATION_SPLITS if name in splits), None)
     if "train" in splits and evaluation:
-        return [("train", splits["train"]), (evaluation, splits[evaluation])], "train"
+        return {name: splits[name] for name in ("train", evaluation)}, "train"
     if len(splits) == 1:
-        return list(splits.items()), None
+        return splits, None
     raise UserError(f"The data set {identifier!r} has several splits; name one: hf:NAME:SPLIT of {', '.join(splits)}.")
 
 

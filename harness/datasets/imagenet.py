@@ -17,7 +17,7 @@ REMEDY = (
 )
 
 
-def place(identifier: str = "") -> str:
+def folder_path(identifier: str = "") -> str:
     """Return the path of the folder, from ``imagenet:PATH`` or the environment. Nothing is read.
 
     Raises:
@@ -25,7 +25,7 @@ def place(identifier: str = "") -> str:
     """
     path = identifier or os.environ.get(VARIABLE, "")
     if not path:
-        raise UserError(f"There is no ImageNet here: {VARIABLE} is not set. {REMEDY}")
+        raise UserError(f"The folder of ImageNet is not given: {VARIABLE} is not set. {REMEDY}")
     return path
 
 
@@ -35,9 +35,9 @@ def load(identifier: str = "") -> ImageSet:
     Raises:
         UserError: if no folder is named, or it lacks ``train/`` or ``val/``.
     """
-    images = folder.load(place(identifier))
-    if images.own_split is None:
-        raise UserError(f"The ImageNet folder has no train/ and val/ with class folders in them. {REMEDY}")
+    images = folder.load(folder_path(identifier))
+    if images.predefined_split is None:
+        raise UserError(f"The ImageNet folder has no train/ and val/ with class folders. {REMEDY}")
     # The fingerprint distinguishes copies; the set's name must not depend on the folder's name.
     return dataclasses.replace(images, name="imagenet")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from harness.datasets.base import BrokenImage, BrokenImageError, ImageSet
+from harness.datasets.base import BrokenImageError, ImageSet
 from methods.errors import UserError
 
 Transform = Callable[[Image.Image, int], Tensor]
@@ -25,41 +26,28 @@ class ImageBatch(NamedTuple):
     images: Tensor
 
 
-class BrokenReport:
-    """Report of the skipped images, each listed once, in the order of first occurrence."""
+class BrokenReport(dict[str, str]):
+    """Report of the skipped images: name to reason, in the order of first occurrence."""
 
-    def __init__(self) -> None:
-        self._broken: dict[str, BrokenImage] = {}
+    def add(self, error: BrokenImageError) -> None:
+        self.setdefault(error.name, error.reason)
 
-    def add(self, broken: BrokenImage) -> None:
-        self._broken.setdefault(broken.name, broken)
-
-    @property
-    def images(self) -> tuple[BrokenImage, ...]:
-        return tuple(self._broken.values())
-
-    def __len__(self) -> int:
-        return len(self._broken)
-
-    def __iter__(self) -> Iterator[BrokenImage]:
-        return iter(self._broken.values())
+    def of(self, images: ImageSet) -> dict[str, str]:
+        """Return the part of the report on ``images``."""
+        names = {record.name for record in images.records}
+        return {name: reason for name, reason in self.items() if name in names}
 
     def summary(self) -> str:
         """Return a one-sentence summary; empty if nothing was skipped."""
-        if not self._broken:
+        if not self:
             return ""
-        first = self.images[0]
+        name, reason = next(iter(self.items()))
         more = f" and {len(self) - 1} more" if len(self) > 1 else ""
-        return f"{len(self)} image{'s' if len(self) > 1 else ''} skipped: {first.name} ({first.reason}){more}."
+        return f"{len(self)} image{'s' if len(self) > 1 else ''} skipped: {name} ({reason}){more}."
 
 
 def batches(
-    images: ImageSet,
-    transform: Transform,
-    *,
-    batch_size: int,
-    workers: int = 2,
-    report: BrokenReport,
+    images: ImageSet, transform: Transform, *, batch_size: int, workers: int = 2, report: BrokenReport
 ) -> Iterator[ImageBatch]:
     """Read, transform and stack the images of a set in index order.
 
@@ -68,10 +56,7 @@ def batches(
     gives the images it holds. All batches but the last have ``batch_size`` images, whether or not images are broken.
 
     Args:
-        images: the set.
-        transform: ``(image, its position in the set) -> (3, S, S)``. Its own exceptions are not caught.
-        batch_size: images per batch.
-        workers: number of decoding threads.
+        transform: ``(image, its position in the set) -> (3, S, S)``. Its exceptions are not caught.
         report: filled while iterating.
 
     Raises:
@@ -85,41 +70,38 @@ def batches(
 def _batches(
     images: ImageSet, transform: Transform, batch_size: int, workers: int, report: BrokenReport
 ) -> Iterator[ImageBatch]:
-    def prepare(index: int) -> Tensor | BrokenImage:
+    def prepare(index: int) -> Tensor | BrokenImageError:
         try:
             image = images.open(index)
         except BrokenImageError as error:
-            return error.broken
+            return error
         return transform(image, index)
 
-    delivered = 0
-    waiting: deque[tuple[int, Future[Tensor | BrokenImage]]] = deque()
-    index: list[int] = []
-    stack: list[Tensor] = []
+    upcoming = iter(range(len(images)))
+    waiting: deque[tuple[int, Future[Tensor | BrokenImageError]]] = deque()
+    ready: list[tuple[int, Tensor]] = []
+    any_readable = False
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
-        upcoming = iter(range(len(images)))
         while True:
-            # Images already stacked count too, or memory would reach two batches.
-            while len(waiting) + len(stack) < batch_size + 2 * workers and (i := next(upcoming, None)) is not None:
-                waiting.append((i, pool.submit(prepare, i)))
+            # Images that are ready count too, or memory would reach two batches.
+            n_free = batch_size + 2 * workers - len(waiting) - len(ready)
+            waiting.extend((index, pool.submit(prepare, index)) for index in itertools.islice(upcoming, n_free))
+            if len(ready) == batch_size or (ready and not waiting):
+                index = torch.tensor([index for index, _ in ready], dtype=torch.int64)
+                yield ImageBatch(index, torch.stack([image for _, image in ready]))
+                ready = []
+                continue
             if not waiting:
                 break
             position, future = waiting.popleft()
             result = future.result()
-            if isinstance(result, BrokenImage):
+            if isinstance(result, BrokenImageError):
                 report.add(result)
-                continue
-            index.append(position)
-            stack.append(result)
-            if len(stack) == batch_size:
-                delivered += batch_size
-                yield ImageBatch(torch.tensor(index, dtype=torch.int64), torch.stack(stack))
-                index, stack = [], []
-        if stack:
-            delivered += len(stack)
-            yield ImageBatch(torch.tensor(index, dtype=torch.int64), torch.stack(stack))
-        if len(images) and not delivered:
+            else:
+                ready.append((position, result))
+                any_readable = True
+        if len(images) and not any_readable:
             raise _nothing_readable(images, report)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -132,7 +114,7 @@ def require_readable(images: ImageSet) -> None:
         try:
             images.open(index)
         except BrokenImageError as error:
-            report.add(error.broken)
+            report.add(error)
         else:
             return
     raise _nothing_readable(images, report)
@@ -149,23 +131,3 @@ def crop_generator(seed: int, image_index: int, crop_index: int) -> torch.Genera
     """
     digest = hashlib.blake2b(f"crop|{seed}|{image_index}|{crop_index}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
-
-
-def still_unreadable(images: ImageSet, skipped: Mapping[str, str], report: BrokenReport) -> bool:
-    """Return True if none of the formerly ``skipped`` images (name to reason) can be read now.
-
-    Images that still cannot be read are added to ``report``. A result computed without an image that was unreadable
-    only temporarily must not be reused later.
-    """
-    if not skipped:
-        return True
-    place = {record.name: index for index, record in enumerate(images.records) if record.name in skipped}
-    for name, reason in skipped.items():
-        if name in place:
-            try:
-                images.open(place[name])
-            except BrokenImageError:
-                report.add(BrokenImage(name, reason))
-                continue
-        return False
-    return True

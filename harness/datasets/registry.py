@@ -15,6 +15,9 @@ from methods.registry import Registry
 DATASETS: Registry[Callable[[str], ImageSet]] = Registry("dataset", "harness.datasets", package="harness.datasets")
 
 
+names = DATASETS.names
+
+
 class DatasetRow(NamedTuple):
     """Row of ``harness list datasets``."""
 
@@ -22,11 +25,6 @@ class DatasetRow(NamedTuple):
     title: str
     source: str
     available: str
-
-
-def names() -> list[str]:
-    """Return all registered names, naturally sorted."""
-    return DATASETS.names()
 
 
 def describe() -> list[DatasetRow]:

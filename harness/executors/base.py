@@ -7,16 +7,15 @@ process that the user started.
 from __future__ import annotations
 
 import inspect
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
-from harness.cells.fit import KnownFit
+from harness.cells.fit import SavedFit
 from harness.cells.plan import Cell, PreparedTarget
 from harness.cells.run_cell import CellContext, CellResult
-from harness.datasets.base import BrokenImage
 from harness.errors import UserError
 from harness.progress import Reporter
 from harness.suites import Suite
@@ -45,44 +44,45 @@ class Work(NamedTuple):
     reporter: Reporter
     check: Callable[[], None]
     """raises KeyboardInterrupt if the run was asked to stop; called at every step"""
-    known_fits: Callable[[Cell], tuple[KnownFit, ...]]
-    """finished cells with the same fit, as the store has them now"""
+    saved_fits: Callable[[Cell], tuple[SavedFit, ...]]
+    """fits of finished cells with the same fit identity, as the store has them now"""
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        """Report progress.
+
+        Raises:
+            KeyboardInterrupt: as :attr:`check` does.
+        """
+        self.check()
+        self.reporter.progress(done, total, what)
 
 
 class Opened(NamedTuple):
     """Event: the inputs of a target are ready."""
 
     prepared: PreparedTarget
-    broken: Sequence[BrokenImage]
-    """images that could not be read"""
+    broken: Mapping[str, str]
+    """images that could not be read, name to reason"""
 
 
 Event: TypeAlias = Opened | CellResult
 
 
-class Executor(ABC):
+class Executor(AbstractContextManager["Executor"]):
     """Base class of executors. As a context manager it starts its resources once, for several runs."""
 
     name: ClassVar[str]
     description: ClassVar[str]
 
-    def __enter__(self) -> Executor:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def stop(self) -> None:  # noqa: B027 - there may be nothing to stop
+    def stop(self) -> None:
         """Release what was started."""
 
     @abstractmethod
     def planning_device(self, device: str) -> str:
         """Return the device of this process on which backbones are loaded to plan the run.
-
-        Args:
-            device: as requested by the user.
 
         Raises:
             UserError: for a device that this executor cannot use.
@@ -123,16 +123,16 @@ def create(name: str, **options: Any) -> Executor:
     Raises:
         UserError: for an unknown name, or an option that the executor does not have.
     """
-    kind = EXECUTORS.get(name)
-    given = {key: value for key, value in options.items() if value is not None}
-    taken = [key for key in inspect.signature(kind).parameters if key not in ("args", "kwargs")]
-    for key in given:
-        if key not in taken:
-            what = ", ".join(_flag(one) for one in taken) if taken else "none"
+    executor = EXECUTORS.get(name)
+    settings = {key: value for key, value in options.items() if value is not None}
+    accepted = [key for key in inspect.signature(executor).parameters if key not in ("args", "kwargs")]
+    for key in settings:
+        if key not in accepted:
+            flags = ", ".join(map(_flag, accepted)) or "none"
             others = [entry.name for entry in EXECUTORS if key in inspect.signature(entry.load()).parameters]
             hint = f" It belongs to --executor {' or '.join(others)}." if others else ""
-            raise UserError(f"{_flag(key)} is no option of --executor {name}, which has {what}.{hint}")
-    return kind(**given)
+            raise UserError(f"{_flag(key)} is no option of --executor {name}, which has {flags}.{hint}")
+    return executor(**settings)
 
 
 def _flag(option: str) -> str:

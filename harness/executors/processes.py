@@ -18,14 +18,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple
 
-from harness import devices
-from harness.cells.fit import KnownFit
-from harness.cells.inputs import open_inputs
+from harness.cells.fit import SavedFit
+from harness.cells.inputs import Inputs
 from harness.cells.plan import Cell
 from harness.cells.run_cell import CellResult, Failure, failed
 from harness.errors import UserError
-from harness.executors.base import Event, Executor, Opened, TargetWork, Work
-from harness.executors.worker import Order, Resources, compute, order
+from harness.executors.base import TargetWork, Work
+from harness.executors.single_machine import SingleMachine
+from harness.executors.worker import Order, Resources, compute
 
 #: Variables that libraries read once, when they are loaded: how many threads they start.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -48,7 +48,7 @@ class _Worker(NamedTuple):
         self.pool.shutdown(cancel_futures=True)
 
 
-class Processes(Executor):
+class Processes(SingleMachine):
     """``workers`` processes, each with one thread and one cell at a time.
 
     The number of workers does not change a result. The number of threads does, in the last digits of a product: results
@@ -68,12 +68,6 @@ class Processes(Executor):
         self._idle: list[_Worker] = []
         self._steps: Any = multiprocessing.get_context("spawn").Queue()
 
-    def planning_device(self, device: str) -> str:
-        return devices.best_device(device)
-
-    def device_name(self, device: str) -> str:
-        return devices.device_name(devices.best_device(device))
-
     def versions(self) -> dict[str, str]:
         return {"threads": "1", "workers": str(self.workers)}
 
@@ -82,31 +76,9 @@ class Processes(Executor):
         while self._idle:
             self._idle.pop().end()
 
-    def execute(self, work: Work) -> Iterator[Event]:
-        for target in work.targets:
-            work.reporter.say(target.prepared.title)
-            yield from self._target(work, target)
-
-    def _target(self, work: Work, target: TargetWork) -> Iterator[Event]:
-        plans = list(dict.fromkeys(cell.plan for cell in target.cells))
-
-        def progress(done: int, total: int, what: str) -> None:
-            work.check()
-            work.reporter.progress(done, total, what)
-
-        try:
-            # Collected once, here; the workers read the cache.
-            inputs = open_inputs(
-                work.suite, target.prepared, plans, work.cache, device=work.context.device, progress=progress
-            )
-        except Exception as error:
-            # An error of the inputs fails the cells of this target; other targets go on.
-            for cell in target.cells:
-                yield failed(cell, work.context, Failure.of(error))
-            return
-        yield Opened(target.prepared, inputs.broken.images)
-        given = order(work.suite, target.prepared.target, work.context, work.cache, work.mark)
-        resources = Resources(1, gpu=work.context.device != "cpu")
+    def compute_cells(self, work: Work, target: TargetWork, inputs: Inputs) -> Iterator[CellResult]:
+        """Yield one result per cell; the workers read the inputs from the cache."""
+        order, resources = Order.of(work, target), Resources(1, gpu=work.context.device != "cpu")
         waiting = deque(target.cells)
         busy: dict[Future[CellResult | Failure], tuple[_Worker, Cell]] = {}
         try:
@@ -114,7 +86,7 @@ class Processes(Executor):
                 while waiting and len(busy) < self.workers:
                     work.check()
                     worker, cell = self._idle.pop() if self._idle else self._start(), waiting.popleft()
-                    job = worker.pool.submit(_compute, given, resources, cell.cell_id, work.known_fits(cell))
+                    job = worker.pool.submit(_compute, order, resources, cell.cell_id, work.saved_fits(cell))
                     busy[job] = (worker, cell)
                 finished, _ = wait(busy, timeout=0.2, return_when=FIRST_COMPLETED)
                 while not self._steps.empty():
@@ -172,7 +144,7 @@ def _prepare(steps: Any) -> None:
     _steps = steps
 
 
-def _compute(given: Order, resources: Resources, cell_id: str, known: Sequence[KnownFit]) -> CellResult | Failure:
+def _compute(order: Order, resources: Resources, cell_id: str, saved_fits: Sequence[SavedFit]) -> CellResult | Failure:
     reported = 0.0
 
     def report(done: int, total: int, what: str) -> None:
@@ -182,6 +154,6 @@ def _compute(given: Order, resources: Resources, cell_id: str, known: Sequence[K
             _steps.put((done, total, what))
 
     try:
-        return compute(given, resources, cell_id, known, progress=report)
+        return compute(order, resources, cell_id, saved_fits, progress=report)
     except UserError as error:
         return Failure.of(error)

@@ -7,16 +7,17 @@ limited number of times.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
 from harness import devices
-from harness.devices import default_workers
-from harness.errors import UserError
+from harness.errors import UserError, first_line
 from harness.executors.base import EXECUTORS, Event, Executor, Work
 from harness.executors.ray_dispatch import Cluster, Dispatch
 
@@ -35,47 +36,41 @@ _RESULTS_BYTES = 512 * 2**20
 
 
 @EXECUTORS.register()
+@dataclass(eq=False)
 class Ray(Executor):
-    """Compute cells as tasks of a Ray instance that this process starts and stops, or of a running cluster."""
+    """Compute cells as tasks of a Ray instance that this process starts and stops, or of a running cluster.
+
+    Args:
+        workers: number of cells at a time; None: one per GPU (share), or one per CPU core if the memory allows it; on a
+            cluster as many as fit.
+        address: address of a cluster (``auto``: the one of this machine); None starts Ray here.
+        threads: CPU threads per cell; None: the cores of this machine divided by the workers, on a cluster 1.
+        gpu_share: share of a GPU per cell; 0.5 puts two cells on each.
+        retries: number of times a cell is retried after its worker died.
+
+    Raises:
+        UserError: for a number out of range.
+    """
 
     name = "ray"
     description = "several cells at a time, here or on a Ray cluster (the extra `ray`)"
 
-    def __init__(
-        self,
-        workers: int | None = None,
-        address: str | None = None,
-        threads: int | None = None,
-        gpu_share: float = 1.0,
-        retries: int = 2,
-    ) -> None:
-        """Create the executor.
+    workers: int | None = None
+    address: str | None = None
+    threads: int | None = None
+    gpu_share: float = 1.0
+    retries: int = 2
+    _cluster: Cluster | None = field(default=None, init=False)
+    _started: bool = field(default=False, init=False)
 
-        Args:
-            workers: number of cells at a time; None: one per GPU (share), or one per CPU core if the memory allows it;
-                on a cluster as many as fit.
-            address: address of a cluster (``auto``: the one of this machine); None starts Ray here.
-            threads: CPU threads per cell; None: the cores of this machine divided by the workers, on a cluster 1.
-            gpu_share: share of a GPU per cell; 0.5 puts two cells on each.
-            retries: number of times a cell is retried after its worker died.
-
-        Raises:
-            UserError: for a number out of range.
-        """
-        for option, value in (("--workers", workers), ("--threads", threads)):
+    def __post_init__(self) -> None:
+        for option, value in (("--workers", self.workers), ("--threads", self.threads)):
             if value is not None and value < 1:
                 raise UserError(f"{option} {value}: it must be at least 1.")
-        if not 0 < gpu_share <= 1:
-            raise UserError(f"--gpu-share {gpu_share:g}: it must be above 0 and at most 1, a whole GPU.")
-        if retries < 0:
-            raise UserError(f"--retries {retries}: it must be 0 or more.")
-        self.workers = workers
-        self.address = address
-        self.threads = threads
-        self.gpu_share = gpu_share
-        self.retries = retries
-        self._cluster: Cluster | None = None
-        self._started = False
+        if not 0 < self.gpu_share <= 1:
+            raise UserError(f"--gpu-share {self.gpu_share:g}: it must be above 0 and at most 1, a whole GPU.")
+        if self.retries < 0:
+            raise UserError(f"--retries {self.retries}: it must be 0 or more.")
 
     # ---- interface of a run
 
@@ -91,7 +86,7 @@ class Ray(Executor):
     def device_name(self, device: str) -> str:
         cluster = self._open(device)
         name = "cuda" if cluster.gpu_share else devices.device_name("cpu")
-        return f"{name}, {cluster.described()}"
+        return f"{name}, {cluster.description()}"
 
     def versions(self) -> dict[str, str]:
         if self._cluster is None:
@@ -108,7 +103,7 @@ class Ray(Executor):
         if self._cluster is None:
             if not ray.is_initialized():
                 self._start(ray, device)
-            self._cluster = self._look(ray, device)
+            self._cluster = self._cluster_of(ray, device)
         return self._cluster
 
     def _start(self, ray: Any, device: str) -> None:
@@ -116,25 +111,22 @@ class Ray(Executor):
         if self.address is not None:
             options["address"] = self.address
         else:
-            gpus = _gpus_here() if device != "cpu" else 0
-            workers = self.workers or (int(gpus / self.gpu_share) if gpus else default_workers("cpu"))
-            threads = self.threads or max(1, _cores() // workers)
+            gpus = devices.gpu_count() if device != "cpu" else 0
+            workers = self.workers or (int(gpus / self.gpu_share) if gpus else devices.default_workers("cpu"))
+            threads = self.threads or max(1, devices.core_count() // workers)
             self.workers, self.threads = workers, threads
             options |= {"num_cpus": workers * threads, "num_gpus": gpus, "include_dashboard": False}
             options |= {"object_store_memory": _RESULTS_BYTES}
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            ray.init(**options)
+            with _signal_handlers_unchanged():
+                ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
             where = f"The Ray cluster at {self.address}" if self.address else "Ray on this machine"
             hint = "give --address HOST:6379 as printed by `ray start`" if self.address else "use --executor local"
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(f"{where} cannot be reached ({reason}): {hint}.") from error
-        finally:
-            _restore(handlers)
+            raise UserError(f"{where} cannot be reached ({first_line(error)}): {hint}.") from error
         self._started = True
 
-    def _look(self, ray: Any, device: str) -> Cluster:
+    def _cluster_of(self, ray: Any, device: str) -> Cluster:
         nodes = [node["Resources"] for node in ray.nodes() if node.get("Alive")]
         gpus = sum(node.get("GPU", 0.0) for node in nodes)
         if device == "cuda" and not gpus:
@@ -152,9 +144,8 @@ class Ray(Executor):
         self._cluster = None
         if self._started:
             self._started = False
-            handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-            _import().shutdown()
-            _restore(handlers)
+            with _signal_handlers_unchanged():
+                _import().shutdown()
 
 
 def _import() -> Any:
@@ -174,24 +165,18 @@ def _import() -> Any:
     return ray
 
 
-def _restore(handlers: dict[signal.Signals, Any]) -> None:
+@contextlib.contextmanager
+def _signal_handlers_unchanged() -> Iterator[None]:
     """Restore the signal handlers of the process: Ray's handler of SIGTERM ends it without a record in the store."""
-    if threading.current_thread() is threading.main_thread():
-        for number, handler in handlers.items():
-            signal.signal(number, _default if handler is None else handler)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, _default if handler is None else handler)
 
 
 def _default(number: int, frame: FrameType | None) -> None:
     """Replace a handler that was installed outside of Python, which cannot be restored."""
     raise KeyboardInterrupt
-
-
-def _cores() -> int:
-    """Return the number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _gpus_here() -> int:
-    import torch
-
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0

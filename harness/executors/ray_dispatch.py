@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import traceback
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.backbones.base import Backbone
 from harness.cells.plan import Cell
 from harness.cells.run_cell import CellResult, Failure, failed, title_of
-from harness.errors import UserError
+from harness.errors import UserError, first_line
 from harness.executors import worker
 from harness.executors.base import Event, Opened, TargetWork, Work
 from harness.executors.worker import Answer, Order, Resources
-
-#: Metrics that measure time: their cell gets a whole machine (or GPU).
-TIMED = frozenset({"efficiency_ratio"})
 
 #: Memory of Python with torch and its libraries, before anything is loaded.
 BASE_BYTES = 2**30
@@ -42,7 +38,7 @@ class Cluster(NamedTuple):
     gpu_share: float
     """share of a GPU per cell; 0: cells run on CPUs"""
 
-    def described(self) -> str:
+    def description(self) -> str:
         machines = f"{self.nodes} machine{'s' if self.nodes != 1 else ''}"
         workers = "" if self.workers is None else f"{self.workers} worker{'s' if self.workers != 1 else ''} on "
         return f"Ray: {workers}{machines}"
@@ -56,8 +52,21 @@ class _Job:
     cell: Cell | None
     memory: int
     """estimated bytes, used by Ray for placement"""
-    lost: list[str] = dataclasses.field(default_factory=list)
+    failures: list[str] = dataclasses.field(default_factory=list)
     """reason for each failed attempt"""
+
+    @property
+    def title(self) -> str:
+        return self.target.prepared.title if self.cell is None else title_of(self.cell)
+
+    def must_wait_for(self, other: _Job) -> bool:
+        """Return True if this job reads what the running job ``other`` writes.
+
+        Cells may share a fit. Targets of one backbone share head, tokens or baseline.
+        """
+        if self.cell is None or other.cell is None:
+            return self.cell is other.cell and self.target.prepared.backbone is other.target.prepared.backbone
+        return self.cell.fit_id == other.cell.fit_id
 
 
 class Dispatch:
@@ -68,168 +77,140 @@ class Dispatch:
         self.cluster = cluster
         self.work = work
         self.retries = retries
-        self.orders: dict[int, Order] = {
-            id(target): worker.order(work.suite, target.prepared.target, work.context, work.cache, work.mark)
-            for target in work.targets
-        }
+        self.orders = {id(target): Order.of(work, target) for target in work.targets}
         self.unopened = deque(
             _Job(target, None, BASE_BYTES + 2 * _bytes_of(target.prepared.backbone)) for target in work.targets
         )
         self.ready: deque[_Job] = deque()
-        self.flying: dict[Any, _Job] = {}
+        self.running: dict[Any, _Job] = {}
         self.n_cells = sum(len(target.cells) for target in work.targets)
         self.n_done = 0
 
     def events(self) -> Iterator[Event]:
         """Yield the events of :meth:`harness.executors.base.Executor.execute`."""
         try:
-            while self.unopened or self.ready or self.flying:
+            while self.unopened or self.ready or self.running:
                 self.work.check()
-                self._submit_ready()
-                self._show()
-                done, _ = self.ray.wait(list(self.flying), num_returns=1, timeout=_STEP_S)
+                # Cells of open targets come before targets to open.
+                self._submit(self.ready)
+                self._submit(self.unopened)
+                self._report_progress()
+                done, _ = self.ray.wait(list(self.running), num_returns=1, timeout=_STEP_S)
                 for reference in done:
-                    yield from self._taken(self.flying.pop(reference), reference)
+                    yield from self._take(self.running.pop(reference), reference)
         finally:
             self._cancel()
 
     # ---- submission
 
-    def _submit_ready(self) -> None:
-        """Submit all jobs that may run now: cells of open targets first, then targets to open."""
-        same_fit: list[_Job] = []
-        while self.ready and self._room():
-            job = self.ready.popleft()
-            if job.cell is not None and job.cell.fit_id in self._fits_in_progress():
-                same_fit.append(job)
+    def _submit(self, queue: deque[_Job]) -> None:
+        """Submit the jobs of a queue that may run now; the others stay, in their order."""
+        waiting: list[_Job] = []
+        while queue and (self.cluster.workers is None or len(self.running) < self.cluster.workers):
+            job = queue.popleft()
+            if any(job.must_wait_for(other) for other in self.running.values()):
+                waiting.append(job)
             else:
                 self._send(job)
-        self.ready.extendleft(reversed(same_fit))
-        later: list[_Job] = []
-        while self.unopened and self._room():
-            job = self.unopened.popleft()
-            # Targets of one backbone share head, tokens or baseline: the second reads what the first has cached.
-            if id(job.target.prepared.backbone) in self._backbones_being_opened():
-                later.append(job)
-                continue
-            if not job.lost:
-                self.work.reporter.say(job.target.prepared.title)
-            self._send(job)
-        self.unopened.extendleft(reversed(later))
-
-    def _room(self) -> bool:
-        return self.cluster.workers is None or len(self.flying) < self.cluster.workers
-
-    def _fits_in_progress(self) -> set[str]:
-        return {job.cell.fit_id for job in self.flying.values() if job.cell is not None}
-
-    def _backbones_being_opened(self) -> set[int]:
-        return {id(job.target.prepared.backbone) for job in self.flying.values() if job.cell is None}
+        queue.extendleft(reversed(waiting))
 
     def _send(self, job: _Job) -> None:
-        given, cell = self.orders[id(job.target)], job.cell
-        alone = cell is not None and any(metric.id in TIMED for metric in cell.metrics)
+        order, cell = self.orders[id(job.target)], job.cell
+        if cell is None and not job.failures:
+            self.work.reporter.say(job.title)
+        # A cell whose metrics measure time gets a whole machine (or GPU).
+        alone = cell is not None and any(metric.timed for metric in cell.metrics)
         threads = self.cluster.cpus if alone else min(self.cluster.threads, self.cluster.cpus)
         share = self.cluster.gpu_share
         options: dict[str, Any] = {
             "num_cpus": threads,
             "max_retries": 0,
             "memory": min(job.memory, self.cluster.memory),
-            "name": "open a target" if cell is None else title_of(cell),
+            "name": "open a target" if cell is None else job.title,
         }
         if share:
             options["num_gpus"] = 1 if alone else share
-        if job.lost:
+        if job.failures:
             # Ray prefers the machine that it used last; another one may not have the same fault.
             options["scheduling_strategy"] = "SPREAD"
         resources = Resources(threads, gpu=bool(share))
+        function: Any
         arguments: tuple[Any, ...]
         if cell is None:
-            function: Any = worker.open_target
-            arguments = (given, resources, [one.cell_id for one in job.target.cells])
+            function, arguments = worker.open_target, (order, resources, [c.cell_id for c in job.target.cells])
         else:
-            function, arguments = worker.compute, (given, resources, cell.cell_id, self.work.known_fits(cell))
-        self.flying[self.ray.remote(function).options(**options).remote(*arguments)] = job
+            function, arguments = worker.compute, (order, resources, cell.cell_id, self.work.saved_fits(cell))
+        self.running[self.ray.remote(function).options(**options).remote(*arguments)] = job
 
     # ---- results
 
-    def _taken(self, job: _Job, reference: Any) -> Iterator[Event]:
+    def _take(self, job: _Job, reference: Any) -> Iterator[Event]:
         errors = self.ray.exceptions
         try:
             answer = self.ray.get(reference)
         except errors.RayTaskError as error:
             # Raised before the code of the cell: the machine lacks the program, a package, or the folder of the store.
-            yield from self._lost(job, _last_line(error.cause or error), error)
-            return
+            yield from self._retry(job, _last_line(error.cause or error), error)
         except (errors.TaskUnschedulableError, errors.RuntimeEnvSetupError) as error:
-            raise UserError(f"Ray cannot place a cell: {_first_line(error)}") from error
+            raise UserError(f"Ray cannot place a cell: {first_line(error)}") from error
         except errors.RayError as error:
-            yield from self._lost(job, _why(error), error)
-            return
-        if isinstance(answer, Failure):
-            yield from self._given_up(job, answer)
-        elif isinstance(answer, Answer):
-            yield Opened(job.target.prepared, answer.broken)
-            memory = job.memory + answer.token_bytes
-            self.ready.extend(_Job(job.target, cell, memory) for cell in job.target.cells)
+            yield from self._retry(job, _reason(error), error)
         else:
-            yield self._finished(job, answer)
+            if isinstance(answer, Failure):
+                yield from self._give_up(job, answer)
+            elif isinstance(answer, Answer):
+                yield Opened(job.target.prepared, answer.broken)
+                memory = job.memory + answer.token_bytes
+                self.ready.extend(_Job(job.target, cell, memory) for cell in job.target.cells)
+            else:
+                yield self._finish(job, answer)
 
-    def _lost(self, job: _Job, why: str, error: Exception) -> Iterator[Event]:
+    def _retry(self, job: _Job, reason: str, error: Exception) -> Iterator[Event]:
         """Submit the job of a failed attempt again, or give it up."""
-        job.lost.append(why)
+        job.failures.append(reason)
         attempts = self.retries + 1
-        what = job.target.prepared.title if job.cell is None else title_of(job.cell)
-        if len(job.lost) < attempts:
-            self.work.reporter.say(f"  {what}: {why} Attempt {len(job.lost) + 1} of {attempts} follows.")
+        if len(job.failures) < attempts:
+            self.work.reporter.say(f"  {job.title}: {reason} Attempt {len(job.failures) + 1} of {attempts} follows.")
             # At the end of the queue, so that another worker is more likely to take it.
             (self.unopened if job.cell is None else self.ready).append(job)
             return
         times = f"{attempts} attempts" if attempts > 1 else "one attempt"
-        text = "".join(traceback.format_exception(error)).replace(str(Path(__file__).parents[2]), ".")
-        yield from self._given_up(job, Failure("WorkerDied", f"Given up after {times}: {why}", text))
+        message = f"Given up after {times}: {reason}"
+        yield from self._give_up(job, Failure.of(error)._replace(error_type="WorkerDied", message=message))
 
-    def _given_up(self, job: _Job, failure: Failure) -> Iterator[Event]:
+    def _give_up(self, job: _Job, failure: Failure) -> Iterator[Event]:
         """Yield a failed result for the cell, or for every cell of a target that could not be opened."""
         for cell in job.target.cells if job.cell is None else (job.cell,):
-            yield self._finished(job, failed(cell, self.work.context, failure))
+            yield self._finish(job, failed(cell, self.work.context, failure))
 
-    def _finished(self, job: _Job, result: CellResult) -> CellResult:
+    def _finish(self, job: _Job, result: CellResult) -> CellResult:
         self.n_done += 1
         if len(self.work.targets) == 1:
             return result
         # Cells of several targets finish in any order, so the title names the target.
         return dataclasses.replace(result, title=f"{result.title} at {job.target.prepared.title}")
 
-    def _show(self) -> None:
-        labels = [job.cell.label if job.cell else job.target.prepared.title for job in self.flying.values()]
+    def _report_progress(self) -> None:
+        labels = [job.cell.label if job.cell else job.title for job in self.running.values()]
         self.work.reporter.progress(self.n_done, self.n_cells, f"running: {', '.join(labels)}")
 
     def _cancel(self) -> None:
         """Cancel the tasks that still run."""
-        for reference in self.flying:
-            # A cluster that is gone has no task to cancel.
-            try:
+        # A cluster that is gone has no task to cancel.
+        with contextlib.suppress(Exception):
+            for reference in self.running:
                 self.ray.cancel(reference, force=True)
-            except Exception:
-                return
-        self.flying.clear()
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Return the reason why a worker was lost, as a sentence."""
-    kind = type(error).__name__
     reasons = {
         "WorkerCrashedError": "its worker process died (killed, or a crash in compiled code).",
         "OutOfMemoryError": "Ray ended its worker because the machine ran out of memory.",
         "NodeDiedError": "the machine of its worker was lost.",
         "LocalRayletDiedError": "the machine of its worker was lost.",
     }
-    return reasons.get(kind, f"its result was lost ({kind}: {_first_line(error)}).")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return reasons.get(type(error).__name__, f"its result was lost ({first_line(error)}).")
 
 
 def _last_line(error: BaseException) -> str:

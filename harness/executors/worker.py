@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.activations.collect import ProbingPlan
-from harness.cells.fit import KnownFit
+from harness.cells.fit import SavedFit
 from harness.cells.inputs import Inputs, open_inputs
-from harness.cells.plan import Cell, PreparedTarget, cells_of, prepare
+from harness.cells.plan import Cell, cells_of, prepare
 from harness.cells.run_cell import CellContext, CellResult, Failure, run_cell
-from harness.datasets.base import BrokenImage
 from harness.errors import UserError
+from harness.executors.base import TargetWork, Work
 from harness.identity import canonical
 from harness.suites import Suite, Target, parse_suite
 from methods import numerics
@@ -44,6 +45,11 @@ class Order(NamedTuple):
     working_folder: str
     """folder that relative paths of the suite refer to"""
 
+    @classmethod
+    def of(cls, work: Work, target: TargetWork) -> Order:
+        text = suite_text(work.suite, target.prepared.target)
+        return cls(text, plugin_files(), work.context, work.cache, work.mark, str(Path.cwd()))
+
 
 class Resources(NamedTuple):
     """Resources of the machine that a task may use."""
@@ -55,14 +61,10 @@ class Resources(NamedTuple):
 class Answer(NamedTuple):
     """Answer of a task that has put the inputs of a target into the cache."""
 
-    broken: tuple[BrokenImage, ...]
+    broken: dict[str, str]
+    """images that could not be read, name to reason"""
     token_bytes: int
     """of the largest token set, as float32"""
-
-
-def order(suite: Suite, target: Target, context: CellContext, cache: Path, mark: Path) -> Order:
-    """Return the order for the cells of one target of a suite."""
-    return Order(suite_text(suite, target), plugin_files(), context, cache, mark, str(Path.cwd()))
 
 
 def suite_text(suite: Suite, target: Target) -> str:
@@ -72,28 +74,27 @@ def suite_text(suite: Suite, target: Target) -> str:
     return canonical({**values.pop("extra"), **values, "parts": []})
 
 
-def open_target(given: Order, resources: Resources, cell_ids: Sequence[str]) -> Answer | Failure:
+def open_target(order: Order, resources: Resources, cell_ids: Sequence[str]) -> Answer | Failure:
     """Compute the inputs of the cells that the cache does not hold yet.
 
     Raises:
         UserError: if this machine does not see the folder of the store.
     """
-    session = _session(given, resources)
+    session = _session(order, resources)
     try:
-        plans = list(dict.fromkeys(session.cell(cell_id).plan for cell_id in cell_ids))
-        inputs = session.inputs(plans)
+        inputs = session.inputs([session.cell(cell_id).plan for cell_id in cell_ids])
     except Exception as error:
         return Failure.of(error)
     site = session.prepared.site
     largest = max(tokens.n for tokens in inputs.tokens.values())
-    return Answer(inputs.broken.images, 4 * largest * (site.d_in + site.d_out))
+    return Answer(dict(inputs.broken), 4 * largest * (site.d_in + site.d_out))
 
 
 def compute(
-    given: Order,
+    order: Order,
     resources: Resources,
     cell_id: str,
-    known: Sequence[KnownFit],
+    saved_fits: Sequence[SavedFit],
     progress: Progress = no_progress,
 ) -> CellResult | Failure:
     """Compute one cell.
@@ -101,30 +102,28 @@ def compute(
     Raises:
         UserError: if this machine does not see the folder of the store.
     """
-    session = _session(given, resources)
+    session = _session(order, resources)
     try:
         cell = session.cell(cell_id)
         inputs = session.inputs([cell.plan])
     except Exception as error:
         return Failure.of(error)
-    context = given.context._replace(device=session.device)
-    tokens, baseline = inputs.tokens[cell.plan], inputs.baseline
-    left_out = inputs.left_out()
-    return run_cell(cell, tokens, baseline, context, known=known, left_out=left_out, progress=progress)
+    context = order.context._replace(device=session.device)
+    return run_cell(cell, inputs, context, saved_fits=saved_fits, progress=progress)
 
 
 class _Session:
     """Target as loaded by this process."""
 
-    def __init__(self, given: Order, device: str) -> None:
-        self.given = given
+    def __init__(self, order: Order, device: str) -> None:
+        self.cache = order.cache
         self.device = device
-        for file in given.plugins:
+        for file in order.plugins:
             load_plugin_file(file)
-        self.suite = parse_suite(json.loads(given.suite))
-        self.prepared: PreparedTarget = prepare(self.suite, device=device)[0]
+        self.suite = parse_suite(json.loads(order.suite))
+        [self.prepared] = prepare(self.suite, device=device)
         self.cells = {cell.cell_id: cell for cell in cells_of(self.suite, [self.prepared])}
-        self._inputs: dict[tuple[ProbingPlan, ...], Inputs] = {}
+        self._inputs: dict[frozenset[ProbingPlan], Inputs] = {}
 
     def cell(self, cell_id: str) -> Cell:
         if cell_id not in self.cells:
@@ -135,10 +134,10 @@ class _Session:
         return self.cells[cell_id]
 
     def inputs(self, plans: Sequence[ProbingPlan]) -> Inputs:
-        key = tuple(plans)
+        key = frozenset(plans)
         if key not in self._inputs:
             # Only one set of plans is kept: cells arrive ordered by token seed.
-            self._inputs = {key: open_inputs(self.suite, self.prepared, plans, self.given.cache, device=self.device)}
+            self._inputs = {key: open_inputs(self.suite, self.prepared, plans, self.cache)}
         return self._inputs[key]
 
 
@@ -146,33 +145,27 @@ class _Session:
 _SESSIONS: dict[tuple[Any, ...], _Session] = {}
 
 
-def _session(given: Order, resources: Resources) -> _Session:
-    """Return the session of an order; open it if there is none.
-
-    Raises:
-        UserError: if this machine does not see the folder of the store.
-    """
+def _session(order: Order, resources: Resources) -> _Session:
+    """Return the session of an order; open it if there is none."""
     numerics.set_threads(resources.threads)
-    _see(given)
-    if Path(given.working_folder).is_dir():
-        os.chdir(given.working_folder)
+    _require_shared_folder(order)
+    if Path(order.working_folder).is_dir():
+        os.chdir(order.working_folder)
     device = "cuda" if resources.gpu else "cpu"
-    key = (given.suite, given.plugins, given.cache, device)
+    key = (order.suite, order.plugins, order.cache, device)
     if key not in _SESSIONS:
         _SESSIONS.clear()
-        _SESSIONS[key] = _Session(given, device)
+        _SESSIONS[key] = _Session(order, device)
     return _SESSIONS[key]
 
 
-def _see(given: Order) -> None:
+def _require_shared_folder(order: Order) -> None:
     """Raise UserError if the results would be lost because the folder of the store is not visible."""
     deadline = time.monotonic() + PATIENCE_S
-    while not given.mark.is_file() or given.mark.read_text() != given.context.run_id:
+    while not order.mark.is_file() or order.mark.read_text() != order.context.run_id:
         if time.monotonic() > deadline:
-            import platform
-
             raise UserError(
-                f"{platform.node()} does not see the folder {str(given.context.folder)!r} of the run: put the store on "
+                f"{platform.node()} does not see the folder {str(order.context.folder)!r} of the run: put the store on "
                 "a file system that all machines share, or run on each machine with a separate store and use harness "
                 "merge."
             )

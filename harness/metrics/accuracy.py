@@ -32,7 +32,7 @@ class Accuracy(Metric):
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
-        return baseline.head.knows_labels and not method.spec.virtual
+        return baseline.head.predicts_labels and not method.spec.virtual
 
     def update(self, batch: Batch) -> None:
         labelled = batch.label >= 0

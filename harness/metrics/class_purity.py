@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from harness.activations.baseline import Baseline
-from harness.activations.random_sets import commonest_share, has_classes, labelled_top, random_images
+from harness.activations.random_sets import commonest_share, labelled_classes, labelled_top, random_images
 from harness.metrics.base import METRICS, Metric, Outcome, Score
 from methods.base import Method
 
@@ -50,7 +50,7 @@ class ClassPurity(Metric):
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
-        return has_classes(baseline.images.labels)
+        return labelled_classes(baseline.images.labels) > 1
 
     @property
     def params(self) -> dict[str, Any]:

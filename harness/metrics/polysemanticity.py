@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from harness.activations.baseline import Baseline
-from harness.activations.random_sets import LabelledTop, has_classes, labelled_top, random_images
+from harness.activations.random_sets import LabelledTop, labelled_classes, labelled_top, random_images
 from harness.identity import seed_of
 from harness.metrics.base import METRICS, Metric, Outcome, Score
 from methods.base import Method
@@ -112,7 +112,7 @@ class Polysemanticity(Metric):
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
-        return has_classes(baseline.images.labels)
+        return labelled_classes(baseline.images.labels) > 1
 
     @property
     def params(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness import devices, doctor, executors, judging, provenance
 from harness.atomic import create_partial, remove, remove_leftovers
-from harness.cells.fit import known_fits
+from harness.cells.fit import saved_fits
 from harness.cells.plan import Cell, cells_of, prepare
 from harness.cells.run_cell import CellContext
 from harness.executors.base import Event, Executor, TargetWork, Work
@@ -102,7 +102,7 @@ def run(
             mark=mark(file, run_id),
             reporter=reporter,
             check=interruption.check,
-            known_fits=lambda cell: () if rerun else known_fits(cell, store),
+            saved_fits=lambda cell: () if rerun else saved_fits(cell, store),
         )
         recorder = Recorder(store, work, reporter)
         for sentence in judging.panel_problems(suite, [target.backbone.name for target in prepared]):

@@ -42,12 +42,9 @@ class Recorder:
     def _opened(self, event: Opened) -> None:
         prepared = event.prepared
         self.store.record_images(digest(prepared.evaluation_identity()), _image_frame(prepared))
-        skipped_here = BrokenReport()
-        for image in event.broken:
-            skipped_here.add(image)
-            self.broken.add(image)
-        if skipped_here:
-            self.reporter.say(f"  {skipped_here.summary()}")
+        self.broken |= event.broken
+        if event.broken:
+            self.reporter.say(f"  {BrokenReport(event.broken).summary()}")
 
     def _done(self, result: CellResult) -> None:
         try:

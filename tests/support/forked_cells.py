@@ -60,9 +60,9 @@ def digests(pictures: Path, cache: Path, names: Sequence[str]) -> list[str]:
     found = []
     for name in names:
         cell = cells[name]
-        inputs = open_inputs(suite, prepared[0], [cell.plan], cache, device="cpu")
+        inputs = open_inputs(suite, prepared[0], [cell.plan], cache)
         place = CellContext("run", "forked", "cpu", cache / str(os.getpid()))
-        result = run_cell(cell, inputs.tokens[cell.plan], inputs.baseline, place)
+        result = run_cell(cell, inputs, place)
         assert result.finished and result.units is not None, result.headline
         scores = [(score.metric, repr(score.value), repr(score.uncertainty)) for score in result.scores]
         digest = hashlib.sha256(repr(sorted(scores)).encode())

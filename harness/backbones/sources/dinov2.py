@@ -7,15 +7,17 @@ in the scale; timm antialiases. The weights and the rest of the computation are 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.backbones.base import Backbone, Preprocessing, last_fc2
-from harness.backbones.sources.base import Request
-from harness.backbones.sources.checkpoint import fill, first_line, read_state_dict
+from harness.backbones.base import Backbone, last_fc2
+from harness.backbones.preprocessing import IMAGENET_224
+from harness.backbones.sources.base import Request, download_error
+from harness.backbones.sources.checkpoint import fill, read_state_dict
 from harness.backbones.sources.timm import pooled, random_model
-from methods.errors import UserError
 
 URL = "https://dl.fbaipublicfiles.com/dinov2/{name}/{name}_pretrain.pth"
 ARCHITECTURES = {
@@ -23,9 +25,6 @@ ARCHITECTURES = {
     "dinov2_vitb14": ("vit_base_patch14_dinov2", "DINOv2 ViT-B/14"),
     "dinov2_vitl14": ("vit_large_patch14_dinov2", "DINOv2 ViT-L/14"),
 }
-PREPROCESSING = Preprocessing(
-    size=224, resize=256, interpolation="bicubic", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
-)
 # `interpolate_offset` of the hub's models without registers.
 OFFSET = 0.1
 
@@ -43,12 +42,12 @@ def load(request: Request) -> Backbone:
             state, file = read_state_dict(request.checkpoint), request.checkpoint.name
         else:
             state, file = _download(request), f"{request.identifier}_pretrain.pth"
-        fill(model, as_timm(state, grid=PREPROCESSING.size // 14), checkpoint=file, architecture=architecture)
+        fill(model, as_timm(state, grid=IMAGENET_224.size // 14), checkpoint=file, architecture=architecture)
     return Backbone(
         name=request.spec,
         title=title,
         model=model.to(request.device),
-        preprocessing=PREPROCESSING,
+        preprocessing=IMAGENET_224,
         n_prefix_tokens=1,
         default_site=last_fc2(model),
         source="facebookresearch/dinov2" if request.weights else "random weights",
@@ -63,10 +62,7 @@ def _download(request: Request) -> dict[str, Tensor]:
         url = URL.format(name=request.identifier)
         return torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False, weights_only=True)
     except Exception as error:  # urllib, socket and http.client each have their own
-        raise UserError(
-            f"The weights of {request.spec!r} could not be downloaded; give a local file: --checkpoint FILE. "
-            f"({first_line(error)})"
-        ) from error
+        raise download_error(request.spec, error) from error
 
 
 def as_timm(state: dict[str, Tensor], *, grid: int) -> dict[str, Tensor]:
@@ -89,8 +85,13 @@ def resize_position_embedding(embedding: Tensor, grid: int) -> Tensor:
     side = round((embedding.shape[1] - 1) ** 0.5)
     if side == grid or side * side != embedding.shape[1] - 1:
         return embedding
-    cls, patches = embedding[:, :1], embedding[:, 1:]
-    image = patches.float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
     factor = (grid + OFFSET) / side
-    resized = functional.interpolate(image, scale_factor=(factor, factor), mode="bicubic", antialias=False)
-    return torch.cat([cls, resized.permute(0, 2, 3, 1).reshape(1, grid * grid, -1).to(embedding.dtype)], dim=1)
+    return torch.cat([embedding[:, :1], resize_grid(embedding[:, 1:], scale_factor=(factor, factor))], dim=1)
+
+
+def resize_grid(patches: Tensor, **options: Any) -> Tensor:
+    """Resize a square grid of patch embeddings (1, m**2, d) by ``size`` or ``scale_factor``, without antialiasing."""
+    side = round(patches.shape[1] ** 0.5)
+    image = patches.float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    resized = functional.interpolate(image, mode="bicubic", antialias=False, **options)
+    return resized.flatten(2).transpose(1, 2).to(patches.dtype)

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.backbones.base import Backbone, Preprocessing, last_fc2
-from harness.backbones.sources.base import Request, require
-from harness.backbones.sources.checkpoint import first_line
+from harness.backbones.base import Backbone, Preprocessing, last_fc2, last_path
+from harness.backbones.sources.base import Request, origin, require
 from harness.backbones.sources.hub import offline_if_unreachable
-from methods.errors import UserError
+from methods.errors import UserError, first_line
 
 # Class of the vision tower inside a two-tower model, by the configuration's model type.
 _TOWERS = {"siglip": "SiglipVisionModel", "clip": "CLIPVisionModel"}
@@ -40,22 +39,21 @@ def load(request: Request) -> Backbone:
             f"{request.spec!r} takes a folder as checkpoint (config.json, model.safetensors, "
             f"preprocessor_config.json), and {request.checkpoint.name!r} is a file."
         )
-    place = str(request.checkpoint or request.identifier)
-    config = _fetch(lambda auto: auto.AutoConfig.from_pretrained(place), request)
-    processor = _fetch(lambda auto: auto.AutoImageProcessor.from_pretrained(place), request)
+    repository = str(request.checkpoint or request.identifier)
+    config = _fetch(lambda auto: auto.AutoConfig.from_pretrained(repository), request)
+    processor = _fetch(lambda auto: auto.AutoImageProcessor.from_pretrained(repository), request)
     preprocessing = as_preprocessing(processor.to_dict(), request.spec)
-    model = _model(place, config, request)
-    n_prefix = _prefix_tokens(model, preprocessing.size, request.spec)
-    local = request.checkpoint is not None
+    model = _model(repository, config, request)
+    gemma = request.identifier.startswith("google/siglip2")
+    license_ = "Gemma terms" if gemma else f"see the card of {Path(request.identifier).as_posix()}"
     return Backbone(
         name=request.spec,
         title=request.identifier,
         model=model.to(request.device),
         preprocessing=preprocessing,
-        n_prefix_tokens=n_prefix,
+        n_prefix_tokens=_prefix_tokens(model, preprocessing.size, request.spec),
         default_site=last_mlp(model),
-        source="random weights" if not request.weights else "local checkpoint" if local else "Hugging Face",
-        license="none needed" if not request.weights else "that of the checkpoint" if local else _license(request),
+        **origin(request, "Hugging Face", license_)._asdict(),
         pretrained=request.weights,
         pool=pooled,
     )
@@ -68,11 +66,9 @@ def pooled(model: nn.Module, images: Tensor) -> Tensor:
     """
     output = model(pixel_values=images)
     hidden = output.last_hidden_state
-    if hidden.ndim == 4 or model.config.model_type in _TRAINED_POOLERS:  # type: ignore
-        pooled_features: Tensor = output.pooler_output.flatten(1)
-        return pooled_features
-    cls_token: Tensor = hidden[:, 0]
-    return cls_token
+    pools = hidden.ndim == 4 or model.config.model_type in _TRAINED_POOLERS  # type: ignore
+    features: Tensor = output.pooler_output.flatten(1) if pools else hidden[:, 0]
+    return features
 
 
 def last_mlp(model: nn.Module) -> str | None:
@@ -80,15 +76,12 @@ def last_mlp(model: nn.Module) -> str | None:
 
     The pooling head is excluded.
     """
-    if (path := last_fc2(model)) is not None:
-        return path
     endings = (".output.dense", ".pwconv2", ".mlp.down_proj", ".mlp.weights_out")
-    paths = [
-        path
-        for path, module in model.named_modules()
-        if isinstance(module, nn.Linear) and path.endswith(endings) and "attention" not in path
-    ]
-    return paths[-1] if paths else None
+
+    def accepts(path: str, module: nn.Module) -> bool:
+        return isinstance(module, nn.Linear) and path.endswith(endings) and "attention" not in path
+
+    return last_fc2(model) or last_path(model, accepts)
 
 
 def as_preprocessing(config: dict[str, Any], spec: str) -> Preprocessing:
@@ -97,24 +90,21 @@ def as_preprocessing(config: dict[str, Any], spec: str) -> Preprocessing:
     Raises:
         UserError: for a processor with other steps than resize, crop, scale by 1/255 and normalise.
     """
-
-    def side(value: Any) -> tuple[int | None, int | None, int | None]:
-        if isinstance(value, int):
-            return value, None, None
-        value = dict(value or {})
-        return value.get("shortest_edge"), value.get("height"), value.get("width")
-
-    shortest, height, width = side(config.get("size"))
-    _, crop_height, crop_width = side(config.get("crop_size"))
+    size, crop = (
+        {"shortest_edge": sides} if isinstance(sides, int) else dict(sides or {})
+        for sides in (config.get("size"), config.get("crop_size"))
+    )
+    shortest, height, width = size.get("shortest_edge"), size.get("height"), size.get("width")
+    crop_height, crop_width = crop.get("height"), crop.get("width")
     crops = bool(config.get("do_center_crop")) and crop_height is not None
     factor = config.get("rescale_factor") or 1 / 255
     interpolation = _INTERPOLATIONS.get(int(config.get("resample") or 0))
     mean, std = config.get("image_mean"), config.get("image_std")
-    left_out = [step for step in ("do_resize", "do_rescale", "do_normalize") if config.get(step) is False]
-    if left_out:
+    disabled = [step for step in ("do_resize", "do_rescale", "do_normalize") if config.get(step) is False]
+    if disabled:
         raise UserError(
-            f"The image processor of {spec!r} is not supported: it has {' and '.join(left_out)} switched off, and the "
-            "steps here are to resize, scale by 1/255 and normalise."
+            f"The image processor of {spec!r} is not supported: it has {' and '.join(disabled)} switched off, but it "
+            "must resize, scale by 1/255 and normalise."
         )
     if interpolation is None or not math.isclose(factor, 1 / 255, rel_tol=1e-3) or not mean or not std:
         raise UserError(
@@ -137,7 +127,7 @@ def as_preprocessing(config: dict[str, Any], spec: str) -> Preprocessing:
     )
 
 
-def _model(place: str, config: Any, request: Request) -> nn.Module:
+def _model(repository: str, config: Any, request: Request) -> nn.Module:
     import transformers
 
     tower = _TOWERS.get(config.model_type)
@@ -158,17 +148,18 @@ def _model(place: str, config: Any, request: Request) -> nn.Module:
             untrained: nn.Module = cls._from_config(inner) if tower else cls.from_config(inner)
             return untrained
     options = {"use_safetensors": True, "output_loading_info": True, "dtype": torch.float32}
-    model, info = _fetch(lambda _: cls.from_pretrained(place, **options), request)
+    model, info = _fetch(lambda _: cls.from_pretrained(repository, **options), request)
     missing = sorted(info["missing_keys"])
     if model.config.model_type not in _TRAINED_POOLERS and any(key.startswith("pooler.") for key in missing):
         # It would be random, unused, and would make the fingerprint of the weights random too.
         model.pooler = None
         missing = [key for key in missing if not key.startswith("pooler.")]
     if missing or info.get("mismatched_keys"):
-        shown = ", ".join(missing[:3]) or ", ".join(str(key) for key in list(info["mismatched_keys"])[:3])
-        count = len(missing) + len(info.get("mismatched_keys") or ())
+        mismatched = list(info.get("mismatched_keys") or ())
+        first = ", ".join(map(str, (missing or mismatched)[:3]))
+        count = len(missing) + len(mismatched)
         raise UserError(
-            f"The weights of {request.spec!r} are incomplete: {count} parameters missing or of another shape ({shown})."
+            f"The weights of {request.spec!r} are incomplete: {count} parameters missing or of another shape ({first})."
         )
     return model  # type: ignore[no-any-return]
 
@@ -203,8 +194,3 @@ def _prefix_tokens(model: nn.Module, size: int, spec: str) -> int:
         return 0
     n_prefix: int = max(0, hidden.shape[1] - (size // patch) ** 2)
     return n_prefix
-
-
-def _license(request: Request) -> str:
-    gemma = request.identifier.startswith("google/siglip2")
-    return "Gemma terms" if gemma else f"see the card of {Path(request.identifier).as_posix()}"

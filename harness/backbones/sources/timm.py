@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.backbones.base import Backbone, Preprocessing, last_fc2
-from harness.backbones.sources.base import Request, require
-from harness.backbones.sources.checkpoint import fill, first_line, read_state_dict
+from harness.backbones.base import Backbone, Preprocessing, last_fc2, last_path
+from harness.backbones.sources.base import Request, download_error, origin, require
+from harness.backbones.sources.checkpoint import fill, read_state_dict
 from harness.backbones.sources.hub import offline_if_unreachable
-from methods.errors import UserError
+from methods.errors import UserError, first_line
 
 
 def load(request: Request) -> Backbone:
@@ -35,7 +35,8 @@ def load(request: Request) -> Backbone:
     _check_name(name)
     config = timm.get_pretrained_cfg(name)
     options = {"img_size": 224} if is_dinov2(name) else {}
-    if request.weights and request.checkpoint is None:
+    downloads = request.weights and request.checkpoint is None
+    if downloads:
         model = _download(request, options)
     else:
         model = random_model(name, **options)
@@ -44,13 +45,9 @@ def load(request: Request) -> Backbone:
     preprocessing = _preprocessing(model, name, request.spec)
     head = classifier(model, preprocessing.size)
     n_classes = int(model.num_classes) if head else None  # type: ignore[arg-type]
-    own_weights = request.weights and request.checkpoint is None
-    if own_weights:
-        source, license_ = f"timm {timm.__version__}", (config and config.license) or f"see the card of timm/{name}"
-    elif request.weights:
-        source, license_ = "local checkpoint", "that of the checkpoint"
-    else:
-        source, license_ = "random weights", "none needed"
+    source, license_ = origin(
+        request, f"timm {timm.__version__}", (config and config.license) or f"see the card of timm/{name}"
+    )
     return Backbone(
         name=request.spec,
         title=name,
@@ -65,7 +62,7 @@ def load(request: Request) -> Backbone:
         head=head,
         n_classes=n_classes,
         # timm's 1000-class heads are all ImageNet-1k's classes, in their index order.
-        head_labels="imagenet-1k" if own_weights and n_classes == 1000 else None,
+        head_labels="imagenet-1k" if downloads and n_classes == 1000 else None,
     )
 
 
@@ -89,6 +86,12 @@ def pooled(model: nn.Module, images: Tensor) -> Tensor:
     return result
 
 
+def classify(model: nn.Module, features: Tensor) -> Tensor:
+    """Return the logits (B, n_classes) of timm's classifier."""
+    result: Tensor = model.get_classifier()(features)  # type: ignore[operator]
+    return result
+
+
 def classifier(model: nn.Module, size: int) -> Any:
     """Return the head as ``(model, features) -> logits``, or None if no head reads the pooled features alone.
 
@@ -109,45 +112,35 @@ def classifier(model: nn.Module, size: int) -> Any:
             return None
     if actual.shape != expected.shape or not torch.allclose(actual, expected, rtol=1e-3, atol=1e-4):
         return None
-    return _classify
-
-
-def _classify(model: nn.Module, features: Tensor) -> Tensor:
-    result: Tensor = model.get_classifier()(features)  # type: ignore[operator]
-    return result
+    return classify
 
 
 def suggested_site(model: nn.Module) -> str | None:
     """Return the path of the last MLP's output layer, else of the last dense 1x1 convolution, else None."""
-    if (path := last_fc2(model)) is not None:
-        return path
-    convolutions = [
-        path
-        for path, module in model.named_modules()
-        if isinstance(module, nn.Conv2d)
-        and module.kernel_size == (1, 1)
-        and module.groups == 1
-        and "downsample" not in path  # a residual shortcut is no representation of its own
-    ]
-    return convolutions[-1] if convolutions else None
+
+    def accepts(path: str, module: nn.Module) -> bool:
+        dense = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
+        return dense and "downsample" not in path  # a residual shortcut is no separate representation
+
+    return last_fc2(model) or last_path(model, accepts)
 
 
 def _check_name(name: str) -> None:
     import timm
 
     architecture, _, tag = name.partition(".")
-    known = timm.list_models()
-    if architecture not in known:
-        near = difflib.get_close_matches(architecture, known, n=3, cutoff=0.5)
-        meant = f"Did you mean {' or '.join(near)}? " if near else ""
+    architectures = timm.list_models()
+    if architecture not in architectures:
+        near = difflib.get_close_matches(architecture, architectures, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}? " if near else ""
         raise UserError(
-            f"timm has no model {architecture!r}. {meant}"
-            f"timm {timm.__version__} knows {len(known)}: timm.list_models()."
+            f"timm has no model {architecture!r}. {hint}"
+            f"timm.list_models() lists the {len(architectures)} models of timm {timm.__version__}."
         )
     tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
     if tag and tag not in tags:
-        there = f"There are {', '.join(tags)}." if tags else "It has none."
-        raise UserError(f"timm has no weights {tag!r} for {architecture}. {there}")
+        available = f"There are {', '.join(tags)}." if tags else "It has none."
+        raise UserError(f"timm has no weights {tag!r} for {architecture}. {available}")
 
 
 def _download(request: Request, options: dict[str, Any]) -> nn.Module:
@@ -162,10 +155,7 @@ def _download(request: Request, options: dict[str, Any]) -> nn.Module:
         with offline_if_unreachable():
             return timm.create_model(request.identifier, pretrained=True, **options)
     except Exception as error:  # the hub clients raise errors of several libraries, without a common base
-        raise UserError(
-            f"The weights of {request.spec!r} could not be downloaded; give a local file: --checkpoint FILE. "
-            f"({first_line(error)})"
-        ) from error
+        raise download_error(request.spec, error) from error
 
 
 def _fill(model: nn.Module, name: str, request: Request) -> None:
@@ -180,7 +170,7 @@ def _fill(model: nn.Module, name: str, request: Request) -> None:
             state = clean(state, model)
         except (KeyError, RuntimeError, AttributeError, ValueError) as error:
             raise UserError(
-                f"{request.checkpoint.name!r} does not fit {name}: its tensors are not laid out for it "
+                f"{request.checkpoint.name!r} does not fit {name}: its tensors cannot be converted "
                 f"({first_line(error)})."
             ) from error
     _adapt_head(model, state)

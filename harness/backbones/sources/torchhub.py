@@ -10,22 +10,20 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from harness.backbones.base import Backbone, Preprocessing, last_fc2
-from harness.backbones.sources.base import Request
-from harness.backbones.sources.checkpoint import fill, first_line, read_state_dict
+from harness.backbones.base import Backbone
+from harness.backbones.preprocessing import IMAGENET_224
+from harness.backbones.sources.base import Request, origin
+from harness.backbones.sources.checkpoint import fill, read_state_dict
 from harness.backbones.sources.timm import suggested_site
-from methods.errors import UserError
+from methods.errors import UserError, first_line
 
-# A hub repository does not describe its inputs; this is the transform of DINOv2 and torchvision.
-PREPROCESSING = Preprocessing(
-    size=224, resize=256, interpolation="bicubic", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
-)
 _HEADS = ("fc", "head", "classifier")
+# Output of DINOv2's models in which the features are the final-norm CLS token.
+_CLS = "x_norm_clstoken"
 
 
 def load(request: Request) -> Backbone:
@@ -40,26 +38,25 @@ def load(request: Request) -> Backbone:
     repository, colon, entry = request.identifier.rpartition(":")
     if not colon or not repository or not entry:
         raise UserError(f"{request.spec!r} names no entry: write torchhub:OWNER/REPOSITORY:ENTRY.")
-    local = Path(repository).expanduser()
-    is_local = local.is_dir()
-    pretrained = request.weights and request.checkpoint is None
-    model = _build(str(local) if is_local else repository, entry, request, local=is_local, pretrained=pretrained)
+    model = _build(repository, entry, request)
     if request.checkpoint is not None:
         fill(model, read_state_dict(request.checkpoint), checkpoint=request.checkpoint.name, architecture=entry)
     model.eval()
     head = _head(model)
     _check_features(model, request.spec)
     name = name_of(request.identifier)
-    origin = name.removeprefix("torchhub:").removesuffix(f":{entry}")
+    short = name.removeprefix("torchhub:").removesuffix(f":{entry}")
+    source, license_ = origin(request, f"torch.hub, {short}", f"see the repository {short}")
     return Backbone(
         name=name,
         title=entry,
         model=model.to(request.device),
-        preprocessing=PREPROCESSING,
+        # A hub repository does not describe its inputs.
+        preprocessing=IMAGENET_224,
         n_prefix_tokens=1 + int(getattr(model, "num_register_tokens", 0)) if hasattr(model, "cls_token") else 0,
-        default_site=last_fc2(model) or suggested_site(model),
-        source=f"torch.hub, {origin}" if pretrained else "local checkpoint" if request.weights else "random weights",
-        license=f"see the repository {origin}" if pretrained else "that of the checkpoint",
+        default_site=suggested_site(model),
+        source=source,
+        license=license_,
         pretrained=request.weights,
         pool=pooled,
         head=_classify if head else None,
@@ -82,18 +79,20 @@ def pooled(model: nn.Module, images: Tensor) -> Tensor:
     """
     head = _head(model)
     if head is None:
-        return _tensor(model(images))
-    seen: list[Tensor] = []
-    handle = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        output = model(images)
+        features: Tensor = output[_CLS] if isinstance(output, dict) and _CLS in output else output
+        return features
+    inputs: list[Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     try:
         model(images)
     finally:
         handle.remove()
-    if len(seen) != 1:
+    if len(inputs) != 1:
         raise UserError(
-            f"The head of this torch.hub model ran {len(seen)} times in one pass, so it reads no one feature."
+            f"The head of this torch.hub model ran {len(inputs)} times in one pass; it must run once per image."
         )
-    return seen[0]
+    return inputs[0]
 
 
 def _classify(model: nn.Module, features: Tensor) -> Tensor:
@@ -113,22 +112,17 @@ def _head(model: nn.Module) -> nn.Linear | None:
     return None
 
 
-def _tensor(output: Any) -> Tensor:
-    if isinstance(output, dict) and "x_norm_clstoken" in output:
-        output = output["x_norm_clstoken"]
-    features: Tensor = output
-    return features
-
-
-def _build(repository: str, entry: str, request: Request, *, local: bool, pretrained: bool) -> nn.Module:
+def _build(repository: str, entry: str, request: Request) -> nn.Module:
+    local = Path(repository).expanduser()
+    is_local = local.is_dir()
     try:
         with torch.random.fork_rng(devices=[]), _tensors_only():
             torch.manual_seed(0)
             model = torch.hub.load(
-                repository,
+                str(local) if is_local else repository,
                 entry,
-                source="local" if local else "github",
-                pretrained=pretrained,
+                source="local" if is_local else "github",
+                pretrained=request.weights and request.checkpoint is None,
                 trust_repo=True,
                 verbose=False,
             )
@@ -137,8 +131,8 @@ def _build(repository: str, entry: str, request: Request, *, local: bool, pretra
             raise UserError(
                 f"The repository of {request.spec!r} has no entry {entry!r}. See its hubconf.py."
             ) from error
-        way = "" if local else " Without a network, give a local clone of it: torchhub:/path/to/clone:ENTRY."
-        raise UserError(f"torch.hub could not load {request.spec!r} ({first_line(error)}).{way}") from error
+        hint = "" if is_local else " Without a network, give a local clone of it: torchhub:/path/to/clone:ENTRY."
+        raise UserError(f"torch.hub could not load {request.spec!r} ({first_line(error)}).{hint}") from error
     if not isinstance(model, nn.Module):
         raise UserError(f"The entry {entry!r} gives a {type(model).__name__}, not a model.")
     return model
@@ -162,9 +156,9 @@ def _tensors_only() -> Iterator[None]:
 def _check_features(model: nn.Module, spec: str) -> None:
     try:
         with torch.no_grad():
-            features = pooled(model, torch.zeros(1, 3, PREPROCESSING.size, PREPROCESSING.size))
+            features = pooled(model, torch.zeros(1, 3, IMAGENET_224.size, IMAGENET_224.size))
     except (RuntimeError, ValueError, TypeError) as error:
         raise UserError(f"{spec!r} does not take 224 px images ({first_line(error)}).") from error
     if not isinstance(features, Tensor) or features.ndim != 2:
         shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise UserError(f"{spec!r} gives {shape} for one image, not a vector: it is no backbone this can use.")
+        raise UserError(f"{spec!r} gives {shape} for one image; a backbone must give one vector per image.")

@@ -66,7 +66,7 @@ def test_metrics(name: str, world: CheckWorld, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(evaluation, "Batch", batch)
         measured = evaluation.evaluate(world.fitted[name], world.baseline, metrics)
         # As text, in which NaN is NaN.
-        found.append({one.score.metric: f"{one.score.value!r} {one.score.uncertainty!r}" for one in measured.scores})
+        found.append({score.metric: f"{score.value!r} {score.uncertainty!r}" for score in measured.scores})
     assert {"ms_score", "l0"} <= set(found[0])
     assert all(one == found[0] for one in found)
 

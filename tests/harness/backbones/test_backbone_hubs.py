@@ -36,7 +36,7 @@ def test_timm_models_of_many_kinds(name, d, prefix, site, classes):
     assert features.shape == (2, d)
     assert (backbone.n_prefix_tokens, backbone.default_site, backbone.n_classes) == (prefix, site, classes)
     if classes:
-        torch.testing.assert_close(backbone.own_logits(features), backbone.model(x))
+        torch.testing.assert_close(backbone.head_logits(features), backbone.model(x))
 
 
 def test_timm_dinov2_is_built_at_224_with_dinov2s_margin():
@@ -201,7 +201,7 @@ def test_torchhub_local_clone(tmp_path, monkeypatch):
     x = torch.randn(2, 3, 224, 224)
     features = backbone.features(x)
     assert features.shape == (2, 4) and backbone.n_classes == 5 and backbone.name == "torchhub:clone:net"
-    torch.testing.assert_close(backbone.own_logits(features), backbone.model(x))
+    torch.testing.assert_close(backbone.head_logits(features), backbone.model(x))
     assert bool((backbone.model.fc.weight == 1).all()) and backbone.default_site == "body.0"
     torch.save(backbones.load(f"torchhub:{clone}:net", weights=False).model.state_dict(), tmp_path / "net.pth")
     loaded = backbones.load(f"torchhub:{clone}:net", checkpoint=tmp_path / "net.pth")

@@ -24,7 +24,7 @@ def mine() -> object:
 
     register_prefix("mine", Prefix(load, {"here": None, "on_hub": "dinov2_vitb14"}.get))  # type: ignore[arg-type]
     yield made
-    del PREFIXES.known["mine"]
+    del PREFIXES.entries["mine"]
 
 
 def test_a_plugin_adds_one(mine: object) -> None:

@@ -119,14 +119,14 @@ def test_efficientnet_recognises_imagenet_photographs(lite, imagenet):
 
     files, labels = imagenet
     assert len(files) == 20
-    logits = lite.own_logits(lite.features(torch.stack([lite.preprocessing.center(Image.open(f)) for f in files])))
+    logits = lite.head_logits(lite.features(torch.stack([lite.preprocessing.center(Image.open(f)) for f in files])))
     assert int((logits.argmax(1) == labels).sum()) >= 17
 
 
 def test_efficientnet_head_is_the_models_own(lite, photos):
     features = lite.features(photos)
     assert features.shape == (5, 1280)
-    assert torch.equal(lite.own_logits(features), lite.model(photos))
+    assert torch.equal(lite.head_logits(features), lite.model(photos))
     assert (lite.n_classes, lite.head_labels, lite.n_prefix_tokens) == (1000, "imagenet-1k", 0)
     site = lite.model.get_submodule(lite.default_site)
     assert isinstance(site, nn.Conv2d) and site.kernel_size == (1, 1)
@@ -189,7 +189,7 @@ def test_gradients_reach_a_replaced_activation(lite, photos):
 
 def test_no_head_is_a_plain_error(dino):
     with pytest.raises(UserError, match="no classification head"):
-        dino.own_logits(torch.zeros(1, 384))
+        dino.head_logits(torch.zeros(1, 384))
 
 
 def test_fingerprint_sees_names_values_and_dtypes():

@@ -106,7 +106,7 @@ def test_a_file_without_tensors_and_other_kinds_are_refused(tmp_path):
     with pytest.raises(UserError, match="exclude each other"):
         backbones.load(TINY, checkpoint=tmp_path / "x.pth", weights=False)
     for name in ("dinov2_small_saliency", "efficientnet_lite0"):
-        with pytest.raises(UserError, match="carries its own weights"):
+        with pytest.raises(UserError, match="has fixed weights and takes no checkpoint"):
             backbones.load(name, checkpoint=tmp_path / "x.pth")
 
 

@@ -91,7 +91,7 @@ def test_an_image_that_can_be_read_again_is_not_left_out_for_ever(
 
     def flaky(self: ImageSet, index: int) -> Any:
         if self.records[index].name in unlucky:
-            raise datasets.BrokenImageError(datasets.BrokenImage(self.records[index].name, "Input/output error"))
+            raise datasets.BrokenImageError(self.records[index].name, "Input/output error")
         return healthy(self, index)
 
     store = tmp_path / "flaky" / STORE
@@ -120,7 +120,7 @@ def test_a_probe_is_fitted_again_when_its_images_can_be_read(
 
     def flaky(self: ImageSet, index: int) -> Any:
         if self.records[index].name == unlucky:
-            raise datasets.BrokenImageError(datasets.BrokenImage(unlucky, "Input/output error"))
+            raise datasets.BrokenImageError(unlucky, "Input/output error")
         return healthy(self, index)
 
     monkeypatch.setattr(ImageSet, "open", flaky)
@@ -266,7 +266,7 @@ def test_a_layer_that_computes_something_else_is_refused() -> None:
 
     model = nn.Sequential(Standardised(3, 4, 1))
     site = Site(model, "0")
-    with pytest.raises(UserError, match="something else than its weight"):
+    with pytest.raises(UserError, match="does not compute its weight times its input"):
         site.check_linear(site.capture(model, torch.randn(2, 3, 5, 5)))
 
 

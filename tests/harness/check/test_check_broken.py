@@ -192,8 +192,8 @@ BROKEN: dict[tuple[str, str], tuple[list[tuple[str, str]], list[str]]] = {
     ),
     ("dataset", "split"): (
         [
-            ("from methods.errors", "from harness.datasets.base import OwnSplit\nfrom methods.errors"),
-            ("CLASSES, Drawn())", "CLASSES, Drawn(), OwnSplit(np.arange(10), np.arange(5, 20)))"),
+            ("from methods.errors", "from harness.datasets.base import PredefinedSplit\nfrom methods.errors"),
+            ("CLASSES, Drawn())", "CLASSES, Drawn(), PredefinedSplit(np.arange(10), np.arange(5, 20)))"),
         ],
         ["5 images are in both parts"],
     ),

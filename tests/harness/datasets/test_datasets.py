@@ -58,7 +58,7 @@ def test_photos_take_a_number_of_them():
     assert len(some) == 80 and some.name == "photos:80" and np.bincount(some.labels).all()
     assert names(some) == names(datasets.load("photos:80"))
     for wrong in ("x", "0", "-3"):
-        with pytest.raises(UserError, match="how many of the photographs"):
+        with pytest.raises(UserError, match="number of photographs after the colon"):
             datasets.load(f"photos:{wrong}")
     with pytest.raises(UserError, match="has 249 images"):
         datasets.load("photos:400")
@@ -225,7 +225,7 @@ def test_huggingface_set_from_disk(tmp_path):
     assert split.probing.open(3).getpixel((0, 0)) == (3, 0, 0)
     assert images.fingerprint.startswith("content:")
     only = datasets.load(f"hf:{root}:test")
-    assert len(only) == 2 and only.own_split is None and only.name == "hf:tiny:test"
+    assert len(only) == 2 and only.predefined_split is None and only.name == "hf:tiny:test"
     stream = datasets.batches(images, to_tensor, batch_size=4, report=datasets.BrokenReport())
     assert [len(batch.index) for batch in stream] == [4, 2]
     with pytest.raises(UserError, match=r"no split 'x'. There are train, test"):

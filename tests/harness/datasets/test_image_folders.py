@@ -27,11 +27,11 @@ def test_class_folder(tmp_path):
     assert images.name == "folder:pets" and images.classes == ("cat", "dog")
     assert names(images) == ["cat/0.png", "cat/1.png", "cat/2.png", "cat/deeper/x.JPG", "dog/0.png", "dog/1.png"]
     assert images.labels.tolist() == [0, 0, 0, 0, 1, 1]
-    assert images.own_split is None
+    assert images.predefined_split is None
 
 
 @pytest.mark.parametrize("validation", ["val", "validation"])
-def test_imagenet_layout_brings_its_own_split(tmp_path, validation):
+def test_imagenet_layout_brings_its_predefined_split(tmp_path, validation):
     layout = {"train/n01": 3, "train/n02": 2, f"{validation}/n01": 1, f"{validation}/n02": 1, "test/n01": 4}
     images = datasets.load(f"folder:{make_folder(tmp_path, layout)}")
     assert images.classes == ("n01", "n02") and len(images) == 7

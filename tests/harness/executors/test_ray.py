@@ -358,7 +358,7 @@ def test_cells_ask_for_what_they_need(photo_folder: Path, tmp_path: Path, share:
 
         def answer(function: Any, arguments: Any) -> Any:
             if function is worker.open_target:
-                return worker.Answer((), 7_000_000)
+                return worker.Answer({}, 7_000_000)
             return Failure("Odd", "not computed", "")
 
         memory = 2**30 + 2 * weights + 5_000_000

@@ -45,5 +45,5 @@ def test_a_task_that_raises_without_a_word_costs_an_attempt_and_not_the_run(caus
     cluster = Cluster(nodes=1, cpus=2, memory=1, workers=2, threads=1, gpu_share=0.0)
     dispatch = Dispatch(SimpleNamespace(exceptions=errors, get=get), cluster, cast(Work, work), retries=1)
     job = _Job(cast(TargetWork, SimpleNamespace(prepared=SimpleNamespace(title="a layer"), cells=())), None, 0)
-    assert list(dispatch._taken(job, object())) == []
+    assert list(dispatch._take(job, object())) == []
     assert said == [f"  a layer: {why} Attempt 2 of 2 follows."] and list(dispatch.unopened) == [job]

@@ -160,7 +160,7 @@ def test_imagenet_is_named_by_path_or_by_the_environment(
     for part in ("train", "val"):
         (tmp_path / part).symlink_to(photo_folder)
     named = datasets.load(f"imagenet:{tmp_path}")
-    assert named.name == "imagenet" and named.own_split is not None
+    assert named.name == "imagenet" and named.predefined_split is not None
     probing, evaluation = named.split(evaluation=100)
     assert (len(probing), len(evaluation)) == (48, 48)
     monkeypatch.setenv("HARNESS_IMAGENET", str(tmp_path))

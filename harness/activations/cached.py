@@ -1,0 +1,66 @@
+"""Reading of results from the cache, if they are valid and made of all images that can be read now."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from safetensors import SafetensorError
+
+from harness.atomic import remove
+from harness.datasets.base import BrokenImageError, ImageSet
+from harness.datasets.loading import BrokenReport
+
+T = TypeVar("T")
+
+#: Exceptions raised when a damaged or half-written file of this project is read.
+DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, SafetensorError)
+
+
+def read_cached(
+    path: Path, read: Callable[[Path], tuple[T, Mapping[str, str]]], images: ImageSet, report: BrokenReport
+) -> T | None:
+    """Return the result stored at ``path``, or None if it is missing.
+
+    A damaged result is removed. So is a result computed without an image that can be read now: an image may have been
+    unreadable only temporarily.
+
+    Args:
+        path: file or folder.
+        read: function that returns the result and the images that it lacks (name to reason), or raises one of
+            :data:`DAMAGE`.
+        images: images of the result.
+        report: receives the images that still cannot be read.
+    """
+    if not path.exists():
+        return None
+    try:
+        result, skipped = read(path)
+    except PermissionError:
+        raise
+    except DAMAGE:
+        remove(path)
+        return None
+    if not _still_unreadable(images, skipped, report):
+        remove(path)
+        return None
+    return result
+
+
+def _still_unreadable(images: ImageSet, skipped: Mapping[str, str], report: BrokenReport) -> bool:
+    """Return True if none of the formerly ``skipped`` images can be read now, and add them to ``report``."""
+    if not skipped:
+        return True
+    position = {record.name: index for index, record in enumerate(images.records)}
+    for name, reason in skipped.items():
+        if name not in position:
+            return False
+        try:
+            images.open(position[name])
+        except BrokenImageError:
+            report.setdefault(name, reason)
+        else:
+            return False
+    return True

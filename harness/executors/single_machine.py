@@ -1,0 +1,39 @@
+"""Base class of the executors that use this machine: targets in the order of the suite, their inputs computed once."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+
+from harness import devices
+from harness.cells.inputs import Inputs, open_inputs
+from harness.cells.run_cell import CellResult, Failure, failed
+from harness.executors.base import Event, Executor, Opened, TargetWork, Work
+
+
+class SingleMachine(Executor):
+    """Compute targets in the order of the suite; this process computes tokens and baseline once per target."""
+
+    def planning_device(self, device: str) -> str:
+        return devices.best_device(device)
+
+    def device_name(self, device: str) -> str:
+        return devices.device_name(devices.best_device(device))
+
+    def execute(self, work: Work) -> Iterator[Event]:
+        for target in work.targets:
+            work.reporter.say(target.prepared.title)
+            plans = [cell.plan for cell in target.cells]
+            try:
+                inputs = open_inputs(work.suite, target.prepared, plans, work.cache, progress=work.progress)
+            except Exception as error:
+                # An error of the inputs fails the cells of this target; other targets go on.
+                failure = Failure.of(error)
+                yield from (failed(cell, work.context, failure) for cell in target.cells)
+                continue
+            yield Opened(target.prepared, dict(inputs.broken))
+            yield from self.compute_cells(work, target, inputs)
+
+    @abstractmethod
+    def compute_cells(self, work: Work, target: TargetWork, inputs: Inputs) -> Iterator[CellResult]:
+        """Yield one result per cell of a target whose inputs are in the cache."""

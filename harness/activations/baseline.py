@@ -104,18 +104,8 @@ def make_baseline(
         UserError: if the disk has no room for the split's tokens.
     """
     report = BrokenReport() if report is None else report
-    fingerprint = digest(
-        {
-            "baseline": VERSION,
-            "weights": backbone.fingerprint(),
-            "site": site.path,
-            "preprocessing": backbone.preprocessing.canonical(),
-            "images": images.fingerprint,
-            "head": head_identity,
-            "dtype": dtype,
-        },
-        length=24,
-    )
+    source = {**backbone.identity(), "site": site.path, "images": images.fingerprint}
+    fingerprint = digest({"baseline": VERSION, **source, "head": head_identity, "dtype": dtype}, length=24)
     folder = cache / "baselines" / fingerprint
     passes = Passes(backbone, site, images, batch_size)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from harness.activations.cached import read_cached
 from harness.activations.site import Site
 from harness.activations.token_set import FORMAT, TokenSet, TokenWriter, check_disk, sample
-from harness.backbones.base import Backbone
+from harness.backbones.base import Backbone, Preprocessing
 from harness.datasets.base import ImageSet
 from harness.datasets.loading import BrokenReport, batches, crop_generator
 from harness.identity import digest, seed_of
@@ -39,17 +40,8 @@ class ProbingPlan(NamedTuple):
 
 def fingerprint(backbone: Backbone, site: Site, images: ImageSet, plan: ProbingPlan) -> str:
     """Return the identity of the token set that :func:`collect` makes from these arguments."""
-    return digest(
-        {
-            "format": FORMAT,
-            "weights": backbone.fingerprint(),
-            "site": site.path,
-            "preprocessing": backbone.preprocessing.canonical(),
-            "images": images.fingerprint,
-            "plan": plan._asdict(),
-        },
-        length=24,
-    )
+    source = {**backbone.identity(), "site": site.path, "images": images.fingerprint}
+    return digest({"format": FORMAT, **source, "plan": plan._asdict()}, length=24)
 
 
 def collect(
@@ -90,7 +82,8 @@ def collect(
             for name, plan in same_crops.items()
         }
         try:
-            _one_pass(backbone, site, images, same_crops, writers, batch_size, progress, report)
+            outputs = [(plan, writers[name]) for name, plan in same_crops.items()]
+            _one_pass(backbone, site, images, outputs, batch_size, progress, report)
             skipped = report.of(images)
             sets.update({name: writer.finish(skipped) for name, writer in writers.items()})
         finally:
@@ -110,17 +103,16 @@ def _one_pass(
     backbone: Backbone,
     site: Site,
     images: ImageSet,
-    plans: dict[str, ProbingPlan],
-    writers: dict[str, TokenWriter],
+    outputs: Sequence[tuple[ProbingPlan, TokenWriter]],
     batch_size: int,
     progress: Progress,
     report: BrokenReport,
 ) -> None:
     """Run the images through the network once, and write the tokens of plans with the same crops."""
-    first_plan = next(iter(plans.values()))
+    first_plan, _ = outputs[0]
     views = first_plan.views()
     done = 0
-    transform = _transform(backbone, first_plan.crops)
+    transform = partial(_views, backbone.preprocessing, first_plan.crops)
     for batch in batches(images, transform, batch_size=max(1, batch_size // views), report=report):
         captured = site.capture(backbone.features, batch.images.flatten(0, 1).to(backbone.device))
         if not done:
@@ -128,11 +120,11 @@ def _one_pass(
         n_tokens = captured.a.shape[1]
         positions = site.positions(n_tokens).numpy()
         index = np.repeat(batch.index.numpy(), views)
-        for name, plan in plans.items():
+        for plan, writer in outputs:
             samples = _samples(plan, batch.index.tolist(), n_tokens)
             image = index.repeat([len(rows) for rows in samples])
             flat = torch.cat([rows + view * n_tokens for view, rows in enumerate(samples)]).to(backbone.device)
-            writers[name].add(
+            writer.add(
                 image,
                 positions[torch.cat(samples).numpy()],
                 images.labels[image],
@@ -153,15 +145,9 @@ def _samples(plan: ProbingPlan, image_indices: list[int], n_tokens: int) -> list
     return [sample(n_tokens, plan.tokens_per_image, stream) for stream in streams]
 
 
-def _transform(backbone: Backbone, crops: int) -> Any:
-    """Return a transform of a PIL image and its index to (views, 3, S, S)."""
-    preprocessing = backbone.preprocessing
-
-    def views(image: Image.Image, index: int) -> Tensor:
-        if crops == 0:
-            return preprocessing.center(image)[None]
-        return torch.stack(
-            [preprocessing.random_resized_crop(image, crop_generator(0, index, crop)) for crop in range(crops)]
-        )
-
-    return views
+def _views(preprocessing: Preprocessing, crops: int, image: Image.Image, index: int) -> Tensor:
+    """Return the views (views, 3, S, S) of an image."""
+    if crops == 0:
+        return preprocessing.center(image)[None]
+    generators = (crop_generator(0, index, crop) for crop in range(crops))
+    return torch.stack([preprocessing.random_resized_crop(image, generator) for generator in generators])

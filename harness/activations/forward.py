@@ -86,6 +86,4 @@ class Passes:
 
     def first_features(self) -> Tensor:
         """Return the features (B, d) of the first batch of the unmodified network."""
-        for passed in self.run(lambda q, a: None):
-            return passed.features
-        raise ValueError("the split is empty")
+        return next(self.run(lambda q, a: None)).features

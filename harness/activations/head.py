@@ -90,14 +90,7 @@ def make_head(
         if backbone.n_classes is None:
             raise UserError(f'The backbone {backbone.name} has no classification head: use head = "probe".')
         return Head("own", backbone, predicts_labels=_same_labels(backbone, probing))
-    identity = digest(
-        {
-            "probe": PROBE_VERSION,
-            "weights": backbone.fingerprint(),
-            "preprocessing": backbone.preprocessing.canonical(),
-            "images": probing.fingerprint,
-        }
-    )
+    identity = digest({"probe": PROBE_VERSION, **backbone.identity(), "images": probing.fingerprint})
     file = cache / "heads" / f"{identity}.safetensors"
     report = BrokenReport() if report is None else report
     tensors = read_cached(file, _read, probing, report)

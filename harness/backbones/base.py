@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +92,10 @@ class Backbone:
                 f"The backbone {self.name!r} has no classification head: fit a linear probe on its features."
             )
         return self.head(self.model, features)
+
+    def identity(self) -> dict[str, Any]:
+        """Return weights and preprocessing, for identities of what is computed with them."""
+        return {"weights": self.fingerprint(), "preprocessing": self.preprocessing.canonical()}
 
     def fingerprint(self) -> str:
         """Return the ``blake2b`` hash of the weights.

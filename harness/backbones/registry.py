@@ -115,10 +115,9 @@ def describe() -> list[BackboneRow]:
     for name in names():
         try:
             source = _source(name)
+            rows.append(BackboneRow(name, source.title, source.source, source.license, source.available()))
         except Exception as error:  # one bad plugin must not hide the others
             rows.append(BackboneRow(name, "", BACKBONES.entries[name].source, "", f"broken: {error}"))
-            continue
-        rows.append(BackboneRow(name, source.title, source.source, source.license, source.available()))
     for plugin in BACKBONES.broken.values():
         rows.append(BackboneRow(plugin.name, "", plugin.source, "", f"broken: {plugin.reason}"))
     return rows

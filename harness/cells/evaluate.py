@@ -132,7 +132,4 @@ def _unit_frame(outcome: Outcome, site: Site) -> pd.DataFrame:
     )
     if parents is not None:
         frame["parent"] = parents.cpu().numpy().astype(np.int32)
-    for name in UNIT_COLUMNS:
-        if name in outcome.unit_columns:
-            frame[name] = outcome.unit_columns[name]
-    return frame
+    return frame.assign(**{name: outcome.unit_columns[name] for name in UNIT_COLUMNS if name in outcome.unit_columns})

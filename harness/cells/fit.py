@@ -69,7 +69,7 @@ def fit_cell(
     *,
     device: Device,
     progress: Progress,
-    work_dir: Path | None = None,
+    work_dir: Path,
 ) -> Fit:
     """Load the fit of a cell if a finished cell has the same one; fit the method otherwise.
 
@@ -110,10 +110,9 @@ def _load(cell: Cell, saved: Sequence[SavedFit], folder: Path, device: Device) -
         except Exception:
             # A new fit replaces a damaged file, whatever the damage.
             continue
-        if method.config != cell.config:
-            continue
-        note = f"Fitted by the cell {fit.cell_id} and loaded from {fit.artifact}; fit_seconds is of that fit."
-        return Fit(method, fit.seconds, cell.fit_id, fit.artifact, fit.evidence, (note,))
+        if method.config == cell.config:
+            note = f"Fitted by the cell {fit.cell_id} and loaded from {fit.artifact}; fit_seconds is of that fit."
+            return Fit(method, fit.seconds, cell.fit_id, fit.artifact, fit.evidence, (note,))
     return None
 
 

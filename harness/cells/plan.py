@@ -50,12 +50,7 @@ class PreparedTarget:
         return {"kind": self.head, **(probe if self.head == "probe" else {})}
 
     def evaluation_identity(self) -> dict[str, Any]:
-        return {
-            "weights": self.backbone.fingerprint(),
-            "preprocessing": self.backbone.preprocessing.canonical(),
-            "images": self.evaluation.fingerprint,
-            "head": self.head_identity(),
-        }
+        return {**self.backbone.identity(), "images": self.evaluation.fingerprint, "head": self.head_identity()}
 
 
 @dataclass(frozen=True)
@@ -120,8 +115,7 @@ class Cell:
         """Everything the fitted method depends on, and nothing else: cells that differ in evaluation share a fit."""
         return {
             "fit": FIT_VERSION,
-            "weights": self.prepared.backbone.fingerprint(),
-            "preprocessing": self.prepared.backbone.preprocessing.canonical(),
+            **self.prepared.backbone.identity(),
             "site": self.prepared.site.path,
             "probing": self.probing_identity,
             "token_seed": self.plan.seed,

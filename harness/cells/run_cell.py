@@ -111,6 +111,7 @@ def run_cell(
         evaluation = evaluate(method, inputs.baseline, cell.metrics, progress=tell)
         artifact = keep(fit, cell, folder)
         seconds = time.perf_counter() - clock
+        warnings = [numerics.NOT_REPRODUCIBLE] if environment["mkl_cbwr"] == "off" else []
         record = _record(
             cell,
             context,
@@ -120,7 +121,7 @@ def run_cell(
             fit_seconds=fit.seconds,
             fit_id=fit.fit_id,
             n_units=method.n_units,
-            notes=(*method.notes, *fit.notes, *evaluation.notes, *inputs.notes(), *_notes_of(environment)),
+            notes=(*method.notes, *fit.notes, *evaluation.notes, *inputs.notes(), *warnings),
             artifact=artifact,
             environment=environment,
         )
@@ -156,10 +157,6 @@ def title_of(cell: Cell) -> str:
 def work_dir(folder: Path, cell_id: str) -> Path:
     """Return the folder of a cell's files to resume a killed fit. It is needed until the cell is recorded."""
     return folder / "work" / cell_id
-
-
-def _notes_of(environment: Mapping[str, Any]) -> list[str]:
-    return [numerics.NOT_REPRODUCIBLE] if environment["mkl_cbwr"] == "off" else []
 
 
 def _record(cell: Cell, context: CellContext, **outcome: Any) -> CellRecord:

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from methods.errors import UserError, first_line
 
@@ -40,20 +40,13 @@ class Request:
     device: str | torch.device = "cpu"
 
 
-class Origin(NamedTuple):
-    """Source and license of the weights of a loaded backbone."""
-
-    source: str
-    license: str
-
-
-def origin(request: Request, source: str, license_: str) -> Origin:
-    """Return the origin of the weights: ``source``, unless they are random or from a local checkpoint."""
+def origin(request: Request, source: str, license_: str) -> tuple[str, str]:
+    """Return source and license of the weights: those given, unless the weights are random or from a checkpoint."""
     if not request.weights:
-        return Origin("random weights", "none needed")
+        return "random weights", "none needed"
     if request.checkpoint is not None:
-        return Origin("local checkpoint", "that of the checkpoint")
-    return Origin(source, license_)
+        return "local checkpoint", "that of the checkpoint"
+    return source, license_
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -82,15 +81,10 @@ def fill(model: nn.Module, state: dict[str, Tensor], *, checkpoint: str, archite
         if name in state and state[name].shape != tensor.shape
     ]
     problems = [
-        f"{len(names)} {what} ({_few(names)})"
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
         for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
         if names
     ]
     if problems:
         raise UserError(f"{checkpoint!r} does not fit {architecture}: parameters {'; '.join(problems)}.")
     model.load_state_dict(state, strict=True)
-
-
-def _few(names: Iterable[str], n: int = 3) -> str:
-    names = list(names)
-    return ", ".join(names[:n]) + (", ..." if len(names) > n else "")

@@ -58,8 +58,8 @@ def load(request: Request) -> Backbone:
 
 
 def _download(request: Request) -> dict[str, Tensor]:
+    url = URL.format(name=request.identifier)
     try:
-        url = URL.format(name=request.identifier)
         return torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False, weights_only=True)
     except Exception as error:  # urllib, socket and http.client each have their own
         raise download_error(request.spec, error) from error

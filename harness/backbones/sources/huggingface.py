@@ -45,7 +45,8 @@ def load(request: Request) -> Backbone:
     preprocessing = as_preprocessing(processor.to_dict(), request.spec)
     model = _model(repository, config, request)
     gemma = request.identifier.startswith("google/siglip2")
-    license_ = "Gemma terms" if gemma else f"see the card of {Path(request.identifier).as_posix()}"
+    card_license = "Gemma terms" if gemma else f"see the card of {Path(request.identifier).as_posix()}"
+    source, license_ = origin(request, "Hugging Face", card_license)
     return Backbone(
         name=request.spec,
         title=request.identifier,
@@ -53,7 +54,8 @@ def load(request: Request) -> Backbone:
         preprocessing=preprocessing,
         n_prefix_tokens=_prefix_tokens(model, preprocessing.size, request.spec),
         default_site=last_mlp(model),
-        **origin(request, "Hugging Face", license_)._asdict(),
+        source=source,
+        license=license_,
         pretrained=request.weights,
         pool=pooled,
     )
@@ -192,5 +194,4 @@ def _prefix_tokens(model: nn.Module, size: int, spec: str) -> int:
     patch = getattr(model.config, "patch_size", None)
     if hidden.ndim != 3 or not isinstance(patch, int):
         return 0
-    n_prefix: int = max(0, hidden.shape[1] - (size // patch) ** 2)
-    return n_prefix
+    return int(max(0, hidden.shape[1] - (size // patch) ** 2))

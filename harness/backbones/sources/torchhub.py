@@ -90,7 +90,7 @@ def pooled(model: nn.Module, images: Tensor) -> Tensor:
         handle.remove()
     if len(inputs) != 1:
         raise UserError(
-            f"The head of this torch.hub model ran {len(inputs)} times in one pass; it must run once per image."
+            f"The head of this torch.hub model ran {len(inputs)} times in one pass; it must run exactly once."
         )
     return inputs[0]
 

@@ -89,13 +89,7 @@ def boards_of(
 ) -> list[Board]:
     """Return the boards of frames as returned by `Store.cells()`, `Store.scores()`, `win_rates()` and `group_scores()`.
 
-    Args:
-        cells: cells that may be on the boards.
-        scores: scores of these cells.
-        sort_by: metric id to sort rows by; default ms_score.
-        win_rates: win rates of judged contests.
-        groups: scores of several cells together.
-        sweeps: show cells of sweeps beside other cells.
+    Cells of sweeps are shown beside other cells only if `sweeps` is true. `sort_by` as in `leaderboard`.
 
     Raises:
         StoreError: no score is of the metric `sort_by`.

@@ -37,8 +37,7 @@ def render(report: PublishedReport, form: str = "markdown", *, absent: bool = Tr
 def tables(report: PublishedReport, *, absent: bool = True) -> list[Table]:
     """Return one Table per table of the paper and setting, and one of the rank correlations."""
     setting_tables, empty = [], []
-    for number in sorted({cell.table for cell in report.cells}):
-        cells = [cell for cell in report.cells if cell.table == number]
+    for number, cells in sorted(grouped(report.cells, lambda cell: cell.table).items()):
         visible_cells = [cell for cell in cells if absent or cell.measured is not None]
         if not visible_cells:
             empty.append(f"Table {number}: none of its {len(cells)} published values was measured.")

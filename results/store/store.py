@@ -188,9 +188,9 @@ class Store:
             insert_rows(opened, "cells", [cell_row])
             insert_rows(opened, "scores", score_rows)
             if units is not None:
-                frames.insert(opened, "units", units, frames.UNIT_COLUMNS, {"cell_id": cell_id})
+                frames.insert(opened, "units", units, {"cell_id": cell_id})
             if curves is not None:
-                frames.insert(opened, "curves", curves, frames.CURVE_COLUMNS, {"cell_id": cell_id})
+                frames.insert(opened, "curves", curves, {"cell_id": cell_id})
         return True
 
     def relabel(self, labels: Mapping[str, str]) -> None:
@@ -212,7 +212,7 @@ class Store:
             raise StoreError("The images frame has an index twice; each image has its own.")
         with self.writing() as opened:
             delete_rows(opened, ["images"], "dataset", [fingerprint])
-            frames.insert(opened, "images", frame, frames.IMAGE_COLUMNS, {"dataset": fingerprint})
+            frames.insert(opened, "images", frame, {"dataset": fingerprint})
 
     def forget(self, cell_ids: Iterable[str]) -> None:
         """Delete cells with their scores and units; unknown ids are ignored. Raises StoreError."""

@@ -80,10 +80,9 @@ class Store:
         """Return one row per run, oldest first, with its numbers of finished and failed cells."""
         return decoded(
             self.query(
-                "SELECT r.*, coalesce(c.n_finished, 0) AS n_finished, coalesce(c.n_failed, 0) AS n_failed FROM runs r "
-                "LEFT JOIN (SELECT run_id, count(*) FILTER (status = 'finished') AS n_finished, "
-                "count(*) FILTER (status = 'failed') AS n_failed FROM cells GROUP BY run_id) c USING (run_id) "
-                "ORDER BY r.started_at, r.run_id"
+                "SELECT r.*, count(*) FILTER (c.status = 'finished') AS n_finished, "
+                "count(*) FILTER (c.status = 'failed') AS n_failed "
+                "FROM runs r LEFT JOIN cells c USING (run_id) GROUP BY ALL ORDER BY r.started_at, r.run_id"
             )
         )
 

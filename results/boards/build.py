@@ -245,11 +245,7 @@ def _title(cell: Mapping[str, Any], same_label: Sequence[Mapping[str, Any]]) -> 
 
 
 def _seed_text(cell: Mapping[str, Any]) -> str:
-    seeds = [
-        f"{name.removesuffix('_seed')} seed {cell[name]}"
-        for name in ("token_seed", "init_seed")
-        if cell[name] is not None
-    ]
+    seeds = [f"{kind} seed {cell[f'{kind}_seed']}" for kind in ("token", "init") if cell[f"{kind}_seed"] is not None]
     return ", ".join(seeds) or "no seed"
 
 

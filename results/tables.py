@@ -5,29 +5,23 @@ from __future__ import annotations
 import csv
 import html
 import io
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from tabulate import tabulate
 
-_LATEX = {
-    **{"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"},
-    **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"},
-    **{
-        "−": "$-$",
-        "²": r"$^2$",
-        "ρ": r"$\rho$",
-        "τ": r"$\tau$",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "·": r"$\cdot$",
-        "|": r"\textbar{}",
-        '"': "''",
-        "`": r"\textasciigrave{}",
-    },
-    # At the start of a row these would be read as arguments of the line end above: \\[1ex] and \\*.
-    **{"[": "{[}", "]": "{]}", "*": "{*}"},
-}
+_LATEX = str.maketrans(
+    {
+        **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+        **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"},
+        **{"<": r"\textless{}", ">": r"\textgreater{}", "`": r"\textasciigrave{}", '"': "''", "−": "$-$"},
+        **{"±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "·": r"$\cdot$"},
+        **{"²": r"$^2$", "ρ": r"$\rho$", "τ": r"$\tau$"},
+        # At the start of a row these would be read as arguments of the line end above: \\[1ex] and \\*.
+        **{"[": "{[}", "]": "{]}", "*": "{*}"},
+    }
+)
 
 
 #: Number of letters that fit side by side into 16 cm at footnote size, and of lines that fit onto one page.
@@ -50,15 +44,12 @@ class Table(NamedTuple):
 def latex_escaped(text: str) -> str:
     """Return `text` with all LaTeX commands and special characters escaped."""
     # Two hyphens would be typeset as a dash.
-    flat = "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
-    return flat.replace("--", "-{}-")
+    return " ".join(text.split()).translate(_LATEX).replace("--", "-{}-")
 
 
 def markdown_escaped(text: str) -> str:
     """Return `text` safe in a cell of a Markdown table: no column ends, no markup, no HTML, no line ends."""
-    flat = " ".join(text.split())
-    for letter in "\\`*_[]|":
-        flat = flat.replace(letter, "\\" + letter)
+    flat = re.sub(r"[\\`*_\[\]|]", r"\\\g<0>", " ".join(text.split()))
     return flat.replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -108,16 +99,14 @@ def latex(table: Table) -> str:
     if len(blocks) * (len(table.rows) + 3) + 2 * len(notes) <= _PAGE:
         lines = [r"\begin{table}", r"\centering", caption, *start]
         for columns in blocks:
-            head, body = _latex_rows(table, columns)
-            lines += [rf"\begin{{tabular}}{{{_shape(table, columns)}}}", *head, *body]
-            lines += [r"\end{tabular}", r"\par\medskip"]
+            head, body = _latex_rows(table, columns, "tabular")
+            lines += [*head, *body, r"\par\medskip"]
         return "\n".join([*lines, *notes, r"\end{table}"]) + "\n"
     lines = [r"\begingroup", *start]
     for number, columns in enumerate(blocks):
-        head, body = _latex_rows(table, columns)
-        lines += [rf"\begin{{longtable}}{{{_shape(table, columns)}}}"]
+        (begin, *head), body = _latex_rows(table, columns, "longtable")
         # A longtable ends the line of its caption itself, and repeats its head on every page.
-        lines += [*([caption + r" \\"] if number == 0 else []), *head, r"\endhead", *body, r"\end{longtable}"]
+        lines += [begin, *([caption + r" \\"] if number == 0 else []), *head, r"\endhead", *body]
     return "\n".join([*lines, *notes, r"\par", r"\endgroup"]) + "\n"
 
 
@@ -132,17 +121,15 @@ def _blocks(table: Table) -> list[list[int]]:
     return blocks
 
 
-def _shape(table: Table, columns: Sequence[int]) -> str:
-    return "".join("r" if table.right(index) else "l" for index in columns)
-
-
-def _latex_rows(table: Table, columns: Sequence[int]) -> tuple[list[str], list[str]]:
-    """Return (head, body) of some columns, with their rules."""
+def _latex_rows(table: Table, columns: Sequence[int], environment: str) -> tuple[list[str], list[str]]:
+    """Return (head, body) of some columns in a LaTeX environment, with their rules."""
+    shape = "".join("r" if table.right(index) else "l" for index in columns)
 
     def row(values: Sequence[str]) -> str:
         return " & ".join(latex_escaped(values[index]) for index in columns) + r" \\"
 
-    return [r"\toprule", row(table.header), r"\midrule"], [*map(row, table.rows), r"\bottomrule"]
+    head = [rf"\begin{{{environment}}}{{{shape}}}", r"\toprule", row(table.header), r"\midrule"]
+    return head, [*map(row, table.rows), r"\bottomrule", rf"\end{{{environment}}}"]
 
 
 def html_table(table: Table) -> str:

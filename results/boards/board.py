@@ -99,6 +99,12 @@ class Column:
         """Return `value` as it is printed, without its unit."""
         return f"{self.display_value(value):.{self.digits}f}"
 
+    def spread_text(self, aggregate: Aggregate) -> str:
+        """Return the interval of `aggregate`, or its standard deviation, as printed after its mean."""
+        if aggregate.interval is not None:
+            return f" [{', '.join(map(self.text, aggregate.interval))}]"
+        return "" if aggregate.std is None else f" ± {self.text(aggregate.std)}"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Aggregate:

@@ -89,13 +89,7 @@ def boards_of(
 ) -> list[Board]:
     """Return the boards of frames as returned by `Store.cells()`, `Store.scores()`, `win_rates()` and `group_scores()`.
 
-    Args:
-        cells: cells that may be on the boards.
-        scores: scores of these cells.
-        sort_by: metric id to sort rows by; default ms_score.
-        win_rates: win rates of judged contests.
-        groups: scores of several cells together.
-        sweeps: show cells of sweeps beside other cells.
+    Cells of sweeps are shown beside other cells only if `sweeps` is true. `sort_by` as in `leaderboard`.
 
     Raises:
         StoreError: no score is of the metric `sort_by`.
@@ -251,11 +245,7 @@ def _title(cell: Mapping[str, Any], same_label: Sequence[Mapping[str, Any]]) -> 
 
 
 def _seed_text(cell: Mapping[str, Any]) -> str:
-    seeds = [
-        f"{name.removesuffix('_seed')} seed {cell[name]}"
-        for name in ("token_seed", "init_seed")
-        if cell[name] is not None
-    ]
+    seeds = [f"{kind} seed {cell[f'{kind}_seed']}" for kind in ("token", "init") if cell[f"{kind}_seed"] is not None]
     return ", ".join(seeds) or "no seed"
 
 

@@ -37,15 +37,14 @@ def tables_by(boards: Sequence[Board], by: str, metrics: Sequence[str] | None = 
         header = [name for name in ("method", "backbone", "site", "dataset") if name == "method" or name != by]
         rows = []
         for board, row in members:
+            board_columns = {column.key: column for column in board.columns}
             cells = [_named(board, row, name) for name in header] + [str(row.n_finished)]
             for key in columns:
-                board_column = next((column for column in board.columns if column.key == key), None)
-                aggregate = row.metrics.get(key)
-                if board_column is None or aggregate is None:
-                    cells.append("-")
+                if aggregate := row.metrics.get(key):
+                    values = [aggregate.mean] if aggregate.std is None else [aggregate.mean, aggregate.std]
+                    cells.append(" ± ".join(map(board_columns[key].text, values)))
                 else:
-                    spread = "" if aggregate.std is None else f" ± {board_column.text(aggregate.std)}"
-                    cells.append(board_column.text(aggregate.mean) + spread)
+                    cells.append("-")
             rows.append(cells)
         titles = [f"{column.key}{' (%)' if column.unit == 'fraction' else ''}" for column in columns.values()]
         notes = []
@@ -53,15 +52,8 @@ def tables_by(boards: Sequence[Board], by: str, metrics: Sequence[str] | None = 
             notes.append("Rows of different layers or sets are listed together but not ranked.")
         if any(WARNING in board.notes for board, _ in members):
             notes.append(WARNING)
-        tables.append(
-            Table(
-                f"{by}: {value}",
-                [*header, "n", *titles],
-                rows,
-                (*[False] * len(header), *[True] * (len(titles) + 1)),
-                notes,
-            )
-        )
+        numeric = (*[False] * len(header), *[True] * (len(titles) + 1))
+        tables.append(Table(f"{by}: {value}", [*header, "n", *titles], rows, numeric, notes))
     return tables
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 Seeds = tuple[int, int]
 """(token seed, init seed) of a cell; -1 if a method has no such seed, before seed 0 in any order"""
@@ -26,13 +26,11 @@ def averaged(cells: Collection[Seeds]) -> set[Seeds]:
     return {seeds for seeds in cells if seeds[1] in complete} if complete and len(tokens) > 1 else set(cells)
 
 
-_Cell = TypeVar("_Cell", bound=Mapping[str, Any])
-
 SUFFIX = "-sweep"
 """Suffix of the suite of a sweep's cells."""
 
 
-def without_sweeps(cells: Sequence[_Cell]) -> tuple[list[_Cell], list[str]]:
+def without_sweeps(cells: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the cells of one board outside sweeps, and a note on the omitted ones; all cells if there are no others.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import textwrap
 import unicodedata
 from collections.abc import Sequence
@@ -112,10 +113,7 @@ def _cells(rows: Sequence[Row], column: Column) -> list[str]:
 
 
 def _spread(aggregate: Aggregate, column: Column) -> str:
-    if aggregate.interval is not None:
-        low, high = (column.text(bound) for bound in aggregate.interval)
-        return f" [{low}, {high}] n={aggregate.n_observations}"
-    return "" if aggregate.std is None else f" ± {column.text(aggregate.std)}"
+    return column.spread_text(aggregate) + (f" n={aggregate.n_observations}" if aggregate.interval else "")
 
 
 def _absent(row: Row, column: Column) -> str:
@@ -126,11 +124,7 @@ def _absent(row: Row, column: Column) -> str:
 
 def _floor(floor: Floor) -> str:
     column = floor.column
-    name = column.key.removeprefix("floor_")
-    for kind in ("zero", "mean"):
-        name = name.replace(f"{kind}_ablation", kind, 1)
-        if name.startswith(kind):
-            name = f"{kind}-ablation{name[len(kind) :]}"
+    name = re.sub("^(zero|mean)(_ablation)?", r"\1-ablation", column.key.removeprefix("floor_"))
     unit = " %" if column.unit == "fraction" else f" {column.unit}" if column.unit else ""
     return f"{_printable(name.replace('_', ' '))} {floor.text}{unit}"
 

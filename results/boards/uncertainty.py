@@ -67,7 +67,6 @@ def estimate_of(aggregate: Aggregate, *, shared: bool = False) -> Estimate:
     if aggregate.interval is not None:
         low, high = aggregate.interval
         return Estimate(mean=aggregate.mean, sampling_error=(high - low) / (2 * HALF_WIDTH))
-    sampling = aggregate.standard_error is not None
     seed_error, freedom = aggregate.mean_error or (0.0, 0)
     return Estimate(
         mean=aggregate.mean,
@@ -75,7 +74,7 @@ def estimate_of(aggregate: Aggregate, *, shared: bool = False) -> Estimate:
         freedom=freedom,
         sampling_error=aggregate.standard_error or 0.0,
         shared=shared,
-        has_error=aggregate.mean_error is not None or sampling,
+        has_error=aggregate.mean_error is not None or aggregate.standard_error is not None,
     )
 
 
@@ -90,8 +89,6 @@ def draws(
     Args:
         estimates: row name -> Estimate, or None if the metric is missing.
         metric: metric id; two metrics of one row are drawn independently.
-        n_draws: number of draws.
-        seed: seed of all draws.
     """
     common = _generator(seed, metric, "shared").standard_normal(n_draws)
     drawn = np.full((n_draws, len(estimates)), np.nan)
@@ -126,8 +123,7 @@ def rank_intervals(drawn: np.ndarray, *, larger: bool, level: float = 0.95) -> l
     cost = -drawn if larger else drawn
     rank = 1 + (cost[:, :, None] < cost[:, None, :]).sum(axis=1)
     tail = 100 * (1 - level) / 2
-    low = np.percentile(rank, tail, axis=0, method="inverted_cdf")
-    high = np.percentile(rank, 100 - tail, axis=0, method="inverted_cdf")
+    low, high = np.percentile(rank, [tail, 100 - tail], axis=0, method="inverted_cdf")
     missing = np.isnan(drawn).any(axis=0)
     return [None if is_missing else (int(a), int(b)) for a, b, is_missing in zip(low, high, missing, strict=True)]
 

@@ -76,20 +76,18 @@ def _params(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _score(row: Mapping[str, Any], cell_id: str) -> dict[str, Any]:
     params = _params(row)
-    bounds = (row["ci_low"], row["ci_high"])
     return {
         "cell_id": cell_id,
         "metric": METRIC,
         "version": params.pop("version", 1),
         "params": params,
         "value": row["win_rate"],
-        "uncertainty": None,
-        "interval": None if None in bounds else bounds,
+        "interval": None if None in (row["ci_low"], row["ci_high"]) else (row["ci_low"], row["ci_high"]),
         "n": row["n"],
         "unit": "fraction",
         "direction": "higher",
-        "evaluation_fingerprint": None,
         "panel": row["panel"],
+        **dict.fromkeys(("uncertainty", "evaluation_fingerprint")),
     }
 
 

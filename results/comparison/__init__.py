@@ -1,3 +1,1 @@
 """Paired comparison of two configurations: differences, intervals, and their text."""
-
-__all__: list[str] = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from results.boards.board import PLURALS, Board, BoardKey, Column, Row
+from results.boards.board import PLURALS, Board, Column, Row
 from results.boards.build import EVIDENCE_PREFIX, FLOOR_PREFIX, boards_of
 from results.boards.columns import columns_of, variant_of, why_not
 from results.boards.find_row import row_called, unknown_row
@@ -128,19 +128,19 @@ def compare(
     cells, scores = store.cells(backbone=backbone, site=site), store.scores(backbone=backbone, site=site)
     boards = boards_of(cells, scores)
     candidates = [(board, row_called(board, a), row_called(board, b)) for board in boards]
-    for name, rows in ((a, [pair[1] for pair in candidates]), (b, [pair[2] for pair in candidates])):
-        if not any(rows):
+    for index, name in ((1, a), (2, b)):
+        if not any(candidate[index] for candidate in candidates):
             raise unknown_row(name, boards)
-    shared_boards = [(board, one, other) for board, one, other in candidates if one is not None and other is not None]
+    shared_boards = [(board, row_a, row_b) for board, row_a, row_b in candidates if row_a and row_b]
     if not shared_boards:
         raise StoreError(_never_together(a, b, candidates))
     by_id = {cell["cell_id"]: cell for cell in records_of(cells)}
     by_cell = grouped(records_of(scores), lambda score: score["cell_id"])
     settings = _Settings(store, metrics, level, n_resamples, seed)
     comparisons, problems = [], []
-    for board, one, other in shared_boards:
+    for board, row_a, row_b in shared_boards:
         try:
-            comparisons.append(_compared(settings, board, one, other, by_id, by_cell))
+            comparisons.append(_compared(settings, board, row_a, row_b, by_id, by_cell))
         except StoreError as error:
             problems.append(str(error))
     if not comparisons:
@@ -304,13 +304,13 @@ def _refused(scores: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _never_together(a: str, b: str, candidates: Sequence[tuple[Board, Row | None, Row | None]]) -> str:
-    one = next(board for board, first, _ in candidates if first is not None)
-    other = next(board for board, _, second in candidates if second is not None)
-    for name in BoardKey._fields:
-        values = getattr(one, name), getattr(other, name)
-        if values[0] != values[1]:
+    board_a = next(board for board, row_a, _ in candidates if row_a)
+    board_b = next(board for board, _, row_b in candidates if row_b)
+    for name, plural in PLURALS._asdict().items():
+        value_a, value_b = getattr(board_a, name), getattr(board_b, name)
+        if value_a != value_b:
             return (
-                f"{a!r} and {b!r} cannot be compared: they were measured on different {getattr(PLURALS, name)} "
-                f"({values[0] or 'not recorded'} and {values[1] or 'not recorded'})."
+                f"{a!r} and {b!r} cannot be compared: they were measured on different {plural} "
+                f"({value_a or 'not recorded'} and {value_b or 'not recorded'})."
             )
     return f"{a!r} and {b!r} are never on one board."

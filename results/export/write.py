@@ -107,13 +107,7 @@ def board_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
             if aggregate is None:
                 cells.append("undefined" if column.key in row.undefined else "-")
                 continue
-            text = column.text(aggregate.mean)
-            if aggregate.interval is not None:
-                low, high = (column.text(bound) for bound in aggregate.interval)
-                text += f" [{low}, {high}]"
-            elif aggregate.std is not None:
-                text += f" ± {column.text(aggregate.std)}"
-            cells.append(text + _MARKS[aggregate.mark])
+            cells.append(column.text(aggregate.mean) + column.spread_text(aggregate) + _MARKS[aggregate.mark])
         rows.append(cells)
     notes = ["mean ± sample standard deviation over n cells; * best, + second; ↑ higher is better, ↓ lower is better"]
     for floor in board.floors:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from results.published.tables import published_tables
 
-# column of the published tables -> metric id of the store
-_METRICS = {"ms_score": "ms_score", "accuracy": "accuracy", "r2": "r2"}
+#: Metric ids of the store, and beginnings of the columns of the published tables.
+_METRICS = ("ms_score", "accuracy", "r2")
 
 
 class Published(NamedTuple):
@@ -48,8 +48,8 @@ def published_points() -> tuple[Published, ...]:
 def _numbers(row: Mapping[str, str]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     values: dict[str, float] = {}
     errors: dict[str, tuple[float, float]] = {}
-    for column, metric in _METRICS.items():
-        text, spread = row.get(f"{column}_pct", ""), row.get(f"{column}_std", "")
+    for metric in _METRICS:
+        text, spread = row.get(f"{metric}_pct", ""), row.get(f"{metric}_std", "")
         if text:
             values[metric] = float(text) / 100
             if spread:

@@ -37,15 +37,13 @@ def render(report: PublishedReport, form: str = "markdown", *, absent: bool = Tr
 def tables(report: PublishedReport, *, absent: bool = True) -> list[Table]:
     """Return one Table per table of the paper and setting, and one of the rank correlations."""
     setting_tables, empty = [], []
-    for number in sorted({cell.table for cell in report.cells}):
-        cells = [cell for cell in report.cells if cell.table == number]
+    for number, cells in sorted(grouped(report.cells, lambda cell: cell.table).items()):
         visible_cells = [cell for cell in cells if absent or cell.measured is not None]
         if not visible_cells:
             empty.append(f"Table {number}: none of its {len(cells)} published values was measured.")
-            continue
-        for setting in dict.fromkeys(cell.setting for cell in visible_cells):
-            table = _of_setting(number, setting, cells, [cell for cell in visible_cells if cell.setting == setting])
-            setting_tables.append(table)
+        for setting, group in grouped(visible_cells, lambda cell: cell.setting).items():
+            n_published = sum(cell.setting == setting for cell in cells)
+            setting_tables.append(_of_setting(number, setting, n_published, group))
     orders = Table(
         "Order of the methods: published against measured",
         ("table", "setting", "metric", "methods", "Spearman ρ", "Kendall τ"),
@@ -56,14 +54,11 @@ def tables(report: PublishedReport, *, absent: bool = True) -> list[Table]:
     return [*setting_tables, orders]
 
 
-def _of_setting(
-    number: int, setting: PaperSetting, cells: Sequence[PublishedCell], visible_cells: Sequence[PublishedCell]
-) -> Table:
-    """Return one table of the paper in one setting."""
-    setting_cells = [cell for cell in cells if cell.setting == setting]
-    n_measured = sum(cell.measured is not None for cell in setting_cells)
-    notes = [f"{n_measured} of {len(setting_cells)} published values were measured; {_ABSENT}: not measured."]
-    notes += _reasons(setting, visible_cells)
+def _of_setting(number: int, setting: PaperSetting, n_published: int, cells: Sequence[PublishedCell]) -> Table:
+    """Return one table of the paper in one setting, with the cells to show of all that are published."""
+    n_measured = sum(cell.measured is not None for cell in cells)
+    notes = [f"{n_measured} of {n_published} published values were measured; {_ABSENT}: not measured."]
+    notes += _reasons(setting, cells)
     if number == 4:
         notes.append("max_collinearity is compared with the paper's coherence, whose definition may be the reverse.")
         notes.append(
@@ -73,7 +68,7 @@ def _of_setting(
     return Table(
         f"Table {number}: {TITLES[number]}, published and measured: {setting}",
         _HEADER,
-        [_row(cell) for cell in visible_cells],
+        [_row(cell) for cell in cells],
         (False, False, True, True, True, True, False),
         notes,
     )

@@ -57,8 +57,8 @@ class Tournaments:
         entry = next(member for member in members if _meets(member, row.cell_ids))
         rate = float(entry["win_rate"])
         better = sum(_meets(member, rival_cells) and member["win_rate"] > rate for member in members)
-        ends = entry["ci_low"], entry["ci_high"]
-        interval = None if None in ends else (float(ends[0]), float(ends[1]))
+        low, high = entry["ci_low"], entry["ci_high"]
+        interval = None if low is None or high is None else (float(low), float(high))
         return Judged(entry["panel"], rate, interval, 1 + better, len(entry["cell_ids"]))
 
 

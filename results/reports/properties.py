@@ -129,10 +129,7 @@ def _of_method(
     cell_scores = [scores.get(cell["cell_id"], {}) for cell in cells]
     measured = {
         "stable": _stable([group for group in groups if set(group["cell_ids"]) <= ids]),
-        "training_free": _over_cells(cell_scores, _training_free),
-        "explicit": _over_cells(cell_scores, _explicit),
-        "lossless": _over_cells(cell_scores, _lossless),
-        "unsupervised": _over_cells(cell_scores, _unsupervised),
+        **{name: _over_cells(cell_scores, *source) for name, source in _EVIDENCE.items()},
     }
     claims = head["claims"] or {}
     printed = published.get(_plain_name(head["method"])) or published.get(_plain_name(head["label"])) or {}
@@ -144,12 +141,19 @@ def _of_method(
     return MethodProperties(**{name: head[name] for name in fields}, cell_ids=tuple(sorted(ids)), verdicts=verdicts)
 
 
-def _over_cells(cells: Sequence[Scores], judge: Callable[[Scores], _Finding]) -> tuple[str, str]:
+def _over_cells(cells: Sequence[Scores], metric: str, judge: Callable[[Scores, Any], _Finding]) -> tuple[str, str]:
     """Combine the findings of cells: one cell that lacks a property decides, one that was not measured leaves it open.
 
     The worst cell is reported.
     """
-    findings = grouped([judge(scores) for scores in cells], lambda finding: finding.verdict)
+    details = [scores.get(metric, {}).get("details") for scores in cells]
+    findings = grouped(
+        [
+            _Finding("unknown", "not measured") if evidence is None else judge(scores, evidence)
+            for scores, evidence in zip(cells, details, strict=True)
+        ],
+        lambda finding: finding.verdict,
+    )
     verdict = next(verdict for verdict in ("no", "unknown", "yes") if verdict in findings)
     evidence = max(findings[verdict], key=lambda finding: finding.badness).evidence
     if len(cells) == 1:
@@ -180,10 +184,7 @@ def _largest(groups: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str, A
     return max(candidates, key=lambda group: len(group["cell_ids"]), default=None)
 
 
-def _training_free(scores: Scores) -> _Finding:
-    details = _details(scores, "evidence_gradients")
-    if details is None:
-        return _Finding("unknown", "not measured")
+def _training_free(_: Scores, details: Mapping[str, Any]) -> _Finding:
     if not details["alone"]:
         return _Finding("unknown", "another fit ran in the same process at the same time")
     steps, passes, changed = (details[name] for name in ("optimizer_steps", "gradient_passes", "changed_leaves"))
@@ -200,28 +201,22 @@ def _training_free(scores: Scores) -> _Finding:
     return _Finding("yes", "no gradient and no optimiser step during fit")
 
 
-def _explicit(scores: Scores) -> _Finding:
-    score, details = scores.get("evidence_editable_units"), _details(scores, "evidence_editable_units")
-    if score is None or details is None:
-        return _Finding("unknown", "not measured")
+def _explicit(scores: Scores, details: Mapping[str, Any]) -> _Finding:
     if details["virtual"]:
         return _Finding("no", "its units are not in the model: the layer's output is passed through unchanged")
-    share = score["value"]
+    share = scores["evidence_editable_units"]["value"]
     if not _finite(share):
         return _Finding("unknown", "no unit is alive")
     text = f"editing changes the decoded output for {share:.1%} of {details['tested']} units (yes from {EXPLICIT:.0%})"
     return _Finding("yes" if share >= EXPLICIT else "no", text, -share)
 
 
-def _lossless(scores: Scores) -> _Finding:
-    score, details = scores.get("evidence_logits_gap"), _details(scores, "evidence_logits_gap")
-    if score is None or details is None:
-        return _Finding("unknown", "not measured")
-    scale = details["largest_logit"]
-    if not _finite(score["value"]) or not _finite(scale):
+def _lossless(scores: Scores, details: Mapping[str, Any]) -> _Finding:
+    gap, scale = scores["evidence_logits_gap"]["value"], details["largest_logit"]
+    if not _finite(gap) or not _finite(scale):
         # If the unmodified network gave finite numbers, the method is the cause.
         return _Finding("no" if _finite(scale) else "unknown", "the network gave NaN or infinity", math.inf)
-    share = score["value"] / scale if scale else (math.inf if score["value"] else 0.0)
+    share = gap / scale if scale else (math.inf if gap else 0.0)
     text = f"logits differ by at most {share:.1e} of the largest"
     if details["virtual"]:
         text = f"{text}: the layer's output is passed through"
@@ -235,14 +230,20 @@ def _lossless(scores: Scores) -> _Finding:
     return _Finding("yes" if good else "no", text, max(share / LOSSLESS_LOGITS, loss / LOSSLESS_R2))
 
 
-def _unsupervised(scores: Scores) -> _Finding:
-    details = _details(scores, "evidence_labels")
-    if details is None:
-        return _Finding("unknown", "not measured")
+def _unsupervised(_: Scores, details: Mapping[str, Any]) -> _Finding:
     reads = details["label_reads"]
     if reads:
         return _Finding("no", f"labels read {reads} time{'s' if reads != 1 else ''} during fit", reads)
     return _Finding("yes", "labels not read during fit")
+
+
+#: Property -> the metric whose details are its evidence, and the function that judges them.
+_EVIDENCE: Mapping[str, tuple[str, Callable[[Scores, Any], _Finding]]] = {
+    "training_free": ("evidence_gradients", _training_free),
+    "explicit": ("evidence_editable_units", _explicit),
+    "lossless": ("evidence_logits_gap", _lossless),
+    "unsupervised": ("evidence_labels", _unsupervised),
+}
 
 
 def _claimed(claims: Mapping[str, Any], name: str) -> bool | None:
@@ -261,11 +262,6 @@ def _published() -> dict[str, dict[str, bool]]:
 def _plain_name(name: str) -> str:
     """Return the name in plain form: ``topk_sae`` and ``TopK SAE`` are the same name."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-def _details(scores: Scores, metric: str) -> Mapping[str, Any] | None:
-    score = scores.get(metric)
-    return None if score is None else score.get("details")
 
 
 def _finite(value: Any) -> bool:

@@ -67,21 +67,15 @@ def writing(path: Path, patience_s: float = WRITE_PATIENCE_S) -> Iterator[duckdb
                 except (duckdb.IOException, OSError) as error:
                     raise _not_writable(path, error) from error
             connection = _connect(path, read_only=False, deadline=deadline, patience_s=patience_s)
-            with contextlib.closing(connection), _explaining(path):
+            with contextlib.closing(connection):
                 schema.migrate(connection, path)
                 with schema.transaction(connection):
                     yield connection
+    except duckdb.Error as error:
+        # A full disk, or a value that does not fit its column.
+        raise StoreError(f"Nothing was written to the results store {path}: {_first_line(str(error))}") from error
     finally:
         _last_write[path] = time.monotonic()
-
-
-@contextlib.contextmanager
-def _explaining(path: Path) -> Iterator[None]:
-    """Turn a DuckDB error on a write (a full disk, a value that does not fit its column) into a StoreError."""
-    try:
-        yield
-    except duckdb.Error as error:
-        raise StoreError(f"Nothing was written to the results store {path}: {_first_line(str(error))}") from error
 
 
 def make_folder(path: Path) -> None:

@@ -14,25 +14,8 @@ import numpy as np
 import pandas as pd
 
 from results.errors import StoreError
+from results.store import schema
 from results.store.canonical import storable_text
-
-UNIT_COLUMNS: Mapping[str, str] = {
-    "unit": "INTEGER",
-    "parent": "INTEGER",
-    "alive": "BOOLEAN",
-    "ms_score": "DOUBLE",
-    "max_activation": "DOUBLE",
-    "min_activation": "DOUBLE",
-    "fires": "BIGINT",
-    "top_image": "INTEGER[]",
-    "top_position": "INTEGER[]",
-    "top_value": "FLOAT[]",
-    "redundancy": "DOUBLE",
-    "class_purity": "DOUBLE",
-    "polysemanticity": "DOUBLE",
-}
-CURVE_COLUMNS: Mapping[str, str] = {"series": "VARCHAR", "step": "BIGINT", "value": "DOUBLE"}
-IMAGE_COLUMNS: Mapping[str, str] = {"index": "INTEGER", "name": "VARCHAR", "label": "INTEGER", "class_name": "VARCHAR"}
 
 
 def fetch(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
@@ -60,22 +43,16 @@ def _column(values: Any, kind: str) -> pd.Series:
     return pd.Series(array_type(np.where(mask, data.dtype.type(0), data), mask))
 
 
-def insert(
-    connection: duckdb.DuckDBPyConnection,
-    table: str,
-    frame: pd.DataFrame,
-    columns: Mapping[str, str],
-    fixed: Mapping[str, str],
-) -> None:
-    """Insert the rows of `frame` into `table` in one statement.
+def insert(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame, fixed: Mapping[str, str]) -> None:
+    """Insert the rows of `frame` into `table` in one statement; columns that the frame lacks become NULL.
 
     Args:
-        columns: column -> SQL type of the columns that may be in the frame; missing ones become NULL.
-        fixed: column -> the constant value of all rows.
+        fixed: column -> the constant value of all rows; these columns are not in the frame.
 
     Raises:
-        StoreError: the frame has a column that is not in `columns`, or lacks the first of them.
+        StoreError: the frame has a column that the table lacks, or lacks the first of the table's other columns.
     """
+    columns = {name: kind for name, kind in schema.current_columns()[table].items() if name not in fixed}
     unknown = [str(name) for name in frame.columns if name not in columns]
     key = next(iter(columns))
     if unknown or key not in frame.columns:

@@ -19,16 +19,7 @@ if TYPE_CHECKING:
 
     from results.store import Store
 
-COMPARISON_COLUMNS: Mapping[str, str] = {
-    "pair_id": "VARCHAR",
-    "order": "INTEGER",
-    "cell_a": "VARCHAR",
-    "unit_a": "INTEGER",
-    "grid_a": "VARCHAR",
-    "cell_b": "VARCHAR",
-    "unit_b": "INTEGER",
-    "grid_b": "VARCHAR",
-}
+COMPARISON_COLUMNS = ("pair_id", "order", "cell_a", "unit_a", "grid_a", "cell_b", "unit_b", "grid_b")
 WIN_RATE_COLUMNS = (
     *("config_id", "label", "cell_ids", "win_rate", "ci_low", "ci_high", "n", "wins", "ties"),
     *("rank", "rank_low", "rank_high", "strength"),
@@ -130,7 +121,7 @@ def record_tournament(
         insert_rows(opened, "win_rates", rows)
         if comparisons is not None:
             delete_rows(opened, ["comparisons"], "tournament", [tournament.tournament])
-            frames.insert(opened, "comparisons", comparisons, COMPARISON_COLUMNS, {"tournament": tournament.tournament})
+            frames.insert(opened, "comparisons", comparisons, {"tournament": tournament.tournament})
 
 
 def tournaments(store: Store) -> pd.DataFrame:

@@ -209,9 +209,8 @@ def _difference(
 def _same(first: float | None, second: float | None, tolerance: float = TOLERANCE) -> bool:
     if first is None or second is None:
         return first is second
-    if math.isnan(first) or math.isnan(second):
-        return math.isnan(first) and math.isnan(second)
-    return math.isclose(first, second, rel_tol=tolerance, abs_tol=tolerance)
+    are_undefined = math.isnan(first) and math.isnan(second)
+    return are_undefined or math.isclose(first, second, rel_tol=tolerance, abs_tol=tolerance)
 
 
 def _time(moment: Any) -> float:

@@ -80,10 +80,9 @@ class Store:
         """Return one row per run, oldest first, with its numbers of finished and failed cells."""
         return decoded(
             self.query(
-                "SELECT r.*, coalesce(c.n_finished, 0) AS n_finished, coalesce(c.n_failed, 0) AS n_failed FROM runs r "
-                "LEFT JOIN (SELECT run_id, count(*) FILTER (status = 'finished') AS n_finished, "
-                "count(*) FILTER (status = 'failed') AS n_failed FROM cells GROUP BY run_id) c USING (run_id) "
-                "ORDER BY r.started_at, r.run_id"
+                "SELECT r.*, count(*) FILTER (c.status = 'finished') AS n_finished, "
+                "count(*) FILTER (c.status = 'failed') AS n_failed "
+                "FROM runs r LEFT JOIN cells c USING (run_id) GROUP BY ALL ORDER BY r.started_at, r.run_id"
             )
         )
 
@@ -188,9 +187,9 @@ class Store:
             insert_rows(opened, "cells", [cell_row])
             insert_rows(opened, "scores", score_rows)
             if units is not None:
-                frames.insert(opened, "units", units, frames.UNIT_COLUMNS, {"cell_id": cell_id})
+                frames.insert(opened, "units", units, {"cell_id": cell_id})
             if curves is not None:
-                frames.insert(opened, "curves", curves, frames.CURVE_COLUMNS, {"cell_id": cell_id})
+                frames.insert(opened, "curves", curves, {"cell_id": cell_id})
         return True
 
     def relabel(self, labels: Mapping[str, str]) -> None:
@@ -212,7 +211,7 @@ class Store:
             raise StoreError("The images frame has an index twice; each image has its own.")
         with self.writing() as opened:
             delete_rows(opened, ["images"], "dataset", [fingerprint])
-            frames.insert(opened, "images", frame, frames.IMAGE_COLUMNS, {"dataset": fingerprint})
+            frames.insert(opened, "images", frame, {"dataset": fingerprint})
 
     def forget(self, cell_ids: Iterable[str]) -> None:
         """Delete cells with their scores and units; unknown ids are ignored. Raises StoreError."""

@@ -70,8 +70,8 @@ def test_an_unknown_column_is_a_key_error() -> None:
 def test_it_is_the_definition(rows: list[tuple[float, float]], larger_x: bool, larger_y: bool) -> None:
     x, y = [row[0] for row in rows], [row[1] for row in rows]
     frame = pd.DataFrame({"x": np.array(x, dtype=float), "y": np.array(y, dtype=float)})
-    found = pareto_front(frame, "x", "y", larger_x, larger_y)
-    assert found.tolist() == by_definition(x, y, larger_x, larger_y)
+    mask = pareto_front(frame, "x", "y", larger_x, larger_y)
+    assert mask.tolist() == by_definition(x, y, larger_x, larger_y)
 
 
 def test_a_quarter_of_a_million_rows_take_no_quadratic_time() -> None:

@@ -53,8 +53,8 @@ def fill(store: Store, values: dict[str, list[float]], **score: Any) -> Board:
 
 
 def row(board: Board, label: str) -> Row:
-    (found,) = [row for row in board.rows if row.label == label]
-    return found
+    (match,) = [row for row in board.rows if row.label == label]
+    return match
 
 
 def aggregate(board: Board, label: str, key: str = "ms_score") -> Aggregate:
@@ -63,10 +63,10 @@ def aggregate(board: Board, label: str, key: str = "ms_score") -> Aggregate:
 
 def test_mean_and_sample_standard_deviation_over_seeds(store: Store) -> None:
     board = fill(store, {"elude": [0.1, 0.2, 0.3], "pca": [0.5]}, uncertainty=0.02)
-    found = aggregate(board, "elude")
-    assert (found.mean, found.std, found.n) == (pytest.approx(0.2), pytest.approx(0.1), 3)
-    assert found.values == (0.1, 0.2, 0.3)
-    assert found.standard_error == pytest.approx(0.02)
+    elude = aggregate(board, "elude")
+    assert (elude.mean, elude.std, elude.n) == (pytest.approx(0.2), pytest.approx(0.1), 3)
+    assert elude.values == (0.1, 0.2, 0.3)
+    assert elude.standard_error == pytest.approx(0.02)
     assert aggregate(board, "pca").std is None
 
 
@@ -154,8 +154,8 @@ def test_cells_of_different_sets_are_on_different_boards_and_each_says_so(store:
 
 def test_nan_is_counted_and_left_out_of_the_mean(store: Store) -> None:
     board = fill(store, {"elude": [0.2, math.nan, 0.4], "pca": [math.nan]})
-    found = aggregate(board, "elude")
-    assert (found.mean, found.n, found.n_undefined) == (pytest.approx(0.3), 2, 1)
+    elude = aggregate(board, "elude")
+    assert (elude.mean, elude.n, elude.n_undefined) == (pytest.approx(0.3), 2, 1)
     assert row(board, "pca").metrics == {} and row(board, "pca").undefined == {"ms_score": 1}
     text = render_text(board, 200)
     assert "ms_score of elude, 1 of 3 values not finite" in text
@@ -202,7 +202,7 @@ def test_a_sweep_s_trials_are_no_rows_beside_other_cells(store: Store) -> None:
     chosen = cell("chosen", "topk_sae", suite="demo", config={"k": 1}, started_at=datetime(2020, 1, 1, tzinfo=UTC))
     store.record(chosen, [ms(0.5)])
     (board,) = leaderboard(store)
-    assert [(own.cell_ids, own.n_finished) for own in board.rows] == [(("chosen",), 1)]
+    assert [(board_row.cell_ids, board_row.n_finished) for board_row in board.rows] == [(("chosen",), 1)]
     assert [column.key for column in board.columns] == ["ms_score"]
     assert board.notes == ("2 cells of sweeps are left out; see the boards of the suite demo-sweep.",)
     assert len(leaderboard(store, suite="demo-sweep")[0].rows) == 2
@@ -264,9 +264,9 @@ def test_floors_are_no_metric_of_a_row(store: Store) -> None:
         floors = [ScoreRecord(metric="floor_zero_accuracy", value=floor, unit="fraction", direction="none")]
         store.record(cell(method, method), [ms(0.5), *floors])
     (board,) = leaderboard(store)
-    assert all(set(own.metrics) == {"ms_score"} and own.undefined == {} for own in board.rows)
-    (found,) = board.floors
-    assert (found.column.metric, found.low, found.high) == ("floor_zero_accuracy", 0.12, 0.12)
+    assert all(set(board_row.metrics) == {"ms_score"} and board_row.undefined == {} for board_row in board.rows)
+    (floor,) = board.floors
+    assert (floor.column.metric, floor.low, floor.high) == ("floor_zero_accuracy", 0.12, 0.12)
 
 
 def test_a_floor_that_is_undefined_in_every_cell_is_left_out(store: Store) -> None:

@@ -41,10 +41,10 @@ def test_every_view_of_a_trial_is_marked_and_no_other(tmp_path: Path, suite: str
     store = open_store(filled(tmp_path / "s.duckdb", suite))
     boards = leaderboard(store)
     assert (boards[0].notes[:1] == (WARNING,)) is is_trial
-    shown = [
+    texts = [
         render_text(boards[0]).partition("\n")[0],
         *(exported(boards, form).decode() for form in ("markdown", "latex", "html")),
         table(compare(store, "elude", "topk_sae")[0]).title,
     ]
-    assert all((MARK in text) is is_trial for text in shown)
+    assert all((MARK in text) is is_trial for text in texts)
     assert (WARNING in tables_by(boards, "method")[0].notes) is is_trial

@@ -104,24 +104,24 @@ def test_three_seeds_have_students_interval_and_one_seed_has_the_cells() -> None
 
 
 def test_a_pooled_interval_is_taken_as_it_is() -> None:
-    found = estimate_of(aggregate(0.57, None, 1, interval=(0.53, 0.61)))
-    assert found.sampling_error == pytest.approx(0.08 / 3.92, rel=1e-3)
+    estimate = estimate_of(aggregate(0.57, None, 1, interval=(0.53, 0.61)))
+    assert estimate.sampling_error == pytest.approx(0.08 / 3.92, rel=1e-3)
 
 
 def test_a_row_of_which_no_error_is_known_is_exact_and_said_to_be() -> None:
-    own = estimate_of(aggregate(0.5, None, 1))
-    assert unknown_errors([("a", own), ("b", None), ("c", Estimate(mean=1.0))]) == ["a"]
-    assert set(draws({"a": own}).ravel()) == {0.5}
+    exact = estimate_of(aggregate(0.5, None, 1))
+    assert unknown_errors([("a", exact), ("b", None), ("c", Estimate(mean=1.0))]) == ["a"]
+    assert set(draws({"a": exact}).ravel()) == {0.5}
 
 
 def test_draws_depend_on_the_seed_and_not_on_who_else_is_shown() -> None:
-    own = Estimate(mean=0.5, seed_error=0.1, freedom=2)
-    alone, among = draws({"a": own}), draws({"x": own, "a": own, "none": None})
+    estimate = Estimate(mean=0.5, seed_error=0.1, freedom=2)
+    alone, among = draws({"a": estimate}), draws({"x": estimate, "a": estimate, "none": None})
     assert np.array_equal(alone[:, 0], among[:, 1])
     assert np.isnan(among[:, 2]).all()
     assert not np.array_equal(alone[:, 0], among[:, 0])
-    assert not np.array_equal(alone, draws({"a": own}, seed=1))
-    assert not np.array_equal(alone, draws({"a": own}, metric="r2"))
+    assert not np.array_equal(alone, draws({"a": estimate}, seed=1))
+    assert not np.array_equal(alone, draws({"a": estimate}, metric="r2"))
 
 
 def test_rank_intervals_of_separate_and_of_level_rows() -> None:

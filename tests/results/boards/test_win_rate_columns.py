@@ -22,34 +22,36 @@ def rates(tournament: str, cells: list[dict[str, Any]], panel: str = "vllm:a") -
     return [
         {
             "tournament": tournament,
-            "config_id": own["cell_id"],
-            "label": own["label"],
-            "cell_ids": [own["cell_id"]],
+            "config_id": cell_record["cell_id"],
+            "label": cell_record["label"],
+            "cell_ids": [cell_record["cell_id"]],
             "panel": panel,
             "settings": {"pairs": 50},
             "prompt_version": "1",
             **{"win_rate": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n": 100, "ties": 0, "n_missing": 0, "notes": None},
         }
-        for own in cells
+        for cell_record in cells
     ]
 
 
 def test_expansion_factors_judged_apart_are_said_to_be() -> None:
     eight = [cell(method, 8) for method in ("elude", "topk", "identity")]
     four = [cell("elude", 4), cell("topk", 4), eight[2]]
-    found = attach_win_rates([*eight, *four[:2]], [*rates("of 8", eight), *rates("of 4", four)])
+    attached = attach_win_rates([*eight, *four[:2]], [*rates("of 8", eight), *rates("of 4", four)])
     # As many methods in both: the one judged last stands in the column.
-    assert {score["cell_id"] for score in found.scores} == {"elude4", "topk4", "identity8"}
-    notes = found.notes_of([*eight, *four])
+    assert {score["cell_id"] for score in attached.scores} == {"elude4", "topk4", "identity8"}
+    notes = attached.notes_of([*eight, *four])
     (told,) = [note for note in notes if "another tournament" in note]
     assert told.startswith("2 more rows (elude, topk) were judged by vllm:a") and "among 3 methods" in told
 
 
 def test_a_smaller_tournament_of_methods_that_are_shown_is_no_news() -> None:
     cells = [cell(method, 8) for method in ("elude", "topk", "identity")]
-    found = attach_win_rates(cells, [*rates("all", cells), *rates("two", cells[:2]), *rates("p", cells[:2], "proxy:b")])
-    assert len(found.scores) == 3 + 2
-    assert not any("another tournament" in note for note in found.notes_of(cells))
+    attached = attach_win_rates(
+        cells, [*rates("all", cells), *rates("two", cells[:2]), *rates("p", cells[:2], "proxy:b")]
+    )
+    assert len(attached.scores) == 3 + 2
+    assert not any("another tournament" in note for note in attached.notes_of(cells))
 
 
 def test_boards_that_differ_only_in_the_data_set_s_name_have_a_tournament_each() -> None:

@@ -47,7 +47,7 @@ def as_units(parts: Sequence[Part]) -> list[Part]:
 def intervals(kind: str, of_seed: float, alike: float = 0.0) -> list[Interval]:
     """Of :data:`DRAWS` planted pairs of rows whose true difference is 0."""
     generator = np.random.default_rng(5)
-    found = []
+    drawn_intervals = []
     for _ in range(DRAWS):
         effect = generator.normal(0, 1, 40)
         # The paired rows of a seed share what the token set does to both.
@@ -55,14 +55,14 @@ def intervals(kind: str, of_seed: float, alike: float = 0.0) -> list[Interval]:
         a = split(generator, effect, drift) if kind != "two dictionaries" else dictionary(generator, drift, alike=alike)
         b = split(generator, effect, other) if kind == "two splits" else dictionary(generator, other, alike=alike)
         blocks, _ = blocks_of(as_units(a) if kind == "neurons forgotten" else a, b, itself=False)
-        found.append(
+        drawn_intervals.append(
             clustered(blocks, SEEDS, level=0.95, n_resamples=RESAMPLES, generator=generator)[1],
         )
-    return found
+    return drawn_intervals
 
 
-def coverage(found: Sequence[Interval]) -> float:
-    hits = [low <= 0 <= high for low, high, _ in found if low is not None and high is not None]
+def coverage(drawn_intervals: Sequence[Interval]) -> float:
+    hits = [low <= 0 <= high for low, high, _ in drawn_intervals if low is not None and high is not None]
     assert len(hits) == DRAWS
     return sum(hits) / DRAWS
 
@@ -71,10 +71,10 @@ def coverage(found: Sequence[Interval]) -> float:
 @pytest.mark.parametrize("kind", ["two splits", "split and dictionary", "two dictionaries"])
 def test_intervals_of_95_percent_cover_about_95_percent(kind: str, of_seed: float) -> None:
     """300 draws: the share has a standard error of 1.3 points. What seeds add is over-covered rather than under."""
-    found = intervals(kind, of_seed)
-    assert 0.92 <= coverage(found) <= 1
+    drawn_intervals = intervals(kind, of_seed)
+    assert 0.92 <= coverage(drawn_intervals) <= 1
     # And the tests of no difference, where there is none, are wrong in at most about one of twenty.
-    assert sum(p is not None and p < 0.05 for _, _, p in found) / DRAWS <= 0.07
+    assert sum(p is not None and p < 0.05 for _, _, p in drawn_intervals) / DRAWS <= 0.07
 
 
 @pytest.mark.parametrize("alike", [0.0, 0.7, 1.0])
@@ -93,11 +93,11 @@ def test_redrawing_units_instead_of_their_neurons_would_cover_far_less() -> None
 
 def test_students_interval_of_three_seeds_covers_95_percent() -> None:
     generator = np.random.default_rng(2)
-    found = [student(generator.normal(0, 0.7, 3), 0.95) for _ in range(4000)]
-    covered = np.mean([low <= 0 <= high for low, high, _ in found if low is not None and high is not None])
+    drawn_intervals = [student(generator.normal(0, 0.7, 3), 0.95) for _ in range(4000)]
+    covered = np.mean([low <= 0 <= high for low, high, _ in drawn_intervals if low is not None and high is not None])
     # 4000 draws: a standard error of 0.34 points.
     assert covered == pytest.approx(0.95, abs=0.012)
-    assert np.mean([p < 0.05 for *_, p in found if p is not None]) == pytest.approx(0.05, abs=0.012)
+    assert np.mean([p < 0.05 for *_, p in drawn_intervals if p is not None]) == pytest.approx(0.05, abs=0.012)
 
 
 @pytest.mark.parametrize("differences", [[1.0, 2.0], [1.0, 2.0, 4.0], [-3.0, 0.5, 0.25, 1.0]])
@@ -192,5 +192,5 @@ class TestHolm:
     def test_any_false_find_among_ten_is_as_rare_as_it_says(self) -> None:
         """Ten true hypotheses, independent: 1 - (1 - .05 / 10)^10 = .0489 of the families have a false find."""
         p = np.random.default_rng(4).uniform(size=(4000, 10))
-        wrong = [min(found for found in holm(list(row)) if found is not None) <= 0.05 for row in p]
+        wrong = [min(corrected for corrected in holm(list(row)) if corrected is not None) <= 0.05 for row in p]
         assert np.mean(wrong) == pytest.approx(1 - (1 - 0.005) ** 10, abs=0.011)

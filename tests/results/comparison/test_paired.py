@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from paired_store import make_store
+from paired_store import cell, make_store
 
-from results import CellRecord, ScoreRecord, StoreError, leaderboard, open_store
+from results import ScoreRecord, StoreError, leaderboard, open_store
 from results.comparison.intervals import Block, clustered, holm, student
 from results.comparison.paired import compare
 from results.comparison.text import refusals
@@ -38,10 +38,10 @@ def test_student_is_the_textbook_interval() -> None:
 
 def _crossed(generator: np.random.Generator, neurons: int, seeds: int, of_seed: float) -> list[Block]:
     """Sub-units of shared neurons; the true difference of A and B is 0."""
-    own = generator.normal(0, 1, (neurons, 1))
+    neuron_effects = generator.normal(0, 1, (neurons, 1))
     counts = np.ones((neurons, 2 * seeds))
     drift = generator.normal(0, of_seed, seeds)
-    a = own + drift + generator.normal(0, 0.5, (neurons, seeds))
+    a = neuron_effects + drift + generator.normal(0, 0.5, (neurons, seeds))
     b = generator.normal(0, 0.5, (neurons, seeds))
     side = np.repeat([1, -1], seeds)
     return [Block(np.concatenate([a, b], 1), counts, side, np.tile(np.arange(seeds), 2))]
@@ -73,16 +73,16 @@ def test_one_cluster_bootstrap_is_the_standard_error_of_a_mean() -> None:
 
 def test_the_difference_is_found_and_itself_is_exactly_zero(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s.duckdb")
-    (found,) = compare(store, "elude", "random_split")
-    ms = next(one for one in found.differences if one.column.metric == "ms_score")
+    (comparison,) = compare(store, "elude", "random_split")
+    ms = next(one for one in comparison.differences if one.column.metric == "ms_score")
     assert ms.low is not None and ms.high is not None and ms.low <= ms.difference <= ms.high
     assert ms.difference == pytest.approx(0.1, abs=0.01) and ms.better == "a" and ms.n_clusters == 40
-    assert found.refused == (("k", "their parameters differ"),)
-    assert compare(store, "elude", "random_split") == [found]
-    assert refusals(found) == ["Not compared: k: their parameters differ."]
+    assert comparison.refused == (("k", "their parameters differ"),)
+    assert compare(store, "elude", "random_split") == [comparison]
+    assert refusals(comparison) == ["Not compared: k: their parameters differ."]
     with pytest.raises(StoreError, match="win_rate is a score of several cells"):
         compare(store, "elude", "random_split", metrics=["win_rate"])
-    two = dataclasses.replace(found, refused=(("k", "they differ"), ("z", "why not"), ("l0", "they differ")))
+    two = dataclasses.replace(comparison, refused=(("k", "they differ"), ("z", "why not"), ("l0", "they differ")))
     assert refusals(two) == ["Not compared: k, l0: they differ.", "Not compared: z: why not."]
     (itself,) = compare(store, "elude", "elude")
     assert all((one.difference, one.low, one.high) == (0, 0, 0) for one in itself.differences)
@@ -97,17 +97,8 @@ def add_dictionary(path: Path) -> None:
     for seed in (1, 2, 3):
         ms = same + generator.normal(0, 0.02, 60)
         units = pd.DataFrame({"unit": np.arange(60), "alive": np.ones(60, bool), "ms_score": ms})
-        cell = CellRecord(
-            cell_id=f"sae{seed}",
-            status="finished",
-            backbone="tiny",
-            site="fc",
-            method="topk_sae",
-            token_seed=seed,
-            init_seed=0,
-            n_units=60,
-        )
-        store.record(cell, [ScoreRecord(metric="ms_score", value=float(ms.mean()), unit="fraction")], units)
+        record = cell("topk_sae", seed, n_units=60)
+        store.record(record, [ScoreRecord(metric="ms_score", value=float(ms.mean()), unit="fraction")], units)
 
 
 @pytest.mark.parametrize("pair", [("elude", "random_split"), ("elude", "topk_sae"), ("topk_sae", "random_split")])
@@ -121,7 +112,7 @@ def test_b_against_a_is_a_against_b_turned_round(tmp_path: Path, pair: tuple[str
         assert a.low is None or (a.low, a.high) == (-(b.high or 0), -(b.low or 0))
         assert (a.difference, a.p, a.p_holm, a.n_clusters) == (-b.difference, b.p, b.p_holm, b.n_clusters)
         assert {a.better, b.better} in ({None}, {"a", "b"})
-    ms = next(found for found in one.differences if found.column.metric == "ms_score")
+    ms = next(difference for difference in one.differences if difference.column.metric == "ms_score")
     if "topk_sae" in pair:
         assert "60 units of " in ms.paired and ms.paired.index(" of A") < ms.paired.index(" of B")
         (a_has,) = ["60 units" if pair[0] == "topk_sae" else "40 neurons"]
@@ -133,23 +124,17 @@ def test_the_means_are_those_of_the_leaderboard(tmp_path: Path) -> None:
     make_store(tmp_path / "s.duckdb")
     writing = open_store(tmp_path / "s.duckdb", read_only=False)
     for init in (1, 2):
-        cell = CellRecord(
-            cell_id=f"again{init}",
-            status="finished",
-            backbone="tiny",
-            site="fc",
-            method="elude",
-            token_seed=1,
-            init_seed=init,
+        writing.record(
+            cell("elude", 1, f"again{init}", init_seed=init),
+            [ScoreRecord(metric="ms_score", value=0.99, unit="fraction")],
         )
-        writing.record(cell, [ScoreRecord(metric="ms_score", value=0.99, unit="fraction")])
     store = open_store(tmp_path / "s.duckdb")
     (board,) = leaderboard(store)
-    (found,) = compare(store, "elude", "random_split", metrics=["ms_score"])
+    (comparison,) = compare(store, "elude", "random_split", metrics=["ms_score"])
     means = {row.method: row.metrics["ms_score"].mean for row in board.rows}
-    (ms,) = found.differences
+    (ms,) = comparison.differences
     assert (ms.a, ms.b) == (pytest.approx(means["elude"]), pytest.approx(means["random_split"]))
-    assert ms.n_clusters == 40 and "2 cells of elude left out of the means" in found.notes[0]
+    assert ms.n_clusters == 40 and "2 cells of elude left out of the means" in comparison.notes[0]
 
 
 def scores_only(path: Path, values: dict[str, dict[int, dict[str, float]]]) -> Store:
@@ -157,33 +142,26 @@ def scores_only(path: Path, values: dict[str, dict[int, dict[str, float]]]) -> S
     store = open_store(path, read_only=False)
     for method, of_seed in values.items():
         for seed, scores in of_seed.items():
-            cell = CellRecord(
-                cell_id=f"{method}{seed}",
-                status="finished",
-                backbone="tiny",
-                site="fc",
-                method=method,
-                token_seed=seed,
-                init_seed=0,
+            store.record(
+                cell(method, seed), [ScoreRecord(metric=metric, value=value) for metric, value in scores.items()]
             )
-            store.record(cell, [ScoreRecord(metric=metric, value=value) for metric, value in scores.items()])
     return store
 
 
 def test_a_single_pair_of_seeds_has_a_difference_and_no_interval(tmp_path: Path) -> None:
     store = scores_only(tmp_path / "s.duckdb", {"a": {1: {"r2": 0.75}}, "b": {1: {"r2": 0.5}}})
-    (found,) = compare(store, "a", "b")
-    (r2,) = found.differences
+    (comparison,) = compare(store, "a", "b")
+    (r2,) = comparison.differences
     assert (r2.difference, r2.low, r2.high, r2.p, r2.p_holm, r2.better) == (0.25, None, None, None, None, None)
-    assert r2.paired == "1 token seed paired; one pair gives no interval" and found.notes == ()
+    assert r2.paired == "1 token seed paired; one pair gives no interval" and comparison.notes == ()
     (itself,) = compare(store, "a", "a")[0].differences
     assert (itself.low, itself.high, itself.paired) == (0, 0, "1 token seed paired")
 
 
 def test_differences_of_scores_have_students_interval(tmp_path: Path) -> None:
     a, b = {1: {"r2": 0.6}, 2: {"r2": 0.8}}, {1: {"r2": 0.5}, 2: {"r2": 0.5}}
-    (found,) = compare(scores_only(tmp_path / "s.duckdb", {"a": a, "b": b}), "a", "b")
-    (r2,) = found.differences
+    (comparison,) = compare(scores_only(tmp_path / "s.duckdb", {"a": a, "b": b}), "a", "b")
+    (r2,) = comparison.differences
     assert (r2.low, r2.high, r2.p) == pytest.approx(student(np.array([0.1, 0.3]), 0.95))
     assert r2.paired == "2 token seeds paired" and r2.n_clusters is None
 
@@ -191,9 +169,9 @@ def test_differences_of_scores_have_students_interval(tmp_path: Path) -> None:
 def test_a_metric_that_is_undefined_for_a_cell_is_named_in_a_note(tmp_path: Path) -> None:
     a = {1: {"r2": 0.6, "l0": 3.0}, 2: {"r2": 0.8, "l0": float("nan")}}
     b = {1: {"r2": 0.5, "l0": 4.0}, 2: {"r2": 0.5, "l0": 4.0}}
-    (found,) = compare(scores_only(tmp_path / "s.duckdb", {"a": a, "b": b}), "a", "b")
-    assert [one.column.key for one in found.differences] == ["r2"]
-    assert found.notes == ("l0 is not compared: it is undefined for a cell.",)
+    (comparison,) = compare(scores_only(tmp_path / "s.duckdb", {"a": a, "b": b}), "a", "b")
+    assert [one.column.key for one in comparison.differences] == ["r2"]
+    assert comparison.notes == ("l0 is not compared: it is undefined for a cell.",)
 
 
 def test_refusals_say_why(tmp_path: Path) -> None:
@@ -208,8 +186,8 @@ def test_refusals_say_why(tmp_path: Path) -> None:
 
 def test_verify_finds_what_is_impossible_and_nothing_else(tmp_path: Path) -> None:
     assert verify(make_store(tmp_path / "right.duckdb")).problems == []
-    found = verify(make_store(tmp_path / "wrong.duckdb", r2=1.5, wrong_alive=True)).problems
-    assert {one.check for one in found} == {"ranges", "units"} and len(found) == 12
+    problems = verify(make_store(tmp_path / "wrong.duckdb", r2=1.5, wrong_alive=True)).problems
+    assert {one.check for one in problems} == {"ranges", "units"} and len(problems) == 12
     lossy = verify(make_store(tmp_path / "lossy.duckdb", r2=0.9)).problems
     assert {one.check for one in lossy} == {"lossless"} and "claims to be lossless" in lossy[0].why
 

@@ -45,9 +45,9 @@ def seeds_of(groups: list[list[dict[str, Any]]]) -> list[list[Seeds]]:
 
 def test_shared_token_seeds_are_paired_and_init_seeds_averaged() -> None:
     both: list[Seeds] = [(1, 0), (1, 1), (2, 0), (2, 1)]
-    found, notes = paired(row("a", both), row("b", both))
-    assert (found.by, found.names) == ("token seed", ("token seed 1", "token seed 2"))
-    assert seeds_of(found.a) == seeds_of(found.b) == [both[:2], both[2:]]
+    pairing, notes = paired(row("a", both), row("b", both))
+    assert (pairing.by, pairing.names) == ("token seed", ("token seed 1", "token seed 2"))
+    assert seeds_of(pairing.a) == seeds_of(pairing.b) == [both[:2], both[2:]]
     assert notes == []
 
 
@@ -55,10 +55,10 @@ def test_cells_of_one_shared_token_seed_are_paired_by_init_seed() -> None:
     """The init seeds 0 and 1 are shared on token seed 1; 3 and 4 are those of other token seeds."""
     a = row("a", [(1, 0), (1, 1), (1, 2), (2, 3), (2, 4)])
     b = row("b", [(1, 4), (1, 3), (1, 1), (1, 0)])
-    found, notes = paired(a, b)
-    assert (found.by, found.names) == ("init seed", ("init seed 0", "init seed 1"))
-    assert seeds_of(found.a) == seeds_of(found.b) == [[(1, 0)], [(1, 1)]]
-    assert {cell["name"] for group in found.a for cell in group} == {"a"}
+    pairing, notes = paired(a, b)
+    assert (pairing.by, pairing.names) == ("init seed", ("init seed 0", "init seed 1"))
+    assert seeds_of(pairing.a) == seeds_of(pairing.b) == [[(1, 0)], [(1, 1)]]
+    assert {cell["name"] for group in pairing.a for cell in group} == {"a"}
     assert notes == [
         "3 cells of a left out: the other row lacks their seeds.",
         "2 cells of b left out: the other row lacks their seeds.",
@@ -66,23 +66,23 @@ def test_cells_of_one_shared_token_seed_are_paired_by_init_seed() -> None:
 
 
 def test_a_single_shared_init_seed_does_not_restrict_the_token_seed() -> None:
-    found, notes = paired(row("a", [(1, 0), (1, 1)]), row("b", [(1, 0), (1, 2)]))
-    assert (found.by, found.names) == ("token seed", ("token seed 1",))
-    assert seeds_of(found.a) == [[(1, 0), (1, 1)]] and seeds_of(found.b) == [[(1, 0), (1, 2)]]
+    pairing, notes = paired(row("a", [(1, 0), (1, 1)]), row("b", [(1, 0), (1, 2)]))
+    assert (pairing.by, pairing.names) == ("token seed", ("token seed 1",))
+    assert seeds_of(pairing.a) == [[(1, 0), (1, 1)]] and seeds_of(pairing.b) == [[(1, 0), (1, 2)]]
     assert notes == []
 
 
 def test_runs_repeated_for_stability_are_counted_in_a_note() -> None:
     """Of a, init seeds 1 and 2 were run on token seed 1 alone; b has no repeated runs, and no note."""
     a = row("a", [(1, 0), (2, 0), (1, 1), (1, 2)])
-    found, notes = paired(a, row("b", [(1, 0), (2, 0)]))
-    assert seeds_of(found.a) == seeds_of(found.b) == [[(1, 0)], [(2, 0)]]
+    pairing, notes = paired(a, row("b", [(1, 0), (2, 0)]))
+    assert seeds_of(pairing.a) == seeds_of(pairing.b) == [[(1, 0)], [(2, 0)]]
     assert notes == ["2 cells of a left out of the means: repeated on one token set."]
 
 
 def test_cells_of_token_seeds_that_are_not_shared_are_counted_in_a_note() -> None:
-    found, notes = paired(row("a", [(1, 0), (2, 0)]), row("b", [(3, 0), (2, 0), (1, 0), (4, 0)], n_failed=1))
-    assert found.names == ("token seed 1", "token seed 2")
+    pairing, notes = paired(row("a", [(1, 0), (2, 0)]), row("b", [(3, 0), (2, 0), (1, 0), (4, 0)], n_failed=1))
+    assert pairing.names == ("token seed 1", "token seed 2")
     assert notes == ["2 cells of b left out: the other row lacks their seeds.", "1 cell of b failed."]
 
 

@@ -13,7 +13,7 @@ from results.comparison.unit_clusters import UnitClusters
 
 def unit_clusters(values: dict[str, list[float]]) -> UnitClusters:
     """Two pairs of seeds, of the cells a1 and b1, a2 and b2; values are the unit rows of each cell."""
-    rows = [(cell, unit, -1, value) for cell, own in values.items() for unit, value in enumerate(own)]
+    rows = [(cell, unit, -1, value) for cell, unit_values in values.items() for unit, value in enumerate(unit_values)]
     frame = pd.DataFrame(rows, columns=["cell_id", "unit", "parent", "v"])
     store: Any = SimpleNamespace(query=lambda *_: frame)
     a, b = ([[{"cell_id": f"{side}{seed}"}] for seed in (1, 2)] for side in "ab")
@@ -32,8 +32,8 @@ def test_units_whose_mean_is_the_score_are_clusters() -> None:
 
 def test_without_the_unit_rows_of_one_cell_the_scores_are_compared_alone() -> None:
     for missing in ROWS:
-        left = {cell: own for cell, own in ROWS.items() if cell != missing}
-        assert unit_clusters(left).blocks("ms_score", [0, 1], A, B) == ([], "")
+        others = {cell: unit_values for cell, unit_values in ROWS.items() if cell != missing}
+        assert unit_clusters(others).blocks("ms_score", [0, 1], A, B) == ([], "")
 
 
 def test_units_whose_mean_is_not_the_score_are_no_clusters() -> None:

@@ -71,7 +71,7 @@ def test_what_has_no_better_direction_has_no_front(tmp_path: Path) -> None:
 
 def test_what_is_too_wide_for_a_page_goes_on_below() -> None:
     header = ["method", *(f"metric number {number}" for number in range(20))]
-    rows = [[f"row {place}", *(f"{number}.{place}" for number in range(20))] for place in range(3)]
+    rows = [[f"row {index}", *(f"{number}.{index}" for number in range(20))] for index in range(3)]
     text = latex(Table("t", header, rows, notes=["n"]))
     lines = [line for line in text.splitlines() if line.endswith(r" \\")]
     assert len(lines) == 4 * text.count(r"\begin{tabular}") and max(map(len, lines)) < 140
@@ -81,10 +81,10 @@ def test_what_is_too_wide_for_a_page_goes_on_below() -> None:
 
 
 def test_what_is_too_long_for_a_page_breaks() -> None:
-    rows = [[f"row {place}", str(place)] for place in range(70)]
+    rows = [[f"row {index}", str(index)] for index in range(70)]
     text = latex(Table("t", ["method", "n"], rows))
     assert r"\begin{longtable}{lr}" in text and r"\endhead" in text and r"\begin{table}" not in text
-    assert all(rf"row {place} & {place} \\" in text for place in range(70))
+    assert all(rf"row {index} & {index} \\" in text for index in range(70))
     assert r"\begin{table}" in latex(Table("t", ["method", "n"], rows[:20]))
 
 

@@ -85,11 +85,11 @@ def test_table_5_is_compared_with_what_was_compiled(tmp_path: Path) -> None:
     timed(store, "topk_sae", "TopK", {"expansion_factor": 8.0}, plain | compiled)
     timed(store, "elude", "ELUDe", {"top_k": 400_000, "min_cluster_size": 1000}, plain | compiled | summed)
     report = against_published(open_store(tmp_path / "r.duckdb"), tables=[5])
-    found = {(cell.method, cell.metric): cell for cell in report.cells}
-    assert [found["TopK SAE", metric].measured for metric in ("latency_ms", "peak_memory")] == [3.0, 4.0]
-    assert [found["ELUDe", metric].measured for metric in ("latency_ms", "peak_memory")] == [5.0, 6.0]
-    assert found["TopK SAE", "latency_ms"].published == 426.1
-    assert found["backbone only", "latency_ms"].why_absent == "latency_ms_compiled was not measured"
+    cells = {(cell.method, cell.metric): cell for cell in report.cells}
+    assert [cells["TopK SAE", metric].measured for metric in ("latency_ms", "peak_memory")] == [3.0, 4.0]
+    assert [cells["ELUDe", metric].measured for metric in ("latency_ms", "peak_memory")] == [5.0, 6.0]
+    assert cells["TopK SAE", "latency_ms"].published == 426.1
+    assert cells["backbone only", "latency_ms"].why_absent == "latency_ms_compiled was not measured"
 
 
 def test_a_reason_is_said_once_for_all_methods_that_it_holds_for(tmp_path: Path) -> None:

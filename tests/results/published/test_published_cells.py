@@ -83,12 +83,12 @@ def published(leaf: Suite, target: Target, entry: MethodEntry) -> dict[str, Any]
     return {str(name): value for name, value in row.items()}
 
 
-def scores(row: dict[str, Any], number: int, method: str, place: int) -> Iterator[ScoreRecord]:
-    """The scores of token set ``place`` - 1, 0 or 1 - whose mean and spread over the three are the printed ones."""
+def scores(row: dict[str, Any], number: int, method: str, run: int) -> Iterator[ScoreRecord]:
+    """The scores of token set ``run`` - 1, 0 or 1 - whose mean and spread over the three are the printed ones."""
 
     def value(name: str) -> float:
         spread = float(row.get(f"{name}_std", 0))
-        return float(row[f"{name}_pct" if f"{name}_pct" in row else name]) + place * (
+        return float(row[f"{name}_pct" if f"{name}_pct" in row else name]) + run * (
             0.0 if math.isnan(spread) else spread
         )
 
@@ -110,7 +110,7 @@ def scores(row: dict[str, Any], number: int, method: str, place: int) -> Iterato
 def stored(store: Store, leaf: Suite) -> None:
     """Everything that the paper prints of one part of a suite, as a run of it would leave it."""
     number = int(leaf.name.removeprefix("table")[0])
-    known = set(store.statuses())
+    recorded = set(store.statuses())
     cells: list[dict[str, Any]] = []
     measured: list[dict[str, Any]] = []
     for target in leaf.targets:
@@ -123,15 +123,15 @@ def stored(store: Store, leaf: Suite) -> None:
             ids = []
             seeds = [(seed, 42) for seed in (42, 123, 999)] if number != 5 else [(42, 42)]
             seeds += [(42, 7), (42, 1024)] if number == 4 else []
-            for place, (token, init) in enumerate(seeds):
+            for run, (token, init) in enumerate(seeds):
                 cell_id = (
                     f"{number if number in (4, 5) else 0}/{target.backbone}/{site}/{entry.name}/{config}/{token}/{init}"
                 )
                 ids.append(cell_id)
-                if cell_id in known:
+                if cell_id in recorded:
                     continue
-                known.add(cell_id)
-                found = [] if row is None else scores(row, number, entry.name, place - 1 if place < 3 else 0)
+                recorded.add(cell_id)
+                score_records = [] if row is None else scores(row, number, entry.name, run - 1 if run < 3 else 0)
                 cell = CellRecord(
                     cell_id=cell_id,
                     status="finished",
@@ -146,7 +146,9 @@ def stored(store: Store, leaf: Suite) -> None:
                     device="one",
                 )
                 cells.append(row_of(cell))
-                measured += [{"cell_id": cell_id, **row_of(one), "params_hash": one.params_hash} for one in found]
+                measured += [
+                    {"cell_id": cell_id, **row_of(one), "params_hash": one.params_hash} for one in score_records
+                ]
             if row is None:
                 continue
             if number == 4:
@@ -189,8 +191,8 @@ def rated(row: dict[str, Any], number: int, method: str, config: dict[str, Any],
     rate, low, high = 1 - row["llm_rank"] / 20, None, None
     if number == 2:
         table = published_table(3)
-        (own,) = table[(table["backbone"] == row["backbone"]) & (table["method"] == row["method"])].to_dict("records")
-        rate, low, high = (own[name] / 100 for name in ("win_rate_pct", "ci95_low", "ci95_high"))
+        (rates,) = table[(table["backbone"] == row["backbone"]) & (table["method"] == row["method"])].to_dict("records")
+        rate, low, high = (rates[name] / 100 for name in ("win_rate_pct", "ci95_low", "ci95_high"))
     return {
         "config_id": config_id_of(method, config),
         "label": METHODS.get(method).spec.title,
@@ -263,12 +265,12 @@ def test_a_panel_that_looks_is_shown_before_a_proxy_and_named(report: PublishedR
 
 
 def test_the_report_has_a_table_for_each_setting_that_fits_a_page(report: PublishedReport) -> None:
-    found = tables(report)
+    report_tables = tables(report)
     # Table 2 and 3 two backbones each, Tables 4, 5 and 7 one setting, Table 6 eight; and the orders.
-    assert len(found) == 2 + 2 + 1 + 1 + 8 + 1 + 1
-    assert sum(len(table.rows) for table in found[:-1]) == len(report.cells)
-    assert {row[5] for table in found[:-1] for row in table.rows} == {"+0.00", "+0"}
-    ranks = [row for row in found[0].rows if row[1] == "rank of win_rate"]
+    assert len(report_tables) == 2 + 2 + 1 + 1 + 8 + 1 + 1
+    assert sum(len(table.rows) for table in report_tables[:-1]) == len(report.cells)
+    assert {row[5] for table in report_tables[:-1] for row in table.rows} == {"+0.00", "+0"}
+    ranks = [row for row in report_tables[0].rows if row[1] == "rank of win_rate"]
     assert ranks[0] == ["backbone only", "rank of win_rate", "8", "8", "3", "+0", "unknown"]
     text = render(report, "latex")
     assert all(len(line) < 140 for line in text.splitlines() if line.endswith(r" \\"))

@@ -150,7 +150,7 @@ def registered() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def store(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory, registered: None) -> Path:
-    place = tmp_path_factory.mktemp("properties") / "r.duckdb"
+    store_path = tmp_path_factory.mktemp("properties") / "r.duckdb"
     suite = suite_of(
         photo_folder,
         *(cls.spec.name for cls in CLASSES),
@@ -163,13 +163,13 @@ def store(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory, register
             "metrics": ["r2", "evidence_editable_units", "evidence_logits_gap"],
         },
     )
-    summary = run(suite, place)
+    summary = run(suite, store_path)
     assert summary.failed == 0
-    return place
+    return store_path
 
 
 @pytest.fixture(scope="module")
-def found(store: Path) -> dict[str, MethodProperties]:
+def by_label(store: Path) -> dict[str, MethodProperties]:
     return {row.label: row for row in properties(open_store(store))}
 
 
@@ -177,14 +177,14 @@ def verdicts(row: MethodProperties) -> dict[str, str]:
     return {name: row.verdicts[name].verdict for name in PROPERTIES}
 
 
-def test_elude_has_all_five(found: dict[str, MethodProperties]) -> None:
-    assert verdicts(found["ELUDe"]) == dict.fromkeys(PROPERTIES, "yes")
-    assert all(found["ELUDe"].verdicts[name].published for name in PROPERTIES)
-    assert "3 of them bit-identical" in found["ELUDe"].verdicts["stable"].evidence
+def test_elude_has_all_five(by_label: dict[str, MethodProperties]) -> None:
+    assert verdicts(by_label["ELUDe"]) == dict.fromkeys(PROPERTIES, "yes")
+    assert all(by_label["ELUDe"].verdicts[name].published for name in PROPERTIES)
+    assert "3 of them bit-identical" in by_label["ELUDe"].verdicts["stable"].evidence
 
 
-def test_a_trained_sae_is_neither_stable_training_free_nor_lossless(found: dict[str, MethodProperties]) -> None:
-    row = found["TopK SAE"]
+def test_a_trained_sae_is_neither_stable_training_free_nor_lossless(by_label: dict[str, MethodProperties]) -> None:
+    row = by_label["TopK SAE"]
     assert verdicts(row) == {
         "stable": "no",
         "training_free": "no",
@@ -196,47 +196,49 @@ def test_a_trained_sae_is_neither_stable_training_free_nor_lossless(found: dict[
     assert "optimiser steps" in row.verdicts["training_free"].evidence
 
 
-def test_a_method_that_lies_about_training_is_caught(found: dict[str, MethodProperties]) -> None:
+def test_a_method_that_lies_about_training_is_caught(by_label: dict[str, MethodProperties]) -> None:
     for label in ("liar", "quiet liar"):
-        verdict = found[label].verdicts["training_free"]
+        verdict = by_label[label].verdicts["training_free"]
         assert (verdict.verdict, verdict.claimed, verdict.contradicts_claim) == ("no", True, True)
-    assert "5 optimiser steps" in found["liar"].verdicts["training_free"].evidence
-    assert "without an optimiser" in found["quiet liar"].verdicts["training_free"].evidence
-    assert found["backbone only"].verdicts["training_free"].verdict == "yes"
+    assert "5 optimiser steps" in by_label["liar"].verdicts["training_free"].evidence
+    assert "without an optimiser" in by_label["quiet liar"].verdicts["training_free"].evidence
+    assert by_label["backbone only"].verdicts["training_free"].verdict == "yes"
 
 
-def test_gradients_that_change_nothing_leave_it_open(found: dict[str, MethodProperties]) -> None:
-    verdict = found["attributing"].verdicts["training_free"]
+def test_gradients_that_change_nothing_leave_it_open(by_label: dict[str, MethodProperties]) -> None:
+    verdict = by_label["attributing"].verdicts["training_free"]
     assert verdict.verdict == "unknown" and not verdict.contradicts_claim
 
 
-def test_labels_that_are_read_are_noticed(found: dict[str, MethodProperties]) -> None:
-    verdict = found["peeking"].verdicts["unsupervised"]
+def test_labels_that_are_read_are_noticed(by_label: dict[str, MethodProperties]) -> None:
+    verdict = by_label["peeking"].verdicts["unsupervised"]
     assert (verdict.verdict, verdict.claimed, verdict.contradicts_claim) == ("no", True, True)
 
 
-def test_a_virtual_method_loses_nothing_and_cannot_be_edited(found: dict[str, MethodProperties]) -> None:
-    row = found["beside"]
+def test_a_virtual_method_loses_nothing_and_cannot_be_edited(by_label: dict[str, MethodProperties]) -> None:
+    row = by_label["beside"]
     assert (row.verdicts["lossless"].verdict, row.verdicts["explicit"].verdict) == ("yes", "no")
     assert "passed through" in row.verdicts["explicit"].evidence
 
 
-def test_units_that_the_decoder_does_not_hear_are_not_explicit(found: dict[str, MethodProperties], store: Path) -> None:
-    assert found["deaf"].verdicts["explicit"].verdict == "no"
+def test_units_that_the_decoder_does_not_hear_are_not_explicit(
+    by_label: dict[str, MethodProperties], store: Path
+) -> None:
+    assert by_label["deaf"].verdicts["explicit"].verdict == "no"
     scores = open_store(store).scores(metric="evidence_editable_units").query("method == 'deaf' and init_seed == 42")
     [row] = scores.to_dict("records")
     assert row["value"] == pytest.approx(1 / row["details"]["tested"])
 
 
-def test_a_percent_is_a_loss(found: dict[str, MethodProperties]) -> None:
-    assert found["lossy"].verdicts["lossless"].verdict == "no"
-    assert found["random split"].verdicts["lossless"].verdict == "yes"
+def test_a_percent_is_a_loss(by_label: dict[str, MethodProperties]) -> None:
+    assert by_label["lossy"].verdicts["lossless"].verdict == "no"
+    assert by_label["random split"].verdicts["lossless"].verdict == "yes"
 
 
 def test_without_repeated_runs_stability_is_unknown(photo_folder: Path, tmp_path: Path) -> None:
-    place = tmp_path / "r.duckdb"
-    run(suite_of(photo_folder, "identity", seeds={"tokens": [1]}, evaluation={"metrics": ["l0"]}), place)
-    [row] = properties(open_store(place))
+    store_path = tmp_path / "r.duckdb"
+    run(suite_of(photo_folder, "identity", seeds={"tokens": [1]}, evaluation={"metrics": ["l0"]}), store_path)
+    [row] = properties(open_store(store_path))
     assert verdicts(row) == {
         "stable": "unknown",
         "training_free": "yes",
@@ -249,9 +251,9 @@ def test_without_repeated_runs_stability_is_unknown(photo_folder: Path, tmp_path
 
 @pytest.mark.parametrize(("value", "verdict"), [(0.8142, "no"), (0.8685, "yes"), (0.9334, "yes"), (1.0, "yes")])
 def test_the_threshold_agrees_with_the_papers_ticks(store: Path, tmp_path: Path, value: float, verdict: str) -> None:
-    place = tmp_path / "r.duckdb"
-    place.write_bytes(store.read_bytes())
-    writable = open_store(place, read_only=False)
+    store_path = tmp_path / "r.duckdb"
+    store_path.write_bytes(store.read_bytes())
+    writable = open_store(store_path, read_only=False)
     cells = writable.cells().query("method == 'topk_sae'")
     with writable.writing() as opened:
         opened.execute("DELETE FROM group_scores")
@@ -264,9 +266,9 @@ def test_the_threshold_agrees_with_the_papers_ticks(store: Path, tmp_path: Path,
 
 
 def test_the_command_prints_verdict_claim_and_paper(store: Path) -> None:
-    shown = CliRunner().invoke(app, ["properties", "--store", str(store)])
-    assert shown.exit_code == 0, shown.output
-    [line] = [line for line in shown.output.splitlines() if line.startswith("liar ")]
+    printed = CliRunner().invoke(app, ["properties", "--store", str(store)])
+    assert printed.exit_code == 0, printed.output
+    [line] = [line for line in printed.output.splitlines() if line.startswith("liar ")]
     assert "no (yes, -) !" in line
     content = json.loads(CliRunner().invoke(app, ["properties", "--store", str(store), "--json"]).output)
     assert {row["label"] for row in content} >= {"ELUDe", "liar"}
@@ -275,21 +277,23 @@ def test_the_command_prints_verdict_claim_and_paper(store: Path) -> None:
 
 def test_a_verdict_against_the_papers_table_is_said(store: Path, tmp_path: Path) -> None:
     """A row by the name of PURE that trains: the paper's table ticks it as training-free."""
-    place = tmp_path / "r.duckdb"
-    place.write_bytes(store.read_bytes())
-    with open_store(place, read_only=False).writing() as opened:
+    store_path = tmp_path / "r.duckdb"
+    store_path.write_bytes(store.read_bytes())
+    with open_store(store_path, read_only=False).writing() as opened:
         opened.execute("UPDATE cells SET label = 'PURE' WHERE method = 'quiet_liar'")
-    [row] = [row for row in properties(open_store(place)) if row.label == "PURE"]
+    [row] = [row for row in properties(open_store(store_path)) if row.label == "PURE"]
     verdict = row.verdicts["training_free"]
     assert (verdict.verdict, verdict.published, verdict.contradicts_published) == ("no", True, True)
     assert not row.verdicts["unsupervised"].contradicts_published
-    shown = CliRunner().invoke(app, ["properties", "--store", str(place)]).output
-    assert "PURE: the paper's table says training-free: yes; here no: 1 tensors" in shown
-    [line] = [line for line in shown.splitlines() if line.startswith("PURE ")]
+    printed = CliRunner().invoke(app, ["properties", "--store", str(store_path)]).output
+    assert "PURE: the paper's table says training-free: yes; here no: 1 tensors" in printed
+    [line] = [line for line in printed.splitlines() if line.startswith("PURE ")]
     assert "no (yes, yes) !#" in line
-    content = json.loads(CliRunner().invoke(app, ["properties", "--store", str(place), "--json"]).output)
-    [found] = [row["properties"] for row in content if row["label"] == "PURE"]
-    assert found["training_free"]["contradicts_published"] and not found["unsupervised"]["contradicts_published"]
+    content = json.loads(CliRunner().invoke(app, ["properties", "--store", str(store_path), "--json"]).output)
+    [verdict_of] = [row["properties"] for row in content if row["label"] == "PURE"]
+    assert (
+        verdict_of["training_free"]["contradicts_published"] and not verdict_of["unsupervised"]["contradicts_published"]
+    )
 
 
 def test_an_open_verdict_contradicts_nothing() -> None:
@@ -299,9 +303,9 @@ def test_an_open_verdict_contradicts_nothing() -> None:
 
 
 def test_of_several_cells_the_worst_is_told_of(store: Path, tmp_path: Path) -> None:
-    place = tmp_path / "r.duckdb"
-    place.write_bytes(store.read_bytes())
-    opened = open_store(place, read_only=False)
+    store_path = tmp_path / "r.duckdb"
+    store_path.write_bytes(store.read_bytes())
+    opened = open_store(store_path, read_only=False)
     cells = list(opened.cells().query("method == 'random_split'")["cell_id"])
     with opened.writing() as writing:
         writing.execute(
@@ -317,9 +321,9 @@ def test_of_several_cells_the_worst_is_told_of(store: Path, tmp_path: Path) -> N
 
 
 def test_a_network_that_breaks_down_is_not_lossless(store: Path, tmp_path: Path) -> None:
-    place = tmp_path / "r.duckdb"
-    place.write_bytes(store.read_bytes())
-    opened = open_store(place, read_only=False)
+    store_path = tmp_path / "r.duckdb"
+    store_path.write_bytes(store.read_bytes())
+    opened = open_store(store_path, read_only=False)
     with opened.writing() as writing:
         writing.execute(
             "UPDATE scores SET value = 'nan'::DOUBLE WHERE metric = 'evidence_logits_gap' "
@@ -330,9 +334,9 @@ def test_a_network_that_breaks_down_is_not_lossless(store: Path, tmp_path: Path)
 
 
 def test_other_tokens_are_told_of_and_decide_nothing(store: Path, tmp_path: Path) -> None:
-    place = tmp_path / "r.duckdb"
-    place.write_bytes(store.read_bytes())
-    opened = open_store(place, read_only=False)
+    store_path = tmp_path / "r.duckdb"
+    store_path.write_bytes(store.read_bytes())
+    opened = open_store(store_path, read_only=False)
     cells = list(opened.cells().query("method == 'elude'")["cell_id"])
     record = GroupScoreRecord(
         group_id="t", config_id="c", label="l", cell_ids=cells, metric="token_sensitivity", value=0.25, n=3

@@ -270,12 +270,12 @@ def test_a_conflict_of_tournaments_is_decided_as_that_of_cells(
 ) -> None:
     """The second store is the newer one; the stores are given in both orders."""
     one, two = judged(tmp_path / "one"), judged(tmp_path / "two", rate=0.6, hours=1)
-    found = []
+    kept_rates = []
     for order in ([one, two], [two, one]):
         done = merge(tmp_path / "out.duckdb", order, prefer=prefer, overwrite=True)
         assert [conflict.why for conflict in done.resolved] == ["win rates differ"]
-        found += win_rates(open_store(done.path)).win_rate.tolist()
-    assert found == expected
+        kept_rates += win_rates(open_store(done.path)).win_rate.tolist()
+    assert kept_rates == expected
 
 
 def test_a_run_that_was_killed_is_not_running_in_the_merged_store(tmp_path: Path) -> None:

@@ -79,14 +79,14 @@ def test_a_cell_comes_back_as_it_was_written(store: Store) -> None:
             notes=["One sentence."],
         )
     )
-    (found,) = store.cells().to_dict("records")
-    assert found["config"] == {"rho": 0.5, "layers": [1, 2]}
-    assert found["identity"] == {"weights": "sha"} and found["claims"] == {"lossless": True}
-    assert found["notes"] == ["One sentence."] and found["label"] == "elude"
-    assert (found["token_seed"], found["seconds"], found["n_units"]) == (42, 1.5, 3072)
-    assert found["init_seed"] is None and found["artifact"] is None and found["error_type"] is None
-    assert found["started_at"] == pd.Timestamp(STARTED) and found["started_at"].tzinfo is not None
-    assert found["code_revision"] == "abc123"
+    (stored,) = store.cells().to_dict("records")
+    assert stored["config"] == {"rho": 0.5, "layers": [1, 2]}
+    assert stored["identity"] == {"weights": "sha"} and stored["claims"] == {"lossless": True}
+    assert stored["notes"] == ["One sentence."] and stored["label"] == "elude"
+    assert (stored["token_seed"], stored["seconds"], stored["n_units"]) == (42, 1.5, 3072)
+    assert stored["init_seed"] is None and stored["artifact"] is None and stored["error_type"] is None
+    assert stored["started_at"] == pd.Timestamp(STARTED) and stored["started_at"].tzinfo is not None
+    assert stored["code_revision"] == "abc123"
 
 
 def test_config_id_is_of_method_and_config_alone_and_must_not_change() -> None:
@@ -100,10 +100,10 @@ def test_config_id_is_of_method_and_config_alone_and_must_not_change() -> None:
 def test_nan_comes_back_as_nan_and_null_as_missing(store: Store) -> None:
     values = {"nan": math.nan, "null": None, "infinite": math.inf, "number": 0.25}
     store.record(cell(), [ScoreRecord(metric=name, value=value) for name, value in values.items()])
-    found = store.scores().set_index("metric")["value"]
-    assert math.isnan(found["nan"]) and found["nan"] is not pd.NA
-    assert found["null"] is pd.NA
-    assert (found["infinite"], found["number"]) == (math.inf, 0.25)
+    stored = store.scores().set_index("metric")["value"]
+    assert math.isnan(stored["nan"]) and stored["nan"] is not pd.NA
+    assert stored["null"] is pd.NA
+    assert (stored["infinite"], stored["number"]) == (math.inf, 0.25)
     counts = store.query("SELECT count(*) FILTER (isnan(value)) AS nan, count(*) - count(value) AS n FROM scores")
     assert counts.iloc[0].tolist() == [1, 1]
 
@@ -121,13 +121,13 @@ def test_units_keep_nan_in_columns_and_lists_and_missing_columns_are_null(store:
         index=["any", "index"],
     )
     store.record(cell(), units=frame)
-    found = store.units("cell-a")
-    assert math.isnan(found["ms_score"][0]) and found["ms_score"][1] == 0.5
-    assert found["max_activation"][0] is pd.NA and found["parent"][1] is pd.NA
-    assert found["fires"].isna().all()
-    assert found["top_image"][0].tolist() == [5, 6] and found["top_image"][1].tolist() == []
-    assert math.isnan(found["top_value"][0][0]) and found["top_value"][0][1] == 2.0
-    assert found["top_value"][1] is None
+    stored = store.units("cell-a")
+    assert math.isnan(stored["ms_score"][0]) and stored["ms_score"][1] == 0.5
+    assert stored["max_activation"][0] is pd.NA and stored["parent"][1] is pd.NA
+    assert stored["fires"].isna().all()
+    assert stored["top_image"][0].tolist() == [5, 6] and stored["top_image"][1].tolist() == []
+    assert math.isnan(stored["top_value"][0][0]) and stored["top_value"][0][1] == 2.0
+    assert stored["top_value"][1] is None
     nulls = store.query("SELECT count(*) AS n FROM units WHERE ms_score IS NULL OR list_contains(top_value, NULL)")
     assert nulls["n"][0] == 0
 
@@ -139,8 +139,8 @@ def test_any_text_is_safe(store: Store, name: str) -> None:
     score = ScoreRecord(metric=name or "m", value=1.0, params={name: name})
     store.record(cell(name or "id", method=name or "m", error_message=name, config={name: [name]}), [score])
     expected = name.replace("\udc80", "\\udc80")
-    found = store.scores()
-    assert found["label"][0] == (expected or "m") and found["params"][0] == {expected: expected}
+    stored = store.scores()
+    assert stored["label"][0] == (expected or "m") and stored["params"][0] == {expected: expected}
     assert store.finished([expected or "id"]) == {expected or "id"}
 
 
@@ -173,8 +173,8 @@ def test_scores_of_one_metric_in_two_parameters_and_panels_stand_side_by_side(st
 
 
 def test_a_score_without_an_evaluation_set_has_its_cells(store: Store) -> None:
-    own = ScoreRecord(metric="own", value=1.0, evaluation_fingerprint="e2")
-    store.record(cell(evaluation_fingerprint="e1"), [ScoreRecord(metric="cells", value=1.0), own])
+    other_set = ScoreRecord(metric="own", value=1.0, evaluation_fingerprint="e2")
+    store.record(cell(evaluation_fingerprint="e1"), [ScoreRecord(metric="cells", value=1.0), other_set])
     assert store.scores().set_index("metric")["evaluation_fingerprint"].to_dict() == {"cells": "e1", "own": "e2"}
 
 
@@ -184,9 +184,9 @@ def test_runs_say_how_they_ended_and_what_they_did(store: Store) -> None:
     store.record(cell("b", run_id="r", status="failed"))
     assert store.runs()["status"][0] == "running" and store.runs()["ended_at"].isna().all()
     store.end_run("r", "interrupted")
-    (found,) = store.runs().to_dict("records")
-    assert (found["status"], found["n_finished"], found["n_failed"], found["n_planned"]) == ("interrupted", 1, 1, 3)
-    assert found["ended_at"] >= found["started_at"] and found["versions"] == {"torch": "2.9"}
+    (run,) = store.runs().to_dict("records")
+    assert (run["status"], run["n_finished"], run["n_failed"], run["n_planned"]) == ("interrupted", 1, 1, 3)
+    assert run["ended_at"] >= run["started_at"] and run["versions"] == {"torch": "2.9"}
     with pytest.raises(StoreError, match="'done'"):
         store.end_run("r", "done")
 
@@ -307,10 +307,10 @@ def test_a_hundred_thousand_units_are_quick(store: Store) -> None:
     started = time.monotonic()
     store.record(cell(), units=frame)
     inserted = time.monotonic()
-    found = store.units("cell-a")
+    stored = store.units("cell-a")
     read = time.monotonic()
-    assert len(found) == 100_000
-    assert found["top_value"][99_999].tolist() == frame["top_value"][99_999].tolist()
+    assert len(stored) == 100_000
+    assert stored["top_value"][99_999].tolist() == frame["top_value"][99_999].tolist()
     assert inserted - started < 10.0 and read - inserted < 5.0
 
 

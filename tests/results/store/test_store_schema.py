@@ -45,8 +45,8 @@ def check_fixture(store: Store) -> None:
     scores = store.scores().set_index("metric")
     assert scores["value"]["ms_score"] == 0.5831 and math.isnan(scores["value"]["l0"])
     assert scores["params"]["ms_score"] == {"top_k": 100}
-    found = store.units("cell-a")
-    assert found["top_image"][0].tolist() == [1, 0] and math.isnan(found["ms_score"][1])
+    stored = store.units("cell-a")
+    assert stored["top_image"][0].tolist() == [1, 0] and math.isnan(stored["ms_score"][1])
     assert store.images("photos")["name"].tolist() == ["a.jpg", "b.jpg"]
     assert store.runs()["started_at"][0] == pd.Timestamp("2026-01-02T03:04:05Z")
 

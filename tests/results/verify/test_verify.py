@@ -46,20 +46,20 @@ def unit_rows() -> pd.DataFrame:
             "unit": np.arange(N_UNITS),
             "alive": [n > 0 for n in fires],
             "ms_score": [*MS, *[np.nan] * 5],
-            "max_activation": [own[0] for own in values],
+            "max_activation": [unit_values[0] for unit_values in values],
             "min_activation": 0.0,
             "fires": fires,
             "top_image": [[4, 0, 19]] * N_UNITS,
             "top_position": [[0, 0, 0]] * N_UNITS,
-            "top_value": [np.array(own, np.float32) for own in values],
+            "top_value": [np.array(unit_values, np.float32) for unit_values in values],
             "redundancy": [0.5, 0.5, 0.0, 1.0, *[np.nan] * 4],
         }
     )
 
 
 def record_cell(store: Store, method: str, seed: int) -> str:
-    said = identity(method, seed)
-    cell_id = digest(said)
+    cell_identity = identity(method, seed)
+    cell_id = digest(cell_identity)
     ms = float(np.mean(MS))
     shares = {"accuracy": (0.75, N_IMAGES), "agreement": (1.0, N_IMAGES), "alive_fraction": (0.5, N_UNITS)}
     scores = [
@@ -89,7 +89,7 @@ def record_cell(store: Store, method: str, seed: int) -> str:
         token_seed=seed,
         init_seed=0,
         evaluation_fingerprint="evaluation",
-        identity=said,
+        identity=cell_identity,
         d_in=4,
         d_out=D_OUT,
         n_units=N_UNITS,
@@ -249,9 +249,9 @@ BATCHES = {
 
 @pytest.mark.parametrize("batch", BATCHES)
 def test_each_corruption_is_named(attack: Attack, batch: str) -> None:
-    found = attack(*(sql for sql, _, _ in BATCHES[batch]))
+    problems = attack(*(sql for sql, _, _ in BATCHES[batch]))
     for sql, check, words in BATCHES[batch]:
-        assert any(one.check == check and words in f"{one.where} {one.why}" for one in found), (sql, found)
+        assert any(one.check == check and words in f"{one.where} {one.why}" for one in problems), (sql, problems)
 
 
 def test_replies_that_came_after_the_rates_are_no_problem(attack: Attack) -> None:
@@ -259,6 +259,6 @@ def test_replies_that_came_after_the_rates_are_no_problem(attack: Attack) -> Non
 
 
 def test_an_identity_hashes_the_same_on_both_sides() -> None:
-    said = identity("topk_sae", 1)
-    assert canonical_json(said) == canonical_json(dict(reversed(said.items())))
-    assert len(digest(said)) == 16
+    cell_identity = identity("topk_sae", 1)
+    assert canonical_json(cell_identity) == canonical_json(dict(reversed(cell_identity.items())))
+    assert len(digest(cell_identity)) == 16

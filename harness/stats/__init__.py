@@ -6,16 +6,16 @@ All functions of judgments take the same data frame; :mod:`harness.stats.consens
 from __future__ import annotations
 
 from harness.stats.consensus import consensus
-from harness.stats.errors import (
+from harness.stats.health import judge_health, krippendorff_alpha
+from harness.stats.matrix import pairwise, pairwise_matrix
+from harness.stats.standard_errors import (
     clustered_standard_error,
     jackknife_standard_error,
     proportion_standard_error,
     standard_error_from_sums,
 )
-from harness.stats.health import judge_health, krippendorff_alpha
-from harness.stats.matrix import pairwise, pairwise_matrix
-from harness.stats.rates import win_rates
 from harness.stats.strength import bradley_terry
+from harness.stats.win_rates import win_rates
 
 __all__ = [
     "bradley_terry",

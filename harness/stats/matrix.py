@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from harness.stats.consensus import consensus
-from harness.stats.rates import Tally, ratio, tally
+from harness.stats.win_rates import Tally, ratio, tally
 
 
 def pairwise(judgments: pd.DataFrame) -> pd.DataFrame:

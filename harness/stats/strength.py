@@ -9,7 +9,7 @@ import pandas as pd
 
 from harness.stats.consensus import consensus
 from harness.stats.matrix import counts
-from harness.stats.rates import tally
+from harness.stats.win_rates import tally
 from methods.errors import UserError
 
 #: Regularisation that keeps strengths finite if a method won all comparisons, or two groups of methods never met.

@@ -10,7 +10,7 @@ from methods import register
 from methods.base import MethodSpec, Tokens
 from methods.sae.autoencoder import Codes, LinearAutoencoder
 from methods.sae.config import SAEConfig
-from methods.sae.jump import FusedJump, jump_relu, step
+from methods.sae.jumprelu_gradient import FusedJump, jump_relu, step
 from methods.sae.library import Start, build, start_of
 from methods.sae.method import LinearSAE
 from methods.training.entries import SelectedCodes, entries_from

@@ -12,7 +12,7 @@ BatchTopK's ``top_k`` counts the whole batch                ``k`` tokens times r
 its running threshold is not in ``state_dict``              a buffer, saved with the method
 ``mse_l1`` sums \|z\|  over the batch                        per token; the library's form is ``l1_over="batch"``
 ``reanimation_regularizer`` omits 1/B                       the mean of App. E.1 (:mod:`methods.sae.revival`)
-the JumpReLU backward divides by the bandwidth twice        once (:mod:`methods.sae.jump`)
+the JumpReLU backward divides by the bandwidth twice        once (:mod:`methods.sae.jumprelu_gradient`)
 ``RelaxedArchetypalDictionary(delta=0)`` is NaN             no relaxation (:mod:`methods.sae.archetypal`)
 more atoms than points gives zero atoms                     refused: at least as many points as atoms
 ``eval()`` returns None; a stale fused dictionary           the library's modules are never put in evaluation mode

@@ -9,8 +9,8 @@ from methods import register
 from methods.base import MethodSpec, Tokens
 from methods.sae.config import FixedL0
 from methods.sae.library import build
+from methods.sae.matching_pursuit_steps import Path, Residual, gram_of, pursue
 from methods.sae.method import SparseMethod
-from methods.sae.pursuit import Path, Residual, gram_of, pursue
 from methods.sae.revival import revival
 from methods.training.loop import StepLoss, Trainee
 from methods.training.normaliser import Normaliser

@@ -10,7 +10,7 @@ from harness import backbones
 from harness.efficiency.cost import backbone_macs, extra_macs, size_of, size_of_backbone
 from harness.efficiency.integration import MATERIALISED, modes_of
 from methods.base import Method, make_config
-from methods.dictionaries.random_atoms import RandomDictionary
+from methods.dictionaries.random_dictionary import RandomDictionary
 from methods.identity import Identity
 from methods.random_split import RandomSplit
 from methods.sae.method import LinearSAE

@@ -12,11 +12,11 @@ from methods.sae.archetypal import ArchetypalConfig, ArchetypalSAE
 from methods.sae.autoencoder import Codes, LinearAutoencoder
 from methods.sae.batchtopk import BatchTopKAutoencoder, BatchTopKConfig, BatchTopKSAE
 from methods.sae.config import FixedL0Config
-from methods.sae.jump import jump_relu, step
 from methods.sae.jumprelu import JumpReLUAutoencoder, JumpReLUConfig
+from methods.sae.jumprelu_gradient import jump_relu, step
 from methods.sae.library import start
+from methods.sae.matching_pursuit_steps import gram_of, pursue
 from methods.sae.matryoshka import MatryoshkaAutoencoder, MatryoshkaConfig
-from methods.sae.pursuit import gram_of, pursue
 from methods.sae.revival import revival
 from methods.sae.topk import TopKAutoencoder, TopKSAE
 from methods.training import kernels
@@ -152,7 +152,7 @@ def test_target_l0_is_approached() -> None:
 @pytest.mark.parametrize("with_gram", [True, False])
 def test_residuals_fall_by_the_square_of_each_step(with_gram: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not with_gram:
-        monkeypatch.setattr("methods.sae.pursuit.GRAM_BYTES", 0)
+        monkeypatch.setattr("methods.sae.matching_pursuit_steps.GRAM_BYTES", 0)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(30, 16, generator=generator, dtype=torch.float64)
     atoms = torch.nn.functional.normalize(torch.randn(150, 16, generator=generator, dtype=torch.float64), dim=1)

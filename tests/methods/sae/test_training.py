@@ -240,7 +240,12 @@ def test_dense_products_as_on_a_gpu_take_the_same_steps(name: str, monkeypatch: 
     site, tokens = small_layer()
     config = small(name, expansion_factor=20, epochs=1)
     sparse = methods.create(name, **config).fit(tokens, site, seed=1)
-    for module in ("methods.sae.autoencoder", "methods.sae.topk", "methods.sae.pursuit", "methods.training.entries"):
+    for module in (
+        "methods.sae.autoencoder",
+        "methods.sae.topk",
+        "methods.sae.matching_pursuit_steps",
+        "methods.training.entries",
+    ):
         monkeypatch.setattr(f"{module}.sparse_here", lambda x: False)
     dense = methods.create(name, **config).fit(tokens, site, seed=1)
     for part in sparse.fitted:

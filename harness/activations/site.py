@@ -58,7 +58,6 @@ class Site:
         self.path = path
         self.n_prefix_tokens = n_prefix_tokens
         self.module = modules[path]
-        self._calls = 0
 
     @property
     def weight(self) -> Tensor:
@@ -97,11 +96,12 @@ class Site:
             UserError: if the pass does not call the layer, calls it more than once, or calls it on tensors whose first
                 dimension is not the number of images.
         """
-        self._calls = 0
+        calls = 0
 
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            self._calls += 1
-            if self._calls > 1:
+            nonlocal calls
+            calls += 1
+            if calls > 1:
                 raise UserError(
                     f"The layer {self.path!r} is called more than once in a forward pass, so each token has several "
                     "activations: choose a layer that is called once."
@@ -115,7 +115,7 @@ class Site:
             yield
         finally:
             handle.remove()
-        if self._calls == 0:
+        if calls == 0:
             raise UserError(f"The forward pass never reached the layer {self.path!r}: choose a layer that it calls.")
 
     def capture(self, run: Run, images: Tensor) -> Captured:

@@ -12,7 +12,6 @@ class UnitStatistics:
     Memory is ``O(top_images * n_units)`` for any size of the split.
 
     Args:
-        n_units: number of units.
         top_images: images kept per unit, ranked by the unit's maximum over the image's tokens.
     """
 

@@ -91,11 +91,7 @@ def open_target(order: Order, resources: Resources, cell_ids: Sequence[str]) -> 
 
 
 def compute(
-    order: Order,
-    resources: Resources,
-    cell_id: str,
-    saved_fits: Sequence[SavedFit],
-    progress: Progress = no_progress,
+    order: Order, resources: Resources, cell_id: str, saved_fits: Sequence[SavedFit], progress: Progress = no_progress
 ) -> CellResult | Failure:
     """Compute one cell.
 

@@ -30,7 +30,6 @@ class Request:
         identifier: the source's name of the model.
         checkpoint: local weights, a file or (Hugging Face) a folder.
         weights: False for seeded random weights.
-        device: device of the model.
     """
 
     spec: str

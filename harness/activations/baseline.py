@@ -111,7 +111,6 @@ def make_baseline(
 
     def read(complete: Path) -> tuple[Baseline, Mapping[str, str]]:
         baseline = _read(complete, passes, head, top_images)
-        baseline.tokens.check()
         return baseline, baseline.tokens.meta["skipped"]
 
     cached = read_cached(folder, read, images, report)
@@ -136,6 +135,7 @@ def _read(folder: Path, passes: Passes, head: Head, top_images: int) -> Baseline
         raise ValueError("measured with another head")
     index = np.load(folder / "index.npy", allow_pickle=False)
     tokens = TokenSet(folder / TOKENS)
+    tokens.check()
     if tokens.n != len(index) * meta["n_tokens"]:
         raise ValueError("tokens and images do not fit together")
     return Baseline(

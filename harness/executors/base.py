@@ -48,11 +48,7 @@ class Work(NamedTuple):
     """fits of finished cells with the same fit identity, as the store has them now"""
 
     def progress(self, done: int, total: int, what: str) -> None:
-        """Report progress.
-
-        Raises:
-            KeyboardInterrupt: as :attr:`check` does.
-        """
+        """Report progress, and raise KeyboardInterrupt as :attr:`check` does."""
         self.check()
         self.reporter.progress(done, total, what)
 

@@ -99,7 +99,10 @@ class Dispatch:
                 for reference in done:
                     yield from self._take(self.running.pop(reference), reference)
         finally:
-            self._cancel()
+            # A cluster that is gone has no task to cancel.
+            with contextlib.suppress(Exception):
+                for reference in self.running:
+                    self.ray.cancel(reference, force=True)
 
     # ---- submission
 
@@ -193,13 +196,6 @@ class Dispatch:
     def _report_progress(self) -> None:
         labels = [job.cell.label if job.cell else job.title for job in self.running.values()]
         self.work.reporter.progress(self.n_done, self.n_cells, f"running: {', '.join(labels)}")
-
-    def _cancel(self) -> None:
-        """Cancel the tasks that still run."""
-        # A cluster that is gone has no task to cancel.
-        with contextlib.suppress(Exception):
-            for reference in self.running:
-                self.ray.cancel(reference, force=True)
 
 
 def _reason(error: Exception) -> str:

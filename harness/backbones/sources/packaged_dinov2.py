@@ -20,8 +20,6 @@ from harness.backbones.sources.dinov2 import resize_grid
 from harness.backbones.sources.timm import pooled, random_model
 from methods.errors import UserError
 
-DEPTH = 12
-
 
 def load(request: Request) -> Backbone:
     """Build timm's ``vit_small_patch14_dinov2`` at 224 px and fill it from the ONNX file.
@@ -109,7 +107,7 @@ def _as_timm(named: dict[str, Tensor]) -> dict[str, Tensor]:
         "norm.weight": named["layernorm.weight"],
         "norm.bias": named["layernorm.bias"],
     }
-    for index in range(DEPTH):
+    for index in range(12):  # blocks of ViT-S
         block, layer = f"blocks.{index}", f"encoder.layer.{index}"
         for kind in ("weight", "bias"):
             parts = [named[f"{layer}.attention.attention.{part}.{kind}"] for part in ("query", "key", "value")]

@@ -8,12 +8,10 @@ reconstructs the layer's output from them.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -22,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from methods.atomic import partial_file
 from methods.errors import UserError
 from methods.registry import did_you_mean
 
@@ -135,9 +134,6 @@ class Dictionary(NamedTuple):
     """Space of the atoms: the layer's input space (d = d_in, "reader") or its output space (d = d_out, "writer")."""
 
 
-M = TypeVar("M", bound="Method")
-
-
 class Method(ABC):
     """Base class of every method.
 
@@ -164,14 +160,14 @@ class Method(ABC):
 
     @abstractmethod
     def fit(
-        self: M,
+        self,
         tokens: Tokens,
         site: LinearSite,
         *,
         seed: int = 42,
         device: Device = "cpu",
         progress: Progress = no_progress,
-    ) -> M:
+    ) -> Self:
         """Learn from the probing tokens and return ``self``, fitted. All random draws are determined by ``seed``."""
 
     @abstractmethod
@@ -216,7 +212,7 @@ class Method(ABC):
         if not self.is_fitted:
             raise UserError(f"{self.spec.name} is not fitted yet: call fit(tokens, site) or load(path) first.")
 
-    def to(self: M, device: Device) -> M:
+    def to(self, device: Device) -> Self:
         """Move the fitted tensors to a device, in place, and return self."""
         for name in self.fitted:
             value = getattr(self, name, None)
@@ -232,16 +228,13 @@ class Method(ABC):
         """Restore what :meth:`extra_state` returned."""
 
     def save(self, path: str | Path) -> Path:
-        """Write the fitted method to one safetensors file (tensors, with the configuration as JSON in its header).
-
-        A temporary file is written next to it and renamed, so that the file is complete or absent.
+        """Write the fitted method atomically to a safetensors file, with the configuration as JSON in its header.
 
         Raises:
             UserError: if the method is not fitted.
         """
         self.require_fitted()
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         tensors = {name: getattr(self, name).detach().cpu().contiguous() for name in self.fitted}
         header = {
             "method": self.spec.name,
@@ -249,23 +242,12 @@ class Method(ABC):
             "extra": self.extra_state(),
             "notes": self.notes,
         }
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".tmp")
-        os.close(handle)
-        try:
-            save_file(tensors, temporary, metadata={"harness": json.dumps(header, sort_keys=True)})
-            with open(temporary, "rb") as written:
-                os.fsync(written.fileno())
-            # Temporary files are private (mode 0600); give the results the same permissions as any other new file.
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(temporary).chmod(0o666 & ~umask)
-            Path(temporary).replace(target)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        with partial_file(target) as partial:
+            save_file(tensors, partial, metadata={"harness": json.dumps(header, sort_keys=True)})
         return target
 
     @classmethod
-    def load(cls: type[M], path: str | Path, *, device: Device = "cpu") -> M:
+    def load(cls, path: str | Path, *, device: Device = "cpu") -> Self:
         """Read what :meth:`save` wrote.
 
         Raises:
@@ -292,12 +274,11 @@ def read_header(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: if the file is missing or was not written by :meth:`Method.save`.
     """
-    file = Path(path)
-    if not file.is_file():
+    if not Path(path).is_file():
         raise UserError(f"There is no saved method at {str(path)!r}.")
     try:
-        with safe_open(str(file), framework="pt") as handle:
-            header: dict[str, Any] = json.loads((handle.metadata() or {})["harness"])
+        with safe_open(str(path), framework="pt") as file:
+            header: dict[str, Any] = json.loads((file.metadata() or {})["harness"])
         if not isinstance(header["method"], str) or not isinstance(header["config"], dict):
             raise ValueError("the header has no method or config")
     except Exception as error:
@@ -314,15 +295,14 @@ def make_config(cls: type[Method], values: dict[str, Any]) -> MethodConfig:
     try:
         return cls.Config(**values)
     except ValidationError as error:
-        fields = list(cls.Config.model_fields)
         sentences = []
         for problem in error.errors():
-            where = ".".join(str(part) for part in problem["loc"])
+            where, reason = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
             if problem["type"] == "extra_forbidden":
+                fields = list(cls.Config.model_fields)
                 sentences.append(f"{cls.spec.name} has no setting {where!r}. {did_you_mean(where, fields)}")
-            elif not where:
-                sentences.append(f"{cls.spec.name}: {problem['msg'].removeprefix('Value error, ')}.")
-            else:
-                reason = problem["msg"].removeprefix("Value error, ")
+            elif where:
                 sentences.append(f"{cls.spec.name}.{where} = {problem.get('input')!r}: {reason}.")
+            else:
+                sentences.append(f"{cls.spec.name}: {reason}.")
         raise UserError(" ".join(sentences)) from error

@@ -43,6 +43,16 @@ class DisentangledLinear(nn.Module):
         materialised: start in this mode, see :attr:`materialised`.
     """
 
+    bias: nn.Parameter | None
+    parent: Tensor
+    sub_weight: Tensor
+    sub_bias: Tensor
+    row_of: Tensor
+    """(n_units,) position of each unit in ``sub_weight`` and ``sub_bias``"""
+    neuron_at: Tensor
+    edited: Tensor
+    edit_weight: Tensor
+    edit_bias: Tensor
     materialised: bool
     """Compute all sub-units and sum them, as in the paper's App. B.4, instead of the original product: equal up to
     rounding, and n_units / d_out times the work. Used to measure that cost; edits work in both modes.
@@ -60,23 +70,15 @@ class DisentangledLinear(nn.Module):
     ) -> None:
         super().__init__()
         self.weight = weight
-        self.bias: nn.Parameter | None
         self.register_parameter("bias", bias)
         self.is_conv = weight.ndim == 4
         self.materialised = materialised
-        device = weight.device
-        self.parent: Tensor
         # A copy: loading a state_dict writes into it, and the method must keep its own tensors.
-        self.register_buffer("parent", parent.to(device, copy=True))
+        self.register_buffer("parent", parent.to(weight.device, copy=True))
         rows = self._lay_out()
-        self.sub_weight: Tensor
-        self.sub_bias: Tensor
         self.register_buffer("sub_weight", sub_weight.to(weight)[rows].contiguous())
         self.register_buffer("sub_bias", sub_bias.to(weight)[rows].contiguous())
         self._edits: dict[int, tuple[float, float]] = {}
-        self.edited: Tensor
-        self.edit_weight: Tensor
-        self.edit_bias: Tensor
         self._compile_edits()
 
     @classmethod
@@ -91,10 +93,8 @@ class DisentangledLinear(nn.Module):
         weight, bias = layer.weight, layer.bias
         matrix = weight.detach().flatten(1).cpu().double()  # type: ignore[operator]
         offset = matrix.new_zeros(len(matrix)) if bias is None else bias.detach().cpu().double()  # type: ignore[operator]
-        width, parent = int(method.width), method.parent.cpu()
-        sums = torch.zeros(width, method.weights.shape[1], dtype=torch.float64)
-        sums.index_add_(0, parent, method.weights.detach().cpu().double())
-        offsets = torch.zeros(width, dtype=torch.float64).index_add_(0, parent, method.biases.detach().cpu().double())
+        sums = method.summed(method.weights.detach().cpu().double().T, int(method.width)).T
+        offsets = method.summed(method.biases.detach().cpu().double()[None], int(method.width))[0]
         if sums.shape != matrix.shape:
             raise UserError(
                 f"The split is of a layer {sums.shape[1]} -> {sums.shape[0]}, and this one is {matrix.shape[1]} -> "
@@ -102,9 +102,8 @@ class DisentangledLinear(nn.Module):
             )
         slack = max(SAME_LAYER, 2 * torch.finfo(weight.dtype).eps)  # type: ignore[arg-type]
         for total, original in ((sums, matrix), (offsets, offset)):
-            if float((total - original).abs().max()) > slack * max(
-                float(original.abs().max()), float(matrix.abs().max())
-            ):
+            largest = max(float(original.abs().max()), float(matrix.abs().max()))
+            if float((total - original).abs().max()) > slack * largest:
                 raise UserError("The weights of the split do not sum to those of this layer: fit it to this layer.")
         split_layer = cls(weight, bias, method.weights, method.biases, method.parent, materialised=materialised)  # type: ignore[arg-type]
         return split_layer.train(layer.training)
@@ -230,8 +229,6 @@ class DisentangledLinear(nn.Module):
         nth[by_parent] = torch.arange(self.n_units, device=nth.device) - first
         rows = torch.argsort(nth * self.d_out + rank[self.parent])
         self._steps = torch.bincount(nth).tolist()
-        self.row_of: Tensor
-        self.neuron_at: Tensor
         self.register_buffer("row_of", torch.argsort(rows), persistent=False)
         self.register_buffer("neuron_at", rank, persistent=False)
         return rows

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from methods import register
-from methods.base import Device, Dictionary, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
+from methods.base import Device, Dictionary, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.grouped import SubUnits
+from methods.learner import Learner
 from methods.references import TokensByImage, by_size, kmeans_labels, output_sums, reference_images
 
 # Relative eigenvalue of the directions' Gram matrix below which a dimension counts as not spanned.
@@ -38,7 +39,7 @@ class DNRwCVConfig(MethodConfig):
 
 
 @register
-class DNRwCV(SubUnits):
+class DNRwCV(Learner, SubUnits):
     """Concept vectors: normalised means of the clusters of a neuron's strongest images, in the layer's output space.
 
     For neuron u: its ``top_images`` images by maximum activation, each represented by the layer's output averaged over
@@ -86,15 +87,7 @@ class DNRwCV(SubUnits):
     origin: Tensor
     """(d_out,) vector subtracted from the output: zeros, or its mean"""
 
-    def fit(
-        self,
-        tokens: Tokens,
-        site: LinearSite,
-        *,
-        seed: int = 42,
-        device: Device = "cpu",
-        progress: Progress = no_progress,
-    ) -> DNRwCV:
+    def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         config: DNRwCVConfig = self.config
         images = TokensByImage(tokens)
         strongest = [references.image for references in reference_images(tokens, images, config.top_images)]
@@ -130,7 +123,6 @@ class DNRwCV(SubUnits):
                 "score then means that each unit is of one kind, not that units differ; read unit_overlap and "
                 "effective_rank beside it."
             )
-        return self.to(device)
 
     def _directions(self, points: np.ndarray, tree: np.ndarray, threshold: float, seed: int) -> np.ndarray:
         """Return (K, d_out) unit vectors of one neuron's images (m, d_out), largest cluster first; K = 0 if none."""

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from methods import register
-from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
+from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.errors import UserError
 from methods.grouped import LinearSubUnits
+from methods.learner import Learner
 from methods.references import TokensByImage, output_sums
 
 #: Values of the factor that are tried, {0.05, 0.10, ..., 1.00}.
@@ -54,7 +55,7 @@ class Rewired(NamedTuple):
 
 
 @register
-class DPCiCNN(LinearSubUnits):
+class DPCiCNN(Learner, LinearSubUnits):
     """Neurons that are relevant for classes with different inputs, split by class, with a shared residual.
 
     A neuron is relevant for a class if on at least ``image_share`` of its images the neuron's share of the layer's
@@ -101,15 +102,7 @@ class DPCiCNN(LinearSubUnits):
     factor: Tensor
     """(d_out,) the chosen factor, NaN if the neuron is not split"""
 
-    def fit(
-        self,
-        tokens: Tokens,
-        site: LinearSite,
-        *,
-        seed: int = 42,
-        device: Device = "cpu",
-        progress: Progress = no_progress,
-    ) -> DPCiCNN:
+    def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         """Split the neurons by class. Images without a label are left out.
 
         Raises:
@@ -147,7 +140,6 @@ class DPCiCNN(LinearSubUnits):
         self.notes = [
             f"{n_split} of {site.d_out} neurons were split; {n_relevant} are relevant for two classes or more."
         ]
-        return self.to(device)
 
     def _relevant_classes(self, tokens: Tokens, images: TokensByImage) -> dict[int, np.ndarray]:
         """Return class -> (d_out,) bool: mask of the neurons that are relevant for it."""

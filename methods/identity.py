@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from methods import register
-from methods.base import Device, Dictionary, LinearSite, Method, MethodSpec, Progress, Tokens, no_progress
+from methods.base import Device, Dictionary, LinearSite, MethodSpec, Progress, Tokens
+from methods.learner import Learner
 
 
 @register
-class Identity(Method):
+class Identity(Learner):
     """Codes are the layer's output: unit u is neuron u."""
 
     spec = MethodSpec(
@@ -26,17 +27,8 @@ class Identity(Method):
     )
     fitted = ("width",)
 
-    def fit(
-        self,
-        tokens: Tokens,
-        site: LinearSite,
-        *,
-        seed: int = 42,
-        device: Device = "cpu",
-        progress: Progress = no_progress,
-    ) -> Identity:
-        self.width = torch.tensor(site.d_out, device=device)
-        return self
+    def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
+        self.width = torch.tensor(site.d_out)
 
     def encode(self, x: Tensor) -> Tensor:
         return x

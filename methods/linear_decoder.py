@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from methods.base import Dictionary, Method
+from methods.base import Dictionary
+from methods.learner import Learner
 
 
-class LinearDecoder(Method):
+class LinearDecoder(Learner):
     """Base of methods whose units each write one direction into the layer's output; each family implements encode."""
 
     atoms: Tensor

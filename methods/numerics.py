@@ -105,11 +105,7 @@ def set_threads(count: int) -> None:
 
 @contextlib.contextmanager
 def threads(count: int | None = None) -> Iterator[int]:
-    """Set the number of threads of all libraries, and restore it afterwards whatever the block has changed.
-
-    Args:
-        count: CPU threads; None means what torch uses now, which the other libraries then follow.
-    """
+    """Let all libraries use ``count`` CPU threads (None: as many as torch uses now); restore the number afterwards."""
     import torch
 
     before = torch.get_num_threads()
@@ -163,15 +159,15 @@ def describe() -> dict[str, Any]:
 
     # Other packages (OpenCV) bring a BLAS of their own, which computes nothing here.
     libraries = ThreadpoolController().select(user_api="blas").info()
-    ours = [one for one in libraries if "numpy" in one["filepath"] or "scipy" in one["filepath"]] or libraries
-    blas = sorted(
-        f"{one['internal_api']} {one['version']} {one.get('architecture', '')}, {one['num_threads']} threads"
-        for one in ours
-    )
+    ours = [blas for blas in libraries if "numpy" in blas["filepath"] or "scipy" in blas["filepath"]] or libraries
+    lines = {
+        f"{blas['internal_api']} {blas['version']} {blas.get('architecture', '')}, {blas['num_threads']} threads"
+        for blas in ours
+    }
     return {
         "threads": torch.get_num_threads(),
         "numba_threads": numba.get_num_threads(),
-        "blas": list(dict.fromkeys(blas)),
+        "blas": sorted(lines),
         "mkl_cbwr": mkl_mode(),
         "torch_kernels": torch.backends.cpu.get_cpu_capability(),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+import traceback
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType
@@ -34,10 +35,7 @@ class _PluginLoader(SourceFileLoader):
 
 
 def load_plugin_file(path: str | Path) -> str:
-    """Import a Python file that is not installed (``--plugin FILE``), so that its decorators register what it defines.
-
-    Returns:
-        The name of the module it was loaded as.
+    """Import a plugin file, so that its decorators register what it defines; return the name of its module.
 
     Raises:
         UserError: if the file is missing or raises while it is imported.
@@ -47,8 +45,8 @@ def load_plugin_file(path: str | Path) -> str:
         raise UserError(
             f"There is no plugin file {str(path)!r}. Give the path of a Python file that registers something."
         )
-    where = hashlib.blake2b(str(file.resolve()).encode(), digest_size=4).hexdigest()
-    module_name = f"{_PREFIX}{file.stem}_{where}"
+    path_hash = hashlib.blake2b(str(file.resolve()).encode(), digest_size=4).hexdigest()
+    module_name = f"{_PREFIX}{file.stem}_{path_hash}"
     if module_name in sys.modules:
         return module_name
     if file.suffix != ".py":
@@ -64,20 +62,14 @@ def load_plugin_file(path: str | Path) -> str:
     try:
         with importing_from(Origin(f"plugin {path}", module_name)):
             loader.exec_module(module)
-    except UserError:
-        forget(module_name)
-        raise
     except BaseException as error:
         forget(module_name)
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, UserError | KeyboardInterrupt):
             raise
-        line = _line_of(error, file)
-        hint = ""
+        reason = f"{_line_of(error, file)}: {type(error).__name__}: {error}"
         if isinstance(error, ModuleNotFoundError) and (file.parent / f"{error.name}.py").is_file():
-            hint = ". A plugin is one file; make what needs several a package (docs/plugins.md)"
-        raise UserError(
-            f"The plugin {str(path)!r} failed to load{line}: {type(error).__name__}: {error}{hint}"
-        ) from error
+            reason += ". A plugin is one file; make what needs several a package (docs/plugins.md)"
+        raise UserError(f"The plugin {str(path)!r} failed to load{reason}") from error
     return module_name
 
 
@@ -105,12 +97,8 @@ def plugin_source(target: Any) -> str | None:
 
 def _line_of(error: BaseException, file: Path) -> str:
     """Return `` at line N`` of ``file``, from the innermost frame of the traceback that lies in it."""
-    found = ""
-    frame = error.__traceback__
-    while frame is not None:
-        if Path(frame.tb_frame.f_code.co_filename).name == file.name:
-            found = f" at line {frame.tb_lineno}"
-        frame = frame.tb_next
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).name == file.name]
     if isinstance(error, SyntaxError) and error.lineno:
-        found = f" at line {error.lineno}"
-    return found
+        lines.append(error.lineno)
+    return f" at line {lines[-1]}" if lines else ""

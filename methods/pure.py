@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from methods import register
-from methods.base import Device, Dictionary, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
+from methods.base import Device, Dictionary, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.grouped import SubUnits
+from methods.learner import Learner
 from methods.references import TokensByImage, by_size, kmeans_labels, reference_images
 
 # Bytes of the distances that encode holds in addition to its result.
@@ -27,7 +28,7 @@ class PUREConfig(MethodConfig):
 
 
 @register
-class PURE(SubUnits):
+class PURE(Learner, SubUnits):
     """Clusters of each neuron's inputs; every token is gated to the nearest cluster's copy of the neuron.
 
     For neuron u and each of its reference samples the attribution to the layer's inputs is ``r = W_u * q``, divided by
@@ -71,15 +72,7 @@ class PURE(SubUnits):
     centroids: Tensor
     """(n_units, d_in): mean L1-normalised attribution of each circuit; zero for a neuron that never fires"""
 
-    def fit(
-        self,
-        tokens: Tokens,
-        site: LinearSite,
-        *,
-        seed: int = 42,
-        device: Device = "cpu",
-        progress: Progress = no_progress,
-    ) -> PURE:
+    def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         config: PUREConfig = self.config
         weight = site.weight.detach().cpu()
         centroids: list[Tensor] = []
@@ -96,7 +89,6 @@ class PURE(SubUnits):
         self.notes = [
             f"{whole} of {site.d_out} neurons have one circuit only ({silent} never fire on the probing images)."
         ]
-        return self.to(device)
 
     def encode(self, x: Tensor) -> Tensor:
         """Return (n, n_units): the neuron's activation in the copy whose circuit is nearest, 0 in its other copies."""

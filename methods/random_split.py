@@ -8,8 +8,9 @@ from torch import Tensor
 
 from methods import register
 from methods.additive import AdditiveSplit, remainder_last
-from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
+from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.errors import UserError
+from methods.learner import Learner
 
 
 class RandomSplitConfig(MethodConfig):
@@ -19,7 +20,7 @@ class RandomSplitConfig(MethodConfig):
 
 
 @register
-class RandomSplit(AdditiveSplit):
+class RandomSplit(Learner, AdditiveSplit):
     """Random assignment of each neuron's input dimensions to ``parts`` sub-units of equal size (paper, Table 7).
 
     The bias is divided by the share of dimensions, as ELUDe does.
@@ -36,15 +37,7 @@ class RandomSplit(AdditiveSplit):
     )
     Config = RandomSplitConfig
 
-    def fit(
-        self,
-        tokens: Tokens,
-        site: LinearSite,
-        *,
-        seed: int = 42,
-        device: Device = "cpu",
-        progress: Progress = no_progress,
-    ) -> RandomSplit:
+    def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         parts: int = self.config.parts
         if parts > site.d_in:
             raise UserError(
@@ -63,4 +56,3 @@ class RandomSplit(AdditiveSplit):
             biases.append(split[1])
             progress(unit + 1, site.d_out, "neurons split")
         self.assemble(weights, biases)
-        return self.to(device)

@@ -75,11 +75,11 @@ def natural_key(name: str) -> list[Any]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
-def did_you_mean(name: str, known: list[str]) -> str:
+def did_you_mean(name: str, valid_names: list[str]) -> str:
     """Return ``'Did you mean x? There are x, y.'`` for an unknown ``name``; empty sentences are omitted."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, valid_names, n=3, cutoff=0.5)
     meant = f"Did you mean {' or '.join(near)}? " if near else ""
-    return f"{meant}There {'is' if len(known) == 1 else 'are'} {', '.join(known) if known else 'none'}."
+    return f"{meant}There {'is' if len(valid_names) == 1 else 'are'} {', '.join(valid_names) or 'none'}."
 
 
 @dataclass
@@ -137,15 +137,14 @@ class Registry(Generic[T]):
     def register(self, name: str | None = None, *, description: str = "") -> Callable[[Any], Any]:
         """Register an object (decorator form of :meth:`add`).
 
-        Without ``name`` the object's own ``spec.name`` or ``name`` is used.
+        Without ``name`` the object's ``spec.name``, ``name`` or ``id`` is used.
         """
 
         def decorate(target: Any) -> Any:
-            own = name or _own_name(target)
-            if not isinstance(own, str):
+            target_name = name or _name_of(target)
+            if not isinstance(target_name, str):
                 raise UserError(f"{target!r} has no name to register it under: give it `spec.name`.")
-            module = getattr(target, "__module__", "?")
-            self.add(own, target, source=module, description=description)
+            self.add(target_name, target, source=getattr(target, "__module__", "?"), description=description)
             return target
 
         return decorate
@@ -218,10 +217,10 @@ class Registry(Generic[T]):
             if point.name not in self.entries:
                 raise UserError(f"the module {loaded.__name__} registers no {self.kind} called {point.name!r}.")
             return
-        own = _own_name(loaded)
-        if isinstance(own, str) and own != point.name:
+        name = _name_of(loaded)
+        if isinstance(name, str) and name != point.name:
             raise UserError(
-                f"the entry point is called {point.name!r} and the {self.kind} it loads {own!r}; give both one name."
+                f"the entry point is called {point.name!r} and the {self.kind} it loads {name!r}; give both one name."
             )
         # If a decorator has registered it already, this is the same object again.
         self.add(point.name, loaded)
@@ -249,9 +248,7 @@ class Registry(Generic[T]):
         )
 
     def __iter__(self) -> Iterator[Entry[T]]:
-        self.discover()
-        for name in self.names():
-            yield self.entries[name]
+        return iter([self.entries[name] for name in self.names()])
 
 
 #: All registries, used to find what a plugin has added to which of them.
@@ -270,17 +267,13 @@ def importing_from(origin: Origin | None) -> Iterator[None]:
 
 def _is_ours(target: Any) -> bool:
     """Return whether a class or function is defined in the harness's own packages."""
-    if isinstance(target, str):
-        module = target
-    elif isinstance(target, type) or inspect.isroutine(target):
-        module = str(getattr(target, "__module__", ""))
-    else:
-        return False
-    return module.partition(":")[0].partition(".")[0] in _OURS
+    if isinstance(target, type) or inspect.isroutine(target):
+        target = getattr(target, "__module__", "")
+    return isinstance(target, str) and re.split("[.:]", target)[0] in _OURS
 
 
-def _own_name(target: Any) -> Any:
-    """Return an object's own name: its ``spec.name``, ``name`` or ``id``; None if it has none."""
+def _name_of(target: Any) -> Any:
+    """Return an object's ``spec.name``, ``name`` or ``id``; None if it has none."""
     spec = getattr(target, "spec", None)
     return getattr(spec, "name", None) or getattr(target, "name", None) or getattr(target, "id", None)
 
@@ -291,7 +284,7 @@ def registered_from(module: str) -> list[tuple[str, str]]:
         (registry.kind, name)
         for registry in _registries
         for name, entry in registry.entries.items()
-        if module and entry.module == module
+        if entry.module == module
     ]
 
 
@@ -303,13 +296,9 @@ def forget(module: str) -> None:
             del registry.entries[name]
 
 
-def _same_target(one: Any, other: Any) -> bool:
-    """Return whether two registrations are the same object.
-
-    A module loaded again registers an equal class, which counts as the same.
-    """
-    if one is other or one == other:
+def _same_target(first: Any, second: Any) -> bool:
+    """Return whether two targets are the same object, or a class of a module that was loaded twice."""
+    if first is second or first == second:
         return True
-    return getattr(one, "__qualname__", 1) == getattr(other, "__qualname__", 2) and getattr(
-        one, "__module__", 1
-    ) == getattr(other, "__module__", 2)
+    names = [(getattr(target, "__module__", ""), getattr(target, "__qualname__", "")) for target in (first, second)]
+    return all(names[0]) and names[0] == names[1]

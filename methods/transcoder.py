@@ -29,7 +29,7 @@ class TranscoderModule(VanillaAutoencoder):
 
 
 @register
-class Transcoder(LinearSAE):
+class Transcoder(LinearSAE[TranscoderModule]):
     """Transcoder (Dunefsky et al. 2024) with the vanilla architecture, as in App. E.1."""
 
     spec = MethodSpec(
@@ -51,6 +51,3 @@ class Transcoder(LinearSAE):
             l1_weight=self.config.l1_weight,
             l1_over=self.config.l1_over,
         )
-
-    def activate(self, pre: Tensor) -> Tensor:
-        return torch.relu(pre)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from methods import register
-from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
+from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary, sample_tokens, skewness_signs
 from methods.errors import UserError
 
@@ -43,33 +43,22 @@ class ICA(LinearDictionary):
     unmixing: Tensor
     """(n_units, d_out)"""
 
-    def fit(
-        self,
-        tokens: Tokens,
-        site: LinearSite,
-        *,
-        seed: int = 42,
-        device: Device = "cpu",
-        progress: Progress = no_progress,
-    ) -> ICA:
+    def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         from sklearn.decomposition import FastICA
         from sklearn.exceptions import ConvergenceWarning
 
         config: ICAConfig = self.config
-        if (config.n_components or 1) > site.d_out:
-            raise UserError(f"ica.n_components = {config.n_components}, but the layer has only {site.d_out} neurons.")
+        wanted = config.n_components or site.d_out
+        if wanted > site.d_out:
+            raise UserError(f"ica.n_components = {wanted}, but the layer has only {site.d_out} neurons.")
         rows = sample_tokens(tokens, config.max_tokens, seed).numpy()
         # Without the covariance solver, whitening divides by singular values that are rounding noise.
         rank = int(np.linalg.matrix_rank(rows - rows.mean(0)))
-        number = min(config.n_components or site.d_out, rank)
-        if number < (config.n_components or site.d_out):
+        number = min(wanted, rank)
+        if number < wanted:
             self.notes.append(f"The tokens span only {rank} dimensions, so there are {number} components.")
         model = FastICA(
-            number,
-            whiten="unit-variance",
-            max_iter=config.max_iterations,
-            tol=config.tolerance,
-            random_state=seed,
+            number, whiten="unit-variance", max_iter=config.max_iterations, tol=config.tolerance, random_state=seed
         )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
@@ -77,10 +66,9 @@ class ICA(LinearDictionary):
         if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
             self.notes.append(f"FastICA did not converge in {config.max_iterations} iterations.")
         signs = skewness_signs(codes)[:, None].float()
-        self.unmixing = (torch.from_numpy(model.components_).float() * signs).contiguous().to(device)
-        self.atoms = (torch.from_numpy(model.mixing_.T.copy()).float() * signs).contiguous().to(device)
-        self.output_bias = torch.from_numpy(model.mean_).float().to(device)
-        return self
+        self.unmixing = (torch.from_numpy(model.components_).float() * signs).contiguous()
+        self.atoms = (torch.from_numpy(model.mixing_.T.copy()).float() * signs).contiguous()
+        self.output_bias = torch.from_numpy(model.mean_).float()
 
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()

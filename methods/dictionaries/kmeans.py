@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from methods import register
-from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
+from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary, sample_tokens
 from methods.errors import UserError
 from methods.numerics import sklearn_threads
@@ -45,15 +45,7 @@ class KMeans(LinearDictionary):
     )
     Config = KMeansConfig
 
-    def fit(
-        self,
-        tokens: Tokens,
-        site: LinearSite,
-        *,
-        seed: int = 42,
-        device: Device = "cpu",
-        progress: Progress = no_progress,
-    ) -> KMeans:
+    def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         from sklearn.cluster import MiniBatchKMeans
 
         config: KMeansConfig = self.config
@@ -66,19 +58,12 @@ class KMeans(LinearDictionary):
                 "lower expansion_factor or keep more tokens per image."
             )
         model = MiniBatchKMeans(
-            n_units,
-            init="random",
-            n_init=1,
-            max_iter=config.epochs,
-            batch_size=config.batch_size,
-            random_state=seed,
+            n_units, init="random", n_init=1, max_iter=config.epochs, batch_size=config.batch_size, random_state=seed
         )
         with sklearn_threads():
             model.fit(rows)
         centres = torch.from_numpy(model.cluster_centers_).float()
-        self.atoms = (centres * normalise.scale).contiguous().to(device)
-        self.output_bias = normalise.mean.to(device)
-        return self
+        self.atoms, self.output_bias = (centres * normalise.scale).contiguous(), normalise.mean
 
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from methods import register
-from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
+from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary, sample_tokens
 from methods.training.normaliser import Normaliser
 
@@ -38,15 +38,7 @@ class SemiNMF(LinearDictionary):
     )
     Config = NMFConfig
 
-    def fit(
-        self,
-        tokens: Tokens,
-        site: LinearSite,
-        *,
-        seed: int = 42,
-        device: Device = "cpu",
-        progress: Progress = no_progress,
-    ) -> SemiNMF:
+    def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         from overcomplete.optimization import SemiNMF as Module
 
         config: NMFConfig = self.config
@@ -58,8 +50,7 @@ class SemiNMF(LinearDictionary):
             module = Module(config.n_components or site.d_out, device=str(device), tol=0.0)
             module.fit(rows, max_iter=config.iterations)
         self.atoms = (module.get_dictionary().detach() * normalise.scale).contiguous()
-        self.output_bias = normalise.mean.to(device)
-        return self
+        self.output_bias = normalise.mean
 
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()

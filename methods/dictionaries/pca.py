@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from methods import register
-from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
+from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary, skewness_signs
 from methods.errors import UserError
 from methods.training.normaliser import Normaliser
@@ -35,15 +35,7 @@ class PCA(LinearDictionary):
     )
     Config = PCAConfig
 
-    def fit(
-        self,
-        tokens: Tokens,
-        site: LinearSite,
-        *,
-        seed: int = 42,
-        device: Device = "cpu",
-        progress: Progress = no_progress,
-    ) -> PCA:
+    def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         number = self.config.n_components or site.d_out
         if number > site.d_out:
             raise UserError(
@@ -60,9 +52,7 @@ class PCA(LinearDictionary):
         vectors = torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :number].T.float()
         first = next(iter(tokens.batches("output", 65536))) - mean.float()
         signs = skewness_signs(first @ vectors.T)
-        self.atoms = (vectors * signs[:, None]).contiguous().to(device)
-        self.output_bias = mean.float().to(device)
-        return self
+        self.atoms, self.output_bias = (vectors * signs[:, None]).contiguous(), mean.float()
 
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from methods import register
-from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
+from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary
 from methods.errors import UserError
 from methods.sae.topk import keep_largest
@@ -45,15 +45,7 @@ class RandomDictionary(LinearDictionary):
     gain: Tensor
     """() factor of all codes"""
 
-    def fit(
-        self,
-        tokens: Tokens,
-        site: LinearSite,
-        *,
-        seed: int = 42,
-        device: Device = "cpu",
-        progress: Progress = no_progress,
-    ) -> RandomDictionary:
+    def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         config: RandomDictionaryConfig = self.config
         n_units = max(1, round(config.expansion_factor * site.d_out))
         if config.k > n_units:
@@ -71,7 +63,6 @@ class RandomDictionary(LinearDictionary):
             done += len(batch)
             progress(done, tokens.n, "tokens")
         self.gain = torch.tensor(along / square if square > 0 else 1.0, device=device)
-        return self
 
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()

@@ -1,8 +1,7 @@
 """Finished neurons on disk, from which an interrupted fit resumes.
 
 A folder of safetensors files, each with some neurons' sub-units and, in its header, the key of the build and a hash of
-its tensors. Files are written under a temporary name and renamed: each is complete or absent. A file whose key or hash
-does not match is not read; it is removed, since nothing can use it.
+its tensors. A file whose key or hash does not match is not read; it is removed, since nothing can use it.
 
 Two processes may compute the same fit at once, in one folder. Their parts are the same, so each may read or overwrite
 the other's. The process that finishes first removes the folder, and the other continues without its files.
@@ -13,8 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from methods.atomic import partial_file
 from methods.base import LinearSite, Tokens
 
 #: Raise it when the file format or the computation of a build changes.
@@ -108,8 +106,8 @@ class UnitFiles:
         self._last = time.monotonic()
 
     def _write(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        units, parts = sorted(self._pending), [self._pending[unit] for unit in sorted(self._pending)]
+        units = sorted(self._pending)
+        parts = [self._pending[unit] for unit in units]
         tensors = {
             "unit": torch.tensor(units),
             "count": torch.tensor([len(part.weights) for part in parts]),
@@ -119,16 +117,9 @@ class UnitFiles:
             "n_noise": torch.tensor([part.n_noise for part in parts]),
         }
         header = {"elude": json.dumps({"key": self.key, "sha256": _digest(tensors)})}
-        handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(save(tensors, metadata=header))
-                file.flush()
-                os.fsync(file.fileno())
-            # Named by a unit that no other file holds, except for files of another process with the same fit.
-            Path(temporary).replace(self.folder / f"units-{units[0]:06d}.safetensors")
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        # Named by a unit that no other file holds, except for files of another process with the same fit.
+        with partial_file(self.folder / f"units-{units[0]:06d}.safetensors") as partial:
+            partial.write_bytes(save(tensors, metadata=header))
 
     def remove(self) -> None:
         """Delete the files, and the folder if nothing else is in it, when the build is finished."""

@@ -13,7 +13,7 @@ from methods import register
 from methods.base import MethodSpec, Tokens
 from methods.errors import UserError
 from methods.numerics import sklearn_threads
-from methods.sae.config import SAEConfig
+from methods.sae.config import SAEConfig, checked_k
 from methods.sae.library import Start, build, start_of
 from methods.sae.method import LinearSAE
 from methods.sae.topk import TopKAutoencoder, keep_largest
@@ -36,15 +36,8 @@ class ArchetypalConfig(SAEConfig):
     delta: float = Field(1.0, ge=0, description="longest relaxation of an atom, in normalised space")
 
     def k_of(self, name: str, n_units: int) -> int:
-        """Return the number of active units per token.
-
-        Raises:
-            UserError: if there are fewer units than ``k``.
-        """
-        k = self.k if self.k is not None else max(1, round(self.sparsity * n_units))
-        if k > n_units:
-            raise UserError(f"{name}.k = {k}, but there are only {n_units} units: lower k or raise expansion_factor.")
-        return k
+        """Return the number of active units per token; see :func:`checked_k`."""
+        return checked_k(self.k if self.k is not None else max(1, round(self.sparsity * n_units)), name, n_units)
 
 
 class ArchetypalAutoencoder(TopKAutoencoder):
@@ -108,7 +101,7 @@ def archetype_points(tokens: Tokens, normaliser: Normaliser, number: int, *, see
 
 
 @register
-class ArchetypalSAE(LinearSAE):
+class ArchetypalSAE(LinearSAE[ArchetypalAutoencoder]):
     """Relaxed archetypal sparse autoencoder, RA-SAE (Fel et al. 2025), with TopK codes."""
 
     spec = MethodSpec(

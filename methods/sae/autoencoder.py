@@ -10,12 +10,12 @@ from torch.nn import functional
 
 from methods.sae.library import Start
 from methods.sae.revival import revival
-from methods.training.batches import Batches
 from methods.training.entries import (
     Decoded,
     Entries,
     GivenPreCodes,
     PreCodesAt,
+    SelectedCodes,
     nonzero_counts,
     sparse_here,
 )
@@ -51,13 +51,6 @@ class Codes(NamedTuple):
         return self.values.sum() / self.n
 
 
-class SelectedCodes(NamedTuple):
-    """Entries of the pre-codes that can be active, and their pre-codes (detached)."""
-
-    values: Tensor
-    entries: Entries
-
-
 class LinearAutoencoder(Trainee):
     """Encoder ``x @ weight.T + bias``, a function from pre-codes to codes, and unit atoms.
 
@@ -86,16 +79,13 @@ class LinearAutoencoder(Trainee):
         return torch.relu(pre)
 
     def dense(self, computed: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
-        """Return dense codes, and their pre-codes, of ``known`` pre-codes (detached, may be overwritten) on the CPU."""
+        """Return dense codes, and their pre-codes, of pre-codes on the CPU (detached, may be overwritten)."""
         pre = GivenPreCodes.apply(computed, x, self.weight, bias)
         return Codes(self.activate(pre, None), None, len(x)), pre
 
     def penalty(self, codes: Codes, pre: Tensor) -> Tensor | float:
         """Return the term added to the reconstruction error; ``pre`` are the pre-codes of ``codes.values``."""
         return 0.0
-
-    def settle(self, batches: Batches) -> None:
-        """Compute what the family measures with the final weights; called at the end of training."""
 
     # ---- what follows from these
 

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from methods import register
 from methods.base import MethodSpec, Tokens
-from methods.sae.autoencoder import LinearAutoencoder, SelectedCodes
+from methods.sae.autoencoder import LinearAutoencoder
 from methods.sae.config import FixedL0Config
-from methods.sae.library import Start, start
+from methods.sae.library import Start
 from methods.sae.method import LinearSAE
 from methods.training.batches import Batches
-from methods.training.entries import DENSE_FROM, entries_from
+from methods.training.entries import DENSE_FROM, SelectedCodes, entries_from
 from methods.training.normaliser import Normaliser
 
 #: Number of tokens over whose batches the threshold is averaged at the end of training.
@@ -55,13 +55,13 @@ class BatchTopKAutoencoder(LinearAutoencoder):
         floor = max(0.9 * last, tiny) if last > 0 else tiny  # NaN, before the first batch, is not above 0
         candidates = entries_from(pre, torch.full((pre.shape[1],), floor), limit=1.0)
         assert candidates is not None
-        if len(candidates[0]) < n_active and floor > tiny:
+        if len(candidates.values) < n_active and floor > tiny:
             candidates = entries_from(pre, torch.full((pre.shape[1],), tiny), limit=1.0)
             assert candidates is not None
         values, entries = candidates
         if len(values) < n_active:
             self.note(torch.zeros(()))
-            return SelectedCodes(values, entries)
+            return candidates
         threshold = torch.kthvalue(values, len(values) - n_active + 1).values
         self.note(threshold)
         keep = values >= threshold
@@ -107,7 +107,7 @@ class BatchTopKAutoencoder(LinearAutoencoder):
         self.running_threshold.copy_((thresholds * shares).mean())
 
 
-class ThresholdedSAE(LinearSAE):
+class ThresholdedSAE(LinearSAE[BatchTopKAutoencoder]):
     """Sparse autoencoder whose codes at evaluation are the pre-codes that reach one learned threshold."""
 
     fitted: ClassVar[tuple[str, ...]] = (*LinearSAE.fitted, "threshold")
@@ -115,8 +115,7 @@ class ThresholdedSAE(LinearSAE):
     threshold: Tensor
     """() smallest code, learned during training"""
 
-    def keep(self, trainee: LinearAutoencoder) -> None:
-        assert isinstance(trainee, BatchTopKAutoencoder)
+    def keep(self, trainee: BatchTopKAutoencoder) -> None:
         self.threshold = trainee.running_threshold.detach().clone()
 
     def activate(self, pre: Tensor) -> Tensor:
@@ -140,9 +139,8 @@ class BatchTopKSAE(ThresholdedSAE):
     Config = BatchTopKConfig
 
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> BatchTopKAutoencoder:
-        width = tokens.width("output")
         return BatchTopKAutoencoder(
-            start(width, width, n_units, seed=seed, encoder=self.config.encoder_start),
+            self.start(n_units, tokens, seed),
             dead_weight=self.config.dead_weight,
             k=self.config.k_of(self.spec.name, n_units),
             momentum=self.config.threshold_momentum,

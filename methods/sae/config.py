@@ -31,22 +31,25 @@ class SAEConfig(SparseConfig):
     )
 
 
+def checked_k(k: int, name: str, n_units: int) -> int:
+    """Return ``k``, the number of active units per token of the method ``name``.
+
+    Raises:
+        UserError: if there are fewer units.
+    """
+    if k > n_units:
+        raise UserError(f"{name}.k = {k}, but there are only {n_units} units: lower k or raise expansion_factor.")
+    return k
+
+
 class FixedL0(SparseConfig):
     """Settings of the families whose sparsity is a number of active units."""
 
     k: int = Field(20, ge=1, description="active units per token")
 
     def k_of(self, name: str, n_units: int) -> int:
-        """Return ``k``.
-
-        Raises:
-            UserError: if there are fewer units than ``k``.
-        """
-        if self.k > n_units:
-            raise UserError(
-                f"{name}.k = {self.k}, but there are only {n_units} units: lower k or raise expansion_factor."
-            )
-        return self.k
+        """Return ``k``; see :func:`checked_k`."""
+        return checked_k(self.k, name, n_units)
 
 
 class FixedL0Config(FixedL0, SAEConfig):

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from methods import register
 from methods.base import MethodSpec, Tokens
-from methods.sae.autoencoder import Codes, LinearAutoencoder, SelectedCodes
+from methods.sae.autoencoder import Codes, LinearAutoencoder
 from methods.sae.config import SAEConfig
 from methods.sae.jump import FusedJump, jump_relu, step
 from methods.sae.library import Start, build, start_of
 from methods.sae.method import LinearSAE
-from methods.training.entries import entries_from
+from methods.training.entries import SelectedCodes, entries_from
 from methods.training.normaliser import Normaliser
 
 
@@ -64,8 +64,7 @@ class JumpReLUAutoencoder(LinearAutoencoder):
     def select(self, pre: Tensor) -> SelectedCodes | None:
         # Entries just below their threshold have no code, but they move the threshold.
         floor = self.thresholds().detach() - self.bandwidth / 2
-        selected = entries_from(pre, floor)
-        return None if selected is None else SelectedCodes(*selected)
+        return entries_from(pre, floor)
 
     def activate(self, pre: Tensor, units: Tensor | None) -> Tensor:
         thresholds = self.thresholds()
@@ -89,7 +88,7 @@ class JumpReLUAutoencoder(LinearAutoencoder):
 
 
 @register
-class JumpReLUSAE(LinearSAE):
+class JumpReLUSAE(LinearSAE[JumpReLUAutoencoder]):
     """JumpReLU sparse autoencoder (Rajamanoharan et al. 2024)."""
 
     spec = MethodSpec(
@@ -117,8 +116,7 @@ class JumpReLUSAE(LinearSAE):
             threshold_rate=self.config.threshold_rate,
         )
 
-    def keep(self, trainee: LinearAutoencoder) -> None:
-        assert isinstance(trainee, JumpReLUAutoencoder)
+    def keep(self, trainee: JumpReLUAutoencoder) -> None:
         self.thresholds = trainee.thresholds().detach().clone()
 
     def activate(self, pre: Tensor) -> Tensor:

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from methods import register
-from methods.base import Device, LinearSite, MethodSpec, Progress, Tokens, no_progress
+from methods.base import MethodSpec, Tokens
 from methods.sae.config import FixedL0
 from methods.sae.library import build
 from methods.sae.method import SparseMethod
 from methods.sae.pursuit import Path, Residual, gram_of, pursue
 from methods.sae.revival import revival
-from methods.training.batches import Batches
-from methods.training.loop import StepLoss, Trainee, train
+from methods.training.loop import StepLoss, Trainee
 from methods.training.normaliser import Normaliser
 
 
@@ -49,10 +48,7 @@ class PursuitAutoencoder(Trainee):
 
 
 def _fires(path: Path, n_units: int) -> Tensor:
-    """Return the (n_units,) number of rows in which each unit's code is not zero.
-
-    A unit chosen twice in a row counts once.
-    """
+    """Return the (n_units,) number of rows in which each unit is chosen, once or more often."""
     ordered = path.units.sort(1).values
     first = torch.ones_like(ordered, dtype=torch.bool)
     first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
@@ -60,7 +56,7 @@ def _fires(path: Path, n_units: int) -> Tensor:
 
 
 @register
-class MatchingPursuitSAE(SparseMethod):
+class MatchingPursuitSAE(SparseMethod[PursuitAutoencoder]):
     """Matching pursuit sparse autoencoder, MP-SAE (Costa et al. 2025): at most k active units per token, signed."""
 
     spec = MethodSpec(
@@ -76,49 +72,30 @@ class MatchingPursuitSAE(SparseMethod):
 
     scale: Tensor
     """() length of every atom; codes are steps in multiples of it"""
+    _cached_gram: tuple[Tensor | None, Tensor | None] = (None, None)
 
-    def fit(
-        self,
-        tokens: Tokens,
-        site: LinearSite,
-        *,
-        seed: int = 42,
-        device: Device = "cpu",
-        progress: Progress = no_progress,
-    ) -> MatchingPursuitSAE:
-        config: FixedL0 = self.config
-        n_units = config.n_units(site.d_out)
-        k = config.k_of(self.spec.name, n_units)
-        normaliser = Normaliser(tokens, "output")
-        batches = Batches(tokens, ("output",), (normaliser,), config.batch_size, seed=seed, device=device)
-        module = build("MpSAE", site.d_out, n_units, seed=seed, k=k)
-        trainee = PursuitAutoencoder(module.dictionary._weights.detach(), dead_weight=config.dead_weight, k=k)
-        training_file = self.training_checkpoint()
-        self.history = train(
-            trainee.to(device), batches, config, name=self.spec.name, progress=progress, checkpoint=training_file
-        )
-        self.scale = torch.tensor(normaliser.scale, device=device)
-        self.atoms = trainee.directions.detach() * normaliser.scale
-        self.output_bias = normaliser.mean.to(self.atoms).clone()
-        return self
+    def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> PursuitAutoencoder:
+        k = self.config.k_of(self.spec.name, n_units)
+        module = build("MpSAE", tokens.width("output"), n_units, seed=seed, k=k)
+        return PursuitAutoencoder(module.dictionary._weights.detach(), dead_weight=self.config.dead_weight, k=k)
+
+    def fold(self, trainee: PursuitAutoencoder, reads: Normaliser, writes: Normaliser) -> None:
+        self.scale = torch.tensor(writes.scale)
+        self.atoms = trainee.directions.detach() * writes.scale
+        self.output_bias = writes.mean.clone()
 
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
         directions = (self.atoms / self.scale).to(x)
         rows = (x - self.output_bias.to(x)) / self.scale.to(x)
         path = pursue(rows, directions, self.config.k, self._gram(directions))
-        return torch.zeros(len(x), len(directions), dtype=x.dtype, device=x.device).scatter_add_(
-            1, path.units, path.values
-        )
+        return x.new_zeros(len(x), len(directions)).scatter_add_(1, path.units, path.values)
 
     def _gram(self, directions: Tensor) -> Tensor | None:
         """Return the Gram matrix, cached between calls for the same atoms, dtype and device."""
-        cached: tuple[Tensor, Tensor] | None = self.__dict__.get("_cached_gram")
-        if cached is not None and cached[0] is self.atoms:
-            same = cached[1].dtype == directions.dtype and cached[1].device == directions.device
-            if same:
-                return cached[1]
-        gram = gram_of(directions)
-        if gram is not None:
+        atoms, gram = self._cached_gram
+        wanted = directions.dtype, directions.device
+        if gram is None or atoms is not self.atoms or (gram.dtype, gram.device) != wanted:
+            gram = gram_of(directions)
             self._cached_gram = (self.atoms, gram)
         return gram

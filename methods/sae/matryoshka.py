@@ -13,7 +13,8 @@ from methods import register
 from methods.base import MethodSpec, Tokens
 from methods.sae.autoencoder import Codes
 from methods.sae.batchtopk import BatchTopKAutoencoder, BatchTopKConfig, ThresholdedSAE
-from methods.sae.library import Start, start
+from methods.sae.library import Start
+from methods.training.entries import Entries
 from methods.training.normaliser import Normaliser
 
 
@@ -62,8 +63,8 @@ def _part(codes: Codes, low: int, high: int) -> Codes:
     if codes.entries is None:
         return Codes(codes.values[:, low:high], None, codes.n)
     keep = (codes.entries.units >= low) & (codes.entries.units < high)
-    part_entries = codes.entries.masked(keep)
-    entries = type(part_entries)(part_entries.units - low, part_entries.offsets, high - low)
+    group = codes.entries.masked(keep)
+    entries = Entries(group.units - low, group.offsets, high - low)
     return Codes(codes.values[torch.from_numpy(np.flatnonzero(keep))], entries, codes.n)
 
 
@@ -83,9 +84,8 @@ class MatryoshkaSAE(ThresholdedSAE):
     Config = MatryoshkaConfig
 
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> MatryoshkaAutoencoder:
-        width = tokens.width("output")
         return MatryoshkaAutoencoder(
-            start(width, width, n_units, seed=seed, encoder=self.config.encoder_start),
+            self.start(n_units, tokens, seed),
             dead_weight=self.config.dead_weight,
             k=self.config.k_of(self.spec.name, n_units),
             momentum=self.config.threshold_momentum,

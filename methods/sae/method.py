@@ -1,27 +1,29 @@
-"""Method of the sparse autoencoders with a linear encoder: fit, fold the normalisation in, encode, decode."""
+"""Methods of the sparse codes: fit, fold the normalisation in, encode, decode."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from methods.base import Device, LinearSite, Progress, Reads, Tokens, no_progress
+from methods.base import Device, LinearSite, Progress, Reads, Tokens
 from methods.linear_decoder import LinearDecoder
+from methods.sae import library
 from methods.sae.autoencoder import LinearAutoencoder
 from methods.training.batches import Batches
 from methods.training.checkpoint import Checkpoint
-from methods.training.loop import EpochMetrics, curves_of, train
+from methods.training.loop import EpochMetrics, Trainee, curves_of, train
 from methods.training.normaliser import Normaliser
 
-L = TypeVar("L", bound="LinearSAE")
+T = TypeVar("T", bound=Trainee)
+A = TypeVar("A", bound=LinearAutoencoder)
 
 
-class SparseMethod(LinearDecoder):
-    """Base of the trained sparse codes."""
+class SparseMethod(LinearDecoder, Generic[T]):
+    """Base of the trained sparse codes; ``T`` is the module that is trained."""
 
     #: File in which training is saved as it runs; a run of the same settings, seed and data found there is resumed.
     checkpoint: Checkpoint | None = None
@@ -31,11 +33,39 @@ class SparseMethod(LinearDecoder):
         self.history: list[EpochMetrics] = []
         """metrics at the end of each epoch"""
 
-    def training_checkpoint(self) -> Checkpoint | None:
-        """Return the checkpoint of this fit: :attr:`checkpoint`, else a file in the cell's folder, else None."""
-        if self.checkpoint is None and self.work_dir is not None:
-            return Checkpoint(self.work_dir / "training.safetensors")
-        return self.checkpoint
+    # ---- what a family implements
+
+    @abstractmethod
+    def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> T:
+        """Return the module to train, on the CPU, for tokens of the layer's output."""
+
+    @abstractmethod
+    def fold(self, trainee: T, reads: Normaliser, writes: Normaliser) -> None:
+        """Store the trained parameters, with both normalisations folded in."""
+
+    def fields(self) -> tuple[Reads, ...]:
+        """Fields that are read from the tokens: the encoder's input first, the target last."""
+        return ("output",)
+
+    def prepare(self, trainee: T, batches: Batches) -> None:
+        """Adapt the initial parameters to the tokens."""
+
+    # ---- what follows from these
+
+    def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
+        fields = self.fields()
+        normalisers = [Normaliser(tokens, field) for field in fields]
+        batches = Batches(tokens, fields, normalisers, self.config.batch_size, seed=seed, device=device)
+        trainee = self.trainee(self.config.n_units(site.d_out), tokens, normalisers[0], seed).to(device)
+        self.prepare(trainee, batches)
+        checkpoint = self.checkpoint
+        if checkpoint is None and self.work_dir is not None:
+            checkpoint = Checkpoint(self.work_dir / "training.safetensors")
+        self.history = train(
+            trainee, batches, self.config, name=self.spec.name, progress=progress, checkpoint=checkpoint
+        )
+        trainee.settle(batches)
+        self.fold(trainee, normalisers[0], normalisers[-1])
 
     def extra_state(self) -> dict[str, Any]:
         return {"history": self.history}
@@ -48,7 +78,7 @@ class SparseMethod(LinearDecoder):
         self.history = [EpochMetrics(*entry) for entry in extra.get("history", [])]
 
 
-class LinearSAE(SparseMethod):
+class LinearSAE(SparseMethod[A]):
     """Base of the sparse autoencoders whose encoder is linear.
 
     Centring and scale of the probing tokens are folded into the fitted tensors: codes are computed from the layer's
@@ -64,49 +94,26 @@ class LinearSAE(SparseMethod):
 
     # ---- what a family implements
 
-    @abstractmethod
-    def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> LinearAutoencoder:
-        """Return the module to train, on the CPU, for tokens of the layer's output."""
-
-    @abstractmethod
     def activate(self, pre: Tensor) -> Tensor:
         """Return codes (n, n_units) of pre-codes (n, n_units), row by row."""
+        return torch.relu(pre)
 
-    def keep(self, trainee: LinearAutoencoder) -> None:
+    def keep(self, trainee: A) -> None:
         """Store what a family has fitted in addition to encoder and atoms."""
 
     # ---- what follows from these
 
-    def fields(self) -> tuple[Reads, ...]:
-        """Fields that are read from the tokens: the encoder's input first, the target last."""
-        return ("output",)
+    def start(self, n_units: int, tokens: Tokens, seed: int) -> library.Start:
+        """Return the initial weights for tokens of the layer's output."""
+        width = tokens.width("output")
+        return library.start(width, width, n_units, seed=seed, encoder=self.config.encoder_start)
 
-    def fit(
-        self: L,
-        tokens: Tokens,
-        site: LinearSite,
-        *,
-        seed: int = 42,
-        device: Device = "cpu",
-        progress: Progress = no_progress,
-    ) -> L:
-        fields = self.fields()
-        normalisers = [Normaliser(tokens, field) for field in fields]
-        batches = Batches(tokens, fields, normalisers, self.config.batch_size, seed=seed, device=device)
-        trainee = self.trainee(self.config.n_units(site.d_out), tokens, normalisers[0], seed).to(device)
+    def prepare(self, trainee: A, batches: Batches) -> None:
         if self.config.encoder_start == "dictionary":
             trainee.fit_gain(*next(batches.epoch(0)))
-        training_file = self.training_checkpoint()
-        self.history = train(
-            trainee, batches, self.config, name=self.spec.name, progress=progress, checkpoint=training_file
-        )
-        trainee.settle(batches)
-        self.fold(trainee, normalisers[0], normalisers[-1])
-        return self
 
     @torch.no_grad()
-    def fold(self, trainee: LinearAutoencoder, reads: Normaliser, writes: Normaliser) -> None:
-        """Store the trained parameters, with both normalisations folded in."""
+    def fold(self, trainee: A, reads: Normaliser, writes: Normaliser) -> None:
         weight = trainee.weight.detach() / reads.scale
         self.encoder_weight = weight.clone()
         self.encoder_bias = trainee.effective_bias().detach() - weight @ reads.mean.to(weight)

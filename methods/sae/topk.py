@@ -7,12 +7,12 @@ from torch import Tensor
 
 from methods import register
 from methods.base import MethodSpec, Tokens
-from methods.sae.autoencoder import LinearAutoencoder, SelectedCodes
+from methods.sae.autoencoder import LinearAutoencoder
 from methods.sae.config import FixedL0Config
-from methods.sae.library import Start, start
+from methods.sae.library import Start
 from methods.sae.method import LinearSAE
 from methods.training import kernels
-from methods.training.entries import DENSE_FROM, largest_entries, sparse_here
+from methods.training.entries import DENSE_FROM, SelectedCodes, largest_entries, sparse_here
 from methods.training.normaliser import Normaliser
 
 
@@ -28,9 +28,7 @@ def row_threshold(codes: Tensor, k: int) -> Tensor:
 
 def keep_largest(codes: Tensor, k: int) -> Tensor:
     """Return non-negative codes (n, n_units) with all but the k largest of each row set to zero."""
-    if k >= codes.shape[-1]:
-        return codes
-    if not len(codes):
+    if k >= codes.shape[-1] or not len(codes):
         return codes
     if sparse_here(codes) and k <= DENSE_FROM * codes.shape[-1] and not codes.requires_grad:
         values, entries = largest_entries(codes, k)
@@ -50,7 +48,7 @@ class TopKAutoencoder(LinearAutoencoder):
     def select(self, pre: Tensor) -> SelectedCodes | None:
         if self.k > DENSE_FROM * pre.shape[1]:
             return None
-        return SelectedCodes(*largest_entries(pre, self.k))
+        return largest_entries(pre, self.k)
 
     def activate(self, pre: Tensor, units: Tensor | None) -> Tensor:
         active = torch.relu(pre)
@@ -63,7 +61,7 @@ class TopKAutoencoder(LinearAutoencoder):
 
 
 @register
-class TopKSAE(LinearSAE):
+class TopKSAE(LinearSAE[TopKAutoencoder]):
     """TopK sparse autoencoder (Gao et al. 2024): codes keep the k largest of ``relu(W x + b)``."""
 
     spec = MethodSpec(
@@ -77,13 +75,8 @@ class TopKSAE(LinearSAE):
     Config = FixedL0Config
 
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> TopKAutoencoder:
-        width = tokens.width("output")
         k = self.config.k_of(self.spec.name, n_units)
-        return TopKAutoencoder(
-            start(width, width, n_units, seed=seed, encoder=self.config.encoder_start),
-            dead_weight=self.config.dead_weight,
-            k=k,
-        )
+        return TopKAutoencoder(self.start(n_units, tokens, seed), dead_weight=self.config.dead_weight, k=k)
 
     def activate(self, pre: Tensor) -> Tensor:
         return keep_largest(torch.relu(pre), self.config.k)

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from methods import register
 from methods.base import MethodSpec, Tokens
-from methods.sae.autoencoder import Codes, LinearAutoencoder, SelectedCodes
+from methods.sae.autoencoder import Codes, LinearAutoencoder
 from methods.sae.config import SAEConfig
-from methods.sae.library import Start, start
+from methods.sae.library import Start
 from methods.sae.method import LinearSAE
-from methods.training.entries import GivenCodes, entries_from
+from methods.training.entries import GivenCodes, SelectedCodes, entries_from
 from methods.training.normaliser import Normaliser
 
 
@@ -35,8 +35,7 @@ class VanillaAutoencoder(LinearAutoencoder):
         self.l1_weight, self.l1_over = l1_weight, l1_over
 
     def select(self, pre: Tensor) -> SelectedCodes | None:
-        selected = entries_from(pre, torch.full((pre.shape[1],), torch.finfo(pre.dtype).tiny))
-        return None if selected is None else SelectedCodes(*selected)
+        return entries_from(pre, torch.full((pre.shape[1],), torch.finfo(pre.dtype).tiny))
 
     def dense(self, computed: Tensor, x: Tensor, bias: Tensor) -> tuple[Codes, Tensor]:
         # One pass over the codes, in place, instead of one to make them and one to keep their mask.
@@ -49,7 +48,7 @@ class VanillaAutoencoder(LinearAutoencoder):
 
 
 @register
-class VanillaSAE(LinearSAE):
+class VanillaSAE(LinearSAE[VanillaAutoencoder]):
     """Sparse autoencoder with ReLU codes and an L1 penalty (Bricken et al. 2023)."""
 
     spec = MethodSpec(
@@ -62,13 +61,9 @@ class VanillaSAE(LinearSAE):
     Config = VanillaConfig
 
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> VanillaAutoencoder:
-        width = tokens.width("output")
         return VanillaAutoencoder(
-            start(width, width, n_units, seed=seed, encoder=self.config.encoder_start),
+            self.start(n_units, tokens, seed),
             dead_weight=self.config.dead_weight,
             l1_weight=self.config.l1_weight,
             l1_over=self.config.l1_over,
         )
-
-    def activate(self, pre: Tensor) -> Tensor:
-        return torch.relu(pre)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from methods.atomic import partial_file
 
 
 @dataclass
@@ -45,15 +45,8 @@ class Checkpoint:
         self._last = time.monotonic()
 
     def _write(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-        """Write a temporary file and rename it, so that the file is complete or absent."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name, suffix=".tmp")
-        os.close(handle)
-        try:
-            save_file(tensors, temporary, metadata={"checkpoint": json.dumps(header, sort_keys=True)})
-            Path(temporary).replace(self.path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        with partial_file(self.path) as partial:
+            save_file(tensors, partial, metadata={"checkpoint": json.dumps(header, sort_keys=True)})
 
     def restore(
         self, module: nn.Module, optimiser: torch.optim.Optimizer, identity: dict[str, Any]
@@ -75,12 +68,13 @@ class Checkpoint:
         )
         for name, parameter in module.named_parameters():
             prefix = f"optimiser.{name}."
-            state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            state = {
+                key.removeprefix(prefix): value.to(parameter.device)
+                for key, value in tensors.items()
+                if key.startswith(prefix)
+            }
             if state:
-                optimiser.state[parameter] = {
-                    key: value if key == "step" and parameter.device.type == "cpu" else value.to(parameter.device)
-                    for key, value in state.items()
-                }
+                optimiser.state[parameter] = state
         return header
 
     def clear(self) -> None:

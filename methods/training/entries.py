@@ -72,20 +72,25 @@ def sparse_here(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
 
 
-def largest_entries(pre: Tensor, k: int) -> tuple[Tensor, Entries]:
-    """Return the k largest of each row of pre (n, n_units), k <= n_units: detached values (n * k,), and entries."""
+class SelectedCodes(NamedTuple):
+    """Entries of the pre-codes that can be active."""
+
+    values: Tensor
+    """(n_entries,) their pre-codes, detached"""
+    entries: Entries
+
+
+def largest_entries(pre: Tensor, k: int) -> SelectedCodes:
+    """Return the k largest of each row of pre (n, n_units), k <= n_units."""
     n, n_units = pre.shape
     units = np.empty((n, k), dtype=np.int64)
     values = torch.empty(n, k, dtype=pre.dtype)
     kernels.largest(pre.detach().contiguous().numpy(), k, units, values.numpy())
-    return values.flatten(), Entries(units.reshape(-1), np.arange(0, n * k + 1, k), n_units)
+    return SelectedCodes(values.flatten(), Entries(units.reshape(-1), np.arange(0, n * k + 1, k), n_units))
 
 
-def entries_from(pre: Tensor, floor: Tensor, limit: float = DENSE_FROM) -> tuple[Tensor, Entries] | None:
-    """Return all entries of pre (n, n_units) that are >= floor (n_units,): values (n_entries,), detached, and entries.
-
-    Return None if their share of all entries exceeds ``limit``.
-    """
+def entries_from(pre: Tensor, floor: Tensor, limit: float = DENSE_FROM) -> SelectedCodes | None:
+    """Return all entries of pre (n, n_units) that are >= floor (n_units,), or None if their share exceeds ``limit``."""
     rows, least = pre.detach().contiguous().numpy(), floor.detach().to(pre.dtype).contiguous().numpy()
     counts = np.empty(len(rows), dtype=np.int64)
     kernels.count_from(rows, least, counts)
@@ -95,7 +100,7 @@ def entries_from(pre: Tensor, floor: Tensor, limit: float = DENSE_FROM) -> tuple
     units = np.empty(offsets[-1], dtype=np.int64)
     values = torch.empty(int(offsets[-1]), dtype=pre.dtype)
     kernels.fill_from(rows, least, offsets, units, values.numpy())
-    return values, Entries(units, offsets, pre.shape[1])
+    return SelectedCodes(values, Entries(units, offsets, pre.shape[1]))
 
 
 def _weighted(columns: Any, offsets: Any, weights: Tensor, table: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -40,6 +41,9 @@ class Trainee(nn.Module):
 
     def project(self) -> None:
         """Project the parameters onto their constraints; called before the first step and after each step."""
+
+    def settle(self, batches: Batches) -> None:
+        """Compute what is measured with the final weights; called at the end of training."""
 
 
 class EpochMetrics(NamedTuple):
@@ -95,10 +99,8 @@ def train(
 ) -> list[EpochMetrics]:
     """Minimise ``trainee.loss`` over its parameters.
 
-    Within an epoch the device is waited for only every :data:`CHECK_EVERY` steps, when the loss is checked.
-
-    Args:
-        checkpoint: file in which the run is saved as it goes; a run of the same identity found there is resumed.
+    Within an epoch the device is waited for only every :data:`CHECK_EVERY` steps, when the loss is checked. A run of
+    the same identity that ``checkpoint`` contains is resumed.
 
     Raises:
         UserError: as soon as a loss that is not finite is seen, naming the settings.
@@ -106,28 +108,27 @@ def train(
     return _Run(trainee, batches, config, name, progress, checkpoint).go()
 
 
+@dataclass
 class _Run:
-    def __init__(
-        self,
-        trainee: Trainee,
-        batches: Batches,
-        config: TrainingConfig,
-        name: str,
-        progress: Progress,
-        checkpoint: Checkpoint | None,
-    ) -> None:
-        self.trainee, self.batches, self.config, self.name = trainee, batches, config, name
-        self.progress, self.checkpoint = progress, checkpoint
-        self.parameters = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
+    trainee: Trainee
+    batches: Batches
+    config: TrainingConfig
+    name: str
+    progress: Progress
+    checkpoint: Checkpoint | None
+    step: int = 0
+    history: list[EpochMetrics] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.parameters = [parameter for parameter in self.trainee.parameters() if parameter.requires_grad]
         # The fused form makes one pass over the parameters where the default makes ten.
-        self.optimiser = torch.optim.Adam(self.parameters, lr=config.learning_rate, fused=True)
-        self.total = batches.per_epoch * config.epochs
-        self.step = 0
-        self.history: list[EpochMetrics] = []
-        self.sums = torch.zeros(2, device=batches.device)
-        self.amp = torch.autocast(
-            batches.device.type, torch.bfloat16, enabled=uses_bfloat16(config, batches.device), cache_enabled=False
-        )
+        self.optimiser = torch.optim.Adam(self.parameters, lr=self.config.learning_rate, fused=True)
+        self.total = self.batches.per_epoch * self.config.epochs
+        device = self.batches.device
+        self.sums = torch.zeros(2, device=device)
+        """loss and error, summed over the epoch's batches so far"""
+        low = uses_bfloat16(self.config, device)
+        self.amp = torch.autocast(device.type, torch.bfloat16, enabled=low, cache_enabled=False)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -147,18 +148,15 @@ class _Run:
         self._resume()
         per_epoch = self.batches.per_epoch
         for epoch in range(self.step // per_epoch, self.config.epochs):
-            skip = self.step - epoch * per_epoch
-            last: StepLoss | None = None
-            for batch in self.batches.epoch(epoch, skip):
+            for batch in self.batches.epoch(epoch, skip=self.step - epoch * per_epoch):
                 last = self._train_step(batch)
                 if self.step % CHECK_EVERY == 0:
-                    self._check(self.sums)
+                    self._check_loss()
                 # The end of an epoch is saved after its metrics are recorded, below.
                 if self.step % per_epoch:
                     self._save_if_due()
-            if last is not None:
-                self._note_epoch(last, len(batch[0]))
-                self._save_if_due()
+            self._note_epoch(last, len(batch[0]))
+            self._save_if_due()
         self._check_parameters()
         if self.checkpoint is not None:
             self.checkpoint.clear()
@@ -180,8 +178,8 @@ class _Run:
         self.progress(self.step, self.total, "training steps")
         return losses
 
-    def _check(self, sums: Tensor) -> None:
-        value = float(sums[0])
+    def _check_loss(self) -> None:
+        value = float(self.sums[0])
         if not math.isfinite(value):
             raise self._failure(f"the loss is {value}")
 
@@ -195,7 +193,7 @@ class _Run:
         return UserError(f"{self.name}: {what} after {self.step} steps; lower learning_rate. Settings: {settings}.")
 
     def _note_epoch(self, last: StepLoss, n_last: int) -> None:
-        self._check(self.sums)
+        self._check_loss()
         loss, error = (self.sums / self.batches.per_epoch).tolist()
         fires = last.fires.float()
         self.history.append(
@@ -206,7 +204,7 @@ class _Run:
     def _save_if_due(self) -> None:
         if self.checkpoint is None or not self.checkpoint.due() or self.step == self.total:
             return
-        self._check(self.sums)
+        self._check_loss()
         header = {"identity": self.identity, "step": self.step, "sums": self.sums.tolist(), "history": self.history}
         self.checkpoint.save(self.trainee, self.optimiser, header)
 

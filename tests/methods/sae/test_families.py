@@ -9,7 +9,7 @@ from planted import Planted, planted
 
 import methods
 from methods.sae.archetypal import ArchetypalConfig, ArchetypalSAE
-from methods.sae.autoencoder import Codes, LinearAutoencoder, SelectedCodes
+from methods.sae.autoencoder import Codes, LinearAutoencoder
 from methods.sae.batchtopk import BatchTopKAutoencoder, ThresholdedSAE
 from methods.sae.jump import jump_relu, step
 from methods.sae.jumprelu import JumpReLUAutoencoder
@@ -19,7 +19,7 @@ from methods.sae.pursuit import gram_of, pursue
 from methods.sae.revival import revival
 from methods.sae.topk import TopKAutoencoder, TopKSAE
 from methods.training import kernels
-from methods.training.entries import entries_from
+from methods.training.entries import SelectedCodes, entries_from
 
 pytestmark = pytest.mark.run
 

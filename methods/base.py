@@ -268,6 +268,26 @@ class Method(ABC):
         return method
 
 
+class Learner(Method):
+    """Method that is fitted by :meth:`learn`: its fit takes no arguments beyond those of the interface."""
+
+    def fit(
+        self,
+        tokens: Tokens,
+        site: LinearSite,
+        *,
+        seed: int = 42,
+        device: Device = "cpu",
+        progress: Progress = no_progress,
+    ) -> Self:
+        self.learn(tokens, site, seed, device, progress)
+        return self.to(device)
+
+    @abstractmethod
+    def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
+        """Set the fitted tensors, on any device; all random draws are determined by ``seed``."""
+
+
 def read_header(path: str | Path) -> dict[str, Any]:
     """Return the JSON header of a saved method.
 

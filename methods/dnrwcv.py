@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 from pydantic import Field
@@ -11,9 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from methods import register
-from methods.base import Device, Dictionary, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
+from methods.base import Device, Dictionary, Learner, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.grouped import SubUnits
-from methods.learner import Learner
 from methods.references import TokensByImage, by_size, kmeans_labels, output_sums, reference_images
 
 # Relative eigenvalue of the directions' Gram matrix below which a dimension counts as not spanned.
@@ -78,7 +75,7 @@ class DNRwCV(Learner, SubUnits):
         virtual=True,
     )
     Config = DNRwCVConfig
-    fitted: ClassVar[tuple[str, ...]] = ("directions", "decoder", "origin", "parent")
+    fitted = ("directions", "decoder", "origin", "parent")
 
     directions: Tensor
     """(n_units, d_out) unit rows"""
@@ -129,12 +126,9 @@ class DNRwCV(Learner, SubUnits):
         from scipy.cluster.hierarchy import fcluster
 
         config: DNRwCVConfig = self.config
-        if not len(points):
-            return np.zeros((0, points.shape[1]))
         number = int(fcluster(tree, threshold, "distance").max()) if len(tree) else 1
-        labels = kmeans_labels(points, number, config.n_init, seed)
         vectors = []
-        for members in by_size(labels):
+        for members in by_size(kmeans_labels(points, number, config.n_init, seed)):
             cluster = points[members]
             distance = np.linalg.norm(cluster - cluster.mean(0), axis=1)
             # Images that coincide differ only by rounding, so none of them is far.
@@ -159,10 +153,9 @@ class DNRwCV(Learner, SubUnits):
 
 
 def image_means(tokens: Tokens, images: TokensByImage, chosen: np.ndarray) -> np.ndarray:
-    """Return the (len(chosen), d_out) float64 mean output over the tokens of each chosen image, ascending.
+    """Return the (len(chosen), d_out) float64 mean output over the tokens of each chosen image, in one pass.
 
-    Prefix tokens (CLS, registers) count only if an image has no others. One pass is made, and only these means are
-    held.
+    Prefix tokens (CLS, registers) count only if an image has no others.
     """
     grid = np.asarray(tokens.position) >= 0
     ordinal = images.ordinal()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,10 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from methods import register
-from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
+from methods.base import Device, Learner, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.errors import UserError
 from methods.grouped import LinearSubUnits
-from methods.learner import Learner
 from methods.references import TokensByImage, output_sums
 
 #: Values of the factor that are tried, {0.05, 0.10, ..., 1.00}.
@@ -43,6 +42,7 @@ class ClassMeans(NamedTuple):
     """(K, d_in) float64: mean of q over tokens on which the neuron is positive, the others counting as zeros"""
     active: Tensor
     """(K,) float64: share of the tokens on which the neuron is positive"""
+    classes: list[int]
 
 
 class Rewired(NamedTuple):
@@ -93,7 +93,7 @@ class DPCiCNN(Learner, LinearSubUnits):
         uses_seed=False,
     )
     Config = DPCiCNNConfig
-    fitted: ClassVar[tuple[str, ...]] = ("weights", "biases", "parent", "signs", "classes", "factor")
+    fitted = ("weights", "biases", "parent", "signs", "classes", "factor")
 
     signs: Tensor
     """(n_units,) +1, and -(K - 1) for the shared sub-unit of K classes, which is the neuron's last one"""
@@ -121,22 +121,21 @@ class DPCiCNN(Learner, LinearSubUnits):
         signs: list[float] = []
         classes: list[int] = []
         for unit in range(site.d_out):
-            unit_classes, unit_means = means.get(unit, ((), None))
-            chosen = [] if unit_means is None else self._separable(weight[unit], unit_means)
-            if unit_means is None or not chosen:
-                units.append(Rewired(weight[unit][None].clone(), float("nan")))
+            separable = self._separable(weight[unit], means[unit]) if unit in means else None
+            unit_classes = separable.classes if separable is not None else []
+            if separable is not None:
+                units.append(rewire(weight[unit], float(bias[unit]), separable))
             else:
-                part = ClassMeans(unit_means.inputs[chosen], unit_means.active[chosen])
-                units.append(rewire(weight[unit], float(bias[unit]), part))
-            signs += [*[1.0] * len(chosen), 1.0 - len(chosen)]
-            classes += [*(unit_classes[k] for k in chosen), -1]
+                units.append(Rewired(weight[unit][None].clone(), float("nan")))
+            signs += [*[1.0] * len(unit_classes), 1.0 - len(unit_classes)]
+            classes += [*unit_classes, -1]
         self.weights = self.join([unit.weights for unit in units])
         self.biases = bias[self.parent].clone()
         self.signs = torch.tensor(signs).to(weight.dtype)
         self.classes = torch.tensor(classes)
         self.factor = torch.tensor([unit.factor for unit in units])
         n_split = sum(len(unit.weights) > 1 for unit in units)
-        n_relevant = sum(len(unit_classes) > 1 for unit_classes, _ in means.values())
+        n_relevant = sum(len(unit_means.classes) > 1 for unit_means in means.values())
         self.notes = [
             f"{n_split} of {site.d_out} neurons were split; {n_relevant} are relevant for two classes or more."
         ]
@@ -155,27 +154,28 @@ class DPCiCNN(Learner, LinearSubUnits):
             if count >= config.min_images
         }
 
-    def _separable(self, weight_u: Tensor, means: ClassMeans) -> list[int]:
-        """Return ascending indices of the classes by which a neuron is split; none if no two are different enough."""
+    def _separable(self, weight_u: Tensor, means: ClassMeans) -> ClassMeans | None:
+        """Return the means of the classes by which a neuron is split; None if no two are different enough."""
         config: DPCiCNNConfig = self.config
         if len(means.inputs) < 2:
-            return []
+            return None
         vectors = functional.normalize(weight_u.double() * means.inputs, dim=1)
         cosine = (vectors @ vectors.T).fill_diagonal_(torch.inf)
         # A class with no input to the neuron has no direction to compare.
         silent = vectors.norm(dim=1) == 0
         cosine[silent] = torch.inf
         cosine[:, silent] = torch.inf
-        chosen = [int(cosine.argmin()) // len(cosine), int(cosine.argmin()) % len(cosine)]
-        if not float(cosine[chosen[0], chosen[1]]) < config.max_cosine:
-            return []
+        chosen = list(divmod(int(cosine.argmin()), len(cosine)))
+        if not float(cosine.min()) < config.max_cosine:
+            return None
         while len(chosen) < config.max_classes:
             nearest = cosine[:, chosen].max(1).values
             candidate = int(nearest.argmin())
             if not float(nearest[candidate]) < config.max_cosine:
                 break
             chosen.append(candidate)
-        return sorted(chosen)
+        chosen.sort()
+        return ClassMeans(means.inputs[chosen], means.active[chosen], [means.classes[k] for k in chosen])
 
     def decode(self, codes: Tensor) -> Tensor:
         """Merge the codes: sum the sub-units of each neuron, times their signs."""
@@ -218,8 +218,8 @@ def rewire(weight_u: Tensor, bias_u: float, means: ClassMeans) -> Rewired:
 
 def _means_by_class(
     tokens: Tokens, images: TokensByImage, relevant: dict[int, np.ndarray], d_in: int, progress: Progress
-) -> dict[int, tuple[tuple[int, ...], ClassMeans]]:
-    """Return neuron -> (its relevant classes, their means), for neurons with at least one relevant class."""
+) -> dict[int, ClassMeans]:
+    """Return neuron -> means of its relevant classes, for neurons with at least one."""
     collected: dict[int, list[tuple[int, Tensor, Tensor]]] = {}
     label = np.repeat(images.label, images.size)
     for done, (name, mask) in enumerate(relevant.items()):
@@ -236,10 +236,8 @@ def _means_by_class(
         for row, unit in enumerate(units.tolist()):
             collected.setdefault(unit, []).append((name, inputs[row] / len(rows), active[row] / len(rows)))
         progress(done + 1, len(relevant), "classes")
+    columns = {unit: list(zip(*means, strict=True)) for unit, means in collected.items()}
     return {
-        unit: (
-            tuple(name for name, _, _ in means),
-            ClassMeans(torch.stack([x for _, x, _ in means]), torch.stack([share for _, _, share in means])),
-        )
-        for unit, means in collected.items()
+        unit: ClassMeans(torch.stack(inputs), torch.stack(active), list(names))
+        for unit, (names, inputs, active) in columns.items()
     }

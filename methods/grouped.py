@@ -18,11 +18,6 @@ class SubUnits(Method):
     """(n_units,) int64 neuron of each unit, non-decreasing"""
 
     @property
-    def parents(self) -> Tensor | None:
-        self.require_fitted()
-        return self.parent
-
-    @property
     def n_units(self) -> int:
         self.require_fitted()
         return len(self.parent)

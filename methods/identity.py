@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from methods import register
-from methods.base import Device, Dictionary, LinearSite, MethodSpec, Progress, Tokens
-from methods.learner import Learner
+from methods.base import Device, Dictionary, Learner, LinearSite, MethodSpec, Progress, Tokens
 
 
 @register

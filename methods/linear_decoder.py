@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from methods.base import Dictionary
-from methods.learner import Learner
+from methods.base import Dictionary, Learner
 
 
 class LinearDecoder(Learner):
@@ -23,10 +22,6 @@ class LinearDecoder(Learner):
     def dictionary(self) -> Dictionary:
         self.require_fitted()
         return Dictionary(self.atoms, None, "writer")
-
-    @property
-    def parents(self) -> Tensor | None:
-        return None
 
     @property
     def n_units(self) -> int:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
 from methods import register
-from methods.base import Device, Dictionary, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
+from methods.base import Device, Dictionary, Learner, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.grouped import SubUnits
-from methods.learner import Learner
 from methods.references import TokensByImage, by_size, kmeans_labels, reference_images
 
 # Bytes of the distances that encode holds in addition to its result.
@@ -63,7 +60,7 @@ class PURE(Learner, SubUnits):
         virtual=True,
     )
     Config = PUREConfig
-    fitted: ClassVar[tuple[str, ...]] = ("weight", "bias", "centroids", "parent")
+    fitted = ("weight", "bias", "centroids", "parent")
 
     weight: Tensor
     """(d_out, d_in) the layer's weight"""

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from methods import register
 from methods.additive import AdditiveSplit, remainder_last
-from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
+from methods.base import Device, Learner, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.errors import UserError
-from methods.learner import Learner
 
 
 class RandomSplitConfig(MethodConfig):

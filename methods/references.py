@@ -37,12 +37,8 @@ class TokensByImage:
     def __len__(self) -> int:
         return len(self.start)
 
-    def rows(self, number: int) -> np.ndarray:
-        """Return the token rows of the image with this number (its index in the arrays above)."""
-        return self.order[self.start[number] : self.start[number] + self.size[number]]
-
     def ordinal(self) -> np.ndarray:
-        """Return the (n,) image number of every token row."""
+        """Return the (n,) image number (index in the arrays above) of every token row."""
         numbers = np.empty(len(self.order), dtype=np.int64)
         numbers[self.order] = np.repeat(np.arange(len(self)), self.size)
         return numbers

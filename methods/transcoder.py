@@ -6,11 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from methods import register
-from methods.base import MethodSpec, Reads, Tokens
-from methods.sae.library import Start, start
-from methods.sae.method import LinearSAE
-from methods.sae.vanilla import VanillaAutoencoder, VanillaConfig
-from methods.training.normaliser import Normaliser
+from methods.base import MethodSpec
+from methods.sae.library import Start
+from methods.sae.vanilla import VanillaAutoencoder, VanillaSAE
 
 
 class TranscoderModule(VanillaAutoencoder):
@@ -29,7 +27,7 @@ class TranscoderModule(VanillaAutoencoder):
 
 
 @register
-class Transcoder(LinearSAE[TranscoderModule]):
+class Transcoder(VanillaSAE):
     """Transcoder (Dunefsky et al. 2024) with the vanilla architecture, as in App. E.1."""
 
     spec = MethodSpec(
@@ -39,15 +37,4 @@ class Transcoder(LinearSAE[TranscoderModule]):
         reads="input",
         reference="Dunefsky et al. 2024, Transcoders find interpretable LLM feature circuits",
     )
-    Config = VanillaConfig
-
-    def fields(self) -> tuple[Reads, ...]:
-        return ("input", "output")
-
-    def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> TranscoderModule:
-        return TranscoderModule(
-            start(tokens.width("input"), tokens.width("output"), n_units, seed=seed),
-            dead_weight=self.config.dead_weight,
-            l1_weight=self.config.l1_weight,
-            l1_over=self.config.l1_over,
-        )
+    module = TranscoderModule

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -38,7 +37,7 @@ class ICA(LinearDictionary):
         reference="Hyvärinen 1999, Fast and robust fixed-point algorithms for ICA; scikit-learn",
     )
     Config = ICAConfig
-    fitted: ClassVar[tuple[str, ...]] = ("unmixing", "atoms", "output_bias")
+    fitted = ("unmixing", "atoms", "output_bias")
 
     unmixing: Tensor
     """(n_units, d_out)"""

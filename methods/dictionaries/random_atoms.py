@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -40,7 +38,7 @@ class RandomDictionary(LinearDictionary):
         training_free=True,
     )
     Config = RandomDictionaryConfig
-    fitted: ClassVar[tuple[str, ...]] = ("atoms", "output_bias", "gain")
+    fitted = ("atoms", "output_bias", "gain")
 
     gain: Tensor
     """() factor of all codes"""

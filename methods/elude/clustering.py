@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from methods.elude.condense import Selection, renumber, select_clusters
-from methods.elude.forest import SpanningTree
+from methods.elude.hierarchy import Selection, renumber, select_clusters
 from methods.elude.spanning_tree import spanning_tree
+from methods.elude.tiled import tiled_spanning_tree
 
 SELECTIONS = ("leaf", "eom")
 # Size of a distance matrix of 11 500 points.
@@ -119,13 +119,9 @@ def cluster(
     labels = torch.full((len(points),), -1, dtype=torch.int64)
     probabilities = torch.zeros(len(points), dtype=torch.float32)
     persistence = np.zeros(0)
-    # With fewer points than a cluster needs there is no cluster; a single point has no tree either.
-    if len(participants) >= max(2, min_cluster_size):
-        chosen = renumber(
-            BACKENDS[backend](
-                participants, ClusteringOptions(k, min_cluster_size, selection, epsilon, memory_bytes, portable_ties)
-            )
-        )
+    if len(participants) >= min_cluster_size:
+        options = ClusteringOptions(k, min_cluster_size, selection, epsilon, memory_bytes, portable_ties)
+        chosen = renumber(BACKENDS[backend](participants, options))
         host_alive = alive.cpu()
         labels[host_alive] = torch.from_numpy(chosen.labels)
         probabilities[host_alive] = torch.from_numpy(chosen.probabilities.astype(np.float32))
@@ -139,8 +135,7 @@ def zero_rows(points: torch.Tensor) -> torch.Tensor:
     # The length of a row of tiny entries underflows to zero, so the entries of these few rows are checked one by one.
     suspects = zero.nonzero()[:, 0]
     zero[suspects] = (points[suspects] == 0).all(1)
-    result: torch.Tensor = zero
-    return result
+    return zero
 
 
 def as_points(x: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, float]:
@@ -177,18 +172,11 @@ def check_options(
         raise ValueError(f"cluster_selection_epsilon is {epsilon!r}; it must be a distance of at least 0.")
 
 
-def exact_tree(points: torch.Tensor, k: int, memory_bytes: int) -> SpanningTree:
-    """Return the spanning tree, computed in memory if the matrix fits in memory_bytes, else in tiles."""
-    n = len(points)
-    if points.device.type == "cpu" and 4 * n * n <= memory_bytes:
-        return spanning_tree(points, k)
-    from methods.elude.tiled import tiled_spanning_tree
-
-    return tiled_spanning_tree(points, k, memory_bytes)
-
-
 def _exact(points: torch.Tensor, options: ClusteringOptions) -> Selection:
-    tree = exact_tree(points, options.min_samples, options.memory_bytes)
+    if points.device.type == "cpu" and 4 * len(points) ** 2 <= options.memory_bytes:
+        tree = spanning_tree(points, options.min_samples)
+    else:
+        tree = tiled_spanning_tree(points, options.min_samples, options.memory_bytes)
     return select_clusters(
         tree, options.min_cluster_size, options.selection, options.epsilon, portable_ties=options.portable_ties
     )

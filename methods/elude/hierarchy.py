@@ -1,4 +1,4 @@
-"""Single linkage hierarchy of a spanning tree, with equal weights in the order of the hdbscan library.
+"""Flat clusters from the single linkage hierarchy of a spanning tree, with equal weights in hdbscan's order.
 
 Ties are common here: a point between two dense groups is joined to both at exactly its own core distance. The edge that
 is merged first decides to which group the point, or a group just below the minimum size, belongs. hdbscan grows its
@@ -9,12 +9,44 @@ and sorting with the same call puts equal weights into the same order, so the la
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from methods.elude.forest import SpanningTree, find
 from methods.elude.kernels import Array
+
+
+class Selection(NamedTuple):
+    """Flat clusters: labels (n,) int64 with -1 noise, probabilities (n,) float64, persistence (n_clusters,) float64."""
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    persistence: np.ndarray
+
+
+def select_clusters(
+    tree: SpanningTree, min_cluster_size: int, selection: str, epsilon: float, *, portable_ties: bool = False
+) -> Selection:
+    """Return clusters of a spanning tree by hdbscan's stability and `leaf` or `eom` selection, to match its results."""
+    from hdbscan._hdbscan_tree import compute_stability, get_clusters
+
+    condensed = condense(linkage(tree, portable_ties=portable_ties), min_cluster_size)
+    stability = compute_stability(condensed)
+    labels, probabilities, persistence = get_clusters(condensed, stability, selection, False, False, epsilon)
+    return Selection(labels.astype(np.int64), probabilities, np.asarray(persistence, np.float64))
+
+
+def renumber(chosen: Selection) -> Selection:
+    """Return the same clusters numbered by size, largest first, then by smallest member."""
+    count = len(chosen.persistence)
+    members = np.bincount(chosen.labels[chosen.labels >= 0], minlength=count)
+    first = np.array([np.argmax(chosen.labels == cluster) for cluster in range(count)], np.int64)
+    order = np.lexsort((first, -members))
+    rank = np.full(count + 1, -1)
+    rank[order] = np.arange(count)
+    return Selection(rank[chosen.labels], chosen.probabilities, chosen.persistence[order])
 
 
 def linkage(tree: SpanningTree, *, portable_ties: bool = False) -> np.ndarray:

@@ -17,17 +17,15 @@ COLUMNS = 16
 def top_instances(
     tokens: Tokens, top_k: int, *, units: Iterable[int] | None = None, memory_bytes: int = 1 << 30
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (neuron, rows): the ``top_k`` tokens of largest activation of each neuron, in neuron order.
+    """Yield (neuron, rows) in neuron order: the ascending rows (top_k,) int64 of its tokens of largest activation.
 
-    Neurons are taken in blocks of as many columns as fit in ``memory_bytes``; each block is one pass over the stored
-    outputs, so that no (tokens x neurons) matrix is held. A block without a requested neuron is not read.
+    Ties go to the lower row. Neurons are taken in blocks of as many columns as fit in ``memory_bytes``; each block is
+    one pass over the stored outputs, so that no (tokens x neurons) matrix is held. A block without a requested neuron
+    is not read.
 
     Args:
         top_k: number of instances, at most ``tokens.n``.
         units: the neurons to process; None for all of them.
-
-    Yields:
-        The neuron's index, and the row numbers (top_k,) int64, ascending. Ties go to the lower row.
     """
     d_out = tokens.width("output")
     wanted = np.zeros(d_out, bool)

@@ -44,8 +44,8 @@ def side_by_side(
 ) -> Iterator[R]:
     """Yield ``work(item, device)`` of all items, in the order in which they finish.
 
-    Lanes on a CPU share torch's threads. Items are taken from the iterator as lanes become free, in
-    the caller's thread. An error in a lane is raised here, after the neurons in flight are finished.
+    Lanes on a CPU share torch's threads. Items are taken from the iterator as lanes become free, in the caller's
+    thread. An error in a lane is raised here, after the neurons in flight are finished.
     """
     if len(lanes) == 1:
         for item in items:
@@ -59,7 +59,7 @@ def side_by_side(
     on_cpu = lanes[0].type == "cpu"
     lane_threads = max(1, torch.get_num_threads() // len(lanes)) if on_cpu else torch.get_num_threads()
 
-    def one(item: T) -> R:
+    def work_on_free_lane(item: T) -> R:
         lane = free.get()
         try:
             return work(item, lane)
@@ -73,7 +73,7 @@ def side_by_side(
         running: set[Future[R]] = set()
         try:
             for item in items:
-                running.add(pool.submit(one, item))
+                running.add(pool.submit(work_on_free_lane, item))
                 # One more item than there are lanes, so that no lane waits for the caller.
                 if len(running) > len(lanes):
                     done, running = wait(running, return_when=FIRST_COMPLETED)

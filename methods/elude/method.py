@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -75,7 +74,7 @@ class ELUDe(AdditiveSplit):
         uses_seed=False,
     )
     Config = ELUDeConfig
-    fitted: ClassVar[tuple[str, ...]] = (*AdditiveSplit.fitted, "margin", "n_noise", "n_instances")
+    fitted = (*AdditiveSplit.fitted, "margin", "n_noise", "n_instances")
 
     margin: Tensor
     """(d_out,) the chosen rho of each neuron, NaN if it was not split"""
@@ -124,15 +123,12 @@ class ELUDe(AdditiveSplit):
         # umap-learn's compiled code may not run in two threads at once.
         n_lanes = 1 if settings.umap_dims is not None else workers
         lanes = plan_lanes(device, n_lanes, unit_bytes(top_k, site.d_in))
-        files = None
+        files: UnitFiles | None = None
+        parts: dict[int, Part] = {}
         if checkpoint_dir is not None:
-            build_settings = {
-                "config": settings.model_dump(mode="json"),
-                "version": self.spec.version,
-                "device": lanes[0].type,
-            }
-            files = UnitFiles(checkpoint_dir, build_key(tokens, site, {**build_settings, "seed": seed}))
-        parts = files.read() if files is not None else {}
+            build = {"config": settings.model_dump(mode="json"), "version": self.spec.version, "seed": seed}
+            files = UnitFiles(checkpoint_dir, build_key(tokens, site, {**build, "device": lanes[0].type}))
+            parts = files.read()
         weight, bias = site.weight.detach().cpu(), site.bias.detach().cpu()
         memory_bytes = distance_bytes(lanes)
 
@@ -144,7 +140,7 @@ class ELUDe(AdditiveSplit):
 
         progress(len(parts), site.d_out, "neurons split")
         missing = [unit for unit in range(site.d_out) if unit not in parts]
-        items: Iterator[tuple[int, np.ndarray]] = top_instances(tokens, top_k, units=missing)
+        items = top_instances(tokens, top_k, units=missing)
         try:
             for unit, part in side_by_side(split_unit, items, lanes):
                 parts[unit] = part
@@ -191,14 +187,8 @@ class ELUDe(AdditiveSplit):
             split = unsplit(weight, bias)
         else:
             summary = summarise(contributions, clusters.labels, clusters.probabilities, clusters.n_clusters)
-            split = split_by(
-                weight,
-                bias,
-                summary,
-                winner_rule=settings.winner_rule,
-                scores=settings.scores,
-                objective=settings.objective,
-            )
+            rules = settings.model_dump(include={"winner_rule", "scores", "objective"})
+            split = split_by(weight, bias, summary, **rules)
         return Part(split.weights, split.biases, split.rho, clusters.n_noise)
 
     def _take(self, parts: list[Part], top_k: int) -> None:
@@ -207,8 +197,8 @@ class ELUDe(AdditiveSplit):
         self.n_noise = torch.tensor([part.n_noise for part in parts])
         self.n_instances = torch.tensor(top_k)
         self.assemble([part.weights for part in parts], [part.biases for part in parts])
-        left = int(self.margin.isnan().sum())
-        self.notes = [f"{left} of {len(parts)} neurons have fewer than two clusters and were left unsplit."]
+        n_unsplit = int(self.margin.isnan().sum())
+        self.notes = [f"{n_unsplit} of {len(parts)} neurons have fewer than two clusters and were left unsplit."]
 
     def sizes(self, n_tokens: int) -> tuple[int, int]:
         """Return (top_k, min_cluster_size) for a probing set of ``n_tokens`` tokens.

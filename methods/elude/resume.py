@@ -63,12 +63,7 @@ def build_key(tokens: Tokens, site: LinearSite, settings: dict[str, Any]) -> str
 
 
 class UnitFiles:
-    """The neurons of one build that are finished, kept in a folder.
-
-    Args:
-        folder: created if it is missing.
-        key: :func:`build_key` of the build.
-    """
+    """The neurons of one build that are finished, in a folder; ``key`` is :func:`build_key` of the build."""
 
     def __init__(self, folder: str | Path, key: str) -> None:
         self.folder = Path(folder)
@@ -99,7 +94,7 @@ class UnitFiles:
         """Write the pending neurons; they stay pending if another process removes the folder meanwhile."""
         if not self._pending:
             return
-        # Otherwise the folder was removed while the file was being written.
+        # Raised if the folder is removed while the file is being written.
         with contextlib.suppress(FileNotFoundError):
             self._write()
             self._pending = {}
@@ -125,7 +120,7 @@ class UnitFiles:
         """Delete the files, and the folder if nothing else is in it, when the build is finished."""
         for file in (*self._files("units-*.safetensors"), *self._files("*.tmp")):
             file.unlink(missing_ok=True)
-        # The folder stays if something else is in it. It may be gone already if another process removed it first.
+        # It may be gone already if another process removed it first.
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,7 @@ from methods.elude import kernels
 from methods.elude.forest import Forest, SpanningTree, shared_cores
 
 # Rows of a panel of the half product: enough for the matrix product to run at full speed, few enough that the unused
-# part above the diagonal stays a tenth of the work at n = 4000. A matrix of at most this size is kept for the thread's
-# next call: at n = 1500 the operating system takes half as long to allocate the pages of a new one as the product takes
-# to fill it.
+# part above the diagonal stays a tenth of the work at n = 4000.
 PANEL = 192
 # A matrix this large or smaller is kept for the thread's next call: at n = 1500 the operating system takes half as long
 # to hand out the pages of a fresh one as the product takes to fill it.
@@ -50,10 +48,7 @@ class RowThreads:
             self.pool.shutdown()
 
     def __call__(self, work: Rows) -> None:
-        """Call work(start, stop) over ranges that cover the rows.
-
-        There are more ranges than threads, as rows differ in cost.
-        """
+        """Call work(start, stop) over ranges that cover the rows: more ranges than threads, as rows differ in cost."""
         if self.pool is None:
             work(0, self.n)
             return
@@ -66,24 +61,15 @@ def full_float32() -> Iterator[None]:
     """Compute matrix products in plain float32, even if the caller allows tf32 or bf16: the error bound assumes it."""
     products = (getattr(getattr(torch.backends, name, None), "matmul", None) for name in ("cuda", "mkldnn"))
     switches: list[Any] = [product for product in products if hasattr(product, "fp32_precision")]
-    if not switches:  # torch before 2.9 has one switch for all
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(before)
-        return
-    states = [switch.fp32_precision for switch in switches]
-    for switch, state in zip(switches, states, strict=True):
-        if state != "ieee":
-            switch.fp32_precision = "ieee"
-    try:
+    with ExitStack() as restore:
+        if not switches:  # torch before 2.9 has one switch for all
+            restore.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+            torch.set_float32_matmul_precision("highest")
+        for switch in switches:
+            if switch.fp32_precision != "ieee":
+                restore.callback(setattr, switch, "fp32_precision", switch.fp32_precision)
+                switch.fp32_precision = "ieee"
         yield
-    finally:
-        for switch, state in zip(switches, states, strict=True):
-            if state != "ieee":
-                switch.fp32_precision = state
 
 
 def square_matrix(n: int) -> torch.Tensor:
@@ -96,10 +82,7 @@ def square_matrix(n: int) -> torch.Tensor:
 
 
 def centred(x: torch.Tensor) -> torch.Tensor:
-    """Return x (n, d), centred if that shortens the rows.
-
-    Distances do not change, and the cancellation in a - 2b + c shrinks.
-    """
+    """Return x (n, d), centred if that shortens the rows: the cancellation in a - 2b + c shrinks."""
     mean = x.mean(0)
     if 2.0 * float(mean @ mean) <= float(torch.linalg.vector_norm(x)) ** 2 / len(x):
         return x

@@ -27,7 +27,7 @@ class Split(NamedTuple):
     biases: Tensor
     """(K,), summing to the neuron's bias"""
     rho: float
-    """The chosen margin; NaN if there was nothing to split."""
+    """The chosen margin, of :data:`MARGINS`; NaN if there was nothing to split."""
     shares: Tensor
     """(K, d_in): the part alpha of each input dimension that each sub-unit gets; columns sum to 1"""
 
@@ -42,9 +42,10 @@ def split(
     winner_rule: WinnerRule = "unique",
     scores: Scores = "absolute",
     objective: Objective = "contrast",
-    margins: tuple[float, ...] = MARGINS,
 ) -> Split:
-    """Split one neuron by the clusters of its contribution vectors.
+    """Split one neuron by the clusters of its contribution vectors, with the margin of largest objective.
+
+    Ties go to the smallest margin.
 
     Args:
         weight_u: (d_in,) the neuron's weights W_u.
@@ -55,10 +56,6 @@ def split(
         winner_rule: rule for the set of sub-units that wins a dimension, see :func:`winning_shares`.
         scores: a sub-unit's score on a dimension, see :func:`claims`.
         objective: quantity that the chosen margin maximises, see :mod:`methods.elude.objectives`.
-        margins: the values of rho that are tried.
-
-    Returns:
-        The split with the margin of largest objective; ties go to the smallest margin.
 
     Raises:
         UserError: for shapes that do not fit or an unknown rule.
@@ -70,9 +67,7 @@ def split(
         return unsplit(weight_u, bias_u)
     home = contributions.device
     summary = summarise(normalise(contributions), labels.to(home), probabilities.to(home), n_clusters)
-    return split_by(
-        weight_u, bias_u, summary, winner_rule=winner_rule, scores=scores, objective=objective, margins=margins
-    )
+    return split_by(weight_u, bias_u, summary, winner_rule=winner_rule, scores=scores, objective=objective)
 
 
 def unsplit(weight_u: Tensor, bias_u: Tensor | float) -> Split:
@@ -89,7 +84,6 @@ def split_by(
     winner_rule: WinnerRule = "unique",
     scores: Scores = "absolute",
     objective: Objective = "contrast",
-    margins: tuple[float, ...] = MARGINS,
 ) -> Split:
     """Run :func:`split` from the representatives and means of at least two clusters.
 
@@ -99,13 +93,13 @@ def split_by(
     _check_rules(winner_rule, scores, objective)
     bias = torch.as_tensor(bias_u, dtype=weight_u.dtype, device=weight_u.device)
     claimed = claims(summary.representatives, scores)
-    candidates = torch.stack([winning_shares(claimed, rho, winner_rule) for rho in margins])
+    candidates = torch.stack([winning_shares(claimed, rho, winner_rule) for rho in MARGINS])
     best = best_of(OBJECTIVES[objective](candidates @ summary.means.T))
     shares = candidates[best]
     weights, biases = remainder_last(
         weight_u, bias, shares.to(weight_u.device) * weight_u.double(), shares.mean(1).to(bias.device) * bias.double()
     )
-    return Split(weights, biases, margins[best], shares.to(weight_u))
+    return Split(weights, biases, MARGINS[best], shares.to(weight_u))
 
 
 def claims(representatives: Tensor, scores: Scores) -> Tensor:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from scipy.cluster.hierarchy import cophenet, linkage
+from scipy.spatial.distance import squareform
 
 from methods.elude.forest import Forest, SpanningTree, shared_cores
 from methods.elude.kernels import SAME, smallest_entries
@@ -281,20 +283,8 @@ def point_to_component(tiles: Tiles, core: torch.Tensor, component: torch.Tensor
 
 
 def detour(table: np.ndarray) -> np.ndarray:
-    """Return the heaviest edge (c, c) between two vertices in the minimum spanning tree of weights table (c, c)."""
-    count = len(table)
-    heaviest = np.zeros((count, count))
-    best, source = table[0].copy(), np.zeros(count, np.int64)
-    reached = [0]
-    best[0] = np.inf
-    taken = np.zeros(count, bool)
-    taken[0] = True
-    for _ in range(count - 1):
-        new = int(np.argmin(np.where(taken, np.inf, best)))
-        path = np.maximum(heaviest[source[new], reached], best[new])
-        heaviest[new, reached] = heaviest[reached, new] = path
-        taken[new] = True
-        reached.append(new)
-        closer = (table[new] < best) & ~taken
-        best[closer], source[closer] = table[new][closer], new
-    return heaviest
+    """Return the heaviest edge (c, c) between two vertices in the minimum spanning tree of weights table (c, c).
+
+    That edge is their cophenetic distance under single linkage.
+    """
+    return np.asarray(squareform(cophenet(linkage(squareform(table, checks=False), "single"))))

@@ -107,25 +107,12 @@ class BatchTopKAutoencoder(LinearAutoencoder):
         self.running_threshold.copy_((thresholds * shares).mean())
 
 
-class ThresholdedSAE(LinearSAE[BatchTopKAutoencoder]):
-    """Sparse autoencoder whose codes at evaluation are the pre-codes that reach one learned threshold."""
-
-    fitted: ClassVar[tuple[str, ...]] = (*LinearSAE.fitted, "threshold")
-
-    threshold: Tensor
-    """() smallest code, learned during training"""
-
-    def keep(self, trainee: BatchTopKAutoencoder) -> None:
-        self.threshold = trainee.running_threshold.detach().clone()
-
-    def activate(self, pre: Tensor) -> Tensor:
-        active = torch.relu(pre)
-        return active * (active >= self.threshold.to(active))
-
-
 @register
-class BatchTopKSAE(ThresholdedSAE):
-    """BatchTopK sparse autoencoder (Bussmann et al. 2024): k codes per token on average over the batch."""
+class BatchTopKSAE(LinearSAE[BatchTopKAutoencoder]):
+    """BatchTopK sparse autoencoder (Bussmann et al. 2024): k codes per token on average over the batch.
+
+    Codes at evaluation are the pre-codes that reach one learned threshold.
+    """
 
     spec = MethodSpec(
         name="batchtopk_sae",
@@ -137,6 +124,10 @@ class BatchTopKSAE(ThresholdedSAE):
         version=2,
     )
     Config = BatchTopKConfig
+    fitted: ClassVar[tuple[str, ...]] = (*LinearSAE.fitted, "threshold")
+
+    threshold: Tensor
+    """() smallest code, learned during training"""
 
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> BatchTopKAutoencoder:
         return BatchTopKAutoencoder(
@@ -145,3 +136,10 @@ class BatchTopKSAE(ThresholdedSAE):
             k=self.config.k_of(self.spec.name, n_units),
             momentum=self.config.threshold_momentum,
         )
+
+    def keep(self, trainee: BatchTopKAutoencoder) -> None:
+        self.threshold = trainee.running_threshold.detach().clone()
+
+    def activate(self, pre: Tensor) -> Tensor:
+        active = torch.relu(pre)
+        return active * (active >= self.threshold.to(active))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -99,7 +97,7 @@ class JumpReLUSAE(LinearSAE[JumpReLUAutoencoder]):
         reference="Rajamanoharan et al. 2024, Jumping ahead; overcomplete",
     )
     Config = JumpReLUConfig
-    fitted: ClassVar[tuple[str, ...]] = (*LinearSAE.fitted, "thresholds")
+    fitted = (*LinearSAE.fitted, "thresholds")
 
     thresholds: Tensor
     """(n_units,)"""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -68,7 +66,7 @@ class MatchingPursuitSAE(SparseMethod[PursuitAutoencoder]):
         "pursuit; overcomplete",
     )
     Config = FixedL0
-    fitted: ClassVar[tuple[str, ...]] = ("atoms", "output_bias", "scale")
+    fitted = ("atoms", "output_bias", "scale")
 
     scale: Tensor
     """() length of every atom; codes are steps in multiples of it"""

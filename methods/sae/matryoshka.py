@@ -12,7 +12,7 @@ from torch import Tensor
 from methods import register
 from methods.base import MethodSpec, Tokens
 from methods.sae.autoencoder import Codes
-from methods.sae.batchtopk import BatchTopKAutoencoder, BatchTopKConfig, ThresholdedSAE
+from methods.sae.batchtopk import BatchTopKAutoencoder, BatchTopKConfig, BatchTopKSAE
 from methods.sae.library import Start
 from methods.training.entries import Entries
 from methods.training.normaliser import Normaliser
@@ -69,7 +69,7 @@ def _part(codes: Codes, low: int, high: int) -> Codes:
 
 
 @register
-class MatryoshkaSAE(ThresholdedSAE):
+class MatryoshkaSAE(BatchTopKSAE):
     """Matryoshka sparse autoencoder (Bussmann et al. 2025) with BatchTopK codes: units are ordered, general first."""
 
     spec = MethodSpec(

@@ -37,15 +37,11 @@ class SparseMethod(LinearDecoder, Generic[T]):
 
     @abstractmethod
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> T:
-        """Return the module to train, on the CPU, for tokens of the layer's output."""
+        """Return the module to train, on the CPU; ``normaliser`` is that of its input."""
 
     @abstractmethod
     def fold(self, trainee: T, reads: Normaliser, writes: Normaliser) -> None:
         """Store the trained parameters, with both normalisations folded in."""
-
-    def fields(self) -> tuple[Reads, ...]:
-        """Fields that are read from the tokens: the encoder's input first, the target last."""
-        return ("output",)
 
     def prepare(self, trainee: T, batches: Batches) -> None:
         """Adapt the initial parameters to the tokens."""
@@ -53,7 +49,8 @@ class SparseMethod(LinearDecoder, Generic[T]):
     # ---- what follows from these
 
     def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
-        fields = self.fields()
+        # The encoder's input first, the target last.
+        fields: tuple[Reads, ...] = ("output",) if self.spec.reads == "output" else ("input", "output")
         normalisers = [Normaliser(tokens, field) for field in fields]
         batches = Batches(tokens, fields, normalisers, self.config.batch_size, seed=seed, device=device)
         trainee = self.trainee(self.config.n_units(site.d_out), tokens, normalisers[0], seed).to(device)
@@ -104,9 +101,10 @@ class LinearSAE(SparseMethod[A]):
     # ---- what follows from these
 
     def start(self, n_units: int, tokens: Tokens, seed: int) -> library.Start:
-        """Return the initial weights for tokens of the layer's output."""
-        width = tokens.width("output")
-        return library.start(width, width, n_units, seed=seed, encoder=self.config.encoder_start)
+        """Return the initial weights; an encoder of the layer's input starts as drawn."""
+        reads = self.spec.reads
+        encoder: library.EncoderStart = self.config.encoder_start if reads == "output" else "library"
+        return library.start(tokens.width(reads), tokens.width("output"), n_units, seed=seed, encoder=encoder)
 
     def prepare(self, trainee: A, batches: Batches) -> None:
         if self.config.encoder_start == "dictionary":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -59,9 +59,10 @@ class VanillaSAE(LinearSAE[VanillaAutoencoder]):
         reference="Bricken et al. 2023, Towards monosemanticity; overcomplete",
     )
     Config = VanillaConfig
+    module: ClassVar[type[VanillaAutoencoder]] = VanillaAutoencoder
 
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> VanillaAutoencoder:
-        return VanillaAutoencoder(
+        return self.module(
             self.start(n_units, tokens, seed),
             dead_weight=self.config.dead_weight,
             l1_weight=self.config.l1_weight,

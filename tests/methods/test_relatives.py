@@ -265,7 +265,9 @@ class TestDPCiCNN:
     def test_the_factor_is_the_best_of_the_grid(self) -> None:
         generator = torch.Generator().manual_seed(0)
         weight = torch.randn(20, generator=generator)
-        means = ClassMeans(torch.rand(3, 20, generator=generator).double(), torch.tensor([0.5, 0.7, 0.9]).double())
+        means = ClassMeans(
+            torch.rand(3, 20, generator=generator).double(), torch.tensor([0.5, 0.7, 0.9]).double(), [0, 1, 2]
+        )
         made = rewire(weight, 0.3, means)
 
         def contrast(factor: float) -> float:

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from methods.elude.clustering import cluster, unit_rows, zero_rows
-from methods.elude.condense import Selection, renumber
-from methods.elude.hierarchy import condense, linkage
+from methods.elude.hierarchy import Selection, condense, linkage, renumber
 from methods.elude.kernels import exact_square, kth_smallest
 from methods.elude.spanning_tree import spanning_tree
 

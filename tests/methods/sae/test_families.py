@@ -10,7 +10,7 @@ from planted import Planted, planted
 import methods
 from methods.sae.archetypal import ArchetypalConfig, ArchetypalSAE
 from methods.sae.autoencoder import Codes, LinearAutoencoder
-from methods.sae.batchtopk import BatchTopKAutoencoder, ThresholdedSAE
+from methods.sae.batchtopk import BatchTopKAutoencoder, BatchTopKSAE
 from methods.sae.jump import jump_relu, step
 from methods.sae.jumprelu import JumpReLUAutoencoder
 from methods.sae.library import start
@@ -211,7 +211,7 @@ def test_archetypal_needs_as_many_points_as_atoms() -> None:
 def test_the_learned_threshold_decides_at_evaluation(name: str) -> None:
     data = planted(n=2048)
     method = methods.create(name, **{**TRAINED, "epochs": 3}).fit(data.tokens, data.site, seed=1)
-    assert isinstance(method, ThresholdedSAE) and float(method.threshold) > 0
+    assert isinstance(method, BatchTopKSAE) and float(method.threshold) > 0
     codes = method.encode(data.tokens.fields["output"])
     assert float(codes[codes > 0].min()) >= float(method.threshold)
     assert float((codes > 0).sum(1).float().mean()) == pytest.approx(3, rel=0.15)

@@ -94,8 +94,8 @@ class UnitFiles:
         """Write the pending neurons; they stay pending if another process removes the folder meanwhile."""
         if not self._pending:
             return
-        # Raised if the folder is removed while the file is being written.
-        with contextlib.suppress(FileNotFoundError):
+        # Raised if the folder is removed while it is being created (FileExistsError) or the file is being written.
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
             self._write()
             self._pending = {}
         self._last = time.monotonic()

@@ -104,10 +104,7 @@ def by_size(labels: np.ndarray) -> list[np.ndarray]:
 
 
 def kmeans_labels(points: np.ndarray, clusters: int, n_init: int, seed: int) -> np.ndarray:
-    """Return (n,) int cluster of each of points (n, d) by k-means (Lloyd, k-means++ starts).
-
-    There are fewer clusters if points coincide.
-    """
+    """Return (n,) int cluster of each of points (n, d) by k-means (Lloyd, k-means++); fewer if points coincide."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 

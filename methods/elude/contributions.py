@@ -79,33 +79,22 @@ def normalise(contributions: Tensor) -> Contributions:
 def summarise(contributions: Contributions, labels: Tensor, probabilities: Tensor, n_clusters: int) -> Summary:
     """Return representatives and means of the clusters, summed in float64 without a second copy of the contributions.
 
-    On a CPU the sums are taken row by row in order, so that the result does not depend on threads or blocks.
-
-    Args:
-        labels: (n,) cluster of each row, 0 .. K-1, -1 for noise.
-        probabilities: (n,) in [0, 1].
+    On a CPU the sums are taken row by row in order, so that the result does not depend on threads or blocks. ``labels``
+    (n,) are clusters 0 .. K-1, -1 for noise; ``probabilities`` (n,) are in [0, 1].
     """
-    if contributions.directions.device.type == "cpu":
-        sums = _sums_by_row(contributions, labels, probabilities, n_clusters)
-    else:
-        sums = _sums_by_product(contributions, labels, probabilities, n_clusters)
-    sums = sums.cpu()
-    weighted = sums[0]
+    sum_up = _sums_by_row if contributions.directions.device.type == "cpu" else _sums_by_product
+    weighted, total = sum_up(contributions, labels, probabilities, n_clusters).cpu()
     counts = torch.bincount(labels[labels >= 0].cpu(), minlength=n_clusters).clamp_min(1)
-    return Summary(weighted / (weighted.norm(dim=1, keepdim=True) + EPSILON), sums[1] / counts[:, None])
+    return Summary(weighted / (weighted.norm(dim=1, keepdim=True) + EPSILON), total / counts[:, None])
 
 
 def _sums_by_row(contributions: Contributions, labels: Tensor, probabilities: Tensor, n_clusters: int) -> Tensor:
     n, d_in = contributions.directions.shape
     sums = np.zeros((2, n_clusters, d_in))
-    rows = (
-        contributions.directions.numpy(),
-        labels.numpy(),
-        probabilities.float().numpy(),
-        contributions.lengths.numpy(),
-    )
-    with RowThreads(d_in, n) as columns:
-        columns(lambda start, stop: add_rows(*rows, start, stop, sums))
+    directions, lengths = contributions.directions.numpy(), contributions.lengths.numpy()
+    arrays = directions, labels.numpy(), probabilities.float().numpy(), lengths
+    with RowThreads(d_in, n) as threads:
+        threads(lambda start, stop: add_rows(*arrays, start, stop, sums))
     return torch.from_numpy(sums)
 
 

@@ -63,11 +63,9 @@ def linkage(tree: SpanningTree, *, portable_ties: bool = False) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def prim_order(n: int, low: Array, high: Array, weight: Array) -> tuple[Array, Array, Array]:
-    """Return the edges that Prim's algorithm takes from point 0 of a connected graph on n points.
+    """Return the edges that Prim's algorithm takes from point 0 of a connected graph (low, high, weight, (m,) each).
 
-    Ties go to the lower new point.
-
-    low, high, weight (m,) are the graph. Returns the old end, the new end and the weight (n - 1,), in the order taken.
+    Returns the old end, the new end and the weight (n - 1,), in the order taken. Ties go to the lower new point.
     """
     edges = low.shape[0]
     start = np.zeros(n + 1, np.int64)
@@ -107,10 +105,7 @@ def prim_order(n: int, low: Array, high: Array, weight: Array) -> tuple[Array, A
 
 @njit(cache=True, nogil=True)
 def merge(low: Array, high: Array, weight: Array) -> Array:
-    """Return the single linkage of edges in the order given.
-
-    Row e joins two clusters, each identified by its point or by n + earlier row.
-    """
+    """Return the single linkage of edges in this order; row e joins two clusters: a point, or n + an earlier row."""
     n = low.shape[0] + 1
     parent, name, size = np.arange(n), np.arange(n), np.ones(n, np.int64)
     out = np.empty((n - 1, 4), np.float64)

@@ -30,9 +30,7 @@ TILE = 32
 
 @njit(cache=True, nogil=True)
 def exact_square(x: Array, i: int, j: int) -> float:
-    """Return the squared Euclidean distance of rows i and j of x (n, d) in float64.
-
-    The result is bit-identical for (j, i), and 0 for equal rows.
+    """Return the squared distance of rows i and j of x (n, d) in float64: the same bits for (j, i), 0 for equal rows.
 
     Eight running sums are added in a fixed order: this is fast because it vectorises, and reproducible because no
     reassociation is allowed.
@@ -196,10 +194,9 @@ def core_squares(squares: Array, x: Array, slack: Array, k: int, start: int, sto
 
 @njit(cache=True, nogil=True)
 def first_edges(squares: Array, x: Array, slack: Array, core: Array, start: int, stop: int, out: Array) -> None:
-    """Write the lowest point no less dense and within the core distance, or -1, for rows start to stop, into out.
+    """Write the lowest point no less dense and within the core distance, or -1, for rows start to stop, into out (n,).
 
-    out is (n,). The edge to that point weighs exactly the row's core distance, and no edge from this row can weigh
-    less.
+    The edge to that point weighs exactly the row's core distance, and no edge from this row can weigh less.
     """
     n = squares.shape[0]
     for i in range(start, stop):
@@ -236,10 +233,9 @@ def tied_edges(squares: Array, x: Array, slack: Array, core: Array, points: Arra
 
 @njit(cache=True, nogil=True)
 def smallest_entries(squares: Array, width: int, start: int, stop: int, values: Array, columns: Array) -> None:
-    """Write the width smallest entries, ascending, of rows start to stop of squares (b, n), and their columns.
+    """Write the smallest entries of rows start to stop of squares (b, n), ascending, and columns: (b, width) each.
 
-    values and columns are (b, width). Same as `topk`, but several times faster on a CPU, because distances of
-    neighbouring rows have the same scale.
+    Same as `topk`, but several times faster on a CPU, because distances of neighbouring rows have the same scale.
     """
     n = squares.shape[1]
     near, where = np.empty(n + 1, np.float32), np.empty(n + 1, np.int32)
@@ -257,9 +253,7 @@ def smallest_entries(squares: Array, width: int, start: int, stop: int, values: 
 
 @njit(cache=True, nogil=True)
 def cheapest_outside(bits: Array, core_bits: Array, component: Array, start: int, stop: int, out: Array) -> None:
-    """Write the bits of the least max(squared distance, core of the other end) to another component, per row, into out.
-
-    out is (n,).
+    """Write the bits of each row's least max(squared distance, core of the other end) to another component to out (n,).
 
     Non-negative floats order as their bit patterns do; a minimum of integers vectorises without relaxing float rules.
     """

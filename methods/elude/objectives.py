@@ -34,10 +34,7 @@ def ratio(activations: Tensor) -> Tensor:
 
 
 def share(activations: Tensor) -> Tensor:
-    """Return the mean over c of ``M+[c, c] / sum_k M+[c, k]``, in [0, 1], for activations M (..., K, K).
-
-    0 / 0 counts as 0.
-    """
+    """Return the mean over c of ``M+[c, c] / sum_k M+[c, k]``, in [0, 1], for activations M (..., K, K); 0 / 0 is 0."""
     positive = activations.clamp_min(0)
     diagonal = torch.diagonal(positive, dim1=-2, dim2=-1)
     return torch.where(diagonal > 0, diagonal / positive.sum(-1), torch.zeros_like(diagonal)).mean(-1)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from methods.errors import UserError
-from methods.training import TrainingConfig
+from methods.training.config import TrainingConfig
 
 
 class SparseConfig(TrainingConfig):

@@ -58,10 +58,7 @@ EncoderStart = Literal["dictionary", "library"]
 
 
 def start(d_in: int, d_out: int, n_units: int, *, seed: int, encoder: EncoderStart = "library") -> Start:
-    """Return the initial weights of the library's plain SAE.
-
-    With d_in != d_out its encoder reads another space (a transcoder).
-    """
+    """Return the initial weights of the library's plain SAE; if d_in != d_out, its encoder reads another space."""
     from overcomplete.sae.factory import EncoderFactory
 
     if d_in == d_out:

@@ -43,32 +43,28 @@ def pursue(x: Tensor, atoms: Tensor, k: int, gram: Tensor | None = None) -> Path
     step builds on the previous one, so errors of bfloat16 would accumulate.
     """
     with torch.autocast(x.device.type, enabled=False):
-        return _pursue(x, atoms, k, gram)
-
-
-def _pursue(x: Tensor, atoms: Tensor, k: int, gram: Tensor | None) -> Path:
-    if gram is None:
-        gram = gram_of(atoms)
-    correlations = x @ atoms.T
-    if gram is not None and sparse_here(x):
-        units = np.empty((len(x), k), dtype=np.int64)
-        values = torch.empty(len(x), k, dtype=x.dtype)
-        kernels.pursue(correlations.numpy(), gram.contiguous().numpy(), k, units, values.numpy())
-        return Path(torch.from_numpy(units), values)
-    chosen, steps = [], []
-    residual = x
-    for i in range(k):
-        value, unit = correlations.max(1)
-        chosen.append(unit)
-        steps.append(value)
-        if i + 1 == k:
-            break
-        if gram is not None:
-            correlations = correlations - value[:, None] * gram[unit]
-        else:
-            residual = residual - value[:, None] * atoms[unit]
-            correlations = residual @ atoms.T
-    return Path(torch.stack(chosen, 1), torch.stack(steps, 1))
+        if gram is None:
+            gram = gram_of(atoms)
+        correlations = x @ atoms.T
+        if gram is not None and sparse_here(x):
+            units = np.empty((len(x), k), dtype=np.int64)
+            values = torch.empty(len(x), k, dtype=x.dtype)
+            kernels.pursue(correlations.numpy(), gram.contiguous().numpy(), k, units, values.numpy())
+            return Path(torch.from_numpy(units), values)
+        chosen, steps = [], []
+        residual = x
+        for i in range(k):
+            value, unit = correlations.max(1)
+            chosen.append(unit)
+            steps.append(value)
+            if i + 1 == k:
+                break
+            if gram is not None:
+                correlations = correlations - value[:, None] * gram[unit]
+            else:
+                residual = residual - value[:, None] * atoms[unit]
+                correlations = residual @ atoms.T
+        return Path(torch.stack(chosen, 1), torch.stack(steps, 1))
 
 
 class Residual(torch.autograd.Function):
@@ -86,13 +82,9 @@ class Residual(torch.autograd.Function):
         if sparse_here(x):
             n, k = path.units.shape
             residual = torch.empty_like(x)
-            kernels.weighted_rows(
-                path.units.flatten().numpy(),
-                np.arange(0, n * k + 1, k),
-                path.values.flatten().numpy(),
-                atoms.detach().numpy(),
-                residual.numpy(),
-            )
+            columns, weights = path.units.flatten().numpy(), path.values.flatten().numpy()
+            offsets = np.arange(0, n * k + 1, k)
+            kernels.weighted_rows(columns, offsets, weights, atoms.detach().numpy(), residual.numpy())
             residual = x - residual
         else:
             residual = x.clone()
@@ -108,15 +100,10 @@ class Residual(torch.autograd.Function):
         path: Path = ctx.path
         slope = gradients[0].contiguous()
         if sparse_here(residual):
-            totals = np.zeros((kernels.RANGES, *atoms.shape), dtype=atoms.detach().numpy().dtype)
-            kernels.pursue_backward(
-                path.units.numpy(),
-                path.values.numpy(),
-                residual.contiguous().numpy(),
-                slope.numpy(),
-                atoms.detach().contiguous().numpy(),
-                totals,
-            )
+            directions = atoms.detach().contiguous().numpy()
+            totals = np.zeros((kernels.RANGES, *atoms.shape), dtype=directions.dtype)
+            rest = residual.contiguous().numpy()
+            kernels.pursue_backward(path.units.numpy(), path.values.numpy(), rest, slope.numpy(), directions, totals)
             return None, torch.from_numpy(totals).sum(0), None
         total = torch.zeros_like(atoms)
         for unit, value in zip(path.units.T.flip(0), path.values.T.flip(0), strict=True):

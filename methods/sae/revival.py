@@ -9,13 +9,9 @@ def revival(mean_input: Tensor, weight: Tensor, bias: Tensor | None, dead: Tenso
     """Return ``1 / (|F| B) sum_s sum_{k in F} pre_codes[s, k]`` for pre-codes ``x @ weight.T + bias``; 0 if F is empty.
 
     Pre-codes are linear in x, so that their mean over the batch is the pre-code of the mean input: the term and its
-    gradient cost one product of a matrix and a vector instead of a pass over all pre-codes.
-
-    Args:
-        mean_input: (d,) mean of the batch's inputs; for matching pursuit, of its residuals.
-        weight: (n_units, d).
-        bias: (n_units,) or None.
-        dead: (n_units,) bool, the set F of units that are exactly zero on the whole batch.
+    gradient cost one product of a matrix and a vector instead of a pass over all pre-codes. ``mean_input`` (d,) is the
+    mean of the batch's inputs (of the residuals in matching pursuit), ``dead`` (n_units,) bool the set F of units that
+    are exactly zero on the whole batch; ``weight`` is (n_units, d) and ``bias`` (n_units,).
     """
     pre = weight @ mean_input
     if bias is not None:

@@ -110,10 +110,7 @@ def _weighted(columns: Any, offsets: Any, weights: Tensor, table: Tensor) -> Ten
 
 
 class PreCodesAt(torch.autograd.Function):
-    """Pre-codes ``(x @ weight.T + bias)`` at given entries, whose values are already computed.
-
-    Differentiable in weight (n_units, d) and bias (n_units,); not in x.
-    """
+    """Already computed pre-codes ``x @ weight.T + bias`` at entries, differentiable in weight and bias, not in x."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, x: Tensor, weight: Tensor, bias: Tensor, entries: Entries) -> Tensor:

@@ -85,7 +85,7 @@ def largest(pre: Array, k: int, units: Array, values: Array) -> None:
 
 @njit(fastmath=FAST, cache=True)
 def _sift(heap: Array, column: Array, node: int, k: int, value: float, f: int) -> None:
-    """Put (value, f) at ``place`` of a min-heap (k,) and sift it down."""
+    """Put (value, f) at ``node`` of a min-heap (k,) and sift it down."""
     while True:
         child = 2 * node + 1
         if child >= k:
@@ -105,9 +105,8 @@ def _sift(heap: Array, column: Array, node: int, k: int, value: float, f: int) -
 def kth_largest(pre: Array, k: int, threshold: Array) -> None:
     """Write the k-th largest non-negative entry of each row of pre (n, n_units) into threshold (n,); 0 if fewer.
 
-    For a row that contains infinity it is infinity; NaN is ignored.
-    Two histogram passes narrow the search down to a bin of a few entries, whose k-th is then found by insertion: for
-    large k this is several times faster than a heap.
+    For a row that contains infinity it is infinity; NaN is ignored. Two histogram passes narrow the search down to a
+    bin of a few entries, whose k-th is then found by insertion: for large k this is several times faster than a heap.
     """
     n, n_units = pre.shape
     bins = 512
@@ -147,10 +146,7 @@ def kth_largest(pre: Array, k: int, threshold: Array) -> None:
 
 @_parallel(FAST)
 def column_counts(codes: Array, totals: Array) -> None:
-    """Count the nonzero entries of each column of codes (n, n_units) into totals (RANGES, n_units), initially zeros.
-
-    There is one sum for each range of rows; the caller adds them up.
-    """
+    """Count nonzero entries per column of codes (n, n_units), one sum per range, into totals (RANGES, n_units) of 0."""
     n, n_units = codes.shape
     for part in prange(RANGES):
         total = totals[part]
@@ -302,10 +298,7 @@ def pursue_backward(units: Array, values: Array, residual: Array, gradient: Arra
 
 @_parallel(FAST)
 def jump_forward(pre: Array, thresholds: Array, codes: Array, counts: Array) -> None:
-    """Write codes (n, n_units) = pre if pre > thresholds (n_units,), else 0, and the number of active entries per row.
-
-    The numbers are written into counts (n,).
-    """
+    """Write codes (n, n_units) = pre if pre > thresholds (n_units,), else 0; counts (n,) are the active per row."""
     n, n_units = pre.shape
     for s in prange(n):
         n_active = 0
@@ -322,10 +315,8 @@ def jump_backward(
 ) -> None:
     """Write straight-through gradients of :func:`jump_forward`: of pre into slope, of thresholds into totals.
 
-    totals is zeros before.
-
     of_codes (n, n_units) is the loss's gradient at the codes, of_count that at the number of active entries; totals
-    (RANGES, n_units) holds one sum for each range of rows.
+    (RANGES, n_units), initially zeros, holds one sum for each range of rows.
     """
     n, n_units = pre.shape
     half = bandwidth / 2

@@ -71,10 +71,7 @@ def curves_of(history: Sequence[EpochMetrics]) -> dict[str, list[tuple[int, floa
 
 
 def learning_rate(step: int, total: int, config: TrainingConfig) -> float:
-    """Return the learning rate: linear rise over ``warmup_fraction`` of the steps, then a cosine to zero.
-
-    Steps count from 0.
-    """
+    """Return the rate of a step, from 0: linear rise over ``warmup_fraction`` of the steps, then a cosine to zero."""
     warmup = max(1, round(total * config.warmup_fraction))
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup

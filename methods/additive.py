@@ -40,10 +40,9 @@ def remainder_last(weight: Tensor, bias: Tensor, weights: Tensor, biases: Tensor
     Rounding each share by itself would let the sums drift from the original by an ulp or two. They do not drift if
     the last share is computed as ``W_u - sum of the others`` in the dtype in which the shares are stored.
     """
-    rounded = weights.to(weight.dtype).clone()
-    rounded_bias = biases.to(bias.dtype).clone()
-    if len(rounded) == 1:
+    if len(weights) == 1:
         return weight[None].clone(), bias.reshape(1).clone()
+    rounded, rounded_bias = weights.to(weight.dtype).clone(), biases.to(bias.dtype).clone()
     rounded[-1] = weight - rounded[:-1].sum(0)
     rounded_bias[-1] = bias - rounded_bias[:-1].sum()
     return rounded, rounded_bias

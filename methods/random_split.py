@@ -44,14 +44,12 @@ class RandomSplit(Learner, AdditiveSplit):
             )
         generator = torch.Generator().manual_seed(seed)
         weight, bias = site.weight.detach().cpu(), site.bias.detach().cpu()
-        weights: list[Tensor] = []
-        biases: list[Tensor] = []
+        splits: list[tuple[Tensor, Tensor]] = []
         for unit in range(site.d_out):
             # Assigning positions of a permutation round robin gives every part the same number of dimensions, +-1.
             part_of = torch.argsort(torch.rand(site.d_in, generator=generator), stable=True) % parts
             member = torch.nn.functional.one_hot(part_of, parts).T.to(weight.dtype)
-            split = remainder_last(weight[unit], bias[unit], member * weight[unit], member.mean(1) * bias[unit])
-            weights.append(split[0])
-            biases.append(split[1])
+            shares = member * weight[unit], member.mean(1) * bias[unit]
+            splits.append(remainder_last(weight[unit], bias[unit], *shares))
             progress(unit + 1, site.d_out, "neurons split")
-        self.assemble(weights, biases)
+        self.assemble(*zip(*splits, strict=True))

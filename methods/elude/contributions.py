@@ -13,7 +13,7 @@ from torch import Tensor
 from methods.base import Tokens
 from methods.elude.clustering import unit_rows
 from methods.elude.kernels import Array
-from methods.elude.spanning_tree import RowThreads
+from methods.elude.spanning_tree import RowThreads, slices
 
 # Bytes of one block in float32: the memory used beside the directions while they are gathered.
 PIECE = 1 << 27
@@ -58,9 +58,7 @@ def gather(tokens: Tokens, rows: np.ndarray, weight: Tensor, device: torch.devic
 
 def pieces(n: int, d: int) -> Iterator[slice]:
     """Yield slices of n rows, each of at most PIECE bytes of float32."""
-    step = max(1, PIECE // (4 * max(1, d)))
-    for start in range(0, n, step):
-        yield slice(start, min(start + step, n))
+    return slices(n, max(1, PIECE // (4 * max(1, d))))
 
 
 def normalise(contributions: Tensor) -> Contributions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -160,9 +161,9 @@ class ELUDe(AdditiveSplit):
         self, contributions: Contributions, min_cluster_size: int, seed: int, memory_bytes: int
     ) -> Clustering:
         settings: ELUDeConfig = self.config
-        points, is_zero = contributions.directions, contributions.lengths == 0
+        points, nonzero = contributions.directions, contributions.lengths != 0
         if settings.umap_dims is not None:
-            points = reduce_dimensions(points[~is_zero], settings.umap_dims, seed=seed)
+            points = reduce_dimensions(points[nonzero], settings.umap_dims, seed=seed)
         clusters = cluster(
             points,
             min_cluster_size=min_cluster_size,
@@ -175,11 +176,11 @@ class ELUDe(AdditiveSplit):
         if settings.umap_dims is None:
             return clusters
         # Rows without a direction were not passed to UMAP: they are noise, as without it.
-        labels = torch.full_like(is_zero, -1, dtype=torch.int64)
+        labels = torch.full_like(nonzero, -1, dtype=torch.int64)
         probabilities = torch.zeros_like(contributions.lengths)
-        labels[~is_zero] = clusters.labels.to(labels.device)
-        probabilities[~is_zero] = clusters.probabilities.to(labels.device)
-        return Clustering(labels, probabilities, clusters.persistence, clusters.min_samples, clusters.backend)
+        labels[nonzero] = clusters.labels.to(labels.device)
+        probabilities[nonzero] = clusters.probabilities.to(labels.device)
+        return replace(clusters, labels=labels, probabilities=probabilities)
 
     def _part(self, weight: Tensor, bias: Tensor, contributions: Contributions, clusters: Clustering) -> Part:
         settings: ELUDeConfig = self.config

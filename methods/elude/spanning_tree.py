@@ -56,6 +56,12 @@ class RowThreads:
         list(self.pool.map(work, cuts[:-1], cuts[1:]))
 
 
+def slices(n: int, step: int) -> Iterator[slice]:
+    """Yield slices of at most ``step`` rows that cover n rows."""
+    for start in range(0, n, step):
+        yield slice(start, min(start + step, n))
+
+
 @contextmanager
 def full_float32() -> Iterator[None]:
     """Compute matrix products in plain float32, even if the caller allows tf32 or bf16: the error bound assumes it."""
@@ -109,9 +115,9 @@ def squared_distances(x: torch.Tensor, rows: RowThreads) -> tuple[np.ndarray, np
     moved = centred(x)
     norms = torch.linalg.vecdot(moved, moved, dim=1).double()
     matrix = square_matrix(n)
-    for start in range(0, n, PANEL):
-        stop = min(start + PANEL, n)
-        torch.mm(moved[start:stop], moved[:stop].T, out=matrix[start:stop, :stop])
+    for rows_of_panel in slices(n, PANEL):
+        columns = slice(rows_of_panel.stop)
+        torch.mm(moved[rows_of_panel], moved[columns].T, out=matrix[rows_of_panel, columns])
     squares, lengths = matrix.numpy(), norms.float().numpy()
     rows(lambda start, stop: kernels.fill_squares(squares, lengths, start, stop))
     return squares, rounding_slack(norms, d).numpy()

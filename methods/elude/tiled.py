@@ -9,7 +9,7 @@ weights have the same order as in memory, so the tree is the same (docs/clusteri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from scipy.spatial.distance import squareform
 
 from methods.elude.forest import Forest, SpanningTree, shared_cores
 from methods.elude.kernels import SAME, smallest_entries
-from methods.elude.spanning_tree import RowThreads, centred, full_float32, rounding_slack
+from methods.elude.spanning_tree import RowThreads, centred, full_float32, rounding_slack, slices
 
 # Neighbours kept beyond min_samples + 1: room for those that float32 cannot distinguish from the last one.
 SPARE = 16
@@ -59,14 +59,9 @@ class Tiles:
         """Return squared distances (m,) float64 of the pairs i, j (m,), from float64 differences."""
         step = max(1, EXACT_BLOCK // self.d)
         out = torch.empty(len(i), dtype=torch.float64, device=self.x.device)
-        for at in range(0, len(i), step):
-            part = slice(at, at + step)
+        for part in slices(len(i), step):
             out[part] = (self.x[i[part]].double() - self.x[j[part]].double()).square_().sum(1)
         return out
-
-    def ranges(self, count: int) -> Iterator[slice]:
-        for start in range(0, count, self.strip_rows):
-            yield slice(start, min(start + self.strip_rows, count))
 
 
 def tiled_spanning_tree(x: torch.Tensor, k: int, memory_bytes: int) -> SpanningTree:
@@ -97,7 +92,7 @@ def core_squares(tiles: Tiles, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     width = min(n, k + 1 + SPARE)
     core = torch.empty(n, dtype=torch.float64, device=device)
     neighbours = torch.empty(n, width, dtype=torch.int32, device=device)
-    for rows in tiles.ranges(n):
+    for rows in slices(n, tiles.strip_rows):
         squares = tiles.strip(rows)
         points = torch.arange(rows.start, rows.stop, device=device)
         squares[points - rows.start, points] = 0.0
@@ -159,10 +154,9 @@ def first_edges(core: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
     target = torch.empty(n, dtype=torch.int64, device=core.device)
     # Stored neighbours take 4 bytes each, and about 30 while they are processed.
     step = max(1, EXACT_BLOCK // neighbours.shape[1])
-    for start in range(0, n, step):
-        rows = slice(start, min(start + step, n))
+    for rows in slices(n, step):
         near = neighbours[rows].long()
-        points = torch.arange(start, rows.stop, device=core.device)
+        points = torch.arange(rows.start, rows.stop, device=core.device)
         eligible = (padded[near] <= core[rows][:, None]) & (near != points[:, None])
         lowest = torch.where(eligible, near, n).amin(1)
         target[rows] = torch.where(lowest < n, lowest, -1)
@@ -219,7 +213,7 @@ def candidates(
 def out_of_components(tiles: Tiles, core: torch.Tensor, component: torch.Tensor, count: int) -> Edges:
     """Run one round of Boruvka's algorithm: return the cheapest edge out of each of count components."""
     near, outside = core.float(), torch.empty_like(core)
-    for rows in tiles.ranges(tiles.n):
+    for rows in slices(tiles.n, tiles.strip_rows):
         weight = tiles.strip(rows).clamp_min_(near)
         weight.masked_fill_(component[rows][:, None] == component[None], torch.inf)
         outside[rows] = weight.amin(1).double()

@@ -88,15 +88,8 @@ class FusedJump(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         pre, x, thresholds = ctx.saved_tensors
         of_codes, of_count = gradients
-        slope = torch.empty_like(pre)
+        slope, codes_slope = torch.empty_like(pre), of_codes.contiguous().numpy()
         totals = np.zeros((kernels.RANGES, pre.shape[1]), dtype=slope.numpy().dtype)
-        kernels.jump_backward(
-            pre.numpy(),
-            thresholds.detach().numpy(),
-            of_codes.contiguous().numpy(),
-            float(of_count),
-            ctx.bandwidth,
-            slope.numpy(),
-            totals,
-        )
+        arrays = pre.numpy(), thresholds.detach().numpy(), codes_slope
+        kernels.jump_backward(*arrays, float(of_count), ctx.bandwidth, slope.numpy(), totals)
         return None, None, slope.T @ x, slope.sum(0), torch.from_numpy(totals).sum(0), None

@@ -30,8 +30,7 @@ class MatryoshkaConfig(BatchTopKConfig):
     @field_validator("prefixes")
     @classmethod
     def _rising_to_one(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        rising = all(low < high for low, high in itertools.pairwise(values))
-        if not (rising and values[0] > 0 and values[-1] == 1):
+        if values[-1] != 1 or not all(low < high for low, high in itertools.pairwise((0.0, *values))):
             raise ValueError("prefixes must rise from above 0 to exactly 1, e.g. [0.0625, 0.25, 1.0]")
         return values
 

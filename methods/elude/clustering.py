@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from methods.elude.hierarchy import Selection, renumber, select_clusters
+from methods.elude.hierarchy import Selection, condense, linkage, renumber
 from methods.elude.spanning_tree import spanning_tree
 from methods.elude.tiled import tiled_spanning_tree
 
@@ -173,13 +173,16 @@ def check_options(
 
 
 def _exact(points: torch.Tensor, options: ClusteringOptions) -> Selection:
+    # hdbscan's own stability and selection, to match its results.
+    from hdbscan._hdbscan_tree import compute_stability, get_clusters
+
     if points.device.type == "cpu" and 4 * len(points) ** 2 <= options.memory_bytes:
         tree = spanning_tree(points, options.min_samples)
     else:
         tree = tiled_spanning_tree(points, options.min_samples, options.memory_bytes)
-    return select_clusters(
-        tree, options.min_cluster_size, options.selection, options.epsilon, portable_ties=options.portable_ties
-    )
+    condensed = condense(linkage(tree, portable_ties=options.portable_ties), options.min_cluster_size)
+    stability = compute_stability(condensed)
+    return Selection(*get_clusters(condensed, stability, options.selection, False, False, options.epsilon))
 
 
 def _as_hdbscan(options: ClusteringOptions) -> dict[str, Any]:
@@ -201,9 +204,7 @@ def _hdbscan(points: torch.Tensor, options: ClusteringOptions) -> Selection:
         ) from error
     # By default the kd-tree paths may approximate the tree in few dimensions.
     model = HDBSCAN(**_as_hdbscan(options), approx_min_span_tree=False).fit(points.cpu().numpy().astype(np.float64))
-    return Selection(
-        model.labels_.astype(np.int64), model.probabilities_, np.asarray(model.cluster_persistence_, float)
-    )
+    return Selection(model.labels_, model.probabilities_, model.cluster_persistence_)
 
 
 def _cuml(points: torch.Tensor, options: ClusteringOptions) -> Selection:
@@ -215,15 +216,8 @@ def _cuml(points: torch.Tensor, options: ClusteringOptions) -> Selection:
             "backend 'cuml' needs RAPIDS cuML and an NVIDIA GPU: install the extra 'cuml', or use backend='exact'."
         ) from error
     model = HDBSCAN(**_as_hdbscan(options), output_type="numpy").fit(cupy.from_dlpack(points.cuda()))
-    return Selection(
-        np.asarray(model.labels_, np.int64),
-        np.asarray(model.probabilities_, float),
-        np.asarray(model.cluster_persistence_, float),
-    )
+    return Selection(np.asarray(model.labels_), np.asarray(model.probabilities_), model.cluster_persistence_)
 
 
-BACKENDS: dict[str, Callable[[torch.Tensor, ClusteringOptions], Selection]] = {
-    "exact": _exact,
-    "hdbscan": _hdbscan,
-    "cuml": _cuml,
-}
+Backend = Callable[[torch.Tensor, ClusteringOptions], Selection]
+BACKENDS: dict[str, Backend] = {"exact": _exact, "hdbscan": _hdbscan, "cuml": _cuml}

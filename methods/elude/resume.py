@@ -141,11 +141,11 @@ class UnitFiles:
         if header.get("key") != self.key or header.get("sha256") != _digest(tensors):
             return None
         counts = tensors["count"].tolist()
-        rows = zip(tensors["weights"].split(counts), tensors["biases"].split(counts), strict=True)
-        scalars = zip(tensors["rho"].tolist(), tensors["n_noise"].tolist(), strict=True)
+        rows = (tensors[name].split(counts) for name in ("weights", "biases"))
+        scalars = (tensors[name].tolist() for name in ("unit", "rho", "n_noise"))
         return {
             unit: Part(weights.clone(), biases.clone(), rho, n_noise)
-            for unit, (weights, biases), (rho, n_noise) in zip(tensors["unit"].tolist(), rows, scalars, strict=True)
+            for weights, biases, unit, rho, n_noise in zip(*rows, *scalars, strict=True)
         }
 
 

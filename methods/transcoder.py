@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from methods import register
 from methods.base import MethodSpec
 from methods.sae.library import Start
-from methods.sae.vanilla import VanillaAutoencoder, VanillaSAE
+from methods.sae.vanilla import VanillaAutoencoder, VanillaConfig, VanillaSAE
 
 
 class TranscoderModule(VanillaAutoencoder):
     """``relu(weight @ (q - input_bias) + bias) @ atoms + output_bias``, in normalised spaces of q and a."""
 
-    def __init__(self, start: Start, *, dead_weight: float, l1_weight: float, l1_over: str = "token") -> None:
-        super().__init__(start, dead_weight=dead_weight, l1_weight=l1_weight, l1_over=l1_over)
+    def __init__(self, start: Start, config: VanillaConfig) -> None:
+        super().__init__(start, config)
         self.input_bias = nn.Parameter(torch.zeros(start.weight.shape[1]))
         self.output_bias = nn.Parameter(torch.zeros(start.atoms.shape[1]))
 

@@ -50,8 +50,8 @@ class ArchetypalAutoencoder(TopKAutoencoder):
     points: Tensor
     """(n_points, d)"""
 
-    def __init__(self, start: Start, points: Tensor, *, dead_weight: float, k: int, delta: float) -> None:
-        super().__init__(start, dead_weight=dead_weight, k=k)
+    def __init__(self, start: Start, config: ArchetypalConfig, k: int, points: Tensor) -> None:
+        super().__init__(start, config, k)
         n_units = len(start.weight)
         if len(points) < n_units:
             raise UserError(
@@ -59,7 +59,7 @@ class ArchetypalAutoencoder(TopKAutoencoder):
                 "0: set points to at least the number of units, or lower expansion_factor."
             )
         del self.directions
-        self.delta = delta
+        self.delta = config.delta
         self.register_buffer("points", points)
         self.mixture = nn.Parameter(torch.eye(n_units, len(points)))
         self.relaxation = nn.Parameter(torch.zeros(n_units, points.shape[1]))
@@ -118,8 +118,7 @@ class ArchetypalSAE(LinearSAE[ArchetypalAutoencoder]):
         points = archetype_points(tokens, normaliser, config.points or n_units, seed=seed, source=config.point_source)
         k = config.k_of(self.spec.name, n_units)
         module = build("RATopKSAE", tokens.width("output"), n_units, points, seed=seed, top_k=k)
-        first = start_of(module, config.encoder_start)
-        return ArchetypalAutoencoder(first, points, dead_weight=config.dead_weight, k=k, delta=config.delta)
+        return ArchetypalAutoencoder(start_of(module, config.encoder_start), config, k, points)
 
     def activate(self, pre: Tensor) -> Tensor:
         return keep_largest(torch.relu(pre), self.config.k_of(self.spec.name, pre.shape[-1]))

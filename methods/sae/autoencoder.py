@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from methods.sae.config import SparseConfig
 from methods.sae.library import Start
 from methods.sae.revival import revival
 from methods.training.entries import (
@@ -58,12 +59,12 @@ class LinearAutoencoder(Trainee):
     a GPU, everything is dense.
     """
 
-    def __init__(self, start: Start, *, dead_weight: float) -> None:
+    def __init__(self, start: Start, config: SparseConfig) -> None:
         super().__init__()
         self.weight = nn.Parameter(start.weight.clone())
         self.bias = nn.Parameter(start.bias.clone())
         self.directions = nn.Parameter(start.atoms.clone())
-        self.dead_weight = dead_weight
+        self.dead_weight = config.dead_weight
 
     # ---- what a family implements
 

@@ -40,9 +40,9 @@ class BatchTopKAutoencoder(LinearAutoencoder):
     running_threshold: Tensor
     """() running mean of the threshold; NaN before the first batch"""
 
-    def __init__(self, start: Start, *, dead_weight: float, k: int, momentum: float) -> None:
-        super().__init__(start, dead_weight=dead_weight)
-        self.k, self.momentum = k, momentum
+    def __init__(self, start: Start, config: BatchTopKConfig, k: int) -> None:
+        super().__init__(start, config)
+        self.k, self.momentum = k, config.threshold_momentum
         self.register_buffer("running_threshold", torch.tensor(float("nan")))
 
     def select(self, pre: Tensor) -> SelectedCodes | None:
@@ -124,18 +124,15 @@ class BatchTopKSAE(LinearSAE[BatchTopKAutoencoder]):
         version=2,
     )
     Config = BatchTopKConfig
+    module: ClassVar[type[BatchTopKAutoencoder]] = BatchTopKAutoencoder
     fitted: ClassVar[tuple[str, ...]] = (*LinearSAE.fitted, "threshold")
 
     threshold: Tensor
     """() smallest code, learned during training"""
 
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> BatchTopKAutoencoder:
-        return BatchTopKAutoencoder(
-            self.start(n_units, tokens, seed),
-            dead_weight=self.config.dead_weight,
-            k=self.config.k_of(self.spec.name, n_units),
-            momentum=self.config.threshold_momentum,
-        )
+        k = self.config.k_of(self.spec.name, n_units)
+        return self.module(self.start(n_units, tokens, seed), self.config, k)
 
     def keep(self, trainee: BatchTopKAutoencoder) -> None:
         self.threshold = trainee.running_threshold.detach().clone()

@@ -38,31 +38,19 @@ class JumpReLUConfig(SAEConfig):
 class JumpReLUAutoencoder(LinearAutoencoder):
     """Codes are ``pre * (pre > threshold)``; log-thresholds are learned, so that thresholds stay above 0."""
 
-    def __init__(
-        self,
-        start: Start,
-        log_thresholds: Tensor,
-        *,
-        dead_weight: float,
-        sparsity_weight: float,
-        target_l0: float | None,
-        bandwidth: float,
-        threshold_rate: float = 1.0,
-    ) -> None:
-        super().__init__(start, dead_weight=dead_weight)
+    def __init__(self, start: Start, log_thresholds: Tensor, config: JumpReLUConfig) -> None:
+        super().__init__(start, config)
+        self.config, self.bandwidth = config, config.bandwidth
         # Adam's step size does not depend on the scale of a parameter, so this one is stored in larger units.
-        self.threshold_rate = threshold_rate
-        self.log_thresholds = nn.Parameter(log_thresholds / threshold_rate)
-        self.sparsity_weight, self.target_l0, self.bandwidth = sparsity_weight, target_l0, bandwidth
+        self.log_thresholds = nn.Parameter(log_thresholds / config.threshold_rate)
 
     def thresholds(self) -> Tensor:
         """Return the thresholds (n_units,) > 0."""
-        return (self.threshold_rate * self.log_thresholds).exp()
+        return (self.config.threshold_rate * self.log_thresholds).exp()
 
     def select(self, pre: Tensor) -> SelectedCodes | None:
         # Entries just below their threshold have no code, but they move the threshold.
-        floor = self.thresholds().detach() - self.bandwidth / 2
-        return entries_from(pre, floor)
+        return entries_from(pre, self.thresholds().detach() - self.bandwidth / 2)
 
     def activate(self, pre: Tensor, units: Tensor | None) -> Tensor:
         thresholds = self.thresholds()
@@ -80,9 +68,9 @@ class JumpReLUAutoencoder(LinearAutoencoder):
                 thresholds = thresholds[codes.entries.unit_index]
             active = step(pre, thresholds, self.bandwidth).sum()
         l0 = active / codes.n
-        if self.target_l0 is not None:
-            return self.sparsity_weight * (l0 / self.target_l0 - 1).square()
-        return self.sparsity_weight * l0
+        if self.config.target_l0 is not None:
+            l0 = (l0 / self.config.target_l0 - 1).square()
+        return self.config.sparsity_weight * l0
 
 
 @register
@@ -104,15 +92,8 @@ class JumpReLUSAE(LinearSAE[JumpReLUAutoencoder]):
 
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> JumpReLUAutoencoder:
         module = build("JumpSAE", tokens.width("output"), n_units, seed=seed)
-        return JumpReLUAutoencoder(
-            start_of(module, self.config.encoder_start),
-            module.thresholds.detach(),
-            dead_weight=self.config.dead_weight,
-            sparsity_weight=self.config.sparsity_weight,
-            target_l0=self.config.target_l0,
-            bandwidth=self.config.bandwidth,
-            threshold_rate=self.config.threshold_rate,
-        )
+        first = start_of(module, self.config.encoder_start)
+        return JumpReLUAutoencoder(first, module.thresholds.detach(), self.config)
 
     def keep(self, trainee: JumpReLUAutoencoder) -> None:
         self.thresholds = trainee.thresholds().detach().clone()

@@ -10,12 +10,11 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from methods import register
-from methods.base import MethodSpec, Tokens
+from methods.base import MethodSpec
 from methods.sae.autoencoder import Codes
 from methods.sae.batchtopk import BatchTopKAutoencoder, BatchTopKConfig, BatchTopKSAE
 from methods.sae.library import Start
 from methods.training.entries import Entries
-from methods.training.normaliser import Normaliser
 
 
 class MatryoshkaConfig(BatchTopKConfig):
@@ -42,9 +41,9 @@ class MatryoshkaConfig(BatchTopKConfig):
 class MatryoshkaAutoencoder(BatchTopKAutoencoder):
     """BatchTopK codes; the error is the mean over prefixes m of ``mean (x - codes[:, :m] @ atoms[:m])^2``."""
 
-    def __init__(self, start: Start, *, dead_weight: float, k: int, momentum: float, sizes: list[int]) -> None:
-        super().__init__(start, dead_weight=dead_weight, k=k, momentum=momentum)
-        self.sizes = sizes
+    def __init__(self, start: Start, config: MatryoshkaConfig, k: int) -> None:
+        super().__init__(start, config, k)
+        self.sizes = config.prefix_sizes(len(start.weight))
 
     def error(self, codes: Codes, target: Tensor) -> Tensor:
         total = torch.zeros((), device=target.device)
@@ -81,12 +80,4 @@ class MatryoshkaSAE(BatchTopKSAE):
         version=2,
     )
     Config = MatryoshkaConfig
-
-    def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> MatryoshkaAutoencoder:
-        return MatryoshkaAutoencoder(
-            self.start(n_units, tokens, seed),
-            dead_weight=self.config.dead_weight,
-            k=self.config.k_of(self.spec.name, n_units),
-            momentum=self.config.threshold_momentum,
-            sizes=self.config.prefix_sizes(n_units),
-        )
+    module = MatryoshkaAutoencoder

@@ -8,7 +8,7 @@ from torch import Tensor
 from methods import register
 from methods.base import MethodSpec, Tokens
 from methods.sae.autoencoder import LinearAutoencoder
-from methods.sae.config import FixedL0Config
+from methods.sae.config import FixedL0Config, SparseConfig
 from methods.sae.library import Start
 from methods.sae.method import LinearSAE
 from methods.training import kernels
@@ -41,8 +41,8 @@ def keep_largest(codes: Tensor, k: int) -> Tensor:
 class TopKAutoencoder(LinearAutoencoder):
     """Autoencoder whose codes are the k largest of relu(pre-codes); only the error is minimised."""
 
-    def __init__(self, start: Start, *, dead_weight: float, k: int) -> None:
-        super().__init__(start, dead_weight=dead_weight)
+    def __init__(self, start: Start, config: SparseConfig, k: int) -> None:
+        super().__init__(start, config)
         self.k = k
 
     def select(self, pre: Tensor) -> SelectedCodes | None:
@@ -76,7 +76,7 @@ class TopKSAE(LinearSAE[TopKAutoencoder]):
 
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> TopKAutoencoder:
         k = self.config.k_of(self.spec.name, n_units)
-        return TopKAutoencoder(self.start(n_units, tokens, seed), dead_weight=self.config.dead_weight, k=k)
+        return TopKAutoencoder(self.start(n_units, tokens, seed), self.config, k)
 
     def activate(self, pre: Tensor) -> Tensor:
         return keep_largest(torch.relu(pre), self.config.k)

@@ -30,9 +30,9 @@ class VanillaConfig(SAEConfig):
 class VanillaAutoencoder(LinearAutoencoder):
     """``mean (x - codes @ atoms)^2 + l1_weight * sum |codes|``, codes = relu(pre-codes)."""
 
-    def __init__(self, start: Start, *, dead_weight: float, l1_weight: float, l1_over: str = "token") -> None:
-        super().__init__(start, dead_weight=dead_weight)
-        self.l1_weight, self.l1_over = l1_weight, l1_over
+    def __init__(self, start: Start, config: VanillaConfig) -> None:
+        super().__init__(start, config)
+        self.config = config
 
     def select(self, pre: Tensor) -> SelectedCodes | None:
         return entries_from(pre, torch.full((pre.shape[1],), torch.finfo(pre.dtype).tiny))
@@ -43,8 +43,8 @@ class VanillaAutoencoder(LinearAutoencoder):
         return Codes(codes, None, len(x)), codes
 
     def penalty(self, codes: Codes, pre: Tensor) -> Tensor:
-        tokens = codes.n if self.l1_over == "batch" else 1
-        return self.l1_weight * tokens * codes.mean_sum()
+        tokens = codes.n if self.config.l1_over == "batch" else 1
+        return self.config.l1_weight * tokens * codes.mean_sum()
 
 
 @register
@@ -62,9 +62,4 @@ class VanillaSAE(LinearSAE[VanillaAutoencoder]):
     module: ClassVar[type[VanillaAutoencoder]] = VanillaAutoencoder
 
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> VanillaAutoencoder:
-        return self.module(
-            self.start(n_units, tokens, seed),
-            dead_weight=self.config.dead_weight,
-            l1_weight=self.config.l1_weight,
-            l1_over=self.config.l1_over,
-        )
+        return self.module(self.start(n_units, tokens, seed), self.config)

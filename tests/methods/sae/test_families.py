@@ -10,9 +10,10 @@ from planted import Planted, planted
 import methods
 from methods.sae.archetypal import ArchetypalConfig, ArchetypalSAE
 from methods.sae.autoencoder import Codes, LinearAutoencoder
-from methods.sae.batchtopk import BatchTopKAutoencoder, BatchTopKSAE
+from methods.sae.batchtopk import BatchTopKAutoencoder, BatchTopKConfig, BatchTopKSAE
+from methods.sae.config import FixedL0Config
 from methods.sae.jump import jump_relu, step
-from methods.sae.jumprelu import JumpReLUAutoencoder
+from methods.sae.jumprelu import JumpReLUAutoencoder, JumpReLUConfig
 from methods.sae.library import start
 from methods.sae.matryoshka import MatryoshkaAutoencoder, MatryoshkaConfig
 from methods.sae.pursuit import gram_of, pursue
@@ -90,14 +91,8 @@ def test_all_three_forms_of_jumprelu_agree() -> None:
     x = torch.randn(80, 16, generator=torch.Generator().manual_seed(0))
     found = {}
     for form in ("autograd", "dense", "sparse"):
-        module = JumpReLUAutoencoder(
-            start(16, 16, 100, seed=1),
-            torch.full((100,), 0.5).log(),
-            dead_weight=0.1,
-            sparsity_weight=0.01,
-            target_l0=None,
-            bandwidth=0.5,
-        )
+        config = JumpReLUConfig(dead_weight=0.1, sparsity_weight=0.01, bandwidth=0.5, threshold_rate=1.0)
+        module = JumpReLUAutoencoder(start(16, 16, 100, seed=1), torch.full((100,), 0.5).log(), config)
         if form == "dense":
             module.select = lambda pre: None  # type: ignore[method-assign]
         if form == "sparse":
@@ -118,14 +113,8 @@ def test_all_three_forms_of_jumprelu_agree() -> None:
 @pytest.mark.parametrize("weight", [0.01, 2.0])
 @pytest.mark.parametrize("form", ["as chosen", "dense", "autograd"])
 def test_the_penalty_is_the_weight_times_l0(form: str, weight: float) -> None:
-    module = JumpReLUAutoencoder(
-        start(16, 16, 100, seed=1),
-        torch.full((100,), 0.5).log(),
-        dead_weight=0.0,
-        sparsity_weight=weight,
-        target_l0=None,
-        bandwidth=0.05,
-    )
+    config = JumpReLUConfig(dead_weight=0.0, sparsity_weight=weight, bandwidth=0.05, threshold_rate=1.0)
+    module = JumpReLUAutoencoder(start(16, 16, 100, seed=1), torch.full((100,), 0.5).log(), config)
     if form != "as chosen":
         module.select = lambda pre: None  # type: ignore[method-assign]
     if form == "autograd":
@@ -238,7 +227,7 @@ def test_prefixes_must_rise_to_one() -> None:
 
 def test_the_matryoshka_error_is_the_mean_over_prefixes() -> None:
     """Codes 1 and 2 of orthogonal atoms, and prefixes of one and two units: squared errors of 5, 4 and 0 over 2."""
-    trainee = MatryoshkaAutoencoder(start(2, 2, 2, seed=0), dead_weight=0.0, k=2, momentum=0.9, sizes=[1, 2])
+    trainee = MatryoshkaAutoencoder(start(2, 2, 2, seed=0), MatryoshkaConfig(dead_weight=0.0, prefixes=(0.5, 1.0)), 2)
     trainee.directions.data = torch.eye(2)
     target = torch.tensor([[1.0, 2.0]])
     nothing, both = torch.zeros(1, 2), torch.tensor([[1.0, 2.0]])
@@ -278,7 +267,7 @@ def test_topk_of_negative_pre_codes_is_zero(k: int, sparse: bool, monkeypatch: p
     if not sparse:
         monkeypatch.setattr("methods.sae.topk.sparse_here", lambda x: False)
     pre = -0.1 - torch.rand(6, 40, generator=torch.Generator().manual_seed(0))
-    trainee = TopKAutoencoder(start(16, 16, 40, seed=1), dead_weight=0.0, k=k)
+    trainee = TopKAutoencoder(start(16, 16, 40, seed=1), FixedL0Config(dead_weight=0.0), k)
     method = methods.create("topk_sae", k=k)
     assert isinstance(method, TopKSAE)
     entries = pre[:, :3].flatten()
@@ -330,20 +319,20 @@ def test_selection_stays_in_bounds_where_training_has_blown_up(bad: float) -> No
 
 
 @pytest.mark.parametrize("family", [TopKAutoencoder, BatchTopKAutoencoder])
-def test_as_many_codes_as_asked_for_where_many_are_equal(family: type[LinearAutoencoder]) -> None:
+def test_as_many_codes_as_asked_for_where_many_are_equal(family: type[TopKAutoencoder | BatchTopKAutoencoder]) -> None:
     """Products in bfloat16, as on a GPU: with eight bits other codes are equal to the smallest that is kept."""
     n, k = 256, 20
     x = torch.randn(n, 16, generator=torch.Generator().manual_seed(0))
-    more = {"momentum": 0.9} if family is BatchTopKAutoencoder else {}
-    trainee = family(start(16, 16, 400, seed=1), dead_weight=0.0, k=k, **more)  # type: ignore[call-arg]
+    over_batch = family is BatchTopKAutoencoder
+    trainee = family(start(16, 16, 400, seed=1), BatchTopKConfig(dead_weight=0.0), k)
     with torch.autocast("cpu", torch.bfloat16):
         codes, pre = trainee.codes(x)
     assert pre.dtype == torch.bfloat16 and codes.entries is None
-    found = codes.values.detach().flatten() if more else codes.values.detach()
+    found = codes.values.detach().flatten() if over_batch else codes.values.detach()
     kept, known = (found > 0).sum(-1), pre.detach().view(found.shape)
     smallest = torch.where(found > 0, found, torch.inf).amin(-1, keepdim=True)
     assert bool(((known >= smallest).sum(-1) > kept).any()), "no codes are equal: the test shows nothing"
-    assert set(kept.flatten().tolist()) == {n * k if more else k}
+    assert set(kept.flatten().tolist()) == {n * k if over_batch else k}
     codes.values.sum().backward()  # type: ignore[no-untyped-call]
     assert trainee.weight.grad is not None and bool(trainee.weight.grad.any())
 

@@ -13,13 +13,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods.sae.archetypal import ArchetypalAutoencoder
+from methods.sae.archetypal import ArchetypalAutoencoder, ArchetypalConfig
 from methods.sae.autoencoder import LinearAutoencoder
-from methods.sae.batchtopk import BatchTopKAutoencoder
+from methods.sae.batchtopk import BatchTopKAutoencoder, BatchTopKConfig
+from methods.sae.config import FixedL0Config
 from methods.sae.library import Start, build, start, start_of
 from methods.sae.matching_pursuit import PursuitAutoencoder
 from methods.sae.topk import TopKAutoencoder
-from methods.sae.vanilla import VanillaAutoencoder
+from methods.sae.vanilla import VanillaAutoencoder, VanillaConfig
 
 N, D, UNITS, K = 64, 16, 200, 4
 CPU = torch.device("cpu")
@@ -71,13 +72,13 @@ def test_first_weights_are_the_librarys() -> None:
 @pytest.mark.parametrize("k, sparse", [(K, True), (40, False)])
 def test_topk_codes_and_gradients(x: Tensor, k: int, sparse: bool) -> None:
     module = build("TopKSAE", D, UNITS, seed=1, top_k=k)
-    check(TopKAutoencoder(start_of(module), dead_weight=0, k=k), module, x, sparse=sparse)
+    check(TopKAutoencoder(start_of(module), FixedL0Config(dead_weight=0), k), module, x, sparse=sparse)
 
 
 @pytest.mark.parametrize("k, sparse", [(K, True), (40, False)])
 def test_batchtopk_codes_and_gradients(x: Tensor, k: int, sparse: bool) -> None:
     module = build("BatchTopKSAE", D, UNITS, seed=1, top_k=k * N)
-    trainee = BatchTopKAutoencoder(start_of(module), dead_weight=0, k=k, momentum=0.9)
+    trainee = BatchTopKAutoencoder(start_of(module), BatchTopKConfig(dead_weight=0), k)
     check(trainee, module, x, sparse=sparse)
     trainee.codes(0.5 * x)  # with a threshold to start from, and a batch that falls far below it
     with torch.no_grad():
@@ -101,7 +102,7 @@ def test_vanilla_codes_and_gradients(x: Tensor, bias: float, sparse: bool, dead_
         # The library's term lacks 1 / B.
         return l1 + reanimation_regularizer(x, x, pre, codes, None, penalty=dead_weight / N)
 
-    trainee = VanillaAutoencoder(start_of(module), dead_weight=dead_weight, l1_weight=0.01)
+    trainee = VanillaAutoencoder(start_of(module), VanillaConfig(dead_weight=dead_weight, l1_weight=0.01))
     check(trainee, module, x, extra, sparse=sparse)
 
 
@@ -110,7 +111,7 @@ def test_archetypal_dictionary_and_gradients(x: Tensor) -> None:
     module = build("RATopKSAE", D, UNITS, points, seed=1, top_k=30, delta=0.5)
     linear = module.encoder.final_block[0]
     first = Start(linear.weight.detach(), linear.bias.detach(), points[:UNITS])
-    trainee = ArchetypalAutoencoder(first, points, dead_weight=0, k=30, delta=0.5)
+    trainee = ArchetypalAutoencoder(first, ArchetypalConfig(dead_weight=0, delta=0.5), 30, points)
     with torch.no_grad():
         for ours, theirs in ((trainee.mixture, module.dictionary.W), (trainee.relaxation, module.dictionary.Relax)):
             change = torch.randn(ours.shape, generator=torch.Generator().manual_seed(4))

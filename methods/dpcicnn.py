@@ -186,8 +186,7 @@ class DPCiCNN(Learner, LinearSubUnits):
 def exclusive_inputs(relevance: Tensor, factor: float) -> Tensor:
     """Return a (K, d_in) mask of inputs that belong to one class: ``factor * r_kj > max_{k' != k} r_k'j``, r >= 0.
 
-    Args:
-        relevance: (K, d_in) average relevance vectors of K >= 2 classes.
+    ``relevance`` (K, d_in) are the average relevance vectors of K >= 2 classes.
     """
     positive = relevance.clamp_min(0)
     largest, first = positive.max(0)

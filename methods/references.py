@@ -47,9 +47,7 @@ class TokensByImage:
 def output_sums(tokens: Tokens, group: np.ndarray, n_groups: int, *, rectified: bool = False) -> Tensor:
     """Return (n_groups, d_out) float64 sums of the layer's output over the tokens of each group, in one pass.
 
-    Args:
-        group: (n,) group of each token row; rows of group -1 are left out.
-        rectified: count negative outputs as 0.
+    ``group`` (n,) is the group of each token row, -1 for none. With ``rectified`` negative outputs count as 0.
     """
     sums = torch.zeros(n_groups, tokens.width("output"), dtype=torch.float64)
     done = 0

@@ -21,12 +21,8 @@ class LinearDictionary(LinearDecoder):
 
 def sample_tokens(tokens: Tokens, limit: int, seed: int) -> Tensor:
     """Return all outputs (n, d_out), or ``limit`` of them drawn with the seed if there are more."""
-    if tokens.n <= limit:
-        rows = np.arange(tokens.n)
-    else:
-        drawn = torch.randperm(tokens.n, generator=generator_of("sampled tokens", seed))[:limit]
-        rows = np.sort(drawn.numpy())
-    return tokens.gather("output", rows)
+    drawn = torch.randperm(tokens.n, generator=generator_of("sampled tokens", seed))[:limit]
+    return tokens.gather("output", np.sort(drawn.numpy()))
 
 
 def skewness_signs(codes: Tensor) -> Tensor:

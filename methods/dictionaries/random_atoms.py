@@ -9,7 +9,7 @@ from torch import Tensor
 from methods import register
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary
-from methods.errors import UserError
+from methods.sae.config import checked_k
 from methods.sae.topk import keep_largest
 from methods.training.batches import generator_of
 from methods.training.normaliser import Normaliser
@@ -46,8 +46,7 @@ class RandomDictionary(LinearDictionary):
     def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         config: RandomDictionaryConfig = self.config
         n_units = max(1, round(config.expansion_factor * site.d_out))
-        if config.k > n_units:
-            raise UserError(f"random_dictionary.k = {config.k}, but there are only {n_units} units: lower k.")
+        checked_k(config.k, self.spec.name, n_units)
         drawn = torch.randn(n_units, site.d_out, generator=generator_of("random dictionary", seed))
         self.atoms = (drawn / drawn.norm(dim=1, keepdim=True)).to(device)
         self.output_bias = Normaliser(tokens, "output").mean.to(device)

@@ -103,9 +103,16 @@ def cluster(
     options or data outside the above, ImportError if a backend's package is missing.
     """
     points, largest = as_points(x)
-    check_options(min_cluster_size, min_samples, selection, memory_bytes, cluster_selection_epsilon)
-    if backend not in BACKENDS:
-        raise ValueError(f"backend is {backend!r}; it must be one of {', '.join(map(repr, BACKENDS))}.")
+    for name, value, valid, allowed in (
+        ("min_cluster_size", min_cluster_size, _is_count(min_cluster_size, 2), "an integer of at least 2"),
+        ("min_samples", min_samples, min_samples is None or _is_count(min_samples, 1), "None or a positive integer"),
+        ("selection", selection, selection in SELECTIONS, f"one of {', '.join(map(repr, SELECTIONS))}"),
+        ("memory_bytes", memory_bytes, memory_bytes >= 1, "positive"),
+        ("cluster_selection_epsilon", cluster_selection_epsilon, cluster_selection_epsilon >= 0, "at least 0"),
+        ("backend", backend, backend in BACKENDS, f"one of {', '.join(map(repr, BACKENDS))}"),
+    ):
+        if not valid:
+            raise ValueError(f"{name} is {value!r}; it must be {allowed}.")
     home = points.device
     points = points.to(device if device is not None else home)
     epsilon = float(cluster_selection_epsilon)
@@ -156,20 +163,8 @@ def as_points(x: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, float]:
     return points, largest
 
 
-def check_options(
-    min_cluster_size: int, min_samples: int | None, selection: str, memory_bytes: int, epsilon: float
-) -> None:
-    """Raise ValueError for the first option outside its range."""
-    if not isinstance(min_cluster_size, int | np.integer) or min_cluster_size < 2:
-        raise ValueError(f"min_cluster_size is {min_cluster_size!r}; it must be an integer of at least 2.")
-    if min_samples is not None and (not isinstance(min_samples, int | np.integer) or min_samples < 1):
-        raise ValueError(f"min_samples is {min_samples!r}; it must be None or an integer of at least 1.")
-    if selection not in SELECTIONS:
-        raise ValueError(f"selection is {selection!r}; it must be one of {', '.join(map(repr, SELECTIONS))}.")
-    if memory_bytes < 1:
-        raise ValueError(f"memory_bytes is {memory_bytes!r}; it must be positive.")
-    if not epsilon >= 0:
-        raise ValueError(f"cluster_selection_epsilon is {epsilon!r}; it must be a distance of at least 0.")
+def _is_count(value: Any, least: int) -> bool:
+    return isinstance(value, int | np.integer) and bool(value >= least)
 
 
 def _exact(points: torch.Tensor, options: ClusteringOptions) -> Selection:

@@ -19,13 +19,9 @@ def top_instances(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (neuron, rows) in neuron order: the ascending rows (top_k,) int64 of its tokens of largest activation.
 
-    Ties go to the lower row. Neurons are taken in blocks of as many columns as fit in ``memory_bytes``; each block is
-    one pass over the stored outputs, so that no (tokens x neurons) matrix is held. A block without a requested neuron
-    is not read.
-
-    Args:
-        top_k: number of instances, at most ``tokens.n``.
-        units: the neurons to process; None for all of them.
+    ``top_k`` is at most ``tokens.n``; None for ``units`` means all neurons. Ties go to the lower row. Neurons are taken
+    in blocks of as many columns as fit in ``memory_bytes``; each block is one pass over the stored outputs, so that no
+    (tokens x neurons) matrix is held. A block without a requested neuron is not read.
     """
     d_out = tokens.width("output")
     wanted = np.zeros(d_out, bool)

@@ -114,16 +114,13 @@ def claims(representatives: Tensor, scores: Scores) -> Tensor:
 
 
 def winning_shares(scores: Tensor, rho: float, rule: WinnerRule = "unique") -> Tensor:
-    """Return the shares alpha (K, d) of every dimension for one margin (eq. 3 and 4).
+    """Return the shares alpha (K, d) of every dimension for one margin (eq. 3 and 4), from scores (K, d) >= 0.
 
     A set S wins dimension j if ``rho * min_{c in S} score > max_{c' not in S} score``. Only prefixes of the scores
     sorted from large to small can satisfy that, so there are K-1 candidates per dimension (the set of all sub-units
     leaves none outside and is the same as no winner). ``unique``: S wins if exactly one prefix qualifies (the paper's
     words; for K >= 3 this is not monotone in rho). ``first``: the smallest that qualifies. ``gap``: of those that
     qualify, the one before the largest relative drop.
-
-    Args:
-        scores: (K, d) non-negative.
     """
     n_subunits = len(scores)
     ordered, order = torch.sort(scores, dim=0, descending=True, stable=True)

@@ -44,9 +44,10 @@ class ArchetypalAutoencoder(TopKAutoencoder):
     """``atoms = exp(multiplier) * (mixture @ points + relaxation)``, TopK codes (Fel et al. 2025, eq. 4).
 
     Rows of ``mixture`` (n_units, n_points) are >= 0 and sum to 1; rows of ``relaxation`` (n_units, d) have a length of
-    at most ``delta``.
+    at most ``config.delta``.
     """
 
+    config: ArchetypalConfig
     points: Tensor
     """(n_points, d)"""
 
@@ -59,7 +60,6 @@ class ArchetypalAutoencoder(TopKAutoencoder):
                 "0: set points to at least the number of units, or lower expansion_factor."
             )
         del self.directions
-        self.delta = config.delta
         self.register_buffer("points", points)
         self.mixture = nn.Parameter(torch.eye(n_units, len(points)))
         self.relaxation = nn.Parameter(torch.zeros(n_units, points.shape[1]))
@@ -72,9 +72,9 @@ class ArchetypalAutoencoder(TopKAutoencoder):
     def project(self) -> None:
         self.mixture.clamp_(min=0)
         self.mixture.div_(self.mixture.sum(1, keepdim=True) + 1e-8)
-        length = self.relaxation.norm(dim=1, keepdim=True)
+        length, delta = self.relaxation.norm(dim=1, keepdim=True), self.config.delta
         # A length of 0 is within any bound: dividing by it gives NaN for delta = 0.
-        self.relaxation.mul_(torch.where(length > self.delta, self.delta / length.clamp_min(1e-30), 1.0))
+        self.relaxation.mul_(torch.where(length > delta, delta / length.clamp_min(1e-30), 1.0))
 
 
 def archetype_points(tokens: Tokens, normaliser: Normaliser, number: int, *, seed: int, source: str) -> Tensor:

@@ -47,10 +47,6 @@ class Codes(NamedTuple):
         active = self.values.detach() != 0
         return torch.bincount(self.entries.unit_index[active], minlength=self.entries.n_units)
 
-    def mean_sum(self) -> Tensor:
-        """Return the () mean over rows of the sum of the codes: their L1 norm if none is negative."""
-        return self.values.sum() / self.n
-
 
 class LinearAutoencoder(Trainee):
     """Encoder ``x @ weight.T + bias``, a function from pre-codes to codes, and unit atoms.
@@ -64,7 +60,7 @@ class LinearAutoencoder(Trainee):
         self.weight = nn.Parameter(start.weight.clone())
         self.bias = nn.Parameter(start.bias.clone())
         self.directions = nn.Parameter(start.atoms.clone())
-        self.dead_weight = config.dead_weight
+        self.config = config
 
     # ---- what a family implements
 
@@ -149,6 +145,6 @@ class LinearAutoencoder(Trainee):
         error = self.error(codes, target)
         total = error + self.penalty(codes, pre)
         fires = codes.fires()
-        if self.dead_weight:
-            total = total - self.dead_weight * revival(x.mean(0), self.weight, self.effective_bias(), fires == 0)
+        if weight := self.config.dead_weight:
+            total = total - weight * revival(x.mean(0), self.weight, self.effective_bias(), fires == 0)
         return StepLoss(total, error, fires)

@@ -38,9 +38,11 @@ class JumpReLUConfig(SAEConfig):
 class JumpReLUAutoencoder(LinearAutoencoder):
     """Codes are ``pre * (pre > threshold)``; log-thresholds are learned, so that thresholds stay above 0."""
 
+    config: JumpReLUConfig
+
     def __init__(self, start: Start, log_thresholds: Tensor, config: JumpReLUConfig) -> None:
         super().__init__(start, config)
-        self.config, self.bandwidth = config, config.bandwidth
+        self.bandwidth = config.bandwidth
         # Adam's step size does not depend on the scale of a parameter, so this one is stored in larger units.
         self.log_thresholds = nn.Parameter(log_thresholds / config.threshold_rate)
 

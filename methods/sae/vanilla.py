@@ -12,7 +12,6 @@ from methods import register
 from methods.base import MethodSpec, Tokens
 from methods.sae.autoencoder import Codes, LinearAutoencoder
 from methods.sae.config import SAEConfig
-from methods.sae.library import Start
 from methods.sae.method import LinearSAE
 from methods.training.entries import GivenCodes, SelectedCodes, entries_from
 from methods.training.normaliser import Normaliser
@@ -30,9 +29,7 @@ class VanillaConfig(SAEConfig):
 class VanillaAutoencoder(LinearAutoencoder):
     """``mean (x - codes @ atoms)^2 + l1_weight * sum |codes|``, codes = relu(pre-codes)."""
 
-    def __init__(self, start: Start, config: VanillaConfig) -> None:
-        super().__init__(start, config)
-        self.config = config
+    config: VanillaConfig
 
     def select(self, pre: Tensor) -> SelectedCodes | None:
         return entries_from(pre, torch.full((pre.shape[1],), torch.finfo(pre.dtype).tiny))
@@ -44,7 +41,8 @@ class VanillaAutoencoder(LinearAutoencoder):
 
     def penalty(self, codes: Codes, pre: Tensor) -> Tensor:
         tokens = codes.n if self.config.l1_over == "batch" else 1
-        return self.config.l1_weight * tokens * codes.mean_sum()
+        # No code is negative, so their sum is their L1 norm.
+        return self.config.l1_weight * tokens * (codes.values.sum() / codes.n)
 
 
 @register

@@ -40,7 +40,7 @@ class Batches:
         device: Device = "cpu",
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        self.tokens = tokens
+        self.tokens, self.n = tokens, tokens.n
         self.fields = tuple(fields)
         self.normalisers = tuple(normalisers)
         self.batch_size = batch_size
@@ -49,10 +49,6 @@ class Batches:
         row_bytes = 4 * sum(tokens.width(field) for field in self.fields)
         self.block_rows = max(batch_size, memory_bytes // row_bytes)
         self._in_memory: list[Tensor] | None = None
-
-    @property
-    def n(self) -> int:
-        return self.tokens.n
 
     @property
     def per_epoch(self) -> int:

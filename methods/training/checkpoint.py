@@ -68,13 +68,9 @@ class Checkpoint:
         )
         for name, parameter in module.named_parameters():
             prefix = f"optimiser.{name}."
-            state = {
-                key.removeprefix(prefix): value.to(parameter.device)
-                for key, value in tensors.items()
-                if key.startswith(prefix)
-            }
+            state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
             if state:
-                optimiser.state[parameter] = state
+                optimiser.state[parameter] = {key: value.to(parameter.device) for key, value in state.items()}
         return header
 
     def clear(self) -> None:

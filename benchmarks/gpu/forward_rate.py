@@ -51,17 +51,15 @@ def run(record: Record) -> None:
     with tempfile.TemporaryDirectory() as folder:
         cache, device = Path(folder), str(record.device)
         started = time.perf_counter()
-        head = make_head("probe", backbone, probing, cache, device=device)
+        head = make_head("probe", backbone, probing, cache)
         record.row("stages", stage=f"probe on {len(probing)} images", seconds=time.perf_counter() - started)
         site = Site(backbone.model, path, n_prefix_tokens=backbone.n_prefix_tokens)
         started = time.perf_counter()
         plan = ProbingPlan(crops=0, tokens_per_image=64, dtype="float32", seed=1)
-        (tokens,) = collect(backbone, site, probing, [plan], cache, device=device)
+        (tokens,) = collect(backbone, site, probing, [plan], cache)
         record.row("stages", stage=f"{tokens.n} probing tokens", seconds=time.perf_counter() - started)
         started = time.perf_counter()
-        baseline = make_baseline(
-            backbone, site, evaluation, head, cache, top_images=10, head_identity="report", device=device
-        )
+        baseline = make_baseline(backbone, site, evaluation, head, cache, top_images=10, head_identity="report")
         stage = f"baseline of {len(evaluation)} images (three passes)"
         record.row("stages", stage=stage, seconds=time.perf_counter() - started)
         config = {"expansion_factor": 2 if record.tiny else 8, "epochs": 1}
@@ -74,7 +72,7 @@ def run(record: Record) -> None:
         stage = f"evaluation of {len(evaluation)} images with {sae.n_units} units, {len(used)} metrics"
         record.row("stages", stage=stage, seconds=seconds, peak_gib=record.peak_gib())
         for measured in sorted(result.scores, key=lambda measured: -measured.seconds)[:3]:
-            record.row("slowest metrics", metric=measured.score.metric, seconds=measured.seconds)
+            record.row("slowest metrics", metric=measured.metric, seconds=measured.seconds)
         for note in result.notes:
             if "failed" in note:
                 record.note(note)

@@ -1,1 +1,3 @@
 """Sparse autoencoders on the layer's output, one family per file."""
+
+__all__: list[str] = []

@@ -11,6 +11,7 @@ import harness
 import results
 from gpu.demo_run import small_suite
 from gpu.record import Record
+from harness.cells.run_cell import OUT_OF_MEMORY
 from methods.plugin_files import load_plugin_file
 
 TITLE = "Leaks over 20 cells, and a method that runs out of memory"
@@ -70,3 +71,6 @@ def run(record: Record) -> None:
             record.row("out of memory", method=method, status=cell["status"], message=cell["error_message"])
             expected = "failed" if method == "greedy" else "finished"
             record.check(f"{method} is not {expected}", float(cell["status"] != expected), 0)
+            if method == "greedy":
+                helps = str(cell["error_message"]).startswith(OUT_OF_MEMORY)
+                record.check("the message does not say what to do", float(not helps), 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from harness.cells.evaluate import evaluate
 from harness.cells.fit import SavedFit, fit_cell, keep
 from harness.cells.inputs import Inputs
 from harness.cells.plan import Cell
+from harness.errors import first_line
 from harness.identity import digest, seed_of
 from methods import numerics
 from methods.base import Progress, no_progress
@@ -47,6 +49,14 @@ class CellContext(NamedTuple):
     """folder of the store: fits are written to ``artifacts/`` in it, and files to resume a killed fit to ``work/``"""
 
 
+OUT_OF_MEMORY = (
+    "There was not enough memory: give the method fewer units or a smaller batch_size, use fewer tokens or workers, or "
+    "use a device with more memory."
+)
+#: torch's errors on a CPU, and of CUDA libraries, are plain RuntimeErrors.
+_NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|CUBLAS_STATUS_ALLOC_FAILED")
+
+
 class Failure(NamedTuple):
     """Exception as text, which can be recorded and passed between processes whatever objects the exception holds."""
 
@@ -57,7 +67,10 @@ class Failure(NamedTuple):
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         text = "".join(traceback.format_exception(error)).replace(str(Path(__file__).parents[2]), ".")
-        return cls(type(error).__name__, str(error) or type(error).__name__, text)
+        message = str(error) or type(error).__name__
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY.search(message):
+            message = f"{OUT_OF_MEMORY} ({first_line(error)})"
+        return cls(type(error).__name__, message, text)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paths import SUPPORT
+from paths import ROOT, SUPPORT
 
 pytestmark = pytest.mark.run
 
@@ -18,7 +18,11 @@ pytestmark = pytest.mark.run
 def differing(pictures: Path, cache: Path, threads: int, orders: str) -> list[Any]:
     """Chains of methods, and which cell of each has other bits than the same cell computed alone."""
     program = SUPPORT / "forked_cells.py"
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(program.parent)}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(SUPPORT))),
+    }
     command = [sys.executable, str(program), str(pictures), str(cache), orders]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -39,7 +39,11 @@ def small_suite(methods: tuple[str, ...], token_seeds: tuple[int, ...]) -> Suite
 
 def run_on(device: str, folder: Path, tiny: bool) -> tuple[results.Store, float, int]:
     """Run the suite; return its store, the seconds and the number of failed cells."""
-    suite = small_suite(("identity", "topk_sae"), (42,)) if tiny else harness.load_suite("demo", backbone=BACKBONE)
+    suite = (
+        small_suite(("identity", "topk_sae"), (42,))
+        if tiny
+        else harness.load_suite("demo", backbone=BACKBONE, token_seeds=(42,))
+    )
     started = time.perf_counter()
     summary = harness.run_suite(suite, store=folder / "results.duckdb", device=device)
     return results.open_store(folder / "results.duckdb"), time.perf_counter() - started, summary.failed
@@ -55,9 +59,11 @@ def run(record: Record) -> None:
         record.check("failed cells on the device", failed, 0)
         here, seconds, failed = run_on("cpu", Path(other), record.tiny)
         record.row("runs", device="cpu", seconds=seconds, failed_cells=failed)
+        record.check("failed cells on the CPU", failed, 0)
         keys = ["cell_id", "metric", "version"]
         columns = [*keys, "value"]
         pairs = there.scores()[columns].merge(here.scores()[columns], on=keys, suffixes=("_there", "_here"))
+        record.check("scores without a counterpart", len(here.scores()) - len(pairs), 0)
         pairs = pairs.merge(here.cells()[["cell_id", "method"]], on="cell_id")
         for (method, metric), group in pairs[pairs["metric"].isin(METRICS)].groupby(["method", "metric"]):
             difference = float((group["value_there"] - group["value_here"]).abs().max())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def run(record: Record) -> None:
         for some in (seeds[:2], seeds):
             suite = small_suite(("topk_sae",), some)
             summary = harness.run_suite(suite, store=store, device=device)
+            gc.collect()
             allocated.append(torch.cuda.memory_allocated(record.device) / 2**20 if record.on_gpu else 0.0)
             record.row("cells", finished=summary.finished, failed=summary.failed, allocated_mib=allocated[-1])
         record.check("MiB that the further cells left allocated", allocated[1] - allocated[0], 1.0)

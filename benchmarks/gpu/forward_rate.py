@@ -42,9 +42,10 @@ def run(record: Record) -> None:
             "forward passes",
             precision=str(precision).removeprefix("torch."),
             images_per_second=rate,
-            minutes_for_imagenet_train=1_281_167 / rate / 60,
+            minutes_of_forward_passes_for_imagenet_train=1_281_167 / rate / 60,
             peak_gib=record.peak_gib(),
         )
+    record.note("ImageNet's minutes are extrapolated, and leave out reading and decoding its 1 281 167 images.")
     photographs = datasets.load("photos:36" if record.tiny else "photos")
     probing, evaluation = photographs.split(evaluation=12 if record.tiny else 100)
     path = "blocks.11.mlp.fc2"

@@ -110,6 +110,10 @@ def make_baseline(
     passes = Passes(backbone, site, images, batch_size)
 
     def read(complete: Path) -> tuple[Baseline, Mapping[str, str]]:
+        # A probe is fitted again when its broken images can be read: the stored logits are then of another head.
+        # Not checked below: another process may have finished first, with a probe that differs in the last bits.
+        if json.loads((complete / "meta.json").read_text()).get("head", head.fingerprint()) != head.fingerprint():
+            raise ValueError("measured with another head")
         baseline = _read(complete, passes, head, top_images)
         return baseline, baseline.tokens.meta["skipped"]
 
@@ -130,9 +134,6 @@ def make_baseline(
 def _read(folder: Path, passes: Passes, head: Head, top_images: int) -> Baseline:
     """Read the files that :class:`BaselinePasses` wrote. Raise one of DAMAGE if they do not fit together."""
     meta = json.loads((folder / "meta.json").read_text())
-    # A probe is fitted again when its broken images can be read: the logits stored here are then of another head.
-    if meta.get("head", head.fingerprint()) != head.fingerprint():
-        raise ValueError("measured with another head")
     index = np.load(folder / "index.npy", allow_pickle=False)
     tokens = TokenSet(folder / TOKENS)
     tokens.check()

@@ -60,7 +60,7 @@ def seen_of(identity: Mapping[str, Any] | None, last_position: int | None) -> Se
     preprocessing = ((identity or {}).get("evaluation") or {}).get("preprocessing") or {}
     side = None if last_position is None or last_position < 1 else math.isqrt(last_position) + 1
     size, resize = preprocessing.get("size"), preprocessing.get("resize")
-    return Seen(preprocessing.get("fit") == "squash", size / resize if size and resize else 1.0, side)
+    return Seen(preprocessing.get("fit") == "squash", float(size) / float(resize) if size and resize else 1.0, side)
 
 
 def folders(dataset: str | None, user_folder: Path | None) -> list[Path]:

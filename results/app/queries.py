@@ -101,7 +101,8 @@ def reference_cell(store: Store, cell_id: str) -> str | None:
 def histogram(store: Store, cell_ids: Sequence[str], bins: int = 50) -> pd.DataFrame:
     """Return cell_id, bin, n: number of alive units of each cell by MS score, in `bins` bins from -1 to 1."""
     return store.query(
-        "SELECT cell_id, least(floor((ms_score + 1) / 2 * ?), ? - 1)::INTEGER AS bin, count(*) AS n FROM units "
+        "SELECT cell_id, greatest(0, least(floor((ms_score + 1) / 2 * ?), ? - 1))::INTEGER AS bin, count(*) AS n "
+        "FROM units "
         "WHERE cell_id IN (SELECT unnest(?::VARCHAR[])) AND alive AND NOT isnan(ms_score) "
         "GROUP BY ALL ORDER BY cell_id, bin",
         [bins, bins, list(cell_ids)],

@@ -44,6 +44,8 @@ def load(request: Request) -> Backbone:
     processor = _fetch(lambda auto: auto.AutoImageProcessor.from_pretrained(repository), request)
     preprocessing = as_preprocessing(processor.to_dict(), request.spec)
     model = _model(repository, config, request)
+    # Counted on an image on the CPU, so before the model moves.
+    n_prefix_tokens = _prefix_tokens(model, preprocessing.size, request.spec)
     gemma = request.identifier.startswith("google/siglip2")
     card_license = "Gemma terms" if gemma else f"see the card of {Path(request.identifier).as_posix()}"
     source, license_ = origin(request, "Hugging Face", card_license)
@@ -52,7 +54,7 @@ def load(request: Request) -> Backbone:
         title=request.identifier,
         model=model.to(request.device),
         preprocessing=preprocessing,
-        n_prefix_tokens=_prefix_tokens(model, preprocessing.size, request.spec),
+        n_prefix_tokens=n_prefix_tokens,
         default_site=last_mlp(model),
         source=source,
         license=license_,

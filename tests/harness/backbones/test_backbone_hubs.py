@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from hostile_pickle import Payload
 from torch import nn
 
 from harness import backbones
+from harness.backbones.preprocessing import IMAGENET_224
+from harness.backbones.sources import huggingface
+from harness.backbones.sources.base import Request
 from methods.errors import UserError
 
 pytestmark = [pytest.mark.run, pytest.mark.usefixtures("no_network")]
@@ -223,3 +227,27 @@ def test_torchhub_errors(tmp_path, monkeypatch):
         backbones.load("torchhub:dinov2")
     with pytest.raises(UserError, match="Without a network, give a local clone"):
         backbones.load("torchhub:facebookresearch/dinov2:dinov2_vitb14")
+
+
+class _Tower(nn.Module):
+    """Vision tower as transformers builds one: a CLS token and 14 x 14 patches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc2 = nn.Linear(3, 4)
+        self.config = SimpleNamespace(patch_size=16, model_type="vit")
+
+    def forward(self, pixel_values: torch.Tensor) -> SimpleNamespace:
+        rows = pixel_values.flatten(2).transpose(1, 2)[:, :197]
+        return SimpleNamespace(last_hidden_state=self.fc2(rows))
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_hugging_face_towers_load_on_any_device(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    """Prefix tokens are counted with an image on the CPU, before the model moves."""
+    monkeypatch.setattr(huggingface, "require", lambda *_: None)
+    monkeypatch.setattr(huggingface, "_fetch", lambda *_: SimpleNamespace(to_dict=dict))
+    monkeypatch.setattr(huggingface, "_model", lambda *_: _Tower())
+    monkeypatch.setattr(huggingface, "as_preprocessing", lambda *_: IMAGENET_224)
+    backbone = huggingface.load(Request("hf:some/tower", "some/tower", device=device))
+    assert backbone.n_prefix_tokens == 1 and backbone.device.type == device

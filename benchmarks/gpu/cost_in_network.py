@@ -9,6 +9,7 @@ import torch
 
 import methods
 from gpu.record import Record
+from harness.activations.site import Site
 from harness.backbones import load
 from harness.backbones.base import Backbone
 from harness.check.world import SmallTokens
@@ -89,14 +90,14 @@ def run(record: Record) -> None:
     backbone = load(name, weights=False, device=record.device)
     # An archetypal SAE needs as many tokens as units.
     tokens = tokens_of(backbone, 1000 if record.tiny else 12_288)
-    layer = backbone.model.get_submodule(SITE)
+    site = Site(backbone.model, SITE, n_prefix_tokens=backbone.n_prefix_tokens)
     batch = 2 if record.tiny else 256
     for method_name in IN_TINY if record.tiny else PUBLISHED:
         if record.seconds_left < 8:
             record.note(f"{PUBLISHED[method_name]} and the methods after it were left out for lack of time.")
             break
         config = settings(method_name, record.tiny)
-        method = methods.create(method_name, **config).fit(tokens, Layer(layer), seed=1, device=str(record.device))
+        method = methods.create(method_name, **config).fit(tokens, site, seed=1, device=str(record.device))
         compiled = method_name in COMPILED and not record.tiny and record.seconds_left > 40
         protocol = Protocol(batch_size=batch, warmup=2, repeats=4 if record.tiny else 10, compiled=compiled)
         row_of(record, backbone, method, PUBLISHED[method_name], protocol)
@@ -106,20 +107,3 @@ def run(record: Record) -> None:
         "time is measured in turns with the method's. ELUDe's row is a random split of each neuron into eight "
         "parts, the paper's number of sub-units: the time depends on that number, not on which inputs a part has."
     )
-
-
-class Layer:
-    """Site of an `nn.Linear`, as the methods read it."""
-
-    def __init__(self, layer: Any) -> None:
-        self.weight, self.bias = layer.weight.detach(), layer.bias.detach()
-
-    @property
-    def d_in(self) -> int:
-        """Inputs of the layer."""
-        return int(self.weight.shape[1])
-
-    @property
-    def d_out(self) -> int:
-        """Outputs of the layer."""
-        return int(self.weight.shape[0])

@@ -13,7 +13,7 @@ from gpu.record import Record
 from harness import datasets
 from harness.activations.baseline import make_baseline
 from harness.activations.collect import ProbingPlan, collect
-from harness.activations.head import make_head
+from harness.activations.heads.probe import Probe
 from harness.activations.site import Site
 from harness.backbones import load
 from harness.cells.evaluate import evaluate
@@ -52,7 +52,7 @@ def run(record: Record) -> None:
     with tempfile.TemporaryDirectory() as folder:
         cache, device = Path(folder), str(record.device)
         started = time.perf_counter()
-        head = make_head("probe", backbone, probing, cache)
+        head = Probe(backbone, probing, probing.name, {}).make(cache)
         record.row("stages", stage=f"probe on {len(probing)} images", seconds=time.perf_counter() - started)
         site = Site(backbone.model, path, n_prefix_tokens=backbone.n_prefix_tokens)
         started = time.perf_counter()

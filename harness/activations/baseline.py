@@ -16,7 +16,7 @@ from torch import Tensor
 from harness.activations.baseline_passes import LOGITS, STATES, TOKENS, BaselinePasses
 from harness.activations.cached import read_cached
 from harness.activations.forward import Passes
-from harness.activations.head import Head
+from harness.activations.heads.base import Head
 from harness.activations.site import Site
 from harness.activations.token_set import TokenSet, check_disk
 from harness.atomic import create_partial, remove, replace_atomically
@@ -107,7 +107,7 @@ def make_baseline(
     source = {**backbone.identity(), "site": site.path, "images": images.fingerprint}
     fingerprint = digest({"baseline": VERSION, **source, "head": head_identity, "dtype": dtype}, length=24)
     folder = cache / "baselines" / fingerprint
-    passes = Passes(backbone, site, images, batch_size)
+    passes = Passes(backbone, site, images, batch_size, head.features)
 
     def read(complete: Path) -> tuple[Baseline, Mapping[str, str]]:
         # A probe is fitted again when its broken images can be read: the stored logits are then of another head.

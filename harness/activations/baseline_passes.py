@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from harness.activations.forward import Passed, Passes
-from harness.activations.head import Head, predictions
+from harness.activations.heads.base import Head, predictions
 from harness.activations.token_set import TokenWriter
 from harness.datasets.loading import BrokenReport
 from methods.base import Progress
@@ -141,7 +141,7 @@ class BaselinePasses:
         return result
 
     def _labels(self, passed: Passed) -> Tensor:
-        return torch.from_numpy(self.passes.images.labels)[passed.image]
+        return self.head.targets(torch.from_numpy(self.passes.images.labels)[passed.image])
 
     def _logits(self, passed: Passed, network: str) -> Tensor:
         total = len(self.passes.images)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from harness.activations.prefix_cache import States, StateWriter, find_cut
-from harness.activations.site import Site, Tap
+from harness.activations.site import Run, Site, Tap
 from harness.backbones.base import Backbone
 from harness.datasets.base import ImageSet
 from harness.datasets.loading import BrokenReport, batches
@@ -36,6 +36,8 @@ class Passes:
     site: Site
     images: ImageSet
     batch_size: int
+    network: Run
+    """runs the whole network: images (B, 3, S, S) to features (B, d)"""
     readable: np.ndarray | None = None
     """(n,) int64: the images that can be read; None until that is known"""
     states: States | None = None
@@ -56,7 +58,7 @@ class Passes:
         )
         for batch in stream:
             with writer.recording() if writer else nullcontext():
-                features = self.site.replace(self.backbone.features, batch.images.to(self.backbone.device), tap)
+                features = self.site.replace(self.network, batch.images.to(self.backbone.device), tap)
             index = batch.index if self.readable is None else torch.from_numpy(self.readable)[batch.index]
             yield Passed(index, features)
 
@@ -66,7 +68,7 @@ class Passes:
             # Modules before the cut do not affect the result, so blank images can stand for all.
             blank = self.backbone.blank_images(stop - start)
             with states.resumed(start, stop, self.backbone.device):
-                features = self.site.replace(self.backbone.features, blank, tap)
+                features = self.site.replace(self.network, blank, tap)
             yield Passed(torch.from_numpy(readable[start:stop]), features)
 
     def state_writer(self, file: Path) -> StateWriter | None:

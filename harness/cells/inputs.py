@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from harness.activations.baseline import Baseline, make_baseline
 from harness.activations.collect import ProbingPlan, collect
-from harness.activations.head import make_head
 from harness.activations.token_set import TokenSet
 from harness.cells.plan import PreparedTarget
 from harness.datasets.loading import BrokenReport
@@ -52,7 +51,7 @@ def open_inputs(
     shared: dict[str, Any] = {"progress": progress, "report": report, "batch_size": suite.evaluation.batch_size}
     plans = list(dict.fromkeys(plans))
     token_sets = collect(prepared.backbone, prepared.site, prepared.probing, plans, cache, **shared)
-    head = make_head(prepared.head, prepared.backbone, prepared.probing, cache, **shared)
+    head = prepared.head.make(cache, **shared)
     baseline = make_baseline(
         prepared.backbone,
         prepared.site,

@@ -9,7 +9,8 @@ from typing import Any
 
 from harness import backbones, datasets
 from harness.activations.collect import ProbingPlan
-from harness.activations.head import PROBE_VERSION, HeadKind, require_classes
+from harness.activations.heads import HEADS
+from harness.activations.heads.base import HeadKind
 from harness.activations.site import Site, site_paths
 from harness.backbones.base import Backbone
 from harness.datasets.base import ImageSet
@@ -46,8 +47,7 @@ class PreparedTarget:
         return f"{self.backbone.title} at {self.site.path}"
 
     def head_identity(self) -> dict[str, Any]:
-        probe = {"version": PROBE_VERSION, "images": self.probing.fingerprint}
-        return {"kind": self.head, **(probe if self.head == "probe" else {})}
+        return self.head.identity()
 
     def evaluation_identity(self) -> dict[str, Any]:
         return {**self.backbone.identity(), "images": self.evaluation.fingerprint, "head": self.head_identity()}
@@ -148,9 +148,9 @@ def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
             paths = ", ".join(site_paths(backbone.model)[-5:])
             raise UserError(f"{target.backbone} has no default layer: give --site PATH; the last ones are {paths}.")
         site = Site(backbone.model, path, n_prefix_tokens=backbone.n_prefix_tokens)
-        head: HeadKind = target.head or ("own" if backbone.n_classes is not None else "probe")
-        if head == "probe":
-            require_classes(split.probing.labels, images.name)
+        kind = HEADS.get(target.head or ("own" if backbone.n_classes is not None else "probe"))
+        head = kind(backbone, split.probing, images.name, target.head_settings)
+        head.check()
         prepared.append(PreparedTarget(target, backbone, site, split.probing, split.evaluation, images.name, head))
     return prepared
 

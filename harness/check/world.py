@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import methods
 from harness.activations.baseline import Baseline, make_baseline
 from harness.activations.collect import ProbingPlan, collect
-from harness.activations.head import make_head
+from harness.activations.heads.probe import Probe
 from harness.activations.site import Site
 from harness.activations.token_set import TokenSet
 from harness.backbones.base import Backbone, Preprocessing
@@ -67,7 +67,7 @@ def small_world() -> Iterator[CheckWorld]:
         cache = Path(folder)
         plan = ProbingPlan(crops=0, tokens_per_image=None, dtype="float32", seed=1)
         (tokens,) = collect(backbone, site, probing, [plan], cache)
-        head = make_head("probe", backbone, probing, cache)
+        head = Probe(backbone, probing, probing.name, {}).make(cache)
         baseline = make_baseline(
             backbone, site, evaluation, head, cache, top_images=TOP_IMAGES, head_identity="check", batch_size=BATCH
         )

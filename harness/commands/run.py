@@ -38,7 +38,9 @@ class RunOptions(LayerOptions):
     ] = None
     head: Annotated[
         str | None,
-        typer.Option(help="Classification head: own (the backbone's) or probe (fitted); default: the suite's."),
+        typer.Option(
+            help="Classification head: own (the backbone's), probe (fitted) or another; default: the suite's."
+        ),
     ] = None
     weights: Annotated[
         bool,

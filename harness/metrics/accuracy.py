@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from harness.activations.baseline import Baseline
-from harness.activations.head import predictions
+from harness.activations.heads.base import predictions
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 from harness.stats import proportion_standard_error
 from methods.base import Method
@@ -35,8 +35,9 @@ class Accuracy(Metric):
         return baseline.head.predicts_labels and not method.spec.virtual
 
     def update(self, batch: Batch) -> None:
-        labelled = batch.label >= 0
-        self.right += int((predictions(batch.logits)[labelled] == batch.label[labelled]).sum())
+        target = self.baseline.head.targets(batch.label)
+        labelled = target >= 0
+        self.right += int((predictions(batch.logits)[labelled] == target[labelled]).sum())
         self.count += int(labelled.sum())
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 
 from harness.activations.baseline import Baseline
-from harness.activations.head import predictions
+from harness.activations.heads.base import predictions
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 from harness.stats import proportion_standard_error, standard_error_from_sums
 from methods.base import Method

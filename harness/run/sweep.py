@@ -14,6 +14,7 @@ import pandas as pd
 
 from harness.executors import create
 from harness.executors.processes import Processes
+from harness.identity import canonical
 from harness.progress import Reporter
 from harness.run.loop import run
 from harness.run.selection import Candidate, candidates_of, sweep_of, sweep_results
@@ -105,7 +106,8 @@ def _layers(suite: Suite) -> Iterator[tuple[Suite, Target]]:
     for leaf in suite.leaves:
         layers: dict[tuple[Any, ...], list[Target]] = {}
         for target in leaf.targets:
-            key = (target.backbone, target.site, target.checkpoint, target.weights, target.head)
+            head = (target.head, canonical(target.head_settings))
+            key = (target.backbone, target.site, target.checkpoint, target.weights, *head)
             layers.setdefault(key, []).append(target)
         for targets in layers.values():
             entries = tuple(entry for target in targets for entry in leaf.methods_of(target))

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
 
+from harness.activations.heads import head_problem
+
 # Strict: "3" or true instead of 3 is a mistake in a suite file.
 Whole = Annotated[int, Strict()]
 Flag = Annotated[bool, Strict()]
@@ -91,7 +93,8 @@ class Target(Section):
 
     backbone: str = Field(min_length=1)
     site: str | None = Field(None, min_length=1, description="module path; default: the backbone's default site")
-    head: Literal["own", "probe"] | None = Field(None, description="default: the backbone's own head, if it has one")
+    head: str | None = Field(None, description="own, probe, or any other head; default: own, if there is one, or probe")
+    head_settings: dict[str, Any] = Field(default_factory=dict, description="settings of the head")
     checkpoint: str | None = None
     weights: Flag = True
     token_seeds: tuple[Seed, ...] | None = Field(None, min_length=1, description="instead of seeds.tokens")
@@ -99,6 +102,19 @@ class Target(Section):
     settings: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="settings by method name or label; override those of the method"
     )
+
+    @field_validator("head")
+    @classmethod
+    def _head_exists(cls, name: str | None) -> str | None:
+        if name is not None and (problem := head_problem(name)) is not None:
+            raise ValueError(problem)
+        return name
+
+    @model_validator(mode="after")
+    def _settings_have_head(self) -> Target:
+        if self.head_settings and self.head is None:
+            raise ValueError('head_settings needs a head: name it, as in head = "probe"')
+        return self
 
 
 class SweepSettings(Section):

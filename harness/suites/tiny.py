@@ -136,7 +136,7 @@ def _tiny(leaf: Suite, stand_ins: Mapping[_Layer, tuple[str, str]], sizes: _Size
         if stand_in is not None:
             # EfficientNet has a head and the packaged ViT has none, whatever the head of the replaced backbone.
             head = "own" if stand_in[0] == LITE else "probe"
-            target_values |= {"backbone": stand_in[0], "site": stand_in[1], "head": head}
+            target_values |= {"backbone": stand_in[0], "site": stand_in[1], "head": head, "head_settings": {}}
         target_values["methods"] = [
             {**entry.model_dump(), "config": _small(entry.name, entry.config, sizes)}
             for entry in leaf.methods_of(target)

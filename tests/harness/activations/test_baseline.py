@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness.activations import baseline
-from harness.activations.head import Head
+from harness.activations.heads.base import Head
 from harness.activations.site import Site
 from harness.check.world import small_world
 

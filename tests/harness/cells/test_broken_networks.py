@@ -16,7 +16,7 @@ from in_memory import small_layer
 from torch import Tensor
 
 import methods
-from harness.activations.head import predictions
+from harness.activations.heads.base import predictions
 from harness.cells.evaluate import evaluate
 from harness.errors import UserError
 from harness.metrics.accuracy import Accuracy
@@ -26,7 +26,8 @@ from harness.metrics.logits_gap import LogitsGap
 from harness.metrics.ms_score import MSScore
 from harness.metrics.stability import matched_cosine_by_parent
 
-NOTHING: Any = SimpleNamespace(floors={}, top_images=2, null_similarity=1.0, n_images=4)
+HEAD = SimpleNamespace(targets=lambda labels: labels)
+NOTHING: Any = SimpleNamespace(floors={}, top_images=2, null_similarity=1.0, n_images=4, head=HEAD)
 
 
 def batch(logits: Tensor, clean: Tensor) -> Batch:

@@ -99,7 +99,7 @@ def test_what_no_cell_could_use_is_said_once_and_before_anything_is_computed(tmp
 def test_one_class_is_enough_for_a_network_with_its_own_head(tmp_path: Path) -> None:
     make_folder(tmp_path / "cats", {"cat": 6})
     data = {"dataset": f"folder:{tmp_path / 'cats'}", "evaluation": 0.4}
-    assert prepare(suite_of(tmp_path, "identity", backbone="tiny_cnn", data=data), device="cpu")[0].head == "own"
+    assert prepare(suite_of(tmp_path, "identity", backbone="tiny_cnn", data=data), device="cpu")[0].head.name == "own"
 
 
 class Counting(FileReader):

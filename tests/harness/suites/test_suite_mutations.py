@@ -217,7 +217,7 @@ def test_three_hundred_mutants_give_a_message_or_are_valid(tmp_path: Path) -> No
         ("evaluation = 100", "evaluation = 1.5", 13, "a share must be between 0 and 1"),
         ("select = true", "select = 1", 50, "methods.1.select = 1"),
         ('name = "identity"\n\n', 'name = "identity"\nselect = true\n\n', 46, "identity has no grid"),
-        ('head = "probe"', 'head = "prob"', 32, "'own' or 'probe'"),
+        ('head = "probe"', 'head = "prob"', 32, "no head 'prob'. Did you mean probe"),
     ],
 )  # fmt: skip
 def test_the_line_is_the_right_one(tmp_path: Path, before: str, after: str, line: int, message: str) -> None:

@@ -79,7 +79,7 @@ def test_any_setting_can_be_set(text: str, found: Any) -> None:
         ("method.identity.select=true", "identity has no grid to select from"),
         ("target.tiny_vit.hed=own", "Did you mean head"),
         ("target.tiny_vti.head=own", "no target 'tiny_vti'. Did you mean tiny_vit"),
-        ("target.tiny_vit.head=mine", "'own' or 'probe'"),
+        ("target.tiny_vit.head=mine", "no head 'mine'"),
         ("seeds.token=[1]", "no setting 'seeds.token'. Did you mean tokens"),
         ("sedes.tokens=[1]", "no setting 'sedes'. Did you mean seeds"),
         ("seeds.tokens=1", "must be a list"),

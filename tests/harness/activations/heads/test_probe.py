@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from harness import backbones, datasets
-from harness.activations.head import Head, make_head
+from harness.activations.heads.base import LinearHead
+from harness.activations.heads.probe import Probe
 
 
-def probe(photo_folder: Path, cache: Path, constant: float) -> tuple[Head, Tensor]:
+def probe(photo_folder: Path, cache: Path, constant: float) -> tuple[LinearHead, Tensor]:
     """A probe on the mean of each colour channel and a constant feature, and the features of the images."""
 
     def pool(model: nn.Module, images: Tensor) -> Tensor:
@@ -21,7 +22,8 @@ def probe(photo_folder: Path, cache: Path, constant: float) -> tuple[Head, Tenso
 
     backbone = dataclasses.replace(backbones.load("tiny_vit"), pool=pool)
     images = datasets.load(f"folder:{photo_folder}")
-    made = make_head("probe", backbone, images, cache)
+    made = Probe(backbone, images, images.name, {}).make(cache)
+    assert isinstance(made, LinearHead)
     inputs = torch.stack([backbone.preprocessing.center(images.open(index)) for index in range(len(images))])
     return made, pool(backbone.model, inputs)
 
@@ -30,7 +32,7 @@ def probe(photo_folder: Path, cache: Path, constant: float) -> tuple[Head, Tenso
 def test_a_constant_feature_has_no_weight_in_the_probe(photo_folder: Path, tmp_path: Path, constant: float) -> None:
     """The classes of the pictures differ in colour, so the probe is right about all of them."""
     head, features = probe(photo_folder, tmp_path, constant)
-    assert head.weight is not None and head.weight.shape == (3, 4)
+    assert head.weight.shape == (3, 4)
     torch.testing.assert_close(head.weight[:, 3], torch.zeros(3), atol=1e-6, rtol=0)
     labels = datasets.load(f"folder:{photo_folder}").labels
     assert head.logits(features).argmax(1).tolist() == labels.tolist()

@@ -1,13 +1,11 @@
-"""Heads that map features to class predictions: the network's own head, or a linear probe fitted on the probing set."""
+"""Linear probe: a classification head fitted on the features of the probing images."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from harness.activations.cached import read_cached
+from harness.activations.heads import HEADS
+from harness.activations.heads.base import Head, HeadKind, LinearHead
 from harness.activations.random_sets import labelled_classes
 from harness.atomic import create_partial, remove, replace_atomically
 from harness.backbones.base import Backbone
@@ -25,80 +25,40 @@ from harness.errors import UserError
 from harness.identity import digest
 from methods.base import Progress, no_progress
 
-HeadKind = Literal["own", "probe"]
-
 #: Increase when the probe's recipe changes: it is part of the identity of every cell with a probe.
 PROBE_VERSION = 1
 
 
-@dataclass(frozen=True)
-class Head:
-    """Classification head that maps features to logits."""
+@HEADS.register()
+class Probe(HeadKind):
+    """Multinomial logistic regression on standardised features of the probing images.
 
-    kind: HeadKind
-    backbone: Backbone
-    predicts_labels: bool
-    """True if its classes are the classes of the images, so that accuracy is meaningful."""
-    weight: Tensor | None = None
-    bias: Tensor | None = None
-
-    def logits(self, features: Tensor) -> Tensor:
-        """Return the logits (B, n_classes) of features (B, d)."""
-        if self.weight is None or self.bias is None:
-            return self.backbone.head_logits(features)
-        return features @ self.weight.to(features).T + self.bias.to(features)
-
-    def fingerprint(self) -> str | None:
-        """Return the hash of a probe's weights; None for the backbone's own head, which is part of the backbone."""
-        if self.weight is None or self.bias is None:
-            return None
-        hashed = hashlib.blake2b(digest_size=8)
-        for tensor in (self.weight, self.bias):
-            hashed.update(tensor.cpu().contiguous().numpy().data)
-        return hashed.hexdigest()
-
-
-def predictions(logits: Tensor) -> Tensor:
-    """Return the predicted class (B,) of each row of logits (B, n_classes).
-
-    A row with a NaN or infinite logit gives -1, which is no class: ``argmax`` treats NaN as the largest value, so a
-    network that outputs only NaN would be counted as correct on all images of class 0.
+    The features are those of the centre crops in the unmodified network.
     """
-    return torch.where(torch.isfinite(logits).all(-1), logits.argmax(-1), -1)
 
+    name = "probe"
+    description = "linear probe, fitted on the probing images"
 
-def make_head(
-    kind: HeadKind,
-    backbone: Backbone,
-    probing: ImageSet,
-    cache: Path,
-    *,
-    batch_size: int = 32,
-    progress: Progress = no_progress,
-    report: BrokenReport | None = None,
-) -> Head:
-    """Return the head for one backbone and image set.
+    def check(self) -> None:
+        """Raise UserError if the images have fewer than two classes."""
+        require_classes(self.probing.labels, self.dataset)
 
-    ``own``: the backbone's own head. Its classes are the images' classes if it was trained on that label set
-    (recognised by the class folders: ImageNet's 1000 WordNet ids in order). ``probe``: multinomial logistic regression
-    on standardised features of the probing images' centre crops, from the unmodified network.
+    def identity(self) -> dict[str, Any]:
+        return {"kind": self.name, "version": PROBE_VERSION, "images": self.probing.fingerprint}
 
-    Raises:
-        UserError: if the backbone has no head, or the images have fewer than two classes to fit a probe on.
-    """
-    if kind == "own":
-        if backbone.n_classes is None:
-            raise UserError(f'The backbone {backbone.name} has no classification head: use head = "probe".')
-        return Head("own", backbone, predicts_labels=_same_labels(backbone, probing))
-    identity = digest({"probe": PROBE_VERSION, **backbone.identity(), "images": probing.fingerprint})
-    file = cache / "heads" / f"{identity}.safetensors"
-    report = BrokenReport() if report is None else report
-    tensors = read_cached(file, _read, probing, report)
-    if tensors is None:
-        tensors = _fit_probe(backbone, probing, batch_size, progress, report)
-        _save(tensors, report.of(probing), file)
-    weight, bias = (tensors[name].to(backbone.device) for name in ("weight", "bias"))
-    return Head("probe", backbone, True, weight, bias)
+    def make(
+        self, cache: Path, *, batch_size: int = 32, progress: Progress = no_progress, report: BrokenReport | None = None
+    ) -> Head:
+        backbone, probing = self.backbone, self.probing
+        identity = digest({"probe": PROBE_VERSION, **backbone.identity(), "images": probing.fingerprint})
+        file = cache / "heads" / f"{identity}.safetensors"
+        report = BrokenReport() if report is None else report
+        tensors = read_cached(file, _read, probing, report)
+        if tensors is None:
+            tensors = _fit_probe(backbone, probing, batch_size, progress, report)
+            _save(tensors, report.of(probing), file)
+        weight, bias = (tensors[name].to(backbone.device) for name in ("weight", "bias"))
+        return LinearHead(backbone, self.class_index, weight, bias)
 
 
 def require_classes(labels: np.ndarray, name: str) -> None:
@@ -144,12 +104,6 @@ def _fit_probe(
     weight[model.classes_] = coefficients / scale
     bias[model.classes_] = intercepts - (coefficients / scale) @ mean
     return {"weight": weight.float().contiguous(), "bias": bias.float().contiguous()}
-
-
-def _same_labels(backbone: Backbone, images: ImageSet) -> bool:
-    """Return True if class index i of the images is class index i of the backbone's own head."""
-    wordnet = all(len(name) == 9 and name[0] == "n" and name[1:].isdigit() for name in images.classes)
-    return backbone.head_labels == "imagenet-1k" and len(images.classes) == backbone.n_classes == 1000 and wordnet
 
 
 def _read(file: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import methodcaller
 from typing import NamedTuple, TypeVar
@@ -20,6 +20,7 @@ from harness.errors import UserError
 from harness.metrics.base import Batch, Metric, Outcome
 from methods.base import Method, Progress, no_progress
 from results import ScoreRecord
+from results.store.outcomes import Outcome as ImageOutcome
 
 T = TypeVar("T")
 
@@ -35,6 +36,8 @@ class Evaluation(NamedTuple):
     """metrics that failed, with the reason, and notes of the metrics"""
     units: pd.DataFrame
     """one row per unit: parent, alive, extrema, fires, top images with positions and values, metrics' own columns"""
+    outcomes: Mapping[str, ImageOutcome]
+    """metric -> outcome of each image, of the metrics that are shares of images"""
 
 
 def evaluate(
@@ -91,7 +94,8 @@ def evaluate(
             values = {**score._asdict(), "params": params, "version": metric.version, "seconds": timed.seconds}
             scores.append(ScoreRecord(**values))
     failures = [f"The metric {timed.metric.id} failed: {timed.error}." for timed in used if timed.error]
-    return Evaluation(scores, failures + outcome.notes, _unit_frame(outcome, baseline.passes.site))
+    outcomes = {metric: ImageOutcome(*sides) for metric, sides in outcome.image_outcomes.items()}
+    return Evaluation(scores, failures + outcome.notes, _unit_frame(outcome, baseline.passes.site), outcomes)
 
 
 @dataclass

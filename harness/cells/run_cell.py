@@ -27,6 +27,7 @@ from methods import numerics
 from methods.base import Progress, no_progress
 from results import CellRecord, ScoreRecord
 from results.boards.board import Column, digits_of
+from results.store.outcomes import Outcome
 
 #: Scores shown in the line of a finished cell, if it has them.
 HEADLINE = ("ms_score", "r2", "accuracy", "agreement", "efficiency_ratio")
@@ -84,6 +85,8 @@ class CellResult:
     scores: Sequence[ScoreRecord] = ()
     units: pd.DataFrame | None = None
     curves: pd.DataFrame | None = None
+    outcomes: Mapping[str, Outcome] = dataclasses.field(default_factory=dict)
+    """metric -> outcome of each image"""
 
     @property
     def finished(self) -> bool:
@@ -140,7 +143,8 @@ def run_cell(
         )
         headline = _headline(evaluation.scores, seconds)
         scores = [*evaluation.scores, *fit.evidence]
-        return CellResult(record, title_of(cell), headline, scores, evaluation.units, _curve_frame(method.curves))
+        curves = _curve_frame(method.curves)
+        return CellResult(record, title_of(cell), headline, scores, evaluation.units, curves, evaluation.outcomes)
     except (Exception, SystemExit) as error:
         return failed(cell, context, Failure.of(error), started, time.perf_counter() - clock)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from harness.activations.baseline import Baseline
 from harness.activations.heads.base import predictions
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
+from harness.metrics.image_share import ImageShare
 from harness.stats import proportion_standard_error
 from methods.base import Method
 
@@ -28,7 +28,7 @@ class Accuracy(Metric):
 
     def __init__(self, baseline: Baseline) -> None:
         super().__init__(baseline)
-        self.right = self.count = 0
+        self.right = ImageShare(len(baseline.images))
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
@@ -36,12 +36,11 @@ class Accuracy(Metric):
 
     def update(self, batch: Batch) -> None:
         target = self.baseline.head.targets(batch.label)
-        labelled = target >= 0
-        self.right += int((predictions(batch.logits)[labelled] == target[labelled]).sum())
-        self.count += int(labelled.sum())
+        self.right.update(batch.image, predictions(batch.logits) == target, target >= 0)
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
-        value = self.right / self.count if self.count else math.nan
-        yield self.score(value, self.count, proportion_standard_error(value, self.count), "images")
+        value, count = self.right.share, self.right.count
+        outcome.image_outcomes[self.id] = self.right.outcomes()
+        yield self.score(value, count, proportion_standard_error(value, count), "images")
         for name, floor in self.baseline.floors.items():
-            yield Score(f"floor_{name}_accuracy", floor.accuracy, self.count, direction="none")
+            yield Score(f"floor_{name}_accuracy", floor.accuracy, count, direction="none")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import torch
@@ -10,6 +9,7 @@ import torch
 from harness.activations.baseline import Baseline
 from harness.activations.heads.base import predictions
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
+from harness.metrics.image_share import ImageShare
 from harness.stats import proportion_standard_error, standard_error_from_sums
 from methods.base import Method
 
@@ -28,7 +28,7 @@ class Agreement(Metric):
 
     def __init__(self, baseline: Baseline) -> None:
         super().__init__(baseline)
-        self.same = self.count = 0
+        self.same = ImageShare(len(baseline.images))
         self.divergence = self.divergence_squared = 0.0
 
     @classmethod
@@ -36,8 +36,7 @@ class Agreement(Metric):
         return not method.spec.virtual
 
     def update(self, batch: Batch) -> None:
-        self.same += int((predictions(batch.logits) == batch.clean_logits.argmax(-1)).sum())
-        self.count += len(batch.image)
+        self.same.update(batch.image, predictions(batch.logits) == batch.clean_logits.argmax(-1))
         original = torch.log_softmax(batch.clean_logits.double(), -1)
         replaced = torch.log_softmax(batch.logits.double(), -1)
         divergence = (original.exp() * (original - replaced)).sum(-1).clamp_min(0)
@@ -45,10 +44,11 @@ class Agreement(Metric):
         self.divergence_squared += float((divergence**2).sum())
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
-        value = self.same / self.count if self.count else math.nan
-        yield self.score(value, self.count, proportion_standard_error(value, self.count), "images")
-        mean, error = standard_error_from_sums(self.divergence, self.divergence_squared, self.count)
-        yield Score("kl", mean, self.count, error, "images", "nat", "lower")
+        value, count = self.same.share, self.same.count
+        outcome.image_outcomes[self.id] = self.same.outcomes()
+        yield self.score(value, count, proportion_standard_error(value, count), "images")
+        mean, error = standard_error_from_sums(self.divergence, self.divergence_squared, count)
+        yield Score("kl", mean, count, error, "images", "nat", "lower")
         for name, floor in self.baseline.floors.items():
             if name != "original":
-                yield Score(f"floor_{name}_agreement", floor.agreement, self.count, direction="none")
+                yield Score(f"floor_{name}_agreement", floor.agreement, count, direction="none")

@@ -62,6 +62,10 @@ class Outcome:
     d_out: int
     unit_columns: dict[str, np.ndarray] = field(default_factory=dict)
     """Name -> per-unit results (n_units,) that metrics add. Columns of the table of units are stored."""
+    image_outcomes: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    """Metric id -> (counted, positive), each (n_images,) bool over the evaluation split.
+
+    Metrics that are shares of images add them; they are stored, so that methods are compared image by image."""
     notes: list[str] = field(default_factory=list)
     """Notes that metrics add, for the reader of the cell."""
 

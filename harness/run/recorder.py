@@ -48,7 +48,9 @@ class Recorder:
 
     def _done(self, result: CellResult) -> None:
         try:
-            earlier_kept = not self.store.record(result.record, result.scores, result.units, result.curves)
+            earlier_kept = not self.store.record(
+                result.record, result.scores, result.units, result.curves, result.outcomes
+            )
         except Exception as error:
             if not result.finished:
                 raise

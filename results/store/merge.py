@@ -288,7 +288,7 @@ def _write(
         with schema.transaction(opened):
             for source in sources:
                 for tables, key, chosen in (
-                    (("cells", "scores", "units", "curves"), "cell_id", cell_from),
+                    (("cells", "scores", "units", "curves", "outcomes"), "cell_id", cell_from),
                     (("tournaments", "win_rates", "comparisons"), "tournament", tournament_from),
                 ):
                     names = [name for name, chosen_source in chosen.items() if chosen_source is source]

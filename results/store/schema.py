@@ -15,12 +15,12 @@ from results.atomic import partial_file
 from results.errors import StoreError
 from results.store.records import grouped
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 # MIGRATIONS[v] are the statements that take a store from version v to v + 1. They only ADD tables and columns
 # (`reader_views` relies on it), and once released they never change.
 MIGRATIONS: Mapping[int, str] = {
-    version: Path(__file__).with_name(f"migration_{version}.sql").read_text(encoding="utf-8") for version in (1, 2, 3)
+    version: Path(__file__).with_name(f"migration_{version}.sql").read_text(encoding="utf-8") for version in range(1, 5)
 }
 
 

@@ -1,4 +1,4 @@
--- The schema of one results store (a DuckDB file), version 4.
+-- The schema of one results store (a DuckDB file), version 5.
 --
 -- A new store is made from this file. An older one is brought here by the migrations in schema.py. Migrations only
 -- ever ADD tables and columns, because readers show an older store as it is, with the missing columns NULL; a changed
@@ -98,7 +98,20 @@ CREATE TABLE units (
     top_value       FLOAT[],              -- activation there
     redundancy      DOUBLE,               -- largest Jaccard index of its top images with another unit's (since version 2)
     class_purity    DOUBLE,               -- share of its top images that have their commonest label (since version 3)
-    polysemanticity DOUBLE                -- null-calibrated polysemanticity index (since version 3)
+    polysemanticity DOUBLE,               -- null-calibrated polysemanticity index (since version 3)
+    ms_score_null   DOUBLE,               -- MS score of random images on which it is active, each at its own token (since version 5)
+    prefix_share    DOUBLE                -- share of its top images whose maximum is at CLS or a register (since version 5)
+);
+
+-- Outcome of each evaluation image, for shares of images such as accuracy (since version 5): methods are measured on the
+-- same images, so their differences are paired image by image. One bit per image, the first in the highest bit of byte 0.
+CREATE TABLE outcomes (
+    cell_id         VARCHAR NOT NULL,
+    metric          VARCHAR NOT NULL,     -- as scores.metric
+    n               INTEGER NOT NULL,     -- images of the evaluation split
+    counted         BLOB NOT NULL,        -- 1 for an image that counts (it can be read and, for accuracy, has a label)
+    positive        BLOB NOT NULL,        -- 1 for a counted image that is right, or unchanged
+    PRIMARY KEY (cell_id, metric)
 );
 
 CREATE TABLE images (

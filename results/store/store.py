@@ -21,13 +21,14 @@ import pandas as pd
 from results.errors import StoreError
 from results.store import connection, frames
 from results.store.canonical import storable_text
+from results.store.outcomes import Outcome
 from results.store.records import RUN_STATUSES, CellRecord, RunRecord, ScoreRecord, grouped, row_of
 
 _JSON_COLUMNS = (
     *("config", "identity", "claims", "notes", "params", "versions", "environment"),
     *("judges", "settings", "health", "pairwise", "cell_ids", "details"),
 )
-_CELL_TABLES = ("units", "curves", "scores", "cells")
+_CELL_TABLES = ("units", "curves", "outcomes", "scores", "cells")
 
 
 class Store:
@@ -161,6 +162,7 @@ class Store:
         scores: Sequence[ScoreRecord] = (),
         units: pd.DataFrame | None = None,
         curves: pd.DataFrame | None = None,
+        outcomes: Mapping[str, Outcome] | None = None,
     ) -> bool:
         """Write one cell with its scores and units in one transaction, replacing the cell's previous content.
 
@@ -170,6 +172,7 @@ class Store:
             units: columns of the `units` table without cell_id; `unit` is required, others may be left out (NULL).
                 NaN in a float column stays NaN; list columns hold arrays or lists, or None.
             curves: columns `series`, `step` and `value` of the training curves.
+            outcomes: metric -> outcome of each image of the evaluation split, for shares of images.
 
         Raises:
             StoreError: two scores with the same key, an unknown unit column, or the store cannot be written.
@@ -179,6 +182,9 @@ class Store:
         cell_id = cell_row["cell_id"]
         score_rows = [{"cell_id": cell_id, **row_of(score), "params_hash": score.params_hash} for score in scores]
         _refuse_twins(score_rows)
+        outcome_rows = [
+            {"cell_id": cell_id, "metric": metric, **outcome.packed()} for metric, outcome in (outcomes or {}).items()
+        ]
         with self.writing() as opened:
             finished = "SELECT 1 FROM cells WHERE cell_id = ? AND status = 'finished'"
             if cell.status == "failed" and opened.execute(finished, [cell_id]).fetchone():
@@ -190,6 +196,7 @@ class Store:
                 frames.insert(opened, "units", units, {"cell_id": cell_id})
             if curves is not None:
                 frames.insert(opened, "curves", curves, {"cell_id": cell_id})
+            insert_rows(opened, "outcomes", outcome_rows)
         return True
 
     def relabel(self, labels: Mapping[str, str]) -> None:

@@ -16,7 +16,7 @@ from results.verify.base import Checker, Content, check
 def orphans(content: Content, checker: Checker) -> None:
     """Check that scores, units, curves and win rates belong to existing cells, and to none that failed."""
     failed = {cell["cell_id"] for cell in content.cells if cell["status"] == "failed"}
-    for table in ("scores", "units", "curves"):
+    for table in ("scores", "units", "curves", "outcomes"):
         frame = content.store.query(f"SELECT cell_id, count(*) AS n FROM {table} GROUP BY cell_id ORDER BY cell_id")
         checker.n += 1
         for cell_id, n in zip(frame["cell_id"], frame["n"], strict=True):

@@ -27,13 +27,13 @@ from harness.metrics.ms_score import MSScore
 from harness.metrics.stability import matched_cosine_by_parent
 
 HEAD = SimpleNamespace(targets=lambda labels: labels)
-NOTHING: Any = SimpleNamespace(floors={}, top_images=2, null_similarity=1.0, n_images=4, head=HEAD)
+NOTHING: Any = SimpleNamespace(floors={}, top_images=2, null_similarity=1.0, n_images=4, head=HEAD, images=range(4))
 
 
 def batch(logits: Tensor, clean: Tensor) -> Batch:
     empty = torch.zeros(len(logits), 1, 1)
     zeros = torch.zeros(len(logits), dtype=torch.int64)
-    return Batch(zeros, zeros, empty, empty, empty, clean, logits)
+    return Batch(torch.arange(len(logits)), zeros, empty, empty, empty, clean, logits)
 
 
 def outcome(units: Any = None) -> Outcome:

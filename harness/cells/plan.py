@@ -12,8 +12,9 @@ from harness.activations.collect import ProbingPlan
 from harness.activations.head import PROBE_VERSION, HeadKind, require_classes
 from harness.activations.site import Site, site_paths
 from harness.backbones.base import Backbone
-from harness.datasets.base import ImageSet
+from harness.datasets.base import DatasetSplit, ImageSet
 from harness.datasets.loading import require_readable
+from harness.datasets.seen_classes import require_seen_classes
 from harness.errors import UserError
 from harness.identity import digest
 from harness.metrics.base import METRICS, Metric
@@ -44,6 +45,11 @@ class PreparedTarget:
     @property
     def title(self) -> str:
         return f"{self.backbone.title} at {self.site.path}"
+
+    @property
+    def split(self) -> DatasetSplit:
+        """Probing and evaluation images."""
+        return DatasetSplit(self.probing, self.evaluation)
 
     def head_identity(self) -> dict[str, Any]:
         probe = {"version": PROBE_VERSION, "images": self.probing.fingerprint}
@@ -151,6 +157,7 @@ def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
         head: HeadKind = target.head or ("own" if backbone.n_classes is not None else "probe")
         if head == "probe":
             require_classes(split.probing.labels, images.name)
+            require_seen_classes(split)
         prepared.append(PreparedTarget(target, backbone, site, split.probing, split.evaluation, images.name, head))
     return prepared
 

@@ -15,7 +15,7 @@ from image_folders import make_folder, names, to_tensor
 from PIL import Image
 
 from harness import datasets
-from harness.datasets import base, folder, photos
+from harness.datasets import contents, photos
 from harness.datasets.base import ImageRecord, ImageSet, _largest_remainders
 from methods.errors import UserError
 
@@ -154,7 +154,7 @@ def test_fingerprint_sees_bytes_names_and_labels_but_not_the_place(tmp_path):
 
 
 def test_large_sets_are_sampled(tmp_path, monkeypatch):
-    monkeypatch.setattr(base, "WHOLE_CONTENT_LIMIT", 10)
+    monkeypatch.setattr(contents, "WHOLE_CONTENT_LIMIT", 10)
     root = make_folder(tmp_path, {"cat": 2})
     (root / "cat" / "0.png").write_bytes(b"x" * 9000)
     first = datasets.load(f"folder:{root}").fingerprint
@@ -240,7 +240,3 @@ def test_huggingface_errors(tmp_path, monkeypatch):
     root = huggingface_folder(tmp_path / "two", {"train": 1, "extra": 1})
     with pytest.raises(UserError, match="several splits"):
         datasets.load(f"hf:{root}")
-
-
-def test_suffixes_are_lower_case():
-    assert all(suffix == suffix.lower() for suffix in folder.SUFFIXES)

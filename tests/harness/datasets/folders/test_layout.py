@@ -199,7 +199,7 @@ def test_annotations_in_another_encoding_are_an_error(tmp_path):
 def test_annotations_beside_class_folders_that_still_have_images_are_refused(tmp_path):
     root = tiny_imagenet(tmp_path, "val_0.JPEG\tn02\n")
     make_folder(root, {"val/n01": 1})
-    with pytest.raises(UserError, match="val_annotations.txt may label, and also"):
+    with pytest.raises(UserError, match=r"val_annotations\.txt may label, and also"):
         datasets.load(f"folder:{root}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +37,8 @@ def load(identifier: str) -> ImageSet:
     layout = recognise(tree, repr(identifier))
     reading = _Reading()
     records: list[tuple[str, Path, str]] = []
+    for folder in _above(tree, layout.parts):
+        reading.skip_loose(folder)
     for part in layout.parts:
         images = list(reading.images(part))
         if not images:
@@ -49,6 +51,17 @@ def load(identifier: str) -> ImageSet:
         skipped=reading.skipped,
         notes=(*layout.notes, *reading.notes()),
     )
+
+
+def _above(root: Folder, parts: Sequence[Part]) -> list[Folder]:
+    """Return the folders that hold the parts: the root, and folders that only wrap the classes."""
+    folders: dict[str, Folder] = {}
+    for part in parts:
+        names = part.folder.prefix.split("/") if part.folder.prefix else []
+        for depth in range(len(names)):
+            prefix = "/".join(names[:depth])
+            folders[prefix] = Folder(root.path / prefix, prefix)
+    return list(folders.values())
 
 
 def _no_images(identifier: str, folder: Folder, reading: _Reading) -> UserError:
@@ -87,8 +100,7 @@ class _Reading:
         if part.annotations is not None:
             yield from self._annotated(part, part.annotations)
             return
-        for name, _ in self._files(part.folder.path, part.folder.prefix, deeper=False):
-            self.skipped[name] = "it lies outside of the class folders"
+        self.skip_loose(part.folder)
         for folder in part.folder.children:
             is_class = False
             for name, path in self._files(folder.path, folder.prefix):
@@ -96,6 +108,11 @@ class _Reading:
                 yield name, path, _as_text(folder.name)
             if not is_class:
                 self.empty.append(_as_text(folder.title))
+
+    def skip_loose(self, folder: Folder) -> None:
+        """Note the images that lie directly in a folder around the class folders."""
+        for name, _ in self._files(folder.path, folder.prefix, deeper=False):
+            self.skipped[name] = "it lies outside of the class folders"
 
     def _annotated(self, part: Part, annotations: Path) -> Iterator[tuple[str, Path, str]]:
         labels = read_annotations(annotations)

@@ -54,7 +54,8 @@ class SampleDepth:
                         largest = max(largest, _largest_sample(image))
             if largest >= 1 << _DEPTHS[-2]:
                 break
-        return next(bits for bits in _DEPTHS if largest < 1 << bits)
+        # Nothing but black, or nothing that can be decoded, says nothing about the depth.
+        return next(bits for bits in _DEPTHS if largest < 1 << bits) if largest else 16
 
     def rescaling(self, record: ImageRecord, data: bytes) -> str:
         """Return a text for the identity of an image that is scaled otherwise than by ``>> 8``, else an empty one.

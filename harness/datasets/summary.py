@@ -16,7 +16,7 @@ from harness.datasets.split_names import join
 class Duplicates(NamedTuple):
     """Images whose bytes are those of another image of the same set."""
 
-    count: int
+    n_copies: int
     """images beyond the first of each group of equal ones"""
     leak: tuple[str, str] | None
     """a probing and an evaluation image that are equal"""
@@ -70,8 +70,8 @@ def _skipped(probing: ImageSet, evaluation: ImageSet) -> Iterator[str]:
 
 
 def _duplicates(of: Duplicates) -> Iterator[str]:
-    if of.count:
-        sentences = [f"{_count(of.count, 'image')} with the bytes of another one"]
+    if of.n_copies:
+        sentences = [f"{_count(of.n_copies, 'image')} with the bytes of another one"]
         if of.leak is not None:
             sentences.append(
                 f"{_count(of.n_leaks, 'evaluation image')} also for probing ({of.leak[1]} is {of.leak[0]}), "

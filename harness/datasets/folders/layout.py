@@ -77,7 +77,7 @@ def _part_of(folder: Folder, name: str) -> Part | None:
             )
         return Part(folder, folder.annotation_files[0])
     if wrapper is not None:
-        return None if wrapper.holds_files else _part_of(wrapper, name)
+        return _part_of(wrapper, name)
     return Part(folder) if inner else None
 
 

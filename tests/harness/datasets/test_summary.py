@@ -62,6 +62,14 @@ def test_every_file_is_read_or_counted_with_its_reason(tmp_path):
     ]
 
 
+def test_loose_images_are_counted_at_every_level(tmp_path):
+    split_set(tmp_path, train__images__cat=2, train__images__dog=2, val__images__cat=1, val__images__dog=1)
+    loose = ["cover.png", "train/a.png", "val/images/b.png"]
+    for name in loose:
+        Image.new("RGB", (9, 9)).save(tmp_path / name)
+    assert sorted(datasets.load(f"folder:{tmp_path}").skipped) == loose
+
+
 def test_a_folder_that_may_not_be_listed_is_counted(tmp_path, monkeypatch):
     split_set(tmp_path, cat=2, dog=2)
     import os

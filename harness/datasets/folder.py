@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,8 +120,9 @@ class _Reading:
         self.n_other_files -= 1  # the annotations
         missing = set(labels)
         for name, path in self._files(part.folder.path, part.folder.prefix):
-            label = labels.get(_as_text(path.name))
-            missing.discard(_as_text(path.name))
+            file_name = unicodedata.normalize("NFC", _as_text(path.name))
+            label = labels.get(file_name)
+            missing.discard(file_name)
             if label is None:
                 self.skipped[name] = f"{annotations.name} has no line for it"
             else:
@@ -143,10 +145,16 @@ class _Reading:
                 path = Path(folder, file)
                 if is_image(file, self._readable):
                     yield _name(path, root, prefix), path
-                elif reason := why_skipped(file, self._readable):
+                elif reason := self._reason(path):
                     self.skipped[_name(path, root, prefix)] = reason
                 else:
                     self.n_other_files += not file.startswith(".")
+
+    def _reason(self, path: Path) -> str | None:
+        """Return why a file is skipped that should perhaps be read, or None for a file of another kind."""
+        if path.is_symlink() and not path.exists():
+            return "the link leads nowhere"  # perhaps a class folder
+        return why_skipped(path.name, self._readable)
 
     def _unreadable(self, root: Path, prefix: str) -> Callable[[OSError], None]:
         def note(error: OSError) -> None:
@@ -165,4 +173,6 @@ def _as_text(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-DATASETS.add("folder", load, description="folder:PATH, one sub-folder per class; train/ and val/ are the split")
+DATASETS.add(
+    "folder", load, description="folder:PATH, one sub-folder per class; train/ and val/ or test/ are the split"
+)

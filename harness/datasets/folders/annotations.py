@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 from methods.errors import UserError
 
 
 def read_annotations(file: Path) -> dict[str, str]:
-    """Return the class of each image file name. A line is ``FILE<TAB>CLASS``; further columns (boxes) are ignored.
+    """Return the class of each image file name, both in the Unicode form NFC.
+
+    A line is ``FILE<TAB>CLASS``; further columns (boxes) are ignored.
 
     Raises:
         UserError: if the file cannot be read, a line has no two columns, or one image has two classes.
     """
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = unicodedata.normalize("NFC", file.read_text(encoding="utf-8-sig")).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"The annotations {file.name!r} cannot be read: {error}. They must be UTF-8 text.") from error
     labels: dict[str, str] = {}

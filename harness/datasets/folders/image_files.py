@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from functools import cache
 
 from PIL import Image
@@ -18,8 +20,8 @@ PHOTO_FORMATS = frozenset(
 
 #: Images that Pillow reads only with a plugin, or not at all: suffixes, and what to do with the files.
 _REMEDIES = {
-    ".heic .heif .hif .heics .heifs": "install pillow-heif and register it in a --plugin file, or convert them",
-    ".jxl": "install pillow-jxl-plugin and import it in a --plugin file, or convert them",
+    ".heic .heif .hif .heics .heifs": "install pillow-heif or convert them",
+    ".jxl": "install pillow-jxl-plugin or convert them",
     ".dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .pef .srw": "develop the raw files to JPEG or PNG",
     ".exr .hdr .pfm": "convert them to 8 or 16 bits",
     ".svg .psd .eps .wmf .emf .xcf .fits .fit .dcm .ico .icns .dds": "convert them to JPEG or PNG",
@@ -31,10 +33,21 @@ _REMEDY_OF = {suffix: remedy for suffixes, remedy in _REMEDIES.items() for suffi
 def readable_suffixes() -> frozenset[str]:
     """Return the suffixes of the files that are read as images, in lower case with the dot.
 
-    They depend on the installed Pillow and on the plugins that are registered with it.
+    They depend on the installed Pillow and on its plugins: pillow-heif and pillow-jxl-plugin are used if they are
+    installed.
     """
     Image.init()
+    _register_plugins()
     return _readable(frozenset(Image.OPEN))
+
+
+@cache
+def _register_plugins() -> None:
+    """Register the plugins of Pillow that do not register themselves."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pillow_jxl")
 
 
 @cache

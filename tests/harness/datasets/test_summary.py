@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,8 @@ from harness import datasets
 from harness.cells.plan import prepare
 from harness.datasets import contents
 from harness.datasets.base import DatasetSplit
+from harness.datasets.folders import image_files
+from harness.datasets.folders.image_files import SUFFIXES, readable_suffixes, why_skipped
 from harness.datasets.seen_classes import require_seen_classes
 from harness.datasets.summary import describe, find_duplicates
 from harness.progress import Silent
@@ -51,8 +56,7 @@ def test_every_file_is_read_or_counted_with_its_reason(tmp_path):
     (tmp_path / "pets" / "cat" / "gone.png").symlink_to(tmp_path / "missing.png")
     split = load(tmp_path / "pets")
     assert len(split.probing) + len(split.evaluation) == 3 + 2 + 4 + 1
-    heic = "Pillow cannot read .heic files here: install pillow-heif and register it in a --plugin file, "
-    heic += "or convert them"
+    heic = "Pillow cannot read .heic files here: install pillow-heif or convert them"
     assert describe(split) == [
         "folder:pets: 10 images in 2 classes (smallest: dog, 2); 5 for probing, 5 for evaluation.",
         "  No images in empty/. 2 other files ignored.",
@@ -70,10 +74,14 @@ def test_loose_images_are_counted_at_every_level(tmp_path):
     assert sorted(datasets.load(f"folder:{tmp_path}").skipped) == loose
 
 
+def test_a_class_folder_that_is_a_dangling_link_is_counted(tmp_path):
+    split_set(tmp_path, cat=2, dog=2)
+    (tmp_path / "fox").symlink_to(tmp_path / "missing")
+    assert datasets.load(f"folder:{tmp_path}").skipped == {"fox": "the link leads nowhere"}
+
+
 def test_a_folder_that_may_not_be_listed_is_counted(tmp_path, monkeypatch):
     split_set(tmp_path, cat=2, dog=2)
-    import os
-
     scandir = os.scandir
 
     def refuse(path):
@@ -87,20 +95,20 @@ def test_a_folder_that_may_not_be_listed_is_counted(tmp_path, monkeypatch):
 
 
 def test_new_suffixes_do_not_change_the_names_of_other_sets():
-    from harness.datasets.folders.image_files import SUFFIXES, readable_suffixes
-
     readable = readable_suffixes()
     assert set(SUFFIXES) | {".jfif", ".jpe", ".apng"} <= readable
     assert not readable & {".pdf", ".mpg", ".mpeg", ".h5", ".hdf", ".eps", ".ps", ".psd", ".ico", ".svg", ".txt", ""}
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in readable)
 
 
-def test_formats_of_plugins_are_read_once_they_are_registered(monkeypatch):
-    from harness.datasets.folders.image_files import readable_suffixes, why_skipped
-
+def test_formats_of_plugins_are_read_once_they_are_installed(monkeypatch):
     assert why_skipped("x.heic", readable_suffixes())
-    monkeypatch.setitem(Image.OPEN, "HEIF", (None, None))
+    plugin = types.ModuleType("pillow_heif")
+    plugin.register_heif_opener = lambda: Image.OPEN.setdefault("HEIF", (None, None))
+    monkeypatch.setitem(sys.modules, "pillow_heif", plugin)
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
     monkeypatch.setitem(Image.EXTENSION, ".heic", "HEIF")
+    image_files._register_plugins.cache_clear()
     assert ".heic" in readable_suffixes() and why_skipped("x.heic", readable_suffixes()) is None
 
 

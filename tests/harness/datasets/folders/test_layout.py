@@ -166,6 +166,21 @@ def test_tiny_imagenet_takes_its_labels_from_the_annotations(tmp_path):
     assert evaluation.labels.tolist() == [1, 0]
 
 
+def test_unicode_forms_of_file_names_in_annotations_are_one_name(tmp_path):
+    root = tiny_imagenet(tmp_path, "caf\u00e9.JPEG\tn02\nval_1.JPEG\tn01\n")
+    (root / "val" / "images" / "val_0.JPEG").rename(root / "val" / "images" / "cafe\u0301.JPEG")
+    assert datasets.load(f"folder:{root}").split(evaluation=1).evaluation.labels.tolist() == [1, 0]
+
+
+def test_imagenet_has_splits_in_any_spelling(tmp_path):
+    from harness.datasets.imagenet import absent_splits
+
+    load(tmp_path, "Train/n01", "Train/n02", "validation/n01", "validation/n02")
+    images = datasets.load(f"imagenet:{tmp_path}")
+    assert images.name == "imagenet" and images.predefined_split is not None
+    assert absent_splits(str(tmp_path)) == [] and absent_splits(str(tmp_path / "Train")) == ["train", "val"]
+
+
 def test_images_and_lines_of_tiny_imagenet_without_each_other_are_counted(tmp_path):
     root = tiny_imagenet(tmp_path, "val_0.JPEG\tn02\nval_7.JPEG\tn01\n")
     assert datasets.load(f"folder:{root}").skipped == {

@@ -67,7 +67,7 @@ def recognise(root: Folder, name: str) -> Layout:
 def _part_of(folder: Folder, name: str) -> Part | None:
     """Return a split's folder as a part, or None if it holds neither class folders nor annotated images."""
     inner = folder.class_folders
-    wrapper = inner[0] if len(inner) == 1 and _is_wrapper(inner[0], folder) else None
+    wrapper = _wrapper_in(folder)
     if folder.annotation_files and (folder.holds_files or any(c.holds_files and is_filler(c.name) for c in inner)):
         if len(folder.annotation_files) > 1 or (inner and wrapper is None):
             files = [file.name for file in folder.annotation_files]
@@ -79,6 +79,12 @@ def _part_of(folder: Folder, name: str) -> Part | None:
     if wrapper is not None:
         return _part_of(wrapper, name)
     return Part(folder) if inner else None
+
+
+def _wrapper_in(folder: Folder) -> Folder | None:
+    """Return the folder around all images of another one, if there is one: ``images`` alone, or beside ``masks``."""
+    inner = [child for child in folder.class_folders if not is_extra(child.name)]
+    return inner[0] if len(inner) == 1 and _is_wrapper(inner[0], folder) else None
 
 
 def _is_wrapper(folder: Folder, parent: Folder) -> bool:
@@ -104,6 +110,9 @@ def _splits(parts: dict[Folder, Part], splits: dict[Folder, Role], others: Seque
     _refuse_mixed(parts[chosen[0]], others, len(chosen) == 2, name)
     used = join([folder.title for folder in chosen])
     left_out = [folder.title for folder in (*(folder_of[split] for split in choice.left_out), *empty, *others)]
+    for folder in chosen:
+        if _wrapper_in(folder) is not None and parts[folder].annotations is None:
+            left_out += [child.title for child in folder.class_folders if child is not _wrapper_in(folder)]
     notes = []
     if left_out:
         notes.append(f"Left out: {join(left_out)}. Used: {used}.")
@@ -150,6 +159,16 @@ def _like(folder: Folder, classes: set[str]) -> bool:
 def _classes(root: Folder, name: str) -> Layout:
     """Return the layout of a folder whose sub-folders are the classes."""
     folders = root.class_folders
+    wrapper = _wrapper_in(root)
+    if wrapper is not None and len(folders) > 1:
+        left_out = join([folder.title for folder in folders if folder is not wrapper])
+        if not wrapper.class_folders:
+            raise UserError(
+                f"{wrapper.title} and {left_out} in {name} hold images, but no class folders, so these have no labels. "
+                f"Lay the folder out as {LAYOUT}; rename a folder if its name is a class."
+            )
+        layout = recognise(wrapper, name)
+        return layout._replace(notes=(f"Left out: {left_out}. Used: {wrapper.title}.", *layout.notes))
     if len(folders) == 1 and not folders[0].holds_files and len(folders[0].class_folders) > 1:
         only = folders[0]
         inner_roles = roles_of(child.name for child in only.class_folders)

@@ -92,6 +92,16 @@ def test_folders_that_only_wrap_the_classes_are_no_classes(tmp_path, layout, par
     assert split_of(images) == tuple({f"{part}/a", f"{part}/b"} for part in parts)
 
 
+@pytest.mark.parametrize(
+    "layout",
+    ["images/a images/b masks/a masks/b", "train/images/a train/images/b train/labels val/images/a val/images/b"],
+)
+def test_masks_beside_the_images_are_no_classes(tmp_path, layout):
+    images = load(tmp_path, *layout.split())
+    assert images.classes == ("a", "b") and not any("masks" in name or "labels" in name for name in names(images))
+    assert len(images.notes) == 1 and images.notes[0].startswith("Left out: ")
+
+
 def test_images_beside_metadata_are_the_classes_as_in_cub(tmp_path):
     (tmp_path / "attributes").mkdir()
     (tmp_path / "attributes" / "certainties.txt").write_text("1 guessing")
@@ -125,6 +135,7 @@ AMBIGUOUS = {
     "unlabelled test split": ("train/a train/b test", r"test/ in .* no class folders.*folder:PATH/train alone"),
     "unlabelled validation split": ("train/a train/b val test/a test/b", "val/ in .* no class folders"),
     "detection data": ("train/images val/images", "hold images, but no class folders"),
+    "segmentation data": ("images masks", "images/ and masks/ in .* hold images, but no class folders"),
     "splits inside classes": ("cat/train cat/test dog/train dog/test", "lie inside its classes"),
     "domains": ("art/a art/b art/c photo/a photo/b photo/c", "hold the same sub-folders"),
     "folds": ("fold1/a fold1/b fold2/a fold2/b", "hold the same sub-folders"),

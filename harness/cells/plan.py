@@ -13,8 +13,9 @@ from harness.activations.heads import HEADS
 from harness.activations.heads.base import HeadKind
 from harness.activations.site import Site, site_paths
 from harness.backbones.base import Backbone
-from harness.datasets.base import ImageSet
+from harness.datasets.base import DatasetSplit, ImageSet
 from harness.datasets.loading import require_readable
+from harness.datasets.seen_classes import require_seen_classes
 from harness.errors import UserError
 from harness.identity import digest
 from harness.metrics.base import METRICS, Metric
@@ -45,6 +46,11 @@ class PreparedTarget:
     @property
     def title(self) -> str:
         return f"{self.backbone.title} at {self.site.path}"
+
+    @property
+    def split(self) -> DatasetSplit:
+        """Probing and evaluation images."""
+        return DatasetSplit(self.probing, self.evaluation)
 
     def head_identity(self) -> dict[str, Any]:
         return self.head.identity()
@@ -151,6 +157,8 @@ def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
         kind = HEADS.get(target.head or ("own" if backbone.n_classes is not None else "probe"))
         head = kind(backbone, split.probing, images.name, target.head_settings)
         head.check()
+        if kind.fitted:
+            require_seen_classes(split)
         prepared.append(PreparedTarget(target, backbone, site, split.probing, split.evaluation, images.name, head))
     return prepared
 

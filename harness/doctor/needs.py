@@ -60,12 +60,12 @@ def _missing_images(spec: str) -> tuple[str, str]:
     """Return the reason and the remedy if an image set is not on this machine, else two empty texts."""
     kind, _, identifier = spec.partition(":")
     if kind == "imagenet":
-        from harness.datasets.imagenet import REMEDY, VARIABLE
+        from harness.datasets.imagenet import REMEDY, VARIABLE, absent_splits
 
         path = identifier or os.environ.get(VARIABLE, "")
         if not path:
             return f"{VARIABLE} is not set", REMEDY
-        absent = [part for part in ("train", "val") if not (Path(path).expanduser() / part).is_dir()]
+        absent = absent_splits(path)
         if absent:
             return f"the folder has no {' and no '.join(absent)}/", REMEDY
     elif kind == "folder" and not (identifier and Path(identifier).expanduser().is_dir()):

@@ -97,7 +97,7 @@ class Cell:
         return {
             "cell": CELL_VERSION,
             "backbone": self.prepared.backbone.name,
-            "site": self.prepared.site.path,
+            **self.prepared.site.identity(),
             "evaluation": {**self.prepared.evaluation_identity(), "top_images": self.top_images},
             "probing": self.probing_identity,
             "token_seed": self.plan.seed,
@@ -116,7 +116,7 @@ class Cell:
         return {
             "fit": FIT_VERSION,
             **self.prepared.backbone.identity(),
-            "site": self.prepared.site.path,
+            **self.prepared.site.identity(),
             "probing": self.probing_identity,
             "token_seed": self.plan.seed,
             "method": self.method_identity,
@@ -129,7 +129,7 @@ class Cell:
 
 
 def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
-    """Load the backbones and images of a suite, and check that every site exists.
+    """Load the backbones and images of a suite, and check that every site exists and its tokens have positions.
 
     Raises:
         UserError: if anything is missing, before anything is computed.
@@ -147,7 +147,8 @@ def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
         if path is None:
             paths = ", ".join(site_paths(backbone.model)[-5:])
             raise UserError(f"{target.backbone} has no default layer: give --site PATH; the last ones are {paths}.")
-        site = Site(backbone.model, path, n_prefix_tokens=backbone.n_prefix_tokens)
+        site = Site.of(backbone, path)
+        site.locate(backbone)
         head: HeadKind = target.head or ("own" if backbone.n_classes is not None else "probe")
         if head == "probe":
             require_classes(split.probing.labels, images.name)

@@ -37,7 +37,7 @@ def check_loaded(backbone: Backbone) -> None:
     with _random_state_restored(backbone.device), torch.inference_mode():
         side = backbone.preprocessing.size
         images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(SEED)).to(backbone.device)
-        with square_maps(backbone.model) as sides:
+        with square_maps(backbone.model, len(images)) as sides:
             first = _features(backbone, images)
         _require_repeatable(backbone, first, _features(backbone, images))
         _require_independent(backbone, first, _features(backbone, images[:1]))

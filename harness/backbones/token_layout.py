@@ -49,15 +49,16 @@ def _counts(model: nn.Module, names: tuple[str, ...]) -> list[int]:
 
 
 @contextmanager
-def square_maps(model: nn.Module) -> Iterator[set[int]]:
-    """Collect the sides of the square feature maps that the model's spatial convolutions return within the context.
+def square_maps(model: nn.Module, n_images: int) -> Iterator[set[int]]:
+    """Collect the sides of the square feature maps of spatial convolutions in passes over ``n_images`` images.
 
-    1x1 convolutions are left out: some attention layers apply them to maps of T x T pairs of tokens.
+    1x1 convolutions are left out: some attention layers apply them to maps of T x T pairs of tokens. So are
+    convolutions over parts of images (TNT).
     """
     sides: set[int] = set()
 
     def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if output.ndim == 4 and output.shape[2] == output.shape[3]:
+        if output.ndim == 4 and len(output) == n_images and output.shape[2] == output.shape[3]:
             sides.add(int(output.shape[2]))
 
     def spatial(module: nn.Module) -> bool:

@@ -77,7 +77,7 @@ def reading_of(model: nn.Module, size: int, *, trained_pooler: bool, spec: str) 
     """
     model.eval()
     image = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode(), square_maps(model) as sides:
+    with torch.inference_mode(), square_maps(model, 1) as sides:
         try:
             output = forward(model, image)
             hidden: Tensor = output.last_hidden_state

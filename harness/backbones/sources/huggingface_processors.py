@@ -1,4 +1,4 @@
-"""Image processors of transformers as a :class:`Preprocessing`, verified against the processor's own output."""
+"""Image processors of transformers as a :class:`Preprocessing`, compared with the processor's own output."""
 
 from __future__ import annotations
 
@@ -6,26 +6,64 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
 from harness.backbones.base import Preprocessing
+from harness.backbones.preprocessing_check import require_same_input
 from methods.errors import UserError
 
 _INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers, as processor configurations store them
-# Steps that a Preprocessing expresses, and those that change nothing for RGB images without a segmentation map.
-_UNDERSTOOD = {
-    "do_resize", "do_rescale", "do_normalize", "do_center_crop", "do_convert_rgb", "do_reduce_labels",
-}  # fmt: skip
+# Steps that as_preprocessing reads, and one that concerns segmentation maps only.
+_UNDERSTOOD = {"do_resize", "do_rescale", "do_normalize", "do_center_crop", "do_convert_rgb", "do_reduce_labels"}
+# Switches of steps whose names do not begin with "do_": EfficientNet's shift by -1, and its second normalisation.
+_OTHER_STEPS = ("rescale_offset", "include_top")
+#: Allowed difference in levels of 8-bit pixels, by backend: Pillow resizes as we do; torchvision resizes tensors, whose
+#: fixed-point arithmetic rounds differently by up to 2 levels.
+_TOLERANCES = {"pil": 0.01, None: 2.01}
 
 
 def preprocessing_of(load: Callable[[str | None], Any], spec: str) -> Preprocessing:
-    """Return the preprocessing of an image processor.
+    """Return the preprocessing of an image processor, after comparing both on framed test images.
 
     Args:
         load: function from the backend (``"pil"``, or None for the default) to the processor.
 
     Raises:
-        UserError: if :class:`Preprocessing` cannot express it.
+        UserError: if :class:`Preprocessing` cannot express the processor; unknown steps are named.
     """
-    return as_preprocessing(load(None).to_dict(), spec)
+    processors = {backend: load(backend) for backend in _TOLERANCES}
+    config = processors["pil"].to_dict()
+    preprocessing = as_preprocessing(config, spec)
+    level = 1 / (255 * min(preprocessing.std))
+    for backend, levels in _TOLERANCES.items():
+        reference = _input_of(processors[backend])
+        try:
+            require_same_input(preprocessing, reference, spec=spec, tolerance=levels * level)
+        except UserError as error:
+            refusal = error
+        else:
+            return preprocessing
+    steps = _unknown_steps(config)
+    raise UserError(f"{refusal} Steps of its image processor that are not supported: {', '.join(steps) or 'unknown'}.")
+
+
+def _input_of(processor: Any) -> Callable[[Image.Image], Tensor]:
+    """Return the function from an image to the processor's input (3, S, S)."""
+
+    def reference(image: Image.Image) -> Tensor:
+        values = processor(image, return_tensors="pt")["pixel_values"][0]
+        return values.float() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values)).float()
+
+    return reference
+
+
+def _unknown_steps(config: dict[str, Any]) -> list[str]:
+    """Return the steps of a processor that are switched on and not read by :func:`as_preprocessing`."""
+    switches = [name for name in config if name.startswith("do_") and name not in _UNDERSTOOD]
+    return [name for name in (*switches, *_OTHER_STEPS) if config.get(name) is True]
 
 
 def as_preprocessing(config: dict[str, Any], spec: str) -> Preprocessing:
@@ -34,16 +72,11 @@ def as_preprocessing(config: dict[str, Any], spec: str) -> Preprocessing:
     Raises:
         UserError: for a processor with other steps than resize, crop, scale by 1/255 and normalise.
     """
-    size, crop = (
-        {"shortest_edge": sides} if isinstance(sides, int) else dict(sides or {})
-        for sides in (config.get("size"), config.get("crop_size"))
-    )
-    shortest, height, width = size.get("shortest_edge"), size.get("height"), size.get("width")
-    crop_height, crop_width = crop.get("height"), crop.get("width")
-    crops = bool(config.get("do_center_crop")) and crop_height is not None
     factor = config.get("rescale_factor") or 1 / 255
     interpolation = _INTERPOLATIONS.get(int(config.get("resample") or 0))
     mean, std = config.get("image_mean"), config.get("image_std")
+    if config.get("do_normalize") is None and not mean and not std:
+        mean, std = (0.0,) * 3, (1.0,) * 3  # MobileViT's pixels stay in [0, 1]
     disabled = [step for step in ("do_resize", "do_rescale", "do_normalize") if config.get(step) is False]
     if disabled:
         raise UserError(
@@ -55,17 +88,44 @@ def as_preprocessing(config: dict[str, Any], spec: str) -> Preprocessing:
             f"The image processor of {spec!r} is not supported: it must resample bilinearly or bicubically (2 or 3, it "
             f"has {config.get('resample')}), scale by 1/255 (it has {factor}) and have a mean and a std."
         )
-    options: dict[str, Any] = {"interpolation": interpolation, "mean": tuple(mean), "std": tuple(std)}
-    if height and width and not crops and height == width:
-        return Preprocessing(size=height, resize=height, fit="squash", **options)
-    if shortest and crop_height and crops and crop_height == crop_width:
-        return Preprocessing(size=crop_height, resize=shortest, **options)
-    if shortest and "crop_pct" in config:
-        # ConvNeXt's processor: below 384 px it resizes to size / crop_pct and crops; from 384 px on it squashes.
-        if shortest >= 384:
-            return Preprocessing(size=shortest, resize=shortest, fit="squash", **options)
-        return Preprocessing(size=shortest, resize=int(shortest / (config["crop_pct"] or 0.875)), **options)
-    raise UserError(
-        f"The image processor of {spec!r} is not supported: size {config.get('size')}, crop {config.get('crop_size')}. "
-        "It must give square images of one size."
+    geometry = _geometry(config)
+    if geometry is None:
+        raise UserError(
+            f"The image processor of {spec!r} is not supported: size {config.get('size')}, crop "
+            f"{config.get('crop_size')}. It must give square images of one size."
+        )
+    return Preprocessing(**geometry, interpolation=interpolation, mean=tuple(mean), std=tuple(std))
+
+
+def _geometry(config: dict[str, Any]) -> dict[str, Any] | None:
+    """Return size, resize and fit of a processor, None if its images are not square and of one size."""
+    size, crop = (
+        {"shortest_edge": sides} if isinstance(sides, int) else dict(sides or {})
+        for sides in (config.get("size"), config.get("crop_size"))
     )
+    shortest, height, width = size.get("shortest_edge"), size.get("height"), size.get("width")
+    crop_height, crop_width = crop.get("height"), crop.get("width")
+    crops = bool(config.get("do_center_crop")) and crop_height is not None
+    if shortest:
+        resize, target = _resized_edge(config, shortest, crops), crop_height if crops else None
+        if not crops and "crop_pct" in config:
+            # ConvNeXt's processor: from 384 px on it squashes, below it crops to the size.
+            if shortest >= 384:
+                return {"size": shortest, "resize": shortest, "fit": "squash"}
+            target = crop_width = crop_height = shortest
+        if target and crop_height == crop_width and resize >= target:
+            return {"size": target, "resize": resize, "corner": "floor"}
+    elif height and height == width and not crops:
+        return {"size": height, "resize": height, "fit": "squash"}
+    elif height and height == width and crop_height == crop_width and height > crop_height:
+        return {"size": crop_height, "resize": height, "fit": "squash", "corner": "floor"}
+    return None
+
+
+def _resized_edge(config: dict[str, Any], shortest: int, crops: bool) -> int:
+    """Return the length to which the shorter side is resized, in pixels."""
+    if str(config.get("image_processor_type", "")).startswith("Levit"):
+        return int(256 / 224 * shortest)
+    if "crop_pct" in config:  # ConvNeXt without a crop size, PoolFormer with one
+        return int(shortest / (config["crop_pct"] or (1.0 if crops else 0.875)))
+    return shortest

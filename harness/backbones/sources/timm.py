@@ -113,7 +113,7 @@ def classifier(model: nn.Module, size: int) -> Any:
         features = pooled(model, image)
         try:
             actual = module(features)
-        except RuntimeError:
+        except Exception:  # a head that pools by itself fails on pooled features in one of several ways
             return None
     if actual.shape != expected.shape or not torch.allclose(actual, expected, rtol=1e-3, atol=1e-4):
         return None
@@ -123,9 +123,12 @@ def classifier(model: nn.Module, size: int) -> Any:
 def suggested_site(model: nn.Module) -> str | None:
     """Return the path of the last MLP's output layer, else of the last dense 1x1 convolution, else None."""
 
+    last_layer = model.get_classifier() if hasattr(model, "get_classifier") else None  # type: ignore[operator]
+
     def accepts(path: str, module: nn.Module) -> bool:
-        dense = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
-        return dense and "downsample" not in path  # a residual shortcut is no separate representation
+        dense = isinstance(module, nn.Conv2d) and module.kernel_size == module.stride == (1, 1) and module.groups == 1
+        # A residual shortcut is no separate representation, and the features end before the classifier.
+        return dense and "downsample" not in path and module is not last_layer
 
     return last_fc2(model) or last_path(model, accepts)
 

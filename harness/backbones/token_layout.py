@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -99,7 +100,7 @@ def unrolled_grid(model: nn.Module) -> int | None:
         if schedule is None:
             continue
         if shape is None:
-            config = module.config
+            config: Any = module.config
             shape = [side // stride for side, stride in zip(config.image_size, config.patch_stride, strict=True)]
         return int(shape[-1]) // math.prod(int(strides[-1]) for strides in schedule)
     return None

@@ -16,8 +16,15 @@ from harness.backbones.sources.huggingface_pooling import reading_of
 from harness.backbones.sources.huggingface_processors import preprocessing_of
 from methods.errors import UserError, first_line
 
-# Class of the vision tower inside a two-tower model, by the configuration's model type.
-_TOWERS = {"siglip": "SiglipVisionModel", "clip": "CLIPVisionModel"}
+# Class of the vision tower inside a two-tower model, by the configuration's model type; and of a saved tower of which
+# AutoModel does not know the class.
+_TOWERS = {
+    "siglip": "SiglipVisionModel",
+    "clip": "CLIPVisionModel",
+    "chinese_clip": "ChineseCLIPVisionModel",
+    "metaclip_2": "MetaClip2VisionModel",
+    "metaclip_2_vision_model": "MetaClip2VisionModel",
+}
 # Parameters of a backbone that a forward pass without masking does not use, and buffers that follow from its shape.
 _UNUSED = ("mask_token", "position_ids", "relative_position_index", "relative_coords_table", "num_batches_tracked")
 
@@ -120,13 +127,13 @@ def _model(repository: str, config: Any, request: Request) -> tuple[nn.Module, b
     if tower is None and hasattr(config, "vision_config"):
         raise UserError(
             f"{request.spec!r} is a {config.model_type} model, whose vision tower cannot be taken out yet. "
-            f"Supported two-tower models: {', '.join(_TOWERS)}."
+            f"Supported two-tower models: {', '.join(name for name in _TOWERS if 'vision' not in name)}."
         )
     if hasattr(config, "num_frames") or hasattr(config, "frames_per_clip"):
         raise UserError(f"{request.spec!r} is a {config.model_type} model, which takes videos, not images.")
     cls: Any = getattr(transformers, tower) if tower else transformers.AutoModel
     if not request.weights:
-        inner = config.vision_config if tower else config
+        inner = getattr(config, "vision_config", config) if tower else config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             untrained: nn.Module = cls._from_config(inner) if tower else cls.from_config(inner)

@@ -117,7 +117,7 @@ def _geometry(config: dict[str, Any]) -> dict[str, Any] | None:
             return {"size": target, "resize": resize, "corner": "floor"}
     elif height and height == width and not crops:
         return {"size": height, "resize": height, "fit": "squash"}
-    elif height and height == width and crop_height == crop_width and height > crop_height:
+    elif height and height == width and crop_height and crop_height == crop_width and height > crop_height:
         return {"size": crop_height, "resize": height, "fit": "squash", "corner": "floor"}
     return None
 

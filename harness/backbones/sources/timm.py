@@ -48,7 +48,7 @@ def load(request: Request) -> Backbone:
     n_classes = int(model.num_classes) if head else None  # type: ignore[arg-type]
     n_prefix_tokens = prefix_tokens(model)
     # Earlier versions read the number that timm states, and 0 where it states none.
-    counted = n_prefix_tokens != int(getattr(model, "num_prefix_tokens", 0))  # type: ignore[arg-type]
+    counted = n_prefix_tokens != int(getattr(model, "num_prefix_tokens", 0))
     source, license_ = origin(
         request, f"timm {timm.__version__}", (config and config.license) or f"see the card of timm/{name}"
     )
@@ -122,7 +122,6 @@ def classifier(model: nn.Module, size: int) -> Any:
 
 def suggested_site(model: nn.Module) -> str | None:
     """Return the path of the last MLP's output layer, else of the last dense 1x1 convolution, else None."""
-
     last_layer = model.get_classifier() if hasattr(model, "get_classifier") else None  # type: ignore[operator]
 
     def accepts(path: str, module: nn.Module) -> bool:

@@ -70,7 +70,7 @@ class Preprocessing:
     def center(self, image: Image.Image) -> Tensor:
         """Return the evaluation input (3, size, size) float32: shorter side resized, centre crop, normalised.
 
-        The longer side and the crop's corner are rounded as in torchvision (``Resize``, ``CenterCrop``).
+        The longer side is rounded as in torchvision's ``Resize``, the crop's corner as :attr:`corner` states.
         """
         image = image.convert("RGB")
         if self.fit == "squash":
@@ -80,13 +80,17 @@ class Preprocessing:
             width, height = self.resize, int(self.resize * height / width)
         else:
             width, height = int(self.resize * width / height), self.resize
-        rounded = math.floor if self.corner == "floor" else round
-        left, top = rounded((width - self.size) / 2.0), rounded((height - self.size) / 2.0)
+        left, top = self._margin(width), self._margin(height)
         if max(image.size) > _ELONGATED * min(image.size):
             return self._normalised(self._window(image, (width, height), (left, top)))
         if (width, height) != image.size:
             image = image.resize((width, height), _RESAMPLING[self.interpolation])
         return self._normalised(image.crop((left, top, left + self.size, top + self.size)))
+
+    def _margin(self, length: int) -> int:
+        """Return the margin before the crop along a side of ``length`` pixels."""
+        half = (length - self.size) / 2.0
+        return math.floor(half) if self.corner == "floor" else round(half)
 
     def _window(self, image: Image.Image, resized: tuple[int, int], corner: tuple[int, int]) -> Image.Image:
         """Return the square at ``corner`` of the image resized to ``resized``, without computing the other pixels.

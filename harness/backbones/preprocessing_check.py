@@ -106,9 +106,7 @@ def _difference(
         if not (own - ours).abs().max() <= tolerance:
             values = " and ".join(f"({', '.join(f'{value:.4g}' for value in pixel)})" for pixel in (own, ours))
             return f"Normalisation: the colour {colour} becomes {values}, its own first."
-    own_region, our_region = (
-        _region(transform, preprocessing, size) for transform in (reference, preprocessing.center)
-    )
+    own_region, our_region = (_region(each, preprocessing, size) for each in (reference, preprocessing.center))
     if max(abs(a - b) for a, b in zip(own_region, our_region, strict=True)) > _REGION_TOLERANCE:
         return f"Resizing and cropping: its own input shows {own_region}, the harness's shows {our_region}."
     largest = float((actual - expected).abs().max())

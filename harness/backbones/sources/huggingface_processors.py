@@ -15,7 +15,8 @@ from harness.backbones.base import Preprocessing
 from harness.backbones.preprocessing_check import require_same_input
 from methods.errors import UserError
 
-_INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers, as processor configurations store them
+# Pillow's numbers, as processor configurations store them. 0 is "nearest", and also written where none is stated.
+_INTERPOLATIONS = {1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 # Steps that as_preprocessing reads, and one that concerns segmentation maps only.
 _UNDERSTOOD = {"do_resize", "do_rescale", "do_normalize", "do_center_crop", "do_convert_rgb", "do_reduce_labels"}
 # Switches of steps whose names do not begin with "do_": EfficientNet's shift by -1, and its second normalisation.
@@ -116,10 +117,10 @@ def _geometry(config: dict[str, Any]) -> dict[str, Any] | None:
             target = crop_width = crop_height = shortest
         if target and crop_height == crop_width and resize >= target:
             return {"size": target, "resize": resize, "corner": "floor"}
-    elif height and height == width and not crops:
+    elif height and height == width and (not crops or height == crop_height == crop_width):
         return {"size": height, "resize": height, "fit": "squash"}
     elif height and height == width and crop_height and crop_height == crop_width and height > crop_height:
-        return {"size": crop_height, "resize": height, "fit": "squash", "corner": "floor"}
+        return {"size": crop_height, "resize": height, "fit": "squash_crop", "corner": "floor"}
     return None
 
 

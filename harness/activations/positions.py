@@ -63,12 +63,12 @@ def _no_grid(n_tokens: int, n_prefix_tokens: int, grid_sides: Set[int] | None, l
     which = f" of this model ({', '.join(f'{side}x{side}' for side in grids)})" if grids else ""
     likely = [count for count in range(9) if count < n_tokens and _is_grid(n_tokens - count, grid_sides)]
     hint = (
-        f"It would be with n_prefix_tokens = {' or '.join(map(str, likely))}. Count CLS and register tokens."
+        f" In a plugin, n_prefix_tokens = {' or '.join(map(str, likely))} would leave one. Count CLS and registers."
         if likely
-        else "Choose another layer, for example the output of a block's MLP."
+        else ""
     )
     remain = f" and n_prefix_tokens is {n_prefix_tokens}, so {n_tokens - n_prefix_tokens} tokens remain"
     return (
         f"The layer {layer!r} has {n_tokens} tokens per image{remain if n_prefix_tokens else ''}, not a square grid"
-        f"{which}, so its tokens have no known image position. {hint}"
+        f"{which}, so its tokens have no known image position. Choose another layer or model.{hint}"
     )

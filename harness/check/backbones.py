@@ -113,9 +113,10 @@ def loads(of: CheckedBackbone) -> str:
     """Check that a backbone of this name is loaded, and that its preprocessing gives images of the size it states."""
     backbone: Any = of.backbone
     require(isinstance(backbone, Backbone), f"build returns a {type(backbone).__name__}; it must return a Backbone.")
+    name = backbones.name_of(of.spec)
     require(
-        backbone.name == of.spec,
-        f"The backbone's name is {backbone.name!r}; it must be the requested {of.spec!r}: set name=request.spec.",
+        backbone.name == name,
+        f"The backbone's name is {backbone.name!r}; it must be the requested {name!r}: set name=request.spec.",
     )
     shape, size = tuple(of.images.shape), backbone.preprocessing.size
     require(

@@ -128,6 +128,8 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
         cached = not source.hub or (source.cached is not None and source.cached())
     elif prefix in ("torchhub", "hf") and _local_folder(prefix, identifier):
         return None
+    elif prefix == "hf" and identifier.startswith(("/", "./", "../", "~")):
+        return f"there is no folder {identifier!r}", "Use hf:OWNER/NAME, or hf:PATH of an existing folder."
     elif prefix == "torchhub":
         cached = False
     else:

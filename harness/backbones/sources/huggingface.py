@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,13 @@ def load(request: Request) -> Backbone:
         )
     folder = request.checkpoint or _folder(request.identifier)
     repository = str(folder or request.identifier)
-    config = _fetch(lambda auto: auto.AutoConfig.from_pretrained(repository), request)
+    config = _fetch(lambda auto: auto.AutoConfig.from_pretrained(repository, trust_remote_code=False), request)
+    _require_images(config, request.spec)
     name = name_of(request.identifier) if request.spec.startswith("hf:") else request.spec
     preprocessing = preprocessing_of(
         lambda backend: _fetch(
-            lambda auto: auto.AutoImageProcessor.from_pretrained(repository, backend=backend), request
+            lambda auto: auto.AutoImageProcessor.from_pretrained(repository, backend=backend, trust_remote_code=False),
+            request,
         ),
         name,
     )
@@ -64,9 +67,7 @@ def load(request: Request) -> Backbone:
     gemma = request.identifier.startswith("google/siglip2")
     short = name.removeprefix("hf:")
     card_license = "Gemma terms" if gemma else f"see the card of {short}"
-    source, license_ = origin(request, "Hugging Face", card_license)
-    if request.weights and folder is not None:
-        source, license_ = "local checkpoint", "that of the checkpoint"
+    source, license_ = origin(replace(request, checkpoint=folder), "Hugging Face", card_license)
     return Backbone(
         name=name,
         title=short if request.spec.startswith("hf:") else request.identifier,
@@ -84,8 +85,8 @@ def load(request: Request) -> Backbone:
 
 def name_of(identifier: str) -> str:
     """Return the name of the backbone of ``hf:identifier``, with only the last part of a local folder's path."""
-    folder = _folder(identifier)
-    return f"hf:{folder.resolve().name if folder else identifier}"
+    folder = Path(identifier).expanduser()
+    return f"hf:{folder.resolve().name if folder.is_dir() or _is_path(identifier) else identifier}"
 
 
 def _folder(identifier: str) -> Path | None:
@@ -97,9 +98,28 @@ def _folder(identifier: str) -> Path | None:
     folder = Path(identifier).expanduser()
     if folder.is_dir():
         return folder
-    if identifier.startswith(("/", "./", "../", "~")):
+    if _is_path(identifier):
         raise UserError(f"There is no folder {identifier!r}. Give hf:OWNER/NAME or hf:PATH of a folder.")
     return None
+
+
+def _is_path(identifier: str) -> bool:
+    return identifier.startswith(("/", "./", "../", "~"))
+
+
+def _require_images(config: Any, spec: str) -> None:
+    """Raise UserError for configurations of models that take no images, or hold a tower that cannot be taken out."""
+    if config.model_type.startswith("siglip2"):
+        raise UserError(
+            f"{spec!r} takes patches of varying number (NaFlex), not images: use a variant of one resolution."
+        )
+    if config.model_type not in _TOWERS and hasattr(config, "vision_config"):
+        raise UserError(
+            f"{spec!r} is a {config.model_type} model, whose vision tower cannot be taken out yet. "
+            f"Supported two-tower models: {', '.join(name for name in _TOWERS if 'vision' not in name)}."
+        )
+    if hasattr(config, "num_frames") or hasattr(config, "frames_per_clip"):
+        raise UserError(f"{spec!r} is a {config.model_type} model, which takes videos, not images.")
 
 
 def last_mlp(model: nn.Module) -> str | None:
@@ -120,17 +140,6 @@ def _model(repository: str, config: Any, request: Request) -> tuple[nn.Module, b
     import transformers
 
     tower = _TOWERS.get(config.model_type)
-    if config.model_type.startswith("siglip2"):
-        raise UserError(
-            f"{request.spec!r} takes patches of varying number (NaFlex), not images: use a variant of one resolution."
-        )
-    if tower is None and hasattr(config, "vision_config"):
-        raise UserError(
-            f"{request.spec!r} is a {config.model_type} model, whose vision tower cannot be taken out yet. "
-            f"Supported two-tower models: {', '.join(name for name in _TOWERS if 'vision' not in name)}."
-        )
-    if hasattr(config, "num_frames") or hasattr(config, "frames_per_clip"):
-        raise UserError(f"{request.spec!r} is a {config.model_type} model, which takes videos, not images.")
     cls: Any = getattr(transformers, tower) if tower else transformers.AutoModel
     if not request.weights:
         inner = getattr(config, "vision_config", config) if tower else config

@@ -59,7 +59,7 @@ def test_positions_follow_from_the_shape(
     ("shape", "prefix", "sides", "sentence"),
     [
         ((17,), 0, {4, 2, 1}, r"has 17 tokens per image, not a square grid of this model \(2x2, 4x4\)"),
-        ((17,), 0, None, "with n_prefix_tokens = 1 or 8. Count CLS and register tokens"),
+        ((17,), 0, None, "In a plugin, n_prefix_tokens = 1 or 8 would leave one"),
         ((22,), 1, {4}, "n_prefix_tokens is 1, so 21 tokens remain"),  # YOLOS: detection tokens at the end
         ((1024,), 0, {14, 7}, "has 1024 tokens per image"),  # the channels of a token-mixing MLP
         ((16, 9), 0, {4, 3}, "returns 16 x 9 tokens per image"),  # blocks of NesT

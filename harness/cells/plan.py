@@ -103,7 +103,7 @@ class Cell:
         return {
             "cell": CELL_VERSION,
             "backbone": self.prepared.backbone.name,
-            "site": self.prepared.site.path,
+            **self.prepared.site.identity(),
             "evaluation": {**self.prepared.evaluation_identity(), "top_images": self.top_images},
             "probing": self.probing_identity,
             "token_seed": self.plan.seed,
@@ -122,7 +122,7 @@ class Cell:
         return {
             "fit": FIT_VERSION,
             **self.prepared.backbone.identity(),
-            "site": self.prepared.site.path,
+            **self.prepared.site.identity(),
             "probing": self.probing_identity,
             "token_seed": self.plan.seed,
             "method": self.method_identity,
@@ -135,7 +135,7 @@ class Cell:
 
 
 def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
-    """Load the backbones and images of a suite, and check that every site exists.
+    """Load the backbones and images of a suite, and check that every site exists and its tokens have positions.
 
     Raises:
         UserError: if anything is missing, before anything is computed.
@@ -153,7 +153,8 @@ def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
         if path is None:
             paths = ", ".join(site_paths(backbone.model)[-5:])
             raise UserError(f"{target.backbone} has no default layer: give --site PATH; the last ones are {paths}.")
-        site = Site(backbone.model, path, n_prefix_tokens=backbone.n_prefix_tokens)
+        site = Site.of(backbone, path)
+        site.locate(backbone)
         kind = HEADS.get(target.head or ("own" if backbone.n_classes is not None else "probe"))
         head = kind(backbone, split.probing, images.name, target.head_settings)
         head.check()

@@ -16,6 +16,7 @@ _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling
 #: Reach of a filter to either side, in source pixels (in target pixels if the image is enlarged).
 _REACH = {"bicubic": 2, "bilinear": 1}
 _FITS = ("crop", "squash")
+_CORNERS = ("round", "floor")
 
 #: Smallest and largest area of a random crop, as a fraction of the image's, and its aspect ratios.
 CROP_SCALE, CROP_RATIO = (0.25, 1.0), (3 / 4, 4 / 3)
@@ -37,6 +38,8 @@ class Preprocessing:
         std: standard deviation per channel, by which the difference is divided.
         fit: ``"crop"`` keeps the aspect ratio (resize, then centre crop); ``"squash"`` resizes the whole image to
             ``size`` x ``size`` as SigLIP does, and ignores ``resize``.
+        corner: rounding of the crop's corner if the margin is odd: ``"round"`` (to even) as in torchvision, ``"floor"``
+            as in transformers.
     """
 
     size: int
@@ -45,6 +48,7 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     fit: str = "crop"
+    corner: str = "round"
 
     def __post_init__(self) -> None:
         if self.interpolation not in _RESAMPLING:
@@ -53,6 +57,8 @@ class Preprocessing:
             )
         if self.fit not in _FITS:
             raise UserError(f"The fit {self.fit!r} is not supported: use {' or '.join(_FITS)}.")
+        if self.corner not in _CORNERS:
+            raise UserError(f"The corner {self.corner!r} is not supported: use {' or '.join(_CORNERS)}.")
         if self.size < 1 or self.resize < self.size:
             raise UserError(
                 f"The input side must be at least 1 px and the resized shorter side at least as long: "
@@ -64,7 +70,7 @@ class Preprocessing:
     def center(self, image: Image.Image) -> Tensor:
         """Return the evaluation input (3, size, size) float32: shorter side resized, centre crop, normalised.
 
-        The longer side and the crop's corner are rounded as in torchvision (``Resize``, ``CenterCrop``).
+        The longer side is rounded as in torchvision's ``Resize``, the crop's corner as :attr:`corner` states.
         """
         image = image.convert("RGB")
         if self.fit == "squash":
@@ -74,12 +80,17 @@ class Preprocessing:
             width, height = self.resize, int(self.resize * height / width)
         else:
             width, height = int(self.resize * width / height), self.resize
-        left, top = round((width - self.size) / 2.0), round((height - self.size) / 2.0)
+        left, top = self._margin(width), self._margin(height)
         if max(image.size) > _ELONGATED * min(image.size):
             return self._normalised(self._window(image, (width, height), (left, top)))
         if (width, height) != image.size:
             image = image.resize((width, height), _RESAMPLING[self.interpolation])
         return self._normalised(image.crop((left, top, left + self.size, top + self.size)))
+
+    def _margin(self, length: int) -> int:
+        """Return the margin before the crop along a side of ``length`` pixels."""
+        half = (length - self.size) / 2.0
+        return math.floor(half) if self.corner == "floor" else round(half)
 
     def _window(self, image: Image.Image, resized: tuple[int, int], corner: tuple[int, int]) -> Image.Image:
         """Return the square at ``corner`` of the image resized to ``resized``, without computing the other pixels.
@@ -112,7 +123,10 @@ class Preprocessing:
 
     def canonical(self) -> dict[str, Any]:
         """Return a JSON-serialisable description of the transform, for cell identities."""
-        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+        values = {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+        if self.corner == "round":  # the only rounding of earlier versions, whose identities stay as they are
+            del values["corner"]
+        return values
 
     def _normalised(self, image: Image.Image) -> Tensor:
         # bytearray: torch.frombuffer warns on read-only memory, and the copy is needed for the layout change anyway.

@@ -15,6 +15,7 @@ from harness.backbones.base import Backbone, Preprocessing, last_fc2, last_path
 from harness.backbones.sources.base import Request, download_error, origin, require
 from harness.backbones.sources.checkpoint import fill, read_state_dict
 from harness.backbones.sources.hub import offline_if_unreachable
+from harness.backbones.token_layout import prefix_tokens
 from methods.errors import UserError, first_line
 
 
@@ -45,6 +46,9 @@ def load(request: Request) -> Backbone:
     preprocessing = _preprocessing(model, name, request.spec)
     head = classifier(model, preprocessing.size)
     n_classes = int(model.num_classes) if head else None  # type: ignore[arg-type]
+    n_prefix_tokens = prefix_tokens(model)
+    # Earlier versions read the number that timm states, and 0 where it states none.
+    counted = n_prefix_tokens != int(getattr(model, "num_prefix_tokens", 0))
     source, license_ = origin(
         request, f"timm {timm.__version__}", (config and config.license) or f"see the card of timm/{name}"
     )
@@ -53,7 +57,7 @@ def load(request: Request) -> Backbone:
         title=name,
         model=model.to(request.device),
         preprocessing=preprocessing,
-        n_prefix_tokens=int(getattr(model, "num_prefix_tokens", 0)),
+        n_prefix_tokens=n_prefix_tokens,
         default_site=suggested_site(model),
         source=source,
         license=license_,
@@ -63,6 +67,7 @@ def load(request: Request) -> Backbone:
         n_classes=n_classes,
         # timm's 1000-class heads are all ImageNet-1k's classes, in their index order.
         head_labels="imagenet-1k" if downloads and n_classes == 1000 else None,
+        reading={"prefix_tokens": n_prefix_tokens} if counted else {},
     )
 
 
@@ -108,7 +113,7 @@ def classifier(model: nn.Module, size: int) -> Any:
         features = pooled(model, image)
         try:
             actual = module(features)
-        except RuntimeError:
+        except Exception:  # a head that pools by itself fails on pooled features in one of several ways
             return None
     if actual.shape != expected.shape or not torch.allclose(actual, expected, rtol=1e-3, atol=1e-4):
         return None
@@ -117,10 +122,12 @@ def classifier(model: nn.Module, size: int) -> Any:
 
 def suggested_site(model: nn.Module) -> str | None:
     """Return the path of the last MLP's output layer, else of the last dense 1x1 convolution, else None."""
+    last_layer = model.get_classifier() if hasattr(model, "get_classifier") else None  # type: ignore[operator]
 
     def accepts(path: str, module: nn.Module) -> bool:
-        dense = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
-        return dense and "downsample" not in path  # a residual shortcut is no separate representation
+        dense = isinstance(module, nn.Conv2d) and module.kernel_size == module.stride == (1, 1) and module.groups == 1
+        # A residual shortcut is no separate representation, and the features end before the classifier.
+        return dense and "downsample" not in path and module is not last_layer
 
     return last_fc2(model) or last_path(model, accepts)
 

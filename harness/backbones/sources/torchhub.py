@@ -19,6 +19,7 @@ from harness.backbones.preprocessing import IMAGENET_224
 from harness.backbones.sources.base import Request, origin
 from harness.backbones.sources.checkpoint import fill, read_state_dict
 from harness.backbones.sources.timm import suggested_site
+from harness.backbones.token_layout import prefix_tokens
 from methods.errors import UserError, first_line
 
 _HEADS = ("fc", "head", "classifier")
@@ -46,6 +47,9 @@ def load(request: Request) -> Backbone:
     _check_features(model, request.spec)
     name = name_of(request.identifier)
     short = name.removeprefix("torchhub:").removesuffix(f":{entry}")
+    n_prefix_tokens = prefix_tokens(model)
+    # Earlier versions counted one token for an attribute `cls_token`, and the registers of DINOv2.
+    before = 1 + int(getattr(model, "num_register_tokens", 0)) if hasattr(model, "cls_token") else 0
     source, license_ = origin(request, f"torch.hub, {short}", f"see the repository {short}")
     return Backbone(
         name=name,
@@ -53,7 +57,7 @@ def load(request: Request) -> Backbone:
         model=model.to(request.device),
         # A hub repository does not describe its inputs.
         preprocessing=IMAGENET_224,
-        n_prefix_tokens=1 + int(getattr(model, "num_register_tokens", 0)) if hasattr(model, "cls_token") else 0,
+        n_prefix_tokens=n_prefix_tokens,
         default_site=suggested_site(model),
         source=source,
         license=license_,
@@ -61,6 +65,7 @@ def load(request: Request) -> Backbone:
         pool=pooled,
         head=_classify if head else None,
         n_classes=head.out_features if head else None,
+        reading={} if n_prefix_tokens == before else {"prefix_tokens": n_prefix_tokens},
     )
 
 

@@ -15,7 +15,8 @@ from results.boards.board import PLURALS, Board, Column, Row
 from results.boards.build import EVIDENCE_PREFIX, FLOOR_PREFIX, boards_of
 from results.boards.columns import columns_of, variant_of, why_not
 from results.boards.find_row import row_called, unknown_row
-from results.comparison.intervals import Interval, clustered, holm, student
+from results.comparison.image_pairs import ImagePairs
+from results.comparison.intervals import Block, Interval, clustered, holm, student
 from results.comparison.seed_pairs import Pairing, paired_cells
 from results.comparison.unit_clusters import UnitClusters
 from results.errors import StoreError
@@ -184,12 +185,13 @@ def _compared(
     sides_of = (pairing.b, pairing.a) if pairing.turned else (pairing.a, pairing.b)
     names = ("B", "A") if pairing.turned else ("A", "B")
     units = UnitClusters(settings.store, *sides_of, itself=pairing.itself, names=names)
+    images = ImagePairs(settings.store, *sides_of)
     differences = []
     for column in columns:
         sides = [_means(of_column.get((column.key, side), [])) for side in "ab"]
         if not all(sides):
             continue
-        difference = _difference(settings, column, sides[0], sides[1], pairing, units)
+        difference = _difference(settings, column, sides[0], sides[1], pairing, (images, units))
         if difference is None:
             notes.append(f"{column.key} is not compared: it is undefined for a cell.")
         else:
@@ -248,7 +250,7 @@ def _difference(
     a: Mapping[int, float],
     b: Mapping[int, float],
     pairing: Pairing,
-    units: UnitClusters,
+    sources: tuple[ImagePairs, UnitClusters],
 ) -> Difference | None:
     shared = sorted(set(a) & set(b))
     first, second = (np.array([means[index] for index in shared]) for means in (a, b))
@@ -256,8 +258,16 @@ def _difference(
         return None
     description = f"{len(shared)} {pairing.by}{'s' if len(shared) != 1 else ''} paired"
     estimate = float(np.mean(first - second))
-    blocks, clustering = units.blocks(column.metric, shared, *((second, first) if pairing.turned else (first, second)))
     n_clusters: int | None = None
+    blocks: list[Block] = []
+    clustering = ""
+    # The spread over seeds of a single pair is unknown, and an interval without it would be too narrow.
+    if len(shared) > 1 or pairing.itself:
+        for source in sources:
+            turned = (second, first) if pairing.turned else (first, second)
+            blocks, clustering = source.blocks(column.metric, shared, *turned)
+            if blocks:
+                break
     if blocks:
         generator = np.random.default_rng([settings.seed, *column.metric.encode()])
         _, interval = clustered(
@@ -266,8 +276,7 @@ def _difference(
         if pairing.turned and interval.low is not None and interval.high is not None:
             interval = Interval(-interval.high + 0.0, -interval.low + 0.0, interval.p)
         n_clusters = sum(len(block.sums) for block in blocks)
-        scope = "" if len(shared) > 1 else " (interval over units only; variation over seeds unknown)"
-        description = f"{description}; {clustering}{scope}"
+        description = f"{description}; {clustering}"
     elif len(shared) > 1 or pairing.itself:
         interval = student(first - second, settings.level)
         if interval.low is None:

@@ -1,0 +1,76 @@
+"""Images that are resampled together, for a difference of two shares of the same evaluation images.
+
+Both methods are measured on the same images, so an image is one cluster of both sides in all pairs of seeds: images on
+which the two methods agree do not add to the error of their difference (docs/comparing.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from results.comparison.intervals import Block
+from results.store.outcomes import Outcome, outcomes
+
+if TYPE_CHECKING:
+    from results.store import Store
+
+_Groups = Sequence[Sequence[Mapping[str, Any]]]
+
+
+@dataclasses.dataclass
+class ImagePairs:
+    """Outcomes of the images of paired cells.
+
+    Attributes:
+        a: the cells of A, one list for each pair of seeds.
+        b: the cells of B.
+    """
+
+    store: Store
+    a: _Groups
+    b: _Groups
+
+    def blocks(
+        self, metric: str, shared: Sequence[int], first: np.ndarray, second: np.ndarray
+    ) -> tuple[list[Block], str]:
+        """Return one block with a cluster per image, and its description.
+
+        There is no block if the store does not have the outcomes of a cell, or they do not give its score.
+
+        Args:
+            shared: pairs of seeds.
+            first: (T,) scores of A.
+            second: (T,) scores of B.
+        """
+        ids = [cell["cell_id"] for groups in (self.a, self.b) for index in shared for cell in groups[index]]
+        of_cell = outcomes(self.store, ids, metric)
+        if len({len(outcome.counted) for outcome in of_cell.values()}) != 1:
+            return [], ""
+        slots: list[tuple[int, int, np.ndarray, np.ndarray]] = []
+        for sign, groups, expected in ((1, self.a, first), (-1, self.b, second)):
+            for number, index in enumerate(shared):
+                group = [of_cell.get(cell["cell_id"]) for cell in groups[index]]
+                complete = [outcome for outcome in group if outcome is not None]
+                if len(complete) < len(group) or not _agree(complete, float(expected[number])):
+                    return [], ""
+                positive = np.sum([outcome.positive for outcome in complete], axis=0)
+                counted = np.sum([outcome.counted for outcome in complete], axis=0)
+                slots.append((sign, number, positive, counted))
+        used = np.any([counted > 0 for *_, counted in slots], axis=0)
+        block = Block(
+            np.stack([positive[used] for _, _, positive, _ in slots], axis=1).astype(np.float64),
+            np.stack([counted[used] for *_, counted in slots], axis=1).astype(np.float64),
+            np.array([sign for sign, *_ in slots]),
+            np.array([number for _, number, *_ in slots]),
+        )
+        return [block], f"{int(used.sum())} images paired"
+
+
+def _agree(group: Sequence[Outcome], expected: float) -> bool:
+    """Return whether the shares of the cells have the mean that the scores have."""
+    return math.isclose(float(np.mean([outcome.share for outcome in group])), expected, rel_tol=1e-9, abs_tol=1e-12)

@@ -14,10 +14,10 @@ from scipy.special import stdtr, stdtrit
 # Number of elements of one block of resampling weights; bounds the memory for any number of units.
 _CHUNK = 4_000_000
 
-#: Share of the units' part of the variance between groups up to which their spread is attributed to the units. At .7 an
+#: Share of the units' part of the variance between groups up to which their spread is attributed to the units. At .65 an
 #: interval of three groups covers 94 to 98 % whatever the true variance between them is (0 to 1000 times the units'). A
 #: variance from two groups is often small by chance, so less is attributed to the units.
-UNITS_EXPLAIN, UNITS_EXPLAIN_TWO = 0.7, 0.2
+UNITS_EXPLAIN, UNITS_EXPLAIN_TWO = 0.65, 0.2
 
 
 class Block(NamedTuple):

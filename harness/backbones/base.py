@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.backbones.preprocessing import Preprocessing
+from harness.backbones.text_tower import TextTower
 from methods.errors import UserError
 
 __all__ = ["Backbone", "Preprocessing", "last_fc2", "last_path"]
@@ -36,6 +37,7 @@ class Backbone:
         pool: ``(model, images (B, 3, S, S)) -> (B, d)``, the whole network up to the input of a head.
         grid_sides: sides of the square token grids that the model can form, None if unknown; set when it is loaded.
         reading: how the model is read, where an earlier version read it wrongly; part of the identity.
+        text_tower: loads the text tower of a two-tower model, for zero-shot classification; None if it has none.
         head: ``(model, features (B, d)) -> (B, n_classes)``, or None.
     """
 
@@ -54,6 +56,7 @@ class Backbone:
     head_labels: str | None = None
     grid_sides: frozenset[int] | None = None
     reading: dict[str, Any] = field(default_factory=dict)
+    text_tower: Callable[[], TextTower] | None = None
     _fingerprint: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,42 @@
+"""Text side of a two-tower model (CLIP, SigLIP), whose embeddings share a space with the image embeddings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TextTower:
+    """Text tower of a loaded backbone, with the map from the backbone's features to the shared space.
+
+    Zero-shot logits are ``scale * cos(project(features), embed(text)) + bias`` (Radford et al. 2021; the bias is
+    SigLIP's, Zhai et al. 2023).
+
+    Attributes:
+        embed: texts (n strings) to embeddings (n, e) float32 on the CPU, of any length.
+        project: features (B, d) of the backbone to image embeddings (B, e), of any length.
+        scale: factor of the cosine, positive.
+        bias: added to every logit.
+        template: prompt that the model was evaluated with, with ``{}`` for the class name.
+        weights: tensors that the embeddings and logits depend on besides the backbone's own.
+    """
+
+    embed: Callable[[Sequence[str]], Tensor]
+    project: Callable[[Tensor], Tensor]
+    scale: float
+    bias: float
+    template: str
+    weights: Mapping[str, Tensor]
+
+    def fingerprint(self) -> str:
+        """Return the hash of the weights, the scale and the bias."""
+        digest = hashlib.blake2b(f"{self.scale!r}|{self.bias!r}|".encode(), digest_size=16)
+        for name, tensor in sorted(self.weights.items()):
+            digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()

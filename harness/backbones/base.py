@@ -35,6 +35,7 @@ class Backbone:
         head_labels: label set of that head (``"imagenet-1k"``, in its index order), None if unknown.
         pool: ``(model, images (B, 3, S, S)) -> (B, d)``, the whole network up to the input of a head.
         head: ``(model, features (B, d)) -> (B, n_classes)``, or None.
+        notes: sentences for the user on what was assumed or left out; printed at the start of a run.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Backbone:
     head: Features | None = None
     n_classes: int | None = None
     head_labels: str | None = None
+    notes: tuple[str, ...] = ()
     _fingerprint: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

@@ -26,6 +26,13 @@ class Reporter:
     def say(self, sentence: str) -> None:
         """Report a sentence for the user."""
 
+    def say_once(self, sentence: str) -> None:
+        """Report a sentence unless it was reported by this method before, in an earlier part of a suite."""
+        said: set[str] = self.__dict__.setdefault("_said_once", set())
+        if sentence not in said:
+            said.add(sentence)
+            self.say(sentence)
+
     def progress(self, done: int, total: int, what: str) -> None:
         """Report the progress of one step of a cell."""
 

@@ -23,6 +23,7 @@ _RESAMPLING = {
 #: Reach of a filter to either side, in source pixels (in target pixels if the image is enlarged).
 _REACH = {"bicubic": 2, "bilinear": 1, "lanczos": 3, "nearest": 1, "box": 1, "hamming": 1}
 _FITS = ("crop", "squash", "squash_crop", "border")
+_CORNERS = ("round", "floor")
 
 #: Smallest and largest area of a random crop, as a fraction of the image's, and its aspect ratios.
 CROP_SCALE, CROP_RATIO = (0.25, 1.0), (3 / 4, 4 / 3)
@@ -49,6 +50,8 @@ class Preprocessing:
             ``crop_mode="squash"`` with a ``crop_pct`` below 1). ``"border"`` keeps the aspect ratio and the whole
             image: the longer side is resized to ``resize``, the rest is filled with ``mean``, then the centre is
             cropped (timm's ``crop_mode="border"``).
+        corner: rounding of the crop's corner if the margin is odd: ``"round"`` (to even) as in torchvision, ``"floor"``
+            as in transformers.
     """
 
     size: int
@@ -57,6 +60,7 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     fit: str = "crop"
+    corner: str = "round"
 
     def __post_init__(self) -> None:
         if self.interpolation not in _RESAMPLING:
@@ -65,6 +69,8 @@ class Preprocessing:
             )
         if self.fit not in _FITS:
             raise UserError(f"The fit {self.fit!r} is not supported: use {' or '.join(_FITS)}.")
+        if self.corner not in _CORNERS:
+            raise UserError(f"The corner {self.corner!r} is not supported: use {' or '.join(_CORNERS)}.")
         if self.size < 1 or self.resize < self.size:
             raise UserError(
                 f"The input side must be at least 1 px and the resized shorter side at least as long: "
@@ -89,8 +95,8 @@ class Preprocessing:
     def center(self, image: Image.Image) -> Tensor:
         """Return the evaluation input (3, size, size) float32: resized as ``fit`` says, centre crop, normalised.
 
-        The longer side and the crop's corner are rounded as in torchvision (``Resize``, ``CenterCrop``), those of
-        ``"border"`` as in timm (``ResizeKeepRatio``, ``CenterCropOrPad``).
+        The longer side is rounded as in torchvision's ``Resize`` (with ``"border"``, as in timm's ``ResizeKeepRatio``),
+        the crop's corner as :attr:`corner` states.
         """
         image = image.convert("RGB")
         if self.fit == "squash":
@@ -107,7 +113,7 @@ class Preprocessing:
         else:
             width, height = int(self.resize * width / height), self.resize
         if max(image.size) > _ELONGATED * min(image.size):
-            corner = round((width - self.size) / 2.0), round((height - self.size) / 2.0)
+            corner = self._margin(width), self._margin(height)
             return self._normalised(self._window(image, (width, height), corner))
         return self._normalised(self._middle(self._resized(image, (width, height))))
 
@@ -116,8 +122,13 @@ class Preprocessing:
 
     def _middle(self, image: Image.Image) -> Image.Image:
         """Return the square of side ``size`` at the centre of an image that is at least as large."""
-        left, top = round((image.width - self.size) / 2.0), round((image.height - self.size) / 2.0)
+        left, top = self._margin(image.width), self._margin(image.height)
         return image.crop((left, top, left + self.size, top + self.size))
+
+    def _margin(self, length: int) -> int:
+        """Return the margin before the crop along a side of ``length`` pixels."""
+        half = (length - self.size) / 2.0
+        return math.floor(half) if self.corner == "floor" else round(half)
 
     def _padded(self, image: Image.Image) -> Image.Image:
         """Return the image, extended to at least ``size`` in each direction by pixels of the colour ``mean``."""
@@ -157,7 +168,10 @@ class Preprocessing:
 
     def canonical(self) -> dict[str, Any]:
         """Return a JSON-serialisable description of the transform, for cell identities."""
-        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+        values = {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+        if self.corner == "round":  # the only rounding of earlier versions, whose identities stay as they are
+            del values["corner"]
+        return values
 
     def _normalised(self, image: Image.Image) -> Tensor:
         # bytearray: torch.frombuffer warns on read-only memory, and the copy is needed for the layout change anyway.

@@ -9,14 +9,9 @@ from harness.progress import Reporter
 
 
 def announce_targets(prepared: Sequence[PreparedTarget], reporter: Reporter) -> None:
-    """Report the preprocessing and the notes of every backbone, each once."""
-    sentences = [
-        sentence
-        for backbone in (target.backbone for target in prepared)
-        for sentence in (
-            f"{backbone.name}: {backbone.preprocessing.describe()}.",
-            *(f"{backbone.name}: {note}" for note in backbone.notes),
-        )
-    ]
-    for sentence in dict.fromkeys(sentences):
-        reporter.say(sentence)
+    """Report the preprocessing and the notes of every backbone, each once in all parts of a suite."""
+    for target in prepared:
+        backbone = target.backbone
+        reporter.say_once(f"{backbone.name}: {backbone.preprocessing.describe()}.")
+        for note in backbone.notes:
+            reporter.say_once(f"{backbone.name}: {note}")

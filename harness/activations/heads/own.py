@@ -10,7 +10,6 @@ from torch import Tensor
 
 from harness.activations.heads import HEADS
 from harness.activations.heads.base import Head, HeadKind
-from harness.backbones.sources.base import LOCAL_CHECKPOINT
 from harness.datasets.loading import BrokenReport
 from harness.errors import UserError
 from methods.base import Progress, no_progress
@@ -39,9 +38,7 @@ class OwnHead(HeadKind):
             raise UserError(f'The backbone {self.backbone.name} has no classification head: use head = "probe".')
 
     def identity(self) -> dict[str, Any]:
-        # Earlier versions did not know the labels of a local checkpoint, and measured no accuracy with them.
-        known_since = self.class_index is not None and self.backbone.source == LOCAL_CHECKPOINT
-        return {"kind": self.name, **({"labels": self.backbone.head_labels} if known_since else {})}
+        return {"kind": self.name}
 
     def make(
         self, cache: Path, *, batch_size: int = 32, progress: Progress = no_progress, report: BrokenReport | None = None

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 #: The package most backbones need, in the form of :attr:`Source.requires`.
 TIMM = ("timm", "timm")
 
-#: :attr:`Backbone.source` of weights that come from a local file or folder.
-LOCAL_CHECKPOINT = "local checkpoint"
-
 
 @dataclass(frozen=True)
 class Request:
@@ -47,7 +44,7 @@ def origin(request: Request, source: str, license_: str) -> tuple[str, str]:
     if not request.weights:
         return "random weights", "none needed"
     if request.checkpoint is not None:
-        return LOCAL_CHECKPOINT, "that of the checkpoint"
+        return "local checkpoint", "that of the checkpoint"
     return source, license_
 
 

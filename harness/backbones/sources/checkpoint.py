@@ -19,8 +19,9 @@ _NESTED = ("state_dict_ema", "model_ema", "state_dict", "model")
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read the tensors of a ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file, by name, on the CPU.
 
-    A nested checkpoint gives its (averaged) weights. If it is nested in another way, the keys are joined by dots
-    (``teacher.backbone.norm.weight``); :func:`~harness.backbones.sources.wrapper_prefixes.unwrap` removes prefixes.
+    A nested checkpoint gives its (averaged) weights; a ``module.`` prefix that all names share is removed. If it is
+    nested in another way, the keys are joined by dots (``teacher.backbone.norm.weight``), and
+    :func:`~harness.backbones.sources.wrapper_prefixes.unwrap` finds the model among them.
 
     Raises:
         UserError: if the file is missing, of another kind, unreadable, holds anything but tensors and plain
@@ -38,7 +39,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     state = dict(_named_tensors(loaded)) if isinstance(loaded, dict) else {}
     if not state:
         raise UserError(f"{file.name!r} holds no tensors by name, so it is no checkpoint of a model's weights.")
-    return state
+    wrapped = all(name.startswith("module.") for name in state)
+    return {name.removeprefix("module."): tensor for name, tensor in state.items()} if wrapped else state
 
 
 def _weights_inside(loaded: object) -> dict[Any, Any] | None:

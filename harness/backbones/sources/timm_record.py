@@ -77,9 +77,9 @@ def _assumed(default: dict[str, Any], request: Request, architecture: str) -> We
     assert request.checkpoint is not None
     file, tag = request.checkpoint.name, default.get("tag")
     note = (
-        f"Nothing states the preprocessing and the classes of {file!r}. The preprocessing is assumed to be that of "
-        f"{f'timm:{architecture}.{tag}' if tag else 'timm:' + architecture}, and accuracy is not measured with its "
-        f"head. Name the tag of the weights (timm:{architecture}.TAG), or put their config.json beside the file."
+        f"Nothing states the preprocessing of {file!r} or the classes of its head: the preprocessing of "
+        f"{f'timm:{architecture}.{tag}' if tag else 'timm:' + architecture} is assumed, and the classes are unknown. "
+        f"Name the tag of the weights (timm:{architecture}.TAG), or put their config.json beside the file."
     )
     return WeightsRecord(default, {}, assumed=True, notes=(note,))
 

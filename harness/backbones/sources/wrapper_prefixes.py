@@ -127,7 +127,9 @@ def _equal(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
 
 def _note(left_out: list[str], prefix: str, file: str) -> str:
     groups = Counter(_group(name, prefix) for name in left_out)
-    listed = ", ".join(f"{group} ({count} tensors)" for group, count in list(groups.items())[:5])
+    listed = ", ".join(
+        f"{group} ({count} tensor{'s' if count > 1 else ''})" for group, count in list(groups.items())[:5]
+    )
     more = f" and {len(groups) - 5} more" if len(groups) > 5 else ""
     return f"Of {file!r}, the weights under {prefix!r} are used; the others are ignored: {listed}{more}."
 

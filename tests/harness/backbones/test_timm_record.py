@@ -53,8 +53,8 @@ def test_a_tag_states_preprocessing_and_labels(save):
 def test_without_a_tag_the_default_is_assumed_and_said(save):
     backbone = backbones.load("timm:test_vit", checkpoint=save())
     assert backbone.head_labels is None and backbone.n_classes == 1000
-    assert len(backbone.notes) == 1 and "assumed to be that of timm:test_vit.r160_in1k" in backbone.notes[0]
-    assert "accuracy is not measured" in backbone.notes[0] and "config.json beside the file" in backbone.notes[0]
+    assert len(backbone.notes) == 1 and "of timm:test_vit.r160_in1k is assumed" in backbone.notes[0]
+    assert "classes are unknown" in backbone.notes[0] and "config.json beside the file" in backbone.notes[0]
 
 
 @pytest.mark.parametrize("legacy", [False, True])

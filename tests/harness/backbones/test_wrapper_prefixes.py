@@ -72,7 +72,7 @@ def test_the_teacher_is_preferred_to_the_student(state, tmp_path, nested):
     backbone = load(saved if nested else flat, tmp_path)
     assert torch.equal(backbone.model.norm.weight, state["norm.weight"])
     assert "under 'teacher.backbone.' are used" in backbone.notes[0]
-    assert "student.* (" in backbone.notes[0] and "teacher.head.* (1 tensors)" in backbone.notes[0]
+    assert "student.* (" in backbone.notes[0] and "teacher.head.* (1 tensor)" in backbone.notes[0]
 
 
 def test_two_models_that_fit_are_refused(state, tmp_path):
@@ -85,7 +85,7 @@ def test_two_models_that_fit_are_refused(state, tmp_path):
 
 def test_swa_counters_are_left_out(state, tmp_path):
     backbone = load({"n_averaged": torch.tensor(3), **under("module.", state)}, tmp_path)
-    assert "n_averaged (1 tensors)" in backbone.notes[0]
+    assert "n_averaged (1 tensor)" in backbone.notes[0]
 
 
 def test_a_smaller_student_is_not_mistaken_for_the_model(state, tmp_path):

@@ -22,5 +22,6 @@ def test_every_backbone_is_announced_once():
     second = SimpleNamespace(name="b", preprocessing=IMAGENET_224, notes=())
     listener = Listener()
     announce_targets([SimpleNamespace(backbone=each) for each in (first, first, second)], listener)
+    announce_targets([SimpleNamespace(backbone=first)], listener)  # a second part of the suite
     described = "224 px centre crop after resizing the shorter side to 256 px, bicubic, ImageNet mean and std."
     assert listener.said == [f"a: {described}", "a: Assumed.", f"b: {described}"]

@@ -99,9 +99,15 @@ def fill(model: nn.Module, state: dict[str, Tensor], *, checkpoint: str, archite
         for name, tensor in expected.items()
         if name in state and state[name].shape != tensor.shape
     ]
+    kinds = [
+        f"{name} {state[name].dtype}"
+        for name, tensor in expected.items()
+        if name in state and tensor.is_floating_point() and not state[name].is_floating_point()
+    ]
+    groups = {"missing": missing, "unexpected": unexpected, "of another shape": shapes, "not real numbers": kinds}
     problems = [
         f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        for what, names in groups.items()
         if names
     ]
     if problems:

@@ -19,6 +19,8 @@ from methods.errors import UserError, first_line
 _CONFIG = "config.json"
 #: Fields that belong to the architecture; a config.json without them takes them from the architecture's record.
 _STRUCTURE = ("classifier", "first_conv", "pool_size", "fixed_input_size")
+#: Fields without which a config.json is no record of the preprocessing: training scripts write one as well.
+_INPUT = {"input_size", "interpolation", "crop_pct", "mean", "std"}
 #: Tags of timm whose last training set is ImageNet-1k, with or without a resolution: "fcmae_ft_in22k_in1k_384".
 _IN1K = re.compile(r"(^|_)in1k(_\d+)?$")
 
@@ -98,6 +100,8 @@ def _beside(checkpoint: Path, architecture: str, spec: str) -> WeightsRecord | N
         cfg, named, model_args = load_model_config_from_path(file.parent)
         other, _, tag = named.partition(".")
         fields = {"tag": tag, **_known_fields(cfg)}
+        if not fields.keys() >= _INPUT:
+            return None
         if other == architecture:
             as_preprocessing(data_config(fields, architecture), spec)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:

@@ -128,7 +128,13 @@ def test_a_config_that_contradicts_or_is_damaged_is_refused(save, spec, config, 
 def test_a_config_of_another_library_is_ignored(save):
     backbone = backbones.load("timm:test_vit", checkpoint=save({"model_type": "vit", "architectures": ["ViTModel"]}))
     assert len(backbone.notes) == 1
-    assert backbones.load("timm:test_vit", checkpoint=save("[1]")).notes == backbone.notes
+    for other in (
+        "[1]",
+        {"architecture": "test_vit", "mean": [0.1] * 3, "lr": 0.1},
+        {"architecture": "resnet", "lr": 1},
+    ):
+        loaded = backbones.load("timm:test_vit", checkpoint=save(other))
+        assert loaded.notes == backbone.notes and loaded.preprocessing.mean == (0.5,) * 3
 
 
 def test_a_dinov2_config_of_another_size_is_followed(tmp_path):

@@ -110,7 +110,7 @@ def _sites(backbone: str | None) -> list[dict[str, Any]]:
     if backbone is None:
         raise UserError("The list of sites needs a backbone: harness list sites --backbone NAME.")
     # Random weights have the same layers and need no download.
-    loaded = backbones.load(backbone, weights=False)
+    loaded = backbones.build(backbone, weights=False)
     rows = []
     for path in site_paths(loaded.model):
         site = Site(loaded.model, path)

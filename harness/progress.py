@@ -27,8 +27,8 @@ class Reporter:
         """Report a sentence for the user."""
 
     def say_once(self, sentence: str) -> None:
-        """Report a sentence unless it was reported by this method before, in an earlier part of a suite."""
-        said: set[str] = self.__dict__.setdefault("_said_once", set())
+        """Report a sentence unless this reporter has reported it before, as for the parts of a suite."""
+        said: set[str] = self.__dict__.setdefault("_said", set())
         if sentence not in said:
             said.add(sentence)
             self.say(sentence)

@@ -80,9 +80,9 @@ def command_line() -> str:
 def _without_folders(text: str) -> str:
     """Return ``hf:OWNER/NAME`` unchanged, and the last component of ``folder:PATH`` and of plain paths."""
     prefix, colon, rest = text.partition(":")
-    if "/" not in text or prefix == "hf":
+    if "/" not in text:
         return text
-    if prefix == "torchhub":
+    if prefix in ("torchhub", "hf"):
         return name_of(text)
     named = colon and "/" not in prefix
     return f"{prefix}:{Path(rest).name}" if named else Path(text).name

@@ -104,7 +104,7 @@ def make_baseline(
         UserError: if the disk has no room for the split's tokens.
     """
     report = BrokenReport() if report is None else report
-    source = {**backbone.identity(), "site": site.path, "images": images.fingerprint}
+    source = {**backbone.identity(), **site.identity(), "images": images.fingerprint}
     fingerprint = digest({"baseline": VERSION, **source, "head": head_identity, "dtype": dtype}, length=24)
     folder = cache / "baselines" / fingerprint
     passes = Passes(backbone, site, images, batch_size, head.features)

@@ -40,7 +40,7 @@ class ProbingPlan(NamedTuple):
 
 def fingerprint(backbone: Backbone, site: Site, images: ImageSet, plan: ProbingPlan) -> str:
     """Return the identity of the token set that :func:`collect` makes from these arguments."""
-    source = {**backbone.identity(), "site": site.path, "images": images.fingerprint}
+    source = {**backbone.identity(), **site.identity(), "images": images.fingerprint}
     return digest({"format": FORMAT, **source, "plan": plan._asdict()}, length=24)
 
 

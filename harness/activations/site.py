@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
+from harness.activations.positions import token_positions
 from harness.errors import UserError
 from methods.registry import did_you_mean, natural_key
+
+if TYPE_CHECKING:
+    from harness.backbones.base import Backbone
 
 #: Called with q (B, T, d_in) and a (B, T, d_out); its return value replaces a, unless it is None.
 Tap = Callable[[Tensor, Tensor], Tensor | None]
@@ -42,13 +47,16 @@ class Site:
         model: the network that holds the layer.
         path: module path, e.g. ``blocks.11.mlp.fc2`` or ``conv_head``.
         n_prefix_tokens: number of leading tokens of a ViT's sequence that have no grid position (CLS, then registers).
+        grid_sides: possible sides of a token grid of the model; None if unknown.
 
     Raises:
         UserError: if there is no such layer (the message names the nearest ones), or it is not a linear map that is
             applied to each position separately.
     """
 
-    def __init__(self, model: nn.Module, path: str, *, n_prefix_tokens: int = 0) -> None:
+    def __init__(
+        self, model: nn.Module, path: str, *, n_prefix_tokens: int = 0, grid_sides: Set[int] | None = None
+    ) -> None:
         modules = dict(model.named_modules())
         if path not in modules or not path:
             raise UserError(f"The backbone has no layer {path!r}. {_nearest(path, model)}")
@@ -57,7 +65,15 @@ class Site:
             raise UserError(f"The layer {path!r} cannot be decomposed: {obstacle}. {_nearest(path, model)}")
         self.path = path
         self.n_prefix_tokens = n_prefix_tokens
+        self.grid_sides = grid_sides
         self.module = modules[path]
+        self._token_shape: tuple[int, ...] = ()
+        self._located_prefix: int | None = None
+
+    @classmethod
+    def of(cls, backbone: Backbone, path: str) -> Self:
+        """Return the site at ``path`` of a backbone, with the backbone's token layout."""
+        return cls(backbone.model, path, n_prefix_tokens=backbone.n_prefix_tokens, grid_sides=backbone.grid_sides)
 
     @property
     def weight(self) -> Tensor:
@@ -82,11 +98,39 @@ class Site:
     def positions(self, n_tokens: int) -> Tensor:
         """Return the position of each token, (T,) int32.
 
-        Grid positions are 0, 1, ... row by row; CLS is -1; registers are -2 and below.
+        Grid positions are 0, 1, ... row by row; CLS is -1; registers are -2 and below. The shape of the layer's output
+        in the last pass decides; before any pass the tokens count as a sequence.
+
+        Raises:
+            UserError: if the positions do not follow from the number of tokens.
         """
-        prefix = self.n_prefix_tokens if self._is_sequence else 0
-        special = -1 - torch.arange(prefix, dtype=torch.int32)
-        return torch.cat([special, torch.arange(n_tokens - prefix, dtype=torch.int32)])
+        captured = bool(self._token_shape) and math.prod(self._token_shape) == n_tokens
+        return token_positions(
+            self._token_shape if captured else (n_tokens,),
+            n_prefix_tokens=self.n_prefix_tokens,
+            grid_sides=self.grid_sides,
+            layer=self.path,
+        )
+
+    def locate(self, backbone: Backbone) -> None:
+        """Run one blank image through the backbone up to the layer, and find the positions of its tokens.
+
+        Raises:
+            UserError: if the layer is not called once per image, or its tokens have no known positions.
+        """
+        n_tokens = self.capture(backbone.features, backbone.blank_images(1)).a.shape[1]
+        prefix = int((self.positions(n_tokens) < 0).sum())
+        if prefix != min(n_tokens, self.n_prefix_tokens) and len(self._token_shape) == 1:
+            self._located_prefix = prefix
+
+    def identity(self) -> dict[str, Any]:
+        """Return the layer's path, for identities of what is computed on it.
+
+        A sequence whose number of prefix tokens is not the model's has that number as well, since earlier versions
+        placed its tokens wrongly. It is known after :meth:`locate`.
+        """
+        located = {} if self._located_prefix is None else {"prefix_tokens": self._located_prefix}
+        return {"site": self.path, **located}
 
     @contextmanager
     def tapped(self, tap: Tap, n_images: int) -> Iterator[None]:
@@ -151,8 +195,6 @@ class Site:
 
     # ---- layouts
 
-    _is_sequence = False
-
     def _as_tokens(self, tensor: Tensor, n_images: int) -> Tensor:
         """Return the layer's input or output as tokens (B, T, d)."""
         if tensor.shape[0] != n_images:
@@ -161,8 +203,9 @@ class Site:
                 "attention does that), so its tokens have no fixed image position: choose a layer outside of it."
             )
         if isinstance(self.module, nn.Conv2d):
+            self._token_shape = tuple(tensor.shape[2:])
             return tensor.flatten(2).transpose(1, 2)
-        self._is_sequence = tensor.ndim == 3
+        self._token_shape = tuple(tensor.shape[1:-1])
         return tensor.reshape(n_images, -1, tensor.shape[-1])
 
     def _like(self, tokens: Tensor, original: Tensor) -> Tensor:

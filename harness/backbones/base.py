@@ -34,6 +34,8 @@ class Backbone:
         n_classes: number of classes of the model's classification head, None if it has none.
         head_labels: label set of that head (``"imagenet-1k"``, in its index order), None if unknown.
         pool: ``(model, images (B, 3, S, S)) -> (B, d)``, the whole network up to the input of a head.
+        grid_sides: sides of the square token grids that the model can form, None if unknown; set when it is loaded.
+        reading: how the model is read, where an earlier version read it wrongly; part of the identity.
         head: ``(model, features (B, d)) -> (B, n_classes)``, or None.
         notes: sentences for the user on what was assumed or left out; printed at the start of a run.
     """
@@ -52,6 +54,8 @@ class Backbone:
     n_classes: int | None = None
     head_labels: str | None = None
     notes: tuple[str, ...] = ()
+    grid_sides: frozenset[int] | None = None
+    reading: dict[str, Any] = field(default_factory=dict)
     _fingerprint: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -97,7 +101,7 @@ class Backbone:
 
     def identity(self) -> dict[str, Any]:
         """Return weights and preprocessing, for identities of what is computed with them."""
-        return {"weights": self.fingerprint(), "preprocessing": self.preprocessing.canonical()}
+        return {"weights": self.fingerprint(), "preprocessing": self.preprocessing.canonical(), **self.reading}
 
     def fingerprint(self) -> str:
         """Return the ``blake2b`` hash of the weights.

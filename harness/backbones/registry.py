@@ -67,7 +67,9 @@ class _Prefixes(Mapping[str, Prefix]):
 PREFIXES = _Prefixes(
     timm=Prefix("harness.backbones.sources.timm:load", title="any model of timm"),
     hf=Prefix(
-        "harness.backbones.sources.huggingface:load", title="any vision model of the Hugging Face hub, or a folder"
+        "harness.backbones.sources.huggingface:load",
+        named="harness.backbones.sources.huggingface:name_of",
+        title="any vision model of the Hugging Face hub, or a folder",
     ),
     torchhub=Prefix(
         "harness.backbones.sources.torchhub:load",
@@ -126,7 +128,7 @@ def describe() -> list[BackboneRow]:
 def load(
     spec: str, *, checkpoint: str | Path | None = None, weights: bool = True, device: str | torch.device = "cpu"
 ) -> Backbone:
-    """Load a frozen backbone, ready to run.
+    """Load a frozen backbone, ready to run, and check it with a few forward passes (:mod:`.load_checks`).
 
     Args:
         spec: a registered name or ``prefix:identifier`` with a registered prefix (timm, hf, torchhub, ...).
@@ -137,7 +139,22 @@ def load(
 
     Raises:
         UserError: for an unknown spec (the message names the nearest), a missing package, a failed download, weights
-            that do not fit, or both ``checkpoint`` and ``weights=False``.
+            that do not fit, both ``checkpoint`` and ``weights=False``, or a model that fails a check.
+    """
+    from harness.backbones.load_checks import check_loaded  # imports torch, which listings do not need
+
+    backbone = build(spec, checkpoint=checkpoint, weights=weights, device=device)
+    check_loaded(backbone)
+    return backbone
+
+
+def build(
+    spec: str, *, checkpoint: str | Path | None = None, weights: bool = True, device: str | torch.device = "cpu"
+) -> Backbone:
+    """Load a backbone as :func:`load` does, without the checks.
+
+    Raises:
+        UserError: as :func:`load`, except for the checks.
     """
     if checkpoint is not None and not weights:
         raise UserError("A checkpoint and random weights (weights=False) exclude each other: give one of the two.")

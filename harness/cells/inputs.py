@@ -11,6 +11,7 @@ from harness.activations.collect import ProbingPlan, collect
 from harness.activations.token_set import TokenSet
 from harness.cells.plan import PreparedTarget
 from harness.datasets.loading import BrokenReport
+from harness.datasets.seen_classes import require_seen_classes
 from harness.identity import canonical
 from harness.suites import Suite
 from methods import numerics
@@ -47,7 +48,7 @@ def open_inputs(
     Raises:
         UserError: if the images, the head or the free disk space are unsuitable.
     """
-    report = BrokenReport()
+    report = BrokenReport(prepared.probing.skipped)
     shared: dict[str, Any] = {"progress": progress, "report": report, "batch_size": suite.evaluation.batch_size}
     plans = list(dict.fromkeys(plans))
     token_sets = collect(prepared.backbone, prepared.site, prepared.probing, plans, cache, **shared)
@@ -63,4 +64,6 @@ def open_inputs(
         dtype=suite.probing.dtype,
         **shared,
     )
+    if prepared.head.fitted:
+        require_seen_classes(prepared.split, unreadable=report)
     return Inputs(dict(zip(plans, token_sets, strict=True)), baseline, report)

@@ -13,8 +13,9 @@ from harness.activations.heads import HEADS
 from harness.activations.heads.base import HeadKind
 from harness.activations.site import Site, site_paths
 from harness.backbones.base import Backbone
-from harness.datasets.base import ImageSet
+from harness.datasets.base import DatasetSplit, ImageSet
 from harness.datasets.loading import require_readable
+from harness.datasets.seen_classes import require_seen_classes
 from harness.errors import UserError
 from harness.identity import digest
 from harness.metrics.base import METRICS, Metric
@@ -45,6 +46,11 @@ class PreparedTarget:
     @property
     def title(self) -> str:
         return f"{self.backbone.title} at {self.site.path}"
+
+    @property
+    def split(self) -> DatasetSplit:
+        """Probing and evaluation images."""
+        return DatasetSplit(self.probing, self.evaluation)
 
     def head_identity(self) -> dict[str, Any]:
         return self.head.identity()
@@ -97,7 +103,7 @@ class Cell:
         return {
             "cell": CELL_VERSION,
             "backbone": self.prepared.backbone.name,
-            "site": self.prepared.site.path,
+            **self.prepared.site.identity(),
             "evaluation": {**self.prepared.evaluation_identity(), "top_images": self.top_images},
             "probing": self.probing_identity,
             "token_seed": self.plan.seed,
@@ -116,7 +122,7 @@ class Cell:
         return {
             "fit": FIT_VERSION,
             **self.prepared.backbone.identity(),
-            "site": self.prepared.site.path,
+            **self.prepared.site.identity(),
             "probing": self.probing_identity,
             "token_seed": self.plan.seed,
             "method": self.method_identity,
@@ -129,7 +135,7 @@ class Cell:
 
 
 def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
-    """Load the backbones and images of a suite, and check that every site exists.
+    """Load the backbones and images of a suite, and check that every site exists and its tokens have positions.
 
     Raises:
         UserError: if anything is missing, before anything is computed.
@@ -147,10 +153,13 @@ def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
         if path is None:
             paths = ", ".join(site_paths(backbone.model)[-5:])
             raise UserError(f"{target.backbone} has no default layer: give --site PATH; the last ones are {paths}.")
-        site = Site(backbone.model, path, n_prefix_tokens=backbone.n_prefix_tokens)
+        site = Site.of(backbone, path)
+        site.locate(backbone)
         kind = HEADS.get(target.head or ("own" if backbone.n_classes is not None else "probe"))
         head = kind(backbone, split.probing, images.name, target.head_settings)
         head.check()
+        if kind.fitted:
+            require_seen_classes(split)
         prepared.append(PreparedTarget(target, backbone, site, split.probing, split.evaluation, images.name, head))
     return prepared
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Callable
 from functools import cached_property
@@ -44,7 +43,7 @@ class CheckedBackbone:
         return self.source.available() == "yes" or not self.source.hub
 
     def load(self, *, weights: bool) -> Backbone:
-        return backbones.load(self.spec, weights=weights, device=self.device)
+        return backbones.build(self.spec, weights=weights, device=self.device)
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -74,7 +73,7 @@ class CheckedBackbone:
                 bool(candidates), "The model has no nn.Linear and no 1x1 nn.Conv2d: there is no layer to decompose."
             )
             raise NotApplicable("default_site is not set; runs need --site")
-        return Site(self.backbone.model, path, n_prefix_tokens=self.backbone.n_prefix_tokens)
+        return Site.of(self.backbone, path)
 
 
 def check_backbone(spec: str, *, device: str = "cpu") -> list[Finding]:
@@ -89,6 +88,8 @@ def check_backbone(spec: str, *, device: str = "cpu") -> list[Finding]:
 def _is_cached(spec: str) -> bool:
     """Return True if the weights of ``prefix:identifier`` are available without a network."""
     prefix, _, identifier = spec.partition(":")
+    if prefix == "hf" and Path(identifier).expanduser().is_dir():
+        return True
     if prefix not in ("timm", "hf"):
         return prefix != "torchhub"
     return in_huggingface_cache(f"timm/{identifier}" if prefix == "timm" else identifier)
@@ -112,9 +113,10 @@ def loads(of: CheckedBackbone) -> str:
     """Check that a backbone of this name is loaded, and that its preprocessing gives images of the size it states."""
     backbone: Any = of.backbone
     require(isinstance(backbone, Backbone), f"build returns a {type(backbone).__name__}; it must return a Backbone.")
+    name = backbones.name_of(of.spec)
     require(
-        backbone.name == of.spec,
-        f"The backbone's name is {backbone.name!r}; it must be the requested {of.spec!r}: set name=request.spec.",
+        backbone.name == name,
+        f"The backbone's name is {backbone.name!r}; it must be the requested {name!r}: set name=request.spec.",
     )
     shape, size = tuple(of.images.shape), backbone.preprocessing.size
     require(
@@ -158,15 +160,7 @@ def default_site(of: CheckedBackbone) -> str:
     captured = of.site.capture(of.backbone.features, of.images)
     of.site.check_linear(captured)
     n = captured.a.shape[1]
-    prefix = of.backbone.n_prefix_tokens
-    grid = int((of.site.positions(n) >= 0).sum())
-    square = math.isqrt(grid) ** 2 == grid
-    likely = [count for count in range(9) if count < n and math.isqrt(n - count) ** 2 == n - count]
-    require(
-        square or not likely,
-        f"The layer has {n} tokens and n_prefix_tokens is {prefix}, so {grid} tokens remain, not a square grid. "
-        f"It would be with n_prefix_tokens = {' or '.join(map(str, likely))}. Count CLS and register tokens.",
-    )
+    of.site.positions(n)
     return f"{of.site.path}: {of.site.d_in} -> {of.site.d_out}, {n} tokens"
 
 
@@ -236,7 +230,7 @@ def checkpoint(of: CheckedBackbone) -> str:
         file = Path(folder) / "weights.safetensors"
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, file)
         try:
-            loaded = backbones.load(of.spec, checkpoint=file, device=of.device)
+            loaded = backbones.build(of.spec, checkpoint=file, device=of.device)
         except UserError as refusal:
             return f"refused: {refusal}"
     require(

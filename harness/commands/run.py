@@ -184,6 +184,6 @@ def _closing(summary: RunSummary, path: Path) -> str:
     if summary.failed:
         parts.append(f"{summary.failed} failed (tracebacks are in the store; run the same command to retry)")
     if summary.broken_images:
-        parts.append(f"{summary.broken_images} unreadable images left out")
+        parts.append(f"{summary.broken_images} images left out")
     start = "Interrupted; run the same command to continue. " if summary.interrupted else ""
     return f"\n{start}{', '.join(parts)}. Results: {path}"

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
+import unicodedata
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from harness.datasets import contents, pixels
 from methods.errors import UserError
-
-# Above this total size the fingerprint samples the bytes: hashing all of ImageNet (150 GB) would take longer than many
-# runs.
-WHOLE_CONTENT_LIMIT = 2 * 1024**3
-SAMPLED_BYTES = 4096
 
 
 class ImageRecord(NamedTuple):
@@ -54,6 +53,10 @@ class Reader(Protocol):
         """Return the number of encoded bytes."""
         return len(self.read(record))
 
+    def open(self, record: ImageRecord) -> BinaryIO:
+        """Return the encoded bytes as an open file, of which only a part may be read."""
+        return io.BytesIO(self.read(record))
+
 
 class FileReader(Reader):
     """Reader of records that are files."""
@@ -67,6 +70,9 @@ class FileReader(Reader):
 
     def size(self, record: ImageRecord) -> int:
         return record.path.stat().st_size
+
+    def open(self, record: ImageRecord) -> BinaryIO:
+        return record.path.open("rb")
 
 
 class PredefinedSplit(NamedTuple):
@@ -99,6 +105,9 @@ class ImageSet:
         classes: class names; a record's ``label`` is an index into them.
         reader: source of the bytes of a record.
         predefined_split: the split that comes with the set (``train/`` and ``val/`` folders), or None.
+        skipped: images of the set that are not among the records, name to reason.
+        notes: sentences for the user about how the set was read.
+        sample_depth: significant bits of images with 16 bits per sample, shared with all subsets.
     """
 
     name: str
@@ -106,21 +115,39 @@ class ImageSet:
     classes: tuple[str, ...]
     reader: Reader = field(default_factory=FileReader, repr=False)
     predefined_split: PredefinedSplit | None = field(default=None, repr=False)
+    skipped: Mapping[str, str] = field(default_factory=dict, repr=False)
+    notes: tuple[str, ...] = field(default=(), repr=False)
+    sample_depth: pixels.SampleDepth = field(default=None, repr=False)  # type: ignore[assignment]  # set below
+
+    def __post_init__(self) -> None:
+        if self.sample_depth is None:
+            object.__setattr__(self, "sample_depth", pixels.SampleDepth(self.records, self.reader))
 
     @classmethod
     def labelled(
-        cls, name: str, images: Sequence[tuple[str, Path, str]], *, probing_folder: str | None = None
+        cls,
+        name: str,
+        images: Sequence[tuple[str, Path, str]],
+        *,
+        probing_folder: str | None = None,
+        skipped: Mapping[str, str] = MappingProxyType({}),
+        notes: tuple[str, ...] = (),
     ) -> ImageSet:
         """Return the set of the files ``images`` (name, path, class name), sorted by name; its classes are sorted.
 
+        Class names are brought into the Unicode form NFC, so that names which look alike are one class.
+
         Args:
             probing_folder: folder of the training images of a predefined split, the first part of their names.
+            skipped: images that are left out, name to reason.
+            notes: sentences for the user about how the set was read.
         """
-        classes = tuple(sorted({label for _, _, label in images}))
+        form = {label: unicodedata.normalize("NFC", label) for _, _, label in images}
+        classes = tuple(sorted(set(form.values())))
         number = {label: index for index, label in enumerate(classes)}
-        records = tuple(ImageRecord(image, path, number[label]) for image, path, label in images)
+        records = tuple(ImageRecord(image, path, number[form[label]]) for image, path, label in images)
         split = None if probing_folder is None else PredefinedSplit.by_folder(records, probing_folder)
-        return cls(name, records, classes, predefined_split=split)
+        return cls(name, records, classes, predefined_split=split, skipped=skipped, notes=notes)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -131,39 +158,22 @@ class ImageSet:
         return np.fromiter((-1 if r.label is None else r.label for r in self.records), np.int64, len(self.records))
 
     @cached_property
+    def contents(self) -> contents.Contents:
+        """Identity of the contents and of each image, computed at the first access and cached."""
+        return contents.read_contents(self.records, self.reader, self.sample_depth)
+
+    @property
     def fingerprint(self) -> str:
-        """Identity of the contents, computed at the first access and cached.
+        """Identity of the contents: ``"content:..."``, or ``"sampled:..."`` for a large set.
 
-        ``"content:..."`` is blake2b over name, label, size and bytes of every image if these are under 2 GiB in all;
-        ``"sampled:..."`` is over name, label, size and the first 4 KiB of each otherwise.
-
-        Raises:
-            UserError: if a file cannot be read from the disk. The file is not decoded, so it need not be an image.
+        See :func:`harness.datasets.contents.read_contents`. No file is decoded, so it need not be an image.
         """
-        digest = hashlib.blake2b(digest_size=16)
-        name, sizes = "", []
-        try:
-            for record in self.records:
-                name = record.name
-                sizes.append(self.reader.size(record))
-            whole = sum(sizes) < WHOLE_CONTENT_LIMIT
-            for record, size in zip(self.records, sizes, strict=True):
-                name = record.name
-                data = self.reader.read(record) if whole else self.reader.head(record, SAMPLED_BYTES)
-                # The lengths prevent one image's bytes from being confused with the next one's name.
-                digest.update(f"{len(record.name)}|{record.name}|{record.label}|{size}|".encode())
-                digest.update(data)
-        except OSError as error:
-            raise UserError(
-                f"The image set {self.name!r} cannot be read: {name!r}: {error.strerror or error}. "
-                "Repair or remove the file."
-            ) from error
-        return f"{'content' if whole else 'sampled'}:{digest.hexdigest()}"
+        return self.contents.fingerprint
 
     def subset(self, indices: Iterable[int] | np.ndarray) -> ImageSet:
         """Return the set of the records at ``indices``, sorted by name.
 
-        The result has the same classes and no predefined split.
+        The result has the same classes, skipped images and notes, and no predefined split.
 
         Raises:
             UserError: if an index is out of range or occurs twice.
@@ -174,7 +184,8 @@ class ImageSet:
                 raise UserError(f"{self.name!r} has images 0 to {len(self) - 1}, but no image {index}.")
         if len(set(chosen)) != len(chosen):
             raise UserError(f"A subset of {self.name!r} cannot contain an image twice.")
-        return ImageSet(self.name, tuple(self.records[index] for index in chosen), self.classes, self.reader)
+        records = tuple(self.records[index] for index in chosen)
+        return dataclasses.replace(self, records=records, predefined_split=None)
 
     def split(self, *, evaluation: int | float, seed: int = 0) -> DatasetSplit:
         """Split into a probing and an evaluation set, with each class in proportion.
@@ -222,33 +233,18 @@ class ImageSet:
     def open(self, index: int) -> Image.Image:
         """Open the image at ``index`` as RGB, rotated according to its EXIF orientation.
 
-        Transparent pixels are put on white, 16-bit grey is scaled to 8 bits.
+        Transparent pixels are put on white, and samples of more than 8 bits are scaled
+        (:mod:`harness.datasets.pixels`).
 
         Raises:
-            BrokenImageError: with the reason, if the image cannot be read or decoded, or its pixels are 32-bit numbers.
+            BrokenImageError: with the reason, if the image cannot be read or decoded, or what is white is unknown.
         """
         record = self.records[index]
         try:
             with Image.open(io.BytesIO(self.reader.read(record))) as image:
-                return _as_rgb(ImageOps.exif_transpose(image))
+                return pixels.as_rgb(image, self.sample_depth)
         except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more.
             raise BrokenImageError(record.name, _reason(error)) from error
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    # Older versions of Pillow open 16-bit PNG as 32-bit numbers.
-    sixteen = image.mode == "I" and 255 < np.asarray(image).max() < 1 << 16 and np.asarray(image).min() >= 0
-    if image.mode.startswith("I;16") or sixteen:
-        # Pillow's own conversion clips at 255, which turns nearly every 16-bit image white.
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        # The value that means white is unknown; Pillow would clip at 0 and 255 and give black or white.
-        raise ValueError(f"its pixels are 32-bit numbers (mode {image.mode}): save it with 8 or 16 bits")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, layer).convert("RGB")
-    return image.convert("RGB")
 
 
 def _reason(error: Exception) -> str:

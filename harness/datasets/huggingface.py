@@ -1,17 +1,21 @@
-"""Image sets of Hugging Face ``datasets``: ``hf:NAME[@CONFIG][:SPLIT]``, or a folder written by ``save_to_disk``."""
+"""Image sets of Hugging Face ``datasets``: ``hf:NAME[@CONFIG][:SPLIT][?image=COLUMN&label=COLUMN]``.
+
+``NAME`` may also be a folder written by ``save_to_disk``.
+"""
 
 from __future__ import annotations
 
+import urllib.parse
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.backbones.sources.base import require
 from harness.backbones.sources.hub import offline_if_unreachable
 from harness.datasets import DATASETS
 from harness.datasets.base import ImageRecord, ImageSet, PredefinedSplit, Reader
+from harness.datasets.huggingface_columns import choose_columns, read_labels
+from harness.datasets.split_names import AmbiguousSplitsError, choose_splits, join, roles_of
 from methods.errors import UserError, first_line
-
-_EVALUATION_SPLITS = ("validation", "val", "valid", "test")
 
 
 class ArrowReader(Reader):
@@ -30,48 +34,76 @@ class ArrowReader(Reader):
         return image["bytes"] if image.get("bytes") is not None else Path(image["path"]).read_bytes()
 
 
+class _Spec(NamedTuple):
+    """Parts of an identifier."""
+
+    name: str
+    """name with ``@CONFIG``, or a path"""
+    split: str
+    columns: dict[str, str]
+
+    @classmethod
+    def parse(cls, identifier: str) -> _Spec:
+        """Divide an identifier into its parts.
+
+        Raises:
+            UserError: if it is empty, or what follows the question mark is not image=COLUMN or label=COLUMN.
+        """
+        before, _, query = identifier.partition("?")
+        columns = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
+        valid = all(key in ("image", "label") and value for key, value in columns.items())
+        if not valid or (query and not columns):
+            raise UserError(
+                f"hf:{identifier}: after the question mark give image=COLUMN, label=COLUMN, or both joined by &."
+            )
+        name, _, split = before.partition(":")
+        if not name:
+            raise UserError("hf: needs the name of a data set, as in hf:cifar10 or hf:OWNER/NAME:test.")
+        return cls(name, split, columns)
+
+    @property
+    def title(self) -> str:
+        """Return the identifier without the path of this machine."""
+        name = Path(self.name).name if Path(self.name).expanduser().is_dir() else self.name
+        query = urllib.parse.urlencode(self.columns)
+        return name + (f":{self.split}" if self.split else "") + (f"?{query}" if query else "")
+
+
 def load(identifier: str) -> ImageSet:
     """Load the data set ``NAME`` in its configuration ``CONFIG``: one ``SPLIT``, or the set with a predefined split.
 
-    Without ``SPLIT``, ``train`` and the first existing one of validation, val, valid and test are the predefined split;
-    a set with one split gives that. The image column is the first of type Image, the label column the first of type
-    ClassLabel.
+    Without ``SPLIT``, the training split and the validation split, else the test split, are the predefined split, in
+    any spelling that :mod:`harness.datasets.split_names` knows; a set with one split gives that. Columns are chosen as
+    described at :func:`harness.datasets.huggingface_columns.choose_columns`.
 
     Raises:
-        UserError: if ``datasets`` is missing, the set cannot be obtained, it has no such split, several splits of
-            other names, no image column, or no images.
+        UserError: if ``datasets`` is missing, the set cannot be obtained, its splits or columns are ambiguous, it has
+            no such split or column, or no images.
     """
     require("datasets", "datasets", f"hf:{identifier}")
     import datasets
 
-    if not identifier:
-        raise UserError("hf: needs the name of a data set, as in hf:cifar10 or hf:OWNER/NAME:test.")
-    spec, _, wanted = identifier.partition(":")
-    loaded = _load(spec)
+    spec = _Spec.parse(identifier)
+    loaded = _load(spec.name)
     splits = dict(loaded) if isinstance(loaded, dict) else {str(loaded.split or "train"): loaded}
-    chosen, probing = _choose(splits, wanted, identifier)
-    features = next(iter(chosen.values())).features
-    column = next((name for name, kind in features.items() if isinstance(kind, datasets.Image)), None)
-    if column is None:
-        raise UserError(f"The data set {identifier!r} has no image column: its columns are {', '.join(features)}.")
-    label = next((name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)), None)
-    classes = tuple(features[label].names) if label else ()
+    chosen, probing, notes = _choose(splits, spec)
+    columns = choose_columns(next(iter(chosen.values())).features, spec.title, **spec.columns)
+    classes, labels = read_labels(chosen, columns, spec.title)
     records: list[ImageRecord] = []
     encoded = {}
     for name, part in chosen.items():
-        encoded[name] = part.cast_column(column, datasets.Image(decode=False)).select_columns([column])
-        numbers = part.select_columns([label])[:][label] if label else [None] * len(part)
-        for position, number in enumerate(numbers):
-            # Zero-padded, so that sorting by name keeps the order. Test splits with hidden labels use -1.
-            known_label = int(number) if number is not None and number >= 0 else None
-            records.append(ImageRecord(f"{name}/{position:09d}", Path(f"{name}/{position:09d}"), known_label))
+        if columns.image not in part.features:
+            raise UserError(f"The split {name!r} of the data set {spec.title!r} has no column {columns.image!r}.")
+        encoded[name] = part.cast_column(columns.image, datasets.Image(decode=False)).select_columns([columns.image])
+        for position, label in enumerate(labels[name]):
+            # Zero-padded, so that sorting by name keeps the order.
+            records.append(ImageRecord(f"{name}/{position:09d}", Path(f"{name}/{position:09d}"), label))
     if not records:
         raise UserError(f"The data set {identifier!r} has no images.")
     records.sort()
     predefined = PredefinedSplit.by_folder(records, probing) if probing else None
-    name = Path(spec).name if Path(spec).expanduser().is_dir() else spec
-    suffix = f":{wanted}" if wanted else ""
-    return ImageSet(f"hf:{name}{suffix}", tuple(records), classes, ArrowReader(encoded, column), predefined)
+    reader = ArrowReader(encoded, columns.image)
+    return ImageSet(f"hf:{spec.title}", tuple(records), classes, reader, predefined, notes=(*notes, *columns.notes))
 
 
 def _load(spec: str) -> Any:
@@ -92,18 +124,25 @@ def _load(spec: str) -> Any:
         ) from error
 
 
-def _choose(splits: dict[str, Any], wanted: str, identifier: str) -> tuple[dict[str, Any], str | None]:
-    """Return the splits to use, in order, and the name of the probing split if they are a predefined split."""
-    if wanted:
-        if wanted not in splits:
-            raise UserError(f"The data set {identifier!r} has no split {wanted!r}. There are {', '.join(splits)}.")
-        return {wanted: splits[wanted]}, None
-    evaluation = next((name for name in _EVALUATION_SPLITS if name in splits), None)
-    if "train" in splits and evaluation:
-        return {name: splits[name] for name in ("train", evaluation)}, "train"
+def _choose(splits: dict[str, Any], spec: _Spec) -> tuple[dict[str, Any], str | None, list[str]]:
+    """Return the splits to use in order, the name of the probing split of a predefined split, and notes."""
+    if spec.split:
+        if spec.split not in splits:
+            raise UserError(f"The data set {spec.title!r} has no split {spec.split!r}. There are {', '.join(splits)}.")
+        return {spec.split: splits[spec.split]}, None, []
     if len(splits) == 1:
-        return splits, None
-    raise UserError(f"The data set {identifier!r} has several splits; name one: hf:NAME:SPLIT of {', '.join(splits)}.")
+        return splits, None, []
+    several = f"The data set {spec.title!r} has several splits; name one: hf:NAME:SPLIT of {', '.join(splits)}."
+    try:
+        choice = choose_splits(roles_of(splits)) if roles_of(splits) else None
+    except AmbiguousSplitsError as error:
+        raise UserError(f"{several} Without a name, {error}.") from None
+    if choice is None or choice.evaluation is None:
+        raise UserError(several)
+    used = (choice.probing, choice.evaluation)
+    left_out = [name for name in splits if name not in used]
+    notes = [f"Left out: {join(left_out)}. Used: {join(used)}."] if left_out else []
+    return {name: splits[name] for name in used}, choice.probing, notes
 
 
 DATASETS.add("hf", load, description="hf:NAME[@CONFIG][:SPLIT], Hugging Face datasets", requires=("datasets",))

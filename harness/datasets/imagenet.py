@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from pathlib import Path
 
 from harness.datasets import DATASETS, folder
 from harness.datasets.base import ImageSet
+from harness.datasets.split_names import Role, roles_of
 from methods.errors import UserError
 
 #: Environment variable with the path of the folder, so that suites need not name a path on one machine.
@@ -27,6 +29,14 @@ def folder_path(identifier: str = "") -> str:
     if not path:
         raise UserError(f"The folder of ImageNet is not given: {VARIABLE} is not set. {REMEDY}")
     return path
+
+
+def absent_splits(path: str) -> list[str]:
+    """Return those of ``train`` and ``val`` that the folder lacks, in any spelling. No images are read."""
+    folder_names = [entry.name for entry in Path(path).expanduser().glob("*") if entry.is_dir()]
+    roles = set(roles_of(folder_names).values())
+    names = {"train": {Role.TRAINING}, "val": {Role.VALIDATION, Role.TEST}}
+    return [name for name, suitable in names.items() if not roles & suitable]
 
 
 def load(identifier: str = "") -> ImageSet:

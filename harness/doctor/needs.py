@@ -60,12 +60,12 @@ def _missing_images(spec: str) -> tuple[str, str]:
     """Return the reason and the remedy if an image set is not on this machine, else two empty texts."""
     kind, _, identifier = spec.partition(":")
     if kind == "imagenet":
-        from harness.datasets.imagenet import REMEDY, VARIABLE
+        from harness.datasets.imagenet import REMEDY, VARIABLE, absent_splits
 
         path = identifier or os.environ.get(VARIABLE, "")
         if not path:
             return f"{VARIABLE} is not set", REMEDY
-        absent = [part for part in ("train", "val") if not (Path(path).expanduser() / part).is_dir()]
+        absent = absent_splits(path)
         if absent:
             return f"the folder has no {' and no '.join(absent)}/", REMEDY
     elif kind == "folder" and not (identifier and Path(identifier).expanduser().is_dir()):
@@ -126,9 +126,11 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
         return None if real is None else _weights(target.model_copy(update={"backbone": real}))
     if source is not None:
         cached = not source.hub or (source.cached is not None and source.cached())
+    elif prefix in ("torchhub", "hf") and _local_folder(prefix, identifier):
+        return None
+    elif prefix == "hf" and identifier.startswith(("/", "./", "../", "~")):
+        return f"there is no folder {identifier!r}", "Use hf:OWNER/NAME, or hf:PATH of an existing folder."
     elif prefix == "torchhub":
-        if Path(identifier.rpartition(":")[0]).expanduser().is_dir():
-            return None
         cached = False
     else:
         from harness.backbones.sources.hub import in_huggingface_cache
@@ -145,6 +147,12 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
         f"not on this machine, and {host} cannot be reached",
         f"Run with network access to download them, or use local ones: --set {local}",
     )
+
+
+def _local_folder(prefix: str, identifier: str) -> bool:
+    """Return True if the identifier is a folder of this machine: a clone for torch.hub, a model for Hugging Face."""
+    path = identifier.rpartition(":")[0] if prefix == "torchhub" else identifier
+    return bool(path) and Path(path).expanduser().is_dir()
 
 
 def _host(backbone: str, prefix: str) -> str:

@@ -160,10 +160,10 @@ def tokens_per_side(backbone: str, site: str) -> int:
     """
     # Weights do not change the layout, and nothing has to be downloaded.
     loaded = backbones.load(backbone, weights=backbone in backbones.names())
-    layer = Site(loaded.model, site, n_prefix_tokens=loaded.n_prefix_tokens)
+    layer = Site.of(loaded, site)
     size = loaded.preprocessing.size
     captured = layer.capture(loaded.features, torch.zeros(1, 3, size, size))
-    n = captured.a.shape[1] - loaded.n_prefix_tokens
+    n = int((layer.positions(captured.a.shape[1]) >= 0).sum())
     side = math.isqrt(n)
     if side < 2 or side * side != n:
         raise UserError(

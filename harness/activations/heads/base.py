@@ -108,6 +108,8 @@ class HeadKind(ABC):
     name: ClassVar[str]
     description: ClassVar[str]
     Settings: ClassVar[type[HeadSettings]] = HeadSettings
+    fitted: ClassVar[bool] = False
+    """True if the head is fitted on the probing images, so that it cannot predict a class that has none."""
 
     def __init__(self, backbone: Backbone, probing: ImageSet, dataset: str, settings: dict[str, Any]) -> None:
         self.backbone = backbone

@@ -38,6 +38,7 @@ class Probe(HeadKind):
 
     name = "probe"
     description = "linear probe, fitted on the probing images"
+    fitted = True
 
     def check(self) -> None:
         """Raise UserError if the images have fewer than two classes."""

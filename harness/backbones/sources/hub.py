@@ -49,7 +49,10 @@ def in_huggingface_cache(repository: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     files = ("model.safetensors", "pytorch_model.bin")
-    return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
+    try:
+        return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
+    except ValueError:  # the name of no repository, for example a path; loading says so
+        return False
 
 
 def in_torch_cache(file: str) -> bool:

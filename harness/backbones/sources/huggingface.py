@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-import math
+import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from harness.backbones.base import Backbone, Preprocessing, last_fc2, last_path
+from harness.backbones.base import Backbone, last_fc2, last_path
 from harness.backbones.sources.base import Request, origin, require
 from harness.backbones.sources.hub import offline_if_unreachable
+from harness.backbones.sources.huggingface_pooling import reading_of
+from harness.backbones.sources.huggingface_processors import preprocessing_of
 from methods.errors import UserError, first_line
 
-# Class of the vision tower inside a two-tower model, by the configuration's model type.
-_TOWERS = {"siglip": "SiglipVisionModel", "clip": "CLIPVisionModel"}
-# Model types whose `pooler_output` is the trained representation. For others (ViT, DINOv2, ...) that is the CLS token:
-# their pooler, if there is one, is usually not in the checkpoint and would be random.
-_TRAINED_POOLERS = {"siglip_vision_model", "clip_vision_model"}
-_INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers, as processor configurations store them
+# Class of the vision tower inside a two-tower model, by the configuration's model type; and of a saved tower of which
+# AutoModel does not know the class.
+_TOWERS = {
+    "siglip": "SiglipVisionModel",
+    "clip": "CLIPVisionModel",
+    "chinese_clip": "ChineseCLIPVisionModel",
+    "metaclip_2": "MetaClip2VisionModel",
+    "metaclip_2_vision_model": "MetaClip2VisionModel",
+}
+# Parameters of a backbone that a forward pass without masking does not use, and buffers that follow from its shape.
+_UNUSED = ("mask_token", "position_ids", "relative_position_index", "relative_coords_table", "num_batches_tracked")
 
 
 def load(request: Request) -> Backbone:
-    """Load the vision tower of the model ``request.identifier``, or of the local folder given as checkpoint.
+    """Load the vision tower of the model ``request.identifier``, or of a local folder.
 
-    A folder must hold ``config.json``, ``model.safetensors`` and ``preprocessor_config.json``. Weights are read from
-    safetensors only, and no code of a repository is run. Classification heads are dropped: these backbones give
-    features.
+    The folder is the identifier itself (``hf:PATH``) or the checkpoint. It must hold ``config.json``,
+    ``model.safetensors`` and ``preprocessor_config.json``. Weights are read from safetensors only, and no code of a
+    repository is run. Classification heads are dropped: these backbones give features
+    (:mod:`.huggingface_pooling`).
 
     Raises:
-        UserError: if transformers is missing, the model cannot be downloaded or read, its weights are incomplete, it
-            takes no plain images, or :class:`Preprocessing` cannot express its preprocessing.
+        UserError: if transformers is missing, the model cannot be downloaded or read, its weights are incomplete or
+            partly unused, it takes no plain images, its features are not defined, or :class:`Preprocessing` cannot
+            express its preprocessing.
     """
     require("transformers", "transformers", request.spec)
     if request.checkpoint is not None and not request.checkpoint.is_dir():
@@ -39,40 +49,77 @@ def load(request: Request) -> Backbone:
             f"{request.spec!r} takes a folder as checkpoint (config.json, model.safetensors, "
             f"preprocessor_config.json), and {request.checkpoint.name!r} is a file."
         )
-    repository = str(request.checkpoint or request.identifier)
-    config = _fetch(lambda auto: auto.AutoConfig.from_pretrained(repository), request)
-    processor = _fetch(lambda auto: auto.AutoImageProcessor.from_pretrained(repository), request)
-    preprocessing = as_preprocessing(processor.to_dict(), request.spec)
-    model = _model(repository, config, request)
-    # Counted on an image on the CPU, so before the model moves.
-    n_prefix_tokens = _prefix_tokens(model, preprocessing.size, request.spec)
+    folder = request.checkpoint or _folder(request.identifier)
+    repository = str(folder or request.identifier)
+    config = _fetch(lambda auto: auto.AutoConfig.from_pretrained(repository, trust_remote_code=False), request)
+    _require_images(config, request.spec)
+    name = name_of(request.identifier) if request.spec.startswith("hf:") else request.spec
+    preprocessing = preprocessing_of(
+        lambda backend: _fetch(
+            lambda auto: auto.AutoImageProcessor.from_pretrained(repository, backend=backend, trust_remote_code=False),
+            request,
+        ),
+        name,
+    )
+    model, trained_pooler = _model(repository, config, request)
+    # One image is run on the CPU, so before the model moves.
+    reading = reading_of(model, preprocessing.size, trained_pooler=trained_pooler, spec=name)
     gemma = request.identifier.startswith("google/siglip2")
-    card_license = "Gemma terms" if gemma else f"see the card of {Path(request.identifier).as_posix()}"
-    source, license_ = origin(request, "Hugging Face", card_license)
+    short = name.removeprefix("hf:")
+    card_license = "Gemma terms" if gemma else f"see the card of {short}"
+    source, license_ = origin(replace(request, checkpoint=folder), "Hugging Face", card_license)
     return Backbone(
-        name=request.spec,
-        title=request.identifier,
+        name=name,
+        title=short if request.spec.startswith("hf:") else request.identifier,
         model=model.to(request.device),
         preprocessing=preprocessing,
-        n_prefix_tokens=n_prefix_tokens,
+        n_prefix_tokens=reading.n_prefix_tokens,
         default_site=last_mlp(model),
         source=source,
         license=license_,
         pretrained=request.weights,
-        pool=pooled,
+        pool=reading.pool,
+        reading=reading.identity,
     )
 
 
-def pooled(model: nn.Module, images: Tensor) -> Tensor:
-    """Return the pooled features (B, d).
+def name_of(identifier: str) -> str:
+    """Return the name of the backbone of ``hf:identifier``, with only the last part of a local folder's path."""
+    folder = Path(identifier).expanduser()
+    return f"hf:{folder.resolve().name if folder.is_dir() or _is_path(identifier) else identifier}"
 
-    These are the tower's trained pooling, else its CLS token after the final norm; for a CNN, the pooled feature map.
+
+def _folder(identifier: str) -> Path | None:
+    """Return the local folder that an identifier names, or None if it names a repository of the hub.
+
+    Raises:
+        UserError: if the identifier is a path and there is no such folder.
     """
-    output = model(pixel_values=images)
-    hidden = output.last_hidden_state
-    pools = hidden.ndim == 4 or model.config.model_type in _TRAINED_POOLERS  # type: ignore
-    features: Tensor = output.pooler_output.flatten(1) if pools else hidden[:, 0]
-    return features
+    folder = Path(identifier).expanduser()
+    if folder.is_dir():
+        return folder
+    if _is_path(identifier):
+        raise UserError(f"There is no folder {identifier!r}. Give hf:OWNER/NAME or hf:PATH of a folder.")
+    return None
+
+
+def _is_path(identifier: str) -> bool:
+    return identifier.startswith(("/", "./", "../", "~"))
+
+
+def _require_images(config: Any, spec: str) -> None:
+    """Raise UserError for configurations of models that take no images, or hold a tower that cannot be taken out."""
+    if config.model_type.startswith("siglip2"):
+        raise UserError(
+            f"{spec!r} takes patches of varying number (NaFlex), not images: use a variant of one resolution."
+        )
+    if config.model_type not in _TOWERS and hasattr(config, "vision_config"):
+        raise UserError(
+            f"{spec!r} is a {config.model_type} model, whose vision tower cannot be taken out yet. "
+            f"Supported two-tower models: {', '.join(name for name in _TOWERS if 'vision' not in name)}."
+        )
+    if hasattr(config, "num_frames") or hasattr(config, "frames_per_clip"):
+        raise UserError(f"{spec!r} is a {config.model_type} model, which takes videos, not images.")
 
 
 def last_mlp(model: nn.Module) -> str | None:
@@ -88,84 +135,88 @@ def last_mlp(model: nn.Module) -> str | None:
     return last_fc2(model) or last_path(model, accepts)
 
 
-def as_preprocessing(config: dict[str, Any], spec: str) -> Preprocessing:
-    """Convert an image processor's configuration to a :class:`Preprocessing`.
-
-    Raises:
-        UserError: for a processor with other steps than resize, crop, scale by 1/255 and normalise.
-    """
-    size, crop = (
-        {"shortest_edge": sides} if isinstance(sides, int) else dict(sides or {})
-        for sides in (config.get("size"), config.get("crop_size"))
-    )
-    shortest, height, width = size.get("shortest_edge"), size.get("height"), size.get("width")
-    crop_height, crop_width = crop.get("height"), crop.get("width")
-    crops = bool(config.get("do_center_crop")) and crop_height is not None
-    factor = config.get("rescale_factor") or 1 / 255
-    interpolation = _INTERPOLATIONS.get(int(config.get("resample") or 0))
-    mean, std = config.get("image_mean"), config.get("image_std")
-    disabled = [step for step in ("do_resize", "do_rescale", "do_normalize") if config.get(step) is False]
-    if disabled:
-        raise UserError(
-            f"The image processor of {spec!r} is not supported: it has {' and '.join(disabled)} switched off, but it "
-            "must resize, scale by 1/255 and normalise."
-        )
-    if interpolation is None or not math.isclose(factor, 1 / 255, rel_tol=1e-3) or not mean or not std:
-        raise UserError(
-            f"The image processor of {spec!r} is not supported: it must resample bilinearly or bicubically (2 or 3, it "
-            f"has {config.get('resample')}), scale by 1/255 (it has {factor}) and have a mean and a std."
-        )
-    options: dict[str, Any] = {"interpolation": interpolation, "mean": tuple(mean), "std": tuple(std)}
-    if height and width and not crops and height == width:
-        return Preprocessing(size=height, resize=height, fit="squash", **options)
-    if shortest and crop_height and crops and crop_height == crop_width:
-        return Preprocessing(size=crop_height, resize=shortest, **options)
-    if shortest and "crop_pct" in config:
-        # ConvNeXt's processor: below 384 px it resizes to size / crop_pct and crops; from 384 px on it squashes.
-        if shortest >= 384:
-            return Preprocessing(size=shortest, resize=shortest, fit="squash", **options)
-        return Preprocessing(size=shortest, resize=int(shortest / (config["crop_pct"] or 0.875)), **options)
-    raise UserError(
-        f"The image processor of {spec!r} is not supported: size {config.get('size')}, crop {config.get('crop_size')}. "
-        "It must give square images of one size."
-    )
-
-
-def _model(repository: str, config: Any, request: Request) -> nn.Module:
+def _model(repository: str, config: Any, request: Request) -> tuple[nn.Module, bool]:
+    """Return the model, and True if its pooler has trained weights."""
     import transformers
 
     tower = _TOWERS.get(config.model_type)
-    if config.model_type.startswith("siglip2"):
-        raise UserError(
-            f"{request.spec!r} takes patches of varying number (NaFlex), not images: use a variant of one resolution."
-        )
-    if tower is None and hasattr(config, "vision_config"):
-        raise UserError(
-            f"{request.spec!r} is a {config.model_type} model, whose vision tower cannot be taken out yet. "
-            f"Supported two-tower models: {', '.join(_TOWERS)}."
-        )
     cls: Any = getattr(transformers, tower) if tower else transformers.AutoModel
     if not request.weights:
-        inner = config.vision_config if tower else config
+        inner = getattr(config, "vision_config", config) if tower else config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             untrained: nn.Module = cls._from_config(inner) if tower else cls.from_config(inner)
-            return untrained
+        trained_pooler = False
+        model = untrained
+    else:
+        model, trained_pooler = _pretrained(cls, repository, request)
+    if config.model_type == "vit_mae":
+        model.config.mask_ratio = 0.0  # type: ignore[union-attr]
+    return model, trained_pooler
+
+
+def _pretrained(cls: Any, repository: str, request: Request) -> tuple[nn.Module, bool]:
+    """Return the model with its weights, and True if its pooler is among them."""
     options = {"use_safetensors": True, "output_loading_info": True, "dtype": torch.float32}
     model, info = _fetch(lambda _: cls.from_pretrained(repository, **options), request)
+    dropped = _dropped(model, info["unexpected_keys"])
+    if any(_is_pooler(name) for name in dropped) and _can_pool(model):
+        # Some base models are built without the pooler by default, though their classifier reads it (Data2Vec).
+        model, info = _fetch(lambda _: cls.from_pretrained(repository, add_pooling_layer=True, **options), request)
+        dropped = _dropped(model, info["unexpected_keys"])
     missing = sorted(info["missing_keys"])
-    if model.config.model_type not in _TRAINED_POOLERS and any(key.startswith("pooler.") for key in missing):
+    pooler = [name for name in missing if _is_pooler(name)]
+    trained_pooler = not pooler
+    if pooler and len(pooler) == sum(1 for name in model.state_dict() if _is_pooler(name)):
         # It would be random, unused, and would make the fingerprint of the weights random too.
         model.pooler = None
-        missing = [key for key in missing if not key.startswith("pooler.")]
-    if missing or info.get("mismatched_keys"):
-        mismatched = list(info.get("mismatched_keys") or ())
-        first = ", ".join(map(str, (missing or mismatched)[:3]))
-        count = len(missing) + len(mismatched)
+        missing = [name for name in missing if not _is_pooler(name)]
+    _require_complete(request, missing, [str(key) for key in info.get("mismatched_keys") or ()], dropped)
+    return model, trained_pooler
+
+
+def _is_pooler(name: str) -> bool:
+    return name.startswith("pooler.")
+
+
+def _can_pool(model: nn.Module) -> bool:
+    return "add_pooling_layer" in inspect.signature(type(model).__init__).parameters
+
+
+def _dropped(model: nn.Module, unexpected: Any) -> list[str]:
+    """Return the weights of the checkpoint that belong inside of the model, and that its configuration has no room for.
+
+    Heads, decoders and text towers lie beside the model, and are dropped on purpose. A name belongs inside if it lies
+    in one of the model's modules with parameters, for example in its list of layers, or in its pooler.
+    """
+    prefix = f"{getattr(model, 'base_model_prefix', '') or 'model'}."
+    modules = dict(model.named_modules())
+    dropped = []
+    for key in sorted(unexpected):
+        name = key if key.split(".")[0] in modules else key.removeprefix(prefix)
+        *parents, last = name.split(".")
+        paths = (".".join(parents[:depth]) for depth in range(len(parents), 0, -1))
+        innermost = next((modules[path] for path in paths if path in modules), None)
+        inside = innermost is not None and any(True for _ in innermost.parameters())
+        if last not in _UNUSED and (inside or _is_pooler(name)):
+            dropped.append(name)
+    return dropped
+
+
+def _require_complete(request: Request, missing: list[str], mismatched: list[str], dropped: list[str]) -> None:
+    """Raise UserError if weights are missing, of another shape, or have no place in the model."""
+    if missing or mismatched:
+        first = ", ".join((missing or mismatched)[:3])
         raise UserError(
-            f"The weights of {request.spec!r} are incomplete: {count} parameters missing or of another shape ({first})."
+            f"The weights of {request.spec!r} are incomplete: {len(missing) + len(mismatched)} parameters missing or "
+            f"of another shape ({first})."
         )
-    return model  # type: ignore[no-any-return]
+    if dropped:
+        raise UserError(
+            f"The weights of {request.spec!r} do not fit its config.json: {len(dropped)} parameters of the checkpoint "
+            f"have no place in the model ({', '.join(dropped[:3])}). Correct config.json, for example its number of "
+            "layers."
+        )
 
 
 def _fetch(load_with: Any, request: Request) -> Any:
@@ -175,25 +226,12 @@ def _fetch(load_with: Any, request: Request) -> Any:
         with offline_if_unreachable():
             return load_with(transformers)
     except Exception as error:  # OSError, ValueError and the hub clients' own, without a common base
-        if request.checkpoint is not None:
+        folder = request.checkpoint or _folder(request.identifier)
+        if folder is not None:
             raise UserError(
-                f"The folder {request.checkpoint.name!r} cannot be read as a transformers model: it needs config.json, "
+                f"The folder {folder.resolve().name!r} cannot be read as a transformers model: it needs config.json, "
                 f"model.safetensors and preprocessor_config.json. ({first_line(error)})"
             ) from error
         raise UserError(
             f"{request.spec!r} could not be downloaded; give a local folder: --checkpoint FOLDER. ({first_line(error)})"
         ) from error
-
-
-def _prefix_tokens(model: nn.Module, size: int, spec: str) -> int:
-    """Count the tokens that are no patches: the sequence length of one blank image minus the size of the patch grid."""
-    model.eval()
-    try:
-        with torch.no_grad():
-            hidden = model(pixel_values=torch.zeros(1, 3, size, size)).last_hidden_state
-    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise UserError(f"{spec!r} is no model that maps images to hidden states ({first_line(error)}).") from error
-    patch = getattr(model.config, "patch_size", None)
-    if hidden.ndim != 3 or not isinstance(patch, int):
-        return 0
-    return int(max(0, hidden.shape[1] - (size // patch) ** 2))

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from harness.backbones.base import Backbone, last_fc2, last_path
 from harness.backbones.sources.base import Request, download_error, origin, require
-from harness.backbones.sources.checkpoint import fill, read_state_dict, require_finite
+from harness.backbones.sources.checkpoint import fill, read_state_dict
 from harness.backbones.sources.hub import offline_if_unreachable
 from harness.backbones.sources.timm_inputs import as_preprocessing, data_config, is_dinov2
 from harness.backbones.sources.timm_record import WeightsRecord, record_of
 from harness.backbones.sources.wrapper_prefixes import unwrap
+from harness.backbones.token_layout import prefix_tokens
 from methods.errors import UserError, first_line
 
 
@@ -50,12 +51,15 @@ def load(request: Request) -> Backbone:
     n_classes = int(model.num_classes) if head else None  # type: ignore[arg-type]
     license_on_record = record.pretrained_cfg.get("license") or f"see the card of timm/{name}"
     source, license_ = origin(request, f"timm {timm.__version__}", license_on_record)
+    n_prefix_tokens = prefix_tokens(model)
+    # Earlier versions read the number that timm states, and 0 where it states none.
+    counted = n_prefix_tokens != int(getattr(model, "num_prefix_tokens", 0))
     return Backbone(
         name=request.spec,
         title=name,
         model=model.to(request.device),
         preprocessing=preprocessing,
-        n_prefix_tokens=int(getattr(model, "num_prefix_tokens", 0)),
+        n_prefix_tokens=n_prefix_tokens,
         default_site=suggested_site(model),
         source=source,
         license=license_,
@@ -65,6 +69,7 @@ def load(request: Request) -> Backbone:
         n_classes=n_classes,
         head_labels=record.labels if request.weights and n_classes == 1000 else None,
         notes=notes,
+        reading={"prefix_tokens": n_prefix_tokens} if counted else {},
     )
 
 
@@ -105,7 +110,7 @@ def classifier(model: nn.Module, size: int) -> Any:
         features = pooled(model, image)
         try:
             actual = module(features)
-        except RuntimeError:
+        except Exception:  # a head that pools by itself fails on pooled features in one of several ways
             return None
     if actual.shape != expected.shape or not torch.allclose(actual, expected, rtol=1e-3, atol=1e-4):
         return None
@@ -114,10 +119,12 @@ def classifier(model: nn.Module, size: int) -> Any:
 
 def suggested_site(model: nn.Module) -> str | None:
     """Return the path of the last MLP's output layer, else of the last dense 1x1 convolution, else None."""
+    last_layer = model.get_classifier() if hasattr(model, "get_classifier") else None  # type: ignore[operator]
 
     def accepts(path: str, module: nn.Module) -> bool:
-        dense = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
-        return dense and "downsample" not in path  # a residual shortcut is no separate representation
+        dense = isinstance(module, nn.Conv2d) and module.kernel_size == module.stride == (1, 1) and module.groups == 1
+        # A residual shortcut is no separate representation, and the features end before the classifier.
+        return dense and "downsample" not in path and module is not last_layer
 
     return last_fc2(model) or last_path(model, accepts)
 
@@ -150,11 +157,9 @@ def _download(request: Request, options: dict[str, Any]) -> nn.Module:
         )
     try:
         with offline_if_unreachable():
-            model = timm.create_model(request.identifier, pretrained=True, **options)
+            return timm.create_model(request.identifier, pretrained=True, **options)
     except Exception as error:  # the hub clients raise errors of several libraries, without a common base
         raise download_error(request.spec, error) from error
-    require_finite(model.state_dict(), f"The weights of {request.spec!r}")
-    return model
 
 
 def _untrained(request: Request, options: dict[str, Any], record: WeightsRecord) -> nn.Module:

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from harness.backbones.base import Backbone
 from harness.backbones.sources.base import Request, origin
-from harness.backbones.sources.checkpoint import fill, read_state_dict, require_finite
+from harness.backbones.sources.checkpoint import fill, read_state_dict
 from harness.backbones.sources.timm import suggested_site
 from harness.backbones.sources.torchhub_inputs import hub_input
 from harness.backbones.sources.wrapper_prefixes import unwrap
+from harness.backbones.token_layout import prefix_tokens
 from methods.errors import UserError, first_line
 
 _HEADS = ("fc", "head", "classifier")
@@ -43,21 +44,22 @@ def load(request: Request) -> Backbone:
     notes: tuple[str, ...] = ()
     if request.checkpoint is not None:
         notes = _fill(model, entry, request.checkpoint)
-    elif request.weights:
-        require_finite(model.state_dict(), f"The weights of {request.spec!r}")
     model.eval()
     head = _head(model)
     preprocessing, assumptions = hub_input(model, repository, entry, request)
     _check_features(model, request.spec, preprocessing.size)
     name = name_of(request.identifier)
     short = name.removeprefix("torchhub:").removesuffix(f":{entry}")
+    n_prefix_tokens = prefix_tokens(model)
+    # Earlier versions counted one token for an attribute `cls_token`, and the registers of DINOv2.
+    before = 1 + int(getattr(model, "num_register_tokens", 0)) if hasattr(model, "cls_token") else 0
     source, license_ = origin(request, f"torch.hub, {short}", f"see the repository {short}")
     return Backbone(
         name=name,
         title=entry,
         model=model.to(request.device),
         preprocessing=preprocessing,
-        n_prefix_tokens=1 + int(getattr(model, "num_register_tokens", 0)) if hasattr(model, "cls_token") else 0,
+        n_prefix_tokens=n_prefix_tokens,
         default_site=suggested_site(model),
         source=source,
         license=license_,
@@ -66,6 +68,7 @@ def load(request: Request) -> Backbone:
         head=_classify if head else None,
         n_classes=head.out_features if head else None,
         notes=assumptions + notes,
+        reading={} if n_prefix_tokens == before else {"prefix_tokens": n_prefix_tokens},
     )
 
 

@@ -234,6 +234,7 @@ class _Tower(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, 4))
         self.fc2 = nn.Linear(3, 4)
         self.config = SimpleNamespace(patch_size=16, model_type="vit")
 
@@ -246,8 +247,8 @@ class _Tower(nn.Module):
 def test_hugging_face_towers_load_on_any_device(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     """Prefix tokens are counted with an image on the CPU, before the model moves."""
     monkeypatch.setattr(huggingface, "require", lambda *_: None)
-    monkeypatch.setattr(huggingface, "_fetch", lambda *_: SimpleNamespace(to_dict=dict))
-    monkeypatch.setattr(huggingface, "_model", lambda *_: _Tower())
-    monkeypatch.setattr(huggingface, "as_preprocessing", lambda *_: IMAGENET_224)
+    monkeypatch.setattr(huggingface, "_fetch", lambda *_: SimpleNamespace(model_type="vit"))
+    monkeypatch.setattr(huggingface, "_model", lambda *_: (_Tower(), True))
+    monkeypatch.setattr(huggingface, "preprocessing_of", lambda *_: IMAGENET_224)
     backbone = huggingface.load(Request("hf:some/tower", "some/tower", device=device))
     assert backbone.n_prefix_tokens == 1 and backbone.device.type == device

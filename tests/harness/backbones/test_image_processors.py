@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.backbones.sources.huggingface import as_preprocessing
+from harness.backbones.sources.huggingface_processors import as_preprocessing
 from methods.errors import UserError
 
 COMMON: dict[str, Any] = {

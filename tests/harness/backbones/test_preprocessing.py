@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -203,3 +204,15 @@ def test_canonical_tells_transforms_apart_and_is_plain():
 def test_what_cannot_be_is_refused(change):
     with pytest.raises(UserError):
         dataclasses.replace(PLAIN, **change)
+
+
+@pytest.mark.parametrize(("corner", "first"), [("round", 2), ("floor", 1)])
+def test_corner_of_a_crop_with_an_odd_margin(corner: str, first: int) -> None:
+    """A margin of 3 px is split 2 + 1 by torchvision's rounding to even, and 1 + 2 by that of transformers."""
+    columns = np.broadcast_to(np.arange(7, dtype=np.uint8)[None, :, None], (4, 7, 3))
+    transform = Preprocessing(4, 4, "bilinear", (0.0,) * 3, (1.0,) * 3, corner=corner)
+    made = transform.center(Image.fromarray(np.ascontiguousarray(columns))) * 255
+    assert made[0, 0].round().tolist() == [first, first + 1, first + 2, first + 3]
+    assert ("corner" in transform.canonical()) == (corner == "floor")
+    with pytest.raises(UserError, match="corner 'ceil'"):
+        Preprocessing(4, 4, "bilinear", (0.0,) * 3, (1.0,) * 3, corner="ceil")

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_folders import make_folder, names, to_tensor
+from image_folders import make_folder, names
 from PIL import Image
 
 from harness import datasets
-from harness.datasets import base, folder, photos
-from harness.datasets.base import ImageRecord, ImageSet, _largest_remainders
+from harness.datasets import contents, photos
+from harness.datasets.base import FileReader, ImageRecord, ImageSet, _largest_remainders
+from harness.datasets.summary import describe
 from methods.errors import UserError
 
 # --- the shipped photographs ----------------------------------------------------------------------------------------
@@ -154,7 +155,7 @@ def test_fingerprint_sees_bytes_names_and_labels_but_not_the_place(tmp_path):
 
 
 def test_large_sets_are_sampled(tmp_path, monkeypatch):
-    monkeypatch.setattr(base, "WHOLE_CONTENT_LIMIT", 10)
+    monkeypatch.setattr(contents, "WHOLE_CONTENT_LIMIT", 10)
     root = make_folder(tmp_path, {"cat": 2})
     (root / "cat" / "0.png").write_bytes(b"x" * 9000)
     first = datasets.load(f"folder:{root}").fingerprint
@@ -166,11 +167,28 @@ def test_large_sets_are_sampled(tmp_path, monkeypatch):
     assert first.startswith("sampled:") and len({first, second, datasets.load(f"folder:{root}").fingerprint}) == 3
 
 
-def test_a_file_that_went_away_is_said_plainly(tmp_path):
-    images = datasets.load(f"folder:{make_folder(tmp_path, {'cat': 2})}")
+def test_unreadable_files_are_part_of_the_identity_and_refuse_nothing(tmp_path):
+    images = datasets.load(f"folder:{make_folder(tmp_path, {'cat': 3})}")
+    complete = datasets.load(f"folder:{tmp_path}").fingerprint
     (tmp_path / "cat" / "0.png").unlink()
-    with pytest.raises(UserError, match=r"cannot be read: 'cat/0\.png': No such file"):
-        _ = images.fingerprint
+    (tmp_path / "cat" / "0.png").symlink_to(tmp_path / "missing.png")
+    assert images.contents.unreadable == {"cat/0.png": "No such file or directory"}
+    assert images.contents.keys[0] == 0 and images.contents.keys[1:].all()
+    assert images.fingerprint == datasets.load(f"folder:{tmp_path}").fingerprint != complete
+    assert describe(images.split(evaluation=1))[1] == "  Skipped: 1 (No such file or directory), as cat/0.png."
+
+
+def test_a_file_without_permission_is_unreadable(tmp_path, monkeypatch):
+    make_folder(tmp_path, {"cat": 2})
+    original = FileReader.read
+
+    def refuse(self: FileReader, record: ImageRecord) -> bytes:
+        if record.name == "cat/1.png":
+            raise PermissionError(13, "Permission denied")
+        return original(self, record)
+
+    monkeypatch.setattr(FileReader, "read", refuse)
+    assert datasets.load(f"folder:{tmp_path}").contents.unreadable == {"cat/1.png": "Permission denied"}
 
 
 # --- by name --------------------------------------------------------------------------------------------------------
@@ -196,51 +214,3 @@ def test_hf_without_its_package_names_it(monkeypatch):
     with pytest.raises(UserError, match="pip install datasets"):
         datasets.load("hf:cifar10")
     assert {row.name: row.available for row in datasets.describe()}["hf"] == "needs package datasets"
-
-
-def huggingface_folder(path: Path, splits: dict[str, int]) -> Path:
-    hf = pytest.importorskip("datasets", reason="hf: image sets need the package datasets")
-    features = hf.Features({"picture": hf.Image(), "kind": hf.ClassLabel(names=["cat", "dog"])})
-    parts = {
-        name: hf.Dataset.from_dict(
-            {
-                "picture": [Image.new("RGB", (6, 6), (i, 0, 0)) for i in range(count)],
-                "kind": [-1 if i == 2 else i % 2 for i in range(count)],
-            },
-            features=features,
-        )
-        for name, count in splits.items()
-    }
-    hf.DatasetDict(parts).save_to_disk(str(path))
-    return path
-
-
-def test_huggingface_set_from_disk(tmp_path):
-    root = huggingface_folder(tmp_path / "tiny", {"train": 4, "test": 2})
-    images = datasets.load(f"hf:{root}")
-    assert images.name == "hf:tiny" and images.classes == ("cat", "dog") and len(images) == 6
-    split = images.split(evaluation=1)
-    assert (len(split.probing), len(split.evaluation)) == (4, 2)
-    assert split.probing.labels.tolist() == [0, 1, -1, 1]
-    assert split.probing.open(3).getpixel((0, 0)) == (3, 0, 0)
-    assert images.fingerprint.startswith("content:")
-    only = datasets.load(f"hf:{root}:test")
-    assert len(only) == 2 and only.predefined_split is None and only.name == "hf:tiny:test"
-    stream = datasets.batches(images, to_tensor, batch_size=4, report=datasets.BrokenReport())
-    assert [len(batch.index) for batch in stream] == [4, 2]
-    with pytest.raises(UserError, match=r"no split 'x'. There are train, test"):
-        datasets.load(f"hf:{root}:x")
-
-
-def test_huggingface_errors(tmp_path, monkeypatch):
-    pytest.importorskip("datasets", reason="hf: image sets need the package datasets")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="could not be read"):
-        datasets.load(f"hf:{tmp_path / 'empty'}")
-    root = huggingface_folder(tmp_path / "two", {"train": 1, "extra": 1})
-    with pytest.raises(UserError, match="several splits"):
-        datasets.load(f"hf:{root}")
-
-
-def test_suffixes_are_lower_case():
-    assert all(suffix == suffix.lower() for suffix in folder.SUFFIXES)

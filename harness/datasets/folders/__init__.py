@@ -1,0 +1,1 @@
+"""Class folders on the disk: their layouts, and the files in them."""

@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from results.atomic import partial_file
 
@@ -40,19 +40,23 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class View:
-    """Part of an image that the network saw: a centre square, or (``squash``) the whole image."""
+    """Part of an image that the network saw."""
 
     fit: str = "crop"
+    """``"crop"``: a centre square; ``"squash"``: the whole image resized to a square; ``"border"``: the whole image,
+    padded to a square"""
     share: float = 1.0
-    """side of the square over the image's shorter side"""
+    """side of the visible square over the image's shorter side (crop), or over the square that the whole image gives"""
 
     def of(self, image: Image.Image, side: int) -> Image.Image:
         """Return that part of the image, ``side`` x ``side`` px."""
+        if self.fit == "border":
+            longer = max(image.size)
+            image = ImageOps.pad(image, (longer, longer), color=BLANK)
         width, height = image.size
-        if self.fit == "squash":
-            return image.resize((side, side), Image.Resampling.BICUBIC)
-        half = self.share * min(width, height) / 2
-        box = (width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)
+        across, down = (width, height) if self.fit == "squash" else (min(image.size),) * 2
+        half_width, half_height = self.share * across / 2, self.share * down / 2
+        box = (width / 2 - half_width, height / 2 - half_height, width / 2 + half_width, height / 2 + half_height)
         return image.resize((side, side), Image.Resampling.BICUBIC, box=box)
 
 

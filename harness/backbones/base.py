@@ -39,6 +39,7 @@ class Backbone:
         reading: how the model is read, where an earlier version read it wrongly; part of the identity.
         text_tower: loads the text tower of a two-tower model, for zero-shot classification; None if it has none.
         head: ``(model, features (B, d)) -> (B, n_classes)``, or None.
+        notes: sentences for the user on what was assumed or left out; printed at the start of a run.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Backbone:
     head: Features | None = None
     n_classes: int | None = None
     head_labels: str | None = None
+    notes: tuple[str, ...] = ()
     grid_sides: frozenset[int] | None = None
     reading: dict[str, Any] = field(default_factory=dict)
     text_tower: Callable[[], TextTower] | None = None

@@ -137,6 +137,8 @@ def require_same_images(store: Store, contest: Contest, images: ImageSet) -> Non
 def _view(identity: Mapping[str, Any] | None) -> View:
     """Return the part of each image that the network received, from a cell's identity; default: the centre square."""
     preprocessing = ((identity or {}).get("evaluation") or {}).get("preprocessing") or {}
-    if preprocessing.get("fit") == "squash":
+    fit = str(preprocessing.get("fit"))
+    if fit == "squash":
         return View("squash")
-    return View("crop", preprocessing["size"] / preprocessing["resize"] if preprocessing.get("resize") else 1.0)
+    share = preprocessing["size"] / preprocessing["resize"] if preprocessing.get("resize") else 1.0
+    return View({"squash_crop": "squash", "border": "border"}.get(fit, "crop"), share)

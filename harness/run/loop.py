@@ -16,6 +16,7 @@ from harness.cells.run_cell import CellContext
 from harness.executors.base import Event, Executor, TargetWork, Work
 from harness.progress import Reporter, Silent
 from harness.run import stability
+from harness.run.announce import announce_targets
 from harness.run.describe_inputs import describe_inputs
 from harness.run.recorder import Recorder
 from harness.run.summary import RunSummary
@@ -108,6 +109,7 @@ def run(
         recorder = Recorder(store, work, reporter)
         for sentence in judging.panel_problems(suite, [target.backbone.name for target in prepared]):
             reporter.say(sentence)
+        announce_targets(prepared, reporter)
         for sentence in describe_inputs(prepared):
             reporter.say_once(sentence)
         reporter.start(len(cells), len(done))

@@ -26,12 +26,14 @@ class Seen:
     """Part of an image that the network saw, and the layout of its tokens.
 
     Attributes:
-        squash: the whole image resized to a square, rather than a centre square cut out.
-        share: side of the centre square over the image's shorter side.
+        fit: ``"crop"`` cuts out a centre square, ``"squash"`` resizes the whole image to a square, ``"border"`` pads
+            the whole image to a square.
+        share: side of the visible square over the image's shorter side (crop), or over the square that the whole image
+            gives.
         side: tokens along one side; None if unknown: nothing is outlined then.
     """
 
-    squash: bool = False
+    fit: str = "crop"
     share: float = 1.0
     side: int | None = None
 
@@ -60,7 +62,10 @@ def seen_of(identity: Mapping[str, Any] | None, last_position: int | None) -> Se
     preprocessing = ((identity or {}).get("evaluation") or {}).get("preprocessing") or {}
     side = None if last_position is None or last_position < 1 else math.isqrt(last_position) + 1
     size, resize = preprocessing.get("size"), preprocessing.get("resize")
-    return Seen(preprocessing.get("fit") == "squash", float(size) / float(resize) if size and resize else 1.0, side)
+    fit = str(preprocessing.get("fit"))
+    # "squash" ignores `resize`.
+    share = float(size) / float(resize) if size and resize and fit != "squash" else 1.0
+    return Seen({"squash": "squash", "squash_crop": "squash", "border": "border"}.get(fit, "crop"), share, side)
 
 
 def folders(dataset: str | None, user_folder: Path | None) -> list[Path]:
@@ -107,7 +112,7 @@ def strip(
 def _drawn(tile: PictureTile, path: Path | None, seen: Seen, px: int) -> Image.Image:
     if path is None:
         return _placeholder(px, "no file")
-    picture = _square(path, path.stat().st_mtime_ns, seen.squash, seen.share, px)
+    picture = _square(path, path.stat().st_mtime_ns, seen.fit, seen.share, px)
     if picture is None:
         return _placeholder(px, "unreadable")
     if not tile.active:
@@ -136,7 +141,7 @@ def _outline(drawn: Image.Image, position: int, seen: Seen, px: int) -> None:
 
 
 @lru_cache(maxsize=2048)
-def _square(path: Path, stamp: int, squash: bool, share: float, px: int) -> Image.Image | None:
+def _square(path: Path, stamp: int, fit: str, share: float, px: int) -> Image.Image | None:
     """Return the part the network saw, px x px; None if the file is not an image. `stamp` is the file's time."""
     try:
         with Image.open(path) as opened:
@@ -145,11 +150,12 @@ def _square(path: Path, stamp: int, squash: bool, share: float, px: int) -> Imag
             image = ImageOps.exif_transpose(opened).convert("RGB")
     except Exception:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more.
         return None
-    if squash:
-        return image.resize((px, px), Image.Resampling.BICUBIC)
+    if fit == "border":
+        image = ImageOps.pad(image, (max(image.size), max(image.size)), color=BLANK)
     width, height = image.size
-    half = share * min(width, height) / 2
-    box = (width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)
+    across, down = (width, height) if fit == "squash" else (min(image.size),) * 2
+    half_width, half_height = share * across / 2, share * down / 2
+    box = (width / 2 - half_width, height / 2 - half_height, width / 2 + half_width, height / 2 + half_height)
     return image.resize((px, px), Image.Resampling.BICUBIC, box=box)
 
 

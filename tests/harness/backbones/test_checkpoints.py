@@ -74,6 +74,13 @@ def test_mismatching_parameters_are_counted_and_named(tmp_path, tiny_state):
     assert str(tmp_path) not in message
 
 
+def test_quantised_weights_are_refused(tmp_path, tiny_state):
+    state = {**tiny_state, "norm.weight": tiny_state["norm.weight"].to(torch.int8)}
+    torch.save(state, tmp_path / "int8.pth")
+    with pytest.raises(UserError, match=r"1 not real numbers \(norm\.weight torch\.int8\)"):
+        backbones.load(TINY, checkpoint=tmp_path / "int8.pth")
+
+
 def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"model": Payload()}, tmp_path / "evil.pth")

@@ -162,7 +162,10 @@ def test_the_place_of_the_maximum_is_outlined_where_the_token_lies(tmp_path: Pat
         share=0.875, side=4
     )
     assert seen_of(None, 16).side == 5
-    assert seen_of({"evaluation": {"preprocessing": {"fit": "squash"}}}, None) == Seen(squash=True)
+    assert seen_of({"evaluation": {"preprocessing": {"fit": "squash"}}}, None) == Seen("squash")
+    wide = {"fit": "squash_crop", "size": 27, "resize": 36}
+    assert seen_of({"evaluation": {"preprocessing": wide}}, 15) == Seen("squash", 0.75, side=4)
+    assert seen_of({"evaluation": {"preprocessing": {**wide, "fit": "border"}}}, 15) == Seen("border", 0.75, side=4)
 
 
 def test_the_verb_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ class Backbone:
         head_labels: label set of that head (``"imagenet-1k"``, in its index order), None if unknown.
         pool: ``(model, images (B, 3, S, S)) -> (B, d)``, the whole network up to the input of a head.
         head: ``(model, features (B, d)) -> (B, n_classes)``, or None.
+        final_tokens: ``(model, images (B, 3, S, S)) -> (B, T, d)``, the whole network up to the tokens after the final
+            norm, those of ``n_prefix_tokens`` first; None if the model has none.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Backbone:
     head: Features | None = None
     n_classes: int | None = None
     head_labels: str | None = None
+    final_tokens: Features | None = None
     _fingerprint: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from harness.cells.run_cell import CellContext
 from harness.executors.base import Event, Executor, TargetWork, Work
 from harness.progress import Reporter, Silent
 from harness.run import stability
+from harness.run.announce_heads import announce_heads
 from harness.run.recorder import Recorder
 from harness.run.summary import RunSummary
 from harness.signals import interruptible
@@ -60,6 +61,7 @@ def run(
     judging.check_panel(suite)
     doctor.require(suite, store_path, device=planning_device, cache=cache)
     prepared = prepare(suite, device=planning_device)
+    announce_heads(prepared, reporter)
     cells = cells_of(suite, prepared)
     file = Path(store_path).expanduser().absolute()
     cache_dir = Path(cache).expanduser().absolute() if cache else file.parent / "cache"

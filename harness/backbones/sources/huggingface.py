@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.backbones.base import Backbone, Preprocessing, last_fc2, last_path
+from harness.backbones.final_tokens import transformers_final_tokens
 from harness.backbones.sources.base import Request, origin, require
 from harness.backbones.sources.hub import offline_if_unreachable
 from methods.errors import UserError, first_line
@@ -60,6 +61,7 @@ def load(request: Request) -> Backbone:
         license=license_,
         pretrained=request.weights,
         pool=pooled,
+        final_tokens=transformers_final_tokens(model),
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.backbones.base import Backbone, Preprocessing, last_fc2, last_path
+from harness.backbones.final_tokens import timm_final_tokens
 from harness.backbones.sources.base import Request, download_error, origin, require
 from harness.backbones.sources.checkpoint import fill, read_state_dict
 from harness.backbones.sources.hub import offline_if_unreachable
@@ -59,6 +60,7 @@ def load(request: Request) -> Backbone:
         license=license_,
         pretrained=request.weights,
         pool=pooled,
+        final_tokens=timm_final_tokens(model),
         head=head,
         n_classes=n_classes,
         # timm's 1000-class heads are all ImageNet-1k's classes, in their index order.

@@ -1,7 +1,7 @@
 """Published label sets (ImageNet-1k), and the class of a label set that each class name of an image set stands for.
 
 Class names are WordNet ids (``n01440764``, ``n01440764_tench``) or words (``tench, Tinca tinca``). Ids are compared
-with those of the label set. Words may be ambiguous: ``crane`` is two classes of ImageNet-1k, and ``mouse`` is one of them
+those of the label set. Words may be ambiguous: ``crane`` is two classes of ImageNet-1k, and ``mouse`` is one of these
 and also an animal that is none. They are accepted only if they leave no choice.
 
 The lists are timm's (``timm.data.ImageNetInfo``): the ids of each label set, and the words of 21,844 WordNet ids.
@@ -69,6 +69,12 @@ def _inverted(names: Iterable[tuple[str, ...]]) -> dict[str, frozenset[int]]:
 def title_of(label_set: str | None) -> str:
     """Return the name of a label set for messages."""
     return TITLES.get(label_set or "", label_set or "unknown classes")
+
+
+def size_of(label_set: str) -> int | None:
+    """Return the number of classes of a label set, or None if it is unknown."""
+    known = load_label_set(label_set)
+    return None if known is None else len(known.ids)
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.activations.heads.base import HeadKind
-from harness.datasets.label_sets import LabelMatch, are_wordnet_ids, match_classes, title_of
+from harness.datasets.label_sets import LabelMatch, are_wordnet_ids, match_classes, size_of, title_of
 from harness.identity import digest
 
 
@@ -36,6 +36,12 @@ class LabelSetHeadKind(HeadKind):
         """Classes of the head for the classes of the images, or the reason why there are none."""
         if self.label_set is None:
             return LabelMatch(None, f"the labels of the head of {self.backbone.name} are unknown")
+        size = size_of(self.label_set)
+        if size is not None and size != self.n_labels:
+            reason = (
+                f"the head of {self.backbone.name} has {self.n_labels} classes and {title_of(self.label_set)} {size}"
+            )
+            return LabelMatch(None, reason)
         return match_classes(self.probing.classes, self.label_set)
 
     def notes(self) -> list[str]:

@@ -161,9 +161,20 @@ class DINOv2Linear(LabelSetHeadKind):
 
     @cached_property
     def _token_width(self) -> int:
-        """Number of features d per token after the final norm."""
+        """Number of features d per token after the final norm.
+
+        Raises:
+            UserError: if there are no tokens behind the prefix.
+        """
+        backbone = self.backbone
         with torch.inference_mode():
-            return int(_final_tokens(self.backbone, self.backbone.blank_images(1)).shape[-1])
+            tokens = _final_tokens(backbone, backbone.blank_images(1))
+        if tokens.ndim != 3 or tokens.shape[1] <= backbone.n_prefix_tokens:
+            raise UserError(
+                f"The final tokens of {backbone.name} have the shape {tuple(tokens.shape)} for one image and "
+                f"{backbone.n_prefix_tokens} prefix tokens: the head {self.name} needs patches after CLS."
+            )
+        return int(tokens.shape[-1])
 
     def _random(self) -> LinearWeights:
         width = 2 * self._token_width

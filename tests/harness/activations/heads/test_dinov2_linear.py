@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import datasets as hf_datasets
 import pytest
 import torch
 from small_runs import scores, suite_of
@@ -190,6 +191,9 @@ def test_missing_files_and_settings(vit: Backbone, images: ImageSet, tmp_path: P
 def test_other_backbones_need_a_file_or_are_refused(vit: Backbone, images: ImageSet, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"tiny_cnn does not have: use head = \"probe\""):
         kind(backbones.load("tiny_cnn"), images, save(tmp_path, published())).check()
+    alone = dataclasses.replace(vit, final_tokens=lambda model, pixels: torch.zeros(len(pixels), 1, WIDTH))
+    with pytest.raises(UserError, match=r"shape \(1, 1, 24\) for one image and 1 prefix tokens"):
+        kind(alone, images, save(tmp_path, published())).check()
     tuned = dataclasses.replace(vit, name="tuned")
     with pytest.raises(UserError, match="no published linear head for tuned, only for dinov2_vits14"):
         kind(tuned, images, None).check()
@@ -246,6 +250,21 @@ def test_which_files_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     [given] = DINOv2Linear.needs("dinov2_vitb14", {"checkpoint": str(tmp_path / "gone.pth")})
     assert not given.local and given.host is None and "gone.pth" in given.missing
     assert DINOv2Linear.needs("dinov2_vitb14", {}, weights=False) == []
+
+
+def test_hugging_face_imagenet_is_measured(vit: Backbone, photo_folder: Path, tmp_path: Path) -> None:
+    """A saved set with the 1000 names of the hub's ImageNet, of which the images have three."""
+    words = ImageNetInfo("imagenet-1k").label_descriptions()
+    names = [*words[:517], "crane2", *words[518:]]
+    labels = hf_datasets.ClassLabel(names=names)
+    features = hf_datasets.Features({"image": hf_datasets.Image(), "label": labels})
+    rows = {"image": sorted(map(str, photo_folder.rglob("*.png"))), "label": [3, 517, 999] * 16}
+    hf_datasets.Dataset.from_dict(rows, features).save_to_disk(tmp_path / "set")
+    loaded = datasets.load(f"hf:{tmp_path / 'set'}")
+    head = kind(vit, loaded, save(tmp_path, published()))
+    assert head.class_index is not None and torch.equal(head.class_index, torch.arange(1000))
+    assert set(head.make(tmp_path).targets(torch.from_numpy(loaded.labels)).tolist()) == {3, 517, 999}
+    assert "by their words and order" in head.notes()[0]
 
 
 class Notes(Silent):

@@ -40,6 +40,8 @@ class Backbone:
         text_tower: loads the text tower of a two-tower model, for zero-shot classification; None if it has none.
         head: ``(model, features (B, d)) -> (B, n_classes)``, or None.
         notes: sentences for the user on what was assumed or left out; printed at the start of a run.
+        final_tokens: ``(model, images (B, 3, S, S)) -> (B, T, d)``, the whole network up to the tokens after the final
+            norm, those of ``n_prefix_tokens`` first; None if the model has none.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Backbone:
     grid_sides: frozenset[int] | None = None
     reading: dict[str, Any] = field(default_factory=dict)
     text_tower: Callable[[], TextTower] | None = None
+    final_tokens: Features | None = None
     _fingerprint: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

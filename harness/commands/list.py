@@ -1,4 +1,4 @@
-"""``harness list``: list the available methods, backbones, datasets, metrics and others."""
+"""``harness list``: list the available methods, backbones, heads, datasets, metrics and others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.commands.output import print_json, print_table
 from harness.errors import UserError
 
 #: Lists that can be printed.
-Listable = StrEnum("Listable", "methods backbones datasets metrics suites panels executors sites")
+Listable = StrEnum("Listable", "methods backbones heads datasets metrics suites panels executors sites")
 
 
 @verb("harness list sites --backbone dinov2_small_saliency", name="list")
@@ -24,7 +24,7 @@ def list_(
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List methods, backbones, datasets, metrics, suites, judge panels, executors, or the sites of a backbone."""
+    """List methods, backbones, heads, datasets, metrics, suites, panels, executors, or the sites of a backbone."""
     from harness.listing import listing
 
     if backbone is not None and what is not Listable.sites:

@@ -14,12 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.activations.heads import HEADS
 from harness.doctor.base import Check, Need
 from harness.identity import canonical
 from harness.suites import MethodEntry, Suite, Target
 from methods.base import make_config
 
 if TYPE_CHECKING:
+    from harness.activations.heads.base import HeadWeights
     from harness.backbones import Source
 
 #: Number of images in the grid that a judge is shown.
@@ -30,7 +32,7 @@ def needs(suite: Suite) -> list[Need]:
     """Return all requirements of a suite, each once."""
     unique: dict[tuple[str, str], Need] = {}
     for leaf in suite.leaves:
-        for need in (_images(leaf), *_backbones(leaf), *_methods(leaf), *_judges(leaf)):
+        for need in (_images(leaf), *_backbones(leaf), *_heads(leaf), *_methods(leaf), *_judges(leaf)):
             unique.setdefault((need.check.what, need.key), need)
     return list(unique.values())
 
@@ -38,6 +40,11 @@ def needs(suite: Suite) -> list[Need]:
 def backbone_key(target: Target) -> str:
     """Return the key that identifies the weights of a target."""
     return canonical({"backbone": target.backbone, "checkpoint": target.checkpoint, "weights": target.weights})
+
+
+def head_key(target: Target) -> str:
+    """Return the key that identifies the head of a target."""
+    return canonical({"of": backbone_key(target), "head": target.head, "settings": target.head_settings})
 
 
 def method_key(entry: MethodEntry) -> str:
@@ -159,6 +166,24 @@ def _host(backbone: str, prefix: str) -> str:
     if prefix == "torchhub":
         return "github.com"
     return DINOV2_HOST if backbone.startswith("dinov2_vit") and not prefix else huggingface_host()
+
+
+def _heads(suite: Suite) -> Iterator[Need]:
+    for target in suite.targets:
+        if target.head is None:
+            continue
+        for file in HEADS.get(target.head).needs(target.backbone, target.head_settings, weights=target.weights):
+            yield Need(_head_check(file), "head", head_key(target))
+
+
+def _head_check(file: HeadWeights) -> Check:
+    if file.local:
+        return Check(file.what, True, True, "here")
+    if file.host is None:
+        return Check(file.what, False, True, file.missing, file.remedy)
+    if reachable(file.host) and not (file.host == huggingface_host() and offline()):
+        return Check(file.what, True, True, f"{file.missing}; will be downloaded from {file.host}")
+    return Check(file.what, False, True, f"{file.missing}, and {file.host} cannot be reached", file.remedy)
 
 
 def _methods(suite: Suite) -> Iterator[Need]:

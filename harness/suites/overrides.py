@@ -118,6 +118,8 @@ def _with_options(
             f"targets ({', '.join(target['backbone'] for target in values['targets'])})."
         )
     for target in values["targets"]:
+        if requested.get("head", target.get("head")) != target.get("head"):
+            target["head_settings"] = {}  # settings of the replaced head
         target.update(requested)
         if not weights:
             target["weights"] = False

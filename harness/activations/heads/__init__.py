@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HEADS: Registry[type[HeadKind]] = Registry("head", "harness.heads", package="harness.activations.heads")
 
 #: Modules of this package that define no kind.
-_SHARED = ("__init__", "base")
+_SHARED = ("__init__", "base", "labels")
 
 
 def head_names() -> list[str]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from harness.backbones.base import Backbone
 
 
+#: :attr:`Backbone.source` of weights from a local file or folder.
+LOCAL_CHECKPOINT = "local checkpoint"
+
 #: The package most backbones need, in the form of :attr:`Source.requires`.
 TIMM = ("timm", "timm")
 
@@ -44,7 +47,7 @@ def origin(request: Request, source: str, license_: str) -> tuple[str, str]:
     if not request.weights:
         return "random weights", "none needed"
     if request.checkpoint is not None:
-        return "local checkpoint", "that of the checkpoint"
+        return LOCAL_CHECKPOINT, "that of the checkpoint"
     return source, license_
 
 

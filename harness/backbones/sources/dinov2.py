@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.backbones.base import Backbone, last_fc2
+from harness.backbones.final_tokens import timm_final_tokens
 from harness.backbones.preprocessing import IMAGENET_224
 from harness.backbones.sources.base import Request, download_error
 from harness.backbones.sources.checkpoint import fill, read_state_dict
@@ -65,6 +66,7 @@ def load(request: Request) -> Backbone:
         pretrained=request.weights,
         pool=pooled,
         notes=notes,
+        final_tokens=timm_final_tokens(model),
     )
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 
 
 @contextmanager
-def offline_if_unreachable() -> Iterator[None]:
+def offline_if_unreachable(*, local: bool = False) -> Iterator[None]:
     """Restrict the Hugging Face client to its cache within the context if the hub's name cannot be resolved.
+
+    ``local`` says that only a local folder is read, so that the hub is not needed.
 
     The client repeats failed requests with growing pauses, about 50 s for a missing file. Behind a proxy the client is
     left as it is, because names are resolved elsewhere.
@@ -26,7 +28,7 @@ def offline_if_unreachable() -> Iterator[None]:
         return
     before = constants.HF_HUB_OFFLINE
     host = urllib.parse.urlparse(constants.ENDPOINT).hostname
-    if not before and host and not urllib.request.getproxies() and not _resolves(host):
+    if not before and (local or (host and not urllib.request.getproxies() and not _resolves(host))):
         constants.HF_HUB_OFFLINE = True
     try:
         yield

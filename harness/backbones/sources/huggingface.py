@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,12 @@ import torch
 from torch import nn
 
 from harness.backbones.base import Backbone, last_fc2, last_path
+from harness.backbones.final_tokens import transformers_final_tokens
 from harness.backbones.sources.base import Request, origin, require
 from harness.backbones.sources.hub import offline_if_unreachable
 from harness.backbones.sources.huggingface_pooling import reading_of
 from harness.backbones.sources.huggingface_processors import preprocessing_of
+from harness.backbones.sources.huggingface_text import loader
 from methods.errors import UserError, first_line
 
 # Class of the vision tower inside a two-tower model, by the configuration's model type; and of a saved tower of which
@@ -68,7 +72,7 @@ def load(request: Request) -> Backbone:
     short = name.removeprefix("hf:")
     card_license = "Gemma terms" if gemma else f"see the card of {short}"
     source, license_ = origin(replace(request, checkpoint=folder), "Hugging Face", card_license)
-    return Backbone(
+    backbone = Backbone(
         name=name,
         title=short if request.spec.startswith("hf:") else request.identifier,
         model=model.to(request.device),
@@ -80,7 +84,10 @@ def load(request: Request) -> Backbone:
         pretrained=request.weights,
         pool=reading.pool,
         reading=reading.identity,
+        final_tokens=transformers_final_tokens(model),
     )
+    backbone.text_tower = loader(backbone, config.model_type, repository, lambda use: _fetch(use, request))
+    return backbone
 
 
 def name_of(identifier: str) -> str:
@@ -219,14 +226,32 @@ def _require_complete(request: Request, missing: list[str], mismatched: list[str
         )
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence transformers within the context: its report lists the parts that a backbone leaves out on purpose."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
 def _fetch(load_with: Any, request: Request) -> Any:
     import transformers
 
+    folder = request.checkpoint or _folder(request.identifier)
     try:
-        with offline_if_unreachable():
+        with offline_if_unreachable(local=folder is not None), _quiet():
             return load_with(transformers)
+    except UserError:
+        raise
     except Exception as error:  # OSError, ValueError and the hub clients' own, without a common base
-        folder = request.checkpoint or _folder(request.identifier)
         if folder is not None:
             raise UserError(
                 f"The folder {folder.resolve().name!r} cannot be read as a transformers model: it needs config.json, "

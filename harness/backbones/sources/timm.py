@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.backbones.base import Backbone, last_fc2, last_path
+from harness.backbones.final_tokens import timm_final_tokens
 from harness.backbones.sources.base import Request, download_error, origin, require
 from harness.backbones.sources.checkpoint import fill, read_state_dict
 from harness.backbones.sources.hub import offline_if_unreachable
@@ -65,6 +66,7 @@ def load(request: Request) -> Backbone:
         license=license_,
         pretrained=request.weights,
         pool=pooled,
+        final_tokens=timm_final_tokens(model),
         head=head,
         n_classes=n_classes,
         head_labels=record.labels if request.weights and n_classes == 1000 else None,

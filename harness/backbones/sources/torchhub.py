@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.backbones.base import Backbone
+from harness.backbones.final_tokens import hub_final_tokens
 from harness.backbones.sources.base import Request, origin
 from harness.backbones.sources.checkpoint import fill, read_state_dict
 from harness.backbones.sources.timm import suggested_site
@@ -65,6 +66,7 @@ def load(request: Request) -> Backbone:
         license=license_,
         pretrained=request.weights,
         pool=pooled,
+        final_tokens=hub_final_tokens(model),
         head=_classify if head else None,
         n_classes=head.out_features if head else None,
         notes=assumptions + notes,

@@ -86,6 +86,13 @@ def test_local_weights_and_own_images_are_all_that_table_2_needs(tmp_path: Path,
     for name in ("augreg_vit_base", "dinov2_vitb14"):
         (tmp_path / f"{name}.safetensors").write_bytes(b"weights")
         suite = with_settings(suite, [f"target.{name}.checkpoint={tmp_path / name}.safetensors"])
+    with pytest.raises(UserError, match=r"linear head of dinov2_vitb14: not on this machine, and dl\.fbaipublicfiles"):
+        doctor.require(suite, tmp_path / "r.duckdb", device="cpu")
+    head = tmp_path / "dinov2_vitb14_linear_head.pth"
+    suite = with_settings(suite, [f"target.dinov2_vitb14.head_settings.checkpoint={head}"])
+    with pytest.raises(UserError, match=r"there is no file '.*linear_head\.pth'"):
+        doctor.require(suite, tmp_path / "r.duckdb", device="cpu")
+    head.write_bytes(b"weights")
     assert doctor.require(suite, tmp_path / "r.duckdb", device="cpu").left_out == []
     with pytest.raises(UserError, match=r"there is no file 'gone\.pth'"):
         doctor.require(
@@ -107,6 +114,20 @@ def test_what_is_missing_can_be_left_out(tmp_path: Path) -> None:
     assert any("dinov2_vitb14" in sentence for sentence in able.left_out)
     with pytest.raises(UserError, match="No part of the suite can run"):
         doctor.require(small(targets=[{"backbone": "dinov2_vitb14"}]), tmp_path / "r.duckdb", skip=True)
+
+
+def test_a_missing_head_stops_its_targets_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = tmp_path / "w.safetensors"
+    weights.touch()
+    dinov2 = {"backbone": "dinov2_vits14", "checkpoint": str(weights)}
+    suite = small(targets=[{**dinov2, "head": "probe"}, {**dinov2, "head": "dinov2_linear"}])
+    able = doctor.require(suite, tmp_path / "r.duckdb", device="cpu", skip=True)
+    assert [target.head for target in able.suite.targets] == ["probe"]
+    assert any("linear head of dinov2_vits14" in sentence for sentence in able.left_out)
+    monkeypatch.setattr("harness.doctor.needs.reachable", lambda host: True)
+    found = {need.check.what: need.check for need in needs.needs(suite)}
+    assert "will be downloaded from dl.fbaipublicfiles.com" in found["linear head of dinov2_vits14"].found
+    assert doctor.require(suite, tmp_path / "r.duckdb", device="cpu").left_out == []
 
 
 def test_every_run_looks_first(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
-"""Preprocessing and notes of the targets, printed once for each backbone."""
+"""Images, preprocessing and notes of the targets, printed once at the start of a run."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import replace
 
-from harness.backbones.preprocessing import IMAGENET_224
+from small_runs import suite_of
+
+from harness.cells.plan import prepare
 from harness.progress import Reporter
-from harness.run.announce import announce_targets
+from harness.run.announce import announce
 
 
 class Listener(Reporter):
@@ -17,11 +19,15 @@ class Listener(Reporter):
         self.said.append(sentence)
 
 
-def test_every_backbone_is_announced_once():
-    first = SimpleNamespace(name="a", preprocessing=IMAGENET_224, notes=("Assumed.",))
-    second = SimpleNamespace(name="b", preprocessing=IMAGENET_224, notes=())
+def test_images_and_every_backbone_are_announced_once(tmp_path, photo_folder):
+    [first] = prepare(
+        suite_of(tmp_path, "identity", data={"dataset": f"folder:{photo_folder}", "evaluation": 0.5}), device="cpu"
+    )
+    noted = replace(first, backbone=replace(first.backbone, name="other", notes=("Assumed.",)))
     listener = Listener()
-    announce_targets([SimpleNamespace(backbone=each) for each in (first, first, second)], listener)
-    announce_targets([SimpleNamespace(backbone=first)], listener)  # a second part of the suite
-    described = "224 px centre crop after resizing the shorter side to 256 px, bicubic, ImageNet mean and std."
-    assert listener.said == [f"a: {described}", "a: Assumed.", f"b: {described}"]
+    announce([first, noted, first], listener)
+    announce([first], listener)  # a second part of the suite
+    described = first.backbone.preprocessing.describe()
+    images, *others = listener.said
+    assert images.startswith(first.dataset) and "for evaluation" in images
+    assert others == [f"{first.backbone.name}: {described}.", f"other: {described}.", "other: Assumed."]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +16,8 @@ from torch.nn.functional import normalize
 
 from harness.activations.cached import read_cached
 from harness.activations.heads import HEADS
-from harness.activations.heads.base import Head, HeadKind, HeadSettings, weights_hash
-from harness.activations.zero_shot_prompts import IMAGES, MODEL, class_names_of, templates_of
+from harness.activations.heads.base import Head, HeadKind, HeadSettings, HeadWeights, weights_hash
+from harness.activations.zero_shot_prompts import IMAGES, MODEL, OPENAI, class_names_of, templates_of
 from harness.atomic import create_partial, remove, replace_atomically
 from harness.backbones.base import Backbone
 from harness.backbones.text_tower import TextTower
@@ -71,6 +72,15 @@ class ZeroShot(HeadKind):
     name = "zero_shot"
     description = "zero-shot classification by the text tower of CLIP or SigLIP"
     Settings = ZeroShotSettings
+
+    @classmethod
+    def needs(cls, backbone: str, settings: Mapping[str, Any], *, weights: bool = True) -> Sequence[HeadWeights]:
+        if OPENAI not in (settings.get("templates"), settings.get("class_names")):
+            return []
+        installed = importlib.util.find_spec("open_clip") is not None
+        missing = "the package open_clip_torch is not installed"
+        remedy = 'pip install "disentanglement-harness[clip]"'
+        return [HeadWeights(f"zero-shot prompts of {backbone}", installed, missing, None, remedy)]
 
     @cached_property
     def _tower(self) -> TextTower:

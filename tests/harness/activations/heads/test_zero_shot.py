@@ -191,6 +191,15 @@ def test_wrong_settings_are_one_sentence(folder, images, settings, sentence):
         ZeroShot(backbone, images, images.name, settings).check()
 
 
+def test_the_doctor_asks_for_open_clips_lists(monkeypatch):
+    assert ZeroShot.needs("siglip2_base", {}) == []
+    [need] = ZeroShot.needs("siglip2_base", {"templates": "openai"})
+    assert need.local
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    [need] = ZeroShot.needs("siglip2_base", {"class_names": "openai"})
+    assert not need.local and "[clip]" in need.remedy
+
+
 class TestPrompts:
     def test_class_names_become_words(self):
         assert class_names_of("images", ["polar_bear", "red-fox"]) == ("polar bear", "red fox")

@@ -79,16 +79,18 @@ def embedding(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def default_site(visual: nn.Module) -> str | None:
-    """Return the path of the output layer of the last block's MLP, else of the last dense 1x1 convolution, or None."""
+    """Return the path of the output layer of the last block's MLP, else of the last dense 1x1 convolution, or None.
+
+    In all of open_clip's blocks the MLP is called ``mlp``, and its output layer, linear or a 1x1 convolution, is the
+    last one in it. The MLPs of the attention pool and of the projection come after all blocks.
+    """
 
     def accepts(path: str, module: nn.Module) -> bool:
-        return path.endswith(".mlp.c_proj") and isinstance(module, nn.Linear)
+        parents = path.split(".")[:-1]
+        dense = isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1))
+        return dense and "mlp" in parents and not {"attn_pool", "head"} & set(parents)
 
-    trunk = getattr(visual, "trunk", None)
-    if trunk is None:
-        return last_path(visual, accepts) or suggested_site(visual)
-    site = suggested_site(trunk)
-    return site and f"trunk.{site}"
+    return last_path(visual, accepts) or suggested_site(visual)
 
 
 def _untrained(record: ClipRecord, spec: str) -> Any:

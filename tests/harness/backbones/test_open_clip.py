@@ -18,6 +18,7 @@ from harness.activations.site import Site
 from harness.backbones.base import Backbone
 from harness.backbones.preprocessing_check import framed_test_images
 from harness.backbones.sources.base import Request
+from harness.backbones.sources.open_clip import default_site
 from harness.backbones.sources.open_clip_record import preprocessing_of, record_of
 from harness.doctor.needs import _weights
 from harness.listing import listing
@@ -146,7 +147,7 @@ def test_the_default_site_holds_tokens_that_the_features_depend_on(
 
     def replace(module: Any, inputs: Any, output: Tensor) -> Tensor:
         outputs.append(output)
-        return output + torch.randn(output.shape, generator=torch.Generator().manual_seed(2))
+        return output + 1000 * torch.randn(output.shape, generator=torch.Generator().manual_seed(2))
 
     with torch.no_grad():
         before = backbone.features(images(backbone, 2))
@@ -155,6 +156,26 @@ def test_the_default_site_holds_tokens_that_the_features_depend_on(
         handle.remove()
     assert outputs[0].shape == shape
     assert not torch.allclose(before, after, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "name, site",
+    [
+        ("ViT-S-32", "transformer.resblocks.11.mlp.c_proj"),
+        ("MobileCLIP-S1", "trunk.stages.3.blocks.3.mlp.fc2"),  # a 1x1 convolution, before a squeeze-and-excitation
+        ("ViTamin-S", "trunk.blocks.13.mlp.w2"),
+        ("convnext_tiny", "trunk.stages.3.blocks.2.mlp.fc2"),
+        ("ViT-B-16-SigLIP", "trunk.blocks.11.mlp.fc2"),  # not that of the attention pool
+        ("RN50", "layer4.2.conv3"),
+    ],
+)
+def test_the_default_site_is_in_the_last_block(name: str, site: str) -> None:
+    from open_clip.model import _build_vision_tower
+
+    config = open_clip.get_model_config(name)
+    with torch.device("meta"):
+        visual = _build_vision_tower(config["embed_dim"], {**config["vision_cfg"], "timm_model_pretrained": False})
+    assert default_site(visual) == site
 
 
 @pytest.mark.parametrize("name", ["Tiny-ViT", "Tiny-CoCa"])

@@ -242,4 +242,4 @@ def _near(name: str, names: Iterable[str]) -> str:
 
 
 def _listed(tags: list[str]) -> str:
-    return f"It has {', '.join(tags)}." if tags else "open_clip has no weights for it."
+    return f"It has {', '.join(tags)}." if tags else "There are none for this architecture."

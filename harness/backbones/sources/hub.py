@@ -7,7 +7,7 @@ import os
 import socket
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,13 +44,19 @@ def _resolves(host: str) -> bool:
     return True
 
 
-def in_huggingface_cache(repository: str) -> bool:
-    """Return True if the weights of a Hugging Face ``repository`` are in this machine's cache. No network is used."""
+#: Files of weights that transformers and timm write.
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+def in_huggingface_cache(repository: str, files: Sequence[str] = _WEIGHTS) -> bool:
+    """Return True if one of ``files`` of a Hugging Face ``repository`` is in this machine's cache.
+
+    No network is used.
+    """
     if importlib.util.find_spec("huggingface_hub") is None:
         return False
     from huggingface_hub import try_to_load_from_cache
 
-    files = ("model.safetensors", "pytorch_model.bin")
     try:
         return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
     except ValueError:  # the name of no repository, for example a path; loading says so

@@ -58,8 +58,8 @@ class LinearSite(Protocol):
 class Tokens(Protocol):
     """Activation instances of the probing set: one row per token, its ``q`` ("input") and its ``a`` ("output").
 
-    ``fit`` may rely on at least one token and finite values: :mod:`methods.requirements` checks them before it. It reads
-    all tokens once to do so, unless they have an attribute ``finite`` that is true.
+    ``fit`` may rely on at least one token and finite values: :mod:`methods.requirements` checks them before it. All
+    tokens are read once for that, unless they have an attribute ``finite`` that is true.
     """
 
     @property

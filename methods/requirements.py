@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from methods.errors import UserError
+from methods.errors import ArgumentError
 
 if TYPE_CHECKING:
     from methods.base import LinearSite, MethodSpec, Reads, Tokens
@@ -33,19 +33,21 @@ def require_usable(tokens: Tokens, site: LinearSite, spec: MethodSpec) -> None:
         spec: the method's properties. The width of the layer's input matters only to methods that read it.
 
     Raises:
-        UserError: if there are no tokens, if they are of another width than the layer, or if NaN or infinity occurs in
-            the tokens or in the layer's parameters.
+        ArgumentError: if there are no tokens, if they are of another width than the layer, or if NaN or infinity
+            occurs in the tokens or in the layer's parameters.
     """
     name = spec.name
     if tokens.n < 1:
-        raise UserError(f"{name}: there are no probing tokens; sample at least one token per image.")
+        raise ArgumentError(f"{name}: there are no probing tokens; sample at least one token per image.")
     for parameter, values in (("weight", site.weight), ("bias", site.bias)):
         if not is_finite(values):
-            raise UserError(f"{name}: the layer's {parameter} contains NaN or infinity; check the backbone's weights.")
+            raise ArgumentError(
+                f"{name}: the layer's {parameter} contains NaN or infinity; check the backbone's weights."
+            )
     widths: tuple[tuple[Reads, int], ...] = (("input", site.d_in), ("output", site.d_out))
     for field, width in widths:
         if tokens.width(field) != width and field in ("output", spec.reads):
-            raise UserError(
+            raise ArgumentError(
                 f"{name}: the tokens have {tokens.width(field)} features of the layer's {field}, and the layer has "
                 f"{width}; give tokens of this layer."
             )
@@ -54,13 +56,13 @@ def require_usable(tokens: Tokens, site: LinearSite, spec: MethodSpec) -> None:
 
 
 def _require_finite(tokens: Tokens, field: Reads, name: str) -> None:
-    """Raise UserError if a token contains NaN or infinity; the message gives its row."""
+    """Raise ArgumentError if a token contains NaN or infinity; the message gives its row."""
     at_once = max(1, _ENTRIES // max(1, tokens.width(field)))
     for first in range(0, tokens.n, at_once):
         batch = tokens.gather(field, np.arange(first, min(first + at_once, tokens.n)))
         if not is_finite(batch):
             row = first + int((~torch.isfinite(batch)).any(1).nonzero()[0])
-            raise UserError(
+            raise ArgumentError(
                 f"{name}: the layer's {field} contains NaN or infinity in at least one probing token (the first is "
                 f"row {row} of {tokens.n}, counted from 0): check the backbone's weights and preprocessing."
             )
@@ -86,16 +88,16 @@ def require_matrix(x: Any, width: int | None, call: str, what: str) -> None:
         what: meaning of the columns.
 
     Raises:
-        UserError: if ``x`` is something else.
+        ArgumentError: if ``x`` is something else.
     """
     if not isinstance(x, Tensor):
-        raise UserError(f"{call} needs a torch.Tensor, not {type(x).__name__}; use torch.as_tensor.")
+        raise ArgumentError(f"{call} needs a torch.Tensor, not {type(x).__name__}; use torch.as_tensor.")
     if not x.is_floating_point():
         # `weights.to(x)` would truncate the weights to whole numbers.
-        raise UserError(f"{call} needs floating-point numbers, not {x.dtype}; use .float().")
+        raise ArgumentError(f"{call} needs floating-point numbers, not {x.dtype}; use .float().")
     if x.ndim != 2 or (width is not None and x.shape[1] != width):
         columns = what if width is None else f"{width} {what}"
-        raise UserError(f"{call} was given the shape {tuple(x.shape)}; it must be (n, {columns}).")
+        raise ArgumentError(f"{call} was given the shape {tuple(x.shape)}; it must be (n, {columns}).")
 
 
 def checked_fit(fit: Callable[..., Any]) -> Callable[..., Any]:

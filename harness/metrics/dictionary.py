@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harness.errors import UserError
+from harness.errors import ArgumentError
 from harness.metrics.inputs import in_range
 from methods.base import Method
 from methods.requirements import is_finite
@@ -17,7 +17,7 @@ def directions(atoms: Tensor) -> Tensor:
     """Return atoms (K, d) as rows of unit length in float64, without atoms of length zero: (K', d).
 
     Raises:
-        UserError: if ``atoms`` is not a matrix of real numbers, or contains NaN or infinity.
+        ArgumentError: if ``atoms`` is not a matrix of real numbers, or contains NaN or infinity.
     """
     rows, alive = checked_atoms(atoms)
     norms = rows.norm(dim=1)[alive]
@@ -29,13 +29,13 @@ def checked_atoms(atoms: Tensor) -> tuple[Tensor, Tensor]:
     """Return atoms (K, d) on the CPU in float64, scaled if squares leave its range, and the mask (K,) of nonzero ones.
 
     Raises:
-        UserError: if ``atoms`` is not a matrix of real numbers, or contains NaN or infinity.
+        ArgumentError: if ``atoms`` is not a matrix of real numbers, or contains NaN or infinity.
     """
     if not isinstance(atoms, Tensor) or atoms.ndim != 2 or atoms.is_complex():
         kind = f"{atoms.dtype} {tuple(atoms.shape)}" if isinstance(atoms, Tensor) else type(atoms).__name__
-        raise UserError(f"The dictionary is {kind}; it must be a matrix (n_units, d) of real numbers.")
+        raise ArgumentError(f"The dictionary is {kind}; it must be a matrix (n_units, d) of real numbers.")
     if not is_finite(atoms):
-        raise UserError("The dictionary contains NaN or infinity, so the fit of the method has failed.")
+        raise ArgumentError("The dictionary contains NaN or infinity, so the fit of the method has failed.")
     rows = in_range(atoms.detach().cpu())
     return rows, rows.norm(dim=1) > 0
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from harness.errors import UserError
+from harness.errors import ArgumentError
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 from harness.metrics.inputs import require_finite, require_real
 from harness.stats import jackknife_standard_error
@@ -36,13 +36,15 @@ class R2:
         """Add rows ``a`` (n, d) and their reconstruction ``a_hat`` (n, d).
 
         Raises:
-            UserError: if the shapes do not match, also those of earlier rows, or a value is NaN or infinite, or so large
-                that its square is.
+            ArgumentError: if the shapes do not match, also those of earlier rows, or a value or its square is NaN or
+                infinite.
         """
         require_real("r2", a=a, a_hat=a_hat)
         require_finite("r2", a=a, a_hat=a_hat)
         if a.shape != a_hat.shape or a.ndim != 2:
-            raise UserError(f"r2: a {tuple(a.shape)} and a_hat {tuple(a_hat.shape)} must have the same shape (n, d).")
+            raise ArgumentError(
+                f"r2: a {tuple(a.shape)} and a_hat {tuple(a_hat.shape)} must have the same shape (n, d)."
+            )
         if not len(a):
             return self
         rows, predicted = a.double(), a_hat.double()
@@ -52,20 +54,23 @@ class R2:
         part.total = ((rows - part.mean) ** 2).sum(0)
         part.residual = ((rows - predicted) ** 2).sum(0)
         if not is_finite(part.total) or not is_finite(part.residual):
-            raise UserError("r2: squares of a or of a - a_hat exceed the range of float64; divide both by a constant.")
+            raise ArgumentError(
+                "r2: squares of a or of a - a_hat exceed the range of float64; divide both by a constant."
+            )
         return self.merge(part)
 
     def merge(self, other: R2) -> R2:
         """Add the rows of another accumulator.
 
         Raises:
-            UserError: if its rows have another number of features.
+            ArgumentError: if its rows have another number of features.
         """
         if not other.count:
             return self
         if self.count and self.mean.shape != other.mean.shape:
-            raise UserError(
-                f"r2: rows of {len(other.mean)} features cannot be added to rows of {len(self.mean)}; use one R2 for each."
+            raise ArgumentError(
+                f"r2: rows of {len(other.mean)} features cannot be added to rows of {len(self.mean)}; "
+                "use one R2 for each."
             )
         count = self.count + other.count
         delta = other.mean - self.mean
@@ -93,7 +98,7 @@ def r2(a: Tensor, a_hat: Tensor) -> float:
     """Return the R2 of a reconstruction ``a_hat`` (n, d) of ``a`` (n, d); see :meth:`R2.compute`.
 
     Raises:
-        UserError: as :meth:`R2.update`.
+        ArgumentError: as :meth:`R2.update`.
     """
     return R2().update(a, a_hat).compute()
 

@@ -55,8 +55,8 @@ class Normaliser:
             )
         if self.scale > LARGEST_SCALE:
             raise UserError(
-                f"The layer's {field} varies by {self.scale:.3g} over the probing tokens, whose squares exceed the range of "
-                f"float32; at most {LARGEST_SCALE:g} is possible: check the backbone's weights and preprocessing."
+                f"The layer's {field} varies by {self.scale:.3g} over the probing tokens, and its squares exceed "
+                f"the range of float32; at most {LARGEST_SCALE:g} is possible: check the backbone's weights."
             )
         # The variance of equal tokens is rounding noise, which must not be scaled up to 1.
         rounding = torch.finfo(torch.float32).eps * float(mean.square().mean().sqrt())

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from harness.errors import UserError
 from methods.registry import did_you_mean
+from results.location import require_location
 
 if TYPE_CHECKING:
     from harness.suites.resolve import ResolvedSuite
@@ -21,7 +22,17 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = Path("outputs/results.duckdb")
 
-StoreOption = Annotated[Path, typer.Option("--store", envvar="HARNESS_STORE", help="DuckDB file of the results.")]
+
+def _checked_store(store: Path) -> Path:
+    """Refuse what cannot be a store before torch and DuckDB are imported."""
+    require_location(store)
+    return store
+
+
+StoreOption = Annotated[
+    Path,
+    typer.Option("--store", envvar="HARNESS_STORE", help="DuckDB file of the results.", callback=_checked_store),
+]
 PluginOption = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="Python file of a plugin (method, metric, judge panel, ...); repeatable."),

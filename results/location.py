@@ -1,7 +1,7 @@
 """Path of a results store: checked before DuckDB sees it, because DuckDB guesses what a path means.
 
-From a prefix (``mysql:``, ``md:``, ``s3://``) or the first bytes of a file (SQLite) DuckDB concludes that an extension is
-needed, and downloads it. A store is a DuckDB file on a disk of this machine, so everything else is refused here.
+From a prefix (``mysql:``, ``md:``, ``s3://``) or the first bytes of a file (SQLite) DuckDB concludes that an extension
+is needed, and downloads it. A store is a DuckDB file on a disk of this machine, so everything else is refused here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from results.errors import StoreError
 
-#: Prefixes with which DuckDB opens another kind of database, or a file elsewhere. ``Path`` shortens ``s3://`` to ``s3:/``.
+#: Prefixes of other kinds of databases, and of files elsewhere. ``Path`` shortens ``s3://`` to ``s3:/``.
 _SERVICES = (
     *("airport", "abfs", "abfss", "az", "azure", "bigquery", "delta", "duckdb", "ducklake", "file", "ftp", "gcs", "gs"),
     *("hf", "http", "https", "iceberg", "jdbc", "md", "motherduck", "mssql", "mysql", "odbc", "postgres", "postgresql"),
@@ -24,7 +24,9 @@ _ADDRESS = re.compile(r"^([A-Za-z][A-Za-z0-9_+.-]+):(/?)")
 #: Suffixes of other formats. A new store with such a name would be taken for a file of that format.
 _OTHER_FORMATS = {
     **dict.fromkeys((".sqlite", ".sqlite3", ".db3"), "a SQLite database"),
-    **dict.fromkeys((".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".arrow", ".feather", ".xlsx"), "a table"),
+    **dict.fromkeys(
+        (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".arrow", ".feather", ".xlsx"), "a table"
+    ),
     **dict.fromkeys((".safetensors", ".pth", ".pt", ".npy", ".npz"), "tensors"),
     **dict.fromkeys((".toml", ".py", ".md", ".txt", ".html", ".yaml", ".yml"), "a text"),
     ".wal": "the log of a DuckDB file",

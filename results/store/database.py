@@ -1,4 +1,4 @@
-"""The one place where DuckDB is opened: no extension is downloaded or loaded, and no Python variable is read as a table."""
+"""The one place where DuckDB is opened: no extension is downloaded or loaded, no Python variable is read as a table."""
 
 from __future__ import annotations
 

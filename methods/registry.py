@@ -82,6 +82,19 @@ def did_you_mean(name: str, valid_names: list[str]) -> str:
     return f"{meant}There {'is' if len(valid_names) == 1 else 'are'} {', '.join(valid_names) or 'none'}."
 
 
+def unknown_name(kind: str, name: str, names: list[str]) -> UserError:
+    """Return the error for a name that is not registered, with the nearest of those that are."""
+    return UserError(
+        f"There is no {kind} {name!r}. {did_you_mean(name, names)} One of your own, in a file, is known to a command "
+        "that is given --plugin FILE."
+    )
+
+
+def registers(file: Path) -> bool:
+    """Return whether a source file may register something; the others need not be imported to find the names."""
+    return re.search(r"\bregister(_\w+)?\b|\.add\(", file.read_text(encoding="utf-8")) is not None
+
+
 @dataclass
 class Registry(Generic[T]):
     """Mapping of names to objects of one ``kind`` ("method", "backbone", ...).
@@ -158,8 +171,9 @@ class Registry(Generic[T]):
             return
         self._discovered = True
         with importing_from(None):
-            for _, module in self._modules():
-                importlib.import_module(module)
+            for file, module in self._modules():
+                if registers(file):
+                    importlib.import_module(module)
         for point in entry_points(group=self.group):
             self._load_entry_point(point)
 
@@ -242,10 +256,7 @@ class Registry(Generic[T]):
         if name in self.broken:
             plugin = self.broken[name]
             raise UserError(f"The {self.kind} {name!r} of {plugin.source} could not be loaded: {plugin.reason}")
-        raise UserError(
-            f"There is no {self.kind} {name!r}. {did_you_mean(name, self.names())} One of your own, in a file, is "
-            "known to a command that is given --plugin FILE."
-        )
+        raise unknown_name(self.kind, name, self.names())
 
     def __iter__(self) -> Iterator[Entry[T]]:
         return iter([self.entries[name] for name in self.names()])
@@ -276,6 +287,11 @@ def _name_of(target: Any) -> Any:
     """Return an object's ``spec.name``, ``name`` or ``id``; None if it has none."""
     spec = getattr(target, "spec", None)
     return getattr(spec, "name", None) or getattr(target, "name", None) or getattr(target, "id", None)
+
+
+def registries_of(kind: str) -> list[Registry[Any]]:
+    """Return the registries of a kind that exist so far: a registry exists once its module has been imported."""
+    return [registry for registry in _registries if registry.kind == kind]
 
 
 def registered_from(module: str) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ import typer
 from harness.commands.options import JsonOption, PluginOption, load_plugins, verb
 from harness.commands.output import print_json, print_table
 from harness.errors import UserError
+from harness.suites.known_names import BACKBONE, require_known
 
 #: Lists that can be printed.
 Listable = StrEnum("Listable", "methods backbones heads datasets metrics suites panels executors sites")
@@ -29,7 +30,11 @@ def list_(
 
     if backbone is not None and what is not Listable.sites:
         raise UserError(f"--backbone belongs to `harness list sites`; it does not filter {what.value}.")
+    if backbone is None and what is Listable.sites:
+        raise UserError("The list of sites needs a backbone: harness list sites --backbone NAME.")
     load_plugins(plugin)
+    if backbone is not None and ":" not in backbone:
+        require_known(BACKBONE, backbone)
     rows = listing(what.value, backbone=backbone)
     if as_json:
         print_json(rows)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.suites.names import check
+from harness.suites.known_names import METHOD, require_known
+from harness.suites.names import Check, check
 from harness.suites.parsing import error_of, parse_suite
 from harness.suites.schema import MethodEntry, Suite, Target, names_of
 from methods.registry import did_you_mean
@@ -33,6 +34,7 @@ def with_overrides(
     token_seeds: tuple[int, ...] | None = None,
     methods: tuple[str, ...] | None = None,
     extra_methods: tuple[str, ...] = (),
+    check: Check = check,
 ) -> Suite:
     """Return the suite with the options of the command line applied, to every part of a suite that has parts.
 
@@ -56,11 +58,15 @@ def with_overrides(
         weights=weights,
         token_seeds=token_seeds,
         methods=methods,
+        check=check,
     )
     suite = each_leaf(suite, change)
     if methods is None and not extra_methods:
         return suite
     listed = _method_names(suite)
+    for name in methods or ():
+        if name not in listed:
+            require_known(METHOD, name)
     # Never empty: methods that are listed nowhere are added to all targets.
     return filter_leaves(suite, partial(_with_methods, chosen=methods, extra=extra_methods, listed=listed)) or suite
 
@@ -98,6 +104,7 @@ def _with_options(
     weights: bool,
     token_seeds: tuple[int, ...] | None,
     methods: tuple[str, ...] | None,
+    check: Check,
 ) -> Suite:
     values = _values(suite)
     if backbone is not None:
@@ -112,7 +119,9 @@ def _with_options(
         )
     requested = {key: str(value) for key, value in layer.items() if value is not None}
     n_backbones = len({target["backbone"] for target in values["targets"]})
-    if (requested or not weights) and (n_backbones > 1 or ("site" in requested and len(values["targets"]) > 1)):
+    # With --backbone, all targets are of this backbone and have one site: those that differ were left out above.
+    n_sites = len({(target["backbone"], target.get("site")) for target in values["targets"]})
+    if (requested or not weights) and (n_backbones > 1 or (backbone is None and "site" in requested and n_sites > 1)):
         raise UserError(
             f"--{next(iter(requested), 'no-weights')} needs --backbone: {suite.name} has {len(values['targets'])} "
             f"targets ({', '.join(target['backbone'] for target in values['targets'])})."
@@ -158,7 +167,7 @@ def _with_methods(
     return suite.model_copy(update={"targets": tuple(targets)}) if targets else None
 
 
-def with_settings(suite: Suite, assignments: Sequence[str]) -> Suite:
+def with_settings(suite: Suite, assignments: Sequence[str], *, check: Check = check) -> Suite:
     """Apply ``KEY=VALUE`` settings of the command line in order, to every part of the suite that has the key.
 
     ``KEY`` is dotted: a setting of a section (``seeds.tokens``, ``evaluation.top_images``), ``method.NAME.SETTING`` for
@@ -186,7 +195,7 @@ def with_settings(suite: Suite, assignments: Sequence[str]) -> Suite:
             if path[0] not in sections:
                 hint = did_you_mean(path[0], ["method", "target", *sections])
                 raise UserError(f"{source}: there is no setting {path[0]!r}. {hint}")
-        suite = each_leaf(suite, partial(_changed, change=change, path=path, value=value, source=source))
+        suite = each_leaf(suite, partial(_changed, change=change, path=path, value=value, source=source, check=check))
     return suite
 
 
@@ -228,7 +237,13 @@ def _values(leaf: Suite) -> dict[str, Any]:
 
 
 def _changed(
-    leaf: Suite, *, change: Callable[[dict[str, Any], list[str], Any], None], path: list[str], value: Any, source: str
+    leaf: Suite,
+    *,
+    change: Callable[[dict[str, Any], list[str], Any], None],
+    path: list[str],
+    value: Any,
+    source: str,
+    check: Check,
 ) -> Suite:
     values = _values(leaf)
     change(values, path, value)

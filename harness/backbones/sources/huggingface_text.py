@@ -64,7 +64,14 @@ def _load(backbone: Backbone, model_type: str, repository: str, fetch: Fetch) ->
         bias=float(model.logit_bias) if hasattr(model, "logit_bias") else 0.0,
         template="This is a photo of {}." if siglip else "a photo of a {}.",
         weights={name: value for name, value in model.state_dict().items() if not name.startswith("vision_model.")},
+        tokenize=lambda texts: tokenizer(_read_texts(texts, siglip))["input_ids"],
+        length=length,
     )
+
+
+def _read_texts(texts: Sequence[str], siglip: bool) -> list[str]:
+    """Return the texts as the model was trained on them: SigLIP's in lower case."""
+    return [text.lower() if siglip else text for text in texts]
 
 
 def _require_vocabulary(tokens: int, embeddings: int, name: str) -> None:
@@ -129,7 +136,7 @@ def _embed(model: Any, tokenizer: Any, length: int, siglip: bool, device: torch.
         projection.to(device)
     with torch.inference_mode():
         for start in range(0, len(texts), BATCH):
-            batch = [text.lower() if siglip else text for text in texts[start : start + BATCH]]
+            batch = _read_texts(texts[start : start + BATCH], siglip)
             tokens = tokenizer(batch, padding=padding, truncation=True, max_length=length, return_tensors="pt")
             names = ("input_ids",) if siglip else ("input_ids", "attention_mask", "token_type_ids")
             inputs = {name: tokens[name].to(device) for name in names if name in tokens}

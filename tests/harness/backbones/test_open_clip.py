@@ -194,6 +194,9 @@ def test_zero_shot_logits_are_those_of_open_clip(
     assert torch.allclose(tower.scale * image @ text.T + tower.bias, scale * pictures @ texts.T, atol=1e-5)
     assert (tower.bias, tower.template) == (0.0, "a photo of a {}.")
     assert torch.equal(tower.embed(TEXTS * 100)[-3:], tower.embed(TEXTS))  # two batches
+    assert tower.tokenize is not None and tower.length == tokens.shape[1]
+    for ids, row in zip(tower.tokenize(TEXTS), tokens.tolist(), strict=True):
+        assert row == [*ids, *[0] * (len(row) - len(ids))]
     assert not any(key.startswith(("visual", "text_decoder")) for key in tower.weights)
     assert {"logit_scale", *(key for key in tower.weights if "positional_embedding" in key)} <= set(tower.weights)
 

@@ -45,8 +45,8 @@ def save_clip(folder: Path) -> None:
     transformers.CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=size).save_pretrained(folder)
 
 
-def save_siglip(folder: Path) -> None:
-    """Save a tiny random SigLIP with a word tokenizer of fixed length."""
+def save_siglip(folder: Path, embeddings: int | None = None) -> None:
+    """Save a tiny random SigLIP with a word tokenizer of fixed length, and an embedding for each word by default."""
     import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -56,7 +56,8 @@ def save_siglip(folder: Path) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
     shape = {"hidden_size": WIDTH, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = {**shape, "vocab_size": len(vocabulary), "max_position_embeddings": 16, "projection_size": WIDTH}
+    n_tokens = embeddings or len(vocabulary)
+    text = {**shape, "vocab_size": n_tokens, "max_position_embeddings": 16, "projection_size": WIDTH}
     config = transformers.SiglipConfig(text_config=text, vision_config={**shape, "image_size": SIDE, "patch_size": 8})
     transformers.SiglipModel(config).save_pretrained(folder)
     fast.save_pretrained(folder)
@@ -194,7 +195,7 @@ def test_all_of_imagenet_has_the_published_names(folder, tmp_path):
     text = kind.make(tmp_path).text
     assert len(text) == 1000 and len(torch.unique(text, dim=0)) == 998
     assert "(missile; sunglasses)" in kind.notes()[1]
-    with pytest.raises(UserError, match='have the same name .*"openai" for classes of ImageNet-1k'):
+    with pytest.raises(UserError, match=r'have the same name .*"openai" for classes of ImageNet-1k'):
         ZeroShot(backbone, imagenet, "imagenet", {}).check()
 
 
@@ -213,6 +214,15 @@ def test_the_identity_contains_the_tokens(folder, images):
     backbone.text_tower = lambda: other
     second = ZeroShot(backbone, images, images.name, {}).identity()
     assert first.pop("tokens") != second.pop("tokens") and first == second
+
+
+def test_a_tokenizer_may_have_fewer_tokens_than_the_tower_but_not_others(images, tmp_path):
+    for n_embeddings in (500, 4):
+        (tmp_path / str(n_embeddings)).mkdir()
+        save_siglip(tmp_path / str(n_embeddings), n_embeddings)
+    ZeroShot(backbones.load(f"hf:{tmp_path / '500'}"), images, images.name, {}).check()
+    with pytest.raises(UserError, match=r"is not that of its text tower: it gives the token \d+, and .* has 4"):
+        ZeroShot(backbones.load(f"hf:{tmp_path / '4'}"), images, images.name, {}).check()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from harness.doctor.base import Check, Need
 from harness.identity import canonical
 from harness.suites import MethodEntry, Suite, Target
 from methods.base import make_config
+from methods.registry import did_you_mean
 
 if TYPE_CHECKING:
     from harness.backbones import Source
@@ -65,6 +66,8 @@ def _missing_images(spec: str) -> tuple[str, str]:
         path = identifier or os.environ.get(VARIABLE, "")
         if not path:
             return f"{VARIABLE} is not set", REMEDY
+        if not Path(path).expanduser().is_dir():
+            return f"there is no folder {path!r}", REMEDY
         absent = [part for part in ("train", "val") if not (Path(path).expanduser() / part).is_dir()]
         if absent:
             return f"the folder has no {' and no '.join(absent)}/", REMEDY
@@ -133,6 +136,8 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
     else:
         from harness.backbones.sources.hub import in_huggingface_cache
 
+        if prefix == "timm" and (unknown := _unknown_to_timm(identifier)):
+            return unknown
         cached = in_huggingface_cache(f"timm/{identifier}" if prefix == "timm" else identifier)
     if cached:
         return None
@@ -145,6 +150,19 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
         f"not on this machine, and {host} cannot be reached",
         f"Run with network access to download them, or use local ones: --set {local}",
     )
+
+
+def _unknown_to_timm(identifier: str) -> tuple[str, str] | None:
+    """Return reason and remedy if timm is installed and has no such model; weights cannot be downloaded then."""
+    if not _has("timm") or ":" in identifier or "/" in identifier:
+        return None
+    import timm
+
+    if timm.is_model(identifier):
+        return None
+    near = did_you_mean(identifier, timm.list_models()).partition(" There are")[0]
+    hint = f"{near} " if near.startswith("Did") else ""
+    return f"timm {timm.__version__} has no model {identifier!r}", f"{hint}timm.list_models() lists all."
 
 
 def _host(backbone: str, prefix: str) -> str:

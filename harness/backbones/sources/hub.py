@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from methods.errors import UserError
+
 
 @contextmanager
 def offline_if_unreachable() -> Iterator[None]:
@@ -43,11 +45,23 @@ def _resolves(host: str) -> bool:
 
 
 def in_huggingface_cache(repository: str) -> bool:
-    """Return True if the weights of a Hugging Face ``repository`` are in this machine's cache. No network is used."""
+    """Return True if the weights of a Hugging Face ``repository`` are in this machine's cache. No network is used.
+
+    Raises:
+        UserError: if no repository can have this name.
+    """
     if importlib.util.find_spec("huggingface_hub") is None:
         return False
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.utils import validate_repo_id
 
+    try:
+        validate_repo_id(repository)
+    except ValueError as error:
+        raise UserError(
+            f"{repository!r} is no name of a Hugging Face repository: write hf:OWNER/NAME, and give a folder of this "
+            "machine with --checkpoint."
+        ) from error
     files = ("model.safetensors", "pytorch_model.bin")
     return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
 

@@ -67,8 +67,12 @@ MISTAKES: list[tuple[str, str]] = [
 ]
 
 
+#: Command line -> exit code, message, and whether torch was imported.
+Answers = dict[str, list[str | int | bool]]
+
+
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str | int | bool]]:
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
     """Exit code, message and whether torch was imported of every mistake, all in one process of its own."""
     code = """
         import contextlib, io, json, sys
@@ -95,19 +99,17 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str | in
         cwd=tmp_path_factory.mktemp("here"),
         env={"PYTHONPATH": str(ROOT), "COLUMNS": "1000", "PATH": "", "HOME": "/nonexistent"},
     )
-    result: dict[str, list[str | int | bool]] = json.loads(done.stdout)
+    result: Answers = json.loads(done.stdout)
     return result
 
 
 @pytest.mark.parametrize(("line", "sentence"), MISTAKES)
-def test_mistakes_are_answered_at_once(answers: dict[str, list[str | int | bool]], line: str, sentence: str) -> None:
+def test_mistakes_are_answered_at_once(answers: Answers, line: str, sentence: str) -> None:
     code, text, torch_imported = answers[line]
     assert isinstance(text, str)
     assert sentence in " ".join(text.split()) and code == 2, text
     assert "Traceback" not in text and not torch_imported
 
 
-def test_nothing_is_created(
-    answers: dict[str, list[str | int | bool]], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    assert [path for path in Path(tmp_path_factory.getbasetemp()).glob("here*/*")] == []
+def test_nothing_is_created(answers: Answers, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert answers and not list(Path(tmp_path_factory.getbasetemp()).glob("here*/*"))

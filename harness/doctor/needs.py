@@ -19,6 +19,7 @@ from harness.doctor.base import Check, Need
 from harness.identity import canonical
 from harness.suites import MethodEntry, Suite, Target
 from methods.base import make_config
+from methods.registry import did_you_mean
 
 if TYPE_CHECKING:
     from harness.activations.heads.base import HeadWeights
@@ -72,6 +73,8 @@ def _missing_images(spec: str) -> tuple[str, str]:
         path = identifier or os.environ.get(VARIABLE, "")
         if not path:
             return f"{VARIABLE} is not set", REMEDY
+        if not Path(path).expanduser().is_dir():
+            return f"there is no folder {path!r}", REMEDY
         absent = absent_splits(path)
         if absent:
             return f"the folder has no {' and no '.join(absent)}/", REMEDY
@@ -146,6 +149,8 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
     else:
         from harness.backbones.sources.hub import in_huggingface_cache
 
+        if prefix == "timm" and (unknown := _unknown_to_timm(identifier)):
+            return unknown
         cached = in_huggingface_cache(f"timm/{identifier}" if prefix == "timm" else identifier)
     if cached:
         return None
@@ -164,6 +169,19 @@ def _local_folder(prefix: str, identifier: str) -> bool:
     """Return True if the identifier is a folder of this machine: a clone for torch.hub, a model for Hugging Face."""
     path = identifier.rpartition(":")[0] if prefix == "torchhub" else identifier
     return bool(path) and Path(path).expanduser().is_dir()
+
+
+def _unknown_to_timm(identifier: str) -> tuple[str, str] | None:
+    """Return reason and remedy if timm is installed and has no such model; weights cannot be downloaded then."""
+    if not _has("timm") or ":" in identifier or "/" in identifier:
+        return None
+    import timm
+
+    if timm.is_model(identifier):
+        return None
+    near = did_you_mean(identifier, timm.list_models()).partition(" There are")[0]
+    hint = f"{near} " if near.startswith("Did") else ""
+    return f"timm {timm.__version__} has no model {identifier!r}", f"{hint}timm.list_models() lists all."
 
 
 def _host(backbone: str, prefix: str) -> str:

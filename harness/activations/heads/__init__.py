@@ -14,6 +14,8 @@ from methods.registry import Registry, did_you_mean, natural_key
 if TYPE_CHECKING:
     from harness.activations.heads.base import HeadKind
 
+__all__ = ["HEADS", "head_names", "head_problem"]
+
 HEADS: Registry[type[HeadKind]] = Registry("head", "harness.heads", package="harness.activations.heads")
 
 #: Modules of this package that define no kind.

@@ -92,6 +92,8 @@ def reference(architectures: None) -> dict[str, Any]:
     for name, parameter in models["Tiny-ResNet"].visual.named_parameters():
         if name.endswith("bn3.weight"):  # fresh ones are 0, so that no residual branch has an effect
             torch.nn.init.ones_(parameter)
+    # open_clip leaves this parameter uninitialised, so it may hold NaN.
+    torch.nn.init.normal_(models["Tiny-CoCa"].text_decoder.text_projection)
     return models
 
 

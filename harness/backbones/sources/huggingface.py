@@ -83,11 +83,21 @@ def load(request: Request) -> Backbone:
         license=license_,
         pretrained=request.weights,
         pool=reading.pool,
-        reading=reading.identity,
+        reading={**reading.identity, **activation_identity(model.config)},
         final_tokens=transformers_final_tokens(model),
     )
     backbone.text_tower = loader(backbone, config.model_type, repository, lambda use: _fetch(use, request))
     return backbone
+
+
+def activation_identity(config: Any) -> dict[str, Any]:
+    """Return the entry of the identity for an activation function that is not the default of its kind of model.
+
+    Models may differ in nothing else: OpenAI's CLIP has QuickGELU, and some copies of its weights state GELU.
+    """
+    stated = getattr(config, "hidden_act", None)
+    default = getattr(type(config)(), "hidden_act", None)
+    return {} if stated == default else {"activation": str(stated)}
 
 
 def name_of(identifier: str) -> str:

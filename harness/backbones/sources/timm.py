@@ -71,8 +71,14 @@ def load(request: Request) -> Backbone:
         n_classes=n_classes,
         head_labels=record.labels if request.weights and n_classes == 1000 else None,
         notes=notes,
-        reading={"prefix_tokens": n_prefix_tokens} if counted else {},
+        reading={**({"prefix_tokens": n_prefix_tokens} if counted else {}), **activation_identity(model)},
     )
+
+
+def activation_identity(model: nn.Module) -> dict[str, Any]:
+    """Return the entry of the identity that tells ``*_quickgelu`` models from those with the same weights and GELU."""
+    quick = any(type(module).__name__ == "QuickGELU" for module in model.modules())
+    return {"activation": "quick_gelu"} if quick else {}
 
 
 def random_model(name: str, **options: Any) -> nn.Module:

@@ -125,6 +125,8 @@ def _require_images(config: Any, spec: str) -> None:
             f"{spec!r} is a {config.model_type} model, whose vision tower cannot be taken out yet. "
             f"Supported two-tower models: {', '.join(name for name in _TOWERS if 'vision' not in name)}."
         )
+    if config.model_type == "perceiver":
+        raise UserError(f"{spec!r} is a perceiver model, which has no grid of patches: use another model.")
     if hasattr(config, "num_frames") or hasattr(config, "frames_per_clip"):
         raise UserError(f"{spec!r} is a {config.model_type} model, which takes videos, not images.")
 
@@ -252,6 +254,11 @@ def _fetch(load_with: Any, request: Request) -> Any:
     except UserError:
         raise
     except Exception as error:  # OSError, ValueError and the hub clients' own, without a common base
+        if "Unrecognized configuration class" in str(error):
+            raise UserError(
+                f"{request.spec!r} holds a part of a model that transformers loads only with the whole model "
+                f"({first_line(error)}): use the whole model, or the same weights through timm or open_clip."
+            ) from error
         if folder is not None:
             raise UserError(
                 f"The folder {folder.resolve().name!r} cannot be read as a transformers model: it needs config.json, "

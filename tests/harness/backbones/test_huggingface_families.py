@@ -208,6 +208,11 @@ def test_models_without_defined_features_are_refused(tmp_path: Path) -> None:
     refused(other_size, r"no model that maps images of 48 px to hidden states .*doesn't match model")
 
 
+def test_a_tower_that_only_its_whole_model_loads_is_said_so(tmp_path: Path) -> None:
+    tower = transformers.BlipVisionModel(transformers.BlipVisionConfig(**VIT))
+    refused(save(tower, tmp_path / "blip", squash(32)), "holds a part of a model that transformers loads only with")
+
+
 def edit(folder: Path, **changes: Any) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **changes}))

@@ -120,6 +120,13 @@ def _require_images(config: Any, spec: str) -> None:
         raise UserError(
             f"{spec!r} takes patches of varying number (NaFlex), not images: use a variant of one resolution."
         )
+    if config.model_type == "timm_wrapper":
+        raise UserError(
+            f"{spec!r} is a model of timm, which is loaded by its own name: timm:{spec.removeprefix('hf:timm/')}."
+            if spec.startswith("hf:timm/")
+            else f"{spec!r} is a model of timm: use timm:{config.architecture} with the weights in this folder, "
+            "--checkpoint FOLDER/model.safetensors."
+        )
     if config.model_type not in _TOWERS and hasattr(config, "vision_config"):
         raise UserError(
             f"{spec!r} is a {config.model_type} model, whose vision tower cannot be taken out yet. "

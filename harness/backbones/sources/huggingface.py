@@ -263,8 +263,8 @@ def _fetch(load_with: Any, request: Request) -> Any:
     except Exception as error:  # OSError, ValueError and the hub clients' own, without a common base
         if "Unrecognized configuration class" in str(error):
             raise UserError(
-                f"{request.spec!r} holds a part of a model that transformers loads only with the whole model "
-                f"({first_line(error)}): use the whole model, or the same weights through timm or open_clip."
+                f"{request.spec!r} holds a part of a model that transformers cannot load alone "
+                f"({first_line(error)}): use another model, or the same weights through timm or open_clip."
             ) from error
         if folder is not None:
             raise UserError(

@@ -19,7 +19,7 @@ from harness.doctor.base import Check, Need
 from harness.identity import canonical
 from harness.suites import MethodEntry, Suite, Target
 from methods.base import make_config
-from methods.registry import did_you_mean
+from methods.errors import UserError
 
 if TYPE_CHECKING:
     from harness.activations.heads.base import HeadWeights
@@ -149,11 +149,11 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
     else:
         from harness.backbones.sources.hub import in_huggingface_cache
 
-        if prefix == "timm" and (unknown := _unknown_to_timm(identifier)):
-            return unknown
         cached = in_huggingface_cache(f"timm/{identifier}" if prefix == "timm" else identifier)
     if cached:
         return None
+    if prefix == "timm" and (unknown := _unknown_timm(identifier)):
+        return unknown, "Correct the name: timm:NAME or timm:NAME.TAG."
     host = _host(target.backbone, prefix)
     if reachable(host) and not (host == huggingface_host() and offline()):
         return f"not on this machine; will be downloaded from {host}", ""
@@ -165,23 +165,23 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
     )
 
 
+def _unknown_timm(name: str) -> str:
+    """Return the sentence for a name that timm does not have, else an empty text."""
+    if not _has("timm"):
+        return ""
+    from harness.backbones.sources.timm import check_name
+
+    try:
+        check_name(name)
+    except UserError as error:
+        return str(error).removesuffix(".")
+    return ""
+
+
 def _local_folder(prefix: str, identifier: str) -> bool:
     """Return True if the identifier is a folder of this machine: a clone for torch.hub, a model for Hugging Face."""
     path = identifier.rpartition(":")[0] if prefix == "torchhub" else identifier
     return bool(path) and Path(path).expanduser().is_dir()
-
-
-def _unknown_to_timm(identifier: str) -> tuple[str, str] | None:
-    """Return reason and remedy if timm is installed and has no such model; weights cannot be downloaded then."""
-    if not _has("timm") or ":" in identifier or "/" in identifier:
-        return None
-    import timm
-
-    if timm.is_model(identifier):
-        return None
-    near = did_you_mean(identifier, timm.list_models()).partition(" There are")[0]
-    hint = f"{near} " if near.startswith("Did") else ""
-    return f"timm {timm.__version__} has no model {identifier!r}", f"{hint}timm.list_models() lists all."
 
 
 def _host(backbone: str, prefix: str) -> str:

@@ -36,7 +36,7 @@ def load(request: Request) -> Backbone:
     import timm
 
     name = request.identifier
-    _check_name(name)
+    check_name(name)
     record = record_of(request)
     # Checked before the model is made, which can take long.
     preprocessing = as_preprocessing(data_config(record.pretrained_cfg, name), request.spec)
@@ -137,7 +137,8 @@ def suggested_site(model: nn.Module) -> str | None:
     return last_fc2(model) or last_path(model, accepts)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raise UserError if timm has no model, or no weights, of this name; the message gives the nearest names."""
     import timm
 
     architecture, _, tag = name.partition(".")

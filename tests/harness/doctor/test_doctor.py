@@ -167,6 +167,13 @@ def test_an_unreachable_hub_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> No
     REACHABLE.cache_clear()
 
 
+def test_a_misspelt_timm_name_is_a_miss_that_no_download_would_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.doctor.needs.reachable", lambda host: True)
+    suite = small(targets=[{"backbone": "timm:vit_tiny_patch16_22"}])
+    check = next(need.check for need in needs.needs(suite) if need.check.what.startswith("weights of timm:"))
+    assert not check.ok and "Did you mean vit_tiny_patch16_224" in check.found and "Correct the name" in check.remedy
+
+
 def test_a_reachable_hub_is_no_miss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("harness.doctor.needs.reachable", lambda host: True)
     suite = small(targets=[{"backbone": "dinov2_vitb14"}, {"backbone": "timm:vit_tiny_patch16_224"}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,9 +39,10 @@ def check_loaded(backbone: Backbone) -> None:
         side = backbone.preprocessing.size
         images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(SEED)).to(backbone.device)
         with square_maps(backbone.model, len(images)) as sides:
-            first = _features(backbone, images)
-        _require_repeatable(backbone, first, _features(backbone, images))
-        _require_independent(backbone, first, _features(backbone, images[:1]))
+            together = _features(backbone, images)
+        alone = _features(backbone, images[:1])
+        _require_repeatable(backbone, alone, _features(backbone, images[:1]))
+        _require_independent(backbone, together, alone)
     unrolled = unrolled_grid(backbone.model)
     backbone.grid_sides = frozenset({unrolled}) if unrolled else closed_under_halving(sides) or None
 
@@ -98,8 +100,7 @@ def _require_finite_weights(backbone: Backbone) -> None:
     invalid = [
         name
         for name, tensor in backbone.model.state_dict().items()
-        if tensor.is_floating_point()
-        and bool((~torch.isfinite(tensor)).any() if name in parameters else torch.isnan(tensor).any())
+        if tensor.is_floating_point() and not _is_valid(tensor, infinite=name not in parameters)
     ]
     if invalid:
         more = f" and {len(invalid) - 3} more" if len(invalid) > 3 else ""
@@ -107,6 +108,14 @@ def _require_finite_weights(backbone: Backbone) -> None:
             f"The weights of {backbone.name!r} are damaged: {', '.join(invalid[:3])}{more} contain NaN or infinity. "
             "Download or save the checkpoint again."
         )
+
+
+def _is_valid(values: Tensor, *, infinite: bool) -> bool:
+    """Return True if a tensor has no NaN and, unless ``infinite``, no infinity, in one pass and without a mask."""
+    if not values.numel():
+        return True
+    low, high = (float(bound) for bound in torch.aminmax(values))
+    return not math.isnan(low) if infinite else math.isfinite(low) and math.isfinite(high)
 
 
 @contextmanager

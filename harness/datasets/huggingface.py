@@ -73,8 +73,9 @@ def load(identifier: str) -> ImageSet:
     """Load the data set ``NAME`` in its configuration ``CONFIG``: one ``SPLIT``, or the set with a predefined split.
 
     Without ``SPLIT``, the training split and the validation split, else the test split, are the predefined split, in
-    any spelling that :mod:`harness.datasets.split_names` knows; a set with one split gives that, and so
-    does a set whose evaluation labels are hidden. Columns are chosen as described at :func:`harness.datasets.huggingface_columns.choose_columns`.
+    any spelling that :mod:`harness.datasets.split_names` knows. A set with one split gives that, and so does a set
+    whose evaluation labels are hidden. Columns are chosen as described at
+    :func:`harness.datasets.huggingface_columns.choose_columns`.
 
     Raises:
         UserError: if ``datasets`` is missing, the set cannot be obtained, its splits or columns are ambiguous, it has

@@ -166,11 +166,11 @@ def test_a_split_without_labels_is_not_evaluated_on(tmp_path):
 
 def test_hidden_labels_are_said(tmp_path):
     kind = hf.ClassLabel(names=["cat", "dog"])
-    splits = {"train": {"image": [1, 2], "label": [0, 1]}, "test": {"image": [3, 4], "label": [-1, -1]}}
+    splits = {"train": {"image": [1, 2], "label": [0, 1]}, "test": {"image": [3, 4, 5], "label": [-1, -1, 0]}}
     images = datasets.load(f"hf:{save(tmp_path / 'x', splits, image=hf.Image(), label=kind)}")
     assert describe(images.split(evaluation=1))[0] == (
-        "hf:x: 4 images in 2 classes (smallest: cat, 1), 2 evaluation images without a label; 2 for probing, "
-        "2 for evaluation."
+        "hf:x: 5 images in 2 classes (smallest: dog, 1), 2 evaluation images without a label; 2 for probing, "
+        "3 for evaluation."
     )
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from harness.errors import UserError
 from methods.plugin_files import plugin_files
-from methods.registry import did_you_mean, natural_key, registries_of, unknown_name
+from methods.registry import natural_key, nearest, registries_of, unknown_name
 from methods.source_names import registered_names
 
 
@@ -51,10 +51,9 @@ def all_names(kind: Kind) -> list[str] | None:
 
 def no_such_plugin(wanted: str, kind: str | None, names: Iterable[str]) -> UserError:
     """Return the error of ``harness check`` for a name that is none of ``names``; ``kind`` restricts what was meant."""
-    suggestion = did_you_mean(wanted.partition(":")[0], sorted(set(names))).partition(" There are")[0]
-    suggestion = f"{suggestion} " if suggestion.startswith("Did") else ""
     return UserError(
-        f"There is no {kind or 'method, metric, judge panel, backbone or image set'} {wanted!r}. {suggestion}"
+        f"There is no {kind or 'method, metric, judge panel, backbone or image set'} {wanted!r}. "
+        f"{nearest(wanted.partition(':')[0], sorted(set(names)))}"
         "`harness list methods` (metrics, panels, backbones, datasets) shows all names; the name of a file ends in .py."
     )
 

@@ -152,7 +152,7 @@ def _model(repository: str, config: Any, request: Request) -> tuple[nn.Module, b
         inner = getattr(config, "vision_config", config) if tower else config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            untrained: nn.Module = cls._from_config(inner) if tower else cls.from_config(inner)
+            untrained: nn.Module = cls._from_config(inner) if tower else cls.from_config(inner, trust_remote_code=False)
         trained_pooler = False
         model = untrained
     else:
@@ -164,7 +164,10 @@ def _model(repository: str, config: Any, request: Request) -> tuple[nn.Module, b
 
 def _pretrained(cls: Any, repository: str, request: Request) -> tuple[nn.Module, bool]:
     """Return the model with its weights, and True if its pooler is among them."""
-    options = {"use_safetensors": True, "output_loading_info": True, "dtype": torch.float32}
+    # Without trust_remote_code=False, a repository with code of its own makes transformers ask on the terminal.
+    options = {
+        "use_safetensors": True, "output_loading_info": True, "dtype": torch.float32, "trust_remote_code": False
+    }  # fmt: skip
     model, info = _fetch(lambda _: cls.from_pretrained(repository, **options), request)
     dropped = _dropped(model, info["unexpected_keys"])
     if any(_is_pooler(name) for name in dropped) and _can_pool(model):

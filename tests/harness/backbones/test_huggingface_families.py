@@ -150,9 +150,7 @@ def test_features_and_tokens_of_a_family(name: str, tmp_path: Path) -> None:
         ("ijepa", {"pooling": "mean_of_patches"}),
     ],
 )
-def test_only_what_was_read_differently_before_has_another_identity(
-    name: str, reading: dict[str, Any], tmp_path: Path
-) -> None:
+def test_identities_change_only_where_the_reading_changed(name: str, reading: dict[str, Any], tmp_path: Path) -> None:
     backbone = backbones.load(f"hf:{save(build(FAMILIES[name]), tmp_path / name, squash(FAMILIES[name].size))}")
     identity = backbone.identity()
     assert identity.keys() == {"weights", "preprocessing", *reading} and reading.items() <= identity.items()
@@ -214,7 +212,7 @@ def edit(folder: Path, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize("cls", ["ViTModel", "ViTForImageClassification", "DeiTForImageClassification"])
-def test_layers_without_a_place_in_the_configuration_are_not_dropped(cls: str, tmp_path: Path) -> None:
+def test_layers_missing_from_the_configuration_are_refused(cls: str, tmp_path: Path) -> None:
     config = getattr(transformers, f"{cls.removesuffix('Model').removesuffix('ForImageClassification')}Config")(**VIT)
     folder = save(getattr(transformers, cls)(config), tmp_path / "model", squash(32))
     backbones.load(f"hf:{folder}")
@@ -230,7 +228,7 @@ def change_weights(folder: Path, change: Callable[[dict[str, Tensor]], dict[str,
     save_file(change(load_file(folder / "model.safetensors")), folder / "model.safetensors", {"format": "pt"})
 
 
-def test_half_a_pooler_and_damaged_weights_are_refused(tmp_path: Path) -> None:
+def test_an_incomplete_pooler_and_nan_weights_are_refused(tmp_path: Path) -> None:
     folder = save(build(FAMILIES["vit"]), tmp_path / "vit", squash(32))
     change_weights(
         folder, lambda state: {name: tensor for name, tensor in state.items() if name != "pooler.dense.bias"}
@@ -238,10 +236,10 @@ def test_half_a_pooler_and_damaged_weights_are_refused(tmp_path: Path) -> None:
     refused(folder, r"incomplete: 1 parameters missing or of another shape \(pooler.dense.bias\)")
     folder = save(build(FAMILIES["vit"]), tmp_path / "nan", squash(32))
     change_weights(folder, lambda state: {name: tensor * torch.nan for name, tensor in state.items()})
-    refused(folder, "contain NaN or infinity")
+    refused(folder, "holds NaN or infinite values")
 
 
-def test_paths_without_a_folder_are_said_so(tmp_path: Path) -> None:
+def test_a_path_without_a_folder_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "missing", "There is no folder")
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", "The folder 'empty' cannot be read as a transformers model")

@@ -58,7 +58,9 @@ def registrations(package: str) -> dict[str, SourceClass | None] | None:
 def _modules(package: str) -> Iterator[tuple[Path, str]]:
     """Yield file and name of each module below a package."""
     folder = _path(package)
-    for file in sorted(folder.rglob("*.py")) if folder else ():
+    if folder is None:
+        return
+    for file in sorted(folder.rglob("*.py")):
         if file.stem != "__init__":
             yield file, ".".join((package, *file.relative_to(folder).with_suffix("").parts))
 
@@ -82,12 +84,13 @@ def tree_of(module: str) -> ast.Module:
 
 
 def _registers(node: ast.expr) -> bool:
-    """Return whether an expression is ``register``, ``REGISTRY.register``, ``REGISTRY.add``, or a call of one."""
+    """Return True if an expression is ``register``, ``REGISTRY.register``, ``REGISTRY.add``, or a call of one."""
     target = node.func if isinstance(node, ast.Call) else node
     if isinstance(target, ast.Name):
         return target.id == "register"
-    is_registry = isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id.isupper()
-    return is_registry and target.attr in ("register", "add")  # type: ignore[union-attr]
+    if not isinstance(target, ast.Attribute) or not isinstance(target.value, ast.Name):
+        return False
+    return target.value.id.isupper() and target.attr in ("register", "add")
 
 
 def _argument(node: ast.expr) -> str | None:
@@ -112,8 +115,8 @@ def assigned(node: ast.ClassDef) -> dict[str, ast.expr]:
     """Return the names that the body of a class assigns, with their values."""
     values: dict[str, ast.expr] = {}
     for statement in node.body:
-        targets = statement.targets if isinstance(statement, ast.Assign) else []
-        if isinstance(statement, ast.AnnAssign) and statement.value is not None:
-            targets = [statement.target]
-        values |= {target.id: statement.value for target in targets if isinstance(target, ast.Name)}  # type: ignore[union-attr]
+        if isinstance(statement, ast.Assign):
+            values |= {target.id: statement.value for target in statement.targets if isinstance(target, ast.Name)}
+        elif isinstance(statement, ast.AnnAssign) and statement.value and isinstance(statement.target, ast.Name):
+            values[statement.target.id] = statement.value
     return values

@@ -119,6 +119,7 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
     """Check the weights as :func:`_weights` does, without the packages."""
     from harness.backbones import PREFIXES, built_from
     from harness.backbones.sources.base import resolve
+    from harness.backbones.sources.huggingface_folders import is_path
 
     if target.checkpoint is not None:
         if not Path(target.checkpoint).expanduser().exists():
@@ -134,7 +135,7 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
         cached = not source.hub or (source.cached is not None and source.cached())
     elif prefix in ("torchhub", "hf") and _local_folder(prefix, identifier):
         return None
-    elif prefix == "hf" and identifier.startswith(("/", "./", "../", "~")):
+    elif prefix == "hf" and is_path(identifier):
         return f"there is no folder {identifier!r}", "Use hf:OWNER/NAME, or hf:PATH of an existing folder."
     elif prefix == "torchhub":
         cached = False

@@ -50,7 +50,7 @@ def all_names(kind: Kind) -> list[str] | None:
 
 
 def no_such_plugin(wanted: str, kind: str | None, names: Iterable[str]) -> UserError:
-    """Return the error of ``harness check`` for a name that is none of ``names``; ``kind`` restricts what was meant."""
+    """Return the error of ``harness check`` for a name that is not among ``names``, those of one ``kind`` or of all."""
     return UserError(
         f"There is no {kind or 'method, metric, judge panel, backbone or image set'} {wanted!r}. "
         f"{nearest(wanted.partition(':')[0], sorted(set(names)))}"

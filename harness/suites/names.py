@@ -49,8 +49,8 @@ def check_sources(suite: Suite, methods: Collection[str] | None = None) -> list[
     from harness.backbones import PREFIXES
 
     list(PREFIXES)  # some prefixes bring methods of their own
-    look_ups = [partial(require_known, kind) for kind in (DATASET, METRIC, PANEL)]
-    return _check(suite, methods, _LookUps(*look_ups, _entry_in_source))
+    dataset, metric, panel = (partial(require_known, kind) for kind in (DATASET, METRIC, PANEL))
+    return _check(suite, methods, _LookUps(dataset, metric, panel, _entry_in_source))
 
 
 def _check(suite: Suite, methods: Collection[str] | None, look_ups: _LookUps) -> list[SuiteProblem]:

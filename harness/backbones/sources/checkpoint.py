@@ -44,7 +44,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def _weights_inside(loaded: object) -> dict[Any, Any] | None:
-    """Return the dictionary of weights inside a training script's checkpoint, or None if there is none."""
+    """Return the dictionary of weights inside a training script's checkpoint, None if it is not nested."""
     if not isinstance(loaded, dict):
         return None
     return next((loaded[key] for key in _NESTED if isinstance(loaded.get(key), dict)), None)

@@ -16,10 +16,11 @@ from pathlib import Path
 def offline_if_unreachable(*, local: bool = False) -> Iterator[None]:
     """Restrict the Hugging Face client to its cache within the context if the hub's name cannot be resolved.
 
-    ``local`` says that only a local folder is read, so that the hub is not needed.
-
     The client repeats failed requests with growing pauses, about 50 s for a missing file. Behind a proxy the client is
     left as it is, because names are resolved elsewhere.
+
+    Args:
+        local: True if only a local folder is read, so that the hub is never needed.
     """
     try:
         from huggingface_hub import constants
@@ -59,7 +60,7 @@ def in_huggingface_cache(repository: str, files: Sequence[str] = _WEIGHTS) -> bo
 
     try:
         return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
-    except ValueError:  # the name of no repository, for example a path; loading says so
+    except ValueError:  # not the name of a repository, for example a path; loading refuses it
         return False
 
 

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from harness.backbones.base import Backbone, last_fc2, last_path
 from harness.backbones.final_tokens import transformers_final_tokens
 from harness.backbones.sources.base import Request, origin, require
 from harness.backbones.sources.hub import offline_if_unreachable
+from harness.backbones.sources.huggingface_folders import folder_of, name_of
 from harness.backbones.sources.huggingface_pooling import reading_of
 from harness.backbones.sources.huggingface_processors import preprocessing_of
 from harness.backbones.sources.huggingface_text import loader
@@ -53,7 +53,7 @@ def load(request: Request) -> Backbone:
             f"{request.spec!r} takes a folder as checkpoint (config.json, model.safetensors, "
             f"preprocessor_config.json), and {request.checkpoint.name!r} is a file."
         )
-    folder = request.checkpoint or _folder(request.identifier)
+    folder = request.checkpoint or folder_of(request.identifier)
     repository = str(folder or request.identifier)
     config = _fetch(lambda auto: auto.AutoConfig.from_pretrained(repository, trust_remote_code=False), request)
     _require_images(config, request.spec)
@@ -88,30 +88,6 @@ def load(request: Request) -> Backbone:
     )
     backbone.text_tower = loader(backbone, config.model_type, repository, lambda use: _fetch(use, request))
     return backbone
-
-
-def name_of(identifier: str) -> str:
-    """Return the name of the backbone of ``hf:identifier``, with only the last part of a local folder's path."""
-    folder = Path(identifier).expanduser()
-    return f"hf:{folder.resolve().name if folder.is_dir() or _is_path(identifier) else identifier}"
-
-
-def _folder(identifier: str) -> Path | None:
-    """Return the local folder that an identifier names, or None if it names a repository of the hub.
-
-    Raises:
-        UserError: if the identifier is a path and there is no such folder.
-    """
-    folder = Path(identifier).expanduser()
-    if folder.is_dir():
-        return folder
-    if _is_path(identifier):
-        raise UserError(f"There is no folder {identifier!r}. Give hf:OWNER/NAME or hf:PATH of a folder.")
-    return None
-
-
-def _is_path(identifier: str) -> bool:
-    return identifier.startswith(("/", "./", "../", "~"))
 
 
 def _require_images(config: Any, spec: str) -> None:
@@ -248,7 +224,7 @@ def _quiet() -> Iterator[None]:
 def _fetch(load_with: Any, request: Request) -> Any:
     import transformers
 
-    folder = request.checkpoint or _folder(request.identifier)
+    folder = request.checkpoint or folder_of(request.identifier)
     try:
         with offline_if_unreachable(local=folder is not None), _quiet():
             return load_with(transformers)

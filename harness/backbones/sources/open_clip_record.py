@@ -181,7 +181,7 @@ def _input_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _beside(request: Request, record: ClipRecord) -> ClipRecord | None:
-    """Return the record in the ``open_clip_config.json`` beside the checkpoint, None if there is none."""
+    """Return the record in the ``open_clip_config.json`` beside the checkpoint, None if it is missing."""
     assert request.checkpoint is not None
     file = request.checkpoint.expanduser().absolute().with_name(_CONFIG)
     if not file.is_file():

@@ -111,7 +111,7 @@ def test_duplicate_names_are_refused():
 
 
 def test_dinov2s_own_checkpoints_may_be_wrapped(tmp_path):
-    original = dict(backbones.load("dinov2_vits14", weights=False).model.state_dict())
+    original = dict(backbones.build("dinov2_vits14", weights=False).model.state_dict())
     original["mask_token"] = torch.zeros(1, 384)
     torch.save({"teacher": {**under("backbone.", original), "dino_head.x": torch.zeros(1)}}, tmp_path / "x.pth")
     backbone = backbones.load("dinov2_vits14", checkpoint=tmp_path / "x.pth")

@@ -28,6 +28,7 @@ METRIC = Kind("metric", "harness.metrics", "harness.metrics")
 DATASET = Kind("dataset", "harness.datasets", "harness.datasets")
 PANEL = Kind("judge panel", "judges.panels", "harness.judges")
 BACKBONE = Kind("backbone", "harness.backbones.models", "harness.backbones")
+HEAD = Kind("head", "harness.activations.heads", "harness.heads")
 #: Kinds of plugins, as named by ``harness new`` and ``harness check``.
 KINDS = {"method": METHOD, "metric": METRIC, "judge": PANEL, "backbone": BACKBONE, "dataset": DATASET}
 

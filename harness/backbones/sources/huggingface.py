@@ -126,16 +126,21 @@ def _model(repository: str, config: Any, request: Request) -> tuple[nn.Module, b
     cls: Any = getattr(transformers, tower) if tower else transformers.AutoModel
     if not request.weights:
         inner = getattr(config, "vision_config", config) if tower else config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            untrained: nn.Module = cls._from_config(inner) if tower else cls.from_config(inner, trust_remote_code=False)
-        trained_pooler = False
-        model = untrained
+        model, trained_pooler = _fetch(lambda _: _untrained(cls, inner), request), False
     else:
         model, trained_pooler = _pretrained(cls, repository, request)
     if config.model_type == "vit_mae":
-        model.config.mask_ratio = 0.0  # type: ignore[union-attr]
+        model.config.mask_ratio = 0.0
     return model, trained_pooler
+
+
+def _untrained(cls: Any, config: Any) -> nn.Module:
+    """Return a model with random weights of a fixed seed; the global generator's state is restored."""
+    is_auto = hasattr(cls, "from_config")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model: nn.Module = cls.from_config(config, trust_remote_code=False) if is_auto else cls._from_config(config)
+        return model
 
 
 def _pretrained(cls: Any, repository: str, request: Request) -> tuple[nn.Module, bool]:

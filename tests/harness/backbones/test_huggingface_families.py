@@ -190,6 +190,18 @@ def refused(folder: Path, sentence: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("weights", [True, False])
+def test_code_of_a_repository_is_not_run(tmp_path: Path, weights: bool) -> None:
+    """transformers has the configuration, but no model for AutoModel: it would ask whether to run the code."""
+    folder = save(build(FAMILIES["vit"]), tmp_path / "own", squash(32))
+    auto_map = {"AutoModel": "code.Model"}
+    (folder / "config.json").write_text(json.dumps({"model_type": "siglip_text_model", "auto_map": auto_map}))
+    (folder / "code.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\nclass Model: pass\n")
+    with pytest.raises(UserError, match="custom code"):
+        backbones.load(f"hf:{folder}", weights=weights)
+    assert not (tmp_path / "run").exists()
+
+
 def test_detection_tokens_after_the_patches_have_no_positions(tmp_path: Path) -> None:
     family = Family("Yolos", {**VIT, "image_size": [32, 32], "num_detection_tokens": 5}, "pooler", 1)
     backbone = backbones.load(f"hf:{save(build(family), tmp_path / 'yolos', squash(32))}")

@@ -88,9 +88,9 @@ def _registers(node: ast.expr) -> bool:
     target = node.func if isinstance(node, ast.Call) else node
     if isinstance(target, ast.Name):
         return target.id == "register"
-    if not isinstance(target, ast.Attribute) or not isinstance(target.value, ast.Name):
+    if not isinstance(target, ast.Attribute) or target.attr not in ("register", "add"):
         return False
-    return target.value.id.isupper() and target.attr in ("register", "add")
+    return isinstance(target.value, ast.Name) and target.value.id.isupper()
 
 
 def _argument(node: ast.expr) -> str | None:

@@ -27,6 +27,8 @@ class TextTower:
         bias: added to every logit.
         template: prompt that the model was evaluated with, with ``{}`` for the class name.
         weights: tensors that the embeddings and logits depend on besides the backbone's own.
+        tokenize: token ids of each text, not cut to :attr:`length`; None if unknown.
+        length: number of tokens per text that the tower reads, None if unknown, or if it chooses among the tokens.
     """
 
     embed: Callable[[Sequence[str]], Tensor]
@@ -35,6 +37,8 @@ class TextTower:
     bias: float
     template: str
     weights: Mapping[str, Tensor]
+    tokenize: Callable[[Sequence[str]], Sequence[Sequence[int]]] | None = None
+    length: int | None = None
 
     def fingerprint(self) -> str:
         """Return the hash of the weights, the scale and the bias."""

@@ -60,12 +60,20 @@ _ARGUMENT_NAMES = {"setting": "settings", "method": "methods", "token_seed": "to
 
 
 def require_paths(dataset: str | None, checkpoint: Path | None) -> None:
-    """Check that the folder of ``--dataset folder:PATH`` and the file of ``--checkpoint`` exist.
+    """Check how ``--dataset`` is written, and that its folder and the file of ``--checkpoint`` exist.
 
     Raises:
-        UserError: if one does not.
+        UserError: if one is wrong or missing.
     """
     kind, _, folder = (dataset or "").partition(":")
+    if kind == "photos" or (kind in ("folder", "hf") and not folder):
+        from harness.datasets import load
+
+        load(dataset or "")  # raises for a wrong number or a missing name
+    if kind == "imagenet" and folder and not Path(folder).expanduser().is_dir():
+        raise UserError(
+            f"--dataset {dataset}: there is no folder {folder!r}. Use the folder that holds train/ and val/."
+        )
     if kind == "folder" and not Path(folder).expanduser().is_dir():
         raise UserError(
             f"--dataset {dataset}: there is no folder {folder!r}. Use a folder with one sub-folder per class: "

@@ -103,7 +103,10 @@ def _largest_sample(image: Image.Image) -> int:
     samples = samples_of(image)
     if samples is None or samples.bits is not None:
         return 0
-    largest = int(np.asarray(image).max(initial=0))
+    values = np.asarray(image)
+    if image.mode in ("LA", "RGBA"):
+        values = values[..., :-1]  # opaque is the largest number, whatever the depth of the colours
+    largest = int(values.max(initial=0))
     # Images of 32-bit numbers above 16 bits are refused, so they say nothing of the others.
     return 0 if largest >= 1 << 16 else largest << 8 if samples.colour else largest
 

@@ -19,6 +19,7 @@ from harness.doctor.base import Check, Need
 from harness.identity import canonical
 from harness.suites import MethodEntry, Suite, Target
 from methods.base import make_config
+from methods.errors import UserError
 
 if TYPE_CHECKING:
     from harness.activations.heads.base import HeadWeights
@@ -72,6 +73,8 @@ def _missing_images(spec: str) -> tuple[str, str]:
         path = identifier or os.environ.get(VARIABLE, "")
         if not path:
             return f"{VARIABLE} is not set", REMEDY
+        if not Path(path).expanduser().is_dir():
+            return f"there is no folder {path!r}", REMEDY
         absent = absent_splits(path)
         if absent:
             return f"the folder has no {' and no '.join(absent)}/", REMEDY
@@ -147,6 +150,8 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
         cached = in_huggingface_cache(f"timm/{identifier}" if prefix == "timm" else identifier)
     if cached:
         return None
+    if prefix == "timm" and (unknown := _unknown_timm(identifier)):
+        return unknown, "Correct the name: timm:NAME or timm:NAME.TAG."
     host = _host(target.backbone, prefix)
     if reachable(host) and not (host == huggingface_host() and offline()):
         return f"not on this machine; will be downloaded from {host}", ""
@@ -156,6 +161,19 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
         f"not on this machine, and {host} cannot be reached",
         f"Run with network access to download them, or use local ones: --set {local}",
     )
+
+
+def _unknown_timm(name: str) -> str:
+    """Return the sentence for a name that timm does not have, else an empty text."""
+    if not _has("timm"):
+        return ""
+    from harness.backbones.sources.timm import check_name
+
+    try:
+        check_name(name)
+    except UserError as error:
+        return str(error).removesuffix(".")
+    return ""
 
 
 def _local_folder(prefix: str, identifier: str) -> bool:

@@ -168,7 +168,7 @@ def _with_methods(
 
 
 def with_settings(suite: Suite, assignments: Sequence[str], *, check: Check = check) -> Suite:
-    """Apply ``KEY=VALUE`` settings of the command line in order, to every part of the suite that has the key.
+    """Apply ``KEY=VALUE`` settings of the command line in order, heads first, to every part that has the key.
 
     ``KEY`` is dotted: a setting of a section (``seeds.tokens``, ``evaluation.top_images``), ``method.NAME.SETTING`` for
     all entries of a method by name or label, or ``target.BACKBONE.KEY``. ``VALUE`` is TOML (``[42]``, ``1e-3``,
@@ -177,8 +177,10 @@ def with_settings(suite: Suite, assignments: Sequence[str], *, check: Check = ch
     Raises:
         UserError: if a key is unknown (the nearest key is suggested) or a value is not allowed.
     """
-    for text in assignments:
-        path, value = _parse(text)
+    parsed = [(text, *_parse(text)) for text in assignments]
+    # Another head replaces the settings of the suite's head, but not those of the command line.
+    parsed.sort(key=lambda assignment: not _is_head(assignment[1]))
+    for text, path, value in parsed:
         source = f"--set {text}"
         if path[0] in ("method", "target"):
             names, change = (
@@ -197,6 +199,10 @@ def with_settings(suite: Suite, assignments: Sequence[str], *, check: Check = ch
                 raise UserError(f"{source}: there is no setting {path[0]!r}. {hint}")
         suite = each_leaf(suite, partial(_changed, change=change, path=path, value=value, source=source, check=check))
     return suite
+
+
+def _is_head(path: list[str]) -> bool:
+    return path[0] == "target" and path[2:] == ["head"]
 
 
 def _parse(text: str) -> tuple[list[str], Any]:
@@ -274,6 +280,8 @@ def _set_method(values: dict[str, Any], path: list[str], value: Any) -> None:
 def _set_target(values: dict[str, Any], path: list[str], value: Any) -> None:
     for target in values["targets"]:
         if target["backbone"] == path[1]:
+            if _is_head(path) and value != target.get("head"):
+                target["head_settings"] = {}  # settings of the replaced head
             _put(target, path[2:], value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress,
 from methods.dictionaries.base import LinearDictionary, sample_tokens, skewness_signs
 from methods.errors import UserError
 from methods.training.normaliser import Normaliser
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import FastICA
 
 
 class ICAConfig(MethodConfig):
@@ -65,7 +69,7 @@ class ICA(LinearDictionary):
         )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
-            codes = torch.from_numpy(model.fit_transform(rows))
+            codes = _transformed(model, rows)
         if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
             self.notes.append(f"FastICA did not converge in {config.max_iterations} iterations.")
         signs = skewness_signs(codes)[:, None].float()
@@ -77,6 +81,26 @@ class ICA(LinearDictionary):
         self.require_fitted()
         unmixing = self.unmixing.to(x)
         return functional.linear(x, unmixing, -unmixing @ self.output_bias.to(x))
+
+
+def _transformed(model: FastICA, rows: np.ndarray) -> Tensor:
+    """Fit the model and return the codes (n, n_components) of rows (n, d).
+
+    Raises:
+        UserError: if scikit-learn's float32 arithmetic ends in NaN, as with one feature that is 1e7 times the others.
+    """
+    try:
+        codes = torch.from_numpy(model.fit_transform(rows))
+        finite = bool(codes.isfinite().all()) and bool(np.isfinite(model.components_).all())
+    except (ValueError, np.linalg.LinAlgError):
+        finite = False
+    if not finite:
+        deviation = rows.std(0)
+        raise UserError(
+            f"ica: FastICA finds no finite components, because the features' standard deviations range from "
+            f"{deviation.min():.3g} to {deviation.max():.3g}: leave ica out for this layer."
+        )
+    return codes
 
 
 def _rank(rows: np.ndarray) -> int:

@@ -24,7 +24,9 @@ WRITE_GAP_S = 0.02
 _last_write: dict[Path, float] = {}
 
 _BUSY = re.compile(
-    r"could not set lock|conflicting lock|being used by another process|different configuration than existing",
+    # The last one: another thread of this process is closing its connection.
+    r"could not set lock|conflicting lock|being used by another process|different configuration than existing|"
+    r"already attached by database",
     re.IGNORECASE,
 )
 
@@ -98,13 +100,11 @@ def _connect(path: Path, *, read_only: bool, deadline: float, patience_s: float)
     while True:
         try:
             return open_database(path, read_only=read_only)
-        except (duckdb.IOException, duckdb.ConnectionException) as error:
+        except duckdb.Error as error:
             if not _BUSY.search(str(error)):
                 raise _explained(path, error, read_only) from error
             if time.monotonic() >= deadline:
                 raise _still_busy(path, error, read_only, patience_s) from error
-        except duckdb.Error as error:
-            raise _explained(path, error, read_only) from error
         time.sleep(pause * random.uniform(0.5, 1.5))
         pause = min(pause * 1.5, 0.05)
 

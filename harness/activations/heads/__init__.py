@@ -9,4 +9,6 @@ from methods.registry import Registry
 if TYPE_CHECKING:
     from harness.activations.heads.base import HeadKind
 
+__all__ = ["HEADS"]
+
 HEADS: Registry[type[HeadKind]] = Registry("head", "harness.heads", package="harness.activations.heads")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import field_validator
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -54,11 +55,28 @@ class ZeroShotHead(Head):
 class ZeroShotSettings(HeadSettings):
     """Settings of zero-shot classification."""
 
-    templates: str | tuple[str, ...] = MODEL
+    templates: Any = MODEL
     """``"model"`` (the model's own prompt), ``"openai"`` (CLIP's 80 for ImageNet), or templates with ``{}``"""
-    class_names: str | tuple[str, ...] | dict[str, str] = IMAGES
+    class_names: Any = IMAGES
     """``"images"`` (names of the image set's classes), ``"openai"`` (CLIP's for ImageNet-1k), a list, a mapping of
-    class to name, or a JSON file with one of these"""
+    class to name, or a file: JSON with one of these, or one name per line"""
+
+    @field_validator("templates")
+    @classmethod
+    def _texts(cls, templates: Any) -> Any:
+        listed = isinstance(templates, list | tuple) and all(isinstance(text, str) for text in templates)
+        if not listed and not isinstance(templates, str):
+            raise ValueError(f'it must be "{MODEL}", "{OPENAI}", a template or a list of templates')
+        if listed and len(set(templates)) < len(templates):
+            raise ValueError("a template is listed twice")
+        return templates if isinstance(templates, str) else tuple(templates)
+
+    @field_validator("class_names")
+    @classmethod
+    def _names(cls, names: Any) -> Any:
+        if not isinstance(names, str | list | tuple | dict):
+            raise ValueError(f'it must be "{IMAGES}", "{OPENAI}", a list, a table {{ CLASS = "words" }} or a file')
+        return names
 
 
 @HEADS.register()
@@ -107,17 +125,50 @@ class ZeroShot(HeadKind):
     def check(self) -> None:
         if len(self.probing.classes) < 2:
             raise UserError(f"Zero-shot classification needs at least two classes, and {self.dataset} has fewer.")
-        _ = self.prompts
+        self._require_length()
 
     def notes(self) -> list[str]:
         first = next(iter(self.prompts.values()))
         others = f" and {len(first) - 1} more per class" if len(first) > 1 else ""
-        return [f'{self.backbone.name}: zero-shot classification with prompts such as "{first[0]}"{others}.']
+        notes = [f'{self.backbone.name}: zero-shot classification with prompts such as "{first[0]}"{others}.']
+        texts = [prompts[0] for prompts in self.prompts.values()]
+        if repeated := sorted({text for text in texts if texts.count(text) > 1}):
+            notes.append(
+                f"Several classes have the same published name ({'; '.join(repeated)}): only the first of them is ever "
+                "predicted."
+            )
+        return notes
+
+    @cached_property
+    def _tokens(self) -> list[list[int]]:
+        """Tokens of every class in the first and the longest template, and of every template; empty if unknown."""
+        if self._tower.tokenize is None:
+            return []
+        return [list(ids) for ids in self._tower.tokenize(self._sample)]
+
+    @cached_property
+    def _sample(self) -> list[str]:
+        rows = list(self.prompts.values())
+        longest = max(range(len(rows[0])), key=lambda number: len(rows[0][number]))
+        texts = [*(row[0] for row in rows), *(row[longest] for row in rows), *max(rows, key=lambda row: len(row[0]))]
+        return list(dict.fromkeys(texts))
+
+    def _require_length(self) -> None:
+        """Raise UserError if a prompt is longer than the text tower reads: its end would be cut off."""
+        limit = self._tower.length
+        for text, ids in zip(self._sample, self._tokens, strict=False):
+            if limit is not None and len(ids) > limit:
+                raise UserError(
+                    f"The prompt {text!r} has {len(ids)} tokens, and the text tower of {self.backbone.name} reads "
+                    f"{limit}: shorten the class name or the template."
+                )
 
     @cached_property
     def _identity(self) -> dict[str, Any]:
         prompts = digest({"prompts": list(self.prompts.items())})
-        return {"kind": self.name, "version": VERSION, "text": self._tower.fingerprint(), "prompts": prompts}
+        tokens = digest({"tokens": self._tokens})
+        text = self._tower.fingerprint()
+        return {"kind": self.name, "version": VERSION, "text": text, "prompts": prompts, "tokens": tokens}
 
     def identity(self) -> dict[str, Any]:
         return self._identity
@@ -130,7 +181,7 @@ class ZeroShot(HeadKind):
         text = read_cached(file, _read, self.probing, BrokenReport())
         if text is None or len(text) != len(self.prompts):
             text = _class_embeddings(tower, list(self.prompts.values()), progress)
-            _require_different(text, self.probing.classes)
+            _require_different(text, self.prompts)
             save_cached({"text": text}, file)
         device = self.backbone.device
         return ZeroShotHead(self.backbone, self.class_index, text.to(device), tower.project, tower.scale, tower.bias)
@@ -171,12 +222,17 @@ def _class_embeddings(tower: TextTower, prompts: Sequence[Sequence[str]], progre
     return text.contiguous()
 
 
-def _require_different(text: Tensor, classes: Sequence[str]) -> None:
-    """Raise UserError if two classes have the same embedding: a tokenizer without their words would give that."""
+def _require_different(text: Tensor, prompts: Mapping[str, Sequence[str]]) -> None:
+    """Raise UserError if classes of different prompts have the same embedding.
+
+    A tokenizer without their words would give that.
+    """
+    classes = list(prompts)
     for first in range(len(text) - 1):
-        equal = torch.nonzero((text[first + 1 :] - text[first]).abs().amax(1) < _SAME)
-        if len(equal):
-            second = first + 1 + int(equal[0])
+        equal = torch.nonzero((text[first + 1 :] - text[first]).abs().amax(1) < _SAME).flatten() + first + 1
+        for second in map(int, equal):
+            if prompts[classes[first]] == prompts[classes[second]]:
+                continue  # equal names in a published list
             raise UserError(
                 f"The text tower gives the same embedding for the classes {classes[first]!r} and {classes[second]!r}, "
                 "so zero-shot classification cannot tell them apart: check the tokenizer of the model, or give other "

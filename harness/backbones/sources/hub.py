@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from methods.errors import UserError
+
 
 @contextmanager
 def offline_if_unreachable(*, local: bool = False) -> Iterator[None]:
@@ -53,15 +55,22 @@ def in_huggingface_cache(repository: str, files: Sequence[str] = _WEIGHTS) -> bo
     """Return True if one of ``files`` of a Hugging Face ``repository`` is in this machine's cache.
 
     No network is used.
+
+    Raises:
+        UserError: if no repository can have this name.
     """
     if importlib.util.find_spec("huggingface_hub") is None:
         return False
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.utils import validate_repo_id
 
     try:
-        return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
-    except ValueError:  # not the name of a repository, for example a path; loading refuses it
-        return False
+        validate_repo_id(repository)
+    except ValueError as error:
+        raise UserError(
+            f"{repository!r} is no name of a Hugging Face repository: write hf:OWNER/NAME, or hf:PATH of a folder."
+        ) from error
+    return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
 
 
 def in_torch_cache(file: str) -> bool:

@@ -83,11 +83,21 @@ def load(request: Request) -> Backbone:
         license=license_,
         pretrained=request.weights,
         pool=reading.pool,
-        reading=reading.identity,
+        reading={**reading.identity, **activation_identity(model.config)},
         final_tokens=transformers_final_tokens(model),
     )
     backbone.text_tower = loader(backbone, config.model_type, repository, lambda use: _fetch(use, request))
     return backbone
+
+
+def activation_identity(config: Any) -> dict[str, Any]:
+    """Return the entry of the identity for an activation function that is not the default of its kind of model.
+
+    Models may differ in nothing else: OpenAI's CLIP has QuickGELU, and some copies of its weights state GELU.
+    """
+    stated = getattr(config, "hidden_act", None)
+    default = getattr(type(config)(), "hidden_act", None)
+    return {} if stated == default else {"activation": str(stated)}
 
 
 def _require_images(config: Any, spec: str) -> None:
@@ -96,11 +106,20 @@ def _require_images(config: Any, spec: str) -> None:
         raise UserError(
             f"{spec!r} takes patches of varying number (NaFlex), not images: use a variant of one resolution."
         )
+    if config.model_type == "timm_wrapper":
+        raise UserError(
+            f"{spec!r} is a model of timm, which is loaded by its own name: timm:{spec.removeprefix('hf:timm/')}."
+            if spec.startswith("hf:timm/")
+            else f"{spec!r} is a model of timm: use timm:{config.architecture} with the weights in this folder, "
+            "--checkpoint FOLDER/model.safetensors."
+        )
     if config.model_type not in _TOWERS and hasattr(config, "vision_config"):
         raise UserError(
             f"{spec!r} is a {config.model_type} model, whose vision tower cannot be taken out yet. "
             f"Supported two-tower models: {', '.join(name for name in _TOWERS if 'vision' not in name)}."
         )
+    if config.model_type == "perceiver":
+        raise UserError(f"{spec!r} is a perceiver model, which has no grid of patches: use another model.")
     if hasattr(config, "num_frames") or hasattr(config, "frames_per_clip"):
         raise UserError(f"{spec!r} is a {config.model_type} model, which takes videos, not images.")
 
@@ -236,6 +255,11 @@ def _fetch(load_with: Any, request: Request) -> Any:
     except UserError:
         raise
     except Exception as error:  # OSError, ValueError and the hub clients' own, without a common base
+        if "Unrecognized configuration class" in str(error):
+            raise UserError(
+                f"{request.spec!r} holds a part of a model that transformers cannot load alone "
+                f"({first_line(error)}): use another model, or the same weights through timm or open_clip."
+            ) from error
         if folder is not None:
             raise UserError(
                 f"The folder {folder.resolve().name!r} cannot be read as a transformers model: it needs config.json, "

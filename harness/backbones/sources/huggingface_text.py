@@ -52,7 +52,7 @@ def _load(backbone: Backbone, model_type: str, repository: str, fetch: Fetch) ->
             f"The tokenizer of {backbone.name!r}, which zero-shot classification needs, cannot be read: add its files "
             f"(tokenizer.json, tokenizer_config.json) to the folder. ({first_line(error.__cause__ or error)})"
         ) from error
-    _require_vocabulary(len(tokenizer), int(model.config.text_config.vocab_size), backbone.name)
+    _require_vocabulary(tokenizer, backbone.name)
     siglip = model_type == "siglip"
     project = _projection(model)
     _require_same_embedding(backbone, model, project)
@@ -64,19 +64,44 @@ def _load(backbone: Backbone, model_type: str, repository: str, fetch: Fetch) ->
         bias=float(model.logit_bias) if hasattr(model, "logit_bias") else 0.0,
         template=SIGLIP_TEMPLATE if siglip else CLIP_TEMPLATE,
         weights={name: value for name, value in model.state_dict().items() if not name.startswith("vision_model.")},
+        tokenize=functools.partial(
+            _token_ids, tokenizer, int(model.config.text_config.vocab_size), siglip, backbone.name
+        ),
+        length=length,
     )
 
 
-def _require_vocabulary(tokens: int, embeddings: int, name: str) -> None:
-    """Raise UserError unless the tokenizer has about as many tokens as the tower has embeddings.
+def _read_texts(texts: Sequence[str], siglip: bool) -> list[str]:
+    """Return the texts as the model was trained on them: SigLIP's in lower case."""
+    return [text.lower() if siglip else text for text in texts]
 
-    Without its files, transformers makes a tokenizer with an almost empty vocabulary, and does not say so.
+
+def _require_vocabulary(tokenizer: Any, name: str) -> None:
+    """Raise UserError if the tokenizer has no tokens but special ones.
+
+    Without its files, transformers makes such a tokenizer, and does not say so.
     """
-    if not 0.9 * embeddings <= tokens <= embeddings:
+    if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
         raise UserError(
-            f"The tokenizer of {name!r}, which zero-shot classification needs, has {tokens} tokens and the text tower "
-            f"{embeddings}: add the tokenizer's files (tokenizer.json, tokenizer_config.json) to the folder."
+            f"The tokenizer of {name!r}, which zero-shot classification needs, has no words: add its files "
+            "(tokenizer.json, tokenizer_config.json) to the folder."
         )
+
+
+def _token_ids(tokenizer: Any, embeddings: int, siglip: bool, name: str, texts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of each text.
+
+    Raises:
+        UserError: if an id has no embedding, so that the tokenizer is that of another model.
+    """
+    ids: list[list[int]] = tokenizer(_read_texts(texts, siglip))["input_ids"]
+    largest = max((token for row in ids for token in row), default=0)
+    if largest >= embeddings:
+        raise UserError(
+            f"The tokenizer of {name!r} is not that of its text tower: it gives the token {largest}, and the tower has "
+            f"{embeddings} embeddings. Use the model's own tokenizer."
+        )
+    return ids
 
 
 def _pretrained(cls: Any, repository: str, name: str) -> Any:
@@ -128,7 +153,7 @@ def _embed(model: Any, tokenizer: Any, length: int, siglip: bool, device: torch.
         projection.to(device)
     with torch.inference_mode():
         for start in range(0, len(texts), BATCH):
-            batch = [text.lower() if siglip else text for text in texts[start : start + BATCH]]
+            batch = _read_texts(texts[start : start + BATCH], siglip)
             tokens = tokenizer(batch, padding=padding, truncation=True, max_length=length, return_tensors="pt")
             names = ("input_ids",) if siglip else ("input_ids", "attention_mask", "token_type_ids")
             inputs = {name: tokens[name].to(device) for name in names if name in tokens}

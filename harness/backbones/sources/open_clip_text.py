@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -54,10 +54,27 @@ def text_tower(model: Any, record: ClipRecord, spec: str) -> TextTower:
             for name, tensor in model.state_dict().items()
             if not name.startswith(("visual.", "text_decoder."))  # CoCa's decoder writes captions
         },
+        tokenize=lambda texts: _token_ids(tokenizer, texts),
+        # CLIPA's tokenizers choose the words that fit.
+        length=None if getattr(tokenizer, "reduction_fn", None) is not None else int(tokenizer.context_length),
     )
 
 
-def _tokenizer(record: ClipRecord, spec: str) -> Callable[[list[str]], Tensor]:
+def _token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of each text, not cut, for tokenizers of CLIP and of transformers; else those that are read.
+
+    Start and end tokens are included, as they count.
+    """
+    if hasattr(tokenizer, "encode"):
+        return [[tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id] for text in texts]
+    if hasattr(tokenizer, "clean_fn") and not getattr(tokenizer, "tokenizer_mode", ""):
+        ids: list[list[int]] = tokenizer.tokenizer([tokenizer.clean_fn(text) for text in texts]).input_ids
+        return ids
+    read: list[list[int]] = tokenizer(list(texts)).tolist()
+    return read
+
+
+def _tokenizer(record: ClipRecord, spec: str) -> Any:
     from open_clip import get_tokenizer
 
     name = record.config["text_cfg"].get("hf_tokenizer_name")
@@ -65,11 +82,10 @@ def _tokenizer(record: ClipRecord, spec: str) -> Callable[[list[str]], Tensor]:
         require("transformers", "transformers", spec)
     try:
         with root_logger_unchanged(), offline_if_unreachable():
-            tokenizer: Callable[[list[str]], Tensor] = get_tokenizer(record.architecture)
+            return get_tokenizer(record.architecture)
     except Exception as error:  # OSError, ValueError, ImportError and the hub clients' own, without a common base
         what = f"The tokenizer {name!r}" if name else "The tokenizer"
         raise UserError(
             f"{what} of {spec!r} is not on this machine and could not be downloaded; without it the texts of a "
             f"zero-shot head cannot be read. Load it once with network access. ({first_line(error)})"
         ) from error
-    return tokenizer

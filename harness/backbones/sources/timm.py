@@ -36,7 +36,7 @@ def load(request: Request) -> Backbone:
     import timm
 
     name = request.identifier
-    _check_name(name)
+    check_name(name)
     record = record_of(request)
     # Checked before the model is made, which can take long.
     preprocessing = as_preprocessing(data_config(record.pretrained_cfg, name), request.spec)
@@ -71,8 +71,14 @@ def load(request: Request) -> Backbone:
         n_classes=n_classes,
         head_labels=record.labels if request.weights and n_classes == 1000 else None,
         notes=notes,
-        reading={"prefix_tokens": n_prefix_tokens} if counted else {},
+        reading={**({"prefix_tokens": n_prefix_tokens} if counted else {}), **activation_identity(model)},
     )
+
+
+def activation_identity(model: nn.Module) -> dict[str, Any]:
+    """Return the entry of the identity that tells ``*_quickgelu`` models from those with the same weights and GELU."""
+    quick = any(type(module).__name__ == "QuickGELU" for module in model.modules())
+    return {"activation": "quick_gelu"} if quick else {}
 
 
 def random_model(name: str, **options: Any) -> nn.Module:
@@ -131,7 +137,8 @@ def suggested_site(model: nn.Module) -> str | None:
     return last_fc2(model) or last_path(model, accepts)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raise UserError if timm has no model, or no weights, of this name; the message gives the nearest names."""
     import timm
 
     architecture, _, tag = name.partition(".")

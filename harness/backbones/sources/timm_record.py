@@ -72,6 +72,8 @@ def record_of(request: Request) -> WeightsRecord:
     record = beside._replace(pretrained_cfg={**structure, **beside.pretrained_cfg})
     if tag:
         _require_same(record.pretrained_cfg, default, request)
+        if not record.pretrained_cfg.get("tag"):  # older files have none; the rest of the record agrees
+            record.pretrained_cfg["tag"] = tag
     return record
 
 

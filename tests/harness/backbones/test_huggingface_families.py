@@ -218,6 +218,21 @@ def test_models_without_defined_features_are_refused(tmp_path: Path) -> None:
     refused(other_size, r"no model that maps images of 48 px to hidden states .*doesn't match model")
 
 
+def test_a_tower_that_only_its_whole_model_loads_is_said_so(tmp_path: Path) -> None:
+    tower = transformers.BlipVisionModel(transformers.BlipVisionConfig(**VIT))
+    refused(save(tower, tmp_path / "blip", squash(32)), "holds a part of a model that transformers cannot load alone")
+
+
+def test_folders_of_timm_are_referred_to_timm(tmp_path: Path) -> None:
+    record = {"tag": "r160_in1k", "input_size": [3, 160, 160], "interpolation": "bicubic", "crop_pct": 0.95,
+              "mean": [0.5] * 3, "std": [0.5] * 3, "num_classes": 1000, "first_conv": "patch_embed.proj",
+              "classifier": "head"}  # fmt: skip
+    (tmp_path / "config.json").write_text(
+        json.dumps({"architecture": "test_vit", "num_classes": 1000, "pretrained_cfg": record})
+    )
+    refused(tmp_path, "is a model of timm: use timm:test_vit with the weights in this folder, --checkpoint")
+
+
 def edit(folder: Path, **changes: Any) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **changes}))

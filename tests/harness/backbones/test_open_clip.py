@@ -92,6 +92,8 @@ def reference(architectures: None) -> dict[str, Any]:
     for name, parameter in models["Tiny-ResNet"].visual.named_parameters():
         if name.endswith("bn3.weight"):  # fresh ones are 0, so that no residual branch has an effect
             torch.nn.init.ones_(parameter)
+    # open_clip leaves this parameter uninitialised, so it may hold NaN.
+    torch.nn.init.normal_(models["Tiny-CoCa"].text_decoder.text_projection)
     return models
 
 
@@ -194,6 +196,9 @@ def test_zero_shot_logits_are_those_of_open_clip(
     assert torch.allclose(tower.scale * image @ text.T + tower.bias, scale * pictures @ texts.T, atol=1e-5)
     assert (tower.bias, tower.template) == (0.0, "a photo of a {}.")
     assert torch.equal(tower.embed(TEXTS * 100)[-3:], tower.embed(TEXTS))  # two batches
+    assert tower.tokenize is not None and tower.length == tokens.shape[1]
+    for ids, row in zip(tower.tokenize(TEXTS), tokens.tolist(), strict=True):
+        assert row == [*ids, *[0] * (len(row) - len(ids))]
     assert not any(key.startswith(("visual", "text_decoder")) for key in tower.weights)
     assert {"logit_scale", *(key for key in tower.weights if "positional_embedding" in key)} <= set(tower.weights)
 

@@ -68,6 +68,11 @@ def test_the_config_beside_a_file_states_them(save, legacy):
     assert loaded.interpolation == "bilinear" and backbone.notes == () and backbone.head_labels == "imagenet-1k"
 
 
+def test_a_named_tag_states_the_labels_if_the_config_has_none(save):
+    backbone = backbones.load("timm:test_vit.r160_in1k", checkpoint=save(hub_config(tag="")))
+    assert backbone.head_labels == "imagenet-1k" and backbone.notes == ()
+
+
 def test_the_config_sets_the_input_size_of_the_architecture(save, tmp_path):
     save(hub_config(input_size=[3, 96, 96]))
     torch.save(timm.create_model("test_vit", img_size=96).state_dict(), tmp_path / "x.pth")

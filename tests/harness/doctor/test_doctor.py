@@ -167,6 +167,13 @@ def test_an_unreachable_hub_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> No
     REACHABLE.cache_clear()
 
 
+def test_a_misspelt_timm_name_is_a_miss_that_no_download_would_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.doctor.needs.reachable", lambda host: True)
+    suite = small(targets=[{"backbone": "timm:vit_tiny_patch16_22"}])
+    check = next(need.check for need in needs.needs(suite) if need.check.what.startswith("weights of timm:"))
+    assert not check.ok and "Did you mean vit_tiny_patch16_224" in check.found and "Correct the name" in check.remedy
+
+
 def test_a_reachable_hub_is_no_miss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("harness.doctor.needs.reachable", lambda host: True)
     suite = small(targets=[{"backbone": "dinov2_vitb14"}, {"backbone": "timm:vit_tiny_patch16_224"}])
@@ -256,3 +263,15 @@ def test_optional_packages_are_found_by_their_module(tmp_path: Path, monkeypatch
     # Of another distribution (cuml-cu13), and never imported.
     assert installed_package("cuml-cu12", "get it") == Check("cuml-cu12", True, False, "installed")
     assert installed_package("numpy", "").found[0].isdigit()
+
+
+def test_the_reason_is_the_first_that_holds() -> None:
+    """A model that does not exist cannot be downloaded; a folder that does not exist has no folders in it."""
+    for backbone, reason in (
+        ("timm:vit_tiny_patch16", r"timm [\d.]+ has no model 'vit_tiny_patch16'"),
+        ("timm:vit_tiny_patch16_224", "cannot be reached"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            doctor.require(small(targets=[{"backbone": backbone}]), "r.duckdb", device="cpu")
+    with pytest.raises(UserError, match="there is no folder '/nowhere'"):
+        doctor.require(small(data={"dataset": "imagenet:/nowhere", "evaluation": 8}), "r.duckdb", device="cpu")

@@ -112,6 +112,10 @@ def test_a_head_of_the_command_line_takes_no_settings_of_the_replaced_one() -> N
     assert with_overrides(suite, head="dinov2_linear").targets[0].head_settings == {"checkpoint": "a.pth"}
     [target_with_file] = with_settings(suite, ["target.tiny_vit.head_settings.checkpoint=b.pth"]).targets
     assert target_with_file.head_settings == {"checkpoint": "b.pth"}
+    assert with_settings(suite, ["target.tiny_vit.head=probe"]).targets[0].head_settings == {}
+    in_any_order = ["target.tiny_vit.head_settings.templates='{}'", "target.tiny_vit.head=zero_shot"]
+    for assignments in (in_any_order, in_any_order[::-1]):
+        assert with_settings(suite, assignments).targets[0].head_settings == {"templates": "{}"}
 
 
 def test_a_section_of_a_plugin_must_stay_a_table() -> None:

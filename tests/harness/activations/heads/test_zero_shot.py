@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from torch import Tensor
 from harness import backbones, datasets
 from harness.activations.heads.zero_shot import ZeroShot
 from harness.activations.zero_shot_prompts import class_names_of, templates_of
+from harness.datasets.base import ImageSet
 from harness.errors import UserError
+from harness.identity import seed_of
 
 SIDE, WIDTH = 32, 16
 SENTENCES = ["a photo of a blue.", "This is a photo of red.", "a photo of a fox in the snow.", "bird", "polar bear"]
@@ -42,8 +45,8 @@ def save_clip(folder: Path) -> None:
     transformers.CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=size).save_pretrained(folder)
 
 
-def save_siglip(folder: Path) -> None:
-    """Save a tiny random SigLIP with a word tokenizer of fixed length."""
+def save_siglip(folder: Path, embeddings: int | None = None) -> None:
+    """Save a tiny random SigLIP with a word tokenizer of fixed length, and an embedding for each word by default."""
     import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -53,7 +56,8 @@ def save_siglip(folder: Path) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
     shape = {"hidden_size": WIDTH, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = {**shape, "vocab_size": len(vocabulary), "max_position_embeddings": 16, "projection_size": WIDTH}
+    n_tokens = embeddings or len(vocabulary)
+    text = {**shape, "vocab_size": n_tokens, "max_position_embeddings": 16, "projection_size": WIDTH}
     config = transformers.SiglipConfig(text_config=text, vision_config={**shape, "image_size": SIDE, "patch_size": 8})
     transformers.SiglipModel(config).save_pretrained(folder)
     fast.save_pretrained(folder)
@@ -172,9 +176,64 @@ def test_a_folder_without_a_tokenizer_is_refused(folder, images, tmp_path):
         ZeroShot(backbone, images, images.name, {}).check()
 
 
+def test_all_of_imagenet_has_the_published_names(folder, tmp_path):
+    """Two pairs of the published names are equal, as in published accuracies: they must not be refused."""
+    from timm.data import ImageNetInfo
+
+    ids = ImageNetInfo("imagenet-1k").label_names()
+    imagenet = ImageSet.labelled("imagenet", [(f"{name}/0.png", tmp_path / name, name) for name in ids])
+    backbone = backbones.load(f"hf:{folder}")
+    tower = backbone.text_tower()
+
+    def embed(texts: Sequence[str]) -> Tensor:
+        generators = (torch.Generator().manual_seed(seed_of(text)) for text in texts)
+        return torch.stack([torch.randn(WIDTH, generator=generator) for generator in generators])
+
+    backbone.text_tower = lambda: dataclasses.replace(tower, embed=embed, tokenize=None)
+    kind = ZeroShot(backbone, imagenet, "imagenet", {"class_names": "openai", "templates": ["{}", "a {}"]})
+    kind.check()
+    text = kind.make(tmp_path).text
+    assert len(text) == 1000 and len(torch.unique(text, dim=0)) == 998
+    assert "(missile; sunglasses)" in kind.notes()[1]
+    with pytest.raises(UserError, match=r'have the same name .*"openai" for classes of ImageNet-1k'):
+        ZeroShot(backbone, imagenet, "imagenet", {}).check()
+
+
+def test_a_prompt_that_would_be_cut_off_is_refused(folder, images):
+    names = ["blue", "red", "fox in the snow " * 12]
+    with pytest.raises(UserError, match=r"The prompt '.*' has \d+ tokens, and the text tower of hf:.* reads \d+"):
+        ZeroShot(backbones.load(f"hf:{folder}"), images, images.name, {"class_names": names}).check()
+
+
+def test_the_identity_contains_the_tokens(folder, images):
+    """Another tokenizer gives the same prompts and weights other embeddings."""
+    backbone = backbones.load(f"hf:{folder}")
+    first = ZeroShot(backbone, images, images.name, {}).identity()
+    tower = backbone.text_tower()
+    other = dataclasses.replace(tower, tokenize=lambda texts: [[*ids[:-1], 0] for ids in tower.tokenize(texts)])
+    backbone.text_tower = lambda: other
+    second = ZeroShot(backbone, images, images.name, {}).identity()
+    assert first.pop("tokens") != second.pop("tokens") and first == second
+
+
+def test_a_tokenizer_may_have_fewer_tokens_than_the_tower_but_not_others(images, tmp_path):
+    for n_embeddings in (500, 4):
+        (tmp_path / str(n_embeddings)).mkdir()
+        save_siglip(tmp_path / str(n_embeddings), n_embeddings)
+    ZeroShot(backbones.load(f"hf:{tmp_path / '500'}"), images, images.name, {}).check()
+    with pytest.raises(UserError, match=r"is not that of its text tower: it gives the token \d+, and .* has 4"):
+        ZeroShot(backbones.load(f"hf:{tmp_path / '4'}"), images, images.name, {}).check()
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
+        ({"templates": [3]}, "a template or a list of templates"),
+        ({"templates": ["{}", "{}"]}, "a template is listed twice"),
+        ({"class_names": 3}, "a list, a table"),
+        ({"class_names": ["a", "b", 3]}, "the name 3, which is no text"),
+        ({"class_names": ["n01440764 tench", "b", "c"]}, "contains a WordNet id"),
+        ({"class_names": "openai"}, "and the images have others"),
         ({"templates": "a photo"}, "must contain {} once"),
         ({"templates": []}, "at least one template"),
         ({"template": "{}"}, "has no setting 'template'. Did you mean templates"),
@@ -205,7 +264,21 @@ class TestPrompts:
         assert class_names_of("images", ["polar_bear", "red-fox"]) == ("polar bear", "red fox")
         assert class_names_of("images", ["n01440764", "n01443537"]) == ("tench", "goldfish")
 
-    @pytest.mark.parametrize("classes", [["0", "1"], ["n00000001", "n00000002"], ["n01440764", "dog"]])
+    @pytest.mark.parametrize(
+        ("classes", "names"),
+        [
+            (["n02085620-Chihuahua", "n01443537_x"], ("Chihuahua", "goldfish")),
+            (["n01440764", "dog"], ("tench", "dog")),
+            (["n01440764", "n00007846"], ("tench", "person")),  # of ImageNet-21k
+            (["tench, Tinca tinca", "goldfish, Carassius auratus"], ("tench", "goldfish")),
+            (["001.Black_footed_Albatross", "002.Laysan_Albatross"], ("Black footed Albatross", "Laysan Albatross")),
+            (["747-400 freighter", "glider"], ("747 400 freighter", "glider")),
+        ],
+    )
+    def test_ids_numbers_and_synonyms_are_not_prompted(self, classes, names):
+        assert class_names_of("images", classes) == names
+
+    @pytest.mark.parametrize("classes", [["0", "1"], ["n00000001", "n00000002"], ["707-320", "747-400"]])
     def test_numbers_and_unknown_ids_are_refused_as_names(self, classes):
         with pytest.raises(UserError, match="in words"):
             class_names_of("images", classes)
@@ -218,6 +291,12 @@ class TestPrompts:
         file = tmp_path / "names.json"
         file.write_text(json.dumps({"0": "cat", "1": "dog"}))
         assert class_names_of(str(file), ["0", "1"]) == ("cat", "dog")
+        lines = tmp_path / "names.txt"
+        lines.write_bytes(b"\xef\xbb\xbfcat\r\ndog\r\n\r\n")
+        assert class_names_of(str(lines), ["0", "1"]) == ("cat", "dog")
+        lines.write_bytes("Stra\xdfe\ncat".encode("latin-1"))
+        with pytest.raises(UserError, match="not valid UTF-8"):
+            class_names_of(str(lines), ["0", "1"])
         file.write_text("{")
         with pytest.raises(UserError, match="not valid JSON"):
             class_names_of(str(file), ["0", "1"])

@@ -48,7 +48,7 @@ def core_count() -> int:
 
 
 def require_device_name(requested: str) -> None:
-    """Check how a device is written; whether this machine has it needs torch, see :func:`best_device`.
+    """Check the form of a device name. :func:`best_device` checks that this machine has the device, and imports torch.
 
     Raises:
         UserError: if it is not ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.

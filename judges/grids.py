@@ -15,9 +15,10 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
 from results.atomic import partial_file
+from results.views import BLANK, CENTRE, View
 
 #: Raise it when the same description is drawn differently.
 RENDER_VERSION = 1
@@ -26,7 +27,6 @@ N_TILES = SIDE * SIDE
 #: Pixels per cell, as in the paper.
 TILE_PX = 336
 GRID_PX = SIDE * TILE_PX
-BLANK = (128, 128, 128)
 OUTLINE = (255, 0, 255)
 JPEG_QUALITY = 95
 
@@ -36,28 +36,6 @@ class ImageSource(Protocol):
 
     def open(self, index: int) -> Image.Image:
         """Return the image at ``index``, RGB."""
-
-
-@dataclass(frozen=True)
-class View:
-    """Part of an image that the network saw."""
-
-    fit: str = "crop"
-    """``"crop"``: a centre square; ``"squash"``: the whole image resized to a square; ``"border"``: the whole image,
-    padded to a square"""
-    share: float = 1.0
-    """side of the visible square over the image's shorter side (crop), or over the square that the whole image gives"""
-
-    def of(self, image: Image.Image, side: int) -> Image.Image:
-        """Return that part of the image, ``side`` x ``side`` px."""
-        if self.fit == "border":
-            longer = max(image.size)
-            image = ImageOps.pad(image, (longer, longer), color=BLANK)
-        width, height = image.size
-        across, down = (width, height) if self.fit == "squash" else (min(image.size),) * 2
-        half_width, half_height = self.share * across / 2, self.share * down / 2
-        box = (width / 2 - half_width, height / 2 - half_height, width / 2 + half_width, height / 2 + half_height)
-        return image.resize((side, side), Image.Resampling.BICUBIC, box=box)
 
 
 @dataclass(frozen=True)
@@ -86,7 +64,7 @@ class Grid:
     """Up to nine tiles, strongest first, row by row; a cell without a tile is grey."""
 
     tiles: tuple[Tile, ...]
-    view: View = View()
+    view: View = CENTRE
 
     @cached_property
     def key(self) -> str:

@@ -13,7 +13,7 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -75,11 +75,17 @@ def natural_key(name: str) -> list[Any]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
+def nearest(name: str, valid_names: Iterable[str]) -> str:
+    """Return ``'Did you mean x or y? '`` for an unknown ``name``, with a final space; empty if none is similar."""
+    by_lower = {valid.lower(): valid for valid in valid_names}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(by_lower[each] for each in near)}? " if near else ""
+
+
 def did_you_mean(name: str, valid_names: list[str]) -> str:
     """Return ``'Did you mean x? There are x, y.'`` for an unknown ``name``; empty sentences are omitted."""
-    near = difflib.get_close_matches(name, valid_names, n=3, cutoff=0.5)
-    meant = f"Did you mean {' or '.join(near)}? " if near else ""
-    return f"{meant}There {'is' if len(valid_names) == 1 else 'are'} {', '.join(valid_names) or 'none'}."
+    verb = "is" if len(valid_names) == 1 else "are"
+    return f"{nearest(name, valid_names)}There {verb} {', '.join(valid_names) or 'none'}."
 
 
 def unknown_name(kind: str, name: str, names: list[str]) -> UserError:
@@ -91,7 +97,7 @@ def unknown_name(kind: str, name: str, names: list[str]) -> UserError:
 
 
 def registers(file: Path) -> bool:
-    """Return whether a source file may register something; the others need not be imported to find the names."""
+    """Return True if a source file may register something; the others need not be imported to find the names."""
     return re.search(r"\bregister(_\w+)?\b|\.add\(", file.read_text(encoding="utf-8")) is not None
 
 

@@ -69,7 +69,7 @@ def _require_finite(tokens: Tokens, field: Reads, name: str) -> None:
 
 
 def is_finite(values: Tensor) -> bool:
-    """Return whether a tensor contains neither NaN nor infinity, without a copy of it."""
+    """Return True if a tensor contains neither NaN nor infinity, without a copy of it."""
     if not values.numel() or not values.is_floating_point():
         return True
     # One pass without a mask: both extremes are NaN if any entry is.

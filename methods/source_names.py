@@ -84,7 +84,7 @@ def tree_of(module: str) -> ast.Module:
 
 
 def _registers(node: ast.expr) -> bool:
-    """Return whether an expression is ``register``, ``REGISTRY.register``, ``REGISTRY.add``, or a call of one."""
+    """Return True if an expression is ``register``, ``REGISTRY.register``, ``REGISTRY.add``, or a call of one."""
     target = node.func if isinstance(node, ast.Call) else node
     if isinstance(target, ast.Name):
         return target.id == "register"

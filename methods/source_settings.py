@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from methods.source_names import SourceClass, assigned, registrations, tree_of
 
-#: Base classes whose own fields are none, at which the search for settings ends.
+#: Base classes without fields, at which the search for settings ends.
 _ROOTS = ("MethodConfig", "BaseModel")
 
 _TYPES: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str}
@@ -33,11 +33,11 @@ def setting_names(package: str, name: str) -> list[str] | None:
 def wrong_values(package: str, name: str, values: Mapping[str, Any]) -> list[Any]:
     """Return pydantic's errors for those values whose setting's type and limits the source shows; often none."""
     fields = _fields_of_registered(package, name) or {}
-    known: dict[str, Any] = {}
+    typed_fields: dict[str, Any] = {}
     for key in values:
         if key in fields and (field := _field(fields[key])) is not None:
-            known[key] = field
-    model = create_model("Settings", __config__=ConfigDict(extra="ignore", protected_namespaces=()), **known)
+            typed_fields[key] = field
+    model = create_model("Settings", __config__=ConfigDict(extra="ignore", protected_namespaces=()), **typed_fields)
     try:
         model(**values)
     except ValidationError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.backbones.preprocessing import Preprocessing
+from harness.backbones.tensor_hash import hash_tensors
 from harness.backbones.text_tower import TextTower
 from methods.errors import UserError
 
@@ -110,17 +110,12 @@ class Backbone:
         return {"weights": self.fingerprint(), "preprocessing": self.preprocessing.canonical(), **self.reading}
 
     def fingerprint(self) -> str:
-        """Return the ``blake2b`` hash of the weights.
+        """Return the hash of the tensors of the state dict.
 
-        The hash covers name, dtype, shape and bytes of each tensor of the state dict, sorted by name. It is computed at
-        the first call and cached, so call this before a layer is replaced.
+        It is computed at the first call and cached, so call this before a layer is replaced.
         """
         if self._fingerprint is None:
-            digest = hashlib.blake2b(digest_size=16)
-            for name, tensor in sorted(self.model.state_dict().items()):
-                digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-                digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-            self._fingerprint = digest.hexdigest()
+            self._fingerprint = hash_tensors(self.model.state_dict())
         return self._fingerprint
 
 

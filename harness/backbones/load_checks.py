@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.backbones.base import Backbone
+from harness.backbones.sources.checkpoint import require_finite
 from harness.backbones.token_layout import closed_under_halving, square_maps, unrolled_grid
 from methods.errors import UserError, first_line
 
@@ -34,7 +34,7 @@ def check_loaded(backbone: Backbone) -> None:
     """
     if not isinstance(backbone, Backbone) or backbone.device.type == "meta":
         return
-    _require_finite_weights(backbone)
+    require_finite(backbone.model, f"The backbone {backbone.name!r}")
     with _random_state_restored(backbone.device), torch.inference_mode():
         side = backbone.preprocessing.size
         images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(SEED)).to(backbone.device)
@@ -92,30 +92,6 @@ def _require_independent(backbone: Backbone, together: Tensor, alone: Tensor) ->
             f"of two differ by {difference:.3g} (the largest feature is {scale:.3g}). Batch norm must be in evaluation "
             "mode."
         )
-
-
-def _require_finite_weights(backbone: Backbone) -> None:
-    """Raise UserError if a parameter is NaN or infinite, or a buffer NaN (masks may hold -inf)."""
-    parameters = {name for name, _ in backbone.model.named_parameters()}
-    invalid = [
-        name
-        for name, tensor in backbone.model.state_dict().items()
-        if tensor.is_floating_point() and not _is_valid(tensor, infinite=name not in parameters)
-    ]
-    if invalid:
-        more = f" and {len(invalid) - 3} more" if len(invalid) > 3 else ""
-        raise UserError(
-            f"The weights of {backbone.name!r} are damaged: {', '.join(invalid[:3])}{more} contain NaN or infinity. "
-            "Download or save the checkpoint again."
-        )
-
-
-def _is_valid(values: Tensor, *, infinite: bool) -> bool:
-    """Return True if a tensor has no NaN and, unless ``infinite``, no infinity, in one pass and without a mask."""
-    if not values.numel():
-        return True
-    low, high = (float(bound) for bound in torch.aminmax(values))
-    return not math.isnan(low) if infinite else math.isfinite(low) and math.isfinite(high)
 
 
 @contextmanager

@@ -73,7 +73,7 @@ PREFIXES = _Prefixes(
     timm=Prefix("harness.backbones.sources.timm:load", title="any model of timm", requires=(TIMM,)),
     hf=Prefix(
         "harness.backbones.sources.huggingface:load",
-        named="harness.backbones.sources.huggingface:name_of",
+        named="harness.backbones.sources.huggingface_folders:name_of",
         title="any vision model of the Hugging Face hub, or a folder",
         requires=(("transformers", "transformers"),),
     ),

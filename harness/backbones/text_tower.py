@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
+
+from harness.backbones.tensor_hash import hash_tensors
+
+#: Prompts of the papers: Radford et al. 2021, section 3.1.4, and Zhai et al. 2023 (SigLIP).
+CLIP_TEMPLATE, SIGLIP_TEMPLATE = "a photo of a {}.", "This is a photo of {}."
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,4 @@ class TextTower:
 
     def fingerprint(self) -> str:
         """Return the hash of the weights, the scale and the bias."""
-        digest = hashlib.blake2b(f"{self.scale!r}|{self.bias!r}|".encode(), digest_size=16)
-        for name, tensor in sorted(self.weights.items()):
-            digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        return hash_tensors(self.weights, first=f"{self.scale!r}|{self.bias!r}|")

@@ -1,8 +1,8 @@
 """Published label sets (ImageNet-1k), and the class of a label set that each class name of an image set stands for.
 
 Class names are WordNet ids (``n01440764``, ``n01440764_tench``) or words (``tench, Tinca tinca``). Ids are compared
-those of the label set. Words may be ambiguous: ``crane`` is two classes of ImageNet-1k, and ``mouse`` is one of these
-and also an animal that is none. They are accepted only if they leave no choice.
+with those of the label set. Words may be ambiguous: ``crane`` is two classes of ImageNet-1k, and ``mouse`` is one of
+them, the device, but may also mean the animal. Ambiguous words are not accepted.
 
 The lists are timm's (``timm.data.ImageNetInfo``): the ids of each label set, and the words of 21,844 WordNet ids.
 """
@@ -26,7 +26,7 @@ _WORDNET_ID = re.compile(r"(?<![^\W_])n[0-9]{8}(?![^\W_])")
 
 
 class LabelMatch(NamedTuple):
-    """Classes of a label set for the classes of an image set, or the reason why there are none."""
+    """Classes of a label set for the classes of an image set, or the reason why they do not match."""
 
     indices: tuple[int, ...] | None
     """class of the label set for each class name, without repetitions; None if the names are not of this label set"""
@@ -73,8 +73,8 @@ def title_of(label_set: str | None) -> str:
 
 def size_of(label_set: str) -> int | None:
     """Return the number of classes of a label set, or None if it is unknown."""
-    known = load_label_set(label_set)
-    return None if known is None else len(known.ids)
+    loaded = load_label_set(label_set)
+    return None if loaded is None else len(loaded.ids)
 
 
 @functools.cache
@@ -116,59 +116,59 @@ def match_classes(names: Sequence[str], label_set: str) -> LabelMatch:
     Case, underscores, hyphens, apostrophes and a number in front (``000_tench``) are ignored. Names that only number
     the classes are not accepted, since their order is unknown.
     """
-    known = load_label_set(label_set)
-    if known is None:
+    target = load_label_set(label_set)
+    if target is None:
         return LabelMatch(None, f"{label_set} is no label set whose classes are known here")
     if not names:
         return LabelMatch(None, "the images have no classes")
-    found = [_WORDNET_ID.findall(name.casefold()) for name in names]
-    match = _by_ids(names, found, known) if any(found) else _by_words(names, known)
+    ids_of_names = [_WORDNET_ID.findall(name.casefold()) for name in names]
+    match = _by_ids(names, ids_of_names, target) if any(ids_of_names) else _by_words(names, target)
     if match.indices is not None and len(set(match.indices)) < len(names):
         first, second = _repeated(names, match.indices)
-        return LabelMatch(None, f"{first!r} and {second!r} are the same class of {known.title}")
+        return LabelMatch(None, f"{first!r} and {second!r} are the same class of {target.title}")
     return match
 
 
-def _by_ids(names: Sequence[str], found: Sequence[list[str]], known: LabelSet) -> LabelMatch:
+def _by_ids(names: Sequence[str], ids_of_names: Sequence[list[str]], target: LabelSet) -> LabelMatch:
     """Return the classes of names that contain one WordNet id each."""
-    ids = [next(iter(set(ids))) if len(set(ids)) == 1 else "" for ids in found]
-    foreign = [name for name, wordnet_id in zip(names, ids, strict=True) if wordnet_id not in known.ids]
+    ids = [next(iter(set(ids))) if len(set(ids)) == 1 else "" for ids in ids_of_names]
+    foreign = [name for name, wordnet_id in zip(names, ids, strict=True) if wordnet_id not in target.ids]
     if foreign:
-        return LabelMatch(None, _foreign(foreign, len(names), known))
-    return LabelMatch(tuple(known.ids[wordnet_id] for wordnet_id in ids), "by their WordNet ids")
+        return LabelMatch(None, _foreign(foreign, len(names), target))
+    return LabelMatch(tuple(target.ids[wordnet_id] for wordnet_id in ids), "by their WordNet ids")
 
 
-def _by_words(names: Sequence[str], known: LabelSet) -> LabelMatch:
+def _by_words(names: Sequence[str], target: LabelSet) -> LabelMatch:
     """Return the classes of names that are words."""
-    keys = [_key(name, known.candidates) for name in names]
-    candidates = [known.candidates.get(key, frozenset()) for key in keys]
+    keys = [_key(name, target.candidates) for name in names]
+    candidates = [target.candidates.get(key, frozenset()) for key in keys]
     foreign = [name for name, classes in zip(names, candidates, strict=True) if not classes]
     if foreign:
-        return LabelMatch(None, _foreign(foreign, len(names), known))
-    if len(names) == len(known.ids) and all(index in classes for index, classes in enumerate(candidates)):
+        return LabelMatch(None, _foreign(foreign, len(names), target))
+    if len(names) == len(target.ids) and all(index in classes for index, classes in enumerate(candidates)):
         return LabelMatch(tuple(range(len(names))), "by their words and order")
-    full = [known.full_names.get(key, frozenset()) for key in keys]
+    full = [target.full_names.get(key, frozenset()) for key in keys]
     # If all words of a class with several are given, the names were taken from the label set: a single word among them
     # is then all words of its class, and not any thing of that name.
-    taken_from_the_set = all(full) and any(len(known.lemmas[index]) > 1 for classes in full for index in classes)
+    taken_from_the_set = all(full) and any(len(target.lemmas[index]) > 1 for classes in full for index in classes)
     for name, key, classes in zip(names, keys, full if taken_from_the_set else candidates, strict=True):
         if len(classes) > 1:
-            return LabelMatch(None, f"the class {name!r} may be any of {len(classes)} classes of {known.title}")
-        if not taken_from_the_set and (others := known.senses.get(key, frozenset()) - known.ids.keys()):
-            meaning = f"the word {name!r} means a class of {known.title}, but also {' and '.join(sorted(others)[:2])}"
+            return LabelMatch(None, f"the class {name!r} may be any of {len(classes)} classes of {target.title}")
+        if not taken_from_the_set and (others := target.senses.get(key, frozenset()) - target.ids.keys()):
+            meaning = f"the word {name!r} means a class of {target.title}, but also {' and '.join(sorted(others)[:2])}"
             return LabelMatch(None, f"{meaning} of WordNet")
     chosen = full if taken_from_the_set else candidates
     return LabelMatch(tuple(index for classes in chosen for index in classes), "by their words")
 
 
-def _foreign(foreign: Sequence[str], total: int, known: LabelSet) -> str:
+def _foreign(foreign: Sequence[str], total: int, target: LabelSet) -> str:
     """Return the reason for names that are not in the label set."""
     if len(foreign) == total:
-        return f"none of the {total} classes of the images is one of {known.title}"
+        return f"none of the {total} classes of the images is one of {target.title}"
     listed = ", ".join(map(repr, foreign[:3])) + (", ..." if len(foreign) > 3 else "")
     verb = "is" if len(foreign) == 1 else "are"
     return (
-        f"{total - len(foreign)} of the {total} classes of the images are classes of {known.title} and "
+        f"{total - len(foreign)} of the {total} classes of the images are classes of {target.title} and "
         f"{len(foreign)} {verb} not ({listed})"
     )
 

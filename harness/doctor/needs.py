@@ -95,16 +95,13 @@ def _backbones(suite: Suite) -> Iterator[Need]:
         yield Need(Check(f"weights of {target.backbone}", ok, True, state, remedy), "backbone", backbone_key(target))
 
 
-#: Package of a backbone's prefix -> extra of this project that installs it with what it needs.
-_EXTRAS = {"transformers": "hf", "open_clip_torch": "clip"}
-
-
 def _weights(target: Target) -> tuple[str, str] | None:
     """Return None if the weights are on this machine, else a description of their state and the remedy.
 
     The remedy is empty if the weights will be downloaded.
     """
     from harness import backbones
+    from harness.backbones.sources.base import EXTRAS
 
     prefix, colon, identifier = target.backbone.partition(":")
     source = None if colon else backbones.BACKBONES.get(target.backbone)
@@ -114,7 +111,7 @@ def _weights(target: Target) -> tuple[str, str] | None:
     files = _files(target, source, prefix if colon else "", identifier)
     if missing:
         absent = f"the package {', '.join(missing)} is not installed"
-        extra = _EXTRAS.get(missing[0]) if len(missing) == 1 else None
+        extra = EXTRAS.get(missing[0]) if len(missing) == 1 else None
         fetch = f'pip install "disentanglement-harness[{extra}]"' if extra else f"pip install {' '.join(missing)}"
         # Missing weights are reported together with the missing package, not only after it is installed.
         return (f"{absent}, and they are {files[0]}", f"{fetch}. {files[1]}") if files and files[1] else (absent, fetch)
@@ -125,6 +122,7 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
     """Check the weights as :func:`_weights` does, without the packages."""
     from harness.backbones import PREFIXES, built_from
     from harness.backbones.sources.base import resolve
+    from harness.backbones.sources.huggingface_folders import is_path
 
     if target.checkpoint is not None:
         if not Path(target.checkpoint).expanduser().exists():
@@ -140,7 +138,7 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
         cached = not source.hub or (source.cached is not None and source.cached())
     elif prefix in ("torchhub", "hf") and _local_folder(prefix, identifier):
         return None
-    elif prefix == "hf" and identifier.startswith(("/", "./", "../", "~")):
+    elif prefix == "hf" and is_path(identifier):
         return f"there is no folder {identifier!r}", "Use hf:OWNER/NAME, or hf:PATH of an existing folder."
     elif prefix == "torchhub":
         cached = False

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from harness.errors import UserError
 from methods.plugin_files import plugin_files
-from methods.registry import did_you_mean, natural_key, registries_of, unknown_name
+from methods.registry import natural_key, nearest, registries_of, unknown_name
 from methods.source_names import registered_names
 
 
@@ -28,6 +28,7 @@ METRIC = Kind("metric", "harness.metrics", "harness.metrics")
 DATASET = Kind("dataset", "harness.datasets", "harness.datasets")
 PANEL = Kind("judge panel", "judges.panels", "harness.judges")
 BACKBONE = Kind("backbone", "harness.backbones.models", "harness.backbones")
+HEAD = Kind("head", "harness.activations.heads", "harness.heads")
 #: Kinds of plugins, as named by ``harness new`` and ``harness check``.
 KINDS = {"method": METHOD, "metric": METRIC, "judge": PANEL, "backbone": BACKBONE, "dataset": DATASET}
 
@@ -50,11 +51,10 @@ def all_names(kind: Kind) -> list[str] | None:
 
 
 def no_such_plugin(wanted: str, kind: str | None, names: Iterable[str]) -> UserError:
-    """Return the error of ``harness check`` for a name that is none of ``names``; ``kind`` restricts what was meant."""
-    suggestion = did_you_mean(wanted.partition(":")[0], sorted(set(names))).partition(" There are")[0]
-    suggestion = f"{suggestion} " if suggestion.startswith("Did") else ""
+    """Return the error of ``harness check`` for a name that is not among ``names``, those of one ``kind`` or of all."""
     return UserError(
-        f"There is no {kind or 'method, metric, judge panel, backbone or image set'} {wanted!r}. {suggestion}"
+        f"There is no {kind or 'method, metric, judge panel, backbone or image set'} {wanted!r}. "
+        f"{nearest(wanted.partition(':')[0], sorted(set(names)))}"
         "`harness list methods` (metrics, panels, backbones, datasets) shows all names; the name of a file ends in .py."
     )
 

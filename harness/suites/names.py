@@ -1,4 +1,4 @@
-"""Check of the names in a suite: methods and their settings, metrics, backbones, image sets, panels."""
+"""Check of the names in a suite: methods and their settings, metrics, backbones, heads, image sets, panels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from harness.errors import UserError
-from harness.suites.known_names import DATASET, METHOD, METRIC, PANEL, require_known
+from harness.suites.known_names import DATASET, HEAD, METHOD, METRIC, PANEL, require_known
 from harness.suites.parsing import SuiteProblem
 from harness.suites.schema import MethodEntry, Suite, names_of, with_target_settings
 from harness.suites.toml_lines import Path
@@ -24,6 +24,7 @@ class _LookUps(NamedTuple):
     """Functions that raise UserError for an unknown name of their kind."""
 
     dataset: Callable[[str], object]
+    head: Callable[[str], object]
     metric: Callable[[str], object]
     panel: Callable[[str], object]
     entry: Callable[[MethodEntry, Mapping[str, Mapping[str, Any]], Path, Path], list[SuiteProblem]]
@@ -38,10 +39,11 @@ def check(suite: Suite, methods: Collection[str] | None = None) -> list[SuitePro
         methods: names or labels of the methods to check; the others are not imported. Default: all.
     """
     from harness import datasets
+    from harness.activations.heads import HEADS
     from harness.metrics.base import METRICS
     from judges.panel import PANELS
 
-    return _check(suite, methods, _LookUps(datasets.DATASETS.get, METRICS.get, PANELS.get, _entry))
+    return _check(suite, methods, _LookUps(datasets.DATASETS.get, HEADS.get, METRICS.get, PANELS.get, _entry))
 
 
 def check_sources(suite: Suite, methods: Collection[str] | None = None) -> list[SuiteProblem]:
@@ -49,8 +51,8 @@ def check_sources(suite: Suite, methods: Collection[str] | None = None) -> list[
     from harness.backbones import PREFIXES
 
     list(PREFIXES)  # some prefixes bring methods of their own
-    dataset, metric, panel = (partial(require_known, kind) for kind in (DATASET, METRIC, PANEL))
-    return _check(suite, methods, _LookUps(dataset, metric, panel, _entry_in_source))
+    dataset, head, metric, panel = (partial(require_known, kind) for kind in (DATASET, HEAD, METRIC, PANEL))
+    return _check(suite, methods, _LookUps(dataset, head, metric, panel, _entry_in_source))
 
 
 def _check(suite: Suite, methods: Collection[str] | None, look_ups: _LookUps) -> list[SuiteProblem]:
@@ -65,6 +67,8 @@ def _check(suite: Suite, methods: Collection[str] | None, look_ups: _LookUps) ->
     for position, target in enumerate(suite.targets):
         path: Path = ("targets", position)
         problems += _problems_of((*path, "backbone"), _check_backbone, target.backbone)
+        if target.head is not None:
+            problems += _problems_of((*path, "head"), look_ups.head, target.head)
         for number, entry in _selected(target.methods or (), methods):
             problems += look_ups.entry(entry, target.settings, (*path, "methods", number), (*path, "settings"))
         if target.settings and target.methods is None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from harness.suites import Suite, load_suite, with_overrides, with_settings
 from harness.suites.names import check_sources
-from harness.suites.tiny import SCALES, scaled
+from harness.suites.tiny import require_scale, scaled
 
 
 class ResolvedSuite(NamedTuple):
@@ -51,8 +51,8 @@ def resolve_suite(
         check=check_sources,
         **options,
     )
-    if scale is not None and scale not in SCALES:
-        scaled(early, scale)
+    if scale is not None:
+        require_scale(scale)
     with_settings(early, settings, check=check_sources)
     suite = with_overrides(load_suite(name_or_path, methods=options.get("methods")), **options)
     target_settings = [text for text in settings if scale is not None and text.lstrip().startswith("target.")]

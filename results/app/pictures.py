@@ -1,6 +1,6 @@
 """Pictures of a unit: the files, the part of each that the network saw, and the position of the maximum.
 
-The geometry equals that of the grids shown to judges (`judges/grids.py`), so that an outline means the same in both.
+The visible part is that of the grids shown to judges (`results/views.py`), so that an outline means the same in both.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageOps
 
-from results.app.theme import BLANK, OUTLINE
+from results.app.theme import OUTLINE
+from results.views import BLANK, CENTRE, View, view_of
 
 GAP_PX = 3
 
@@ -26,15 +27,11 @@ class Seen:
     """Part of an image that the network saw, and the layout of its tokens.
 
     Attributes:
-        fit: ``"crop"`` cuts out a centre square, ``"squash"`` resizes the whole image to a square, ``"border"`` pads
-            the whole image to a square.
-        share: side of the visible square over the image's shorter side (crop), or over the square that the whole image
-            gives.
+        view: visible part of each image.
         side: tokens along one side; None if unknown: nothing is outlined then.
     """
 
-    fit: str = "crop"
-    share: float = 1.0
+    view: View = CENTRE
     side: int | None = None
 
 
@@ -59,13 +56,8 @@ def seen_of(identity: Mapping[str, Any] | None, last_position: int | None) -> Se
     The number of tokens is not stored. The smallest square layout that holds the largest position is the right one as
     soon as any top image has its maximum in the last row.
     """
-    preprocessing = ((identity or {}).get("evaluation") or {}).get("preprocessing") or {}
     side = None if last_position is None or last_position < 1 else math.isqrt(last_position) + 1
-    size, resize = preprocessing.get("size"), preprocessing.get("resize")
-    fit = str(preprocessing.get("fit"))
-    # "squash" ignores `resize`.
-    share = float(size) / float(resize) if size and resize and fit != "squash" else 1.0
-    return Seen({"squash": "squash", "squash_crop": "squash", "border": "border"}.get(fit, "crop"), share, side)
+    return Seen(view_of(identity), side)
 
 
 def folders(dataset: str | None, user_folder: Path | None) -> list[Path]:
@@ -112,7 +104,7 @@ def strip(
 def _drawn(tile: PictureTile, path: Path | None, seen: Seen, px: int) -> Image.Image:
     if path is None:
         return _placeholder(px, "no file")
-    picture = _square(path, path.stat().st_mtime_ns, seen.fit, seen.share, px)
+    picture = _square(path, path.stat().st_mtime_ns, seen.view, px)
     if picture is None:
         return _placeholder(px, "unreadable")
     if not tile.active:
@@ -141,7 +133,7 @@ def _outline(drawn: Image.Image, position: int, seen: Seen, px: int) -> None:
 
 
 @lru_cache(maxsize=2048)
-def _square(path: Path, stamp: int, fit: str, share: float, px: int) -> Image.Image | None:
+def _square(path: Path, stamp: int, view: View, px: int) -> Image.Image | None:
     """Return the part the network saw, px x px; None if the file is not an image. `stamp` is the file's time."""
     try:
         with Image.open(path) as opened:
@@ -150,13 +142,7 @@ def _square(path: Path, stamp: int, fit: str, share: float, px: int) -> Image.Im
             image = ImageOps.exif_transpose(opened).convert("RGB")
     except Exception:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more.
         return None
-    if fit == "border":
-        image = ImageOps.pad(image, (max(image.size), max(image.size)), color=BLANK)
-    width, height = image.size
-    across, down = (width, height) if fit == "squash" else (min(image.size),) * 2
-    half_width, half_height = share * across / 2, share * down / 2
-    box = (width / 2 - half_width, height / 2 - half_height, width / 2 + half_width, height / 2 + half_height)
-    return image.resize((px, px), Image.Resampling.BICUBIC, box=box)
+    return view.of(image, px)
 
 
 @lru_cache(maxsize=16)

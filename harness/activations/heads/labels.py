@@ -33,7 +33,7 @@ class LabelSetHeadKind(HeadKind):
 
     @cached_property
     def label_match(self) -> LabelMatch:
-        """Classes of the head for the classes of the images, or the reason why there are none."""
+        """Classes of the head for the classes of the images, or the reason why they do not match."""
         if self.label_set is None:
             return LabelMatch(None, f"the labels of the head of {self.backbone.name} are unknown")
         size = size_of(self.label_set)

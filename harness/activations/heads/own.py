@@ -57,11 +57,12 @@ class OwnHead(LabelSetHeadKind):
     def _earlier_index(self) -> tuple[int, ...] | None:
         """Return the classes up to version 0.1: any 1000 names like WordNet ids were taken for ImageNet-1k's.
 
-        Labels of heads from a local checkpoint were unknown.
+        So were the 1000 classes of every model of timm, whatever its tag. Labels of local checkpoints were unknown.
         """
-        names = self.probing.classes
-        known = self.label_set == IMAGENET_1K and self.backbone.source != LOCAL_CHECKPOINT
-        return tuple(range(1000)) if known and self.n_labels == len(names) == 1000 and are_wordnet_ids(names) else None
+        names, source = self.probing.classes, self.backbone.source
+        labelled = source.startswith("timm ") or (self.label_set == IMAGENET_1K and source != LOCAL_CHECKPOINT)
+        matched = labelled and self.n_labels == len(names) == 1000 and are_wordnet_ids(names)
+        return tuple(range(1000)) if matched else None
 
     def make(
         self, cache: Path, *, batch_size: int = 32, progress: Progress = no_progress, report: BrokenReport | None = None

@@ -11,17 +11,16 @@ from typing import Any
 
 import torch
 from pydantic import field_validator
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from harness.activations.cached import read_cached
+from harness.activations.cached import read_cached, save_cached
 from harness.activations.heads import HEADS
 from harness.activations.heads.base import Head, HeadKind, HeadSettings, HeadWeights, weights_hash
 from harness.activations.zero_shot_prompts import IMAGES, MODEL, OPENAI, class_names_of, templates_of
-from harness.atomic import create_partial, remove, replace_atomically
 from harness.backbones.base import Backbone
-from harness.backbones.text_tower import TextTower
+from harness.backbones.text_tower import CLIP_TEMPLATE, TextTower
 from harness.datasets.loading import BrokenReport
 from harness.errors import UserError
 from harness.identity import digest, seed_of
@@ -183,7 +182,7 @@ class ZeroShot(HeadKind):
         if text is None or len(text) != len(self.prompts):
             text = _class_embeddings(tower, list(self.prompts.values()), progress)
             _require_different(text, self.prompts)
-            _save(text, file)
+            save_cached({"text": text}, file)
         device = self.backbone.device
         return ZeroShotHead(self.backbone, self.class_index, text.to(device), tower.project, tower.scale, tower.bias)
 
@@ -202,7 +201,7 @@ def _random_tower(backbone: Backbone) -> TextTower:
         project=lambda features: features,
         scale=100.0,
         bias=0.0,
-        template="a photo of a {}.",
+        template=CLIP_TEMPLATE,
         weights={},
     )
 
@@ -243,12 +242,3 @@ def _require_different(text: Tensor, prompts: Mapping[str, Sequence[str]]) -> No
 
 def _read(file: Path) -> tuple[Tensor, Mapping[str, str]]:
     return load_file(file)["text"], {}
-
-
-def _save(text: Tensor, file: Path) -> None:
-    partial = create_partial(file, folder=False)
-    try:
-        save_file({"text": text}, partial)
-        replace_atomically(partial, file)
-    finally:
-        remove(partial)

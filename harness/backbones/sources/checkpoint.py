@@ -44,7 +44,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def _weights_inside(loaded: object) -> dict[Any, Any] | None:
-    """Return the dictionary of weights inside a training script's checkpoint, or None if there is none."""
+    """Return the dictionary of weights inside a training script's checkpoint, None if it is not nested."""
     if not isinstance(loaded, dict):
         return None
     return next((loaded[key] for key in _NESTED if isinstance(loaded.get(key), dict)), None)
@@ -113,24 +113,26 @@ def fill(model: nn.Module, state: dict[str, Tensor], *, checkpoint: str, archite
     if problems:
         raise UserError(f"{checkpoint!r} does not fit {architecture}: parameters {'; '.join(problems)}.")
     model.load_state_dict(state, strict=True)
-    require_finite(model.state_dict(), f"The checkpoint {checkpoint!r}")
+    require_finite(model, f"The checkpoint {checkpoint!r}")
 
 
-def require_finite(state: Mapping[str, Tensor], what: str) -> None:
-    """Check that the weights hold no NaN and no infinite value.
+def require_finite(model: nn.Module, what: str) -> None:
+    """Check that no parameter of a model is NaN or infinite, and no buffer NaN (masks may hold -inf).
 
     Args:
-        state: tensors by name.
+        model: the model with its weights.
         what: start of the message, such as ``"The checkpoint 'x.pth'"``.
 
     Raises:
         UserError: naming the first such tensor and the counts.
     """
-    invalid = {
-        name: int((~torch.isfinite(tensor)).sum())
-        for name, tensor in state.items()
-        if (tensor.is_floating_point() or tensor.is_complex()) and not torch.isfinite(tensor).all()
-    }
+    parameters = {name for name, _ in model.named_parameters()}
+    state = model.state_dict()
+    invalid = {}
+    for name, tensor in state.items():
+        mask = ~torch.isfinite(tensor) if name in parameters else torch.isnan(tensor)
+        if mask.any():
+            invalid[name] = int(mask.sum())
     if invalid:
         name, count = next(iter(invalid.items()))
         raise UserError(

@@ -18,10 +18,11 @@ from methods.errors import UserError
 def offline_if_unreachable(*, local: bool = False) -> Iterator[None]:
     """Restrict the Hugging Face client to its cache within the context if the hub's name cannot be resolved.
 
-    ``local`` says that only a local folder is read, so that the hub is not needed.
-
     The client repeats failed requests with growing pauses, about 50 s for a missing file. Behind a proxy the client is
     left as it is, because names are resolved elsewhere.
+
+    Args:
+        local: True if only a local folder is read, so that the hub is never needed.
     """
     try:
         from huggingface_hub import constants

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from harness.backbones.base import Backbone, last_fc2, last_path
 from harness.backbones.final_tokens import transformers_final_tokens
 from harness.backbones.sources.base import Request, origin, require
 from harness.backbones.sources.hub import offline_if_unreachable
+from harness.backbones.sources.huggingface_folders import folder_of, name_of
 from harness.backbones.sources.huggingface_pooling import reading_of
 from harness.backbones.sources.huggingface_processors import preprocessing_of
 from harness.backbones.sources.huggingface_text import loader
@@ -53,7 +53,7 @@ def load(request: Request) -> Backbone:
             f"{request.spec!r} takes a folder as checkpoint (config.json, model.safetensors, "
             f"preprocessor_config.json), and {request.checkpoint.name!r} is a file."
         )
-    folder = request.checkpoint or _folder(request.identifier)
+    folder = request.checkpoint or folder_of(request.identifier)
     repository = str(folder or request.identifier)
     config = _fetch(lambda auto: auto.AutoConfig.from_pretrained(repository, trust_remote_code=False), request)
     _require_images(config, request.spec)
@@ -98,30 +98,6 @@ def activation_identity(config: Any) -> dict[str, Any]:
     stated = getattr(config, "hidden_act", None)
     default = getattr(type(config)(), "hidden_act", None)
     return {} if stated == default else {"activation": str(stated)}
-
-
-def name_of(identifier: str) -> str:
-    """Return the name of the backbone of ``hf:identifier``, with only the last part of a local folder's path."""
-    folder = Path(identifier).expanduser()
-    return f"hf:{folder.resolve().name if folder.is_dir() or _is_path(identifier) else identifier}"
-
-
-def _folder(identifier: str) -> Path | None:
-    """Return the local folder that an identifier names, or None if it names a repository of the hub.
-
-    Raises:
-        UserError: if the identifier is a path and there is no such folder.
-    """
-    folder = Path(identifier).expanduser()
-    if folder.is_dir():
-        return folder
-    if _is_path(identifier):
-        raise UserError(f"There is no folder {identifier!r}. Give hf:OWNER/NAME or hf:PATH of a folder.")
-    return None
-
-
-def _is_path(identifier: str) -> bool:
-    return identifier.startswith(("/", "./", "../", "~"))
 
 
 def _require_images(config: Any, spec: str) -> None:
@@ -169,21 +145,29 @@ def _model(repository: str, config: Any, request: Request) -> tuple[nn.Module, b
     cls: Any = getattr(transformers, tower) if tower else transformers.AutoModel
     if not request.weights:
         inner = getattr(config, "vision_config", config) if tower else config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            untrained: nn.Module = cls._from_config(inner) if tower else cls.from_config(inner)
-        trained_pooler = False
-        model = untrained
+        model, trained_pooler = _fetch(lambda _: _untrained(cls, inner), request), False
     else:
         model, trained_pooler = _pretrained(cls, repository, request)
     if config.model_type == "vit_mae":
-        model.config.mask_ratio = 0.0  # type: ignore[union-attr]
+        model.config.mask_ratio = 0.0
     return model, trained_pooler
+
+
+def _untrained(cls: Any, config: Any) -> nn.Module:
+    """Return a model with random weights of a fixed seed; the global generator's state is restored."""
+    is_auto = hasattr(cls, "from_config")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model: nn.Module = cls.from_config(config, trust_remote_code=False) if is_auto else cls._from_config(config)
+        return model
 
 
 def _pretrained(cls: Any, repository: str, request: Request) -> tuple[nn.Module, bool]:
     """Return the model with its weights, and True if its pooler is among them."""
-    options = {"use_safetensors": True, "output_loading_info": True, "dtype": torch.float32}
+    # Without trust_remote_code=False, a repository with code of its own makes transformers ask on the terminal.
+    options = {
+        "use_safetensors": True, "output_loading_info": True, "dtype": torch.float32, "trust_remote_code": False
+    }  # fmt: skip
     model, info = _fetch(lambda _: cls.from_pretrained(repository, **options), request)
     dropped = _dropped(model, info["unexpected_keys"])
     if any(_is_pooler(name) for name in dropped) and _can_pool(model):
@@ -264,7 +248,7 @@ def _quiet() -> Iterator[None]:
 def _fetch(load_with: Any, request: Request) -> Any:
     import transformers
 
-    folder = request.checkpoint or _folder(request.identifier)
+    folder = request.checkpoint or folder_of(request.identifier)
     try:
         with offline_if_unreachable(local=folder is not None), _quiet():
             return load_with(transformers)

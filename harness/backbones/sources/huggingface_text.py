@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.backbones.base import Backbone
-from harness.backbones.text_tower import TextTower
+from harness.backbones.text_tower import CLIP_TEMPLATE, SIGLIP_TEMPLATE, TextTower
 from methods.errors import UserError, first_line
 
 #: Class of the two-tower model, by the configuration's model type.
@@ -62,7 +62,7 @@ def _load(backbone: Backbone, model_type: str, repository: str, fetch: Fetch) ->
         project=project,
         scale=float(model.logit_scale.exp()),
         bias=float(model.logit_bias) if hasattr(model, "logit_bias") else 0.0,
-        template="This is a photo of {}." if siglip else "a photo of a {}.",
+        template=SIGLIP_TEMPLATE if siglip else CLIP_TEMPLATE,
         weights={name: value for name, value in model.state_dict().items() if not name.startswith("vision_model.")},
         tokenize=functools.partial(
             _token_ids, tokenizer, int(model.config.text_config.vocab_size), siglip, backbone.name
@@ -121,8 +121,7 @@ def _projection(model: nn.Module) -> Callable[[Tensor], Tensor]:
     layer = getattr(model, "visual_projection", None)
     if not isinstance(layer, nn.Linear):
         return lambda features: features
-    # Without a reference to the model, whose text tower can then be freed.
-    weight = layer.weight.detach().clone()
+    weight = layer.weight.detach()
     return lambda features: features @ weight.to(features).T
 
 

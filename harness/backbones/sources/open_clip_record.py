@@ -7,7 +7,6 @@ for the hub. Without either, the preprocessing of the architecture's first tag i
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib.util
 import json
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ from harness.backbones.preprocessing import Preprocessing
 from harness.backbones.preprocessing_check import require_same_input
 from harness.backbones.sources.base import Request
 from methods.errors import UserError, first_line
+from methods.registry import nearest
 
 _CONFIG = "open_clip_config.json"
 #: Largest difference of one normalised value from open_clip's, whose arithmetic is the same: rounding of float32 only.
@@ -69,7 +69,7 @@ def record_of(request: Request) -> ClipRecord:
         raise _unknown_architecture(request, architecture, open_clip.list_models())
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if slash and tag not in tags:
-        raise UserError(f"open_clip has no weights {tag!r} for {architecture}. {_near(tag, tags)}{_listed(tags)}")
+        raise UserError(f"open_clip has no weights {tag!r} for {architecture}. {nearest(tag, tags)}{_listed(tags)}")
     if not tag and request.weights and request.checkpoint is None:
         raise UserError(
             f"{request.spec!r} names no weights: write open_clip:{architecture}/TAG, or give a local file: "
@@ -181,7 +181,7 @@ def _input_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _beside(request: Request, record: ClipRecord) -> ClipRecord | None:
-    """Return the record in the ``open_clip_config.json`` beside the checkpoint, None if there is none."""
+    """Return the record in the ``open_clip_config.json`` beside the checkpoint, None if it is missing."""
     assert request.checkpoint is not None
     file = request.checkpoint.expanduser().absolute().with_name(_CONFIG)
     if not file.is_file():
@@ -189,7 +189,7 @@ def _beside(request: Request, record: ClipRecord) -> ClipRecord | None:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         config = content["model_cfg"]
-        differing = [*_differing(config, record.config)]
+        differing = list(_differing(config, record.config))
         settings = _input_fields(content.get("preprocess_cfg") or {})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
@@ -230,15 +230,9 @@ def _three(values: float | Iterable[float]) -> tuple[float, float, float]:
 
 def _unknown_architecture(request: Request, architecture: str, architectures: list[str]) -> UserError:
     return UserError(
-        f"open_clip has no architecture {architecture!r}. {_near(request.identifier, architectures)}Write "
+        f"open_clip has no architecture {architecture!r}. {nearest(request.identifier, architectures)}Write "
         f"open_clip:ARCH/TAG; open_clip.list_pretrained() lists the pairs."
     )
-
-
-def _near(name: str, names: Iterable[str]) -> str:
-    by_lower = {each.lower(): each for each in names}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
-    return f"Did you mean {' or '.join(by_lower[each] for each in near)}? " if near else ""
 
 
 def _listed(tags: list[str]) -> str:

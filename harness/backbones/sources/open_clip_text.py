@@ -12,11 +12,9 @@ from harness.backbones.sources.base import require
 from harness.backbones.sources.hub import offline_if_unreachable
 from harness.backbones.sources.open_clip_record import ClipRecord
 from harness.backbones.sources.root_logger import root_logger_unchanged
-from harness.backbones.text_tower import TextTower
+from harness.backbones.text_tower import CLIP_TEMPLATE, SIGLIP_TEMPLATE, TextTower
 from methods.errors import UserError, first_line
 
-#: Prompts of the papers: Radford et al. 2021, section 3.1.4, and Zhai et al. 2023 (SigLIP).
-CLIP_TEMPLATE, SIGLIP_TEMPLATE = "a photo of a {}.", "This is a photo of {}."
 #: Texts per forward pass.
 _BATCH = 256
 

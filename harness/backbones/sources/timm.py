@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import sys
 from typing import Any
@@ -20,6 +19,7 @@ from harness.backbones.sources.timm_record import WeightsRecord, record_of
 from harness.backbones.sources.wrapper_prefixes import unwrap
 from harness.backbones.token_layout import prefix_tokens
 from methods.errors import UserError, first_line
+from methods.registry import nearest
 
 
 def load(request: Request) -> Backbone:
@@ -144,10 +144,8 @@ def check_name(name: str) -> None:
     architecture, _, tag = name.partition(".")
     architectures = timm.list_models()
     if architecture not in architectures:
-        near = difflib.get_close_matches(architecture, architectures, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}? " if near else ""
         raise UserError(
-            f"timm has no model {architecture!r}. {hint}"
+            f"timm has no model {architecture!r}. {nearest(architecture, architectures)}"
             f"timm.list_models() lists the {len(architectures)} models of timm {timm.__version__}."
         )
     tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]

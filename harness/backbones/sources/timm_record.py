@@ -89,7 +89,7 @@ def _assumed(default: dict[str, Any], request: Request, architecture: str) -> We
 
 
 def _beside(checkpoint: Path, architecture: str, spec: str) -> WeightsRecord | None:
-    """Return the record in the ``config.json`` beside a checkpoint; None if there is none, or it is not timm's."""
+    """Return the record in the ``config.json`` beside a checkpoint; None if it is missing or of another library."""
     from timm.models._hub import load_model_config_from_path  # no public module has it
 
     file = checkpoint.expanduser().absolute().with_name(_CONFIG)

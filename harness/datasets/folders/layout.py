@@ -113,7 +113,7 @@ def _wrapper_in(folder: Folder) -> Folder | None:
 
 
 def _is_wrapper(folder: Folder, parent: Folder) -> bool:
-    """Return True if a folder's name says nothing about its images (``images``, or its parent's name again)."""
+    """Return True if a folder's name does not describe its images (``images``, or its parent's name again)."""
     return is_filler(folder.name) or words_of(folder.name) == words_of(parent.name)
 
 

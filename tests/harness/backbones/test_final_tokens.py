@@ -50,7 +50,7 @@ class DinoVisionTransformer(nn.Module):
         return {f"x_norm_{name}": part for name, part in parts.items()}
 
 
-def test_dinov2s_own_code_gives_them_in_parts() -> None:
+def test_dinov2s_code_gives_them_in_parts() -> None:
     model = DinoVisionTransformer()
     function = hub_final_tokens(model)
     assert function is not None

@@ -281,7 +281,9 @@ def test_weights_trained_with_quick_gelu_get_it() -> None:
         ("open_clip:Tiny-ViT/squashed", r"could not be downloaded; give a local file"),
     ],
 )
-def test_what_cannot_be_loaded_is_said(spec: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_names_and_failed_downloads_are_explained(
+    spec: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("harness.backbones.sources.hub._resolves", lambda host: False)
     with pytest.raises(UserError, match=sentence):
         backbones.load(spec)
@@ -295,7 +297,7 @@ def test_what_cannot_be_loaded_is_said(spec: str, sentence: str, monkeypatch: py
         ("open_clip:Tiny-hub-text", r"needs the configuration of 'nobody/encoder' from the Hugging Face hub"),
     ],
 )
-def test_what_cannot_be_read_is_refused(spec: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_inputs_and_files_are_refused(spec: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.backbones.sources.hub._resolves", lambda host: False)
     with pytest.raises(UserError, match=sentence):
         backbones.load(spec, weights=False)

@@ -113,14 +113,14 @@ def test_border_pads_with_the_mean(size, resize):
 
 
 @pytest.mark.parametrize("change", [{"fit": "squash_crop"}, {"fit": "border"}, {"interpolation": "lanczos"}])
-def test_new_forms_take_the_same_random_crops(change):
+def test_random_crops_do_not_depend_on_the_fit(change):
     photo = noise(120, 90)
     other = dataclasses.replace(PLAIN, **change)
     first, second = (each.random_resized_crop(photo, torch.Generator().manual_seed(1)) for each in (PLAIN, other))
     assert first.shape == second.shape and torch.equal(first, second) == ("fit" in change)
 
 
-def test_describe_says_every_step():
+def test_describe_names_every_step():
     imagenet = Preprocessing(size=224, resize=256, interpolation="bicubic", **IMAGENET)
     assert imagenet.describe() == (
         "224 px centre crop after resizing the shorter side to 256 px, bicubic, ImageNet mean and std"

@@ -75,7 +75,7 @@ def test_a_loaded_model_carries_the_checked_preprocessing():
     assert (loaded.size, loaded.resize, loaded.fit, loaded.mean) == (160, 168, "crop", (0.5,) * 3)
 
 
-def test_configurations_that_were_read_rightly_keep_their_identity():
+def test_supported_configurations_keep_their_identity():
     """Values of an earlier version, which pin the identities of stored cells."""
     expected = {
         "vit_base_patch16_224.augreg_in21k_ft_in1k": (224, 248, "bicubic", [0.5] * 3, [0.5] * 3, "crop"),

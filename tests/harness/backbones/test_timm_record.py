@@ -50,7 +50,7 @@ def test_a_tag_states_preprocessing_and_labels(save):
     assert backbones.load("timm:test_vit.r160_in1k", weights=False).head_labels is None
 
 
-def test_without_a_tag_the_default_is_assumed_and_said(save):
+def test_without_a_tag_the_default_is_assumed_with_a_note(save):
     backbone = backbones.load("timm:test_vit", checkpoint=save())
     assert backbone.head_labels is None and backbone.n_classes == 1000
     assert len(backbone.notes) == 1 and "of timm:test_vit.r160_in1k is assumed" in backbone.notes[0]
@@ -152,7 +152,7 @@ def test_a_dinov2_config_of_another_size_is_followed(tmp_path):
     assert (loaded.size, loaded.resize) == (98, 112)
 
 
-def test_heads_of_1000_classes_are_imagenets_but_for_named_ones():
+def test_which_heads_of_1000_classes_count_as_imagenet():
     """Weights with 1000 classes have a tag that ends with in1k, except two that DINO trained without labels."""
     other = []
     for name in timm.list_pretrained():

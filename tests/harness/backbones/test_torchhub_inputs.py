@@ -38,7 +38,7 @@ def repository(tmp_path_factory):
     return folder
 
 
-def test_the_assumed_preprocessing_is_said(repository):
+def test_assumed_preprocessing_gives_a_note(repository):
     backbone = backbones.load(f"torchhub:{repository}:tiny")
     assert backbone.preprocessing == IMAGENET_224
     assert backbone.notes == ("The hub entry does not state its preprocessing: DINOv2's is assumed.",)

@@ -99,19 +99,19 @@ def test_unexpected_names_beside_the_weights_are_refused_and_named(state, tmp_pa
             load(under(prefix, {**state, "projector.weight": torch.zeros(2)}), tmp_path)
 
 
-def test_what_does_not_fit_is_counted_against_the_best_prefix(state, tmp_path):
+def test_misfits_are_counted_against_the_best_prefix(state, tmp_path):
     part = {name: tensor for name, tensor in state.items() if name != "norm.weight"}
     with pytest.raises(UserError, match=r"parameters 1 missing \(norm\.weight\)\."):
         load(under("module.", part), tmp_path)
 
 
-def test_names_twice_are_refused():
+def test_duplicate_names_are_refused():
     with pytest.raises(UserError, match="holds parameters twice"):
         unwrap({"a": torch.zeros(1), "_orig_mod.a": torch.zeros(1)}, {}, file="x", architecture="y")
 
 
 def test_dinov2s_own_checkpoints_may_be_wrapped(tmp_path):
-    original = dict(backbones.load("dinov2_vits14", weights=False).model.state_dict())
+    original = dict(backbones.build("dinov2_vits14", weights=False).model.state_dict())
     original["mask_token"] = torch.zeros(1, 384)
     torch.save({"teacher": {**under("backbone.", original), "dino_head.x": torch.zeros(1)}}, tmp_path / "x.pth")
     backbone = backbones.load("dinov2_vits14", checkpoint=tmp_path / "x.pth")
@@ -128,10 +128,14 @@ def test_invalid_values_are_refused_and_named(state, tmp_path, value):
         load(broken, tmp_path)
 
 
-def test_other_kinds_of_numbers_are_finite():
-    require_finite({"n": torch.tensor(3), "b": torch.tensor(True), "h": torch.zeros(2, dtype=torch.float16)}, "x")
-    with pytest.raises(UserError, match="x holds NaN"):
-        require_finite({"h": torch.tensor([float("nan")], dtype=torch.bfloat16)}, "x")
+def test_integers_and_half_precision_are_checked():
+    model = torch.nn.Linear(2, 2).half()
+    for name, value in (("n", torch.tensor(3)), ("b", torch.tensor(True)), ("mask", torch.tensor(-torch.inf))):
+        model.register_buffer(name, value)
+    require_finite(model, "x")
+    model.to(torch.bfloat16).register_buffer("h", torch.tensor([float("nan")], dtype=torch.bfloat16))
+    with pytest.raises(UserError, match=r"x holds NaN .*first: h, 1 of 1"):
+        require_finite(model, "x")
 
 
 def test_nested_dictionaries_are_read_at_any_depth(tmp_path):

@@ -21,7 +21,7 @@ from harness.progress import Silent
 from harness.run import run
 from harness.suites import Judging, load_suite, parse_suite
 from judges.base import Judge, Keep, Question, Reply
-from judges.grids import GRID_PX, TILE_PX, Album, Grid, Tile, TokenPosition, View
+from judges.grids import GRID_PX, TILE_PX, Album, Grid, Tile, TokenPosition
 from judges.panel import PANELS, Panel, Wanted, make_panel
 from judges.panels.proxy import ENCODERS, ProxyJudge, tightness
 from judges.prompt import Prompt
@@ -30,6 +30,7 @@ from results import Store, StoreError, leaderboard, open_store
 from results.boards.text import render_text
 from results.store import judgments
 from results.store.judgments import ReplyRecord, TournamentRecord
+from results.views import View
 
 pytestmark = pytest.mark.run
 

@@ -174,7 +174,7 @@ def test_half_precision_and_the_weights_of_the_whole_classifier_are_read(
         (published(weight=torch.zeros(1000, WIDTH)), "reads 24 features"),
     ],
 )
-def test_a_file_that_is_no_such_head_is_refused(
+def test_other_files_are_refused(
     state: dict[str, Tensor], sentence: str, vit: Backbone, images: ImageSet, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=sentence):

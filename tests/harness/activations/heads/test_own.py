@@ -32,13 +32,13 @@ def own(backbone: Backbone, classes: tuple[str, ...]) -> OwnHead:
     return OwnHead(backbone, ImageSet("folder:x", records, classes), "folder:x", {})
 
 
-def test_imagenet_in_index_order_is_what_it_was(classifier: Backbone) -> None:
+def test_imagenet_in_index_order_keeps_its_identity(classifier: Backbone) -> None:
     head = own(classifier, IDS)
     assert head.class_index is not None and torch.equal(head.class_index, torch.arange(1000))
     assert head.identity() == {"kind": "own"} and head.notes() == []
 
 
-def test_other_images_have_the_identity_they_had_and_a_note(classifier: Backbone) -> None:
+def test_other_images_keep_their_identity_and_give_a_note(classifier: Backbone) -> None:
     head = own(classifier, ("animal", "food"))
     assert head.class_index is None and head.identity() == {"kind": "own"}
     [note] = head.notes()
@@ -46,7 +46,7 @@ def test_other_images_have_the_identity_they_had_and_a_note(classifier: Backbone
     assert 'head = "probe"' in note
 
 
-def test_names_of_the_right_form_are_no_labels(classifier: Backbone) -> None:
+def test_invented_wordnet_ids_are_not_imagenet(classifier: Backbone) -> None:
     """Their accuracy was recorded under the identity without classes."""
     head = own(classifier, FAKE)
     assert head.class_index is None and head.identity() == {"kind": "own", "classes": None}
@@ -57,7 +57,7 @@ def test_names_of_the_right_form_are_no_labels(classifier: Backbone) -> None:
 
 
 @pytest.mark.parametrize("classes", [HUGGING_FACE, IDS[:10], IDS[::-1], IDS[:999]])
-def test_what_is_newly_recognised_has_an_identity_of_its_own(classifier: Backbone, classes: tuple[str, ...]) -> None:
+def test_newly_recognised_classes_change_the_identity(classifier: Backbone, classes: tuple[str, ...]) -> None:
     head = own(classifier, classes)
     assert head.class_index is not None
     names = WORDS if classes is HUGGING_FACE else IDS
@@ -76,16 +76,19 @@ def test_labels_are_mapped_to_the_classes_of_the_head(classifier: Backbone) -> N
     assert head.targets(torch.tensor([0, 1, -1, 0])).tolist() == [1, 0, -1, 1]
 
 
-def test_a_local_checkpoint_never_had_labels_before(classifier: Backbone) -> None:
+def test_labels_of_a_local_checkpoint_change_the_identity(classifier: Backbone) -> None:
     local = dataclasses.replace(classifier, source=LOCAL_CHECKPOINT)
     assert own(local, IDS).identity() == {"kind": "own", "classes": own(local, IDS).classes_identity()}
     assert own(local, FAKE).identity() == {"kind": "own"} == own(local, ("animal",)).identity()
 
 
-def test_a_head_of_unknown_labels_says_so(classifier: Backbone) -> None:
+def test_unknown_labels_give_a_note(classifier: Backbone) -> None:
     unknown = own(dataclasses.replace(classifier, head_labels=None), IDS)
     assert unknown.class_index is None and unknown.identity() == {"kind": "own"}
     assert "the labels of the head of tiny_cnn are unknown" in unknown.notes()[0]
+    # resmlp_12_224.fb_dino: timm's 1000 classes were all read as ImageNet-1k's.
+    dino = own(dataclasses.replace(classifier, head_labels=None, source="timm 1.0.31"), IDS)
+    assert dino.class_index is None and dino.identity() == {"kind": "own", "classes": None}
     other = own(dataclasses.replace(classifier, head_labels="places365"), IDS)
     assert other.class_index is None and "places365" in other.notes()[0]
     few = own(dataclasses.replace(classifier, n_classes=500), IDS)

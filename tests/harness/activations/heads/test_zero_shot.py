@@ -244,7 +244,7 @@ def test_a_tokenizer_may_have_fewer_tokens_than_the_tower_but_not_others(images,
         ({"class_names": ["a", " ", "b"]}, "has an empty name"),
     ],
 )
-def test_wrong_settings_are_one_sentence(folder, images, settings, sentence):
+def test_wrong_settings_are_refused(folder, images, settings, sentence):
     backbone = backbones.load(f"hf:{folder}")
     with pytest.raises(UserError, match=sentence.replace("{", "[{]").replace("}", "[}]")):
         ZeroShot(backbone, images, images.name, settings).check()
@@ -279,7 +279,7 @@ class TestPrompts:
         assert class_names_of("images", classes) == names
 
     @pytest.mark.parametrize("classes", [["0", "1"], ["n00000001", "n00000002"], ["707-320", "747-400"]])
-    def test_numbers_and_unknown_ids_are_no_names(self, classes):
+    def test_numbers_and_unknown_ids_are_refused_as_names(self, classes):
         with pytest.raises(UserError, match="in words"):
             class_names_of("images", classes)
 

@@ -39,9 +39,10 @@ def check_loaded(backbone: Backbone) -> None:
         side = backbone.preprocessing.size
         images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(SEED)).to(backbone.device)
         with square_maps(backbone.model, len(images)) as sides:
-            first = _features(backbone, images)
-        _require_repeatable(backbone, first, _features(backbone, images))
-        _require_independent(backbone, first, _features(backbone, images[:1]))
+            together = _features(backbone, images)
+        alone = _features(backbone, images[:1])
+        _require_repeatable(backbone, alone, _features(backbone, images[:1]))
+        _require_independent(backbone, together, alone)
     unrolled = unrolled_grid(backbone.model)
     backbone.grid_sides = frozenset({unrolled}) if unrolled else closed_under_halving(sides) or None
 

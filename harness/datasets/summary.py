@@ -55,7 +55,7 @@ def _numbers(split: DatasetSplit) -> str:
     for images, name in ((probing, ""), (evaluation, "evaluation ")):
         n_unlabelled = int((images.labels < 0).sum())
         if n_unlabelled and (name or n_unlabelled < len(images)):
-            sentence += f", {n_unlabelled} {name}images without a label"
+            sentence += f", {_count(n_unlabelled, f'{name}image')} without a label"
     return f"{sentence}; {len(probing)} for probing, {len(evaluation)} for evaluation."
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.errors import UserError, first_line
+from methods.requirements import is_finite
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 # Keys under which training scripts store the weights in a checkpoint; averaged weights first, as timm does.
@@ -130,9 +131,11 @@ def require_finite(model: nn.Module, what: str) -> None:
     state = model.state_dict()
     invalid = {}
     for name, tensor in state.items():
-        mask = ~torch.isfinite(tensor) if name in parameters else torch.isnan(tensor)
-        if mask.any():
-            invalid[name] = int(mask.sum())
+        if is_finite(tensor):  # one pass, without a mask
+            continue
+        count = int((~torch.isfinite(tensor) if name in parameters else torch.isnan(tensor)).sum())
+        if count:
+            invalid[name] = count
     if invalid:
         name, count = next(iter(invalid.items()))
         raise UserError(

@@ -214,10 +214,10 @@ def _classes(root: Folder, name: str) -> Layout:
 def _refuse_inner_splits(folders: Sequence[Folder], name: str) -> None:
     """Raise UserError if splits lie inside the classes, or the folders are splits or domains of the same classes."""
     for folder in folders:
-        inner = roles_of(child.name for child in folder.class_folders)
-        if len(set(inner.values())) > 1:
+        roles = roles_of(child.name for child in folder.class_folders)
+        if len(set(roles.values())) > 1:
             raise UserError(
-                f"The splits of {name} lie inside its classes ({join([f'{folder.prefix}/{split}/' for split in inner])}"
+                f"The splits of {name} lie inside its classes ({join([f'{folder.prefix}/{split}/' for split in roles])}"
                 f"). Put them above the classes: {LAYOUT}."
             )
     _refuse_copies(folders, name)

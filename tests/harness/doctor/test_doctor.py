@@ -268,7 +268,7 @@ def test_optional_packages_are_found_by_their_module(tmp_path: Path, monkeypatch
 def test_the_reason_is_the_first_that_holds() -> None:
     """A model that does not exist cannot be downloaded; a folder that does not exist has no folders in it."""
     for backbone, reason in (
-        ("timm:vit_tiny_patch16", r"timm [\d.]+ has no model 'vit_tiny_patch16'"),
+        ("timm:vit_tiny_patch16", r"timm has no model 'vit_tiny_patch16'"),
         ("timm:vit_tiny_patch16_224", "cannot be reached"),
     ):
         with pytest.raises(UserError, match=reason):

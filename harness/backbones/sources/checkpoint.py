@@ -131,11 +131,11 @@ def require_finite(model: nn.Module, what: str) -> None:
     state = model.state_dict()
     invalid = {}
     for name, tensor in state.items():
-        if is_finite(tensor):
+        if is_finite(tensor):  # one pass, without a mask
             continue
-        mask = ~torch.isfinite(tensor) if name in parameters else torch.isnan(tensor)
-        if mask.any():
-            invalid[name] = int(mask.sum())
+        count = int((~torch.isfinite(tensor) if name in parameters else torch.isnan(tensor)).sum())
+        if count:
+            invalid[name] = count
     if invalid:
         name, count = next(iter(invalid.items()))
         raise UserError(

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 _ENTRIES = 1 << 24
 
 
-def require_usable(tokens: Tokens, site: LinearSite, spec: MethodSpec) -> None:
+def require_usable(tokens: Tokens | None, site: LinearSite, spec: MethodSpec) -> None:
     """Check that a method can be fitted on these tokens of this layer.
 
     The tokens are read once, unless they have a true attribute ``finite``: then they were checked when they were made.
 
     Args:
+        tokens: the probing tokens; None passes, for methods that read no tokens, such as the random split.
         spec: the method's properties. The width of the layer's input matters only to methods that read it.
 
     Raises:
@@ -37,13 +38,15 @@ def require_usable(tokens: Tokens, site: LinearSite, spec: MethodSpec) -> None:
             occurs in the tokens or in the layer's parameters.
     """
     name = spec.name
-    if tokens.n < 1:
-        raise ArgumentError(f"{name}: there are no probing tokens; sample at least one token per image.")
     for parameter, values in (("weight", site.weight), ("bias", site.bias)):
         if not is_finite(values):
             raise ArgumentError(
                 f"{name}: the layer's {parameter} contains NaN or infinity; check the backbone's weights."
             )
+    if tokens is None:
+        return
+    if tokens.n < 1:
+        raise ArgumentError(f"{name}: there are no probing tokens; sample at least one token per image.")
     widths: tuple[tuple[Reads, int], ...] = (("input", site.d_in), ("output", site.d_out))
     for field, width in widths:
         if tokens.width(field) != width and field in ("output", spec.reads):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from harness.suites import Suite, load_suite, with_overrides, with_settings
+from harness.suites.loading import read_suite
 from harness.suites.names import check_sources
 from harness.suites.tiny import require_scale, scaled
 
@@ -45,7 +46,7 @@ def resolve_suite(
     """
     # First without the checks that import torch: a mistake in a name should be answered at once.
     early = with_overrides(
-        load_suite(name_or_path, methods=options.get("methods"), check=check_sources),
+        read_suite(name_or_path, methods=options.get("methods")),
         dataset=dataset,
         evaluation=evaluation,
         check=check_sources,

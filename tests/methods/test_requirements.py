@@ -186,3 +186,11 @@ def test_finite_is_seen_in_every_dtype() -> None:
         assert is_finite(torch.tensor([1.0, -2.0], dtype=dtype))
         for value in (float("nan"), float("inf"), float("-inf")):
             assert not is_finite(torch.tensor([[1.0, value], [0.0, 2.0]], dtype=dtype))
+
+
+@pytest.mark.parametrize("name", ["identity", "random_split"])
+def test_methods_that_read_no_tokens_need_none(layer: Layer, name: str) -> None:
+    site, tokens = layer
+    x = tokens.fields[methods.METHODS.get(name).spec.reads]
+    without, given = (small(name).fit(fields, site) for fields in (None, tokens))
+    assert torch.equal(without.encode(x), given.encode(x))

@@ -43,7 +43,6 @@ def test_the_demo_is_the_one_of_the_design() -> None:
         ({"probing": {"dtype": "bfloat16"}}, r"probing\.dtype = 'bfloat16'"),
         ({"targets": []}, "targets"),
         ({"targets": [{"bakbone": "x"}]}, "targets.0.backbone' is missing"),
-        ({"targets": [{"backbone": "tiny_vit", "head": "mine"}]}, "own"),
         ({"methods": [], "targets": [{"backbone": "tiny_vit"}]}, "has no methods"),
         ({"seeds": {"tokens": []}}, r"seeds\.tokens"),
         ({"data": {"evaluation": 0}}, r"data\.evaluation"),

@@ -86,7 +86,8 @@ def test_a_store_that_cannot_be_read_has_its_sentence(
         (other, "not a results"),
     ):
         monkeypatch.setenv("HARNESS_STORE", str(path))
-        for page in PAGES:
+        # All pages read the store through one function: every page for one reason, one page for the others.
+        for page in PAGES if path == other else PAGES[:1]:
             test = opened(page)
             assert [element.message for element in test.exception] == []
             assert words in test.error[0].value.replace("\\", "")

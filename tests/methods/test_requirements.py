@@ -1,4 +1,4 @@
-"""What every method refuses, and what it makes of tokens that hold little: finite codes, or one sentence."""
+"""Invalid input is refused by every method, and tokens with little variation give finite codes or one sentence."""
 
 from __future__ import annotations
 

@@ -48,9 +48,9 @@ def test_settings_in_the_source_are_those_of_the_class(name: str) -> None:
                 errors = []
             except ValidationError as error:
                 errors = [(one["loc"], one["msg"]) for one in error.errors() if one["loc"]]
-            found = [(one["loc"], one["msg"]) for one in wrong_values("methods", name, {key: value})]
+            from_source = [(problem["loc"], problem["msg"]) for problem in wrong_values("methods", name, {key: value})]
             # The source may not show a rule, but what it shows is the rule.
-            assert set(found) <= set(errors), key
+            assert set(from_source) <= set(errors), key
     assert wrong_values("methods", name, {}) == []
 
 

@@ -1,4 +1,4 @@
-"""What is recorded about an open_clip model: its architecture, activation function and preprocessing.
+"""Record of an open_clip model: its architecture, activation function and preprocessing.
 
 The record is that of the named tag, or the ``open_clip_config.json`` beside a local checkpoint, as open_clip writes it
 for the hub. Without either, the preprocessing of the architecture's first tag is assumed, and a note says so.

@@ -1,4 +1,4 @@
-"""What is recorded about the weights of a timm model: their preprocessing and label set.
+"""Record of the weights of a timm model: their preprocessing and label set.
 
 The record is that of the named tag, or the ``config.json`` beside a local checkpoint, as timm writes it for the hub.
 Without either, the architecture's default record is assumed, and a note says so.

@@ -31,7 +31,7 @@ WINDOWS: dict[str, Any] = {
 
 
 class Family(NamedTuple):
-    """How one family is built, and what its features are."""
+    """Family of models: its construction and its expected features."""
 
     model: str
     config: dict[str, Any]

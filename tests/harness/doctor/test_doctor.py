@@ -125,8 +125,8 @@ def test_a_missing_head_stops_its_targets_only(tmp_path: Path, monkeypatch: pyte
     assert [target.head for target in able.suite.targets] == ["probe"]
     assert any("linear head of dinov2_vits14" in sentence for sentence in able.left_out)
     monkeypatch.setattr("harness.doctor.needs.reachable", lambda host: True)
-    found = {need.check.what: need.check for need in needs.needs(suite)}
-    assert "will be downloaded from dl.fbaipublicfiles.com" in found["linear head of dinov2_vits14"].found
+    checks = {need.check.what: need.check for need in needs.needs(suite)}
+    assert "will be downloaded from dl.fbaipublicfiles.com" in checks["linear head of dinov2_vits14"].found
     assert doctor.require(suite, tmp_path / "r.duckdb", device="cpu").left_out == []
 
 
@@ -177,12 +177,12 @@ def test_a_misspelt_timm_name_is_a_miss_that_no_download_would_mend(monkeypatch:
 def test_a_reachable_hub_is_no_miss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("harness.doctor.needs.reachable", lambda host: True)
     suite = small(targets=[{"backbone": "dinov2_vitb14"}, {"backbone": "timm:vit_tiny_patch16_224"}])
-    found = {need.check.what: need.check for need in needs.needs(suite)}
-    assert found["weights of dinov2_vitb14"].ok and "will be downloaded" in found["weights of dinov2_vitb14"].found
+    checks = {need.check.what: need.check for need in needs.needs(suite)}
+    assert checks["weights of dinov2_vitb14"].ok and "will be downloaded" in checks["weights of dinov2_vitb14"].found
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    found = {need.check.what: need.check for need in needs.needs(suite)}
-    assert found["weights of dinov2_vitb14"].ok and not found["weights of timm:vit_tiny_patch16_224"].ok
-    assert 'target."timm:vit_tiny_patch16_224"' in found["weights of timm:vit_tiny_patch16_224"].remedy
+    checks = {need.check.what: need.check for need in needs.needs(suite)}
+    assert checks["weights of dinov2_vitb14"].ok and not checks["weights of timm:vit_tiny_patch16_224"].ok
+    assert 'target."timm:vit_tiny_patch16_224"' in checks["weights of timm:vit_tiny_patch16_224"].remedy
 
 
 def test_what_is_missing_for_one_reason_is_one_line() -> None:

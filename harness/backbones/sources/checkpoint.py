@@ -14,7 +14,9 @@ from methods.requirements import is_finite
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 # Keys under which training scripts store the weights in a checkpoint; averaged weights first, as timm does.
-_NESTED = ("state_dict_ema", "model_ema", "state_dict", "model")
+_NESTED = ("state_dict_ema", "model_ema", "ema_model", "ema", "state_dict", "model")
+# Levels of dictionaries in one another; a pickle may hold one that contains itself.
+_DEEPEST = 16
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -35,9 +37,16 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     if suffix not in SUFFIXES:
         raise UserError(f"{file.name!r} is no checkpoint this reads: give a {', '.join(SUFFIXES)} file.")
     loaded = _read_safetensors(file) if suffix == ".safetensors" else _read_torch(file)
-    while (nested := _weights_inside(loaded)) is not None:
+    for _ in range(_DEEPEST):
+        if (nested := _weights_inside(loaded)) is None:
+            break
         loaded = nested
-    state = dict(_named_tensors(loaded)) if isinstance(loaded, dict) else {}
+    try:
+        state = dict(_named_tensors(loaded)) if isinstance(loaded, dict) else {}
+    except RecursionError as error:
+        raise UserError(
+            f"{file.name!r} holds dictionaries that contain themselves: save its state_dict alone."
+        ) from error
     if not state:
         raise UserError(f"{file.name!r} holds no tensors by name, so it is no checkpoint of a model's weights.")
     wrapped = all(name.startswith("module.") for name in state)
@@ -48,7 +57,7 @@ def _weights_inside(loaded: object) -> dict[Any, Any] | None:
     """Return the dictionary of weights inside a training script's checkpoint, None if it is not nested."""
     if not isinstance(loaded, dict):
         return None
-    return next((loaded[key] for key in _NESTED if isinstance(loaded.get(key), dict)), None)
+    return next((loaded[key] for key in _NESTED if isinstance(loaded.get(key), dict) and loaded[key]), None)
 
 
 def _named_tensors(loaded: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:

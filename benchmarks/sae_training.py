@@ -43,10 +43,18 @@ Criterion = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 class Layer(NamedTuple):
-    """Widths of a layer."""
+    """Widths of a layer whose weights no method here reads."""
 
     d_in: int
     d_out: int
+
+    @property
+    def weight(self) -> Tensor:
+        return torch.zeros(self.d_out, self.d_in)
+
+    @property
+    def bias(self) -> Tensor:
+        return torch.zeros(self.d_out)
 
 
 class Side(NamedTuple):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from pathlib import Path
-
-import torch
 
 from harness.errors import UserError
 
@@ -14,6 +13,8 @@ from harness.errors import UserError
 def device_name(device: str) -> str:
     """Return device and model, e.g. ``cpu (Intel(R) Xeon(R) Processor)`` or ``cuda (NVIDIA H100 80GB HBM3)``."""
     if device.startswith("cuda"):
+        import torch
+
         return f"cuda ({torch.cuda.get_device_name(device)})"
     if device == "cpu":
         return f"cpu ({processor_name()})"
@@ -36,12 +37,24 @@ def cpu_info() -> dict[str, str]:
 
 def gpu_count() -> int:
     """Return the number of GPUs that PyTorch can use."""
+    import torch
+
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def core_count() -> int:
     """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def require_device_name(requested: str) -> None:
+    """Check the form of a device name. :func:`best_device` checks that this machine has the device, and imports torch.
+
+    Raises:
+        UserError: if it is not ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", requested):
+        raise UserError(f"--device {requested} is not available: use auto, cpu, cuda or cuda:N.")
 
 
 def best_device(requested: str = "auto") -> str:

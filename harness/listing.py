@@ -1,4 +1,4 @@
-"""Rows of ``harness list``: registered methods, backbones, datasets, metrics, suites, panels and executors."""
+"""Rows of ``harness list``: registered methods, backbones, heads, datasets, metrics, suites, panels and executors."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def listing(what: str, *, backbone: str | None = None) -> list[dict[str, Any]]:
     """Return one dictionary per row of a list.
 
     Args:
-        what: methods, backbones, datasets, metrics, suites, panels, executors or sites.
+        what: methods, backbones, heads, datasets, metrics, suites, panels, executors or sites.
         backbone: backbone whose layers are listed; required for sites.
 
     Raises:
         UserError: if the list is unknown, or ``sites`` is requested without a backbone.
     """
-    lists = {"methods": _methods, "backbones": _backbones, "datasets": _datasets, "metrics": _metrics}
+    lists = {"methods": _methods, "backbones": _backbones, "heads": _heads, "datasets": _datasets, "metrics": _metrics}
     lists |= {"suites": _suites, "panels": _panels, "executors": _executors}
     if what == "sites":
         return _sites(backbone)
@@ -58,6 +58,12 @@ def _backbones() -> list[dict[str, Any]]:
         for name, prefix in backbones.PREFIXES.items()
     ]
     return rows + open_ended
+
+
+def _heads() -> list[dict[str, Any]]:
+    from harness.activations.heads import HEADS
+
+    return _rows(HEADS, lambda head: {"what": head.description}, text="what")
 
 
 def _datasets() -> list[dict[str, Any]]:

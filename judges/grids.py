@@ -18,6 +18,7 @@ from typing import Protocol
 from PIL import Image, ImageDraw
 
 from results.atomic import partial_file
+from results.views import BLANK, CENTRE, View
 
 #: Raise it when the same description is drawn differently.
 RENDER_VERSION = 1
@@ -26,7 +27,6 @@ N_TILES = SIDE * SIDE
 #: Pixels per cell, as in the paper.
 TILE_PX = 336
 GRID_PX = SIDE * TILE_PX
-BLANK = (128, 128, 128)
 OUTLINE = (255, 0, 255)
 JPEG_QUALITY = 95
 
@@ -36,24 +36,6 @@ class ImageSource(Protocol):
 
     def open(self, index: int) -> Image.Image:
         """Return the image at ``index``, RGB."""
-
-
-@dataclass(frozen=True)
-class View:
-    """Part of an image that the network saw: a centre square, or (``squash``) the whole image."""
-
-    fit: str = "crop"
-    share: float = 1.0
-    """side of the square over the image's shorter side"""
-
-    def of(self, image: Image.Image, side: int) -> Image.Image:
-        """Return that part of the image, ``side`` x ``side`` px."""
-        width, height = image.size
-        if self.fit == "squash":
-            return image.resize((side, side), Image.Resampling.BICUBIC)
-        half = self.share * min(width, height) / 2
-        box = (width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)
-        return image.resize((side, side), Image.Resampling.BICUBIC, box=box)
 
 
 @dataclass(frozen=True)
@@ -82,7 +64,7 @@ class Grid:
     """Up to nine tiles, strongest first, row by row; a cell without a tile is grey."""
 
     tiles: tuple[Tile, ...]
-    view: View = View()
+    view: View = CENTRE
 
     @cached_property
     def key(self) -> str:

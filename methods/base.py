@@ -23,6 +23,7 @@ from torch import Tensor
 from methods.atomic import partial_file
 from methods.errors import UserError
 from methods.registry import did_you_mean
+from methods.requirements import checked_decode, checked_encode, checked_fit
 
 Reads = Literal["input", "output"]
 
@@ -55,7 +56,11 @@ class LinearSite(Protocol):
 
 
 class Tokens(Protocol):
-    """Activation instances of the probing set: one row per token, its ``q`` ("input") and its ``a`` ("output")."""
+    """Activation instances of the probing set: one row per token, its ``q`` ("input") and its ``a`` ("output").
+
+    ``fit`` may rely on at least one token and finite values: :mod:`methods.requirements` checks them before it. All
+    tokens are read once for that, unless they have an attribute ``finite`` that is true.
+    """
 
     @property
     def n(self) -> int:
@@ -156,6 +161,13 @@ class Method(ABC):
         self.notes: list[str] = []
         """Sentences about this fit that readers of its results should know."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Put the checks of :mod:`methods.requirements` before what a subclass implements."""
+        super().__init_subclass__(**kwargs)
+        for name, checked in (("fit", checked_fit), ("encode", checked_encode), ("decode", checked_decode)):
+            if name in vars(cls):
+                setattr(cls, name, checked(vars(cls)[name]))
+
     # ---- what a method implements
 
     @abstractmethod
@@ -168,11 +180,22 @@ class Method(ABC):
         device: Device = "cpu",
         progress: Progress = no_progress,
     ) -> Self:
-        """Learn from the probing tokens and return ``self``, fitted. All random draws are determined by ``seed``."""
+        """Learn from the probing tokens and return ``self``, fitted. All random draws are determined by ``seed``.
+
+        Raises:
+            UserError: before anything is learned, if there are no tokens, or NaN or infinity occurs in the tokens or
+                in the layer's parameters.
+        """
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
-        """Return codes (n, n_units) of x (n, d_in) or (n, d_out), see ``spec.reads``; keep dtype and device of x."""
+        """Return codes (n, n_units) of x (n, d_in) or (n, d_out), see ``spec.reads``; keep dtype and device of x.
+
+        A token with NaN or infinity has NaN or infinity among its codes; other tokens are not affected.
+
+        Raises:
+            UserError: if x is not a matrix of floating-point numbers.
+        """
 
     @abstractmethod
     def decode(self, codes: Tensor) -> Tensor:
@@ -193,6 +216,21 @@ class Method(ABC):
     def spec_with(cls, config: MethodConfig) -> MethodSpec:
         """Return :attr:`spec` with the claims that these settings change."""
         return cls.spec
+
+    def size_of(self, name: str, axis: int) -> int | None:
+        """Return the size of a fitted tensor along an axis; None if it is not fitted yet."""
+        value = getattr(self, name, None)
+        return value.shape[axis] if isinstance(value, Tensor) else None
+
+    @property
+    def input_width(self) -> int | None:
+        """Number of columns that ``encode`` requires; None: not known, so that the width is not checked."""
+        return None
+
+    @property
+    def code_width(self) -> int | None:
+        """Number of columns that ``decode`` requires, if it is known without reading a tensor's value; else None."""
+        return None
 
     @property
     def parents(self) -> Tensor | None:

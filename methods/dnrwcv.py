@@ -139,6 +139,10 @@ class DNRwCV(Learner, SubUnits):
                 vectors.append(mean / length)
         return np.array(vectors).reshape(len(vectors), points.shape[1])
 
+    @property
+    def input_width(self) -> int | None:
+        return self.size_of("directions", 1)
+
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
         return functional.linear(x - self.origin.to(x), self.directions.to(x))

@@ -11,6 +11,10 @@ class UserError(Exception):
     """
 
 
+class ArgumentError(UserError, ValueError):
+    """An argument of a public function is invalid. It is a ValueError as well, as Python's own functions raise."""
+
+
 def first_line(error: BaseException) -> str:
     """Return the type and first line of an exception, to be put in brackets after a plain sentence."""
     text = str(error).strip().splitlines()

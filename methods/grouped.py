@@ -18,6 +18,10 @@ class SubUnits(Method):
     """(n_units,) int64 neuron of each unit, non-decreasing"""
 
     @property
+    def code_width(self) -> int | None:
+        return self.size_of("parent", 0)
+
+    @property
     def n_units(self) -> int:
         self.require_fitted()
         return len(self.parent)
@@ -41,6 +45,10 @@ class LinearSubUnits(SubUnits):
     """(n_units, d_in)"""
     biases: Tensor
     """(n_units,)"""
+
+    @property
+    def input_width(self) -> int | None:
+        return self.size_of("weights", 1)
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the sub-unit pre-activations, dense and signed: ``x @ weights.T + biases``."""

@@ -24,6 +24,14 @@ class LinearDecoder(Learner):
         return Dictionary(self.atoms, None, "writer")
 
     @property
+    def input_width(self) -> int | None:
+        return self.size_of("atoms", 1) if self.spec.reads == "output" else None
+
+    @property
+    def code_width(self) -> int | None:
+        return self.size_of("atoms", 0)
+
+    @property
     def n_units(self) -> int:
         self.require_fitted()
         return len(self.atoms)

@@ -34,23 +34,33 @@ class _PluginLoader(SourceFileLoader):
         return code
 
 
-def load_plugin_file(path: str | Path) -> str:
-    """Import a plugin file, so that its decorators register what it defines; return the name of its module.
+def require_plugin_file(path: str | Path) -> Path:
+    """Return the path of a plugin file.
 
     Raises:
-        UserError: if the file is missing or raises while it is imported.
+        UserError: if it is missing, or is no Python file.
     """
     file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(
             f"There is no plugin file {str(path)!r}. Give the path of a Python file that registers something."
         )
+    if file.suffix != ".py":
+        raise UserError(f"The plugin {str(path)!r} is no Python file: its name must end in .py.")
+    return file
+
+
+def load_plugin_file(path: str | Path) -> str:
+    """Import a plugin file, so that its decorators register what it defines; return the name of its module.
+
+    Raises:
+        UserError: if the file is missing or raises while it is imported.
+    """
+    file = require_plugin_file(path)
     path_hash = hashlib.blake2b(str(file.resolve()).encode(), digest_size=4).hexdigest()
     module_name = f"{_PREFIX}{file.stem}_{path_hash}"
     if module_name in sys.modules:
         return module_name
-    if file.suffix != ".py":
-        raise UserError(f"The plugin {str(path)!r} is no Python file: its name must end in .py.")
     try:
         loader = _PluginLoader(module_name, file)
     except OSError as error:

@@ -87,6 +87,10 @@ class PURE(Learner, SubUnits):
             f"{whole} of {site.d_out} neurons have one circuit only ({silent} never fire on the probing images)."
         ]
 
+    @property
+    def input_width(self) -> int | None:
+        return self.size_of("weight", 1)
+
     def encode(self, x: Tensor) -> Tensor:
         """Return (n, n_units): the neuron's activation in the copy whose circuit is nearest, 0 in its other copies."""
         self.require_fitted()

@@ -13,7 +13,7 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -75,11 +75,30 @@ def natural_key(name: str) -> list[Any]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
+def nearest(name: str, valid_names: Iterable[str]) -> str:
+    """Return ``'Did you mean x or y? '`` for an unknown ``name``, with a final space; empty if none is similar."""
+    by_lower = {valid.lower(): valid for valid in valid_names}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(by_lower[each] for each in near)}? " if near else ""
+
+
 def did_you_mean(name: str, valid_names: list[str]) -> str:
     """Return ``'Did you mean x? There are x, y.'`` for an unknown ``name``; empty sentences are omitted."""
-    near = difflib.get_close_matches(name, valid_names, n=3, cutoff=0.5)
-    meant = f"Did you mean {' or '.join(near)}? " if near else ""
-    return f"{meant}There {'is' if len(valid_names) == 1 else 'are'} {', '.join(valid_names) or 'none'}."
+    verb = "is" if len(valid_names) == 1 else "are"
+    return f"{nearest(name, valid_names)}There {verb} {', '.join(valid_names) or 'none'}."
+
+
+def unknown_name(kind: str, name: str, names: list[str]) -> UserError:
+    """Return the error for a name that is not registered, with the nearest of those that are."""
+    return UserError(
+        f"There is no {kind} {name!r}. {did_you_mean(name, names)} One of your own, in a file, is known to a command "
+        "that is given --plugin FILE."
+    )
+
+
+def registers(file: Path) -> bool:
+    """Return True if a source file may register something; the others need not be imported to find the names."""
+    return re.search(r"\bregister(_\w+)?\b|\.add\(", file.read_text(encoding="utf-8")) is not None
 
 
 @dataclass
@@ -158,8 +177,9 @@ class Registry(Generic[T]):
             return
         self._discovered = True
         with importing_from(None):
-            for _, module in self._modules():
-                importlib.import_module(module)
+            for file, module in self._modules():
+                if registers(file):
+                    importlib.import_module(module)
         for point in entry_points(group=self.group):
             self._load_entry_point(point)
 
@@ -242,10 +262,7 @@ class Registry(Generic[T]):
         if name in self.broken:
             plugin = self.broken[name]
             raise UserError(f"The {self.kind} {name!r} of {plugin.source} could not be loaded: {plugin.reason}")
-        raise UserError(
-            f"There is no {self.kind} {name!r}. {did_you_mean(name, self.names())} One of your own, in a file, is "
-            "known to a command that is given --plugin FILE."
-        )
+        raise unknown_name(self.kind, name, self.names())
 
     def __iter__(self) -> Iterator[Entry[T]]:
         return iter([self.entries[name] for name in self.names()])
@@ -276,6 +293,11 @@ def _name_of(target: Any) -> Any:
     """Return an object's ``spec.name``, ``name`` or ``id``; None if it has none."""
     spec = getattr(target, "spec", None)
     return getattr(spec, "name", None) or getattr(target, "name", None) or getattr(target, "id", None)
+
+
+def registries_of(kind: str) -> list[Registry[Any]]:
+    """Return the registries of a kind that exist so far: a registry exists once its module has been imported."""
+    return [registry for registry in _registries if registry.kind == kind]
 
 
 def registered_from(module: str) -> list[tuple[str, str]]:

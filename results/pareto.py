@@ -24,9 +24,11 @@ def pareto_front(frame: pd.DataFrame, x: str, y: str, larger_x: bool = True, lar
 
     Raises:
         KeyError: `frame` has no such column.
-        ValueError: a column holds something that is not a number.
+        ValueError: `frame` is no DataFrame, has the column twice, or the column holds something that is not a number.
     """
-    costs = pd.DataFrame({"first": _cost(frame[x], larger_x), "second": _cost(frame[y], larger_y)}).dropna()
+    if not isinstance(frame, pd.DataFrame):
+        raise ValueError(f"pareto_front needs a DataFrame, not a {type(frame).__name__}")
+    costs = pd.DataFrame({"first": _cost(frame, x, larger_x), "second": _cost(frame, y, larger_y)}).dropna()
     # Of the rows with equal `first`, only those with the least `second` can be on the front, and they are on it if they
     # beat all rows with a smaller `first`. NaN: there is none, and infinity could be a value.
     least = costs.groupby("first")["second"].min()
@@ -37,8 +39,20 @@ def pareto_front(frame: pd.DataFrame, x: str, y: str, larger_x: bool = True, lar
     return mask
 
 
-def _cost(column: pd.Series, larger: bool) -> np.ndarray:
-    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+def _cost(frame: pd.DataFrame, name: str, larger: bool) -> np.ndarray:
+    """Return the (n,) values of a column, negated if larger is better."""
+    if name not in frame.columns:
+        present = ", ".join(map(str, frame.columns))
+        raise KeyError(f"pareto_front: the frame has no column {name!r}; there are {present}")
+    column = frame[name]
+    if column.ndim != 1:
+        raise ValueError(f"pareto_front: the frame has the column {name!r} twice")
+    if pd.api.types.is_complex_dtype(column.dtype) or pd.api.types.is_datetime64_any_dtype(column.dtype):
+        raise ValueError(f"pareto_front: the column {name!r} holds {column.dtype}; it must hold real numbers")
+    try:
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"pareto_front: the column {name!r} must hold numbers ({error})") from error
     cost: np.ndarray = -values if larger else values
     return cost
 

@@ -1,4 +1,4 @@
-"""Reading of results from the cache, if they are valid and made of all images that can be read now."""
+"""Files of the cache: read if they are valid and made of all images that can be read now, and written atomically."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
 
-from harness.atomic import remove
+from harness.atomic import create_partial, remove, replace_atomically
 from harness.datasets.base import BrokenImageError, ImageSet
 from harness.datasets.loading import BrokenReport
 
@@ -64,3 +66,13 @@ def _still_unreadable(images: ImageSet, skipped: Mapping[str, str], report: Brok
         else:
             return False
     return True
+
+
+def save_cached(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, which appears under its name when it is complete."""
+    partial = create_partial(file, folder=False)
+    try:
+        save_file(tensors, partial, metadata)
+        replace_atomically(partial, file)
+    finally:
+        remove(partial)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from harness.activations.positions import token_positions
 from harness.errors import UserError
-from methods.registry import did_you_mean, natural_key
+from methods.registry import did_you_mean, natural_key, nearest
 
 if TYPE_CHECKING:
     from harness.backbones.base import Backbone
@@ -239,9 +239,7 @@ def _obstacle(module: nn.Module) -> str | None:
 def _nearest(path: str, model: nn.Module) -> str:
     """Return a sentence that names the valid paths nearest to ``path``, or all of them if there are few."""
     paths = site_paths(model)
-    suggestion = did_you_mean(path, paths)
     if len(paths) <= 12:
-        return suggestion
-    suggestion = suggestion.split(" There ")[0]
-    hint = suggestion if suggestion.startswith("Did") else f"The last ones are {', '.join(paths[-3:])}."
-    return f"{hint} It has {len(paths)} such layers: `harness list sites --backbone NAME` lists them."
+        return did_you_mean(path, paths)
+    hint = nearest(path, paths) or f"The last ones are {', '.join(paths[-3:])}. "
+    return f"{hint}It has {len(paths)} such layers: `harness list sites --backbone NAME` lists them."

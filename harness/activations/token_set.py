@@ -31,6 +31,9 @@ FORMAT = 1
 class TokenSet:
     """Token set on disk; :class:`methods.base.Tokens` is the interface that methods may use."""
 
+    #: :meth:`TokenWriter.add` refuses NaN and infinity, so a fit need not read all tokens once more to look for them.
+    finite = True
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.backbones.preprocessing import Preprocessing
+from harness.backbones.tensor_hash import hash_tensors
+from harness.backbones.text_tower import TextTower
 from methods.errors import UserError
 
 __all__ = ["Backbone", "Preprocessing", "last_fc2", "last_path"]
@@ -36,7 +37,11 @@ class Backbone:
         pool: ``(model, images (B, 3, S, S)) -> (B, d)``, the whole network up to the input of a head.
         grid_sides: sides of the square token grids that the model can form, None if unknown; set when it is loaded.
         reading: how the model is read, where an earlier version read it wrongly; part of the identity.
+        text_tower: loads the text tower of a two-tower model, for zero-shot classification; None if it has none.
         head: ``(model, features (B, d)) -> (B, n_classes)``, or None.
+        notes: sentences for the user on what was assumed or left out; printed at the start of a run.
+        final_tokens: ``(model, images (B, 3, S, S)) -> (B, T, d)``, the whole network up to the tokens after the final
+            norm, those of ``n_prefix_tokens`` first; None if the model has none.
     """
 
     name: str
@@ -52,8 +57,11 @@ class Backbone:
     head: Features | None = None
     n_classes: int | None = None
     head_labels: str | None = None
+    notes: tuple[str, ...] = ()
     grid_sides: frozenset[int] | None = None
     reading: dict[str, Any] = field(default_factory=dict)
+    text_tower: Callable[[], TextTower] | None = None
+    final_tokens: Features | None = None
     _fingerprint: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -102,17 +110,12 @@ class Backbone:
         return {"weights": self.fingerprint(), "preprocessing": self.preprocessing.canonical(), **self.reading}
 
     def fingerprint(self) -> str:
-        """Return the ``blake2b`` hash of the weights.
+        """Return the hash of the tensors of the state dict.
 
-        The hash covers name, dtype, shape and bytes of each tensor of the state dict, sorted by name. It is computed at
-        the first call and cached, so call this before a layer is replaced.
+        It is computed at the first call and cached, so call this before a layer is replaced.
         """
         if self._fingerprint is None:
-            digest = hashlib.blake2b(digest_size=16)
-            for name, tensor in sorted(self.model.state_dict().items()):
-                digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-                digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-            self._fingerprint = digest.hexdigest()
+            self._fingerprint = hash_tensors(self.model.state_dict())
         return self._fingerprint
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.backbones.base import Backbone
+from harness.backbones.sources.checkpoint import require_finite
 from harness.backbones.token_layout import closed_under_halving, square_maps, unrolled_grid
 from methods.errors import UserError, first_line
 
@@ -33,14 +34,15 @@ def check_loaded(backbone: Backbone) -> None:
     """
     if not isinstance(backbone, Backbone) or backbone.device.type == "meta":
         return
-    _require_finite_weights(backbone)
+    require_finite(backbone.model, f"The backbone {backbone.name!r}")
     with _random_state_restored(backbone.device), torch.inference_mode():
         side = backbone.preprocessing.size
         images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(SEED)).to(backbone.device)
         with square_maps(backbone.model, len(images)) as sides:
-            first = _features(backbone, images)
-        _require_repeatable(backbone, first, _features(backbone, images))
-        _require_independent(backbone, first, _features(backbone, images[:1]))
+            together = _features(backbone, images)
+        alone = _features(backbone, images[:1])
+        _require_repeatable(backbone, alone, _features(backbone, images[:1]))
+        _require_independent(backbone, together, alone)
     unrolled = unrolled_grid(backbone.model)
     backbone.grid_sides = frozenset({unrolled}) if unrolled else closed_under_halving(sides) or None
 
@@ -89,23 +91,6 @@ def _require_independent(backbone: Backbone, together: Tensor, alone: Tensor) ->
             f"The features of {backbone.name!r} depend on the other images of the batch: an image alone and in a batch "
             f"of two differ by {difference:.3g} (the largest feature is {scale:.3g}). Batch norm must be in evaluation "
             "mode."
-        )
-
-
-def _require_finite_weights(backbone: Backbone) -> None:
-    """Raise UserError if a parameter is NaN or infinite, or a buffer NaN (masks may hold -inf)."""
-    parameters = {name for name, _ in backbone.model.named_parameters()}
-    invalid = [
-        name
-        for name, tensor in backbone.model.state_dict().items()
-        if tensor.is_floating_point()
-        and bool((~torch.isfinite(tensor)).any() if name in parameters else torch.isnan(tensor).any())
-    ]
-    if invalid:
-        more = f" and {len(invalid) - 3} more" if len(invalid) > 3 else ""
-        raise UserError(
-            f"The weights of {backbone.name!r} are damaged: {', '.join(invalid[:3])}{more} contain NaN or infinity. "
-            "Download or save the checkpoint again."
         )
 
 

@@ -12,10 +12,17 @@ from torch import Tensor
 
 from methods.errors import UserError
 
-_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_RESAMPLING = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "lanczos": Image.Resampling.LANCZOS,
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+}
 #: Reach of a filter to either side, in source pixels (in target pixels if the image is enlarged).
-_REACH = {"bicubic": 2, "bilinear": 1}
-_FITS = ("crop", "squash")
+_REACH = {"bicubic": 2, "bilinear": 1, "lanczos": 3, "nearest": 1, "box": 1, "hamming": 1}
+_FITS = ("crop", "squash", "squash_crop", "border")
 _CORNERS = ("round", "floor")
 
 #: Smallest and largest area of a random crop, as a fraction of the image's, and its aspect ratios.
@@ -32,12 +39,17 @@ class Preprocessing:
 
     Attributes:
         size: side of the square input, in pixels.
-        resize: length to which the shorter side is resized before the centre crop, in pixels; at least ``size``.
-        interpolation: ``"bicubic"`` or ``"bilinear"``, both antialiased (Pillow's).
+        resize: length in pixels, at least ``size``; see ``fit``.
+        interpolation: ``"bicubic"``, ``"bilinear"``, ``"lanczos"``, ``"box"`` or ``"hamming"``, all antialiased
+            (Pillow's), or ``"nearest"``.
         mean: mean per channel, subtracted from pixel values in [0, 1].
         std: standard deviation per channel, by which the difference is divided.
-        fit: ``"crop"`` keeps the aspect ratio (resize, then centre crop); ``"squash"`` resizes the whole image to
-            ``size`` x ``size`` as SigLIP does, and ignores ``resize``.
+        fit: how an image becomes square. ``"crop"`` keeps the aspect ratio: the shorter side is resized to ``resize``,
+            then the centre is cropped. ``"squash"`` resizes the whole image to ``size`` x ``size`` as SigLIP does, and
+            ignores ``resize``. ``"squash_crop"`` resizes it to ``resize`` x ``resize``, then crops the centre (timm's
+            ``crop_mode="squash"`` with a ``crop_pct`` below 1). ``"border"`` keeps the aspect ratio and the whole
+            image: the longer side is resized to ``resize``, the rest is filled with ``mean``, then the centre is
+            cropped (timm's ``crop_mode="border"``).
         corner: rounding of the crop's corner if the margin is odd: ``"round"`` (to even) as in torchvision, ``"floor"``
             as in transformers.
     """
@@ -67,30 +79,63 @@ class Preprocessing:
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise UserError(f"mean and std need three values each, std positive: {self.mean}, {self.std}.")
 
-    def center(self, image: Image.Image) -> Tensor:
-        """Return the evaluation input (3, size, size) float32: shorter side resized, centre crop, normalised.
+    def describe(self) -> str:
+        """Return the evaluation transform as one short phrase."""
+        size, length = self.size, self.resize
+        crop = f"{size} px centre crop after resizing"
+        geometry = {
+            "crop": f"{crop} the shorter side to {length} px",
+            "squash": f"whole image resized to {size} x {size} px without keeping its aspect ratio",
+            "squash_crop": f"{crop} the whole image to {length} x {length} px without keeping its aspect ratio",
+            "border": f"whole image with its longer side resized to {length} px, padded to {max(size, length)} px"
+            + (f", {size} px centre crop" if length > size else ""),
+        }[self.fit]
+        return f"{geometry}, {self.interpolation}, {_statistics(self.mean, self.std)}"
 
-        The longer side is rounded as in torchvision's ``Resize``, the crop's corner as :attr:`corner` states.
+    def center(self, image: Image.Image) -> Tensor:
+        """Return the evaluation input (3, size, size) float32: resized as ``fit`` says, centre crop, normalised.
+
+        The longer side is rounded as in torchvision's ``Resize`` (with ``"border"``, as in timm's ``ResizeKeepRatio``),
+        the crop's corner as :attr:`corner` states.
         """
         image = image.convert("RGB")
         if self.fit == "squash":
-            return self._normalised(image.resize((self.size, self.size), _RESAMPLING[self.interpolation]))
+            return self._normalised(self._resized(image, (self.size, self.size)))
+        if self.fit == "squash_crop":
+            return self._normalised(self._middle(self._resized(image, (self.resize, self.resize))))
+        if self.fit == "border":
+            ratio = max(image.size) / self.resize
+            width, height = (max(1, round(length / ratio)) for length in image.size)
+            return self._normalised(self._middle(self._padded(self._resized(image, (width, height)))))
         width, height = image.size
         if width <= height:
             width, height = self.resize, int(self.resize * height / width)
         else:
             width, height = int(self.resize * width / height), self.resize
-        left, top = self._margin(width), self._margin(height)
         if max(image.size) > _ELONGATED * min(image.size):
-            return self._normalised(self._window(image, (width, height), (left, top)))
-        if (width, height) != image.size:
-            image = image.resize((width, height), _RESAMPLING[self.interpolation])
-        return self._normalised(image.crop((left, top, left + self.size, top + self.size)))
+            corner = self._margin(width), self._margin(height)
+            return self._normalised(self._window(image, (width, height), corner))
+        return self._normalised(self._middle(self._resized(image, (width, height))))
+
+    def _resized(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
+        return image if image.size == size else image.resize(size, _RESAMPLING[self.interpolation])
+
+    def _middle(self, image: Image.Image) -> Image.Image:
+        """Return the square of side ``size`` at the centre of an image that is at least as large."""
+        left, top = self._margin(image.width), self._margin(image.height)
+        return image.crop((left, top, left + self.size, top + self.size))
 
     def _margin(self, length: int) -> int:
         """Return the margin before the crop along a side of ``length`` pixels."""
         half = (length - self.size) / 2.0
         return math.floor(half) if self.corner == "floor" else round(half)
+
+    def _padded(self, image: Image.Image) -> Image.Image:
+        """Return the image, extended to at least ``size`` in each direction by pixels of the colour ``mean``."""
+        width, height = max(image.width, self.size), max(image.height, self.size)
+        canvas = Image.new("RGB", (width, height), tuple(round(255 * value) for value in self.mean))
+        canvas.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
+        return canvas
 
     def _window(self, image: Image.Image, resized: tuple[int, int], corner: tuple[int, int]) -> Image.Image:
         """Return the square at ``corner`` of the image resized to ``resized``, without computing the other pixels.
@@ -115,7 +160,7 @@ class Preprocessing:
 
         The distribution is that of torchvision's ``RandomResizedCrop`` (area uniform in :data:`CROP_SCALE`, log aspect
         ratio uniform in :data:`CROP_RATIO`, ten tries, then the largest central box of an allowed ratio), drawn from
-        ``generator`` alone. There is no flip.
+        ``generator`` alone. There is no flip. The box is resized to ``size`` x ``size`` with every ``fit``.
         """
         image = image.convert("RGB")
         box = _random_box(image.width, image.height, generator, CROP_SCALE, CROP_RATIO)
@@ -136,10 +181,26 @@ class Preprocessing:
         return channels.sub_(mean).div_(std).contiguous()
 
 
-#: Evaluation transform of DINOv2, and of torchvision's models.
+#: Evaluation transform of DINOv2.
 IMAGENET_224 = Preprocessing(
     size=224, resize=256, interpolation="bicubic", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
 )
+
+
+_NAMED_STATISTICS: dict[tuple[tuple[float, ...], tuple[float, ...]], str] = {
+    ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)): "ImageNet mean and std",
+    ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)): "CLIP mean and std",
+}
+
+
+def _statistics(mean: tuple[float, ...], std: tuple[float, ...]) -> str:
+    if named := _NAMED_STATISTICS.get((mean, std)):
+        return named
+    numbers = (
+        f"{values[0]:.4g}" if len(set(values)) == 1 else f"({', '.join(f'{value:.4g}' for value in values)})"
+        for values in (mean, std)
+    )
+    return "mean {} and std {}".format(*numbers)
 
 
 def _random_box(

@@ -1,7 +1,8 @@
-"""Comparison of a :class:`Preprocessing` with a model's own transform, on images that show every kind of difference."""
+"""Comparison of a :class:`Preprocessing` with a model's own transform on test images."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ class _Region(NamedTuple):
         )
 
 
+@functools.cache
 def framed_test_images() -> tuple[Image.Image, ...]:
     """Return seeded test images: a coloured frame of 5 % around uniform noise per pixel.
 
@@ -99,16 +101,18 @@ def _difference(
 ) -> str:
     """Return a sentence on the first step that differs."""
     if expected.shape != actual.shape:
-        return f"Input size: its own is {tuple(expected.shape)}, the harness's is {tuple(actual.shape)}."
+        return f"Input size: the model's is {tuple(expected.shape)}, the harness's is {tuple(actual.shape)}."
     for colour in ((0, 0, 0), (255, 255, 255), (255, 0, 0)):
         flat = Image.new("RGB", size, colour)
-        own, ours = (_middle(transform(flat)) for transform in (reference, preprocessing.center))
-        if not (own - ours).abs().max() <= tolerance:
-            values = " and ".join(f"({', '.join(f'{value:.4g}' for value in pixel)})" for pixel in (own, ours))
-            return f"Normalisation: the colour {colour} becomes {values}, its own first."
-    own_region, our_region = (_region(each, preprocessing, size) for each in (reference, preprocessing.center))
-    if max(abs(a - b) for a, b in zip(own_region, our_region, strict=True)) > _REGION_TOLERANCE:
-        return f"Resizing and cropping: its own input shows {own_region}, the harness's shows {our_region}."
+        expected_pixel, actual_pixel = (_middle(transform(flat)) for transform in (reference, preprocessing.center))
+        if not (expected_pixel - actual_pixel).abs().max() <= tolerance:
+            values = " and ".join(
+                f"({', '.join(f'{value:.4g}' for value in pixel)})" for pixel in (expected_pixel, actual_pixel)
+            )
+            return f"Normalisation: the colour {colour} becomes {values}, the model's first."
+    expected_region, actual_region = (_region(each, preprocessing, size) for each in (reference, preprocessing.center))
+    if max(abs(a - b) for a, b in zip(expected_region, actual_region, strict=True)) > _REGION_TOLERANCE:
+        return f"Resizing and cropping: the model's input shows {expected_region}, the harness's {actual_region}."
     largest = float((actual - expected).abs().max())
     return (
         f"Resampling: the filter (interpolation, antialiasing) differs, or the crop by up to a pixel; values differ by "

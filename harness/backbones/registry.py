@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.backbones.sources.base import Request, Source, resolve
+from harness.backbones.sources.base import TIMM, Request, Source, resolve
 from methods.errors import UserError
 from methods.registry import Registry
 
@@ -39,6 +39,11 @@ class Prefix(NamedTuple):
     """for specs that hold a path of this machine: function from the identifier to the backbone's name in results"""
     title: str = ""
     """description for listings"""
+    requires: tuple[tuple[str, str], ...] = ()
+    """import name and installation name of each package it needs"""
+    cached: str | Callable[[str], bool] | None = None
+    """for weights from the Hugging Face hub: function from the identifier to True if a copy is on this machine; by
+    default the identifier is looked up as a repository"""
 
 
 class _Prefixes(Mapping[str, Prefix]):
@@ -65,11 +70,12 @@ class _Prefixes(Mapping[str, Prefix]):
 
 
 PREFIXES = _Prefixes(
-    timm=Prefix("harness.backbones.sources.timm:load", title="any model of timm"),
+    timm=Prefix("harness.backbones.sources.timm:load", title="any model of timm", requires=(TIMM,)),
     hf=Prefix(
         "harness.backbones.sources.huggingface:load",
-        named="harness.backbones.sources.huggingface:name_of",
+        named="harness.backbones.sources.huggingface_folders:name_of",
         title="any vision model of the Hugging Face hub, or a folder",
+        requires=(("transformers", "transformers"),),
     ),
     torchhub=Prefix(
         "harness.backbones.sources.torchhub:load",

@@ -14,9 +14,10 @@ from harness.check.finding import Finding, other_globals, require, require_json,
 from harness.check.world import CLASSES, drawn_images
 from harness.errors import UserError
 from judges.base import Judge, Question, Reply
-from judges.grids import Album, Grid, View, content_hash, grid_of
+from judges.grids import Album, Grid, content_hash, grid_of
 from judges.panel import Panel, Wanted
 from judges.prompt import prompt_for
+from results.views import View
 
 #: Name of the backbone under test that is passed to a panel; no judge is based on it.
 BACKBONE = "check"

@@ -15,6 +15,7 @@ from harness.check.methods import check_method, small_settings
 from harness.check.metrics import check_metric
 from harness.errors import UserError
 from harness.plugins import KINDS, load_plugin, registry_of
+from harness.suites.known_names import no_such_plugin
 from methods.base import make_config
 from methods.registry import did_you_mean
 
@@ -79,13 +80,7 @@ def targets(wanted: str, *, kind: str | None = None) -> list[CheckTarget]:
     for registry in registries:
         if name in registry.broken:
             registry.get(name)  # raises, with the reason
-    registered_names = sorted({registered_name for registry in registries for registered_name in registry.names()})
-    suggestion = did_you_mean(name, registered_names).partition(" There are")[0]
-    suggestion = f"{suggestion} " if suggestion.startswith("Did") else ""
-    raise UserError(
-        f"There is no {kind or 'method, metric, judge panel, backbone or image set'} {wanted!r}. {suggestion}"
-        "`harness list methods` (metrics, panels, backbones, datasets) shows all names; the name of a file ends in .py."
-    )
+    raise no_such_plugin(wanted, kind, [registered for registry in registries for registered in registry.names()])
 
 
 def check(target: CheckTarget, settings: Mapping[str, Any] | None = None, *, device: str = "cpu") -> CheckReport:

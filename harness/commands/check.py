@@ -10,8 +10,12 @@ import typer
 from harness.commands.options import JsonOption, PluginOption, load_plugins, verb
 from harness.commands.output import out, print_json
 from harness.errors import UserError
+from methods.plugin_files import require_plugin_file
+from methods.registry import did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from harness.check import CheckReport
 
 
@@ -40,12 +44,17 @@ def check(
     Metric: any batch size, dead units, constant memory. Judge panel: one readable reply per question. Backbone: its
     default site has an effect on the output. Image set: the same images each time. Exit code 1 if a check fails.
     """
+    from harness.devices import best_device, require_device_name
+
+    settings = _settings(setting)
+    require_device_name(device)
+    if target.endswith(".py"):
+        require_plugin_file(target)
+    load_plugins(plugin)
+    _require_known(target, kind, settings)
     from harness.check import check as check_plugin
     from harness.check import targets
-    from harness.devices import best_device
 
-    load_plugins(plugin)
-    settings = _settings(setting)
     chosen = best_device(device)
     reports = [check_plugin(wanted, settings, device=chosen) for wanted in targets(target, kind=kind)]
     if as_json:
@@ -78,6 +87,29 @@ def _print(report: CheckReport, target: str) -> None:
 
         for line in next_steps(report.kind, report.name, target):
             out(line)
+
+
+def _require_known(target: str, kind: str | None, settings: Collection[str]) -> None:
+    """Refuse an unknown name or setting before torch is imported, if the source of the harness shows all of them."""
+    from harness.suites.known_names import KINDS, METHOD, all_names, no_such_plugin
+    from methods.source_settings import setting_names
+
+    if kind is not None and kind not in KINDS:
+        raise UserError(f"--kind {kind} is unknown. {did_you_mean(kind, list(KINDS))}")
+    if target.endswith(".py") or ":" in target:
+        return
+    names: list[str] = []
+    for wanted in KINDS if kind is None else (kind,):
+        of_kind = all_names(KINDS[wanted])
+        if of_kind is None:
+            return
+        names += of_kind
+    if target not in names:
+        raise no_such_plugin(target, kind, names)
+    existing = setting_names(METHOD.package, target) if settings else None
+    for name in settings:
+        if existing is not None and name not in existing:
+            raise UserError(f"{target} has no setting {name!r}. {did_you_mean(name, existing)}")
 
 
 def _settings(pairs: list[str] | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from harness.commands.options import (
     verb,
 )
 from harness.commands.output import out, print_json
+from harness.errors import UserError
 
 if TYPE_CHECKING:
     from harness.doctor import Check, SuiteEstimate
@@ -39,11 +40,15 @@ def doctor(
     With --suite, check the requirements of that suite instead, and print the part that can run without the missing
     ones, and its cells, disk space, hours and judge calls. Runs nothing. Exit code 1 if a requirement is missing.
     """
-    from harness.doctor import examine, examine_suite, grouped
     from harness.suites.resolve import resolve_suite
 
+    given = {"--dataset": dataset, "--set": setting, "--scale": scale}
+    if suite is None and (without_use := [option for option, value in given.items() if value]):
+        raise UserError(f"{without_use[0]} belongs to --suite: give the suite that it changes, e.g. --suite demo.")
     load_plugins(plugin)
     if suite is None:
+        from harness.doctor import examine
+
         checks = examine(compute.store)
         if as_json:
             print_json([check._asdict() for check in checks])
@@ -53,6 +58,8 @@ def doctor(
             raise typer.Exit(1)
         return
     chosen = resolve_suite(suite, scale=scale, settings=setting or [], dataset=dataset).suite
+    from harness.doctor import examine_suite, grouped
+
     examined = examine_suite(chosen, compute.store, device=compute.device, cache=compute.cache)
     if as_json:
         needs = [{**need.check._asdict(), "stops": need.stops} for need in examined.needs]

@@ -19,6 +19,7 @@ from harness.commands.options import (
 )
 from harness.commands.output import out, print_json, print_table, reporting, width
 from harness.errors import UserError
+from harness.suites.known_names import PANEL, require_known
 
 if TYPE_CHECKING:
     from results import Store
@@ -52,10 +53,6 @@ def judge(
     Give --dataset, --scale and --set the values of `harness run`; --set also takes judging.KEY=VALUE. Replies are
     stored as they arrive: after an interruption, run the same command again. No question is asked twice.
     """
-    from harness import judging
-    from harness.run.selection import selected_in_store
-    from harness.suites import Judging, Suite
-    from harness.suites.parsing import judging_of
     from results.store import open_store
 
     load_plugins(plugin)
@@ -64,12 +61,20 @@ def judge(
     # Opened for reading first, so that a wrong path does not create a store.
     opened = open_store(store)
     opened.cells()
+    if panel is not None:
+        require_known(PANEL, panel)
+    # Before torch is imported.
+    suite = None if rescore else choice.choose(scale=scale).suite
+    from harness import judging
+    from harness.run.selection import selected_in_store
+    from harness.suites import Judging, Suite
+    from harness.suites.parsing import judging_of
+
     if not dry_run:
         opened = open_store(store, read_only=False)
-    if rescore:
+    if suite is None:
         ids = judging.rescore(opened)
         return _print(opened, None, {"rescored": ids}, f"{len(ids)} tournaments scored again.", as_json)
-    suite = choice.choose(scale=scale).suite
     changes: dict[str, Any] = {"panel": panel, "pairs": pairs, "style": style, "judges": _judges(member)}
 
     def settings_of(part: Suite) -> Judging:

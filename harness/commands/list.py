@@ -1,4 +1,4 @@
-"""``harness list``: list the available methods, backbones, datasets, metrics and others."""
+"""``harness list``: list the available methods, backbones, heads, datasets, metrics and others."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import typer
 from harness.commands.options import JsonOption, PluginOption, load_plugins, verb
 from harness.commands.output import print_json, print_table
 from harness.errors import UserError
+from harness.suites.known_names import BACKBONE, require_known
 
 #: Lists that can be printed.
-Listable = StrEnum("Listable", "methods backbones datasets metrics suites panels executors sites")
+Listable = StrEnum("Listable", "methods backbones heads datasets metrics suites panels executors sites")
 
 
 @verb("harness list sites --backbone dinov2_small_saliency", name="list")
@@ -24,12 +25,16 @@ def list_(
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List methods, backbones, datasets, metrics, suites, judge panels, executors, or the sites of a backbone."""
+    """List methods, backbones, heads, datasets, metrics, suites, panels, executors, or the sites of a backbone."""
     from harness.listing import listing
 
     if backbone is not None and what is not Listable.sites:
         raise UserError(f"--backbone belongs to `harness list sites`; it does not filter {what.value}.")
+    if backbone is None and what is Listable.sites:
+        raise UserError("The list of sites needs a backbone: harness list sites --backbone NAME.")
     load_plugins(plugin)
+    if backbone is not None and ":" not in backbone:
+        require_known(BACKBONE, backbone)
     rows = listing(what.value, backbone=backbone)
     if as_json:
         print_json(rows)

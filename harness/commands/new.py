@@ -18,10 +18,15 @@ def new(
     path: Annotated[Path, typer.Argument(help="Python file to write; the plugin is named after it.")],
 ) -> None:
     """Write a commented plugin template that works without changes."""
-    from harness.plugins import KINDS, registry_of
     from harness.scaffold import next_steps, scaffold
+    from harness.suites.known_names import KINDS, all_names
 
-    if kind in KINDS and path.stem in registry_of(kind).names():
+    names = all_names(KINDS[kind]) if kind in KINDS else []
+    if names is None:
+        from harness.plugins import registry_of
+
+        names = registry_of(kind).names()
+    if path.stem in names:
         raise UserError(f"There is a {kind} {path.stem!r} already; name another file, such as my_{path.stem}.py.")
     scaffold(kind, path)
     out(f"Written: {path}")

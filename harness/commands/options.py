@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from harness.errors import UserError
 from methods.registry import did_you_mean
+from results.location import require_location
 
 if TYPE_CHECKING:
     from harness.suites.resolve import ResolvedSuite
@@ -21,7 +22,17 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = Path("outputs/results.duckdb")
 
-StoreOption = Annotated[Path, typer.Option("--store", envvar="HARNESS_STORE", help="DuckDB file of the results.")]
+
+def _checked_store(store: Path) -> Path:
+    """Refuse what cannot be a store before torch and DuckDB are imported."""
+    require_location(store)
+    return store
+
+
+StoreOption = Annotated[
+    Path,
+    typer.Option("--store", envvar="HARNESS_STORE", help="DuckDB file of the results.", callback=_checked_store),
+]
 PluginOption = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="Python file of a plugin (method, metric, judge panel, ...); repeatable."),
@@ -46,6 +57,30 @@ ScaleOption = Annotated[
 
 #: Arguments of `resolve_suite` whose names differ from those of the options.
 _ARGUMENT_NAMES = {"setting": "settings", "method": "methods", "token_seed": "token_seeds"}
+
+
+def require_paths(dataset: str | None, checkpoint: Path | None) -> None:
+    """Check how ``--dataset`` is written, and that its folder and the file of ``--checkpoint`` exist.
+
+    Raises:
+        UserError: if one is wrong or missing.
+    """
+    kind, _, folder = (dataset or "").partition(":")
+    if kind == "photos" or (kind in ("folder", "hf") and not folder):
+        from harness.datasets import load
+
+        load(dataset or "")  # raises for a wrong number or a missing name
+    if kind == "imagenet" and folder and not Path(folder).expanduser().is_dir():
+        raise UserError(
+            f"--dataset {dataset}: there is no folder {folder!r}. Use the folder that holds train/ and val/."
+        )
+    if kind == "folder" and not Path(folder).expanduser().is_dir():
+        raise UserError(
+            f"--dataset {dataset}: there is no folder {folder!r}. Use a folder with one sub-folder per class: "
+            "--dataset folder:PATH."
+        )
+    if checkpoint is not None and not checkpoint.expanduser().exists():
+        raise UserError(f"--checkpoint {checkpoint}: there is no file {str(checkpoint)!r}. Use existing weights.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +146,8 @@ class SuiteOptions:
         """
         from harness.suites.resolve import resolve_suite
 
+        # Before torch is imported; what else a suite needs is checked before it is run.
+        require_paths(self.dataset, getattr(self, "checkpoint", None))
         options: dict[str, Any] = {
             _ARGUMENT_NAMES.get(name, name): tuple(value) if isinstance(value, list) else value
             for name, value in vars(self).items()
@@ -140,6 +177,11 @@ class ComputeOptions:
         None
     )
     device: Annotated[str, typer.Option(help="Device that computes: auto, cpu, cuda or cuda:N.")] = "auto"
+
+    def __post_init__(self) -> None:
+        from harness.devices import require_device_name
+
+        require_device_name(self.device)
 
 
 #: Name -> function of the verb and the examples below its help; filled by :func:`verb`.
@@ -200,6 +242,10 @@ def load_plugins(files: list[Path] | None) -> list[str]:
     """
     if not files:
         return []
+    from methods.plugin_files import require_plugin_file
+
+    for file in files:
+        require_plugin_file(file)
     from harness.plugins import load_plugin
 
     return [name for file in files for kind, name in load_plugin(file) if kind == "method"]

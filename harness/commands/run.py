@@ -113,15 +113,16 @@ def run(
     Missing requirements are reported before anything is computed. Finished cells are kept: after an interruption, run
     the same command again.
     """
+    added = load_plugins(plugin)
+    reporter = reporter_of(as_json)
+    created = executor.create()
+    suite, notes = choice.choose(extra_methods=tuple(added))
     from harness.doctor import require
     from harness.run import run_suite
 
-    added = load_plugins(plugin)
-    reporter = reporter_of(as_json)
-    suite, notes = choice.choose(extra_methods=tuple(added))
     for sentence in notes:
         reporter.say(sentence)
-    with executor.create() as opened:
+    with created as opened:
         device = opened.planning_device(compute.device)
         # A tiny run is a trial: it does not stop because one row misses a package.
         skip = skip_missing or choice.scale is not None

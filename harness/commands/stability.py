@@ -21,11 +21,11 @@ def stability(
 
     Fits nothing. The fits come from a suite with a [stability] section or with several seeds.
     """
+    load_plugins(plugin)
+    selected = cells.open().cells(**cells.filters)
     from harness.run.stability import measure
     from results.store import group_scores, open_store
 
-    load_plugins(plugin)
-    selected = cells.open().cells(**cells.filters)
     store = open_store(cells.store, read_only=False)
     with reporting(as_json) as reporter:
         outcome = measure(store, cell_ids=list(selected["cell_id"]), anew=again, reporter=reporter)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import typer
 
 from harness.commands.options import ComputeOptions, JsonOption, LayerOptions, PluginOption, load_plugins, verb
 from harness.commands.output import out, print_json, print_table, reporter_of
+from harness.errors import UserError
 
 
 @verb("harness sweep --suite demo --family topk_sae --epochs 10")
@@ -38,14 +40,20 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Train every configuration of the paper's grids (App. E.1) that is not stored yet, and choose one per family."""
-    from harness.devices import default_workers
-    from harness.run.sweep import sweep as run_sweep
-    from harness.suites.grids import GRIDS
+    from harness.suites.grids import GRIDS, grid
 
     load_plugins(plugin)
+    for name in family or ():
+        grid(name)  # raises for a family without one
+    if expansion_factor is not None and not 0 < expansion_factor < math.inf:
+        raise UserError(f"--expansion-factor {expansion_factor:g}: it must be above 0.")
+    suite = choice.choose().suite
+    from harness.devices import default_workers
+    from harness.run.sweep import sweep as run_sweep
+
     overrides = {"epochs": epochs, "expansion_factor": expansion_factor}
     result = run_sweep(
-        choice.choose().suite,
+        suite,
         compute.store,
         families=tuple(family) if family else tuple(GRIDS),
         overrides={key: value for key, value in overrides.items() if value is not None},

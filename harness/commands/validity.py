@@ -26,12 +26,13 @@ def validity(
     For each metric: its value for the true parts and at chance, the gap, the rank correlation over methods, and a
     verdict. Reads the cells of `harness run --suite planted`; runs nothing. See docs/validity.md.
     """
-    from harness.planted import report, verdicts
-    from harness.planted.evidence import gather
     from results.store import open_store
 
     opened = open_store(store)
     cells = opened.cells(backbone=layer)
+    from harness.planted import report, verdicts
+    from harness.planted.evidence import gather
+
     evidence = gather(opened, list(cells.loc[cells["status"] == "finished", "cell_id"]))
     reports = verdicts.reports(evidence, resamples=resamples, seed=seed)
     if as_json:

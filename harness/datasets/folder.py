@@ -88,11 +88,17 @@ class _Reading:
     n_other_files: int = 0
     empty: list[str] = field(default_factory=list)
     """folders where a class is expected, but no image is"""
+    nested: dict[str, list[str]] = field(default_factory=dict)
+    """class folders with several folders of images inside them"""
     _readable: frozenset[str] = field(default_factory=readable_suffixes)
 
     def notes(self) -> Iterator[str]:
         if self.empty:
             yield f"No images in {join(self.empty)}."
+        if self.nested:
+            outer, inner = next(iter(self.nested.items()))
+            more = f" and {len(self.nested) - 1} more" * (len(self.nested) > 1)
+            yield f"Folders inside class folders are no classes of their own: {join(inner)} in {outer}{more}."
         if self.n_other_files:
             yield f"{self.n_other_files} other file{'s' * (self.n_other_files > 1)} ignored."
 
@@ -104,9 +110,15 @@ class _Reading:
         self.skip_loose(part.folder)
         for folder in part.folder.children:
             is_class = False
+            inner: dict[str, None] = {}
             for name, path in self._files(folder.path, folder.prefix):
                 is_class = True
+                below = path.relative_to(folder.path).parts
+                if len(below) > 1:
+                    inner[_as_text(below[0])] = None
                 yield name, path, _as_text(folder.name)
+            if len(inner) > 1:
+                self.nested[_as_text(folder.title)] = sorted(inner)
             if not is_class:
                 self.empty.append(_as_text(folder.title))
 

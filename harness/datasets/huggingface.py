@@ -73,8 +73,9 @@ def load(identifier: str) -> ImageSet:
     """Load the data set ``NAME`` in its configuration ``CONFIG``: one ``SPLIT``, or the set with a predefined split.
 
     Without ``SPLIT``, the training split and the validation split, else the test split, are the predefined split, in
-    any spelling that :mod:`harness.datasets.split_names` knows; a set with one split gives that. Columns are chosen as
-    described at :func:`harness.datasets.huggingface_columns.choose_columns`.
+    any spelling that :mod:`harness.datasets.split_names` knows. A set with one split gives that, and so does a set
+    whose evaluation labels are hidden. Columns are chosen as described at
+    :func:`harness.datasets.huggingface_columns.choose_columns`.
 
     Raises:
         UserError: if ``datasets`` is missing, the set cannot be obtained, its splits or columns are ambiguous, it has
@@ -89,6 +90,10 @@ def load(identifier: str) -> ImageSet:
     chosen, probing, notes = _choose(splits, spec)
     columns = choose_columns(next(iter(chosen.values())).features, spec.title, **spec.columns)
     classes, labels = read_labels(chosen, columns, spec.title)
+    hidden = [name for name in chosen if name != probing and not any(label is not None for label in labels[name])]
+    if probing and hidden and any(label is not None for label in labels[probing]):
+        notes.append(f"The labels of {hidden[0]} are hidden: a part of {probing} is held out for evaluation.")
+        chosen, probing = {probing: chosen[probing]}, None
     records: list[ImageRecord] = []
     encoded = {}
     for name, part in chosen.items():

@@ -2,7 +2,7 @@
 
 Files with 16 bits per sample often hold fewer: cameras and microscopes write 10, 12 or 14 bits unscaled, which would be
 almost black if 65535 were white. No header says so (``sBIT`` of PNG describes samples that were scaled up), and a
-single image may be dark in truth, so the depth is a property of the set: the smallest of 8, 10, 12, 14 and 16 bits that
+single image may really be dark, so the depth is a property of the set: the smallest of 8, 10, 12, 14 and 16 bits that
 holds the largest sample of all its 16-bit images.
 """
 
@@ -54,7 +54,7 @@ class SampleDepth:
                         largest = max(largest, _largest_sample(image))
             if largest >= 1 << _DEPTHS[-2]:
                 break
-        # Nothing but black, or nothing that can be decoded, says nothing about the depth.
+        # The depth is unknown if all samples are 0 or no image can be decoded.
         return next(bits for bits in _DEPTHS if largest < 1 << bits) if largest else 16
 
     def rescaling(self, record: ImageRecord, data: bytes) -> str:
@@ -103,7 +103,10 @@ def _largest_sample(image: Image.Image) -> int:
     samples = samples_of(image)
     if samples is None or samples.bits is not None:
         return 0
-    largest = int(np.asarray(image).max(initial=0))
+    values = np.asarray(image)
+    if image.mode in ("LA", "RGBA"):
+        values = values[..., :-1]  # opaque is the largest number, whatever the depth of the colours
+    largest = int(values.max(initial=0))
     # Images of 32-bit numbers above 16 bits are refused, so they say nothing of the others.
     return 0 if largest >= 1 << 16 else largest << 8 if samples.colour else largest
 

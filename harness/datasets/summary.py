@@ -55,7 +55,7 @@ def _numbers(split: DatasetSplit) -> str:
     for images, name in ((probing, ""), (evaluation, "evaluation ")):
         n_unlabelled = int((images.labels < 0).sum())
         if n_unlabelled and (name or n_unlabelled < len(images)):
-            sentence += f", {n_unlabelled} {name}images without a label"
+            sentence += f", {_count(n_unlabelled, f'{name}image')} without a label"
     return f"{sentence}; {len(probing)} for probing, {len(evaluation)} for evaluation."
 
 
@@ -101,7 +101,7 @@ def find_duplicates(split: DatasetSplit) -> Duplicates:
         groups: dict[bytes, list[tuple[ImageSet, int]]] = {}
         for images, index in located:
             groups.setdefault(contents.hash_of(images.reader.read(images.records[index])), []).append((images, index))
-    except OSError:  # a file went away after it was listed: reported when it is opened
+    except OSError:  # a file removed since it was listed is reported when it is opened
         return Duplicates(0, None, 0, None, 0)
     return _summed(split, [group for group in groups.values() if len(group) > 1])
 

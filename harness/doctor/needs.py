@@ -14,12 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.activations.heads import HEADS
 from harness.doctor.base import Check, Need
 from harness.identity import canonical
 from harness.suites import MethodEntry, Suite, Target
 from methods.base import make_config
+from methods.errors import UserError
 
 if TYPE_CHECKING:
+    from harness.activations.heads.base import HeadWeights
     from harness.backbones import Source
 
 #: Number of images in the grid that a judge is shown.
@@ -30,7 +33,7 @@ def needs(suite: Suite) -> list[Need]:
     """Return all requirements of a suite, each once."""
     unique: dict[tuple[str, str], Need] = {}
     for leaf in suite.leaves:
-        for need in (_images(leaf), *_backbones(leaf), *_methods(leaf), *_judges(leaf)):
+        for need in (_images(leaf), *_backbones(leaf), *_heads(leaf), *_methods(leaf), *_judges(leaf)):
             unique.setdefault((need.check.what, need.key), need)
     return list(unique.values())
 
@@ -38,6 +41,11 @@ def needs(suite: Suite) -> list[Need]:
 def backbone_key(target: Target) -> str:
     """Return the key that identifies the weights of a target."""
     return canonical({"backbone": target.backbone, "checkpoint": target.checkpoint, "weights": target.weights})
+
+
+def head_key(target: Target) -> str:
+    """Return the key that identifies the head of a target."""
+    return canonical({"of": backbone_key(target), "head": target.head, "settings": target.head_settings})
 
 
 def method_key(entry: MethodEntry) -> str:
@@ -65,6 +73,8 @@ def _missing_images(spec: str) -> tuple[str, str]:
         path = identifier or os.environ.get(VARIABLE, "")
         if not path:
             return f"{VARIABLE} is not set", REMEDY
+        if not Path(path).expanduser().is_dir():
+            return f"there is no folder {path!r}", REMEDY
         absent = absent_splits(path)
         if absent:
             return f"the folder has no {' and no '.join(absent)}/", REMEDY
@@ -85,26 +95,24 @@ def _backbones(suite: Suite) -> Iterator[Need]:
         yield Need(Check(f"weights of {target.backbone}", ok, True, state, remedy), "backbone", backbone_key(target))
 
 
-#: Prefix of a backbone -> module and package that load it.
-_PREFIX_PACKAGES = {"timm": (("timm", "timm"),), "hf": (("transformers", "transformers"),)}
-
-
 def _weights(target: Target) -> tuple[str, str] | None:
     """Return None if the weights are on this machine, else a description of their state and the remedy.
 
     The remedy is empty if the weights will be downloaded.
     """
     from harness import backbones
+    from harness.backbones.sources.base import EXTRAS
 
     prefix, colon, identifier = target.backbone.partition(":")
     source = None if colon else backbones.BACKBONES.get(target.backbone)
-    packages = source.requires if source else _PREFIX_PACKAGES.get(prefix, ())
+    registered = source or (backbones.PREFIXES.get(prefix) if colon else None)
+    packages = registered.requires if registered else ()
     missing = [package for module, package in packages if not _has(module)]
     files = _files(target, source, prefix if colon else "", identifier)
     if missing:
         absent = f"the package {', '.join(missing)} is not installed"
-        extra = 'pip install "disentanglement-harness[hf]"' if missing == ["transformers"] else ""
-        fetch = extra or f"pip install {' '.join(missing)}"
+        extra = EXTRAS.get(missing[0]) if len(missing) == 1 else None
+        fetch = f'pip install "disentanglement-harness[{extra}]"' if extra else f"pip install {' '.join(missing)}"
         # Missing weights are reported together with the missing package, not only after it is installed.
         return (f"{absent}, and they are {files[0]}", f"{fetch}. {files[1]}") if files and files[1] else (absent, fetch)
     return files
@@ -113,6 +121,8 @@ def _weights(target: Target) -> tuple[str, str] | None:
 def _files(target: Target, source: Source | None, prefix: str, identifier: str) -> tuple[str, str] | None:
     """Check the weights as :func:`_weights` does, without the packages."""
     from harness.backbones import PREFIXES, built_from
+    from harness.backbones.sources.base import resolve
+    from harness.backbones.sources.huggingface_folders import is_path
 
     if target.checkpoint is not None:
         if not Path(target.checkpoint).expanduser().exists():
@@ -128,16 +138,20 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
         cached = not source.hub or (source.cached is not None and source.cached())
     elif prefix in ("torchhub", "hf") and _local_folder(prefix, identifier):
         return None
-    elif prefix == "hf" and identifier.startswith(("/", "./", "../", "~")):
+    elif prefix == "hf" and is_path(identifier):
         return f"there is no folder {identifier!r}", "Use hf:OWNER/NAME, or hf:PATH of an existing folder."
     elif prefix == "torchhub":
         cached = False
+    elif registered_prefix is not None and registered_prefix.cached is not None:
+        cached = bool(resolve(registered_prefix.cached)(identifier))
     else:
         from harness.backbones.sources.hub import in_huggingface_cache
 
         cached = in_huggingface_cache(f"timm/{identifier}" if prefix == "timm" else identifier)
     if cached:
         return None
+    if prefix == "timm" and (unknown := _unknown_timm(identifier)):
+        return unknown, "Correct the name: timm:NAME or timm:NAME.TAG."
     host = _host(target.backbone, prefix)
     if reachable(host) and not (host == huggingface_host() and offline()):
         return f"not on this machine; will be downloaded from {host}", ""
@@ -147,6 +161,19 @@ def _files(target: Target, source: Source | None, prefix: str, identifier: str) 
         f"not on this machine, and {host} cannot be reached",
         f"Run with network access to download them, or use local ones: --set {local}",
     )
+
+
+def _unknown_timm(name: str) -> str:
+    """Return the sentence for a name that timm does not have, else an empty text."""
+    if not _has("timm"):
+        return ""
+    from harness.backbones.sources.timm import check_name
+
+    try:
+        check_name(name)
+    except UserError as error:
+        return str(error).removesuffix(".")
+    return ""
 
 
 def _local_folder(prefix: str, identifier: str) -> bool:
@@ -159,6 +186,24 @@ def _host(backbone: str, prefix: str) -> str:
     if prefix == "torchhub":
         return "github.com"
     return DINOV2_HOST if backbone.startswith("dinov2_vit") and not prefix else huggingface_host()
+
+
+def _heads(suite: Suite) -> Iterator[Need]:
+    for target in suite.targets:
+        if target.head is None:
+            continue
+        for file in HEADS.get(target.head).needs(target.backbone, target.head_settings, weights=target.weights):
+            yield Need(_head_check(file), "head", head_key(target))
+
+
+def _head_check(file: HeadWeights) -> Check:
+    if file.local:
+        return Check(file.what, True, True, "here")
+    if file.host is None:
+        return Check(file.what, False, True, file.missing, file.remedy)
+    if reachable(file.host) and not (file.host == huggingface_host() and offline()):
+        return Check(file.what, True, True, f"{file.missing}; will be downloaded from {file.host}")
+    return Check(file.what, False, True, f"{file.missing}, and {file.host} cannot be reached", file.remedy)
 
 
 def _methods(suite: Suite) -> Iterator[Need]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from harness.doctor.base import Check, Need, grouped
 from harness.doctor.environment import free_bytes, used_bytes
 from harness.doctor.estimate import SuiteEstimate, estimate
-from harness.doctor.needs import backbone_key, method_key, needs
+from harness.doctor.needs import backbone_key, head_key, method_key, needs
 from harness.errors import UserError
 from harness.suites import Suite
 from harness.suites.overrides import filter_leaves
@@ -98,6 +98,7 @@ def _without(suite: Suite, missing: Sequence[Need]) -> Suite | None:
     if any(need.stops == "all" for need in missing):
         return None
     backbones = {need.key for need in missing if need.stops == "backbone"}
+    heads = {need.key for need in missing if need.stops == "head"}
     entries = {need.key for need in missing if need.stops == "method"}
 
     def runnable(leaf: Suite) -> Suite | None:
@@ -105,7 +106,7 @@ def _without(suite: Suite, missing: Sequence[Need]) -> Suite | None:
         for target in leaf.targets:
             listed = leaf.methods_of(target)
             remaining = tuple(entry for entry in listed if method_key(entry) not in entries)
-            if backbone_key(target) in backbones or not remaining:
+            if backbone_key(target) in backbones or head_key(target) in heads or not remaining:
                 continue
             changed = target.model_copy(update={"methods": remaining, "settings": {}})
             targets.append(target if remaining == listed else changed)

@@ -11,15 +11,18 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
-from harness.cells.fit import SavedFit
-from harness.cells.plan import Cell, PreparedTarget
-from harness.cells.run_cell import CellContext, CellResult
 from harness.errors import UserError
-from harness.progress import Reporter
-from harness.suites import Suite
 from methods.registry import Registry
+
+if TYPE_CHECKING:
+    # A wrong option of an executor is refused before torch is imported.
+    from harness.cells.fit import SavedFit
+    from harness.cells.plan import Cell, PreparedTarget
+    from harness.cells.run_cell import CellContext, CellResult
+    from harness.progress import Reporter
+    from harness.suites import Suite
 
 
 class TargetWork(NamedTuple):
@@ -61,7 +64,7 @@ class Opened(NamedTuple):
     """images that could not be read, name to reason"""
 
 
-Event: TypeAlias = Opened | CellResult
+Event: TypeAlias = "Opened | CellResult"
 
 
 class Executor(AbstractContextManager["Executor"]):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from harness.cells.inputs import Inputs
-from harness.cells.run_cell import CellResult, run_cell
 from harness.errors import UserError
 from harness.executors.base import EXECUTORS, TargetWork, Work
 from harness.executors.single_machine import SingleMachine
 from methods import numerics
+
+if TYPE_CHECKING:
+    from harness.cells.inputs import Inputs
+    from harness.cells.run_cell import CellResult
 
 
 @EXECUTORS.register()
@@ -41,6 +44,8 @@ class Local(SingleMachine):
         self._active_threads.close()
 
     def compute_cells(self, work: Work, target: TargetWork, inputs: Inputs) -> Iterator[CellResult]:
+        from harness.cells.run_cell import run_cell
+
         for cell in target.cells:
             work.check()
             yield run_cell(cell, inputs, work.context, saved_fits=work.saved_fits(cell), progress=work.progress)

@@ -14,12 +14,14 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import devices
 from harness.errors import UserError, first_line
 from harness.executors.base import EXECUTORS, Event, Executor, Work
-from harness.executors.ray_dispatch import Cluster, Dispatch
+
+if TYPE_CHECKING:
+    from harness.executors.ray_dispatch import Cluster
 
 #: Set before Ray is imported: no usage statistics are sent, and no environments are built.
 _QUIET = {
@@ -94,6 +96,8 @@ class Ray(Executor):
         return {"ray": _import().__version__, "threads": str(self._cluster.threads)}
 
     def execute(self, work: Work) -> Iterator[Event]:
+        from harness.executors.ray_dispatch import Dispatch
+
         yield from Dispatch(_import(), self._open(work.device), work, self.retries).events()
 
     # ---- starting and stopping
@@ -127,6 +131,8 @@ class Ray(Executor):
         self._started = True
 
     def _cluster_of(self, ray: Any, device: str) -> Cluster:
+        from harness.executors.ray_dispatch import Cluster
+
         nodes = [node["Resources"] for node in ray.nodes() if node.get("Alive")]
         gpus = sum(node.get("GPU", 0.0) for node in nodes)
         if device == "cuda" and not gpus:

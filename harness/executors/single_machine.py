@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from harness import devices
-from harness.cells.inputs import Inputs, open_inputs
-from harness.cells.run_cell import CellResult, Failure, failed
 from harness.executors.base import Event, Executor, Opened, TargetWork, Work
+
+if TYPE_CHECKING:
+    from harness.cells.inputs import Inputs
+    from harness.cells.run_cell import CellResult
 
 
 class SingleMachine(Executor):
@@ -21,6 +24,9 @@ class SingleMachine(Executor):
         return devices.device_name(devices.best_device(device))
 
     def execute(self, work: Work) -> Iterator[Event]:
+        from harness.cells.inputs import open_inputs
+        from harness.cells.run_cell import Failure, failed
+
         for target in work.targets:
             work.reporter.say(target.prepared.title)
             plans = [cell.plan for cell in target.cells]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,10 +12,10 @@ from harness.datasets.base import ImageSet
 from harness.errors import UserError
 from harness.identity import canonical
 from harness.suites import Suite
-from judges.grids import View
 from methods import METHODS
 from methods.base import make_config
 from results import Store
+from results.views import View, view_of
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def contests(store: Store, cell_ids: Sequence[str]) -> list[Contest]:
                 title=f"{first['backbone_title'] or first['backbone']} at {first['site']}",
                 site=first["site"],
                 evaluation_fingerprint=first["evaluation_fingerprint"],
-                view=_view(first["identity"]),
+                view=view_of(first["identity"]),
                 entrants=tuple(entrants),
                 cell_ids=tuple(sorted(chosen["cell_id"])),
             )
@@ -132,11 +131,3 @@ def require_same_images(store: Store, contest: Contest, images: ImageSet) -> Non
             f"The images ({len(images)} of {images.name!r}) are not those that {contest.title} was evaluated on. "
             "Give the same data set with --dataset SPEC, and use the same split in the suite."
         )
-
-
-def _view(identity: Mapping[str, Any] | None) -> View:
-    """Return the part of each image that the network received, from a cell's identity; default: the centre square."""
-    preprocessing = ((identity or {}).get("evaluation") or {}).get("preprocessing") or {}
-    if preprocessing.get("fit") == "squash":
-        return View("squash")
-    return View("crop", preprocessing["size"] / preprocessing["resize"] if preprocessing.get("resize") else 1.0)

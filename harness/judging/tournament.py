@@ -19,12 +19,13 @@ from harness.judging.selection import Contest, contests, require_same_images
 from harness.progress import Reporter, Silent
 from harness.suites import Judging, Suite
 from judges.base import Judge, Key, Question, Reply
-from judges.grids import RENDER_VERSION, Album, Grid, TokenPosition, View, content_hash, grid_of
+from judges.grids import RENDER_VERSION, Album, Grid, TokenPosition, content_hash, grid_of
 from judges.panel import LastReply, Panel, Wanted, ask, make_panel, open_questions
 from judges.prompt import Prompt, prompt_for
 from results import Store
 from results.store import judgments
 from results.store.judgments import COMPARISON_COLUMNS, ReplyRecord, TournamentRecord
+from results.views import View
 
 
 class Planned(NamedTuple):

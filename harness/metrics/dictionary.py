@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harness.errors import UserError
+from harness.errors import ArgumentError
+from harness.metrics.inputs import in_range
 from methods.base import Method
+from methods.requirements import is_finite
 
 _CHUNK = 512
 
@@ -15,16 +17,27 @@ def directions(atoms: Tensor) -> Tensor:
     """Return atoms (K, d) as rows of unit length in float64, without atoms of length zero: (K', d).
 
     Raises:
-        UserError: if ``atoms`` is not a matrix, or contains NaN or infinity.
+        ArgumentError: if ``atoms`` is not a matrix of real numbers, or contains NaN or infinity.
     """
-    if atoms.ndim != 2:
-        raise UserError(f"The dictionary has shape {tuple(atoms.shape)}; it must be a matrix (n_units, d).")
-    if not bool(torch.isfinite(atoms).all()):
-        raise UserError("The dictionary contains NaN or infinity, so the fit of the method has failed.")
-    rows = atoms.detach().cpu().double()
-    norms = rows.norm(dim=1)
-    unit_rows: Tensor = rows[norms > 0] / norms[norms > 0, None]
+    rows, alive = checked_atoms(atoms)
+    norms = rows.norm(dim=1)[alive]
+    unit_rows: Tensor = rows[alive] / norms[:, None]
     return unit_rows
+
+
+def checked_atoms(atoms: Tensor) -> tuple[Tensor, Tensor]:
+    """Return atoms (K, d) on the CPU in float64, scaled if squares leave its range, and the mask (K,) of nonzero ones.
+
+    Raises:
+        ArgumentError: if ``atoms`` is not a matrix of real numbers, or contains NaN or infinity.
+    """
+    if not isinstance(atoms, Tensor) or atoms.ndim != 2 or atoms.is_complex():
+        kind = f"{atoms.dtype} {tuple(atoms.shape)}" if isinstance(atoms, Tensor) else type(atoms).__name__
+        raise ArgumentError(f"The dictionary is {kind}; it must be a matrix (n_units, d) of real numbers.")
+    if not is_finite(atoms):
+        raise ArgumentError("The dictionary contains NaN or infinity, so the fit of the method has failed.")
+    rows = in_range(atoms.detach().cpu())
+    return rows, rows.norm(dim=1) > 0
 
 
 @torch.no_grad()

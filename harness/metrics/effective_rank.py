@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from harness.metrics.base import METRICS, Metric, Outcome, Score
-from harness.metrics.dictionary import directions, writing_directions
+from harness.metrics.dictionary import checked_atoms, writing_directions
+from harness.metrics.inputs import in_range
 
 
 def effective_rank(d: Tensor) -> float:
@@ -23,10 +24,11 @@ def effective_rank(d: Tensor) -> float:
         dictionary of zeros.
 
     Raises:
-        UserError: if ``d`` is not a matrix, or contains NaN or infinity.
+        UserError: if ``d`` is not a matrix of real numbers, or contains NaN or infinity.
     """
-    directions(d)  # raises for an invalid shape or values
-    rows = d.detach().cpu().double()
+    checked_atoms(d)  # raises for an invalid shape or values
+    # Of all atoms together: the rank does not depend on their common scale, but on their lengths.
+    rows = in_range(d.cpu().reshape(1, -1)).reshape(d.shape)
     # The triangular factor has the same singular values and at most as many rows as columns.
     triangular = torch.linalg.qr(rows, mode="r").R if len(rows) > rows.shape[1] else rows
     singular = torch.linalg.svdvals(triangular)

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.errors import UserError
+from harness.errors import ArgumentError
 from harness.metrics.base import METRICS, Metric, Outcome, Score
+from harness.metrics.inputs import in_range, require_real
 
 # Weight of pairs, relative to the sum of squares, below which the differences in eq. 7 are only rounding error.
 _LEAST_PAIRS = 1e-10
@@ -31,17 +32,22 @@ def ms_score(embeddings: Tensor, weights: Tensor) -> float:
 
     Returns:
         A value in [-1, 1]. It is NaN if it is undefined: for fewer than two positive weights, if one weight is so large
-        that the others are negligible, or if a zero embedding has a nonzero weight.
+        that the others are negligible, if a zero embedding has a nonzero weight, or if NaN or infinity occurs anywhere.
 
     Raises:
-        UserError: if the shapes do not match.
+        ArgumentError: if the shapes do not match, the numbers are not real, or a weight is negative.
     """
+    require_real("ms_score", embeddings=embeddings, weights=weights)
     if embeddings.ndim != 2 or weights.shape != embeddings.shape[:1]:
-        raise UserError(
+        raise ArgumentError(
             f"ms_score: embeddings {tuple(embeddings.shape)} and weights {tuple(weights.shape)} must have the shapes "
             "(n, d) and (n,)."
         )
-    return float(ms_scores(embeddings[None], weights[None])[0])
+    if bool((weights < 0).any()):
+        raise ArgumentError(f"ms_score: weights contain {float(weights.min())}; they must not be negative.")
+    # On one device, whichever that is; the score depends neither on the lengths nor on the sum of the weights.
+    scaled = in_range(weights[None].to(embeddings.device))
+    return float(ms_scores(in_range(embeddings)[None], scaled)[0])
 
 
 def ms_scores(embeddings: Tensor, weights: Tensor) -> Tensor:

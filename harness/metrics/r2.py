@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from harness.errors import UserError
+from harness.errors import ArgumentError
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
+from harness.metrics.inputs import require_finite, require_real
 from harness.stats import jackknife_standard_error
+from methods.requirements import is_finite
 
 if TYPE_CHECKING:
     from harness.activations.baseline import Baseline
@@ -34,22 +36,42 @@ class R2:
         """Add rows ``a`` (n, d) and their reconstruction ``a_hat`` (n, d).
 
         Raises:
-            UserError: if the shapes do not match.
+            ArgumentError: if the shapes do not match, also those of earlier rows, or a value or its square is NaN or
+                infinite.
         """
+        require_real("r2", a=a, a_hat=a_hat)
+        require_finite("r2", a=a, a_hat=a_hat)
         if a.shape != a_hat.shape or a.ndim != 2:
-            raise UserError(f"r2: a {tuple(a.shape)} and a_hat {tuple(a_hat.shape)} must have the same shape (n, d).")
+            raise ArgumentError(
+                f"r2: a {tuple(a.shape)} and a_hat {tuple(a_hat.shape)} must have the same shape (n, d)."
+            )
+        if not len(a):
+            return self
         rows, predicted = a.double(), a_hat.double()
         part = R2()
         part.count = len(rows)
         part.mean = rows.mean(0)
         part.total = ((rows - part.mean) ** 2).sum(0)
         part.residual = ((rows - predicted) ** 2).sum(0)
+        if not is_finite(part.total) or not is_finite(part.residual):
+            raise ArgumentError(
+                "r2: squares of a or of a - a_hat exceed the range of float64; divide both by a constant."
+            )
         return self.merge(part)
 
     def merge(self, other: R2) -> R2:
-        """Add the rows of another accumulator."""
+        """Add the rows of another accumulator.
+
+        Raises:
+            ArgumentError: if its rows have another number of features.
+        """
         if not other.count:
             return self
+        if self.count and self.mean.shape != other.mean.shape:
+            raise ArgumentError(
+                f"r2: rows of {len(other.mean)} features cannot be added to rows of {len(self.mean)}; "
+                "use one R2 for each."
+            )
         count = self.count + other.count
         delta = other.mean - self.mean
         self.total = self.total + other.total + delta**2 * (self.count * other.count / count)
@@ -65,12 +87,19 @@ class R2:
             A value of at most 1: 0 for a reconstruction by the mean, negative for a worse one. It is NaN if all
             features are constant.
         """
-        varies = self.total > 0
+        # The mean of equal float64 values may be off by some ulps; such a feature is constant. For float32 values the
+        # sums are exact, and the bound lies far below the smallest variance that they can have.
+        rounding = self.count * (16 * torch.finfo(torch.float64).eps * self.mean) ** 2
+        varies = self.total > rounding
         return float((1 - self.residual[varies] / self.total[varies]).mean())
 
 
 def r2(a: Tensor, a_hat: Tensor) -> float:
-    """Return the R2 of a reconstruction ``a_hat`` (n, d) of ``a`` (n, d); see :meth:`R2.compute`."""
+    """Return the R2 of a reconstruction ``a_hat`` (n, d) of ``a`` (n, d); see :meth:`R2.compute`.
+
+    Raises:
+        ArgumentError: as :meth:`R2.update`.
+    """
     return R2().update(a, a_hat).compute()
 
 

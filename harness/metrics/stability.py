@@ -12,8 +12,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from harness.errors import UserError
-from harness.metrics.dictionary import directions
+from harness.errors import ArgumentError
+from harness.metrics.dictionary import checked_atoms, directions
 
 
 def matched_cosine(d1: Tensor, d2: Tensor) -> float:
@@ -27,7 +27,7 @@ def matched_cosine(d1: Tensor, d2: Tensor) -> float:
         6144 x 768. It is NaN if a dictionary has no atom of positive length.
 
     Raises:
-        UserError: if the widths differ, or an atom is not finite.
+        ArgumentError: if the widths differ, or an atom is not finite.
     """
     return _matched(*_comparable(d1, d2))
 
@@ -40,17 +40,21 @@ def matched_cosine_by_parent(d1: Tensor, parents1: Tensor, d2: Tensor, parents2:
     parent with atoms in only one of the dictionaries scores -1, the lowest value.
 
     Raises:
-        UserError: if the shapes do not match, or an atom is not finite.
+        ArgumentError: if the shapes do not match, an atom is not finite, or a parent is not a whole number.
     """
+    alive1, alive2 = checked_atoms(d1)[1], checked_atoms(d2)[1]
+    for parents in (parents1, parents2):
+        if not isinstance(parents, Tensor) or (
+            parents.is_floating_point() and bool((parents != parents.floor()).any())
+        ):
+            raise ArgumentError("matched_cosine_by_parent: parents must be a tensor of whole numbers, one per atom.")
     if parents1.shape != d1.shape[:1] or parents2.shape != d2.shape[:1]:
-        raise UserError(
+        raise ArgumentError(
             f"matched_cosine_by_parent: parents {tuple(parents1.shape)} and {tuple(parents2.shape)} must contain one "
             f"parent per atom of the dictionaries {tuple(d1.shape)} and {tuple(d2.shape)}."
         )
-    # In float64, as in `directions`: in float32, squares of tiny atoms underflow, and the two masks would differ.
-    alive1, alive2 = d1.double().norm(dim=1) > 0, d2.double().norm(dim=1) > 0
     rows1, rows2 = _comparable(d1, d2)
-    owner1, owner2 = parents1.cpu()[alive1.cpu()], parents2.cpu()[alive2.cpu()]
+    owner1, owner2 = parents1.cpu()[alive1], parents2.cpu()[alive2]
     scores = []
     for parent in torch.unique(torch.cat([owner1, owner2])).tolist():
         atoms1, atoms2 = rows1[owner1 == parent], rows2[owner2 == parent]
@@ -63,10 +67,10 @@ def matched_cosine_by_parent(d1: Tensor, parents1: Tensor, d2: Tensor, parents2:
 
 
 def _comparable(d1: Tensor, d2: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the directions of both dictionaries; raise UserError if their widths differ."""
+    """Return the directions of both dictionaries; raise ArgumentError if their widths differ."""
     rows1, rows2 = directions(d1), directions(d2)
     if rows1.shape[1] != rows2.shape[1]:
-        raise UserError(
+        raise ArgumentError(
             f"The dictionaries have {rows1.shape[1]} and {rows2.shape[1]} dimensions; they must have the same number "
             "to be matched."
         )

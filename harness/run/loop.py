@@ -16,7 +16,7 @@ from harness.cells.run_cell import CellContext
 from harness.executors.base import Event, Executor, TargetWork, Work
 from harness.progress import Reporter, Silent
 from harness.run import stability
-from harness.run.describe_inputs import describe_inputs
+from harness.run.announce import announce
 from harness.run.recorder import Recorder
 from harness.run.summary import RunSummary
 from harness.signals import interruptible
@@ -108,8 +108,7 @@ def run(
         recorder = Recorder(store, work, reporter)
         for sentence in judging.panel_problems(suite, [target.backbone.name for target in prepared]):
             reporter.say(sentence)
-        for sentence in describe_inputs(prepared):
-            reporter.say_once(sentence)
+        announce(prepared, reporter)
         reporter.start(len(cells), len(done))
         if done:
             reporter.say(f"{len(done)} of {len(cells)} cells are already finished and are kept.")

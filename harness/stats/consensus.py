@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from methods.errors import UserError
+from methods.errors import ArgumentError
 
 COLUMNS = ("pair_id", "method_a", "method_b", "order", "judge", "answer")
 
@@ -31,32 +31,38 @@ def checked(judgments: pd.DataFrame) -> pd.DataFrame:
         The six columns, with answers as "A", "B" or None, and a column ``presentation`` (0, 1, ...).
 
     Raises:
-        UserError: if a column is missing, an answer is invalid, a judge answered a presentation twice, or the rows of
-            one presentation name different methods.
+        ArgumentError: if a column or a value in it is missing, an answer is invalid, a judge answered a
+            presentation twice, or the rows of one presentation name different methods.
     """
+    if not isinstance(judgments, pd.DataFrame) or judgments.columns.duplicated().any():
+        kind = "has a column twice" if isinstance(judgments, pd.DataFrame) else f"is a {type(judgments).__name__}"
+        raise ArgumentError(f"The table of judgments {kind}; give a DataFrame with the columns {', '.join(COLUMNS)}.")
     missing = [name for name in COLUMNS if name not in judgments.columns]
     if missing:
-        raise UserError(
+        raise ArgumentError(
             f"The judgments lack the columns {', '.join(missing)}; the required columns are {', '.join(COLUMNS)}."
         )
     frame = judgments.loc[:, list(COLUMNS)].reset_index(drop=True)
+    for name in ("pair_id", "method_a", "method_b", "order", "judge"):
+        if frame[name].isna().any():
+            raise ArgumentError(f"The judgments lack a value of {name} in row {int(frame[name].isna().argmax())}.")
     valid = frame["answer"].isin(["A", "B"])
     wrong = frame["answer"][~valid & frame["answer"].notna()]
     if len(wrong):
-        raise UserError(f'The judgments contain the answer {wrong.iloc[0]!r}; an answer must be "A", "B" or null.')
+        raise ArgumentError(f'The judgments contain the answer {wrong.iloc[0]!r}; an answer must be "A", "B" or null.')
     frame["answer"] = frame["answer"].astype(object).where(valid, None)
     frame["presentation"] = frame.groupby(["pair_id", "order"], sort=False).ngroup()
     repeated = frame[frame.duplicated(["presentation", "judge"])]
     if len(repeated):
         row = repeated.iloc[0]
-        raise UserError(
+        raise ArgumentError(
             f"The judge {row['judge']!r} answered the pair {row['pair_id']!r} in order {row['order']} more than once. "
             "Keep one answer per judge and presentation."
         )
     presented = frame.drop_duplicates(["presentation", "method_a", "method_b"])
     inconsistent = presented["pair_id"][presented["presentation"].duplicated()]
     if len(inconsistent):
-        raise UserError(
+        raise ArgumentError(
             f"The rows of the pair {inconsistent.iloc[0]!r} name different methods in one order. Give each pair of "
             "units its own pair_id."
         )
@@ -73,7 +79,7 @@ def consensus(judgments: pd.DataFrame) -> pd.DataFrame:
         One row per presentation: pair_id, order, method_a, method_b, votes_a, votes_b, winner (method, None for a tie).
 
     Raises:
-        UserError: as :func:`checked`.
+        ArgumentError: as :func:`checked`.
     """
     return tallied(checked(judgments))
 

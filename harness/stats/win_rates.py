@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from harness.errors import ArgumentError
 from harness.stats.consensus import consensus
 
 
@@ -30,7 +31,10 @@ class Tally(NamedTuple):
 
 def tally(decisions: pd.DataFrame) -> Tally:
     """Count the presentations of :func:`harness.stats.consensus.consensus` per unit pair."""
-    methods = sorted({*decisions["method_a"], *decisions["method_b"]})
+    names = {*decisions["method_a"], *decisions["method_b"]}
+    if len({isinstance(name, str) for name in names}) > 1:
+        raise ArgumentError("Some methods of the judgments are named by text and others are not; name all by text.")
+    methods = sorted(names)
     code = {method: number for number, method in enumerate(methods)}
     a = decisions["method_a"].map(code).to_numpy(dtype=np.int64)
     b = decisions["method_b"].map(code).to_numpy(dtype=np.int64)
@@ -70,8 +74,12 @@ def win_rates(judgments: pd.DataFrame, *, n_resamples: int = 1000, level: float 
         rank_high (interval of the rank over the resamples). Rates are fractions, and NaN for n = 0.
 
     Raises:
-        UserError: as :func:`harness.stats.consensus.consensus`.
+        ArgumentError: as :func:`harness.stats.consensus.consensus`, or for a wrong level, number or seed.
     """
+    if not 0 < level < 1:
+        raise ArgumentError(f"win_rates: level = {level}; it must lie between 0 and 1, e.g. 0.95.")
+    if n_resamples < 1 or seed < 0:
+        raise ArgumentError(f"win_rates: n_resamples = {n_resamples}, seed = {seed}; they must be at least 1 and 0.")
     counted = tally(consensus(judgments))
     n = _per_method(counted, counted.decided, counted.decided)
     wins = _per_method(counted, counted.wins_first, counted.decided - counted.wins_first)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import codecs
 import re
 import tomllib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 
 from harness.errors import UserError
 from harness.suites.merging import MERGED, merge
-from harness.suites.names import check
+from harness.suites.names import check, check_sources
 from harness.suites.parsing import SuiteProblem, error_of, keys_at, parse_suite
 from harness.suites.schema import Suite
 from harness.suites.toml_lines import TomlLine, TomlTable, line_at, read_toml
@@ -38,23 +39,30 @@ def load_suite(name_or_path: str, *, methods: Collection[str] | None = None) -> 
         UserError: the file is missing or is not valid TOML, or a key, value, method, setting, metric or backbone is
             unknown; the message names the file, the line and the nearest valid name.
     """
-    return _load(_find(name_or_path, None, None), (), methods)
+    return _load(_find(name_or_path, None, None), (), partial(check, methods=methods))
 
 
-def _load(file: Path, above: tuple[Path, ...], methods: Collection[str] | None) -> Suite:
+def read_suite(name_or_path: str, *, methods: Collection[str] | None = None) -> Suite:
+    """Load a suite as :func:`load_suite`, without importing what it names: fewer mistakes are seen, but at once."""
+    return _load(_find(name_or_path, None, None), (), partial(check_sources, methods=methods))
+
+
+def _load(file: Path, above: tuple[Path, ...], check: Callable[[Suite], list[SuiteProblem]]) -> Suite:
     values = _resolved(_read(file, above), file, (*above, file))
     if "parts" in values:
-        return _of_parts(values, file, (*above, file), methods)
+        return _of_parts(values, file, (*above, file), check)
     if "extra" in values:
         # A parsed suite keeps the sections of plugins under `extra`; in a file they stand beside the others.
         raise _error(values, "extra", f"There is no setting 'extra'. {did_you_mean('extra', keys_at(Suite, ()))}")
     suite = parse_suite(values, source=file.name)
-    if problems := check(suite, methods):
+    if problems := check(suite):
         raise error_of(problems, values, file.name)
     return suite
 
 
-def _of_parts(values: TomlTable, file: Path, above: tuple[Path, ...], methods: Collection[str] | None) -> Suite:
+def _of_parts(
+    values: TomlTable, file: Path, above: tuple[Path, ...], check: Callable[[Suite], list[SuiteProblem]]
+) -> Suite:
     names = _names(values, "parts")
     problems = [
         SuiteProblem(
@@ -66,7 +74,7 @@ def _of_parts(values: TomlTable, file: Path, above: tuple[Path, ...], methods: C
     if problems:
         raise error_of(problems, values, file.name)
     files = [_find(name, file, line_at(values, ("parts", number))) for number, name in enumerate(names)]
-    parts = tuple(_load(part, above, methods) for part in files)
+    parts = tuple(_load(part, above, check) for part in files)
     return parse_suite(TomlTable({**values, "parts": parts}, values.value_lines, values.line), source=file.name)
 
 

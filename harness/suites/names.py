@@ -1,17 +1,34 @@
-"""Check of the names in a suite: methods and their settings, metrics, backbones, image sets, panels."""
+"""Check of the names in a suite: methods and their settings, metrics, backbones, heads, image sets, panels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from harness.errors import UserError
+from harness.suites.known_names import DATASET, HEAD, METHOD, METRIC, PANEL, require_known
 from harness.suites.parsing import SuiteProblem
 from harness.suites.schema import MethodEntry, Suite, names_of, with_target_settings
 from harness.suites.toml_lines import Path
 from methods.registry import did_you_mean
+from methods.source_settings import setting_names, wrong_values
+
+#: :func:`check` or :func:`check_sources`.
+Check = Callable[..., list[SuiteProblem]]
+
+
+class _LookUps(NamedTuple):
+    """Functions that raise UserError for an unknown name of their kind."""
+
+    dataset: Callable[[str], object]
+    head: Callable[[str], object]
+    metric: Callable[[str], object]
+    panel: Callable[[str], object]
+    entry: Callable[[MethodEntry, Mapping[str, Mapping[str, Any]], Path, Path], list[SuiteProblem]]
+    """returns the problems of a method and its settings"""
 
 
 def check(suite: Suite, methods: Collection[str] | None = None) -> list[SuiteProblem]:
@@ -22,25 +39,41 @@ def check(suite: Suite, methods: Collection[str] | None = None) -> list[SuitePro
         methods: names or labels of the methods to check; the others are not imported. Default: all.
     """
     from harness import datasets
+    from harness.activations.heads import HEADS
     from harness.metrics.base import METRICS
     from judges.panel import PANELS
 
+    return _check(suite, methods, _LookUps(datasets.DATASETS.get, HEADS.get, METRICS.get, PANELS.get, _entry))
+
+
+def check_sources(suite: Suite, methods: Collection[str] | None = None) -> list[SuiteProblem]:
+    """Return those problems of :func:`check` that can be seen without importing torch: unknown names and settings."""
+    from harness.backbones import PREFIXES
+
+    list(PREFIXES)  # some prefixes bring methods of their own
+    dataset, head, metric, panel = (partial(require_known, kind) for kind in (DATASET, HEAD, METRIC, PANEL))
+    return _check(suite, methods, _LookUps(dataset, head, metric, panel, _entry_in_source))
+
+
+def _check(suite: Suite, methods: Collection[str] | None, look_ups: _LookUps) -> list[SuiteProblem]:
     dataset = suite.data.dataset.partition(":")[0]
-    problems = _problems_of(("data", "dataset"), datasets.DATASETS.get, dataset)
+    problems = _problems_of(("data", "dataset"), look_ups.dataset, dataset)
     for number, metric in enumerate(suite.evaluation.metrics or ()):
-        problems += _problems_of(("evaluation", "metrics", number), METRICS.get, metric)
+        problems += _problems_of(("evaluation", "metrics", number), look_ups.metric, metric)
     if suite.judging is not None:
-        problems += _problems_of(("judging", "panel"), PANELS.get, suite.judging.panel)
+        problems += _problems_of(("judging", "panel"), look_ups.panel, suite.judging.panel)
     for number, entry in _selected(suite.methods, methods):
-        problems += _entry(entry, {}, ("methods", number), ())
+        problems += look_ups.entry(entry, {}, ("methods", number), ())
     for position, target in enumerate(suite.targets):
         path: Path = ("targets", position)
         problems += _problems_of((*path, "backbone"), _check_backbone, target.backbone)
+        if target.head is not None:
+            problems += _problems_of((*path, "head"), look_ups.head, target.head)
         for number, entry in _selected(target.methods or (), methods):
-            problems += _entry(entry, target.settings, (*path, "methods", number), (*path, "settings"))
+            problems += look_ups.entry(entry, target.settings, (*path, "methods", number), (*path, "settings"))
         if target.settings and target.methods is None:
             for number, entry in _selected(suite.methods, methods):
-                problems += _entry(entry, target.settings, ("methods", number), (*path, "settings"))
+                problems += look_ups.entry(entry, target.settings, ("methods", number), (*path, "settings"))
     return problems
 
 
@@ -80,8 +113,7 @@ def _entry(entry: MethodEntry, settings: Mapping[str, Mapping[str, Any]], path: 
     if entry.select and entry.name not in GRIDS:
         hint = did_you_mean(entry.name, list(GRIDS))
         return [SuiteProblem((*path, "select"), f"{entry.name} has no grid to select from. {hint}")]
-    # Later layers first: a problem is reported where the setting was written last.
-    layers = [(key, settings[key]) for key in dict.fromkeys((entry.label, entry.name)) if key and key in settings]
+    layers = _layers(entry, settings)
     if over and not layers and path[0] != "targets":
         return []  # the entry without target settings was checked before
     method = METHODS.get(entry.name)
@@ -93,6 +125,27 @@ def _entry(entry: MethodEntry, settings: Mapping[str, Mapping[str, Any]], path: 
     except TypeError as error:
         return [SuiteProblem((*path, "config"), f"{entry.name}: {error}.")]
     return []
+
+
+def _entry_in_source(
+    entry: MethodEntry, settings: Mapping[str, Mapping[str, Any]], path: Path, over: Path
+) -> list[SuiteProblem]:
+    """Return the problems of one method that its source shows: an unknown name, or settings that it does not have."""
+    if problems := _problems_of((*path, "name"), partial(require_known, METHOD), entry.name):
+        return problems
+    names = setting_names(METHOD.package, entry.name)
+    layers = _layers(entry, settings)
+    if names is None or (over and not layers and path[0] != "targets"):
+        return []
+    config = with_target_settings(entry, settings).config
+    unknown = [{"type": "extra_forbidden", "loc": (key,)} for key in config if key not in names]
+    wrong = wrong_values(METHOD.package, entry.name, config)
+    return [_setting(problem, entry, path, over, layers, names) for problem in (*wrong, *unknown)]
+
+
+def _layers(entry: MethodEntry, settings: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the settings of a target for a method, later layers first: a problem is reported where it was written."""
+    return [(key, settings[key]) for key in dict.fromkeys((entry.label, entry.name)) if key and key in settings]
 
 
 def _setting(

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.suites.names import check
+from harness.suites.known_names import METHOD, require_known
+from harness.suites.names import Check, check
 from harness.suites.parsing import error_of, parse_suite
 from harness.suites.schema import MethodEntry, Suite, Target, names_of
 from methods.registry import did_you_mean
@@ -33,6 +34,7 @@ def with_overrides(
     token_seeds: tuple[int, ...] | None = None,
     methods: tuple[str, ...] | None = None,
     extra_methods: tuple[str, ...] = (),
+    check: Check = check,
 ) -> Suite:
     """Return the suite with the options of the command line applied, to every part of a suite that has parts.
 
@@ -56,11 +58,15 @@ def with_overrides(
         weights=weights,
         token_seeds=token_seeds,
         methods=methods,
+        check=check,
     )
     suite = each_leaf(suite, change)
     if methods is None and not extra_methods:
         return suite
     listed = _method_names(suite)
+    for name in methods or ():
+        if name not in listed:
+            require_known(METHOD, name)
     # Never empty: methods that are listed nowhere are added to all targets.
     return filter_leaves(suite, partial(_with_methods, chosen=methods, extra=extra_methods, listed=listed)) or suite
 
@@ -98,6 +104,7 @@ def _with_options(
     weights: bool,
     token_seeds: tuple[int, ...] | None,
     methods: tuple[str, ...] | None,
+    check: Check,
 ) -> Suite:
     values = _values(suite)
     if backbone is not None:
@@ -112,12 +119,16 @@ def _with_options(
         )
     requested = {key: str(value) for key, value in layer.items() if value is not None}
     n_backbones = len({target["backbone"] for target in values["targets"]})
-    if (requested or not weights) and (n_backbones > 1 or ("site" in requested and len(values["targets"]) > 1)):
+    # With --backbone, all targets are of this backbone and have one site: those that differ were left out above.
+    n_sites = len({(target["backbone"], target.get("site")) for target in values["targets"]})
+    if (requested or not weights) and (n_backbones > 1 or (backbone is None and "site" in requested and n_sites > 1)):
         raise UserError(
             f"--{next(iter(requested), 'no-weights')} needs --backbone: {suite.name} has {len(values['targets'])} "
             f"targets ({', '.join(target['backbone'] for target in values['targets'])})."
         )
     for target in values["targets"]:
+        if requested.get("head", target.get("head")) != target.get("head"):
+            target["head_settings"] = {}  # settings of the replaced head
         target.update(requested)
         if not weights:
             target["weights"] = False
@@ -156,8 +167,8 @@ def _with_methods(
     return suite.model_copy(update={"targets": tuple(targets)}) if targets else None
 
 
-def with_settings(suite: Suite, assignments: Sequence[str]) -> Suite:
-    """Apply ``KEY=VALUE`` settings of the command line in order, to every part of the suite that has the key.
+def with_settings(suite: Suite, assignments: Sequence[str], *, check: Check = check) -> Suite:
+    """Apply ``KEY=VALUE`` settings of the command line in order, heads first, to every part that has the key.
 
     ``KEY`` is dotted: a setting of a section (``seeds.tokens``, ``evaluation.top_images``), ``method.NAME.SETTING`` for
     all entries of a method by name or label, or ``target.BACKBONE.KEY``. ``VALUE`` is TOML (``[42]``, ``1e-3``,
@@ -166,8 +177,10 @@ def with_settings(suite: Suite, assignments: Sequence[str]) -> Suite:
     Raises:
         UserError: if a key is unknown (the nearest key is suggested) or a value is not allowed.
     """
-    for text in assignments:
-        path, value = _parse(text)
+    parsed = [(text, *_parse(text)) for text in assignments]
+    # Another head replaces the settings of the suite's head, but not those of the command line.
+    parsed.sort(key=lambda assignment: not _is_head(assignment[1]))
+    for text, path, value in parsed:
         source = f"--set {text}"
         if path[0] in ("method", "target"):
             names, change = (
@@ -184,8 +197,12 @@ def with_settings(suite: Suite, assignments: Sequence[str]) -> Suite:
             if path[0] not in sections:
                 hint = did_you_mean(path[0], ["method", "target", *sections])
                 raise UserError(f"{source}: there is no setting {path[0]!r}. {hint}")
-        suite = each_leaf(suite, partial(_changed, change=change, path=path, value=value, source=source))
+        suite = each_leaf(suite, partial(_changed, change=change, path=path, value=value, source=source, check=check))
     return suite
+
+
+def _is_head(path: list[str]) -> bool:
+    return path[0] == "target" and path[2:] == ["head"]
 
 
 def _parse(text: str) -> tuple[list[str], Any]:
@@ -226,7 +243,13 @@ def _values(leaf: Suite) -> dict[str, Any]:
 
 
 def _changed(
-    leaf: Suite, *, change: Callable[[dict[str, Any], list[str], Any], None], path: list[str], value: Any, source: str
+    leaf: Suite,
+    *,
+    change: Callable[[dict[str, Any], list[str], Any], None],
+    path: list[str],
+    value: Any,
+    source: str,
+    check: Check,
 ) -> Suite:
     values = _values(leaf)
     change(values, path, value)
@@ -257,6 +280,8 @@ def _set_method(values: dict[str, Any], path: list[str], value: Any) -> None:
 def _set_target(values: dict[str, Any], path: list[str], value: Any) -> None:
     for target in values["targets"]:
         if target["backbone"] == path[1]:
+            if _is_head(path) and value != target.get("head"):
+                target["head_settings"] = {}  # settings of the replaced head
             _put(target, path[2:], value)
 
 

@@ -138,7 +138,7 @@ def _sentence(problem: Any, location: Path, path: Path, model: type[BaseModel]) 
         message = f"it {message}" if message.startswith("should") else f"{message[0].lower()}{message[1:]}"
         if isinstance(problem["input"], Mapping):
             return f"{where}: {message}."
-    return f"{where} = {_short(problem['input'])}: {message}."
+    return f"{where} = {_short(problem['input'])}: {message.removesuffix('.')}."
 
 
 def _short(value: Any) -> str:

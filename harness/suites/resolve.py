@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from harness.suites import Suite, load_suite, with_overrides, with_settings
-from harness.suites.tiny import scaled
+from harness.suites.loading import read_suite
+from harness.suites.names import check_sources
+from harness.suites.tiny import require_scale, scaled
 
 
 class ResolvedSuite(NamedTuple):
@@ -42,6 +44,17 @@ def resolve_suite(
     Raises:
         UserError: if the suite, scale, or a key or value is invalid.
     """
+    # First without the checks that import torch: a mistake in a name should be answered at once.
+    early = with_overrides(
+        read_suite(name_or_path, methods=options.get("methods")),
+        dataset=dataset,
+        evaluation=evaluation,
+        check=check_sources,
+        **options,
+    )
+    if scale is not None:
+        require_scale(scale)
+    with_settings(early, settings, check=check_sources)
     suite = with_overrides(load_suite(name_or_path, methods=options.get("methods")), **options)
     target_settings = [text for text in settings if scale is not None and text.lstrip().startswith("target.")]
     suite = with_settings(suite, target_settings)

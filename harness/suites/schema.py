@@ -8,8 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
 
-from harness.activations.heads import head_problem
-
 # Strict: "3" or true instead of 3 is a mistake in a suite file.
 Whole = Annotated[int, Strict()]
 Flag = Annotated[bool, Strict()]
@@ -102,13 +100,6 @@ class Target(Section):
     settings: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="settings by method name or label; override those of the method"
     )
-
-    @field_validator("head")
-    @classmethod
-    def _head_exists(cls, name: str | None) -> str | None:
-        if name is not None and (problem := head_problem(name)) is not None:
-            raise ValueError(problem)
-        return name
 
     @model_validator(mode="after")
     def _settings_have_head(self) -> Target:

@@ -77,14 +77,19 @@ class Scaled(NamedTuple):
         ]
 
 
+def require_scale(scale: str) -> None:
+    """Raise UserError if the scale is unknown."""
+    if scale not in SCALES:
+        raise UserError(f"--scale {scale}: {did_you_mean(scale, list(SCALES))} Without it a suite runs at full size.")
+
+
 def scaled(suite: Suite, scale: str) -> Scaled:
     """Return the suite at a scale; ``tiny`` is the only one.
 
     Raises:
         UserError: if the scale is unknown, or the suite has too many layers or planted layers.
     """
-    if scale not in SCALES:
-        raise UserError(f"--scale {scale}: {did_you_mean(scale, list(SCALES))} Without it a suite runs at full size.")
+    require_scale(scale)
     targets = [target for leaf in suite.leaves for target in leaf.targets]
     if planted := next((target.backbone for target in targets if _is_planted(target)), None):
         raise UserError(

@@ -19,10 +19,11 @@ from PIL import Image
 
 from judges import features
 from judges.base import Judge, Keep, Question, Reply
-from judges.grids import Album, Grid, View
+from judges.grids import Album, Grid
 from judges.panel import PANELS, Wanted
 from judges.prompt import Prompt
 from methods.errors import UserError
+from results.views import View
 
 SIZE = 3
 #: Number of replies stored together: they are cheap to recompute, and each write to a store has a cost.

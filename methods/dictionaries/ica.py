@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,10 @@ from methods import register
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary, sample_tokens, skewness_signs
 from methods.errors import UserError
+from methods.training.normaliser import Normaliser
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import FastICA
 
 
 class ICAConfig(MethodConfig):
@@ -50,9 +55,12 @@ class ICA(LinearDictionary):
         wanted = config.n_components or site.d_out
         if wanted > site.d_out:
             raise UserError(f"ica.n_components = {wanted}, but the layer has only {site.d_out} neurons.")
+        Normaliser(tokens, "output")  # raises if all tokens are the same, or too large
         rows = sample_tokens(tokens, config.max_tokens, seed).numpy()
         # Without the covariance solver, whitening divides by singular values that are rounding noise.
-        rank = int(np.linalg.matrix_rank(rows - rows.mean(0)))
+        rank = _rank(rows)
+        if rank == 0:
+            raise UserError(f"All {len(rows)} sampled tokens are the same, so ica finds nothing: raise ica.max_tokens.")
         number = min(wanted, rank)
         if number < wanted:
             self.notes.append(f"The tokens span only {rank} dimensions, so there are {number} components.")
@@ -61,7 +69,7 @@ class ICA(LinearDictionary):
         )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
-            codes = torch.from_numpy(model.fit_transform(rows))
+            codes = _transformed(model, rows)
         if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
             self.notes.append(f"FastICA did not converge in {config.max_iterations} iterations.")
         signs = skewness_signs(codes)[:, None].float()
@@ -73,3 +81,37 @@ class ICA(LinearDictionary):
         self.require_fitted()
         unmixing = self.unmixing.to(x)
         return functional.linear(x, unmixing, -unmixing @ self.output_bias.to(x))
+
+
+def _transformed(model: FastICA, rows: np.ndarray) -> Tensor:
+    """Fit the model and return the codes (n, n_components) of rows (n, d).
+
+    Raises:
+        UserError: if scikit-learn's float32 arithmetic ends in NaN, as with one feature that is 1e7 times the others.
+    """
+    try:
+        codes = torch.from_numpy(model.fit_transform(rows))
+        finite = bool(codes.isfinite().all()) and bool(np.isfinite(model.components_).all())
+    except (ValueError, np.linalg.LinAlgError):
+        finite = False
+    if not finite:
+        deviation = rows.std(0)
+        raise UserError(
+            f"ica: FastICA finds no finite components, because the features' standard deviations range from "
+            f"{deviation.min():.3g} to {deviation.max():.3g}: leave ica out for this layer."
+        )
+    return codes
+
+
+def _rank(rows: np.ndarray) -> int:
+    """Return the rank of rows (n, d) about their mean, without directions that consist of rounding errors.
+
+    numpy's tolerance is relative to the largest singular value. If all rows are the same, that is a rounding error of
+    the mean itself, of the size ``eps |mean|`` per row.
+    """
+    mean = rows.mean(0, dtype=np.float64)
+    singular = np.linalg.svd((rows - mean).astype(rows.dtype), compute_uv=False)
+    eps = float(np.finfo(rows.dtype).eps)
+    relative = float(singular[0]) * max(rows.shape) * eps
+    rounding = eps * float(np.linalg.norm(mean)) * len(rows) ** 0.5
+    return int((singular > max(relative, rounding)).sum())

@@ -76,8 +76,11 @@ class KMeans(LinearDictionary):
         codes = torch.zeros_like(products)
         if not len(x):
             return codes
-        nearest = (2 * products - squares).argmax(1, keepdim=True)
+        closeness = 2 * products - squares
+        nearest = closeness.argmax(1, keepdim=True)
         if self.config.code == "one_hot":
-            return codes.scatter_(1, nearest, 1.0)
+            # A token with NaN or infinity has no nearest centre.
+            one = torch.where(closeness.gather(1, nearest).isfinite(), 1.0, torch.nan).to(codes)
+            return codes.scatter_(1, nearest, one)
         length = products.gather(1, nearest) / squares[nearest].clamp_min(1e-12)
         return codes.scatter_(1, nearest, length.clamp_min(0))

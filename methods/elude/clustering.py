@@ -13,6 +13,7 @@ import torch
 from methods.elude.hierarchy import Selection, condense, linkage, renumber
 from methods.elude.spanning_tree import spanning_tree
 from methods.elude.tiled import tiled_spanning_tree
+from methods.errors import ArgumentError, first_line
 
 SELECTIONS = ("leaf", "eom")
 # Size of a distance matrix of 11 500 points.
@@ -99,8 +100,8 @@ def cluster(
                                orders them the same on every machine, and then some points on the border between two
                                clusters differ from hdbscan's ("exact" only)
 
-    The result is a function of x and the options: the same bits on every run on the same machine. Raises ValueError for
-    options or data outside the above, ImportError if a backend's package is missing.
+    The result is a function of x and the options: the same bits on every run on the same machine. Raises ArgumentError
+    for options or data outside the above, ImportError if a backend's package is missing.
     """
     points, largest = as_points(x)
     for name, value, valid, allowed in (
@@ -112,7 +113,7 @@ def cluster(
         ("backend", backend, backend in BACKENDS, f"one of {', '.join(map(repr, BACKENDS))}"),
     ):
         if not valid:
-            raise ValueError(f"{name} is {value!r}; it must be {allowed}.")
+            raise ArgumentError(f"{name} is {value!r}; it must be {allowed}.")
     home = points.device
     points = points.to(device if device is not None else home)
     epsilon = float(cluster_selection_epsilon)
@@ -146,12 +147,21 @@ def zero_rows(points: torch.Tensor) -> torch.Tensor:
 
 
 def as_points(x: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, float]:
-    """Return x as a float32 tensor (n, d) without gradient, and its largest magnitude; ValueError if x is invalid."""
-    points = torch.as_tensor(x).detach()
+    """Return x as a float32 tensor (n, d) without gradient, and its largest magnitude.
+
+    Raises:
+        ArgumentError: if x is no matrix of finite real numbers.
+    """
+    try:
+        points = torch.as_tensor(x).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(
+            f"x is no matrix of numbers ({first_line(error)}); give a tensor or array (n, d)."
+        ) from error
     if points.ndim != 2 or points.shape[1] == 0:
-        raise ValueError(f"x has shape {tuple(points.shape)}; it must be (n, d) with d at least 1.")
+        raise ArgumentError(f"x has shape {tuple(points.shape)}; it must be (n, d) with d at least 1.")
     if points.is_complex() or points.dtype == torch.bool:
-        raise ValueError(f"x has dtype {points.dtype}; it must be real numbers.")
+        raise ArgumentError(f"x has dtype {points.dtype}; it must be real numbers.")
     points = points.to(torch.float32)
     if len(points) == 0:
         return points, 0.0
@@ -159,7 +169,7 @@ def as_points(x: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, float]:
     largest = max(-float(low), float(high))
     if not math.isfinite(largest):
         bad = int((~torch.isfinite(points)).any(1).nonzero()[0])
-        raise ValueError(f"Row {bad} of x is not finite in float32; remove or rescale it.")
+        raise ArgumentError(f"Row {bad} of x is not finite in float32; remove or rescale it.")
     return points, largest
 
 

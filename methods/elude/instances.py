@@ -9,6 +9,7 @@ from numba import njit
 
 from methods.base import Tokens
 from methods.elude.kernels import Array
+from methods.errors import ArgumentError
 
 # Columns copied out of a block together: 16 float32 are one cache line, so every line of the block is read once.
 COLUMNS = 16
@@ -43,10 +44,21 @@ def top_instances(
 
 
 def top_rows(values: np.ndarray, top_k: int) -> np.ndarray:
-    """Return ascending row numbers (top_k,) of the largest of ``values`` (n,); ties go to the lower row."""
+    """Return ascending row numbers (top_k,) of the largest of ``values`` (n,); ties go to the lower row.
+
+    Raises:
+        ArgumentError: if a value is NaN, which has no rank, or ``top_k`` is negative.
+    """
     n = len(values)
+    if top_k < 0:
+        raise ArgumentError(f"top_rows: top_k = {top_k}; it must be at least 0.")
+    # The largest value is NaN if any is. NaN is never above a threshold, so fewer than top_k rows would be written.
+    if n and np.isnan(values.max()):
+        raise ArgumentError(f"top_rows: value {int(np.isnan(values).argmax())} of {n} is NaN, which has no rank.")
     if top_k >= n:
         return np.arange(n)
+    if not top_k:
+        return np.arange(0)
     return rows_from(values, np.partition(values, n - top_k)[n - top_k], top_k)
 
 

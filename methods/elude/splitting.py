@@ -10,7 +10,8 @@ from torch import Tensor
 from methods.additive import remainder_last
 from methods.elude.contributions import Summary, normalise, summarise
 from methods.elude.objectives import OBJECTIVES, Objective, best_of
-from methods.errors import UserError
+from methods.errors import ArgumentError
+from methods.requirements import is_finite
 
 WinnerRule = Literal["unique", "first", "gap"]
 Scores = Literal["absolute", "signed"]
@@ -58,10 +59,13 @@ def split(
         objective: quantity that the chosen margin maximises, see :mod:`methods.elude.objectives`.
 
     Raises:
-        UserError: for shapes that do not fit or an unknown rule.
+        ArgumentError: for shapes that do not fit, NaN or infinity, labels that do not number the clusters,
+            probabilities outside [0, 1], or an unknown rule.
     """
-    _check_shapes(weight_u, contributions, labels, probabilities)
+    _check_shapes(weight_u, bias_u, contributions, labels, probabilities)
+    _check_values(weight_u, bias_u, contributions, probabilities)
     _check_rules(winner_rule, scores, objective)
+    labels = _checked_labels(labels)
     n_clusters = int(labels.max()) + 1 if len(labels) else 0
     if n_clusters < 2:
         return unsplit(weight_u, bias_u)
@@ -88,7 +92,7 @@ def split_by(
     """Run :func:`split` from the representatives and means of at least two clusters.
 
     Raises:
-        UserError: for an unknown rule.
+        ArgumentError: for an unknown rule.
     """
     _check_rules(winner_rule, scores, objective)
     bias = torch.as_tensor(bias_u, dtype=weight_u.dtype, device=weight_u.device)
@@ -138,17 +142,56 @@ def winning_shares(scores: Tensor, rho: float, rule: WinnerRule = "unique") -> T
     return (rank < size).to(scores.dtype) / size.to(scores.dtype)
 
 
-def _check_shapes(weight_u: Tensor, contributions: Tensor, labels: Tensor, probabilities: Tensor) -> None:
+def _check_shapes(
+    weight_u: Tensor, bias_u: Tensor | float, contributions: Tensor, labels: Tensor, probabilities: Tensor
+) -> None:
+    tensors = {
+        "weight_u": weight_u, "contributions": contributions, "labels": labels, "probabilities": probabilities
+    }  # fmt: skip
+    for name, value in tensors.items():
+        if not isinstance(value, Tensor):
+            raise ArgumentError(f"split: {name} is a {type(value).__name__}; it must be a torch.Tensor.")
+    if torch.as_tensor(bias_u).numel() != 1:
+        raise ArgumentError(f"split: bias_u has shape {tuple(torch.as_tensor(bias_u).shape)}; it must be one number.")
     if weight_u.ndim != 1 or contributions.ndim != 2 or contributions.shape[1] != len(weight_u):
-        raise UserError(
+        raise ArgumentError(
             f"split: weight_u has shape {tuple(weight_u.shape)} and contributions {tuple(contributions.shape)}; "
             "they must be (d_in,) and (n, d_in)."
         )
     if labels.shape != (len(contributions),) or probabilities.shape != labels.shape:
-        raise UserError(
+        raise ArgumentError(
             f"split: labels {tuple(labels.shape)} and probabilities {tuple(probabilities.shape)} must both be "
             f"({len(contributions)},), one for each contribution."
         )
+
+
+def _check_values(weight_u: Tensor, bias_u: Tensor | float, contributions: Tensor, probabilities: Tensor) -> None:
+    if not weight_u.is_floating_point():
+        raise ArgumentError(f"split: weight_u has the dtype {weight_u.dtype}; it must be floating-point numbers.")
+    for name, values in (
+        ("weight_u", weight_u),
+        ("bias_u", torch.as_tensor(bias_u)),
+        ("contributions", contributions),
+        ("probabilities", probabilities),
+    ):
+        if values.is_complex() or not is_finite(values):
+            raise ArgumentError(f"split: {name} must be real numbers, without NaN and infinity.")
+    if len(probabilities) and bool(((probabilities < 0) | (probabilities > 1)).any()):
+        low, high = float(probabilities.min()), float(probabilities.max())
+        raise ArgumentError(f"split: probabilities lie between {low} and {high}; they must lie in [0, 1].")
+
+
+def _checked_labels(labels: Tensor) -> Tensor:
+    """Return labels (n,) as int64; they must be -1 (noise) and 0 .. K-1, each of the latter at least once."""
+    whole = labels.long() if not labels.is_floating_point() or bool(labels.isfinite().all()) else None
+    if whole is None or labels.is_complex() or bool((whole != labels).any()):
+        raise ArgumentError("split: labels must be whole numbers: 0 .. K-1 for clusters, -1 for noise.")
+    present = whole.unique()
+    clusters = present[present >= 0]
+    if bool((present < -1).any()) or not torch.equal(clusters, torch.arange(len(clusters), device=clusters.device)):
+        listed = ", ".join(map(str, present[:20].tolist()))
+        raise ArgumentError(f"split: the labels are {listed}; they must be 0 .. K-1 without a gap, and -1 for noise.")
+    return whole
 
 
 def _check_rules(winner_rule: str, scores: str, objective: str) -> None:
@@ -158,4 +201,4 @@ def _check_rules(winner_rule: str, scores: str, objective: str) -> None:
         ("objective", objective, get_args(Objective)),
     ):
         if value not in allowed:
-            raise UserError(f"split: {name} = {value!r}; it must be one of {', '.join(allowed)}.")
+            raise ArgumentError(f"split: {name} = {value!r}; it must be one of {', '.join(allowed)}.")

@@ -119,6 +119,10 @@ class LinearSAE(SparseMethod[A]):
         self.output_bias = writes.mean.to(weight) + trainee.learned_output_bias() * writes.scale
         self.keep(trainee)
 
+    @property
+    def input_width(self) -> int | None:
+        return self.size_of("encoder_weight", 1)
+
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
         return self.activate(functional.linear(x, self.encoder_weight.to(x), self.encoder_bias.to(x)))

@@ -14,6 +14,10 @@ from methods.errors import UserError
 BATCH_ENTRIES = 1 << 26
 
 
+#: Largest scale of a layer: float32 holds squares up to 3e38, and methods sum the squares of thousands of features.
+LARGEST_SCALE = 1e15
+
+
 class Normaliser:
     """``x -> (x - mean) / scale``.
 
@@ -22,7 +26,7 @@ class Normaliser:
     atoms unchanged from the layer's space.
 
     Raises:
-        UserError: if there are no tokens, some are not finite, or all are the same.
+        UserError: if there are no tokens, some are not finite or too large, or all are the same.
     """
 
     def __init__(self, tokens: Tokens, field: Reads, batch_size: int | None = None) -> None:
@@ -48,6 +52,11 @@ class Normaliser:
             raise UserError(
                 f"The layer's {field} contains NaN or infinity in at least one probing token: "
                 "check the backbone's weights and preprocessing."
+            )
+        if self.scale > LARGEST_SCALE:
+            raise UserError(
+                f"The layer's {field} varies by {self.scale:.3g} over the probing tokens, and its squares exceed "
+                f"the range of float32; at most {LARGEST_SCALE:g} is possible: check the backbone's weights."
             )
         # The variance of equal tokens is rounding noise, which must not be scaled up to 1.
         rounding = torch.finfo(torch.float32).eps * float(mean.square().mean().sqrt())

@@ -90,9 +90,8 @@ class PageStore(Store):
 @contextlib.contextmanager
 def page() -> Iterator[Store]:
     """Open a page; show a StoreError as a sentence in its place."""
-    opened = PageStore(store().path)
     try:
-        with contextlib.closing(opened):
+        with contextlib.closing(PageStore(store().path)) as opened:
             yield opened
     except StoreError as error:
         st.error(plain(str(error)), icon=":material/database_off:")

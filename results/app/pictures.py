@@ -1,6 +1,6 @@
 """Pictures of a unit: the files, the part of each that the network saw, and the position of the maximum.
 
-The geometry equals that of the grids shown to judges (`judges/grids.py`), so that an outline means the same in both.
+The visible part is that of the grids shown to judges (`results/views.py`), so that an outline means the same in both.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageOps
 
-from results.app.theme import BLANK, OUTLINE
+from results.app.theme import OUTLINE
+from results.views import BLANK, CENTRE, View, view_of
 
 GAP_PX = 3
 
@@ -26,13 +27,11 @@ class Seen:
     """Part of an image that the network saw, and the layout of its tokens.
 
     Attributes:
-        squash: the whole image resized to a square, rather than a centre square cut out.
-        share: side of the centre square over the image's shorter side.
+        view: visible part of each image.
         side: tokens along one side; None if unknown: nothing is outlined then.
     """
 
-    squash: bool = False
-    share: float = 1.0
+    view: View = CENTRE
     side: int | None = None
 
 
@@ -57,10 +56,8 @@ def seen_of(identity: Mapping[str, Any] | None, last_position: int | None) -> Se
     The number of tokens is not stored. The smallest square layout that holds the largest position is the right one as
     soon as any top image has its maximum in the last row.
     """
-    preprocessing = ((identity or {}).get("evaluation") or {}).get("preprocessing") or {}
     side = None if last_position is None or last_position < 1 else math.isqrt(last_position) + 1
-    size, resize = preprocessing.get("size"), preprocessing.get("resize")
-    return Seen(preprocessing.get("fit") == "squash", float(size) / float(resize) if size and resize else 1.0, side)
+    return Seen(view_of(identity), side)
 
 
 def folders(dataset: str | None, user_folder: Path | None) -> list[Path]:
@@ -107,7 +104,7 @@ def strip(
 def _drawn(tile: PictureTile, path: Path | None, seen: Seen, px: int) -> Image.Image:
     if path is None:
         return _placeholder(px, "no file")
-    picture = _square(path, path.stat().st_mtime_ns, seen.squash, seen.share, px)
+    picture = _square(path, path.stat().st_mtime_ns, seen.view, px)
     if picture is None:
         return _placeholder(px, "unreadable")
     if not tile.active:
@@ -136,7 +133,7 @@ def _outline(drawn: Image.Image, position: int, seen: Seen, px: int) -> None:
 
 
 @lru_cache(maxsize=2048)
-def _square(path: Path, stamp: int, squash: bool, share: float, px: int) -> Image.Image | None:
+def _square(path: Path, stamp: int, view: View, px: int) -> Image.Image | None:
     """Return the part the network saw, px x px; None if the file is not an image. `stamp` is the file's time."""
     try:
         with Image.open(path) as opened:
@@ -145,12 +142,7 @@ def _square(path: Path, stamp: int, squash: bool, share: float, px: int) -> Imag
             image = ImageOps.exif_transpose(opened).convert("RGB")
     except Exception:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more.
         return None
-    if squash:
-        return image.resize((px, px), Image.Resampling.BICUBIC)
-    width, height = image.size
-    half = share * min(width, height) / 2
-    box = (width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)
-    return image.resize((px, px), Image.Resampling.BICUBIC, box=box)
+    return view.of(image, px)
 
 
 @lru_cache(maxsize=16)

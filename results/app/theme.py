@@ -17,8 +17,6 @@ LINE = GREY
 """Lines that are neither text nor a method: the Pareto line, references."""
 OUTLINE = (255, 0, 255)
 """The position of the maximum in a picture: magenta is rare in photographs."""
-BLANK = (128, 128, 128)
-"""A tile without a picture."""
 
 
 _STAR = "M0,-1L.247,-.34L.951,-.309L.399,.13L.588,.809L0,.42L-.588,.809L-.399,.13L-.951,-.309L-.247,-.34Z"

@@ -79,13 +79,13 @@ def csv_text(frame: pd.DataFrame, undefined: str = "") -> str:
 
 def parquet_bytes(frame: pd.DataFrame) -> bytes:
     """Return a frame as a Parquet file. Raises StoreError for a frame without columns, which Parquet cannot hold."""
-    import duckdb
+    from results.store.database import open_database
 
     if not len(frame.columns):
         raise StoreError("There is nothing to export: no cell matches.")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "frame.parquet"
-        with duckdb.connect(":memory:") as connection:
+        with open_database(None) as connection:
             connection.register("frame", frame)
             connection.execute(f"COPY frame TO '{file}' (FORMAT parquet)")
         return file.read_bytes()

@@ -12,7 +12,9 @@ from pathlib import Path
 import duckdb
 
 from results.errors import StoreError
+from results.location import require_location
 from results.store import lock, schema
+from results.store.database import open_database
 
 READ_PATIENCE_S = 5.0
 WRITE_PATIENCE_S = 60.0
@@ -22,7 +24,9 @@ WRITE_GAP_S = 0.02
 _last_write: dict[Path, float] = {}
 
 _BUSY = re.compile(
-    r"could not set lock|conflicting lock|being used by another process|different configuration than existing",
+    # The last one: another thread of this process is closing its connection.
+    r"could not set lock|conflicting lock|being used by another process|different configuration than existing|"
+    r"already attached by database",
     re.IGNORECASE,
 )
 
@@ -34,6 +38,7 @@ def reading(path: Path, patience_s: float = READ_PATIENCE_S) -> Iterator[duckdb.
     Raises:
         StoreError: no such file, not a store, a newer schema, or still being written after `patience_s`.
     """
+    require_location(path)
     if not path.exists():
         raise StoreError(
             f"There is no results store at {path}; `harness run` makes one, "
@@ -57,6 +62,7 @@ def writing(path: Path, patience_s: float = WRITE_PATIENCE_S) -> Iterator[duckdb
     gap = _last_write.get(path, 0.0) + WRITE_GAP_S - time.monotonic()
     if gap > 0:
         time.sleep(gap)
+    require_location(path)
     make_folder(path)
     deadline = time.monotonic() + patience_s
     try:
@@ -93,18 +99,12 @@ def _connect(path: Path, *, read_only: bool, deadline: float, patience_s: float)
     pause = 0.002
     while True:
         try:
-            connection = duckdb.connect(str(path), read_only=read_only)
-        except (duckdb.IOException, duckdb.ConnectionException) as error:
+            return open_database(path, read_only=read_only)
+        except duckdb.Error as error:
             if not _BUSY.search(str(error)):
                 raise _explained(path, error, read_only) from error
             if time.monotonic() >= deadline:
                 raise _still_busy(path, error, read_only, patience_s) from error
-        except duckdb.Error as error:
-            raise _explained(path, error, read_only) from error
-        else:
-            # A misspelt table must not match a Python variable of that name.
-            connection.execute("SET python_enable_replacements = false")
-            return connection
         time.sleep(pause * random.uniform(0.5, 1.5))
         pause = min(pause * 1.5, 0.05)
 
@@ -121,8 +121,6 @@ def _still_busy(path: Path, error: Exception, read_only: bool, patience_s: float
 
 def _explained(path: Path, error: Exception, read_only: bool) -> StoreError:
     text = str(error)
-    if path.is_dir():
-        return StoreError(f"{path} is a folder, not a results store; name a file in it, such as {path}/results.duckdb.")
     if "not a valid DuckDB database" in text:
         return StoreError(
             f"{path} is not a results store (not a DuckDB file); point --store or HARNESS_STORE at another file."

@@ -16,8 +16,10 @@ import pandas as pd
 
 from results.atomic import partial_file
 from results.errors import StoreError
+from results.location import require_location
 from results.store import Store, connection, schema
 from results.store.canonical import canonical_json
+from results.store.database import open_database
 from results.store.environments import BOUNDED_UNITS, WITH_TRAINING, causes, expected_difference
 from results.store.records import DEVICE_UNITS, grouped, records_of
 
@@ -113,6 +115,8 @@ def merge(
         raise StoreError(f"Conflicts cannot be decided by {prefer!r}; it is one of {', '.join(PREFER)}.")
     if len(set(paths)) < 2:
         raise StoreError("A merge needs two or more different stores: harness merge OUT IN1 IN2.")
+    # Also if it is to be replaced: what is there must be a store.
+    require_location(out)
     if target.exists() and not overwrite:
         raise StoreError(f"{target} exists; name another file, or say --overwrite.")
     sources = [_Source(number, path) for number, path in enumerate(dict.fromkeys(paths))]
@@ -275,9 +279,9 @@ def _write(
     prefer: str | None,
 ) -> dict[str, int]:
     """Write the merged store, and return table -> number of rows."""
-    with contextlib.closing(duckdb.connect(str(partial))) as opened:
-        opened.execute("SET python_enable_replacements = false")
+    with contextlib.closing(open_database(partial)) as opened:
         for source in sources:
+            require_location(source.path)
             quoted = str(source.path).replace("'", "''")
             try:
                 opened.execute(f"ATTACH '{quoted}' AS {source.catalog} (READ_ONLY)")

@@ -13,6 +13,7 @@ import duckdb
 
 from results.atomic import partial_file
 from results.errors import StoreError
+from results.store.database import open_database
 from results.store.records import grouped
 
 SCHEMA_VERSION = 5
@@ -61,7 +62,7 @@ def create(path: Path) -> None:
     """
     with (
         partial_file(path, overwrite=False) as partial,
-        contextlib.closing(duckdb.connect(str(partial))) as connection,
+        contextlib.closing(open_database(partial)) as connection,
         transaction(connection),
     ):
         connection.execute(schema_sql())
@@ -124,7 +125,7 @@ def reader_views(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 @functools.lru_cache(maxsize=1)
 def current_columns() -> Mapping[str, Mapping[str, str]]:
     """Return table -> column -> SQL type of SCHEMA_VERSION, as defined by `schema.sql`."""
-    with contextlib.closing(duckdb.connect(":memory:")) as connection:
+    with contextlib.closing(open_database(None)) as connection:
         connection.execute(schema_sql())
         return stored_columns(connection, _catalog(connection))
 

@@ -19,6 +19,7 @@ import duckdb
 import pandas as pd
 
 from results.errors import StoreError
+from results.location import require_file_name
 from results.store import connection, frames
 from results.store.canonical import storable_text
 from results.store.outcomes import Outcome
@@ -35,6 +36,12 @@ class Store:
     """Results store. It holds a path and no connection, so it may be kept, copied and shared between threads."""
 
     def __init__(self, path: str | os.PathLike[str], read_only: bool = True) -> None:
+        """Keep the path; the file is not touched.
+
+        Raises:
+            StoreError: the path is no file name, see :func:`results.location.require_file_name`.
+        """
+        require_file_name(path)
         self.path = Path(path).expanduser().absolute()
         self.read_only = read_only
 

@@ -26,6 +26,7 @@ def run_report(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProce
     return done, json.loads(file.read_text()) if file.exists() else {}
 
 
+@pytest.mark.slow
 def test_every_section_runs_at_a_small_size(tmp_path: Path) -> None:
     done, report = run_report(tmp_path, "--tiny")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -167,7 +167,9 @@ def test_running_commands_run(place: Path, photo_folder: Path, monkeypatch: pyte
         if command.verb == "run":
             shapes.setdefault(tuple(word for word in command.words if word.startswith("--")), command)
     monkeypatch.setenv("HARNESS_STORE", str(place / "run" / "results.duckdb"))
-    monkeypatch.setattr("harness.suites.resolve.load_suite", lambda name, methods=None: tiny_suite(name, photo_folder))
+    monkeypatch.setattr(
+        "harness.suites.resolve.load_suite", lambda name, methods=None, **_: tiny_suite(name, photo_folder)
+    )
     monkeypatch.setattr("harness.judging.judge_run", lambda *arguments, **more: None)
     for command in [*shapes.values(), *judged]:
         words = [f"folder:{photo_folder}" if word.startswith("folder:") else word for word in command.words]

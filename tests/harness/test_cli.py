@@ -44,7 +44,7 @@ def test_every_verb_has_help_with_an_example(tmp_path: Path, verb: str) -> None:
     assert f"Example: harness {verb}" in text and "--json" in text
 
 
-@pytest.mark.parametrize("what", ["methods", "backbones", "datasets", "metrics", "suites"])
+@pytest.mark.parametrize("what", ["methods", "backbones", "heads", "datasets", "metrics", "suites"])
 def test_lists_for_people_and_for_machines(tmp_path: Path, what: str) -> None:
     rows = json.loads(harness("list", what, "--json", cwd=tmp_path).stdout)
     shown = harness("list", what, cwd=tmp_path).stdout
@@ -53,6 +53,7 @@ def test_lists_for_people_and_for_machines(tmp_path: Path, what: str) -> None:
     wanted = {
         "methods": "elude",
         "backbones": "efficientnet_lite0",
+        "heads": "dinov2_linear",
         "datasets": "photos",
         "metrics": "r2",
         "suites": "demo",

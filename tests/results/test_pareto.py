@@ -79,3 +79,22 @@ def test_a_quarter_of_a_million_rows_take_no_quadratic_time() -> None:
     started = time.monotonic()
     assert 0 < pareto_front(pd.DataFrame(values, columns=["x", "y"]), "x", "y").sum() < 100
     assert time.monotonic() - started < 5.0
+
+
+def test_invalid_frames_are_named() -> None:
+    frame = pd.DataFrame({"x": [1.0, 2.0], "y": [2.0, 1.0], "text": ["a", "b"], "z": [1 + 2j, 1]})
+    frame["day"] = pd.to_datetime(["2020-01-01", "2021-01-01"])
+    with pytest.raises(KeyError, match="no column 'gone'; there are x, y"):
+        pareto_front(frame, "gone", "y")
+    for column, sentence in (("text", "must hold numbers"), ("z", "complex128"), ("day", "datetime64")):
+        with pytest.raises(ValueError, match=sentence):
+            pareto_front(frame, column, "y")
+    with pytest.raises(ValueError, match="column 'x' twice"):
+        pareto_front(pd.concat([frame, frame], axis=1), "x", "y")
+    with pytest.raises(ValueError, match="needs a DataFrame, not a dict"):
+        pareto_front({"x": [1], "y": [2]}, "x", "y")  # type: ignore[arg-type]
+
+
+def test_infinity_is_a_value_and_nan_is_none() -> None:
+    frame = pd.DataFrame({"x": [1.0, np.inf, np.nan, -np.inf], "y": [2.0, 1.0, 9.0, np.inf]})
+    assert pareto_front(frame, "x", "y").tolist() == [True, True, False, True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from in_memory import MemoryTokens
 from torch import Tensor
 
 from harness.activations.site import Site
@@ -22,7 +23,9 @@ def images_of(n: int = 2) -> Tensor:
 
 def split_of(backbone: Backbone, path: str, parts: int = 3) -> RandomSplit:
     method = RandomSplit(make_config(RandomSplit, {"parts": parts}))
-    return method.fit(None, Site(backbone.model, path, n_prefix_tokens=0), seed=1)  # type: ignore[arg-type]
+    site = Site(backbone.model, path, n_prefix_tokens=0)
+    tokens = MemoryTokens(torch.zeros(2, site.d_in), torch.zeros(2, site.d_out))
+    return method.fit(tokens, site, seed=1)  # type: ignore[arg-type]
 
 
 def topk(n_units: int, d: int, k: int = 2) -> TopKSAE:

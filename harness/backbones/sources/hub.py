@@ -7,17 +7,22 @@ import os
 import socket
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from methods.errors import UserError
+
 
 @contextmanager
-def offline_if_unreachable() -> Iterator[None]:
+def offline_if_unreachable(*, local: bool = False) -> Iterator[None]:
     """Restrict the Hugging Face client to its cache within the context if the hub's name cannot be resolved.
 
     The client repeats failed requests with growing pauses, about 50 s for a missing file. Behind a proxy the client is
     left as it is, because names are resolved elsewhere.
+
+    Args:
+        local: True if only a local folder is read, so that the hub is never needed.
     """
     try:
         from huggingface_hub import constants
@@ -26,7 +31,7 @@ def offline_if_unreachable() -> Iterator[None]:
         return
     before = constants.HF_HUB_OFFLINE
     host = urllib.parse.urlparse(constants.ENDPOINT).hostname
-    if not before and host and not urllib.request.getproxies() and not _resolves(host):
+    if not before and (local or (host and not urllib.request.getproxies() and not _resolves(host))):
         constants.HF_HUB_OFFLINE = True
     try:
         yield
@@ -42,17 +47,30 @@ def _resolves(host: str) -> bool:
     return True
 
 
-def in_huggingface_cache(repository: str) -> bool:
-    """Return True if the weights of a Hugging Face ``repository`` are in this machine's cache. No network is used."""
+#: Files of weights that transformers and timm write.
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+def in_huggingface_cache(repository: str, files: Sequence[str] = _WEIGHTS) -> bool:
+    """Return True if one of ``files`` of a Hugging Face ``repository`` is in this machine's cache.
+
+    No network is used.
+
+    Raises:
+        UserError: if no repository can have this name.
+    """
     if importlib.util.find_spec("huggingface_hub") is None:
         return False
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.utils import validate_repo_id
 
-    files = ("model.safetensors", "pytorch_model.bin")
     try:
-        return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
-    except ValueError:  # the name of no repository, for example a path; loading says so
-        return False
+        validate_repo_id(repository)
+    except ValueError as error:
+        raise UserError(
+            f"{repository!r} is no name of a Hugging Face repository: write hf:OWNER/NAME, or hf:PATH of a folder."
+        ) from error
+    return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
 
 
 def in_torch_cache(file: str) -> bool:

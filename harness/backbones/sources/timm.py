@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-import math
 import sys
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from harness.backbones.base import Backbone, Preprocessing, last_fc2, last_path
+from harness.backbones.base import Backbone, last_fc2, last_path
+from harness.backbones.final_tokens import timm_final_tokens
 from harness.backbones.sources.base import Request, download_error, origin, require
 from harness.backbones.sources.checkpoint import fill, read_state_dict
 from harness.backbones.sources.hub import offline_if_unreachable
+from harness.backbones.sources.timm_inputs import as_preprocessing, data_config, is_dinov2
+from harness.backbones.sources.timm_record import WeightsRecord, record_of
+from harness.backbones.sources.wrapper_prefixes import unwrap
 from harness.backbones.token_layout import prefix_tokens
 from methods.errors import UserError, first_line
+from methods.registry import nearest
 
 
 def load(request: Request) -> Backbone:
@@ -33,25 +36,25 @@ def load(request: Request) -> Backbone:
     import timm
 
     name = request.identifier
-    _check_name(name)
-    config = timm.get_pretrained_cfg(name)
-    options = {"img_size": 224} if is_dinov2(name) else {}
-    downloads = request.weights and request.checkpoint is None
-    if downloads:
+    check_name(name)
+    record = record_of(request)
+    # Checked before the model is made, which can take long.
+    preprocessing = as_preprocessing(data_config(record.pretrained_cfg, name), request.spec)
+    options = {"img_size": preprocessing.size} if is_dinov2(name) else {}
+    notes = record.notes
+    if request.weights and request.checkpoint is None:
         model = _download(request, options)
     else:
-        model = random_model(name, **options)
+        model = _untrained(request, {**record.model_args, **options}, record)
         if request.checkpoint is not None:
-            _fill(model, name, request)
-    preprocessing = _preprocessing(model, name, request.spec)
+            notes += _fill(model, name, request)
     head = classifier(model, preprocessing.size)
     n_classes = int(model.num_classes) if head else None  # type: ignore[arg-type]
+    license_on_record = record.pretrained_cfg.get("license") or f"see the card of timm/{name}"
+    source, license_ = origin(request, f"timm {timm.__version__}", license_on_record)
     n_prefix_tokens = prefix_tokens(model)
     # Earlier versions read the number that timm states, and 0 where it states none.
     counted = n_prefix_tokens != int(getattr(model, "num_prefix_tokens", 0))
-    source, license_ = origin(
-        request, f"timm {timm.__version__}", (config and config.license) or f"see the card of timm/{name}"
-    )
     return Backbone(
         name=request.spec,
         title=name,
@@ -63,17 +66,19 @@ def load(request: Request) -> Backbone:
         license=license_,
         pretrained=request.weights,
         pool=pooled,
+        final_tokens=timm_final_tokens(model),
         head=head,
         n_classes=n_classes,
-        # timm's 1000-class heads are all ImageNet-1k's classes, in their index order.
-        head_labels="imagenet-1k" if downloads and n_classes == 1000 else None,
-        reading={"prefix_tokens": n_prefix_tokens} if counted else {},
+        head_labels=record.labels if request.weights and n_classes == 1000 else None,
+        notes=notes,
+        reading={**({"prefix_tokens": n_prefix_tokens} if counted else {}), **activation_identity(model)},
     )
 
 
-def is_dinov2(name: str) -> bool:
-    """Return True if the timm model ``name`` is a DINOv2 ViT, with or without registers."""
-    return name.split(".")[0].endswith(("_dinov2", "_reg4_dinov2"))
+def activation_identity(model: nn.Module) -> dict[str, Any]:
+    """Return the entry of the identity that tells ``*_quickgelu`` models from those with the same weights and GELU."""
+    quick = any(type(module).__name__ == "QuickGELU" for module in model.modules())
+    return {"activation": "quick_gelu"} if quick else {}
 
 
 def random_model(name: str, **options: Any) -> nn.Module:
@@ -132,16 +137,15 @@ def suggested_site(model: nn.Module) -> str | None:
     return last_fc2(model) or last_path(model, accepts)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raise UserError if timm has no model, or no weights, of this name; the message gives the nearest names."""
     import timm
 
     architecture, _, tag = name.partition(".")
     architectures = timm.list_models()
     if architecture not in architectures:
-        near = difflib.get_close_matches(architecture, architectures, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}? " if near else ""
         raise UserError(
-            f"timm has no model {architecture!r}. {hint}"
+            f"timm has no model {architecture!r}. {nearest(architecture, architectures)}"
             f"timm.list_models() lists the {len(architectures)} models of timm {timm.__version__}."
         )
     tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
@@ -165,55 +169,55 @@ def _download(request: Request, options: dict[str, Any]) -> nn.Module:
         raise download_error(request.spec, error) from error
 
 
-def _fill(model: nn.Module, name: str, request: Request) -> None:
-    """Load a local checkpoint through the architecture's ``checkpoint_filter_fn``, as timm does for its own weights."""
+def _untrained(request: Request, options: dict[str, Any], record: WeightsRecord) -> nn.Module:
+    """Create the architecture that a checkpoint fills, or a model with random weights."""
+    if not record.from_file:
+        return random_model(request.identifier, **options)
+    assert request.checkpoint is not None
+    try:
+        return random_model(request.identifier, pretrained_cfg=record.pretrained_cfg, **options)
+    except Exception as error:  # whatever an architecture raises for arguments that it does not have
+        raise UserError(
+            f"{request.identifier} cannot be created with the settings in the config.json beside "
+            f"{request.checkpoint.name!r} ({first_line(error)})."
+        ) from error
+
+
+def _fill(model: nn.Module, name: str, request: Request) -> tuple[str, ...]:
+    """Load a local checkpoint through the architecture's ``checkpoint_filter_fn``, as timm does for its own weights.
+
+    Return notes on tensors that were left out.
+    """
     import timm
 
     assert request.checkpoint is not None
-    state = read_state_dict(request.checkpoint)
     module = inspect.getmodule(timm.model_entrypoint(name)) or sys.modules[type(model).__module__]
-    if (clean := getattr(module, "checkpoint_filter_fn", None)) is not None:
-        try:
-            state = clean(state, model)
-        except (KeyError, RuntimeError, AttributeError, ValueError) as error:
-            raise UserError(
-                f"{request.checkpoint.name!r} does not fit {name}: its tensors cannot be converted "
-                f"({first_line(error)})."
-            ) from error
+    clean = getattr(module, "checkpoint_filter_fn", None)
+    file = request.checkpoint.name
+    state, notes = unwrap(
+        read_state_dict(request.checkpoint),
+        model.state_dict(),
+        file=file,
+        architecture=name,
+        convert=dict if clean is None else lambda part: clean(part, model),
+        optional=_classifier_path(model),
+    )
     _adapt_head(model, state)
-    fill(model, state, checkpoint=request.checkpoint.name, architecture=name)
+    fill(model, state, checkpoint=file, architecture=name)
+    return notes
+
+
+def _classifier_path(model: nn.Module) -> str | None:
+    path = model.pretrained_cfg.get("classifier")  # type: ignore[operator,union-attr]
+    return path if isinstance(path, str) else None
 
 
 def _adapt_head(model: nn.Module, state: dict[str, Tensor]) -> None:
     """Reset the head of ``model`` to the checkpoint's number of classes; remove it if the checkpoint has none."""
-    path = model.pretrained_cfg.get("classifier")  # type: ignore[operator,union-attr]
-    if not isinstance(path, str):
+    path = _classifier_path(model)
+    if path is None:
         return
     weight = state.get(f"{path}.weight")
     classes = 0 if weight is None else weight.shape[0]
     if classes != model.num_classes:
         model.reset_classifier(classes)  # type: ignore[operator]
-
-
-def _preprocessing(model: nn.Module, name: str, spec: str) -> Preprocessing:
-    from timm.data import resolve_model_data_config
-
-    config = resolve_model_data_config(model)
-    if is_dinov2(name):
-        # timm's record is for 518 px without a margin; at 224 px DINOv2 itself resizes to 256 and crops.
-        config.update(input_size=(3, 224, 224), crop_pct=224 / 256)
-    channels, height, width = config["input_size"]
-    if channels != 3 or height != width:
-        raise UserError(f"{spec!r} takes {channels} x {height} x {width} inputs: only square RGB inputs are supported.")
-    if config["crop_mode"] not in ("center", "squash"):
-        raise UserError(f"{spec!r} crops by {config['crop_mode']!r}: only 'center' and 'squash' are supported.")
-    squash = config["crop_mode"] == "squash"
-    return Preprocessing(
-        size=height,
-        # timm's own rounding; `round` first, because 224 / (224 / 256) must not become 255.
-        resize=height if squash else max(height, math.floor(round(height / config["crop_pct"], 6))),
-        interpolation=config["interpolation"],
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-        fit="squash" if squash else "crop",
-    )

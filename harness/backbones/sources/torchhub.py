@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from harness.backbones.base import Backbone
-from harness.backbones.preprocessing import IMAGENET_224
+from harness.backbones.final_tokens import hub_final_tokens
 from harness.backbones.sources.base import Request, origin
 from harness.backbones.sources.checkpoint import fill, read_state_dict
 from harness.backbones.sources.timm import suggested_site
+from harness.backbones.sources.torchhub_inputs import hub_input
+from harness.backbones.sources.wrapper_prefixes import unwrap
 from harness.backbones.token_layout import prefix_tokens
 from methods.errors import UserError, first_line
 
@@ -28,7 +30,7 @@ _CLS = "x_norm_clstoken"
 
 
 def load(request: Request) -> Backbone:
-    """Load the model of an entry of a hub repository, at 224 px with ImageNet normalisation.
+    """Load the model of an entry of a hub repository, with the preprocessing of :func:`.torchhub_inputs.hub_input`.
 
     The backbone's name keeps only the last part of a local folder's path. Its features are the input of its last
     linear layer (``fc``, ``head`` or ``classifier``), or its output if it has none.
@@ -40,11 +42,13 @@ def load(request: Request) -> Backbone:
     if not colon or not repository or not entry:
         raise UserError(f"{request.spec!r} names no entry: write torchhub:OWNER/REPOSITORY:ENTRY.")
     model = _build(repository, entry, request)
+    notes: tuple[str, ...] = ()
     if request.checkpoint is not None:
-        fill(model, read_state_dict(request.checkpoint), checkpoint=request.checkpoint.name, architecture=entry)
+        notes = _fill(model, entry, request.checkpoint)
     model.eval()
     head = _head(model)
-    _check_features(model, request.spec)
+    preprocessing, assumptions = hub_input(model, repository, entry, request)
+    _check_features(model, request.spec, preprocessing.size)
     name = name_of(request.identifier)
     short = name.removeprefix("torchhub:").removesuffix(f":{entry}")
     n_prefix_tokens = prefix_tokens(model)
@@ -55,16 +59,17 @@ def load(request: Request) -> Backbone:
         name=name,
         title=entry,
         model=model.to(request.device),
-        # A hub repository does not describe its inputs.
-        preprocessing=IMAGENET_224,
+        preprocessing=preprocessing,
         n_prefix_tokens=n_prefix_tokens,
         default_site=suggested_site(model),
         source=source,
         license=license_,
         pretrained=request.weights,
         pool=pooled,
+        final_tokens=hub_final_tokens(model),
         head=_classify if head else None,
         n_classes=head.out_features if head else None,
+        notes=assumptions + notes,
         reading={} if n_prefix_tokens == before else {"prefix_tokens": n_prefix_tokens},
     )
 
@@ -158,12 +163,19 @@ def _tensors_only() -> Iterator[None]:
             os.environ[variable] = before
 
 
-def _check_features(model: nn.Module, spec: str) -> None:
+def _fill(model: nn.Module, entry: str, checkpoint: Path) -> tuple[str, ...]:
+    file = checkpoint.name
+    state, notes = unwrap(read_state_dict(checkpoint), model.state_dict(), file=file, architecture=entry)
+    fill(model, state, checkpoint=file, architecture=entry)
+    return notes
+
+
+def _check_features(model: nn.Module, spec: str, size: int) -> None:
     try:
         with torch.no_grad():
-            features = pooled(model, torch.zeros(1, 3, IMAGENET_224.size, IMAGENET_224.size))
+            features = pooled(model, torch.zeros(1, 3, size, size))
     except (RuntimeError, ValueError, TypeError) as error:
-        raise UserError(f"{spec!r} does not take 224 px images ({first_line(error)}).") from error
+        raise UserError(f"{spec!r} does not take {size} px images ({first_line(error)}).") from error
     if not isinstance(features, Tensor) or features.ndim != 2:
         shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise UserError(f"{spec!r} gives {shape} for one image; a backbone must give one vector per image.")

@@ -61,7 +61,32 @@ def recognise(root: Folder, name: str) -> Layout:
             f"{join([folder.title for folder in flat])} in {name} hold{'s' * (len(flat) == 1)} images, but no class "
             f"folders, so these have no labels. Lay the folder out as {LAYOUT}; rename a folder if its name is a class."
         )
+    _refuse_flat_beside_nested(root, flat, name)
     return _classes(root, name)
+
+
+def _refuse_flat_beside_nested(root: Folder, flat: Sequence[Folder], name: str) -> None:
+    """Raise UserError if unlabelled images of a split lie beside folders of folders (``val_256`` and ``data_256``)."""
+    unlabelled = [
+        child
+        for child in root.class_folders
+        if child in flat or (mentions_role(child.name) and not _innermost(child).class_folders)
+    ]
+    others = [_innermost(child) for child in root.class_folders if child not in unlabelled]
+    if unlabelled and others and all(len(each.class_folders) > 1 and not each.holds_files for each in others):
+        raise UserError(
+            f"{join([folder.title for folder in unlabelled])} in {name} hold{'s' * (len(unlabelled) == 1)} images, but "
+            f"no class folders, and {join([each.title for each in others])} hold{'s' * (len(others) == 1)} folders of "
+            f"images: the names do not say which are the classes. If they are the folders inside {others[0].title}, "
+            f"give folder:PATH/{others[0].prefix}; if all of these are classes, rename those with the name of a split."
+        )
+
+
+def _innermost(folder: Folder) -> Folder:
+    """Return the first folder on the way down that holds images itself, or several folders with images."""
+    while not folder.holds_files and len(folder.class_folders) == 1:
+        folder = folder.class_folders[0]
+    return folder
 
 
 def _part_of(folder: Folder, name: str) -> Part | None:
@@ -88,7 +113,7 @@ def _wrapper_in(folder: Folder) -> Folder | None:
 
 
 def _is_wrapper(folder: Folder, parent: Folder) -> bool:
-    """Return True if a folder's name says nothing about its images (``images``, or its parent's name again)."""
+    """Return True if a folder's name does not describe its images (``images``, or its parent's name again)."""
     return is_filler(folder.name) or words_of(folder.name) == words_of(parent.name)
 
 
@@ -107,6 +132,9 @@ def _splits(parts: dict[Folder, Part], splits: dict[Folder, Role], others: Seque
     for folder in chosen if len(chosen) == 2 else [*chosen, *empty]:
         if folder not in parts:
             raise _without_classes(folder, next(iter(parts)), name)
+        classes = [] if parts[folder].annotations else parts[folder].folder.class_folders
+        if not any(child.holds_files for child in classes):  # otherwise ImageNet would be listed as a whole
+            _refuse_inner_splits(classes, name)
     _refuse_mixed(parts[chosen[0]], others, len(chosen) == 2, name)
     used = join([folder.title for folder in chosen])
     left_out = [folder.title for folder in (*(folder_of[split] for split in choice.left_out), *empty, *others)]
@@ -169,15 +197,15 @@ def _classes(root: Folder, name: str) -> Layout:
             )
         layout = recognise(wrapper, name)
         return layout._replace(notes=(f"Left out: {left_out}. Used: {wrapper.title}.", *layout.notes))
-    if len(folders) == 1 and not folders[0].holds_files and len(folders[0].class_folders) > 1:
-        only = folders[0]
+    only = _innermost(root)
+    if only is not root and not only.holds_files and len(only.class_folders) > 1:
         inner_roles = roles_of(child.name for child in only.class_folders)
-        if _is_wrapper(only, root) or len(set(inner_roles.values())) > 1:
+        if wrapper is only or len(set(inner_roles.values())) > 1:
             return recognise(only, name)
         raise UserError(
             f"{name} has one sub-folder with images, {only.title}, which holds sub-folders itself "
             f"({join([child.name for child in only.class_folders])}). If these are the classes, give "
-            f"folder:PATH/{only.prefix}; if {only.name} is the only class, put its images directly into it."
+            f"folder:PATH/{only.prefix}; if {folders[0].name} is the only class, put its images directly into it."
         )
     _refuse_inner_splits(folders, name)
     return Layout((Part(root),))
@@ -186,19 +214,47 @@ def _classes(root: Folder, name: str) -> Layout:
 def _refuse_inner_splits(folders: Sequence[Folder], name: str) -> None:
     """Raise UserError if splits lie inside the classes, or the folders are splits or domains of the same classes."""
     for folder in folders:
-        inner = roles_of(child.name for child in folder.class_folders)
-        if len(set(inner.values())) > 1:
+        roles = roles_of(child.name for child in folder.class_folders)
+        if len(set(roles.values())) > 1:
             raise UserError(
-                f"The splits of {name} lie inside its classes ({join([f'{folder.prefix}/{split}/' for split in inner])}"
+                f"The splits of {name} lie inside its classes ({join([f'{folder.prefix}/{split}/' for split in roles])}"
                 f"). Put them above the classes: {LAYOUT}."
             )
+    _refuse_copies(folders, name)
     if len(folders) < 2 or any(folder.holds_files for folder in folders):
         return
-    shared = sorted(set.intersection(*({child.name for child in folder.class_folders} for folder in folders)))
+    inner = [_innermost(folder) for folder in folders]
+    shared = sorted(set.intersection(*({child.name for child in folder.class_folders} for folder in inner)))
     if len(shared) >= max(2, len(folders)):
         raise UserError(
-            f"The folders {join([folder.title for folder in folders])} of {name} hold the same sub-folders "
+            f"The folders {join([folder.title for folder in inner])} of {name} hold the same sub-folders "
             f"({join(shared)}), so it is ambiguous which are the classes. If the sub-folders are, give one folder "
-            f"alone (folder:PATH/{folders[0].prefix}) or name the splits train and val; otherwise put the images "
+            f"alone (folder:PATH/{inner[0].prefix}) or name the splits train and val; otherwise put the images "
             "directly into the class folders."
         )
+    if all(_is_index(folder) for folder in folders):
+        raise UserError(
+            f"The folders {join([folder.title for folder in folders])} of {name} sort the classes by their first "
+            f"letter ({folders[0].title}{folders[0].class_folders[0].name}), so these folders are no classes. Move the "
+            f"folders inside them up: {LAYOUT}."
+        )
+
+
+def _refuse_copies(folders: Sequence[Folder], name: str) -> None:
+    """Raise UserError if the classes are inside one of the folders once more."""
+    names = {folder.name for folder in folders}
+    for folder in folders:
+        inner = [] if folder.holds_files else [child.name for child in _innermost(folder).class_folders]
+        if len(inner) > 1 and names - {folder.name} >= set(inner):
+            raise UserError(
+                f"{folder.title} in {name} holds folders with the names of those beside it ({join(inner)}), so it is "
+                f"ambiguous which are the classes. Give folder:PATH/{_innermost(folder).prefix} alone, or move "
+                f"{folder.title} elsewhere."
+            )
+
+
+def _is_index(folder: Folder) -> bool:
+    """Return True if a folder is named by the first letter of all folders inside it, as in SUN397 and Places365."""
+    inner = folder.class_folders
+    letter = folder.name.casefold()
+    return len(letter) == 1 and letter.isalpha() and all(child.name.casefold().startswith(letter) for child in inner)

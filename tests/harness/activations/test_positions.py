@@ -29,9 +29,9 @@ SIZE = 64
 
 
 def positions(shape: tuple[int, ...], prefix: int = 0, sides: set[int] | None = None) -> list[int]:
-    found = token_positions(shape, n_prefix_tokens=prefix, grid_sides=sides, layer="layer")
-    assert found.dtype == torch.int32
-    return found.tolist()
+    positions = token_positions(shape, n_prefix_tokens=prefix, grid_sides=sides, layer="layer")
+    assert positions.dtype == torch.int32
+    return positions.tolist()
 
 
 @pytest.mark.parametrize(
@@ -168,8 +168,8 @@ def test_a_changed_patch_moves_the_token_at_its_position(
     generator = torch.Generator().manual_seed(1)
     image = torch.randn(1, 3, SIZE, SIZE, generator=generator)
     before = site.capture(backbone.features, image).a
-    found = site.positions(before.shape[1])
-    assert (len(found), int((found < 0).sum())) == (n_tokens, prefix)
+    positions = site.positions(before.shape[1])
+    assert (len(positions), int((positions < 0).sum())) == (n_tokens, prefix)
     located = {} if prefix == backbone.n_prefix_tokens else {"prefix_tokens": prefix}
     assert site.identity() == {"site": path, **located}
     side = round((n_tokens - prefix) ** 0.5)
@@ -179,8 +179,8 @@ def test_a_changed_patch_moves_the_token_at_its_position(
         rows, columns = (slice(*(round((cell + end) * SIZE / side) for end in (0.2, 0.5))) for cell in (row, column))
         changed[:, :, rows, columns] += 3.0
         change = (site.capture(backbone.features, changed).a - before).norm(dim=-1)[0]
-        change[found < 0] = -1.0
-        assert int(found[change.argmax()]) == row * side + column
+        change[positions < 0] = -1.0
+        assert int(positions[change.argmax()]) == row * side + column
 
 
 @pytest.mark.parametrize(

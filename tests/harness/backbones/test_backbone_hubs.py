@@ -15,6 +15,7 @@ from harness import backbones
 from harness.backbones.preprocessing import IMAGENET_224
 from harness.backbones.sources import huggingface
 from harness.backbones.sources.base import Request
+from harness.backbones.sources.hub import in_huggingface_cache
 from methods.errors import UserError
 
 pytestmark = [pytest.mark.run, pytest.mark.usefixtures("no_network")]
@@ -252,3 +253,10 @@ def test_hugging_face_towers_load_on_any_device(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(huggingface, "preprocessing_of", lambda *_: IMAGENET_224)
     backbone = huggingface.load(Request("hf:some/tower", "some/tower", device=device))
     assert backbone.n_prefix_tokens == 1 and backbone.device.type == device
+
+
+@pytest.mark.parametrize("name", ["/nowhere", "a/b/c", "-x", "x y"])
+def test_names_that_no_repository_can_have(name: str) -> None:
+    """The client's own exception was printed as a traceback."""
+    with pytest.raises(UserError, match=f"'{name}' is no name of a Hugging Face repository"):
+        in_huggingface_cache(name)

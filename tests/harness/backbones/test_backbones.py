@@ -273,3 +273,17 @@ def test_a_plugins_backbone_and_a_bad_one(monkeypatch):
     assert rows["mine"] == "yes" and rows["broken"].startswith("broken: ") and rows["odd"].startswith("broken: ")
     with pytest.raises(UserError, match="register a Source"):
         backbones.load("odd")
+
+
+def test_models_that_differ_only_in_their_activation_have_different_identities():
+    """Their weights are equal, and cached tokens of one must not serve the other."""
+    transformers = pytest.importorskip("transformers")
+    from timm.layers.activations import QuickGELU
+
+    from harness.backbones.sources import huggingface, timm
+
+    assert timm.activation_identity(nn.Sequential(nn.Linear(2, 2), nn.GELU())) == {}
+    assert timm.activation_identity(nn.Sequential(nn.Linear(2, 2), QuickGELU())) == {"activation": "quick_gelu"}
+    assert huggingface.activation_identity(transformers.CLIPVisionConfig()) == {}
+    changed = transformers.CLIPVisionConfig(hidden_act="gelu")
+    assert huggingface.activation_identity(changed) == {"activation": "gelu"}

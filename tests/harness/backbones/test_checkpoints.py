@@ -74,6 +74,13 @@ def test_mismatching_parameters_are_counted_and_named(tmp_path, tiny_state):
     assert str(tmp_path) not in message
 
 
+def test_quantised_weights_are_refused(tmp_path, tiny_state):
+    state = {**tiny_state, "norm.weight": tiny_state["norm.weight"].to(torch.int8)}
+    torch.save(state, tmp_path / "int8.pth")
+    with pytest.raises(UserError, match=r"1 not real numbers \(norm\.weight torch\.int8\)"):
+        backbones.load(TINY, checkpoint=tmp_path / "int8.pth")
+
+
 def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"model": Payload()}, tmp_path / "evil.pth")
@@ -155,3 +162,20 @@ def test_position_embedding_is_sampled_as_the_original_does():
     torch.testing.assert_close(resized[0, 1:, 0].view(16, 16), expected.expand(16, 16), rtol=0, atol=1e-4)
     same = torch.randn(1, 257, 4)
     assert dinov2.resize_position_embedding(same, 16) is same
+
+
+@pytest.mark.parametrize("key", ["ema", "ema_model", "model_ema", "state_dict_ema"])
+def test_averaged_weights_are_preferred(tiny_state, tmp_path, key):
+    other = {name: tensor + 1 for name, tensor in tiny_state.items()}
+    torch.save({"model": other, key: tiny_state}, tmp_path / "run.pth")
+    state = checkpoint.read_state_dict(tmp_path / "run.pth")
+    assert all(torch.equal(state[name], tensor) for name, tensor in tiny_state.items())
+
+
+def test_a_dictionary_that_contains_itself_is_refused(tmp_path):
+    for key in ("model", "inner"):
+        endless: dict[str, object] = {}
+        endless[key] = endless
+        torch.save(endless, tmp_path / "endless.pth")
+        with pytest.raises(UserError, match="contain themselves"):
+            checkpoint.read_state_dict(tmp_path / "endless.pth")

@@ -31,7 +31,7 @@ WINDOWS: dict[str, Any] = {
 
 
 class Family(NamedTuple):
-    """How one family is built, and what its features are."""
+    """Family of models: its construction and its expected features."""
 
     model: str
     config: dict[str, Any]
@@ -150,9 +150,7 @@ def test_features_and_tokens_of_a_family(name: str, tmp_path: Path) -> None:
         ("ijepa", {"pooling": "mean_of_patches"}),
     ],
 )
-def test_only_what_was_read_differently_before_has_another_identity(
-    name: str, reading: dict[str, Any], tmp_path: Path
-) -> None:
+def test_identities_change_only_where_the_reading_changed(name: str, reading: dict[str, Any], tmp_path: Path) -> None:
     backbone = backbones.load(f"hf:{save(build(FAMILIES[name]), tmp_path / name, squash(FAMILIES[name].size))}")
     identity = backbone.identity()
     assert identity.keys() == {"weights", "preprocessing", *reading} and reading.items() <= identity.items()
@@ -192,6 +190,18 @@ def refused(folder: Path, sentence: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("weights", [True, False])
+def test_code_of_a_repository_is_not_run(tmp_path: Path, weights: bool) -> None:
+    """transformers has the configuration, but no model for AutoModel: it would ask whether to run the code."""
+    folder = save(build(FAMILIES["vit"]), tmp_path / "own", squash(32))
+    auto_map = {"AutoModel": "code.Model"}
+    (folder / "config.json").write_text(json.dumps({"model_type": "siglip_text_model", "auto_map": auto_map}))
+    (folder / "code.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\nclass Model: pass\n")
+    with pytest.raises(UserError, match="custom code"):
+        backbones.load(f"hf:{folder}", weights=weights)
+    assert not (tmp_path / "run").exists()
+
+
 def test_detection_tokens_after_the_patches_have_no_positions(tmp_path: Path) -> None:
     family = Family("Yolos", {**VIT, "image_size": [32, 32], "num_detection_tokens": 5}, "pooler", 1)
     backbone = backbones.load(f"hf:{save(build(family), tmp_path / 'yolos', squash(32))}")
@@ -208,13 +218,28 @@ def test_models_without_defined_features_are_refused(tmp_path: Path) -> None:
     refused(other_size, r"no model that maps images of 48 px to hidden states .*doesn't match model")
 
 
+def test_a_tower_that_only_its_whole_model_loads_is_said_so(tmp_path: Path) -> None:
+    tower = transformers.BlipVisionModel(transformers.BlipVisionConfig(**VIT))
+    refused(save(tower, tmp_path / "blip", squash(32)), "holds a part of a model that transformers cannot load alone")
+
+
+def test_folders_of_timm_are_referred_to_timm(tmp_path: Path) -> None:
+    record = {"tag": "r160_in1k", "input_size": [3, 160, 160], "interpolation": "bicubic", "crop_pct": 0.95,
+              "mean": [0.5] * 3, "std": [0.5] * 3, "num_classes": 1000, "first_conv": "patch_embed.proj",
+              "classifier": "head"}  # fmt: skip
+    (tmp_path / "config.json").write_text(
+        json.dumps({"architecture": "test_vit", "num_classes": 1000, "pretrained_cfg": record})
+    )
+    refused(tmp_path, "is a model of timm: use timm:test_vit with the weights in this folder, --checkpoint")
+
+
 def edit(folder: Path, **changes: Any) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **changes}))
 
 
 @pytest.mark.parametrize("cls", ["ViTModel", "ViTForImageClassification", "DeiTForImageClassification"])
-def test_layers_without_a_place_in_the_configuration_are_not_dropped(cls: str, tmp_path: Path) -> None:
+def test_layers_missing_from_the_configuration_are_refused(cls: str, tmp_path: Path) -> None:
     config = getattr(transformers, f"{cls.removesuffix('Model').removesuffix('ForImageClassification')}Config")(**VIT)
     folder = save(getattr(transformers, cls)(config), tmp_path / "model", squash(32))
     backbones.load(f"hf:{folder}")
@@ -230,7 +255,7 @@ def change_weights(folder: Path, change: Callable[[dict[str, Tensor]], dict[str,
     save_file(change(load_file(folder / "model.safetensors")), folder / "model.safetensors", {"format": "pt"})
 
 
-def test_half_a_pooler_and_damaged_weights_are_refused(tmp_path: Path) -> None:
+def test_an_incomplete_pooler_and_nan_weights_are_refused(tmp_path: Path) -> None:
     folder = save(build(FAMILIES["vit"]), tmp_path / "vit", squash(32))
     change_weights(
         folder, lambda state: {name: tensor for name, tensor in state.items() if name != "pooler.dense.bias"}
@@ -238,10 +263,10 @@ def test_half_a_pooler_and_damaged_weights_are_refused(tmp_path: Path) -> None:
     refused(folder, r"incomplete: 1 parameters missing or of another shape \(pooler.dense.bias\)")
     folder = save(build(FAMILIES["vit"]), tmp_path / "nan", squash(32))
     change_weights(folder, lambda state: {name: tensor * torch.nan for name, tensor in state.items()})
-    refused(folder, "contain NaN or infinity")
+    refused(folder, "holds NaN or infinite values")
 
 
-def test_paths_without_a_folder_are_said_so(tmp_path: Path) -> None:
+def test_a_path_without_a_folder_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "missing", "There is no folder")
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", "The folder 'empty' cannot be read as a transformers model")

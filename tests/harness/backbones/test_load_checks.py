@@ -59,28 +59,26 @@ def trained_batch_norm(model: nn.Module, images: Tensor) -> Tensor:
         (lambda model, images: model(images[:, :2]), r"cannot process images of 28 px.*RuntimeError"),
     ],
 )
-def test_features_that_are_no_function_of_the_image_are_refused(
-    pool: Callable[[nn.Module, Tensor], Tensor], sentence: str
-) -> None:
+def test_invalid_features_are_refused(pool: Callable[[nn.Module, Tensor], Tensor], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         check_loaded(backbone(pool))
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_weights_that_are_not_finite_are_named(value: float) -> None:
+def test_nan_and_infinite_weights_are_named(value: float) -> None:
     damaged = backbone()
     damaged.model[0].weight[0, 0, 0, 0] = value
-    with pytest.raises(UserError, match=r"The weights of 'made' are damaged: 0\.weight contain NaN or infinity"):
+    with pytest.raises(UserError, match=r"The backbone 'made' holds NaN .* in 1 of .*first: 0\.weight, 1 of"):
         check_loaded(damaged)
 
 
-def test_a_mask_of_minus_infinity_is_no_damage() -> None:
+def test_a_mask_of_minus_infinity_is_accepted() -> None:
     masked = backbone()
     masked.model.register_buffer("mask", torch.full((2, 2), -torch.inf))
     check_loaded(masked)
 
 
-def test_nothing_changes_but_the_grids() -> None:
+def test_only_the_grid_sides_are_changed() -> None:
     made = backbone()
     before = made.fingerprint()
     made._fingerprint = None

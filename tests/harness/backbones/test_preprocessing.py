@@ -53,7 +53,7 @@ def _whole(preprocessing, image, monkeypatch):
         return preprocessing.center(image)
 
 
-@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear", "lanczos", "box", "hamming"])
 @pytest.mark.parametrize("size", [(3000, 5), (5, 3000), (2400, 60), (60, 2400), (1, 900), (900, 1), (330, 10)])
 def test_an_elongated_image_is_resized_where_the_crop_lies(size, interpolation, monkeypatch):
     """As a whole it would be the same picture, but for the rounding between the two directions of the filter."""
@@ -88,6 +88,50 @@ def test_squash_keeps_the_whole_image():
     image.paste((255, 255, 255), (0, 0, 64, 160))
     row_means = squash.center(image)[0].mean(1)
     assert row_means[:14].min() > 0.95 and row_means[18:].max() < 0.05
+
+
+def test_squash_crop_cuts_a_margin_of_the_whole_image():
+    """The frame of a 400 x 300 px image is kept as far as the crop reaches: 2 of 40 px lie outside on each side."""
+    image = Image.new("RGB", (400, 300), (255, 0, 0))
+    image.paste((0, 0, 255), (40, 30, 360, 270))
+    red = dataclasses.replace(PLAIN, size=36, fit="squash_crop").center(image)[0]
+    # A frame of a tenth is 4 px of 40, of which 2 px are left.
+    assert red[:, 0].min() > 0.9 and red[18, :4].tolist() == pytest.approx([1, 1, 0, 0], abs=0.1)
+    assert red[:, 18][[0, 1, 2, 33, 34, 35]].tolist() == pytest.approx([1, 1, 0, 0, 1, 1], abs=0.1)
+
+
+@pytest.mark.parametrize("size", [(400, 300), (300, 400), (64, 64), (10, 10), (3000, 3), (3, 3000), (33, 32)])
+@pytest.mark.parametrize("resize", [32, 40])
+def test_border_pads_with_the_mean(size, resize):
+    preprocessing = Preprocessing(size=32, resize=resize, interpolation="bicubic", fit="border", **IMAGENET)
+    tensor = preprocessing.center(Image.new("RGB", size, (255, 255, 255)))
+    shape = [max(1, round(side * resize / max(size))) for side in size]
+    width, height = (min(side, 32) for side in shape)
+    white = (tensor > 1).all(0)
+    assert white.sum() == width * height and white.any(0).sum() == width and white.any(1).sum() == height
+    assert (tensor[:, ~white].abs() < 0.01).all()
+
+
+@pytest.mark.parametrize("change", [{"fit": "squash_crop"}, {"fit": "border"}, {"interpolation": "lanczos"}])
+def test_random_crops_do_not_depend_on_the_fit(change):
+    photo = noise(120, 90)
+    other = dataclasses.replace(PLAIN, **change)
+    first, second = (each.random_resized_crop(photo, torch.Generator().manual_seed(1)) for each in (PLAIN, other))
+    assert first.shape == second.shape and torch.equal(first, second) == ("fit" in change)
+
+
+def test_describe_names_every_step():
+    imagenet = Preprocessing(size=224, resize=256, interpolation="bicubic", **IMAGENET)
+    assert imagenet.describe() == (
+        "224 px centre crop after resizing the shorter side to 256 px, bicubic, ImageNet mean and std"
+    )
+    half = dataclasses.replace(imagenet, mean=(0.5,) * 3, std=(0.5,) * 3, fit="squash", interpolation="bilinear")
+    assert half.describe() == (
+        "whole image resized to 224 x 224 px without keeping its aspect ratio, bilinear, mean 0.5 and std 0.5"
+    )
+    assert "padded to 256 px, 224 px centre crop" in dataclasses.replace(imagenet, fit="border").describe()
+    assert "the whole image to 256 x 256 px" in dataclasses.replace(imagenet, fit="squash_crop").describe()
+    assert "mean (0.1, 0.2, 0.3)" in dataclasses.replace(imagenet, mean=(0.1, 0.2, 0.3)).describe()
 
 
 def test_other_modes_are_brought_to_rgb():
@@ -155,7 +199,7 @@ def test_canonical_tells_transforms_apart_and_is_plain():
 
 @pytest.mark.parametrize(
     "change",
-    [{"interpolation": "lanczos"}, {"fit": "pad"}, {"resize": 31}, {"size": 0}, {"std": (1.0, 0.0, 1.0)}],
+    [{"interpolation": "random"}, {"fit": "pad"}, {"resize": 31}, {"size": 0}, {"std": (1.0, 0.0, 1.0)}],
 )
 def test_what_cannot_be_is_refused(change):
     with pytest.raises(UserError):

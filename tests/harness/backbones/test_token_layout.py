@@ -43,7 +43,7 @@ def test_prefix_tokens_are_counted_from_parameters(shapes: dict[str, tuple[int, 
     assert (cls_tokens(model(**shapes)), prefix_tokens(model(**shapes))) == (cls, prefix)
 
 
-def test_timms_own_number_comes_first() -> None:
+def test_the_number_stated_by_timm_is_preferred() -> None:
     net = model(cls_token=(1, 1, 8))
     net.num_prefix_tokens = 3
     assert prefix_tokens(net) == 3

@@ -156,13 +156,21 @@ def test_columns_without_a_usual_name_are_refused(tmp_path):
         one_split(tmp_path / "y", {"image": [1], "hue": [0], "size": [0]}, image=hf.Image(), hue=label, size=label)
 
 
+def test_a_split_without_labels_is_not_evaluated_on(tmp_path):
+    kind = hf.ClassLabel(names=["cat", "dog"])
+    columns = {"train": {"picture": [0, 1, 2, 3], "kind": [0, 1, 0, 1]}, "test": {"picture": [4, 5], "kind": [-1, -1]}}
+    images = datasets.load(f"hf:{save(tmp_path / 'x', columns, picture=hf.Image(), kind=kind)}")
+    assert len(images) == 4 and images.predefined_split is None
+    assert images.notes == ("The labels of test are hidden: a part of train is held out for evaluation.",)
+
+
 def test_hidden_labels_are_said(tmp_path):
     kind = hf.ClassLabel(names=["cat", "dog"])
-    splits = {"train": {"image": [1, 2], "label": [0, 1]}, "test": {"image": [3, 4], "label": [-1, -1]}}
+    splits = {"train": {"image": [1, 2], "label": [0, 1]}, "test": {"image": [3, 4, 5], "label": [-1, -1, 0]}}
     images = datasets.load(f"hf:{save(tmp_path / 'x', splits, image=hf.Image(), label=kind)}")
     assert describe(images.split(evaluation=1))[0] == (
-        "hf:x: 4 images in 2 classes (smallest: cat, 1), 2 evaluation images without a label; 2 for probing, "
-        "2 for evaluation."
+        "hf:x: 5 images in 2 classes (smallest: dog, 1), 2 evaluation images without a label; 2 for probing, "
+        "3 for evaluation."
     )
 
 

@@ -100,6 +100,13 @@ def test_the_declared_depth_and_white_of_a_tiff_are_used(tmp_path):
     assert [new == before for new, before in zip(fingerprints, old, strict=True)] == [False, False, True]
 
 
+@pytest.mark.parametrize("opaque", [0xFFFF, 0xFFF])
+def test_transparency_says_nothing_of_the_depth(tmp_path, opaque):
+    colours = np.stack([RAMP << 4, RAMP << 4, RAMP << 4, np.full_like(RAMP, opaque)], axis=-1)
+    with pytest.raises(BrokenImageError, match="16-bit colours hold 12-bit values"):
+        image_set(tmp_path, a=encoded(colours)).open(0)
+
+
 def test_sixteen_bit_colours_are_read_or_refused(tmp_path):
     colours = np.stack([RAMP, RAMP, RAMP], axis=-1)
     bright = image_set(tmp_path, a=encoded(colours << 8))

@@ -86,6 +86,13 @@ def test_local_weights_and_own_images_are_all_that_table_2_needs(tmp_path: Path,
     for name in ("augreg_vit_base", "dinov2_vitb14"):
         (tmp_path / f"{name}.safetensors").write_bytes(b"weights")
         suite = with_settings(suite, [f"target.{name}.checkpoint={tmp_path / name}.safetensors"])
+    with pytest.raises(UserError, match=r"linear head of dinov2_vitb14: not on this machine, and dl\.fbaipublicfiles"):
+        doctor.require(suite, tmp_path / "r.duckdb", device="cpu")
+    head = tmp_path / "dinov2_vitb14_linear_head.pth"
+    suite = with_settings(suite, [f"target.dinov2_vitb14.head_settings.checkpoint={head}"])
+    with pytest.raises(UserError, match=r"there is no file '.*linear_head\.pth'"):
+        doctor.require(suite, tmp_path / "r.duckdb", device="cpu")
+    head.write_bytes(b"weights")
     assert doctor.require(suite, tmp_path / "r.duckdb", device="cpu").left_out == []
     with pytest.raises(UserError, match=r"there is no file 'gone\.pth'"):
         doctor.require(
@@ -107,6 +114,20 @@ def test_what_is_missing_can_be_left_out(tmp_path: Path) -> None:
     assert any("dinov2_vitb14" in sentence for sentence in able.left_out)
     with pytest.raises(UserError, match="No part of the suite can run"):
         doctor.require(small(targets=[{"backbone": "dinov2_vitb14"}]), tmp_path / "r.duckdb", skip=True)
+
+
+def test_a_missing_head_stops_its_targets_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = tmp_path / "w.safetensors"
+    weights.touch()
+    dinov2 = {"backbone": "dinov2_vits14", "checkpoint": str(weights)}
+    suite = small(targets=[{**dinov2, "head": "probe"}, {**dinov2, "head": "dinov2_linear"}])
+    able = doctor.require(suite, tmp_path / "r.duckdb", device="cpu", skip=True)
+    assert [target.head for target in able.suite.targets] == ["probe"]
+    assert any("linear head of dinov2_vits14" in sentence for sentence in able.left_out)
+    monkeypatch.setattr("harness.doctor.needs.reachable", lambda host: True)
+    checks = {need.check.what: need.check for need in needs.needs(suite)}
+    assert "will be downloaded from dl.fbaipublicfiles.com" in checks["linear head of dinov2_vits14"].found
+    assert doctor.require(suite, tmp_path / "r.duckdb", device="cpu").left_out == []
 
 
 def test_every_run_looks_first(tmp_path: Path) -> None:
@@ -146,15 +167,22 @@ def test_an_unreachable_hub_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> No
     REACHABLE.cache_clear()
 
 
+def test_a_misspelt_timm_name_is_a_miss_that_no_download_would_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.doctor.needs.reachable", lambda host: True)
+    suite = small(targets=[{"backbone": "timm:vit_tiny_patch16_22"}])
+    check = next(need.check for need in needs.needs(suite) if need.check.what.startswith("weights of timm:"))
+    assert not check.ok and "Did you mean vit_tiny_patch16_224" in check.found and "Correct the name" in check.remedy
+
+
 def test_a_reachable_hub_is_no_miss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("harness.doctor.needs.reachable", lambda host: True)
     suite = small(targets=[{"backbone": "dinov2_vitb14"}, {"backbone": "timm:vit_tiny_patch16_224"}])
-    found = {need.check.what: need.check for need in needs.needs(suite)}
-    assert found["weights of dinov2_vitb14"].ok and "will be downloaded" in found["weights of dinov2_vitb14"].found
+    checks = {need.check.what: need.check for need in needs.needs(suite)}
+    assert checks["weights of dinov2_vitb14"].ok and "will be downloaded" in checks["weights of dinov2_vitb14"].found
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    found = {need.check.what: need.check for need in needs.needs(suite)}
-    assert found["weights of dinov2_vitb14"].ok and not found["weights of timm:vit_tiny_patch16_224"].ok
-    assert 'target."timm:vit_tiny_patch16_224"' in found["weights of timm:vit_tiny_patch16_224"].remedy
+    checks = {need.check.what: need.check for need in needs.needs(suite)}
+    assert checks["weights of dinov2_vitb14"].ok and not checks["weights of timm:vit_tiny_patch16_224"].ok
+    assert 'target."timm:vit_tiny_patch16_224"' in checks["weights of timm:vit_tiny_patch16_224"].remedy
 
 
 def test_what_is_missing_for_one_reason_is_one_line() -> None:
@@ -235,3 +263,15 @@ def test_optional_packages_are_found_by_their_module(tmp_path: Path, monkeypatch
     # Of another distribution (cuml-cu13), and never imported.
     assert installed_package("cuml-cu12", "get it") == Check("cuml-cu12", True, False, "installed")
     assert installed_package("numpy", "").found[0].isdigit()
+
+
+def test_the_reason_is_the_first_that_holds() -> None:
+    """A model that does not exist cannot be downloaded; a folder that does not exist has no folders in it."""
+    for backbone, reason in (
+        ("timm:vit_tiny_patch16", r"timm has no model 'vit_tiny_patch16'"),
+        ("timm:vit_tiny_patch16_224", "cannot be reached"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            doctor.require(small(targets=[{"backbone": backbone}]), "r.duckdb", device="cpu")
+    with pytest.raises(UserError, match="there is no folder '/nowhere'"):
+        doctor.require(small(data={"dataset": "imagenet:/nowhere", "evaluation": 8}), "r.duckdb", device="cpu")

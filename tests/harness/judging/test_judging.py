@@ -21,7 +21,7 @@ from harness.progress import Silent
 from harness.run import run
 from harness.suites import Judging, load_suite, parse_suite
 from judges.base import Judge, Keep, Question, Reply
-from judges.grids import GRID_PX, TILE_PX, Album, Grid, Tile, TokenPosition, View
+from judges.grids import GRID_PX, TILE_PX, Album, Grid, Tile, TokenPosition
 from judges.panel import PANELS, Panel, Wanted, make_panel
 from judges.panels.proxy import ENCODERS, ProxyJudge, tightness
 from judges.prompt import Prompt
@@ -30,6 +30,7 @@ from results import Store, StoreError, leaderboard, open_store
 from results.boards.text import render_text
 from results.store import judgments
 from results.store.judgments import ReplyRecord, TournamentRecord
+from results.views import View
 
 pytestmark = pytest.mark.run
 
@@ -249,6 +250,13 @@ def test_the_view_is_the_square_the_network_saw() -> None:
     pixels[5:35, 25:55] = 255
     assert np.asarray(View("crop", 0.75).of(Image.fromarray(pixels), 30)).min() == 255
     assert np.asarray(View("crop", 1.0).of(Image.fromarray(pixels), 30)).min() == 0
+    # Of the whole image, squashed, a margin of an eighth is cut off on every side; padded, it lies between grey bars.
+    pixels[:] = 0
+    pixels[5:35, 10:70] = 255
+    assert np.asarray(View("squash", 0.75).of(Image.fromarray(pixels), 30)).min() > 200
+    assert np.asarray(View("squash").of(Image.fromarray(pixels), 30)).min() == 0
+    padded = np.asarray(View("border").of(Image.fromarray(pixels), 80))
+    assert (padded[:20] == 128).all() and (padded[60:] == 128).all() and padded[40, 40].tolist() == [255] * 3
 
 
 def test_other_images_are_refused(store: Store, images: ImageSet) -> None:

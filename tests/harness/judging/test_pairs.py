@@ -9,7 +9,8 @@ import pandas as pd
 
 from harness.judging.pairs import Units, comparisons
 from harness.judging.selection import Contest, Entrant
-from judges.grids import N_TILES, View
+from judges.grids import N_TILES
+from results.views import View
 
 
 def units(n: int, n_alive: int | None = None) -> Units:

@@ -207,3 +207,20 @@ def test_nothing_judged_is_no_error() -> None:
     assert stats.win_rates(empty).empty and stats.pairwise(empty).empty
     undecided = stats.win_rates(tournament("ab", 3, "x", lambda *_: None))
     assert undecided["n"].tolist() == [0, 0] and undecided["win_rate"].isna().all() and undecided["rank"].isna().all()
+
+
+def test_invalid_judgments_and_options_are_named() -> None:
+    frame = tournament("ab", 3, "x", lambda *_: "A")
+    for column in ("pair_id", "method_a", "order", "judge"):
+        broken = frame.astype(object)
+        broken.loc[2, column] = None
+        with pytest.raises(UserError, match=f"lack a value of {column} in row 2"):
+            stats.win_rates(broken)
+    for wrong, sentence in (({}, "is a dict"), (pd.concat([frame, frame], axis=1), "has a column twice")):
+        with pytest.raises(UserError, match=sentence):
+            stats.win_rates(wrong)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="named by text"):
+        stats.win_rates(frame.replace({"a": 1}))
+    for options in ({"level": 95}, {"level": 0}, {"level": math.nan}, {"n_resamples": 0}, {"seed": -1}):
+        with pytest.raises(UserError, match=next(iter(options))):
+            stats.win_rates(frame, **options)  # type: ignore[arg-type]

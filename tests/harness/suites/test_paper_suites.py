@@ -64,6 +64,16 @@ def test_the_other_tables_have_the_published_methods() -> None:
     assert len(table7.methods_of(table7.targets[0])) == len(published_table(7))
 
 
+def test_dinov2_has_its_published_head_and_supervised_networks_have_their_own() -> None:
+    """The accuracies of Tables 2 and 6 (84.3, 81.16, 86.12) are those of the published linear heads."""
+    heads = {(target.backbone, target.head) for leaf in load_suite("paper").leaves for target in leaf.targets}
+    assert {(name, "dinov2_linear") for name in ("dinov2_vits14", "dinov2_vitb14", "dinov2_vitl14")} < heads
+    assert {(name, "own") for name in ("augreg_vit_base", "convnextv2_base")} < heads
+    assert len({backbone for backbone, _ in heads}) == len(heads)
+    tiny = scaled(load_suite("paper"), "tiny").suite
+    assert {target.head for leaf in tiny.leaves for target in leaf.targets} == {"own", "probe"}
+
+
 def test_elude_has_the_settings_of_table_9() -> None:
     found = {
         (target.backbone, target.site, entry.config["top_k"], entry.config.get("min_cluster_size", 1000))

@@ -43,7 +43,6 @@ def test_the_demo_is_the_one_of_the_design() -> None:
         ({"probing": {"dtype": "bfloat16"}}, r"probing\.dtype = 'bfloat16'"),
         ({"targets": []}, "targets"),
         ({"targets": [{"bakbone": "x"}]}, "targets.0.backbone' is missing"),
-        ({"targets": [{"backbone": "tiny_vit", "head": "mine"}]}, "own"),
         ({"methods": [], "targets": [{"backbone": "tiny_vit"}]}, "has no methods"),
         ({"seeds": {"tokens": []}}, r"seeds\.tokens"),
         ({"data": {"evaluation": 0}}, r"data\.evaluation"),
@@ -95,6 +94,23 @@ def test_naming_a_target_of_the_suite_keeps_its_settings() -> None:
 def test_a_site_without_a_backbone_is_ambiguous() -> None:
     with pytest.raises(UserError, match="--site needs --backbone: small has 2 targets"):
         with_overrides(parse_suite(SMALL), site="blocks.0.mlp.fc2")
+
+
+def test_a_site_of_a_backbone_with_several_targets_is_not_ambiguous() -> None:
+    """`--backbone NAME --site LAYER` was refused with "--site needs --backbone": the demo has two targets there."""
+    name, layer = "dinov2_small_saliency", "blocks.9.mlp.fc2"
+    demo = load_suite("demo", methods=("identity",))
+    for site in (layer, "blocks.3.mlp.fc2"):
+        suite = with_overrides(demo, backbone=name, site=site, methods=("identity",))
+        assert {(target.backbone, target.site) for target in suite.targets} == {(name, site)}
+    with pytest.raises(UserError, match="--site needs --backbone: demo has 3 targets"):
+        with_overrides(demo, site=layer)
+
+
+def test_a_site_given_for_targets_that_share_it_needs_no_backbone() -> None:
+    values = {**SMALL, "targets": [{"backbone": "tiny_cnn", "site": "conv"}, {"backbone": "tiny_cnn", "site": "conv"}]}
+    suite = with_overrides(parse_suite(values), site="head")
+    assert [target.site for target in suite.targets] == ["head", "head"]
 
 
 def test_other_images_are_divided_by_share() -> None:

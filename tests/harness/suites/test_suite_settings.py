@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import UserError
-from harness.suites import MethodEntry, Suite, load_suite, parse_suite, with_settings
+from harness.suites import MethodEntry, Suite, load_suite, parse_suite, with_overrides, with_settings
 from harness.suites.resolve import resolve_suite
 
 OWN = {"min_cluster_size": 5}
@@ -103,6 +103,19 @@ def test_mistakes_are_named_with_the_option(text: str, message: str) -> None:
         with_settings(small(), [text])
     assert message in str(caught.value)
     assert f"--set {text}" in str(caught.value)
+
+
+def test_a_head_of_the_command_line_takes_no_settings_of_the_replaced_one() -> None:
+    target = {"backbone": "tiny_vit", "head": "dinov2_linear", "head_settings": {"checkpoint": "a.pth"}}
+    suite = small(targets=[target])
+    assert with_overrides(suite, head="probe").targets[0].head_settings == {}
+    assert with_overrides(suite, head="dinov2_linear").targets[0].head_settings == {"checkpoint": "a.pth"}
+    [target_with_file] = with_settings(suite, ["target.tiny_vit.head_settings.checkpoint=b.pth"]).targets
+    assert target_with_file.head_settings == {"checkpoint": "b.pth"}
+    assert with_settings(suite, ["target.tiny_vit.head=probe"]).targets[0].head_settings == {}
+    in_any_order = ["target.tiny_vit.head_settings.templates='{}'", "target.tiny_vit.head=zero_shot"]
+    for assignments in (in_any_order, in_any_order[::-1]):
+        assert with_settings(suite, assignments).targets[0].head_settings == {"templates": "{}"}
 
 
 def test_a_section_of_a_plugin_must_stay_a_table() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from in_memory import small_layer
+from torch import Tensor
 
 import methods
 from methods.elude import split
@@ -209,3 +211,45 @@ def test_bad_input_is_named() -> None:
     site, tokens = small_layer()
     with pytest.raises(UserError, match="240 tokens"):
         methods.create("elude", top_k=1000, min_cluster_size=15).fit(tokens, site)
+
+
+def test_invalid_arguments_are_refused() -> None:
+    """Each of them gave a split: of NaN, of clusters without members, or of weights cut to whole numbers."""
+    generator = torch.Generator().manual_seed(0)
+    weight, labels = torch.randn(5, generator=generator), (torch.arange(40) >= 20).long()
+    good: dict[str, Any] = {
+        "weight_u": weight,
+        "bias_u": 0.5,
+        "contributions": torch.randn(40, 5, generator=generator) * weight,
+        "labels": labels,
+        "probabilities": torch.ones(40),
+    }
+
+    def poked(name: str, value: float) -> Tensor:
+        values = good[name].clone() if name != "labels" else good[name].double()
+        values[3] = value
+        return values
+
+    nan = float("nan")
+    wrong: list[tuple[str, Any, str]] = [
+        ("weight_u", poked("weight_u", nan), "without NaN"),
+        ("bias_u", nan, "without NaN"),
+        ("bias_u", torch.ones(2), "one number"),
+        ("contributions", poked("contributions", nan), "without NaN"),
+        ("contributions", poked("contributions", float("inf")), "without NaN"),
+        ("contributions", good["contributions"].numpy(), "ndarray"),
+        ("labels", poked("labels", -5), r"labels are -5, 0, 1"),
+        ("labels", 2 * labels, r"labels are 0, 2; they must be 0 \.\. K-1 without a gap"),
+        ("labels", poked("labels", 10**9), "without a gap"),
+        ("labels", poked("labels", nan), "whole numbers"),
+        ("labels", labels + 0.5, "whole numbers"),
+        ("probabilities", poked("probabilities", nan), "without NaN"),
+        ("probabilities", poked("probabilities", -1), r"between -1.0 and 1.0"),
+        ("weight_u", (10 * weight).int(), "floating-point"),
+    ]
+    for name, value, sentence in wrong:
+        with pytest.raises(ValueError, match=sentence):
+            split(**{**good, name: value})
+    expected = split(**good)
+    for name, value in (("labels", labels.double()), ("labels", labels.bool()), ("bias_u", torch.tensor([0.5]))):
+        assert torch.equal(split(**{**good, name: value}).weights, expected.weights)

@@ -141,6 +141,13 @@ AMBIGUOUS = {
     "folds": ("fold1/a fold1/b fold2/a fold2/b", "hold the same sub-folders"),
     "one folder around the classes": ("101_ObjectCategories/a 101_ObjectCategories/b", "give folder:PATH/101_Obj"),
     "empty validation split": ("train/a train/b val/a= val/b=", "no images in the class sub-folders of .*val/"),
+    "two folders around the classes": ("food/images/a food/images/b", "give folder:PATH/food/images;"),
+    "Places365: classes sorted by letter": ("train/a/abbey train/b/bar val/a/abbey val/b/bar", "by their first letter"),
+    "SUN397: classes sorted by letter": ("a/abbey a/airport b/bar", r"by their first letter \(a/abbey\)"),
+    "Places365: flat val beside folders": ("data_large/a data_large/b val_large", "give folder:PATH/data_large;"),
+    "flat test beside wrapped splits": ("x/x/train/a x/x/train/b x/x/val/a x/x/val/b test/test", "folder:PATH/x/x;"),
+    "the classes once more inside": ("yes no all/yes all/no", "all/ in .* holds folders with the names of those"),
+    "Office-31: domains": ("dslr/images/a dslr/images/b webcam/images/a webcam/images/b", "hold the same sub-folders"),
     "splits of single classes": ("cat_train cat_test dog_train dog_test", "no class folders"),
 }
 
@@ -156,6 +163,14 @@ def test_what_can_be_read_in_two_ways_is_refused_with_a_remedy(tmp_path, case):
 def test_classes_with_equal_sub_folders_are_classes_if_they_are_more(tmp_path):
     images = load(tmp_path, *(f"{label}/{time}" for label in ("cat", "dog", "fox") for time in ("day", "night")))
     assert images.classes == ("cat", "dog", "fox") and len(images) == 12
+    assert images.notes == (
+        "Folders inside class folders are no classes of their own: day and night in cat/ and 2 more.",
+    )
+
+
+def test_splits_below_two_folders_are_found(tmp_path):
+    images = load(tmp_path, "cars/cars/train/a", "cars/cars/train/b", "cars/cars/test/a", "cars/cars/test/b")
+    assert images.classes == ("a", "b") and images.predefined_split is not None
 
 
 def tiny_imagenet(root: Path, annotations: str) -> Path:

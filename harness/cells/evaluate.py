@@ -25,7 +25,10 @@ from results.store.outcomes import Outcome as ImageOutcome
 T = TypeVar("T")
 
 #: Per-unit results that the store has a column for.
-UNIT_COLUMNS = ("ms_score", "redundancy", "class_purity", "polysemanticity")
+UNIT_COLUMNS = (
+    *("ms_score", "redundancy", "class_purity", "polysemanticity", "ms_score_null", "prefix_share"),
+    "class_purity_chance",
+)
 
 
 class Evaluation(NamedTuple):

@@ -2,6 +2,11 @@
 
 ALTER TABLE units ADD COLUMN ms_score_null DOUBLE;
 ALTER TABLE units ADD COLUMN prefix_share DOUBLE;
+ALTER TABLE units ADD COLUMN class_purity_chance DOUBLE;
+
+ALTER TABLE win_rates ADD COLUMN new_low DOUBLE;
+ALTER TABLE win_rates ADD COLUMN new_high DOUBLE;
+ALTER TABLE win_rates ADD COLUMN n_units BIGINT;
 
 CREATE TABLE outcomes (
     cell_id         VARCHAR NOT NULL,

@@ -100,7 +100,8 @@ CREATE TABLE units (
     class_purity    DOUBLE,               -- share of its top images that have their commonest label (since version 3)
     polysemanticity DOUBLE,               -- null-calibrated polysemanticity index (since version 3)
     ms_score_null   DOUBLE,               -- MS score of random images on which it is active, each at its own token (since version 5)
-    prefix_share    DOUBLE                -- share of its top images whose maximum is at CLS or a register (since version 5)
+    prefix_share    DOUBLE,               -- share of its top images whose maximum is at CLS or a register (since version 5)
+    class_purity_chance DOUBLE            -- purity of as many random images (since version 5)
 );
 
 -- Outcome of each evaluation image, for shares of images such as accuracy (since version 5): methods are measured on the
@@ -155,6 +156,9 @@ CREATE TABLE win_rates (
     rank_low        INTEGER,              -- 95 % interval of the rank
     rank_high       INTEGER,
     strength        DOUBLE,               -- Bradley-Terry, natural-log odds, mean 0
+    new_low         DOUBLE,               -- 95 % interval for new units of each method; ci_low to ci_high is for the judged units (since version 5)
+    new_high        DOUBLE,
+    n_units         BIGINT,               -- distinct units that were judged (since version 5)
     PRIMARY KEY (tournament, config_id, label)
 );
 

@@ -5,19 +5,21 @@ Needs only NumPy and `scipy.special`. Every draw follows from a seed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 # Number of elements of one block of resampling weights; bounds the memory for any number of units.
 _CHUNK = 4_000_000
 
-#: Share of the units' part of the variance between groups up to which their spread is attributed to the units. At .65 an
-#: interval of three groups covers 94 to 98 % whatever the true variance between them is (0 to 1000 times the units'). A
-#: variance from two groups is often small by chance, so less is attributed to the units.
-UNITS_EXPLAIN, UNITS_EXPLAIN_TWO = 0.65, 0.2
+#: Share of the units' part of the variance between groups up to which their spread is attributed to the units. At .85 an
+#: interval of three groups covers 93 to 97 % whatever the true variance between them is (0 to 1000 times the units'). A
+#: variance from two groups is often small by chance, so less is attributed to the units, and the interval of two groups
+#: covers 94 to 98 %. `benchmarks/interval_coverage.py` prints both.
+UNITS_EXPLAIN, UNITS_EXPLAIN_TWO = 0.85, 0.2
 
 
 class Block(NamedTuple):
@@ -34,6 +36,8 @@ class Block(NamedTuple):
     """(K,) +1 for A, -1 for B"""
     seed: np.ndarray
     """(K,) index of the pair of seeds, 0 to T - 1"""
+    least_error: float = 0.0
+    """Standard error that is added to the difference of two shares: see `image_pairs`"""
 
 
 class Interval(NamedTuple):
@@ -70,8 +74,9 @@ def clustered(
     """Return the difference of two means over units, averaged over T pairs of seeds, with its interval.
 
     Each block's clusters are resampled with replacement (G - 1 of G: Rao and Wu, 1988, without which the variance is
-    too small by that factor). To each resample the variation of the pairs of seeds beyond their units is added
-    (`add_between_variance`).
+    too small by that factor), and the resamples are spread by the ratio of Student's quantile with G - 1 degrees of
+    freedom to the normal one (Hesterberg, 2015), which only matters for few clusters. To each resample the variation of
+    the pairs of seeds beyond their units is added (`add_between_variance`).
 
     Returns:
         mean over the seeds of A's mean minus B's, and its percentile interval and two-sided p.
@@ -80,6 +85,9 @@ def clustered(
     per_seed = _difference(sums, counts)
     estimate = float(per_seed.mean())
     replicates = _redrawn(blocks, n_seeds, n_resamples, generator).mean(axis=1)
+    replicates = estimate + _few_clusters(blocks, level) * (replicates - estimate)
+    if least_error := math.sqrt(sum(block.least_error**2 for block in blocks)):
+        replicates = replicates + least_error * generator.standard_normal(len(replicates))
     if n_seeds > 1:
         between = float(np.var(per_seed, ddof=1)) / n_seeds
         within = _unit_variance(blocks, n_seeds, counts, sums)
@@ -91,6 +99,12 @@ def clustered(
     below, above = int((replicates <= 0).sum()), int((replicates >= 0).sum())
     p = min(1.0, 2 * (1 + min(below, above)) / (len(replicates) + 1))
     return estimate, Interval(min(float(low), estimate), max(float(high), estimate), p)
+
+
+def _few_clusters(blocks: Sequence[Block], level: float) -> float:
+    """Return the ratio of Student's to the normal quantile for the smallest number of clusters of a block."""
+    smallest = min((len(block.sums) for block in blocks if len(block.sums) > 1), default=0)
+    return float(stdtrit(smallest - 1, 0.5 + level / 2) / ndtri(0.5 + level / 2)) if smallest else 1.0
 
 
 def add_between_variance(

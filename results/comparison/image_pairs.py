@@ -5,8 +5,8 @@ which the two methods agree do not add to the error of their difference (docs/co
 
 If few images differ, resampling underestimates the error: with four predictions that differ, all in favour of A, no
 resample favours B, although McNemar's exact p is .125. So the variance of one more image that differs is added, as in
-the adjusted Wald interval of Agresti and Min (2005) for paired proportions. It is not added if both methods are lossless:
-their predictions are equal on all images, measured or not.
+the adjusted Wald interval of Agresti and Min (2005) for paired proportions. It is not added if both methods are
+lossless: their predictions are equal on all images, measured or not.
 """
 
 from __future__ import annotations

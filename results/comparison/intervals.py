@@ -15,11 +15,11 @@ from scipy.special import ndtri, stdtr, stdtrit
 # Number of elements of one block of resampling weights; bounds the memory for any number of units.
 _CHUNK = 4_000_000
 
-#: Share of the units' part of the variance between groups up to which their spread is attributed to the units. At .85 an
-#: interval of three groups covers 93 to 97 % whatever the true variance between them is (0 to 1000 times the units'). A
-#: variance from two groups is often small by chance, so less is attributed to the units, and the interval of two groups
-#: covers 94 to 98 %. `benchmarks/interval_coverage.py` prints both.
-UNITS_EXPLAIN, UNITS_EXPLAIN_TWO = 0.85, 0.2
+#: Share of the units' part of the variance between groups up to which their spread is attributed to the units. At .8
+#: an interval of three groups covers 93 to 97 % whatever the true variance between them is (0 to 1000 times the
+#: units'). A variance from two groups is often small by chance, so less is attributed to the units, and the interval
+#: of two groups covers 94 to 98 %. `benchmarks/interval_coverage.py` prints both.
+UNITS_EXPLAIN, UNITS_EXPLAIN_TWO = 0.8, 0.2
 
 
 class Block(NamedTuple):
@@ -85,26 +85,54 @@ def clustered(
     per_seed = _difference(sums, counts)
     estimate = float(per_seed.mean())
     replicates = _redrawn(blocks, n_seeds, n_resamples, generator).mean(axis=1)
-    replicates = estimate + _few_clusters(blocks, level) * (replicates - estimate)
+    influences = [influences_of(block, n_seeds, counts, sums) for block in blocks]
+    replicates = estimate + _few_clusters(influences, level) * (replicates - estimate)
     if least_error := math.sqrt(sum(block.least_error**2 for block in blocks)):
         replicates = replicates + least_error * generator.standard_normal(len(replicates))
     if n_seeds > 1:
         between = float(np.var(per_seed, ddof=1)) / n_seeds
-        within = _unit_variance(blocks, n_seeds, counts, sums)
+        within = _unit_variance(blocks, influences)
         replicates = add_between_variance(replicates, between, within, n_seeds - 1, generator)
+    return estimate, _percentiles(replicates, estimate, level)
+
+
+def with_sampling_error(
+    differences: np.ndarray, error: float, *, level: float, n_resamples: int, generator: np.random.Generator
+) -> Interval:
+    """Return the interval of the mean of T >= 1 differences from their spread and a standard error within the cells.
+
+    The error is normal and common to all pairs of seeds, so that more seeds do not reduce it; Student's t over the
+    seeds is added. The interval is too wide if the seeds' spread includes part of that error.
+    """
+    estimate, n = float(np.mean(differences)), len(differences)
+    replicates = estimate + error * generator.standard_normal(n_resamples)
+    if n > 1:
+        between = float(np.var(differences, ddof=1)) / n
+        replicates = add_between_variance(replicates, between, 0.0, n - 1, generator)
+    return _percentiles(replicates, estimate, level)
+
+
+def _percentiles(replicates: np.ndarray, estimate: float, level: float) -> Interval:
+    """Return the percentile interval of replicates (R,), which contains the estimate, and the two-sided p."""
     replicates = replicates[np.isfinite(replicates)]
     if not len(replicates) or (not np.ptp(replicates) and estimate):
-        return estimate, Interval(None, None, None)
+        return Interval(None, None, None)
     low, high = np.quantile(replicates, [0.5 - level / 2, 0.5 + level / 2])
     below, above = int((replicates <= 0).sum()), int((replicates >= 0).sum())
     p = min(1.0, 2 * (1 + min(below, above)) / (len(replicates) + 1))
-    return estimate, Interval(min(float(low), estimate), max(float(high), estimate), p)
+    return Interval(min(float(low), estimate), max(float(high), estimate), p)
 
 
-def _few_clusters(blocks: Sequence[Block], level: float) -> float:
-    """Return the ratio of Student's to the normal quantile for the smallest number of clusters of a block."""
-    smallest = min((len(block.sums) for block in blocks if len(block.sums) > 1), default=0)
-    return float(stdtrit(smallest - 1, 0.5 + level / 2) / ndtri(0.5 + level / 2)) if smallest else 1.0
+def _few_clusters(influences: Sequence[np.ndarray], level: float) -> float:
+    """Return the ratio of Student's to the normal quantile, with the degrees of freedom of Welch and Satterthwaite."""
+    sizes = np.array([len(influence) for influence in influences if len(influence) > 1])
+    variances = np.array(
+        [float((influence.mean(axis=1) ** 2).sum()) for influence in influences if len(influence) > 1]
+    ) * (sizes / (sizes - 1))
+    if not variances.sum() > 0:
+        return 1.0
+    freedom = variances.sum() ** 2 / (variances**2 / (sizes - 1)).sum()
+    return float(stdtrit(freedom, 0.5 + level / 2) / ndtri(0.5 + level / 2))
 
 
 def add_between_variance(
@@ -194,24 +222,28 @@ def _weights(size: int, n: int, generator: np.random.Generator) -> np.ndarray:
     return np.bincount(drawn.ravel(), minlength=n * size).reshape(n, size).astype(np.float64)
 
 
-def _unit_variance(blocks: Sequence[Block], n_seeds: int, counts: np.ndarray, sums: np.ndarray) -> float:
+def influences_of(block: Block, n_seeds: int, counts: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """Return the (G, T) influence of each cluster on the difference in each pair of seeds, linearised."""
+    influence = np.zeros((len(block.sums), n_seeds))
+    for slot, seed in enumerate(block.seed):
+        side = int(block.side[slot] < 0)
+        total = counts[0, side, seed]
+        mean = sums[0, side, seed] / total
+        influence[:, seed] += block.side[slot] * (block.sums[:, slot] - mean * block.counts[:, slot]) / total
+    return influence
+
+
+def _unit_variance(blocks: Sequence[Block], influences: Sequence[np.ndarray]) -> float:
     """Return the part of the variance of the mean over T pairs of seeds that is due to units.
 
     Units of one pair of seeds are in part a separate sample, so part of the spread between the pairs is due to them,
-    and the bootstrap already includes it. That part is estimated from each cluster's influence on the difference,
-    linearised.
+    and the bootstrap already includes it. That part is estimated from each cluster's influence on the difference.
     """
     within = 0.0
-    for block in blocks:
-        size = len(block.sums)
+    for block, influence in zip(blocks, influences, strict=True):
+        size, n_seeds = influence.shape
         if size < 2:
             continue
-        influence = np.zeros((size, n_seeds))
-        for slot, seed in enumerate(block.seed):
-            side = int(block.side[slot] < 0)
-            total = counts[0, side, seed]
-            mean = sums[0, side, seed] / total
-            influence[:, seed] += block.side[slot] * (block.sums[:, slot] - mean * block.counts[:, slot]) / total
         seeds = len(set(block.seed.tolist()))
         if seeds == 1:
             spread = float((influence**2).sum()) / n_seeds**2

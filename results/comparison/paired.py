@@ -9,60 +9,21 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from results.boards.board import PLURALS, Board, Column, Row
 from results.boards.build import EVIDENCE_PREFIX, FLOOR_PREFIX, boards_of
 from results.boards.columns import columns_of, variant_of, why_not
 from results.boards.find_row import row_called, unknown_row
-from results.comparison.image_pairs import ImagePairs
-from results.comparison.intervals import Block, Interval, clustered, holm, student
-from results.comparison.seed_pairs import Pairing, paired_cells
-from results.comparison.unit_clusters import UnitClusters
+from results.comparison.difference import Difference, PairedScores, Sampling
+from results.comparison.intervals import holm
+from results.comparison.seed_pairs import paired_cells
 from results.errors import StoreError
 from results.store.records import grouped, records_of
 
 if TYPE_CHECKING:
     from results.store import Store
 
-#: Activations are float32 and scores are sums of thousands of them: smaller differences are rounding.
-ROUNDING = 1e-9
-
 #: Scores of several cells together: they cannot be paired.
 POOLED = ("win_rate", "stability", "stability_writer", "token_sensitivity")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Difference:
-    """One metric of A minus that of B.
-
-    Attributes:
-        column: the metric, its parameters, unit and direction.
-        a: mean of A over the shared seeds; in the unit of the column, as all of these.
-        b: mean of B.
-        difference: a - b.
-        low: lower end of the interval; None if the error is unknown.
-        high: upper end of the interval.
-        p: two-sided p-value for no difference; None if it is not tested.
-        p_holm: corrected for all metrics that were tested.
-        n_seeds: pairs of seeds.
-        n_clusters: number of resampled neurons or units; None if only the seeds vary.
-        paired: description of the pairing and the resampling.
-        better: "a" or "b" if the corrected p is below 1 - level, else None.
-    """
-
-    column: Column
-    a: float
-    b: float
-    difference: float
-    low: float | None
-    high: float | None
-    p: float | None
-    p_holm: float | None = None
-    n_seeds: int
-    n_clusters: int | None
-    paired: str
-    better: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -182,20 +143,11 @@ def _compared(
         _require_metrics(settings.metrics, columns, board.layer_title)
         columns = [column for column in columns if column.metric in settings.metrics]
         refused = [(metric, reason) for metric, reason in refused if metric in settings.metrics]
-    sides_of = (pairing.b, pairing.a) if pairing.turned else (pairing.a, pairing.b)
-    names = ("B", "A") if pairing.turned else ("A", "B")
-    units = UnitClusters(settings.store, *sides_of, itself=pairing.itself, names=names)
-    images = ImagePairs(settings.store, *sides_of)
-    differences = []
-    for column in columns:
-        sides = [_means(of_column.get((column.key, side), [])) for side in "ab"]
-        if not all(sides):
-            continue
-        difference = _difference(settings, column, sides[0], sides[1], pairing, (images, units))
-        if difference is None:
-            notes.append(f"{column.key} is not compared: it is undefined for a cell.")
-        else:
-            differences.append(difference)
+    sampling = Sampling(settings.level, settings.n_resamples, settings.seed)
+    paired_scores = PairedScores(settings.store, pairing, sampling, by_cell)
+    both = [column for column in columns if all((column.key, side) in of_column for side in "ab")]
+    differences, undefined = paired_scores.differences(both, of_column)
+    notes += [f"{column.key} is not compared: it is undefined for a cell." for column in undefined]
     if not differences:
         reasons = "; ".join(f"{metric}: {reason}" for metric, reason in refused) or "they have no metric in common"
         raise StoreError(f"{a.title} and {b.title} cannot be compared on {board.layer_title}: {reasons}.")
@@ -217,12 +169,6 @@ def _compared(
     )
 
 
-def _means(scores: Sequence[Mapping[str, Any]]) -> dict[int, float]:
-    """Return pair of seeds -> mean of a column's scores over the cells of one side."""
-    pairs = grouped(scores, lambda score: score["index"])
-    return {index: float(np.mean([float(score["value"]) for score in group])) for index, group in pairs.items()}
-
-
 def _better(difference: Difference, p_holm: float | None, threshold: float) -> str | None:
     if p_holm is None or p_holm >= threshold or not difference.difference or difference.column.direction == "none":
         return None
@@ -242,64 +188,6 @@ def _require_metrics(metrics: Collection[str], columns: Sequence[Column], board_
         raise StoreError(
             f"Neither row has the metric {absent[0]!r} on {board_name}. Available: {', '.join(metric_ids)}."
         )
-
-
-def _difference(
-    settings: _Settings,
-    column: Column,
-    a: Mapping[int, float],
-    b: Mapping[int, float],
-    pairing: Pairing,
-    sources: tuple[ImagePairs, UnitClusters],
-) -> Difference | None:
-    shared = sorted(set(a) & set(b))
-    first, second = (np.array([means[index] for index in shared]) for means in (a, b))
-    if not shared or not (np.isfinite(first).all() and np.isfinite(second).all()):
-        return None
-    description = f"{len(shared)} {pairing.by}{'s' if len(shared) != 1 else ''} paired"
-    estimate = float(np.mean(first - second))
-    n_clusters: int | None = None
-    blocks: list[Block] = []
-    clustering = ""
-    # The spread over seeds of a single pair is unknown, and an interval without it would be too narrow.
-    if len(shared) > 1 or pairing.itself:
-        for source in sources:
-            turned = (second, first) if pairing.turned else (first, second)
-            blocks, clustering = source.blocks(column.metric, shared, *turned)
-            if blocks:
-                break
-    if blocks:
-        generator = np.random.default_rng([settings.seed, *column.metric.encode()])
-        _, interval = clustered(
-            blocks, len(shared), level=settings.level, n_resamples=settings.n_resamples, generator=generator
-        )
-        if pairing.turned and interval.low is not None and interval.high is not None:
-            interval = Interval(-interval.high + 0.0, -interval.low + 0.0, interval.p)
-        n_clusters = sum(len(block.sums) for block in blocks)
-        description = f"{description}; {clustering}"
-    elif len(shared) > 1 or pairing.itself:
-        interval = student(first - second, settings.level)
-        if interval.low is None:
-            description += ", all differences equal: no interval"
-    else:
-        interval = Interval(None, None, None)
-        description += "; one pair gives no interval"
-    if 0 < abs(estimate) <= ROUNDING * max(1.0, abs(float(first.mean())), abs(float(second.mean()))):
-        description += "; equal up to rounding, not tested"
-        interval = interval._replace(p=None)
-    return Difference(
-        column=column,
-        a=float(first.mean()),
-        b=float(second.mean()),
-        difference=estimate,
-        low=interval.low,
-        high=interval.high,
-        # A metric without a direction is not a hypothesis, and must not affect the correction of the others.
-        p=interval.p if column.direction != "none" else None,
-        n_seeds=len(shared),
-        n_clusters=n_clusters,
-        paired=description,
-    )
 
 
 def _refused(scores: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -14,14 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from results.comparison.intervals import Block
-from results.store.records import UNIT_MEANS
+from results.comparison.unit_values import UNIT_VALUES, UnitValues
 
 if TYPE_CHECKING:
     from results.store import Store
-
-#: Metric -> column of `units` that it averages: over the alive units, or over all for "alive" itself. If the rows of a
-#: cell do not give the cell's score, the metric is compared by its scores alone.
-_COLUMNS: Mapping[str, str] = {**UNIT_MEANS, "alive_fraction": "alive"}
 
 _Groups = Sequence[Sequence[Mapping[str, Any]]]
 Part = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -30,7 +26,7 @@ Part = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclasses.dataclass
 class UnitClusters:
-    """The unit rows of paired cells, read once per column.
+    """The unit rows of paired cells, read once per metric.
 
     Attributes:
         a: the cells of A, one list for each pair of seeds.
@@ -50,10 +46,9 @@ class UnitClusters:
         self, metric: str, shared: Sequence[int], first: np.ndarray, second: np.ndarray
     ) -> tuple[list[Block], str]:
         """Return the clusters that the metric averages, and their description; no block if it averages no units."""
-        column = _COLUMNS.get(metric)
-        if column is None:
+        if metric not in UNIT_VALUES:
             return [], ""
-        rows = self._column(column)
+        rows = self._of_metric(metric)
         sides = []
         for groups, expected in ((self.a, first), (self.b, second)):
             if any(cell["cell_id"] not in rows for index in shared for cell in groups[index]):
@@ -67,24 +62,35 @@ class UnitClusters:
             sides.append(parts)
         return blocks_of(sides[0], sides[1], self.itself, self.names)
 
-    def _column(self, column: str) -> dict[str, Part]:
-        if column not in self._parts:
+    def _of_metric(self, metric: str) -> dict[str, Part]:
+        if metric not in self._parts:
             ids = sorted({cell["cell_id"] for group in (*self.a, *self.b) for cell in group})
-            where = "" if column == "alive" else f'AND alive AND "{column}" IS NOT NULL AND NOT isnan("{column}")'
-            frame = self.store.query(
-                f'SELECT cell_id, unit, coalesce(parent, -1) AS parent, "{column}"::DOUBLE AS v FROM units '
-                f"WHERE cell_id IN (SELECT unnest(?::VARCHAR[])) {where} ORDER BY cell_id, unit",
-                [ids],
-            )
-            self._parts[column] = {
-                str(cell_id): (
-                    cell_rows["unit"].to_numpy(np.int64),
-                    cell_rows["v"].to_numpy(np.float64, na_value=np.nan),
-                    cell_rows["parent"].to_numpy(np.int64),
-                )
-                for cell_id, cell_rows in frame.groupby("cell_id")
-            }
-        return self._parts[column]
+            self._parts[metric] = unit_parts(self.store, ids, UNIT_VALUES[metric])
+        return self._parts[metric]
+
+
+def unit_parts(store: Store, cell_ids: Sequence[str], wanted: UnitValues) -> dict[str, Part]:
+    """Return cell id -> names, values and parents of the units that have a value.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    columns = ", ".join(f'"{name}"::DOUBLE AS v{number}' for number, name in enumerate(wanted.columns))
+    frame = store.query(
+        f"SELECT cell_id, unit, coalesce(parent, -1) AS parent, {columns} FROM units "
+        f"WHERE cell_id IN (SELECT unnest(?::VARCHAR[])) {'AND alive' if wanted.alive_only else ''} "
+        "ORDER BY cell_id, unit",
+        [list(cell_ids)],
+    )
+    parts: dict[str, Part] = {}
+    for cell_id, rows in frame.groupby("cell_id"):
+        sources = [rows[f"v{number}"].to_numpy(np.float64, na_value=np.nan) for number in range(len(wanted.columns))]
+        values = wanted.values(*sources)
+        used = np.isfinite(values)
+        if used.any():
+            names, parents = (rows[name].to_numpy(np.int64)[used] for name in ("unit", "parent"))
+            parts[str(cell_id)] = (names, values[used], parents)
+    return parts
 
 
 def _stacked(parts: Sequence[Part]) -> Part:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from results.comparison.intervals import Block, Interval, _unit_variance, clustered, holm, student
+from results.comparison.intervals import Block, Interval, _unit_variance, clustered, holm, influences_of, student
 from results.comparison.unit_clusters import Part, blocks_of
 
 SEEDS, RESAMPLES, DRAWS = 3, 200, 300
@@ -70,11 +70,11 @@ def coverage(drawn_intervals: Sequence[Interval]) -> float:
 @pytest.mark.parametrize("of_seed", [0.0, 0.2])
 @pytest.mark.parametrize("kind", ["two splits", "split and dictionary", "two dictionaries"])
 def test_intervals_of_95_percent_cover_about_95_percent(kind: str, of_seed: float) -> None:
-    """300 draws: the share has a standard error of 1.3 points. What seeds add is over-covered rather than under."""
+    """300 draws: the share has a standard error of 1.3 points. `benchmarks/interval_coverage.py` draws more."""
     drawn_intervals = intervals(kind, of_seed)
-    assert 0.92 <= coverage(drawn_intervals) <= 1
+    assert 0.905 <= coverage(drawn_intervals) <= 0.995
     # And the tests of no difference, where there is none, are wrong in at most about one of twenty.
-    assert sum(p is not None and p < 0.05 for _, _, p in drawn_intervals) / DRAWS <= 0.07
+    assert sum(p is not None and p < 0.05 for _, _, p in drawn_intervals) / DRAWS <= 0.095
 
 
 @pytest.mark.parametrize("alike", [0.0, 0.7, 1.0])
@@ -83,7 +83,7 @@ def test_units_that_are_alike_in_all_pairs_of_seeds_are_no_new_sample(of_seed: f
     """An autoencoder that starts from the same initialisation finds much the same units on other tokens (.74 on the
     demo), a random dictionary the very same. Redrawing them apart in each pair of seeds covered 71 % where alike is 1,
     and taking a small spread of three seeds at its word 88 % where they drift by .15."""
-    assert 0.92 <= coverage(intervals("two dictionaries", of_seed, alike)) <= 1
+    assert 0.905 <= coverage(intervals("two dictionaries", of_seed, alike)) <= 0.995
 
 
 def test_redrawing_units_instead_of_their_neurons_would_cover_far_less() -> None:
@@ -138,7 +138,7 @@ class TestUnitVariance:
         # Axes of the totals: resample, side, pair of seeds. B has one unit of value 0.
         total = np.stack([sums.sum(0), np.zeros(n_seeds)])[None]
         count = np.stack([np.full(n_seeds, n_clusters), np.ones(n_seeds)])[None]
-        return _unit_variance([block], n_seeds, count, total)
+        return _unit_variance([block], [influences_of(block, n_seeds, count, total)])
 
     def test_of_one_pair_of_seeds_it_is_the_squared_standard_error(self) -> None:
         # Two clusters: s^2 = 2, s^2 / 2 = 1. Three clusters: s^2 = (4 + 1 + 9) / 2 = 7, s^2 / 3.

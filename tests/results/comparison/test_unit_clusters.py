@@ -14,7 +14,7 @@ from results.comparison.unit_clusters import UnitClusters
 def unit_clusters(values: dict[str, list[float]]) -> UnitClusters:
     """Two pairs of seeds, of the cells a1 and b1, a2 and b2; values are the unit rows of each cell."""
     rows = [(cell, unit, -1, value) for cell, unit_values in values.items() for unit, value in enumerate(unit_values)]
-    frame = pd.DataFrame(rows, columns=["cell_id", "unit", "parent", "v"])
+    frame = pd.DataFrame(rows, columns=["cell_id", "unit", "parent", "v0"])
     store: Any = SimpleNamespace(query=lambda *_: frame)
     a, b = ([[{"cell_id": f"{side}{seed}"}] for seed in (1, 2)] for side in "ab")
     return UnitClusters(store, a, b, itself=False)

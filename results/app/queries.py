@@ -42,11 +42,6 @@ def mapping(frame: pd.DataFrame) -> dict[str, Any]:
     return dict(frame.itertuples(index=False, name=None))
 
 
-def error_kinds(store: Store) -> dict[str, str | None]:
-    """Return metric -> how its standard errors were estimated; one of the values if they differ."""
-    return mapping(store.query("SELECT metric, min(uncertainty_kind) FROM scores GROUP BY metric ORDER BY metric"))
-
-
 def devices(store: Store) -> dict[str, str]:
     """Return cell id -> device and dtype it ran on, in words."""
     sql = "SELECT cell_id, concat_ws(' ', coalesce(device, 'not recorded'), dtype) FROM cells ORDER BY cell_id"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from results.boards.board import Board, Column, Row
-from results.boards.uncertainty import Estimate, draws, estimate_of, intervals, samples_images, unknown_errors
+from results.boards.board import Column, Row
+from results.boards.uncertainty import intervals
+from results.comparison.joint_draws import joint_draws
+from results.comparison.row_errors import RowErrors, name_of
 from results.pareto import front_shares, pareto_front
 
 
@@ -21,7 +23,7 @@ class Point:
         factor: expansion factor, None if it was not measured.
         x, y: the mean, then its 95 % interval.
         on_front: true if the means are on the front.
-        share: share of the draws in which it is; None if one of the metrics has no direction.
+        share: share of the draws in which it is; None if one of the metrics has no direction, or the row has one seed.
     """
 
     row: Row
@@ -32,25 +34,10 @@ class Point:
     share: float | None
 
 
-ErrorKinds = Mapping[str, str | None]
-"""Metric -> kind of its standard errors, as returned by `queries.error_kinds`."""
-
-
-def name_of(row: Row) -> str:
-    """Return the string that seeds a row's draws."""
-    return f"{row.config_id}:{row.label}"
-
-
-def estimates(rows: Sequence[Row], column: Column, kinds: ErrorKinds) -> dict[str, Estimate | None]:
-    """Return row name -> estimate of its mean."""
-    shared = samples_images(kinds.get(column.metric))
-    aggregates = {name_of(row): row.metrics.get(column.key) for row in rows}
-    return {name: estimate_of(entry, shared=shared) if entry else None for name, entry in aggregates.items()}
-
-
-def drawn(rows: Sequence[Row], column: Column, kinds: ErrorKinds) -> np.ndarray:
-    """Return (draws, n) draws of the means, in the metric's own unit."""
-    return draws(estimates(rows, column, kinds), metric=column.key)
+def drawn(rows: Sequence[Row], column: Column, errors: RowErrors) -> np.ndarray:
+    """Return (draws, n) draws of the means, in the metric's own unit; NaN for a row with one seed."""
+    of_rows = errors.of(column)
+    return joint_draws({name_of(row): of_rows[name_of(row)] for row in rows}, metric=column.key)
 
 
 def printed(drawn: np.ndarray, column: Column) -> np.ndarray:
@@ -64,12 +51,13 @@ def mean_of(row: Row, key: str) -> float | None:
     return None if aggregate is None else aggregate.mean
 
 
-def points(rows: Sequence[Row], x: Column, y: Column, kinds: ErrorKinds) -> list[Point]:
+def points(rows: Sequence[Row], x: Column, y: Column, errors: RowErrors) -> list[Point]:
     """Return the rows that have both metrics, with the front among them."""
     both = [row for row in rows if x.key in row.metrics and y.key in row.metrics]
     if not both:
         return []
-    draws_x, draws_y = drawn(both, x, kinds), drawn(both, y, kinds)
+    draws_x, draws_y = drawn(both, x, errors), drawn(both, y, errors)
+    has_draws = ~(np.isnan(draws_x).any(axis=0) | np.isnan(draws_y).any(axis=0))
     ranked = "none" not in (x.direction, y.direction)
     if ranked:
         larger = (x.direction == "higher", y.direction == "higher")
@@ -84,23 +72,33 @@ def points(rows: Sequence[Row], x: Column, y: Column, kinds: ErrorKinds) -> list
             x=spans_x[number],
             y=spans_y[number],
             on_front=bool(ranked and mask[number]),
-            share=float(shares[number]) if ranked else None,
+            share=float(shares[number]) if ranked and has_draws[number] else None,
         )
         for number, row in enumerate(both)
     ]
 
 
-def without_errors(board: Board, x: Column, y: Column, kinds: ErrorKinds) -> list[str]:
-    """Return titles of rows with no known error in one of the two metrics."""
-    bare = {name for c in (x, y) for name in unknown_errors(list(estimates(board.rows, c, kinds).items()))}
-    return [row.title for row in board.rows if name_of(row) in bare]
+def without_errors(rows: Sequence[Row], x: Column, y: Column, errors: RowErrors) -> tuple[list[str], list[str]]:
+    """Return titles of the rows with one seed in one of the two metrics, and of those that are drawn as exact."""
+    one_seed: list[str] = []
+    exact: list[str] = []
+    for row in rows:
+        measured = [errors.of(column)[name_of(row)] for column in (x, y) if column.key in row.metrics]
+        if None in measured:
+            one_seed.append(row.title)
+        elif any(error is not None and not error.known for error in measured):
+            exact.append(row.title)
+    return one_seed, exact
 
 
 def _spans(rows: Sequence[Row], column: Column, values: np.ndarray) -> list[tuple[float, float, float]]:
-    """Return mean, low and high in display units, from draws (draws, n); an interval of a share ends at 100 %."""
+    """Return mean, low and high in display units, from draws (draws, n); low and high are the mean without draws.
+
+    An interval of a share ends at 100 %.
+    """
     factor, most = (100.0, 100.0) if column.unit == "fraction" else (1.0, np.inf)
     means = (row.metrics[column.key].mean * factor for row in rows)
     return [
-        (mean, low * factor, min(high * factor, max(mean, most)))
+        (mean, mean, mean) if np.isnan(low) else (mean, low * factor, min(high * factor, max(mean, most)))
         for mean, (low, high) in zip(means, intervals(values).tolist(), strict=True)
     ]

@@ -11,12 +11,13 @@ from results.app.figures.front import CELL, CLICKED, front_figure
 from results.app.standings import Point, mean_of, points, without_errors
 from results.app.titles import axis_title, column_title, plain, title_and_unit, visible
 from results.boards.board import Board, Column, Row
-from results.boards.uncertainty import N_DRAWS
+from results.comparison.joint_draws import N_DRAWS
+from results.comparison.row_errors import RowErrors
 from results.published.points import Published, published_points
 from results.store import Store
 
-_DEFAULT_X = ("accuracy", "agreement", "r2")
-_DEFAULT_Y = ("ms_score", "ms_score_adjusted", "win_rate")
+_DEFAULT_X = ("r2", "agreement", "accuracy")
+_DEFAULT_Y = ("ms_score_adjusted", "ms_score", "win_rate")
 
 
 def render() -> None:
@@ -42,14 +43,14 @@ def render() -> None:
             x = _axis(columns, "Horizontal axis", "x", _DEFAULT_X, y.key)
         if len(rows) < len(board.rows):
             st.caption(f"The filters leave {len(rows)} of {len(board.rows)} methods.")
-        kinds = queries.error_kinds(store)
-        measured = points(rows, x, y, kinds)
+        errors = RowErrors(store, board)
+        measured = points(rows, x, y, errors)
         published = _published(x, y)
         if not measured and not published:
             st.info("No remaining method has both metrics. Choose other axes or fewer filters.")
             return
         _chart(measured, x, y, published)
-        _explain(measured, x, y, without_errors(board, x, y, kinds))
+        _explain(x, y, *without_errors(rows, x, y, errors))
         _table(measured, x, y)
         _missing(rows, x, y)
 
@@ -114,7 +115,7 @@ def _chart(measured: Sequence[Point], x: Column, y: Column, published: Sequence[
             navigation.go("method", cell=cell)
 
 
-def _explain(measured: Sequence[Point], x: Column, y: Column, bare: Sequence[str]) -> None:
+def _explain(x: Column, y: Column, one_seed: Sequence[str], exact: Sequence[str]) -> None:
     parts = [
         "Bars are 95 % intervals of the mean, from the spread over seeds (Student's t) and the sampling within a cell. "
         "The area of a mark shows the expansion factor."
@@ -125,10 +126,13 @@ def _explain(measured: Sequence[Point], x: Column, y: Column, bare: Sequence[str
     else:
         parts.append(
             f"Front share: share of {N_DRAWS} seeded draws of all means in which a method is on the front. All methods "
-            "share the evaluation images, so errors from their choice are drawn once for all methods."
+            "share the evaluation images, and splits share the neurons, so errors from their choice are drawn once for "
+            "all methods."
         )
-    if bare:
-        parts.append(f"Without an error estimate, and drawn as exact: {plain(', '.join(bare))}.")
+    if one_seed:
+        parts.append(f"One seed, so without an interval and a front share: {plain(', '.join(one_seed))}.")
+    if exact:
+        parts.append(f"Without an error estimate, and drawn as exact: {plain(', '.join(exact))}.")
     st.caption(" ".join(parts))
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from results.app import data, downloads, navigation, queries, tables, widgets
-from results.app.standings import ErrorKinds, drawn, mean_of, printed
+from results.app import data, downloads, navigation, tables, widgets
+from results.app.standings import drawn, mean_of, printed
 from results.app.titles import (
     AXES,
     DIRECTIONS,
@@ -25,6 +25,7 @@ from results.app.titles import (
 from results.boards.board import Board, Column, Row
 from results.boards.uncertainty import intervals, rank_intervals
 from results.boards.weighted_mean import DEFAULT_WEIGHTS, SCALES, SCALES_VERSION, weighted
+from results.comparison.row_errors import RowErrors
 
 _DIGITS = 3
 _MARKS = {"best": "\N{NO-BREAK SPACE}★", "second": "\N{NO-BREAK SPACE}☆", None: ""}
@@ -35,10 +36,10 @@ def render() -> None:
     st.title("Leaderboard")
     with data.page() as store:
         board = widgets.board_of(data.require_boards(store))
-        kinds = queries.error_kinds(store)
+        errors = RowErrors(store, board)
         columns = _columns(board)
-        _table(board, columns, kinds)
-        _aggregate(board, kinds)
+        _table(board, columns, errors)
+        _aggregate(board, errors)
         _notes(board)
         downloads.show(board)
 
@@ -58,7 +59,7 @@ def _columns(board: Board) -> list[Column]:
     return sorted(visible_columns, key=lambda column: axes.index(axis_of(column)))
 
 
-def _table(board: Board, columns: Sequence[Column], kinds: ErrorKinds) -> None:
+def _table(board: Board, columns: Sequence[Column], errors: RowErrors) -> None:
     rows = _sorted(board)
     content: dict[str, list[str]] = {
         "method": [_unbroken(plain(row.title)) for row in rows],
@@ -67,7 +68,7 @@ def _table(board: Board, columns: Sequence[Column], kinds: ErrorKinds) -> None:
     for column in columns:
         ranks: Sequence[tuple[int, int] | None] = [None] * len(rows)
         if column.direction != "none":
-            ranks = rank_intervals(printed(drawn(rows, column, kinds), column), larger=column.direction == "higher")
+            ranks = rank_intervals(printed(drawn(rows, column, errors), column), larger=column.direction == "higher")
         header = f"{plain(column_title(column))} {f'({plain(unit_of(column))})' if unit_of(column) else ''}"
         arrow = {"higher": "↑", "lower": "↓", "none": ""}[column.direction]
         content[f"{header} {arrow}"] = [_cell(row, column, rank) for row, rank in zip(rows, ranks, strict=True)]
@@ -78,7 +79,7 @@ def _table(board: Board, columns: Sequence[Column], kinds: ErrorKinds) -> None:
         "Mean ± sample standard deviation over the finished cells (one per token and init seed). "
         "★ best, ☆ second. ↑ higher is better, ↓ lower is better. Ranks have 95 % intervals over seeded draws of all "
         "means, from the spread over seeds and the sampling within a cell. All methods share the images, so errors "
-        "from their choice are drawn once for all methods."
+        "from their choice are drawn once for all methods. A row with one seed has no interval: its spread is unknown."
     )
     if board.floors:
         floors = ", ".join(
@@ -127,7 +128,7 @@ def _unbroken(text: str) -> str:
     return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def _aggregate(board: Board, kinds: ErrorKinds) -> None:
+def _aggregate(board: Board, errors: RowErrors) -> None:
     # Of a metric with several columns, the first is the newest version.
     columns: dict[str, Column] = {}
     for column in board.columns:
@@ -152,16 +153,16 @@ def _aggregate(board: Board, kinds: ErrorKinds) -> None:
         if not any(weights.values()):
             st.info("Give at least one metric a weight above zero.")
             return
-        _aggregate_table(board, columns, weights, kinds)
+        _aggregate_table(board, columns, weights, errors)
 
 
 def _aggregate_table(
-    board: Board, columns: Mapping[str, Column], weights: Mapping[str, float], kinds: ErrorKinds
+    board: Board, columns: Mapping[str, Column], weights: Mapping[str, float], errors: RowErrors
 ) -> None:
     rows = board.rows
     means = {m: np.array([mean_of(row, column.key) for row in rows], dtype=float) for m, column in columns.items()}
     value = weighted(means, weights)
-    all_draws = weighted({m: drawn(rows, column, kinds) for m, column in columns.items()}, weights)
+    all_draws = weighted({m: drawn(rows, column, errors) for m, column in columns.items()}, weights)
     # As everywhere, values that are printed equal are tied.
     spans, ranks = intervals(all_draws), rank_intervals(np.round(all_draws, _DIGITS), larger=True)
     rounded = np.round(value, _DIGITS)

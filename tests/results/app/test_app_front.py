@@ -16,11 +16,11 @@ from app_pages import box, opened, require_sound, show, store_in, texts
 from app_store import DROP, SCRIPT
 
 from results import CellRecord, ScoreRecord, Store, open_store
-from results.app import queries
 from results.app.figures.front import CELL, CLICKED, front_figure, marker_size
 from results.app.standings import points
 from results.boards.build import leaderboard
 from results.boards.trials import WARNING
+from results.comparison.row_errors import RowErrors
 from results.published.points import published_points
 
 pytestmark = pytest.mark.run
@@ -70,7 +70,7 @@ def test_published_figures_are_off_until_they_are_asked_for(here: Store) -> None
 def test_published_marks_are_hollow_and_take_no_part_in_the_line(here: Store) -> None:
     board = next(board for board in leaderboard(here) if board.backbone == "vit")
     x, y = (next(c for c in board.columns if c.metric == metric) for metric in ("accuracy", "ms_score"))
-    found = points(board.rows, x, y, queries.error_kinds(here))
+    found = points(board.rows, x, y, RowErrors(here, board))
     shown = [own for own in published_points() if own.setting.startswith("AugReg")]
     alone, both = front_figure(found, x, y), front_figure(found, x, y, shown)
     for figure in (alone, both):
@@ -100,15 +100,15 @@ def marks_of(figure: dict[str, Any]) -> list[dict[str, Any]]:
 def test_the_axes_hold_every_interval_and_equal_marks_have_some_room(here: Store) -> None:
     board = next(board for board in leaderboard(here) if board.backbone == "vit")
     by_metric = {column.metric: column for column in board.columns}
-    kinds = queries.error_kinds(here)
+    errors = RowErrors(here, board)
     for x, y in (("accuracy", "ms_score"), ("latency_ms", "r2"), ("expansion_factor", "expansion_factor")):
-        figure = front_figure(points(board.rows, by_metric[x], by_metric[y], kinds), by_metric[x], by_metric[y])
+        figure = front_figure(points(board.rows, by_metric[x], by_metric[y], errors), by_metric[x], by_metric[y])
         for channel in "xy":
             low, high = marks_of(figure)[0]["encoding"][channel]["scale"]["domain"]
             for row in figure["datasets"]["measured"]:
                 assert low < row[f"{channel}_low"] <= row[channel] <= row[f"{channel}_high"] < high
     row = next(row for row in board.rows if row.label == "ELUDe")
-    alone = points([row], by_metric["latency_ms"], by_metric["r2"], kinds)
+    alone = points([row], by_metric["latency_ms"], by_metric["r2"], errors)
     assert (
         front_figure(alone, by_metric["latency_ms"], by_metric["r2"])["datasets"].keys().isdisjoint({"line", "kinds"})
     )
@@ -135,7 +135,7 @@ def frame(data: bytes) -> pd.DataFrame:
 def test_an_interval_of_a_share_ends_at_100_percent(here: Store) -> None:
     board = next(board for board in leaderboard(here) if board.backbone == "vit")
     x, y = (next(c for c in board.columns if c.metric == metric) for metric in ("r2", "ms_score"))
-    found = {point.row.label: point for point in points(board.rows, x, y, queries.error_kinds(here))}
+    found = {point.row.label: point for point in points(board.rows, x, y, RowErrors(here, board))}
     mean, low, high = found["ELUDe"].x
     assert (mean, high) == (100.0, 100.0) and low < 99
     mean, low, high = found["TopK SAE"].x

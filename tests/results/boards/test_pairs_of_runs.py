@@ -13,7 +13,7 @@ from scipy import stats
 from harness.metrics.stability import matched_cosine
 from results.boards.board import Aggregate
 from results.boards.group_columns import pairs_error
-from results.boards.uncertainty import estimate_of
+from results.comparison.row_errors import pooled_error
 
 
 def test_sums_of_three_runs_by_hand() -> None:
@@ -82,5 +82,5 @@ def test_a_place_on_the_front_is_drawn_with_that_error() -> None:
         unit="",
         pairs_error=pairs_error([values]),
     )
-    estimate = estimate_of(stability)
-    assert (estimate.seed_error, estimate.freedom) == (pytest.approx(0.2 * math.sqrt(7 / 3)), 2)
+    error = pooled_error(stability)
+    assert (error.between, error.freedom) == (pytest.approx(0.04 * 7 / 3), 2)

@@ -9,33 +9,10 @@ import pandas as pd
 import pytest
 
 from results import pareto_front
-from results.boards.board import Aggregate
-from results.boards.uncertainty import (
-    Estimate,
-    draws,
-    estimate_of,
-    intervals,
-    rank_intervals,
-    samples_images,
-    unknown_errors,
-)
+from results.boards.uncertainty import rank_intervals
 from results.boards.weighted_mean import SCALES, SCALES_VERSION, weighted
 from results.pareto import front_shares
 from results.published.points import published_points
-
-
-def aggregate(mean: float, std: float | None, n: int, error: float | None = None, **changes: object) -> Aggregate:
-    fields: dict[str, object] = {
-        "mean": mean,
-        "std": std,
-        "n": n,
-        "values": (mean,) * n,
-        "standard_error": error,
-        "n_undefined": 0,
-        "direction": "higher",
-        "unit": "fraction",
-    }
-    return Aggregate(**(fields | changes))  # type: ignore[arg-type]
 
 
 def test_rows_that_are_exact_are_on_the_front_always_or_never() -> None:
@@ -46,8 +23,7 @@ def test_rows_that_are_exact_are_on_the_front_always_or_never() -> None:
 
 
 def test_two_equal_means_with_the_same_error_share_the_front_half_and_half() -> None:
-    estimates: dict[str, Estimate | None] = {name: Estimate(mean=0.5, sampling_error=0.1) for name in ("a", "b")}
-    y = draws(estimates, metric="y", n_draws=20_000)
+    y = np.random.default_rng(0).normal(0.5, 0.1, (20_000, 2))
     share = front_shares(np.ones_like(y), y)
     assert share.sum() == pytest.approx(1.0)
     assert share[0] == pytest.approx(0.5, abs=0.02)
@@ -55,9 +31,7 @@ def test_two_equal_means_with_the_same_error_share_the_front_half_and_half() -> 
 
 def test_the_probability_of_one_being_ahead_is_the_normal_distributions() -> None:
     # P(N(0.6, 0.1) > N(0.5, 0.1)) = Phi(1 / sqrt 2)
-    y = draws(
-        {"a": Estimate(mean=0.6, sampling_error=0.1), "b": Estimate(mean=0.5, sampling_error=0.1)}, n_draws=40_000
-    )
+    y = np.random.default_rng(1).normal([0.6, 0.5], 0.1, (40_000, 2))
     assert front_shares(np.zeros_like(y), y)[0] == pytest.approx(0.5 * (1 + math.erf(0.5)), abs=0.01)
 
 
@@ -81,54 +55,11 @@ def test_draws_of_another_shape_are_refused() -> None:
         front_shares(np.zeros((0, 2)), np.zeros((0, 2)))
 
 
-def test_a_lucky_set_of_images_moves_all_rows_alike() -> None:
-    shared = {name: Estimate(mean=0.74, sampling_error=0.04, shared=True) for name in ("a", "b")}
-    drawn = draws(shared)
-    assert np.array_equal(drawn[:, 0], drawn[:, 1])
-    assert drawn[:, 0].std() == pytest.approx(0.04, rel=0.1)
-    apart = draws({name: Estimate(mean=0.74, sampling_error=0.04) for name in ("a", "b")})
-    assert abs(np.corrcoef(apart.T)[0, 1]) < 0.1
-    assert samples_images("jackknife over groups of images")
-    assert not samples_images("units, clustered by parent")
-    assert not samples_images(None)
-
-
-def test_three_seeds_have_students_interval_and_one_seed_has_the_cells() -> None:
-    three = estimate_of(aggregate(0.5, 0.03, 3))
-    (low, high), *_ = intervals(draws({"a": three}, n_draws=40_000))
-    # t(2) at 97.5 % is 4.303
-    assert (high - low) / 2 == pytest.approx(4.303 * 0.03 / math.sqrt(3), rel=0.05)
-    one = estimate_of(aggregate(0.5, None, 1, 0.02))
-    (low, high), *_ = intervals(draws({"a": one}, n_draws=40_000))
-    assert (high - low) / 2 == pytest.approx(1.96 * 0.02, rel=0.03)
-
-
-def test_a_pooled_interval_is_taken_as_it_is() -> None:
-    estimate = estimate_of(aggregate(0.57, None, 1, interval=(0.53, 0.61)))
-    assert estimate.sampling_error == pytest.approx(0.08 / 3.92, rel=1e-3)
-
-
-def test_a_row_of_which_no_error_is_known_is_exact_and_said_to_be() -> None:
-    exact = estimate_of(aggregate(0.5, None, 1))
-    assert unknown_errors([("a", exact), ("b", None), ("c", Estimate(mean=1.0))]) == ["a"]
-    assert set(draws({"a": exact}).ravel()) == {0.5}
-
-
-def test_draws_depend_on_the_seed_and_not_on_who_else_is_shown() -> None:
-    estimate = Estimate(mean=0.5, seed_error=0.1, freedom=2)
-    alone, among = draws({"a": estimate}), draws({"x": estimate, "a": estimate, "none": None})
-    assert np.array_equal(alone[:, 0], among[:, 1])
-    assert np.isnan(among[:, 2]).all()
-    assert not np.array_equal(alone[:, 0], among[:, 0])
-    assert not np.array_equal(alone, draws({"a": estimate}, seed=1))
-    assert not np.array_equal(alone, draws({"a": estimate}, metric="r2"))
-
-
 def test_rank_intervals_of_separate_and_of_level_rows() -> None:
-    drawn = draws({"a": Estimate(mean=3.0), "b": Estimate(mean=1.0), "c": Estimate(mean=1.0), "none": None}, n_draws=10)
+    drawn = np.tile([3.0, 1.0, 1.0, math.nan], (10, 1))
     assert rank_intervals(drawn, larger=True) == [(1, 1), (2, 2), (2, 2), None]
     assert rank_intervals(drawn, larger=False) == [(3, 3), (1, 1), (1, 1), None]
-    level = draws({name: Estimate(mean=0.0, sampling_error=1.0) for name in ("a", "b")})
+    level = np.random.default_rng(0).normal(size=(2000, 2))
     assert rank_intervals(level, larger=True) == [(1, 2), (1, 2)]
 
 

@@ -1,0 +1,129 @@
+"""Joint draws of the means of rows: closed-form errors, errors that rows share, and rows without an error."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from paired_store import cell
+from scipy.stats import binomtest
+
+from results import ScoreRecord, leaderboard, open_store
+from results.boards.board import Aggregate, Board
+from results.boards.uncertainty import intervals
+from results.comparison.joint_draws import joint_draws
+from results.comparison.row_errors import MOST_INFLUENCES, RowError, RowErrors, name_of, pooled_error
+from results.pareto import front_shares
+from results.store import Store
+from results.store.outcomes import Outcome
+
+
+def test_errors_of_images_move_all_rows_alike() -> None:
+    influences = np.full(100, 0.004)
+    drawn = joint_draws({name: RowError(mean=0.74, space="images", influences=influences) for name in ("a", "b")})
+    assert np.array_equal(drawn[:, 0], drawn[:, 1])
+    assert drawn[:, 0].std() == pytest.approx(0.04, rel=0.1)
+    apart = joint_draws({name: RowError(mean=0.74, variance=0.04**2) for name in ("a", "b")})
+    assert abs(np.corrcoef(apart.T)[0, 1]) < 0.1
+
+
+def test_three_seeds_have_students_interval() -> None:
+    three = RowError(mean=0.5, between=0.03**2 / 3, freedom=2)
+    (low, high), *_ = intervals(joint_draws({"a": three}, n_draws=40_000))
+    # t(2) at 97.5 % is 4.303
+    assert (high - low) / 2 == pytest.approx(4.303 * 0.03 / math.sqrt(3), rel=0.05)
+
+
+def test_seeds_that_vary_less_than_their_units_add_nothing() -> None:
+    units = RowError(mean=0.5, variance=0.0004, between=0.0001, within=0.0002, freedom=2)
+    (low, high), *_ = intervals(joint_draws({"a": units}, n_draws=40_000))
+    assert (high - low) / 2 == pytest.approx(1.96 * 0.02, rel=0.03)
+
+
+def test_a_pooled_interval_is_taken_as_it_is() -> None:
+    aggregate = Aggregate(
+        mean=0.57,
+        std=None,
+        n=1,
+        values=(0.57,),
+        standard_error=None,
+        n_undefined=0,
+        direction="higher",
+        unit="fraction",
+        interval=(0.53, 0.61),
+    )
+    assert math.sqrt(pooled_error(aggregate).variance) == pytest.approx(0.08 / 3.92, rel=1e-3)
+
+
+def test_draws_depend_on_the_seed_and_not_on_the_other_rows() -> None:
+    error = RowError(mean=0.5, variance=0.01)
+    alone, among = joint_draws({"a": error}), joint_draws({"x": error, "a": error, "none": None})
+    assert np.array_equal(alone[:, 0], among[:, 1])
+    assert np.isnan(among[:, 2]).all()
+    assert not np.array_equal(alone[:, 0], among[:, 0])
+    assert not np.array_equal(alone, joint_draws({"a": error}, seed=1))
+    assert not np.array_equal(alone, joint_draws({"a": error}, metric="r2"))
+
+
+def store_of(path: Path, right: dict[str, list[np.ndarray]], n_seeds: int = 3) -> tuple[Store, Board]:
+    """Methods with the outcomes of their images in each seed, and twenty units with parents; and their board."""
+    store = open_store(path, read_only=False)
+    generator = np.random.default_rng(0)
+    neurons = generator.uniform(0.3, 0.7, 20)
+    for method, of_seeds in right.items():
+        for seed, outcome in enumerate(of_seeds[:n_seeds]):
+            units = pd.DataFrame(
+                {"unit": np.arange(20), "parent": np.arange(20), "alive": np.ones(20, bool), "ms_score": neurons}
+            )
+            store.record(
+                cell(method, seed, n_units=20),
+                [
+                    ScoreRecord(metric="accuracy", value=float(outcome.mean()), unit="fraction", n=len(outcome)),
+                    ScoreRecord(metric="ms_score", value=float(neurons.mean()), unit="fraction", uncertainty=0.03),
+                ],
+                units,
+                outcomes={"accuracy": Outcome(np.ones(len(outcome), bool), outcome)},
+            )
+    store = open_store(path)
+    return store, leaderboard(store)[0]
+
+
+def test_a_share_of_the_front_is_as_sure_as_the_images_that_differ(tmp_path: Path) -> None:
+    """78 of 100 right against 74, with 13 predictions that differ: McNemar's exact p is .27."""
+    worse = np.zeros(100, bool)
+    worse[:74] = True
+    better = worse.copy()
+    better[:4], better[74:82] = False, True
+    assert (better.sum(), (better != worse).sum()) == (78, 12)
+    store, board = store_of(tmp_path / "s.duckdb", {"better": [better] * 3, "worse": [worse] * 3})
+    errors = RowErrors(store, board)
+    accuracy, ms = (next(c for c in board.columns if c.metric == m) for m in ("accuracy", "ms_score"))
+    drawn = {column.key: joint_draws(errors.of(column), metric=column.key) for column in (accuracy, ms)}
+    # All units are the same, so only accuracy decides.
+    assert np.ptp(drawn["ms_score"], axis=1).max() == 0
+    share = front_shares(drawn["accuracy"], drawn["ms_score"])[[row.method for row in board.rows].index("better")]
+    one_sided = binomtest(4, 12).pvalue / 2
+    assert one_sided == pytest.approx(0.19, abs=0.01)
+    # The normal distribution of the draws has no correction for continuity, unlike the exact test.
+    assert 1 - one_sided < share < 0.91
+
+
+def test_the_draws_of_images_have_the_error_of_a_proportion(tmp_path: Path) -> None:
+    generator = np.random.default_rng(2)
+    outcome = generator.random(5000) < 0.7
+    store, board = store_of(tmp_path / "s.duckdb", {"a": [outcome] * 3})
+    error = RowErrors(store, board).of(board.columns_called(["accuracy"])[0])[name_of(board.rows[0])]
+    assert error is not None and len(error.influences) == MOST_INFLUENCES
+    expected = math.sqrt(outcome.mean() * (1 - outcome.mean()) / 5000)
+    # 2000 sums of 2 or 3 images have the variance of the images up to a relative error of sqrt(2 / 2000).
+    assert np.linalg.norm(error.influences) == pytest.approx(expected, rel=0.1)
+
+
+def test_a_row_with_one_seed_has_no_draws(tmp_path: Path) -> None:
+    outcomes = np.arange(10) < 7
+    store, board = store_of(tmp_path / "s.duckdb", {"a": [outcomes]}, n_seeds=1)
+    errors = RowErrors(store, board)
+    assert all(error is None for column in board.columns for error in errors.of(column).values())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from results.boards.board import PLURALS, Board, Column, Row
 from results.boards.build import EVIDENCE_PREFIX, FLOOR_PREFIX, boards_of
@@ -83,10 +83,7 @@ def compare(
         StoreError: an unknown name (with the nearest ones) or an ambiguous one, rows that are never on one board, share
             no seed, or share no comparable metric, each with the reason.
     """
-    if not 0 < level < 1:
-        raise StoreError(f"level is {level}; it must be between 0 and 1, such as 0.95.")
-    if n_resamples < 100:
-        raise StoreError(f"n_resamples is {n_resamples}; an interval needs at least 100, such as 2000.")
+    settings = _settings(store, metrics, Sampling(level, n_resamples, seed))
     cells, scores = store.cells(backbone=backbone, site=site), store.scores(backbone=backbone, site=site)
     boards = boards_of(cells, scores)
     candidates = [(board, row_called(board, a), row_called(board, b)) for board in boards]
@@ -98,7 +95,6 @@ def compare(
         raise StoreError(_never_together(a, b, candidates))
     by_id = {cell["cell_id"]: cell for cell in records_of(cells)}
     by_cell = grouped(records_of(scores), lambda score: score["cell_id"])
-    settings = _Settings(store, metrics, level, n_resamples, seed)
     comparisons, problems = [], []
     for board, row_a, row_b in shared_boards:
         try:
@@ -110,13 +106,37 @@ def compare(
     return comparisons
 
 
-@dataclasses.dataclass(frozen=True)
-class _Settings:
+def compare_rows(
+    store: Store,
+    board: Board,
+    a: Row,
+    b: Row,
+    *,
+    metrics: Collection[str] | None = None,
+    level: float = 0.95,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two rows of one board; arguments and errors as in :func:`compare`."""
+    settings = _settings(store, metrics, Sampling(level, n_resamples, seed))
+    cells = records_of(store.cells(backbone=board.backbone, site=board.site))
+    scores = records_of(store.scores(backbone=board.backbone, site=board.site))
+    by_cell = grouped(scores, lambda score: score["cell_id"])
+    return _compared(settings, board, a, b, {cell["cell_id"]: cell for cell in cells}, by_cell)
+
+
+class _Settings(NamedTuple):
     store: Store
     metrics: Collection[str] | None
-    level: float
-    n_resamples: int
-    seed: int
+    sampling: Sampling
+
+
+def _settings(store: Store, metrics: Collection[str] | None, sampling: Sampling) -> _Settings:
+    if not 0 < sampling.level < 1:
+        raise StoreError(f"level is {sampling.level}; it must be between 0 and 1, such as 0.95.")
+    if sampling.n_resamples < 100:
+        raise StoreError(f"n_resamples is {sampling.n_resamples}; an interval needs at least 100, such as 2000.")
+    return _Settings(store, metrics, sampling)
 
 
 def _compared(
@@ -143,7 +163,7 @@ def _compared(
         _require_metrics(settings.metrics, columns, board.layer_title)
         columns = [column for column in columns if column.metric in settings.metrics]
         refused = [(metric, reason) for metric, reason in refused if metric in settings.metrics]
-    sampling = Sampling(settings.level, settings.n_resamples, settings.seed)
+    sampling = settings.sampling
     paired_scores = PairedScores(settings.store, pairing, sampling, by_cell)
     both = [column for column in columns if all((column.key, side) in of_column for side in "ab")]
     differences, undefined = paired_scores.differences(both, of_column)
@@ -156,12 +176,12 @@ def _compared(
         board=board,
         a=a,
         b=b,
-        level=settings.level,
-        n_resamples=settings.n_resamples,
-        seed=settings.seed,
+        level=sampling.level,
+        n_resamples=sampling.n_resamples,
+        seed=sampling.seed,
         seeds=pairing.names,
         differences=tuple(
-            dataclasses.replace(difference, p_holm=p, better=_better(difference, p, 1 - settings.level))
+            dataclasses.replace(difference, p_holm=p, better=_better(difference, p, 1 - sampling.level))
             for difference, p in zip(differences, corrected, strict=True)
         ),
         refused=tuple(refused),

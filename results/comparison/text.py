@@ -21,11 +21,13 @@ def table(comparison: Comparison) -> Table:
     notes = [f"A = {a}, B = {b}; difference = A - B; paired on {', '.join(comparison.seeds)}."]
     for description, group in grouped(comparison.differences, lambda difference: difference.paired).items():
         notes.append(f"{', '.join(difference.column.key for difference in group)}: {description}.")
-    tested = sum(difference.p is not None for difference in comparison.differences)
+    for tested, group in grouped([one for one in comparison.differences if one.tested_as], _tested_as).items():
+        notes.append(f"{', '.join(one.column.key for one in group)}: not tested, the same quantity as {tested}.")
+    n_tested = sum(difference.p is not None for difference in comparison.differences)
     notes.append(
-        f"{percent} intervals; Student's t over seeds, for units a clustered bootstrap of {comparison.n_resamples} "
-        f"resamples (seed {comparison.seed}); p (Holm) is corrected for the {tested} metrics tested. "
-        "All are conditional on the evaluation images."
+        f"{percent} intervals from {comparison.n_resamples} resamples (seed {comparison.seed}) of the images, neurons "
+        "or units named above, else from the spread over seeds and the standard errors within cells. "
+        f"p (Holm) is corrected for the {n_tested} metrics tested."
     )
     return Table(
         marked(f"{a} against {b}: {comparison.board.title}", comparison.board),
@@ -80,6 +82,10 @@ def _row(difference: Difference, names: tuple[str, str]) -> list[str]:
         _p(difference.p_holm),
         {"a": names[0], "b": names[1], None: ""}[difference.better],
     ]
+
+
+def _tested_as(difference: Difference) -> str:
+    return difference.tested_as or ""
 
 
 def _signed(column: Column, value: float) -> str:

@@ -13,7 +13,7 @@ from results.boards.board import Column
 from results.comparison.group_pairs import group_blocks
 from results.comparison.image_pairs import ImagePairs
 from results.comparison.intervals import Block, Interval, clustered, student, with_sampling_error
-from results.comparison.metric_families import affine_of, family_name, family_test
+from results.comparison.metric_families import affine_of, family_name, member_under_test
 from results.comparison.seed_pairs import Pairing
 from results.comparison.unit_clusters import UnitClusters
 from results.store.records import grouped
@@ -106,7 +106,7 @@ class PairedScores:
             difference = self._difference(column, a, b, measured)
             if difference is None:
                 continue
-            tested = family_test(column.metric, column.version, available)
+            tested = member_under_test(column.metric, column.version, available)
             if tested != column.metric and difference.column.direction != "none":
                 difference = dataclasses.replace(difference, p=None, tested_as=tested)
             measured[column.key] = difference

@@ -55,7 +55,7 @@ def family_name(metric: str) -> str:
     return _FAMILY_OF.get(metric, (metric,))[0]
 
 
-def family_test(metric: str, version: int, available: Collection[tuple[str, int]]) -> str:
+def member_under_test(metric: str, version: int, available: Collection[tuple[str, int]]) -> str:
     """Return the member of a metric's family that is tested.
 
     Args:

@@ -9,7 +9,7 @@ from paired_store import cell
 
 from results import ScoreRecord, open_store
 from results.comparison.difference import Difference
-from results.comparison.metric_families import FAMILIES, affine_of, family_name, family_test
+from results.comparison.metric_families import FAMILIES, affine_of, family_name, member_under_test
 from results.comparison.paired import compare
 from results.comparison.text import table
 from results.comparison.unit_values import UNIT_VALUES
@@ -24,11 +24,11 @@ def test_every_metric_belongs_to_one_family() -> None:
 
 def test_the_parent_of_an_affine_companion_is_tested() -> None:
     old = [("ms_score", 1), ("ms_score_adjusted", 1)]
-    assert {family_test(*metric, old) for metric in old} == {"ms_score"}
+    assert {member_under_test(*metric, old) for metric in old} == {"ms_score"}
     new = [("ms_score", 1), ("ms_score_adjusted", 2)]
-    assert {family_test(*metric, new) for metric in new} == {"ms_score_adjusted"}
-    assert family_test("r2_pooled", 1, [("r2_pooled", 1)]) == "r2_pooled"
-    assert family_test("r2_pooled", 1, [("r2_pooled", 1), ("fvu", 1)]) == "fvu"
+    assert {member_under_test(*metric, new) for metric in new} == {"ms_score_adjusted"}
+    assert member_under_test("r2_pooled", 1, [("r2_pooled", 1)]) == "r2_pooled"
+    assert member_under_test("r2_pooled", 1, [("r2_pooled", 1), ("fvu", 1)]) == "fvu"
     assert affine_of("ms_score", 1) is None
 
 

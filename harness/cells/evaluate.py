@@ -27,7 +27,7 @@ T = TypeVar("T")
 #: Per-unit results that the store has a column for.
 UNIT_COLUMNS = (
     *("ms_score", "redundancy", "class_purity", "polysemanticity", "ms_score_null", "prefix_share"),
-    "class_purity_chance",
+    *("class_purity_chance", "ms_score_token_null"),
 )
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 #: The first member that both rows have is tested. The MS score above chance comes first: raw scores also contain the
-#: similarity of any images at the tokens that a unit chooses.
+#: similarity of any images at the kind of token that a unit chooses.
 FAMILIES: tuple[tuple[str, ...], ...] = (
-    ("ms_score_adjusted", "ms_score", "ms_score_patch", "ms_score_cls"),
+    ("ms_score_token_adjusted", "ms_score", "ms_score_adjusted", "ms_score_patch", "ms_score_cls"),
     ("class_purity", "class_purity_adjusted"),
     ("unit_overlap", "unique_units", "unit_overlap_across"),
     ("max_collinearity", "min_distinctness", "nearest_cosine_mean", "nearest_cosine_median", "nearest_cosine_p95"),

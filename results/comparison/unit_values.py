@@ -64,6 +64,7 @@ UNIT_VALUES: Mapping[str, UnitValues] = {
     **{metric: UnitValues((column,), _itself) for metric, column in UNIT_MEANS.items()},
     "alive_fraction": UnitValues(("alive",), _itself, alive_only=False),
     "ms_score_adjusted": UnitValues(("ms_score", "ms_score_null"), _adjusted_ms),
+    "ms_score_token_adjusted": UnitValues(("ms_score", "ms_score_token_null"), _adjusted_ms),
     "ms_score_patch": UnitValues(("ms_score", "prefix_share"), _at_patches),
     "ms_score_cls": UnitValues(("ms_score", "prefix_share"), _at_prefix),
     "class_purity_adjusted": UnitValues(("class_purity", "class_purity_chance"), _adjusted_purity),

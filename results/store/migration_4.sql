@@ -3,6 +3,7 @@
 ALTER TABLE units ADD COLUMN ms_score_null DOUBLE;
 ALTER TABLE units ADD COLUMN prefix_share DOUBLE;
 ALTER TABLE units ADD COLUMN class_purity_chance DOUBLE;
+ALTER TABLE units ADD COLUMN ms_score_token_null DOUBLE;
 
 ALTER TABLE win_rates ADD COLUMN new_low DOUBLE;
 ALTER TABLE win_rates ADD COLUMN new_high DOUBLE;

@@ -101,7 +101,8 @@ CREATE TABLE units (
     polysemanticity DOUBLE,               -- null-calibrated polysemanticity index (since version 3)
     ms_score_null   DOUBLE,               -- MS score of random images on which it is active, each at its own token (since version 5)
     prefix_share    DOUBLE,               -- share of its top images whose maximum is at CLS or a register (since version 5)
-    class_purity_chance DOUBLE            -- purity of as many random images (since version 5)
+    class_purity_chance DOUBLE,           -- purity of as many random images (since version 5)
+    ms_score_token_null DOUBLE            -- MS score of random images of the split at the unit's kind of token (since version 5)
 );
 
 -- Outcome of each evaluation image, for shares of images such as accuracy (since version 5): methods are measured on the

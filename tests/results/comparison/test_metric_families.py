@@ -25,8 +25,8 @@ def test_every_metric_belongs_to_one_family() -> None:
 def test_the_parent_of_an_affine_companion_is_tested() -> None:
     old = [("ms_score", 1), ("ms_score_adjusted", 1)]
     assert {member_under_test(*metric, old) for metric in old} == {"ms_score"}
-    new = [("ms_score", 1), ("ms_score_adjusted", 2)]
-    assert {member_under_test(*metric, new) for metric in new} == {"ms_score_adjusted"}
+    new = [("ms_score", 1), ("ms_score_adjusted", 2), ("ms_score_token_adjusted", 2)]
+    assert {member_under_test(*metric, new) for metric in new} == {"ms_score_token_adjusted"}
     assert member_under_test("r2_pooled", 1, [("r2_pooled", 1)]) == "r2_pooled"
     assert member_under_test("r2_pooled", 1, [("r2_pooled", 1), ("fvu", 1)]) == "fvu"
     assert affine_of("ms_score", 1) is None

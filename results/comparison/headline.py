@@ -1,0 +1,210 @@
+"""Headline of a board: the contrast that a reader asks for first, with its interval, in one sentence.
+
+The method in focus (ELUDe if the board has it) is compared with the best sparse autoencoder, with the backbone's own
+neurons, and with its count-matched random control. The sentence says which is ahead, also if it is not the one in focus.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from results.boards.board import Board, Column, Row
+from results.boards.find_row import row_called
+from results.boards.flags import ONE_SEED
+from results.boards.lead_columns import heading
+from results.comparison.difference import Difference
+from results.comparison.paired import Comparison, compare_rows
+from results.errors import StoreError
+
+if TYPE_CHECKING:
+    from results.store import Store
+
+#: Metric of the headline: the first that a board has.
+SCORES = ("ms_score_token_adjusted", "ms_score")
+#: Further metrics of the sentence, for what the score costs. Faithfulness: the first two that both rows have.
+FAITHFULNESS = ("r2", "agreement", "accuracy")
+COSTS = ("encode_macs", "fit_seconds")
+#: Registry name of the method in focus, and family of its rivals.
+FOCUS, RIVALS = "elude", "sae"
+BACKBONE = "identity"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """Comparison of the row in focus with one other row.
+
+    Attributes:
+        role: "best SAE", "backbone", "random control", or "next best" if there is no SAE.
+        comparison: row in focus (A) against the other one (B).
+        score: difference of the headline's score.
+        sentence: the contrast in words.
+    """
+
+    role: str
+    comparison: Comparison
+    score: Difference
+    sentence: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Headline:
+    """Headline of a board.
+
+    Attributes:
+        board: the board.
+        focus: the row in focus.
+        contrasts: the first one is the headline, the others put it into proportion.
+        sentence: the headline in words.
+    """
+
+    board: Board
+    focus: Row
+    contrasts: tuple[Contrast, ...]
+    sentence: str
+
+
+def headline(store: Store, board: Board, *, focus: str | None = None) -> Headline | None:
+    """Return the headline of a board; None if it has no two rows with a score that can be compared.
+
+    Args:
+        focus: title, label, configuration id or method name of the row in focus; default: ELUDe, else the best method
+            that is not a sparse autoencoder, else the best one.
+
+    Raises:
+        StoreError: the board has no row called `focus`, or the store cannot be read.
+    """
+    column = next((column for metric in SCORES for column in board.columns_called([metric])), None)
+    if column is None:
+        return None
+    rows = sorted(
+        (row for row in board.rows if column.key in row.metrics),
+        key=lambda row: (bool(_serious(row)), -row.metrics[column.key].mean),
+    )
+    chosen = _focus(board, rows, focus)
+    if chosen is None:
+        return None
+    contrasts = []
+    for role, other in _others(chosen, rows):
+        contrast = _contrast(store, board, column, role, chosen, other)
+        if contrast is not None:
+            contrasts.append(contrast)
+    if not contrasts:
+        return None
+    return Headline(board=board, focus=chosen, contrasts=tuple(contrasts), sentence=contrasts[0].sentence)
+
+
+def headline_json(content: Headline) -> dict[str, Any]:
+    """Return a headline as JSON content."""
+    return {
+        "focus": content.focus.title,
+        "sentence": content.sentence,
+        "contrasts": [
+            {
+                "role": contrast.role,
+                "other": contrast.comparison.b.title,
+                "metric": contrast.score.column.key,
+                **{name: getattr(contrast.score, name) for name in ("difference", "low", "high", "p", "n_seeds")},
+                "sentence": contrast.sentence,
+            }
+            for contrast in content.contrasts
+        ],
+    }
+
+
+def _serious(row: Row) -> list[str]:
+    """Return the names of the flags of a row without `one seed`, which says nothing about its values."""
+    return [flag.name for flag in row.flags if flag.name != ONE_SEED]
+
+
+def _focus(board: Board, rows: Sequence[Row], name: str | None) -> Row | None:
+    if name is not None:
+        named = row_called(board, name)
+        if named is None:
+            raise StoreError(f"{board.layer_title} has no row named {name!r}.")
+        return named
+    methods = [row for row in rows if row.group == "method"]
+    preferences = (
+        [row for row in methods if row.method == FOCUS],
+        [row for row in methods if row.family != RIVALS],
+        methods,
+    )
+    return next((candidates[0] for candidates in preferences if candidates), None)
+
+
+def _others(focus: Row, rows: Sequence[Row]) -> list[tuple[str, Row]]:
+    """Return the rows that the focus is compared with, and their roles, the most important first."""
+    methods = [row for row in rows if row is not focus and row.group == "method"]
+    rivals = [row for row in methods if row.family == RIVALS]
+    others: list[tuple[str, Row]] = []
+    if rivals:
+        others.append(("best SAE" if focus.family != RIVALS else "next best SAE", rivals[0]))
+    elif methods:
+        others.append(("next best", methods[0]))
+    others += [("backbone", row) for row in rows if row.method == BACKBONE and row is not focus][:1]
+    controls = [row for row in rows if focus.family in row.control_for and row is not focus]
+    others += [("random control", row) for row in controls[:1]]
+    return others
+
+
+def _contrast(store: Store, board: Board, column: Column, role: str, focus: Row, other: Row) -> Contrast | None:
+    wanted = [column.metric, *FAITHFULNESS, *COSTS]
+    present = [name for name in wanted if any(c.metric == name for c in board.columns)]
+    shared = [
+        name
+        for name in present
+        if any(c.key in focus.metrics and c.key in other.metrics for c in board.columns_called([name]))
+    ]
+    if column.metric not in shared:
+        return None
+    try:
+        comparison = compare_rows(store, board, focus, other, metrics=shared)
+    except StoreError:
+        return None
+    by_metric = {difference.column.metric: difference for difference in reversed(comparison.differences)}
+    score = by_metric.get(column.metric)
+    if score is None:
+        return None
+    return Contrast(role=role, comparison=comparison, score=score, sentence=_sentence(role, comparison, score, by_metric))
+
+
+def _sentence(role: str, comparison: Comparison, score: Difference, by_metric: dict[str, Difference]) -> str:
+    focus, other = comparison.a, comparison.b
+    name = heading(score.column).partition(" (")[0]
+    parts = [f"{name} {difference_text(score)}"]
+    parts += [_both(by_metric[metric]) for metric in FAITHFULNESS if metric in by_metric][:2]
+    parts += [_both(by_metric[metric]) for metric in COSTS if metric in by_metric][:1]
+    article = "the " if role != "random control" else "its "
+    return f"{focus.title_with_flags} vs {article}{role} ({other.title_with_flags}): {', '.join(parts)}."
+
+
+def difference_text(difference: Difference) -> str:
+    """Return a difference with its interval and what it says: "+0.7 [-0.4, 1.8], not separable"."""
+    column = difference.column
+    factor = 100.0 if column.unit == "fraction" else 1.0
+    text = f"{_number(factor * difference.difference, sign=True)}"
+    if difference.low is None or difference.high is None:
+        reason = "one pair of seeds, so no interval" if difference.n_seeds == 1 else "no interval"
+        return f"{text} ({reason})"
+    separable = not difference.low <= 0 <= difference.high
+    ends = ", ".join(_number(factor * end) for end in (difference.low, difference.high))
+    return f"{text} [{ends}]" + ("" if separable else " (not separable)")
+
+
+def _both(difference: Difference) -> str:
+    column = difference.column
+    name, _, unit = heading(column).partition(" (")
+    unit = unit.partition(")")[0]
+    factor = 100.0 if column.unit == "fraction" else 1.0
+    values = " vs ".join(_number(factor * value) for value in (difference.a, difference.b))
+    return f"{name} {values}{f' {unit}' if unit else ''}"
+
+
+def _number(value: float, *, sign: bool = False) -> str:
+    """Return a number with at most three significant digits and one decimal for percentages."""
+    text = f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
+    if abs(value) < 0.1 and value:
+        text = f"{value:.2g}"
+    text = text.removesuffix(".0")
+    return f"+{text}" if sign and value > 0 else text

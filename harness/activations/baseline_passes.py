@@ -96,7 +96,7 @@ class BaselinePasses:
                 rows = torch.from_numpy(np.array(clean[done : done + len(passed.image)]))
                 floors[name].add(self._logits(passed, f"{name}-ablated"), rows, self._labels(passed))
                 done += len(passed.image)
-        np.savez(folder / OUTCOMES, **{name: floor.outcomes() for name, floor in floors.items()})
+        np.savez(folder / OUTCOMES, allow_pickle=False, **{name: floor.outcomes() for name, floor in floors.items()})
         null = original.similarity.compute()
         meta = {
             "n_tokens": original.n_tokens,

@@ -8,7 +8,7 @@ from harness.activations.baseline import Baseline
 from harness.activations.heads.base import predictions
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 from harness.metrics.image_share import ImageShare
-from harness.metrics.recovered_share import recovered_score
+from harness.metrics.recovered_share import recovered_scores
 from harness.stats import proportion_standard_error
 from methods.base import Method
 
@@ -21,8 +21,8 @@ class Accuracy(Metric):
     for all tokens, which show how much the network depends on this layer; and ``floor_original_accuracy``, the accuracy
     of the unmodified network, which is a ceiling; and ``accuracy_recovered = (accuracy - mean) / (original - mean)``,
     the share of what the layer adds to the accuracy that is left: 0 for mean ablation, 1 for the unmodified network,
-    and more for a better accuracy than that. It is undefined if the layer does not add more than two standard errors
-    over the images. The metric is skipped if the head's classes are not the images' classes.
+    and more for a better accuracy than that. It is left out, with a note, if the layer does not add more than two
+    standard errors over the images. The metric is skipped if the head's classes are not the images' classes.
     """
 
     id = "accuracy"
@@ -52,4 +52,4 @@ class Accuracy(Metric):
             outcome.image_outcomes[f"floor_{name}_accuracy"] = (counted, levels[name])
         if count and levels:
             sides = (right[counted], levels["original"][counted], levels["mean"][counted])
-            yield recovered_score("accuracy_recovered", *sides)
+            yield from recovered_scores("accuracy", outcome, *sides)

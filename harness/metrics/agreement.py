@@ -11,7 +11,7 @@ from harness.activations.baseline import Baseline
 from harness.activations.heads.base import predictions
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 from harness.metrics.image_share import ImageShare
-from harness.metrics.recovered_share import recovered_score
+from harness.metrics.recovered_share import recovered_scores
 from harness.stats import proportion_standard_error, standard_error_from_sums
 from methods.base import Method
 
@@ -23,7 +23,7 @@ class Agreement(Metric):
     Companions: ``kl``, the mean Kullback-Leibler divergence of the new class distribution from the original one, in
     nats; ``floor_zero_agreement`` and ``floor_mean_agreement``, with the layer's output set to zero or to its mean; and
     ``agreement_recovered = (agreement - mean) / (1 - mean)``: 0 for mean ablation, 1 for the unmodified network. It is
-    undefined if mean ablation changes no more predictions than two standard errors.
+    left out, with a note, if mean ablation changes no more predictions than two standard errors.
     """
 
     id = "agreement"
@@ -61,4 +61,4 @@ class Agreement(Metric):
                 outcome.image_outcomes[f"floor_{name}_agreement"] = (counted, levels[name])
         if count and levels:
             sides = (same[counted], np.ones(count, dtype=bool), levels["mean"][counted])
-            yield recovered_score("agreement_recovered", *sides)
+            yield from recovered_scores("agreement", outcome, *sides)

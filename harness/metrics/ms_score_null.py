@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 from harness.metrics.ms_score import unit_ms_scores
+from harness.metrics.token_kinds import KindSimilarity, kind_shares, token_kinds
 
 if TYPE_CHECKING:
     from harness.activations.baseline import Baseline
-    from harness.activations.unit_statistics import UnitStatistics
 
 #: Distance of the chance level from 1 below which the rounding of float32 cosines decides the adjusted score.
 _LEAST_ROOM = 1e-6
@@ -100,31 +100,25 @@ def adjusted_score(score: Tensor, null: Tensor, chosen: Tensor) -> AdjustedScore
     return AdjustedScore(value, n, torch.where(chosen, pseudo, torch.nan))
 
 
-def prefix_shares(units: UnitStatistics, baseline: Baseline) -> Tensor:
-    """Return the (n_units,) float64 share of each unit's top images whose maximum is at CLS or a register token.
-
-    Only images on which the unit is active count; NaN for dead units.
-    """
-    prefix = baseline.passes.site.positions(baseline.n_tokens) < 0
-    active = units.top_value > 0
-    return (active & prefix[units.top_token]).sum(0).double() / active.sum(0)
-
-
 @METRICS.register()
 class MSScoreNull(Metric):
     """Mean over units of the MS score that random images would have at the unit's own tokens, and the score above it.
 
     A unit's chance level is the mean cosine over all pairs of images on which the unit is active, each embedded as in
     the MS score, at the token of the unit's maximum: the expectation of eq. 7 if the activations said nothing about the
-    images. It is computed exactly. A unit that is active on fewer than two images, or at a zero vector, is undefined.
+    images beyond that. It is computed exactly. A unit that is active on fewer than two images, or at a zero vector, is
+    undefined.
 
     Companions:
 
     - ``ms_score_null_undefined``: the number of these units.
     - ``ms_score_adjusted``: ``(M - N) / (1 - N)`` of the means M of the MS score and N of the chance level, over the
-      units with both. Details: M and N; ``adjusted_patch``, without units that peak at CLS or register tokens; and
-      ``adjusted_common``, over the units that are active on more images than the MS score uses, since the chance level
-      of the others is about their own score.
+      units with both. It measures what the strongest images have beyond the other active ones, so it falls with the
+      share of images on which a unit is active: compare it between codes of equal density only. Details: M and N;
+      ``active_share``, the mean share of active images; ``adjusted_patch``, without units that peak at CLS or register
+      tokens; ``adjusted_common``, over the units that are active on more images than the MS score uses.
+    - ``ms_score_token_adjusted``: the same with the level of random images among all, at a random token of the kind
+      (CLS, a register, or a patch) at which the unit peaks. It does not depend on the density of the codes.
     - ``ms_score_patch`` and ``ms_score_cls``: the mean MS score of the units that peak at patch tokens, and at CLS or
       register tokens (more than half of their top images). The latter is missing if the layer has no such tokens. They
       have no direction: a method chooses how many units are in each group, which may be a few.
@@ -132,13 +126,15 @@ class MSScoreNull(Metric):
 
     id = "ms_score_null"
     version = 2
-    title = "MS score at chance"
+    title = "similarity of the images on which a unit is active"
     direction = "none"
     reference = "expectation of ELUDe paper, eq. 7, for random images at the unit's own tokens"
 
     def __init__(self, baseline: Baseline) -> None:
         super().__init__(baseline)
         self.similarity = PeakSimilarity()
+        self.kinds = token_kinds(baseline.passes.site.positions(baseline.n_tokens))
+        self.kind_similarity = KindSimilarity(self.kinds)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -146,54 +142,57 @@ class MSScoreNull(Metric):
 
     def update(self, batch: Batch) -> None:
         self.similarity.update(batch.a, batch.peak, batch.peak_token)
+        self.kind_similarity.update(batch.a)
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
+        units = outcome.units
         stored = outcome.unit_columns.get("ms_score")
-        score = unit_ms_scores(outcome.units, self.baseline) if stored is None else torch.from_numpy(stored)
-        null, share = self.similarity.compute(), prefix_shares(outcome.units, self.baseline)
-        outcome.unit_columns["prefix_share"] = share.numpy()
+        score = unit_ms_scores(units, self.baseline) if stored is None else torch.from_numpy(stored)
+        null = self.similarity.compute()
         mean, undefined = self.unit_scores(outcome, null)
         zeros = int((self.similarity.without_direction > 0).sum())
         yield mean._replace(details={"units_at_zero_vectors": zeros} if zeros else None)
         yield undefined
-        common = self.similarity.n.cpu() > self.baseline.top_images
-        yield self._adjusted(outcome, score, null, common, share)
-        # The share is NaN for dead units, which are in neither group.
-        for name, chosen in (("patch", share <= 0.5), ("cls", share > 0.5)):
-            if name == "patch" or self._has_prefix:
-                yield _group_score(outcome, name, score, null, chosen & ~score.isnan())
-
-    @property
-    def _has_prefix(self) -> bool:
-        return bool((self.baseline.passes.site.positions(self.baseline.n_tokens) < 0).any())
-
-    def _adjusted(self, outcome: Outcome, score: Tensor, null: Tensor, common: Tensor, share: Tensor) -> Score:
-        """Return ``ms_score_adjusted`` over all units with a score and a chance level."""
+        shares = kind_shares(self.kinds, units.top_token, units.top_value > 0)
+        prefix = shares[:, :-1].sum(1)
+        outcome.unit_columns["prefix_share"] = prefix.numpy()
         both = ~score.isnan() & ~null.isnan()
-        adjusted = adjusted_score(score, null, both)
-        details: dict[str, Any] = {}
-        if adjusted.n:
-            details.update(ms_score=float(score[both].mean()), ms_score_null=float(null[both].mean()))
-        for name, chosen in (("patch", share <= 0.5), ("common", common)):
+        active = self.similarity.n.cpu()
+        details: dict[str, Any] = {"active_share": _mean(active.double() / units.n_images, both)}
+        for name, chosen in (("patch", prefix <= 0.5), ("common", active > self.baseline.top_images)):
             group = adjusted_score(score, null, chosen)
             details.update({f"adjusted_{name}": _json(group.value), f"n_{name}": group.n})
-        error, kind = outcome.error_over_units(adjusted.pseudo, both)
-        return Score(
-            "ms_score_adjusted", adjusted.value, adjusted.n, _finite(error), kind, self.unit, "higher", details
-        )
+        yield _adjusted_score("ms_score_adjusted", outcome, score, null, details)
+        kind_null = torch.einsum("uk,kl,ul->u", shares, self.kind_similarity.compute(), shares)
+        yield _adjusted_score("ms_score_token_adjusted", outcome, score, kind_null, {})
+        # The share is NaN for dead units, which are in neither group.
+        yield _group_score("ms_score_patch", outcome, score, null, prefix <= 0.5)
+        if shares.shape[1] > 1:
+            yield _group_score("ms_score_cls", outcome, score, null, prefix > 0.5)
 
 
-def _group_score(outcome: Outcome, name: str, score: Tensor, null: Tensor, chosen: Tensor) -> Score:
+def _adjusted_score(metric: str, outcome: Outcome, score: Tensor, null: Tensor, details: dict[str, Any]) -> Score:
+    """Return the score above chance of all units with a score and a chance level, with both means in the details."""
+    both = ~score.isnan() & ~null.isnan()
+    adjusted = adjusted_score(score, null, both)
+    error, kind = outcome.error_over_units(adjusted.pseudo, both)
+    error = None if math.isnan(adjusted.value) else error
+    details = {"ms_score": _mean(score, both), "ms_score_null": _mean(null, both), **details}
+    return Score(metric, adjusted.value, adjusted.n, error, kind, details=details)
+
+
+def _group_score(metric: str, outcome: Outcome, score: Tensor, null: Tensor, chosen: Tensor) -> Score:
     """Return the mean MS score of the ``chosen`` units (bool), with their score above chance in the details."""
+    chosen = chosen & ~score.isnan()
     adjusted = adjusted_score(score, null, chosen)
     error, kind = outcome.error_over_units(score, chosen)
     details = {"adjusted": _json(adjusted.value), "n_adjusted": adjusted.n}
     value = float(score[chosen].mean())
-    return Score(f"ms_score_{name}", value, int(chosen.sum()), error, kind, direction="none", details=details)
+    return Score(metric, value, int(chosen.sum()), error, kind, direction="none", details=details)
 
 
-def _finite(error: float | None) -> float | None:
-    return None if error is None or math.isnan(error) else error
+def _mean(values: Tensor, chosen: Tensor) -> float | None:
+    return _json(float(values[chosen].mean()))
 
 
 def _json(value: float) -> float | None:

@@ -11,7 +11,8 @@ from results.boards.board import Column, digits_of
 from results.store.records import DEVICE_UNITS
 
 COLUMN_ORDER = (
-    *("ms_score", "ms_score_adjusted", "win_rate", "r2", "accuracy", "accuracy_recovered", "agreement", "kl"),
+    *("ms_score", "ms_score_token_adjusted", "ms_score_adjusted", "win_rate"),
+    *("r2", "accuracy", "accuracy_recovered", "agreement", "kl"),
     *("stability", "stability_writer", "token_sensitivity", "l0", "alive_fraction", "expansion_factor"),
 )
 # Secondary metrics of the columns above. Metrics of a plugin are not among them: its author wants to see them.

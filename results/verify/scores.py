@@ -84,11 +84,12 @@ def relations(content: Content, checker: Checker) -> None:
             if (number := content.value(cell, metric)) is not None
         }
         n_units, d_in, d_out = cell["n_units"], cell["d_in"], cell["d_out"]
-        levels = _ms_levels(content, cell)
-        if "ms_score_adjusted" in value and levels is not None and levels[1] < 1:
-            expected = (levels[0] - levels[1]) / (1 - levels[1])
-            reason = f"is {value['ms_score_adjusted']:.6f}; (MS - null) / (1 - null) is {expected:.6f}."
-            require("ms_score_adjusted", _close(value["ms_score_adjusted"], expected), reason)
+        for metric in ("ms_score_adjusted", "ms_score_token_adjusted"):
+            levels = _ms_levels(content, cell, metric)
+            if metric in value and levels is not None and levels[1] < 1:
+                expected = (levels[0] - levels[1]) / (1 - levels[1])
+                reason = f"is {value[metric]:.6f}; (MS - null) / (1 - null) is {expected:.6f}."
+                require(metric, _close(value[metric], expected), reason)
         if {"max_collinearity", "min_distinctness"} <= set(value):
             expected = 1 - value["max_collinearity"]
             reason = f"is {value['min_distinctness']:.6f}; 1 - max_collinearity is {expected:.6f}."
@@ -116,12 +117,12 @@ def relations(content: Content, checker: Checker) -> None:
                 require(metric, abs(count - round(count)) < 1e-6 * score["n"] + TOLERANCE, reason)
 
 
-def _ms_levels(content: Content, cell: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Return the mean MS score and chance level from which ``ms_score_adjusted`` follows, or None if not known.
+def _ms_levels(content: Content, cell: Mapping[str, Any], metric: str) -> tuple[float, float] | None:
+    """Return the mean MS score and chance level from which an adjusted score follows, or None if not known.
 
     In version 1, they are the two scores. Since version 2, they are means over the units with both, in its details.
     """
-    adjusted = content.score(cell, "ms_score_adjusted")
+    adjusted = content.score(cell, metric)
     if adjusted is None or adjusted["version"] == 1:
         levels = [content.value(cell, metric) for metric in ("ms_score", "ms_score_null")]
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from harness.metrics import ms_score
 from harness.metrics.base import Batch, Outcome, Score
 from harness.metrics.ms_score import MSScore
 from harness.metrics.ms_score_null import MSScoreNull, PeakSimilarity, adjusted_score
+from harness.metrics.token_kinds import KindSimilarity, token_kinds
 from harness.stats import clustered_standard_error
 
 
@@ -194,6 +196,55 @@ class TestAdjusted:
             assert single[name].value == clustered[name].value
 
 
+class TestTokenAdjusted:
+    def test_it_is_zero_for_random_images_and_removes_the_effect_of_cls_tokens(self) -> None:
+        """CLS tokens are alike in all images. Units that peak there, or anywhere, for no reason have no score."""
+        generator = torch.Generator().manual_seed(0)
+        outputs = torch.randn(80, 5, 32, generator=generator) + 0.3
+        outputs[:, 0] = torch.ones(32) + 0.3 * torch.randn(80, 32, generator=generator)
+        codes = torch.rand(80, 5, 40, generator=generator)
+        codes[:, 0, :20] += 2
+        scores, columns = measure(outputs, codes, top=20)
+        assert columns["ms_score"][:20].mean() > columns["ms_score"][20:].mean() + 0.3
+        assert abs(scores["ms_score_token_adjusted"].value) < 0.03
+
+    def test_it_does_not_depend_on_the_density_of_the_codes(self) -> None:
+        """Detectors of one of five kinds of images, once active everywhere and once on their 16 best images only.
+
+        The other level is about the active images alone, which are all of one kind: nothing is left above it.
+        """
+        generator = torch.Generator().manual_seed(0)
+        kinds = torch.arange(80) % 5
+        outputs = (torch.eye(5)[kinds][:, None] + 0.1 * torch.randn(80, 3, 5, generator=generator)).float()
+        dense = outputs + 0.5
+        sparse = (outputs - 0.5).relu()
+        values = {
+            name: measure(outputs, codes, top=10, n_prefix=0).scores for name, codes in (("d", dense), ("s", sparse))
+        }
+        assert values["d"]["ms_score"].value > 0.95 and values["s"]["ms_score"].value > 0.95
+        assert values["d"]["ms_score_token_adjusted"].value > 0.94
+        assert values["s"]["ms_score_token_adjusted"].value > 0.94
+        assert values["d"]["ms_score_adjusted"].value > 0.94 and abs(values["s"]["ms_score_adjusted"].value) < 0.2
+        shares = [values[name]["ms_score_adjusted"].details["active_share"] for name in "ds"]  # type: ignore[index]
+        assert shares == pytest.approx([1, 0.2], abs=0.02)
+
+    def test_similarity_by_kind_is_a_mean_over_pairs(self) -> None:
+        positions = torch.tensor([-1, -2, 0, 1, 2])
+        kinds = token_kinds(positions)
+        assert kinds.of.tolist() == [0, 1, 2, 2, 2]
+        outputs, _ = drawn(7, 5, 4, 1)
+        similarity = KindSimilarity(kinds)
+        for index in torch.split(torch.arange(7), 3):
+            similarity.update(outputs[index])
+        e = functional.normalize(outputs.double(), dim=-1)
+        cosines = torch.einsum("itd,jsd->ijts", e, e)[~torch.eye(7, dtype=torch.bool)]
+        for k, m in itertools.product(range(3), range(3)):
+            expected = float(cosines[:, kinds.of == k][:, :, kinds.of == m].mean())
+            assert float(similarity.compute()[k, m]) == pytest.approx(expected, abs=1e-6)
+        assert token_kinds(torch.arange(4)).of.tolist() == [0, 0, 0, 0]
+        assert KindSimilarity(kinds).compute().isnan().all()
+
+
 class TestGroups:
     def test_units_are_split_by_the_majority_of_their_top_images(self) -> None:
         """Token 0 is CLS. Unit 0 peaks there on 2 of its 3 top images, unit 1 on 1, unit 2 is dead."""
@@ -228,6 +279,13 @@ class TestGroups:
         scores, columns = measure(outputs, codes, n_prefix=0)
         assert "ms_score_cls" not in scores and columns["prefix_share"].tolist() == [0, 0, 0]
         assert scores["ms_score_patch"].value == pytest.approx(scores["ms_score"].value)
+
+    def test_a_layer_of_prefix_tokens_alone_has_no_patch_score(self) -> None:
+        outputs, codes = drawn(10, 2, 4, 3)
+        scores, columns = measure(outputs, codes, n_prefix=2)
+        assert columns["prefix_share"].tolist() == [1, 1, 1] and scores["ms_score_patch"].n == 0
+        assert scores["ms_score_cls"].value == pytest.approx(scores["ms_score"].value)
+        assert not math.isnan(scores["ms_score_token_adjusted"].value)
 
     def test_the_groups_make_up_the_score(self) -> None:
         outputs, codes = drawn(30, 3, 4, 20, seed=2)

@@ -18,7 +18,7 @@ _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 # Metrics whose id without underscores is not a title.
 TITLES = {
     "ms_score": "MS score",
-    "ms_score_adjusted": "MS score above that of the unit's other images",
+    "ms_score_adjusted": "MS score above chance",
     "ms_score_token_adjusted": "MS score above random images at the same kind of token",
     "ms_score_patch": "MS score of units that peak at patch tokens",
     "ms_score_cls": "MS score of units that peak at CLS or register tokens",
@@ -45,8 +45,8 @@ TITLES = {
     "latency_ms": "latency",
     "efficiency_ratio": "latency relative to the backbone",
     "macs": "multiply-adds",
-    "ms_score_null": "similarity of the images on which a unit is active",
-    "ms_score_null_undefined": "units with an undefined similarity of their active images",
+    "ms_score_null": "MS score at chance",
+    "ms_score_null_undefined": "units with an undefined MS score at chance",
     "ms_score_undefined": "units with an undefined MS score",
     "nearest_cosine_mean": "cosine to the nearest atom, mean",
     "nearest_cosine_median": "cosine to the nearest atom, median",

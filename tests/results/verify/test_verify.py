@@ -234,17 +234,21 @@ BATCHES = {
     ],
     "shares of images": [
         (_score("accuracy_recovered", "value = 0.8"), "recovered", "which means accuracy 0.690000; that is 0.75"),
-        (_score("r2_pooled", "value = 0.5"), "recovered", "1 - fvu is -0.5"),
+        (_score("r2_pooled", "value = 0.5"), "recovered", "1 - fvu is 1.5"),
         (_score("fvu", "value = -0.5"), "ranges", "at least 0"),
         ("UPDATE outcomes SET positive = counted WHERE CELL1", "outcomes", "1.000000 by the outcomes of its images"),
-        ("UPDATE outcomes SET n = 17 WHERE CELL2", "outcomes", "another length than 17 images"),
+        ("UPDATE outcomes SET n = 30 WHERE CELL2", "outcomes", "another length than 30 images"),
     ],
     "levels": [
         (_score("ms_score_null", "value = 0.3"), "units", "mean over its alive unit rows is 0.1"),
         (_score("ms_score_patch", "value = 0.4"), "units", "mean over its alive unit rows is 0.3"),
         (_score("ms_score_cls", "n = 2"), "units", "is over 2 units, but 1"),
-        (_unit(0, "prefix_share = 1.5"), "units", "CLS or register tokens outside 0 to 1"),
-        (_unit(1, "ms_score_null = -1.2"), "units", "chance level of the MS score outside -1 to 1"),
+        (_unit(0, "prefix_share = 1.5").replace("CELL0", "CELL1"), "units", "CLS or register tokens outside 0 to 1"),
+        (
+            _unit(1, "ms_score_null = -1.2").replace("CELL0", "CELL1"),
+            "units",
+            "chance level of the MS score outside -1 to 1",
+        ),
     ],
     "version 1 of the level": [
         ("UPDATE scores SET version = 1 WHERE metric IN ('ms_score_null', 'ms_score_adjusted')", "relations", ""),

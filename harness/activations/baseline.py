@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.activations.baseline_passes import LOGITS, STATES, TOKENS, BaselinePasses
+from harness.activations.baseline_passes import LOGITS, OUTCOMES, STATES, TOKENS, BaselinePasses
 from harness.activations.cached import read_cached
 from harness.activations.forward import Passes
 from harness.activations.heads.base import Head
@@ -27,7 +27,7 @@ from harness.identity import digest
 from methods.base import Progress, no_progress
 
 #: Increase when the computation of the baseline changes: older baselines on disk are then not read.
-VERSION = 1
+VERSION = 2
 
 
 class AblationFloor(NamedTuple):
@@ -36,6 +36,15 @@ class AblationFloor(NamedTuple):
     accuracy: float
     """NaN if the head's classes are not the classes of the images"""
     agreement: float
+
+
+class FloorOutcomes(NamedTuple):
+    """Outcome of each image of the evaluation split for one of the floors; False for images that cannot be read."""
+
+    right: np.ndarray
+    """(n,) bool: labelled, and classified correctly"""
+    unchanged: np.ndarray
+    """(n,) bool: the prediction of the unmodified network"""
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,8 @@ class Baseline:
     head: Head
     floors: dict[str, AblationFloor]
     """"original", "zero" (the layer's output set to 0) and "mean" (to its mean over the split's tokens)"""
+    floor_outcomes: dict[str, FloorOutcomes]
+    """outcomes of the images behind :attr:`floors`"""
     null_similarity: float
     """mean cosine between output tokens of different images"""
     top_images: int
@@ -148,9 +159,21 @@ def _read(folder: Path, passes: Passes, head: Head, top_images: int) -> Baseline
         logits=np.memmap(folder / LOGITS, np.float32, mode="r", shape=(len(index), meta["n_classes"])),
         head=head,
         floors={name: AblationFloor(*map(_number, pair)) for name, pair in meta["floors"].items()},
+        floor_outcomes=_floor_outcomes(folder / OUTCOMES, list(meta["floors"]), index, len(passes.images)),
         null_similarity=_number(meta["null_similarity"]),
         top_images=min(top_images, len(passes.images)),
     )
+
+
+def _floor_outcomes(file: Path, names: list[str], index: np.ndarray, n: int) -> dict[str, FloorOutcomes]:
+    """Read the outcomes of the readable images ``index``, as arrays over all ``n`` images of the split."""
+    outcomes = {}
+    with np.load(file, allow_pickle=False) as stored:
+        for name in names:
+            sides = np.zeros((2, n), dtype=bool)
+            sides[:, index] = stored[name]
+            outcomes[name] = FloorOutcomes(*sides)
+    return outcomes
 
 
 def _number(value: float | None) -> float:

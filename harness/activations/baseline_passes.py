@@ -19,32 +19,35 @@ from harness.activations.token_set import TokenWriter
 from harness.datasets.loading import BrokenReport
 from methods.base import Progress
 
-#: Names inside a baseline's folder: outputs of all tokens, states before the site, logits.
-TOKENS, STATES, LOGITS = "tokens", "states.f32", "logits.f32"
+#: Names inside a baseline's folder: outputs of all tokens, states before the site, logits, outcomes of the floors.
+TOKENS, STATES, LOGITS, OUTCOMES = "tokens", "states.f32", "logits.f32", "outcomes.npz"
 
 
 @dataclass
-class _Counts:
-    """Running counts of correct and unchanged predictions."""
+class _Predictions:
+    """Correct and unchanged predictions of the images so far."""
 
     predicts_labels: bool
-    images: int = 0
     labelled: int = 0
-    correct: int = 0
-    unchanged: int = 0
+    correct: list[Tensor] = field(default_factory=list)
+    unchanged: list[Tensor] = field(default_factory=list)
 
     def add(self, logits: Tensor, clean: Tensor, labels: Tensor) -> None:
         labelled = labels >= 0
         predicted = predictions(logits)
-        self.images += len(labels)
         self.labelled += int(labelled.sum())
-        self.correct += int((predicted[labelled] == labels[labelled]).sum())
-        self.unchanged += int((predicted == clean.argmax(-1)).sum())
+        self.correct.append(labelled & (predicted == labels))
+        self.unchanged.append(predicted == clean.argmax(-1))
+
+    def outcomes(self) -> np.ndarray:
+        """Return (2, n) bool: the images that are correct, and those that are unchanged."""
+        return torch.stack([torch.cat(self.correct), torch.cat(self.unchanged)]).numpy()
 
     def fractions(self) -> list[float | None]:
         """Return [accuracy or None, agreement]."""
-        accuracy = self.correct / self.labelled if self.predicts_labels and self.labelled else None
-        return [accuracy, self.unchanged / self.images]
+        correct, unchanged = self.outcomes()
+        accuracy = int(correct.sum()) / self.labelled if self.predicts_labels and self.labelled else None
+        return [accuracy, int(unchanged.sum()) / len(unchanged)]
 
 
 @dataclass
@@ -53,7 +56,7 @@ class _Original:
 
     similarity: CrossImageSimilarity
     total: Tensor
-    counts: _Counts
+    predictions: _Predictions
     n_tokens: int = 0
     index: list[Tensor] = field(default_factory=list)
     states: tuple[int, ...] | None = None
@@ -86,21 +89,21 @@ class BaselinePasses:
         clean = np.memmap(folder / LOGITS, np.float32, mode="r", shape=(len(index), original.n_classes))
         resumed = self.passes.resuming_from(folder / STATES, original.states, index.numpy())
         mean = (original.total / (len(index) * original.n_tokens)).float().to(self.passes.backbone.device)
-        floors = {"original": original.counts.fractions()}
+        floors = {"original": original.predictions}
         for name, constant in (("zero", torch.zeros_like(mean)), ("mean", mean)):
-            counts, done = _Counts(self.head.predicts_labels), 0
+            done, floors[name] = 0, _Predictions(self.head.predicts_labels)
             for passed in resumed.run(_always(constant)):
                 rows = torch.from_numpy(np.array(clean[done : done + len(passed.image)]))
-                counts.add(self._logits(passed, f"{name}-ablated"), rows, self._labels(passed))
+                floors[name].add(self._logits(passed, f"{name}-ablated"), rows, self._labels(passed))
                 done += len(passed.image)
-            floors[name] = counts.fractions()
+        np.savez(folder / OUTCOMES, allow_pickle=False, **{name: floor.outcomes() for name, floor in floors.items()})
         null = original.similarity.compute()
         meta = {
             "n_tokens": original.n_tokens,
             "n_classes": original.n_classes,
             "null_similarity": None if math.isnan(null) else null,
             "states": original.states,
-            "floors": floors,
+            "floors": {name: floor.fractions() for name, floor in floors.items()},
             "head": self.head.fingerprint(),
         }
         (folder / "meta.json").write_text(json.dumps(meta))
@@ -109,7 +112,9 @@ class BaselinePasses:
         """Run the unmodified pass: write outputs to ``writer``, logits to ``file``, states to ``states_file``."""
         passes, width = self.passes, self.passes.site.d_out
         result = _Original(
-            CrossImageSimilarity(width), torch.zeros(width, dtype=torch.float64), _Counts(self.head.predicts_labels)
+            CrossImageSimilarity(width),
+            torch.zeros(width, dtype=torch.float64),
+            _Predictions(self.head.predicts_labels),
         )
         outputs = torch.empty(0)
         first_features: Tensor | None = None
@@ -131,7 +136,7 @@ class BaselinePasses:
             logits = self._logits(passed, "original")
             result.n_classes = logits.shape[1]
             file.write(np.ascontiguousarray(logits.numpy()).data)
-            result.counts.add(logits, logits, self._labels(passed))
+            result.predictions.add(logits, logits, self._labels(passed))
         if states is not None and first_features is not None and (shape := states.finish()) is not None:
             resumed = passes.resuming_from(states_file, shape, torch.cat(result.index).numpy())
             if torch.equal(resumed.first_features(), first_features):

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+
+class Peaks(NamedTuple):
+    """Largest code of every unit on every image of a batch, on the device of the codes."""
+
+    value: Tensor
+    """(B, n_units) the unit's maximum over the image's tokens"""
+    token: Tensor
+    """(B, n_units) int64 token of that maximum"""
 
 
 class UnitStatistics:
@@ -36,10 +47,14 @@ class UnitStatistics:
         """(n_units,) bool: True for units whose code is positive at least once; the others are dead."""
         return self.fires > 0
 
-    def update(self, codes: Tensor, index: Tensor) -> None:
-        """Add codes (B, T, n_units) of the images ``index`` (B,), which must come in ascending order."""
-        peak, token = codes.max(1)
-        peak, token = peak.float().cpu(), token.cpu()
+    def update(self, codes: Tensor, index: Tensor) -> Peaks:
+        """Add codes (B, T, n_units) of the images ``index`` (B,), which must come in ascending order.
+
+        Returns:
+            The peaks of these images, so that metrics need not find them again.
+        """
+        peaks = Peaks(*codes.max(1))
+        peak, token = peaks.value.float().cpu(), peaks.token.cpu()
         images = index.to(torch.int64)[:, None].expand_as(token)
         values = torch.cat([self.top_value, peak])
         # A stable sort with earlier images first gives ties to the lower image, whatever the batch size.
@@ -53,6 +68,7 @@ class UnitStatistics:
         self.active += (codes != 0).sum((0, 1)).cpu()
         self.n_tokens += codes.shape[0] * codes.shape[1]
         self.n_images += len(index)
+        return peaks
 
     def weights(self) -> Tensor:
         """Return (K, n_units) min-max normalised activations of the top images: ``(value - min) / (max - min)``.

@@ -76,14 +76,16 @@ def evaluate(
     done = 0
     for index, features in baseline.passes.run(edit):
         with torch.inference_mode():
+            peaks = statistics.update(tokens["codes"], index)
             batch = Batch(
                 image=index,
                 label=labels[index],
                 **tokens,
                 clean_logits=baseline.clean_logits(index),
                 logits=baseline.head.logits(features).float().cpu(),
+                peak=peaks.value,
+                peak_token=peaks.token,
             )
-            statistics.update(batch.codes, index)
             for timed in used:
                 timed.run(methodcaller("update", batch))
         done += len(index)

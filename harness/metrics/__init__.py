@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 from harness.metrics.effective_rank import effective_rank
+from harness.metrics.fvu import fvu
 from harness.metrics.max_collinearity import max_collinearity
 from harness.metrics.ms_score import ms_score
 from harness.metrics.r2 import R2, r2
@@ -17,6 +18,7 @@ __all__ = [
     "Outcome",
     "Score",
     "effective_rank",
+    "fvu",
     "matched_cosine",
     "matched_cosine_by_parent",
     "max_collinearity",

@@ -8,6 +8,7 @@ from harness.activations.baseline import Baseline
 from harness.activations.heads.base import predictions
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
 from harness.metrics.image_share import ImageShare
+from harness.metrics.recovered_share import recovered_scores
 from harness.stats import proportion_standard_error
 from methods.base import Method
 
@@ -18,8 +19,10 @@ class Accuracy(Metric):
 
     Companions: ``floor_zero_accuracy`` and ``floor_mean_accuracy``, with the layer's output set to zero or to its mean
     for all tokens, which show how much the network depends on this layer; and ``floor_original_accuracy``, the accuracy
-    of the unmodified network, which is a ceiling. The metric is skipped if the head's classes are not the images'
-    classes.
+    of the unmodified network, which is a ceiling; and ``accuracy_recovered = (accuracy - mean) / (original - mean)``,
+    the share of what the layer adds to the accuracy that is left: 0 for mean ablation, 1 for the unmodified network,
+    and more for a better accuracy than that. It is left out, with a note, if the layer does not add more than two
+    standard errors over the images. The metric is skipped if the head's classes are not the images' classes.
     """
 
     id = "accuracy"
@@ -42,5 +45,11 @@ class Accuracy(Metric):
         value, count = self.right.share, self.right.count
         outcome.image_outcomes[self.id] = self.right.outcomes()
         yield self.score(value, count, proportion_standard_error(value, count), "images")
+        counted, right = self.right.outcomes()
+        levels = {name: outcomes.right & counted for name, outcomes in self.baseline.floor_outcomes.items()}
         for name, floor in self.baseline.floors.items():
             yield Score(f"floor_{name}_accuracy", floor.accuracy, count, direction="none")
+            outcome.image_outcomes[f"floor_{name}_accuracy"] = (counted, levels[name])
+        if count and levels:
+            sides = (right[counted], levels["original"][counted], levels["mean"][counted])
+            yield from recovered_scores("accuracy", outcome, *sides)

@@ -50,6 +50,10 @@ class Batch(NamedTuple):
     """(B, n_classes) logits of the unmodified network"""
     logits: Tensor
     """(B, n_classes) logits of the network with ``a`` replaced by ``a_hat`` for all tokens"""
+    peak: Tensor
+    """(B, n_units) largest code of each unit over the image's tokens"""
+    peak_token: Tensor
+    """(B, n_units) int64 token of that code; ties as in the table of units"""
 
 
 @dataclass

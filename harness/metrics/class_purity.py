@@ -69,6 +69,7 @@ class ClassPurity(Metric):
                 values[chosen] = commonest_share(top.label[chosen, :size])
                 chance[chosen] = expected[size]
         score, undefined = self.unit_scores(outcome, values)
+        outcome.unit_columns["class_purity_chance"] = chance.numpy()
         yield score
         # If the chance level is 1, as for a set of all images of one class, the adjusted purity is undefined.
         adjusted = torch.where(chance < 1, (values - chance) / (1 - chance), torch.nan)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +12,10 @@ from torch import Tensor
 from harness.errors import ArgumentError
 from harness.metrics.base import METRICS, Metric, Outcome, Score
 from harness.metrics.inputs import in_range, require_real
+
+if TYPE_CHECKING:
+    from harness.activations.baseline import Baseline
+    from harness.activations.unit_statistics import UnitStatistics
 
 # Weight of pairs, relative to the sum of squares, below which the differences in eq. 7 are only rounding error.
 _LEAST_PAIRS = 1e-10
@@ -68,17 +71,27 @@ def ms_scores(embeddings: Tensor, weights: Tensor) -> Tensor:
     return torch.where(defined, value.clamp(-1, 1), torch.nan)
 
 
+def unit_ms_scores(units: UnitStatistics, baseline: Baseline) -> Tensor:
+    """Return the (n_units,) float64 MS score of each unit's top images, NaN for dead units and undefined scores."""
+    weights = units.weights()
+    values = torch.full((units.n_units,), torch.nan, dtype=torch.float64)
+    for chosen in torch.split(torch.nonzero(units.alive)[:, 0], _UNITS_AT_ONCE):
+        rows = baseline.rows(units.top_image[:, chosen], units.top_token[:, chosen])
+        unique, position = np.unique(rows.numpy(), return_inverse=True)
+        embedded = baseline.tokens.gather("output", unique)
+        stacked = embedded[torch.from_numpy(position.reshape(rows.shape)).T]
+        values[chosen] = ms_scores(stacked, weights[:, chosen].T)
+    return values
+
+
 @METRICS.register()
 class MSScore(Metric):
     """Mean MS score over the units that are alive on the evaluation split.
 
     A unit's images are its top ones by maximum activation over tokens. Each is embedded by the original layer output at
     the token of that maximum, and weighted by the activation there, min-max normalised over all tokens of the split.
-    Dead units (never positive) are excluded, and undefined scores are counted.
-
-    Companions: ``ms_score_null``, the score of random images: the mean cosine between tokens of different images (the
-    expectation of eq. 7 for embeddings that do not depend on the weights, computed exactly);
-    ``ms_score_adjusted = (MS - null) / (1 - null)``; ``ms_score_undefined``, the number of undefined units.
+    Dead units (never positive) are excluded, and undefined scores are counted. Companion: ``ms_score_undefined``, the
+    number of undefined units. What chance gives is another metric, ``ms_score_null``.
     """
 
     id = "ms_score"
@@ -90,25 +103,4 @@ class MSScore(Metric):
         return {"top_images": self.baseline.top_images}
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
-        score, undefined = self.unit_scores(outcome, self._per_unit(outcome))
-        yield score
-        null = self.baseline.null_similarity
-        # If all tokens are the same, the adjusted score is undefined.
-        room = 1 - null if null < 1 else math.nan
-        spread = None if score.uncertainty is None or math.isnan(room) else score.uncertainty / room
-        yield score._replace(metric="ms_score_adjusted", value=(score.value - null) / room, uncertainty=spread)
-        yield Score("ms_score_null", null, self.baseline.n_images, direction="none")
-        yield undefined
-
-    def _per_unit(self, outcome: Outcome) -> Tensor:
-        """Return the (n_units,) float64 scores, NaN for dead units and undefined scores."""
-        units = outcome.units
-        weights = units.weights()
-        values = torch.full((units.n_units,), torch.nan, dtype=torch.float64)
-        for chosen in torch.split(torch.nonzero(units.alive)[:, 0], _UNITS_AT_ONCE):
-            rows = self.baseline.rows(units.top_image[:, chosen], units.top_token[:, chosen])
-            unique, position = np.unique(rows.numpy(), return_inverse=True)
-            embedded = self.baseline.tokens.gather("output", unique)
-            stacked = embedded[torch.from_numpy(position.reshape(rows.shape)).T]
-            values[chosen] = ms_scores(stacked, weights[:, chosen].T)
-        return values
+        yield from self.unit_scores(outcome, unit_ms_scores(outcome.units, self.baseline))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,15 +21,25 @@ if TYPE_CHECKING:
 
 _GROUPS = 10
 
+#: Variance of a feature, relative to the median feature, below which the feature is called near-constant.
+NEAR_CONSTANT = 1e-4
+
+#: Difference between the two definitions of R2 from which on the reader is told.
+_FAR = 0.1
+
 
 class R2:
     """Streaming coefficient of determination, computed in one pass and independent of the batch size.
 
     Sums of squares are about the running mean and merged in float64 (Chan et al. 1983), which avoids the cancellation
     caused by a large mean.
+
+    Args:
+        call: name of the calling function, for messages.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, call: str = "r2") -> None:
+        self.call = call
         self.count = 0
         self.mean = self.total = self.residual = torch.zeros((), dtype=torch.float64)
 
@@ -39,11 +50,11 @@ class R2:
             ArgumentError: if the shapes do not match, also those of earlier rows, or a value or its square is NaN or
                 infinite.
         """
-        require_real("r2", a=a, a_hat=a_hat)
-        require_finite("r2", a=a, a_hat=a_hat)
+        require_real(self.call, a=a, a_hat=a_hat)
+        require_finite(self.call, a=a, a_hat=a_hat)
         if a.shape != a_hat.shape or a.ndim != 2:
             raise ArgumentError(
-                f"r2: a {tuple(a.shape)} and a_hat {tuple(a_hat.shape)} must have the same shape (n, d)."
+                f"{self.call}: a {tuple(a.shape)} and a_hat {tuple(a_hat.shape)} must have the same shape (n, d)."
             )
         if not len(a):
             return self
@@ -55,7 +66,7 @@ class R2:
         part.residual = ((rows - predicted) ** 2).sum(0)
         if not is_finite(part.total) or not is_finite(part.residual):
             raise ArgumentError(
-                "r2: squares of a or of a - a_hat exceed the range of float64; divide both by a constant."
+                f"{self.call}: squares of a or of a - a_hat exceed the range of float64; divide both by a constant."
             )
         return self.merge(part)
 
@@ -69,7 +80,7 @@ class R2:
             return self
         if self.count and self.mean.shape != other.mean.shape:
             raise ArgumentError(
-                f"r2: rows of {len(other.mean)} features cannot be added to rows of {len(self.mean)}; "
+                f"{self.call}: rows of {len(other.mean)} features cannot be added to rows of {len(self.mean)}; "
                 "use one R2 for each."
             )
         count = self.count + other.count
@@ -87,11 +98,25 @@ class R2:
             A value of at most 1: 0 for a reconstruction by the mean, negative for a worse one. It is NaN if all
             features are constant.
         """
+        return float(self.per_feature().mean())
+
+    def per_feature(self) -> Tensor:
+        """Return the R2 of each feature that varies, float64."""
+        varies = self.varies()
+        return 1 - self.residual[varies] / self.total[varies]
+
+    def varies(self) -> Tensor:
+        """Return (d,) bool: False for constant features."""
         # The mean of equal float64 values may be off by some ulps; such a feature is constant. For float32 values the
         # sums are exact, and the bound lies far below the smallest variance that they can have.
         rounding = self.count * (16 * torch.finfo(torch.float64).eps * self.mean) ** 2
-        varies = self.total > rounding
-        return float((1 - self.residual[varies] / self.total[varies]).mean())
+        return self.total > rounding
+
+    def fvu(self) -> float:
+        """Return the fraction of variance unexplained, with the sums of squares pooled over features; see ``fvu``."""
+        if not bool(self.varies().any()):
+            return math.nan
+        return float(self.residual.sum() / self.total.sum())
 
 
 def r2(a: Tensor, a_hat: Tensor) -> float:
@@ -103,12 +128,62 @@ def r2(a: Tensor, a_hat: Tensor) -> float:
     return R2().update(a, a_hat).compute()
 
 
+class GroupEstimate(NamedTuple):
+    """Estimate from all images, and its jackknife."""
+
+    value: float
+    without_group: list[float]
+    """estimates without one group of images each, in the order of the groups"""
+    n_tokens: int
+
+    @property
+    def error(self) -> float | None:
+        """Jackknife standard error."""
+        return jackknife_standard_error(self.without_group)
+
+    def score(self, metric: str, direction: Any = "higher", unit: str = "fraction", **details: Any) -> Score:
+        """Return the estimate as a score, with the estimates without one group in the details."""
+        values = {"without_group": [None if math.isnan(value) else value for value in self.without_group], **details}
+        kind = "jackknife over groups of images"
+        return Score(metric, self.value, self.n_tokens, self.error, kind, unit, direction, values)
+
+
+class GroupedR2:
+    """Sums of squares of ten groups of evaluation images.
+
+    The group of an image is its index in the split modulo 10: the same for every method and batch size, so estimates
+    without one group are paired between methods. Groups without a readable image are left out.
+    """
+
+    def __init__(self) -> None:
+        self.groups = [R2() for _ in range(_GROUPS)]
+
+    def update(self, batch: Batch) -> None:
+        """Add a batch of images."""
+        for group in torch.unique(batch.image % _GROUPS).tolist():
+            chosen = batch.image % _GROUPS == group
+            self.groups[group].update(batch.a[chosen].flatten(0, 1), batch.a_hat[chosen].flatten(0, 1))
+
+    def merged(self) -> R2:
+        """Return the sums of all images."""
+        return _merged(self.groups)
+
+    def estimate(self, statistic: Callable[[R2], float]) -> GroupEstimate:
+        """Return a statistic of the sums of all images, and of those without one group."""
+        used = [group for group in self.groups if group.count]
+        without_one = [statistic(_merged(group for group in used if group is not left_out)) for left_out in used]
+        return GroupEstimate(statistic(_merged(used)), without_one, sum(group.count for group in used))
+
+
 @METRICS.register()
 class ReconstructionR2(Metric):
-    """R2 over all tokens of the evaluation split.
+    """R2 over all tokens of the evaluation split, mean over features.
 
     The standard error is a delete-a-group jackknife over ten groups of images, because tokens of one image are not
-    independent.
+    independent. A feature that hardly varies can have any negative R2 and decide the mean. Details: the number of
+    features that are ``constant`` (left out), ``near_constant`` (variance below 1e-4 of the median feature's) and
+    ``below_minus_one``, the lowest R2 of a feature, and the estimates ``without_group``. A note says so if the pooled
+    R2 (``r2_pooled``, which weights features by their variance) differs by more than .1.
     """
 
     id = "r2"
@@ -122,23 +197,38 @@ class ReconstructionR2(Metric):
 
     def __init__(self, baseline: Baseline) -> None:
         super().__init__(baseline)
-        self.groups = [R2() for _ in range(_GROUPS)]
+        self.groups = GroupedR2()
 
     def update(self, batch: Batch) -> None:
-        for group in torch.unique(batch.image % _GROUPS).tolist():
-            chosen = batch.image % _GROUPS == group
-            self.groups[group].update(batch.a[chosen].flatten(0, 1), batch.a_hat[chosen].flatten(0, 1))
+        self.groups.update(batch)
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
-        used = [group for group in self.groups if group.count]
-        without_one = [_merged(group for group in used if group is not left_out) for left_out in used]
-        error, n_tokens = jackknife_standard_error(without_one), sum(group.count for group in used)
-        yield self.score(_merged(used), n_tokens, error, "jackknife over groups of images")
+        sums = self.groups.merged()
+        features = _feature_counts(sums)
+        value, pooled = sums.compute(), 1 - sums.fvu()
+        if abs(value - pooled) > _FAR:
+            outcome.notes.append(
+                f"r2 is {value:.4g} as a mean over features and {pooled:.4g} pooled over them (r2_pooled): "
+                f"{features['below_minus_one']} of {len(sums.mean)} features are below -1, and "
+                f"{features['near_constant']} hardly vary."
+            )
+        yield self.groups.estimate(R2.compute).score(self.id, **features)
 
 
-def _merged(groups: Iterable[R2]) -> float:
-    """Return the R2 of the rows of all groups."""
+def _feature_counts(sums: R2) -> dict[str, Any]:
+    """Return the numbers of features that are constant, near-constant, and below -1, and the lowest R2."""
+    values, total = sums.per_feature(), sums.total[sums.varies()]
+    return {
+        "constant": int((~sums.varies()).sum()),
+        "near_constant": int((total < NEAR_CONSTANT * total.median()).sum()) if len(total) else 0,
+        "below_minus_one": int((values < -1).sum()),
+        "lowest": float(values.min()) if len(values) else None,
+    }
+
+
+def _merged(groups: Iterable[R2]) -> R2:
+    """Return the sums of the rows of all groups."""
     merged = R2()
     for group in groups:
         merged.merge(group)
-    return merged.compute()
+    return merged

@@ -29,7 +29,7 @@ KINDS = {
 }
 
 #: Scores that duplicate another one, or describe the run instead of the method.
-LEFT_OUT = ("min_distinctness", "ms_score_null", "expansion_factor")
+LEFT_OUT = ("min_distinctness", "ms_score_null", "expansion_factor", "r2_pooled")
 
 ORACLE = "oracle"
 COLLAPSED = "collapsed"

@@ -19,11 +19,14 @@ RUN_STATUSES = ("running", "finished", "interrupted")
 CELL_STATUSES = ("finished", "failed")
 DIRECTIONS = ("higher", "lower", "none")
 
-#: Metric -> column of `units` of which it is the mean over the alive units.
+#: Metric -> column of `units` of which it is the mean over the alive units. Stores from before schema version 5 lack
+#: the values of the columns that it added: `ms_score_null` was another metric in them.
 UNIT_MEANS: Mapping[str, str] = {
     "ms_score": "ms_score",
+    "ms_score_null": "ms_score_null",
     "unit_overlap": "redundancy",
     "class_purity": "class_purity",
+    "class_purity_chance": "class_purity_chance",
     "polysemanticity": "polysemanticity",
 }
 

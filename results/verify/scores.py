@@ -22,8 +22,12 @@ RANGES: Mapping[str, tuple[float, float]] = {
     **dict.fromkeys(("polysemanticity", "polysemanticity_null"), _UNIT),
     **dict.fromkeys(("kl", "l0", "expansion_factor", "efficiency_ratio", "parameters", "macs"), _POSITIVE),
     "effective_rank": (1.0, math.inf),
+    "fvu": _POSITIVE,
     # 1 - error has no lower bound.
-    "r2": (-math.inf, 1.0),
+    **dict.fromkeys(("r2", "r2_pooled"), (-math.inf, 1.0)),
+    # A layer may be right where the unmodified network is wrong.
+    "accuracy_recovered": (-math.inf, math.inf),
+    "agreement_recovered": (-math.inf, 1.0),
 }
 #: Metrics that are adjusted for a chance level are below 0 if worse than chance.
 ADJUSTED = "_adjusted"
@@ -80,10 +84,12 @@ def relations(content: Content, checker: Checker) -> None:
             if (number := content.value(cell, metric)) is not None
         }
         n_units, d_in, d_out = cell["n_units"], cell["d_in"], cell["d_out"]
-        if {"ms_score", "ms_score_null", "ms_score_adjusted"} <= set(value) and value["ms_score_null"] < 1:
-            expected = (value["ms_score"] - value["ms_score_null"]) / (1 - value["ms_score_null"])
-            reason = f"is {value['ms_score_adjusted']:.6f}; (MS - null) / (1 - null) is {expected:.6f}."
-            require("ms_score_adjusted", _close(value["ms_score_adjusted"], expected), reason)
+        for metric in ("ms_score_adjusted", "ms_score_token_adjusted"):
+            levels = _ms_levels(content, cell, metric)
+            if metric in value and levels is not None and levels[1] < 1:
+                expected = (levels[0] - levels[1]) / (1 - levels[1])
+                reason = f"is {value[metric]:.6f}; (MS - null) / (1 - null) is {expected:.6f}."
+                require(metric, _close(value[metric], expected), reason)
         if {"max_collinearity", "min_distinctness"} <= set(value):
             expected = 1 - value["max_collinearity"]
             reason = f"is {value['min_distinctness']:.6f}; 1 - max_collinearity is {expected:.6f}."
@@ -109,6 +115,21 @@ def relations(content: Content, checker: Checker) -> None:
                 count = value[metric] * score["n"]
                 reason = f"is {value[metric]:g} over {score['n']}, which is {count:g} of them: not a whole number."
                 require(metric, abs(count - round(count)) < 1e-6 * score["n"] + TOLERANCE, reason)
+
+
+def _ms_levels(content: Content, cell: Mapping[str, Any], metric: str) -> tuple[float, float] | None:
+    """Return the mean MS score and chance level from which an adjusted score follows, or None if not known.
+
+    In version 1, they are the two scores. Since version 2, they are means over the units with both, in its details.
+    """
+    adjusted = content.score(cell, metric)
+    if adjusted is None or adjusted["version"] == 1:
+        levels = [content.value(cell, metric) for metric in ("ms_score", "ms_score_null")]
+    else:
+        details = adjusted["details"] or {}
+        levels = [details.get(metric) for metric in ("ms_score", "ms_score_null")]
+    first, second = levels
+    return None if first is None or second is None else (float(first), float(second))
 
 
 def _close(value: float, expected: float) -> bool:
@@ -149,23 +170,23 @@ def backbone(content: Content, checker: Checker) -> None:
             checker.require_of(cell_id, cell["n_units"] == cell["d_out"], reason)
 
 
-#: Tolerance between cells of several devices for values that do not depend on the method.
-_BASELINE_TOLERANCE = {"ms_score_null": 1e-3}
+#: Metric and version -> tolerance between cells of several devices, for values that do not depend on the method.
+_BASELINE_TOLERANCE = {("ms_score_null", 1): 1e-3}
 
 
 @check("baseline")
 def baseline(content: Content, checker: Checker) -> None:
     """Check that values that depend only on the unmodified network and the images agree within one evaluation set."""
     scores = [score for score in content.scores if score["value"] is not None and math.isfinite(score["value"])]
-    groups = grouped(scores, itemgetter("backbone", "site", "evaluation_fingerprint", "metric"))
-    titled = [(key[3], f"{key[3]} at {key[0]} {key[1]}", groups[key]) for key in sorted(groups, key=str)]
-    for metric, where, group in titled:
-        if metric.startswith("floor_") or metric in _BASELINE_TOLERANCE:
+    groups = grouped(scores, itemgetter("backbone", "site", "evaluation_fingerprint", "metric", "version"))
+    titled = [(*key[3:], f"{key[3]} at {key[0]} {key[1]}", groups[key]) for key in sorted(groups, key=str)]
+    for metric, version, where, group in titled:
+        if metric.startswith("floor_") or (metric, version) in _BASELINE_TOLERANCE:
             low, high = min(score["value"] for score in group), max(score["value"] for score in group)
             reason = f"is {low:.6f} to {high:.6f} over {len(group)} cells; it does not depend on the method."
             # Floors may differ by device in the last digits, but a predicted class is either right or wrong.
-            checker.require(high - low < _BASELINE_TOLERANCE.get(metric, 0.02), where, reason)
-    for metric, where, group in titled:
+            checker.require(high - low < _BASELINE_TOLERANCE.get((metric, version), 0.02), where, reason)
+    for metric, _, where, group in titled:
         counts = [score["n"] for score in group if score["n"] is not None]
         if metric in ("accuracy", "agreement") and counts:
             reason = (

@@ -11,6 +11,8 @@ from results.verify.base import TOLERANCE, Checker, Content, check
 
 _VALID = "{0} IS NOT NULL AND NOT isnan({0})"
 _UPPER = f"1 + {TOLERANCE}"
+#: Columns of `units` since version 5 of the schema, which are empty in cells of older stores.
+_NEW_COLUMNS = ("ms_score_null", "class_purity_chance")
 
 # Conditions that make a unit row invalid. Comparisons with missing values are false, so they hold for older stores too.
 _WRONG: Mapping[str, str] = {
@@ -18,12 +20,17 @@ _WRONG: Mapping[str, str] = {
     "are dead and fire": "NOT alive AND fires > 0",
     "are dead and have an MS score": f"NOT alive AND {_VALID.format('ms_score')}",
     "have an MS score outside -1 to 1": f"{_VALID.format('ms_score')} AND abs(ms_score) > {_UPPER}",
+    "have a chance level of the MS score outside -1 to 1": (
+        f"{_VALID.format('ms_score_null')} AND abs(ms_score_null) > {_UPPER}"
+    ),
     **{
         f"have a {title} outside 0 to 1": f"{_VALID.format(name)} AND ({name} < -{TOLERANCE} OR {name} > {_UPPER})"
         for name, title in (
             ("redundancy", "unit overlap"),
             ("class_purity", "class purity"),
             ("polysemanticity", "polysemanticity"),
+            ("prefix_share", "share of images at CLS or register tokens"),
+            ("class_purity_chance", "class purity at chance"),
         )
     },
     "have a maximum below their minimum": (
@@ -41,6 +48,14 @@ _WRONG: Mapping[str, str] = {
 }
 
 
+_SCORED = f"alive AND {_VALID.format('ms_score')}"
+#: Mean of the MS score over some units -> the condition of these units.
+_GROUPS: Mapping[str, str] = {
+    "ms_score_patch": f"{_SCORED} AND prefix_share <= 0.5",
+    "ms_score_cls": f"{_SCORED} AND prefix_share > 0.5 AND NOT isnan(prefix_share)",
+}
+
+
 @check("units")
 def units(content: Content, checker: Checker) -> None:
     """Check unit rows 0 to n_units - 1: each valid, alive as alive_fraction implies, means equal to the scores."""
@@ -48,6 +63,10 @@ def units(content: Content, checker: Checker) -> None:
         f"avg({column}) FILTER (alive AND {_VALID.format(column)}) AS mean_{column}, "
         f"count(*) FILTER (alive AND {_VALID.format(column)}) AS n_{column}"
         for column in UNIT_MEANS.values()
+    )
+    means += "".join(
+        f", avg(ms_score) FILTER ({group}) AS mean_{metric}, count(*) FILTER ({group}) AS n_{metric}"
+        for metric, group in _GROUPS.items()
     )
     wrong = ", ".join(f"count(*) FILTER ({sql}) AS wrong_{index}" for index, sql in enumerate(_WRONG.values()))
     frame = content.store.query(
@@ -82,7 +101,11 @@ def _check_rows(content: Content, checker: Checker, cell: Mapping[str, Any], uni
         reason = f"is {alive:.6f}, and {unit_counts['alive']} of its {n_rows} unit rows are alive ({share:.6f})."
         checker.require_of(cell_id, abs(alive - share) < TOLERANCE, reason, "alive_fraction")
     for metric, column in UNIT_MEANS.items():
-        _check_mean(content, checker, cell, metric, unit_counts[f"mean_{column}"], unit_counts[f"n_{column}"])
+        if unit_counts[f"n_{column}"] or column not in _NEW_COLUMNS:
+            _check_mean(content, checker, cell, metric, unit_counts[f"mean_{column}"], unit_counts[f"n_{column}"])
+    for metric in _GROUPS:
+        if unit_counts[f"n_{metric}"]:
+            _check_mean(content, checker, cell, metric, unit_counts[f"mean_{metric}"], unit_counts[f"n_{metric}"])
     l0 = content.score(cell, "l0")
     if l0 is not None and l0["n"] and unit_counts["most_fires"] is not None:
         reason = f"are invalid: one fires on {unit_counts['most_fires']} of {l0['n']} tokens."

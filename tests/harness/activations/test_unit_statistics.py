@@ -21,6 +21,16 @@ def test_tokens_and_images_are_counted_over_batches() -> None:
     assert (found.n_tokens, found.n_images) == (9, 3)
 
 
+def test_the_peaks_of_a_batch_are_those_of_the_table_of_units() -> None:
+    codes = torch.tensor([[[1.0, 0.0], [3.0, 0.0], [3.0, -1.0]], [[5.0, 2.0], [4.0, 2.0], [0.0, 2.0]]])
+    units = UnitStatistics(2, 2)
+    peaks = units.update(codes, torch.tensor([3, 7]))
+    assert peaks.value.tolist() == [[3, 0], [5, 2]]
+    order = torch.argsort(units.top_image, dim=0)
+    assert torch.equal(peaks.token, units.top_token.gather(0, order))
+    assert torch.equal(peaks.value, units.top_value.gather(0, order))
+
+
 def test_l0_is_a_mean_over_all_tokens() -> None:
     """Image 0 has 1, 2 and 3 active units on its three tokens, image 1 has 0, 0 and 3."""
     codes = torch.zeros(2, 3, 4)
@@ -28,8 +38,8 @@ def test_l0_is_a_mean_over_all_tokens() -> None:
         codes[image, token, :active] = -1.0 if active == 1 else 2.0
     baseline: Any = SimpleNamespace()
     units, metric, nothing = UnitStatistics(4, 2), L0(baseline), torch.zeros(2)
-    units.update(codes, torch.tensor([0, 1]))
-    metric.update(Batch(nothing, nothing, nothing, nothing, codes, nothing, nothing))
+    peaks = units.update(codes, torch.tensor([0, 1]))
+    metric.update(Batch(nothing, nothing, nothing, nothing, codes, nothing, nothing, *peaks))
     method: Any = SimpleNamespace(parents=None)
     (score,) = metric.compute(Outcome(method, units, baseline, 1))
     assert (score.value, score.n) == (9 / 6, 6)

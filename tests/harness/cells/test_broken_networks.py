@@ -23,17 +23,16 @@ from harness.metrics.accuracy import Accuracy
 from harness.metrics.agreement import Agreement
 from harness.metrics.base import Batch, Outcome
 from harness.metrics.logits_gap import LogitsGap
-from harness.metrics.ms_score import MSScore
 from harness.metrics.stability import matched_cosine_by_parent
 
 HEAD = SimpleNamespace(targets=lambda labels: labels)
-NOTHING: Any = SimpleNamespace(floors={}, top_images=2, null_similarity=1.0, n_images=4, head=HEAD, images=range(4))
+NOTHING: Any = SimpleNamespace(floors={}, floor_outcomes={}, top_images=2, n_images=4, head=HEAD, images=range(4))
 
 
 def batch(logits: Tensor, clean: Tensor) -> Batch:
     empty = torch.zeros(len(logits), 1, 1)
     zeros = torch.zeros(len(logits), dtype=torch.int64)
-    return Batch(torch.arange(len(logits)), zeros, empty, empty, empty, clean, logits)
+    return Batch(torch.arange(len(logits)), zeros, empty, empty, empty, clean, logits, empty[:, 0], zeros[:, None])
 
 
 def outcome(units: Any = None) -> Outcome:
@@ -67,14 +66,6 @@ def test_a_network_that_gives_nan_is_not_lossless() -> None:
     metric.update(batch(clean + 0.5, clean))
     metric.update(batch(clean, clean))
     assert next(iter(metric.compute(outcome()))).value == 0.5
-
-
-def test_a_layer_whose_tokens_are_all_alike_has_no_adjusted_score(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MSScore, "_per_unit", lambda *_: torch.tensor([1.0, 1.0], dtype=torch.float64))
-    units = SimpleNamespace(alive=torch.tensor([True, True]))
-    scores = {score.metric: score for score in MSScore(NOTHING).compute(outcome(units))}
-    assert scores["ms_score"].value == 1 and scores["ms_score_null"].value == 1
-    assert math.isnan(scores["ms_score_adjusted"].value) and scores["ms_score_adjusted"].uncertainty is None
 
 
 def test_atoms_too_small_to_square_are_matched_like_others() -> None:

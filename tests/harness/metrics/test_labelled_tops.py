@@ -41,6 +41,7 @@ class Stage:
         method: Any = SimpleNamespace(parents=None)
         outcome = Outcome(method, statistics, self, self.tokens.width("output"))  # type: ignore[arg-type]
         scores = {score.metric: score.value for score in metric(self).compute(outcome)}
+        self.unit_columns = outcome.unit_columns
         return scores, outcome.unit_columns[metric.id]
 
 
@@ -76,6 +77,9 @@ class TestClassPurity:
         chance = chance_purity(labels, [4, 20])
         adjusted = [1, (0.5 - chance[20]) / (1 - chance[20]), (0.75 - chance[4]) / (1 - chance[4])]
         assert scores["class_purity_adjusted"] == pytest.approx(np.mean(adjusted))
+        levels = own.unit_columns["class_purity_chance"]
+        np.testing.assert_allclose(levels, [chance[20], chance[20], np.nan, np.nan, chance[4]])
+        assert scores["class_purity_chance"] == pytest.approx(np.nanmean(levels))
 
     def test_chance_of_two_is_the_chance_of_a_match(self) -> None:
         labels = np.repeat([0, 1, 2, -1], [10, 20, 30, 5])
@@ -173,4 +177,4 @@ class TestPolysemanticity:
 
 
 def test_the_store_takes_the_columns_of_both_metrics() -> None:
-    assert {ClassPurity.id, Polysemanticity.id} <= set(UNIT_COLUMNS)
+    assert {ClassPurity.id, "class_purity_chance", Polysemanticity.id} <= set(UNIT_COLUMNS)

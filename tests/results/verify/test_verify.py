@@ -17,11 +17,12 @@ from results import CellRecord, ScoreRecord, Store, open_store
 from results.store import judgments
 from results.store.canonical import canonical_json
 from results.store.judgments import ReplyRecord, TournamentRecord
+from results.store.outcomes import Outcome
 from results.verify import check_names, verify
 from results.verify.base import StoreProblem
 
 N_UNITS, D_OUT, N_IMAGES, N_TOKENS = 8, 4, 20, 60
-MS, NULL = [0.2, 0.4, 0.6], 0.1
+MS, NULL = [0.2, 0.4, 0.6], [0.1, 0.0, 0.2]
 Attack = Callable[..., list[StoreProblem]]
 
 
@@ -53,6 +54,8 @@ def unit_rows() -> pd.DataFrame:
             "top_position": [[0, 0, 0]] * N_UNITS,
             "top_value": [np.array(unit_values, np.float32) for unit_values in values],
             "redundancy": [0.5, 0.5, 0.0, 1.0, *[np.nan] * 4],
+            "ms_score_null": [*NULL, *[np.nan] * 5],
+            "prefix_share": [0.0, 0.5, 1.0, 0.0, *[np.nan] * 4],
         }
     )
 
@@ -60,14 +63,24 @@ def unit_rows() -> pd.DataFrame:
 def record_cell(store: Store, method: str, seed: int) -> str:
     cell_identity = identity(method, seed)
     cell_id = digest(cell_identity)
-    ms = float(np.mean(MS))
+    ms, null = float(np.mean(MS)), float(np.mean(NULL))
+    levels = {"ms_score": ms, "ms_score_null": null}
     shares = {"accuracy": (0.75, N_IMAGES), "agreement": (1.0, N_IMAGES), "alive_fraction": (0.5, N_UNITS)}
     scores = [
         ScoreRecord(metric="ms_score", value=ms, n=3, unit="fraction", uncertainty=0.1),
-        ScoreRecord(metric="ms_score_null", value=NULL, unit="fraction", direction="none"),
+        ScoreRecord(metric="ms_score_null", version=2, value=null, n=3, unit="fraction", direction="none"),
+        ScoreRecord(metric="ms_score_patch", value=0.3, n=2, unit="fraction", direction="none"),
+        ScoreRecord(metric="ms_score_cls", value=0.6, n=1, unit="fraction", direction="none"),
+        ScoreRecord(metric="floor_mean_accuracy", value=0.25, n=N_IMAGES, unit="fraction", direction="none"),
+        ScoreRecord(metric="floor_original_accuracy", value=0.8, n=N_IMAGES, unit="fraction", direction="none"),
+        ScoreRecord(metric="accuracy_recovered", value=0.5 / 0.55, n=N_IMAGES),
+        ScoreRecord(metric="fvu", value=1.5, direction="lower"),
+        ScoreRecord(metric="r2_pooled", value=-0.5, unit="fraction"),
         # Worse than chance is possible: it was once reported as impossible.
         ScoreRecord(metric="class_purity_adjusted", value=-0.05, unit="fraction"),
-        ScoreRecord(metric="ms_score_adjusted", value=(ms - NULL) / (1 - NULL), unit="fraction"),
+        ScoreRecord(
+            metric="ms_score_adjusted", version=2, value=(ms - null) / (1 - null), unit="fraction", details=levels
+        ),
         ScoreRecord(metric="unit_overlap", value=0.5, n=4, unit="fraction", direction="lower"),
         ScoreRecord(metric="r2", value=-3.0, unit="fraction"),
         ScoreRecord(metric="l0", value=61 / N_TOKENS, n=N_TOKENS, unit="units", direction="lower"),
@@ -94,7 +107,8 @@ def record_cell(store: Store, method: str, seed: int) -> str:
         d_out=D_OUT,
         n_units=N_UNITS,
     )
-    store.record(cell, scores, unit_rows())
+    counted, positive = np.ones(N_IMAGES, dtype=bool), np.arange(N_IMAGES) < 15
+    store.record(cell, scores, unit_rows(), outcomes={"accuracy": Outcome(counted, positive)})
     return cell_id
 
 
@@ -208,7 +222,6 @@ BATCHES = {
     "more scores": [
         (_score("kl", "value = 'inf'"), "ranges", "is inf; it must be finite"),
         (_score("ms_score", "uncertainty = 'inf'"), "ranges", "standard error inf"),
-        (_score("ms_score_null", "value = 0.3"), "baseline", "does not depend on the method"),
         (_score("agreement", "n = 19"), "baseline", "over 19 images in one cell and 20"),
         (_score("l0", "value = 0.5, n = 29"), "units", "fires on 30 of 29 tokens"),
         (_score("l0", "value = 0.5"), "units", "units fire per token"),
@@ -218,6 +231,29 @@ BATCHES = {
         ("UPDATE win_rates SET rank = 2", "tournaments", "has the rank 2"),
         ("UPDATE win_rates SET win_rate = 0.7 WHERE wins = 4", "tournaments", "won 4 of 5"),
         ("UPDATE replies SET answer = 'A' WHERE answer = 'B'", "recount", "a recount of its replies"),
+    ],
+    "shares of images": [
+        (_score("accuracy_recovered", "value = 0.8"), "recovered", "which means accuracy 0.690000; that is 0.75"),
+        (_score("r2_pooled", "value = 0.5"), "recovered", "1 - fvu is 1.5"),
+        (_score("fvu", "value = -0.5"), "ranges", "at least 0"),
+        ("UPDATE outcomes SET positive = counted WHERE CELL1", "outcomes", "1.000000 by the outcomes of its images"),
+        ("UPDATE outcomes SET n = 30 WHERE CELL2", "outcomes", "another length than 30 images"),
+    ],
+    "levels": [
+        (_score("ms_score_null", "value = 0.3"), "units", "mean over its alive unit rows is 0.1"),
+        (_score("ms_score_patch", "value = 0.4"), "units", "mean over its alive unit rows is 0.3"),
+        (_score("ms_score_cls", "n = 2"), "units", "is over 2 units, but 1"),
+        (_unit(0, "prefix_share = 1.5").replace("CELL0", "CELL1"), "units", "CLS or register tokens outside 0 to 1"),
+        (
+            _unit(1, "ms_score_null = -1.2").replace("CELL0", "CELL1"),
+            "units",
+            "chance level of the MS score outside -1 to 1",
+        ),
+    ],
+    "version 1 of the level": [
+        ("UPDATE scores SET version = 1 WHERE metric IN ('ms_score_null', 'ms_score_adjusted')", "relations", ""),
+        (_score("ms_score_null", "value = 0.3"), "baseline", "does not depend on the method"),
+        (_score("ms_score_null", "value = 0.3"), "relations", "(MS - null) / (1 - null) is 0.142857"),
     ],
     "units": [
         (_unit(0, "ms_score = 1.2"), "units", "outside -1 to 1"),
@@ -252,6 +288,12 @@ def test_each_corruption_is_named(attack: Attack, batch: str) -> None:
     problems = attack(*(sql for sql, _, _ in BATCHES[batch]))
     for sql, check, words in BATCHES[batch]:
         assert any(one.check == check and words in f"{one.where} {one.why}" for one in problems), (sql, problems)
+
+
+def test_stores_from_before_the_per_unit_levels_are_right(attack: Attack) -> None:
+    older = "UPDATE units SET ms_score_null = NULL, prefix_share = NULL, class_purity_chance = NULL"
+    versions = "UPDATE scores SET version = 1, details = NULL WHERE metric IN ('ms_score_null', 'ms_score_adjusted')"
+    assert attack(older, versions, "DELETE FROM scores WHERE metric IN ('ms_score_patch', 'ms_score_cls')") == []
 
 
 def test_replies_that_came_after_the_rates_are_no_problem(attack: Attack) -> None:

@@ -164,6 +164,7 @@ class MSScoreNull(Metric):
             details.update({f"adjusted_{name}": _json(group.value), f"n_{name}": group.n})
         yield _adjusted_score("ms_score_adjusted", outcome, score, null, details)
         kind_null = torch.einsum("uk,kl,ul->u", shares, self.kind_similarity.compute(), shares)
+        outcome.unit_columns["ms_score_token_null"] = kind_null.numpy()
         yield _adjusted_score("ms_score_token_adjusted", outcome, score, kind_null, {})
         # The share is NaN for dead units, which are in neither group.
         yield _group_score("ms_score_patch", outcome, score, null, prefix <= 0.5)

@@ -1,14 +1,14 @@
 """Coverage of the two 95 % intervals of win rates if units differ, and each takes part in many unit pairs.
 
-    python benchmarks/new_unit_coverage.py                        # 200 tournaments per setting, about two minutes
+    python benchmarks/new_unit_coverage.py                        # 100 tournaments per setting, about two minutes
     python benchmarks/new_unit_coverage.py --tournaments 1000     # several minutes
 
 Each method of a simulated tournament has units of different quality. Unit pairs are drawn as in
 :mod:`harness.judging.pairs`: a meeting uses every unit before it repeats one. The win probability of a presentation
 follows from the difference in quality, the noise of three judges and their bias towards the first grid.
 
-- ``new``: coverage of new_low to new_high for the expected win rate over new units of each method. Fails if it is outside
-  of 93 to 97 % by more than two standard errors of the number of tournaments.
+- ``new``: coverage of new_low to new_high for the expected win rate over new units of each method. Fails if it is
+  outside of 93 to 97 % by more than two standard errors of the number of tournaments.
 - ``these``: coverage of ci_low to ci_high for the expected win rate of the judged units, over all their pairings. It
   resamples unit pairs as if they were independent, so it is at least 95 %.
 - ``pairs for new``: coverage of ci_low to ci_high for new units, which it is not for.
@@ -66,7 +66,8 @@ SETTINGS = (
     Setting("three methods", 48, n_methods=3),
     Setting("few unit pairs", 48, pairs=15),
 )
-N_MEMORISED = 512
+#: The expected win rate of the judged units is not computed for more units per method than this.
+MOST_UNITS = 100
 
 
 def won(gaps: np.ndarray, setting: Setting) -> np.ndarray:
@@ -112,7 +113,6 @@ def of_these(quality: np.ndarray, setting: Setting) -> np.ndarray:
     rates = np.full((setting.n_methods, setting.n_methods), np.nan)
     for i, j in combinations(range(setting.n_methods), 2):
         seeds = range(1 if setting.same_units else setting.seeds)
-        # At most 100 units of each, so that a thousand are not all compared.
         sides = [(quality[i, s], quality[j, s]) for s in seeds]
         rate = np.mean([won(a[:, None] - b[None], setting).mean() for a, b in sides])
         rates[i, j], rates[j, i] = rate, 1 - rate
@@ -127,9 +127,7 @@ def tournament(generator: np.random.Generator, quality: np.ndarray, setting: Set
         index[: setting.n_methods // 2] = index[0]
     for i, j in combinations(range(setting.n_methods), 2):
         for seed in range(setting.seeds):
-            units = [
-                np.array(draw(int(generator.integers(2**31)), setting.n_units, setting.pairs)) for _ in range(2)
-            ]
+            units = [np.array(draw(int(generator.integers(2**31)), setting.n_units, setting.pairs)) for _ in range(2)]
             gap = quality[i, seed, units[0]] - quality[j, seed, units[1]]
             wins = np.zeros(setting.pairs, dtype=np.int64)
             for bias in (setting.bias, -setting.bias):
@@ -160,7 +158,7 @@ def coverage(setting: Setting, tournaments: int, resamples: int) -> dict[str, fl
         quality = qualities(generator, setting)
         table = scored(tournament(generator, quality, setting), n_resamples=resamples, seed=number)
         table = table.sort_values("method")
-        these = of_these(quality, setting) if setting.n_units <= N_MEMORISED else np.full(len(right), np.nan)
+        these = of_these(quality, setting) if setting.n_units <= MOST_UNITS else np.full(len(right), np.nan)
         rows.append(
             (
                 table["new_low"].between(0, right) & table["new_high"].between(right, 1),
@@ -176,7 +174,7 @@ def coverage(setting: Setting, tournaments: int, resamples: int) -> dict[str, fl
 def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tournaments", type=int, default=200, help="simulated tournaments per setting (default: 200)")
+    parser.add_argument("--tournaments", type=int, default=100, help="simulated tournaments per setting (default: 100)")
     parser.add_argument("--resamples", type=int, default=200, help="bootstrap resamples per tournament (default: 200)")
     options = parser.parse_args()
     failed = False
@@ -188,15 +186,13 @@ def main() -> int:
         shares = coverage(setting, options.tournaments, options.resamples)
         bad = abs(shares["new"] - 0.95) > tolerance
         failed |= bad
-        these = "–" if setting.n_units > N_MEMORISED else f"{100 * shares['these']:.1f}"
+        these = "–" if setting.n_units > MOST_UNITS else f"{100 * shares['these']:.1f}"
         print(
             f"{setting.name:28s}{setting.n_units:6d}{100 * shares['new']:8.1f}{100 * shares['width']:8.1f}{these:>8s}"
             f"{100 * shares['pairs for new']:16.1f}{'  wrong' if bad else ''}",
             flush=True,
         )
-        report(
-            f"coverage for new units, {setting.name}, {setting.n_units}", shares["new"], note="should be near 0.95"
-        )
+        report(f"coverage for new units, {setting.name}, {setting.n_units}", shares["new"], note="should be near 0.95")
     print(f"{time.perf_counter() - started:.0f} s")
     return int(failed)
 

@@ -80,8 +80,8 @@ def checked(judgments: pd.DataFrame) -> pd.DataFrame:
     inconsistent = presented["pair_id"][presented["presentation"].duplicated()]
     if len(inconsistent):
         raise ArgumentError(
-            f"The rows of the pair {inconsistent.iloc[0]!r} name different methods or units in one order. Give each pair of "
-            "units its own pair_id."
+            f"The rows of the pair {inconsistent.iloc[0]!r} name different methods or units in one order. Give each "
+            "pair of units its own pair_id."
         )
     return frame
 

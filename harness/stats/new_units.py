@@ -1,4 +1,4 @@
-"""Uncertainty of win rates for new units of each method: the judged units are a sample, and each takes part in many pairs.
+"""Uncertainty of win rates for new units of each method: the judged units are a sample, each in many unit pairs.
 
 A unit pair has two sampling units, and a unit meets several opponents, so unit pairs are not independent. The errors of
 two pairs are correlated if, and only if, they share a unit: the dyadic dependence of Fafchamps and Gubert (2007) and
@@ -33,7 +33,7 @@ class NewUnits(NamedTuple):
 def new_units(counted: Tally, n_opponents: np.ndarray) -> NewUnits:
     """Return the covariance of the win rates if other units of each method had been judged.
 
-    Pair p of methods i and j moves the rate of i by ``d_p = (w_p - r n_p) / (n J_i)`` and that of j by its negative over
+    Pair p of methods i and j moves the rate of i by ``(w_p - r n_p) / (n J_i)`` and that of j by minus the same with
     ``J_j``: w_p of its n_p decided comparisons were won by i, r is i's win rate in this meeting of n decided
     comparisons, and J_i is i's number of opponents. With the (M,) vectors D_p of these changes, the covariance is
 

@@ -137,7 +137,7 @@ def win_rates(store: Store) -> pd.DataFrame:
     return decoded(
         store.query(
             "WITH met AS (SELECT tournament, count(*) // 2 AS n_meetings FROM "
-            "(SELECT tournament, unnest(from_json(pairwise, '[{\"n\": \"BIGINT\"}]')) AS m FROM tournaments) "
+            '(SELECT tournament, unnest(from_json(pairwise, \'[{"n": "BIGINT"}]\')) AS m FROM tournaments) '
             "WHERE m.n > 0 GROUP BY tournament) "
             "SELECT w.*, t.panel, t.prompt_version, t.settings, t.judged_at, t.n_missing, t.agreement, t.notes, "
             "met.n_meetings FROM win_rates w JOIN tournaments t USING (tournament) LEFT JOIN met USING (tournament) "
@@ -150,8 +150,8 @@ def judgments(store: Store, tournament: str) -> pd.DataFrame:
     """Return the input of `harness.stats`, one row per judge and presentation of a tournament.
 
     Columns: pair_id, cell_a, unit_a, parent_a (the neuron that unit_a is a part of; NULL: none), cell_b, unit_b,
-    parent_b, order, judge, answer (None: invalid or no reply), replied (true if one came), attempt (of the reply; NULL if
-    none came to the first). A judge that has not replied yet has a row, too.
+    parent_b, order, judge, answer (None: invalid or no reply), replied (true if one came), attempt (of the reply; NULL
+    if none came to the first). A judge that has not replied yet has a row, too.
     """
     return store.query(
         "WITH asked AS (SELECT c.*, unnest(from_json(t.judges, '[\"VARCHAR\"]')) AS judge, t.prompt_version "

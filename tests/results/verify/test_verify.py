@@ -121,7 +121,13 @@ def judge(store: Store, first: str, second: str) -> None:
         ]
     ).assign(config_id="c", ci_low=0.1, ci_high=0.9, n=5, ties=1, rank_low=1, rank_high=2, strength=0.0)
     tournament = TournamentRecord(
-        tournament="t" * 16, panel="proxy:one", judges=["one"], prompt_version="1", settings={}, n_comparisons=6
+        tournament="t" * 16,
+        panel="proxy:one",
+        judges=["one"],
+        prompt_version="1",
+        settings={},
+        n_comparisons=6,
+        pairwise=[{"method": "a", "opponent": "b", "n": 5}, {"method": "b", "opponent": "a", "n": 5}],
     )
     judgments.record_tournament(store, tournament, rates, frame)
     replies = [
@@ -219,6 +225,15 @@ BATCHES = {
         ("UPDATE win_rates SET win_rate = 0.7 WHERE wins = 4", "tournaments", "won 4 of 5"),
         ("UPDATE replies SET answer = 'A' WHERE answer = 'B'", "recount", "a recount of its replies"),
     ],
+    "newer win rates": [
+        ("UPDATE tournaments SET settings = '{\"version\": 2}'", "recount", "the mean over its opponents is 0.8"),
+        ("UPDATE win_rates SET win_rate = 0.7 WHERE wins = 4", "tournaments", "sum to 0.9"),
+        (
+            "UPDATE win_rates SET new_low = 0.75, new_high = 0.9 WHERE wins = 4",
+            "tournaments",
+            "interval for new units [0.75, 0.9]",
+        ),
+    ],
     "units": [
         (_unit(0, "ms_score = 1.2"), "units", "outside -1 to 1"),
         (_unit(1, "fires = 0"), "units", "are alive and never fire"),
@@ -252,6 +267,15 @@ def test_each_corruption_is_named(attack: Attack, batch: str) -> None:
     problems = attack(*(sql for sql, _, _ in BATCHES[batch]))
     for sql, check, words in BATCHES[batch]:
         assert any(one.check == check and words in f"{one.where} {one.why}" for one in problems), (sql, problems)
+
+
+def test_a_tournament_of_either_version_is_recounted_by_its_rule(attack: Attack) -> None:
+    """A second judge without a reply: by version 1 one valid vote decides, by version 2 nothing does."""
+    assert attack("UPDATE tournaments SET settings = '{\"version\": 2}'") == []
+    more = 'UPDATE tournaments SET judges = \'["one", "two"]\', n_missing = 7'
+    assert attack(more) == []
+    problems = attack(more, "UPDATE tournaments SET settings = '{\"version\": 2}'")
+    assert any("gives 0, 0 and 6" in problem.why for problem in problems), problems
 
 
 def test_replies_that_came_after_the_rates_are_no_problem(attack: Attack) -> None:

@@ -1,7 +1,7 @@
 """Coverage of the two 95 % intervals of win rates if units differ, and each takes part in many unit pairs.
 
-    python benchmarks/new_unit_coverage.py                        # 100 tournaments per setting, about two minutes
-    python benchmarks/new_unit_coverage.py --tournaments 1000     # several minutes
+    python benchmarks/new_unit_coverage.py                        # 60 tournaments per setting, about two minutes
+    python benchmarks/new_unit_coverage.py --tournaments 300      # ten minutes
 
 Each method of a simulated tournament has units of different quality. Unit pairs are drawn as in
 :mod:`harness.judging.pairs`: a meeting uses every unit before it repeats one. The win probability of a presentation
@@ -174,7 +174,7 @@ def coverage(setting: Setting, tournaments: int, resamples: int) -> dict[str, fl
 def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tournaments", type=int, default=100, help="simulated tournaments per setting (default: 100)")
+    parser.add_argument("--tournaments", type=int, default=60, help="simulated tournaments per setting (default: 60)")
     parser.add_argument("--resamples", type=int, default=200, help="bootstrap resamples per tournament (default: 200)")
     options = parser.parse_args()
     failed = False

@@ -76,8 +76,8 @@ def _results(store: Store, tournament: Record) -> None:
         )
         st.caption(
             "Win rate: mean over the other methods. Interval and rank for new units: what to expect if other units of "
-            "each method were judged. The interval for these units is only about the pairs that were drawn; it is at "
-            "least 95 %. Neither is for other fits, images or judges."
+            "each method were judged. The interval for these units is about other pairings of the judged ones; if "
+            "units differ, it covers more than 95 %. Neither is for other fits, images or judges."
         )
     notes = [str(note) for note in tournament["notes"] or ()]
     if tournament["n_missing"]:

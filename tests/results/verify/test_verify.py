@@ -271,7 +271,6 @@ def test_each_corruption_is_named(attack: Attack, batch: str) -> None:
 
 def test_a_tournament_of_either_version_is_recounted_by_its_rule(attack: Attack) -> None:
     """A second judge without a reply: by version 1 one valid vote decides, by version 2 nothing does."""
-    assert attack("UPDATE tournaments SET settings = '{\"version\": 2}'") == []
     more = 'UPDATE tournaments SET judges = \'["one", "two"]\', n_missing = 7'
     assert attack(more) == []
     problems = attack(more, "UPDATE tournaments SET settings = '{\"version\": 2}'")

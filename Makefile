@@ -82,7 +82,7 @@ notebooks: setup
 	rm -rf notebooks/outputs
 	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
 
-# Each benchmark in turn, about six minutes on two cores; a failed one is named at the end. Ends with a table of ratios.
+# Each benchmark in turn, about eight minutes on two cores; a failed one is named at the end. Ends with a table of ratios.
 bench: setup
 	@rows=$$(mktemp); failed=; trap 'rm -f "$$rows"' EXIT; \
 	for file in $(filter-out benchmarks/gpu_report.py,$(wildcard benchmarks/[!_]*.py)); do \

@@ -74,7 +74,7 @@ def judge(
         opened = open_store(store, read_only=False)
     if suite is None:
         ids = judging.rescore(opened)
-        return _print(opened, None, {"rescored": ids}, f"{len(ids)} tournaments scored again.", as_json)
+        return _print(opened, None, ids, {"rescored": ids}, f"{len(ids)} tournaments scored again.", as_json)
     changes: dict[str, Any] = {"panel": panel, "pairs": pairs, "style": style, "judges": _judges(member)}
 
     def settings_of(part: Suite) -> Judging:
@@ -105,18 +105,59 @@ def judge(
         judged = [contest for job in jobs for contest in judging.judge(opened, *job, folder=folder, reporter=reporter)]
     n_asked, n_stored = sum(contest.asked for contest in judged), sum(contest.kept for contest in judged)
     closing = f"{n_asked} questions asked, {n_stored} answered before. Results: {store}"
-    _print(opened, all_ids, {"contests": [contest._asdict() for contest in judged]}, closing, as_json)
+    tournaments = [contest.tournament for contest in judged]
+    _print(opened, all_ids, tournaments, {"contests": [contest._asdict() for contest in judged]}, closing, as_json)
 
 
-def _print(opened: Store, cell_ids: list[str] | None, data: dict[str, Any], closing: str, as_json: bool) -> None:
+def _print(
+    opened: Store,
+    cell_ids: list[str] | None,
+    tournaments: list[str],
+    data: dict[str, Any],
+    closing: str,
+    as_json: bool,
+) -> None:
     from results.boards.build import board_json, leaderboard, render_text
 
     boards = leaderboard(opened, cell_ids=cell_ids)
+    health = _health(opened, tournaments)
     if as_json:
-        return print_json({**data, "boards": [board_json(board) for board in boards]})
+        return print_json({**data, "health": health, "boards": [board_json(board) for board in boards]})
     for board in boards:
         out(render_text(board, width(), details=False) + "\n")
+    if health:
+        out("Judges, in %: answers invalid after all attempts, invalid first replies, valid answers from a retry")
+        print_table([{name: _share(value) for name, value in row.items()} for row in health])
+        out("")
     out(closing)
+
+
+def _health(opened: Store, tournaments: list[str]) -> list[dict[str, Any]]:
+    """Return one row per judge of each tournament; shares are fractions, None if they were not stored."""
+    from results.store import judgments
+
+    frame = judgments.tournaments(opened)
+    rows = []
+    for tournament in frame[frame["tournament"].isin(tournaments)].to_dict("records"):
+        for judged in tournament["health"] or ():
+            shares = {
+                short: judged.get(name) if isinstance(judged.get(name), float) else None
+                for short, name in (
+                    ("invalid", "invalid_rate"),
+                    ("first_invalid", "first_invalid_rate"),
+                    ("retried", "retried_rate"),
+                    ("same_in_both_orders", "swap_consistency"),
+                )
+            }
+            rows.append(
+                {"tournament": tournament["tournament"][:8], "judge": judged["judge"], "answers": judged["n"], **shares}
+            )
+    return rows
+
+
+def _share(value: Any) -> Any:
+    """Return a share as a percentage, and other values as they are."""
+    return f"{100 * value:.1f}" if isinstance(value, float) else value
 
 
 def _judges(members: list[str] | None) -> tuple[dict[str, str], ...] | None:

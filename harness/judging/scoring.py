@@ -14,12 +14,15 @@ from results.store import judgments
 from results.store.judgments import TournamentRecord
 from results.store.records import records_of
 
-#: Version of the definition of the win rate; different versions are never ranked together.
-WIN_RATE_VERSION = 1
+#: Version of the definition of the win rate; different versions are never ranked together. Version 1 had a consensus
+#: from one valid vote, and pooled the comparisons with all opponents.
+WIN_RATE_VERSION = 2
 
 
 def rescore(store: Store, tournaments: Sequence[str] | None = None) -> list[str]:
     """Recompute the win rates of tournaments (default: all) from the stored replies, and return their ids.
+
+    They are scored by the definition :data:`WIN_RATE_VERSION`, whatever the version was before.
 
     Raises:
         StoreError: if the store cannot be read or written.
@@ -39,6 +42,7 @@ def _score(store: Store, row: dict[str, Any], cells: pd.DataFrame) -> None:
     # Replies about cells that have been deleted from the store are ignored.
     answers = answers[answers["cell_a"].isin(method) & answers["cell_b"].isin(method)]
     frame = answers.assign(method_a=answers["cell_a"].map(method), method_b=answers["cell_b"].map(method))
+    frame = frame.assign(**{f"unit_{side}": sampling_units(frame, side) for side in ("a", "b")})
     real = frame[frame["method_a"] != frame["method_b"]]
     rates = win_rates(frame).merge(_strengths(frame), on="method", how="left")
     # Every unit is grid A in one of its pair's two orders.
@@ -54,7 +58,7 @@ def _score(store: Store, row: dict[str, Any], cells: pd.DataFrame) -> None:
             panel=row["panel"],
             judges=row["judges"],
             prompt_version=row["prompt_version"],
-            settings=row["settings"],
+            settings={**row["settings"], "version": WIN_RATE_VERSION},
             n_comparisons=int(real.drop_duplicates(["pair_id", "order"]).shape[0]),
             n_ties=int(rates["ties"].sum()) // 2,
             n_missing=int((~frame["replied"].astype(bool)).sum()),
@@ -65,6 +69,18 @@ def _score(store: Store, row: dict[str, Any], cells: pd.DataFrame) -> None:
         ),
         rates,
     )
+
+
+def sampling_units(frame: pd.DataFrame, side: str) -> pd.Series:
+    """Return the names of the sampling units on one side ("a" or "b") of stored comparisons.
+
+    As in `harness compare`, it is the neuron if the unit is a part of one, so that all methods that split the same
+    neuron share it, else the unit of the method, which has the same index for all token seeds.
+    """
+    of_method = frame[f"method_{side}"] + " " + frame[f"unit_{side}"].astype(str)
+    parent = frame[f"parent_{side}"]
+    of_neuron = "neuron " + parent.astype("Int64").astype(str)
+    return of_method.where(parent.isna(), of_neuron)
 
 
 def _strengths(frame: pd.DataFrame) -> pd.DataFrame:

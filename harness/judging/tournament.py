@@ -74,12 +74,17 @@ class _Schedule:
 
     @property
     def tournament(self) -> str:
+        """Identifier of the questions and judges.
+
+        The version of the win rate is not a part of it: a tournament that is scored by a new definition stays the same.
+        The first version's number is still in the hash, so that tournaments of older stores keep their identifiers.
+        """
         return digest(
             {
                 "panel": self.panel.id,
                 "judges": [judge.id for judge in self.panel.judges],
                 "prompt": self.prompt.version,
-                "settings": self.settings,
+                "settings": {**self.settings, "version": 1},
                 "cells": list(self.contest.cell_ids),
             }
         )

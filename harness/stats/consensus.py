@@ -11,6 +11,16 @@ judge      judge that answered
 answer     "A", "B", or null if the reply was invalid or missing
 ========== ====================================================================================
 
+It may have more columns, which are used if they are present:
+
+========== ====================================================================================
+unit_a     sampling unit shown as A: a unit, or the neuron of which the unit is a part. Equal names
+           are one unit, also across token seeds and methods: two methods that split the same neuron
+           name it alike, and unrelated units need names of their own.
+unit_b     sampling unit shown as B
+attempt    number of the attempt that gave the answer, 1 to 3; null if no reply came to the first
+========== ====================================================================================
+
 Rows with ``method_a == method_b`` are controls (a grid shown against itself). They measure a judge, not a method.
 """
 
@@ -22,17 +32,20 @@ import pandas as pd
 from methods.errors import ArgumentError
 
 COLUMNS = ("pair_id", "method_a", "method_b", "order", "judge", "answer")
+UNIT_COLUMNS = ("unit_a", "unit_b")
+ATTEMPT = "attempt"
 
 
 def checked(judgments: pd.DataFrame) -> pd.DataFrame:
     """Validate judgments and number their presentations.
 
     Returns:
-        The six columns, with answers as "A", "B" or None, and a column ``presentation`` (0, 1, ...).
+        The six columns and those of the optional ones that are present, with answers as "A", "B" or None, and a column
+        ``presentation`` (0, 1, ...).
 
     Raises:
         ArgumentError: if a column or a value in it is missing, an answer is invalid, a judge answered a
-            presentation twice, or the rows of one presentation name different methods.
+            presentation twice, or the rows of one presentation name different methods or units.
     """
     if not isinstance(judgments, pd.DataFrame) or judgments.columns.duplicated().any():
         kind = "has a column twice" if isinstance(judgments, pd.DataFrame) else f"is a {type(judgments).__name__}"
@@ -42,8 +55,12 @@ def checked(judgments: pd.DataFrame) -> pd.DataFrame:
         raise ArgumentError(
             f"The judgments lack the columns {', '.join(missing)}; the required columns are {', '.join(COLUMNS)}."
         )
-    frame = judgments.loc[:, list(COLUMNS)].reset_index(drop=True)
-    for name in ("pair_id", "method_a", "method_b", "order", "judge"):
+    units = [name for name in UNIT_COLUMNS if name in judgments.columns]
+    if len(units) == 1:
+        raise ArgumentError(f"The judgments have the column {units[0]} alone; give both of {', '.join(UNIT_COLUMNS)}.")
+    optional = [*units, *([ATTEMPT] if ATTEMPT in judgments.columns else [])]
+    frame = judgments.loc[:, [*COLUMNS, *optional]].reset_index(drop=True)
+    for name in ("pair_id", "method_a", "method_b", "order", "judge", *units):
         if frame[name].isna().any():
             raise ArgumentError(f"The judgments lack a value of {name} in row {int(frame[name].isna().argmax())}.")
     valid = frame["answer"].isin(["A", "B"])
@@ -59,24 +76,27 @@ def checked(judgments: pd.DataFrame) -> pd.DataFrame:
             f"The judge {row['judge']!r} answered the pair {row['pair_id']!r} in order {row['order']} more than once. "
             "Keep one answer per judge and presentation."
         )
-    presented = frame.drop_duplicates(["presentation", "method_a", "method_b"])
+    presented = frame.drop_duplicates(["presentation", "method_a", "method_b", *units])
     inconsistent = presented["pair_id"][presented["presentation"].duplicated()]
     if len(inconsistent):
         raise ArgumentError(
-            f"The rows of the pair {inconsistent.iloc[0]!r} name different methods in one order. Give each pair of "
-            "units its own pair_id."
+            f"The rows of the pair {inconsistent.iloc[0]!r} name different methods or units in one order. Give each "
+            "pair of units its own pair_id."
         )
     return frame
 
 
 def consensus(judgments: pd.DataFrame) -> pd.DataFrame:
-    """Return the majority's choice for each presentation, i.e. for each (pair_id, order).
+    """Return the panel's choice for each presentation, i.e. for each (pair_id, order).
 
-    The winner is the method whose grid got more valid answers. Equal votes are a tie, including 0 : 0 if there is no
-    valid answer. Controls are left out.
+    The panel are all judges of the frame. The winner is the method whose grid got the valid votes of a strict majority
+    of the panel: of one judge, its vote; of two, both; of three, two; of five, three. An invalid or missing reply is no
+    vote, so one valid vote of three decides nothing. Without a majority, the comparison is a tie if both grids got as
+    many valid votes (at least one), else undecided. Controls are left out.
 
     Returns:
-        One row per presentation: pair_id, order, method_a, method_b, votes_a, votes_b, winner (method, None for a tie).
+        One row per presentation: pair_id, order, method_a, method_b (and unit_a, unit_b if given), votes_a, votes_b,
+        winner (method, None without a majority), outcome ("decided", "tie", "undecided").
 
     Raises:
         ArgumentError: as :func:`checked`.
@@ -84,14 +104,24 @@ def consensus(judgments: pd.DataFrame) -> pd.DataFrame:
     return tallied(checked(judgments))
 
 
+def majority(n_judges: int) -> int:
+    """Return the number of agreeing valid votes that decide a comparison: more than half of the panel."""
+    return n_judges // 2 + 1
+
+
 def tallied(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the :func:`consensus` of a frame returned by :func:`checked`."""
+    needed = majority(frame["judge"].nunique())
     frame = frame[frame["method_a"] != frame["method_b"]]
     presented = frame.drop_duplicates("presentation")
     votes = frame.pivot_table("judge", "presentation", "answer", "count", fill_value=0)
     votes = votes.reindex(index=presented["presentation"], columns=["A", "B"], fill_value=0)
     a, b = votes.to_numpy(dtype=np.int64).T
-    table = presented[["pair_id", "order", "method_a", "method_b"]].reset_index(drop=True)
+    units = [name for name in UNIT_COLUMNS if name in frame.columns]
+    table = presented[["pair_id", "order", "method_a", "method_b", *units]].reset_index(drop=True)
     first, second = (table[name].to_numpy(dtype=object) for name in ("method_a", "method_b"))
-    winner = np.where(a > b, first, np.where(b > a, second, None))
-    return table.assign(votes_a=a, votes_b=b, winner=pd.Series(winner, dtype=object))
+    winner = np.where(a >= needed, first, np.where(b >= needed, second, None))
+    outcome = np.where(np.maximum(a, b) >= needed, "decided", np.where((a == b) & (a > 0), "tie", "undecided"))
+    return table.assign(
+        votes_a=a, votes_b=b, winner=pd.Series(winner, dtype=object), outcome=pd.Series(outcome, dtype=object)
+    )

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from harness.stats.consensus import checked
+from harness.stats.consensus import ATTEMPT, checked
 
 
 def judge_health(judgments: pd.DataFrame) -> pd.DataFrame:
@@ -18,6 +18,9 @@ def judge_health(judgments: pd.DataFrame) -> pd.DataFrame:
 
         - ``n``: number of questions; ``invalid``: number of those without a valid answer; ``invalid_rate``: their
           share. Controls are not included.
+        - ``first_invalid_rate``: share of the first replies that were invalid, ``n_first``: number of first replies
+          that came; ``retried_rate``: share of the valid answers that needed a second or third attempt. NaN (and 0)
+          without the column attempt.
         - ``swap_consistency``: share of the unit pairs with a valid answer in both orders for which the same method was
           chosen twice: 0.5 for random answers, 0 for a judge that always answers A. ``n_swaps``: number of such pairs.
         - ``position_bias``: ``2 P(A) - 1`` over valid answers: 1 if the judge always answers A, -1 if always B, 0 if
@@ -47,6 +50,7 @@ def judge_health(judgments: pd.DataFrame) -> pd.DataFrame:
                 "n": len(rows_of_judge),
                 "invalid": len(rows_of_judge) - len(valid),
                 "invalid_rate": _share(len(rows_of_judge) - len(valid), len(rows_of_judge)),
+                **_attempts(rows_of_judge),
                 "swap_consistency": _share(int(swaps.sum()), len(swaps)),
                 "n_swaps": len(swaps),
                 "position_bias": 2 * _share(int((valid["answer"] == "A").sum()), len(valid)) - 1,
@@ -97,6 +101,20 @@ def alpha_of(answers: np.ndarray | pd.DataFrame) -> float:
 def _table(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the answers as a table, one row per presentation and one column per judge."""
     return frame.pivot(index="presentation", columns="judge", values="answer")
+
+
+def _attempts(rows: pd.DataFrame) -> dict[str, float | int]:
+    """Return how often the first reply was invalid, and how often a valid answer is a later one."""
+    if ATTEMPT not in rows.columns:
+        return {"first_invalid_rate": math.nan, "n_first": 0, "retried_rate": math.nan}
+    came, valid = rows[ATTEMPT].notna(), rows["answer"].notna()
+    later = came & (rows[ATTEMPT].fillna(1).astype(np.int64) > 1)
+    return {
+        # A later attempt is made only if the one before was invalid.
+        "first_invalid_rate": _share(int((later | (came & ~valid)).sum()), int(came.sum())),
+        "n_first": int(came.sum()),
+        "retried_rate": _share(int((later & valid).sum()), int((came & valid).sum())),
+    }
 
 
 def _same_in_both_orders(valid: pd.DataFrame) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from harness.stats.consensus import consensus
-from harness.stats.win_rates import Tally, ratio, tally
+from harness.stats.tally import Tally, ratio, tally
 
 
 def pairwise(judgments: pd.DataFrame) -> pd.DataFrame:
@@ -14,7 +14,7 @@ def pairwise(judgments: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per ordered pair of methods that were compared: method, opponent, win_rate, wins, n (decided
-        comparisons), ties.
+        comparisons), ties (comparisons without a consensus).
 
     Raises:
         UserError: as :func:`harness.stats.consensus.consensus`.
@@ -52,7 +52,7 @@ def pairwise_matrix(judgments: pd.DataFrame) -> pd.DataFrame:
 
 
 def counts(counted: Tally) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (wins, decided comparisons, ties), each (M, M), of the row's method against the column's."""
+    """Return (wins, decided comparisons, undecided ones), each (M, M), of the row's method against the column's."""
     size = len(counted.methods)
     wins, n, ties = (np.zeros((size, size)) for _ in range(3))
     np.add.at(wins, (counted.first, counted.second), counted.wins_first)

@@ -1,77 +1,46 @@
-"""Win rates, with intervals that account for the dependence between the two orders of a pair."""
+"""Win rates, with an interval for the judged units and one for new units of each method."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
 from scipy.stats import rankdata
 
 from harness.errors import ArgumentError
 from harness.stats.consensus import consensus
-
-
-class Tally(NamedTuple):
-    """Numbers of decided comparisons and ties of G unit pairs between M methods."""
-
-    methods: list[str]
-    """(M,) names, sorted"""
-    first: np.ndarray
-    """(G,) int64 index of the pair's first method, which is below that of ``second``"""
-    second: np.ndarray
-    """(G,) int64 index of the pair's second method"""
-    wins_first: np.ndarray
-    """(G,) presentations that the first method won, 0 to 2"""
-    decided: np.ndarray
-    """(G,) presentations that were not a tie, 0 to 2"""
-    ties: np.ndarray
-    """(G,) presentations that were a tie"""
-
-
-def tally(decisions: pd.DataFrame) -> Tally:
-    """Count the presentations of :func:`harness.stats.consensus.consensus` per unit pair."""
-    names = {*decisions["method_a"], *decisions["method_b"]}
-    if len({isinstance(name, str) for name in names}) > 1:
-        raise ArgumentError("Some methods of the judgments are named by text and others are not; name all by text.")
-    methods = sorted(names)
-    code = {method: number for number, method in enumerate(methods)}
-    a = decisions["method_a"].map(code).to_numpy(dtype=np.int64)
-    b = decisions["method_b"].map(code).to_numpy(dtype=np.int64)
-    winner = decisions["winner"].map(code).fillna(-1).to_numpy(dtype=np.int64)
-    first, second = np.minimum(a, b), np.maximum(a, b)
-    # A pair_id that occurs with several pairs of methods is one cluster per pair of methods.
-    cluster, _ = pd.factorize(pd.MultiIndex.from_arrays([decisions["pair_id"], first, second]))
-    _, where = np.unique(cluster, return_index=True)
-    won = winner >= 0
-    return Tally(
-        methods,
-        first[where],
-        second[where],
-        np.bincount(cluster, weights=(winner == first) & won).astype(np.int64),
-        np.bincount(cluster, weights=won).astype(np.int64),
-        np.bincount(cluster, weights=~won).astype(np.int64),
-    )
+from harness.stats.new_units import interval, new_units, redrawn
+from harness.stats.tally import Meetings, Tally, meetings, per_method, ratio, tally
 
 
 def win_rates(judgments: pd.DataFrame, *, n_resamples: int = 1000, level: float = 0.95, seed: int = 0) -> pd.DataFrame:
-    """Return the win rate of each method with its confidence interval, pooled over opponents and token seeds.
+    """Return the win rate of each method, which is the mean of its win rates against each opponent.
 
-    A comparison is one presentation (pair_id, order) with a consensus. Ties are counted, but do not enter the rate. If
-    all methods have the same number of comparisons, the rates sum to half the number of methods.
+    A comparison is one presentation (pair_id, order) with a consensus; those without one (ties and undecided ones) are
+    counted, but do not enter the rate. Every opponent weighs the same, whatever the number of its comparisons. In a
+    complete tournament, in which all pairs of methods have a decided comparison, the rates sum to half the number of
+    methods. An opponent without a decided comparison is left out of the method's mean, so that rates of an incomplete
+    tournament are means over different opponents.
 
-    The interval, of confidence ``level``, is a percentile bootstrap over unit pairs, seeded by ``seed``. A pair is
-    drawn with both its presentations, because the two are not independent. The design fixes how often two methods meet,
-    so pairs are redrawn within each pair of methods; drawing them all together would add the difference between
-    opponents to the noise. Of n pairs, n - 1 are drawn and weighted n / (n - 1); otherwise the variance would be too
-    small by that factor (Rao and Wu, 1988). Pairs of methods with a single unit pair are redrawn together. If a method
-    won all of its comparisons, or none, all resamples are the same: its interval is the exact one of Clopper and
-    Pearson over its unit pairs.
+    Two intervals of confidence ``level``:
+
+    - ``ci_low`` to ``ci_high``, for these units: a percentile bootstrap over unit pairs, seeded by ``seed``. A pair is
+      drawn with both its presentations, because the two are not independent. The design fixes how often two methods
+      meet, so pairs are redrawn within each pair of methods. Of n pairs, n - 1 are drawn and weighted n / (n - 1);
+      otherwise the variance would be too small by that factor (Rao and Wu, 1988). Pairs of methods with a single unit
+      pair are redrawn together. If a method won all of its comparisons, or none, all resamples are the same: its
+      interval is the exact one over its unit pairs (that of Clopper and Pearson if all opponents have as many).
+    - ``new_low`` to ``new_high``, for new units of each method, as in :mod:`harness.stats.new_units`. It needs the
+      columns unit_a and unit_b; without them, it is NaN. A method with fewer than two judged units has none.
+
+    Neither is for other fits of the methods, other images or other judges.
 
     Returns:
-        One row per method, best first: method, win_rate, ci_low, ci_high, n (decided comparisons), wins, ties, n_pairs
-        (unit pairs with a decided comparison), rank (1 is best; equal rates share the better rank), rank_low and
-        rank_high (interval of the rank over the resamples). Rates are fractions, and NaN for n = 0.
+        One row per method, best first: method, win_rate, ci_low, ci_high, n (decided comparisons), wins, ties
+        (comparisons without a consensus), n_pairs (unit pairs with a decided comparison), rank (1 is best; equal rates
+        share the better rank), rank_low and rank_high (interval of the rank: over normal draws with the covariance for
+        new units, or without units over the resamples), new_low, new_high, n_units (different judged units, NA without
+        units), n_opponents (those with a decided comparison). Rates are fractions, and NaN for n = 0.
 
     Raises:
         ArgumentError: as :func:`harness.stats.consensus.consensus`, or for a wrong level, number or seed.
@@ -80,84 +49,128 @@ def win_rates(judgments: pd.DataFrame, *, n_resamples: int = 1000, level: float 
         raise ArgumentError(f"win_rates: level = {level}; it must lie between 0 and 1, e.g. 0.95.")
     if n_resamples < 1 or seed < 0:
         raise ArgumentError(f"win_rates: n_resamples = {n_resamples}, seed = {seed}; they must be at least 1 and 0.")
-    counted = tally(consensus(judgments))
-    n = _per_method(counted, counted.decided, counted.decided)
-    wins = _per_method(counted, counted.wins_first, counted.decided - counted.wins_first)
-    ties = _per_method(counted, counted.ties, counted.ties)
-    has = (counted.decided > 0).astype(np.int64)
-    n_pairs = _per_method(counted, has, has)
-    rates = ratio(wins, n)
-    resampled = _resampled_rates(counted, n_resamples, np.random.default_rng(seed))
+    return scored(tally(consensus(judgments)), n_resamples=n_resamples, level=level, seed=seed)
+
+
+def scored(counted: Tally, *, n_resamples: int = 1000, level: float = 0.95, seed: int = 0) -> pd.DataFrame:
+    """Return the table of :func:`win_rates` from counted comparisons."""
+    met = meetings(counted)
+    table = pd.DataFrame({"method": counted.methods})
+    rates, n_opponents = mean_rates(ratio(met.wins, met.decided), met, len(counted.methods))
+    generator = np.random.default_rng(seed)
+    resampled = _resampled_rates(counted, met, n_resamples, generator)
     tail = (1 - level) / 2
-    low, high = _quantiles(resampled, tail)
-    for index in range(len(n)):
-        if n[index] and wins[index] in (0, n[index]):
-            bound = tail ** (1 / n_pairs[index])
-            low[index], high[index] = (0.0, 1 - bound) if wins[index] == 0 else (bound, 1.0)
-    ranks = _ranks(resampled)
-    rank_low, rank_high = _quantiles(ranks, tail, method="inverted_cdf")
-    table = pd.DataFrame(
-        {
-            "method": counted.methods,
-            "win_rate": rates,
-            # The percentile interval of a skewed distribution may exclude the estimate by a resample's width.
-            "ci_low": np.fmin(low, rates),
-            "ci_high": np.fmax(high, rates),
-            "n": n.astype(np.int64),
-            "wins": wins.astype(np.int64),
-            "ties": ties.astype(np.int64),
-            "n_pairs": n_pairs.astype(np.int64),
-            "rank": pd.array(np.where(n > 0, _ranks(rates[None])[0], 0), dtype="Int64"),
-            "rank_low": pd.array(np.nan_to_num(rank_low), dtype="Int64"),
-            "rank_high": pd.array(np.nan_to_num(rank_high), dtype="Int64"),
-        }
-    )
-    table.loc[table["n"] == 0, ["rank", "rank_low", "rank_high"]] = pd.NA
+    low, high = _judged_interval(resampled, rates, counted, met, tail)
+    table["win_rate"], table["ci_low"], table["ci_high"] = rates, low, high
+    has = counted.decided > 0
+    for name, of_first, of_second in (
+        ("n", counted.decided, counted.decided),
+        ("wins", counted.wins_first, counted.decided - counted.wins_first),
+        ("ties", counted.ties, counted.ties),
+        ("n_pairs", has, has),
+    ):
+        table[name] = per_method(counted, of_first, of_second).astype(np.int64)
+    new_low, new_high = np.full((2, len(rates)), np.nan)
+    n_units = pd.array([pd.NA] * len(rates), dtype="Int64")
+    if counted.unit_first is not None:
+        sample = new_units(counted, n_opponents)
+        new_low, new_high = interval(rates, sample, level)
+        n_units = pd.array(sample.n_units, dtype="Int64")
+        resampled = redrawn(rates, sample, n_resamples, generator)
+    ranks = _ranks(rates[None])[0]
+    rank_low, rank_high = _quantiles(_ranks(resampled), tail, method="inverted_cdf")
+    # A method with a single unit has no interval, but the others are ranked against its rate.
+    unknown = np.isnan(ranks) | ((counted.unit_first is not None) & np.isnan(new_low))
+    for name, of_method, missing in (
+        ("rank", ranks, np.isnan(ranks)),
+        ("rank_low", np.fmin(rank_low, ranks), unknown),
+        ("rank_high", np.fmax(rank_high, ranks), unknown),
+    ):
+        table[name] = pd.array(np.nan_to_num(of_method), dtype="Int64")
+        table.loc[missing, name] = pd.NA
+    table["new_low"], table["new_high"] = new_low, new_high
+    table["n_units"], table["n_opponents"] = n_units, n_opponents
     return table.sort_values(["win_rate", "method"], ascending=[False, True], ignore_index=True)
 
 
-def _per_method(counted: Tally, of_first: np.ndarray, of_second: np.ndarray) -> np.ndarray:
-    """Return the (M,) sums per method of ``of_first`` (G,) and ``of_second`` (G,), the values of a pair's two sides."""
-    size = len(counted.methods)
-    return np.bincount(counted.first, weights=of_first, minlength=size) + np.bincount(
-        counted.second, weights=of_second, minlength=size
-    )
+def mean_rates(rates: np.ndarray, met: Meetings, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (M,) mean over opponents of the win rates (E,) in meetings, and the (M,) number of these opponents.
+
+    Rates are those of the meeting's first method; a meeting with the rate NaN does not count.
+    """
+    decided = ~np.isnan(rates)
+    sums, n = np.zeros(size), np.zeros(size, dtype=np.int64)
+    for side, of_side in ((met.first, rates), (met.second, 1 - rates)):
+        np.add.at(sums, side[decided], of_side[decided])
+        np.add.at(n, side[decided], 1)
+    return ratio(sums, n), n
 
 
-def ratio(wins: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Return ``wins / n`` elementwise, NaN for n = 0."""
-    rates: np.ndarray = np.divide(wins, n, out=np.full(np.shape(n), np.nan), where=n > 0)
-    return rates
+def _judged_interval(
+    resampled: np.ndarray, rates: np.ndarray, counted: Tally, met: Meetings, tail: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (M,) bounds of the rates (M,) from the rates of resamples (R, M)."""
+    low, high = _quantiles(resampled, tail)
+    n_pairs = np.bincount(met.of_pair, weights=counted.decided > 0, minlength=len(met.first))
+    for index in np.flatnonzero((rates == 0) | (rates == 1)):
+        bound = _all_won(n_pairs[((met.first == index) | (met.second == index)) & (n_pairs > 0)], tail)
+        low[index], high[index] = (0.0, 1 - bound) if rates[index] == 0 else (bound, 1.0)
+    # The percentile interval of a skewed distribution may exclude the estimate by a resample's width.
+    return np.fmin(low, rates), np.fmax(high, rates)
 
 
-def _resampled_rates(counted: Tally, n_resamples: int, generator: np.random.Generator) -> np.ndarray:
+def _all_won(n: np.ndarray, tail: float) -> float:
+    """Return the smallest mean of probabilities p_j for which winning all n_j (J,) trials of each has probability tail.
+
+    The minimum of the mean with ``sum n_j log p_j = log tail`` has ``p_j = min(1, x n_j)``. For equal n_j it is the
+    bound of Clopper and Pearson for all trials together, ``tail ** (1 / sum n_j)``.
+    """
+
+    def excess(x: float) -> float:
+        return float((n * np.log(np.minimum(1, x * n))).sum() - np.log(tail))
+
+    x = brentq(excess, tail ** (1 / n.min()) / n.max() / 2, 1 / n.min(), xtol=1e-15)
+    return float(np.minimum(1, x * n).mean())
+
+
+def _resampled_rates(counted: Tally, met: Meetings, n_resamples: int, generator: np.random.Generator) -> np.ndarray:
     """Return the (n_resamples, M) win rates of redrawn unit pairs."""
     size = len(counted.methods)
-    wins, n = np.zeros((n_resamples, size)), np.zeros((n_resamples, size))
-    meeting = counted.first * size + counted.second
-    keys, stratum, sizes = np.unique(meeting, return_inverse=True, return_counts=True)
-    members = [np.flatnonzero(stratum == number) for number in range(len(keys)) if sizes[number] > 1]
-    alone = np.flatnonzero(sizes[stratum] == 1)
+    n_pairs = np.bincount(met.of_pair, minlength=len(met.first))
+    sums, n = np.zeros((n_resamples, size)), np.zeros((n_resamples, size))
+    for meeting in np.flatnonzero(n_pairs > 1):
+        pairs = np.flatnonzero(met.of_pair == meeting)
+        # The weight n / (n - 1) of each pair cancels out in the rate.
+        drawn = pairs[generator.integers(0, len(pairs), (n_resamples, len(pairs) - 1))]
+        rates = ratio(counted.wins_first[drawn].sum(1), counted.decided[drawn].sum(1))
+        for method, rate in ((met.first[meeting], rates), (met.second[meeting], 1 - rates)):
+            sums[:, method] += np.nan_to_num(rate)
+            n[:, method] += ~np.isnan(rates)
+    alone = np.flatnonzero(n_pairs[met.of_pair] == 1)
     if len(alone):
-        members.append(alone)
-    for pairs in members:
-        count = len(pairs)
-        drawn = pairs[generator.integers(0, count, (n_resamples, max(count - 1, 1)))]
-        weight = count / max(count - 1, 1)
-        together = len(np.unique(meeting[pairs])) == 1
-        for side, of_side in (
-            (counted.first, counted.wins_first),
-            (counted.second, counted.decided - counted.wins_first),
-        ):
-            if together:
-                method = side[pairs[0]]
-                wins[:, method] += weight * of_side[drawn].sum(1)
-                n[:, method] += weight * counted.decided[drawn].sum(1)
-            else:
-                rows = np.broadcast_to(np.arange(n_resamples)[:, None], drawn.shape)
-                np.add.at(wins, (rows, side[drawn]), weight * of_side[drawn])
-                np.add.at(n, (rows, side[drawn]), weight * counted.decided[drawn])
-    return ratio(wins, n)
+        rates, n_alone = _resampled_single_pairs(counted, alone, n_resamples, generator)
+        sums += np.nan_to_num(rates) * n_alone
+        n += np.where(np.isnan(rates), 0, n_alone)
+    return ratio(sums, n)
+
+
+def _resampled_single_pairs(
+    counted: Tally, pairs: np.ndarray, n_resamples: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (n_resamples, M) rates over redrawn meetings of one unit pair each, and their (M,) number."""
+    size = len(counted.methods)
+    drawn = pairs[generator.integers(0, len(pairs), (n_resamples, max(len(pairs) - 1, 1)))]
+    rows = np.broadcast_to(np.arange(n_resamples)[:, None], drawn.shape)
+    wins, decided = np.zeros((n_resamples, size)), np.zeros((n_resamples, size))
+    for side, of_side in ((counted.first, counted.wins_first), (counted.second, counted.decided - counted.wins_first)):
+        np.add.at(wins, (rows, side[drawn]), of_side[drawn])
+        np.add.at(decided, (rows, side[drawn]), counted.decided[drawn])
+    number: np.ndarray = np.bincount(
+        np.concatenate([counted.first[pairs], counted.second[pairs]]),
+        weights=np.tile(counted.decided[pairs] > 0, 2),
+        minlength=size,
+    )
+    return ratio(wins, decided), number
 
 
 def _ranks(rates: np.ndarray) -> np.ndarray:

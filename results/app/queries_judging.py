@@ -21,20 +21,24 @@ FILTERS: Mapping[str, str] = {
     "invalid or missing replies": "n_valid < n_judges",
 }
 
-# One row per presentation with its votes; the consensus is the answer with more valid votes, as in harness.stats.
+# One row per presentation with its votes; the consensus is the answer of more than half of the judges, as in
+# harness.stats. Tournaments of the first version of the win rate were decided by more valid votes.
 _VOTES = """
 WITH requests AS (
-    SELECT c.* EXCLUDE (tournament), t.prompt_version, unnest(from_json(t.judges, '["VARCHAR"]')) AS judge
+    SELECT c.* EXCLUDE (tournament), t.prompt_version,
+           coalesce(TRY_CAST(t.settings->>'version' AS INTEGER), 1) AS version,
+           unnest(from_json(t.judges, '["VARCHAR"]')) AS judge
     FROM comparisons c JOIN tournaments t USING (tournament) WHERE c.tournament = ?
 ), last AS (
     SELECT judge, prompt_version, grid_a, grid_b, answer FROM replies
     QUALIFY row_number() OVER (PARTITION BY judge, prompt_version, grid_a, grid_b ORDER BY attempt DESC) = 1
 ), votes AS (
-    SELECT pair_id, "order", cell_a, unit_a, grid_a, cell_b, unit_b, grid_b, count(*) AS n_judges,
+    SELECT pair_id, "order", cell_a, unit_a, grid_a, cell_b, unit_b, grid_b, version, count(*) AS n_judges,
            count(*) FILTER (answer = 'A') AS n_a, count(*) FILTER (answer = 'B') AS n_b, count(answer) AS n_valid
     FROM requests LEFT JOIN last USING (judge, prompt_version, grid_a, grid_b) GROUP BY ALL
 ), decided AS (
-    SELECT *, CASE WHEN n_a > n_b THEN 'A' WHEN n_b > n_a THEN 'B' END AS consensus FROM votes
+    SELECT *, CASE WHEN n_a > CASE WHEN version < 2 THEN n_b ELSE n_judges / 2 END THEN 'A'
+                   WHEN n_b > CASE WHEN version < 2 THEN n_a ELSE n_judges / 2 END THEN 'B' END AS consensus FROM votes
 )
 """
 

@@ -1,6 +1,6 @@
 """Win rates as columns of a board.
 
-A win rate belongs to a set of methods that one panel judged together, pooled over token seeds: it is not a property of
+A win rate belongs to a set of methods that one panel judged together, over all token seeds: it is not a property of
 a cell, and adding a method changes the win rates of all. So it is kept with its tournament, and a board takes, for each
 panel and its settings, the tournament that covers most of the board's cells (the newest of several). Each panel is a
 column of its own, so that a proxy is never ranked with vision-language judges.
@@ -9,6 +9,7 @@ column of its own, so that a proxy is never ranked with vision-language judges.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -70,6 +71,14 @@ def _hidden_note(rows: Sequence[Mapping[str, Any]], visible_rows: Sequence[Mappi
     )
 
 
+def interval_of(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the 95 % interval that is printed: for new units, or for the judged ones if there is none."""
+    for low, high in ((row.get("new_low"), row.get("new_high")), (row["ci_low"], row["ci_high"])):
+        if low is not None and high is not None:
+            return float(low), float(high)
+    return None
+
+
 def _params(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row["settings"], "prompt": row["prompt_version"]}
 
@@ -82,7 +91,7 @@ def _score(row: Mapping[str, Any], cell_id: str) -> dict[str, Any]:
         "version": params.pop("version", 1),
         "params": params,
         "value": row["win_rate"],
-        "interval": None if None in (row["ci_low"], row["ci_high"]) else (row["ci_low"], row["ci_high"]),
+        "interval": interval_of(row),
         "n": row["n"],
         "unit": "fraction",
         "direction": "higher",
@@ -93,15 +102,53 @@ def _score(row: Mapping[str, Any], cell_id: str) -> dict[str, Any]:
 
 def _notes(rows: Sequence[Mapping[str, Any]], n_visible: int) -> list[str]:
     head = rows[0]
-    kind, _, judges = head["panel"].partition(":")
+    panel = head["panel"]
+    kind, _, judges = panel.partition(":")
     judge_kind = "a proxy panel of encoders, no language model" if kind == "proxy" else f"{kind} judges"
-    ties = sum(row["ties"] or 0 for row in rows) // 2
+    agreement = head.get("agreement")
+    agree = "" if agreement is None or math.isnan(agreement) else f", whose agreement (alpha) is {agreement:.2f}"
+    version = _params(head).get("version", 1)
+    weighting = "mean over" if version > 1 else "pooled over"
+    undecided = sum(row["ties"] or 0 for row in rows) // 2
     notes = [
-        f"win_rate is judged by {judge_kind} ({judges.replace('+', ', ')}), pooled over token seeds and the other "
-        f"{len(rows) - 1} methods; {ties} comparisons were ties and are left out."
+        f"win_rate is judged by {judge_kind} ({judges.replace('+', ', ')}){agree}; it is {weighting} the other "
+        f"{len(rows) - 1} methods, all token seeds together; {undecided} comparisons without a consensus are left out.",
+        f"win_rate of {panel}: {_interval_note(rows)}",
     ]
+    if version < 2:
+        notes.append(
+            f"win_rate of {panel} was scored by an older definition: opponents with more comparisons weigh more, and "
+            "one valid vote may decide. `harness judge --rescore` scores the stored replies again."
+        )
+    n_missing_meetings = _missing_meetings(rows)
+    if n_missing_meetings:
+        notes.append(
+            f"win_rate of {panel}: {n_missing_meetings} pairs of methods have no decided comparison, so the means are "
+            "over different opponents."
+        )
     if head["n_missing"]:
-        notes.append(f"win_rate of {head['panel']} is not complete: {head['n_missing']} replies are missing.")
+        notes.append(f"win_rate of {panel} is not complete: {head['n_missing']} replies are missing.")
     if n_visible < len(rows):
-        notes.append(f"win_rate of {head['panel']} is over {len(rows)} methods, of which {n_visible} are shown.")
+        notes.append(f"win_rate of {panel} is over {len(rows)} methods, of which {n_visible} are shown.")
     return [*notes, *(head["notes"] or [])]
+
+
+def _interval_note(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return which interval is printed."""
+    rated = [row for row in rows if row["win_rate"] is not None]
+    without = [row["label"] for row in rated if row.get("new_low") is None or row.get("new_high") is None]
+    if len(without) == len(rated):
+        return "intervals and ranks are for the judged units only; for new units they are wider."
+    units = [row["n_units"] for row in rated if row.get("n_units") is not None]
+    count = " to ".join(str(number) for number in sorted({min(units, default=0), max(units, default=0)}))
+    note = f"intervals and ranks are for new units of each method, from {count} judged units per method"
+    if without:
+        note += f"; that of {', '.join(without)} is for the judged units only, which are too few"
+    return f"{note}. They are not for other fits, images or judges."
+
+
+def _missing_meetings(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many pairs of methods have no decided comparison; 0 if it is not known."""
+    met = rows[0].get("n_meetings")
+    n_rated = sum(row["win_rate"] is not None for row in rows)
+    return 0 if met is None else max(n_rated * (n_rated - 1) // 2 - int(met), 0)

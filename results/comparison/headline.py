@@ -1,7 +1,7 @@
 """Headline of a board: the contrast that a reader asks for first, with its interval, in one sentence.
 
 The method in focus (ELUDe if the board has it) is compared with the best sparse autoencoder, with the backbone's own
-neurons, and with its count-matched random control. The sentence says which is ahead, also if it is not the one in focus.
+neurons, and with its count-matched random control. The sentence has the sign of the difference, whichever is ahead.
 """
 
 from __future__ import annotations
@@ -166,7 +166,8 @@ def _contrast(store: Store, board: Board, column: Column, role: str, focus: Row,
     score = by_metric.get(column.metric)
     if score is None:
         return None
-    return Contrast(role=role, comparison=comparison, score=score, sentence=_sentence(role, comparison, score, by_metric))
+    sentence = _sentence(role, comparison, score, by_metric)
+    return Contrast(role=role, comparison=comparison, score=score, sentence=sentence)
 
 
 def _sentence(role: str, comparison: Comparison, score: Difference, by_metric: dict[str, Difference]) -> str:

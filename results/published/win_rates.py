@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from results.boards.board import Row
+from results.boards.win_rate_columns import interval_of
 from results.store import judgments
 from results.store.records import grouped, records_of
 
@@ -23,7 +24,7 @@ class Judged(NamedTuple):
     panel: str
     win_rate: float
     interval: tuple[float, float] | None
-    """95 % interval"""
+    """95 % interval, for new units if it was computed"""
     rank: int
     """1 + number of rivals with a larger win rate"""
     n_cells: int
@@ -57,9 +58,7 @@ class Tournaments:
         entry = next(member for member in members if _meets(member, row.cell_ids))
         rate = float(entry["win_rate"])
         better = sum(_meets(member, rival_cells) and member["win_rate"] > rate for member in members)
-        low, high = entry["ci_low"], entry["ci_high"]
-        interval = None if low is None or high is None else (float(low), float(high))
-        return Judged(entry["panel"], rate, interval, 1 + better, len(entry["cell_ids"]))
+        return Judged(entry["panel"], rate, interval_of(entry), 1 + better, len(entry["cell_ids"]))
 
 
 def is_proxy(panel: str) -> bool:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 COMPARISON_COLUMNS = ("pair_id", "order", "cell_a", "unit_a", "grid_a", "cell_b", "unit_b", "grid_b")
 WIN_RATE_COLUMNS = (
     *("config_id", "label", "cell_ids", "win_rate", "ci_low", "ci_high", "n", "wins", "ties"),
-    *("rank", "rank_low", "rank_high", "strength"),
+    *("rank", "rank_low", "rank_high", "strength", "new_low", "new_high", "n_units"),
 )
 # The reply that counts is that of the last attempt.
 _LAST = (
@@ -105,14 +105,14 @@ def record_tournament(
     """Write a tournament with its win rates in one transaction, replacing its previous ones.
 
     Args:
-        win_rates: the columns of `WIN_RATE_COLUMNS`; `cell_ids` a list.
+        win_rates: the columns of `WIN_RATE_COLUMNS`; `cell_ids` a list. A missing column is stored as NULL.
         comparisons: the columns of `COMPARISON_COLUMNS`; None keeps the existing ones.
 
     Raises:
         StoreError: an unknown column, or the store cannot be written.
     """
     rows = [
-        {"tournament": tournament.tournament, **{name: bindable(row[name]) for name in WIN_RATE_COLUMNS}}
+        {"tournament": tournament.tournament, **{name: bindable(row.get(name)) for name in WIN_RATE_COLUMNS}}
         for row in win_rates.to_dict("records")
     ]
     with store.writing() as opened:
@@ -130,11 +130,17 @@ def tournaments(store: Store) -> pd.DataFrame:
 
 
 def win_rates(store: Store) -> pd.DataFrame:
-    """Return one row per method of each tournament, with the tournament's panel, settings, times, counts and notes."""
+    """Return one row per method of each tournament, with the tournament's panel, settings, times, counts and notes.
+
+    `n_meetings` is the number of pairs of methods with a decided comparison; NULL if it was not stored.
+    """
     return decoded(
         store.query(
-            "SELECT w.*, t.panel, t.prompt_version, t.settings, t.judged_at, t.n_missing, t.agreement, t.notes "
-            "FROM win_rates w JOIN tournaments t USING (tournament) "
+            "WITH met AS (SELECT tournament, count(*) // 2 AS n_meetings FROM "
+            '(SELECT tournament, unnest(from_json(pairwise, \'[{"n": "BIGINT"}]\')) AS m FROM tournaments) '
+            "WHERE m.n > 0 GROUP BY tournament) "
+            "SELECT w.*, t.panel, t.prompt_version, t.settings, t.judged_at, t.n_missing, t.agreement, t.notes, "
+            "met.n_meetings FROM win_rates w JOIN tournaments t USING (tournament) LEFT JOIN met USING (tournament) "
             "ORDER BY t.judged_at, tournament, w.rank NULLS LAST, w.label"
         )
     )
@@ -143,14 +149,19 @@ def win_rates(store: Store) -> pd.DataFrame:
 def judgments(store: Store, tournament: str) -> pd.DataFrame:
     """Return the input of `harness.stats`, one row per judge and presentation of a tournament.
 
-    Columns: pair_id, cell_a, cell_b, order, judge, answer (None: invalid or no reply), replied (true if one came).
-    A judge that has not replied yet has a row, too.
+    Columns: pair_id, cell_a, unit_a, parent_a (the neuron that unit_a is a part of; NULL: none), cell_b, unit_b,
+    parent_b, order, judge, answer (None: invalid or no reply), replied (true if one came), attempt (of the reply; NULL
+    if none came to the first). A judge that has not replied yet has a row, too.
     """
     return store.query(
         "WITH asked AS (SELECT c.*, unnest(from_json(t.judges, '[\"VARCHAR\"]')) AS judge, t.prompt_version "
         "FROM comparisons c JOIN tournaments t USING (tournament) WHERE c.tournament = ?), "
         f"last AS ({_LAST}) "
-        'SELECT a.pair_id, a.cell_a, a.cell_b, a."order", a.judge, r.answer, r.raw IS NOT NULL AS replied FROM asked a '
+        "SELECT a.pair_id, a.cell_a, a.unit_a, ua.parent AS parent_a, a.cell_b, a.unit_b, ub.parent AS parent_b, "
+        'a."order", a.judge, r.answer, r.raw IS NOT NULL AS replied, '
+        "CASE WHEN r.raw IS NOT NULL OR r.attempt > 1 THEN r.attempt END AS attempt FROM asked a "
+        "LEFT JOIN units ua ON ua.cell_id = a.cell_a AND ua.unit = a.unit_a "
+        "LEFT JOIN units ub ON ub.cell_id = a.cell_b AND ub.unit = a.unit_b "
         "LEFT JOIN last r ON r.judge = a.judge AND r.prompt_version = a.prompt_version "
         "AND r.grid_a = a.grid_a AND r.grid_b = a.grid_b "
         'ORDER BY a.pair_id, a."order", a.judge',

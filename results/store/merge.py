@@ -224,23 +224,30 @@ def _time(moment: Any) -> float:
 def _tournaments(sources: Sequence[_Source], prefer: str | None, conflicts: list[Conflict]) -> dict[str, _Source]:
     """Return the store that each tournament is taken from."""
     chosen: dict[str, _Source] = {}
-    judged: dict[str, tuple[Any, dict[str, Any]]] = {}
+    judged: dict[str, tuple[Any, dict[str, Any], int]] = {}
     for source in sources:
-        heads = source.store.query("SELECT tournament, panel, judged_at FROM tournaments ORDER BY tournament")
+        heads = source.store.query(
+            "SELECT tournament, panel, judged_at, coalesce(TRY_CAST(settings->>'version' AS INTEGER), 1) AS version "
+            "FROM tournaments ORDER BY tournament"
+        )
         rows = source.store.query("SELECT tournament, config_id, label, win_rate FROM win_rates")
         rates_of = grouped(records_of(rows), lambda row: row["tournament"])
         for head in records_of(heads):
             name = head["tournament"]
             rates = {f"{row['label']} {row['config_id']}": row["win_rate"] for row in rates_of.get(name, [])}
-            if name not in chosen:
-                chosen[name], judged[name] = source, (head["judged_at"], rates)
+            version = int(head["version"])
+            # Win rates of different versions are no conflict: those of the newer definition are taken.
+            if name not in chosen or version > judged[name][2]:
+                chosen[name], judged[name] = source, (head["judged_at"], rates, version)
                 continue
-            when, earlier_rates = judged[name]
+            when, earlier_rates, earlier_version = judged[name]
+            if version < earlier_version:
+                continue
             if set(rates) != set(earlier_rates) or any(not _same(rates[key], earlier_rates[key]) for key in rates):
                 title = f"tournament {name} ({head['panel']})"
                 conflicts.append(Conflict(title, str(chosen[name].path), str(source.path), "win rates differ"))
                 if prefer == "newest" and _time(head["judged_at"]) > _time(when):
-                    chosen[name], judged[name] = source, (head["judged_at"], rates)
+                    chosen[name], judged[name] = source, (head["judged_at"], rates, version)
     return chosen
 
 

@@ -134,7 +134,7 @@ CREATE TABLE tournaments (
     settings        JSON NOT NULL,        -- what must be equal for two panels' scores to be comparable
     judged_at       TIMESTAMPTZ NOT NULL, -- when it was scored last
     n_comparisons   BIGINT,               -- presentations (a pair of units in one order)
-    n_ties          BIGINT,               -- presentations without a majority
+    n_ties          BIGINT,               -- presentations without a consensus: ties, and too few valid votes
     n_missing       BIGINT,               -- (judge, presentation) without any reply yet
     agreement       DOUBLE,               -- Krippendorff's alpha of the panel; NaN: undefined
     health          JSON,                 -- one object a judge
@@ -148,18 +148,18 @@ CREATE TABLE win_rates (
     label           VARCHAR NOT NULL,     -- as cells.label
     cell_ids        JSON NOT NULL,        -- the cells pooled, one a token seed
     win_rate        DOUBLE,               -- fraction; NaN: nothing was decided
-    ci_low          DOUBLE,               -- 95 % interval
+    ci_low          DOUBLE,               -- 95 % interval for the judged units
     ci_high         DOUBLE,
     n               BIGINT,               -- comparisons decided
     wins            BIGINT,
-    ties            BIGINT,               -- comparisons without a majority, not in n
+    ties            BIGINT,               -- comparisons without a consensus, not in n
     rank            INTEGER,
-    rank_low        INTEGER,              -- 95 % interval of the rank
+    rank_low        INTEGER,              -- 95 % interval of the rank; since version 2 of the win rate, for new units
     rank_high       INTEGER,
     strength        DOUBLE,               -- Bradley-Terry, natural-log odds, mean 0
     new_low         DOUBLE,               -- 95 % interval for new units of each method; ci_low to ci_high is for the judged units (since version 5)
     new_high        DOUBLE,
-    n_units         BIGINT,               -- distinct units that were judged (since version 5)
+    n_units         BIGINT,               -- distinct units that were judged; parts of one neuron are one (since version 5)
     PRIMARY KEY (tournament, config_id, label)
 );
 

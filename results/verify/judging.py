@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from results.store import group_scores, judgments
 from results.store.records import grouped, records_of
@@ -30,43 +30,53 @@ def groups(content: Content, checker: Checker) -> None:
 def tournaments(content: Content, checker: Checker) -> None:
     """Check that win rates lie in [0, 1] and in their intervals, and are ranked.
 
-    They sum to n/2 if all have as many comparisons.
+    They sum to n/2 if all pairs of methods have a decided comparison (version 1: if all have as many comparisons).
     """
     for tournament, rows in _rows(content).items():
         where = _where(tournament, rows)
+        pooled = _version(rows) < 2
         for row in rows:
-            rate, low, high = row["win_rate"], row["ci_low"], row["ci_high"]
-            row_name = f"{row['label']} in {where}"
-            if rate is None:
-                continue
-            checker.require(0 <= rate <= 1, row_name, f"has the win rate {rate:g}.")
-            if low is not None and high is not None:
-                reason = f"has the win rate {rate:g} outside its interval [{low:g}, {high:g}]."
-                checker.require(low - TOLERANCE <= rate <= high + TOLERANCE, row_name, reason)
-            if row["n"] and row["wins"] is not None:
-                reason = f"won {row['wins']} of {row['n']}, but has the win rate {rate:g}."
-                checker.require(abs(row["wins"] / row["n"] - rate) < TOLERANCE, row_name, reason)
-            if row["rank"] is not None:
-                better = sum((other["win_rate"] or 0) > rate + 1e-12 for other in rows)
-                reason = f"has the rank {row['rank']}, but {better} have a larger win rate."
-                checker.require(row["rank"] == better + 1, row_name, reason)
+            if row["win_rate"] is not None:
+                _check_rate(row, rows, f"{row['label']} in {where}", checker)
+                if pooled and row["n"] and row["wins"] is not None:
+                    reason = f"won {row['wins']} of {row['n']}, but has the win rate {row['win_rate']:g}."
+                    holds = abs(row["wins"] / row["n"] - row["win_rate"]) < TOLERANCE
+                    checker.require(holds, f"{row['label']} in {where}", reason)
         rated = [row for row in rows if row["win_rate"] is not None]
         if len(rated) > 1:
             wins, n = sum(row["wins"] or 0 for row in rated), sum(row["n"] or 0 for row in rated)
             reason = f"has {wins} wins over {n} appearances in comparisons; it must be half."
             checker.require(2 * wins == n, where, reason)
-            if len({row["n"] for row in rated}) == 1:
+            n_pairs = len(rated) * (len(rated) - 1) // 2
+            if len({row["n"] for row in rated}) == 1 if pooled else rows[0]["n_meetings"] == n_pairs:
                 total = sum(row["win_rate"] for row in rated)
                 reason = (
-                    f"has win rates that sum to {total:.6f}; {len(rated)} methods with as many comparisons sum to "
+                    f"has win rates that sum to {total:.6f}; {len(rated)} methods that all met sum to "
                     f"{len(rated) / 2:g}."
                 )
                 checker.require(abs(total - len(rated) / 2) < TOLERANCE, where, reason)
 
 
+def _check_rate(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], row_name: str, checker: Checker) -> None:
+    """Check that a win rate is a fraction in its intervals, and that the rank follows from the rates."""
+    rate = row["win_rate"]
+    checker.require(0 <= rate <= 1, row_name, f"has the win rate {rate:g}.")
+    for name, low, high in (
+        ("interval", row["ci_low"], row["ci_high"]),
+        ("interval for new units", row["new_low"], row["new_high"]),
+    ):
+        if low is not None and high is not None:
+            reason = f"has the win rate {rate:g} outside its {name} [{low:g}, {high:g}]."
+            checker.require(low - TOLERANCE <= rate <= high + TOLERANCE, row_name, reason)
+    if row["rank"] is not None:
+        better = sum((other["win_rate"] or 0) > rate + 1e-12 for other in rows)
+        reason = f"has the rank {row['rank']}, but {better} have a larger win rate."
+        checker.require(row["rank"] == better + 1, row_name, reason)
+
+
 @check("recount")
 def recount(content: Content, checker: Checker) -> None:
-    """Check that wins, comparisons and ties equal a recount of the stored replies."""
+    """Check that wins, comparisons, ties and win rates equal a recount of the stored replies."""
     for tournament, rows in _rows(content).items():
         where = _where(tournament, rows)
         owner = {cell_id: index for index, row in enumerate(rows) for cell_id in row["cell_ids"]}
@@ -78,30 +88,66 @@ def recount(content: Content, checker: Checker) -> None:
         # Fewer are missing if some came later (of an interrupted run, or requested by another tournament).
         if not questions or lost:
             continue
-        wins, decided, ties = _counted(questions, owner)
+        pooled = _version(rows) < 2
+        counted = _counted(questions, owner, pooled)
         for index, row in enumerate(rows):
-            recounted, stored = (wins[index], decided[index], ties[index]), (row["wins"], row["n"], row["ties"])
+            recounted = counted.wins[index], counted.decided[index], counted.ties[index]
+            stored = row["wins"], row["n"], row["ties"]
             reason = "has {} wins in {} comparisons and {} ties, and a recount of its replies gives {}, {} and {}."
             checker.require(recounted == stored, f"{row['label']} in {where}", reason.format(*stored, *recounted))
+            if not pooled and row["win_rate"] is not None:
+                rate = counted.mean_rate(index)
+                reason = f"has the win rate {row['win_rate']:g}, and the mean over its opponents is {rate:g}."
+                checker.require(abs(rate - row["win_rate"]) < TOLERANCE, f"{row['label']} in {where}", reason)
 
 
-def _counted(
-    questions: Sequence[Mapping[str, Any]], owner: Mapping[str, int]
-) -> tuple[Counter[int], Counter[int], Counter[int]]:
-    """Return wins, decided comparisons and ties of each row; an equal vote is a tie, controls are left out."""
-    votes: dict[tuple[str, int], list[Any]] = {}
+class _Recount(NamedTuple):
+    """Recounted comparisons of the rows of a tournament."""
+
+    wins: Counter[int]
+    decided: Counter[int]
+    ties: Counter[int]
+    """comparisons without a consensus"""
+    wins_against: Counter[tuple[int, int]]
+    decided_against: Counter[tuple[int, int]]
+
+    def mean_rate(self, index: int) -> float:
+        """Return the mean over opponents of a row's share of the decided comparisons; NaN without any."""
+        rates = [self.wins_against[pair] / n for pair, n in self.decided_against.items() if pair[0] == index]
+        return sum(rates) / len(rates) if rates else math.nan
+
+
+def _counted(questions: Sequence[Mapping[str, Any]], owner: Mapping[str, int], pooled: bool) -> _Recount:
+    """Count the comparisons; controls are left out.
+
+    A comparison is decided by more than half of the judges, in the first version (``pooled``) by more valid votes.
+    """
+    n_judges = len({row["judge"] for row in questions})
+    votes: dict[tuple[str, int], tuple[int, int, Counter[str]]] = {}
     for row in questions:
         if row["cell_a"] in owner and row["cell_b"] in owner:
-            entry = votes.setdefault((row["pair_id"], row["order"]), [owner[row["cell_a"]], owner[row["cell_b"]], 0])
-            entry[2] += {"A": 1, "B": -1}.get(row["answer"], 0)
-    wins, decided, ties = Counter[int](), Counter[int](), Counter[int]()
-    for first, second, balance in votes.values():
+            sides = owner[row["cell_a"]], owner[row["cell_b"]]
+            votes.setdefault((row["pair_id"], row["order"]), (*sides, Counter()))[2][row["answer"]] += 1
+    result = _Recount(Counter(), Counter(), Counter(), Counter(), Counter())
+    for first, second, answers in votes.values():
         if first == second:
             continue
-        (decided if balance else ties).update((first, second))
-        if balance:
-            wins[first if balance > 0 else second] += 1
-    return wins, decided, ties
+        best, other = ("A", "B") if answers["A"] >= answers["B"] else ("B", "A")
+        most, least = answers[best], answers[other]
+        if most <= (least if pooled else n_judges / 2):
+            result.ties.update((first, second))
+            continue
+        winner, loser = (first, second) if best == "A" else (second, first)
+        result.wins[winner] += 1
+        result.decided.update((first, second))
+        result.wins_against[winner, loser] += 1
+        result.decided_against.update(((first, second), (second, first)))
+    return result
+
+
+def _version(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Return the version of the win rate by which a tournament was scored."""
+    return int((rows[0]["settings"] or {}).get("version", 1))
 
 
 def _rows(content: Content) -> dict[str, list[dict[str, Any]]]:

@@ -216,12 +216,19 @@ def _judge(store: Store) -> None:
                 "rank_low": 1,
                 "rank_high": 2,
                 "strength": 0.5 - rank,
+                "new_low": rate - 0.2,
+                "new_high": rate + 0.2,
+                "n_units": 4,
             }
             for rank, (method, rate) in enumerate((("elude", 0.75), ("topk_sae", 0.25)), start=1)
         ]
     )
+    attempts = {"first_invalid_rate": 0.25, "n_first": 8, "retried_rate": 0.125}
     health = [
-        {"judge": judge, "n": 8, "invalid_rate": 0.0, "swap_consistency": 1.0, "position_bias": 0.0, "control_a": "NaN"}
+        {
+            **{"judge": judge, "n": 8, "invalid_rate": 0.0, **attempts},
+            **{"swap_consistency": 1.0, "position_bias": 0.0, "control_a": "NaN"},
+        }
         for judge in judges
     ]
     tournament = TournamentRecord(

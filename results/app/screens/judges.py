@@ -63,14 +63,21 @@ def _results(store: Store, tournament: Record) -> None:
             {
                 "method": [row["label"] for row in rates],
                 "win rate (%)": [_percent(row["win_rate"]) for row in rates],
-                "95 % interval": [f"{_percent(row['ci_low'])} to {_percent(row['ci_high'])}" for row in rates],
+                "95 %, new units": [_interval(row["new_low"], row["new_high"]) for row in rates],
+                "95 %, these units": [_interval(row["ci_low"], row["ci_high"]) for row in rates],
                 "rank": [_span(row["rank"], row["rank_low"], row["rank_high"]) for row in rates],
                 "strength (natural-log odds)": [row["strength"] for row in rates],
+                "units": [row["n_units"] for row in rates],
                 "decided": [row["n"] for row in rates],
-                "ties": [row["ties"] for row in rates],
+                "no consensus": [row["ties"] for row in rates],
             },
             "Win rates of the methods.",
             column_config={"strength (natural-log odds)": st.column_config.NumberColumn(format="%.3f")},
+        )
+        st.caption(
+            "Win rate: mean over the other methods. Interval and rank for new units: what to expect if other units of "
+            "each method were judged. The interval for these units is about other pairings of the judged ones; if "
+            "units differ, it covers more than 95 %. Neither is for other fits, images or judges."
         )
     notes = [str(note) for note in tournament["notes"] or ()]
     if tournament["n_missing"]:
@@ -89,6 +96,8 @@ def _health(tournament: Record) -> None:
             "judge": [row.get("judge") for row in rows],
             "answers": [row.get("n") for row in rows],
             "invalid (%)": [_percent(row.get("invalid_rate")) for row in rows],
+            "first invalid (%)": [_percent(row.get("first_invalid_rate")) for row in rows],
+            "retried (%)": [_percent(row.get("retried_rate")) for row in rows],
             "same in both orders (%)": [_percent(row.get("swap_consistency")) for row in rows],
             "bias (−1 to 1)": [_number(row.get("position_bias")) for row in rows],
             "A if identical (%)": [_percent(row.get("control_a")) for row in rows],
@@ -100,7 +109,9 @@ def _health(tournament: Record) -> None:
     st.caption(
         f"Krippendorff's alpha of the panel {_number(tournament['agreement'])} (1 perfect, 0 chance). Healthy: "
         "the same choice in both orders near 100 % (50 % is chance), bias towards the first grid near 0, A on controls "
-        "(two identical grids) near 50 %. Agreement with others: share of a judge's choices that another judge shares."
+        "(two identical grids) near 50 %. Agreement with others: share of a judge's choices that another judge shares. "
+        "Invalid: answers that stayed invalid after all attempts. First invalid: first replies that were invalid. "
+        "Retried: valid answers from a later attempt."
     )
 
 
@@ -153,7 +164,9 @@ def _verdict(row: Record, a: str, b: str) -> str:
     if row["grid_a"] == row["grid_b"]:
         return f"control, {votes}"
     winner = {"A": a, "B": b}.get(row["consensus"])
-    return f"{votes}, a tie" if winner is None else f"{votes}, {winner}"
+    if winner is not None:
+        return f"{votes}, {winner}"
+    return f"{votes}, a tie" if row["n_a"] == row["n_b"] > 0 else f"{votes}, undecided"
 
 
 def _comparison(store: Store, tournament: Record, labels: Mapping[str, str], pair: str) -> None:
@@ -230,6 +243,10 @@ def _number(value: float | str | None, *, factor: int = 1, digits: int = 3) -> s
     if value is None or isinstance(value, str) or math.isnan(value):
         return "–"
     return f"{factor * value:.{digits}f}"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "–" if _percent(low) == "–" else f"{_percent(low)} to {_percent(high)}"
 
 
 def _span(rank: Any, low: Any, high: Any) -> str:

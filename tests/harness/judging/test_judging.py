@@ -17,6 +17,7 @@ from harness import judging
 from harness.cli import app
 from harness.datasets.base import ImageSet
 from harness.judging.pairs import draw, units_of
+from harness.judging.scoring import sampling_units
 from harness.progress import Silent
 from harness.run import run
 from harness.suites import Judging, load_suite, parse_suite
@@ -151,6 +152,12 @@ def test_invalid_replies_are_repeated_at_most_twice_and_stored_raw(store: Store,
     assert (rows[rows["who"] == "mumbles"]["raw"] == "no JSON").all()
     health = pd.DataFrame(judgments.tournaments(store)["health"][0]).set_index("judge")
     assert sorted(health["invalid_rate"]) == [0.0, 1.0, 1.0]
+    shares = health.rename(index=lambda name: name.split("/")[1].split("#")[0])
+    assert shares["first_invalid_rate"].tolist()[0::2] == [1.0, 1.0], "mumbles and stutters"
+    assert shares["retried_rate"]["stutters"] == 1.0 and shares["n_first"]["silent"] == 0
+    # One valid vote of three decides nothing.
+    rates = judgments.win_rates(store)
+    assert (rates["n"] == 0).all() and judgments.tournaments(store)["n_ties"][0] == questions
     # A reply that never came is asked for again; three that were no verdict are not.
     Scripted.asked.clear()
     judged(store, images, scripted("stutters", "mumbles", "silent", pairs=3, controls=0))
@@ -164,6 +171,39 @@ def test_scoring_again_asks_nobody_and_gives_the_same(store: Store, images: Imag
     assert not Scripted.asked
     after = judgments.win_rates(store).set_index("label")
     pd.testing.assert_frame_equal(before.drop(columns="judged_at"), after.drop(columns="judged_at"))
+
+
+def test_a_tournament_of_an_older_definition_keeps_its_identity_and_is_scored_by_the_newer(
+    store: Store, images: ImageSet
+) -> None:
+    judged(store, images, scripted("x", "y", "z"))
+    fresh = judgments.tournaments(store)
+    with store.writing() as opened:
+        opened.execute("UPDATE tournaments SET settings = json_merge_patch(settings, '{\"version\": 1}')")
+        opened.execute("UPDATE win_rates SET new_low = NULL, new_high = NULL, n_units = NULL")
+    (board,) = leaderboard(store)
+    assert any("older definition" in note for note in board.notes)
+    Scripted.asked.clear()
+    judged(store, images, scripted("x", "y", "z"))
+    again = judgments.tournaments(store)
+    assert not Scripted.asked and again["tournament"].tolist() == fresh["tournament"].tolist()
+    assert again["settings"][0] == fresh["settings"][0] and again["settings"][0]["version"] == 2
+
+
+def test_units_are_the_sampling_units_of_the_interval(store: Store, images: ImageSet) -> None:
+    """18 units of each method can be drawn, with the same index for both token seeds; parts share their neuron."""
+    rates = judged(store, images, scripted("x", "y", "z"))
+    assert rates["n_units"].tolist() == [18] * 3
+    assert rates["new_low"]["identity"] < rates["win_rate"]["identity"] < rates["new_high"]["identity"]
+    with store.writing() as opened:
+        opened.execute("UPDATE units SET parent = unit // 6 WHERE cell_id LIKE 'pure%' OR cell_id LIKE 'identity%'")
+    judging.rescore(store)
+    again = judgments.win_rates(store).set_index("label")
+    assert again["n_units"].to_dict() == {"pure": 4, "identity": 4, "random_split": 18}
+    answers = judgments.judgments(store, again["tournament"].iloc[0])
+    names = sampling_units(answers.assign(method_a=answers["cell_a"].str.split("-").str[0]), "a")
+    assert set(names[answers["cell_a"] == "pure-1"]) == {f"neuron {number}" for number in range(4)}
+    assert set(names[answers["cell_a"] == "random_split-2"]) <= {f"random_split {number}" for number in range(20)}
 
 
 def test_only_units_that_are_alive_and_have_nine_images_are_drawn(store: Store, images: ImageSet) -> None:
@@ -326,7 +366,11 @@ def test_the_verb_counts_judges_and_scores_again(tmp_path: Path, photo_folder: P
     assert done["contests"][0]["asked"] == planned[0]["calls"] and done["boards"][0]["rows"]
     again = json.loads(CliRunner().invoke(app, [*common, *panel]).stdout)
     assert again["contests"][0] == {**done["contests"][0], "asked": 0, "kept": planned[0]["calls"]}
+    (health,) = done["health"]
+    assert health["first_invalid"] == health["retried"] == 0 and health["judge"].startswith("proxy/colour_texture")
     assert json.loads(CliRunner().invoke(app, [*common, "--rescore"]).stdout)["rescored"]
+    printed = CliRunner().invoke(app, ["judge", "--rescore", "--store", str(store.path)]).stdout
+    assert "first_invalid" in printed and "1 tournaments scored again." in printed
 
 
 def test_proxy_embeds_every_image_once(store: Store, images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:

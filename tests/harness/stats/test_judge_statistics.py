@@ -69,14 +69,65 @@ def test_win_rates_sum_to_half_the_number_of_methods(seed: int) -> None:
     assert rates["wins"].sum() * 2 == rates["n"].sum()
 
 
-def test_the_majority_decides_and_ties_are_dropped_and_counted() -> None:
-    answers = {0: "AAB", 1: "ABN", 2: "NNN", 3: "BNN", 4: "BBB"}
+@pytest.mark.parametrize("seed", range(5))
+def test_every_opponent_weighs_the_same_and_rates_of_a_complete_tournament_sum_to_half(seed: int) -> None:
+    """Pairs of methods meet 1 to 12 times, and some comparisons are undecided."""
+    generator = np.random.default_rng(seed)
+    answer = planted(seed, 0.5)
+    full = tournament("abcde", 12, "xyz", lambda *of: None if generator.random() < 0.2 else answer(*of))
+    number = full["pair_id"].str[2:].astype(int)
+    kept = {meeting: generator.integers(1, 13) for meeting in sorted(full["pair_id"].str[:2].unique())}
+    # The first pair of a meeting is always decided, so that all methods meet.
+    full.loc[number == 0, "answer"] = np.where(full["method_a"] < full["method_b"], "A", "B")[number == 0]
+    frame = full[number < full["pair_id"].str[:2].map(kept)]
+    rates = stats.win_rates(frame)
+    assert rates["win_rate"].sum() == pytest.approx(2.5, abs=1e-12) and rates["n"].nunique() > 1
+    matrix = stats.pairwise_matrix(frame)
+    assert rates.set_index("method")["win_rate"].to_dict() == pytest.approx(matrix.mean(axis=1).to_dict())
+    assert rates["n_opponents"].tolist() == [4] * 5
+    strengths = stats.bradley_terry(frame)
+    assert strengths["method"].tolist() == rates["method"].tolist()
+
+
+def test_an_opponent_without_a_decided_comparison_is_left_out_of_the_mean() -> None:
+    frame = tournament("abc", 10, "x", lambda a, b, *_: None if {a, b} == {"a", "c"} else "A" if a < b else "B")
+    rates = stats.win_rates(frame).set_index("method")
+    assert rates["win_rate"].to_dict() == {"a": 1.0, "b": 0.5, "c": 0.0}
+    assert rates["n_opponents"].to_dict() == {"a": 1, "b": 2, "c": 1}
+
+
+@pytest.mark.parametrize(
+    ("judges", "votes", "winner", "outcome"),
+    [
+        ("x", "A", "a", "decided"),
+        ("x", "N", None, "undecided"),
+        ("xy", "AN", None, "undecided"),
+        ("xy", "AB", None, "tie"),
+        ("xy", "AA", "a", "decided"),
+        ("xyz", "ANN", None, "undecided"),
+        ("xyz", "ABN", None, "tie"),
+        ("xyz", "BBN", "b", "decided"),
+        ("xyz", "NNN", None, "undecided"),
+        ("vwxyz", "AANNN", None, "undecided"),
+        ("vwxyz", "AABNN", None, "undecided"),
+        ("vwxyz", "AABBN", None, "tie"),
+        ("vwxyz", "AAABB", "a", "decided"),
+    ],
+)
+def test_more_than_half_of_the_panel_must_agree(judges: str, votes: str, winner: str | None, outcome: str) -> None:
+    frame = tournament("ab", 1, judges, lambda a, b, judge, n: {"N": None}.get(c := votes[judges.index(judge)], c))
+    first = stats.consensus(frame).iloc[0]
+    assert (first["winner"], first["outcome"]) == (winner, outcome)
+
+
+def test_the_majority_decides_and_the_rest_is_dropped_and_counted() -> None:
+    answers = {0: "AAB", 1: "ABN", 2: "NNN", 3: "BBN", 4: "BNN"}
     frame = tournament("ab", 5, "xyz", lambda a, b, judge, n: {"N": None}.get(c := answers[n]["xyz".index(judge)], c))
     decisions = stats.consensus(frame)
-    assert decisions[decisions["order"] == 0]["winner"].tolist() == ["a", None, None, "b", "b"]
+    assert decisions[decisions["order"] == 0]["winner"].tolist() == ["a", None, None, "b", None]
     rates = stats.win_rates(frame).set_index("method")
-    assert rates["n"].tolist() == [6, 6] and rates["ties"].tolist() == [4, 4]
-    assert rates["n_pairs"].tolist() == [3, 3]
+    assert rates["n"].tolist() == [4, 4] and rates["ties"].tolist() == [6, 6]
+    assert rates["n_pairs"].tolist() == [2, 2]
 
 
 def test_the_two_orders_of_a_pair_are_one_cluster() -> None:
@@ -97,6 +148,15 @@ def test_always_winning_leaves_an_interval() -> None:
     assert rates["ci_low"][0] == pytest.approx(0.025 ** (1 / 50)) and rates["ci_high"][0] == 1.0
     assert rates["ci_high"][1] == pytest.approx(1 - 0.025 ** (1 / 50)) and rates["ci_low"][1] == 0.0
     assert np.isfinite(stats.bradley_terry(tournament("ab", 50, "x", lambda a, *_: "AB"[a != "a"]))["strength"]).all()
+
+
+def test_always_winning_against_unequally_many_is_as_sure_as_the_fewest_allow() -> None:
+    """Of 1 and 100 comparisons, p = .025 and 1 give the observed wins with probability .025: a mean of .5125."""
+    frame = tournament("abc", 100, "x", lambda a, b, *_: "A" if a < b else "B")
+    rates = stats.win_rates(frame[~frame["pair_id"].str.startswith("ac") | (frame["pair_id"] == "ac0")])
+    assert rates["ci_low"][0] == pytest.approx((0.025 + 1) / 2)
+    equal = stats.win_rates(frame)
+    assert equal["ci_low"][0] == pytest.approx(0.025 ** (1 / 200))
 
 
 def test_meetings_of_a_single_unit_pair_are_resampled_together() -> None:
@@ -169,6 +229,19 @@ def test_invalid_answers_are_counted() -> None:
     frame = tournament("ab", 10, "xy", lambda a, b, judge, n: None if judge == "x" and n < 3 else "A")
     health = stats.judge_health(frame).set_index("judge")
     assert health["invalid_rate"].tolist() == [0.3, 0.0] and health["n_swaps"].tolist() == [7, 10]
+
+
+def test_invalid_first_replies_and_retried_answers_are_counted() -> None:
+    """Of ten questions, two took a second attempt, one a third, one was given up, and one has no reply."""
+    frame = tournament("ab", 5, "x", lambda *_: "A").assign(attempt=[1, 2, 2, 3, 3, None, 1, 1, 1, 1])
+    frame.loc[[4, 5], "answer"] = None
+    health = stats.judge_health(frame).iloc[0]
+    assert health["n_first"] == 9 and health["first_invalid_rate"] == pytest.approx(4 / 9)
+    assert health["retried_rate"] == pytest.approx(3 / 8) and health["invalid_rate"] == 0.2
+    unknown = stats.judge_health(frame.drop(columns="attempt")).iloc[0]
+    assert math.isnan(unknown["first_invalid_rate"]) and math.isnan(unknown["retried_rate"]) and unknown["n_first"] == 0
+    invalid_once = stats.judge_health(frame.head(2).assign(answer=[None, "B"], attempt=[1, 1])).iloc[0]
+    assert invalid_once["first_invalid_rate"] == 0.5 and invalid_once["retried_rate"] == 0
 
 
 def test_krippendorff_alpha_of_the_published_examples() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 pytest.importorskip("streamlit")
@@ -14,8 +15,11 @@ from app_store import DROP, SCRIPT
 
 from results import RunRecord, Store, open_store
 from results.app import queries, queries_judging
+from results.app.screens import judges
 from results.app.screens.runs import runnable
 from results.app.titles import plain
+from results.store import judgments
+from results.store.judgments import ReplyRecord, TournamentRecord
 from results.store.liveness import alive
 
 pytestmark = pytest.mark.run
@@ -185,6 +189,36 @@ def test_votes_are_counted_as_the_statistics_count_them(here: Store) -> None:
         assert len(queries_judging.presentations(here, "tournament-1", filter_name=shown)) == count
     assert len(queries_judging.presentations(here, "tournament-1", filter_name="invalid or missing replies")) == 2
     assert queries_judging.presentations(here, "tournament-1", cells_a=["mine-42"]).empty
+
+
+@pytest.mark.parametrize(("version", "consensus", "words"), [(1, "A", "1 : 0, first"), (2, None, "1 : 0, undecided")])
+def test_one_valid_vote_of_three_decides_by_the_first_version_alone(
+    tmp_path: Path, version: int, consensus: str | None, words: str
+) -> None:
+    small = open_store(tmp_path / "r.duckdb", read_only=False)
+    shown = {"pair_id": "p", "order": 0, "cell_a": "first", "unit_a": 0, "grid_a": "x", "cell_b": "second", "unit_b": 0,
+             "grid_b": "y"}  # fmt: skip
+    record = TournamentRecord(
+        tournament="t", panel="p", judges=list("jkl"), prompt_version="1", settings={"version": version}
+    )
+    judgments.record_tournament(small, record, pd.DataFrame(), pd.DataFrame([shown]))
+    question = {"prompt_version": "1", "grid_a": "x", "grid_b": "y", "attempt": 1, "raw": "text"}
+    replies = [ReplyRecord(**question, judge=judge, answer=answer) for judge, answer in (("j", "A"), ("k", None))]
+    judgments.record_replies(small, replies)
+    row = queries_judging.presentation(small, "t", "p", 0)
+    assert row is not None and row["consensus"] == consensus
+    assert judges._verdict(row, "first", "second") == words
+    assert judges._verdict({**row, "n_b": 1, "consensus": None}, "first", "second") == "1 : 1, a tie"
+
+
+def test_judges_shows_both_intervals_and_the_retries(here: Store) -> None:
+    test = opened("judges", tournament="tournament-1")
+    require_sound(test)
+    rates, health, *_ = (frame.value for frame in test.dataframe)
+    assert rates["95 %, new units"].tolist() == ["55.0 to 95.0", "5.0 to 45.0"]
+    assert rates["95 %, these units"].tolist() == ["65.0 to 85.0", "15.0 to 35.0"] and rates["units"].tolist() == [4, 4]
+    assert health["first invalid (%)"].tolist() == ["25.0"] * 3 and health["retried (%)"].tolist() == ["12.5"] * 3
+    assert any("if other units of each method were judged" in element.value for element in test.caption)
 
 
 def test_runs_shows_the_command_and_why_cells_failed(here: Store) -> None:

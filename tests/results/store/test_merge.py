@@ -223,7 +223,13 @@ def test_newer_measurements_of_groups_of_cells_stay(tmp_path: Path) -> None:
 
 
 def judged(
-    folder: Path, *, answer: str | None = "A", image: str = "a.png", rate: float = 0.5, hours: float = 0
+    folder: Path,
+    *,
+    answer: str | None = "A",
+    image: str = "a.png",
+    rate: float = 0.5,
+    hours: float = 0,
+    version: int = 1,
 ) -> Path:
     """A store with one tournament of one method, one reply and one image."""
     store = open_store(folder / "r.duckdb", read_only=False)
@@ -232,7 +238,7 @@ def judged(
     question = {"judge": "j", "prompt_version": "1", "grid_a": "x", "grid_b": "y", "attempt": 1}
     record_replies(store, [ReplyRecord(**question, answer=answer, raw="text", replied_at=when)])  # type: ignore[arg-type]
     tournament = TournamentRecord(
-        tournament="t", panel="p", judges=["j"], prompt_version="1", settings={}, judged_at=when
+        tournament="t", panel="p", judges=["j"], prompt_version="1", settings={"version": version}, judged_at=when
     )
     columns: dict[str, Any] = dict.fromkeys(WIN_RATE_COLUMNS, 0)
     columns |= {"config_id": "c", "label": "m", "cell_ids": [], "win_rate": rate}
@@ -276,6 +282,14 @@ def test_a_conflict_of_tournaments_is_decided_as_that_of_cells(
         assert [conflict.why for conflict in done.resolved] == ["win rates differ"]
         kept_rates += win_rates(open_store(done.path)).win_rate.tolist()
     assert kept_rates == expected
+
+
+def test_win_rates_of_the_newer_definition_are_no_conflict_and_are_taken(tmp_path: Path) -> None:
+    """The store that was scored by the older definition was scored last."""
+    one, two = judged(tmp_path / "one", hours=1), judged(tmp_path / "two", rate=0.6, version=2)
+    for order in ([one, two], [two, one]):
+        done = merge(tmp_path / "out.duckdb", order, overwrite=True)
+        assert done.resolved == [] and win_rates(open_store(done.path)).win_rate.tolist() == [0.6]
 
 
 def test_a_run_that_was_killed_is_not_running_in_the_merged_store(tmp_path: Path) -> None:

@@ -135,7 +135,13 @@ def judge(store: Store, first: str, second: str) -> None:
         ]
     ).assign(config_id="c", ci_low=0.1, ci_high=0.9, n=5, ties=1, rank_low=1, rank_high=2, strength=0.0)
     tournament = TournamentRecord(
-        tournament="t" * 16, panel="proxy:one", judges=["one"], prompt_version="1", settings={}, n_comparisons=6
+        tournament="t" * 16,
+        panel="proxy:one",
+        judges=["one"],
+        prompt_version="1",
+        settings={},
+        n_comparisons=6,
+        pairwise=[{"method": "a", "opponent": "b", "n": 5}, {"method": "b", "opponent": "a", "n": 5}],
     )
     judgments.record_tournament(store, tournament, rates, frame)
     replies = [
@@ -255,6 +261,15 @@ BATCHES = {
         (_score("ms_score_null", "value = 0.3"), "baseline", "does not depend on the method"),
         (_score("ms_score_null", "value = 0.3"), "relations", "(MS - null) / (1 - null) is 0.142857"),
     ],
+    "newer win rates": [
+        ("UPDATE tournaments SET settings = '{\"version\": 2}'", "recount", "the mean over its opponents is 0.8"),
+        ("UPDATE win_rates SET win_rate = 0.7 WHERE wins = 4", "tournaments", "sum to 0.9"),
+        (
+            "UPDATE win_rates SET new_low = 0.75, new_high = 0.9 WHERE wins = 4",
+            "tournaments",
+            "interval for new units [0.75, 0.9]",
+        ),
+    ],
     "units": [
         (_unit(0, "ms_score = 1.2"), "units", "outside -1 to 1"),
         (_unit(1, "fires = 0"), "units", "are alive and never fire"),
@@ -294,6 +309,14 @@ def test_stores_from_before_the_per_unit_levels_are_right(attack: Attack) -> Non
     older = "UPDATE units SET ms_score_null = NULL, prefix_share = NULL, class_purity_chance = NULL"
     versions = "UPDATE scores SET version = 1, details = NULL WHERE metric IN ('ms_score_null', 'ms_score_adjusted')"
     assert attack(older, versions, "DELETE FROM scores WHERE metric IN ('ms_score_patch', 'ms_score_cls')") == []
+
+
+def test_a_tournament_of_either_version_is_recounted_by_its_rule(attack: Attack) -> None:
+    """A second judge without a reply: by version 1 one valid vote decides, by version 2 nothing does."""
+    more = 'UPDATE tournaments SET judges = \'["one", "two"]\', n_missing = 7'
+    assert attack(more) == []
+    problems = attack(more, "UPDATE tournaments SET settings = '{\"version\": 2}'")
+    assert any("gives 0, 0 and 6" in problem.why for problem in problems), problems
 
 
 def test_replies_that_came_after_the_rates_are_no_problem(attack: Attack) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ROUNDING = 1e-9
 
 #: Scores of several cells together: they cannot be paired.
-POOLED = ("win_rate", "stability", "stability_writer", "token_sensitivity")
+POOLED = ("win_rate", "stability", "stability_alive", "stability_writer", "token_sensitivity")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

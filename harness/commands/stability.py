@@ -43,9 +43,9 @@ def stability(
         print_table([_text_row(row) for row in rows])
         out(
             "\nMean ± sample standard deviation over pairs of runs; chance: random dictionaries of the same shape. "
-            "stability counts every atom: those of silent units too, and atoms without a partner (surplus, summed over "
-            "the pairs) as a penalty. stability_alive leaves out dead units: silent ones and atoms of length zero. --json "
-            "has both values of every measure."
+            "Every atom counts: those of silent units too, and atoms without a partner as a penalty (surplus: their "
+            "number in all pairs). stability_alive leaves out silent units and atoms of length zero; for the other "
+            "measures, that value is in --json."
         )
     else:
         out("No method here has two finished cells that differ in one seed; [stability] in a suite makes them.")

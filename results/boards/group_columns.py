@@ -96,27 +96,27 @@ def pairs_error(groups: Sequence[Sequence[Any]]) -> tuple[float, int] | None:
 def _notes(row: Mapping[str, Any], cell: Mapping[str, Any]) -> list[str]:
     """Return the notes on one row's group: what was compared and counted, what was left out, and the chance level."""
     details = row["details"] or {}
-    if row["metric"] == "stability_writer" or not details:
+    # What `stability_alive` leaves out, and what `stability_writer` counts, is in the note on `stability`.
+    if row["metric"] in ("stability_alive", "stability_writer") or not details:
         return []
     atoms, left_out = details.get("atoms") or [], details.get("left_out") or []
-    if row["metric"] == "stability_alive" and not any(left_out):
-        return []
     parts = [f"{row['metric']} of {cell['label']}: {row['n']} pairs, {details.get('matching')}, {_range(atoms)} atoms"]
-    parts += _counted(details) if counts_every_atom(row) else []
+    parts += _counted(row["metric"], details) if counts_every_atom(row) else []
     parts += _left_out(row, left_out)
     if details.get("chance") is not None:
         parts.append(f"chance level (random dictionaries of the same shape): {details['chance']:.3f}")
     return ["; ".join(parts) + "."]
 
 
-def _counted(details: Mapping[str, Any]) -> list[str]:
+def _counted(metric: str, details: Mapping[str, Any]) -> list[str]:
     """Return the numbers of counted atoms that `stability_alive` leaves out, and of atoms without a partner."""
+    apart = " (not in stability_alive)" if metric == "stability" else ""
     silent, zero, unmatched = (details.get(name) or [] for name in ("silent", "zero", "unmatched"))
     parts = []
     if any(silent):
-        parts.append(f"silent on the evaluation split, but counted, per run: {_range(silent)}")
+        parts.append(f"silent on the evaluation split, but counted{apart}, per run: {_range(silent)}")
     if any(zero) and not any(details.get("left_out") or []):
-        parts.append(f"of length zero, counted with cosine 0, per run: {_range(zero)}")
+        parts.append(f"of length zero, counted with cosine 0{apart}, per run: {_range(zero)}")
     if any(unmatched):
         parts.append(f"without a partner, and penalised, per pair: {_range(unmatched)}")
     return parts
@@ -127,10 +127,10 @@ def _left_out(row: Mapping[str, Any], left_out: Sequence[int]) -> list[str]:
         return []
     if counts_every_atom(row):
         return [f"sub-units of length zero left out of each run: {_range(left_out)}"]
-    text = f"dead units left out of each run: {_range(left_out)}"
-    if row["metric"] == "stability_alive":
-        return [text]
-    return [f"{text}, by version {row['version']} of the metric; `harness stability` measures the newest version"]
+    return [
+        f"dead units left out of each run: {_range(left_out)}, by version {row['version']} of the metric; "
+        "`harness stability` measures the newest version"
+    ]
 
 
 def _range(counts: Sequence[int]) -> str:

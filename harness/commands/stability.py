@@ -44,8 +44,8 @@ def stability(
         out(
             "\nMean ± sample standard deviation over pairs of runs; chance: random dictionaries of the same shape. "
             "Every atom counts: those of silent units too, and atoms without a partner as a penalty (surplus: their "
-            "number in all pairs). stability_alive leaves out silent units and atoms of length zero; for the other "
-            "measures, that value is in --json."
+            "number in all pairs). stability_alive leaves out silent units, atoms of length zero, and the surplus of "
+            "whole dictionaries; for the other measures, that value is in --json."
         )
     else:
         out("No method here has two finished cells that differ in one seed; [stability] in a suite makes them.")

@@ -67,8 +67,12 @@ class FittedUnits(NamedTuple):
             mask &= ~self.zero
         if definition == ALIVE:
             mask &= ~self.silent
-        atoms = self.writers if writers and self.writers is not None else self.atoms
-        return Units(atoms[mask], self.parents[mask] if by_parent and self.parents is not None else None)
+        units = Units(
+            self.writers if writers and self.writers is not None else self.atoms, self.parents if by_parent else None
+        )
+        if bool(mask.all()):
+            return units
+        return Units(units.atoms[mask], None if units.parents is None else units.parents[mask])
 
 
 class Matching(NamedTuple):

@@ -14,7 +14,7 @@ FULL_DECODER_VERSION = 2
 
 def counts_every_atom(row: Mapping[str, Any]) -> bool:
     """Return whether a stability score counts silent units and atoms without a partner, as in the ELUDe paper."""
-    return row["metric"] != "stability_alive" and row["version"] >= FULL_DECODER_VERSION
+    return row["metric"] != "stability_alive" and int(row["version"]) >= FULL_DECODER_VERSION
 
 
 def without_superseded(rows: Sequence[Record]) -> list[Record]:

@@ -85,7 +85,7 @@ class Matching(NamedTuple):
     unmatched: list[int]
     """atoms without a partner, per pair"""
     chance: float | None
-    """similarity of random dictionaries; None if a run has no unit"""
+    """similarity of random dictionaries; None if a run has no atom of positive length"""
 
     @property
     def finite(self) -> list[float]:
@@ -134,12 +134,12 @@ def match(runs: Sequence[Units], definition: Definition, check: Callable[[], Non
 
 
 def _chance(runs: Sequence[Units], definition: Definition, check: Callable[[], None]) -> float | None:
-    """Return the mean chance level of the pairs of runs; None if a run has no unit."""
+    """Return the mean chance level of the pairs of runs; None if a run has no atom of positive length."""
     shapes = [_shape(run, definition) for run in runs]
     if definition == ALIVE:
         # The surplus costs nothing, so the number of alive units of the first run stands for all runs.
         shapes = shapes[:1] * 2
-    if not all(shape.n_atoms for shape in shapes):
+    if not all(shape.n_atoms > shape.n_zero for shape in shapes):
         return None
     levels = []
     for first, second in itertools.combinations(shapes, 2):

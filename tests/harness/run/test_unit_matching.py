@@ -63,7 +63,7 @@ def test_identical_dictionaries_have_no_rounding_and_zeros_count(n_zero: int) ->
     d[:n_zero] = 0
     matching = match([Units(d), Units(d.clone()), Units(d.flip(0))], FULL)
     if n_zero == 10:
-        assert all(map(math.isnan, matching.pairs))
+        assert all(map(math.isnan, matching.pairs)) and matching.chance is None
         return
     assert matching.pairs[0] == 1 - n_zero / 10 and matching.identical == 1
     assert matching.pairs == pytest.approx([1 - n_zero / 10] * 3)

@@ -25,6 +25,7 @@ def stability(
     selected = cells.open().cells(**cells.filters)
     from harness.run.stability import measure
     from results.store import group_scores, open_store
+    from results.store.stability_versions import without_superseded
 
     store = open_store(cells.store, read_only=False)
     with reporting(as_json) as reporter:
@@ -32,7 +33,7 @@ def stability(
     by_id = selected.set_index("cell_id")
     rows = [
         _row(row, by_id.loc[row["cell_ids"][0]])
-        for row in group_scores.group_scores(store).to_dict("records")
+        for row in without_superseded(group_scores.group_scores(store).to_dict("records"))
         if set(row["cell_ids"]) <= set(by_id.index)
     ]
     rows.sort(key=lambda row: (row["backbone"], row["site"], row["measure"], -(row["value"] or 0.0)))
@@ -40,7 +41,12 @@ def stability(
         return print_json({"groups": rows, "problems": outcome.problems})
     if rows:
         print_table([_text_row(row) for row in rows])
-        out("\nMean ± sample standard deviation over pairs of runs; chance: random dictionaries of the same shape.")
+        out(
+            "\nMean ± sample standard deviation over pairs of runs; chance: random dictionaries of the same shape. "
+            "Every atom counts: those of silent units too, and atoms without a partner as a penalty (surplus: their "
+            "number in all pairs). stability_alive leaves out silent units, atoms of length zero, and the surplus of "
+            "whole dictionaries; for the other measures, that value is in --json."
+        )
     else:
         out("No method here has two finished cells that differ in one seed; [stability] in a suite makes them.")
     for problem in outcome.problems:
@@ -55,6 +61,7 @@ def _row(row: dict[Any, Any], cell: Any) -> dict[str, Any]:
         "method": cell["label"],
         "config_id": row["config_id"],
         "measure": row["metric"],
+        "version": int(row["version"]),
         "value": None if value != value else value,
         "std": None if row["uncertainty"] != row["uncertainty"] else row["uncertainty"],
         "n_pairs": int(row["n"]),
@@ -65,18 +72,23 @@ def _row(row: dict[Any, Any], cell: Any) -> dict[str, Any]:
 
 
 def _text_row(row: dict[str, Any]) -> dict[str, Any]:
+    from harness.run.stability import VERSIONS
+
     spread = f" ± {row['std']:.4f}" if row["std"] is not None else ""
+    is_current = VERSIONS.get(row["measure"], row["version"]) == row["version"]
     return {
         "backbone": row["backbone"],
         "site": row["site"],
         "method": row["method"],
-        "measure": row["measure"],
+        "measure": row["measure"] if is_current else f"{row['measure']}@{row['version']}",
         "value": "undefined" if row["value"] is None else f"{row['value']:.4f}{spread}",
         "pairs": row["n_pairs"],
         "identical": row["identical_pairs"],
         "chance": "" if row["chance"] is None else f"{row['chance']:.4f}",
         "matched": row["matching"],
         "atoms": "/".join(map(str, row["atoms"])),
-        "dead": "/".join(map(str, row["left_out"])),
+        "silent": "/".join(map(str, row["silent"])),
+        "left out": "/".join(map(str, row["left_out"])),
+        "surplus": "" if row.get("unmatched") is None else sum(row["unmatched"]),
         "on": row["on"],
     }

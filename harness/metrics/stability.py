@@ -16,20 +16,30 @@ from harness.errors import ArgumentError
 from harness.metrics.dictionary import checked_atoms, directions
 
 
-def matched_cosine(d1: Tensor, d2: Tensor) -> float:
+def matched_cosine(d1: Tensor, d2: Tensor, *, full: bool = False) -> float:
     """Return the mean cosine of the atoms (K1, d) and (K2, d) under the best one-to-one matching (Hungarian method).
 
-    Cosines are signed: an atom and its negative are opposites. Atoms of length zero are excluded. If one dictionary
-    then has more atoms than the other, the surplus is neither matched nor counted.
+    Cosines are signed: an atom and its negative are opposites. For dictionaries of equally many atoms of positive
+    length, both values of ``full`` give the same number.
+
+    Args:
+        full: count every atom, as the score ``stability`` does (ELUDe paper, App. B.3). An atom of length zero has
+            cosine 0 with any atom, and ``|K1 - K2| / max(K1, K2)`` is subtracted for the atoms of the larger dictionary
+            that have no partner. By default, atoms of length zero are excluded, and the surplus of the dictionary that
+            then has more atoms is neither matched nor counted.
 
     Returns:
-        A value in [-1, 1]: 1 for the same atoms in any order and scale, and about 0.130 for random dictionaries of
-        6144 x 768. It is NaN if a dictionary has no atom of positive length.
+        A value in [-1, 1], or above -2 with ``full``: 1 for the same atoms in any order and scale, and about 0.130 for
+        random dictionaries of 6144 x 768. It is NaN if a dictionary has no atom of positive length.
 
     Raises:
         ArgumentError: if the widths differ, or an atom is not finite.
     """
-    return _matched(*_comparable(d1, d2))
+    rows1, rows2 = _comparable(d1, d2)
+    if not full or not len(rows1) or not len(rows2):
+        return _matched(rows1, rows2)
+    surplus = abs(len(d1) - len(d2)) / max(len(d1), len(d2))
+    return _matched(_with_zeros(rows1, len(d1)), _with_zeros(rows2, len(d2))) - surplus
 
 
 def matched_cosine_by_parent(d1: Tensor, parents1: Tensor, d2: Tensor, parents2: Tensor) -> float:
@@ -37,7 +47,8 @@ def matched_cosine_by_parent(d1: Tensor, parents1: Tensor, d2: Tensor, parents2:
 
     Of the atoms (K1, d) and (K2, d), ``parents1`` (K1,) and ``parents2`` (K2,) are the parents. The score of a parent
     with k1 and k2 atoms is the mean cosine of its ``min(k1, k2)`` matched atoms minus ``|k1 - k2| / max(k1, k2)``. A
-    parent with atoms in only one of the dictionaries scores -1, the lowest value.
+    parent with atoms in only one of the dictionaries scores -1. Atoms of length zero, which a split makes for shares of
+    zero, are excluded before they are counted (ELUDe paper, App. B.3).
 
     Raises:
         ArgumentError: if the shapes do not match, an atom is not finite, or a parent is not a whole number.
@@ -77,8 +88,14 @@ def _comparable(d1: Tensor, d2: Tensor) -> tuple[Tensor, Tensor]:
     return rows1, rows2
 
 
+def _with_zeros(rows: Tensor, n_atoms: int) -> Tensor:
+    """Return rows (K, d) followed by rows of zeros: (n_atoms, d)."""
+    return rows if len(rows) == n_atoms else torch.cat([rows, rows.new_zeros(n_atoms - len(rows), rows.shape[1])])
+
+
 def _matched(rows1: Tensor, rows2: Tensor) -> float:
-    """Return the mean cosine of matched rows of unit length; NaN without any."""
-    cosines = (rows1 @ rows2.T).clamp(-1, 1).numpy()
-    pairs = linear_sum_assignment(cosines, maximize=True)
-    return float(cosines[pairs].mean()) if cosines.size else math.nan
+    """Return the mean cosine of matched rows of length one or zero; NaN without any."""
+    # The solver copies its matrix unless it is in float64 and to be minimised, so it gets the negative cosines.
+    cost = (rows1 @ rows2.T).clamp_(-1, 1).neg_().numpy()
+    pairs = linear_sum_assignment(cost)
+    return float((-cost[pairs]).mean()) if cost.size else math.nan

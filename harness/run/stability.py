@@ -2,40 +2,42 @@
 
 Computed for each configuration on one board, over the initialisation seeds on one token set (``stability``, and
 ``stability_writer`` if units have a reading and a writing direction), and over the token seeds at one initialisation
-seed (``token_sensitivity``). Needs neither backbone nor images, and fits nothing.
+seed (``token_sensitivity``). Dictionaries are compared as a whole, with their silent units; ``stability_alive`` and the
+``alive`` entry in the details of the others leave these out. Needs neither backbone nor images, and fits nothing.
 """
 
 from __future__ import annotations
 
-import itertools
 import statistics
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
-import methods
 from harness.errors import UserError
-from harness.identity import seed_of
-from harness.metrics.dictionary import writing_directions
-from harness.metrics.stability import matched_cosine, matched_cosine_by_parent
 from harness.progress import Reporter
+from harness.run.unit_matching import ALIVE, FULL, FittedUnits, Matching, Units, fitted_units, match
 from results import Store, StoreError
 from results.boards.board import BoardKey
 from results.store import group_scores
 from results.store.group_scores import GroupScoreRecord, group_id_of
+from results.store.stability_versions import FULL_DECODER_VERSION
 
-#: Version of the definition; scores of different versions are never ranked together.
-VERSION = 1
+#: Version of each metric; scores of different versions are never ranked together. Version 1 of the metrics that count
+#: every atom left silent units out, as ``stability_alive`` does.
+VERSIONS = {
+    **dict.fromkeys(("stability", "stability_writer", "token_sensitivity"), FULL_DECODER_VERSION),
+    "stability_alive": 1,
+}
 
 _BOARD = BoardKey._fields
 
 #: Seed that varies in a group -> metric of the dictionary, and metric of the writing directions.
 _METRICS = {"init_seed": ("stability", "stability_writer"), "token_seed": ("token_sensitivity", None)}
+_MAIN = [metric for metric, _ in _METRICS.values()]
+
+#: Metric of all atoms -> metric of the alive units; the other metrics have it in their details.
+_ALIVE = {"stability": "stability_alive"}
 
 #: Seed that varies in a group -> seed that its cells share.
 _FIXED = {"init_seed": "token_seed", "token_seed": "init_seed"}
@@ -61,23 +63,6 @@ class Group(NamedTuple):
     def title(self) -> str:
         seeds = ", ".join(str(cell[self.varies]) for cell in self.cells)
         return f"{self.cells[0]['label']} at {self.cells[0]['site']}, {self.varies.replace('_', ' ')}s {seeds}"
-
-
-class FittedUnits(NamedTuple):
-    """Units of one fit that are compared."""
-
-    atoms: Tensor
-    """(K, d), without those of dead units"""
-    parents: Tensor | None
-    """(K,) int64"""
-    writers: Tensor | None
-    """(K, d_out) writing directions, if the atoms are reading directions"""
-    side: str
-    """"reader" if ``atoms`` are reading directions, "writer" if they are writing directions"""
-    zero: int
-    """number of excluded atoms of length zero"""
-    silent: int
-    """number of other excluded units, never active on the evaluation split"""
 
 
 class StabilityResult(NamedTuple):
@@ -149,60 +134,74 @@ def measure_group(store: Store, group: Group, *, check: Callable[[], None] = lam
     Raises:
         UserError: if a fit is missing or damaged, or its method is not registered.
     """
-    runs = [_fitted_units(store, cell) for cell in group.cells]
-    parents = [run.parents for run in runs]
-    by_parent = all(owners is not None for owners in parents)
-    if not by_parent:
-        parents = [None] * len(runs)
-    first, fixed = group.cells[0], _FIXED[group.varies]
-    seeds = [cell[group.varies] for cell in group.cells]
+    runs = [fitted_units(store, cell) for cell in group.cells]
     metric, writer_metric = _METRICS[group.varies]
-    records = []
-    compared = [(metric, [run.atoms for run in runs], runs[0].side)]
-    writers = [run.writers for run in runs if run.writers is not None]
-    if writer_metric is not None and len(writers) == len(runs):
-        compared.append((writer_metric, writers, "writer"))
-    for name, dictionaries, side in compared:
-        pairs, identical = [], 0
-        for (d1, parents1), (d2, parents2) in itertools.combinations(zip(dictionaries, parents, strict=True), 2):
-            check()
-            value, same = _similarity(d1, parents1, d2, parents2)
-            pairs.append(value)
-            identical += same
-        details = {
-            "on": f"{fixed.replace('_', ' ')} {first[fixed]}",
-            "pairs": pairs,
-            "seeds": seeds,
-            "identical_pairs": identical,
-            "matching": "per parent unit" if by_parent else "whole dictionary",
-            "direction": side,
-            "atoms": [len(run.atoms) for run in runs],
-            "width": dictionaries[0].shape[1],
-            "left_out": [run.zero + run.silent for run in runs],
-            "zero": [run.zero for run in runs],
-            "silent": [run.silent for run in runs],
-            "chance": _chance(dictionaries[0], parents[0]),
-        }
-        finite = [value for value in pairs if np.isfinite(value)]
-        records.append(
-            GroupScoreRecord(
-                group_id=group.group_id,
-                config_id=first["config_id"],
-                label=first["label"],
-                cell_ids=group.cell_ids,
-                metric=name,
-                version=VERSION,
-                params={f"{group.varies}s": sorted(seeds)},
-                value=statistics.fmean(finite) if finite else float("nan"),
-                uncertainty=statistics.stdev(finite) if len(finite) > 1 else None,
-                uncertainty_kind="sample standard deviation over pairs of runs" if len(finite) > 1 else None,
-                n=len(pairs),
-                unit="",
-                direction="higher",
-                details=details,
-            )
-        )
+    records = _compared(group, metric, runs, check)
+    if writer_metric is not None and all(run.writers is not None for run in runs):
+        records += _compared(group, writer_metric, runs, check, writers=True)
     return records
+
+
+def _compared(
+    group: Group, metric: str, runs: Sequence[FittedUnits], check: Callable[[], None], *, writers: bool = False
+) -> list[GroupScoreRecord]:
+    """Compare the runs by both definitions; `metric` counts all atoms."""
+    by_parent = all(run.parents is not None for run in runs)
+    full, alive = (
+        [run.counted(definition, by_parent=by_parent, writers=writers) for run in runs] for definition in (FULL, ALIVE)
+    )
+    shared = {
+        "seeds": [cell[group.varies] for cell in group.cells],
+        "on": f"{_FIXED[group.varies].replace('_', ' ')} {group.cells[0][_FIXED[group.varies]]}",
+        "matching": "per parent unit" if by_parent else "whole dictionary",
+        "direction": "writer" if writers else runs[0].side,
+        "zero": [int(run.zero.sum()) for run in runs],
+        "silent": [int(run.silent.sum()) for run in runs],
+    }
+    of_all = match(full, FULL, check)
+    is_same = not by_parent and len({len(units.atoms) for units in [*full, *alive]}) == 1
+    of_alive = of_all if is_same else match(alive, ALIVE, check)
+    details_of_all = {**shared, **_details(runs, full, of_all)}
+    details_of_alive = {**shared, **_details(runs, alive, of_alive)}
+    if metric in _ALIVE:
+        return [
+            _record(group, metric, of_all, details_of_all),
+            _record(group, _ALIVE[metric], of_alive, details_of_alive),
+        ]
+    details_of_all["alive"] = {"value": of_alive.mean, "pairs": of_alive.pairs, "atoms": details_of_alive["atoms"]}
+    return [_record(group, metric, of_all, details_of_all)]
+
+
+def _details(runs: Sequence[FittedUnits], counted: Sequence[Units], matching: Matching) -> dict[str, Any]:
+    return {
+        "pairs": matching.pairs,
+        "identical_pairs": matching.identical,
+        "atoms": [len(units.atoms) for units in counted],
+        "width": counted[0].atoms.shape[1],
+        "left_out": [len(run.atoms) - len(units.atoms) for run, units in zip(runs, counted, strict=True)],
+        "unmatched": matching.unmatched,
+        "chance": matching.chance,
+    }
+
+
+def _record(group: Group, metric: str, matching: Matching, details: dict[str, Any]) -> GroupScoreRecord:
+    first, finite = group.cells[0], matching.finite
+    return GroupScoreRecord(
+        group_id=group.group_id,
+        config_id=first["config_id"],
+        label=first["label"],
+        cell_ids=group.cell_ids,
+        metric=metric,
+        version=VERSIONS[metric],
+        params={f"{group.varies}s": sorted(cell[group.varies] for cell in group.cells)},
+        value=matching.mean,
+        uncertainty=statistics.stdev(finite) if len(finite) > 1 else None,
+        uncertainty_kind="sample standard deviation over pairs of runs" if len(finite) > 1 else None,
+        n=len(matching.pairs),
+        unit="",
+        direction="higher",
+        details=details,
+    )
 
 
 def _groups(store: Store, cell_ids: Collection[str] | None) -> Iterator[Group]:
@@ -226,7 +225,8 @@ def _plain(row: dict[Any, Any]) -> dict[str, Any]:
 
 def _measured_at(store: Store) -> dict[str, pd.Timestamp]:
     frame = group_scores.group_scores(store)
-    frame = frame[frame["version"] == VERSION]
+    # All metrics of a group are written together, so that one of them tells for all.
+    frame = frame[frame["metric"].isin(_MAIN) & (frame["version"] == frame["metric"].map(VERSIONS))]
     return dict(frame.groupby("group_id")["measured_at"].min())
 
 
@@ -234,61 +234,3 @@ def _latest(group: Group) -> pd.Timestamp:
     """Return the latest start of the group's cells; scores measured before that belong to earlier fits."""
     times = [cell["started_at"] for cell in group.cells if not pd.isna(cell["started_at"])]
     return max(times) if times else pd.Timestamp(0, tz="UTC")
-
-
-def _fitted_units(store: Store, cell: dict[str, Any]) -> FittedUnits:
-    method = methods.load(store.path.parent / cell["artifact"])
-    dictionary = method.dictionary()
-    atoms = dictionary.atoms.detach().cpu()
-    units = store.units(cell["cell_id"])
-    alive = torch.ones(len(atoms), dtype=torch.bool)
-    if len(units) == len(atoms) and not bool(units["alive"].isna().any()):
-        alive = torch.from_numpy(units["alive"].to_numpy(dtype=bool).copy())
-    nonzero = atoms.norm(dim=1) > 0
-    included = alive & nonzero
-    writers = None
-    if dictionary.side == "reader" and not method.spec.virtual:
-        writers = writing_directions(method)[included]
-    return FittedUnits(
-        atoms=atoms[included],
-        parents=None if dictionary.parents is None else dictionary.parents.cpu()[included],
-        writers=writers,
-        side=dictionary.side,
-        zero=int((~nonzero).sum()),
-        silent=int((nonzero & ~alive).sum()),
-    )
-
-
-def _similarity(d1: Tensor, parents1: Tensor | None, d2: Tensor, parents2: Tensor | None) -> tuple[float, bool]:
-    """Return the matched cosine (exactly 1.0 for identical dictionaries), and True if they are bitwise identical."""
-    same = len(d1) > 0 and torch.equal(d1, d2)
-    if parents1 is not None and parents2 is not None:
-        same = same and torch.equal(parents1, parents2)
-    return (1.0 if same else _matched(d1, parents1, d2, parents2)), same
-
-
-def _matched(d1: Tensor, parents1: Tensor | None, d2: Tensor, parents2: Tensor | None) -> float:
-    """Return the matched cosine, within each parent if both dictionaries have parents."""
-    if parents1 is None or parents2 is None:
-        return matched_cosine(d1, d2)
-    return matched_cosine_by_parent(d1, parents1, d2, parents2)
-
-
-def _chance(atoms: Tensor, parents: Tensor | None) -> float | None:
-    """Return the matched cosine of two Gaussian dictionaries of this shape; None without atoms."""
-    owners = None if parents is None else tuple(parents.tolist())
-    return random_similarity(len(atoms), atoms.shape[1], owners) if len(atoms) else None
-
-
-@lru_cache(maxsize=64)
-def random_similarity(n_atoms: int, width: int, parents: tuple[int, ...] | None = None) -> float:
-    """Return the matched cosine of two random dictionaries (n_atoms, width), about .130 for 6144 x 768.
-
-    With ``parents``, the parent of each atom in both, atoms are only matched within their parent.
-    """
-    first, second = (
-        torch.randn(n_atoms, width, generator=torch.Generator().manual_seed(seed))
-        for seed in (seed_of("random dictionary", n_atoms, width, number) for number in (0, 1))
-    )
-    owners = None if parents is None else torch.tensor(parents)
-    return _matched(first, owners, second, owners)

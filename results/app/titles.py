@@ -35,6 +35,8 @@ TITLES = {
     "unit_overlap": "overlap with the nearest unit",
     "unit_overlap_across": "overlap with the nearest unit of another neuron",
     "stability": "stability over seeds",
+    "stability_alive": "stability over seeds, alive units",
+    "stability_writer": "stability over seeds, writing directions",
     "token_sensitivity": "similarity over token seeds",
     "class_purity_adjusted": "class purity above chance",
     "class_purity_chance": "class purity at chance",

@@ -13,7 +13,8 @@ from results.store.records import DEVICE_UNITS
 COLUMN_ORDER = (
     *("ms_score", "ms_score_token_adjusted", "ms_score_adjusted", "win_rate"),
     *("r2", "accuracy", "accuracy_recovered", "agreement", "kl"),
-    *("stability", "stability_writer", "token_sensitivity", "l0", "alive_fraction", "expansion_factor"),
+    *("stability", "stability_alive", "stability_writer", "token_sensitivity"),
+    *("l0", "alive_fraction", "expansion_factor"),
 )
 # Secondary metrics of the columns above. Metrics of a plugin are not among them: its author wants to see them.
 DETAILS = frozenset(
@@ -21,7 +22,7 @@ DETAILS = frozenset(
         *("class_purity", "class_purity_adjusted", "polysemanticity", "effective_rank", "effective_rank_share"),
         *("max_collinearity", "min_distinctness", "nearest_cosine_mean", "nearest_cosine_median", "nearest_cosine_p95"),
         *("unique_units", "unit_overlap", "unit_overlap_across", "ms_score_patch", "ms_score_cls"),
-        *("fvu", "r2_pooled", "agreement_recovered"),
+        *("fvu", "r2_pooled", "agreement_recovered", "stability_alive"),
     }
 )
 

@@ -17,10 +17,13 @@ from typing import Any
 
 from results.boards.board import AttachedScores, BoardKey
 from results.boards.seeds import seeds_of
+from results.store.stability_versions import counts_every_atom
 
 
 def attach_group_scores(cells: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> AttachedScores:
     """Return one score per group that the boards of `cells` show, attached to the first cell of the group.
+
+    Of a group that was measured by several versions of a metric, only the newest is shown.
 
     Args:
         cells: rows of `Store.cells()`.
@@ -33,9 +36,9 @@ def attach_group_scores(cells: Sequence[Mapping[str, Any]], rows: Sequence[Mappi
             continue
         head = finished[row["cell_ids"][0]]
         # The label is taken from the cell: a later run may have changed it.
-        parts = (head["label"], row["config_id"], row["metric"], row["version"], (row["details"] or {}).get("on"))
+        parts = (head["label"], row["config_id"], row["metric"], (row["details"] or {}).get("on"))
         key = (*BoardKey.of(head), *map(str, parts))
-        if key not in best or len(row["cell_ids"]) >= len(best[key]["cell_ids"]):
+        if key not in best or _preference(row) >= _preference(best[key]):
             best[key] = row
     scores: list[dict[str, Any]] = []
     notes: dict[str, list[str]] = {}
@@ -44,6 +47,10 @@ def attach_group_scores(cells: Sequence[Mapping[str, Any]], rows: Sequence[Mappi
         scores.append(_score(row, cell["cell_id"]))
         notes.setdefault(cell["cell_id"], []).extend(_notes(row, cell))
     return AttachedScores(scores, notes)
+
+
+def _preference(row: Mapping[str, Any]) -> tuple[int, int]:
+    return int(row["version"]), len(row["cell_ids"])
 
 
 def _score(row: Mapping[str, Any], cell_id: str) -> dict[str, Any]:
@@ -87,17 +94,43 @@ def pairs_error(groups: Sequence[Sequence[Any]]) -> tuple[float, int] | None:
 
 
 def _notes(row: Mapping[str, Any], cell: Mapping[str, Any]) -> list[str]:
-    """Return the notes on one row's group: what was compared, what was left out, and the chance level."""
+    """Return the notes on one row's group: what was compared and counted, what was left out, and the chance level."""
     details = row["details"] or {}
-    if row["metric"] == "stability_writer" or not details:
+    # What `stability_alive` leaves out, and what `stability_writer` counts, is in the note on `stability`.
+    if row["metric"] in ("stability_alive", "stability_writer") or not details:
         return []
     atoms, left_out = details.get("atoms") or [], details.get("left_out") or []
     parts = [f"{row['metric']} of {cell['label']}: {row['n']} pairs, {details.get('matching')}, {_range(atoms)} atoms"]
-    if any(left_out):
-        parts.append(f"dead units left out of each run: {_range(left_out)}")
+    parts += _counted(row["metric"], details) if counts_every_atom(row) else []
+    parts += _left_out(row, left_out)
     if details.get("chance") is not None:
         parts.append(f"chance level (random dictionaries of the same shape): {details['chance']:.3f}")
     return ["; ".join(parts) + "."]
+
+
+def _counted(metric: str, details: Mapping[str, Any]) -> list[str]:
+    """Return the numbers of counted atoms that `stability_alive` leaves out, and of atoms without a partner."""
+    apart = " (not in stability_alive)" if metric == "stability" else ""
+    silent, zero, unmatched = (details.get(name) or [] for name in ("silent", "zero", "unmatched"))
+    parts = []
+    if any(silent):
+        parts.append(f"silent on the evaluation split, but counted{apart}, per run: {_range(silent)}")
+    if any(zero) and not any(details.get("left_out") or []):
+        parts.append(f"of length zero, counted with cosine 0{apart}, per run: {_range(zero)}")
+    if any(unmatched):
+        parts.append(f"without a partner, and penalised, per pair: {_range(unmatched)}")
+    return parts
+
+
+def _left_out(row: Mapping[str, Any], left_out: Sequence[int]) -> list[str]:
+    if not any(left_out):
+        return []
+    if counts_every_atom(row):
+        return [f"sub-units of length zero left out of each run: {_range(left_out)}"]
+    return [
+        f"dead units left out of each run: {_range(left_out)}, by version {row['version']} of the metric; "
+        "`harness stability` measures the newest version"
+    ]
 
 
 def _range(counts: Sequence[int]) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from results.store import Store
 
 #: Scores of several cells together: they cannot be paired.
-POOLED = ("win_rate", "stability", "stability_writer", "token_sensitivity")
+POOLED = ("win_rate", "stability", "stability_alive", "stability_writer", "token_sensitivity")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

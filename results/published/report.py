@@ -20,6 +20,7 @@ from results.published.rows import ABLATED, MAIN, PAPER_COUNTERPARTS, Counterpar
 from results.published.tables import published_table
 from results.published.win_rates import Tournaments, is_proxy
 from results.store.records import grouped
+from results.store.stability_versions import FULL_DECODER_VERSION
 
 if TYPE_CHECKING:
     from results.store import Store
@@ -47,6 +48,8 @@ class Quantity(NamedTuple):
     """factor that converts a printed spread into the unit of the value"""
     of_pairs: bool = False
     """true if the spread is over pairs of runs, which share runs and so are not independent"""
+    version: int = 1
+    """first version of the metric that has the paper's definition"""
 
 
 _MAIN_COLUMNS = (
@@ -59,7 +62,11 @@ QUANTITIES: Mapping[int, tuple[Quantity, ...]] = {
     2: _MAIN_COLUMNS,
     3: (Quantity("win_rate_pct", "ci95_low,ci95_high", "win_rate", 100.0),),
     4: (
-        Quantity("cross_init_similarity_pct", "cross_init_std", "stability", 100.0, "%", 100.0, of_pairs=True),
+        Quantity(
+            *("cross_init_similarity_pct", "cross_init_std", "stability", 100.0, "%", 100.0),
+            of_pairs=True,
+            version=FULL_DECODER_VERSION,
+        ),
         Quantity("effective_rank", "effective_rank_std", "effective_rank", 1.0, ""),
         Quantity("coherence_pct", "coherence_std", "max_collinearity", 100.0, "%", 100.0),
     ),
@@ -247,6 +254,9 @@ class _Measured:
         columns = [column for column in board.columns if column.metric == name and column.key in row.metrics]
         if not columns:
             return dataclasses.replace(matched_cell, why_absent=f"{name} was not measured")
+        if columns[0].version < quantity.version:
+            why = f"{name} was measured by version {columns[0].version}, whose definition is not the paper's"
+            return dataclasses.replace(matched_cell, why_absent=why)
         if columns[0].device:
             self._devices.add(columns[0].device)
         aggregate = row.metrics[columns[0].key]

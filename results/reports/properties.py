@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from results.boards.board import BoardKey
 from results.boards.seeds import without_sweeps
 from results.store.records import grouped, records_of, scores_by_metric
+from results.store.stability_versions import counts_every_atom
 
 if TYPE_CHECKING:
     from results.store import Store
 
-#: Mean matched cosine over pairs of runs. The paper ticks 86.85 (archetypal SAE) and crosses 81.42 (TopK SAE).
+#: Mean matched cosine of all atoms over pairs of runs. The paper ticks 86.85 (archetypal SAE) and crosses 81.42 (TopK
+#: SAE). As in the paper, the value is not corrected for chance (about .13 there).
 STABLE = 0.85
 #: Share of the tested units whose edit changes the decoded output.
 EXPLICIT = 0.99
@@ -171,17 +173,35 @@ def _stable(groups: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
         return "unknown", f"not measured: it needs several initialisation seeds on one token set{tokens}"
     details = stability["details"] or {}
     text = f"stability {stability['value']:.4f} over {stability['n']} pairs of runs"
+    if not counts_every_atom(stability) and not _counts_agree(details):
+        version = f"version {stability['version']} of the metric, which leaves silent units out"
+        return "unknown", f"{text} by {version}; `harness stability` measures the newest version{tokens}"
     if details.get("identical_pairs"):
         text += f", {details['identical_pairs']} of them bit-identical"
     text += f" (yes from {STABLE}"
-    if details.get("chance") is not None:
-        text += f", chance {details['chance']:.3f}"
-    return ("yes" if stability["value"] >= STABLE else "no"), f"{text}){tokens}"
+    chance = details.get("chance")
+    if chance is not None:
+        text += f", chance {chance:.3f}"
+    text += f"){tokens}"
+    if stability["value"] < STABLE:
+        return "no", text
+    if chance is not None and chance >= STABLE and details.get("identical_pairs") != stability["n"]:
+        return "unknown", f"{text}; random dictionaries of this shape reach the threshold"
+    return "yes", text
+
+
+def _counts_agree(details: Mapping[str, Any]) -> bool:
+    """Return whether version 1 of ``stability`` counted every atom, so that its value is that of version 2 too."""
+    silent, zero, atoms = (details.get(name) for name in ("silent", "zero", "atoms"))
+    if silent is None or zero is None or atoms is None or any(silent):
+        return False
+    return details.get("matching") == "per parent unit" or (not any(zero) and len(set(atoms)) == 1)
 
 
 def _largest(groups: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str, Any] | None:
+    """Return the score of the newest version, and of several such the one over most cells."""
     candidates = [group for group in groups if group["metric"] == metric and _finite(group["value"])]
-    return max(candidates, key=lambda group: len(group["cell_ids"]), default=None)
+    return max(candidates, key=lambda group: (group["version"], len(group["cell_ids"])), default=None)
 
 
 def _training_free(_: Scores, details: Mapping[str, Any]) -> _Finding:

@@ -16,7 +16,8 @@ _UNIT, _SIGNED, _POSITIVE = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
 #: Bounds of metrics by id. Fractions lie in [0, 1] unless given here.
 RANGES: Mapping[str, tuple[float, float]] = {
     **dict.fromkeys(("ms_score", "ms_score_null", "recovery", "recovery_cosine", "recovery_ari"), _SIGNED),
-    **dict.fromkeys(("stability", "stability_writer", "token_sensitivity"), _SIGNED),
+    # A mean cosine minus a penalty below 1 for atoms without a partner.
+    **dict.fromkeys(("stability", "stability_alive", "stability_writer", "token_sensitivity"), (-2.0, 1.0)),
     **dict.fromkeys(("max_collinearity", "min_distinctness"), _UNIT),
     **dict.fromkeys(("nearest_cosine_mean", "nearest_cosine_median", "nearest_cosine_p95"), _UNIT),
     **dict.fromkeys(("polysemanticity", "polysemanticity_null"), _UNIT),

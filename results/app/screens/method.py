@@ -32,6 +32,7 @@ from results.app.widgets import Choice
 from results.boards.board import Aggregate, Board, Column
 from results.reports.properties import PROPERTIES, MethodProperties, properties
 from results.store import Store
+from results.store.stability_versions import without_superseded
 
 _BINS = 100
 
@@ -156,13 +157,14 @@ def _binned(frame: pd.DataFrame) -> list[float]:
 
 def _stability(store: Store, choice: Choice) -> None:
     scores = queries.group_scores(store, choice.row.config_id, choice.row.label)
-    scores = [score for score in scores if set(score["cell_ids"] or ()) & set(choice.row.cell_ids)]
+    scores = without_superseded([score for score in scores if set(score["cell_ids"] or ()) & set(choice.row.cell_ids)])
     if not scores:
         return
     st.subheader("Stability over seeds")
     tables.show(
         {
             "metric": [metric_title(score["metric"]) for score in scores],
+            "version": [score["version"] for score in scores],
             "value": [number(score["value"]) for score in scores],
             "spread": [number(score["uncertainty"]) for score in scores],
             "kind of spread": [score["uncertainty_kind"] or "" for score in scores],

@@ -52,6 +52,38 @@ class TestMatchedCosine:
         assert matched_cosine(padded, d) == pytest.approx(1)
         assert math.isnan(matched_cosine(torch.zeros(2, 4), d))
 
+    def test_with_full_every_atom_counts(self) -> None:
+        d = random(6, 4)
+        padded = torch.cat([d, torch.zeros(3, 4)])
+        assert matched_cosine(padded, padded.flip(0), full=True) == pytest.approx(6 / 9)
+        assert matched_cosine(padded, d, full=True) == pytest.approx(1 - 3 / 9)
+        assert matched_cosine(d[:2], d, full=True) == pytest.approx(1 - 4 / 6)
+        # A zero is a better partner than an opposite.
+        assert matched_cosine(torch.eye(2), -torch.eye(2) * torch.tensor([[1.0], [0]]), full=True) == pytest.approx(0)
+        assert math.isnan(matched_cosine(torch.zeros(2, 4), d, full=True))
+        assert math.isnan(matched_cosine(d[:0], d, full=True))
+
+    @settings(max_examples=25, deadline=None)
+    @given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 2), st.integers(0, 10**6))
+    def test_full_is_the_best_assignment_minus_the_share_of_the_surplus(
+        self, k1: int, k2: int, zeros: int, seed: int
+    ) -> None:
+        """Every permutation of the smaller dictionary among the larger, zeros with cosine 0 (App. B.3)."""
+        d1, d2 = random(k1, 3, seed), random(k2, 3, seed + 1)
+        d1[1 : 1 + zeros] = 0
+        cosines = torch.nn.functional.cosine_similarity(d1[:, None].double(), d2[None].double(), dim=2)
+        if k1 > k2:
+            cosines = cosines.T
+        small, large = cosines.shape
+        best = max(
+            sum(float(cosines[i, j]) for i, j in enumerate(chosen)) / small
+            for chosen in itertools.permutations(range(large), small)
+        )
+        expected = best - (large - small) / large
+        assert matched_cosine(d1, d2, full=True) == pytest.approx(expected, abs=1e-9)
+        if zeros == 0 and k1 == k2:
+            assert matched_cosine(d1, d2, full=True) == matched_cosine(d1, d2)
+
     @settings(max_examples=25, deadline=None)
     @given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 10**6))
     def test_is_the_best_assignment(self, k1: int, k2: int, seed: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,16 +20,19 @@ from typer.testing import CliRunner
 
 import methods
 from harness.cli import app
-from harness.metrics import matched_cosine_by_parent
-from harness.run import RunSummary, run, stability
-from harness.run.stability import measure, random_similarity
+from harness.metrics import matched_cosine, matched_cosine_by_parent
+from harness.run import RunSummary, run, unit_matching
+from harness.run.stability import measure
+from harness.run.unit_matching import Shape, random_similarity
 from methods.base import Device, LinearSite, Progress, Tokens, no_progress
 from methods.elude.method import ELUDe
 from methods.identity import Identity
 from results import StoreError, leaderboard, open_store
+from results.boards.columns import is_detail
 from results.boards.group_columns import attach_group_scores
 from results.boards.seeds import averaged
 from results.boards.text import render_text
+from results.reports.properties import properties
 from results.store.group_scores import GroupScoreRecord, group_id_of, group_scores, record_group_scores
 from results.store.records import CellRecord
 
@@ -114,37 +119,41 @@ def test_methods_that_draw_are_not(repeated: tuple[Path, RunSummary]) -> None:
         assert -1 < found["value"] < 1 and found["uncertainty"] > 0
     chance = group(store, "random dictionary")
     assert chance["value"] == pytest.approx(chance["details"]["chance"], abs=0.08)
-    # Each part of a random split writes to its own neuron: all that is charged is another number of live parts.
+    # Each part of a random split writes to its own neuron, so the only cost is an unequal number of alive parts.
     writer = group(store, "random split", "stability_writer")
+    assert writer["value"] == pytest.approx(1) and writer["details"]["left_out"] == [0, 0, 0]
     units = [open_store(store).units(cell_id).query("alive") for cell_id in writer["cell_ids"]]
-    counts = [own["parent"].value_counts().reindex(range(24), fill_value=0) for own in units]
+    counts = [alive["parent"].value_counts().reindex(range(24), fill_value=0) for alive in units]
     expected = [1 - ((a - b).abs() / np.maximum(a, b)).mean() for a, b in itertools.combinations(counts, 2)]
-    assert writer["details"]["pairs"] == pytest.approx(expected)
+    assert writer["details"]["alive"]["pairs"] == pytest.approx(expected)
     rows = group_scores(open_store(store))
     assert "stability_writer" not in set(rows[rows["label"] == "TopK SAE"]["metric"])
 
 
 def test_a_random_splits_reading_directions_by_brute_force(repeated: tuple[Path, RunSummary]) -> None:
     store, _ = repeated
-    found = group(store, "random split")
+    every, of_alive = group(store, "random split"), group(store, "random split", "stability_alive")
     loaded = [
         methods.load(
             store.parent
             / open_store(store).query("SELECT artifact FROM cells WHERE cell_id = ?", [cell_id])["artifact"][0]
         ).dictionary()
-        for cell_id in found["cell_ids"]
+        for cell_id in every["cell_ids"]
     ]
     alive = [
         torch.from_numpy(open_store(store).units(cell_id)["alive"].to_numpy(dtype=bool).copy())
-        for cell_id in found["cell_ids"]
+        for cell_id in every["cell_ids"]
     ]
-    expected = []
-    for i, j in ((0, 1), (0, 2), (1, 2)):
-        d1, d2 = loaded[i].atoms[alive[i]], loaded[j].atoms[alive[j]]
-        assert loaded[i].parents is not None and loaded[j].parents is not None
-        expected.append(matched_cosine_by_parent(d1, loaded[i].parents[alive[i]], d2, loaded[j].parents[alive[j]]))
-    assert found["details"]["pairs"] == pytest.approx(expected)
-    assert found["value"] == pytest.approx(sum(expected) / 3)
+    for found, masks in ((every, [torch.ones_like(mask) for mask in alive]), (of_alive, alive)):
+        expected = []
+        for i, j in ((0, 1), (0, 2), (1, 2)):
+            d1, d2 = loaded[i].atoms[masks[i]], loaded[j].atoms[masks[j]]
+            assert loaded[i].parents is not None and loaded[j].parents is not None
+            expected.append(matched_cosine_by_parent(d1, loaded[i].parents[masks[i]], d2, loaded[j].parents[masks[j]]))
+        assert found["details"]["pairs"] == pytest.approx(expected)
+        assert found["value"] == pytest.approx(sum(expected) / 3)
+        assert found["details"]["silent"] == [int((~mask).sum()) for mask in alive]
+    assert (every["version"], of_alive["version"]) == (2, 1)
 
 
 def test_sensitivity_to_the_token_seed_is_over_token_sets(repeated: tuple[Path, RunSummary]) -> None:
@@ -161,6 +170,12 @@ def test_the_board_has_it_as_columns(repeated: tuple[Path, RunSummary]) -> None:
     [board] = leaderboard(open_store(store))
     keys = [column.key for column in board.columns]
     assert {"stability", "stability_writer", "token_sensitivity"} <= set(keys)
+    assert [is_detail(column) for column in board.columns if column.metric.startswith("stability")] == [
+        False,
+        True,
+        False,
+    ]
+    assert "token_sensitivity_alive" not in keys
     assert not any(key.startswith("evidence_") for key in keys)
     rows = {row.label: row for row in board.rows}
     assert (rows["ELUDe"].metrics["stability"].mean, rows["ELUDe"].metrics["stability"].rank) == (1.0, 1)
@@ -179,8 +194,8 @@ def test_what_is_measured_is_kept_until_a_cell_is_run_again(
     assert again.records == [] and again.kept == 10
     with store.writing() as opened:
         opened.execute("UPDATE cells SET started_at = now() WHERE method = 'identity' AND init_seed = 7")
-    assert {record.metric for record in measure(store).records} == {"stability"}
-    assert len(measure(store, anew=True).records) == 12
+    assert {record.metric for record in measure(store).records} == {"stability", "stability_alive"}
+    assert len(measure(store, anew=True).records) == 17
 
 
 def test_a_missing_fit_is_said_and_the_others_are_measured(repeated: tuple[Path, RunSummary], tmp_path: Path) -> None:
@@ -194,7 +209,7 @@ def test_a_missing_fit_is_said_and_the_others_are_measured(repeated: tuple[Path,
         (folder / artifact).unlink()
     found = measure(open_store(store, read_only=False), anew=True)
     assert len(found.problems) == 2 and all("TopK SAE" in text and "no saved method" in text for text in found.problems)
-    assert len(found.records) == 10
+    assert len(found.records) == 14
 
 
 def test_the_command(repeated: tuple[Path, RunSummary]) -> None:
@@ -216,13 +231,13 @@ class Fixed(Identity):
         return self.chosen
 
 
-def measured(
+def both_measured(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     dictionaries: list[tuple[Tensor, Tensor | None]],
     alive: list[list[bool]] | None = None,
-) -> GroupScoreRecord:
-    """The stability of cells with these dictionaries."""
+) -> tuple[GroupScoreRecord, GroupScoreRecord]:
+    """Stability of cells with these dictionaries, over all units and over the alive ones."""
     store = open_store(tmp_path / "r.duckdb", read_only=False)
     for seed, (atoms, _) in enumerate(dictionaries):
         own = alive[seed] if alive else [True] * len(atoms)
@@ -239,9 +254,17 @@ def measured(
             ),
             units=pd.DataFrame({"unit": range(len(atoms)), "alive": own}),
         )
-    monkeypatch.setattr(stability.methods, "load", lambda path: Fixed(*dictionaries[int(Path(path).name)]))
-    [record] = measure(store).records
-    return record
+    monkeypatch.setattr(unit_matching.methods, "load", lambda path: Fixed(*dictionaries[int(Path(path).name)]))
+    every, of_alive = measure(store).records
+    assert (every.metric, every.version) == ("stability", 2)
+    assert (of_alive.metric, of_alive.version) == ("stability_alive", 1)
+    return every, of_alive
+
+
+def measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dictionaries: list[tuple[Tensor, Tensor | None]]
+) -> GroupScoreRecord:
+    return both_measured(tmp_path, monkeypatch, dictionaries)[0]
 
 
 def test_three_against_two_perfect_atoms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,31 +286,117 @@ def test_permuted_rescaled_and_flipped(tmp_path: Path, monkeypatch: pytest.Monke
         assert record.value == pytest.approx(1)
 
 
-def test_dead_atoms_are_left_out_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def partly_alive(generator: torch.Generator) -> list[Tensor]:
+    """Two runs that agree on 128 concepts; 384 further atoms of each are never active and stay where they began."""
+    concepts = torch.nn.functional.normalize(torch.randn(128, 64, generator=generator), dim=1)
+    return [
+        torch.cat(
+            [concepts + 0.2 / 8 * torch.randn(128, 64, generator=generator), torch.randn(384, 64, generator=generator)]
+        )
+        for _ in range(2)
+    ]
+
+
+def test_128_alive_of_512_are_not_the_full_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The alive units agree (.96), the full decoder does not (.50): 128 of .96 and 384 of the chance level .34."""
+    first, second = partly_alive(torch.Generator().manual_seed(0))
+    alive = [True] * 128 + [False] * 384
+    every, of_alive = both_measured(tmp_path, monkeypatch, [(first, None), (second, None)], [alive, alive])
+    assert of_alive.value == pytest.approx(0.960, abs=0.005) and every.value == pytest.approx(0.496, abs=0.01)
+    assert of_alive.value == matched_cosine(first[:128], second[:128])
+    assert every.value == matched_cosine(first, second)
+    silent = random_similarity(Shape(384, 64), Shape(384, 64))
+    assert every.value == pytest.approx(0.25 * of_alive.value + 0.75 * silent, abs=0.01)
+    assert every.details is not None and of_alive.details is not None
+    assert (every.details["atoms"], every.details["silent"], every.details["left_out"]) == (
+        [512] * 2,
+        [384] * 2,
+        [0, 0],
+    )
+    assert (of_alive.details["atoms"], of_alive.details["left_out"]) == ([128] * 2, [384] * 2)
+    [board] = leaderboard(open_store(tmp_path / "r.duckdb"))
+    assert {column.key: is_detail(column) for column in board.columns} == {"stability": False, "stability_alive": True}
+    [note] = [note for note in board.notes if "stability" in note]
+    assert "512 atoms; silent on the evaluation split, but counted (not in stability_alive), per run: 384;" in note
+    shown = CliRunner().invoke(app, ["stability", "--store", str(tmp_path / "r.duckdb")]).output
+    assert "512/512  384/384" in shown and "128/128  384/384" in shown
+
+
+def test_a_dictionary_with_surplus_atoms_is_penalised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """4 of 5 atoms match exactly: mean cosine 1 minus 1/5; the alive ones are counted as before."""
+    d = torch.eye(5)
+    every, of_alive = both_measured(tmp_path, monkeypatch, [(d, None), (d[:4], None)])
+    assert (every.value, of_alive.value) == (pytest.approx(0.8), pytest.approx(1))
+    assert every.details is not None and every.details["unmatched"] == [1]
+    [board] = leaderboard(open_store(tmp_path / "r.duckdb"))
+    assert any("without a partner, and penalised, per pair: 1" in note for note in board.notes)
+
+
+def test_sub_units_of_length_zero_are_left_out_of_a_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two neurons; in the second run, one sub-unit of neuron 1 is zero: (1 + (1 - 1/2)) / 2. One silent unit counts."""
+    d, parents = torch.eye(4), torch.tensor([0, 0, 1, 1])
+    other = d * torch.tensor([1.0, 1, 1, 0])[:, None]
+    alive = [[False, True, True, True], [True] * 4]
+    every, of_alive = both_measured(tmp_path, monkeypatch, [(d, parents), (other, parents)], alive)
+    assert every.value == pytest.approx((1 + 1 / 2) / 2)
+    assert of_alive.value == pytest.approx((1 / 2 + 1 / 2) / 2)
+    assert every.details is not None
+    assert (every.details["left_out"], every.details["unmatched"]) == ([0, 1], [1])
+    [board] = leaderboard(open_store(tmp_path / "r.duckdb"))
+    assert any("sub-units of length zero left out of each run: 0 to 1" in note for note in board.notes)
+
+
+def test_an_earlier_version_is_measured_again_and_never_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = partly_alive(torch.Generator().manual_seed(0))
+    alive = [True] * 128 + [False] * 384
+    every, of_alive = both_measured(tmp_path, monkeypatch, [(first, None), (second, None)], [alive, alive])
+    store = open_store(tmp_path / "r.duckdb", read_only=False)
+    with store.writing() as opened:
+        opened.execute("DELETE FROM group_scores")
+    old = dataclasses.replace(of_alive, metric="stability", details={**(of_alive.details or {}), "unmatched": None})
+    record_group_scores(store, [old])
+    [board] = leaderboard(store)
+    assert [(column.key, column.version) for column in board.columns] == [("stability", 1)]
+    assert any("by version 1 of the metric; `harness stability` measures the newest" in note for note in board.notes)
+    [row] = properties(store)
+    assert row.verdicts["stable"].verdict == "unknown", ".96 over the threshold is of alive units only"
+    assert "which leaves silent units out" in row.verdicts["stable"].evidence
+    assert len(measure(store).records) == 2, "the score of version 1 is not taken for the current one"
+    [board] = leaderboard(store)
+    assert {column.key: column.version for column in board.columns} == {"stability": 2, "stability_alive": 1}
+    assert board.rows[0].metrics["stability"].mean == every.value
+    assert properties(store)[0].verdicts["stable"].verdict == "no"
+    shown = CliRunner().invoke(app, ["stability", "--store", str(store.path), "--json"]).output
+    assert [(row["measure"], row["version"]) for row in json.loads(shown)["groups"]] == [
+        ("stability", 2),
+        ("stability_alive", 1),
+    ]
+
+
+def test_dead_atoms_are_counted_in_one_and_left_out_of_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     d = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
     noise = torch.randn(1, 6, generator=torch.Generator().manual_seed(1))
     first = torch.cat([d, torch.zeros(2, 6), noise])
     second = torch.cat([d, -noise, noise * 0])
-    record = measured(
+    every, of_alive = both_measured(
         tmp_path, monkeypatch, [(first, None), (second, None)], [[True] * 6 + [False], [True] * 4 + [False] * 2]
     )
-    assert record.value == pytest.approx(1)
-    assert record.details is not None
-    assert (record.details["zero"], record.details["silent"]) == ([2, 1], [1, 1])
-    assert (record.details["left_out"], record.details["atoms"]) == ([3, 2], [4, 4])
+    assert of_alive.value == pytest.approx(1)
+    assert of_alive.details is not None and every.details is not None
+    assert (of_alive.details["zero"], of_alive.details["silent"]) == ([2, 1], [1, 1])
+    assert (of_alive.details["left_out"], of_alive.details["atoms"]) == ([3, 2], [4, 4])
+    # 7 against 6 atoms: four at 1, and of the others noise and its negative, each with an atom of length zero, at 0.
+    assert every.value == pytest.approx(4 / 6 - 1 / 7)
+    assert (every.details["left_out"], every.details["atoms"]) == ([0, 0], [7, 6])
 
 
 def test_no_atom_left_is_undefined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = measured(tmp_path, monkeypatch, [(torch.zeros(2, 3), None), (torch.eye(3), None)])
     assert record.value is not None and math.isnan(record.value)
     [board] = leaderboard(open_store(tmp_path / "r.duckdb"))
-    assert board.rows[0].undefined == {"stability": 1}
-
-
-def test_random_dictionaries_have_a_level_of_their_own() -> None:
-    assert random_similarity(6144, 768) == pytest.approx(0.130, abs=0.002)
-    # One atom a parent leaves nothing to choose: a mean of independent cosines.
-    assert random_similarity(400, 50, tuple(range(400))) == pytest.approx(0, abs=4 / math.sqrt(400 * 50))
+    assert board.rows[0].undefined == {"stability": 1, "stability_alive": 1}
 
 
 def test_group_records_refuse_what_is_no_group(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -179,6 +180,7 @@ def stability(store: Store, row: dict[str, Any], method: str, config: dict[str, 
                 label=METHODS.get(method).spec.title,
                 cell_ids=ids,
                 metric="stability",
+                version=2,
                 value=mean,
                 n=3,
                 details={"on": "token seed 42", "pairs": pairs, "seeds": [7, 42, 1024]},
@@ -219,11 +221,30 @@ def tournament(store: Store, name: str, panel: str, rows: list[dict[str, Any]]) 
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> PublishedReport:
+def paper_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = open_store(tmp_path_factory.mktemp("paper") / "r.duckdb", read_only=False)
     for leaf in load_suite("paper").leaves:
         stored(store, leaf)
-    return against_published(open_store(store.path))
+    return open_store(store.path)
+
+
+@pytest.fixture(scope="module")
+def report(paper_store: Store) -> PublishedReport:
+    return against_published(paper_store)
+
+
+def test_stability_of_alive_units_alone_is_not_compared_with_the_full_decoders(
+    paper_store: Store, tmp_path: Path
+) -> None:
+    old = tmp_path / "old.duckdb"
+    old.write_bytes(paper_store.path.read_bytes())
+    with open_store(old, read_only=False).writing() as opened:
+        opened.execute("UPDATE group_scores SET version = 1")
+    cells = [cell for cell in against_published(open_store(old), tables=[4]).cells if cell.metric == "stability"]
+    assert len(cells) == 9 and all(cell.measured is None for cell in cells)
+    assert {cell.why_absent for cell in cells} == {
+        "stability was measured by version 1, whose definition is not the paper's"
+    }
 
 
 def test_every_published_cell_has_its_measured_one_and_differs_by_nothing(report: PublishedReport) -> None:

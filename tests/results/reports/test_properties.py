@@ -24,7 +24,7 @@ from methods.base import Device, LinearSite, Progress, Tokens, no_progress
 from methods.identity import Identity
 from methods.random_split import RandomSplit
 from results import open_store
-from results.reports.properties import PROPERTIES, ClaimVerdict, MethodProperties, properties
+from results.reports.properties import PROPERTIES, ClaimVerdict, MethodProperties, _stable, properties
 from results.store.group_scores import GroupScoreRecord, record_group_scores
 
 pytestmark = pytest.mark.run
@@ -258,7 +258,8 @@ def test_the_threshold_agrees_with_the_papers_ticks(store: Path, tmp_path: Path,
     with writable.writing() as opened:
         opened.execute("DELETE FROM group_scores")
     record = GroupScoreRecord(
-        group_id="g", config_id="c", label="l", cell_ids=list(cells["cell_id"]), metric="stability", value=value, n=3
+        **{"group_id": "g", "config_id": "c", "label": "l", "cell_ids": list(cells["cell_id"])},
+        **{"metric": "stability", "version": 2, "value": value, "n": 3},
     )
     record_group_scores(writable, [record])
     [row] = [row for row in properties(writable) if row.label == "TopK SAE"]
@@ -413,3 +414,38 @@ class TestObserving:
         assert (seen.label == tokens.label).all() and seen.label_reads == 1
         method = RandomSplit().fit(seen, site)
         torch.testing.assert_close(method.weights, RandomSplit().fit(tokens, site).weights)
+
+
+def stability_row(**changes: Any) -> dict[str, Any]:
+    row = {"group_id": "g", "metric": "stability", "version": 2, "value": 0.9, "n": 3, "cell_ids": ["a", "b", "c"]}
+    return {**row, "details": {"chance": 0.1, "identical_pairs": 0}, **changes}
+
+
+def test_a_score_that_left_silent_units_out_gives_no_verdict() -> None:
+    """Version 1 counts every atom if no unit was silent; otherwise its value is not that of the threshold."""
+    details = {"silent": [0, 0], "zero": [0, 0], "atoms": [8, 8], "matching": "whole dictionary"}
+    verdicts_of = {
+        "nothing was left out": details,
+        "silent": {**details, "silent": [0, 1]},
+        "zero": {**details, "zero": [1, 0]},
+        "surplus": {**details, "atoms": [8, 7]},
+        "nothing is known": None,
+    }
+    found = {name: _stable([stability_row(version=1, details=one)])[0] for name, one in verdicts_of.items()}
+    assert found == {"nothing was left out": "yes", **dict.fromkeys(list(verdicts_of)[1:], "unknown")}
+    # Sub-units of length zero and unequal counts are treated equally by both versions.
+    split = {**details, "matching": "per parent unit", "zero": [1, 0], "atoms": [8, 7]}
+    assert _stable([stability_row(version=1, details=split)])[0] == "yes"
+
+
+def test_the_newest_version_decides_whatever_its_cells() -> None:
+    rows = [stability_row(version=1, cell_ids=list("abcd"), group_id="h"), stability_row(value=0.5)]
+    assert _stable(rows)[0] == "no"
+
+
+def test_a_threshold_that_random_dictionaries_reach_gives_no_verdict() -> None:
+    """In few dimensions every dictionary finds partners."""
+    verdict, evidence = _stable([stability_row(details={"chance": 0.9, "identical_pairs": 0})])
+    assert verdict == "unknown" and "random dictionaries of this shape reach the threshold" in evidence
+    assert _stable([stability_row(details={"chance": 0.9, "identical_pairs": 3})])[0] == "yes"
+    assert _stable([stability_row(value=0.5, details={"chance": 0.9, "identical_pairs": 0})])[0] == "no"

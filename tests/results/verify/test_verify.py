@@ -11,8 +11,10 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from harness.identity import digest
+from harness.metrics import matched_cosine
 from results import CellRecord, ScoreRecord, Store, open_store
 from results.store import judgments
 from results.store.canonical import canonical_json
@@ -20,6 +22,7 @@ from results.store.judgments import ReplyRecord, TournamentRecord
 from results.store.outcomes import Outcome
 from results.verify import check_names, verify
 from results.verify.base import StoreProblem
+from results.verify.scores import bounds_of
 
 N_UNITS, D_OUT, N_IMAGES, N_TOKENS = 8, 4, 20, 60
 MS, NULL = [0.2, 0.4, 0.6], [0.1, 0.0, 0.2]
@@ -327,3 +330,10 @@ def test_an_identity_hashes_the_same_on_both_sides() -> None:
     cell_identity = identity("topk_sae", 1)
     assert canonical_json(cell_identity) == canonical_json(dict(reversed(cell_identity.items())))
     assert len(digest(cell_identity)) == 16
+
+
+@pytest.mark.parametrize("metric", ["stability", "stability_alive", "stability_writer", "token_sensitivity"])
+def test_a_penalty_for_unequal_counts_may_lower_a_cosine_below_its_range(metric: str) -> None:
+    """Opposite atoms, three against one: -1 - 2/3."""
+    assert bounds_of({"metric": metric, "unit": ""}) == (-2, 1)
+    assert matched_cosine(torch.tensor([[1.0]]), -torch.ones(3, 1), full=True) == pytest.approx(-1 - 2 / 3)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from harness.identity import canonical
 from harness.suites import Suite, Target
 from methods import METHODS
-from methods.base import MethodConfig, make_config
+from methods.base import MethodConfig, Prerequisite, make_config
 
 #: Images (probing, evaluation) of sets whose size is known without reading them; the photographs follow the suite.
 IMAGENET = (1_281_167, 50_000)
@@ -67,6 +67,8 @@ class _Job(NamedTuple):
     n_tokens: int
     evaluated: int
     full_fit: bool
+    prerequisite: Prerequisite | None = None
+    """method that is fitted for this fit, if no cell of the suite does it before"""
 
 
 def estimate(suite: Suite) -> SuiteEstimate:
@@ -123,13 +125,24 @@ def _add_jobs(sized: _SizedTarget, final: dict[str, _Job], swept: dict[str, _Job
                 fit = {**shared, **configured, "seeds": [token_seed, init_seed]}
                 # A sweep's winner is fitted once: its cell on the first seeds reuses the fit.
                 fitted = (entry.select and token_seed == first and not number) or canonical(fit) in fits
-                job = _Job(entry.name, settings, layer, n_tokens, evaluated, not fitted)
+                needed = _unfitted_prerequisite(method.prerequisite(settings), shared, (token_seed, init_seed), fits)
+                job = _Job(entry.name, settings, layer, n_tokens, evaluated, not fitted, None if fitted else needed)
                 final.setdefault(canonical({**fit, **measured}), job)
                 fits.add(canonical(fit))
         for point in grid(entry.name, leaf.sweep.grid) if entry.select else ():
             config = make_config(method, {**entry.config, **point}).model_dump(mode="json")
             key = canonical({**shared, "name": entry.name, "config": config, "seed": first})
             swept.setdefault(key, _Job(entry.name, settings, layer, n_tokens, evaluated, True))
+
+
+def _unfitted_prerequisite(
+    needed: Prerequisite | None, shared: dict[str, Any], seeds: tuple[int, int], fits: set[str]
+) -> Prerequisite | None:
+    """Return the method whose fit another one needs, unless a cell listed before it has that fit."""
+    if needed is None:
+        return None
+    identity = {**shared, "name": needed.method.spec.name, "config": needed.config.model_dump(mode="json")}
+    return None if canonical({**identity, "seeds": list(seeds)}) in fits else needed
 
 
 def _images(leaf: Suite) -> tuple[int, int] | None:
@@ -181,6 +194,9 @@ def _hours(targets: Iterable[_SizedTarget], jobs: Iterable[_Job]) -> float:
     for job in jobs:
         if job.layer is not None:
             seconds += _evaluation(job, job.layer) + (_fit(job, job.layer) if job.full_fit else 0.0)
+            if job.prerequisite is not None:
+                name, config = job.prerequisite.method.spec.name, job.prerequisite.config
+                seconds += _fit(job._replace(method=name, config=config), job.layer)
     return seconds / 3600
 
 

@@ -103,7 +103,7 @@ def test_a_site_of_a_backbone_with_several_targets_is_not_ambiguous() -> None:
     for site in (layer, "blocks.3.mlp.fc2"):
         suite = with_overrides(demo, backbone=name, site=site, methods=("identity",))
         assert {(target.backbone, target.site) for target in suite.targets} == {(name, site)}
-    with pytest.raises(UserError, match="--site needs --backbone: demo has 3 targets"):
+    with pytest.raises(UserError, match="--site needs --backbone: demo has 4 targets"):
         with_overrides(demo, site=layer)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from harness.identity import canonical
@@ -118,14 +118,16 @@ def _add_jobs(sized: _SizedTarget, final: dict[str, _Job], swept: dict[str, _Job
             configured["select"] = leaf.sweep.model_dump()
         for token_seed in leaf.token_seeds_of(target):
             repeats = leaf.repeats_of(target, token_seed)
-            for number, init_seed in enumerate(leaf.init_seeds_of(target, token_seed)):
+            init_seeds = leaf.init_seeds_of(target, token_seed)
+            for number, init_seed in enumerate(init_seeds):
                 if number and not method.spec_with(settings).uses_seed and init_seed not in repeats:
                     continue
                 # Cells that differ only in their metrics share a fit.
                 fit = {**shared, **configured, "seeds": [token_seed, init_seed]}
                 # A sweep's winner is fitted once: its cell on the first seeds reuses the fit.
                 fitted = (entry.select and token_seed == first and not number) or canonical(fit) in fits
-                needed = _unfitted_prerequisite(method.prerequisite(settings), shared, (token_seed, init_seed), fits)
+                needed = method.prerequisite(settings)
+                needed = _unless_fitted(needed, shared, token_seed, init_seeds[: number + 1], fits)
                 job = _Job(entry.name, settings, layer, n_tokens, evaluated, not fitted, None if fitted else needed)
                 final.setdefault(canonical({**fit, **measured}), job)
                 fits.add(canonical(fit))
@@ -135,14 +137,20 @@ def _add_jobs(sized: _SizedTarget, final: dict[str, _Job], swept: dict[str, _Job
             swept.setdefault(key, _Job(entry.name, settings, layer, n_tokens, evaluated, True))
 
 
-def _unfitted_prerequisite(
-    needed: Prerequisite | None, shared: dict[str, Any], seeds: tuple[int, int], fits: set[str]
+def _unless_fitted(
+    needed: Prerequisite | None, shared: dict[str, Any], token_seed: int, init_seeds: Sequence[int], fits: set[str]
 ) -> Prerequisite | None:
-    """Return the method whose fit another one needs, unless a cell listed before it has that fit."""
+    """Return the method whose fit another one needs, unless a cell listed before it has that fit.
+
+    Args:
+        init_seeds: those of the run up to that of the fit; a method without a seed is fitted with the first only.
+    """
     if needed is None:
         return None
+    uses_seed = needed.method.spec_with(needed.config).uses_seed
     identity = {**shared, "name": needed.method.spec.name, "config": needed.config.model_dump(mode="json")}
-    return None if canonical({**identity, "seeds": list(seeds)}) in fits else needed
+    seeds = [token_seed, init_seeds[-1] if uses_seed else init_seeds[0]]
+    return None if canonical({**identity, "seeds": seeds}) in fits else needed
 
 
 def _images(leaf: Suite) -> tuple[int, int] | None:

@@ -122,7 +122,7 @@ class RandomSplit(Learner, AdditiveSplit):
                 f"random_split.counts_of = {name}: it has {len(counts)} neurons with up to {int(counts.max())} parts "
                 f"each; this layer has {site.d_out} neurons, with at most one part for each of {site.d_in} inputs."
             )
-        self.notes = [f"As many parts per neuron as {name} has: {int(counts.sum())} of {site.d_out} neurons."]
+        self.notes = [f"As many parts per neuron as {name} has, {int(counts.sum())} for {site.d_out} neurons."]
         if n_whole := int((counts == 0).sum()):
             self.notes.append(f"{n_whole} neurons without a unit of {name} were kept whole.")
         return [max(1, count) for count in counts.tolist()]

@@ -50,7 +50,7 @@ def test_each_neuron_has_as_many_random_parts_as_the_other_method_gives_it() -> 
     other = methods.create("random_split", counts_of=COUNTS_OF).fit(tokens, site, seed=4)
     assert counts(other) == counts(elude), "ELUDe does not use the seed"
     assert not torch.equal(other.weights, weights), "which inputs a part has does"  # type: ignore[attr-defined]
-    assert control.notes == [f"As many parts per neuron as elude has: {elude.n_units} of {site.d_out} neurons."]
+    assert control.notes == [f"As many parts per neuron as elude has, {elude.n_units} for {site.d_out} neurons."]
 
 
 def test_equal_counts_give_the_split_into_that_many_parts() -> None:

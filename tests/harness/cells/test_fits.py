@@ -11,6 +11,7 @@ from small_runs import suite_of
 
 import methods
 from harness.cells.plan import cells_of, prepare
+from harness.cells.run_cell import CellContext, Failure, failed
 from harness.run import run
 from harness.suites import MethodEntry, Suite, parse_suite
 from methods.base import Device, LinearSite, Progress, Tokens, no_progress
@@ -241,7 +242,6 @@ def test_the_fit_that_another_fit_needs_is_that_of_the_sibling_cell(control_of_c
     for metric in ("r2", "evidence_gradients", "evidence_labels"):
         first, second = (frame[frame["metric"] == metric]["value"].item() for frame in scores)
         assert first == second == {"r2": first, "evidence_gradients": 0, "evidence_labels": 1}[metric]
-    assert run(control_of_counting, store, rerun=True).finished == 2 and FITS[2:] == [42, 42], "and when asked to"
 
 
 def test_a_damaged_sibling_is_fitted_again(control_of_counting: Suite, tmp_path: Path) -> None:
@@ -283,8 +283,11 @@ def test_a_new_version_of_the_counted_method_is_a_new_cell(monkeypatch: pytest.M
 def test_families_and_controls_are_claims_and_no_part_of_the_identity(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(small(photo_folder), tmp_path / "r.duckdb")
-    cell = cell_of(tmp_path / "r.duckdb")
-    assert (cell["claims"]["family"], cell["claims"]["control_for"]) == ("control", ["split", "virtual split"])
+    suite = small(photo_folder)
+    [cell] = cells_of(suite, prepare(suite, device="cpu"))
+    failure = Failure("Error", "no result", "")
+    claims = failed(cell, CellContext("r", "s", "cpu", tmp_path), failure).record.claims
+    assert (claims["family"], claims["control_for"]) == ("control", ("split", "virtual split"))
+    before = (cell.cell_id, cell.config_id, cell.fit_id)
     monkeypatch.setattr(Counting, "spec", Counting.spec._replace(family="other", control_for=()))
-    assert run(small(photo_folder), tmp_path / "r.duckdb").kept == 1
+    assert (cell.cell_id, cell.config_id, cell.fit_id) == before

@@ -10,9 +10,9 @@ there is one. Its time and evidence then include those of that fit, as if it had
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from harness.activations.token_set import TokenSet
 from harness.cells.fit_evidence import GRADIENTS, LABELS, observing, summed
@@ -59,7 +59,9 @@ def saved_fits(cell: Cell, store: Store) -> tuple[SavedFit, ...]:
         [wanted],
     )
     return tuple(
-        SavedFit(*(row[name] for name in ("cell_id", "fit_id", "artifact", "fit_seconds")), _evidence_of(store, row))
+        SavedFit(
+            row["cell_id"], row["fit_id"], row["artifact"], row["fit_seconds"], _evidence_of(store, row["cell_id"])
+        )
         for row in rows.to_dict("records")
     )
 
@@ -141,7 +143,9 @@ def _load(cell: Cell, saved: Sequence[SavedFit], folder: Path, device: Device) -
 def _load_prerequisite(cell: Cell, saved: Sequence[SavedFit], folder: Path, device: Device) -> Fit | None:
     """Return the first saved fit of the method that the cell's fit needs, or None."""
     needed = cell.prerequisite()
-    for fit in saved if needed is not None else ():
+    if needed is None:
+        return None
+    for fit in saved:
         if fit.fit_id != cell.fit_id and (method := _read(needed, fit, folder, device)) is not None:
             name = needed.method.spec.name
             note = (
@@ -162,8 +166,8 @@ def _read(cell: Cell, fit: SavedFit, folder: Path, device: Device) -> Method | N
     return method if method.config == cell.config else None
 
 
-def _evidence_of(store: Store, cell: Mapping[Hashable, Any]) -> tuple[ScoreRecord, ...]:
-    rows = store.scores(cell_id=cell["cell_id"]).to_dict("records")
+def _evidence_of(store: Store, cell_id: str) -> tuple[ScoreRecord, ...]:
+    rows = store.scores(cell_id=cell_id).to_dict("records")
     fields = ("metric", "value", "unit", "direction", "details")
     return tuple(
         ScoreRecord(**{field: row[field] for field in fields}, version=int(row["version"]), n=int(row["n"]))

@@ -178,7 +178,7 @@ _SHRINK: dict[str, Callable[[int], int]] = {
 def _sizes(suite: Suite) -> _Sizes:
     """Return setting -> {value in the suite: reduced value}, in order and without collisions."""
     entries = [entry for leaf in suite.leaves for target in leaf.targets for entry in leaf.methods_of(target)]
-    pairs = [(entry.name, entry.config) for entry in entries]
+    pairs: list[tuple[str, Mapping[str, Any]]] = [(entry.name, entry.config) for entry in entries]
     pairs += [nested for entry in entries for nested in _nested(entry.config).values()]
     configs = [_with_defaults(name, config) for name, config in pairs]
     sizes: _Sizes = {}

@@ -49,12 +49,9 @@ def test_each_row_of_the_demos_headline_has_three_seeds_and_a_control_of_its_siz
         assert sizes[0] == sizes[1]
     assert names["topk_sae"].config == names["frozen_decoder_sae"].config
     for target in (vit, cnn):
-        elude, control = [
-            entry
-            for entry in demo.methods_of(target)
-            if entry.name == "elude" or entry.label == "random split (ELUDe's counts)"
-        ]
-        assert control.config == {"counts_of": {"name": "elude", "config": elude.config}}
+        configs = {entry.label or entry.name: entry.config for entry in demo.methods_of(target)}
+        expected = {"counts_of": {"name": "elude", "config": configs["elude"]}}
+        assert configs["random split (ELUDe's counts)"] == expected
 
 
 @pytest.mark.parametrize(

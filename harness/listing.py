@@ -45,7 +45,12 @@ def _methods() -> list[dict[str, Any]]:
     from methods import METHODS
 
     columns = ("title", "family", "reads", "training_free", "lossless", "supervised")
-    return _rows(METHODS, lambda method: {column: getattr(method.spec, column) for column in columns})
+
+    def describe(method: Any) -> dict[str, Any]:
+        values = {column: getattr(method.spec, column) for column in columns}
+        return {**values, "control_for": ", ".join(method.spec.control_for)}
+
+    return _rows(METHODS, describe)
 
 
 def _backbones() -> list[dict[str, Any]]:

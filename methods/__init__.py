@@ -28,7 +28,12 @@ def _problem(cls: Any) -> str | None:
 
     if not (isinstance(cls, type) and issubclass(cls, Method)):
         return "it is no class derived from methods.base.Method"
-    return None if isinstance(getattr(cls, "spec", None), MethodSpec) else "its `spec` is no MethodSpec"
+    spec = getattr(cls, "spec", None)
+    if not isinstance(spec, MethodSpec):
+        return "its `spec` is no MethodSpec"
+    if not isinstance(spec.control_for, tuple):
+        return f"its `spec.control_for` is {spec.control_for!r}; give a tuple of families, such as ('split',)"
+    return None
 
 
 METHODS: Registry[type[Method]] = Registry("method", "harness.methods", package="methods", check=_problem)

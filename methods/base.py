@@ -126,6 +126,8 @@ class MethodSpec(NamedTuple):
     """Claims that ``fit`` depends on its seed; if false, only one initialisation seed is run."""
     version: int = 1
     """Part of every cell's identity. Raise it when a fix changes what the method computes."""
+    control_for: tuple[str, ...] = ()
+    """Families of which this method is the chance level, at an equal number of units: ``("split",)``, ..."""
 
 
 class Dictionary(NamedTuple):
@@ -137,6 +139,13 @@ class Dictionary(NamedTuple):
     """(n_units,) int64: the original unit that each unit was split from; None if there is none."""
     side: Literal["reader", "writer"]
     """Space of the atoms: the layer's input space (d = d_in, "reader") or its output space (d = d_out, "writer")."""
+
+
+class Prerequisite(NamedTuple):
+    """Method whose fit, on the same tokens, layer and seed, another method's fit needs."""
+
+    method: type[Method]
+    config: MethodConfig
 
 
 class Method(ABC):
@@ -160,6 +169,10 @@ class Method(ABC):
         """
         self.notes: list[str] = []
         """Sentences about this fit that readers of its results should know."""
+        self.prerequisite_fit: Method | None = None
+        """Fit of :meth:`prerequisite` that ``fit`` may use. The harness sets it if a finished cell of the store has it.
+        None: :meth:`fitted_prerequisite` makes it.
+        """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Put the checks of :mod:`methods.requirements` before what a subclass implements."""
@@ -216,6 +229,24 @@ class Method(ABC):
     def spec_with(cls, config: MethodConfig) -> MethodSpec:
         """Return :attr:`spec` with the claims that these settings change."""
         return cls.spec
+
+    @classmethod
+    def prerequisite(cls, config: MethodConfig) -> Prerequisite | None:
+        """Return the method whose fit :meth:`fit` needs under these settings; it is part of a cell's identity."""
+        return None
+
+    def fitted_prerequisite(
+        self, tokens: Tokens, site: LinearSite, *, seed: int, device: Device, progress: Progress
+    ) -> Method:
+        """Return :attr:`prerequisite_fit`; if there is none, fit :meth:`prerequisite`, which may take long."""
+        if self.prerequisite_fit is not None:
+            return self.prerequisite_fit
+        prerequisite = self.prerequisite(self.config)
+        if prerequisite is None:
+            raise ValueError(f"{self.spec.name} has no prerequisite with these settings")
+        method = prerequisite.method(prerequisite.config)
+        method.work_dir = None if self.work_dir is None else self.work_dir / "prerequisite"
+        return method.fit(tokens, site, seed=seed, device=device, progress=progress)
 
     def size_of(self, name: str, axis: int) -> int | None:
         """Return the size of a fitted tensor along an axis; None if it is not fitted yet."""

@@ -2,6 +2,9 @@
 
 A fitted method is saved as ``artifacts/<fit_id>.safetensors`` beside the store. ``cells.artifact`` holds the file name
 for each cell, so files with other names (older ones are named by cell) stay valid.
+
+A fit that needs another method's fit (:meth:`methods.base.Method.prerequisite`) is given that of a finished cell, if
+there is one. Its time and evidence then include those of that fit, as if it had been made again.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.activations.token_set import TokenSet
-from harness.cells.fit_evidence import GRADIENTS, LABELS, observing
+from harness.cells.fit_evidence import GRADIENTS, LABELS, observing, summed
 from harness.cells.plan import Cell
 from methods import numerics
 from methods.base import Device, Method, Progress
@@ -40,6 +43,7 @@ class SavedFit(NamedTuple):
     """Fit of a finished cell, which another cell with the same fit identity can load."""
 
     cell_id: str
+    fit_id: str
     artifact: str
     """relative to the store's folder"""
     seconds: float | None
@@ -47,16 +51,33 @@ class SavedFit(NamedTuple):
 
 
 def saved_fits(cell: Cell, store: Store) -> tuple[SavedFit, ...]:
-    """Return the fits of finished cells with the same fit identity, oldest first."""
+    """Return the fits of finished cells with the same fit identity, or that of its prerequisite, oldest first."""
+    wanted = [cell.fit_id, *_prerequisite_ids(cell, store)]
     rows = store.query(
-        "SELECT cell_id, artifact, fit_seconds FROM cells "
-        "WHERE fit_id = ? AND status = 'finished' AND artifact IS NOT NULL ORDER BY started_at, cell_id",
-        [cell.fit_id],
+        "SELECT cell_id, fit_id, artifact, fit_seconds FROM cells "
+        "WHERE list_contains(?, fit_id) AND status = 'finished' AND artifact IS NOT NULL ORDER BY started_at, cell_id",
+        [wanted],
     )
     return tuple(
-        SavedFit(row["cell_id"], row["artifact"], row["fit_seconds"], _evidence_of(store, row["cell_id"]))
+        SavedFit(
+            row["cell_id"], row["fit_id"], row["artifact"], row["fit_seconds"], _evidence_of(store, row["cell_id"])
+        )
         for row in rows.to_dict("records")
     )
+
+
+def _prerequisite_ids(cell: Cell, store: Store) -> list[str]:
+    """Return the identities of the fits that can serve as the prerequisite of a cell's fit."""
+    needed = cell.prerequisite()
+    if needed is None:
+        return []
+    seeds = [cell.init_seed]
+    if not needed.method.spec_with(needed.config).uses_seed:
+        # Such a method is run with the first init seed only, and its fit is the same for all.
+        name = needed.method.spec.name
+        seeds += store.query("SELECT DISTINCT init_seed FROM cells WHERE method = ?", [name])["init_seed"].tolist()
+    siblings = [cell.prerequisite(int(seed)) for seed in dict.fromkeys(seeds)]
+    return [sibling.fit_id for sibling in siblings if sibling is not None]
 
 
 # A fit that changes the number of threads must not change it for the measurements that follow.
@@ -84,11 +105,19 @@ def fit_cell(
         return loaded
     method = cell.method(cell.config)
     method.work_dir = work_dir
+    prerequisite = _load_prerequisite(cell, saved, folder, device) if complete else None
+    if prerequisite is not None:
+        method.prerequisite_fit = prerequisite.method
     clock = time.perf_counter()
     with observing(tokens) as observation:
         method.fit(observation.tokens, cell.prepared.site, seed=cell.init_seed, device=device, progress=progress)
     seconds = time.perf_counter() - clock
-    return Fit(method, seconds, cell.fit_id if complete else None, None, observation.evidence().records())
+    method.prerequisite_fit = None
+    evidence, fit_id = observation.evidence().records(), cell.fit_id if complete else None
+    if prerequisite is None:
+        return Fit(method, seconds, fit_id, None, evidence)
+    total = None if prerequisite.seconds is None else seconds + prerequisite.seconds
+    return Fit(method, total, fit_id, None, summed(evidence, prerequisite.evidence), prerequisite.notes)
 
 
 def keep(fit: Fit, cell: Cell, folder: Path) -> str:
@@ -105,15 +134,36 @@ def keep(fit: Fit, cell: Cell, folder: Path) -> str:
 def _load(cell: Cell, saved: Sequence[SavedFit], folder: Path, device: Device) -> Fit | None:
     """Return the first saved fit with a readable file and the cell's configuration, or None."""
     for fit in saved:
-        try:
-            method = cell.method.load(folder / fit.artifact, device=device)
-        except Exception:
-            # A new fit replaces a damaged file, whatever the damage.
-            continue
-        if method.config == cell.config:
+        if fit.fit_id == cell.fit_id and (method := _read(cell, fit, folder, device)) is not None:
             note = f"Fitted by the cell {fit.cell_id} and loaded from {fit.artifact}; fit_seconds is of that fit."
             return Fit(method, fit.seconds, cell.fit_id, fit.artifact, fit.evidence, (note,))
     return None
+
+
+def _load_prerequisite(cell: Cell, saved: Sequence[SavedFit], folder: Path, device: Device) -> Fit | None:
+    """Return the first saved fit of the method that the cell's fit needs, or None."""
+    needed = cell.prerequisite()
+    if needed is None:
+        return None
+    for fit in saved:
+        if fit.fit_id != cell.fit_id and (method := _read(needed, fit, folder, device)) is not None:
+            name = needed.method.spec.name
+            note = (
+                f"The fit of {name} is that of the cell {fit.cell_id}, loaded from {fit.artifact}; fit_seconds "
+                "includes it."
+            )
+            return Fit(method, fit.seconds, fit.fit_id, fit.artifact, fit.evidence, (note,))
+    return None
+
+
+def _read(cell: Cell, fit: SavedFit, folder: Path, device: Device) -> Method | None:
+    """Return a saved fit; None if its file is damaged or has another configuration than the cell."""
+    try:
+        method = cell.method.load(folder / fit.artifact, device=device)
+    except Exception:
+        # A new fit replaces a damaged file, whatever the damage.
+        return None
+    return method if method.config == cell.config else None
 
 
 def _evidence_of(store: Store, cell_id: str) -> tuple[ScoreRecord, ...]:

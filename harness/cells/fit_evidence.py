@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -50,6 +51,22 @@ class FitEvidence(NamedTuple):
             ScoreRecord(metric=GRADIENTS, value=self.optimizer_steps, unit="steps", details=details, **common),
             ScoreRecord(metric=LABELS, value=self.label_reads, unit="reads", details=reads, **common),
         )
+
+
+def summed(evidence: Sequence[ScoreRecord], other: Sequence[ScoreRecord]) -> tuple[ScoreRecord, ...]:
+    """Return the evidence of two fits together: counts added, ``alone`` only if both were."""
+    by_metric = {record.metric: record for record in other}
+    return tuple(_sum(record, by_metric.get(record.metric)) for record in evidence)
+
+
+def _sum(record: ScoreRecord, other: ScoreRecord | None) -> ScoreRecord:
+    if other is None or record.value is None or other.value is None:
+        return record
+    details, added = dict(record.details or {}), other.details or {}
+    for key, value in details.items():
+        if key in added:
+            details[key] = value and added[key] if isinstance(value, bool) else value + added[key]
+    return replace(record, value=record.value + other.value, details=details)
 
 
 class ObservedTokens:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness import backbones, datasets
@@ -74,7 +74,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        return self.entry.label or self.method.spec.title
+        return self.entry.label or self.method.spec_with(self.config).title
 
     @property
     def probing_identity(self) -> dict[str, Any]:
@@ -85,12 +85,7 @@ class Cell:
     @property
     def method_identity(self) -> dict[str, Any]:
         """Method, version and configuration. Rows with different method identities are never averaged."""
-        spec = self.method.spec
-        return {
-            "name": spec.name,
-            "version": _version(spec.version, self.method),
-            "config": self.config.model_dump(mode="json"),
-        }
+        return _method_identity(self.method, self.config)
 
     @property
     def config_id(self) -> str:
@@ -132,6 +127,15 @@ class Cell:
     @property
     def fit_id(self) -> str:
         return digest(self.fit_identity)
+
+    def prerequisite(self, init_seed: int | None = None) -> Cell | None:
+        """Return the cell of the method whose fit this cell's fit needs, with the same seeds or another init seed."""
+        needed = self.method.prerequisite(self.config)
+        if needed is None:
+            return None
+        entry = MethodEntry(name=needed.method.spec.name, config=needed.config.model_dump(mode="json"))
+        seed = self.init_seed if init_seed is None else init_seed
+        return replace(self, entry=entry, method=needed.method, config=needed.config, init_seed=seed)
 
 
 def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
@@ -190,6 +194,17 @@ def cells_of(suite: Suite, prepared: Sequence[PreparedTarget]) -> list[Cell]:
                     cells.append(Cell(target, entry, method, config, plan, init_seed, metrics, top_images))
     # A suite may list the same configuration twice.
     return list({cell.cell_id: cell for cell in cells}.values())
+
+
+def _method_identity(method: type[Method], config: MethodConfig) -> dict[str, Any]:
+    """Return name, version and configuration of a method, and those of the method whose fit it needs, if any."""
+    identity = {
+        "name": method.spec.name,
+        "version": _version(method.spec.version, method),
+        "config": config.model_dump(mode="json"),
+    }
+    needed = method.prerequisite(config)
+    return identity if needed is None else {**identity, "prerequisite": _method_identity(*needed)}
 
 
 def _version(version: int, target: Any) -> int | str:

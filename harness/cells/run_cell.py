@@ -35,7 +35,8 @@ HEADLINE = ("ms_score", "r2", "accuracy", "agreement", "efficiency_ratio")
 #: Fields that a score and a column of a board have in common.
 _COLUMN_FIELDS = ("metric", "version", "params", "panel", "evaluation_fingerprint", "unit", "direction")
 
-CLAIMS = ("stable", "training_free", "explicit", "lossless", "supervised", "virtual")
+#: Fields of a method's spec that its cells record. They are no part of a cell's identity.
+CLAIMS = ("stable", "training_free", "explicit", "lossless", "supervised", "virtual", "family", "control_for")
 
 
 class CellContext(NamedTuple):

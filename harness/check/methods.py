@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,11 +65,15 @@ class CheckedMethod:
         return again.n_units == self.method.n_units and torch.equal(self.method.encode(self.x), again.encode(self.x))
 
 
-def small_settings(cls: type[Method]) -> dict[str, Any]:
-    """Return the settings in :data:`SMALL` that a method has; none if the method rejects their combination."""
-    settings = {name: value for name, value in SMALL.items() if name in cls.Config.model_fields}
+def small_settings(cls: type[Method], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the settings in :data:`SMALL` that a method has and that are not given.
+
+    None if the method rejects their combination, or that with the given ones.
+    """
+    given = given or {}
+    settings = {name: value for name, value in SMALL.items() if name in cls.Config.model_fields and name not in given}
     try:
-        make_config(cls, settings)
+        make_config(cls, {**settings, **given})
     except UserError:
         return {}
     return settings

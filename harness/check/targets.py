@@ -101,7 +101,7 @@ def check(target: CheckTarget, settings: Mapping[str, Any] | None = None, *, dev
         case "method":
             cls = registry.get(name)
             make_config(cls, used)
-            used = {**small_settings(cls), **used}
+            used = {**small_settings(cls, used), **used}
             findings = check_method(cls, used, device=device)
         case "metric":
             findings = check_metric(registry.get(name))

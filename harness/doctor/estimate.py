@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from harness.identity import canonical
 from harness.suites import Suite, Target
 from methods import METHODS
-from methods.base import MethodConfig, make_config
+from methods.base import MethodConfig, Prerequisite, make_config
 
 #: Images (probing, evaluation) of sets whose size is known without reading them; the photographs follow the suite.
 IMAGENET = (1_281_167, 50_000)
@@ -67,6 +67,8 @@ class _Job(NamedTuple):
     n_tokens: int
     evaluated: int
     full_fit: bool
+    prerequisite: Prerequisite | None = None
+    """method that is fitted for this fit, if no cell of the suite does it before"""
 
 
 def estimate(suite: Suite) -> SuiteEstimate:
@@ -116,20 +118,39 @@ def _add_jobs(sized: _SizedTarget, final: dict[str, _Job], swept: dict[str, _Job
             configured["select"] = leaf.sweep.model_dump()
         for token_seed in leaf.token_seeds_of(target):
             repeats = leaf.repeats_of(target, token_seed)
-            for number, init_seed in enumerate(leaf.init_seeds_of(target, token_seed)):
+            init_seeds = leaf.init_seeds_of(target, token_seed)
+            for number, init_seed in enumerate(init_seeds):
                 if number and not method.spec_with(settings).uses_seed and init_seed not in repeats:
                     continue
                 # Cells that differ only in their metrics share a fit.
                 fit = {**shared, **configured, "seeds": [token_seed, init_seed]}
                 # A sweep's winner is fitted once: its cell on the first seeds reuses the fit.
                 fitted = (entry.select and token_seed == first and not number) or canonical(fit) in fits
-                job = _Job(entry.name, settings, layer, n_tokens, evaluated, not fitted)
+                needed = method.prerequisite(settings)
+                needed = _unless_fitted(needed, shared, token_seed, init_seeds[: number + 1], fits)
+                job = _Job(entry.name, settings, layer, n_tokens, evaluated, not fitted, None if fitted else needed)
                 final.setdefault(canonical({**fit, **measured}), job)
                 fits.add(canonical(fit))
         for point in grid(entry.name, leaf.sweep.grid) if entry.select else ():
             config = make_config(method, {**entry.config, **point}).model_dump(mode="json")
             key = canonical({**shared, "name": entry.name, "config": config, "seed": first})
             swept.setdefault(key, _Job(entry.name, settings, layer, n_tokens, evaluated, True))
+
+
+def _unless_fitted(
+    needed: Prerequisite | None, shared: dict[str, Any], token_seed: int, init_seeds: Sequence[int], fits: set[str]
+) -> Prerequisite | None:
+    """Return the method whose fit another one needs, unless a cell listed before it has that fit.
+
+    Args:
+        init_seeds: those of the run up to that of the fit; a method without a seed is fitted with the first only.
+    """
+    if needed is None:
+        return None
+    uses_seed = needed.method.spec_with(needed.config).uses_seed
+    identity = {**shared, "name": needed.method.spec.name, "config": needed.config.model_dump(mode="json")}
+    seeds = [token_seed, init_seeds[-1] if uses_seed else init_seeds[0]]
+    return None if canonical({**identity, "seeds": seeds}) in fits else needed
 
 
 def _images(leaf: Suite) -> tuple[int, int] | None:
@@ -181,6 +202,9 @@ def _hours(targets: Iterable[_SizedTarget], jobs: Iterable[_Job]) -> float:
     for job in jobs:
         if job.layer is not None:
             seconds += _evaluation(job, job.layer) + (_fit(job, job.layer) if job.full_fit else 0.0)
+            if job.prerequisite is not None:
+                name, config = job.prerequisite.method.spec.name, job.prerequisite.config
+                seconds += _fit(job._replace(method=name, config=config), job.layer)
     return seconds / 3600
 
 

@@ -24,6 +24,7 @@ from methods.errors import UserError
 if TYPE_CHECKING:
     from harness.activations.heads.base import HeadWeights
     from harness.backbones import Source
+    from methods.base import Method, MethodConfig
 
 #: Number of images in the grid that a judge is shown.
 GRID = 9
@@ -212,19 +213,26 @@ def _methods(suite: Suite) -> Iterator[Need]:
     for target in suite.targets:
         for entry in suite.methods_of(target):
             name = entry.label or entry.name
-            packages = {}
-            for package in METHODS.entries[entry.name].requires if entry.name in METHODS.entries else ():
-                if not _has(package):
-                    packages[package] = (package, f"pip install {package}")
-            config = make_config(METHODS.get(entry.name), entry.config)
-            if getattr(config, "umap_dims", None) is not None:
-                packages["umap-learn"] = ("umap", 'pip install "disentanglement-harness[umap]"')
-            if getattr(config, "backend", None) == "cuml":
-                remedy = 'pip install "disentanglement-harness[cuml]", or use backend = "exact", which needs no package'
-                packages["cuml"] = ("cuml", remedy)
+            method = METHODS.get(entry.name)
+            packages = _packages(method, make_config(method, entry.config))
             for package, (module, remedy) in packages.items():
                 check = _installed(module, f"{package}, for {name}", True, remedy)
                 yield Need(check, "method", method_key(entry))
+
+
+def _packages(method: type[Method], config: MethodConfig) -> dict[str, tuple[str, str]]:
+    """Return package -> (module, remedy) of what a method needs with these settings."""
+    from methods import METHODS
+
+    entry = METHODS.entries.get(method.spec.name)
+    packages = {name: (name, f"pip install {name}") for name in (entry.requires if entry else ()) if not _has(name)}
+    if getattr(config, "umap_dims", None) is not None:
+        packages["umap-learn"] = ("umap", 'pip install "disentanglement-harness[umap]"')
+    if getattr(config, "backend", None) == "cuml":
+        remedy = 'pip install "disentanglement-harness[cuml]", or use backend = "exact", which needs no package'
+        packages["cuml"] = ("cuml", remedy)
+    needed = method.prerequisite(config)
+    return packages if needed is None else {**packages, **_packages(*needed)}
 
 
 def _installed(module: str, what: str, needed: bool, remedy: str) -> Check:

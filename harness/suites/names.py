@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from harness.errors import UserError
+from harness.suites.entry_references import resolve_entry
 from harness.suites.known_names import DATASET, HEAD, METHOD, METRIC, PANEL, require_known
 from harness.suites.parsing import SuiteProblem
 from harness.suites.schema import MethodEntry, Suite, names_of, with_target_settings
@@ -62,27 +63,37 @@ def _check(suite: Suite, methods: Collection[str] | None, look_ups: _LookUps) ->
         problems += _problems_of(("evaluation", "metrics", number), look_ups.metric, metric)
     if suite.judging is not None:
         problems += _problems_of(("judging", "panel"), look_ups.panel, suite.judging.panel)
-    for number, entry in _selected(suite.methods, methods):
+    of_suite = _selected(suite.methods, methods, ("methods",), problems)
+    for number, entry in of_suite:
         problems += look_ups.entry(entry, {}, ("methods", number), ())
     for position, target in enumerate(suite.targets):
         path: Path = ("targets", position)
         problems += _problems_of((*path, "backbone"), _check_backbone, target.backbone)
         if target.head is not None:
             problems += _problems_of((*path, "head"), look_ups.head, target.head)
-        for number, entry in _selected(target.methods or (), methods):
+        for number, entry in _selected(target.methods or (), methods, (*path, "methods"), problems):
             problems += look_ups.entry(entry, target.settings, (*path, "methods", number), (*path, "settings"))
         if target.settings and target.methods is None:
-            for number, entry in _selected(suite.methods, methods):
+            for number, entry in of_suite:
                 problems += look_ups.entry(entry, target.settings, ("methods", number), (*path, "settings"))
     return problems
 
 
-def _selected(entries: Sequence[MethodEntry], methods: Collection[str] | None) -> list[tuple[int, MethodEntry]]:
-    return [
-        (number, entry)
-        for number, entry in enumerate(entries)
-        if methods is None or not names_of(entry).isdisjoint(methods)
-    ]
+def _selected(
+    entries: Sequence[MethodEntry], methods: Collection[str] | None, path: Path, problems: list[SuiteProblem]
+) -> list[tuple[int, MethodEntry]]:
+    """Return number and entry of the methods to check, with references to entries resolved.
+
+    A reference that cannot be resolved is added to ``problems``, and its entry is left out.
+    """
+    selected = []
+    for number, entry in enumerate(entries):
+        if methods is None or not names_of(entry).isdisjoint(methods):
+            try:
+                selected.append((number, resolve_entry(entry, entries)))
+            except UserError as error:
+                problems.append(SuiteProblem((*path, number, "config"), str(error)))
+    return selected
 
 
 def _check_backbone(spec: str) -> None:

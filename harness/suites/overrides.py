@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.suites.entry_references import resolve_missing
 from harness.suites.known_names import METHOD, require_known
 from harness.suites.names import Check, check
 from harness.suites.parsing import error_of, parse_suite
@@ -115,7 +116,7 @@ def _with_options(
             matching = [target for target in matching if target["site"] == site] or matching[:1]
         values["targets"] = matching or [{"backbone": backbone}]
         values["methods"] = (
-            values["methods"] or values["targets"][0].get("methods") or suite.methods_of(suite.targets[0])
+            values["methods"] or values["targets"][0].get("methods") or suite.entries_of(suite.targets[0])
         )
     requested = {key: str(value) for key, value in layer.items() if value is not None}
     n_backbones = len({target["backbone"] for target in values["targets"]})
@@ -158,10 +159,11 @@ def _with_methods(
     added = tuple(MethodEntry(name=name) for name in named if name not in listed)
     targets: list[Target] = []
     for target in suite.targets:
-        entries = (*suite.methods_of(target), *added)
+        entries = (*suite.entries_of(target), *added)
         if chosen is not None:
-            entries = tuple(entry for entry in entries if not names_of(entry).isdisjoint(chosen))
-        # `methods_of` has already applied the target's settings to the entries.
+            kept = [entry for entry in entries if not names_of(entry).isdisjoint(chosen)]
+            entries = resolve_missing(kept, among=entries)
+        # `entries_of` has already applied the target's settings to the entries.
         if entries:
             targets.append(target.model_copy(update={"methods": entries, "settings": {}}))
     return suite.model_copy(update={"targets": tuple(targets)}) if targets else None

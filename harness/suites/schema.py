@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
 
+from harness.suites.entry_references import resolve_entry
+
 # Strict: "3" or true instead of 3 is a mistake in a suite file.
 Whole = Annotated[int, Strict()]
 Flag = Annotated[bool, Strict()]
@@ -179,7 +181,16 @@ class Suite(Section):
         return self
 
     def methods_of(self, target: Target) -> tuple[MethodEntry, ...]:
-        """Return the methods of a target, with the target's settings applied."""
+        """Return the methods of a target, with the target's settings applied and references to entries resolved.
+
+        Raises:
+            UserError: if a reference has no entry.
+        """
+        entries = self.entries_of(target)
+        return tuple(resolve_entry(entry, entries) for entry in entries)
+
+    def entries_of(self, target: Target) -> tuple[MethodEntry, ...]:
+        """Return the methods of a target, with the target's settings applied and references as they are written."""
         entries = target.methods if target.methods is not None else self.methods
         if not target.settings:
             return entries

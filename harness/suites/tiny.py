@@ -144,7 +144,7 @@ def _tiny(leaf: Suite, stand_ins: Mapping[_Layer, tuple[str, str]], sizes: _Size
             target_values |= {"backbone": stand_in[0], "site": stand_in[1], "head": head, "head_settings": {}}
         target_values["methods"] = [
             {**entry.model_dump(), "config": _small(entry.name, entry.config, sizes)}
-            for entry in leaf.methods_of(target)
+            for entry in leaf.entries_of(target)
         ]
         target_values["settings"] = {}
     judging = leaf.judging and {"panel": "proxy", "pairs": 2, "controls": 2, "min_images": 1, "seed": leaf.judging.seed}
@@ -178,7 +178,9 @@ _SHRINK: dict[str, Callable[[int], int]] = {
 def _sizes(suite: Suite) -> _Sizes:
     """Return setting -> {value in the suite: reduced value}, in order and without collisions."""
     entries = [entry for leaf in suite.leaves for target in leaf.targets for entry in leaf.methods_of(target)]
-    configs = [_with_defaults(entry.name, entry.config) for entry in entries]
+    pairs: list[tuple[str, Mapping[str, Any]]] = [(entry.name, entry.config) for entry in entries]
+    pairs += [nested for entry in entries for nested in _nested(entry.config).values()]
+    configs = [_with_defaults(name, config) for name, config in pairs]
     sizes: _Sizes = {}
     for key, shrink in _SHRINK.items():
         small: dict[Any, int] = {}
@@ -194,6 +196,15 @@ def _with_defaults(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return {**{key: field.default for key, field in fields.items()}, **config}
 
 
+def _nested(config: Mapping[str, Any]) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """Return the settings that are another method (:class:`methods.method_reference.MethodReference`)."""
+    return {
+        key: (value["name"], value.get("config", {}))
+        for key, value in config.items()
+        if isinstance(value, Mapping) and "name" in value and set(value) <= {"name", "config"}
+    }
+
+
 def _small(name: str, config: Mapping[str, Any], sizes: _Sizes) -> dict[str, Any]:
     fields = METHODS.get(name).Config.model_fields
     full = _with_defaults(name, config)
@@ -207,4 +218,6 @@ def _small(name: str, config: Mapping[str, Any], sizes: _Sizes) -> dict[str, Any
     for key, values in sizes.items():
         if key in fields and isinstance(full[key], int) and full[key] in values:
             small[key] = values[full[key]]
+    for key, (inner, values_of) in _nested(config).items():
+        small[key] = {"name": inner, "config": _small(inner, values_of, sizes)}
     return small

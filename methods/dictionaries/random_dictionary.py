@@ -36,6 +36,7 @@ class RandomDictionary(LinearDictionary):
         reads="output",
         reference="chance level of stability, effective rank and reconstruction",
         training_free=True,
+        control_for=("sae", "transcoder", "dictionary"),
     )
     Config = RandomDictionaryConfig
     fitted = ("atoms", "output_bias", "gain")

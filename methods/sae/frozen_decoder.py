@@ -18,6 +18,7 @@ class FrozenDecoderSAE(TopKSAE):
         family="control",
         reads="output",
         reference="the control of Table 4: what is left of a dictionary's figures when nothing in it is learned",
+        control_for=("sae", "transcoder"),
     )
 
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> TopKAutoencoder:

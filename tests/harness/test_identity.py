@@ -31,7 +31,7 @@ def test_these_hashes_must_not_change() -> None:
 
 
 def test_the_identity_of_these_cells_must_not_change() -> None:
-    """The ids of two cells of the shipped photographs and weights, with every default of today's configuration."""
+    """The ids of three cells of the shipped photographs and weights, with every default of today's configuration."""
     suite = parse_suite(
         {
             "name": "golden",
@@ -39,11 +39,15 @@ def test_the_identity_of_these_cells_must_not_change() -> None:
             "probing": {"crops": 1, "tokens_per_image": 8},
             "evaluation": {"top_images": 20, "metrics": ["r2", "ms_score"]},
             "targets": [{"backbone": "efficientnet_lite0", "site": "conv_head"}],
-            "methods": [{"name": "identity"}, {"name": "random_split", "config": {"parts": 3}}],
+            "methods": [
+                {"name": "identity"},
+                {"name": "random_split", "config": {"parts": 3}},
+                {"name": "random_split", "config": {"counts_of": {"name": "identity"}}},
+            ],
         }
     )
     cells = cells_of(suite, prepare(suite, device="cpu"))
-    assert [cell.cell_id for cell in cells] == ["b6d361ce7ef6dde6", "5e10242974039945"]
+    assert [cell.cell_id for cell in cells] == ["b6d361ce7ef6dde6", "5e10242974039945", "fca2c0d87960bebe"]
 
 
 def test_everything_that_changes_a_result_changes_the_id() -> None:

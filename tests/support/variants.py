@@ -12,6 +12,7 @@ OTHERS: dict[str, Any] = {
     "bandwidth": 0.5,
     "centred": True,
     "clusters": 3,
+    "counts_of": {"name": "elude", "config": {"top_k": 120, "min_cluster_size": 15}},
     "dead_weight": 0.0,
     "delta": 0.0,
     "distance_quantile": 0.5,
@@ -53,8 +54,10 @@ WITH: dict[tuple[str, str], dict[str, Any]] = {
     ("dpcicnn", "image_share"): {"tau": 0.1, "max_cosine": 0.99},
     ("elude", "cluster_selection_method"): {"min_cluster_size": 4},
 }
+#: What one setting excludes.
+INSTEAD_OF: dict[tuple[str, str], tuple[str, ...]] = {("random_split", "counts_of"): ("parts",)}
 #: Another machine's, an extra's, or the same as the default on a CPU.
-NOT_HERE = {("backend", "cuml"), ("umap_dims", 2), ("precision", "float32")}
+NOT_HERE = [("backend", "cuml"), ("umap_dims", 2), ("precision", "float32")]
 #: One step of everything is enough.
 SHORT = {"epochs": 1, "iterations": 5, "encode_iterations": 10}
 
@@ -88,5 +91,6 @@ def variants(name: str) -> list[Variant]:
         for value in values:
             if value != field.default and (setting, value) not in NOT_HERE:
                 rest = {**small, **WITH.get((name, setting), {})}
+                rest = {key: rest[key] for key in rest if key not in INSTEAD_OF.get((name, setting), ())}
                 found.append(Variant(f"{setting} = {value}", setting, {**rest, setting: value}, rest))
     return found

@@ -11,8 +11,9 @@ from small_runs import suite_of
 
 import methods
 from harness.cells.plan import cells_of, prepare
+from harness.cells.run_cell import CellContext, Failure, failed
 from harness.run import run
-from harness.suites import Suite, parse_suite
+from harness.suites import MethodEntry, Suite, parse_suite
 from methods.base import Device, LinearSite, Progress, Tokens, no_progress
 from methods.random_split import RandomSplit
 from results import open_store
@@ -37,6 +38,7 @@ class Counting(RandomSplit):
         progress: Progress = no_progress,
     ) -> Counting:
         FITS.append(seed)
+        assert len(tokens.label) == tokens.n
         super().fit(tokens, site, seed=seed, device=device, progress=progress)
         self.notes = ["split at random"]
         return self
@@ -209,3 +211,83 @@ def test_repeated_runs_are_planned_for_every_method(photo_folder: Path) -> None:
     plain = suite_of(photo_folder, "identity", "random_split", seeds={"tokens": [1], "init": [42, 7]})
     counts = [cell.method.spec.name for cell in cells_of(plain, prepare(plain, device="cpu"))]
     assert counts.count("identity") == 1 and counts.count("random_split") == 2
+
+
+@pytest.fixture
+def control_of_counting(photo_folder: Path) -> Suite:
+    """The random split with the counts of `counting`, which is listed before it."""
+    counts_of = {"counts_of": {"entry": "counting"}}
+    entries = [{"name": "counting", "config": {"parts": 3}}, {"name": "random_split", "config": counts_of}]
+    return small(photo_folder).model_copy(update={"methods": tuple(map(MethodEntry.model_validate, entries))})
+
+
+def test_the_fit_that_another_fit_needs_is_that_of_the_sibling_cell(control_of_counting: Suite, tmp_path: Path) -> None:
+    store = tmp_path / "r.duckdb"
+    assert run(control_of_counting, store).finished == 2
+    assert FITS == [42], "fitted once, for both"
+    counted, control = open_store(store).cells().to_dict("records")
+    assert counted["n_units"] == control["n_units"] == 3 * 24
+    assert control["label"] == "random split (counting's counts)"
+    assert f"The fit of counting is that of the cell {counted['cell_id']}" in " ".join(control["notes"])
+    assert control["fit_seconds"] > counted["fit_seconds"], "with what it would take alone"
+    # In a store without the sibling it is fitted again, with the same result.
+    alone = control_of_counting.model_copy(
+        update={"methods": control_of_counting.methods_of(control_of_counting.targets[0])[1:]}
+    )
+    assert run(alone, tmp_path / "alone.duckdb").finished == 1
+    assert FITS == [42, 42]
+    again = cell_of(tmp_path / "alone.duckdb")
+    assert again["cell_id"] == control["cell_id"] and again["n_units"] == control["n_units"]
+    scores = [open_store(path).scores(cell_id=control["cell_id"]) for path in (store, tmp_path / "alone.duckdb")]
+    for metric in ("r2", "evidence_gradients", "evidence_labels"):
+        first, second = (frame[frame["metric"] == metric]["value"].item() for frame in scores)
+        assert first == second == {"r2": first, "evidence_gradients": 0, "evidence_labels": 1}[metric]
+
+
+def test_a_damaged_sibling_is_fitted_again(control_of_counting: Suite, tmp_path: Path) -> None:
+    store = tmp_path / "r.duckdb"
+    first = control_of_counting.model_copy(update={"methods": control_of_counting.methods[:1]})
+    run(first, store)
+    (tmp_path / cell_of(store)["artifact"]).write_bytes(b"\xff" * 64)
+    assert run(control_of_counting, store).finished == 1
+    assert FITS == [42, 42]
+
+
+def test_a_method_without_a_seed_serves_every_init_seed(photo_folder: Path, tmp_path: Path) -> None:
+    """ELUDe is run with the first init seed only; its counts are those of all repetitions of the control."""
+    suite = suite_of(
+        photo_folder, "identity", "random_split", seeds={"tokens": [1], "init": [42, 7]}, evaluation={"metrics": ["r2"]}
+    )
+    counts_of = {"counts_of": {"entry": "identity"}}
+    control = suite.methods[1].model_copy(update={"config": counts_of})
+    store = tmp_path / "r.duckdb"
+    run(suite.model_copy(update={"methods": (suite.methods[0], control)}), store)
+    cells = open_store(store).cells()
+    notes = cells[cells["method"] == "random_split"]["notes"].tolist()
+    assert len(notes) == 2 and all("The fit of identity is that of the cell" in " ".join(each) for each in notes)
+
+
+def test_a_new_version_of_the_counted_method_is_a_new_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts_of = {"counts_of": {"name": "counting", "config": {"parts": 2}}}
+    suite = parse_suite(
+        {"name": "x", "targets": [{"backbone": "tiny_vit"}], "methods": [{"name": "random_split", "config": counts_of}]}
+    )
+
+    [cell] = cells_of(suite, prepare(suite, device="cpu"))
+    assert cell.method_identity["prerequisite"] == cell.prerequisite().method_identity  # type: ignore[union-attr]
+    before = (cell.cell_id, cell.config_id, cell.fit_id)
+    monkeypatch.setattr(Counting, "spec", Counting.spec._replace(version=2))
+    assert not {cell.cell_id, cell.config_id, cell.fit_id} & {*before}
+
+
+def test_families_and_controls_are_claims_and_no_part_of_the_identity(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = small(photo_folder)
+    [cell] = cells_of(suite, prepare(suite, device="cpu"))
+    failure = Failure("Error", "no result", "")
+    claims = failed(cell, CellContext("r", "s", "cpu", tmp_path), failure).record.claims
+    assert (claims["family"], claims["control_for"]) == ("control", ("split", "virtual split"))
+    before = (cell.cell_id, cell.config_id, cell.fit_id)
+    monkeypatch.setattr(Counting, "spec", Counting.spec._replace(family="other", control_for=()))
+    assert (cell.cell_id, cell.config_id, cell.fit_id) == before

@@ -275,3 +275,28 @@ def test_the_reason_is_the_first_that_holds() -> None:
             doctor.require(small(targets=[{"backbone": backbone}]), "r.duckdb", device="cpu")
     with pytest.raises(UserError, match="there is no folder '/nowhere'"):
         doctor.require(small(data={"dataset": "imagenet:/nowhere", "evaluation": 8}), "r.duckdb", device="cpu")
+
+
+def test_a_fit_that_a_control_needs_counts_unless_a_cell_before_it_has_it() -> None:
+    layer = {"backbone": "dinov2_small_saliency", "site": "blocks.9.mlp.fc2", "head": "probe"}
+    elude = {"name": "elude", "config": {"top_k": 20, "min_cluster_size": 5}}
+    control = {"name": "random_split", "config": {"counts_of": elude}}
+
+    def hours(*entries: dict[str, Any]) -> float:
+        suite = small(targets=[layer], methods=entries, seeds={"tokens": [1], "init": [1, 2]})
+        return estimate(suite).gpu_hours or 0.0
+
+    equal_parts = {"name": "random_split"}
+    fit = hours(elude) - hours({"name": "identity"})
+    assert fit > 0
+    assert hours(elude, control) == pytest.approx(hours(elude, equal_parts))
+    # Alone it is fitted for both init seeds, since no cell has the fit.
+    assert hours(control) == pytest.approx(hours(equal_parts) + 2 * fit)
+
+
+def test_the_packages_of_a_counted_method_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs, "_has", lambda module: module != "umap")
+    counts_of = {"name": "elude", "config": {"umap_dims": 2, "top_k": 20, "min_cluster_size": 5}}
+    suite = small(methods=[{"name": "random_split", "label": "control", "config": {"counts_of": counts_of}}])
+    [need] = [need for need in needs.needs(suite) if need.stops == "method"]
+    assert need.check.what == "umap-learn, for control" and "[umap]" in need.check.remedy

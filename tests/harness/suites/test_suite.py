@@ -34,6 +34,26 @@ def test_the_demo_is_the_one_of_the_design() -> None:
     assert {"identity", "random_split", "topk_sae", "elude"} <= {m.name for m in demo.methods}
 
 
+def test_each_row_of_the_demos_headline_has_three_seeds_and_a_control_of_its_size() -> None:
+    demo = load_suite("demo")
+    vit, _, cnn, _ = demo.targets
+    names = {entry.label or entry.name: entry for entry in demo.methods_of(vit)}
+    assert demo.token_seeds_of(vit) == demo.token_seeds_of(cnn) == (42, 123, 999)
+    assert {"identity", "elude", "topk_sae", "matching_pursuit_sae", "random split"} < names.keys()
+    for method, control in (
+        ("topk_sae", "random dictionary (TopK's size)"),
+        ("topk_sae", "frozen_decoder_sae"),
+        ("matching_pursuit_sae", "random dictionary (Matching Pursuit's size)"),
+    ):
+        sizes = [[names[name].config[key] for key in ("expansion_factor", "k")] for name in (method, control)]
+        assert sizes[0] == sizes[1]
+    assert names["topk_sae"].config == names["frozen_decoder_sae"].config
+    for target in (vit, cnn):
+        configs = {entry.label or entry.name: entry.config for entry in demo.methods_of(target)}
+        expected = {"counts_of": {"name": "elude", "config": configs["elude"]}}
+        assert configs["random split (ELUDe's counts)"] == expected
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -103,7 +123,7 @@ def test_a_site_of_a_backbone_with_several_targets_is_not_ambiguous() -> None:
     for site in (layer, "blocks.3.mlp.fc2"):
         suite = with_overrides(demo, backbone=name, site=site, methods=("identity",))
         assert {(target.backbone, target.site) for target in suite.targets} == {(name, site)}
-    with pytest.raises(UserError, match="--site needs --backbone: demo has 3 targets"):
+    with pytest.raises(UserError, match="--site needs --backbone: demo has 4 targets"):
         with_overrides(demo, site=layer)
 
 

@@ -175,7 +175,7 @@ def test_with_a_scale_layers_come_first_and_settings_last() -> None:
 
 
 def test_layers_and_parts_that_lose_all_their_methods_are_left_out() -> None:
-    # Of the demo's three targets one has this method: the others' weights are not needed, at no scale.
+    # Of the demo's four targets one has this method: the others' weights are not needed, at no scale.
     for scale in (None, "tiny"):
         suite = resolve_suite("demo", methods=("dnrwcv",), scale=scale).suite
         (target,) = suite.targets

@@ -82,6 +82,8 @@ def columns_of(
         values = variants.setdefault(score["metric"], {}).setdefault(score["variant"], [])
         if math.isfinite(score["value"]):
             values.append(float(score["value"]))
+    # A column shows one tournament, so one agreement.
+    agreements = {(score["metric"], score["variant"]): score.get("panel_agreement") for score in scores}
     columns: list[Column] = []
     key_of: dict[tuple[str, Variant], str] = {}
     separate_columns: dict[tuple[tuple[str, ...], str], list[str]] = {}
@@ -102,6 +104,7 @@ def columns_of(
                     unit=variant.unit,
                     direction=variant.direction,
                     digits=digits_of(variant.unit, variants[metric][variant]),
+                    panel_agreement=agreements[metric, variant],
                 )
             )
         if len(ordered) > 1:

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from results.boards.board import HALF_WIDTH
+
 if TYPE_CHECKING:
     from results.boards.board import Aggregate
 
 N_DRAWS = 2000
-#: Half the width of a 95 % interval of a normal distribution, in standard errors.
-HALF_WIDTH = 1.959963984540054
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

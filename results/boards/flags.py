@@ -16,8 +16,8 @@ from results.boards.chance import compared_with_chance
 #: .58 for ELUDe, sparse autoencoders, random splits and the backbone on both demo layers; .95 for the planted truth of
 #: the mixtures, whose neurons share few concepts; .994 for DNRwCV, and 1 for planted copies of one unit.
 COLLAPSED_OVERLAP = 0.97
-#: Mean |cos| of an atom with its nearest atom above which atoms count as repeated (an angle of 14 degrees). Measured: up
-#: to .64 for all methods of the demo but DNRwCV; .94 for the planted truth; .999 for DNRwCV (1140 atoms with an
+#: Mean |cos| of an atom with its nearest atom above which atoms count as repeated (an angle of 14 degrees). Measured:
+#: up to .64 for all methods of the demo but DNRwCV; .94 for the planted truth; .999 for DNRwCV (1140 atoms with an
 #: effective rank of 9), .982 for DNRwCV with centring (an effective rank of 35), and 1 for planted copies.
 COLLAPSED_COSINE = 0.97
 

@@ -91,7 +91,7 @@ def _column_line(board: Board, column: Column) -> str:
     parts = [lead.explanation]
     kind, count = observed(board.rows, column)
     if kind:
-        parts.append(f"over {count} {kind}" if count is not None else f"of = {kind}")
+        parts.append(f"over {count} {kind}" if count is not None else f"the number after 'of' counts {kind}")
     if column.panel_agreement is not None:
         parts.append(f"panel agreement (Krippendorff's alpha: 1 perfect, 0 chance) {column.panel_agreement:.2f}")
     name = lead.heading + column.key.removeprefix(column.metric)

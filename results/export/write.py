@@ -104,8 +104,10 @@ def board_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
     counted = {column.key: observed(board.rows, column) for column in columns}
     each = {key for key, (kind, count) in counted.items() if kind and count is None}
     rows: list[list[str]] = []
+    headings: list[int] = []
     for group, members in itertools.groupby(board.rows, key=lambda row: row.group):
         if heading := GROUP_HEADINGS.get(group):
+            headings.append(len(rows))
             rows.append([heading, *[""] * (len(header) - 1)])
         for row in members:
             values = (value_text(row, column, observations=column.key in each) for column in columns)
@@ -114,12 +116,17 @@ def board_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
     for column in columns:
         kind, count = counted[column.key]
         if kind:
-            notes.append(f"{column.key}: over {count} {kind}" if count is not None else f"{column.key}: of = {kind}")
+            notes.append(
+                f"{column.key}: over {count} {kind}"
+                if count is not None
+                else f"{column.key}: the number after 'of' counts {kind}"
+            )
         if column.panel_agreement is not None:
             notes.append(f"{column.key}: panel agreement (Krippendorff's alpha) {column.panel_agreement:.2f}")
     notes += [f"{floor.column.key}: {floor_text(floor)}" for floor in board.floors]
     notes += sign_lines(board_cells(board, columns))
-    return Table(marked(board.title, board), header, rows, (False, *[True] * (len(header) - 1)), [*notes, *board.notes])
+    numeric = (False, *[True] * (len(header) - 1))
+    return Table(marked(board.title, board), header, rows, numeric, [*notes, *board.notes], headings)
 
 
 def _failures(rows: Sequence[Row]) -> list[str]:

@@ -140,7 +140,7 @@ def floor_title(metric: str) -> str:
 
 
 def value_text(row: Row, column: Column) -> str:
-    """Return a row's mean and its standard error or interval in the format of the printed leaderboard, or why it has none."""
+    """Return a row's mean and its standard error or interval, as in the printed leaderboard, or why it has none."""
     aggregate = row.metrics.get(column.key)
     if aggregate is None:
         if column.key in row.undefined:

@@ -76,7 +76,8 @@ def _table(board: Board, columns: Sequence[Column], kinds: ErrorKinds) -> None:
     st.table(pd.DataFrame(content).set_index("method"), border="horizontal", width=4000)
     st.caption(
         "Mean ± standard error over the finished cells (one per token and init seed). "
-        "★ best, ☆ second, among methods without a flag. ↑ higher is better, ↓ lower is better. Ranks have 95 % intervals over seeded draws of all "
+        "★ best, ☆ second, among methods without a flag. "
+        "↑ higher is better, ↓ lower is better. Ranks have 95 % intervals over seeded draws of all "
         "means, from the spread over seeds and the sampling within a cell. All methods share the images, so errors "
         "from their choice are drawn once for all methods."
     )

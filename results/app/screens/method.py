@@ -125,7 +125,8 @@ def _over(aggregate: Aggregate | None) -> str:
 def _rank(board: Board, aggregate: Aggregate | None, key: str) -> str:
     if aggregate is None or aggregate.rank is None:
         return ""
-    ranks = [row.metrics[key].rank for row in board.rows if key in row.metrics]
+    group = next(row.group for row in board.rows if row.metrics.get(key) is aggregate)
+    ranks = [row.metrics[key].rank for row in board.rows if key in row.metrics and row.group == group]
     return f"{aggregate.rank} of {sum(rank is not None for rank in ranks)}"
 
 

@@ -19,7 +19,8 @@ DETAILS = frozenset(
     {
         *("class_purity", "class_purity_adjusted", "polysemanticity", "effective_rank", "effective_rank_share"),
         *("max_collinearity", "min_distinctness", "nearest_cosine_mean", "nearest_cosine_median", "nearest_cosine_p95"),
-        *("unique_units", "unit_overlap", "unit_overlap_across"),
+        *("unique_units", "unit_overlap", "unit_overlap_across", "ms_score_patch", "ms_score_cls"),
+        *("fvu", "r2_pooled", "agreement_recovered", "stability_alive", "fit_peak_memory", "parameters"),
     }
 )
 

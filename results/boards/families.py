@@ -20,9 +20,9 @@ GROUP_HEADINGS: Mapping[str, str] = {
 # Cells that were written before families were recorded. Names that end in "_sae" are of the family "sae".
 _FAMILIES: Mapping[str, str] = {
     **dict.fromkeys(("identity", "random_split", "random_dictionary", "frozen_decoder_sae"), "control"),
+    **dict.fromkeys(("pca", "ica", "nmf", "kmeans"), "control"),
     **dict.fromkeys(("elude", "dpcicnn"), "split"),
     **dict.fromkeys(("pure", "dnrwcv"), "virtual split"),
-    **dict.fromkeys(("pca", "ica", "nmf", "kmeans"), "dictionary"),
     "transcoder": "transcoder",
     "skip_transcoder": "transcoder",
 }

@@ -26,8 +26,13 @@ INTERPRETABILITY = "interpretability"
 #: Group of columns -> metric id -> its presentation, in the order in which they are shown.
 LEADS: Mapping[str, Mapping[str, Lead]] = {
     INTERPRETABILITY: {
-        "ms_score_adjusted": Lead("MS above null", "MS score on the scale of 0 (random images) to 100 (equal images)"),
+        "ms_score_token_adjusted": Lead(
+            "MS above chance", "MS score from 0 (random images at the same kind of token) to 100 (equal images)"
+        ),
         "ms_score": Lead("MS score", "mean similarity of the images that activate a unit most"),
+        "ms_score_adjusted": Lead(
+            "MS above null", "MS score from 0 (the unit's other active images) to 100; only for codes of equal density"
+        ),
     },
     "faithfulness": {
         "r2": Lead("R2", "share of the variance of the layer's output that the units reconstruct"),
@@ -48,11 +53,19 @@ LEADS: Mapping[str, Mapping[str, Lead]] = {
         "l0": Lead("L0", "active units per token"),
         "alive_fraction": Lead("alive units", "share of units that are ever active"),
         "expansion_factor": Lead("expansion", "units per dimension of the layer's output"),
+        "fit_seconds": Lead("fit", "time of the fit"),
+        "encode_macs": Lead("encoding", "multiply-adds that compute the codes"),
+        "parameters": Lead("parameters", "numbers that the method stores"),
+        "fit_peak_memory": Lead("fit memory", "peak memory of the fit"),
     },
 }
 OTHER = "other"
 GROUPS = (*LEADS, OTHER)
 
+#: Explanation of older versions that measured something else.
+_OLDER: Mapping[tuple[str, int], str] = {
+    ("ms_score_adjusted", 1): "MS score from 0 (random images and tokens) to 100 (equal images)",
+}
 _LEAD_OF: Mapping[str, Lead] = {metric: lead for leads in LEADS.values() for metric, lead in leads.items()}
 _ORDER: Mapping[str, int] = {metric: position for position, metric in enumerate(_LEAD_OF)}
 _UNIT_TEXT = {"fraction": "%", "units": ""}
@@ -60,7 +73,8 @@ _UNIT_TEXT = {"fraction": "%", "units": ""}
 
 def lead_of(column: Column) -> Lead | None:
     """Return the presentation of a column's metric; None if it is not a lead metric."""
-    return _LEAD_OF.get(column.metric)
+    lead, older = _LEAD_OF.get(column.metric), _OLDER.get((column.metric, column.version))
+    return lead._replace(explanation=older) if lead and older else lead
 
 
 def heading(column: Column) -> str:

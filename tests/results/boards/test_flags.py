@@ -144,10 +144,11 @@ def test_nothing_is_said_about_chance_without_a_known_error(store: Store) -> Non
     assert names(store, "m") == [ONE_SEED]
 
 
-def test_the_adjusted_score_decides_from_its_second_version_on(store: Store) -> None:
-    for version, is_at_chance in ((1, False), (2, True)):
+def test_the_score_above_random_tokens_of_its_kind_decides_if_it_was_measured(store: Store) -> None:
+    # ms_score_adjusted depends on the density of the codes, which a control does not share.
+    for metric, is_at_chance in (("ms_score_adjusted", False), ("ms_score_token_adjusted", True)):
         for label, ms, claims in (("m", [0.6, 0.61], SAE), ("random", [0.5, 0.51], CONTROL)):
-            score = fraction("ms_score_adjusted", 0.1, 0.01, version=version)
+            score = fraction(metric, 0.1, 0.01, version=2)
             record(store, label, ms, claims=claims, extra=[score])
         (board,) = leaderboard(store)
         given = {flag.name for flag in row_of(board, "m").flags}
@@ -161,7 +162,7 @@ def test_stores_without_families_know_the_controls_by_name(store: Store) -> None
     record(store, "random_dictionary", [0.50, 0.51, 0.52], claims=unrecorded)
     (board,) = leaderboard(store)
     flagged = {row.label for row in board.rows if row.flags}
-    assert flagged == {"topk_sae", "transcoder", "kmeans"}
+    assert flagged == {"topk_sae", "transcoder"}
     record(store, "random_split", [0.50, 0.51, 0.52], claims=unrecorded)
     (board,) = leaderboard(store)
     assert {row.label for row in board.rows if row.flags} - flagged == {"elude", "pure"}

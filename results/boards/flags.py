@@ -23,14 +23,6 @@ COLLAPSED_COSINE = 0.97
 
 COLLAPSED, BELOW_FLOOR, AT_CHANCE, ONE_SEED = "collapsed", "below floor", "at chance", "one seed"
 
-#: What each flag means, for a legend.
-MEANINGS: Mapping[str, str] = {
-    COLLAPSED: "its units repeat each other, so a mean over units counts the same few units many times",
-    BELOW_FLOOR: "the network with its reconstruction is no better than with the layer's mean output",
-    AT_CHANCE: "its score is not separable from that of a random control with as many units",
-    ONE_SEED: "fewer than two seeds, so its spread over seeds is unknown",
-}
-
 
 def flags_of(row: Row, rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Flag, ...]:
     """Return the flags of one of the `rows` of a board; none for a row without a finished cell."""

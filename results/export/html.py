@@ -147,8 +147,8 @@ def _drawn(points: Sequence[_Point], across: Column, up: Column) -> str:
             axes.plot(point.x_error, (point.y, point.y), color=colour, linewidth=1)
             axes.plot((point.x, point.x), point.y_error, color=colour, linewidth=1)
             fill = colour if _is_candidate(point.row) else "white"
-            marker = {"marker": point.shape, "markersize": 7, "markerfacecolor": fill}
-            axes.plot(point.x, point.y, color=colour, linestyle="", gid=f"point{number}", **marker)
+            (mark,) = axes.plot(point.x, point.y, color=colour, linestyle="", marker=point.shape, markersize=7)
+            mark.set(markerfacecolor=fill, gid=f"point{number}")
         figure.draw_without_rendering()
         _label(axes, points)
         figure.savefig(buffer, format="svg", metadata={"Creator": None, "Date": None, "Format": None, "Type": None})

@@ -6,7 +6,7 @@ import csv
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from tabulate import tabulate
@@ -29,13 +29,20 @@ _LINE, _PAGE = 122, 48
 
 
 class Table(NamedTuple):
-    """Heading and rows of text; `numeric` marks the right-aligned columns."""
+    """Heading and rows of text.
+
+    Attributes:
+        numeric: true for the right-aligned columns.
+        notes: lines below the table.
+        headings: indices of rows whose first text is a heading of the rows below it; their other texts are empty.
+    """
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     numeric: Sequence[bool] = ()
     notes: Sequence[str] = ()
+    headings: Collection[int] = ()
 
     def right(self, column: int) -> bool:
         return bool(self.numeric[column]) if column < len(self.numeric) else column > 0
@@ -112,7 +119,8 @@ def latex(table: Table) -> str:
 
 def _blocks(table: Table) -> list[list[int]]:
     """Return the columns in groups that fit side by side, each with the first one."""
-    widths = [max(len(row[index]) for row in (table.header, *table.rows)) + 2 for index in range(len(table.header))]
+    rows = [row for index, row in enumerate(table.rows) if index not in table.headings]
+    widths = [max(len(row[index]) for row in (table.header, *rows)) + 2 for index in range(len(table.header))]
     blocks = [[0]]
     for index in range(1, len(widths)):
         if len(blocks[-1]) > 1 and sum(widths[column] for column in blocks[-1]) + widths[index] > _LINE:
@@ -128,8 +136,12 @@ def _latex_rows(table: Table, columns: Sequence[int], environment: str) -> tuple
     def row(values: Sequence[str]) -> str:
         return " & ".join(latex_escaped(values[index]) for index in columns) + r" \\"
 
+    def heading(text: str) -> str:
+        return rf"\multicolumn{{{len(columns)}}}{{l}}{{\emph{{{latex_escaped(text)}}}}} \\"
+
     head = [rf"\begin{{{environment}}}{{{shape}}}", r"\toprule", row(table.header), r"\midrule"]
-    return head, [*map(row, table.rows), r"\bottomrule", rf"\end{{{environment}}}"]
+    body = [heading(values[0]) if index in table.headings else row(values) for index, values in enumerate(table.rows)]
+    return head, [*body, r"\bottomrule", rf"\end{{{environment}}}"]
 
 
 def html_table(table: Table) -> str:
@@ -141,7 +153,12 @@ def html_table(table: Table) -> str:
             for index, value in enumerate(values)
         )
 
-    rows = "".join(f"<tr>{cells(row, 'td')}</tr>\n" for row in table.rows)
+    def row(index: int, values: Sequence[str]) -> str:
+        if index in table.headings:
+            return f"<th colspan={len(table.header)}>{html.escape(values[0])}</th>"
+        return cells(values, "td")
+
+    rows = "".join(f"<tr>{row(index, values)}</tr>\n" for index, values in enumerate(table.rows))
     notes = "".join(f"<li>{html.escape(note)}</li>\n" for note in table.notes)
     return (
         f"<h2>{html.escape(table.title)}</h2>\n<div class=wide><table>\n<thead><tr>{cells(table.header, 'th')}</tr>"

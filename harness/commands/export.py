@@ -29,7 +29,7 @@ def export(
     metric: MetricOption = None,
     x: Annotated[
         str | None,
-        typer.Option("--x", help="Metric on the x axis of the Pareto front; default: accuracy, agreement or r2."),
+        typer.Option("--x", help="Metric on the x axis of the Pareto front; default: r2, agreement or accuracy."),
     ] = None,
     y: Annotated[str, typer.Option("--y", help="Metric on the y axis of the Pareto front.")] = DEFAULT_Y,
 ) -> None:

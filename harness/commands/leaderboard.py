@@ -27,7 +27,7 @@ def leaderboard(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the boards of a store: mean and standard deviation over seeds, one board per set of comparable rows.
+    """Print the boards of a store: means with standard errors, one board per set of comparable rows.
 
     --metric needs --by.
     """

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from results.boards.board import Column, Row
+from results.boards.value_text import spread_text
 from results.store.records import DEVICE_UNITS
 
 JOINER = "\N{WORD JOINER}"
@@ -149,17 +150,13 @@ def floor_title(metric: str) -> str:
 
 
 def value_text(row: Row, column: Column) -> str:
-    """Return a row's mean and its spread or interval in the format of the printed leaderboard, or why it has none."""
+    """Return a row's mean and its standard error or interval, as in the printed leaderboard, or why it has none."""
     aggregate = row.metrics.get(column.key)
     if aggregate is None:
         if column.key in row.undefined:
             return "undefined"
         return "failed" if row.n_failed and not row.n_finished else "–"
-    mean = column.text(aggregate.mean)
-    if aggregate.interval is not None:
-        low, high = (column.text(bound) for bound in aggregate.interval)
-        return f"{mean} [{low}, {high}]"
-    return mean + ("" if aggregate.std is None else f" ± {column.text(aggregate.std)}")
+    return column.text(aggregate.mean) + spread_text(aggregate, column)
 
 
 def compact(value: Any) -> str:

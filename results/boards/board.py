@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ARROWS = {"higher": " ↑", "lower": " ↓", "none": ""}
+#: Half the width of a 95 % interval of a normal distribution, in standard errors.
+HALF_WIDTH = 1.959963984540054
 
 
 class BoardKey(NamedTuple):
@@ -63,6 +65,7 @@ class Column:
         unit: "fraction" is shown in percent.
         direction: "higher", "lower" or "none": which is better.
         digits: decimals shown; values equal at these decimals share a rank.
+        panel_agreement: Krippendorff's alpha of the panel of a judged metric; None elsewhere.
     """
 
     key: str
@@ -75,6 +78,7 @@ class Column:
     unit: str
     direction: str
     digits: int = 2
+    panel_agreement: float | None = None
 
     @property
     def name_with_unit(self) -> str:
@@ -85,7 +89,12 @@ class Column:
     @property
     def heading(self) -> str:
         """Key, unit and an arrow for the better direction: "r2 (%) ↑"."""
-        return self.name_with_unit + _ARROWS[self.direction]
+        return self.name_with_unit + self.arrow
+
+    @property
+    def arrow(self) -> str:
+        """Space and arrow for the better direction; nothing if there is none."""
+        return _ARROWS[self.direction]
 
     def is_called(self, name: str | None) -> bool:
         """Return whether `name` is the column's key or metric."""
@@ -98,12 +107,6 @@ class Column:
     def text(self, value: float) -> str:
         """Return `value` as it is printed, without its unit."""
         return f"{self.display_value(value):.{self.digits}f}"
-
-    def spread_text(self, aggregate: Aggregate) -> str:
-        """Return the interval of `aggregate`, or its standard deviation, as printed after its mean."""
-        if aggregate.interval is not None:
-            return f" [{', '.join(map(self.text, aggregate.interval))}]"
-        return "" if aggregate.std is None else f" ± {self.text(aggregate.std)}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,12 +122,15 @@ class Aggregate:
         n_undefined: number of values that were NaN or infinite; they are left out of the mean.
         direction: which is better.
         unit: of all of these.
-        rank: 1 is best; values that are equal at display precision share a rank; None if the metric has no direction.
+        rank: 1 is best among the ranked rows of the group; values that are equal at display precision share a rank;
+            None if the metric has no direction, or the row is not ranked in it (see `ranking`).
         mark: "best", "second" or None.
         interval: 95 % interval (low, high) of a value pooled over the seeds, such as a win rate; None otherwise.
-        n_observations: number of observations of a pooled value.
+        n_observations: number of units, images, tokens or comparisons behind the value: the mean over cells, rounded,
+            or the total of a pooled value; None if it was not recorded.
         pairs_error: standard error of the mean of values of pairs of runs, and its degrees of freedom: pairs share
             runs, so `std / sqrt(n)` is not one; None otherwise.
+        of_pairs: true if the values are of pairs of runs, so that `n` counts pairs and not seeds.
     """
 
     mean: float
@@ -140,6 +146,7 @@ class Aggregate:
     interval: tuple[float, float] | None = None
     n_observations: int | None = None
     pairs_error: tuple[float, int] | None = None
+    of_pairs: bool = False
 
     @property
     def mean_error(self) -> tuple[float, int] | None:
@@ -147,6 +154,37 @@ class Aggregate:
         if self.pairs_error is not None or self.std is None:
             return self.pairs_error
         return self.std / math.sqrt(self.n), self.n - 1
+
+    @property
+    def total_error(self) -> float | None:
+        """Standard error of the mean from all known sources: ``sqrt(seed_error^2 + standard_error^2)``.
+
+        ``seed_error`` is that of `mean_error`: it falls with the number of seeds. The error within a cell does not,
+        because all seeds share the evaluation images. It is exact if they share the units, too; if their units are
+        separate samples, it is too large rather than too small.
+
+        None if nothing is known: no error within a cell, and one value or equal values, of which a spread of 0 says
+        nothing. For a pooled value it is a quarter of its interval's width (exactly, width / 3.92).
+        """
+        if self.interval is not None:
+            return (self.interval[1] - self.interval[0]) / (2 * HALF_WIDTH)
+        seed_error = self.mean_error[0] if self.mean_error else 0.0
+        if self.standard_error is None:
+            return seed_error or None
+        return math.hypot(seed_error, self.standard_error)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """Reason why a row's values may mislead.
+
+    Attributes:
+        name: "collapsed", "below floor", "at chance" or "one seed".
+        sentence: the measurement behind it, with its numbers.
+    """
+
+    name: str
+    sentence: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,6 +202,13 @@ class Row:
         errors: one sentence per failed cell.
         metrics: column key -> Aggregate; a metric with no finite value is absent.
         undefined: column key -> number of values that were not finite, for metrics without a finite value.
+        group: "method", "control" or "virtual": only rows of one group are ranked together, controls not at all.
+        family: family of the method; None if it is not known.
+        control_for: families of which the method is the chance level.
+        is_lossless: true if the method claims that its reconstruction is exact.
+        n_seeds: number of finished cells with different seeds in the means.
+        floors: id of a floor (see `Floor`) -> its mean over the row's cells.
+        flags: reasons why the row has no rank and no mark (see `flags`).
     """
 
     label: str
@@ -176,11 +221,23 @@ class Row:
     errors: tuple[str, ...]
     metrics: Mapping[str, Aggregate]
     undefined: Mapping[str, int]
+    group: str = "method"
+    family: str | None = None
+    control_for: tuple[str, ...] = ()
+    is_lossless: bool = False
+    n_seeds: int = 0
+    floors: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    flags: tuple[Flag, ...] = ()
 
     @property
     def cell_count(self) -> str:
-        """Number of finished cells: "3", or "2/3" if one failed."""
-        return f"{self.n_finished}/{self.n_finished + self.n_failed}" if self.n_failed else str(self.n_finished)
+        """Number of seeds in the means: "3", or "2/3" if one of three cells failed."""
+        return f"{self.n_finished}/{self.n_finished + self.n_failed}" if self.n_failed else str(self.n_seeds)
+
+    @property
+    def title_with_flags(self) -> str:
+        """Title, and in brackets the names of the flags: "DNRwCV [collapsed, one seed]"."""
+        return f"{self.title} [{', '.join(flag.name for flag in self.flags)}]" if self.flags else self.title
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -253,17 +310,24 @@ def digits_of(unit: str, values: list[float]) -> int:
 
 
 def board_frame(board: Board) -> pd.DataFrame:
-    """Return the board as a frame: one line per row, with mean, _std, _standard_error, _n and _rank per column key."""
+    """Return the board as a frame, one line per row.
+
+    Columns: label, title, group, family, flags ("collapsed; one seed"), ..., and per column key its mean, _std,
+    _standard_error (within a cell), _total_error (see `Aggregate.total_error`), _n, _n_observations and _rank; for
+    pooled values also _low and _high, and _n is the number of observations.
+    """
     import pandas as pd  # imported here, so that `import results` stays light
 
-    fields = ("label", "title", "method", "config_id", "n_finished", "n_failed")
+    fields = ("label", "title", "method", "group", "family", "config_id", "n_finished", "n_failed", "n_seeds")
     content: dict[str, Any] = {name: [getattr(row, name) for row in board.rows] for name in fields}
+    content["flags"] = ["; ".join(flag.name for flag in row.flags) for row in board.rows]
     for column in board.columns:
         key, aggregates = column.key, [row.metrics.get(column.key) for row in board.rows]
         is_pooled = any(aggregate.interval for aggregate in aggregates if aggregate)
         for suffix, name, kind in (
             *(("", "mean", "float64"), ("_std", "std", "float64"), ("_standard_error", "standard_error", "float64")),
-            *(("_n", "n_observations" if is_pooled else "n", None), ("_rank", "rank", "Int64")),
+            *(("_total_error", "total_error", "float64"), ("_n", "n_observations" if is_pooled else "n", None)),
+            *(("_n_observations", "n_observations", "Int64"), ("_rank", "rank", "Int64")),
         ):
             absent = 0 if suffix == "_n" else None
             values = [getattr(aggregate, name) if aggregate else absent for aggregate in aggregates]
@@ -276,16 +340,23 @@ def board_frame(board: Board) -> pd.DataFrame:
     return pd.DataFrame(content)
 
 
+#: Suffixes of the columns of `board_frame` that belong to one column of the board.
+FRAME_SUFFIXES = (*("", "_std", "_standard_error", "_total_error", "_n", "_n_observations", "_rank", "_low", "_high"),)
+
+
 def board_json(board: Board) -> dict[str, Any]:
     """Return the board as JSON content: dictionaries, lists, strings, finite numbers, booleans, None."""
     content: dict[str, Any] = _jsonable(dataclasses.asdict(board))
-    return content
+    return content | {"rows": [row_json(row) for row in board.rows]}
 
 
 def row_json(row: Row) -> dict[str, Any]:
-    """Return one row of a board as JSON content."""
-    content: dict[str, Any] = _jsonable(dataclasses.asdict(row))
-    return content
+    """Return one row of a board as JSON content; each of its metrics also has its `total_error`."""
+    content: dict[str, Any] = dataclasses.asdict(row)
+    for key, aggregate in row.metrics.items():
+        content["metrics"][key]["total_error"] = aggregate.total_error
+    cleaned: dict[str, Any] = _jsonable(content)
+    return cleaned
 
 
 def _jsonable(value: Any) -> Any:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from results.boards.board import PLURALS, Aggregate, Board, BoardKey, Column, Floor, Row, board_frame, board_json
-from results.boards.columns import Variant, columns_of, difference, variant_of
-from results.boards.group_columns import attach_group_scores, pairs_error
-from results.boards.seeds import Seeds, averaged, seeds_of, without_sweeps
+from results.boards.board import PLURALS, Board, BoardKey, Column, Floor, board_frame, board_json
+from results.boards.columns import Variant, columns_of, variant_of
+from results.boards.flags import flags_of
+from results.boards.group_columns import attach_group_scores
+from results.boards.ranking import HEADLINE, in_order, ranked, sort_note
+from results.boards.rows import FLOOR_PREFIX, rows_of
+from results.boards.seeds import without_sweeps
 from results.boards.text import render_text
 from results.boards.trials import trial_notes
 from results.boards.win_rate_columns import attach_win_rates
@@ -28,10 +30,19 @@ if TYPE_CHECKING:
 
     from results.store import Store
 
-__all__ = ["Board", "board_frame", "board_json", "boards_of", "leaderboard", "records_of", "render_text"]
+__all__ = [
+    "EVIDENCE_PREFIX",
+    "FLOOR_PREFIX",
+    "HEADLINE",
+    "Board",
+    "board_frame",
+    "board_json",
+    "boards_of",
+    "leaderboard",
+    "records_of",
+    "render_text",
+]
 
-HEADLINE = "ms_score"
-FLOOR_PREFIX = "floor_"
 # Inputs of the property verdicts (see properties.py); they have no column.
 EVIDENCE_PREFIX = "evidence_"
 
@@ -112,9 +123,8 @@ def boards_of(
     boards = []
     for key in sorted(members):
         board_cells, left_out = (members[key], []) if sweeps else without_sweeps(members[key])
-        notes = trial_notes(board_cells) + _set_notes(key, members)
-        notes += [note for source in attached for note in source.notes_of(board_cells)] + left_out
-        boards.append(_board(board_cells, scores_of_cell, notes, sort_by))
+        notes = [note for source in attached for note in source.notes_of(board_cells)]
+        boards.append(_board(board_cells, scores_of_cell, left_out + _set_notes(key, members), notes, sort_by))
     return boards
 
 
@@ -139,7 +149,8 @@ def _set_notes(key: BoardKey, keys: Iterable[BoardKey]) -> list[str]:
 def _board(
     cells: list[dict[str, Any]],
     scores_of_cell: Mapping[str, list[dict[str, Any]]],
-    notes: list[str],
+    set_notes: list[str],
+    score_notes: list[str],
     sort_by: str | None,
 ) -> Board:
     head = cells[0]
@@ -152,172 +163,26 @@ def _board(
         if score["value"] is not None
     ]
     columns, key_of, column_notes = columns_of(board_scores, head["evaluation_fingerprint"])
-    rows, row_notes = _rows(cells, board_scores, columns, key_of)
+    rows, row_notes = rows_of(cells, board_scores, columns, key_of)
     visible_columns = [column for column in columns if not column.metric.startswith(FLOOR_PREFIX)]
+    rows = [dataclasses.replace(row, flags=flags_of(row, rows, visible_columns)) for row in rows]
     titles = [cell["backbone_title"] for cell in cells if cell["backbone_title"]]
     return Board(
         **{name: head[name] for name in BoardKey._fields},
         backbone_title=titles[0] if titles else head["backbone"],
         columns=tuple(visible_columns),
-        rows=tuple(_sorted_rows(_ranked(rows, visible_columns), visible_columns, sort_by)),
+        rows=tuple(in_order(ranked(rows, visible_columns), visible_columns, sort_by)),
         floors=tuple(_floors(board_scores, columns, key_of)),
-        notes=tuple(notes + column_notes + row_notes + _sort_note(visible_columns, sort_by)),
+        # First what concerns the whole board, last the details of single values.
+        notes=(
+            *trial_notes(cells),
+            *sort_note(visible_columns, sort_by),
+            *row_notes,
+            *set_notes,
+            *column_notes,
+            *score_notes,
+        ),
     )
-
-
-def _rows(
-    cells: Sequence[Mapping[str, Any]],
-    board_scores: Sequence[Mapping[str, Any]],
-    columns: Sequence[Column],
-    key_of: Mapping[tuple[str, Variant], str],
-) -> tuple[list[Row], list[str]]:
-    cells_of = grouped(cells, lambda cell: (cell["label"], cell["config_id"]))
-    # One score per row, column and pair of seeds. Cells are in the order in which they were started, so of two with
-    # the same seeds (run again under another identity) the newer one stays.
-    by_seed: dict[tuple[str, str], dict[str, dict[Seeds, Mapping[str, Any]]]] = {}
-    notes: list[str] = []
-    for score in board_scores:
-        row = (score["cell"]["label"], score["cell"]["config_id"])
-        seeds = by_seed.setdefault(row, {}).setdefault(key_of[score["metric"], score["variant"]], {})
-        seed = seeds_of(score["cell"])
-        if seed in seeds:
-            notes.append(
-                f"{row[0]} has more than one cell with {_seed_text(score['cell'])}; only the newest is in its means."
-            )
-        seeds[seed] = score
-    column_of = {column.key: column for column in columns}
-    rows = []
-    for (label, config_id), row_cells in cells_of.items():
-        failed = [cell for cell in row_cells if cell["status"] == "failed"]
-        counted = averaged({seeds_of(cell) for cell in row_cells})
-        if repeats := sorted({init for _, init in {seeds_of(cell) for cell in row_cells} - counted}):
-            notes.append(
-                f"Cells of init seed {', '.join(map(str, repeats))} were not run on every token set: they count for "
-                "stability, and are in no other mean."
-            )
-        metrics: dict[str, Aggregate] = {}
-        undefined: dict[str, int] = {}
-        for key, seeds in by_seed.get((label, config_id), {}).items():
-            if key.startswith(FLOOR_PREFIX):
-                continue
-            of_cells = [
-                score for _, score in sorted(seeds.items()) if seeds_of(score["cell"]) in counted or _pooled(score)
-            ]
-            if not of_cells:
-                continue
-            aggregate = _aggregate(of_cells, column_of[key])
-            if aggregate is None:
-                undefined[key] = len(of_cells)
-            else:
-                metrics[key] = aggregate
-        rows.append(
-            Row(
-                label=label,
-                title=_title(row_cells[0], [group[0] for group in cells_of.values() if group[0]["label"] == label]),
-                method=row_cells[0]["method"],
-                config_id=config_id,
-                cell_ids=tuple(sorted(cell["cell_id"] for cell in row_cells)),
-                n_finished=len(row_cells) - len(failed),
-                n_failed=len(failed),
-                errors=tuple(
-                    f"{cell['error_type'] or 'Error'}: {cell['error_message'] or 'no message'} ({_seed_text(cell)})"
-                    for cell in sorted(failed, key=seeds_of)
-                ),
-                metrics=metrics,
-                undefined=undefined,
-            )
-        )
-    return rows, list(dict.fromkeys(notes))
-
-
-def _pooled(score: Mapping[str, Any]) -> bool:
-    """Return whether a score is of several cells, and only attached to one of them."""
-    return score.get("values") is not None or score.get("interval") is not None
-
-
-def _title(cell: Mapping[str, Any], same_label: Sequence[Mapping[str, Any]]) -> str:
-    if len(same_label) == 1:
-        return str(cell["label"])
-    text = difference(cell["config"] or {}, [other["config"] or {} for other in same_label])
-    if not text or len(text) > 40:
-        text = cell["config_id"][:8]
-    return f"{cell['label']} ({text})"
-
-
-def _seed_text(cell: Mapping[str, Any]) -> str:
-    seeds = [f"{kind} seed {cell[f'{kind}_seed']}" for kind in ("token", "init") if cell[f"{kind}_seed"] is not None]
-    return ", ".join(seeds) or "no seed"
-
-
-def _aggregate(scores: Sequence[Mapping[str, Any]], column: Column) -> Aggregate | None:
-    # A score of several cells has one value per pair of them.
-    listed = [score.get("values") or [score["value"]] for score in scores]
-    values = [
-        float(value)
-        for cell_values in listed
-        for value in cell_values
-        if isinstance(value, (int, float)) and math.isfinite(value)
-    ]
-    if not values:
-        return None
-    uncertainties = [score["uncertainty"] for score in scores if score["uncertainty"] is not None]
-    errors = [float(error) for error in uncertainties if math.isfinite(error)]
-    return Aggregate(
-        mean=statistics.fmean(values),
-        std=statistics.stdev(values) if len(values) > 1 else None,
-        n=len(values),
-        values=tuple(values),
-        standard_error=statistics.fmean(errors) if errors else None,
-        n_undefined=sum(map(len, listed)) - len(values),
-        direction=column.direction,
-        unit=column.unit,
-        interval=scores[0].get("interval"),
-        n_observations=scores[0].get("n") if scores[0].get("interval") else None,
-        pairs_error=pairs_error([score.get("values") or [] for score in scores]),
-    )
-
-
-def _ranked(rows: Sequence[Row], columns: Sequence[Column]) -> list[Row]:
-    metrics = [dict(row.metrics) for row in rows]
-    for column in columns:
-        if column.direction == "none":
-            continue
-        sign = -1.0 if column.direction == "higher" else 1.0
-        displayed = {
-            index: sign * column.display_value(aggregates[column.key].mean)
-            for index, aggregates in enumerate(metrics)
-            if column.key in aggregates
-        }
-        levels = sorted(set(displayed.values()))
-        for index, value in displayed.items():
-            # If all values are tied, none is best.
-            mark = {0: "best", 1: "second"}.get(levels.index(value)) if len(levels) > 1 else None
-            rank = 1 + sum(other < value for other in displayed.values())
-            metrics[index][column.key] = dataclasses.replace(metrics[index][column.key], rank=rank, mark=mark)
-    return [dataclasses.replace(row, metrics=aggregates) for row, aggregates in zip(rows, metrics, strict=True)]
-
-
-def _sorted_rows(rows: Sequence[Row], columns: Sequence[Column], sort_by: str | None) -> list[Row]:
-    candidates = [column for column in columns if column.is_called(sort_by)]
-    candidates += [column for column in columns if column.metric == HEADLINE]
-    candidates += [column for column in columns if column.direction != "none"]
-    if not candidates:
-        return sorted(rows, key=lambda row: (row.title, row.config_id))
-    chosen = candidates[0]
-    sign = 1.0 if chosen.direction == "lower" else -1.0
-
-    def position(row: Row) -> tuple[bool, float, str, str]:
-        aggregate = row.metrics.get(chosen.key)
-        return aggregate is None, sign * aggregate.mean if aggregate else 0.0, row.title, row.config_id
-
-    return sorted(rows, key=position)
-
-
-def _sort_note(columns: Sequence[Column], sort_by: str | None) -> list[str]:
-    if sort_by is None or any(column.is_called(sort_by) for column in columns):
-        return []
-    instead = next((column.key for column in columns if column.metric == HEADLINE), "the first metric with a direction")
-    return [f"This board lacks {sort_by}; its rows are sorted by {instead}."]
 
 
 def _floors(

@@ -10,6 +10,7 @@ from typing import Any
 
 from results.boards.board import Board, BoardKey, Row, require_metrics, row_json
 from results.boards.trials import WARNING
+from results.boards.value_text import board_cells, flag_lines, sign_lines, value_text
 from results.errors import StoreError
 from results.store.records import grouped
 from results.tables import Table
@@ -30,31 +31,32 @@ def tables_by(boards: Sequence[Board], by: str, metrics: Sequence[str] | None = 
     groups = _groups(boards, by)
     if boards:
         require_metrics(boards, metrics or ())
-    tables = []
-    for value, members in groups.items():
-        columns = {column.key: column for board, _ in members for column in board.columns_called(metrics)}
-        # Rows of a method differ in their configuration, so their titles stay.
-        header = [name for name in ("method", "backbone", "site", "dataset") if name == "method" or name != by]
-        rows = []
-        for board, row in members:
-            board_columns = {column.key: column for column in board.columns}
-            cells = [_named(board, row, name) for name in header] + [str(row.n_finished)]
-            for key in columns:
-                if aggregate := row.metrics.get(key):
-                    values = [aggregate.mean] if aggregate.std is None else [aggregate.mean, aggregate.std]
-                    cells.append(" ± ".join(map(board_columns[key].text, values)))
-                else:
-                    cells.append("-")
-            rows.append(cells)
-        titles = [f"{column.key}{' (%)' if column.unit == 'fraction' else ''}" for column in columns.values()]
-        notes = []
-        if len({id(board) for board, _ in members}) > 1:
-            notes.append("Rows of different layers or sets are listed together but not ranked.")
-        if any(WARNING in board.notes for board, _ in members):
-            notes.append(WARNING)
-        numeric = (*[False] * len(header), *[True] * (len(titles) + 1))
-        tables.append(Table(f"{by}: {value}", [*header, "n", *titles], rows, numeric, notes))
+    tables = [_table(f"{by}: {value}", by, members, metrics) for value, members in groups.items()]
+    if tables:
+        cells = [cell for board in boards for cell in board_cells(board, board.columns_called(metrics))]
+        # Headings have no arrows here, since rows are not ranked. One explanation for all tables is enough.
+        signs = [line for line in sign_lines(cells, ranked=False) if not line.startswith("↑")]
+        tables[-1] = tables[-1]._replace(notes=[*tables[-1].notes, *signs])
     return tables
+
+
+def _table(title: str, by: str, members: Sequence[tuple[Board, Row]], metrics: Sequence[str] | None) -> Table:
+    columns = {column.key: column for board, _ in members for column in board.columns_called(metrics)}
+    # Rows of a method differ in their configuration, so their titles stay.
+    properties = [name for name in ("method", "backbone", "site", "dataset") if name == "method" or name != by]
+    rows = []
+    for board, row in members:
+        column_of = {column.key: column for column in board.columns}
+        values = [value_text(row, column_of[key], ranked=False) if key in column_of else "-" for key in columns]
+        rows.append([*(_named(board, row, name) for name in properties), row.cell_count, *values])
+    several = len({id(board) for board, _ in members}) > 1
+    notes = flag_lines((f"{row.title} at {board.site}" if several else row.title, row) for board, row in members)
+    if several:
+        notes.append("Rows of different layers or sets are listed together but not ranked.")
+    if any(WARNING in board.notes for board, _ in members):
+        notes.append(WARNING)
+    header = [*properties, "n", *(column.name_with_unit for column in columns.values())]
+    return Table(title, header, rows, [index >= len(properties) for index in range(len(header))], notes)
 
 
 def tables_by_json(boards: Sequence[Board], by: str) -> list[dict[str, Any]]:
@@ -84,4 +86,4 @@ def _groups(boards: Sequence[Board], by: str) -> dict[str, list[tuple[Board, Row
 
 
 def _named(board: Board, row: Row, name: str) -> str:
-    return row.title if name == "method" else str(getattr(board, name) or "(not recorded)")
+    return row.title_with_flags if name == "method" else str(getattr(board, name) or "(not recorded)")

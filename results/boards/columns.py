@@ -22,7 +22,7 @@ DETAILS = frozenset(
         *("class_purity", "class_purity_adjusted", "polysemanticity", "effective_rank", "effective_rank_share"),
         *("max_collinearity", "min_distinctness", "nearest_cosine_mean", "nearest_cosine_median", "nearest_cosine_p95"),
         *("unique_units", "unit_overlap", "unit_overlap_across", "ms_score_patch", "ms_score_cls"),
-        *("fvu", "r2_pooled", "agreement_recovered", "stability_alive"),
+        *("fvu", "r2_pooled", "agreement_recovered", "stability_alive", "fit_peak_memory", "parameters"),
     }
 )
 
@@ -85,6 +85,8 @@ def columns_of(
         values = variants.setdefault(score["metric"], {}).setdefault(score["variant"], [])
         if math.isfinite(score["value"]):
             values.append(float(score["value"]))
+    # A column shows one tournament, so one agreement.
+    agreements = {(score["metric"], score["variant"]): score.get("panel_agreement") for score in scores}
     columns: list[Column] = []
     key_of: dict[tuple[str, Variant], str] = {}
     separate_columns: dict[tuple[tuple[str, ...], str], list[str]] = {}
@@ -105,6 +107,7 @@ def columns_of(
                     unit=variant.unit,
                     direction=variant.direction,
                     digits=digits_of(variant.unit, variants[metric][variant]),
+                    panel_agreement=agreements[metric, variant],
                 )
             )
         if len(ordered) > 1:

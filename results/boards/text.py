@@ -6,21 +6,42 @@ import dataclasses
 import re
 import textwrap
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from results.boards.board import Aggregate, Board, Column, Floor, Row
+from results.boards.board import Board, Column, Floor, Row
 from results.boards.columns import is_detail
+from results.boards.families import GROUP_HEADINGS
+from results.boards.lead_columns import INTERPRETABILITY, group_of, heading, lead_of, position
 from results.boards.trials import marked
+from results.boards.value_text import (
+    MARKS,
+    absent_text,
+    board_cells,
+    count_text,
+    flag_lines,
+    floor_text,
+    observed,
+    sign_lines,
+    spread_text,
+)
 from results.tables import aligned
 
-_MARKS = {"best": "*", "second": "+", None: " "}
 _NOT_RANKED = "not ranked together"
 
 
-def render_text(board: Board, width: int = 100, *, details: bool = True) -> str:
-    """Return the board as text: a heading, the table, and below it floors, failures, undefined values and notes.
+class _TextColumn(NamedTuple):
+    """Printed column: its group, and its heading above the cells."""
 
-    A table wider than `width` continues in further blocks that repeat the method; names are never truncated.
+    group: str
+    cells: Sequence[str]
+
+
+def render_text(board: Board, width: int = 100, *, details: bool = True) -> str:
+    """Return the board as text: a heading, the table, and below it flags, failures, floors, explanations and notes.
+
+    Columns are grouped by what they measure, and rows into methods, controls and virtual methods. A table wider than
+    `width` continues in further blocks that repeat the method; names are never truncated.
 
     Args:
         width: columns of the terminal.
@@ -33,24 +54,48 @@ def render_text(board: Board, width: int = 100, *, details: bool = True) -> str:
 
 
 def _rendered(board: Board, width: int, left_out: Sequence[str]) -> str:
+    columns = sorted(board.columns, key=position)
     parts = ["\n".join(_wrapped(line, width) for line in _heading(board))]
-    parts += _tables(board, width) if board.rows else ["No cells."]
-    footer = []
-    if board.rows and board.columns:
-        footer.append(
-            "mean ± sample standard deviation over n cells (one per token seed and init seed); "
-            "* best, + second; ↑ higher is better, ↓ lower is better"
-        )
-    if any(aggregate.interval for row in board.rows for aggregate in row.metrics.values()):
-        footer.append("[low, high]: 95 % interval; n= the comparisons a pooled value is over")
-    if board.floors:
-        footer.append("floors: " + ", ".join(_floor(floor) for floor in board.floors))
-    footer += [line for row in board.rows for line in _row_footers(row)]
-    footer += [f"note: {note}" for note in board.notes]
-    if left_out:
-        footer.append(f"further metrics, with `harness leaderboard --all`: {', '.join(map(_printable, left_out))}")
-    parts.append("\n".join(_wrapped(line, width) for line in footer))
+    parts += _tables(board, columns, width) if board.rows else ["No cells."]
+    sections = [_warnings(board), _explanations(board, columns), _remarks(board, left_out)]
+    parts += ["\n".join(_wrapped(line, width) for line in section) for section in sections]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _warnings(board: Board) -> list[str]:
+    """Return what a reader must know about single rows: flags, failures and undefined values."""
+    lines = [_printable(line) for line in flag_lines((row.title, row) for row in board.rows)]
+    return lines + [line for row in board.rows for line in _row_footers(row)]
+
+
+def _explanations(board: Board, columns: Sequence[Column]) -> list[str]:
+    lines = [_column_line(board, column) for column in columns if lead_of(column)]
+    if board.floors:
+        lines.append("floors: " + ", ".join(map(_floor, board.floors)))
+    if _units(board.rows, columns):
+        lines.append("units: units with an MS score, per cell")
+    return lines + [_printable(line) for line in sign_lines(board_cells(board, columns))]
+
+
+def _remarks(board: Board, left_out: Sequence[str]) -> list[str]:
+    lines = [f"note: {note}" for note in board.notes]
+    if left_out:
+        lines.append(f"further metrics, with `harness leaderboard --all`: {', '.join(map(_printable, left_out))}")
+    return lines
+
+
+def _column_line(board: Board, column: Column) -> str:
+    """Return the explanation of a column: its heading and id, meaning, panel agreement and number of observations."""
+    lead = lead_of(column)
+    assert lead is not None
+    parts = [lead.explanation]
+    kind, count = observed(board.rows, column)
+    if kind:
+        parts.append(f"over {count} {kind}" if count is not None else f"the number after 'of' counts {kind}")
+    if column.panel_agreement is not None:
+        parts.append(f"panel agreement (Krippendorff's alpha: 1 perfect, 0 chance) {column.panel_agreement:.2f}")
+    name = lead.heading + column.key.removeprefix(column.metric)
+    return _printable(f"{name}{f' ({column.key})' if name != column.key else ''}: {'; '.join(parts)}")
 
 
 def _without(board: Board, columns: Sequence[Column]) -> Board:
@@ -77,56 +122,82 @@ def _heading(board: Board) -> list[str]:
     return [_printable(line) for line in (marked(first, board), fingerprints) if line]
 
 
-def _tables(board: Board, width: int) -> list[str]:
-    fixed_columns = [
-        ["method", *(_printable(row.title) for row in board.rows)],
-        ["n", *(row.cell_count for row in board.rows)],
+def _tables(board: Board, columns: Sequence[Column], width: int) -> list[str]:
+    fixed = [
+        _TextColumn("", ["method", *(_printable(row.title_with_flags) for row in board.rows)]),
+        _TextColumn("", ["n", *(row.cell_count for row in board.rows)]),
     ]
-    blocks = [fixed_columns]
-    for column in board.columns:
-        # The space is above the mark that ends each value.
-        cells = [_printable(column.heading) + " ", *_cells(board.rows, column)]
-        if len(blocks[-1]) > len(fixed_columns) and len(_lines([*blocks[-1], cells])[1]) > width:
-            blocks.append(fixed_columns)
-        blocks[-1] = [*blocks[-1], cells]
-    return ["\n".join(_lines(block)) for block in blocks]
+    text_columns = [
+        _TextColumn(group_of(column), [_printable(heading(column)), *_cells(board.rows, column)]) for column in columns
+    ]
+    if units := _units(board.rows, columns):
+        text_columns.insert(0, _TextColumn(INTERPRETABILITY, ["units", *units]))
+    blocks = [fixed]
+    for text_column in text_columns:
+        if len(blocks[-1]) > len(fixed) and len(_lines([*blocks[-1], text_column])[1]) > width:
+            blocks.append(fixed)
+        blocks[-1] = [*blocks[-1], text_column]
+    return ["\n".join(_block(block, board.rows)) for block in blocks]
 
 
-def _lines(columns: Sequence[Sequence[str]]) -> list[str]:
+def _units(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
+    """Return the number of units behind each row's MS score; nothing if no row has one."""
+    keys = [column.key for column in columns if column.metric == "ms_score"]
+    counts = [next((row.metrics[key].n_observations for key in keys if key in row.metrics), None) for row in rows]
+    return ["-" if count is None else str(count) for count in counts] if any(counts) else []
+
+
+def _lines(columns: Sequence[_TextColumn]) -> list[str]:
     """Return the lines of a table: the header, a rule, and the rows."""
-    return aligned(list(zip(*columns, strict=True)), [position > 0 for position in range(len(columns))])
+    rows = list(zip(*(column.cells for column in columns), strict=True))
+    return aligned(rows, [index > 0 for index in range(len(columns))])
 
 
-def _cells(rows: Sequence[Row], column: Column) -> list[str]:
-    """Return the printed values of the column for each row: means under means, spreads under spreads, marks last."""
-    aggregates = [row.metrics.get(column.key) for row in rows]
-    means = ["" if aggregate is None else column.text(aggregate.mean) for aggregate in aggregates]
-    spreads = ["" if aggregate is None else _spread(aggregate, column) for aggregate in aggregates]
-    mean_width, spread_width = max(map(len, means)), max(map(len, spreads))
-    cells = []
-    for row, aggregate, mean, spread in zip(rows, aggregates, means, spreads, strict=True):
-        if aggregate is None:
-            cells.append(_absent(row, column).rjust(mean_width) + " " * (spread_width + 1))
-        else:
-            cells.append(mean.rjust(mean_width) + spread.ljust(spread_width) + _MARKS[aggregate.mark])
-    return cells
+def _block(columns: Sequence[_TextColumn], rows: Sequence[Row]) -> list[str]:
+    """Return the lines of a table with the names of its column groups above, and of its row groups between the rows."""
+    header, rule, *lines = _lines(columns)
+    groups = _group_names([column.group for column in columns], rule)
+    content = [*([groups] if groups else []), header, rule]
+    previous = "method"
+    for row, line in zip(rows, lines, strict=True):
+        if row.group != previous:
+            content.append(f"-- {GROUP_HEADINGS[row.group]}")
+            previous = row.group
+        content.append(line)
+    return content
 
 
-def _spread(aggregate: Aggregate, column: Column) -> str:
-    return column.spread_text(aggregate) + (f" n={aggregate.n_observations}" if aggregate.interval else "")
+def _group_names(groups: Sequence[str], rule: str) -> str:
+    """Return the line with the name of each group above its first column."""
+    line, previous = "", ""
+    for group, match in zip(groups, re.finditer("-+", rule), strict=True):
+        if group != previous:
+            # A name that is wider than its columns moves the next one to the right.
+            line = (line + "  " if len(line) > match.start() else line.ljust(match.start())) + group
+            previous = group
+    return line.rstrip()
 
 
-def _absent(row: Row, column: Column) -> str:
-    if column.key in row.undefined:
-        return "undefined"
-    return "failed" if row.n_failed and not row.n_finished else "-"
+def _cells(rows: Sequence[Row], column: Column) -> Iterator[str]:
+    """Yield the printed value of each row: means under means, errors under errors, marks last."""
+    kind, count = observed(rows, column)
+    each = bool(kind) and count is None
+    aggregates = [(row, row.metrics.get(column.key)) for row in rows]
+    means = ["" if value is None else column.text(value.mean) for _, value in aggregates]
+    spreads = [
+        "" if value is None else spread_text(value, column) + count_text(value, column, row, observations=each)
+        for row, value in aggregates
+    ]
+    marks = [f" {MARKS[value.mark]}" if value and value.mark else "" for _, value in aggregates]
+    mean_width, spread_width, mark_width = (max(map(len, texts)) for texts in (means, spreads, marks))
+    for (row, value), mean, spread, mark in zip(aggregates, means, spreads, marks, strict=True):
+        text = absent_text(row, column) if value is None else mean
+        yield text.rjust(mean_width) + spread.ljust(spread_width) + mark.ljust(mark_width)
 
 
 def _floor(floor: Floor) -> str:
-    column = floor.column
-    name = re.sub("^(zero|mean)(_ablation)?", r"\1-ablation", column.key.removeprefix("floor_"))
-    unit = " %" if column.unit == "fraction" else f" {column.unit}" if column.unit else ""
-    return f"{_printable(name.replace('_', ' '))} {floor.text}{unit}"
+    name = re.sub("^(zero|mean)(_ablation)?", r"\1-ablation", floor.column.key.removeprefix("floor_"))
+    return f"{_printable(name.replace('_', ' '))} {floor_text(floor)}"
 
 
 def _row_footers(row: Row) -> list[str]:

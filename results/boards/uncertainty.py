@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-#: Half the width of a 95 % interval of a normal distribution, in standard errors.
-HALF_WIDTH = 1.959963984540054
-
 
 def intervals(drawn: np.ndarray, level: float = 0.95) -> np.ndarray:
     """Return the central intervals (n, 2) with a share `level` of the draws (draws, n) of each row, NaN if none."""

@@ -96,8 +96,14 @@ def _score(row: Mapping[str, Any], cell_id: str) -> dict[str, Any]:
         "unit": "fraction",
         "direction": "higher",
         "panel": row["panel"],
+        "panel_agreement": _finite(row.get("agreement")),
         **dict.fromkeys(("uncertainty", "evaluation_fingerprint")),
     }
+
+
+def _finite(value: float | None) -> float | None:
+    """Return a number, or None for a missing or undefined one."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _notes(rows: Sequence[Mapping[str, Any]], n_visible: int) -> list[str]:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from results.boards.board import Aggregate, Board, Column, Row
+from results.boards.board import HALF_WIDTH, Aggregate, Board, Column, Row
 from results.boards.seeds import averaged, seeds_of
-from results.boards.uncertainty import HALF_WIDTH
 from results.comparison.group_pairs import group_values
 from results.comparison.unit_clusters import Part, unit_parts
 from results.comparison.unit_values import UNIT_VALUES

@@ -9,13 +9,15 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from results.boards.board import Aggregate, Board, Column
+from results.boards.board import Board, Column, Row
+from results.boards.mean_intervals import confidence_interval
 from results.tables import Table, html_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FAITHFULNESS = ("accuracy", "agreement", "r2")
+#: Metrics of the horizontal axis, the first that a board has. Accuracy is last: its error is large, and common to all.
+FAITHFULNESS = ("r2", "agreement", "accuracy")
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;"
     "background:#fff}h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2.5rem}.wide{overflow-x:auto}"
@@ -27,13 +29,32 @@ _STYLE = (
 _WIDTH, _HEIGHT = 640, 400
 
 
+_FRONT, _BESIDE = "#0b6e4f", "#888888"
+
+
 class _Point(NamedTuple):
-    title: str
+    """Row of the board on the plane of the front."""
+
+    row: Row
     x: float
     y: float
     x_error: tuple[float, float]
     y_error: tuple[float, float]
     front: bool
+
+    @property
+    def colour(self) -> str:
+        return _FRONT if self.front else _BESIDE
+
+    @property
+    def shape(self) -> str:
+        """Marker: a square for a control, a diamond for a virtual method, a circle for other methods."""
+        return {"control": "s", "virtual": "D"}.get(self.row.group, "o")
+
+
+def _is_candidate(row: Row) -> bool:
+    """Return whether a row may be on the front: a method without a flag, whose units are part of the model."""
+    return row.group == "method" and not row.flags
 
 
 def page(boards: Sequence[tuple[Board, Table]], *, x: str | None = None, y: str = "ms_score") -> str:
@@ -55,11 +76,12 @@ def page(boards: Sequence[tuple[Board, Table]], *, x: str | None = None, y: str 
 def front_svg(board: Board, *, x: str | None = None, y: str = "ms_score") -> str:
     """Return a board's Pareto front as an SVG picture, or a sentence if it has fewer than two points.
 
-    Whiskers are the sample standard deviation over seeds, or the 95 % interval of a pooled value.
+    Whiskers are 95 % intervals (`mean_intervals`). Flagged rows, controls and virtual methods are drawn hollow and
+    grey, and neither are on the front nor take others off it.
     """
     across, up = _column(board, (x,) if x else FAITHFULNESS), _column(board, (y,))
     if across is None or up is None:
-        lacking = (x or "accuracy, agreement and r2") if across is None else y
+        lacking = (x or "r2, agreement and accuracy") if across is None else y
         return f"<p>No front: this board lacks {html.escape(lacking)}.</p>"
     points = _points(board, across, up)
     if not points:
@@ -80,19 +102,22 @@ def _points(board: Board, across: Column, up: Column) -> list[_Point]:
     values = [
         (across.display_value(row.metrics[across.key].mean), up.display_value(row.metrics[up.key].mean)) for row in rows
     ]
-    frame = pd.DataFrame(values, columns=["x", "y"], dtype="float64")
-    front = pareto_front(frame, "x", "y", across.direction != "lower", up.direction != "lower")
-    if "none" in (across.direction, up.direction):
-        front[:] = False  # no direction is better, so no point dominates another
+    candidates = [index for index, row in enumerate(rows) if _is_candidate(row)]
+    front: set[int] = set()
+    # If neither more nor less of a metric is better, no point dominates another.
+    if candidates and "none" not in (across.direction, up.direction):
+        frame = pd.DataFrame([values[index] for index in candidates], columns=["x", "y"], dtype="float64")
+        mask = pareto_front(frame, "x", "y", across.direction != "lower", up.direction != "lower")
+        front = {index for index, is_on in zip(candidates, mask, strict=True) if is_on}
     return [
-        _Point(row.title, *value, _ends(row.metrics[across.key], across), _ends(row.metrics[up.key], up), bool(on))
-        for row, value, on in zip(rows, values, front, strict=True)
+        _Point(row, *value, _ends(row, across), _ends(row, up), index in front)
+        for index, (row, value) in enumerate(zip(rows, values, strict=True))
     ]
 
 
-def _ends(aggregate: Aggregate, column: Column) -> tuple[float, float]:
-    spread = aggregate.std or 0.0
-    low, high = aggregate.interval or (aggregate.mean - spread, aggregate.mean + spread)
+def _ends(row: Row, column: Column) -> tuple[float, float]:
+    aggregate = row.metrics[column.key]
+    low, high = confidence_interval(aggregate) or (aggregate.mean, aggregate.mean)
     return column.display_value(low), column.display_value(high)
 
 
@@ -118,23 +143,26 @@ def _drawn(points: Sequence[_Point], across: Column, up: Column) -> str:
         if len(front) > 1:
             axes.plot(*zip(*front, strict=True), color="#0b6", linestyle="--", linewidth=1)
         for number, point in enumerate(points):
-            colour = "#0b6e4f" if point.front else "#888888"
+            colour = point.colour
             axes.plot(point.x_error, (point.y, point.y), color=colour, linewidth=1)
             axes.plot((point.x, point.x), point.y_error, color=colour, linewidth=1)
-            axes.plot(point.x, point.y, "o", color=colour, markersize=7, gid=f"point{number}")
+            fill = colour if _is_candidate(point.row) else "white"
+            (mark,) = axes.plot(point.x, point.y, color=colour, linestyle="", marker=point.shape, markersize=7)
+            mark.set(markerfacecolor=fill, gid=f"point{number}")
         figure.draw_without_rendering()
         _label(axes, points)
         figure.savefig(buffer, format="svg", metadata={"Creator": None, "Date": None, "Format": None, "Type": None})
     svg = buffer.getvalue().partition("<svg")[2].partition(">")[2]
     for number, point in enumerate(points):
-        title = f"{point.title}: {names[0]} {point.x:g}, {names[1]} {point.y:g}"
+        title = f"{point.row.title_with_flags}: {names[0]} {point.x:g}, {names[1]} {point.y:g}"
         svg = svg.replace(f'<g id="point{number}">', f"<g><title>{html.escape(title)}</title>")
     # Pictures on one page must not share ids, or style each other. Ids of clip paths are hashes of their content.
     svg = re.sub(r'<g id="[\w.]+">', "<g>", re.sub(r"<style.*?</style>", "", svg))
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" '
         f'aria-label="Pareto front of {html.escape(across.metric)} and {html.escape(up.metric)}">{svg}'
-        f"<p>{_legend(across, up)} Whiskers: standard deviation over seeds, or a 95 % interval.</p>"
+        f"<p>{_legend(points, across, up)} Whiskers: 95 % intervals, from the spread over seeds and the units and "
+        "images within a cell, as far as they are known.</p>"
     )
 
 
@@ -149,20 +177,28 @@ def _label(axes: Axes, points: Sequence[_Point]) -> None:
             level -= 14
         used.append((x, level))
         axes.annotate(
-            point.title,
+            point.row.title,
             (point.x, point.y),
             xytext=(8 if is_left else -8, level - y),
             textcoords="offset points",
             ha="left" if is_left else "right",
-            color="#0b6e4f" if point.front else "#888888",
+            color=point.colour,
             parse_math=False,
             # Labels may be long: they do not shrink the axes.
             in_layout=False,
         )
 
 
-def _legend(across: Column, up: Column) -> str:
+def _legend(points: Sequence[_Point], across: Column, up: Column) -> str:
     for column in (across, up):
         if column.direction == "none":
             return f"No front: neither more nor less {html.escape(column.key)} is better."
-    return "Green: on the Pareto front."
+    outside = [
+        ("circles are flagged (see below the table)", any(p.row.group == "method" and p.row.flags for p in points)),
+        ("squares are controls", any(p.row.group == "control" for p in points)),
+        ("diamonds are virtual methods", any(p.row.group == "virtual" for p in points)),
+    ]
+    present = ", ".join(text for text, is_present in outside if is_present)
+    is_empty = not any(point.front for point in points)
+    sentence = "No front: no method here is without a flag." if is_empty else "Green: on the Pareto front."
+    return f"{sentence} Hollow marks are no part of the front: {present}." if present else sentence

@@ -5,6 +5,7 @@ Every function returns text or bytes, so that the app's downloads can use them; 
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -15,8 +16,10 @@ from typing import TYPE_CHECKING
 
 from results import tables
 from results.atomic import partial_file
-from results.boards.board import Board, BoardKey, board_frame, require_metrics
+from results.boards.board import FRAME_SUFFIXES, Board, BoardKey, Row, board_frame, require_metrics
+from results.boards.families import GROUP_HEADINGS
 from results.boards.trials import marked
+from results.boards.value_text import board_cells, flag_lines, floor_text, observed, sign_lines, value_text
 from results.errors import StoreError
 from results.export.html import page
 from results.tables import Table
@@ -33,7 +36,6 @@ DEFAULT_Y = "ms_score"
 #: Signature of a DuckDB file, after a checksum of eight bytes.
 _DUCKDB = b"DUCK"
 _ENDINGS = {".csv": "csv", ".parquet": "parquet", ".md": "markdown", ".tex": "latex", ".html": "html", ".htm": "html"}
-_MARKS = {"best": " *", "second": " +", None: ""}
 
 
 def boards_frame(boards: Sequence[Board]) -> pd.DataFrame:
@@ -92,31 +94,47 @@ def parquet_bytes(frame: pd.DataFrame) -> bytes:
 
 
 def board_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
-    """Return a board as a table of text: mean ± standard deviation over n cells, * best, + second.
+    """Return a board as a table of text: mean ± standard error, flags beside the names, and notes that explain them.
 
     Args:
         metrics: keys or ids of the columns to show; None: all.
     """
     columns = board.columns_called(metrics)
     header = ["method", "n", *(column.heading for column in columns)]
-    rows = []
-    for row in board.rows:
-        cells = [row.title, row.cell_count]
-        for column in columns:
-            aggregate = row.metrics.get(column.key)
-            if aggregate is None:
-                cells.append("undefined" if column.key in row.undefined else "-")
-                continue
-            cells.append(column.text(aggregate.mean) + column.spread_text(aggregate) + _MARKS[aggregate.mark])
-        rows.append(cells)
-    notes = ["mean ± sample standard deviation over n cells; * best, + second; ↑ higher is better, ↓ lower is better"]
-    for floor in board.floors:
-        unit = " %" if floor.column.unit == "fraction" else ""
-        notes.append(f"{floor.column.key}: {floor.text}{unit}")
-    for row in board.rows:
-        if row.n_failed:
-            notes.append(f"{row.title}: {row.n_failed} cells failed: {'; '.join(dict.fromkeys(row.errors))}")
-    return Table(marked(board.title, board), header, rows, (False, *[True] * (len(header) - 1)), [*notes, *board.notes])
+    counted = {column.key: observed(board.rows, column) for column in columns}
+    each = {key for key, (kind, count) in counted.items() if kind and count is None}
+    rows: list[list[str]] = []
+    headings: list[int] = []
+    for group, members in itertools.groupby(board.rows, key=lambda row: row.group):
+        if heading := GROUP_HEADINGS.get(group):
+            headings.append(len(rows))
+            rows.append([heading, *[""] * (len(header) - 1)])
+        for row in members:
+            values = (value_text(row, column, observations=column.key in each) for column in columns)
+            rows.append([row.title_with_flags, row.cell_count, *values])
+    notes = [*flag_lines((row.title, row) for row in board.rows), *_failures(board.rows)]
+    for column in columns:
+        kind, count = counted[column.key]
+        if kind:
+            notes.append(
+                f"{column.key}: over {count} {kind}"
+                if count is not None
+                else f"{column.key}: the number after 'of' counts {kind}"
+            )
+        if column.panel_agreement is not None:
+            notes.append(f"{column.key}: panel agreement (Krippendorff's alpha) {column.panel_agreement:.2f}")
+    notes += [f"{floor.column.key}: {floor_text(floor)}" for floor in board.floors]
+    notes += sign_lines(board_cells(board, columns))
+    numeric = (False, *[True] * (len(header) - 1))
+    return Table(marked(board.title, board), header, rows, numeric, [*notes, *board.notes], headings)
+
+
+def _failures(rows: Sequence[Row]) -> list[str]:
+    return [
+        f"failed: {row.title}, {row.n_failed} cells: {'; '.join(dict.fromkeys(row.errors))}"
+        for row in rows
+        if row.n_failed
+    ]
 
 
 def markdown(boards: Sequence[Board], metrics: Sequence[str] | None = None) -> str:
@@ -141,7 +159,7 @@ def exported(
 
     Args:
         metrics: keys or ids of the metrics to export; None: all.
-        x: metric of the HTML page's front; None: the first of accuracy, agreement and r2 that the board has.
+        x: metric of the HTML page's front; None: the first of r2, agreement and accuracy that the board has.
         y: the other metric of the front.
 
     Raises:
@@ -156,7 +174,7 @@ def exported(
     if form in ("csv", "parquet"):
         frame = boards_frame(boards)
         if metrics is not None:
-            ends = ("", "_std", "_standard_error", "_n", "_rank", "_low", "_high")
+            ends = FRAME_SUFFIXES
             all_keys = {column.key + end for board in boards for column in board.columns for end in ends}
             wanted = {column.key + end for board in boards for column in board.columns_called(metrics) for end in ends}
             frame = frame[[name for name in frame.columns if name not in all_keys or name in wanted]]

@@ -13,9 +13,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from results.boards.board import Aggregate, Board, Row
+from results.boards.board import HALF_WIDTH, Aggregate, Board, Row
 from results.boards.build import leaderboard
-from results.boards.uncertainty import HALF_WIDTH
 from results.published.rows import ABLATED, MAIN, PAPER_COUNTERPARTS, Counterparts, PaperSetting
 from results.published.tables import published_table
 from results.published.win_rates import Tournaments, is_proxy

@@ -76,8 +76,9 @@ def _table(board: Board, columns: Sequence[Column], errors: RowErrors) -> None:
     # width in pixels, however large, the method column stays visible when the rest is scrolled.
     st.table(pd.DataFrame(content).set_index("method"), border="horizontal", width=4000)
     st.caption(
-        "Mean ± sample standard deviation over the finished cells (one per token and init seed). "
-        "★ best, ☆ second. ↑ higher is better, ↓ lower is better. Ranks have 95 % intervals over seeded draws of all "
+        "Mean ± standard error over the finished cells (one per token and init seed). "
+        "★ best, ☆ second, among methods without a flag. "
+        "↑ higher is better, ↓ lower is better. Ranks have 95 % intervals over seeded draws of all "
         "means, from the spread over seeds and the sampling within a cell. All methods share the images, so errors "
         "from their choice are drawn once for all methods. A row with one seed has no interval: its spread is unknown."
     )

@@ -107,7 +107,7 @@ def _measurements(choice: Choice) -> None:
         height="content",
         column_config=widths,
     )
-    st.caption("Mean ± sample standard deviation over cells (token and init seeds); a pooled value has its interval.")
+    st.caption("Mean ± standard error over cells (token and init seeds); a pooled value has its interval.")
 
 
 def _metric(column: Column, counts: Mapping[str, int]) -> str:
@@ -118,7 +118,7 @@ def _metric(column: Column, counts: Mapping[str, int]) -> str:
 def _over(aggregate: Aggregate | None) -> str:
     if aggregate is None:
         return ""
-    if aggregate.n_observations is not None:
+    if aggregate.interval is not None:
         return f"{aggregate.n_observations} pairs"
     return f"{aggregate.n} cell{'' if aggregate.n == 1 else 's'}"
 
@@ -126,7 +126,9 @@ def _over(aggregate: Aggregate | None) -> str:
 def _rank(board: Board, aggregate: Aggregate | None, key: str) -> str:
     if aggregate is None or aggregate.rank is None:
         return ""
-    return f"{aggregate.rank} of {sum(key in row.metrics for row in board.rows)}"
+    group = next(row.group for row in board.rows if row.metrics.get(key) is aggregate)
+    ranks = [row.metrics[key].rank for row in board.rows if key in row.metrics and row.group == group]
+    return f"{aggregate.rank} of {sum(rank is not None for rank in ranks)}"
 
 
 def _units(store: Store, choice: Choice, finished: Sequence[str]) -> None:

@@ -55,14 +55,16 @@ def test_what_has_no_better_direction_has_no_front(tmp_path: Path) -> None:
     """Otherwise the largest expansion factor would beat all others."""
     store = open_store(tmp_path / "s.duckdb", read_only=False)
     for number, method in enumerate(("small", "large")):
-        store.record(
-            CellRecord(cell_id=method, status="finished", backbone="b", site="s", method=method, token_seed=1),
-            [
-                ScoreRecord(metric="ms_score", value=0.5 + number / 10, unit="fraction"),
-                ScoreRecord(metric="r2", value=0.9, unit="fraction"),
-                ScoreRecord(metric="expansion_factor", value=1.0 + number, direction="none"),
-            ],
-        )
+        for seed in (1, 2):
+            cell_id = f"{method}{seed}"
+            store.record(
+                CellRecord(cell_id=cell_id, status="finished", backbone="b", site="s", method=method, token_seed=seed),
+                [
+                    ScoreRecord(metric="ms_score", value=0.5 + number / 10, unit="fraction"),
+                    ScoreRecord(metric="r2", value=0.9, unit="fraction"),
+                    ScoreRecord(metric="expansion_factor", value=1.0 + number, direction="none"),
+                ],
+            )
     boards = leaderboard(open_store(store.path))
     page = exported(boards, "html", x="expansion_factor").decode()
     assert "No front: neither more nor less expansion_factor is better." in page and "Green" not in page

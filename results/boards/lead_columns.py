@@ -1,0 +1,96 @@
+"""Headings, groups and one-line explanations of the columns that a board shows first.
+
+A metric that is not listed here, such as one of a plugin, is shown in the last group, or as a cost if it is a time or
+an amount of memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from results.boards.board import Column
+from results.store.records import DEVICE_UNITS
+
+
+class Lead(NamedTuple):
+    """Presentation of one metric."""
+
+    heading: str
+    explanation: str
+    counted: str = ""
+    """what the metric's number of observations counts; empty if it is not printed"""
+
+
+INTERPRETABILITY = "interpretability"
+#: Group of columns -> metric id -> its presentation, in the order in which they are shown.
+LEADS: Mapping[str, Mapping[str, Lead]] = {
+    INTERPRETABILITY: {
+        "ms_score_token_adjusted": Lead(
+            "MS above chance", "MS score from 0 (random images at the same kind of token) to 100 (equal images)"
+        ),
+        "ms_score": Lead("MS score", "mean similarity of the images that activate a unit most"),
+        "ms_score_adjusted": Lead(
+            "MS above null", "MS score from 0 (the unit's other active images) to 100; only for codes of equal density"
+        ),
+    },
+    "faithfulness": {
+        "r2": Lead("R2", "share of the variance of the layer's output that the units reconstruct"),
+        "accuracy": Lead("accuracy", "of the network with the reconstructed layer", "images"),
+        "accuracy_recovered": Lead("accuracy recovered", "0 is mean ablation of the layer, 100 the original network"),
+        "agreement": Lead("agreement", "share of images whose prediction does not change", "images"),
+        "kl": Lead("KL", "divergence of the predictions from the original ones", "images"),
+    },
+    "judged": {
+        "win_rate": Lead("win rate", "share of comparisons with the other methods that its units won", "comparisons"),
+    },
+    "stability": {
+        "stability": Lead("stability", "similarity of the units of two initialisation seeds"),
+        "stability_writer": Lead("stability, writing", "the same of the directions that units write"),
+        "token_sensitivity": Lead("token stability", "similarity of the units of two token seeds"),
+    },
+    "cost": {
+        "l0": Lead("L0", "active units per token"),
+        "alive_fraction": Lead("alive units", "share of units that are ever active"),
+        "expansion_factor": Lead("expansion", "units per dimension of the layer's output"),
+        "fit_seconds": Lead("fit", "time of the fit"),
+        "encode_macs": Lead("encoding", "multiply-adds that compute the codes"),
+        "parameters": Lead("parameters", "numbers that the method stores"),
+        "fit_peak_memory": Lead("fit memory", "peak memory of the fit"),
+    },
+}
+OTHER = "other"
+GROUPS = (*LEADS, OTHER)
+
+#: Explanation of older versions that measured something else.
+_OLDER: Mapping[tuple[str, int], str] = {
+    ("ms_score_adjusted", 1): "MS score from 0 (random images and tokens) to 100 (equal images)",
+}
+_LEAD_OF: Mapping[str, Lead] = {metric: lead for leads in LEADS.values() for metric, lead in leads.items()}
+_ORDER: Mapping[str, int] = {metric: position for position, metric in enumerate(_LEAD_OF)}
+_UNIT_TEXT = {"fraction": "%", "units": ""}
+
+
+def lead_of(column: Column) -> Lead | None:
+    """Return the presentation of a column's metric; None if it is not a lead metric."""
+    lead, older = _LEAD_OF.get(column.metric), _OLDER.get((column.metric, column.version))
+    return lead._replace(explanation=older) if lead and older else lead
+
+
+def heading(column: Column) -> str:
+    """Return a column's heading in words, with what distinguishes it from others of its metric, its unit and arrow."""
+    lead = lead_of(column)
+    name = (lead.heading if lead else column.metric.replace("_", " ")) + column.key.removeprefix(column.metric)
+    unit = _UNIT_TEXT.get(column.unit, column.unit)
+    return f"{name} ({unit}){column.arrow}" if unit else name + column.arrow
+
+
+def group_of(column: Column) -> str:
+    """Return the group of columns in which a column is shown."""
+    named = next((group for group, leads in LEADS.items() if column.metric in leads), None)
+    return named or ("cost" if column.unit in DEVICE_UNITS else OTHER)
+
+
+def position(column: Column) -> tuple[int, int]:
+    """Return the sorting key of a column among those of a board, which are sorted stably."""
+    return GROUPS.index(group_of(column)), _ORDER.get(column.metric, len(_ORDER))

@@ -1,0 +1,83 @@
+"""Which rows are ranked together, and which are not ranked at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from flagged_store import make_store, record
+
+from results import Store, leaderboard, open_store
+from results.boards.board import Board
+
+pytestmark = pytest.mark.run
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Board:
+    (only,) = leaderboard(make_store(tmp_path_factory.mktemp("flagged") / "s.duckdb"))
+    return only
+
+
+def ranks(board: Board, key: str) -> dict[str, tuple[int | None, str | None]]:
+    return {row.label: (row.metrics[key].rank, row.metrics[key].mark) for row in board.rows if key in row.metrics}
+
+
+def test_groups_follow_each_other_and_are_sorted_within(board: Board) -> None:
+    assert [(row.label, row.group) for row in board.rows][-4:] == [
+        ("guesses", "method"),
+        ("backbone only", "control"),
+        ("random atoms", "control"),
+        ("ghost", "virtual"),
+    ]
+    assert [row.label for row in board.rows if row.group == "method"][:3] == ["copies", "single", "broken net"]
+
+
+def test_flagged_rows_and_controls_have_no_rank_and_take_none(board: Board) -> None:
+    by_ms = ranks(board, "ms_score")
+    assert {label: value for label, value in by_ms.items() if value != (None, None)} == {
+        "good": (1, "best"),
+        "exact": (2, "second"),
+        "fair": (3, None),
+        "third": (4, None),
+        "ghost": (1, None),  # alone in its group
+    }
+
+
+def test_a_lossless_method_is_not_ranked_in_what_follows_from_it(board: Board) -> None:
+    assert ranks(board, "r2")["exact"] == (None, None)
+    assert ranks(board, "r2")["good"] == (1, "best") and ranks(board, "r2")["fair"] == (2, "second")
+    assert ranks(board, "agreement")["exact"] == (None, None)
+    assert ranks(board, "ms_score")["exact"] == (2, "second")
+
+
+def test_virtual_methods_are_ranked_among_themselves(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "s.duckdb", read_only=False)
+    for label, virtual, ms in (("a", False, 0.5), ("b", False, 0.6), ("c", True, 0.7), ("d", True, 0.8)):
+        record(store, label, [ms, ms], claims={"virtual": virtual})
+    (board,) = leaderboard(store)
+    assert ranks(board, "ms_score") == {"b": (1, "best"), "a": (2, None), "d": (1, "best"), "c": (2, None)}
+
+
+def test_a_board_of_single_seeds_has_no_mark(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "s.duckdb", read_only=False)
+    for label, ms in (("a", 0.5), ("b", 0.6), ("c", 0.7)):
+        record(store, label, [ms])
+    (board,) = leaderboard(store)
+    assert all(
+        aggregate.mark is None and aggregate.rank is None for row in board.rows for aggregate in row.metrics.values()
+    )
+
+
+def test_the_second_of_two_is_the_last_and_has_no_mark(tmp_path: Path) -> None:
+    store = _two_or_three(tmp_path, ["a", "b"])
+    assert [mark for _, mark in ranks(leaderboard(store)[0], "ms_score").values()] == ["best", None]
+    record(store, "c", [0.1, 0.1])
+    assert [mark for _, mark in ranks(leaderboard(store)[0], "ms_score").values()] == ["best", "second", None]
+
+
+def _two_or_three(tmp_path: Path, labels: list[str]) -> Store:
+    store = open_store(tmp_path / "s.duckdb", read_only=False)
+    for number, label in enumerate(labels):
+        record(store, label, [0.6 - number / 10] * 2)
+    return store

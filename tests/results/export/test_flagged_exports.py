@@ -1,0 +1,84 @@
+"""Flags, groups, errors and the front in every form of export."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from flagged_store import make_store, record
+
+from results import leaderboard, open_store
+from results.boards.board import Board, board_json
+from results.export import exported
+
+pytestmark = pytest.mark.run
+FLAGS = {"copies": "collapsed", "broken net": "below floor", "guesses": "at chance", "single": "one seed"}
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Board:
+    (only,) = leaderboard(make_store(tmp_path_factory.mktemp("flagged") / "s.duckdb"))
+    return only
+
+
+def test_csv_and_parquet_have_flags_groups_and_total_errors(board: Board) -> None:
+    frame = pd.read_csv(io.BytesIO(exported([board], "csv"))).set_index("label")
+    assert {label: flags for label, flags in frame["flags"].items() if isinstance(flags, str)} == FLAGS
+    assert (frame.loc["ghost", "group"], frame.loc["random atoms", "group"]) == ("virtual", "control")
+    assert frame.loc["guesses", "family"] == "sae"
+    assert frame.loc["good", "ms_score_total_error"] == pytest.approx((0.01**2 + 0.01**2 / 3) ** 0.5)
+    assert frame.loc["good", "ms_score_n"] == 3 and frame.loc["good", "ms_score_n_observations"] == 102
+    assert frame["ms_score_rank"].dropna().index.tolist() == ["good", "exact", "fair", "third", "ghost"]
+    selected = pd.read_csv(io.BytesIO(exported([board], "csv", metrics=["r2"])))
+    assert "r2_total_error" in selected and "ms_score_total_error" not in selected and "flags" in selected
+    assert exported([board], "parquet")[:4] == b"PAR1"
+
+
+def test_json_has_flags_with_their_sentences(board: Board) -> None:
+    rows = {row["label"]: row for row in json.loads(json.dumps(board_json(board), allow_nan=False))["rows"]}
+    assert {label: row["flags"][0]["name"] for label, row in rows.items() if row["flags"]} == FLAGS
+    assert "99.00 % is above 97 %" in rows["copies"]["flags"][0]["sentence"]
+    assert rows["good"]["metrics"]["ms_score"]["total_error"] == pytest.approx((0.01**2 + 0.01**2 / 3) ** 0.5)
+    assert rows["good"]["floors"] == {"floor_mean_accuracy": 0.5, "floor_mean_agreement": 0.5}
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "html"])
+def test_tables_have_flags_beside_names_and_sentences_below(board: Board, form: str) -> None:
+    text = exported([board], form).decode()
+    plain = text.replace("{[}", "[").replace("{]}", "]").replace("\\[", "[").replace("\\]", "]").replace("\\%", "%")
+    for label, flag in FLAGS.items():
+        assert f"{label} [{flag}]" in plain and f"{flag}: {label}: " in plain
+        row = next(line for line in plain.splitlines() if f"{label} [{flag}]" in line)
+        assert " best" not in row and " second" not in row
+    assert "61.00 ± 1.15 best" in plain.replace("$\\pm$", "±")
+    assert "virtual: units are not part of the model" in plain
+    assert "standard error of the mean" in plain and "99.00 % is above 97 %" in plain
+
+
+def test_headings_of_row_groups_span_the_table(board: Board) -> None:
+    assert "\\multicolumn{" in exported([board], "latex", metrics=["ms_score"]).decode()
+    assert re.search(r"<tr><th colspan=3>virtual: ", exported([board], "html", metrics=["ms_score"]).decode())
+
+
+def test_only_unflagged_methods_are_on_the_front_of_the_page(board: Board) -> None:
+    page = exported([board], "html").decode()
+    assert 'aria-label="Pareto front of r2 and ms_score"' in page
+    picture = page.partition("<svg")[2].partition("</svg>")[0]
+    colours = dict(re.findall(r"<title>(\w[\w ]*?)(?: \[[\w, ]+\])?: r2.*?</title>.*?(#\w{6})", picture, flags=re.S))
+    # "good" has the best MS score, "exact" the best R2. The flagged ones would have been better.
+    assert {label for label, colour in colours.items() if colour == "#0b6e4f"} == {"good", "exact"}
+    assert {"copies", "single", "random atoms", "fair"} <= colours.keys() and "ghost" not in colours
+    assert "circles are flagged (see below the table), squares are controls." in page
+    assert "95 % intervals" in page and "standard deviation" not in page
+
+
+def test_a_page_of_flagged_rows_has_no_front(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "s.duckdb", read_only=False)
+    for label, ms in (("a", 0.5), ("b", 0.6)):
+        record(store, label, [ms])
+    page = exported(leaderboard(store), "html").decode()
+    assert "No front: no method here is without a flag." in page and "#0b6e4f" not in page

@@ -38,6 +38,7 @@ def export(
     The page is a single file that loads nothing from the network.
     """
     from results.boards.build import leaderboard
+    from results.comparison.headline import with_headline
     from results.export import RAW, csv_text, exported, form_of, parquet_bytes, raw_frame, write_bytes
 
     to_screen = str(output) == "-"
@@ -62,7 +63,10 @@ def export(
             raise UserError(f"There is nothing to export: no row of {what} matches.")
         content = csv_text(frame, "nan").encode() if chosen == "csv" else parquet_bytes(frame)
     elif what == "boards":
-        content = exported(leaderboard(store, **cells.filters), chosen, metrics=metric or None, x=x, y=y)
+        boards = leaderboard(store, **cells.filters)
+        if chosen not in ("csv", "parquet"):
+            boards = [with_headline(store, board) for board in boards]
+        content = exported(boards, chosen, metrics=metric or None, x=x, y=y)
     else:
         raise UserError(f"--what {what}: use one of boards, {', '.join(RAW)}.")
     if to_screen:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from results.boards.board import Board, Column, Row
+from results.boards.chance import compared_with_chance
 from results.boards.find_row import row_called
 from results.boards.flags import ONE_SEED
 from results.boards.lead_columns import heading
@@ -29,6 +30,7 @@ COSTS = ("encode_macs", "fit_seconds")
 #: Registry name of the method in focus, and family of its rivals.
 FOCUS, RIVALS = "elude", "sae"
 BACKBONE = "identity"
+CONTROL = "random control of as many units"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ class Contrast:
     """Comparison of the row in focus with one other row.
 
     Attributes:
-        role: "best SAE", "backbone", "random control", or "next best" if there is no SAE.
+        role: "best SAE", "backbone", "random control of as many units", or "next best" if there is no SAE.
         comparison: row in focus (A) against the other one (B).
         score: difference of the headline's score.
         sentence: the contrast in words.
@@ -86,13 +88,20 @@ def headline(store: Store, board: Board, *, focus: str | None = None) -> Headlin
     if chosen is None:
         return None
     contrasts = []
-    for role, other in _others(chosen, rows):
+    for role, other in _others(chosen, rows, board.columns):
         contrast = _contrast(store, board, column, role, chosen, other)
         if contrast is not None:
             contrasts.append(contrast)
     if not contrasts:
         return None
     return Headline(board=board, focus=chosen, contrasts=tuple(contrasts), sentence=contrasts[0].sentence)
+
+
+def with_headline(store: Store, board: Board) -> Board:
+    """Return the board with the sentences of its headline and of the contrasts that put it into proportion."""
+    content = headline(store, board)
+    sentences = tuple(contrast.sentence for contrast in content.contrasts) if content else ()
+    return dataclasses.replace(board, headline=sentences)
 
 
 def headline_json(content: Headline) -> dict[str, Any]:
@@ -133,7 +142,7 @@ def _focus(board: Board, rows: Sequence[Row], name: str | None) -> Row | None:
     return next((candidates[0] for candidates in preferences if candidates), None)
 
 
-def _others(focus: Row, rows: Sequence[Row]) -> list[tuple[str, Row]]:
+def _others(focus: Row, rows: Sequence[Row], columns: Sequence[Column]) -> list[tuple[str, Row]]:
     """Return the rows that the focus is compared with, and their roles, the most important first."""
     methods = [row for row in rows if row is not focus and row.group == "method"]
     rivals = [row for row in methods if row.family == RIVALS]
@@ -143,9 +152,8 @@ def _others(focus: Row, rows: Sequence[Row]) -> list[tuple[str, Row]]:
     elif methods:
         others.append(("next best", methods[0]))
     others += [("backbone", row) for row in rows if row.method == BACKBONE and row is not focus][:1]
-    controls = [row for row in rows if focus.family in row.control_for and row is not focus]
-    others += [("random control", row) for row in controls[:1]]
-    return others
+    chance = compared_with_chance(focus, rows, columns)
+    return [*others, *([(CONTROL, chance.control)] if chance else [])]
 
 
 def _contrast(store: Store, board: Board, column: Column, role: str, focus: Row, other: Row) -> Contrast | None:
@@ -174,14 +182,16 @@ def _sentence(role: str, comparison: Comparison, score: Difference, by_metric: d
     focus, other = comparison.a, comparison.b
     name = heading(score.column).partition(" (")[0]
     parts = [f"{name} {difference_text(score)}"]
-    parts += [_both(by_metric[metric]) for metric in FAITHFULNESS if metric in by_metric][:2]
+    # Two lossless methods are equal in faithfulness by construction.
+    if not (focus.is_lossless and other.is_lossless):
+        parts += [_both(by_metric[metric]) for metric in FAITHFULNESS if metric in by_metric][:2]
     parts += [_both(by_metric[metric]) for metric in COSTS if metric in by_metric][:1]
-    article = "the " if role != "random control" else "its "
+    article = "its " if role == CONTROL else "the "
     return f"{focus.title_with_flags} vs {article}{role} ({other.title_with_flags}): {', '.join(parts)}."
 
 
 def difference_text(difference: Difference) -> str:
-    """Return a difference with its interval and what it says: "+0.7 [-0.4, 1.8], not separable"."""
+    """Return a difference with its interval and what it says: "+0.7 [-0.4, 1.8] (not separable)"."""
     column = difference.column
     factor = 100.0 if column.unit == "fraction" else 1.0
     text = f"{_number(factor * difference.difference, sign=True)}"
@@ -203,9 +213,9 @@ def _both(difference: Difference) -> str:
 
 
 def _number(value: float, *, sign: bool = False) -> str:
-    """Return a number with at most three significant digits and one decimal for percentages."""
-    text = f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
-    if abs(value) < 0.1 and value:
+    """Return a number with one decimal below 100, and two significant digits below .1."""
+    if 0 < abs(value) < 0.1:
         text = f"{value:.2g}"
-    text = text.removesuffix(".0")
+    else:
+        text = f"{value:.1f}" if abs(value) < 99.95 else f"{value:.0f}"
     return f"+{text}" if sign and value > 0 else text

@@ -62,7 +62,8 @@ def page(boards: Sequence[tuple[Board, Table]], *, x: str | None = None, y: str 
     parts = []
     for board, table in boards:
         heading, _, rest = html_table(table).partition("</h2>\n")
-        parts.append(f"{heading}</h2>\n{front_svg(board, x=x, y=y)}\n{rest}")
+        headline = "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in board.headline)
+        parts.append(f"{heading}</h2>\n{headline}{front_svg(board, x=x, y=y)}\n{rest}")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

@@ -5,6 +5,7 @@ Every function returns text or bytes, so that the app's downloads can use them; 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -112,7 +113,7 @@ def board_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
         for row in members:
             values = (value_text(row, column, observations=column.key in each) for column in columns)
             rows.append([row.title_with_flags, row.cell_count, *values])
-    notes = [*flag_lines((row.title, row) for row in board.rows), *_failures(board.rows)]
+    notes = [*board.headline, *flag_lines((row.title, row) for row in board.rows), *_failures(board.rows)]
     for column in columns:
         kind, count = counted[column.key]
         if kind:
@@ -180,7 +181,9 @@ def exported(
             frame = frame[[name for name in frame.columns if name not in all_keys or name in wanted]]
         return csv_text(frame).encode() if form == "csv" else parquet_bytes(frame)
     if form == "html":
-        return page([(board, board_table(board, metrics)) for board in boards], x=x, y=y).encode()
+        # The page shows the headline above the front.
+        tables_below = [board_table(dataclasses.replace(board, headline=()), metrics) for board in boards]
+        return page(list(zip(boards, tables_below, strict=True)), x=x, y=y).encode()
     return (markdown if form == "markdown" else latex)(boards, metrics).encode()
 
 

@@ -6,12 +6,13 @@ for each cell, so files with other names (older ones are named by cell) stay val
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from harness import devices
 from harness.activations.token_set import TokenSet
+from harness.cells.fit_cost import FIT_MEMORY, cost_of
 from harness.cells.fit_evidence import GRADIENTS, LABELS, observing
 from harness.cells.plan import Cell
 from methods import numerics
@@ -20,19 +21,21 @@ from results import ScoreRecord, Store
 
 ARTIFACTS = "artifacts"
 
+RESUMED = "The fit was stopped and resumed: its time is not known, and its peak of memory is of the last part."
+
 
 class Fit(NamedTuple):
     """Fitted method with its time, identity, file and evidence."""
 
     method: Method
     seconds: float | None
-    """fitting time; of the original fit if it was loaded"""
+    """fitting time; of the original fit if it was loaded; None if the fit was resumed after it was stopped"""
     fit_id: str | None
     """None if some of its images could not be read: no other cell may use it then"""
     artifact: str | None
     """file that already holds the fit, relative to the store's folder; None: :func:`keep` writes it"""
     evidence: tuple[ScoreRecord, ...]
-    """evidence observed during the fit (:mod:`harness.cells.fit_evidence`)"""
+    """evidence observed during the fit (:mod:`harness.cells.fit_evidence`), and its peak of memory"""
     notes: tuple[str, ...] = ()
 
 
@@ -84,11 +87,19 @@ def fit_cell(
         return loaded
     method = cell.method(cell.config)
     method.work_dir = work_dir
-    clock = time.perf_counter()
+    resumed = work_dir.is_dir() and any(work_dir.iterdir())
+    site, seed = cell.prepared.site, cell.init_seed
     with observing(tokens) as observation:
-        method.fit(observation.tokens, cell.prepared.site, seed=cell.init_seed, device=device, progress=progress)
-    seconds = time.perf_counter() - clock
-    return Fit(method, seconds, cell.fit_id if complete else None, None, observation.evidence().records())
+        cost = cost_of(
+            lambda: method.fit(observation.tokens, site, seed=seed, device=device, progress=progress), device
+        )
+    evidence = observation.evidence()
+    memory = cost.record(alone=evidence.alone)
+    records = (*evidence.records(), memory) if memory is not None else evidence.records()
+    fit_id = cell.fit_id if complete else None
+    if resumed:
+        return Fit(method, None, fit_id, None, records, (RESUMED,))
+    return Fit(method, cost.seconds, fit_id, None, records)
 
 
 def keep(fit: Fit, cell: Cell, folder: Path) -> str:
@@ -112,7 +123,8 @@ def _load(cell: Cell, saved: Sequence[SavedFit], folder: Path, device: Device) -
             continue
         if method.config == cell.config:
             note = f"Fitted by the cell {fit.cell_id} and loaded from {fit.artifact}; fit_seconds is of that fit."
-            return Fit(method, fit.seconds, cell.fit_id, fit.artifact, fit.evidence, (note,))
+            evidence = tuple(record for record in fit.evidence if not _is_of_another_device(record, device))
+            return Fit(method, fit.seconds, cell.fit_id, fit.artifact, evidence, (note,))
     return None
 
 
@@ -122,5 +134,11 @@ def _evidence_of(store: Store, cell_id: str) -> tuple[ScoreRecord, ...]:
     return tuple(
         ScoreRecord(**{field: row[field] for field in fields}, version=int(row["version"]), n=int(row["n"]))
         for row in rows
-        if row["metric"] in (GRADIENTS, LABELS)
+        if row["metric"] in (GRADIENTS, LABELS, FIT_MEMORY)
     )
+
+
+def _is_of_another_device(record: ScoreRecord, device: Device) -> bool:
+    """Return True if the record is the memory of a fit on a device other than the cell's, which would be misread."""
+    details = record.details or {}
+    return record.metric == FIT_MEMORY and details.get("device") != devices.device_name(str(device))

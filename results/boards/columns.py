@@ -13,13 +13,16 @@ from results.store.records import DEVICE_UNITS
 COLUMN_ORDER = (
     *("ms_score", "ms_score_adjusted", "win_rate", "r2", "accuracy", "agreement", "kl"),
     *("stability", "stability_writer", "token_sensitivity", "l0", "alive_fraction", "expansion_factor"),
+    *("fit_seconds", "encode_macs"),
 )
+# What a method costs. Costs are shown beside the others and not tested: a larger dictionary is slower by construction.
+COSTS = frozenset({"fit_seconds", "fit_peak_memory", "encode_macs", "parameters"})
 # Secondary metrics of the columns above. Metrics of a plugin are not among them: its author wants to see them.
 DETAILS = frozenset(
     {
         *("class_purity", "class_purity_adjusted", "polysemanticity", "effective_rank", "effective_rank_share"),
         *("max_collinearity", "min_distinctness", "nearest_cosine_mean", "nearest_cosine_median", "nearest_cosine_p95"),
-        *("unique_units", "unit_overlap", "unit_overlap_across"),
+        *("unique_units", "unit_overlap", "unit_overlap_across", "fit_peak_memory", "parameters"),
     }
 )
 

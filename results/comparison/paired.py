@@ -13,8 +13,9 @@ import numpy as np
 
 from results.boards.board import PLURALS, Board, Column, Row
 from results.boards.build import EVIDENCE_PREFIX, FLOOR_PREFIX, boards_of
-from results.boards.columns import columns_of, variant_of, why_not
+from results.boards.columns import COSTS, columns_of, variant_of, why_not
 from results.boards.find_row import row_called, unknown_row
+from results.boards.fit_seconds import attach_fit_seconds
 from results.comparison.image_pairs import ImagePairs
 from results.comparison.intervals import Block, Interval, clustered, holm, student
 from results.comparison.seed_pairs import Pairing, paired_cells
@@ -136,7 +137,9 @@ def compare(
     if not shared_boards:
         raise StoreError(_never_together(a, b, candidates))
     by_id = {cell["cell_id"]: cell for cell in records_of(cells)}
-    by_cell = grouped(records_of(scores), lambda score: score["cell_id"])
+    measured = records_of(scores)
+    costs = attach_fit_seconds(list(by_id.values()), measured).scores
+    by_cell = grouped([*measured, *costs], lambda score: score["cell_id"])
     settings = _Settings(store, metrics, level, n_resamples, seed)
     comparisons, problems = [], []
     for board, row_a, row_b in shared_boards:
@@ -294,8 +297,8 @@ def _difference(
         difference=estimate,
         low=interval.low,
         high=interval.high,
-        # A metric without a direction is not a hypothesis, and must not affect the correction of the others.
-        p=interval.p if column.direction != "none" else None,
+        # A metric without a direction is not a hypothesis, and neither is a cost: they must not affect the correction.
+        p=interval.p if column.direction != "none" and column.metric not in COSTS else None,
         n_seeds=len(shared),
         n_clusters=n_clusters,
         paired=description,

@@ -18,6 +18,7 @@ from harness.cells.plan import Cell
 from methods import numerics
 from methods.base import Device, Method, Progress
 from results import ScoreRecord, Store
+from results.store.records import records_of
 
 ARTIFACTS = "artifacts"
 
@@ -58,7 +59,7 @@ def saved_fits(cell: Cell, store: Store) -> tuple[SavedFit, ...]:
     )
     return tuple(
         SavedFit(row["cell_id"], row["artifact"], row["fit_seconds"], _evidence_of(store, row["cell_id"]))
-        for row in rows.to_dict("records")
+        for row in records_of(rows)
     )
 
 

@@ -109,7 +109,7 @@ def test_every_run_has_time_and_memory_of_its_fits_and_a_loaded_fit_has_the_orig
     assert columns["fit_seconds"].direction == columns[FIT_MEMORY].direction == "lower"
     assert columns["fit_seconds"].device and columns[FIT_MEMORY].device
     assert columns["fit_seconds"].params == {"threads": torch.get_num_threads()}
-    scores = open_store(store).scores(metric=FIT_MEMORY).set_index("label")
+    scores = open_store(store).scores(metric=FIT_MEMORY).set_index("method")
     if len(scores):
         megabytes = scores["value"]
         assert megabytes["hungry"].nunique() == 1 and 0.8 * MEGABYTES < megabytes["hungry"].iloc[0] < 5 * MEGABYTES

@@ -29,7 +29,10 @@ KINDS = {
 }
 
 #: Scores that duplicate another one, or describe the run instead of the method.
-LEFT_OUT = ("min_distinctness", "ms_score_null", "expansion_factor", "r2_pooled")
+LEFT_OUT = (
+    *("min_distinctness", "ms_score_null", "expansion_factor", "r2_pooled"),
+    *("encode_macs", "parameters", "fit_peak_memory"),
+)
 
 ORACLE = "oracle"
 COLLAPSED = "collapsed"

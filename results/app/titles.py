@@ -48,6 +48,10 @@ TITLES = {
     "latency_ms": "latency",
     "efficiency_ratio": "latency relative to the backbone",
     "macs": "multiply-adds",
+    "fit_seconds": "time of the fit",
+    "fit_peak_memory": "peak memory of the fit",
+    "encode_macs": "multiply-adds to encode",
+    "parameters": "parameters of the method",
     "ms_score_null": "MS score at chance",
     "ms_score_null_undefined": "units with an undefined MS score at chance",
     "ms_score_undefined": "units with an undefined MS score",
@@ -62,7 +66,10 @@ _AXES = {
     "faithfulness": ("accuracy", "agreement", "r2", "fvu", "kl"),
     "stability": ("stability", "token_sensitivity"),
     "geometry": ("effective_rank", "max_collinearity", "nearest_cosine", "min_distinctness", "coherence"),
-    "efficiency": ("efficiency", "latency", "throughput", "peak_memory", "memory", "macs", "parameters"),
+    "efficiency": (
+        *("efficiency", "latency", "throughput", "peak_memory", "memory", "macs", "parameters"),
+        *("fit_seconds", "fit_peak_memory", "encode_macs"),
+    ),
     "units": ("l0", "alive_fraction", "expansion_factor", "unit_overlap", "unique_units", "n_units", "dead"),
 }
 

@@ -14,8 +14,10 @@ COLUMN_ORDER = (
     *("ms_score", "ms_score_token_adjusted", "ms_score_adjusted", "win_rate"),
     *("r2", "accuracy", "accuracy_recovered", "agreement", "kl"),
     *("stability", "stability_alive", "stability_writer", "token_sensitivity"),
-    *("l0", "alive_fraction", "expansion_factor"),
+    *("l0", "alive_fraction", "expansion_factor", "fit_seconds", "encode_macs"),
 )
+# What a method costs. Costs are shown beside the others and not tested: a larger dictionary is slower by construction.
+COSTS = frozenset({"fit_seconds", "fit_peak_memory", "encode_macs", "parameters"})
 # Secondary metrics of the columns above. Metrics of a plugin are not among them: its author wants to see them.
 DETAILS = frozenset(
     {

@@ -192,7 +192,7 @@ def test_a_tournament_of_an_older_definition_keeps_its_identity_and_is_scored_by
 
 def test_units_are_the_sampling_units_of_the_interval(store: Store, images: ImageSet) -> None:
     """18 units of each method can be drawn, with the same index for both token seeds; parts share their neuron."""
-    rates = judged(store, images, scripted("x", "y", "z"))
+    rates = judged(store, images, scripted("x", "y", "z", pairs=20))
     assert rates["n_units"].tolist() == [18] * 3
     assert rates["new_low"]["identity"] < rates["win_rate"]["identity"] < rates["new_high"]["identity"]
     with store.writing() as opened:

@@ -15,6 +15,7 @@ from results.boards.chance import compared_with_chance
 from results.boards.find_row import row_called
 from results.boards.flags import ONE_SEED
 from results.boards.lead_columns import heading
+from results.boards.ranking import HEADLINE
 from results.comparison.difference import Difference
 from results.comparison.paired import Comparison, compare_rows
 from results.errors import StoreError
@@ -22,14 +23,13 @@ from results.errors import StoreError
 if TYPE_CHECKING:
     from results.store import Store
 
-#: Metric of the headline: the first that a board has.
-SCORES = ("ms_score_token_adjusted", "ms_score")
 #: Further metrics of the sentence, for what the score costs. Faithfulness: the first two that both rows have.
 FAITHFULNESS = ("r2", "agreement", "accuracy")
-COSTS = ("encode_macs", "fit_seconds")
+COSTS = ("fit_seconds", "encode_macs")
 #: Registry name of the method in focus, and family of its rivals.
 FOCUS, RIVALS = "elude", "sae"
 BACKBONE = "identity"
+BACKBONE_ROLE = "backbone"
 CONTROL = "random control of as many units"
 
 
@@ -77,7 +77,7 @@ def headline(store: Store, board: Board, *, focus: str | None = None) -> Headlin
     Raises:
         StoreError: the board has no row called `focus`, or the store cannot be read.
     """
-    column = next((column for metric in SCORES for column in board.columns_called([metric])), None)
+    column = next((column for metric in HEADLINE for column in board.columns_called([metric])), None)
     if column is None:
         return None
     rows = sorted(
@@ -151,7 +151,7 @@ def _others(focus: Row, rows: Sequence[Row], columns: Sequence[Column]) -> list[
         others.append(("best SAE" if focus.family != RIVALS else "next best SAE", rivals[0]))
     elif methods:
         others.append(("next best", methods[0]))
-    others += [("backbone", row) for row in rows if row.method == BACKBONE and row is not focus][:1]
+    others += [(BACKBONE_ROLE, row) for row in rows if row.method == BACKBONE and row is not focus][:1]
     chance = compared_with_chance(focus, rows, columns)
     return [*others, *([(CONTROL, chance.control)] if chance else [])]
 
@@ -185,7 +185,8 @@ def _sentence(role: str, comparison: Comparison, score: Difference, by_metric: d
     # Two lossless methods are equal in faithfulness by construction.
     if not (focus.is_lossless and other.is_lossless):
         parts += [_both(by_metric[metric]) for metric in FAITHFULNESS if metric in by_metric][:2]
-    parts += [_both(by_metric[metric]) for metric in COSTS if metric in by_metric][:1]
+    if role not in (BACKBONE_ROLE, CONTROL):
+        parts += [_both(by_metric[metric]) for metric in COSTS if metric in by_metric]
     article = "its " if role == CONTROL else "the "
     return f"{focus.title_with_flags} vs {article}{role} ({other.title_with_flags}): {', '.join(parts)}."
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from flagged_store import fraction, record
+from flagged_board import Cells, fraction
 
 from results import Store, StoreError, leaderboard, open_store
 from results.boards.board import board_json
@@ -16,27 +16,27 @@ from results.comparison.headline import Headline, headline, headline_json, with_
 from results.export import exported
 
 
-def make_store(
-    path: Path, *, elude: tuple[float, ...] = (0.60, 0.61, 0.62), best: tuple[float, ...] = (0.55, 0.56, 0.57)
-) -> Store:
+def stored(cells: Cells, path: Path) -> Store:
+    """Write cells to a store."""
     store = open_store(path, read_only=False)
-    sae, control = {"family": "sae"}, {"family": "control", "control_for": ["split"]}
-    lossless = {"family": "split", "lossless": True}
-    record(store, "ELUDe", [0.60, 0.61, 0.62], method="elude", claims=lossless, r2=1.0, agreement=1.0, factor=4.0)
-    record(store, "TopK", best, method="topk_sae", claims=sae, r2=0.4, factor=8.0)
-    record(store, "worse", [0.3, 0.31, 0.32], method="jumprelu_sae", claims=sae, factor=8.0)
-    record(store, "copies", [0.9, 0.91, 0.92], method="vanilla_sae", claims=sae, overlap=0.99, factor=8.0)
-    record(
-        store,
-        "backbone only",
-        [0.52, 0.52, 0.52],
-        method="identity",
-        claims={**lossless, "family": "control"},
-        factor=1.0,
-    )
-    record(store, "split", [0.5, 0.5, 0.51], method="random_split", claims=control, factor=4.1)
-    record(store, "other split", [0.51, 0.51, 0.51], method="random_split", claims=control, factor=2.0)
+    for cell_id, cell in cells.cells.items():
+        store.record(cell, cells.scores[cell_id])
     return open_store(path)
+
+
+def make_store(path: Path, *, best: tuple[float, ...] = (0.55, 0.56, 0.57)) -> Store:
+    """Write ELUDe, a good SAE with the MS scores ``best``, a worse and a collapsed one, and controls."""
+    cells = Cells()
+    sae, control = {"family": "sae"}, {"family": "control", "control_for": ["split"]}
+    lossless, backbone = {"family": "split", "lossless": True}, {"family": "control", "lossless": True}
+    cells.record("ELUDe", [0.60, 0.61, 0.62], method="elude", claims=lossless, r2=1.0, agreement=1.0, factor=4.0)
+    cells.record("TopK", best, method="topk_sae", claims=sae, r2=0.4, factor=8.0)
+    cells.record("worse", [0.3, 0.31, 0.32], method="jumprelu_sae", claims=sae, factor=8.0)
+    cells.record("copies", [0.9, 0.91, 0.92], method="vanilla_sae", claims=sae, overlap=0.99, factor=8.0)
+    cells.record("backbone only", [0.52, 0.52, 0.52], method="identity", claims=backbone, factor=1.0)
+    cells.record("split", [0.5, 0.5, 0.51], method="random_split", claims=control, factor=4.1)
+    cells.record("other split", [0.51, 0.51, 0.51], method="random_split", claims=control, factor=2.0)
+    return stored(cells, path)
 
 
 def of_first_board(store: Store) -> Headline:
@@ -84,9 +84,10 @@ def test_another_row_can_be_in_focus(tmp_path: Path) -> None:
 
 
 def test_without_two_rows_there_is_no_headline(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "s.duckdb", read_only=False)
-    record(store, "ELUDe", [0.6, 0.61], method="elude", claims={"family": "split"})
-    (board,) = leaderboard(open_store(tmp_path / "s.duckdb"))
+    cells = Cells()
+    cells.record("ELUDe", [0.6, 0.61], method="elude", claims={"family": "split"})
+    store = stored(cells, tmp_path / "s.duckdb")
+    (board,) = leaderboard(store)
     assert headline(store, board) is None and with_headline(store, board).headline == ()
 
 
@@ -104,10 +105,10 @@ def test_boards_and_exports_show_it(tmp_path: Path) -> None:
 
 
 def test_the_score_above_chance_is_preferred(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "s.duckdb", read_only=False)
+    cells = Cells()
     for label, value in (("ELUDe", 0.2), ("TopK", 0.3)):
         above = [fraction("ms_score_token_adjusted", value, 0.01, uncertainty_kind="units", n=100)]
         method, family = ("elude", "split") if label == "ELUDe" else ("topk_sae", "sae")
-        record(store, label, [0.6, 0.61, 0.6], method=method, claims={"family": family}, extra=above)
-    content = of_first_board(open_store(tmp_path / "s.duckdb"))
+        cells.record(label, [0.6, 0.61, 0.6], method=method, claims={"family": family}, extra=above)
+    content = of_first_board(stored(cells, tmp_path / "s.duckdb"))
     assert "MS above chance -10.0 [" in content.sentence

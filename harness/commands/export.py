@@ -11,9 +11,6 @@ from harness.commands.options import MetricOption, SuiteCellFilter, verb
 from harness.commands.output import out
 from harness.errors import UserError
 
-#: As in `results.export`, which is imported when it is needed.
-DEFAULT_Y = "ms_score"
-
 
 @verb("harness export leaderboard.html --metric ms_score --metric accuracy")
 def export(
@@ -31,7 +28,12 @@ def export(
         str | None,
         typer.Option("--x", help="Metric on the x axis of the Pareto front; default: r2, agreement or accuracy."),
     ] = None,
-    y: Annotated[str, typer.Option("--y", help="Metric on the y axis of the Pareto front.")] = DEFAULT_Y,
+    y: Annotated[
+        str | None,
+        typer.Option(
+            "--y", help="Metric on the y axis of the Pareto front; default: ms_score_token_adjusted or ms_score."
+        ),
+    ] = None,
 ) -> None:
     """Write the leaderboard as CSV, Parquet, Markdown, LaTeX, or one HTML page with the Pareto front.
 
@@ -45,7 +47,7 @@ def export(
     chosen = form or ("csv" if to_screen else form_of(output))
     if to_screen and chosen == "parquet":
         raise UserError("Parquet cannot be printed: name a file instead of `-`.")
-    if (x is not None or y != DEFAULT_Y) and (chosen != "html" or what in RAW):
+    if (x is not None or y is not None) and (chosen != "html" or what in RAW):
         raise UserError("--x and --y choose the axes of the front, which only an HTML page of boards has.")
     store = cells.open()
     if what in RAW:

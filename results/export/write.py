@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("csv", "parquet", "markdown", "latex", "html")
 RAW = ("cells", "scores")
-#: Metric on the vertical axis of the front.
-DEFAULT_Y = "ms_score"
 #: Signature of a DuckDB file, after a checksum of eight bytes.
 _DUCKDB = b"DUCK"
 _ENDINGS = {".csv": "csv", ".parquet": "parquet", ".md": "markdown", ".tex": "latex", ".html": "html", ".htm": "html"}
@@ -154,14 +152,14 @@ def exported(
     *,
     metrics: Sequence[str] | None = None,
     x: str | None = None,
-    y: str = DEFAULT_Y,
+    y: str | None = None,
 ) -> bytes:
     """Return boards in one of FORMATS, as the bytes of a file.
 
     Args:
         metrics: keys or ids of the metrics to export; None: all.
         x: metric of the HTML page's front; None: the first of r2, agreement and accuracy that the board has.
-        y: the other metric of the front.
+        y: the other metric of the front; None: the first of ms_score_token_adjusted and ms_score that the board has.
 
     Raises:
         StoreError: an unknown format or metric, or nothing to export.
@@ -170,8 +168,7 @@ def exported(
         raise StoreError(f"Unknown export format {form!r}; use one of {', '.join(FORMATS)}.")
     if not boards:
         raise StoreError("There is nothing to export: no cell matches.")
-    # The default of `y` may be absent: the page then shows that it has no front.
-    require_metrics(boards, [*(metrics or ()), *([x] if x else ()), *([y] if y != DEFAULT_Y else ())])
+    require_metrics(boards, [*(metrics or ()), *filter(None, (x, y))])
     if form in ("csv", "parquet"):
         frame = boards_frame(boards)
         if metrics is not None:

@@ -75,24 +75,36 @@ def headline(store: Store, board: Board, *, focus: str | None = None) -> Headlin
     Raises:
         StoreError: the board has no row called `focus`, or the store cannot be read.
     """
-    column = next((column for metric in SCORES for column in board.columns_called([metric])), None)
-    if column is None:
+    selected = contrasted_rows(board, focus=focus)
+    if selected is None:
         return None
-    rows = sorted(
-        (row for row in board.rows if column.key in row.metrics),
-        key=lambda row: (bool(_serious(row)), -row.metrics[column.key].mean),
-    )
-    chosen = _focus(board, rows, focus)
-    if chosen is None:
-        return None
+    column, chosen, others = selected
     contrasts = []
-    for role, other in _others(chosen, rows):
+    for role, other in others:
         contrast = _contrast(store, board, column, role, chosen, other)
         if contrast is not None:
             contrasts.append(contrast)
     if not contrasts:
         return None
     return Headline(board=board, focus=chosen, contrasts=tuple(contrasts), sentence=contrasts[0].sentence)
+
+
+def contrasted_rows(board: Board, *, focus: str | None = None) -> tuple[Column, Row, list[tuple[str, Row]]] | None:
+    """Return the score of a board's headline, the row in focus, and the rows that it is compared with, with their roles.
+
+    None if no method has the score; the rows are an empty list if no other row has it. `focus` and errors as in
+    :func:`headline`.
+    """
+    column = next((column for metric in SCORES for column in board.columns_called([metric])), None)
+    if column is None:
+        return None
+    rows = sorted(
+        (row for row in board.rows if column.key in row.metrics),
+        # A row with one seed comes after those whose spread is known: it has no interval.
+        key=lambda row: (bool(_serious(row)), bool(row.flags), -row.metrics[column.key].mean),
+    )
+    chosen = _focus(board, rows, focus)
+    return None if chosen is None else (column, chosen, _others(chosen, rows))
 
 
 def headline_json(content: Headline) -> dict[str, Any]:

@@ -79,8 +79,9 @@ def points(rows: Sequence[Row], x: Column, y: Column, errors: RowErrors) -> list
             {c.key: [c.display_value(both[number].metrics[c.key].mean) for number in candidates] for c in (x, y)}
         )
         on_front[candidates] = pareto_front(rounded, x.key, y.key, *larger)
-        draws = (printed(values[:, candidates], column) for values, column in ((draws_x, x), (draws_y, y)))
-        shares[candidates] = front_shares(*draws, *larger)
+        shares[candidates] = front_shares(
+            printed(draws_x[:, candidates], x), printed(draws_y[:, candidates], y), *larger
+        )
     spans_x, spans_y = _spans(both, x, draws_x), _spans(both, y, draws_y)
     return [
         Point(

@@ -90,10 +90,9 @@ def headline(store: Store, board: Board, *, focus: str | None = None) -> Headlin
 
 
 def contrasted_rows(board: Board, *, focus: str | None = None) -> tuple[Column, Row, list[tuple[str, Row]]] | None:
-    """Return the score of a board's headline, the row in focus, and the rows that it is compared with, with their roles.
+    """Return the score of a board's headline, the row in focus, and the roles and rows that it is compared with.
 
-    None if no method has the score; the rows are an empty list if no other row has it. `focus` and errors as in
-    :func:`headline`.
+    None if no method has the score; an empty list if no other row has it. `focus` and errors as in :func:`headline`.
     """
     column = next((column for metric in SCORES for column in board.columns_called([metric])), None)
     if column is None:

@@ -14,7 +14,8 @@ from results.comparison.paired import Comparison, Difference
 def difference_figure(comparison: Comparison) -> Spec | None:
     """Return one line per metric that is a fraction and has an interval; None if there is none.
 
-    A metric that is tested as another one is left out: that one has the result. Points right of zero are in favour of A, for either direction of the metric.
+    A metric that is tested as another one is left out: that one has the result. Points right of zero are in favour of
+    A, for either direction of the metric.
     """
     differences = [
         (difference, favour)

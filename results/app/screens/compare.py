@@ -73,7 +73,7 @@ def _table(comparison: Comparison) -> None:
     if figure is not None:
         chart.show(figure, "differences", f"Paired differences of {a} and {b}.")
     entries, interval = comparison.differences, f"{100 * comparison.level:g} % interval"
-    widths = {"metric": 275, interval: 160, "better": 120}
+    widths = {"metric": 250, interval: 160, "tested as": 130, "better": 120}
     tables.show(
         {
             "metric": [column_name(entry.column) for entry in entries],

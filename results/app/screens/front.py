@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from results.app import chart, data, flags, headline, navigation, queries, tables, widgets
 from results.app.figures.front import CELL, CLICKED, front_figure
@@ -28,17 +29,20 @@ def render() -> None:
         boards = data.require_boards(store)
         sentence = st.container()
         board = widgets.board_of(boards)
-        _front(store, board)
+        below = _front(store, board)
         # Last, because a headline that is not cached takes seconds.
         with sentence, st.spinner("Comparing the methods", show_time=False):
-            headline.show(store, boards, board)
+            headline.show(store, board)
+        with below:
+            headline.show_further(store, boards, board)
 
 
-def _front(store: Store, board: Board) -> None:
+def _front(store: Store, board: Board) -> DeltaGenerator:
+    """Show the front of a board, and return an empty container below its chart."""
     columns = [column for column in board.columns if any(column.key in row.metrics for row in board.rows)]
     if not columns:
         st.info("No method of this board has a measurement yet. The page Runs lists the failed cells.")
-        return
+        return st.container()
     left, middle, right = st.columns(3, vertical_alignment="bottom")
     with right:
         rows, columns = _filtered(store, board, columns)
@@ -53,13 +57,15 @@ def _front(store: Store, board: Board) -> None:
     published = _published(x, y)
     if not measured and not published:
         st.info("No remaining method has both metrics. Choose other axes or fewer filters.")
-        return
+        return st.container()
     _chart(measured, x, y, published)
+    below = st.container()
     _explain(measured, x, y, *without_errors([row for row in rows if not row.flags], x, y, errors))
     _table(measured, x, y)
     flags.explain((row.title, row) for row in rows)
     _missing(rows, x, y)
     navigation.method_links(rows)
+    return below
 
 
 def _filtered(store: Store, board: Board, columns: list[Column]) -> tuple[list[Row], list[Column]]:

@@ -88,11 +88,12 @@ def _results(store: Store, tournament: Record, labels: Mapping[str, str]) -> Non
                 "no consensus": [row["ties"] for row in rates],
             },
             "Win rates of the methods.",
+            placeholder="–",
             column_config={"strength (natural-log odds)": st.column_config.NumberColumn(format="%.3f")},
         )
         st.caption(
-            f"Win rate: mean over the other methods. Agreement of the panel (Krippendorff's alpha, 1 perfect, 0 chance) "
-            f"{_number(tournament['agreement'])}. Ranks are among all judged rows, flagged ones and controls included; "
+            f"Panel agreement {_number(tournament['agreement'])} (Krippendorff's alpha: 1 perfect, 0 chance). Win "
+            "rate: mean over the other methods. Ranks are among all judged rows, flagged ones and controls included; "
             "the leaderboard leaves them out. Interval and rank for new units: what to expect if other units of "
             "each method were judged. The interval for these units is about other pairings of the judged ones; if "
             "units differ, it covers more than 95 %. Neither is for other fits, images or judges."
@@ -123,11 +124,11 @@ def _health(tournament: Record) -> None:
             "agreement with others (%)": [_percent(row.get("agreement")) for row in rows],
         },
         "Health of each judge.",
+        placeholder="–",
     )
     st.caption(
-        f"Krippendorff's alpha of the panel {_number(tournament['agreement'])} (1 perfect, 0 chance). Healthy: "
-        "the same choice in both orders near 100 % (50 % is chance), bias towards the first grid near 0, A on controls "
-        "(two identical grids) near 50 %. Agreement with others: share of a judge's choices that another judge shares. "
+        "Healthy: the same choice in both orders near 100 % (50 % is chance), bias towards the first grid near 0, A on "
+        "controls (two identical grids) near 50 %. Agreement with others: share of a judge's choices that another judge shares. "
         "Invalid: answers that stayed invalid after all attempts. First invalid: first replies that were invalid. "
         "Retried: valid answers from a later attempt."
     )

@@ -131,7 +131,8 @@ def _sorted(board: Board) -> list[Row]:
 def _cell(row: Row, column: Column, rank: tuple[int, int] | None, *, observations: bool) -> str:
     aggregate = row.metrics.get(column.key)
     if aggregate is None:
-        return absent_text(row, column)
+        # A hyphen alone would be a bullet point.
+        return absent_text(row, column).replace("-", "–")
     text = value_text(row, column, observations=observations, ranked=False)
     text = _unbroken(plain(text))
     if aggregate.mark == "best":

@@ -125,7 +125,9 @@ def _over(row: Row, column: Column) -> str:
     if aggregate.of_pairs:
         return f"{aggregate.n} pair{'' if aggregate.n == 1 else 's'} of runs"
     lead = lead_of(column)
-    kind = lead.counted if lead and lead.counted else "units" if column.metric in UNIT_VALUES else ""
+    # Older versions of a chance level were over random images.
+    is_of_units = column.metric in UNIT_VALUES and not column.metric.endswith("_null")
+    kind = lead.counted if lead and lead.counted else "units" if is_of_units else ""
     of_seeds = f" of {row.n_seeds}" if aggregate.n != row.n_seeds else ""
     text = f"{aggregate.n}{of_seeds} seed{'' if aggregate.n == 1 and not of_seeds else 's'}"
     return f"{text}, {count} {kind} each" if count and kind else text
@@ -196,8 +198,8 @@ def _curves(store: Store, cells: Sequence[Record]) -> None:
     names = {cell["cell_id"]: _seeds(cell) for cell in cells}
     figures = curve_figures(frame, names)
     across = st.columns(min(len(figures), 2))
-    for position, (series, figure) in enumerate(figures.items()):
-        with across[position % len(across)]:
+    for count, (series, figure) in enumerate(figures.items()):
+        with across[count % len(across)]:
             chart.show(figure, f"curve {series}", f"Training curve of each cell: {visible(series.replace('_', ' '))}.")
 
 

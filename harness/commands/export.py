@@ -30,9 +30,7 @@ def export(
     ] = None,
     y: Annotated[
         str | None,
-        typer.Option(
-            "--y", help="Metric on the y axis of the Pareto front; default: ms_score_token_adjusted or ms_score."
-        ),
+        typer.Option("--y", help="Metric on the y axis; default: ms_score_token_adjusted or ms_score."),
     ] = None,
 ) -> None:
     """Write the leaderboard as CSV, Parquet, Markdown, LaTeX, or one HTML page with the Pareto front.

@@ -14,8 +14,10 @@ import pandas as pd
 import streamlit as st
 
 from results.app.titles import plain
-from results.boards.board import Board
+from results.app.widgets import Choice
+from results.boards.board import Board, BoardKey
 from results.boards.build import leaderboard
+from results.comparison.headline import Headline, headline
 from results.errors import StoreError
 from results.store import Store, connection, frames, open_store
 
@@ -99,9 +101,10 @@ def page() -> Iterator[Store]:
 
 
 def prepare() -> None:
-    """Build the boards before the first page needs them; errors of the store are shown by that page."""
+    """Build boards and headlines before the first page needs them; errors of the store are shown by that page."""
     with contextlib.suppress(StoreError), contextlib.closing(PageStore(store().path)) as opened:
-        _boards(stamp(), opened)
+        for board in _boards(stamp(), opened):
+            headline_of(opened, board)
 
 
 def require_boards(opened: Store) -> list[Board]:
@@ -118,7 +121,36 @@ def require_boards(opened: Store) -> list[Board]:
     return boards
 
 
+def rows_by_cell(opened: Store) -> dict[str, Choice]:
+    """Return cell id -> its row and board; cells of sweeps are left out as on the boards.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    return {
+        cell_id: Choice(board, row)
+        for board in _boards(stamp(), opened)
+        for row in board.rows
+        for cell_id in row.cell_ids
+    }
+
+
+def headline_of(opened: Store, board: Board) -> Headline | None:
+    """Return the headline of a board, cached until the store changes; None if it has none.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    return _headline(stamp(), BoardKey(*(getattr(board, name) or "" for name in BoardKey._fields)), opened, board)
+
+
 # A resource, not data: boards are frozen, and copying them at every interaction would cost more than building them.
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _boards(stamp: tuple[str, int, int], _opened: Store) -> list[Board]:
     return leaderboard(_opened)
+
+
+# The bootstrap takes seconds; it is seeded, so the same store gives the same numbers.
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _headline(stamp: tuple[str, int, int], key: BoardKey, _opened: Store, _board: Board) -> Headline | None:
+    return headline(_opened, _board)

@@ -46,7 +46,7 @@ def method_links(rows: Iterable[Row]) -> None:
     with st.container(horizontal=True):
         st.text("Open:")
         for row in rows:
-            link("method", plain(row.title), cell=row.cell_ids[0])
+            link("method", plain(row.title_with_flags), cell=row.cell_ids[0])
 
 
 def go(name: str, **parameters: object) -> None:

@@ -1,4 +1,8 @@
-"""Rows of a board against two metrics: means, intervals and the share of draws on the Pareto front."""
+"""Rows of a board against two metrics: means, intervals and the share of draws on the Pareto front.
+
+Only candidates have a share, and only they can take others off the front: methods without a flag, whose units are part
+of the model. A rank and its interval are among the rows that the board ranks (`results.boards.ranking`).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ import numpy as np
 import pandas as pd
 
 from results.boards.board import Column, Row
-from results.boards.uncertainty import intervals
+from results.boards.families import GROUPS
+from results.boards.ranking import is_ranked
+from results.boards.uncertainty import intervals, rank_intervals
 from results.comparison.joint_draws import joint_draws
 from results.comparison.row_errors import RowErrors, name_of
 from results.pareto import front_shares, pareto_front
@@ -22,8 +28,9 @@ class Point:
     Attributes:
         factor: expansion factor, None if it was not measured.
         x, y: the mean, then its 95 % interval.
-        on_front: true if the means are on the front.
-        share: share of the draws in which it is; None if one of the metrics has no direction, or the row has one seed.
+        on_front: true if the row is a candidate and its means are on the front of the candidates.
+        share: share of the draws in which it is; None for other rows, if one of the metrics has no direction, or if the
+            spread over seeds is not known.
     """
 
     row: Row
@@ -51,19 +58,30 @@ def mean_of(row: Row, key: str) -> float | None:
     return None if aggregate is None else aggregate.mean
 
 
+def is_candidate(row: Row) -> bool:
+    """Return whether a row may be on the front: a method without a flag, whose units are part of the model."""
+    return row.group == "method" and not row.flags
+
+
 def points(rows: Sequence[Row], x: Column, y: Column, errors: RowErrors) -> list[Point]:
-    """Return the rows that have both metrics, with the front among them."""
+    """Return the rows that have both metrics, with the front among the candidates."""
     both = [row for row in rows if x.key in row.metrics and y.key in row.metrics]
     if not both:
         return []
     draws_x, draws_y = drawn(both, x, errors), drawn(both, y, errors)
     has_draws = ~(np.isnan(draws_x).any(axis=0) | np.isnan(draws_y).any(axis=0))
-    ranked = "none" not in (x.direction, y.direction)
-    if ranked:
+    on_front = np.zeros(len(both), dtype=bool)
+    shares = np.full(len(both), np.nan)
+    candidates = [number for number, row in enumerate(both) if is_candidate(row)]
+    if candidates and "none" not in (x.direction, y.direction):
         larger = (x.direction == "higher", y.direction == "higher")
-        rounded = pd.DataFrame({c.key: [c.display_value(row.metrics[c.key].mean) for row in both] for c in (x, y)})
-        mask = pareto_front(rounded, x.key, y.key, *larger)
-        shares = front_shares(printed(draws_x, x), printed(draws_y, y), *larger)
+        rounded = pd.DataFrame(
+            {c.key: [c.display_value(both[number].metrics[c.key].mean) for number in candidates] for c in (x, y)}
+        )
+        on_front[candidates] = pareto_front(rounded, x.key, y.key, *larger)
+        shares[candidates] = front_shares(
+            printed(draws_x[:, candidates], x), printed(draws_y[:, candidates], y), *larger
+        )
     spans_x, spans_y = _spans(both, x, draws_x), _spans(both, y, draws_y)
     return [
         Point(
@@ -71,11 +89,23 @@ def points(rows: Sequence[Row], x: Column, y: Column, errors: RowErrors) -> list
             factor=mean_of(row, "expansion_factor"),
             x=spans_x[number],
             y=spans_y[number],
-            on_front=bool(ranked and mask[number]),
-            share=float(shares[number]) if ranked and has_draws[number] else None,
+            on_front=bool(on_front[number]),
+            share=float(shares[number]) if has_draws[number] and not np.isnan(shares[number]) else None,
         )
         for number, row in enumerate(both)
     ]
+
+
+def ranks_of(rows: Sequence[Row], column: Column, errors: RowErrors) -> list[tuple[int, int] | None]:
+    """Return the interval of each row's rank among the ranked rows of its group; None for a row without one."""
+    ranks: list[tuple[int, int] | None] = [None] * len(rows)
+    for group in GROUPS:
+        members = [number for number, row in enumerate(rows) if row.group == group and is_ranked(row, column)]
+        if members:
+            draws = printed(drawn([rows[number] for number in members], column, errors), column)
+            for number, span in zip(members, rank_intervals(draws, larger=column.direction == "higher"), strict=True):
+                ranks[number] = span
+    return ranks
 
 
 def without_errors(rows: Sequence[Row], x: Column, y: Column, errors: RowErrors) -> tuple[list[str], list[str]]:

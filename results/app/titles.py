@@ -1,4 +1,4 @@
-"""Display names, and escaping that keeps data from being interpreted as Markdown or HTML."""
+"""Texts of the app, and escaping that keeps data from being interpreted as Markdown or HTML."""
 
 from __future__ import annotations
 
@@ -7,71 +7,14 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results.boards.board import Column, Row
-from results.boards.value_text import spread_text
-from results.store.records import DEVICE_UNITS
+from results.boards.board import Column
+from results.boards.lead_columns import column_name, metric_name, unit_text
 
 JOINER = "\N{WORD JOINER}"
 _SIGN = re.compile(r"(?<!\S)(?=(<->|->|<-|--|>=|<=|~=)(?!\S))")
 _SHORTCODE = re.compile(r":(?=[\w+/-]+:)")
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
-
-# Metrics whose id without underscores is not a title.
-TITLES = {
-    "ms_score": "MS score",
-    "ms_score_adjusted": "MS score above chance",
-    "ms_score_token_adjusted": "MS score above random images at the same kind of token",
-    "ms_score_patch": "MS score of units that peak at patch tokens",
-    "ms_score_cls": "MS score of units that peak at CLS or register tokens",
-    "r2": "R²",
-    "r2_pooled": "R², pooled over features",
-    "fvu": "fraction of variance unexplained",
-    "accuracy_recovered": "accuracy recovered, from mean ablation (0) to the original (1)",
-    "agreement_recovered": "agreement recovered, from mean ablation (0) to the original (1)",
-    "agreement": "agreement with the original",
-    "kl": "KL divergence from the original",
-    "l0": "L0",
-    "alive_fraction": "alive units",
-    "effective_rank_share": "effective rank, share of the largest possible",
-    "unit_overlap": "overlap with the nearest unit",
-    "unit_overlap_across": "overlap with the nearest unit of another neuron",
-    "stability": "stability over seeds",
-    "stability_alive": "stability over seeds, alive units",
-    "stability_writer": "stability over seeds, writing directions",
-    "token_sensitivity": "similarity over token seeds",
-    "class_purity_adjusted": "class purity above chance",
-    "class_purity_chance": "class purity at chance",
-    "class_purity_undefined": "units with an undefined class purity",
-    "polysemanticity_null": "polysemanticity at chance",
-    "polysemanticity_undefined": "units with an undefined polysemanticity",
-    "min_distinctness": "minimum distinctness",
-    "latency_ms": "latency",
-    "efficiency_ratio": "latency relative to the backbone",
-    "macs": "multiply-adds",
-    "fit_seconds": "time of the fit",
-    "fit_peak_memory": "peak memory of the fit",
-    "encode_macs": "multiply-adds to encode",
-    "parameters": "parameters of the method",
-    "ms_score_null": "MS score at chance",
-    "ms_score_null_undefined": "units with an undefined MS score at chance",
-    "ms_score_undefined": "units with an undefined MS score",
-    "nearest_cosine_mean": "cosine to the nearest atom, mean",
-    "nearest_cosine_median": "cosine to the nearest atom, median",
-    "nearest_cosine_p95": "cosine to the nearest atom, 95th percentile",
-}
 DIRECTIONS = {"higher": "higher is better ↑", "lower": "lower is better ↓", "none": "no direction"}
-
-_AXES = {
-    "interpretability": ("ms_score", "win_rate", "class_purity", "polysemanticity", "purity"),
-    "faithfulness": ("accuracy", "agreement", "r2", "fvu", "kl"),
-    "stability": ("stability", "token_sensitivity"),
-    "geometry": ("effective_rank", "max_collinearity", "nearest_cosine", "min_distinctness", "coherence"),
-    "efficiency": (
-        *("efficiency", "latency", "throughput", "peak_memory", "memory", "macs", "parameters"),
-        *("fit_seconds", "fit_peak_memory", "encode_macs"),
-    ),
-    "units": ("l0", "alive_fraction", "expansion_factor", "unit_overlap", "unique_units", "n_units", "dead"),
-}
 
 
 def plain(text: object) -> str:
@@ -108,40 +51,15 @@ def distinct(titles: Sequence[str]) -> list[str]:
     return names
 
 
-def unit_of(column: Column) -> str:
-    """Return the display unit of a column."""
-    return "%" if column.unit == "fraction" else column.unit
-
-
-def metric_title(metric: str) -> str:
-    """Return a metric's display name."""
-    return TITLES.get(metric, metric.replace("_", " "))
-
-
-def column_title(column: Column) -> str:
-    """Return a column's display name, with what distinguishes it from the metric's other columns."""
-    return metric_title(column.metric) + column.key[len(column.metric) :]
-
-
 def title_and_unit(column: Column) -> str:
     """Return a column's name with its unit in parentheses, if it has one."""
-    unit = unit_of(column)
-    return f"{column_title(column)} ({unit})" if unit else column_title(column)
+    unit = unit_text(column)
+    return f"{column_name(column)} ({unit})" if unit else column_name(column)
 
 
 def axis_title(column: Column) -> str:
     """Return a column's name, unit and direction."""
     return f"{title_and_unit(column)}, {DIRECTIONS[column.direction]}"
-
-
-def axis_of(column: Column) -> str:
-    """Return the leaderboard axis of a column."""
-    other = "efficiency" if column.unit in DEVICE_UNITS else "other"
-    return next((axis for axis, starts in _AXES.items() if column.metric.startswith(starts)), other)
-
-
-AXES = (*_AXES, "other")
-"""The leaderboard's axes in their order."""
 
 
 def floor_title(metric: str) -> str:
@@ -153,17 +71,7 @@ def floor_title(metric: str) -> str:
     }
     floor = metric.removeprefix("floor_")
     kind, _, name = floor.partition("_")
-    return f"{metric_title(name)} {replacements[kind]}" if kind in replacements else floor.replace("_", " ")
-
-
-def value_text(row: Row, column: Column) -> str:
-    """Return a row's mean and its standard error or interval, as in the printed leaderboard, or why it has none."""
-    aggregate = row.metrics.get(column.key)
-    if aggregate is None:
-        if column.key in row.undefined:
-            return "undefined"
-        return "failed" if row.n_failed and not row.n_finished else "–"
-    return column.text(aggregate.mean) + spread_text(aggregate, column)
+    return f"{metric_name(name)} {replacements[kind]}" if kind in replacements else floor.replace("_", " ")
 
 
 def compact(value: Any) -> str:

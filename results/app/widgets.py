@@ -97,14 +97,19 @@ def board_of(boards: Sequence[Board]) -> Board:
     return _warned(boards[keys.index(chosen)])
 
 
-def row_of(boards: Sequence[Board], parameter: str = "cell", label: str = "Method", default: int = 0) -> Choice:
-    """Let the reader choose a row of any board; the address names one of its cells in `parameter`."""
+def row_of(
+    boards: Sequence[Board], parameter: str = "cell", label: str = "Method", *, default: Choice | None = None
+) -> Choice:
+    """Let the reader choose a row of any board; the address names one of its cells in `parameter`.
+
+    Without a `default` it is the first row.
+    """
     rows = [Choice(board, row) for board in boards for row in board.rows]
     by_key = {f"{choice.row.config_id} {choice.row.label} {number}": choice for number, choice in enumerate(rows)}
     keys = list(by_key)
     several = len(boards) > 1
     titles = [
-        choice.row.title + (f" · {choice.board.backbone_title} · {choice.board.site}" if several else "")
+        choice.row.title_with_flags + (f" · {choice.board.backbone_title} · {choice.board.site}" if several else "")
         for choice in rows
     ]
     repeated = {title for title in titles if titles.count(title) > 1}
@@ -116,7 +121,7 @@ def row_of(boards: Sequence[Board], parameter: str = "cell", label: str = "Metho
             f"{title} · {_sets(choice.board)}" if title in repeated else title
             for title, choice in zip(titles, rows, strict=True)
         ],
-        default=keys[min(default, len(keys) - 1)],
+        default=next((key for key, choice in by_key.items() if default and choice.row is default.row), None),
         find=lambda cell: next((key for key, choice in by_key.items() if cell in choice.row.cell_ids), None),
         write=lambda key: by_key[key].row.cell_ids[0],
         unknown="This store does not have the cell that the address names.",

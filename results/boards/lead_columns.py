@@ -1,6 +1,6 @@
-"""Headings, groups and one-line explanations of the columns that a board shows first.
+"""Names of metrics in words, and the groups and one-line explanations of the columns that a board shows first.
 
-A metric that is not listed here, such as one of a plugin, is shown in the last group, or as a cost if it is a time or
+A metric without an explanation, such as one of a plugin, is shown in the last group, or as a cost if it is a time or
 an amount of memory.
 """
 
@@ -37,7 +37,7 @@ LEADS: Mapping[str, Mapping[str, Lead]] = {
     "faithfulness": {
         "r2": Lead("R2", "share of the variance of the layer's output that the units reconstruct"),
         "accuracy": Lead("accuracy", "of the network with the reconstructed layer", "images"),
-        "accuracy_recovered": Lead("accuracy recovered", "0 is mean ablation of the layer, 100 the original network"),
+        "accuracy_recovered": Lead("accuracy recovered", "0 is mean ablation of the layer, 1 the original network"),
         "agreement": Lead("agreement", "share of images whose prediction does not change", "images"),
         "kl": Lead("KL", "divergence of the predictions from the original ones", "images"),
     },
@@ -59,6 +59,31 @@ LEADS: Mapping[str, Mapping[str, Lead]] = {
         "fit_peak_memory": Lead("fit memory", "peak memory of the fit"),
     },
 }
+#: Names of further metrics whose id without underscores is not one.
+_NAMES: Mapping[str, str] = {
+    "ms_score_patch": "MS score, patch units",
+    "ms_score_cls": "MS score, CLS units",
+    "ms_score_null": "MS null",
+    "ms_score_token_null": "MS null at the same kind of token",
+    "ms_score_undefined": "units with an undefined MS score",
+    "r2_pooled": "R2, pooled over features",
+    "fvu": "fraction of variance unexplained",
+    "agreement_recovered": "agreement recovered",
+    "effective_rank_share": "effective rank, share of the largest",
+    "unit_overlap_across": "unit overlap across neurons",
+    "stability_alive": "stability, alive units",
+    "class_purity_adjusted": "class purity above chance",
+    "class_purity_chance": "class purity at chance",
+    "class_purity_undefined": "units with an undefined class purity",
+    "polysemanticity_null": "polysemanticity at chance",
+    "polysemanticity_undefined": "units with an undefined polysemanticity",
+    "nearest_cosine_mean": "cosine to the nearest atom, mean",
+    "nearest_cosine_median": "cosine to the nearest atom, median",
+    "nearest_cosine_p95": "cosine to the nearest atom, 95th percentile",
+    "latency_ms": "latency",
+    "efficiency_ratio": "latency relative to the backbone",
+    "macs": "multiply-adds",
+}
 OTHER = "other"
 GROUPS = (*LEADS, OTHER)
 
@@ -77,12 +102,26 @@ def lead_of(column: Column) -> Lead | None:
     return lead._replace(explanation=older) if lead and older else lead
 
 
+def metric_name(metric: str) -> str:
+    """Return the name of a metric in words."""
+    lead = _LEAD_OF.get(metric)
+    return lead.heading if lead else _NAMES.get(metric, metric.replace("_", " "))
+
+
+def column_name(column: Column) -> str:
+    """Return the name of a column's metric in words, with what distinguishes it from others of its metric."""
+    return metric_name(column.metric) + column.key.removeprefix(column.metric)
+
+
+def unit_text(column: Column) -> str:
+    """Return the unit in which the values of a column are printed; empty if they have none."""
+    return _UNIT_TEXT.get(column.unit, column.unit)
+
+
 def heading(column: Column) -> str:
-    """Return a column's heading in words, with what distinguishes it from others of its metric, its unit and arrow."""
-    lead = lead_of(column)
-    name = (lead.heading if lead else column.metric.replace("_", " ")) + column.key.removeprefix(column.metric)
-    unit = _UNIT_TEXT.get(column.unit, column.unit)
-    return f"{name} ({unit}){column.arrow}" if unit else name + column.arrow
+    """Return a column's name in words, its unit and its arrow."""
+    unit = unit_text(column)
+    return f"{column_name(column)}{f' ({unit})' if unit else ''}{column.arrow}"
 
 
 def group_of(column: Column) -> str:

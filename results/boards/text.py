@@ -24,6 +24,7 @@ from results.boards.value_text import (
     observed,
     sign_lines,
     spread_text,
+    units_with_score,
 )
 from results.tables import aligned
 
@@ -73,7 +74,7 @@ def _explanations(board: Board, columns: Sequence[Column]) -> list[str]:
     lines = [_column_line(board, column) for column in columns if lead_of(column)]
     if board.floors:
         lines.append("floors: " + ", ".join(map(_floor, board.floors)))
-    if _units(board.rows, columns):
+    if units_with_score(board.rows, columns):
         lines.append("units: units with an MS score, per cell")
     return lines + [_printable(line) for line in sign_lines(board_cells(board, columns))]
 
@@ -131,7 +132,7 @@ def _tables(board: Board, columns: Sequence[Column], width: int) -> list[str]:
     text_columns = [
         _TextColumn(group_of(column), [_printable(heading(column)), *_cells(board.rows, column)]) for column in columns
     ]
-    if units := _units(board.rows, columns):
+    if units := units_with_score(board.rows, columns):
         text_columns.insert(0, _TextColumn(INTERPRETABILITY, ["units", *units]))
     blocks = [fixed]
     for text_column in text_columns:
@@ -139,13 +140,6 @@ def _tables(board: Board, columns: Sequence[Column], width: int) -> list[str]:
             blocks.append(fixed)
         blocks[-1] = [*blocks[-1], text_column]
     return ["\n".join(_block(block, board.rows)) for block in blocks]
-
-
-def _units(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
-    """Return the number of units behind each row's MS score; nothing if no row has one."""
-    keys = [column.key for column in columns if column.metric == "ms_score"]
-    counts = [next((row.metrics[key].n_observations for key in keys if key in row.metrics), None) for row in rows]
-    return ["-" if count is None else str(count) for count in counts] if any(counts) else []
 
 
 def _lines(columns: Sequence[_TextColumn]) -> list[str]:

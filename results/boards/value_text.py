@@ -58,6 +58,13 @@ def observed(rows: Sequence[Row], column: Column) -> tuple[str, int | None]:
     return lead.counted, counts.pop() if len(counts) == 1 else None
 
 
+def units_with_score(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
+    """Return the number of units behind each row's MS score; nothing if no row has one."""
+    keys = [column.key for column in columns if column.metric == "ms_score"]
+    counts = [next((row.metrics[key].n_observations for key in keys if key in row.metrics), None) for row in rows]
+    return ["-" if count is None else str(count) for count in counts] if any(counts) else []
+
+
 def sign_lines(cells: Iterable[tuple[Row, Column]], *, ranked: bool = True) -> list[str]:
     """Return one line for each sign that occurs in these cells of a table.
 

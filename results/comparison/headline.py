@@ -77,18 +77,12 @@ def headline(store: Store, board: Board, *, focus: str | None = None) -> Headlin
     Raises:
         StoreError: the board has no row called `focus`, or the store cannot be read.
     """
-    column = next((column for metric in HEADLINE for column in board.columns_called([metric])), None)
-    if column is None:
+    selected = contrasted_rows(board, focus=focus)
+    if selected is None:
         return None
-    rows = sorted(
-        (row for row in board.rows if column.key in row.metrics),
-        key=lambda row: (bool(_serious(row)), -row.metrics[column.key].mean),
-    )
-    chosen = _focus(board, rows, focus)
-    if chosen is None:
-        return None
+    column, chosen, others = selected
     contrasts = []
-    for role, other in _others(chosen, rows, board.columns):
+    for role, other in others:
         contrast = _contrast(store, board, column, role, chosen, other)
         if contrast is not None:
             contrasts.append(contrast)
@@ -102,6 +96,23 @@ def with_headline(store: Store, board: Board) -> Board:
     content = headline(store, board)
     sentences = tuple(contrast.sentence for contrast in content.contrasts) if content else ()
     return dataclasses.replace(board, headline=sentences)
+
+
+def contrasted_rows(board: Board, *, focus: str | None = None) -> tuple[Column, Row, list[tuple[str, Row]]] | None:
+    """Return the score of a board's headline, the row in focus, and the roles and rows that it is compared with.
+
+    None if no method has the score; an empty list if no other row has it. `focus` and errors as in :func:`headline`.
+    """
+    column = next((column for metric in HEADLINE for column in board.columns_called([metric])), None)
+    if column is None:
+        return None
+    rows = sorted(
+        (row for row in board.rows if column.key in row.metrics),
+        # A row with one seed comes after those whose spread is known: it has no interval.
+        key=lambda row: (bool(_serious(row)), bool(row.flags), -row.metrics[column.key].mean),
+    )
+    chosen = _focus(board, rows, focus)
+    return None if chosen is None else (column, chosen, _others(chosen, rows, board.columns))
 
 
 def headline_json(content: Headline) -> dict[str, Any]:

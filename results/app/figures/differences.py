@@ -6,30 +6,34 @@ import altair as alt
 
 from results.app.figures.spec import Spec, figure, hover, number_axis, room, rows
 from results.app.theme import BLUE, GREY, LINE, ORANGE
-from results.app.titles import column_title, distinct, one_line
+from results.app.titles import distinct, one_line
+from results.boards.lead_columns import column_name
 from results.comparison.paired import Comparison, Difference
 
 
 def difference_figure(comparison: Comparison) -> Spec | None:
     """Return one line per metric that is a fraction and has an interval; None if there is none.
 
-    Points right of zero are in favour of A, for either direction of the metric.
+    A metric that is tested as another one is left out: that one has the result. Points right of zero are in favour of
+    A, for either direction of the metric.
     """
     differences = [
         (difference, favour)
         for difference in comparison.differences
-        if difference.column.unit == "fraction" and (favour := _favour(difference)) is not None
+        if difference.tested_as is None
+        and difference.column.unit == "fraction"
+        and (favour := _favour(difference)) is not None
     ]
     if not differences:
         return None
-    a, b = one_line(comparison.a.title), one_line(comparison.b.title)
+    a, b = one_line(comparison.a.title_with_flags), one_line(comparison.b.title_with_flags)
     # better: (text of the legend, colour, shape)
     styles = {
         "a": (f"{a} is better", BLUE, "triangle-right"),
         "b": (f"{b} is better", ORANGE, "triangle-left"),
         None: ("no significant difference", GREY, "circle"),
     }
-    metrics = distinct([one_line(column_title(difference.column)) for difference, _ in differences])
+    metrics = distinct([one_line(column_name(difference.column)) for difference, _ in differences])
     values = []
     for metric, (difference, (low, middle, high)) in zip(metrics, differences, strict=True):
         digits, better = difference.column.digits, styles[difference.better][0]

@@ -1,4 +1,7 @@
-"""Pareto front: one mark per method, with intervals, its expansion factor as size, and the Pareto line."""
+"""Pareto front: one mark per method, with intervals, its expansion factor as size, and the Pareto line.
+
+Methods that are no candidates (flagged or virtual) are hollow and grey. Controls are lines at their vertical value.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ import altair as alt
 
 from results.app.figures.labels import Named, label_offsets
 from results.app.figures.spec import TEXT, Layer, Rows, Spec, figure, hover, line_legend, number_axis, room, rows
-from results.app.standings import Point
-from results.app.theme import LINE, Mark, marks
-from results.app.titles import axis_title, column_title, one_line, unit_of
-from results.boards.board import Column
+from results.app.standings import Point, is_candidate
+from results.app.theme import GREY, LINE, Mark, marks
+from results.app.titles import axis_title, one_line
+from results.boards.board import Column, Row
+from results.boards.lead_columns import column_name, unit_text
 from results.published.points import Published
 from results.published.rows import METHODS
 
@@ -23,6 +27,10 @@ CELL = "cell"
 
 _HEIGHT_PX = 510
 _MEASURED, _PRINTED, _LINE = "measured here", "published, not measured here", "Pareto line"
+_BESIDE = "flagged or virtual, not on the front"
+# Horizontal positions of the names of controls, as shares of the plot: neighbours have different ones.
+_NAME_POSITIONS = (0.02, 0.35, 0.65)
+_ENDS = ("low", "high")
 _Row = dict[str, Any]
 _Interval = tuple[float, float, float]
 
@@ -34,22 +42,25 @@ def front_figure(points: Sequence[Point], x: Column, y: Column, published: Seque
     """
     columns = {"x": x, "y": y}
     styles = marks([point.row.method for point in points])
-    measured = [_measured(point, styles[point.row.method], columns) for point in points]
+    lines = [point for point in points if point.row.group == "control"]
+    measured = [_measured(point, styles[point.row.method], columns) for point in points if point not in lines]
     printed = [_published(entry, columns) for entry in published]
-    every = [*measured, *printed]
-    # More horizontal room, for names.
-    x_range, y_range = (
-        room((row[f"{channel}_{end}"] for row in every for end in ("low", "high")), share)
-        for channel, share in (("x", 0.09), ("y", 0.06))
-    )
-    offsets = label_offsets([_named(row) for row in every], x_range, y_range)
-    for row, offset in zip(every, offsets, strict=True):
+    marked = [*measured, *printed]
+    # A control has no horizontal position, so it does not widen the axis. More horizontal room, for names.
+    x_range = room((row[f"x_{end}"] for row in marked for end in _ENDS), 0.09)
+    y_range = room([*(row[f"y_{end}"] for row in marked for end in _ENDS), *(point.y[0] for point in lines)])
+    controls = _controls(lines, columns, x_range)
+    offsets = label_offsets([_named(row) for row in [*marked, *controls]], x_range, y_range)
+    for row, offset in zip([*marked, *controls], offsets, strict=True):
         row |= offset._asdict()
     front = sorted((point.x[0], point.y[0]) for point in points if point.on_front)
+    kinds = [_MEASURED, *([_BESIDE] if any(row["is_hollow"] for row in measured) else [])]
+    kinds += [_PRINTED] if printed else []
     data: dict[str, Rows] = {
         "line": [{"x": float(x), "y": float(y), "kind": _LINE} for x, y in front] if len(front) > 1 else [],
-        # If there are only measured marks, no word for them is needed.
-        "kinds": [{"kind": _MEASURED}, {"kind": _PRINTED}] if printed else [],
+        # If all marks are filled, no word for them is needed.
+        "kinds": [{"kind": kind} for kind in kinds] if len(kinds) > 1 else [],
+        "controls": controls,
         "published": printed,
         "measured": measured,
     }
@@ -60,10 +71,12 @@ def front_figure(points: Sequence[Point], x: Column, y: Column, published: Seque
     }
     tooltips = {name: _hover(name, x, y) for name in ("published", "measured")}
     layers = [
+        _rules(position, _hover("controls", x, y)),
         _line(position, x),
-        _key(),
+        _key(kinds),
         *(_bars(name, channel, position) for channel in "xy" for name in tooltips),
         *(_marks(name, position, tooltip) for name, tooltip in tooltips.items()),
+        _names("controls", position, _hover("controls", x, y)),
         *(_names(name, position, tooltip) for name, tooltip in tooltips.items()),
     ]
     return figure(layers, data, height=_HEIGHT_PX)
@@ -75,12 +88,43 @@ def marker_size(factor: float | None) -> float:
 
 
 def _measured(point: Point, mark: Mark, columns: Mapping[str, Column]) -> _Row:
-    row = _row(point.row.title, point.factor, mark, {"x": point.x, "y": point.y}, columns)
-    share = "" if point.share is None else f"{100 * point.share:.0f} % of the draws"
+    hollow = not is_candidate(point.row)
+    mark = mark._replace(colour=GREY) if hollow else mark
+    row = _row(_name(point.row), point.factor, mark, {"x": point.x, "y": point.y}, columns)
     outline = {"outline": TEXT, "outline_px": 2.0} if point.on_front else {"outline": LINE, "outline_px": 0.5}
-    row |= outline | {CELL: point.row.cell_ids[0], "share_text": share}
-    row["text"] += f", on the front in {share}" if share else ""
-    return row
+    if hollow:
+        outline = {"outline": GREY, "outline_px": 1.5}
+    row |= outline | {CELL: point.row.cell_ids[0], "is_hollow": hollow, "fill_opacity": 0.0 if hollow else 1.0}
+    return _with_status(row, point)
+
+
+def _controls(points: Sequence[Point], columns: Mapping[str, Column], x_range: Sequence[float]) -> list[_Row]:
+    """Return a row per control: a line over the whole plot at its vertical value, and the place of its name on it."""
+    controls = []
+    for number, point in enumerate(sorted(points, key=lambda point: point.y[0])):
+        row = _row(point.row.title_with_flags, point.factor, Mark(GREY, ""), {"x": point.x, "y": point.y}, columns)
+        left, right = x_range
+        x = left + _NAME_POSITIONS[number % len(_NAME_POSITIONS)] * (right - left)
+        row |= {"x": x, "x_low": left, "x_high": right, "y_low": row["y"], "y_high": row["y"], "size": 0.0}
+        controls.append(_with_status(row | {CELL: point.row.cell_ids[0]}, point))
+    return controls
+
+
+def _name(row: Row) -> str:
+    return row.title_with_flags + (" (virtual)" if row.group == "virtual" else "")
+
+
+def _with_status(row: _Row, point: Point) -> _Row:
+    """Return the row with its share of the front, or why it has none."""
+    if point.share is not None:
+        status = f"on the front in {100 * point.share:.0f} % of the draws"
+    elif is_candidate(point.row):
+        status = ""
+    else:
+        reasons = [] if point.row.group == "method" else [point.row.group]
+        reasons += [f"{flag.name}, {flag.sentence}" for flag in point.row.flags]
+        status = f"not compared: {one_line('; '.join(reasons))}"
+    return row | {"status": status, "text": row["text"] + (f", {status}" if status else "")}
 
 
 def _published(entry: Published, columns: Mapping[str, Column]) -> _Row:
@@ -109,7 +153,7 @@ def _row(
             f"{channel}_high": float(max(high, mean)),
             f"{channel}_text": _words(columns[channel], spans[channel]),
         }
-    values = (f"{one_line(column_title(columns[channel]))} {row[f'{channel}_text']}" for channel in "yx")
+    values = (f"{one_line(column_name(columns[channel]))} {row[f'{channel}_text']}" for channel in "yx")
     return row | {"text": f"{row['name']}: {', '.join(values)}"}
 
 
@@ -122,7 +166,7 @@ def _span(entry: Published, column: Column) -> _Interval:
 
 def _words(column: Column, span: _Interval) -> str:
     mean, low, high = (f"{value:.{column.digits}f}" for value in span)
-    unit = one_line(unit_of(column))
+    unit = one_line(unit_text(column))
     return mean + (f" [{low}, {high}]" if span[2] > span[1] else "") + (f" {unit}" if unit else "")
 
 
@@ -132,11 +176,11 @@ def _named(row: _Row) -> Named:
 
 
 def _hover(name: str, x: Column, y: Column) -> list[alt.Tooltip]:
-    lines = {column_title(y): "y_text", column_title(x): "x_text", "expansion factor": "factor_text"}
+    lines = {column_name(y): "y_text", column_name(x): "x_text", "expansion factor": "factor_text"}
     if name == "published":
         lines[_PRINTED] = "setting"
     elif "none" not in (x.direction, y.direction):
-        lines["on the front in"] = "share_text"
+        lines["front"] = "status"
     return hover("name", lines)
 
 
@@ -170,18 +214,28 @@ def _bars(name: str, channel: str, position: Mapping[str, Any]) -> Layer:
     )
 
 
-def _key() -> Layer:
+def _key(kinds: Sequence[str]) -> Layer:
     """Return an invisible layer that adds the legend of filled and hollow marks."""
-    scale = alt.Scale(domain=[_MEASURED, _PRINTED], range=[LINE, "transparent"])
+    colours = [LINE if kind == _MEASURED else "transparent" for kind in kinds]
+    scale = alt.Scale(domain=list(kinds), range=colours)
     legend = alt.Legend(symbolType="circle", symbolStrokeColor=LINE, symbolStrokeWidth=2, symbolSize=200)
     return rows("kinds").mark_point(size=0, opacity=1).encode(fill=alt.Fill("kind:N", scale=scale, legend=legend))
+
+
+def _rules(position: Mapping[str, Any], tooltip: list[alt.Tooltip]) -> Layer:
+    """Return the lines of controls, over the whole width."""
+    return (
+        rows("controls")
+        .mark_rule(color=GREY, strokeWidth=1, strokeDash=[2, 4], aria=True)
+        .encode(y=position["y"], description=alt.Description("text:N"), tooltip=tooltip)
+    )
 
 
 def _marks(name: str, position: Mapping[str, Any], tooltip: list[alt.Tooltip]) -> Layer:
     measured = name == "measured"
     chart = (
         rows(name)
-        .mark_point(opacity=1, fillOpacity=int(measured), aria=True, cursor="pointer" if measured else "default")
+        .mark_point(opacity=1, fillOpacity=0, aria=True, cursor="pointer" if measured else "default")
         .encode(
             **position,
             shape=alt.Shape("shape:N", scale=None),
@@ -193,11 +247,14 @@ def _marks(name: str, position: Mapping[str, Any], tooltip: list[alt.Tooltip]) -
             tooltip=tooltip,
         )
     )
-    return chart.add_params(alt.selection_point(name=CLICKED, fields=[CELL], toggle=False)) if measured else chart
+    if not measured:
+        return chart
+    chart = chart.encode(fillOpacity=alt.FillOpacity("fill_opacity:Q", scale=None))
+    return chart.add_params(alt.selection_point(name=CLICKED, fields=[CELL], toggle=False))
 
 
 def _names(name: str, position: Mapping[str, Any], tooltip: list[alt.Tooltip]) -> Layer:
-    measured = name == "measured"
+    control = name == "controls"
     return (
         rows(name)
         .mark_text(
@@ -205,10 +262,10 @@ def _names(name: str, position: Mapping[str, Any], tooltip: list[alt.Tooltip]) -
             dx={"expr": "datum.dx"},
             dy={"expr": "datum.dy"},
             baseline="middle",
-            color=TEXT,
-            fontSize=12,
-            fontStyle="normal" if measured else "italic",
-            cursor="pointer" if measured else "default",
+            color=GREY if control else TEXT,
+            fontSize=11 if control else 12,
+            fontStyle="italic" if name == "published" else "normal",
+            cursor="default" if name == "published" else "pointer",
             limit=0,
         )
         # Marks with a tooltip receive clicks, too.

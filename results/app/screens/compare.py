@@ -6,12 +6,16 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from results.app import chart, data, navigation, queries, queries_judging, tables, widgets
+from results.app import chart, data, flags, navigation, queries, queries_judging, tables, widgets
+from results.app.default_rows import focus_row, rival_row
 from results.app.figures.differences import difference_figure
 from results.app.gallery import Gallery, gallery_of
-from results.app.titles import DIRECTIONS, column_title, plain, unit_of, visible
+from results.app.titles import DIRECTIONS, plain, visible
 from results.app.widgets import Choice
-from results.comparison.paired import Comparison, Difference, compare
+from results.boards.board import BoardKey
+from results.boards.lead_columns import column_name, metric_name, unit_text
+from results.comparison.paired import Comparison, Difference, compare_rows
+from results.comparison.row_errors import name_of
 from results.comparison.text import refusals
 from results.errors import StoreError
 from results.store import Store
@@ -26,9 +30,9 @@ def render() -> None:
         boards = data.require_boards(store)
         left, right = st.columns(2)
         with left:
-            a = widgets.row_of(boards, "a", "A")
+            a = widgets.row_of(boards, "a", "A", default=focus_row(boards))
         with right:
-            b = widgets.row_of(boards, "b", "B", default=1)
+            b = widgets.row_of(boards, "b", "B", default=rival_row(*a))
         if a.board is not b.board:
             st.info(
                 "These two methods are not comparable: their boards differ in backbone, site, image set or split. "
@@ -38,22 +42,18 @@ def render() -> None:
         if a.row is b.row:
             st.info("Choose two different methods.")
             return
+        flags.warn(a.row, b.row)
         _differences(store, a, b)
         _pictures(store, a, b)
 
 
 def _differences(store: Store, a: Choice, b: Choice) -> None:
+    board = BoardKey(*(getattr(a.board, name) or "" for name in BoardKey._fields))
     try:
         with st.spinner("Resampling", show_time=False):
-            comparisons = _compared(data.stamp(), a.row.title, b.row.title, a.board.backbone, a.board.site, store)
+            comparison = _compared(data.stamp(), board, name_of(a.row), name_of(b.row), store, a, b)
     except StoreError as error:
         st.info(plain(str(error)))
-        return
-    cells = [set(choice.row.cell_ids) for choice in (a, b)]
-    matching = (c for c in comparisons if [set(c.a.cell_ids), set(c.b.cell_ids)] == cells)
-    comparison = next(matching, None)
-    if comparison is None:
-        st.info("These two methods have no seeds in common, or no comparable metric.")
         return
     _table(comparison)
 
@@ -61,29 +61,30 @@ def _differences(store: Store, a: Choice, b: Choice) -> None:
 # The bootstrap takes a second or more; it is seeded, so the same store gives the same numbers.
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _compared(
-    stamp: tuple[str, int, int], a: str, b: str, backbone: str, site: str, _opened: Store
-) -> list[Comparison]:
-    return compare(_opened, a, b, backbone=backbone, site=site)
+    stamp: tuple[str, int, int], board: BoardKey, name_a: str, name_b: str, _opened: Store, _a: Choice, _b: Choice
+) -> Comparison:
+    return compare_rows(_opened, _a.board, _a.row, _b.row)
 
 
 def _table(comparison: Comparison) -> None:
-    a, b = visible(comparison.a.title), visible(comparison.b.title)
+    a, b = visible(comparison.a.title_with_flags), visible(comparison.b.title_with_flags)
     st.subheader("Paired differences, A minus B")
     figure = difference_figure(comparison)
     if figure is not None:
         chart.show(figure, "differences", f"Paired differences of {a} and {b}.")
     entries, interval = comparison.differences, f"{100 * comparison.level:g} % interval"
-    widths = {"metric": 275, interval: 160, "better": 120}
+    widths = {"metric": 250, interval: 160, "tested as": 130, "better": 120}
     tables.show(
         {
-            "metric": [column_title(entry.column) for entry in entries],
-            "unit": [unit_of(entry.column) for entry in entries],
+            "metric": [column_name(entry.column) for entry in entries],
+            "unit": [unit_text(entry.column) for entry in entries],
             "direction": [DIRECTIONS[entry.column.direction] for entry in entries],
             f"A: {a}": [entry.column.text(entry.a) for entry in entries],
             f"B: {b}": [entry.column.text(entry.b) for entry in entries],
             "A minus B": [_signed(entry, entry.difference) for entry in entries],
             interval: [_interval(entry) for entry in entries],
             "p (Holm)": [_p(entry.p_holm) for entry in entries],
+            "tested as": ["" if entry.tested_as is None else metric_name(entry.tested_as) for entry in entries],
             "better": [{"a": a, "b": b, None: ""}[entry.better] for entry in entries],
             "paired": [entry.paired for entry in entries],
         },
@@ -91,10 +92,13 @@ def _table(comparison: Comparison) -> None:
         height="content",
         column_config={title: st.column_config.TextColumn(width=width) for title, width in widths.items()},
     )
+    n_tested = sum(entry.p is not None for entry in entries)
     st.caption(
-        f"Paired by {plain(', '.join(comparison.seeds))}; {comparison.n_resamples} bootstrap resamples, clustered by "
-        "neuron if units belong to neurons. P-values are corrected over the metrics (Holm), intervals are not. So an "
-        "interval may exclude zero although the difference is not significant. The same as `harness compare`."
+        f"Paired by {plain(', '.join(comparison.seeds))}; {comparison.n_resamples} bootstrap resamples of the images, "
+        "neurons or units named in the last column. Tested as: another number for the same quantity, which is not "
+        f"tested again and not drawn. P-values are corrected (Holm) for the {n_tested} metrics tested, intervals are "
+        "not. So an interval may exclude zero although the difference is not significant. The same as "
+        "`harness compare`."
     )
     for note in (*refusals(comparison), *comparison.notes):
         st.info(plain(note))
@@ -176,7 +180,9 @@ def _side_by_side(
     gallery.prepare(store, rows)
     for column, choice, (cell_id, number), row in zip(st.columns(2), pair, units, rows, strict=True):
         with column:
-            navigation.link("units", f"{plain(choice.row.title)}, {prefix}unit {number}", cell=cell_id, unit=number)
+            navigation.link(
+                "units", f"{plain(choice.row.title_with_flags)}, {prefix}unit {number}", cell=cell_id, unit=number
+            )
             if row is not None:
                 gallery.show(row, f"unit {number}", tile_px=110, columns=5)
 

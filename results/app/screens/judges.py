@@ -8,10 +8,11 @@ from typing import Any
 
 import streamlit as st
 
-from results.app import data, navigation, queries, queries_judging, tables, widgets
+from results.app import data, flags, navigation, queries, queries_judging, tables, widgets
 from results.app.gallery import gallery_of
 from results.app.queries import Record
 from results.app.titles import compact, plain, visible
+from results.app.widgets import Choice
 from results.store import Store
 
 _PER_PAGE = 12
@@ -26,12 +27,15 @@ def render() -> None:
             st.info("No judgements in this store. `harness judge --suite demo --dry-run` counts the calls it takes.")
             return
         tournament = _choose(tournaments)
-        labels = queries_judging.labels(store, tournament["tournament"])
+        row_of_cell = data.rows_by_cell(store)
+        labels = _labels(store, tournament, row_of_cell)
         pair = st.query_params.get("pair")
         if pair is not None:
             _comparison(store, tournament, labels, pair)
             return
-        _results(store, tournament)
+        _results(store, tournament, labels)
+        judged = [row_of_cell[cell] for cell in labels if cell in row_of_cell]
+        flags.explain((f"{row.title} at {board.site}", row) for board, row in judged)
         _health(tournament)
         _list(store, tournament, labels)
 
@@ -47,7 +51,19 @@ def _choose(tournaments: Sequence[Record]) -> Record:
     return tournaments[ids.index(widgets.select("Tournament", ids, "tournament", titles, unknown=unknown))]
 
 
-def _results(store: Store, tournament: Record) -> None:
+def _labels(store: Store, tournament: Record, row_of_cell: Mapping[str, Choice]) -> dict[str, str]:
+    """Return cell id -> label of the cells of a tournament, with the flags of their rows."""
+    labels = queries_judging.labels(store, tournament["tournament"])
+    flagged = {cell: row_of_cell[cell].row for cell in labels if cell in row_of_cell}
+    return {
+        cell: f"{label} [{', '.join(flag.name for flag in flagged[cell].flags)}]"
+        if cell in flagged and flagged[cell].flags
+        else label
+        for cell, label in labels.items()
+    }
+
+
+def _results(store: Store, tournament: Record, labels: Mapping[str, str]) -> None:
     kind, _, judges = str(tournament["panel"]).partition(":")
     what = "a proxy panel of image encoders, not language models" if kind == "proxy" else f"{kind} judges"
     st.caption(
@@ -61,7 +77,7 @@ def _results(store: Store, tournament: Record) -> None:
         st.subheader("Win rates")
         tables.show(
             {
-                "method": [row["label"] for row in rates],
+                "method": [next(map(labels.get, row["cell_ids"]), row["label"]) for row in rates],
                 "win rate (%)": [_percent(row["win_rate"]) for row in rates],
                 "95 %, new units": [_interval(row["new_low"], row["new_high"]) for row in rates],
                 "95 %, these units": [_interval(row["ci_low"], row["ci_high"]) for row in rates],
@@ -72,10 +88,13 @@ def _results(store: Store, tournament: Record) -> None:
                 "no consensus": [row["ties"] for row in rates],
             },
             "Win rates of the methods.",
+            placeholder="–",
             column_config={"strength (natural-log odds)": st.column_config.NumberColumn(format="%.3f")},
         )
         st.caption(
-            "Win rate: mean over the other methods. Interval and rank for new units: what to expect if other units of "
+            f"Panel agreement {_number(tournament['agreement'])} (Krippendorff's alpha: 1 perfect, 0 chance). Win "
+            "rate: mean over the other methods. Ranks are among all judged rows, flagged ones and controls included; "
+            "the leaderboard leaves them out. Interval and rank for new units: what to expect if other units of "
             "each method were judged. The interval for these units is about other pairings of the judged ones; if "
             "units differ, it covers more than 95 %. Neither is for other fits, images or judges."
         )
@@ -105,11 +124,12 @@ def _health(tournament: Record) -> None:
             "agreement with others (%)": [_percent(row.get("agreement")) for row in rows],
         },
         "Health of each judge.",
+        placeholder="–",
     )
     st.caption(
-        f"Krippendorff's alpha of the panel {_number(tournament['agreement'])} (1 perfect, 0 chance). Healthy: "
-        "the same choice in both orders near 100 % (50 % is chance), bias towards the first grid near 0, A on controls "
-        "(two identical grids) near 50 %. Agreement with others: share of a judge's choices that another judge shares. "
+        "Healthy: the same choice in both orders near 100 % (50 % is chance), bias towards the first grid near 0, A on "
+        "controls (two identical grids) near 50 %. Agreement with others: share of a judge's choices that another judge "
+        "shares. "
         "Invalid: answers that stayed invalid after all attempts. First invalid: first replies that were invalid. "
         "Retried: valid answers from a later attempt."
     )

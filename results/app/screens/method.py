@@ -9,27 +9,18 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from results.app import chart, data, navigation, queries, tables, widgets
+from results.app import chart, data, flags, navigation, queries, tables, widgets
+from results.app.default_rows import focus_row
 from results.app.figures.curves import curve_figures
 from results.app.figures.histogram import histogram_figure
 from results.app.queries import Record
 from results.app.theme import LINE, Mark, marks
-from results.app.titles import (
-    AXES,
-    DIRECTIONS,
-    axis_of,
-    column_title,
-    compact,
-    duration,
-    metric_title,
-    number,
-    plain,
-    unit_of,
-    value_text,
-    visible,
-)
+from results.app.titles import DIRECTIONS, compact, duration, number, plain, visible
 from results.app.widgets import Choice
-from results.boards.board import Aggregate, Board, Column
+from results.boards.board import Aggregate, Board, Column, Row
+from results.boards.lead_columns import column_name, group_of, lead_of, metric_name, position, unit_text
+from results.boards.value_text import value_text
+from results.comparison.unit_values import UNIT_VALUES
 from results.reports.properties import PROPERTIES, MethodProperties, properties
 from results.store import Store
 from results.store.stability_versions import without_superseded
@@ -41,8 +32,10 @@ def render() -> None:
     """Show the page."""
     with data.page() as store:
         heading = st.container()
-        choice = widgets.row_of(data.require_boards(store))
-        heading.title(plain(choice.row.title))
+        boards = data.require_boards(store)
+        choice = widgets.row_of(boards, default=focus_row(boards))
+        heading.title(plain(choice.row.title_with_flags))
+        flags.warn(choice.row)
         cells = queries.cells(store, choice.row.cell_ids)
         finished = [cell["cell_id"] for cell in cells if cell["status"] == "finished"]
         _links(choice, finished)
@@ -63,7 +56,7 @@ def _links(choice: Choice, finished: Sequence[str]) -> None:
             navigation.link("units", "Units of this method", cell=finished[0])
         for other in others[:8]:
             cells = {"a": choice.row.cell_ids[0], "b": other.cell_ids[0]}
-            navigation.link("compare", f"Compare with {plain(other.title)}", **cells)
+            navigation.link("compare", f"Compare with {plain(other.title_with_flags)}", **cells)
 
 
 def _failures(cells: Sequence[Record]) -> None:
@@ -85,7 +78,7 @@ def _measurements(choice: Choice) -> None:
     board, row = choice
     st.subheader("Measurements")
     measured = [column for column in board.columns if column.key in row.metrics or column.key in row.undefined]
-    measured.sort(key=lambda column: AXES.index(axis_of(column)))
+    measured.sort(key=position)
     if not measured:
         st.text("No cell of this method has finished.")
         return
@@ -93,13 +86,14 @@ def _measurements(choice: Choice) -> None:
     widths = {"metric": st.column_config.TextColumn(width=270), "value": st.column_config.TextColumn(width=140)}
     tables.show(
         {
-            "axis": [axis_of(column) for column in measured],
+            "group": [group_of(column) for column in measured],
             "metric": [_metric(column, counts) for column in measured],
-            "value": [value_text(row, column) for column in measured],
-            "unit": [unit_of(column) for column in measured],
+            "value": [value_text(row, column, ranked=False) for column in measured],
+            "unit": [unit_text(column) for column in measured],
             "direction": [DIRECTIONS[column.direction] for column in measured],
             "rank": [_rank(board, row.metrics.get(c.key), c.key) for c in measured],
-            "over": [_over(row.metrics.get(c.key)) for c in measured],
+            "over": [_over(row, c) for c in measured],
+            "meaning": [lead.explanation if (lead := lead_of(column)) else "" for column in measured],
             "version": [column.version for column in measured],
             "parameters": [compact(column.params) for column in measured],
         },
@@ -107,20 +101,36 @@ def _measurements(choice: Choice) -> None:
         height="content",
         column_config=widths,
     )
-    st.caption("Mean ± standard error over cells (token and init seeds); a pooled value has its interval.")
+    st.caption(
+        "Mean ± standard error, from the spread over seeds and the units or images within a cell; a pooled value has "
+        "its 95 % interval. Rank: among the rows of the group without a flag; a value without one is not ranked."
+    )
 
 
 def _metric(column: Column, counts: Mapping[str, int]) -> str:
     # Parameters have a column of their own; in the name they are needed only if a metric occurs twice.
-    return metric_title(column.metric) if counts[column.metric] == 1 else column_title(column)
+    return metric_name(column.metric) if counts[column.metric] == 1 else column_name(column)
 
 
-def _over(aggregate: Aggregate | None) -> str:
+def _over(row: Row, column: Column) -> str:
+    """Return over what a value is: comparisons, pairs of runs, or seeds and the units or images of each."""
+    aggregate = row.metrics.get(column.key)
     if aggregate is None:
         return ""
+    count = aggregate.n_observations
     if aggregate.interval is not None:
-        return f"{aggregate.n_observations} pairs"
-    return f"{aggregate.n} cell{'' if aggregate.n == 1 else 's'}"
+        agreement = column.panel_agreement
+        text = f"{count} comparisons"
+        return text if agreement is None else f"{text}, panel agreement {agreement:.2f}"
+    if aggregate.of_pairs:
+        return f"{aggregate.n} pair{'' if aggregate.n == 1 else 's'} of runs"
+    lead = lead_of(column)
+    # Older versions of a chance level were over random images.
+    is_of_units = column.metric in UNIT_VALUES and not column.metric.endswith("_null")
+    kind = lead.counted if lead and lead.counted else "units" if is_of_units else ""
+    of_seeds = f" of {row.n_seeds}" if aggregate.n != row.n_seeds else ""
+    text = f"{aggregate.n}{of_seeds} seed{'' if aggregate.n == 1 and not of_seeds else 's'}"
+    return f"{text}, {count} {kind} each" if count and kind else text
 
 
 def _rank(board: Board, aggregate: Aggregate | None, key: str) -> str:
@@ -141,7 +151,7 @@ def _units(store: Store, choice: Choice, finished: Sequence[str]) -> None:
     if frame.empty:
         return
     st.subheader("MS scores of the units")
-    name = visible(choice.row.title)
+    name = visible(choice.row.title_with_flags)
     counts = {name: _binned(frame[frame["cell_id"].isin(finished)])}
     styles = {name: marks([choice.row.method])[choice.row.method]}
     if reference is not None:
@@ -165,7 +175,7 @@ def _stability(store: Store, choice: Choice) -> None:
     st.subheader("Stability over seeds")
     tables.show(
         {
-            "metric": [metric_title(score["metric"]) for score in scores],
+            "metric": [metric_name(score["metric"]) for score in scores],
             "version": [score["version"] for score in scores],
             "value": [number(score["value"]) for score in scores],
             "spread": [number(score["uncertainty"]) for score in scores],
@@ -188,8 +198,8 @@ def _curves(store: Store, cells: Sequence[Record]) -> None:
     names = {cell["cell_id"]: _seeds(cell) for cell in cells}
     figures = curve_figures(frame, names)
     across = st.columns(min(len(figures), 2))
-    for position, (series, figure) in enumerate(figures.items()):
-        with across[position % len(across)]:
+    for count, (series, figure) in enumerate(figures.items()):
+        with across[count % len(across)]:
             chart.show(figure, f"curve {series}", f"Training curve of each cell: {visible(series.replace('_', ' '))}.")
 
 

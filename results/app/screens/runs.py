@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
-from results.app import data, navigation, queries, tables
+from results.app import data, flags, navigation, queries, tables
 from results.app.queries import Record
 from results.app.titles import duration, plain, visible
+from results.app.widgets import Choice
 from results.store import Store
 from results.store.liveness import run_states
 
@@ -41,12 +43,14 @@ def _content() -> None:
         runs = [{**run, "status": states[run["run_id"]]} for run in queries.runs(store)]
         if not runs:
             st.info("No run is recorded in this store. `harness run --suite demo` starts one.")
+        row_of_cell = data.rows_by_cell(store)
         for number, run in enumerate(runs):
-            _run(store, run, open_first=number == 0)
-        _failures(store)
+            _run(store, run, row_of_cell, open_first=number == 0)
+        flags.explain((f"{row.title} at {board.site}", row) for board, row in row_of_cell.values())
+        _failures(store, row_of_cell)
 
 
-def _run(store: Store, run: Record, *, open_first: bool) -> None:
+def _run(store: Store, run: Record, row_of_cell: Mapping[str, Choice], *, open_first: bool) -> None:
     done, failed, planned = run["n_finished"], run["n_failed"], run["n_planned"]
     started = run["started_at"]
     heading = f"{run['suite'] or 'no suite'}, {started:%Y-%m-%d %H:%M} UTC, {run['status']}"
@@ -81,7 +85,7 @@ def _run(store: Store, run: Record, *, open_first: bool) -> None:
                     "status": [cell["status"] for cell in cells],
                     "backbone": [cell["backbone_title"] for cell in cells],
                     "site": [cell["site"] for cell in cells],
-                    "method": [cell["label"] for cell in cells],
+                    "method": [_name(cell, row_of_cell) for cell in cells],
                     "token seed": pd.array([cell["token_seed"] for cell in cells]),
                     "init seed": pd.array([cell["init_seed"] for cell in cells]),
                     "units": pd.array([cell["n_units"] for cell in cells]),
@@ -89,6 +93,12 @@ def _run(store: Store, run: Record, *, open_first: bool) -> None:
                 },
                 "The newest cells of this run.",
             )
+
+
+def _name(cell: Record, row_of_cell: Mapping[str, Choice]) -> str:
+    """Return the title of a cell's row with its flags; its label if it is on no board."""
+    choice = row_of_cell.get(cell["cell_id"])
+    return str(cell["label"]) if choice is None else choice.row.title_with_flags
 
 
 def runnable(command: str, path: Path) -> str:
@@ -110,7 +120,7 @@ def runnable(command: str, path: Path) -> str:
     return shlex.join(words)
 
 
-def _failures(store: Store) -> None:
+def _failures(store: Store, row_of_cell: Mapping[str, Choice]) -> None:
     cells = queries.failed_cells(store)
     st.subheader("Failed cells")
     if not cells:
@@ -119,7 +129,9 @@ def _failures(store: Store) -> None:
     st.caption("Run the same command again to retry failed cells.")
     for cell in cells:
         seeds = f"token seed {cell['token_seed']}, init seed {cell['init_seed']}"
-        title = f"{cell['label']} on {cell['backbone_title']} at {cell['site']} ({seeds}): {cell['error_type']}"
+        title = (
+            f"{_name(cell, row_of_cell)} on {cell['backbone_title']} at {cell['site']} ({seeds}): {cell['error_type']}"
+        )
         with st.expander(plain(title)):
             st.text(visible(cell["error_message"] or "no message"))
             navigation.link("method", "Open the method", cell=cell["cell_id"])

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from results.app import data, navigation, queries, widgets
+from results.app import data, flags, navigation, queries, widgets
+from results.app.default_rows import focus_row
 from results.app.gallery import Gallery, gallery_of, listed
 from results.app.queries import Record
 from results.app.titles import number, plain
@@ -22,13 +23,15 @@ def render() -> None:
     with data.page() as store:
         left, right = st.columns([3, 1])
         with left:
-            choice = widgets.row_of(data.require_boards(store))
+            boards = data.require_boards(store)
+            choice = widgets.row_of(boards, default=focus_row(boards))
         finished = queries.finished_cells(store, choice.row.cell_ids)
         if not finished:
             st.info("All cells of this method failed, so it has no units. The page Runs shows the errors.")
             return
         with right:
             cell = _seed(finished)
+        flags.warn(choice.row)
         summary = queries.unit_summary(store, cell["cell_id"])
         if not summary["n"]:
             st.info("No units are stored for this cell.")

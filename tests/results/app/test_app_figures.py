@@ -127,9 +127,12 @@ def require_valid(figure: dict[str, Any]) -> None:
     alt.Chart.from_dict(figure | {"config": {}}, validate=True)
 
 
-def difference(metric: str, direction: str, value: float, better: str | None) -> SimpleNamespace:
+def difference(
+    metric: str, direction: str, value: float, better: str | None, tested_as: str | None = None
+) -> SimpleNamespace:
     column = SimpleNamespace(key=metric, metric=metric, unit="fraction", direction=direction, digits=2)
-    return SimpleNamespace(column=column, difference=value, low=value - 0.01, high=value + 0.02, better=better)
+    ends = {"low": value - 0.01, "high": value + 0.02}
+    return SimpleNamespace(column=column, difference=value, **ends, better=better, tested_as=tested_as)
 
 
 def test_differences_point_to_the_side_they_speak_for() -> None:
@@ -138,15 +141,17 @@ def test_differences_point_to_the_side_they_speak_for() -> None:
         difference("unit_overlap", "lower", 0.1, "b"),
         difference("accuracy", "higher", 0.005, None),
         difference("win_rate", "none", 0.5, None),
+        # Drawn grey it would say that nothing differs, although its companion differs significantly.
+        difference("ms_score_adjusted", "higher", 0.4, None, tested_as="ms_score"),
     ]
-    sides = {"a": SimpleNamespace(title="ELUDe"), "b": SimpleNamespace(title=DROP)}
+    sides = {"a": SimpleNamespace(title_with_flags="ELUDe"), "b": SimpleNamespace(title_with_flags=DROP)}
     figure: Any = difference_figure(SimpleNamespace(differences=found, **sides))  # type: ignore[arg-type]
     rows = {row["metric"]: row for row in figure["datasets"]["rows"]}
-    assert list(rows) == ["MS score", "overlap with the nearest unit", "accuracy"]
+    assert list(rows) == ["MS score", "unit overlap", "accuracy"]
     ends = {name: [row["low"], row["middle"], row["high"]] for name, row in rows.items()}
     assert ends["MS score"] == pytest.approx([19.0, 20.0, 22.0])
     # Of a metric of which less is better, A minus B is turned round, and the interval with it.
-    assert ends["overlap with the nearest unit"] == pytest.approx([-12.0, -10.0, -9.0])
+    assert ends["unit overlap"] == pytest.approx([-12.0, -10.0, -9.0])
     better = {name: row["better"] for name, row in rows.items()}
     assert list(better.values()) == ["ELUDe is better", f"{DROP} is better", "no significant difference"]
     require_valid(figure)

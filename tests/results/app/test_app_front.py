@@ -85,7 +85,8 @@ def test_published_marks_are_hollow_and_take_no_part_in_the_line(here: Store) ->
     # A published mark opens nothing, and is filled with nothing.
     assert not any(CELL in row for row in printed) and all(CELL in row for row in measured)
     filling = {own["data"]["name"]: own["mark"]["fillOpacity"] for own in marks_of(both)}
-    assert filling == {"measured": 1, "published": 0}
+    assert filling == {"measured": 0, "published": 0}
+    assert {row["fill_opacity"] for row in measured} == {1.0} and not any("fill_opacity" in row for row in printed)
     assert [row["kind"] for row in both["datasets"]["kinds"]] == ["measured here", "published, not measured here"]
     assert marks_of(both)[0]["encoding"]["x"]["title"] == "accuracy (%), higher is better ↑"
     line = alone["datasets"]["line"]

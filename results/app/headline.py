@@ -1,0 +1,41 @@
+"""Headline of a board on a page: the sentence, the contrasts that put it into proportion, and other layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from results.app import data
+from results.app.titles import plain
+from results.boards.board import Board
+from results.store import Store
+
+
+def show(store: Store, board: Board) -> None:
+    """Show the headline of a board."""
+    content = data.headline_of(store, board)
+    if content is None:
+        st.caption("No headline: no two methods of this layer can be compared.")
+    else:
+        st.markdown(f"##### {plain(content.sentence)}")
+
+
+def show_further(store: Store, boards: Sequence[Board], board: Board) -> None:
+    """Show what puts the headline of `board` into proportion: its controls, and the headlines of the other boards."""
+    content = data.headline_of(store, board)
+    controls = [contrast.sentence for contrast in content.contrasts[1:]] if content else []
+    layers = [
+        f"{other.title}: {headline.sentence}"
+        for other in boards
+        if other is not board and (headline := data.headline_of(store, other))
+    ]
+    parts = [name for name, lines in (("against controls", controls), ("for other layers", layers)) if lines]
+    if not parts:
+        return
+    with st.expander(f"The headline {' and '.join(parts)}", icon=":material/balance:"):
+        st.markdown("\n".join(f"- {plain(line)}" for line in (*controls, *layers)))
+        st.caption(
+            "Differences with 95 % intervals, paired over seeds, images and units, as in `harness compare`; other "
+            "values side by side."
+        )

@@ -68,11 +68,12 @@ def cost_of(fit: Callable[[], object], device: Device) -> FitCost:
 
     used = torch.device(device)
     if used.type == "cuda":
+        # What an earlier cell left on the device would otherwise be freed during the fit, and hide a part of its peak.
         gc.collect()
         before = torch.cuda.memory_allocated(used)
-        peak = peak_of(run, used)
+        peak = peak_of(run, used, collect=False)
         memory = None if peak.bytes is None else max(0, peak.bytes - before)
         kind = "allocated by torch on the device above what was before"
     else:
-        memory, kind = peak_of(run, used, sample_every=SAMPLE_EVERY)
+        memory, kind = peak_of(run, used, collect=False, sample_every=SAMPLE_EVERY)
     return FitCost(seconds, memory, kind, devices.device_name(str(device)))

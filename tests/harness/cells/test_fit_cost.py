@@ -67,7 +67,7 @@ def suite(folder: Path, *names: str, **evaluation: Any) -> Suite:
 
 
 def test_the_peak_is_that_of_the_fit_and_the_time_is_of_the_fit_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow_peak(run: Callable[[], object], device: torch.device, *, sample_every: float) -> Peak:
+    def slow_peak(run: Callable[[], object], device: torch.device, **_: Any) -> Peak:
         time.sleep(0.2)
         run()
         time.sleep(0.2)
@@ -87,7 +87,7 @@ def test_on_a_gpu_it_is_what_torch_allocates_above_what_was_there(monkeypatch: p
     """The backbone's weights lie on the device during a fit, and are not what the fit costs."""
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 350_000_000)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "H100")
-    monkeypatch.setattr(fit_cost, "peak_of", lambda run, device: (run(), Peak(1_350_000_000, "all"))[1])
+    monkeypatch.setattr(fit_cost, "peak_of", lambda run, device, **_: (run(), Peak(1_350_000_000, "all"))[1])
     cost = cost_of(lambda: None, "cuda:0")
     assert (cost.memory, cost.device) == (1_000_000_000, "cuda (H100)")
     assert "torch" in cost.kind and "above" in cost.kind

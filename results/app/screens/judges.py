@@ -128,10 +128,9 @@ def _health(tournament: Record) -> None:
     )
     st.caption(
         "Healthy: the same choice in both orders near 100 % (50 % is chance), bias towards the first grid near 0, A on "
-        "controls (two identical grids) near 50 %. Agreement with others: share of choices that another judge "
-        "shares. "
-        "Invalid: answers that stayed invalid after all attempts. First invalid: first replies that were invalid. "
-        "Retried: valid answers from a later attempt."
+        "controls (two identical grids) near 50 %. Agreement with others: share of a judge's choices that another "
+        "judge shares. Invalid: answers that stayed invalid after all attempts. First invalid: first replies that were "
+        "invalid. Retried: valid answers from a later attempt."
     )
 
 

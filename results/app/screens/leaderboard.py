@@ -64,7 +64,7 @@ def _table(board: Board, columns: Sequence[Column], errors: RowErrors) -> None:
         "seeds": [row.cell_count for row in rows],
     }
     if units := units_with_score(rows, columns):
-        content["units"] = units
+        content["units"] = [count.replace("-", "–") for count in units]
     for column in columns:
         kind, count = observed(rows, column)
         ranks = ranks_of(rows, column, errors)

@@ -37,10 +37,11 @@ def here(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def test_the_front_shows_shares_and_what_is_missing(here: Store) -> None:
-    test = opened("front")
+    test = opened("front", x="accuracy")
     frame = test.dataframe[0].value.set_index("method")
-    assert frame.loc["TopK SAE", "on the front"] == "yes"
-    assert frame.loc["backbone only", "on the front"] == "no"
+    assert frame.loc["TopK SAE", "on the front"] == "yes" and frame.loc[DROP, "on the front"] == "no"
+    # A control is neither on the front nor off it.
+    assert frame.loc["backbone only", "on the front"] == "not compared"
     assert frame.loc["TopK SAE", "front share"] > 90
     assert frame.loc[DROP, "front share"] < 5
     assert "all its cells failed" in texts(test)
@@ -116,7 +117,7 @@ def test_the_axes_hold_every_interval_and_equal_marks_have_some_room(here: Store
 
 
 def test_a_mark_says_its_values_to_the_pointer_and_to_screen_readers(here: Store) -> None:
-    test = opened("front")
+    test = opened("front", x="accuracy")
     proto = test.get("vega_lite_chart")[0].proto
     assert proto.alt.startswith("Scatter plot of MS score (%), higher is better ↑ against accuracy (%)")
     assert "On the front: ELUDe, TopK SAE" in proto.alt or "On the front: TopK SAE, ELUDe" in proto.alt
@@ -163,7 +164,7 @@ def test_a_choice_is_in_the_address_and_an_address_is_a_choice(here: Store) -> N
     test.query_params["x"] = SCRIPT
     test.run()
     require_sound(test)
-    assert box(test, "Horizontal axis").value == "accuracy"
+    assert box(test, "Horizontal axis").value == "r2"
     # Another page keeps the board, and the method page says that it does not know a cell.
     box(test, "Backbone").set_value("z_cnn").run()
     require_sound(test)

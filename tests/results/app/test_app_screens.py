@@ -42,7 +42,12 @@ def test_the_leaderboard_marks_best_and_failed_and_says_what_is_not_comparable(h
     assert "**61" not in written
     elude = table.loc["ELUDe"]
     assert any("**60\\.50" in cell and "★" in cell and "rank 1" in cell.replace("\xa0", " ") for cell in elude)
-    assert set(table.loc["broken\xa0SAE"][1:]) == {"failed"}
+    assert set(table.loc["broken\xa0SAE"][2:]) == {"failed"} and table.loc["broken\xa0SAE", "units"] == "–"
+    assert table.loc["ELUDe", ["seeds", "units"]].tolist() == ["2", "12"]
+    # Standard error beside the value, and what is behind it.
+    assert any("60\\.50\xa0±\xa01\\.12" in cell for cell in elude)
+    assert any("accuracy" in header and "of\\: images" in header for header in table.columns)
+    assert any("win rate" in header and "panel agreement 0\\.30" in header for header in table.columns)
     assert f"broken SAE: ValueError: {SCRIPT}" in written
     assert "win\\_rate is judged by a proxy panel" in written
     assert len(test.get("download_button")) == 4

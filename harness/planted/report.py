@@ -9,8 +9,14 @@ from typing import Any
 
 from harness.planted.evidence import KINDS, QUESTIONS, RECOVERY_SCORES
 from harness.planted.statistics import ValueWithInterval
-from harness.planted.verdicts import WORDS, PlantedReport, PlantedVerdict
+from harness.planted.verdicts import ALPHA, WORDS, PlantedReport, PlantedVerdict, n_tests
 from results.tables import Table
+
+#: Note under the recovery of each method.
+ADJUSTED = (
+    "adjusted: (recovery - random) / (1 - random), where random is the recovery of random units with the counts of the "
+    "method's own. 0 is chance, and negative is worse than chance."
+)
 
 #: Note under every summary: the quantities that the intervals redraw.
 REDRAWN = (
@@ -18,6 +24,12 @@ REDRAWN = (
     "variance of layers beyond them; with one value per layer: Student's t over layers of each setting. Rank "
     "correlation: methods redrawn with all their configurations, the same ones at every layer. Settings are not "
     "redrawn."
+)
+
+#: Note under every summary: the correction for the number of tests.
+FAMILY = (
+    "p (Holm): corrected over the {n} tests of this report: gaps to chance, gaps to the collapsed truth, and rank "
+    "correlations with each recovery score, of all metrics and all kinds of layers. Intervals are not corrected."
 )
 
 #: Note for mixtures: some metrics are not designed for these questions.
@@ -52,6 +64,11 @@ def as_json(reports: Sequence[PlantedReport]) -> list[dict[str, Any]]:
     ]
 
 
+def family_as_json(reports: Sequence[PlantedReport]) -> dict[str, Any]:
+    """Return the correction for the number of tests."""
+    return {"correction": "Holm", "tests": n_tests(reports), "level": ALPHA}
+
+
 def _metric(verdict: PlantedVerdict) -> dict[str, Any]:
     return {
         "metric": verdict.metric,
@@ -59,6 +76,8 @@ def _metric(verdict: PlantedVerdict) -> dict[str, Any]:
         "truth": _limits(verdict.gap.truth),
         "chance": _limits(verdict.gap.chance),
         "gap": _limits(verdict.gap.difference),
+        "p": verdict.gap.p,
+        "p_holm": verdict.gap.p_holm,
         "layers_won": verdict.gap.wins,
         "layers": verdict.gap.n,
         "collapsed": _limits(verdict.collapse.chance),
@@ -68,6 +87,8 @@ def _metric(verdict: PlantedVerdict) -> dict[str, Any]:
                 "about": QUESTIONS[question],
                 "verdict": verdict.words[question],
                 "rank_correlation": _limits(correlation.rho),
+                "p": correlation.p,
+                "p_holm": correlation.p_holm,
                 "n": correlation.n,
                 "layers": correlation.worlds,
             }
@@ -84,12 +105,13 @@ def _gaps(report: PlantedReport) -> Table:
     rows = [
         [
             _metric_label(verdict),
-            _formatted(verdict.gap.truth),
-            _formatted(verdict.gap.chance),
-            _formatted(verdict.gap.difference, "+"),
+            formatted(verdict.gap.truth),
+            formatted(verdict.gap.chance),
+            formatted(verdict.gap.difference, "+"),
             f"{verdict.gap.wins}/{verdict.gap.n}",
             _apart(verdict),
-            _formatted(verdict.collapse.chance),
+            p_text(verdict.gap.p_holm),
+            formatted(verdict.collapse.chance),
             {True: "yes", False: "no", None: "-"}[verdict.notices_collapse],
         ]
         for verdict in report.verdicts
@@ -97,7 +119,9 @@ def _gaps(report: PlantedReport) -> Table:
     count = f"{len(report.worlds)} layer" + ("s" if len(report.worlds) > 1 else "")
     title = f"{report.kind} ({count}; {KINDS[report.kind]}): each metric on the truth and on chance"
     return Table(
-        title, ["metric", "truth", "chance", "gap", "layers won", "apart", "truth, collapsed", "notices"], rows
+        title,
+        ["metric", "truth", "chance", "gap", "layers won", "apart", "p (Holm)", "truth, collapsed", "notices"],
+        rows,
     )
 
 
@@ -113,11 +137,11 @@ def _correlations(report: PlantedReport) -> Table:
     for verdict in report.verdicts:
         words = verdict.words
         cells = [
-            f"{words[question]}  {_formatted(correlation.rho, '+', 2)}"
+            f"{words[question]}  {formatted(correlation.rho, '+', 2)}  p {p_text(correlation.p_holm)}"
             for question, correlation in verdict.correlations.items()
         ]
         rows.append([_metric_label(verdict), *cells])
-    title = f"{report.kind}: verdicts, with the rank correlation over methods with each recovery score"
+    title = f"{report.kind}: verdicts, with the rank correlation over methods with each recovery score, and p (Holm)"
     return Table(title, ["metric", *(f"{about} ({name})" for name, about in QUESTIONS.items())], rows)
 
 
@@ -127,7 +151,8 @@ def _methods(report: PlantedReport) -> Table:
         for label, recovered in report.recovery.items()
     ]
     header = ["method", *(score.removeprefix("recovery_") for score in RECOVERY_SCORES)]
-    return Table(f"{report.kind}: recovery of the truth by each method, mean over layers", header, rows)
+    title = f"{report.kind}: recovery of the truth by each method, mean over layers"
+    return Table(title, header, rows, notes=[ADJUSTED])
 
 
 def _summary(reports: Sequence[PlantedReport], resamples: int) -> Table:
@@ -144,6 +169,7 @@ def _summary(reports: Sequence[PlantedReport], resamples: int) -> Table:
                 f"{report.kind}: {', '.join(unaffected)} cannot detect a dictionary that repeats one true unit. "
                 f"Metrics that can: {', '.join(affected) or 'none'}."
             )
+    notes.append(FAMILY.format(n=n_tests(reports)))
     notes.append(REDRAWN.format(resamples=resamples))
     if any(report.kind == "mixtures" for report in reports):
         notes.append(VARIETY)
@@ -160,7 +186,7 @@ def _metric_label(verdict: PlantedVerdict) -> str:
     return f"{verdict.metric} {'↑' if verdict.sign > 0 else '↓'}"
 
 
-def _formatted(interval: ValueWithInterval, sign: str = "", digits: int = 3) -> str:
+def formatted(interval: ValueWithInterval, sign: str = "", digits: int = 3) -> str:
     """Return a value with its interval, as ``0.928 [0.922, 0.934]``, with a dash for undefined parts."""
     if math.isnan(interval.value):
         return "-"
@@ -168,3 +194,10 @@ def _formatted(interval: ValueWithInterval, sign: str = "", digits: int = 3) -> 
     if math.isnan(interval.low):
         return f"{interval.value:{form}} [-]"
     return f"{interval.value:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
+
+
+def p_text(p: float | None) -> str:
+    """Return a p-value as ``.021`` or ``<.001``, with a dash for None."""
+    if p is None:
+        return "-"
+    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.planted.evidence import KINDS, QUESTIONS, RECOVERY_SCORES
-from harness.planted.statistics import ValueWithInterval
-from harness.planted.verdicts import ALPHA, WORDS, PlantedReport, PlantedVerdict, n_tests
+from harness.planted.statistics import Gap, ValueWithInterval
+from harness.planted.verdicts import ALPHA, BY_LAYER, WORDS, PlantedReport, PlantedVerdict, n_tests
 from results.tables import Table
 
 #: Note under the recovery of each method.
@@ -29,7 +29,8 @@ REDRAWN = (
 #: Note under every summary: the correction for the number of tests.
 FAMILY = (
     "p (Holm): corrected over the {n} tests of this report: gaps to chance, gaps to the collapsed truth, and rank "
-    "correlations with each recovery score, of all metrics and all kinds of layers. Intervals are not corrected."
+    "correlations with each recovery score, of all metrics and all kinds of layers, and the MS score at each layer. "
+    "Intervals are not corrected."
 )
 
 #: Note for mixtures: some metrics are not designed for these questions.
@@ -39,14 +40,14 @@ VARIETY = (
 )
 
 #: Verdicts with a column in the summary, strongest first.
-_SUMMARY_WORDS = ("believe", "truth only", "wrong way")
+_SUMMARY_WORDS = ("believe", "truth only", "not significant", "wrong way")
 
 
 def tables(reports: Sequence[PlantedReport], *, resamples: int) -> list[Table]:
-    """Return three tables per kind of layer (gaps, rank correlations with verdicts, methods), and the summary."""
+    """Return four tables per kind (gaps, the MS score by layer, rank correlations, methods), and the summary."""
     if not reports:
         return []
-    by_kind = [table(report) for report in reports for table in (_gaps, _correlations, _methods)]
+    by_kind = [table(report) for report in reports for table in (_gaps, _by_layer, _correlations, _methods)]
     return [*by_kind, _summary(reports, resamples)]
 
 
@@ -58,6 +59,7 @@ def as_json(reports: Sequence[PlantedReport]) -> list[dict[str, Any]]:
             "about": KINDS[report.kind],
             "layers": report.worlds,
             "metrics": [_metric(verdict) for verdict in report.verdicts],
+            f"{BY_LAYER}_by_layer": [{"layer": name, **_gap(gap)} for name, gap in report.by_layer.items()],
             "methods": [{"method": label, **scores} for label, scores in report.recovery.items()],
         }
         for report in reports
@@ -73,11 +75,7 @@ def _metric(verdict: PlantedVerdict) -> dict[str, Any]:
     return {
         "metric": verdict.metric,
         "better": "higher" if verdict.sign > 0 else "lower",
-        "truth": _limits(verdict.gap.truth),
-        "chance": _limits(verdict.gap.chance),
-        "gap": _limits(verdict.gap.difference),
-        "p": verdict.gap.p,
-        "p_holm": verdict.gap.p_holm,
+        **_gap(verdict.gap),
         "layers_won": verdict.gap.wins,
         "layers": verdict.gap.n,
         "collapsed": _limits(verdict.collapse.chance),
@@ -94,6 +92,16 @@ def _metric(verdict: PlantedVerdict) -> dict[str, Any]:
             }
             for question, correlation in verdict.correlations.items()
         },
+    }
+
+
+def _gap(gap: Gap) -> dict[str, Any]:
+    return {
+        "truth": _limits(gap.truth),
+        "chance": _limits(gap.chance),
+        "gap": _limits(gap.difference),
+        "p": gap.p,
+        "p_holm": gap.p_holm,
     }
 
 
@@ -123,6 +131,22 @@ def _gaps(report: PlantedReport) -> Table:
         ["metric", "truth", "chance", "gap", "layers won", "apart", "p (Holm)", "truth, collapsed", "notices"],
         rows,
     )
+
+
+def _by_layer(report: PlantedReport) -> Table:
+    rows = [
+        [
+            name.removeprefix("planted:"),
+            formatted(gap.truth),
+            formatted(gap.chance),
+            formatted(gap.difference, "+"),
+            p_text(gap.p),
+            p_text(gap.p_holm),
+        ]
+        for name, gap in report.by_layer.items()
+    ]
+    title = f"{report.kind}: {BY_LAYER} on the truth and on chance at each layer; intervals are about its neurons"
+    return Table(title, ["layer", "truth", "chance", "gap", "p", "p (Holm)"], rows)
 
 
 def _apart(verdict: PlantedVerdict) -> str:
@@ -177,7 +201,7 @@ def _summary(reports: Sequence[PlantedReport], resamples: int) -> Table:
         "Validity of each metric by question",
         ["layers", "question", *_SUMMARY_WORDS],
         rows,
-        numeric=(False,) * 5,
+        numeric=(False,) * (2 + len(_SUMMARY_WORDS)),
         notes=notes,
     )
 

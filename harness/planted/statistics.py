@@ -14,9 +14,9 @@ methods run on all layers, so more layers do not add methods. The layers of each
 excluded, because the correlation measures if the metric ranks methods correctly.
 
 Every gap and every rank correlation has a two-sided p-value, of the hypothesis that it is 0, for the correction by the
-number of tests (:mod:`harness.planted.verdicts`). Gaps: Student's t, with the variance that the interval uses: that of
-the layers, or that of the neurons with one degree of freedom less than neurons per layer. Rank correlations: methods
-are permuted (:mod:`harness.planted.permutation`), after averaging the configurations of each.
+number of tests (:mod:`harness.planted.verdicts`). Gaps: Student's t over the layers of each setting, with a variance of
+at least that of redrawn neurons. Rank correlations: methods are permuted (:mod:`harness.planted.permutation`), after
+averaging the configurations of each.
 
 Settings are not redrawn: they were chosen, so an interval says nothing about other settings.
 """
@@ -33,7 +33,7 @@ from scipy.stats import t as student
 
 from harness.planted.evidence import LayerResults
 from harness.planted.permutation import FEWEST, permutation_p
-from results.comparison.intervals import UNITS_EXPLAIN, UNITS_EXPLAIN_TWO, add_between_variance
+from results.comparison.intervals import add_between_variance
 from results.store.records import UNIT_MEANS
 
 LEVEL = 0.95
@@ -232,15 +232,15 @@ def _student_p(value: float, variance: float, freedom: int) -> float | None:
 def _p_with_layers(values: np.ndarray, drawn: np.ndarray, settings: Sequence[str], neurons: int) -> float | None:
     """Return the two-sided p-value for one value per layer (W,) and means over redrawn neurons (W, R).
 
-    The variance is the larger one of that between layers and that of redrawn neurons, with its degrees of freedom.
+    The variance is the larger one of that between layers and that of redrawn neurons, with the degrees of freedom of
+    the layers: p is then valid at the small levels of Holm's correction too, whatever the variance between layers.
+    Taking the neurons' degrees of freedom where they explain the layers, as the interval does, is not: p below .0002 in
+    up to .95 % of 4000 simulations of three layers without a gap. With one layer per setting, p is about its neurons.
     """
     between, freedom = _between_layers(values, settings)
     # Redrawing n neurons has (n - 1) / n of the variance of their mean.
     within = float(np.nanvar(_defined_mean(drawn, 0))) * neurons / max(neurons - 1, 1)
-    explained = within * (UNITS_EXPLAIN if freedom > 1 else UNITS_EXPLAIN_TWO)
-    if freedom and between > explained:
-        return _student_p(float(values.mean()), max(between, within), freedom)
-    return _student_p(float(values.mean()), within, len(values) * (neurons - 1))
+    return _student_p(float(values.mean()), max(between, within), freedom or len(values) * (neurons - 1))
 
 
 def _n_neurons(world: LayerResults, against: str) -> int:

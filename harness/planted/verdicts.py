@@ -2,7 +2,7 @@
 
 A verdict rests on tests that are corrected for their number with Holm's procedure. The family is the whole report:
 every gap to chance, every gap to the collapsed truth, and every rank correlation, of all metrics, questions and kinds
-of layers in it. The probability that any verdict rests on a false rejection is then at most :data:`ALPHA`.
+of layers in it, and the gap of the MS score at each layer. The probability that any verdict rests on a false rejection is then at most :data:`ALPHA`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,20 @@ from results.comparison.intervals import holm
 #: Probability of one or more false rejections in a report.
 ALPHA = 0.05
 
-Word = Literal["believe", "truth only", "does not separate", "wrong way", "no interval", "not measured"]
+#: Metric whose gap is tested at each layer too.
+BY_LAYER = "ms_score"
+
+Word = Literal[
+    "believe", "truth only", "not significant", "does not separate", "wrong way", "no interval", "not measured"
+]
 
 #: Verdict -> its meaning.
 WORDS: dict[Word, str] = {
     "believe": "the truth beats chance at every layer (p (Holm) < .05, intervals that do not touch), and better "
     "methods score better (p (Holm) < .05)",
     "truth only": "the truth beats chance as above, but it is not shown that better methods score better",
-    "does not separate": "the truth does not beat chance at every layer, p (Holm) is .05 or more, or their intervals "
-    "touch",
+    "not significant": "the truth beats chance at every layer, but p (Holm) is .05 or more",
+    "does not separate": "the truth does not beat chance at every layer, or their intervals touch",
     "wrong way": "chance beats the truth, or better methods score worse (p (Holm) < .05)",
     "no interval": "too few layers for a test of the gap",
     "not measured": "no values on truth and chance, or no recovery score for the question",
@@ -77,6 +82,8 @@ class PlantedReport:
     verdicts: list[PlantedVerdict]
     recovery: dict[str, dict[str, float]]
     """method label -> recovery scores, means over layers; the truth is included"""
+    by_layer: dict[str, Gap]
+    """layer -> its gap of :data:`BY_LAYER`, whose interval and p are about the layer's neurons"""
 
 
 def word(gap: Gap, sign: int, correlation: Correlation) -> Word:
@@ -90,7 +97,9 @@ def word(gap: Gap, sign: int, correlation: Correlation) -> Word:
         return "does not separate"
     if gap.p_holm is None:
         return "no interval"
-    if gap.wins < gap.n or not _is_significant(gap) or not gap.is_apart(sign):
+    if gap.wins == gap.n and not _is_significant(gap):
+        return "not significant"
+    if gap.wins < gap.n or not gap.is_apart(sign):
         return "does not separate"
     return "believe" if has_order else "truth only"
 
@@ -109,26 +118,41 @@ def reports(evidence: Evidence, *, resamples: int = 1000, seed: int = 0) -> list
         verdicts = [
             _verdict(worlds, metric, evidence.directions[metric], resamples, seed) for metric in evidence.metrics
         ]
-        made.append(PlantedReport(kind, [world.name for world in worlds], verdicts, _recovery(worlds)))
+        by_layer = {world.name: gap([world], BY_LAYER, 1, resamples=resamples, seed=seed) for world in worlds}
+        made.append(PlantedReport(kind, list(by_layer), verdicts, _recovery(worlds), by_layer))
     return corrected(made)
 
 
 def corrected(reports: Sequence[PlantedReport]) -> list[PlantedReport]:
     """Return the reports with Holm's correction over all of their tests."""
-    p_holm = iter(holm([tested.p for report in reports for verdict in report.verdicts for tested in tests(verdict)]))
+    p_holm = iter(holm([tested.p for tested in tests(reports)]))
     return [
-        replace(report, verdicts=[_with_p_holm(verdict, p_holm) for verdict in report.verdicts]) for report in reports
+        replace(
+            report,
+            verdicts=[_with_p_holm(verdict, p_holm) for verdict in report.verdicts],
+            by_layer={name: of_layer._replace(p_holm=next(p_holm)) for name, of_layer in report.by_layer.items()},
+        )
+        for report in reports
     ]
 
 
-def tests(verdict: PlantedVerdict) -> list[Gap | Correlation]:
-    """Return the tests of one verdict: the gap to chance, the gap to the collapsed truth, the rank correlations."""
-    return [verdict.gap, verdict.collapse, *verdict.correlations.values()]
+def tests(reports: Sequence[PlantedReport]) -> list[Gap | Correlation]:
+    """Return all tests of the reports, the undefined ones included.
+
+    They are, for each verdict, the gap to chance, the gap to the collapsed truth and the rank correlations, and then
+    the gap at each layer.
+    """
+    made: list[Gap | Correlation] = []
+    for report in reports:
+        for verdict in report.verdicts:
+            made += [verdict.gap, verdict.collapse, *verdict.correlations.values()]
+        made += report.by_layer.values()
+    return made
 
 
 def n_tests(reports: Sequence[PlantedReport]) -> int:
     """Return the number of tests in the family: those that are defined."""
-    return sum(t.p is not None for report in reports for verdict in report.verdicts for t in tests(verdict))
+    return sum(tested.p is not None for tested in tests(reports))
 
 
 def _with_p_holm(verdict: PlantedVerdict, p_holm: Iterator[float | None]) -> PlantedVerdict:

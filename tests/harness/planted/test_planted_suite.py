@@ -127,7 +127,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 @pytest.fixture(scope="module")
 def said(ran: tuple[Path, str]) -> dict[str, Any]:
     """Mixtures in the output of ``harness validity --json``."""
-    (found,) = json.loads(validity("--store", str(ran[0] / "r.duckdb"), "--json"))
+    (found,) = json.loads(validity("--store", str(ran[0] / "r.duckdb"), "--json"))["kinds"]
     return found
 
 
@@ -166,6 +166,9 @@ def test_the_truth_is_found_by_the_truth_and_by_what_should_find_it(
     assert found["ELUDe"]["recovery_separated"] >= 0.95
     assert found["PURE"]["recovery_ari"] >= 0.9
     assert found["backbone only"]["recovery_ari"] == 0
+    # Calibrated: a high recovery of random splits is chance.
+    assert found["random split"]["recovery"] > 0.7 and abs(found["random split"]["recovery_adjusted"]) < 0.1
+    assert found["truth"]["recovery_adjusted"] > 0.9 and found["ELUDe"]["recovery_adjusted"] > 0.9
     assert found["random split"]["recovery_purity"] < 0.75 < found["ELUDe"]["recovery_purity"]
     scores = open_store(ran[0] / "r.duckdb").scores(metric="r2")
     lossless = scores[scores["method"] != "collapsed"]

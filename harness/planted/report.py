@@ -190,8 +190,8 @@ def _summary(reports: Sequence[PlantedReport], resamples: int) -> Table:
         if unaffected:
             affected = [verdict.metric for verdict in report.verdicts if verdict.notices_collapse]
             notes.append(
-                f"{report.kind}: {', '.join(unaffected)} cannot detect a dictionary that repeats one true unit. "
-                f"Metrics that can: {', '.join(affected) or 'none'}."
+                f"{report.kind}: {', '.join(unaffected)} are not shown to detect a dictionary that repeats one true "
+                f"unit. Metrics that detect it: {', '.join(affected) or 'none'}."
             )
     notes.append(FAMILY.format(n=n_tests(reports)))
     notes.append(REDRAWN.format(resamples=resamples))

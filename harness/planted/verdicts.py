@@ -2,7 +2,8 @@
 
 A verdict rests on tests that are corrected for their number with Holm's procedure. The family is the whole report:
 every gap to chance, every gap to the collapsed truth, and every rank correlation, of all metrics, questions and kinds
-of layers in it, and the gap of the MS score at each layer. The probability that any verdict rests on a false rejection is then at most :data:`ALPHA`.
+of layers in it, and the gap of the MS score at each layer. The probability that any verdict rests on a false rejection
+is then at most :data:`ALPHA`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.planted.evidence import KINDS, QUESTIONS, RECOVERY_SCORES, Evidence, LayerResults
+from harness.planted.random_level import adjusted
 from harness.planted.statistics import Correlation, Gap, gap, rank_correlation
 from results.comparison.intervals import holm
 
@@ -182,11 +184,18 @@ def _verdict(worlds: Sequence[LayerResults], metric: str, sign: int, resamples: 
 
 
 def _recovery(worlds: Sequence[LayerResults]) -> dict[str, dict[str, float]]:
-    """Return method label -> recovery scores, means over the layers in which they are defined."""
+    """Return method label -> recovery scores, means over the layers in which they are defined.
+
+    The adjusted recovery is that of the means: at a layer where random units recover nearly everything, a division by
+    ``1 - random`` magnifies small differences.
+    """
     scores_of: dict[str, dict[str, float]] = {label: {} for world in worlds for label in world.values.index}
     for label, score in itertools.product(scores_of, RECOVERY_SCORES):
         values = [float(world.values[score].get(label, math.nan)) for world in worlds if score in world.values]
         defined = [value for value in values if not math.isnan(value)]
         if defined:
             scores_of[label][score] = sum(defined) / len(defined)
+    for scores in scores_of.values():
+        if {"recovery", "recovery_random"} <= scores.keys():
+            scores["recovery_adjusted"] = adjusted(scores["recovery"], scores["recovery_random"])
     return scores_of

@@ -207,6 +207,19 @@ class TestPValues:
         assert any(f"over the {len(tested)} tests" in note for note in notes)
 
 
+def test_adjusted_recovery_of_a_method_is_that_of_the_mean_recovery_over_layers() -> None:
+    worlds = []
+    for name, recovery, random in (("noisy@0", 0.9, 0.95), ("noisy@1", 0.9, 0.65)):
+        columns = {
+            "recovery": recovery,
+            "recovery_random": random,
+            "recovery_adjusted": (recovery - random) / (1 - random),
+        }
+        worlds.append(a_world(name, {key: dict.fromkeys(("truth", "chance"), value) for key, value in columns.items()}))
+    (found,) = verdicts.reports(Evidence(worlds, {}), resamples=100)
+    assert found.recovery["truth"]["recovery_adjusted"] == pytest.approx((0.9 - 0.8) / (1 - 0.8))
+
+
 def test_planted_photographs_of_earlier_versions_are_no_kind() -> None:
     assert a_world("photographs_11@1", {}).kind == "photographs"
     assert "photographs" not in SETTINGS | PHOTOGRAPHS, "sums of two real neurons, which no split recovers"
@@ -359,8 +372,8 @@ class TestWords:
             assert row[2:] == ["right, repeats", "blind to methods", "flipped"]
         notices = {verdict.metric: verdict.notices_collapse for verdict in found.verdicts}
         assert notices["right"] and not notices["repeats"] and not notices["flipped"]
-        (told,) = [note for note in summary.notes if "cannot detect" in note]
-        assert "repeats" in told.partition(". ")[0] and "can: right" in told.partition(". ")[2]
+        (told,) = [note for note in summary.notes if "not shown to detect" in note]
+        assert "repeats" in told.partition(". ")[0] and "detect it: right" in told.partition(". ")[2]
         assert report.as_json([found])[0]["methods"][0]["recovery_adjusted"] == pytest.approx(
             found.recovery[LABELS[0]]["recovery_adjusted"]
         )

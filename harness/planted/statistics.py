@@ -202,9 +202,9 @@ def _over_layers(values: np.ndarray, settings: Sequence[str]) -> ValueWithInterv
 
 def _between_layers(values: np.ndarray, settings: Sequence[str]) -> tuple[float, int]:
     """Return the variance of the mean of values (W,), pooled within settings, and its degrees of freedom."""
-    frame = pd.Series(values).groupby(list(settings))
-    freedom = len(values) - frame.ngroups
-    off = values - frame.transform("mean").to_numpy()
+    names, number = np.unique(np.array(settings), return_inverse=True)
+    freedom = len(values) - len(names)
+    off = values - (np.bincount(number, values) / np.bincount(number))[number]
     return (float(off @ off) / freedom / len(values) if freedom else 0.0), freedom
 
 

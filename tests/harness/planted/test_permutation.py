@@ -54,13 +54,13 @@ def test_too_few_methods_or_no_variety_are_not_tested() -> None:
 
 
 def test_without_a_relation_p_is_below_its_level_as_often_as_it_says() -> None:
-    """150 draws: the standard error of the share is 1.8 points."""
+    """80 draws: the standard error of the share is 2.4 points. benchmarks/validity_levels.py has more."""
     generator = np.random.default_rng(3)
     below = 0
-    for _ in range(150):
+    for _ in range(80):
         x, y = generator.normal(size=14), generator.normal(size=14)
-        layers = [layer(x + 0.3 * generator.normal(size=14), y + 0.3 * generator.normal(size=14)) for _ in range(3)]
+        layers = [layer(x + 0.3 * generator.normal(size=14), y + 0.3 * generator.normal(size=14)) for _ in range(2)]
         p = permutation_p(layers, seed=0)
         assert p is not None
         below += p < 0.05
-    assert below / 150 <= 0.05 + 3 * 0.018
+    assert below / 80 <= 0.05 + 3 * 0.024

@@ -121,6 +121,7 @@ def test_names_of_planted_photographs() -> None:
         parse("photographs_9@x")
 
 
+@pytest.mark.slow
 def test_the_packaged_network_computes_the_planted_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     few = photographs.concept_images().subset(range(0, 120, 20))
     monkeypatch.setattr(photographs, "concept_images", lambda: few)

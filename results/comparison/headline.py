@@ -172,7 +172,7 @@ def _others(focus: Row, rows: Sequence[Row], score: Column, columns: Sequence[Co
 def _best_of(kind: str, rows: Sequence[Row], score: Column) -> str:
     """Return the role of the first of the `rows`, which precedes flagged rows with a higher score.
 
-    "best SAE" has the highest score of all, and "best unflagged SAE" the highest one without a flag. If all are flagged,
+    "best SAE" has the highest score of all, "best unflagged SAE" the highest one without a flag. If all are flagged,
     "least flagged SAE" has only the flag `one seed`, and those with a higher score have worse ones.
     """
     if rows[0].metrics[score.key].mean >= max(row.metrics[score.key].mean for row in rows):

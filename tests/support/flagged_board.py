@@ -94,7 +94,12 @@ class Cells:
 
 @functools.cache
 def flagged_board() -> Board:
-    """Return a board with rows without a flag, one of each flag, a lossless and a virtual one, and two controls."""
+    """Return the board of `flagged_cells`."""
+    return flagged_cells().board()
+
+
+def flagged_cells() -> Cells:
+    """Return rows without a flag, one of each flag, a lossless and a virtual one, and two controls."""
     cells = Cells()
     cells.record("good", [0.60, 0.61, 0.62])
     cells.record("fair", [0.55, 0.56, 0.57], r2=0.6)
@@ -107,4 +112,4 @@ def flagged_board() -> Board:
     cells.record("ghost", [0.95, 0.96, 0.97], claims={"virtual": True}, accuracy=None, agreement=None, r2=None)
     cells.record("random atoms", [0.505, 0.51, 0.515], claims={"family": "control", "control_for": ["sae"]}, factor=4.0)
     cells.record("backbone only", [0.52, 0.52, 0.52], method="identity", claims={"family": "control"})
-    return cells.board()
+    return cells

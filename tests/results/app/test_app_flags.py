@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("streamlit")
 
 from app_pages import box, opened, require_sound, show, texts
-from flagged_store import fraction, make_store, record
+from flagged_board import fraction
+from flagged_store import make_store, record
 
 from results import Store, open_store
 from results.app.default_rows import rival_row
@@ -187,7 +188,7 @@ def test_pages_begin_with_elude_and_the_best_sae_without_a_flag(
     (board,) = leaderboard(store)
     selected = contrasted_rows(board)
     assert selected is not None and selected[1].title == "ELUDe"
-    assert [(role, row.title) for role, row in selected[2]] == [("best SAE", "strong")]
+    assert [(role, row.title) for role, row in selected[2]] == [("best unflagged SAE", "strong")]
     show(store, monkeypatch)
     assert box(opened("units"), "Method").value.split()[1] == "ELUDe"
     test = opened("compare")

@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
     def unpacked(cls, n: int, counted: bytes, positive: bytes) -> Outcome | None:
         """Return the outcome of columns of the table `outcomes`; None if they do not fit together."""
         sides = [np.frombuffer(bytes(side), np.uint8) for side in (counted, positive)]
-        if any(len(side) != (n + 7) // 8 for side in sides):
+        if n < 0 or any(len(side) != (n + 7) // 8 for side in sides):
             return None
         counts, positives = (np.unpackbits(side, count=n).astype(bool) for side in sides)
         return cls(counts, positives & counts)

@@ -79,11 +79,14 @@ def clustered(
     the pairs of seeds beyond their units is added (`add_between_variance`).
 
     Returns:
-        mean over the seeds of A's mean minus B's, and its percentile interval and two-sided p.
+        mean over the seeds of A's mean minus B's, and its percentile interval and two-sided p. They are None if a block
+        has a single cluster, whose spread is unknown, and the sides differ in a pair of seeds.
     """
     sums, counts = _totals(blocks, n_seeds, None)
     per_seed = _difference(sums, counts)
     estimate = float(per_seed.mean())
+    if min(len(block.sums) for block in blocks) < 2 and per_seed.any():
+        return estimate, Interval(None, None, None)
     replicates = _redrawn(blocks, n_seeds, n_resamples, generator).mean(axis=1)
     influences = [influences_of(block, n_seeds, counts, sums) for block in blocks]
     replicates = estimate + _few_clusters(influences, level) * (replicates - estimate)

@@ -194,3 +194,14 @@ class TestHolm:
         p = np.random.default_rng(4).uniform(size=(4000, 10))
         wrong = [min(corrected for corrected in holm(list(row)) if corrected is not None) <= 0.05 for row in p]
         assert np.mean(wrong) == pytest.approx(1 - (1 - 0.005) ** 10, abs=0.011)
+
+
+def test_the_error_of_a_single_cluster_is_unknown() -> None:
+    """Seeds that agree say nothing about another neuron; a row against itself has no error at all."""
+    values = np.array([[0.50, 0.52, 0.51, 0.40, 0.41, 0.42]])
+    sides, seeds = np.repeat([1, -1], SEEDS), np.tile(np.arange(SEEDS), 2)
+    itself = np.tile(values[:, :SEEDS], 2)
+    for sums, expected in ((values, Interval(None, None, None)), (itself, Interval(0.0, 0.0, 1.0))):
+        block = Block(sums, np.ones_like(sums), sides, seeds)
+        _, interval = clustered([block], SEEDS, level=0.95, n_resamples=RESAMPLES, generator=np.random.default_rng(0))
+        assert interval == expected

@@ -26,10 +26,11 @@ CLICKED = "clicked"
 CELL = "cell"
 
 _HEIGHT_PX = 510
-_MEASURED, _PRINTED, _LINE = "measured here", "published, not measured here", "Pareto line"
-_BESIDE = "flagged or virtual, not on the front"
+_MEASURED, _PRINTED, _LINE = "measured here", "published, not measured here (italic)", "Pareto line"
+_BESIDE = "flagged or virtual (grey), not on the front"
 # Horizontal positions of the names of controls, as shares of the plot: neighbours have different ones.
 _NAME_POSITIONS = (0.02, 0.35, 0.65)
+_RULE_PX = 0.5
 _ENDS = ("low", "high")
 _Row = dict[str, Any]
 _Interval = tuple[float, float, float]
@@ -172,7 +173,9 @@ def _words(column: Column, span: _Interval) -> str:
 
 def _named(row: _Row) -> Named:
     x_bar, y_bar = ((row[f"{channel}_low"], row[f"{channel}_high"]) for channel in "xy")
-    return Named(row["name"], row["x"], row["y"], math.sqrt(row["size"]) / 2, x_bar, y_bar)
+    named = Named(row["name"], row["x"], row["y"], math.sqrt(row["size"]) / 2, x_bar, y_bar)
+    # A name is legible on the line of a control, which crosses the whole plot.
+    return named if row["size"] else named._replace(bar_px=_RULE_PX)
 
 
 def _hover(name: str, x: Column, y: Column) -> list[alt.Tooltip]:

@@ -75,7 +75,7 @@ def test_flagged_and_virtual_rows_are_hollow_and_controls_are_lines(store: Store
     assert "not compared: virtual" in rows["ghost (virtual)"]["status"]
     assert {row["kind"] for row in figure["datasets"]["kinds"]} == {
         "measured here",
-        "flagged or virtual, not on the front",
+        "flagged or virtual (grey), not on the front",
     }
     controls = {row["name"]: row for row in figure["datasets"]["controls"]}
     assert set(controls) == {"random atoms", "backbone only"} and all(CELL in row for row in controls.values())

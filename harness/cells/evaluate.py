@@ -92,9 +92,13 @@ def evaluate(
         progress(done, baseline.n_images, "evaluation images")
     outcome = Outcome(method, statistics, baseline, baseline.passes.site.d_out)
     scores: list[ScoreRecord] = []
+    measured_ids = {(timed.metric.id, timed.metric.version) for timed in used}
     for timed in used:
         metric = timed.metric
         for score in timed.run(lambda metric: list(metric.compute(outcome))) or []:
+            if score.metric != metric.id and (score.metric, metric.version) in measured_ids:
+                # A companion that the suite measures by itself, such as `parameters` of efficiency_ratio.
+                continue
             params = metric.params if score.params is None else score.params
             values = {**score._asdict(), "params": params, "version": metric.version, "seconds": timed.seconds}
             scores.append(ScoreRecord(**values))

@@ -9,19 +9,23 @@ there is one. Its time and evidence then include those of that fit, as if it had
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from harness import devices
 from harness.activations.token_set import TokenSet
+from harness.cells.fit_cost import FIT_MEMORY, cost_of
 from harness.cells.fit_evidence import GRADIENTS, LABELS, observing, summed
 from harness.cells.plan import Cell
 from methods import numerics
 from methods.base import Device, Method, Progress
 from results import ScoreRecord, Store
+from results.store.records import records_of
 
 ARTIFACTS = "artifacts"
+
+RESUMED = "The fit was stopped and resumed: its time is not known, and its peak of memory is of the last part."
 
 
 class Fit(NamedTuple):
@@ -29,13 +33,13 @@ class Fit(NamedTuple):
 
     method: Method
     seconds: float | None
-    """fitting time; of the original fit if it was loaded"""
+    """fitting time; of the original fit if it was loaded; None if the fit was resumed after it was stopped"""
     fit_id: str | None
     """None if some of its images could not be read: no other cell may use it then"""
     artifact: str | None
     """file that already holds the fit, relative to the store's folder; None: :func:`keep` writes it"""
     evidence: tuple[ScoreRecord, ...]
-    """evidence observed during the fit (:mod:`harness.cells.fit_evidence`)"""
+    """evidence observed during the fit (:mod:`harness.cells.fit_evidence`), and its peak of memory"""
     notes: tuple[str, ...] = ()
 
 
@@ -62,7 +66,7 @@ def saved_fits(cell: Cell, store: Store) -> tuple[SavedFit, ...]:
         SavedFit(
             row["cell_id"], row["fit_id"], row["artifact"], row["fit_seconds"], _evidence_of(store, row["cell_id"])
         )
-        for row in rows.to_dict("records")
+        for row in records_of(rows)
     )
 
 
@@ -108,16 +112,25 @@ def fit_cell(
     prerequisite = _load_prerequisite(cell, saved, folder, device) if complete else None
     if prerequisite is not None:
         method.prerequisite_fit = prerequisite.method
-    clock = time.perf_counter()
+    resumed = work_dir.is_dir() and any(work_dir.iterdir())
+    site, seed = cell.prepared.site, cell.init_seed
     with observing(tokens) as observation:
-        method.fit(observation.tokens, cell.prepared.site, seed=cell.init_seed, device=device, progress=progress)
-    seconds = time.perf_counter() - clock
+        cost = cost_of(
+            lambda: method.fit(observation.tokens, site, seed=seed, device=device, progress=progress), device
+        )
     method.prerequisite_fit = None
-    evidence, fit_id = observation.evidence().records(), cell.fit_id if complete else None
+    evidence = observation.evidence()
+    records = evidence.records() if prerequisite is None else summed(evidence.records(), prerequisite.evidence)
+    # The peak of this fit alone: a prerequisite that was loaded has its own.
+    if (memory := cost.record(alone=evidence.alone)) is not None:
+        records = (*records, memory)
+    fit_id = cell.fit_id if complete else None
+    seconds = None if resumed else cost.seconds
+    notes = (RESUMED,) if resumed else ()
     if prerequisite is None:
-        return Fit(method, seconds, fit_id, None, evidence)
-    total = None if prerequisite.seconds is None else seconds + prerequisite.seconds
-    return Fit(method, total, fit_id, None, summed(evidence, prerequisite.evidence), prerequisite.notes)
+        return Fit(method, seconds, fit_id, None, records, notes)
+    total = None if seconds is None or prerequisite.seconds is None else seconds + prerequisite.seconds
+    return Fit(method, total, fit_id, None, records, (*notes, *prerequisite.notes))
 
 
 def keep(fit: Fit, cell: Cell, folder: Path) -> str:
@@ -136,7 +149,8 @@ def _load(cell: Cell, saved: Sequence[SavedFit], folder: Path, device: Device) -
     for fit in saved:
         if fit.fit_id == cell.fit_id and (method := _read(cell, fit, folder, device)) is not None:
             note = f"Fitted by the cell {fit.cell_id} and loaded from {fit.artifact}; fit_seconds is of that fit."
-            return Fit(method, fit.seconds, cell.fit_id, fit.artifact, fit.evidence, (note,))
+            evidence = tuple(record for record in fit.evidence if not _is_of_another_device(record, device))
+            return Fit(method, fit.seconds, cell.fit_id, fit.artifact, evidence, (note,))
     return None
 
 
@@ -172,5 +186,11 @@ def _evidence_of(store: Store, cell_id: str) -> tuple[ScoreRecord, ...]:
     return tuple(
         ScoreRecord(**{field: row[field] for field in fields}, version=int(row["version"]), n=int(row["n"]))
         for row in rows
-        if row["metric"] in (GRADIENTS, LABELS)
+        if row["metric"] in (GRADIENTS, LABELS, FIT_MEMORY)
     )
+
+
+def _is_of_another_device(record: ScoreRecord, device: Device) -> bool:
+    """Return True if the record is the memory of a fit on a device other than the cell's, which would be misread."""
+    details = record.details or {}
+    return record.metric == FIT_MEMORY and details.get("device") != devices.device_name(str(device))

@@ -34,7 +34,7 @@ def compare(
     seed: Annotated[int, typer.Option(help="Random seed of the bootstrap.", min=0)] = 0,
     table: Annotated[
         list[int] | None,
-        typer.Option("--table", help="With --against: only this table, 2 to 7; repeatable; default: all."),
+        typer.Option("--table", help="With --against: only this table, 2 to 7 or 9; repeatable; default: all."),
     ] = None,
     absent: Annotated[
         bool | None,
@@ -75,7 +75,8 @@ def compare(
         data: Any = [comparison_json(comparison) for comparison in comparisons]
         tables: Sequence[Table] = [table_of(comparison) for comparison in comparisons]
     else:
-        from results.published.report import QUANTITIES, against_published
+        from results.published.printed import QUANTITIES
+        from results.published.report import against_published
         from results.published.text import report_json
         from results.published.text import tables as tables_of
 

@@ -11,9 +11,6 @@ from harness.commands.options import MetricOption, SuiteCellFilter, verb
 from harness.commands.output import out
 from harness.errors import UserError
 
-#: As in `results.export`, which is imported when it is needed.
-DEFAULT_Y = "ms_score"
-
 
 @verb("harness export leaderboard.html --metric ms_score --metric accuracy")
 def export(
@@ -31,20 +28,24 @@ def export(
         str | None,
         typer.Option("--x", help="Metric on the x axis of the Pareto front; default: r2, agreement or accuracy."),
     ] = None,
-    y: Annotated[str, typer.Option("--y", help="Metric on the y axis of the Pareto front.")] = DEFAULT_Y,
+    y: Annotated[
+        str | None,
+        typer.Option("--y", help="Metric on the y axis; default: ms_score_token_adjusted or ms_score."),
+    ] = None,
 ) -> None:
     """Write the leaderboard as CSV, Parquet, Markdown, LaTeX, or one HTML page with the Pareto front.
 
     The page is a single file that loads nothing from the network.
     """
     from results.boards.build import leaderboard
+    from results.comparison.headline import with_headline
     from results.export import RAW, csv_text, exported, form_of, parquet_bytes, raw_frame, write_bytes
 
     to_screen = str(output) == "-"
     chosen = form or ("csv" if to_screen else form_of(output))
     if to_screen and chosen == "parquet":
         raise UserError("Parquet cannot be printed: name a file instead of `-`.")
-    if (x is not None or y != DEFAULT_Y) and (chosen != "html" or what in RAW):
+    if (x is not None or y is not None) and (chosen != "html" or what in RAW):
         raise UserError("--x and --y choose the axes of the front, which only an HTML page of boards has.")
     store = cells.open()
     if what in RAW:
@@ -62,7 +63,10 @@ def export(
             raise UserError(f"There is nothing to export: no row of {what} matches.")
         content = csv_text(frame, "nan").encode() if chosen == "csv" else parquet_bytes(frame)
     elif what == "boards":
-        content = exported(leaderboard(store, **cells.filters), chosen, metrics=metric or None, x=x, y=y)
+        boards = leaderboard(store, **cells.filters)
+        if chosen not in ("csv", "parquet"):
+            boards = [with_headline(store, board) for board in boards]
+        content = exported(boards, chosen, metrics=metric or None, x=x, y=y)
     else:
         raise UserError(f"--what {what}: use one of boards, {', '.join(RAW)}.")
     if to_screen:

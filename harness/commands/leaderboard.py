@@ -35,10 +35,12 @@ def leaderboard(
     from results.boards.build import leaderboard as boards_of_store
     from results.boards.by import tables_by, tables_by_json
     from results.boards.columns import DETAILS
+    from results.comparison.headline import with_headline
 
     if metric and (by is None or as_json):
         raise UserError("--metric chooses columns of `--by`, as text; boards, and JSON, hold all metrics.")
-    boards = boards_of_store(cells.open(), **cells.filters, sort_by=sort)
+    store = cells.open()
+    boards = boards_of_store(store, **cells.filters, sort_by=sort)
     if by is not None:
         if as_json:
             return print_json(tables_by_json(boards, by))
@@ -46,10 +48,10 @@ def leaderboard(
             print_text_table(table)
         return
     if as_json:
-        return print_json([board_json(board) for board in boards])
+        return print_json([board_json(with_headline(store, board)) for board in boards])
     if not boards:
         out("No cell in this store matches. `harness leaderboard` without filters shows all boards.")
     # The column that the rows are sorted by must be visible.
     details = everything or sort in DETAILS
     for board in boards:
-        out(render_text(board, width(), details=details) + "\n")
+        out(render_text(with_headline(store, board), width(), details=details) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -149,10 +150,15 @@ def _print(summary: RunSummary, runnable: RunnableSuite, path: Path, as_json: bo
     """Print the boards of a run, the tables of the suite's sections, and the counts of cells."""
     from harness.suites.reports import section_reports
     from results.boards.build import board_json, leaderboard, render_text
+    from results.comparison.headline import with_headline
     from results.store import open_store
 
     store = open_store(path)
-    boards = [(part, board) for part in summary.parts for board in leaderboard(store, cell_ids=part.cell_ids)]
+    boards = [
+        (part, with_headline(store, board))
+        for part in summary.parts
+        for board in leaderboard(store, cell_ids=part.cell_ids)
+    ]
     sections = section_reports(runnable.suite, store, {part.suite: part.cell_ids for part in summary.parts})
     if as_json:
         counts = {key: value for key, value in summary._asdict().items() if key != "parts"}
@@ -170,11 +176,15 @@ def _print(summary: RunSummary, runnable: RunnableSuite, path: Path, as_json: bo
         if len(summary.parts) > 1 and part.suite != title:
             title = part.suite
             out(f"\n{part.suite}: {part.description}")
-        out("\n" + render_text(board, width(), details=False))
+        # The headline ends the run instead.
+        out("\n" + render_text(dataclasses.replace(board, headline=()), width(), details=False))
     for table in [table for section in sections.values() for table in section.tables]:
         print_text_table(table)
     for sentence in summary.stopped:
         out(f"\n{sentence}")
+    for _, board in boards:
+        if board.headline:
+            out("\n" + "\n".join([f"{board.layer_title}:", *(f"- {sentence}" for sentence in board.headline)]))
     out(_closing(summary, path))
 
 

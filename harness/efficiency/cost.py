@@ -9,6 +9,9 @@ Multiply-accumulates per token, for n units::
     split, unedited                             d_in d_out, nothing else
     split, materialised                         n d_in instead of d_in d_out
     split, all sub-units read                   d_in d_out + n d_in
+
+:func:`encode_macs` and :func:`decode_macs` are of encode and of decode alone, whatever the network runs: reading the
+codes of a split costs ``n d_in``, although the unedited split adds nothing to the network.
 """
 
 from __future__ import annotations
@@ -26,12 +29,17 @@ from harness.efficiency.integration import ALL_UNITS, MATERIALISED
 from methods.additive import AdditiveSplit
 from methods.base import Method
 from methods.dictionaries.base import LinearDictionary
+from methods.grouped import LinearSubUnits
 from methods.identity import Identity
+from methods.linear_decoder import LinearDecoder
 from methods.sae.matching_pursuit import MatchingPursuitSAE
 from methods.sae.method import LinearSAE
 
 #: Number of random tokens on which products are counted if there is no formula for a method.
 COUNTED_TOKENS = 8
+
+#: Dictionaries whose encoder is one product with a matrix of the shape of the atoms.
+_LINEAR_ENCODERS = ("pca", "ica", "random_dictionary", "kmeans")
 
 
 class Macs(NamedTuple):
@@ -58,17 +66,75 @@ def extra_macs(method: Method, d_in: int, d_out: int, mode: str = "") -> Macs:
         return Macs(method.encoder_weight.numel() + method.atoms.numel(), "analytic")
     if isinstance(method, MatchingPursuitSAE):
         return Macs(2 * method.atoms.numel() + (method.config.k - 1) * method.n_units, "analytic")
-    if isinstance(method, LinearDictionary) and method.spec.name in ("pca", "ica", "random_dictionary", "kmeans"):
+    if isinstance(method, LinearDictionary) and method.spec.name in _LINEAR_ENCODERS:
         return Macs(2 * method.atoms.numel(), "analytic")
     return Macs(_counted(method, d_in, d_out), "counted")
+
+
+def encode_macs(method: Method, d_in: int, d_out: int) -> Macs:
+    """Return the multiply-accumulates per token of reading the codes of all units, beside those of the network.
+
+    The layer's own product is the network's, so the unmodified layer's units cost nothing. Products of methods without
+    a formula are counted: see :func:`_counted_per_token`.
+    """
+    if isinstance(method, Identity):
+        return Macs(0, "analytic")
+    if isinstance(method, LinearSubUnits):
+        return Macs(method.weights.numel(), "analytic")
+    if isinstance(method, LinearSAE):
+        return Macs(method.encoder_weight.numel(), "analytic")
+    if isinstance(method, MatchingPursuitSAE):
+        return Macs(method.atoms.numel() + (method.config.k - 1) * method.n_units, "analytic")
+    if isinstance(method, LinearDictionary) and method.spec.name in _LINEAR_ENCODERS:
+        return Macs(method.atoms.numel(), "analytic")
+    return Macs(_counted_per_token(method.encode, _random_tokens(method, d_in, d_out)), "counted")
+
+
+def decode_macs(method: Method, d_in: int, d_out: int) -> Macs:
+    """Return the multiply-accumulates per token of ``decode``; sums of codes are additions, which do not count."""
+    if isinstance(method, LinearDecoder):
+        return Macs(method.atoms.numel(), "analytic")
+    if isinstance(method, Identity | AdditiveSplit):
+        return Macs(0, "analytic")
+    with torch.no_grad():
+        codes = method.encode(_random_tokens(method, d_in, d_out))
+    return Macs(_counted_per_token(method.decode, codes), "counted")
+
+
+def network_macs(method: Method, encode: Macs, decode: Macs) -> float:
+    """Return the multiply-accumulates per token that the network runs in addition, with the method and no unit edited.
+
+    Virtual methods pass the layer's output through, and an unedited split is the original product: both add nothing.
+    """
+    unchanged = method.spec.virtual or isinstance(method, AdditiveSplit)
+    return 0.0 if unchanged else encode.value + decode.value
+
+
+def _random_tokens(method: Method, d_in: int, d_out: int) -> Tensor:
+    """Return normal rows (2 * COUNTED_TOKENS, width) on the method's device."""
+    width = d_in if method.spec.reads == "input" else d_out
+    rows = torch.randn(2 * COUNTED_TOKENS, width, generator=torch.Generator().manual_seed(0))
+    return rows.to(_device_of(method))
+
+
+def _device_of(method: Method) -> torch.device:
+    tensors = (getattr(method, name, None) for name in method.fitted)
+    return next((tensor.device for tensor in tensors if isinstance(tensor, Tensor)), torch.device("cpu"))
+
+
+def _counted_per_token(step: Callable[[Tensor], object], rows: Tensor) -> float:
+    """Return the multiply-accumulates that each further row costs: of all rows, less those of half of them.
+
+    Products that are computed once per batch, whatever its size, cancel.
+    """
+    half = len(rows) // 2
+    return (_macs_of(lambda: step(rows)) - _macs_of(lambda: step(rows[:half]))) / (len(rows) - half)
 
 
 def _counted(method: Method, d_in: int, d_out: int) -> float:
     """Return the multiply-accumulates per token, counted while the method encodes and decodes random tokens."""
     width = d_in if method.spec.reads == "input" else d_out
-    tensors = (getattr(method, name, None) for name in method.fitted)
-    device = next((tensor.device for tensor in tensors if isinstance(tensor, Tensor)), torch.device("cpu"))
-    rows = torch.randn(COUNTED_TOKENS, width, generator=torch.Generator().manual_seed(0)).to(device)
+    rows = torch.randn(COUNTED_TOKENS, width, generator=torch.Generator().manual_seed(0)).to(_device_of(method))
     return _macs_of(lambda: method.decode(method.encode(rows))) / COUNTED_TOKENS
 
 

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from harness.activations.baseline import Baseline
-from harness.efficiency.cost import backbone_macs, extra_macs, size_of, size_of_backbone
+from harness.efficiency.cost import backbone_macs, extra_macs
 from harness.efficiency.measure import ModeMeasurement, measure
 from harness.efficiency.memory import Peak
 from harness.efficiency.protocol import circumstances, conditions, protocol_of
 from harness.efficiency.ratio import median, paired_ratio
 from harness.metrics.base import METRICS, Metric, Outcome, Score
+from harness.metrics.parameters import parameters_score
 from methods.base import Method
 
 
@@ -76,14 +77,7 @@ class Efficiency(Metric):
             }
             name = "_".join(["macs", mode] if mode else ["macs"])
             yield Score(name, value, 1, unit="GMAC/image", direction="lower", details=facts, params={})
-        size, of_backbone = size_of(method), size_of_backbone(self.backbone)
-        facts = {
-            "bytes": size.bytes,
-            "backbone": of_backbone.parameters,
-            "backbone_bytes": of_backbone.bytes,
-            "n_units": method.n_units,
-        }
-        yield Score("parameters", size.parameters / 1e6, 1, unit="M", direction="lower", details=facts, params={})
+        yield parameters_score(method, self.backbone)
 
     def _images(self) -> Tensor:
         """Return a batch (B, 3, S, S) of evaluation images, repeated if the split is smaller than a batch."""

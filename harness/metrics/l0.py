@@ -14,12 +14,17 @@ from harness.stats import standard_error_from_sums
 
 @METRICS.register()
 class L0(Metric):
-    """Mean number of units with a nonzero code per token. Dense methods have about ``n_units``."""
+    """Mean number of units with a nonzero code per token. Dense methods have about ``n_units``.
+
+    No direction (since version 2; the value is that of version 1): fewer is better among sparse codes that reconstruct
+    equally well, but a board also has dense codes, whose count is that of their units.
+    """
 
     id = "l0"
+    version = 2
     title = "L0"
     unit = "units"
-    direction = "lower"
+    direction = "none"
     reference = "ELUDe paper, App. E.1"
 
     def __init__(self, baseline: Baseline) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from harness.activations.baseline import Baseline
 from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
-from harness.planted import recovery
+from harness.planted import random_level, recovery
 from harness.planted.truth import TrueParts, truth_of
 from harness.stats import clustered_standard_error
 from methods.base import Method
@@ -24,6 +24,10 @@ class Recovery(Metric):
 
     Companions:
 
+    - ``recovery_random``: the same for random units with the method's own counts, averaged over ten draws. For methods
+      with sub-units that read the input, random splits with as many sub-units per neuron; for others, as many random
+      directions of the layer's output, of which as many are active per token.
+    - ``recovery_adjusted``: ``(recovery - random) / (1 - random)``.
     - ``recovery_purity``: mean over alive units of the largest share of one concept.
     - ``recovery_cosine``: matched cosine with the true directions. For methods with sub-units that read the input,
       these are the directions of the parts within each neuron; for methods with directions in the output, the output
@@ -35,6 +39,7 @@ class Recovery(Metric):
     """
 
     id = "recovery"
+    version = 2
     title = "recovery of planted concepts"
     reference = "mean correlation coefficient, Hyvarinen and Morioka 2016; docs/metrics.md"
     default = False
@@ -46,6 +51,7 @@ class Recovery(Metric):
         self.truth = truth
         self.strengths = truth.strengths_on(baseline)
         self.moments: recovery.Moments | None = None
+        self.active = 0
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
@@ -57,11 +63,15 @@ class Recovery(Metric):
         if self.moments is None:
             self.moments = recovery.Moments(codes.shape[1], strengths.shape[1])
         self.moments.update(codes, strengths)
+        self.active += int((codes > 0).sum())
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         assert self.moments is not None
         method, parts = outcome.method, self.truth.parts
-        yield self.score(recovery.matched_correlation(self.moments), self.truth.n_concepts)
+        value, random = recovery.matched_correlation(self.moments), self._random_level(method)
+        yield self.score(value, self.truth.n_concepts)
+        yield Score("recovery_adjusted", random_level.adjusted(value, random), self.truth.n_concepts)
+        yield Score("recovery_random", random, self.truth.n_concepts, direction="none")
         purity = recovery.purities(self.moments)
         scored = outcome.units.alive & ~purity.isnan()
         parents = None if method.parents is None else method.parents.cpu()
@@ -81,6 +91,36 @@ class Recovery(Metric):
             if dictionary.side == "reader" and parts.exclusive_inputs is not None and not method.spec.virtual:
                 yield self._separated(dictionary.atoms.cpu(), parts, parts.exclusive_inputs, parents)
 
+    def _random_level(self, method: Method) -> float:
+        """Return the recovery of random units with the method's counts, computed once per counts and split."""
+        assert self.moments is not None
+        site, images, parents = self.baseline.passes.site, self.baseline.images.fingerprint, method.parents
+        if parents is not None and method.spec.reads == "input":
+            counts = tuple(torch.bincount(parents.cpu(), minlength=site.d_out).tolist())
+            return self.truth.random_level(
+                (images, "splits", counts),
+                lambda: random_level.of_splits(self._tokens(), site.weight.cpu(), site.bias.cpu(), counts),
+            )
+        n_units, active = len(self.moments.codes), max(1, round(self.active / self.moments.n))
+        return self.truth.random_level(
+            (images, "directions", n_units, active),
+            lambda: random_level.of_directions(self._tokens(), self._mean_output(), n_units, active),
+        )
+
+    def _tokens(self) -> Iterator[random_level.Tokens]:
+        """Yield the tokens of the evaluation split."""
+        captured: list[tuple[Tensor, Tensor]] = []
+        passes = self.baseline.passes.run(lambda q, a: captured.append((q.flatten(0, 1).cpu(), a.flatten(0, 1).cpu())))
+        for index, _ in passes:
+            q, a = captured.pop()
+            yield random_level.Tokens(q, a, self.strengths[index].flatten(0, 1))
+
+    def _mean_output(self) -> Tensor:
+        """Return the (d_out,) mean output of the layer over the split."""
+        tokens = self.baseline.tokens
+        total = torch.stack([batch.double().sum(0) for batch in tokens.batches("output", 16384)]).sum(0)
+        return (total / tokens.n).float()
+
     def _assigned(self, method: Method, parts: TrueParts, parents: Tensor) -> Score:
         """Return the mean over neurons of the adjusted Rand index, without neurons that only one part drives."""
         units_of = [torch.nonzero(parents == unit)[:, 0] for unit in range(len(parts.parent.unique()))]
@@ -89,6 +129,8 @@ class Recovery(Metric):
         strengths = self.strengths[..., parts.concept]
         flat = strengths.flatten(0, 1)
         least = torch.stack([column.quantile(1 - DRIVING) for column in flat.T.contiguous()]).clamp_min(0)
+        # A strength of 0 or 1 is not above its quantile on any token if more tokens than DRIVING have the concept.
+        largest = flat.amax(0).clamp_min(torch.finfo(flat.dtype).tiny)
         captured: list[tuple[Tensor, Tensor]] = []
 
         def tap(q: Tensor, a: Tensor) -> None:
@@ -98,7 +140,7 @@ class Recovery(Metric):
         for index, _ in self.baseline.passes.run(tap):
             codes, a = captured.pop()
             strength = strengths[index].flatten(0, 1)
-            drives = strength > least
+            drives = (strength > least) | (strength == largest)
             for unit, (units, true) in enumerate(zip(units_of, parts_of, strict=True)):
                 # Tokens on which the neuron is not positive are excluded: a rectifier cuts off the output there.
                 rows = drives[:, true].any(1) & (a[:, unit] > 0)

@@ -3,7 +3,8 @@
 A *world* (:mod:`harness.planted.world`) defines the concepts, the tokens on which they are active, and the neurons that
 mix them. Its images (:mod:`harness.planted.images`) store the layer's inputs as pixels, and its backbone
 (:mod:`harness.planted.backbone`) decodes them, so sampling, fitting and measuring use the same code as any other run.
-On real photographs (:mod:`harness.planted.photographs`), each planted neuron is the sum of two real ones.
+On real photographs (:mod:`harness.planted.photographs`), concepts are clusters of real tokens, and each planted neuron
+is the sum of linear readouts of two of them.
 
 Importing this package registers the methods ``oracle`` (the true parts) and ``collapsed`` (one of them, repeated).
 """

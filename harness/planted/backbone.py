@@ -41,7 +41,7 @@ def load(request: Request) -> Backbone:
     """
     if request.checkpoint is not None or not request.weights:
         raise UserError(f"{request.spec!r} has fixed weights: remove --checkpoint and --no-weights.")
-    if request.identifier == "photographs":
+    if photographs.is_photographs(request.identifier):
         return photographs.load(request)
     of = world(request.identifier)
     setting = of.setting
@@ -95,4 +95,4 @@ def _parts(of: World) -> TrueParts:
 
 def built_from(identifier: str) -> str | None:
     """Return the real backbone that ``planted:identifier`` is built from, or None for a world."""
-    return photographs.REAL if identifier == "photographs" else None
+    return photographs.REAL if photographs.is_photographs(identifier) else None

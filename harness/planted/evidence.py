@@ -8,28 +8,32 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from harness.planted.photographs import PHOTOGRAPHS
 from harness.planted.world import SETTINGS
 from results import Store
 
 #: Recovery score -> the question that it answers.
 QUESTIONS = {
     "recovery_purity": "one concept per unit",
-    "recovery": "concepts found",
+    "recovery_adjusted": "concepts found",
     "recovery_cosine": "true directions",
     "recovery_ari": "inputs assigned",
 }
 
-RECOVERY_SCORES = (*QUESTIONS, "recovery_separated")
+RECOVERY_SCORES = (*QUESTIONS, "recovery_separated", "recovery", "recovery_random")
 
 #: Kind of planted layer -> its description.
 KINDS = {
     "mixtures": "synthetic neurons that mix concepts with separate inputs; chance: random splits",
     "superposition": "more synthetic concepts than neurons, on shared inputs; chance: random dictionaries",
-    "photographs": "sums of two real neurons on real tokens; chance: random splits",
+    "photographs": "sums of readouts of two clusters of real tokens; chance: random splits",
 }
 
 #: Scores that duplicate another one, or describe the run instead of the method.
-LEFT_OUT = ("min_distinctness", "ms_score_null", "expansion_factor", "r2_pooled")
+LEFT_OUT = (
+    *("min_distinctness", "ms_score_null", "expansion_factor", "r2_pooled"),
+    *("encode_macs", "parameters", "fit_peak_memory"),
+)
 
 ORACLE = "oracle"
 COLLAPSED = "collapsed"
@@ -62,12 +66,12 @@ class LayerResults:
     @property
     def setting(self) -> str:
         """Name of the world's setting, without the seed."""
-        return self.name.removeprefix("planted:").partition("@")[0]
+        return _setting_of(self.name)
 
     @property
     def kind(self) -> str:
         """One of :data:`KINDS`."""
-        if self.setting not in SETTINGS:
+        if self.setting in PHOTOGRAPHS:
             return "photographs"
         return "superposition" if SETTINGS[self.setting].superposed else "mixtures"
 
@@ -89,29 +93,46 @@ class Evidence:
 def gather(store: Store, cell_ids: Sequence[str]) -> Evidence:
     """Collect the results of these finished cells on planted layers.
 
-    Worlds without a finished oracle or control are left out. If a world was run with several splits, or a label with
-    several configurations, the latest is used.
+    Worlds without a finished oracle or control are left out, and so are worlds that do not exist any more. If a world
+    was run with several splits, a label with several configurations, or a metric in several versions, the latest is
+    used.
     """
     scores = store.scores()
     scores = scores[scores["cell_id"].isin(list(cell_ids)) & scores["backbone"].str.startswith("planted:")]
     directions: dict[str, int] = {}
     for metric, direction in scores[["metric", "direction"]].drop_duplicates("metric").itertuples(index=False):
-        if direction != "none" and metric not in LEFT_OUT and not metric.startswith(("floor_", "evidence_")):
+        if metric in RECOVERY_SCORES or _ranks_methods(metric, direction):
             directions[metric] = 1 if direction == "higher" else -1
     worlds = []
     for name, of_world in scores.groupby("backbone", sort=False):
+        if _setting_of(name) not in SETTINGS | PHOTOGRAPHS:
+            continue
         world = _world(store, name, _latest(of_world[of_world["metric"].isin(directions)]))
         if world is not None:
             worlds.append(world)
     return Evidence(worlds, directions)
 
 
+def _ranks_methods(metric: str, direction: str) -> bool:
+    """Return True for a score that has a better side and is not left out."""
+    return direction != "none" and metric not in LEFT_OUT and not metric.startswith(("floor_", "evidence_"))
+
+
 def _latest(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return the scores of the last split and of each label's last configuration. The input is sorted, oldest first."""
+    """Return the scores of the last split, of each label's last configuration, and of each metric's last version.
+
+    The input is sorted, oldest first.
+    """
     splits = ["evaluation_fingerprint", "probing_fingerprint"]
     scores = scores[(scores[splits] == scores[splits].iloc[-1]).all(axis=1)]
     last = scores.groupby("label")["config_id"].transform("last")
-    return scores[scores["config_id"] == last]
+    scores = scores[scores["config_id"] == last]
+    return scores[scores["version"] == scores.groupby("metric")["version"].transform("max")]
+
+
+def _setting_of(name: str) -> str:
+    """Return the setting in the name of a planted backbone, without the seed."""
+    return name.removeprefix("planted:").partition("@")[0]
 
 
 def _world(store: Store, name: str, scores: pd.DataFrame) -> LayerResults | None:

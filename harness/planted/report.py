@@ -8,9 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.planted.evidence import KINDS, QUESTIONS, RECOVERY_SCORES
-from harness.planted.statistics import ValueWithInterval
-from harness.planted.verdicts import WORDS, PlantedReport, PlantedVerdict
+from harness.planted.statistics import Gap, ValueWithInterval
+from harness.planted.verdicts import ALPHA, BY_LAYER, WORDS, PlantedReport, PlantedVerdict, n_tests
 from results.tables import Table
+
+#: Note under the recovery of each method.
+ADJUSTED = (
+    "adjusted: (recovery - random) / (1 - random), where random is the recovery of random units with the counts of the "
+    "method's own. 0 is chance, and negative is worse than chance."
+)
 
 #: Note under every summary: the quantities that the intervals redraw.
 REDRAWN = (
@@ -20,6 +26,13 @@ REDRAWN = (
     "redrawn."
 )
 
+#: Note under every summary: the correction for the number of tests.
+FAMILY = (
+    "p (Holm): corrected over the {n} tests of this report: gaps to chance, gaps to the collapsed truth, and rank "
+    "correlations with each recovery score, of all metrics and all kinds of layers, and the MS score at each layer. "
+    "Intervals are not corrected."
+)
+
 #: Note for mixtures: some metrics are not designed for these questions.
 VARIETY = (
     "In mixtures every concept is in several neurons, so the true parts repeat each other. There, effective rank, "
@@ -27,14 +40,14 @@ VARIETY = (
 )
 
 #: Verdicts with a column in the summary, strongest first.
-_SUMMARY_WORDS = ("believe", "truth only", "wrong way")
+_SUMMARY_WORDS = ("believe", "truth only", "not significant", "wrong way")
 
 
 def tables(reports: Sequence[PlantedReport], *, resamples: int) -> list[Table]:
-    """Return three tables per kind of layer (gaps, rank correlations with verdicts, methods), and the summary."""
+    """Return four tables per kind (gaps, the MS score by layer, rank correlations, methods), and the summary."""
     if not reports:
         return []
-    by_kind = [table(report) for report in reports for table in (_gaps, _correlations, _methods)]
+    by_kind = [table(report) for report in reports for table in (_gaps, _by_layer, _correlations, _methods)]
     return [*by_kind, _summary(reports, resamples)]
 
 
@@ -46,19 +59,23 @@ def as_json(reports: Sequence[PlantedReport]) -> list[dict[str, Any]]:
             "about": KINDS[report.kind],
             "layers": report.worlds,
             "metrics": [_metric(verdict) for verdict in report.verdicts],
+            f"{BY_LAYER}_by_layer": [{"layer": name, **_gap(gap)} for name, gap in report.by_layer.items()],
             "methods": [{"method": label, **scores} for label, scores in report.recovery.items()],
         }
         for report in reports
     ]
 
 
+def family_as_json(reports: Sequence[PlantedReport]) -> dict[str, Any]:
+    """Return the correction for the number of tests."""
+    return {"correction": "Holm", "tests": n_tests(reports), "level": ALPHA}
+
+
 def _metric(verdict: PlantedVerdict) -> dict[str, Any]:
     return {
         "metric": verdict.metric,
         "better": "higher" if verdict.sign > 0 else "lower",
-        "truth": _limits(verdict.gap.truth),
-        "chance": _limits(verdict.gap.chance),
-        "gap": _limits(verdict.gap.difference),
+        **_gap(verdict.gap),
         "layers_won": verdict.gap.wins,
         "layers": verdict.gap.n,
         "collapsed": _limits(verdict.collapse.chance),
@@ -68,11 +85,23 @@ def _metric(verdict: PlantedVerdict) -> dict[str, Any]:
                 "about": QUESTIONS[question],
                 "verdict": verdict.words[question],
                 "rank_correlation": _limits(correlation.rho),
+                "p": correlation.p,
+                "p_holm": correlation.p_holm,
                 "n": correlation.n,
                 "layers": correlation.worlds,
             }
             for question, correlation in verdict.correlations.items()
         },
+    }
+
+
+def _gap(gap: Gap) -> dict[str, Any]:
+    return {
+        "truth": _limits(gap.truth),
+        "chance": _limits(gap.chance),
+        "gap": _limits(gap.difference),
+        "p": gap.p,
+        "p_holm": gap.p_holm,
     }
 
 
@@ -84,12 +113,13 @@ def _gaps(report: PlantedReport) -> Table:
     rows = [
         [
             _metric_label(verdict),
-            _formatted(verdict.gap.truth),
-            _formatted(verdict.gap.chance),
-            _formatted(verdict.gap.difference, "+"),
+            formatted(verdict.gap.truth),
+            formatted(verdict.gap.chance),
+            formatted(verdict.gap.difference, "+"),
             f"{verdict.gap.wins}/{verdict.gap.n}",
             _apart(verdict),
-            _formatted(verdict.collapse.chance),
+            p_text(verdict.gap.p_holm),
+            formatted(verdict.collapse.chance),
             {True: "yes", False: "no", None: "-"}[verdict.notices_collapse],
         ]
         for verdict in report.verdicts
@@ -97,8 +127,26 @@ def _gaps(report: PlantedReport) -> Table:
     count = f"{len(report.worlds)} layer" + ("s" if len(report.worlds) > 1 else "")
     title = f"{report.kind} ({count}; {KINDS[report.kind]}): each metric on the truth and on chance"
     return Table(
-        title, ["metric", "truth", "chance", "gap", "layers won", "apart", "truth, collapsed", "notices"], rows
+        title,
+        ["metric", "truth", "chance", "gap", "layers won", "apart", "p (Holm)", "truth, collapsed", "notices"],
+        rows,
     )
+
+
+def _by_layer(report: PlantedReport) -> Table:
+    rows = [
+        [
+            name.removeprefix("planted:"),
+            formatted(gap.truth),
+            formatted(gap.chance),
+            formatted(gap.difference, "+"),
+            p_text(gap.p),
+            p_text(gap.p_holm),
+        ]
+        for name, gap in report.by_layer.items()
+    ]
+    title = f"{report.kind}: {BY_LAYER} on the truth and on chance at each layer; intervals are about its neurons"
+    return Table(title, ["layer", "truth", "chance", "gap", "p", "p (Holm)"], rows)
 
 
 def _apart(verdict: PlantedVerdict) -> str:
@@ -113,11 +161,11 @@ def _correlations(report: PlantedReport) -> Table:
     for verdict in report.verdicts:
         words = verdict.words
         cells = [
-            f"{words[question]}  {_formatted(correlation.rho, '+', 2)}"
+            f"{words[question]}  {formatted(correlation.rho, '+', 2)}  p {p_text(correlation.p_holm)}"
             for question, correlation in verdict.correlations.items()
         ]
         rows.append([_metric_label(verdict), *cells])
-    title = f"{report.kind}: verdicts, with the rank correlation over methods with each recovery score"
+    title = f"{report.kind}: verdicts, with the rank correlation over methods with each recovery score, and p (Holm)"
     return Table(title, ["metric", *(f"{about} ({name})" for name, about in QUESTIONS.items())], rows)
 
 
@@ -127,7 +175,8 @@ def _methods(report: PlantedReport) -> Table:
         for label, recovered in report.recovery.items()
     ]
     header = ["method", *(score.removeprefix("recovery_") for score in RECOVERY_SCORES)]
-    return Table(f"{report.kind}: recovery of the truth by each method, mean over layers", header, rows)
+    title = f"{report.kind}: recovery of the truth by each method, mean over layers"
+    return Table(title, header, rows, notes=[ADJUSTED])
 
 
 def _summary(reports: Sequence[PlantedReport], resamples: int) -> Table:
@@ -141,9 +190,10 @@ def _summary(reports: Sequence[PlantedReport], resamples: int) -> Table:
         if unaffected:
             affected = [verdict.metric for verdict in report.verdicts if verdict.notices_collapse]
             notes.append(
-                f"{report.kind}: {', '.join(unaffected)} cannot detect a dictionary that repeats one true unit. "
-                f"Metrics that can: {', '.join(affected) or 'none'}."
+                f"{report.kind}: {', '.join(unaffected)} are not shown to detect a dictionary that repeats one true "
+                f"unit. Metrics that detect it: {', '.join(affected) or 'none'}."
             )
+    notes.append(FAMILY.format(n=n_tests(reports)))
     notes.append(REDRAWN.format(resamples=resamples))
     if any(report.kind == "mixtures" for report in reports):
         notes.append(VARIETY)
@@ -151,7 +201,7 @@ def _summary(reports: Sequence[PlantedReport], resamples: int) -> Table:
         "Validity of each metric by question",
         ["layers", "question", *_SUMMARY_WORDS],
         rows,
-        numeric=(False,) * 5,
+        numeric=(False,) * (2 + len(_SUMMARY_WORDS)),
         notes=notes,
     )
 
@@ -160,7 +210,7 @@ def _metric_label(verdict: PlantedVerdict) -> str:
     return f"{verdict.metric} {'↑' if verdict.sign > 0 else '↓'}"
 
 
-def _formatted(interval: ValueWithInterval, sign: str = "", digits: int = 3) -> str:
+def formatted(interval: ValueWithInterval, sign: str = "", digits: int = 3) -> str:
     """Return a value with its interval, as ``0.928 [0.922, 0.934]``, with a dash for undefined parts."""
     if math.isnan(interval.value):
         return "-"
@@ -168,3 +218,10 @@ def _formatted(interval: ValueWithInterval, sign: str = "", digits: int = 3) -> 
     if math.isnan(interval.low):
         return f"{interval.value:{form}} [-]"
     return f"{interval.value:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
+
+
+def p_text(p: float | None) -> str:
+    """Return a p-value as ``.021`` or ``<.001``, with a dash for None."""
+    if p is None:
+        return "-"
+    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")

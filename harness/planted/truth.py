@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ class Truth:
     patterns: Tensor | None = None
     """(C, d_in) contribution of a concept of strength 1 to the layer's input, or None if it is not known"""
     _cached_strengths: dict[str, Tensor] = field(default_factory=dict)
+    _cached_levels: dict[Hashable, float] = field(default_factory=dict)
 
     def strengths_on(self, baseline: Baseline) -> Tensor:
         """Return :attr:`strengths`, computed once per evaluation split."""
@@ -50,6 +51,12 @@ class Truth:
         if key not in self._cached_strengths:
             self._cached_strengths[key] = self.strengths(baseline)
         return self._cached_strengths[key]
+
+    def random_level(self, key: Hashable, compute: Callable[[], float]) -> float:
+        """Return the random level of recovery for the counts ``key``, computed once."""
+        if key not in self._cached_levels:
+            self._cached_levels[key] = compute()
+        return self._cached_levels[key]
 
 
 class PlantedLayer(nn.Linear):

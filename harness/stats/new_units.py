@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit, logit, stdtrit
+from scipy.special import expit, logit, ndtri, stdtrit
 
 from harness.stats.tally import Tally, meetings, ratio
 
@@ -105,14 +105,37 @@ def interval(rates: np.ndarray, sample: NewUnits, level: float) -> tuple[np.ndar
     return low, high
 
 
-def redrawn(rates: np.ndarray, sample: NewUnits, n_draws: int, generator: np.random.Generator) -> np.ndarray:
-    """Return (n_draws, M) normal draws around the rates (M,) with their covariance; the rates where it is not known."""
-    drawn = np.tile(rates, (n_draws, 1))
-    estimable = np.flatnonzero(~np.isnan(rates) & ~np.isnan(np.diagonal(sample.covariance)))
-    values, vectors = np.linalg.eigh(sample.covariance[np.ix_(estimable, estimable)])
-    root = vectors * np.sqrt(np.maximum(values, 0))
-    drawn[:, estimable] = rates[estimable] + generator.standard_normal((n_draws, len(estimable))) @ root.T
-    return drawn
+def rank_interval(
+    rates: np.ndarray, sample: NewUnits, level: float, n_draws: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (M,) bounds of the ranks of the rates (M,) for new units; NaN for a method without a covariance.
+
+    A method's rank is at least 1 plus the number of methods that are surely better, and at most M minus the number of
+    those surely worse (Mogstad, Romano, Shaikh and Wilhelm, 2024). "Surely" is for all differences of the method
+    together: they are compared with the ``level`` quantile of the largest of them, in standard errors, over normal
+    draws with their covariance. Ranks of redrawn rates cover too rarely if methods are nearly equal.
+    """
+    rated = np.flatnonzero(~np.isnan(rates))
+    low, high = np.full((2, len(rates)), np.nan)
+    covariance = sample.covariance[np.ix_(rated, rated)].copy()
+    unknown = np.isnan(np.diagonal(covariance))
+    covariance[unknown] = covariance[:, unknown] = 0.0
+    covariance[unknown, unknown] = LARGEST_VARIANCE
+    values, vectors = np.linalg.eigh(covariance)
+    drawn = generator.standard_normal((n_draws, len(rated))) @ (vectors * np.sqrt(np.maximum(values, 0))).T
+    variances = np.diagonal(covariance)
+    for number, method in enumerate(rated):
+        if unknown[number]:
+            continue
+        error = np.sqrt(np.maximum(variances + variances[number] - 2 * covariance[number], 0))
+        gaps, differences = rates[rated] - rates[method], drawn - drawn[:, [number]]
+        in_errors = np.divide(np.abs(differences), error, out=np.zeros_like(differences), where=error > 0).max(1)
+        # Wider for few units, as Student's interval is.
+        student = stdtrit(sample.n_units[method] - 1, (1 + level) / 2) / ndtri((1 + level) / 2)
+        sure = np.abs(gaps) > np.quantile(in_errors, level) * student * error
+        low[method] = 1 + np.count_nonzero(sure & (gaps > 0))
+        high[method] = len(rated) - np.count_nonzero(sure & (gaps < 0))
+    return low, high
 
 
 def _over_units(changes: np.ndarray, units: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 
 from harness.errors import ArgumentError
 from harness.stats.consensus import consensus
-from harness.stats.new_units import interval, new_units, redrawn
+from harness.stats.new_units import interval, new_units, rank_interval
 from harness.stats.tally import Meetings, Tally, meetings, per_method, ratio, tally
 
 
@@ -38,8 +38,8 @@ def win_rates(judgments: pd.DataFrame, *, n_resamples: int = 1000, level: float 
     Returns:
         One row per method, best first: method, win_rate, ci_low, ci_high, n (decided comparisons), wins, ties
         (comparisons without a consensus), n_pairs (unit pairs with a decided comparison), rank (1 is best; equal rates
-        share the better rank), rank_low and rank_high (interval of the rank: over normal draws with the covariance for
-        new units, or without units over the resamples), new_low, new_high, n_units (different judged units, NA without
+        share the better rank), rank_low and rank_high (interval of the rank: for new units,
+        or without units over the resamples), new_low, new_high, n_units (different judged units, NA without
         units), n_opponents (those with a decided comparison). Rates are fractions, and NaN for n = 0.
 
     Raises:
@@ -76,18 +76,12 @@ def scored(counted: Tally, *, n_resamples: int = 1000, level: float = 0.95, seed
         sample = new_units(counted, n_opponents)
         new_low, new_high = interval(rates, sample, level)
         n_units = pd.array(sample.n_units, dtype="Int64")
-        resampled = redrawn(rates, sample, n_resamples, generator)
-    ranks = _ranks(rates[None])[0]
-    rank_low, rank_high = _quantiles(_ranks(resampled), tail, method="inverted_cdf")
-    # A method with a single unit has no interval, but the others are ranked against its rate.
-    unknown = np.isnan(ranks) | ((counted.unit_first is not None) & np.isnan(new_low))
-    for name, of_method, missing in (
-        ("rank", ranks, np.isnan(ranks)),
-        ("rank_low", np.fmin(rank_low, ranks), unknown),
-        ("rank_high", np.fmax(rank_high, ranks), unknown),
-    ):
+        rank_low, rank_high = rank_interval(rates, sample, level, n_resamples, generator)
+    else:
+        rank_low, rank_high = _quantiles(_ranks(resampled), tail, method="inverted_cdf")
+    for name, of_method in (("rank", _ranks(rates[None])[0]), ("rank_low", rank_low), ("rank_high", rank_high)):
         table[name] = pd.array(np.nan_to_num(of_method), dtype="Int64")
-        table.loc[missing, name] = pd.NA
+        table.loc[np.isnan(of_method), name] = pd.NA
     table["new_low"], table["new_high"] = new_low, new_high
     table["n_units"], table["n_opponents"] = n_units, n_opponents
     return table.sort_values(["win_rate", "method"], ascending=[False, True], ignore_index=True)

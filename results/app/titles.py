@@ -14,7 +14,6 @@ JOINER = "\N{WORD JOINER}"
 _SIGN = re.compile(r"(?<!\S)(?=(<->|->|<-|--|>=|<=|~=)(?!\S))")
 _SHORTCODE = re.compile(r":(?=[\w+/-]+:)")
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
-
 DIRECTIONS = {"higher": "higher is better ↑", "lower": "lower is better ↓", "none": "no direction"}
 
 

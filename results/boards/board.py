@@ -263,7 +263,13 @@ class Floor:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Board:
-    """Rows of one backbone, site, data set, evaluation set and probing set; `notes` lists what is not ranked."""
+    """Rows of one backbone, site, data set, evaluation set and probing set.
+
+    Attributes:
+        notes: sentences for the reader, such as what is not ranked together.
+        headline: sentences of the headline, the first one first (`results.comparison.headline`); empty if it was not
+            asked for, because it reads the units.
+    """
 
     backbone: str
     backbone_title: str
@@ -275,6 +281,7 @@ class Board:
     rows: tuple[Row, ...]
     floors: tuple[Floor, ...]
     notes: tuple[str, ...]
+    headline: tuple[str, ...] = ()
 
     @property
     def layer_title(self) -> str:

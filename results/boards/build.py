@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from results.boards.board import PLURALS, Board, BoardKey, Column, Floor, board_frame, board_json
 from results.boards.columns import Variant, columns_of, variant_of
+from results.boards.fit_seconds import attach_fit_seconds
 from results.boards.flags import flags_of
 from results.boards.group_columns import attach_group_scores
 from results.boards.ranking import HEADLINE, in_order, ranked, sort_note
@@ -106,13 +107,14 @@ def boards_of(
         StoreError: no score is of the metric `sort_by`.
     """
     cell_records = records_of(cells)
-    attached = []
+    measured = records_of(scores)
+    attached = [attach_fit_seconds(cell_records, measured)]
     if win_rates is not None:
         attached.append(attach_win_rates(cell_records, records_of(win_rates)))
     if groups is not None:
         attached.append(attach_group_scores(cell_records, records_of(groups)))
-    measured = [score for score in records_of(scores) if not score["metric"].startswith(EVIDENCE_PREFIX)]
-    score_records = measured + [score for source in attached for score in source.scores]
+    visible = [score for score in measured if not score["metric"].startswith(EVIDENCE_PREFIX)]
+    score_records = visible + [score for source in attached for score in source.scores]
     if sort_by is not None and sort_by not in (metric_ids := sorted({score["metric"] for score in score_records})):
         near = difflib.get_close_matches(sort_by, metric_ids, n=2, cutoff=0.5)
         meant = f" Did you mean {' or '.join(near)}?" if near else ""

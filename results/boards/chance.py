@@ -7,13 +7,10 @@ from typing import NamedTuple
 
 from results.boards.board import Aggregate, Column, Row
 from results.boards.mean_intervals import Variance, cell_variance, reach, seed_variance
+from results.boards.ranking import HEADLINE
 
 #: Largest relative difference between the expansion factors of a row and its control: both have about as many units.
 MATCHED_FACTOR = 0.05
-#: Scores that are compared, the first that both rows have. The first leaves out what a unit gains by choosing CLS or
-#: patch tokens. ``ms_score_adjusted`` is not among them: its level depends on the density of the codes, which a control
-#: does not share.
-CHANCE_SCORES = ("ms_score_token_adjusted", "ms_score")
 
 
 class ChanceComparison(NamedTuple):
@@ -38,7 +35,7 @@ def compared_with_chance(row: Row, rows: Sequence[Row], columns: Sequence[Column
     """Return the comparison of a row with its control; None if there is no control, or no known error.
 
     A control is another row whose `control_for` has the family of the row, and whose expansion factor differs from the
-    row's by at most 5 %. Of several, it is the one with the highest score. The score is the first of `CHANCE_SCORES`
+    row's by at most 5 %. Of several, it is the one with the highest score. The score is the first of `HEADLINE`
     that a control has, too.
     """
     for column in _score_columns(columns):
@@ -59,7 +56,7 @@ def compared_with_chance(row: Row, rows: Sequence[Row], columns: Sequence[Column
 
 
 def _score_columns(columns: Sequence[Column]) -> list[Column]:
-    return [column for metric in CHANCE_SCORES for column in columns if column.metric == metric]
+    return [column for metric in HEADLINE for column in columns if column.metric == metric]
 
 
 def _have_as_many_units(row: Row, other: Row, columns: Sequence[Column]) -> bool:

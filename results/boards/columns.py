@@ -11,16 +11,20 @@ from results.boards.board import Column, digits_of
 from results.store.records import DEVICE_UNITS
 
 COLUMN_ORDER = (
-    *("ms_score", "ms_score_token_adjusted", "ms_score_adjusted", "win_rate"),
+    *("ms_score_token_adjusted", "ms_score", "ms_score_adjusted", "win_rate"),
     *("r2", "accuracy", "accuracy_recovered", "agreement", "kl"),
     *("stability", "stability_alive", "stability_writer", "token_sensitivity"),
-    *("l0", "alive_fraction", "expansion_factor"),
+    *("l0", "alive_fraction", "expansion_factor", "fit_seconds", "encode_macs"),
 )
+# What a method costs. Costs are shown beside the others and not tested: a larger dictionary is slower by construction.
+COSTS = frozenset({"fit_seconds", "fit_peak_memory", "encode_macs", "parameters"})
 # Secondary metrics of the columns above. Metrics of a plugin are not among them: its author wants to see them.
 DETAILS = frozenset(
     {
         *("class_purity", "class_purity_adjusted", "polysemanticity", "effective_rank", "effective_rank_share"),
         *("max_collinearity", "min_distinctness", "nearest_cosine_mean", "nearest_cosine_median", "nearest_cosine_p95"),
+        # Its level of chance depends on the density of the codes, so it misleads between sparse and dense ones.
+        "ms_score_adjusted",
         *("unique_units", "unit_overlap", "unit_overlap_across", "ms_score_patch", "ms_score_cls"),
         *("fvu", "r2_pooled", "agreement_recovered", "stability_alive", "fit_peak_memory", "parameters"),
     }

@@ -37,7 +37,7 @@ LEADS: Mapping[str, Mapping[str, Lead]] = {
     "faithfulness": {
         "r2": Lead("R2", "share of the variance of the layer's output that the units reconstruct"),
         "accuracy": Lead("accuracy", "of the network with the reconstructed layer", "images"),
-        "accuracy_recovered": Lead("accuracy recovered", "0 is mean ablation of the layer, 100 the original network"),
+        "accuracy_recovered": Lead("accuracy recovered", "0 is mean ablation of the layer, 1 the original network"),
         "agreement": Lead("agreement", "share of images whose prediction does not change", "images"),
         "kl": Lead("KL", "divergence of the predictions from the original ones", "images"),
     },

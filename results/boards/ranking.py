@@ -13,7 +13,10 @@ from collections.abc import Sequence
 from results.boards.board import Column, Row
 from results.boards.families import GROUPS
 
-HEADLINE = "ms_score"
+#: Scores by which methods are sorted, compared with chance and put into the headline: the first that a board has. The
+#: first leaves out what a unit gains by choosing CLS or patch tokens. `ms_score_adjusted` is not among them: its level
+#: of chance depends on the density of the codes.
+HEADLINE = ("ms_score_token_adjusted", "ms_score")
 #: Metrics whose value follows from losslessness: that of a perfect reconstruction, or of the original network.
 BY_CONSTRUCTION = frozenset({"r2", "r2_pooled", "fvu", "accuracy", "accuracy_recovered", "agreement", "kl"})
 
@@ -51,7 +54,7 @@ def _mark(level: int, n_levels: int, n_rows: int) -> str | None:
 def in_order(rows: Sequence[Row], columns: Sequence[Column], sort_by: str | None) -> list[Row]:
     """Return the rows by group, then by the metric `sort_by`, or the headline metric; rows without it come last."""
     candidates = [column for column in columns if column.is_called(sort_by)]
-    candidates += [column for column in columns if column.metric == HEADLINE]
+    candidates += [column for metric in HEADLINE for column in columns if column.metric == metric]
     candidates += [column for column in columns if column.direction != "none"]
     chosen = candidates[0] if candidates else None
     sign = 1.0 if chosen and chosen.direction == "lower" else -1.0
@@ -68,5 +71,6 @@ def sort_note(columns: Sequence[Column], sort_by: str | None) -> list[str]:
     """Return a note if the board lacks the metric `sort_by`."""
     if sort_by is None or any(column.is_called(sort_by) for column in columns):
         return []
-    instead = next((column.key for column in columns if column.metric == HEADLINE), "the first metric with a direction")
+    headline = [column.key for metric in HEADLINE for column in columns if column.metric == metric]
+    instead = headline[0] if headline else "the first metric with a direction"
     return [f"This board lacks {sort_by}; its rows are sorted by {instead}."]

@@ -57,6 +57,7 @@ def render_text(board: Board, width: int = 100, *, details: bool = True) -> str:
 def _rendered(board: Board, width: int, left_out: Sequence[str]) -> str:
     columns = sorted(board.columns, key=position)
     parts = ["\n".join(_wrapped(line, width) for line in _heading(board))]
+    parts.append("\n".join(_wrapped(_printable(sentence), width) for sentence in board.headline))
     parts += _tables(board, columns, width) if board.rows else ["No cells."]
     sections = [_warnings(board), _explanations(board, columns), _remarks(board, left_out)]
     parts += ["\n".join(_wrapped(line, width) for line in section) for section in sections]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from results.boards.board import Column
+from results.boards.columns import COSTS
 from results.comparison.group_pairs import group_blocks
 from results.comparison.image_pairs import ImagePairs
 from results.comparison.intervals import Block, Interval, clustered, student, with_sampling_error
@@ -151,8 +152,8 @@ class PairedScores:
             difference=estimate,
             low=interval.low,
             high=interval.high,
-            # A metric without a direction is not a hypothesis, and must not affect the correction of the others.
-            p=interval.p if column.direction != "none" else None,
+            # A metric without a direction is not a hypothesis, nor is a cost: they must not affect the correction.
+            p=interval.p if column.direction != "none" and column.metric not in COSTS else None,
             n_seeds=len(shared),
             n_clusters=sum(len(block.sums) for block in blocks) or None,
             paired=description,

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from results.boards.board import Board, Column, Row
+from results.boards.chance import compared_with_chance
 from results.boards.find_row import row_called
 from results.boards.flags import ONE_SEED
 from results.boards.lead_columns import heading
+from results.boards.ranking import HEADLINE
 from results.comparison.difference import Difference
 from results.comparison.paired import Comparison, compare_rows
 from results.errors import StoreError
@@ -21,14 +23,14 @@ from results.errors import StoreError
 if TYPE_CHECKING:
     from results.store import Store
 
-#: Metric of the headline: the first that a board has.
-SCORES = ("ms_score_token_adjusted", "ms_score")
 #: Further metrics of the sentence, for what the score costs. Faithfulness: the first two that both rows have.
 FAITHFULNESS = ("r2", "agreement", "accuracy")
-COSTS = ("encode_macs", "fit_seconds")
+COSTS = ("fit_seconds", "encode_macs")
 #: Registry name of the method in focus, and family of its rivals.
 FOCUS, RIVALS = "elude", "sae"
 BACKBONE = "identity"
+BACKBONE_ROLE = "backbone"
+CONTROL = "random control of as many units"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ class Contrast:
     """Comparison of the row in focus with one other row.
 
     Attributes:
-        role: "best SAE", "backbone", "random control", or "next best" if there is no SAE.
+        role: "best SAE", "backbone", "random control of as many units", or "next best" if there is no SAE.
         comparison: row in focus (A) against the other one (B).
         score: difference of the headline's score.
         sentence: the contrast in words.
@@ -89,12 +91,19 @@ def headline(store: Store, board: Board, *, focus: str | None = None) -> Headlin
     return Headline(board=board, focus=chosen, contrasts=tuple(contrasts), sentence=contrasts[0].sentence)
 
 
+def with_headline(store: Store, board: Board) -> Board:
+    """Return the board with the sentences of its headline and of the contrasts that put it into proportion."""
+    content = headline(store, board)
+    sentences = tuple(contrast.sentence for contrast in content.contrasts) if content else ()
+    return dataclasses.replace(board, headline=sentences)
+
+
 def contrasted_rows(board: Board, *, focus: str | None = None) -> tuple[Column, Row, list[tuple[str, Row]]] | None:
     """Return the score of a board's headline, the row in focus, and the roles and rows that it is compared with.
 
     None if no method has the score; an empty list if no other row has it. `focus` and errors as in :func:`headline`.
     """
-    column = next((column for metric in SCORES for column in board.columns_called([metric])), None)
+    column = next((column for metric in HEADLINE for column in board.columns_called([metric])), None)
     if column is None:
         return None
     rows = sorted(
@@ -103,7 +112,7 @@ def contrasted_rows(board: Board, *, focus: str | None = None) -> tuple[Column, 
         key=lambda row: (bool(_serious(row)), bool(row.flags), -row.metrics[column.key].mean),
     )
     chosen = _focus(board, rows, focus)
-    return None if chosen is None else (column, chosen, _others(chosen, rows))
+    return None if chosen is None else (column, chosen, _others(chosen, rows, board.columns))
 
 
 def headline_json(content: Headline) -> dict[str, Any]:
@@ -144,7 +153,7 @@ def _focus(board: Board, rows: Sequence[Row], name: str | None) -> Row | None:
     return next((candidates[0] for candidates in preferences if candidates), None)
 
 
-def _others(focus: Row, rows: Sequence[Row]) -> list[tuple[str, Row]]:
+def _others(focus: Row, rows: Sequence[Row], columns: Sequence[Column]) -> list[tuple[str, Row]]:
     """Return the rows that the focus is compared with, and their roles, the most important first."""
     methods = [row for row in rows if row is not focus and row.group == "method"]
     rivals = [row for row in methods if row.family == RIVALS]
@@ -153,10 +162,9 @@ def _others(focus: Row, rows: Sequence[Row]) -> list[tuple[str, Row]]:
         others.append(("best SAE" if focus.family != RIVALS else "next best SAE", rivals[0]))
     elif methods:
         others.append(("next best", methods[0]))
-    others += [("backbone", row) for row in rows if row.method == BACKBONE and row is not focus][:1]
-    controls = [row for row in rows if focus.family in row.control_for and row is not focus]
-    others += [("random control", row) for row in controls[:1]]
-    return others
+    others += [(BACKBONE_ROLE, row) for row in rows if row.method == BACKBONE and row is not focus][:1]
+    chance = compared_with_chance(focus, rows, columns)
+    return [*others, *([(CONTROL, chance.control)] if chance else [])]
 
 
 def _contrast(store: Store, board: Board, column: Column, role: str, focus: Row, other: Row) -> Contrast | None:
@@ -185,14 +193,17 @@ def _sentence(role: str, comparison: Comparison, score: Difference, by_metric: d
     focus, other = comparison.a, comparison.b
     name = heading(score.column).partition(" (")[0]
     parts = [f"{name} {difference_text(score)}"]
-    parts += [_both(by_metric[metric]) for metric in FAITHFULNESS if metric in by_metric][:2]
-    parts += [_both(by_metric[metric]) for metric in COSTS if metric in by_metric][:1]
-    article = "the " if role != "random control" else "its "
+    # Two lossless methods are equal in faithfulness by construction.
+    if not (focus.is_lossless and other.is_lossless):
+        parts += [_both(by_metric[metric]) for metric in FAITHFULNESS if metric in by_metric][:2]
+    if role not in (BACKBONE_ROLE, CONTROL):
+        parts += [_both(by_metric[metric]) for metric in COSTS if metric in by_metric]
+    article = "its " if role == CONTROL else "the "
     return f"{focus.title_with_flags} vs {article}{role} ({other.title_with_flags}): {', '.join(parts)}."
 
 
 def difference_text(difference: Difference) -> str:
-    """Return a difference with its interval and what it says: "+0.7 [-0.4, 1.8], not separable"."""
+    """Return a difference with its interval and what it says: "+0.7 [-0.4, 1.8] (not separable)"."""
     column = difference.column
     factor = 100.0 if column.unit == "fraction" else 1.0
     text = f"{_number(factor * difference.difference, sign=True)}"
@@ -214,9 +225,9 @@ def _both(difference: Difference) -> str:
 
 
 def _number(value: float, *, sign: bool = False) -> str:
-    """Return a number with at most three significant digits and one decimal for percentages."""
-    text = f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
-    if abs(value) < 0.1 and value:
+    """Return a number with one decimal below 100, and two significant digits below .1."""
+    if 0 < abs(value) < 0.1:
         text = f"{value:.2g}"
-    text = text.removesuffix(".0")
+    else:
+        text = f"{value:.1f}" if abs(value) < 99.95 else f"{value:.0f}"
     return f"+{text}" if sign and value > 0 else text

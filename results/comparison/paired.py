@@ -6,13 +6,14 @@ The statistics are explained, with their equations, in docs/comparing.md. Needs 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from results.boards.board import PLURALS, Board, Column, Row
 from results.boards.build import EVIDENCE_PREFIX, FLOOR_PREFIX, boards_of
 from results.boards.columns import columns_of, variant_of, why_not
 from results.boards.find_row import row_called, unknown_row
+from results.boards.fit_seconds import attach_fit_seconds
 from results.comparison.difference import Difference, PairedScores, Sampling
 from results.comparison.intervals import holm
 from results.comparison.seed_pairs import paired_cells
@@ -20,6 +21,8 @@ from results.errors import StoreError
 from results.store.records import grouped, records_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from results.store import Store
 
 #: Scores of several cells together: they cannot be paired.
@@ -94,7 +97,7 @@ def compare(
     if not shared_boards:
         raise StoreError(_never_together(a, b, candidates))
     by_id = {cell["cell_id"]: cell for cell in records_of(cells)}
-    by_cell = grouped(records_of(scores), lambda score: score["cell_id"])
+    by_cell = _scores_by_cell(by_id.values(), scores)
     comparisons, problems = [], []
     for board, row_a, row_b in shared_boards:
         try:
@@ -119,10 +122,15 @@ def compare_rows(
 ) -> Comparison:
     """Compare two rows of one board; arguments and errors as in :func:`compare`."""
     settings = _settings(store, metrics, Sampling(level, n_resamples, seed))
-    cells = records_of(store.cells(backbone=board.backbone, site=board.site))
-    scores = records_of(store.scores(backbone=board.backbone, site=board.site))
-    by_cell = grouped(scores, lambda score: score["cell_id"])
-    return _compared(settings, board, a, b, {cell["cell_id"]: cell for cell in cells}, by_cell)
+    by_id = {cell["cell_id"]: cell for cell in records_of(store.cells(backbone=board.backbone, site=board.site))}
+    by_cell = _scores_by_cell(by_id.values(), store.scores(backbone=board.backbone, site=board.site))
+    return _compared(settings, board, a, b, by_id, by_cell)
+
+
+def _scores_by_cell(cells: Iterable[dict[str, Any]], scores: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """Return cell id -> its scores, with the time of its fit."""
+    measured = records_of(scores)
+    return grouped([*measured, *attach_fit_seconds(list(cells), measured).scores], lambda score: score["cell_id"])
 
 
 class _Settings(NamedTuple):

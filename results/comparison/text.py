@@ -22,7 +22,7 @@ def table(comparison: Comparison) -> Table:
     for description, group in grouped(comparison.differences, lambda difference: difference.paired).items():
         notes.append(f"{', '.join(difference.column.key for difference in group)}: {description}.")
     for tested, group in grouped([one for one in comparison.differences if one.tested_as], _tested_as).items():
-        notes.append(f"{', '.join(one.column.key for one in group)}: not tested, the same quantity as {tested}.")
+        notes.append(f"{', '.join(one.column.key for one in group)}: not tested, another form of {tested}.")
     n_tested = sum(difference.p is not None for difference in comparison.differences)
     notes.append(
         f"{percent} intervals from {comparison.n_resamples} resamples (seed {comparison.seed}) of the images, neurons "

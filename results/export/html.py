@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from results.boards.board import Board, Column, Row
 from results.boards.mean_intervals import confidence_interval
+from results.boards.ranking import HEADLINE
 from results.tables import Table, html_table
 
 if TYPE_CHECKING:
@@ -57,12 +58,13 @@ def _is_candidate(row: Row) -> bool:
     return row.group == "method" and not row.flags
 
 
-def page(boards: Sequence[tuple[Board, Table]], *, x: str | None = None, y: str = "ms_score") -> str:
+def page(boards: Sequence[tuple[Board, Table]], *, x: str | None = None, y: str | None = None) -> str:
     """Return a complete HTML document of boards and their tables. All text is escaped; there is no script in it."""
     parts = []
     for board, table in boards:
         heading, _, rest = html_table(table).partition("</h2>\n")
-        parts.append(f"{heading}</h2>\n{front_svg(board, x=x, y=y)}\n{rest}")
+        headline = "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in board.headline)
+        parts.append(f"{heading}</h2>\n{headline}{front_svg(board, x=x, y=y)}\n{rest}")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -73,15 +75,15 @@ def page(boards: Sequence[tuple[Board, Table]], *, x: str | None = None, y: str 
     )
 
 
-def front_svg(board: Board, *, x: str | None = None, y: str = "ms_score") -> str:
+def front_svg(board: Board, *, x: str | None = None, y: str | None = None) -> str:
     """Return a board's Pareto front as an SVG picture, or a sentence if it has fewer than two points.
 
     Whiskers are 95 % intervals (`mean_intervals`). Flagged rows, controls and virtual methods are drawn hollow and
     grey, and neither are on the front nor take others off it.
     """
-    across, up = _column(board, (x,) if x else FAITHFULNESS), _column(board, (y,))
+    across, up = _column(board, (x,) if x else FAITHFULNESS), _column(board, (y,) if y else HEADLINE)
     if across is None or up is None:
-        lacking = (x or "r2, agreement and accuracy") if across is None else y
+        lacking = (x or "r2, agreement and accuracy") if across is None else (y or " and ".join(HEADLINE))
         return f"<p>No front: this board lacks {html.escape(lacking)}.</p>"
     points = _points(board, across, up)
     if not points:

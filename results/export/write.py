@@ -5,6 +5,7 @@ Every function returns text or bytes, so that the app's downloads can use them; 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("csv", "parquet", "markdown", "latex", "html")
 RAW = ("cells", "scores")
-#: Metric on the vertical axis of the front.
-DEFAULT_Y = "ms_score"
 #: Signature of a DuckDB file, after a checksum of eight bytes.
 _DUCKDB = b"DUCK"
 _ENDINGS = {".csv": "csv", ".parquet": "parquet", ".md": "markdown", ".tex": "latex", ".html": "html", ".htm": "html"}
@@ -112,7 +111,7 @@ def board_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
         for row in members:
             values = (value_text(row, column, observations=column.key in each) for column in columns)
             rows.append([row.title_with_flags, row.cell_count, *values])
-    notes = [*flag_lines((row.title, row) for row in board.rows), *_failures(board.rows)]
+    notes = [*board.headline, *flag_lines((row.title, row) for row in board.rows), *_failures(board.rows)]
     for column in columns:
         kind, count = counted[column.key]
         if kind:
@@ -153,14 +152,14 @@ def exported(
     *,
     metrics: Sequence[str] | None = None,
     x: str | None = None,
-    y: str = DEFAULT_Y,
+    y: str | None = None,
 ) -> bytes:
     """Return boards in one of FORMATS, as the bytes of a file.
 
     Args:
         metrics: keys or ids of the metrics to export; None: all.
         x: metric of the HTML page's front; None: the first of r2, agreement and accuracy that the board has.
-        y: the other metric of the front.
+        y: the other metric of the front; None: the first of ms_score_token_adjusted and ms_score that the board has.
 
     Raises:
         StoreError: an unknown format or metric, or nothing to export.
@@ -169,8 +168,7 @@ def exported(
         raise StoreError(f"Unknown export format {form!r}; use one of {', '.join(FORMATS)}.")
     if not boards:
         raise StoreError("There is nothing to export: no cell matches.")
-    # The default of `y` may be absent: the page then shows that it has no front.
-    require_metrics(boards, [*(metrics or ()), *([x] if x else ()), *([y] if y != DEFAULT_Y else ())])
+    require_metrics(boards, [*(metrics or ()), *filter(None, (x, y))])
     if form in ("csv", "parquet"):
         frame = boards_frame(boards)
         if metrics is not None:
@@ -180,7 +178,9 @@ def exported(
             frame = frame[[name for name in frame.columns if name not in all_keys or name in wanted]]
         return csv_text(frame).encode() if form == "csv" else parquet_bytes(frame)
     if form == "html":
-        return page([(board, board_table(board, metrics)) for board in boards], x=x, y=y).encode()
+        # The page shows the headline above the front.
+        tables_below = [board_table(dataclasses.replace(board, headline=()), metrics) for board in boards]
+        return page(list(zip(boards, tables_below, strict=True)), x=x, y=y).encode()
     return (markdown if form == "markdown" else latex)(boards, metrics).encode()
 
 

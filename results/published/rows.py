@@ -33,6 +33,15 @@ METHODS: Mapping[str, str] = {
     "ELUDe": "elude",
     "random baseline": "random_split",
 }
+#: The paper's name of ELUDe, which is the only method of Table 9.
+ELUDE_NAME = "ELUDe"
+#: Name of a backbone in Table 9, in which the expansion factor may follow -> its name in the other tables.
+_TABLE_9: Mapping[str, str] = {
+    "DINOv2-S/14": "DINOv2 ViT-S/14",
+    "DINOv2-B/14": "DINOv2 ViT-B/14",
+    "DINOv2-L/14": "DINOv2 ViT-L/14",
+    "ConvNeXtV2-B": "ConvNeXtV2-Base",
+}
 #: Table 9: (backbone, layer, expansion factor) -> settings of ELUDe; min_cluster_size is 1000 unless given.
 ELUDE: Mapping[tuple[str, int | None, int], Mapping[str, int]] = {
     ("AugReg ViT-B/16", 12, 8): {"top_k": 100_000},
@@ -99,6 +108,13 @@ def is_site(path: str, setting: PaperSetting) -> bool:
     if setting.layer is None:
         return path == "stages.3.blocks.2.mlp.fc2"
     return re.search(rf"(?:^|\.)(?:blocks|layers|layer)\.{setting.layer - 1}\.mlp\.fc2$", path) is not None
+
+
+def setting_of_elude(backbone: str, layer: str) -> PaperSetting:
+    """Return the setting of a row of Table 9, e.g. of ``DINOv2-B/14 (EF4)`` at layer ``12``."""
+    name, _, factor = backbone.partition(" (EF")
+    number = int(layer) if layer.isdigit() else None
+    return PaperSetting(_TABLE_9.get(name, name), number, int(factor.rstrip(")") or 8))
 
 
 def is_backbone(name: str, setting: PaperSetting) -> bool:

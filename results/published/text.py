@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from results.errors import StoreError
-from results.published.report import TITLES, PublishedCell, PublishedReport, RankAgreement
+from results.published.printed import TITLES, PublishedCell
+from results.published.report import PublishedReport, RankAgreement
 from results.published.rows import PaperSetting
 from results.store.records import grouped
 from results.tables import Table, latex, markdown
@@ -64,6 +65,10 @@ def _of_setting(number: int, setting: PaperSetting, n_published: int, cells: Seq
         notes.append(
             "The paper's effective rank and coherence of ELUDe are of the directions that sub-units write; "
             "the measured ones are of those that they read."
+        )
+    if number == 9:
+        notes.append(
+            "A neuron without clusters counts as one unit here; the paper sums cluster counts, in which it may be 0."
         )
     return Table(
         f"Table {number}: {TITLES[number]}, published and measured: {setting}",

@@ -22,6 +22,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     **dict.fromkeys(("nearest_cosine_mean", "nearest_cosine_median", "nearest_cosine_p95"), _UNIT),
     **dict.fromkeys(("polysemanticity", "polysemanticity_null"), _UNIT),
     **dict.fromkeys(("kl", "l0", "expansion_factor", "efficiency_ratio", "parameters", "macs"), _POSITIVE),
+    "encode_macs": _POSITIVE,
     "effective_rank": (1.0, math.inf),
     "fvu": _POSITIVE,
     # 1 - error has no lower bound.

@@ -31,6 +31,7 @@ from harness.cells.run_cell import CellContext, run_cell
 from harness.check.methods import small_settings
 from harness.metrics.base import METRICS
 from harness.suites import Suite, parse_suite
+from results.store.records import DEVICE_UNITS
 
 
 def suite_of(pictures: Path) -> Suite:
@@ -64,7 +65,11 @@ def digests(pictures: Path, cache: Path, names: Sequence[str]) -> list[str]:
         place = CellContext("run", "forked", "cpu", cache / str(os.getpid()))
         result = run_cell(cell, inputs, place)
         assert result.finished and result.units is not None, result.headline
-        scores = [(score.metric, repr(score.value), repr(score.uncertainty)) for score in result.scores]
+        scores = [
+            (score.metric, repr(score.value), repr(score.uncertainty))
+            for score in result.scores
+            if score.unit not in DEVICE_UNITS
+        ]
         digest = hashlib.sha256(repr(sorted(scores)).encode())
         for column in sorted(result.units):
             digest.update(np.ascontiguousarray(np.stack(result.units[column].to_numpy())).tobytes())

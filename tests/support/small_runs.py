@@ -10,6 +10,7 @@ import pandas as pd
 from harness.progress import Silent
 from harness.suites import Suite, parse_suite
 from results import open_store
+from results.store.records import DEVICE_UNITS
 
 
 def suite_of(folder: Path, *names: str, backbone: str = "tiny_vit", **changes: Any) -> Suite:
@@ -31,7 +32,9 @@ def suite_of(folder: Path, *names: str, backbone: str = "tiny_vit", **changes: A
 
 
 def scores(store: Path) -> pd.DataFrame:
+    """The scores that do not depend on the machine and the moment: neither times nor memory."""
     frame = open_store(store).scores()
+    frame = frame[~frame["unit"].isin(DEVICE_UNITS)]
     columns = ["cell_id", "method", "token_seed", "metric", "value", "uncertainty", "n"]
     return frame[columns].sort_values(columns[:4]).reset_index(drop=True)
 

@@ -95,7 +95,7 @@ def _table(comparison: Comparison) -> None:
     n_tested = sum(entry.p is not None for entry in entries)
     st.caption(
         f"Paired by {plain(', '.join(comparison.seeds))}; {comparison.n_resamples} bootstrap resamples of the images, "
-        "neurons or units named in the last column. Tested as: another number for the same quantity, which is not "
+        "neurons or units named in the last column. Tested as: another form of the metric, which is not "
         f"tested again and not drawn. P-values are corrected (Holm) for the {n_tested} metrics tested, intervals are "
         "not. So an interval may exclude zero although the difference is not significant. The same as "
         "`harness compare`."

@@ -13,13 +13,14 @@ from results.app.standings import Point, is_candidate, mean_of, points, without_
 from results.app.titles import axis_title, plain, title_and_unit, visible
 from results.boards.board import Board, Column, Row
 from results.boards.lead_columns import column_name
-from results.comparison.headline import FAITHFULNESS, SCORES
+from results.boards.ranking import HEADLINE
+from results.comparison.headline import FAITHFULNESS
 from results.comparison.joint_draws import N_DRAWS
 from results.comparison.row_errors import RowErrors
 from results.published.points import Published, published_points
 from results.store import Store
 
-_DEFAULT_X, _DEFAULT_Y = FAITHFULNESS, (*SCORES, "win_rate")
+_DEFAULT_X, _DEFAULT_Y = FAITHFULNESS, (*HEADLINE, "win_rate")
 
 
 def render() -> None:

@@ -50,7 +50,7 @@ def _columns(board: Board) -> list[Column]:
     key = f"groups {board.backbone} {board.site} {every}"
     chosen = left.pills("Columns", groups, selection_mode="multi", default=groups, key=key)
     with right:
-        first = next((c.key for c in board.columns if c.metric == HEADLINE), None)
+        first = next((c.key for metric in HEADLINE for c in board.columns if c.metric == metric), None)
         titles = {column.key: column_name(column) for column in board.columns if column.direction != "none"}
         if titles:
             widgets.select("Sort by", list(titles), "by", list(titles.values()), default=first)

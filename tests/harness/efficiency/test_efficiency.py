@@ -150,11 +150,15 @@ def test_it_is_measured_only_where_a_suite_asks_for_it(photo_folder: Path) -> No
     found = {metric.id for metric in metrics}
     assert "efficiency_ratio" in METRICS.names() and "efficiency_ratio" not in found
     assert {"r2", "ms_score"} <= found
+    # What needs no timing is measured in every run.
+    assert {"encode_macs", "parameters"} <= found
+    assert not any(METRICS.get(name).timed for name in found)
 
 
 def test_a_whole_run_records_what_a_row_needs(photo_folder: Path, tmp_path: Path) -> None:
     store = tmp_path / "results.duckdb"
-    summary = run(suite_of(photo_folder, ["efficiency_ratio"]), store)
+    # `parameters` is a metric and a companion of efficiency_ratio: it is recorded once.
+    summary = run(suite_of(photo_folder, ["efficiency_ratio", "parameters", "encode_macs"]), store)
     assert (summary.finished, summary.failed) == (3, 0)
     opened = open_store(store)
     assert not any(len(notes) for notes in opened.cells()["notes"])
@@ -177,6 +181,12 @@ def test_a_whole_run_records_what_a_row_needs(photo_folder: Path, tmp_path: Path
     for key, per_token in extra.items():
         assert value[key] == pytest.approx(whole + tokens * per_token / 1e9)
     assert value["random_split", "parameters"] == pytest.approx((2 * layer + 2 * D) / 1e6)
+    assert value["identity", "encode_macs"] == 0
+    assert value["topk_sae", "encode_macs"] == pytest.approx(tokens * 2 * D * D / 1e9)
+    assert value["random_split", "encode_macs"] == pytest.approx(tokens * 2 * layer / 1e9)
+    details = scores.set_index(["method", "metric"])["details"]
+    assert details["random_split", "encode_macs"]["network"] == details["identity", "encode_macs"]["network"] == 0
+    assert details["topk_sae", "encode_macs"]["network"] == pytest.approx(value["topk_sae", "macs"] - whole)
     # One row for each way to run a method, the fastest first, with the products it follows from.
     shown = CliRunner().invoke(app, ["efficiency", "--store", str(store)])
     assert shown.exit_code == 0, shown.output

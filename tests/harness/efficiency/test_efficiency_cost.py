@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import pytest
 import torch
+from in_memory import small_layer
 from tiny_networks import DEPTH, PATCH, D, T, split_of, topk
+from variants import SHORT, built_in
 
+import methods
 from harness import backbones
-from harness.efficiency.cost import backbone_macs, extra_macs, size_of, size_of_backbone
+from harness.check.methods import small_settings
+from harness.efficiency.cost import (
+    backbone_macs,
+    decode_macs,
+    encode_macs,
+    extra_macs,
+    network_macs,
+    size_of,
+    size_of_backbone,
+)
 from harness.efficiency.integration import MATERIALISED, modes_of
 from methods.base import Method, make_config
 from methods.dictionaries.random_dictionary import RandomDictionary
+from methods.grouped import SubUnits
 from methods.identity import Identity
 from methods.random_split import RandomSplit
 from methods.sae.method import LinearSAE
@@ -96,3 +109,48 @@ def test_sizes_are_those_of_the_layer() -> None:
     assert size_of(topk(20, 12)) == (2 * 20 * 12 + 20 + 12, 4 * (2 * 20 * 12 + 20 + 12))
     parameters = (8 * PATCH + 8) + (12 * 8 + 12) + (5 * 12 + 5)
     assert size_of_backbone(backbone) == (parameters, 4 * parameters)
+
+
+def test_reading_the_codes_of_each_method_costs_its_products_by_hand() -> None:
+    """Products of 16 inputs, 6 outputs and n units; codes of a split are read beside the layer's own product."""
+    site, tokens = small_layer()
+    d_in, d_out = site.d_in, site.d_out
+    per_token: dict[str, float] = {}
+    for name in built_in():
+        cls = methods.METHODS.get(name)
+        spec, fields = cls.spec, cls.Config.model_fields
+        settings = small_settings(cls) | {key: value for key, value in SHORT.items() if key in fields}
+        method = methods.create(name, **settings).fit(tokens, site, seed=1)
+        n, read = method.n_units, d_in if spec.reads == "input" else d_out
+        encode, decode = encode_macs(method, d_in, d_out), decode_macs(method, d_in, d_out)
+        per_token[name] = encode.value
+        by_hand: dict[str, float] = {
+            "identity": 0,
+            "matching_pursuit_sae": n * d_out + (method.config.k - 1) * n if name == "matching_pursuit_sae" else 0,
+            # The layer's own product, the same of absolute values, and one product with each centroid.
+            "pure": 2 * d_out * d_in + n * d_in,
+            # The projection on the atoms, and one product with the Gram matrix in each step.
+            "nmf": n * d_out + method.config.encode_iterations * n * n if name == "nmf" else 0,
+        }
+        assert encode.value == by_hand.get(name, n * read), name
+        unchanged = spec.virtual or name in ("elude", "random_split", "identity")
+        # Sums of sub-units are additions; every other decoder is one product with the atoms.
+        written = 0 if isinstance(method, SubUnits) else n * d_out
+        assert network_macs(method, encode, decode) == (0 if unchanged else encode.value + written), name
+        if encode.how == decode.how == "analytic" and not spec.virtual:
+            assert network_macs(method, encode, decode) == extra_macs(method, d_in, d_out).value, name
+    assert per_token["elude"] > 0 and per_token["random_split"] > 0
+
+
+def test_products_that_are_made_once_per_batch_are_not_counted_per_token() -> None:
+    """Semi-NMF forms the Gram matrix of its atoms in each call, which a batch of eight tokens would seem to pay."""
+
+    class OncePerBatch(RandomDictionary):
+        spec = RandomDictionary.spec._replace(name="once_per_batch")
+
+        def encode(self, x: torch.Tensor) -> torch.Tensor:
+            return x @ (self.atoms.T @ (self.atoms @ self.atoms.T))
+
+    method = OncePerBatch()
+    method.atoms, method.output_bias, method.gain = torch.randn(9, 5), torch.zeros(5), torch.tensor(1.0)
+    assert encode_macs(method, 7, 5) == (9 * 5, "counted")

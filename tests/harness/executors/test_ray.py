@@ -34,6 +34,7 @@ from harness.suites import Suite, load_suite, parse_suite, suite_names
 from methods.plugin_files import load_plugin_file
 from results import open_store
 from results.store.liveness import run_states
+from results.store.records import DEVICE_UNITS
 
 pytestmark = pytest.mark.run
 
@@ -102,6 +103,8 @@ def whole(store: Path, table: str) -> pd.DataFrame:
     frame = open_store(store).query(f"SELECT * FROM {table}")
     moments = ["run_id", "started_at", "seconds", "fit_seconds", "measured_at", "notes"]
     frame = frame.drop(columns=[name for name in moments if name in frame])
+    if table == "scores":
+        frame = frame[~frame["unit"].isin(DEVICE_UNITS)]
     keys = [
         name for name in ("cell_id", "group_id", "metric", "unit", "series", "step", "params_hash") if name in frame
     ]

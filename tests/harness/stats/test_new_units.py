@@ -11,7 +11,7 @@ import pytest
 from paths import ROOT
 
 from harness import stats
-from harness.stats.new_units import interval, new_units, redrawn
+from harness.stats.new_units import NewUnits, interval, new_units, rank_interval
 from harness.stats.tally import meetings, tally
 from harness.stats.win_rates import mean_rates
 from methods.errors import UserError
@@ -134,14 +134,39 @@ def test_units_are_checked() -> None:
     assert stats.win_rates(frame.head(0)).empty
 
 
-def test_draws_have_the_covariance() -> None:
-    counted = tally(stats.consensus(judged(2, 4, 10, 30)))
-    met = meetings(counted)
-    rates, n_opponents = mean_rates(met.wins / met.decided, met, 4)
-    sample = new_units(counted, n_opponents)
-    drawn = redrawn(rates, sample, 40_000, np.random.default_rng(0))
-    np.testing.assert_allclose(drawn.mean(0), rates, atol=0.005)
-    np.testing.assert_allclose(np.cov(drawn.T), sample.covariance, atol=0.1 * sample.covariance.max())
+def sample_of(variances: list[float], n_units: int = 10_000) -> NewUnits:
+    size = len(variances)
+    return NewUnits(np.diag(variances), np.full(size, n_units), np.full(size, n_units))
+
+
+def test_ranks_of_well_separated_and_of_equal_methods() -> None:
+    generator = np.random.default_rng(0)
+    low, high = rank_interval(np.array([0.9, 0.5, 0.1]), sample_of([1e-4] * 3), 0.95, 500, generator)
+    assert low.tolist() == high.tolist() == [1, 2, 3]
+    low, high = rank_interval(np.array([0.5, 0.5, np.nan, 0.5]), sample_of([1e-4] * 4), 0.95, 500, generator)
+    np.testing.assert_array_equal(low, [1, 1, np.nan, 1])
+    np.testing.assert_array_equal(high, [3, 3, np.nan, 3])
+
+
+def test_two_methods_are_ranked_if_their_difference_is_beyond_1_96_errors() -> None:
+    """The error of a difference of two independent rates of error .03 and .04 is .05."""
+    sample = sample_of([0.03**2, 0.04**2])
+    for difference, expected in ((1.9 * 0.05, [1, 2]), (2.02 * 0.05, [1, 1])):
+        rates = np.array([0.5 + difference / 2, 0.5 - difference / 2])
+        low, high = rank_interval(rates, sample, 0.95, 50_000, np.random.default_rng(1))
+        assert [low[0], high[0]] == expected
+
+
+def test_the_rank_interval_covers_the_ranks_of_nearly_equal_methods() -> None:
+    """Rates that differ by a tenth of their error; ranks of redrawn rates covered 91 % in such cases."""
+    generator = np.random.default_rng(2)
+    truth = 0.5 + 0.003 * np.arange(8)[::-1]
+    inside = []
+    for _ in range(200):
+        rates = truth + 0.03 * generator.standard_normal(8)
+        low, high = rank_interval(rates, sample_of([0.03**2] * 8), 0.95, 300, generator)
+        inside.append((low <= np.arange(1, 9)) & (np.arange(1, 9) <= high))
+    assert np.mean(inside) > 0.94
 
 
 def test_the_interval_covers_the_rate_of_new_units(monkeypatch: pytest.MonkeyPatch) -> None:

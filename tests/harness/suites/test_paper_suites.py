@@ -16,7 +16,7 @@ from results.published import rows
 from results.published.rows import METHODS
 from results.published.tables import published_table
 
-TABLES = [f"table{number}" for number in range(2, 8)]
+TABLES = [f"table{number}" for number in range(1, 8)]
 
 #: The paper's backbone -> the name under which the suites load it.
 BACKBONES = {published: names[0] for published, names in rows.BACKBONES.items()}
@@ -56,6 +56,12 @@ def test_the_other_tables_have_the_published_methods() -> None:
         "random_dictionary",
     }
     assert table4.stability is not None and table4.stability.init == (42, 7, 1024)
+    relatives = {"DNRwCV": "dnrwcv", "PURE": "pure", "DPCiCNN": "dpcicnn", "Vanilla SAE": "vanilla_sae"}
+    table1 = load_suite("table1")
+    assert table1.stability == table4.stability and table1.evaluation == table4.evaluation
+    assert {relatives.get(name) or METHODS[name] for name in published_table(1)["method"]} <= {
+        name for _, _, name, _ in rows_of(table1)
+    }
     assert {name for _, _, name, _ in rows_of(load_suite("table5"))} == {
         METHODS[name] for name in published_table(5)["method"]
     }
@@ -102,12 +108,14 @@ def test_elude_has_the_settings_of_table_9() -> None:
         ("table3", 60, 252),
         # Eight trained methods, ELUDe and the random dictionary, three initialisations on one token set.
         ("table4", 30, 126),
+        # Table 4's without the random dictionary, and three methods that are in no other table.
+        ("table1", 27 + 9, 126),
         ("table5", 10, 126),
         # Eight settings of six methods and three token seeds; the backbone of both expansion factors is one cell.
         ("table6", 8 * 6 * 3 - 3, 8 * 4 * 9),
         ("table7", 30, 0),
         # Table 4 shares seed 42 with Table 2 (9 cells), Table 6 the backbone alone at layer 12 (3), Table 7 ELUDe (3).
-        ("paper", 60 + 21 + 141 - 3 + 27 + 10, 252 + 288),
+        ("paper", 60 + 21 + 9 + 141 - 3 + 27 + 10, 252 + 288),
     ],
 )
 def test_how_many_cells_a_suite_has(name: str, cells: int, swept: int) -> None:

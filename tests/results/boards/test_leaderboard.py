@@ -310,7 +310,7 @@ def test_the_printed_table(store: Store) -> None:
         "DINOv2 ViT-S/14 · blocks.9.mlp.fc2 · photographs|",
         "evaluation evaluation-1, probing probing-1|",
         "|",
-        "                        interpretability    faithfulness|",
+        "                        interpretability   faithfulness|",
         "method               n     MS score (%) ↑        R2 ↑|",
         "-------------------  -  -----------------  ----------|",
         "elude                3  58.31 ± 0.07 best  1.000 best|",

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from flagged_store import make_store, record
+from flagged_board import Cells, flagged_board
 
-from results import Store, leaderboard, open_store
 from results.boards.board import Board
 
-pytestmark = pytest.mark.run
 
-
-@pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Board:
-    (only,) = leaderboard(make_store(tmp_path_factory.mktemp("flagged") / "s.duckdb"))
-    return only
+@pytest.fixture
+def board() -> Board:
+    return flagged_board()
 
 
 def ranks(board: Board, key: str) -> dict[str, tuple[int | None, str | None]]:
@@ -51,33 +45,26 @@ def test_a_lossless_method_is_not_ranked_in_what_follows_from_it(board: Board) -
     assert ranks(board, "ms_score")["exact"] == (2, "second")
 
 
-def test_virtual_methods_are_ranked_among_themselves(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "s.duckdb", read_only=False)
+def test_virtual_methods_are_ranked_among_themselves() -> None:
+    cells = Cells()
     for label, virtual, ms in (("a", False, 0.5), ("b", False, 0.6), ("c", True, 0.7), ("d", True, 0.8)):
-        record(store, label, [ms, ms], claims={"virtual": virtual})
-    (board,) = leaderboard(store)
-    assert ranks(board, "ms_score") == {"b": (1, "best"), "a": (2, None), "d": (1, "best"), "c": (2, None)}
+        cells.record(label, [ms, ms], claims={"virtual": virtual})
+    expected = {"b": (1, "best"), "a": (2, None), "d": (1, "best"), "c": (2, None)}
+    assert ranks(cells.board(), "ms_score") == expected
 
 
-def test_a_board_of_single_seeds_has_no_mark(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "s.duckdb", read_only=False)
+def test_a_board_of_single_seeds_has_no_mark() -> None:
+    cells = Cells()
     for label, ms in (("a", 0.5), ("b", 0.6), ("c", 0.7)):
-        record(store, label, [ms])
-    (board,) = leaderboard(store)
-    assert all(
-        aggregate.mark is None and aggregate.rank is None for row in board.rows for aggregate in row.metrics.values()
-    )
+        cells.record(label, [ms])
+    values = [aggregate for row in cells.board().rows for aggregate in row.metrics.values()]
+    assert values and all(value.mark is None and value.rank is None for value in values)
 
 
-def test_the_second_of_two_is_the_last_and_has_no_mark(tmp_path: Path) -> None:
-    store = _two_or_three(tmp_path, ["a", "b"])
-    assert [mark for _, mark in ranks(leaderboard(store)[0], "ms_score").values()] == ["best", None]
-    record(store, "c", [0.1, 0.1])
-    assert [mark for _, mark in ranks(leaderboard(store)[0], "ms_score").values()] == ["best", "second", None]
-
-
-def _two_or_three(tmp_path: Path, labels: list[str]) -> Store:
-    store = open_store(tmp_path / "s.duckdb", read_only=False)
-    for number, label in enumerate(labels):
-        record(store, label, [0.6 - number / 10] * 2)
-    return store
+def test_the_second_of_two_is_the_last_and_has_no_mark() -> None:
+    cells = Cells()
+    for label, ms in (("a", 0.6), ("b", 0.5)):
+        cells.record(label, [ms, ms])
+    assert [mark for _, mark in ranks(cells.board(), "ms_score").values()] == ["best", None]
+    cells.record("c", [0.1, 0.1])
+    assert [mark for _, mark in ranks(cells.board(), "ms_score").values()] == ["best", "second", None]

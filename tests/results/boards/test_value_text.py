@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from flagged_store import fraction, make_store, record
+from flagged_board import Cells, flagged_board, fraction
 
-from results import Store, leaderboard, open_store
 from results.boards.board import Board, Column, Row
 from results.boards.build import render_text
 from results.boards.by import tables_by
 from results.boards.value_text import value_text
 
-pytestmark = pytest.mark.run
 
-
-@pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Board:
-    (only,) = leaderboard(make_store(tmp_path_factory.mktemp("flagged") / "s.duckdb"))
-    return only
+@pytest.fixture
+def board() -> Board:
+    return flagged_board()
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path / "results.duckdb", read_only=False)
+def cells() -> Cells:
+    return Cells()
 
 
 def value(board: Board, label: str, key: str) -> str:
@@ -37,28 +31,28 @@ def row_and_column(board: Board, label: str, key: str) -> tuple[Row, Column]:
     return row, column
 
 
-def test_the_error_of_the_images_is_not_hidden_by_equal_seeds(store: Store) -> None:
-    record(store, "m", [0.5, 0.5, 0.5], accuracy=0.74)
-    (board,) = leaderboard(store)
+def test_the_error_of_the_images_is_not_hidden_by_equal_seeds(cells: Cells) -> None:
+    cells.record("m", [0.5, 0.5, 0.5], accuracy=0.74)
+    board = cells.board()
     assert value(board, "m", "accuracy") == "74.00 ± 4.00"
     # Neither seeds nor units say anything: no error rather than ± 0.00.
     assert value(board, "m", "expansion_factor") == "2.000"
 
 
-def test_one_seed_without_an_error_has_no_sign(store: Store) -> None:
-    record(store, "m", [0.5], error=None)
-    (board,) = leaderboard(store)
+def test_one_seed_without_an_error_has_no_sign(cells: Cells) -> None:
+    cells.record("m", [0.5], error=None)
+    board = cells.board()
     assert value(board, "m", "ms_score") == "50.00"
 
 
-def test_a_value_that_lacks_a_seed_says_so(store: Store) -> None:
-    record(store, "m", [0.5, 0.6, 0.7])
-    record(store, "m", [0.5, 0.6], extra=[fraction("sparse_probe", 0.5)])
-    (board,) = leaderboard(store)
+def test_a_value_that_lacks_a_seed_says_so(cells: Cells) -> None:
+    cells.record("m", [0.5, 0.6, 0.7])
+    cells.record("m", [0.5, 0.6], extra=[fraction("sparse_probe", 0.5)])
+    board = cells.board()
     assert value(board, "m", "sparse_probe") == "50.00 n=2" and "n=" not in value(board, "m", "ms_score")
     text = render_text(board, 160)
     assert "n= behind a value that is over other than these" in text
-    assert tables_by([board], "label")[0].rows[0][-1] == "50.00 n=2"
+    assert tables_by([board], "label", ["sparse_probe"])[0].rows[0][-1] == "50.00 n=2"
 
 
 def test_marks_are_words(board: Board) -> None:
@@ -94,7 +88,7 @@ def test_row_groups_have_headings_and_columns_have_groups(board: Board) -> None:
     virtual = lines.index("-- virtual: units are not part of the model, ranked apart")
     assert [line.split("  ")[0] for line in lines[controls + 1 : virtual]] == ["backbone only", "random atoms"]
     assert lines[virtual + 1].startswith("ghost")
-    groups, header = lines[3], lines[4]
+    groups, header = lines[2], lines[3]
     assert groups.split() == ["interpretability", "faithfulness", "cost"]
     assert groups.index("interpretability") == header.index("units")
     # Headings are right-aligned, the group's name starts with the column.
@@ -109,9 +103,9 @@ def test_numbers_of_observations_are_in_a_column_or_a_line(board: Board) -> None
     assert "units: units with an MS score, per cell" in text
 
 
-def test_signs_that_do_not_occur_are_not_explained(store: Store) -> None:
-    record(store, "m", [0.5], error=None, accuracy=None, agreement=None, r2=None)
-    text = render_text(leaderboard(store)[0], 200)
+def test_signs_that_do_not_occur_are_not_explained(cells: Cells) -> None:
+    cells.record("m", [0.5], error=None, accuracy=None, agreement=None, r2=None)
+    text = render_text(cells.board(), 200)
     assert "±" not in text and "[low, high]" not in text and "best, second" not in text and "lossless" not in text
 
 

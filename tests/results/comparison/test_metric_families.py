@@ -87,7 +87,7 @@ def differences(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Differenc
             )
     (comparison,) = compare(open_store(path), "elude", "random_split")
     notes = table(comparison).notes
-    assert "ms_score_adjusted: not tested, the same quantity as ms_score." in notes
+    assert "ms_score_adjusted: not tested, another form of ms_score." in notes
     return {difference.column.metric: difference for difference in comparison.differences}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from results import CellRecord, RunRecord, ScoreRecord, Store, open_store
-from results.published.report import PublishedCell, against_published
+from results.published.printed import PublishedCell, published_cells
+from results.published.report import against_published
 from results.published.rows import MAIN
 from results.published.text import render, tables
+from results.store.group_scores import GroupScoreRecord, record_group_scores
 
 
 def beside(published: float, spread: float, measured: float, reach: float, metric: str = "r2") -> PublishedCell:
@@ -23,6 +26,7 @@ def beside(published: float, spread: float, measured: float, reach: float, metri
         unit="%",
         published=published,
         published_interval=(published - spread, published + spread),
+        rounding=0.05 if metric == "effective_rank" else 0.005,
         measured=measured,
         measured_interval=(measured - reach, measured + reach),
         n=3,
@@ -46,10 +50,77 @@ def test_within_both_allows_for_what_rounding_hides(cell: PublishedCell, within:
     assert cell.within is within
 
 
-def timed(store: Store, method: str, label: str, config: dict[str, object], scores: dict[str, float]) -> None:
+def printed(table: int, method: str, metric: str, backbone: str = "DINOv2 ViT-B/14") -> PublishedCell:
+    """The first such cell of a table."""
+    return next(
+        cell
+        for cell in published_cells(table)
+        if (cell.method, cell.metric, cell.setting.backbone) == (method, metric, backbone)
+    )
+
+
+def test_a_spread_printed_as_zero_may_be_half_of_its_last_digit() -> None:
+    """99.99 +- 0.00 over three token sets: the mean's error may be 0.005 / sqrt 3, with Student's t of two degrees."""
+    cell = printed(2, "JumpReLU SAE", "r2", "AugReg ViT-B/16")
+    assert (cell.published, cell.rounding) == (99.99, 0.005)
+    assert cell.published_interval == pytest.approx((99.99 - 4.302653 * 0.005 / 3**0.5, 99.99 + 0.0124207), abs=1e-6)
+    # Table 4 prints spreads of percentages as fractions with four decimals, which is the same half digit.
+    cell = printed(4, "Archetypal SAE", "max_collinearity")
+    assert cell.published_interval == pytest.approx((100 - 0.0124207, 100 + 0.0124207), abs=1e-6)
+    # Table 3: 38.74 [36.8, 40.6].
+    cell = printed(3, "backbone only", "win_rate", "AugReg ViT-B/16")
+    assert (cell.rounding, cell.published_interval) == (0.005, pytest.approx((36.75, 40.65)))
+
+
+def test_a_difference_within_rounding_is_no_deviation_without_any_interval() -> None:
+    """The paper prints the accuracy of one network as 84.3 (the backbone alone) and as 84.29 (ELUDe)."""
+    cell = printed(2, "backbone only", "accuracy")
+    assert (cell.published, cell.rounding, cell.published_interval) == (84.3, pytest.approx(0.05), None)
+    assert dataclasses.replace(cell, measured=84.29).within is True
+    assert dataclasses.replace(cell, measured=84.351).within is None
+    elude = printed(2, "ELUDe", "accuracy")
+    assert elude.rounding == 0.005
+    # The last digit itself: 84.285 is printed as 84.29 or as 84.28.
+    assert [dataclasses.replace(elude, measured=value).within for value in (84.285, 84.295, 84.28)] == [
+        True,
+        True,
+        None,
+    ]
+    rank = printed(2, "ELUDe", "rank of win_rate")
+    assert dataclasses.replace(rank, measured=rank.published).within is None, "a rank is not rounded"
+
+
+def test_the_stability_of_another_definition_is_not_compared(tmp_path: Path) -> None:
+    """App. B.3 matches the whole decoder, which is version 2; version 1 left silent units out."""
+    for version, expected in ((1, None), (2, 80.0)):
+        store = open_store(tmp_path / f"{version}.duckdb", read_only=False)
+        store.start_run(RunRecord(run_id="run", suite="table4", command="", n_planned=1, device="one", versions={}))
+        for init in (42, 7):
+            timed(store, "topk_sae", "TopK", {"expansion_factor": 8.0}, {"r2": 1.0}, init)
+        group = GroupScoreRecord(
+            group_id="g",
+            config_id="TopK",
+            label="TopK",
+            cell_ids=["TopK/42", "TopK/7"],
+            metric="stability",
+            version=version,
+            value=0.8,
+            n=1,
+            details={"pairs": [0.8], "on": "token seed 42"},
+        )
+        record_group_scores(store, [group])
+        report = against_published(open_store(store.path), tables=[4])
+        [cell] = [cell for cell in report.cells if (cell.method, cell.metric) == ("TopK SAE", "stability")]
+        assert cell.measured == (None if expected is None else pytest.approx(expected))
+    assert cell.published == 81.42
+
+
+def timed(
+    store: Store, method: str, label: str, config: dict[str, object], scores: dict[str, float], init_seed: int = 42
+) -> None:
     store.record(
         CellRecord(
-            cell_id=label,
+            cell_id=f"{label}/{init_seed}",
             run_id="run",
             suite="table5",
             status="finished",
@@ -64,7 +135,7 @@ def timed(store: Store, method: str, label: str, config: dict[str, object], scor
             config=config,
             config_id=label,
             token_seed=42,
-            init_seed=42,
+            init_seed=init_seed,
             identity={},
             device="one",
             dtype="float32",
@@ -125,5 +196,5 @@ def test_a_store_with_nothing_of_the_paper_says_so(tmp_path: Path) -> None:
     assert len(report.cells) > 300 and all(cell.measured is None for cell in report.cells)
     text = render(report, absent=False)
     assert "No backbone of this store is one of the paper's" in text and "| method | metric |" not in text
-    assert all(f"Table {number}: none of its" in text for number in range(2, 8))
+    assert all(f"Table {number}: none of its" in text for number in (*range(2, 8), 9))
     assert "absent" in render(report) and "\\begin{table}" in render(report, "latex", absent=False)

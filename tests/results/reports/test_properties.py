@@ -17,14 +17,15 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 import methods
-from harness.cells.fit_evidence import FitEvidence, ObservedTokens, observing
+from harness.cells.fit_evidence import GRADIENTS, LABELS, FitEvidence, ObservedTokens, observing
 from harness.cli import app
 from harness.run import run
+from harness.suites import load_suite
 from methods.base import Device, LinearSite, Progress, Tokens, no_progress
 from methods.identity import Identity
 from methods.random_split import RandomSplit
 from results import open_store
-from results.reports.properties import PROPERTIES, ClaimVerdict, MethodProperties, _stable, properties
+from results.reports.properties import _EVIDENCE, PROPERTIES, ClaimVerdict, MethodProperties, _stable, properties
 from results.store.group_scores import GroupScoreRecord, record_group_scores
 
 pytestmark = pytest.mark.run
@@ -449,3 +450,23 @@ def test_a_threshold_that_random_dictionaries_reach_gives_no_verdict() -> None:
     assert verdict == "unknown" and "random dictionaries of this shape reach the threshold" in evidence
     assert _stable([stability_row(details={"chance": 0.9, "identical_pairs": 3})])[0] == "yes"
     assert _stable([stability_row(value=0.5, details={"chance": 0.9, "identical_pairs": 0})])[0] == "no"
+
+
+def test_every_property_has_a_verdict_from_the_metrics_of_the_papers_suites(photo_folder: Path, tmp_path: Path) -> None:
+    """Table 1 comes out of `harness run --suite paper` and `harness properties`, at one hundredth of the size."""
+    [table1] = load_suite("table1").leaves
+    assert table1.evaluation.metrics is not None and table1.stability is not None
+    # What a lossless verdict reads in addition to its evidence is R2; two kinds of evidence are of the fit.
+    read = {metric for metric, _ in _EVIDENCE.values()} - {GRADIENTS, LABELS} | {"r2"}
+    assert read <= set(table1.evaluation.metrics)
+    assert all(leaf.evaluation.metrics == table1.evaluation.metrics for leaf in load_suite("paper").leaves[:-1])
+    suite = suite_of(
+        photo_folder,
+        "identity",
+        seeds={"tokens": [1]},
+        stability={"init": list(table1.stability.init[:2])},
+        evaluation={"top_images": 6, "batch_size": 6, "metrics": list(table1.evaluation.metrics)},
+    )
+    assert run(suite, tmp_path / "r.duckdb").failed == 0
+    [row] = properties(open_store(tmp_path / "r.duckdb"))
+    assert verdicts(row) == dict.fromkeys(PROPERTIES, "yes")

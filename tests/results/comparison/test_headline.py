@@ -1,0 +1,114 @@
+"""Headline of a board: which rows are compared, the sentence in both directions, and rows without an interval."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from flagged_board import Cells, fraction
+
+from results import Store, StoreError, leaderboard, open_store
+from results.boards.board import board_json
+from results.boards.text import render_text
+from results.comparison.headline import Headline, headline, headline_json, with_headline
+from results.export import exported
+
+
+def stored(cells: Cells, path: Path) -> Store:
+    """Write cells to a store."""
+    store = open_store(path, read_only=False)
+    for cell_id, cell in cells.cells.items():
+        store.record(cell, cells.scores[cell_id])
+    return open_store(path)
+
+
+def make_store(path: Path, *, best: tuple[float, ...] = (0.55, 0.56, 0.57)) -> Store:
+    """Write ELUDe, a good SAE with the MS scores ``best``, a worse and a collapsed one, and controls."""
+    cells = Cells()
+    sae, control = {"family": "sae"}, {"family": "control", "control_for": ["split"]}
+    lossless, backbone = {"family": "split", "lossless": True}, {"family": "control", "lossless": True}
+    cells.record("ELUDe", [0.60, 0.61, 0.62], method="elude", claims=lossless, r2=1.0, agreement=1.0, factor=4.0)
+    cells.record("TopK", best, method="topk_sae", claims=sae, r2=0.4, factor=8.0)
+    cells.record("worse", [0.3, 0.31, 0.32], method="jumprelu_sae", claims=sae, factor=8.0)
+    cells.record("copies", [0.9, 0.91, 0.92], method="vanilla_sae", claims=sae, overlap=0.99, factor=8.0)
+    cells.record("backbone only", [0.52, 0.52, 0.52], method="identity", claims=backbone, factor=1.0)
+    cells.record("split", [0.5, 0.5, 0.51], method="random_split", claims=control, factor=4.1)
+    cells.record("other split", [0.51, 0.51, 0.51], method="random_split", claims=control, factor=2.0)
+    return stored(cells, path)
+
+
+def of_first_board(store: Store) -> Headline:
+    content = headline(store, leaderboard(store)[0])
+    assert content is not None
+    return content
+
+
+def test_elude_is_compared_with_the_best_sound_sae_the_backbone_and_its_matched_control(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s.duckdb")
+    content = of_first_board(store)
+    assert content.focus.label == "ELUDe"
+    assert [contrast.comparison.b.label for contrast in content.contrasts] == ["TopK", "backbone only", "split"]
+    best = content.contrasts[0].score
+    assert best.difference == pytest.approx(0.05) and best.low is not None and best.high is not None
+    assert content.sentence == (
+        f"ELUDe vs the best SAE (TopK): MS score +5.0 [{100 * best.low:.1f}, {100 * best.high:.1f}], "
+        "R2 100 vs 40.0 %, agreement 100 vs 90.0 %."
+    )
+    # Two lossless methods are equally faithful by construction.
+    assert content.contrasts[1].sentence.startswith("ELUDe vs the backbone (backbone only): MS score +9.0 [")
+    assert "R2" not in content.contrasts[1].sentence
+
+
+def test_the_sentence_also_goes_the_other_way(tmp_path: Path) -> None:
+    content = of_first_board(make_store(tmp_path / "s.duckdb", best=(0.70, 0.72, 0.74)))
+    assert content.sentence.startswith("ELUDe vs the best SAE (TopK): MS score -11.0 [")
+    level = of_first_board(make_store(tmp_path / "l.duckdb", best=(0.60, 0.62, 0.61)))
+    assert "MS score 0.0 [" in level.sentence and "] (not separable)" in level.sentence
+
+
+def test_a_single_pair_of_seeds_gives_no_interval(tmp_path: Path) -> None:
+    content = of_first_board(make_store(tmp_path / "s.duckdb", best=(0.55,)))
+    assert "(TopK [one seed]): MS score +5.0 (one pair of seeds, so no interval)" in content.sentence
+
+
+def test_another_row_can_be_in_focus(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s.duckdb")
+    (board,) = leaderboard(store)
+    content = headline(store, board, focus="topk")
+    assert content is not None
+    assert content.sentence.startswith("TopK vs the next best SAE (worse): MS score +25.0 [")
+    with pytest.raises(StoreError, match="no row named 'nobody'"):
+        headline(store, board, focus="nobody")
+
+
+def test_without_two_rows_there_is_no_headline(tmp_path: Path) -> None:
+    cells = Cells()
+    cells.record("ELUDe", [0.6, 0.61], method="elude", claims={"family": "split"})
+    store = stored(cells, tmp_path / "s.duckdb")
+    (board,) = leaderboard(store)
+    assert headline(store, board) is None and with_headline(store, board).headline == ()
+
+
+def test_boards_and_exports_show_it(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s.duckdb")
+    board = with_headline(store, leaderboard(store)[0])
+    sentence = board.headline[0]
+    assert len(board.headline) == 3 and sentence in render_text(board, 400)
+    assert json.loads(json.dumps(board_json(board)))["headline"][0] == sentence
+    assert headline_json(of_first_board(store))["contrasts"][0]["sentence"] == sentence
+    for form in ("markdown", "html", "latex"):
+        text = exported([board], form).decode()
+        assert text.count("ELUDe vs the best SAE") == 1, form
+    assert sentence not in render_text(dataclasses.replace(board, headline=()), 400)
+
+
+def test_the_score_above_chance_is_preferred(tmp_path: Path) -> None:
+    cells = Cells()
+    for label, value in (("ELUDe", 0.2), ("TopK", 0.3)):
+        above = [fraction("ms_score_token_adjusted", value, 0.01, uncertainty_kind="units", n=100)]
+        method, family = ("elude", "split") if label == "ELUDe" else ("topk_sae", "sae")
+        cells.record(label, [0.6, 0.61, 0.6], method=method, claims={"family": family}, extra=above)
+    content = of_first_board(stored(cells, tmp_path / "s.duckdb"))
+    assert "MS above chance -10.0 [" in content.sentence

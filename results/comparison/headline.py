@@ -108,8 +108,8 @@ def contrasted_rows(board: Board, *, focus: str | None = None) -> tuple[Column, 
         return None
     rows = sorted(
         (row for row in board.rows if column.key in row.metrics),
-        # A row with one seed comes after those whose spread is known: it has no interval.
-        key=lambda row: (bool(_serious(row)), bool(row.flags), -row.metrics[column.key].mean),
+        # A row with one seed counts: a weaker rival in its place would flatter the row in focus.
+        key=lambda row: (bool(_serious(row)), -row.metrics[column.key].mean),
     )
     chosen = _focus(board, rows, focus)
     return None if chosen is None else (column, chosen, _others(chosen, rows, board.columns))

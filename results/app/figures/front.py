@@ -48,7 +48,8 @@ def front_figure(points: Sequence[Point], x: Column, y: Column, published: Seque
     printed = [_published(entry, columns) for entry in published]
     marked = [*measured, *printed]
     # A control has no horizontal position, so it does not widen the axis. More horizontal room, for names.
-    x_range = room((row[f"x_{end}"] for row in marked for end in _ENDS), 0.09)
+    ends = [row[f"x_{end}"] for row in marked for end in _ENDS]
+    x_range = room(ends or [end for point in lines for end in point.x[1:]], 0.09)
     y_range = room([*(row[f"y_{end}"] for row in marked for end in _ENDS), *(point.y[0] for point in lines)])
     controls = _controls(lines, columns, x_range)
     offsets = label_offsets([_named(row) for row in [*marked, *controls]], x_range, y_range)

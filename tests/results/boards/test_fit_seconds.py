@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from results import CellRecord, ScoreRecord, Store, leaderboard, open_store
-from results.app.titles import axis_of, metric_title
 from results.boards.columns import is_detail
+from results.boards.lead_columns import group_of, heading
 from results.comparison.paired import compare
 
 
@@ -57,8 +57,8 @@ def test_the_time_is_a_column_of_a_store_that_has_no_such_score(store: Store) ->
     assert [row.label for row in board.rows[:2]] == ["fast", "slow"]
     [column] = board.columns_called(["fit_seconds"])
     assert (column.unit, column.direction, column.device, column.version) == ("s", "lower", "cpu (X)", 1)
-    assert not is_detail(column) and axis_of(column) == "efficiency"
-    assert metric_title("fit_seconds") == "time of the fit"
+    assert not is_detail(column) and group_of(column) == "cost"
+    assert heading(column) == "fit (s) ↓"
 
 
 def test_times_of_other_threads_or_devices_are_not_ranked_together(store: Store) -> None:

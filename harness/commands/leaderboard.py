@@ -14,7 +14,9 @@ from harness.errors import UserError
 @verb("harness leaderboard --sort r2 --all", "harness leaderboard --by method --metric ms_score")
 def leaderboard(
     cells: SuiteCellFilter,
-    sort: Annotated[str | None, typer.Option(help="Metric to sort by; default: ms_score.")] = None,
+    sort: Annotated[
+        str | None, typer.Option(help="Metric to sort by; default: ms_score_token_adjusted or ms_score.")
+    ] = None,
     by: Annotated[
         str | None,
         typer.Option(
@@ -34,24 +36,25 @@ def leaderboard(
     from results.boards.build import board_json, render_text
     from results.boards.build import leaderboard as boards_of_store
     from results.boards.by import tables_by, tables_by_json
-    from results.boards.columns import DETAILS
+    from results.boards.columns import DETAILS, is_detail
     from results.comparison.headline import with_headline
 
     if metric and (by is None or as_json):
         raise UserError("--metric chooses columns of `--by`, as text; boards, and JSON, hold all metrics.")
+    # The column that the rows are sorted by must be visible.
+    details = everything or sort in DETAILS
     store = cells.open()
     boards = boards_of_store(store, **cells.filters, sort_by=sort)
     if by is not None:
         if as_json:
             return print_json(tables_by_json(boards, by))
-        for table in tables_by(boards, by, metric or None):
+        lead = [column.key for board in boards for column in board.columns if not is_detail(column)]
+        for table in tables_by(boards, by, metric or (None if details else lead) or None):
             print_text_table(table)
         return
     if as_json:
         return print_json([board_json(with_headline(store, board)) for board in boards])
     if not boards:
         out("No cell in this store matches. `harness leaderboard` without filters shows all boards.")
-    # The column that the rows are sorted by must be visible.
-    details = everything or sort in DETAILS
     for board in boards:
         out(render_text(with_headline(store, board), width(), details=details) + "\n")

@@ -150,6 +150,7 @@ def _print(summary: RunSummary, runnable: RunnableSuite, path: Path, as_json: bo
     """Print the boards of a run, the tables of the suite's sections, and the counts of cells."""
     from harness.suites.reports import section_reports
     from results.boards.build import board_json, leaderboard, render_text
+    from results.boards.text import headline_text
     from results.comparison.headline import with_headline
     from results.store import open_store
 
@@ -184,7 +185,7 @@ def _print(summary: RunSummary, runnable: RunnableSuite, path: Path, as_json: bo
         out(f"\n{sentence}")
     for _, board in boards:
         if board.headline:
-            out("\n" + "\n".join([f"{board.layer_title}:", *(f"- {sentence}" for sentence in board.headline)]))
+            out("\n" + "\n".join([f"{board.layer_title}:", *headline_text(board, width())]))
     out(_closing(summary, path))
 
 

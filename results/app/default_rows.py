@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from results.app.standings import is_candidate
 from results.app.widgets import Choice
 from results.boards.board import Board, Row
-from results.comparison.headline import RIVALS, contrasted_rows
+from results.comparison.headline import contrasted_rows
 
 
 def focus_row(boards: Sequence[Board]) -> Choice | None:
@@ -21,24 +20,13 @@ def focus_row(boards: Sequence[Board]) -> Choice | None:
 
 
 def rival_row(board: Board, row: Row) -> Choice | None:
-    """Return the row that a row is compared with.
-
-    For the row in focus it is the best sparse autoencoder without a flag, else the rival of the headline; for other
-    rows it is the row in focus.
-    """
+    """Return the row that a row is compared with: the best sparse autoencoder, or the row in focus for other rows."""
     selected = contrasted_rows(board)
     if selected is None:
         return None
-    column, focus, others = selected
+    _, focus, others = selected
     if row is not focus:
         return Choice(board, focus)
-    unflagged = [
-        rival
-        for rival in board.rows
-        if rival is not focus and rival.family == RIVALS and is_candidate(rival) and column.key in rival.metrics
-    ]
-    if unflagged:
-        return Choice(board, max(unflagged, key=lambda rival: rival.metrics[column.key].mean))
     return Choice(board, others[0][1]) if others else None
 
 

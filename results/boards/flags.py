@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from results.boards.board import Aggregate, Column, Flag, Row
 from results.boards.chance import compared_with_chance
+from results.boards.lead_columns import column_name
 
 #: Mean overlap (Jaccard index of the top images) with the nearest unit above which units count as repeated. An index of
 #: .88 is 15 of 16 images in common, so above .97 nearly all units have the same 16 images as another. Measured: .33 to
@@ -62,7 +63,7 @@ def _below_floor(row: Row, rows: Sequence[Row], columns: Sequence[Column]) -> st
             return ""
         return (
             f"{metric} {_percent(column, aggregate.mean)} is not above the {_percent(column, floor)} of mean ablation: "
-            "the layer's mean output does as well"
+            "the layer's mean output does at least as well"
         )
     return ""
 
@@ -72,11 +73,11 @@ def _at_chance(row: Row, rows: Sequence[Row], columns: Sequence[Column]) -> str:
     if compared is None or compared.is_separable:
         return ""
     column = compared.column
-    unit = " %" if column.unit == "fraction" else ""
+    unit = " percentage points" if column.unit == "fraction" else ""
     low, high = column.text(compared.low), column.text(compared.high)
     sentence = (
-        f"{column.key} minus that of {compared.control.title}, a control with as many units, is "
-        f"{column.text(compared.difference)}{unit} [{low}, {high}]: not above chance"
+        f"{column_name(column)} minus that of {compared.control.title}, a random control with as many units, is "
+        f"{column.text(compared.difference)} [{low}, {high}]{unit}: not above this control"
     )
     if compared.within_cells_of:
         sentence += (

@@ -100,7 +100,8 @@ def _notes(row: Mapping[str, Any], cell: Mapping[str, Any]) -> list[str]:
     if row["metric"] in ("stability_alive", "stability_writer") or not details:
         return []
     atoms, left_out = details.get("atoms") or [], details.get("left_out") or []
-    parts = [f"{row['metric']} of {cell['label']}: {row['n']} pairs, {details.get('matching')}, {_range(atoms)} atoms"]
+    pairs = f"{row['n']} pair{'' if row['n'] == 1 else 's'}"
+    parts = [f"{row['metric']} of {cell['label']}: {pairs}, {details.get('matching')}, {_range(atoms)} atoms"]
     parts += _counted(row["metric"], details) if counts_every_atom(row) else []
     parts += _left_out(row, left_out)
     if details.get("chance") is not None:

@@ -65,6 +65,7 @@ _NAMES: Mapping[str, str] = {
     "ms_score_cls": "MS score, CLS units",
     "ms_score_null": "MS null",
     "ms_score_token_null": "MS null at the same kind of token",
+    "ms_score_null_undefined": "units with an undefined MS null",
     "ms_score_undefined": "units with an undefined MS score",
     "r2_pooled": "R2, pooled over features",
     "fvu": "fraction of variance unexplained",

@@ -18,7 +18,9 @@ from results.boards.families import GROUPS
 #: of chance depends on the density of the codes.
 HEADLINE = ("ms_score_token_adjusted", "ms_score")
 #: Metrics whose value follows from losslessness: that of a perfect reconstruction, or of the original network.
-BY_CONSTRUCTION = frozenset({"r2", "r2_pooled", "fvu", "accuracy", "accuracy_recovered", "agreement", "kl"})
+BY_CONSTRUCTION = frozenset(
+    {"r2", "r2_pooled", "fvu", "accuracy", "accuracy_recovered", "agreement", "agreement_recovered", "kl"}
+)
 
 
 def is_ranked(row: Row, column: Column) -> bool:

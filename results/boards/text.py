@@ -21,6 +21,7 @@ from results.boards.value_text import (
     count_text,
     flag_lines,
     floor_text,
+    headline_lines,
     observed,
     sign_lines,
     spread_text,
@@ -54,10 +55,15 @@ def render_text(board: Board, width: int = 100, *, details: bool = True) -> str:
     return _rendered(board, width, ())
 
 
+def headline_text(board: Board, width: int) -> list[str]:
+    """Return the sentences of a board's headline, wrapped to `width`."""
+    return [_wrapped(_printable(sentence), width) for sentence in board.headline]
+
+
 def _rendered(board: Board, width: int, left_out: Sequence[str]) -> str:
     columns = sorted(board.columns, key=position)
     parts = ["\n".join(_wrapped(line, width) for line in _heading(board))]
-    parts.append("\n".join(_wrapped(_printable(sentence), width) for sentence in board.headline))
+    parts.append("\n".join(headline_text(board, width)))
     parts += _tables(board, columns, width) if board.rows else ["No cells."]
     sections = [_warnings(board), _explanations(board, columns), _remarks(board, left_out)]
     parts += ["\n".join(_wrapped(line, width) for line in section) for section in sections]
@@ -76,7 +82,7 @@ def _explanations(board: Board, columns: Sequence[Column]) -> list[str]:
         lines.append("floors: " + ", ".join(map(_floor, board.floors)))
     if units_with_score(board.rows, columns):
         lines.append("units: units with an MS score, per cell")
-    return lines + [_printable(line) for line in sign_lines(board_cells(board, columns))]
+    return lines + [_printable(line) for line in (*sign_lines(board_cells(board, columns)), *headline_lines(board))]
 
 
 def _remarks(board: Board, left_out: Sequence[str]) -> list[str]:

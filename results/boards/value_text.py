@@ -122,6 +122,16 @@ def flag_lines(named: Iterable[tuple[str, Row]]) -> list[str]:
     return [f"{name}: {'; '.join(dict.fromkeys(rows))}: {sentence}" for (name, sentence), rows in lines]
 
 
+def headline_lines(board: Board) -> list[str]:
+    """Return the line that explains the sentences of a board's headline, if it has any."""
+    if not board.headline:
+        return []
+    return [
+        "headline: difference in percentage points [95 % interval], paired as in `harness compare`; not separable: the "
+        "interval contains 0; other values side by side"
+    ]
+
+
 def board_cells(board: Board, columns: Sequence[Column]) -> list[tuple[Row, Column]]:
     """Return the cells of a board's table."""
     return [(row, column) for row in board.rows for column in columns]

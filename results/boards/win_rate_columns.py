@@ -114,7 +114,7 @@ def _notes(rows: Sequence[Mapping[str, Any]], n_visible: int) -> list[str]:
     agreement = head.get("agreement")
     agree = "" if agreement is None or math.isnan(agreement) else f", whose agreement (alpha) is {agreement:.2f}"
     version = _params(head).get("version", 1)
-    weighting = "mean over" if version > 1 else "pooled over"
+    weighting = "the mean over" if version > 1 else "pooled over"
     undecided = sum(row["ties"] or 0 for row in rows) // 2
     notes = [
         f"win_rate is judged by {judge_kind} ({judges.replace('+', ', ')}){agree}; it is {weighting} the other "

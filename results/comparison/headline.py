@@ -7,6 +7,7 @@ neurons, and with its count-matched random control. The sentence has the sign of
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ COSTS = ("fit_seconds", "encode_macs")
 FOCUS, RIVALS = "elude", "sae"
 BACKBONE = "identity"
 BACKBONE_ROLE = "backbone"
-CONTROL = "random control of as many units"
+CONTROL = "random control with as many units"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,8 @@ class Contrast:
     """Comparison of the row in focus with one other row.
 
     Attributes:
-        role: "best SAE", "backbone", "random control of as many units", or "next best" if there is no SAE.
+        role: "best SAE" (see `_best_of`), "backbone", "random control with as many units", or "best other method" if
+            there is no SAE.
         comparison: row in focus (A) against the other one (B).
         score: difference of the headline's score.
         sentence: the contrast in words.
@@ -72,7 +74,7 @@ def headline(store: Store, board: Board, *, focus: str | None = None) -> Headlin
 
     Args:
         focus: title, label, configuration id or method name of the row in focus; default: ELUDe, else the best method
-            that is not a sparse autoencoder, else the best one.
+            that is neither a sparse autoencoder nor flagged, else the best one.
 
     Raises:
         StoreError: the board has no row called `focus`, or the store cannot be read.
@@ -108,11 +110,11 @@ def contrasted_rows(board: Board, *, focus: str | None = None) -> tuple[Column, 
         return None
     rows = sorted(
         (row for row in board.rows if column.key in row.metrics),
-        # A row with one seed counts: a weaker rival in its place would flatter the row in focus.
-        key=lambda row: (bool(_serious(row)), -row.metrics[column.key].mean),
+        # A row with one seed comes after those whose spread is known: it has no interval.
+        key=lambda row: (bool(_serious(row)), bool(row.flags), -row.metrics[column.key].mean),
     )
     chosen = _focus(board, rows, focus)
-    return None if chosen is None else (column, chosen, _others(chosen, rows, board.columns))
+    return None if chosen is None else (column, chosen, _others(chosen, rows, column, board.columns))
 
 
 def headline_json(content: Headline) -> dict[str, Any]:
@@ -147,24 +149,35 @@ def _focus(board: Board, rows: Sequence[Row], name: str | None) -> Row | None:
     methods = [row for row in rows if row.group == "method"]
     preferences = (
         [row for row in methods if row.method == FOCUS],
-        [row for row in methods if row.family != RIVALS],
+        [row for row in methods if row.family != RIVALS and not _serious(row)],
         methods,
     )
     return next((candidates[0] for candidates in preferences if candidates), None)
 
 
-def _others(focus: Row, rows: Sequence[Row], columns: Sequence[Column]) -> list[tuple[str, Row]]:
+def _others(focus: Row, rows: Sequence[Row], score: Column, columns: Sequence[Column]) -> list[tuple[str, Row]]:
     """Return the rows that the focus is compared with, and their roles, the most important first."""
     methods = [row for row in rows if row is not focus and row.group == "method"]
     rivals = [row for row in methods if row.family == RIVALS]
     others: list[tuple[str, Row]] = []
     if rivals:
-        others.append(("best SAE" if focus.family != RIVALS else "next best SAE", rivals[0]))
+        others.append((_best_of("SAE" if focus.family != RIVALS else "other SAE", rivals, score), rivals[0]))
     elif methods:
-        others.append(("next best", methods[0]))
+        others.append((_best_of("other method", methods, score), methods[0]))
     others += [(BACKBONE_ROLE, row) for row in rows if row.method == BACKBONE and row is not focus][:1]
     chance = compared_with_chance(focus, rows, columns)
     return [*others, *([(CONTROL, chance.control)] if chance else [])]
+
+
+def _best_of(kind: str, rows: Sequence[Row], score: Column) -> str:
+    """Return the role of the first of the `rows`, which precedes flagged rows with a higher score.
+
+    "best SAE" has the highest score of all, "best unflagged SAE" the highest one without a flag. If all are flagged,
+    "least flagged SAE" has only the flag `one seed`, and those with a higher score have worse ones.
+    """
+    if rows[0].metrics[score.key].mean >= max(row.metrics[score.key].mean for row in rows):
+        return f"best {kind}"
+    return f"least flagged {kind}" if rows[0].flags else f"best unflagged {kind}"
 
 
 def _contrast(store: Store, board: Board, column: Column, role: str, focus: Row, other: Row) -> Contrast | None:
@@ -206,13 +219,20 @@ def difference_text(difference: Difference) -> str:
     """Return a difference with its interval and what it says: "+0.7 [-0.4, 1.8] (not separable)"."""
     column = difference.column
     factor = 100.0 if column.unit == "fraction" else 1.0
-    text = f"{_number(factor * difference.difference, sign=True)}"
+    text = _number(factor * difference.difference, sign=True)
     if difference.low is None or difference.high is None:
         reason = "one pair of seeds, so no interval" if difference.n_seeds == 1 else "no interval"
         return f"{text} ({reason})"
     separable = not difference.low <= 0 <= difference.high
-    ends = ", ".join(_number(factor * end) for end in (difference.low, difference.high))
-    return f"{text} [{ends}]" + ("" if separable else " (not separable)")
+    low, high = factor * difference.low, factor * difference.high
+    # As many decimals for all three: two significant digits of the widest end, and no fewer than one decimal.
+    widest = max(abs(low), abs(high))
+    decimals = 1 if not 0 < widest < 1 else 1 - math.floor(math.log10(widest))
+    text, *ends = (
+        f"{round(value, decimals) + 0.0:.{decimals}f}" for value in (factor * difference.difference, low, high)
+    )
+    text = text if text.startswith("-") or not float(text) else f"+{text}"
+    return f"{text} [{', '.join(ends)}]" + ("" if separable else " (not separable)")
 
 
 def _both(difference: Difference) -> str:

@@ -5,7 +5,6 @@ Every function returns text or bytes, so that the app's downloads can use them; 
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import math
@@ -19,8 +18,17 @@ from results import tables
 from results.atomic import partial_file
 from results.boards.board import FRAME_SUFFIXES, Board, BoardKey, Row, board_frame, require_metrics
 from results.boards.families import GROUP_HEADINGS
+from results.boards.lead_columns import column_name, lead_of
 from results.boards.trials import marked
-from results.boards.value_text import board_cells, flag_lines, floor_text, observed, sign_lines, value_text
+from results.boards.value_text import (
+    board_cells,
+    flag_lines,
+    floor_text,
+    headline_lines,
+    observed,
+    sign_lines,
+    value_text,
+)
 from results.errors import StoreError
 from results.export.html import page
 from results.tables import Table
@@ -113,6 +121,9 @@ def board_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
             rows.append([row.title_with_flags, row.cell_count, *values])
     notes = [*board.headline, *flag_lines((row.title, row) for row in board.rows), *_failures(board.rows)]
     for column in columns:
+        # The headline and the flags name metrics in words.
+        if (lead := lead_of(column)) and column_name(column) != column.key:
+            notes.append(f"{column.key}: {column_name(column)}, {lead.explanation}")
         kind, count = counted[column.key]
         if kind:
             notes.append(
@@ -123,7 +134,7 @@ def board_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
         if column.panel_agreement is not None:
             notes.append(f"{column.key}: panel agreement (Krippendorff's alpha) {column.panel_agreement:.2f}")
     notes += [f"{floor.column.key}: {floor_text(floor)}" for floor in board.floors]
-    notes += sign_lines(board_cells(board, columns))
+    notes += sign_lines(board_cells(board, columns)) + headline_lines(board)
     numeric = (False, *[True] * (len(header) - 1))
     return Table(marked(board.title, board), header, rows, numeric, [*notes, *board.notes], headings)
 
@@ -179,7 +190,10 @@ def exported(
         return csv_text(frame).encode() if form == "csv" else parquet_bytes(frame)
     if form == "html":
         # The page shows the headline above the front.
-        tables_below = [board_table(dataclasses.replace(board, headline=()), metrics) for board in boards]
+        tables_below = [
+            table._replace(notes=[note for note in table.notes if note not in board.headline])
+            for board, table in ((board, board_table(board, metrics)) for board in boards)
+        ]
         return page(list(zip(boards, tables_below, strict=True)), x=x, y=y).encode()
     return (markdown if form == "markdown" else latex)(boards, metrics).encode()
 

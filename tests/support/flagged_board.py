@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from results import CellRecord, ScoreRecord, Store, open_store
+from results import CellRecord, ScoreRecord
 from results.boards.board import Board
 from results.boards.build import boards_of
 
@@ -39,13 +38,6 @@ class Cells:
         ]
         (board,) = boards_of(pd.DataFrame(cells, dtype=object), pd.DataFrame(scores, dtype=object))
         return board
-
-    def written(self, path: Path) -> Store:
-        """Return a store of all cells: a tenth of a second for each."""
-        store = open_store(path, read_only=False)
-        for cell_id, cell in self.cells.items():
-            store.record(cell, self.scores.get(cell_id, ()))
-        return store
 
     def record(
         self,

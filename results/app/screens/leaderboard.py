@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -68,8 +69,10 @@ def _table(board: Board, columns: Sequence[Column], errors: RowErrors) -> None:
     for column in columns:
         kind, count = observed(rows, column)
         ranks = ranks_of(rows, column, errors)
+        ranked = Counter(row.group for row, rank in zip(rows, ranks, strict=True) if rank is not None)
         content[_header(column, kind, count)] = [
-            _cell(row, column, rank, observations=bool(kind) and count is None)
+            # The rank of the only ranked row of a group says nothing.
+            _cell(row, column, rank if ranked[row.group] > 1 else None, observations=bool(kind) and count is None)
             for row, rank in zip(rows, ranks, strict=True)
         ]
     # A static table rather than a grid: it is readable without a mouse and can mark the best and second values. With a

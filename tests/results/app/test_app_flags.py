@@ -12,15 +12,17 @@ import pytest
 pytest.importorskip("streamlit")
 
 from app_pages import box, opened, require_sound, show, texts
-from flagged_board import Cells, flagged_board, flagged_cells, fraction
+from flagged_board import fraction
+from flagged_store import make_store, record
 
-from results import Store
+from results import Store, open_store
 from results.app.default_rows import rival_row
 from results.app.figures.front import CELL, front_figure
 from results.app.standings import points, ranks_of
 from results.app.theme import GREY
 from results.app.titles import plain, title_and_unit
 from results.boards.board import Board
+from results.boards.build import leaderboard
 from results.boards.flags import flags_of
 from results.boards.lead_columns import heading
 from results.comparison.headline import contrasted_rows, headline
@@ -35,12 +37,13 @@ FLAGGED = {"copies": "collapsed", "broken net": "below floor", "guesses": "at ch
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return flagged_cells().written(tmp_path_factory.mktemp("flagged") / "results.duckdb")
+    return make_store(tmp_path_factory.mktemp("flagged") / "results.duckdb")
 
 
-@pytest.fixture
-def board() -> Board:
-    return flagged_board()
+@pytest.fixture(scope="module")
+def board(store: Store) -> Board:
+    (board,) = leaderboard(store)
+    return board
 
 
 @pytest.fixture
@@ -179,21 +182,20 @@ def test_the_headline_opens_the_front(here: Store, board: Board) -> None:
 def test_pages_begin_with_elude_and_the_best_sae_without_a_flag(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cells = Cells()
+    store = open_store(tmp_path / "r.duckdb", read_only=False)
     sae = {"claims": {"family": "sae"}}
     extra = [fraction("unique_units", 0.8)]
-    cells.record("a first name", [0.70, 0.71])
-    cells.record("ELUDe", [0.60, 0.61], method="elude", claims={"family": "split"}, extra=extra)
-    cells.record("copies", [0.80, 0.81], overlap=0.99, **sae)
-    cells.record("lucky", [0.75], **sae)
-    cells.record("weak", [0.40, 0.41], **sae)
-    cells.record("strong", [0.50, 0.51], extra=[fraction("unique_units", 0.7)], **sae)
-    board = cells.board()
+    record(store, "a first name", [0.70, 0.71])
+    record(store, "ELUDe", [0.60, 0.61], method="elude", claims={"family": "split"}, extra=extra)
+    record(store, "copies", [0.80, 0.81], overlap=0.99, **sae)
+    record(store, "lucky", [0.75], **sae)
+    record(store, "weak", [0.40, 0.41], **sae)
+    record(store, "strong", [0.50, 0.51], extra=[fraction("unique_units", 0.7)], **sae)
+    (board,) = leaderboard(store)
     selected = contrasted_rows(board)
     assert selected is not None and selected[1].title == "ELUDe"
-    # The headline may not name a weaker rival because the best one has one seed.
-    assert [(role, row.title) for role, row in selected[2]] == [("best SAE", "lucky")]
-    show(cells.written(tmp_path / "r.duckdb"), monkeypatch)
+    assert [(role, row.title) for role, row in selected[2]] == [("best unflagged SAE", "strong")]
+    show(store, monkeypatch)
     assert box(opened("units"), "Method").value.split()[1] == "ELUDe"
     test = opened("compare")
     assert [box(test, label).value.split()[1] for label in "AB"] == ["ELUDe", "strong"]
@@ -206,14 +208,14 @@ def test_pages_begin_with_elude_and_the_best_sae_without_a_flag(
 
 
 def test_judges_names_the_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cells = Cells()
-    cells.record("good", [0.60, 0.61])
-    cells.record("copies", [0.90, 0.91], overlap=0.99)
-    store = cells.written(tmp_path / "r.duckdb")
+    store = open_store(tmp_path / "r.duckdb", read_only=False)
+    record(store, "good", [0.60, 0.61])
+    record(store, "copies", [0.90, 0.91], overlap=0.99)
+    ids = store.cells().set_index("cell_id")["config_id"]
     numbers = {"win_rate": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n": 8, "ties": 0, "wins": 4, "strength": 0.0}
     rates = pd.DataFrame(
         [
-            {"config_id": name, "label": name, "cell_ids": [f"{name}-1"], "rank": rank, **numbers}
+            {"config_id": ids[f"{name}-1"], "label": name, "cell_ids": [f"{name}-1"], "rank": rank, **numbers}
             for rank, name in enumerate(("copies", "good"), start=1)
         ]
     )
@@ -237,12 +239,12 @@ def test_the_app_and_the_terminal_use_the_same_words(board: Board) -> None:
 
 
 def test_a_store_of_single_seeds_has_no_front_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cells = Cells()
-    cells.record("one", [0.60])
-    cells.record("two", [0.50], r2=0.9)
-    board = cells.board()
+    store = open_store(tmp_path / "r.duckdb", read_only=False)
+    record(store, "one", [0.60])
+    record(store, "two", [0.50], r2=0.9)
+    (board,) = leaderboard(store)
     assert all(flags_of(row, board.rows, board.columns) for row in board.rows)
-    show(cells.written(tmp_path / "r.duckdb"), monkeypatch)
+    show(store, monkeypatch)
     test = opened("front")
     require_sound(test)
     assert "no method with both metrics is without a flag" in texts(test)
@@ -251,9 +253,9 @@ def test_a_store_of_single_seeds_has_no_front_and_says_why(tmp_path: Path, monke
 
 
 def test_a_board_of_controls_alone_has_a_chart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cells = Cells()
-    cells.record("backbone only", [0.52, 0.52], method="identity", claims={"family": "control"}, r2=1.0)
-    show(cells.written(tmp_path / "r.duckdb"), monkeypatch)
+    store = open_store(tmp_path / "r.duckdb", read_only=False)
+    record(store, "backbone only", [0.52, 0.52], method="identity", claims={"family": "control"}, r2=1.0)
+    show(store, monkeypatch)
     test = opened("front")
     require_sound(test)
     assert test.get("vega_lite_chart") and "There is no front" in texts(test)

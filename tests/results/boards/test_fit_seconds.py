@@ -10,7 +10,7 @@ import pytest
 
 from results import CellRecord, ScoreRecord, Store, leaderboard, open_store
 from results.boards.columns import is_detail
-from results.boards.lead_columns import group_of, heading
+from results.boards.lead_columns import group_of, metric_name
 from results.comparison.paired import compare
 
 
@@ -58,7 +58,7 @@ def test_the_time_is_a_column_of_a_store_that_has_no_such_score(store: Store) ->
     [column] = board.columns_called(["fit_seconds"])
     assert (column.unit, column.direction, column.device, column.version) == ("s", "lower", "cpu (X)", 1)
     assert not is_detail(column) and group_of(column) == "cost"
-    assert heading(column) == "fit (s) ↓"
+    assert metric_name("fit_seconds") == "fit"
 
 
 def test_times_of_other_threads_or_devices_are_not_ranked_together(store: Store) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from flagged_board import Cells, flagged_board
+from flagged_board import Cells, flagged_board, fraction
 
 from results.boards.board import Board
 
@@ -43,6 +43,11 @@ def test_a_lossless_method_is_not_ranked_in_what_follows_from_it(board: Board) -
     assert ranks(board, "r2")["good"] == (1, "best") and ranks(board, "r2")["fair"] == (2, "second")
     assert ranks(board, "agreement")["exact"] == (None, None)
     assert ranks(board, "ms_score")["exact"] == (2, "second")
+    cells = Cells()
+    for label, share in (("exact", 1.0), ("a", 0.7), ("b", 0.6)):
+        score = fraction("agreement_recovered", share)
+        cells.record(label, [0.5, 0.5], claims={"lossless": label == "exact"}, extra=[score])
+    assert ranks(cells.board(), "agreement_recovered") == {"exact": (None, None), "a": (1, "best"), "b": (2, None)}
 
 
 def test_virtual_methods_are_ranked_among_themselves() -> None:

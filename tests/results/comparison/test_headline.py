@@ -11,8 +11,15 @@ from flagged_board import Cells, fraction
 
 from results import Store, StoreError, leaderboard, open_store
 from results.boards.board import board_json
-from results.boards.text import render_text
-from results.comparison.headline import Headline, headline, headline_json, with_headline
+from results.boards.text import headline_text, render_text
+from results.comparison.headline import (
+    Headline,
+    contrasted_rows,
+    difference_text,
+    headline,
+    headline_json,
+    with_headline,
+)
 from results.export import exported
 
 
@@ -53,7 +60,7 @@ def test_elude_is_compared_with_the_best_sound_sae_the_backbone_and_its_matched_
     best = content.contrasts[0].score
     assert best.difference == pytest.approx(0.05) and best.low is not None and best.high is not None
     assert content.sentence == (
-        f"ELUDe vs the best SAE (TopK): MS score +5.0 [{100 * best.low:.1f}, {100 * best.high:.1f}], "
+        f"ELUDe vs the best unflagged SAE (TopK): MS score +5.0 [{100 * best.low:.1f}, {100 * best.high:.1f}], "
         "R2 100 vs 40.0 %, agreement 100 vs 90.0 %."
     )
     # Two lossless methods are equally faithful by construction.
@@ -63,14 +70,17 @@ def test_elude_is_compared_with_the_best_sound_sae_the_backbone_and_its_matched_
 
 def test_the_sentence_also_goes_the_other_way(tmp_path: Path) -> None:
     content = of_first_board(make_store(tmp_path / "s.duckdb", best=(0.70, 0.72, 0.74)))
-    assert content.sentence.startswith("ELUDe vs the best SAE (TopK): MS score -11.0 [")
+    assert content.sentence.startswith("ELUDe vs the best unflagged SAE (TopK): MS score -11.0 [")
     level = of_first_board(make_store(tmp_path / "l.duckdb", best=(0.60, 0.62, 0.61)))
     assert "MS score 0.0 [" in level.sentence and "] (not separable)" in level.sentence
 
 
 def test_a_single_pair_of_seeds_gives_no_interval(tmp_path: Path) -> None:
-    content = of_first_board(make_store(tmp_path / "s.duckdb", best=(0.55,)))
-    assert "(TopK [one seed]): MS score +5.0 (one pair of seeds, so no interval)" in content.sentence
+    store = make_store(tmp_path / "s.duckdb", best=(0.55,))
+    content = headline(store, leaderboard(store)[0], focus="worse")
+    assert content is not None
+    expected = "other SAE (TopK [one seed]): MS score -25.0 (one pair of seeds, so no interval)"
+    assert expected in content.sentence
 
 
 def test_another_row_can_be_in_focus(tmp_path: Path) -> None:
@@ -78,7 +88,7 @@ def test_another_row_can_be_in_focus(tmp_path: Path) -> None:
     (board,) = leaderboard(store)
     content = headline(store, board, focus="topk")
     assert content is not None
-    assert content.sentence.startswith("TopK vs the next best SAE (worse): MS score +25.0 [")
+    assert content.sentence.startswith("TopK vs the best unflagged other SAE (worse): MS score +25.0 [")
     with pytest.raises(StoreError, match="no row named 'nobody'"):
         headline(store, board, focus="nobody")
 
@@ -100,7 +110,7 @@ def test_boards_and_exports_show_it(tmp_path: Path) -> None:
     assert headline_json(of_first_board(store))["contrasts"][0]["sentence"] == sentence
     for form in ("markdown", "html", "latex"):
         text = exported([board], form).decode()
-        assert text.count("ELUDe vs the best SAE") == 1, form
+        assert text.count("ELUDe vs the best unflagged SAE") == 1, form
     assert sentence not in render_text(dataclasses.replace(board, headline=()), 400)
 
 
@@ -112,3 +122,69 @@ def test_the_score_above_chance_is_preferred(tmp_path: Path) -> None:
         cells.record(label, [0.6, 0.61, 0.6], method=method, claims={"family": family}, extra=above)
     content = of_first_board(stored(cells, tmp_path / "s.duckdb"))
     assert "MS above chance -10.0 [" in content.sentence
+
+
+def test_the_role_says_if_flagged_rows_have_a_higher_score() -> None:
+    cells, sae, split = Cells(), {"family": "sae"}, {"family": "split"}
+    cells.record("ELUDe", [0.60, 0.61, 0.62], method="elude", claims=split)
+    cells.record("TopK", [0.55, 0.56, 0.57], claims=sae)
+    cells.record("worse", [0.53, 0.54, 0.55], claims=sae)
+    assert ("best SAE", "TopK") in roles(cells)
+    cells.record("lucky", [0.70], claims=sae)  # flagged `one seed`
+    assert ("best unflagged SAE", "TopK") in roles(cells)
+    flagged = Cells()
+    flagged.record("ELUDe", [0.60, 0.61, 0.62], method="elude", claims=split)
+    flagged.record("single", [0.55], claims=sae)
+    assert ("best SAE", "single") in roles(flagged)
+    flagged.record("copies", [0.90, 0.91, 0.92], claims=sae, overlap=0.99)
+    assert ("least flagged SAE", "single") in roles(flagged)
+
+
+def test_a_better_method_is_not_called_the_next_best() -> None:
+    cells = Cells()
+    cells.record("ELUDe", [0.60, 0.61, 0.62], method="elude", claims={"family": "split"})
+    cells.record("other", [0.70, 0.71, 0.72], claims={"family": "split"})
+    assert roles(cells) == [("best other method", "other")]
+
+
+def test_a_flagged_method_is_not_in_focus_if_another_one_is_sound() -> None:
+    cells = Cells()
+    cells.record("copies", [0.90, 0.91, 0.92], claims={"family": "mine"}, overlap=0.99)
+    cells.record("TopK", [0.55, 0.56, 0.57], claims={"family": "sae"})
+    cells.record("worse", [0.50, 0.51, 0.52], claims={"family": "sae"})
+    selected = contrasted_rows(cells.board())
+    assert selected is not None and selected[1].label == "TopK"
+
+
+def roles(cells: Cells) -> list[tuple[str, str]]:
+    selected = contrasted_rows(cells.board())
+    assert selected is not None
+    return [(role, row.label) for role, row in selected[2]]
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ((0.00053, -0.00076, 0.0021), "+0.05 [-0.08, 0.21] (not separable)"),
+        ((-0.0042, -0.028, 0.017), "-0.4 [-2.8, 1.7] (not separable)"),
+        ((-0.115, -0.12, -0.11), "-11.5 [-12.0, -11.0]"),
+        ((0.0, 0.0, 0.0), "0.0 [0.0, 0.0] (not separable)"),
+    ],
+)
+def test_a_difference_and_its_interval_have_as_many_decimals(
+    tmp_path: Path, values: tuple[float, float, float], text: str
+) -> None:
+    score = of_first_board(make_store(tmp_path / "s.duckdb")).contrasts[0].score
+    difference, low, high = values
+    assert difference_text(dataclasses.replace(score, difference=difference, low=low, high=high)) == text
+
+
+def test_control_characters_of_names_are_escaped_and_the_brackets_explained(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s.duckdb")
+    board = with_headline(store, leaderboard(store)[0])
+    hostile = dataclasses.replace(board, headline=("a\x1b[31mb: MS score +5.0 [2.1, 7.7].",))
+    assert headline_text(hostile, 100) == ["a\\x1b[31mb: MS score +5.0 [2.1, 7.7]."]
+    explained = "headline: difference in percentage points"
+    assert explained in render_text(board, 400) and explained not in render_text(leaderboard(store)[0], 400)
+    for form in ("markdown", "html", "latex"):
+        assert explained in exported([board], form).decode(), form

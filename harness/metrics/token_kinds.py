@@ -34,7 +34,6 @@ class KindSimilarity:
 
     With m_ik the mean unit vector of the tokens of kind k in image i, it is ``(sum_i m_ik . sum_i m_il - sum_i m_ik .
     m_il) / (n (n - 1))``. Memory is two small matrices. A zero vector has cosine 0 with all others.
-
     """
 
     def __init__(self, kinds: TokenKinds) -> None:

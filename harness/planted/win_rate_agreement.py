@@ -21,7 +21,7 @@ from results.store.judgments import win_rates
 from results.tables import Table
 
 #: Scores that are compared with the win rate.
-METRICS = ("ms_score", "ms_score_adjusted")
+METRICS = ("ms_score", "ms_score_adjusted", "ms_score_token_adjusted")
 
 #: Minimum number of rows of a board.
 FEWEST = 4
@@ -40,7 +40,7 @@ class BoardAgreement(NamedTuple):
     site: str
     panel: str
     rows: list[dict[str, Any]]
-    """label, win_rate and scores of each method that has both"""
+    """label, win_rate and scores of each method; None for a score that it does not have"""
     correlations: dict[str, ValueWithInterval]
     """score -> its rank correlation with the win rate"""
 
@@ -73,15 +73,19 @@ def _board(rates: pd.DataFrame, scores: pd.DataFrame) -> BoardAgreement | None:
     for rate in rates.to_dict("records"):
         of_row = scores[scores["cell_id"].isin(rate["cell_ids"])]
         means = of_row.groupby("metric")["value"].mean()
-        if not set(METRICS) <= set(means.dropna().index) or rate["win_rate"] is None or math.isnan(rate["win_rate"]):
+        if means.dropna().empty or rate["win_rate"] is None or math.isnan(rate["win_rate"]):
             continue
         layer = of_row.iloc[0]
-        rows.append({"label": rate["label"], "win_rate": float(rate["win_rate"]), **means[list(METRICS)].to_dict()})
+        values = {metric: float(means[metric]) if metric in means.dropna() else None for metric in METRICS}
+        rows.append({"label": rate["label"], "win_rate": float(rate["win_rate"]), **values})
     if layer is None or len(rows) < FEWEST:
         return None
-    frame = pd.DataFrame(rows)
-    found = {metric: spearman(frame[metric].to_numpy(), frame["win_rate"].to_numpy()) for metric in METRICS}
-    return BoardAgreement(layer["backbone"], layer["site"], rates["panel"].iloc[0], rows, found)
+    frame = pd.DataFrame(rows).astype(dict.fromkeys(METRICS, float))
+    correlations = {}
+    for metric in METRICS:
+        scored = frame[frame[metric].notna()]
+        correlations[metric] = spearman(scored[metric].to_numpy(), scored["win_rate"].to_numpy())
+    return BoardAgreement(layer["backbone"], layer["site"], rates["panel"].iloc[0], rows, correlations)
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> ValueWithInterval:
@@ -114,7 +118,7 @@ def table(boards: Sequence[BoardAgreement]) -> Table:
         "MS score and win rate: rank correlation over the methods of each judged board",
         ["layer", "panel", "rows", *METRICS],
         rows,
-        numeric=(False, False, True, True, True),
+        numeric=(False, False, True, *(True for _ in METRICS)),
         notes=[NOTE],
     )
 

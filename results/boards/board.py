@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _ARROWS = {"higher": " ↑", "lower": " ↓", "none": ""}
 #: Half the width of a 95 % interval of a normal distribution, in standard errors.
 HALF_WIDTH = 1.959963984540054
+#: Largest absolute value that is averaged; the squares of larger ones may exceed float64. Such a value counts as
+#: undefined, as infinity does. Only a damaged store has one.
+LARGEST = 1e100
 
 
 class BoardKey(NamedTuple):

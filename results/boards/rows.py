@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results.boards.board import Aggregate, Column, Row
+from results.boards.board import LARGEST, Aggregate, Column, Row
 from results.boards.columns import Variant, difference
 from results.boards.families import membership
 from results.boards.group_columns import pairs_error
@@ -149,12 +148,12 @@ def _aggregate(scores: Sequence[Record], column: Column) -> Aggregate | None:
         float(value)
         for cell_values in listed
         for value in cell_values
-        if isinstance(value, (int, float)) and math.isfinite(value)
+        if isinstance(value, (int, float)) and abs(value) <= LARGEST  # False for NaN
     ]
     if not values:
         return None
     uncertainties = [score["uncertainty"] for score in scores if score["uncertainty"] is not None]
-    errors = [float(error) for error in uncertainties if math.isfinite(error)]
+    errors = [float(error) for error in uncertainties if 0 <= error <= LARGEST]
     counts = [int(score["n"]) for score in scores if score["n"] is not None]
     of_pairs = any(score.get("values") for score in scores)
     return Aggregate(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from results.boards.board import Column
+from results.boards.board import LARGEST, Column
 from results.boards.columns import COSTS
 from results.comparison.group_pairs import group_blocks
 from results.comparison.image_pairs import ImagePairs
@@ -92,7 +92,7 @@ class PairedScores:
         sides = (pairing.b, pairing.a) if pairing.turned else (pairing.a, pairing.b)
         names = ("B", "A") if pairing.turned else ("A", "B")
         self.units = UnitClusters(store, *sides, itself=pairing.itself, names=names)
-        self.images = ImagePairs(store, *sides)
+        self.images = ImagePairs(store, *sides, itself=pairing.itself)
 
     def differences(self, columns: Sequence[Column], scores: _Scores) -> tuple[list[Difference], list[Column]]:
         """Return the difference of each column, in order, and the columns that are undefined for a cell.
@@ -123,7 +123,8 @@ class PairedScores:
     ) -> Difference | None:
         shared = sorted(set(a) & set(b))
         first, second = (np.array([_mean(side[index]) for index in shared]) for side in (a, b))
-        if not shared or not (np.isfinite(first).all() and np.isfinite(second).all()):
+        # False for NaN.
+        if not shared or not (np.abs([first, second]) <= LARGEST).all():
             return None
         by = f"{len(shared)} {self.pairing.by}{'s' if len(shared) != 1 else ''} paired"
         estimate = float(np.mean(first - second))
@@ -247,6 +248,6 @@ def _mean(scores: Sequence[Mapping[str, Any]]) -> float:
 def _mean_error(groups: Sequence[Sequence[Mapping[str, Any]]]) -> float | None:
     """Return the mean standard error of scores; None if one has none."""
     errors = [score["uncertainty"] for group in groups for score in group]
-    if any(error is None or not math.isfinite(error) for error in errors):
+    if any(error is None or not 0 <= error <= LARGEST for error in errors):
         return None
     return float(np.mean(errors))

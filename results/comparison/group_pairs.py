@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from results.boards.board import LARGEST
 from results.comparison.intervals import Block
 
 #: Entry of a score's details: score without each group of images, in the order of the groups.
@@ -50,7 +51,8 @@ def group_values(score: Mapping[str, Any]) -> np.ndarray | None:
     listed = (score["details"] or {}).get(WITHOUT_GROUP)
     if not isinstance(listed, list) or len(listed) < 2:
         return None
-    if not all(isinstance(value, (int, float)) and np.isfinite(value) for value in listed):
+    # False for NaN. Integers of any length can be compared, but not converted.
+    if not all(isinstance(value, (int, float)) and abs(value) <= LARGEST for value in listed):
         return None
     without = np.array(listed, dtype=np.float64)
     values: np.ndarray = float(score["value"]) + (len(without) - 1) * (without.mean() - without)

@@ -5,8 +5,9 @@ which the two methods agree do not add to the error of their difference (docs/co
 
 If few images differ, resampling underestimates the error: with four predictions that differ, all in favour of A, no
 resample favours B, although McNemar's exact p is .125. So the variance of one more image that differs is added, as in
-the adjusted Wald interval of Agresti and Min (2005) for paired proportions. It is not added if both methods are
-lossless: their predictions are equal on all images, measured or not.
+the adjusted Wald interval of Agresti and Min (2005) for paired proportions. It is not added where predictions are equal
+on all images, measured or not: for a row against itself, and for two methods that claim to be lossless and have no
+image that differs (a claim is not a measurement).
 """
 
 from __future__ import annotations
@@ -34,11 +35,13 @@ class ImagePairs:
     Attributes:
         a: the cells of A, one list for each pair of seeds.
         b: the cells of B.
+        itself: A and B are the same row.
     """
 
     store: Store
     a: _Groups
     b: _Groups
+    itself: bool = False
 
     def blocks(
         self, metric: str, shared: Sequence[int], first: np.ndarray, second: np.ndarray
@@ -67,12 +70,14 @@ class ImagePairs:
                 counted = np.sum([outcome.counted for outcome in complete], axis=0)
                 slots.append((sign, number, positive, counted))
         used = np.any([counted > 0 for *_, counted in slots], axis=0)
+        sums = np.stack([positive[used] for _, _, positive, _ in slots], axis=1).astype(np.float64)
+        certainly_equal = self.itself or (self._lossless() and bool((sums == sums[:, :1]).all()))
         block = Block(
-            np.stack([positive[used] for _, _, positive, _ in slots], axis=1).astype(np.float64),
+            sums,
             np.stack([counted[used] for *_, counted in slots], axis=1).astype(np.float64),
             np.array([sign for sign, *_ in slots]),
             np.array([number for _, number, *_ in slots]),
-            0.0 if self._lossless() else 1 / max(int(used.sum()), 1),
+            0.0 if certainly_equal else 1 / max(int(used.sum()), 1),
         )
         return [block], f"{int(used.sum())} images paired"
 

@@ -109,7 +109,7 @@ class RowErrors:
                     mean=aggregate.mean, between=(aggregate.std or 0.0) ** 2 / aggregate.n, freedom=aggregate.n - 1
                 )
                 errors[name_of(row)] = (
-                    _with_images(seeds, [by_image.get(cell_id) for cell_id in cell_ids])
+                    _with_images(seeds, [by_image.get(cell_id) for cell_id in cell_ids], is_lossless=row.is_lossless)
                     or _with_groups(seeds, [scores[cell_id] for cell_id in cell_ids])
                     or _with_units(seeds, [units.get(cell_id) for cell_id in cell_ids])
                     or _without_values(seeds, aggregate)
@@ -148,13 +148,20 @@ def _without_values(seeds: RowError, aggregate: Aggregate) -> RowError:
     return dataclasses.replace(seeds, variance=(error or 0.0) ** 2, known=known)
 
 
-def _with_images(seeds: RowError, cells: Sequence[Outcome | None]) -> RowError | None:
-    """Return the error with an influence for each image; None if a cell has no outcomes."""
+def _with_images(seeds: RowError, cells: Sequence[Outcome | None], *, is_lossless: bool = False) -> RowError | None:
+    """Return the error with an influence for each image; None if a cell has no outcomes.
+
+    If few images differ from the others, their influences underestimate the error, so half the variance of one more
+    image is added: two rows together have that of :mod:`results.comparison.image_pairs`. It is not added to lossless
+    rows, whose predictions are equal.
+    """
     complete = [cell for cell in cells if cell is not None and cell.counted.any()]
     if len(complete) < len(cells) or len({len(cell.counted) for cell in complete}) != 1:
         return None
     influences = [(cell.positive - cell.share * cell.counted) / cell.counted.sum() for cell in complete]
-    return _shared(seeds, "images", np.array(influences))
+    shared = _shared(seeds, "images", np.array(influences))
+    n_images = np.any([cell.counted for cell in complete], axis=0).sum()
+    return shared if is_lossless else dataclasses.replace(shared, variance=0.5 / float(n_images) ** 2)
 
 
 def _with_groups(seeds: RowError, scores: Sequence[Mapping[str, Any]]) -> RowError | None:
@@ -170,8 +177,16 @@ def _with_groups(seeds: RowError, scores: Sequence[Mapping[str, Any]]) -> RowErr
 def _shared(seeds: RowError, space: str, influences: np.ndarray) -> RowError:
     """Return the error with influences (T, G) that all rows share. The images of all seeds are the same."""
     size = influences.shape[1]
-    mean = influences.mean(axis=0) * np.sqrt(size / max(size - 1, 1))
-    return dataclasses.replace(seeds, space=space, influences=_added_up(mean))
+    correction = size / max(size - 1, 1)
+    mean = influences.mean(axis=0)
+    within = _within(influences, mean) * correction
+    return dataclasses.replace(seeds, space=space, influences=_added_up(mean * np.sqrt(correction)), within=within)
+
+
+def _within(influences: np.ndarray, mean: np.ndarray) -> float:
+    """Return the part of the variance of the mean over T seeds that is due to influences (T, G) that differ."""
+    n_seeds = len(influences)
+    return float(((influences - mean) ** 2).sum()) / (n_seeds * max(n_seeds - 1, 1))
 
 
 def _with_units(seeds: RowError, cells: Sequence[Part | None]) -> RowError | None:
@@ -186,16 +201,15 @@ def _with_units(seeds: RowError, cells: Sequence[Part | None]) -> RowError | Non
     for number, ((_, values, _), of_units) in enumerate(zip(complete, clusters, strict=True)):
         position = np.searchsorted(present, of_units)
         influences[number] = np.bincount(position, weights=values - values.mean(), minlength=len(present)) / len(values)
-    size, n_seeds = len(present), len(complete)
+    size = len(present)
     correction = size / max(size - 1, 1)
     mean = influences.mean(axis=0)
-    within = float(((influences - mean) ** 2).sum()) * correction / (n_seeds * max(n_seeds - 1, 1))
+    within = _within(influences, mean) * correction
     if not has_parents:
         return dataclasses.replace(seeds, variance=float((mean**2).sum()) * correction, within=within)
-    # A neuron has the same place in all rows that split it.
-    placed = np.zeros(int(present.max()) + 1)
-    placed[present] = mean * np.sqrt(correction)
-    return dataclasses.replace(seeds, space="neurons", influences=_added_up(placed), within=within)
+    # A neuron has the same place in all rows that split it, whichever other neurons a row has.
+    placed = np.bincount(present % MOST_INFLUENCES, weights=mean * np.sqrt(correction))
+    return dataclasses.replace(seeds, space="neurons", influences=placed, within=within)
 
 
 def _added_up(influences: np.ndarray) -> np.ndarray:

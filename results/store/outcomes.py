@@ -30,11 +30,17 @@ class Outcome(NamedTuple):
         return {"n": len(self.counted), **bits}
 
     @classmethod
-    def unpacked(cls, n: int, counted: bytes, positive: bytes) -> Outcome | None:
-        """Return the outcome of columns of the table `outcomes`; None if they do not fit together."""
-        sides = [np.frombuffer(bytes(side), np.uint8) for side in (counted, positive)]
-        if any(len(side) != (n + 7) // 8 for side in sides):
+    def unpacked(cls, n: Any, counted: Any, positive: Any) -> Outcome | None:
+        """Return the outcome of columns of the table `outcomes`; None if they do not fit together.
+
+        The values may be of any type: the store of somebody else may hold anything in these columns.
+        """
+        is_typed = isinstance(n, (int, np.integer)) and all(
+            isinstance(side, (bytes, bytearray)) for side in (counted, positive)
+        )
+        if not is_typed or n < 0 or any(len(side) != (n + 7) // 8 for side in (counted, positive)):
             return None
+        sides = [np.frombuffer(side, np.uint8) for side in (counted, positive)]
         counts, positives = (np.unpackbits(side, count=n).astype(bool) for side in sides)
         return cls(counts, positives & counts)
 
@@ -51,5 +57,5 @@ def outcomes(store: Store, cell_ids: Sequence[str], metric: str) -> dict[str, Ou
         [metric, list(cell_ids)],
     )
     rows = frame[["cell_id", "n", "counted", "positive"]].itertuples(index=False)
-    unpacked = {str(cell_id): Outcome.unpacked(int(n), counted, positive) for cell_id, n, counted, positive in rows}
+    unpacked = {str(cell_id): Outcome.unpacked(n, counted, positive) for cell_id, n, counted, positive in rows}
     return {cell_id: outcome for cell_id, outcome in unpacked.items() if outcome is not None}

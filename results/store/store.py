@@ -25,10 +25,11 @@ from results.store.canonical import storable_text
 from results.store.outcomes import Outcome
 from results.store.records import RUN_STATUSES, CellRecord, RunRecord, ScoreRecord, grouped, row_of
 
-_JSON_COLUMNS = (
-    *("config", "identity", "claims", "notes", "params", "versions", "environment"),
-    *("judges", "settings", "health", "pairwise", "cell_ids", "details"),
-)
+#: JSON column -> what it holds.
+_JSON_COLUMNS: Mapping[str, type[dict[str, Any]] | type[list[Any]]] = {
+    **dict.fromkeys(("config", "identity", "claims", "params", "versions", "environment", "settings", "details"), dict),
+    **dict.fromkeys(("notes", "judges", "health", "pairwise", "cell_ids"), list),
+}
 _CELL_TABLES = ("units", "curves", "outcomes", "scores", "cells")
 
 
@@ -290,9 +291,13 @@ def _where(equal: Mapping[str, str | None]) -> tuple[str, list[str]]:
 
 
 def decoded(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with its JSON columns parsed."""
-    for name in _JSON_COLUMNS:
+    """Return the frame with its JSON columns parsed: each is None, or an object or list as its column holds.
+
+    JSON of another kind, which only a damaged or hostile store has, becomes an empty object or list.
+    """
+    for name, kind in _JSON_COLUMNS.items():
         if name in frame.columns:
-            values = [None if text is None else json.loads(text) for text in frame[name]]
+            parsed = [None if text is None else json.loads(text) for text in frame[name]]
+            values = [value if value is None or isinstance(value, kind) else kind() for value in parsed]
             frame[name] = pd.Series(values, index=frame.index, dtype=object)
     return frame

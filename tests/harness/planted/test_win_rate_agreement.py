@@ -120,11 +120,19 @@ class TestBoards:
         assert board.correlations["ms_score"].value == pytest.approx(0.8)
         assert agreements(store, "another") == [] and agreements(store, "vit") == [board]
 
-    def test_rows_without_both_scores_are_left_out(self, store: Store) -> None:
+    def test_rows_without_win_rate_or_score_are_left_out(self, store: Store) -> None:
         judge(store, {"a": 0.2, "b": 0.3, "c": math.nan, "d": 0.5, "e": 0.4, "not measured": 0.9}, "t")
         assert [row["label"] for row in agreements(store)[0].rows] == ["a", "b", "d", "e"]
         judge(store, {"a": 0.2, "b": 0.3, "c": 0.5}, "other panel", "few")
         assert len(agreements(store)) == 1, "three rows have no interval"
+
+    def test_a_score_that_the_rows_lack_leaves_the_others(self, store: Store) -> None:
+        """Cells of an older store have no ``ms_score_token_adjusted``."""
+        judge(store, {"a": 0.1, "b": 0.3, "c": 0.2, "d": 0.5, "e": 0.4}, "t")
+        (board,) = agreements(store)
+        assert board.correlations["ms_score"].value == pytest.approx(0.8)
+        assert math.isnan(board.correlations["ms_score_token_adjusted"].value)
+        assert [row["ms_score_token_adjusted"] for row in board.rows] == [None] * 5
 
     def test_versions_of_the_score_are_not_mixed(self, store: Store) -> None:
         record(store, {"f": 0.1, "g": 0.2}, version=2)

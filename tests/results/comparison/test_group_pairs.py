@@ -39,7 +39,15 @@ def test_groups_of_both_sides_are_drawn_together() -> None:
 
 
 @pytest.mark.parametrize(
-    "details", [None, {}, {"without_group": [0.5]}, {"without_group": [0.5, None]}, {"without_group": "x"}]
+    "details",
+    [
+        None,
+        {},
+        {"without_group": [0.5]},
+        {"without_group": [0.5, None]},
+        {"without_group": "x"},
+        {"without_group": [0.5, 10**400, 1e300]},
+    ],
 )
 def test_scores_without_groups_have_no_block(details: Any) -> None:
     lacking = {0: [{"value": 0.5, "details": details}]}

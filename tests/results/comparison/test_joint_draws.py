@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def store_of(path: Path, right: dict[str, list[np.ndarray]], n_seeds: int = 3) -
 
 
 def test_a_share_of_the_front_is_as_sure_as_the_images_that_differ(tmp_path: Path) -> None:
-    """78 of 100 right against 74, with 13 predictions that differ: McNemar's exact p is .27."""
+    """78 of 100 right against 74, with 12 predictions that differ: McNemar's exact p is .39."""
     worse = np.zeros(100, bool)
     worse[:74] = True
     better = worse.copy()
@@ -120,6 +121,42 @@ def test_the_draws_of_images_have_the_error_of_a_proportion(tmp_path: Path) -> N
     expected = math.sqrt(outcome.mean() * (1 - outcome.mean()) / 5000)
     # 2000 sums of 2 or 3 images have the variance of the images up to a relative error of sqrt(2 / 2000).
     assert np.linalg.norm(error.influences) == pytest.approx(expected, rel=0.1)
+
+
+def test_seeds_whose_images_differ_are_not_counted_twice(tmp_path: Path) -> None:
+    """The images explain how far the seeds are apart, so nothing is added for the seeds."""
+    generator = np.random.default_rng(4)
+    # Other images are wrong in each seed; .70, .71, .69 are closer than independent shares of 100 images are.
+    right = [generator.permutation(np.arange(100) < n) for n in (70, 71, 69)]
+    store, board = store_of(tmp_path / "s.duckdb", {"a": right})
+    column = board.columns_called(["accuracy"])[0]
+    errors = RowErrors(store, board).of(column)
+    (error,) = errors.values()
+    assert error is not None
+    # Seeds that are independent have sum / (T (T - 1)) of the influences about their mean.
+    assert error.within == pytest.approx(0.7 * 0.3 / 100 / 3, rel=0.2) and 0 < error.between < 0.8 * error.within
+    drawn = joint_draws(errors, metric="accuracy", n_draws=20_000)
+    assert drawn.std() == pytest.approx(math.sqrt((error.influences**2).sum() + error.variance), rel=0.03)
+
+
+def test_a_share_without_a_miss_is_not_exact_unless_it_is_lossless(tmp_path: Path) -> None:
+    store, board = store_of(tmp_path / "s.duckdb", {"a": [np.ones(100, bool)] * 3})
+    column, (row,) = board.columns_called(["accuracy"])[0], board.rows
+    measured = RowErrors(store, board).of(column)[name_of(row)]
+    lossless = dataclasses.replace(board, rows=(dataclasses.replace(row, is_lossless=True),))
+    claimed = RowErrors(store, lossless).of(column)[name_of(row)]
+    assert measured is not None and measured.variance == pytest.approx(0.5 / 100**2)
+    assert claimed is not None and claimed.variance == 0 and not claimed.influences.any()
+
+
+def test_a_neuron_of_any_number_needs_no_more_memory(tmp_path: Path) -> None:
+    store, board = store_of(tmp_path / "s.duckdb", {"a": [np.arange(10) < 7] * 3})
+    writing = open_store(store.path, read_only=False)
+    with writing.writing() as opened:
+        opened.execute("UPDATE units SET parent = 2000000003 WHERE unit = 3")
+    error = RowErrors(store, board).of(board.columns_called(["ms_score"])[0])[name_of(board.rows[0])]
+    # Neuron 2000000003 is added to neuron 3, since 2000 numbers are drawn.
+    assert error is not None and error.space == "neurons" and len(error.influences) == 20
 
 
 def test_a_row_with_one_seed_has_no_draws(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from results.comparison.paired import compare
 from results.comparison.text import refusals
 from results.store import Store
 from results.store.merge import MergeConflict, merge
+from results.store.outcomes import Outcome
 from results.verify import verify
 
 pytestmark = pytest.mark.run
@@ -204,3 +205,57 @@ def test_merge_keeps_equal_cells_once_and_refuses_conflicts(tmp_path: Path) -> N
     assert len(merge(tmp_path / "yes.duckdb", [one.path, three.path], prefer="first").resolved) == 6
     with pytest.raises(StoreError, match="exists"):
         merge(done.path, [one.path, two.path])
+
+
+def images_store(path: Path, right: dict[str, np.ndarray], claims: dict[str, bool]) -> Store:
+    """Rows with the same outcomes in three seeds."""
+    store = open_store(path, read_only=False)
+    for method, outcome in right.items():
+        for seed in (1, 2, 3):
+            store.record(
+                cell(method, seed, claims=claims),
+                [ScoreRecord(metric="accuracy", value=float(outcome.mean()), unit="fraction")],
+                outcomes={"accuracy": Outcome(np.ones(len(outcome), bool), outcome)},
+            )
+    return open_store(path)
+
+
+def test_images_of_a_row_against_itself_differ_by_exactly_zero(tmp_path: Path) -> None:
+    store = images_store(tmp_path / "s.duckdb", {"topk_sae": np.arange(50) < 40}, {})
+    ((one,),) = (comparison.differences for comparison in compare(store, "topk_sae", "topk_sae"))
+    assert (one.difference, one.low, one.high, one.p) == (0, 0, 0, 1) and "50 images paired" in one.paired
+
+
+def test_a_claim_of_losslessness_does_not_make_images_that_differ_surer(tmp_path: Path) -> None:
+    right = {"a": np.arange(100) < 78, "b": np.arange(100) < 74}
+    intervals = []
+    for claimed in (True, False):
+        store = images_store(tmp_path / f"{claimed}.duckdb", right, {"lossless": claimed})
+        ((one,),) = (comparison.differences for comparison in compare(store, "a", "b"))
+        intervals.append((one.low, one.high, one.p))
+    assert intervals[0] == intervals[1]
+    equal = images_store(tmp_path / "e.duckdb", {"a": right["a"], "b": right["a"]}, {"lossless": True})
+    ((one,),) = (comparison.differences for comparison in compare(equal, "a", "b"))
+    assert (one.difference, one.low, one.high) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE outcomes SET n = -1, counted = ''::BLOB, positive = ''::BLOB",
+        "UPDATE scores SET details = '[1, 2]'",
+        "UPDATE cells SET claims = '[1]', notes = '7'",
+        "UPDATE scores SET value = 1.7e308 WHERE cell_id LIKE 'a%'",
+        "UPDATE scores SET uncertainty = 1.7e308",
+    ],
+)
+def test_a_damaged_store_is_compared_or_refused(tmp_path: Path, damage: str) -> None:
+    store = images_store(tmp_path / "s.duckdb", {"a": np.arange(100) < 78, "b": np.arange(100) < 74}, {})
+    with open_store(store.path, read_only=False).writing() as opened:
+        opened.execute(damage)
+    assert len(leaderboard(store)[0].rows) == 2
+    if "value" in damage:
+        with pytest.raises(StoreError, match="no metric in common"):
+            compare(store, "a", "b")
+    else:
+        assert compare(store, "a", "b")[0].differences[0].difference == pytest.approx(0.04)

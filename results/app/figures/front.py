@@ -26,10 +26,11 @@ CLICKED = "clicked"
 CELL = "cell"
 
 _HEIGHT_PX = 510
-_MEASURED, _PRINTED, _LINE = "measured here", "published, not measured here", "Pareto line"
-_BESIDE = "flagged or virtual, not on the front"
+_MEASURED, _PRINTED, _LINE = "measured here", "published, not measured here (italic)", "Pareto line"
+_BESIDE = "flagged or virtual (grey), not on the front"
 # Horizontal positions of the names of controls, as shares of the plot: neighbours have different ones.
 _NAME_POSITIONS = (0.02, 0.35, 0.65)
+_RULE_PX = 0.5
 _ENDS = ("low", "high")
 _Row = dict[str, Any]
 _Interval = tuple[float, float, float]
@@ -47,7 +48,8 @@ def front_figure(points: Sequence[Point], x: Column, y: Column, published: Seque
     printed = [_published(entry, columns) for entry in published]
     marked = [*measured, *printed]
     # A control has no horizontal position, so it does not widen the axis. More horizontal room, for names.
-    x_range = room((row[f"x_{end}"] for row in marked for end in _ENDS), 0.09)
+    ends = [row[f"x_{end}"] for row in marked for end in _ENDS]
+    x_range = room(ends or [end for point in lines for end in point.x[1:]], 0.09)
     y_range = room([*(row[f"y_{end}"] for row in marked for end in _ENDS), *(point.y[0] for point in lines)])
     controls = _controls(lines, columns, x_range)
     offsets = label_offsets([_named(row) for row in [*marked, *controls]], x_range, y_range)
@@ -172,7 +174,9 @@ def _words(column: Column, span: _Interval) -> str:
 
 def _named(row: _Row) -> Named:
     x_bar, y_bar = ((row[f"{channel}_low"], row[f"{channel}_high"]) for channel in "xy")
-    return Named(row["name"], row["x"], row["y"], math.sqrt(row["size"]) / 2, x_bar, y_bar)
+    named = Named(row["name"], row["x"], row["y"], math.sqrt(row["size"]) / 2, x_bar, y_bar)
+    # A name is legible on the line of a control, which crosses the whole plot.
+    return named if row["size"] else named._replace(bar_px=_RULE_PX)
 
 
 def _hover(name: str, x: Column, y: Column) -> list[alt.Tooltip]:

@@ -23,7 +23,10 @@ Boxes = np.ndarray
 
 
 class Named(NamedTuple):
-    """Mark with a name beside it, in the values of the plot; `radius` in pixels."""
+    """Mark with a name beside it, in the values of the plot; `radius` in pixels.
+
+    A name may lie on a bar of another mark rather than on a mark if `bar_px`, the height of the bar, is small.
+    """
 
     name: str
     x: float
@@ -31,6 +34,7 @@ class Named(NamedTuple):
     radius: float
     x_bar: Span
     y_bar: Span
+    bar_px: float = _BAR_PX
 
 
 class Offset(NamedTuple):
@@ -96,7 +100,7 @@ def _plane(
     for mark, offsets in zip(marks, candidates, strict=True):
         left, x, right = (_pixels(value, x_range, width) for value in (mark.x_bar[0], mark.x, mark.x_bar[1]))
         low, y, high = (_pixels(value, y_range, HEIGHT_PX) for value in (mark.y_bar[0], mark.y, mark.y_bar[1]))
-        r, half, length = mark.radius, _BAR_PX / 2, LETTER_PX * len(mark.name)
+        r, half, length = mark.radius, mark.bar_px / 2, LETTER_PX * len(mark.name)
         drawn += [(x - r, y - r, x + r, y + r), (left, y - half, right, y + half), (x - half, low, x + half, high)]
         for offset in offsets:
             start = x + offset.dx - {"left": 0.0, "center": 0.5, "right": 1.0}[offset.align] * length

@@ -111,7 +111,8 @@ def _published(x: Column, y: Column) -> list[Published]:
         return []
     setting = right.selectbox("Published setting", list(dict.fromkeys(entry.setting for entry in fitting)))
     st.caption(
-        "Hollow marks are figures of the ELUDe paper. They were not measured here and are not part of the front."
+        "Hollow marks with names in italics are figures of the ELUDe paper. They were not measured here and are not "
+        "part of the front."
     )
     return [entry for entry in fitting if entry.setting == setting]
 

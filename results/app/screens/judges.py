@@ -33,9 +33,9 @@ def render() -> None:
         if pair is not None:
             _comparison(store, tournament, labels, pair)
             return
-        _results(store, tournament, labels)
-        judged = [row_of_cell[cell] for cell in labels if cell in row_of_cell]
-        flags.explain((f"{row.title} at {board.site}", row) for board, row in judged)
+        judged = {cell: row_of_cell[cell] for cell in labels if cell in row_of_cell}
+        _results(store, tournament, labels, judged)
+        flags.explain((f"{row.title} at {board.site}", row) for board, row in judged.values())
         _health(tournament)
         _list(store, tournament, labels)
 
@@ -63,7 +63,7 @@ def _labels(store: Store, tournament: Record, row_of_cell: Mapping[str, Choice])
     }
 
 
-def _results(store: Store, tournament: Record, labels: Mapping[str, str]) -> None:
+def _results(store: Store, tournament: Record, labels: Mapping[str, str], judged: Mapping[str, Choice]) -> None:
     kind, _, judges = str(tournament["panel"]).partition(":")
     what = "a proxy panel of image encoders, not language models" if kind == "proxy" else f"{kind} judges"
     st.caption(
@@ -78,6 +78,9 @@ def _results(store: Store, tournament: Record, labels: Mapping[str, str]) -> Non
         tables.show(
             {
                 "method": [next(map(labels.get, row["cell_ids"]), row["label"]) for row in rates],
+                "group": [
+                    next((judged[cell].row.group for cell in row["cell_ids"] if cell in judged), "") for row in rates
+                ],
                 "win rate (%)": [_percent(row["win_rate"]) for row in rates],
                 "95 %, new units": [_interval(row["new_low"], row["new_high"]) for row in rates],
                 "95 %, these units": [_interval(row["ci_low"], row["ci_high"]) for row in rates],
@@ -101,8 +104,8 @@ def _results(store: Store, tournament: Record, labels: Mapping[str, str]) -> Non
     notes = [str(note) for note in tournament["notes"] or ()]
     if tournament["n_missing"]:
         notes.append(f"{tournament['n_missing']} replies are missing; `harness judge` requests them again.")
-    for note in notes:
-        st.info(plain(note))
+    if notes:
+        st.info("  \n".join(map(plain, notes)))
 
 
 def _health(tournament: Record) -> None:

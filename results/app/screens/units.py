@@ -101,6 +101,9 @@ def _list(store: Store, cell: Record, reference: str | None, gallery: Gallery, s
 
 def _numbers(unit: Record, split: bool) -> list[str]:
     lines = [f"MS score {number(unit['ms_score'])}"]
+    # Older stores have no chance level per unit.
+    if (chance := unit.get("ms_score_token_null")) is not None:
+        lines.append(f"chance {number(chance)}: random images at its kind of token")
     if split and unit.get("gain") is not None:
         lines.append(f"gain {unit['gain']:+.4f} over parent {unit['parent']}")
     for key, name, form in (

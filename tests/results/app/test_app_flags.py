@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,7 @@ def test_flagged_and_virtual_rows_are_hollow_and_controls_are_lines(store: Store
     assert "not compared: virtual" in rows["ghost (virtual)"]["status"]
     assert {row["kind"] for row in figure["datasets"]["kinds"]} == {
         "measured here",
-        "flagged or virtual, not on the front",
+        "flagged or virtual (grey), not on the front",
     }
     controls = {row["name"]: row for row in figure["datasets"]["controls"]}
     assert set(controls) == {"random atoms", "backbone only"} and all(CELL in row for row in controls.values())
@@ -87,16 +88,21 @@ def test_flagged_and_virtual_rows_are_hollow_and_controls_are_lines(store: Store
     assert "line" not in figure["datasets"] and rows["good"]["outline_px"] > rows["fair"]["outline_px"]
 
 
-def test_a_control_does_not_widen_the_horizontal_axis(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "r.duckdb", read_only=False)
-    record(store, "good", [0.60, 0.61])
-    record(store, "atoms", [0.55, 0.56], r2=-300.0, claims={"family": "control", "control_for": ["sae"]})
-    (board,) = leaderboard(store)
+def test_a_control_does_not_widen_the_horizontal_axis(store: Store, board: Board) -> None:
     x, y = (next(c for c in board.columns if c.metric == metric) for metric in ("r2", "ms_score"))
-    figure = front_figure(points(board.rows, x, y, RowErrors(store, board)), x, y)
+    far = (-30000.0, -30000.0, -30000.0)
+    figure = front_figure(
+        [
+            dataclasses.replace(point, x=far) if point.row.group == "control" else point
+            for point in points(board.rows, x, y, RowErrors(store, board))
+        ],
+        x,
+        y,
+    )
     measured = next(layer for layer in figure["layer"] if layer["data"]["name"] == "measured")
     assert measured["encoding"]["x"]["scale"]["domain"][0] > 0
-    assert [row["x_text"].split()[0] for row in figure["datasets"]["controls"]] == ["-30000.00"]
+    # Its value is in the tooltip.
+    assert {row["x_text"] for row in figure["datasets"]["controls"]} == {"-30000.00 %"}
 
 
 def test_ranks_and_their_intervals_are_among_the_ranked_rows(store: Store, board: Board) -> None:
@@ -244,3 +250,12 @@ def test_a_store_of_single_seeds_has_no_front_and_says_why(tmp_path: Path, monke
     assert "no method with both metrics is without a flag" in texts(test)
     frame = test.dataframe[0].value
     assert frame["front share"].isna().all() and np.all(frame["on the front"] == "not compared")
+
+
+def test_a_board_of_controls_alone_has_a_chart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(tmp_path / "r.duckdb", read_only=False)
+    record(store, "backbone only", [0.52, 0.52], method="identity", claims={"family": "control"}, r2=1.0)
+    show(store, monkeypatch)
+    test = opened("front")
+    require_sound(test)
+    assert test.get("vega_lite_chart") and "There is no front" in texts(test)

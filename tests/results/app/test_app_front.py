@@ -88,7 +88,10 @@ def test_published_marks_are_hollow_and_take_no_part_in_the_line(here: Store) ->
     filling = {own["data"]["name"]: own["mark"]["fillOpacity"] for own in marks_of(both)}
     assert filling == {"measured": 0, "published": 0}
     assert {row["fill_opacity"] for row in measured} == {1.0} and not any("fill_opacity" in row for row in printed)
-    assert [row["kind"] for row in both["datasets"]["kinds"]] == ["measured here", "published, not measured here"]
+    assert [row["kind"] for row in both["datasets"]["kinds"]] == [
+        "measured here",
+        "published, not measured here (italic)",
+    ]
     assert marks_of(both)[0]["encoding"]["x"]["title"] == "accuracy (%), higher is better ↑"
     line = alone["datasets"]["line"]
     assert [row["x"] for row in line] == sorted(row["x"] for row in line)

@@ -13,11 +13,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import tiny_backbones  # noqa: F401 - registers them
 
 from methods import register
-from methods.base import MethodConfig
-from methods.random_split import RandomSplit
+from methods.random_split import RandomSplit, RandomSplitConfig
 
 
-class MortalConfig(MethodConfig):
+class MortalConfig(RandomSplitConfig):
     parts: int = 2
     once: str = ""
     """a file: the process is killed unless it is there, and it is made; empty: the process is killed every time"""

@@ -19,7 +19,7 @@ from methods.errors import UserError
 from results.errors import StoreError
 
 EPILOG = """
-[bold]Try it[/bold] (under ten minutes on two cores):  harness run --suite demo
+[bold]Try it[/bold] (about eleven minutes on two cores):  harness run --suite demo
 
 [bold]Use your backbone and images[/bold]:  harness run --suite demo --backbone timm:vit_base_patch14_dinov2
 --checkpoint FILE --site blocks.11.mlp.fc2 --dataset folder:/path/to/class_folders

@@ -42,8 +42,8 @@ def split(generator: np.random.Generator, effect: np.ndarray, drift: np.ndarray)
 def dictionary(generator: np.random.Generator, drift: np.ndarray, alike: float, n: int = 150) -> list[Part]:
     """Return units without a parent whose values correlate by `alike` between the pairs of seeds."""
     common = np.sqrt(alike) * generator.normal(0, 1, n)
-    own = np.sqrt(1 - alike) * generator.normal(0, 1, (SEEDS, n))
-    return [(np.arange(n), common + own[seed] + drift[seed], np.full(n, -1)) for seed in range(SEEDS)]
+    of_seed = np.sqrt(1 - alike) * generator.normal(0, 1, (SEEDS, n))
+    return [(np.arange(n), common + of_seed[seed] + drift[seed], np.full(n, -1)) for seed in range(SEEDS)]
 
 
 def units(kind: str, drift: float, alike: float = 0.0) -> Draw:

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from harness.metrics.base import METRICS, Batch, Metric, Outcome, Score
-from harness.metrics.r2 import R2, GroupedR2
-
-if TYPE_CHECKING:
-    from harness.activations.baseline import Baseline
-    from methods.base import Method
+from harness.metrics.base import METRICS, Outcome, Score
+from harness.metrics.r2 import R2, GroupedReconstruction
 
 
 def fvu(a: Tensor, a_hat: Tensor) -> float:
@@ -28,7 +23,7 @@ def fvu(a: Tensor, a_hat: Tensor) -> float:
 
 
 @METRICS.register()
-class FVU(Metric):
+class FVU(GroupedReconstruction):
     """Residual sum of squares over total sum of squares, each summed over all tokens and features; lower is better.
 
     Unlike R2, which averages a ratio over features, it weights features by their variance, so a feature that hardly
@@ -42,17 +37,6 @@ class FVU(Metric):
     unit = ""
     direction = "lower"
     reference = "sum (a - a_hat)^2 / sum (a - mean)^2 over tokens and features"
-
-    @classmethod
-    def applies(cls, method: Method, baseline: Baseline) -> bool:
-        return not method.spec.virtual
-
-    def __init__(self, baseline: Baseline) -> None:
-        super().__init__(baseline)
-        self.groups = GroupedR2()
-
-    def update(self, batch: Batch) -> None:
-        self.groups.update(batch)
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         yield self.groups.estimate(R2.fvu).score(self.id, self.direction, self.unit)

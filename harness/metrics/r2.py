@@ -175,8 +175,24 @@ class GroupedR2:
         return GroupEstimate(statistic(_merged(used)), without_one, sum(group.count for group in used))
 
 
+class GroupedReconstruction(Metric):
+    """Base of the metrics that are a statistic of the sums of :class:`GroupedR2`."""
+
+    @classmethod
+    def applies(cls, method: Method, baseline: Baseline) -> bool:
+        # A virtual method returns the original output, so its reconstruction is meaningless.
+        return not method.spec.virtual
+
+    def __init__(self, baseline: Baseline) -> None:
+        super().__init__(baseline)
+        self.groups = GroupedR2()
+
+    def update(self, batch: Batch) -> None:
+        self.groups.update(batch)
+
+
 @METRICS.register()
-class ReconstructionR2(Metric):
+class ReconstructionR2(GroupedReconstruction):
     """R2 over all tokens of the evaluation split, mean over features.
 
     The standard error is a delete-a-group jackknife over ten groups of images, because tokens of one image are not
@@ -189,18 +205,6 @@ class ReconstructionR2(Metric):
     id = "r2"
     title = "R2"
     reference = "ELUDe paper, section 4.1; mean over features of 1 - SSE / SST"
-
-    @classmethod
-    def applies(cls, method: Method, baseline: Baseline) -> bool:
-        # A virtual method returns the original output, so its R2 is meaningless.
-        return not method.spec.virtual
-
-    def __init__(self, baseline: Baseline) -> None:
-        super().__init__(baseline)
-        self.groups = GroupedR2()
-
-    def update(self, batch: Batch) -> None:
-        self.groups.update(batch)
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         sums = self.groups.merged()

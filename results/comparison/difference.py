@@ -196,12 +196,12 @@ class PairedScores:
         level, n_resamples, _ = self.sampling
         # All seeds are evaluated on the same images, so seeds do not reduce the error of a score within its cell.
         errors = [_mean_error(side) for side in (a, b)] if not self.pairing.itself else []
-        known = [error for error in errors if error is not None]
-        if any(known):
+        side_errors = [error for error in errors if error is not None]
+        if any(side_errors):
             turned = -1 if self.pairing.turned else 1
             interval = with_sampling_error(
                 turned * differences,
-                math.hypot(*known),
+                math.hypot(*side_errors),
                 level=level,
                 n_resamples=n_resamples,
                 generator=self._generator(column.metric),

@@ -144,8 +144,8 @@ def pooled_error(aggregate: Aggregate) -> RowError:
 def _without_values(seeds: RowError, aggregate: Aggregate) -> RowError:
     """Return the error from the scores alone."""
     error = aggregate.standard_error
-    known = seeds.between > 0 or error is not None
-    return dataclasses.replace(seeds, variance=(error or 0.0) ** 2, known=known)
+    has_error = seeds.between > 0 or error is not None
+    return dataclasses.replace(seeds, variance=(error or 0.0) ** 2, known=has_error)
 
 
 def _with_images(seeds: RowError, cells: Sequence[Outcome | None], *, is_lossless: bool = False) -> RowError | None:

@@ -198,12 +198,12 @@ class TestPValues:
             }
             worlds.append(a_world(name, columns))
             worlds[-1].collapsed = "collapsed"
-        found = verdicts.reports(Evidence(worlds, dict.fromkeys(worlds[0].values.columns, 1)), resamples=100)
-        assert [one.kind for one in found] == ["mixtures", "superposition", "photographs"]
-        tested = [test for test in verdicts.tests(found) if test.p is not None]
-        assert len(tested) == verdicts.n_tests(found) == 3 * 2 * (1 + 1 + 4)
+        kind_reports = verdicts.reports(Evidence(worlds, dict.fromkeys(worlds[0].values.columns, 1)), resamples=100)
+        assert [one.kind for one in kind_reports] == ["mixtures", "superposition", "photographs"]
+        tested = [test for test in verdicts.tests(kind_reports) if test.p is not None]
+        assert len(tested) == verdicts.n_tests(kind_reports) == 3 * 2 * (1 + 1 + 4)
         assert [test.p_holm for test in tested] == holm([test.p for test in tested])
-        notes = report.tables(found, resamples=100)[-1].notes
+        notes = report.tables(kind_reports, resamples=100)[-1].notes
         assert any(f"over the {len(tested)} tests" in note for note in notes)
 
 

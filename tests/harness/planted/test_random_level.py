@@ -60,12 +60,12 @@ def test_a_random_dictionary_is_at_chance(tokens: Tokens) -> None:
     site = MemorySite(torch.zeros(24, 8), torch.zeros(24))
     given = MemoryTokens(tokens.q, tokens.a)
     level = of_directions([tokens], tokens.a.mean(0), 48, active=4)
-    found = []
+    recoveries = []
     for seed in range(10):
         method = methods.create("random_dictionary", expansion_factor=2, k=4).fit(given, site, seed=seed)
-        found.append(recovery_of(method.encode(tokens.a), tokens.strengths))
-    values = torch.tensor([adjusted(value, level) for value in found])
-    assert min(found) > 0.7
+        recoveries.append(recovery_of(method.encode(tokens.a), tokens.strengths))
+    values = torch.tensor([adjusted(value, level) for value in recoveries])
+    assert min(recoveries) > 0.7
     assert abs(float(values.mean())) < 3 * float(values.std()) * math.sqrt(1 / 10 + 1 / random_level.DRAWS)
 
 

@@ -26,10 +26,10 @@ MS = {"a": 0.5, "b": 0.6, "c": 0.7, "d": 0.8, "e": 0.9}
 class TestSpearman:
     def test_value_and_interval(self) -> None:
         x, y = np.array([1.0, 2, 3, 4, 5, 6, 7]), np.array([2.0, 1, 3, 5, 4, 7, 6])
-        found = spearman(x, y)
+        estimate = spearman(x, y)
         rho = spearmanr(x, y).statistic
         half = 1.959964 * math.sqrt((1 + rho**2 / 2) / 4)
-        assert found == pytest.approx((rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)))
+        assert estimate == pytest.approx((rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)))
 
     def test_undefined(self) -> None:
         x = np.arange(5.0)
@@ -46,9 +46,9 @@ class TestSpearman:
         for _ in range(600):
             x = generator.normal(size=9)
             y = correlation * x + math.sqrt(1 - correlation**2) * generator.normal(size=9)
-            found = spearman(x, y)
+            estimate = spearman(x, y)
             # A correlation of 1 has no interval.
-            hits += math.isnan(found.low) or found.low <= truth <= found.high
+            hits += math.isnan(estimate.low) or estimate.low <= truth <= estimate.high
         assert hits / 600 >= 0.93
 
 

@@ -318,8 +318,8 @@ def test_128_alive_of_512_are_not_the_full_decoder(tmp_path: Path, monkeypatch: 
     assert {column.key: is_detail(column) for column in board.columns} == {"stability": False, "stability_alive": True}
     [note] = [note for note in board.notes if "stability" in note]
     assert "512 atoms; silent on the evaluation split, but counted (not in stability_alive), per run: 384;" in note
-    shown = CliRunner().invoke(app, ["stability", "--store", str(tmp_path / "r.duckdb")]).output
-    assert "512/512  384/384" in shown and "128/128  384/384" in shown
+    output = CliRunner().invoke(app, ["stability", "--store", str(tmp_path / "r.duckdb")]).output
+    assert "512/512  384/384" in output and "128/128  384/384" in output
 
 
 def test_a_dictionary_with_surplus_atoms_is_penalised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,8 +366,8 @@ def test_an_earlier_version_is_measured_again_and_never_mixed(tmp_path: Path, mo
     assert {column.key: column.version for column in board.columns} == {"stability": 2, "stability_alive": 1}
     assert board.rows[0].metrics["stability"].mean == every.value
     assert properties(store)[0].verdicts["stable"].verdict == "no"
-    shown = CliRunner().invoke(app, ["stability", "--store", str(store.path), "--json"]).output
-    assert [(row["measure"], row["version"]) for row in json.loads(shown)["groups"]] == [
+    output = CliRunner().invoke(app, ["stability", "--store", str(store.path), "--json"]).output
+    assert [(row["measure"], row["version"]) for row in json.loads(output)["groups"]] == [
         ("stability", 2),
         ("stability_alive", 1),
     ]

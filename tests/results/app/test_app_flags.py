@@ -219,11 +219,11 @@ def test_judges_names_the_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             for rank, name in enumerate(("copies", "good"), start=1)
         ]
     )
-    shown = {"pair_id": "p", "order": 0, "cell_a": "good-1", "unit_a": 0, "grid_a": "x", "cell_b": "copies-1",
+    comparison = {"pair_id": "p", "order": 0, "cell_a": "good-1", "unit_a": 0, "grid_a": "x", "cell_b": "copies-1",
              "unit_b": 0, "grid_b": "y"}  # fmt: skip
     settings = {"tournament": "t", "panel": "proxy:one", "judges": ["j"], "prompt_version": "1", "settings": {}}
     tournament = TournamentRecord(**settings, agreement=0.2)
-    judgments.record_tournament(store, tournament, rates, pd.DataFrame([shown]))
+    judgments.record_tournament(store, tournament, rates, pd.DataFrame([comparison]))
     show(store, monkeypatch)
     test = opened("judges")
     require_sound(test)

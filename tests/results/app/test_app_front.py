@@ -71,9 +71,9 @@ def test_published_figures_are_off_until_they_are_asked_for(here: Store) -> None
 def test_published_marks_are_hollow_and_take_no_part_in_the_line(here: Store) -> None:
     board = next(board for board in leaderboard(here) if board.backbone == "vit")
     x, y = (next(c for c in board.columns if c.metric == metric) for metric in ("accuracy", "ms_score"))
-    found = points(board.rows, x, y, RowErrors(here, board))
-    shown = [own for own in published_points() if own.setting.startswith("AugReg")]
-    alone, both = front_figure(found, x, y), front_figure(found, x, y, shown)
+    measured_points = points(board.rows, x, y, RowErrors(here, board))
+    published = [point for point in published_points() if point.setting.startswith("AugReg")]
+    alone, both = front_figure(measured_points, x, y), front_figure(measured_points, x, y, published)
     for figure in (alone, both):
         alt.Chart.from_dict(figure | {"config": {}}, validate=True)
     assert alone["datasets"]["line"] == both["datasets"]["line"] and "published" not in alone["datasets"]
@@ -82,7 +82,7 @@ def test_published_marks_are_hollow_and_take_no_part_in_the_line(here: Store) ->
     assert [[row[key] for key in means] for row in measured] == [
         [row[key] for key in means] for row in alone["datasets"]["measured"]
     ]
-    assert len(printed) == len(shown) == 10
+    assert len(printed) == len(published) == 10
     # A published mark opens nothing, and is filled with nothing.
     assert not any(CELL in row for row in printed) and all(CELL in row for row in measured)
     filling = {own["data"]["name"]: own["mark"]["fillOpacity"] for own in marks_of(both)}
@@ -140,10 +140,10 @@ def frame(data: bytes) -> pd.DataFrame:
 def test_an_interval_of_a_share_ends_at_100_percent(here: Store) -> None:
     board = next(board for board in leaderboard(here) if board.backbone == "vit")
     x, y = (next(c for c in board.columns if c.metric == metric) for metric in ("r2", "ms_score"))
-    found = {point.row.label: point for point in points(board.rows, x, y, RowErrors(here, board))}
-    mean, low, high = found["ELUDe"].x
+    point_of = {point.row.label: point for point in points(board.rows, x, y, RowErrors(here, board))}
+    mean, low, high = point_of["ELUDe"].x
     assert (mean, high) == (100.0, 100.0) and low < 99
-    mean, low, high = found["TopK SAE"].x
+    mean, low, high = point_of["TopK SAE"].x
     assert mean == pytest.approx(90.0) and 100 > high > mean > low
 
 

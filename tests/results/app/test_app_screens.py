@@ -201,12 +201,12 @@ def test_one_valid_vote_of_three_decides_by_the_first_version_alone(
     tmp_path: Path, version: int, consensus: str | None, words: str
 ) -> None:
     small = open_store(tmp_path / "r.duckdb", read_only=False)
-    shown = {"pair_id": "p", "order": 0, "cell_a": "first", "unit_a": 0, "grid_a": "x", "cell_b": "second", "unit_b": 0,
+    comparison = {"pair_id": "p", "order": 0, "cell_a": "first", "unit_a": 0, "grid_a": "x", "cell_b": "second", "unit_b": 0,
              "grid_b": "y"}  # fmt: skip
     record = TournamentRecord(
         tournament="t", panel="p", judges=list("jkl"), prompt_version="1", settings={"version": version}
     )
-    judgments.record_tournament(small, record, pd.DataFrame(), pd.DataFrame([shown]))
+    judgments.record_tournament(small, record, pd.DataFrame(), pd.DataFrame([comparison]))
     question = {"prompt_version": "1", "grid_a": "x", "grid_b": "y", "attempt": 1, "raw": "text"}
     replies = [ReplyRecord(**question, judge=judge, answer=answer) for judge, answer in (("j", "A"), ("k", None))]
     judgments.record_replies(small, replies)

@@ -79,8 +79,8 @@ def test_a_loaded_fit_has_the_conditions_of_the_fit(store: Store) -> None:
     store.record(cell("c", 2.5, 2, fit_id="f", device="cuda (H100)"), [])
     # Fitted again: another time of the same fit, and its own conditions.
     store.record(cell("d", 2.75, 3, fit_id="f"), [])
-    found = columns(store)
-    assert found == {"fit_seconds[threads=8]": {"a": 2.5, "b": 2.5}, "fit_seconds[threads=2]": {"d": 2.75}}
+    times = columns(store)
+    assert times == {"fit_seconds[threads=8]": {"a": 2.5, "b": 2.5}, "fit_seconds[threads=2]": {"d": 2.75}}
     [board] = leaderboard(store)
     assert "fit_seconds of c is left out: the fit was made on another device (cpu (X))." in board.notes
 

@@ -1,4 +1,4 @@
-"""Which rows are ranked together, and which are not ranked at all."""
+"""Ranks and marks within groups, and rows without a rank."""
 
 from __future__ import annotations
 

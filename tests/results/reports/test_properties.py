@@ -432,8 +432,8 @@ def test_a_score_that_left_silent_units_out_gives_no_verdict() -> None:
         "surplus": {**details, "atoms": [8, 7]},
         "nothing is known": None,
     }
-    found = {name: _stable([stability_row(version=1, details=one)])[0] for name, one in verdicts_of.items()}
-    assert found == {"nothing was left out": "yes", **dict.fromkeys(list(verdicts_of)[1:], "unknown")}
+    verdict_of = {name: _stable([stability_row(version=1, details=one)])[0] for name, one in verdicts_of.items()}
+    assert verdict_of == {"nothing was left out": "yes", **dict.fromkeys(list(verdicts_of)[1:], "unknown")}
     # Sub-units of length zero and unequal counts are treated equally by both versions.
     split = {**details, "matching": "per parent unit", "zero": [1, 0], "atoms": [8, 7]}
     assert _stable([stability_row(version=1, details=split)])[0] == "yes"

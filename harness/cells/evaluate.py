@@ -20,7 +20,7 @@ from harness.errors import UserError
 from harness.metrics.base import Batch, Metric, Outcome
 from methods.base import Method, Progress, no_progress
 from results import ScoreRecord
-from results.store.outcomes import Outcome as ImageOutcome
+from results.store.outcomes import ImageOutcome
 
 T = TypeVar("T")
 

@@ -27,7 +27,7 @@ from methods import numerics
 from methods.base import Progress, no_progress
 from results import CellRecord, ScoreRecord
 from results.boards.board import Column, digits_of
-from results.store.outcomes import Outcome
+from results.store.outcomes import ImageOutcome
 
 #: Scores shown in the line of a finished cell, if it has them.
 HEADLINE = ("ms_score", "r2", "accuracy", "agreement", "efficiency_ratio")
@@ -86,7 +86,7 @@ class CellResult:
     scores: Sequence[ScoreRecord] = ()
     units: pd.DataFrame | None = None
     curves: pd.DataFrame | None = None
-    outcomes: Mapping[str, Outcome] = dataclasses.field(default_factory=dict)
+    outcomes: Mapping[str, ImageOutcome] = dataclasses.field(default_factory=dict)
     """metric -> outcome of each image"""
 
     @property

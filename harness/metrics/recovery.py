@@ -107,13 +107,13 @@ class Recovery(Metric):
             lambda: random_level.of_directions(self._tokens(), self._mean_output(), n_units, active),
         )
 
-    def _tokens(self) -> Iterator[random_level.Tokens]:
+    def _tokens(self) -> Iterator[random_level.EvaluationTokens]:
         """Yield the tokens of the evaluation split."""
         captured: list[tuple[Tensor, Tensor]] = []
         passes = self.baseline.passes.run(lambda q, a: captured.append((q.flatten(0, 1).cpu(), a.flatten(0, 1).cpu())))
         for index, _ in passes:
             q, a = captured.pop()
-            yield random_level.Tokens(q, a, self.strengths[index].flatten(0, 1))
+            yield random_level.EvaluationTokens(q, a, self.strengths[index].flatten(0, 1))
 
     def _mean_output(self) -> Tensor:
         """Return the (d_out,) mean output of the layer over the split."""

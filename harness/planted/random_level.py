@@ -22,7 +22,7 @@ from harness.planted.recovery import Moments, matched_correlation
 DRAWS = 10
 
 
-class Tokens(NamedTuple):
+class EvaluationTokens(NamedTuple):
     """Tokens of one batch of the evaluation split, flattened."""
 
     q: Tensor
@@ -38,7 +38,7 @@ def adjusted(value: float, random: float) -> float:
     return (value - random) / (1 - random) if random < 1 else math.nan
 
 
-def of_splits(batches: Iterable[Tokens], weight: Tensor, bias: Tensor, counts: Sequence[int]) -> float:
+def of_splits(batches: Iterable[EvaluationTokens], weight: Tensor, bias: Tensor, counts: Sequence[int]) -> float:
     """Return the recovery of random splits with ``counts[u]`` sub-units of neuron u.
 
     The inputs of each neuron are divided at random among its sub-units, in equal numbers; a neuron with one sub-unit
@@ -52,13 +52,13 @@ def of_splits(batches: Iterable[Tokens], weight: Tensor, bias: Tensor, counts: S
     """
     draws = [_random_split(weight, bias, counts, draw) for draw in range(DRAWS)]
 
-    def codes(tokens: Tokens) -> Iterator[Tensor]:
+    def codes(tokens: EvaluationTokens) -> Iterator[Tensor]:
         return (functional.linear(tokens.q, weights, biases) for weights, biases in draws)
 
     return _mean_recovery((tokens, codes(tokens)) for tokens in batches)
 
 
-def of_directions(batches: Iterable[Tokens], mean: Tensor, n_units: int, active: int) -> float:
+def of_directions(batches: Iterable[EvaluationTokens], mean: Tensor, n_units: int, active: int) -> float:
     """Return the recovery of random dictionaries: the ``active`` largest positive products with random directions.
 
     Args:
@@ -72,7 +72,7 @@ def of_directions(batches: Iterable[Tokens], mean: Tensor, n_units: int, active:
         generator = torch.Generator().manual_seed(seed_of("random level", "directions", draw, n_units))
         drawn.append(functional.normalize(torch.randn(n_units, len(mean), generator=generator), dim=1))
 
-    def codes(tokens: Tokens) -> Iterator[Tensor]:
+    def codes(tokens: EvaluationTokens) -> Iterator[Tensor]:
         for directions in drawn:
             products = functional.linear(tokens.a - mean, directions).clamp_min(0)
             largest = products.topk(min(active, n_units), dim=1)
@@ -95,7 +95,7 @@ def _random_split(weight: Tensor, bias: Tensor, counts: Sequence[int], draw: int
     return torch.cat(weights), torch.cat(biases)
 
 
-def _mean_recovery(encoded: Iterable[tuple[Tokens, Iterator[Tensor]]]) -> float:
+def _mean_recovery(encoded: Iterable[tuple[EvaluationTokens, Iterator[Tensor]]]) -> float:
     """Return the recovery of each draw's codes over all batches, averaged over the draws."""
     moments: list[Moments] = []
     for tokens, draws in encoded:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from results.comparison.intervals import Block
-from results.store.outcomes import Outcome, outcomes
+from results.store.outcomes import ImageOutcome, outcomes
 
 if TYPE_CHECKING:
     from results.store import Store
@@ -87,6 +87,6 @@ class ImagePairs:
         return all((cell.get("claims") or {}).get("lossless") for cell in cells)
 
 
-def _agree(group: Sequence[Outcome], expected: float) -> bool:
+def _agree(group: Sequence[ImageOutcome], expected: float) -> bool:
     """Return whether the shares of the cells have the mean that the scores have."""
     return math.isclose(float(np.mean([outcome.share for outcome in group])), expected, rel_tol=1e-9, abs_tol=1e-12)

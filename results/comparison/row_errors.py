@@ -18,7 +18,7 @@ from results.boards.seeds import averaged, seeds_of
 from results.comparison.group_pairs import group_values
 from results.comparison.unit_clusters import Part, unit_parts
 from results.comparison.unit_values import UNIT_VALUES
-from results.store.outcomes import Outcome, outcomes
+from results.store.outcomes import ImageOutcome, outcomes
 from results.store.records import records_of
 from results.store.store import decoded
 
@@ -148,7 +148,9 @@ def _without_values(seeds: RowError, aggregate: Aggregate) -> RowError:
     return dataclasses.replace(seeds, variance=(error or 0.0) ** 2, known=has_error)
 
 
-def _with_images(seeds: RowError, cells: Sequence[Outcome | None], *, is_lossless: bool = False) -> RowError | None:
+def _with_images(
+    seeds: RowError, cells: Sequence[ImageOutcome | None], *, is_lossless: bool = False
+) -> RowError | None:
     """Return the error with an influence for each image; None if a cell has no outcomes.
 
     If few images differ from the others, their influences underestimate the error, so half the variance of one more

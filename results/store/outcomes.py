@@ -1,4 +1,4 @@
-"""Outcome of each evaluation image, for metrics that are shares of images; one bit per image in the store."""
+"""ImageOutcome of each evaluation image, for metrics that are shares of images; one bit per image in the store."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from results.store.store import Store
 
 
-class Outcome(NamedTuple):
-    """Outcome of each image of an evaluation split, in the split's order."""
+class ImageOutcome(NamedTuple):
+    """ImageOutcome of each image of an evaluation split, in the split's order."""
 
     counted: np.ndarray
     """(n,) bool: the images that count (readable and, for accuracy, labelled)"""
@@ -30,7 +30,7 @@ class Outcome(NamedTuple):
         return {"n": len(self.counted), **bits}
 
     @classmethod
-    def unpacked(cls, n: Any, counted: Any, positive: Any) -> Outcome | None:
+    def unpacked(cls, n: Any, counted: Any, positive: Any) -> ImageOutcome | None:
         """Return the outcome of columns of the table `outcomes`; None if they do not fit together.
 
         The values may be of any type: the store of somebody else may hold anything in these columns.
@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
         return cls(counts, positives & counts)
 
 
-def outcomes(store: Store, cell_ids: Sequence[str], metric: str) -> dict[str, Outcome]:
+def outcomes(store: Store, cell_ids: Sequence[str], metric: str) -> dict[str, ImageOutcome]:
     """Return cell id -> outcome of the images for a metric, without the cells that have none.
 
     Raises:
@@ -57,5 +57,5 @@ def outcomes(store: Store, cell_ids: Sequence[str], metric: str) -> dict[str, Ou
         [metric, list(cell_ids)],
     )
     rows = frame[["cell_id", "n", "counted", "positive"]].itertuples(index=False)
-    unpacked = {str(cell_id): Outcome.unpacked(n, counted, positive) for cell_id, n, counted, positive in rows}
+    unpacked = {str(cell_id): ImageOutcome.unpacked(n, counted, positive) for cell_id, n, counted, positive in rows}
     return {cell_id: outcome for cell_id, outcome in unpacked.items() if outcome is not None}

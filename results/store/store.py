@@ -22,7 +22,7 @@ from results.errors import StoreError
 from results.location import require_file_name
 from results.store import connection, frames
 from results.store.canonical import storable_text
-from results.store.outcomes import Outcome
+from results.store.outcomes import ImageOutcome
 from results.store.records import RUN_STATUSES, CellRecord, RunRecord, ScoreRecord, grouped, row_of
 
 #: JSON column -> what it holds.
@@ -170,7 +170,7 @@ class Store:
         scores: Sequence[ScoreRecord] = (),
         units: pd.DataFrame | None = None,
         curves: pd.DataFrame | None = None,
-        outcomes: Mapping[str, Outcome] | None = None,
+        outcomes: Mapping[str, ImageOutcome] | None = None,
     ) -> bool:
         """Write one cell with its scores and units in one transaction, replacing the cell's previous content.
 

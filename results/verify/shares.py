@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from results.store.outcomes import Outcome
+from results.store.outcomes import ImageOutcome
 from results.store.records import records_of
 from results.verify.base import TOLERANCE, Checker, Content, check
 
@@ -19,7 +19,7 @@ def outcomes(content: Content, checker: Checker) -> None:
         score = None if cell is None else content.score(cell, metric)
         if score is None:
             continue
-        stored = Outcome.unpacked(row["n"], row["counted"], row["positive"])
+        stored = ImageOutcome.unpacked(row["n"], row["counted"], row["positive"])
         if stored is None:
             checker.require_of(row["cell_id"], False, f"has outcomes of another length than {row['n']} images.", metric)
             continue

@@ -11,16 +11,16 @@ from torch import Tensor
 
 import methods
 from harness.planted import random_level
-from harness.planted.random_level import Tokens, adjusted, of_directions, of_splits
+from harness.planted.random_level import EvaluationTokens, adjusted, of_directions, of_splits
 from harness.planted.recovery import Moments, matched_correlation
 from harness.planted.world import world
 
 
 @pytest.fixture(scope="module")
-def tokens() -> Tokens:
+def tokens() -> EvaluationTokens:
     layer = world("two_concepts@0")
     q = layer.inputs[::4].flatten(0, 1)
-    return Tokens(q, q @ layer.weight.T + layer.bias, layer.strengths[::4].flatten(0, 1))
+    return EvaluationTokens(q, q @ layer.weight.T + layer.bias, layer.strengths[::4].flatten(0, 1))
 
 
 def recovery_of(codes: Tensor, strengths: Tensor) -> float:
@@ -35,27 +35,27 @@ def test_adjusted_is_0_at_random_and_1_at_full_recovery() -> None:
     assert math.isnan(adjusted(1, 1))
 
 
-def test_neurons_that_are_not_split_have_the_recovery_of_the_layer(tokens: Tokens) -> None:
+def test_neurons_that_are_not_split_have_the_recovery_of_the_layer(tokens: EvaluationTokens) -> None:
     layer = world("two_concepts@0")
     level = of_splits([tokens], layer.weight, layer.bias, [1] * 24)
     assert level == pytest.approx(recovery_of(tokens.a, tokens.strengths), abs=1e-6)
 
 
-def test_batches_do_not_change_the_level(tokens: Tokens) -> None:
+def test_batches_do_not_change_the_level(tokens: EvaluationTokens) -> None:
     layer = world("two_concepts@0")
     counts = [2] * 12 + [0] + [3] * 11
-    halves = [Tokens(*(field[rows] for field in tokens)) for rows in (slice(0, 700), slice(700, None))]
+    halves = [EvaluationTokens(*(field[rows] for field in tokens)) for rows in (slice(0, 700), slice(700, None))]
     levels = [of_splits(batches, layer.weight, layer.bias, counts) for batches in ([tokens], halves)]
     assert levels[0] == pytest.approx(levels[1], abs=1e-9)
 
 
-def test_more_units_recover_more_by_chance(tokens: Tokens) -> None:
+def test_more_units_recover_more_by_chance(tokens: EvaluationTokens) -> None:
     mean = tokens.a.mean(0)
     few, many = (of_directions([tokens], mean, n_units, active=4) for n_units in (12, 96))
     assert few + 0.1 < many
 
 
-def test_a_random_dictionary_is_at_chance(tokens: Tokens) -> None:
+def test_a_random_dictionary_is_at_chance(tokens: EvaluationTokens) -> None:
     """Its recovery is far above 0, which is the reason for the adjustment."""
     site = MemorySite(torch.zeros(24, 8), torch.zeros(24))
     given = MemoryTokens(tokens.q, tokens.a)
@@ -69,7 +69,7 @@ def test_a_random_dictionary_is_at_chance(tokens: Tokens) -> None:
     assert abs(float(values.mean())) < 3 * float(values.std()) * math.sqrt(1 / 10 + 1 / random_level.DRAWS)
 
 
-def test_a_random_split_is_at_chance_and_the_truth_is_not(tokens: Tokens) -> None:
+def test_a_random_split_is_at_chance_and_the_truth_is_not(tokens: EvaluationTokens) -> None:
     layer = world("two_concepts@0")
     level = of_splits([tokens], layer.weight, layer.bias, [2] * 24)
     site = MemorySite(layer.weight, layer.bias)

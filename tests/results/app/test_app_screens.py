@@ -201,8 +201,10 @@ def test_one_valid_vote_of_three_decides_by_the_first_version_alone(
     tmp_path: Path, version: int, consensus: str | None, words: str
 ) -> None:
     small = open_store(tmp_path / "r.duckdb", read_only=False)
-    comparison = {"pair_id": "p", "order": 0, "cell_a": "first", "unit_a": 0, "grid_a": "x", "cell_b": "second", "unit_b": 0,
-             "grid_b": "y"}  # fmt: skip
+    comparison = {
+        **{"pair_id": "p", "order": 0, "cell_a": "first", "unit_a": 0, "grid_a": "x"},
+        **{"cell_b": "second", "unit_b": 0, "grid_b": "y"},
+    }
     record = TournamentRecord(
         tournament="t", panel="p", judges=list("jkl"), prompt_version="1", settings={"version": version}
     )

@@ -19,7 +19,7 @@ from results.comparison.joint_draws import joint_draws
 from results.comparison.row_errors import MOST_INFLUENCES, RowError, RowErrors, name_of, pooled_error
 from results.pareto import front_shares
 from results.store import Store
-from results.store.outcomes import Outcome
+from results.store.outcomes import ImageOutcome
 
 
 def test_errors_of_images_move_all_rows_alike() -> None:
@@ -86,7 +86,7 @@ def store_of(path: Path, right: dict[str, list[np.ndarray]], n_seeds: int = 3) -
                     ScoreRecord(metric="ms_score", value=float(neurons.mean()), unit="fraction", uncertainty=0.03),
                 ],
                 units,
-                outcomes={"accuracy": Outcome(np.ones(len(outcome), bool), outcome)},
+                outcomes={"accuracy": ImageOutcome(np.ones(len(outcome), bool), outcome)},
             )
     store = open_store(path)
     return store, leaderboard(store)[0]

@@ -13,7 +13,7 @@ from results.comparison.metric_families import FAMILIES, affine_of, family_name,
 from results.comparison.paired import compare
 from results.comparison.text import table
 from results.comparison.unit_values import UNIT_VALUES
-from results.store.outcomes import Outcome
+from results.store.outcomes import ImageOutcome
 
 
 def test_every_metric_belongs_to_one_family() -> None:
@@ -83,7 +83,10 @@ def differences(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Differenc
             }
             scores = [ScoreRecord(metric=name, value=float(value), unit="fraction") for name, value in values.items()]
             store.record(
-                cell(method, seed, n_units=30), scores, units, outcomes={"accuracy": Outcome(np.ones(100, bool), right)}
+                cell(method, seed, n_units=30),
+                scores,
+                units,
+                outcomes={"accuracy": ImageOutcome(np.ones(100, bool), right)},
             )
     (comparison,) = compare(open_store(path), "elude", "random_split")
     notes = table(comparison).notes

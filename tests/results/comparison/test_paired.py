@@ -16,7 +16,7 @@ from results.comparison.paired import compare
 from results.comparison.text import refusals
 from results.store import Store
 from results.store.merge import MergeConflict, merge
-from results.store.outcomes import Outcome
+from results.store.outcomes import ImageOutcome
 from results.verify import verify
 
 pytestmark = pytest.mark.run
@@ -215,7 +215,7 @@ def images_store(path: Path, right: dict[str, np.ndarray], claims: dict[str, boo
             store.record(
                 cell(method, seed, claims=claims),
                 [ScoreRecord(metric="accuracy", value=float(outcome.mean()), unit="fraction")],
-                outcomes={"accuracy": Outcome(np.ones(len(outcome), bool), outcome)},
+                outcomes={"accuracy": ImageOutcome(np.ones(len(outcome), bool), outcome)},
             )
     return open_store(path)
 

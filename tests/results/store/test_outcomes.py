@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from results.store.outcomes import Outcome
+from results.store.outcomes import ImageOutcome
 
 
 def test_packed_columns_give_the_outcome_back() -> None:
     counted = np.random.default_rng(0).random(11) < 0.7
-    outcome = Outcome(counted, counted & (np.arange(11) % 2 == 0))
-    unpacked = Outcome.unpacked(**outcome.packed())
+    outcome = ImageOutcome(counted, counted & (np.arange(11) % 2 == 0))
+    unpacked = ImageOutcome.unpacked(**outcome.packed())
     assert unpacked is not None
     assert all(np.array_equal(*sides) for sides in zip(unpacked, outcome, strict=True))
 
@@ -34,4 +34,4 @@ def test_packed_columns_give_the_outcome_back() -> None:
 )
 def test_columns_that_do_not_fit_together_are_no_outcome(n: Any, counted: Any, positive: Any) -> None:
     """The store of somebody else may have columns of any type."""
-    assert Outcome.unpacked(n, counted, positive) is None
+    assert ImageOutcome.unpacked(n, counted, positive) is None

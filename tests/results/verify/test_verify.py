@@ -19,7 +19,7 @@ from results import CellRecord, ScoreRecord, Store, open_store
 from results.store import judgments
 from results.store.canonical import canonical_json
 from results.store.judgments import ReplyRecord, TournamentRecord
-from results.store.outcomes import Outcome
+from results.store.outcomes import ImageOutcome
 from results.verify import check_names, verify
 from results.verify.base import StoreProblem
 from results.verify.scores import bounds_of
@@ -111,7 +111,7 @@ def record_cell(store: Store, method: str, seed: int) -> str:
         n_units=N_UNITS,
     )
     counted, positive = np.ones(N_IMAGES, dtype=bool), np.arange(N_IMAGES) < 15
-    store.record(cell, scores, unit_rows(), outcomes={"accuracy": Outcome(counted, positive)})
+    store.record(cell, scores, unit_rows(), outcomes={"accuracy": ImageOutcome(counted, positive)})
     return cell_id
 
 

@@ -27,7 +27,7 @@ from _report import report
 
 from results import CellRecord, RunRecord, ScoreRecord, Store, open_store
 from results.app import queries
-from results.boards.build import leaderboard
+from results.comparison.leaderboard import leaderboard
 
 TOP = 100
 SEEDS = (42, 123, 999)

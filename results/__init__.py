@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from results.boards.board import board_frame
-    from results.boards.build import leaderboard
-    from results.comparison.paired import compare
+    from results.comparison.compare import compare
+    from results.comparison.leaderboard import leaderboard
     from results.errors import StoreError
     from results.pareto import pareto_front
     from results.store.records import CellRecord, RunRecord, ScoreRecord
@@ -38,8 +38,8 @@ _HOMES = {
     "Store": "results.store.store",
     "StoreError": "results.errors",
     "board_frame": "results.boards.board",
-    "compare": "results.comparison.paired",
-    "leaderboard": "results.boards.build",
+    "compare": "results.comparison.compare",
+    "leaderboard": "results.comparison.leaderboard",
     "open_store": "results.store.store",
     "pareto_front": "results.pareto",
 }

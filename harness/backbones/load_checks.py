@@ -18,7 +18,7 @@ from methods.errors import UserError, first_line
 #: Allowed difference, as a fraction of the largest feature, between an image alone and in a batch: matrix products of
 #: other shapes round differently.
 TOLERANCE = 1e-3
-#: Seed of the random images.
+#: Seed of the random images, and of whatever the model draws.
 SEED = 17
 
 
@@ -35,7 +35,7 @@ def check_loaded(backbone: Backbone) -> None:
     if not isinstance(backbone, Backbone) or backbone.device.type == "meta":
         return
     require_finite(backbone.model, f"The backbone {backbone.name!r}")
-    with _random_state_restored(backbone.device), torch.inference_mode():
+    with _seeded(backbone.device), torch.inference_mode():
         side = backbone.preprocessing.size
         images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(SEED)).to(backbone.device)
         with square_maps(backbone.model, len(images)) as sides:
@@ -95,12 +95,22 @@ def _require_independent(backbone: Backbone, together: Tensor, alone: Tensor) ->
 
 
 @contextmanager
-def _random_state_restored(device: torch.device) -> Iterator[None]:
-    """Restore the global random states of torch, numpy and Python after the context. Nothing is reseeded within."""
+def _seeded(device: torch.device) -> Iterator[None]:
+    """Seed torch, numpy and Python within the context, so that the verdict is the same each time; restore them after.
+
+    Consecutive passes still draw different numbers.
+    """
     devices = [device] if device.type == "cuda" else []
     python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 (the model's code may draw from it)
     try:
         with torch.random.fork_rng(devices=devices):
+            random.seed(SEED)
+            np.random.seed(SEED)  # noqa: NPY002
+            # torch.manual_seed would also seed devices whose state is not restored.
+            torch.default_generator.manual_seed(SEED)
+            for cuda in devices:
+                with torch.cuda.device(cuda):
+                    torch.cuda.manual_seed(SEED)
             yield
     finally:
         random.setstate(python)

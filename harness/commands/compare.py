@@ -58,7 +58,7 @@ def compare(
         raise UserError(f"--format {form}: use one of {', '.join(FORMATS)}.")
     on_screen = form == "text" and output is None
     if against is None:
-        from results.comparison.paired import compare as compare_rows
+        from results.comparison.compare import compare as compare_rows
         from results.comparison.text import comparison_json
         from results.comparison.text import table as table_of
 

@@ -37,8 +37,8 @@ def export(
 
     The page is a single file that loads nothing from the network.
     """
-    from results.boards.build import leaderboard
     from results.comparison.headline import with_headline
+    from results.comparison.leaderboard import leaderboard
     from results.export import RAW, csv_text, exported, form_of, parquet_bytes, raw_frame, write_bytes
 
     to_screen = str(output) == "-"

@@ -117,7 +117,8 @@ def _print(
     closing: str,
     as_json: bool,
 ) -> None:
-    from results.boards.build import board_json, leaderboard, render_text
+    from results.boards.build import board_json, render_text
+    from results.comparison.leaderboard import leaderboard
 
     boards = leaderboard(opened, cell_ids=cell_ids)
     health = _health(opened, tournaments)

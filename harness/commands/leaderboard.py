@@ -34,10 +34,10 @@ def leaderboard(
     --metric needs --by.
     """
     from results.boards.build import board_json, render_text
-    from results.boards.build import leaderboard as boards_of_store
     from results.boards.by import tables_by, tables_by_json
     from results.boards.columns import DETAILS, is_detail
     from results.comparison.headline import with_headline
+    from results.comparison.leaderboard import leaderboard as boards_of_store
 
     if metric and (by is None or as_json):
         raise UserError("--metric chooses columns of `--by`, as text; boards, and JSON, hold all metrics.")

@@ -149,9 +149,10 @@ def run(
 def _print(summary: RunSummary, runnable: RunnableSuite, path: Path, as_json: bool) -> None:
     """Print the boards of a run, the tables of the suite's sections, and the counts of cells."""
     from harness.suites.reports import section_reports
-    from results.boards.build import board_json, leaderboard, render_text
+    from results.boards.build import board_json, render_text
     from results.boards.text import headline_text
     from results.comparison.headline import with_headline
+    from results.comparison.leaderboard import leaderboard
     from results.store import open_store
 
     store = open_store(path)

@@ -16,8 +16,8 @@ import streamlit as st
 from results.app.titles import plain
 from results.app.widgets import Choice
 from results.boards.board import Board, BoardKey
-from results.boards.build import leaderboard
 from results.comparison.headline import Headline, headline
+from results.comparison.leaderboard import leaderboard
 from results.errors import StoreError
 from results.store import Store, connection, frames, open_store
 

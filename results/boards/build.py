@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from results.boards.board import PLURALS, Board, BoardKey, Column, Floor, board_frame, board_json
+from results.boards.chance import PairedDifference
 from results.boards.columns import Variant, columns_of, variant_of
 from results.boards.fit_seconds import attach_fit_seconds
-from results.boards.flags import flags_of
+from results.boards.flags import FlagInputs, flags_of
 from results.boards.group_columns import attach_group_scores
 from results.boards.ranking import HEADLINE, in_order, ranked, sort_note
 from results.boards.rows import FLOOR_PREFIX, rows_of
@@ -29,8 +30,6 @@ from results.store.records import grouped, records_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from results.store import Store
-
 __all__ = [
     "EVIDENCE_PREFIX",
     "FLOOR_PREFIX",
@@ -39,55 +38,12 @@ __all__ = [
     "board_frame",
     "board_json",
     "boards_of",
-    "leaderboard",
     "records_of",
     "render_text",
 ]
 
 # Inputs of the property verdicts (see properties.py); they have no column.
 EVIDENCE_PREFIX = "evidence_"
-
-
-def leaderboard(
-    store: Store,
-    *,
-    suite: str | None = None,
-    backbone: str | None = None,
-    site: str | None = None,
-    cell_ids: Collection[str] | None = None,
-    sort_by: str | None = None,
-) -> list[Board]:
-    """Return the boards of a store, ordered by backbone, site and sets; none for a store without cells.
-
-    Cells of a sweep are left out, with a note, if there are others, unless `suite` or `cell_ids` selects them.
-
-    Args:
-        suite: only cells that were first run for this suite. A cell that two suites share belongs to the first; to
-            see all of one suite's cells, give `cell_ids`.
-        backbone: only this backbone (registry name).
-        site: only this site.
-        cell_ids: only these cells.
-        sort_by: metric id to sort rows by; default ms_score.
-
-    Raises:
-        StoreError: the store cannot be read, or no cell has the metric `sort_by`.
-    """
-    from results.store import group_scores, judgments
-
-    cells = store.cells(suite=suite, backbone=backbone, site=site)
-    scores = store.scores(suite=suite, backbone=backbone, site=site)
-    if cell_ids is not None:
-        wanted = set(cell_ids)
-        cells = cells[cells["cell_id"].isin(wanted)]
-        scores = scores[scores["cell_id"].isin(wanted)]
-    return boards_of(
-        cells,
-        scores,
-        sort_by=sort_by,
-        win_rates=judgments.win_rates(store),
-        groups=group_scores.group_scores(store),
-        sweeps=suite is not None or cell_ids is not None,
-    )
 
 
 def boards_of(
@@ -98,10 +54,16 @@ def boards_of(
     win_rates: pd.DataFrame | None = None,
     groups: pd.DataFrame | None = None,
     sweeps: bool = False,
+    paired_on: Callable[[Board], PairedDifference] | None = None,
 ) -> list[Board]:
     """Return the boards of frames as returned by `Store.cells()`, `Store.scores()`, `win_rates()` and `group_scores()`.
 
-    Cells of sweeps are shown beside other cells only if `sweeps` is true. `sort_by` as in `leaderboard`.
+    Cells of sweeps are shown beside other cells only if `sweeps` is true.
+
+    Args:
+        sort_by: metric id to sort rows by; default ms_score.
+        paired_on: board -> its paired differences, for the flag `at chance` (`results.comparison.chance_pairs`).
+            Without it, the flag adds the errors of two rows as if they were independent.
 
     Raises:
         StoreError: no score is of the metric `sort_by`.
@@ -127,7 +89,14 @@ def boards_of(
         board_cells, left_out = (members[key], []) if sweeps else without_sweeps(members[key])
         notes = [note for source in attached for note in source.notes_of(board_cells)]
         boards.append(_board(board_cells, scores_of_cell, left_out + _set_notes(key, members), notes, sort_by))
-    return boards
+    return [_ranked(board, sort_by, paired_on(board) if paired_on else None) for board in boards]
+
+
+def _ranked(board: Board, sort_by: str | None, paired: PairedDifference | None) -> Board:
+    """Return the board with the flags and ranks of its rows, in order."""
+    inputs = FlagInputs(board.rows, board.columns, paired)
+    rows = [dataclasses.replace(row, flags=flags_of(row, inputs)) for row in board.rows]
+    return dataclasses.replace(board, rows=tuple(in_order(ranked(rows, board.columns), board.columns, sort_by)))
 
 
 def _set_notes(key: BoardKey, keys: Iterable[BoardKey]) -> list[str]:
@@ -155,6 +124,7 @@ def _board(
     score_notes: list[str],
     sort_by: str | None,
 ) -> Board:
+    """Return a board whose rows have neither flags nor ranks."""
     head = cells[0]
     # A failed cell may have left scores behind; a mean over partial cells would not be comparable.
     board_scores = [
@@ -167,13 +137,12 @@ def _board(
     columns, key_of, column_notes = columns_of(board_scores, head["evaluation_fingerprint"])
     rows, row_notes = rows_of(cells, board_scores, columns, key_of)
     visible_columns = [column for column in columns if not column.metric.startswith(FLOOR_PREFIX)]
-    rows = [dataclasses.replace(row, flags=flags_of(row, rows, visible_columns)) for row in rows]
     titles = [cell["backbone_title"] for cell in cells if cell["backbone_title"]]
     return Board(
         **{name: head[name] for name in BoardKey._fields},
         backbone_title=titles[0] if titles else head["backbone"],
         columns=tuple(visible_columns),
-        rows=tuple(in_order(ranked(rows, visible_columns), visible_columns, sort_by)),
+        rows=tuple(rows),
         floors=tuple(_floors(board_scores, columns, key_of)),
         # First what concerns the whole board, last the details of single values.
         notes=(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from results.boards.board import Aggregate, Column, Row
@@ -13,32 +13,41 @@ from results.boards.ranking import HEADLINE
 MATCHED_FACTOR = 0.05
 
 
-class ChanceComparison(NamedTuple):
-    """Score of a row, and of its count-matched control."""
+class ScoreDifference(NamedTuple):
+    """Score of a row minus that of another one, in the metric's unit, with its 95 % interval."""
 
-    column: Column
-    control: Row
     difference: float
     low: float
     high: float
-    """95 % interval of the difference"""
-    within_cells_of: tuple[str, ...]
-    """titles of the rows with one seed; if there are any, the interval has only the standard errors within cells"""
+    basis: str = ""
+    """restriction of the interval, in words that follow "from"; "" if it is that of `harness compare`"""
+
+
+#: (row, control, column of the score) -> their paired difference; None if they cannot be paired.
+PairedDifference = Callable[[Row, Row, Column], ScoreDifference | None]
+
+
+class ChanceComparison(NamedTuple):
+    """Score of a row, against that of its count-matched control."""
+
+    column: Column
+    control: Row
+    score: ScoreDifference
 
     @property
     def is_separable(self) -> bool:
         """Return whether the row is above the control."""
-        return self.low > 0
+        return self.score.low > 0
 
 
-def compared_with_chance(row: Row, rows: Sequence[Row], columns: Sequence[Column]) -> ChanceComparison | None:
-    """Return the comparison of a row with its control; None if there is no control, or no known error.
+def matched_control(row: Row, rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Column, Row] | None:
+    """Return the score in which a row is compared with chance, and its control; None if there is no control.
 
     A control is another row whose `control_for` has the family of the row, and whose expansion factor differs from the
     row's by at most 5 %. Of several, it is the one with the highest score. The score is the first of `HEADLINE`
     that a control has, too.
     """
-    for column in _score_columns(columns):
+    for column in (column for metric in HEADLINE for column in columns if column.metric == metric):
         if column.key not in row.metrics:
             continue
         controls = [
@@ -50,13 +59,31 @@ def compared_with_chance(row: Row, rows: Sequence[Row], columns: Sequence[Column
             and _have_as_many_units(row, other, columns)
         ]
         if controls:
-            control = max(controls, key=lambda other: other.metrics[column.key].mean)
-            return _compared(row, control, column)
+            return column, max(controls, key=lambda other: other.metrics[column.key].mean)
     return None
 
 
-def _score_columns(columns: Sequence[Column]) -> list[Column]:
-    return [column for metric in HEADLINE for column in columns if column.metric == metric]
+def compared_with_chance(
+    row: Row, rows: Sequence[Row], columns: Sequence[Column], paired: PairedDifference | None = None
+) -> ChanceComparison | None:
+    """Return the comparison of a row with its control; None if there is no control, or no known error.
+
+    Args:
+        paired: source of paired differences. Without it, or for rows that it cannot pair (they share no seed), the
+            errors of both sides are added as if they were independent.
+    """
+    matched = matched_control(row, rows, columns)
+    if matched is None:
+        return None
+    column, control = matched
+    score = (paired(row, control, column) if paired else None) or _unpaired(row, control, column)
+    return None if score is None else ChanceComparison(column, control, score)
+
+
+def basis_within_cells(single: Sequence[str]) -> str:
+    """Return the basis of an interval without the spread over seeds, with the titles of the rows with one seed."""
+    reason = f"{' and '.join(single)} {'have' if len(single) > 1 else 'has'}" if single else "they share only"
+    return f"the errors within cells only, because {reason} one seed"
 
 
 def _have_as_many_units(row: Row, other: Row, columns: Sequence[Column]) -> bool:
@@ -67,15 +94,17 @@ def _have_as_many_units(row: Row, other: Row, columns: Sequence[Column]) -> bool
     return False
 
 
-def _compared(row: Row, control: Row, column: Column) -> ChanceComparison | None:
+def _unpaired(row: Row, control: Row, column: Column) -> ScoreDifference | None:
     sides = [row.metrics[column.key], control.metrics[column.key]]
-    single = tuple(side.title for side, aggregate in zip((row, control), sides, strict=True) if aggregate.n < 2)
+    single = [side.title for side, aggregate in zip((row, control), sides, strict=True) if aggregate.n < 2]
     variances = _variances(sides, seeds=not single)
     if not variances:
         return None
-    difference = sides[0].mean - sides[1].mean
-    half = reach(variances)
-    return ChanceComparison(column, control, difference, difference - half, difference + half, single)
+    difference, half = sides[0].mean - sides[1].mean, reach(variances)
+    basis = "the errors of both rows as if they were independent"
+    if single:
+        basis = basis_within_cells(single)
+    return ScoreDifference(difference, difference - half, difference + half, basis)
 
 
 def _variances(sides: Sequence[Aggregate], *, seeds: bool) -> list[Variance]:

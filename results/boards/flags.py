@@ -7,9 +7,10 @@ sentence, in `_FLAGS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from results.boards.board import Aggregate, Column, Flag, Row
-from results.boards.chance import compared_with_chance
+from results.boards.chance import PairedDifference, compared_with_chance
 from results.boards.lead_columns import column_name
 
 #: Mean overlap (Jaccard index of the top images) with the nearest unit above which units count as repeated. An index of
@@ -25,18 +26,27 @@ COLLAPSED_COSINE = 0.97
 COLLAPSED, BELOW_FLOOR, AT_CHANCE, ONE_SEED = "collapsed", "below floor", "at chance", "one seed"
 
 
-def flags_of(row: Row, rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Flag, ...]:
-    """Return the flags of one of the `rows` of a board; none for a row without a finished cell."""
+class FlagInputs(NamedTuple):
+    """Measurements of a board from which flags are decided."""
+
+    rows: Sequence[Row]
+    columns: Sequence[Column]
+    paired: PairedDifference | None = None
+    """paired differences of two rows, for `at chance`"""
+
+
+def flags_of(row: Row, inputs: FlagInputs) -> tuple[Flag, ...]:
+    """Return the flags of one row of a board; none for a row without a finished cell."""
     if not row.n_finished:
         return ()
-    sentences = ((name, sentence(row, rows, columns)) for name, sentence in _FLAGS.items())
+    sentences = ((name, sentence(row, inputs)) for name, sentence in _FLAGS.items())
     return tuple(Flag(name, text) for name, text in sentences if text)
 
 
-def _collapsed(row: Row, rows: Sequence[Row], columns: Sequence[Column]) -> str:
+def _collapsed(row: Row, inputs: FlagInputs) -> str:
     parts = []
     # Sub-units of one neuron may share images; units of different neurons are counted if the method has any.
-    overlap = _measured(row, columns, "unit_overlap_across") or _measured(row, columns, "unit_overlap")
+    overlap = _measured(row, inputs.columns, "unit_overlap_across") or _measured(row, inputs.columns, "unit_overlap")
     if overlap and overlap[1].mean > COLLAPSED_OVERLAP:
         column, aggregate = overlap
         of_others = " of another neuron" if column.metric == "unit_overlap_across" else ""
@@ -44,18 +54,18 @@ def _collapsed(row: Row, rows: Sequence[Row], columns: Sequence[Column]) -> str:
             f"mean overlap with the nearest unit{of_others} {_percent(column, aggregate.mean)} is above "
             f"{100 * COLLAPSED_OVERLAP:.0f} %"
         )
-    cosine = _measured(row, columns, "nearest_cosine_mean")
+    cosine = _measured(row, inputs.columns, "nearest_cosine_mean")
     if cosine and cosine[1].mean > COLLAPSED_COSINE:
         parts.append(f"mean cosine with the nearest atom {cosine[1].mean:.3f} is above {COLLAPSED_COSINE:.2f}")
     return f"{' and '.join(parts)}: its units repeat each other" if parts else ""
 
 
-def _below_floor(row: Row, rows: Sequence[Row], columns: Sequence[Column]) -> str:
+def _below_floor(row: Row, inputs: FlagInputs) -> str:
     """Return the sentence for a row whose accuracy, or agreement if there is no accuracy, is not above its floor."""
     if row.group == "virtual":
         return ""
     for metric in ("accuracy", "agreement"):
-        measured, floor = _measured(row, columns, metric), row.floors.get(f"floor_mean_{metric}")
+        measured, floor = _measured(row, inputs.columns, metric), row.floors.get(f"floor_mean_{metric}")
         if measured is None or floor is None:
             continue
         column, aggregate = measured
@@ -68,32 +78,27 @@ def _below_floor(row: Row, rows: Sequence[Row], columns: Sequence[Column]) -> st
     return ""
 
 
-def _at_chance(row: Row, rows: Sequence[Row], columns: Sequence[Column]) -> str:
-    compared = compared_with_chance(row, rows, columns)
+def _at_chance(row: Row, inputs: FlagInputs) -> str:
+    compared = compared_with_chance(row, *inputs)
     if compared is None or compared.is_separable:
         return ""
-    column = compared.column
+    column, score = compared.column, compared.score
     unit = " percentage points" if column.unit == "fraction" else ""
-    low, high = column.text(compared.low), column.text(compared.high)
+    difference, low, high = (column.text(value) for value in score[:3])
     sentence = (
         f"{column_name(column)} minus that of {compared.control.title}, a random control with as many units, is "
-        f"{column.text(compared.difference)} [{low}, {high}]{unit}: not above this control"
+        f"{difference} [{low}, {high}]{unit}: not above this control"
     )
-    if compared.within_cells_of:
-        sentence += (
-            f" (from the standard errors within cells only, because {' and '.join(compared.within_cells_of)} "
-            f"{'have' if len(compared.within_cells_of) > 1 else 'has'} one seed)"
-        )
-    return sentence
+    return f"{sentence} (from {score.basis})" if score.basis else sentence
 
 
-def _one_seed(row: Row, rows: Sequence[Row], columns: Sequence[Column]) -> str:
+def _one_seed(row: Row, inputs: FlagInputs) -> str:
     if row.n_seeds >= 2:
         return ""
     return "the spread over seeds is unknown; an error is that of the units or images of one seed"
 
 
-_FLAGS: Mapping[str, Callable[[Row, Sequence[Row], Sequence[Column]], str]] = {
+_FLAGS: Mapping[str, Callable[[Row, FlagInputs], str]] = {
     COLLAPSED: _collapsed,
     BELOW_FLOOR: _below_floor,
     AT_CHANCE: _at_chance,

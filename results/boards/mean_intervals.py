@@ -22,7 +22,10 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
+
 from results.boards.board import Aggregate
+from results.boards.share_intervals import images_behind, share_at
 
 
 class Variance(NamedTuple):
@@ -59,15 +62,26 @@ def reach(variances: Iterable[Variance], level: float = 0.95) -> float:
     return (of_seeds * student + (total - of_seeds) * normal) / total * math.sqrt(total)
 
 
-def confidence_interval(aggregate: Aggregate, level: float = 0.95) -> tuple[float, float] | None:
+def confidence_interval(
+    aggregate: Aggregate, level: float = 0.95, *, is_share: bool = False
+) -> tuple[float, float] | None:
     """Return the interval of a mean; that of a pooled value is its own. None if no error is known.
 
     For one seed it is over the units or images of that seed alone. The interval of a fraction ends at 1.
+
+    Args:
+        is_share: the mean is a share of images: Wilson's interval (`share_intervals`).
     """
     if aggregate.interval is not None:
         return aggregate.interval
-    if aggregate.total_error is None:
+    error = aggregate.total_error
+    if error is None:
         return None
     half = reach([*seed_variance(aggregate), *cell_variance(aggregate)], level)
+    if is_share and aggregate.n_observations and 0 <= aggregate.mean <= 1:
+        n = images_behind(aggregate.mean, error, aggregate.n_observations)
+        quantiles = half / error if half > 0 else reach([Variance(1.0, math.inf)], level)
+        low, high = share_at(aggregate.mean, n, quantiles * np.array([-1.0, 1.0]))
+        return float(low), float(high)
     highest = max(1.0, aggregate.mean) if aggregate.unit == "fraction" else math.inf
     return aggregate.mean - half, min(aggregate.mean + half, highest)

@@ -17,6 +17,7 @@ from results.comparison.intervals import Block, Interval, clustered, student, wi
 from results.comparison.metric_families import affine_of, family_name, member_under_test
 from results.comparison.seed_pairs import Pairing
 from results.comparison.unit_clusters import UnitClusters
+from results.comparison.unit_values import UNIT_VALUES
 from results.store.records import grouped
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class Sampling(NamedTuple):
     level: float
     n_resamples: int
     seed: int
+    within_cells: bool = False
+    """give a single pair of seeds an interval, from the errors within its cells alone"""
 
 
 _Scores = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
@@ -132,7 +135,7 @@ class PairedScores:
         if (derived := self._derived(column, estimate, measured)) is not None:
             interval, description = derived
         # The spread over seeds of a single pair is unknown, and an interval without it would be too narrow.
-        elif len(shared) == 1 and not self.pairing.itself:
+        elif len(shared) == 1 and not self.pairing.itself and not self.sampling.within_cells:
             interval, description = Interval(None, None, None), f"{by}; one pair gives no interval"
         else:
             blocks, clustering = self._blocks(column.metric, shared, (a, b), (first, second))
@@ -169,15 +172,15 @@ class PairedScores:
     ) -> tuple[list[Block], str]:
         """Return the clusters of images or units that are resampled, and their description; none if none is stored."""
         turned = -1 if self.pairing.turned else 1
-        for source in (self.images, self.units):
-            blocks, description = source.blocks(metric, shared, *values[::turned])
-            if blocks:
-                return blocks, description
+        source = self.units if metric in UNIT_VALUES else self.images
+        blocks, description = source.blocks(metric, shared, *values[::turned])
+        if blocks:
+            return blocks, description
         first, second = scores[::turned]
         return group_blocks(first, second, shared)
 
     def _clustered(self, blocks: Sequence[Block], n_seeds: int, column: Column) -> Interval:
-        level, n_resamples, _ = self.sampling
+        level, n_resamples = self.sampling[:2]
         _, interval = clustered(
             blocks, n_seeds, level=level, n_resamples=n_resamples, generator=self._generator(column.metric)
         )
@@ -193,10 +196,13 @@ class PairedScores:
         b: Sequence[Sequence[Mapping[str, Any]]],
     ) -> tuple[Interval, str]:
         """Return the interval of differences (T,) from their spread over seeds and the scores' own standard errors."""
-        level, n_resamples, _ = self.sampling
+        level, n_resamples = self.sampling[:2]
         # All seeds are evaluated on the same images, so seeds do not reduce the error of a score within its cell.
         errors = [_mean_error(side) for side in (a, b)] if not self.pairing.itself else []
         side_errors = [error for error in errors if error is not None]
+        if len(differences) == 1 and len(side_errors) < len(errors):
+            # The error of one side alone would make the other one exact.
+            return Interval(None, None, None), "; the error of a side is unknown: no interval"
         if any(side_errors):
             turned = -1 if self.pairing.turned else 1
             interval = with_sampling_error(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from results.boards.board import Board, Column, Row
-from results.boards.chance import compared_with_chance
+from results.boards.chance import matched_control
 from results.boards.find_row import row_called
 from results.boards.flags import ONE_SEED
 from results.boards.lead_columns import heading
@@ -165,8 +165,8 @@ def _others(focus: Row, rows: Sequence[Row], score: Column, columns: Sequence[Co
     elif methods:
         others.append((_best_of("other method", methods, score), methods[0]))
     others += [(BACKBONE_ROLE, row) for row in rows if row.method == BACKBONE and row is not focus][:1]
-    chance = compared_with_chance(focus, rows, columns)
-    return [*others, *([(CONTROL, chance.control)] if chance else [])]
+    matched = matched_control(focus, rows, columns)
+    return [*others, *([(CONTROL, matched[1])] if matched else [])]
 
 
 def _best_of(kind: str, rows: Sequence[Row], score: Column) -> str:

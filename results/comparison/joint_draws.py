@@ -1,7 +1,9 @@
 """Joint draws of the means of a board's rows, for intervals, ranks and shares of the front.
 
 A draw of a mean is ``mean + z @ influences + sqrt(variance) * z_row``, plus Student's t for the variation over seeds
-that these do not explain (:func:`results.comparison.intervals.add_between_variance`). z has one standard normal number
+that these do not explain (:func:`results.comparison.intervals.add_between_variance`). A mean that is a share of images
+is drawn as the share from which it is that many standard errors away (`results.boards.share_intervals`), so that it
+stays between 0 and 1. z has one standard normal number
 per image, group of images or neuron, and is the same for all rows, so that errors which rows share cancel between them:
 two lossless methods with equal predictions are tied in every draw, and two methods with 78 and 74 right answers differ
 as surely as the images on which they disagree allow.
@@ -14,6 +16,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from results.boards.share_intervals import share_at
 from results.comparison.intervals import add_between_variance
 from results.comparison.row_errors import RowError
 
@@ -43,6 +46,9 @@ def joint_draws(
             values += _common(common, error, seed, metric, n_draws) @ error.influences
         if error.variance > 0:
             values += np.sqrt(error.variance) * generator.standard_normal(n_draws)
+        spread = float(np.sqrt(np.square(error.influences).sum() + error.variance))
+        if error.n_images > 0 and spread > 0:
+            values = share_at(error.mean, error.n_images, (values - error.mean) / spread)
         if error.freedom > 0 and error.between > 0:
             values = add_between_variance(values, error.between, error.within, error.freedom, generator)
         drawn[:, column] = values

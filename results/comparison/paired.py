@@ -6,13 +6,13 @@ The statistics are explained, with their equations, in docs/comparing.md. Needs 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+import functools
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from results.boards.board import PLURALS, Board, Column, Row
-from results.boards.build import EVIDENCE_PREFIX, FLOOR_PREFIX, boards_of
+from results.boards.board import Board, Column, Row
+from results.boards.build import EVIDENCE_PREFIX, FLOOR_PREFIX
 from results.boards.columns import columns_of, variant_of, why_not
-from results.boards.find_row import row_called, unknown_row
 from results.boards.fit_seconds import attach_fit_seconds
 from results.comparison.difference import Difference, PairedScores, Sampling
 from results.comparison.intervals import holm
@@ -58,55 +58,77 @@ class Comparison:
     notes: tuple[str, ...]
 
 
-def compare(
-    store: Store,
-    a: str,
-    b: str,
-    *,
-    backbone: str | None = None,
-    site: str | None = None,
-    metrics: Collection[str] | None = None,
-    level: float = 0.95,
-    n_resamples: int = 2000,
-    seed: int = 0,
-) -> list[Comparison]:
-    """Compare two rows on every board that has both.
+class CellScores:
+    """Cells of a store and their scores, read once for any number of comparisons."""
 
-    Args:
-        a: title, label, configuration id (or its beginning) or method name.
-        b: the same.
-        backbone: only boards of this backbone.
-        site: only boards of this site.
-        metrics: only these; the correction is for the number of tests.
-        level: level of the intervals; 1 - level is the threshold of `better`.
-        n_resamples: number of bootstrap resamples.
-        seed: seed of its draws.
+    def __init__(self, store: Store, cells: pd.DataFrame, scores: pd.DataFrame) -> None:
+        """Take frames as returned by `Store.cells()` and `Store.scores()`."""
+        self.store, self._cells, self._scores = store, cells, scores
 
-    Raises:
-        StoreError: an unknown name (with the nearest ones) or an ambiguous one, rows that are never on one board, share
-            no seed, or share no comparable metric, each with the reason.
-    """
-    settings = _settings(store, metrics, Sampling(level, n_resamples, seed))
-    cells, scores = store.cells(backbone=backbone, site=site), store.scores(backbone=backbone, site=site)
-    boards = boards_of(cells, scores)
-    candidates = [(board, row_called(board, a), row_called(board, b)) for board in boards]
-    for index, name in ((1, a), (2, b)):
-        if not any(candidate[index] for candidate in candidates):
-            raise unknown_row(name, boards)
-    shared_boards = [(board, row_a, row_b) for board, row_a, row_b in candidates if row_a and row_b]
-    if not shared_boards:
-        raise StoreError(_never_together(a, b, candidates))
-    by_id = {cell["cell_id"]: cell for cell in records_of(cells)}
-    by_cell = _scores_by_cell(by_id.values(), scores)
-    comparisons, problems = [], []
-    for board, row_a, row_b in shared_boards:
-        try:
-            comparisons.append(_compared(settings, board, row_a, row_b, by_id, by_cell))
-        except StoreError as error:
-            problems.append(str(error))
-    if not comparisons:
-        raise StoreError(" ".join(dict.fromkeys(problems)))
-    return comparisons
+    @functools.cached_property
+    def by_id(self) -> dict[str, dict[str, Any]]:
+        """Cell id -> cell."""
+        return {cell["cell_id"]: cell for cell in records_of(self._cells)}
+
+    @functools.cached_property
+    def by_cell(self) -> dict[str, list[dict[str, Any]]]:
+        """Cell id -> its scores, with the time of its fit."""
+        measured = records_of(self._scores)
+        with_fits = [*measured, *attach_fit_seconds(list(self.by_id.values()), measured).scores]
+        return grouped(with_fits, lambda score: score["cell_id"])
+
+    def compare(
+        self, board: Board, a: Row, b: Row, sampling: Sampling, metrics: Collection[str] | None = None
+    ) -> Comparison:
+        """Compare two rows of one board.
+
+        Args:
+            metrics: only these; the correction is for the number of tests.
+
+        Raises:
+            StoreError: the rows share no seed or no comparable metric, a setting of `sampling` is out of range, or the
+                store cannot be read.
+        """
+        check_sampling(sampling)
+        pairing, notes = paired_cells(a, b, self.by_id, board.layer_title)
+        scores = [
+            {**score, "side": side, "index": index, "variant": variant_of(score, cell)}
+            for side, groups in (("a", pairing.a), ("b", pairing.b))
+            for index, group in enumerate(groups)
+            for cell in group
+            for score in self.by_cell.get(cell["cell_id"], [])
+            if score["value"] is not None and not score["metric"].startswith((FLOOR_PREFIX, EVIDENCE_PREFIX))
+        ]
+        columns, key_of, _ = columns_of(scores, board.evaluation_fingerprint)
+        of_column = grouped(scores, lambda score: (key_of[score["metric"], score["variant"]], score["side"]))
+        refused = _refused(scores)
+        if metrics is not None:
+            _require_metrics(metrics, columns, board.layer_title)
+            columns = [column for column in columns if column.metric in metrics]
+            refused = [(metric, reason) for metric, reason in refused if metric in metrics]
+        paired_scores = PairedScores(self.store, pairing, sampling, self.by_cell)
+        both = [column for column in columns if all((column.key, side) in of_column for side in "ab")]
+        differences, undefined = paired_scores.differences(both, of_column)
+        notes += [f"{column.key} is not compared: it is undefined for a cell." for column in undefined]
+        if not differences:
+            reasons = "; ".join(f"{metric}: {reason}" for metric, reason in refused) or "they have no metric in common"
+            raise StoreError(f"{a.title} and {b.title} cannot be compared on {board.layer_title}: {reasons}.")
+        corrected = holm([difference.p for difference in differences])
+        return Comparison(
+            board=board,
+            a=a,
+            b=b,
+            level=sampling.level,
+            n_resamples=sampling.n_resamples,
+            seed=sampling.seed,
+            seeds=pairing.names,
+            differences=tuple(
+                dataclasses.replace(difference, p_holm=p, better=_better(difference, p, 1 - sampling.level))
+                for difference, p in zip(differences, corrected, strict=True)
+            ),
+            refused=tuple(refused),
+            notes=tuple(notes),
+        )
 
 
 def compare_rows(
@@ -120,81 +142,18 @@ def compare_rows(
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two rows of one board; arguments and errors as in :func:`compare`."""
-    settings = _settings(store, metrics, Sampling(level, n_resamples, seed))
-    by_id = {cell["cell_id"]: cell for cell in records_of(store.cells(backbone=board.backbone, site=board.site))}
-    by_cell = _scores_by_cell(by_id.values(), store.scores(backbone=board.backbone, site=board.site))
-    return _compared(settings, board, a, b, by_id, by_cell)
+    """Compare two rows of one board; arguments and errors as in :func:`results.compare`."""
+    where = {"backbone": board.backbone, "site": board.site}
+    cells = CellScores(store, store.cells(**where), store.scores(**where))
+    return cells.compare(board, a, b, Sampling(level, n_resamples, seed), metrics)
 
 
-def _scores_by_cell(cells: Iterable[dict[str, Any]], scores: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    """Return cell id -> its scores, with the time of its fit."""
-    measured = records_of(scores)
-    return grouped([*measured, *attach_fit_seconds(list(cells), measured).scores], lambda score: score["cell_id"])
-
-
-class _Settings(NamedTuple):
-    store: Store
-    metrics: Collection[str] | None
-    sampling: Sampling
-
-
-def _settings(store: Store, metrics: Collection[str] | None, sampling: Sampling) -> _Settings:
+def check_sampling(sampling: Sampling) -> None:
+    """Raise StoreError if a setting is out of range."""
     if not 0 < sampling.level < 1:
         raise StoreError(f"level is {sampling.level}; it must be between 0 and 1, such as 0.95.")
     if sampling.n_resamples < 100:
         raise StoreError(f"n_resamples is {sampling.n_resamples}; an interval needs at least 100, such as 2000.")
-    return _Settings(store, metrics, sampling)
-
-
-def _compared(
-    settings: _Settings,
-    board: Board,
-    a: Row,
-    b: Row,
-    by_id: Mapping[str, dict[str, Any]],
-    by_cell: Mapping[str, list[dict[str, Any]]],
-) -> Comparison:
-    pairing, notes = paired_cells(a, b, by_id, board.layer_title)
-    scores = [
-        {**score, "side": side, "index": index, "variant": variant_of(score, cell)}
-        for side, groups in (("a", pairing.a), ("b", pairing.b))
-        for index, group in enumerate(groups)
-        for cell in group
-        for score in by_cell.get(cell["cell_id"], [])
-        if score["value"] is not None and not score["metric"].startswith((FLOOR_PREFIX, EVIDENCE_PREFIX))
-    ]
-    columns, key_of, _ = columns_of(scores, board.evaluation_fingerprint)
-    of_column = grouped(scores, lambda score: (key_of[score["metric"], score["variant"]], score["side"]))
-    refused = _refused(scores)
-    if settings.metrics is not None:
-        _require_metrics(settings.metrics, columns, board.layer_title)
-        columns = [column for column in columns if column.metric in settings.metrics]
-        refused = [(metric, reason) for metric, reason in refused if metric in settings.metrics]
-    sampling = settings.sampling
-    paired_scores = PairedScores(settings.store, pairing, sampling, by_cell)
-    both = [column for column in columns if all((column.key, side) in of_column for side in "ab")]
-    differences, undefined = paired_scores.differences(both, of_column)
-    notes += [f"{column.key} is not compared: it is undefined for a cell." for column in undefined]
-    if not differences:
-        reasons = "; ".join(f"{metric}: {reason}" for metric, reason in refused) or "they have no metric in common"
-        raise StoreError(f"{a.title} and {b.title} cannot be compared on {board.layer_title}: {reasons}.")
-    corrected = holm([difference.p for difference in differences])
-    return Comparison(
-        board=board,
-        a=a,
-        b=b,
-        level=sampling.level,
-        n_resamples=sampling.n_resamples,
-        seed=sampling.seed,
-        seeds=pairing.names,
-        differences=tuple(
-            dataclasses.replace(difference, p_holm=p, better=_better(difference, p, 1 - sampling.level))
-            for difference, p in zip(differences, corrected, strict=True)
-        ),
-        refused=tuple(refused),
-        notes=tuple(notes),
-    )
 
 
 def _better(difference: Difference, p_holm: float | None, threshold: float) -> str | None:
@@ -226,16 +185,3 @@ def _refused(scores: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         if a and b and not a & b:
             refused.append((metric, why_not([*a, *b])))
     return refused
-
-
-def _never_together(a: str, b: str, candidates: Sequence[tuple[Board, Row | None, Row | None]]) -> str:
-    board_a = next(board for board, row_a, _ in candidates if row_a)
-    board_b = next(board for board, _, row_b in candidates if row_b)
-    for name, plural in PLURALS._asdict().items():
-        value_a, value_b = getattr(board_a, name), getattr(board_b, name)
-        if value_a != value_b:
-            return (
-                f"{a!r} and {b!r} cannot be compared: they were measured on different {plural} "
-                f"({value_a or 'not recorded'} and {value_b or 'not recorded'})."
-            )
-    return f"{a!r} and {b!r} are never on one board."

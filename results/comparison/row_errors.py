@@ -15,6 +15,7 @@ import numpy as np
 
 from results.boards.board import HALF_WIDTH, Aggregate, Board, Column, Row
 from results.boards.seeds import averaged, seeds_of
+from results.boards.share_intervals import images_behind
 from results.comparison.group_pairs import group_values
 from results.comparison.unit_clusters import Part, unit_parts
 from results.comparison.unit_values import UNIT_VALUES
@@ -41,6 +42,8 @@ class RowError:
         between: variance of the mean, estimated from its values in the seeds; 0 for pooled values.
         within: part of `between` that the other components have already.
         freedom: degrees of freedom of `between`.
+        n_images: number of images that would give a share the error of its influences; 0 if the mean is not a share of
+            images (`results.boards.share_intervals`).
         known: false if nothing is known about the error.
     """
 
@@ -51,6 +54,7 @@ class RowError:
     between: float = 0.0
     within: float = 0.0
     freedom: int = 0
+    n_images: float = 0.0
     known: bool = True
 
 
@@ -108,10 +112,13 @@ class RowErrors:
                 seeds = RowError(
                     mean=aggregate.mean, between=(aggregate.std or 0.0) ** 2 / aggregate.n, freedom=aggregate.n - 1
                 )
+                values = [float(scores[cell_id]["value"]) for cell_id in cell_ids]
                 errors[name_of(row)] = (
-                    _with_images(seeds, [by_image.get(cell_id) for cell_id in cell_ids], is_lossless=row.is_lossless)
+                    _with_images(
+                        seeds, values, [by_image.get(cell_id) for cell_id in cell_ids], is_lossless=row.is_lossless
+                    )
                     or _with_groups(seeds, [scores[cell_id] for cell_id in cell_ids])
-                    or _with_units(seeds, [units.get(cell_id) for cell_id in cell_ids])
+                    or _with_units(seeds, values, [units.get(cell_id) for cell_id in cell_ids])
                     or _without_values(seeds, aggregate)
                 )
         return errors
@@ -149,9 +156,9 @@ def _without_values(seeds: RowError, aggregate: Aggregate) -> RowError:
 
 
 def _with_images(
-    seeds: RowError, cells: Sequence[ImageOutcome | None], *, is_lossless: bool = False
+    seeds: RowError, scores: Sequence[float], cells: Sequence[ImageOutcome | None], *, is_lossless: bool = False
 ) -> RowError | None:
-    """Return the error with an influence for each image; None if a cell has no outcomes.
+    """Return the error with an influence for each image; None if a cell has no outcomes, or they do not give its score.
 
     If few images differ from the others, their influences underestimate the error, so half the variance of one more
     image is added: two rows together have that of :mod:`results.comparison.image_pairs`. It is not added to lossless
@@ -160,10 +167,17 @@ def _with_images(
     complete = [cell for cell in cells if cell is not None and cell.counted.any()]
     if len(complete) < len(cells) or len({len(cell.counted) for cell in complete}) != 1:
         return None
+    if not np.allclose([cell.share for cell in complete], scores, rtol=1e-9, atol=1e-12):
+        return None
     influences = [(cell.positive - cell.share * cell.counted) / cell.counted.sum() for cell in complete]
     shared = _shared(seeds, "images", np.array(influences))
-    n_images = np.any([cell.counted for cell in complete], axis=0).sum()
-    return shared if is_lossless else dataclasses.replace(shared, variance=0.5 / float(n_images) ** 2)
+    n_images = int(np.any([cell.counted for cell in complete], axis=0).sum())
+    error = float(np.linalg.norm(shared.influences))
+    return dataclasses.replace(
+        shared,
+        variance=0.0 if is_lossless else 0.5 / n_images**2,
+        n_images=images_behind(seeds.mean, error, n_images) if 0 <= seeds.mean <= 1 else 0.0,
+    )
 
 
 def _with_groups(seeds: RowError, scores: Sequence[Mapping[str, Any]]) -> RowError | None:
@@ -191,10 +205,15 @@ def _within(influences: np.ndarray, mean: np.ndarray) -> float:
     return float(((influences - mean) ** 2).sum()) / (n_seeds * max(n_seeds - 1, 1))
 
 
-def _with_units(seeds: RowError, cells: Sequence[Part | None]) -> RowError | None:
-    """Return the error over units, or over neurons if every unit has one; None if a cell has no unit rows."""
+def _with_units(seeds: RowError, scores: Sequence[float], cells: Sequence[Part | None]) -> RowError | None:
+    """Return the error over units, or over neurons if every unit has one.
+
+    None if a cell has no unit rows, or they do not give its score.
+    """
     complete = [cell for cell in cells if cell is not None]
     if len(complete) < len(cells):
+        return None
+    if not np.allclose([values.mean() for _, values, _ in complete], scores, rtol=1e-5, atol=1e-7):
         return None
     has_parents = all((parents >= 0).all() for _, _, parents in complete)
     clusters = [parents if has_parents else names for names, _, parents in complete]

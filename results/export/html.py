@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from results.boards.board import Board, Column, Row
 from results.boards.mean_intervals import confidence_interval
 from results.boards.ranking import HEADLINE
+from results.boards.share_intervals import SHARES_OF_IMAGES
 from results.tables import Table, html_table
 
 if TYPE_CHECKING:
@@ -119,7 +120,9 @@ def _points(board: Board, across: Column, up: Column) -> list[_Point]:
 
 def _ends(row: Row, column: Column) -> tuple[float, float]:
     aggregate = row.metrics[column.key]
-    low, high = confidence_interval(aggregate) or (aggregate.mean, aggregate.mean)
+    # The agreement of a lossless row is 1 by construction.
+    is_share = column.metric in SHARES_OF_IMAGES and not (row.is_lossless and aggregate.mean == 1)
+    low, high = confidence_interval(aggregate, is_share=is_share) or (aggregate.mean, aggregate.mean)
     return column.display_value(low), column.display_value(high)
 
 

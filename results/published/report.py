@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from results.boards.board import HALF_WIDTH, Aggregate, Board, Row
-from results.boards.build import leaderboard
+from results.comparison.leaderboard import leaderboard
 from results.published.printed import (
     QUANTITIES,
     RANK,

@@ -99,3 +99,12 @@ def test_backbones_of_every_source_are_checked(monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(UserError, match="is random"):
             backbones.load(spec)
         assert backbones.build(spec) is made
+
+
+@pytest.mark.parametrize("state", range(40))
+def test_the_verdict_does_not_depend_on_earlier_draws(state: int) -> None:
+    """The four features of one image have the same mask in two passes in 1 of 16 random states."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(state)
+        with pytest.raises(UserError, match="is random"):
+            check_loaded(backbone(dropout))

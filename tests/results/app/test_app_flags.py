@@ -22,10 +22,10 @@ from results.app.standings import points, ranks_of
 from results.app.theme import GREY
 from results.app.titles import plain, title_and_unit
 from results.boards.board import Board
-from results.boards.build import leaderboard
-from results.boards.flags import flags_of
+from results.boards.flags import FlagInputs, flags_of
 from results.boards.lead_columns import heading
 from results.comparison.headline import contrasted_rows, headline
+from results.comparison.leaderboard import leaderboard
 from results.comparison.row_errors import RowErrors
 from results.store import judgments
 from results.store.judgments import TournamentRecord
@@ -243,7 +243,7 @@ def test_a_store_of_single_seeds_has_no_front_and_says_why(tmp_path: Path, monke
     record(store, "one", [0.60])
     record(store, "two", [0.50], r2=0.9)
     (board,) = leaderboard(store)
-    assert all(flags_of(row, board.rows, board.columns) for row in board.rows)
+    assert all(flags_of(row, FlagInputs(board.rows, board.columns)) for row in board.rows)
     show(store, monkeypatch)
     test = opened("front")
     require_sound(test)

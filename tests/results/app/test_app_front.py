@@ -18,8 +18,8 @@ from app_store import DROP, SCRIPT
 from results import CellRecord, ScoreRecord, Store, open_store
 from results.app.figures.front import CELL, CLICKED, front_figure, marker_size
 from results.app.standings import points
-from results.boards.build import leaderboard
 from results.boards.trials import WARNING
+from results.comparison.leaderboard import leaderboard
 from results.comparison.row_errors import RowErrors
 from results.published.points import published_points
 

@@ -11,7 +11,7 @@ import pytest
 from results import CellRecord, ScoreRecord, Store, leaderboard, open_store
 from results.boards.columns import is_detail
 from results.boards.lead_columns import group_of, metric_name
-from results.comparison.paired import compare
+from results.comparison.compare import compare
 
 
 def cell(name: str, seconds: float | None, minute: int = 0, **changes: Any) -> CellRecord:

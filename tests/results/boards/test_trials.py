@@ -10,7 +10,7 @@ from results import CellRecord, ScoreRecord, leaderboard, open_store
 from results.boards.build import render_text
 from results.boards.by import tables_by
 from results.boards.trials import MARK, WARNING
-from results.comparison.paired import compare
+from results.comparison.compare import compare
 from results.comparison.text import table
 from results.export import exported
 

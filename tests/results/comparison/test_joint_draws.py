@@ -136,7 +136,7 @@ def test_seeds_whose_images_differ_are_not_counted_twice(tmp_path: Path) -> None
     # Seeds that are independent have sum / (T (T - 1)) of the influences about their mean.
     assert error.within == pytest.approx(0.7 * 0.3 / 100 / 3, rel=0.2) and 0 < error.between < 0.8 * error.within
     drawn = joint_draws(errors, metric="accuracy", n_draws=20_000)
-    assert drawn.std() == pytest.approx(math.sqrt((error.influences**2).sum() + error.variance), rel=0.03)
+    assert drawn.std() == pytest.approx(math.sqrt((error.influences**2).sum() + error.variance), rel=0.05)
 
 
 def test_a_share_without_a_miss_is_not_exact_unless_it_is_lossless(tmp_path: Path) -> None:
@@ -164,3 +164,36 @@ def test_a_row_with_one_seed_has_no_draws(tmp_path: Path) -> None:
     store, board = store_of(tmp_path / "s.duckdb", {"a": [outcomes]}, n_seeds=1)
     errors = RowErrors(store, board)
     assert all(error is None for column in board.columns for error in errors.of(column).values())
+
+
+@pytest.mark.parametrize("right", [95, 99, 100])
+def test_shares_near_one_have_wilsons_interval(tmp_path: Path, right: int) -> None:
+    store, board = store_of(tmp_path / "s.duckdb", {"a": [np.arange(100) < right] * 3})
+    column = board.columns_called(["accuracy"])[0]
+    drawn = joint_draws(RowErrors(store, board).of(column), metric="accuracy", n_draws=40_000)
+    expected = binomtest(right, 100).proportion_ci(method="wilson")
+    ((low, high),) = intervals(drawn)
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.002)
+    assert drawn.max() <= 1 and np.median(drawn) == pytest.approx(right / 100, abs=0.001)
+
+
+def test_values_that_do_not_give_the_score_are_not_used(tmp_path: Path) -> None:
+    """The outcomes of another run must not lend their error to a score."""
+    store, _ = store_of(tmp_path / "s.duckdb", {"a": [np.arange(100) < 70] * 3})
+    writable = open_store(store.path, read_only=False)
+    for seed in range(3):
+        scores = [
+            ScoreRecord(metric="accuracy", value=0.9, unit="fraction", uncertainty=0.03),
+            ScoreRecord(metric="ms_score", value=0.9, unit="fraction", uncertainty=0.02),
+        ]
+        outcome = np.arange(100) < 70
+        units = pd.DataFrame({"unit": [0, 1], "parent": [0, 1], "alive": [True, True], "ms_score": [0.3, 0.7]})
+        writable.record(
+            cell("a", seed, n_units=2), scores, units, outcomes={"accuracy": ImageOutcome(np.ones(100, bool), outcome)}
+        )
+    (board,) = leaderboard(open_store(store.path))
+    errors = RowErrors(open_store(store.path), board)
+    for metric, error in (("accuracy", 0.03), ("ms_score", 0.02)):
+        (row_error,) = errors.of(board.columns_called([metric])[0]).values()
+        assert row_error is not None and not len(row_error.influences) and not row_error.n_images
+        assert math.sqrt(row_error.variance) == pytest.approx(error)

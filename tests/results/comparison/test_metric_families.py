@@ -8,9 +8,9 @@ import pytest
 from paired_store import cell
 
 from results import ScoreRecord, open_store
+from results.comparison.compare import compare
 from results.comparison.difference import Difference
 from results.comparison.metric_families import FAMILIES, affine_of, family_name, member_under_test
-from results.comparison.paired import compare
 from results.comparison.text import table
 from results.comparison.unit_values import UNIT_VALUES
 from results.store.outcomes import ImageOutcome

@@ -11,8 +11,8 @@ import pytest
 from paired_store import cell, make_store
 
 from results import ScoreRecord, StoreError, leaderboard, open_store
+from results.comparison.compare import compare
 from results.comparison.intervals import Block, clustered, holm, student
-from results.comparison.paired import compare
 from results.comparison.text import refusals
 from results.store import Store
 from results.store.merge import MergeConflict, merge

@@ -9,7 +9,7 @@ import pytest
 from paired_store import make_store
 
 from results import CellRecord, ScoreRecord, StoreError, open_store
-from results.boards.build import leaderboard
+from results.comparison.leaderboard import leaderboard
 from results.export import boards_frame, csv_text, exported
 from results.published.report import against_published
 from results.published.rows import MAIN, is_method, is_site

@@ -1,0 +1,38 @@
+"""Paired difference of a row and its random control, for the flag `at chance`.
+
+It is the difference of `harness compare`, so that flag, headline and comparison cannot contradict each other.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from results.boards.board import Board, Column, Row
+from results.boards.chance import PairedDifference, ScoreDifference, basis_within_cells
+from results.comparison.difference import Sampling
+from results.comparison.paired import CellScores
+from results.errors import StoreError
+
+#: The settings of `harness compare`, but that a single pair of seeds has an interval, too.
+SAMPLING = Sampling(level=0.95, n_resamples=2000, seed=0, within_cells=True)
+
+
+def paired_on_boards(cells: CellScores) -> Callable[[Board], PairedDifference]:
+    """Return the function from a board to the paired differences of its rows."""
+    return lambda board: functools.partial(_paired, cells, board)
+
+
+def _paired(cells: CellScores, board: Board, row: Row, control: Row, column: Column) -> ScoreDifference | None:
+    try:
+        comparison = cells.compare(board, row, control, SAMPLING, [column.metric])
+    except StoreError:
+        # They share no seed, or an old store lacks the table of units.
+        return None
+    for difference in comparison.differences:
+        is_score = difference.column.version == column.version and difference.column.params == column.params
+        if is_score and difference.low is not None and difference.high is not None:
+            single = [side.title for side in (row, control) if side.n_seeds < 2]
+            basis = basis_within_cells(single) if difference.n_seeds == 1 else ""
+            return ScoreDifference(difference.difference, difference.low, difference.high, basis)
+    return None

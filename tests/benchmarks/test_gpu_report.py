@@ -40,6 +40,7 @@ def test_every_section_runs_at_a_small_size(tmp_path: Path) -> None:
     assert all(f"## {section['title']}" in page for section in report["sections"])
 
 
+@pytest.mark.slow
 def test_a_section_that_hangs_is_stopped_and_keeps_its_rows(tmp_path: Path) -> None:
     done, report = run_report(tmp_path, "--tiny", "--sections", "hang", "clustering_scale")
     assert done.returncode == 1

@@ -31,6 +31,7 @@ def differing(pictures: Path, cache: Path, threads: int, orders: str) -> list[An
     return list(answer["differ"])
 
 
+@pytest.mark.slow
 def test_every_method_after_all_others_in_both_orders(photo_folder: Path, tmp_path: Path) -> None:
     assert differing(photo_folder, tmp_path, 1, "both") == []
 

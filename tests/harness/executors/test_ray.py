@@ -111,6 +111,7 @@ def whole(store: Path, table: str) -> pd.DataFrame:
     return frame.sort_values(keys).reset_index(drop=True)
 
 
+@pytest.mark.slow
 def test_two_workers_and_one_process_find_the_same(pair: Pair) -> None:
     assert pair.ray_summary[1:] == pair.local_summary[1:]
     assert pair.ray_summary.finished == 8 and pair.ray_summary.failed == 0
@@ -126,6 +127,7 @@ def test_two_workers_and_one_process_find_the_same(pair: Pair) -> None:
         assert (pair.ray.parent / artifact).read_bytes() == (pair.local.parent / artifact).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_cell_whose_worker_was_killed_is_handed_out_again(pair: Pair) -> None:
     [again] = [sentence for sentence in pair.said if "its worker process died" in sentence]
     assert again.startswith("  mortal (token seed 1") and "Attempt 2 of 3" in again
@@ -133,6 +135,7 @@ def test_a_cell_whose_worker_was_killed_is_handed_out_again(pair: Pair) -> None:
     assert cells[cells.method == "mortal"].status.tolist() == ["finished"]
 
 
+@pytest.mark.slow
 def test_a_fit_that_two_cells_need_is_made_once(pair: Pair) -> None:
     for store in (pair.ray, pair.local):
         cells = open_store(store).cells()
@@ -141,6 +144,7 @@ def test_a_fit_that_two_cells_need_is_made_once(pair: Pair) -> None:
         assert sum("Fitted by the cell" in " ".join(notes) for notes in twins.notes) == 1
 
 
+@pytest.mark.slow
 def test_the_run_says_who_computed(pair: Pair) -> None:
     [row] = open_store(pair.ray).runs().to_dict("records")
     assert row["versions"]["threads"] == "1" and row["versions"]["ray"]
@@ -177,6 +181,7 @@ def test_what_keeps_a_target_from_starting_fails_its_cells(
     assert cell["error_type"] == "UserError" and "--cache" in cell["error_message"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_ends_up_identical(pair: Pair, workers: Executor, tmp_path: Path) -> None:
     store = tmp_path / "r.duckdb"
     first = run(pair.suite, store, executor=workers, reporter=Stop(3))

@@ -8,11 +8,14 @@ import torch
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor
 
-from methods import register
+from methods import METHODS, register
 from methods.additive import AdditiveSplit, remainder_last
 from methods.base import Device, Learner, LinearSite, MethodConfig, MethodSpec, Prerequisite, Progress, Tokens
 from methods.errors import UserError
 from methods.method_reference import MethodReference
+
+#: Families whose units have no parent neuron. Of other families, the fit shows whether they have.
+_WITHOUT_PARENTS = ("sae", "transcoder")
 
 
 class RandomSplitConfig(MethodConfig):
@@ -30,6 +33,8 @@ class RandomSplitConfig(MethodConfig):
                 f"parts = {self.parts} and counts_of = {self.counts_of.name} both set the number of sub-units; give "
                 "one of them"
             )
+        if self.counts_of is not None and METHODS.get(self.counts_of.name).spec.family in _WITHOUT_PARENTS:
+            raise ValueError(_no_parents(self.counts_of.name))
         return self
 
     @model_serializer(mode="wrap")
@@ -113,9 +118,7 @@ class RandomSplit(Learner, AdditiveSplit):
         name = config.counts_of.name
         parents = self.fitted_prerequisite(tokens, site, seed=seed, device=device, progress=progress).parents
         if parents is None:
-            raise UserError(
-                f"random_split.counts_of = {name}: its units have no parent neurons; name a method that splits neurons."
-            )
+            raise UserError(f"random_split: {_no_parents(name)}.")
         counts = torch.bincount(parents.cpu(), minlength=site.d_out)
         if len(counts) > site.d_out or int(counts.max()) > site.d_in:
             raise UserError(
@@ -126,3 +129,7 @@ class RandomSplit(Learner, AdditiveSplit):
         if n_whole := int((counts == 0).sum()):
             self.notes.append(f"{n_whole} neurons without a unit of {name} were kept whole.")
         return [max(1, count) for count in counts.tolist()]
+
+
+def _no_parents(name: str) -> str:
+    return f"counts_of = {name}: its units have no parent neurons; name a method that splits neurons, such as elude"

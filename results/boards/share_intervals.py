@@ -30,8 +30,9 @@ def share_at(share: float, n: float, z: np.ndarray) -> np.ndarray:
     square = np.square(z) / n
     half = np.sqrt(square * share * (1 - share) + np.square(square) / 4)
     # Rounding must not leave the range, nor move the share itself.
-    shares: np.ndarray = np.where(z == 0, share, (share + square / 2 + np.sign(z) * half) / (1 + square))
-    return np.clip(shares, 0.0, 1.0)
+    shares = np.where(z == 0, share, (share + square / 2 + np.sign(z) * half) / (1 + square))
+    within: np.ndarray = np.clip(shares, 0.0, 1.0)
+    return within
 
 
 def images_behind(share: float, error: float, n_images: float) -> float:

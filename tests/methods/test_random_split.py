@@ -145,13 +145,19 @@ def test_more_parts_than_inputs_are_refused() -> None:
         methods.create("random_split", parts=17).fit(tokens, site)
 
 
+@pytest.mark.parametrize("name", ["topk_sae", "transcoder"])
+def test_methods_without_parents_are_refused_before_anything_is_fitted(name: str) -> None:
+    with pytest.raises(methods.UserError, match=f"counts_of = {name}: its units have no parent .* such as elude"):
+        methods.create("random_split", counts_of={"name": name})
+
+
 def test_the_title_and_the_claims_follow_from_the_counted_method() -> None:
     def spec(name: str) -> MethodSpec:
         return RandomSplit.spec_with(methods.create("random_split", counts_of={"name": name}).config)
 
     assert RandomSplit.spec_with(methods.create("random_split").config) == RandomSplit.spec
     assert spec("elude") == RandomSplit.spec._replace(title="random split (ELUDe's counts)")
-    assert spec("topk_sae").training_free is False
+    assert spec("dpcicnn").supervised and not RandomSplit.spec.supervised
 
 
 def test_controls_name_the_families_that_they_are_the_chance_level_of() -> None:

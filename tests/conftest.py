@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import tiny_backbones  # noqa: F401 - registers them
 from PIL import Image
 
 from harness.backbones.sources import hub
+from results.store import connection
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,6 +30,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             for item in items:
                 if flag in item.keywords:
                     item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_gap_between_writes() -> Iterator[None]:
+    """Write without the gap that lets readers of other processes in: here, none waits. Child processes keep it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection, "WRITE_GAP_S", 0.0)
+        yield
 
 
 @pytest.fixture(scope="session")

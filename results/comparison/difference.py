@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,12 +16,9 @@ from results.comparison.image_pairs import ImagePairs
 from results.comparison.intervals import Block, Interval, clustered, student, with_sampling_error
 from results.comparison.metric_families import affine_of, family_name, member_under_test
 from results.comparison.seed_pairs import Pairing
-from results.comparison.unit_clusters import UnitClusters
+from results.comparison.unit_clusters import UnitClusters, UnitReader
 from results.comparison.unit_values import UNIT_VALUES
 from results.store.records import grouped
-
-if TYPE_CHECKING:
-    from results.store import Store
 
 #: Activations are float32 and scores are sums of thousands of them: smaller differences are rounding.
 ROUNDING = 1e-9
@@ -81,7 +78,7 @@ class PairedScores:
 
     def __init__(
         self,
-        store: Store,
+        units: UnitReader,
         pairing: Pairing,
         sampling: Sampling,
         by_cell: Mapping[str, Sequence[Mapping[str, Any]]],
@@ -89,13 +86,14 @@ class PairedScores:
         """Read nothing yet.
 
         Args:
+            units: reader of the store's units.
             by_cell: cell id -> its scores.
         """
         self.pairing, self.sampling, self.by_cell = pairing, sampling, by_cell
         sides = (pairing.b, pairing.a) if pairing.turned else (pairing.a, pairing.b)
         names = ("B", "A") if pairing.turned else ("A", "B")
-        self.units = UnitClusters(store, *sides, itself=pairing.itself, names=names)
-        self.images = ImagePairs(store, *sides, itself=pairing.itself)
+        self.units = UnitClusters(units, *sides, itself=pairing.itself, names=names)
+        self.images = ImagePairs(units.store, *sides, itself=pairing.itself)
 
     def differences(self, columns: Sequence[Column], scores: _Scores) -> tuple[list[Difference], list[Column]]:
         """Return the difference of each column, in order, and the columns that are undefined for a cell.

@@ -17,6 +17,7 @@ from results.boards.fit_seconds import attach_fit_seconds
 from results.comparison.difference import Difference, PairedScores, Sampling
 from results.comparison.intervals import holm
 from results.comparison.seed_pairs import paired_cells
+from results.comparison.unit_clusters import UnitReader
 from results.errors import StoreError
 from results.store.records import grouped, records_of
 
@@ -63,7 +64,8 @@ class CellScores:
 
     def __init__(self, store: Store, cells: pd.DataFrame, scores: pd.DataFrame) -> None:
         """Take frames as returned by `Store.cells()` and `Store.scores()`."""
-        self.store, self._cells, self._scores = store, cells, scores
+        self._cells, self._scores = cells, scores
+        self.units = UnitReader(store)
 
     @functools.cached_property
     def by_id(self) -> dict[str, dict[str, Any]]:
@@ -106,7 +108,7 @@ class CellScores:
             _require_metrics(metrics, columns, board.layer_title)
             columns = [column for column in columns if column.metric in metrics]
             refused = [(metric, reason) for metric, reason in refused if metric in metrics]
-        paired_scores = PairedScores(self.store, pairing, sampling, self.by_cell)
+        paired_scores = PairedScores(self.units, pairing, sampling, self.by_cell)
         both = [column for column in columns if all((column.key, side) in of_column for side in "ab")]
         differences, undefined = paired_scores.differences(both, of_column)
         notes += [f"{column.key} is not compared: it is undefined for a cell." for column in undefined]

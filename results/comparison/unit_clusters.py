@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,23 +24,44 @@ Part = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Names (n,), values (n,) and parent neurons (n,) of the units of one side in one pair of seeds; -1: no parent."""
 
 
+class UnitReader:
+    """Values of the units of cells; reads each cell once per metric."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._parts: dict[str, dict[str, Part | None]] = {}
+
+    def of(self, metric: str, cell_ids: Iterable[str]) -> dict[str, Part]:
+        """Return cell id -> names, values and parents of the units with a value, without cells that have none.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        read = self._parts.setdefault(metric, {})
+        wanted = sorted(set(cell_ids))
+        if missing := [cell_id for cell_id in wanted if cell_id not in read]:
+            parts = unit_parts(self.store, missing, UNIT_VALUES[metric])
+            read.update({cell_id: parts.get(cell_id) for cell_id in missing})
+        return {cell_id: part for cell_id in wanted if (part := read[cell_id]) is not None}
+
+
 @dataclasses.dataclass
 class UnitClusters:
-    """The unit rows of paired cells, read once per metric.
+    """The unit rows of paired cells.
 
     Attributes:
+        reader: their source.
         a: the cells of A, one list for each pair of seeds.
         b: the cells of B.
         itself: A and B are the same row.
         names: display names of A and B.
     """
 
-    store: Store
+    reader: UnitReader
     a: _Groups
     b: _Groups
     itself: bool
     names: tuple[str, str] = ("A", "B")
-    _parts: dict[str, dict[str, Part]] = dataclasses.field(default_factory=dict, init=False)
 
     def blocks(
         self, metric: str, shared: Sequence[int], first: np.ndarray, second: np.ndarray
@@ -48,7 +69,7 @@ class UnitClusters:
         """Return the clusters that the metric averages, and their description; no block if it averages no units."""
         if metric not in UNIT_VALUES:
             return [], ""
-        rows = self._of_metric(metric)
+        rows = self.reader.of(metric, (cell["cell_id"] for group in (*self.a, *self.b) for cell in group))
         sides = []
         for groups, expected in ((self.a, first), (self.b, second)):
             if any(cell["cell_id"] not in rows for index in shared for cell in groups[index]):
@@ -61,12 +82,6 @@ class UnitClusters:
                 return [], ""
             sides.append(parts)
         return blocks_of(sides[0], sides[1], self.itself, self.names)
-
-    def _of_metric(self, metric: str) -> dict[str, Part]:
-        if metric not in self._parts:
-            ids = sorted({cell["cell_id"] for group in (*self.a, *self.b) for cell in group})
-            self._parts[metric] = unit_parts(self.store, ids, UNIT_VALUES[metric])
-        return self._parts[metric]
 
 
 def unit_parts(store: Store, cell_ids: Sequence[str], wanted: UnitValues) -> dict[str, Part]:

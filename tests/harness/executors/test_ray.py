@@ -152,6 +152,7 @@ def test_the_run_says_who_computed(pair: Pair) -> None:
     assert not list(pair.ray.parent.glob("*.running")) and not list((pair.ray.parent / "work").glob("*"))
 
 
+@pytest.mark.slow
 def test_what_raises_and_what_keeps_dying_fails_alone(workers: Executor, photo_folder: Path, tmp_path: Path) -> None:
     suite = suite_of(photo_folder, "mortal", "raising", "identity", seeds={"tokens": [1]})
     assert isinstance(workers, Ray)
@@ -168,6 +169,7 @@ def test_what_raises_and_what_keeps_dying_fails_alone(workers: Executor, photo_f
     assert cells.error_message["mortal"].startswith("Given up after 2 attempts: its worker process died")
 
 
+@pytest.mark.slow
 def test_what_keeps_a_target_from_starting_fails_its_cells(
     workers: Executor, photo_folder: Path, tmp_path: Path
 ) -> None:
@@ -192,6 +194,7 @@ def test_an_interrupted_run_goes_on_and_ends_up_identical(pair: Pair, workers: E
     pd.testing.assert_frame_equal(scores(store), scores(pair.local), check_exact=False, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_handlers_of_signals_stay_ours(workers: Executor) -> None:
     """Ray sets one of its own for SIGTERM, which ends the process without a word to the store."""
     workers.device_name("cpu")

@@ -46,15 +46,20 @@ def make_store(path: Path, *, best: tuple[float, ...] = (0.55, 0.56, 0.57)) -> S
     return stored(cells, path)
 
 
+@pytest.fixture(scope="module")
+def default_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Store of `make_store`, which the tests only read."""
+    return make_store(tmp_path_factory.mktemp("headline") / "s.duckdb")
+
+
 def of_first_board(store: Store) -> Headline:
     content = headline(store, leaderboard(store)[0])
     assert content is not None
     return content
 
 
-def test_elude_is_compared_with_the_best_sound_sae_the_backbone_and_its_matched_control(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "s.duckdb")
-    content = of_first_board(store)
+def test_elude_is_compared_with_the_best_sound_sae_the_backbone_and_its_matched_control(default_store: Store) -> None:
+    content = of_first_board(default_store)
     assert content.focus.label == "ELUDe"
     assert [contrast.comparison.b.label for contrast in content.contrasts] == ["TopK", "backbone only", "split"]
     best = content.contrasts[0].score
@@ -83,14 +88,13 @@ def test_a_single_pair_of_seeds_gives_no_interval(tmp_path: Path) -> None:
     assert expected in content.sentence
 
 
-def test_another_row_can_be_in_focus(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "s.duckdb")
-    (board,) = leaderboard(store)
-    content = headline(store, board, focus="topk")
+def test_another_row_can_be_in_focus(default_store: Store) -> None:
+    (board,) = leaderboard(default_store)
+    content = headline(default_store, board, focus="topk")
     assert content is not None
     assert content.sentence.startswith("TopK vs the best unflagged other SAE (worse): MS score +25.0 [")
     with pytest.raises(StoreError, match="no row named 'nobody'"):
-        headline(store, board, focus="nobody")
+        headline(default_store, board, focus="nobody")
 
 
 def test_without_two_rows_there_is_no_headline(tmp_path: Path) -> None:
@@ -101,13 +105,12 @@ def test_without_two_rows_there_is_no_headline(tmp_path: Path) -> None:
     assert headline(store, board) is None and with_headline(store, board).headline == ()
 
 
-def test_boards_and_exports_show_it(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "s.duckdb")
-    board = with_headline(store, leaderboard(store)[0])
+def test_boards_and_exports_show_it(default_store: Store) -> None:
+    board = with_headline(default_store, leaderboard(default_store)[0])
     sentence = board.headline[0]
     assert len(board.headline) == 3 and sentence in render_text(board, 400)
     assert json.loads(json.dumps(board_json(board)))["headline"][0] == sentence
-    assert headline_json(of_first_board(store))["contrasts"][0]["sentence"] == sentence
+    assert headline_json(of_first_board(default_store))["contrasts"][0]["sentence"] == sentence
     for form in ("markdown", "html", "latex"):
         text = exported([board], form).decode()
         assert text.count("ELUDe vs the best unflagged SAE") == 1, form
@@ -172,19 +175,18 @@ def roles(cells: Cells) -> list[tuple[str, str]]:
     ],
 )
 def test_a_difference_and_its_interval_have_as_many_decimals(
-    tmp_path: Path, values: tuple[float, float, float], text: str
+    default_store: Store, values: tuple[float, float, float], text: str
 ) -> None:
-    score = of_first_board(make_store(tmp_path / "s.duckdb")).contrasts[0].score
+    score = of_first_board(default_store).contrasts[0].score
     difference, low, high = values
     assert difference_text(dataclasses.replace(score, difference=difference, low=low, high=high)) == text
 
 
-def test_control_characters_of_names_are_escaped_and_the_brackets_explained(tmp_path: Path) -> None:
-    store = make_store(tmp_path / "s.duckdb")
-    board = with_headline(store, leaderboard(store)[0])
+def test_control_characters_of_names_are_escaped_and_the_brackets_explained(default_store: Store) -> None:
+    board = with_headline(default_store, leaderboard(default_store)[0])
     hostile = dataclasses.replace(board, headline=("a\x1b[31mb: MS score +5.0 [2.1, 7.7].",))
     assert headline_text(hostile, 100) == ["a\\x1b[31mb: MS score +5.0 [2.1, 7.7]."]
     explained = "headline: difference in percentage points"
-    assert explained in render_text(board, 400) and explained not in render_text(leaderboard(store)[0], 400)
+    assert explained in render_text(board, 400) and explained not in render_text(leaderboard(default_store)[0], 400)
     for form in ("markdown", "html", "latex"):
         assert explained in exported([board], form).decode(), form

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results.comparison.unit_clusters import UnitClusters
+from results.comparison.unit_clusters import UnitClusters, UnitReader
 
 
 def unit_clusters(values: dict[str, list[float]]) -> UnitClusters:
@@ -17,7 +17,7 @@ def unit_clusters(values: dict[str, list[float]]) -> UnitClusters:
     frame = pd.DataFrame(rows, columns=["cell_id", "unit", "parent", "v0"])
     store: Any = SimpleNamespace(query=lambda *_: frame)
     a, b = ([[{"cell_id": f"{side}{seed}"}] for seed in (1, 2)] for side in "ab")
-    return UnitClusters(store, a, b, itself=False)
+    return UnitClusters(UnitReader(store), a, b, itself=False)
 
 
 ROWS = {"a1": [0.5, 0.7], "a2": [0.1, 0.3], "b1": [0.2, 0.4], "b2": [0.0, 0.2]}

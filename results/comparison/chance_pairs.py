@@ -13,9 +13,9 @@ from results.boards.chance import PairedDifference, ScoreDifference, basis_withi
 from results.comparison.difference import Sampling
 from results.comparison.paired import CellScores
 from results.comparison.unit_values import UNIT_VALUES
-from results.errors import StoreError
+from results.errors import NotComparableError
 
-#: The settings of `harness compare`, but that a single pair of seeds has an interval, too.
+#: The settings of `harness compare`, except that a single pair of seeds has an interval, too.
 SAMPLING = Sampling(level=0.95, n_resamples=2000, seed=0, within_cells=True)
 
 
@@ -30,8 +30,7 @@ def _paired(cells: CellScores, board: Board, row: Row, control: Row, column: Col
             # All rows at once: a query for each would take most of the time of a board.
             cells.units.of(column.metric, (cell_id for board_row in board.rows for cell_id in board_row.cell_ids))
         comparison = cells.compare(board, row, control, SAMPLING, [column.metric])
-    except StoreError:
-        # They share no seed, or an old store lacks the table of units.
+    except NotComparableError:
         return None
     for difference in comparison.differences:
         is_score = difference.column.version == column.version and difference.column.params == column.params

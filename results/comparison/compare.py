@@ -11,7 +11,7 @@ from results.boards.find_row import row_called, unknown_row
 from results.comparison.chance_pairs import paired_on_boards
 from results.comparison.difference import Sampling
 from results.comparison.paired import CellScores, Comparison, check_sampling
-from results.errors import StoreError
+from results.errors import NotComparableError, StoreError
 
 if TYPE_CHECKING:
     from results.store import Store
@@ -61,7 +61,7 @@ def compare(
     for board, row_a, row_b in shared_boards:
         try:
             comparisons.append(source.compare(board, row_a, row_b, sampling, metrics))
-        except StoreError as error:
+        except NotComparableError as error:
             problems.append(str(error))
     if not comparisons:
         raise StoreError(" ".join(dict.fromkeys(problems)))

@@ -17,9 +17,9 @@ from results.boards.find_row import row_called
 from results.boards.flags import ONE_SEED
 from results.boards.lead_columns import heading
 from results.boards.ranking import HEADLINE
-from results.comparison.difference import Difference
-from results.comparison.paired import Comparison, compare_rows
-from results.errors import StoreError
+from results.comparison.difference import Difference, Sampling
+from results.comparison.paired import CellScores, Comparison
+from results.errors import NotComparableError, StoreError
 
 if TYPE_CHECKING:
     from results.store import Store
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: Further metrics of the sentence, for what the score costs. Faithfulness: the first two that both rows have.
 FAITHFULNESS = ("r2", "agreement", "accuracy")
 COSTS = ("fit_seconds", "encode_macs")
+#: The settings of `harness compare`.
+SAMPLING = Sampling(level=0.95, n_resamples=2000, seed=0)
 #: Registry name of the method in focus, and family of its rivals.
 FOCUS, RIVALS = "elude", "sae"
 BACKBONE = "identity"
@@ -83,9 +85,11 @@ def headline(store: Store, board: Board, *, focus: str | None = None) -> Headlin
     if selected is None:
         return None
     column, chosen, others = selected
+    where = {"backbone": board.backbone, "site": board.site}
+    cells = CellScores(store, store.cells(**where), store.scores(**where))
     contrasts = []
     for role, other in others:
-        contrast = _contrast(store, board, column, role, chosen, other)
+        contrast = _contrast(cells, board, column, role, chosen, other)
         if contrast is not None:
             contrasts.append(contrast)
     if not contrasts:
@@ -180,7 +184,7 @@ def _best_of(kind: str, rows: Sequence[Row], score: Column) -> str:
     return f"least flagged {kind}" if rows[0].flags else f"best unflagged {kind}"
 
 
-def _contrast(store: Store, board: Board, column: Column, role: str, focus: Row, other: Row) -> Contrast | None:
+def _contrast(cells: CellScores, board: Board, column: Column, role: str, focus: Row, other: Row) -> Contrast | None:
     wanted = [column.metric, *FAITHFULNESS, *COSTS]
     present = [name for name in wanted if any(c.metric == name for c in board.columns)]
     shared = [
@@ -191,8 +195,8 @@ def _contrast(store: Store, board: Board, column: Column, role: str, focus: Row,
     if column.metric not in shared:
         return None
     try:
-        comparison = compare_rows(store, board, focus, other, metrics=shared)
-    except StoreError:
+        comparison = cells.compare(board, focus, other, SAMPLING, shared)
+    except NotComparableError:
         return None
     by_metric = {difference.column.metric: difference for difference in reversed(comparison.differences)}
     score = by_metric.get(column.metric)

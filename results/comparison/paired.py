@@ -18,7 +18,7 @@ from results.comparison.difference import Difference, PairedScores, Sampling
 from results.comparison.intervals import holm
 from results.comparison.seed_pairs import paired_cells
 from results.comparison.unit_clusters import UnitReader
-from results.errors import StoreError
+from results.errors import NotComparableError, StoreError
 from results.store.records import grouped, records_of
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ class CellScores:
             metrics: only these; the correction is for the number of tests.
 
         Raises:
-            StoreError: the rows share no seed or no comparable metric, a setting of `sampling` is out of range, or the
-                store cannot be read.
+            NotComparableError: the rows share no seed or no comparable metric.
+            StoreError: a setting of `sampling` is out of range, or the store cannot be read.
         """
         check_sampling(sampling)
         pairing, notes = paired_cells(a, b, self.by_id, board.layer_title)
@@ -114,7 +114,7 @@ class CellScores:
         notes += [f"{column.key} is not compared: it is undefined for a cell." for column in undefined]
         if not differences:
             reasons = "; ".join(f"{metric}: {reason}" for metric, reason in refused) or "they have no metric in common"
-            raise StoreError(f"{a.title} and {b.title} cannot be compared on {board.layer_title}: {reasons}.")
+            raise NotComparableError(f"{a.title} and {b.title} cannot be compared on {board.layer_title}: {reasons}.")
         corrected = holm([difference.p for difference in differences])
         return Comparison(
             board=board,
@@ -165,16 +165,16 @@ def _better(difference: Difference, p_holm: float | None, threshold: float) -> s
 
 
 def _require_metrics(metrics: Collection[str], columns: Sequence[Column], board_name: str) -> None:
-    """Raise StoreError for a metric that neither row has, or that cannot be paired by seed."""
+    """Raise NotComparableError for a metric that neither row has, or that cannot be paired by seed."""
     metric_ids = sorted({column.metric for column in columns})
     absent = sorted(set(metrics) - set(metric_ids))
     if pooled := [metric for metric in absent if metric in POOLED]:
-        raise StoreError(
+        raise NotComparableError(
             f"{pooled[0]} is a score of several cells, so it cannot be paired by seed; `harness leaderboard` shows "
             f"it with its interval. Metrics that can be paired: {', '.join(metric_ids)}."
         )
     if absent:
-        raise StoreError(
+        raise NotComparableError(
             f"Neither row has the metric {absent[0]!r} on {board_name}. Available: {', '.join(metric_ids)}."
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from results.boards.board import Row
 from results.boards.seeds import Seeds, averaged, seeds_of
-from results.errors import StoreError
+from results.errors import NotComparableError
 
 #: Positions in `Seeds`.
 _TOKEN, _INIT = 0, 1
@@ -39,14 +39,14 @@ def paired_cells(a: Row, b: Row, by_id: Mapping[str, dict[str, Any]], board_name
         board_name: description of the board.
 
     Raises:
-        StoreError: a row without a finished cell, or no shared token seed.
+        NotComparableError: a row without a finished cell, or no shared token seed.
     """
     all_cells = [[cell for cell_id, cell in by_id.items() if cell_id in row.cell_ids] for row in (a, b)]
     # Of two finished cells with the same seeds, the one started last counts, as on the board.
     sides = [{seeds_of(cell): cell for cell in cells if cell["status"] == "finished"} for cells in all_cells]
     for row, cells in zip((a, b), sides, strict=True):
         if not cells:
-            raise StoreError(f"{row.title} has no finished cell on {board_name}.")
+            raise NotComparableError(f"{row.title} has no finished cell on {board_name}.")
     notes = []
     counted = [averaged({seeds_of(cell) for cell in cells}) for cells in all_cells]
     in_means = [
@@ -64,7 +64,7 @@ def paired_cells(a: Row, b: Row, by_id: Mapping[str, dict[str, Any]], board_name
         shared = _shared(sides, _TOKEN)
     if not shared:
         texts = [", ".join(map(_text, sorted({token for token, _ in cells}))) for cells in sides]
-        raise StoreError(
+        raise NotComparableError(
             f"{a.title} and {b.title} share no token seed on {board_name} (they have {texts[0]} and {texts[1]}); "
             "run both with the same --token-seed."
         )

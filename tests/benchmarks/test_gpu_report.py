@@ -73,6 +73,7 @@ def test_without_a_gpu_it_says_what_to_do(tmp_path: Path) -> None:
     assert "PyTorch sees no GPU" in done.stderr and "--tiny" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_an_unknown_section_is_named_with_the_valid_ones(tmp_path: Path) -> None:
     done, _ = run_report(tmp_path, "--tiny", "--sections", "speed")
     assert done.returncode == 2 and "unknown section 'speed'" in done.stderr and "parity" in done.stderr

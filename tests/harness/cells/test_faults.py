@@ -65,7 +65,7 @@ def damage_targets() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("keep", ["nothing", "half"])
+@pytest.mark.parametrize("keep", [pytest.param("nothing", marks=pytest.mark.slow), "half"])
 def test_every_damaged_cache_file_is_made_again(photo_folder: Path, plain: Path, keep: str) -> None:
     before = scores(plain / STORE)
     suite = suite_of(photo_folder, "identity", "topk_sae", seeds={"tokens": [1]})
@@ -214,6 +214,7 @@ class Scaled(Identity):
 """
 
 
+@pytest.mark.slow
 def test_an_edited_plugin_is_run_again(photo_folder: Path, tmp_path: Path) -> None:
     """In processes of their own, as a person edits and runs."""
     program = textwrap.dedent(

@@ -98,7 +98,8 @@ def test_compiled_networks_are_timed_beside_the_others() -> None:
     assert len(compiled) == 2 and not found.notes
 
 
-@pytest.mark.parametrize("name", [pytest.param("tiny_vit", marks=pytest.mark.slow), "tiny_cnn"])
+@pytest.mark.parametrize("name", ["tiny_vit", "tiny_cnn"])
+@pytest.mark.slow
 def test_what_runs_can_be_traced_by_the_compiler(name: str) -> None:
     """Dynamo and AOTAutograd are real; only the code generator is left out. Whole networks, without a break."""
     backbone, path = backbones.load(name), PATHS[name]

@@ -135,7 +135,7 @@ methods.create("elude", top_k=120, min_cluster_size=15).fit(
 """
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_killed_fit_goes_on_to_the_same_result(
     layer: tuple[MemorySite, MemoryTokens], whole: ELUDe, tmp_path: Path, workers: int
 ) -> None:

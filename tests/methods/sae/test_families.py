@@ -32,7 +32,10 @@ def data() -> Planted:
     return planted()
 
 
-@pytest.mark.parametrize("name", ["topk_sae", "batchtopk_sae", "matryoshka_sae", "matching_pursuit_sae"])
+@pytest.mark.parametrize(
+    "name",
+    ["topk_sae", "batchtopk_sae", pytest.param("matryoshka_sae", marks=pytest.mark.slow), "matching_pursuit_sae"],
+)
 def test_planted_atoms_are_recovered_at_the_target_l0(data: Planted, name: str) -> None:
     method = methods.create(name, **TRAINED).fit(data.tokens, data.site, seed=1)
     assert data.recovered(method.dictionary().atoms) >= 0.9

@@ -42,6 +42,7 @@ for d in (50, 64, 384):
 """
 
 
+@pytest.mark.slow
 def test_compiling_and_loading_give_the_same_bits(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
     first, second = (

@@ -66,6 +66,7 @@ def test_limits_leave_the_whole_report_under_seven_minutes() -> None:
     assert len(limits) == 7 and sum(limits) <= 420
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_it_says_what_to_do(tmp_path: Path) -> None:
     done, report = run_report(tmp_path)

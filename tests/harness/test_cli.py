@@ -130,6 +130,7 @@ def test_own_images_own_method_to_a_leaderboard(tmp_path: Path, photo_folder: Pa
     assert "nonsense" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_timm_backbone_with_a_local_checkpoint(tmp_path: Path, photo_folder: Path) -> None:
     import timm
     from safetensors.torch import save_file

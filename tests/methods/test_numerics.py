@@ -47,7 +47,13 @@ has_mkl = pytest.mark.skipif(numerics.mkl_mode() is None, reason="this torch has
 
 
 @has_mkl
-@pytest.mark.parametrize("first", ["import harness", "import methods", "import judges", "import harness.cli"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import harness",
+        *(pytest.param(f"import {name}", marks=pytest.mark.slow) for name in ("methods", "judges", "harness.cli")),
+    ],
+)
 def test_mkl_is_reproducible_whichever_package_is_imported_first(first: str) -> None:
     assert fresh(f"{first}; {MODE}") == "AUTO,STRICT"
 
@@ -102,7 +108,7 @@ def test_the_setting_is_what_makes_results_independent_of_memory_addresses() -> 
     assert fresh(program, MKL_ENABLE_INSTRUCTIONS="SSE4_2") == "True"
 
 
-@pytest.mark.parametrize("threads", ["1", "2"])
+@pytest.mark.parametrize("threads", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_numba_does_not_change_the_threads_of_torch(threads: str) -> None:
     """Without `start_numba` the first parallel kernel sets as many threads as there are cores, or NUMBA_NUM_THREADS."""
     program = """

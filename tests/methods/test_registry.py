@@ -68,6 +68,7 @@ def test_a_name_that_is_computed_is_found_by_importing_all(tmp_path: Path, monke
         things.get("thing_3")
 
 
+@pytest.mark.slow
 def test_a_plugin_cannot_take_the_name_of_a_method_that_is_not_imported_yet(tmp_path: Path) -> None:
     plugin = tmp_path / "plugin.py"
     plugin.write_text(

@@ -98,6 +98,7 @@ class TestMatchedCosine:
         )
         assert matched_cosine(d1, d2) == pytest.approx(best, abs=1e-9)
 
+    @pytest.mark.slow
     def test_a_random_pair_of_6144_atoms_of_768_has_about_130_thousandths(self) -> None:
         assert matched_cosine(random(6144, 768, 1), random(6144, 768, 2)) == pytest.approx(0.130, abs=0.002)
 

@@ -112,7 +112,7 @@ class TestGap:
         assert narrow * 0.9 < found.truth.high - found.truth.low < narrow * 2
         assert found.is_apart(1) and not found.is_apart(-1)
 
-    @pytest.mark.parametrize("of_layer", [0.0, 0.2])
+    @pytest.mark.parametrize("of_layer", [pytest.param(0.0, marks=pytest.mark.slow), 0.2])
     def test_the_interval_covers_as_often_as_it_says(self, of_layer: float) -> None:
         """Two settings, two layers each, whose gaps differ by layer. Redrawing two layers, which is what a bootstrap
         does, has half of the variance that they have: it covered 85 % at .2, and 100 % at 0. 200 draws: 1.5 points."""

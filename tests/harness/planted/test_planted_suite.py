@@ -131,6 +131,7 @@ def said(ran: tuple[Path, str]) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_run_ends_with_the_verdicts(ran: tuple[Path, str]) -> None:
     folder, printed = ran
     assert printed.index("28 cells finished") > printed.index("Validity of each metric") > printed.index("PURE")
@@ -138,6 +139,7 @@ def test_the_run_ends_with_the_verdicts(ran: tuple[Path, str]) -> None:
     assert again.strip() in printed, "the store alone gives the same"
 
 
+@pytest.mark.slow
 def test_truth_beats_chance_and_wrong_metrics_are_told(said: dict[str, Any]) -> None:
     assert said["kind"] == "mixtures" and said["layers"] == [f"planted:two_concepts@{seed}" for seed in range(4)]
     metrics = {one["metric"]: one for one in said["metrics"]}
@@ -160,6 +162,7 @@ def test_truth_beats_chance_and_wrong_metrics_are_told(said: dict[str, Any]) -> 
     assert not ms["notices_collapse"] and ms["collapsed"]["value"] > ms["chance"]["high"] + 0.5 * ms["gap"]["value"]
 
 
+@pytest.mark.slow
 def test_the_truth_is_found_by_the_truth_and_by_what_should_find_it(
     said: dict[str, Any], ran: tuple[Path, str]
 ) -> None:

@@ -130,7 +130,7 @@ def test_the_leaderboard_has_mean_spread_and_n(finished: tuple[Path, RunSummary]
     assert {row.n_finished for row in board.rows} == {2}
 
 
-@pytest.mark.parametrize("backbone", ["tiny_vit", "tiny_cnn"])
+@pytest.mark.parametrize("backbone", ["tiny_vit", pytest.param("tiny_cnn", marks=pytest.mark.slow)])
 def test_starting_from_the_state_before_the_site_changes_nothing(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbone: str
 ) -> None:

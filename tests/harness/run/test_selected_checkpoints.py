@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import timm
 import torch
 from safetensors.torch import save_file
@@ -69,6 +70,7 @@ def test_each_checkpoint_gets_the_configuration_of_its_own_sweep(tmp_path: Path)
     assert chosen == [GRID[0]["learning_rate"], GRID[1]["learning_rate"]]
 
 
+@pytest.mark.slow
 def test_networks_of_a_local_hub_are_found_again_by_selection_and_judges(tmp_path: Path, photo_folder: Path) -> None:
     clone = tmp_path / "clone"
     clone.mkdir()

@@ -34,7 +34,13 @@ def data() -> Planted:
 
 @pytest.mark.parametrize(
     "name",
-    ["topk_sae", "batchtopk_sae", pytest.param("matryoshka_sae", marks=pytest.mark.slow), "matching_pursuit_sae"],
+    [
+        "topk_sae",
+        *(
+            pytest.param(f"{name}_sae", marks=pytest.mark.slow)
+            for name in ("batchtopk", "matryoshka", "matching_pursuit")
+        ),
+    ],
 )
 def test_planted_atoms_are_recovered_at_the_target_l0(data: Planted, name: str) -> None:
     method = methods.create(name, **TRAINED).fit(data.tokens, data.site, seed=1)

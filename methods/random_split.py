@@ -10,12 +10,10 @@ from torch import Tensor
 
 from methods import METHODS, register
 from methods.additive import AdditiveSplit, remainder_last
-from methods.base import Device, Learner, LinearSite, MethodConfig, MethodSpec, Prerequisite, Progress, Tokens
+from methods.base import Device, Learner, LinearSite, Method, MethodConfig, MethodSpec, Prerequisite, Progress, Tokens
 from methods.errors import UserError
+from methods.identity import Identity
 from methods.method_reference import MethodReference
-
-#: Families whose units have no parent neuron. Of other families, the fit shows whether they have.
-_WITHOUT_PARENTS = ("sae", "transcoder")
 
 
 class RandomSplitConfig(MethodConfig):
@@ -33,7 +31,7 @@ class RandomSplitConfig(MethodConfig):
                 f"parts = {self.parts} and counts_of = {self.counts_of.name} both set the number of sub-units; give "
                 "one of them"
             )
-        if self.counts_of is not None and METHODS.get(self.counts_of.name).spec.family in _WITHOUT_PARENTS:
+        if self.counts_of is not None and not _may_have_parents(METHODS.get(self.counts_of.name)):
             raise ValueError(_no_parents(self.counts_of.name))
         return self
 
@@ -129,6 +127,13 @@ class RandomSplit(Learner, AdditiveSplit):
         if n_whole := int((counts == 0).sum()):
             self.notes.append(f"{n_whole} neurons without a unit of {name} were kept whole.")
         return [max(1, count) for count in counts.tolist()]
+
+
+def _may_have_parents(method: type[Method]) -> bool:
+    """Return whether units of a method may have parent neurons; of a plugin's method, only its fit shows it."""
+    if not method.__module__.startswith("methods."):
+        return True
+    return issubclass(method, AdditiveSplit | Identity) or method.spec.family in RandomSplit.spec.control_for
 
 
 def _no_parents(name: str) -> str:

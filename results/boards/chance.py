@@ -82,8 +82,8 @@ def compared_with_chance(
 
 def basis_within_cells(single: Sequence[str]) -> str:
     """Return the basis of an interval without the spread over seeds, with the titles of the rows with one seed."""
-    reason = f"{' and '.join(single)} {'have' if len(single) > 1 else 'has'}" if single else "they share only"
-    return f"the errors within cells only, because {reason} one seed"
+    has = "have" if len(single) > 1 else "has"
+    return f"the errors within cells only, because {' and '.join(single)} {has} one seed with this score"
 
 
 def _have_as_many_units(row: Row, other: Row, columns: Sequence[Column]) -> bool:

@@ -70,18 +70,19 @@ def confidence_interval(
     For one seed it is over the units or images of that seed alone. The interval of a fraction ends at 1.
 
     Args:
-        is_share: the mean is a share of images: Wilson's interval (`share_intervals`).
+        is_share: the mean is a share of images. Each side is the root of the sum of the squares of Wilson's interval
+            (`share_intervals`) and of that of the seeds, if there are several.
     """
     if aggregate.interval is not None:
         return aggregate.interval
-    error = aggregate.total_error
-    if error is None:
+    if is_share and aggregate.n_observations and 0 <= aggregate.mean <= 1:
+        n_images = images_behind(aggregate.mean, aggregate.standard_error or 0.0, aggregate.n_observations)
+        quantile = reach([Variance(1.0, math.inf)], level)
+        of_images = share_at(aggregate.mean, n_images, quantile * np.array([-1.0, 1.0])) - aggregate.mean
+        low, high = np.hypot(of_images, reach(seed_variance(aggregate), level))
+        return max(0.0, aggregate.mean - float(low)), min(1.0, aggregate.mean + float(high))
+    if aggregate.total_error is None:
         return None
     half = reach([*seed_variance(aggregate), *cell_variance(aggregate)], level)
-    if is_share and aggregate.n_observations and 0 <= aggregate.mean <= 1:
-        n = images_behind(aggregate.mean, error, aggregate.n_observations)
-        quantiles = half / error if half > 0 else reach([Variance(1.0, math.inf)], level)
-        low, high = share_at(aggregate.mean, n, quantiles * np.array([-1.0, 1.0]))
-        return float(low), float(high)
     highest = max(1.0, aggregate.mean) if aggregate.unit == "fraction" else math.inf
     return aggregate.mean - half, min(aggregate.mean + half, highest)

@@ -1,11 +1,11 @@
-"""Intervals of shares of images, which near 0 and 1 are neither symmetric nor as wide as the normal one.
+"""Intervals of shares of images, which near 0 and 1 are not symmetric.
 
 Wilson's interval of a share s of n images contains the shares p from which s is less than c standard errors away, with
 the standard error of p itself ::
 
     (s - p)^2 = c^2 * p * (1 - p) / n
 
-At 95 right of 100, the normal interval s ± 1.96 * sqrt(s * (1 - s) / n) covers .908 over repeated draws, Wilson's .966.
+At a true share of .95 of 100 images, the normal interval s ± 1.96 * sqrt(s * (1 - s) / n) covers .877, Wilson's .966.
 If the error of s comes from several seeds, n is the number of images that would give it: s * (1 - s) / error^2.
 
 E. B. Wilson, Journal of the American Statistical Association 22 (1927).

@@ -6,17 +6,18 @@ It is the difference of `harness compare`, so that flag, headline and comparison
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 
 from results.boards.board import Board, Column, Row
 from results.boards.chance import PairedDifference, ScoreDifference, basis_within_cells
-from results.comparison.difference import Sampling
+from results.comparison.difference import DEFAULT_SAMPLING, INDEPENDENT_ERRORS, Difference
 from results.comparison.paired import CellScores
 from results.comparison.unit_values import UNIT_VALUES
 from results.errors import NotComparableError
 
-#: The settings of `harness compare`, except that a single pair of seeds has an interval, too.
-SAMPLING = Sampling(level=0.95, n_resamples=2000, seed=0, within_cells=True)
+#: Unlike in `harness compare`, a single pair of seeds has an interval, too.
+SAMPLING = DEFAULT_SAMPLING._replace(within_cells=True)
 
 
 def paired_on_boards(cells: CellScores) -> Callable[[Board], PairedDifference]:
@@ -35,7 +36,25 @@ def _paired(cells: CellScores, board: Board, row: Row, control: Row, column: Col
     for difference in comparison.differences:
         is_score = difference.column.version == column.version and difference.column.params == column.params
         if is_score and difference.low is not None and difference.high is not None:
-            single = [side.title for side in (row, control) if side.n_seeds < 2]
-            basis = basis_within_cells(single) if difference.n_seeds == 1 else ""
-            return ScoreDifference(difference.difference, difference.low, difference.high, basis)
+            return _with_basis(difference, row, control, column, difference.low, difference.high)
     return None
+
+
+def _with_basis(
+    difference: Difference, row: Row, control: Row, column: Column, low: float, high: float
+) -> ScoreDifference | None:
+    """Return the difference with the restrictions of its interval; None if one shared seed of several decides it."""
+    sides = [(side.title, side.metrics[column.key]) for side in (row, control)]
+    single = [title for title, aggregate in sides if aggregate.n < 2]
+    restrictions = []
+    if difference.n_seeds == 1:
+        if not single:
+            return None
+        restrictions.append(basis_within_cells(single))
+    of_board = sides[0][1].mean - sides[1][1].mean
+    if not math.isclose(difference.difference, of_board, rel_tol=1e-6, abs_tol=1e-9):
+        seeds = "seed" if difference.n_seeds == 1 else "seeds"
+        restrictions.append(f"the {difference.n_seeds} {seeds} that both rows have")
+    if INDEPENDENT_ERRORS in difference.paired:
+        restrictions.append("the errors of both rows as if they were independent")
+    return ScoreDifference(difference.difference, low, high, ", and ".join(restrictions))

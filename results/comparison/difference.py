@@ -20,6 +20,9 @@ from results.comparison.unit_clusters import UnitClusters, UnitReader
 from results.comparison.unit_values import UNIT_VALUES
 from results.store.records import grouped
 
+#: Description of a pairing in which only the spread over seeds is paired.
+INDEPENDENT_ERRORS = "standard errors of both sides added as if they were independent"
+
 #: Activations are float32 and scores are sums of thousands of them: smaller differences are rounding.
 ROUNDING = 1e-9
 
@@ -68,6 +71,8 @@ class Sampling(NamedTuple):
     within_cells: bool = False
     """give a single pair of seeds an interval, from the errors within its cells alone"""
 
+
+DEFAULT_SAMPLING = Sampling(level=0.95, n_resamples=2000, seed=0)
 
 _Scores = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
 """(column key, "a" or "b") -> scores, with their pair of seeds as ``index``"""
@@ -212,7 +217,7 @@ class PairedScores:
             )
             if self.pairing.turned and interval.low is not None and interval.high is not None:
                 interval = Interval(-interval.high + 0.0, -interval.low + 0.0, interval.p)
-            return interval, "; standard errors of both sides added as if they were independent"
+            return interval, f"; {INDEPENDENT_ERRORS}"
         interval = student(differences, level)
         return interval, ", all differences equal: no interval" if interval.low is None else ""
 

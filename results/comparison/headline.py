@@ -17,7 +17,7 @@ from results.boards.find_row import row_called
 from results.boards.flags import ONE_SEED
 from results.boards.lead_columns import heading
 from results.boards.ranking import HEADLINE
-from results.comparison.difference import Difference, Sampling
+from results.comparison.difference import DEFAULT_SAMPLING, Difference
 from results.comparison.paired import CellScores, Comparison
 from results.errors import NotComparableError, StoreError
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 #: Further metrics of the sentence, for what the score costs. Faithfulness: the first two that both rows have.
 FAITHFULNESS = ("r2", "agreement", "accuracy")
 COSTS = ("fit_seconds", "encode_macs")
-#: The settings of `harness compare`.
-SAMPLING = Sampling(level=0.95, n_resamples=2000, seed=0)
 #: Registry name of the method in focus, and family of its rivals.
 FOCUS, RIVALS = "elude", "sae"
 BACKBONE = "identity"
@@ -195,7 +193,7 @@ def _contrast(cells: CellScores, board: Board, column: Column, role: str, focus:
     if column.metric not in shared:
         return None
     try:
-        comparison = cells.compare(board, focus, other, SAMPLING, shared)
+        comparison = cells.compare(board, focus, other, DEFAULT_SAMPLING, shared)
     except NotComparableError:
         return None
     by_metric = {difference.column.metric: difference for difference in reversed(comparison.differences)}

@@ -1,12 +1,14 @@
 """Joint draws of the means of a board's rows, for intervals, ranks and shares of the front.
 
 A draw of a mean is ``mean + z @ influences + sqrt(variance) * z_row``, plus Student's t for the variation over seeds
-that these do not explain (:func:`results.comparison.intervals.add_between_variance`). A mean that is a share of images
-is drawn as the share from which it is that many standard errors away (`results.boards.share_intervals`), so that it
-stays between 0 and 1. z has one standard normal number
+that these do not explain (:func:`results.comparison.intervals.add_between_variance`). z has one standard normal number
 per image, group of images or neuron, and is the same for all rows, so that errors which rows share cancel between them:
 two lossless methods with equal predictions are tied in every draw, and two methods with 78 and 74 right answers differ
 as surely as the images on which they disagree allow.
+
+For a share of images, the first two terms are the share from which the mean is ``z @ influences / |influences|``
+standard errors away (`results.boards.share_intervals`), and a draw is clipped to 0 and 1. If all images have the same
+outcome, there are no influences, and one standard normal number is shared by all such rows instead.
 """
 
 from __future__ import annotations
@@ -41,17 +43,19 @@ def joint_draws(
         if error is None:
             continue
         generator = generator_of(seed, metric, name)
-        values = np.full(n_draws, error.mean)
+        shift = np.zeros(n_draws)
         if len(error.influences):
-            values += _common(common, error, seed, metric, n_draws) @ error.influences
+            shift = _common(common, error, seed, metric, n_draws) @ error.influences
+        values = error.mean + shift
+        if error.n_images > 0:
+            spread = float(np.linalg.norm(error.influences))
+            z = shift / spread if spread > 0 else generator_of(seed, metric, "same outcome").standard_normal(n_draws)
+            values = share_at(error.mean, error.n_images, z)
         if error.variance > 0:
-            values += np.sqrt(error.variance) * generator.standard_normal(n_draws)
-        spread = float(np.sqrt(np.square(error.influences).sum() + error.variance))
-        if error.n_images > 0 and spread > 0:
-            values = share_at(error.mean, error.n_images, (values - error.mean) / spread)
+            values = values + np.sqrt(error.variance) * generator.standard_normal(n_draws)
         if error.freedom > 0 and error.between > 0:
             values = add_between_variance(values, error.between, error.within, error.freedom, generator)
-        drawn[:, column] = values
+        drawn[:, column] = np.clip(values, 0.0, 1.0) if error.n_images > 0 else values
     return drawn
 
 

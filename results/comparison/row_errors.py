@@ -114,9 +114,7 @@ class RowErrors:
                 )
                 values = [float(scores[cell_id]["value"]) for cell_id in cell_ids]
                 errors[name_of(row)] = (
-                    _with_images(
-                        seeds, values, [by_image.get(cell_id) for cell_id in cell_ids], is_lossless=row.is_lossless
-                    )
+                    _with_images(seeds, values, [by_image.get(cell_id) for cell_id in cell_ids], row, column.metric)
                     or _with_groups(seeds, [scores[cell_id] for cell_id in cell_ids])
                     or _with_units(seeds, values, [units.get(cell_id) for cell_id in cell_ids])
                     or _without_values(seeds, aggregate)
@@ -156,26 +154,29 @@ def _without_values(seeds: RowError, aggregate: Aggregate) -> RowError:
 
 
 def _with_images(
-    seeds: RowError, scores: Sequence[float], cells: Sequence[ImageOutcome | None], *, is_lossless: bool = False
+    seeds: RowError, scores: Sequence[float], cells: Sequence[ImageOutcome | None], row: Row, metric: str
 ) -> RowError | None:
     """Return the error with an influence for each image; None if a cell has no outcomes, or they do not give its score.
 
     If few images differ from the others, their influences underestimate the error, so half the variance of one more
     image is added: two rows together have that of :mod:`results.comparison.image_pairs`. It is not added to lossless
-    rows, whose predictions are equal.
+    rows, whose predictions are equal. The agreement of a lossless row has no error if it is 1.
     """
     complete = [cell for cell in cells if cell is not None and cell.counted.any()]
     if len(complete) < len(cells) or len({len(cell.counted) for cell in complete}) != 1:
         return None
     if not np.allclose([cell.share for cell in complete], scores, rtol=1e-9, atol=1e-12):
         return None
+    if row.is_lossless and metric == "agreement" and min(scores) == 1:
+        return dataclasses.replace(seeds, between=0.0, freedom=0)
     influences = [(cell.positive - cell.share * cell.counted) / cell.counted.sum() for cell in complete]
     shared = _shared(seeds, "images", np.array(influences))
     n_images = int(np.any([cell.counted for cell in complete], axis=0).sum())
-    error = float(np.linalg.norm(shared.influences))
+    # Without the correction of `_shared`, so that it is the number of images if all seeds agree.
+    error = float(np.linalg.norm(np.mean(influences, axis=0)))
     return dataclasses.replace(
         shared,
-        variance=0.0 if is_lossless else 0.5 / n_images**2,
+        variance=0.0 if row.is_lossless else 0.5 / n_images**2,
         n_images=images_behind(seeds.mean, error, n_images) if 0 <= seeds.mean <= 1 else 0.0,
     )
 

@@ -120,9 +120,10 @@ def _points(board: Board, across: Column, up: Column) -> list[_Point]:
 
 def _ends(row: Row, column: Column) -> tuple[float, float]:
     aggregate = row.metrics[column.key]
-    # The agreement of a lossless row is 1 by construction.
-    is_share = column.metric in SHARES_OF_IMAGES and not (row.is_lossless and aggregate.mean == 1)
-    low, high = confidence_interval(aggregate, is_share=is_share) or (aggregate.mean, aggregate.mean)
+    interval = confidence_interval(aggregate, is_share=column.metric in SHARES_OF_IMAGES)
+    if row.is_lossless and column.metric == "agreement" and aggregate.mean == 1:
+        interval = None  # 1 by construction
+    low, high = interval or (aggregate.mean, aggregate.mean)
     return column.display_value(low), column.display_value(high)
 
 

@@ -243,3 +243,19 @@ def test_every_verb_has_help_with_an_example_that_works_and_is_listed(verb: str)
         example = Command(ROOT / "README.md", 1, tuple(text.split()), None, False)
         assert example.verb == verb
         assert not unknown_names(example, parsed(example)), text
+
+
+def test_the_reference_names_what_exists() -> None:
+    """`::: MODULE` with its `members: [A, B]`, if it has any."""
+    text = (ROOT / "docs/api.md").read_text()
+    entries = re.findall(r"^::: (\S+)\n(?:    options:\n      members: \[(.*)\])?", text, re.MULTILINE)
+    assert len(entries) == text.count("::: ") > 5
+    names = [f"{module}.{member}" for module, members in entries for member in re.split(r", *", members) if member]
+    assert [name for name in [*names, *(module for module, _ in entries)] if not importable(name)] == []
+    # Of a name that is only imported, mkdocstrings shows nothing.
+    imported = []
+    for name in names:
+        module, _, member = name.rpartition(".")
+        home = getattr(getattr(importlib.import_module(module), member), "__module__", module)
+        imported += [name] if home != module else []
+    assert imported == []

@@ -129,7 +129,7 @@ def test_with_one_seed_the_errors_within_cells_decide_and_the_sentence_says_so(c
     assert names(cells, "m") == [AT_CHANCE, ONE_SEED]
     text = sentence(cells, "m", AT_CHANCE)
     assert "is 1.00 [-1.77, 3.77] percentage points: not above this control" in text
-    assert text.endswith("(from the errors within cells only, because m has one seed)")
+    assert text.endswith("(from the errors within cells only, because m has one seed with this score)")
     cells.record("m", [0.54], claims=SAE)
     assert names(cells, "m") == [ONE_SEED]
 

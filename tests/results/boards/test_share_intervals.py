@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, t
 
 from results.boards.board import Aggregate
 from results.boards.mean_intervals import confidence_interval
@@ -40,11 +40,26 @@ def test_the_images_behind_an_error() -> None:
     ("share", "least", "most"), [(0.5, 0.94, 0.96), (0.74, 0.94, 0.96), (0.95, 0.96, 0.97), (0.99, 0.92, 0.93)]
 )
 def test_coverage_of_a_hundred_images(share: float, least: float, most: float) -> None:
-    """Outcomes are discrete, so the coverage jumps; the normal interval covers .908 at .95, and .63 at .99."""
+    """Outcomes are discrete, so the coverage jumps."""
+    assert least <= coverage(share, wilson=True) <= most
+
+
+def test_the_normal_interval_covers_less_near_one() -> None:
+    assert coverage(0.95, wilson=False) == pytest.approx(0.877, abs=0.001)
+    assert coverage(0.99, wilson=False) == pytest.approx(0.633, abs=0.001)
+    within = [coverage(share, wilson=True) for share in np.arange(0.5, 0.951, 0.005)]
+    assert min(within) > 0.925 and max(within) < 0.975
+
+
+def coverage(share: float, *, wilson: bool) -> float:
     possible = np.arange(101)
-    ends = np.array([share_at(count / 100, 100, QUANTILE * np.array([-1.0, 1.0])) for count in possible])
+    z = QUANTILE * np.array([-1.0, 1.0])
+    if wilson:
+        ends = np.array([share_at(count / 100, 100, z) for count in possible])
+    else:
+        ends = np.array([s + z * (s * (1 - s) / 100) ** 0.5 for s in possible / 100])
     covered = (ends[:, 0] <= share) & (share <= ends[:, 1])
-    assert least <= binom.pmf(possible, 100, share)[covered].sum() <= most
+    return float(binom.pmf(possible, 100, share)[covered].sum())
 
 
 def aggregate(mean: float, error: float | None, n_images: int | None, **changes: object) -> Aggregate:
@@ -80,4 +95,5 @@ def test_seeds_that_differ_widen_it() -> None:
     one = confidence_interval(aggregate(0.9, error, 100), is_share=True) or (0.0, 0.0)
     three = aggregate(0.9, error, 100, values=(0.86, 0.9, 0.94), std=0.04, n=3)
     low, high = confidence_interval(three, is_share=True) or (0.0, 0.0)
-    assert low < one[0] and one[1] < high <= 1
+    of_seeds = t.ppf(0.975, 2) * 0.04 / 3**0.5
+    assert low == pytest.approx(0.9 - np.hypot(0.9 - one[0], of_seeds)) and high == 1.0

@@ -80,16 +80,21 @@ def test_a_single_seed_is_paired_within_its_cells(tmp_path: Path) -> None:
     store = store_of(tmp_path / "s.duckdb", dict.fromkeys(CLAIMS, (1,)))
     assert list(flags_of_elude(store)) == [ONE_SEED]
     level = store_of(tmp_path / "level.duckdb", dict.fromkeys(CLAIMS, (1,)), lead=0.0)
-    because = "(from the errors within cells only, because elude and random_split have one seed)"
+    because = "(from the errors within cells only, because elude and random_split have one seed with this score)"
     assert flags_of_elude(level)[AT_CHANCE].sentence.endswith(because)
     (comparison,) = compare(store, "elude", "random_split")
     assert all(difference.low is None for difference in comparison.differences)
 
 
-def test_rows_that_share_one_of_their_seeds_say_so(tmp_path: Path) -> None:
+def test_one_shared_seed_of_several_decides_nothing(tmp_path: Path) -> None:
     store = store_of(tmp_path / "s.duckdb", {"elude": (1, 2), "random_split": (2, 3)}, lead=0.0)
-    because = "(from the errors within cells only, because they share only one seed)"
+    because = "(from the errors of both rows as if they were independent)"
     assert flags_of_elude(store)[AT_CHANCE].sentence.endswith(because)
+
+
+def test_a_difference_of_some_of_the_seeds_says_so(tmp_path: Path) -> None:
+    store = store_of(tmp_path / "s.duckdb", {"elude": (1, 2, 3), "random_split": (2, 3)}, lead=0.0)
+    assert flags_of_elude(store)[AT_CHANCE].sentence.endswith("(from the 2 seeds that both rows have)")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from harness.suites.parsing import SuiteProblem
 from harness.suites.schema import MethodEntry, Suite, names_of, with_target_settings
 from harness.suites.toml_lines import Path
 from methods.registry import did_you_mean
+from methods.setting_problems import quoted, reason
 from methods.source_settings import setting_names, wrong_values
 
 #: :func:`check` or :func:`check_sources`.
@@ -176,9 +177,6 @@ def _setting(
     where = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
         return SuiteProblem(key_path, f"{entry.name} has no setting {where!r}. {did_you_mean(where, field_names)}")
-    message = problem["msg"].removeprefix("Value error, ")
     if not where:
-        return SuiteProblem(key_path, f"{entry.name}: {message}.")
-    return SuiteProblem(
-        key_path, f"{entry.name}.{where} = {problem.get('input')!r}: {message[0].lower()}{message[1:]}."
-    )
+        return SuiteProblem(key_path, f"{entry.name}: {reason(problem)}.")
+    return SuiteProblem(key_path, f"{entry.name}.{where} = {quoted(problem.get('input'))}: {reason(problem)}.")

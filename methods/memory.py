@@ -37,6 +37,6 @@ def require_memory(method: Method, site: LinearSite, device: Device) -> None:
         return
     raise ArgumentError(
         f"{method.spec.name} needs at least {size_text(needed)} of memory with these settings on a layer of "
-        f"{site.d_in} inputs and {site.d_out} outputs, and the device {device} has {size_text(memory)}: lower the number "
-        "of units."
+        f"{site.d_in} inputs and {site.d_out} outputs, and the device {device} has {size_text(memory)}: lower the "
+        "number of units."
     )

@@ -82,7 +82,10 @@ def print_text_table(table: Table) -> None:
 
 def width() -> int:
     """Return the columns of the terminal; 160 if the output is a file, so that no line is folded."""
-    return Console().width if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
+    if sys.stdout.isatty():
+        return Console().width
+    given = os.environ.get("COLUMNS", "")
+    return min(max(int(given), 40), 10_000) if given.isdecimal() and len(given) < 10 else 160
 
 
 def _cell(value: Any) -> str:

@@ -168,7 +168,7 @@ def _images(leaf: Suite) -> tuple[int, int] | None:
         return IMAGENET
     if kind != "photos":
         return None
-    total = int(identifier) if identifier.isdecimal() else 249
+    total = int(identifier) if identifier.isdecimal() and len(identifier) < 10 else 249
     wanted = leaf.data.evaluation
     evaluated = round(wanted * total) if isinstance(wanted, float) else wanted
     return max(0, total - evaluated), min(total, evaluated)

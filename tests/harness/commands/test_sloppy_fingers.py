@@ -43,7 +43,7 @@ def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run", "--evaluation", "inf"], "--evaluation inf: must be a whole number of images"),
+        (["run", "--evaluation", "inf"], "less than or equal to"),
         (["run", "--backbone", "timm:"], "'timm:' is not a backbone: the prefixes are timm, hf, torchhub"),
         (["run", "--backbone", "hf:"], "'hf:' is not a backbone"),
         (["run", "--backbone", "tim:resnet18"], "'tim:resnet18' is not a backbone"),
@@ -83,7 +83,7 @@ def test_a_mistake_is_a_sentence(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--pairs", "0"], "judging.pairs = 0: it must be at least 1."),
+        (["--pairs", "0"], "greater than or equal to 1"),
         (["--style", "wavy"], "judging.style = 'wavy': it should be 'plain' or 'outlined'."),
     ],
 )

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from methods.byte_sizes import size_text
 
 #: Bytes of a suite file. A suite with a thousand methods has about 100 kB.
-MOST_BYTES = 2**20
+MOST_BYTES = 2**19
 #: Levels of tables and lists, and parts of a dotted key; the harness needs seven. The time to parse a key grows with
 #: the square of its parts.
 MOST_LEVELS = 32
@@ -38,7 +39,7 @@ def read_limited(file: Path) -> bytes:
     with file.open("rb") as opened:
         content = opened.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
-        raise UserError(f"{file.name}: the file is larger than {MOST_BYTES // 2**20} MiB, too large for a suite.")
+        raise UserError(f"{file.name}: the file is larger than {size_text(MOST_BYTES)}, too large for a suite.")
     return content
 
 

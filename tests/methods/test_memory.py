@@ -41,9 +41,7 @@ def test_a_fit_beyond_the_memory_is_refused(
     needed = method.least_memory(method.config, site.d_in, site.d_out)
     if needed < 2**28:
         monkeypatch.setattr(type(method), "least_memory", classmethod(lambda *_: 2**40))
-    with pytest.raises(
-        UserError, match=rf"{name} needs at least .*iB of memory .* has 100.0 MiB: lower the number of units"
-    ):
+    with pytest.raises(UserError, match=rf"{name} needs at least .*iB of memory .* has 100\.0 MiB"):
         method.fit(tokens, site, seed=1)
 
 

@@ -114,17 +114,9 @@ def test_absurd_values_of_method_settings_are_refused_with_the_bound(name: str) 
 
 
 def _is_allowed(constraints: tuple[Any, ...], value: Any) -> bool:
-    lows = [
-        entry.ge if isinstance(entry, annotated_types.Ge) else entry.gt for entry in constraints if _is(entry, BELOW)
-    ]
-    highs = [
-        entry.le if isinstance(entry, annotated_types.Le) else entry.lt for entry in constraints if _is(entry, ABOVE)
-    ]
-    return max(lows) < value < min(highs)
-
-
-def _is(entry: Any, kinds: tuple[type, ...]) -> bool:
-    return isinstance(entry, kinds)
+    lows = [getattr(entry, "ge", getattr(entry, "gt", None)) for entry in constraints if isinstance(entry, BELOW)]
+    highs = [getattr(entry, "le", getattr(entry, "lt", None)) for entry in constraints if isinstance(entry, ABOVE)]
+    return bool(max(lows) < value < min(highs))
 
 
 SUITE: dict[str, Any] = {
@@ -137,7 +129,7 @@ SUITE: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("section", "key", "value", "message"),
     [
-        ("probing", "tokens_per_image", 2**63, "probing.tokens_per_image = 9223372036854775808: it must be at most 1000000."),
+        ("probing", "tokens_per_image", 2**63, "tokens_per_image = 9223372036854775808: it must be at most 1000000."),
         ("probing", "crops", 2**31, "probing.crops = 2147483648: it must be at most 10000."),
         ("evaluation", "batch_size", 10**12, "evaluation.batch_size = 1000000000000: it must be at most 65536."),
         ("evaluation", "top_images", 10**9, "at most 100000"),
@@ -171,7 +163,7 @@ def test_settings_of_a_panel_are_checked_with_the_suite(assignment: str, message
 
 
 def test_the_number_of_cells_is_bounded() -> None:
-    with pytest.raises(UserError, match="up to 100000000 cells .*, at most 100000 are allowed"):
+    with pytest.raises(UserError, match=r"up to 100000000 cells .*, at most 100000 are allowed"):
         parse_suite({**SUITE, "seeds": {"tokens": list(range(10_000)), "init": list(range(10_000))}})
 
 
@@ -184,15 +176,15 @@ def write(folder: Path, text: str, name: str = "mine.toml") -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("#" * (MOST_BYTES + 1), "the file is larger than 1 MiB"),
+        ("#" * (MOST_BYTES + 1), "the file is larger than 512.0 KiB"),
         (f"{'a.' * 100_000}a = 1", "a key has more than 32 parts"),
-        (f"[{'a.' * 400_000}a]", "a key has more than 32 parts"),
+        (f"[{'a.' * 200_000}a]", "a key has more than 32 parts"),
         (f"a = {'[' * 100_000}", "nested too deeply"),
         (f"a = {'[' * 60}{']' * 60}", "nested deeper than 32 levels"),
         ("name = 1979-05-27", "name = 1979-05-27: no setting is a date or time"),
         (f'name = "{"x" * 30_000}"', "the text has 30000 letters, at most 20000"),
-        ("[[targets]]\n" * 80_000, "more problems"),
-        ("".join(f"k{number} = 1\n" for number in range(50_000)), "more problems"),
+        ("[[targets]]\n" * 2_000, "more problems"),
+        ("".join(f"k{number} = 1\n" for number in range(2_000)), "more problems"),
         ("# ...........................................\n# " + "." * 200, "'name' is missing"),
     ],
 )

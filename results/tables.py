@@ -54,8 +54,8 @@ class Table(NamedTuple):
 def latex_escaped(text: str) -> str:
     """Return `text` with all LaTeX commands, special characters and control characters escaped."""
     escaped = one_line(text).translate(_LATEX)
-    # Two hyphens would be typeset as a dash, two apostrophes as a quotation mark, and ?` as an inverted mark.
-    return re.sub(r"-(?=-)|'(?=')|,(?=,)", r"\g<0>{}", escaped)
+    # Two hyphens would be typeset as a dash, and two commas as a quotation mark.
+    return re.sub(r"-(?=-)|,(?=,)", r"\g<0>{}", escaped)
 
 
 def markdown_escaped(text: str) -> str:

@@ -47,9 +47,8 @@ def require_short_keys(text: str, source: str) -> None:
     """Raise UserError for a key of more than :data:`MOST_LEVELS` parts, which would take long to parse."""
     for piece in _AROUND_KEYS.split(text):
         if piece.count(".") > MOST_LEVELS and len(_POINT.findall(piece)) > MOST_LEVELS:
-            raise UserError(
-                f"{source}: not valid TOML: a key has more than {MOST_LEVELS} parts, {piece[:40].strip()!r}..."
-            )
+            start = piece[:40].strip()
+            raise UserError(f"{source}: not valid TOML: a key has more than {MOST_LEVELS} parts, {start!r}...")
 
 
 def value_problem(values: Any) -> tuple[tuple[str | int, ...], str] | None:

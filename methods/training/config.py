@@ -19,7 +19,7 @@ class TrainingConfig(MethodConfig):
     batch_size: Whole = Field(4096, ge=1, le=1_048_576, description="tokens per step")
     learning_rate: Real = Field(5e-4, ge=1e-12, le=100, description="largest learning rate of Adam")
     warmup_fraction: Real = Field(0.05, ge=0, lt=1, description="share of the steps with rising learning rate")
-    clip_norm: Real = Field(1.0, ge=1e-12, le=1e12, description="largest gradient norm")
+    clip_norm: Real = Field(1.0, ge=1e-12, le=1e9, description="largest gradient norm")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="precision of matrix products in training; auto: bfloat16 on a GPU, float32 on a CPU"
     )

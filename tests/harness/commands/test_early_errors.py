@@ -44,7 +44,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("run --set seeds.tokens=[-1]", "at least 0"),
     ("run --store md:cloud", "md:cloud is an address (md:)"),
     ("sweep --family nosuch", "There is no sweep grid for 'nosuch'"),
-    ("sweep --expansion-factor -1", "greater than or equal to 1e-06"),
+    ("sweep --expansion-factor -1", "greater than or equal to 0.000001"),
     ("sweep --suite nosuch", "There is no suite 'nosuch'"),
     ("check nosuch", "'nosuch'"),
     ("check topk", "Did you mean topk_sae"),

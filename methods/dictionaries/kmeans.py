@@ -51,7 +51,8 @@ class KMeans(LinearDictionary):
     @classmethod
     def least_memory(cls, config: Any, d_in: int, d_out: int) -> int:
         """Return the bytes of the atoms in float32."""
-        return 4 * int(config.expansion_factor * d_out) * d_out
+        n_units = int(config.expansion_factor * d_out)
+        return 4 * n_units * d_out
 
     def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         from sklearn.cluster import MiniBatchKMeans

@@ -81,7 +81,7 @@ def test_every_number_of_the_command_line_has_an_upper_and_a_lower_bound() -> No
     ranges = 0
     for verb, command in VERBS.items():
         for item in command.params:
-            if re.search("int|float", str(item.display_type()), re.IGNORECASE):
+            if re.search(r"\b(int|float)\b", str(item.type_descriptor.annotation)):
                 ranges += 1
                 assert item.min is not None and item.max is not None, f"{verb} {item.name}"
     assert ranges > 15

@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
 
 from judges import features
 from judges.base import Judge, Keep, Question, Reply
 from judges.grids import Album, Grid
-from judges.panel import PANELS, SETTINGS, Wanted
+from judges.panel import PANELS, Wanted
 from judges.prompt import Prompt
 from methods.errors import UserError
 from results.views import View
@@ -183,11 +182,4 @@ def _named(name: str, backbone: str) -> ProxyJudge:
     return ProxyJudge(encoders[name])
 
 
-class ProxyOptions(BaseModel):
-    """Settings of a proxy panel: it has none."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-SETTINGS["proxy"] = ProxyOptions
 PANELS.add("proxy", judges_for, description="three encoders; the tighter grid wins; not a language model")

@@ -170,7 +170,6 @@ def test_settings_of_a_panel_are_checked_with_the_suite(assignment: str, message
         ("judging.options.x=1979-05-27", "no setting is a date or time"),
         (f"{'a.' * 5000}a=1", "a key has more than 32 parts"),
         (f"method.elude.top_k={'x' * 100_000}", "100019 letters, at most 20000 are allowed"),
-        ("judging.options.x=1", "There is no setting 'judging.options.x'"),
     ],
 )
 def test_values_of_the_command_line_have_the_limits_of_a_file(assignment: str, message: str) -> None:

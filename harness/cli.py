@@ -17,6 +17,7 @@ from harness import __version__, commands
 from harness.commands.options import VERBS, add_verb
 from methods.errors import UserError
 from results.errors import StoreError
+from results.visible_text import visible
 
 EPILOG = """
 [bold]Try it[/bold] (about eleven minutes on two cores):  harness run --suite demo
@@ -64,7 +65,7 @@ for _name, (_command, _examples) in sorted(VERBS.items()):
 def _fail(message: str, code: int = 2) -> NoReturn:
     # Without emoji: rich would replace `:abc:` in a name such as `photos:abc:`.
     console = Console(stderr=True, emoji=False)
-    console.print(f"[bold red]harness:[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
+    console.print(f"[bold red]harness:[/bold red] {escape(visible(message))}", highlight=False, soft_wrap=True)
     raise SystemExit(code)
 
 

@@ -16,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from results.visible_text import visible
+
 
 class Reporter:
     """Receiver of the progress events of a run; the base class ignores all of them."""
@@ -75,7 +77,7 @@ class Terminal(Reporter):
         self.bars.start()
 
     def say(self, sentence: str) -> None:
-        self._print(escape(sentence))
+        self._print(escape(visible(sentence)))
 
     def _print(self, text: str) -> None:
         # No wrapping in files: one line per message can be searched.
@@ -91,7 +93,7 @@ class Terminal(Reporter):
         self.bars.update(self._step, total=total, completed=done)
 
     def cell(self, title: str, outcome: str) -> None:
-        self._print(f"  {escape(title)}: {escape(outcome)}")
+        self._print(f"  {escape(visible(title))}: {escape(visible(outcome))}")
         if self.bars is not None and self._all is not None:
             self.bars.advance(self._all)
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel
+
 from judges.base import MAX_ATTEMPTS, Judge, Keep, Key, Question, Reply
 from judges.grids import Album
 from judges.prompt import Prompt
@@ -54,6 +56,10 @@ class Wanted(NamedTuple):
 
 # An entry makes the judges of a panel. Each module of judges/panels registers one, so that a new kind is a new file.
 PANELS: Registry[Callable[[Wanted], tuple[Judge, ...]]] = Registry("judge panel", "harness.judges", "judges.panels")
+
+
+#: Kind of panel -> its settings, those of one judge included, as far as they can be checked before it is made.
+SETTINGS: dict[str, type[BaseModel]] = {}
 
 
 def make_panel(kind: str, wanted: Wanted) -> Panel:

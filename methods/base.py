@@ -24,6 +24,7 @@ from methods.atomic import partial_file
 from methods.errors import UserError
 from methods.registry import did_you_mean
 from methods.requirements import checked_decode, checked_encode, checked_fit
+from methods.setting_problems import quoted, reason
 
 Reads = Literal["input", "output"]
 
@@ -231,6 +232,14 @@ class Method(ABC):
         return cls.spec
 
     @classmethod
+    def least_memory(cls, config: MethodConfig, d_in: int, d_out: int) -> int:
+        """Return a lower bound, in bytes, of what a fit allocates at once on a layer of these widths; 0: not known.
+
+        It is compared with the memory of the device before anything is fitted.
+        """
+        return 0
+
+    @classmethod
     def prerequisite(cls, config: MethodConfig) -> Prerequisite | None:
         """Return the method whose fit :meth:`fit` needs under these settings; it is part of a cell's identity."""
         return None
@@ -386,12 +395,12 @@ def make_config(cls: type[Method], values: dict[str, Any]) -> MethodConfig:
     except ValidationError as error:
         sentences = []
         for problem in error.errors():
-            where, reason = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
+            where = ".".join(map(str, problem["loc"]))
             if problem["type"] == "extra_forbidden":
                 fields = list(cls.Config.model_fields)
                 sentences.append(f"{cls.spec.name} has no setting {where!r}. {did_you_mean(where, fields)}")
             elif where:
-                sentences.append(f"{cls.spec.name}.{where} = {problem.get('input')!r}: {reason}.")
+                sentences.append(f"{cls.spec.name}.{where} = {quoted(problem.get('input'))}: {reason(problem)}.")
             else:
-                sentences.append(f"{cls.spec.name}: {reason}.")
+                sentences.append(f"{cls.spec.name}: {reason(problem)}.")
         raise UserError(" ".join(sentences)) from error

@@ -11,6 +11,7 @@ from torch.nn import functional
 from methods import register
 from methods.base import Device, Dictionary, Learner, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.grouped import SubUnits
+from methods.number_types import Real, Whole
 from methods.references import TokensByImage, by_size, kmeans_labels, output_sums, reference_images
 
 # Relative eigenvalue of the directions' Gram matrix below which a dimension counts as not spanned.
@@ -23,15 +24,15 @@ _ALIKE = 0.9
 class DNRwCVConfig(MethodConfig):
     """Settings of DNRwCV."""
 
-    top_images: int = Field(100, ge=2, description="strongest images per neuron")
-    distance_quantile: float = Field(
+    top_images: Whole = Field(100, ge=2, le=100_000, description="strongest images per neuron")
+    distance_quantile: Real = Field(
         0.98, gt=0, le=1, description="clusters are cut at this quantile of the merge heights of all neurons"
     )
-    n_init: int = Field(5, ge=1, description="number of starts of k-means")
-    outlier_factor: float = Field(
-        2.0, gt=0, description="points farther from their centre than this many median distances are dropped"
+    n_init: Whole = Field(5, ge=1, le=10_000, description="number of starts of k-means")
+    outlier_factor: Real = Field(
+        2.0, gt=0, le=1e6, description="points farther from their centre than this many median distances are dropped"
     )
-    min_cluster_size: int = Field(5, ge=1, description="clusters with fewer remaining images are dropped")
+    min_cluster_size: Whole = Field(5, ge=1, le=100_000, description="clusters with fewer remaining images are dropped")
     centred: bool = Field(False, description="subtract the mean output of the probing tokens first")
 
 

@@ -14,6 +14,7 @@ from methods import register
 from methods.base import Device, Learner, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.errors import UserError
 from methods.grouped import LinearSubUnits
+from methods.number_types import Real, Whole
 from methods.references import TokensByImage, output_sums
 
 #: Values of the factor that are tried, {0.05, 0.10, ..., 1.00}.
@@ -28,11 +29,13 @@ _ROWS = 16384
 class DPCiCNNConfig(MethodConfig):
     """Settings of DPCiCNN."""
 
-    tau: float = Field(0.03, ge=0, le=1, description="share of the layer's activation that makes a neuron relevant")
-    image_share: float = Field(0.75, gt=0, le=1, description="share of a class's images on which it must be relevant")
-    max_cosine: float = Field(0.5, ge=-1, le=1, description="attributions with a smaller cosine are split")
-    max_classes: int = Field(2, ge=2, description="largest number of classes into which a neuron is split")
-    min_images: int = Field(2, ge=1, description="classes with fewer images are ignored")
+    tau: Real = Field(0.03, ge=0, le=1, description="share of the layer's activation that makes a neuron relevant")
+    image_share: Real = Field(0.75, gt=0, le=1, description="share of a class's images on which it must be relevant")
+    max_cosine: Real = Field(0.5, ge=-1, le=1, description="attributions with a smaller cosine are split")
+    max_classes: Whole = Field(
+        2, ge=2, le=100_000, description="largest number of classes into which a neuron is split"
+    )
+    min_images: Whole = Field(2, ge=1, le=100_000_000, description="classes with fewer images are ignored")
 
 
 class ClassMeans(NamedTuple):

@@ -10,6 +10,7 @@ from torch.nn import functional
 from methods import register
 from methods.base import Device, Dictionary, Learner, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.grouped import SubUnits
+from methods.number_types import Whole
 from methods.references import TokensByImage, by_size, kmeans_labels, reference_images
 
 # Bytes of the distances that encode holds in addition to its result.
@@ -19,9 +20,11 @@ _MEMORY = 1 << 28
 class PUREConfig(MethodConfig):
     """Settings of PURE."""
 
-    reference_samples: int = Field(100, ge=1, description="strongest images per neuron, each at its strongest token")
-    clusters: int = Field(2, ge=1, le=5, description="circuits per neuron; the paper uses 2 to 5")
-    n_init: int = Field(10, ge=1, description="number of starts of k-means")
+    reference_samples: Whole = Field(
+        100, ge=1, le=1_000_000, description="strongest images per neuron, each at its strongest token"
+    )
+    clusters: Whole = Field(2, ge=1, le=5, description="circuits per neuron; the paper uses 2 to 5")
+    n_init: Whole = Field(10, ge=1, le=10_000, description="number of starts of k-means")
 
 
 @register

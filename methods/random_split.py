@@ -14,12 +14,13 @@ from methods.base import Device, Learner, LinearSite, Method, MethodConfig, Meth
 from methods.errors import UserError
 from methods.identity import Identity
 from methods.method_reference import MethodReference
+from methods.number_types import Whole
 
 
 class RandomSplitConfig(MethodConfig):
     """Settings of the random split: ``parts`` or ``counts_of``, not both."""
 
-    parts: int = Field(4, ge=1, description="sub-units per neuron")
+    parts: Whole = Field(4, ge=1, le=100_000, description="sub-units per neuron")
     counts_of: MethodReference | None = Field(
         None, description="method (name, config) whose number of sub-units each neuron gets, instead of parts"
     )
@@ -78,6 +79,11 @@ class RandomSplit(Learner, AdditiveSplit):
             training_free=counted.training_free,
             supervised=counted.supervised,
         )
+
+    @classmethod
+    def least_memory(cls, config: Any, d_in: int, d_out: int) -> int:
+        """Return the bytes of the weights of all sub-units in float32; 0 if their number is that of another method."""
+        return 0 if config.counts_of is not None else 4 * int(config.parts) * d_out * d_in
 
     @classmethod
     def prerequisite(cls, config: MethodConfig) -> Prerequisite | None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from methods.errors import ArgumentError
+from methods.memory import require_memory
 
 if TYPE_CHECKING:
     from methods.base import LinearSite, MethodSpec, Reads, Tokens
@@ -104,10 +105,11 @@ def require_matrix(x: Any, width: int | None, call: str, what: str) -> None:
 
 
 def checked_fit(fit: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``fit`` with :func:`require_usable` before it."""
+    """Return ``fit`` with :func:`require_memory` and :func:`require_usable` before it."""
 
     @functools.wraps(fit)
     def checked(self: Any, tokens: Tokens, site: LinearSite, *args: Any, **kwargs: Any) -> Any:
+        require_memory(self, site, kwargs.get("device", "cpu"))
         require_usable(tokens, site, self.spec)
         return fit(self, tokens, site, *args, **kwargs)
 

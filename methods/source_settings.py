@@ -1,7 +1,7 @@
 """Settings of registered classes, read from source code without importing it: their names, types and limits.
 
-Only what is written out is understood: ``k: int = Field(20, ge=1)``. A setting of another type, or a rule in a
-validator, is left to the class itself.
+Only what is written out is understood: ``k: Whole = Field(20, ge=1, le=100)``. A setting of another type, or a rule in
+a validator, is left to the class itself.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any, Literal, NamedTuple
 from pydantic import ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
+from methods.number_types import Real, Whole
 from methods.source_names import SourceClass, assigned, registrations, tree_of
 
 #: Base classes without fields, at which the search for settings ends.
 _ROOTS = ("MethodConfig", "BaseModel")
 
-_TYPES: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str}
+_TYPES: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str, "Whole": Whole, "Real": Real}
 
 
 def setting_names(package: str, name: str) -> list[str] | None:

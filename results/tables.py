@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
+from results.csv_guard import csv_cell
+from results.visible_text import one_line
+
 _LATEX = str.maketrans(
     {
         **{letter: f"\\{letter}" for letter in "&%$#_{}"},
@@ -49,15 +52,28 @@ class Table(NamedTuple):
 
 
 def latex_escaped(text: str) -> str:
-    """Return `text` with all LaTeX commands and special characters escaped."""
-    # Two hyphens would be typeset as a dash.
-    return " ".join(text.split()).translate(_LATEX).replace("--", "-{}-")
+    """Return `text` with all LaTeX commands, special characters and control characters escaped."""
+    escaped = one_line(text).translate(_LATEX)
+    # Two hyphens would be typeset as a dash, and two commas as a quotation mark.
+    return re.sub(r"-(?=-)|,(?=,)", r"\g<0>{}", escaped)
 
 
 def markdown_escaped(text: str) -> str:
-    """Return `text` safe in a cell of a Markdown table: no column ends, no markup, no HTML, no line ends."""
-    flat = re.sub(r"[\\`*_\[\]|]", r"\\\g<0>", " ".join(text.split()))
-    return flat.replace("<", "&lt;").replace(">", "&gt;")
+    """Return `text` safe in a cell of a Markdown table: no column ends, no markup, no HTML, no line ends.
+
+    Nor is there a link, a mention of an account, mathematics, or the start of a heading or list.
+    """
+    flat = re.sub(r"[\\`*_\[\]|~$#]", r"\\\g<0>", one_line(text))
+    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # GitHub turns addresses into links, also without brackets, and names after an at sign into mentions.
+    flat = re.sub(r"(?i)(https?|ftp|mailto|xmpp):", r"\1&#58;", flat)
+    flat = re.sub(r"(?i)(www)\.", r"\1&#46;", flat)
+    return re.sub(r"(?<!\w)@(?=\w)|(?<=\w)@(?=[\w-]+\.\w)", "&#64;", flat)
+
+
+def _list_item(text: str) -> str:
+    """Return an item of a Markdown list: what would begin a list or a rule inside of it is escaped."""
+    return "- " + re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", markdown_escaped(text))
 
 
 def markdown(table: Table) -> str:
@@ -72,7 +88,7 @@ def markdown(table: Table) -> str:
             disable_numparse=True,
         )
     )
-    lines += [""] + [f"- {markdown_escaped(note)}" for note in table.notes] if table.notes else []
+    lines += [""] + [_list_item(note) for note in table.notes] if table.notes else []
     return "\n".join(lines) + "\n"
 
 
@@ -144,30 +160,35 @@ def _latex_rows(table: Table, columns: Sequence[int], environment: str) -> tuple
     return head, [*body, r"\bottomrule", rf"\end{{{environment}}}"]
 
 
+def html_escaped(text: str) -> str:
+    """Return `text` for an HTML document: markup and control characters escaped."""
+    return html.escape(one_line(text))
+
+
 def html_table(table: Table) -> str:
     """Return a heading, a <table> and its notes."""
 
     def cells(values: Sequence[str], tag: str) -> str:
         return "".join(
-            f"<{tag}{' class=n' if table.right(index) else ''}>{html.escape(value)}</{tag}>"
+            f"<{tag}{' class=n' if table.right(index) else ''}>{html_escaped(value)}</{tag}>"
             for index, value in enumerate(values)
         )
 
     def row(index: int, values: Sequence[str]) -> str:
         if index in table.headings:
-            return f"<th colspan={len(table.header)}>{html.escape(values[0])}</th>"
+            return f"<th colspan={len(table.header)}>{html_escaped(values[0])}</th>"
         return cells(values, "td")
 
     rows = "".join(f"<tr>{row(index, values)}</tr>\n" for index, values in enumerate(table.rows))
-    notes = "".join(f"<li>{html.escape(note)}</li>\n" for note in table.notes)
+    notes = "".join(f"<li>{html_escaped(note)}</li>\n" for note in table.notes)
     return (
-        f"<h2>{html.escape(table.title)}</h2>\n<div class=wide><table>\n<thead><tr>{cells(table.header, 'th')}</tr>"
+        f"<h2>{html_escaped(table.title)}</h2>\n<div class=wide><table>\n<thead><tr>{cells(table.header, 'th')}</tr>"
         f"</thead>\n<tbody>\n{rows}</tbody></table></div>\n" + (f"<ul>\n{notes}</ul>\n" if notes else "")
     )
 
 
 def csv_text(table: Table) -> str:
-    """Return the header and rows as CSV (RFC 4180)."""
+    """Return the header and rows as CSV (RFC 4180), guarded as in :mod:`results.csv_guard`."""
     buffer = io.StringIO()
-    csv.writer(buffer).writerows([table.header, *table.rows])
+    csv.writer(buffer).writerows([map(csv_cell, row) for row in (table.header, *table.rows)])
     return buffer.getvalue()

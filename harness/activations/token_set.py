@@ -21,6 +21,7 @@ from torch import Tensor
 from harness.atomic import create_partial, replace_atomically
 from harness.errors import UserError
 from methods.base import Reads
+from methods.byte_sizes import size_text
 
 #: Rows per shard: 2**16 rows of 3072 float16 are 400 MB.
 SHARD_ROWS = 1 << 16
@@ -197,6 +198,6 @@ def check_disk(cache: Path, n_tokens: int, widths: Sequence[int], dtype: str) ->
     free = shutil.disk_usage(cache).free
     if needed > free:
         raise UserError(
-            f"{n_tokens} tokens take {needed / 2**30:.1f} GiB as {dtype}, and {free / 2**30:.1f} GiB are free at "
+            f"{n_tokens} tokens take {size_text(needed)} as {dtype}, and {size_text(free)} are free at "
             f"{str(cache)!r}: give another folder with --cache, sample fewer tokens, or use float16."
         )

@@ -19,6 +19,7 @@ from harness.backbones.sources.hub import in_huggingface_cache
 from harness.check.finding import Finding, NotApplicable, other_globals, require, require_shape, run_all
 from harness.check.world import drawn_images
 from harness.errors import UserError
+from methods.byte_sizes import size_text
 
 #: Allowed difference, as a fraction of the largest feature, between the same image alone and in a batch, and after the
 #: layer's output is replaced by itself.
@@ -221,7 +222,7 @@ def checkpoint(of: CheckedBackbone) -> str:
     state = {name: tensor.detach().cpu().clone() for name, tensor in of.backbone.model.state_dict().items()}
     if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > LARGEST_CHECKPOINT:
         raise NotApplicable(
-            f"the model has more than {LARGEST_CHECKPOINT / 2**20:.0f} MiB, too much to write and read back here"
+            f"the model has more than {size_text(LARGEST_CHECKPOINT)}, too much to write and read back here"
         )
     for tensor in state.values():
         if tensor.is_floating_point():

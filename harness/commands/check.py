@@ -120,6 +120,6 @@ def _settings(pairs: list[str] | None) -> dict[str, Any]:
             raise UserError(f"--set {pair}: write KEY=VALUE, e.g. --set epochs=1.")
         try:
             config[key] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, or a number or nesting that Python does not read
             config[key] = text
     return config

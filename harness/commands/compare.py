@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.commands.options import CellFilter, JsonOption, MetricOption, verb
+from harness.commands.options import MOST_SEED, CellFilter, JsonOption, MetricOption, verb
 from harness.commands.output import out, print_json, print_text_table
 from harness.errors import UserError
 
@@ -29,12 +29,16 @@ def compare(
         typer.Option(help="published: compare the store with the tables of the ELUDe paper instead of A with B."),
     ] = None,
     metric: MetricOption = None,
-    level: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
-    resamples: Annotated[int, typer.Option(help="Number of bootstrap resamples over units.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Random seed of the bootstrap.", min=0)] = 0,
+    level: Annotated[float, typer.Option(help="Confidence level of the intervals.", min=0.01, max=0.9999)] = 0.95,
+    resamples: Annotated[
+        int, typer.Option(help="Number of bootstrap resamples over units.", min=100, max=1_000_000)
+    ] = 2000,
+    seed: Annotated[int, typer.Option(help="Random seed of the bootstrap.", min=0, max=MOST_SEED)] = 0,
     table: Annotated[
         list[int] | None,
-        typer.Option("--table", help="With --against: only this table, 2 to 7 or 9; repeatable; default: all."),
+        typer.Option(
+            "--table", help="With --against: only this table, 2 to 7 or 9; repeatable; default: all.", min=1, max=9
+        ),
     ] = None,
     absent: Annotated[
         bool | None,

@@ -18,6 +18,7 @@ from harness.commands.options import (
 )
 from harness.commands.output import out, print_json
 from harness.errors import UserError
+from methods.byte_sizes import size_text
 
 if TYPE_CHECKING:
     from harness.doctor import Check, SuiteEstimate
@@ -82,13 +83,14 @@ def _print(checks: list[Check]) -> None:
 
 def _sentences(estimate: SuiteEstimate) -> list[str]:
     """Return the estimate as sentences."""
+    from harness.doctor.estimate import hours_text
+
     swept = f", and {estimate.sweep_cells} of the sweeps before them" if estimate.sweep_cells else ""
     lines = [f"{estimate.cells} cells{swept}."]
     if estimate.disk_bytes is not None:
-        lines.append(f"Disk for tokens and baselines: {estimate.disk_bytes / 2**30:.1f} GiB.")
+        lines.append(f"Disk for tokens and baselines: {size_text(estimate.disk_bytes)}.")
     if estimate.gpu_hours is not None:
-        hours = estimate.gpu_hours
-        duration = f"{hours:.0f} hours" if hours >= 10 else f"{hours:.1f} hours" if hours >= 0.1 else "minutes"
+        duration = hours_text(estimate.gpu_hours)
         lines.append(f"One H100: about {duration}, without judges (arithmetic, not measured; docs/reproduce.md).")
     if estimate.judge_calls:
         lines.append(f"Judges: {estimate.judge_calls:,} questions in all (after a run: harness judge --dry-run).")

@@ -36,7 +36,8 @@ def judge(
         typer.Option("--judge", help="Judge: MODEL or MODEL@URL; give an odd number; default: those of the panel."),
     ] = None,
     pairs: Annotated[
-        int | None, typer.Option(help="Unit pairs per pair of methods and token seed; default: the suite's.")
+        int | None,
+        typer.Option(help="Unit pairs per pair of methods and token seed; default: the suite's.", min=1, max=1_000_000),
     ] = None,
     style: Annotated[
         str | None, typer.Option(help="Images: plain, or outlined (marks the maximal token); default: the suite's.")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from results import Store
 
 DEFAULT_STORE = Path("outputs/results.duckdb")
+#: Largest seed of NumPy's generators.
+MOST_SEED = 2**32 - 1
+#: Number of processes or cells at a time that can be asked for, on a whole cluster.
+MOST_PROCESSES = 100_000
 
 
 def _checked_store(store: Path) -> Path:
@@ -223,6 +228,7 @@ def add_verb(app: typer.Typer, name: str, command: Callable[..., None], examples
 
     @functools.wraps(command)
     def call(**values: Any) -> None:
+        _require_finite(values)
         for key, group in groups.items():
             values[key] = group(**{field.name: values.pop(field.name) for field in dataclasses.fields(group)})
         command(**values)
@@ -232,6 +238,13 @@ def add_verb(app: typer.Typer, name: str, command: Callable[..., None], examples
     paragraphs = (inspect.getdoc(command) or "").split("\n\n")
     text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     app.command(name, help=escape(text), epilog=escape(f"Example: {'; '.join(examples)}"))(call)
+
+
+def _require_finite(values: Mapping[str, Any]) -> None:
+    """Refuse NaN, which no range of an option excludes: it is neither below nor above a number."""
+    for key, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{key.replace('_', '-')} {value}: it must be a finite number.")
 
 
 def load_plugins(files: list[Path] | None) -> list[str]:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
+from results.visible_text import visible
+
 if TYPE_CHECKING:
     from harness.progress import Reporter
     from results.tables import Table
@@ -37,15 +39,21 @@ def reporting(as_json: bool) -> Iterator[Reporter]:
 
 
 def out(text: str) -> None:
-    """Print a text unchanged: no markup, no highlighting."""
-    typer.echo(text)
+    """Print a text: no markup, no highlighting; control characters other than line ends and tabs as escapes."""
+    typer.echo(visible(text))
 
 
 def print_json(value: Any) -> None:
     """Print a value as indented JSON; NaN and infinity become null."""
     # If the output is not UTF-8, other letters are escaped rather than replaced: names must not change.
     escape = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    typer.echo(json.dumps(_finite(value), indent=2, ensure_ascii=escape, default=str, allow_nan=False))
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=escape, default=str, allow_nan=False)
+    # JSON has escapes of its own for characters that a terminal would obey: the values do not change.
+    typer.echo(text if text.isascii() else "".join(map(_in_json, text)))
+
+
+def _in_json(char: str) -> str:
+    return char if char.isascii() or visible(char) == char else json.dumps(char)[1:-1]
 
 
 def _finite(value: Any) -> Any:
@@ -73,19 +81,23 @@ def print_text_table(table: Table) -> None:
     """Print a table: its title, aligned columns, and its notes."""
     from results.tables import aligned
 
-    out(table.title)
-    out("\n".join(aligned([table.header, *table.rows], [table.right(index) for index in range(len(table.header))])))
+    out(visible(table.title, keep=""))
+    rows = [[visible(value, keep="") for value in row] for row in (table.header, *table.rows)]
+    out("\n".join(aligned(rows, [table.right(index) for index in range(len(table.header))])))
     for note in table.notes:
-        out(f"note: {note}")
+        out(f"note: {visible(note, keep='')}")
     out("")
 
 
 def width() -> int:
     """Return the columns of the terminal; 160 if the output is a file, so that no line is folded."""
-    return Console().width if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
+    if sys.stdout.isatty():
+        return Console().width
+    given = os.environ.get("COLUMNS", "")
+    return min(max(int(given), 40), 10_000) if given.isdecimal() and len(given) < 10 else 160
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "" if value is None else str(value)
+    return "" if value is None else visible(value, keep="")

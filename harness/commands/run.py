@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.commands.options import (
+    MOST_PROCESSES,
+    MOST_SEED,
     ComputeOptions,
     JsonOption,
     LayerOptions,
@@ -35,6 +37,7 @@ class RunOptions(LayerOptions):
         typer.Option(
             help="Number of evaluation images, or a fraction below 1; default: the suite's, or 0.4 with other images.",
             min=0,
+            max=100_000_000,
         ),
     ] = None
     head: Annotated[
@@ -54,7 +57,12 @@ class RunOptions(LayerOptions):
     ] = None
     token_seed: Annotated[
         list[int] | None,
-        typer.Option("--token-seed", help="Seed of the sampling of tokens; repeatable; default: those of the suite."),
+        typer.Option(
+            "--token-seed",
+            help="Seed of the sampling of tokens; repeatable; default: those of the suite.",
+            min=0,
+            max=MOST_SEED,
+        ),
     ] = None
     scale: ScaleOption = None
 
@@ -68,19 +76,26 @@ class ExecutorOptions:
     ] = "local"
     workers: Annotated[
         int | None,
-        typer.Option(help="ray: number of cells at a time; default: one per GPU share, or per core if memory allows."),
+        typer.Option(
+            help="ray: number of cells at a time; default: one per GPU share, or per core if memory allows.",
+            min=1,
+            max=MOST_PROCESSES,
+        ),
     ] = None
     address: Annotated[
         str | None, typer.Option(help="ray: address of a cluster, HOST:6379 or auto; default: start Ray here.")
     ] = None
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads per cell; default: all cores, divided by the workers.")
+        int | None,
+        typer.Option(help="CPU threads per cell; default: all cores, divided by the workers.", min=1, max=4096),
     ] = None
     gpu_share: Annotated[
-        float | None, typer.Option(help="ray: GPU share per cell, 0.5 puts two cells on each GPU; default: 1.")
+        float | None,
+        typer.Option(help="ray: GPU share per cell, 0.5 puts two cells on each GPU; default: 1.", min=0.001, max=1),
     ] = None
     retries: Annotated[
-        int | None, typer.Option(help="ray: number of times a cell is retried after its worker died; default: 2.")
+        int | None,
+        typer.Option(help="ray: number of times a cell is retried after its worker died; default: 2.", min=0, max=1000),
     ] = None
 
     def create(self) -> Executor:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any
 
 import typer
 
-from harness.commands.options import ComputeOptions, JsonOption, LayerOptions, PluginOption, load_plugins, verb
+from harness.commands.options import (
+    MOST_PROCESSES,
+    ComputeOptions,
+    JsonOption,
+    LayerOptions,
+    PluginOption,
+    load_plugins,
+    verb,
+)
 from harness.commands.output import out, print_json, print_table, reporter_of
-from harness.errors import UserError
 
 
 @verb("harness sweep --suite demo --family topk_sae --epochs 10")
@@ -21,13 +27,17 @@ def sweep(
     ] = None,
     plugin: PluginOption = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Number of epochs of all families; default: the suite's.", min=1)
+        int | None, typer.Option(help="Number of epochs of all families; default: the suite's.", min=1, max=100_000)
     ] = None,
     expansion_factor: Annotated[
-        float | None, typer.Option(help="Expansion factor of all families; default: the suite's.")
+        float | None,
+        typer.Option(help="Expansion factor of all families; default: the suite's.", min=1e-6, max=100_000),
     ] = None,
     target_l0: Annotated[
-        float, typer.Option(help="L0 (active units per token) near which the best R2 is chosen as well.", min=1)
+        float,
+        typer.Option(
+            help="L0 (active units per token) near which the best R2 is chosen as well.", min=1, max=1_048_576
+        ),
     ] = 20.0,
     workers: Annotated[
         int | None,
@@ -35,6 +45,7 @@ def sweep(
             help="Number of processes that train side by side, with one thread each; 1: this process, with all its "
             "threads; default: one per core, 1 on a GPU.",
             min=1,
+            max=MOST_PROCESSES,
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -45,8 +56,6 @@ def sweep(
     load_plugins(plugin)
     for name in family or ():
         grid(name)  # raises for a family without one
-    if expansion_factor is not None and not 0 < expansion_factor < math.inf:
-        raise UserError(f"--expansion-factor {expansion_factor:g}: it must be above 0.")
     suite = choice.choose().suite
     from harness.devices import default_workers
     from harness.run.sweep import sweep as run_sweep

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import DEFAULT_STORE, JsonOption, StoreOption, verb
+from harness.commands.options import DEFAULT_STORE, MOST_SEED, JsonOption, StoreOption, verb
 from harness.commands.output import out, print_json, print_text_table
 
 
@@ -17,8 +17,8 @@ def validity(
         str | None,
         typer.Option(help="Use only this planted layer, e.g. planted:two_concepts@0; default: all.", metavar="NAME"),
     ] = None,
-    resamples: Annotated[int, typer.Option(help="Number of bootstrap resamples.", min=100)] = 1000,
-    seed: Annotated[int, typer.Option(help="Random seed of the bootstrap.", min=0)] = 0,
+    resamples: Annotated[int, typer.Option(help="Number of bootstrap resamples.", min=100, max=1_000_000)] = 1000,
+    seed: Annotated[int, typer.Option(help="Random seed of the bootstrap.", min=0, max=MOST_SEED)] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Check which metrics can be trusted, on planted layers, whose concepts are known.

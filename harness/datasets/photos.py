@@ -24,8 +24,8 @@ def load(identifier: str = "") -> ImageSet:
         UserError: if the identifier is not a positive number, there are fewer photographs, or the files are missing
             from the installation.
     """
-    if identifier and not (identifier.isdecimal() and int(identifier) > 0):
-        raise UserError(f"photos:{identifier}: give the number of photographs after the colon, as in photos:80.")
+    if identifier and not (identifier.isdecimal() and len(identifier) < 10 and int(identifier) > 0):
+        raise UserError(f"photos:{identifier[:40]}: give the number of photographs after the colon, as in photos:80.")
     files = sorted(FOLDER.glob("*__*.jpg"), key=lambda file: file.name)
     if not files:
         raise UserError("The shipped photographs are missing from this installation. Install the package again.")

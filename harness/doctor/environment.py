@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from harness.doctor.base import Check
+from methods.byte_sizes import size_text
 
 REQUIRED = ("torch", "torchvision", "timm", "duckdb", "numba", "hdbscan", "scikit-learn", "overcomplete")
 #: Optional package -> its purpose, and how to install it.
@@ -96,8 +97,9 @@ def store_at(store: Path) -> Check:
 
 def disk(store: Path) -> Check:
     """Check that the disk of the store has space for the demo."""
-    free = free_bytes(store.expanduser().absolute().parent) / 2**30
-    return Check("disk", free > 2, True, f"{free:.1f} GiB free", "The demo's tokens and results take about 1 GiB.")
+    free = free_bytes(store.expanduser().absolute().parent)
+    remedy = "The demo's tokens and results take about 1 GiB."
+    return Check("disk", free > 2 * 2**30, True, f"{size_text(free)} free", remedy)
 
 
 def free_bytes(path: Path) -> int:

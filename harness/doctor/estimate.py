@@ -96,6 +96,14 @@ def estimate(suite: Suite) -> SuiteEstimate:
     )
 
 
+def hours_text(hours: float) -> str:
+    """Return a duration in words: "minutes", "2.5 hours", "300 hours", "1.2e+03 years"."""
+    years = hours / (24 * 365.25)
+    if years >= 10:
+        return f"{years:.0f} years" if years < 1000 else f"{years:.2g} years"
+    return f"{hours:.0f} hours" if hours >= 10 else f"{hours:.1f} hours" if hours >= 0.1 else "minutes"
+
+
 def _sized(leaf: Suite, target: Target) -> _SizedTarget:
     shared = {"backbone": target.backbone, "site": target.site, "data": leaf.data.model_dump()}
     return _SizedTarget(leaf, target, layer_of(target.backbone, target.site), *(_images(leaf) or (0, 0)), shared)
@@ -160,7 +168,7 @@ def _images(leaf: Suite) -> tuple[int, int] | None:
         return IMAGENET
     if kind != "photos":
         return None
-    total = int(identifier) if identifier.isdecimal() else 249
+    total = int(identifier) if identifier.isdecimal() and len(identifier) < 10 else 249
     wanted = leaf.data.evaluation
     evaluated = round(wanted * total) if isinstance(wanted, float) else wanted
     return max(0, total - evaluated), min(total, evaluated)

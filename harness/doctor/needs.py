@@ -19,6 +19,7 @@ from harness.doctor.base import Check, Need
 from harness.identity import canonical
 from harness.suites import MethodEntry, Suite, Target
 from methods.base import make_config
+from methods.byte_sizes import size_text
 from methods.errors import UserError
 
 if TYPE_CHECKING:
@@ -268,11 +269,11 @@ def _judges_gpu() -> Check:
     if not torch.cuda.is_available():
         remedy = "Judge on a machine with a GPU, or use --panel openai."
         return Check("a GPU, for the judges", False, False, "none", remedy)
-    memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+    memory = torch.cuda.get_device_properties(0).total_memory
     # The largest judge has 30 billion parameters in bfloat16.
-    ok = memory >= 75
+    ok = memory >= 75 * 2**30
     remedy = "" if ok else "Use an 80 GB GPU: the weights of the largest judge alone take 61 GiB."
-    return Check("a GPU, for the judges", ok, False, f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB", remedy)
+    return Check("a GPU, for the judges", ok, False, f"{torch.cuda.get_device_name(0)}, {size_text(memory)}", remedy)
 
 
 #: Seconds to wait for a host name to be resolved.

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.devices import best_device
 from harness.doctor.base import Check, Need, grouped
 from harness.doctor.environment import free_bytes, used_bytes
-from harness.doctor.estimate import SuiteEstimate, estimate
+from harness.doctor.estimate import SuiteEstimate, estimate, hours_text
+from harness.doctor.memory import memory_needs
 from harness.doctor.needs import backbone_key, head_key, method_key, needs
 from harness.errors import UserError
 from harness.suites import Suite
 from harness.suites.overrides import filter_leaves
+from methods.byte_sizes import size_text
 
 
 class SuiteExamination(NamedTuple):
@@ -37,7 +40,12 @@ def examine_suite(
 ) -> SuiteExamination:
     """Check everything that a suite needs. No weights are loaded, no images are read, nothing is downloaded."""
     cost = estimate(suite)
-    suite_needs = [*needs(suite), _device(device, cost), *_disk_space(store, cache, cost)]
+    suite_needs = [
+        *needs(suite),
+        _device(device, cost),
+        *memory_needs(suite, best_device(device)),
+        *_disk_space(store, cache, cost),
+    ]
     return SuiteExamination(suite_needs, cost, _describe_runnable(suite, suite_needs))
 
 
@@ -119,8 +127,6 @@ def _device(device: str, cost: SuiteEstimate) -> Need:
     """Return the requirement of a GPU, which a suite without long computations does not have."""
     import torch
 
-    from harness.devices import best_device
-
     chosen = best_device(device)
     if chosen != "cpu":
         return Need(Check("a GPU", True, False, torch.cuda.get_device_name(torch.device(chosen))), "nothing")
@@ -129,7 +135,7 @@ def _device(device: str, cost: SuiteEstimate) -> Need:
     state = f"none is used; {threads} CPU thread{'s' if threads > 1 else ''}"
     if hours is None or hours <= 0.5:
         return Need(Check("a GPU", True, False, f"{state}, which is enough for this suite"), "nothing")
-    remedy = f"About {hours:.0f} hours on an H100 would be months here: run it on a machine with a GPU."
+    remedy = f"About {hours_text(hours)} on an H100 would be months here: run it on a machine with a GPU."
     slowly = "the suite runs, but too slowly to be useful"
     return Need(Check("a GPU", False, False, state, remedy), "nothing", without=slowly)
 
@@ -143,6 +149,6 @@ def _disk_space(store: str | Path, cache: str | Path | None, cost: SuiteEstimate
     # Files already in the cache need no new space. Which of them belong to this suite would be expensive to compute.
     used = used_bytes(cache_dir)
     ok = cost.disk_bytes <= free + used
-    state = f"{cost.disk_bytes / 2**30:.1f} GiB for tokens and baselines, {free / 2**30:.1f} GiB are free"
+    state = f"{size_text(cost.disk_bytes)} for tokens and baselines, {size_text(free)} are free"
     remedy = "Use a folder with more space: --cache FOLDER. Or run one table at a time and empty the cache in between."
     return [Need(Check("disk", ok, True, state, "" if ok else remedy), "all")]

@@ -10,7 +10,6 @@ The specification is ``planted:photographs_B@SEED`` for 12 concepts, or ``plante
 from __future__ import annotations
 
 import dataclasses
-import re
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -26,8 +25,10 @@ from harness.errors import UserError
 from harness.identity import digest, seed_of
 from harness.planted.readouts import Concepts, draw_mixtures, find_concepts, fit_parts
 from harness.planted.truth import PlantedLayer, PlantedNetwork, Truth
+from harness.planted.world import is_seed
 from methods import numerics
 from methods.registry import did_you_mean
+from methods.setting_problems import quoted
 
 if TYPE_CHECKING:
     from harness.activations.baseline import Baseline
@@ -106,8 +107,10 @@ def parse(identifier: str) -> tuple[PhotographsSetting, int]:
     name, _, seed = identifier.partition("@")
     if name not in PHOTOGRAPHS:
         raise UserError(f"There are no planted photographs {name!r}. {did_you_mean(name, list(PHOTOGRAPHS))}")
-    if not re.fullmatch(r"\d+", seed or "0"):
-        raise UserError(f"The seed {seed!r} of 'planted:{identifier}' is not a non-negative integer.")
+    if not is_seed(seed or "0"):
+        raise UserError(
+            f"The seed {quoted(seed)} of the planted photographs {name!r} is not a whole number from 0 to {2**32 - 1}."
+        )
     return PHOTOGRAPHS[name], int(seed or 0)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from harness.errors import UserError
 from harness.identity import seed_of
 from methods.registry import did_you_mean
+from methods.setting_problems import quoted
 
 #: Largest input. An image stores q as 8-bit fractions of it.
 LARGEST = 2.0
@@ -197,6 +198,11 @@ class World:
 
 
 @cache
+def is_seed(text: str) -> bool:
+    """Return True if a text is a seed: the digits of a whole number below 2^32."""
+    return re.fullmatch(r"[0-9]{1,10}", text) is not None and int(text) < 2**32
+
+
 def world(spec: str) -> World:
     """Return the world ``NAME`` (seed 0) or ``NAME@SEED``, e.g. ``two_concepts@1``.
 
@@ -206,8 +212,9 @@ def world(spec: str) -> World:
     name, _, seed = spec.partition("@")
     if name not in SETTINGS:
         raise UserError(f"There is no planted world {name!r}. {did_you_mean(name, list(SETTINGS))}")
-    if not re.fullmatch(r"\d+", seed or "0"):
+    if not is_seed(seed or "0"):
         raise UserError(
-            f"The seed {seed!r} of 'planted:{spec}' is not a non-negative integer; use for example 'planted:{name}@1'."
+            f"The seed {quoted(seed)} of the planted world {name!r} is not a whole number from 0 to {2**32 - 1}; use "
+            f"for example 'planted:{name}@1'."
         )
     return World(SETTINGS[name], int(seed or 0))

@@ -6,6 +6,7 @@ import codecs
 import re
 import tomllib
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from harness.suites.merging import MERGED, merge
 from harness.suites.names import check, check_sources
 from harness.suites.parsing import SuiteProblem, error_of, keys_at, parse_suite
 from harness.suites.schema import Suite
+from harness.suites.toml_limits import MOST_FILES, MOST_FILES_DEEP, read_limited, require_short_keys, value_problem
 from harness.suites.toml_lines import TomlLine, TomlTable, line_at, read_toml
 from methods.registry import did_you_mean
 
@@ -39,30 +41,46 @@ def load_suite(name_or_path: str, *, methods: Collection[str] | None = None) -> 
         UserError: the file is missing or is not valid TOML, or a key, value, method, setting, metric or backbone is
             unknown; the message names the file, the line and the nearest valid name.
     """
-    return _load(_find(name_or_path, None, None), (), partial(check, methods=methods))
+    return _load(_find(name_or_path, None, None), (), _Reading(partial(check, methods=methods)))
 
 
 def read_suite(name_or_path: str, *, methods: Collection[str] | None = None) -> Suite:
     """Load a suite as :func:`load_suite`, without importing what it names: fewer mistakes are seen, but at once."""
-    return _load(_find(name_or_path, None, None), (), partial(check_sources, methods=methods))
+    return _load(_find(name_or_path, None, None), (), _Reading(partial(check_sources, methods=methods)))
 
 
-def _load(file: Path, above: tuple[Path, ...], check: Callable[[Suite], list[SuiteProblem]]) -> Suite:
-    values = _resolved(_read(file, above), file, (*above, file))
+@dataclass
+class _Reading:
+    """Reading of one suite with all files that it names."""
+
+    check: Callable[[Suite], list[SuiteProblem]]
+    n_files: int = 0
+
+    def read(self, file: Path, above: tuple[Path, ...]) -> TomlTable:
+        """Read one more file; those of ``above`` name it."""
+        self.n_files += 1
+        if self.n_files > MOST_FILES or len(above) > MOST_FILES_DEEP:
+            raise UserError(
+                f"{above[0].name}: a suite may consist of {MOST_FILES} files, {MOST_FILES_DEEP} of them based on each "
+                f"other; these are more, the last one is {file.name}."
+            )
+        return _read(file, above)
+
+
+def _load(file: Path, above: tuple[Path, ...], reading: _Reading) -> Suite:
+    values = _resolved(reading.read(file, above), file, (*above, file), reading)
     if "parts" in values:
-        return _of_parts(values, file, (*above, file), check)
+        return _of_parts(values, file, (*above, file), reading)
     if "extra" in values:
         # A parsed suite keeps the sections of plugins under `extra`; in a file they stand beside the others.
         raise _error(values, "extra", f"There is no setting 'extra'. {did_you_mean('extra', keys_at(Suite, ()))}")
     suite = parse_suite(values, source=file.name)
-    if problems := check(suite):
+    if problems := reading.check(suite):
         raise error_of(problems, values, file.name)
     return suite
 
 
-def _of_parts(
-    values: TomlTable, file: Path, above: tuple[Path, ...], check: Callable[[Suite], list[SuiteProblem]]
-) -> Suite:
+def _of_parts(values: TomlTable, file: Path, above: tuple[Path, ...], reading: _Reading) -> Suite:
     names = _names(values, "parts")
     problems = [
         SuiteProblem(
@@ -74,11 +92,11 @@ def _of_parts(
     if problems:
         raise error_of(problems, values, file.name)
     files = [_find(name, file, line_at(values, ("parts", number))) for number, name in enumerate(names)]
-    parts = tuple(_load(part, above, check) for part in files)
+    parts = tuple(_load(part, above, reading) for part in files)
     return parse_suite(TomlTable({**values, "parts": parts}, values.value_lines, values.line), source=file.name)
 
 
-def _resolved(table: TomlTable, file: Path, above: tuple[Path, ...]) -> TomlTable:
+def _resolved(table: TomlTable, file: Path, above: tuple[Path, ...], reading: _Reading) -> TomlTable:
     """Return the values of a file, merged over those of the suite that it extends."""
     replaces = _names(table, "replaces") if "replaces" in table else []
     if wrong := [name for name in replaces if name not in MERGED]:
@@ -89,7 +107,7 @@ def _resolved(table: TomlTable, file: Path, above: tuple[Path, ...]) -> TomlTabl
         if not isinstance(name, str) or not name:
             raise _error(table, "extends", f"extends = {name!r}: give the name of one suite or the path of its file.")
         base_file = _find(name, file, line_at(table, ("extends",)))
-        base = _resolved(_read(base_file, above), base_file, (*above, base_file))
+        base = _resolved(reading.read(base_file, above), base_file, (*above, base_file), reading)
         if "parts" in base:
             raise _error(table, "extends", f"{name!r} is made of parts: extend one of them, or list it in parts.")
         table = merge(base, table)
@@ -140,7 +158,7 @@ def _read(file: Path, above: tuple[Path, ...]) -> TomlTable:
         raise UserError(f"{above[-1].name}: the suites include each other in a circle: {chain}.")
     try:
         # Some editors write a byte order mark at the start of a file.
-        content = file.read_bytes().removeprefix(codecs.BOM_UTF8)
+        content = read_limited(file).removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise UserError(f"{file.name}: the file cannot be read ({error.strerror or type(error).__name__}).") from error
     try:
@@ -150,10 +168,14 @@ def _read(file: Path, above: tuple[Path, ...]) -> TomlTable:
         raise UserError(
             f"{file.name}, line {line}: the byte 0x{content[error.start]:02x} is not valid UTF-8; save it as UTF-8."
         ) from error
+    require_short_keys(text, file.name)
     try:
-        return read_toml(text, file.name)
+        table = read_toml(text, file.name)
     except (ValueError, RecursionError) as error:
         raise UserError(_syntax(error, text, file.name)) from error
+    if problem := value_problem(table):
+        raise error_of([SuiteProblem(*problem)], table, file.name)
+    return table
 
 
 def _syntax(error: Exception, text: str, source: str) -> str:

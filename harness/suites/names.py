@@ -15,6 +15,7 @@ from harness.suites.parsing import SuiteProblem
 from harness.suites.schema import MethodEntry, Suite, names_of, with_target_settings
 from harness.suites.toml_lines import Path
 from methods.registry import did_you_mean
+from methods.setting_problems import quoted, reason
 from methods.source_settings import setting_names, wrong_values
 
 #: :func:`check` or :func:`check_sources`.
@@ -44,7 +45,9 @@ def check(suite: Suite, methods: Collection[str] | None = None) -> list[SuitePro
     from harness.metrics.base import METRICS
     from judges.panel import PANELS
 
-    return _check(suite, methods, _LookUps(datasets.DATASETS.get, HEADS.get, METRICS.get, PANELS.get, _entry))
+    look_ups = _LookUps(datasets.DATASETS.get, HEADS.get, METRICS.get, PANELS.get, _entry)
+    problems = _check(suite, methods, look_ups)
+    return problems or _panel_settings(suite)
 
 
 def check_sources(suite: Suite, methods: Collection[str] | None = None) -> list[SuiteProblem]:
@@ -76,6 +79,36 @@ def _check(suite: Suite, methods: Collection[str] | None, look_ups: _LookUps) ->
         if target.settings and target.methods is None:
             for number, entry in of_suite:
                 problems += look_ups.entry(entry, target.settings, ("methods", number), (*path, "settings"))
+    return problems
+
+
+def _panel_settings(suite: Suite) -> list[SuiteProblem]:
+    """Return the problems of the panel's settings, if their types and bounds are known before the panel is made.
+
+    Values are not quoted: one may be a key that was written in the wrong place.
+    """
+    from judges.panel import SETTINGS
+
+    judging = suite.judging
+    if judging is None or judging.panel not in SETTINGS:
+        return []
+    model = SETTINGS[judging.panel]
+    given: list[tuple[Path, Mapping[str, Any]]] = [(("judging", "options"), judging.options)]
+    given += [
+        (("judging", "judges", number), {key: value for key, value in judge.items() if key != "name"})
+        for number, judge in enumerate(judging.judges)
+    ]
+    problems = []
+    for path, values in given:
+        try:
+            model(**values)
+        except ValidationError as error:
+            for problem in error.errors(include_url=False):
+                where = ".".join(map(str, (*path, *problem["loc"])))
+                unknown = problem["type"] == "extra_forbidden"
+                hint = did_you_mean(str(problem["loc"][-1]), list(model.model_fields)) if unknown else ""
+                sentence = f"There is no setting {where!r}. {hint}" if unknown else f"{where}: {reason(problem)}."
+                problems.append(SuiteProblem((*path, *problem["loc"]), sentence))
     return problems
 
 
@@ -176,9 +209,6 @@ def _setting(
     where = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
         return SuiteProblem(key_path, f"{entry.name} has no setting {where!r}. {did_you_mean(where, field_names)}")
-    message = problem["msg"].removeprefix("Value error, ")
     if not where:
-        return SuiteProblem(key_path, f"{entry.name}: {message}.")
-    return SuiteProblem(
-        key_path, f"{entry.name}.{where} = {problem.get('input')!r}: {message[0].lower()}{message[1:]}."
-    )
+        return SuiteProblem(key_path, f"{entry.name}: {reason(problem)}.")
+    return SuiteProblem(key_path, f"{entry.name}.{where} = {quoted(problem.get('input'))}: {reason(problem)}.")

@@ -14,6 +14,7 @@ from harness.suites.known_names import METHOD, require_known
 from harness.suites.names import Check, check
 from harness.suites.parsing import error_of, parse_suite
 from harness.suites.schema import MethodEntry, Suite, Target, names_of
+from harness.suites.toml_limits import MOST_LETTERS, require_short_keys, value_problem
 from methods.registry import did_you_mean
 
 #: Share of the evaluation images if the command line gives other images than the suite.
@@ -211,6 +212,9 @@ def _parse(text: str) -> tuple[list[str], Any]:
     key, equals, written = text.partition("=")
     if not equals:
         raise UserError(f"--set {text}: must be KEY=VALUE, as in --set method.elude.top_k=60000.")
+    if len(text) > MOST_LETTERS:
+        raise UserError(f"--set {text[:40]}...: {len(text)} letters, at most {MOST_LETTERS} are allowed.")
+    require_short_keys(key, f"--set {text[:40]}")
     path: list[str] = []
     try:
         table: Any = tomllib.loads(f"{key} = 0")
@@ -227,6 +231,8 @@ def _parse(text: str) -> tuple[list[str], Any]:
         [value] = tomllib.loads(f"value = {written}").values()
     except (ValueError, RecursionError):
         value = written
+    if problem := value_problem({key.strip(): value}):
+        raise UserError(f"--set {problem[1]}")
     return path, value
 
 

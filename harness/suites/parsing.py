@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,14 @@ from harness.suites.schema import Judging, MethodEntry, Suite, names_of
 from harness.suites.sections import SECTIONS
 from harness.suites.toml_lines import Path, TomlLine, line_at
 from methods.registry import did_you_mean
+from methods.setting_problems import quoted, reason
+
+#: Errors of pydantic that are put in words, more than are listed: several may give one sentence.
+_MOST_ERRORS = 100
+#: Problems that are listed; of more, the number is given.
+MOST_PROBLEMS = 20
+#: Cells of a suite: methods times layers times seeds.
+MOST_CELLS = 100_000
 
 
 class SuiteProblem(NamedTuple):
@@ -45,7 +54,7 @@ def parse_suite(values: Mapping[str, Any], *, source: str = "suite") -> Suite:
             problems += _problems(error, model, (name,))
     try:
         suite = Suite(**plain, extra=extra)
-        problems += _unknown_settings(suite)
+        problems += [*_unknown_settings(suite), *_too_many_cells(suite)]
     except ValidationError as error:
         problems += _problems(error, Suite, ())
     except TypeError as error:
@@ -69,8 +78,23 @@ def judging_of(values: Mapping[str, Any], *, source: str) -> Judging:
 
 def error_of(problems: Iterable[SuiteProblem], values: Any, source: str) -> UserError:
     """Return one error with a line per problem, each with its location."""
-    lines = [f"{line_at(values, problem.path) or TomlLine(source)}: {problem.sentence}" for problem in problems]
-    return UserError("\n".join(dict.fromkeys(lines)))
+    lines = dict.fromkeys(
+        f"{line_at(values, problem.path) or TomlLine(source)}: {problem.sentence}" for problem in problems
+    )
+    more = [f"{source}: {len(lines) - MOST_PROBLEMS} more problems."] if len(lines) > MOST_PROBLEMS else []
+    return UserError("\n".join([*itertools.islice(lines, MOST_PROBLEMS), *more]))
+
+
+def _too_many_cells(suite: Suite) -> list[SuiteProblem]:
+    """Return the problem of a suite that has more than :data:`MOST_CELLS` cells."""
+    n_cells = sum(leaf.most_cells for leaf in suite.leaves)
+    if n_cells <= MOST_CELLS:
+        return []
+    sentence = (
+        f"the suite has up to {n_cells} cells (methods times layers times seeds), at most {MOST_CELLS} are allowed: "
+        "shorten the lists of seeds, methods or targets, or divide it into several suites."
+    )
+    return [SuiteProblem((), sentence)]
 
 
 def _unknown_settings(suite: Suite) -> list[SuiteProblem]:
@@ -103,8 +127,8 @@ def _problems(error: ValidationError | TypeError, model: type[BaseModel], prefix
     if isinstance(error, TypeError):
         return [SuiteProblem(prefix, f"{'.'.join(map(str, prefix))} must be a table.")]
     problems = []
-    errors = error.errors()
-    for problem in errors:
+    errors = error.errors(include_url=False)
+    for problem in errors[:_MOST_ERRORS]:
         # Pydantic also reports a list as too short if its only entry is invalid; the entry has its own message.
         inside = len(problem["loc"])
         if problem["type"] == "too_short" and any(
@@ -133,17 +157,14 @@ def _sentence(problem: Any, location: Path, path: Path, model: type[BaseModel]) 
     elif kind == "too_short":
         least = problem["ctx"]["min_length"]
         message = f"it needs at least {least} entr{'y' if least == 1 else 'ies'}"
+    elif kind == "too_long":
+        message = f"it must have at most {problem['ctx']['max_length']} entries"
     else:
-        message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        message = f"it {message}" if message.startswith("should") else f"{message[0].lower()}{message[1:]}"
+        message = reason(problem).removeprefix("input ")
+        message = f"it {message}" if message.startswith("should") else message
         if isinstance(problem["input"], Mapping):
             return f"{where}: {message}."
-    return f"{where} = {_short(problem['input'])}: {message.removesuffix('.')}."
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return f"{where} = {quoted(problem['input'])}: {message}."
 
 
 def keys_at(model: type[BaseModel], path: Path) -> list[str]:

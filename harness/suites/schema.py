@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
 
 from harness.suites.entry_references import resolve_entry
+from methods.number_types import Real
 
 # Strict: "3" or true instead of 3 is a mistake in a suite file.
 Whole = Annotated[int, Strict()]
@@ -26,8 +27,12 @@ class Section(BaseModel):
 class Seeds(Section):
     """Seeds; every method is run once per pair of token seed and init seed."""
 
-    tokens: tuple[Seed, ...] = Field((42,), min_length=1, description="seeds of the sampling of probing tokens")
-    init: tuple[Seed, ...] = Field((42,), min_length=1, description="initialisation seeds of trained methods")
+    tokens: tuple[Seed, ...] = Field(
+        (42,), min_length=1, max_length=10_000, description="seeds of the sampling of probing tokens"
+    )
+    init: tuple[Seed, ...] = Field(
+        (42,), min_length=1, max_length=10_000, description="initialisation seeds of trained methods"
+    )
 
 
 class Data(Section):
@@ -36,7 +41,7 @@ class Data(Section):
     dataset: str = Field(
         "photos", min_length=1, description="photos, imagenet, folder:PATH, or any registered data set"
     )
-    evaluation: Whole | float = Field(100, gt=0, description="number or share of evaluation images")
+    evaluation: Whole | float = Field(100, gt=0, le=100_000_000, description="number or share of evaluation images")
     split_seed: Seed = 0
 
     @field_validator("evaluation", mode="before")
@@ -52,8 +57,10 @@ class Data(Section):
 class Probing(Section):
     """Crops and tokens of the probing images."""
 
-    crops: Whole = Field(0, ge=0, description="random-resized crops per image; 0 uses the centre crop")
-    tokens_per_image: Whole | None = Field(2, ge=1, description='tokens per crop; 0 or "all" keeps all tokens')
+    crops: Whole = Field(0, ge=0, le=10_000, description="random-resized crops per image; 0 uses the centre crop")
+    tokens_per_image: Whole | None = Field(
+        2, ge=1, le=1_000_000, description='tokens per crop; 0 or "all" keeps all tokens'
+    )
     dtype: Literal["float32", "float16"] = "float32"
 
     @model_validator(mode="before")
@@ -68,8 +75,8 @@ class Probing(Section):
 class EvaluationSettings(Section):
     """Settings of the measurements on the evaluation split."""
 
-    top_images: Whole = Field(100, ge=2, description="top images per unit, for the MS score")
-    batch_size: Whole = Field(16, ge=1)
+    top_images: Whole = Field(100, ge=2, le=100_000, description="top images per unit, for the MS score")
+    batch_size: Whole = Field(16, ge=1, le=65_536)
     metrics: tuple[str, ...] | None = Field(None, min_length=1, description="metric ids; default: all metrics")
 
     @model_validator(mode="after")
@@ -97,7 +104,9 @@ class Target(Section):
     head_settings: dict[str, Any] = Field(default_factory=dict, description="settings of the head")
     checkpoint: str | None = None
     weights: Flag = True
-    token_seeds: tuple[Seed, ...] | None = Field(None, min_length=1, description="instead of seeds.tokens")
+    token_seeds: tuple[Seed, ...] | None = Field(
+        None, min_length=1, max_length=10_000, description="instead of seeds.tokens"
+    )
     methods: tuple[MethodEntry, ...] | None = Field(None, description="instead of the suite's methods")
     settings: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="settings by method name or label; override those of the method"
@@ -117,16 +126,20 @@ class SweepSettings(Section):
     choose: Literal["score", "target_l0"] = Field(
         "score", description="score: eq. 9; target_l0: best R2 near target_l0"
     )
-    target_l0: float = Field(20.0, gt=0, allow_inf_nan=False)
+    target_l0: Real = Field(20.0, ge=1e-6, le=1_048_576)
 
 
 class Judging(Section):
     """Comparison of units of every pair of methods by judges."""
 
     panel: str = Field("proxy", description="proxy, vllm, openai, or any registered panel")
-    pairs: Whole = Field(50, ge=1, description="unit pairs per method pair and token seed, each in both orders")
+    pairs: Whole = Field(
+        50, ge=1, le=1_000_000, description="unit pairs per method pair and token seed, each in both orders"
+    )
     seed: Seed = Field(0, description="random seed of the drawn units")
-    controls: Whole = Field(30, ge=0, description="grids compared with themselves, to measure position bias")
+    controls: Whole = Field(
+        30, ge=0, le=1_000_000, description="grids compared with themselves, to measure position bias"
+    )
     min_images: Whole = Field(9, ge=1, le=9, description="images on which a unit must be active to be drawn")
     style: Literal["plain", "outlined"] = Field("plain", description="outlined marks the token of the maximum")
     judges: tuple[dict[str, Any], ...] = Field((), description="judges; default: those of the panel")
@@ -140,7 +153,9 @@ class StabilitySeeds(Section):
     not use a seed, so that the reproducibility of their results is measured.
     """
 
-    init: tuple[Seed, ...] = Field((42, 7, 1024), min_length=2, description="initialisation seeds of the repeated runs")
+    init: tuple[Seed, ...] = Field(
+        (42, 7, 1024), min_length=2, max_length=10_000, description="initialisation seeds of the repeated runs"
+    )
 
     @model_validator(mode="after")
     def _seeds_once(self) -> StabilitySeeds:
@@ -206,6 +221,16 @@ class Suite(Section):
     def repeats_of(self, target: Target, token_seed: int) -> tuple[int, ...]:
         """Return the init seeds with which all methods are run for a token seed, whether they use a seed or not."""
         return self.stability.init if self.stability and token_seed == self.token_seeds_of(target)[0] else ()
+
+    @property
+    def most_cells(self) -> int:
+        """Number of cells, as if all methods used the init seed and no two cells were equal; parts excluded."""
+        return sum(
+            len(target.methods if target.methods is not None else self.methods)
+            * len(self.token_seeds_of(target))
+            * (len(self.seeds.init) + (len(self.stability.init) if self.stability else 0))
+            for target in self.targets
+        )
 
     @property
     def leaves(self) -> tuple[Suite, ...]:

@@ -18,10 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from judges.base import Judge, Keep, Question, Reply
 from judges.calls import Answered, CallFailed, Desk, Pacer, Refused
 from judges.grids import Album, Grid
-from judges.panel import PANELS, Wanted
+from judges.panel import PANELS, SETTINGS, Wanted
 from judges.prompt import REPLY_SCHEMA, Prompt
 from judges.sampling import SEED, LanguageModelJudge, optional_package, requested_models, sampling_of
 from methods.errors import UserError
+from methods.number_types import Real, Whole
+from methods.setting_problems import reason
 
 #: Status codes after which another try may succeed; other errors are permanent.
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -40,12 +42,16 @@ class OpenAIOptions(BaseModel):
 
     base_url: str = Field("", description="address of the server, including /v1; default: the variable OPENAI_BASE_URL")
     api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key; never the key")
-    concurrency: int = Field(16, ge=1, le=512, description="number of calls at the same time")
-    timeout_s: float = Field(120.0, gt=0, description="timeout of one try in seconds")
-    tries: int = Field(5, ge=1, description="tries per call if the server is busy or unreachable")
-    backoff_s: float = Field(1.0, ge=0, description="wait in seconds after a failed try; doubled each time")
-    longest_wait_s: float = Field(60.0, ge=0, description="longest wait in seconds, even if the server asks for more")
-    requests_per_minute: float | None = Field(None, gt=0, description="largest rate of requests; None: no limit")
+    concurrency: Whole = Field(16, ge=1, le=512, description="number of calls at the same time")
+    timeout_s: Real = Field(120.0, ge=0.001, le=86_400, description="timeout of one try in seconds")
+    tries: Whole = Field(5, ge=1, le=100, description="tries per call if the server is busy or unreachable")
+    backoff_s: Real = Field(1.0, ge=0, le=3600, description="wait in seconds after a failed try; doubled each time")
+    longest_wait_s: Real = Field(
+        60.0, ge=0, le=86_400, description="longest wait in seconds, even if the server asks for more"
+    )
+    requests_per_minute: Real | None = Field(
+        None, ge=0.001, le=1_000_000, description="largest rate of requests; None: no limit"
+    )
     structured: bool = Field(True, description="ask the server to enforce the JSON schema")
 
 
@@ -216,11 +222,12 @@ def judges_for(wanted: Wanted) -> tuple[Judge, ...]:
             # The value is omitted, since it may contain a key.
             where = ".".join(str(part) for part in problem["loc"])
             raise UserError(
-                f"The setting {where!r} of an openai panel is wrong: {problem['msg'].lower()}. "
+                f"The setting {where!r} of an openai panel is wrong: {reason(problem)}. "
                 f"Allowed are {', '.join(OpenAIOptions.model_fields)}."
             ) from error
         judges.append(OpenAIJudge(name, options))
     return tuple(judges)
 
 
+SETTINGS["openai"] = OpenAIOptions
 PANELS.add("openai", judges_for, description="vision-language models behind OpenAI-compatible servers")

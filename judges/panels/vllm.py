@@ -13,19 +13,33 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from judges.base import Judge, Keep, Question, Reply
 from judges.grids import Album, Grid
-from judges.panel import PANELS, Wanted
+from judges.panel import PANELS, SETTINGS, Wanted
 from judges.prompt import REPLY_SCHEMA, Prompt
 from judges.sampling import SEED, LanguageModelJudge, optional_package, requested_models, sampling_of
 from methods.errors import UserError
+from methods.number_types import Real, Whole
+from methods.setting_problems import quoted, reason
 
 BATCH = 64
 #: An engine that refuses this many questions, each asked alone, is considered dead.
 GIVE_UP_AFTER = 8
 MAX_MODEL_LEN = 32768
-_OPTIONS = ("gpu_memory_utilization", "tensor_parallel_size", "dtype", "quantization", "trust_remote_code")
+
+
+class VllmOptions(BaseModel):
+    """Arguments of ``vllm.LLM`` that a panel may set; those that are not given keep vLLM's defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gpu_memory_utilization: Real = Field(0.9, ge=0.01, le=1, description="share of the GPU's memory that vLLM takes")
+    tensor_parallel_size: Whole = Field(1, ge=1, le=1024, description="number of GPUs that share a model")
+    dtype: str = Field("auto", description="type of the weights")
+    quantization: str | None = Field(None, description="quantisation of the weights")
+    trust_remote_code: bool = Field(False, strict=True, description="run code from the model's repository")
 
 
 class VllmJudge(LanguageModelJudge):
@@ -147,11 +161,21 @@ def judges_for(wanted: Wanted) -> tuple[Judge, ...]:
     """
     judges = []
     for name, options in requested_models(wanted):
-        unknown = [option for option in options if option not in _OPTIONS]
-        if unknown:
-            raise UserError(f"A vllm panel has no option {unknown[0]!r}; allowed are {', '.join(_OPTIONS)}.")
+        try:
+            VllmOptions(**options)
+        except ValidationError as error:
+            raise UserError(_option_error(error)) from error
         judges.append(VllmJudge(name, options))
     return tuple(judges)
 
 
+def _option_error(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where, allowed = ".".join(map(str, problem["loc"])), ", ".join(VllmOptions.model_fields)
+    if problem["type"] == "extra_forbidden":
+        return f"A vllm panel has no option {where!r}; allowed are {allowed}."
+    return f"The option {where!r} of a vllm panel is {quoted(problem['input'])}: {reason(problem)}."
+
+
+SETTINGS["vllm"] = VllmOptions
 PANELS.add("vllm", judges_for, description="the paper's three vision-language models on this machine's GPU")

@@ -15,6 +15,7 @@ from methods import register
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary, sample_tokens, skewness_signs
 from methods.errors import UserError
+from methods.number_types import Real, Whole
 from methods.training.normaliser import Normaliser
 
 if TYPE_CHECKING:
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
 class ICAConfig(MethodConfig):
     """Settings of ICA."""
 
-    n_components: int | None = Field(None, ge=1, description="None: one per neuron")
-    max_iterations: int = Field(200, ge=1)
-    tolerance: float = Field(1e-3, gt=0)
-    max_tokens: int = Field(50_000, ge=2, description="largest number of tokens to fit on, drawn with the seed")
+    n_components: Whole | None = Field(None, ge=1, le=1_048_576, description="None: one per neuron")
+    max_iterations: Whole = Field(200, ge=1, le=1_000_000)
+    tolerance: Real = Field(1e-3, ge=1e-12, le=1)
+    max_tokens: Whole = Field(
+        50_000, ge=2, le=1_000_000_000, description="largest number of tokens to fit on, drawn with the seed"
+    )
 
 
 @register

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -12,6 +12,7 @@ from methods import register
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary, sample_tokens
 from methods.errors import UserError
+from methods.number_types import Real, Whole
 from methods.numerics import sklearn_threads
 from methods.training.normaliser import Normaliser
 
@@ -19,13 +20,15 @@ from methods.training.normaliser import Normaliser
 class KMeansConfig(MethodConfig):
     """Settings of k-means."""
 
-    expansion_factor: float = Field(8, gt=0, description="units per neuron of the layer")
+    expansion_factor: Real = Field(8, ge=1e-6, le=100_000, description="units per neuron of the layer")
     code: Literal["projection", "one_hot"] = Field(
         "projection", description="code of the nearest centre: least-squares length along it, or 1"
     )
-    max_tokens: int = Field(200_000, ge=2, description="largest number of tokens to fit on, drawn with the seed")
-    batch_size: int = Field(4096, ge=1)
-    epochs: int = Field(10, ge=1)
+    max_tokens: Whole = Field(
+        200_000, ge=2, le=1_000_000_000, description="largest number of tokens to fit on, drawn with the seed"
+    )
+    batch_size: Whole = Field(4096, ge=1, le=1_048_576)
+    epochs: Whole = Field(10, ge=1, le=100_000)
 
 
 @register
@@ -44,6 +47,12 @@ class KMeans(LinearDictionary):
         reference="Sculley 2010, Web-scale k-means clustering; scikit-learn",
     )
     Config = KMeansConfig
+
+    @classmethod
+    def least_memory(cls, config: Any, d_in: int, d_out: int) -> int:
+        """Return the bytes of the atoms in float32."""
+        n_units = int(config.expansion_factor * d_out)
+        return 4 * n_units * d_out
 
     def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         from sklearn.cluster import MiniBatchKMeans

@@ -9,16 +9,21 @@ from torch import Tensor
 from methods import register
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary, sample_tokens
+from methods.number_types import Whole
 from methods.training.normaliser import Normaliser
 
 
 class NMFConfig(MethodConfig):
     """Settings of semi-NMF."""
 
-    n_components: int | None = Field(None, ge=1, description="None: one per neuron")
-    iterations: int = Field(100, ge=1, description="multiplicative updates of the fit")
-    encode_iterations: int = Field(200, ge=1, description="steps of non-negative least squares for each code")
-    max_tokens: int = Field(8192, ge=2, description="largest number of tokens to fit on, drawn with the seed")
+    n_components: Whole | None = Field(None, ge=1, le=1_048_576, description="None: one per neuron")
+    iterations: Whole = Field(100, ge=1, le=1_000_000, description="multiplicative updates of the fit")
+    encode_iterations: Whole = Field(
+        200, ge=1, le=1_000_000, description="steps of non-negative least squares for each code"
+    )
+    max_tokens: Whole = Field(
+        8192, ge=2, le=1_000_000_000, description="largest number of tokens to fit on, drawn with the seed"
+    )
 
 
 @register

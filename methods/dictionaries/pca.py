@@ -10,13 +10,14 @@ from methods import register
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary, skewness_signs
 from methods.errors import UserError
+from methods.number_types import Whole
 from methods.training.normaliser import Normaliser
 
 
 class PCAConfig(MethodConfig):
     """Settings of PCA."""
 
-    n_components: int | None = Field(None, ge=1, description="None: one per neuron")
+    n_components: Whole | None = Field(None, ge=1, le=1_048_576, description="None: one per neuron")
 
 
 @register

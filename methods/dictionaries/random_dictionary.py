@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from methods import register
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary
+from methods.number_types import Real, Whole
 from methods.sae.config import checked_k
 from methods.sae.topk import keep_largest
 from methods.training.batches import generator_of
@@ -18,8 +21,8 @@ from methods.training.normaliser import Normaliser
 class RandomDictionaryConfig(MethodConfig):
     """Settings of the random dictionary."""
 
-    expansion_factor: float = Field(8, gt=0, description="units per neuron of the layer")
-    k: int = Field(20, ge=1, description="active units per token")
+    expansion_factor: Real = Field(8, ge=1e-6, le=100_000, description="units per neuron of the layer")
+    k: Whole = Field(20, ge=1, le=1_048_576, description="active units per token")
 
 
 @register
@@ -43,6 +46,12 @@ class RandomDictionary(LinearDictionary):
 
     gain: Tensor
     """() factor of all codes"""
+
+    @classmethod
+    def least_memory(cls, config: Any, d_in: int, d_out: int) -> int:
+        """Return the bytes of the atoms in float32."""
+        n_units = int(config.expansion_factor * d_out)
+        return 4 * n_units * d_out
 
     def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         config: RandomDictionaryConfig = self.config

@@ -23,23 +23,32 @@ from methods.elude.reduction import reduce_dimensions
 from methods.elude.resume import Part, UnitFiles, build_key
 from methods.elude.splitting import Scores, WinnerRule, split_by, unsplit
 from methods.errors import UserError
+from methods.number_types import Real, Whole
 
 
 class ELUDeConfig(MethodConfig):
     """Settings of ELUDe; the defaults are the paper's (App. E.7)."""
 
-    top_k: int | None = Field(None, ge=1, description="instances per neuron; None: use top_k_fraction")
-    top_k_fraction: float = Field(0.15, gt=0, le=1, description="instances as a share of all probing tokens")
-    min_cluster_size: int | None = Field(1000, ge=2, description="smallest cluster; None: use min_cluster_fraction")
-    min_cluster_fraction: float = Field(0.0025, gt=0, le=1, description="smallest cluster, as a share of the instances")
-    min_samples: int | None = Field(None, ge=1, description="HDBSCAN's min_samples; None: min_cluster_size")
+    top_k: Whole | None = Field(
+        None, ge=1, le=1_000_000_000, description="instances per neuron; None: use top_k_fraction"
+    )
+    top_k_fraction: Real = Field(0.15, gt=0, le=1, description="instances as a share of all probing tokens")
+    min_cluster_size: Whole | None = Field(
+        1000, ge=2, le=1_000_000_000, description="smallest cluster; None: use min_cluster_fraction"
+    )
+    min_cluster_fraction: Real = Field(0.0025, gt=0, le=1, description="smallest cluster, as a share of the instances")
+    min_samples: Whole | None = Field(
+        None, ge=1, le=1_000_000_000, description="HDBSCAN's min_samples; None: min_cluster_size"
+    )
     cluster_selection_method: Literal["leaf", "eom"] = Field(
         "leaf", description="HDBSCAN's rule for selecting clusters"
     )
     winner_rule: WinnerRule = Field("unique", description="sub-units that win an input dimension")
     scores: Scores = Field("absolute", description="scores in eq. 3: |r|, or the positive part of r")
     objective: Objective = Field("contrast", description="objective that rho maximises")
-    umap_dims: int | None = Field(None, ge=1, description="dimensions of a UMAP embedding to cluster instead")
+    umap_dims: Whole | None = Field(
+        None, ge=1, le=10_000, description="dimensions of a UMAP embedding to cluster instead"
+    )
     backend: Literal["exact", "hdbscan", "cuml"] = Field("exact", description="implementation of HDBSCAN")
 
     @model_validator(mode="after")

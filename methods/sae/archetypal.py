@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from methods import register
 from methods.base import MethodSpec, Tokens
 from methods.errors import UserError
+from methods.number_types import Real, Whole
 from methods.numerics import sklearn_threads
 from methods.sae.config import SAEConfig, checked_k
 from methods.sae.library import Start, build, start_of
@@ -27,13 +28,15 @@ KMEANS_TOKENS = 200_000
 class ArchetypalConfig(SAEConfig):
     """Settings of the archetypal SAE."""
 
-    sparsity: float = Field(0.1, gt=0, le=1, description="active units per token as a share of all (App. E.1)")
-    k: int | None = Field(None, ge=1, description="active units per token; replaces sparsity")
-    points: int | None = Field(None, ge=1, description="archetype points, at least one per unit; None: one per unit")
+    sparsity: Real = Field(0.1, gt=0, le=1, description="active units per token as a share of all (App. E.1)")
+    k: Whole | None = Field(None, ge=1, le=1_048_576, description="active units per token; replaces sparsity")
+    points: Whole | None = Field(
+        None, ge=1, le=10_000_000, description="archetype points, at least one per unit; None: one per unit"
+    )
     point_source: Literal["tokens", "kmeans"] = Field(
         "tokens", description="points are probing tokens drawn by the seed, or k-means centres that start from them"
     )
-    delta: float = Field(1.0, ge=0, description="longest relaxation of an atom, in normalised space")
+    delta: Real = Field(1.0, ge=0, le=1e6, description="longest relaxation of an atom, in normalised space")
 
     def k_of(self, name: str, n_units: int) -> int:
         """Return the number of active units per token; see :func:`checked_k`."""

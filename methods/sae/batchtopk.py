@@ -10,6 +10,7 @@ from torch import Tensor
 
 from methods import register
 from methods.base import MethodSpec, Tokens
+from methods.number_types import Real
 from methods.sae.autoencoder import LinearAutoencoder
 from methods.sae.config import FixedL0Config
 from methods.sae.library import Start
@@ -25,7 +26,7 @@ SETTLING_TOKENS = 16384
 class BatchTopKConfig(FixedL0Config):
     """Settings of the BatchTopK SAE."""
 
-    threshold_momentum: float = Field(
+    threshold_momentum: Real = Field(
         0.9,
         ge=0,
         lt=1,

@@ -7,14 +7,15 @@ from typing import Literal
 from pydantic import Field
 
 from methods.errors import UserError
+from methods.number_types import Real, Whole
 from methods.training.config import TrainingConfig
 
 
 class SparseConfig(TrainingConfig):
     """Training, size, and the weight of the dead-unit term."""
 
-    expansion_factor: float = Field(8, gt=0, description="units per neuron of the layer")
-    dead_weight: float = Field(1e-4, ge=0, description="weight of the term that revives units dead in a batch")
+    expansion_factor: Real = Field(8, ge=1e-6, le=100_000, description="units per neuron of the layer")
+    dead_weight: Real = Field(1e-4, ge=0, le=1e6, description="weight of the term that revives units dead in a batch")
 
     def n_units(self, d_out: int) -> int:
         """Return the number of units for a layer of d_out neurons."""
@@ -45,7 +46,7 @@ def checked_k(k: int, name: str, n_units: int) -> int:
 class FixedL0(SparseConfig):
     """Settings of the families whose sparsity is a number of active units."""
 
-    k: int = Field(20, ge=1, description="active units per token")
+    k: Whole = Field(20, ge=1, le=1_048_576, description="active units per token")
 
     def k_of(self, name: str, n_units: int) -> int:
         """Return ``k``; see :func:`checked_k`."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from methods import register
 from methods.base import MethodSpec, Tokens
+from methods.number_types import Real
 from methods.sae.autoencoder import Codes, LinearAutoencoder
 from methods.sae.config import SAEConfig
 from methods.sae.jumprelu_gradient import FusedJump, jump_relu, step
@@ -20,18 +21,25 @@ from methods.training.normaliser import Normaliser
 class JumpReLUConfig(SAEConfig):
     """Settings of the JumpReLU SAE."""
 
-    sparsity_weight: float = Field(1e-3, ge=0, description="weight of the penalty on L0, active units per token")
-    target_l0: float | None = Field(
-        None, gt=0, description="penalise (L0 / target_l0 - 1)^2 instead of L0 itself, with the same weight"
+    sparsity_weight: Real = Field(1e-3, ge=0, le=1e6, description="weight of the penalty on L0, active units per token")
+    target_l0: Real | None = Field(
+        None,
+        ge=1e-6,
+        le=1_048_576,
+        description="penalise (L0 / target_l0 - 1)^2 instead of L0 itself, with the same weight",
     )
-    threshold_rate: float = Field(
+    threshold_rate: Real = Field(
         30.0,
-        gt=0,
+        ge=1e-6,
+        le=1e6,
         description="learning rate of the log thresholds relative to that of the weights; the library's is 1, with "
         "which a few hundred steps move no threshold",
     )
-    bandwidth: float = Field(
-        0.05, gt=0, description="width of the straight-through kernel; normalised tokens have variance 1 per feature"
+    bandwidth: Real = Field(
+        0.05,
+        ge=1e-6,
+        le=1e6,
+        description="width of the straight-through kernel; normalised tokens have variance 1 per feature",
     )
 
 

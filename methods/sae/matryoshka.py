@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -11,18 +12,23 @@ from torch import Tensor
 
 from methods import register
 from methods.base import MethodSpec
+from methods.number_types import Real
 from methods.sae.autoencoder import Codes
 from methods.sae.batchtopk import BatchTopKAutoencoder, BatchTopKConfig, BatchTopKSAE
 from methods.sae.library import Start
 from methods.training.entries import Entries
 
+#: Share of the units of a dictionary.
+Share = Annotated[Real, Field(gt=0, le=1)]
+
 
 class MatryoshkaConfig(BatchTopKConfig):
     """Settings of the Matryoshka SAE."""
 
-    prefixes: tuple[float, ...] = Field(
+    prefixes: tuple[Share, ...] = Field(
         (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0),
         min_length=1,
+        max_length=1000,
         description="shares of the dictionary that must reconstruct on their own, rising to 1",
     )
 

@@ -48,6 +48,11 @@ class SparseMethod(LinearDecoder, Generic[T]):
 
     # ---- what follows from these
 
+    @classmethod
+    def least_memory(cls, config: Any, d_in: int, d_out: int) -> int:
+        """Return the bytes of the atoms, their gradient, and the two averages that Adam keeps of it, in float32."""
+        return 4 * 4 * int(config.n_units(d_out)) * d_out
+
     def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         # The encoder's input first, the target last.
         fields: tuple[Reads, ...] = ("output",) if self.spec.reads == "output" else ("input", "output")

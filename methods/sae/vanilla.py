@@ -10,6 +10,7 @@ from torch import Tensor
 
 from methods import register
 from methods.base import MethodSpec, Tokens
+from methods.number_types import Real
 from methods.sae.autoencoder import Codes, LinearAutoencoder
 from methods.sae.config import SAEConfig
 from methods.sae.method import LinearSAE
@@ -20,7 +21,7 @@ from methods.training.normaliser import Normaliser
 class VanillaConfig(SAEConfig):
     """Settings of the vanilla SAE."""
 
-    l1_weight: float = Field(5e-3, ge=0, description="weight of the mean over tokens of the sum of |codes|")
+    l1_weight: Real = Field(5e-3, ge=0, le=1e6, description="weight of the mean over tokens of the sum of |codes|")
     l1_over: Literal["token", "batch"] = Field(
         "token", description="batch: the sum over all tokens of a batch, as in overcomplete's mse_l1"
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from results.boards.board import Column
 from results.boards.lead_columns import column_name, metric_name, unit_text
+from results.visible_text import one_line, visible
 
 JOINER = "\N{WORD JOINER}"
 _SIGN = re.compile(r"(?<!\S)(?=(<->|->|<-|--|>=|<=|~=)(?!\S))")
@@ -24,19 +24,6 @@ def plain(text: object) -> str:
     escaped. A word joiner, which has no width, prevents these matches.
     """
     return _PUNCTUATION.sub(r"\\\1", _SHORTCODE.sub(f":{JOINER}", _SIGN.sub(JOINER, one_line(text))))
-
-
-def one_line(text: object) -> str:
-    """Return `text` in its displayed form, on one line."""
-    return " ".join(visible(text).split())
-
-
-def visible(text: object) -> str:
-    """Return `text` with control and direction characters escaped, newlines and tabs kept."""
-    return "".join(
-        char if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co") else ascii(char)[1:-1]
-        for char in str(text)
-    )
 
 
 def distinct(titles: Sequence[str]) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 import textwrap
-import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from results.boards.lead_columns import INTERPRETABILITY, group_of, heading, lea
 from results.boards.trials import marked
 from results.boards.value_text import (
     MARKS,
+    UNITS_NOTE,
     absent_text,
     board_cells,
     count_text,
@@ -28,6 +28,7 @@ from results.boards.value_text import (
     units_with_score,
 )
 from results.tables import aligned
+from results.visible_text import visible
 
 _NOT_RANKED = "not ranked together"
 
@@ -81,12 +82,12 @@ def _explanations(board: Board, columns: Sequence[Column]) -> list[str]:
     if board.floors:
         lines.append("floors: " + ", ".join(map(_floor, board.floors)))
     if units_with_score(board.rows, columns):
-        lines.append("units: units with an MS score, per cell")
+        lines.append(UNITS_NOTE)
     return lines + [_printable(line) for line in (*sign_lines(board_cells(board, columns)), *headline_lines(board))]
 
 
 def _remarks(board: Board, left_out: Sequence[str]) -> list[str]:
-    lines = [f"note: {note}" for note in board.notes]
+    lines = [f"note: {_printable(note)}" for note in board.notes]
     if left_out:
         lines.append(f"further metrics, with `harness leaderboard --all`: {', '.join(map(_printable, left_out))}")
     return lines
@@ -222,9 +223,7 @@ def _row_footers(row: Row) -> list[str]:
 
 def _printable(text: str) -> str:
     """Return `text` with control characters escaped: a name must not move the cursor or break a line."""
-    return "".join(
-        char if unicodedata.category(char) not in ("Cc", "Cf", "Zl", "Zp", "Cs") else ascii(char)[1:-1] for char in text
-    )
+    return visible(text, keep="")
 
 
 def _wrapped(line: str, width: int) -> str:

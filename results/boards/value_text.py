@@ -58,6 +58,9 @@ def observed(rows: Sequence[Row], column: Column) -> tuple[str, int | None]:
     return lead.counted, counts.pop() if len(counts) == 1 else None
 
 
+UNITS_NOTE = "units: units with an MS score, per cell"
+
+
 def units_with_score(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
     """Return the number of units behind each row's MS score; nothing if no row has one."""
     keys = [column.key for column in columns if column.metric == "ms_score"]

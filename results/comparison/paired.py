@@ -150,12 +150,21 @@ def compare_rows(
     return cells.compare(board, a, b, Sampling(level, n_resamples, seed), metrics)
 
 
+#: Resamples of one interval; the memory grows with their number.
+MOST_RESAMPLES = 1_000_000
+
+
 def check_sampling(sampling: Sampling) -> None:
     """Raise StoreError if a setting is out of range."""
     if not 0 < sampling.level < 1:
         raise StoreError(f"level is {sampling.level}; it must be between 0 and 1, such as 0.95.")
-    if sampling.n_resamples < 100:
-        raise StoreError(f"n_resamples is {sampling.n_resamples}; an interval needs at least 100, such as 2000.")
+    if not 100 <= sampling.n_resamples <= MOST_RESAMPLES:
+        raise StoreError(
+            f"n_resamples is {sampling.n_resamples}; an interval needs at least 100, such as 2000, and at most "
+            f"{MOST_RESAMPLES} are drawn."
+        )
+    if not 0 <= sampling.seed < 2**32:
+        raise StoreError(f"seed is {sampling.seed}; it must be at least 0 and below {2**32}.")
 
 
 def _better(difference: Difference, p_holm: float | None, threshold: float) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import io
 import re
 import warnings
@@ -10,10 +9,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from results.boards.board import Board, Column, Row
+from results.boards.lead_columns import column_name, unit_text
 from results.boards.mean_intervals import confidence_interval
 from results.boards.ranking import HEADLINE
 from results.boards.share_intervals import SHARES_OF_IMAGES
-from results.tables import Table, html_table
+from results.tables import Table, html_escaped, html_table
+from results.visible_text import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +65,7 @@ def page(boards: Sequence[tuple[Board, Table]], *, x: str | None = None, y: str 
     parts = []
     for board, table in boards:
         heading, _, rest = html_table(table).partition("</h2>\n")
-        headline = "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in board.headline)
+        headline = "".join(f"<p>{html_escaped(sentence)}</p>\n" for sentence in board.headline)
         parts.append(f"{heading}</h2>\n{headline}{front_svg(board, x=x, y=y)}\n{rest}")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -85,11 +86,17 @@ def front_svg(board: Board, *, x: str | None = None, y: str | None = None) -> st
     across, up = _column(board, (x,) if x else FAITHFULNESS), _column(board, (y,) if y else HEADLINE)
     if across is None or up is None:
         lacking = (x or "r2, agreement and accuracy") if across is None else (y or " and ".join(HEADLINE))
-        return f"<p>No front: this board lacks {html.escape(lacking)}.</p>"
+        return f"<p>No front: this board lacks {html_escaped(lacking)}.</p>"
     points = _points(board, across, up)
     if not points:
         return "<p>No front: no method has both metrics.</p>"
     return _drawn(points, across, up)
+
+
+def axis_name(column: Column) -> str:
+    """Return the name of an axis: the metric in words, with its unit, and its id if the words are not the id."""
+    unit = unit_text(column)
+    return one_line(f"{column_name(column)} ({unit})" if unit else column_name(column))
 
 
 def _column(board: Board, metrics: Sequence[str]) -> Column | None:
@@ -131,7 +138,7 @@ def _drawn(points: Sequence[_Point], across: Column, up: Column) -> str:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    names = [column.name_with_unit for column in (across, up)]
+    names = [axis_name(column) for column in (across, up)]
     buffer = io.StringIO()
     # Text stays text, and ids are hashes with a fixed salt: the same board gives the same page.
     style = {"svg.fonttype": "none", "svg.hashsalt": "harness", "font.sans-serif": ["DejaVu Sans"], "font.size": 12}
@@ -161,12 +168,12 @@ def _drawn(points: Sequence[_Point], across: Column, up: Column) -> str:
     svg = buffer.getvalue().partition("<svg")[2].partition(">")[2]
     for number, point in enumerate(points):
         title = f"{point.row.title_with_flags}: {names[0]} {point.x:g}, {names[1]} {point.y:g}"
-        svg = svg.replace(f'<g id="point{number}">', f"<g><title>{html.escape(title)}</title>")
+        svg = svg.replace(f'<g id="point{number}">', f"<g><title>{html_escaped(title)}</title>")
     # Pictures on one page must not share ids, or style each other. Ids of clip paths are hashes of their content.
     svg = re.sub(r'<g id="[\w.]+">', "<g>", re.sub(r"<style.*?</style>", "", svg))
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" '
-        f'aria-label="Pareto front of {html.escape(across.metric)} and {html.escape(up.metric)}">{svg}'
+        f'aria-label="Pareto front of {html_escaped(names[0])} and {html_escaped(names[1])}">{svg}'
         f"<p>{_legend(points, across, up)} Whiskers: 95 % intervals, from the spread over seeds and the units and "
         "images within a cell, as far as they are known.</p>"
     )
@@ -183,7 +190,7 @@ def _label(axes: Axes, points: Sequence[_Point]) -> None:
             level -= 14
         used.append((x, level))
         axes.annotate(
-            point.row.title,
+            one_line(point.row.title_with_flags),
             (point.x, point.y),
             xytext=(8 if is_left else -8, level - y),
             textcoords="offset points",
@@ -198,7 +205,7 @@ def _label(axes: Axes, points: Sequence[_Point]) -> None:
 def _legend(points: Sequence[_Point], across: Column, up: Column) -> str:
     for column in (across, up):
         if column.direction == "none":
-            return f"No front: neither more nor less {html.escape(column.key)} is better."
+            return f"No front: neither more nor less {html_escaped(column.key)} is better."
     outside = [
         ("circles are flagged (see below the table)", any(p.row.group == "method" and p.row.flags for p in points)),
         ("squares are controls", any(p.row.group == "control" for p in points)),

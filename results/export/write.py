@@ -21,14 +21,17 @@ from results.boards.families import GROUP_HEADINGS
 from results.boards.lead_columns import column_name, lead_of
 from results.boards.trials import marked
 from results.boards.value_text import (
+    UNITS_NOTE,
     board_cells,
     flag_lines,
     floor_text,
     headline_lines,
     observed,
     sign_lines,
+    units_with_score,
     value_text,
 )
+from results.csv_guard import csv_cell
 from results.errors import StoreError
 from results.export.html import page
 from results.tables import Table
@@ -80,10 +83,14 @@ def raw_frame(store: Store, table: str) -> pd.DataFrame:
 
 
 def csv_text(frame: pd.DataFrame, undefined: str = "") -> str:
-    """Return a frame as CSV; missing values are empty, NaN is `undefined` (in the raw results it is a value)."""
+    """Return a frame as CSV; missing values are empty, NaN is `undefined` (in the raw results it is a value).
+
+    Texts are guarded as in :mod:`results.csv_guard`; numbers are as they are.
+    """
     if undefined:
         frame = frame.map(lambda value: undefined if isinstance(value, float) and math.isnan(value) else value)
-    return str(frame.to_csv(index=False))
+    frame = frame.map(lambda value: csv_cell(value) if isinstance(value, str) else value)
+    return str(frame.set_axis([csv_cell(str(name)) for name in frame.columns], axis="columns").to_csv(index=False))
 
 
 def parquet_bytes(frame: pd.DataFrame) -> bytes:
@@ -107,7 +114,9 @@ def board_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
         metrics: keys or ids of the columns to show; None: all.
     """
     columns = board.columns_called(metrics)
-    header = ["method", "n", *(column.heading for column in columns)]
+    units = units_with_score(board.rows, columns)
+    header = ["method", "n", *(["units"] if units else []), *(column.heading for column in columns)]
+    units_of = dict(zip((id(row) for row in board.rows), units, strict=False))
     counted = {column.key: observed(board.rows, column) for column in columns}
     each = {key for key, (kind, count) in counted.items() if kind and count is None}
     rows: list[list[str]] = []
@@ -118,7 +127,8 @@ def board_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
             rows.append([heading, *[""] * (len(header) - 1)])
         for row in members:
             values = (value_text(row, column, observations=column.key in each) for column in columns)
-            rows.append([row.title_with_flags, row.cell_count, *values])
+            counts = [units_of[id(row)]] if units else []
+            rows.append([row.title_with_flags, row.cell_count, *counts, *values])
     notes = [*board.headline, *flag_lines((row.title, row) for row in board.rows), *_failures(board.rows)]
     for column in columns:
         # The headline and the flags name metrics in words.
@@ -134,6 +144,7 @@ def board_table(board: Board, metrics: Sequence[str] | None = None) -> Table:
         if column.panel_agreement is not None:
             notes.append(f"{column.key}: panel agreement (Krippendorff's alpha) {column.panel_agreement:.2f}")
     notes += [f"{floor.column.key}: {floor_text(floor)}" for floor in board.floors]
+    notes += [UNITS_NOTE] if units else []
     notes += sign_lines(board_cells(board, columns)) + headline_lines(board)
     numeric = (False, *[True] * (len(header) - 1))
     return Table(marked(board.title, board), header, rows, numeric, [*notes, *board.notes], headings)

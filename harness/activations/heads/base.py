@@ -21,6 +21,7 @@ from harness.datasets.loading import BrokenReport
 from harness.errors import UserError
 from methods.base import Progress, no_progress
 from methods.registry import did_you_mean
+from methods.setting_problems import quoted, reason
 
 
 @dataclass(frozen=True)
@@ -180,11 +181,11 @@ class HeadKind(ABC):
             raise UserError(" ".join(map(self._sentence, error.errors()))) from error
 
     def _sentence(self, problem: Any) -> str:
-        where, reason = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
+        where = ".".join(map(str, problem["loc"]))
         if problem["type"] == "extra_forbidden":
             fields = list(self.Settings.model_fields)
             return f"The head {self.name} has no setting {where!r}. {did_you_mean(where, fields)}"
-        return f"head_settings.{where} = {problem.get('input')!r} of the head {self.name}: {reason}."
+        return f"head_settings.{where} = {quoted(problem.get('input'))} of the head {self.name}: {reason(problem)}."
 
 
 def predictions(logits: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Planted(Section):
     """Settings of the bootstrap intervals of the verdicts."""
 
-    resamples: Whole = Field(1000, ge=100, description="number of bootstrap resamples")
+    resamples: Whole = Field(1000, ge=100, le=1_000_000, description="number of bootstrap resamples")
     seed: Seed = Field(0, description="random seed of the bootstrap")
 
     def report(self, store: Store, cell_ids: Sequence[str]) -> SectionReport | None:

@@ -89,7 +89,7 @@ def test_room_is_checked_in_a_cache_folder_that_does_not_exist_yet(tmp_path: Pat
     cache = tmp_path / "a" / "b" / "cache"
     tokens.check_disk(cache, 10, [3, 2], "float32")
     assert cache.is_dir()
-    with pytest.raises(UserError, match=r"20480\.0 GiB as float16"):
+    with pytest.raises(UserError, match=r"20\.0 TiB as float16"):
         tokens.check_disk(cache, 2**41, [3, 2], "float16")
 
 

@@ -117,7 +117,7 @@ def test_names_of_planted_photographs() -> None:
     assert parse("photographs_9_24@3") == (PHOTOGRAPHS["photographs_9_24"], 3)
     with pytest.raises(UserError, match=r"no planted photographs 'photographs'.*photographs_"):
         parse("photographs")
-    with pytest.raises(UserError, match="not a non-negative integer"):
+    with pytest.raises(UserError, match="not a whole number from 0"):
         parse("photographs_9@x")
 
 

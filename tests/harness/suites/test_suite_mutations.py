@@ -197,7 +197,7 @@ def test_three_hundred_mutants_give_a_message_or_are_valid(tmp_path: Path) -> No
     ("before", "after", "line", "message"),
     [
         ("crops = 3", "crop = 3", 16, "There is no setting 'probing.crop'. Did you mean crops"),
-        ("pairs = 50", "pairs = 0", 26, "judging.pairs = 0: it should be greater than or equal to 1"),
+        ("pairs = 50", "pairs = 0", 26, "judging.pairs = 0: it must be at least 1"),
         ("          999]", "          -9]", 8, "seeds.tokens.2 = -9"),
         ("top_k = 600,", "top_kk = 600,", 58, "elude has no setting 'top_kk'. Did you mean top_k"),
         ("k = 20", "k = 0", 53, "topk_sae.k = 0"),

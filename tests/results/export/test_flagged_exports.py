@@ -57,15 +57,17 @@ def test_tables_have_flags_beside_names_and_sentences_below(board: Board, form: 
 
 def test_headings_of_row_groups_span_the_table(board: Board) -> None:
     assert "\\multicolumn{" in exported([board], "latex", metrics=["ms_score"]).decode()
-    assert re.search(r"<tr><th colspan=3>virtual: ", exported([board], "html", metrics=["ms_score"]).decode())
+    assert re.search(r"<tr><th colspan=4>virtual: ", exported([board], "html", metrics=["ms_score"]).decode())
 
 
 def test_only_unflagged_methods_are_on_the_front_of_the_page(board: Board) -> None:
     page = exported([board], "html").decode()
-    assert 'aria-label="Pareto front of r2 and ms_score"' in page
+    assert 'aria-label="Pareto front of R2 (%) and MS score (%)"' in page
     picture = page.partition("<svg")[2].partition("</svg>")[0]
     fills = dict(
-        re.findall(r"<title>([\w ]+?)(?: \[[\w, ]+\])?: r2[^<]*</title>.*?fill: (#\w{6}); stroke", picture, flags=re.S)
+        re.findall(
+            r"<title>([\w ]+?)(?: \[[\w, ]+\])?: R2 \(%\)[^<]*</title>.*?fill: (#\w{6}); stroke", picture, flags=re.S
+        )
     )
     # "good" has the best MS score, "exact" the best R2. The flagged ones would have been better.
     assert {label for label, fill in fills.items() if fill == "#0b6e4f"} == {"good", "exact"}

@@ -1,0 +1,42 @@
+"""Memory of a device, and the check that a fit can have what it needs at least."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import torch
+
+from methods.byte_sizes import size_text
+from methods.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from methods.base import Device, LinearSite, Method
+
+
+def memory_of(device: Device) -> int | None:
+    """Return the bytes of memory of a device, whether in use or not; None if they are not known."""
+    chosen = torch.device(device)
+    if chosen.type == "cuda" and torch.cuda.is_available():
+        return int(torch.cuda.get_device_properties(chosen).total_memory)
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def require_memory(method: Method, site: LinearSite, device: Device) -> None:
+    """Check that a fit needs no more memory than the device has.
+
+    Raises:
+        ArgumentError: if it needs more; without this check, the operating system would end the process.
+    """
+    needed = method.least_memory(method.config, site.d_in, site.d_out)
+    # Most fits need little, and asking the device takes time.
+    if needed < 2**28 or (memory := memory_of(device)) is None or needed <= memory:
+        return
+    raise ArgumentError(
+        f"{method.spec.name} needs at least {size_text(needed)} of memory with these settings on a layer of "
+        f"{site.d_in} inputs and {site.d_out} outputs, and the device {device} has {size_text(memory)}: lower the "
+        "number of units."
+    )

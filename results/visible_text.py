@@ -1,0 +1,46 @@
+"""Control characters of texts that come from a store, escaped so that they are seen instead of obeyed.
+
+They can move a terminal's cursor, reverse the order of what follows (U+202E), hide letters or break a table.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+#: Categories of characters that control the display: control, format (direction, joiners), surrogates, private use,
+#: unassigned (noncharacters), and the separators of lines and paragraphs.
+_CONTROLS = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+#: Letters without a shape of their own: Hangul fillers, and the blank of Braille.
+_BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")
+
+
+def visible(text: object, keep: str = "\n\t") -> str:
+    r"""Return a text with control characters as escapes such as ``\x1b`` and ``\u202e``.
+
+    Args:
+        keep: control characters that stay as they are.
+    """
+    string = str(text)
+    if string.isascii() and string.isprintable():
+        return string
+    return "".join(char if char in keep or not _is_control(char) else _escape(char) for char in string)
+
+
+def one_line(text: object) -> str:
+    r"""Return a text with control characters escaped, on one line: white space of any kind is one space.
+
+    Line ends and tabs count as white space; other control characters do not, although ``str.split`` takes some for it.
+    """
+    return re.sub(r"\s+", " ", visible(re.sub(r"[ \t\r\n]+", " ", str(text)), keep="")).strip()
+
+
+def _is_control(char: str) -> bool:
+    return char in _BLANKS or unicodedata.category(char) in _CONTROLS
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if char in "\n\t\r":
+        return {"\n": r"\n", "\t": r"\t", "\r": r"\r"}[char]
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -20,6 +20,7 @@ from harness.cells.fit_evidence import GRADIENTS, LABELS, observing, summed
 from harness.cells.plan import Cell
 from methods import numerics
 from methods.base import Device, Method, Progress
+from methods.file_settings import same_settings
 from results import ScoreRecord, Store
 from results.store.records import records_of
 
@@ -114,11 +115,13 @@ def fit_cell(
         method.prerequisite_fit = prerequisite.method
     resumed = work_dir.is_dir() and any(work_dir.iterdir())
     site, seed = cell.prepared.site, cell.init_seed
+    cell.require_same_files()
     with observing(tokens) as observation:
         cost = cost_of(
             lambda: method.fit(observation.tokens, site, seed=seed, device=device, progress=progress), device
         )
     method.prerequisite_fit = None
+    cell.require_same_files()
     evidence = observation.evidence()
     records = evidence.records() if prerequisite is None else summed(evidence.records(), prerequisite.evidence)
     # The peak of this fit alone: a prerequisite that was loaded has its own.
@@ -177,7 +180,7 @@ def _read(cell: Cell, fit: SavedFit, folder: Path, device: Device) -> Method | N
     except Exception:
         # A new fit replaces a damaged file, whatever the damage.
         return None
-    return method if method.config == cell.config else None
+    return method if same_settings(method.config, cell.config) else None
 
 
 def _evidence_of(store: Store, cell_id: str) -> tuple[ScoreRecord, ...]:

@@ -22,6 +22,7 @@ from harness.metrics.base import METRICS, Metric
 from harness.suites import MethodEntry, Suite, Target
 from methods import METHODS
 from methods.base import Method, MethodConfig, make_config
+from methods.file_settings import files_of, plain_config
 from methods.plugin_files import plugin_source
 
 #: Part of every cell's identity: increased when the meaning of a cell changes as a whole.
@@ -82,10 +83,29 @@ class Cell:
         plan = {key: value for key, value in self.plan._asdict().items() if key != "seed"}
         return {"images": self.prepared.probing.fingerprint, **plan}
 
-    @property
+    @functools.cached_property
     def method_identity(self) -> dict[str, Any]:
-        """Method, version and configuration. Rows with different method identities are never averaged."""
+        """Method, version and configuration. Rows with different method identities are never averaged.
+
+        The content of files that settings name is that of the first access: :meth:`require_same_files` compares it with
+        the present one.
+        """
         return _method_identity(self.method, self.config)
+
+    def require_same_files(self) -> None:
+        """Check that the files that the method reads are those that the cell was planned with.
+
+        Raises:
+            UserError: if one of them has changed since, so that the fit is not what the cell's id says.
+        """
+        if _method_identity(self.method, self.config) == self.method_identity:
+            return
+        files = ", ".join(repr(str(path)) for path in files_of(self.config).values())
+        raise UserError(
+            f"What {self.method.spec.name} reads has changed since the run was planned "
+            f"({files or 'its fingerprint() gives another value'}): run again to compute "
+            "the cell of the new content."
+        )
 
     @property
     def config_id(self) -> str:
@@ -198,11 +218,19 @@ def cells_of(suite: Suite, prepared: Sequence[PreparedTarget]) -> list[Cell]:
 
 def _method_identity(method: type[Method], config: MethodConfig) -> dict[str, Any]:
     """Return name, version and configuration of a method, and those of the method whose fit it needs, if any."""
-    identity = {
+    identity: dict[str, Any] = {
         "name": method.spec.name,
         "version": _version(method.spec.version, method),
-        "config": config.model_dump(mode="json"),
+        "config": plain_config(config),
     }
+    if method.fingerprint is not Method.fingerprint:
+        fingerprint = method(config).fingerprint()
+        if not isinstance(fingerprint, str | None):
+            raise UserError(
+                f"{method.spec.name}.fingerprint() returns a {type(fingerprint).__name__}; it must return text or None."
+            )
+        if fingerprint is not None:
+            identity["fingerprint"] = fingerprint
     needed = method.prerequisite(config)
     return identity if needed is None else {**identity, "prerequisite": _method_identity(*needed)}
 

@@ -25,6 +25,7 @@ from harness.errors import first_line
 from harness.identity import digest, seed_of
 from methods import numerics
 from methods.base import Progress, no_progress
+from methods.file_settings import content_of, files_of
 from results import CellRecord, ScoreRecord
 from results.boards.board import Column, digits_of
 from results.store.outcomes import ImageOutcome
@@ -138,7 +139,7 @@ def run_cell(
             fit_seconds=fit.seconds,
             fit_id=fit.fit_id,
             n_units=method.n_units,
-            notes=(*method.notes, *fit.notes, *evaluation.notes, *inputs.notes(), *warnings),
+            notes=(*_file_notes(cell), *method.notes, *fit.notes, *evaluation.notes, *inputs.notes(), *warnings),
             artifact=artifact,
             environment=environment,
         )
@@ -192,7 +193,7 @@ def _record(cell: Cell, context: CellContext, **outcome: Any) -> CellRecord:
         evaluation_fingerprint=digest(prepared.evaluation_identity()),
         method=spec.name,
         label=cell.label,
-        config=cell.config.model_dump(mode="json"),
+        config=cell.method_identity["config"],
         config_id=cell.config_id,
         token_seed=cell.plan.seed,
         init_seed=cell.init_seed,
@@ -204,6 +205,14 @@ def _record(cell: Cell, context: CellContext, **outcome: Any) -> CellRecord:
         claims={key: getattr(spec, key) for key in CLAIMS},
         **outcome,
     )
+
+
+def _file_notes(cell: Cell) -> list[str]:
+    """Return the names of the files that settings name: the record of the configuration has their content only."""
+    return [
+        f"The setting {setting} names the file {path.name!r} ({content_of(path)})."
+        for setting, path in files_of(cell.config).items()
+    ]
 
 
 def _headline(records: Sequence[ScoreRecord], seconds: float) -> str:

@@ -9,6 +9,7 @@ from harness.identity import canonical
 from harness.suites import Suite, Target
 from methods import METHODS
 from methods.base import MethodConfig, Prerequisite, make_config
+from methods.file_settings import plain_config
 
 #: Images (probing, evaluation) of sets whose size is known without reading them; the photographs follow the suite.
 IMAGENET = (1_281_167, 50_000)
@@ -113,7 +114,7 @@ def _add_jobs(sized: _SizedTarget, final: dict[str, _Job], swept: dict[str, _Job
     for entry in leaf.methods_of(target):
         method = METHODS.get(entry.name)
         settings = make_config(method, entry.config)
-        configured = {"name": entry.name, "config": settings.model_dump(mode="json")}
+        configured = {"name": entry.name, "config": plain_config(settings)}
         if entry.select:
             configured["select"] = leaf.sweep.model_dump()
         for token_seed in leaf.token_seeds_of(target):
@@ -132,7 +133,7 @@ def _add_jobs(sized: _SizedTarget, final: dict[str, _Job], swept: dict[str, _Job
                 final.setdefault(canonical({**fit, **measured}), job)
                 fits.add(canonical(fit))
         for point in grid(entry.name, leaf.sweep.grid) if entry.select else ():
-            config = make_config(method, {**entry.config, **point}).model_dump(mode="json")
+            config = plain_config(make_config(method, {**entry.config, **point}))
             key = canonical({**shared, "name": entry.name, "config": config, "seed": first})
             swept.setdefault(key, _Job(entry.name, settings, layer, n_tokens, evaluated, True))
 
@@ -148,7 +149,7 @@ def _unless_fitted(
     if needed is None:
         return None
     uses_seed = needed.method.spec_with(needed.config).uses_seed
-    identity = {**shared, "name": needed.method.spec.name, "config": needed.config.model_dump(mode="json")}
+    identity = {**shared, "name": needed.method.spec.name, "config": plain_config(needed.config)}
     seeds = [token_seed, init_seeds[-1] if uses_seed else init_seeds[0]]
     return None if canonical({**identity, "seeds": seeds}) in fits else needed
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from methods.atomic import partial_file
 from methods.errors import UserError
 from methods.file_settings import load_config
+from methods.plugin_calls import calling_object
 from methods.registry import did_you_mean
 from methods.requirements import checked_decode, checked_encode, checked_fit
 
@@ -398,6 +399,11 @@ def make_config(cls: type[Method], values: dict[str, Any]) -> MethodConfig:
     Raises:
         UserError: for invalid keys or values; the message names each of them and what is allowed.
     """
+    with calling_object("method", cls.spec.name, cls):
+        return _validated(cls, values)
+
+
+def _validated(cls: type[Method], values: dict[str, Any]) -> MethodConfig:
     try:
         return cls.Config(**values)
     except ValidationError as error:

@@ -178,6 +178,8 @@ def restored(
                 value = {**present, **value}
             if not _same(present, value):
                 setting.restore(value)
+                if setting is _ENVIRONMENT and all(present.get(name) == value[name] for name in value):
+                    continue  # only additions, which imports of libraries make
                 if changes is not None:
                     phrase = f"{setting.name} ({value} to {present})" if setting.printed else setting.name
                     changes.append(phrase)

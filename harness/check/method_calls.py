@@ -25,17 +25,19 @@ CALLS, HELD = 12, 3
 
 def same_codes_at_each_call(of: CheckedMethod) -> None:
     """Check that codes depend neither on earlier calls nor on the order of the tokens, and are not overwritten."""
-    x = of.x
-    first = of.method.encode(x)
+    first = of.method.encode(of.x)
     kept = first.clone()
-    reversed_codes = of.method.encode(x.flip(0)).flip(0)
+    reversed_codes = of.method.encode(of.x.flip(0)).flip(0)
     require(
         torch.equal(first, kept),
         "encode overwrites the codes that it returned before: it returns the same memory at each call. Return a new "
         "tensor.",
     )
     largest = float(kept.abs().max()) or 1.0
-    for other, reason in ((of.method.encode(x), "from call to call"), (reversed_codes, "with the order of the tokens")):
+    for other, reason in (
+        (of.method.encode(of.x), "from call to call"),
+        (reversed_codes, "with the order of the tokens"),
+    ):
         difference = float((kept - other).abs().max()) / largest
         require(
             difference <= ROUNDING,
@@ -112,14 +114,15 @@ def safe_file(of: CheckedMethod) -> None:
             except UserError as error:
                 raise AssertionError(
                     "save writes a file that is not safetensors with the method's header; a pickle can run code when "
-                    "it is read. Do not override save: name tensors in `fitted`, and return other state in extra_state()."
+                    "it is read. Do not override save: name tensors in `fitted`, and return other state in "
+                    "extra_state()."
                 ) from error
         finally:
             os.chdir(before)
 
 
 def fingerprint(of: CheckedMethod) -> str:
-    """Check that fingerprint() is text or None, and the same each time."""
+    """Check that the method's own fingerprint is text or None, and the same each time."""
     values = [of.cls(make_config(of.cls, dict(of.config))).fingerprint() for _ in range(2)]
     require(
         all(value is None or isinstance(value, str) for value in values),
@@ -127,7 +130,7 @@ def fingerprint(of: CheckedMethod) -> str:
     )
     require(
         values[0] == values[1],
-        "fingerprint() gives another value at each call, so finished cells would never be found again; return a hash of "
-        "what fit reads.",
+        "fingerprint() gives another value at each call, so finished cells would never be found again; return a hash "
+        "of what fit reads.",
     )
     return "" if values[0] is None else str(values[0])[:40]

@@ -59,7 +59,7 @@ BROKEN: dict[tuple[str, str], tuple[list[tuple[str, str]], list[str]]] = {
         [
             (
                 "    def encode(",
-                "    def fingerprint(self):\n        return str(id(object()) + len(vars()) + hash(__import__('time').perf_counter()))\n\n    def encode(",
+                "    def fingerprint(self):\n        return str(torch.rand(9).tolist())\n\n    def encode(",
             )
         ],
         ["another value at each call"],
@@ -95,7 +95,7 @@ BROKEN: dict[tuple[str, str], tuple[list[tuple[str, str]], list[str]]] = {
         [
             (
                 "    def encode(",
-                "    def save(self, path):\n        torch.save(self.atoms, path)\n        return path\n\n    def encode(",
+                "    def save(self, path):\n        torch.save({}, path)\n        return path\n\n    def encode(",
             )
         ],
         ["not safetensors", "pickle"],

@@ -158,6 +158,7 @@ def keep(fit: Fit, cell: Cell, folder: Path, tokens: TokenSet, device: Device) -
     if fit.artifact is not None:
         return fit.artifact
     file = Path(ARTIFACTS) / f"{fit.fit_id or cell.cell_id}.safetensors"
+    (folder / ARTIFACTS).mkdir(parents=True, exist_ok=True)
     fit.method.save(folder / file)
     rows = tokens.gather(fit.method.spec.reads, np.arange(min(tokens.n, SAVED_ROWS)))
     require_saved(fit.method, folder / file, rows.to(device), device)

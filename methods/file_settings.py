@@ -100,7 +100,7 @@ def load_config(cls: type[Model], values: Mapping[str, Any]) -> Model:
         if any(problem["type"] not in _STAND_INS for problem in problems):
             raise
         # Validated with an existing path in place of each path that is gone.
-        complete = copy.deepcopy(dict(values))
+        complete: Any = copy.deepcopy(dict(values))
         for problem in problems:
             *outer, last = problem["loc"]
             try:

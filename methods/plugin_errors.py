@@ -81,7 +81,7 @@ def traceback_text(error: BaseException) -> str:
 
 def interrupting(function: F) -> F:
     """Mark a function that raises KeyboardInterrupt on behalf of the user (decorator)."""
-    _INTERRUPTING.add(function.__code__)  # type: ignore[attr-defined]
+    _INTERRUPTING.add(function.__code__)
     return function
 
 
@@ -134,7 +134,7 @@ def exits_as_exceptions() -> Iterator[None]:
             real(status)
         raise SystemExit(f"os._exit({status})")
 
-    os._exit = leave  # type: ignore[assignment]
+    os._exit = leave
     try:
         yield
     finally:

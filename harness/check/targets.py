@@ -97,7 +97,7 @@ def check(target: CheckTarget, settings: Mapping[str, Any] | None = None, *, dev
         raise UserError(f"--set {next(iter(used))}: a {kind} has no settings; only methods and judge panels have.")
     started = time.perf_counter()
     registry = registry_of(kind)
-    plugin = registry.get(name) if kind != "backbone" else None
+    plugin: Any = registry.get(name) if kind != "backbone" else None
     match kind:
         case "method":
             make_config(plugin, used)

@@ -58,7 +58,7 @@ def evaluate(
         UserError: if ``encode``, ``decode`` or ``dictionary`` breaks the contract (:mod:`harness.cells.method_output`).
     """
     changes: list[str] = []
-    calls = MethodCalls(method, baseline.passes.site, changes)
+    calls = MethodCalls(method, baseline.passes, changes)
     used = [timed for metric in metrics if (timed := _TimedMetric(metric, changes)).starts(method, baseline)]
     statistics = UnitStatistics(calls.n_units, baseline.top_images)
     labels = torch.from_numpy(baseline.images.labels)

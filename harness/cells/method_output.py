@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.activations.forward import Passes
 from harness.activations.site import Site
 from harness.errors import UserError, first_line
 from methods.base import Method
@@ -31,14 +32,14 @@ TIES = 0.05
 class MethodCalls:
     """``encode`` and ``decode`` of a fitted method, as the evaluation pass calls them."""
 
-    def __init__(self, method: Method, site: Site, changes: list[str]) -> None:
-        self.method, self.site = method, site
+    def __init__(self, method: Method, passes: Passes, changes: list[str]) -> None:
+        self.method, self.passes = method, passes
         self.changes = changes
         """receives the settings of the process that the calls changed; they are restored"""
         self.name = method.spec.name
         self.n_units = _n_units(method)
         self._previous: Tensor | None = None
-        self._dictionary = self._checked_dictionary()
+        self._dictionary: tuple[Any, ...] | None = None
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the codes (n, n_units) of x (n, d).
@@ -56,6 +57,7 @@ class MethodCalls:
         if not torch.equal(given, x) and not torch.equal(given.nan_to_num(), x.nan_to_num()):
             raise UserError(f"{self.name}.encode changes its input in place: let it work on a copy (x = x.clone()).")
         if self._previous is None:
+            self._dictionary = self._checked_dictionary()
             if not is_built_in(type(self.method)):
                 require_independent_rows(self.method, x, codes)
         elif codes.numel() and codes.data_ptr() == self._previous.data_ptr():
@@ -77,14 +79,14 @@ class MethodCalls:
             a_hat = self.method.decode(codes)
         if not torch.equal(before, codes):
             raise UserError(f"{self.name}.decode changes the codes it is given: let it work on a copy.")
-        self._require_like(a_hat, codes, "decode", (len(codes), self.site.d_out))
+        self._require_like(a_hat, codes, "decode", (len(codes), self.passes.site.d_out))
         if not bool(torch.isfinite(a_hat).all()):
             raise UserError(f"{self.name} reconstructs NaN or infinity: its fit has failed.")
         return a_hat
 
     def require_same_dictionary(self) -> None:
         """Raise UserError if the dictionary is not that of the start of the pass."""
-        if self._checked_dictionary() != self._dictionary:
+        if self._dictionary is not None and self._checked_dictionary() != self._dictionary:
             raise UserError(
                 f"{self.name}.dictionary() returns other atoms or parents than at the start of the evaluation: encode, "
                 "decode and dictionary must not change the fitted method."
@@ -99,7 +101,7 @@ class MethodCalls:
         """Return sums over the dictionary, by which a change of it is noticed."""
         with restored(self.changes, brief=True), torch.inference_mode():
             atoms, parents, side = self.method.dictionary()
-        problem = dictionary_problem(atoms, parents, side, self.n_units, self.site)
+        problem = dictionary_problem(atoms, parents, side, self.n_units, self.passes.site)
         if problem:
             raise UserError(f"{self.name}.dictionary() returns {problem}")
         sums = (float(atoms.sum(dtype=torch.float64)), float(atoms.abs().sum(dtype=torch.float64)))

@@ -16,6 +16,7 @@ from rich.markup import escape
 from harness import __version__, commands
 from harness.commands.options import VERBS, add_verb
 from methods.errors import UserError
+from methods.plugin_errors import line_in_plugin, type_and_text, warn_in_a_sentence
 from results.errors import StoreError
 from results.visible_text import visible
 
@@ -75,6 +76,7 @@ def main() -> None:
         # A terminal whose encoding lacks a character shows a question mark instead of a traceback.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    warn_in_a_sentence()
     try:
         app()
     except (UserError, StoreError) as error:
@@ -90,4 +92,11 @@ def main() -> None:
         # Typer prints nothing when it is interrupted.
         if end.code == 130:
             _fail("interrupted; finished results are kept. Run the same command again to continue.", 130)
+        if location := line_in_plugin(end):
+            _fail(f"a plugin called sys.exit{location}; correct it, or leave the plugin out.")
         raise
+    except BaseException as error:
+        location = line_in_plugin(error)
+        if not location:
+            raise
+        _fail(f"a plugin failed{location}: {type_and_text(error)}. `harness check FILE` explains it.")

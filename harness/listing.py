@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.errors import UserError
+from methods.plugin_calls import calling
 from methods.registry import Registry
 
 
@@ -33,7 +34,14 @@ def _rows(
     registry: Registry[Any], describe: Callable[[Any], dict[str, Any]], *, name: str = "name", text: str = "title"
 ) -> list[dict[str, Any]]:
     """Return one row per entry and per broken plugin; ``name`` and ``text`` are the columns of its name and reason."""
-    rows = [{name: entry.name, **describe(entry.load()), "source": entry.source} for entry in registry]
+    rows = []
+    for entry in registry:
+        try:
+            with calling(registry, entry.name):
+                rows.append({name: entry.name, **describe(entry.load()), "source": entry.source})
+        except UserError as error:
+            reason = f"BROKEN: {error}"
+            rows.append({name: entry.name, "title": reason, "source": entry.source, text: reason})
     for plugin in registry.broken.values():
         reason = f"BROKEN: {plugin.reason}"
         row = {"name": plugin.name, "title": reason, "source": plugin.source, name: plugin.name, text: reason}

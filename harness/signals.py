@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from methods.plugin_errors import interrupting
+
 
 class Interruption:
     """Flag that records a request to stop the process.
@@ -19,11 +21,13 @@ class Interruption:
     def __init__(self) -> None:
         self.requested = False
 
+    @interrupting
     def check(self) -> None:
         """Raise KeyboardInterrupt if a stop was requested."""
         if self.requested:
             raise KeyboardInterrupt
 
+    @interrupting
     def handle_signal(self, *_: Any) -> None:
         """Record the request and raise KeyboardInterrupt; the signal handler."""
         self.requested = True

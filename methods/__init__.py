@@ -15,7 +15,7 @@ from methods.numerics import set_environment
 from methods.registry import Registry
 
 if TYPE_CHECKING:
-    from methods.base import Device, Method
+    from methods.base import Device, Method, MethodSpec
 
 # MKL reads its setting once, so set it before anything is computed.
 set_environment()
@@ -33,6 +33,25 @@ def _problem(cls: Any) -> str | None:
         return "its `spec` is no MethodSpec"
     if not isinstance(spec.control_for, tuple):
         return f"its `spec.control_for` is {spec.control_for!r}; give a tuple of families, such as ('split',)"
+    return _wrong_field(spec)
+
+
+def _wrong_field(spec: MethodSpec) -> str | None:
+    """Return which field of a spec has another type than it must have, or None."""
+    texts = ("name", "title", "family", "reference")
+    flags = ("explicit", "training_free", "lossless", "stable", "supervised", "virtual", "uses_seed")
+    wanted: dict[str, tuple[type, str]] = {
+        **dict.fromkeys(texts, (str, "text")),
+        **dict.fromkeys(flags, (bool, "bool")),
+    }
+    wanted["version"] = (int, "a whole number")
+    for name, (kind, description) in wanted.items():
+        if type(getattr(spec, name)) is not kind:
+            return f"its `spec.{name}` is of the type {type(getattr(spec, name)).__name__}; it must be {description}"
+    if spec.reads not in ("input", "output"):
+        return f"its `spec.reads` is {spec.reads!r}; it must be 'input' or 'output'"
+    if not all(isinstance(family, str) for family in spec.control_for):
+        return "its `spec.control_for` contains a value that is no text; give families, such as ('split',)"
     return None
 
 
@@ -56,9 +75,11 @@ def create(name: str, **config: Any) -> Method:
         UserError: for an unknown name or setting, with the nearest existing ones.
     """
     from methods.base import make_config
+    from methods.plugin_calls import calling
 
     cls = METHODS.get(name)
-    return cls(make_config(cls, config))
+    with calling(METHODS, name):
+        return cls(make_config(cls, config))
 
 
 def load(path: str | Path, *, device: Device = "cpu") -> Method:
@@ -68,5 +89,9 @@ def load(path: str | Path, *, device: Device = "cpu") -> Method:
         UserError: if the file is missing, is not a saved method, or names a method that is not registered.
     """
     from methods.base import read_header
+    from methods.plugin_calls import calling
 
-    return METHODS.get(read_header(path)["method"]).load(path, device=device)
+    name = read_header(path)["method"]
+    cls = METHODS.get(name)
+    with calling(METHODS, name):
+        return cls.load(path, device=device)

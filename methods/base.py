@@ -22,6 +22,8 @@ from torch import Tensor
 
 from methods.atomic import partial_file
 from methods.errors import UserError
+from methods.file_settings import load_config
+from methods.plugin_calls import calling_object
 from methods.registry import did_you_mean
 from methods.requirements import checked_decode, checked_encode, checked_fit
 from methods.setting_problems import quoted, reason
@@ -244,6 +246,14 @@ class Method(ABC):
         """Return the method whose fit :meth:`fit` needs under these settings; it is part of a cell's identity."""
         return None
 
+    def fingerprint(self) -> str | None:
+        """Return the identity of what ``fit`` reads besides its arguments, e.g. a hash of files; it enters a cell's id.
+
+        Files that settings of the type ``pydantic.FilePath`` or ``DirectoryPath`` name need none: their content is part
+        of the identity already. It is called on an unfitted method, more than once, and must be quick. None: nothing.
+        """
+        return None
+
     def fitted_prerequisite(
         self, tokens: Tokens, site: LinearSite, *, seed: int, device: Device, progress: Progress
     ) -> Method:
@@ -334,7 +344,7 @@ class Method(ABC):
         header = read_header(path)
         if header["method"] != cls.spec.name:
             raise UserError(f"{str(path)!r} contains the method {header['method']!r}, not {cls.spec.name!r}.")
-        method = cls(make_config(cls, header["config"]))
+        method = cls(_saved_config(cls, header["config"]))
         with safe_open(str(path), framework="pt", device=str(device)) as file:
             for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
                 if name not in cls.fitted:
@@ -384,12 +394,25 @@ def read_header(path: str | Path) -> dict[str, Any]:
     return header
 
 
+def _saved_config(cls: type[Method], values: dict[str, Any]) -> MethodConfig:
+    """Return the configuration of a saved method, whose files may be gone."""
+    try:
+        return load_config(cls.Config, values)
+    except ValidationError:
+        return make_config(cls, values)
+
+
 def make_config(cls: type[Method], values: dict[str, Any]) -> MethodConfig:
     """Return the method's configuration from plain values.
 
     Raises:
         UserError: for invalid keys or values; the message names each of them and what is allowed.
     """
+    with calling_object("method", cls.spec.name, cls):
+        return _validated(cls, values)
+
+
+def _validated(cls: type[Method], values: dict[str, Any]) -> MethodConfig:
     try:
         return cls.Config(**values)
     except ValidationError as error:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from methods import METHODS
 from methods.base import Prerequisite, make_config
 from methods.errors import UserError
+from methods.file_settings import Replace, map_model
 
 
 class MethodReference(BaseModel):
@@ -46,3 +47,9 @@ class MethodReference(BaseModel):
         """Return the method with its typed configuration."""
         method = METHODS.get(self.name)
         return Prerequisite(method, make_config(method, self.config))
+
+    def map_files(self, replace: Replace, where: str) -> MethodReference:
+        """Return a copy with the paths in the method's settings replaced (:mod:`methods.file_settings`)."""
+        config = self.prerequisite().config
+        mapped = map_model(config, replace, f"{where}.config.")
+        return self if mapped is config else self.model_copy(update={"config": mapped.model_dump(mode="json")})

@@ -12,7 +12,8 @@ from types import CodeType
 from typing import Any
 
 from methods.errors import UserError
-from methods.registry import Origin, forget, importing_from
+from methods.plugin_errors import has_text, is_interrupt, type_and_text
+from methods.registry import Origin, forget, importing_plugin
 
 #: Prefix of the names under which plugin files are imported.
 _PREFIX = "harness_plugin_"
@@ -70,13 +71,15 @@ def load_plugin_file(path: str | Path) -> str:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
-        with importing_from(Origin(f"plugin {path}", module_name)):
+        with importing_plugin(Origin(f"plugin {path}", module_name)):
             loader.exec_module(module)
     except BaseException as error:
         forget(module_name)
-        if isinstance(error, UserError | KeyboardInterrupt):
+        if is_interrupt(error):
             raise
-        reason = f"{_line_of(error, file)}: {type(error).__name__}: {error}"
+        if isinstance(error, UserError) and has_text(error):
+            raise
+        reason = f"{_line_of(error, file)}: {type_and_text(error)}"
         if isinstance(error, ModuleNotFoundError) and (file.parent / f"{error.name}.py").is_file():
             reason += ". A plugin is one file; make what needs several a package (docs/plugins.md)"
         raise UserError(f"The plugin {str(path)!r} failed to load{reason}") from error

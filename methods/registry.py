@@ -8,13 +8,14 @@ An entry may also be registered by its location (``"package.module:attribute"``)
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -23,6 +24,16 @@ from types import ModuleType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from methods.errors import UserError
+from methods.plugin_errors import (
+    exits_as_exceptions,
+    failing_threads,
+    is_interrupt,
+    plugin_call,
+    recognisable_interrupts,
+    text_of,
+    type_and_text,
+)
+from methods.process_state import restored
 
 T = TypeVar("T")
 
@@ -66,7 +77,8 @@ class Entry(Generic[T]):
     def load(self) -> T:
         if isinstance(self.target, str):
             module, _, attribute = self.target.partition(":")
-            self.target = getattr(importlib.import_module(module), attribute)
+            with nullcontext() if is_built_in(self.target) else plugin_call(f"{self.name!r} ({self.source})"):
+                self.target = getattr(importlib.import_module(module), attribute)
         return self.target  # type: ignore[return-value]
 
 
@@ -141,7 +153,7 @@ class Registry(Generic[T]):
         problem = None if self.check is None or isinstance(target, str) else self.check(target)
         if problem is not None:
             raise UserError(f"{name!r} cannot be registered as a {self.kind}: {problem}.")
-        origin = None if _is_ours(target) else _importing.get()
+        origin = None if is_built_in(target) else _importing.get()
         if origin is not None:
             source = origin.source
             # A plugin must not take the name of a built-in entry that has not been imported yet.
@@ -222,11 +234,14 @@ class Registry(Generic[T]):
             return
         self._loaded_points.append(point)
         source = f"package {point.dist.name}" if point.dist else "an installed package"
+        module = point.value.partition(":")[0].strip()
         try:
-            with importing_from(Origin(source, point.value.partition(":")[0].strip())):
+            with importing_plugin(Origin(source, module)):
                 self._take(point, point.load())
-        except (Exception, SystemExit) as error:
-            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+            reason = text_of(error) if isinstance(error, UserError) else type_and_text(error)
             # Two packages may have broken plugins of the same name.
             key = point.name if point.name not in self.broken else f"{point.name} ({source})"
             self.broken[key] = BrokenPlugin(point.name, source, reason)
@@ -282,7 +297,29 @@ def importing_from(origin: Origin | None) -> Iterator[None]:
         _importing.reset(token)
 
 
-def _is_ours(target: Any) -> bool:
+@contextmanager
+def importing_plugin(origin: Origin) -> Iterator[None]:
+    """Import a plugin within the context: what it registers is attributed to it.
+
+    Settings of the process that the import changes are restored, and kept in :data:`changed_by_import`. Environment
+    variables that it adds stay.
+    """
+    with contextlib.suppress(ImportError):
+        import torch  # noqa: F401 - so that its settings before the import are known
+    changes: list[str] = []
+    with importing_from(origin), recognisable_interrupts(), exits_as_exceptions():
+        try:
+            with restored(changes, keep_new_variables=True), failing_threads(origin.source):
+                yield
+        finally:
+            changed_by_import[origin.module] = tuple(changes)
+
+
+#: Module of a plugin -> settings of the process that its import changed.
+changed_by_import: dict[str, tuple[str, ...]] = {}
+
+
+def is_built_in(target: Any) -> bool:
     """Return whether a class or function is defined in the harness's own packages."""
     if isinstance(target, type) or inspect.isroutine(target):
         target = getattr(target, "__module__", "")

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.backbones.sources.base import TIMM, Request, Source, resolve
 from methods.errors import UserError
+from methods.plugin_calls import calling, calling_object
 from methods.registry import Registry
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ def describe() -> list[BackboneRow]:
     for name in names():
         try:
             source = _source(name)
-            rows.append(BackboneRow(name, source.title, source.source, source.license, source.available()))
+            with calling(BACKBONES, name):
+                rows.append(BackboneRow(name, source.title, source.source, source.license, source.available()))
         except Exception as error:  # one bad plugin must not hide the others
             rows.append(BackboneRow(name, "", BACKBONES.entries[name].source, "", f"broken: {error}"))
     for plugin in BACKBONES.broken.values():
@@ -150,7 +152,8 @@ def load(
     from harness.backbones.load_checks import check_loaded  # imports torch, which listings do not need
 
     backbone = build(spec, checkpoint=checkpoint, weights=weights, device=device)
-    check_loaded(backbone)
+    with calling(BACKBONES, spec):
+        check_loaded(backbone)
     return backbone
 
 
@@ -169,13 +172,27 @@ def build(
         raise UserError(f"There is no checkpoint {str(checkpoint)!r}. Give the path of a local file.")
     prefix, colon, identifier = spec.partition(":")
     if not colon:
-        return _source(spec).load(checkpoint=path, weights=weights, device=device)
+        source = _source(spec)
+        with calling(BACKBONES, spec):
+            return _checked(spec, source.load(checkpoint=path, weights=weights, device=device))
     if prefix not in PREFIXES or not identifier:
         raise UserError(
             f"{spec!r} is no backbone: write a registered name or prefix:identifier with a prefix of "
             f"{', '.join(PREFIXES)}."
         )
-    backbone: Backbone = resolve(PREFIXES[prefix].load)(Request(spec, identifier, path, weights, device))
+    load = PREFIXES[prefix].load
+    with calling_object("backbone prefix", prefix, load):
+        return _checked(spec, resolve(load)(Request(spec, identifier, path, weights, device)))
+
+
+def _checked(spec: str, backbone: Any) -> Backbone:
+    """Return what a plugin has built, if it is a backbone."""
+    from harness.backbones.base import Backbone
+
+    if not isinstance(backbone, Backbone):
+        raise UserError(
+            f"The backbone {spec!r} builds a {type(backbone).__name__}; its `build` must return a Backbone."
+        )
     return backbone
 
 

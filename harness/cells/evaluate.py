@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from operator import methodcaller
 from typing import NamedTuple, TypeVar
 
@@ -16,9 +17,11 @@ from torch import Tensor
 from harness.activations.baseline import Baseline
 from harness.activations.site import Site
 from harness.activations.unit_statistics import UnitStatistics
-from harness.errors import UserError
+from harness.cells.method_output import MethodCalls
 from harness.metrics.base import Batch, Metric, Outcome
 from methods.base import Method, Progress, no_progress
+from methods.plugin_errors import is_interrupt, type_and_text
+from methods.process_state import restored
 from results import ScoreRecord
 from results.store.outcomes import ImageOutcome
 
@@ -52,26 +55,22 @@ def evaluate(
     continues with the reconstruction of all tokens. Memory does not grow with the number of images.
 
     Raises:
-        UserError: if the method encodes or reconstructs NaN or infinity, or its ``decode`` changes the codes in place.
+        UserError: if ``encode``, ``decode`` or ``dictionary`` breaks the contract (:mod:`harness.cells.method_output`).
     """
-    used = [_TimedMetric(metric(baseline)) for metric in metrics if metric.applies(method, baseline)]
-    statistics = UnitStatistics(method.n_units, baseline.top_images)
+    changes: list[str] = []
+    calls = MethodCalls(method, baseline.passes, changes)
+    used = [timed for metric in metrics if (timed := _TimedMetric(metric, changes)).starts(method, baseline)]
+    statistics = UnitStatistics(calls.n_units, baseline.top_images)
     labels = torch.from_numpy(baseline.images.labels)
     tokens: dict[str, Tensor] = {}
 
     def edit(q: Tensor, a: Tensor) -> Tensor:
         x = q if method.spec.reads == "input" else a
-        codes = method.encode(x.flatten(0, 1))
-        if not bool(torch.isfinite(codes).all()):
-            raise UserError(f"{method.spec.name} encodes NaN or infinity: its fit has failed.")
-        before = codes.clone() if not tokens else codes
-        a_hat = a if method.spec.virtual else method.decode(codes).unflatten(0, a.shape[:2])
-        if not torch.equal(before, codes):
-            raise UserError(f"{method.spec.name}.decode changes the codes it is given: let it work on a copy.")
-        if not bool(torch.isfinite(a_hat).all()):
-            raise UserError(f"{method.spec.name} reconstructs NaN or infinity: its fit has failed.")
+        codes = calls.encode(x.flatten(0, 1))
+        a_hat = a if method.spec.virtual else calls.decode(codes, first=not tokens).unflatten(0, a.shape[:2])
         tokens.update(a=a, a_hat=a_hat, codes=codes.unflatten(0, a.shape[:2]))
-        return a_hat
+        # A copy: the network may work in place on what follows (ReLU), and metrics read these tensors afterwards.
+        return a_hat.clone()
 
     done = 0
     for index, features in baseline.passes.run(edit):
@@ -92,17 +91,12 @@ def evaluate(
         progress(done, baseline.n_images, "evaluation images")
     outcome = Outcome(method, statistics, baseline, baseline.passes.site.d_out)
     scores: list[ScoreRecord] = []
-    measured_ids = {(timed.metric.id, timed.metric.version) for timed in used}
+    measured_ids = {(timed.cls.id, timed.cls.version) for timed in used}
     for timed in used:
-        metric = timed.metric
-        for score in timed.run(lambda metric: list(metric.compute(outcome))) or []:
-            if score.metric != metric.id and (score.metric, metric.version) in measured_ids:
-                # A companion that the suite measures by itself, such as `parameters` of efficiency_ratio.
-                continue
-            params = metric.params if score.params is None else score.params
-            values = {**score._asdict(), "params": params, "version": metric.version, "seconds": timed.seconds}
-            scores.append(ScoreRecord(**values))
-    failures = [f"The metric {timed.metric.id} failed: {timed.error}." for timed in used if timed.error]
+        scores += timed.run(partial(_records_of, timed, outcome, measured_ids)) or []
+    calls.require_same_dictionary()
+    failures = [f"The metric {timed.cls.id} failed: {timed.error}." for timed in used if timed.error]
+    failures += [f"{method.spec.name} or a metric changed {what}; it was restored." for what in dict.fromkeys(changes)]
     outcomes = {metric: ImageOutcome(*sides) for metric, sides in outcome.image_outcomes.items()}
     return Evaluation(scores, failures + outcome.notes, _unit_frame(outcome, baseline.passes.site), outcomes)
 
@@ -111,21 +105,57 @@ def evaluate(
 class _TimedMetric:
     """Timed metric of a pass. A metric that raises is skipped from then on; the others continue."""
 
-    metric: Metric
+    cls: type[Metric]
+    changes: list[str]
+    """receives the settings of the process that the metric changed; they are restored"""
+    metric: Metric | None = None
     seconds: float = 0.0
     error: str | None = None
 
+    def starts(self, method: Method, baseline: Baseline) -> bool:
+        """Make the metric; return False if it does not apply."""
+
+        def make() -> bool:
+            applies = self.cls.applies(method, baseline)
+            if applies:
+                self.metric = self.cls(baseline)
+            return bool(applies)
+
+        return self._call(make) is not False
+
     def run(self, step: Callable[[Metric], T]) -> T | None:
-        if self.error is not None:
+        if self.error is not None or self.metric is None:
             return None
-        started = time.perf_counter()
-        try:
-            return step(self.metric)
-        except Exception as error:
-            self.error = f"{type(error).__name__}: {error}"
-            return None
-        finally:
-            self.seconds += time.perf_counter() - started
+        return self._call(partial(step, self.metric))
+
+    def _call(self, step: Callable[[], T]) -> T | None:
+        with restored(self.changes, brief=True):
+            started = time.perf_counter()
+            try:
+                return step()
+            except BaseException as error:
+                if is_interrupt(error):
+                    raise
+                self.error = type_and_text(error).rstrip(".")
+                return None
+            finally:
+                self.seconds += time.perf_counter() - started
+
+
+def _records_of(
+    timed: _TimedMetric, outcome: Outcome, measured_ids: Collection[tuple[str, int]], metric: Metric
+) -> list[ScoreRecord]:
+    """Return the scores of a metric, except for companions that the suite measures by themselves."""
+    started, before = time.perf_counter(), timed.seconds
+    records = []
+    for score in metric.compute(outcome):
+        # A companion that the suite measures by itself, such as `parameters` of efficiency_ratio, is left out.
+        if score.metric != metric.id and (score.metric, metric.version) in measured_ids:
+            continue
+        params = metric.params if score.params is None else score.params
+        records.append(ScoreRecord(**{**score._asdict(), "params": params, "version": metric.version}))
+    seconds = before + time.perf_counter() - started
+    return [replace(record, seconds=seconds) for record in records]
 
 
 def _unit_frame(outcome: Outcome, site: Site) -> pd.DataFrame:

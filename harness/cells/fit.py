@@ -13,17 +13,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from harness import devices
 from harness.activations.token_set import TokenSet
 from harness.cells.fit_cost import FIT_MEMORY, cost_of
 from harness.cells.fit_evidence import GRADIENTS, LABELS, observing, summed
+from harness.cells.method_output import require_fit, require_saved
 from harness.cells.plan import Cell
 from methods import numerics
 from methods.base import Device, Method, Progress
+from methods.file_settings import same_settings
+from methods.plugin_errors import failing_threads, is_interrupt
+from methods.process_state import restored
 from results import ScoreRecord, Store
 from results.store.records import records_of
 
 ARTIFACTS = "artifacts"
+
+#: Number of tokens whose codes a plugin's saved fit must reproduce.
+SAVED_ROWS = 64
 
 RESUMED = "The fit was stopped and resumed: its time is not known, and its peak of memory is of the last part."
 
@@ -114,11 +123,16 @@ def fit_cell(
         method.prerequisite_fit = prerequisite.method
     resumed = work_dir.is_dir() and any(work_dir.iterdir())
     site, seed = cell.prepared.site, cell.init_seed
-    with observing(tokens) as observation:
-        cost = cost_of(
-            lambda: method.fit(observation.tokens, site, seed=seed, device=device, progress=progress), device
-        )
+    cell.require_same_files()
+    changes: list[str] = []
+    with observing(tokens) as observation, restored(changes), failing_threads(f"{method.spec.name}.fit"):
+
+        def fit() -> None:
+            require_fit(method, method.fit(observation.tokens, site, seed=seed, device=device, progress=progress))
+
+        cost = cost_of(fit, device)
     method.prerequisite_fit = None
+    cell.require_same_files()
     evidence = observation.evidence()
     records = evidence.records() if prerequisite is None else summed(evidence.records(), prerequisite.evidence)
     # The peak of this fit alone: a prerequisite that was loaded has its own.
@@ -126,22 +140,29 @@ def fit_cell(
         records = (*records, memory)
     fit_id = cell.fit_id if complete else None
     seconds = None if resumed else cost.seconds
-    notes = (RESUMED,) if resumed else ()
+    notes = (*((RESUMED,) if resumed else ()), *(f"fit changed {what}; it was restored." for what in changes))
     if prerequisite is None:
         return Fit(method, seconds, fit_id, None, records, notes)
     total = None if seconds is None or prerequisite.seconds is None else seconds + prerequisite.seconds
     return Fit(method, total, fit_id, None, records, (*notes, *prerequisite.notes))
 
 
-def keep(fit: Fit, cell: Cell, folder: Path) -> str:
+def keep(fit: Fit, cell: Cell, folder: Path, tokens: TokenSet, device: Device) -> str:
     """Write a new fit to ``artifacts/`` in ``folder`` and return its file name, relative to ``folder``.
 
     A loaded fit is not written again.
+
+    Raises:
+        UserError: if a plugin's ``save`` wrote something else, or what it wrote gives other codes for ``tokens``.
     """
     if fit.artifact is not None:
         return fit.artifact
-    path = fit.method.save(folder / ARTIFACTS / f"{fit.fit_id or cell.cell_id}.safetensors")
-    return str(path.relative_to(folder))
+    file = Path(ARTIFACTS) / f"{fit.fit_id or cell.cell_id}.safetensors"
+    (folder / ARTIFACTS).mkdir(parents=True, exist_ok=True)
+    fit.method.save(folder / file)
+    rows = tokens.gather(fit.method.spec.reads, np.arange(min(tokens.n, SAVED_ROWS)))
+    require_saved(fit.method, folder / file, rows.to(device), device)
+    return str(file)
 
 
 def _load(cell: Cell, saved: Sequence[SavedFit], folder: Path, device: Device) -> Fit | None:
@@ -174,10 +195,12 @@ def _read(cell: Cell, fit: SavedFit, folder: Path, device: Device) -> Method | N
     """Return a saved fit; None if its file is damaged or has another configuration than the cell."""
     try:
         method = cell.method.load(folder / fit.artifact, device=device)
-    except Exception:
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
         # A new fit replaces a damaged file, whatever the damage.
         return None
-    return method if method.config == cell.config else None
+    return method if same_settings(method.config, cell.config) else None
 
 
 def _evidence_of(store: Store, cell_id: str) -> tuple[ScoreRecord, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,9 @@ from harness.identity import digest
 from harness.metrics.base import METRICS, Metric
 from harness.suites import MethodEntry, Suite, Target
 from methods import METHODS
-from methods.base import Method, MethodConfig, make_config
+from methods.base import Method, MethodConfig, MethodSpec, make_config
+from methods.file_settings import files_of, plain_config
+from methods.plugin_calls import calling
 from methods.plugin_files import plugin_source
 
 #: Part of every cell's identity: increased when the meaning of a cell changes as a whole.
@@ -74,7 +76,12 @@ class Cell:
 
     @property
     def label(self) -> str:
-        return self.entry.label or self.method.spec_with(self.config).title
+        return self.entry.label or self.spec.title
+
+    @functools.cached_property
+    def spec(self) -> MethodSpec:
+        """Properties of the method under its configuration."""
+        return self.method.spec_with(self.config)
 
     @property
     def probing_identity(self) -> dict[str, Any]:
@@ -82,10 +89,29 @@ class Cell:
         plan = {key: value for key, value in self.plan._asdict().items() if key != "seed"}
         return {"images": self.prepared.probing.fingerprint, **plan}
 
-    @property
+    @functools.cached_property
     def method_identity(self) -> dict[str, Any]:
-        """Method, version and configuration. Rows with different method identities are never averaged."""
+        """Method, version and configuration. Rows with different method identities are never averaged.
+
+        The content of files that settings name is that of the first access: :meth:`require_same_files` compares it with
+        the present one.
+        """
         return _method_identity(self.method, self.config)
+
+    def require_same_files(self) -> None:
+        """Check that the files that the method reads are those that the cell was planned with.
+
+        Raises:
+            UserError: if one of them has changed since, so that the fit is not what the cell's id says.
+        """
+        if _method_identity(self.method, self.config) == self.method_identity:
+            return
+        files = ", ".join(repr(str(path)) for path in files_of(self.config).values())
+        raise UserError(
+            f"What {self.method.spec.name} reads has changed since the run was planned "
+            f"({files or 'its fingerprint() gives another value'}): run again to compute "
+            "the cell of the new content."
+        )
 
     @property
     def config_id(self) -> str:
@@ -145,27 +171,37 @@ def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
         UserError: if anything is missing, before anything is computed.
     """
     images = datasets.load(suite.data.dataset)
-    split = images.split(evaluation=suite.data.evaluation, seed=suite.data.split_seed)
-    for part in split:
-        require_readable(part)
+    set_name = suite.data.dataset.partition(":")[0]
+    with calling(datasets.DATASETS, set_name):
+        split = images.split(evaluation=suite.data.evaluation, seed=suite.data.split_seed)
+        for part in split:
+            require_readable(part)
     prepared = []
     # Several layers of one backbone share its weights.
     load = functools.cache(functools.partial(backbones.load, device=device))
     for target in suite.targets:
         backbone = load(target.backbone, checkpoint=target.checkpoint, weights=target.weights)
-        path = target.site or backbone.default_site
-        if path is None:
-            paths = ", ".join(site_paths(backbone.model)[-5:])
-            raise UserError(f"{target.backbone} has no default layer: give --site PATH; the last ones are {paths}.")
-        site = Site.of(backbone, path)
-        site.locate(backbone)
-        kind = HEADS.get(target.head or ("own" if backbone.n_classes is not None else "probe"))
-        head = kind(backbone, split.probing, images.name, target.head_settings)
-        head.check()
-        if kind.fitted:
-            require_seen_classes(split)
-        prepared.append(PreparedTarget(target, backbone, site, split.probing, split.evaluation, images.name, head))
+        with calling(backbones.BACKBONES, target.backbone):
+            prepared.append(_prepared(target, backbone, images, split))
+    with calling(datasets.DATASETS, set_name):
+        for part in split:
+            part.contents  # noqa: B018 - read here, where an error of the image set is named
     return prepared
+
+
+def _prepared(target: Target, backbone: Backbone, images: ImageSet, split: DatasetSplit) -> PreparedTarget:
+    path = target.site or backbone.default_site
+    if path is None:
+        paths = ", ".join(site_paths(backbone.model)[-5:])
+        raise UserError(f"{target.backbone} has no default layer: give --site PATH; the last ones are {paths}.")
+    site = Site.of(backbone, path)
+    site.locate(backbone)
+    kind = HEADS.get(target.head or ("own" if backbone.n_classes is not None else "probe"))
+    head = kind(backbone, split.probing, images.name, target.head_settings)
+    head.check()
+    if kind.fitted:
+        require_seen_classes(split)
+    return PreparedTarget(target, backbone, site, split.probing, split.evaluation, images.name, head)
 
 
 def cells_of(suite: Suite, prepared: Sequence[PreparedTarget]) -> list[Cell]:
@@ -175,9 +211,7 @@ def cells_of(suite: Suite, prepared: Sequence[PreparedTarget]) -> list[Cell]:
         UserError: for an unknown method, setting or metric.
     """
     wanted = suite.evaluation.metrics
-    metrics = tuple(METRICS.get(name) for name in (METRICS.names() if wanted is None else wanted))
-    if wanted is None:
-        metrics = tuple(metric for metric in metrics if metric.default)
+    metrics = tuple(_metrics(METRICS.names() if wanted is None else wanted, only_default=wanted is None))
     cells = []
     for target in prepared:
         top_images = min(suite.evaluation.top_images, len(target.evaluation))
@@ -188,21 +222,42 @@ def cells_of(suite: Suite, prepared: Sequence[PreparedTarget]) -> list[Cell]:
             for number, init_seed in enumerate(suite.init_seeds_of(target.target, token_seed)):
                 for entry in suite.methods_of(target.target):
                     method = METHODS.get(entry.name)
-                    config = make_config(method, entry.config)
-                    if number and not method.spec_with(config).uses_seed and init_seed not in repeats:
-                        continue
-                    cells.append(Cell(target, entry, method, config, plan, init_seed, metrics, top_images))
+                    with calling(METHODS, entry.name):
+                        config = make_config(method, entry.config)
+                        cell = Cell(target, entry, method, config, plan, init_seed, metrics, top_images)
+                        if number and not cell.spec.uses_seed and init_seed not in repeats:
+                            continue
+                        # Code of the method runs here, where an error of it is named.
+                        cell.label, cell.cell_id  # noqa: B018
+                        cells.append(cell)
     # A suite may list the same configuration twice.
     return list({cell.cell_id: cell for cell in cells}.values())
 
 
+def _metrics(names: Sequence[str], *, only_default: bool) -> Iterator[type[Metric]]:
+    for name in names:
+        metric = METRICS.get(name)
+        with calling(METRICS, name):
+            if metric.default or not only_default:
+                digest([metric.id, metric.version])
+                yield metric
+
+
 def _method_identity(method: type[Method], config: MethodConfig) -> dict[str, Any]:
     """Return name, version and configuration of a method, and those of the method whose fit it needs, if any."""
-    identity = {
+    identity: dict[str, Any] = {
         "name": method.spec.name,
         "version": _version(method.spec.version, method),
-        "config": config.model_dump(mode="json"),
+        "config": plain_config(config),
     }
+    if method.fingerprint is not Method.fingerprint:
+        fingerprint = method(config).fingerprint()
+        if not isinstance(fingerprint, str | None):
+            raise UserError(
+                f"{method.spec.name}.fingerprint() returns a {type(fingerprint).__name__}; it must return text or None."
+            )
+        if fingerprint is not None:
+            identity["fingerprint"] = fingerprint
     needed = method.prerequisite(config)
     return identity if needed is None else {**identity, "prerequisite": _method_identity(*needed)}
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
 import re
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,10 +21,22 @@ from harness.cells.evaluate import evaluate
 from harness.cells.fit import SavedFit, fit_cell, keep
 from harness.cells.inputs import Inputs
 from harness.cells.plan import Cell
-from harness.errors import first_line
 from harness.identity import digest, seed_of
 from methods import numerics
 from methods.base import Progress, no_progress
+from methods.file_settings import content_of, files_of
+from methods.plugin_errors import (
+    exits_as_exceptions,
+    failing_threads,
+    interrupting,
+    is_interrupt,
+    recognisable_interrupts,
+    text_of,
+    traceback_text,
+    type_and_text,
+    type_name,
+)
+from methods.process_state import restored, restored_generators
 from results import CellRecord, ScoreRecord
 from results.boards.board import Column, digits_of
 from results.store.outcomes import ImageOutcome
@@ -68,11 +80,13 @@ class Failure(NamedTuple):
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
-        text = "".join(traceback.format_exception(error)).replace(str(Path(__file__).parents[2]), ".")
-        message = str(error) or type(error).__name__
+        text = traceback_text(error).replace(str(Path(__file__).parents[2]), ".")
+        message = text_of(error)
+        if isinstance(error, SystemExit):
+            message = f"sys.exit or os._exit was called ({message}): raise an exception instead."
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY.search(message):
-            message = f"{OUT_OF_MEMORY} ({first_line(error)})"
-        return cls(type(error).__name__, message, text)
+            message = f"{OUT_OF_MEMORY} ({type_and_text(error)[:200]})"
+        return cls(type_name(error), message, text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,41 +127,63 @@ def run_cell(
         progress: called at each step; a KeyboardInterrupt it raises ends the cell without a result.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
+    guards = (
+        recognisable_interrupts(),
+        restored_generators(),
+        restored(),
+        exits_as_exceptions(),
+        failing_threads(cell.spec.name),
+    )
+    try:
+        with contextlib.ExitStack() as stack:
+            for guard in guards:
+                stack.enter_context(guard)
+            return _computed(cell, inputs, context, saved_fits, progress)
+    except BaseException as error:
+        # Whatever a plugin raises is the failure of its cell; only the user ends the run.
+        if is_interrupt(error):
+            raise KeyboardInterrupt from error
+        return failed(cell, context, Failure.of(error), started, time.perf_counter() - clock)
+
+
+def _computed(
+    cell: Cell, inputs: Inputs, context: CellContext, saved_fits: Sequence[SavedFit], progress: Progress
+) -> CellResult:
+    """Fit, measure and save; exceptions of the method and of its inputs are raised."""
+    started, clock = datetime.now(UTC), time.perf_counter()
     folder, device = context.folder, context.device
 
+    @interrupting
     def tell(done: int, total: int, what: str) -> None:
         progress(done, total, f"{cell.label}, token seed {cell.plan.seed}: {what}")
 
-    try:
-        environment = provenance.environment()
-        _seed_everything(seed_of("cell", cell.plan.seed, cell.init_seed))
-        resume_dir = work_dir(folder, cell.cell_id)
-        tokens = inputs.tokens[cell.plan]
-        fit = fit_cell(cell, tokens, saved_fits, folder, device=device, progress=tell, work_dir=resume_dir)
-        method = fit.method
-        evaluation = evaluate(method, inputs.baseline, cell.metrics, progress=tell)
-        artifact = keep(fit, cell, folder)
-        seconds = time.perf_counter() - clock
-        warnings = [numerics.NOT_REPRODUCIBLE] if environment["mkl_cbwr"] == "off" else []
-        record = _record(
-            cell,
-            context,
-            status="finished",
-            started_at=started,
-            seconds=seconds,
-            fit_seconds=fit.seconds,
-            fit_id=fit.fit_id,
-            n_units=method.n_units,
-            notes=(*method.notes, *fit.notes, *evaluation.notes, *inputs.notes(), *warnings),
-            artifact=artifact,
-            environment=environment,
-        )
-        headline = _headline(evaluation.scores, seconds)
-        scores = [*evaluation.scores, *fit.evidence]
-        curves = _curve_frame(method.curves)
-        return CellResult(record, title_of(cell), headline, scores, evaluation.units, curves, evaluation.outcomes)
-    except (Exception, SystemExit) as error:
-        return failed(cell, context, Failure.of(error), started, time.perf_counter() - clock)
+    environment = provenance.environment()
+    _seed_everything(seed_of("cell", cell.plan.seed, cell.init_seed))
+    resume_dir = work_dir(folder, cell.cell_id)
+    tokens = inputs.tokens[cell.plan]
+    fit = fit_cell(cell, tokens, saved_fits, folder, device=device, progress=tell, work_dir=resume_dir)
+    method = fit.method
+    evaluation = evaluate(method, inputs.baseline, cell.metrics, progress=tell)
+    artifact = keep(fit, cell, folder, tokens, device)
+    seconds = time.perf_counter() - clock
+    warnings = [numerics.NOT_REPRODUCIBLE] if environment["mkl_cbwr"] == "off" else []
+    record = _record(
+        cell,
+        context,
+        status="finished",
+        started_at=started,
+        seconds=seconds,
+        fit_seconds=fit.seconds,
+        fit_id=fit.fit_id,
+        n_units=method.n_units,
+        notes=(*_file_notes(cell), *method.notes, *fit.notes, *evaluation.notes, *inputs.notes(), *warnings),
+        artifact=artifact,
+        environment=environment,
+    )
+    headline = _headline(evaluation.scores, seconds)
+    scores = [*evaluation.scores, *fit.evidence]
+    curves = _curve_frame(method.curves)
+    return CellResult(record, title_of(cell), headline, scores, evaluation.units, curves, evaluation.outcomes)
 
 
 def failed(
@@ -179,7 +215,7 @@ def work_dir(folder: Path, cell_id: str) -> Path:
 
 def _record(cell: Cell, context: CellContext, **outcome: Any) -> CellRecord:
     """Return the record of a cell; ``outcome`` gives the fields that do not follow from its plan."""
-    prepared, spec = cell.prepared, cell.method.spec_with(cell.config)
+    prepared, spec = cell.prepared, cell.spec
     return CellRecord(
         cell_id=cell.cell_id,
         run_id=context.run_id,
@@ -192,7 +228,7 @@ def _record(cell: Cell, context: CellContext, **outcome: Any) -> CellRecord:
         evaluation_fingerprint=digest(prepared.evaluation_identity()),
         method=spec.name,
         label=cell.label,
-        config=cell.config.model_dump(mode="json"),
+        config=cell.method_identity["config"],
         config_id=cell.config_id,
         token_seed=cell.plan.seed,
         init_seed=cell.init_seed,
@@ -204,6 +240,14 @@ def _record(cell: Cell, context: CellContext, **outcome: Any) -> CellRecord:
         claims={key: getattr(spec, key) for key in CLAIMS},
         **outcome,
     )
+
+
+def _file_notes(cell: Cell) -> list[str]:
+    """Return the names of the files that settings name: the record of the configuration has their content only."""
+    return [
+        f"The setting {setting} names the file {path.name!r} ({content_of(path)})."
+        for setting, path in files_of(cell.config).items()
+    ]
 
 
 def _headline(records: Sequence[ScoreRecord], seconds: float) -> str:

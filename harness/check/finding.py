@@ -13,7 +13,16 @@ import numpy as np
 import torch
 
 from methods.errors import UserError
+from methods.plugin_errors import (
+    exits_as_exceptions,
+    failing_threads,
+    is_interrupt,
+    recognisable_interrupts,
+    text_of,
+    type_and_text,
+)
 from methods.plugin_files import is_plugin_module
+from methods.process_state import restored
 
 C = TypeVar("C")
 
@@ -57,30 +66,64 @@ def name_of(check: Callable[..., Any]) -> str:
     return check.__name__.replace("_", " ")
 
 
-def run(check: Callable[[C], Any], of: C) -> Finding:
-    """Run one check and return its finding. If the check returns a string, it describes what was observed."""
+@contextmanager
+def guarded(changes: list[str] | None = None) -> Iterator[None]:
+    """Run code of a plugin: exits and failing threads are exceptions, and settings of the process are restored."""
+    with recognisable_interrupts(), exits_as_exceptions(), restored(changes), failing_threads("the plugin"):
+        yield
+
+
+def run(check: Callable[[C], Any], of: C, changes: list[str] | None = None) -> Finding:
+    """Run one check and return its finding. If the check returns a string, it describes what was observed.
+
+    Args:
+        changes: receives the settings of the process that the plugin changed; they are restored.
+    """
     name = name_of(check)
     try:
-        observation = check(of)
+        with guarded(changes):
+            observation = check(of)
     except NotApplicable as reason:
         return Finding(name, True, str(reason), applies=False)
     except AssertionError as failure:
         return Finding(name, False, str(failure) or f"An assertion failed{where(failure)}.")
     except UserError as error:
-        return Finding(name, False, str(error))
-    except Exception as error:
-        return Finding(name, False, f"The check raised {type(error).__name__}: {_sentence(error)}{where(error)}")
+        return Finding(name, False, text_of(error))
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        if isinstance(error, SystemExit):
+            why = f"The plugin ends the process ({type_and_text(error)}){where(error)}; raise an exception instead."
+            return Finding(name, False, why)
+        return Finding(name, False, f"The check raised {type_and_text(error)}{where(error)}")
     return Finding(name, True, observation if isinstance(observation, str) else "")
 
 
 def run_all(checks: Sequence[Callable[[C], Any]], of: C, *, required: Collection[Callable[[C], Any]]) -> list[Finding]:
     """Run checks on one object, up to the first ``required`` one that fails: the later ones would fail with it."""
-    findings = []
+    findings: list[Finding] = []
+    changes: list[str] = []
     for check in checks:
-        findings.append(run(check, of))
+        findings.append(run(check, of, changes))
         if check in required and not (findings[-1].ok and findings[-1].applies):
             break
-    return findings
+    return [*findings, process_settings(changes)]
+
+
+#: Name of the last finding of every kind of plugin.
+PROCESS_SETTINGS = "process settings"
+
+
+def process_settings(changes: Sequence[str], when: str = "The plugin") -> Finding:
+    """Return the finding on the settings of the process that a plugin changed."""
+    if not changes:
+        return Finding(PROCESS_SETTINGS, True)
+    listed = ", ".join(dict.fromkeys(changes))
+    why = (
+        f"{when} changes {listed}; it is restored after each call, so the plugin cannot rely on it. Pass dtype, "
+        "device, generator and paths as arguments instead."
+    )
+    return Finding(PROCESS_SETTINGS, False, why)
 
 
 def where(error: BaseException) -> str:
@@ -92,11 +135,6 @@ def where(error: BaseException) -> str:
             location = f" (line {frame.tb_lineno} of {Path(frame.tb_frame.f_code.co_filename).name})"
         frame = frame.tb_next
     return location
-
-
-def _sentence(error: BaseException) -> str:
-    """Return the first line of an exception's message."""
-    return (str(error).strip().splitlines() or ["no message"])[0]
 
 
 @contextmanager

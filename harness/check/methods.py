@@ -11,7 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.cells.method_output import dictionary_problem
 from harness.check.finding import Finding, NotApplicable, other_globals, require, require_shape, run_all, where
+from harness.check.method_calls import (
+    bounded_memory,
+    fingerprint,
+    safe_file,
+    same_codes_at_each_call,
+    same_dictionary_at_each_call,
+)
 from harness.check.world import small_layer
 from methods.base import Method, make_config
 from methods.errors import UserError
@@ -50,7 +58,8 @@ class CheckedMethod:
 
     @property
     def x(self) -> Tensor:
-        return self.tokens.fields[self.method.spec.reads].to(self.device)
+        """Copy of the tokens that ``encode`` reads: a method that changes it affects no other check."""
+        return self.tokens.fields[self.method.spec.reads].to(self.device, copy=True)
 
     def fit(self, seed: int) -> Any:
         """Return what fit of a new instance returns. Each call finds other states of the global generators."""
@@ -120,8 +129,27 @@ def encode_and_decode(of: CheckedMethod) -> None:
             f"encode raises {type(error).__name__}{where(error)}: {error}. spec.reads is {reads!r}, so its input is "
             f"{q_or_a} = {tuple(of.x.shape)}."
         ) from error
+    _require_dense("encode", codes)
+    require(
+        codes.dtype == of.x.dtype,
+        f"encode turns {of.x.dtype} into {codes.dtype}; it must keep the dtype of its input: use .to(x.dtype).",
+    )
+    require(
+        codes.device == of.x.device,
+        f"encode returns a tensor on {codes.device} for input on {of.x.device}; it must keep the device.",
+    )
     require_shape("encode", codes, "(n, n_units)", (n, units))
-    require_shape("decode", of.method.decode(codes), "(n, d_out)", (n, of.site.d_out))
+    a_hat = of.method.decode(codes)
+    _require_dense("decode", a_hat)
+    require_shape("decode", a_hat, "(n, d_out)", (n, of.site.d_out))
+
+
+def _require_dense(call: str, output: Any) -> None:
+    require(isinstance(output, Tensor), f"{call} returns a {type(output).__name__}; it must return a torch.Tensor.")
+    require(
+        output.layout == torch.strided,
+        f"{call} returns a tensor of the layout {output.layout}; it must be dense: use .to_dense().",
+    )
 
 
 def dtype_and_device_kept(of: CheckedMethod) -> None:
@@ -137,6 +165,11 @@ def dtype_and_device_kept(of: CheckedMethod) -> None:
             f"{name} returns a tensor on {output.device} for input on {x.device}; it must keep the device.",
         )
         require(bool(torch.isfinite(output).all()), f"{name} returns NaN or infinity.")
+        require(
+            not output.requires_grad,
+            f"{name} returns a tensor that requires gradients, which keeps the graph of every call; set the fitted "
+            "tensors with .detach() in fit.",
+        )
 
 
 def dictionary(of: CheckedMethod) -> None:
@@ -148,7 +181,10 @@ def dictionary(of: CheckedMethod) -> None:
         tuple(atoms.shape) == expected,
         f"dictionary() returns atoms {tuple(atoms.shape)}; with side {side!r} they must be {expected}.",
     )
-    if parents is not None:
+    problem = dictionary_problem(atoms, parents, side, of.method.n_units, of.site)
+    if parents is None or not isinstance(parents, Tensor) or parents.dtype != torch.int64:
+        require(not problem, f"dictionary() returns {problem}")
+    else:
         require(
             tuple(parents.shape) == expected[:1],
             f"parents have the shape {tuple(parents.shape)}; it must be {expected[:1]}, one parent per unit.",
@@ -157,6 +193,7 @@ def dictionary(of: CheckedMethod) -> None:
         require(
             covered, "parents do not cover the layer's outputs 0 to d_out - 1; every neuron needs at least one unit."
         )
+        require(not problem, f"dictionary() returns {problem}")
 
 
 def empty_and_single_batches(of: CheckedMethod) -> None:
@@ -186,12 +223,13 @@ def independent_of_the_batch(of: CheckedMethod) -> None:
 
 def inputs_unchanged(of: CheckedMethod) -> None:
     """Check that encode and decode leave their input unchanged."""
-    x = of.x.clone()
+    x = of.x
     codes = of.method.encode(x)
-    require(torch.equal(x, of.x), "encode changes its input in place; copy it first.")
+    require(torch.equal(x, of.x), "encode changes its input in place; copy it first (x = x.clone()).")
     before = codes.clone()
     of.method.decode(codes)
-    require(torch.equal(before, codes), "decode changes its input in place; copy it first.")
+    same = torch.equal(before.nan_to_num(), codes.nan_to_num())
+    require(same, "decode changes its input in place; copy it first.")
 
 
 def deterministic_under_a_seed(of: CheckedMethod) -> None:
@@ -279,7 +317,8 @@ def save_and_load(of: CheckedMethod) -> None:
 
 #: Checks in the order in which they run. Each raises AssertionError with a sentence that explains the failure.
 CHECKS: tuple[Callable[[CheckedMethod], Any], ...] = (
-    settings, fit, encode_and_decode, dtype_and_device_kept, dictionary, empty_and_single_batches,
-    independent_of_the_batch, inputs_unchanged, deterministic_under_a_seed, uses_seed_is_correct, supervised_is_correct,
-    training_free_is_correct, lossless_is_correct, dictionary_matches_decode, save_and_load,
+    settings, fingerprint, fit, encode_and_decode, inputs_unchanged, dtype_and_device_kept, dictionary,
+    empty_and_single_batches, independent_of_the_batch, same_codes_at_each_call, same_dictionary_at_each_call,
+    bounded_memory, deterministic_under_a_seed, uses_seed_is_correct, supervised_is_correct, training_free_is_correct,
+    lossless_is_correct, dictionary_matches_decode, safe_file, save_and_load,
 )  # fmt: skip

@@ -227,7 +227,7 @@ def _require_same(first: list[Score], second: list[Score], name: str, tolerance:
 def _pass(cls: type[Metric], method: Method, world: CheckWorld, batch_size: int, seed: int) -> Pass:
     """Run one pass with a recording subclass of the metric. An exception of the metric is raised."""
     batches: list[Batch] = []
-    errors: list[Exception] = []
+    errors: list[BaseException] = []
     instances: list[Metric] = []
     scores: list[Score] = []
     changed = False
@@ -254,11 +254,11 @@ def _pass(cls: type[Metric], method: Method, world: CheckWorld, batch_size: int,
     return Pass(instances[0], scores, changed, batches)
 
 
-def _recording_errors(errors: list[Exception], step: Callable[[], Any]) -> Any:
+def _recording_errors(errors: list[BaseException], step: Callable[[], Any]) -> Any:
     """Run a step, and append its exception to ``errors`` before it is raised again."""
     try:
         return step()
-    except Exception as error:
+    except BaseException as error:
         errors.append(error)
         raise
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from harness.check.backbones import check_backbone
 from harness.check.datasets import check_dataset
-from harness.check.finding import Finding
+from harness.check.finding import PROCESS_SETTINGS, Finding, process_settings
 from harness.check.judges import check_panel
 from harness.check.methods import check_method, small_settings
 from harness.check.metrics import check_metric
@@ -17,7 +17,7 @@ from harness.errors import UserError
 from harness.plugins import KINDS, load_plugin, registry_of
 from harness.suites.known_names import no_such_plugin
 from methods.base import make_config
-from methods.registry import did_you_mean
+from methods.registry import changed_by_import, did_you_mean
 
 
 class CheckTarget(NamedTuple):
@@ -97,21 +97,25 @@ def check(target: CheckTarget, settings: Mapping[str, Any] | None = None, *, dev
         raise UserError(f"--set {next(iter(used))}: a {kind} has no settings; only methods and judge panels have.")
     started = time.perf_counter()
     registry = registry_of(kind)
+    plugin: Any = registry.get(name) if kind != "backbone" else None
     match kind:
         case "method":
-            cls = registry.get(name)
-            make_config(cls, used)
-            used = {**small_settings(cls, used), **used}
-            findings = check_method(cls, used, device=device)
+            make_config(plugin, used)
+            used = {**small_settings(plugin, used), **used}
+            findings = check_method(plugin, used, device=device)
         case "metric":
-            findings = check_metric(registry.get(name))
+            findings = check_metric(plugin)
         case "judge":
-            findings = check_panel(name, registry.get(name), used)
+            findings = check_panel(name, plugin, used)
         case "backbone":
             findings = check_backbone(target.spec, device=device)
         case _:
-            findings = check_dataset(name, registry.get(name), identifier)
-    source = registry.entries[name].source if name in registry.entries else ""
+            findings = check_dataset(name, plugin, identifier)
+    entry = registry.entries.get(name)
+    if entry is not None and (at_import := changed_by_import.get(entry.module)):
+        during = [finding for finding in findings if finding.check != PROCESS_SETTINGS]
+        findings = [*during, process_settings(at_import, "The import of the plugin")]
+    source = entry.source if entry is not None else ""
     return CheckReport(kind, target.spec, source, used, time.perf_counter() - started, findings)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harness.datasets.base import ImageSet
 from methods.errors import UserError
+from methods.plugin_calls import calling
 from methods.registry import Registry
 
 # An entry is called with the part of the spec after the colon ("" if there is none) and returns an ImageSet.
@@ -51,4 +52,9 @@ def load(spec: str) -> ImageSet:
     name, _, identifier = spec.partition(":")
     if not name:
         raise UserError(f"{spec!r} names no image set. There are {', '.join(names())}.")
-    return DATASETS.get(name)(identifier)
+    load_set = DATASETS.get(name)
+    with calling(DATASETS, name):
+        images: Any = load_set(identifier)
+    if not isinstance(images, ImageSet):
+        raise UserError(f"The dataset {name!r} gives a {type(images).__name__}; its function must return an ImageSet.")
+    return images

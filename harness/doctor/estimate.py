@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from harness.identity import canonical
-from harness.suites import Suite, Target
+from harness.suites import MethodEntry, Suite, Target
 from methods import METHODS
 from methods.base import MethodConfig, Prerequisite, make_config
+from methods.file_settings import plain_config
+from methods.plugin_calls import calling
 
 #: Images (probing, evaluation) of sets whose size is known without reading them; the photographs follow the suite.
 IMAGENET = (1_281_167, 50_000)
@@ -110,6 +112,15 @@ def _sized(leaf: Suite, target: Target) -> _SizedTarget:
 
 
 def _add_jobs(sized: _SizedTarget, final: dict[str, _Job], swept: dict[str, _Job], fits: set[str]) -> None:
+    for entry in sized.leaf.methods_of(sized.target):
+        # Settings, claims and prerequisites are code of the method.
+        with calling(METHODS, entry.name):
+            _add_entry(entry, sized, final, swept, fits)
+
+
+def _add_entry(
+    entry: MethodEntry, sized: _SizedTarget, final: dict[str, _Job], swept: dict[str, _Job], fits: set[str]
+) -> None:
     from harness.suites.grids import grid
 
     leaf, target, layer, probing, evaluated, shared = sized
@@ -118,31 +129,30 @@ def _add_jobs(sized: _SizedTarget, final: dict[str, _Job], swept: dict[str, _Job
     shared["weights"] = target.weights
     measured = {"metrics": sorted(leaf.evaluation.metrics or ()), "top": leaf.evaluation.top_images}
     first = leaf.token_seeds_of(target)[0]
-    for entry in leaf.methods_of(target):
-        method = METHODS.get(entry.name)
-        settings = make_config(method, entry.config)
-        configured = {"name": entry.name, "config": settings.model_dump(mode="json")}
-        if entry.select:
-            configured["select"] = leaf.sweep.model_dump()
-        for token_seed in leaf.token_seeds_of(target):
-            repeats = leaf.repeats_of(target, token_seed)
-            init_seeds = leaf.init_seeds_of(target, token_seed)
-            for number, init_seed in enumerate(init_seeds):
-                if number and not method.spec_with(settings).uses_seed and init_seed not in repeats:
-                    continue
-                # Cells that differ only in their metrics share a fit.
-                fit = {**shared, **configured, "seeds": [token_seed, init_seed]}
-                # A sweep's winner is fitted once: its cell on the first seeds reuses the fit.
-                fitted = (entry.select and token_seed == first and not number) or canonical(fit) in fits
-                needed = method.prerequisite(settings)
-                needed = _unless_fitted(needed, shared, token_seed, init_seeds[: number + 1], fits)
-                job = _Job(entry.name, settings, layer, n_tokens, evaluated, not fitted, None if fitted else needed)
-                final.setdefault(canonical({**fit, **measured}), job)
-                fits.add(canonical(fit))
-        for point in grid(entry.name, leaf.sweep.grid) if entry.select else ():
-            config = make_config(method, {**entry.config, **point}).model_dump(mode="json")
-            key = canonical({**shared, "name": entry.name, "config": config, "seed": first})
-            swept.setdefault(key, _Job(entry.name, settings, layer, n_tokens, evaluated, True))
+    method = METHODS.get(entry.name)
+    settings = make_config(method, entry.config)
+    configured = {"name": entry.name, "config": plain_config(settings)}
+    if entry.select:
+        configured["select"] = leaf.sweep.model_dump()
+    for token_seed in leaf.token_seeds_of(target):
+        repeats = leaf.repeats_of(target, token_seed)
+        init_seeds = leaf.init_seeds_of(target, token_seed)
+        for number, init_seed in enumerate(init_seeds):
+            if number and not method.spec_with(settings).uses_seed and init_seed not in repeats:
+                continue
+            # Cells that differ only in their metrics share a fit.
+            fit = {**shared, **configured, "seeds": [token_seed, init_seed]}
+            # A sweep's winner is fitted once: its cell on the first seeds reuses the fit.
+            fitted = (entry.select and token_seed == first and not number) or canonical(fit) in fits
+            needed = method.prerequisite(settings)
+            needed = _unless_fitted(needed, shared, token_seed, init_seeds[: number + 1], fits)
+            job = _Job(entry.name, settings, layer, n_tokens, evaluated, not fitted, None if fitted else needed)
+            final.setdefault(canonical({**fit, **measured}), job)
+            fits.add(canonical(fit))
+    for point in grid(entry.name, leaf.sweep.grid) if entry.select else ():
+        config = plain_config(make_config(method, {**entry.config, **point}))
+        key = canonical({**shared, "name": entry.name, "config": config, "seed": first})
+        swept.setdefault(key, _Job(entry.name, settings, layer, n_tokens, evaluated, True))
 
 
 def _unless_fitted(
@@ -156,7 +166,7 @@ def _unless_fitted(
     if needed is None:
         return None
     uses_seed = needed.method.spec_with(needed.config).uses_seed
-    identity = {**shared, "name": needed.method.spec.name, "config": needed.config.model_dump(mode="json")}
+    identity = {**shared, "name": needed.method.spec.name, "config": plain_config(needed.config)}
     seeds = [token_seed, init_seeds[-1] if uses_seed else init_seeds[0]]
     return None if canonical({**identity, "seeds": seeds}) in fits else needed
 

@@ -210,12 +210,14 @@ def _head_check(file: HeadWeights) -> Check:
 
 def _methods(suite: Suite) -> Iterator[Need]:
     from methods import METHODS
+    from methods.plugin_calls import calling
 
     for target in suite.targets:
         for entry in suite.methods_of(target):
             name = entry.label or entry.name
             method = METHODS.get(entry.name)
-            packages = _packages(method, make_config(method, entry.config))
+            with calling(METHODS, entry.name):
+                packages = _packages(method, make_config(method, entry.config))
             for package, (module, remedy) in packages.items():
                 check = _installed(module, f"{package}, for {name}", True, remedy)
                 yield Need(check, "method", method_key(entry))

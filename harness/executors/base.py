@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 from harness.errors import UserError
+from methods.plugin_errors import interrupting
 from methods.registry import Registry
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Work(NamedTuple):
     saved_fits: Callable[[Cell], tuple[SavedFit, ...]]
     """fits of finished cells with the same fit identity, as the store has them now"""
 
+    @interrupting
     def progress(self, done: int, total: int, what: str) -> None:
         """Report progress, and raise KeyboardInterrupt as :attr:`check` does."""
         self.check()

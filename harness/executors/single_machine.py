@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from harness import devices
 from harness.executors.base import Event, Executor, Opened, TargetWork, Work
+from methods.plugin_errors import is_interrupt, recognisable_interrupts
+from methods.process_state import restored
 
 if TYPE_CHECKING:
     from harness.cells.inputs import Inputs
@@ -31,8 +33,11 @@ class SingleMachine(Executor):
             work.reporter.say(target.prepared.title)
             plans = [cell.plan for cell in target.cells]
             try:
-                inputs = open_inputs(work.suite, target.prepared, plans, work.cache, progress=work.progress)
-            except Exception as error:
+                with recognisable_interrupts(), restored():
+                    inputs = open_inputs(work.suite, target.prepared, plans, work.cache, progress=work.progress)
+            except BaseException as error:
+                if is_interrupt(error):
+                    raise KeyboardInterrupt from error
                 # An error of the inputs fails the cells of this target; other targets go on.
                 failure = Failure.of(error)
                 yield from (failed(cell, work.context, failure) for cell in target.cells)

@@ -26,6 +26,7 @@ from harness.identity import canonical
 from harness.suites import Suite, Target, parse_suite
 from methods import numerics
 from methods.base import Progress, no_progress
+from methods.plugin_errors import is_interrupt
 from methods.plugin_files import load_plugin_file, plugin_files
 
 #: Seconds that a machine waits for a file that another one has just written to the shared file system.
@@ -83,7 +84,9 @@ def open_target(order: Order, resources: Resources, cell_ids: Sequence[str]) -> 
     session = _session(order, resources)
     try:
         inputs = session.inputs([session.cell(cell_id).plan for cell_id in cell_ids])
-    except Exception as error:
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
         return Failure.of(error)
     site = session.prepared.site
     largest = max(tokens.n for tokens in inputs.tokens.values())
@@ -102,7 +105,9 @@ def compute(
     try:
         cell = session.cell(cell_id)
         inputs = session.inputs([cell.plan])
-    except Exception as error:
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
         return Failure.of(error)
     context = order.context._replace(device=session.device)
     return run_cell(cell, inputs, context, saved_fits=saved_fits, progress=progress)

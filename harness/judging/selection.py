@@ -14,6 +14,7 @@ from harness.identity import canonical
 from harness.suites import Suite
 from methods import METHODS
 from methods.base import make_config
+from methods.file_settings import plain_config
 from results import Store
 from results.views import View, view_of
 
@@ -103,7 +104,7 @@ def cells_in_store(store: Store, suite: Suite, images: ImageSet) -> list[str]:
         if target.site is not None:
             rows = rows[rows["site"] == target.site]
         configured = [
-            (entry.name, make_config(METHODS.get(entry.name), entry.config).model_dump(mode="json"))
+            (entry.name, plain_config(make_config(METHODS.get(entry.name), entry.config)))
             for entry in suite.methods_of(target)
         ]
         # An array, because pandas treats an empty list as a selection of columns.

@@ -15,6 +15,7 @@ from harness.suites import MethodEntry, Suite, Target, parse_suite
 from harness.suites.grids import grid
 from methods import METHODS
 from methods.base import make_config
+from methods.file_settings import plain_config
 from results import Store, open_store
 from results.boards.seeds import SUFFIX
 
@@ -113,7 +114,7 @@ def _select_point(entry: MethodEntry, suite: Suite, rows: pd.DataFrame) -> Mappi
     rows = rows[rows["method"] == entry.name]
     finished = []
     for point in grid(entry.name, suite.sweep.grid):
-        config = make_config(method, {**entry.config, **point}).model_dump(mode="json")
+        config = plain_config(make_config(method, {**entry.config, **point}))
         matches = rows[[stored == config for stored in rows["config"]]]
         if len(matches):
             finished.append((point, float(matches.iloc[0]["r2"]), float(matches.iloc[0]["l0"])))

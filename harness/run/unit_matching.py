@@ -22,6 +22,8 @@ import methods
 from harness.identity import seed_of
 from harness.metrics.dictionary import checked_atoms, writing_directions
 from harness.metrics.stability import matched_cosine, matched_cosine_by_parent
+from methods.base import Method
+from methods.plugin_calls import calling
 from results import Store
 
 Definition = Literal["full", "alive"]
@@ -102,7 +104,12 @@ def fitted_units(store: Store, cell: dict[str, Any]) -> FittedUnits:
     Raises:
         UserError: if the fit is missing or damaged, or its method is not registered.
     """
-    method = methods.load(store.path.parent / cell["artifact"])
+    with calling(methods.METHODS, cell["method"]):
+        method = methods.load(store.path.parent / cell["artifact"])
+        return _units_of(method, store, cell)
+
+
+def _units_of(method: Method, store: Store, cell: dict[str, Any]) -> FittedUnits:
     dictionary = method.dictionary()
     atoms = dictionary.atoms.detach().cpu()
     units = store.units(cell["cell_id"])

@@ -151,6 +151,7 @@ def _entry(entry: MethodEntry, settings: Mapping[str, Mapping[str, Any]], path: 
     """Return the problems of one method, with the settings of a target merged over its configuration."""
     from harness.suites.grids import GRIDS
     from methods import METHODS
+    from methods.plugin_calls import calling
 
     if problems := _problems_of((*path, "name"), METHODS.get, entry.name):
         return problems
@@ -161,6 +162,21 @@ def _entry(entry: MethodEntry, settings: Mapping[str, Mapping[str, Any]], path: 
     if over and not layers and path[0] != "targets":
         return []  # the entry without target settings was checked before
     method = METHODS.get(entry.name)
+    try:
+        with calling(METHODS, entry.name):
+            return _config_problems(method, entry, settings, path, over, layers)
+    except UserError as error:
+        return [SuiteProblem((*path, "config"), str(error))]
+
+
+def _config_problems(
+    method: Any,
+    entry: MethodEntry,
+    settings: Mapping[str, Mapping[str, Any]],
+    path: Path,
+    over: Path,
+    layers: list[tuple[str, Mapping[str, Any]]],
+) -> list[SuiteProblem]:
     try:
         method.Config(**with_target_settings(entry, settings).config)
     except ValidationError as error:

@@ -48,7 +48,7 @@ def marked(names: list[str], slow: tuple[str, ...]) -> list[object]:
 def test_every_method_keeps_the_contract(name: str) -> None:
     report = check(CheckTarget("method", name))
     assert wrong(report) == []
-    assert len(report.findings) == 15
+    assert len(report.findings) == 21
 
 
 @pytest.mark.parametrize("name", marked(METRICS.names(), SLOW_METRICS))
@@ -93,7 +93,7 @@ def test_a_panel_behind_a_server_is_asked() -> None:
         report = check(CheckTarget("judge", "openai"), {"base_url": server.url, "backoff_s": 0.0})
     # The server answers A whatever it is shown, and that is all that is wrong with it.
     assert [one.check for one in report.findings if not one.ok] == ["depends on the grids"]
-    assert len(report.findings) == 7
+    assert len(report.findings) == 8
 
 
 def test_panels_that_need_what_is_not_here_say_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,51 @@ BROKEN: dict[tuple[str, str], tuple[list[tuple[str, str]], list[str]]] = {
         [("return (x - self.mean) @", "x -= self.mean\n        return x @")],
         ["encode changes its input in place"],
     ),
+    ("method", "fingerprint"): (
+        [
+            (
+                "    def encode(",
+                "    def fingerprint(self):\n        return str(torch.rand(9).tolist())\n\n    def encode(",
+            )
+        ],
+        ["another value at each call"],
+    ),
+    ("method", "same codes at each call"): (
+        [
+            (
+                "        return (x - self.mean) @ self.atoms.T",
+                "        self.mean = self.mean + 1\n        return (x - self.mean) @ self.atoms.T",
+            ),
+        ],
+        ["from call to call", ".eval()"],
+    ),
+    ("method", "same dictionary at each call"): (
+        [
+            (
+                "        return Dictionary(self.atoms,",
+                "        self.atoms = self.atoms * 1.5\n        return Dictionary(self.atoms,",
+            )
+        ],
+        ["other atoms or parents at a later call"],
+    ),
+    ("method", "bounded memory"): (
+        [
+            (
+                "        return (x - self.mean) @",
+                "        vars(self).setdefault('seen', []).append(x)\n        return (x - self.mean) @",
+            )
+        ],
+        ["keeps the tensors of every call"],
+    ),
+    ("method", "safe file"): (
+        [
+            (
+                "    def encode(",
+                "    def save(self, path):\n        torch.save({}, path)\n        return path\n\n    def encode(",
+            )
+        ],
+        ["not safetensors", "pickle"],
+    ),
     ("method", "deterministic under a seed"): (
         [(", generator=torch.Generator().manual_seed(seed))", ")")],
         ["same seed differ", "generator seeded with `seed`"],

@@ -1,0 +1,136 @@
+"""Checks of a method's calls: what one call leaves behind for the next, and what ``save`` writes."""
+
+from __future__ import annotations
+
+import gc
+import os
+import tempfile
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from harness.cells.method_output import ROUNDING
+from harness.check.finding import require
+from methods.base import make_config, read_header
+from methods.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.check.methods import CheckedMethod
+
+#: Number of batches after which a method may hold at most HELD of them.
+CALLS, HELD = 12, 3
+
+
+def same_codes_at_each_call(of: CheckedMethod) -> None:
+    """Check that codes depend neither on earlier calls nor on the order of the tokens, and are not overwritten."""
+    first = of.method.encode(of.x)
+    kept = first.clone()
+    reversed_codes = of.method.encode(of.x.flip(0)).flip(0)
+    require(
+        torch.equal(first, kept),
+        "encode overwrites the codes that it returned before: it returns the same memory at each call. Return a new "
+        "tensor.",
+    )
+    largest = float(kept.abs().max()) or 1.0
+    for other, reason in (
+        (of.method.encode(of.x), "from call to call"),
+        (reversed_codes, "with the order of the tokens"),
+    ):
+        difference = float((kept - other).abs().max()) / largest
+        require(
+            difference <= ROUNDING,
+            f"The codes of a token change {reason}, by {difference:.1e} of the largest code: encode must not change "
+            "the fitted method, and its modules must be in evaluation mode (.eval()).",
+        )
+
+
+def same_dictionary_at_each_call(of: CheckedMethod) -> None:
+    """Check that dictionary() gives the same atoms and parents each time, also after encode and decode."""
+    atoms, parents, _ = of.method.dictionary()
+    before = atoms.clone()
+    of.method.decode(of.method.encode(of.x))
+    again = of.method.dictionary()
+    same = torch.equal(before, again.atoms) and (parents is None) == (again.parents is None)
+    same = same and (parents is None or again.parents is None or torch.equal(parents, again.parents))
+    require(same, "dictionary() gives other atoms or parents at a later call; it must only read what fit has set.")
+
+
+def bounded_memory(of: CheckedMethod) -> None:
+    """Check that encode and decode keep no references to the tensors of all earlier calls."""
+    references: list[weakref.ref[torch.Tensor]] = []
+    before = _held(of.method)
+    for start in range(CALLS):
+        x = of.x[start::CALLS].clone()
+        codes = of.method.encode(x)
+        references += [weakref.ref(x), weakref.ref(codes)]
+        of.method.decode(codes)
+    del x, codes
+    gc.collect()
+    alive = sum(reference() is not None for reference in references)
+    grown = _held(of.method) - before
+    require(
+        alive <= 2 * HELD and grown <= HELD,
+        "encode or decode keeps the tensors of every call, so memory grows with the number of images; keep no "
+        "reference to inputs and codes.",
+    )
+
+
+def _held(method: object) -> int:
+    """Return the number of tensors in the attributes of a method, those in lists and dictionaries included."""
+    n_tensors, waiting, visited = 0, [vars(method)], set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in visited:
+            continue
+        visited.add(id(value))
+        if isinstance(value, torch.Tensor):
+            n_tensors += 1
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list | tuple | set):
+            waiting += value
+    return n_tensors
+
+
+def safe_file(of: CheckedMethod) -> None:
+    """Check that save writes one safetensors file, the given one, and nothing elsewhere."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            (Path(folder) / "inside").mkdir()
+            (Path(folder) / "elsewhere").mkdir()
+            os.chdir(Path(folder) / "elsewhere")
+            file = Path(folder) / "inside" / "method.safetensors"
+            of.method.save(file)
+            names = sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
+            require(
+                names == ["inside/method.safetensors"],
+                f"save writes the files {names}; it must write only the given path.",
+            )
+            try:
+                read_header(file)
+            except UserError as error:
+                raise AssertionError(
+                    "save writes a file that is not safetensors with the method's header; a pickle can run code when "
+                    "it is read. Do not override save: name tensors in `fitted`, and return other state in "
+                    "extra_state()."
+                ) from error
+        finally:
+            os.chdir(before)
+
+
+def fingerprint(of: CheckedMethod) -> str:
+    """Check that the method's own fingerprint is text or None, and the same each time."""
+    values = [of.cls(make_config(of.cls, dict(of.config))).fingerprint() for _ in range(2)]
+    require(
+        all(value is None or isinstance(value, str) for value in values),
+        f"fingerprint() returns a {type(values[0]).__name__}; it must return text, or None if fit reads no files.",
+    )
+    require(
+        values[0] == values[1],
+        "fingerprint() gives another value at each call, so finished cells would never be found again; return a hash "
+        "of what fit reads.",
+    )
+    return "" if values[0] is None else str(values[0])[:40]

@@ -1,0 +1,228 @@
+"""Exceptions of plugin code, of every kind, as one sentence that names the plugin.
+
+A plugin may raise anything: ``SystemExit``, a ``KeyboardInterrupt`` of its own, another ``BaseException``, or an
+exception whose text cannot be read. :func:`plugin_call` turns all of them into a :class:`PluginError`, which the
+command line prints as one message. A real interruption (Ctrl-C, SIGTERM) goes through.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType, FrameType, TracebackType
+from typing import Any, NoReturn, TypeVar
+
+from methods.errors import UserError
+from methods.process_state import restored
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: Most characters of an exception's text that are kept.
+LONGEST_TEXT = 2000
+
+#: Code of the functions that raise KeyboardInterrupt because the user asked for it.
+_INTERRUPTING: set[CodeType] = set()
+
+#: Control characters other than tab and line end, and halves of surrogate pairs, which no file or database can hold.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class PluginError(UserError):
+    """A plugin has failed; the sentence names it, and the cause has the traceback."""
+
+
+def clean_text(text: str) -> str:
+    """Return a text without characters that a terminal obeys or that cannot be stored."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def type_name(error: BaseException) -> str:
+    """Return the name of an exception's class, whatever its metaclass does."""
+    return clean_text(type.__dict__["__name__"].__get__(type(error)))
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an exception, whatever its ``__str__`` does; its type if it has no text."""
+    name = type_name(error)
+    try:
+        text = str.__str__(str(error)).strip()
+    except BaseException as problem:
+        if is_interrupt(problem):
+            raise
+        return f"{name} (its text cannot be read)"
+    return clean_text(text[:LONGEST_TEXT]) or str(name)
+
+
+def type_and_text(error: BaseException) -> str:
+    """Return ``TYPE: TEXT`` of an exception in one line."""
+    name, text = type_name(error), " ".join(text_of(error).split())
+    return text if text.startswith(name) else f"{name}: {text}"
+
+
+def traceback_text(error: BaseException) -> str:
+    """Return the traceback of an exception as text that can be stored, at most about 100,000 characters."""
+    try:
+        text = "".join(traceback.format_exception(error))
+    except BaseException as problem:
+        if is_interrupt(problem):
+            raise
+        text = "".join(traceback.format_tb(error.__traceback__)) + type_and_text(error)
+    text = clean_text(text)
+    return text if len(text) <= 100_000 else f"{text[:50_000]}\n...\n{text[-50_000:]}"
+
+
+def interrupting(function: F) -> F:
+    """Mark a function that raises KeyboardInterrupt on behalf of the user (decorator)."""
+    _INTERRUPTING.add(function.__code__)
+    return function
+
+
+@interrupting
+def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Return True if the user interrupted the process: a marked function raised, and not the plugin itself."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, KeyboardInterrupt) and _through_marked(error.__traceback__):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _through_marked(trace: TracebackType | None) -> bool:
+    while trace is not None:
+        if trace.tb_frame.f_code in _INTERRUPTING:
+            return True
+        trace = trace.tb_next
+    return False
+
+
+@contextmanager
+def recognisable_interrupts() -> Iterator[None]:
+    """Let Ctrl-C be told from a KeyboardInterrupt that a plugin raises, if Python's own handler is installed."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, _interrupted)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is _interrupted:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def exits_as_exceptions() -> Iterator[None]:
+    """Let ``os._exit`` raise SystemExit within the context, in this process; a forked child still ends at once."""
+    real, process = os._exit, os.getpid()
+
+    def leave(status: int = 0) -> NoReturn:
+        if os.getpid() != process:
+            real(status)
+        raise SystemExit(f"os._exit({status})")
+
+    os._exit = leave
+    try:
+        yield
+    finally:
+        os._exit = real
+
+
+@contextmanager
+def failing_threads(subject: str) -> Iterator[None]:
+    """Raise PluginError at the end of the context if a thread that was started in it has raised by then."""
+    errors: list[BaseException] = []
+    before = threading.excepthook
+
+    def collect(arguments: threading.ExceptHookArgs) -> None:
+        if arguments.exc_value is not None:
+            errors.append(arguments.exc_value)
+
+    threading.excepthook = collect
+    try:
+        yield
+    finally:
+        if threading.excepthook is collect:
+            threading.excepthook = before
+    if errors:
+        raise PluginError(f"A thread of {subject} raised {type_and_text(errors[0])}.") from errors[0]
+
+
+@contextmanager
+def plugin_call(subject: str, advice: str = "", *, changes: list[str] | None = None) -> Iterator[None]:
+    """Run code of a plugin: restore the process's settings after it, and raise whatever it raises as PluginError.
+
+    Args:
+        subject: start of the sentence, such as ``The method 'x' (plugin x.py)``.
+        advice: end of the sentence: what to do.
+        changes: receives the settings that the plugin changed (:func:`methods.process_state.restored`).
+
+    Raises:
+        UserError: as raised by the plugin.
+        PluginError: for any other exception.
+        KeyboardInterrupt: if the user interrupted the process.
+    """
+    with recognisable_interrupts():
+        try:
+            with restored(changes):
+                yield
+        except BaseException as error:
+            if is_interrupt(error):
+                raise KeyboardInterrupt from error
+            if isinstance(error, UserError) and has_text(error):
+                raise
+            sentence = f"{subject} failed{line_in_plugin(error)}: {type_and_text(error).rstrip('.')}."
+            raise PluginError(f"{sentence} {advice}".rstrip()) from error
+
+
+def has_text(error: BaseException) -> bool:
+    """Return True if the text of an exception can be read and is not empty."""
+    with contextlib.suppress(BaseException):
+        return bool(str.__str__(str(error)))
+    return False
+
+
+def line_in_plugin(error: BaseException) -> str:
+    """Return `` at line N of FILE`` of the innermost frame that is in a plugin file, or an empty string."""
+    from methods.plugin_files import is_plugin_module
+
+    location, trace = "", error.__traceback__
+    while trace is not None:
+        if is_plugin_module(str(trace.tb_frame.f_globals.get("__name__", ""))):
+            location = f" at line {trace.tb_lineno} of {Path(trace.tb_frame.f_code.co_filename).name}"
+        trace = trace.tb_next
+    return location
+
+
+def warn_in_a_sentence() -> None:
+    """Print exceptions of threads and of ``__del__`` as one sentence on standard error, not as a traceback."""
+
+    def of_thread(arguments: threading.ExceptHookArgs) -> None:
+        if arguments.exc_value is not None and not isinstance(arguments.exc_value, SystemExit):
+            _say(f"a thread raised {type_and_text(arguments.exc_value)}{line_in_plugin(arguments.exc_value)}.")
+
+    def unraisable(arguments: Any) -> None:
+        if arguments.exc_value is not None:
+            where = line_in_plugin(arguments.exc_value)
+            _say(f"an object raised {type_and_text(arguments.exc_value)}{where} when it was removed.")
+
+    threading.excepthook = of_thread
+    sys.unraisablehook = unraisable
+
+
+def _say(sentence: str) -> None:
+    with contextlib.suppress(Exception):
+        sys.stderr.write(f"harness: {sentence}\n")

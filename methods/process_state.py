@@ -1,0 +1,210 @@
+"""State of the process that a plugin may change, and that is put back after each call of a plugin.
+
+Without it a plugin that sets torch's default dtype, closes standard output or changes the working folder would change
+the results of the cells after it, or lose them. The environment variables that an import adds are kept, since libraries
+set what they need; everything else in :data:`SETTINGS` is restored.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import gc
+import os
+import random
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Setting(NamedTuple):
+    """One setting of the process."""
+
+    name: str
+    get: Callable[[], Any]
+    restore: Callable[[Any], object]
+    printed: bool = True
+    """True if the value is short, so that a sentence can show it"""
+
+
+def _attribute(module: Any, name: str, title: str = "") -> Setting:
+    return Setting(
+        title or f"{module.__name__}.{name}",
+        lambda: getattr(module, name),
+        lambda value: setattr(module, name, value),
+        printed=False,
+    )
+
+
+#: Signals that Python programs handle; to ask for all 64 would take longer than a small batch.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGPIPE, signal.SIGCHLD)
+
+
+def _handlers() -> dict[int, Any]:
+    return {number: signal.getsignal(number) for number in _SIGNALS}
+
+
+def _restore_handlers(before: dict[int, Any]) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number, handler in before.items():
+        # None: a handler that was not installed from Python, which cannot be installed again.
+        if handler is not None and signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+
+def _timer() -> bool:
+    return signal.getitimer(signal.ITIMER_REAL)[0] > 0
+
+
+def _restore_timer(running: bool) -> None:
+    # A timer of an earlier caller cannot be told from one of the plugin: it is kept.
+    if not running:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _folder() -> str | None:
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return None
+
+
+def _restore_folder(folder: str | None) -> None:
+    with contextlib.suppress(OSError):
+        if folder is not None:
+            os.chdir(folder)
+
+
+def _restore_environment(before: dict[str, str]) -> None:
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
+    os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
+
+
+def _restore_builtins(before: dict[str, Any]) -> None:
+    for name in set(vars(builtins)) - set(before):
+        delattr(builtins, name)
+    vars(builtins).update(before)
+
+
+def _restore_filters(before: list[Any]) -> None:
+    warnings.resetwarnings()
+    warnings.filters.extend(before)  # type: ignore[attr-defined]
+
+
+_ENVIRONMENT = Setting("os.environ", lambda: dict(os.environ), _restore_environment, printed=False)
+
+#: Settings that take long to read.
+SLOW_SETTINGS = (_ENVIRONMENT, Setting("the signal handlers", _handlers, _restore_handlers, printed=False))
+
+#: Settings of Python.
+SETTINGS: tuple[Setting, ...] = (
+    *(_attribute(sys, name) for name in ("stdout", "stderr", "stdin", "excepthook", "unraisablehook")),
+    _attribute(threading, "excepthook"),
+    _attribute(os, "_exit"),
+    _attribute(warnings, "showwarning"),
+    Setting("the filters of warnings", lambda: list(warnings.filters), _restore_filters, printed=False),
+    Setting("the timer of signals", _timer, _restore_timer, printed=False),
+    Setting("the working folder", _folder, _restore_folder),
+    Setting("Python's built-in functions", lambda: dict(vars(builtins)), _restore_builtins, printed=False),
+    Setting("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+    Setting("garbage collection", gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
+)
+
+
+def _numpy_settings() -> tuple[Setting, ...]:
+    """Return the settings of numpy, or none if it has not been imported."""
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is None or not hasattr(numpy, "seterr"):
+        return ()
+    return (Setting("numpy's error handling", numpy.geterr, lambda value: numpy.seterr(**value)),)
+
+
+def _torch_settings() -> tuple[Setting, ...]:
+    """Return the settings of torch, or none if it has not been imported."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "get_default_device"):
+        return ()
+
+    def restore_device(device: str) -> None:
+        torch.set_default_device(None if device == "cpu" else device)
+
+    def deterministic() -> tuple[bool, bool]:
+        return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+    def restore_deterministic(before: tuple[bool, bool]) -> None:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+    cudnn = torch.backends.cudnn
+    return (
+        Setting("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
+        Setting("torch's default device", lambda: str(torch.get_default_device()), restore_device),
+        Setting("torch's gradient mode", torch.is_grad_enabled, torch.set_grad_enabled),
+        Setting("torch's deterministic algorithms", deterministic, restore_deterministic),
+        Setting("torch's number of threads", torch.get_num_threads, torch.set_num_threads),
+        Setting("torch's matmul precision", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+        Setting("torch's anomaly mode", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+        _attribute(cudnn, "benchmark", "torch.backends.cudnn.benchmark"),
+        _attribute(cudnn, "deterministic", "torch.backends.cudnn.deterministic"),
+        _attribute(cudnn, "allow_tf32", "torch.backends.cudnn.allow_tf32"),
+    )
+
+
+@contextmanager
+def restored(
+    changes: list[str] | None = None, *, keep_new_variables: bool = False, brief: bool = False
+) -> Iterator[None]:
+    """Restore the settings of the process at the end of the context.
+
+    Args:
+        changes: receives one phrase per setting that was changed (``torch's default dtype (torch.float32 to ...)``).
+        brief: leave :data:`SLOW_SETTINGS` out, for calls of a fraction of a millisecond.
+        keep_new_variables: keep environment variables that were added, as imports of libraries do.
+    """
+    settings = (*SETTINGS, *_numpy_settings(), *_torch_settings(), *(() if brief else SLOW_SETTINGS))
+    before = [(setting, setting.get()) for setting in settings]
+    try:
+        yield
+    finally:
+        for setting, value in before:
+            present = setting.get()
+            if setting is _ENVIRONMENT and keep_new_variables:
+                value = {**present, **value}
+            if not _same(present, value):
+                setting.restore(value)
+                if setting is _ENVIRONMENT and all(present.get(name) == value[name] for name in value):
+                    continue  # only additions, which imports of libraries make
+                if changes is not None:
+                    phrase = f"{setting.name} ({value} to {present})" if setting.printed else setting.name
+                    changes.append(phrase)
+
+
+def _same(present: Any, value: Any) -> bool:
+    # Objects such as streams are compared by identity: their comparison is code of the plugin.
+    return present is value or (type(present) is type(value) and isinstance(present, _PLAIN) and present == value)
+
+
+_PLAIN = (bool, int, float, str, tuple, list, dict)
+
+
+@contextmanager
+def restored_generators() -> Iterator[None]:
+    """Restore the global random generators of Python, numpy and torch (CPU) at the end of the context."""
+    import numpy as np
+
+    torch: Any = sys.modules.get("torch")
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    state = None if torch is None else torch.random.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        if state is not None:
+            torch.random.set_rng_state(state)

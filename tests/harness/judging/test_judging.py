@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class Scripted(Judge):
             key = self.key(question, prompt)
             self.asked.append((self.id, key.grid_a, key.grid_b, question.attempt))
             if self.name == "dies" and number == 7:
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)
             a, b = (len({tile.index // 16 for tile in grid.tiles}) for grid in (question.grid_a, question.grid_b))
             text: str | None = json.dumps({"reasoning_a": "", "reasoning_b": "", "answer": "A" if a < b else "B"})
             if self.name == "stutters" and question.attempt < 3:

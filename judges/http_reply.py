@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator
 from http.cookiejar import CookieJar
@@ -9,6 +10,8 @@ from typing import Any, Protocol
 
 #: Bytes of a body as sent, and again after decompression. A reply of 512 tokens has a few kilobytes.
 MAX_BODY_BYTES = 256 * 1024
+#: Pieces (chunks) of a body: tiny ones cost far more time than their bytes.
+MAX_PIECES = 10_000
 #: Headers of a reply. Their size is bounded by the HTTP library, to 100 kB and one read of 64 kB.
 MAX_HEADERS = 100
 #: Sent with every request: servers need not compress some hundred bytes.
@@ -44,11 +47,11 @@ class NoCookies(CookieJar):
 async def read_body(response: Response) -> bytes:
     """Return the body of a response, decompressed.
 
-    Time is not bounded here.
+    Time is not bounded here, but other tasks, such as a timeout, run in between.
 
     Raises:
-        UnusableBody: too many headers, too many bytes before or after decompression, or an encoding that cannot be
-            decompressed within a bound.
+        UnusableBody: too many headers or pieces, too many bytes before or after decompression, or an encoding that
+            cannot be decompressed within a bound.
     """
     if len(response.headers.raw) > MAX_HEADERS:
         raise UnusableBody(f"more than {MAX_HEADERS} headers")
@@ -56,9 +59,16 @@ async def read_body(response: Response) -> bytes:
     if encoding not in ("", "identity", *_WINDOWS):
         raise UnusableBody("in a content encoding that was not asked for")
     body = bytearray()
+    n_pieces = 0
     # The library's own decompression is not used: it has a bound per piece, but none in total, and stacks encodings.
     async for piece in response.aiter_raw():
         body += piece
+        n_pieces += 1
+        if n_pieces > MAX_PIECES:
+            raise UnusableBody(f"more than {MAX_PIECES} chunks")
+        if n_pieces % 64 == 0:
+            # The library waits only for the network, and one read may contain thousands of chunks.
+            await asyncio.sleep(0)
         if len(body) > MAX_BODY_BYTES:
             raise UnusableBody(f"more than {MAX_BODY_BYTES} bytes", b"" if encoding in _WINDOWS else bytes(body))
     return _decompressed(bytes(body), _WINDOWS[encoding]) if encoding in _WINDOWS else bytes(body)

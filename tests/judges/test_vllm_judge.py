@@ -184,6 +184,53 @@ def test_a_dead_engine_is_not_asked_thousands_of_questions(vllm: Recorder, tmp_p
     assert len(vllm.chats) == 1 + 1 + 64 and vllm.alive == 0
 
 
+class VLLMValidationError(Exception):
+    """As in vllm.exceptions: derives from no other exception than Exception."""
+
+
+class EngineDeadError(Exception):
+    """As in vllm.v1.engine.exceptions."""
+
+
+def test_a_prompt_refused_by_an_error_of_vllm_is_that_reply_alone(vllm: Recorder, tmp_path: Path) -> None:
+    def say(asked: Any) -> tuple[str, str]:
+        if asked[0][0]["content"][0]["image_pil"].getpixel((0, 0))[0] in range(56, 65):
+            raise VLLMValidationError("too many image tokens")
+        return RIGHT, "stop"
+
+    vllm.say = say
+    kept = judged(tmp_path, 6, ["m"])
+    assert [reply.came for reply in kept] == [True] * 3 + [False] + [True] * 2
+    assert kept[3].finish_reason == "error: too many image tokens"
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_dead_engine_ends_the_asking_at_once(vllm: Recorder, tmp_path: Path, alone: bool) -> None:
+    kept: list[Reply] = []
+
+    def say(asked: Any) -> tuple[str, str]:
+        if len(vllm.chats) == 1 and alone:
+            raise VLLMValidationError("one prompt is refused, so each is asked alone")
+        if len(vllm.chats) > 3:
+            raise EngineDeadError("EngineCore encountered an issue.")
+        return RIGHT, "stop"
+
+    vllm.say = say
+    (judge,) = make_panel("vllm", Wanted("vit", ({"name": "m"},))).judges
+    with pytest.raises(UserError, match=r"The vLLM engine of 'm' died.*replies that came before are stored"), judge:
+        ask(judge, questions(640), prompt_for("plain"), Album(Squares(), tmp_path), kept.extend)
+    assert len(vllm.chats) == 4 and vllm.alive == 0 and len(kept) == (2 if alone else 3 * 64)
+
+
+def test_any_error_at_the_start_is_explained(vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(**arguments: Any) -> None:
+        raise EngineDeadError
+
+    monkeypatch.setattr(sys.modules["vllm"], "LLM", fails, raising=False)
+    with pytest.raises(UserError, match="vLLM could not start 'm': EngineDeadError"):
+        judged(tmp_path, 1, ["m"])
+
+
 def test_what_cannot_be_is_explained(vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="has no option 'temperature'"):
         judged(tmp_path, 1, ["m"], temperature=1)

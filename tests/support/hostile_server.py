@@ -177,7 +177,9 @@ async def _misbehave(server: HostileServer, reader: asyncio.StreamReader, writer
 
 async def _serve(server: HostileServer, started: threading.Event, stop: asyncio.Event) -> None:
     async def misbehave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _misbehave(server, reader, writer)
+        # Cancelled when the server stops, which asyncio would report as an error.
+        with suppress(asyncio.CancelledError):
+            await _misbehave(server, reader, writer)
 
     async def record(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server.elsewhere_received.append(await reader.read(2**16))
@@ -191,6 +193,10 @@ async def _serve(server: HostileServer, started: threading.Event, stop: asyncio.
     await stop.wait()
     hostile.close()
     other.close()
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextmanager
@@ -200,14 +206,8 @@ def hostile_server() -> Iterator[HostileServer]:
     loop = asyncio.new_event_loop()
 
     def run() -> None:
-        try:
-            loop.run_until_complete(_serve(server, started, stop))
-            tasks = asyncio.all_tasks(loop)
-            for task in tasks:
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        finally:
-            loop.close()
+        loop.run_until_complete(_serve(server, started, stop))
+        loop.close()
 
     thread = threading.Thread(target=run, name="hostile server", daemon=True)
     thread.start()

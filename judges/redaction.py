@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 REPLACEMENT = "***"
 #: Shorter keys are placeholders ("EMPTY", "x"), and their letters occur in ordinary text.
@@ -17,6 +18,7 @@ SHORTEST_ENCODED = 8
 _GAP = '(?:\\\\{1,4}[nrt"]|[\\s"\',+:\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\0]){0,8}'
 
 
+@lru_cache(maxsize=8)
 def redactor(key: str) -> Callable[[str], str]:
     """Return a function that replaces a key in a text by ``***``.
 

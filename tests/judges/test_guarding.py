@@ -132,24 +132,24 @@ def test_any_exception_is_a_sentence_with_plugin_and_call(tmp_path: Path, method
 def test_any_exception_of_the_factory_or_settings_is_a_sentence(
     monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    monkeypatch.setitem(PANELS.entries, "plugin", raising(error))
+    monkeypatch.setattr(PANELS, "get", lambda name: raising(error))
     with pytest.raises(UserError, match=f"^The judge panel 'plugin' failed in .*{type(error).__name__}"):
         make_panel("plugin", Wanted("vit"))
-    monkeypatch.setitem(PANELS.entries, "plugin", lambda wanted: (Plugin("settings", raising(error)),))
+    monkeypatch.setattr(PANELS, "get", lambda name: lambda wanted: (Plugin("settings", raising(error)),))
     with pytest.raises(UserError, match=f"^The judge 'p' of the panel 'plugin' failed in settings: {ids(error)}"):
         make_panel("plugin", Wanted("vit"))
 
 
 @pytest.mark.parametrize("returned", [None, 5, "judges", (1,), [object()], {}, (Plugin,)])
 def test_a_factory_that_returns_no_judges_is_explained(monkeypatch: pytest.MonkeyPatch, returned: Any) -> None:
-    monkeypatch.setitem(PANELS.entries, "plugin", lambda wanted: returned)
+    monkeypatch.setattr(PANELS, "get", lambda name: lambda wanted: returned)
     with pytest.raises(UserError, match="panel"):
         make_panel("plugin", Wanted("vit"))
 
 
 def test_sentences_of_the_plugin_itself_pass(tmp_path: Path) -> None:
     for error in (UserError("Set the variable X."), StoreError("The store is busy.")):
-        with pytest.raises(type(error), match=f"^{error}$"):
+        with pytest.raises(type(error), match=f"^{error}"):
             asked(Plugin("ask", raising(error)), tmp_path)
 
 

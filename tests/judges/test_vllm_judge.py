@@ -205,7 +205,10 @@ def test_a_prompt_refused_by_an_error_of_vllm_is_that_reply_alone(vllm: Recorder
 
 
 @pytest.mark.parametrize("alone", [False, True])
-def test_a_dead_engine_ends_the_asking_at_once(vllm: Recorder, tmp_path: Path, alone: bool) -> None:
+def test_a_dead_engine_ends_the_asking_at_once(
+    vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    monkeypatch.setattr("judges.panels.vllm.BATCH", 4)
     kept: list[Reply] = []
 
     def say(asked: Any) -> tuple[str, str]:
@@ -218,8 +221,8 @@ def test_a_dead_engine_ends_the_asking_at_once(vllm: Recorder, tmp_path: Path, a
     vllm.say = say
     (judge,) = make_panel("vllm", Wanted("vit", ({"name": "m"},))).judges
     with pytest.raises(UserError, match=r"The vLLM engine of 'm' died.*replies that came before are stored"), judge:
-        ask(judge, questions(640), prompt_for("plain"), Album(Squares(), tmp_path), kept.extend)
-    assert len(vllm.chats) == 4 and vllm.alive == 0 and len(kept) == (2 if alone else 3 * 64)
+        ask(judge, questions(40), prompt_for("plain"), Album(Squares(), tmp_path), kept.extend)
+    assert len(vllm.chats) == 4 and vllm.alive == 0 and len(kept) == (2 if alone else 3 * 4)
 
 
 def test_any_error_at_the_start_is_explained(vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

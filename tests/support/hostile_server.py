@@ -153,7 +153,9 @@ class HostileServer:
 
 async def _request(reader: asyncio.StreamReader) -> tuple[str, str]:
     """Read a request, and return its path and the key in its authorization."""
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    if (method := await reader.readexactly(4)) != b"POST":  # the beginning of TLS, for example
+        raise ConnectionError
+    head = (method + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
     await reader.readexactly(int(headers.get("content-length", 0)))
     return head[0].split(" ")[1], headers.get("authorization", "").removeprefix("Bearer ")

@@ -147,7 +147,13 @@ def test_the_papers_three_models_with_its_settings_one_after_another(vllm: Recor
     assert content[0]["image_pil"].size == (1008, 1008)
 
 
-def test_batches_of_64_are_kept_as_they_come(vllm: Recorder, tmp_path: Path) -> None:
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show a placeholder, since drawing hundreds of grids takes long."""
+    monkeypatch.setattr("judges.panels.vllm._picture", lambda grid, album: Image.new("RGB", (1, 1)))
+
+
+def test_batches_of_64_are_kept_as_they_come(vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_pictures(monkeypatch)
     assert len(judged(tmp_path, 130, ["m"])) == 130
     assert [len(chat) for chat in vllm.chats] == [64, 64, 2]
 
@@ -171,7 +177,11 @@ def test_one_refused_prompt_does_not_fail_its_batch(vllm: Recorder, tmp_path: Pa
     assert kept[3].finish_reason == "error: the prompt is too long"
 
 
-def test_a_dead_engine_is_not_asked_thousands_of_questions(vllm: Recorder, tmp_path: Path) -> None:
+def test_a_dead_engine_is_not_asked_thousands_of_questions(
+    vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_pictures(monkeypatch)
+
     def dead(asked: Any) -> tuple[str, str]:
         if len(vllm.chats) > 1:
             raise RuntimeError("CUDA error: out of memory")
@@ -208,6 +218,7 @@ def test_a_prompt_refused_by_an_error_of_vllm_is_that_reply_alone(vllm: Recorder
 def test_a_dead_engine_ends_the_asking_at_once(
     vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
 ) -> None:
+    without_pictures(monkeypatch)
     monkeypatch.setattr("judges.panels.vllm.BATCH", 4)
     kept: list[Reply] = []
 

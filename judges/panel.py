@@ -10,7 +10,9 @@ from pydantic import BaseModel
 
 from judges.base import MAX_ATTEMPTS, Judge, Keep, Key, Question, Reply
 from judges.grids import Album
+from judges.guarding import guarded
 from judges.prompt import Prompt
+from judges.storable import storable_reply
 from methods.errors import UserError
 from methods.registry import Registry
 
@@ -20,14 +22,19 @@ class Panel:
     """Judges of one kind: "proxy", "vllm", "openai", or a plugin's name.
 
     Raises:
-        UserError: an even number of judges, a name twice, or judges of another kind.
+        UserError: an even number of judges, a name twice, judges of another kind, or something else than judges.
     """
 
     kind: str
     judges: tuple[Judge, ...]
 
     def __post_init__(self) -> None:
+        others = [type(judge).__name__ for judge in self.judges if not isinstance(judge, Judge)]
+        if others:
+            raise UserError(f"The panel {self.kind!r} contains {', '.join(others)}; all members must be judges.")
         names = [judge.name for judge in self.judges]
+        if not all(isinstance(name, str) for name in names):
+            raise UserError(f"A judge of the panel {self.kind!r} has no name; its name must be a string.")
         if len(names) % 2 == 0:
             raise UserError(
                 f"A panel needs an odd number of judges, so that a majority exists; {len(names)} were given: {names}."
@@ -66,9 +73,32 @@ def make_panel(kind: str, wanted: Wanted) -> Panel:
     """Return the panel of a kind.
 
     Raises:
-        UserError: an unknown kind or setting, or a package that is missing.
+        UserError: an unknown kind or setting, a package that is missing, or a plugin that raises.
     """
-    return Panel(kind, PANELS.get(kind)(wanted))
+    factory = PANELS.get(kind)
+    with guarded(f"The judge panel {kind!r}", "the function that makes its judges"):
+        panel = Panel(kind, tuple(factory(wanted)))
+    for judge in panel.judges:
+        id_of(judge)
+    return panel
+
+
+def id_of(judge: Judge) -> str:
+    """Return the id of a judge.
+
+    Raises:
+        UserError: it cannot be computed from its settings.
+    """
+    with guarded(described(judge), "settings"):
+        judge_id = judge.id
+    if not isinstance(judge_id, str):
+        raise UserError(f"{described(judge)} has an id that is no string.")
+    return judge_id
+
+
+def described(judge: Judge) -> str:
+    """Return the beginning of a sentence about a judge."""
+    return f"The judge {judge.name!r} of the panel {judge.kind!r}"
 
 
 class LastReply(NamedTuple):
@@ -89,9 +119,10 @@ def open_questions(
     judge: Judge, questions: Sequence[Question], prompt: Prompt, stored: Mapping[Key, LastReply]
 ) -> list[Question]:
     """Return the questions left to ask a judge, each pair of grids in each order once, with its current attempt."""
+    with guarded(described(judge), "key"):
+        keys = [judge.key(question, prompt) for question in questions]
     left: dict[Key, Question] = {}
-    for question in questions:
-        key = judge.key(question, prompt)
+    for key, question in zip(keys, questions, strict=True):
         if key in left:
             continue
         last = stored.get(key)
@@ -104,24 +135,76 @@ def open_questions(
     return list(left.values())
 
 
+_STORED = "The replies that came before are stored; repeat the command to ask the rest."
+
+
 def ask(judge: Judge, questions: Sequence[Question], prompt: Prompt, album: Album, keep: Keep) -> None:
     """Ask until every question has a verdict, three invalid replies, or no reply.
 
+    The judge may be a plugin's: its replies are bounded before they are kept, and its exceptions become UserErrors.
+    Exceptions of ``keep`` are passed on.
+
     Raises:
-        UserError: as :meth:`Judge.ask`.
+        UserError: as :meth:`Judge.ask`, or the judge raised an exception or left questions without a reply.
     """
-    pending = {judge.key(question, prompt): question for question in questions}
-
-    def store(replies: Sequence[Reply]) -> None:
-        keep(replies)
-        for reply in replies:
-            question = pending.pop(reply.key)
-            if reply.came and not reply.verdict.valid and reply.attempt < MAX_ATTEMPTS:
-                again[reply.key] = replace(question, attempt=reply.attempt + 1, cut_off=reply.finish_reason == "length")
-
+    with guarded(described(judge), "key"):
+        pending = {judge.key(question, prompt): question for question in questions}
     while pending:
-        again: dict[Key, Question] = {}
-        judge.ask(list(pending.values()), prompt, album, store)
+        round_ = _Round(pending, keep)
+        try:
+            with guarded(described(judge), "ask", _STORED):
+                judge.ask(list(pending.values()), prompt, album, round_.store)
+        except UserError:
+            round_.raise_failure()
+            raise
+        round_.raise_failure()
         if pending:
-            raise RuntimeError(f"The judge {judge.id} left {len(pending)} questions without a reply.")
-        pending = again
+            raise UserError(
+                f"{described(judge)} left {len(pending)} questions without a reply: it must call `keep` with one "
+                f"Reply per question. {_STORED}"
+            )
+        pending = round_.again
+
+
+class _Round:
+    """Storage of the replies of one round, in which each pending question is asked once."""
+
+    def __init__(self, pending: dict[Key, Question], keep: Keep) -> None:
+        self._pending = pending
+        self._keep = keep
+        self._failure: BaseException | None = None
+        self.again: dict[Key, Question] = {}
+
+    def store(self, replies: Sequence[Reply]) -> None:
+        """Keep the replies to pending questions.
+
+        Raises:
+            UserError: other replies were among them.
+        """
+        given = list(replies)
+        answers = {reply.key: reply for reply in given if isinstance(reply, Reply) and self._is_pending(reply.key)}
+        kept = [storable_reply(reply, self._pending[key].attempt) for key, reply in answers.items()]
+        try:
+            self._keep(kept)
+        except BaseException as error:
+            # The judge might take it for an error of its own.
+            self._failure = error
+            raise
+        for reply in kept:
+            question = self._pending.pop(reply.key)
+            if reply.came and not reply.verdict.valid and reply.attempt < MAX_ATTEMPTS:
+                cut_off = reply.finish_reason == "length"
+                self.again[reply.key] = replace(question, attempt=reply.attempt + 1, cut_off=cut_off)
+        if len(kept) < len(given):
+            raise UserError(
+                f"A judge passed {len(given) - len(kept)} of {len(given)} replies to `keep` that answer no open "
+                "question: pass one Reply(self.key(question, prompt), question.attempt, ...) per question."
+            )
+
+    def _is_pending(self, key: object) -> bool:
+        return isinstance(key, tuple) and all(isinstance(part, str) for part in key) and key in self._pending
+
+    def raise_failure(self) -> None:
+        """Raise the exception of ``keep``, if it raised one."""
+        if self._failure is not None:
+            raise self._failure

@@ -7,6 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+#: Longer replies are invalid. 512 tokens are about 2000 characters.
+MAX_REPLY_CHARS = 16_384
+
 _FENCE = re.compile(r"```[A-Za-z]*[ \t]*\r?\n?")
 # Models put line breaks inside strings; they do not make the answer ambiguous.
 _DECODER = json.JSONDecoder(strict=False)
@@ -37,12 +40,14 @@ class _Object(NamedTuple):
 
 
 def parse_reply(text: str | None) -> Verdict:
-    """Read a judge's reply.
+    """Read a judge's reply of at most ``MAX_REPLY_CHARS`` characters.
 
     Accepted are a JSON object whose ``answer`` is exactly "A" or "B", the same inside a Markdown fence, with text after
     it, or cut off anywhere after the answer. Everything else is invalid: prose, other keys, other answers, two answers
     that differ, an answer that is itself cut off. Never raises.
     """
+    if isinstance(text, str) and len(text) > MAX_REPLY_CHARS:
+        return _invalid(f"the reply is longer than {MAX_REPLY_CHARS} characters")
     if not isinstance(text, str) or not text.strip():
         return _invalid("the reply is empty")
     body = text.strip().removeprefix("\ufeff").lstrip()
@@ -63,8 +68,19 @@ def parse_reply(text: str | None) -> Verdict:
     later = {match.group(1) for match in _ANSWER_KEY.finditer(parsed.rest)}
     if len({*answers, *later}) > 1:
         return _invalid("the reply gives two answers")
-    reasons = {key: value for key, value in parsed.pairs if isinstance(value, str)}
+    # Escapes within the reply can give characters that the reply itself does not contain.
+    reasons = {key: storable_text(value) for key, value in parsed.pairs if isinstance(value, str)}
     return Verdict(answers[0], reasons.get("reasoning_a"), reasons.get("reasoning_b"))
+
+
+def storable_text(text: str) -> str:
+    """Return a text with a replacement character for each NUL and each lone surrogate, which UTF-8 cannot encode."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
+
+
+def printable(text: str) -> str:
+    """Return a text on one line, with a question mark for each control or invisible character."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _invalid(problem: str) -> Verdict:

@@ -16,6 +16,14 @@ class ArgumentError(UserError, ValueError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the type and first line of an exception, to be put in brackets after a plain sentence."""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__
+    """Return the type and first line of an exception, to be put in brackets after a plain sentence.
+
+    The exception may be a plugin's: its text is bounded, without control characters, and left out if it cannot be read.
+    """
+    name = type(error).__name__
+    try:
+        lines = str(error)[:2000].strip().splitlines()
+    except BaseException:
+        return name
+    text = "".join(character if character.isprintable() else " " for character in lines[0][:200]) if lines else ""
+    return f"{name}: {text}" if text else name

@@ -12,6 +12,7 @@ from harness.judging.tournament import judge
 from harness.progress import Reporter
 from harness.suites import Suite
 from judges.panel import PANELS, Wanted, make_panel
+from methods.errors import first_line
 from results import Store, StoreError
 
 
@@ -61,4 +62,4 @@ def judge_run(
 
 
 def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, UserError | StoreError) else f"{type(error).__name__}: {error}."
+    return str(error) if isinstance(error, UserError | StoreError) else f"{first_line(error)}."

@@ -12,15 +12,17 @@ import pandas as pd
 
 from harness import datasets
 from harness.datasets.base import ImageSet
+from harness.errors import UserError
 from harness.identity import digest
 from harness.judging.pairs import Units, comparisons, tokens_per_side, units_of
 from harness.judging.scoring import WIN_RATE_VERSION, rescore
 from harness.judging.selection import Contest, contests, require_same_images
 from harness.progress import Reporter, Silent
 from harness.suites import Judging, Suite
-from judges.base import Judge, Key, Question, Reply
+from judges.base import CallEstimate, Judge, Key, Question, Reply
 from judges.grids import RENDER_VERSION, Album, Grid, TokenPosition, content_hash, grid_of
-from judges.panel import LastReply, Panel, Wanted, ask, make_panel, open_questions
+from judges.guarding import guarded, opened
+from judges.panel import LastReply, Panel, Wanted, ask, described, id_of, make_panel, open_questions
 from judges.prompt import Prompt, prompt_for
 from results import Store
 from results.store import judgments
@@ -82,7 +84,7 @@ class _Schedule:
         return digest(
             {
                 "panel": self.panel.id,
-                "judges": [judge.id for judge in self.panel.judges],
+                "judges": [id_of(judge) for judge in self.panel.judges],
                 "prompt": self.prompt.version,
                 "settings": {**self.settings, "version": 1},
                 "cells": list(self.contest.cell_ids),
@@ -91,7 +93,8 @@ class _Schedule:
 
     def n_questions(self, member: Judge) -> int:
         """Number of different questions to a judge."""
-        return len({member.key(question, self.prompt) for question in self.questions})
+        with guarded(described(member), "key"):
+            return len({member.key(question, self.prompt) for question in self.questions})
 
 
 def evaluation_images(suite: Suite) -> ImageSet:
@@ -116,7 +119,8 @@ def plan(store: Store, cell_ids: Sequence[str], images: ImageSet, judging: Judgi
             answered = _last_replies(store, member, schedule.prompt)
             n_questions = schedule.n_questions(member)
             n_open = len(open_questions(member, schedule.questions, schedule.prompt, answered))
-            cost = member.estimate(schedule.prompt)
+            with guarded(described(member), "estimate"):
+                cost = CallEstimate(*map(int, member.estimate(schedule.prompt)))
             rows.append(
                 Planned(
                     contest=schedule.contest.title,
@@ -146,7 +150,7 @@ def judge(
     """Let a panel judge every contest among the cells, and store replies, win rates and checks of the judges.
 
     Questions with a stored reply are not asked again. Contests with fewer than two methods are skipped. An interruption
-    loses only the calls in progress.
+    loses only the calls in progress. A judge that fails does not keep the others from being asked.
 
     Args:
         store: store with the cells; receives the replies and win rates.
@@ -158,7 +162,7 @@ def judge(
 
     Raises:
         UserError: if a panel or setting is unknown, the images are not those of the cells, there are too few top
-            images, or a judge is not available.
+            images, or, after all judges were asked, if one of them could not answer.
         StoreError: if the store cannot be written.
     """
     reporter = reporter or Silent()
@@ -168,6 +172,7 @@ def judge(
     album = Album(images, folder)
     n_asked = dict.fromkeys((schedule.tournament for schedule in schedules), 0)
     n_kept = dict(n_asked)
+    failures: list[str] = []
     for member, judged_schedules in _by_judge(schedules):
         # A judge's model is loaded once for all contests, and only if questions are open.
         answered = _last_replies(store, member, judged_schedules[0].prompt)
@@ -176,10 +181,15 @@ def judge(
             n_kept[schedule.tournament] += schedule.n_questions(member) - len(questions)
             n_asked[schedule.tournament] += len(questions)
         if any(questions for _, questions in jobs):
-            with member:
-                for schedule, questions in jobs:
-                    _ask(store, member, questions, schedule, album, reporter)
+            try:
+                with opened(member, described(member)):
+                    for schedule, questions in jobs:
+                        _ask(store, member, questions, schedule, album, reporter)
+            except UserError as error:
+                failures.append(str(error))
     rescore(store, list(n_asked))
+    if failures:
+        raise UserError(" ".join(dict.fromkeys(failures)))
     return [
         JudgedContest(s.contest.title, s.panel.id, s.tournament, n_asked[s.tournament], n_kept[s.tournament])
         for s in schedules
@@ -208,7 +218,7 @@ def _by_judge(schedules: Sequence[_Schedule]) -> list[tuple[Judge, list[_Schedul
     members: dict[str, tuple[Judge, list[_Schedule]]] = {}
     for schedule in schedules:
         for member in schedule.panel.judges:
-            members.setdefault(member.id, (member, []))[1].append(schedule)
+            members.setdefault(id_of(member), (member, []))[1].append(schedule)
     return list(members.values())
 
 
@@ -280,7 +290,7 @@ def _record_schedule(store: Store, schedule: _Schedule) -> None:
     record = TournamentRecord(
         tournament=schedule.tournament,
         panel=schedule.panel.id,
-        judges=[member.id for member in schedule.panel.judges],
+        judges=[id_of(member) for member in schedule.panel.judges],
         prompt_version=schedule.prompt.version,
         settings=schedule.settings,
         notes=schedule.notes,
@@ -289,9 +299,10 @@ def _record_schedule(store: Store, schedule: _Schedule) -> None:
 
 
 def _last_replies(store: Store, member: Judge, prompt: Prompt) -> dict[Key, LastReply]:
-    frame = judgments.last_replies(store, member.id, prompt.version)
+    judge_id = id_of(member)
+    frame = judgments.last_replies(store, judge_id, prompt.version)
     return {
-        Key(member.id, prompt.version, row.grid_a, row.grid_b): LastReply(
+        Key(judge_id, prompt.version, row.grid_a, row.grid_b): LastReply(
             int(row.attempt), row.answer is not None, bool(row.came), bool(row.cut_off)
         )
         for row in frame.itertuples()

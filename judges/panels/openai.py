@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
+import math
 import os
 import random
 import time
@@ -17,9 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from judges.base import Judge, Keep, Question, Reply
 from judges.calls import Answered, CallFailed, Desk, Pacer, Refused
+from judges.chat_completion import read_completion, unusable
 from judges.grids import Album, Grid
+from judges.http_reply import ACCEPT, NoCookies, UnusableBody, read_body
 from judges.panel import PANELS, SETTINGS, Wanted
 from judges.prompt import REPLY_SCHEMA, Prompt
+from judges.redaction import redactor
 from judges.sampling import SEED, LanguageModelJudge, optional_package, requested_models, sampling_of
 from methods.errors import UserError
 from methods.number_types import Real, Whole
@@ -58,9 +61,9 @@ class OpenAIOptions(BaseModel):
 class OpenAIJudge(LanguageModelJudge):
     """One model on one server.
 
-    A call ends as a reply or, after ``tries`` tries of at most ``timeout_s`` each, as a reply without text. It keeps
-    its place among the ``concurrency`` calls in flight until its reply is stored, so that killing the process loses at
-    most these.
+    A call ends as a reply or, after ``tries`` tries of at most ``timeout_s`` each, as a reply without text. Every reply
+    has bounds (:mod:`judges.http_reply`), and one beyond them is an invalid reply. A call keeps its place among the
+    ``concurrency`` calls in flight until its reply is stored, so that killing the process loses at most these.
     """
 
     kind = "openai"
@@ -71,6 +74,7 @@ class OpenAIJudge(LanguageModelJudge):
         self._url = _checked_url(options.base_url or os.environ.get("OPENAI_BASE_URL", ""), model)
         # Used only for the pauses between tries.
         self._jitter = random.Random(SEED)
+        self._replied = False
 
     def settings(self) -> dict[str, Any]:
         return {**super().settings(), "structured": self._options.structured}
@@ -87,10 +91,18 @@ class OpenAIJudge(LanguageModelJudge):
 
     async def _ask_all(self, questions: list[Question], prompt: Prompt, album: Album, keep: Keep) -> None:
         httpx = optional_package("httpx2", "judge")
-        headers = {"Authorization": f"Bearer {self._key()}"} if self._key() else {}
+        key = self._key()
+        headers = {**ACCEPT, **({"Authorization": f"Bearer {key}"} if key else {})}
         limits = httpx.Limits(max_connections=self._options.concurrency)
         pacer = Pacer(self._options.requests_per_minute)
-        async with httpx.AsyncClient(headers=headers, timeout=self._options.timeout_s, limits=limits) as client:
+        # Redirects are not followed: they would send the grids, and perhaps the key, to another host.
+        async with httpx.AsyncClient(
+            headers=headers,
+            timeout=self._options.timeout_s,
+            limits=limits,
+            cookies=NoCookies(),
+            follow_redirects=False,
+        ) as client:
 
             async def answer(question: Question) -> Reply:
                 return await self._answer(client, question, prompt, album, pacer)
@@ -125,26 +137,54 @@ class OpenAIJudge(LanguageModelJudge):
             Refused: no call of this judge will succeed.
         """
         httpx = optional_package("httpx2", "judge")
+        redact = redactor(self._key())
         try:
             # The client's own timeout applies between two bytes; a server that sends them slowly would never reach it.
             # asyncio.wait_for is not used: before Python 3.12 it swallows a cancellation that meets a finished reply.
-            async with asyncio.timeout(self._options.timeout_s):
-                response = await client.post(f"{self._url}/chat/completions", json=body)
+            async with (
+                asyncio.timeout(self._options.timeout_s),
+                client.stream("POST", f"{self._url}/chat/completions", json=body) as response,
+            ):
+                self._require_answer(response)
+                try:
+                    answered = read_completion(response.status_code, await read_body(response), redact)
+                except UnusableBody as problem:
+                    answered = unusable(response.status_code, problem.reason, problem.start, redact)
+        except (CallFailed, Refused):
+            raise
         except (TimeoutError, httpx.TimeoutException) as error:
             raise CallFailed(f"no reply within {self._options.timeout_s:g} s") from error
-        except (httpx.TransportError, httpx.DecodingError) as error:
+        except Exception as error:
+            # Not only the library's own: a reply of any kind must not end the other calls.
             raise CallFailed(f"connection failed: {type(error).__name__}") from error
+        self._replied = True
+        return answered
+
+    def _require_answer(self, response: Any) -> None:
+        """Raise CallFailed or Refused if the status says that this reply is no answer.
+
+        A status that refuses all calls is believed only before the first answer: later, it is one odd reply.
+        """
         status = response.status_code
-        if status in REFUSED:
+        if status in REFUSED and not self._replied:
             reason = REFUSED[status].format(variable=self._options.api_key_env)
             raise Refused(f"The server of {self.name!r} answered {status}: {reason}")
-        if status in RETRIED:
+        if status in RETRIED or status in REFUSED:
             raise CallFailed(f"http {status}", _retry_after(response.headers), everybody=status == 429)
-        # Some servers quote the request that they refuse, and this text is stored.
-        return _read(status, response.text.replace(self._key(), "***") if self._key() else response.text)
 
     def _key(self) -> str:
-        return os.environ.get(self._options.api_key_env, "")
+        """Return the API key.
+
+        Raises:
+            UserError: it cannot be sent in a header; the message does not contain it.
+        """
+        key = os.environ.get(self._options.api_key_env, "").strip()
+        if not all("!" <= character <= "~" for character in key):
+            raise UserError(
+                f"The variable {self._options.api_key_env} contains white space or characters other than ASCII, so it "
+                "cannot be sent as an API key. Set it again."
+            )
+        return key
 
     def _body(self, question: Question, prompt: Prompt, album: Album) -> dict[str, Any]:
         pictures = [_data_url(grid, album) for grid in (question.grid_a, question.grid_b)]
@@ -161,29 +201,12 @@ class OpenAIJudge(LanguageModelJudge):
         return body
 
 
-def _read(status: int, text: str) -> Answered:
-    """Return the content of a successful response.
-
-    A response in another format is kept unchanged: it will be no verdict.
-    """
-    try:
-        content = json.loads(text)
-        choice = content["choices"][0]
-        message = choice["message"]["content"]
-        usage = content.get("usage") or {}
-        tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-        counts = [count if isinstance(count, int) else None for count in tokens]
-        return Answered(message if isinstance(message, str) else "", str(choice.get("finish_reason")), *counts)
-    except (ValueError, LookupError, TypeError, AttributeError):
-        # The reason distinguishes it from a reply; a body that happens to be a verdict is not one.
-        return Answered(f"HTTP {status}: {text}", f"http {status}" if status != 200 else "not a chat completion")
-
-
 def _retry_after(headers: Mapping[str, str]) -> float:
     try:
-        return max(float(headers.get("retry-after", 0)), 0.0)
+        seconds = float(headers.get("retry-after", 0))
     except ValueError:  # a date, which model servers do not send
         return 0.0
+    return seconds if math.isfinite(seconds) and seconds > 0 else 0.0
 
 
 def _data_url(grid: Grid, album: Album) -> str:
@@ -202,6 +225,8 @@ def _checked_url(url: str, model: str) -> str:
             f"The server of {model!r} has no valid address: set --judge {model}@http://HOST:PORT/v1, base_url in the "
             "suite, or the environment variable OPENAI_BASE_URL."
         )
+    if parts.query or parts.fragment:
+        raise UserError("base_url contains a query or fragment (? or #): remove it; a key belongs into OPENAI_API_KEY.")
     if parts.username or parts.password:
         raise UserError("base_url contains a user or password: remove it, and set the variable OPENAI_API_KEY instead.")
     return url.rstrip("/")

@@ -10,6 +10,7 @@ import gc
 import importlib
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from PIL import Image
@@ -20,7 +21,7 @@ from judges.grids import Album, Grid
 from judges.panel import PANELS, SETTINGS, Wanted
 from judges.prompt import REPLY_SCHEMA, Prompt
 from judges.sampling import SEED, LanguageModelJudge, optional_package, requested_models, sampling_of
-from methods.errors import UserError
+from methods.errors import UserError, first_line
 from methods.number_types import Real, Whole
 from methods.setting_problems import quoted, reason
 
@@ -70,7 +71,7 @@ class VllmJudge(LanguageModelJudge):
                 seed=SEED,
                 **{"tensor_parallel_size": 1, **self._arguments},
             )
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # vLLM's own errors have no common base but this one
             raise UserError(
                 f"vLLM could not start {self.name!r}: {_reason(error)}. "
                 "`harness doctor` shows what this machine has; use --panel openai for a server on another machine."
@@ -79,8 +80,11 @@ class VllmJudge(LanguageModelJudge):
 
     def __exit__(self, *exception: object) -> None:
         engine, self._engine = self._engine, None
+        if engine is None:
+            return
         # The engine runs in a separate process, and the next model needs the memory now, not at the next collection.
-        engine.llm_engine.engine_core.shutdown()
+        with suppress(Exception):  # of an engine that has died before
+            engine.llm_engine.engine_core.shutdown()
         del engine
         gc.collect()
         importlib.import_module("vllm.distributed.parallel_state").cleanup_dist_env_and_memory()
@@ -90,21 +94,42 @@ class VllmJudge(LanguageModelJudge):
             batch = questions[start : start + BATCH]
             try:
                 replies = self._chat(batch, prompt, album)
-            except (ValueError, RuntimeError):
+            except Exception as error:
+                self._require_alive(error)
                 # One prompt that the engine refuses fails the whole batch, so find it.
-                replies = [self._alone(question, prompt, album) for question in batch]
-            keep(replies)
+                replies = self._one_by_one(batch, prompt, album, keep)
+            else:
+                keep(replies)
             if len(batch) >= GIVE_UP_AFTER and not any(reply.came for reply in replies):
                 raise UserError(
                     f"{self.name!r} gave no reply to {len(batch)} questions in a row ({replies[-1].finish_reason}). "
                     "The other replies are stored; repeat the command to ask the rest."
                 )
 
-    def _alone(self, question: Question, prompt: Prompt, album: Album) -> Reply:
-        try:
-            return self._chat([question], prompt, album)[0]
-        except (ValueError, RuntimeError) as error:
-            return Reply(self.key(question, prompt), question.attempt, None, f"error: {_reason(error)[:200]}")
+    def _one_by_one(self, batch: Sequence[Question], prompt: Prompt, album: Album, keep: Keep) -> list[Reply]:
+        """Ask and keep each question alone.
+
+        Raises:
+            UserError: the engine died; the replies before are kept.
+        """
+        replies = []
+        for question in batch:
+            try:
+                reply = self._chat([question], prompt, album)[0]
+            except Exception as error:
+                self._require_alive(error)
+                reply = Reply(self.key(question, prompt), question.attempt, None, f"error: {_reason(error)[:200]}")
+            keep([reply])
+            replies.append(reply)
+        return replies
+
+    def _require_alive(self, error: Exception) -> None:
+        """Raise UserError if an error says that the engine's process has died, so that no question will be answered."""
+        if "EngineDeadError" in {kind.__name__ for kind in type(error).__mro__}:
+            raise UserError(
+                f"The vLLM engine of {self.name!r} died; its reason stands in the log above. "
+                "The replies that came before are stored; repeat the command to ask the rest."
+            ) from error
 
     def _chat(self, batch: Sequence[Question], prompt: Prompt, album: Album) -> list[Reply]:
         started = time.perf_counter()
@@ -130,8 +155,9 @@ class VllmJudge(LanguageModelJudge):
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of an error's message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """Return the first line of an error's message, or its type if it has none."""
+    name = type(error).__name__
+    return first_line(error).removeprefix(f"{name}: ")
 
 
 def _messages(question: Question, prompt: Prompt, album: Album) -> list[dict[str, Any]]:

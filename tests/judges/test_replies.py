@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from judges import PROMPT, parse_reply
+from judges.parsing import MAX_REPLY_CHARS
 from judges.prompt import VERSION, prompt_for
 
 FULL = '{"reasoning_a": "dogs", "reasoning_b": "nothing shared", "answer": "A"}'
@@ -98,3 +100,46 @@ def test_a_cut_reply_says_the_same_or_nothing(a: str, b: str, answer: str, cut: 
     assert parse_reply(text).answer == answer
     assert parse_reply(text[:cut]).answer in (None, answer)
     assert parse_reply(text[: text.rindex(f'"{answer}"')]).answer is None
+
+
+MB = 2**20
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"answer"' + " " * MB,
+        '{"answer": "A"}' + '"answer"' * (MB // 8),
+        '{"answer": "A"} ' + '"answer" : \' ' * (MB // 13),
+        '{"answer": "A", "x": "' + "\\" * MB,
+        '{"answer": "A", ' * (MB // 16),
+        '{"answer": "A"' + ', "answer": "A"' * (MB // 15),
+        "```" * (MB // 3),
+        "`" * 3 + "a" * MB,
+        "[" * MB,
+        '{"a":' * (MB // 5),
+        '{"x": ' + "1" * MB,
+        '"' * MB,
+        "\ufeff" * MB,
+        "\u200b\u202e" * (MB // 2),
+    ],
+)
+@pytest.mark.parametrize("size", [MB, MAX_REPLY_CHARS])
+def test_hostile_text_takes_no_time(text: str, size: int) -> None:
+    started = time.perf_counter()
+    verdict = parse_reply(text[:size])
+    assert time.perf_counter() - started < 0.5
+    assert len(verdict.reasoning_a or "") <= MAX_REPLY_CHARS
+    assert size < MB or (verdict.answer is None and "longer than 16384 characters" in str(verdict.problem))
+
+
+@pytest.mark.parametrize(
+    "answer", ["\u0410", "\u0391", "\uff21", "\u200bA", "A\u0301", "\u1d2c", "A\\u0000", "A\\ud800"]
+)
+def test_look_alikes_are_no_answer(answer: str) -> None:
+    assert parse_reply(f'{{"answer": "{answer}"}}').answer is None
+
+
+def test_reasons_can_be_stored() -> None:
+    verdict = parse_reply(r'{"reasoning_a": "\ud800 \ud83d\ude00", "reasoning_b": "a\u0000", "answer": "A"}')
+    assert (verdict.reasoning_a, verdict.reasoning_b) == ("\ufffd \U0001f600", "a\ufffd")

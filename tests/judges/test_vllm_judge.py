@@ -147,7 +147,13 @@ def test_the_papers_three_models_with_its_settings_one_after_another(vllm: Recor
     assert content[0]["image_pil"].size == (1008, 1008)
 
 
-def test_batches_of_64_are_kept_as_they_come(vllm: Recorder, tmp_path: Path) -> None:
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show a placeholder, since drawing hundreds of grids takes long."""
+    monkeypatch.setattr("judges.panels.vllm._picture", lambda grid, album: Image.new("RGB", (1, 1)))
+
+
+def test_batches_of_64_are_kept_as_they_come(vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_pictures(monkeypatch)
     assert len(judged(tmp_path, 130, ["m"])) == 130
     assert [len(chat) for chat in vllm.chats] == [64, 64, 2]
 
@@ -171,7 +177,11 @@ def test_one_refused_prompt_does_not_fail_its_batch(vllm: Recorder, tmp_path: Pa
     assert kept[3].finish_reason == "error: the prompt is too long"
 
 
-def test_a_dead_engine_is_not_asked_thousands_of_questions(vllm: Recorder, tmp_path: Path) -> None:
+def test_a_dead_engine_is_not_asked_thousands_of_questions(
+    vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_pictures(monkeypatch)
+
     def dead(asked: Any) -> tuple[str, str]:
         if len(vllm.chats) > 1:
             raise RuntimeError("CUDA error: out of memory")
@@ -182,6 +192,57 @@ def test_a_dead_engine_is_not_asked_thousands_of_questions(vllm: Recorder, tmp_p
         judged(tmp_path, 640, ["m"])
     # A batch that was answered, one that was refused, and each of that alone.
     assert len(vllm.chats) == 1 + 1 + 64 and vllm.alive == 0
+
+
+class VLLMValidationError(Exception):
+    """As in vllm.exceptions: derives from no other exception than Exception."""
+
+
+class EngineDeadError(Exception):
+    """As in vllm.v1.engine.exceptions."""
+
+
+def test_a_prompt_refused_by_an_error_of_vllm_is_that_reply_alone(vllm: Recorder, tmp_path: Path) -> None:
+    def say(asked: Any) -> tuple[str, str]:
+        if asked[0][0]["content"][0]["image_pil"].getpixel((0, 0))[0] in range(56, 65):
+            raise VLLMValidationError("too many image tokens")
+        return RIGHT, "stop"
+
+    vllm.say = say
+    kept = judged(tmp_path, 6, ["m"])
+    assert [reply.came for reply in kept] == [True] * 3 + [False] + [True] * 2
+    assert kept[3].finish_reason == "error: too many image tokens"
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_dead_engine_ends_the_asking_at_once(
+    vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    without_pictures(monkeypatch)
+    monkeypatch.setattr("judges.panels.vllm.BATCH", 4)
+    kept: list[Reply] = []
+
+    def say(asked: Any) -> tuple[str, str]:
+        if len(vllm.chats) == 1 and alone:
+            raise VLLMValidationError("one prompt is refused, so each is asked alone")
+        if len(vllm.chats) > 3:
+            raise EngineDeadError("EngineCore encountered an issue.")
+        return RIGHT, "stop"
+
+    vllm.say = say
+    (judge,) = make_panel("vllm", Wanted("vit", ({"name": "m"},))).judges
+    with pytest.raises(UserError, match=r"The vLLM engine of 'm' died.*replies that came before are stored"), judge:
+        ask(judge, questions(40), prompt_for("plain"), Album(Squares(), tmp_path), kept.extend)
+    assert len(vllm.chats) == 4 and vllm.alive == 0 and len(kept) == (2 if alone else 3 * 4)
+
+
+def test_any_error_at_the_start_is_explained(vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(**arguments: Any) -> None:
+        raise EngineDeadError
+
+    monkeypatch.setattr(sys.modules["vllm"], "LLM", fails, raising=False)
+    with pytest.raises(UserError, match="vLLM could not start 'm': EngineDeadError"):
+        judged(tmp_path, 1, ["m"])
 
 
 def test_what_cannot_be_is_explained(vllm: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

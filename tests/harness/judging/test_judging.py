@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -52,8 +53,10 @@ class Scripted(Judge):
         for number, question in enumerate(questions):
             key = self.key(question, prompt)
             self.asked.append((self.id, key.grid_a, key.grid_b, question.attempt))
+            if self.name == "breaks" and number == 7:
+                raise SystemExit(0)
             if self.name == "dies" and number == 7:
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)
             a, b = (len({tile.index // 16 for tile in grid.tiles}) for grid in (question.grid_a, question.grid_b))
             text: str | None = json.dumps({"reasoning_a": "", "reasoning_b": "", "answer": "A" if a < b else "B"})
             if self.name == "stutters" and question.attempt < 3:
@@ -63,7 +66,7 @@ class Scripted(Judge):
             if self.name == "silent":
                 text = None
             replies.append(Reply(key, question.attempt, text, "stop" if text else "timeout"))
-            if self.name == "dies" or number + 1 == len(questions):
+            if self.name in ("dies", "breaks") or number + 1 == len(questions):
                 keep(replies)
                 replies = []
 
@@ -140,6 +143,15 @@ def test_a_killed_process_loses_only_the_call_in_flight(store: Store, images: Im
     with pytest.raises(KeyboardInterrupt):
         judged(store, images, scripted("dies"))
     assert Scripted.asked[8][:3] == first and len(store.query("SELECT * FROM replies")) == 14
+
+
+def test_a_judge_that_fails_does_not_keep_the_others_from_judging(store: Store, images: ImageSet) -> None:
+    with pytest.raises(UserError, match=r"^The judge 'breaks' of the panel 'scripted' failed in ask: SystemExit: 0"):
+        judged(store, images, scripted("breaks", "y", "z", pairs=10))
+    replies = store.query("SELECT * FROM replies")["judge"].str.split("[/#]").str[1].value_counts()
+    assert replies.to_dict() == {"breaks": 7, "y": 124, "z": 124}
+    # Two of three agree, and their judgments are scored.
+    assert judgments.win_rates(store)["n"].sum() > 0
 
 
 def test_invalid_replies_are_repeated_at_most_twice_and_stored_raw(store: Store, images: ImageSet) -> None:

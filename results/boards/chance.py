@@ -21,6 +21,8 @@ class ScoreDifference(NamedTuple):
     high: float
     basis: str = ""
     """restriction of the interval, in words that follow "from"; "" if it is that of `harness compare`"""
+    single: tuple[str, ...] = ()
+    """titles of the rows with one seed; if there are any, the ends have only the errors within cells: no interval"""
 
 
 #: (row, control, column of the score) -> their paired difference; None if they cannot be paired.
@@ -80,12 +82,6 @@ def compared_with_chance(
     return None if score is None else ChanceComparison(column, control, score)
 
 
-def basis_within_cells(single: Sequence[str]) -> str:
-    """Return the basis of an interval without the spread over seeds, with the titles of the rows with one seed."""
-    has = "have" if len(single) > 1 else "has"
-    return f"the errors within cells only, because {' and '.join(single)} {has} one seed with this score"
-
-
 def _have_as_many_units(row: Row, other: Row, columns: Sequence[Column]) -> bool:
     for column in columns:
         if column.metric == "expansion_factor" and column.key in row.metrics and column.key in other.metrics:
@@ -96,15 +92,13 @@ def _have_as_many_units(row: Row, other: Row, columns: Sequence[Column]) -> bool
 
 def _unpaired(row: Row, control: Row, column: Column) -> ScoreDifference | None:
     sides = [row.metrics[column.key], control.metrics[column.key]]
-    single = [side.title for side, aggregate in zip((row, control), sides, strict=True) if aggregate.n < 2]
+    single = tuple(side.title for side, aggregate in zip((row, control), sides, strict=True) if aggregate.n < 2)
     variances = _variances(sides, seeds=not single)
     if not variances:
         return None
     difference, half = sides[0].mean - sides[1].mean, reach(variances)
     basis = "the errors of both rows as if they were independent"
-    if single:
-        basis = basis_within_cells(single)
-    return ScoreDifference(difference, difference - half, difference + half, basis)
+    return ScoreDifference(difference, difference - half, difference + half, basis, single)
 
 
 def _variances(sides: Sequence[Aggregate], *, seeds: bool) -> list[Variance]:

@@ -84,11 +84,16 @@ def _at_chance(row: Row, inputs: FlagInputs) -> str:
         return ""
     column, score = compared.column, compared.score
     unit = " percentage points" if column.unit == "fraction" else ""
-    difference, low, high = (column.text(value) for value in score[:3])
-    sentence = (
-        f"{column_name(column)} minus that of {compared.control.title}, a random control with as many units, is "
-        f"{difference} [{low}, {high}]{unit}: not above this control"
-    )
+    difference, low, high = (column.text(value) for value in (score.difference, score.low, score.high))
+    start = f"{column_name(column)} minus that of {compared.control.title}, a random control with as many units, is"
+    if score.single:
+        # Without the spread over seeds, an interval would cover far less than 95 %: none is printed.
+        has = "have" if len(score.single) > 1 else "has"
+        return (
+            f"{start} {difference}{unit}: not above this control by more than the errors within cells, the only known "
+            f"ones, because {' and '.join(score.single)} {has} one seed with this score"
+        )
+    sentence = f"{start} {difference} [{low}, {high}]{unit}: not above this control"
     return f"{sentence} (from {score.basis})" if score.basis else sentence
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 from results.boards.board import Board, Column, Row
-from results.boards.chance import PairedDifference, ScoreDifference, basis_within_cells
+from results.boards.chance import PairedDifference, ScoreDifference
 from results.comparison.difference import DEFAULT_SAMPLING, INDEPENDENT_ERRORS, Difference
 from results.comparison.paired import CellScores
 from results.comparison.unit_values import UNIT_VALUES
@@ -45,16 +45,13 @@ def _with_basis(
 ) -> ScoreDifference | None:
     """Return the difference with the restrictions of its interval; None if one shared seed of several decides it."""
     sides = [(side.title, side.metrics[column.key]) for side in (row, control)]
-    single = [title for title, aggregate in sides if aggregate.n < 2]
+    single = tuple(title for title, aggregate in sides if aggregate.n < 2)
+    if difference.n_seeds == 1 and not single:
+        return None
     restrictions = []
-    if difference.n_seeds == 1:
-        if not single:
-            return None
-        restrictions.append(basis_within_cells(single))
     of_board = sides[0][1].mean - sides[1][1].mean
     if not math.isclose(difference.difference, of_board, rel_tol=1e-6, abs_tol=1e-9):
-        seeds = "seed" if difference.n_seeds == 1 else "seeds"
-        restrictions.append(f"the {difference.n_seeds} {seeds} that both rows have")
+        restrictions.append(f"the {difference.n_seeds} seeds that both rows have")
     if INDEPENDENT_ERRORS in difference.paired:
         restrictions.append("the errors of both rows as if they were independent")
-    return ScoreDifference(difference.difference, low, high, ", and ".join(restrictions))
+    return ScoreDifference(difference.difference, low, high, ", and ".join(restrictions), single)

@@ -80,8 +80,8 @@ def page(boards: Sequence[tuple[Board, Table]], *, x: str | None = None, y: str 
 def front_svg(board: Board, *, x: str | None = None, y: str | None = None) -> str:
     """Return a board's Pareto front as an SVG picture, or a sentence if it has fewer than two points.
 
-    Whiskers are 95 % intervals (`mean_intervals`). Flagged rows, controls and virtual methods are drawn hollow and
-    grey, and neither are on the front nor take others off it.
+    Whiskers are 95 % intervals (`mean_intervals`); a row with one seed has none. Flagged rows, controls and virtual
+    methods are drawn hollow and grey, and neither are on the front nor take others off it.
     """
     across, up = _column(board, (x,) if x else FAITHFULNESS), _column(board, (y,) if y else HEADLINE)
     if across is None or up is None:
@@ -120,16 +120,19 @@ def _points(board: Board, across: Column, up: Column) -> list[_Point]:
         mask = pareto_front(frame, "x", "y", across.direction != "lower", up.direction != "lower")
         front = {index for index, is_on in zip(candidates, mask, strict=True) if is_on}
     return [
-        _Point(row, *value, _ends(row, across), _ends(row, up), index in front)
+        _Point(row, *value, whisker(row, across), whisker(row, up), index in front)
         for index, (row, value) in enumerate(zip(rows, values, strict=True))
     ]
 
 
-def _ends(row: Row, column: Column) -> tuple[float, float]:
+def whisker(row: Row, column: Column) -> tuple[float, float]:
+    """Return the ends of the 95 % interval of a row's mean as displayed; the mean itself if it has no interval."""
     aggregate = row.metrics[column.key]
     interval = confidence_interval(aggregate, is_share=column.metric in SHARES_OF_IMAGES)
-    if row.is_lossless and column.metric == "agreement" and aggregate.mean == 1:
-        interval = None  # 1 by construction
+    is_one_seed = aggregate.n < 2 and aggregate.interval is None
+    is_by_construction = row.is_lossless and column.metric == "agreement" and aggregate.mean == 1
+    if is_one_seed or is_by_construction:
+        interval = None
     low, high = interval or (aggregate.mean, aggregate.mean)
     return column.display_value(low), column.display_value(high)
 

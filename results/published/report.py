@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from results.boards.board import HALF_WIDTH, Aggregate, Board, Row
+from results.boards.board import Aggregate, Board, Row
 from results.comparison.leaderboard import leaderboard
 from results.published.printed import (
     QUANTITIES,
@@ -188,13 +188,10 @@ def _with(
 def _interval(aggregate: Aggregate) -> tuple[float, float] | None:
     if aggregate.interval is not None:
         return aggregate.interval
-    if aggregate.mean_error is not None:
-        error, freedom = aggregate.mean_error
-        reach = student_point(freedom) * error
-    elif aggregate.standard_error is not None:
-        reach = HALF_WIDTH * aggregate.standard_error
-    else:
+    if aggregate.mean_error is None:
         return None
+    error, freedom = aggregate.mean_error
+    reach = student_point(freedom) * error
     return aggregate.mean - reach, aggregate.mean + reach
 
 

@@ -19,20 +19,17 @@ from harness.cli import app
 from harness.datasets.base import ImageSet
 from harness.judging.pairs import draw, units_of
 from harness.judging.scoring import sampling_units
-from harness.progress import Silent
-from harness.run import run
-from harness.suites import Judging, load_suite, parse_suite
+from harness.suites import Judging, load_suite
 from judges.base import Judge, Keep, Question, Reply
-from judges.grids import GRID_PX, TILE_PX, Album, Grid, Tile, TokenPosition
+from judges.grids import Album
 from judges.panel import PANELS, Panel, Wanted, make_panel
 from judges.panels.proxy import ENCODERS, ProxyJudge, tightness
 from judges.prompt import Prompt
 from methods.errors import UserError
-from results import Store, StoreError, leaderboard, open_store
+from results import Store, leaderboard
 from results.boards.text import render_text
 from results.store import judgments
 from results.store.judgments import ReplyRecord, TournamentRecord
-from results.views import View
 
 pytestmark = pytest.mark.run
 
@@ -281,37 +278,6 @@ def test_a_panel_is_odd_and_of_one_kind() -> None:
         make_panel("proxi", Wanted("tiny_vit"))
 
 
-def test_a_grid_is_named_by_what_it_shows_and_drawn_once(tmp_path: Path, images: ImageSet) -> None:
-    tiles = tuple(Tile(f"c{index}", index) for index in range(9))
-    album = Album(images, tmp_path)
-    file = album.file(Grid(tiles))
-    written = file.stat().st_mtime_ns
-    assert album.file(Grid(tiles)) == file and file.stat().st_mtime_ns == written
-    with Image.open(file) as drawn:
-        assert drawn.size == (GRID_PX, GRID_PX) == (3 * 336, 3 * 336)
-    assert Grid(tiles).key != Grid(tiles[::-1]).key != Grid(tiles, View("squash")).key
-    assert Grid(tuple(Tile(tile.content, 7) for tile in tiles)).key == Grid(tiles).key
-    outlined = Grid(tuple(Tile(f"c{index}", index, TokenPosition(1, 2, 4)) for index in range(9)))
-    assert outlined.key != Grid(tiles).key
-    corner = album.draw(outlined).getpixel((2 * TILE_PX // 4, TILE_PX // 4))
-    assert corner == (255, 0, 255)
-    assert album.draw(Grid(tiles[:2])).getpixel((GRID_PX - 1, GRID_PX - 1)) == (128, 128, 128)
-
-
-def test_the_view_is_the_square_the_network_saw() -> None:
-    pixels = np.zeros((40, 80, 3), np.uint8)
-    pixels[5:35, 25:55] = 255
-    assert np.asarray(View("crop", 0.75).of(Image.fromarray(pixels), 30)).min() == 255
-    assert np.asarray(View("crop", 1.0).of(Image.fromarray(pixels), 30)).min() == 0
-    # Of the whole image, squashed, a margin of an eighth is cut off on every side; padded, it lies between grey bars.
-    pixels[:] = 0
-    pixels[5:35, 10:70] = 255
-    assert np.asarray(View("squash", 0.75).of(Image.fromarray(pixels), 30)).min() > 200
-    assert np.asarray(View("squash").of(Image.fromarray(pixels), 30)).min() == 0
-    padded = np.asarray(View("border").of(Image.fromarray(pixels), 80))
-    assert (padded[:20] == 128).all() and (padded[60:] == 128).all() and padded[40, 40].tolist() == [255] * 3
-
-
 def test_other_images_are_refused(store: Store, images: ImageSet) -> None:
     with pytest.raises(UserError, match="are not those that"):
         judged(store, images.subset(range(20)), scripted("x"))
@@ -400,60 +366,3 @@ def test_proxy_embeds_every_image_once(store: Store, images: ImageSet, monkeypat
     judged(store, images, Judging(panel="proxy", judges=({"name": "counted"},), pairs=10))
     assert sum(seen) <= len(images)
     assert ProxyJudge(encoder).id.startswith("proxy/counted#")
-
-
-def test_a_run_ends_with_judging(tmp_path: Path, photo_folder: Path) -> None:
-    suite = parse_suite(
-        {
-            "name": "judged",
-            "data": {"dataset": f"folder:{photo_folder}", "evaluation": 18},
-            "evaluation": {"top_images": 9},
-            "targets": [{"backbone": "tiny_vit"}],
-            "methods": [{"name": "identity"}, {"name": "random_split"}],
-            "judging": {"panel": "proxy", "pairs": 5, "judges": [{"name": "colour_texture"}]},
-        }
-    )
-    path = tmp_path / "r.duckdb"
-    summary = run(suite, path, device="cpu")
-    assert summary.failed == 0
-    (board,) = leaderboard(open_store(path), cell_ids=summary.cell_ids)
-    assert [row.metrics["win_rate"].n_observations for row in board.rows] == [10, 10]
-    # The same run again asks nobody, and the stored choice of cells is the run's own.
-    replies = len(open_store(path).query("SELECT * FROM replies"))
-    run(suite, path, device="cpu")
-    assert len(open_store(path).query("SELECT * FROM replies")) == replies
-    images = judging.evaluation_images(suite)
-    assert sorted(judging.cells_in_store(open_store(path), suite, images)) == sorted(summary.cell_ids)
-
-
-def test_a_panel_that_cannot_judge_stops_no_run_and_an_unknown_one_does(tmp_path: Path, photo_folder: Path) -> None:
-    values = {
-        "name": "judged",
-        "data": {"dataset": f"folder:{photo_folder}", "evaluation": 18},
-        "evaluation": {"top_images": 5},
-        "targets": [{"backbone": "tiny_vit"}],
-        "methods": [{"name": "identity"}, {"name": "random_split"}],
-    }
-    summary = run(parse_suite({**values, "judging": {"panel": "proxy"}}), tmp_path / "r.duckdb", device="cpu")
-    assert summary.finished == 2 and not summary.interrupted
-    with pytest.raises(UserError, match=r"no judge panel 'vlm'. Did you mean vllm"):
-        run(parse_suite({**values, "judging": {"panel": "vlm"}}), tmp_path / "s.duckdb", device="cpu")
-    assert not (tmp_path / "s.duckdb").exists()
-
-
-@pytest.mark.parametrize(
-    "error", [FileNotFoundError("gone.png"), StoreError("The store is busy."), RuntimeError("boom")]
-)
-def test_what_keeps_a_panel_from_judging_does_not_make_a_measured_run_fail(
-    error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def fails(*_: object, **__: object) -> None:
-        raise error
-
-    said: list[str] = []
-    shown = Silent()
-    shown.say = said.append  # type: ignore[method-assign]
-    monkeypatch.setattr("harness.judging.after_run.judge", fails)
-    suite = load_suite("demo")
-    judging.judge_run(suite, Store(tmp_path / "s.duckdb"), [], ImageSet("none", (), ()), tmp_path, shown)
-    assert len(said) == 1 and said[0].startswith("Not judged: ") and str(error) in said[0]

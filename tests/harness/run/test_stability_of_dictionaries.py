@@ -50,7 +50,7 @@ def both_measured(
     """Stability of cells with these dictionaries, over all units and over the alive ones."""
     store = open_store(tmp_path / "r.duckdb", read_only=False)
     for seed, (atoms, _) in enumerate(dictionaries):
-        own = alive[seed] if alive else [True] * len(atoms)
+        is_alive = alive[seed] if alive else [True] * len(atoms)
         store.record(
             CellRecord(
                 cell_id=f"c{seed}",
@@ -62,7 +62,7 @@ def both_measured(
                 init_seed=seed,
                 artifact=str(seed),
             ),
-            units=pd.DataFrame({"unit": range(len(atoms)), "alive": own}),
+            units=pd.DataFrame({"unit": range(len(atoms)), "alive": is_alive}),
         )
     monkeypatch.setattr(unit_matching.methods, "load", lambda path: Fixed(*dictionaries[int(Path(path).name)]))
     every, of_alive = measure(store).records

@@ -128,8 +128,8 @@ def test_with_one_seed_the_errors_within_cells_decide_and_the_sentence_says_so(c
     # Over seeds the control is uncertain by .06; within cells both by .01: [-.018, .038].
     assert names(cells, "m") == [AT_CHANCE, ONE_SEED]
     text = sentence(cells, "m", AT_CHANCE)
-    assert "is 1.00 [-1.77, 3.77] percentage points: not above this control" in text
-    assert text.endswith("(from the errors within cells only, because m has one seed with this score)")
+    assert "is 1.00 percentage points: not above this control by more than the errors within cells" in text
+    assert text.endswith("the only known ones, because m has one seed with this score") and "[" not in text
     cells.record("m", [0.54], claims=SAE)
     assert names(cells, "m") == [ONE_SEED]
 

@@ -12,6 +12,7 @@ from flagged_board import Cells, flagged_board
 
 from results.boards.board import Board, board_json
 from results.export import exported
+from results.export.html import whisker
 
 FLAGS = {"copies": "collapsed", "broken net": "below floor", "guesses": "at chance", "single": "one seed"}
 
@@ -83,3 +84,13 @@ def test_a_page_of_flagged_rows_has_no_front() -> None:
         cells.record(label, [ms])
     page = exported([cells.board()], "html").decode()
     assert "No front: no method here is without a flag." in page and "#0b6e4f" not in page
+
+
+def test_a_row_with_one_seed_has_no_whisker_and_a_share_has_wilsons() -> None:
+    board = flagged_board()
+    rows = {row.label: row for row in board.rows}
+    (ms,), (accuracy,), (agreement,) = (board.columns_called([name]) for name in ("ms_score", "accuracy", "agreement"))
+    assert whisker(rows["single"], ms) == (85.0, 85.0) and whisker(rows["good"], ms)[0] < 61
+    low, high = whisker(rows["good"], accuracy)
+    assert 80 - low > high - 80 > 0, "Wilson's interval of .8 reaches further down"
+    assert whisker(rows["exact"], agreement) == (100.0, 100.0)

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from in_memory import small_layer
 from small_runs import suite_of
 from torch import Tensor
 from typer.testing import CliRunner
 
 import methods
-from harness.cells.fit_evidence import GRADIENTS, LABELS, FitEvidence, ObservedTokens, observing
+from harness.cells.fit_evidence import GRADIENTS, LABELS
 from harness.cli import app
 from harness.run import run
 from harness.suites import load_suite
 from methods.base import Device, LinearSite, Progress, Tokens, no_progress
 from methods.identity import Identity
-from methods.random_split import RandomSplit
 from results import open_store
-from results.reports.properties import _EVIDENCE, PROPERTIES, ClaimVerdict, MethodProperties, _stable, properties
+from results.reports.properties import _EVIDENCE, PROPERTIES, ClaimVerdict, MethodProperties, properties
 from results.store.group_scores import GroupScoreRecord, record_group_scores
 
 pytestmark = pytest.mark.run
@@ -347,109 +343,6 @@ def test_other_tokens_are_told_of_and_decide_nothing(store: Path, tmp_path: Path
     [row] = [row for row in properties(opened) if row.label == "ELUDe"]
     assert row.verdicts["stable"].verdict == "yes"
     assert "0.2500 over other token sets" in row.verdicts["stable"].evidence
-
-
-class TestObserving:
-    def evidence(self, learn: Any) -> FitEvidence:
-        _, tokens = small_layer()
-        with observing(tokens) as watched:
-            learn(watched.tokens)
-        return watched.evidence()
-
-    def test_nothing_happens(self) -> None:
-        assert self.evidence(lambda tokens: tokens.gather("input", [0])) == FitEvidence(0, 0, 0, 0, True)
-
-    def test_every_optimiser_is_counted(self) -> None:
-        def learn(tokens: Any) -> None:
-            for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
-                weight = torch.nn.Parameter(torch.ones(3))
-                optimiser = kind([weight], lr=0.1)
-                weight.square().sum().backward()
-                optimiser.step()
-
-        seen = self.evidence(learn)
-        assert (seen.optimizer_steps, seen.gradient_passes) == (3, 3)
-
-    def test_functional_gradients_are_counted(self) -> None:
-        seen = self.evidence(lambda tokens: torch.func.grad(lambda x: x.square().sum())(torch.ones(2)))
-        assert seen.gradient_passes == 1
-
-    def test_other_threads_are_seen(self) -> None:
-        def learn(tokens: Any) -> None:
-            thread = threading.Thread(target=lambda: torch.ones(2, requires_grad=True).sum().backward())
-            thread.start()
-            thread.join()
-
-        assert self.evidence(learn).gradient_passes == 1
-
-    def test_two_fits_at_once_are_told(self) -> None:
-        _, tokens = small_layer()
-        with observing(tokens) as first, observing(tokens) as second:
-            pass
-        assert not first.evidence().alone and not second.evidence().alone
-
-    def test_the_engine_is_put_back(self) -> None:
-        before = torch.autograd.Variable._execution_engine
-        _, tokens = small_layer()
-        with pytest.raises(RuntimeError), observing(tokens):
-            raise RuntimeError
-        assert torch.autograd.Variable._execution_engine is before
-
-    def test_a_gradient_has_the_same_value(self) -> None:
-        def gradient() -> Tensor:
-            x = torch.arange(4.0, requires_grad=True)
-            x.pow(3).sum().backward()
-            assert x.grad is not None
-            return x.grad
-
-        expected = gradient()
-        _, tokens = small_layer()
-        with observing(tokens):
-            torch.testing.assert_close(gradient(), expected)
-
-    def test_tokens_are_the_same_in_all_else(self) -> None:
-        site, tokens = small_layer()
-        seen = ObservedTokens(tokens)
-        assert seen.n == tokens.n and seen.width("input") == site.d_in and seen.label_reads == 0
-        assert copy.copy(seen).n == tokens.n
-        assert (seen.label == tokens.label).all() and seen.label_reads == 1
-        method = RandomSplit().fit(seen, site)
-        torch.testing.assert_close(method.weights, RandomSplit().fit(tokens, site).weights)
-
-
-def stability_row(**changes: Any) -> dict[str, Any]:
-    row = {"group_id": "g", "metric": "stability", "version": 2, "value": 0.9, "n": 3, "cell_ids": ["a", "b", "c"]}
-    return {**row, "details": {"chance": 0.1, "identical_pairs": 0}, **changes}
-
-
-def test_a_score_that_left_silent_units_out_gives_no_verdict() -> None:
-    """Version 1 counts every atom if no unit was silent; otherwise its value is not that of the threshold."""
-    details = {"silent": [0, 0], "zero": [0, 0], "atoms": [8, 8], "matching": "whole dictionary"}
-    verdicts_of = {
-        "nothing was left out": details,
-        "silent": {**details, "silent": [0, 1]},
-        "zero": {**details, "zero": [1, 0]},
-        "surplus": {**details, "atoms": [8, 7]},
-        "nothing is known": None,
-    }
-    verdict_of = {name: _stable([stability_row(version=1, details=one)])[0] for name, one in verdicts_of.items()}
-    assert verdict_of == {"nothing was left out": "yes", **dict.fromkeys(list(verdicts_of)[1:], "unknown")}
-    # Sub-units of length zero and unequal counts are treated equally by both versions.
-    split = {**details, "matching": "per parent unit", "zero": [1, 0], "atoms": [8, 7]}
-    assert _stable([stability_row(version=1, details=split)])[0] == "yes"
-
-
-def test_the_newest_version_decides_whatever_its_cells() -> None:
-    rows = [stability_row(version=1, cell_ids=list("abcd"), group_id="h"), stability_row(value=0.5)]
-    assert _stable(rows)[0] == "no"
-
-
-def test_a_threshold_that_random_dictionaries_reach_gives_no_verdict() -> None:
-    """In few dimensions every dictionary finds partners."""
-    verdict, evidence = _stable([stability_row(details={"chance": 0.9, "identical_pairs": 0})])
-    assert verdict == "unknown" and "random dictionaries of this shape reach the threshold" in evidence
-    assert _stable([stability_row(details={"chance": 0.9, "identical_pairs": 3})])[0] == "yes"
-    assert _stable([stability_row(value=0.5, details={"chance": 0.9, "identical_pairs": 0})])[0] == "no"
 
 
 def test_every_property_has_a_verdict_from_the_metrics_of_the_papers_suites(photo_folder: Path, tmp_path: Path) -> None:

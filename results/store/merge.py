@@ -286,12 +286,15 @@ def _write(
     prefer: str | None,
 ) -> dict[str, int]:
     """Write the merged store, and return table -> number of rows."""
-    with contextlib.closing(open_database(partial)) as opened:
+    files = [source.path for source in sources]
+    with contextlib.closing(open_database(partial, other_files=files)) as opened:
         for source in sources:
             require_location(source.path)
-            quoted = str(source.path).replace("'", "''")
+            name = str(source.path).replace("'", "''")
             try:
-                opened.execute(f"ATTACH '{quoted}' AS {source.catalog} (READ_ONLY)")
+                opened.execute(f"ATTACH '{name}' AS {source.catalog} (READ_ONLY)")
+                # It was checked when it was read, and may have been replaced since.
+                schema.stored_version(opened, source.path, source.catalog)
             except duckdb.Error as error:
                 raise StoreError(
                     f"{source.path} cannot be read now ({str(error).splitlines()[0]}); wait until its run has finished."

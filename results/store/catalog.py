@@ -75,7 +75,7 @@ def require_tables(
         if database == catalog and schema == "main" and name in expected_sql
     }
     # The text of a table contains its columns, constraints and defaults, so equal texts need no closer look.
-    if any(name not in tables or tables[name][0] != definition for name, definition in expected_sql.items()):
+    if later or any(name not in tables or tables[name][0] != definition for name, definition in expected_sql.items()):
         _require_shapes(connection, catalog, path, set(tables), _without(_expected_shapes(sql), later))
     for name, limit in MAX_ROWS.items():
         if name in tables and tables[name][1] > limit:
@@ -102,19 +102,22 @@ def _require_shapes(
 
 
 def _differences(table: str, shape: TableShape, expected: TableShape) -> Iterator[str]:
-    for name, column in expected.columns.items():
-        stored = shape.columns.get(name)
-        if stored is None:
+    """Yield the differences in words, the most telling ones first."""
+    common = {name: (shape.columns[name], column) for name, column in expected.columns.items() if name in shape.columns}
+    for name in expected.columns:
+        if name not in common:
             yield f"its table {table} has no column {name}"
-        elif stored.kind != column.kind:
+    for name, (stored, column) in common.items():
+        if stored.kind != column.kind:
             yield f"the column {table}.{name} has the type {_short(stored.kind)}, not {column.kind}"
-        elif stored.default is not None:
-            yield f"the column {table}.{name} is computed or has a default ({_short(stored.default)})"
-        elif stored.is_nullable != column.is_nullable:
-            yield f"the column {table}.{name} may {'' if stored.is_nullable else 'not '}be NULL"
     for name in shape.columns:
-        if name not in expected.columns:
+        if name not in common:
             yield f"its table {table} has an unknown column {_short(name)!r}"
+    for name, (stored, column) in common.items():
+        if stored.default is not None:
+            yield f"the column {table}.{name} is computed or has a default ({_short(stored.default)})"
+        if stored.is_nullable != column.is_nullable:
+            yield f"the column {table}.{name} may {'' if stored.is_nullable else 'not '}be NULL"
     for constraint in sorted(expected.constraints - shape.constraints):
         yield f"its table {table} lacks the constraint {constraint}"
     for constraint in sorted(shape.constraints - expected.constraints):

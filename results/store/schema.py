@@ -77,7 +77,7 @@ def _version_row(connection: duckdb.DuckDBPyConnection, catalog: str, path: Path
         raise not_a_store(path, "its table meta has several rows, and a store has one")
     if not rows or rows[0][0] is None:
         raise no_version
-    if not isinstance(rows[0][0], int):
+    if type(rows[0][0]) is not int:
         raise not_a_store(path, "its schema version is not a whole number")
     return int(rows[0][0])
 

@@ -21,6 +21,7 @@ from harness.cells.plan import Cell
 from methods import numerics
 from methods.base import Device, Method, Progress
 from results import ScoreRecord, Store
+from results.store.artifacts import artifact_file
 from results.store.records import records_of
 
 ARTIFACTS = "artifacts"
@@ -67,6 +68,7 @@ def saved_fits(cell: Cell, store: Store) -> tuple[SavedFit, ...]:
             row["cell_id"], row["fit_id"], row["artifact"], row["fit_seconds"], _evidence_of(store, row["cell_id"])
         )
         for row in records_of(rows)
+        if artifact_file(store.path.parent, row["artifact"]) is not None
     )
 
 

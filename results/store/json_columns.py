@@ -74,15 +74,18 @@ def unfit(column: str, text: Any) -> bool:
 def fitted(value: Any, shape: Shape) -> tuple[Any, bool]:
     """Return a value changed to a shape, and whether it had that shape.
 
-    Items of a list that do not fit are left out. Values of a mapping that do not fit are None, and None is always
-    allowed there.
+    Items of a list and entries of a mapping that do not fit are left out. None is allowed in a mapping.
     """
     if isinstance(shape, Mapping):
         if not isinstance(value, Mapping):
             return {}, False
         parts = {key: fitted(value[key], inner) for key, inner in shape.items() if value.get(key) is not None}
         changed = {key: part for key, (part, _) in parts.items() if part is not value[key]}
-        return ({**value, **changed} if changed else value), all(fits for _, fits in parts.values())
+        unfit_keys = {key for key, (part, fits) in parts.items() if not fits and not part}
+        if not changed:
+            return value, True
+        kept = {key: item for key, item in {**value, **changed}.items() if key not in unfit_keys}
+        return kept, all(fits for _, fits in parts.values())
     if isinstance(shape, list):
         if not isinstance(value, list):
             return [], False

@@ -18,10 +18,12 @@ from results.atomic import partial_file
 from results.errors import StoreError
 from results.location import require_location
 from results.store import Store, connection, schema
+from results.store.artifacts import FOLDER, artifact_file
 from results.store.canonical import canonical_json
 from results.store.database import open_database
 from results.store.environments import BOUNDED_UNITS, WITH_TRAINING, causes, expected_difference
 from results.store.records import DEVICE_UNITS, grouped, records_of
+from results.store.text_limits import cut
 
 PREFER = ("first", "newest")
 #: Beyond this relative difference two values are different measurements, unless two recorded environments explain it.
@@ -42,7 +44,6 @@ _KEYED = {
     "replies": _Keyed(("judge", "prompt_version", "grid_a", "grid_b", "attempt"), "replied_at"),
     "group_scores": _Keyed(("group_id", "metric", "version"), "measured_at"),
 }
-
 
 class Conflict(NamedTuple):
     """Same object with different content in two stores."""
@@ -346,14 +347,16 @@ def _copy_artifacts(target: Path, cell_from: Mapping[str, _Source]) -> tuple[int
         if not name:
             continue
         relative_path = Path(name)
-        if relative_path.is_absolute() or ".." in relative_path.parts:
+        file = artifact_file(source.path.parent, name)
+        if file is None:
             raise StoreError(
-                f"{source.path} names the artifact {name!r}, which does not lie beside it; nothing was written."
+                f"{source.path} names the artifact {cut('artifact', name)!r}, which does not lie in {FOLDER}/ beside "
+                "it; nothing was written."
             )
-        file, copy = source.path.parent / relative_path, target.parent / relative_path
         # Cells share a fit. Fits of one name from two machines differ at most in rounding: the first one stays.
         if relative_path in copied_paths:
             continue
+        copy = target.parent / relative_path
         if not file.is_file():
             missing.append(str(file))
             continue

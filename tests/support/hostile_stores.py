@@ -243,6 +243,25 @@ def values() -> Iterator[Mutation]:
     yield Mutation("many labels", ["UPDATE cells SET label = label || rowid", "UPDATE cells SET method = 'm' || rowid"])
 
 
+def combined() -> Iterator[Mutation]:
+    """Yield mutations that give one value to every column of its type: a quick look at many columns at once."""
+    schema = {table: columns for table, columns in current_columns().items() if table != "meta"}
+    kinds = dict.fromkeys(kind for columns in schema.values() for kind in columns.values())
+    for kind in kinds:
+        for title, expression in _expressions(kind).items():
+            statements = [
+                f'UPDATE {table} SET "{column}" = {expression}'
+                for table, columns in schema.items()
+                for column, column_kind in columns.items()
+                if column_kind == kind and not column.endswith("_id") and column not in _KEYS
+            ]
+            yield Mutation(f"every column of type {kind}: {title}", statements)
+
+
+#: Columns that join tables, which stay as they are in combined mutations.
+_KEYS = ("tournament", "evaluation_fingerprint", "metric", "version", "status", "direction", "unit", "cell_a", "cell_b")
+
+
 def _expressions(kind: str) -> dict[str, str]:
     if kind == "JSON":
         return _JSON

@@ -1,0 +1,93 @@
+"""Checks of values that DuckDB accepts and this program never writes: other JSON, odd texts, impossible times."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from typing import Any
+
+from results.store.json_columns import SHAPES, unfit
+from results.store.schema import current_columns
+from results.store.text_limits import MAX_NAME, NAME_COLUMNS
+from results.verify.base import Checker, Content, check
+
+#: Earliest and latest time that a row of a store can have.
+_FIRST, _LAST = "2020-01-01", "2200-01-01"
+#: Bidirectional marks, which change the order in which a line is shown.
+_BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_SHOWN = 60
+#: Tables that are too long to be read text by text.
+_LONG = frozenset({"units", "curves", "comparisons", "replies", "outcomes"})
+
+
+@check("content")
+def content(content: Content, checker: Checker) -> None:
+    """Check JSON columns for their shape, names for their length and characters, times and counts for their range."""
+    for table, columns in current_columns().items():
+        if table == "meta":
+            continue
+        for column, kind in columns.items():
+            checker.n += 1
+            for where, why in _problems(content, table, column, kind):
+                checker.n -= 1
+                checker.require(False, where, why)
+
+
+def _problems(content: Content, table: str, column: str, kind: str) -> Iterator[tuple[str, str]]:
+    """Yield the table and column, and the reason, of the values of one column that are wrong."""
+    where = f"{table}.{column}"
+    if kind == "JSON" and table not in _LONG:
+        texts = _values(content, f'SELECT "{column}" AS v, count(*) AS n FROM {table} GROUP BY v')
+        n = sum(count for text, count in texts if unfit(column, text))
+        if n:
+            yield where, f"has JSON of another shape in {n} rows: it must be {_shape_name(column)}."
+    elif kind == "VARCHAR" and column in NAME_COLUMNS and table not in _LONG:
+        # Only the start of a text is read.
+        texts = _values(
+            content,
+            f'SELECT left("{column}", {MAX_NAME}) AS v, length("{column}") AS n FROM {table} '
+            f'WHERE "{column}" IS NOT NULL GROUP BY "{column}"',
+        )
+        for text, length in texts:
+            if not text and column in ("cell_id", "label", "method", "backbone", "site", "metric"):
+                yield where, "is empty in a row."
+            elif length > MAX_NAME:
+                yield where, f"has a text of {length} characters; a name has at most {MAX_NAME}."
+            elif hidden := sorted({f"U+{ord(sign):04X}" for sign in text if _is_control(sign)}):
+                yield where, f"has the control characters {', '.join(hidden[:5])} in {ascii(text[:_SHOWN])}."
+    elif kind.startswith("TIMESTAMP"):
+        sql = f"""SELECT 1 AS v, count(*) AS n FROM {table} WHERE "{column}" NOT BETWEEN '{_FIRST}' AND '{_LAST}'"""
+        for _, n in _values(content, sql):
+            if n:
+                yield where, f"has {n} times outside of {_FIRST[:4]} to {_LAST[:4]}."
+    elif (table, column) in _COUNTS:
+        sql = f'SELECT 1 AS v, count(*) AS n FROM {table} WHERE "{column}" < {_COUNTS[table, column]}'
+        for _, n in _values(content, sql):
+            if n:
+                yield where, f"is below {_COUNTS[table, column]} in {n} rows."
+
+
+#: Table and column -> smallest possible value.
+_COUNTS = {
+    **{("units", name): 0 for name in ("unit", "parent", "fires")},
+    **{("cells", name): 0 for name in ("seconds", "fit_seconds", "n_units", "d_in", "d_out")},
+    **{(table, "version"): 1 for table in ("scores", "group_scores")},
+    **{("tournaments", name): 0 for name in ("n_comparisons", "n_ties", "n_missing")},
+    **{("win_rates", name): 0 for name in ("n", "wins", "ties", "n_units")},
+    ("images", "index"): 0,
+    ("outcomes", "n"): 0,
+    ("runs", "n_planned"): 0,
+    ("group_scores", "n"): 0,
+}
+
+
+def _is_control(sign: str) -> bool:
+    return unicodedata.category(sign) == "Cc" or sign in _BIDIRECTIONAL
+
+
+def _values(content: Content, sql: str) -> list[tuple[Any, int]]:
+    return [(value, int(n)) for value, n in content.store.query(sql).itertuples(index=False, name=None)]
+
+
+def _shape_name(column: str) -> str:
+    return "a list, with items of one kind" if isinstance(SHAPES[column], list) else "an object"

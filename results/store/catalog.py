@@ -163,7 +163,9 @@ def _expected_shapes(sql: str) -> Mapping[str, TableShape]:
 def _without(shapes: Mapping[str, TableShape], later: Mapping[str, frozenset[str]]) -> dict[str, TableShape]:
     """Return the shapes as they were before the columns `later` were added."""
     earlier = {
-        table: shape._replace(columns={name: c for name, c in shape.columns.items() if name not in later.get(table, ())})
+        table: shape._replace(
+            columns={name: c for name, c in shape.columns.items() if name not in later.get(table, ())}
+        )
         for table, shape in shapes.items()
     }
     return {table: shape for table, shape in earlier.items() if shape.columns}

@@ -40,7 +40,7 @@ SHAPES: Mapping[str, Shape] = {
     "details": {
         **dict.fromkeys(_NUMBERS_OF_DETAILS, float),
         **dict.fromkeys(_FLAGS_OF_DETAILS, bool),
-        **dict.fromkeys(_COUNT_LISTS, [float]),
+        **{name: [float] for name in _COUNT_LISTS},
         **dict.fromkeys(("matching", "on"), str),
         **dict.fromkeys(("pairs", "without_group", "interval"), list),
     },

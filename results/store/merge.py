@@ -45,6 +45,7 @@ _KEYED = {
     "group_scores": _Keyed(("group_id", "metric", "version"), "measured_at"),
 }
 
+
 class Conflict(NamedTuple):
     """Same object with different content in two stores."""
 

@@ -216,4 +216,3 @@ def stored_columns(connection: duckdb.DuckDBPyConnection, catalog: str) -> dict[
     ).fetchall()
     tables = grouped(rows, itemgetter(0))
     return {table: {column: kind for _, column, kind in columns} for table, columns in tables.items()}
-

@@ -54,7 +54,7 @@ def _problems(content: Content, table: str, column: str, kind: str) -> Iterator[
             elif length > MAX_NAME:
                 yield where, f"has a text of {length} characters; a name has at most {MAX_NAME}."
             elif hidden := sorted({f"U+{ord(sign):04X}" for sign in text if _is_control(sign)}):
-                yield where, f"has the control characters {', '.join(hidden[:5])} in {ascii(text[:_SHOWN])}."
+                yield where, f"has the control characters {', '.join(hidden[:5])} in {text[:_SHOWN]!a}."
     elif kind.startswith("TIMESTAMP"):
         sql = f"""SELECT 1 AS v, count(*) AS n FROM {table} WHERE "{column}" NOT BETWEEN '{_FIRST}' AND '{_LAST}'"""
         for _, n in _values(content, sql):

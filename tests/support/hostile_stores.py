@@ -78,32 +78,41 @@ def _views() -> Iterator[Mutation]:
     }
     for kind, body in bodies.items():
         yield Mutation(
-            f"view of {kind} in place of cells", ["ALTER TABLE cells RENAME TO kept", f"CREATE VIEW cells AS {body}"], True
+            f"view of {kind} in place of cells",
+            ["ALTER TABLE cells RENAME TO kept", f"CREATE VIEW cells AS {body}"],
+            True,
         )
     for table in current_columns():
-        statements = [f"ALTER TABLE {table} RENAME TO kept", f"CREATE VIEW {table} AS SELECT kept.* FROM kept, range(1000000000000)"]
-        yield Mutation(f"huge view in place of {table}", statements, True)
+        statements = [
+            f"ALTER TABLE {table} RENAME TO kept",
+            f"CREATE VIEW {table} AS SELECT kept.* FROM kept, range(1000000000000)",
+        ]
+        yield Mutation(f"huge view in place of {table}", statements, refused=True)
 
 
 def _versions() -> Iterator[Mutation]:
     for version in (0, -1, 6, 2**31 - 1):
-        yield Mutation(f"schema version {version}", [f"UPDATE meta SET schema_version = {version}"], True)
+        yield Mutation(f"schema version {version}", [f"UPDATE meta SET schema_version = {version}"], refused=True)
     for expression in ("2::BIGINT ** 62", "'5'", "NULL::INTEGER", "5.5", "[5]", "'NaN'::DOUBLE", "{'a': 5}", "true"):
-        yield Mutation(f"schema version {expression}", _rebuilt("meta", f"{expression} AS schema_version"), True)
-    yield Mutation("older version than its tables", ["UPDATE meta SET schema_version = 3"], True)
-    yield Mutation("no meta", ["DROP TABLE meta"], True)
-    yield Mutation("empty meta", ["DELETE FROM meta"], True)
-    yield Mutation("several rows in meta", ["INSERT INTO meta SELECT * FROM meta"], True)
-    yield Mutation("a billion rows in meta", ["INSERT INTO meta SELECT meta.* FROM meta, range(1000000)"], True)
+        yield Mutation(
+            f"schema version {expression}", _rebuilt("meta", f"{expression} AS schema_version"), refused=True
+        )
+    yield Mutation("older version than its tables", ["UPDATE meta SET schema_version = 3"], refused=True)
+    yield Mutation("no meta", ["DROP TABLE meta"], refused=True)
+    yield Mutation("empty meta", ["DELETE FROM meta"], refused=True)
+    yield Mutation("several rows in meta", ["INSERT INTO meta SELECT * FROM meta"], refused=True)
+    yield Mutation("a billion rows in meta", ["INSERT INTO meta SELECT meta.* FROM meta, range(1000000)"], refused=True)
 
 
 def _tables() -> Iterator[Mutation]:
     for table in current_columns():
-        yield Mutation(f"no table {table}", [f"DROP TABLE {table}"], True)
-        yield Mutation(f"{table} without constraints", _rebuilt(table, None), True)
+        yield Mutation(f"no table {table}", [f"DROP TABLE {table}"], refused=True)
+        yield Mutation(f"{table} without constraints", _rebuilt(table, None), refused=True)
     for column in ("label", "method", "status", "site", "backbone", "cell_id"):
-        yield Mutation(f"NULL in cells.{column}", _rebuilt("cells", f"NULL::VARCHAR AS {column}"), True)
-    yield Mutation("equal keys in cells", [*_rebuilt("cells", None), "INSERT INTO cells SELECT * FROM cells"], True)
+        yield Mutation(f"NULL in cells.{column}", _rebuilt("cells", f"NULL::VARCHAR AS {column}"), refused=True)
+    yield Mutation(
+        "equal keys in cells", [*_rebuilt("cells", None), "INSERT INTO cells SELECT * FROM cells"], refused=True
+    )
     for kind, expression in {
         "text": "label",
         "number": "1",
@@ -116,26 +125,28 @@ def _tables() -> Iterator[Mutation]:
         "MAP": "MAP {label: label}",
     }.items():
         if kind not in ("text", "enumeration"):
-            yield Mutation(f"cells.label of type {kind}", _rebuilt("cells", f"{expression} AS label"), True)
-    yield Mutation("cells.config of type VARCHAR", _rebuilt("cells", "'{broken' AS config"), True)
-    yield Mutation("cells.notes of type VARCHAR[]", _rebuilt("cells", "['note'] AS notes"), True)
-    yield Mutation("scores.value of type VARCHAR", _rebuilt("scores", "'a' AS value"), True)
-    yield Mutation("units.top_image of type VARCHAR", _rebuilt("units", "'a' AS top_image"), True)
-    yield Mutation("column missing", ["ALTER TABLE units DROP COLUMN ms_score"], True)
-    yield Mutation("column more", ["ALTER TABLE cells ADD COLUMN run_started_at VARCHAR"], True)
-    yield Mutation("column with a default", ["ALTER TABLE units ALTER parent SET DEFAULT 5"], True)
+            yield Mutation(f"cells.label of type {kind}", _rebuilt("cells", f"{expression} AS label"), refused=True)
+    yield Mutation("cells.config of type VARCHAR", _rebuilt("cells", "'{broken' AS config"), refused=True)
+    yield Mutation("cells.notes of type VARCHAR[]", _rebuilt("cells", "['note'] AS notes"), refused=True)
+    yield Mutation("scores.value of type VARCHAR", _rebuilt("scores", "'a' AS value"), refused=True)
+    yield Mutation("units.top_image of type VARCHAR", _rebuilt("units", "'a' AS top_image"), refused=True)
+    yield Mutation("column missing", ["ALTER TABLE units DROP COLUMN ms_score"], refused=True)
+    yield Mutation("column more", ["ALTER TABLE cells ADD COLUMN run_started_at VARCHAR"], refused=True)
+    yield Mutation("column with a default", ["ALTER TABLE units ALTER parent SET DEFAULT 5"], refused=True)
     generated = [
         "ALTER TABLE curves RENAME TO kept",
         "CREATE TABLE curves (cell_id VARCHAR NOT NULL, series VARCHAR NOT NULL, step BIGINT NOT NULL, "
         "value DOUBLE GENERATED ALWAYS AS (step / 2))",
         "INSERT INTO curves SELECT cell_id, series, step FROM kept",
     ]
-    yield Mutation("generated column", generated, True)
-    yield Mutation("index", ["CREATE UNIQUE INDEX one ON runs (suite)"], True)
-    yield Mutation("index of an expression", ["CREATE INDEX one ON units ((unit + 1))"], True)
-    yield Mutation("table in another schema", ["CREATE SCHEMA s", "CREATE TABLE s.cells AS FROM cells", "DROP TABLE cells"], True)
+    yield Mutation("generated column", generated, refused=True)
+    yield Mutation("index", ["CREATE UNIQUE INDEX one ON runs (suite)"], refused=True)
+    yield Mutation("index of an expression", ["CREATE INDEX one ON units ((unit + 1))"], refused=True)
+    yield Mutation(
+        "table in another schema", ["CREATE SCHEMA s", "CREATE TABLE s.cells AS FROM cells", "DROP TABLE cells"], True
+    )
     trigger = "CREATE TRIGGER t AFTER INSERT ON cells FOR EACH STATEMENT INSERT INTO curves VALUES ('x', 'x', 1, 1)"
-    yield Mutation("trigger", [trigger], True)
+    yield Mutation("trigger", [trigger], refused=True)
 
 
 def _shadows() -> Iterator[Mutation]:
@@ -175,24 +186,24 @@ _JSON = {
     "an empty list": "'[]'",
     "a list of numbers": "'[1, 2]'",
     "a list of lists": "'[[1], [{}]]'",
-    "a list of objects": "'[{\"method\": 1, \"judge\": [], \"n\": \"x\", \"wins\": {}}]'",
+    "a list of objects": '\'[{"method": 1, "judge": [], "n": "x", "wins": {}}]\'',
     "a text": "'\"x\"'",
     "a number": "'3'",
     "null": "'null'",
-    "a version in words": "'{\"version\": \"x\"}'",
+    "a version in words": '\'{"version": "x"}\'',
     "a version as a list": "'{\"version\": [1]}'",
     "a huge version": "'{\"version\": ' || repeat('9', 5000) || '}'",
-    "numbers for objects": "'{\"evaluation\": 3, \"metrics\": 3, \"method\": 3, \"cell\": 1}'",
-    "lists for objects": "'{\"evaluation\": {\"preprocessing\": [1]}, \"metrics\": [1], \"method\": [], \"cell\": 1}'",
-    "texts for numbers": "'{\"evaluation\": {\"preprocessing\": {\"size\": \"a\", \"resize\": [], \"fit\": 1}}}'",
-    "a resize of 0": "'{\"evaluation\": {\"preprocessing\": {\"size\": 1e308, \"resize\": 1e-308, \"fit\": \"crop\"}}}'",
+    "numbers for objects": '\'{"evaluation": 3, "metrics": 3, "method": 3, "cell": 1}\'',
+    "lists for objects": '\'{"evaluation": {"preprocessing": [1]}, "metrics": [1], "method": [], "cell": 1}\'',
+    "texts for numbers": '\'{"evaluation": {"preprocessing": {"size": "a", "resize": [], "fit": 1}}}\'',
+    "a resize of 0": '\'{"evaluation": {"preprocessing": {"size": 1e308, "resize": 1e-308, "fit": "crop"}}}\'',
     "details of other types": (
-        "'{\"pairs\": {}, \"interval\": 3, \"chance\": \"x\", \"atoms\": 3, \"without_group\": \"x\", \"alone\": 3, "
-        "\"on\": [], \"silent\": [[]], \"ms_score\": {}, \"writer\": [], \"quantiles\": 3}'"
+        '\'{"pairs": {}, "interval": 3, "chance": "x", "atoms": 3, "without_group": "x", "alone": 3, '
+        '"on": [], "silent": [[]], "ms_score": {}, "writer": [], "quantiles": 3}\''
     ),
     "details of odd values": (
-        "'{\"pairs\": [\"a\", null], \"interval\": [1], \"chance\": 1e999, \"atoms\": [null], "
-        "\"without_group\": [1e308, -1e308, \"NaN\"], \"width\": \"x\", \"matching\": 3}'"
+        '\'{"pairs": ["a", null], "interval": [1], "chance": 1e999, "atoms": [null], '
+        '"without_group": [1e308, -1e308, "NaN"], "width": "x", "matching": 3}\''
     ),
     "deep lists": "repeat('[', 100000) || repeat(']', 100000)",
     "rather deep lists": "repeat('[', 400) || repeat(']', 400)",
@@ -270,4 +281,3 @@ def _expressions(kind: str) -> dict[str, str]:
     if kind.startswith("TIMESTAMP"):
         return {time: f"{time}::TIMESTAMPTZ" for time in _TIMES} | {"NULL": "NULL"}
     return {value: f"{value}::{kind}" for value in _BY_TYPE[kind]}
-

@@ -26,9 +26,15 @@ def fetch(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
     """Return the result of the last statement of `connection` as a frame.
 
     Times are UTC; one outside of `_TIMES` is missing. Texts are cut as `text_limits` says, except JSON.
+
+    Raises:
+        StoreError: the result does not fit into memory.
     """
     kinds = {column[0]: str(column[1]) for column in connection.description or []}
-    columns = connection.fetchnumpy()
+    try:
+        columns = connection.fetchnumpy()
+    except (MemoryError, SystemError) as error:
+        raise StoreError("The answer of the store does not fit into memory.") from error
     return pd.DataFrame({name: _column(name, values, kinds.get(name, "")) for name, values in columns.items()})
 
 

@@ -12,6 +12,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from results.store.text_limits import MAX_JSON
+
 #: A shape is a type, a list with the shape of its items, or a mapping: key -> shape of its value. Keys that it does not
 #: name may hold anything.
 Shape = Any
@@ -50,8 +52,7 @@ SHAPES: Mapping[str, Shape] = {
     "health": [{**_JUDGE, **dict.fromkeys((*_RATES, "swap_consistency"), float)}],
     "pairwise": [{"method": str, "opponent": str, **dict.fromkeys(("wins", "n", "ties"), float)}],
 }
-#: Largest number of characters that is decoded, and the deepest nesting. Longer and deeper content becomes empty.
-MAX_LENGTH = 4_000_000
+#: Deepest nesting that is decoded. Deeper content, and texts of more than `MAX_JSON` characters, become empty.
 MAX_DEPTH = 50
 #: Whole numbers of more digits become floats, as in most JSON readers: Python's own have no bound.
 _MAX_DIGITS = 18
@@ -81,7 +82,7 @@ def fitted(value: Any, shape: Shape) -> tuple[Any, bool]:
             return {}, False
         parts = {key: fitted(value[key], inner) for key, inner in shape.items() if value.get(key) is not None}
         changed = {key: part for key, (part, _) in parts.items() if part is not value[key]}
-        unfit_keys = {key for key, (part, fits) in parts.items() if not fits and not part}
+        unfit_keys = {key for key, (part, fits) in parts.items() if not fits and part is None}
         if not changed:
             return value, True
         kept = {key: item for key, item in {**value, **changed}.items() if key not in unfit_keys}
@@ -90,7 +91,7 @@ def fitted(value: Any, shape: Shape) -> tuple[Any, bool]:
         if not isinstance(value, list):
             return [], False
         items = [fitted(item, shape[0]) for item in value]
-        return [item for item, fits in items if fits or item], all(fits for _, fits in items)
+        return [item for item, fits in items if fits or item not in (None, {}, [])], all(fits for _, fits in items)
     if shape is float and isinstance(value, str) and value in _NOT_FINITE:
         return None, True
     fits = _is(value, shape)
@@ -107,7 +108,7 @@ def _is(value: Any, kind: type) -> bool:
 
 def _parsed(text: Any) -> Any:
     """Return JSON content; a value that has no shape if it is no JSON, too long or too deep."""
-    if not isinstance(text, str) or len(text) > MAX_LENGTH:
+    if not isinstance(text, str) or len(text) > MAX_JSON:
         return _NOTHING
     try:
         value = json.loads(text, parse_int=_whole)

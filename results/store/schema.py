@@ -18,6 +18,7 @@ from results.errors import StoreError
 from results.store.catalog import not_a_store, require_tables
 from results.store.database import database_name, open_database, quoted
 from results.store.records import grouped
+from results.store.text_limits import MAX_TEXT, cut_sql, longest_text
 
 SCHEMA_VERSION = 5
 
@@ -160,16 +161,26 @@ def _stat(path: Path) -> tuple[int, ...] | None:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-#: Path -> the state in which the tables of a store were checked, and its version. Listing the catalog of DuckDB takes
-#: half as long as opening the file.
-_checked: dict[Path, tuple[FileState, int]] = {}
+class Checked(NamedTuple):
+    """What is known of a store in one state of its file."""
+
+    state: FileState
+    version: int
+    long_tables: frozenset[str]
+    """tables with texts that are cut by DuckDB, see `text_limits`"""
+
+
+#: Path -> result of the last check. Listing the catalog of DuckDB takes half as long as opening the file.
+_checked: dict[Path, Checked] = {}
+#: Tables whose texts are not measured: too many rows, and few texts, of which a page or verb reads some.
+_UNMEASURED = frozenset({"meta", "units", "curves", "comparisons", "replies", "outcomes"})
 
 
 def reader_views(connection: duckdb.DuckDBPyConnection, path: Path, before: FileState) -> None:
     """Check a store, and let a read-only connection read an older one as if it had today's columns, NULL where missing.
 
     Temporary views of the tables' own names hide the tables. This costs nothing and does not change the file, whereas
-    migrating a copy would read a whole store for one query.
+    migrating a copy would read a whole store for one query. Very long texts are cut by such views, too.
 
     Args:
         connection: an open, read-only connection.
@@ -179,24 +190,36 @@ def reader_views(connection: duckdb.DuckDBPyConnection, path: Path, before: File
     Raises:
         StoreError: as `stored_version`.
     """
-    state, version = _checked.get(path, (None, 0))
-    if state != before or FileState.of(path) != before:
+    checked = _checked.get(path)
+    if checked is None or checked.state != before or FileState.of(path) != before:
         version = stored_version(connection, path)
+        checked = Checked(before, version, _long_tables(connection) if version == SCHEMA_VERSION else frozenset())
         # The file may have been replaced by another one while it was opened.
         if FileState.of(path) == before:
-            _checked[path] = before, version
-    if version == SCHEMA_VERSION:
+            _checked[path] = checked
+    if checked.version == SCHEMA_VERSION and not checked.long_tables:
         return
     catalog = database_name(connection)
     present = stored_columns(connection, catalog)
     for table, columns in current_columns().items():
         have = present.get(table, {})
-        added = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in columns.items() if name not in have)
-        if not have:
-            connection.execute(f'CREATE TEMP VIEW "{table}" AS SELECT {added} WHERE false')
-        elif added:
-            source = f'{quoted(catalog)}.main."{table}"'
-            connection.execute(f'CREATE TEMP VIEW "{table}" AS SELECT *, {added} FROM {source}')
+        is_long = table in checked.long_tables or (checked.version != SCHEMA_VERSION and table not in _UNMEASURED)
+        if columns.keys() <= have.keys() and not is_long:
+            continue
+        expressions = [
+            f'CAST(NULL AS {kind}) AS "{name}"' if name not in have else cut_sql(name, kind) if is_long else f'"{name}"'
+            for name, kind in columns.items()
+        ]
+        source = f'FROM {quoted(catalog)}.main."{table}"' if have else "WHERE false"
+        connection.execute(f'CREATE TEMP VIEW "{table}" AS SELECT {", ".join(expressions)} {source}')
+
+
+def _long_tables(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """Return the tables with a text of more than `MAX_TEXT` bytes."""
+    measured = {table: columns for table, columns in current_columns().items() if table not in _UNMEASURED}
+    queries = [f"SELECT '{table}', ({longest_text(table, columns)})" for table, columns in measured.items()]
+    lengths = connection.execute(" UNION ALL ".join(queries)).fetchall()
+    return frozenset(table for table, length in lengths if length is not None and length > MAX_TEXT)
 
 
 @functools.lru_cache(maxsize=1)

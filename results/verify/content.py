@@ -8,7 +8,7 @@ from typing import Any
 
 from results.store.json_columns import SHAPES, unfit
 from results.store.schema import current_columns
-from results.store.text_limits import MAX_NAME, NAME_COLUMNS
+from results.store.text_limits import CUT, MAX_NAME, NAME_COLUMNS
 from results.verify.base import Checker, Content, check
 
 #: Earliest and latest time that a row of a store can have.
@@ -42,17 +42,15 @@ def _problems(content: Content, table: str, column: str, kind: str) -> Iterator[
         if n:
             yield where, f"has JSON of another shape in {n} rows: it must be {_shape_name(column)}."
     elif kind == "VARCHAR" and column in NAME_COLUMNS and table not in _LONG:
-        # Only the start of a text is read.
         texts = _values(
             content,
-            f'SELECT left("{column}", {MAX_NAME}) AS v, length("{column}") AS n FROM {table} '
-            f'WHERE "{column}" IS NOT NULL GROUP BY "{column}"',
+            f'SELECT "{column}" AS "{column}", count(*) AS n FROM {table} WHERE "{column}" IS NOT NULL GROUP BY 1',
         )
-        for text, length in texts:
+        for text, _ in texts:
             if not text and column in ("cell_id", "label", "method", "backbone", "site", "metric"):
                 yield where, "is empty in a row."
-            elif length > MAX_NAME:
-                yield where, f"has a text of {length} characters; a name has at most {MAX_NAME}."
+            elif CUT.search(text):
+                yield where, f"has a text of more than {MAX_NAME} characters."
             elif hidden := sorted({f"U+{ord(sign):04X}" for sign in text if _is_control(sign)}):
                 yield where, f"has the control characters {', '.join(hidden[:5])} in {text[:_SHOWN]!a}."
     elif kind.startswith("TIMESTAMP"):

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from results.store.canonical import canonical_json
-from results.store.json_columns import MAX_DEPTH, MAX_LENGTH, decode, unfit
+from results.store.json_columns import MAX_DEPTH, decode, unfit
+from results.store.text_limits import MAX_JSON
 
 
 @pytest.mark.parametrize(
@@ -47,13 +48,13 @@ def test_null_is_none_and_an_undefined_number_too() -> None:
         ("settings", '{"version": "x", "pairs": 8}', {"pairs": 8}),
         ("settings", '{"version": true}', {}),
         ("settings", '{"version": ' + "9" * 5000 + "}", {}),
-        ("identity", '{"evaluation": 3, "cell": 1}', {"cell": 1}),
-        ("identity", '{"evaluation": {"preprocessing": [1]}}', {"evaluation": {}}),
+        ("identity", '{"evaluation": 3, "cell": 1}', {"evaluation": {}, "cell": 1}),
+        ("identity", '{"evaluation": {"preprocessing": [1]}}', {"evaluation": {"preprocessing": {}}}),
         ("health", '[1, {"judge": [], "n": 3}]', [{"n": 3}]),
         ("details", '{"chance": 1e999, "on": "x"}', {"on": "x"}),
         ("params", "[" * 100_000 + "]" * 100_000, {}),
         ("params", '{"a":' * MAX_DEPTH + "1" + "}" * MAX_DEPTH, {}),
-        ("params", json.dumps({"a": "x" * MAX_LENGTH}), {}),
+        ("params", json.dumps({"a": "x" * MAX_JSON}), {}),
     ],
 )
 def test_other_content_becomes_empty(column: str, text: str, value: Any) -> None:

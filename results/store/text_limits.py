@@ -1,7 +1,7 @@
 """Bounds on texts that are read from a store, so that no page or table depends on how long a text of the file is.
 
-A text of up to `MAX_TEXT` is cut when it has been read. Longer ones are cut by DuckDB: a file of some megabytes can have
-a text of five megabytes in every column of every row, which would not fit into memory.
+A text of up to `MAX_TEXT` is cut when it has been read. Longer ones are cut by DuckDB: a file can have a text of five
+megabytes in every column of every row, which would not fit into memory.
 """
 
 from __future__ import annotations

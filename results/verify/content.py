@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
-from typing import Any
 
+import duckdb
+
+from results.store import connection, frames
 from results.store.json_columns import SHAPES, unfit
 from results.store.schema import current_columns
 from results.store.text_limits import CUT, MAX_NAME, NAME_COLUMNS
@@ -23,48 +25,49 @@ _LONG = frozenset({"units", "curves", "comparisons", "replies", "outcomes"})
 @check("content")
 def content(content: Content, checker: Checker) -> None:
     """Check JSON columns for their shape, names for their length and characters, times and counts for their range."""
-    for table, columns in current_columns().items():
-        if table == "meta":
-            continue
-        for column, kind in columns.items():
-            checker.n += 1
-            for where, why in _problems(content, table, column, kind):
-                checker.n -= 1
-                checker.require(False, where, why)
+    # One connection for all columns: opening takes longer than most of the queries.
+    with connection.reading(content.store.path) as opened:
+        for table, columns in current_columns().items():
+            if table == "meta":
+                continue
+            for column, kind in columns.items():
+                checker.n += 1
+                for where, why in _problems(opened, table, column, kind):
+                    checker.n -= 1
+                    checker.require(False, where, why)
 
 
-def _problems(content: Content, table: str, column: str, kind: str) -> Iterator[tuple[str, str]]:
+def _problems(opened: duckdb.DuckDBPyConnection, table: str, column: str, kind: str) -> Iterator[tuple[str, str]]:
     """Yield the table and column, and the reason, of the values of one column that are wrong."""
     where = f"{table}.{column}"
-    if kind == "JSON" and table not in _LONG:
-        texts = _values(content, f'SELECT "{column}" AS v, count(*) AS n FROM {table} GROUP BY v')
-        n = sum(count for text, count in texts if unfit(column, text))
-        if n:
-            yield where, f"has JSON of another shape in {n} rows: it must be {_shape_name(column)}."
+    if kind == "JSON":
+        for text, n in _values(opened, table, column):
+            if unfit(column, text):
+                yield where, f"has JSON of another shape in {n} rows: it must be {_shape_name(column)}."
     elif kind == "VARCHAR" and column in NAME_COLUMNS and table not in _LONG:
-        texts = _values(
-            content,
-            f'SELECT "{column}" AS "{column}", count(*) AS n FROM {table} WHERE "{column}" IS NOT NULL GROUP BY 1',
-        )
-        for text, _ in texts:
-            if not text and column in ("cell_id", "label", "method", "backbone", "site", "metric"):
-                yield where, "is empty in a row."
-            elif CUT.search(text):
-                yield where, f"has a text of more than {MAX_NAME} characters."
-            elif hidden := sorted({f"U+{ord(sign):04X}" for sign in text if _is_control(sign)}):
-                yield where, f"has the control characters {', '.join(hidden[:5])} in {text[:_SHOWN]!a}."
+        for text, _ in _values(opened, table, column):
+            if why := _wrong_name(column, text):
+                yield where, why
     elif kind.startswith("TIMESTAMP"):
-        sql = f"""SELECT 1 AS v, count(*) AS n FROM {table} WHERE "{column}" NOT BETWEEN '{_FIRST}' AND '{_LAST}'"""
-        for _, n in _values(content, sql):
-            if n:
-                yield where, f"has {n} times outside of {_FIRST[:4]} to {_LAST[:4]}."
-    elif (table, column) in _COUNTS:
-        sql = f'SELECT 1 AS v, count(*) AS n FROM {table} WHERE "{column}" < {_COUNTS[table, column]}'
-        for _, n in _values(content, sql):
-            if n:
-                yield where, f"is below {_COUNTS[table, column]} in {n} rows."
+        if n := _count(opened, table, f"\"{column}\" NOT BETWEEN '{_FIRST}' AND '{_LAST}'"):
+            yield where, f"has {n} times outside of {_FIRST[:4]} to {_LAST[:4]}."
+    least = _COUNTS.get((table, column))
+    n_below = 0 if least is None else _count(opened, table, f'"{column}" < {least}')
+    if n_below:
+        yield where, f"is below {least} in {n_below} rows."
 
 
+def _wrong_name(column: str, text: str) -> str:
+    """Return what is wrong with a name; nothing if it can be shown."""
+    if not text:
+        return "is empty in a row." if column in _NEVER_EMPTY else ""
+    if CUT.search(text):
+        return f"has a text of more than {MAX_NAME} characters."
+    hidden = sorted({f"U+{ord(sign):04X}" for sign in text if _is_control(sign)})
+    return f"has the control characters {', '.join(hidden[:5])} in {text[:_SHOWN]!a}." if hidden else ""
+
+
+_NEVER_EMPTY = ("cell_id", "label", "method", "backbone", "site", "metric")
 #: Table and column -> smallest possible value.
 _COUNTS = {
     **{("units", name): 0 for name in ("unit", "parent", "fires")},
@@ -83,8 +86,14 @@ def _is_control(sign: str) -> bool:
     return unicodedata.category(sign) == "Cc" or sign in _BIDIRECTIONAL
 
 
-def _values(content: Content, sql: str) -> list[tuple[Any, int]]:
-    return [(value, int(n)) for value, n in content.store.query(sql).itertuples(index=False, name=None)]
+def _values(opened: duckdb.DuckDBPyConnection, table: str, column: str) -> list[tuple[str, int]]:
+    """Return the different texts of a column, and in how many rows each is."""
+    opened.execute(f'SELECT "{column}", count(*) AS n FROM {table} WHERE "{column}" IS NOT NULL GROUP BY 1')
+    return [(text, int(n)) for text, n in frames.fetch(opened).itertuples(index=False, name=None)]
+
+
+def _count(opened: duckdb.DuckDBPyConnection, table: str, where: str) -> int:
+    return int(opened.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchall()[0][0])
 
 
 def _shape_name(column: str) -> str:

@@ -48,9 +48,10 @@ def _problems(opened: duckdb.DuckDBPyConnection, table: str, column: str, kind: 
         for text, _ in _values(opened, table, column):
             if why := _wrong_name(column, text):
                 yield where, why
-    elif kind.startswith("TIMESTAMP"):
-        if n := _count(opened, table, f"\"{column}\" NOT BETWEEN '{_FIRST}' AND '{_LAST}'"):
-            yield where, f"has {n} times outside of {_FIRST[:4]} to {_LAST[:4]}."
+    is_time = kind.startswith("TIMESTAMP")
+    n_times = _count(opened, table, f"\"{column}\" NOT BETWEEN '{_FIRST}' AND '{_LAST}'") if is_time else 0
+    if n_times:
+        yield where, f"has {n_times} times outside of {_FIRST[:4]} to {_LAST[:4]}."
     least = _COUNTS.get((table, column))
     n_below = 0 if least is None else _count(opened, table, f'"{column}" < {least}')
     if n_below:

@@ -14,6 +14,8 @@ from results.store import catalog, connection
 from results.store.merge import merge
 
 CATALOGS = list(catalogs())
+#: One of each kind; the slow test takes all.
+SAMPLE = CATALOGS[::9]
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +25,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store.path
 
 
-@pytest.mark.parametrize("mutation", CATALOGS, ids=lambda mutation: mutation.name)
-def test_reading_and_writing(source: Path, tmp_path: Path, mutation: Mutation) -> None:
+def check(source: Path, tmp_path: Path, mutation: Mutation) -> None:
     path = hostile_store(source, tmp_path / "results.duckdb", mutation)
     if not mutation.refused:
         assert open_store(path).statuses() == {"a": "finished"}
@@ -40,6 +41,17 @@ def test_reading_and_writing(source: Path, tmp_path: Path, mutation: Mutation) -
         assert "\n" not in message and len(message) < 600 and SECRET not in message
         assert "not a results store" in message or "has schema version" in message
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("mutation", SAMPLE, ids=lambda mutation: mutation.name)
+def test_reading_and_writing(source: Path, tmp_path: Path, mutation: Mutation) -> None:
+    check(source, tmp_path, mutation)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutation", CATALOGS, ids=lambda mutation: mutation.name)
+def test_reading_and_writing_all(source: Path, tmp_path: Path, mutation: Mutation) -> None:
+    check(source, tmp_path, mutation)
 
 
 def test_a_view_that_reads_a_file_is_neither_merged_nor_printed(source: Path, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_null_is_none_and_an_undefined_number_too() -> None:
         ("health", '[1, {"judge": [], "n": 3}]', [{"n": 3}]),
         ("details", '{"chance": 1e999, "on": "x"}', {"on": "x"}),
         ("params", "[" * 100_000 + "]" * 100_000, {}),
-        ("params", '{"a":' * MAX_DEPTH + "1" + "}" * MAX_DEPTH, {}),
+        ("params", '{"a":' * 2 * MAX_DEPTH + "1" + "}" * 2 * MAX_DEPTH, {}),
         ("params", json.dumps({"a": "x" * MAX_JSON}), {}),
     ],
 )

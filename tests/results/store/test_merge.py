@@ -184,7 +184,7 @@ def test_a_fit_that_cells_of_two_machines_share_is_copied_once(tmp_path: Path) -
 def test_a_file_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
     one = machine(tmp_path / "one", {"x": 0.5})
     two = machine(tmp_path / "two", {"y": 0.6}, artifact="../../elsewhere.safetensors")
-    with pytest.raises(StoreError, match="does not lie beside it"):
+    with pytest.raises(StoreError, match="does not lie in artifacts/ beside it"):
         merge(tmp_path / "out" / "r.duckdb", [one, two], artifacts=True)
     assert not (tmp_path / "out" / "r.duckdb").exists() and not list((tmp_path / "out").glob(".*"))
 

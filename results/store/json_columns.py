@@ -107,7 +107,9 @@ def _is(value: Any, kind: type) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, kind) and (kind is not str or len(value) <= _MAX_STRING)
+    if kind is str:
+        return isinstance(value, str) and len(value) <= _MAX_STRING
+    return isinstance(value, kind)
 
 
 def _parsed(column: str, text: Any) -> Any:

@@ -213,6 +213,7 @@ def _difference(
 
 
 def _same(first: float | None, second: float | None, tolerance: float = TOLERANCE) -> bool:
+    first, second = (None if value is pd.NA else value for value in (first, second))
     if first is None or second is None:
         return first is second
     are_undefined = math.isnan(first) and math.isnan(second)

@@ -44,6 +44,9 @@ _MAGIC = {
 #: DuckDB writes this after the checksum of the header.
 _DUCKDB, _DUCKDB_AT = b"DUCK", 8
 
+#: Suffixes of files that DuckDB reads and writes beside a database.
+_LOGS = (".wal", ".wal.recovery", ".wal.checkpoint")
+
 _REMEDY = "point --store or HARNESS_STORE at a .duckdb file"
 
 
@@ -54,7 +57,8 @@ def require_location(path: str | os.PathLike[str]) -> None:
 
     Raises:
         StoreError: the path is an address of another kind of database or of another machine, a folder, a device, a link
-            to nothing, a file of another format, or a new file whose suffix is that of another format.
+            to nothing, a file of another format, a new file whose suffix is that of another format, or a store beside
+            which a link, a pipe or a folder has the name of a file that DuckDB reads.
     """
     require_file_name(path)
     file = Path(path).expanduser()
@@ -78,6 +82,7 @@ def require_location(path: str | os.PathLike[str]) -> None:
     if not stat.S_ISREG(mode):
         raise StoreError(f"{file} is not a regular file, and so not a results store; {_REMEDY}.")
     _refuse_content(file)
+    _refuse_companions(file)
 
 
 def require_file_name(path: str | os.PathLike[str]) -> None:
@@ -117,3 +122,18 @@ def _refuse_content(file: Path) -> None:
     raise StoreError(
         f"{file} is not a results store (not a DuckDB file{seen}); point --store or HARNESS_STORE at another file."
     )
+
+
+def _refuse_companions(file: Path) -> None:
+    """Refuse anything but plain files under the names of DuckDB's own files: it would wait for a pipe for ever."""
+    for suffix in _LOGS:
+        companion = file.with_name(file.name + suffix)
+        try:
+            mode = companion.lstat().st_mode
+        except OSError:
+            continue
+        if not stat.S_ISREG(mode):
+            raise StoreError(
+                f"{companion} lies beside the results store {file} and is not a regular file, but DuckDB keeps its "
+                f"log under that name; remove it, or {_REMEDY}."
+            )

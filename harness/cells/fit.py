@@ -27,6 +27,7 @@ from methods.file_settings import same_settings
 from methods.plugin_errors import failing_threads, is_interrupt
 from methods.process_state import restored
 from results import ScoreRecord, Store
+from results.store.artifacts import artifact_file
 from results.store.records import records_of
 
 ARTIFACTS = "artifacts"
@@ -76,6 +77,7 @@ def saved_fits(cell: Cell, store: Store) -> tuple[SavedFit, ...]:
             row["cell_id"], row["fit_id"], row["artifact"], row["fit_seconds"], _evidence_of(store, row["cell_id"])
         )
         for row in records_of(rows)
+        if artifact_file(store.path.parent, row["artifact"]) is not None
     )
 
 

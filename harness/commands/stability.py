@@ -25,6 +25,7 @@ def stability(
     selected = cells.open().cells(**cells.filters)
     from harness.run.stability import measure
     from results.store import group_scores, open_store
+    from results.store.records import records_of
     from results.store.stability_versions import without_superseded
 
     store = open_store(cells.store, read_only=False)
@@ -33,8 +34,8 @@ def stability(
     by_id = selected.set_index("cell_id")
     rows = [
         _row(row, by_id.loc[row["cell_ids"][0]])
-        for row in without_superseded(group_scores.group_scores(store).to_dict("records"))
-        if set(row["cell_ids"]) <= set(by_id.index)
+        for row in without_superseded(records_of(group_scores.group_scores(store)))
+        if row["cell_ids"] and set(row["cell_ids"]) <= set(by_id.index)
     ]
     rows.sort(key=lambda row: (row["backbone"], row["site"], row["measure"], -(row["value"] or 0.0)))
     if as_json:
@@ -64,10 +65,12 @@ def _row(row: dict[Any, Any], cell: Any) -> dict[str, Any]:
         "version": int(row["version"]),
         "value": None if value != value else value,
         "std": None if row["uncertainty"] != row["uncertainty"] else row["uncertainty"],
-        "n_pairs": int(row["n"]),
+        "n_pairs": row["n"],
         "params": row["params"],
         "cell_ids": row["cell_ids"],
-        **row["details"],
+        **dict.fromkeys(("identical_pairs", "chance", "matching", "on")),
+        **dict.fromkeys(("atoms", "silent", "left_out"), ()),
+        **{key: value for key, value in (row["details"] or {}).items() if value is not None},
     }
 
 

@@ -20,6 +20,7 @@ from harness.run.unit_matching import ALIVE, FULL, FittedUnits, Matching, Units,
 from results import Store, StoreError
 from results.boards.board import BoardKey
 from results.store import group_scores
+from results.store.artifacts import artifact_file
 from results.store.group_scores import GroupScoreRecord, group_id_of
 from results.store.stability_versions import FULL_DECODER_VERSION
 
@@ -207,6 +208,9 @@ def _record(group: Group, metric: str, matching: Matching, details: dict[str, An
 def _groups(store: Store, cell_ids: Collection[str] | None) -> Iterator[Group]:
     cells = store.cells()
     cells = cells[(cells["status"] == "finished") & cells["artifact"].notna()]
+    # A store may come from anyone: fits are read from its own folder only.
+    readable = cells["artifact"].map(lambda name: artifact_file(store.path.parent, name) is not None)
+    cells = cells[readable.astype(bool)]
     if cell_ids is not None:
         cells = cells[cells["cell_id"].isin(set(cell_ids))]
     for varies, fixed in _FIXED.items():

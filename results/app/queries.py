@@ -213,7 +213,7 @@ def runs(store: Store, limit: int = 200) -> Records:
     sql = """
         SELECT r.*, count(*) FILTER (c.status = 'finished') AS n_finished,
         count(*) FILTER (c.status = 'failed') AS n_failed,
-        max(c.started_at + to_microseconds(CAST(coalesce(c.seconds, 0) * 1e6 AS BIGINT))) AS last_at
+        max(TRY(c.started_at + to_microseconds(TRY_CAST(coalesce(c.seconds, 0) * 1e6 AS BIGINT)))) AS last_at
         FROM runs r LEFT JOIN cells c USING (run_id) GROUP BY ALL ORDER BY r.started_at DESC, r.run_id LIMIT ?
     """
     return records(decoded(store.query(sql, [limit])))

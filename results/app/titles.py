@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -85,7 +86,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 def duration(seconds: float | None) -> str:
     """Return a time span in words."""
-    if seconds is None:
+    if seconds is None or not math.isfinite(seconds):
         return "–"
     if seconds < 60:
         return f"{seconds:.1f} s"

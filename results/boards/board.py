@@ -319,6 +319,11 @@ def digits_of(unit: str, values: list[float]) -> int:
     return min(max(3 - math.floor(math.log10(largest)), 0), 8)
 
 
+def _fitting(value: Any) -> Any:
+    """Return a value of a column; None for a sum of counts beyond 64 bits, which only a hostile store has."""
+    return None if isinstance(value, int) and abs(value) >= 2**63 else value
+
+
 def board_frame(board: Board) -> pd.DataFrame:
     """Return the board as a frame, one line per row.
 
@@ -340,7 +345,7 @@ def board_frame(board: Board) -> pd.DataFrame:
             *(("_n_observations", "n_observations", "Int64"), ("_rank", "rank", "Int64")),
         ):
             absent = 0 if suffix == "_n" else None
-            values = [getattr(aggregate, name) if aggregate else absent for aggregate in aggregates]
+            values = [_fitting(getattr(aggregate, name)) if aggregate else absent for aggregate in aggregates]
             content[key + suffix] = pd.Series(values, dtype=kind)
         if is_pooled:
             ends = [(aggregate.interval if aggregate else None) or (None, None) for aggregate in aggregates]

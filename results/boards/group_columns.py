@@ -32,7 +32,7 @@ def attach_group_scores(cells: Sequence[Mapping[str, Any]], rows: Sequence[Mappi
     finished = {cell["cell_id"]: cell for cell in cells if cell["status"] == "finished"}
     best: dict[tuple[str, ...], Mapping[str, Any]] = {}
     for row in rows:
-        if not all(cell_id in finished for cell_id in row["cell_ids"]):
+        if not row["cell_ids"] or not all(cell_id in finished for cell_id in row["cell_ids"]):
             continue
         head = finished[row["cell_ids"][0]]
         # The label is taken from the cell: a later run may have changed it.

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from results.boards.board import AttachedScores, BoardKey
-from results.store.records import grouped
+from results.store.records import grouped, win_rate_version
 
 METRIC = "win_rate"
 
@@ -80,7 +80,7 @@ def interval_of(row: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def _params(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {**row["settings"], "prompt": row["prompt_version"]}
+    return {**(row["settings"] or {}), "prompt": row["prompt_version"], "version": win_rate_version(row["settings"])}
 
 
 def _score(row: Mapping[str, Any], cell_id: str) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _score(row: Mapping[str, Any], cell_id: str) -> dict[str, Any]:
     return {
         "cell_id": cell_id,
         "metric": METRIC,
-        "version": params.pop("version", 1),
+        "version": params.pop("version"),
         "params": params,
         "value": row["win_rate"],
         "interval": interval_of(row),
@@ -113,7 +113,7 @@ def _notes(rows: Sequence[Mapping[str, Any]], n_visible: int) -> list[str]:
     judge_kind = "a proxy panel of encoders, no language model" if kind == "proxy" else f"{kind} judges"
     agreement = head.get("agreement")
     agree = "" if agreement is None or math.isnan(agreement) else f", whose agreement (alpha) is {agreement:.2f}"
-    version = _params(head).get("version", 1)
+    version = _params(head)["version"]
     weighting = "the mean over" if version > 1 else "pooled over"
     undecided = sum(row["ties"] or 0 for row in rows) // 2
     notes = [

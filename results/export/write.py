@@ -101,7 +101,7 @@ def parquet_bytes(frame: pd.DataFrame) -> bytes:
         raise StoreError("There is nothing to export: no cell matches.")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "frame.parquet"
-        with open_database(None) as connection:
+        with open_database(None, other_files=[file]) as connection:
             connection.register("frame", frame)
             connection.execute(f"COPY frame TO '{file}' (FORMAT parquet)")
         return file.read_bytes()

@@ -5,6 +5,7 @@ Rows of other devices, precisions, batches or counts are in separate tables. Nee
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -66,37 +67,52 @@ def ways(store: Store, *, backbone: str | None = None, site: str | None = None) 
     timed_ways = []
     for cell_id, cell_scores in scores_by_metric(store.scores(backbone=backbone, site=site)).items():
         timed = [name for name, score in cell_scores.items() if name.startswith(RATIO) and score["value"] is not None]
-        timed_ways += [_way(cells[cell_id], cell_scores, metric.removeprefix(RATIO)) for metric in timed]
+        cell_ways = (_way(cells[cell_id], cell_scores, metric.removeprefix(RATIO)) for metric in timed)
+        timed_ways += [way for way in cell_ways if way is not None]
     return sorted(timed_ways, key=lambda way: (way.backbone, way.site, way.compiled, way.ratio))
 
 
-def _way(cell: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]], suffix: str) -> Way:
-    ratio, latency = scores[RATIO + suffix], scores["latency_ms" + suffix]
-    memory = scores.get("peak_memory" + suffix)
+def _way(cell: Mapping[str, Any], scores: Mapping[str, Mapping[str, Any]], suffix: str) -> Way | None:
+    """Return one way; None if the store lacks a number of it, or has something else in its place."""
     mode = suffix.removesuffix(_COMPILED)
-    macs = scores["macs" + mode]
+    memory = scores.get("peak_memory" + suffix)
+    ratio, latency, macs, parameters = (
+        scores.get(name) or {} for name in (RATIO + suffix, "latency_ms" + suffix, "macs" + mode, "parameters")
+    )
+    timing, counting = ratio.get("details") or {}, macs.get("details") or {}
+    numbers = (
+        *(score.get("value") for score in (ratio, latency, macs, parameters)),
+        *(ratio.get("n"), timing.get("backbone_latency_ms"), counting.get("backbone")),
+    )
+    interval = timing.get("interval") or [None, None]
+    if not all(map(_is_number, numbers)) or not counting["backbone"] or len(interval) != 2:
+        return None
+    low, high = (value if _is_number(value) else None for value in interval)
     is_split = f"{RATIO}_materialised{suffix.removeprefix(mode)}" in scores
-    low, high = ratio["details"]["interval"]
     return Way(
         backbone=cell["backbone"],
         site=cell["site"],
-        conditions=ratio["params"],
+        conditions=ratio["params"] or {},
         label=cell["label"],
         way=_UNEDITED if is_split and not mode else WAYS.get(mode, mode.strip("_")),
-        compiled=bool(ratio["details"]["compiled"]),
+        compiled=bool(timing.get("compiled")),
         ratio=ratio["value"],
         low=low,
         high=high,
         n_pairs=int(ratio["n"]),
         latency_ms=latency["value"],
-        backbone_ms=ratio["details"]["backbone_latency_ms"],
+        backbone_ms=timing["backbone_latency_ms"],
         memory_mb=None if memory is None else memory["value"],
-        backbone_memory_mb=None if memory is None else memory["details"]["backbone_mb"],
+        backbone_memory_mb=None if memory is None else (memory["details"] or {}).get("backbone_mb"),
         macs=macs["value"],
-        backbone_macs=macs["details"]["backbone"],
-        parameters=scores["parameters"]["value"],
+        backbone_macs=counting["backbone"],
+        parameters=parameters["value"],
         cell_id=cell["cell_id"],
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def tables(timed_ways: Iterable[Way]) -> list[Table]:

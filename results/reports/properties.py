@@ -130,7 +130,7 @@ def _of_method(
     ids = {cell["cell_id"] for cell in cells}
     cell_scores = [scores.get(cell["cell_id"], {}) for cell in cells]
     measured = {
-        "stable": _stable([group for group in groups if set(group["cell_ids"]) <= ids]),
+        "stable": _stable([group for group in groups if group["cell_ids"] and set(group["cell_ids"]) <= ids]),
         **{name: _over_cells(cell_scores, *source) for name, source in _EVIDENCE.items()},
     }
     claims = head["claims"] or {}
@@ -151,7 +151,7 @@ def _over_cells(cells: Sequence[Scores], metric: str, judge: Callable[[Scores, A
     details = [scores.get(metric, {}).get("details") for scores in cells]
     findings = grouped(
         [
-            _Finding("unknown", "not measured") if evidence is None else judge(scores, evidence)
+            judge(scores, evidence) if _is_complete(metric, evidence) else _Finding("unknown", "not measured")
             for scores, evidence in zip(cells, details, strict=True)
         ],
         lambda finding: finding.verdict,
@@ -232,7 +232,7 @@ def _explicit(scores: Scores, details: Mapping[str, Any]) -> _Finding:
 
 
 def _lossless(scores: Scores, details: Mapping[str, Any]) -> _Finding:
-    gap, scale = scores["evidence_logits_gap"]["value"], details["largest_logit"]
+    gap, scale = scores["evidence_logits_gap"]["value"], details.get("largest_logit")
     if not _finite(gap) or not _finite(scale):
         # If the unmodified network gave finite numbers, the method is the cause.
         return _Finding("no" if _finite(scale) else "unknown", "the network gave NaN or infinity", math.inf)
@@ -264,6 +264,21 @@ _EVIDENCE: Mapping[str, tuple[str, Callable[[Scores, Any], _Finding]]] = {
     "lossless": ("evidence_logits_gap", _lossless),
     "unsupervised": ("evidence_labels", _unsupervised),
 }
+
+
+#: Metric -> entries of its details that its judgement needs.
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "evidence_gradients": ("alone", "optimizer_steps", "gradient_passes", "changed_leaves"),
+    "evidence_editable_units": ("virtual", "tested"),
+    # The largest logit may be undefined.
+    "evidence_logits_gap": ("virtual",),
+    "evidence_labels": ("label_reads",),
+}
+
+
+def _is_complete(metric: str, evidence: Mapping[str, Any] | None) -> bool:
+    """Return whether the details of a metric are there; the store of somebody else may hold anything in them."""
+    return evidence is not None and all(evidence.get(name) is not None for name in _NEEDED[metric])
 
 
 def _claimed(claims: Mapping[str, Any], name: str) -> bool | None:

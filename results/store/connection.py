@@ -14,7 +14,7 @@ import duckdb
 from results.errors import StoreError
 from results.location import require_location
 from results.store import lock, schema
-from results.store.database import open_database
+from results.store.database import open_database, prefer_builtins
 
 READ_PATIENCE_S = 5.0
 WRITE_PATIENCE_S = 60.0
@@ -46,8 +46,10 @@ def reading(path: Path, patience_s: float = READ_PATIENCE_S) -> Iterator[duckdb.
         )
     deadline = time.monotonic() + patience_s
     lock.pass_through(path, deadline)
+    before = schema.FileState.of(path)
     with contextlib.closing(_connect(path, read_only=True, deadline=deadline, patience_s=patience_s)) as connection:
-        schema.reader_views(connection, path)
+        prefer_builtins(connection)
+        schema.reader_views(connection, path, before)
         yield connection
 
 
@@ -75,6 +77,7 @@ def writing(path: Path, patience_s: float = WRITE_PATIENCE_S) -> Iterator[duckdb
             connection = _connect(path, read_only=False, deadline=deadline, patience_s=patience_s)
             with contextlib.closing(connection):
                 schema.migrate(connection, path)
+                prefer_builtins(connection)
                 with schema.transaction(connection):
                     yield connection
     except duckdb.Error as error:

@@ -1,7 +1,13 @@
-"""The one place where DuckDB is opened: no extension is downloaded or loaded, no Python variable is read as a table."""
+"""The one place where DuckDB is opened: without files of the reader, network, extensions or settings of a store.
+
+A store may come from anyone, and DuckDB runs what a database contains: a view can read files, a macro can replace a
+built-in function. So a connection reaches no file but its own, its configuration is locked, and built-in functions take
+precedence over those of the file. `catalog` checks the tables.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -12,11 +18,24 @@ from results.location import require_location
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
+    # A misspelt table must not match a Python variable of that name.
+    "python_enable_replacements": False,
 }
+_LOCKED = {"enable_external_access": False, "lock_configuration": True}
+#: DuckDB's own files beside a database.
+_COMPANIONS = ("", ".wal", ".wal.recovery", ".wal.checkpoint")
 
 
-def open_database(path: Path | None, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+def open_database(
+    path: Path | None, *, read_only: bool = False, other_files: Sequence[Path] = ()
+) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB file, or with None a database in memory.
+
+    Args:
+        path: the file; created if it is missing.
+        read_only: open it for reading only.
+        other_files: further files that the connection may read and write: an attached database, or the target of an
+            export. The other connections of this process to `path` cannot have such files at the same time.
 
     Raises:
         StoreError: the path cannot be that of a results store, see :func:`results.location.require_location`.
@@ -26,7 +45,33 @@ def open_database(path: Path | None, *, read_only: bool = False) -> duckdb.DuckD
         require_location(path)
     # Absolute: DuckDB reads the part of a name before a colon as the kind of database.
     name = ":memory:" if path is None else str(path.absolute())
+    if not other_files:
+        return duckdb.connect(name, read_only=read_only, config={**_SETTINGS, **_LOCKED})
+    allowed = [f"{file.absolute()}{suffix}" for file in other_files for suffix in _COMPANIONS]
+    # DuckDB takes a list of files only while it runs, and before access to all others is switched off.
     opened = duckdb.connect(name, read_only=read_only, config=_SETTINGS)
-    # A misspelt table must not match a Python variable of that name.
-    opened.execute("SET python_enable_replacements = false")
+    texts = ", ".join("'" + file.replace("'", "''") + "'" for file in allowed)
+    opened.execute(f"SET allowed_paths = [{texts}]")
+    for setting, value in _LOCKED.items():
+        opened.execute(f"SET {setting} = {str(value).lower()}")
     return opened
+
+
+def database_name(connection: duckdb.DuckDBPyConnection) -> str:
+    """Return the name that DuckDB gave to the only database of a connection."""
+    rows = connection.execute("SELECT database_name FROM system.main.duckdb_databases() WHERE NOT internal").fetchall()
+    return str(rows[0][0])
+
+
+def prefer_builtins(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let functions, types and catalog views of DuckDB take precedence over those that the file defines.
+
+    Tables can then be created with their full name only.
+    """
+    path = f"system.main,{quoted(database_name(connection))}.main".replace("'", "''")
+    connection.execute(f"SET search_path = '{path}'")
+
+
+def quoted(name: str) -> str:
+    """Return a name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'

@@ -16,23 +16,38 @@ import pandas as pd
 from results.errors import StoreError
 from results.store import schema
 from results.store.canonical import storable_text
+from results.store.text_limits import MAX_NAME, cut
+
+#: Times that pandas and Python can show; DuckDB also has the year 290000 and infinity.
+_TIMES = np.datetime64("1678-01-01"), np.datetime64("2262-01-01")
 
 
 def fetch(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
-    """Return the result of the last statement of `connection` as a frame; times are UTC."""
+    """Return the result of the last statement of `connection` as a frame.
+
+    Times are UTC; one outside of `_TIMES` is missing. Texts are cut as `text_limits` says, except JSON.
+
+    Raises:
+        StoreError: the result does not fit into memory.
+    """
     kinds = {column[0]: str(column[1]) for column in connection.description or []}
-    columns = connection.fetchnumpy()
-    return pd.DataFrame({name: _column(values, kinds.get(name, "")) for name, values in columns.items()})
+    try:
+        columns = connection.fetchnumpy()
+    except (MemoryError, SystemError) as error:
+        raise StoreError("The answer of the store does not fit into memory.") from error
+    return pd.DataFrame({name: _column(name, values, kinds.get(name, "")) for name, values in columns.items()})
 
 
-def _column(values: Any, kind: str) -> pd.Series:
+def _column(name: str, values: Any, kind: str) -> pd.Series:
     data, mask = np.ma.getdata(values), np.ma.getmaskarray(values)
     if data.dtype.kind == "M":
-        times = pd.Series(data).mask(mask)
+        times = pd.Series(data).mask(mask | (data < _TIMES[0]) | (data >= _TIMES[1]))
         return times.dt.tz_localize("UTC") if kind.upper().startswith("TIMESTAMP WITH TIME ZONE") else times
     if data.dtype.kind not in "biuf":
         content = data.astype(object)
         content[mask] = None
+        if kind == "VARCHAR":
+            content = np.array([_bounded(name, text) for text in content], dtype=object)
         return pd.Series(content, dtype=object)
     if not mask.any():
         return pd.Series(data)
@@ -41,6 +56,10 @@ def _column(values: Any, kind: str) -> pd.Series:
         return pd.Series(pd.arrays.FloatingArray(data.astype(np.float64), mask))
     array_type = pd.arrays.BooleanArray if data.dtype.kind == "b" else pd.arrays.IntegerArray
     return pd.Series(array_type(np.where(mask, data.dtype.type(0), data), mask))
+
+
+def _bounded(name: str, text: Any) -> Any:
+    return cut(name, text) if isinstance(text, str) and len(text) > MAX_NAME else text
 
 
 def insert(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame, fixed: Mapping[str, str]) -> None:

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from results.store import Store
+from results.store.canonical import short_hash
 from results.store.lock import try_lock
 from results.store.records import records_of
+
+#: Neither wait for a pipe nor follow a link; both flags are missing on Windows.
+_NO_PIPE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 class RunState(NamedTuple):
@@ -32,8 +37,9 @@ class RunState(NamedTuple):
 
 
 def mark(store: Path, run_id: str) -> Path:
-    """Return the file whose lock a run holds while it is alive."""
-    return store.with_name(f"{store.name}.{run_id}.running")
+    """Return the file whose lock a run holds while it is alive; it lies beside the store whatever the id is."""
+    name = run_id if re.fullmatch(r"[\w.-]{1,100}", run_id) else short_hash(run_id)
+    return store.with_name(f"{store.name}.{name}.running")
 
 
 @contextlib.contextmanager
@@ -104,7 +110,7 @@ def _is_locked(file: Path) -> bool:
     """Return whether a process holds the lock on the file; if it cannot be tested, it counts as held."""
     try:
         # A shared lock needs no write permission, and two tests do not block each other.
-        handle = os.open(file, os.O_RDONLY)
+        handle = os.open(file, os.O_RDONLY | _NO_PIPE)
     except FileNotFoundError:
         return False
     except OSError:

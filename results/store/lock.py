@@ -56,7 +56,8 @@ def pass_through(store: Path, deadline: float) -> None:
 def _open(store: Path, *, create: bool) -> int | None:
     if fcntl is None:
         return None
-    flags = os.O_RDWR | os.O_CREAT if create else os.O_RDONLY
+    # A pipe or a link of that name, which may come with a store, is neither waited for nor followed.
+    flags = (os.O_RDWR | os.O_CREAT if create else os.O_RDONLY) | os.O_NONBLOCK | os.O_NOFOLLOW
     try:
         return os.open(lock_path(store), flags, 0o666)
     except OSError:

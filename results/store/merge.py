@@ -18,10 +18,12 @@ from results.atomic import partial_file
 from results.errors import StoreError
 from results.location import require_location
 from results.store import Store, connection, schema
+from results.store.artifacts import FOLDER, artifact_file
 from results.store.canonical import canonical_json
 from results.store.database import open_database
 from results.store.environments import BOUNDED_UNITS, WITH_TRAINING, causes, expected_difference
 from results.store.records import DEVICE_UNITS, grouped, records_of
+from results.store.text_limits import cut
 
 PREFER = ("first", "newest")
 #: Beyond this relative difference two values are different measurements, unless two recorded environments explain it.
@@ -211,6 +213,7 @@ def _difference(
 
 
 def _same(first: float | None, second: float | None, tolerance: float = TOLERANCE) -> bool:
+    first, second = (None if value is pd.NA else value for value in (first, second))
     if first is None or second is None:
         return first is second
     are_undefined = math.isnan(first) and math.isnan(second)
@@ -286,12 +289,15 @@ def _write(
     prefer: str | None,
 ) -> dict[str, int]:
     """Write the merged store, and return table -> number of rows."""
-    with contextlib.closing(open_database(partial)) as opened:
+    files = [source.path for source in sources]
+    with contextlib.closing(open_database(partial, other_files=files)) as opened:
         for source in sources:
             require_location(source.path)
-            quoted = str(source.path).replace("'", "''")
+            name = str(source.path).replace("'", "''")
             try:
-                opened.execute(f"ATTACH '{quoted}' AS {source.catalog} (READ_ONLY)")
+                opened.execute(f"ATTACH '{name}' AS {source.catalog} (READ_ONLY)")
+                # It was checked when it was read, and may have been replaced since.
+                schema.stored_version(opened, source.path, source.catalog)
             except duckdb.Error as error:
                 raise StoreError(
                     f"{source.path} cannot be read now ({str(error).splitlines()[0]}); wait until its run has finished."
@@ -343,14 +349,16 @@ def _copy_artifacts(target: Path, cell_from: Mapping[str, _Source]) -> tuple[int
         if not name:
             continue
         relative_path = Path(name)
-        if relative_path.is_absolute() or ".." in relative_path.parts:
+        file = artifact_file(source.path.parent, name)
+        if file is None:
             raise StoreError(
-                f"{source.path} names the artifact {name!r}, which does not lie beside it; nothing was written."
+                f"{source.path} names the artifact {cut('artifact', name)!r}, which does not lie in {FOLDER}/ beside "
+                "it; nothing was written."
             )
-        file, copy = source.path.parent / relative_path, target.parent / relative_path
         # Cells share a fit. Fits of one name from two machines differ at most in rounding: the first one stays.
         if relative_path in copied_paths:
             continue
+        copy = target.parent / relative_path
         if not file.is_file():
             missing.append(str(file))
             continue

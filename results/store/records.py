@@ -241,3 +241,9 @@ def scores_by_metric(frame: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]
     """Return cell id -> metric -> row of `Store.scores()`; the last one of several with a metric."""
     scores = grouped(records_of(frame), lambda score: score["cell_id"])
     return {cell_id: {score["metric"]: score for score in cell_scores} for cell_id, cell_scores in scores.items()}
+
+
+def win_rate_version(settings: Mapping[str, Any] | None) -> int:
+    """Return the version of the win rate by which a tournament was scored, from its settings; 1 if they have none."""
+    version = (settings or {}).get("version")
+    return version if isinstance(version, int) and version > 0 else 1

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 
 from results.atomic import partial_file
 from results.errors import StoreError
-from results.store.database import open_database
+from results.store.catalog import not_a_store, require_tables
+from results.store.database import database_name, open_database, quoted
 from results.store.records import grouped
+from results.store.text_limits import MAX_TEXT, cut_sql, longest_text
 
 SCHEMA_VERSION = 5
 
@@ -30,28 +34,64 @@ def schema_sql() -> str:
     return Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
 
 
-def stored_version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
-    """Return the schema version of an open store.
+def stored_version(connection: duckdb.DuckDBPyConnection, path: Path, catalog: str | None = None) -> int:
+    """Return the schema version of an open store, whose tables are those of that version.
+
+    Args:
+        connection: an open connection.
+        path: named in errors.
+        catalog: the database of the connection; default: the only one.
 
     Raises:
-        StoreError: the file is some other DuckDB database, or a store of a newer schema than this program supports.
+        StoreError: the file is some other DuckDB database, its tables differ from those of its version, or it is a
+            store of a newer schema than this program supports.
     """
-    try:
-        row = connection.execute("SELECT max(schema_version) FROM meta").fetchone()
-    except duckdb.CatalogException:
-        row = None
-    if row is None or row[0] is None:
-        raise StoreError(
-            f"{path} is a DuckDB database but not a results store (it has no schema version); "
-            "point --store or HARNESS_STORE at another file."
-        )
-    version = int(row[0])
+    catalog = catalog or database_name(connection)
+    version = _version_row(connection, catalog, path)
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"{path} has schema version {version} and this program reads up to version {SCHEMA_VERSION}; "
             "upgrade this program, or use a store that it made."
         )
+    if version < 1:
+        raise not_a_store(path, f"its schema version is {version}, and the first one is 1")
+    require_tables(connection, catalog, path, sql=schema_sql(), later=_added_since(version))
     return version
+
+
+def _version_row(connection: duckdb.DuckDBPyConnection, catalog: str, path: Path) -> int:
+    """Return the schema version that the table `meta` states; a view of that name is not evaluated."""
+    tables = connection.execute(
+        "SELECT database_name, schema_name, table_name FROM system.main.duckdb_tables()"
+    ).fetchall()
+    no_version = StoreError(
+        f"{path} is a DuckDB database but not a results store (it has no schema version); "
+        "point --store or HARNESS_STORE at another file."
+    )
+    if (catalog, "main", "meta") not in tables:
+        raise no_version
+    try:
+        rows = connection.execute(f"SELECT schema_version FROM {quoted(catalog)}.main.meta LIMIT 2").fetchall()
+    except duckdb.Error as error:
+        raise no_version from error
+    if len(rows) > 1:
+        raise not_a_store(path, "its table meta has several rows, and a store has one")
+    if not rows or rows[0][0] is None:
+        raise no_version
+    if type(rows[0][0]) is not int:
+        raise not_a_store(path, "its schema version is not a whole number")
+    return int(rows[0][0])
+
+
+def _added_since(version: int) -> Mapping[str, frozenset[str]]:
+    """Return table -> columns that the migrations from `version` to SCHEMA_VERSION add."""
+    added: dict[str, frozenset[str]] = {}
+    for step in range(version, SCHEMA_VERSION):
+        for table in re.findall(r"CREATE TABLE (\w+)", MIGRATIONS[step]):
+            added[table] = frozenset(current_columns()[table])
+        for table, name in re.findall(r"ALTER TABLE (\w+) ADD COLUMN (\w+)", MIGRATIONS[step]):
+            added[table] = added.get(table, frozenset()) | {name}
+    return added
 
 
 def create(path: Path) -> None:
@@ -85,6 +125,8 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         for step in range(version, SCHEMA_VERSION):
             connection.execute(MIGRATIONS[step])
         connection.execute("UPDATE meta SET schema_version = ?, migrated_at = ?", [SCHEMA_VERSION, datetime.now(UTC)])
+        # A type of the file can have the name of a built-in one, such as JSON.
+        require_tables(connection, database_name(connection), path, sql=schema_sql(), later={})
 
 
 @contextlib.contextmanager
@@ -99,27 +141,85 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-def reader_views(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Let a read-only connection read an older store as if it had today's columns, with NULL in missing ones.
+class FileState(NamedTuple):
+    """Identity of a file and of its log, which changes with every write."""
+
+    file: tuple[int, ...] | None
+    log: tuple[int, ...] | None
+
+    @classmethod
+    def of(cls, path: Path) -> FileState:
+        """Return the state of the store at `path`."""
+        return cls(*(_stat(file) for file in (path, path.with_name(path.name + ".wal"))))
+
+
+def _stat(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+class Checked(NamedTuple):
+    """What is known of a store in one state of its file."""
+
+    state: FileState
+    version: int
+    long_tables: frozenset[str]
+    """tables with texts that are cut by DuckDB, see `text_limits`"""
+
+
+#: Path -> result of the last check. Listing the catalog of DuckDB takes half as long as opening the file.
+_checked: dict[Path, Checked] = {}
+#: Tables whose texts are not measured: too many rows, and few texts, of which a page or verb reads some.
+_UNMEASURED = frozenset({"meta", "units", "curves", "comparisons", "replies", "outcomes"})
+
+
+def reader_views(connection: duckdb.DuckDBPyConnection, path: Path, before: FileState) -> None:
+    """Check a store, and let a read-only connection read an older one as if it had today's columns, NULL where missing.
 
     Temporary views of the tables' own names hide the tables. This costs nothing and does not change the file, whereas
-    migrating a copy would read a whole store for one query.
+    migrating a copy would read a whole store for one query. Very long texts are cut by such views, too.
+
+    Args:
+        connection: an open, read-only connection.
+        path: the store.
+        before: its state before it was opened; the check is done once for each state.
 
     Raises:
         StoreError: as `stored_version`.
     """
-    if stored_version(connection, path) == SCHEMA_VERSION:
+    checked = _checked.get(path)
+    if checked is None or checked.state != before or FileState.of(path) != before:
+        version = stored_version(connection, path)
+        checked = Checked(before, version, _long_tables(connection) if version == SCHEMA_VERSION else frozenset())
+        # The file may have been replaced by another one while it was opened.
+        if FileState.of(path) == before:
+            _checked[path] = checked
+    if checked.version == SCHEMA_VERSION and not checked.long_tables:
         return
-    catalog = _catalog(connection)
+    catalog = database_name(connection)
     present = stored_columns(connection, catalog)
     for table, columns in current_columns().items():
         have = present.get(table, {})
-        added = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in columns.items() if name not in have)
-        if not have:
-            connection.execute(f'CREATE TEMP VIEW "{table}" AS SELECT {added} WHERE false')
-        elif added:
-            source = f'"{catalog.replace(chr(34), chr(34) * 2)}".main."{table}"'
-            connection.execute(f'CREATE TEMP VIEW "{table}" AS SELECT *, {added} FROM {source}')
+        is_long = table in checked.long_tables or (checked.version != SCHEMA_VERSION and table not in _UNMEASURED)
+        if columns.keys() <= have.keys() and not is_long:
+            continue
+        expressions = [
+            f'CAST(NULL AS {kind}) AS "{name}"' if name not in have else cut_sql(name, kind) if is_long else f'"{name}"'
+            for name, kind in columns.items()
+        ]
+        source = f'FROM {quoted(catalog)}.main."{table}"' if have else "WHERE false"
+        connection.execute(f'CREATE TEMP VIEW "{table}" AS SELECT {", ".join(expressions)} {source}')
+
+
+def _long_tables(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """Return the tables with a text of more than `MAX_TEXT` bytes."""
+    measured = {table: columns for table, columns in current_columns().items() if table not in _UNMEASURED}
+    queries = [f"SELECT '{table}', ({longest_text(table, columns)})" for table, columns in measured.items()]
+    lengths = connection.execute(" UNION ALL ".join(queries)).fetchall()
+    return frozenset(table for table, length in lengths if length is not None and length > MAX_TEXT)
 
 
 @functools.lru_cache(maxsize=1)
@@ -127,19 +227,15 @@ def current_columns() -> Mapping[str, Mapping[str, str]]:
     """Return table -> column -> SQL type of SCHEMA_VERSION, as defined by `schema.sql`."""
     with contextlib.closing(open_database(None)) as connection:
         connection.execute(schema_sql())
-        return stored_columns(connection, _catalog(connection))
+        return stored_columns(connection, database_name(connection))
 
 
 def stored_columns(connection: duckdb.DuckDBPyConnection, catalog: str) -> dict[str, dict[str, str]]:
     """Return table -> column -> SQL type of an open or attached database."""
     rows = connection.execute(
-        "SELECT table_name, column_name, data_type FROM duckdb_columns() "
+        "SELECT table_name, column_name, data_type FROM system.main.duckdb_columns() "
         "WHERE database_name = ? AND schema_name = 'main' ORDER BY table_name, column_index",
         [catalog],
     ).fetchall()
     tables = grouped(rows, itemgetter(0))
     return {table: {column: kind for _, column, kind in columns} for table, columns in tables.items()}
-
-
-def _catalog(connection: duckdb.DuckDBPyConnection) -> str:
-    return str(connection.execute("SELECT current_database()").fetchall()[0][0])

@@ -7,7 +7,6 @@ neither side holds it: every method opens the file, does one short operation, cl
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,14 +21,10 @@ from results.errors import StoreError
 from results.location import require_file_name
 from results.store import connection, frames
 from results.store.canonical import storable_text
+from results.store.json_columns import SHAPES, decode
 from results.store.outcomes import ImageOutcome
 from results.store.records import RUN_STATUSES, CellRecord, RunRecord, ScoreRecord, grouped, row_of
 
-#: JSON column -> what it holds.
-_JSON_COLUMNS: Mapping[str, type[dict[str, Any]] | type[list[Any]]] = {
-    **dict.fromkeys(("config", "identity", "claims", "params", "versions", "environment", "settings", "details"), dict),
-    **dict.fromkeys(("notes", "judges", "health", "pairwise", "cell_ids"), list),
-}
 _CELL_TABLES = ("units", "curves", "outcomes", "scores", "cells")
 
 
@@ -291,13 +286,9 @@ def _where(equal: Mapping[str, str | None]) -> tuple[str, list[str]]:
 
 
 def decoded(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with its JSON columns parsed: each is None, or an object or list as its column holds.
-
-    JSON of another kind, which only a damaged or hostile store has, becomes an empty object or list.
-    """
-    for name, kind in _JSON_COLUMNS.items():
+    """Return the frame with its JSON columns decoded to their shapes, see `json_columns`; NULL is None."""
+    for name in SHAPES:
         if name in frame.columns:
-            parsed = [None if text is None else json.loads(text) for text in frame[name]]
-            values = [value if value is None or isinstance(value, kind) else kind() for value in parsed]
+            values = [decode(name, text) for text in frame[name]]
             frame[name] = pd.Series(values, index=frame.index, dtype=object)
     return frame

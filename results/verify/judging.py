@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from results.store import group_scores, judgments
-from results.store.records import grouped, records_of
+from results.store.records import grouped, records_of, win_rate_version
 from results.verify.base import TOLERANCE, Checker, Content, check
 from results.verify.scores import bounds_of
 
@@ -147,7 +147,7 @@ def _counted(questions: Sequence[Mapping[str, Any]], owner: Mapping[str, int], p
 
 def _version(rows: Sequence[Mapping[str, Any]]) -> int:
     """Return the version of the win rate by which a tournament was scored."""
-    return int((rows[0]["settings"] or {}).get("version", 1))
+    return win_rate_version(rows[0]["settings"])
 
 
 def _rows(content: Content) -> dict[str, list[dict[str, Any]]]:

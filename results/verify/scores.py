@@ -116,7 +116,8 @@ def relations(content: Content, checker: Checker) -> None:
             if metric in value and score is not None and score["n"]:
                 count = value[metric] * score["n"]
                 reason = f"is {value[metric]:g} over {score['n']}, which is {count:g} of them: not a whole number."
-                require(metric, abs(count - round(count)) < 1e-6 * score["n"] + TOLERANCE, reason)
+                is_whole = math.isfinite(count) and abs(count - round(count)) < 1e-6 * score["n"] + TOLERANCE
+                require(metric, is_whole, reason)
 
 
 def _ms_levels(content: Content, cell: Mapping[str, Any], metric: str) -> tuple[float, float] | None:

@@ -145,6 +145,8 @@ def images(content: Content, checker: Checker) -> None:
     for row in records_of(frame):
         if row["n"] is None:
             holds, reason = False, "refer to images of a set that is not in the store."
+        elif row["least"] is None or row["most"] is None:
+            holds, reason = False, "refer to no images, but to missing numbers."
         else:
             holds = row["first"] <= row["least"] and row["most"] <= row["last"]
             reason = f"refer to images {row['least']} to {row['most']}; the set has {row['first']} to {row['last']}."

@@ -10,10 +10,11 @@ from typing import NoReturn
 import duckdb
 import pytest
 
-from results import Store, open_store
+from results import RunRecord, Store, open_store
 from results.errors import StoreError
 from results.location import require_location
 from results.store.database import open_database
+from results.store.liveness import run_states
 from results.store.merge import merge
 
 ADDRESSES = [
@@ -115,6 +116,31 @@ def test_folders_links_and_devices(here: Path) -> None:
         for read_only in (True, False):
             with pytest.raises(StoreError, match=sentence):
                 open_store(path, read_only=read_only).query("SELECT 1")
+
+
+@pytest.mark.parametrize("suffix", [".wal", ".wal.recovery", ".wal.checkpoint"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
+def test_a_log_that_is_no_file_is_refused_at_once(tmp_path: Path, suffix: str, kind: str) -> None:
+    store = open_store(tmp_path / "x.duckdb", read_only=False)
+    (tmp_path / "thesis.txt").write_text("years of work")
+    log = tmp_path / f"x.duckdb{suffix}"
+    make = {"pipe": os.mkfifo, "folder": os.mkdir, "link": lambda path: path.symlink_to(tmp_path / "thesis.txt")}
+    make[kind](log)
+    for action in (store.statuses, lambda: store.relabel({"a": "b"})):
+        with pytest.raises(StoreError, match="is not a regular file, but DuckDB keeps its log under that name"):
+            action()
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_pipe_in_place_of_a_lock_or_of_the_mark_of_a_run_is_not_waited_for(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "x.duckdb", read_only=False)
+    for run_id in ("run", "../../etc/passwd", "nul\0byte"):
+        store.start_run(RunRecord(run_id=run_id))
+    (tmp_path / "x.duckdb.lock").unlink()
+    os.mkfifo(tmp_path / "x.duckdb.lock")
+    os.mkfifo(tmp_path / "x.duckdb.run.running")
+    assert len(run_states(store)) == 3
+    store.end_run("run")
 
 
 def test_a_merge_replaces_stores_only(tmp_path: Path) -> None:

@@ -53,19 +53,21 @@ def _content() -> None:
 def _run(store: Store, run: Record, row_of_cell: Mapping[str, Choice], *, open_first: bool) -> None:
     done, failed, planned = run["n_finished"], run["n_failed"], run["n_planned"]
     started = run["started_at"]
-    heading = f"{run['suite'] or 'no suite'}, {started:%Y-%m-%d %H:%M} UTC, {run['status']}"
+    when = "time not recorded" if started is None else f"{started:%Y-%m-%d %H:%M} UTC"
+    heading = f"{run['suite'] or 'no suite'}, {when}, {run['status']}"
     with st.expander(f"{_ICONS.get(run['status'], '')} {plain(heading)}", expanded=open_first):
         parts = [f"{done} cells finished", f"{failed} failed"]
         if planned is not None:
             parts.append(f"{planned} planned (including those that earlier runs had finished)")
-        if run["ended_at"] is not None:
+        if run["ended_at"] is not None and started is not None:
             parts.append(f"took {duration((run['ended_at'] - started).total_seconds())}")
         st.text(", ".join(parts) + ".")
-        if planned and run["status"] != "finished":
+        if planned and planned > 0 and run["status"] != "finished":
             st.progress(min((done + failed) / planned, 1.0), text=f"{done + failed} of {planned} cells by this run")
         if run["status"] == "running":
-            since = datetime.now(UTC) - (run["last_at"] or started)
-            st.info(f"The process is running. Its last record is {duration(since.total_seconds())} old.")
+            last = run["last_at"] or started
+            since = None if last is None else (datetime.now(UTC) - last).total_seconds()
+            st.info(f"The process is running. Its last record is {duration(since)} old.")
         elif run["status"] == "died":
             st.warning("The process was killed. Run the same command again to continue from the finished cells.")
         if run["command"]:

@@ -181,10 +181,21 @@ def test_a_fit_that_cells_of_two_machines_share_is_copied_once(tmp_path: Path) -
     assert done.artifacts == 1 and (tmp_path / "out" / "artifacts" / "fit.safetensors").read_text() == "x of one"
 
 
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    one = machine(tmp_path / "one", {"x": 0.5})
+    two = machine(tmp_path / "two", {"y": 0.6})
+    (tmp_path / "secret").write_text("secret")
+    fit = tmp_path / "two" / "artifacts" / "y.safetensors"
+    fit.unlink()
+    fit.symlink_to(tmp_path / "secret")
+    with pytest.raises(StoreError, match="does not lie in artifacts/ beside it"):
+        merge(tmp_path / "out" / "r.duckdb", [one, two], artifacts=True)
+
+
 def test_a_file_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
     one = machine(tmp_path / "one", {"x": 0.5})
     two = machine(tmp_path / "two", {"y": 0.6}, artifact="../../elsewhere.safetensors")
-    with pytest.raises(StoreError, match="does not lie beside it"):
+    with pytest.raises(StoreError, match="does not lie in artifacts/ beside it"):
         merge(tmp_path / "out" / "r.duckdb", [one, two], artifacts=True)
     assert not (tmp_path / "out" / "r.duckdb").exists() and not list((tmp_path / "out").glob(".*"))
 

@@ -85,7 +85,7 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(
     newer_version: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = shutil.copy(FIXTURE, tmp_path / "copy.duckdb")
-    broken = "ALTER TABLE cells ADD COLUMN colour VARCHAR; SELECT nonsense"
+    broken = f"{schema.MIGRATIONS[NEWER - 1]}; SELECT nonsense"
     monkeypatch.setattr(schema, "MIGRATIONS", {**schema.MIGRATIONS, NEWER - 1: broken})
     with pytest.raises(StoreError, match="Nothing was written"):
         open_store(copy, read_only=False)

@@ -6,6 +6,7 @@ A command that hangs, ends its process or uses up its memory does not touch the 
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import resource
@@ -30,6 +31,9 @@ def warm_up() -> None:
                  "results.store", "results.export", "results.comparison.leaderboard", "results.verify",
                  "results.published.report", "harness.executors.local", "sklearn.linear_model", "timm"):  # fmt: skip
         importlib.import_module(name)
+    # Objects that the collector never visits are not copied into each fork.
+    gc.collect()
+    gc.freeze()
 
 
 def harness(

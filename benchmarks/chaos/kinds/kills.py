@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,16 +70,16 @@ def _start_and_kill(sent: signal.Signals, after_s: float, folder: Path) -> None:
     """Start a run and send a signal to it; a run that ends before is started again, and gets the signal earlier."""
     write_run(folder, *_METHODS, seeds="[1, 2]")
     while True:
-        with subprocess.Popen(
+        process = subprocess.Popen(
             _command(RUN[-1]), cwd=folder, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
-            try:
-                process.communicate(timeout=after_s)
-            except subprocess.TimeoutExpired:
-                process.send_signal(sent)
-                break
+        )
+        try:
+            process.communicate(timeout=after_s)
+        except subprocess.TimeoutExpired:
+            process.send_signal(sent)
+            break
         after_s *= 0.8
-        (folder / RUN[-1]).unlink()
+        shutil.rmtree(folder / "out")
     try:
         out, err = process.communicate(timeout=_PATIENCE_S)
     except subprocess.TimeoutExpired:

@@ -61,7 +61,18 @@ class Folder:
     @cached_property
     def holds_images(self) -> bool:
         """True if images lie in the folder or anywhere below it."""
-        return self.holds_files or any(child.holds_images for child in self.children)
+        # Each folder once, however many links lead to it.
+        waiting, visited = [self], set[str]()
+        while waiting:
+            folder = waiting.pop()
+            real = os.path.realpath(folder.path)
+            if real in visited:
+                continue
+            visited.add(real)
+            if folder.holds_files:
+                return True
+            waiting += reversed(folder.children)
+        return False
 
     @cached_property
     def class_folders(self) -> list[Folder]:
@@ -75,4 +86,6 @@ class Folder:
             files = [file for file in self.path.iterdir() if "annotations" in file.name.lower()]
         except OSError:
             return []
-        return sorted(file for file in files if file.suffix.lower() == ".txt" and not file.name.startswith("."))
+        return sorted(
+            file for file in files if file.suffix.lower() == ".txt" and not file.name.startswith(".") and file.is_file()
+        )

@@ -66,4 +66,4 @@ def _faults_of_message(done: Done, case: Case) -> Iterator[str]:
 def message_of(done: Done) -> str:
     """Return the message at the end of the standard error: from the last line that starts with ``harness:``."""
     at = done.stderr.rfind(f"\n{_PREFIX}") + 1
-    return done.stderr[at:].strip().removeprefix(_PREFIX)
+    return done.stderr[at:].removeprefix(_PREFIX).strip()

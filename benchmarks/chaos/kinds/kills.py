@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from chaos import processes
 from chaos.case import Bounds, Case, Done
 from chaos.small_inputs import BACKBONES, RUN, shared_folder, use_support, write_run
 from chaos.store_content import content, finished_cells
@@ -81,7 +82,7 @@ def _start_and_kill(sent: signal.Signals, after_s: float, folder: Path) -> None:
         after_s *= 0.8
         shutil.rmtree(folder / "out")
     try:
-        out, err = process.communicate(timeout=_PATIENCE_S)
+        out, err = process.communicate(timeout=_PATIENCE_S * processes.busy_factor())
     except subprocess.TimeoutExpired:
         process.kill()
         out, err = process.communicate()

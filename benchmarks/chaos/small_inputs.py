@@ -62,7 +62,7 @@ crops = 2
 tokens_per_image = 8
 
 [evaluation]
-top_images = 6
+top_images = 9
 batch_size = 5
 
 [[targets]]

@@ -193,6 +193,7 @@ def _send(content_of: Callable[[], bytes], connection: socket.socket) -> None:
 
 
 def _case(name: str, behaviour: Behaviour) -> Case:
+    asked: list[socket.socket] = []
     # Bound here, so that the address is known before the case starts.
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
@@ -209,7 +210,7 @@ def _case(name: str, behaviour: Behaviour) -> Case:
         with (folder / "suite.toml").open("a") as suite:
             suite.write(judging)
         shutil.rmtree(folder / "cache", ignore_errors=True)
-        threading.Thread(target=_serve, args=(listener, behaviour), daemon=True).start()
+        threading.Thread(target=_serve, args=(listener, behaviour, asked), daemon=True).start()
 
     return Case(
         name,
@@ -217,13 +218,14 @@ def _case(name: str, behaviour: Behaviour) -> Case:
         (("judge", "--suite", "suite.toml", "--store", "out/results.duckdb"),),
         bounds=Bounds(40, 400),
         environment={"OPENAI_API_KEY": _KEY, "NO_PROXY": "*"},
-        examine=_nothing_stored,
+        examine=functools.partial(_examine, asked),
     )
 
 
-def _serve(listener: socket.socket, behaviour: Behaviour) -> None:
+def _serve(listener: socket.socket, behaviour: Behaviour, asked: list[socket.socket]) -> None:
     while True:
         connection, _ = listener.accept()
+        asked.append(connection)
         threading.Thread(target=_reply, args=(connection, behaviour), daemon=True).start()
 
 
@@ -239,7 +241,9 @@ def _reply(connection: socket.socket, behaviour: Behaviour) -> None:
         behaviour(connection)
 
 
-def _nothing_stored(folder: Path, done: Sequence[Done]) -> Iterator[str]:
+def _examine(asked: Sequence[socket.socket], folder: Path, done: Sequence[Done]) -> Iterator[str]:
+    if not asked:
+        yield "the server was not asked"
     stored = content(folder / "out" / "results.duckdb")
     if _KEY in repr(stored) or _KEY in repr(done):
         yield "the key of the server was stored or printed"

@@ -17,8 +17,12 @@ from harness.datasets.loading import BrokenReport
 
 T = TypeVar("T")
 
-#: Exceptions raised when a damaged or half-written file of this project is read.
-DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, SafetensorError)
+#: Exceptions raised when a damaged or half-written file of this project is read. JSON of another structure has no such
+#: keys or attributes, or is nested without end; the header of an array may declare any size.
+DAMAGE = (
+    OSError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, EOFError, MemoryError, RecursionError,
+    zipfile.BadZipFile, SafetensorError,
+)  # fmt: skip
 
 
 def read_cached(

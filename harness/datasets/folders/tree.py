@@ -61,17 +61,23 @@ class Folder:
     @cached_property
     def holds_images(self) -> bool:
         """True if images lie in the folder or anywhere below it."""
-        # Each folder once, however many links lead to it.
-        waiting, visited = [self], set[str]()
+        # Each folder once, however many links lead to it. The answers for the folders on the way are kept, so that
+        # a chain of folders is not walked again from each of them.
+        waiting: list[tuple[Folder, ...]] = [(self,)]
+        visited: dict[str, Folder] = {}
         while waiting:
-            folder = waiting.pop()
+            *above, folder = chain = waiting.pop()
             real = os.path.realpath(folder.path)
             if real in visited:
                 continue
-            visited.add(real)
+            visited[real] = folder
             if folder.holds_files:
+                for each in above:
+                    each.__dict__["holds_images"] = True
                 return True
-            waiting += reversed(folder.children)
+            waiting += [(*chain, child) for child in reversed(folder.children)]
+        for folder in visited.values():
+            folder.__dict__["holds_images"] = False
         return False
 
     @cached_property

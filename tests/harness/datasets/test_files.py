@@ -65,9 +65,8 @@ def test_links_between_all_folders_are_followed_once_each(tmp_path: Path) -> Non
     assert all(Folder(tmp_path / name).holds_images for name in names)
 
 
-@pytest.mark.parametrize("name", ["d", "images"])
-def test_deeply_nested_folders_are_read_or_refused(tmp_path: Path, name: str) -> None:
-    inner = tmp_path / "set" / "/".join([name] * 400)
+def test_deeply_nested_folders_are_read_or_refused(tmp_path: Path) -> None:
+    inner = tmp_path / "set" / "/".join(["images"] * 400)
     inner.mkdir(parents=True)
     make_folder(inner, {"cat": 1, "dog": 1})
     try:

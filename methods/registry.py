@@ -83,7 +83,7 @@ def nearest(name: str, valid_names: Iterable[str]) -> str:
 
 
 #: Characters of a list of names in a message; of a longer one, the first names are printed.
-_LONGEST_LIST = 160
+_LONGEST_LIST = 130
 
 
 def did_you_mean(name: str, valid_names: list[str]) -> str:

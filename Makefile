@@ -2,6 +2,7 @@
 # make test    set up what is missing, then lint, types and tests
 # make test-fast  the tests that need no run of a suite, in under a minute
 # make docs    build the documentation into site/
+# make chaos   damaged inputs and killed runs, and a table of the faults
 # make gpu-report  measure everything on a GPU
 # make notebooks  run the notebooks again
 # Both are safe to repeat. Nothing is downloaded after the installation.
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 # packages as well (docs/reproducibility.md). Only this environment has it: an installed package leaves other programs alone.
 MKL_SETTING := import os; os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
-.PHONY: setup demo test test-fast test-slow test-browser lint types unit bench docs notebooks gpu-report gpu-report-tiny clean
+.PHONY: setup demo test test-fast test-slow test-browser lint types unit bench chaos docs notebooks gpu-report gpu-report-tiny clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.ready
@@ -56,6 +57,10 @@ test-fast: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest --slow
+
+# Under ten minutes on two cores (docs/reliability.md); KIND="suites images" and SEED=18 choose. Linux only.
+chaos: setup
+	PYTHONPATH=benchmarks $(BIN)/python -m chaos $(if $(KIND),--kind $(KIND)) $(if $(SEED),--seed $(SEED))
 
 # Needs Debian's chromium (apt-get install chromium).
 test-browser: setup

@@ -1,5 +1,17 @@
-"""Entry point of ``python -m harness``."""
+"""Entry point of ``harness`` and of ``python -m harness``."""
 
-from harness.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line; Ctrl-C during its imports, about a second, prints one sentence as it does later."""
+    try:
+        from harness.cli import main as run_command
+    except KeyboardInterrupt:
+        sys.stderr.write("harness: interrupted before anything was started.\n")
+        raise SystemExit(130) from None
+    run_command()
+
+
+if __name__ == "__main__":
+    main()

@@ -94,10 +94,23 @@ def nearest(name: str, valid_names: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(by_lower[each] for each in near)}? " if near else ""
 
 
+#: Characters of a list of names in a message; of a longer one, the first names are printed.
+_LONGEST_LIST = 130
+
+
 def did_you_mean(name: str, valid_names: list[str]) -> str:
-    """Return ``'Did you mean x? There are x, y.'`` for an unknown ``name``; empty sentences are omitted."""
+    """Return ``'Did you mean x? There are x, y.'`` for an unknown ``name``; empty sentences are omitted.
+
+    A list that is too long for a message is omitted if there are similar names, and cut off otherwise.
+    """
     verb = "is" if len(valid_names) == 1 else "are"
-    return f"{nearest(name, valid_names)}There {verb} {', '.join(valid_names) or 'none'}."
+    similar, listed = nearest(name, valid_names), ", ".join(valid_names) or "none"
+    if len(listed) <= _LONGEST_LIST:
+        return f"{similar}There {verb} {listed}."
+    if similar:
+        return similar.rstrip()
+    first = listed[: listed.rfind(", ", 0, _LONGEST_LIST)]
+    return f"There {verb} {first}, and {len(valid_names) - first.count(', ') - 1} more."
 
 
 def unknown_name(kind: str, name: str, names: list[str]) -> UserError:

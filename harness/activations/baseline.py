@@ -145,7 +145,8 @@ def make_baseline(
 def _read(folder: Path, passes: Passes, head: Head, top_images: int) -> Baseline:
     """Read the files that :class:`BaselinePasses` wrote. Raise one of DAMAGE if they do not fit together."""
     meta = json.loads((folder / "meta.json").read_text())
-    index = np.load(folder / "index.npy", allow_pickle=False)
+    # Mapped first: a header that declares more than the file holds is then an error, not an allocation.
+    index = np.array(np.load(folder / "index.npy", mmap_mode="r", allow_pickle=False))
     tokens = TokenSet(folder / TOKENS)
     tokens.check()
     if tokens.n != len(index) * meta["n_tokens"]:

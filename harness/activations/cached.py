@@ -17,8 +17,12 @@ from harness.datasets.loading import BrokenReport
 
 T = TypeVar("T")
 
-#: Exceptions raised when a damaged or half-written file of this project is read.
-DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, SafetensorError)
+#: Exceptions raised when a damaged or half-written file of this project is read. JSON of another structure has no such
+#: keys or attributes, or is nested without end; the header of an array may declare any size.
+DAMAGE = (
+    OSError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, EOFError, MemoryError, RecursionError,
+    zipfile.BadZipFile, SafetensorError,
+)  # fmt: skip
 
 
 def read_cached(
@@ -39,6 +43,7 @@ def read_cached(
     if not path.exists():
         return None
     try:
+        require_regular_files(path)
         result, skipped = read(path)
     except PermissionError:
         raise
@@ -49,6 +54,13 @@ def read_cached(
         remove(path)
         return None
     return result
+
+
+def require_regular_files(path: Path) -> None:
+    """Raise ValueError if a file, or a file in a folder, is a named pipe or a device, whose reading may never end."""
+    for file in path.rglob("*") if path.is_dir() else (path,):
+        if not (file.is_file() or file.is_dir()):
+            raise ValueError(f"{file.name} is not a regular file")
 
 
 def _still_unreadable(images: ImageSet, skipped: Mapping[str, str], report: BrokenReport) -> bool:

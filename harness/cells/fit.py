@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness import devices
+from harness.activations.cached import require_regular_files
 from harness.activations.token_set import TokenSet
 from harness.cells.fit_cost import FIT_MEMORY, cost_of
 from harness.cells.fit_evidence import GRADIENTS, LABELS, observing, summed
@@ -196,6 +197,7 @@ def _load_prerequisite(cell: Cell, saved: Sequence[SavedFit], folder: Path, devi
 def _read(cell: Cell, fit: SavedFit, folder: Path, device: Device) -> Method | None:
     """Return a saved fit; None if its file is damaged or has another configuration than the cell."""
     try:
+        require_regular_files(folder / fit.artifact)
         method = cell.method.load(folder / fit.artifact, device=device)
     except BaseException as error:
         if is_interrupt(error):

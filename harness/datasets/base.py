@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 import numpy as np
 from PIL import Image
 
-from harness.datasets import contents, pixels
+from harness.datasets import contents, files, pixels
 from methods.errors import UserError
 
 
@@ -62,17 +62,17 @@ class FileReader(Reader):
     """Reader of records that are files."""
 
     def read(self, record: ImageRecord) -> bytes:
-        return record.path.read_bytes()
+        return files.read(record.path)
 
     def head(self, record: ImageRecord, count: int) -> bytes:
-        with record.path.open("rb") as file:
+        with files.open_regular(record.path) as file:
             return file.read(count)
 
     def size(self, record: ImageRecord) -> int:
-        return record.path.stat().st_size
+        return files.regular_size(record.path)
 
     def open(self, record: ImageRecord) -> BinaryIO:
-        return record.path.open("rb")
+        return files.open_regular(record.path)
 
 
 class PredefinedSplit(NamedTuple):

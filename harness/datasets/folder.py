@@ -35,7 +35,12 @@ def load(identifier: str) -> ImageSet:
     if not root.is_dir():
         raise UserError(f"There is no folder {identifier!r}. Give the path of a folder laid out as {LAYOUT}.")
     tree = Folder(root)
-    layout = recognise(tree, repr(identifier))
+    try:
+        layout = recognise(tree, repr(identifier))
+    except RecursionError:
+        raise UserError(
+            f"The folders in {identifier!r} are nested too deeply. Give the path of a folder laid out as {LAYOUT}."
+        ) from None
     reading = _Reading()
     records: list[tuple[str, Path, str]] = []
     for folder in _above(tree, layout.parts):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from harness.backbones.sources.base import require
 from harness.backbones.sources.hub import offline_if_unreachable
-from harness.datasets import DATASETS
+from harness.datasets import DATASETS, files
 from harness.datasets.base import ImageRecord, ImageSet, PredefinedSplit, Reader
 from harness.datasets.huggingface_columns import choose_columns, read_labels
 from harness.datasets.split_names import AmbiguousSplitsError, choose_splits, join, roles_of
@@ -31,7 +31,7 @@ class ArrowReader(Reader):
         if image is None:
             raise OSError("the image is missing")
         # A row contains the bytes themselves, or the path of a file.
-        return image["bytes"] if image.get("bytes") is not None else Path(image["path"]).read_bytes()
+        return image["bytes"] if image.get("bytes") is not None else files.read(Path(image["path"]))
 
 
 class _Spec(NamedTuple):

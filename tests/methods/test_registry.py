@@ -11,7 +11,7 @@ from paths import ROOT
 
 from methods import METHODS
 from methods.errors import UserError
-from methods.registry import Registry
+from methods.registry import Registry, did_you_mean
 
 pytestmark = pytest.mark.run
 
@@ -81,3 +81,14 @@ def test_a_plugin_cannot_take_the_name_of_a_method_that_is_not_imported_yet(tmp_
     )
     program = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "'topk_sae' is registered twice" in program.stdout and "plugin.py" in program.stdout
+
+
+def test_a_long_list_of_names_is_cut_off_or_omitted() -> None:
+    assert did_you_mean("alpa", ["alpha", "beta"]) == "Did you mean alpha? There are alpha, beta."
+    many = [f"method_number_{number}" for number in range(40)]
+    assert did_you_mean("method_number_x", many).startswith("Did you mean method_number_")
+    assert "There are" not in did_you_mean("method_number_x", many)
+    cut = did_you_mean("q", many)
+    assert cut.startswith("There are method_number_0, ") and len(cut) < 200
+    listed = cut.count("method_number_")
+    assert cut.endswith(f", and {40 - listed} more.")

@@ -5,7 +5,11 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
+from harness.datasets import files
 from methods.errors import UserError
+
+#: Bytes of the largest file of annotations, a hundred times those of ImageNet.
+LARGEST = 1 << 28
 
 
 def read_annotations(file: Path) -> dict[str, str]:
@@ -17,9 +21,11 @@ def read_annotations(file: Path) -> dict[str, str]:
         UserError: if the file cannot be read, a line has no two columns, or one image has two classes.
     """
     try:
-        lines = unicodedata.normalize("NFC", file.read_text(encoding="utf-8-sig")).splitlines()
+        text = files.read(file, LARGEST).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The annotations {file.name!r} cannot be read: {error}. They must be UTF-8 text.") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"The annotations {file.name!r} cannot be read: {reason}. They must be UTF-8 text.") from error
+    lines = unicodedata.normalize("NFC", text).splitlines()
     labels: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():

@@ -61,7 +61,24 @@ class Folder:
     @cached_property
     def holds_images(self) -> bool:
         """True if images lie in the folder or anywhere below it."""
-        return self.holds_files or any(child.holds_images for child in self.children)
+        # Each folder once, however many links lead to it. The answers for the folders on the way are kept, so that
+        # a chain of folders is not walked again from each of them.
+        waiting: list[tuple[Folder, ...]] = [(self,)]
+        visited: dict[str, Folder] = {}
+        while waiting:
+            *above, folder = chain = waiting.pop()
+            real = os.path.realpath(folder.path)
+            if real in visited:
+                continue
+            visited[real] = folder
+            if folder.holds_files:
+                for each in above:
+                    each.__dict__["holds_images"] = True
+                return True
+            waiting += [(*chain, child) for child in reversed(folder.children)]
+        for folder in visited.values():
+            folder.__dict__["holds_images"] = False
+        return False
 
     @cached_property
     def class_folders(self) -> list[Folder]:
@@ -75,4 +92,6 @@ class Folder:
             files = [file for file in self.path.iterdir() if "annotations" in file.name.lower()]
         except OSError:
             return []
-        return sorted(file for file in files if file.suffix.lower() == ".txt" and not file.name.startswith("."))
+        return sorted(
+            file for file in files if file.suffix.lower() == ".txt" and not file.name.startswith(".") and file.is_file()
+        )

@@ -186,8 +186,8 @@ def _take_in(store: Store, reporter: Reporter) -> None:
     for sentence in taken.damaged:
         reporter.say(sentence)
     if n := len(taken.recorded):
-        results = "1 result that waited beside the store was" if n == 1 else f"{n} results that waited beside it were"
-        reporter.say(f"{results} recorded.")
+        results = "1 result" if n == 1 else f"{n} results"
+        reporter.say(f"{results} that waited beside the store {'was' if n == 1 else 'were'} recorded.")
 
 
 def _compute(executor: Executor, work: Work, prepared: Sequence[PreparedTarget], recorder: Recorder) -> None:

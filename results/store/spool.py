@@ -1,8 +1,8 @@
 """Results that wait beside a store which cannot be written now: each is a small results store of its own.
 
 ``<store>.spool/<cell id>.<run id>.duckdb`` holds one computed cell, with the images of its evaluation split if the
-store lacks them. The file appears complete or not at all. :func:`take_in` writes it to the store and removes it; runs do so
-when they start and while they wait, and so does every other verb that writes. A file that cannot be read is set aside
+store lacks them. The file appears complete or not at all. :func:`take_in` writes it to the store and removes it; runs
+do so when they start and while they wait, and so do the other verbs that write. A file that cannot be read is set aside
 under the name ``*.damaged``, and its cell is computed again.
 """
 

@@ -52,6 +52,7 @@ class SharedWork(Sharing):
         self._unrecorded: set[str] = set()
         self._contested: set[str] = set()
         self._granted: set[str] = set()
+        self._spooled: set[str] = set()
         self._is_readable = True
         self._said: set[str] = set()
 
@@ -124,10 +125,12 @@ class SharedWork(Sharing):
     def refresh(self) -> None:
         """Find out which of the open cells other runs have computed."""
         store = self.outbox.store()
+        self._spooled = spooled_cells(store.path)
         try:
-            if not self.outbox.waiting and spooled_cells(store.path):
+            if not self.outbox.waiting and self._spooled:
                 for sentence in take_in(store).damaged:
                     self.reporter.say(sentence)
+                self._spooled = spooled_cells(store.path)
             versions = store.versions(self.open)
         except StoreUnavailableError:
             self._is_readable = False
@@ -185,7 +188,7 @@ class SharedWork(Sharing):
 
     def _is_taken(self, cell_id: str) -> bool:
         """Return whether another run has finished the cell, or may have while the store cannot be read."""
-        if cell_id not in self.open or cell_id in spooled_cells(self.outbox.path):
+        if cell_id not in self.open or cell_id in self._spooled:
             return True
         return not self._is_readable and self._group[cell_id] in self._contested
 

@@ -22,6 +22,9 @@ from results.store.lock import try_lock
 
 _LOCK = ".lock"
 
+#: Attempts to get a claim that other runs give up or take over meanwhile.
+_ATTEMPTS = 5
+
 #: Longest wait for another run that takes over a claim, which takes milliseconds unless that run is suspended.
 _PATIENCE_S = 5.0
 
@@ -49,17 +52,18 @@ class Claims:
         """Claim a name, and return whether this run holds it now; also a claim that it has held before."""
         path = self.folder / name
         try:
-            self.folder.mkdir(exist_ok=True)
-            for _ in range(3):
+            for _ in range(_ATTEMPTS):
+                self.folder.mkdir(exist_ok=True)
                 if self._create(path):
                     self._held.add(name)
                     return True
                 holder = _holder(path)
                 if holder == self.run_id:
                     return True
-                if holder is not None and self._is_valid(path, holder):
-                    return False
-                self._remove_invalid(path)
+                if holder is not None:
+                    if self._is_valid(path, holder):
+                        return False
+                    self._remove_invalid(path)
         except OSError:
             return True
         return False
@@ -108,7 +112,8 @@ class Claims:
     def _create(self, path: Path) -> bool:
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):
+            # Not found: another run has just removed the empty folder.
             return False
         try:
             os.write(handle, self.run_id.encode())

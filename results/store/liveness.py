@@ -87,12 +87,16 @@ class _HeldMark:
         self.handle: int | None = None
 
     def create(self) -> None:
-        handle = os.open(self.file, os.O_RDWR | os.O_CREAT, 0o644)
+        # Renamed once it is written and locked, so that no other process takes it for the mark of a dead run.
+        partial = self.file.with_name(f".{self.file.name}.{os.getpid()}")
+        handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         if self.handle is not None:
             os.close(self.handle)
         self.handle = handle
         os.write(handle, self.content)
-        try_lock(handle, exclusive=True)
+        with contextlib.suppress(OSError):
+            try_lock(handle, exclusive=True)
+        partial.replace(self.file)
 
     def renew(self) -> None:
         try:

@@ -10,11 +10,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from small_runs import scores, suite_of
+from small_runs import few_metrics, scores
 
 from harness.progress import Silent
 from harness.run import outbox, run
-from harness.suites import Suite
 from results import open_store
 from results.errors import StoreUnavailableError
 from results.store.liveness import run_states
@@ -69,21 +68,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.run.loop._END_PATIENCE_S", 0.02)
 
 
-def small(photos: Path) -> Suite:
-    """Four cells without training, with few metrics."""
-    return suite_of(
-        photos,
-        "identity",
-        "random_split",
-        evaluation={"top_images": 4, "batch_size": 18, "metrics": ["l0", "r2"]},
-        probing={"crops": 1, "tokens_per_image": 4},
-    )
-
-
 @pytest.fixture(scope="module")
 def undisturbed(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     store = tmp_path_factory.mktemp("undisturbed") / "r.duckdb"
-    run(small(photo_folder), store)
+    run(few_metrics(photo_folder), store)
     return scores(store)
 
 
@@ -113,7 +101,7 @@ def test_a_store_held_for_longer_than_the_patience_gets_every_result(
             holders[0].release()
 
     events = Events(on_cell, on_sentence)
-    summary = run(small(photo_folder), store, reporter=events)
+    summary = run(few_metrics(photo_folder), store, reporter=events)
     assert (summary.finished, summary.failed, summary.waiting, summary.interrupted) == (4, 0, 0, False)
     assert on_disk == [1, 2, 3], "each result is on disk before the next cell begins"
     [told] = [sentence for sentence in events.said if "has held" in sentence]
@@ -126,7 +114,7 @@ def test_a_store_held_for_longer_than_the_patience_gets_every_result(
 def test_an_interrupted_wait_ends_at_once_and_the_next_run_takes_the_results_in(
     photo_folder: Path, tmp_path: Path, holders: list[Holder], undisturbed: pd.DataFrame
 ) -> None:
-    store, suite = tmp_path / "r.duckdb", small(photo_folder)
+    store, suite = tmp_path / "r.duckdb", few_metrics(photo_folder)
 
     def on_sentence(sentence: str) -> None:
         if "No cell is left" in sentence:
@@ -151,7 +139,7 @@ def test_an_interrupted_wait_ends_at_once_and_the_next_run_takes_the_results_in(
 def test_a_full_disk_is_one_sentence_and_the_run_ends_as_interrupted(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, suite = tmp_path / "r.duckdb", small(photo_folder)
+    store, suite = tmp_path / "r.duckdb", few_metrics(photo_folder)
 
     def full(*_: Any, **__: Any) -> Any:
         raise StoreUnavailableError("No space left on device.")

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from paths import SUPPORT
-from small_runs import scores, suite_of
+from small_runs import few_metrics, scores
 
 from harness.cells import fit
 from harness.progress import Silent
@@ -48,7 +48,7 @@ class Nested(Silent):
 def test_a_run_keeps_what_another_one_has_computed_meanwhile(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rerun: bool
 ) -> None:
-    store, suite = tmp_path / "r.duckdb", suite_of(photo_folder, "identity", "random_split")
+    store, suite = tmp_path / "r.duckdb", few_metrics(photo_folder)
     if rerun:
         assert run(suite, store).finished == 4
     n_fits = 0

@@ -8,7 +8,9 @@ class StoreError(Exception):
 
 
 class StoreUnavailableError(StoreError):
-    """The store can be neither read nor written now (in use, read-only, disk full); the same request may succeed later.
+    """The store can be neither read nor written now: it is in use, read-only, damaged, or the disk is full.
+
+    The same request may succeed later.
 
     Attributes:
         holder: process or connection that holds the file, in words; None if none does.

@@ -48,23 +48,41 @@ def reading(path: Path, patience: Patience | None = None) -> Iterator[duckdb.Duc
     """Open the store read-only, waiting for a writer to finish; by default :data:`READ_PATIENCE_S` seconds.
 
     Raises:
-        StoreError: no such file, not a store, a newer schema, or still being written at the end of the patience.
+        StoreUnavailableError: no such file, not a store, a newer schema, or still being written at the end of the
+            patience.
     """
-    require_location(path)
-    if not path.exists():
-        raise StoreError(
-            f"There is no results store at {path}; `harness run` makes one, "
-            "or point --store or HARNESS_STORE at one that exists."
-        )
 
     def open_once(deadline: float) -> duckdb.DuckDBPyConnection:
         lock.pass_through(path, deadline)
         return _connect(path, read_only=True, deadline=deadline, patience_s=wanted.seconds)
 
     wanted = patience or Patience(READ_PATIENCE_S)
-    with contextlib.closing(_in_turns(open_once, wanted)) as connection:
-        schema.reader_views(connection, path)
+    with contextlib.ExitStack() as opened:
+        with _opening():
+            require_location(path)
+            _require_file(path)
+            connection = opened.enter_context(contextlib.closing(_in_turns(open_once, wanted)))
+            schema.reader_views(connection, path)
         yield connection
+
+
+@contextlib.contextmanager
+def _opening() -> Iterator[None]:
+    """Turn any error of a store that cannot be opened into a StoreUnavailableError: values have no part in it."""
+    try:
+        yield
+    except StoreUnavailableError:
+        raise
+    except StoreError as error:
+        raise StoreUnavailableError(str(error)) from error
+
+
+def _require_file(path: Path) -> None:
+    if not path.exists():
+        raise StoreError(
+            f"There is no results store at {path}; `harness run` makes one, "
+            "or point --store or HARNESS_STORE at one that exists."
+        )
 
 
 @contextlib.contextmanager
@@ -74,19 +92,22 @@ def writing(path: Path, patience: Patience | None = None) -> Iterator[duckdb.Duc
     Waits for a store that is in use; by default :data:`WRITE_PATIENCE_S` seconds.
 
     Raises:
-        StoreUnavailableError: the path cannot be written, or is still in use at the end of the patience.
-        StoreError: the file is not a store, a newer schema, or a value that does not fit; nothing is written then.
+        StoreUnavailableError: the path cannot be written, the file is not a store, a newer schema, still in use at the
+            end of the patience, or a full disk; nothing is written then.
+        StoreError: a value that does not fit; nothing is written then.
     """
     gap = _last_write.get(path, 0.0) + WRITE_GAP_S - time.monotonic()
     if gap > 0:
         time.sleep(gap)
-    require_location(path)
-    make_folder(path)
     wanted = patience or Patience(WRITE_PATIENCE_S)
     try:
-        with _in_turns(lambda deadline: _open_for_writing(path, deadline, wanted.seconds), wanted) as opened:
-            connection = opened.connection
-            schema.migrate(connection, path)
+        with contextlib.ExitStack() as opened:
+            with _opening():
+                require_location(path)
+                make_folder(path)
+                turn = _in_turns(lambda deadline: _open_for_writing(path, deadline, wanted.seconds), wanted)
+                connection = opened.enter_context(turn).connection
+                schema.migrate(connection, path)
             with schema.transaction(connection):
                 yield connection
     except duckdb.Error as error:

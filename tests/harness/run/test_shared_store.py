@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from paths import SUPPORT
+from paths import ROOT, SUPPORT
 from small_runs import few_metrics, scores
 
 from harness.cells import fit
@@ -75,7 +75,8 @@ def test_a_run_keeps_what_another_one_has_computed_meanwhile(
 
 def started(pictures: Path, store: Path, log: Path, lease: float, seconds: float) -> subprocess.Popen[str]:
     program = SUPPORT / "shared_run.py"
-    environment = {**os.environ, "PYTHONPATH": str(program.parent), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join([str(program.parent), str(ROOT)])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(program), str(pictures), str(store), str(log), str(lease), str(seconds), *METHODS]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -27,7 +27,7 @@ from methods.base import Device, Method, Progress
 from methods.file_settings import same_settings
 from methods.plugin_errors import failing_threads, is_interrupt
 from methods.process_state import restored
-from results import ScoreRecord, Store
+from results import CellRecord, ScoreRecord, Store
 from results.store.artifacts import artifact_file
 from results.store.records import records_of
 
@@ -35,6 +35,9 @@ ARTIFACTS = "artifacts"
 
 #: Number of tokens whose codes a plugin's saved fit must reproduce.
 SAVED_ROWS = 64
+
+#: Metrics that are observed during a fit, and belong to every cell that loads it.
+_EVIDENCE = (GRADIENTS, LABELS, FIT_MEMORY)
 
 RESUMED = "The fit was stopped and resumed: its time is not known, and its peak of memory is of the last part."
 
@@ -80,6 +83,26 @@ def saved_fits(cell: Cell, store: Store) -> tuple[SavedFit, ...]:
         for row in records_of(rows)
         if artifact_file(store.path.parent, row["artifact"]) is not None
     )
+
+
+def serves(fit: SavedFit, method: str, cell: Cell) -> bool:
+    """Return whether a fit of a cell of the same :attr:`Cell.fit_group` is the cell's own, or its prerequisite's.
+
+    Args:
+        fit: fit of another cell.
+        method: name of the method that was fitted.
+        cell: cell to fit.
+    """
+    needed = cell.prerequisite()
+    return fit.fit_id == cell.fit_id or (needed is not None and method == needed.method.spec.name)
+
+
+def fit_of_result(record: CellRecord, scores: Sequence[ScoreRecord]) -> SavedFit | None:
+    """Return the fit of a result that is not in the store yet; None if other cells cannot use it."""
+    if record.status != "finished" or record.fit_id is None or record.artifact is None:
+        return None
+    evidence = tuple(score for score in scores if score.metric in _EVIDENCE)
+    return SavedFit(record.cell_id, record.fit_id, record.artifact, record.fit_seconds, evidence)
 
 
 def _prerequisite_ids(cell: Cell, store: Store) -> list[str]:
@@ -213,7 +236,7 @@ def _evidence_of(store: Store, cell_id: str) -> tuple[ScoreRecord, ...]:
     return tuple(
         ScoreRecord(**{field: row[field] for field in fields}, version=int(row["version"]), n=int(row["n"]))
         for row in rows
-        if row["metric"] in (GRADIENTS, LABELS, FIT_MEMORY)
+        if row["metric"] in _EVIDENCE
     )
 
 

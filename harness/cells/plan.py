@@ -154,6 +154,25 @@ class Cell:
     def fit_id(self) -> str:
         return digest(self.fit_identity)
 
+    @property
+    def fit_group(self) -> str:
+        """Key of the cells that need one fit, as theirs or as a prerequisite of theirs: one run computes all of them.
+
+        A method without a seed has one fit for all init seeds.
+        """
+        needed = self.prerequisite()
+        if needed is not None:
+            return needed.fit_group
+        uses_seed = self.method.spec_with(self.config).uses_seed
+        return digest({**self.fit_identity, "init_seed": self.init_seed if uses_seed else None})
+
+    def needs_fit_of(self, other: Cell) -> bool:
+        """Return whether this cell can load the fit of another one, or its prerequisite from there."""
+        if self.fit_id == other.fit_id:
+            return True
+        is_prerequisite = self.prerequisite() is not None and other.prerequisite() is None
+        return is_prerequisite and self.fit_group == other.fit_group
+
     def prerequisite(self, init_seed: int | None = None) -> Cell | None:
         """Return the cell of the method whose fit this cell's fit needs, with the same seeds or another init seed."""
         needed = self.method.prerequisite(self.config)

@@ -17,7 +17,7 @@ from harness.commands.options import (
     load_plugins,
     verb,
 )
-from harness.commands.output import out, print_json, print_table, reporting, width
+from harness.commands.output import out, print_json, print_table, reporting, take_in_waiting, width
 from harness.errors import UserError
 from harness.suites.known_names import PANEL, require_known
 
@@ -73,6 +73,7 @@ def judge(
 
     if not dry_run:
         opened = open_store(store, read_only=False)
+        take_in_waiting(opened)
     if suite is None:
         ids = judging.rescore(opened)
         return _print(opened, None, ids, {"rescored": ids}, f"{len(ids)} tournaments scored again.", as_json)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.options import JsonOption, MetricOption, SuiteCellFilter, verb
-from harness.commands.output import out, print_json, print_text_table, width
+from harness.commands.output import out, print_json, print_text_table, warn_of_waiting, width
 from harness.errors import UserError
 
 
@@ -44,6 +44,7 @@ def leaderboard(
     # The column that the rows are sorted by must be visible.
     details = everything or sort in DETAILS
     store = cells.open()
+    warn_of_waiting(store.path)
     boards = boards_of_store(store, **cells.filters, sort_by=sort)
     if by is not None:
         if as_json:

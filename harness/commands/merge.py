@@ -29,15 +29,19 @@ def merge(
 ) -> None:
     """Combine the stores of several machines into one. The same cell with different scores is a conflict.
 
-    The inputs are only read. If merging fails, no new store is written.
+    The inputs are only read, with the results that wait beside them. If merging fails, no new store is written.
     """
     from results.store.merge import merge as merge_stores
+    from results.store.spool import readable
 
-    merged = merge_stores(output, inputs, prefer=prefer, artifacts=artifacts, overwrite=overwrite)
+    waiting = [path for store in inputs for path in readable(store.expanduser().absolute())]
+    merged = merge_stores(output, [*inputs, *waiting], prefer=prefer, artifacts=artifacts, overwrite=overwrite)
     if as_json:
         return print_json({**merged._asdict(), "resolved": [conflict._asdict() for conflict in merged.resolved]})
     out(f"{merged.cells} cells, {merged.duplicates} of them in several stores, in {merged.path}")
     out("  " + ", ".join(f"{n} {table}" for table, n in merged.rows.items() if n and table not in ("meta", "cells")))
+    if waiting:
+        out(f"  {len(waiting)} results that waited beside the inputs are included")
     for cause, n in merged.rounded.items():
         out(f"  {n} cells differ only by what another {cause} explains; the values of the first store were kept")
     for conflict in merged.resolved:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,6 +18,7 @@ from results.visible_text import visible
 
 if TYPE_CHECKING:
     from harness.progress import Reporter
+    from results import Store
     from results.tables import Table
 
 
@@ -41,6 +43,30 @@ def reporting(as_json: bool) -> Iterator[Reporter]:
 def out(text: str) -> None:
     """Print a text: no markup, no highlighting; control characters other than line ends and tabs as escapes."""
     typer.echo(visible(text))
+
+
+def warn_of_waiting(store: Path) -> None:
+    """Print to stderr how many results wait beside a store, if any do."""
+    from results.store.spool import waiting_sentence
+
+    if sentence := waiting_sentence(store):
+        typer.echo(f"note: {sentence}", err=True)
+
+
+def take_in_waiting(store: Store) -> None:
+    """Write the results that wait beside a store to it, and print to stderr what was done.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    from results.store.spool import take_in
+
+    taken = take_in(store)
+    for sentence in taken.damaged:
+        typer.echo(f"note: {sentence}", err=True)
+    if n := len(taken.recorded):
+        results = "1 result" if n == 1 else f"{n} results"
+        typer.echo(f"note: {results} that waited beside the store {'was' if n == 1 else 'were'} recorded.", err=True)
 
 
 def print_json(value: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,7 @@ from harness.commands.options import (
     verb,
 )
 from harness.commands.output import out, print_json, print_text_table, reporter_of, width
+from results.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
     from harness.doctor import RunnableSuite
@@ -154,7 +155,11 @@ def run(
             executor=opened,
             reporter=reporter,
         )
-    _print(summary, runnable, compute.store, as_json)
+    try:
+        _print(summary, runnable, compute.store, as_json)
+    except StoreUnavailableError as error:
+        # The counts are known without the store, in which nothing can be read now.
+        _print_counts(summary, compute.store, as_json, str(error))
     if summary.interrupted:
         raise typer.Exit(130)
     if summary.failed or summary.stopped:
@@ -178,10 +183,9 @@ def _print(summary: RunSummary, runnable: RunnableSuite, path: Path, as_json: bo
     ]
     sections = section_reports(runnable.suite, store, {part.suite: part.cell_ids for part in summary.parts})
     if as_json:
-        counts = {key: value for key, value in summary._asdict().items() if key != "parts"}
         return print_json(
             {
-                **counts,
+                **_counts(summary),
                 "boards": [{"suite": part.suite, **board_json(board)} for part, board in boards],
                 "reports": {name: section.data for name, section in sections.items()},
                 "left_out": runnable.left_out,
@@ -205,10 +209,25 @@ def _print(summary: RunSummary, runnable: RunnableSuite, path: Path, as_json: bo
     out(_closing(summary, path))
 
 
+def _print_counts(summary: RunSummary, path: Path, as_json: bool, problem: str) -> None:
+    if as_json:
+        return print_json({**_counts(summary), "boards": [], "problem": problem})
+    out(f"\nNo boards: {problem}")
+    out(_closing(summary, path))
+
+
+def _counts(summary: RunSummary) -> dict[str, Any]:
+    return {key: value for key, value in summary._asdict().items() if key != "parts"}
+
+
 def _closing(summary: RunSummary, path: Path) -> str:
     parts = [f"{summary.finished} cells finished"]
     if summary.kept:
         parts.append(f"{summary.kept} kept from earlier runs")
+    if summary.elsewhere:
+        parts.append(f"{summary.elsewhere} computed by other runs meanwhile")
+    if summary.waiting:
+        parts.append(f"{summary.waiting} waiting beside the store, where the next run takes them in")
     if summary.failed:
         parts.append(f"{summary.failed} failed (tracebacks are in the store; run the same command to retry)")
     if summary.broken_images:

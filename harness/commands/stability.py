@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.commands.options import JsonOption, PluginOption, SuiteCellFilter, load_plugins, verb
-from harness.commands.output import out, print_json, print_table, reporting
+from harness.commands.output import out, print_json, print_table, reporting, take_in_waiting
 
 
 @verb("harness stability --store outputs/results.duckdb")
@@ -29,6 +29,7 @@ def stability(
     from results.store.stability_versions import without_superseded
 
     store = open_store(cells.store, read_only=False)
+    take_in_waiting(store)
     with reporting(as_json) as reporter:
         outcome = measure(store, cell_ids=list(selected["cell_id"]), anew=again, reporter=reporter)
     by_id = selected.set_index("cell_id")

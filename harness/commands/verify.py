@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from harness.commands.options import DEFAULT_STORE, JsonOption, StoreOption, verb
-from harness.commands.output import out, print_json
+from harness.commands.output import out, print_json, warn_of_waiting
 
 
 @verb("harness verify --store outputs/results.duckdb")
@@ -17,7 +17,9 @@ def verify(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> N
     from results.store import open_store
     from results.verify import verify as verify_store
 
-    verdict = verify_store(open_store(store))
+    opened = open_store(store)
+    warn_of_waiting(opened.path)
+    verdict = verify_store(opened)
     if as_json:
         print_json({**verdict._asdict(), "problems": [problem._asdict() for problem in verdict.problems]})
     else:

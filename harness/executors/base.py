@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 from harness.errors import UserError
+from harness.executors.sharing import Sharing
 from methods.plugin_errors import interrupting
 from methods.registry import Registry
 
@@ -50,6 +51,8 @@ class Work(NamedTuple):
     """raises KeyboardInterrupt if the run was asked to stop; called at every step"""
     saved_fits: Callable[[Cell], tuple[SavedFit, ...]]
     """fits of finished cells with the same fit identity, as the store has them now"""
+    sharing: Sharing = Sharing()
+    """tells which cells other runs on the store compute"""
 
     @interrupting
     def progress(self, done: int, total: int, what: str) -> None:
@@ -101,7 +104,7 @@ class Executor(AbstractContextManager["Executor"]):
     def execute(self, work: Work) -> Iterator[Event]:
         """Compute every cell: yield one :class:`Opened` per target before its cells, and one result per cell.
 
-        A cell that cannot be computed gives a failed result.
+        A cell that cannot be computed gives a failed result. A cell that ``work.sharing`` does not grant gives none.
 
         Raises:
             KeyboardInterrupt: as soon as ``work.check`` does.

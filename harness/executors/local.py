@@ -48,4 +48,6 @@ class Local(SingleMachine):
 
         for cell in target.cells:
             work.check()
+            if not work.sharing.claim(cell):
+                continue
             yield run_cell(cell, inputs, work.context, saved_fits=work.saved_fits(cell), progress=work.progress)

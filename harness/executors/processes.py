@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import signal
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -79,13 +78,16 @@ class Processes(SingleMachine):
     def compute_cells(self, work: Work, target: TargetWork, inputs: Inputs) -> Iterator[CellResult]:
         """Yield one result per cell; the workers read the inputs from the cache."""
         order, resources = Order.of(work, target), Resources(1, gpu=work.context.device != "cpu")
-        waiting = deque(target.cells)
+        waiting = list(target.cells)
         busy: dict[Future[CellResult | Failure], tuple[_Worker, Cell]] = {}
         try:
             while waiting or busy:
-                while waiting and len(busy) < self.workers:
+                while len(busy) < self.workers:
                     work.check()
-                    worker, cell = self._idle.pop() if self._idle else self._start(), waiting.popleft()
+                    cell = _take_next(work, waiting, [cell for _, cell in busy.values()])
+                    if cell is None:
+                        break
+                    worker = self._idle.pop() if self._idle else self._start()
                     job = worker.pool.submit(_compute, order, resources, cell.cell_id, work.saved_fits(cell))
                     busy[job] = (worker, cell)
                 finished, _ = wait(busy, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -113,6 +115,16 @@ class Processes(SingleMachine):
                 return _Worker(pool, pool.submit(os.getpid).result())
         except (OSError, BrokenProcessPool) as error:
             raise UserError(f"No worker process could be started ({error}): use fewer workers.") from error
+
+
+def _take_next(work: Work, waiting: list[Cell], busy: Sequence[Cell]) -> Cell | None:
+    """Remove and return the first cell that may be computed now, with the cells before it that other runs compute."""
+    for cell in list(waiting):
+        if not any(cell.needs_fit_of(other) for other in busy):
+            waiting.remove(cell)
+            if work.sharing.claim(cell):
+                return cell
+    return None
 
 
 @contextlib.contextmanager

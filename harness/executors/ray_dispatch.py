@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -66,7 +67,7 @@ class _Job:
         """
         if self.cell is None or other.cell is None:
             return self.cell is other.cell and self.target.prepared.backbone is other.target.prepared.backbone
-        return self.cell.fit_id == other.cell.fit_id
+        return self.cell.needs_fit_of(other.cell)
 
 
 class Dispatch:
@@ -95,14 +96,23 @@ class Dispatch:
                 self._submit(self.ready)
                 self._submit(self.unopened)
                 self._report_progress()
-                done, _ = self.ray.wait(list(self.running), num_returns=1, timeout=_STEP_S)
-                for reference in done:
+                for reference in self._ended():
                     yield from self._take(self.running.pop(reference), reference)
         finally:
             # A cluster that is gone has no task to cancel.
             with contextlib.suppress(Exception):
                 for reference in self.running:
                     self.ray.cancel(reference, force=True)
+
+    def _ended(self) -> list[Any]:
+        """Return a task that has ended, waiting for it for a moment."""
+        if self.running:
+            done, _ = self.ray.wait(list(self.running), num_returns=1, timeout=_STEP_S)
+            return list(done)
+        if self.unopened:
+            # Another run makes the inputs.
+            time.sleep(_STEP_S)
+        return []
 
     # ---- submission
 
@@ -113,9 +123,20 @@ class Dispatch:
             job = queue.popleft()
             if any(job.must_wait_for(other) for other in self.running.values()):
                 waiting.append(job)
-            else:
+            elif self._is_granted(job):
                 self._send(job)
+            elif job.cell is None:
+                waiting.append(job)
+            else:
+                self.n_done += 1
         queue.extendleft(reversed(waiting))
+
+    def _is_granted(self, job: _Job) -> bool:
+        """Return whether the job is this run's; of two runs on a store one makes the inputs, and one each cell."""
+        if job.failures:
+            return True
+        sharing = self.work.sharing
+        return sharing.claim_inputs(job.target.prepared) if job.cell is None else sharing.claim(job.cell)
 
     def _send(self, job: _Job) -> None:
         order, cell = self.orders[id(job.target)], job.cell
@@ -162,6 +183,7 @@ class Dispatch:
             if isinstance(answer, Failure):
                 yield from self._give_up(job, answer)
             elif isinstance(answer, Answer):
+                self.work.sharing.release_inputs(job.target.prepared)
                 yield Opened(job.target.prepared, answer.broken)
                 memory = job.memory + answer.token_bytes
                 self.ready.extend(_Job(job.target, cell, memory) for cell in job.target.cells)
@@ -183,8 +205,13 @@ class Dispatch:
 
     def _give_up(self, job: _Job, failure: Failure) -> Iterator[Event]:
         """Yield a failed result for the cell, or for every cell of a target that could not be opened."""
-        for cell in job.target.cells if job.cell is None else (job.cell,):
-            yield self._finish(job, failed(cell, self.work.context, failure))
+        if job.cell is not None:
+            yield self._finish(job, failed(job.cell, self.work.context, failure))
+            return
+        self.work.sharing.release_inputs(job.target.prepared)
+        for cell in job.target.cells:
+            if self.work.sharing.claim(cell):
+                yield self._finish(job, failed(cell, self.work.context, failure))
 
     def _finish(self, job: _Job, result: CellResult) -> CellResult:
         self.n_done += 1

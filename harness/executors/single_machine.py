@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from harness.cells.inputs import Inputs
     from harness.cells.run_cell import CellResult
 
+#: Seconds between two looks at inputs that another run makes.
+_POLL_S = 0.2
+
 
 class SingleMachine(Executor):
     """Compute targets in the order of the suite; this process computes tokens and baseline once per target."""
@@ -26,25 +31,45 @@ class SingleMachine(Executor):
         return devices.device_name(devices.best_device(device))
 
     def execute(self, work: Work) -> Iterator[Event]:
+        waiting = deque(work.targets)
+        n_refused = 0
+        while waiting:
+            work.check()
+            target = waiting.popleft()
+            if not any(work.sharing.is_claimable(cell) for cell in target.cells):
+                continue
+            if work.sharing.claim_inputs(target.prepared):
+                n_refused = 0
+                yield from self._execute_target(work, target)
+                continue
+            # Another run makes these inputs: the other targets come first.
+            waiting.append(target)
+            n_refused += 1
+            if n_refused >= len(waiting):
+                n_refused = 0
+                time.sleep(_POLL_S)
+
+    def _execute_target(self, work: Work, target: TargetWork) -> Iterator[Event]:
         from harness.cells.inputs import open_inputs
         from harness.cells.run_cell import Failure, failed
 
-        for target in work.targets:
-            work.reporter.say(target.prepared.title)
-            plans = [cell.plan for cell in target.cells]
-            try:
-                with recognisable_interrupts(), restored():
-                    inputs = open_inputs(work.suite, target.prepared, plans, work.cache, progress=work.progress)
-            except BaseException as error:
-                if is_interrupt(error):
-                    raise KeyboardInterrupt from error
-                # An error of the inputs fails the cells of this target; other targets go on.
-                failure = Failure.of(error)
-                yield from (failed(cell, work.context, failure) for cell in target.cells)
-                continue
-            yield Opened(target.prepared, dict(inputs.broken))
-            yield from self.compute_cells(work, target, inputs)
+        work.reporter.say(target.prepared.title)
+        plans = [cell.plan for cell in target.cells]
+        try:
+            with recognisable_interrupts(), restored():
+                inputs = open_inputs(work.suite, target.prepared, plans, work.cache, progress=work.progress)
+        except BaseException as error:
+            if is_interrupt(error):
+                raise KeyboardInterrupt from error
+            # An error of the inputs fails the cells of this target; other targets go on.
+            failure = Failure.of(error)
+            yield from (failed(cell, work.context, failure) for cell in target.cells if work.sharing.claim(cell))
+            return
+        finally:
+            work.sharing.release_inputs(target.prepared)
+        yield Opened(target.prepared, dict(inputs.broken))
+        yield from self.compute_cells(work, target, inputs)
 
     @abstractmethod
     def compute_cells(self, work: Work, target: TargetWork, inputs: Inputs) -> Iterator[CellResult]:
-        """Yield one result per cell of a target whose inputs are in the cache."""
+        """Yield one result per cell of a target whose inputs are in the cache, without the cells of other runs."""

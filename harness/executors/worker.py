@@ -28,6 +28,7 @@ from methods import numerics
 from methods.base import Progress, no_progress
 from methods.plugin_errors import is_interrupt
 from methods.plugin_files import load_plugin_file, plugin_files
+from results.store.liveness import run_of
 
 #: Seconds that a machine waits for a file that another one has just written to the shared file system.
 PATIENCE_S = 10.0
@@ -163,7 +164,7 @@ def _session(order: Order, resources: Resources) -> _Session:
 def _require_shared_folder(order: Order) -> None:
     """Raise UserError if the results would be lost because the folder of the store is not visible."""
     deadline = time.monotonic() + PATIENCE_S
-    while not order.mark.is_file() or order.mark.read_text() != order.context.run_id:
+    while not order.mark.is_file() or run_of(order.mark) != order.context.run_id:
         if time.monotonic() > deadline:
             raise UserError(
                 f"{platform.node()} does not see the folder {str(order.context.folder)!r} of the run: put the store on "

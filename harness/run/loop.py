@@ -10,20 +10,29 @@ from pathlib import Path
 
 from harness import devices, doctor, executors, judging, provenance
 from harness.atomic import create_partial, remove, remove_leftovers
-from harness.cells.fit import saved_fits
-from harness.cells.plan import Cell, cells_of, prepare
+from harness.cells.fit import SavedFit, saved_fits
+from harness.cells.plan import Cell, PreparedTarget, cells_of, prepare
 from harness.cells.run_cell import CellContext
 from harness.executors.base import Event, Executor, TargetWork, Work
 from harness.progress import Reporter, Silent
 from harness.run import stability
 from harness.run.announce import announce
+from harness.run.outbox import SETTLE_S, Outbox, waiting_sentence_at_end
 from harness.run.recorder import Recorder
+from harness.run.shared_work import SharedWork, judging_names
 from harness.run.summary import RunSummary
 from harness.signals import interruptible
 from harness.suites import Suite
 from methods import numerics
-from results import RunRecord, Store, open_store
+from results import RunRecord, Store
+from results.errors import StoreUnavailableError
+from results.store.claims import Claims
+from results.store.connection import WRITE_PATIENCE_S, Patience
 from results.store.liveness import alive, bury, mark
+from results.store.spool import spool_end, take_in
+
+#: Seconds for which a run that ends waits to record how it ended.
+_END_PATIENCE_S = 1.0
 
 
 def run(
@@ -40,6 +49,9 @@ def run(
 
     A method that raises gives a failed cell with its traceback, and the other cells continue. The next run tries failed
     cells again. An interruption loses only the cells that are being computed.
+
+    Several runs on one store share the cells (:mod:`harness.run.shared_work`). A result that the store cannot take is
+    written beside it (:mod:`harness.run.outbox`).
 
     Args:
         suite: a suite without parts.
@@ -63,71 +75,171 @@ def run(
     prepared = prepare(suite, device=planning_device)
     cells = cells_of(suite, prepared)
     file = Path(store_path).expanduser().absolute()
-    cache_dir = Path(cache).expanduser().absolute() if cache else file.parent / "cache"
-    remove(create_partial(cache_dir / "probe", folder=False))
-    remove_leftovers(cache_dir)
-    store = open_store(file, read_only=False)
-    ids = [cell.cell_id for cell in cells]
-    done = set() if rerun else store.finished(ids)
+    cache_dir = _open_cache(Path(cache).expanduser().absolute() if cache else file.parent / "cache")
+    waits = _Waits(file, reporter)
+    store = Store(file, read_only=False, patience=Patience(WRITE_PATIENCE_S, waits.tell))
+    _take_in(store, reporter)
+    seen = store.versions(cell.cell_id for cell in cells)
+    done = set() if rerun else {cell_id for cell_id, version in seen.items() if version.status == "finished"}
     run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S-") + uuid.uuid4().hex[:6]
-    work_by_target = [
-        TargetWork(target, tuple(c for c in cells if c.prepared is target and c.cell_id not in done))
-        for target in prepared
-    ]
-    remaining = tuple(target_work for target_work in work_by_target if target_work.cells)
     with contextlib.ExitStack() as open_things:
         interruption = open_things.enter_context(interruptible())
         open_things.enter_context(numerics.threads())
         # An executor is only started if cells are left to compute.
+        remaining = [cell for cell in cells if cell.cell_id not in done]
         device_name = executor.device_name(device) if remaining else devices.device_name(planning_device)
         for dead in bury(store):
             reporter.say(f"The run {dead.run_id} was killed; its {dead.n_done} recorded cells are kept.")
         open_things.enter_context(alive(file, run_id))
-        store.start_run(
-            RunRecord(
-                run_id=run_id,
-                suite=suite.name,
-                command=provenance.command_line(),
-                versions={**provenance.versions(), **executor.versions()},
-                code_revision=provenance.code_revision(),
-                device=device_name,
-                n_planned=len(cells),
-            )
-        )
+        claims = open_things.enter_context(contextlib.closing(Claims(file, run_id)))
+        claims.remove_leftovers()
+        store.start_run(_run_record(run_id, suite, executor, device_name, len(cells)))
+        _relabel(store, cells, done)
+        outbox = Outbox(store, seen, reporter)
+        shared = SharedWork(claims, remaining, outbox, reporter, interruption.check)
         work = Work(
             suite=suite,
-            targets=remaining,
+            targets=(),
             device=device,
             context=CellContext(run_id, suite.name, planning_device, file.parent),
             cache=cache_dir,
             mark=mark(file, run_id),
             reporter=reporter,
             check=interruption.check,
-            saved_fits=lambda cell: () if rerun else saved_fits(cell, store),
+            saved_fits=lambda cell: () if rerun else _saved_fits(cell, outbox, recorder),
+            sharing=shared,
         )
-        recorder = Recorder(store, work, reporter)
-        for sentence in judging.panel_problems(suite, [target.backbone.name for target in prepared]):
-            reporter.say(sentence)
-        announce(prepared, reporter)
-        reporter.start(len(cells), len(done))
-        if done:
-            reporter.say(f"{len(done)} of {len(cells)} cells are already finished and are kept.")
+        recorder = Recorder(outbox, shared, work, reporter)
+        _announce(suite, prepared, len(cells), len(done), reporter)
         status = "interrupted"
         try:
-            _relabel(store, cells, done)
-            with contextlib.closing(_each(executor.execute(work))) as events:
-                for event in events:
-                    recorder.take(event)
-            stability.measure_run(store, ids, reporter, interruption.check)
-            judging.judge_run(suite, store, ids, prepared[0].evaluation, file.parent / "grids", reporter)
-            status = "finished"
+            _compute(executor, work, prepared, recorder)
+            if outbox.settle(interruption.check):
+                shared.settled()
+                patient = Store(file, read_only=False, patience=Patience(SETTLE_S, waits.tell))
+                _finish(suite, prepared, cells, patient, shared, reporter)
+                status = "finished"
         except KeyboardInterrupt:
             pass
+        except StoreUnavailableError as error:
+            reporter.say(str(error))
         finally:
             reporter.stop()
-            store.end_run(run_id, status)
-    interrupted = status == "interrupted"
-    return RunSummary(run_id, ids, recorder.finished, recorder.failed, len(done), len(recorder.broken), interrupted)
+            _end_run(outbox, run_id, status, reporter)
+    return RunSummary(
+        run_id,
+        [cell.cell_id for cell in cells],
+        recorder.finished,
+        recorder.failed,
+        len(done),
+        len(recorder.broken),
+        status == "interrupted",
+        elsewhere=len(shared.elsewhere),
+        waiting=len(outbox.waiting),
+    )
+
+
+class _Waits:
+    """Messages on the process that a run waits for at its start and its end, one per process."""
+
+    def __init__(self, file: Path, reporter: Reporter) -> None:
+        self.file = file
+        self.reporter = reporter
+
+    def tell(self, holder: str) -> None:
+        self.reporter.say_once(f"{holder[0].upper()}{holder[1:]} holds {self.file}; this run waits for it.")
+
+
+def _open_cache(folder: Path) -> Path:
+    """Create the cache, remove what killed processes left there, and return it. Raises UserError."""
+    remove(create_partial(folder / "probe", folder=False))
+    remove_leftovers(folder)
+    return folder
+
+
+def _run_record(run_id: str, suite: Suite, executor: Executor, device_name: str, n_planned: int) -> RunRecord:
+    return RunRecord(
+        run_id=run_id,
+        suite=suite.name,
+        command=provenance.command_line(),
+        versions={**provenance.versions(), **executor.versions()},
+        code_revision=provenance.code_revision(),
+        device=device_name,
+        n_planned=n_planned,
+    )
+
+
+def _announce(suite: Suite, prepared: Sequence[PreparedTarget], n_cells: int, n_done: int, reporter: Reporter) -> None:
+    for sentence in judging.panel_problems(suite, [target.backbone.name for target in prepared]):
+        reporter.say(sentence)
+    announce(prepared, reporter)
+    reporter.start(n_cells, n_done)
+    if n_done:
+        reporter.say(f"{n_done} of {n_cells} cells are already finished and are kept.")
+
+
+def _take_in(store: Store, reporter: Reporter) -> None:
+    """Create the store if there is none, and write the results to it that wait beside it."""
+    with store.writing():
+        pass
+    taken = take_in(store)
+    for sentence in taken.damaged:
+        reporter.say(sentence)
+    if n := len(taken.recorded):
+        results = "1 result" if n == 1 else f"{n} results"
+        reporter.say(f"{results} that waited beside the store {'was' if n == 1 else 'were'} recorded.")
+
+
+def _compute(executor: Executor, work: Work, prepared: Sequence[PreparedTarget], recorder: Recorder) -> None:
+    """Compute the cells that no other run computes, until each has a result."""
+    shared = recorder.shared
+    claimable: Sequence[Cell] = list(shared.open.values())
+    while claimable:
+        targets = [TargetWork(target, tuple(c for c in claimable if c.prepared is target)) for target in prepared]
+        offered = work._replace(targets=tuple(target for target in targets if target.cells))
+        with contextlib.closing(_each(executor.execute(offered))) as events:
+            for event in events:
+                recorder.take(event)
+        shared.end_pass()
+        claimable = shared.wait()
+
+
+def _finish(
+    suite: Suite,
+    prepared: Sequence[PreparedTarget],
+    cells: Sequence[Cell],
+    store: Store,
+    shared: SharedWork,
+    reporter: Reporter,
+) -> None:
+    """Measure stability and judge, one run after the other: the second finds what the first has stored."""
+    ids = [cell.cell_id for cell in cells]
+    with shared.alone(["stability"], "measures the stability of methods"):
+        stability.measure_run(store, ids, reporter, shared.check)
+    names = judging_names(prepared) if suite.judging is not None else []
+    with shared.alone(names, "asks judges about the same images"):
+        judging.judge_run(suite, store, ids, prepared[0].evaluation, store.path.parent / "grids", reporter)
+
+
+def _end_run(outbox: Outbox, run_id: str, status: str, reporter: Reporter) -> None:
+    """Record how the run ended, beside the store if it cannot be written, and report what could not be recorded."""
+    outbox.flush(_END_PATIENCE_S)
+    try:
+        outbox.store(_END_PATIENCE_S).end_run(run_id, status)
+    except StoreUnavailableError:
+        # On a full disk the next run finds that this one has ended.
+        with contextlib.suppress(OSError):
+            spool_end(outbox.path, run_id, status)
+    if sentence := waiting_sentence_at_end(outbox):
+        reporter.say(sentence)
+
+
+def _saved_fits(cell: Cell, outbox: Outbox, recorder: Recorder) -> tuple[SavedFit, ...]:
+    """Return the fits that a cell can load; those of the store are missing while it cannot be read."""
+    stored: tuple[SavedFit, ...] = ()
+    with contextlib.suppress(StoreUnavailableError):
+        stored = saved_fits(cell, outbox.store())
+    return (*stored, *recorder.waiting_fits(cell))
 
 
 def _each(events: Iterator[Event]) -> Generator[Event, None, None]:

@@ -31,6 +31,10 @@ class RunSummary(NamedTuple):
     """parts of the suite in the order they were run"""
     stopped: Sequence[str] = ()
     """one sentence per part that could not start"""
+    elsewhere: int = 0
+    """cells that other runs on the store computed meanwhile"""
+    waiting: int = 0
+    """results that could not be recorded, and wait beside the store"""
 
 
 def combine_summaries(summaries: Sequence[RunSummary]) -> RunSummary:
@@ -41,5 +45,7 @@ def combine_summaries(summaries: Sequence[RunSummary]) -> RunSummary:
         failed=sum(summary.failed for summary in summaries),
         kept=sum(summary.kept for summary in summaries),
         broken_images=max(summary.broken_images for summary in summaries),
+        elsewhere=sum(summary.elsewhere for summary in summaries),
+        waiting=max(summary.waiting for summary in summaries),
         interrupted=any(summary.interrupted for summary in summaries),
     )

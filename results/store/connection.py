@@ -6,18 +6,22 @@ import contextlib
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import duckdb
 
-from results.errors import StoreError
+from results.errors import StoreError, StoreUnavailableError
 from results.location import require_location
 from results.store import lock, schema
 from results.store.database import open_database, prefer_builtins
 
 READ_PATIENCE_S = 5.0
 WRITE_PATIENCE_S = 60.0
+
+#: Longest time for which a waiting writer keeps readers out before it lets them pass and tries again.
+_TURN_S = 5.0
 
 # A process that writes cell after cell without computing anything would leave readers no gap.
 WRITE_GAP_S = 0.02
@@ -31,60 +35,134 @@ _BUSY = re.compile(
 )
 
 
+class Patience(NamedTuple):
+    """Time to wait for a store that is in use."""
+
+    seconds: float
+    tell: Callable[[str], None] | None = None
+    """receives the holder of the file, in words, whenever it has been waited for :data:`_TURN_S` seconds"""
+
+
 @contextlib.contextmanager
-def reading(path: Path, patience_s: float = READ_PATIENCE_S) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open the store read-only, waiting up to `patience_s` seconds for a writer to finish.
+def reading(path: Path, patience: Patience | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the store read-only, waiting for a writer to finish; by default :data:`READ_PATIENCE_S` seconds.
 
     Raises:
-        StoreError: no such file, not a store, a newer schema, or still being written after `patience_s`.
+        StoreUnavailableError: no such file, not a store, a newer schema, or still being written at the end of the
+            patience.
     """
-    require_location(path)
+
+    def open_once(deadline: float) -> tuple[schema.FileState, duckdb.DuckDBPyConnection]:
+        lock.pass_through(path, deadline)
+        before = schema.FileState.of(path)
+        return before, _connect(path, read_only=True, deadline=deadline, patience_s=wanted.seconds)
+
+    wanted = patience or Patience(READ_PATIENCE_S)
+    with contextlib.ExitStack() as opened:
+        with _opening():
+            require_location(path)
+            _require_file(path)
+            before, connection = _in_turns(open_once, wanted)
+            opened.enter_context(contextlib.closing(connection))
+            prefer_builtins(connection)
+            schema.reader_views(connection, path, before)
+        yield connection
+
+
+@contextlib.contextmanager
+def _opening() -> Iterator[None]:
+    """Turn any error of a store that cannot be opened into a StoreUnavailableError: values have no part in it."""
+    try:
+        yield
+    except StoreUnavailableError:
+        raise
+    except StoreError as error:
+        raise StoreUnavailableError(str(error)) from error
+
+
+def _require_file(path: Path) -> None:
     if not path.exists():
         raise StoreError(
             f"There is no results store at {path}; `harness run` makes one, "
             "or point --store or HARNESS_STORE at one that exists."
         )
-    deadline = time.monotonic() + patience_s
-    lock.pass_through(path, deadline)
-    before = schema.FileState.of(path)
-    with contextlib.closing(_connect(path, read_only=True, deadline=deadline, patience_s=patience_s)) as connection:
-        prefer_builtins(connection)
-        schema.reader_views(connection, path, before)
-        yield connection
 
 
 @contextlib.contextmanager
-def writing(path: Path, patience_s: float = WRITE_PATIENCE_S) -> Iterator[duckdb.DuckDBPyConnection]:
+def writing(path: Path, patience: Patience | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the store for one transaction, creating or migrating it first; commit all changes of the block, or none.
 
+    Waits for a store that is in use; by default :data:`WRITE_PATIENCE_S` seconds.
+
     Raises:
-        StoreError: the path cannot be written, the file is not a store, a newer schema, still in use after
-            `patience_s` seconds, or a value that does not fit; nothing is written then.
+        StoreUnavailableError: the path cannot be written, the file is not a store, a newer schema, still in use at the
+            end of the patience, or a full disk; nothing is written then.
+        StoreError: a value that does not fit; nothing is written then.
     """
     gap = _last_write.get(path, 0.0) + WRITE_GAP_S - time.monotonic()
     if gap > 0:
         time.sleep(gap)
-    require_location(path)
-    make_folder(path)
-    deadline = time.monotonic() + patience_s
+    wanted = patience or Patience(WRITE_PATIENCE_S)
     try:
-        with lock.closed(path, deadline):
-            if not path.exists():
-                try:
-                    schema.create(path)
-                except (duckdb.IOException, OSError) as error:
-                    raise _not_writable(path, error) from error
-            connection = _connect(path, read_only=False, deadline=deadline, patience_s=patience_s)
-            with contextlib.closing(connection):
+        with contextlib.ExitStack() as opened:
+            with _opening():
+                require_location(path)
+                make_folder(path)
+                turn = _in_turns(lambda deadline: _open_for_writing(path, deadline, wanted.seconds), wanted)
+                connection = opened.enter_context(turn).connection
                 schema.migrate(connection, path)
                 prefer_builtins(connection)
-                with schema.transaction(connection):
-                    yield connection
+            with schema.transaction(connection):
+                yield connection
     except duckdb.Error as error:
         # A full disk, or a value that does not fit its column.
-        raise StoreError(f"Nothing was written to the results store {path}: {_first_line(str(error))}") from error
+        kind = StoreUnavailableError if isinstance(error, _OF_THE_FILE) else StoreError
+        raise kind(f"Nothing was written to the results store {path}: {_first_line(str(error))}") from error
     finally:
         _last_write[path] = time.monotonic()
+
+
+#: DuckDB's errors that a file system causes.
+_OF_THE_FILE = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException)
+
+
+class _OpenForWriting(contextlib.ExitStack):
+    """Connection with the turnstile closed, until the end of the block."""
+
+    connection: duckdb.DuckDBPyConnection
+
+
+def _open_for_writing(path: Path, deadline: float, patience_s: float) -> _OpenForWriting:
+    with _OpenForWriting() as opened:
+        opened.enter_context(lock.closed(path, deadline))
+        if not path.exists():
+            try:
+                schema.create(path)
+            except (duckdb.IOException, OSError) as error:
+                raise _not_writable(path, error) from error
+        connection = _connect(path, read_only=False, deadline=deadline, patience_s=patience_s)
+        opened.enter_context(contextlib.closing(connection))
+        kept = opened.pop_all()
+        kept.connection = connection
+        return kept
+
+
+_Opened = TypeVar("_Opened")
+
+
+def _in_turns(open_once: Callable[[float], _Opened], patience: Patience) -> _Opened:
+    """Call `open_once` with a deadline until it succeeds or the patience ends; between two turns others may pass."""
+    deadline = time.monotonic() + patience.seconds
+    while True:
+        turn = time.monotonic() + _TURN_S
+        try:
+            return open_once(min(turn, deadline))
+        except StoreUnavailableError as error:
+            if error.holder is None or time.monotonic() >= deadline:
+                raise
+            if patience.tell is not None:
+                patience.tell(error.holder)
+        time.sleep(WRITE_GAP_S)
 
 
 def make_folder(path: Path) -> None:
@@ -112,13 +190,14 @@ def _connect(path: Path, *, read_only: bool, deadline: float, patience_s: float)
         pause = min(pause * 1.5, 0.05)
 
 
-def _still_busy(path: Path, error: Exception, read_only: bool, patience_s: float) -> StoreError:
+def _still_busy(path: Path, error: Exception, read_only: bool, patience_s: float) -> StoreUnavailableError:
     holder = re.search(r"\(PID (\d+)\)", str(error))
     who = f"process {holder.group(1)}" if holder else "another connection"
     doing = "is writing to" if read_only else "holds open"
-    return StoreError(
+    return StoreUnavailableError(
         f"{who[0].upper()}{who[1:]} {doing} {path} and did not release it within {patience_s:g} s; "
-        "try again, or close the process that holds it (a DuckDB shell, for example)."
+        "try again, or close the process that holds it (a DuckDB shell, for example).",
+        who,
     )
 
 
@@ -132,12 +211,12 @@ def _explained(path: Path, error: Exception, read_only: bool) -> StoreError:
         if read_only:
             return StoreError(f"The results store {path} may not be read by this user; change its permissions.")
         return _not_writable(path, error)
-    return StoreError(f"The results store {path} cannot be opened: {_first_line(text)}")
+    return StoreUnavailableError(f"The results store {path} cannot be opened: {_first_line(text)}")
 
 
 def _not_writable(path: Path, error: Exception) -> StoreError:
     reason = getattr(error, "strerror", None) or _first_line(str(error))
-    return StoreError(
+    return StoreUnavailableError(
         f"The results store {path} cannot be written ({reason}); "
         "point --store or HARNESS_STORE at a place that can be written."
     )

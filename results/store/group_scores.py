@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from results.errors import StoreError
 from results.store.canonical import short_hash
 from results.store.records import Measurement, row_of
-from results.store.store import decoded, insert_rows
+from results.store.rows import insert_rows
+from results.store.store import decoded
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from results.store import frames
 from results.store.records import bindable, row_of
-from results.store.store import decoded, delete_rows, insert_rows
+from results.store.rows import delete_rows, insert_rows
+from results.store.store import decoded
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,15 +1,19 @@
-"""Detection of killed runs: a running process holds a lock on a file, which the kernel drops when it ends.
+"""Detection of killed and suspended runs: a running process holds a lock on a file, and renews its time.
 
 The file lies beside the store, ``<store>.<run id>.running``. A run that ends removes it; one that is killed leaves the
-file and its row with the status ``running``, but no process holds the lock any more. This is the definition of "died",
-on this machine and on others that share the folder. Needs no torch.
+file and its row with the status ``running``, but no process holds the lock any more. This is the definition of "died"
+on one machine. Not every shared folder has locks between machines, so a run of another machine also counts as alive
+while it renews the file's time. Needs no torch.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import re
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +25,13 @@ from results.store.records import records_of
 
 #: Neither wait for a pipe nor follow a link; both flags are missing on Windows.
 _NO_PIPE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+#: Seconds between two renewals of a run's mark.
+RENEW_S = 10.0
+
+#: Seconds without renewal after which others may take over what a run has claimed: it was suspended, or its machine
+#: is lost.
+LEASE_S = 120.0
 
 
 class RunState(NamedTuple):
@@ -42,22 +53,92 @@ def mark(store: Path, run_id: str) -> Path:
     return store.with_name(f"{store.name}.{name}.running")
 
 
+def run_of(file: Path) -> str:
+    """Return the id of the run that wrote a mark. Raises OSError if the file cannot be read."""
+    return file.read_text(errors="replace").partition("\n")[0]
+
+
 @contextlib.contextmanager
 def alive(store: Path, run_id: str) -> Iterator[None]:
-    """Hold the lock that marks this process as alive. If locking is not possible, the run continues without it."""
-    file = mark(store, run_id)
-    handle: int | None = None
+    """Hold the lock that marks this process as alive, and renew the mark; if that is impossible, continue without it.
+
+    A thread renews it, so that a long computation does not delay it.
+    """
+    held = _HeldMark(mark(store, run_id), run_id)
     with contextlib.suppress(OSError):
-        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
-        os.write(handle, run_id.encode())
-        try_lock(handle, exclusive=True)
+        held.create()
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(RENEW_S):
+            with contextlib.suppress(OSError):
+                held.renew()
+
+    thread = threading.Thread(target=renew, name=f"lease of {run_id}", daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        if handle is not None:
+        ended.set()
+        thread.join()
+        held.remove()
+
+
+class _HeldMark:
+    """Locked mark of this process."""
+
+    def __init__(self, file: Path, run_id: str) -> None:
+        self.file = file
+        self.content = f"{run_id}\n{_machine()}\n".encode()
+        self.handle: int | None = None
+
+    def create(self) -> None:
+        # Renamed once it is written and locked, so that no other process takes it for the mark of a dead run.
+        partial = self.file.with_name(f".{self.file.name}.{os.getpid()}")
+        handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        if self.handle is not None:
+            os.close(self.handle)
+        self.handle = handle
+        os.write(handle, self.content)
+        with contextlib.suppress(OSError):
+            try_lock(handle, exclusive=True)
+        partial.replace(self.file)
+
+    def renew(self) -> None:
+        try:
+            os.utime(self.file)
+        except FileNotFoundError:
+            # Another machine took this run for dead while it was suspended.
+            self.create()
+
+    def remove(self) -> None:
+        if self.handle is not None:
             # Unlink before unlocking: a file that exists and is not locked is the mark of a run that died.
-            file.unlink(missing_ok=True)
-            os.close(handle)
+            self.file.unlink(missing_ok=True)
+            os.close(self.handle)
+
+
+def now_beside(store: Path, run_id: str) -> float:
+    """Renew the mark of a run of this process, and return its time: the clock of the file system, not of this machine.
+
+    Raises:
+        OSError: there is no such mark, or it cannot be written.
+    """
+    file = mark(store, run_id)
+    os.utime(file)
+    return file.stat().st_mtime
+
+
+def holds_lease(store: Path, run_id: str, now: float) -> bool:
+    """Return whether a run is alive and has renewed its mark in the last :data:`LEASE_S` seconds.
+
+    Args:
+        store: file of the store.
+        run_id: run of any machine.
+        now: time by the clock of the folder, see :func:`now_beside`.
+    """
+    state = _MarkState.of(mark(store, run_id))
+    return state.exists and (state.is_locked or not state.is_local) and now - state.renewed_at < LEASE_S
 
 
 def run_states(store: Store) -> list[RunState]:
@@ -102,22 +183,55 @@ def bury(store: Store) -> list[RunState]:
 
 def _state(store: Path, run_id: str, status: str, *, ended: bool) -> str:
     if status == "running":
-        return "running" if _is_locked(mark(store, run_id)) else "died"
+        return "running" if _is_running(mark(store, run_id)) else "died"
     return "died" if status == "interrupted" and not ended else status
 
 
-def _is_locked(file: Path) -> bool:
-    """Return whether a process holds the lock on the file; if it cannot be tested, it counts as held."""
-    try:
-        # A shared lock needs no write permission, and two tests do not block each other.
-        handle = os.open(file, os.O_RDONLY | _NO_PIPE)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
+def _is_running(file: Path) -> bool:
+    """Return whether the process of a mark runs; a suspended process of this machine does."""
+    state = _MarkState.of(file)
+    is_renewed = not state.is_local and time.time() - state.renewed_at < LEASE_S
+    return state.exists and (state.is_locked or is_renewed)
+
+
+class _MarkState(NamedTuple):
+    """Mark of a run as seen from this process."""
+
+    exists: bool
+    is_locked: bool
+    """if it cannot be tested, it counts as locked"""
+    is_local: bool
+    """its process runs on this machine, where locks are certain; also for marks of earlier versions of the program"""
+    renewed_at: float
+
+    @classmethod
+    def of(cls, file: Path) -> _MarkState:
+        try:
+            # Opened and not only looked up: over NFS this asks for the present time of the file.
+            # A shared lock needs no write permission, and two tests do not block each other.
+            handle = os.open(file, os.O_RDONLY | _NO_PIPE)
+        except FileNotFoundError:
+            return cls(exists=False, is_locked=False, is_local=True, renewed_at=0.0)
+        except OSError:
+            return cls(exists=True, is_locked=True, is_local=True, renewed_at=time.time())
+        try:
+            machine = os.read(handle, 4096).decode(errors="replace").partition("\n")[2].strip()
+            is_local = machine in ("", _machine())
+            return cls(True, _is_locked(handle), is_local, os.fstat(handle).st_mtime)
+        finally:
+            os.close(handle)
+
+
+def _is_locked(handle: int) -> bool:
     try:
         return not try_lock(handle, exclusive=False)
     except OSError:
         return True
-    finally:
-        os.close(handle)
+
+
+def _machine() -> str:
+    """Return what tells machines apart: the id of this start of the system, or the host's name."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return platform.node()

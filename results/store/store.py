@@ -8,9 +8,9 @@ neither side holds it: every method opens the file, does one short operation, cl
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,25 @@ from results.errors import StoreError
 from results.location import require_file_name
 from results.store import connection, frames
 from results.store.canonical import storable_text
+from results.store.cell_rows import CELL_TABLES, CellRows, CellVersion, versions_of
 from results.store.json_columns import SHAPES, decode
 from results.store.outcomes import ImageOutcome
-from results.store.records import RUN_STATUSES, CellRecord, RunRecord, ScoreRecord, grouped, row_of
-
-_CELL_TABLES = ("units", "curves", "outcomes", "scores", "cells")
+from results.store.records import RUN_STATUSES, CellRecord, RunRecord, ScoreRecord, row_of
+from results.store.rows import delete_rows, insert_rows
 
 
 class Store:
     """Results store. It holds a path and no connection, so it may be kept, copied and shared between threads."""
 
-    def __init__(self, path: str | os.PathLike[str], read_only: bool = True) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], read_only: bool = True, *, patience: connection.Patience | None = None
+    ) -> None:
         """Keep the path; the file is not touched.
+
+        Args:
+            path: the DuckDB file.
+            read_only: refuse to write.
+            patience: how long to wait for a file that is in use; None: a few seconds to read, a minute to write.
 
         Raises:
             StoreError: the path is no file name, see :func:`results.location.require_file_name`.
@@ -40,6 +47,7 @@ class Store:
         require_file_name(path)
         self.path = Path(path).expanduser().absolute()
         self.read_only = read_only
+        self.patience = patience
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r}, read_only={self.read_only})"
@@ -58,7 +66,7 @@ class Store:
         Raises:
             StoreError: the store cannot be read, or the query is invalid.
         """
-        with connection.reading(self.path) as opened:
+        with connection.reading(self.path, self.patience) as opened:
             try:
                 opened.execute(sql, list(params))
                 return frames.fetch(opened)
@@ -79,6 +87,14 @@ class Store:
             return {}
         frame = self.query("SELECT cell_id, status FROM cells ORDER BY cell_id")
         return dict(zip(frame["cell_id"], frame["status"], strict=True))
+
+    def versions(self, cell_ids: Iterable[str]) -> dict[str, CellVersion]:
+        """Return cell_id -> version of those of `cell_ids` that the store has; empty if there is no store yet."""
+        wanted = [storable_text(cell_id) for cell_id in cell_ids]
+        if not wanted or not self.exists():
+            return {}
+        with connection.reading(self.path, self.patience) as opened:
+            return versions_of(opened, wanted)
 
     def runs(self) -> pd.DataFrame:
         """Return one row per run, oldest first, with its numbers of finished and failed cells."""
@@ -151,12 +167,16 @@ class Store:
             delete_rows(opened, ["runs"], "run_id", [row["run_id"]])
             insert_rows(opened, "runs", [row])
 
-    def end_run(self, run_id: str, status: str = "finished") -> None:
-        """Record how a run ended: "finished" or "interrupted". Raises StoreError if the store cannot be written."""
+    def end_run(self, run_id: str, status: str = "finished", ended_at: datetime | None = None) -> None:
+        """Record how a run ended ("finished" or "interrupted"), now or at `ended_at`.
+
+        Raises:
+            StoreError: another status, or the store cannot be written.
+        """
         if status not in RUN_STATUSES:
             raise StoreError(f"A run ends as {status!r}; it must be one of {', '.join(map(repr, RUN_STATUSES))}.")
         with self.writing() as opened:
-            values = [status, datetime.now(UTC), run_id]
+            values = [status, ended_at or datetime.now(UTC), run_id]
             opened.execute("UPDATE runs SET status = ?, ended_at = ? WHERE run_id = ?", values)
 
     def record(
@@ -181,25 +201,25 @@ class Store:
             StoreError: two scores with the same key, an unknown unit column, or the store cannot be written.
         """
         # Invalid values are found before the file is opened, so that others wait for I/O only.
-        cell_row = row_of(cell)
-        cell_id = cell_row["cell_id"]
-        score_rows = [{"cell_id": cell_id, **row_of(score), "params_hash": score.params_hash} for score in scores]
-        _refuse_twins(score_rows)
-        outcome_rows = [
-            {"cell_id": cell_id, "metric": metric, **outcome.packed()} for metric, outcome in (outcomes or {}).items()
-        ]
+        return self.put(CellRows.of(cell, scores, units, curves, outcomes), lambda present: False)
+
+    def put(self, rows: CellRows, keeps: Callable[[CellVersion], bool]) -> bool:
+        """Write the rows of a cell in one transaction, and return whether they were written.
+
+        Args:
+            rows: content of the cell.
+            keeps: receives the version of the finished cell that the store has, if it has one, and returns whether it
+                is kept. A failed result never replaces a finished one.
+
+        Raises:
+            StoreError: as :meth:`record`.
+        """
         with self.writing() as opened:
-            finished = "SELECT 1 FROM cells WHERE cell_id = ? AND status = 'finished'"
-            if cell.status == "failed" and opened.execute(finished, [cell_id]).fetchone():
+            present = versions_of(opened, [rows.cell_id]).get(rows.cell_id)
+            finished = present if present is not None and present.status == "finished" else None
+            if finished is not None and (rows.cell["status"] == "failed" or keeps(finished)):
                 return False
-            delete_rows(opened, _CELL_TABLES, "cell_id", [cell_id])
-            insert_rows(opened, "cells", [cell_row])
-            insert_rows(opened, "scores", score_rows)
-            if units is not None:
-                frames.insert(opened, "units", units, {"cell_id": cell_id})
-            if curves is not None:
-                frames.insert(opened, "curves", curves, {"cell_id": cell_id})
-            insert_rows(opened, "outcomes", outcome_rows)
+            rows.write(opened)
         return True
 
     def relabel(self, labels: Mapping[str, str]) -> None:
@@ -226,13 +246,13 @@ class Store:
     def forget(self, cell_ids: Iterable[str]) -> None:
         """Delete cells with their scores and units; unknown ids are ignored. Raises StoreError."""
         with self.writing() as opened:
-            delete_rows(opened, _CELL_TABLES, "cell_id", [storable_text(cell_id) for cell_id in cell_ids])
+            delete_rows(opened, CELL_TABLES, "cell_id", [storable_text(cell_id) for cell_id in cell_ids])
 
-    def writing(self) -> Any:
+    def writing(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         """Open the file for one transaction: a context manager that returns the connection. Raises StoreError."""
         if self.read_only:
             raise StoreError(f"The store {self.path} was opened read-only; open it with read_only=False to write.")
-        return connection.writing(self.path)
+        return connection.writing(self.path, self.patience)
 
 
 def open_store(path: str | os.PathLike[str], read_only: bool = True) -> Store:
@@ -251,32 +271,6 @@ def open_store(path: str | os.PathLike[str], read_only: bool = True) -> Store:
         with connection.writing(store.path):
             pass
     return store
-
-
-def insert_rows(opened: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
-    """Insert `rows`, which all have the same columns, in one statement."""
-    if not rows:
-        return
-    columns = ", ".join(f'"{name}"' for name in rows[0])
-    marks = ", ".join("(" + ", ".join("?" for _ in row) + ")" for row in rows)
-    values = [value for row in rows for value in row.values()]
-    opened.execute(f"INSERT INTO {table} ({columns}) VALUES {marks}", values)
-
-
-def delete_rows(opened: duckdb.DuckDBPyConnection, tables: Iterable[str], column: str, ids: list[str]) -> None:
-    """Delete the rows of `tables` whose `column` is one of `ids`."""
-    for table in tables:
-        opened.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT unnest(?::VARCHAR[]))", [ids])
-
-
-def _refuse_twins(rows: list[dict[str, Any]]) -> None:
-    for group in grouped(rows, itemgetter("metric", "version", "params_hash")).values():
-        if len(group) > 1:
-            row = group[-1]
-            raise StoreError(
-                f"The cell has two scores {row['metric']}@{row['version']} with the parameters {row['params']}; "
-                "a metric that gives several values needs a metric id or parameters for each."
-            )
 
 
 def _where(equal: Mapping[str, str | None]) -> tuple[str, list[str]]:

@@ -31,6 +31,17 @@ def suite_of(folder: Path, *names: str, backbone: str = "tiny_vit", **changes: A
     return parse_suite({**values, **changes})
 
 
+def few_metrics(folder: Path) -> Suite:
+    """Four cells without training, with few metrics."""
+    return suite_of(
+        folder,
+        "identity",
+        "random_split",
+        evaluation={"top_images": 4, "batch_size": 18, "metrics": ["l0", "r2"]},
+        probing={"crops": 1, "tokens_per_image": 4},
+    )
+
+
 def scores(store: Path) -> pd.DataFrame:
     """The scores that do not depend on the machine and the moment: neither times nor memory."""
     frame = open_store(store).scores()

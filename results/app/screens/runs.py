@@ -16,6 +16,7 @@ from results.app.titles import duration, plain, visible
 from results.app.widgets import Choice
 from results.store import Store
 from results.store.liveness import run_states
+from results.store.spool import waiting_sentence
 
 _ICONS = {
     "running": ":material/play_circle:",
@@ -41,6 +42,8 @@ def _content() -> None:
     with data.page() as store:
         states = {run.run_id: run.state for run in run_states(store)}
         runs = [{**run, "status": states[run["run_id"]]} for run in queries.runs(store)]
+        if sentence := waiting_sentence(store.path):
+            st.warning(plain(sentence))
         if not runs:
             st.info("No run is recorded in this store. `harness run --suite demo` starts one.")
         row_of_cell = data.rows_by_cell(store)

@@ -23,7 +23,7 @@ from results.published.text import render, tables
 from results.store.group_scores import GroupScoreRecord, group_id_of, record_group_scores
 from results.store.judgments import TournamentRecord, record_tournament
 from results.store.records import config_id_of, row_of
-from results.store.store import insert_rows
+from results.store.rows import insert_rows
 
 pytestmark = pytest.mark.run
 

@@ -195,12 +195,12 @@ def test_a_store_held_too_long_is_a_sentence_that_names_the_process(
         started = time.monotonic()
         with (
             pytest.raises(StoreError, match=f"Process {holder.pid} is writing to .* within 0.2 s; try again"),
-            connection.reading(store.path, patience_s=0.2),
+            connection.reading(store.path, connection.Patience(0.2)),
         ):
             pass
         with (
             pytest.raises(StoreError, match=f"Process {holder.pid} holds open"),
-            connection.writing(store.path, patience_s=0.2),
+            connection.writing(store.path, connection.Patience(0.2)),
         ):
             pass
         assert time.monotonic() - started < 3.0

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from methods.plugin_errors import interrupting
+from methods.interrupts import interrupting
 
 
 class Interruption:

@@ -10,26 +10,22 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import CodeType, FrameType, TracebackType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from methods.errors import UserError
+from methods.interrupts import is_interrupt, raise_interrupt, recognisable_interrupts
 from methods.process_state import restored
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 #: Most characters of an exception's text that are kept.
 LONGEST_TEXT = 2000
-
-#: Code of the functions that raise KeyboardInterrupt because the user asked for it.
-_INTERRUPTING: set[CodeType] = set()
+#: Most characters of it in a sentence.
+LONGEST_REASON = 400
 
 #: Control characters other than tab and line end, and halves of surrogate pairs, which no file or database can hold.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -79,51 +75,6 @@ def traceback_text(error: BaseException) -> str:
     return text if len(text) <= 100_000 else f"{text[:50_000]}\n...\n{text[-50_000:]}"
 
 
-def interrupting(function: F) -> F:
-    """Mark a function that raises KeyboardInterrupt on behalf of the user (decorator)."""
-    _INTERRUPTING.add(function.__code__)
-    return function
-
-
-@interrupting
-def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def is_interrupt(error: BaseException | None) -> bool:
-    """Return True if the user interrupted the process: a marked function raised, and not the plugin itself."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, KeyboardInterrupt) and _through_marked(error.__traceback__):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _through_marked(trace: TracebackType | None) -> bool:
-    while trace is not None:
-        if trace.tb_frame.f_code in _INTERRUPTING:
-            return True
-        trace = trace.tb_next
-    return False
-
-
-@contextmanager
-def recognisable_interrupts() -> Iterator[None]:
-    """Let Ctrl-C be told from a KeyboardInterrupt that a plugin raises, if Python's own handler is installed."""
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, _interrupted)
-    try:
-        yield
-    finally:
-        if signal.getsignal(signal.SIGINT) is _interrupted:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 @contextmanager
 def exits_as_exceptions() -> Iterator[None]:
     """Let ``os._exit`` raise SystemExit within the context, in this process; a forked child still ends at once."""
@@ -162,8 +113,38 @@ def failing_threads(subject: str) -> Iterator[None]:
 
 
 @contextmanager
+def plugin_errors(
+    subject: str, advice: str = "", *, call: str = "", passed: tuple[type[BaseException], ...] = ()
+) -> Iterator[None]:
+    """Raise whatever code of a plugin raises as PluginError.
+
+    Args:
+        subject: start of the sentence, such as ``The judge 'x'``.
+        advice: end of the sentence: what to do.
+        call: the method or function that runs.
+        passed: further exceptions that are raised unchanged.
+
+    Raises:
+        UserError: as raised by the plugin.
+        PluginError: for any other exception.
+        KeyboardInterrupt: if the user interrupted the process, whatever the plugin made of it.
+    """
+    with recognisable_interrupts():
+        try:
+            yield
+        except BaseException as error:
+            if is_interrupt(error):
+                raise_interrupt(error)
+            if isinstance(error, (UserError, *passed)) and has_text(error):
+                raise
+            where = f"{f' in {call}' if call else ''}{line_in_plugin(error)}"
+            sentence = f"{subject} failed{where}: {type_and_text(error)[:LONGEST_REASON].rstrip('.')}."
+            raise PluginError(f"{sentence} {advice}".rstrip()) from error
+
+
+@contextmanager
 def plugin_call(subject: str, advice: str = "", *, changes: list[str] | None = None) -> Iterator[None]:
-    """Run code of a plugin: restore the process's settings after it, and raise whatever it raises as PluginError.
+    """Run code of a plugin as in :func:`plugin_errors`, and restore the process's settings after it.
 
     Args:
         subject: start of the sentence, such as ``The method 'x' (plugin x.py)``.
@@ -171,21 +152,11 @@ def plugin_call(subject: str, advice: str = "", *, changes: list[str] | None = N
         changes: receives the settings that the plugin changed (:func:`methods.process_state.restored`).
 
     Raises:
-        UserError: as raised by the plugin.
-        PluginError: for any other exception.
-        KeyboardInterrupt: if the user interrupted the process.
+        UserError: as :func:`plugin_errors`.
+        KeyboardInterrupt: as :func:`plugin_errors`.
     """
-    with recognisable_interrupts():
-        try:
-            with restored(changes):
-                yield
-        except BaseException as error:
-            if is_interrupt(error):
-                raise KeyboardInterrupt from error
-            if isinstance(error, UserError) and has_text(error):
-                raise
-            sentence = f"{subject} failed{line_in_plugin(error)}: {type_and_text(error).rstrip('.')}."
-            raise PluginError(f"{sentence} {advice}".rstrip()) from error
+    with plugin_errors(subject, advice), restored(changes):
+        yield
 
 
 def has_text(error: BaseException) -> bool:

@@ -12,7 +12,8 @@ from types import CodeType
 from typing import Any
 
 from methods.errors import UserError
-from methods.plugin_errors import has_text, is_interrupt, type_and_text
+from methods.interrupts import is_interrupt, raise_interrupt
+from methods.plugin_errors import has_text, type_and_text
 from methods.registry import Origin, forget, importing_plugin
 
 #: Prefix of the names under which plugin files are imported.
@@ -76,7 +77,7 @@ def load_plugin_file(path: str | Path) -> str:
     except BaseException as error:
         forget(module_name)
         if is_interrupt(error):
-            raise
+            raise_interrupt(error)
         if isinstance(error, UserError) and has_text(error):
             raise
         reason = f"{_line_of(error, file)}: {type_and_text(error)}"

@@ -24,15 +24,8 @@ from types import ModuleType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from methods.errors import UserError
-from methods.plugin_errors import (
-    exits_as_exceptions,
-    failing_threads,
-    is_interrupt,
-    plugin_call,
-    recognisable_interrupts,
-    text_of,
-    type_and_text,
-)
+from methods.interrupts import is_interrupt, raise_interrupt, recognisable_interrupts
+from methods.plugin_errors import exits_as_exceptions, failing_threads, plugin_call, text_of, type_and_text
 from methods.process_state import restored
 
 T = TypeVar("T")
@@ -253,7 +246,7 @@ class Registry(Generic[T]):
                 self._take(point, point.load())
         except BaseException as error:
             if is_interrupt(error):
-                raise
+                raise_interrupt(error)
             reason = text_of(error) if isinstance(error, UserError) else type_and_text(error)
             # Two packages may have broken plugins of the same name.
             key = point.name if point.name not in self.broken else f"{point.name} ({source})"

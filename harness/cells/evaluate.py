@@ -20,7 +20,8 @@ from harness.activations.unit_statistics import UnitStatistics
 from harness.cells.method_output import MethodCalls
 from harness.metrics.base import Batch, Metric, Outcome
 from methods.base import Method, Progress, no_progress
-from methods.plugin_errors import is_interrupt, type_and_text
+from methods.interrupts import is_interrupt, raise_interrupt
+from methods.plugin_errors import type_and_text
 from methods.process_state import restored
 from results import ScoreRecord
 from results.store.outcomes import ImageOutcome
@@ -135,7 +136,7 @@ class _TimedMetric:
                 return step()
             except BaseException as error:
                 if is_interrupt(error):
-                    raise
+                    raise_interrupt(error)
                 self.error = type_and_text(error).rstrip(".")
                 return None
             finally:

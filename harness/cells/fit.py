@@ -25,7 +25,8 @@ from harness.cells.plan import Cell
 from methods import numerics
 from methods.base import Device, Method, Progress
 from methods.file_settings import same_settings
-from methods.plugin_errors import failing_threads, is_interrupt
+from methods.interrupts import is_interrupt, raise_interrupt
+from methods.plugin_errors import failing_threads
 from methods.process_state import restored
 from results import CellRecord, ScoreRecord, Store
 from results.store.artifacts import artifact_file
@@ -224,7 +225,7 @@ def _read(cell: Cell, fit: SavedFit, folder: Path, device: Device) -> Method | N
         method = cell.method.load(folder / fit.artifact, device=device)
     except BaseException as error:
         if is_interrupt(error):
-            raise
+            raise_interrupt(error)
         # A new fit replaces a damaged file, whatever the damage.
         return None
     return method if same_settings(method.config, cell.config) else None

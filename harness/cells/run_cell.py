@@ -25,12 +25,10 @@ from harness.identity import digest, seed_of
 from methods import numerics
 from methods.base import Progress, no_progress
 from methods.file_settings import content_of, files_of
+from methods.interrupts import interrupting, is_interrupt, raise_interrupt, recognisable_interrupts
 from methods.plugin_errors import (
     exits_as_exceptions,
     failing_threads,
-    interrupting,
-    is_interrupt,
-    recognisable_interrupts,
     text_of,
     traceback_text,
     type_and_text,
@@ -142,7 +140,7 @@ def run_cell(
     except BaseException as error:
         # Whatever a plugin raises is the failure of its cell; only the user ends the run.
         if is_interrupt(error):
-            raise KeyboardInterrupt from error
+            raise_interrupt(error)
         return failed(cell, context, Failure.of(error), started, time.perf_counter() - clock)
 
 

@@ -13,14 +13,8 @@ import numpy as np
 import torch
 
 from methods.errors import UserError
-from methods.plugin_errors import (
-    exits_as_exceptions,
-    failing_threads,
-    is_interrupt,
-    recognisable_interrupts,
-    text_of,
-    type_and_text,
-)
+from methods.interrupts import is_interrupt, raise_interrupt, recognisable_interrupts
+from methods.plugin_errors import exits_as_exceptions, failing_threads, text_of, type_and_text
 from methods.plugin_files import is_plugin_module
 from methods.process_state import restored
 
@@ -91,7 +85,7 @@ def run(check: Callable[[C], Any], of: C, changes: list[str] | None = None) -> F
         return Finding(name, False, text_of(error))
     except BaseException as error:
         if is_interrupt(error):
-            raise
+            raise_interrupt(error)
         if isinstance(error, SystemExit):
             why = f"The plugin ends the process ({type_and_text(error)}){where(error)}; raise an exception instead."
             return Finding(name, False, why)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 from harness.errors import UserError
 from harness.executors.sharing import Sharing
-from methods.plugin_errors import interrupting
+from methods.interrupts import interrupting
 from methods.registry import Registry
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness import devices
 from harness.executors.base import Event, Executor, Opened, TargetWork, Work
-from methods.plugin_errors import is_interrupt, recognisable_interrupts
+from methods.interrupts import is_interrupt, raise_interrupt, recognisable_interrupts
 from methods.process_state import restored
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class SingleMachine(Executor):
                 inputs = open_inputs(work.suite, target.prepared, plans, work.cache, progress=work.progress)
         except BaseException as error:
             if is_interrupt(error):
-                raise KeyboardInterrupt from error
+                raise_interrupt(error)
             # An error of the inputs fails the cells of this target; other targets go on.
             failure = Failure.of(error)
             yield from (failed(cell, work.context, failure) for cell in target.cells if work.sharing.claim(cell))

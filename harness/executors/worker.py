@@ -26,7 +26,7 @@ from harness.identity import canonical
 from harness.suites import Suite, Target, parse_suite
 from methods import numerics
 from methods.base import Progress, no_progress
-from methods.plugin_errors import is_interrupt
+from methods.interrupts import is_interrupt, raise_interrupt
 from methods.plugin_files import load_plugin_file, plugin_files
 from results.store.liveness import run_of
 
@@ -87,7 +87,7 @@ def open_target(order: Order, resources: Resources, cell_ids: Sequence[str]) -> 
         inputs = session.inputs([session.cell(cell_id).plan for cell_id in cell_ids])
     except BaseException as error:
         if is_interrupt(error):
-            raise
+            raise_interrupt(error)
         return Failure.of(error)
     site = session.prepared.site
     largest = max(tokens.n for tokens in inputs.tokens.values())
@@ -108,7 +108,7 @@ def compute(
         inputs = session.inputs([cell.plan])
     except BaseException as error:
         if is_interrupt(error):
-            raise
+            raise_interrupt(error)
         return Failure.of(error)
     context = order.context._replace(device=session.device)
     return run_cell(cell, inputs, context, saved_fits=saved_fits, progress=progress)

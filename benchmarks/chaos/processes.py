@@ -22,6 +22,9 @@ from chaos.case import Bounds, Done
 #: Address space that a command may use beyond that at its start; a larger request is a MemoryError.
 _SPARE_ADDRESSES = 6 << 30
 
+#: File with the resident memory of a fork at its start, in MiB.
+_START = ".chaos-start"
+
 
 def warm_up() -> None:
     """Import what the commands need, so that each fork has it."""
@@ -62,7 +65,6 @@ def call(
 ) -> Done:
     """Call a function in a fork, as Python would run it as a program; stop it at the time limit."""
     outputs = [folder / f".chaos-{name}" for name in ("stdout", "stderr")]
-    before = _resident_mebibytes()
     started = time.monotonic()
     child = os.fork()
     if child == 0:
@@ -82,7 +84,9 @@ def call(
         status = -1
     seconds = time.monotonic() - started
     texts = [file.read_bytes().decode("utf-8", "backslashreplace") if file.exists() else "" for file in outputs]
-    for file in outputs:
+    # Of the fork: its parent has more pages in memory, of files that the fork does not touch.
+    before = float(start.read_text() or 0) if (start := folder / _START).exists() else 0.0
+    for file in (*outputs, start):
         file.unlink(missing_ok=True)
     code = None if status == -1 else os.waitstatus_to_exitcode(status)
     return Done(tuple(arguments), code, *texts, seconds, max(0.0, usage.ru_maxrss / 1024 - before))  # type: ignore[call-arg]
@@ -99,6 +103,7 @@ def _become(
     """Turn this fork into a program of its own; does not return."""
     code = 1
     try:
+        (folder / _START).write_text(f"{_resident_mebibytes()}")
         os.setsid()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.environ.update({"COLUMNS": "120", **environment})

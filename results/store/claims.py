@@ -19,6 +19,7 @@ from pathlib import Path
 
 from results.store import liveness
 from results.store.lock import try_lock
+from results.store.small_files import PLAIN, read_small
 
 _LOCK = ".lock"
 
@@ -141,14 +142,14 @@ class Claims:
 def _holder(path: Path) -> str | None:
     """Return the run that a claim names ("" while it is written), or None if there is no such claim."""
     try:
-        return path.read_text(errors="replace").strip()
+        return read_small(path).strip()
     except FileNotFoundError:
         return None
 
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | PLAIN, 0o644)
     deadline = time.monotonic() + _PATIENCE_S
     try:
         with contextlib.suppress(OSError):

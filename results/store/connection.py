@@ -15,7 +15,8 @@ import duckdb
 from results.errors import StoreError, StoreUnavailableError
 from results.location import require_location
 from results.store import lock, schema
-from results.store.database import open_database, prefer_builtins
+from results.store.attached import Attached, InUse, attach
+from results.store.database import prefer_builtins
 
 READ_PATIENCE_S = 5.0
 WRITE_PATIENCE_S = 60.0
@@ -52,7 +53,7 @@ def reading(path: Path, patience: Patience | None = None) -> Iterator[duckdb.Duc
             patience.
     """
 
-    def open_once(deadline: float) -> tuple[schema.FileState, duckdb.DuckDBPyConnection]:
+    def open_once(deadline: float) -> tuple[schema.FileState, Attached]:
         lock.pass_through(path, deadline)
         before = schema.FileState.of(path)
         return before, _connect(path, read_only=True, deadline=deadline, patience_s=wanted.seconds)
@@ -62,8 +63,8 @@ def reading(path: Path, patience: Patience | None = None) -> Iterator[duckdb.Duc
         with _opening():
             require_location(path)
             _require_file(path)
-            before, connection = _in_turns(open_once, wanted)
-            opened.enter_context(contextlib.closing(connection))
+            before, attached = _in_turns(open_once, wanted)
+            connection = opened.enter_context(contextlib.closing(attached)).connection
             prefer_builtins(connection)
             schema.reader_views(connection, path, before)
         yield connection
@@ -140,10 +141,10 @@ def _open_for_writing(path: Path, deadline: float, patience_s: float) -> _OpenFo
                 schema.create(path)
             except (duckdb.IOException, OSError) as error:
                 raise _not_writable(path, error) from error
-        connection = _connect(path, read_only=False, deadline=deadline, patience_s=patience_s)
-        opened.enter_context(contextlib.closing(connection))
+        attached = _connect(path, read_only=False, deadline=deadline, patience_s=patience_s)
+        opened.enter_context(contextlib.closing(attached))
         kept = opened.pop_all()
-        kept.connection = connection
+        kept.connection = attached.connection
         return kept
 
 
@@ -176,13 +177,13 @@ def make_folder(path: Path) -> None:
         ) from error
 
 
-def _connect(path: Path, *, read_only: bool, deadline: float, patience_s: float) -> duckdb.DuckDBPyConnection:
+def _connect(path: Path, *, read_only: bool, deadline: float, patience_s: float) -> Attached:
     pause = 0.002
     while True:
         try:
-            return open_database(path, read_only=read_only)
-        except duckdb.Error as error:
-            if not _BUSY.search(str(error)):
+            return attach(path, read_only=read_only)
+        except (InUse, duckdb.Error) as error:
+            if not isinstance(error, InUse) and not _BUSY.search(str(error)):
                 raise _explained(path, error, read_only) from error
             if time.monotonic() >= deadline:
                 raise _still_busy(path, error, read_only, patience_s) from error

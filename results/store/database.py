@@ -22,6 +22,8 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": False,
 }
 _LOCKED = {"enable_external_access": False, "lock_configuration": True}
+#: Name of an attached store in SQL.
+STORE = "store"
 #: DuckDB's own files beside a database.
 _COMPANIONS = ("", ".wal", ".wal.recovery", ".wal.checkpoint")
 
@@ -47,20 +49,44 @@ def open_database(
     name = ":memory:" if path is None else str(path.absolute())
     if not other_files:
         return duckdb.connect(name, read_only=read_only, config={**_SETTINGS, **_LOCKED})
-    allowed = [f"{file.absolute()}{suffix}" for file in other_files for suffix in _COMPANIONS]
     # DuckDB takes a list of files only while it runs, and before access to all others is switched off.
     opened = duckdb.connect(name, read_only=read_only, config=_SETTINGS)
-    texts = ", ".join("'" + file.replace("'", "''") + "'" for file in allowed)
-    opened.execute(f"SET allowed_paths = [{texts}]")
-    for setting, value in _LOCKED.items():
-        opened.execute(f"SET {setting} = {str(value).lower()}")
+    _lock(opened, other_files)
     return opened
 
 
+def closed_database(path: Path) -> duckdb.DuckDBPyConnection:
+    """Open a database in memory to which only the file `path` can be attached, see :mod:`results.store.attached`.
+
+    Raises:
+        StoreError: as :func:`open_database`.
+    """
+    require_location(path)
+    opened = duckdb.connect(":memory:", config=_SETTINGS)
+    # As if the file itself was opened; otherwise large queries would write to the working folder.
+    opened.execute(f"SET temp_directory = {path_text(path, '.tmp')}")
+    _lock(opened, [path])
+    return opened
+
+
+def _lock(opened: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
+    """Allow access to some files and to no others, and lock the configuration."""
+    allowed = ", ".join(path_text(file, suffix) for file in files for suffix in _COMPANIONS)
+    opened.execute(f"SET allowed_paths = [{allowed}]")
+    for setting, value in _LOCKED.items():
+        opened.execute(f"SET {setting} = {str(value).lower()}")
+
+
+def path_text(path: Path, suffix: str = "") -> str:
+    """Return the absolute path of a file as SQL text."""
+    return "'" + f"{path.absolute()}{suffix}".replace("'", "''") + "'"
+
+
 def database_name(connection: duckdb.DuckDBPyConnection) -> str:
-    """Return the name that DuckDB gave to the only database of a connection."""
+    """Return the name of the attached store, or without one that of the database that was opened."""
     rows = connection.execute("SELECT database_name FROM system.main.duckdb_databases() WHERE NOT internal").fetchall()
-    return str(rows[0][0])
+    names = [str(name) for (name,) in rows]
+    return STORE if STORE in names else names[0]
 
 
 def prefer_builtins(connection: duckdb.DuckDBPyConnection) -> None:

@@ -22,9 +22,7 @@ from results.store import Store
 from results.store.canonical import short_hash
 from results.store.lock import try_lock
 from results.store.records import records_of
-
-#: Neither wait for a pipe nor follow a link; both flags are missing on Windows.
-_NO_PIPE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+from results.store.small_files import PLAIN, read_small
 
 #: Seconds between two renewals of a run's mark.
 RENEW_S = 10.0
@@ -55,7 +53,7 @@ def mark(store: Path, run_id: str) -> Path:
 
 def run_of(file: Path) -> str:
     """Return the id of the run that wrote a mark. Raises OSError if the file cannot be read."""
-    return file.read_text(errors="replace").partition("\n")[0]
+    return read_small(file).partition("\n")[0]
 
 
 @contextlib.contextmanager
@@ -209,7 +207,7 @@ class _MarkState(NamedTuple):
         try:
             # Opened and not only looked up: over NFS this asks for the present time of the file.
             # A shared lock needs no write permission, and two tests do not block each other.
-            handle = os.open(file, os.O_RDONLY | _NO_PIPE)
+            handle = os.open(file, os.O_RDONLY | PLAIN)
         except FileNotFoundError:
             return cls(exists=False, is_locked=False, is_local=True, renewed_at=0.0)
         except OSError:

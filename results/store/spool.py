@@ -25,6 +25,7 @@ from results.store import frames, schema
 from results.store.cell_rows import CellRows, CellVersion
 from results.store.database import open_database
 from results.store.records import RUN_STATUSES
+from results.store.small_files import read_small
 from results.store.store import Store
 
 _SUFFIX = ".duckdb"
@@ -162,8 +163,8 @@ def _is_later(present: CellVersion, version: CellVersion) -> bool:
 
 def _take_in_ends(store: Store) -> None:
     for path in spool_dir(store.path).glob(f"[!.]*{_END}"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            content = json.loads(path.read_text())
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            content = json.loads(read_small(path))
             ended_at = datetime.fromisoformat(content["ended_at"])
             if content["status"] in RUN_STATUSES:
                 store.end_run(path.name.removesuffix(_END), content["status"], ended_at)

@@ -54,9 +54,9 @@ def test_a_signal_is_an_interruption(code: Callable[[], None]) -> None:
 
 @pytest.mark.parametrize("code", [press, replaced, suppressed, in_asyncio, with_handler])
 def test_contexts_can_be_nested(code: Callable[[], None]) -> None:
-    with pytest.raises(KeyboardInterrupt) as caught, recognisable_interrupts(), contextlib.suppress(KeyboardInterrupt):
-        with recognisable_interrupts():
-            code()
+    suppressing = contextlib.suppress(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt) as caught, recognisable_interrupts(), suppressing, recognisable_interrupts():
+        code()
     assert is_interrupt(caught.value)
 
 

@@ -93,7 +93,7 @@ def test_the_configuration_is_complete_and_says_one_thing() -> None:
         ({"parts": 4, "counts_of": COUNTS_OF}, "parts = 4 and counts_of = elude both set the number of sub-units"),
         (
             {"counts_of": {"name": "eluda"}},
-            r"counts_of\.name = 'eluda': There is no method 'eluda'. Did you mean elude",
+            r"counts_of\.name = 'eluda': there is no method 'eluda'. Did you mean elude",
         ),
         ({"counts_of": {"name": "elude", "config": {"topk": 3}}}, "elude has no setting 'topk'. Did you mean top_k"),
         ({"counts_of": {"name": "elude", "settings": {}}}, r"no setting 'counts_of\.settings'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,20 +17,23 @@ from harness.suites.schema import Target
 
 
 @pytest.fixture
-def mine() -> object:
-    made = object()
+def mine() -> Iterator[list[str]]:
+    requested: list[str] = []
 
     def load(request: Request) -> object:
-        return made, request.identifier
+        requested.append(request.identifier)
+        return request, request.identifier
 
     register_prefix("mine", Prefix(load, {"here": None, "on_hub": "dinov2_vitb14"}.get))  # type: ignore[arg-type]
-    yield made
+    yield requested
     del PREFIXES.entries["mine"]
 
 
-def test_a_plugin_adds_one(mine: object) -> None:
+def test_a_plugin_adds_one(mine: list[str]) -> None:
     assert list(PREFIXES)[:3] == ["timm", "hf", "torchhub"] and {"planted", "mine"} <= set(PREFIXES)
-    assert backbones.load("mine:some:thing") == (mine, "some:thing")
+    with pytest.raises(UserError, match="The backbone 'mine:some:thing' builds a tuple; its `build` must return"):
+        backbones.load("mine:some:thing")
+    assert mine == ["some:thing"]
     with pytest.raises(UserError, match=r"timm, hf, torchhub.*mine"):
         backbones.load("yours:thing")
     with pytest.raises(UserError, match="registered twice"):

@@ -60,7 +60,7 @@ def both_measured(
                 method="fixed",
                 token_seed=1,
                 init_seed=seed,
-                artifact=str(seed),
+                artifact=f"artifacts/{seed}",
             ),
             units=pd.DataFrame({"unit": range(len(atoms)), "alive": is_alive}),
         )

@@ -97,7 +97,6 @@ def test_a_store_that_is_being_written_has_its_sentence(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("results.store.connection.READ_PATIENCE_S", 0.2)
-    monkeypatch.setattr("results.store.connection.reading.__wrapped__.__defaults__", (0.2,))
     busy = tmp_path / "busy.duckdb"
     busy.write_bytes(store.path.read_bytes())
     code = f"import duckdb, sys; c = duckdb.connect({str(busy)!r}); print('held', flush=True); sys.stdin.read()"

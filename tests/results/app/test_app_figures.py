@@ -19,6 +19,7 @@ from results.app.figures.histogram import histogram_figure
 from results.app.figures.labels import Named, Offset, label_offsets
 from results.app.figures.spec import hover, room
 from results.app.theme import BLUE, GREY, Mark, marks
+from results.visible_text import one_line
 
 HOSTILE = (DROP, SCRIPT, "datum.x", "view_12", "param_3", "a.b[0]", 'it\'s "quoted" \\', "line\nbreak \u2028", "title")
 SQUARE = (0.0, 10.0)
@@ -68,7 +69,7 @@ def test_a_tooltip_takes_no_text_for_an_expression(text: str) -> None:
     assert (heading["field"], heading["title"], line["field"]) == ("name", "title", "says")
     # Vega-Lite puts a title between quotation marks after this replacement.
     key = json.loads('"' + line["title"].replace('"', '\\"') + '"')
-    assert key == " ".join(text.split()) + ":"
+    assert key == one_line(text) + ":"
 
 
 def test_a_range_has_room_and_needs_no_spread() -> None:

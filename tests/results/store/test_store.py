@@ -292,7 +292,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
         raise duckdb.IOException(f'Cannot open file "{args[0]}": Permission denied')
 
     store = open_store(tmp_path / "results.duckdb", read_only=False)
-    monkeypatch.setattr(connection.duckdb, "connect", refuse)
+    monkeypatch.setattr(connection, "attach", refuse)
     with pytest.raises(StoreError, match=r"cannot be written \(.*Permission denied\); point --store"):
         store.record(cell())
     with pytest.raises(StoreError, match="may not be read by this user"):

@@ -25,7 +25,7 @@ from methods.process_state import restored
 #: Most characters of an exception's text that are kept.
 LONGEST_TEXT = 2000
 #: Most characters of it in a sentence.
-LONGEST_REASON = 400
+LONGEST_REASON = 200
 
 #: Control characters other than tab and line end, and halves of surrogate pairs, which no file or database can hold.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -13,7 +13,7 @@ from typing import Any
 
 from methods.errors import UserError
 from methods.interrupts import is_interrupt, raise_interrupt
-from methods.plugin_errors import has_text, type_and_text
+from methods.plugin_errors import LONGEST_REASON, has_text, type_and_text
 from methods.registry import Origin, forget, importing_plugin
 
 #: Prefix of the names under which plugin files are imported.
@@ -79,8 +79,8 @@ def load_plugin_file(path: str | Path) -> str:
         if is_interrupt(error):
             raise_interrupt(error)
         if isinstance(error, UserError) and has_text(error):
-            raise
-        reason = f"{_line_of(error, file)}: {type_and_text(error)}"
+            raise UserError(f"The plugin {str(path)!r}{_line_of(error, file)}: {error}") from error
+        reason = f"{_line_of(error, file)}: {type_and_text(error)[:LONGEST_REASON]}"
         if isinstance(error, ModuleNotFoundError) and (file.parent / f"{error.name}.py").is_file():
             reason += ". A plugin is one file; make what needs several a package (docs/plugins.md)"
         raise UserError(f"The plugin {str(path)!r} failed to load{reason}") from error

@@ -41,6 +41,40 @@ def _attribute(module: Any, name: str, title: str = "") -> Setting:
     )
 
 
+class _Stream:
+    """Standard stream, and whether it was open; compared by identity, since its comparison is code of the plugin."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self.is_open = stream is not None and not self._is_closed(stream)
+
+    @staticmethod
+    def _is_closed(stream: Any) -> bool:
+        try:
+            return bool(stream.closed)
+        except Exception:
+            return False
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Stream) and self.stream is other.stream and self.is_open == other.is_open
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _stream(name: str, number: int) -> Setting:
+    """Return the setting of a standard stream; one that was closed is opened again, which its file allows."""
+
+    def restore(before: _Stream) -> None:
+        stream = before.stream
+        if before.is_open and not _Stream(stream).is_open:
+            with contextlib.suppress(OSError):
+                mode = "r" if number == 0 else "w"
+                stream = open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+
+    return Setting(f"sys.{name}", lambda: _Stream(getattr(sys, name)), restore, printed=False)
+
+
 #: Signals that Python programs handle; to ask for all 64 would take longer than a small batch.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGPIPE, signal.SIGCHLD)
 
@@ -105,7 +139,11 @@ SLOW_SETTINGS = (_ENVIRONMENT, Setting("the signal handlers", _handlers, _restor
 
 #: Settings of Python.
 SETTINGS: tuple[Setting, ...] = (
-    *(_attribute(sys, name) for name in ("stdout", "stderr", "stdin", "excepthook", "unraisablehook")),
+    _stream("stdin", 0),
+    _stream("stdout", 1),
+    _stream("stderr", 2),
+    _attribute(sys, "excepthook"),
+    _attribute(sys, "unraisablehook"),
     _attribute(threading, "excepthook"),
     _attribute(os, "_exit"),
     _attribute(warnings, "showwarning"),
@@ -190,7 +228,7 @@ def _same(present: Any, value: Any) -> bool:
     return present is value or (type(present) is type(value) and isinstance(present, _PLAIN) and present == value)
 
 
-_PLAIN = (bool, int, float, str, tuple, list, dict)
+_PLAIN = (bool, int, float, str, tuple, list, dict, _Stream)
 
 
 @contextmanager

@@ -52,6 +52,7 @@ class Case:
         codes: exit codes that are documented for such a command.
         examine: further conditions.
         must_fail: True if no command may succeed.
+        of_its_own: True if the input is code, whose exceptions are named.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Case:
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     examine: Examine = _nothing
     must_fail: bool = False
+    of_its_own: bool = False
 
 
 class Result(NamedTuple):

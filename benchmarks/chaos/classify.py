@@ -57,7 +57,7 @@ def _faults_of_message(done: Done, case: Case) -> Iterator[str]:
         yield f"a sentence has {len(longest)} characters (bound: {LONGEST_SENTENCE})"
     if len(lines) > MOST_LINES:
         yield f"the message has {len(lines)} lines (bound: {MOST_LINES})"
-    if internal := _INTERNAL.search(message):
+    if (internal := _INTERNAL.search(message)) and not case.of_its_own:
         yield f"the message is about {internal[0]}, an exception of the program"
     if case.mentions and not any(name in message for name in case.mentions):
         yield f"the message does not name {' or '.join(case.mentions)}"

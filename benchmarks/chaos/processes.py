@@ -111,7 +111,9 @@ def _become(
         for number, file in enumerate(outputs, start=1):
             os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
         sys.stdout, sys.stderr = (
-            io.TextIOWrapper(os.fdopen(number, "wb", 0), encoding="utf-8", write_through=True) for number in (1, 2)
+            # As those of Python itself: to close the object leaves the file open.
+            io.TextIOWrapper(open(number, "wb", 0, closefd=False), encoding="utf-8", write_through=True)
+            for number in (1, 2)
         )
         os.chdir(folder)
         limit = _address_space() + _SPARE_ADDRESSES

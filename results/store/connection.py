@@ -51,6 +51,7 @@ def reading(path: Path, patience: Patience | None = None) -> Iterator[duckdb.Duc
     Raises:
         StoreUnavailableError: no such file, not a store, a newer schema, or still being written at the end of the
             patience.
+        StoreError: a part of the file that is read is damaged.
     """
 
     def open_once(deadline: float) -> tuple[schema.FileState, Attached]:
@@ -65,9 +66,15 @@ def reading(path: Path, patience: Patience | None = None) -> Iterator[duckdb.Duc
             _require_file(path)
             before, attached = _in_turns(open_once, wanted)
             connection = opened.enter_context(contextlib.closing(attached)).connection
-            prefer_builtins(connection)
-            schema.reader_views(connection, path, before)
-        yield connection
+            try:
+                prefer_builtins(connection)
+                schema.reader_views(connection, path, before)
+            except duckdb.Error as error:
+                raise _damaged(path, error) from error
+        try:
+            yield connection
+        except duckdb.Error as error:
+            raise _damaged(path, error) from error
 
 
 @contextlib.contextmanager
@@ -213,6 +220,13 @@ def _explained(path: Path, error: Exception, read_only: bool) -> StoreError:
             return StoreError(f"The results store {path} may not be read by this user; change its permissions.")
         return _not_writable(path, error)
     return StoreUnavailableError(f"The results store {path} cannot be opened: {_first_line(text)}")
+
+
+def _damaged(path: Path, error: duckdb.Error) -> StoreError:
+    return StoreError(
+        f"The results store {path} cannot be read: {_first_line(str(error))[:200].rstrip('.')}. If the file is damaged, "
+        "use a copy of it, or run the suite again into a new store."
+    )
 
 
 def _not_writable(path: Path, error: Exception) -> StoreError:

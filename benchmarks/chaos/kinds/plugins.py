@@ -149,6 +149,7 @@ def _case(
         bounds=_BOUNDS,
         examine=_failures_are_explained,
         must_fail=must_fail,
+        of_its_own=True,
     )
 
 

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 #: Categories of characters that control the display: control, format (direction, joiners), surrogates, private use,
 #: unassigned (noncharacters), and the separators of lines and paragraphs.
 _CONTROLS = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 #: Letters without a shape of their own: Hangul fillers, and the blank of Braille.
 _BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")
+
+#: Most characters of a name in a sentence.
+_NAME = 40
 
 
 def visible(text: object, keep: str = "\n\t") -> str:
@@ -33,6 +37,14 @@ def one_line(text: object) -> str:
     Line ends and tabs count as white space; other control characters do not, although ``str.split`` takes some for it.
     """
     return re.sub(r"\s+", " ", visible(re.sub(r"[ \t\r\n]+", " ", str(text)), keep="")).strip()
+
+
+def names_text(names: Iterable[object], most: int = 60) -> str:
+    """Return names for the end of a sentence: each on one line and at most 40 characters, the rest as a number."""
+    texts = [one_line(name) for name in names]
+    shown = [text if len(text) <= _NAME else f"{text[: _NAME - 3]}..." for text in texts[:most]]
+    more = [f"and {len(texts) - most} more"] if len(texts) > most else []
+    return ", ".join([*shown, *more]) or "none"
 
 
 def _is_control(char: str) -> bool:

@@ -26,6 +26,7 @@ from results.boards.trials import trial_notes
 from results.boards.win_rate_columns import attach_win_rates
 from results.errors import StoreError
 from results.store.records import grouped, records_of
+from results.visible_text import names_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,8 +81,7 @@ def boards_of(
     if sort_by is not None and sort_by not in (metric_ids := sorted({score["metric"] for score in score_records})):
         near = difflib.get_close_matches(sort_by, metric_ids, n=2, cutoff=0.5)
         meant = f" Did you mean {' or '.join(near)}?" if near else ""
-        available = ", ".join(metric_ids) or "none"
-        raise StoreError(f"No cell here has the metric {sort_by!r}.{meant} Available: {available}.")
+        raise StoreError(f"No cell here has the metric {sort_by!r}.{meant} Available: {names_text(metric_ids)}.")
     scores_of_cell = grouped(score_records, lambda score: score["cell_id"])
     members = grouped(cell_records, BoardKey.of)
     boards = []

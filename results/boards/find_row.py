@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from results.boards.board import Board, Row
 from results.errors import StoreError
+from results.visible_text import names_text
 
 _SHORTEST_ID = 4
 
@@ -46,5 +47,5 @@ def unknown_row(name: str, boards: Sequence[Board]) -> StoreError:
     titles = list(dict.fromkeys(row.title for row in rows))
     name_of = {key.casefold(): key for row in rows for key in (row.title, row.label, row.method, row.config_id)}
     near = [name_of[key] for key in difflib.get_close_matches(name.casefold(), list(name_of), n=2, cutoff=0.5)]
-    meant = f"Did you mean {' or '.join(near)}? " if near else ""
-    return StoreError(f"No row of this store is named {name!r}. {meant}Available: {', '.join(titles) or 'none'}.")
+    meant = f"Did you mean {' or '.join(map(names_text, [[name] for name in near]))}? " if near else ""
+    return StoreError(f"No row of this store is named {name!r}. {meant}Available: {names_text(titles, 20)}.")

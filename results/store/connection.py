@@ -224,8 +224,8 @@ def _explained(path: Path, error: Exception, read_only: bool) -> StoreError:
 
 def _damaged(path: Path, error: duckdb.Error) -> StoreError:
     return StoreError(
-        f"The results store {path} cannot be read: {_first_line(str(error))[:200].rstrip('.')}. If the file is damaged, "
-        "use a copy of it, or run the suite again into a new store."
+        f"The results store {path} cannot be read: {_first_line(str(error))[:120].rstrip('.')}. If the file is "
+        "damaged, use a copy of it or another store."
     )
 
 

@@ -231,7 +231,7 @@ _BY_TYPE = {
     "BIGINT": ("-1", "9223372036854775807", "-9223372036854775807 - 1", "0", "NULL"),
     "BOOLEAN": ("NULL", "false", "true"),
     "BLOB": ("''::BLOB", "repeat('x', 5000)::BLOB", "repeat('x', 20000000)::BLOB"),
-    "INTEGER[]": ("[]", "[NULL]", "[-1]", "[2147483647, 0, 0]", "range(200000)::INTEGER[]", "NULL"),
+    "INTEGER[]": ("[]", "[NULL]", "[-1]", "[2147483647, 0, 0]", "range(20000)::INTEGER[]", "NULL"),
     "FLOAT[]": ("[]", "[NULL]", "['NaN'::FLOAT]", "['Infinity'::FLOAT, 1]", "[3e38, 1, 2]", "NULL"),
 }
 

@@ -111,7 +111,7 @@ def _become(
             os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
         sys.stdout, sys.stderr = (
             # As those of Python itself: to close the object leaves the file open.
-            open(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+            io.TextIOWrapper(io.FileIO(number, "w", closefd=False), encoding="utf-8", write_through=True)
             for number in (1, 2)
         )
         os.chdir(folder)

@@ -154,7 +154,7 @@ def test_absurd_values_of_a_suite_are_refused_with_the_bound(section: str, key: 
     [
         ("judging.options={ timeout_s = 1e300 }", "judging.options.timeout_s: it must be at most 86400."),
         ("judging.options={ tries = 9223372036854775808 }", "at most 100"),
-        ("judging.options={ concurency = 3 }", "Did you mean concurrency"),
+        ("judging.options={ concurrenc = 3 }", "Did you mean concurrency"),
         ('judging.judges=[{ name = "m", backoff_s = nan }]', "finite"),
     ],
 )

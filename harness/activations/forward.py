@@ -28,6 +28,17 @@ class Passed(NamedTuple):
     """(B, d) input of a head, from the network as modified by the tap"""
 
 
+class SiteTokens(NamedTuple):
+    """Tokens of the site for some images."""
+
+    image: Tensor
+    """(B,) int64 image indices of the split, ascending"""
+    q: Tensor
+    """(B, T, d_in) input of the layer"""
+    a: Tensor
+    """(B, T, d_out) output of the layer"""
+
+
 @dataclass(frozen=True)
 class Passes:
     """Settings and state for running an evaluation split through one backbone."""
@@ -70,6 +81,35 @@ class Passes:
             with states.resumed(start, stop, self.backbone.device):
                 features = self.site.replace(self.network, blank, tap)
             yield Passed(torch.from_numpy(readable[start:stop]), features)
+
+    def tokens(self, images: np.ndarray) -> Iterator[SiteTokens]:
+        """Yield the site's tokens of some images; the network is run up to the site only.
+
+        Args:
+            images: (n,) ascending image indices of the split. Images that cannot be read are left out.
+        """
+        readable = np.arange(len(self.images)) if self.readable is None else self.readable
+        chosen = np.intersect1d(images, readable)
+        if self.states is None:
+            preprocessing = self.backbone.preprocessing
+            stream = batches(
+                self.images.subset(chosen),
+                lambda image, _: preprocessing.center(image),
+                batch_size=self.batch_size,
+                report=BrokenReport(),
+            )
+            for batch in stream:
+                captured = self.site.capture(self.network, batch.images.to(self.backbone.device))
+                yield SiteTokens(torch.from_numpy(chosen)[batch.index], captured.q, captured.a)
+            return
+        # Only the batches that hold a chosen image, in the batches of every other pass.
+        for start in range(0, len(readable), self.batch_size):
+            rows = readable[start : start + self.batch_size]
+            wanted = torch.from_numpy(np.flatnonzero(np.isin(rows, chosen)))
+            if len(wanted):
+                with self.states.resumed(start, start + len(rows), self.backbone.device):
+                    captured = self.site.capture(self.network, self.backbone.blank_images(len(rows)))
+                yield SiteTokens(torch.from_numpy(rows)[wanted], captured.q[wanted], captured.a[wanted])
 
     def state_writer(self, file: Path) -> StateWriter | None:
         """Return a writer for the states of the first pass, or None if the network cannot be cut."""

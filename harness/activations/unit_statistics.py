@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+
+#: Bins of the histogram of maxima: half octaves from 2 ** -32 to 2 ** 32.
+_HALF_OCTAVES = 128
 
 
 class Peaks(NamedTuple):
@@ -37,6 +41,7 @@ class UnitStatistics:
         self.active = torch.zeros(n_units, dtype=torch.int64)
         self.n_tokens = 0
         self.n_images = 0
+        self._octaves = torch.zeros((n_units, _HALF_OCTAVES), dtype=torch.int32)
 
     @property
     def n_units(self) -> int:
@@ -68,7 +73,28 @@ class UnitStatistics:
         self.active += (codes != 0).sum((0, 1)).cpu()
         self.n_tokens += codes.shape[0] * codes.shape[1]
         self.n_images += len(index)
+        self._count_octaves(peak)
         return peaks
+
+    def _count_octaves(self, peak: Tensor) -> None:
+        """Count the images (B, n_units) by the half octave of the unit's maximum on them, if that is positive."""
+        # The largest maximum is known only at the end, so the bins are powers of 2 ** 0.5, and relative ones follow.
+        half_octaves = (2 * torch.log2(peak.clamp(min=torch.finfo(peak.dtype).tiny))).ceil().to(torch.int64)
+        bins = (half_octaves + _HALF_OCTAVES // 2).clamp(0, _HALF_OCTAVES - 1)
+        self._octaves.scatter_add_(1, bins.T, (peak > 0).to(torch.int32).T)
+
+    def peak_histogram(self, bins: int = 24) -> np.ndarray:
+        """Return (n_units, bins) int32: the number of images in each half octave below the unit's maximum.
+
+        Entry i counts the images whose maximum m has ``k - i - 1 < 2 log2(m) <= k - i``, where k is 2 log2 of the
+        unit's largest activation, rounded up. Images on which the unit is at most 0 are in no entry.
+        """
+        counts = self._octaves.flip(1)
+        first = (counts > 0).to(torch.int8).argmax(1)
+        columns = (first[:, None] + torch.arange(bins)).clamp(max=_HALF_OCTAVES - 1)
+        padded = torch.where(first[:, None] + torch.arange(bins) < _HALF_OCTAVES, counts.gather(1, columns), 0)
+        result: np.ndarray = padded.numpy()
+        return result
 
     def weights(self) -> Tensor:
         """Return (K, n_units) min-max normalised activations of the top images: ``(value - min) / (max - min)``.

@@ -18,6 +18,7 @@ from harness.activations.baseline import Baseline
 from harness.activations.site import Site
 from harness.activations.unit_statistics import UnitStatistics
 from harness.cells.method_output import MethodCalls
+from harness.cells.unit_maps import unit_maps
 from harness.metrics.base import Batch, Metric, Outcome
 from methods.base import Method, Progress, no_progress
 from methods.interrupts import is_interrupt, raise_interrupt
@@ -45,6 +46,8 @@ class Evaluation(NamedTuple):
     """one row per unit: parent, alive, extrema, fires, top images with positions and values, metrics' own columns"""
     outcomes: Mapping[str, ImageOutcome]
     """metric -> outcome of each image, of the metrics that are shares of images"""
+    unit_maps: pd.DataFrame | None
+    """pictures of some units (:mod:`harness.cells.unit_maps`); None if they could not be made"""
 
 
 def evaluate(
@@ -98,8 +101,21 @@ def evaluate(
     calls.require_same_dictionary()
     failures = [f"The metric {timed.cls.id} failed: {timed.error}." for timed in used if timed.error]
     failures += [f"{method.spec.name} or a metric changed {what}; it was restored." for what in dict.fromkeys(changes)]
+    maps = _maps(calls, outcome, failures, progress)
     outcomes = {metric: ImageOutcome(*sides) for metric, sides in outcome.image_outcomes.items()}
-    return Evaluation(scores, failures + outcome.notes, _unit_frame(outcome, baseline.passes.site), outcomes)
+    return Evaluation(scores, failures + outcome.notes, _unit_frame(outcome, baseline.passes.site), outcomes, maps)
+
+
+def _maps(calls: MethodCalls, outcome: Outcome, failures: list[str], progress: Progress) -> pd.DataFrame | None:
+    """Return the activation maps. No score needs them, so a failure is a note and not that of the cell."""
+    try:
+        scores = outcome.unit_columns.get("ms_score")
+        return unit_maps(calls, outcome.baseline, outcome.units, scores, progress=progress)
+    except BaseException as error:
+        if is_interrupt(error):
+            raise_interrupt(error)
+        failures.append(f"The activation maps failed: {type_and_text(error).rstrip('.')}.")
+        return None
 
 
 @dataclass

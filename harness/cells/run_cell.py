@@ -100,6 +100,7 @@ class CellResult:
     curves: pd.DataFrame | None = None
     outcomes: Mapping[str, ImageOutcome] = dataclasses.field(default_factory=dict)
     """metric -> outcome of each image"""
+    unit_maps: pd.DataFrame | None = None
 
     @property
     def finished(self) -> bool:
@@ -181,7 +182,16 @@ def _computed(
     headline = _headline(evaluation.scores, seconds)
     scores = [*evaluation.scores, *fit.evidence]
     curves = _curve_frame(method.curves)
-    return CellResult(record, title_of(cell), headline, scores, evaluation.units, curves, evaluation.outcomes)
+    return CellResult(
+        record,
+        title_of(cell),
+        headline,
+        scores,
+        evaluation.units,
+        curves,
+        evaluation.outcomes,
+        unit_maps=evaluation.unit_maps,
+    )
 
 
 def failed(

@@ -88,7 +88,7 @@ class Recorder:
 
     def _write(self, result: CellResult) -> Written:
         written = self.outbox.put(
-            CellRows.of(result.record, result.scores, result.units, result.curves, result.outcomes)
+            CellRows.of(result.record, result.scores, result.units, result.curves, result.outcomes, result.unit_maps)
         )
         fit = fit_of_result(result.record, result.scores) if written == "waits" else None
         if fit is not None:

@@ -24,7 +24,7 @@ from results.store.records import grouped
 MAX_ROWS: Mapping[str, int] = {
     **dict.fromkeys(("runs", "cells", "tournaments", "win_rates", "group_scores"), 200_000),
     **dict.fromkeys(("scores", "outcomes", "images", "comparisons", "replies"), 20_000_000),
-    **dict.fromkeys(("units", "curves"), 2_000_000_000),
+    **dict.fromkeys(("units", "unit_maps", "curves"), 2_000_000_000),
 }
 _REMEDY = "point --store or HARNESS_STORE at a store that this program wrote"
 

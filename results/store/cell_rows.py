@@ -17,7 +17,8 @@ from results.store.outcomes import ImageOutcome
 from results.store.records import CellRecord, ScoreRecord, grouped, row_of
 from results.store.rows import delete_rows, insert_rows
 
-CELL_TABLES = ("units", "curves", "outcomes", "scores", "cells")
+CELL_TABLES = ("units", "unit_maps", "curves", "outcomes", "scores", "cells")
+"""Tables with a column cell_id; `cells` is the last one."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -50,6 +51,7 @@ class CellRows:
     """columns of the table without cell_id"""
     curves: pd.DataFrame | None = None
     outcomes: list[dict[str, Any]] = field(default_factory=list)
+    unit_maps: pd.DataFrame | None = None
 
     @classmethod
     def of(
@@ -59,6 +61,7 @@ class CellRows:
         units: pd.DataFrame | None = None,
         curves: pd.DataFrame | None = None,
         outcomes: Mapping[str, ImageOutcome] | None = None,
+        unit_maps: pd.DataFrame | None = None,
     ) -> CellRows:
         """Return the rows of records.
 
@@ -72,7 +75,7 @@ class CellRows:
         outcome_rows = [
             {"cell_id": cell_id, "metric": metric, **outcome.packed()} for metric, outcome in (outcomes or {}).items()
         ]
-        return cls(row, score_rows, units, curves, outcome_rows)
+        return cls(row, score_rows, units, curves, outcome_rows, unit_maps)
 
     @property
     def cell_id(self) -> str:
@@ -88,12 +91,12 @@ class CellRows:
         """Replace the cell's content in an open store, within the caller's transaction.
 
         Raises:
-            StoreError: an unknown column of units or curves.
+            StoreError: an unknown column of a frame.
         """
         delete_rows(opened, CELL_TABLES, "cell_id", [self.cell_id])
         insert_rows(opened, "cells", [dict(self.cell)])
         insert_rows(opened, "scores", self.scores)
-        for table, frame in (("units", self.units), ("curves", self.curves)):
+        for table, frame in (("units", self.units), ("unit_maps", self.unit_maps), ("curves", self.curves)):
             if frame is not None:
                 frames.insert(opened, table, frame, {"cell_id": self.cell_id})
         insert_rows(opened, "outcomes", self.outcomes)

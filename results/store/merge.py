@@ -20,6 +20,7 @@ from results.location import require_location
 from results.store import Store, connection, schema
 from results.store.artifacts import FOLDER, artifact_file
 from results.store.canonical import canonical_json
+from results.store.cell_rows import CELL_TABLES
 from results.store.database import open_database
 from results.store.environments import BOUNDED_UNITS, WITH_TRAINING, causes, expected_difference
 from results.store.records import DEVICE_UNITS, grouped, records_of
@@ -305,7 +306,7 @@ def _write(
         with schema.transaction(opened):
             for source in sources:
                 for tables, key, chosen in (
-                    (("cells", "scores", "units", "curves", "outcomes"), "cell_id", cell_from),
+                    (CELL_TABLES, "cell_id", cell_from),
                     (("tournaments", "win_rates", "comparisons"), "tournament", tournament_from),
                 ):
                     names = [name for name, chosen_source in chosen.items() if chosen_source is source]

@@ -20,12 +20,12 @@ from results.store.database import database_name, open_database, quoted
 from results.store.records import grouped
 from results.store.text_limits import MAX_TEXT, cut_sql, longest_text
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 # MIGRATIONS[v] are the statements that take a store from version v to v + 1. They only ADD tables and columns
 # (`reader_views` relies on it), and once released they never change.
 MIGRATIONS: Mapping[int, str] = {
-    version: Path(__file__).with_name(f"migration_{version}.sql").read_text(encoding="utf-8") for version in range(1, 5)
+    version: Path(__file__).with_name(f"migration_{version}.sql").read_text(encoding="utf-8") for version in range(1, 6)
 }
 
 
@@ -173,7 +173,7 @@ class Checked(NamedTuple):
 #: Path -> result of the last check. Listing the catalog of DuckDB takes half as long as opening the file.
 _checked: dict[Path, Checked] = {}
 #: Tables whose texts are not measured: too many rows, and few texts, of which a page or verb reads some.
-_UNMEASURED = frozenset({"meta", "units", "curves", "comparisons", "replies", "outcomes"})
+_UNMEASURED = frozenset({"meta", "units", "unit_maps", "curves", "comparisons", "replies", "outcomes"})
 
 
 def reader_views(connection: duckdb.DuckDBPyConnection, path: Path, before: FileState) -> None:

@@ -1,4 +1,4 @@
--- The schema of one results store (a DuckDB file), version 5.
+-- The schema of one results store (a DuckDB file), version 6.
 --
 -- A new store is made from this file. An older one is brought here by the migrations in schema.py. Migrations only
 -- ever ADD tables and columns, because readers show an older store as it is, with the missing columns NULL; a changed
@@ -103,6 +103,16 @@ CREATE TABLE units (
     prefix_share    DOUBLE,               -- share of its top images whose maximum is at CLS or a register (since version 5)
     class_purity_chance DOUBLE,           -- purity of as many random images (since version 5)
     ms_score_token_null DOUBLE            -- MS score of random images of the split at the unit's kind of token (since version 5)
+);
+
+-- Pictures of some units: where they are active on their top images (since version 6). A run stores them within a fixed
+-- size per cell (harness/cells/unit_maps.py), so not every unit has a row. No key and no index, as for units.
+CREATE TABLE unit_maps (
+    cell_id         VARCHAR NOT NULL,
+    unit            INTEGER NOT NULL,     -- as units.unit
+    side            INTEGER NOT NULL,     -- cells of each map along a side; 0: the layer's tokens have no grid
+    maps            BLOB,                 -- deflated; a byte per cell, row by row, map after map in the order of units.top_image; 255 is max_activation
+    peaks           INTEGER[]             -- images by the unit's maximum on them, in half octaves (powers of 2^0.5) below that of max_activation
 );
 
 -- Outcome of each evaluation image, for shares of images such as accuracy (since version 5): methods are measured on the

@@ -22,7 +22,7 @@ import pandas as pd
 from results.atomic import partial_file
 from results.errors import StoreError, StoreUnavailableError
 from results.store import frames, schema
-from results.store.cell_rows import CellRows, CellVersion
+from results.store.cell_rows import CELL_TABLES, CellRows, CellVersion
 from results.store.database import open_database
 from results.store.records import RUN_STATUSES
 from results.store.small_files import read_small
@@ -194,12 +194,12 @@ def _read(path: Path) -> _Contents:
     for cell in _rows(waiting.query("SELECT * FROM cells")):
         of_cell = {
             table: waiting.query(f"SELECT * EXCLUDE (cell_id) FROM {table} WHERE cell_id = ?", [cell["cell_id"]])
-            for table in ("scores", "units", "curves", "outcomes")
+            for table in CELL_TABLES[:-1]
         }
         scores, outcomes = (
             [{"cell_id": cell["cell_id"], **row} for row in _rows(of_cell[table])] for table in ("scores", "outcomes")
         )
-        cells.append(CellRows(cell, scores, of_cell["units"], of_cell["curves"], outcomes))
+        cells.append(CellRows(cell, scores, of_cell["units"], of_cell["curves"], outcomes, of_cell["unit_maps"]))
     if not cells:
         raise StoreError("it holds no cell")
     images = waiting.query("SELECT * FROM images")

@@ -186,6 +186,7 @@ class Store:
         units: pd.DataFrame | None = None,
         curves: pd.DataFrame | None = None,
         outcomes: Mapping[str, ImageOutcome] | None = None,
+        unit_maps: pd.DataFrame | None = None,
     ) -> bool:
         """Write one cell with its scores and units in one transaction, replacing the cell's previous content.
 
@@ -196,12 +197,13 @@ class Store:
                 NaN in a float column stays NaN; list columns hold arrays or lists, or None.
             curves: columns `series`, `step` and `value` of the training curves.
             outcomes: metric -> outcome of each image of the evaluation split, for shares of images.
+            unit_maps: columns `unit`, `side`, `maps` and `peaks`, see `results.store.unit_maps`.
 
         Raises:
             StoreError: two scores with the same key, an unknown unit column, or the store cannot be written.
         """
         # Invalid values are found before the file is opened, so that others wait for I/O only.
-        return self.put(CellRows.of(cell, scores, units, curves, outcomes), lambda present: False)
+        return self.put(CellRows.of(cell, scores, units, curves, outcomes, unit_maps), lambda present: False)
 
     def put(self, rows: CellRows, keeps: Callable[[CellVersion], bool]) -> bool:
         """Write the rows of a cell in one transaction, and return whether they were written.

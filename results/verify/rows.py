@@ -7,6 +7,7 @@ from typing import Any
 
 from results.boards.board import BoardKey
 from results.store.canonical import canonical_json
+from results.store.cell_rows import CELL_TABLES
 from results.store.records import records_of
 from results.store.store import decoded
 from results.verify.base import Checker, Content, check
@@ -16,7 +17,7 @@ from results.verify.base import Checker, Content, check
 def orphans(content: Content, checker: Checker) -> None:
     """Check that scores, units, curves and win rates belong to existing cells, and to none that failed."""
     failed = {cell["cell_id"] for cell in content.cells if cell["status"] == "failed"}
-    for table in ("scores", "units", "curves", "outcomes"):
+    for table in CELL_TABLES[:-1]:
         frame = content.store.query(f"SELECT cell_id, count(*) AS n FROM {table} GROUP BY cell_id ORDER BY cell_id")
         checker.n += 1
         for cell_id, n in zip(frame["cell_id"], frame["n"], strict=True):

@@ -45,3 +45,21 @@ def test_l0_is_a_mean_over_all_tokens() -> None:
     assert (score.value, score.n) == (9 / 6, 6)
     # Means 2 and 1 of the two images: s = 1 / sqrt(2), s / sqrt(2).
     assert score.uncertainty == pytest.approx(0.5)
+
+
+def test_the_histogram_counts_images_in_half_octaves_below_the_largest_activation() -> None:
+    units = UnitStatistics(2, 1)
+    # Maxima 8, 8, 4, 1 of unit 0: two half octaves per factor of two. Unit 1 is positive on one image.
+    for index, maxima in enumerate([(8.0, 0.0), (1.0, -1.0), (4.0, 1e-30), (8.0, 0.0)]):
+        units.update(torch.tensor(maxima).expand(1, 3, 2), torch.tensor([index]))
+    assert units.peak_histogram(8).tolist() == [[2, 0, 1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, 0, 0, 0]]
+    assert UnitStatistics(2, 1).peak_histogram(3).tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_the_histogram_does_not_depend_on_the_batches() -> None:
+    peaks = torch.randn(20, 1, 5, generator=torch.Generator().manual_seed(1)).exp()
+    together, apart = UnitStatistics(5, 2), UnitStatistics(5, 2)
+    together.update(peaks, torch.arange(20))
+    for start in range(0, 20, 7):
+        apart.update(peaks[start : start + 7], torch.arange(start, min(start + 7, 20)))
+    assert (together.peak_histogram() == apart.peak_histogram()).all()

@@ -20,6 +20,7 @@ from results.store import judgments
 from results.store.canonical import canonical_json
 from results.store.judgments import ReplyRecord, TournamentRecord
 from results.store.outcomes import ImageOutcome
+from results.store.unit_maps import pack
 from results.verify import check_names, verify
 from results.verify.base import StoreProblem
 from results.verify.scores import bounds_of
@@ -111,7 +112,9 @@ def record_cell(store: Store, method: str, seed: int) -> str:
         n_units=N_UNITS,
     )
     counted, positive = np.ones(N_IMAGES, dtype=bool), np.arange(N_IMAGES) < 15
-    store.record(cell, scores, unit_rows(), outcomes={"accuracy": ImageOutcome(counted, positive)})
+    maps = pd.DataFrame({"unit": [0, 1], "side": 2, "maps": [pack(np.full((3, 2, 2), 7))] * 2, "peaks": [[1, 2]] * 2})
+    outcomes = {"accuracy": ImageOutcome(counted, positive)}
+    store.record(cell, scores, unit_rows(), outcomes=outcomes, unit_maps=maps.astype({"unit": "int32"}))
     return cell_id
 
 
@@ -191,6 +194,21 @@ def test_cells_of_different_environments_are_a_note_and_no_problem(tmp_path: Pat
     assert verdict.problems == []
     (note,) = verdict.notes
     assert note.startswith("tiny fc: cells were computed with more than one number of threads (1; 2).")
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("UPDATE unit_maps SET maps = 'x'::BLOB WHERE CELL0 AND unit = 1", "of unit 1 cannot be unpacked"),
+        ("UPDATE unit_maps SET side = 3 WHERE CELL0", "of unit 0 cannot be unpacked"),
+        ("UPDATE unit_maps SET unit = 0 WHERE CELL0", "are 2 rows of 1 units"),
+        ("UPDATE unit_maps SET unit = 900 WHERE CELL0 AND unit = 1", "are of units that do not exist in 1 rows"),
+        (f"UPDATE unit_maps SET unit = {N_UNITS - 1} WHERE CELL0 AND unit = 1", "are of dead units in 1 rows"),
+    ],
+)
+def test_wrong_maps_are_reported(sql: str, words: str, attack: Attack) -> None:
+    (problem,) = attack(sql)
+    assert words in problem.why
 
 
 def test_nothing_is_found_in_a_right_store(right: Path) -> None:

@@ -1,0 +1,107 @@
+"""Activation maps of some units on their top images, for the people who look at them.
+
+The evaluation pass knows the top images of a unit only at its end, so the maps need the site's tokens of these images a
+second time. The network is run up to the site only. Maps measure nothing: no score depends on them, and they are not
+part of a cell's identity.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from harness.activations.baseline import Baseline
+from harness.activations.unit_statistics import UnitStatistics
+from harness.cells.method_output import MethodCalls
+from harness.identity import seed_of
+from methods.base import Progress, no_progress
+from results.store.unit_maps import MAX_MAPS, MAX_SIDE, pack
+
+#: Size of a cell's maps before compression, in bytes.
+SIZE_LIMIT = 1 << 20
+#: Levels of a map, which a reader can still tell apart. Fewer of them compress better.
+LEVELS = 16
+
+
+def unit_maps(
+    calls: MethodCalls,
+    baseline: Baseline,
+    statistics: UnitStatistics,
+    ms_score: np.ndarray | None,
+    *,
+    progress: Progress = no_progress,
+) -> pd.DataFrame:
+    """Return the maps of some alive units, within :data:`SIZE_LIMIT`.
+
+    If not all fit, half are the units of the highest MS scores, which a gallery shows first, and half are drawn at
+    random from the others. Units without a token grid have only the histogram of their maxima.
+
+    Args:
+        calls: of the fitted method.
+        statistics: of the units on the evaluation split.
+        ms_score: (n_units,) of each unit, NaN if undefined; None if it was not measured.
+
+    Returns:
+        The columns ``unit``, ``side``, ``maps`` and ``peaks`` of the table ``unit_maps``.
+    """
+    site = baseline.passes.site
+    positions = site.positions(baseline.n_tokens)
+    grid = torch.nonzero(positions >= 0).flatten()
+    fine = math.isqrt(len(grid))
+    side = min(fine, MAX_SIDE) if fine > 1 else 0
+    n_maps = min(MAX_MAPS, len(statistics.top_image))
+    chosen = _chosen(statistics, ms_score, SIZE_LIMIT // max(n_maps * side**2, 1))
+    top = statistics.top_image[:n_maps, torch.from_numpy(chosen)].numpy()
+    maps = np.zeros((len(chosen), n_maps, side, side), np.uint8)
+    if side and len(chosen):
+        scale = statistics.maximum[torch.from_numpy(chosen)]
+        images = np.unique(top)
+        done = 0
+        for tokens in baseline.passes.tokens(images):
+            x = tokens.q if calls.method.spec.reads == "input" else tokens.a
+            with torch.inference_mode():
+                codes = calls.encode(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+                codes = codes[:, grid][:, :, torch.from_numpy(chosen)].float().cpu()
+            levels = _levels(codes, scale, fine, side)
+            for row, image in enumerate(tokens.image.tolist()):
+                rank, unit = np.nonzero(top == image)
+                maps[unit, rank] = levels[row, unit]
+            done += len(tokens.image)
+            progress(done, len(images), "images of the activation maps")
+    return pd.DataFrame(
+        {
+            "unit": chosen.astype(np.int32),
+            "side": np.full(len(chosen), side, np.int32),
+            "maps": pd.Series([pack(of_unit) if side else None for of_unit in maps], dtype=object),
+            "peaks": list(statistics.peak_histogram()[chosen]),
+        }
+    )
+
+
+def _chosen(statistics: UnitStatistics, ms_score: np.ndarray | None, count: int) -> np.ndarray:
+    """Return up to ``count`` alive units, ascending."""
+    alive = np.flatnonzero(statistics.alive.numpy())
+    if len(alive) <= count:
+        return alive
+    best = np.zeros(0, dtype=np.int64)
+    if ms_score is not None:
+        order = alive[np.argsort(-np.nan_to_num(ms_score[alive], nan=-np.inf), kind="stable")]
+        best = order[: count // 2]
+    others = np.setdiff1d(alive, best)
+    generator = np.random.default_rng(seed_of("unit maps", statistics.n_units))
+    drawn = generator.choice(others, size=min(count - len(best), len(others)), replace=False)
+    return np.sort(np.concatenate([best, drawn]))
+
+
+def _levels(codes: Tensor, scale: Tensor, fine: int, side: int) -> np.ndarray:
+    """Return (B, n, side, side) uint8 of codes (B, fine * fine, n), in :data:`LEVELS` levels; 255 is ``scale`` (n,)."""
+    maps = codes.permute(0, 2, 1).unflatten(2, (fine, fine))
+    if side < fine:
+        maps = torch.nn.functional.adaptive_max_pool2d(maps, side)
+    levels = (maps.clamp(min=0) / scale[None, :, None, None] * (LEVELS - 1)).round().clamp(max=LEVELS - 1)
+    result: np.ndarray = (levels * (255 // (LEVELS - 1))).to(torch.uint8).numpy()
+    return result

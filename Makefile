@@ -64,7 +64,7 @@ chaos: setup
 
 # Needs Debian's chromium (apt-get install chromium).
 test-browser: setup
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt playwright
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt playwright axe-playwright-python
 	$(BIN)/python -m pytest --browser -m browser
 
 # Every warning is an error; the network is not needed.

@@ -13,9 +13,9 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 
+from harness.time_left import duration_text
 from results.visible_text import visible
 
 
@@ -41,6 +41,9 @@ class Reporter:
     def cell(self, title: str, outcome: str) -> None:
         """Report a cell that has ended."""
 
+    def time_left(self, seconds: float | None) -> None:
+        """Receive the estimated time until all cells have ended; None: not known. It precedes the report of a cell."""
+
     def stop(self) -> None:
         """End the report."""
 
@@ -59,6 +62,7 @@ class Terminal(Reporter):
         self._step: TaskID | None = None
         self._what = ""
         self._last = 0.0
+        self._left: float | None = None
 
     def start(self, n_cells: int, n_finished: int) -> None:
         if not self.console.is_terminal:
@@ -68,12 +72,12 @@ class Terminal(Reporter):
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
             console=self.console,
             transient=True,
         )
-        self._all = self.bars.add_task("cells", total=n_cells, completed=n_finished)
-        self._step = self.bars.add_task("", total=None)
+        self._all = self.bars.add_task("cells", total=n_cells, completed=n_finished, left="")
+        self._step = self.bars.add_task("", total=None, left="")
         self.bars.start()
 
     def say(self, sentence: str) -> None:
@@ -93,9 +97,16 @@ class Terminal(Reporter):
         self.bars.update(self._step, total=total, completed=done)
 
     def cell(self, title: str, outcome: str) -> None:
-        self._print(f"  {escape(visible(title))}: {escape(visible(outcome))}")
+        # On a terminal the bar shows the time left.
+        left = f"; about {duration_text(self._left)} left" if self._left and not self.console.is_terminal else ""
+        self._print(f"  {escape(visible(title))}: {escape(visible(outcome))}{left}")
         if self.bars is not None and self._all is not None:
             self.bars.advance(self._all)
+
+    def time_left(self, seconds: float | None) -> None:
+        self._left = seconds
+        if self.bars is not None and self._all is not None:
+            self.bars.update(self._all, left=f"about {duration_text(seconds)} left" if seconds else "")
 
     def stop(self) -> None:
         if self.bars is not None:

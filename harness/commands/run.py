@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from harness.doctor import RunnableSuite
     from harness.executors import Executor
     from harness.run import RunSummary
+
+
+#: The module of a verb is imported when the verb is called.
+_STARTED = time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -233,4 +239,14 @@ def _closing(summary: RunSummary, path: Path) -> str:
     if summary.broken_images:
         parts.append(f"{summary.broken_images} images left out")
     start = "Interrupted; run the same command to continue. " if summary.interrupted else ""
-    return f"\n{start}{', '.join(parts)}. Results: {path}"
+    return f"\n{start}{', '.join(parts)}{_time_text()}. Results: {path}"
+
+
+def _time_text() -> str:
+    """Return the time since this module was imported, and the CPU time of this process and its ended children."""
+    from harness.time_left import duration_text
+
+    elapsed = time.monotonic() - _STARTED
+    times = os.times()
+    cpu = times.user + times.system + times.children_user + times.children_system
+    return f" in {duration_text(elapsed)} ({duration_text(cpu)} of CPU time)"

@@ -17,6 +17,7 @@ from harness.executors.base import Event, Executor, TargetWork, Work
 from harness.progress import Reporter, Silent
 from harness.run import stability
 from harness.run.announce import announce
+from harness.run.journal import open_journal
 from harness.run.outbox import SETTLE_S, Outbox, waiting_sentence_at_end
 from harness.run.recorder import Recorder
 from harness.run.shared_work import SharedWork, judging_names
@@ -76,8 +77,7 @@ def run(
     cells = cells_of(suite, prepared)
     file = Path(store_path).expanduser().absolute()
     cache_dir = _open_cache(Path(cache).expanduser().absolute() if cache else file.parent / "cache")
-    waits = _Waits(file, reporter)
-    store = Store(file, read_only=False, patience=Patience(WRITE_PATIENCE_S, waits.tell))
+    store = Store(file, read_only=False, patience=Patience(WRITE_PATIENCE_S, _Waits(file, reporter).tell))
     _take_in(store, reporter)
     seen = store.versions(cell.cell_id for cell in cells)
     done = set() if rerun else {cell_id for cell_id, version in seen.items() if version.status == "finished"}
@@ -95,8 +95,9 @@ def run(
         claims.remove_leftovers()
         store.start_run(_run_record(run_id, suite, executor, device_name, len(cells)))
         _relabel(store, cells, done)
-        outbox = Outbox(store, seen, reporter)
-        shared = SharedWork(claims, remaining, outbox, reporter, interruption.check)
+        journal = open_things.enter_context(contextlib.closing(open_journal(reporter, store, remaining, run_id)))
+        outbox = Outbox(store, seen, journal)
+        shared = SharedWork(claims, remaining, outbox, journal, interruption.check)
         work = Work(
             suite=suite,
             targets=(),
@@ -104,28 +105,28 @@ def run(
             context=CellContext(run_id, suite.name, planning_device, file.parent),
             cache=cache_dir,
             mark=mark(file, run_id),
-            reporter=reporter,
+            reporter=journal,
             check=interruption.check,
             saved_fits=lambda cell: () if rerun else _saved_fits(cell, outbox, recorder),
             sharing=shared,
         )
-        recorder = Recorder(outbox, shared, work, reporter)
-        _announce(suite, prepared, len(cells), len(done), reporter)
+        recorder = Recorder(outbox, shared, work, journal)
+        _announce(suite, prepared, len(cells), len(done), journal)
         status = "interrupted"
         try:
             _compute(executor, work, prepared, recorder)
             if outbox.settle(interruption.check):
                 shared.settled()
-                patient = Store(file, read_only=False, patience=Patience(SETTLE_S, waits.tell))
-                _finish(suite, prepared, cells, patient, shared, reporter)
+                patient = Store(file, read_only=False, patience=Patience(SETTLE_S, _Waits(file, journal).tell))
+                _finish(suite, prepared, cells, patient, shared, journal)
                 status = "finished"
         except KeyboardInterrupt:
             pass
         except StoreUnavailableError as error:
-            reporter.say(str(error))
+            journal.say(str(error))
         finally:
-            reporter.stop()
-            _end_run(outbox, run_id, status, reporter)
+            journal.stop()
+            _end_run(outbox, run_id, status, journal)
     return RunSummary(
         run_id,
         [cell.cell_id for cell in cells],

@@ -14,7 +14,7 @@ from harness.cells.run_cell import CellResult, Failure, work_dir
 from harness.datasets.loading import BrokenReport
 from harness.executors.base import Event, Opened, Work
 from harness.identity import digest
-from harness.progress import Reporter
+from harness.run.journal import Journal
 from harness.run.outbox import Outbox, Written
 from harness.run.shared_work import SharedWork
 from results.errors import StoreUnavailableError
@@ -24,11 +24,11 @@ from results.store.cell_rows import CellRows
 class Recorder:
     """Write the events of an executor to the store, count them, and report them."""
 
-    def __init__(self, outbox: Outbox, shared: SharedWork, work: Work, reporter: Reporter) -> None:
+    def __init__(self, outbox: Outbox, shared: SharedWork, work: Work, journal: Journal) -> None:
         self.outbox = outbox
         self.shared = shared
         self.work = work
-        self.reporter = reporter
+        self.journal = journal
         self.finished = 0
         self.failed = 0
         self.broken = BrokenReport()
@@ -60,7 +60,7 @@ class Recorder:
         self.outbox.put_images(digest(prepared.evaluation_identity()), _image_frame(prepared))
         self.broken |= event.broken
         if event.broken:
-            self.reporter.say(f"  {BrokenReport(event.broken).summary()}")
+            self.journal.say(f"  {BrokenReport(event.broken).summary()}")
 
     def _done(self, result: CellResult) -> None:
         try:
@@ -84,7 +84,7 @@ class Recorder:
             self.failed += 1
         self._end(cell_id, written, is_finished=result.finished)
         ending = {"recorded": "", "kept": "; its earlier result is kept", "waits": "; it waits for the store"}[written]
-        self.reporter.cell(result.title, f"{result.headline}{ending}")
+        self.journal.ended(cell_id, result.title, f"{result.headline}{ending}", result.record.seconds)
 
     def _write(self, result: CellResult) -> Written:
         written = self.outbox.put(

@@ -14,7 +14,7 @@ from harness.cells.plan import Cell, PreparedTarget
 from harness.cells.run_cell import title_of
 from harness.executors.sharing import Sharing
 from harness.identity import digest
-from harness.progress import Reporter
+from harness.run.journal import Journal
 from harness.run.outbox import Outbox
 from results.errors import StoreUnavailableError
 from results.store.cell_rows import CellVersion
@@ -32,16 +32,16 @@ class SharedWork(Sharing):
         claims: claims of this run.
         cells: cells that were not finished when the run began, or all with ``--rerun``.
         outbox: where results go; it knows the versions that cells had when the run began.
-        reporter: is told what other runs have computed.
+        journal: is told what other runs have computed.
         check: raises KeyboardInterrupt if the run was asked to stop.
     """
 
     def __init__(
-        self, claims: Claims, cells: Sequence[Cell], outbox: Outbox, reporter: Reporter, check: Callable[[], None]
+        self, claims: Claims, cells: Sequence[Cell], outbox: Outbox, journal: Journal, check: Callable[[], None]
     ) -> None:
         self.claims = claims
         self.outbox = outbox
-        self.reporter = reporter
+        self.journal = journal
         self.check = check
         self.open: dict[str, Cell] = {cell.cell_id: cell for cell in cells}
         """cells without a result of this run or another one"""
@@ -129,7 +129,7 @@ class SharedWork(Sharing):
         try:
             if not self.outbox.waiting and self._spooled:
                 for sentence in take_in(store).damaged:
-                    self.reporter.say(sentence)
+                    self.journal.say(sentence)
                 self._spooled = spooled_cells(store.path)
             versions = store.versions(self.open)
         except StoreUnavailableError:
@@ -141,7 +141,7 @@ class SharedWork(Sharing):
                 self.elsewhere[cell_id] = version
                 del self.open[cell_id]
                 failed = ", and failed" if version.status == "failed" else ""
-                self.reporter.cell(self._titles[cell_id], f"computed by the run {version.run_id}{failed}")
+                self.journal.ended(cell_id, self._titles[cell_id], f"computed by the run {version.run_id}{failed}")
 
     def settled(self) -> None:
         """Give up the claims that were kept for results on their way to the store; all are recorded."""
@@ -208,7 +208,7 @@ class SharedWork(Sharing):
     def _say_once(self, sentence: str, key: str | None = None) -> None:
         if (key or sentence) not in self._said:
             self._said.add(key or sentence)
-            self.reporter.say(sentence)
+            self.journal.say(sentence)
 
 
 def judging_names(prepared: Sequence[PreparedTarget]) -> list[str]:

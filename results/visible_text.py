@@ -20,7 +20,7 @@ _NAME = 40
 #: Most characters of a line of a message, unless it has many short words: about three lines on a terminal.
 _LINE = 300
 #: Most characters of a word in a longer line: the first of these with which the line is short enough.
-_WORDS = (160, 100, 60, 40)
+_WORDS = (160, 100, 60, 40, 20)
 #: Most characters of a line that has many short words.
 _MANY_WORDS = 600
 

@@ -15,7 +15,7 @@ import duckdb
 
 from results.atomic import partial_file
 from results.errors import StoreError
-from results.store.catalog import not_a_store, require_tables
+from results.store.catalog import not_a_store, require_few_units, require_tables
 from results.store.database import database_name, open_database, quoted
 from results.store.file_state import FileState
 from results.store.records import grouped
@@ -174,6 +174,7 @@ def reader_views(connection: duckdb.DuckDBPyConnection, path: Path, before: File
     checked = _checked.get(path)
     if checked is None or checked.state != before or FileState.of(path) != before:
         version = stored_version(connection, path)
+        require_few_units(connection, path)
         checked = Checked(before, version, _long_tables(connection) if version == SCHEMA_VERSION else frozenset())
         # The file may have been replaced by another one while it was opened.
         if FileState.of(path) == before:

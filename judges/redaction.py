@@ -58,10 +58,10 @@ def redactor(key: str) -> Redactor:
     """Return the function that replaces a key in a text by ``***``.
 
     It finds the key as it is; with characters written as JSON, HTML, URL or quoted-printable escapes (also escaped
-    again), or in octal; and, if it has at least eight characters, in upper or lower case, split by white space, line breaks,
-    quotation marks or invisible characters, in base64 (at every alignment, such as within ``Bearer KEY``), and in
-    hexadecimal. It does not find a key that is encrypted, reversed, compressed or encoded twice in base64, or parts of
-    one.
+    again), or in octal; and, if it has at least eight characters, in upper or lower case, split by white space, line
+    breaks, quotation marks or invisible characters, in base64 (at every alignment, such as within ``Bearer KEY``), and
+    in hexadecimal. It does not find a key that is encrypted, reversed, compressed or encoded twice in base64, or parts
+    of one.
     """
     if len(key) < SHORTEST_REDACTED:
         return Redactor(None, 0, 0)

@@ -99,7 +99,8 @@ def run(check: Callable[[C], Any], of: C, changes: list[str] | None = None) -> F
         if is_interrupt(error):
             raise_interrupt(error)
         if is_a(error, SystemExit):
-            why = f"The plugin ends the process ({shortened(type_and_text(error))}){where(error)}; raise an exception instead."
+            said = shortened(type_and_text(error))
+            why = f"The plugin ends the process ({said}){where(error)}; raise an exception instead."
             return Finding(name, False, why)
         return Finding(name, False, f"The check raised {shortened(type_and_text(error))}{where(error)}")
     return Finding(name, True, observation if isinstance(observation, str) else "")

@@ -127,9 +127,9 @@ def content_of(path: Path) -> str:
             digest.update(f"{len(name)}|{name}|{_hash_of(file)}|".encode(errors="surrogateescape"))
         return f"{PREFIX}{digest.hexdigest()}"
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
-        file, reason = (error.filename, error.strerror) if isinstance(error, OSError) else (None, None)
+        named, reason = (error.filename, error.strerror) if isinstance(error, OSError) else (None, None)
         raise ArgumentError(
-            f"{str(file or path)!r}, which a setting names, cannot be read ({reason or error}): give the path of an "
+            f"{str(named or path)!r}, which a setting names, cannot be read ({reason or error}): give the path of an "
             "existing file."
         ) from error
 

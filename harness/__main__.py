@@ -10,7 +10,17 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("harness: interrupted before anything was started.\n")
         raise SystemExit(130) from None
-    run_command()
+    code = 1
+    try:
+        run_command()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        raise
+    finally:
+        from methods.plugin_threads import end_without_threads
+
+        end_without_threads(code)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import UserError
 from harness.run import RunSummary
 from harness.run import run_suite as _run_suite
 from harness.suites import Suite
+from harness.suites.option_types import checked_options
 from harness.suites.resolve import resolve_suite
+from methods.setting_problems import quoted
 
 if TYPE_CHECKING:
     from harness.executors.base import Executor
@@ -28,9 +31,12 @@ def load_suite(name_or_path: str | Path, **overrides: Any) -> Suite:
             list of ``"KEY=VALUE"``.
 
     Raises:
-        UserError: an unknown name, key or value; the message names the file, the line and the nearest valid name.
+        UserError: an unknown option, name, key or value; the message names the file, the line and the nearest valid
+            name.
     """
-    return resolve_suite(str(name_or_path), **overrides).suite
+    if not isinstance(name_or_path, str | Path):
+        raise UserError(f"{quoted(name_or_path)} is no suite: give its name, or the path of a file that ends in .toml.")
+    return resolve_suite(str(name_or_path), **checked_options(overrides)).suite
 
 
 def run_suite(

@@ -7,18 +7,21 @@ import importlib
 import io
 import pkgutil
 import sys
-from typing import Annotated, NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from harness import __version__, commands
 from harness.commands.options import VERBS, add_verb
 from methods.errors import UserError
 from methods.plugin_errors import line_in_plugin, type_and_text, warn_in_a_sentence
 from results.errors import StoreError
-from results.visible_text import visible
+from results.visible_text import short_lines, visible
 
 EPILOG = """
 [bold]Try it[/bold] (about eleven minutes on two cores):  harness run --suite demo
@@ -31,8 +34,34 @@ EPILOG = """
 [bold]Show results[/bold]:  harness leaderboard --store outputs/results.duckdb
 """
 
+
+@contextmanager
+def _short_messages() -> Iterator[None]:
+    """Shorten the messages about wrong options within the context, and escape control characters in them."""
+    try:
+        yield
+    except Exception as error:
+        # Typer has its own copy of click, whose classes are private: an error has a message and formats it.
+        if hasattr(error, "format_message") and isinstance(message := getattr(error, "message", None), str):
+            error.message = short_lines(visible(message.removeprefix("Value error, ")))  # type: ignore[attr-defined]
+        raise
+
+
+class _Group(TyperGroup):
+    """All verbs; messages about what was typed are bounded."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with _short_messages():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _short_messages():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
     name="harness",
+    cls=_Group,
     epilog=EPILOG,
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -66,7 +95,9 @@ for _name, (_command, _examples) in sorted(VERBS.items()):
 def _fail(message: str, code: int = 2) -> NoReturn:
     # Without emoji: rich would replace `:abc:` in a name such as `photos:abc:`.
     console = Console(stderr=True, emoji=False)
-    console.print(f"[bold red]harness:[/bold red] {escape(visible(message))}", highlight=False, soft_wrap=True)
+    console.print(
+        f"[bold red]harness:[/bold red] {escape(short_lines(visible(message)))}", highlight=False, soft_wrap=True
+    )
     raise SystemExit(code)
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 from judges.calls import Answered
 from judges.parsing import MAX_REPLY_CHARS
+from judges.redaction import Redactor
 from judges.storable import token_count
 
 #: Characters kept of a reply that is no chat completion.
 KEPT_CHARS = 2000
-# An escaped character takes up to twelve, so that a key that begins within the kept part ends within this one.
-_MARGIN = 8192
 
 
-def read_completion(status: int, body: bytes, redact: Callable[[str], str]) -> Answered:
+def read_completion(status: int, body: bytes, redact: Redactor) -> Answered:
     """Return the message of a chat completion.
 
     A reply in another format is kept in part, with its HTTP status before it: it will be no verdict, even if the body
@@ -40,8 +38,10 @@ def read_completion(status: int, body: bytes, redact: Callable[[str], str]) -> A
     match document:
         case {"choices": [{"message": {"content": str() | None as message}} as choice, *_]}:
             reason = choice.get("finish_reason")
-            text = redact((message or "")[: MAX_REPLY_CHARS + _MARGIN])
-            reason = redact(reason[:KEPT_CHARS]) if isinstance(reason, str) else "unknown"
+            text = redact.start(message or "", MAX_REPLY_CHARS + 1)
+            if len(message or "") > MAX_REPLY_CHARS:
+                text = text.ljust(MAX_REPLY_CHARS + 1)  # as invalid as it was before the replacement
+            reason = redact.start(reason, KEPT_CHARS) if isinstance(reason, str) else "unknown"
             usage = document.get("usage")
             counts = usage if isinstance(usage, dict) else {}
             return Answered(text, reason, *(token_count(counts.get(f"{name}_tokens")) for name in _COUNTED))
@@ -51,10 +51,10 @@ def read_completion(status: int, body: bytes, redact: Callable[[str], str]) -> A
 _COUNTED = ("prompt", "completion")
 
 
-def unusable(status: int, reason: str, body: bytes, redact: Callable[[str], str]) -> Answered:
+def unusable(status: int, reason: str, body: bytes, redact: Redactor) -> Answered:
     """Return the invalid reply for a body that is no chat completion, with its beginning."""
-    start = body[: KEPT_CHARS + _MARGIN].decode("utf-8", "replace")
-    return Answered(f"HTTP {status}: {redact(start)[:KEPT_CHARS]}", reason)
+    start = redact.start(body.decode("utf-8", "replace"), KEPT_CHARS)
+    return Answered(f"HTTP {status}: {start}", reason)
 
 
 def _remark(status: int) -> str:

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
-import numpy as np
-import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -23,125 +20,38 @@ from torch import Tensor
 from methods.atomic import partial_file
 from methods.errors import UserError
 from methods.file_settings import load_config
+from methods.interface import (
+    Device,
+    Dictionary,
+    LinearSite,
+    MethodConfig,
+    MethodSpec,
+    Progress,
+    Reads,
+    Tokens,
+    no_progress,
+)
 from methods.plugin_calls import calling_object
 from methods.registry import did_you_mean
 from methods.requirements import checked_decode, checked_encode, checked_fit
 from methods.setting_problems import quoted, reason
 
-Reads = Literal["input", "output"]
-
-#: Called as ``progress(done, total, what)``. Methods may call it at any rate: the caller throttles.
-Progress = Callable[[int, int, str], None]
-
-Device = str | torch.device
-
-
-def no_progress(done: int, total: int, what: str) -> None:
-    """Ignore progress (a callback that shows nothing)."""
-
-
-class LinearSite(Protocol):
-    """Interface of the layer ``a = weight @ q + bias``, as far as methods may access it."""
-
-    @property
-    def weight(self) -> Tensor:
-        """(d_out, d_in) matrix."""
-
-    @property
-    def bias(self) -> Tensor:
-        """(d_out,), zeros if the layer has no bias."""
-
-    @property
-    def d_in(self) -> int: ...
-
-    @property
-    def d_out(self) -> int: ...
-
-
-class Tokens(Protocol):
-    """Activation instances of the probing set: one row per token, its ``q`` ("input") and its ``a`` ("output").
-
-    ``fit`` may rely on at least one token and finite values: :mod:`methods.requirements` checks them before it. All
-    tokens are read once for that, unless they have an attribute ``finite`` that is true.
-    """
-
-    @property
-    def n(self) -> int:
-        """Number of tokens."""
-
-    @property
-    def image(self) -> np.ndarray:
-        """(n,) int64: index of each token's image in the probing set."""
-
-    @property
-    def position(self) -> np.ndarray:
-        """(n,) int32: grid position, row by row; -1 is the CLS token, -2 and below further prefix tokens."""
-
-    @property
-    def label(self) -> np.ndarray:
-        """(n,) int64: class of each token's image, -1 if it has none. Only supervised methods may read it."""
-
-    def width(self, field: Reads) -> int:
-        """Return d_in for "input", d_out for "output"."""
-
-    def batches(self, field: Reads, size: int) -> Iterator[Tensor]:
-        """Yield all rows in order as float32 (m, width) with m <= size. Memory use does not grow with n."""
-
-    def gather(self, field: Reads, rows: np.ndarray) -> Tensor:
-        """Return the given rows as float32 (len(rows), width)."""
-
-    def columns(self, field: Reads, start: int, stop: int) -> Tensor:
-        """Return columns start..stop of all rows as float32 (n, stop - start)."""
-
-
-class MethodConfig(BaseModel):
-    """Base of every method's configuration: typed and immutable; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class MethodSpec(NamedTuple):
-    """Properties that a method declares. Claims are shown beside what the harness measures and never replace it."""
-
-    name: str
-    """Registry name, e.g. ``topk_sae``."""
-    title: str
-    """Display name, e.g. ``TopK SAE``."""
-    family: str
-    """Family of the method: ``control``, ``sae``, ``split``, ``transcoder``, ..."""
-    reads: Reads
-    """Input of ``encode``: the layer's input q or its output a."""
-    reference: str
-    """Source of the method."""
-    explicit: bool = True
-    """Claims that its units can be inspected and edited directly."""
-    training_free: bool = False
-    """Claims that no parameter is trained."""
-    lossless: bool = False
-    """Claims that decode(encode(x)) is the layer's output."""
-    stable: bool = False
-    """Claims the same result on repeated runs."""
-    supervised: bool = False
-    """Uses class labels."""
-    virtual: bool = False
-    """Its units are not part of the model: decode passes the original output through."""
-    uses_seed: bool = True
-    """Claims that ``fit`` depends on its seed; if false, only one initialisation seed is run."""
-    version: int = 1
-    """Part of every cell's identity. Raise it when a fix changes what the method computes."""
-    control_for: tuple[str, ...] = ()
-    """Families of which this method is the chance level, at an equal number of units: ``("split",)``, ..."""
-
-
-class Dictionary(NamedTuple):
-    """One direction per unit."""
-
-    atoms: Tensor
-    """(n_units, d)"""
-    parents: Tensor | None
-    """(n_units,) int64: the original unit that each unit was split from; None if there is none."""
-    side: Literal["reader", "writer"]
-    """Space of the atoms: the layer's input space (d = d_in, "reader") or its output space (d = d_out, "writer")."""
+__all__ = [
+    "Device",
+    "Dictionary",
+    "Learner",
+    "LinearSite",
+    "Method",
+    "MethodConfig",
+    "MethodSpec",
+    "Prerequisite",
+    "Progress",
+    "Reads",
+    "Tokens",
+    "make_config",
+    "no_progress",
+    "read_header",
+]
 
 
 class Prerequisite(NamedTuple):

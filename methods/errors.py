@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from results.visible_text import short_lines
+
 
 class UserError(Exception):
     """A request of the user cannot be fulfilled.
 
     The message is one or two plain sentences: what is wrong, the value seen, what is allowed, and the command that
-    fixes it. The command line prints it without a traceback and ends with exit code 2.
+    fixes it. The command line prints it without a traceback and ends with exit code 2. Very long names and values in
+    it are shortened.
     """
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(short_lines(text) if isinstance(text, str) else text for text in arguments))
 
 
 class ArgumentError(UserError, ValueError):

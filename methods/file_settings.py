@@ -126,10 +126,11 @@ def content_of(path: Path) -> str:
         for name, file in _files_in(path):
             digest.update(f"{len(name)}|{name}|{_hash_of(file)}|".encode(errors="surrogateescape"))
         return f"{PREFIX}{digest.hexdigest()}"
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
+        named, reason = (error.filename, error.strerror) if isinstance(error, OSError) else (None, None)
         raise ArgumentError(
-            f"{str(error.filename or path)!r}, which a setting names, cannot be read ({error.strerror or error}): give "
-            "the path of an existing file."
+            f"{str(named or path)!r}, which a setting names, cannot be read ({reason or error}): give the path of an "
+            "existing file."
         ) from error
 
 
@@ -153,26 +154,29 @@ def _hash_of_state(path: str, state: tuple[int, ...]) -> str:
 
 def _files_in(folder: Path) -> Iterator[tuple[str, Path]]:
     """Return (name relative to the folder, path) of the files in it, sorted by name; linked folders are followed."""
-    visited: set[str] = set()
     files: list[tuple[str, Path]] = []
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
-        real = os.path.realpath(root)
-        if real in visited:
-            folders.clear()
+    n_folders = 0
+    waiting: list[tuple[Path, frozenset[str]]] = [(folder, frozenset())]
+    while waiting:
+        parent, ancestors = waiting.pop()
+        real = os.path.realpath(parent)
+        # A link back to a folder above leads nowhere new; two links to one folder are read twice, as copies would be.
+        if real in ancestors:
             continue
-        visited.add(real)
-        folders.sort()
-        files += [((file := Path(root, name)).relative_to(folder).as_posix(), file) for name in names]
-        if len(files) > MOST_FILES:
-            raise UserError(
-                f"The folder {str(folder)!r}, which a setting names, has more than {MOST_FILES} files: name the files "
-                "that are read, or let the method return their identity from fingerprint()."
-            )
+        n_folders += 1
+        with os.scandir(parent) as entries:
+            for entry in entries:
+                path = Path(entry.path)
+                if entry.is_dir():
+                    waiting.append((path, ancestors | {real}))
+                else:
+                    files.append((path.relative_to(folder).as_posix(), path))
+                if len(files) > MOST_FILES or n_folders > MOST_FILES:
+                    raise UserError(
+                        f"The folder {str(folder)!r}, which a setting names, has more than {MOST_FILES} files: name "
+                        "the files that are read, or let the method return their identity from fingerprint()."
+                    )
     return iter(sorted(files))
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 # ---- settings and their types

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from types import CodeType, FrameType, TracebackType
 from typing import Any, NoReturn, TypeVar
 
+from methods.raw_exceptions import is_a, previous_of, traceback_of
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: Code of the functions that raise KeyboardInterrupt because the user asked for it.
@@ -28,9 +30,9 @@ def is_interrupt(error: BaseException | None) -> bool:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, KeyboardInterrupt) and _through_marked(error.__traceback__):
+        if is_a(error, KeyboardInterrupt) and _through_marked(traceback_of(error)):
             return True
-        error = error.__cause__ or error.__context__
+        error = previous_of(error)
     return False
 
 

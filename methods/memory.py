@@ -11,7 +11,7 @@ from methods.byte_sizes import size_text
 from methods.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from methods.base import Device, LinearSite, Method
+    from methods.base import Device, LinearSite, Method, MethodConfig
 
 
 def memory_of(device: Device) -> int | None:
@@ -25,13 +25,28 @@ def memory_of(device: Device) -> int | None:
         return None
 
 
+def least_memory_of(method: type[Method], config: MethodConfig, d_in: int, d_out: int) -> int:
+    """Return the bytes that a fit of a method needs at least.
+
+    Raises:
+        ArgumentError: if the method returns something else.
+    """
+    needed: object = method.least_memory(config, d_in, d_out)
+    if isinstance(needed, bool) or not isinstance(needed, int):
+        raise ArgumentError(
+            f"{method.spec.name}.least_memory() returns a {type(needed).__name__}; it must return a whole number of "
+            "bytes."
+        )
+    return needed
+
+
 def require_memory(method: Method, site: LinearSite, device: Device) -> None:
     """Check that a fit needs no more memory than the device has.
 
     Raises:
         ArgumentError: if it needs more; without this check, the operating system would end the process.
     """
-    needed = method.least_memory(method.config, site.d_in, site.d_out)
+    needed = least_memory_of(type(method), method.config, site.d_in, site.d_out)
     # Most fits need little, and asking the device takes time.
     if needed < 2**28 or (memory := memory_of(device)) is None or needed <= memory:
         return

@@ -13,17 +13,21 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from methods.errors import UserError
 from methods.interrupts import is_interrupt, raise_interrupt, recognisable_interrupts
+from methods.plugin_threads import watched_threads
 from methods.process_state import restored
+from methods.raw_exceptions import is_a, traceback_of
 
 #: Most characters of an exception's text that are kept.
 LONGEST_TEXT = 2000
+#: Most characters of the name of its class.
+LONGEST_NAME = 100
 #: Most characters of it in a sentence.
 LONGEST_REASON = 200
 
@@ -41,8 +45,9 @@ def clean_text(text: str) -> str:
 
 
 def type_name(error: BaseException) -> str:
-    """Return the name of an exception's class, whatever its metaclass does."""
-    return clean_text(type.__dict__["__name__"].__get__(type(error)))
+    """Return the name of an exception's class in one line, whatever its metaclass does."""
+    name = clean_text(" ".join(type.__dict__["__name__"].__get__(type(error)).split()))
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
 
 
 def text_of(error: BaseException) -> str:
@@ -70,26 +75,51 @@ def traceback_text(error: BaseException) -> str:
     except BaseException as problem:
         if is_interrupt(problem):
             raise
-        text = "".join(traceback.format_tb(error.__traceback__)) + type_and_text(error)
+        text = "".join(traceback.format_tb(traceback_of(error))) + type_and_text(error)
     text = clean_text(text)
     return text if len(text) <= 100_000 else f"{text[:50_000]}\n...\n{text[-50_000:]}"
 
 
+_REAL_EXIT = os._exit
+#: What stands in for ``os._exit`` in each context of :func:`exits_as_exceptions` that is open, in any thread.
+_stand_ins: list[Callable[[int], NoReturn]] = []
+
+
 @contextmanager
 def exits_as_exceptions() -> Iterator[None]:
-    """Let ``os._exit`` raise SystemExit within the context, in this process; a forked child still ends at once."""
-    real, process = os._exit, os.getpid()
+    """Let ``os._exit`` raise SystemExit within the context, in this process.
+
+    A child that code in the context forked ends at once if it calls ``os._exit``, and at the end of the context at the
+    latest, whatever was raised in it: it must not go on with the work of this process beside it.
+    """
+    process = os.getpid()
 
     def leave(status: int = 0) -> NoReturn:
         if os.getpid() != process:
-            real(status)
+            _REAL_EXIT(status)
         raise SystemExit(f"os._exit({status})")
 
+    _stand_ins.append(leave)
     os._exit = leave
+    status = 1
     try:
         yield
+        status = 0
+    except SystemExit as end:
+        status = _exit_status(end)
+        raise
     finally:
-        os._exit = real
+        _stand_ins.remove(leave)
+        os._exit = _stand_ins[-1] if _stand_ins else _REAL_EXIT  # type: ignore[assignment]
+        if os.getpid() != process:
+            _REAL_EXIT(status)
+
+
+def _exit_status(end: SystemExit) -> int:
+    code = SystemExit.__dict__["code"].__get__(end)
+    if code is None:
+        return 0
+    return code & 0xFF if type(code) is int else 1
 
 
 @contextmanager
@@ -104,7 +134,8 @@ def failing_threads(subject: str) -> Iterator[None]:
 
     threading.excepthook = collect
     try:
-        yield
+        with watched_threads():
+            yield
     finally:
         if threading.excepthook is collect:
             threading.excepthook = before
@@ -131,11 +162,12 @@ def plugin_errors(
     """
     with recognisable_interrupts():
         try:
-            yield
+            with exits_as_exceptions(), watched_threads():
+                yield
         except BaseException as error:
             if is_interrupt(error):
                 raise_interrupt(error)
-            if isinstance(error, (UserError, *passed)) and has_text(error):
+            if is_a(error, (UserError, *passed)) and has_text(error):
                 raise
             where = f"{f' in {call}' if call else ''}{line_in_plugin(error)}"
             sentence = f"{subject} failed{where}: {type_and_text(error)[:LONGEST_REASON].rstrip('.')}."
@@ -170,7 +202,7 @@ def line_in_plugin(error: BaseException) -> str:
     """Return `` at line N of FILE`` of the innermost frame that is in a plugin file, or an empty string."""
     from methods.plugin_files import is_plugin_module
 
-    location, trace = "", error.__traceback__
+    location, trace = "", traceback_of(error)
     while trace is not None:
         if is_plugin_module(str(trace.tb_frame.f_globals.get("__name__", ""))):
             location = f" at line {trace.tb_lineno} of {Path(trace.tb_frame.f_code.co_filename).name}"
@@ -182,7 +214,7 @@ def warn_in_a_sentence() -> None:
     """Print exceptions of threads and of ``__del__`` as one sentence on standard error, not as a traceback."""
 
     def of_thread(arguments: threading.ExceptHookArgs) -> None:
-        if arguments.exc_value is not None and not isinstance(arguments.exc_value, SystemExit):
+        if arguments.exc_value is not None and not is_a(arguments.exc_value, SystemExit):
             _say(f"a thread raised {type_and_text(arguments.exc_value)}{line_in_plugin(arguments.exc_value)}.")
 
     def unraisable(arguments: Any) -> None:

@@ -14,10 +14,14 @@ from typing import Any
 from methods.errors import UserError
 from methods.interrupts import is_interrupt, raise_interrupt
 from methods.plugin_errors import LONGEST_REASON, has_text, type_and_text
+from methods.raw_exceptions import is_a, traceback_of
 from methods.registry import Origin, forget, importing_plugin
 
 #: Prefix of the names under which plugin files are imported.
 _PREFIX = "harness_plugin_"
+
+
+_SYNTAX_ERRORS = (SyntaxError, IndentationError, TabError)
 
 
 class _PluginLoader(SourceFileLoader):
@@ -78,10 +82,10 @@ def load_plugin_file(path: str | Path) -> str:
         forget(module_name)
         if is_interrupt(error):
             raise_interrupt(error)
-        if isinstance(error, UserError) and has_text(error):
+        if is_a(error, UserError) and has_text(error):
             raise UserError(f"The plugin {str(path)!r}{_line_of(error, file)}: {error}") from error
         reason = f"{_line_of(error, file)}: {type_and_text(error)[:LONGEST_REASON]}"
-        if isinstance(error, ModuleNotFoundError) and (file.parent / f"{error.name}.py").is_file():
+        if type(error) is ModuleNotFoundError and (file.parent / f"{error.name}.py").is_file():
             reason += ". A plugin is one file; make what needs several a package (docs/plugins.md)"
         raise UserError(f"The plugin {str(path)!r} failed to load{reason}") from error
     return module_name
@@ -111,8 +115,8 @@ def plugin_source(target: Any) -> str | None:
 
 def _line_of(error: BaseException, file: Path) -> str:
     """Return `` at line N`` of ``file``, from the innermost frame of the traceback that lies in it."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = traceback.extract_tb(traceback_of(error))
     lines = [frame.lineno for frame in frames if Path(frame.filename).name == file.name]
-    if isinstance(error, SyntaxError) and error.lineno:
-        lines.append(error.lineno)
+    if type(error) in _SYNTAX_ERRORS and error.lineno:  # type: ignore[attr-defined]
+        lines.append(error.lineno)  # type: ignore[attr-defined]
     return f" at line {lines[-1]}" if lines else ""

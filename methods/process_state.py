@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import functools
 import gc
 import os
 import random
@@ -17,9 +18,11 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from methods.descriptors import kept_descriptors
 
 
 class Setting(NamedTuple):
@@ -76,7 +79,7 @@ def _stream(name: str, number: int) -> Setting:
 
 
 #: Signals that Python programs handle; to ask for all 64 would take longer than a small batch.
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGPIPE, signal.SIGCHLD)
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGPIPE, signal.SIGCHLD)
 
 
 def _handlers() -> dict[int, Any]:
@@ -92,14 +95,30 @@ def _restore_handlers(before: dict[int, Any]) -> None:
             signal.signal(number, handler)
 
 
-def _timer() -> bool:
-    return signal.getitimer(signal.ITIMER_REAL)[0] > 0
+def _restore_interrupt_handler(handler: Any) -> None:
+    _restore_handlers({signal.SIGINT: handler})
 
 
-def _restore_timer(running: bool) -> None:
-    # A timer of an earlier caller cannot be told from one of the plugin: it is kept.
-    if not running:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+def _blocked_signals() -> frozenset[int]:
+    return frozenset(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+
+
+def _restore_blocked_signals(blocked: frozenset[int]) -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+
+
+def _timers() -> tuple[bool, ...]:
+    return tuple([signal.getitimer(timer)[0] > 0 for timer in _TIMERS])
+
+
+def _restore_timers(before: tuple[bool, ...]) -> None:
+    for timer, running in zip(_TIMERS, before, strict=True):
+        # A timer of an earlier caller cannot be told from one of the plugin: it is kept.
+        if not running:
+            signal.setitimer(timer, 0)
 
 
 def _folder() -> str | None:
@@ -119,12 +138,6 @@ def _restore_environment(before: dict[str, str]) -> None:
     for name in set(os.environ) - set(before):
         del os.environ[name]
     os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
-
-
-def _restore_builtins(before: dict[str, Any]) -> None:
-    for name in set(vars(builtins)) - set(before):
-        delattr(builtins, name)
-    vars(builtins).update(before)
 
 
 def _restore_filters(before: list[Any]) -> None:
@@ -148,25 +161,31 @@ SETTINGS: tuple[Setting, ...] = (
     _attribute(os, "_exit"),
     _attribute(warnings, "showwarning"),
     Setting("the filters of warnings", lambda: list(warnings.filters), _restore_filters, printed=False),
-    Setting("the timer of signals", _timer, _restore_timer, printed=False),
+    Setting("the timer of signals", _timers, _restore_timers, printed=False),
+    # These two keep Ctrl-C working between two calls.
+    Setting(
+        "the handler of SIGINT", lambda: signal.getsignal(signal.SIGINT), _restore_interrupt_handler, printed=False
+    ),
+    Setting("the blocked signals", _blocked_signals, _restore_blocked_signals, printed=False),
+    Setting("the trace function", sys.gettrace, sys.settrace, printed=False),
+    Setting("the profile function", sys.getprofile, sys.setprofile, printed=False),
     Setting("the working folder", _folder, _restore_folder),
-    Setting("Python's built-in functions", lambda: dict(vars(builtins)), _restore_builtins, printed=False),
     Setting("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
     Setting("garbage collection", gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
 )
 
 
-def _numpy_settings() -> tuple[Setting, ...]:
+@functools.cache
+def _numpy_settings(numpy: Any) -> tuple[Setting, ...]:
     """Return the settings of numpy, or none if it has not been imported."""
-    numpy: Any = sys.modules.get("numpy")
     if numpy is None or not hasattr(numpy, "seterr"):
         return ()
     return (Setting("numpy's error handling", numpy.geterr, lambda value: numpy.seterr(**value)),)
 
 
-def _torch_settings() -> tuple[Setting, ...]:
+@functools.cache
+def _torch_settings(torch: Any) -> tuple[Setting, ...]:
     """Return the settings of torch, or none if it has not been imported."""
-    torch: Any = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "get_default_device"):
         return ()
 
@@ -205,22 +224,52 @@ def restored(
         brief: leave :data:`SLOW_SETTINGS` out, for calls of a fraction of a millisecond.
         keep_new_variables: keep environment variables that were added, as imports of libraries do.
     """
-    settings = (*SETTINGS, *_numpy_settings(), *_torch_settings(), *(() if brief else SLOW_SETTINGS))
+    modules = sys.modules
+    libraries = (*_numpy_settings(modules.get("numpy")), *_torch_settings(modules.get("torch")))
+    settings = (*SETTINGS, *libraries, *(() if brief else SLOW_SETTINGS))
     before = [(setting, setting.get()) for setting in settings]
+    built_in = {**builtins.__dict__}
     try:
-        yield
+        with nullcontext() if brief else kept_descriptors(changes):
+            yield
     finally:
-        for setting, value in before:
-            present = setting.get()
-            if setting is _ENVIRONMENT and keep_new_variables:
-                value = {**present, **value}
-            if not _same(present, value):
-                setting.restore(value)
-                if setting is _ENVIRONMENT and all(present.get(name) == value[name] for name in value):
-                    continue  # only additions, which imports of libraries make
-                if changes is not None:
-                    phrase = f"{setting.name} ({value} to {present})" if setting.printed else setting.name
-                    changes.append(phrase)
+        # Built-in functions come first: what follows calls them.
+        present_built_in = {**builtins.__dict__}
+        builtins.__dict__.update(built_in)
+        _put_back(before, changes, keep_new_variables)
+        if present_built_in != built_in:
+            for name in present_built_in.keys() - built_in.keys():
+                del builtins.__dict__[name]
+            if changes is not None:
+                changes.append("Python's built-in functions")
+
+
+def _put_back(before: list[tuple[Setting, Any]], changes: list[str] | None, keep_new_variables: bool) -> None:
+    """Restore every setting, also if an exception is raised in between; that is raised at the end."""
+    failure: BaseException | None = None
+    for setting, value in before:
+        try:
+            phrase = _restored_setting(setting, value, keep_new_variables)
+        except BaseException as error:
+            failure = error if failure is None else failure
+        else:
+            if phrase and changes is not None:
+                changes.append(phrase)
+    if failure is not None:
+        raise failure
+
+
+def _restored_setting(setting: Setting, value: Any, keep_new_variables: bool) -> str:
+    """Restore one setting and return a phrase about its change; empty if there was none."""
+    present = setting.get()
+    if setting is _ENVIRONMENT and keep_new_variables:
+        value = {**present, **value}
+    if _same(present, value):
+        return ""
+    setting.restore(value)
+    if setting is _ENVIRONMENT and all(present.get(name) == value[name] for name in value):
+        return ""  # only additions, which imports of libraries make
+    return f"{setting.name} ({value} to {present})" if setting.printed else setting.name
 
 
 def _same(present: Any, value: Any) -> bool:
@@ -228,7 +277,7 @@ def _same(present: Any, value: Any) -> bool:
     return present is value or (type(present) is type(value) and isinstance(present, _PLAIN) and present == value)
 
 
-_PLAIN = (bool, int, float, str, tuple, list, dict, _Stream)
+_PLAIN = (bool, int, float, str, tuple, list, dict, frozenset, _Stream)
 
 
 @contextmanager

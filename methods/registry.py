@@ -27,6 +27,7 @@ from methods.errors import UserError
 from methods.interrupts import is_interrupt, raise_interrupt, recognisable_interrupts
 from methods.plugin_errors import exits_as_exceptions, failing_threads, plugin_call, text_of, type_and_text
 from methods.process_state import restored
+from methods.raw_exceptions import is_a
 
 T = TypeVar("T")
 
@@ -247,7 +248,7 @@ class Registry(Generic[T]):
         except BaseException as error:
             if is_interrupt(error):
                 raise_interrupt(error)
-            reason = text_of(error) if isinstance(error, UserError) else type_and_text(error)
+            reason = text_of(error) if is_a(error, UserError) else type_and_text(error)
             # Two packages may have broken plugins of the same name.
             key = point.name if point.name not in self.broken else f"{point.name} ({source})"
             self.broken[key] = BrokenPlugin(point.name, source, reason)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from results.visible_text import short_lines
+
 
 class StoreError(Exception):
-    """The store cannot do what was asked. The message is one or two plain sentences that say what to do about it."""
+    """The store cannot do what was asked. The message is one or two plain sentences that say what to do about it.
+
+    Very long names and values in it are shortened.
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(short_lines(text) if isinstance(text, str) else text for text in arguments))
 
 
 class StoreUnavailableError(StoreError):

@@ -50,10 +50,15 @@ _LOGS = (".wal", ".wal.recovery", ".wal.checkpoint")
 _REMEDY = "point --store or HARNESS_STORE at a .duckdb file"
 
 
-def require_location(path: str | os.PathLike[str]) -> None:
+def require_location(path: str | os.PathLike[str], *, reads: bool = True) -> None:
     """Check that a path can be that of a results store: a DuckDB file, or one that does not exist yet.
 
     Nothing is created, and at most the first bytes of a file are read.
+
+    Args:
+        path: the path.
+        reads: also read the first bytes. Not allowed for a file that a thread of this process may have open: a process
+            that closes a file loses all locks that it holds on it, those of DuckDB's open connections too.
 
     Raises:
         StoreError: the path is an address of another kind of database or of another machine, a folder, a device, a link
@@ -63,7 +68,7 @@ def require_location(path: str | os.PathLike[str]) -> None:
     require_file_name(path)
     file = Path(path).expanduser()
     try:
-        mode = file.stat().st_mode
+        status = file.stat()
     except FileNotFoundError as error:
         if file.is_symlink():
             raise StoreError(f"{file} is a link to a file that does not exist; remove it, or {_REMEDY}.") from error
@@ -77,11 +82,12 @@ def require_location(path: str | os.PathLike[str]) -> None:
     except OSError as error:
         # For example a name that is too long.
         raise StoreError(f"{file} cannot be a results store ({error.strerror}); {_REMEDY}.") from error
-    if stat.S_ISDIR(mode):
+    if stat.S_ISDIR(status.st_mode):
         raise StoreError(f"{file} is a folder, not a results store; name a file in it, such as {file}/results.duckdb.")
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         raise StoreError(f"{file} is not a regular file, and so not a results store; {_REMEDY}.")
-    _refuse_content(file)
+    if reads or status.st_size == 0:
+        _refuse_content(file)
     _refuse_companions(file)
 
 

@@ -17,6 +17,12 @@ _BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")
 
 #: Most characters of a name in a sentence.
 _NAME = 40
+#: Most characters of a line of a message, unless it has many short words: about three lines on a terminal.
+_LINE = 300
+#: Most characters of a word in a longer line: the first of these with which the line is short enough.
+_WORDS = (160, 100, 60, 40, 20)
+#: Most characters of a line that has many short words.
+_MANY_WORDS = 600
 
 
 def visible(text: object, keep: str = "\n\t") -> str:
@@ -45,6 +51,29 @@ def names_text(names: Iterable[object], most: int = 60) -> str:
     shown = [text if len(text) <= _NAME else f"{text[: _NAME - 3]}..." for text in texts[:most]]
     more = [f"and {len(texts) - most} more"] if len(texts) > most else []
     return ", ".join([*shown, *more]) or "none"
+
+
+def short_lines(text: str) -> str:
+    """Return a message whose lines are bounded, whatever names and values were put into it.
+
+    A line of up to 300 characters stays as it is. In a longer one the middle of long words (names, paths, values) is
+    left out; if that is not enough, the middle of the line.
+    """
+    return "\n".join(line if len(line) <= _LINE else _short_line(line) for line in text.split("\n"))
+
+
+def _short_line(line: str) -> str:
+    for most in _WORDS:
+        shorter = re.sub(rf"\S{{{most + 1},}}", lambda word, most=most: _without_middle(word[0], most), line)  # type: ignore[misc]
+        if len(shorter) <= _LINE:
+            break
+    return shorter if len(shorter) <= _MANY_WORDS else _without_middle(shorter, _MANY_WORDS)
+
+
+def _without_middle(text: str, most: int) -> str:
+    """Return a text of `most` characters: two thirds of them from its start, the others from its end."""
+    end = most // 3
+    return f"{text[: most - end - 3]}...{text[-end:]}"
 
 
 def _is_control(char: str) -> bool:

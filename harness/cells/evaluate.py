@@ -22,7 +22,7 @@ from harness.cells.unit_maps import unit_maps
 from harness.metrics.base import Batch, Metric, Outcome
 from methods.base import Method, Progress, no_progress
 from methods.interrupts import is_interrupt, raise_interrupt
-from methods.plugin_errors import type_and_text
+from methods.plugin_errors import failing_threads, type_and_text
 from methods.process_state import restored
 from results import ScoreRecord
 from results.store.outcomes import ImageOutcome
@@ -149,7 +149,8 @@ class _TimedMetric:
         with restored(self.changes, brief=True):
             started = time.perf_counter()
             try:
-                return step()
+                with failing_threads(f"the metric {self.cls.id}"):
+                    return step()
             except BaseException as error:
                 if is_interrupt(error):
                     raise_interrupt(error)

@@ -23,6 +23,7 @@ from harness.suites import MethodEntry, Suite, Target
 from methods import METHODS
 from methods.base import Method, MethodConfig, MethodSpec, make_config
 from methods.file_settings import files_of, plain_config
+from methods.fingerprints import fingerprint_problem
 from methods.plugin_calls import calling
 from methods.plugin_files import plugin_source
 
@@ -271,10 +272,8 @@ def _method_identity(method: type[Method], config: MethodConfig) -> dict[str, An
     }
     if method.fingerprint is not Method.fingerprint:
         fingerprint = method(config).fingerprint()
-        if not isinstance(fingerprint, str | None):
-            raise UserError(
-                f"{method.spec.name}.fingerprint() returns a {type(fingerprint).__name__}; it must return text or None."
-            )
+        if problem := fingerprint_problem(fingerprint):
+            raise UserError(f"{method.spec.name}.fingerprint() returns {problem}")
         if fingerprint is not None:
             identity["fingerprint"] = fingerprint
     needed = method.prerequisite(config)

@@ -35,6 +35,7 @@ from methods.plugin_errors import (
     type_name,
 )
 from methods.process_state import restored, restored_generators
+from methods.raw_exceptions import is_a
 from results import CellRecord, ScoreRecord
 from results.boards.board import Column, digits_of
 from results.store.outcomes import ImageOutcome
@@ -80,9 +81,9 @@ class Failure(NamedTuple):
     def of(cls, error: BaseException) -> Failure:
         text = traceback_text(error).replace(str(Path(__file__).parents[2]), ".")
         message = text_of(error)
-        if isinstance(error, SystemExit):
+        if is_a(error, SystemExit):
             message = f"sys.exit or os._exit was called ({message}): raise an exception instead."
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY.search(message):
+        if is_a(error, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY.search(message):
             message = f"{OUT_OF_MEMORY} ({type_and_text(error)[:200]})"
         return cls(type_name(error), message, text)
 

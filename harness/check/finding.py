@@ -14,11 +14,16 @@ import torch
 
 from methods.errors import UserError
 from methods.interrupts import is_interrupt, raise_interrupt, recognisable_interrupts
-from methods.plugin_errors import exits_as_exceptions, failing_threads, text_of, type_and_text
+from methods.plugin_errors import exits_as_exceptions, failing_threads, has_text, text_of, type_and_text
 from methods.plugin_files import is_plugin_module
 from methods.process_state import restored
+from methods.raw_exceptions import is_a, traceback_of
 
 C = TypeVar("C")
+
+
+#: Most characters of an exception of the plugin in a finding.
+LONGEST_WHY = 500
 
 
 class Finding(NamedTuple):
@@ -67,6 +72,11 @@ def guarded(changes: list[str] | None = None) -> Iterator[None]:
         yield
 
 
+def shortened(text: str) -> str:
+    """Return a text of a plugin with at most :data:`LONGEST_WHY` characters."""
+    return text if len(text) <= LONGEST_WHY else f"{text[:LONGEST_WHY]}..."
+
+
 def run(check: Callable[[C], Any], of: C, changes: list[str] | None = None) -> Finding:
     """Run one check and return its finding. If the check returns a string, it describes what was observed.
 
@@ -80,16 +90,19 @@ def run(check: Callable[[C], Any], of: C, changes: list[str] | None = None) -> F
     except NotApplicable as reason:
         return Finding(name, True, str(reason), applies=False)
     except AssertionError as failure:
-        return Finding(name, False, str(failure) or f"An assertion failed{where(failure)}.")
+        sentence = shortened(text_of(failure)) if has_text(failure) else "An assertion failed"
+        place = where(failure)
+        return Finding(name, False, f"{sentence.rstrip('.')}{place}." if place else sentence)
     except UserError as error:
-        return Finding(name, False, text_of(error))
+        return Finding(name, False, shortened(text_of(error)))
     except BaseException as error:
         if is_interrupt(error):
             raise_interrupt(error)
-        if isinstance(error, SystemExit):
-            why = f"The plugin ends the process ({type_and_text(error)}){where(error)}; raise an exception instead."
+        if is_a(error, SystemExit):
+            said = shortened(type_and_text(error))
+            why = f"The plugin ends the process ({said}){where(error)}; raise an exception instead."
             return Finding(name, False, why)
-        return Finding(name, False, f"The check raised {type_and_text(error)}{where(error)}")
+        return Finding(name, False, f"The check raised {shortened(type_and_text(error))}{where(error)}")
     return Finding(name, True, observation if isinstance(observation, str) else "")
 
 
@@ -123,7 +136,7 @@ def process_settings(changes: Sequence[str], when: str = "The plugin") -> Findin
 def where(error: BaseException) -> str:
     """Return `` (line N of FILE)`` of the innermost frame of the traceback that is in a plugin, or an empty string."""
     location = ""
-    frame = error.__traceback__
+    frame = traceback_of(error)
     while frame is not None:
         if is_plugin_module(frame.tb_frame.f_globals.get("__name__", "")):
             location = f" (line {frame.tb_lineno} of {Path(frame.tb_frame.f_code.co_filename).name})"

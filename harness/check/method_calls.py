@@ -13,8 +13,9 @@ import torch
 
 from harness.cells.method_output import ROUNDING
 from harness.check.finding import require
-from methods.base import make_config, read_header
+from methods.base import Method, Prerequisite, make_config, read_header
 from methods.errors import UserError
+from methods.fingerprints import fingerprint_problem
 
 if TYPE_CHECKING:
     from harness.check.methods import CheckedMethod
@@ -121,13 +122,31 @@ def safe_file(of: CheckedMethod) -> None:
             os.chdir(before)
 
 
+def prerequisite(of: CheckedMethod) -> str:
+    """Check that the method names at most one other method whose fit it needs, and that this one needs none of it."""
+    cls, config = of.cls, make_config(of.cls, dict(of.config))
+    names: list[str] = []
+    while (needed := cls.prerequisite(config)) is not None:
+        require(
+            isinstance(needed, Prerequisite) and isinstance(needed.method, type) and issubclass(needed.method, Method),
+            f"prerequisite() returns a {type(needed).__name__}; it must return Prerequisite(method class, config) or "
+            "None.",
+        )
+        cls, config = needed
+        require(
+            cls is not of.cls and cls.spec.name not in names,
+            "prerequisite() leads back to a method that needs this fit itself; it must return another method, or None.",
+        )
+        names.append(cls.spec.name)
+    return f"needs the fit of {', '.join(names)}" if names else ""
+
+
 def fingerprint(of: CheckedMethod) -> str:
     """Check that the method's own fingerprint is text or None, and the same each time."""
     values = [of.cls(make_config(of.cls, dict(of.config))).fingerprint() for _ in range(2)]
-    require(
-        all(value is None or isinstance(value, str) for value in values),
-        f"fingerprint() returns a {type(values[0]).__name__}; it must return text, or None if fit reads no files.",
-    )
+    for value in values:
+        problem = fingerprint_problem(value)
+        require(not problem, f"fingerprint() returns {problem}")
     require(
         values[0] == values[1],
         "fingerprint() gives another value at each call, so finished cells would never be found again; return a hash "

@@ -16,6 +16,7 @@ from harness.check.finding import Finding, NotApplicable, other_globals, require
 from harness.check.method_calls import (
     bounded_memory,
     fingerprint,
+    prerequisite,
     safe_file,
     same_codes_at_each_call,
     same_dictionary_at_each_call,
@@ -317,7 +318,7 @@ def save_and_load(of: CheckedMethod) -> None:
 
 #: Checks in the order in which they run. Each raises AssertionError with a sentence that explains the failure.
 CHECKS: tuple[Callable[[CheckedMethod], Any], ...] = (
-    settings, fingerprint, fit, encode_and_decode, inputs_unchanged, dtype_and_device_kept, dictionary,
+    settings, fingerprint, prerequisite, fit, encode_and_decode, inputs_unchanged, dtype_and_device_kept, dictionary,
     empty_and_single_batches, independent_of_the_batch, same_codes_at_each_call, same_dictionary_at_each_call,
     bounded_memory, deterministic_under_a_seed, uses_seed_is_correct, supervised_is_correct, training_free_is_correct,
     lossless_is_correct, dictionary_matches_decode, safe_file, save_and_load,

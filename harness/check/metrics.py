@@ -233,6 +233,9 @@ def _pass(cls: type[Metric], method: Method, world: CheckWorld, batch_size: int,
     changed = False
 
     class Recorder(cls):  # type: ignore[misc, valid-type]
+        def __init__(self, *arguments: Any) -> None:
+            _recording_errors(errors, lambda: super(Recorder, self).__init__(*arguments))
+
         def update(self, batch: Batch) -> None:
             nonlocal changed
             before = Batch(*(part.clone() for part in batch))

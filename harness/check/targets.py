@@ -17,7 +17,15 @@ from harness.errors import UserError
 from harness.plugins import KINDS, load_plugin, registry_of
 from harness.suites.known_names import no_such_plugin
 from methods.base import make_config
+from methods.plugin_threads import unfinished_threads
 from methods.registry import changed_by_import, did_you_mean
+
+#: Seconds to wait for threads of the plugin at the end of its check.
+_THREAD_PATIENCE_S = 1.0
+_THREADS = (
+    "Threads that the plugin starts still run after its calls ({}), and Python waits for them at the end of a run: "
+    "join them before a call returns, or start them with daemon=True."
+)
 
 
 class CheckTarget(NamedTuple):
@@ -115,6 +123,8 @@ def check(target: CheckTarget, settings: Mapping[str, Any] | None = None, *, dev
     if entry is not None and (at_import := changed_by_import.get(entry.module)):
         during = [finding for finding in findings if finding.check != PROCESS_SETTINGS]
         findings = [*during, process_settings(at_import, "The import of the plugin")]
+    if left := unfinished_threads(_THREAD_PATIENCE_S):
+        findings.append(Finding("threads", False, _THREADS.format(len(left))))
     source = entry.source if entry is not None else ""
     return CheckReport(kind, target.spec, source, used, time.perf_counter() - started, findings)
 

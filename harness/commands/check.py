@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.commands.options import JsonOption, PluginOption, load_plugins, verb
-from harness.commands.output import out, print_json
+from harness.commands.output import out, out_short, print_json
 from harness.errors import UserError
 from methods.plugin_files import require_plugin_file
 from methods.registry import did_you_mean
@@ -70,10 +70,10 @@ def check(
 
 def _print(report: CheckReport, target: str) -> None:
     used = ", ".join(f"{key}={value}" for key, value in report.settings.items())
-    out(f"{report.kind} {report.name}, {report.source}" + (f", checked with {used}" if used else ""))
+    out_short(f"{report.kind} {report.name}, {report.source}" + (f", checked with {used}" if used else ""))
     for finding in report.findings:
         word = "ok  " if finding.ok and finding.applies else "--  " if finding.ok else "FAIL"
-        out(f"  {word}  {finding.check}" + (f": {finding.why}" if finding.why else ""))
+        out_short(f"  {word}  {finding.check}" + (f": {finding.why}" if finding.why else ""))
     n_failed = sum(not finding.ok for finding in report.findings)
     n_all = len(report.findings)
     if n_failed:

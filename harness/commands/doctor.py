@@ -16,7 +16,7 @@ from harness.commands.options import (
     load_plugins,
     verb,
 )
-from harness.commands.output import out, print_json
+from harness.commands.output import out, out_short, print_json
 from harness.errors import UserError
 from methods.byte_sizes import size_text
 
@@ -69,16 +69,16 @@ def doctor(
         _print(grouped(need.check for need in examined.needs))
         out("")
         for sentence in (*_sentences(examined.estimate), *examined.runs):
-            out(sentence)
+            out_short(sentence)
     if any(need.stops != "nothing" and not need.check.ok for need in examined.needs):
         raise typer.Exit(1)
 
 
 def _print(checks: list[Check]) -> None:
     for check in checks:
-        out(f"{'ok  ' if check.ok else 'MISS' if check.needed else '--  '}  {check.what}: {check.found}")
+        out_short(f"{'ok  ' if check.ok else 'MISS' if check.needed else '--  '}  {check.what}: {check.found}")
         if not check.ok and check.remedy:
-            out(f"        {check.remedy}")
+            out_short(f"        {check.remedy}")
 
 
 def _sentences(estimate: SuiteEstimate) -> list[str]:

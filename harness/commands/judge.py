@@ -153,7 +153,12 @@ def _health(opened: Store, tournaments: list[str]) -> list[dict[str, Any]]:
                 )
             }
             rows.append(
-                {"tournament": tournament["tournament"][:8], "judge": judged["judge"], "answers": judged["n"], **shares}
+                {
+                    "tournament": tournament["tournament"][:8],
+                    "judge": judged.get("judge"),
+                    "answers": judged.get("n"),
+                    **shares,
+                }
             )
     return rows
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
-from results.visible_text import visible
+from results.visible_text import short_lines, visible
 
 if TYPE_CHECKING:
     from harness.progress import Reporter
@@ -43,6 +43,11 @@ def reporting(as_json: bool) -> Iterator[Reporter]:
 def out(text: str) -> None:
     """Print a text: no markup, no highlighting; control characters other than line ends and tabs as escapes."""
     typer.echo(visible(text))
+
+
+def out_short(text: str) -> None:
+    """Print lines that contain names which the user gave, as :func:`out`; very long names are shortened."""
+    out(short_lines(visible(text)))
 
 
 def warn_of_waiting(store: Path) -> None:

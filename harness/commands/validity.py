@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.commands.options import DEFAULT_STORE, MOST_SEED, JsonOption, StoreOption, verb
-from harness.commands.output import out, print_json, print_text_table
+from harness.commands.output import out_short, print_json, print_text_table
 
 
 @verb("harness validity --store outputs/results.duckdb --json")
@@ -51,4 +51,4 @@ def validity(
         print_text_table(win_rate_agreement.table(boards))
     if not reports:
         where = "this store" if layer is None else f"this store for the layer {layer}"
-        out(f"No finished planted cells in {where}; run `harness run --suite planted` first.")
+        out_short(f"No finished planted cells in {where}; run `harness run --suite planted` first.")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import urllib.parse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from harness.backbones.sources.hub import offline_if_unreachable
 from harness.datasets import DATASETS, files
 from harness.datasets.base import ImageRecord, ImageSet, PredefinedSplit, Reader
 from harness.datasets.huggingface_columns import choose_columns, read_labels
+from harness.datasets.huggingface_files import folders_of_downloaded, folders_of_saved, path_of_row, require_own_files
 from harness.datasets.split_names import AmbiguousSplitsError, choose_splits, join, roles_of
 from methods.errors import UserError, first_line
 
@@ -21,17 +23,22 @@ from methods.errors import UserError, first_line
 class ArrowReader(Reader):
     """Reader of encoded images of Hugging Face splits; a record's name is ``SPLIT/POSITION``."""
 
-    def __init__(self, splits: dict[str, Any], column: str) -> None:
+    def __init__(self, splits: dict[str, Any], column: str, folders: Sequence[Path]) -> None:
         self._splits = splits
         self._column = column
+        self._folders = folders
 
     def read(self, record: ImageRecord) -> bytes:
         split, _, position = record.name.rpartition("/")
-        image = self._splits[split][int(position)][self._column]
+        try:
+            image = self._splits[split][int(position)][self._column]
+        except Exception as error:  # pyarrow's, of a damaged table
+            raise OSError(f"the row cannot be read ({first_line(error)})") from error
         if image is None:
             raise OSError("the image is missing")
         # A row contains the bytes themselves, or the path of a file.
-        return image["bytes"] if image.get("bytes") is not None else files.read(Path(image["path"]))
+        data: bytes | None = image.get("bytes")
+        return data if data is not None else files.read(path_of_row(image.get("path"), self._folders))
 
 
 class _Spec(NamedTuple):
@@ -107,7 +114,7 @@ def load(identifier: str) -> ImageSet:
         raise UserError(f"The data set {identifier!r} has no images.")
     records.sort()
     predefined = PredefinedSplit.by_folder(records, probing) if probing else None
-    reader = ArrowReader(encoded, columns.image)
+    reader = ArrowReader(encoded, columns.image, _folders(spec.name))
     return ImageSet(f"hf:{spec.title}", tuple(records), classes, reader, predefined, notes=(*notes, *columns.notes))
 
 
@@ -118,15 +125,23 @@ def _load(spec: str) -> Any:
     name, _, config = spec.partition("@")
     try:
         if folder.is_dir():
+            require_own_files(folder)
             return datasets.load_from_disk(str(folder))
         with offline_if_unreachable():
             return datasets.load_dataset(name, config or None)
+    except UserError:
+        raise
     except Exception as error:  # the library and the hub clients raise their own, without a common base
-        what = "read" if folder.is_dir() else "downloaded"
-        raise UserError(
-            f"The data set {spec!r} could not be {what} ({first_line(error)}). "
-            "Without a network, use a folder written by save_to_disk, or folder:PATH."
-        ) from error
+        what, advice = "downloaded", "Without a network, use a folder written by save_to_disk, or folder:PATH."
+        if folder.is_dir():
+            what, advice = "read", "Give a folder written by save_to_disk; for class folders, use folder:PATH."
+        raise UserError(f"The data set {spec!r} could not be {what} ({first_line(error)}). {advice}") from error
+
+
+def _folders(spec: str) -> tuple[Path, ...]:
+    """Return the folders of the files that rows may name."""
+    folder = Path(spec).expanduser()
+    return folders_of_saved(folder) if folder.is_dir() else folders_of_downloaded(spec.partition("@")[0])
 
 
 def _choose(splits: dict[str, Any], spec: _Spec) -> tuple[dict[str, Any], str | None, list[str]]:

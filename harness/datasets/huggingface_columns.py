@@ -112,6 +112,13 @@ def read_labels(
         classes = tuple(dict.fromkeys(label for names in named for label in names))
         position = {label: index for index, label in enumerate(classes)}
         number = {name: [position[label] for label in names_of[name] or ()] for name in splits}
+        for name, column in values.items():
+            if (largest := max((v for v in column if v is not None), default=-1)) >= len(number[name]):
+                raise UserError(
+                    f"The column {columns.label!r} of the data set {title!r} has the label {largest} in the split "
+                    f"{name!r}, and names for {len(number[name])} classes only: correct the labels, or give another "
+                    "column with ?label=COLUMN."
+                )
         return classes, {
             name: [None if v is None or v < 0 else number[name][int(v)] for v in column]
             for name, column in values.items()

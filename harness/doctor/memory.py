@@ -9,7 +9,8 @@ from harness.suites import Suite
 from methods import METHODS
 from methods.base import Device, make_config
 from methods.byte_sizes import size_text
-from methods.memory import memory_of
+from methods.memory import least_memory_of, memory_of
+from methods.plugin_calls import calling
 
 #: More than one machine or GPU has: such a method is refused wherever the cells are computed.
 NOWHERE = 64 * 2**40
@@ -25,7 +26,8 @@ def memory_needs(suite: Suite, device: Device) -> list[Need]:
             for entry in leaf.methods_of(target) if layer is not None and memory is not None else ():
                 assert layer is not None and memory is not None
                 method = METHODS.get(entry.name)
-                needed = method.least_memory(make_config(method, entry.config), layer.d_in, layer.d_out)
+                with calling(METHODS, entry.name):
+                    needed = least_memory_of(method, make_config(method, entry.config), layer.d_in, layer.d_out)
                 if needed <= memory:
                     continue
                 what = f"memory for {entry.label or entry.name} on {target.backbone}"

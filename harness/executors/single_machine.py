@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from harness import devices
 from harness.executors.base import Event, Executor, Opened, TargetWork, Work
 from methods.interrupts import is_interrupt, raise_interrupt, recognisable_interrupts
+from methods.plugin_errors import exits_as_exceptions
 from methods.process_state import restored
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class SingleMachine(Executor):
         work.reporter.say(target.prepared.title)
         plans = [cell.plan for cell in target.cells]
         try:
-            with recognisable_interrupts(), restored():
+            with recognisable_interrupts(), exits_as_exceptions(), restored():
                 inputs = open_inputs(work.suite, target.prepared, plans, work.cache, progress=work.progress)
         except BaseException as error:
             if is_interrupt(error):

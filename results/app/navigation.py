@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,22 @@ def pages() -> Mapping[str, Any]:
     return {name: page(name) for name in _TITLES}
 
 
+def hidden_pages() -> Sequence[Any]:
+    """Return the pages that an address has and the navigation has not.
+
+    Streamlit serves the default page at ``/`` only, and says "Page not found" at the address ``/front``.
+    """
+    title, icon = _TITLES["front"]
+    return (st.Page(_SCREENS / "front.py", title=title, icon=icon, url_path="front", visibility="hidden"),)
+
+
 def page(name: str) -> Any:
     """Return one page by the name of its file."""
     title, icon = _TITLES[name]
-    path = None if name == "front" else name
-    return st.Page(_SCREENS / f"{name}.py", title=title, icon=icon, url_path=path, default=path is None)
+    is_default = name == "front"
+    # The path of the default page is not part of its address, but must differ from that of the hidden page.
+    path = "home" if is_default else name
+    return st.Page(_SCREENS / f"{name}.py", title=title, icon=icon, url_path=path, default=is_default)
 
 
 def link(name: str, label: str, **parameters: object) -> None:

@@ -133,17 +133,21 @@ def unit_page(
     column, descending = SORTS[sort]
     order = f"{column} {'DESC' if descending else 'ASC'} NULLS LAST, unit"
     alive = "WHERE alive" if alive_only else ""
-    # NaN counts as missing: DuckDB sorts it above every number.
+    # NaN counts as missing: DuckDB sorts it above every number. A store from anyone can have one unit many times: each
+    # is joined with one parent and one row of lists.
     sql = f"""
         WITH cell_units AS (
             SELECT u.* EXCLUDE (cell_id, ms_score, top_image, top_position, top_value),
                    nullif(u.ms_score, 'NaN') AS ms_score, nullif(p.ms_score, 'NaN') AS parent_score,
                    nullif(u.ms_score - p.ms_score, 'NaN') AS gain
-            FROM units u LEFT JOIN units p ON p.cell_id = ? AND p.unit = u.parent WHERE u.cell_id = ?
+            FROM units u LEFT JOIN (
+                SELECT unit, first(ms_score) AS ms_score FROM units WHERE cell_id = ? GROUP BY unit
+            ) p ON p.unit = u.parent WHERE u.cell_id = ?
         ), page AS (SELECT * FROM cell_units {alive} ORDER BY {order} LIMIT ? OFFSET ?)
         SELECT page.*, top_image, top_position, top_value FROM page JOIN (
-            SELECT unit, top_image, top_position, top_value FROM units
-            WHERE cell_id = ? AND unit IN (SELECT unit FROM page)
+            SELECT unit, first(top_image) AS top_image, first(top_position) AS top_position,
+                   first(top_value) AS top_value
+            FROM units WHERE cell_id = ? AND unit IN (SELECT unit FROM page) GROUP BY unit
         ) USING (unit) ORDER BY {order}
     """
     return store.query(sql, [reference, cell_id, limit, offset, cell_id])
@@ -151,7 +155,8 @@ def unit_page(
 
 def unit_by_number(store: Store, cell_id: str, unit: int) -> dict[str, Any] | None:
     """Return one unit of a cell with its lists, or None if there is no such unit."""
-    frame = store.query("SELECT * EXCLUDE (cell_id) FROM units WHERE cell_id = ? AND unit = ?", [cell_id, int(unit)])
+    sql = "SELECT * EXCLUDE (cell_id) FROM units WHERE cell_id = ? AND unit = ? LIMIT 1"
+    frame = store.query(sql, [cell_id, int(unit)])
     return next(iter(records(frame)), None)
 
 
@@ -163,8 +168,9 @@ def siblings(store: Store, cell_id: str, parent: int, unit: int, limit: int = 12
     sql = """
         SELECT *, count(*) OVER () AS total, row_number() OVER (ORDER BY nullif(ms_score, 'NaN') DESC NULLS LAST, unit)
         AS number FROM units WHERE cell_id = ? AND parent = ? QUALIFY number <= ? OR unit = ? ORDER BY number
+        LIMIT ?
     """
-    return records(store.query(sql, [cell_id, int(parent), limit, int(unit)]))
+    return records(store.query(sql, [cell_id, int(parent), limit, int(unit), limit + 1]))
 
 
 def last_position(store: Store, cell_id: str, sample: int = 2000) -> int | None:

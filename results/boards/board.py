@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from results.errors import StoreError
-from results.visible_text import names_text
+from results.nearest_names import alternatives
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -307,7 +307,7 @@ def require_metrics(boards: Sequence[Board], names: Collection[str]) -> None:
     for name in names:
         if not any(column.is_called(name) for board in boards for column in board.columns):
             metric_ids = sorted({column.metric for board in boards for column in board.columns})
-            raise StoreError(f"No board here has the metric {name!r}. Available: {names_text(metric_ids)}.")
+            raise StoreError(f"No board here has the metric {name!r}. {alternatives(name, metric_ids)}")
 
 
 def digits_of(unit: str, values: list[float]) -> int:

@@ -7,7 +7,6 @@ are never ranked together: they become separate columns or separate boards, and 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,8 +24,8 @@ from results.boards.text import render_text
 from results.boards.trials import trial_notes
 from results.boards.win_rate_columns import attach_win_rates
 from results.errors import StoreError
+from results.nearest_names import alternatives
 from results.store.records import grouped, records_of
-from results.visible_text import names_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,9 +78,7 @@ def boards_of(
     visible = [score for score in measured if not score["metric"].startswith(EVIDENCE_PREFIX)]
     score_records = visible + [score for source in attached for score in source.scores]
     if sort_by is not None and sort_by not in (metric_ids := sorted({score["metric"] for score in score_records})):
-        near = difflib.get_close_matches(sort_by, metric_ids, n=2, cutoff=0.5)
-        meant = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise StoreError(f"No cell here has the metric {sort_by!r}.{meant} Available: {names_text(metric_ids)}.")
+        raise StoreError(f"No cell here has the metric {sort_by!r}. {alternatives(sort_by, metric_ids)}")
     scores_of_cell = grouped(score_records, lambda score: score["cell_id"])
     members = grouped(cell_records, BoardKey.of)
     boards = []

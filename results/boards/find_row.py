@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 
 from results.boards.board import Board, Row
 from results.errors import StoreError
-from results.visible_text import names_text
+from results.nearest_names import alternatives
 
 _SHORTEST_ID = 4
 
@@ -45,7 +44,5 @@ def unknown_row(name: str, boards: Sequence[Board]) -> StoreError:
     """Return the error for an unknown `name`, with the existing alternatives."""
     rows = [row for board in boards for row in board.rows]
     titles = list(dict.fromkeys(row.title for row in rows))
-    name_of = {key.casefold(): key for row in rows for key in (row.title, row.label, row.method, row.config_id)}
-    near = [name_of[key] for key in difflib.get_close_matches(name.casefold(), list(name_of), n=2, cutoff=0.5)]
-    meant = f"Did you mean {' or '.join(map(names_text, [[name] for name in near]))}? " if near else ""
-    return StoreError(f"No row of this store is named {name!r}. {meant}Available: {names_text(titles, 20)}.")
+    keys = [key for row in rows for key in (row.title, row.label, row.method, row.config_id)]
+    return StoreError(f"No row of this store is named {name!r}. {alternatives(name, titles, similar=keys)}")

@@ -19,6 +19,7 @@ from results.comparison.intervals import holm
 from results.comparison.seed_pairs import paired_cells
 from results.comparison.unit_clusters import UnitReader
 from results.errors import NotComparableError, StoreError
+from results.nearest_names import alternatives
 from results.store.records import grouped, records_of
 from results.visible_text import names_text
 
@@ -181,11 +182,11 @@ def _require_metrics(metrics: Collection[str], columns: Sequence[Column], board_
     if pooled := [metric for metric in absent if metric in POOLED]:
         raise NotComparableError(
             f"{pooled[0]} is a score of several cells, so it cannot be paired by seed; `harness leaderboard` shows "
-            f"it with its interval. Metrics that can be paired: {names_text(metric_ids)}."
+            f"it with its interval. Metrics that can be paired: {names_text(metric_ids, 6)}."
         )
     if absent:
         raise NotComparableError(
-            f"Neither row has the metric {absent[0]!r} on {board_name}. Available: {names_text(metric_ids)}."
+            f"Neither row has the metric {absent[0]!r} on {board_name}. {alternatives(absent[0], metric_ids)}"
         )
 
 

@@ -228,9 +228,15 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file atomically.
 
     Raises:
-        StoreError: writing fails, or the path is a results store, which is never overwritten.
+        StoreError: writing fails, or the path is that of a folder, a device or a pipe, or of a results store: these
+            are never overwritten.
     """
     target = Path(path).expanduser()
+    if target.is_dir():
+        raise StoreError(f"{str(path)!r} is a folder; give the path of a file.")
+    if target.exists() and not target.is_file():
+        # Renaming a file to it would replace a device or a pipe, for all programs of the machine.
+        raise StoreError(f"{str(path)!r} is a device or a pipe, not a file; give the path of a file.")
     if _is_database(target):
         raise StoreError(f"{target} is a results store, which an export would overwrite; choose another file.")
     try:

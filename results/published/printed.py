@@ -94,7 +94,7 @@ class PublishedCell:
             spread is printed. Half of the last printed digit is added to the spread, and to the ends of an interval.
         rounding: half of the last printed digit of `published`; None for ranks, which are not rounded.
         measured: mean over seeds; None: absent.
-        measured_interval: 95 % interval of that mean; None: one cell, and no standard error.
+        measured_interval: 95 % interval of that mean; None: one cell, whose spread over seeds is unknown.
         n: cells of the measured mean.
         why_absent: reason if there is no measured value.
         row: title of the measured row.

@@ -1,21 +1,24 @@
 """Stores attached to a DuckDB that stays running: attaching a file takes 3 ms, and starting DuckDB for it 25 ms.
 
 Each file has a DuckDB of its own in memory, which can reach no other file (`database`). Between two operations the file
-is detached, so that other processes can use it. Before the process forks, all are closed: DuckDB's threads do not
-exist in a child.
+is detached, so that other processes can use it; also if Ctrl-C interrupts an operation at an odd moment. Before the
+process forks, all are closed: DuckDB's threads do not exist in a child.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from pathlib import Path
 
 import duckdb
 
+from results.location import require_location
 from results.store.database import STORE, closed_database, path_text
+from results.store.file_state import FileState
 
 #: Number of files whose DuckDB stays running.
 _MOST = 8
@@ -31,18 +34,37 @@ class InUse(Exception):
     """Another thread of this process has the file open in a way that excludes this one."""
 
 
-class Attached:
-    """Connection to an attached store, whose name in SQL is `STORE` and need not be written."""
+#: Numbers of connections.
+_numbers = itertools.count()
 
-    def __init__(self, instance: _Instance, connection: duckdb.DuckDBPyConnection) -> None:
-        self._instance = instance
+
+class Attached:
+    """Connection to an attached store, whose name in SQL is `STORE` and need not be written.
+
+    An interrupt between two instructions may leave it without an owner: then it is closed when it is deleted.
+    """
+
+    def __init__(self, instance: _Instance, connection: duckdb.DuckDBPyConnection, state: FileState) -> None:
+        self.number = next(_numbers)
         self.connection = connection
+        self.state = state
+        """state of the file before it was attached"""
+        self._instance = instance
 
     def close(self) -> None:
         """Close the connection; the last one of a file detaches it. An unfinished transaction is undone."""
-        with contextlib.suppress(duckdb.Error):
-            self.connection.close()
-        self._instance.release()
+        if self._instance.is_inherited:
+            return
+        try:
+            with contextlib.suppress(duckdb.Error):
+                self.connection.close()
+        finally:
+            self._instance.release(self.number)
+
+    def __del__(self) -> None:
+        # An interrupted constructor leaves no instance.
+        if hasattr(self, "_instance"):
+            self._instance.abandon(self)
 
 
 def attach(path: Path, *, read_only: bool) -> Attached:
@@ -53,7 +75,9 @@ def attach(path: Path, *, read_only: bool) -> Attached:
         read_only: attach it for reading only. Threads of this process may do so at the same time.
 
     Raises:
-        InUse: another thread has it open for writing, or has it open and this one wants to write.
+        InUse: another thread has it open for writing, or has it open and this one wants to write; or has a file open
+            that another one has replaced since.
+        StoreError: the path cannot be that of a results store.
         duckdb.Error: DuckDB cannot open the file, as for :func:`results.store.database.open_database`.
     """
     for _ in range(_ATTEMPTS):
@@ -65,6 +89,15 @@ def attach(path: Path, *, read_only: bool) -> Attached:
     return _instance_of(path).attach(read_only)
 
 
+def require_content(path: Path) -> None:
+    """Check that an existing file is a DuckDB file, unless it is attached: then it has been checked.
+
+    Raises:
+        StoreError: it is another file, see :func:`results.location.require_location`.
+    """
+    _instance_of(path).require_content()
+
+
 class _Ended(Exception):
     """The DuckDB was closed after it was chosen."""
 
@@ -74,45 +107,89 @@ class _Instance:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.n_open = 0
         self.is_usable = True
+        self.is_inherited = False
+        """this process is a child of the one that started it"""
+        self._open: set[int] = set()
+        """numbers of the open connections"""
+        self._abandoned: deque[int] = deque()
+        """numbers of connections that were deleted without being closed"""
         self._read_only = True
+        self._state = FileState(None, None)
         self._lock = threading.Lock()
         self._root = closed_database(path)
 
+    @property
+    def n_open(self) -> int:
+        return len(self._open)
+
     def attach(self, read_only: bool) -> Attached:
         with self._lock:
+            self._drop_abandoned()
             if not self.is_usable:
                 raise _Ended
-            if self.n_open and not (read_only and self._read_only):
+            state = FileState.of(self.path)
+            if self._open and not (read_only and self._read_only and state.is_same_file(self._state)):
                 raise InUse(f"another connection of this process holds {self.path}")
             connection = self._root.cursor()
             try:
-                if not self.n_open:
-                    options = "TYPE duckdb, READ_ONLY" if read_only else "TYPE duckdb"
-                    connection.execute(f"ATTACH {path_text(self.path)} AS {STORE} ({options})")
-                    self._read_only = read_only
+                if not self._open:
+                    self._attach_file(connection, read_only)
+                    self._read_only, self._state = read_only, state
                 connection.execute(f"USE {STORE}")
+                opened = Attached(self, connection, self._state)
+                self._open.add(opened.number)
             except BaseException as error:
                 connection.close()
                 if isinstance(error, _FATAL):
                     self._end()
-                elif not self.n_open:
+                elif not self._open:
                     self._detach()
                 raise
-            self.n_open += 1
-            return Attached(self, connection)
+            return opened
 
-    def release(self) -> None:
+    def _attach_file(self, connection: duckdb.DuckDBPyConnection, read_only: bool) -> None:
+        require_location(self.path)
+        options = "TYPE duckdb, READ_ONLY" if read_only else "TYPE duckdb"
+        connection.execute(f"ATTACH {path_text(self.path)} AS {STORE} ({options})")
+
+    def require_content(self) -> None:
+        """Check the file if no connection of this process has it open."""
         with self._lock:
-            self.n_open -= 1
-            if not self.n_open and self.is_usable:
-                self._detach()
+            if not self._open:
+                require_location(self.path)
+
+    def release(self, number: int) -> None:
+        """Note that a connection is closed."""
+        with self._lock:
+            self._close(number)
+            self._drop_abandoned()
+
+    def abandon(self, opened: Attached) -> None:
+        """Note that a connection is deleted, at any moment: the lock may be held by this thread."""
+        if opened.number in self._open and not self.is_inherited:
+            self._abandoned.append(opened.number)
+            opened.connection.close()
+            if self._lock.acquire(blocking=False):
+                try:
+                    self._drop_abandoned()
+                finally:
+                    self._lock.release()
+
+    def _drop_abandoned(self) -> None:
+        while self._abandoned:
+            self._close(self._abandoned.popleft())
+
+    def _close(self, number: int) -> None:
+        self._open.discard(number)
+        if not self._open and self.is_usable:
+            self._detach()
 
     def close_if_unused(self) -> bool:
         """Close this DuckDB unless it has its file open; return whether it is closed now."""
         with self._lock:
-            if not self.n_open:
+            self._drop_abandoned()
+            if not self._open:
                 self._end()
             return not self.is_usable
 
@@ -122,6 +199,10 @@ class _Instance:
             self._root.execute(f"DETACH DATABASE IF EXISTS {STORE}")
         except duckdb.Error:
             self._end()
+        except BaseException:
+            # An interrupt.
+            self._end()
+            raise
 
     def _end(self) -> None:
         self.is_usable = False
@@ -136,10 +217,11 @@ _lock = threading.Lock()
 def _instance_of(path: Path) -> _Instance:
     """Return the DuckDB of a file, started if there is none that can be used."""
     with _lock:
-        instance = _instances.pop(path, None)
+        # Not taken out in between: an interrupt would let a second DuckDB open the file.
+        instance = _instances.get(path)
         if instance is None or not instance.is_usable:
-            instance = _Instance(path)
-        _instances[path] = instance
+            instance = _instances[path] = _Instance(path)
+        _instances.move_to_end(path)
         if len(_instances) > _MOST:
             _close_unused(len(_instances) - _MOST, instance)
         return instance
@@ -166,6 +248,8 @@ _inherited: list[_Instance] = []
 def _forget() -> None:
     global _lock
     _lock = threading.Lock()
+    for instance in _instances.values():
+        instance.is_inherited = True
     _inherited.extend(_instances.values())
     _instances.clear()
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import duckdb
 
 from results.errors import StoreError
-from results.store.database import database_name, open_database
+from results.store.database import database_name, open_database, quoted
 from results.store.records import grouped
 
 #: Largest number of rows of a table that is read as a whole. A file of some kilobytes can hold billions of equal rows.
@@ -26,6 +26,8 @@ MAX_ROWS: Mapping[str, int] = {
     **dict.fromkeys(("scores", "outcomes", "images", "comparisons", "replies"), 20_000_000),
     **dict.fromkeys(("units", "unit_maps", "curves"), 2_000_000_000),
 }
+#: Largest number of units of a cell; the units of a cell are read as a whole.
+MAX_UNITS = 2_000_000
 _REMEDY = "point --store or HARNESS_STORE at a store that this program wrote"
 
 
@@ -81,6 +83,25 @@ def require_tables(
         if name in tables and tables[name][1] > limit:
             raise not_a_store(path, f"its table {name} has {tables[name][1]} rows, and at most {limit} are read")
     _require_no_attachments(connection, catalog, path, set(expected_sql))
+
+
+def require_few_units(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Check that no cell of a store has more than `MAX_UNITS` units, after :func:`require_tables`.
+
+    Raises:
+        StoreError: a cell has more; a file of some megabytes can hold a hundred million equal ones.
+    """
+    catalog = database_name(connection)
+    sizes = connection.execute(
+        "SELECT estimated_size FROM system.main.duckdb_tables() "
+        "WHERE database_name = ? AND schema_name = 'main' AND table_name = 'units' AND estimated_size > ?",
+        [catalog, MAX_UNITS],
+    ).fetchall()
+    if sizes:
+        units = f"SELECT count(*) AS n FROM {quoted(catalog)}.main.units GROUP BY cell_id"
+        [(largest,)] = connection.execute(f"SELECT max(n) FROM ({units})").fetchall()
+        if largest > MAX_UNITS:
+            raise not_a_store(path, f"a cell in it has {largest} units, and at most {MAX_UNITS} are read")
 
 
 def _require_shapes(

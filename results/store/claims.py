@@ -2,7 +2,8 @@
 
 A claim is the file ``<store>.claims/<name>``, created exclusively; it holds the id of its run. It is valid as long as
 its run holds its lease (:mod:`results.store.liveness`): a killed run of this machine loses its claims at once, a
-suspended run or one of a lost machine after ``LEASE_S`` seconds. Another run then takes them over.
+suspended run or one of a lost machine after ``LEASE_S`` seconds. Another run then takes them over. A linked folder is
+not used: what lies in it are no claims.
 
 A claim only avoids work. A run that comes back after it lost a claim damages nothing: its result is the same, and the
 store keeps the first (:meth:`results.store.store.Store.record`). Where no claim can be written (a read-only folder, a
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from results.store import liveness
 from results.store.lock import try_lock
-from results.store.small_files import PLAIN, read_small
+from results.store.small_files import PLAIN, is_plain_folder, read_small
 
 _LOCK = ".lock"
 
@@ -48,6 +49,7 @@ class Claims:
         self.run_id = run_id
         self.folder = claims_dir(store)
         self._held: set[str] = set()
+        self._watch = liveness.Watch()
 
     def take(self, name: str) -> bool:
         """Claim a name, and return whether this run holds it now; also a claim that it has held before."""
@@ -55,6 +57,8 @@ class Claims:
         try:
             for _ in range(_ATTEMPTS):
                 self.folder.mkdir(exist_ok=True)
+                if self.folder.is_symlink():
+                    return True
                 if self._create(path):
                     self._held.add(name)
                     return True
@@ -97,6 +101,8 @@ class Claims:
         """Give up all claims, and remove the folder if no other run has any."""
         for name in list(self._held):
             self.release(name)
+        if not is_plain_folder(self.folder):
+            return
         with contextlib.suppress(OSError):
             if [path.name for path in self.folder.iterdir()] == [_LOCK]:
                 (self.folder / _LOCK).unlink(missing_ok=True)
@@ -104,6 +110,8 @@ class Claims:
 
     def remove_leftovers(self) -> None:
         """Remove the claims of killed runs."""
+        if not is_plain_folder(self.folder):
+            return
         with contextlib.suppress(OSError):
             for path in list(self.folder.iterdir()):
                 holder = _holder(path) if path.name != _LOCK else self.run_id
@@ -127,9 +135,9 @@ class Claims:
         if not holder:
             # Its run is just writing it, or was killed doing so.
             with contextlib.suppress(FileNotFoundError):
-                return now - path.stat().st_mtime < liveness.LEASE_S
+                return self._watch.is_renewed(str(path), path.stat().st_mtime, now)
             return False
-        return liveness.holds_lease(self.store, holder, now)
+        return liveness.holds_lease(self.store, holder, now, self._watch)
 
     def _remove_invalid(self, path: Path) -> None:
         """Remove a claim if it is still invalid; one run at a time, so that none removes the claim that replaced it."""

@@ -15,7 +15,7 @@ import duckdb
 from results.errors import StoreError, StoreUnavailableError
 from results.location import require_location
 from results.store import lock, schema
-from results.store.attached import Attached, InUse, attach
+from results.store.attached import Attached, InUse, attach, require_content
 from results.store.database import prefer_builtins
 
 READ_PATIENCE_S = 5.0
@@ -54,21 +54,21 @@ def reading(path: Path, patience: Patience | None = None) -> Iterator[duckdb.Duc
         StoreError: a part of the file that is read is damaged.
     """
 
-    def open_once(deadline: float) -> tuple[schema.FileState, Attached]:
+    def open_once(deadline: float) -> Attached:
         lock.pass_through(path, deadline)
-        before = schema.FileState.of(path)
-        return before, _connect(path, read_only=True, deadline=deadline, patience_s=wanted.seconds)
+        return _connect(path, read_only=True, deadline=deadline, patience_s=wanted.seconds)
 
     wanted = patience or Patience(READ_PATIENCE_S)
-    with contextlib.ExitStack() as opened:
+    with _interruptible(), contextlib.ExitStack() as opened:
         with _opening():
-            require_location(path)
+            require_location(path, reads=False)
             _require_file(path)
-            before, attached = _in_turns(open_once, wanted)
+            require_content(path)
+            attached = _in_turns(open_once, wanted)
             connection = opened.enter_context(contextlib.closing(attached)).connection
             try:
                 prefer_builtins(connection)
-                schema.reader_views(connection, path, before)
+                schema.reader_views(connection, path, attached.state)
             except duckdb.Error as error:
                 raise _damaged(path, error) from error
         try:
@@ -86,6 +86,17 @@ def _opening() -> Iterator[None]:
         raise
     except StoreError as error:
         raise StoreUnavailableError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt if a query was interrupted: DuckDB replaces the one of Ctrl-C by a RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _require_file(path: Path) -> None:
@@ -112,9 +123,11 @@ def writing(path: Path, patience: Patience | None = None) -> Iterator[duckdb.Duc
         time.sleep(gap)
     wanted = patience or Patience(WRITE_PATIENCE_S)
     try:
-        with contextlib.ExitStack() as opened:
+        with _interruptible(), contextlib.ExitStack() as opened:
             with _opening():
-                require_location(path)
+                require_location(path, reads=False)
+                if path.exists():
+                    require_content(path)
                 make_folder(path)
                 turn = _in_turns(lambda deadline: _open_for_writing(path, deadline, wanted.seconds), wanted)
                 connection = opened.enter_context(turn).connection

@@ -12,6 +12,7 @@ import contextlib
 import os
 import platform
 import re
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from results.store import Store
 from results.store.canonical import short_hash
 from results.store.lock import try_lock
 from results.store.records import records_of
-from results.store.small_files import PLAIN, read_small
+from results.store.small_files import PLAIN, is_plain_file, read_small
 
 #: Seconds between two renewals of a run's mark.
 RENEW_S = 10.0
@@ -30,6 +31,10 @@ RENEW_S = 10.0
 #: Seconds without renewal after which others may take over what a run has claimed: it was suspended, or its machine
 #: is lost.
 LEASE_S = 120.0
+
+
+#: Multiple of ``RENEW_S`` for which a mark that seems old is watched: the clock may have jumped while all slept.
+_CONFIRMATIONS = 2.5
 
 
 class RunState(NamedTuple):
@@ -93,7 +98,7 @@ class _HeldMark:
     def create(self) -> None:
         # Renamed once it is written and locked, so that no other process takes it for the mark of a dead run.
         partial = self.file.with_name(f".{self.file.name}.{os.getpid()}")
-        handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | PLAIN, 0o644)
         if self.handle is not None:
             os.close(self.handle)
         self.handle = handle
@@ -119,24 +124,58 @@ class _HeldMark:
 def now_beside(store: Path, run_id: str) -> float:
     """Renew the mark of a run of this process, and return its time: the clock of the file system, not of this machine.
 
+    Without a mark, which is created again at the next renewal, return the time of this machine.
+
     Raises:
-        OSError: there is no such mark, or it cannot be written.
+        OSError: the mark cannot be written.
     """
     file = mark(store, run_id)
-    os.utime(file)
-    return file.stat().st_mtime
+    try:
+        os.utime(file, follow_symlinks=False)
+        return file.lstat().st_mtime
+    except FileNotFoundError:
+        return time.time()
 
 
-def holds_lease(store: Path, run_id: str, now: float) -> bool:
+class Watch:
+    """Times of files as one process has seen them change, so that no clock that jumps ends a lease or prolongs it."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[float, float]] = {}
+        """file -> its time, and the monotonic time at which this was first seen"""
+
+    def is_renewed(self, name: str, renewed_at: float, now: float) -> bool:
+        """Return whether a file was renewed in the last :data:`LEASE_S` seconds.
+
+        Args:
+            name: names the file.
+            renewed_at: time of the file.
+            now: present time by the same clock.
+        """
+        time_seen, since = self._seen.get(name, (None, 0.0))
+        if time_seen != renewed_at:
+            since = time.monotonic()
+            self._seen[name] = renewed_at, since
+        watched_s = time.monotonic() - since
+        if now - renewed_at < LEASE_S:
+            # A time in the future does not prolong it.
+            return watched_s < LEASE_S
+        return watched_s < _CONFIRMATIONS * RENEW_S
+
+
+def holds_lease(store: Path, run_id: str, now: float, watch: Watch) -> bool:
     """Return whether a run is alive and has renewed its mark in the last :data:`LEASE_S` seconds.
 
     Args:
         store: file of the store.
         run_id: run of any machine.
         now: time by the clock of the folder, see :func:`now_beside`.
+        watch: of the process that asks.
     """
     state = _MarkState.of(mark(store, run_id))
-    return state.exists and (state.is_locked or not state.is_local) and now - state.renewed_at < LEASE_S
+    if not state.exists or (state.is_local and not state.is_locked):
+        return False
+    return watch.is_renewed(run_id, state.renewed_at, now)
 
 
 def run_states(store: Store) -> list[RunState]:
@@ -164,8 +203,8 @@ def bury(store: Store) -> list[RunState]:
         StoreError: the store cannot be written.
     """
     dead = [state for state in run_states(store) if state.state == "died"]
-    with contextlib.suppress(OSError):
-        for state in dead:
+    for state in dead:
+        with contextlib.suppress(OSError):
             mark(store.path, state.run_id).unlink(missing_ok=True)
     unwritten = set(store.query("SELECT run_id FROM runs WHERE status = 'running'")["run_id"])
     interrupted = [state for state in dead if state.run_id in unwritten]
@@ -188,7 +227,7 @@ def _state(store: Path, run_id: str, status: str, *, ended: bool) -> str:
 def _is_running(file: Path) -> bool:
     """Return whether the process of a mark runs; a suspended process of this machine does."""
     state = _MarkState.of(file)
-    is_renewed = not state.is_local and time.time() - state.renewed_at < LEASE_S
+    is_renewed = not state.is_local and abs(time.time() - state.renewed_at) < LEASE_S
     return state.exists and (state.is_locked or is_renewed)
 
 
@@ -196,6 +235,7 @@ class _MarkState(NamedTuple):
     """Mark of a run as seen from this process."""
 
     exists: bool
+    """a folder, a pipe or a link is no mark"""
     is_locked: bool
     """if it cannot be tested, it counts as locked"""
     is_local: bool
@@ -208,11 +248,13 @@ class _MarkState(NamedTuple):
             # Opened and not only looked up: over NFS this asks for the present time of the file.
             # A shared lock needs no write permission, and two tests do not block each other.
             handle = os.open(file, os.O_RDONLY | PLAIN)
-        except FileNotFoundError:
-            return cls(exists=False, is_locked=False, is_local=True, renewed_at=0.0)
         except OSError:
-            return cls(exists=True, is_locked=True, is_local=True, renewed_at=time.time())
+            # Of another user, who does not let this one read it; then only its time tells.
+            is_mark = is_plain_file(file)
+            return cls(is_mark, False, not is_mark, file.lstat().st_mtime if is_mark else 0.0)
         try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                return cls(exists=False, is_locked=False, is_local=True, renewed_at=0.0)
             machine = os.read(handle, 4096).decode(errors="replace").partition("\n")[2].strip()
             is_local = machine in ("", _machine())
             return cls(True, _is_locked(handle), is_local, os.fstat(handle).st_mtime)

@@ -12,6 +12,7 @@ and rely on retries alone.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import random
 import time
@@ -32,34 +33,35 @@ def lock_path(store: Path) -> Path:
 @contextlib.contextmanager
 def closed(store: Path, deadline: float) -> Iterator[None]:
     """Hold the turnstile closed for readers and other writers; after `deadline` (monotonic) continue without it."""
-    handle = _open(store, create=True)
+    opened = _open(store, create=True)
     try:
-        if handle is not None:
-            _acquire(handle, exclusive=True, deadline=deadline)
+        if opened is not None:
+            _acquire(opened.fileno(), exclusive=True, deadline=deadline)
         yield
     finally:
-        if handle is not None:
-            _release(handle)
+        if opened is not None:
+            _release(opened)
 
 
 def pass_through(store: Path, deadline: float) -> None:
     """Wait until no writer holds the turnstile, or until `deadline` (monotonic), without holding it."""
-    handle = _open(store, create=False)
-    if handle is None:
+    opened = _open(store, create=False)
+    if opened is None:
         return
     try:
-        _acquire(handle, exclusive=False, deadline=deadline)
+        _acquire(opened.fileno(), exclusive=False, deadline=deadline)
     finally:
-        _release(handle)
+        _release(opened)
 
 
-def _open(store: Path, *, create: bool) -> int | None:
+def _open(store: Path, *, create: bool) -> io.FileIO | None:
     if fcntl is None:
         return None
     # A pipe or a link of that name, which may come with a store, is neither waited for nor followed.
     flags = (os.O_RDWR | os.O_CREAT if create else os.O_RDONLY) | os.O_NONBLOCK | os.O_NOFOLLOW
     try:
-        return os.open(lock_path(store), flags, 0o666)
+        # A file object: if an interrupt prevents its release, it is closed when it is deleted.
+        return io.FileIO(lock_path(store), "rb", opener=lambda name, _: os.open(name, flags, 0o666))
     except OSError:
         return None
 
@@ -85,8 +87,8 @@ def _acquire(handle: int, *, exclusive: bool, deadline: float) -> None:
             time.sleep(random.uniform(0.001, 0.006))
 
 
-def _release(handle: int) -> None:
+def _release(opened: io.FileIO) -> None:
     # Closing alone is not enough: a process forked meanwhile (a data loader's worker) shares the lock and keeps it.
     with contextlib.suppress(OSError):
-        fcntl.flock(handle, fcntl.LOCK_UN)
-    os.close(handle)
+        fcntl.flock(opened.fileno(), fcntl.LOCK_UN)
+    opened.close()

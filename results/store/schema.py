@@ -15,8 +15,9 @@ import duckdb
 
 from results.atomic import partial_file
 from results.errors import StoreError
-from results.store.catalog import not_a_store, require_tables
+from results.store.catalog import not_a_store, require_few_units, require_tables
 from results.store.database import database_name, open_database, quoted
+from results.store.file_state import FileState
 from results.store.records import grouped
 from results.store.text_limits import MAX_TEXT, cut_sql, longest_text
 
@@ -141,26 +142,6 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-class FileState(NamedTuple):
-    """Identity of a file and of its log, which changes with every write."""
-
-    file: tuple[int, ...] | None
-    log: tuple[int, ...] | None
-
-    @classmethod
-    def of(cls, path: Path) -> FileState:
-        """Return the state of the store at `path`."""
-        return cls(*(_stat(file) for file in (path, path.with_name(path.name + ".wal"))))
-
-
-def _stat(path: Path) -> tuple[int, ...] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
 class Checked(NamedTuple):
     """What is known of a store in one state of its file."""
 
@@ -185,7 +166,7 @@ def reader_views(connection: duckdb.DuckDBPyConnection, path: Path, before: File
     Args:
         connection: an open, read-only connection.
         path: the store.
-        before: its state before it was opened; the check is done once for each state.
+        before: its state before it was attached; the check is done once for each state.
 
     Raises:
         StoreError: as `stored_version`.
@@ -193,6 +174,7 @@ def reader_views(connection: duckdb.DuckDBPyConnection, path: Path, before: File
     checked = _checked.get(path)
     if checked is None or checked.state != before or FileState.of(path) != before:
         version = stored_version(connection, path)
+        require_few_units(connection, path)
         checked = Checked(before, version, _long_tables(connection) if version == SCHEMA_VERSION else frozenset())
         # The file may have been replaced by another one while it was opened.
         if FileState.of(path) == before:

@@ -3,12 +3,14 @@
 ``<store>.spool/<cell id>.<run id>.duckdb`` holds one computed cell, with the images of its evaluation split if the
 store lacks them. The file appears complete or not at all. :func:`take_in` writes it to the store and removes it; runs
 do so when they start and while they wait, and so do the other verbs that write. A file that cannot be read is set aside
-under the name ``*.damaged``, and its cell is computed again.
+under the name ``*.damaged``, and its cell is computed again. So is one that holds anything else, such as a whole store.
+Links are not followed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 from collections.abc import Mapping
@@ -25,7 +27,7 @@ from results.store import frames, schema
 from results.store.cell_rows import CELL_TABLES, CellRows, CellVersion
 from results.store.database import open_database
 from results.store.records import RUN_STATUSES
-from results.store.small_files import read_small
+from results.store.small_files import is_plain_file, is_plain_folder, read_small
 from results.store.store import Store
 
 _SUFFIX = ".duckdb"
@@ -53,10 +55,24 @@ def spool_dir(store: Path) -> Path:
 
 def spooled(store: Path) -> list[Path]:
     """Return the files of results that wait beside a store."""
+    return [path for path in _entries(store, _SUFFIX) if is_plain_file(path)]
+
+
+def _entries(store: Path, suffix: str) -> list[Path]:
+    folder = spool_dir(store)
     try:
-        return sorted(path for path in spool_dir(store).glob(f"[!.]*{_SUFFIX}") if path.is_file())
+        return sorted(folder.glob(f"[!.]*{suffix}")) if is_plain_folder(folder) else []
     except OSError:
         return []
+
+
+def _make_folder(store: Path) -> Path:
+    """Create the folder of waiting results. Raises OSError if that is impossible, or a link has its name."""
+    folder = spool_dir(store)
+    folder.mkdir(exist_ok=True)
+    if not is_plain_folder(folder):
+        raise OSError(errno.ENOTDIR, "it is a link, not a folder")
+    return folder
 
 
 def spooled_cells(store: Path) -> set[str]:
@@ -91,7 +107,7 @@ def spool(store: Path, rows: CellRows, images: Mapping[str, pd.DataFrame] | None
     folder = spool_dir(store)
     target = folder / f"{rows.cell_id}.{rows.cell.get('run_id') or 'run'}{_SUFFIX}"
     try:
-        folder.mkdir(exist_ok=True)
+        _make_folder(store)
         with partial_file(target) as partial:
             schema.create(partial)
             with contextlib.closing(open_database(partial)) as opened:
@@ -111,8 +127,7 @@ def spool(store: Path, rows: CellRows, images: Mapping[str, pd.DataFrame] | None
 
 def spool_end(store: Path, run_id: str, status: str) -> None:
     """Write beside the store how and when a run ended. Raises OSError if the folder cannot be written."""
-    folder = spool_dir(store)
-    folder.mkdir(exist_ok=True)
+    folder = _make_folder(store)
     with partial_file(folder / f"{run_id}{_END}") as partial:
         partial.write_text(json.dumps({"status": status, "ended_at": datetime.now(UTC).isoformat()}))
 
@@ -162,7 +177,7 @@ def _is_later(present: CellVersion, version: CellVersion) -> bool:
 
 
 def _take_in_ends(store: Store) -> None:
-    for path in spool_dir(store.path).glob(f"[!.]*{_END}"):
+    for path in _entries(store.path, _END):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             content = json.loads(read_small(path))
             ended_at = datetime.fromisoformat(content["ended_at"])
@@ -200,8 +215,8 @@ def _read(path: Path) -> _Contents:
             [{"cell_id": cell["cell_id"], **row} for row in _rows(of_cell[table])] for table in ("scores", "outcomes")
         )
         cells.append(CellRows(cell, scores, of_cell["units"], of_cell["curves"], outcomes, of_cell["unit_maps"]))
-    if not cells:
-        raise StoreError("it holds no cell")
+    if [cell.cell_id for cell in cells] != [path.name.partition(".")[0]]:
+        raise StoreError("it does not hold the one cell that its name says")
     images = waiting.query("SELECT * FROM images")
     return _Contents(cells, {str(name): frame.drop(columns="dataset") for name, frame in images.groupby("dataset")})
 

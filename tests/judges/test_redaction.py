@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from judges.chat_completion import read_completion
+from judges.parsing import parse_reply
 from judges.redaction import redactor
 
 KEY = "sk-proj-Ab3/9+x_Zq7Zq7Zq8"
@@ -36,6 +38,12 @@ FORMS: dict[str, Callable[[str], str]] = {
     "invisible characters": "\u200b".join,
     "JSON parts": lambda key: '", "'.join([key[:5], key[5:]]),
     "hexadecimal": lambda key: key.encode().hex(),
+    "octal": lambda key: "".join(f"\\{ord(c):03o}" for c in key),
+    "JSON in JSON, four times": lambda key: "".join("\\" * 8 + f"u{ord(c):04x}" for c in key),
+    "old JavaScript": lambda key: "".join(f"%u{ord(c):04X}" for c in key),
+    "HTML names": lambda key: key.replace("/", "&sol;").replace("+", "&plus;").replace("_", "&lowbar;"),
+    "escaped invisible characters": "\\u200b".join,
+    "list of hexadecimal numbers": lambda key: ", ".join(f"0x{ord(c):02x}" for c in key),
     "hexadecimal with colons": lambda key: key.encode().hex(":"),
 }
 
@@ -45,7 +53,7 @@ def test_each_form_is_replaced(form: str) -> None:
     assert redactor(KEY)(f"before {FORMS[form](KEY)} after") == "before *** after"
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=60))
 def test_any_key_is_replaced(key: str) -> None:
     redact = redactor(key)
@@ -74,3 +82,25 @@ def test_no_text_takes_long(piece: str) -> None:
     started = time.perf_counter()
     redact(piece * (25_000 // len(piece)))
     assert time.perf_counter() - started < 1
+
+
+def test_a_long_text_is_cut_where_it_was_cut_before_the_replacement() -> None:
+    redact = redactor(KEY)
+    for offset in range(len(KEY)):
+        text = "x" * offset + KEY * 1000
+        for length in (1, 100, 2000):
+            assert KEY[:4] not in redact.start(text, length) and redact.start(text, length).startswith(
+                "x" * min(offset, 1)
+            )
+    assert redact.start("abc" + FORMS["JSON in JSON"](KEY), 5) == "abc***"
+    assert redact.start("abcdef", 4) == redactor("").start("abcdef", 4) == "abcd"
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_no_part_of_a_repeated_key_is_kept_at_the_end_of_a_reply(status: int) -> None:
+    for offset in range(0, len(KEY), 3):
+        content = '{"answer": "A", "reasoning_a": "' + "x" * offset + KEY * 3000
+        body = json.dumps({"choices": [{"message": {"content": content}, "finish_reason": "x" * offset + KEY * 300}]})
+        answered = read_completion(status, body.encode(), redactor(KEY))
+        assert answered.text is not None and KEY[:4] not in answered.text + answered.finish_reason
+        assert not parse_reply(answered.text).valid

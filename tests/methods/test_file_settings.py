@@ -173,3 +173,32 @@ def test_a_fitted_method_needs_its_files_no_longer(files: Path) -> None:
     assert after == before and after.inners[0].file == Path("c")
     with pytest.raises(ValidationError):
         load_config(FilesConfig, {**values, "text": 3})
+
+
+def test_linked_folders_count_as_their_copies(tmp_path: Path) -> None:
+    for name in ("copied/a", "copied/b", "weights", "linked"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("copied/a", "copied/b", "weights"):
+        (tmp_path / name / "w").write_text("1")
+    for name in ("a", "b"):
+        (tmp_path / "linked" / name).symlink_to(tmp_path / "weights")
+    (tmp_path / "linked" / "above").symlink_to(tmp_path / "linked")
+    assert content_of(tmp_path / "linked") == content_of(tmp_path / "copied")
+
+
+def test_folders_of_links_without_end_are_refused(tmp_path: Path) -> None:
+    inner = tmp_path / "0"
+    inner.mkdir()
+    for number in range(1, 31):
+        outer = tmp_path / str(number)
+        outer.mkdir()
+        for name in ("a", "b"):
+            (outer / name).symlink_to(inner)
+        inner = outer
+    with pytest.raises(UserError, match="more than 10000 files"):
+        content_of(inner)
+
+
+def test_a_path_with_a_null_character_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="which a setting names, cannot be read"):
+        content_of(Path("a\0b"))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 import methods
 from harness.check.world import small_layer
 from methods.byte_sizes import size_text
-from methods.errors import UserError
-from methods.memory import memory_of
+from methods.errors import ArgumentError, UserError
+from methods.memory import least_memory_of, memory_of
 
 
 @pytest.mark.parametrize(
@@ -48,3 +50,13 @@ def test_a_fit_beyond_the_memory_is_refused(
 def test_the_memory_of_this_machine_is_known() -> None:
     memory = memory_of("cpu")
     assert memory is None or memory > 2**28
+
+
+@pytest.mark.parametrize("returned", ["1 GB", math.nan, None, True])
+def test_a_need_that_is_no_number_of_bytes_is_refused(returned: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = type(methods.create("random_dictionary"))
+    monkeypatch.setattr(method, "least_memory", classmethod(lambda *_: returned))
+    with pytest.raises(
+        ArgumentError, match=r"random_dictionary.least_memory\(\) returns a \w+; it must return a whole"
+    ):
+        least_memory_of(method, method.Config(), 3, 4)

@@ -24,6 +24,25 @@ from results import open_store
 pytestmark = pytest.mark.run
 
 
+class Disguised(BaseException):
+    """Exception whose attributes cannot be read."""
+
+    __class__ = property(lambda self: 1 / 0)  # type: ignore[assignment]
+
+    def __getattribute__(self, name: str) -> Any:
+        raise SystemExit(name)
+
+    def __bool__(self) -> bool:
+        raise SystemExit
+
+
+def forking(self: Any, tokens: Any, site: Any, **kwargs: Any) -> Any:
+    child = os.fork()
+    if child == 0:
+        raise RuntimeError("of the child")
+    raise ValueError(f"the child ended with {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}")
+
+
 class Unreadable(BaseException):
     def __str__(self) -> str:
         raise SystemExit(0)
@@ -66,6 +85,8 @@ RUDE: dict[str, tuple[dict[str, Any], str]] = {
     "interrupts": ({"fit": raising(KeyboardInterrupt())}, "KeyboardInterrupt"),
     "generator": ({"encode": raising(GeneratorExit())}, "GeneratorExit"),
     "unreadable": ({"decode": raising(Unreadable())}, "cannot be read"),
+    "disguised": ({"fit": raising(Disguised("own text"))}, "own text"),
+    "forking": ({"fit": forking}, "the child ended with 1"),
     "surrogate": ({"fit": raising(ValueError("a\udc80\x1b[31mb"))}, "a\ufffd\ufffd[31mb"),
     "recursion": ({"fit": recursing}, "recursion"),
     "thread": ({"fit": in_a_thread}, "A thread of thread.fit raised ZeroDivisionError"),
@@ -97,7 +118,11 @@ def register(name: str, **members: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [("exits", "unreadable", "in_place", "thread"), pytest.param(tuple(RUDE), marks=pytest.mark.slow)]
+    "names",
+    [
+        ("exits", "unreadable", "disguised", "forking", "in_place", "thread"),
+        pytest.param(tuple(RUDE), marks=pytest.mark.slow),
+    ],
 )
 def test_each_rude_method_is_a_failed_cell_and_the_others_go_on(
     names: tuple[str, ...], photo_folder: Path, tmp_path: Path

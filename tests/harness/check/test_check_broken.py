@@ -64,6 +64,15 @@ BROKEN: dict[tuple[str, str], tuple[list[tuple[str, str]], list[str]]] = {
         ],
         ["another value at each call"],
     ),
+    ("method", "prerequisite"): (
+        [
+            (
+                "    def encode(",
+                "    @classmethod\n    def prerequisite(cls, config):\n        return cls, config\n\n    def encode(",
+            )
+        ],
+        ["prerequisite() returns a tuple"],
+    ),
     ("method", "same codes at each call"): (
         [
             (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -298,3 +299,37 @@ def test_a_line_of_a_log_stays_one_line() -> None:
     shown.say(outcome)
     shown.cell("a method (token seed 1, init seed 42)", outcome)
     assert written.getvalue().splitlines() == [outcome, f"  a method (token seed 1, init seed 42): {outcome}"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("{}",), ("list", "{}"), ("list", "--{}"), ("leaderboard", "--store", "{}"), ("run", "--suite", "{}"),
+        ("run", "--set", "{}=1"), ("run", "--set", "data.dataset={}"), ("run", "--dataset", "folder:{}"),
+        ("run", "--backbone", "timm:{}"), ("run", "--plugin", "{}.py"), ("run", "--checkpoint", "{}"),
+        ("run", "--device", "cuda:{}"), ("run", "--executor", "{}"), ("check", "{}"), ("check", "pca", "--kind", "{}"),
+        ("compare", "{}", "topk_sae", "--store", "r.duckdb"), ("export", "{}", "--store", "r.duckdb"),
+        ("export", "b.csv", "--store", "r.duckdb", "--metric", "{}"), ("validity", "--seed", "{}"),
+        ("new", "{}", "x.py"), ("new", "method", "{}"), ("merge", "{}", "r.duckdb", "{}"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "value", ["x" * 100_000, "9" * 5000, "a\u202eb\x1b[31m" * 2000], ids=["long", "number", "control"]
+)
+def test_long_values_do_not_fill_the_terminal(store: Path, capsys, monkeypatch, words, value) -> None:
+    text = refusal(capsys, monkeypatch, *(word.format(value) for word in words))
+    assert len(text) < 1200  # with the frame and the usage of an error of typer
+    assert "\u202e" not in text and "\x1b[31m" not in text
+
+
+@pytest.mark.parametrize(
+    "words", [("export", "{}", "--format", "csv"), ("compare", "elude", "topk_sae", "--output", "{}")]
+)
+@pytest.mark.parametrize("path", ["", ".", "/", "folder", "pipe", "link"])
+def test_an_export_replaces_files_only(store: Path, capsys, monkeypatch, words, path) -> None:
+    os.mkfifo(store.parent / "pipe")
+    (store.parent / "folder").mkdir()
+    (store.parent / "link").symlink_to("pipe")
+    text = refusal(capsys, monkeypatch, *(word.format(path) for word in words), "--store", "r.duckdb")
+    assert "give the path of a file" in text
+    assert (store.parent / "pipe").is_fifo() and (store.parent / "link").is_symlink()

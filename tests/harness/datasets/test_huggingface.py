@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,8 @@ from image_folders import names, to_tensor
 from PIL import Image
 
 from harness import datasets
+from harness.datasets.base import BrokenImageError
+from harness.datasets.huggingface_files import folders_of_downloaded, path_of_row
 from harness.datasets.summary import describe
 from methods.errors import UserError
 
@@ -181,3 +186,111 @@ def test_errors(tmp_path):
     for spec in ("hf:", "hf:?label=x"):
         with pytest.raises(UserError, match="needs the name of a data set"):
             datasets.load(spec)
+
+
+def encoded(number: int) -> dict[str, Any]:
+    buffer = io.BytesIO()
+    picture(number).save(buffer, "PNG")
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def with_rows(path: Path, *cells: dict[str, Any]) -> Path:
+    """Save a set whose rows are stored as they are, as in a table that somebody else has written."""
+    raw = {"bytes": hf.Value("binary"), "path": hf.Value("string")}
+    names = hf.ClassLabel(names=["cat", "dog"])
+    columns = {"image": list(cells), "label": [number % 2 for number in range(len(cells))]}
+    hf.Dataset.from_dict(columns, features=hf.Features({"image": raw, "label": names})).save_to_disk(str(path))
+    change(path / "dataset_info.json", features={"image": {"_type": "Image"}, "label": names_json("cat", "dog")})
+    return path
+
+
+def names_json(*names: str) -> dict[str, Any]:
+    return {"_type": "ClassLabel", "names": list(names)}
+
+
+def change(file: Path, **values: Any) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+def test_rows_name_files_of_their_own_folder_only(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture(200).save(tmp_path / "mine.png")
+    outside = ["../mine.png", str(tmp_path / "mine.png"), "link.png", "a\0b", "loop.png"]
+    absent = ["mine.png", "http://127.0.0.1:9/a.png", "x" * 5000, "~/mine.png", "."]
+    paths = ["inside.png", *outside, *absent, None, ""]
+    root = with_rows(tmp_path / "set", encoded(7), *({"bytes": None, "path": path} for path in paths))
+    picture(8).save(root / "inside.png")
+    (root / "link.png").symlink_to("../mine.png")
+    (root / "loop.png").symlink_to("loop.png")
+    images = datasets.load(f"hf:{root}")
+    assert [images.open(number).getpixel((0, 0))[0] for number in (0, 1)] == [7, 8]
+    reasons = list(images.contents.unreadable.values())
+    assert reasons[:5] == ["the row names a file outside of the data set"] * 5
+    assert len(reasons) == len(outside) + len(absent) + 2
+    assert reasons[-2:] == ["the row has neither bytes nor a path"] * 2
+    for number in range(2, len(images)):
+        with pytest.raises(BrokenImageError):
+            images.open(number)
+
+
+def test_rows_of_a_downloaded_set_name_its_downloads_only(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    for name in ("datasets--me--pets", "datasets--other--secret", "models--me--pets"):
+        (tmp_path / name).mkdir()
+        picture(1).save(tmp_path / name / "a.png")
+    folders = folders_of_downloaded("me/pets")
+    assert path_of_row(str(tmp_path / "datasets--me--pets" / "a.png"), folders).is_file()
+    for name in ("datasets--other--secret", "models--me--pets"):
+        with pytest.raises(OSError, match="outside of the data set"):
+            path_of_row(str(tmp_path / name / "a.png"), folders)
+
+
+def test_snapshots_of_the_hub_are_links_to_files_beside_them(tmp_path):
+    stored = usual(tmp_path / "datasets--me--pets" / "blobs", "train")
+    snapshot = tmp_path / "datasets--me--pets" / "snapshots" / "abc"
+    for file in sorted(stored.rglob("*.*")):
+        link = snapshot / file.relative_to(stored)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(file)
+    assert len(datasets.load(f"hf:{snapshot}")) == 4
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("file", "values", "sentence"),
+    [
+        ("state.json", {"_data_files": [{"filename": "../other/data-00000-of-00001.arrow"}]}, "outside of its folder"),
+        ("state.json", {"_data_files": [{"filename": "/etc/passwd"}]}, "outside of its folder"),
+        ("state.json", {"_data_files": [{"filename": "pipe"}]}, "not a regular file"),
+        ("state.json", {"_data_files": [{"filename": 3}]}, "invalid name of a file"),
+        ("state.json", {"_data_files": [{"filename": "x" * 100_000}]}, "File name too long"),
+        ("state.json", {"_data_files": None}, "no list '_data_files'"),
+        ("state.json", {"_format_columns": ["label"]}, None),
+        ("state.json", {"_format_type": "x" * 100_000}, "could not be read"),
+        ("dataset_info.json", {"features": {"image": {"_type": "Image"}, "label": names_json("cat")}}, "label 1"),
+        ("dataset_info.json", {"features": []}, "could not be read"),
+    ],
+)  # fmt: skip
+def test_descriptions_that_somebody_else_has_written(tmp_path, file, values, sentence):
+    with_rows(tmp_path / "other", encoded(1), encoded(2))
+    root = with_rows(tmp_path / "set", encoded(1), encoded(2))
+    os.mkfifo(root / "pipe")
+    change(root / file, **values)
+    if sentence is None:
+        images = datasets.load(f"hf:{root}")
+        assert len(images.contents.unreadable) == 2
+        return
+    with pytest.raises(UserError, match=sentence) as refused:
+        datasets.load(f"hf:{root}")
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "[" * 100_000, '{"splits": ["../other"]}', '{"splits": 3}', '{"splits": [3]}']
+)
+def test_lists_of_splits_that_somebody_else_has_written(tmp_path, text):
+    with_rows(tmp_path / "other", encoded(1), encoded(2))
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "dataset_dict.json").write_text(text)
+    with pytest.raises(UserError, match="cannot be read: "):
+        datasets.load(f"hf:{tmp_path / 'set'}")

@@ -224,3 +224,21 @@ def test_pages_are_named_in_the_navigation() -> None:
     from results.app.navigation import _TITLES
 
     assert tuple(_TITLES) == PAGES
+
+
+def test_front_has_an_address_of_its_own() -> None:
+    from streamlit.testing.v1 import AppTest
+
+    script = """
+import streamlit as st
+from results.app import navigation
+chosen = [*navigation.pages().values(), *navigation.hidden_pages()]
+st.navigation(chosen, position="top")
+st.text(" ".join(f"/{page.url_path}" for page in chosen if page.visibility == "visible"))
+st.text(" ".join(f"/{page.url_path}" for page in chosen if page.visibility == "hidden"))
+"""
+    app = AppTest.from_string(script).run()
+    assert not app.exception
+    visible, hidden = (text.value for text in app.text)
+    assert visible.split() == ["/", *(f"/{name}" for name in PAGES[1:])]
+    assert hidden == "/front"

@@ -260,3 +260,14 @@ def test_the_command_that_goes_on_names_the_store_in_full() -> None:
         assert runnable(other, path) == other
     # What sys.argv is under `python -m harness`.
     assert runnable("__main__.py run --suite demo", path) == "python -m harness run --suite demo"
+
+
+def test_equal_units_are_not_multiplied(tmp_path: Path) -> None:
+    """A store from anyone can have one unit a million times; a join of them with themselves would not end."""
+    store = store_in(tmp_path)
+    with Store(store.path, read_only=False).writing() as opened:
+        opened.execute("INSERT INTO units SELECT u.* FROM units u, range(20000) WHERE unit = 0")
+    page = queries.unit_page(store, "elude-42", "identity-42", sort="number", alive_only=False, limit=10)
+    assert len(page) == 10
+    assert queries.unit_by_number(store, "elude-42", 0) is not None
+    assert len(queries.siblings(store, "elude-42", 0, 0, limit=4)) <= 5

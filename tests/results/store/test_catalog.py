@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 import pytest
 from hostile_stores import SECRET, Mutation, catalogs, hostile_store
 
@@ -116,3 +118,17 @@ def test_an_unchanged_file_is_checked_once(source: Path, monkeypatch: pytest.Mon
     store.statuses()
     monkeypatch.setattr(connection.schema, "stored_version", None)
     assert store.statuses() == {"a": "finished"}
+
+
+def test_a_cell_of_very_many_units_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are read as a whole, and some bytes of a file can hold a million of them."""
+    store = open_store(tmp_path / "results.duckdb", read_only=False)
+    record = CellRecord(cell_id="a", status="finished", backbone="b", site="s", method="elude")
+    for number in range(2):
+        store.record(dataclasses.replace(record, cell_id=f"{number}"), units=pd.DataFrame({"unit": range(3)}))
+    monkeypatch.setattr(catalog, "MAX_UNITS", 3)
+    assert len(store.units("0")) == 3
+    with store.writing() as opened:
+        opened.execute("INSERT INTO units SELECT * FROM units WHERE cell_id = '1'")
+    with pytest.raises(StoreError, match="has 6 units, and at most 3 are read"):
+        store.statuses()

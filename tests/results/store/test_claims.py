@@ -52,7 +52,10 @@ def test_a_run_that_ended_or_was_killed_holds_nothing(runs: tuple[Claims, Claims
 
 
 @pytest.mark.parametrize("is_local", [True, False])
-def test_a_lease_that_is_not_renewed_ends(runs: tuple[Claims, Claims], is_local: bool) -> None:
+def test_a_lease_that_is_not_renewed_ends(
+    runs: tuple[Claims, Claims], is_local: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liveness, "RENEW_S", 0.01)
     first, second = runs
     file = mark(first.store, "a")
     if not is_local:
@@ -62,6 +65,8 @@ def test_a_lease_that_is_not_renewed_ends(runs: tuple[Claims, Claims], is_local:
     assert first.take("x") and not second.take("x")
     past = time.time() - liveness.LEASE_S - 1
     os.utime(file, (past, past))
+    assert not second.take("x"), "the clock may have jumped while both runs slept"
+    time.sleep(0.05)
     assert second.take("x") and not first.holds("x") and not first.take("x")
     first.release("x")
     assert second.holds("x")
@@ -77,7 +82,10 @@ def test_time_is_that_of_the_folder(
     assert first.take("x") and not second.take("x")
 
 
-def test_a_claim_that_is_being_written_is_respected_for_the_time_of_a_lease(runs: tuple[Claims, Claims]) -> None:
+def test_a_claim_that_is_being_written_is_respected_for_the_time_of_a_lease(
+    runs: tuple[Claims, Claims], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liveness, "RENEW_S", 0.01)
     first, _ = runs
     claims_dir(first.store).mkdir()
     file = claims_dir(first.store) / "x"
@@ -85,6 +93,8 @@ def test_a_claim_that_is_being_written_is_respected_for_the_time_of_a_lease(runs
     assert not first.take("x")
     past = time.time() - liveness.LEASE_S - 1
     os.utime(file, (past, past))
+    assert not first.take("x")
+    time.sleep(0.05)
     assert first.take("x")
 
 
@@ -121,3 +131,66 @@ def test_a_mark_is_renewed_and_comes_back(tmp_path: Path, monkeypatch: pytest.Mo
             time.sleep(0.01)
         assert liveness.run_of(file) == "a"
     assert not file.exists()
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
+def test_a_clock_that_jumps_takes_no_claim_of_a_living_run(runs: tuple[Claims, Claims], jump_s: float) -> None:
+    first, second = runs
+    assert first.take("x")
+    moment = time.time() - jump_s
+    os.utime(mark(first.store, "a"), (moment, moment))
+    assert not second.take("x") and second.holder("x") == "a" and first.holds("x")
+    os.utime(mark(first.store, "a"))
+    assert not second.take("x")
+
+
+@pytest.mark.parametrize("content", ["a", ""])
+def test_a_time_in_the_future_holds_nothing_for_ever(
+    runs: tuple[Claims, Claims], content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a machine whose clock was wrong; an empty claim is of a run that was killed while it wrote it."""
+    monkeypatch.setattr(liveness, "LEASE_S", 0.1)
+    first, second = runs
+    assert first.take("x")
+    mark(first.store, "a").unlink()
+    mark(first.store, "a").write_text("a\nanother machine\n")
+    claim = claims_dir(first.store) / "x"
+    claim.write_text(content)
+    future = time.time() + 1e6
+    for file in (mark(first.store, "a"), claim):
+        os.utime(file, (future, future))
+    assert not second.take("x")
+    time.sleep(0.15)
+    assert second.take("x")
+
+
+def test_a_mark_that_is_no_file_holds_nothing(runs: tuple[Claims, Claims], tmp_path: Path) -> None:
+    """Such a mark may come with a store; it would hold a claim for ever."""
+    first, _ = runs
+    for number, make in enumerate((Path.mkdir, os.mkfifo, lambda path: path.symlink_to(__file__))):
+        run_id = f"odd-{number}"
+        make(mark(first.store, run_id))
+        (claims_dir(first.store)).mkdir(exist_ok=True)
+        (claims_dir(first.store) / f"x{number}").write_text(run_id)
+        assert first.take(f"x{number}") and first.holds(f"x{number}")
+
+
+def test_a_run_whose_mark_was_removed_takes_no_claim_of_others(runs: tuple[Claims, Claims]) -> None:
+    first, second = runs
+    assert first.take("x")
+    mark(first.store, "b").unlink()
+    assert not second.take("x")
+
+
+def test_a_linked_folder_is_left_alone(runs: tuple[Claims, Claims], tmp_path: Path) -> None:
+    """A link that comes with a store could lead to any folder, and old claims are deleted."""
+    first, _ = runs
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "thesis").write_text("text")
+    claims_dir(first.store).symlink_to(documents)
+    assert first.take("thesis") and first.take("new")
+    first.remove_leftovers()
+    first.release("thesis")
+    first.close()
+    assert [path.name for path in documents.iterdir()] == ["thesis"]

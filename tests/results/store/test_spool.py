@@ -170,3 +170,30 @@ def test_a_store_in_use_keeps_everything_waiting(store: Store, monkeypatch: pyte
     with pytest.raises(StoreUnavailableError):
         take_in(store)
     assert len(spooled(store.path)) == 1
+
+
+def test_links_are_not_followed(store: Store, tmp_path: Path) -> None:
+    """Links that come with a store could lead to other stores of the reader, which would be taken in and deleted."""
+    others = tmp_path / "others"
+    others.mkdir()
+    mine = open_store(others / "mine.duckdb", read_only=False)
+    mine.put(rows(cell("mine")), lambda present: False)
+    (others / "notes.ended").write_text("text")
+    spool_dir(store.path).symlink_to(others)
+    assert spooled(store.path) == [] and take_in(store) == ([], [], [])
+    with pytest.raises(StoreUnavailableError, match="link"):
+        spool(store.path, rows(cell()))
+    with pytest.raises(OSError, match="link"):
+        spool_end(store.path, "r1", "finished")
+    assert {path.name for path in others.glob("[!.]*")} >= {"mine.duckdb", "notes.ended"}
+    spool_dir(store.path).unlink()
+    spool_dir(store.path).mkdir()
+    (spool_dir(store.path) / "mine.r1.duckdb").symlink_to(mine.path)
+    assert spooled(store.path) == [] and take_in(store) == ([], [], []) and store.statuses() == {}
+
+
+def test_a_whole_store_in_the_folder_is_set_aside(store: Store) -> None:
+    file = spool(store.path, rows(cell("c1")))
+    Store(file, read_only=False).put(rows(cell("c2")), lambda present: False)
+    [sentence] = take_in(store).damaged
+    assert "one cell" in sentence and file.with_suffix(".damaged").is_file() and store.statuses() == {}

@@ -1,0 +1,126 @@
+"""Types of the interface of a method: what it is given, what it declares, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+Reads = Literal["input", "output"]
+
+#: Called as ``progress(done, total, what)``. Methods may call it at any rate: the caller throttles.
+Progress = Callable[[int, int, str], None]
+
+Device = str | torch.device
+
+
+def no_progress(done: int, total: int, what: str) -> None:
+    """Ignore progress (a callback that shows nothing)."""
+
+
+class LinearSite(Protocol):
+    """Interface of the layer ``a = weight @ q + bias``, as far as methods may access it."""
+
+    @property
+    def weight(self) -> Tensor:
+        """(d_out, d_in) matrix."""
+
+    @property
+    def bias(self) -> Tensor:
+        """(d_out,), zeros if the layer has no bias."""
+
+    @property
+    def d_in(self) -> int: ...
+
+    @property
+    def d_out(self) -> int: ...
+
+
+class Tokens(Protocol):
+    """Activation instances of the probing set: one row per token, its ``q`` ("input") and its ``a`` ("output").
+
+    ``fit`` may rely on at least one token and finite values: :mod:`methods.requirements` checks them before it. All
+    tokens are read once for that, unless they have an attribute ``finite`` that is true.
+    """
+
+    @property
+    def n(self) -> int:
+        """Number of tokens."""
+
+    @property
+    def image(self) -> np.ndarray:
+        """(n,) int64: index of each token's image in the probing set."""
+
+    @property
+    def position(self) -> np.ndarray:
+        """(n,) int32: grid position, row by row; -1 is the CLS token, -2 and below further prefix tokens."""
+
+    @property
+    def label(self) -> np.ndarray:
+        """(n,) int64: class of each token's image, -1 if it has none. Only supervised methods may read it."""
+
+    def width(self, field: Reads) -> int:
+        """Return d_in for "input", d_out for "output"."""
+
+    def batches(self, field: Reads, size: int) -> Iterator[Tensor]:
+        """Yield all rows in order as float32 (m, width) with m <= size. Memory use does not grow with n."""
+
+    def gather(self, field: Reads, rows: np.ndarray) -> Tensor:
+        """Return the given rows as float32 (len(rows), width)."""
+
+    def columns(self, field: Reads, start: int, stop: int) -> Tensor:
+        """Return columns start..stop of all rows as float32 (n, stop - start)."""
+
+
+class MethodConfig(BaseModel):
+    """Base of every method's configuration: typed and immutable; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class MethodSpec(NamedTuple):
+    """Properties that a method declares. Claims are shown beside what the harness measures and never replace it."""
+
+    name: str
+    """Registry name, e.g. ``topk_sae``."""
+    title: str
+    """Display name, e.g. ``TopK SAE``."""
+    family: str
+    """Family of the method: ``control``, ``sae``, ``split``, ``transcoder``, ..."""
+    reads: Reads
+    """Input of ``encode``: the layer's input q or its output a."""
+    reference: str
+    """Source of the method."""
+    explicit: bool = True
+    """Claims that its units can be inspected and edited directly."""
+    training_free: bool = False
+    """Claims that no parameter is trained."""
+    lossless: bool = False
+    """Claims that decode(encode(x)) is the layer's output."""
+    stable: bool = False
+    """Claims the same result on repeated runs."""
+    supervised: bool = False
+    """Uses class labels."""
+    virtual: bool = False
+    """Its units are not part of the model: decode passes the original output through."""
+    uses_seed: bool = True
+    """Claims that ``fit`` depends on its seed; if false, only one initialisation seed is run."""
+    version: int = 1
+    """Part of every cell's identity. Raise it when a fix changes what the method computes."""
+    control_for: tuple[str, ...] = ()
+    """Families of which this method is the chance level, at an equal number of units: ``("split",)``, ..."""
+
+
+class Dictionary(NamedTuple):
+    """One direction per unit."""
+
+    atoms: Tensor
+    """(n_units, d)"""
+    parents: Tensor | None
+    """(n_units,) int64: the original unit that each unit was split from; None if there is none."""
+    side: Literal["reader", "writer"]
+    """Space of the atoms: the layer's input space (d = d_in, "reader") or its output space (d = d_out, "writer")."""

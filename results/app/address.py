@@ -10,11 +10,14 @@ def get(parameter: str) -> str:
     return str(st.query_params.get(parameter) or st.session_state.get(f"chosen_{parameter}") or "")
 
 
-def put(parameter: str, value: str) -> None:
-    """Put a value into the address and the session; "" removes it."""
-    st.session_state[f"chosen_{parameter}"] = value
-    if value:
-        if st.query_params.get(parameter) != value:
-            st.query_params[parameter] = value
-    elif parameter in st.query_params:
-        del st.query_params[parameter]
+def put(**values: str) -> None:
+    """Put values of parameters into the address and the session; "" removes one.
+
+    The address changes once, so that the browser's back button undoes all of them.
+    """
+    for parameter, value in values.items():
+        st.session_state[f"chosen_{parameter}"] = value
+    before = st.query_params.to_dict()
+    after = {parameter: value for parameter, value in {**before, **values}.items() if value}
+    if after != before:
+        st.query_params.from_dict(after)

@@ -30,6 +30,10 @@ _PATHS: Mapping[str, str] = {
     "triangle-right": "M1,0L-.85,-1V1Z",
 }
 NONE = "–"
+LEGEND = (
+    "★ best mean among the methods without a flag · blue: its rank may be the first · bars: 95 % intervals, on one "
+    "scale per column · point at a number to see it in full"
+)
 
 
 class RankText(NamedTuple):
@@ -71,6 +75,7 @@ def leaderboard_table(
         sorted_by=sorting.column.key if sorting.column else "",
         order=sorting.order,
         rank_help=f"Rank in {name}, or the range of ranks that the errors allow (95 %)",
+        legend=LEGEND,
     )
 
 
@@ -189,6 +194,7 @@ def _cells(board: Board, column: Column, standing: ColumnStanding, scale: BarSca
         group: sum(row.group == group and is_ranked(row, column) for row in board.rows)
         for group in {row.group for row in board.rows}
     }
+    with_best = {row.group for row in board.rows if (a := row.metrics.get(column.key)) and a.mark == "best"}
     cells = []
     for row, span, rank in zip(board.rows, standing.spans, standing.ranks, strict=True):
         aggregate = row.metrics.get(column.key)
@@ -206,7 +212,7 @@ def _cells(board: Board, column: Column, standing: ColumnStanding, scale: BarSca
                 help=visible(_help(row, column, span, unit, rank if is_compared else None)),
                 bar=(scale.position(low), scale.position(mean), scale.position(high)) if scale else None,
                 is_best=aggregate.mark == "best",
-                is_tied=is_compared and rank is not None and rank[0] == 1,
+                is_tied=row.group in with_best and is_compared and rank is not None and rank[0] == 1,
             )
         )
     return cells

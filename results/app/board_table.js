@@ -184,6 +184,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
   table.append(make("caption", "spoken", data.caption), head(data, setTriggerValue));
   for (const section of data.sections) table.append(body(section, data, setTriggerValue));
   board.replaceChildren(table);
+  parentElement.querySelector(".legend").textContent = data.legend;
   board.scrollLeft = scrolled;
   // The keyboard stays where it was when the rows are sorted again.
   if (focused) {

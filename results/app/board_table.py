@@ -18,7 +18,7 @@ from streamlit.components.v2 import component
 _HERE = Path(__file__)
 _mount = component(
     "harness_board_table",
-    html='<div class="board"></div>',
+    html='<div class="board"></div><p class="legend"></p>',
     css=_HERE.with_suffix(".css").read_text(encoding="utf-8"),
     js=_HERE.with_suffix(".js").read_text(encoding="utf-8"),
 )
@@ -120,6 +120,7 @@ class BoardTable:
         sorted_by: key of the header by which the rows are sorted; empty if by none.
         order: "ascending" or "descending", of the numbers of that column.
         rank_help: explanation of the rank.
+        legend: line below the table.
     """
 
     caption: str
@@ -128,6 +129,7 @@ class BoardTable:
     sorted_by: str = ""
     order: str = "descending"
     rank_help: str = ""
+    legend: str = ""
 
 
 def show(table: BoardTable, key: str, on_sort: Callable[[str], None] | None = None) -> str | None:

@@ -19,11 +19,10 @@ from results.boards.board import Board, Column, Row
 from results.boards.weighted_mean import SCALES, SCALES_VERSION
 from results.comparison.joint_draws import N_DRAWS
 
-_PARAMETER = "weights"
 _SCALE = BarScale(0.0, 100.0)
 _ENDS = ("0", "100")
 #: Share below which a row is not named as a possible first.
-_RARE = 0.005
+_RARE = 0.01
 
 
 def show(board: Board, standings: Standings) -> None:
@@ -63,10 +62,10 @@ def _weights(columns: Mapping[str, Column]) -> dict[str, float]:
 
     def take_preset() -> None:
         if name := st.session_state["preset"]:
-            address.put(_PARAMETER, _text(presets[name]))
+            address.put(weights=_text(presets[name]))
 
     def take_sliders() -> None:
-        address.put(_PARAMETER, _text([st.session_state[key] for key in keys]))
+        address.put(weights=_text([st.session_state[key] for key in keys]))
 
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
         st.pills("Preset", list(presets), key="preset", on_change=take_preset)
@@ -88,7 +87,7 @@ def _weights(columns: Mapping[str, Column]) -> dict[str, float]:
 def _read(axes: Sequence[str]) -> list[float]:
     """Return the weights in the address, or the first preset if they are no weights of these axes."""
     try:
-        weights = [float(part) for part in address.get(_PARAMETER).split(",")]
+        weights = [float(part) for part in address.get("weights").split(",")]
     except ValueError:
         weights = []
     if len(weights) == len(axes) and all(0 <= weight <= 1 for weight in weights):

@@ -16,7 +16,7 @@ from results.boards.board import Board, Column
 from results.boards.lead_columns import column_name, metric_name
 from results.boards.value_text import board_cells, floor_text, sign_lines
 
-_BY, _ORDER, _MORE, _WORST = "by", "order", "more", "worst"
+_WORST = "worst"
 
 
 def render() -> None:
@@ -41,8 +41,7 @@ def _table(board: Board, standings: Standings) -> None:
 
     def sort(key: str) -> None:
         is_again = sorting.column is not None and key == sorting.column.key
-        address.put(_BY, key)
-        address.put(_ORDER, _WORST if is_again and not sorting.worst_first else "")
+        address.put(by=key, order=_WORST if is_again and not sorting.worst_first else "")
 
     if clicked := board_table.show(leaderboard_table(board, standings, columns, sorting), "board", sort):
         navigation.go("method", cell=clicked)
@@ -52,9 +51,9 @@ def _table(board: Board, standings: Standings) -> None:
 
 def _sorting(board: Board) -> Sorting:
     """Return the order that the address names, or the default one."""
-    named = address.get(_BY)
+    named = address.get("by")
     column = next((column for column in board.columns if column.key == named), None)
-    return Sorting(column or default_column(board), column is not None and address.get(_ORDER) == _WORST)
+    return Sorting(column or default_column(board), column is not None and address.get("order") == _WORST)
 
 
 def _unfolded(board: Board) -> list[str]:
@@ -63,7 +62,7 @@ def _unfolded(board: Board) -> list[str]:
     if not further:
         return []
     key = "more columns"
-    wanted = [group for group in address.get(_MORE).split(",") if group in further]
+    wanted = [group for group in address.get("more").split(",") if group in further]
     if st.session_state.get(key) != wanted:
         st.session_state[key] = wanted
     st.pills(
@@ -72,7 +71,7 @@ def _unfolded(board: Board) -> list[str]:
         selection_mode="multi",
         key=key,
         format_func=lambda group: f"{group} +{len(further[group])}",
-        on_change=lambda: address.put(_MORE, ",".join(st.session_state[key])),
+        on_change=lambda: address.put(more=",".join(st.session_state[key])),
         help="The columns of a group stand beside its lead column.",
     )
     return wanted
@@ -93,11 +92,9 @@ def finding(board: Board, standings: Standings, column: Column | None) -> str:
     name = plain(column_name(column))
     titles = [f"**{plain(row.title)}**" for row in first]
     if n_ranked == 1:
-        return (
-            f"By {name}, only {titles[0]} is ranked: the others are flagged, lossless by construction, or lack it."
-        )
+        return f"By {name}, only {titles[0]} is ranked: the others are flagged, lossless by construction, or lack it."
     if len(first) == 1:
-        return f"By {name}, {titles[0]} is first of {n_ranked} methods, and no other can be first."
+        return f"By {name}, {titles[0]} is first of {n_ranked} ranked methods, beyond the errors."
     return (
         f"By {name}, {', '.join(titles[:-1])} and {titles[-1]} cannot be told apart: each may be first of {n_ranked} "
         "ranked methods."
@@ -105,10 +102,6 @@ def finding(board: Board, standings: Standings, column: Column | None) -> str:
 
 
 def _legend(board: Board, columns: Sequence[Column]) -> None:
-    st.caption(
-        "★ best mean among the methods without a flag · blue: its rank may be the first · bars: 95 % intervals, on one "
-        "scale per column · point at a number to see it in full"
-    )
     lead_of = leads(board)
     missing = [
         metric_name(metrics[0]) + (f" (`{COMMANDS[group]}`)" if group in COMMANDS else "")

@@ -203,7 +203,8 @@ def _cells(board: Board, column: Column, standing: ColumnStanding, scale: BarSca
             continue
         mean, low, high = span
         unit = unit_text(column)
-        interval = f"{short_number(low)} to {short_number(high)}" if high > low else ""
+        ends = [short_number(low), short_number(high)]
+        interval = " to ".join(ends) if ends[0] != ends[1] else ""
         is_compared = n_ranked[row.group] > 1 and aggregate.rank is not None
         cells.append(
             TableCell(

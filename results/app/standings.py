@@ -82,7 +82,7 @@ def points(rows: Sequence[Row], x: Column, y: Column, errors: RowErrors) -> list
         shares[candidates] = front_shares(
             printed(draws_x[:, candidates], x), printed(draws_y[:, candidates], y), *larger
         )
-    spans_x, spans_y = _spans(both, x, draws_x), _spans(both, y, draws_y)
+    spans_x, spans_y = spans_of(both, x, draws_x), spans_of(both, y, draws_y)
     return [
         Point(
             row=row,
@@ -121,7 +121,7 @@ def without_errors(rows: Sequence[Row], x: Column, y: Column, errors: RowErrors)
     return one_seed, exact
 
 
-def _spans(rows: Sequence[Row], column: Column, values: np.ndarray) -> list[tuple[float, float, float]]:
+def spans_of(rows: Sequence[Row], column: Column, values: np.ndarray) -> list[tuple[float, float, float]]:
     """Return mean, low and high in display units, from draws (draws, n); low and high are the mean without draws.
 
     An interval of a share ends at 100 %.

@@ -15,25 +15,39 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """Values that map to 0 and to 1, in the metric's own unit (fractions, not percent)."""
+    """Values that map to 0 and to 1, in the metric's own unit (fractions, not percent).
+
+    Attributes:
+        worst: value that maps to 0.
+        best: value that maps to 1.
+        is_log: positions are those of the logarithms; both ends are positive.
+    """
 
     worst: float
     best: float
+    is_log: bool = False
 
     def position(self, value: np.ndarray | float) -> np.ndarray:
         """Return the position of values between the ends, clipped at 0 and 1; NaN stays NaN."""
-        return np.clip((np.asarray(value, dtype=np.float64) - self.worst) / (self.best - self.worst), 0.0, 1.0)
+        values, worst, best = np.asarray(value, dtype=np.float64), self.worst, self.best
+        if self.is_log:
+            # Clipped first: 0 has no logarithm.
+            values, worst, best = np.log(np.clip(values, min(worst, best), None)), np.log(worst), np.log(best)
+        return np.clip((values - worst) / (best - worst), 0.0, 1.0)
 
 
-# Frozen: changing an end would change every aggregate already quoted. A better scale is a new SCALES_VERSION.
+# Frozen: changing an end would change every aggregate already quoted. A better scale is a new SCALES_VERSION; another
+# metric is not.
 SCALES_VERSION = 1
 SCALES: Mapping[str, Scale] = {
     **dict.fromkeys(("ms_score", "ms_score_adjusted", "win_rate", "r2", "accuracy", "agreement"), Scale(0.0, 1.0)),
     "kl": Scale(1.0, 0.0),  # nat
     **dict.fromkeys(("alive_fraction", "stability", "effective_rank_share", "unique_units"), Scale(0.0, 1.0)),
     **dict.fromkeys(("unit_overlap", "max_collinearity"), Scale(1.0, 0.0)),
+    "ms_score_token_adjusted": Scale(0.0, 0.5),
+    "fit_seconds": Scale(3600.0, 1.0, is_log=True),
+    "encode_macs": Scale(100.0, 0.01, is_log=True),  # GMAC/image
 }
-DEFAULT_WEIGHTS: Mapping[str, float] = {"ms_score": 1.0, "r2": 0.5, "accuracy": 0.5, "agreement": 0.5}
 
 
 def weighted(values: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:

@@ -106,12 +106,16 @@ class RowErrors:
                 errors[name_of(row)] = None
             elif aggregate.interval is not None or aggregate.pairs_error is not None:
                 errors[name_of(row)] = pooled_error(aggregate)
-            elif aggregate.n < 2 or not (cell_ids := cells_of[name_of(row)]):
+            elif aggregate.n < 2:
                 errors[name_of(row)] = None
             else:
                 seeds = RowError(
                     mean=aggregate.mean, between=(aggregate.std or 0.0) ** 2 / aggregate.n, freedom=aggregate.n - 1
                 )
+                if not (cell_ids := cells_of[name_of(row)]):
+                    # Not a score of the store, such as the time of a fit: only the values over seeds are known.
+                    errors[name_of(row)] = _without_values(seeds, aggregate)
+                    continue
                 values = [float(scores[cell_id]["value"]) for cell_id in cell_ids]
                 errors[name_of(row)] = (
                     _with_images(seeds, values, [by_image.get(cell_id) for cell_id in cell_ids], row, column.metric)

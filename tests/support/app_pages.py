@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,34 @@ def texts(test: AppTest) -> str:
     written = [str(element.value) for kind in kinds for element in test.get(kind)]
     for frame in [*test.get("dataframe"), *test.get("table")]:
         written.append(frame.value.to_csv())
-    return "\n".join(written)
+    return "\n".join([*written, *(text for table in board_tables(test) for text in _strings(table))])
+
+
+def board_tables(test: AppTest) -> list[dict[str, Any]]:
+    """The tables of boards on a page, as they are sent to the browser."""
+    return [json.loads(element.proto.json) for element in test.get("bidi_component")]
+
+
+def board_rows(table: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The rows of a table by their titles, each with its section and its cells by the titles of the columns."""
+    titles = [header["title"] for header in table["headers"]]
+    return {
+        row["title"]: {
+            **row,
+            "section": section["heading"].split(":")[0],
+            "cells": dict(zip(titles, row["cells"], strict=True)),
+        }
+        for section in table["sections"]
+        for row in section["rows"]
+    }
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _strings(part)
 
 
 def box(test: AppTest, label: str) -> Any:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from results.app import chart, data, flags, navigation, queries, tables, widgets
-from results.app.default_rows import focus_row
+from results.app import chart, data, flags, key_numbers, navigation, queries, tables, widgets
+from results.app.column_groups import group_of
+from results.app.default_rows import focus_row, rival_row
 from results.app.figures.curves import curve_figures
 from results.app.figures.histogram import histogram_figure
 from results.app.queries import Record
@@ -18,7 +20,8 @@ from results.app.theme import LINE, Mark, marks
 from results.app.titles import DIRECTIONS, compact, duration, number, plain, visible
 from results.app.widgets import Choice
 from results.boards.board import Aggregate, Board, Column, Row
-from results.boards.lead_columns import column_name, group_of, lead_of, metric_name, position, unit_text
+from results.boards.columns import is_detail
+from results.boards.lead_columns import column_name, lead_of, metric_name, position, unit_text
 from results.boards.value_text import value_text
 from results.comparison.unit_values import UNIT_VALUES
 from results.reports.properties import PROPERTIES, MethodProperties, properties
@@ -26,6 +29,9 @@ from results.store import Store
 from results.store.stability_versions import without_superseded
 
 _BINS = 100
+_FEW_NOTES = 2
+# Columns of the main measurements, in pixels.
+_WIDTHS = {"metric": 150, "value": 130, "unit": 90, "direction": 130, "rank": 60, "over": 180}
 
 
 def render() -> None:
@@ -36,13 +42,14 @@ def render() -> None:
         choice = widgets.row_of(boards, default=focus_row(boards))
         heading.title(plain(choice.row.title_with_flags))
         flags.warn(choice.row)
+        key_numbers.show(store, choice)
         cells = queries.cells(store, choice.row.cell_ids)
         finished = [cell["cell_id"] for cell in cells if cell["status"] == "finished"]
         _links(choice, finished)
         _failures(cells)
+        _units(store, choice, finished)
         _measurements(choice)
         _properties(store, choice)
-        _units(store, choice, finished)
         _stability(store, choice)
         _curves(store, cells)
         _configuration(cells)
@@ -50,13 +57,23 @@ def render() -> None:
 
 
 def _links(choice: Choice, finished: Sequence[str]) -> None:
-    others = [row for row in choice.board.rows if row is not choice.row]
-    with st.container(horizontal=True):
+    board, row = choice
+    rival = rival_row(board, row)
+    others = [other for other in board.rows if other is not row]
+    with st.container(horizontal=True, vertical_alignment="center"):
         if finished:
             navigation.link("units", "Units of this method", cell=finished[0])
-        for other in others[:8]:
-            cells = {"a": choice.row.cell_ids[0], "b": other.cell_ids[0]}
-            navigation.link("compare", f"Compare with {plain(other.title_with_flags)}", **cells)
+        if rival is not None:
+            _compare(row, rival.row)
+        if others:
+            with st.popover("Compare with another method", type="tertiary"):
+                for other in others:
+                    _compare(row, other)
+
+
+def _compare(row: Row, other: Row) -> None:
+    cells = {"a": row.cell_ids[0], "b": other.cell_ids[0]}
+    navigation.link("compare", f"Compare with {plain(other.title_with_flags)}", **cells)
 
 
 def _failures(cells: Sequence[Record]) -> None:
@@ -71,7 +88,8 @@ def _failures(cells: Sequence[Record]) -> None:
     if notes:
         # A note that does not hold for every cell names its cells.
         lines = [note if len(whose) == len(cells) else f"{'; '.join(whose)}: {note}" for note, whose in notes.items()]
-        st.info("  \n".join(plain(line) for line in lines))
+        folded = st.expander(f"Notes of the run ({len(lines)})") if len(lines) > _FEW_NOTES else st.container()
+        folded.info("  \n".join(plain(line) for line in lines))
 
 
 def _measurements(choice: Choice) -> None:
@@ -82,29 +100,38 @@ def _measurements(choice: Choice) -> None:
     if not measured:
         st.text("No cell of this method has finished.")
         return
+    main = [column for column in measured if not is_detail(column)] or measured
     counts = Counter(column.metric for column in measured)
-    widths = {"metric": st.column_config.TextColumn(width=270), "value": st.column_config.TextColumn(width=140)}
+    names = ("metric", "value", "unit", "direction", "rank", "over", "meaning")
     tables.show(
-        {
-            "group": [group_of(column) for column in measured],
-            "metric": [_metric(column, counts) for column in measured],
-            "value": [value_text(row, column, ranked=False) for column in measured],
-            "unit": [unit_text(column) for column in measured],
-            "direction": [DIRECTIONS[column.direction] for column in measured],
-            "rank": [_rank(board, row.metrics.get(c.key), c.key) for c in measured],
-            "over": [_over(row, c) for c in measured],
-            "meaning": [lead.explanation if (lead := lead_of(column)) else "" for column in measured],
-            "version": [column.version for column in measured],
-            "parameters": [compact(column.params) for column in measured],
-        },
-        "All measurements of this method.",
+        {name: values for name, values in _measurement_table(board, row, main, counts).items() if name in names},
+        "Main measurements of this method.",
         height="content",
-        column_config=widths,
+        column_config={name: st.column_config.TextColumn(width=width) for name, width in _WIDTHS.items()},
     )
+    with st.expander(f"All {len(measured)} measurements, with versions and parameters"):
+        tables.show(_measurement_table(board, row, measured, counts), "All measurements of this method.")
     st.caption(
         "Mean ± standard error, from the spread over seeds and the units or images within a cell; a pooled value has "
         "its 95 % interval. Rank: among the rows of the group without a flag; a value without one is not ranked."
     )
+
+
+def _measurement_table(
+    board: Board, row: Row, columns: Sequence[Column], counts: Mapping[str, int]
+) -> dict[str, list[Any]]:
+    return {
+        "group": [group_of(column) for column in columns],
+        "metric": [_metric(column, counts) for column in columns],
+        "value": [value_text(row, column, ranked=False) for column in columns],
+        "unit": [unit_text(column) for column in columns],
+        "direction": [DIRECTIONS[column.direction] for column in columns],
+        "rank": [_rank(board, row.metrics.get(column.key), column.key) for column in columns],
+        "over": [_over(row, column) for column in columns],
+        "meaning": [lead.explanation if (lead := lead_of(column)) else "" for column in columns],
+        "version": [column.version for column in columns],
+        "parameters": [compact(column.params) for column in columns],
+    }
 
 
 def _metric(column: Column, counts: Mapping[str, int]) -> str:
@@ -240,17 +267,17 @@ def _yes_or_no(value: bool | None) -> str:
 
 
 def _configuration(cells: Sequence[Record]) -> None:
-    st.subheader("Configuration")
+    st.subheader("Configuration and provenance")
     config = cells[0]["config"] or {}
     if not config:
         st.text("This method has no settings.")
         return
-    settings = {"setting": list(config), "value": [compact(v) for v in config.values()]}
-    tables.show(settings, "Settings of the method.", height="content")
+    with st.expander(f"Settings of the method ({len(config)})"):
+        settings = {"setting": list(config), "value": [compact(v) for v in config.values()]}
+        tables.show(settings, "Settings of the method.", height="content")
 
 
 def _provenance(cells: Sequence[Record]) -> None:
-    st.subheader("Provenance")
     tables.show(
         {
             "cell": [cell["cell_id"] for cell in cells],

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("streamlit")
 
 from app_pages import box, opened, require_sound, show, store_in, texts
-from app_store import DROP, SCRIPT
+from app_store import SCRIPT
 
 from results import RunRecord, Store, open_store
 from results.app import queries, queries_judging
@@ -35,48 +35,17 @@ def here(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
     return show(store, monkeypatch)
 
 
-def test_the_leaderboard_marks_best_and_failed_and_says_what_is_not_comparable(here: Store) -> None:
-    test = opened("leaderboard")
-    written = texts(test)
-    table = test.get("table")[0].value
-    assert "**61" not in written
-    elude = table.loc["ELUDe"]
-    assert any("**60\\.50" in cell and "★" in cell and "rank 1" in cell.replace("\xa0", " ") for cell in elude)
-    assert set(table.loc["broken\xa0SAE"][2:]) == {"failed"} and table.loc["broken\xa0SAE", "units"] == "–"
-    assert table.loc["ELUDe", ["seeds", "units"]].tolist() == ["2", "12"]
-    # Standard error beside the value, and what is behind it.
-    assert any("60\\.50\xa0±\xa01\\.12" in cell for cell in elude)
-    assert any("accuracy" in header and "of\\: images" in header for header in table.columns)
-    assert any("win rate" in header and "panel agreement 0\\.30" in header for header in table.columns)
-    assert f"broken SAE: ValueError: {SCRIPT}" in written
-    assert "win\\_rate is judged by a proxy panel" in written
-    assert len(test.get("download_button")) == 4
-
-
-def test_the_weighted_aggregate_follows_its_sliders(here: Store) -> None:
-    test = opened("leaderboard")
-    before = test.dataframe[0].value.set_index("method")["aggregate"]
-    # ELUDe: MS score 0.605, R2 1, accuracy 0.8 with weights 1, 0.5 and 0.5.
-    assert before["ELUDe"] == pytest.approx((0.605 + 0.5 * 1.0 + 0.5 * 0.8) / 2)
-    for slider in test.slider:
-        slider.set_value(1.0 if slider.key == "weight_accuracy" else 0.0)
-    test.run()
-    require_sound(test)
-    assert test.dataframe[0].value.set_index("method")["aggregate"].to_dict() == pytest.approx(
-        {"TopK SAE": 0.85, "ELUDe": 0.8, "backbone only": 0.8, DROP: 0.7, "broken SAE": np.nan}, nan_ok=True
-    )
-    for slider in test.slider:
-        slider.set_value(0.0)
-    test.run()
-    require_sound(test)
-    assert "Give at least one metric a weight" in texts(test)
-
-
 def test_the_method_page_has_stability_curves_and_provenance(here: Store) -> None:
     test = opened("method", cell="topk_sae-123")
     require_sound(test)
     written = texts(test)
     assert test.title[0].value == "TopK SAE"
+    assert [(metric.label, metric.value, metric.delta) for metric in test.metric][1:] == [
+        ("R2", "90.0 %", "88.0 to 91.9 · rank 1–2 of 2"),
+        ("Win rate", "25.0 %", "5.00 to 45.0 · rank 2 of 2"),
+        ("Stability", "42.0 %", "no interval"),
+        ("Fit", "1.00 s", "rank 1 of 3"),
+    ]
     assert "Stability over seeds" in written and "std over pairs" in written
     assert "Training" in written and "MS scores of the units" in written
     verdicts = test.get("table")[0].value

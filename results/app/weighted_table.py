@@ -1,0 +1,197 @@
+"""Weighted score on the leaderboard: presets, three sliders, a table, and how certain the first place is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import streamlit as st
+
+from results.app import address, board_table, navigation
+from results.app.bar_scale import BarScale
+from results.app.board_content import NONE, RankText, sections, span_text
+from results.app.board_table import BoardTable, Header, TableCell
+from results.app.column_standing import Standings
+from results.app.short_number import short_number
+from results.app.titles import plain, title_and_unit, visible
+from results.app.weighted_score import AXES, PRESETS, WeightedScores, axes_of, weighted_scores
+from results.boards.board import Board, Column, Row
+from results.boards.weighted_mean import SCALES, SCALES_VERSION
+from results.comparison.joint_draws import N_DRAWS
+
+_SCALE = BarScale(0.0, 100.0)
+_ENDS = ("0", "100")
+#: Share below which a row is not named as a possible first.
+_RARE = 0.01
+
+
+def show(board: Board, standings: Standings) -> None:
+    """Show the weighted score of a board; nothing if fewer than two axes are measured."""
+    columns = axes_of(board)
+    if len(columns) < 2:
+        return
+    st.subheader("Weighted score")
+    sentence = st.container()
+    weights = _weights(columns)
+    if not any(weights.values()):
+        st.info("Give at least one axis a weight above zero.")
+        return
+    draws = {axis: standings.of(column).draws for axis, column in columns.items()}
+    scores = weighted_scores(board.rows, columns, draws, weights)
+    sentence.markdown(certainty(board.rows, scores))
+    if clicked := board_table.show(_table(board.rows, columns, weights, scores), "weighted"):
+        navigation.go("method", cell=clicked)
+    _legend(columns)
+    without = [row.title for row, value in zip(board.rows, scores.values.tolist(), strict=True) if value != value]
+    if without:
+        st.caption(f"Without a score, because a metric with a weight is missing: {plain(', '.join(without))}.")
+
+
+def _weights(columns: Mapping[str, Column]) -> dict[str, float]:
+    """Let the reader choose the weights of the axes, by a preset or one by one."""
+    axes = list(columns)
+    keys = [f"weight {axis}" for axis in axes]
+    current = _read(axes)
+    for key, weight in zip(keys, current, strict=True):
+        if st.session_state.get(key) != weight:
+            st.session_state[key] = weight
+    presets = {name: _of_axes(preset, axes) for name, preset in PRESETS.items()}
+    named = next((name for name, preset in presets.items() if preset == current), None)
+    if st.session_state.get("preset") != named:
+        st.session_state["preset"] = named
+
+    def take_preset() -> None:
+        if name := st.session_state["preset"]:
+            address.put(weights=_text(presets[name]))
+
+    def take_sliders() -> None:
+        address.put(weights=_text([st.session_state[key] for key in keys]))
+
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
+        st.pills("Preset", list(presets), key="preset", on_change=take_preset)
+        for axis, key, column in zip(axes, keys, columns.values(), strict=True):
+            st.slider(
+                axis.capitalize(),
+                0.0,
+                1.0,
+                step=0.1,
+                format="%.1f",
+                key=key,
+                on_change=take_sliders,
+                width=190,
+                help=plain(f"Weight of {visible(title_and_unit(column))}."),
+            )
+    return dict(zip(axes, current, strict=True))
+
+
+def _read(axes: Sequence[str]) -> list[float]:
+    """Return the weights in the address, or the first preset if they are no weights of these axes."""
+    try:
+        weights = [float(part) for part in address.get("weights").split(",")]
+    except ValueError:
+        weights = []
+    if len(weights) == len(axes) and all(0 <= weight <= 1 for weight in weights):
+        return weights
+    return _of_axes(next(iter(PRESETS.values())), axes)
+
+
+def _of_axes(preset: Sequence[float], axes: Sequence[str]) -> list[float]:
+    return [weight for weight, axis in zip(preset, AXES, strict=True) if axis in axes]
+
+
+def _text(weights: Sequence[float]) -> str:
+    return ",".join(f"{weight:.1f}" for weight in weights)
+
+
+def _end(column: Column, value: float) -> str:
+    factor, unit = (100.0, " %") if column.unit == "fraction" else (1.0, f" {column.unit}" if column.unit else "")
+    return f"{value * factor:g}{unit}"
+
+
+def certainty(rows: Sequence[Row], scores: WeightedScores) -> str:
+    """Return the sentences on the first place and on the controls above it, as Markdown."""
+    shares = np.nan_to_num(scores.first, nan=-1.0)
+    order = [number for number in np.argsort(-shares, kind="stable") if shares[number] >= _RARE]
+    if not order:
+        return "No method without a flag has a score with a known error, so no place is certain."
+    first, *others = order
+    text = f"**{plain(rows[first].title)} is first in {_percent(shares[first])}** of {N_DRAWS} draws of all means"
+    if others:
+        text += f", {_listed(rows, others, shares)}"
+    first_at_random = int(np.nanargmax(scores.first_at_random))
+    whom = "it" if first_at_random == first else plain(rows[first_at_random].title)
+    text += (
+        f". With weights drawn at random, too, {whom} is first in {_percent(scores.first_at_random[first_at_random])}."
+    )
+    above = [
+        f"{plain(row.title)} ({short_number(value)})"
+        for row, value in zip(rows, scores.values.tolist(), strict=True)
+        if row.group == "control" and value > scores.values[first]
+    ]
+    return f"{text} Controls with a higher score: {', '.join(above)}." if above else text
+
+
+def _listed(rows: Sequence[Row], numbers: Sequence[int], shares: np.ndarray) -> str:
+    return ", ".join(f"{plain(rows[number].title)} in {_percent(shares[number])}" for number in numbers[:3])
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _table(
+    rows: Sequence[Row], columns: Mapping[str, Column], weights: Mapping[str, float], scores: WeightedScores
+) -> BoardTable:
+    headers = [
+        Header(title="Score", unit="0 to 100 ↑", help="Weighted mean of the axes", ends=_ENDS, zero=0.0),
+        Header(title="First in", unit="% of draws", help="Share of the draws in which the method is first"),
+    ]
+    headers += [
+        Header(title=axis.capitalize(), unit=f"weight {weights[axis]:.1f}", help=visible(title_and_unit(column)))
+        for axis, column in columns.items()
+    ]
+    cells = [
+        [
+            _score_cell(scores.values[number], scores.spans[number]),
+            TableCell(text=NONE if np.isnan(scores.first[number]) else f"{100 * scores.first[number]:.0f}"),
+            *(_axis_cell(scores.positions[axis][number]) for axis in columns),
+        ]
+        for number in range(len(rows))
+    ]
+    values = np.round(scores.values, 2)
+    scored = [number for number in range(len(rows)) if not np.isnan(values[number])]
+    order = sorted(scored, key=lambda number: (-values[number], rows[number].title))
+    ranks = [RankText(NONE, "") if span is None else RankText(span_text(span), "") for span in scores.ranks]
+    return BoardTable(
+        caption="Weighted score of each method.",
+        headers=headers,
+        sections=sections(rows, order, ranks, cells),
+        rank_help="Range of the rank by the score, among the methods without a flag",
+    )
+
+
+def _score_cell(value: float, span: np.ndarray) -> TableCell:
+    low, high = (value, value) if np.isnan(span).any() else span
+    interval = f"{short_number(low)} to {short_number(high)}" if high > low else ""
+    return TableCell(
+        text=short_number(float(value)),
+        spoken=f"({interval})" if interval else "",
+        help=f"{value:.6g}; 95 % interval {interval}" if interval else f"{value:.6g}; no interval",
+        bar=(_SCALE.position(low), _SCALE.position(value), _SCALE.position(high)),
+    )
+
+
+def _axis_cell(position: float) -> TableCell:
+    return TableCell(text=NONE if np.isnan(position) else short_number(float(position)))
+
+
+def _legend(columns: Mapping[str, Column]) -> None:
+    scales = "; ".join(
+        f"{axis}: {plain(title_and_unit(column))} from {_end(column, SCALES[column.metric].worst)} (0) to "
+        f"{_end(column, SCALES[column.metric].best)} (100){', logarithmic' if SCALES[column.metric].is_log else ''}"
+        for axis, column in columns.items()
+    )
+    st.caption(
+        f"Weighted mean on fixed scales (version {SCALES_VERSION}), which do not depend on the other methods. "
+        f"{scales}. Only methods without a flag are ranked. Scales and weights are a choice: a score is no evidence."
+    )

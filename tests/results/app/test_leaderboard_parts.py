@@ -1,0 +1,121 @@
+"""Parts of the leaderboard: short numbers, scales of bars, groups of columns, and shares of first places."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("streamlit")
+
+from flagged_board import Cells, flagged_cells
+from hypothesis import given
+from hypothesis import strategies as st
+
+from results.app.bar_scale import bar_scale
+from results.app.column_groups import folded, group_of, leads, visible_columns
+from results.app.short_number import short_number
+from results.app.sorting import Sorting
+from results.app.weighted_score import AXES, PRESETS, weighted_scores
+from results.boards.weighted_mean import SCALES
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (16.48, "16.5"),
+        (100.0, "100"),
+        (99.96, "100"),
+        (999.9, "1.00k"),
+        (12345.0, "12.3k"),
+        (1.5e6, "1.50M"),
+        (0.0793, "0.0793"),
+        (0.00004, "<0.001"),
+        (-0.00004, ">-0.001"),
+        (-3.2, "-3.20"),
+        (1e15, "1.00e+15"),
+        (math.nan, "nan"),
+    ],
+)
+def test_a_number_has_three_significant_digits(value: float, text: str) -> None:
+    assert short_number(value) == text
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=6))
+def test_every_value_is_on_the_scale(values: list[float]) -> None:
+    scale = bar_scale(values)
+    assert scale is None or all(-1e-9 <= scale.position(value) <= 1 + 1e-9 for value in values)
+
+
+def test_ends_of_scales() -> None:
+    assert bar_scale([4.2, 18.4]) == (0.0, 19.0)
+    assert bar_scale([61.3, 84.0]) == (61.0, 84.0)
+    assert bar_scale([40.0, 100.0], most=100.0) == (0.0, 100.0)
+    assert bar_scale([7.0]) is not None
+    assert bar_scale([math.nan]) is None
+    scale = bar_scale([-2.0, 2.0])
+    assert scale is not None and scale.zero == 0.5
+
+
+def test_every_column_is_the_lead_of_its_group_or_folded_behind_it() -> None:
+    board = flagged_cells().board()
+    lead_of = leads(board)
+    assert {group: column.key for group, column in lead_of.items()} == {
+        "interpretability": "ms_score",
+        "faithfulness": "r2",
+    }
+    further = [column.key for columns in folded(board).values() for column in columns]
+    assert sorted([*further, *(column.key for column in lead_of.values())]) == sorted(c.key for c in board.columns)
+    assert all(group_of(column) == group for group, columns in folded(board).items() for column in columns)
+    every = visible_columns(board, list(folded(board)))
+    assert every["faithfulness"][0].key == "r2"
+    assert sum(map(len, every.values())) == len(board.columns)
+
+
+def test_rows_without_the_metric_come_last_in_both_orders() -> None:
+    cells = Cells()
+    cells.record("high", [0.6, 0.6])
+    cells.record("low", [0.4, 0.4])
+    cells.record("without", [0.5, 0.5], r2=None)
+    cells.record("high r2", [0.5, 0.5], r2=0.9)
+    board = cells.board()
+    r2 = next(column for column in board.columns if column.key == "r2")
+    for worst_first in (False, True):
+        titles = [board.rows[index].title for index in Sorting(r2, worst_first).indices(board.rows)]
+        assert titles[-1] == "without" and (titles[0] == "high r2") is not worst_first
+
+
+def test_first_places_of_draws_add_up_to_one_and_ties_divide_them() -> None:
+    cells = Cells()
+    cells.record("a", [0.6, 0.6], r2=0.5)
+    cells.record("b", [0.6, 0.6], r2=0.5)
+    cells.record("worse", [0.2, 0.2], r2=0.1)
+    cells.record("backbone only", [0.9, 0.9], method="identity", claims={"family": "control"}, r2=1.0)
+    board = cells.board()
+    columns = {
+        "interpretability": next(c for c in board.columns if c.key == "ms_score"),
+        "faithfulness": next(c for c in board.columns if c.key == "r2"),
+    }
+    draws = {
+        axis: np.tile([row.metrics[column.key].mean for row in board.rows], (10, 1)) for axis, column in columns.items()
+    }
+    scores = weighted_scores(board.rows, columns, draws, {"interpretability": 1.0, "faithfulness": 1.0})
+    first = dict(zip((row.title for row in board.rows), scores.first.tolist(), strict=True))
+    assert (first["a"], first["b"], first["worse"]) == (0.5, 0.5, 0.0) and math.isnan(first["backbone only"])
+    at_random = dict(zip((row.title for row in board.rows), scores.first_at_random.tolist(), strict=True))
+    assert at_random["a"] == 0.5
+    values = dict(zip((row.title for row in board.rows), scores.values.tolist(), strict=True))
+    assert values["a"] == pytest.approx(55.0) and values["backbone only"] == pytest.approx(95.0)
+
+
+def test_every_axis_has_a_scale_and_every_preset_a_weight_for_each() -> None:
+    assert all(metric in SCALES for metrics in AXES.values() for metric in metrics)
+    assert all(len(weights) == len(AXES) and max(weights) == 1.0 for weights in PRESETS.values())
+
+
+def test_a_logarithmic_scale_is_halfway_at_the_geometric_mean() -> None:
+    scale = SCALES["fit_seconds"]
+    assert scale.position(np.array([0.0, 1.0, 60.0, 3600.0, 1e6])).tolist() == pytest.approx([1.0, 1.0, 0.5, 0.0, 0.0])
+    assert math.isnan(float(scale.position(math.nan)))

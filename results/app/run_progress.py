@@ -48,9 +48,3 @@ def logged_at(line: str) -> datetime | None:
         return datetime.strptime(moment[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
     except ValueError:
         return None
-
-
-def message_of(line: str) -> str:
-    """Return a line of a log without its time."""
-    moment = _LINE.match(line)
-    return moment[2] if moment else line

@@ -14,6 +14,7 @@ from results.app.titles import DIRECTIONS, plain, visible
 from results.app.unit_pairs import UnitCard, show_cards
 from results.app.widgets import Choice
 from results.boards.board import BoardKey
+from results.boards.columns import COSTS
 from results.boards.lead_columns import column_name, metric_name, unit_text
 from results.comparison.paired import Comparison, Difference, compare_rows
 from results.comparison.row_errors import name_of
@@ -131,11 +132,11 @@ def _why_not(entry: Difference) -> str:
         return f"another form of {metric_name(entry.tested_as)}"
     if entry.column.direction == "none":
         return "neither direction is better"
+    if entry.column.metric in COSTS:
+        return "a cost, measured once per run"
     if "equal up to rounding" in entry.paired:
         return "equal up to rounding"
-    if entry.low is None:
-        return "one pair of seeds" if entry.n_seeds == 1 else "no error is known"
-    return "a cost"
+    return "one pair of seeds" if entry.n_seeds == 1 else "no error is known"
 
 
 def _signed(entry: Difference, value: float) -> str:

@@ -13,7 +13,7 @@ import streamlit as st
 from results.app import data, flags, navigation, queries, queries_runs, tables
 from results.app.disk_use import DiskUse, disk_use
 from results.app.queries import Record
-from results.app.run_progress import logged_at, message_of, progress_of
+from results.app.run_progress import logged_at, progress_of
 from results.app.titles import duration, plain, visible
 from results.app.widgets import Choice
 from results.byte_sizes import size_text
@@ -90,7 +90,7 @@ def _progress(store: Store, run: Record) -> None:
         if newest is not None:
             facts.append(f"last message {duration_text(now - newest)} ago")
         if lines:
-            facts.append(message_of(lines[-1]))
+            facts.append("end of the log, newest first:")
         st.caption(plain(" · ".join(facts)))
         if lines:
             st.code(visible_lines(lines), language=None, height=260)
@@ -105,8 +105,8 @@ def duration_text(span: timedelta) -> str:
 
 
 def visible_lines(lines: Sequence[str]) -> str:
-    """Return lines of a log, which anyone may have written, with control characters escaped."""
-    return "\n".join(map(visible, lines))
+    """Return lines of a log, the newest first, with control characters escaped: anyone may have written them."""
+    return "\n".join(map(visible, reversed(lines)))
 
 
 def _log(store: Path, run_id: str, lines: int) -> list[str]:
@@ -125,10 +125,8 @@ def _failures(store: Store, row_of_cell: Mapping[str, Choice]) -> None:
             for cell in group:
                 seeds = f"token seed {cell['token_seed']}, init seed {cell['init_seed']}"
                 where = f"{_name(cell, row_of_cell)} on {cell['backbone_title']} at {cell['site']} ({seeds})"
-                st.markdown(f":material/error: **{plain(where)}**")
+                navigation.link("method", f"**{plain(where)}**", cell=cell["cell_id"])
                 st.text(visible(f"{cell['error_type'] or 'Error'}: {cell['error_message'] or 'no message'}"))
-                with st.container(horizontal=True):
-                    navigation.link("method", "Open the method", cell=cell["cell_id"])
                 if cell["traceback"]:
                     with st.expander("Traceback"):
                         st.code(visible(cell["traceback"]), language=None)
@@ -145,22 +143,27 @@ def _all_runs(store: Store, row_of_cell: Mapping[str, Choice]) -> None:
         return
     st.subheader("All runs", anchor=False)
     seconds = queries_runs.computed_seconds(store)
-    for run in runs:
-        _run(store, run, row_of_cell, seconds.get(run["run_id"]))
+    for number, run in enumerate(runs):
+        is_open = number == 0 and run["status"] in ("died", "interrupted")
+        _run(store, run, row_of_cell, seconds.get(run["run_id"]), is_open=is_open)
 
 
-def _run(store: Store, run: Record, row_of_cell: Mapping[str, Choice], computed: float | None) -> None:
+def _run(
+    store: Store, run: Record, row_of_cell: Mapping[str, Choice], computed: float | None, *, is_open: bool
+) -> None:
     done, failed, planned = run["n_finished"], run["n_failed"], run["n_planned"]
     started = run["started_at"]
     when = "time not recorded" if started is None else f"{started:%Y-%m-%d %H:%M} UTC"
     counts = f"{done} finished" + (f", {failed} failed" if failed else "")
-    heading = f"{run['suite'] or 'no suite'}, {when}: {counts}, {run['status']}"
-    with st.expander(f"{_ICONS.get(run['status'], '')} {plain(heading)}"):
+    took = run["ended_at"] - started if run["ended_at"] is not None and started is not None else None
+    spent = "" if took is None else f" in {duration_text(took)}"
+    heading = f"{run['suite'] or 'no suite'}, {when}: {counts}{spent}, {run['status']}"
+    with st.expander(f"{_ICONS.get(run['status'], '')} {plain(heading)}", expanded=is_open):
         parts = [f"{done} cells finished", f"{failed} failed"]
         if planned is not None:
             parts.append(f"{planned} planned (including those that earlier runs had finished)")
-        if run["ended_at"] is not None and started is not None:
-            parts.append(f"took {duration((run['ended_at'] - started).total_seconds())}")
+        if took is not None:
+            parts.append(f"took {duration(took.total_seconds())}")
         if computed is not None:
             parts.append(f"its cells took {duration(computed)} together")
         st.text(", ".join(parts) + ".")
@@ -193,7 +196,7 @@ def _run(store: Store, run: Record, row_of_cell: Mapping[str, Choice], computed:
                 "The newest cells of this run, failed ones first.",
             )
         if log := _log(store.path, run["run_id"], _LONG_TAIL):
-            st.text(f"End of its log, logs/{visible(run['run_id'])}.log beside the store:")
+            st.text(f"End of its log, newest first; the file is logs/{visible(run['run_id'])}.log beside the store:")
             st.code(visible_lines(log), language=None, height=260)
 
 

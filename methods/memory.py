@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from methods.byte_sizes import size_text
 from methods.errors import ArgumentError
+from results.byte_sizes import size_text
 
 if TYPE_CHECKING:
     from methods.base import Device, LinearSite, Method, MethodConfig

@@ -21,7 +21,7 @@ from torch import Tensor
 from harness.atomic import create_partial, replace_atomically
 from harness.errors import UserError
 from methods.base import Reads
-from methods.byte_sizes import size_text
+from results.byte_sizes import size_text
 
 #: Rows per shard: 2**16 rows of 3072 float16 are 400 MB.
 SHARD_ROWS = 1 << 16

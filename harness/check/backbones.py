@@ -19,7 +19,7 @@ from harness.backbones.sources.hub import in_huggingface_cache
 from harness.check.finding import Finding, NotApplicable, other_globals, require, require_shape, run_all
 from harness.check.world import drawn_images
 from harness.errors import UserError
-from methods.byte_sizes import size_text
+from results.byte_sizes import size_text
 
 #: Allowed difference, as a fraction of the largest feature, between the same image alone and in a batch, and after the
 #: layer's output is replaced by itself.

@@ -18,7 +18,7 @@ from harness.commands.options import (
 )
 from harness.commands.output import out, out_short, print_json
 from harness.errors import UserError
-from methods.byte_sizes import size_text
+from results.byte_sizes import size_text
 
 if TYPE_CHECKING:
     from harness.doctor import Check, SuiteEstimate

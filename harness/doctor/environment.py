@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from harness.doctor.base import Check
-from methods.byte_sizes import size_text
+from results.byte_sizes import size_text
 
 REQUIRED = ("torch", "torchvision", "timm", "duckdb", "numba", "hdbscan", "scikit-learn", "overcomplete")
 #: Optional package -> its purpose, and how to install it.

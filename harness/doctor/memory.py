@@ -8,9 +8,9 @@ from harness.doctor.needs import method_key
 from harness.suites import Suite
 from methods import METHODS
 from methods.base import Device, make_config
-from methods.byte_sizes import size_text
 from methods.memory import least_memory_of, memory_of
 from methods.plugin_calls import calling
+from results.byte_sizes import size_text
 
 #: More than one machine or GPU has: such a method is refused wherever the cells are computed.
 NOWHERE = 64 * 2**40

@@ -19,8 +19,8 @@ from harness.doctor.base import Check, Need
 from harness.identity import canonical
 from harness.suites import MethodEntry, Suite, Target
 from methods.base import make_config
-from methods.byte_sizes import size_text
 from methods.errors import UserError
+from results.byte_sizes import size_text
 
 if TYPE_CHECKING:
     from harness.activations.heads.base import HeadWeights

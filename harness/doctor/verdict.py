@@ -15,7 +15,7 @@ from harness.doctor.needs import backbone_key, head_key, method_key, needs
 from harness.errors import UserError
 from harness.suites import Suite
 from harness.suites.overrides import filter_leaves
-from methods.byte_sizes import size_text
+from results.byte_sizes import size_text
 
 
 class SuiteExamination(NamedTuple):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from methods.byte_sizes import size_text
+from results.byte_sizes import size_text
 
 #: Bytes of a suite file. A suite with a thousand methods has about 100 kB.
 MOST_BYTES = 2**19

@@ -225,20 +225,10 @@ def runs(store: Store, limit: int = 200) -> Records:
     return records(decoded(store.query(sql, [limit])))
 
 
-def failed_cells(store: Store, limit: int = 200) -> Records:
-    """Return the newest failed cells with their errors."""
-    return _newest_cells(store, "status = 'failed'", [limit])
-
-
 def recent_cells(store: Store, run_id: str, limit: int = 100) -> Records:
     """Return the newest cells of a run."""
-    return _newest_cells(store, "run_id = ?", [run_id, limit])
-
-
-def _newest_cells(store: Store, where: str, params: Sequence[Any]) -> Records:
-    sql = f"""
+    sql = """
         SELECT cell_id, status, coalesce(backbone_title, backbone) AS backbone_title, site, label, token_seed,
-        init_seed, seconds, n_units, error_type, error_message, traceback FROM cells WHERE {where}
-        ORDER BY started_at DESC NULLS LAST, cell_id LIMIT ?
+        init_seed, seconds, n_units FROM cells WHERE run_id = ? ORDER BY started_at DESC NULLS LAST, cell_id LIMIT ?
     """
-    return records(store.query(sql, params))
+    return records(store.query(sql, [run_id, limit]))

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
-
-import pandas as pd
 
 from results.app.queries import Records, mapping, records
 from results.store import Store
 from results.store.store import decoded
 
-# Filters of the listed comparisons of a tournament.
-FILTERS: Mapping[str, str] = {
-    "all": "TRUE",
-    "judges disagree": "n_a > 0 AND n_b > 0",
-    "judges agree": "n_valid > 1 AND (n_a = n_valid OR n_b = n_valid)",
-    "ties and undecided": "consensus IS NULL",
-    "controls (the same grid twice)": "grid_a = grid_b",
-    "invalid or missing replies": "n_valid < n_judges",
-}
-
 # One row per presentation with its votes; the consensus is the answer of more than half of the judges, as in
 # harness.stats. Tournaments of the first version of the win rate were decided by more valid votes.
-_VOTES = """
+VOTES = """
 WITH requests AS (
     SELECT c.* EXCLUDE (tournament), t.prompt_version,
            coalesce(TRY_CAST(t.settings->>'version' AS INTEGER), 1) AS version,
@@ -61,35 +48,9 @@ def win_rates(store: Store, tournament: str) -> Records:
     return records(decoded(store.query(sql, [tournament])))
 
 
-def presentations(
-    store: Store,
-    tournament: str,
-    *,
-    filter_name: str = "all",
-    cells_a: list[str] | None = None,
-    cells_b: list[str] | None = None,
-    limit: int = 20,
-    offset: int = 0,
-) -> pd.DataFrame:
-    """Return presentations with their votes and consensus, and `total`: their number without the limit.
-
-    Only pairs that pass one of `FILTERS`, with one of `cells_a` on either side and one of `cells_b` on the other; None
-    stands for all cells.
-    """
-    # A list that is NULL contains everything.
-    sides = (
-        "coalesce(list_contains(?::VARCHAR[], cell_a), TRUE) AND coalesce(list_contains(?::VARCHAR[], cell_b), TRUE)"
-    )
-    sql = f"""
-        {_VOTES} SELECT *, count(*) OVER () AS total FROM decided
-        WHERE {FILTERS[filter_name]} AND ({sides} OR {sides}) ORDER BY pair_id, "order" LIMIT ? OFFSET ?
-    """
-    return store.query(sql, [tournament, cells_a, cells_b, cells_b, cells_a, limit, offset])
-
-
 def presentation(store: Store, tournament: str, pair_id: str, order: int) -> dict[str, Any] | None:
     """Return one presentation with its votes, or None if there is none."""
-    sql = f'{_VOTES} SELECT * FROM decided WHERE pair_id = ? AND "order" = ?'
+    sql = f'{VOTES} SELECT * FROM decided WHERE pair_id = ? AND "order" = ?'
     return next(iter(records(store.query(sql, [tournament, pair_id, order]))), None)
 
 
@@ -131,7 +92,7 @@ def judged_pairs(
     tournament = newest["tournament"][0]
     order = "votes_b - votes_a" if worst else "votes_a - votes_b"
     sql = f"""
-        {_VOTES}, both_orders AS (
+        {VOTES}, both_orders AS (
             SELECT pair_id, cell_a, unit_a, cell_b, unit_b, n_a, n_b FROM decided
             WHERE {sides.format("cell_a", "cell_b")} UNION ALL
             SELECT pair_id, cell_b, unit_b, cell_a, unit_a, n_b, n_a FROM decided

@@ -219,22 +219,30 @@ def _sentence(role: str, comparison: Comparison, score: Difference, by_metric: d
 
 def difference_text(difference: Difference) -> str:
     """Return a difference with its interval and what it says: "+0.7 [-0.4, 1.8] (not separable)"."""
-    column = difference.column
-    factor = 100.0 if column.unit == "fraction" else 1.0
-    text = _number(factor * difference.difference, sign=True)
+    text, low, high = rounded_ends(difference)
     if difference.low is None or difference.high is None:
         reason = "one pair of seeds, so no interval" if difference.n_seeds == 1 else "no interval"
         return f"{text} ({reason})"
     separable = not difference.low <= 0 <= difference.high
+    return f"{text} [{low}, {high}]" + ("" if separable else " (not separable)")
+
+
+def rounded_ends(difference: Difference) -> tuple[str, str, str]:
+    """Return a difference and the ends of its interval, in percentage points for fractions: "+0.7", "-0.4", "1.8".
+
+    The ends are empty if there is no interval.
+    """
+    factor = 100.0 if difference.column.unit == "fraction" else 1.0
+    if difference.low is None or difference.high is None:
+        return _number(factor * difference.difference, sign=True), "", ""
     low, high = factor * difference.low, factor * difference.high
     # As many decimals for all three: two significant digits of the widest end, and no fewer than one decimal.
     widest = max(abs(low), abs(high))
     decimals = 1 if not 0 < widest < 1 else 1 - math.floor(math.log10(widest))
-    text, *ends = (
+    text, low_text, high_text = (
         f"{round(value, decimals) + 0.0:.{decimals}f}" for value in (factor * difference.difference, low, high)
     )
-    text = text if text.startswith("-") or not float(text) else f"+{text}"
-    return f"{text} [{', '.join(ends)}]" + ("" if separable else " (not separable)")
+    return (text if text.startswith("-") or not float(text) else f"+{text}"), low_text, high_text
 
 
 def _both(difference: Difference) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from results.boards.board import Column
 from results.boards.trials import marked
 from results.comparison.paired import Comparison, Difference
+from results.comparison.sentence import comparison_sentence
 from results.store.records import grouped
 from results.tables import Table
 
@@ -18,7 +19,8 @@ def table(comparison: Comparison) -> Table:
     if a == b:
         a, b = f"{a} (A)", f"{b} (B)"
     percent = f"{100 * comparison.level:g} %"
-    notes = [f"A = {a}, B = {b}; difference = A - B; paired on {', '.join(comparison.seeds)}."]
+    notes = [comparison_sentence(comparison)]
+    notes.append(f"A = {a}, B = {b}; difference = A - B; paired on {', '.join(comparison.seeds)}.")
     for description, group in grouped(comparison.differences, lambda difference: difference.paired).items():
         notes.append(f"{', '.join(difference.column.key for difference in group)}: {description}.")
     for tested, group in grouped([one for one in comparison.differences if one.tested_as], _tested_as).items():
@@ -52,6 +54,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     return {
         **{name: getattr(board, name) for name in identity},
         **{side: {name: getattr(row, name) for name in ("title", "method", "config_id")} for side, row in rows.items()},
+        "sentence": comparison_sentence(comparison),
         "level": comparison.level,
         "n_resamples": comparison.n_resamples,
         "seed": comparison.seed,

@@ -8,9 +8,9 @@ import pytest
 
 import methods
 from harness.check.world import small_layer
-from methods.byte_sizes import size_text
 from methods.errors import ArgumentError, UserError
 from methods.memory import least_memory_of, memory_of
+from results.byte_sizes import size_text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Judges: each comparison with both grids, every judge's reply and the consensus; and the reliability of judges."""
+"""Judges: who judged, how reliably, and the pairs of units they were shown."""
 
 from __future__ import annotations
 
@@ -8,14 +8,34 @@ from typing import Any
 
 import streamlit as st
 
-from results.app import data, flags, navigation, queries, queries_judging, tables, widgets
-from results.app.gallery import gallery_of
+from results.app import (
+    data,
+    flags,
+    judge_checks,
+    navigation,
+    panels,
+    queries,
+    queries_judging,
+    queries_pairs,
+    tables,
+    widgets,
+)
+from results.app.gallery import Gallery, gallery_of
+from results.app.judged_comparison import show_comparison, thumbnail
 from results.app.queries import Record
 from results.app.titles import compact, plain, visible
 from results.app.widgets import Choice
 from results.store import Store
 
-_PER_PAGE = 12
+_PER_PAGE = 6
+_GRID_PX = 132
+#: Verdict -> colour of its badge and its icon.
+_BADGES = {
+    judge_checks.SOUND: ("green", ":material/check:"),
+    judge_checks.BIASED: ("red", ":material/compare_arrows:"),
+    judge_checks.AT_CHANCE: ("red", ":material/casino:"),
+    judge_checks.INVALID: ("red", ":material/block:"),
+}
 
 
 def render() -> None:
@@ -31,13 +51,15 @@ def render() -> None:
         labels = _labels(store, tournament, row_of_cell)
         pair = st.query_params.get("pair")
         if pair is not None:
-            _comparison(store, tournament, labels, pair)
+            panels.badge(str(tournament["panel"]))
+            show_comparison(store, tournament, labels, pair)
             return
         judged = {cell: row_of_cell[cell] for cell in labels if cell in row_of_cell}
-        _results(store, tournament, labels, judged)
+        _reliability(tournament)
+        _win_rates(store, tournament, labels, judged)
         flags.explain((f"{row.title} at {board.site}", row) for board, row in judged.values())
-        _health(tournament)
-        _list(store, tournament, labels)
+        _pairs(store, tournament, labels)
+        _notes(tournament)
 
 
 def _choose(tournaments: Sequence[Record]) -> Record:
@@ -63,89 +85,120 @@ def _labels(store: Store, tournament: Record, row_of_cell: Mapping[str, Choice])
     }
 
 
-def _results(store: Store, tournament: Record, labels: Mapping[str, str], judged: Mapping[str, Choice]) -> None:
-    kind, _, judges = str(tournament["panel"]).partition(":")
-    what = "a proxy panel of image encoders, not language models" if kind == "proxy" else f"{kind} judges"
-    st.caption(
-        f"Judged by {plain(what)} ({plain(judges.replace('+', ', '))}), prompt version "
-        f"{plain(tournament['prompt_version'])}; {plain(compact(tournament['settings']))}."
-    )
+def _reliability(tournament: Record) -> None:
+    """Show the agreement of the panel in a sentence, and a line with a verdict per judge."""
+    health = [row for row in tournament["health"] or () if isinstance(row, Mapping)]
+    alpha = tournament["agreement"]
+    n_judges = len(tournament["judges"] or ())
+    sentence = judge_checks.agreement_sentence(alpha if isinstance(alpha, float) else None, n_judges)
+    st.subheader(plain(sentence), anchor=False)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        panels.badge(str(tournament["panel"]))
+        meaning = f" {panels.PROXY_MEANING}" if panels.is_proxy(str(tournament["panel"])) else ""
+        st.caption(f"Alpha is Krippendorff's: 0 is chance, 1 is perfect agreement.{meaning}", width="stretch")
+    verdicts = [judge_checks.judge_verdict(row) for row in health]
+    for verdict, name in zip(verdicts, panels.judge_names(entry.judge for entry in verdicts), strict=True):
+        colour, icon = _BADGES.get(verdict.verdict, ("gray", ":material/question_mark:"))
+        name_column, reason = st.columns([2, 5], vertical_alignment="center")
+        with name_column, st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f":{colour}-badge[{icon} {verdict.verdict}]")
+            st.markdown(f"**{plain(name)}**")
+        reason.markdown(plain(verdict.reason))
+    _health(health)
+
+
+def _win_rates(store: Store, tournament: Record, labels: Mapping[str, str], judged: Mapping[str, Choice]) -> None:
     rates = queries_judging.win_rates(store, tournament["tournament"])
     if not rates:
         st.info("This tournament is not scored yet: judging was interrupted or is still running.")
-    else:
-        st.subheader("Win rates")
-        tables.show(
-            {
-                "method": [next(map(labels.get, row["cell_ids"]), row["label"]) for row in rates],
-                "group": [
-                    next((judged[cell].row.group for cell in row["cell_ids"] if cell in judged), "") for row in rates
-                ],
-                "win rate (%)": [_percent(row["win_rate"]) for row in rates],
-                "95 %, new units": [_interval(row["new_low"], row["new_high"]) for row in rates],
-                "95 %, these units": [_interval(row["ci_low"], row["ci_high"]) for row in rates],
-                "rank": [_span(row["rank"], row["rank_low"], row["rank_high"]) for row in rates],
-                "strength (natural-log odds)": [row["strength"] for row in rates],
-                "units": [row["n_units"] for row in rates],
-                "decided": [row["n"] for row in rates],
-                "no consensus": [row["ties"] for row in rates],
-            },
-            "Win rates of the methods.",
-            placeholder="–",
-            column_config={"strength (natural-log odds)": st.column_config.NumberColumn(format="%.3f")},
-        )
-        st.caption(
-            f"Panel agreement {_number(tournament['agreement'])} (Krippendorff's alpha: 1 perfect, 0 chance). Win "
-            "rate: mean over the other methods. Ranks are among all judged rows, flagged ones and controls included; "
-            "the leaderboard leaves them out. Interval and rank for new units: what to expect if other units of "
-            "each method were judged. The interval for these units is about other pairings of the judged ones; if "
-            "units differ, it covers more than 95 %. Neither is for other fits, images or judges."
-        )
+        return
+    st.subheader("Win rates", anchor=False)
+    tables.show(
+        {
+            "rank": [_span(row["rank"], row["rank_low"], row["rank_high"]) for row in rates],
+            "method": [next(map(labels.get, row["cell_ids"]), row["label"]) for row in rates],
+            "win rate (%)": [_percent(row["win_rate"]) for row in rates],
+            "95 %, new units": [_interval(row["new_low"], row["new_high"]) for row in rates],
+            "95 %, these units": [_interval(row["ci_low"], row["ci_high"]) for row in rates],
+            "units": [row["n_units"] for row in rates],
+            "decided": [row["n"] for row in rates],
+            "no consensus": [row["ties"] for row in rates],
+            "group": [
+                next((judged[cell].row.group for cell in row["cell_ids"] if cell in judged), "") for row in rates
+            ],
+            "strength (natural-log odds)": [row["strength"] for row in rates],
+        },
+        "Win rates of the methods.",
+        placeholder="–",
+        column_config={"strength (natural-log odds)": st.column_config.NumberColumn(format="%.3f")},
+    )
+    st.caption(
+        "Win rate: mean over the other methods. Ranks are among all judged rows, flagged ones and controls included; "
+        "the leaderboard leaves them out. Interval and rank for new units: what to expect if other units of each "
+        "method were judged. The interval for these units is about other pairings of the judged ones; if units differ, "
+        "it covers more than 95 %. Neither is for other fits, images or judges."
+    )
+
+
+def _notes(tournament: Record) -> None:
+    _, _, judges = str(tournament["panel"]).partition(":")
+    st.caption(
+        f"Judges: {plain(judges.replace('+', ', '))}. Prompt version {plain(tournament['prompt_version'])}; "
+        f"{plain(compact(tournament['settings']))}."
+    )
     notes = [str(note) for note in tournament["notes"] or ()]
     if tournament["n_missing"]:
         notes.append(f"{tournament['n_missing']} replies are missing; `harness judge` requests them again.")
     if notes:
-        st.info("  \n".join(map(plain, notes)))
+        with st.expander(f"{len(notes)} notes on this tournament" if len(notes) > 1 else "A note on this tournament"):
+            for note in notes:
+                st.text(visible(note))
 
 
-def _health(tournament: Record) -> None:
-    rows = tournament["health"]
+def _health(rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         return
-    st.subheader("Judge health")
-    tables.show(
-        {
-            "judge": [row.get("judge") for row in rows],
-            "answers": [row.get("n") for row in rows],
-            "invalid (%)": [_percent(row.get("invalid_rate")) for row in rows],
-            "first invalid (%)": [_percent(row.get("first_invalid_rate")) for row in rows],
-            "retried (%)": [_percent(row.get("retried_rate")) for row in rows],
-            "same in both orders (%)": [_percent(row.get("swap_consistency")) for row in rows],
-            "bias (−1 to 1)": [_number(row.get("position_bias")) for row in rows],
-            "A if identical (%)": [_percent(row.get("control_a")) for row in rows],
-            "controls": [row.get("n_controls") for row in rows],
-            "agreement with others (%)": [_percent(row.get("agreement")) for row in rows],
-        },
-        "Health of each judge.",
-        placeholder="–",
-    )
-    st.caption(
-        "Healthy: the same choice in both orders near 100 % (50 % is chance), bias towards the first grid near 0, A on "
-        "controls (two identical grids) near 50 %. Agreement with others: share of a judge's choices that another "
-        "judge shares. Invalid: answers that stayed invalid after all attempts. First invalid: first replies that were "
-        "invalid. Retried: valid answers from a later attempt."
-    )
+    with st.expander("All measures of the judges"):
+        tables.show(
+            {
+                "judge": [row.get("judge") for row in rows],
+                "answers": [row.get("n") for row in rows],
+                "invalid (%)": [_percent(row.get("invalid_rate")) for row in rows],
+                "first invalid (%)": [_percent(row.get("first_invalid_rate")) for row in rows],
+                "retried (%)": [_percent(row.get("retried_rate")) for row in rows],
+                "same in both orders (%)": [_percent(row.get("swap_consistency")) for row in rows],
+                "bias (−1 to 1)": [_number(row.get("position_bias")) for row in rows],
+                "A if identical (%)": [_percent(row.get("control_a")) for row in rows],
+                "controls": [row.get("n_controls") for row in rows],
+                "agreement with others (%)": [_percent(row.get("agreement")) for row in rows],
+            },
+            "Health of each judge.",
+            placeholder="–",
+        )
+        st.caption(
+            "Healthy: the same choice in both orders near 100 % (50 % is chance), bias towards the first grid near 0, "
+            "A on controls (two identical grids) near 50 %. Agreement with others: share of a judge's choices that "
+            "another judge shares. Invalid: answers that stayed invalid after all attempts. First invalid: first "
+            "replies that were invalid. Retried: valid answers from a later attempt."
+        )
 
 
-def _list(store: Store, tournament: Record, labels: Mapping[str, str]) -> None:
-    st.subheader("Comparisons")
-    left, middle, right = st.columns(3)
-    with left:
-        filter_name = widgets.select("Show", list(queries_judging.FILTERS), "show", list(queries_judging.FILTERS))
+def _pairs(store: Store, tournament: Record, labels: Mapping[str, str]) -> None:
+    st.subheader("Pairs of units", anchor=False)
+    names = list(queries_pairs.FILTERS)
+    filter_name = names[0]
+    given = st.query_params.get("show") or st.session_state.get("chosen_show")
+    chosen = st.pills(
+        "Show", names, default=given if given in names else filter_name, key=f"show {tournament['tournament']}"
+    )
+    if chosen is not None:
+        filter_name = str(chosen)
+        widgets.remember("show", filter_name)
+    left, right = st.columns(2)
     options = [None, *sorted(set(labels.values()))]
     method_a, method_b = (
         column.selectbox(label, options, format_func=lambda name: visible(name or "any"))
-        for column, label in ((middle, "Method"), (right, "against"))
+        for column, label in ((left, "Method"), (right, "against"))
     )
     cells_a, cells_b = (
         None if method is None else [cell for cell, label in labels.items() if label == method]
@@ -155,7 +208,7 @@ def _list(store: Store, tournament: Record, labels: Mapping[str, str]) -> None:
     # The number of pages is known only from the rows, so the first query asks for the page that was chosen last.
     key = f"page {tournament['tournament']} {filter_name} {method_a} {method_b}"
     page = int(st.session_state.get(key, 1))
-    frame = queries_judging.presentations(
+    frame = queries_pairs.judged(
         store,
         tournament["tournament"],
         filter_name=filter_name,
@@ -165,95 +218,63 @@ def _list(store: Store, tournament: Record, labels: Mapping[str, str]) -> None:
         offset=(page - 1) * _PER_PAGE,
     )
     if frame.empty:
-        st.text("No comparison matches these filters.")
+        st.text("No pair matches these filters.")
         return
-    total = int(frame["total"][0])
-    caption_slot.caption(f"{total} presentations, each a pair of units in one order.")
-    for row in queries.records(frame):
-        a, b = (labels.get(row[cell], row[cell]) for cell in ("cell_a", "cell_b"))
-        words = plain(f"A: {a}, unit {row['unit_a']} · B: {b}, unit {row['unit_b']}")
-        first, second = st.columns([2, 1])
-        with first:
-            address = {"tournament": tournament["tournament"], "pair": row["pair_id"], "order": row["order"]}
-            navigation.link("judges", words, **address)
-        second.text(visible(_verdict(row, a, b)))
+    rows = queries.records(frame)
+    total = int(rows[0]["total"])
+    caption_slot.caption(f"{total} pairs, each judged in both orders; votes of all judges over both orders.")
+    votes = queries_pairs.votes_of(store, tournament["tournament"], [row["pair_id"] for row in rows])
+    cells = queries.cells(store, sorted({row[f"cell_{side}"] for row in rows for side in "12"}))
+    galleries = {cell["cell_id"]: gallery_of(store, cell, outlined=False) for cell in cells}
+    for row in rows:
+        _pair(store, tournament, labels, row, votes.get(row["pair_id"], []), galleries)
     if total > _PER_PAGE:
         st.pagination(-(-total // _PER_PAGE), key=key)
 
 
-def _verdict(row: Record, a: str, b: str) -> str:
-    votes = f"{row['n_a']} : {row['n_b']}"
-    if row["grid_a"] == row["grid_b"]:
-        return f"control, {votes}"
-    winner = {"A": a, "B": b}.get(row["consensus"])
-    if winner is not None:
-        return f"{votes}, {winner}"
-    return f"{votes}, a tie" if row["n_a"] == row["n_b"] > 0 else f"{votes}, undecided"
-
-
-def _comparison(store: Store, tournament: Record, labels: Mapping[str, str], pair: str) -> None:
-    navigation.link("judges", "← all comparisons", tournament=tournament["tournament"])
-    text = st.query_params.get("order", "0")
-    order = int(text) if text in ("0", "1") else 0
-    row = queries_judging.presentation(store, tournament["tournament"], pair, order)
-    if row is None:
-        st.warning("This tournament has no such comparison.")
-        return
-    a, b = (labels.get(row[cell], row[cell]) for cell in ("cell_a", "cell_b"))
-    st.subheader(f"{plain(a)}, unit {row['unit_a']} against {plain(b)}, unit {row['unit_b']}")
-    st.text(visible(f"Consensus: {_verdict(row, a, b)}"))
-    address = {"tournament": tournament["tournament"], "pair": pair, "order": 1 - order}
-    navigation.link("judges", "Same pair in the other order", **address)
-    for column, side, label in zip(st.columns(2), "ab", (a, b), strict=True):
-        with column:
-            st.markdown(f"**Grid {side.upper()}: {plain(label)}**")
-            _grid(store, row, side)
-            navigation.link(
-                "units", f"Open unit {row[f'unit_{side}']}", cell=row[f"cell_{side}"], unit=row[f"unit_{side}"]
-            )
-    st.subheader("Replies of the judges")
-    for reply in queries_judging.replies(store, tournament["tournament"], row["grid_a"], row["grid_b"]):
-        _reply(reply)
-
-
-def _grid(store: Store, row: Record, side: str) -> None:
-    key, number, cell_id = row[f"grid_{side}"], row[f"unit_{side}"], row[f"cell_{side}"]
-    file = store.path.parent / "grids" / key[:2] / f"{key}.jpg"
-    try:
-        # A key of the store is a file name; an invalid one finds nothing.
-        picture = file.read_bytes() if key.isalnum() else None
-    except OSError:
-        picture = None
-    if picture is not None:
-        st.image(picture, alt=f"Grid {side.upper()}: the nine strongest images of unit {number}.", width=480)
-        return
-    cells, unit = queries.cells(store, [cell_id]), queries.unit_by_number(store, cell_id, number)
-    if not cells or unit is None:
-        st.text("Neither the file of this grid nor its unit is in the store.")
-        return
-    gallery = gallery_of(store, cells[0], outlined=False)
-    gallery.prepare(store, [unit])
-    gallery.show(unit, f"unit {number}", tile_px=150, columns=3)
-    st.caption("Drawn from the unit's top images: the judges used no grid file, or it is missing beside the store.")
-    gallery.explain()
-
-
-def _reply(reply: Record) -> None:
+def _pair(
+    store: Store,
+    tournament: Record,
+    labels: Mapping[str, str],
+    row: Record,
+    votes: Sequence[Record],
+    galleries: Mapping[str, Gallery],
+) -> None:
+    """Show one pair: both grids, the votes, and who cast them."""
+    first, second = (labels.get(row[f"cell_{side}"], row[f"cell_{side}"]) for side in "12")
     with st.container(border=True):
-        # All of this text is untrusted: it is shown as text, never as Markdown or HTML.
-        st.text(visible(reply["judge"]))
-        if reply["attempt"] is None:
-            st.text("No reply yet.")
-            return
-        answer = reply["answer"] or f"invalid ({reply['problem'] or 'no reason recorded'})"
-        attempts = "" if reply["attempt"] == 1 else f", attempt {reply['attempt']}"
-        st.text(visible(f"Answer: {answer}{attempts}"))
-        for side in ("a", "b"):
-            if reply[f"reasoning_{side}"]:
-                st.text(visible(f"{side.upper()}: {reply[f'reasoning_{side}']}"))
-        if reply["raw"]:
-            with st.expander("Raw reply"):
-                st.code(visible(reply["raw"]), language=None, wrap_lines=True)
+        grids = st.columns([2, 2, 7], vertical_alignment="center")
+        for column, side in zip(grids, "12", strict=False):
+            with column:
+                unit, cell_id = row[f"unit_{side}"], row[f"cell_{side}"]
+                thumbnail(store, row[f"grid_{side}"], cell_id, unit, galleries.get(cell_id), _GRID_PX)
+        with grids[2]:
+            st.markdown(f"**{plain(outcome(row, first, second))}**")
+            titles = [f"{label}, unit {row[f'unit_{side}']}" for side, label in zip("12", (first, second), strict=True)]
+            st.caption(f"Left: {plain(titles[0])}.  \nRight: {plain(titles[1])}.")
+            st.text(visible(who_voted(votes)))
+            address = {"tournament": tournament["tournament"], "pair": row["pair_id"], "order": row["first_order"]}
+            navigation.link("judges", "Grids and replies", **address)
+
+
+def outcome(row: Record, first: str, second: str) -> str:
+    """Return the votes on a pair over both orders and what they decide."""
+    votes = f"{row['votes_1']} : {row['votes_2']}"
+    if row["is_control"]:
+        return f"Control, the same grid twice: {votes}"
+    if row["wins_1"] == row["wins_2"]:
+        return f"{votes}, {'each order has another winner' if row['wins_1'] else 'no winner'}"
+    return f"{votes} for {first if row['wins_1'] > row['wins_2'] else second}"
+
+
+def who_voted(votes: Sequence[Record]) -> str:
+    """Return which judges chose the left grid, the right one, each in one order, or none."""
+    sides: dict[str, list[str]] = {"left": [], "right": [], "changed with the order": [], "no valid answer": []}
+    for vote, name in zip(votes, panels.judge_names(vote["judge"] for vote in votes), strict=True):
+        first, second = vote["votes_1"], vote["votes_2"]
+        kind = ("changed with the order" if second else "left") if first else "right" if second else "no valid answer"
+        sides[kind].append(name)
+    return " · ".join(f"{side}: {', '.join(names)}" for side, names in sides.items() if names)
 
 
 def _percent(value: float | str | None) -> str:

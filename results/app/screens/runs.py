@@ -1,21 +1,26 @@
-"""Runs: running, finished and failed ones, the reasons for failures, and the command that resumes a run."""
+"""Runs: how far each is, which cells failed and why, and the command that continues or repeats them."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
-from results.app import data, flags, navigation, queries, tables
+from results.app import data, flags, navigation, queries, queries_runs, tables
+from results.app.disk_use import DiskUse, disk_use
 from results.app.queries import Record
+from results.app.run_progress import logged_at, progress_of
 from results.app.titles import duration, plain, visible
 from results.app.widgets import Choice
+from results.byte_sizes import size_text
+from results.run_log import log_file, tail
 from results.store import Store
 from results.store.liveness import run_states
+from results.store.records import grouped
 from results.store.spool import waiting_sentence
 
 _ICONS = {
@@ -24,54 +29,145 @@ _ICONS = {
     "interrupted": ":material/stop:",
     "died": ":material/cancel:",
 }
+_REFRESH_S = 4
+_TAIL = 12
+#: Lines of the log of a run that is over.
+_LONG_TAIL = 100
 
 
 def render() -> None:
     """Show the page."""
     st.title("Runs")
-    refresh: bool | None = None
     with data.page() as store:
-        running = any(run.state == "running" for run in run_states(store))
-        refresh = running and st.toggle("Refresh every five seconds", value=False)
-    # A fragment opens the store itself, at each rerun. None: the store cannot be read.
-    if refresh is not None:
-        st.fragment(_content, run_every=5 if refresh else None)()
-
-
-def _content() -> None:
-    with data.page() as store:
-        states = {run.run_id: run.state for run in run_states(store)}
-        runs = [{**run, "status": states[run["run_id"]]} for run in queries.runs(store)]
+        if any(run.state == "running" for run in run_states(store)):
+            live = st.toggle("Live", value=True, help=f"Reads the store and the log every {_REFRESH_S} seconds.")
+            # A fragment opens the store itself, at each rerun.
+            st.fragment(_running, run_every=_REFRESH_S if live else None)()
         if sentence := waiting_sentence(store.path):
             st.warning(plain(sentence))
-        if not runs:
-            st.info("No run is recorded in this store. `harness run --suite demo` starts one.")
         row_of_cell = data.rows_by_cell(store)
-        for number, run in enumerate(runs):
-            _run(store, run, row_of_cell, open_first=number == 0)
-        flags.explain((f"{row.title} at {board.site}", row) for board, row in row_of_cell.values())
         _failures(store, row_of_cell)
+        _all_runs(store, row_of_cell)
+        _disk(store.path)
+        flags.explain((f"{row.title} at {board.site}", row) for board, row in row_of_cell.values())
 
 
-def _run(store: Store, run: Record, row_of_cell: Mapping[str, Choice], *, open_first: bool) -> None:
+def _running() -> None:
+    """Show the runs that are running; when one has ended, show the whole page again."""
+    with data.page() as store:
+        running = {run.run_id for run in run_states(store) if run.state == "running"}
+        before = st.session_state.get("running", running)
+        st.session_state["running"] = running
+        if running != before:
+            st.rerun()
+        for run in queries.runs(store):
+            if run["run_id"] in running:
+                _progress(store, run)
+
+
+def _progress(store: Store, run: Record) -> None:
+    """Show cell i of n, the time left, and the end of the log."""
+    lines = _log(store.path, run["run_id"], _TAIL)
+    progress = progress_of(lines)
+    done, total = run["n_finished"] + run["n_failed"], run["n_planned"]
+    left = ""
+    if progress is not None:
+        done, total = progress.n_ended, progress.n_cells
+        left = f", about {progress.left} left" if progress.left else ""
+    suite = run["suite"] or "a run"
+    failed = f", {run['n_failed']} failed" if run["n_failed"] else ""
+    with st.container(border=True):
+        if total and total > 0:
+            heading = f"{suite}: cell {min(done + 1, total)} of {total}{left}"
+        else:
+            heading = f"{suite}: {done} cells done"
+        st.subheader(plain(heading), anchor=False)
+        if total and total > 0:
+            st.progress(min(done / total, 1.0), text=f"{done} of {total} cells done{failed}")
+        now = datetime.now(UTC)
+        newest = max(filter(None, [run["last_at"], *(logged_at(line) for line in lines[-1:])]), default=None)
+        facts = [f"Running for {duration_text(now - run['started_at'])}" if run["started_at"] else "Running"]
+        if newest is not None:
+            facts.append(f"last message {duration_text(now - newest)} ago")
+        if lines:
+            facts.append("end of the log, newest first:")
+        st.caption(plain(" · ".join(facts)))
+        if lines:
+            st.code(visible_lines(lines), language=None, height=260)
+        else:
+            st.text("This run writes no log beside the store.")
+
+
+def duration_text(span: timedelta) -> str:
+    """Return a time span in whole seconds, minutes or hours."""
+    seconds = max(0, round(span.total_seconds()))
+    return f"{seconds} s" if seconds < 60 else duration(seconds)
+
+
+def visible_lines(lines: Sequence[str]) -> str:
+    """Return lines of a log, the newest first, with control characters escaped: anyone may have written them."""
+    return "\n".join(map(visible, reversed(lines)))
+
+
+def _log(store: Path, run_id: str, lines: int) -> list[str]:
+    file = log_file(store, run_id)
+    return [] if file is None else tail(file, lines)
+
+
+def _failures(store: Store, row_of_cell: Mapping[str, Choice]) -> None:
+    """Show failed cells with their reasons, and for each run the command that repeats them."""
+    cells = queries_runs.failed_cells(store)
+    if not cells:
+        return
+    st.subheader("1 failed cell" if len(cells) == 1 else f"{len(cells)} failed cells", anchor=False)
+    for group in grouped(cells, lambda cell: cell["run_id"]).values():
+        with st.container(border=True):
+            for cell in group:
+                seeds = f"token seed {cell['token_seed']}, init seed {cell['init_seed']}"
+                where = f"{_name(cell, row_of_cell)} on {cell['backbone_title']} at {cell['site']} ({seeds})"
+                navigation.link("method", f"**{plain(where)}**", cell=cell["cell_id"])
+                st.text(visible(f"{cell['error_type'] or 'Error'}: {cell['error_message'] or 'no message'}"))
+                if cell["traceback"]:
+                    with st.expander("Traceback"):
+                        st.code(visible(cell["traceback"]), language=None)
+            if command := group[0]["command"]:
+                st.caption("This command computes them again; finished cells are kept:")
+                st.code(visible(runnable(command, store.path)), language="bash", wrap_lines=True)
+
+
+def _all_runs(store: Store, row_of_cell: Mapping[str, Choice]) -> None:
+    states = {run.run_id: run.state for run in run_states(store)}
+    runs = [{**run, "status": states.get(run["run_id"], run["status"])} for run in queries.runs(store)]
+    if not runs:
+        st.info("No run is recorded in this store. `harness run --suite demo` starts one.")
+        return
+    st.subheader("All runs", anchor=False)
+    seconds = queries_runs.computed_seconds(store)
+    for number, run in enumerate(runs):
+        is_open = number == 0 and run["status"] in ("died", "interrupted")
+        _run(store, run, row_of_cell, seconds.get(run["run_id"]), is_open=is_open)
+
+
+def _run(
+    store: Store, run: Record, row_of_cell: Mapping[str, Choice], computed: float | None, *, is_open: bool
+) -> None:
     done, failed, planned = run["n_finished"], run["n_failed"], run["n_planned"]
     started = run["started_at"]
     when = "time not recorded" if started is None else f"{started:%Y-%m-%d %H:%M} UTC"
-    heading = f"{run['suite'] or 'no suite'}, {when}, {run['status']}"
-    with st.expander(f"{_ICONS.get(run['status'], '')} {plain(heading)}", expanded=open_first):
+    counts = f"{done} finished" + (f", {failed} failed" if failed else "")
+    took = run["ended_at"] - started if run["ended_at"] is not None and started is not None else None
+    spent = "" if took is None else f" in {duration_text(took)}"
+    heading = f"{run['suite'] or 'no suite'}, {when}: {counts}{spent}, {run['status']}"
+    with st.expander(f"{_ICONS.get(run['status'], '')} {plain(heading)}", expanded=is_open):
         parts = [f"{done} cells finished", f"{failed} failed"]
         if planned is not None:
             parts.append(f"{planned} planned (including those that earlier runs had finished)")
-        if run["ended_at"] is not None and started is not None:
-            parts.append(f"took {duration((run['ended_at'] - started).total_seconds())}")
+        if took is not None:
+            parts.append(f"took {duration(took.total_seconds())}")
+        if computed is not None:
+            parts.append(f"its cells took {duration(computed)} together")
         st.text(", ".join(parts) + ".")
-        if planned and planned > 0 and run["status"] != "finished":
-            st.progress(min((done + failed) / planned, 1.0), text=f"{done + failed} of {planned} cells by this run")
-        if run["status"] == "running":
-            last = run["last_at"] or started
-            since = None if last is None else (datetime.now(UTC) - last).total_seconds()
-            st.info(f"The process is running. Its last record is {duration(since)} old.")
-        elif run["status"] == "died":
+        if run["status"] == "died":
             st.warning("The process was killed. Run the same command again to continue from the finished cells.")
         if run["command"]:
             again = "changes nothing" if run["status"] == "finished" and not failed else "continues where it stopped"
@@ -85,6 +181,7 @@ def _run(store: Store, run: Record, row_of_cell: Mapping[str, Choice], *, open_f
         ]
         st.text(visible("\n".join(lines)))
         if cells := queries.recent_cells(store, run["run_id"]):
+            cells = sorted(cells, key=lambda cell: cell["status"] != "failed")
             tables.show(
                 {
                     "status": [cell["status"] for cell in cells],
@@ -96,8 +193,11 @@ def _run(store: Store, run: Record, row_of_cell: Mapping[str, Choice], *, open_f
                     "units": pd.array([cell["n_units"] for cell in cells]),
                     "took": [duration(cell["seconds"]) for cell in cells],
                 },
-                "The newest cells of this run.",
+                "The newest cells of this run, failed ones first.",
             )
+        if log := _log(store.path, run["run_id"], _LONG_TAIL):
+            st.text(f"End of its log, newest first; the file is logs/{visible(run['run_id'])}.log beside the store:")
+            st.code(visible_lines(log), language=None, height=260)
 
 
 def _name(cell: Record, row_of_cell: Mapping[str, Choice]) -> str:
@@ -125,23 +225,16 @@ def runnable(command: str, path: Path) -> str:
     return shlex.join(words)
 
 
-def _failures(store: Store, row_of_cell: Mapping[str, Choice]) -> None:
-    cells = queries.failed_cells(store)
-    st.subheader("Failed cells")
-    if not cells:
-        st.text("No failed cells.")
-        return
-    st.caption("Run the same command again to retry failed cells.")
-    for cell in cells:
-        seeds = f"token seed {cell['token_seed']}, init seed {cell['init_seed']}"
-        title = (
-            f"{_name(cell, row_of_cell)} on {cell['backbone_title']} at {cell['site']} ({seeds}): {cell['error_type']}"
-        )
-        with st.expander(plain(title)):
-            st.text(visible(cell["error_message"] or "no message"))
-            navigation.link("method", "Open the method", cell=cell["cell_id"])
-            if cell["traceback"]:
-                st.code(visible(cell["traceback"]), language=None)
+def _disk(store: Path) -> None:
+    """Show how much disk space the store and the folders beside it use."""
+    uses = _disk_use(store)
+    parts = [f"{use.what} {size_text(use.n_bytes)}{'' if use.is_complete else ' or more'}" for use in uses]
+    st.caption(plain(f"Disk: {', '.join(parts)}."))
+
+
+@st.cache_data(ttl=60, max_entries=4, show_spinner=False)
+def _disk_use(store: Path) -> list[DiskUse]:
+    return disk_use(store)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import altair as alt
@@ -14,7 +13,6 @@ from app_store import DROP, SCRIPT
 
 from results.app.figures import labels
 from results.app.figures.curves import curve_figures
-from results.app.figures.differences import difference_figure
 from results.app.figures.histogram import histogram_figure
 from results.app.figures.labels import Named, Offset, label_offsets
 from results.app.figures.spec import hover, room
@@ -126,37 +124,3 @@ def require_valid(figure: dict[str, Any]) -> None:
     """The app does not check a figure against Vega-Lite's schema, since that takes longer than all else."""
     # The schema does not know the layout of legends, a setting of Vega.
     alt.Chart.from_dict(figure | {"config": {}}, validate=True)
-
-
-def difference(
-    metric: str, direction: str, value: float, better: str | None, tested_as: str | None = None
-) -> SimpleNamespace:
-    column = SimpleNamespace(key=metric, metric=metric, unit="fraction", direction=direction, digits=2)
-    ends = {"low": value - 0.01, "high": value + 0.02}
-    return SimpleNamespace(column=column, difference=value, **ends, better=better, tested_as=tested_as)
-
-
-def test_differences_point_to_the_side_they_speak_for() -> None:
-    found = [
-        difference("ms_score", "higher", 0.2, "a"),
-        difference("unit_overlap", "lower", 0.1, "b"),
-        difference("accuracy", "higher", 0.005, None),
-        difference("win_rate", "none", 0.5, None),
-        # Drawn grey it would say that nothing differs, although its companion differs significantly.
-        difference("ms_score_adjusted", "higher", 0.4, None, tested_as="ms_score"),
-    ]
-    sides = {"a": SimpleNamespace(title_with_flags="ELUDe"), "b": SimpleNamespace(title_with_flags=DROP)}
-    figure: Any = difference_figure(SimpleNamespace(differences=found, **sides))  # type: ignore[arg-type]
-    rows = {row["metric"]: row for row in figure["datasets"]["rows"]}
-    assert list(rows) == ["MS score", "unit overlap", "accuracy"]
-    ends = {name: [row["low"], row["middle"], row["high"]] for name, row in rows.items()}
-    assert ends["MS score"] == pytest.approx([19.0, 20.0, 22.0])
-    # Of a metric of which less is better, A minus B is turned round, and the interval with it.
-    assert ends["unit overlap"] == pytest.approx([-12.0, -10.0, -9.0])
-    better = {name: row["better"] for name, row in rows.items()}
-    assert list(better.values()) == ["ELUDe is better", f"{DROP} is better", "no significant difference"]
-    require_valid(figure)
-    low, high = figure["layer"][1]["encoding"]["x"]["scale"]["domain"]
-    assert low < -12 and high > 22
-    none: Any = SimpleNamespace(differences=found[3:], **sides)
-    assert difference_figure(none) is None

@@ -14,8 +14,9 @@ from app_pages import box, opened, require_sound, show, store_in, texts
 from app_store import SCRIPT
 
 from results import RunRecord, Store, open_store
-from results.app import queries, queries_judging
-from results.app.screens import judges
+from results.app import queries, queries_judging, queries_pairs
+from results.app.judged_comparison import verdict_text
+from results.app.screens.judges import outcome, who_voted
 from results.app.screens.runs import runnable
 from results.app.titles import plain
 from results.store import judgments
@@ -133,12 +134,20 @@ def test_a_seed_is_chosen_within_its_method(here: Store) -> None:
 def test_compare_has_differences_and_pictures_of_wins_and_losses(here: Store) -> None:
     test = opened("compare", a="elude-42", b="identity-42")
     require_sound(test)
-    frame = test.dataframe[0].value.set_index("metric")
-    assert frame.loc["MS score", "A minus B"] == "+20.00"
-    assert "Best wins of A" in texts(test)
+    frames = [frame.value.set_index("metric") for frame in test.dataframe]
+    assert frames[0].loc["MS score", "A minus B"] == "+20.00"
+    assert "p (Holm)" in frames[0] and "why not tested" in frames[1]
+    assert frames[1].loc["latency", "why not tested"].startswith("a cost")
+    headings = [element.value for element in test.subheader]
+    assert headings[0].startswith(plain("ELUDe has 20.0")) and plain("points more MS score than") in headings[0]
+    assert plain("Gained: units where ELUDe is ahead") in headings
     judged = opened("compare", a="elude-42", b="topk_sae-42")
     require_sound(judged)
-    assert "Clearest wins of A according to the judges" in texts(judged)
+    written = texts(judged)
+    assert "clearest votes of the judges" in written and "proxy panel" in written and plain("Votes 6 : 0") in written
+    unjudged = opened("compare", a="topk_sae-42", b="mine-42")
+    require_sound(unjudged)
+    assert "no panel has judged them" in texts(unjudged)
     assert "not comparable" in texts(opened("compare", a="elude-42", b="identity-other"))
     assert "two different methods" in texts(opened("compare", a="elude-42", b="elude-123"))
 
@@ -154,15 +163,31 @@ def test_judges_shows_replies_as_they_are(here: Store) -> None:
 
 
 def test_votes_are_counted_as_the_statistics_count_them(here: Store) -> None:
-    frame = queries_judging.presentations(here, "tournament-1", limit=50).set_index(["pair_id", "order"])
-    assert len(frame) == 8
-    assert frame.loc[("pair/0", 0), ["n_a", "n_b", "consensus"]].tolist() == [3, 0, "A"]
-    assert frame.loc[("pair/1", 1), ["n_a", "n_b", "consensus"]].tolist() == [1, 2, "B"]
-    assert frame.loc[("pair/3", 0), ["n_a", "n_b", "n_valid"]].tolist() == [1, 1, 2]
-    for shown, count in (("judges disagree", 6), ("judges agree", 2), ("ties and undecided", 2)):
-        assert len(queries_judging.presentations(here, "tournament-1", filter_name=shown)) == count
-    assert len(queries_judging.presentations(here, "tournament-1", filter_name="invalid or missing replies")) == 2
-    assert queries_judging.presentations(here, "tournament-1", cells_a=["mine-42"]).empty
+    frame = queries_pairs.judged(here, "tournament-1", limit=50).set_index("pair_id")
+    votes = ["votes_1", "votes_2", "wins_1", "wins_2", "n_valid", "n_judges"]
+    assert frame["cell_1"].tolist() == ["elude-42"] * 4 and frame["unit_2"].tolist() == [3, 4, 5, 6]
+    assert frame.loc["pair/0", votes].tolist() == [6, 0, 2, 0, 6, 6]
+    assert frame.loc["pair/1", votes].tolist() == [4, 2, 2, 0, 6, 6]
+    # Of three judges, two have answered, and they disagree.
+    assert frame.loc["pair/3", votes].tolist() == [2, 2, 0, 0, 4, 6]
+    for filter_name, count in (("judges disagree", 3), ("judges agree", 1), ("no winner", 1)):
+        assert len(queries_pairs.judged(here, "tournament-1", filter_name=filter_name)) == count
+    assert len(queries_pairs.judged(here, "tournament-1", filter_name="invalid or missing replies")) == 1
+    assert queries_pairs.judged(here, "tournament-1", filter_name="controls (the same grid twice)").empty
+    assert queries_pairs.judged(here, "tournament-1", cells_a=["mine-42"]).empty
+    assert len(queries_pairs.judged(here, "tournament-1", cells_a=["topk_sae-42"], cells_b=["elude-42"])) == 4
+    by_judge = queries_pairs.votes_of(here, "tournament-1", ["pair/1", "pair/3"])
+    assert who_voted(by_judge["pair/1"]) == "left: three, two · right: one"
+    assert who_voted(by_judge["pair/3"]) == "left: two · right: one · no valid answer: three"
+    assert who_voted([{"judge": "openai/m#1", "votes_1": 1, "votes_2": 1}]) == "changed with the order: m"
+
+
+def test_a_pair_is_decided_by_both_orders() -> None:
+    row = {"votes_1": 5, "votes_2": 1, "wins_1": 2, "wins_2": 0, "is_control": False}
+    assert outcome(row, "ELUDe", "TopK") == "5 : 1 for ELUDe"
+    assert outcome({**row, "wins_1": 1, "wins_2": 1}, "a", "b") == "5 : 1, each order has another winner"
+    assert outcome({**row, "wins_1": 0}, "a", "b") == "5 : 1, no winner"
+    assert outcome({**row, "is_control": True}, "a", "b") == "Control, the same grid twice: 5 : 1"
 
 
 @pytest.mark.parametrize(("version", "consensus", "words"), [(1, "A", "1 : 0, first"), (2, None, "1 : 0, undecided")])
@@ -183,18 +208,33 @@ def test_one_valid_vote_of_three_decides_by_the_first_version_alone(
     judgments.record_replies(small, replies)
     row = queries_judging.presentation(small, "t", "p", 0)
     assert row is not None and row["consensus"] == consensus
-    assert judges._verdict(row, "first", "second") == words
-    assert judges._verdict({**row, "n_b": 1, "consensus": None}, "first", "second") == "1 : 1, a tie"
+    assert verdict_text(row, "first", "second") == words
+    assert verdict_text({**row, "n_b": 1, "consensus": None}, "first", "second") == "1 : 1, a tie"
 
 
 def test_judges_shows_both_intervals_and_the_retries(here: Store) -> None:
     test = opened("judges", tournament="tournament-1")
     require_sound(test)
-    rates, health, *_ = (frame.value for frame in test.dataframe)
+    health, rates, *_ = (frame.value for frame in test.dataframe)
     assert rates["95 %, new units"].tolist() == ["55.0 to 95.0", "5.0 to 45.0"]
     assert rates["95 %, these units"].tolist() == ["65.0 to 85.0", "15.0 to 35.0"] and rates["units"].tolist() == [4, 4]
     assert health["first invalid (%)"].tolist() == ["25.0"] * 3 and health["retried (%)"].tolist() == ["12.5"] * 3
     assert any("if other units of each method were judged" in element.value for element in test.caption)
+    assert test.subheader[0].value.startswith("The 3 judges agree little more than by chance")
+    written = texts(test)
+    assert "-badge[:material/question_mark: no position test]" in written and "proxy panel" in written
+    assert written.count(plain("An encoder gives the same answer in both orders by construction")) == 3
+    assert "4 pairs, each judged in both orders" in written
+
+
+def test_the_pairs_of_a_tournament_are_filtered_by_the_address(here: Store) -> None:
+    test = opened("judges", tournament="tournament-1", show="judges disagree")
+    require_sound(test)
+    assert test.query_params["show"] == "judges disagree"
+    links = [link.proto.label for link in test.get("page_link")].count("Grids and replies")
+    assert links == 3 and "3 pairs, each judged in both orders" in texts(test)
+    assert len(test.get("image")) == 6
+    require_sound(opened("judges", tournament="tournament-1", show="nothing of this kind"))
 
 
 def test_runs_shows_the_command_and_why_cells_failed(here: Store) -> None:
@@ -202,14 +242,25 @@ def test_runs_shows_the_command_and_why_cells_failed(here: Store) -> None:
     require_sound(test)
     written = texts(test)
     assert "harness run --suite demo" in written and SCRIPT in written and "Traceback" in written
+    headings = [element.value for element in test.subheader]
+    # Failed cells come first, with their command.
+    assert headings == ["1 failed cell", "All runs"]
+    assert test.code[1].value == "harness run --suite demo" and plain("Disk: store") in written
 
 
 def test_a_run_that_lives_and_one_that_was_killed(here: Store) -> None:
     for run_id in ("living", "killed"):
         here.start_run(RunRecord(run_id=run_id, suite=run_id, n_planned=3))
+    log = here.path.parent / "logs" / "living.log"
+    log.parent.mkdir()
+    log.write_text("2026-01-02 03:04:05 1/3 ELUDe: ms_score 50.00 % [elude-42]; about 9 min left\n")
     with alive(here.path, "living"):
         test = opened("runs")
     require_sound(test)
+    assert test.subheader[0].value == plain("living: cell 2 of 3, about 9 min left")
+    assert "ms_score 50.00 %" in texts(test)
+    log.unlink()
+    log.parent.rmdir()
     labels_of = {name: [run.label for run in test.expander if name in run.label] for name in ("living", "killed")}
     assert [label.endswith("running") for label in labels_of["living"]] == [True], labels_of
     assert [label.endswith("died") for label in labels_of["killed"]] == [True], labels_of

@@ -1,0 +1,52 @@
+"""Pairs of units as cards: the top images of two units beside each other, in rows that wrap on a narrow page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import streamlit as st
+
+from results.app import navigation, queries
+from results.app.gallery import Gallery
+from results.app.titles import plain, visible
+from results.store import Store
+
+_TILE_PX = 48
+_CARD_PX = 352
+
+
+class UnitCard(NamedTuple):
+    """Two units that are shown beside each other."""
+
+    title: str
+    """first line"""
+    lines: Sequence[str]
+    """small text below it"""
+    units: tuple[tuple[str, int], tuple[str, int]]
+    """(cell id, number) of the units of A and B"""
+    address: Mapping[str, object] | None = None
+    """parameters of the page Judges, for units that were judged"""
+
+
+def show_cards(store: Store, gallery: Gallery, cards: Sequence[UnitCard], names: tuple[str, str]) -> None:
+    """Show cards in rows; `names` are those of A and B, for screen readers."""
+    units = [[queries.unit_by_number(store, *unit) for unit in card.units] for card in cards]
+    gallery.prepare(store, [unit for pair in units for unit in pair])
+    with st.container(horizontal=True, gap="small"):
+        for card, pair in zip(cards, units, strict=True):
+            with st.container(border=True, width=_CARD_PX, gap="xsmall"):
+                st.markdown(f"**{plain(card.title)}**")
+                for line in card.lines:
+                    st.caption(plain(line))
+                for column, side, name, (cell_id, number), unit in zip(
+                    st.columns(2, gap="small"), "AB", names, card.units, pair, strict=True
+                ):
+                    with column:
+                        if unit is None:
+                            st.text("not in the store")
+                        else:
+                            gallery.show(unit, f"{visible(name)}, unit {number}", tile_px=_TILE_PX, columns=3)
+                        navigation.link("units", f"{side}: unit {number}", cell=cell_id, unit=number)
+                if card.address is not None:
+                    navigation.link("judges", "Replies of the judges", **card.address)

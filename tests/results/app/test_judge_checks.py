@@ -1,0 +1,75 @@
+"""Verdicts on judges, and the agreement of a panel in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from results.app.judge_checks import (
+    AT_CHANCE,
+    BIASED,
+    BY_CONSTRUCTION,
+    INVALID,
+    SOUND,
+    UNKNOWN,
+    agreement_sentence,
+    judge_verdict,
+)
+
+HEALTHY = {
+    "judge": "vllm/model#1",
+    "n": 200,
+    "n_swaps": 100,
+    "invalid_rate": 0.01,
+    "swap_consistency": 0.9,
+    "position_bias": 0.04,
+    "agreement": 0.8,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "words"),
+    [
+        ({}, SOUND, "90 % of 100 pairs, without a preferred position; it agrees with 80 %"),
+        ({"swap_consistency": 0.55}, AT_CHANCE, "55 % of 100 pairs; random answers, for 50 %"),
+        ({"swap_consistency": 0.3, "position_bias": 0.6}, BIASED, "the first grid in 80 %"),
+        ({"swap_consistency": 0.3, "position_bias": -0.6}, BIASED, "the second grid in 80 %"),
+        # A coin of few answers looks biased now and then.
+        ({"n": 8, "n_swaps": 4, "swap_consistency": 0.5, "position_bias": 0.5}, AT_CHANCE, "of 4 pairs"),
+        ({"invalid_rate": 0.4}, INVALID, "40 % of its 200 answers are invalid"),
+        ({"n": 0}, UNKNOWN, "not answered yet"),
+        ({"swap_consistency": "NaN"}, UNKNOWN, "no pair in both orders"),
+        ({"n_swaps": None, "swap_consistency": 0.58}, AT_CHANCE, "of 100 pairs"),
+        ({"judge": "proxy/one#1", "swap_consistency": 1.0}, BY_CONSTRUCTION, "agrees with 80 % [71, 87]"),
+        ({"judge": "proxy/one#1", "swap_consistency": 1.0, "agreement": 0.55}, AT_CHANCE, "cannot be told from chance"),
+        ({"judge": "proxy/one#1", "agreement": "NaN"}, BY_CONSTRUCTION, "no other judge can confirm"),
+    ],
+)
+def test_each_judge_has_a_verdict_and_a_reason(changes: dict[str, Any], verdict: str, words: str) -> None:
+    content = judge_verdict(HEALTHY | changes)
+    assert content.verdict == verdict and words in content.reason
+
+
+@pytest.mark.parametrize("value", [None, "text", True, -3, 2.0, 1e300, [1], {"a": 1}])
+def test_strange_values_of_a_store_raise_nothing(value: object) -> None:
+    for name in HEALTHY:
+        judge_verdict(HEALTHY | {name: value})
+    judge_verdict({})
+
+
+@pytest.mark.parametrize(
+    ("alpha", "n_judges", "words"),
+    [
+        (0.02, 3, "no more than by chance"),
+        (0.22, 3, "little more than by chance: their win rates are weak evidence (alpha 0.22)"),
+        (0.5, 3, "moderately"),
+        (0.7, 3, "tentative"),
+        (0.9, 3, "The 3 judges agree well (alpha 0.90)"),
+        (None, 3, "unknown"),
+        (float("nan"), 3, "unknown"),
+        (0.9, 1, "A single judge"),
+    ],
+)
+def test_the_agreement_of_a_panel_is_a_sentence(alpha: float | None, n_judges: int, words: str) -> None:
+    assert words in agreement_sentence(alpha, n_judges)

@@ -45,8 +45,9 @@ def submit(
 ) -> None:
     """Write finished cells as text that can be reviewed, to the folder results/ of a repository.
 
-    Each cell is one JSON file, with its units as Parquet files beside it. Scores of groups of cells, and tournaments whose cells are all submitted, go with them. The whole folder is checked
-    afterwards, as harness verify --strict does; exit code 1 if it has a problem. Nothing is uploaded.
+    Each cell is one JSON file, with its units as Parquet files beside it. Scores of groups of cells, and tournaments
+    whose cells are all submitted, go with them. The whole folder is checked afterwards, as by harness verify --strict:
+    exit code 1 if it has a problem. Nothing is uploaded.
     """
     from results.submissions.choose import Wanted
     from results.submissions.strict import verify_strict

@@ -24,6 +24,7 @@ from results.submissions.fields import (
     TOURNAMENT,
     WIN_RATE,
     Field,
+    seen,
     wrong_fields,
 )
 from results.submissions.identities import ID_LENGTH, group_hashes, identity_problems
@@ -62,7 +63,7 @@ def document_problems(document: Mapping[str, Any], path: PurePosixPath) -> Probl
     unknown = [name for name in document if name not in (*parts, *kind.optional)]
     if lacking or unknown:
         yield from ((name, "is missing.") for name in lacking)
-        yield from ((ascii(name)[1:61], f"is no part of a {document['kind']} document.") for name in unknown)
+        yield from ((seen(name), f"is no part of a {document['kind']} document.") for name in unknown)
         return
     is_right = True
     for problem in kind.check(document):
@@ -118,7 +119,7 @@ def _scores(scores: Any, fields: Mapping[str, Field]) -> Problems:
         with_hash = fields is SCORE and parts is not None and score_key(*parts) == key
         if parts is None or not (with_hash or key == f"{parts[0]}@{parts[1]}"):
             form = "METRIC@VERSION, or METRIC@VERSION#HASH with the hash of its parameters"
-            yield f"scores.{ascii(key)[1:61]}", f"has a key that is not {form}."
+            yield f"scores.{seen(key)}", f"has a key that is not {form}."
             continue
         wrong = [*wrong_fields(score, fields, f"scores.{key}")]
         yield from wrong
@@ -144,7 +145,7 @@ def _flags(flags: Any) -> Problems:
         return
     for name, sentence in flags.items():
         if wanted := SENTENCE.check(name) or SENTENCE.check(sentence):
-            yield f"flags.{ascii(name)[1:61]}", f"must be {wanted}."
+            yield f"flags.{seen(name)}", f"must be {wanted}."
 
 
 def _tables(tables: Any, allowed: tuple[str, ...]) -> Problems:
@@ -160,7 +161,7 @@ def _curves(curves: Any) -> Problems:
         yield "curves", "must be an object: series to steps and values."
         return
     for series, points in curves.items():
-        at = f"curves.{ascii(series)[1:61]}"
+        at = f"curves.{seen(series)}"
         if METRIC.check(series) or not isinstance(points, Mapping) or set(points) != {"step", "value"}:
             yield at, "must have a plain name, and the lists step and value."
             continue
@@ -186,7 +187,7 @@ def _group(document: Mapping[str, Any]) -> Problems:
         ids = document["group"]["cell_ids"]
         if len(set(ids)) < 2 or not all(map(_is_id, ids)):
             yield "group.cell_ids", "must be the ids of two or more cells."
-        elif document["group_id"] not in group_hashes(ids):
+        elif not _is_id(document["group_id"]) or document["group_id"] not in group_hashes(ids):
             yield "group_id", "is not the hash of the cells of the group."
 
 

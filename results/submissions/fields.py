@@ -200,20 +200,20 @@ def wrong_fields(content: Any, fields: Mapping[str, Field], at: str) -> Iterator
         at: name of the object, which precedes the names of its fields.
     """
     if not isinstance(content, Mapping):
-        yield at, f"is {_seen(content)}; it must be an object."
+        yield at, f"is {seen(content)}; it must be an object."
         return
     for name, field in fields.items():
         if content.get(name) is not None:
             if wanted := field.check(content[name]):
-                yield f"{at}.{name}", f"is {_seen(content[name])}; it must be {wanted}."
+                yield f"{at}.{name}", f"is {seen(content[name])}; it must be {wanted}."
         elif field.required or name in content:
             yield f"{at}.{name}", "is null; leave it out instead." if name in content else "is missing."
     for name in content:
         if name not in fields:
-            yield f"{at}.{_seen(name)}", f"is unknown; the fields are {', '.join(sorted(fields))}."
+            yield f"{at}.{seen(name)}", f"is unknown; the fields are {', '.join(sorted(fields))}."
 
 
-def _seen(value: Any) -> str:
+def seen(value: Any) -> str:
     """Return a value for a sentence: short, on one line, with hidden characters escaped."""
-    text = value if isinstance(value, str) and visible(value, keep="") == value else ascii(value)
+    text = visible(value, keep="") if isinstance(value, str) else ascii(value)
     return text if len(text) <= 60 else f"{text[:60]}..."

@@ -10,6 +10,7 @@ from results.boards.chance import matched_control
 from results.boards.flags import BELOW_FLOOR, COLLAPSED
 from results.comparison.leaderboard import leaderboard
 from results.submissions.documents import key_parts
+from results.submissions.fields import seen
 from results.submissions.files import FolderProblem
 from results.submissions.folder import Document, Folder
 from results.submissions.metric_versions import NEWEST_OF_GROUPS, newest_version
@@ -56,6 +57,7 @@ def findings(folder: Folder, store: Store) -> Iterator[Finding]:
     yield from _versions(folder)
     yield from _flags(folder, store)
     yield from _revisions(folder)
+    yield from _unused_images(folder)
     files = {cell.content["cell_id"]: cell for cell in folder.cells}
     for board in leaderboard(store):
         yield from _controls(board, files)
@@ -93,7 +95,7 @@ def _flags(folder: Folder, store: Store) -> Iterator[Finding]:
             if name not in stated:
                 yield Finding(cell.problem("flags", f"lack {name!r}, which follows from its scores: {flags[name]}."))
             elif name not in flags:
-                yield Finding(cell.problem(f"flags.{ascii(name)[1:61]}", "does not follow from its scores."))
+                yield Finding(cell.problem(f"flags.{seen(name)}", "does not follow from its scores."))
 
 
 def _revisions(folder: Folder) -> Iterator[Finding]:
@@ -108,6 +110,14 @@ def _revisions(folder: Folder) -> Iterator[Finding]:
         elif "+" in revision:
             why = f"({run_id}) is of changed code ({revision}): ask for the change."
             yield Finding(cell.problem("run", why), is_warning=True)
+
+
+def _unused_images(folder: Folder) -> Iterator[Finding]:
+    """Yield a warning for each image set that no cell was measured on."""
+    used = {cell.content["cell"].get("evaluation_fingerprint") for cell in folder.cells}
+    for images in folder.documents["images"]:
+        if images.content["fingerprint"] not in used:
+            yield Finding(images.problem("", "is an image set that no cell was measured on."), is_warning=True)
 
 
 def _controls(board: Board, files: Mapping[str, Document]) -> Iterator[Finding]:
@@ -128,8 +138,11 @@ def _controls(board: Board, files: Mapping[str, Document]) -> Iterator[Finding]:
 
 
 def _rows(board: Board, files: Mapping[str, Document]) -> Iterator[Finding]:
-    """Yield a warning for each flag of a row on its board; `one seed` among them."""
+    """Yield a warning for each flag of a row on its board, `one seed` among them, and for seeds with several cells."""
     for row in board.rows:
+        if row.n_finished > row.n_seeds:
+            why = f"({row.title} on the board {board.title}) has {row.n_finished} cells, but {row.n_seeds} seeds."
+            yield Finding(_first(row, files).problem("", why), is_warning=True)
         for flag in row.flags:
             why = f"({row.title} on the board {board.title}) is flagged {flag.name}: {flag.sentence}."
             yield Finding(_first(row, files).problem("", why), is_warning=True)

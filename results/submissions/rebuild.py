@@ -16,7 +16,8 @@ from results.store.rows import insert_rows
 from results.submissions.documents import cell_rows, group_rows, image_rows, tournament_rows
 from results.submissions.files import FolderProblem, read_bounded
 from results.submissions.folder import Document, Folder, read_folder
-from results.submissions.parquet import TABLES, ParquetInserter, digest_of, inserting
+from results.submissions.parquet import TABLES, digest_of
+from results.submissions.parquet_reader import ParquetInserter, inserting
 
 #: Rows that are inserted in one statement.
 _CHUNK = 500

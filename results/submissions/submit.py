@@ -12,7 +12,8 @@ from results.store import open_store
 from results.submissions.choose import Wanted, choose
 from results.submissions.collect import Item, items
 from results.submissions.files import folder_for_results, read_bounded, write_atomically
-from results.submissions.parquet import TABLES, same_rows
+from results.submissions.parquet import TABLES
+from results.submissions.parquet_reader import same_rows
 from results.submissions.paths import table_file
 from results.submissions.text import parse, render
 
@@ -67,7 +68,7 @@ def submit(
     root = folder_for_results(Path(folder).expanduser())
     notes = []
     if chosen.n_failed:
-        notes.append(f"{chosen.n_failed} failed cells are left out.")
+        notes.append(f"Failed cells are left out: {chosen.n_failed}.")
 
     state: dict[PurePosixPath, str] = {}
     # Nothing is written to the folder before every result is known to be right.

@@ -8,6 +8,7 @@ numbers. Characters that a reader cannot see are escaped. A file must be in this
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from results.errors import StoreError
@@ -63,7 +64,7 @@ def parse(content: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise StoreError("is not UTF-8 text") from error
     try:
-        value = json.loads(text, parse_int=_whole, parse_constant=_no_constant)
+        value = json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_no_constant)
     except RecursionError as error:
         raise StoreError(f"is nested more than {MAX_DEPTH} levels deep") from error
     except ValueError as error:
@@ -79,6 +80,13 @@ def _whole(digits: str) -> int:
     if len(digits) > _MAX_DIGITS + 1:
         raise ValueError(f"a whole number has {len(digits)} digits")
     return int(digits)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {digits[:40]} is too large")
+    return value
 
 
 def _no_constant(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +12,15 @@ from harness.commands.options import JsonOption, verb
 from harness.commands.output import out, print_json
 
 
-@verb("harness merge all.duckdb machine1/results.duckdb machine2/results.duckdb")
+@verb(
+    "harness merge all.duckdb machine1/results.duckdb machine2/results.duckdb",
+    "harness merge board.duckdb community-results",
+)
 def merge(
     output: Annotated[Path, typer.Argument(help="Store to write.")],
-    inputs: Annotated[list[Path], typer.Argument(help="Two or more stores to combine.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(help="Two or more stores to combine, or folders of submitted results.")
+    ],
     prefer: Annotated[
         str | None,
         typer.Option(help="Store that wins a conflict: first (in the given order) or newest; default: refuse."),
@@ -29,13 +35,24 @@ def merge(
 ) -> None:
     """Combine the stores of several machines into one. The same cell with different scores is a conflict.
 
-    The inputs are only read, with the results that wait beside them. If merging fails, no new store is written.
+    A folder that `harness submit` wrote is an input like a store, and may be the only one. The inputs are only read,
+    with the results that wait beside them. If merging fails, no new store is written.
     """
     from results.store.merge import merge as merge_stores
     from results.store.spool import readable
+    from results.submissions.rebuild import rebuilt
 
-    waiting = [path for store in inputs for path in readable(store.expanduser().absolute())]
-    merged = merge_stores(output, [*inputs, *waiting], prefer=prefer, artifacts=artifacts, overwrite=overwrite)
+    with contextlib.ExitStack() as folders:
+        titles: dict[Path, str] = {}
+        stores = []
+        for source in (path.expanduser().absolute() for path in inputs):
+            store = folders.enter_context(rebuilt(source)) if source.is_dir() else source
+            titles |= {store: str(source)} if store != source else {}
+            stores.append(store)
+        waiting = [path for store in stores for path in readable(store)]
+        merged = merge_stores(
+            output, [*stores, *waiting], prefer=prefer, artifacts=artifacts, overwrite=overwrite, titles=titles
+        )
     if as_json:
         return print_json({**merged._asdict(), "resolved": [conflict._asdict() for conflict in merged.resolved]})
     out(f"{merged.cells} cells, {merged.duplicates} of them in several stores, in {merged.path}")

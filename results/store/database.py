@@ -29,7 +29,7 @@ _COMPANIONS = ("", ".wal", ".wal.recovery", ".wal.checkpoint")
 
 
 def open_database(
-    path: Path | None, *, read_only: bool = False, other_files: Sequence[Path] = ()
+    path: Path | None, *, read_only: bool = False, other_files: Sequence[Path] = (), memory: str | None = None
 ) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB file, or with None a database in memory.
 
@@ -38,6 +38,7 @@ def open_database(
         read_only: open it for reading only.
         other_files: further files that the connection may read and write: an attached database, or the target of an
             export. The other connections of this process to `path` cannot have such files at the same time.
+        memory: largest amount of memory, such as "1GB", for other files that are not trusted; default: DuckDB's.
 
     Raises:
         StoreError: the path cannot be that of a results store, see :func:`results.location.require_location`.
@@ -51,6 +52,8 @@ def open_database(
         return duckdb.connect(name, read_only=read_only, config={**_SETTINGS, **_LOCKED})
     # DuckDB takes a list of files only while it runs, and before access to all others is switched off.
     opened = duckdb.connect(name, read_only=read_only, config=_SETTINGS)
+    if memory is not None:
+        opened.execute(f"SET memory_limit = '{memory}'")
     _lock(opened, other_files)
     return opened
 

@@ -93,7 +93,13 @@ class MergeConflict(StoreError):
 
 
 def merge(
-    out: Path, inputs: Sequence[Path], *, prefer: str | None = None, artifacts: bool = False, overwrite: bool = False
+    out: Path,
+    inputs: Sequence[Path],
+    *,
+    prefer: str | None = None,
+    artifacts: bool = False,
+    overwrite: bool = False,
+    titles: Mapping[Path, str] | None = None,
 ) -> Merged:
     """Write the store `out` with the content of all `inputs`, atomically.
 
@@ -107,6 +113,7 @@ def merge(
         prefer: "first" or "newest" decides conflicts; None refuses them.
         artifacts: also copy the files that cells name, to the same relative path beside `out`.
         overwrite: `out` may exist (it may be one of the inputs); otherwise it is refused.
+        titles: input -> its name in conflicts, for stores that were made from something else; one of them suffices.
 
     Raises:
         MergeConflict: the stores contradict each other, and `prefer` is None.
@@ -116,13 +123,15 @@ def merge(
     paths = [Path(path).expanduser().absolute() for path in inputs]
     if prefer is not None and prefer not in PREFER:
         raise StoreError(f"Conflicts cannot be decided by {prefer!r}; it is one of {', '.join(PREFER)}.")
-    if len(set(paths)) < 2:
+    if len(set(paths)) < 2 and not titles:
         raise StoreError("A merge needs two or more different stores: harness merge OUT IN1 IN2.")
     # Also if it is to be replaced: what is there must be a store.
     require_location(out)
     if target.exists() and not overwrite:
         raise StoreError(f"{target} exists; name another file, or say --overwrite.")
-    sources = [_Source(number, path) for number, path in enumerate(dict.fromkeys(paths))]
+    sources = [
+        _Source(number, path, (titles or {}).get(path, str(path))) for number, path in enumerate(dict.fromkeys(paths))
+    ]
     conflicts: list[Conflict] = []
     rounded: Counter[str] = Counter()
     cell_from, duplicates = _cells(sources, prefer, conflicts, rounded)
@@ -149,9 +158,10 @@ _ScoreKey = tuple[str, int, str]
 class _Source:
     """One of the stores to merge, with what is compared of it."""
 
-    def __init__(self, number: int, path: Path) -> None:
+    def __init__(self, number: int, path: Path, title: str) -> None:
         self.catalog = f"source_{number}"
         self.path = path
+        self.title = title
         self.store = Store(path)
         self.cells = {cell["cell_id"]: cell for cell in records_of(self.store.cells())}
         environments = [cell["environment"] for cell in self.cells.values() if cell["environment"]]
@@ -196,7 +206,7 @@ def _cells(
                     rounded.update(differing)
                     continue
                 title = f"cell {cell_id} ({cell['label']} at {cell['backbone']} {cell['site']})"
-                conflicts.append(Conflict(title, str(earlier.path), str(source.path), why))
+                conflicts.append(Conflict(title, earlier.title, source.title, why))
                 chosen[cell_id] = source if prefer == "newest" and is_newer else earlier
     return chosen, len(duplicates)
 
@@ -249,7 +259,7 @@ def _tournaments(sources: Sequence[_Source], prefer: str | None, conflicts: list
                 continue
             if set(rates) != set(earlier_rates) or any(not _same(rates[key], earlier_rates[key]) for key in rates):
                 title = f"tournament {name} ({head['panel']})"
-                conflicts.append(Conflict(title, str(chosen[name].path), str(source.path), "win rates differ"))
+                conflicts.append(Conflict(title, chosen[name].title, source.title, "win rates differ"))
                 if prefer == "newest" and _time(head["judged_at"]) > _time(when):
                     chosen[name], judged[name] = source, (head["judged_at"], rates, version)
     return chosen
@@ -272,8 +282,8 @@ def _replies_and_images(sources: Sequence[_Source], conflicts: list[Conflict]) -
                 if other is not source and not equal:
                     different.append(other)
             if different:
-                title, first = f"{len(different)} rows of {table}", str(different[-1].path)
-                conflicts.append(Conflict(title, first, str(source.path), f"{value} differs"))
+                title, first = f"{len(different)} rows of {table}", different[-1].title
+                conflicts.append(Conflict(title, first, source.title, f"{value} differs"))
 
 
 def _tolerance(first: _Source, second: _Source) -> float:

@@ -1,0 +1,44 @@
+"""Versions of the scores that this program computes, without importing the metrics, which need torch.
+
+A test compares this list with `harness.metrics`. A score of a metric that is not listed comes from a plugin.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+#: Score -> newest version.
+NEWEST: Mapping[str, int] = {
+    **dict.fromkeys(("accuracy", "agreement", "kl", "accuracy_recovered", "agreement_recovered"), 1),
+    **dict.fromkeys(("r2", "r2_pooled", "fvu", "alive_fraction", "expansion_factor", "parameters", "encode_macs"), 1),
+    **dict.fromkeys(("class_purity", "class_purity_adjusted", "class_purity_chance"), 1),
+    **dict.fromkeys(("effective_rank", "effective_rank_share", "max_collinearity", "min_distinctness"), 1),
+    **dict.fromkeys(("nearest_cosine_mean", "nearest_cosine_median", "nearest_cosine_p95"), 1),
+    **dict.fromkeys(("ms_score", "polysemanticity", "polysemanticity_null"), 1),
+    **dict.fromkeys(("unit_overlap", "unit_overlap_across", "unique_units", "fit_peak_memory"), 1),
+    **dict.fromkeys(("evidence_editable_units", "evidence_logits_gap", "evidence_gradients", "evidence_labels"), 1),
+    **dict.fromkeys(("l0", "ms_score_null", "ms_score_adjusted", "ms_score_token_adjusted"), 2),
+    **dict.fromkeys(("ms_score_patch", "ms_score_cls"), 2),
+    **dict.fromkeys(("recovery", "recovery_adjusted", "recovery_random", "recovery_purity", "recovery_cosine"), 2),
+    **dict.fromkeys(("recovery_ari", "recovery_separated"), 2),
+}
+#: Score of a group of cells -> newest version.
+NEWEST_OF_GROUPS: Mapping[str, int] = {
+    **dict.fromkeys(("stability", "stability_writer", "token_sensitivity", "token_sensitivity_writer"), 2),
+    "stability_alive": 1,
+}
+#: Scores whose names are made of another one, of the kind of a baseline, or of the way a method was run.
+_COMPOSED = re.compile(
+    r"(?P<metric>.+)_undefined|floor_.+|(?:efficiency_ratio|macs|latency_ms|throughput|peak_memory)(?:_.+)?"
+)
+
+
+def newest_version(metric: str) -> int | None:
+    """Return the newest version of a score; None if this program does not compute it."""
+    if metric in NEWEST:
+        return NEWEST[metric]
+    match = _COMPOSED.fullmatch(metric)
+    if match is None:
+        return None
+    return NEWEST.get(match["metric"]) if match["metric"] else 1

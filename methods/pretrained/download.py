@@ -1,7 +1,7 @@
 """Weights of the Hugging Face Hub: looked up, bounded, downloaded to the Hub's cache, and checked.
 
-The network is used only by :func:`resolve`, and only when the settings name a repository. Without a network, a file that
-was downloaded before is found in the cache.
+The network is used only by :func:`resolve`, and only when the settings name a repository. Without a network, a file
+that was downloaded before is found in the cache.
 """
 
 from __future__ import annotations
@@ -29,10 +29,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ETAG = re.compile(r"[A-Za-z0-9_-]{1,128}(?:[.-][A-Za-z0-9_-]{1,64}){0,4}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-MISSING = (
-    "Weights of the Hugging Face Hub need the package huggingface_hub: "
-    'pip install "disentanglement-harness[hf]"'
-)
+MISSING = 'Weights of the Hugging Face Hub need the package huggingface_hub: pip install "disentanglement-harness[hf]"'
 
 
 class HubWeights(NamedTuple):
@@ -130,6 +127,8 @@ def _online(wanted: HubFile) -> HubWeights:
     except errors.RevisionNotFoundError as error:
         raise UserError(f"hf:{wanted.repository} has no revision {wanted.revision!r}: give one that exists.") from error
     except errors.HfHubHTTPError as error:
+        if getattr(error.response, "status_code", None) == 401:
+            raise UserError(f"The Hub asks for a login to read hf:{wanted.repository}: `hf auth login`.") from error
         raise UserError(f"{str(wanted)!r} could not be downloaded ({safe_reason(error)}).") from error
     except (UserError, KeyboardInterrupt):
         raise
@@ -227,7 +226,7 @@ def _bounded(wanted: HubFile, file: str) -> type:
     """Return a progress bar that shows nothing and ends a download that has become too large."""
     from tqdm.auto import tqdm
 
-    class Bounded(tqdm):  # type: ignore[type-arg, misc]
+    class Bounded(tqdm):  # type: ignore[misc]
         def __init__(self, *arguments: Any, **options: Any) -> None:
             options.pop("name", None)
             super().__init__(*arguments, **{**options, "disable": True})
@@ -246,7 +245,8 @@ def _is_no_answer(error: Exception) -> bool:
     """Return True if the Hub could not be reached, whatever HTTP library the client uses."""
     names = {cls.__name__ for cls in type(error).__mro__}
     return bool(
-        names & {"ConnectionError", "ConnectError", "TimeoutException", "Timeout", "NetworkError", "OfflineModeIsEnabled"}
+        names
+        & {"ConnectionError", "ConnectError", "TimeoutException", "Timeout", "NetworkError", "OfflineModeIsEnabled"}
         | names & {"LocalEntryNotFoundError", "RemoteProtocolError", "ProxyError"}
     )
 

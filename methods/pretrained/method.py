@@ -19,7 +19,6 @@ from methods.base import (
     MethodSpec,
     Progress,
     Tokens,
-
 )
 from methods.errors import UserError
 from methods.file_settings import content_of

@@ -22,7 +22,9 @@ FORM = "hf:USER/NAME[@REVISION][/FILE]"
 LONGEST = 1000
 
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
-_REPOSITORY = re.compile(rf"(?P<repository>{_NAME}/{_NAME})(?:@(?P<revision>refs/pr/\d+|[^/@]*))?(?:/(?P<file>.*))?", re.S)
+_REPOSITORY = re.compile(
+    rf"(?P<repository>{_NAME}/{_NAME})(?:@(?P<revision>refs/pr/\d+|[^/@]*))?(?:/(?P<file>.*))?", re.S
+)
 _REVISION = re.compile(r"refs/pr/\d{1,9}|[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 

@@ -42,8 +42,8 @@ def read_fit(path: str | Path, device: Device, *, name: str) -> Method:
     cls = METHODS.get(method_name)
     if not is_loadable(cls):
         raise UserError(
-            f"{name!r} contains the method {method_name!r}, which is no sparse autoencoder or dictionary of the layer's "
-            f"output, so pretrained_sae cannot take it: use methods.METHODS.get({method_name!r}).load(PATH)."
+            f"{name!r} contains the method {method_name!r}, which is no sparse autoencoder or dictionary of the "
+            f"layer's output, so pretrained_sae cannot take it: use methods.METHODS.get({method_name!r}).load(PATH)."
         )
     try:
         with calling(METHODS, method_name), torch.no_grad():
@@ -52,7 +52,9 @@ def read_fit(path: str | Path, device: Device, *, name: str) -> Method:
     except UserError:
         raise
     except ValidationError as error:
-        raise UserError(f"{name!r} contains invalid settings of {method_name}: {error.error_count()} errors.") from error
+        raise UserError(
+            f"{name!r} contains invalid settings of {method_name}: {error.error_count()} errors."
+        ) from error
     except Exception as error:  # the file may come from anyone
         raise UserError(f"The weights in {name!r} are damaged ({first_line(error)}).") from error
     return method
@@ -106,7 +108,8 @@ def _require_consistent(method: Method) -> None:
     output = method.decode(codes)
     if codes.shape != (2, n_units) or output.shape != (2, method.dictionary().atoms.shape[1]):
         raise UserError(
-            f"The tensors of the weights do not fit together: codes {tuple(codes.shape)}, outputs {tuple(output.shape)}."
+            f"The tensors of the weights do not fit together: codes {tuple(codes.shape)}, outputs "
+            f"{tuple(output.shape)}."
         )
     if output.shape[1] != width:
         raise UserError(f"The weights read {width} features and write {output.shape[1]}: both must be of one layer.")

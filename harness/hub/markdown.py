@@ -26,14 +26,14 @@ def text(value: object, longest: int = LONGEST) -> str:
 
 
 def code(value: object, longest: int = LONGEST) -> str:
-    """Return a text as inline code, which has no markup inside; `|` is escaped, since tables are split at it first."""
+    """Return a text as inline code, which has no markup inside."""
     line = shortened(value, longest)
     if not line:
         return "-"
-    # A fence that is longer than any run of backticks inside. A backslash before `|` is the table's escape.
+    # A fence that is longer than any run of backticks inside.
     fence = "`" * (max((len(run) for run in re.findall(r"`+", line)), default=0) + 1)
     padding = " " if line.startswith("`") or line.endswith("`") else ""
-    return f"{fence}{padding}{line}{padding}{fence}".replace("|", "\\|")
+    return f"{fence}{padding}{line}{padding}{fence}"
 
 
 def shortened(value: object, longest: int = LONGEST) -> str:
@@ -48,9 +48,14 @@ def quoted(value: object) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table of cells that are escaped already."""
+    """Return a Markdown table of cells that are escaped already, but for `|`, at which a table is split first."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join(f"| {' | '.join(map(_in_table, cells))} |" for cells in lines)
+
+
+def _in_table(cell: str) -> str:
+    # A backslash right before the escaped `|` would escape the backslash instead: a space keeps them apart.
+    return re.sub(r"\\(?=\|)", r"\\ ", cell).replace("|", r"\|")
 
 
 def block(language: str, lines: Iterable[str]) -> str:

@@ -203,6 +203,11 @@ class Method(ABC):
         return {}
 
     @property
+    def implementation(self) -> Method:
+        """Method that computes the codes: this one, or the one that it has loaded."""
+        return self
+
+    @property
     def is_fitted(self) -> bool:
         return bool(self.fitted) and all(isinstance(getattr(self, name, None), Tensor) for name in self.fitted)
 
@@ -254,6 +259,11 @@ class Method(ABC):
         header = read_header(path)
         if header["method"] != cls.spec.name:
             raise UserError(f"{str(path)!r} contains the method {header['method']!r}, not {cls.spec.name!r}.")
+        return cls.from_header(header, path, device=device)
+
+    @classmethod
+    def from_header(cls, header: dict[str, Any], path: str | Path, *, device: Device = "cpu") -> Self:
+        """Return the method that a header describes, with the tensors of a file; see :meth:`load`."""
         method = cls(_saved_config(cls, header["config"]))
         with safe_open(str(path), framework="pt", device=str(device)) as file:
             for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping

@@ -56,6 +56,7 @@ def extra_macs(method: Method, d_in: int, d_out: int, mode: str = "") -> Macs:
     The module docstring has the formulas. Products of other methods are counted while they encode and decode random
     tokens. ``mode`` is the mode of running a split (:func:`harness.efficiency.integration.modes_of`).
     """
+    method = method.implementation
     if isinstance(method, Identity):
         return Macs(0, "analytic")
     if isinstance(method, AdditiveSplit):
@@ -77,6 +78,7 @@ def encode_macs(method: Method, d_in: int, d_out: int) -> Macs:
     The layer's own product is the network's, so the unmodified layer's units cost nothing. Products of methods without
     a formula are counted: see :func:`_counted_per_token`.
     """
+    method = method.implementation
     if isinstance(method, Identity):
         return Macs(0, "analytic")
     if isinstance(method, LinearSubUnits):
@@ -92,6 +94,7 @@ def encode_macs(method: Method, d_in: int, d_out: int) -> Macs:
 
 def decode_macs(method: Method, d_in: int, d_out: int) -> Macs:
     """Return the multiply-accumulates per token of ``decode``; sums of codes are additions, which do not count."""
+    method = method.implementation
     if isinstance(method, LinearDecoder):
         return Macs(method.atoms.numel(), "analytic")
     if isinstance(method, Identity | AdditiveSplit):

@@ -1,0 +1,43 @@
+"""Sparse autoencoders and dictionaries that were fitted elsewhere, loaded from a file or from the Hugging Face Hub.
+
+>>> from methods import pretrained
+>>> sae = pretrained.load("hf:USER/NAME")                  # doctest: +SKIP
+>>> codes = sae.encode(layer_output)                       # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from methods.errors import UserError
+
+if TYPE_CHECKING:
+    from methods.base import Device
+    from methods.pretrained.method import PretrainedSAE
+
+__all__ = ["formats", "load"]
+
+
+def formats() -> list[str]:
+    """Return the formats of weights that can be read; ``harness`` is what :meth:`methods.base.Method.save` writes."""
+    return ["harness"]
+
+
+def load(path: str | Path, format: str = "auto", *, device: Device = "cpu") -> PretrainedSAE:
+    """Return a fitted method from a safetensors file, or from ``hf:USER/NAME[@REVISION][/FILE]``.
+
+    Args:
+        path: the weights; those of the Hub are downloaded to its cache.
+        format: one of :func:`formats`, or ``"auto"``.
+        device: device of the tensors.
+
+    Raises:
+        UserError: if the weights cannot be had, or are not those of a sparse autoencoder or dictionary.
+    """
+    from methods.base import make_config
+    from methods.pretrained.method import PretrainedSAE
+
+    if format not in ("auto", *formats()):
+        raise UserError(f"There is no format {format!r} of weights. There is auto, {', '.join(formats())}.")
+    return PretrainedSAE(make_config(PretrainedSAE, {"weights": path})).read(device)

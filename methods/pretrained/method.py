@@ -1,0 +1,157 @@
+"""``pretrained_sae``: a sparse autoencoder or dictionary that was fitted elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import Field
+from torch import Tensor
+
+from methods import register
+from methods.base import (
+    Device,
+    Dictionary,
+    Learner,
+    LinearSite,
+    Method,
+    MethodConfig,
+    MethodSpec,
+    Progress,
+    Tokens,
+)
+from methods.errors import UserError
+from methods.file_settings import content_of
+from methods.pretrained.download import HubWeights, resolve
+from methods.pretrained.reference import Weights
+from methods.pretrained.saved import origin_note, read_fit
+
+
+class PretrainedConfig(MethodConfig):
+    """Settings of pretrained weights."""
+
+    weights: Weights = Field(description="path of a .safetensors file, or hf:USER/NAME[@REVISION][/FILE]")
+
+
+@register
+class PretrainedSAE(Learner):
+    """Weights of a sparse autoencoder or dictionary that a harness saved, read from a file or the Hugging Face Hub.
+
+    Nothing is learned: ``fit`` loads the weights and checks that they fit the layer. Codes, reconstructions and atoms
+    are those of the method that was saved.
+    """
+
+    spec = MethodSpec(
+        name="pretrained_sae",
+        title="Pretrained SAE",
+        family="sae",
+        reads="output",
+        reference="weights that were fitted elsewhere (docs/hub.md)",
+        uses_seed=False,
+    )
+    Config = PretrainedConfig
+    fitted: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self.loaded: Method | None = None
+        """the method that was saved; None before ``fit`` or ``load``"""
+
+    def __getattr__(self, name: str) -> Any:
+        # Fitted tensors are those of the loaded method; `to`, `save` and measurements find them by name.
+        if not name.startswith("_") and name in self.__dict__.get("fitted", ()):
+            return getattr(self.__dict__["loaded"], name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def fingerprint(self) -> str | None:
+        """Return the hash of a file of the Hub, which is downloaded first; None for a file of this machine.
+
+        The content of a file of this machine is part of the identity already, as that of every setting that names one.
+        """
+        remote = self._remote()
+        return None if remote is None else content_of(remote.path)
+
+    def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
+        self.read(device)
+        width = self.implementation.input_width
+        if width != site.d_out:
+            self._forget()
+            raise UserError(
+                f"pretrained_sae: the weights of {str(self.config.weights)!r} read {width} features, and the output of "
+                f"this layer has {site.d_out}: give the layer that they were fitted on."
+            )
+
+    def read(self, device: Device = "cpu") -> Self:
+        """Load the weights without a layer to compare them with, and return self.
+
+        Raises:
+            UserError: if they cannot be had, or are not those of a sparse autoencoder or dictionary.
+        """
+        remote = self._remote()
+        path = Path(str(self.config.weights)) if remote is None else remote.path
+        self._adopt(read_fit(path, device, name=str(self.config.weights)))
+        if remote is not None:
+            self.notes.append(remote.sentence)
+        if note := origin_note(path):
+            self.notes.append(note)
+        return self
+
+    @property
+    def implementation(self) -> Method:
+        """The method that was saved."""
+        return self if self.loaded is None else self.loaded
+
+    def to(self, device: Device) -> Self:
+        if self.loaded is not None:
+            self.loaded.to(device)
+        return self
+
+    def encode(self, x: Tensor) -> Tensor:
+        self.require_fitted()
+        return self.implementation.encode(x)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        self.require_fitted()
+        return self.implementation.decode(codes)
+
+    def dictionary(self) -> Dictionary:
+        self.require_fitted()
+        return self.implementation.dictionary()
+
+    @property
+    def n_units(self) -> int:
+        self.require_fitted()
+        return self.implementation.n_units
+
+    @property
+    def input_width(self) -> int | None:
+        return None if self.loaded is None else self.loaded.input_width
+
+    @property
+    def code_width(self) -> int | None:
+        return None if self.loaded is None else self.loaded.code_width
+
+    def extra_state(self) -> dict[str, Any]:
+        method = self.implementation
+        config = method.config.model_dump(mode="json")
+        return {"loaded": {"method": method.spec.name, "config": config, "extra": method.extra_state()}}
+
+    @classmethod
+    def from_header(cls, header: dict[str, Any], path: str | Path, *, device: Device = "cpu") -> Self:
+        method = cls(cls.Config(**header["config"]))
+        method._adopt(read_fit(path, device, name=str(path)))
+        method.notes = list(header.get("notes", []))
+        return method
+
+    def _remote(self) -> HubWeights | None:
+        hub = self.config.weights.hub
+        return None if hub is None else resolve(hub)
+
+    def _adopt(self, loaded: Method) -> None:
+        self.loaded = loaded
+        self.fitted = loaded.fitted  # type: ignore[misc]
+        self.notes = []
+
+    def _forget(self) -> None:
+        self.loaded = None
+        self.fitted = ()  # type: ignore[misc]

@@ -12,7 +12,18 @@ import numpy as np
 import streamlit as st
 
 from results.app import data, queries
-from results.app.pictures import OPACITY, Overlay, PictureTile, Seen, decode_ahead, find, folders, seen_of, strip
+from results.app.pictures import (
+    OPACITY,
+    Overlay,
+    PictureTile,
+    Seen,
+    decode_ahead,
+    embedded,
+    find,
+    folders,
+    seen_of,
+    strip,
+)
 from results.app.titles import plain, visible
 from results.store import Store
 from results.store.unit_maps import UnitMaps, unit_maps
@@ -97,7 +108,7 @@ class Gallery:
             opacity=opacity,
         )
         described = f"Top images of {visible(what)}: " + ", ".join(visible(name) for name in classes)
-        st.image(picture, alt=described, width="stretch" if stretch else columns * (tile_px + 3) - 3)
+        st.image(embedded(picture), alt=described, width="stretch" if stretch else columns * (tile_px + 3) - 3)
 
     def tiles(
         self, unit: Mapping[str, Any], count: int, cell_id: str | None = None
@@ -133,7 +144,9 @@ class Gallery:
             )
         if self.n_drawn["frame"] and self.seen.side is not None:
             sentences.append(
-                "The magenta frame marks the token with the maximum activation. Positions assume a layout of "
+                "The magenta frame marks the token with the maximum activation"
+                + (", where no map is stored" if self.n_drawn["heat map"] else "")
+                + ". Positions assume a layout of "
                 f"{self.seen.side} × {self.seen.side} tokens, inferred from the largest stored position, on the part "
                 "of the image that the network saw."
             )

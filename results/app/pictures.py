@@ -7,6 +7,7 @@ maximum is at a patch. A maximum at CLS or a register has no position in the ima
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import importlib.util
 import io
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from results.app.theme import OUTLINE
 from results.pictures.heat_map import heat_map
@@ -111,6 +112,11 @@ def strip(
     return _strip(tuple(tiles), paths, stamps, seen, tile_px, columns, overlay, opacity)
 
 
+def embedded(picture: bytes, kind: str = "webp") -> str:
+    """Return a picture as a URL that holds it: streamlit would convert WebP to PNG, which takes longer than drawing."""
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+
+
 def decode_ahead(names: Sequence[str | None], image_folders: Sequence[Path], seen: Seen, px: int) -> None:
     """Decode the images of a page on all processors, so that the pictures drawn from them need not wait."""
     paths = {path for name in set(names) if (path := find(name, image_folders)) is not None}
@@ -168,9 +174,11 @@ def _outline(drawn: Image.Image, position: int, seen: Seen, px: int) -> None:
     if position < 0:
         # A prefix token has no position: a tag in the corner.
         words = "CLS" if position == -1 else "register"
-        left, top, right, bottom = pen.textbbox((0, 0), words)
-        pen.rectangle((0, 0, right - left + 5, bottom - top + 6), fill=OUTLINE)
-        pen.text((3 - left, 3 - top), words, fill=(255, 255, 255))
+        font = ImageFont.load_default(max(10, px // 14))
+        left, top, right, bottom = pen.textbbox((0, 0), words, font)
+        pad = max(3, px // 50)
+        pen.rectangle((0, 0, right - left + 2 * pad, bottom - top + 2 * pad), fill=OUTLINE)
+        pen.text((pad - left, pad - top), words, fill=(255, 255, 255), font=font)
     elif seen.side is not None and position < seen.side**2:
         cell = px / seen.side
         row, column = divmod(position, seen.side)

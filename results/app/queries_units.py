@@ -24,7 +24,7 @@ NEAR_TOP = 20
 SORTS: Mapping[str, tuple[str, bool]] = {
     "MS score, high first": ("ms_score", True),
     "MS score, low first": ("ms_score", False),
-    "above chance, high first": ("above_chance", True),
+    "MS above chance, high first": ("above_chance", True),
     "gain over the parent, high first": ("gain", True),
     "gain over the parent, low first": ("gain", False),
     "unit overlap, high first": ("redundancy", True),

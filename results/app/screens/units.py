@@ -10,6 +10,7 @@ from results.app import data, flags, queries, queries_units, widgets
 from results.app.default_rows import focus_row
 from results.app.gallery import gallery_of
 from results.app.queries import Record
+from results.app.titles import plain
 from results.app.units.listing import Cell, show_list
 from results.app.units.single import show_unit
 from results.store import Store
@@ -17,7 +18,9 @@ from results.store import Store
 
 def render() -> None:
     """Show the page."""
-    st.title("Units")
+    wanted = st.query_params.get("unit")
+    heading = st.empty()
+    heading.title("Units" if wanted is None else f"Unit {plain(wanted[:20])}")
     with data.page() as store:
         left, right = st.columns([3, 1])
         with left:
@@ -35,13 +38,12 @@ def render() -> None:
             st.info("No units are stored for this cell.")
             return
         gallery = gallery_of(store, record)
-        wanted = st.query_params.get("unit")
         if wanted is None:
             show_list(store, cell, gallery)
         else:
             # Set again: the run of the list that this one replaced may have sent its own address after the click.
             st.query_params["unit"] = wanted
-            show_unit(store, cell, gallery, wanted)
+            show_unit(store, cell, gallery, wanted, heading)
         gallery.explain()
 
 

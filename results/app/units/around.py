@@ -17,18 +17,21 @@ from results.app.units.listing import Cell
 from results.app.units.tiles import score_text, tile_grid
 from results.store import Store
 
-_FAMILY_PX = 84
+_FAMILY_PX = 72
+_MOST_SIBLINGS = 8
 
 
 def show_family(store: Store, cell: Cell, gallery: Gallery, unit: Record, address: Mapping[str, object]) -> None:
     """Show the parent of a unit beside all units that it was split into (Figure 3 of the ELUDe paper)."""
     parent = unit["parent"]
-    family = queries.siblings(store, cell.id, parent, unit["unit"])
+    family = queries.siblings(store, cell.id, parent, unit["unit"], limit=_MOST_SIBLINGS)
     original = queries.unit_by_number(store, cell.reference, parent) if cell.reference else None
     gallery.prepare(store, [*family, original])
     gallery.prepare_maps(store, cell.id, family)
     if cell.reference:
         gallery.prepare_maps(store, cell.reference, [original])
+    gallery.decode_ahead([*family, *([original] if original else [])], _FAMILY_PX)
+    labels = labels_of(store, cell.id, family)
     total = family[0]["total"]
     left_out = "" if total == len(family) else f", {len(family)} of them shown"
     st.subheader("Parent and siblings")
@@ -38,14 +41,16 @@ def show_family(store: Store, cell: Cell, gallery: Gallery, unit: Record, addres
         if original is None:
             st.text("The unmodified layer is not in this store, so the parent's images are unavailable.")
         else:
-            _member(store, cell.reference or "", gallery, original, f"Original unit {parent}", {})
+            of_parent = labels_of(store, cell.reference or "", [original]).get(parent)
+            _member(cell.reference or "", gallery, original, f"Original unit {parent}", of_parent, {})
     with right:
         st.markdown(f"**Its {total} sub-unit{'' if total == 1 else 's'}{left_out}, best first**")
         with st.container(horizontal=True, gap="small"):
             for member in family:
                 this = " (this one)" if member["unit"] == unit["unit"] else ""
                 gain = _gain(member, original)
-                _member(store, cell.id, gallery, member, f"Sub-unit {member['unit']}{this}", address, gain)
+                label = labels.get(member["unit"])
+                _member(cell.id, gallery, member, f"Sub-unit {member['unit']}{this}", label, address, gain)
 
 
 def show_near(store: Store, cell: Cell, gallery: Gallery, unit: Record, address: Mapping[str, object]) -> None:
@@ -87,17 +92,16 @@ def show_judged(store: Store, cell: Cell, unit: int) -> None:
 
 
 def _member(
-    store: Store,
     cell_id: str,
     gallery: Gallery,
     unit: Record,
     title: str,
+    label: str | None,
     address: Mapping[str, object],
     gain: float | None = None,
 ) -> None:
     with st.container(width=3 * (_FAMILY_PX + 3) + 34, border=True, gap="xsmall"):
-        navigation.link("units", title, **{**address, "cell": cell_id, "unit": unit["unit"]})
-        label = labels_of(store, cell_id, [unit]).get(unit["unit"])
+        navigation.link("units", title, icon="", **{**address, "cell": cell_id, "unit": unit["unit"]})
         words = [f"**{plain(label)}**"] if label else []
         st.markdown(" ".join([*words, *([":violet-badge[CLS unit]"] if is_prefix_unit(unit) else [])]) or "no class")
         gallery.show(unit, title.lower(), tile_px=_FAMILY_PX, columns=3, cell_id=cell_id)

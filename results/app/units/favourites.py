@@ -41,7 +41,7 @@ def star(cell_id: str, unit: int) -> None:
     """Show the star of a unit: a click adds it to the favourites, or removes it."""
     chosen = unit in _by_cell().get(cell_id, [])
     st.button(
-        "★" if chosen else "☆",
+        ":orange[★] Starred" if chosen else "☆ Star",
         key=f"star {cell_id} {unit}",
         type="tertiary",
         help=f"Remove unit {unit} from the favourites" if chosen else f"Add unit {unit} to the favourites",

@@ -19,6 +19,12 @@ from results.store import Store
 #: Fits rows of two, three, four and six tiles.
 PER_PAGE = 12
 _NOTHING = "all"
+_HOW_TO_READ = (
+    "A tile has the four strongest images of a unit. Its title is the commonest class of the nine strongest, and how "
+    "many of them have it. The bars count all images by the unit's maximum on them, in half octaves; the strongest are "
+    "on the right. MS is the similarity of the unit's top images, chance that of random images at the same kind of "
+    "token (CLS or patch)."
+)
 
 
 class Cell(NamedTuple):
@@ -119,6 +125,7 @@ def show_list(store: Store, cell: Cell, gallery: Gallery) -> None:
         if n_pages > 1:
             _pagination(n_pages, number)
         favourites.download()
+    st.caption(_HOW_TO_READ)
 
 
 def _controls(cell: Cell, units: UnitList) -> None:
@@ -141,6 +148,7 @@ def _controls(cell: Cell, units: UnitList) -> None:
     st.pills(
         "Show only",
         cell.filters,
+        label_visibility="collapsed",
         key="unit show",
         selection_mode="multi",
         on_change=_remember,

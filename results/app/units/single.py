@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -13,7 +14,7 @@ from results.app import chart, navigation, queries, queries_units
 from results.app.figures.classes import class_figure
 from results.app.figures.peaks import peaks_figure
 from results.app.gallery import Gallery, listed
-from results.app.pictures import Overlay, PictureTile, strip
+from results.app.pictures import Overlay, PictureTile, embedded, strip
 from results.app.queries import Record
 from results.app.queries_units import TOP, UnitList
 from results.app.titles import plain, visible
@@ -31,15 +32,16 @@ _SHARP = 2
 _OVERLAYS: Mapping[str, Overlay] = {"Heat map": "heat map", "Outline": "frame", "Plain": "plain"}
 
 
-def show_unit(store: Store, cell: Cell, gallery: Gallery, asked: str) -> None:
-    """Show the unit that the address asks for."""
+def show_unit(store: Store, cell: Cell, gallery: Gallery, asked: str, heading: Any) -> None:
+    """Show the unit that the address asks for, with its name in the container `heading`."""
     units = listed_units(cell)
     try:
         unit = queries.unit_by_number(store, cell.id, int(asked))
     except (ValueError, StoreError):
         unit = None
     if unit is None:
-        navigation.link("units", "← all units", cell=cell.id, **address_of(units))
+        heading.title("Units")
+        navigation.link("units", "← all units", icon="", cell=cell.id, **address_of(units))
         st.warning(f"This cell has no unit {plain(asked)}.")
         return
     number = unit["unit"]
@@ -47,9 +49,7 @@ def show_unit(store: Store, cell: Cell, gallery: Gallery, asked: str) -> None:
     gallery.prepare(store, [unit])
     gallery.prepare_maps(store, cell.id, [unit])
     label = labels_of(store, cell.id, [unit]).get(number)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.subheader(f"Unit {number}" + (f" · {plain(label)}" if label else ""), width="content")
-        favourites.star(cell.id, number)
+    heading.title(f"Unit {number}" + (f" · {plain(label)}" if label else ""))
     _sentences(unit)
     left, right = st.columns([640, 440], gap="medium")
     with left:
@@ -75,7 +75,7 @@ def _steps(store: Store, cell: Cell, units: UnitList, number: int) -> None:
     else:
         words = f"{place['place']} of {place['total']}, {units.sort}"
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        navigation.link("units", "← all units", cell=cell.id, **address_of(listed_units(cell)))
+        navigation.link("units", "← all units", icon="", cell=cell.id, **address_of(listed_units(cell)))
         for name, shortcut, target in (("Previous", "Left", place["before"]), ("Next", "Right", place["after"])):
             st.button(
                 name,
@@ -85,6 +85,7 @@ def _steps(store: Store, cell: Cell, units: UnitList, number: int) -> None:
                 on_click=_open,
                 args=(target,),
             )
+        favourites.star(cell.id, number)
         st.caption(words, width="content")
 
 
@@ -94,9 +95,9 @@ def _open(unit: int | None) -> None:
 
 def _sentences(unit: Record) -> None:
     st.markdown(plain(facts.score_sentence(unit)))
+    positions = listed(unit["top_position"])
+    on_prefix = sum(position < 0 for position in positions)
     if facts.is_prefix_unit(unit):
-        positions = listed(unit["top_position"])
-        on_prefix = sum(position < 0 for position in positions)
         st.info(
             f"CLS unit: {on_prefix} of {len(positions)} maxima are at the CLS token or a register, which have no "
             "position in the image. A heat map over the patches would not show where it is maximal, so none is drawn "
@@ -106,6 +107,8 @@ def _sentences(unit: Record) -> None:
     words = []
     if not unit["alive"]:
         words.append("dead: it is active on no evaluation image")
+    elif on_prefix and not facts.is_prefix_unit(unit):
+        words.append(f"{on_prefix} of {len(positions)} maxima at CLS or a register")
     if unit["fires"] is not None:
         words.append(f"active on {unit['fires']:,} tokens of the evaluation images")
     if unit["max_activation"] is not None:
@@ -149,16 +152,30 @@ def _pictures(gallery: Gallery, cell: Cell, unit: Record, label: str | None) -> 
         f"{_rank(rank)} strongest image of unit {unit['unit']}: {visible(name)}, activation {value:.3g}"
         for rank, (name, value) in enumerate(zip(classes, listed(unit["top_value"]) or [math.nan] * TOP, strict=False))
     ]
-    with st.container(width=3 * _GRID_PX + 32, key="unit grid"):
-        st.image(pictures, width=_GRID_PX, alt=alts)
+    with st.container(horizontal=True, gap="xsmall", width=3 * _GRID_PX + 2 * 8):
+        for picture, alt in zip(pictures, alts, strict=False):
+            # Wider than the container, so that it stays sharp; streamlit would shrink it to a given width.
+            with st.container(width=_GRID_PX):
+                st.image(embedded(picture), width="stretch", alt=alt)
+    key = f"enlarge {cell.id} {unit['unit']}"
     chosen = st.pills(
         "Enlarge image",
         list(range(1, len(tiles) + 1)),
-        key=f"enlarge {cell.id} {unit['unit']}",
+        key=key,
         help="The images are numbered row by row, strongest first.",
     )
+
+    @st.dialog(f"Unit {unit['unit']}, image {chosen}", width="large", on_dismiss=lambda: _close(key))
+    def enlarged(chosen: int) -> None:
+        st.image(embedded(drawn(tiles[chosen - 1], 640)), width=640, alt=f"{alts[chosen - 1]}, enlarged")
+        st.caption(plain(alts[chosen - 1]) + ".")
+
     if chosen:
-        st.image(drawn(tiles[chosen - 1], 640), width=640, alt=f"{alts[chosen - 1]}, enlarged")
+        enlarged(chosen)
+
+
+def _close(key: str) -> None:
+    st.session_state[key] = None
 
 
 def _rank(rank: int) -> str:

@@ -8,6 +8,7 @@ import streamlit as st
 
 from results.app import navigation
 from results.app.gallery import Gallery
+from results.app.pictures import embedded
 from results.app.queries import Record
 from results.app.titles import plain
 from results.app.units import favourites
@@ -54,7 +55,7 @@ def _tile(
 ) -> None:
     number = unit["unit"]
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
-        navigation.link("units", f"**Unit {number}**", **{**address, "cell": cell_id, "unit": number})
+        navigation.link("units", f"**Unit {number}**", icon="", **{**address, "cell": cell_id, "unit": number})
         favourites.star(cell_id, number)
     words = [f"**{plain(label)}**"] if label else []
     if is_prefix_unit(unit):
@@ -76,7 +77,7 @@ def _tile(
     finding = peak_finding(stored.peaks, unit["max_activation"], n_images) if stored else None
     if stored is not None and finding:
         st.image(
-            spark(stored.peaks),
+            embedded(spark(stored.peaks), "png"),
             alt=f"Histogram of the images by the maximum activation of unit {number}. {finding}.",
             width="stretch",
         )

@@ -156,7 +156,8 @@ class Gallery:
                 "map is drawn."
             )
         if sentences:
-            st.caption(" ".join(sentences))
+            # Not a caption: those lack contrast on a light page.
+            st.markdown(f":small[{plain(' '.join(sentences))}]")
         if self.missing:
             first = sorted(self.missing)[0]
             st.warning(

@@ -14,6 +14,7 @@ from results.app.titles import plain, visible
 from results.app.units.facts import is_prefix_unit
 from results.app.units.labels import labels_of
 from results.app.units.listing import Cell
+from results.app.units.notes import note
 from results.app.units.tiles import score_text, tile_grid
 from results.store import Store
 
@@ -33,24 +34,19 @@ def show_family(store: Store, cell: Cell, gallery: Gallery, unit: Record, addres
     gallery.decode_ahead([*family, *([original] if original else [])], _FAMILY_PX)
     labels = labels_of(store, cell.id, family)
     total = family[0]["total"]
-    left_out = "" if total == len(family) else f", {len(family)} of them shown"
+    left_out = "" if total == len(family) else f", {len(family)} of them here"
     st.subheader("Parent and siblings")
-    left, right = st.columns([1, 3], gap="medium")
-    with left:
-        st.markdown(f"**Parent: original unit {parent}**")
-        if original is None:
-            st.text("The unmodified layer is not in this store, so the parent's images are unavailable.")
-        else:
-            of_parent = labels_of(store, cell.reference or "", [original]).get(parent)
-            _member(cell.reference or "", gallery, original, f"Original unit {parent}", of_parent, {})
-    with right:
-        st.markdown(f"**Its {total} sub-unit{'' if total == 1 else 's'}{left_out}, best first**")
-        with st.container(horizontal=True, gap="small"):
-            for member in family:
-                this = " (this one)" if member["unit"] == unit["unit"] else ""
-                gain = _gain(member, original)
-                label = labels.get(member["unit"])
-                _member(cell.id, gallery, member, f"Sub-unit {member['unit']}{this}", label, address, gain)
+    note(f"Parent: original unit {parent}. Its {total} sub-unit{'' if total == 1 else 's'}{left_out}, best first.")
+    if original is None:
+        note("The unmodified layer is not in this store, so the parent's images are unavailable.")
+    with st.container(horizontal=True, gap="small"):
+        if original is not None:
+            label = labels_of(store, cell.reference or "", [original]).get(parent)
+            _member(cell.reference or "", gallery, original, f"Original unit {parent}", label, {})
+        for member in family:
+            this = " (this one)" if member["unit"] == unit["unit"] else ""
+            title, label = f"Sub-unit {member['unit']}{this}", labels.get(member["unit"])
+            _member(cell.id, gallery, member, title, label, address, _gain(member, original))
 
 
 def show_near(store: Store, cell: Cell, gallery: Gallery, unit: Record, address: Mapping[str, object]) -> None:
@@ -58,9 +54,9 @@ def show_near(store: Store, cell: Cell, gallery: Gallery, unit: Record, address:
     near = queries_units.near_units(store, cell.id, unit["unit"])
     st.subheader("Nearest units")
     if not near:
-        st.caption(f"No other unit shares one of its {NEAR_TOP} strongest images.")
+        note(f"No other unit shares one of its {NEAR_TOP} strongest images.")
         return
-    st.caption(
+    note(
         f"Units of this cell that share most of the {NEAR_TOP} strongest images: unit {near[0]['unit']} shares "
         f"{near[0]['shared']}."
     )
@@ -79,7 +75,7 @@ def show_judged(store: Store, cell: Cell, unit: int) -> None:
     outcomes = [_outcome(row) for row in rows]
     st.subheader("Judged comparisons")
     words = [f"{name} {outcomes.count(name)}" for name in ("won", "lost", "undecided") if name in outcomes]
-    st.caption(f"{len(rows)} presentations to the judges: {', '.join(words)}.")
+    note(f"{len(rows)} presentations to the judges: {', '.join(words)}.")
     others = ["ab"[row["side"] == "A"] for row in rows]
     rivals = [(row[f"cell_{side}"], row[f"unit_{side}"]) for row, side in zip(rows, others, strict=True)]
     titles = {record["cell_id"]: record["label"] for record in queries.cells(store, [cell_id for cell_id, _ in rivals])}
@@ -106,7 +102,7 @@ def _member(
         st.markdown(" ".join([*words, *([":violet-badge[CLS unit]"] if is_prefix_unit(unit) else [])]) or "no class")
         gallery.show(unit, title.lower(), tile_px=_FAMILY_PX, columns=3, cell_id=cell_id)
         more = "" if gain is None else f" · gain {gain:+.2f}"
-        st.markdown(f":small[{plain(score_text(unit) + more)}]")
+        note(score_text(unit) + more)
 
 
 def _gain(member: Record, original: Record | None) -> float | None:

@@ -5,7 +5,9 @@ The address has priority, so that a link to a list of favourites shows the same 
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import functools
 import io
 from collections.abc import Mapping, Sequence
 
@@ -60,7 +62,8 @@ def download() -> None:
     if count := number():
         st.download_button(
             f"Favourites of this session ({count}) as CSV",
-            _csv_text,
+            # The session is not at hand when the file is made.
+            functools.partial(_csv_text, {cell_id: list(units) for cell_id, units in _by_cell().items()}),
             "favourite_units.csv",
             "text/csv",
             on_click="ignore",
@@ -82,10 +85,9 @@ def csv_text(store: Store, by_cell: Mapping[str, Sequence[int]]) -> str:
     return buffer.getvalue()
 
 
-def _csv_text() -> str:
-    with data.page() as store:
-        return csv_text(store, _by_cell())
-    return ""
+def _csv_text(by_cell: Mapping[str, Sequence[int]]) -> str:
+    with contextlib.closing(data.PageStore(data.store().path)) as store:
+        return csv_text(store, by_cell)
 
 
 def _toggle(cell_id: str, unit: int) -> None:

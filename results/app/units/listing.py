@@ -13,6 +13,7 @@ from results.app.queries_units import FILTERS, SORTS, UnitList
 from results.app.titles import plain
 from results.app.units import favourites
 from results.app.units.labels import labels_of
+from results.app.units.notes import note
 from results.app.units.tiles import tile_grid
 from results.store import Store
 
@@ -104,7 +105,7 @@ def show_list(store: Store, cell: Cell, gallery: Gallery) -> None:
         number = 1
         rows = queries.records(queries_units.unit_page(store, units, limit=PER_PAGE))
     total = rows[0]["total"] if rows else 0
-    st.caption(_count_sentence(cell, units, total))
+    note(_count_sentence(cell, units, total))
     if not rows:
         st.info(_empty_sentence(units))
         return
@@ -125,7 +126,7 @@ def show_list(store: Store, cell: Cell, gallery: Gallery) -> None:
         if n_pages > 1:
             _pagination(n_pages, number)
         favourites.download()
-    st.caption(_HOW_TO_READ)
+    note(_HOW_TO_READ)
 
 
 def _controls(cell: Cell, units: UnitList) -> None:
@@ -203,7 +204,7 @@ def _count_sentence(cell: Cell, units: UnitList, total: int) -> str:
     if cell.is_split:
         sentence += f", parts of {summary['n_parents']} parents"
     if units.search:
-        return f"{sentence}. {total} found for “{plain(units.search)}”, most matching images first."
+        return f"{sentence}. {total} found for “{units.search}”, most matching images first."
     return f"{sentence}." + ("" if total == summary["n"] else f" {total} in this list.")
 
 

@@ -22,11 +22,13 @@ from results.app.units import facts, favourites
 from results.app.units.around import show_family, show_judged, show_near
 from results.app.units.labels import labels_of
 from results.app.units.listing import Cell, address_of, listed_units
+from results.app.units.notes import note
 from results.errors import StoreError
 from results.pictures.heat_map import heat_map
 from results.store import Store
 
 _GRID_PX = 200
+_FACTS_PX = 440
 #: Pixels of a drawn image per pixel of the page: screens with a high resolution, and enlarged images.
 _SHARP = 2
 _OVERLAYS: Mapping[str, Overlay] = {"Heat map": "heat map", "Outline": "frame", "Plain": "plain"}
@@ -51,13 +53,14 @@ def show_unit(store: Store, cell: Cell, gallery: Gallery, asked: str, heading: A
     label = labels_of(store, cell.id, [unit]).get(number)
     heading.title(f"Unit {number}" + (f" · {plain(label)}" if label else ""))
     _sentences(unit)
-    left, right = st.columns([640, 440], gap="medium")
-    with left:
-        _pictures(gallery, cell, unit, label)
-    with right:
-        _activation(gallery, cell, unit)
-        _where(gallery, cell, unit)
-        _classes(store, gallery, cell, unit)
+    # Side by side on a wide page, one below the other on a narrow one.
+    with st.container(horizontal=True, gap="medium"):
+        with st.container(width=3 * _GRID_PX + 2 * 8):
+            _pictures(gallery, cell, unit)
+        with st.container(width=_FACTS_PX):
+            _activation(gallery, cell, unit)
+            _where(gallery, cell, unit)
+            _classes(store, gallery, cell, unit)
     if cell.is_split and unit["parent"] is not None:
         show_family(store, cell, gallery, unit, address_of(units))
     show_near(store, cell, gallery, unit, address_of(units))
@@ -86,7 +89,7 @@ def _steps(store: Store, cell: Cell, units: UnitList, number: int) -> None:
                 args=(target,),
             )
         favourites.star(cell.id, number)
-        st.caption(words, width="content")
+        note(words, width="content")
 
 
 def _open(unit: int | None) -> None:
@@ -117,10 +120,10 @@ def _sentences(unit: Record) -> None:
         if unit.get(key) is not None and math.isfinite(unit[key]):
             words.append(f"{name} {unit[key]:.2f}")
     if words:
-        st.caption(plain("; ".join(words)) + ". The address of this page is a permalink.")
+        note("; ".join(words) + ". The address of this page is a permalink.")
 
 
-def _pictures(gallery: Gallery, cell: Cell, unit: Record, label: str | None) -> None:
+def _pictures(gallery: Gallery, cell: Cell, unit: Record) -> None:
     tiles, classes = gallery.tiles(unit, TOP, cell.id)
     if not tiles:
         st.text("No top images are stored for this unit.")
@@ -152,7 +155,7 @@ def _pictures(gallery: Gallery, cell: Cell, unit: Record, label: str | None) -> 
         f"{_rank(rank)} strongest image of unit {unit['unit']}: {visible(name)}, activation {value:.3g}"
         for rank, (name, value) in enumerate(zip(classes, listed(unit["top_value"]) or [math.nan] * TOP, strict=False))
     ]
-    with st.container(horizontal=True, gap="xsmall", width=3 * _GRID_PX + 2 * 8):
+    with st.container(horizontal=True, gap="xsmall"):
         for picture, alt in zip(pictures, alts, strict=False):
             # Wider than the container, so that it stays sharp; streamlit would shrink it to a given width.
             with st.container(width=_GRID_PX):
@@ -168,7 +171,7 @@ def _pictures(gallery: Gallery, cell: Cell, unit: Record, label: str | None) -> 
     @st.dialog(f"Unit {unit['unit']}, image {chosen}", width="large", on_dismiss=lambda: _close(key))
     def enlarged(chosen: int) -> None:
         st.image(embedded(drawn(tiles[chosen - 1], 640)), width=640, alt=f"{alts[chosen - 1]}, enlarged")
-        st.caption(plain(alts[chosen - 1]) + ".")
+        note(alts[chosen - 1] + ".")
 
     if chosen:
         enlarged(chosen)
@@ -187,12 +190,12 @@ def _activation(gallery: Gallery, cell: Cell, unit: Record) -> None:
     st.markdown("**How selective is it?**")
     finding = facts.peak_finding(stored.peaks, unit["max_activation"], cell.n_images) if stored else None
     if stored is None or finding is None:
-        st.caption("No histogram is stored for this unit: a run keeps them for a part of the units of each cell.")
+        note("No histogram is stored for this unit: a run keeps them for a part of the units of each cell.")
         return
     counts = [int(count) for count in stored.peaks]
     while len(counts) > 1 and not counts[-1]:
         counts.pop()
-    st.caption(finding + ".")
+    note(finding + ".")
     figure = peaks_figure(counts[::-1], facts.edges(len(counts), unit["max_activation"]), f"Unit {unit['unit']}")
     chart.show(figure, "peaks", f"Histogram of the images by the maximum activation. {finding}.")
 
@@ -203,7 +206,7 @@ def _where(gallery: Gallery, cell: Cell, unit: Record) -> None:
     if mean is None or not (finding := facts.place_finding(mean)):
         return
     st.markdown("**Where in the image?**")
-    st.caption(f"{finding}. Mean of its maps.")
+    note(f"{finding}. Mean of its maps.")
     level = np.round(255 * mean / mean.max()).astype(np.uint8)
     picture = heat_map(Image.new("RGB", (180, 180), (60, 9, 101)), level, opacity=1.0)
     st.image(picture, alt=f"Mean activation over the grid of patches. {finding}.", width=180)
@@ -224,5 +227,5 @@ def _classes(store: Store, gallery: Gallery, cell: Cell, unit: Record) -> None:
         f"which is {100 * base:.0f} % of all images"
     )
     st.markdown("**Which classes?**")
-    st.caption(plain(finding) + ".")
+    note(finding + ".")
     chart.show(figure, "classes", f"Classes of the top images. {finding}.")

@@ -13,10 +13,11 @@ from results.app.queries import Record
 from results.app.titles import plain
 from results.app.units import favourites
 from results.app.units.facts import chance_of, is_prefix_unit, peak_finding
+from results.app.units.notes import note
 from results.app.units.spark import spark
 
 #: Width of a tile, and of one of its images.
-TILE_PX, IMAGE_PX = 264, 116
+TILE_PX, IMAGE_PX = 288, 126
 N_IMAGES = 4
 
 
@@ -46,8 +47,8 @@ def tile_grid(
         for unit in units:
             with st.container(border=True, width=TILE_PX, gap="xsmall"):
                 _tile(gallery, cell_id, unit, labels.get(unit["unit"]), n_images, address)
-                if note := (notes or {}).get(unit["unit"]):
-                    st.caption(plain(note))
+                if text := (notes or {}).get(unit["unit"]):
+                    note(text)
 
 
 def _tile(
@@ -81,7 +82,7 @@ def _tile(
             alt=f"Histogram of the images by the maximum activation of unit {number}. {finding}.",
             width="stretch",
         )
-    st.markdown(f":small[{plain(score_text(unit))}]")
+    note(score_text(unit))
 
 
 def score_text(unit: Record) -> str:

@@ -12,6 +12,8 @@ from results.app.gallery import listed
 
 _ROWS = ("top", "middle", "bottom")
 _COLUMNS = ("left", "centre", "right")
+#: A unit is active all over the image if no ninth has more than this times the average.
+_EVEN = 1.25
 
 
 def is_prefix_unit(unit: Mapping[str, Any]) -> bool:
@@ -50,7 +52,8 @@ def peak_finding(peaks: np.ndarray, maximum: float | None, n_images: int) -> str
     (`results/store/unit_maps.py`).
     """
     maximum = _number(maximum)
-    if not len(peaks) or maximum is None or maximum <= 0:
+    # Beyond these the edges are not finite numbers.
+    if not len(peaks) or maximum is None or not 1e-300 < maximum < 1e300:
         return None
     level = edges(2, maximum)[0] / maximum
     return f"Above {100 * level:.0f} % of its maximum on {int(peaks[:2].sum())} of {n_images} images"
@@ -76,9 +79,10 @@ def place_finding(mean: np.ndarray) -> str | None:
     with np.errstate(invalid="ignore", divide="ignore"):
         density = np.where(sizes > 0, ninths / sizes, 0.0)
     row, column = (int(index) for index in np.unravel_index(int(density.argmax()), (3, 3)))
+    if density.max() < _EVEN:
+        return "Active all over the image, and nowhere much more than elsewhere"
     where = "centre" if (row, column) == (1, 1) else f"{_ROWS[row]} {_COLUMNS[column]}"
-    strength = "only slightly more than elsewhere" if density.max() < 1.25 else f"{density.max():.1f} times the average"
-    return f"Most active at the {where}: {strength}"
+    return f"Most active at the {where}: {density.max():.1f} times the average"
 
 
 def mean_map(maps: np.ndarray, positions: Sequence[int]) -> np.ndarray | None:

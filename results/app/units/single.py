@@ -120,7 +120,8 @@ def _sentences(unit: Record) -> None:
         if unit.get(key) is not None and math.isfinite(unit[key]):
             words.append(f"{name} {unit[key]:.2f}")
     if words:
-        note("; ".join(words) + ". The address of this page is a permalink.")
+        text = "; ".join(words)
+        note(f"{text[0].upper()}{text[1:]}. The address of this page is a permalink.")
 
 
 def _pictures(gallery: Gallery, cell: Cell, unit: Record) -> None:

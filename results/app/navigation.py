@@ -47,9 +47,16 @@ def page(name: str) -> Any:
     return st.Page(_SCREENS / f"{name}.py", title=title, icon=icon, url_path=path, default=is_default)
 
 
-def link(name: str, label: str, **parameters: object) -> None:
-    """Show a link to a page with parameters; `label` is Markdown, so escape data in it."""
-    st.page_link(page(name), label=label, query_params=_texts(parameters))
+def link(name: str, label: str, *, icon: str | None = None, **parameters: object) -> None:
+    """Show a link to a page with parameters.
+
+    Args:
+        name: of the page's file.
+        label: Markdown, so escape data in it.
+        icon: icon of the link; "": none; None: that of the page.
+        parameters: of the address.
+    """
+    st.page_link(page(name), label=label, icon=icon, query_params=_texts(parameters))
 
 
 def method_links(rows: Iterable[Row]) -> None:

@@ -1,25 +1,34 @@
 """Pictures of a unit: the files, the part of each that the network saw, and the position of the maximum.
 
 The visible part is that of the grids shown to judges (`results/views.py`), so that an outline means the same in both.
+A heat map (`results/pictures/heat_map.py`) is drawn where the store has the unit's activation on an image and the
+maximum is at a patch. A maximum at CLS or a register has no position in the image, so such an image has a tag instead.
 """
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import importlib.util
 import io
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from PIL import Image, ImageDraw, ImageOps
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from results.app.theme import OUTLINE
+from results.pictures.heat_map import heat_map
 from results.views import BLANK, CENTRE, View, view_of
 
 GAP_PX = 3
+#: Drawing over an image: the heat map, or a frame if there is none; a frame around the maximum; nothing.
+Overlay = Literal["heat map", "frame", "plain"]
+OPACITY = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,13 +50,15 @@ class PictureTile:
 
     Attributes:
         name: file name within the image set, None if it is not in the store.
-        position: of the maximum, row by row; -1 is the CLS token, None: not recorded.
+        position: of the maximum, row by row; -1 is the CLS token, registers are below, None: not recorded.
         active: true if the unit is active on it (above zero).
+        activation: of a square grid over the visible part, one byte per cell, row by row; None: not stored.
     """
 
     name: str | None
     position: int | None
     active: bool = True
+    activation: bytes | None = None
 
 
 def seen_of(identity: Mapping[str, Any] | None, last_position: int | None) -> Seen:
@@ -86,31 +97,73 @@ def find(name: str | None, image_folders: Sequence[Path]) -> Path | None:
 
 
 def strip(
-    tiles: Sequence[PictureTile], image_folders: Sequence[Path], seen: Seen, *, tile_px: int, columns: int
+    tiles: Sequence[PictureTile],
+    image_folders: Sequence[Path],
+    seen: Seen,
+    *,
+    tile_px: int,
+    columns: int,
+    overlay: Overlay = "heat map",
+    opacity: float = OPACITY,
 ) -> bytes:
-    """Return the tiles as one WebP picture, row by row, with the position of each maximum outlined."""
+    """Return the tiles as one WebP picture, row by row, each with its overlay."""
+    paths = tuple(find(tile.name, image_folders) for tile in tiles)
+    stamps = tuple(None if path is None else path.stat().st_mtime_ns for path in paths)
+    return _strip(tuple(tiles), paths, stamps, seen, tile_px, columns, overlay, opacity)
+
+
+def embedded(picture: bytes, kind: str = "webp") -> str:
+    """Return a picture as a URL that holds it: streamlit would convert WebP to PNG, which takes longer than drawing."""
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+
+
+def decode_ahead(names: Sequence[str | None], image_folders: Sequence[Path], seen: Seen, px: int) -> None:
+    """Decode the images of a page on all processors, so that the pictures drawn from them need not wait."""
+    paths = {path for name in set(names) if (path := find(name, image_folders)) is not None}
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda path: _square(path, path.stat().st_mtime_ns, seen.view, px), sorted(paths)))
+
+
+# Pictures of a page are drawn again at every interaction with it.
+@lru_cache(maxsize=512)
+def _strip(
+    tiles: tuple[PictureTile, ...],
+    paths: tuple[Path | None, ...],
+    stamps: tuple[int | None, ...],
+    seen: Seen,
+    tile_px: int,
+    columns: int,
+    overlay: Overlay,
+    opacity: float,
+) -> bytes:
     rows = max(1, math.ceil(len(tiles) / columns))
     step = tile_px + GAP_PX
     # With transparency, so that gaps and missing tiles are the page's own colour, light or dark.
     canvas = Image.new("RGBA", (columns * step - GAP_PX, rows * step - GAP_PX), (255, 255, 255, 0))
-    for number, tile in enumerate(tiles):
+    for number, (tile, path, stamp) in enumerate(zip(tiles, paths, stamps, strict=True)):
         row, column = divmod(number, columns)
-        canvas.paste(_drawn(tile, find(tile.name, image_folders), seen, tile_px), (column * step, row * step))
+        canvas.paste(_drawn(tile, path, stamp, seen, tile_px, overlay, opacity), (column * step, row * step))
     buffer = io.BytesIO()
     canvas.save(buffer, "WEBP", quality=85, method=2)
     return buffer.getvalue()
 
 
-def _drawn(tile: PictureTile, path: Path | None, seen: Seen, px: int) -> Image.Image:
-    if path is None:
+def _drawn(
+    tile: PictureTile, path: Path | None, stamp: int | None, seen: Seen, px: int, overlay: Overlay, opacity: float
+) -> Image.Image:
+    if path is None or stamp is None:
         return _placeholder(px, "no file")
-    picture = _square(path, path.stat().st_mtime_ns, seen.view, px)
+    picture = _square(path, stamp, seen.view, px)
     if picture is None:
         return _placeholder(px, "unreadable")
     if not tile.active:
         return _placeholder(px, "not active")
+    if overlay == "heat map" and tile.activation and tile.position is not None and tile.position >= 0:
+        side = math.isqrt(len(tile.activation))
+        activation = np.frombuffer(tile.activation, np.uint8)[: side * side].reshape(side, side)
+        return heat_map(picture, activation, opacity=opacity).convert("RGBA")
     drawn = picture.copy()
-    if tile.position is not None:
+    if tile.position is not None and overlay != "plain":
         _outline(drawn, tile.position, seen, px)
     return drawn.convert("RGBA")
 
@@ -119,10 +172,13 @@ def _outline(drawn: Image.Image, position: int, seen: Seen, px: int) -> None:
     pen = ImageDraw.Draw(drawn)
     width = max(2, px // 60)
     if position < 0:
-        # The CLS token has no position: a tag in the corner.
-        left, top, right, bottom = pen.textbbox((0, 0), "CLS")
-        pen.rectangle((0, 0, right - left + 5, bottom - top + 6), fill=OUTLINE)
-        pen.text((3 - left, 3 - top), "CLS", fill=(255, 255, 255))
+        # A prefix token has no position: a tag in the corner.
+        words = "CLS" if position == -1 else "register"
+        font = ImageFont.load_default(max(10, px // 14))
+        left, top, right, bottom = pen.textbbox((0, 0), words, font)
+        pad = max(3, px // 50)
+        pen.rectangle((0, 0, right - left + 2 * pad, bottom - top + 2 * pad), fill=OUTLINE)
+        pen.text((pad - left, pad - top), words, fill=(255, 255, 255), font=font)
     elif seen.side is not None and position < seen.side**2:
         cell = px / seen.side
         row, column = divmod(position, seen.side)

@@ -1,7 +1,6 @@
 """Queries of cells, scores, units and images: SQL that returns only the rows that are shown.
 
-Each function opens the store for one query. To sort a page of units by a number, the query must not read all lists of
-top images of a cell: DuckDB reads only the columns of the inner query, and the lists of the few remaining rows.
+Each function opens the store for one query. Queries of lists of units are in `queries_units.py`.
 """
 
 from __future__ import annotations
@@ -16,17 +15,6 @@ from results.store.store import decoded
 
 Record = Mapping[str, Any]
 Records = list[dict[str, Any]]
-
-# Sort orders of units: (column of `unit_page`, descending).
-SORTS: Mapping[str, tuple[str, bool]] = {
-    "MS score, high first": ("ms_score", True),
-    "MS score, low first": ("ms_score", False),
-    "gain over the parent, high first": ("gain", True),
-    "gain over the parent, low first": ("gain", False),
-    "unit overlap, high first": ("redundancy", True),
-    "unit overlap, low first": ("redundancy", False),
-    "number": ("unit", False),
-}
 
 
 def records(frame: pd.DataFrame) -> Records:
@@ -102,55 +90,6 @@ def histogram(store: Store, cell_ids: Sequence[str], bins: int = 50) -> pd.DataF
         "GROUP BY ALL ORDER BY cell_id, bin",
         [bins, bins, list(cell_ids)],
     )
-
-
-def unit_summary(store: Store, cell_id: str) -> dict[str, Any]:
-    """Return the numbers of a cell's units (all, alive, scored, sub-units), and the columns that are present."""
-    frame = store.query(
-        "SELECT count(*) AS n, count(*) FILTER (alive) AS n_alive, "
-        "count(*) FILTER (NOT isnan(ms_score)) AS n_scored, "
-        "count(parent) AS n_with_parent, count(DISTINCT parent) AS n_parents, count(redundancy) AS n_redundancy, "
-        "max(unit) AS last FROM units WHERE cell_id = ?",
-        [cell_id],
-    )
-    return records(frame)[0]
-
-
-def unit_page(
-    store: Store,
-    cell_id: str,
-    reference: str | None,
-    *,
-    sort: str = "MS score, high first",
-    alive_only: bool = True,
-    limit: int = 10,
-    offset: int = 0,
-) -> pd.DataFrame:
-    """Return some units of a cell in an order of `SORTS`, with parent_score, gain and the lists of top images.
-
-    Units without the number sorted by come last.
-    """
-    column, descending = SORTS[sort]
-    order = f"{column} {'DESC' if descending else 'ASC'} NULLS LAST, unit"
-    alive = "WHERE alive" if alive_only else ""
-    # NaN counts as missing: DuckDB sorts it above every number. A store from anyone can have one unit many times: each
-    # is joined with one parent and one row of lists.
-    sql = f"""
-        WITH cell_units AS (
-            SELECT u.* EXCLUDE (cell_id, ms_score, top_image, top_position, top_value),
-                   nullif(u.ms_score, 'NaN') AS ms_score, nullif(p.ms_score, 'NaN') AS parent_score,
-                   nullif(u.ms_score - p.ms_score, 'NaN') AS gain
-            FROM units u LEFT JOIN (
-                SELECT unit, first(ms_score) AS ms_score FROM units WHERE cell_id = ? GROUP BY unit
-            ) p ON p.unit = u.parent WHERE u.cell_id = ?
-        ), page AS (SELECT * FROM cell_units {alive} ORDER BY {order} LIMIT ? OFFSET ?)
-        SELECT page.*, top_image, top_position, top_value FROM page JOIN (
-            SELECT unit, first(top_image) AS top_image, first(top_position) AS top_position,
-                   first(top_value) AS top_value
-            FROM units WHERE cell_id = ? AND unit IN (SELECT unit FROM page) GROUP BY unit
-        ) USING (unit) ORDER BY {order}
-    """
-    return store.query(sql, [reference, cell_id, limit, offset, cell_id])
 
 
 def unit_by_number(store: Store, cell_id: str, unit: int) -> dict[str, Any] | None:

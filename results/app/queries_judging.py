@@ -102,3 +102,22 @@ def judged_pairs(
         ? AS tournament FROM both_orders GROUP BY ALL HAVING {order} > 0 ORDER BY {order} DESC, pair_id LIMIT ?
     """
     return records(store.query(sql, [tournament, cells_a, cells_b, cells_a, cells_b, tournament, limit]))
+
+
+def unit_comparisons(store: Store, cell_id: str, unit: int, limit: int = 20) -> Records:
+    """Return the presentations of a unit in its newest tournaments with their votes, and `side`: "A" or "B"."""
+    place = "(cell_a = ? AND unit_a = ?) OR (cell_b = ? AND unit_b = ?)"
+    tournament_ids = store.query(
+        f"SELECT DISTINCT tournament, judged_at FROM comparisons JOIN tournaments USING (tournament) WHERE {place} "
+        "ORDER BY judged_at DESC, tournament LIMIT 3",
+        [cell_id, unit] * 2,
+    )["tournament"]
+    rows: Records = []
+    for tournament in tournament_ids:
+        sql = f"""
+            {_VOTES} SELECT *, ? AS tournament, CASE WHEN cell_a = ? AND unit_a = ? THEN 'A' ELSE 'B' END AS side
+            FROM decided WHERE {place} ORDER BY pair_id, "order" LIMIT ?
+        """
+        params = [tournament, tournament, cell_id, unit, *[cell_id, unit] * 2, limit - len(rows)]
+        rows += records(store.query(sql, params))
+    return rows

@@ -13,6 +13,7 @@ from PIL import Image
 from results import CellRecord, RunRecord, ScoreRecord, Store, open_store
 from results.store import judgments
 from results.store.judgments import ReplyRecord, TournamentRecord
+from results.store.unit_maps import MAX_MAPS, pack
 
 EVALUATION = "evaluation-1"
 N_IMAGES = 20
@@ -138,7 +139,8 @@ def _record(store: Store, method: str, seed: int, place: int) -> None:
         steps = np.arange(50)
         curves = pd.DataFrame({"series": "loss", "step": steps, "value": 1.0 / (1 + steps)})
     cell = _cell(f"{method}-{seed}", method, label, seed, n_units=n_units, notes=[SCRIPT] if method == "mine" else [])
-    store.record(cell, scores, _units(method, n_units, ms, seed), curves)
+    units = _units(method, n_units, ms, seed)
+    store.record(cell, scores, units, curves, unit_maps=_maps(units) if method in ("identity", "elude") else None)
 
 
 def _units(method: str, n_units: int, ms: float, seed: int) -> pd.DataFrame:
@@ -152,6 +154,7 @@ def _units(method: str, n_units: int, ms: float, seed: int) -> pd.DataFrame:
             "unit": np.arange(n_units),
             "alive": alive,
             "ms_score": scores,
+            "max_activation": np.ones(n_units),
             "redundancy": generator.random(n_units),
             "top_image": [generator.permutation(N_IMAGES)[:12] for _ in range(n_units)],
             "top_position": [np.concatenate([[-1, 15], np.arange(10)]) for _ in range(n_units)],
@@ -159,6 +162,25 @@ def _units(method: str, n_units: int, ms: float, seed: int) -> pd.DataFrame:
         }
     )
     return frame if parents is None else frame.assign(parent=parents)
+
+
+def _maps(units: pd.DataFrame) -> pd.DataFrame:
+    """Maps of the even alive units: a block that is strongest at the maximum's position, on a grid of 4 x 4."""
+    chosen = units[units["alive"] & (units["unit"] % 2 == 0)]
+    packed = []
+    for positions in chosen["top_position"]:
+        maps = np.full((MAX_MAPS, 16), 17, np.uint8)
+        for map_, position in zip(maps, positions, strict=False):
+            map_[max(position, 0)] = 255 if position >= 0 else 51
+        packed.append(pack(maps.reshape(-1, 4, 4)))
+    return pd.DataFrame(
+        {
+            "unit": chosen["unit"].astype(np.int32),
+            "side": np.full(len(chosen), 4, np.int32),
+            "maps": pd.Series(packed, dtype=object, index=chosen.index),
+            "peaks": [np.array([1, 2, 4, 8, 3, 0, 1], np.int32)] * len(chosen),
+        }
+    )
 
 
 def _judge(store: Store) -> None:

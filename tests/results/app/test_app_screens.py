@@ -14,11 +14,10 @@ from app_pages import box, opened, require_sound, show, store_in, texts
 from app_store import SCRIPT
 
 from results import RunRecord, Store, open_store
-from results.app import queries, queries_judging, queries_pairs
+from results.app import queries, queries_judging, queries_pairs, queries_units
 from results.app.judged_comparison import verdict_text
 from results.app.screens.judges import outcome, who_voted
 from results.app.screens.runs import runnable
-from results.app.titles import plain
 from results.store import judgments
 from results.store.judgments import ReplyRecord, TournamentRecord
 from results.store.liveness import alive
@@ -62,43 +61,6 @@ def test_a_method_of_which_every_cell_failed_says_why(here: Store) -> None:
     assert [element.message for element in test.exception] == []
     assert "failed. ValueError" in test.error[0].value
     assert "All cells of this method failed" in texts(opened("units", cell="broken-42"))
-
-
-def test_units_are_sorted_with_undefined_scores_last(here: Store) -> None:
-    test = opened("units", cell="elude-42")
-    require_sound(test)
-    assert "12 units, 11 alive, 11 with an MS score, parts of 6 parents" in texts(test)
-    frame = queries.unit_page(here, "elude-42", "identity-42", sort="MS score, low first", alive_only=False, limit=50)
-    scores = frame["ms_score"].astype(float).to_numpy()
-    assert np.isnan(scores[-1]) and not np.isnan(scores[:-1]).any()
-    assert list(scores[:-1]) == sorted(scores[:-1])
-    for sort in queries.SORTS:
-        assert len(queries.unit_page(here, "elude-42", "identity-42", sort=sort, limit=4)) == 4
-
-
-def test_the_gain_is_over_the_parent_in_the_unmodified_layer(here: Store) -> None:
-    frame = queries.unit_page(here, "elude-42", "identity-42", sort="number", alive_only=False, limit=50)
-    parents = here.units("identity-42").set_index("unit")["ms_score"]
-    for row in frame.to_dict("records"):
-        score, parent = (here.units("elude-42")["ms_score"][row["unit"]], parents[row["parent"]])
-        if np.isnan(score) or np.isnan(parent):
-            assert row["gain"] is None or np.isnan(row["gain"])
-        else:
-            assert row["gain"] == pytest.approx(score - parent)
-    assert queries.reference_cell(here, "elude-123") == "identity-123"
-    assert queries.reference_cell(here, "identity-other") == "identity-other"
-
-
-def test_a_unit_stands_beside_its_parent_with_its_siblings(here: Store) -> None:
-    test = opened("units", cell="elude-42", unit="5")
-    require_sound(test)
-    written = texts(test)
-    assert "Unit 5" in written and "Parent: original unit 2" in written and "Its 2 sub-units" in written
-    assert "1 of 12 maxima at CLS" in written
-    assert len(test.get("image")) == 3
-    assert "no unit 99" in texts(opened("units", cell="elude-42", unit="99"))
-    for unit in ("x", "-1", "9" * 40):
-        assert f"no unit {plain(unit)}" in texts(opened("units", cell="elude-42", unit=unit))
 
 
 def test_a_cell_without_a_living_unit_has_no_token_layout(here: Store, tmp_path: Path) -> None:
@@ -287,7 +249,8 @@ def test_equal_units_are_not_multiplied(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     with Store(store.path, read_only=False).writing() as opened:
         opened.execute("INSERT INTO units SELECT u.* FROM units u, range(20000) WHERE unit = 0")
-    page = queries.unit_page(store, "elude-42", "identity-42", sort="number", alive_only=False, limit=10)
+    units = queries_units.UnitList("elude-42", "identity-42", sort="number")
+    page = queries_units.unit_page(store, units, limit=10)
     assert len(page) == 10
     assert queries.unit_by_number(store, "elude-42", 0) is not None
     assert len(queries.siblings(store, "elude-42", 0, 0, limit=4)) <= 5

@@ -1,0 +1,78 @@
+"""Sentences on one unit: they name the score, its chance level, how selective it is and where it is active."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("streamlit")
+
+from results.app.units import facts
+
+UNIT = {"ms_score": 0.8, "ms_score_token_null": 0.5, "ms_score_null": 0.4, "prefix_share": 0.0, "top_position": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "MS score 0.80, 0.30 above chance: random images at patches have 0.50."),
+        ({"ms_score": 0.4}, "MS score 0.40, not above chance: random images at patches have 0.50."),
+        ({"ms_score_token_null": math.nan}, "MS score 0.80, 0.40 above chance: random images at patches have 0.40."),
+        ({"ms_score_token_null": None, "ms_score_null": None}, "MS score 0.80. No chance level is stored for it."),
+        ({"ms_score": math.nan}, "Its MS score is undefined or was not measured."),
+        ({"prefix_share": 0.9}, "MS score 0.80, 0.30 above chance: random images at CLS or register tokens have 0.50."),
+    ],
+)
+def test_the_score_is_beside_its_chance_level(changes: dict[str, float | None], sentence: str) -> None:
+    assert facts.score_sentence(UNIT | changes) == sentence
+
+
+def test_a_unit_is_at_cls_if_most_of_its_maxima_are() -> None:
+    assert facts.is_prefix_unit({"prefix_share": 0.51, "top_position": None})
+    assert not facts.is_prefix_unit({"prefix_share": 0.5, "top_position": None})
+    # An older store has the positions only; registers are below CLS.
+    assert facts.is_prefix_unit({"prefix_share": math.nan, "top_position": np.array([-1, -2, 5])})
+    assert not facts.is_prefix_unit({"prefix_share": None, "top_position": np.array([-1, 4, 5])})
+    assert not facts.is_prefix_unit({"prefix_share": None, "top_position": np.array([], int)})
+
+
+@pytest.mark.parametrize("maximum", [0.3, 1.0, 1.3, 2.0, 1000.0])
+def test_the_edges_of_the_histogram_hold_the_maximum_in_the_last_bin(maximum: float) -> None:
+    edges = facts.edges(5, maximum)
+    assert len(edges) == 6 and edges == sorted(edges)
+    assert edges[-2] < maximum <= edges[-1] * (1 + 1e-9)
+    assert np.allclose(np.diff(np.log2(edges)), 0.5)
+
+
+def test_selectivity_counts_the_images_near_the_maximum() -> None:
+    # The maximum 1 is an edge: two half octaves below it is one half.
+    finding = facts.peak_finding(np.array([2, 3, 40]), 1.0, 100)
+    assert finding == "Above 50 % of its maximum on 5 of 100 images"
+    for peaks, maximum in (([], 1.0), ([1], None), ([1], math.nan), ([1], 0.0), ([1], 1e-320), ([1], 1.7e308)):
+        assert facts.peak_finding(np.array(peaks, int), maximum, 100) is None
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 7, 16])
+def test_the_place_is_the_ninth_with_the_most_activation_per_area(side: int) -> None:
+    for row, rows in ((0, "top"), (side - 1, "bottom" if side > 1 else "top")):
+        mean = np.zeros((side, side))
+        mean[row, 0] = 5.0
+        finding = facts.place_finding(mean)
+        assert finding is not None
+        if side > 1:
+            assert finding.startswith(f"Most active at the {rows} left: ")
+    assert facts.place_finding(np.zeros((side, side))) is None
+
+
+def test_an_even_map_is_called_even() -> None:
+    assert facts.place_finding(np.ones((16, 16))) == "Active all over the image, and nowhere much more than elsewhere"
+
+
+def test_the_mean_map_leaves_out_images_with_their_maximum_at_cls() -> None:
+    maps = np.stack([np.full((2, 2), value, np.uint8) for value in (100, 200, 50)])
+    mean = facts.mean_map(maps, [-1, 3, 2])
+    assert mean is not None and mean.tolist() == [[125.0, 125.0], [125.0, 125.0]]
+    assert facts.mean_map(maps, [-1, -1, -2]) is None
+    assert facts.mean_map(maps[:0], []) is None

@@ -26,14 +26,18 @@ _TITLES = {
 
 def pages() -> Mapping[str, Any]:
     """Return name -> page, in the order of the navigation."""
-    return {name: page(name) for name in _TITLES}
+    # `/front` leads to the first page.
+    alias = st.Page(_to_front, title="Front page", url_path="front", visibility="hidden")
+    return {**{name: page(name) for name in _TITLES}, "alias": alias}
 
 
 def page(name: str) -> Any:
     """Return one page by the name of its file."""
     title, icon = _TITLES[name]
-    path = None if name == "front" else name
-    return st.Page(_SCREENS / f"{name}.py", title=title, icon=icon, url_path=path, default=path is None)
+    is_first = name == "front"
+    # The first page answers at the address of the app only, and must not reserve its own name (see `pages`).
+    path = "home" if is_first else name
+    return st.Page(_SCREENS / f"{name}.py", title=title, icon=icon, url_path=path, default=is_first)
 
 
 def link(name: str, label: str, **parameters: object) -> None:
@@ -47,6 +51,10 @@ def method_links(rows: Iterable[Row]) -> None:
         st.text("Open:")
         for row in rows:
             link("method", plain(row.title_with_flags), cell=row.cell_ids[0])
+
+
+def _to_front() -> None:
+    go("front", **st.query_params.to_dict())
 
 
 def go(name: str, **parameters: object) -> None:

@@ -1,0 +1,105 @@
+"""Scales of the front: the range of an axis, linear or logarithmic, and the areas of the marks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import altair as alt
+
+from results.app.figures.spec import room
+from results.app.titles import one_line
+from results.boards.board import Column
+from results.boards.lead_columns import column_name, group_of, unit_text
+
+# Ratio of the largest to the smallest value from which an axis of costs is logarithmic.
+_LOG_RATIO = 10.0
+_SMALLEST_PX, _LARGEST_PX, _USUAL_PX = 10.0, 26.0, 14.0
+# Marks of equal expansion factor have equal areas on all boards up to this factor.
+_LARGEST_FACTOR = 16.0
+
+
+class AxisRange(NamedTuple):
+    """Range of an axis in the values of its metric."""
+
+    low: float
+    high: float
+    is_log: bool = False
+
+    def inside(self, value: float) -> float:
+        """Return the value, or the nearest end of the range."""
+        return min(max(value, self.low), self.high)
+
+    def linear(self, value: float) -> float:
+        """Return the value on a scale on which equal distances are equal on the screen."""
+        return math.log10(self.inside(value)) if self.is_log else value
+
+    def between(self, share: float) -> float:
+        """Return the value at this share of the axis."""
+        low, high = self.linear(self.low), self.linear(self.high)
+        position = low + share * (high - low)
+        return float(10**position) if self.is_log else position
+
+
+def axis_range(column: Column, ends: Iterable[float], share: float) -> AxisRange:
+    """Return the range that holds `ends`, wider on both sides by `share`; logarithmic for costs that differ a lot."""
+    values = [end for end in ends if math.isfinite(end)]
+    positive = [value for value in values if value > 0]
+    is_cost = group_of(column) == "cost" and column.unit != "fraction"
+    if is_cost and len(positive) == len(values) > 0 and max(positive) >= _LOG_RATIO * min(positive):
+        low, high = room(map(math.log10, positive), share)
+        return AxisRange(10**low, 10**high, True)
+    return AxisRange(*room(values, share))
+
+
+def axis(channel: Any, title: str, span: AxisRange, ticks: int = 6) -> Any:
+    """Return the Altair channel `channel` (alt.X or alt.Y) of the field x or y."""
+    scale = alt.Scale(domain=[span.low, span.high], nice=False, zero=False, type="log" if span.is_log else "linear")
+    field = "x" if channel is alt.X else "y"
+    return channel(f"{field}:Q", title=one_line(title), scale=scale, axis=alt.Axis(tickCount=ticks, labelFlush=False))
+
+
+class MarkSizes(NamedTuple):
+    """Diameters of marks for the values of one metric: their areas grow with the logarithm of the value."""
+
+    title: str = ""
+    low: float = 1.0
+    high: float = 1.0
+    legend: tuple[tuple[str, float], ...] = ()
+    """text and diameter of the smallest and the largest value"""
+
+    def diameter(self, value: float | None) -> float:
+        """Return a diameter in pixels; that of the smallest value for a missing one."""
+        if self.high <= self.low:
+            return _USUAL_PX
+        if value is None or not value > self.low:
+            return _SMALLEST_PX
+        share = min(math.log(value / self.low) / math.log(self.high / self.low), 1.0)
+        return math.sqrt(_SMALLEST_PX**2 + share * (_LARGEST_PX**2 - _SMALLEST_PX**2))
+
+
+def mark_sizes(column: Column | None, values: Sequence[float]) -> MarkSizes:
+    """Return the sizes for the values of a metric in display units; equal sizes without a metric or a difference."""
+    positive = sorted(value for value in values if value > 0 and math.isfinite(value))
+    if column is None or not positive or positive[0] == positive[-1]:
+        return MarkSizes()
+    low, high = positive[0], positive[-1]
+    if column.metric == "expansion_factor":
+        low, high = min(1.0, low), max(_LARGEST_FACTOR, high)
+    sizes = MarkSizes(column_name(column), low, high)
+    unit = unit_text(column)
+    entries = (
+        (f"{short_number(value)}{f' {unit}' if unit else ''}", sizes.diameter(value))
+        for value in (positive[0], positive[-1])
+    )
+    return sizes._replace(legend=tuple(entries))
+
+
+def short_number(value: float) -> str:
+    """Return a number with three significant digits, and without an exponent where it is readable without."""
+    if value and not 0.001 <= abs(value) < 1e6:
+        return f"{value:.3g}"
+    decimals = 2 - math.floor(math.log10(abs(value))) if value else 0
+    text = f"{round(value, decimals):,.{max(decimals, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

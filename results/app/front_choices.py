@@ -19,6 +19,7 @@ from results.published.points import Published
 from results.store import Store
 
 _EQUAL = "equal"
+_FILTERS = _FACTOR, _DEVICE, _PANEL = "factor", "device", "panel"
 FLAGGED, VIRTUAL = "flagged", "virtual"
 """Keys of the toggles in the session, and their parameters in the address."""
 
@@ -53,9 +54,11 @@ def choose(store: Store, board: Board, columns: Sequence[Column], focus: Row | N
     return Choices(x, y, size, rows, hidden, published)
 
 
-def show_hidden() -> None:
-    """Turn on the toggles of flagged and virtual rows; for the callback of a button."""
-    st.session_state[FLAGGED] = st.session_state[VIRTUAL] = True
+def show_hidden(hidden: Sequence[Row]) -> None:
+    """Turn on the toggles that hide these rows; for the callback of a button."""
+    for key, is_hidden in ((FLAGGED, serious_flags), (VIRTUAL, lambda row: row.group == "virtual")):
+        if any(is_hidden(row) for row in hidden):
+            st.session_state[key] = True
 
 
 def serious_flags(row: Row) -> list[str]:
@@ -122,22 +125,30 @@ def _published(board: Board, x: Column, y: Column) -> list[Published]:
 
 
 def _filtered(store: Store, board: Board, columns: list[Column]) -> tuple[list[Row], list[Column]]:
-    device_of = queries.devices(store)
+    """Let the reader leave out rows and columns."""
     rows = list(board.rows)
+    is_used = any(key in st.query_params for key in _FILTERS)
+    folded = st.expander("Filters", is_used, icon=":material/filter_alt:", on_change="rerun")
+    # The widgets are loaded when they are needed: a browser takes longer for a slider than for the chart.
+    if not is_used and not folded.open:
+        return rows, columns
+    device_of = queries.devices(store)
     factors = sorted({factor for row in rows if (factor := _factor(row)) is not None})
     devices = sorted({device_of.get(cell, "not recorded") for row in rows for cell in row.cell_ids})
     panels = sorted({column.panel for column in columns if column.panel})
-    with st.expander("Filters", icon=":material/filter_alt:"):
+    with folded:
         if len(factors) > 1:
             ends = factors[0], factors[-1]
-            low, high = st.slider("Expansion factor", *ends, ends, step=0.01, key="factor", bind="query-params")
+            low, high = st.slider("Expansion factor", *ends, ends, step=0.01, key=_FACTOR, bind="query-params")
             rows = [row for row in rows if (factor := _factor(row)) is None or low <= factor <= high]
-        if chosen := _several("Device", "device", devices):
+        if chosen := _several("Device", _DEVICE, devices):
             rows = [row for row in rows if any(device_of.get(cell, "not recorded") in chosen for cell in row.cell_ids)]
-        if judged := _several("Judge panel", "panel", panels):
+        if judged := _several("Judge panel", _PANEL, panels):
             columns = [column for column in columns if not column.panel or column.panel in judged]
         if len(rows) < len(board.rows):
             st.caption(f"The filters leave {len(rows)} of {len(board.rows)} methods.")
+        elif len(factors) < 2 and len(devices) < 2 and len(panels) < 2:
+            st.caption("All rows have the same expansion factor and device.")
     return rows, columns
 
 

@@ -8,12 +8,12 @@ import streamlit as st
 
 from results.app import navigation, queries, widgets
 from results.app.default_rows import focus_row, rival_row
-from results.app.figures.front_scales import short_number
+from results.app.figures.front_scales import short_interval
 from results.app.front_choices import Choices
 from results.app.gallery import gallery_of
 from results.app.queries_front import best_units, finished_cell
 from results.app.standings import Point, is_candidate
-from results.app.titles import number, plain, visible
+from results.app.titles import distinct, number, plain, visible
 from results.boards.board import Board, Column, Row
 from results.boards.lead_columns import column_name, group_of, lead_of, unit_text
 from results.boards.mean_intervals import confidence_interval
@@ -22,9 +22,9 @@ from results.store import Store
 PARAMETER, NOBODY = "focus", "none"
 """Parameter of the address, and its value if the panel is closed."""
 # Metrics below those of the axes, if the board has them.
-_FURTHER = ("ms_score_token_adjusted", "r2", "agreement", "win_rate", "fit_seconds", "encode_macs", "expansion_factor")
-_MOST_NUMBERS = 7
-_UNITS, _IMAGES, _TILE_PX = 3, 4, 54
+_FURTHER = ("ms_score_token_adjusted", "r2", "agreement", "win_rate", "fit_seconds", "encode_macs")
+_MOST_NUMBERS = 5
+_UNITS, _IMAGES, _TILE_PX = 3, 4, 53
 
 
 def is_open() -> bool:
@@ -71,14 +71,26 @@ def show(store: Store, board: Board, row: Row, point: Point | None, choices: Cho
     _numbers(row, point, choices, board.columns)
     cell_id = finished_cell(store, row.cell_ids)
     if cell_id is not None:
-        _pictures(store, cell_id, row)
-    with st.container(horizontal=True, gap="small"):
-        navigation.link("method", "Open method", cell=row.cell_ids[0])
+        with st.container(key="front_units", gap="xsmall"):
+            _pictures(store, cell_id, row)
+    _onwards(board, row, cell_id)
+
+
+def _onwards(board: Board, row: Row, cell_id: str | None) -> None:
+    """Show where to go from here."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        navigation.link("method", "Open", cell=row.cell_ids[0])
         if cell_id is not None:
-            navigation.link("units", "All units", cell=cell_id)
-        if rival := rival_row(board, row):
-            cells = {"a": row.cell_ids[0], "b": rival.row.cell_ids[0]}
-            navigation.link("compare", f"Compare with {plain(rival.row.title)}", **cells)
+            navigation.link("units", "Units", cell=cell_id)
+        rival = rival_row(board, row)
+        others = [other for other in board.rows if other.n_finished and other.cell_ids != row.cell_ids]
+        others.sort(key=lambda other: rival is None or other.cell_ids != rival.row.cell_ids)
+        if others:
+            titles = distinct([other.title_with_flags for other in others])
+            chosen = st.menu_button("Compare with", titles, type="tertiary", icon=":material/compare:")
+            if chosen is not None:
+                other = others[titles.index(chosen)]
+                navigation.go("compare", a=row.cell_ids[0], b=other.cell_ids[0])
 
 
 def _wanted() -> str:
@@ -110,12 +122,9 @@ def _value(row: Row, column: Column) -> str:
     return _text(column, factor * aggregate.mean, factor * low, factor * high)
 
 
-def _text(column: Column, mean: float, low: float, high: float) -> str:
-    """Return a value with its interval and unit, all with three significant digits of the value."""
+def _text(column: Column, *span: float) -> str:
     unit = unit_text(column)
-    texts = [short_number(value) for value in (mean, low, high)]
-    spread = f" [{texts[1]}, {texts[2]}]" if texts[1] != texts[2] else ""
-    return f"{texts[0]}{spread}{f' {unit}' if unit else ''}"
+    return short_interval(span) + (f" {unit}" if unit else "")
 
 
 def _on_front(point: Point, choices: Choices) -> str:
@@ -135,13 +144,14 @@ def _pictures(store: Store, cell_id: str, row: Row) -> None:
         return
     gallery = gallery_of(store, cell)
     gallery.prepare(store, units)
+    st.caption("Images that activate its best units most")
     for unit in units:
         what = f"unit {unit['unit']} of {visible(row.title)}"
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
             with st.container(width=_IMAGES * (_TILE_PX + 3)):
                 gallery.show(unit, what, tile_px=_TILE_PX, columns=_IMAGES, count=_IMAGES)
             with st.container(width="content", gap=None):
-                navigation.link("units", f":small[{unit['unit']}]", cell=cell_id, unit=unit["unit"])
+                navigation.link("units", f":small[Unit {unit['unit']}]", cell=cell_id, unit=unit["unit"])
                 st.caption(f"MS {number(unit['ms_score'], 2)}")
 
 

@@ -26,8 +26,8 @@ def show(store: Store, boards: Sequence[Board], board: Board, x: Column, y: Colu
     layers = [(other, axes) for other, axes in matched if axes is not None]
     if len(layers) < 2:
         return
-    st.subheader("All layers")
-    st.caption("The same two metrics on equal axes. Names: methods on the front.")
+    st.header("All layers", anchor=False)
+    st.caption("The same two metrics on equal axes. Named: methods on the front. Dotted lines: controls.")
     measured = [standing(store, other, _drawn(other, *axes), *axes).points for other, axes in layers]
     ranges = front_ranges([point for points in measured for point in points], {"x": x, "y": y})
     look = Look(height_px=_HEIGHT_PX, is_small=True, ranges=ranges)
@@ -37,17 +37,18 @@ def show(store: Store, boards: Sequence[Board], board: Board, x: Column, y: Colu
         slots[start : start + _ACROSS] = across[: len(layers) - start]
     for number, (slot, (other, axes), points) in enumerate(zip(slots, layers, measured, strict=True)):
         with slot:
-            _layer(store, other, points, axes, look, f"layer {number}", is_chosen=other is board)
+            _layer(store, other, points, axes, look, f"layer_{number}", is_chosen=other is board)
 
 
 def _layer(
     store: Store, board: Board, points: Sequence[Point], axes: tuple[Column, Column], look: Look, key: str, *, is_chosen: bool
 ) -> None:
     title = f"{plain(board.backbone_title)} · {plain(board.site)}"
-    if is_chosen:
-        st.markdown(f"**{title}**, shown above")
-    else:
-        navigation.link("front", title, backbone=board.backbone, site=board.site, x=axes[0].key, y=axes[1].key)
+    with st.container(key=f"front_layer_{key}", vertical_alignment="bottom"):
+        if is_chosen:
+            st.markdown(f"**{title}**")
+        else:
+            navigation.link("front", title, backbone=board.backbone, site=board.site, x=axes[0].key, y=axes[1].key)
     names = ", ".join(visible(point.row.title) for point in points if point.on_front) or "none"
     said = f"{visible(board.layer_title)}: {visible(axis_title(axes[1]))} against {visible(axis_title(axes[0]))}."
     chart.show(front_figure(points, *axes, look=look), key, f"{said} On the front: {names}.")

@@ -21,7 +21,7 @@ def show(store: Store, board: Board) -> None:
         return
     first, *others = content.contrasts
     st.markdown(f"**{plain(lead_sentence(first))}**")
-    parts = [part for part in (side_sentence(first), reference_sentence(tuple(others))) if part]
+    parts = [part for part in (side_sentence(first), reference_sentence(others)) if part]
     if parts:
         st.caption("  \n".join(map(plain, parts)))
 

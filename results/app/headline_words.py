@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from results.comparison.headline import (
     BACKBONE_ROLE,
     CONTROL,
@@ -21,7 +23,7 @@ _WITH_ARTICLE = {BACKBONE_ROLE: "the backbone", CONTROL: "its random control"}
 def lead_sentence(contrast: Contrast) -> str:
     """Return the contrast in one sentence: "ELUDe is 2.3 points of MS above chance ahead of ... (95 % interval ...)"."""
     focus, other = contrast.comparison.a.title_with_flags, contrast.comparison.b.title_with_flags
-    role = _WITH_ARTICLE.get(contrast.role, f"the {contrast.role}")
+    role = _named(contrast)
     rival = f"{role}, {other}" if contrast.role != BACKBONE_ROLE else role
     text, ends = difference_numbers(contrast.score)
     name = column_name(contrast.score.column)
@@ -42,15 +44,19 @@ def side_sentence(contrast: Contrast) -> str:
     return " · ".join(values)
 
 
-def reference_sentence(contrasts: tuple[Contrast, ...]) -> str:
+def reference_sentence(contrasts: Sequence[Contrast]) -> str:
     """Return the differences to the backbone and to the random control in few words; empty without any."""
     parts = []
     for contrast in contrasts:
         text, ends = difference_numbers(contrast.score)
         spread = f" [{_signed(ends[0])}, {_signed(ends[1])}]" if ends else ""
-        role = _WITH_ARTICLE.get(contrast.role, f"the {contrast.role}")
-        parts.append(f"{_signed(text)}{spread} points against {role}")
-    return f"{' and '.join(parts)}." if parts else ""
+        parts.append(f"against {_named(contrast)} {_signed(text)}{spread}")
+    sentence = ", ".join(parts)
+    return f"{sentence[0].upper()}{sentence[1:]} points." if sentence else ""
+
+
+def _named(contrast: Contrast) -> str:
+    return _WITH_ARTICLE.get(contrast.role, f"the {contrast.role}")
 
 
 def _signed(text: str) -> str:

@@ -35,8 +35,8 @@ from results.published.points import Published
 CLICKED = "clicked"
 """Name of the selection: its rows have the field `CELL`."""
 _HOVERED = "hovered"
-_MEASURED, _PRINTED, _LINE = "measured here", "published, not measured here (italic)", "Pareto front"
-_BESIDE = "flagged or virtual: not compared"
+_MEASURED, _PRINTED, _LINE = "measured here", "published (italic)", "Pareto front"
+_BESIDE = "flagged or virtual"
 _ENDS = ("low", "high")
 
 

@@ -16,8 +16,8 @@ from results.boards.lead_columns import column_name, group_of, unit_text
 # Ratio of the largest to the smallest value from which an axis of costs is logarithmic.
 _LOG_RATIO = 10.0
 _SMALLEST_PX, _LARGEST_PX, _USUAL_PX = 10.0, 26.0, 14.0
-# Marks of equal expansion factor have equal areas on all boards up to this factor.
-_LARGEST_FACTOR = 16.0
+# Ratio of the largest to the smallest value between the sizes of their marks, if the values differ less.
+_USUAL_RATIO = 16.0
 
 
 class AxisRange(NamedTuple):
@@ -84,22 +84,36 @@ def mark_sizes(column: Column | None, values: Sequence[float]) -> MarkSizes:
     positive = sorted(value for value in values if value > 0 and math.isfinite(value))
     if column is None or not positive or positive[0] == positive[-1]:
         return MarkSizes()
-    low, high = positive[0], positive[-1]
-    if column.metric == "expansion_factor":
-        low, high = min(1.0, low), max(_LARGEST_FACTOR, high)
-    sizes = MarkSizes(column_name(column), low, high)
+    low = min(1.0, positive[0]) if column.metric == "expansion_factor" else positive[0]
+    # A small ratio must not look like a large one, and equal expansion factors look the same on all boards.
+    high = max(positive[-1], low * _USUAL_RATIO)
     unit = unit_text(column)
-    entries = (
-        (f"{short_number(value)}{f' {unit}' if unit else ''}", sizes.diameter(value))
-        for value in (positive[0], positive[-1])
-    )
+    sizes = MarkSizes(f"{column_name(column)}{f' ({unit})' if unit else ''}", low, high)
+    entries = ((short_number(value), sizes.diameter(value)) for value in (positive[0], positive[-1]))
     return sizes._replace(legend=tuple(entries))
+
+
+def short_interval(span: Sequence[float]) -> str:
+    """Return a mean with its interval (mean, low, high), with the decimals of three significant digits of the mean.
+
+    An interval without a length is left out.
+    """
+    mean = span[0]
+    decimals = min(max(_decimals(mean), 0), 6)
+    texts = [f"{value:,.{decimals}f}" for value in span]
+    return texts[0] + (f" [{texts[1]}, {texts[2]}]" if texts[1] != texts[2] else "")
 
 
 def short_number(value: float) -> str:
     """Return a number with three significant digits, and without an exponent where it is readable without."""
     if value and not 0.001 <= abs(value) < 1e6:
         return f"{value:.3g}"
-    decimals = 2 - math.floor(math.log10(abs(value))) if value else 0
+    decimals = _decimals(value)
     text = f"{round(value, decimals):,.{max(decimals, 0)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _decimals(value: float) -> int:
+    """Return the decimals of three significant digits; negative from 1000."""
+    rounded = abs(float(f"{value:.3g}"))
+    return 2 - math.floor(math.log10(rounded)) if rounded else 0

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from results.app import chart, data, flags, front_choices, front_focus, front_layers, headline, navigation, tables, widgets
+from results.app import chart, data, flags, front_choices, front_focus, front_layers, headline, widgets
 from results.app.figures.front import CELL, CLICKED, Look, front_figure
+from results.app.figures.front_scales import short_interval
 from results.app.front_choices import Choices
 from results.app.front_standing import Standing, standing
 from results.app.queries_front import extent
@@ -99,7 +100,7 @@ def _below_the_plot(choices: Choices, board: Board, focus: Row | None) -> None:
             count = f"{len(choices.hidden)} row{'s' if len(choices.hidden) > 1 else ''} hidden"
             names = ", ".join(f"{row.title} ({', '.join(_reasons(row))})" for row in choices.hidden)
             st.caption(f"{count}: {plain(names)}.", width="content")
-            st.button("Show", type="tertiary", on_click=front_choices.show_hidden)
+            st.button("Show", type="tertiary", on_click=front_choices.show_hidden, args=(choices.hidden,))
         if choices.published:
             st.caption("Italic: figures of the ELUDe paper, not measured here, not part of the front.", width="content")
         if focus is None and board.rows:
@@ -118,7 +119,6 @@ def _details(every: Standing, choices: Choices) -> None:
         _explain(every, choices.x, choices.y)
     flags.explain((row.title, row) for row in rows)
     _missing(rows, choices.x, choices.y)
-    navigation.method_links(rows)
 
 
 def _explain(every: Standing, x: Column, y: Column) -> None:
@@ -167,36 +167,25 @@ def _table(measured: Sequence[Point], x: Column, y: Column) -> None:
         measured,
         key=lambda point: (not is_candidate(point.row), -(point.share or 0.0), not point.on_front, point.row.title),
     )
-    tables.show(
+    shares = ["" if point.share is None else f"{100 * point.share:.0f} %" for point in ordered]
+    # Short, so a table of the page's text, which a screen reader can read and a browser shows at once.
+    st.table(
         {
-            "method": [point.row.title_with_flags for point in ordered],
+            "method": [plain(point.row.title_with_flags) for point in ordered],
             "group": [point.row.group for point in ordered],
-            title_and_unit(y): [_interval(point.y, y) for point in ordered],
-            title_and_unit(x): [_interval(point.x, x) for point in ordered],
-            "expansion factor": [point.factor for point in ordered],
+            plain(title_and_unit(y)): [short_interval(point.y) for point in ordered],
+            plain(title_and_unit(x)): [short_interval(point.x) for point in ordered],
+            "expansion": ["" if point.factor is None else f"{point.factor:.2f}" for point in ordered],
             "seeds": [point.row.cell_count for point in ordered],
             "on the front": [_is_on_front(point) for point in ordered],
-            "front share": [None if point.share is None else 100 * point.share for point in ordered],
+            "front share": shares,
         },
-        "The points of the chart as a table.",
-        column_config={
-            "expansion factor": st.column_config.NumberColumn(format="%.2f"),
-            "front share": st.column_config.ProgressColumn(
-                format="%.0f %%", min_value=0.0, max_value=100.0, color="blue"
-            ),
-        },
-        placeholder="–",
+        border="horizontal",
     )
 
 
 def _is_on_front(point: Point) -> str:
     return "not compared" if not is_candidate(point.row) else "yes" if point.on_front else "no"
-
-
-def _interval(span: tuple[float, float, float], column: Column) -> str:
-    mean, low, high = span
-    text = f"{mean:.{column.digits}f}"
-    return f"{text} [{low:.{column.digits}f}, {high:.{column.digits}f}]" if high > low else text
 
 
 def _missing(rows: Sequence[Row], x: Column, y: Column) -> None:

@@ -92,7 +92,9 @@ def _hidden(rows: Sequence[Row], x: Column, y: Column, focus: Row | None) -> lis
     marked = [row for row in drawable if row.group != "control" and row not in flagged and row not in virtual]
     # A chart with one mark compares nothing.
     is_needed = len(marked) < 2
-    shows_flagged = _toggle("Flagged rows", FLAGGED, is_needed, len(flagged), "Not ranked: a measurement warns of them.")
+    shows_flagged = _toggle(
+        "Flagged rows", FLAGGED, is_needed, len(flagged), "Not ranked: a measurement warns of them."
+    )
     shows_virtual = _toggle("Virtual rows", VIRTUAL, is_needed, len(virtual), "Their units are not part of the model.")
     hidden = [*([] if shows_flagged else flagged), *([] if shows_virtual else virtual)]
     return [row for row in drawable if row in hidden and (focus is None or row.cell_ids != focus.cell_ids)]

@@ -33,7 +33,7 @@ def is_open() -> bool:
 
 
 def focus_of(board: Board) -> Row | None:
-    """Return the row that the address or the session names, else the row of the headline; None if the panel is closed."""
+    """Return the row that the address or the session names, else that of the headline; None if the panel is closed."""
     if not is_open():
         return None
     rows = [row for row in board.rows if row.n_finished]
@@ -102,9 +102,9 @@ def _numbers(row: Row, point: Point | None, choices: Choices, columns: Sequence[
     for span, column in ((point.y, choices.y), (point.x, choices.x)) if point else ():
         lines[column_name(column)] = _text(column, *span)
     for metric in _FURTHER:
-        column = next((c for c in columns if c.metric == metric and c.key in row.metrics), None)
-        if column is not None and len(lines) < _MOST_NUMBERS:
-            lines.setdefault(column_name(column), _value(row, column))
+        measured = next((c for c in columns if c.metric == metric and c.key in row.metrics), None)
+        if measured is not None and len(lines) < _MOST_NUMBERS:
+            lines.setdefault(column_name(measured), _value(row, measured))
     if point is not None:
         lines["on the front"] = _on_front(point, choices)
     # Without a header: the names of the numbers are in the first column.
@@ -153,5 +153,3 @@ def _pictures(store: Store, cell_id: str, row: Row) -> None:
             with st.container(width="content", gap=None):
                 navigation.link("units", f":small[Unit {unit['unit']}]", cell=cell_id, unit=unit["unit"])
                 st.caption(f"MS {number(unit['ms_score'], 2)}")
-
-

@@ -41,7 +41,14 @@ def show(store: Store, boards: Sequence[Board], board: Board, x: Column, y: Colu
 
 
 def _layer(
-    store: Store, board: Board, points: Sequence[Point], axes: tuple[Column, Column], look: Look, key: str, *, is_chosen: bool
+    store: Store,
+    board: Board,
+    points: Sequence[Point],
+    axes: tuple[Column, Column],
+    look: Look,
+    key: str,
+    *,
+    is_chosen: bool,
 ) -> None:
     title = f"{plain(board.backbone_title)} · {plain(board.site)}"
     with st.container(key=f"front_layer_{key}", vertical_alignment="bottom"):

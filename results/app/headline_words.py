@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from results.boards.lead_columns import column_name, unit_text
 from results.comparison.headline import (
     BACKBONE_ROLE,
     CONTROL,
@@ -13,7 +14,6 @@ from results.comparison.headline import (
     is_separable,
     side_values,
 )
-from results.boards.lead_columns import column_name, unit_text
 
 _MINUS = "\N{MINUS SIGN}"
 # Role of a contrast -> the other row in a sentence; others are named after their role.
@@ -21,7 +21,7 @@ _WITH_ARTICLE = {BACKBONE_ROLE: "the backbone", CONTROL: "its random control"}
 
 
 def lead_sentence(contrast: Contrast) -> str:
-    """Return the contrast in one sentence: "ELUDe is 2.3 points of MS above chance ahead of ... (95 % interval ...)"."""
+    """Return the contrast in one sentence: "ELUDe is 2.3 points of MS above chance ahead of the best SAE, ..."."""
     focus, other = contrast.comparison.a.title_with_flags, contrast.comparison.b.title_with_flags
     role = _named(contrast)
     rival = f"{role}, {other}" if contrast.role != BACKBONE_ROLE else role

@@ -196,7 +196,9 @@ def _contrast(cells: CellScores, board: Board, column: Column, role: str, focus:
         comparison = cells.compare(board, focus, other, DEFAULT_SAMPLING, shared)
     except NotComparableError:
         return None
-    score = next((difference for difference in comparison.differences if difference.column.metric == column.metric), None)
+    score = next(
+        (difference for difference in comparison.differences if difference.column.metric == column.metric), None
+    )
     if score is None:
         return None
     sentence = _sentence(role, comparison, score)

@@ -54,8 +54,11 @@ class Look(NamedTuple):
     """"x" and "y" -> range; None: from the points"""
 
 
+DEFAULT_LOOK = Look()
+
+
 def front_figure(
-    points: Sequence[Point], x: Column, y: Column, published: Sequence[Published] = (), look: Look = Look()
+    points: Sequence[Point], x: Column, y: Column, published: Sequence[Published] = (), look: Look = DEFAULT_LOOK
 ) -> Spec:
     """Return the figure; the row of each measured method has one of its cell ids in `CELL`.
 
@@ -304,4 +307,3 @@ def _names(name: str, position: Mapping[str, Any], tooltip: list[alt.Tooltip]) -
         # Marks with a tooltip receive clicks, too.
         .encode(**position, text=alt.Text("label:N"), tooltip=tooltip)
     )
-

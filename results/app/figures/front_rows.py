@@ -94,9 +94,7 @@ def published_span(entry: Published, column: Column) -> Interval:
     return value * factor, low * factor, high * factor
 
 
-def place_names(
-    rows: Sequence[FigureRow], scales: Scales, frame: Frame, front: Sequence[tuple[float, float]]
-) -> None:
+def place_names(rows: Sequence[FigureRow], scales: Scales, frame: Frame, front: Sequence[tuple[float, float]]) -> None:
     """Add to each row the place of its name, off the line of the `front`; `label` is empty if there is no room."""
     ordered = sorted(rows, key=lambda row: not row["is_focus"])  # stable: the row in focus keeps its name
     x, y = scales.ranges["x"], scales.ranges["y"]
@@ -130,8 +128,6 @@ def size_of(row: Row, column: Column | None) -> float | None:
     """Return a row's value of the metric of the marks' sizes, in display units; None if it has none."""
     mean = None if column is None else mean_of(row, column.key)
     return None if mean is None or column is None else mean * (100.0 if column.unit == "fraction" else 1.0)
-
-
 
 
 def _is_focus(row: Row, scales: Scales) -> bool:
@@ -190,7 +186,8 @@ def _value_text(column: Column, value: float) -> str:
 
 def _named(row: FigureRow, x: AxisRange, y: AxisRange) -> Named:
     x_bar, y_bar = (
-        (span.linear(row[f"{channel}_low"]), span.linear(row[f"{channel}_high"])) for channel, span in (("x", x), ("y", y))
+        (span.linear(row[f"{channel}_low"]), span.linear(row[f"{channel}_high"]))
+        for channel, span in (("x", x), ("y", y))
     )
     radius = math.sqrt(row["size"]) / 2 + (8 if row["is_focus"] and row["size"] else 0)
     named = Named(row["short_name"], x.linear(row["x"]), y.linear(row["y"]), radius, x_bar, y_bar)

@@ -78,9 +78,7 @@ def label_offsets(
     if not marks:
         return []
     candidates = [_candidates(mark.radius) for mark in marks]
-    planes = [
-        _plane(marks, candidates, lines, (width, frame.height_px), x_range, y_range) for width in frame.widths_px
-    ]
+    planes = [_plane(marks, candidates, lines, (width, frame.height_px), x_range, y_range) for width in frame.widths_px]
     # (planes, n, candidates, 4) and, without other names, (n, candidates)
     boxes, costs = np.stack([boxes for boxes, _ in planes]), np.sum([areas for _, areas in planes], axis=0)
     sizes = ((width, frame.height_px) for width in frame.widths_px)
@@ -182,8 +180,9 @@ def _plane(
 
 def _outside(names: Boxes, width: float, height: float) -> np.ndarray:
     """Return the area of each name that lies outside of a plot."""
-    area: np.ndarray = (names[..., 2] - names[..., 0]) * (names[..., 3] - names[..., 1])
-    return area - shared(names, np.array([0.0, 0.0, width, height]))
+    whole = (names[..., 2] - names[..., 0]) * (names[..., 3] - names[..., 1])
+    outside: np.ndarray = whole - shared(names, np.array([0.0, 0.0, width, height]))
+    return outside
 
 
 def _pixels(value: float, span: Span, length: float) -> float:

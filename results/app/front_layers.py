@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -20,7 +20,14 @@ _HEIGHT_PX = 230
 _ACROSS = 3
 
 
-def show(store: Store, boards: Sequence[Board], board: Board, x: Column, y: Column) -> None:
+def show(
+    store: Store,
+    boards: Sequence[Board],
+    board: Board,
+    x: Column,
+    y: Column,
+    families: Mapping[str, str | None],
+) -> None:
     """Show the fronts of all boards that have both metrics, if there are several; `board` is the chosen one."""
     matched = ((other, (x, y) if other is board else _columns(other, x, y)) for other in boards)
     layers = [(other, axes) for other, axes in matched if axes is not None]
@@ -30,7 +37,7 @@ def show(store: Store, boards: Sequence[Board], board: Board, x: Column, y: Colu
     st.caption("The same two metrics on equal axes. Named: methods on the front. Dotted lines: controls.")
     measured = [standing(store, other, _drawn(other, *axes), *axes).points for other, axes in layers]
     ranges = front_ranges([point for points in measured for point in points], {"x": x, "y": y})
-    look = Look(height_px=_HEIGHT_PX, is_small=True, ranges=ranges)
+    look = Look(height_px=_HEIGHT_PX, is_small=True, families=families, ranges=ranges)
     slots = [st.container() for _ in layers]
     for start in range(0, len(layers), _ACROSS):
         across = st.columns(_ACROSS)

@@ -35,8 +35,7 @@ _STYLE = """
 }
 @media (max-width: 50rem) {
   [data-testid=stMainBlockContainer] {padding-left: 1rem; padding-right: 1rem}
-  .st-key-front_body > :has(> .st-key-front_panel) {width: 100% !important}
-  .st-key-front_panel {width: 100% !important}
+  .st-key-front_body > :has(> .st-key-front_panel) {flex: 1 1 100%; width: 100%}
 }
 </style>
 """

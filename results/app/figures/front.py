@@ -50,6 +50,8 @@ class Look(NamedTuple):
     height_px: int = 440
     is_small: bool = False
     """draw one of several small plots: without legends and without names that are not on the front or in focus"""
+    families: Mapping[str, str | None] | None = None
+    """method -> family of all methods of the page, so that each keeps its mark if others are not drawn"""
     ranges: Mapping[str, AxisRange] | None = None
     """"x" and "y" -> range; None: from the points"""
 
@@ -69,7 +71,8 @@ def front_figure(
     ranges = look.ranges or front_ranges(points, columns, published)
     values = [value for point in marked if (value := size_of(point.row, look.size)) is not None]
     scales = Scales(columns, ranges, look.size, mark_sizes(look.size, values), look.focus)
-    styles = marks([point.row.method for point in points], {point.row.method: point.row.family for point in points})
+    families = {point.row.method: point.row.family for point in points} | dict(look.families or {})
+    styles = marks(families, families)
     measured = [measured_row(point, styles[point.row.method], scales) for point in marked]
     printed = [published_row(entry, scales) for entry in published]
     controls = control_rows(lines, scales)

@@ -55,7 +55,7 @@ def measured_row(point: Point, mark: Mark, scales: Scales) -> FigureRow:
         outline = {"outline": TEXT, "outline_px": 1.5} if point.on_front else {"outline": LINE, "outline_px": 0.5}
     row |= outline | _focused(_is_focus(point.row, scales))
     fill = 0.0 if hollow else 1.0 if point.share is None else _PALEST + (1 - _PALEST) * point.share
-    row |= {CELL: point.row.cell_ids[0], "is_hollow": hollow, "fill_opacity": fill}
+    row |= {CELL: point.row.cell_ids[0], "is_hollow": hollow, "is_on_front": point.on_front, "fill_opacity": fill}
     return _with_status(row, point)
 
 
@@ -96,7 +96,8 @@ def published_span(entry: Published, column: Column) -> Interval:
 
 def place_names(rows: Sequence[FigureRow], scales: Scales, frame: Frame, front: Sequence[tuple[float, float]]) -> None:
     """Add to each row the place of its name, off the line of the `front`; `label` is empty if there is no room."""
-    ordered = sorted(rows, key=lambda row: not row["is_focus"])  # stable: the row in focus keeps its name
+    # Stable: of two names without room for both, the one in focus or on the front stays.
+    ordered = sorted(rows, key=lambda row: (not row["is_focus"], not row.get("is_on_front")))
     x, y = scales.ranges["x"], scales.ranges["y"]
     spans = ((x.linear(x.low), x.linear(x.high)), (y.linear(y.low), y.linear(y.high)))
     offsets = label_offsets([_named(row, x, y) for row in ordered], *spans, frame, _steps(front, scales))

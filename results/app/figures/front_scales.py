@@ -55,9 +55,19 @@ def axis_range(column: Column, ends: Iterable[float], share: float) -> AxisRange
 
 def axis(channel: Any, title: str, span: AxisRange, ticks: int = 6) -> Any:
     """Return the Altair channel `channel` (alt.X or alt.Y) of the field x or y."""
-    scale = alt.Scale(domain=[span.low, span.high], nice=False, zero=False, type="log" if span.is_log else "linear")
+    kind = {"type": "log"} if span.is_log else {"type": "linear", "zero": False}
+    scale = alt.Scale(domain=[span.low, span.high], nice=False, **kind)
+    shown = {"values": _log_ticks(span), "format": "~g"} if span.is_log else {"tickCount": ticks}
     field = "x" if channel is alt.X else "y"
-    return channel(f"{field}:Q", title=one_line(title), scale=scale, axis=alt.Axis(tickCount=ticks, labelFlush=False))
+    return channel(f"{field}:Q", title=one_line(title), scale=scale, axis=alt.Axis(labelFlush=False, **shown))
+
+
+def _log_ticks(span: AxisRange) -> list[float]:
+    """Return powers of ten, and with few of them also their double and fivefold."""
+    first, last = math.floor(math.log10(span.low)), math.ceil(math.log10(span.high))
+    steps = (1, 2, 5) if last - first <= 3 else (1,)
+    ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
+    return [tick for tick in ticks if span.low <= tick <= span.high]
 
 
 class MarkSizes(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -30,13 +30,14 @@ def render() -> None:
             _title(store, board)
         widgets.warned(board)
         sentence = st.container(key="front_headline")
-        choices = _front(store, board)
+        families = {row.method: row.family for other in boards for row in other.rows}
+        choices = _front(store, board, families)
         # After the chart, because a headline that is not cached takes seconds.
         with sentence, st.skeleton(48):
             headline.show(store, board)
         headline.show_further(store, boards, board)
         if choices is not None:
-            front_layers.show(store, boards, board, choices.x, choices.y)
+            front_layers.show(store, boards, board, choices.x, choices.y, families)
 
 
 def _title(store: Store, board: Board) -> None:
@@ -44,15 +45,21 @@ def _title(store: Store, board: Board) -> None:
     st.title(f"{plain(board.backbone_title)} · {plain(board.site)}", anchor=False)
     size = extent(store, board)
     n_methods = sum(row.group != "control" for row in board.rows)
-    parts = [f"{n_methods} methods and {len(board.rows) - n_methods} controls"]
-    images = f"{size.images} evaluation images" if size.images else "images not recorded"
-    parts.append(f"{images} of {board.dataset}" if board.dataset else images)
+    parts = [f"{_counted(n_methods, 'method')} and {_counted(len(board.rows) - n_methods, 'control')}"]
+    if size.images:
+        parts.append(_counted(size.images, "evaluation image") + (f" of {board.dataset}" if board.dataset else ""))
+    elif board.dataset:
+        parts.append(f"image set {board.dataset}")
     if size.token_seeds:
-        parts.append(f"{size.token_seeds} token seed{'s' if size.token_seeds > 1 else ''}")
+        parts.append(_counted(size.token_seeds, "token seed"))
     st.caption(" · ".join(map(plain, parts)))
 
 
-def _front(store: Store, board: Board) -> Choices | None:
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _front(store: Store, board: Board, families: Mapping[str, str | None]) -> Choices | None:
     """Show the front of a board; None if it has no measurement to plot."""
     columns = [column for column in board.columns if any(column.key in row.metrics for row in board.rows)]
     if not columns:
@@ -68,7 +75,7 @@ def _front(store: Store, board: Board) -> Choices | None:
         panel = st.container(key="front_panel", width=300) if focus is not None else None
     with plot:
         if result.points or choices.published:
-            _chart(result.points, choices, focus)
+            _chart(result.points, choices, Look(choices.size, focus, families=families))
         else:
             st.info("No remaining method has both metrics. Choose other axes or fewer filters.")
         _below_the_plot(choices, board, focus)
@@ -81,11 +88,11 @@ def _front(store: Store, board: Board) -> Choices | None:
     return choices
 
 
-def _chart(measured: Sequence[Point], choices: Choices, focus: Row | None) -> None:
+def _chart(measured: Sequence[Point], choices: Choices, look: Look) -> None:
     x, y = choices.x, choices.y
     names = ", ".join(visible(point.row.title) for point in measured if point.on_front) or "none"
     chart.show_clickable(
-        front_figure(measured, x, y, choices.published, Look(choices.size, focus)),
+        front_figure(measured, x, y, choices.published, look),
         "front",
         f"Scatter plot of {visible(axis_title(y))} against {visible(axis_title(x))}. On the front: {names}.",
         CLICKED,
@@ -97,7 +104,7 @@ def _below_the_plot(choices: Choices, board: Board, focus: Row | None) -> None:
     """Name the rows that are not drawn in one line, and offer what is closed."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if choices.hidden:
-            count = f"{len(choices.hidden)} row{'s' if len(choices.hidden) > 1 else ''} hidden"
+            count = f"{_counted(len(choices.hidden), 'row')} hidden"
             names = ", ".join(f"{row.title} ({', '.join(_reasons(row))})" for row in choices.hidden)
             st.caption(f"{count}: {plain(names)}.", width="content")
             st.button("Show", type="tertiary", on_click=front_choices.show_hidden, args=(choices.hidden,))

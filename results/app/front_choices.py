@@ -14,7 +14,7 @@ from results.app.standings import mean_of
 from results.app.titles import distinct
 from results.boards.board import Board, Column, Row
 from results.boards.flags import ONE_SEED
-from results.boards.lead_columns import column_name, group_of, position
+from results.boards.lead_columns import column_name, group_of
 from results.published.points import Published
 from results.store import Store
 
@@ -39,10 +39,9 @@ class Choices(NamedTuple):
 
 def choose(store: Store, board: Board, columns: Sequence[Column], focus: Row | None) -> Choices:
     """Let the reader choose; the row in focus is always drawn."""
-    columns = sorted(columns, key=position)
     axes, sizes, toggles, filters = (st.container() for _ in range(4))
     with filters:
-        rows, columns = _filtered(store, board, columns)
+        rows, columns = _filtered(store, board, list(columns))
     with axes:
         y = _axis(columns, "Vertical axis", "y", DEFAULT_Y, None)
         x = _axis(columns, "Horizontal axis", "x", DEFAULT_X, y.key)

@@ -10,6 +10,7 @@ import streamlit as st
 from results.app import data
 from results.app.standings import Point, points, without_errors
 from results.boards.board import Board, BoardKey, Column, Row
+from results.boards.lead_columns import position
 from results.boards.ranking import HEADLINE
 from results.comparison.headline import FAITHFULNESS
 from results.comparison.row_errors import RowErrors, name_of
@@ -45,6 +46,27 @@ def default_axis(columns: Sequence[Column], preferred: Sequence[str], not_this: 
     order = [column.key for metric in preferred for column in columns if column.metric == metric]
     order += [column.key for column in columns if column.direction != "none"] + [column.key for column in columns]
     return next((candidate for candidate in order if candidate != not_this), order[0])
+
+
+def prepare(store: Store, boards: Sequence[Board]) -> None:
+    """Compute the front that the first visitor sees, before the visit.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    for board in boards[:1]:
+        columns = measured_columns(board)
+        if len(columns) > 1:
+            by_key = {column.key: column for column in columns}
+            y = default_axis(columns, DEFAULT_Y, None)
+            x = default_axis(columns, DEFAULT_X, y)
+            standing(store, board, board.rows, by_key[x], by_key[y])
+
+
+def measured_columns(board: Board) -> list[Column]:
+    """Return the columns of which a row of the board has a value, in the order in which they are offered."""
+    columns = [column for column in board.columns if any(column.key in row.metrics for row in board.rows)]
+    return sorted(columns, key=position)
 
 
 # Draws and intervals take longer than all else on the page; they are seeded.

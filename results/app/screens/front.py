@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import streamlit as st
 
@@ -10,7 +11,7 @@ from results.app import chart, data, flags, front_choices, front_focus, front_la
 from results.app.figures.front import CELL, CLICKED, Look, front_figure
 from results.app.figures.front_scales import short_interval
 from results.app.front_choices import Choices
-from results.app.front_standing import Standing, standing
+from results.app.front_standing import Standing, measured_columns, standing
 from results.app.queries_front import extent
 from results.app.standings import Point, is_candidate
 from results.app.titles import axis_title, plain, title_and_unit, visible
@@ -61,21 +62,23 @@ def _counted(number: int, noun: str) -> str:
 
 def _front(store: Store, board: Board, families: Mapping[str, str | None]) -> Choices | None:
     """Show the front of a board; None if it has no measurement to plot."""
-    columns = [column for column in board.columns if any(column.key in row.metrics for row in board.rows)]
+    columns = measured_columns(board)
     if not columns:
         st.info("No method of this board has a measurement yet. The page Runs lists the failed cells.")
         return None
     focus = front_focus.focus_of(board)
     with st.sidebar:
         choices = front_choices.choose(store, board, columns, focus)
-    result = standing(store, board, [row for row in choices.rows if row not in choices.hidden], choices.x, choices.y)
     every = standing(store, board, choices.rows, choices.x, choices.y)
+    # Flagged and virtual rows change nothing for the others, drawn or not.
+    hidden = {row.cell_ids for row in choices.hidden}
+    drawn = [point for point in every.points if point.row.cell_ids not in hidden]
     with st.container(horizontal=True, gap="medium", key="front_body"):
         plot = st.container(key="front_plot")
         panel = st.container(key="front_panel", width=300) if focus is not None else None
     with plot:
-        if result.points or choices.published:
-            _chart(result.points, choices, Look(choices.size, focus, families=families))
+        if drawn or choices.published:
+            _chart(drawn, choices, Look(choices.size, focus, families=families))
         else:
             st.info("No remaining method has both metrics. Choose other axes or fewer filters.")
         _below_the_plot(choices, board, focus)
@@ -96,8 +99,14 @@ def _chart(measured: Sequence[Point], choices: Choices, look: Look) -> None:
         "front",
         f"Scatter plot of {visible(axis_title(y))} against {visible(axis_title(x))}. On the front: {names}.",
         CLICKED,
-        lambda row: front_focus.put(str(row.get(CELL, ""))),
+        _focus_clicked,
     )
+
+
+def _focus_clicked(row: Mapping[str, Any]) -> None:
+    # A published mark has no cell, and opens nothing.
+    if cell := row.get(CELL):
+        front_focus.put(str(cell))
 
 
 def _below_the_plot(choices: Choices, board: Board, focus: Row | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import streamlit as st
@@ -15,14 +15,22 @@ def show(figure: Spec, key: str, alt: str) -> None:
     st.vega_lite_chart(figure, key=key, alt=alt)
 
 
-def clicked(figure: Spec, key: str, alt: str, selection: str) -> list[Mapping[str, Any]]:
-    """Show a figure and return the rows that the reader has selected by clicks, with the fields of its `selection`.
+def show_clickable(
+    figure: Spec, key: str, alt: str, selection: str, on_click: Callable[[Mapping[str, Any]], None]
+) -> None:
+    """Show a figure, and call `on_click` with the row that the reader has clicked before the page is shown again.
 
-    A figure without this selection, because it has no marks, is shown without it.
+    The row has the fields of the `selection` of the figure. A figure without this selection, because it has no marks,
+    is shown without it.
     """
     if not any(param["name"] == selection for layer in figure["layer"] for param in layer.get("params", ())):
         show(figure, key, alt)
-        return []
-    state = st.vega_lite_chart(figure, key=key, alt=alt, on_select="rerun", selection_mode=selection)
-    rows = state["selection"].get(selection)
-    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+        return
+
+    def report() -> None:
+        rows = st.session_state[key]["selection"].get(selection)
+        # A click beside the marks selects nothing.
+        if isinstance(rows, list) and rows and isinstance(rows[0], Mapping):
+            on_click(rows[0])
+
+    st.vega_lite_chart(figure, key=key, alt=alt, on_select=report, selection_mode=selection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +100,17 @@ def page() -> Iterator[Store]:
         st.button("Try again", key="again")
 
 
-def prepare() -> None:
-    """Build boards and headlines before the first page needs them; errors of the store are shown by that page."""
+def prepare(*steps: Callable[[Store, Sequence[Board]], None]) -> None:
+    """Build boards and headlines before the first page needs them; errors of the store are shown by that page.
+
+    Args:
+        steps: functions of pages that prepare more, called between the boards and the headlines.
+    """
     with contextlib.suppress(StoreError), contextlib.closing(PageStore(store().path)) as opened:
-        for board in _boards(stamp(), opened):
+        boards = _boards(stamp(), opened)
+        for step in steps:
+            step(opened, boards)
+        for board in boards:
             headline_of(opened, board)
 
 

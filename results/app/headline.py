@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from results.app import data
+from results.app.headline_words import lead_sentence, reference_sentence, side_sentence
 from results.app.titles import plain
 from results.boards.board import Board
 from results.store import Store
@@ -17,24 +18,28 @@ def show(store: Store, board: Board) -> None:
     content = data.headline_of(store, board)
     if content is None:
         st.caption("No headline: no two methods of this layer can be compared.")
-    else:
-        st.markdown(f"##### {plain(content.sentence)}")
+        return
+    first, *others = content.contrasts
+    st.markdown(f"**{plain(lead_sentence(first))}**")
+    parts = [part for part in (side_sentence(first), reference_sentence(others)) if part]
+    if parts:
+        st.caption("  \n".join(map(plain, parts)))
 
 
 def show_further(store: Store, boards: Sequence[Board], board: Board) -> None:
     """Show what puts the headline of `board` into proportion: its controls, and the headlines of the other boards."""
     content = data.headline_of(store, board)
-    controls = [contrast.sentence for contrast in content.contrasts[1:]] if content else []
+    contrasts = [contrast.sentence for contrast in content.contrasts] if content else []
     layers = [
         f"{other.title}: {headline.sentence}"
         for other in boards
         if other is not board and (headline := data.headline_of(store, other))
     ]
-    parts = [name for name, lines in (("against controls", controls), ("for other layers", layers)) if lines]
-    if not parts:
+    parts = [name for name, lines in (("against controls", contrasts[1:]), ("for other layers", layers)) if lines]
+    if not contrasts and not layers:
         return
-    with st.expander(f"The headline {' and '.join(parts)}", icon=":material/balance:"):
-        st.markdown("\n".join(f"- {plain(line)}" for line in (*controls, *layers)))
+    with st.expander(f"The headline {' and '.join(parts) or 'in numbers'}", icon=":material/balance:"):
+        st.markdown("\n".join(f"- {plain(line)}" for line in (*contrasts, *layers)))
         st.caption(
             "Differences with 95 % intervals, paired over seeds, images and units, as in `harness compare`; other "
             "values side by side."

@@ -115,7 +115,7 @@ def unit_comparisons(store: Store, cell_id: str, unit: int, limit: int = 20) -> 
     rows: Records = []
     for tournament in tournament_ids:
         sql = f"""
-            {_VOTES} SELECT *, ? AS tournament, CASE WHEN cell_a = ? AND unit_a = ? THEN 'A' ELSE 'B' END AS side
+            {VOTES} SELECT *, ? AS tournament, CASE WHEN cell_a = ? AND unit_a = ? THEN 'A' ELSE 'B' END AS side
             FROM decided WHERE {place} ORDER BY pair_id, "order" LIMIT ?
         """
         params = [tournament, tournament, cell_id, unit, *[cell_id, unit] * 2, limit - len(rows)]

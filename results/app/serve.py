@@ -19,12 +19,12 @@ def main() -> None:
     """Run the server until it is ended."""
     from streamlit.web import cli
 
-    from results.app import data, screens
+    from results.app import data, front_standing, screens
     from results.app import main as entry
 
     for screen in pkgutil.iter_modules(screens.__path__, f"{screens.__name__}."):
         importlib.import_module(screen.name)
-    preparing = threading.Thread(target=data.prepare, daemon=True)
+    preparing = threading.Thread(target=data.prepare, args=(front_standing.prepare,), daemon=True)
     preparing.start()
     # At its first element streamlit inspects the call stack; the list of all modules' files that this needs takes
     # longer to build than the page, and Python caches it.

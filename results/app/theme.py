@@ -1,13 +1,13 @@
-"""Colours and marks: the Okabe-Ito palette, which colour-blind people can distinguish, and a mark for each method.
+"""Colours and marks: one hue per family of methods, one shape per method within it.
 
-Every method has both, so that colour is never the only distinction. The colours and the greys are legible on white and
-on streamlit's dark page. (The palette's black is not; its yellow is left for last.) Okabe and Ito, Color Universal
-Design, 2008.
+The hues are those of the Okabe-Ito palette, which colour-blind people can distinguish, and every method has a shape of
+its own, so that colour is never the only distinction. The colours and the greys are legible on white and on streamlit's
+dark page. (The palette's black is not; its yellow is left for last.) Okabe and Ito, Color Universal Design, 2008.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -15,6 +15,8 @@ PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#888888"
 
 LINE = GREY
 """Lines that are neither text nor a method: the Pareto line, references."""
+ACCENT = "#C2499D"
+"""The method in focus, whatever its family; 3:1 at least on both pages."""
 OUTLINE = (255, 0, 255)
 """The position of the maximum in a picture: magenta is rare in photographs."""
 
@@ -37,37 +39,72 @@ class Mark(NamedTuple):
     symbol: str
 
 
-# Methods of the harness keep their mark regardless of the others shown.
-_MARKS = {
-    "identity": Mark(GREY, _SALTIRE),
-    "elude": Mark(VERMILION, _STAR),
-    "random_split": Mark(ORANGE, _TALL_DIAMOND),
-    "vanilla_sae": Mark(SKY, "circle"),
-    "topk_sae": Mark(BLUE, "circle"),
-    "jumprelu_sae": Mark(GREEN, "circle"),
-    "batchtopk_sae": Mark(BLUE, "square"),
-    "matryoshka_sae": Mark(GREEN, "square"),
-    "archetypal_sae": Mark(PURPLE, _PENTAGON),
-    "matching_pursuit_sae": Mark(SKY, _HEXAGON),
-    "transcoder": Mark(PURPLE, "diamond"),
-    "random_dictionary": Mark(ORANGE, "cross"),
-    "pca": Mark(BLUE, "triangle-up"),
-    "ica": Mark(GREEN, "triangle-up"),
-    "nmf": Mark(PURPLE, "triangle-up"),
-    "kmeans": Mark(SKY, "triangle-up"),
-    "dnrwcv": Mark(GREEN, "triangle-down"),
-    "pure": Mark(PURPLE, "triangle-down"),
-    "dpcicnn": Mark(SKY, "triangle-down"),
+FAMILY_COLOURS: Mapping[str, str] = {
+    "sae": BLUE,
+    "split": VERMILION,
+    "virtual split": PURPLE,
+    "transcoder": GREEN,
+    "dictionary": ORANGE,
+    "control": GREY,
 }
-_OTHERS = [
-    Mark(colour, symbol)
-    for symbol in ("triangle-left", "triangle-right", _BOWTIE, _HOURGLASS)
-    for colour in (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, YELLOW)
-]
+"""Hue of each family. Families of plugins get another one, in alphabetical order."""
+
+# Methods of the harness: family and symbol, which differ within a family.
+_MARKS: Mapping[str, tuple[str, str]] = {
+    "identity": ("control", _SALTIRE),
+    "random_split": ("control", _TALL_DIAMOND),
+    "random_dictionary": ("control", "cross"),
+    "frozen_decoder_sae": ("control", "circle"),
+    "pca": ("control", "triangle-up"),
+    "ica": ("control", "triangle-down"),
+    "nmf": ("control", "triangle-left"),
+    "kmeans": ("control", "triangle-right"),
+    "elude": ("split", _STAR),
+    "dpcicnn": ("split", "triangle-down"),
+    "dnrwcv": ("virtual split", "triangle-down"),
+    "pure": ("virtual split", "triangle-up"),
+    "topk_sae": ("sae", "circle"),
+    "batchtopk_sae": ("sae", "square"),
+    "matching_pursuit_sae": ("sae", _HEXAGON),
+    "archetypal_sae": ("sae", _PENTAGON),
+    "matryoshka_sae": ("sae", "diamond"),
+    "jumprelu_sae": ("sae", "triangle-up"),
+    "vanilla_sae": ("sae", "triangle-down"),
+    "gated_sae": ("sae", "triangle-right"),
+    "pretrained_sae": ("sae", _TALL_DIAMOND),
+    "transcoder": ("transcoder", "diamond"),
+    "skip_transcoder": ("transcoder", "triangle-up"),
+}
+_OTHER_COLOURS = (SKY, ORANGE, PURPLE, GREEN, YELLOW)
+# Symbols of methods that are not in the table above.
+_OTHER_SYMBOLS = (_BOWTIE, _HOURGLASS, "triangle-left", "cross", "triangle-right", _SALTIRE, "square")
 
 
-def marks(methods: Sequence[str]) -> dict[str, Mark]:
-    """Return the mark of each method; methods of plugins get theirs in alphabetical order."""
-    plugins = sorted({method for method in methods if method not in _MARKS})
-    others = {method: _OTHERS[number % len(_OTHERS)] for number, method in enumerate(plugins)}
-    return {method: _MARKS.get(method) or others[method] for method in methods}
+def family_colours(families: Iterable[str]) -> dict[str, str]:
+    """Return the hue of each of these families."""
+    others = sorted(set(families) - set(FAMILY_COLOURS))
+    return {**FAMILY_COLOURS, **{name: _OTHER_COLOURS[i % len(_OTHER_COLOURS)] for i, name in enumerate(others)}}
+
+
+def marks(methods: Iterable[str], families: Mapping[str, str | None] | None = None) -> dict[str, Mark]:
+    """Return the mark of each method.
+
+    Args:
+        methods: registry names.
+        families: family of methods that do not belong to the harness, such as those of plugins. Without one, each has
+            a hue that counts as a family of its own.
+    """
+    given = {method: (families or {}).get(method) or "" for method in methods}
+    plugins = sorted(method for method in given if method not in _MARKS)
+    colours = family_colours(name for method in plugins if (name := given[method]))
+    unnamed = [method for method in plugins if not given[method]]
+    marks_of = {method: Mark(FAMILY_COLOURS[family], symbol) for method, (family, symbol) in _MARKS.items()}
+    for number, method in enumerate(plugins):
+        symbol = _OTHER_SYMBOLS[number % len(_OTHER_SYMBOLS)]
+        if method in unnamed:
+            # Both lengths are free of common factors, so a pair repeats as late as it can.
+            colour = _OTHER_COLOURS[unnamed.index(method) % len(_OTHER_COLOURS)]
+        else:
+            colour = colours[given[method]]
+        marks_of[method] = Mark(colour, symbol)
+    return {method: marks_of[method] for method in given}

@@ -76,9 +76,14 @@ def select(
 
 
 def board_of(boards: Sequence[Board]) -> Board:
-    """Let the reader choose a board by backbone and site, and by its sets if several are left."""
+    """Let the reader choose a board by backbone and site, and by its sets if several are left; warn of a trial."""
+    return warned(choose_board(boards))
+
+
+def choose_board(boards: Sequence[Board], *, stacked: bool = False) -> Board:
+    """Let the reader choose a board as in `board_of`, with the widgets one below the other if `stacked`."""
     titles = {board.backbone: board.backbone_title for board in boards}
-    left, middle, right = st.columns(3)
+    left, middle, right = [st.container() for _ in range(3)] if stacked else st.columns(3)
     with left:
         backbone = select("Backbone", list(titles), "backbone", list(titles.values()))
     boards = [board for board in boards if board.backbone == backbone]
@@ -87,14 +92,15 @@ def board_of(boards: Sequence[Board]) -> Board:
         site = select("Site", sites, "site", sites)
     boards = [board for board in boards if board.site == site]
     if len(boards) == 1:
-        right.text_input("Image set", visible(boards[0].dataset or "not recorded"), disabled=True)
-        return _warned(boards[0])
+        if not stacked:
+            right.text_input("Image set", visible(boards[0].dataset or "not recorded"), disabled=True)
+        return boards[0]
     # Sets may differ only in a fingerprint.
     keys = [_sets(board) for board in boards]
     with right:
         help_text = "Cells of different sets are never ranked together."
         chosen = select("Image, evaluation and probing set", keys, "set", keys, help=help_text)
-    return _warned(boards[keys.index(chosen)])
+    return boards[keys.index(chosen)]
 
 
 def row_of(
@@ -126,7 +132,7 @@ def row_of(
         write=lambda key: by_key[key].row.cell_ids[0],
         unknown="This store does not have the cell that the address names.",
     )
-    _warned(by_key[chosen].board)
+    warned(by_key[chosen].board)
     return by_key[chosen]
 
 
@@ -137,7 +143,7 @@ def remember(parameter: str, value: str) -> None:
         st.query_params[parameter] = value
 
 
-def _warned(board: Board) -> Board:
+def warned(board: Board) -> Board:
     """Return the board, and warn at the top of the page if it is a trial: its charts look like any other."""
     if WARNING in board.notes:
         st.warning(WARNING)

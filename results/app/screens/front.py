@@ -1,140 +1,148 @@
-"""Front: one metric against another, the Pareto line, and the share of draws in which each method is on it."""
+"""Front: which method is best, at what cost, and how sure that is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
-from results.app import chart, data, flags, headline, navigation, queries, tables, widgets
-from results.app.figures.front import CELL, CLICKED, front_figure
-from results.app.standings import Point, is_candidate, mean_of, points, without_errors
+from results.app import chart, data, flags, front_choices, front_focus, front_layers, headline, widgets
+from results.app.figures.front import CELL, CLICKED, Look, front_figure
+from results.app.figures.front_scales import short_interval
+from results.app.front_choices import Choices
+from results.app.front_standing import Standing, measured_columns, standing
+from results.app.queries_front import extent
+from results.app.standings import Point, is_candidate
 from results.app.titles import axis_title, plain, title_and_unit, visible
 from results.boards.board import Board, Column, Row
 from results.boards.lead_columns import column_name
-from results.boards.ranking import HEADLINE
-from results.comparison.headline import FAITHFULNESS
 from results.comparison.joint_draws import N_DRAWS
-from results.comparison.row_errors import RowErrors
-from results.published.points import Published, published_points
 from results.store import Store
-
-_DEFAULT_X, _DEFAULT_Y = FAITHFULNESS, (*HEADLINE, "win_rate")
 
 
 def render() -> None:
     """Show the page."""
-    st.title("Pareto front")
     with data.page() as store:
         boards = data.require_boards(store)
-        sentence = st.container()
-        board = widgets.board_of(boards)
-        below = _front(store, board)
-        # Last, because a headline that is not cached takes seconds.
-        with sentence, st.spinner("Comparing the methods", show_time=False):
+        with st.sidebar:
+            board = widgets.choose_board(boards, stacked=True)
+        with st.container(key="front_title"):
+            _title(store, board)
+        widgets.warned(board)
+        sentence = st.container(key="front_headline")
+        families = {row.method: row.family for other in boards for row in other.rows}
+        choices = _front(store, board, families)
+        # After the chart, because a headline that is not cached takes seconds.
+        with sentence, st.skeleton(48):
             headline.show(store, board)
-        with below:
-            headline.show_further(store, boards, board)
+        headline.show_further(store, boards, board)
+        if choices is not None:
+            front_layers.show(store, boards, board, choices.x, choices.y, families)
 
 
-def _front(store: Store, board: Board) -> DeltaGenerator:
-    """Show the front of a board, and return an empty container below its chart."""
-    columns = [column for column in board.columns if any(column.key in row.metrics for row in board.rows)]
+def _title(store: Store, board: Board) -> None:
+    """Show what is compared: the layer, the methods, the images and the seeds."""
+    st.title(f"{plain(board.backbone_title)} · {plain(board.site)}", anchor=False)
+    size = extent(store, board)
+    n_methods = sum(row.group != "control" for row in board.rows)
+    parts = [f"{_counted(n_methods, 'method')} and {_counted(len(board.rows) - n_methods, 'control')}"]
+    if size.images:
+        parts.append(_counted(size.images, "evaluation image") + (f" of {board.dataset}" if board.dataset else ""))
+    elif board.dataset:
+        parts.append(f"image set {board.dataset}")
+    if size.token_seeds:
+        parts.append(_counted(size.token_seeds, "token seed"))
+    st.caption(" · ".join(map(plain, parts)))
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _front(store: Store, board: Board, families: Mapping[str, str | None]) -> Choices | None:
+    """Show the front of a board; None if it has no measurement to plot."""
+    columns = measured_columns(board)
     if not columns:
         st.info("No method of this board has a measurement yet. The page Runs lists the failed cells.")
-        return st.container()
-    left, middle, right = st.columns(3, vertical_alignment="bottom")
-    with right:
-        rows, columns = _filtered(store, board, columns)
-    with left:
-        y = _axis(columns, "Vertical axis", "y", _DEFAULT_Y, None)
-    with middle:
-        x = _axis(columns, "Horizontal axis", "x", _DEFAULT_X, y.key)
-    if len(rows) < len(board.rows):
-        st.caption(f"The filters leave {len(rows)} of {len(board.rows)} methods.")
-    errors = RowErrors(store, board)
-    measured = points(rows, x, y, errors)
-    published = _published(x, y)
-    if not measured and not published:
-        st.info("No remaining method has both metrics. Choose other axes or fewer filters.")
-        return st.container()
-    _chart(measured, x, y, published)
-    below = st.container()
-    _explain(measured, x, y, *without_errors([row for row in rows if not row.flags], x, y, errors))
-    _table(measured, x, y)
-    flags.explain((row.title, row) for row in rows)
-    _missing(rows, x, y)
-    navigation.method_links(rows)
-    return below
+        return None
+    focus = front_focus.focus_of(board)
+    with st.sidebar:
+        choices = front_choices.choose(store, board, columns, focus)
+    every = standing(store, board, choices.rows, choices.x, choices.y)
+    # Flagged and virtual rows change nothing for the others, drawn or not.
+    hidden = {row.cell_ids for row in choices.hidden}
+    drawn = [point for point in every.points if point.row.cell_ids not in hidden]
+    with st.container(horizontal=True, gap="medium", key="front_body"):
+        plot = st.container(key="front_plot")
+        panel = st.container(key="front_panel", width=300) if focus is not None else None
+    with plot:
+        if drawn or choices.published:
+            _chart(drawn, choices, Look(choices.size, focus, families=families))
+        else:
+            st.info("No remaining method has both metrics. Choose other axes or fewer filters.")
+        _below_the_plot(choices, board, focus)
+    if panel is not None and focus is not None:
+        with panel:
+            front_focus.choose(board, focus)
+            point = next((point for point in every.points if point.row.cell_ids == focus.cell_ids), None)
+            front_focus.show(store, board, focus, point, choices)
+    _details(every, choices)
+    return choices
 
 
-def _filtered(store: Store, board: Board, columns: list[Column]) -> tuple[list[Row], list[Column]]:
-    device_of = queries.devices(store)
-    rows = list(board.rows)
-    factors = sorted({factor for row in rows if (factor := _factor(row)) is not None})
-    devices = sorted({device_of.get(cell, "not recorded") for row in rows for cell in row.cell_ids})
-    panels = sorted({column.panel for column in columns if column.panel})
-    with st.popover("Filters: expansion factor, device, panel", width="stretch"):
-        if len(factors) > 1:
-            low, high = st.slider("Expansion factor", factors[0], factors[-1], (factors[0], factors[-1]), step=0.01)
-            rows = [row for row in rows if (factor := _factor(row)) is None or low <= factor <= high]
-        chosen = st.multiselect("Device", devices, format_func=visible, placeholder="all devices")
-        if chosen:
-            rows = [row for row in rows if any(device_of.get(cell, "not recorded") in chosen for cell in row.cell_ids)]
-        judged = st.multiselect("Judge panel", panels, format_func=visible, placeholder="all panels")
-        if judged:
-            columns = [column for column in columns if not column.panel or column.panel in judged]
-    return rows, columns
-
-
-def _factor(row: Row) -> float | None:
-    factor = mean_of(row, "expansion_factor")
-    return None if factor is None else round(factor, 2)
-
-
-def _axis(columns: Sequence[Column], label: str, key: str, preferred: Sequence[str], not_this: str | None) -> Column:
-    by_key = {column.key: column for column in columns}
-    order = [column.key for metric in preferred for column in columns if column.metric == metric]
-    order += [column.key for column in columns if column.direction != "none"] + list(by_key)
-    first = next((candidate for candidate in order if candidate != not_this), order[0])
-    titles = [column_name(column) for column in columns]
-    return by_key[widgets.select(label, list(by_key), key, titles, default=first)]
-
-
-def _published(x: Column, y: Column) -> list[Published]:
-    fitting = [entry for entry in published_points() if x.metric in entry.values and y.metric in entry.values]
-    if not fitting:
-        return []
-    left, right = st.columns([1, 2], vertical_alignment="bottom")
-    if not left.toggle("Published figures, hollow", help="From the ELUDe paper; measured on other images."):
-        return []
-    setting = right.selectbox("Published setting", list(dict.fromkeys(entry.setting for entry in fitting)))
-    st.caption(
-        "Hollow marks with names in italics are figures of the ELUDe paper. They were not measured here and are not "
-        "part of the front."
-    )
-    return [entry for entry in fitting if entry.setting == setting]
-
-
-def _chart(measured: Sequence[Point], x: Column, y: Column, published: Sequence[Published]) -> None:
+def _chart(measured: Sequence[Point], choices: Choices, look: Look) -> None:
+    x, y = choices.x, choices.y
     names = ", ".join(visible(point.row.title) for point in measured if point.on_front) or "none"
-    chosen = chart.clicked(
-        front_figure(measured, x, y, published),
+    chart.show_clickable(
+        front_figure(measured, x, y, choices.published, look),
         "front",
         f"Scatter plot of {visible(axis_title(y))} against {visible(axis_title(x))}. On the front: {names}.",
         CLICKED,
+        _focus_clicked,
     )
-    for row in chosen:
-        if cell := row.get(CELL):
-            navigation.go("method", cell=cell)
 
 
-def _explain(measured: Sequence[Point], x: Column, y: Column, one_seed: Sequence[str], exact: Sequence[str]) -> None:
+def _focus_clicked(row: Mapping[str, Any]) -> None:
+    # A published mark has no cell, and opens nothing.
+    if cell := row.get(CELL):
+        front_focus.put(str(cell))
+
+
+def _below_the_plot(choices: Choices, board: Board, focus: Row | None) -> None:
+    """Name the rows that are not drawn in one line, and offer what is closed."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if choices.hidden:
+            count = f"{_counted(len(choices.hidden), 'row')} hidden"
+            names = ", ".join(f"{row.title} ({', '.join(_reasons(row))})" for row in choices.hidden)
+            st.caption(f"{count}: {plain(names)}.", width="content")
+            st.button("Show", type="tertiary", on_click=front_choices.show_hidden, args=(choices.hidden,))
+        if choices.published:
+            st.caption("Italic: figures of the ELUDe paper, not measured here, not part of the front.", width="content")
+        if focus is None and board.rows:
+            st.button("Show the method panel", type="tertiary", on_click=front_focus.put, args=("",))
+
+
+def _reasons(row: Row) -> list[str]:
+    return [*front_choices.serious_flags(row), *(["virtual"] if row.group == "virtual" else [])]
+
+
+def _details(every: Standing, choices: Choices) -> None:
+    """Show the values behind the plot, and how to read it."""
+    _table(every.points, choices.x, choices.y)
+    rows = choices.rows
+    with st.expander("How to read the plot", icon=":material/help:"):
+        _explain(every, choices.x, choices.y)
+    flags.explain((row.title, row) for row in rows)
+    _missing(rows, choices.x, choices.y)
+
+
+def _explain(every: Standing, x: Column, y: Column) -> None:
     parts = [
-        "The front has the methods that no other method beats in both metrics at once. Click a mark or a name to open "
-        "the method. Bars are 95 % intervals of the mean, from the spread over seeds (Student's t) and the sampling "
-        "within a cell. The area of a mark shows the expansion factor."
+        "The front has the methods that no other method beats in both metrics at once. Click a mark or a name to see "
+        "the method beside the plot. Thin lines are 95 % intervals of the mean, from the spread over seeds (Student's "
+        "t) and the sampling within a cell; point at a mark to see its own. The more opaque a mark, the more often its "
+        "method is on the front. Its outline is dark if it is on the front now."
     ]
     if "none" in (x.direction, y.direction):
         without = x if x.direction == "none" else y
@@ -145,13 +153,13 @@ def _explain(measured: Sequence[Point], x: Column, y: Column, one_seed: Sequence
             "share the evaluation images, and splits share the neurons, so errors from their choice are drawn once for "
             "all methods."
         )
-    if not any(is_candidate(point.row) for point in measured):
+    if not any(is_candidate(point.row) for point in every.points):
         parts.append("There is no front: no method with both metrics is without a flag.")
-    parts += _not_compared(measured)
-    if one_seed:
-        parts.append(f"One seed, so without an interval and a front share: {plain(', '.join(one_seed))}.")
-    if exact:
-        parts.append(f"Without an error estimate, and drawn as exact: {plain(', '.join(exact))}.")
+    parts += _not_compared(every.points)
+    if every.one_seed:
+        parts.append(f"One seed, so without an interval and a front share: {plain(', '.join(every.one_seed))}.")
+    if every.exact:
+        parts.append(f"Without an error estimate, and drawn as exact: {plain(', '.join(every.exact))}.")
     st.caption(" ".join(parts))
 
 
@@ -175,36 +183,25 @@ def _table(measured: Sequence[Point], x: Column, y: Column) -> None:
         measured,
         key=lambda point: (not is_candidate(point.row), -(point.share or 0.0), not point.on_front, point.row.title),
     )
-    tables.show(
+    shares = ["" if point.share is None else f"{100 * point.share:.0f} %" for point in ordered]
+    # Short, so a table of the page's text, which a screen reader can read and a browser shows at once.
+    st.table(
         {
-            "method": [point.row.title_with_flags for point in ordered],
+            "method": [plain(point.row.title_with_flags) for point in ordered],
             "group": [point.row.group for point in ordered],
-            title_and_unit(y): [_interval(point.y, y) for point in ordered],
-            title_and_unit(x): [_interval(point.x, x) for point in ordered],
-            "expansion factor": [point.factor for point in ordered],
+            plain(title_and_unit(y)): [short_interval(point.y) for point in ordered],
+            plain(title_and_unit(x)): [short_interval(point.x) for point in ordered],
+            "expansion": ["" if point.factor is None else f"{point.factor:.2f}" for point in ordered],
             "seeds": [point.row.cell_count for point in ordered],
             "on the front": [_is_on_front(point) for point in ordered],
-            "front share": [None if point.share is None else 100 * point.share for point in ordered],
+            "front share": shares,
         },
-        "The points of the chart as a table.",
-        column_config={
-            "expansion factor": st.column_config.NumberColumn(format="%.2f"),
-            "front share": st.column_config.ProgressColumn(
-                format="%.0f %%", min_value=0.0, max_value=100.0, color="blue"
-            ),
-        },
-        placeholder="–",
+        border="horizontal",
     )
 
 
 def _is_on_front(point: Point) -> str:
     return "not compared" if not is_candidate(point.row) else "yes" if point.on_front else "no"
-
-
-def _interval(span: tuple[float, float, float], column: Column) -> str:
-    mean, low, high = span
-    text = f"{mean:.{column.digits}f}"
-    return f"{text} [{low:.{column.digits}f}, {high:.{column.digits}f}]" if high > low else text
 
 
 def _missing(rows: Sequence[Row], x: Column, y: Column) -> None:

@@ -1,9 +1,8 @@
-"""The app in a real browser, from the front to a unit's pictures: opt-in, `make test-browser`."""
+"""The app in a real browser: every page but the front, which has a file of its own; opt-in, `make test-browser`."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 from app_store import DROP, SCRIPT
@@ -12,36 +11,9 @@ from results.app.titles import JOINER
 
 pytest.importorskip("streamlit")
 pytest.importorskip("playwright.sync_api")
-from browser import CHART, Visit, axis_is, choose, expect, mark
+from browser import CHART, Visit, expect, mark
 
 pytestmark = pytest.mark.browser
-
-
-def test_from_the_front_to_a_units_pictures(visit: Visit) -> None:
-    page = visit.open("")
-    visit.heading("Pareto front")
-    axis_is(page, "R2 (%), higher is better ↑")
-    # Twice: a choice must not be lost because the one before is in the address.
-    choose(page, "Horizontal axis", "latency")
-    axis_is(page, "latency (ms), lower is better ↓")
-    choose(page, "Horizontal axis", "R2")
-    axis_is(page, "R2 (%), higher is better ↑")
-    expect(page).to_have_url(re.compile("x=r2"))
-    mark(page, "ELUDe").click()
-    visit.heading("ELUDe")
-    expect(page).to_have_url(re.compile(r"/method\?.*cell=elude-"))
-    page.get_by_role("link", name="Units of this method").click()
-    visit.heading("Units")
-    visit.pictures()
-    # The name of a link may begin with that of its icon.
-    page.get_by_role("link", name=re.compile(r"\bUnit 3$")).click()
-    expect(page.get_by_role("heading", name="Unit 3")).to_be_visible()
-    expect(page.get_by_text("Parent: original unit 1")).to_be_visible()
-    visit.pictures()
-    expect(page).to_have_url(re.compile(r"/units\?(?=.*unit=3)(?=.*cell=elude-42)"))
-    page.goto(page.url)
-    expect(page.get_by_role("heading", name="Unit 3")).to_be_visible()
-    visit.pictures()
 
 
 def test_strangers_texts_are_shown_as_they_are(visit: Visit) -> None:
@@ -84,95 +56,6 @@ def _luminance(colour: str) -> float:
     parts = [float(part) / 255 for part in colour[colour.index("(") + 1 : colour.index(")")].split(",")[:3]]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def test_the_front_is_reached_and_left_with_the_keyboard(visit: Visit) -> None:
-    page = visit.open("")
-    expect(page.locator(f"{CHART} .mark-symbol path").first).to_be_attached()
-    # Axes: type into the box, and take what is found.
-    page.locator("[data-testid=stSelectbox]").filter(has_text="Horizontal axis").locator("input").focus()
-    page.keyboard.press("ArrowDown")
-    page.keyboard.type("latency")
-    page.keyboard.press("Enter")
-    axis_is(page, "latency (ms), lower is better ↓")
-    # Methods: the links under the table, which come after everything else in the order of the tab key.
-    for _ in range(150):
-        page.keyboard.press("Tab")
-        tag, text = page.evaluate("() => [document.activeElement.tagName, document.activeElement.innerText]")
-        if tag == "A" and text.split()[-1:] == ["ELUDe"]:
-            break
-    else:
-        raise AssertionError("no link to ELUDe is reached with the tab key")
-    page.keyboard.press("Enter")
-    visit.heading("ELUDe")
-
-
-def numbers(page: Any, selector: str) -> list[list[float]]:
-    """The places of what is drawn, as it is drawn."""
-    return [[own[side] for side in ("x", "y", "width", "height")] for own in _boxes(page, selector)]
-
-
-def _boxes(page: Any, selector: str) -> list[dict[str, float]]:
-    return page.locator(selector).evaluate_all("all => all.map(own => own.getBoundingClientRect().toJSON())")
-
-
-def test_the_way_back_from_a_mark_leads_to_the_front_again(visit: Visit) -> None:
-    page = visit.open("")
-    mark(page, "TopK SAE").click()
-    visit.heading("TopK SAE")
-    page.get_by_role("link", name=re.compile("Front$")).click()
-    visit.heading("Pareto front")
-    # The click from before is over: the page stays, and another one counts.
-    mark(page, "ELUDe")
-    visit.heading("Pareto front")
-    page.locator(f"{CHART} .mark-text text", has_text="ELUDe").click()
-    visit.heading("ELUDe")
-    page.go_back()
-    visit.heading("Pareto front")
-    mark(page, "ELUDe").click()
-    visit.heading("ELUDe")
-
-
-def test_published_marks_are_hollow_and_the_line_stays(visit: Visit) -> None:
-    page = visit.open("?x=accuracy")
-    mark(page, "ELUDe")
-    names = "all => all.map(own => own.getAttribute('aria-label').split(':')[0])"
-    every = page.locator(f"{CHART} .mark-symbol path[aria-label*=': MS score']")
-    measured = every.evaluate_all(names)
-    steps = page.locator(f"{CHART} .mark-line path")
-    expect(steps).to_have_count(1)
-    # Corners of the staircase: a move, and what follows.
-    corners = len(re.findall("[LHV]", steps.get_attribute("d")))
-    page.locator("label", has_text="Published figures, hollow").click()
-    expect(page.locator(f"{CHART} .role-legend-label text", has_text="published, not measured here")).to_be_visible()
-    expect(every).to_have_count(len(measured) + 10)
-    printed = page.locator(f"{CHART} .mark-symbol path[aria-label*='published, not measured here']")
-    expect(printed).to_have_count(10)
-    assert set(printed.evaluate_all("all => all.map(own => own.getAttribute('fill-opacity'))")) == {"0"}
-    filled = "all => all.filter(own => own.getAttribute('fill-opacity') !== '0').length"
-    assert every.evaluate_all(filled) == len(measured)
-    expect(steps).to_have_count(1)
-    assert len(re.findall("[LHV]", steps.get_attribute("d"))) == corners
-    # A hollow mark opens nothing.
-    printed.first.click()
-    page.wait_for_timeout(1500)
-    visit.heading("Pareto front")
-
-
-@pytest.mark.parametrize("width", [700, 1280])
-def test_names_in_the_chart_lie_neither_on_one_another_nor_outside(visit: Visit, width: int) -> None:
-    visit.page.set_viewport_size({"width": width, "height": 900})
-    page = visit.open("")
-    mark(page, "ELUDe")
-    (plot,) = _boxes(page, CHART)
-    names = _boxes(page, f"{CHART} .mark-text.role-mark text")
-    assert len(names) == 4
-    for number, own in enumerate(names):
-        assert plot["left"] <= own["left"] and own["right"] <= plot["right"]
-        for other in names[:number]:
-            apart = own["right"] <= other["left"] or other["right"] <= own["left"]
-            # A line of text has room above and below its letters.
-            assert apart or own["bottom"] <= other["top"] + 3 or other["bottom"] <= own["top"] + 3
 
 
 def test_two_methods_are_compared_with_their_pictures(visit: Visit) -> None:

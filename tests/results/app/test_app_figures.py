@@ -32,13 +32,13 @@ def test_names_lie_neither_on_each_other_nor_on_marks_at_any_width() -> None:
     places = [(5.0, 5.0), (5.0, 5.0), (5.4, 5.1), *map(tuple, generator.uniform(0.5, 9.5, (6, 2)))]
     shown = [named(f"method {number}", *place) for number, place in enumerate(places)]
     chosen = label_offsets(shown, SQUARE, SQUARE)
-    for width in (*labels.WIDTHS_PX, 800.0):
-        centres = [(width * own.x / 10, labels.HEIGHT_PX * own.y / 10) for own in shown]
+    for width in (*labels.WIDE.widths_px, 800.0):
+        centres = [(width * own.x / 10, labels.WIDE.height_px * own.y / 10) for own in shown]
         covered = [box_of(*own) for own in zip(shown, chosen, centres, strict=True)]
         for number, own in enumerate(covered):
             assert not any(overlap(own, other) for other in covered[:number])
             assert not any(overlap(own, (x - 8, y - 8, x + 8, y + 8)) for x, y in centres)
-            assert own[0] >= 0 and own[1] >= 0 and own[2] <= width and own[3] <= labels.HEIGHT_PX
+            assert own[0] >= 0 and own[1] >= 0 and own[2] <= width and own[3] <= labels.WIDE.height_px
 
 
 def box_of(own: Named, offset: Offset, centre: tuple[float, float]) -> tuple[float, float, float, float]:

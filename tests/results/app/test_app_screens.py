@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -18,6 +17,7 @@ from results.app import queries, queries_judging, queries_pairs, queries_units
 from results.app.judged_comparison import verdict_text
 from results.app.screens.judges import outcome, who_voted
 from results.app.screens.runs import runnable
+from results.app.titles import plain
 from results.store import judgments
 from results.store.judgments import ReplyRecord, TournamentRecord
 from results.store.liveness import alive

@@ -1,0 +1,63 @@
+"""Words of a headline on a page: who is ahead of whom, by how much, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from results.boards.lead_columns import column_name, unit_text
+from results.comparison.headline import (
+    BACKBONE_ROLE,
+    CONTROL,
+    Contrast,
+    both_values,
+    difference_numbers,
+    is_separable,
+    side_values,
+)
+
+_MINUS = "\N{MINUS SIGN}"
+# Role of a contrast -> the other row in a sentence; others are named after their role.
+_WITH_ARTICLE = {BACKBONE_ROLE: "the backbone", CONTROL: "its random control"}
+
+
+def lead_sentence(contrast: Contrast) -> str:
+    """Return the contrast in one sentence: "ELUDe is 2.3 points of MS above chance ahead of the best SAE, ..."."""
+    focus, other = contrast.comparison.a.title_with_flags, contrast.comparison.b.title_with_flags
+    role = _named(contrast)
+    rival = f"{role}, {other}" if contrast.role != BACKBONE_ROLE else role
+    text, ends = difference_numbers(contrast.score)
+    name = column_name(contrast.score.column)
+    points = "points" if contrast.score.column.unit == "fraction" else unit_text(contrast.score.column) or "points"
+    if ends is None:
+        why = "one pair of seeds, so no interval" if contrast.score.n_seeds == 1 else "no interval"
+        return f"{focus} has {_signed(text)} {points} of {name} against {rival} ({why})."
+    interval = f"95 % interval {_signed(ends[0])} to {_signed(ends[1])}"
+    if not is_separable(contrast.score):
+        return f"{focus} and {rival}, cannot be told apart in {name}: {_signed(text)} {points}, {interval}."
+    side = "ahead of" if contrast.score.difference > 0 else "behind"
+    return f"{focus} is {text.lstrip('+-')} {points} of {name} {side} {rival} ({interval})."
+
+
+def side_sentence(contrast: Contrast) -> str:
+    """Return what the score costs, both values side by side; empty if there is nothing to say."""
+    values = [both_values(difference) for difference in side_values(contrast.role, contrast.comparison)]
+    return " · ".join(values)
+
+
+def reference_sentence(contrasts: Sequence[Contrast]) -> str:
+    """Return the differences to the backbone and to the random control in few words; empty without any."""
+    parts = []
+    for contrast in contrasts:
+        text, ends = difference_numbers(contrast.score)
+        spread = f" [{_signed(ends[0])}, {_signed(ends[1])}]" if ends else ""
+        parts.append(f"against {_named(contrast)} {_signed(text)}{spread}")
+    sentence = ", ".join(parts)
+    return f"{sentence[0].upper()}{sentence[1:]} points." if sentence else ""
+
+
+def _named(contrast: Contrast) -> str:
+    return _WITH_ARTICLE.get(contrast.role, f"the {contrast.role}")
+
+
+def _signed(text: str) -> str:
+    return text.replace("-", _MINUS)

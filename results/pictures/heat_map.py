@@ -1,0 +1,47 @@
+"""Heat map of a unit's activation over one of its top images.
+
+The colours are those of matplotlib's inferno, which is perceptually uniform: equal steps of the activation look like
+equal steps, also in grey and to colour-blind people. The stronger the activation, the less of the image shines through.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+#: Inferno at 17 equally spaced levels; between them linear, at most 7 of 255 off.
+_INFERNO = np.array(
+    [
+        *[(61, 9, 101), (87, 16, 110), (113, 25, 110), (138, 34, 106), (163, 44, 97), (188, 55, 84), (210, 70, 68)],
+        *[(228, 90, 49), (241, 115, 29), (249, 142, 9), (252, 172, 17), (249, 203, 53), (242, 234, 105)],
+        *[(252, 255, 164)],
+    ],
+    dtype=np.float32,
+)
+
+
+def heat_map(image: Image.Image, activation: np.ndarray, *, opacity: float = 0.8) -> Image.Image:
+    """Return a picture of where a unit is active on an image.
+
+    Args:
+        image: the part of the image that the network saw (`results.views.View.of`), any size and mode.
+        activation: (side, side) uint8 over that part, row by row; 255 is the unit's largest activation on any image
+            (`results.store.unit_maps.UnitMaps.maps`).
+        opacity: of the heat map where the activation is 255, from 0 (the plain image) to 1.
+
+    Returns:
+        An RGB picture of the size of `image`.
+    """
+    picture = np.asarray(image.convert("RGB"), dtype=np.float32)
+    level = _smooth(activation, image.size)
+    colour = np.stack([np.interp(level, np.linspace(0, 1, len(_INFERNO)), band) for band in _INFERNO.T], axis=2)
+    # A power below one: weak activations are seen, and their colour tells them from strong ones.
+    alpha = opacity * (level**0.7)[:, :, None]
+    return Image.fromarray((picture * (1 - alpha) + colour * alpha).round().astype(np.uint8), "RGB")
+
+
+def _smooth(activation: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return the activation from 0 to 1 at each pixel, interpolated bilinearly between the centres of the cells."""
+    cells = Image.fromarray(np.ascontiguousarray(activation, dtype=np.uint8), "L").convert("F")
+    smooth = np.asarray(cells.resize(size, Image.Resampling.BILINEAR))
+    return np.clip(smooth / 255.0, 0.0, 1.0)

@@ -32,12 +32,19 @@ def heat_map(image: Image.Image, activation: np.ndarray, *, opacity: float = 0.8
     Returns:
         An RGB picture of the size of `image`.
     """
-    picture = np.asarray(image.convert("RGB"), dtype=np.float32)
-    level = _smooth(activation, image.size)
+    layer = heat_layer(activation, image.size, opacity=opacity)
+    picture = image.convert("RGB")
+    picture.paste(layer, mask=layer.getchannel("A"))
+    return picture
+
+
+def heat_layer(activation: np.ndarray, size: tuple[int, int], *, opacity: float = 0.8) -> Image.Image:
+    """Return the heat map alone, for a page that lays it over the image: an RGBA picture of `size`, see `heat_map`."""
+    level = _smooth(activation, size)
     colour = np.stack([np.interp(level, np.linspace(0, 1, len(_INFERNO)), band) for band in _INFERNO.T], axis=2)
     # A power below one: weak activations are seen, and their colour tells them from strong ones.
-    alpha = opacity * (level**0.7)[:, :, None]
-    return Image.fromarray((picture * (1 - alpha) + colour * alpha).round().astype(np.uint8), "RGB")
+    alpha = 255 * opacity * (level**0.7)[:, :, None]
+    return Image.fromarray(np.concatenate([colour, alpha], axis=2).round().astype(np.uint8), "RGBA")
 
 
 def _smooth(activation: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -18,14 +18,13 @@ def site(
         typer.Argument(metavar="STORE", help="Stores of the site, one leaderboard; default: that of --store."),
     ] = None,
     *,
-    folder: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Folder to write: new, empty, or a site of this verb.")
-    ],
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write: new, empty, or a site of this verb.")],
     store: StoreOption = DEFAULT_STORE,
     title: Annotated[str, typer.Option(help="Title of the site.")] = "Disentanglement leaderboard",
     units: Annotated[
-        int, typer.Option(help="Units per method, those with the highest MS scores; 0 leaves pictures out.", min=0, max=60)
-    ] = 9,
+        int,
+        typer.Option(help="Units per method, those with the highest MS scores; 0 leaves pictures out.", min=0, max=60),
+    ] = 12,
     images: Annotated[
         Path | None,
         typer.Option(help="Folder of the images of other data sets than the shipped photographs; needs --license."),

@@ -201,13 +201,18 @@ def _cell(row: Row, column: Column, scale: tuple[float, float] | None) -> Cell:
     bar = None
     if scale is not None and interval is not None:
         low, high = scale
-        ends = [BAR_PX * (min(max(end, low), high) - low) / (high - low) for end in (interval[0], aggregate.mean, interval[1])]
+        ends = [
+            BAR_PX * (min(max(end, low), high) - low) / (high - low)
+            for end in (interval[0], aggregate.mean, interval[1])
+        ]
         bar = (ends[0], ends[1], ends[2])
     return Cell(text=short_number(value), full=full, order=value, mark=aggregate.mark or "", bar=bar)
 
 
 def interval_of(row: Row, column: Column, aggregate: Aggregate) -> tuple[float, float] | None:
-    """Return the 95 % interval of a row's mean; None for one seed, and for what holds by construction."""
+    """Return the 95 % interval of a row's mean; None for one seed, for costs, and for what holds by construction."""
+    if group_of(column) == "cost":
+        return None  # repeated on another machine, a time has another mean
     interval = confidence_interval(aggregate, is_share=column.metric in SHARES_OF_IMAGES)
     is_one_seed = aggregate.n < 2 and aggregate.interval is None
     if interval is None or is_one_seed or not all(map(math.isfinite, interval)):
@@ -217,13 +222,15 @@ def interval_of(row: Row, column: Column, aggregate: Aggregate) -> tuple[float, 
 
 def _scale(rows: Sequence[Row], column: Column) -> tuple[float, float] | None:
     """Return the ends of the common scale of a column's bars; None if no row has an interval."""
+    # A flagged row may be far away from all others.
+    usual = [row for row in rows if not row.flags] or rows
     ends = [
         end
-        for row in rows
+        for row in usual
         if (aggregate := row.metrics.get(column.key)) is not None
         for end in (interval_of(row, column, aggregate) or (aggregate.mean,))
     ]
-    has_interval = len(ends) > sum(column.key in row.metrics for row in rows)
+    has_interval = len(ends) > sum(column.key in row.metrics for row in usual)
     if not has_interval or not max(ends) > min(ends):
         return None
     return min(ends), max(ends)

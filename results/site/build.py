@@ -26,7 +26,7 @@ from results.site.writing import PLAIN_FILES, Staged, require_folder, staged
 
 TITLE = "Disentanglement leaderboard"
 #: Units per row, and how many of a control, whose units only show what chance looks like.
-UNITS, _UNITS_OF_CONTROL = 9, 3
+UNITS, _UNITS_OF_CONTROL = 12, 4
 MOST_UNITS = 60
 _MOST_LAYERS, _MOST_ROWS, _MOST_RUNS, _MOST_FAILURES = 60, 200, 200, 100
 
@@ -196,12 +196,12 @@ class _Site:
 
     def _hidden(self, boards: Sequence[Board]) -> list[str]:
         """Return the data sets whose images are not shown, and note them."""
-        hidden = sorted({board.dataset or "not recorded" for board in boards if not self.images.may_show(board.dataset)})
+        missing = {board.dataset for board in boards if not self.images.may_show(board.dataset)}
+        hidden = sorted(name or "not recorded" for name in missing)
         if hidden:
             names = ", ".join(bounded(name, 40) for name in hidden[:10])
             self.notes.append(
-                f"Images of {names} are not shown; --images FOLDER with --license TEXT includes them if you may publish "
-                "them."
+                f"Images of {names} are not shown; if you may publish them, say --images FOLDER and --license TEXT."
             )
         return hidden
 

@@ -104,7 +104,17 @@ def front(board: Board, points: Sequence[Point], x: Column, y: Column) -> Front 
     for kind, width in zip(("narrow", "wide"), WIDTHS_PX, strict=True):
         plane = _Plane(x_range, y_range, width)
         drawn = tuple(
-            _mark(board, point, place, offset, styles[point.row.method].colour, styles[point.row.method].symbol, plane, x, y)
+            _mark(
+                board,
+                point,
+                place,
+                offset,
+                styles[point.row.method].colour,
+                styles[point.row.method].symbol,
+                plane,
+                x,
+                y,
+            )
             for point, place, offset in zip(ordered, named, offsets, strict=True)
         )
         plots[kind] = Plot(

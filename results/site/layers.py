@@ -26,6 +26,8 @@ from results.site.texts import day, setting, short_number
 from results.site.units import seeds_text
 from results.store import Store
 
+#: Quantities on top of a method's page.
+_KEY = (*HEADLINE, "r2", "agreement", "win_rate", "stability", "expansion_factor", "fit_seconds")
 _MOST_SETTINGS = 60
 _MOST_CELLS = 60
 _BINS = 50
@@ -112,7 +114,9 @@ def layer(sources: Sources, board: Board, cells_of: Mapping[str, Sequence[Record
     if x is None or y is None:
         missing = "There is no figure: no method has both a score of interpretability and one of faithfulness."
     else:
-        measured = [point for point in points(board.rows, x, y, errors) if all(map(math.isfinite, (*point.x, *point.y)))]
+        measured = [
+            point for point in points(board.rows, x, y, errors) if all(map(math.isfinite, (*point.x, *point.y)))
+        ]
         drawn = front(board, measured, x, y)
         missing = "" if drawn else "There is no figure: no method has both scores."
         one_seed, exact = without_errors([row for row in board.rows if not row.flags], x, y, errors)
@@ -137,7 +141,12 @@ def layer(sources: Sources, board: Board, cells_of: Mapping[str, Sequence[Record
 
 def _axis(board: Board, metrics: Sequence[str]) -> Column | None:
     return next(
-        (c for metric in metrics for c in board.columns_called([metric]) if any(c.key in r.metrics for r in board.rows)),
+        (
+            c
+            for metric in metrics
+            for c in board.columns_called([metric])
+            if any(c.key in r.metrics for r in board.rows)
+        ),
         None,
     )
 
@@ -165,8 +174,7 @@ def method_page(
     finished = tuple(cell["cell_id"] for cell in cells if cell["status"] == "finished")
     config = next((cell["config"] for cell in cells if cell["config"]), None) or {}
     versions = next((cell["versions"] for cell in cells if cell["versions"]), None) or {}
-    key = [c for metric in (*HEADLINE[:1], "r2", "agreement", "win_rate", "stability", "expansion_factor", "fit_seconds")
-           for c in measured if c.metric == metric and c.key in row.metrics]  # fmt: skip
+    key = [c for metric in _KEY for c in measured if c.metric == metric and c.key in row.metrics]
     return MethodPage(
         name=row_name(board, row),
         row=row,
@@ -202,7 +210,8 @@ def _interval(row: Row, column: Column) -> str:
     if ends is None:
         return ""
     factor = 100.0 if column.unit == "fraction" else 1.0
-    return f"[{short_number(ends[0] * factor)}, {short_number(ends[1] * factor)}]"
+    low, high = (short_number(end * factor) for end in ends)
+    return "" if low == high else f"[{low}, {high}]"
 
 
 def _measurement(row: Row, column: Column) -> Measurement:
@@ -233,9 +242,7 @@ def _cell(cell: Record, sources: Sources) -> dict[str, str]:
     }
 
 
-def _histogram(
-    store: Store, cells: Sequence[str], reference: Sequence[str]
-) -> tuple[tuple[float, float, float], ...]:
+def _histogram(store: Store, cells: Sequence[str], reference: Sequence[str]) -> tuple[tuple[float, float, float], ...]:
     """Return the shares of the units in bins of their MS score, of the row and of the unmodified layer."""
     if not cells:
         return ()

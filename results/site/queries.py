@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from results.app.queries import Record, Records, mapping, records
+from results.app.queries import Record, Records, records
 from results.store import Store
 
 _UNIT = """
@@ -14,25 +14,34 @@ _UNIT = """
 """
 
 
+#: MS score above the chance level of the unit's kind of token, as in the board's score; the MS score itself in older
+#: stores, which have no such level.
+_ABOVE_CHANCE = (
+    "CASE WHEN ms_score_token_null IS NULL THEN ms_score WHEN ms_score_token_null < 1 "
+    "THEN (ms_score - ms_score_token_null) / (1 - ms_score_token_null) END"
+)
+_SCORED = (
+    f"WITH scored AS (SELECT *, nullif({_ABOVE_CHANCE}, 'NaN') AS score, "
+    "unit IN (SELECT unit FROM unit_maps WHERE cell_id = ?) AS has_maps "
+    "FROM units WHERE cell_id = ? AND alive AND NOT isnan(ms_score))"
+)
+
+
 def best_units(store: Store, cell_id: str, limit: int) -> Records:
-    """Return the alive units of a cell with the highest MS scores, best first."""
-    frame = store.query(
-        f"SELECT {_UNIT} FROM units u WHERE cell_id = ? AND alive AND NOT isnan(ms_score) "
-        "ORDER BY ms_score DESC, unit LIMIT ?",
-        [cell_id, limit],
-    )
-    return records(frame)
+    """Return the alive units of a cell with the highest MS scores above chance, best first."""
+    sql = f"{_SCORED} SELECT score, {_UNIT} FROM scored ORDER BY score DESC NULLS LAST, unit LIMIT ?"
+    return records(store.query(sql, [cell_id, cell_id, limit]))
 
 
 def typical_units(store: Store, cell_id: str, limit: int) -> Records:
-    """Return the alive units of a cell whose MS score is closest to the median, best first."""
-    frame = store.query(
-        "WITH scored AS (SELECT * FROM units WHERE cell_id = ? AND alive AND NOT isnan(ms_score)), "
-        "near AS (SELECT unit FROM scored ORDER BY abs(ms_score - (SELECT median(ms_score) FROM scored)), unit LIMIT ?) "
-        f"SELECT {_UNIT} FROM scored WHERE unit IN (FROM near) ORDER BY ms_score DESC, unit",
-        [cell_id, limit],
-    )
-    return records(frame)
+    """Return the alive units of a cell whose score is closest to the median, those with activation maps if any has."""
+    sql = f"""
+        {_SCORED}, near AS (
+            SELECT unit FROM scored WHERE score IS NOT NULL
+            ORDER BY has_maps DESC, abs(score - (SELECT median(score) FROM scored)), unit LIMIT ?
+        ) SELECT score, {_UNIT} FROM scored WHERE unit IN (FROM near) ORDER BY score DESC, unit
+    """
+    return records(store.query(sql, [cell_id, cell_id, limit]))
 
 
 def judged_units(store: Store, cell_id: str, limit: int) -> Records:
@@ -71,9 +80,4 @@ def n_units(store: Store, cell_id: str) -> dict[str, Any]:
     return records(frame)[0]
 
 
-def run_devices(store: Store) -> dict[str, str]:
-    """Return run id -> device in words."""
-    return mapping(store.query("SELECT run_id, coalesce(device, '') FROM runs"))
-
-
-__all__ = ["Record", "best_units", "judged_units", "n_units", "run_devices", "shown_cell", "typical_units"]
+__all__ = ["Record", "best_units", "judged_units", "n_units", "shown_cell", "typical_units"]

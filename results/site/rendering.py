@@ -45,7 +45,7 @@ def _finalized(value: Any) -> Any:
     """Return a value of a template as it is printed: None is nothing, texts are bounded, coordinates are short."""
     if value is None:
         return ""
-    if isinstance(value, Markup) or isinstance(value, (bool, int)):
+    if isinstance(value, (Markup, bool, int)):
         return value
     if isinstance(value, float):
         return f"{value:.2f}".rstrip("0").rstrip(".")

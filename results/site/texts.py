@@ -55,10 +55,8 @@ def short_number(value: float | None) -> str:
 def _significant(value: float) -> str:
     if abs(value) >= 1e15 or abs(value) < 1e-4:
         return f"{value:.2e}"
-    digits = max(2 - math.floor(math.log10(abs(value))), 0)
-    text = f"{value:.{min(digits, 6)}f}"
-    # 99.96 has three digits, 100.0 would have four.
-    return text if len(text.replace("-", "").replace(".", "").lstrip("0")) <= 3 or digits == 0 else f"{value:.{digits - 1}f}"
+    text = f"{value:#.3g}".removesuffix(".")
+    return f"{value:.0f}" if "e" in text else text
 
 
 def day(moment: datetime | None) -> str:
@@ -76,7 +74,9 @@ def setting(value: Any, depth: int = 0) -> str:
         return f"{value:.6g}"
     if depth < 3 and isinstance(value, Mapping):
         items = itertools.islice(value.items(), 30)
-        return bounded(", ".join(f"{bounded(key, 60)}={setting(item, depth + 1)}" for key, item in items), 400) or "none"
+        return (
+            bounded(", ".join(f"{bounded(key, 60)}={setting(item, depth + 1)}" for key, item in items), 400) or "none"
+        )
     if depth < 3 and isinstance(value, (list, tuple)):
         return bounded(", ".join(setting(item, depth + 1) for item in value[:30]), 400) or "none"
     return bounded(value, 200)

@@ -90,16 +90,20 @@ def gallery(store: Store, cell: Record, images: Images, n_best: int) -> Gallery 
     """Return the gallery of a cell, a row of `queries.cells`; None if it has no unit to show."""
     cell_id = cell["cell_id"]
     best = queries.best_units(store, cell_id, n_best)
-    judged = queries.judged_units(store, cell_id, min(MOST_JUDGED, n_best))
-    seen = {unit["unit"] for unit in (*best, *judged)}
-    typical = [u for u in queries.typical_units(store, cell_id, min(MOST_TYPICAL, n_best)) if u["unit"] not in seen]
+    counted = {unit["unit"]: unit for unit in queries.judged_units(store, cell_id, n_best + MOST_JUDGED)}
+    # A unit is on the page once, so that its address does not depend on why it is there.
+    best = [unit | {"n_judged": counted.get(unit["unit"], {}).get("n_judged")} for unit in best]
+    numbers = {unit["unit"] for unit in best}
+    judged = [unit for number, unit in counted.items() if number not in numbers][: min(MOST_JUDGED, n_best)]
+    numbers |= {unit["unit"] for unit in judged}
+    typical = [u for u in queries.typical_units(store, cell_id, min(MOST_TYPICAL, n_best)) if u["unit"] not in numbers]
     if not best and not judged:
         return None
     drawer = _Drawer(store, cell, images, [*best, *judged, *typical])
     sections = (
-        ("Highest MS scores", "The best case: units whose top images are most alike.", best),
+        ("Best", "The highest MS scores above chance: units whose top images are most alike.", best),
         ("Judged", "The units that judges compared most often with those of other methods.", judged),
-        ("Typical", "Units at the median of the MS scores: what to expect of an arbitrary unit.", typical),
+        ("Typical", "Units at the median of this score: what to expect of an arbitrary unit.", typical),
     )
     counts = queries.n_units(store, cell_id)
     return Gallery(
@@ -177,14 +181,14 @@ class _Drawer:
 def _facts(unit: Record) -> Iterable[str]:
     yield f"MS {short_number(_percent(unit['ms_score']))} %"
     if unit["chance"] is not None:
-        yield f"chance {short_number(_percent(unit['chance']))} %"
+        yield f"random images {short_number(_percent(unit['chance']))} %"
     if unit["parent"] is not None and unit["parent"] != unit["unit"]:
         yield f"part of unit {unit['parent']}"
     positions = listed(unit["top_position"])
     if on_cls := sum(position < 0 for position in positions):
         yield f"{on_cls} of {len(positions)} maxima at CLS"
     if unit.get("n_judged"):
-        yield f"{unit['n_judged']} comparisons"
+        yield f"judged {unit['n_judged']} times"
 
 
 def _percent(share: float | None) -> float | None:
@@ -202,7 +206,8 @@ def _bars(content: UnitMaps | None) -> tuple[tuple[float, float, float, float], 
     if content is None or not len(content.peaks) or content.peaks.max() <= 0:
         return ()
     width, height = _PEAKS_PX
-    roots = np.sqrt(np.clip(content.peaks[::-1], 0, None).astype(float))
+    counts = np.trim_zeros(np.clip(content.peaks, 0, None), "b")[::-1]
+    roots = np.sqrt(counts.astype(float))
     step = width / len(roots)
     return tuple(
         (number * step, height - height * share, step - 0.5, height * share)

@@ -64,7 +64,9 @@ def staged(out: Path) -> Iterator[Staged]:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        raise StoreError(f"The site cannot be written to {out} ({error.strerror or error}); choose another folder.") from error
+        raise StoreError(
+            f"The site cannot be written to {out} ({error.strerror or error}); choose another folder."
+        ) from error
 
 
 class Staged:

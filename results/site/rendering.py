@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,14 @@ CONTENT_SECURITY_POLICY = (
     "base-uri 'none'; form-action 'none'"
 )
 
+#: Style of the page for missing addresses, which a host shows at any depth, so that it can load no file.
+_LOST_STYLE = (
+    ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:15vh auto;"
+    "padding:0 1.25rem;background:#fff;color:#1b1f24}a{color:#0062a3}"
+    "@media (prefers-color-scheme:dark){body{background:#12161b;color:#e6eaee}a{color:#6cbcf2}}"
+)
+_LOST_HASH = base64.b64encode(hashlib.sha256(_LOST_STYLE.encode()).digest()).decode()
+
 
 @functools.lru_cache(maxsize=1)
 def environment() -> jinja2.Environment:
@@ -32,6 +42,10 @@ def environment() -> jinja2.Environment:
     )
     made.filters["name"] = name
     made.globals["policy"] = CONTENT_SECURITY_POLICY
+    made.globals["lost_style"] = Markup(_LOST_STYLE)
+    made.globals["lost_policy"] = (
+        f"default-src 'none'; style-src 'sha256-{_LOST_HASH}'; base-uri 'none'; form-action 'none'"
+    )
     return made
 
 

@@ -6,6 +6,7 @@ import random
 import time
 from pathlib import Path
 
+import duckdb
 import pytest
 from app_store import make_images, make_store
 from hostile_stores import SECRET, Mutation, combined, hostile_store, mutations
@@ -75,7 +76,7 @@ def test_a_larger_sample(source: Path, tmp_path: Path, mutation: Mutation) -> No
 
 
 def test_hostile_texts_everywhere(tmp_path: Path) -> None:
-    texts = hostile_texts(150)
+    texts = hostile_texts(95)
     store = open_store(tmp_path / "texts.duckdb", read_only=False)
     store.start_run(RunRecord(run_id=texts[40], suite=texts[41], command=texts[42], device=texts[43]))
     for number, text in enumerate(texts):
@@ -102,8 +103,6 @@ def test_names_of_images_do_not_lead_out_of_their_folder(source: Path, tmp_path:
     (tmp_path / "shared" / "link.png").symlink_to(pictures / "00.png")
     store = tmp_path / "names.duckdb"
     store.write_bytes(source.read_bytes())
-    import duckdb
-
     for name in ("../private/00.png", str(pictures / "00.png"), "link.png", "attribution.csv"):
         with duckdb.connect(str(store)) as opened:
             opened.execute("UPDATE images SET name = ?", [name])
@@ -115,8 +114,6 @@ def test_names_of_images_do_not_lead_out_of_their_folder(source: Path, tmp_path:
 def test_only_listed_photographs_count_as_shipped(source: Path, tmp_path: Path) -> None:
     store = tmp_path / "photos.duckdb"
     store.write_bytes(source.read_bytes())
-    import duckdb
-
     with duckdb.connect(str(store)) as opened:
         opened.execute("UPDATE cells SET dataset = 'photos'")
         opened.execute(

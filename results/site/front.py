@@ -241,7 +241,8 @@ def _stairs(points: Sequence[Point], x: Column, plane: _Plane) -> str:
 def _room(values: Sequence[float], share: float) -> tuple[float, float]:
     """Return a range around values with some room at its ends."""
     low, high = min(values), max(values)
-    room = share * (high - low) or abs(high) * share or 1.0
+    # Equal values, or nearly equal ones, get a range that has numbers to write at its ticks.
+    room = max(share * (high - low), 1e-4 * max(abs(low), abs(high)), 1e-6)
     return low - room, high + room
 
 

@@ -22,14 +22,20 @@ _ABOVE_CHANCE = (
 )
 _SCORED = (
     f"WITH scored AS (SELECT *, nullif({_ABOVE_CHANCE}, 'NaN') AS score, "
-    "unit IN (SELECT unit FROM unit_maps WHERE cell_id = ?) AS has_maps "
+    "unit IN (SELECT unit FROM unit_maps WHERE cell_id = ?) AS has_maps, "
+    # Images are sorted by activation: if the last of nine is active, all are.
+    "coalesce(top_value[least(9, len(top_value))] > 0 AND len(top_value) >= 9, false) AS fills_a_grid "
     "FROM units WHERE cell_id = ? AND alive AND NOT isnan(ms_score))"
 )
 
 
 def best_units(store: Store, cell_id: str, limit: int) -> Records:
-    """Return the alive units of a cell with the highest MS scores above chance, best first."""
-    sql = f"{_SCORED} SELECT score, {_UNIT} FROM scored ORDER BY score DESC NULLS LAST, unit LIMIT ?"
+    """Return the alive units of a cell with the highest MS scores above chance, best first.
+
+    Units that are active on fewer than nine images come last: of two images, an MS score says little.
+    """
+    order = "fills_a_grid DESC, score DESC NULLS LAST, unit"
+    sql = f"{_SCORED} SELECT score, {_UNIT} FROM scored ORDER BY {order} LIMIT ?"
     return records(store.query(sql, [cell_id, cell_id, limit]))
 
 

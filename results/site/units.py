@@ -101,7 +101,7 @@ def gallery(store: Store, cell: Record, images: Images, n_best: int) -> Gallery 
         return None
     drawer = _Drawer(store, cell, images, [*best, *judged, *typical])
     sections = (
-        ("Best", "The highest MS scores above chance: units whose top images are most alike.", best),
+        ("Best", "The highest MS scores above chance, of units that are active on nine images or more.", best),
         ("Judged", "The units that judges compared most often with those of other methods.", judged),
         ("Typical", "Units at the median of this score: what to expect of an arbitrary unit.", typical),
     )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from app_store import DROP, make_images, make_store
 from flagged_store import make_store as make_flagged
+from paths import ROOT
 from site_pages import Page, checked
 
 from results import StoreError, open_store
@@ -174,3 +177,9 @@ def test_an_empty_store_says_what_to_do(folder: Path) -> None:
     with pytest.raises(StoreError, match="harness run"):
         write_site([empty], folder / "nothing")
     assert not (folder / "nothing").exists()
+
+
+def test_a_site_needs_neither_torch_nor_streamlit() -> None:
+    code = "import sys, results.site; print([name for name in ('torch', 'streamlit', 'altair') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"

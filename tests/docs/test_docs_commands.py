@@ -28,6 +28,7 @@ pytestmark = pytest.mark.run
 ELSEWHERE = {
     "efficiency": "test_efficiency.py",
     "app": "test_app.py",
+    "site": "test_site_command.py",
     "check": "test_check.py",
     "sweep": "test_sweep.py",
     "stability": "test_stability.py",

@@ -126,10 +126,10 @@ class Visit:
         return serious_findings(self.page)
 
 
-def serious_findings(page: Any) -> list[str]:
-    """Return the serious and critical findings of axe-core on a page, one line each."""
+def serious_findings(page: Any, options: dict[str, Any] | None = None) -> list[str]:
+    """Return the serious and critical findings of axe-core with these options on a page, one line each."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    result = axe.Axe().run(page)
+    result = axe.Axe().run(page, options=options)
     return [
         f"{rule['id']} ({rule['impact']}): {rule['help']}: {node['html'][:200]}"
         for rule in result.response["violations"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-#: Inferno at 17 equally spaced levels; between them linear, at most 7 of 255 off.
+#: Inferno without the darkest three of 17 equally spaced levels; between them linear, at most 7 of 255 off.
 _INFERNO = np.array(
     [
         *[(61, 9, 101), (87, 16, 110), (113, 25, 110), (138, 34, 106), (163, 44, 97), (188, 55, 84), (210, 70, 68)],
@@ -32,15 +32,21 @@ def heat_map(image: Image.Image, activation: np.ndarray, *, opacity: float = 0.8
     Returns:
         An RGB picture of the size of `image`.
     """
-    picture = np.asarray(image.convert("RGB"), dtype=np.float32)
+    layer = heat_layer(activation, image.size, opacity=opacity)
+    picture = image.convert("RGB")
+    picture.paste(layer, mask=layer.getchannel("A"))
+    return picture
+
+
+def heat_layer(activation: np.ndarray, size: tuple[int, int], *, opacity: float = 0.8) -> Image.Image:
+    """Return the heat map alone, for a page that lays it over the image: an RGBA picture of `size`, see `heat_map`."""
     level = np.arange(256, dtype=np.float32) / 255
     colour = np.stack([np.interp(level, np.linspace(0, 1, len(_INFERNO)), band) for band in _INFERNO.T], axis=1)
     # A power below one: weak activations are seen, and their colour tells them from strong ones.
-    alpha = (opacity * level**0.7)[:, None]
-    smooth = _smooth(activation, image.size)
+    alpha = (255 * opacity * level**0.7)[:, None]
     # Looked up per level: arithmetic per pixel takes several times as long.
-    mixed = picture * (1 - alpha).astype(np.float32)[smooth] + (colour * alpha).astype(np.float32)[smooth]
-    return Image.fromarray(mixed.round().astype(np.uint8), "RGB")
+    table = np.concatenate([colour, alpha], axis=1).round().astype(np.uint8)
+    return Image.fromarray(table[_smooth(activation, size)], "RGBA")
 
 
 def _smooth(activation: np.ndarray, size: tuple[int, int]) -> np.ndarray:

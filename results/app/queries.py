@@ -94,7 +94,8 @@ def histogram(store: Store, cell_ids: Sequence[str], bins: int = 50) -> pd.DataF
 
 def unit_by_number(store: Store, cell_id: str, unit: int) -> dict[str, Any] | None:
     """Return one unit of a cell with its lists, or None if there is no such unit."""
-    frame = store.query("SELECT * EXCLUDE (cell_id) FROM units WHERE cell_id = ? AND unit = ?", [cell_id, int(unit)])
+    sql = "SELECT * EXCLUDE (cell_id) FROM units WHERE cell_id = ? AND unit = ? LIMIT 1"
+    frame = store.query(sql, [cell_id, int(unit)])
     return next(iter(records(frame)), None)
 
 
@@ -106,8 +107,9 @@ def siblings(store: Store, cell_id: str, parent: int, unit: int, limit: int = 12
     sql = """
         SELECT *, count(*) OVER () AS total, row_number() OVER (ORDER BY nullif(ms_score, 'NaN') DESC NULLS LAST, unit)
         AS number FROM units WHERE cell_id = ? AND parent = ? QUALIFY number <= ? OR unit = ? ORDER BY number
+        LIMIT ?
     """
-    return records(store.query(sql, [cell_id, int(parent), limit, int(unit)]))
+    return records(store.query(sql, [cell_id, int(parent), limit, int(unit), limit + 1]))
 
 
 def last_position(store: Store, cell_id: str, sample: int = 2000) -> int | None:

@@ -1,7 +1,8 @@
 """Queries of the units of a cell: the pages of the gallery, and what stands around one unit.
 
 To sort units by a number, a query must not read all lists of top images of a cell: DuckDB reads only the columns of the
-inner query, and the lists of the few remaining rows.
+inner query, and the lists of the few remaining rows. A store from anyone can have one unit many times: each is joined
+with one row only.
 """
 
 from __future__ import annotations
@@ -90,8 +91,9 @@ def unit_page(store: Store, units: UnitList, *, limit: int = 12, offset: int = 0
             SELECT *, count(*) OVER () AS total FROM selected ORDER BY {_order(units)} LIMIT $limit OFFSET $offset
         )
         SELECT page.*, top_image, top_position, top_value FROM page JOIN (
-            SELECT unit, top_image, top_position, top_value FROM units
-            WHERE cell_id = $cell AND unit IN (SELECT unit FROM page)
+            SELECT unit, first(top_image) AS top_image, first(top_position) AS top_position,
+                   first(top_value) AS top_value
+            FROM units WHERE cell_id = $cell AND unit IN (SELECT unit FROM page) GROUP BY unit
         ) USING (unit) ORDER BY {_order(units)}
     """
     return _query(store, sql, params | {"limit": limit, "offset": offset})
@@ -105,7 +107,7 @@ def unit_place(store: Store, units: UnitList, unit: int) -> dict[str, Any] | Non
             SELECT unit, row_number() OVER ordered AS place, count(*) OVER () AS total,
             lag(unit) OVER ordered AS before, lead(unit) OVER ordered AS after
             FROM selected WINDOW ordered AS (ORDER BY {_order(units)})
-        ) SELECT * FROM placed WHERE unit = $unit
+        ) SELECT * FROM placed WHERE unit = $unit ORDER BY place LIMIT 1
     """
     return next(iter(records(_query(store, sql, params | {"unit": int(unit)}))), None)
 
@@ -123,7 +125,7 @@ def near_units(store: Store, cell_id: str, unit: int, limit: int = 4) -> Records
              WHERE cell_id = $cell AND alive AND unit <> $unit)
             WHERE image IN (SELECT image FROM wanted) GROUP BY unit ORDER BY shared DESC, unit LIMIT $limit)
         SELECT u.* EXCLUDE (cell_id), shared FROM units u JOIN near USING (unit)
-        WHERE cell_id = $cell AND u.unit IN (SELECT unit FROM near) ORDER BY shared DESC, unit
+        WHERE cell_id = $cell AND u.unit IN (SELECT unit FROM near) ORDER BY shared DESC, unit LIMIT $limit
     """
     return records(_query(store, sql, {"cell": cell_id, "unit": int(unit), "top": NEAR_TOP, "limit": limit}))
 
@@ -150,9 +152,10 @@ def labelled(store: Store, cell_id: str, units: Sequence[int]) -> pd.DataFrame:
             SELECT * FROM summed WHERE class_name <> ''
             QUALIFY row_number() OVER (PARTITION BY unit ORDER BY n DESC, best) = 1
         )
-        SELECT unit, ms_score, ms_score_token_null, class_name, n::INTEGER AS n, n_active::INTEGER AS n_active
-        FROM units LEFT JOIN commonest USING (unit)
-        WHERE cell_id = $cell AND unit IN (SELECT unnest($units::INTEGER[])) ORDER BY unit
+        SELECT unit, ms_score, ms_score_token_null, class_name, n::INTEGER AS n, n_active::INTEGER AS n_active FROM (
+            SELECT unit, first(ms_score) AS ms_score, first(ms_score_token_null) AS ms_score_token_null
+            FROM units WHERE cell_id = $cell AND unit IN (SELECT unnest($units::INTEGER[])) GROUP BY unit
+        ) LEFT JOIN commonest USING (unit) ORDER BY unit
     """
     return _query(store, sql, {"cell": cell_id, "units": [int(unit) for unit in units], "top": TOP})
 
@@ -198,7 +201,9 @@ def _selected(units: UnitList) -> tuple[str, dict[str, Any]]:
                    nullif(u.ms_score - u.ms_score_token_null, 'NaN') AS above_chance,
                    {_PREFIX_PART if {"CLS units", "patch units"} & set(units.filters) else "NULL"} AS prefix_part,
                    {"count(*) OVER (PARTITION BY u.parent)" if "split units" in units.filters else "0"} AS n_siblings
-            FROM units u LEFT JOIN units p ON p.cell_id = $reference AND p.unit = u.parent WHERE u.cell_id = $cell
+            FROM units u LEFT JOIN (
+                SELECT unit, first(ms_score) AS ms_score FROM units WHERE cell_id = $reference GROUP BY unit
+            ) p ON p.unit = u.parent WHERE u.cell_id = $cell
         ), selected AS (
             SELECT cell_units.*, {matches} AS matches FROM cell_units {join}
             {f"WHERE {' AND '.join(conditions)}" if conditions else ""}

@@ -32,15 +32,20 @@ def heat_map(image: Image.Image, activation: np.ndarray, *, opacity: float = 0.8
     Returns:
         An RGB picture of the size of `image`.
     """
-    picture = np.asarray(image.convert("RGB"), dtype=np.float32)
-    level = np.arange(256, dtype=np.float32) / 255
-    colour = np.stack([np.interp(level, np.linspace(0, 1, len(_INFERNO)), band) for band in _INFERNO.T], axis=1)
+    layer = heat_layer(activation, image.size, opacity=opacity)
+    picture = image.convert("RGB")
+    picture.paste(layer, mask=layer.getchannel("A"))
+    return picture
+
+
+def heat_layer(activation: np.ndarray, size: tuple[int, int], *, opacity: float = 0.8) -> Image.Image:
+    """Return the heat map alone, for a page that lays it over the image: an RGBA picture of `size`, see `heat_map`."""
+    level = np.arange(256) / 255
+    colour = [np.interp(level, np.linspace(0, 1, len(_INFERNO)), band) for band in _INFERNO.T]
     # A power below one: weak activations are seen, and their colour tells them from strong ones.
-    alpha = (opacity * level**0.7)[:, None]
-    smooth = _smooth(activation, image.size)
+    table = np.stack([*colour, 255 * opacity * level**0.7], axis=1).round().astype(np.uint8)
     # Looked up per level: arithmetic per pixel takes several times as long.
-    mixed = picture * (1 - alpha).astype(np.float32)[smooth] + (colour * alpha).astype(np.float32)[smooth]
-    return Image.fromarray(mixed.round().astype(np.uint8), "RGB")
+    return Image.fromarray(table[_smooth(activation, size)], "RGBA")
 
 
 def _smooth(activation: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -239,6 +239,7 @@ def test_pages_beyond_the_end_show_the_first_one(here: Store) -> None:
         "UPDATE images SET class_name = NULL",
         "UPDATE images SET class_name = '](http://example.org) <script>' || repeat('x', 5000)",
         "DELETE FROM images",
+        "INSERT INTO units SELECT u.* FROM units u, range(30)",
     ],
 )
 def test_odd_contents_are_shown_without_an_error(

@@ -1,7 +1,8 @@
 """Queries of the units of a cell: the pages of the gallery, and what stands around one unit.
 
 To sort units by a number, a query must not read all lists of top images of a cell: DuckDB reads only the columns of the
-inner query, and the lists of the few remaining rows.
+inner query, and the lists of the few remaining rows. A store from anyone can have one unit many times: each is joined
+with one row only.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def unit_place(store: Store, units: UnitList, unit: int) -> dict[str, Any] | Non
             SELECT unit, row_number() OVER ordered AS place, count(*) OVER () AS total,
             lag(unit) OVER ordered AS before, lead(unit) OVER ordered AS after
             FROM selected WINDOW ordered AS (ORDER BY {_order(units)})
-        ) SELECT * FROM placed WHERE unit = $unit
+        ) SELECT * FROM placed WHERE unit = $unit ORDER BY place LIMIT 1
     """
     return next(iter(records(_query(store, sql, params | {"unit": int(unit)}))), None)
 
@@ -151,9 +152,10 @@ def labelled(store: Store, cell_id: str, units: Sequence[int]) -> pd.DataFrame:
             SELECT * FROM summed WHERE class_name <> ''
             QUALIFY row_number() OVER (PARTITION BY unit ORDER BY n DESC, best) = 1
         )
-        SELECT unit, ms_score, ms_score_token_null, class_name, n::INTEGER AS n, n_active::INTEGER AS n_active
-        FROM units LEFT JOIN commonest USING (unit)
-        WHERE cell_id = $cell AND unit IN (SELECT unnest($units::INTEGER[])) ORDER BY unit
+        SELECT unit, ms_score, ms_score_token_null, class_name, n::INTEGER AS n, n_active::INTEGER AS n_active FROM (
+            SELECT unit, first(ms_score) AS ms_score, first(ms_score_token_null) AS ms_score_token_null
+            FROM units WHERE cell_id = $cell AND unit IN (SELECT unnest($units::INTEGER[])) GROUP BY unit
+        ) LEFT JOIN commonest USING (unit) ORDER BY unit
     """
     return _query(store, sql, {"cell": cell_id, "units": [int(unit) for unit in units], "top": TOP})
 

@@ -40,12 +40,11 @@ def heat_map(image: Image.Image, activation: np.ndarray, *, opacity: float = 0.8
 
 def heat_layer(activation: np.ndarray, size: tuple[int, int], *, opacity: float = 0.8) -> Image.Image:
     """Return the heat map alone, for a page that lays it over the image: an RGBA picture of `size`, see `heat_map`."""
-    level = np.arange(256, dtype=np.float32) / 255
-    colour = np.stack([np.interp(level, np.linspace(0, 1, len(_INFERNO)), band) for band in _INFERNO.T], axis=1)
+    level = np.arange(256) / 255
+    colour = [np.interp(level, np.linspace(0, 1, len(_INFERNO)), band) for band in _INFERNO.T]
     # A power below one: weak activations are seen, and their colour tells them from strong ones.
-    alpha = (255 * opacity * level**0.7)[:, None]
+    table = np.stack([*colour, 255 * opacity * level**0.7], axis=1).round().astype(np.uint8)
     # Looked up per level: arithmetic per pixel takes several times as long.
-    table = np.concatenate([colour, alpha], axis=1).round().astype(np.uint8)
     return Image.fromarray(table[_smooth(activation, size)], "RGBA")
 
 

@@ -47,4 +47,4 @@ def class_figure(classes: Sequence[str], set_counts: Mapping[str, int]) -> Spec 
         .encode(x=x, x2=alt.X2("zero"), y=y, tooltip=tooltip, description=alt.Description("description:N")),
         rows("bars").mark_tick(color=LINE, thickness=3, height={"band": 0.9}).encode(x=base, y=y, tooltip=tooltip),
     ]
-    return figure(layers, {"bars": bars}, height=50 + 28 * len(bars))
+    return figure(layers, {"bars": bars}, height=74 + 26 * len(bars))

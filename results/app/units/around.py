@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import streamlit as st
 
 from results.app import navigation, queries, queries_judging, queries_units
-from results.app.gallery import Gallery
+from results.app.gallery import Gallery, listed
 from results.app.queries import Record
 from results.app.queries_units import NEAR_TOP
 from results.app.titles import plain, visible
@@ -56,13 +56,14 @@ def show_near(store: Store, cell: Cell, gallery: Gallery, unit: Record, address:
     if not near:
         note(f"No other unit shares one of its {NEAR_TOP} strongest images.")
         return
+    n_images = min(NEAR_TOP, len(listed(unit["top_image"])))
     note(
-        f"Units of this cell that share most of the {NEAR_TOP} strongest images: unit {near[0]['unit']} shares "
+        f"Units of this cell that share most of its {n_images} strongest images: unit {near[0]['unit']} shares "
         f"{near[0]['shared']}."
     )
     gallery.prepare(store, near)
     gallery.prepare_maps(store, cell.id, near)
-    notes = {row["unit"]: f"{row['shared']} of {NEAR_TOP} images shared" for row in near}
+    notes = {row["unit"]: f"{row['shared']} of {n_images} images shared" for row in near}
     labels = labels_of(store, cell.id, near)
     tile_grid(gallery, cell.id, near, labels, n_images=cell.n_images, address=address, notes=notes)
 

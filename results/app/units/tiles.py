@@ -43,8 +43,10 @@ def tile_grid(
         notes: unit -> short text under its score.
     """
     gallery.decode_ahead(units, IMAGE_PX, N_IMAGES)
+    # A store from anyone can have one unit many times; its star can be there only once.
+    distinct_units = {unit["unit"]: unit for unit in units}
     with st.container(horizontal=True, gap="small"):
-        for unit in units:
+        for unit in distinct_units.values():
             with st.container(border=True, width=TILE_PX, gap="xsmall"):
                 _tile(gallery, cell_id, unit, labels.get(unit["unit"]), n_images, address)
                 if text := (notes or {}).get(unit["unit"]):

@@ -14,7 +14,7 @@ pytest.importorskip("streamlit")
 from app_store import EVALUATION, make_store
 
 from results import Store, open_store
-from results.app import queries_units
+from results.app import queries, queries_units
 from results.app.queries import records
 from results.app.queries_units import FILTERS, NEAR_TOP, SORTS, TOP, UnitList
 
@@ -134,6 +134,19 @@ def test_an_older_store_tells_cls_units_from_their_positions(store: Store, tmp_p
         )
     units = EVERYTHING._replace(filters=("CLS units",))
     assert queries_units.unit_page(older, units, limit=50)["unit"].tolist() == [2]
+
+
+def test_equal_units_are_not_multiplied(tmp_path: Path) -> None:
+    """A store from anyone can have one unit a million times; a join of them with themselves would not end."""
+    store = make_store(tmp_path / "r.duckdb")
+    with open_store(store.path, read_only=False).writing() as opened:
+        opened.execute("INSERT INTO units SELECT u.* FROM units u, range(20000) WHERE unit = 0")
+    assert len(queries_units.unit_page(store, EVERYTHING._replace(sort="number", search="dog"), limit=10)) == 10
+    assert queries_units.unit_place(store, EVERYTHING, 0) is not None
+    assert len(queries_units.near_units(store, CELL, 4, limit=3)) == 3
+    assert len(queries_units.labelled(store, CELL, [0, 1])) == 2
+    assert queries.unit_by_number(store, CELL, 0) is not None
+    assert len(queries.siblings(store, CELL, 0, 0, limit=4)) <= 5
 
 
 def test_classes_are_counted_in_the_whole_set(store: Store) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from results.pictures.heat_map import heat_map
+from results.pictures.heat_map import heat_layer, heat_map
 
 SIDE = 4
 GREY = Image.new("RGB", (80, 80), (128, 128, 128))
@@ -38,6 +38,14 @@ def test_a_stronger_activation_is_lighter() -> None:
     lightness = [float(np.dot(level, (0.2126, 0.7152, 0.0722))) for level in levels]
     assert lightness == sorted(lightness) and lightness[-1] > 200
     assert tuple(levels[-1]) == (252, 255, 164)
+
+
+def test_the_layer_over_the_image_is_the_heat_map() -> None:
+    activation = np.arange(0, 256, 16, dtype=np.uint8).reshape(SIDE, SIDE)
+    layer = heat_layer(activation, GREY.size)
+    assert layer.mode == "RGBA" and layer.size == GREY.size
+    over = np.asarray(Image.alpha_composite(GREY.convert("RGBA"), layer).convert("RGB"), dtype=np.int64)
+    assert np.abs(over - _drawn(activation)).max() <= 2
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P"])

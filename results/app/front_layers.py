@@ -38,10 +38,8 @@ def show(
     measured = [standing(store, other, _drawn(other, *axes), *axes).points for other, axes in layers]
     ranges = front_ranges([point for points in measured for point in points], {"x": x, "y": y})
     look = Look(height_px=_HEIGHT_PX, is_small=True, families=families, ranges=ranges)
-    slots = [st.container() for _ in layers]
-    for start in range(0, len(layers), _ACROSS):
-        across = st.columns(_ACROSS)
-        slots[start : start + _ACROSS] = across[: len(layers) - start]
+    across = min(_ACROSS, len(layers))
+    slots = [slot for _ in range(0, len(layers), across) for slot in st.columns(across)][: len(layers)]
     for number, (slot, (other, axes), points) in enumerate(zip(slots, layers, measured, strict=True)):
         with slot:
             _layer(store, other, points, axes, look, f"layer_{number}", is_chosen=other is board)

@@ -27,6 +27,8 @@ _STYLE = """
 .st-key-front_panel {gap: 0.5rem}
 .st-key-front_panel thead {display: none}
 .st-key-front_panel td {padding: 0.15rem 0.25rem; font-size: 0.85rem}
+.st-key-front_layers [data-testid=stHorizontalBlock] {flex-wrap: wrap}
+.st-key-front_layers [data-testid=stColumn] {min-width: min(19rem, 100%)}
 [class*=st-key-front_layer_] {min-height: 3.2rem}
 [class*=st-key-front_layer_] a {padding: 0}
 [class*=st-key-front_layer_] a > span:first-child {display: none}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import streamlit as st
 
@@ -25,7 +25,7 @@ class UnitCard(NamedTuple):
     """small text below it"""
     units: tuple[tuple[str, int], tuple[str, int]]
     """(cell id, number) of the units of A and B"""
-    address: Mapping[str, object] | None = None
+    address: Mapping[str, Any] | None = None
     """parameters of the page Judges, for units that were judged"""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from results.app import queries
+from results.app import queries, queries_runs
 from results.app.queries import Record
 from results.boards.board import Board, board_json
 from results.comparison.leaderboard import leaderboard
@@ -250,7 +250,7 @@ def _provenance(sources: Sources) -> Provenance:
             "seeds": f"token seed {cell['token_seed']}, init seed {cell['init_seed']}",
             "error": f"{cell['error_type']}: {cell['error_message'] or 'no message'}",
         }
-        for cell in queries.failed_cells(store, _MOST_FAILURES)
+        for cell in queries_runs.failed_cells(store, _MOST_FAILURES)
     ]
     newest = max((day(cell["started_at"]) for cell in cells), default="")
     return Provenance(tuple(summaries), tuple(runs), tuple(failures), newest)

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from results.app.figures.labels import HEIGHT_PX, WIDTHS_PX, Named, Offset, label_offsets
+from results.app.figures.labels import Frame, Named, Offset, label_offsets
 from results.app.standings import Point, is_candidate
 from results.app.theme import GREY, marks
 from results.boards.board import Board, Column, Row
@@ -18,6 +18,8 @@ from results.boards.lead_columns import column_name, unit_text
 from results.site.names import row_name
 from results.site.texts import bounded, short_number
 
+#: Plotting area in narrow and in wide windows.
+FRAME = Frame((600.0, 1090.0), 430.0)
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 30.0, 46.0
 #: Longest name in the figure, and the horizontal positions of controls' names, as shares of the plot.
 _MOST_LETTERS = 44
@@ -53,7 +55,8 @@ class FrontMark:
     path: str
     kind: str
     """"front", "method", "beside" (flagged or virtual) or "control" """
-    label: Offset
+    label: Offset | None
+    """None: the name has no room"""
     tip: str
 
 
@@ -98,10 +101,10 @@ def front(board: Board, points: Sequence[Point], x: Column, y: Column) -> Front 
     x_range = _room([end for point in others or ordered for end in point.x], 0.07)
     y_range = _room([*(end for point in others for end in point.y), *(p.y[0] for p in ordered)], 0.06)
     named = [_named(point, number, x_range) for number, point in enumerate(ordered)]
-    offsets = label_offsets(named, x_range, y_range)
+    offsets = label_offsets(named, x_range, y_range, FRAME)
     styles = marks([point.row.method for point in ordered])
     plots = {}
-    for kind, width in zip(("narrow", "wide"), WIDTHS_PX, strict=True):
+    for kind, width in zip(("narrow", "wide"), FRAME.widths_px, strict=True):
         plane = _Plane(x_range, y_range, width)
         drawn = tuple(
             _mark(
@@ -119,7 +122,7 @@ def front(board: Board, points: Sequence[Point], x: Column, y: Column) -> Front 
         )
         plots[kind] = Plot(
             width=LEFT + width + RIGHT,
-            height=TOP + HEIGHT_PX + BOTTOM,
+            height=TOP + FRAME.height_px + BOTTOM,
             marks=drawn,
             stairs=_stairs([point for point in ordered if point.on_front], x, plane),
             x_ticks=tuple((plane.x(value), text) for value, text in _ticks(x_range, 6 if kind == "narrow" else 9)),
@@ -148,7 +151,7 @@ class _Plane:
 
     def y(self, value: float) -> float:
         low, high = self.y_range
-        return TOP + HEIGHT_PX * (1 - (value - low) / (high - low))
+        return TOP + FRAME.height_px * (1 - (value - low) / (high - low))
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -159,7 +162,7 @@ def _mark(
     board: Board,
     point: Point,
     place: Named,
-    offset: Offset,
+    offset: Offset | None,
     colour: str,
     symbol: str,
     plane: _Plane,

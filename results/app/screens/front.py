@@ -16,7 +16,7 @@ from results.app.queries_front import extent
 from results.app.standings import Point, is_candidate
 from results.app.titles import axis_title, plain, title_and_unit, visible
 from results.boards.board import Board, Column, Row
-from results.boards.lead_columns import column_name
+from results.boards.lead_columns import column_name, lead_of
 from results.comparison.joint_draws import N_DRAWS
 from results.store import Store
 
@@ -38,7 +38,8 @@ def render() -> None:
             headline.show(store, board)
         headline.show_further(store, boards, board)
         if choices is not None:
-            front_layers.show(store, boards, board, choices.x, choices.y, families)
+            with st.container(key="front_layers"):
+                front_layers.show(store, boards, board, choices.x, choices.y, families)
 
 
 def _title(store: Store, board: Board) -> None:
@@ -138,6 +139,9 @@ def _details(every: Standing, choices: Choices) -> None:
 
 
 def _explain(every: Standing, x: Column, y: Column) -> None:
+    meanings = [f"{column_name(column)}: {lead.explanation}" for column in (y, x) if (lead := lead_of(column))]
+    if meanings:
+        st.caption(plain(f"{'; '.join(meanings)}."))
     parts = [
         "The front has the methods that no other method beats in both metrics at once. Click a mark or a name to see "
         "the method beside the plot. Thin lines are 95 % intervals of the mean, from the spread over seeds (Student's "

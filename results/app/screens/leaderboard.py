@@ -136,10 +136,10 @@ def _explanations(board: Board, columns: Sequence[Column]) -> list[str]:
 def _notes(board: Board) -> None:
     failed = [(row, error) for row in board.rows for error in dict.fromkeys(row.errors)]
     if failed:
-        st.subheader("Failed cells")
+        st.header("Failed cells")
         st.text("\n".join(visible(f"{row.title}: {error}") for row, error in failed))
     if board.notes:
-        st.subheader("Notes on comparability")
+        st.header("Notes on comparability")
         st.markdown("\n".join(f"- {plain(note)}" for note in board.notes))
 
 

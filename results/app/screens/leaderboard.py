@@ -139,8 +139,8 @@ def _notes(board: Board) -> None:
         st.header("Failed cells")
         st.text("\n".join(visible(f"{row.title}: {error}") for row, error in failed))
     if board.notes:
-        st.header("Notes on comparability")
-        st.markdown("\n".join(f"- {plain(note)}" for note in board.notes))
+        with st.expander(f"Notes on comparability ({len(board.notes)})", icon=":material/notes:"):
+            st.markdown("\n".join(f"- {plain(note)}" for note in board.notes))
 
 
 if __name__ == "__main__":

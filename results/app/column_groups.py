@@ -14,7 +14,7 @@ LEADERS: Mapping[str, Sequence[str]] = {
     "interpretability": HEADLINE,
     "faithfulness": FAITHFULNESS,
     "judged": ("win_rate",),
-    "stability": ("stability",),
+    "stability": ("stability", "token_sensitivity"),
     "cost": ("fit_seconds", "encode_macs", "parameters"),
 }
 #: Command that measures the lead column of a group which a board may lack.

@@ -12,7 +12,7 @@ from results.export import write as export
 
 def show(board: Board) -> None:
     """Show the download buttons of a board."""
-    st.subheader("Downloads")
+    st.header("Downloads")
     frame = functools.partial(export.boards_frame, [board])
     forms = (
         ("CSV", "csv", "text/csv", lambda: export.csv_text(frame())),

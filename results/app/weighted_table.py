@@ -30,7 +30,7 @@ def show(board: Board, standings: Standings) -> None:
     columns = axes_of(board)
     if len(columns) < 2:
         return
-    st.subheader("Weighted score")
+    st.header("Weighted score")
     sentence = st.container()
     weights = _weights(columns)
     if not any(weights.values()):

@@ -136,11 +136,11 @@ def _explanations(board: Board, columns: Sequence[Column]) -> list[str]:
 def _notes(board: Board) -> None:
     failed = [(row, error) for row in board.rows for error in dict.fromkeys(row.errors)]
     if failed:
-        st.subheader("Failed cells")
+        st.header("Failed cells")
         st.text("\n".join(visible(f"{row.title}: {error}") for row, error in failed))
     if board.notes:
-        st.subheader("Notes on comparability")
-        st.markdown("\n".join(f"- {plain(note)}" for note in board.notes))
+        with st.expander(f"Notes on comparability ({len(board.notes)})", icon=":material/notes:"):
+            st.markdown("\n".join(f"- {plain(note)}" for note in board.notes))
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def _failures(cells: Sequence[Record]) -> None:
 
 def _measurements(choice: Choice) -> None:
     board, row = choice
-    st.subheader("Measurements")
+    st.header("Measurements")
     measured = [column for column in board.columns if column.key in row.metrics or column.key in row.undefined]
     measured.sort(key=position)
     if not measured:
@@ -177,7 +177,7 @@ def _units(store: Store, choice: Choice, finished: Sequence[str]) -> None:
     frame = queries.histogram(store, finished if reference is None else [*finished, reference], _BINS)
     if frame.empty:
         return
-    st.subheader("MS scores of the units")
+    st.header("MS scores of the units")
     name = visible(choice.row.title_with_flags)
     counts = {name: _binned(frame[frame["cell_id"].isin(finished)])}
     styles = {name: marks([choice.row.method])[choice.row.method]}
@@ -199,7 +199,7 @@ def _stability(store: Store, choice: Choice) -> None:
     scores = without_superseded([score for score in scores if set(score["cell_ids"] or ()) & set(choice.row.cell_ids)])
     if not scores:
         return
-    st.subheader("Stability over seeds")
+    st.header("Stability over seeds")
     tables.show(
         {
             "metric": [metric_name(score["metric"]) for score in scores],
@@ -221,7 +221,7 @@ def _curves(store: Store, cells: Sequence[Record]) -> None:
     frame = queries.curves(store, [cell["cell_id"] for cell in cells])
     if frame.empty:
         return
-    st.subheader("Training")
+    st.header("Training")
     names = {cell["cell_id"]: _seeds(cell) for cell in cells}
     figures = curve_figures(frame, names)
     across = st.columns(min(len(figures), 2))
@@ -237,7 +237,7 @@ def _properties(store: Store, choice: Choice) -> None:
     properties_of_row = next((entry for entry in every if set(entry.cell_ids) & set(row.cell_ids)), None)
     if properties_of_row is None:
         return
-    st.subheader("Properties, measured")
+    st.header("Properties, measured")
     verdicts = {name: properties_of_row.verdicts[name] for name in PROPERTIES}
     st.table(
         pd.DataFrame(
@@ -267,7 +267,7 @@ def _yes_or_no(value: bool | None) -> str:
 
 
 def _configuration(cells: Sequence[Record]) -> None:
-    st.subheader("Configuration and provenance")
+    st.header("Configuration and provenance")
     config = cells[0]["config"] or {}
     if not config:
         st.text("This method has no settings.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
 import pytest
 
 pytest.importorskip("streamlit")
@@ -188,6 +189,21 @@ def test_the_weighted_score_ranks_candidates_and_names_controls_above_them(
         "exact",
     }
     assert "Without a score, because a metric with a weight is missing: ghost" in texts(test)
+
+
+def test_the_time_of_the_fit_has_an_interval_that_is_not_negative(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "timed.duckdb"
+    path.write_bytes(store.path.read_bytes())
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE cells SET fit_seconds = token_seed WHERE method = 'topk_sae'")
+    monkeypatch.setenv("HARNESS_STORE", str(path))
+    test = opened("leaderboard")
+    require_sound(test)
+    fit = board_rows(board_tables(test)[0])["TopK SAE"]["cells"]["Fit"]
+    # Seeds 42 and 123: Student's t with one degree of freedom.
+    assert fit["text"] == "82.5" and fit["spoken"].startswith("(0 to ")
 
 
 def test_a_board_of_single_seeds_has_no_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

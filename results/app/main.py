@@ -8,13 +8,14 @@ import sys
 import streamlit as st
 from PIL import Image, ImageDraw
 
-from results.app import data, navigation, theme
+from results.app import data, navigation, shell, theme
 
 
 def main() -> None:
     """Show the page of the current address."""
     data.read_arguments(sys.argv[1:])
     st.set_page_config(page_title="Disentanglement harness", page_icon=_icon(), layout="wide")
+    shell.show()
     page = st.navigation([*navigation.pages().values(), *navigation.hidden_pages()], position="top")
     # A widget of one page must not be confused with one of another page with the same label.
     st.session_state["page"] = page.title

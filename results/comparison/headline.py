@@ -196,56 +196,67 @@ def _contrast(cells: CellScores, board: Board, column: Column, role: str, focus:
         comparison = cells.compare(board, focus, other, DEFAULT_SAMPLING, shared)
     except NotComparableError:
         return None
-    by_metric = {difference.column.metric: difference for difference in reversed(comparison.differences)}
-    score = by_metric.get(column.metric)
+    score = next(
+        (difference for difference in comparison.differences if difference.column.metric == column.metric), None
+    )
     if score is None:
         return None
-    sentence = _sentence(role, comparison, score, by_metric)
+    sentence = _sentence(role, comparison, score)
     return Contrast(role=role, comparison=comparison, score=score, sentence=sentence)
 
 
-def _sentence(role: str, comparison: Comparison, score: Difference, by_metric: dict[str, Difference]) -> str:
+def _sentence(role: str, comparison: Comparison, score: Difference) -> str:
     focus, other = comparison.a, comparison.b
     name = heading(score.column).partition(" (")[0]
-    parts = [f"{name} {difference_text(score)}"]
-    # Two lossless methods are equal in faithfulness by construction.
-    if not (focus.is_lossless and other.is_lossless):
-        parts += [_both(by_metric[metric]) for metric in FAITHFULNESS if metric in by_metric][:2]
-    if role not in (BACKBONE_ROLE, CONTROL):
-        parts += [_both(by_metric[metric]) for metric in COSTS if metric in by_metric]
+    parts = [f"{name} {difference_text(score)}", *map(both_values, side_values(role, comparison))]
     article = "its " if role == CONTROL else "the "
     return f"{focus.title_with_flags} vs {article}{role} ({other.title_with_flags}): {', '.join(parts)}."
 
 
+def side_values(role: str, comparison: Comparison) -> list[Difference]:
+    """Return the metrics whose values stand side by side: what the score costs in faithfulness, time and work."""
+    by_metric = {difference.column.metric: difference for difference in reversed(comparison.differences)}
+    metrics: list[str] = []
+    # Two lossless methods are equal in faithfulness by construction.
+    if not (comparison.a.is_lossless and comparison.b.is_lossless):
+        metrics += [metric for metric in FAITHFULNESS if metric in by_metric][:2]
+    if role not in (BACKBONE_ROLE, CONTROL):
+        metrics += [metric for metric in COSTS if metric in by_metric]
+    return [by_metric[metric] for metric in metrics]
+
+
 def difference_text(difference: Difference) -> str:
     """Return a difference with its interval and what it says: "+0.7 [-0.4, 1.8] (not separable)"."""
-    text, low, high = rounded_ends(difference)
-    if difference.low is None or difference.high is None:
+    text, ends = difference_numbers(difference)
+    if ends is None:
         reason = "one pair of seeds, so no interval" if difference.n_seeds == 1 else "no interval"
         return f"{text} ({reason})"
-    separable = not difference.low <= 0 <= difference.high
-    return f"{text} [{low}, {high}]" + ("" if separable else " (not separable)")
+    return f"{text} [{', '.join(ends)}]" + ("" if is_separable(difference) else " (not separable)")
 
 
-def rounded_ends(difference: Difference) -> tuple[str, str, str]:
-    """Return a difference and the ends of its interval, in percentage points for fractions: "+0.7", "-0.4", "1.8".
-
-    The ends are empty if there is no interval.
-    """
+def difference_numbers(difference: Difference) -> tuple[str, tuple[str, str] | None]:
+    """Return a difference with its sign, and the ends of its interval, as printed; None if it has no interval."""
     factor = 100.0 if difference.column.unit == "fraction" else 1.0
     if difference.low is None or difference.high is None:
-        return _number(factor * difference.difference, sign=True), "", ""
-    low, high = factor * difference.low, factor * difference.high
+        return _number(factor * difference.difference, sign=True), None
     # As many decimals for all three: two significant digits of the widest end, and no fewer than one decimal.
-    widest = max(abs(low), abs(high))
+    widest = factor * max(abs(difference.low), abs(difference.high))
     decimals = 1 if not 0 < widest < 1 else 1 - math.floor(math.log10(widest))
-    text, low_text, high_text = (
-        f"{round(value, decimals) + 0.0:.{decimals}f}" for value in (factor * difference.difference, low, high)
+    text, low, high = (
+        f"{round(factor * value, decimals) + 0.0:.{decimals}f}"
+        for value in (difference.difference, difference.low, difference.high)
     )
-    return (text if text.startswith("-") or not float(text) else f"+{text}"), low_text, high_text
+    return text if text.startswith("-") or not float(text) else f"+{text}", (low, high)
 
 
-def _both(difference: Difference) -> str:
+def is_separable(difference: Difference) -> bool:
+    """Return whether a difference has an interval, and it does not contain 0."""
+    low, high = difference.low, difference.high
+    return low is not None and high is not None and not low <= 0 <= high
+
+
+def both_values(difference: Difference) -> str:
+    """Return the values of both rows: "R2 100 vs 40.0 %"."""
     column = difference.column
     name, _, unit = heading(column).partition(" (")
     unit = unit.partition(")")[0]

@@ -1,0 +1,48 @@
+"""Common frame of all pages: little space above the title, and a header that is one line high."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+# A constant: no text of a store is ever part of it. The names are streamlit's own for tests (data-testid), and the
+# classes that it gives to containers with a key.
+_STYLE = """
+<style>
+[data-testid=stMainBlockContainer] {padding: 4.1rem 2rem 3rem; max-width: 90rem}
+[data-testid=stMainBlockContainer] h1 {font-size: 1.5rem; line-height: 1.25; padding: 0.25rem 0; font-weight: 600}
+[data-testid=stMainBlockContainer] h2 {font-size: 1.25rem; padding: 0.5rem 0 0.25rem}
+[data-testid=stMainBlockContainer] h3 {font-size: 1.1rem; padding: 0.4rem 0 0.2rem}
+[data-testid=stCaptionContainer], [data-testid=stCaptionContainer] p {color: inherit}
+[data-testid=stCaptionContainer] {opacity: 0.78}
+[data-testid=stSidebarContent] [data-testid=stSidebarHeader] {height: 2.5rem; margin-bottom: 0; padding-top: 0.5rem}
+[data-testid=stSidebarUserContent] {padding-bottom: 1rem}
+[data-testid=stSidebarUserContent] [data-testid=stVerticalBlock] {gap: 0.6rem}
+.st-key-front_title {gap: 0.75rem}
+.st-key-front_units a {padding: 0}
+.st-key-front_units a > span:first-child {display: none}
+.st-key-front_headline {gap: 0.1rem; min-height: 4.6rem; margin-top: -0.4rem}
+.st-key-front_headline p {line-height: 1.4}
+.st-key-front_body > :has(> .st-key-front_plot) {flex: 1 1 30rem; min-width: min(30rem, 100%)}
+.st-key-front_plot {gap: 0.25rem}
+.st-key-front_panel {gap: 0.5rem}
+.st-key-front_panel thead {display: none}
+.st-key-front_panel td {padding: 0.15rem 0.25rem; font-size: 0.85rem}
+.st-key-front_layers [data-testid=stHorizontalBlock] {flex-wrap: wrap}
+.st-key-front_layers [data-testid=stColumn] {min-width: min(19rem, 100%)}
+[class*=st-key-front_layer_] {min-height: 3.2rem}
+[class*=st-key-front_layer_] a {padding: 0}
+[class*=st-key-front_layer_] a > span:first-child {display: none}
+@media (min-width: 50rem) {
+  [data-testid=stSidebar]:has([aria-label="Collapse sidebar"]) {width: 15.5rem !important; min-width: 15.5rem}
+}
+@media (max-width: 50rem) {
+  [data-testid=stMainBlockContainer] {padding-left: 1rem; padding-right: 1rem}
+  .st-key-front_body > :has(> .st-key-front_panel) {flex: 1 1 100%; width: 100%}
+}
+</style>
+"""
+
+
+def show() -> None:
+    """Apply the frame to the page."""
+    st.html(_STYLE)

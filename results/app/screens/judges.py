@@ -94,7 +94,11 @@ def _reliability(tournament: Record) -> None:
     st.header(plain(sentence), anchor=False)
     with st.container(horizontal=True, vertical_alignment="center"):
         panels.badge(str(tournament["panel"]))
-        meaning = f" {panels.PROXY_MEANING}" if panels.is_proxy(str(tournament["panel"])) else ""
+        meaning = ""
+        if panels.is_proxy(str(tournament["panel"])):
+            meaning = (
+                f" {panels.PROXY_MEANING} They ignore the order of the grids, so their agreement is the only test."
+            )
         st.caption(f"Alpha is Krippendorff's: 0 is chance, 1 is perfect agreement.{meaning}", width="stretch")
     verdicts = [judge_checks.judge_verdict(row) for row in health]
     for verdict, name in zip(verdicts, panels.judge_names(entry.judge for entry in verdicts), strict=True):

@@ -254,7 +254,7 @@ def test_judges_shows_both_intervals_and_the_retries(here: Store) -> None:
     assert test.header[0].value.startswith("The 3 judges agree little more than by chance")
     written = texts(test)
     assert "-badge[:material/question_mark: no position test]" in written and "proxy panel" in written
-    assert written.count(plain("An encoder gives the same answer in both orders by construction")) == 3
+    assert written.count(plain("No other judge can confirm its votes")) == 3
     assert "4 pairs, each judged in both orders" in written
 
 

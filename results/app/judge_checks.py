@@ -90,14 +90,14 @@ def agreement_sentence(alpha: float | None, n_judges: int) -> str:
 
 
 def _of_proxy(agreement: float | None, n_pairs: int) -> tuple[str, str]:
-    built = "An encoder gives the same answer in both orders by construction"
+    # An encoder gives the same answer in both orders by construction: this says nothing about its votes.
     if agreement is None:
-        return BY_CONSTRUCTION, f"{built}, and no other judge can confirm its votes"
+        return BY_CONSTRUCTION, "No other judge can confirm its votes"
     low, high = _interval(agreement, n_pairs)
-    told = f"it agrees with {agreement:.0%} [{100 * low:.0f}, {100 * high:.0f}] of the other judges' votes"
-    if low <= 0.5:
-        return AT_CHANCE, f"{built}; {told}, which cannot be told from chance (50%)"
-    return BY_CONSTRUCTION, f"{built}; {told} (chance is 50%)"
+    told = f"It agrees with {agreement:.0%} [{100 * low:.0f}, {100 * high:.0f}] of the other judges' votes"
+    return (
+        (AT_CHANCE, f"{told}: not above chance (50%)") if low <= 0.5 else (BY_CONSTRUCTION, f"{told} (chance is 50%)")
+    )
 
 
 def _is_biased(bias: float, n_answers: int, same: float) -> bool:

@@ -27,7 +27,7 @@ def show_comparison(store: Store, tournament: Record, labels: Mapping[str, str],
         st.warning("This tournament has no such comparison.")
         return
     a, b = (labels.get(row[cell], row[cell]) for cell in ("cell_a", "cell_b"))
-    st.subheader(f"{plain(a)}, unit {row['unit_a']} against {plain(b)}, unit {row['unit_b']}")
+    st.header(f"{plain(a)}, unit {row['unit_a']} against {plain(b)}, unit {row['unit_b']}")
     st.text(visible(f"Consensus: {verdict_text(row, a, b)}"))
     address = {"tournament": tournament["tournament"], "pair": pair, "order": 1 - order}
     navigation.link("judges", "Same pair in the other order", **address)
@@ -38,7 +38,7 @@ def show_comparison(store: Store, tournament: Record, labels: Mapping[str, str],
             navigation.link(
                 "units", f"Open unit {row[f'unit_{side}']}", cell=row[f"cell_{side}"], unit=row[f"unit_{side}"]
             )
-    st.subheader("Replies of the judges")
+    st.header("Replies of the judges")
     for reply in queries_judging.replies(store, tournament["tournament"], row["grid_a"], row["grid_b"]):
         _reply(reply)
 

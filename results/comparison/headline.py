@@ -249,15 +249,6 @@ def difference_numbers(difference: Difference) -> tuple[str, tuple[str, str] | N
     return text if text.startswith("-") or not float(text) else f"+{text}", (low, high)
 
 
-def rounded_ends(difference: Difference) -> tuple[str, str, str]:
-    """Return a difference and the ends of its interval, in percentage points for fractions: "+0.7", "-0.4", "1.8".
-
-    The ends are empty if there is no interval.
-    """
-    text, ends = difference_numbers(difference)
-    return (text, *(ends or ("", "")))
-
-
 def is_separable(difference: Difference) -> bool:
     """Return whether a difference has an interval, and it does not contain 0."""
     low, high = difference.low, difference.high

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from results.boards.lead_columns import column_name, unit_text
 from results.boards.ranking import HEADLINE
-from results.comparison.headline import rounded_ends
+from results.comparison.headline import difference_numbers
 from results.comparison.paired import Comparison, Difference
 from results.visible_text import names_text
 
@@ -33,7 +33,7 @@ def comparison_sentences(comparison: Comparison) -> tuple[str, str]:
     a, b = flagged
     name = column_name(lead.column)
     if lead.better is None:
-        text, _, _ = rounded_ends(lead)
+        text, _ = difference_numbers(lead)
         first = f"{a} and {b} do not differ significantly in {name} ({text}{_interval(lead)}{_unit(lead)})"
         nothing = "nor in anything else"
     else:
@@ -50,14 +50,13 @@ def comparison_sentences(comparison: Comparison) -> tuple[str, str]:
 
 def rounded_size(difference: Difference) -> tuple[str, str]:
     """Return the size of a difference and its interval without signs if all of it has one sign: "4", " [3, 5]"."""
-    texts = rounded_ends(difference)
-    if difference.low is None or difference.high is None:
-        return texts[0].lstrip("+-"), ""
-    if difference.low > 0 or difference.high < 0:
-        middle, *ends = (text.lstrip("+-") for text in texts)
-        low, high = ends if difference.low > 0 else ends[::-1]
-        return middle, f" [{low}, {high}]"
-    return texts[0].lstrip("+-"), _interval(difference)
+    text, ends = difference_numbers(difference)
+    if ends is None:
+        return text.lstrip("+-"), ""
+    low, high = ends
+    if low.startswith("-") == high.startswith("-"):
+        low, high = sorted((low.lstrip("-"), high.lstrip("-")), key=float)
+    return text.lstrip("+-"), f" [{low}, {high}]"
 
 
 def _lead(tested: Sequence[Difference]) -> Difference:
@@ -97,10 +96,8 @@ def _untested(comparison: Comparison, names: tuple[str, str]) -> str:
 
 
 def _interval(difference: Difference) -> str:
-    if difference.low is None or difference.high is None:
-        return ""
-    _, low, high = rounded_ends(difference)
-    return f" [{low}, {high}]"
+    _, ends = difference_numbers(difference)
+    return "" if ends is None else f" [{', '.join(ends)}]"
 
 
 def _unit(difference: Difference) -> str:

@@ -76,7 +76,11 @@ def _panel(comparison: Comparison, differences: list[Difference], *, with_legend
         ),
     ]
     data: dict[str, Rows] = {"rows": values, "zero": [{"at": 0.0}]}
-    return figure(layers, data, height=(100 if with_legend else 66) + 28 * len(values))
+    spec = figure(layers, data, height=(100 if with_legend else 66) + 28 * len(values))
+    # The page's own colour: the theme's grey has too little contrast.
+    spec["config"]["axis"] |= {"labelColor": TEXT, "titleColor": TEXT}
+    spec["config"]["legend"] |= {"labelColor": TEXT}
+    return spec
 
 
 def _values(

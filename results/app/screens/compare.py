@@ -60,7 +60,7 @@ def _differences(store: Store, a: Choice, b: Choice) -> None:
         flags.warn(a.row, b.row)
         return
     first, second = comparison_sentences(comparison)
-    st.subheader(plain(first), anchor=False)
+    st.header(plain(first), anchor=False)
     if second:
         st.markdown(plain(second))
     flags.warn(a.row, b.row)
@@ -95,7 +95,7 @@ def _explain(comparison: Comparison) -> None:
         f"Bars are {100 * comparison.level:g} % intervals from {comparison.n_resamples} resamples, paired by "
         f"{plain(', '.join(comparison.seeds))}. P-values are corrected (Holm) for the {n_tested} quantities tested, "
         "intervals are not: an interval may exclude zero although the difference is not significant. At ↓ less is "
-        "better, and the difference is drawn in favour of A as well. The same as `harness compare`."
+        "better, and the difference is drawn in favour of A as well. The same as harness compare."
     )
 
 
@@ -185,7 +185,7 @@ def _pictures(store: Store, a: Choice, b: Choice) -> None:
         st.toggle("More pairs", key="more pairs", help=f"Up to {_N_MORE} of each instead of {_N_FIRST}.")
     gallery = gallery_of(store, first)
     for title, cards in ((f"Gained: units where {name_a} is ahead", wins), (f"Lost: {name_b} is ahead", losses)):
-        st.subheader(plain(title), anchor=False)
+        st.header(plain(title), anchor=False)
         if cards:
             show_cards(store, gallery, cards, (name_a, name_b))
         else:

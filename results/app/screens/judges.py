@@ -91,10 +91,14 @@ def _reliability(tournament: Record) -> None:
     alpha = tournament["agreement"]
     n_judges = len(tournament["judges"] or ())
     sentence = judge_checks.agreement_sentence(alpha if isinstance(alpha, float) else None, n_judges)
-    st.subheader(plain(sentence), anchor=False)
+    st.header(plain(sentence), anchor=False)
     with st.container(horizontal=True, vertical_alignment="center"):
         panels.badge(str(tournament["panel"]))
-        meaning = f" {panels.PROXY_MEANING}" if panels.is_proxy(str(tournament["panel"])) else ""
+        meaning = ""
+        if panels.is_proxy(str(tournament["panel"])):
+            meaning = (
+                f" {panels.PROXY_MEANING} They ignore the order of the grids, so their agreement is the only test."
+            )
         st.caption(f"Alpha is Krippendorff's: 0 is chance, 1 is perfect agreement.{meaning}", width="stretch")
     verdicts = [judge_checks.judge_verdict(row) for row in health]
     for verdict, name in zip(verdicts, panels.judge_names(entry.judge for entry in verdicts), strict=True):
@@ -112,7 +116,7 @@ def _win_rates(store: Store, tournament: Record, labels: Mapping[str, str], judg
     if not rates:
         st.info("This tournament is not scored yet: judging was interrupted or is still running.")
         return
-    st.subheader("Win rates", anchor=False)
+    st.header("Win rates", anchor=False)
     tables.show(
         {
             "rank": [_span(row["rank"], row["rank_low"], row["rank_high"]) for row in rates],
@@ -184,7 +188,7 @@ def _health(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _pairs(store: Store, tournament: Record, labels: Mapping[str, str]) -> None:
-    st.subheader("Pairs of units", anchor=False)
+    st.header("Pairs of units", anchor=False)
     names = list(queries_pairs.FILTERS)
     filter_name = names[0]
     given = st.query_params.get("show") or st.session_state.get("chosen_show")

@@ -81,7 +81,7 @@ def _progress(store: Store, run: Record) -> None:
             heading = f"{suite}: cell {min(done + 1, total)} of {total}{left}"
         else:
             heading = f"{suite}: {done} cells done"
-        st.subheader(plain(heading), anchor=False)
+        st.header(plain(heading), anchor=False)
         if total and total > 0:
             st.progress(min(done / total, 1.0), text=f"{done} of {total} cells done{failed}")
         now = datetime.now(UTC)
@@ -119,7 +119,7 @@ def _failures(store: Store, row_of_cell: Mapping[str, Choice]) -> None:
     cells = queries_runs.failed_cells(store)
     if not cells:
         return
-    st.subheader("1 failed cell" if len(cells) == 1 else f"{len(cells)} failed cells", anchor=False)
+    st.header("1 failed cell" if len(cells) == 1 else f"{len(cells)} failed cells", anchor=False)
     for group in grouped(cells, lambda cell: cell["run_id"]).values():
         with st.container(border=True):
             for cell in group:
@@ -141,7 +141,7 @@ def _all_runs(store: Store, row_of_cell: Mapping[str, Choice]) -> None:
     if not runs:
         st.info("No run is recorded in this store. `harness run --suite demo` starts one.")
         return
-    st.subheader("All runs", anchor=False)
+    st.header("All runs", anchor=False)
     seconds = queries_runs.computed_seconds(store)
     for number, run in enumerate(runs):
         is_open = number == 0 and run["status"] in ("died", "interrupted")

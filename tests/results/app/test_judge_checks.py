@@ -42,8 +42,8 @@ HEALTHY = {
         ({"swap_consistency": "NaN"}, UNKNOWN, "no pair in both orders"),
         ({"n_swaps": None, "swap_consistency": 0.58}, AT_CHANCE, "of 100 pairs"),
         ({"judge": "proxy/one#1", "swap_consistency": 1.0}, BY_CONSTRUCTION, "agrees with 80 % [71, 87]"),
-        ({"judge": "proxy/one#1", "swap_consistency": 1.0, "agreement": 0.55}, AT_CHANCE, "cannot be told from chance"),
-        ({"judge": "proxy/one#1", "agreement": "NaN"}, BY_CONSTRUCTION, "no other judge can confirm"),
+        ({"judge": "proxy/one#1", "swap_consistency": 1.0, "agreement": 0.55}, AT_CHANCE, "not above chance (50 %)"),
+        ({"judge": "proxy/one#1", "agreement": "NaN"}, BY_CONSTRUCTION, "No other judge can confirm"),
     ],
 )
 def test_each_judge_has_a_verdict_and_a_reason(changes: dict[str, Any], verdict: str, words: str) -> None:

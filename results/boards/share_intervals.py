@@ -40,5 +40,6 @@ def images_behind(share: float, error: float, n_images: float) -> float:
 
     A share of 0 or 1 has no spread among its images, though its error is not 0.
     """
-    variance = share * (1 - share)
-    return variance / error**2 if error > 0 and variance > 0 else n_images
+    # The square of an error near the smallest number is 0.
+    variance, square = share * (1 - share), error**2
+    return variance / square if square > 0 and variance > 0 else n_images

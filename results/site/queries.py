@@ -36,7 +36,7 @@ def best_units(store: Store, cell_id: str, limit: int) -> Records:
     """
     order = "fills_a_grid DESC, score DESC NULLS LAST, unit"
     sql = f"{_SCORED} SELECT score, {_UNIT} FROM scored ORDER BY {order} LIMIT ?"
-    return records(store.query(sql, [cell_id, cell_id, limit]))
+    return _once(records(store.query(sql, [cell_id, cell_id, limit])))
 
 
 def typical_units(store: Store, cell_id: str, limit: int) -> Records:
@@ -47,7 +47,7 @@ def typical_units(store: Store, cell_id: str, limit: int) -> Records:
             ORDER BY has_maps DESC, abs(score - (SELECT median(score) FROM scored)), unit LIMIT ?
         ) SELECT score, {_UNIT} FROM scored WHERE unit IN (FROM near) ORDER BY score DESC, unit
     """
-    return records(store.query(sql, [cell_id, cell_id, limit]))
+    return _once(records(store.query(sql, [cell_id, cell_id, limit])))
 
 
 def judged_units(store: Store, cell_id: str, limit: int) -> Records:
@@ -60,7 +60,7 @@ def judged_units(store: Store, cell_id: str, limit: int) -> Records:
         "ORDER BY n_judged DESC, unit LIMIT ?",
         [cell_id, cell_id, limit, cell_id, limit],
     )
-    return records(frame)
+    return _once(records(frame))
 
 
 def shown_cell(store: Store, cell_ids: Sequence[str]) -> str | None:
@@ -84,6 +84,11 @@ def n_units(store: Store, cell_id: str) -> dict[str, Any]:
         [cell_id],
     )
     return records(frame)[0]
+
+
+def _once(units: Records) -> Records:
+    """Return each unit once; only a damaged store has one twice."""
+    return list({unit["unit"]: unit for unit in reversed(units)}.values())[::-1]
 
 
 __all__ = ["Record", "best_units", "judged_units", "n_units", "shown_cell", "typical_units"]

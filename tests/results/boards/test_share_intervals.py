@@ -34,6 +34,7 @@ def test_the_images_behind_an_error() -> None:
     assert images_behind(0.74, (0.74 * 0.26 / 100) ** 0.5, 7) == pytest.approx(100)
     assert images_behind(0.74, (0.74 * 0.26 / 300) ** 0.5, 100) == pytest.approx(300)  # seeds with other images wrong
     assert images_behind(1.0, 0.0, 100) == images_behind(0.5, 0.0, 100) == 100
+    assert images_behind(0.5, 5e-324, 100) == 100  # its square is 0
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ _SAMPLE_NAMES = (
     "every column of type VARCHAR: markup",
     "every column of type VARCHAR: combining",
     "every column of type DOUBLE: 'Infinity'",
+    "every column of type DOUBLE: 5e-324",
+    "equal units",
 )
 SAMPLE = [mutation for mutation in ALL if mutation.name in _SAMPLE_NAMES]
 
@@ -42,7 +44,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def check(source: Path, folder: Path, mutation: Mutation) -> None:
     path = hostile_store(source, folder / "hostile.duckdb", mutation)
     options = SiteOptions(units=2, images=source.parent / "pictures", licence="CC0")
-    start = time.monotonic()
+    start = time.process_time()
     try:
         written = write_site([path], folder / "site", options)
     except StoreError as error:
@@ -50,7 +52,7 @@ def check(source: Path, folder: Path, mutation: Mutation) -> None:
         assert not (folder / "site").exists()
         return
     assert not mutation.refused, mutation.name
-    assert time.monotonic() - start < LIMIT_S
+    assert time.process_time() - start < LIMIT_S
     assert written.size < LIMIT_BYTES
     checked(written.path)
     for file in written.path.rglob("*"):

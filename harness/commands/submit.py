@@ -20,7 +20,7 @@ def _checked_store(store: Path) -> Path:
 
 
 @verb(
-    "harness submit outputs/results.duckdb --to community-results --note 'ViT-B, three token seeds'",
+    "harness submit outputs/results.duckdb --to community-results",
     "harness submit outputs/results.duckdb --to community-results --suite demo --methods elude",
 )
 def submit(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import submission_store
 from app_store import make_store
 from documents import COMMANDS, PLACEHOLDER, ROOT, Command, blocks, parsed
 from plugins import clean_registries
@@ -21,6 +22,7 @@ from harness.cli import app
 from harness.errors import UserError
 from harness.suites import Suite, load_suite, parse_suite
 from harness.suites.resolve import resolve_suite
+from results.submissions.submit import submit
 
 pytestmark = pytest.mark.run
 
@@ -34,6 +36,7 @@ ELSEWHERE = {
     "stability": "test_stability.py",
     "properties": "test_properties.py",
     "validity": "test_planted_suite.py",
+    "submit": "test_submit.py",
 }
 #: Pages whose commands a test of their own runs one after the other.
 PAGES_ELSEWHERE = {"plugins.md": "test_plugin_docs.py"}
@@ -86,12 +89,15 @@ def registries() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, photo_folder: Path) -> Iterator[Path]:
-    """A folder as a reader of the pages has it: a store, two more to merge, and plugins."""
+    """A folder as a reader of the pages has it: a store, two more to merge, submitted results, and plugins."""
     folder = tmp_path_factory.mktemp("reader")
     make_store(folder / "outputs" / "results.duckdb")
+    submit(submission_store.make_store(folder / "submitted.duckdb").path, folder / "community-results")
     for command in IN_BLOCKS:
         if command.verb == "merge" and needed(command) is None:
             for store in parsed(command)["inputs"]:
+                if (folder / store).is_dir():
+                    continue
                 (folder / store).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(folder / "outputs" / "results.duckdb", folder / store)
     [halves] = [b.text for b in blocks(ROOT / "docs" / "methods.md") if "class Halves" in b.text]

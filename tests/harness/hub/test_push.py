@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +18,16 @@ import duckdb
 import pytest
 import torch
 import yaml
+from command_line import harness_process
 from fake_hub import TOKEN, Answer, FakeHub, client_of, fake_hub
 from hostile_texts import hostile_texts
 from markdown_it import MarkdownIt
+from paths import ROOT
 from safetensors import safe_open
 from small_runs import suite_of
 
 import methods
+from harness.doctor import estimate
 from harness.errors import UserError
 from harness.hub import push
 from harness.identity import digest
@@ -220,6 +226,35 @@ def test_what_was_pushed_loads_back_with_the_same_codes(store: Store, hub: FakeH
     assert all(TOKEN.encode() not in content for content in files.values())
 
 
+def test_the_command_line_pushes_and_another_process_loads(store: Store, tmp_path: Path) -> None:
+    cell = cell_of(store, "topk_sae")
+    with fake_hub() as hub:
+        environment = {
+            "HF_ENDPOINT": hub.url,
+            "HF_HOME": str(tmp_path / "home"),
+            "HF_TOKEN": TOKEN,
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_OFFLINE": "0",
+            "NO_PROXY": "127.0.0.1",
+        }
+        words = ("push", cell.cell_id, "--to", TO, "--store", str(store.path), "--license", "mit", "--json")
+        done = harness_process(*words, cwd=tmp_path, **environment)
+        assert TOKEN not in done.stdout + done.stderr
+        reference = json.loads(done.stdout)["reference"]
+        assert reference == f"{TO}@{hub.repositories[REPOSITORY].commits[-1][0]}"
+        code = (
+            "import sys, torch\nfrom methods import pretrained\n"
+            "x = torch.randn(9, int(sys.argv[2]), generator=torch.Generator().manual_seed(3))\n"
+            "torch.save(pretrained.load(sys.argv[1]).encode(x), sys.argv[3])"
+        )
+        arguments = [sys.executable, "-c", code, reference, str(cell.d_out), str(tmp_path / "codes.pt")]
+        python = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        subprocess.run(arguments, env=python, check=True, timeout=200)
+    original = methods.load(store.path.parent / cell.artifact)
+    x = torch.randn(9, int(cell.d_out), generator=torch.Generator().manual_seed(3))
+    assert torch.equal(torch.load(tmp_path / "codes.pt", weights_only=True), original.encode(x))
+
+
 def test_another_kind_of_method_says_how_it_is_loaded(store: Store, hub: FakeHub) -> None:
     cell = cell_of(store, "elude")
     assert push(store, cell.cell_id, TO).reference is None
@@ -288,6 +323,12 @@ def test_without_a_login_or_network_nothing_is_tried(
     assert not hub.requests
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     assert "failed" in refused(store, cell)
+
+
+def test_checking_a_suite_downloads_nothing(hub: FakeHub, photo_folder: Path) -> None:
+    entries = [{"name": "pretrained_sae", "config": {"weights": TO}}]
+    suite = suite_of(photo_folder, methods=entries)
+    assert estimate(suite).cells == 2 and not hub.requests
 
 
 def test_a_cell_of_pretrained_weights_follows_their_content(

@@ -117,6 +117,7 @@ def test_the_card_has_front_matter_scores_flags_and_how_to_load(store: Store, tm
     matter = yaml.safe_load(front)
     assert matter["license"] == "mit" and {"topk_sae", "sae"} <= set(matter["tags"]) and "base_model" not in matter
     r2 = store.scores(cell_id=cell.cell_id, metric="r2").iloc[0]
+    assert "the units reconstruct | " in body
     assert f"| `r2` | {100 * r2.value:.2f} | {100 * r2.uncertainty:.2f} |" in body and f"| {r2.n} | % |" in body
     assert "# TopK SAE on tiny ViT" in body and cell.cell_id in body and "evidence_" not in body
     # One token seed more of the same configuration: no flag `one seed`, but a mean over both.
@@ -136,7 +137,7 @@ def test_a_flagged_row_says_so(store: Store, tmp_path: Path) -> None:
     alter(store, "DELETE FROM cells WHERE token_seed = 2")
     push(store, cell.cell_id, TO, dry_run=tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "**one seed**: the spread over seeds is unknown" in card
+    assert "**Flagged: one seed.**" in card and "**one seed**: the spread over seeds is unknown" in card
     assert "No licence is stated" in card
 
 
@@ -166,6 +167,8 @@ def test_a_store_that_contradicts_itself_is_refused(store: Store, tmp_path: Path
     assert "has another method or other settings" in refused(store, cell.cell_id, **options)
     artifact.write_bytes(b"<html>")
     assert "not a method saved" in refused(store, cell.cell_id, **options)
+    artifact.write_bytes(content.replace(b"[48,24]", b"[24,48]"))
+    assert content.count(b"[48,24]") == 2 and "are damaged" in refused(store, cell.cell_id, **options)
     artifact.unlink()
     assert "is not beside the store" in refused(store, cell.cell_id, **options)
     artifact.write_bytes(content)
@@ -198,6 +201,8 @@ def test_hostile_texts_of_a_store_are_no_markup(store: Store, tmp_path: Path) ->
         assert all(re.fullmatch(r"<details><summary>All \d+ scores</summary>|</details>", one) for one in blocks)
         for token in tokens:
             inner = {child.type for child in token.children or []}
+            if token.content.startswith("**Flagged: "):
+                inner -= {"link_open"}  # to the section of this page
             assert not inner & {"link_open", "image", "html_inline", "em_open", "s_open"}, token.content
         assert [token.content for token in tokens if token.type == "fence" and "evil: true" in token.content] == []
 

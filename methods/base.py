@@ -342,6 +342,8 @@ def _validated(cls: type[Method], values: dict[str, Any]) -> MethodConfig:
             if problem["type"] == "extra_forbidden":
                 fields = list(cls.Config.model_fields)
                 sentences.append(f"{cls.spec.name} has no setting {where!r}. {did_you_mean(where, fields)}")
+            elif problem["type"] == "missing":
+                sentences.append(f"{cls.spec.name} needs the setting {where!r}.")
             elif where:
                 sentences.append(f"{cls.spec.name}.{where} = {quoted(problem.get('input'))}: {reason(problem)}.")
             else:

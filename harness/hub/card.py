@@ -25,6 +25,7 @@ FILE = "README.md"
 
 #: Metrics of the first table, in order.
 _MAIN = tuple(metric for group in LEADS.values() for metric in group)
+_SCORE_COLUMNS = ("value", "±", "error over", "n", "unit", "better")
 _BACKBONE = re.compile(r"(?P<source>hf|timm):(?P<name>[A-Za-z0-9][A-Za-z0-9._/-]{0,150})")
 
 
@@ -41,6 +42,7 @@ def card_text(pushed: PushedCell, repository: str, *, title: str | None, license
         _front_matter(pushed, license_id),
         f"# {text(heading, 150)}",
         _introduction(pushed),
+        *_flag_line(pushed),
         "## Load it",
         *_loading(pushed, repository),
         "## Measured scores",
@@ -92,6 +94,13 @@ def _introduction(pushed: PushedCell) -> str:
         f"outputs. Fitted and measured by disentanglement-harness {harness_version}; the complete settings, seeds, "
         f"fingerprints and scores are in `{CONFIG_FILE}`."
     )
+
+
+def _flag_line(pushed: PushedCell) -> Iterator[str]:
+    """Yield the names of the flags, near the top of the card."""
+    if pushed.row is not None and pushed.row.flags:
+        names = ", ".join(text(flag.name, 40) for flag in pushed.row.flags)
+        yield f"**Flagged: {names}.** The section [Flags](#flags) says why, and what it means for the scores."
 
 
 # ---- loading
@@ -185,7 +194,8 @@ def _scores(pushed: PushedCell) -> Iterator[str]:
         "names; it does not include the spread over seeds. n is the number of units, images or tokens behind a value."
     )
     if main:
-        yield _score_table(main)
+        header = ("metric", "meaning", *_SCORE_COLUMNS)
+        yield table(header, [[code(one["metric"], 80), _meaning(one), *_score_cells(one)] for one in main])
     if others:
         yield f"<details><summary>All {len(pushed.scores)} scores</summary>"
         yield _score_table([*main, *others])
@@ -200,8 +210,20 @@ def _scores(pushed: PushedCell) -> Iterator[str]:
 
 
 def _score_table(scores: Sequence[Mapping[str, Any]]) -> str:
-    header = ("metric", "value", "±", "error over", "n", "unit", "better", "version", "parameters")
-    return table(header, [_score_cells(score) for score in scores])
+    rows = [
+        [code(score["metric"], 80), *_score_cells(score), _number(score["version"]), _parameters(score)]
+        for score in scores
+    ]
+    return table(("metric", *_SCORE_COLUMNS, "version", "parameters"), rows)
+
+
+def _meaning(score: Mapping[str, Any]) -> str:
+    leads = {metric: lead for group in LEADS.values() for metric, lead in group.items()}
+    return text(leads[score["metric"]].explanation)
+
+
+def _parameters(score: Mapping[str, Any]) -> str:
+    return code(json.dumps(score["params"], sort_keys=True), 120) if score["params"] else "-"
 
 
 def _mean_table(board: Board, row: Row) -> str:
@@ -226,17 +248,13 @@ def _score_cells(score: Mapping[str, Any]) -> list[str]:
         digits=digits_of(unit, [value]),
     )
     error = score["uncertainty"]
-    parameters = json.dumps(score["params"], sort_keys=True) if score["params"] else ""
     return [
-        code(score["metric"], 80),
         _finite(column.text(value)),
         "-" if error is None else _finite(column.text(float(error))),
         text(score["uncertainty_kind"] or "", 60),
         _number(score["n"]),
         "%" if unit == "fraction" else text(unit, 30),
         "-" if score["direction"] == "none" else text(score["direction"], 10),
-        _number(score["version"]),
-        code(parameters, 120) if parameters else "-",
     ]
 
 

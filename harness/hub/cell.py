@@ -112,13 +112,20 @@ def _require_identity(cell: Mapping[str, Any]) -> None:
         raise UserError(f"The identity of the cell {cell['cell_id']} has more than {LARGEST_IDENTITY} characters.")
     method = _part(identity, "method")
     recorded = (method.get("name"), identity.get("backbone"), identity.get("site"), method.get("config"))
-    if digest(identity) != cell["cell_id"] or recorded != tuple(
+    if _digest(identity) != cell["cell_id"] or recorded != tuple(
         cell[name] for name in ("method", "backbone", "site", "config")
     ):
         raise UserError(
             f"The record of the cell {cell['cell_id']} contradicts its id, so the store was changed after it was "
             "written: run the cell again to push it."
         )
+
+
+def _digest(identity: dict[str, Any]) -> str:
+    try:
+        return digest(identity)
+    except (ValueError, TypeError, RecursionError):  # NaN, or what no run writes
+        return ""
 
 
 def _weights(store: Store, cell: Mapping[str, Any]) -> Path:

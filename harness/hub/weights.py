@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from harness.errors import UserError
+from harness.errors import UserError, first_line
 from harness.hub.cell import PushedCell
 from methods import METHODS
 from methods.atomic import partial_file
@@ -22,6 +22,8 @@ from methods.pretrained.saved import is_loadable, read_fit
 FILE = "model.safetensors"
 #: Rows of random numbers whose codes the written file must reproduce.
 ROWS = 64
+#: Most features of a layer.
+MOST_FEATURES = 1_000_000
 
 
 def write_weights(pushed: PushedCell, folder: Path) -> Path:
@@ -71,11 +73,18 @@ def _config(pushed: PushedCell) -> Any:
 def _require_same_codes(pushed: PushedCell, target: Path) -> None:
     name = str(pushed.cell["method"])
     cls = METHODS.get(name)
-    with calling(METHODS, name), torch.no_grad():
-        before: Method = cls.load(pushed.weights)
-        after = read_fit(target, "cpu", name=FILE) if is_pretrained_loadable(name) else cls.load(target)
-        width = int(pushed.cell["d_in" if before.spec.reads == "input" else "d_out"])
-        rows = torch.randn(ROWS, width, generator=torch.Generator().manual_seed(0))
-        first, second = before.encode(rows), after.encode(rows)
+    try:
+        with calling(METHODS, name), torch.no_grad():
+            before: Method = cls.load(pushed.weights)
+            after = read_fit(target, "cpu", name=FILE) if is_pretrained_loadable(name) else cls.load(target)
+            width = before.input_width or pushed.cell["d_in" if before.spec.reads == "input" else "d_out"]
+            rows = torch.randn(ROWS, min(int(width), MOST_FEATURES), generator=torch.Generator().manual_seed(0))
+            first, second = before.encode(rows), after.encode(rows)
+    except UserError:
+        raise
+    except Exception as error:  # the files beside a store may come from anyone
+        raise UserError(
+            f"The saved fit of the cell {pushed.cell['cell_id']} cannot be used ({first_line(error)}): run it again."
+        ) from error
     if first.dtype != second.dtype or not torch.equal(first.nan_to_num(), second.nan_to_num()):
         raise UserError(f"The weights of {name}, written for the Hub, give other codes than the saved fit.")

@@ -63,8 +63,12 @@ SHORT = {"epochs": 1, "iterations": 5, "encode_iterations": 10}
 
 
 def built_in() -> list[str]:
-    """Names of the methods that run on any layer: not planted layers' own, nor plugins that a test has loaded."""
-    return [name for name in methods.names() if methods.METHODS.get(name).__module__.startswith("methods.")]
+    """Names of the methods that run on any layer: not planted layers' own, nor plugins that a test has loaded.
+
+    `pretrained_sae` runs on the layer of its weights only, see tests/methods/pretrained.
+    """
+    names = [name for name in methods.names() if methods.METHODS.get(name).__module__.startswith("methods.")]
+    return [name for name in names if name != "pretrained_sae"]
 
 
 class Variant(NamedTuple):

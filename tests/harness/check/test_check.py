@@ -44,7 +44,11 @@ def marked(names: list[str], slow: tuple[str, ...]) -> list[object]:
     return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in names]
 
 
-@pytest.mark.parametrize("name", marked(methods.names(), SLOW_METHODS))
+# It needs a file of weights, whose layer is not the small one: tests/methods/pretrained checks it on such a file.
+CHECKED_METHODS = [name for name in methods.names() if name != "pretrained_sae"]
+
+
+@pytest.mark.parametrize("name", marked(CHECKED_METHODS, SLOW_METHODS))
 def test_every_method_keeps_the_contract(name: str) -> None:
     report = check(CheckTarget("method", name))
     assert wrong(report) == []

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +18,16 @@ import duckdb
 import pytest
 import torch
 import yaml
+from command_line import harness_process
 from fake_hub import TOKEN, Answer, FakeHub, client_of, fake_hub
 from hostile_texts import hostile_texts
 from markdown_it import MarkdownIt
+from paths import ROOT
 from safetensors import safe_open
 from small_runs import suite_of
 
 import methods
+from harness.doctor import estimate
 from harness.errors import UserError
 from harness.hub import push
 from harness.identity import digest
@@ -111,6 +117,7 @@ def test_the_card_has_front_matter_scores_flags_and_how_to_load(store: Store, tm
     matter = yaml.safe_load(front)
     assert matter["license"] == "mit" and {"topk_sae", "sae"} <= set(matter["tags"]) and "base_model" not in matter
     r2 = store.scores(cell_id=cell.cell_id, metric="r2").iloc[0]
+    assert "the units reconstruct | " in body
     assert f"| `r2` | {100 * r2.value:.2f} | {100 * r2.uncertainty:.2f} |" in body and f"| {r2.n} | % |" in body
     assert "# TopK SAE on tiny ViT" in body and cell.cell_id in body and "evidence_" not in body
     # One token seed more of the same configuration: no flag `one seed`, but a mean over both.
@@ -130,7 +137,7 @@ def test_a_flagged_row_says_so(store: Store, tmp_path: Path) -> None:
     alter(store, "DELETE FROM cells WHERE token_seed = 2")
     push(store, cell.cell_id, TO, dry_run=tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "**one seed**: the spread over seeds is unknown" in card
+    assert "**Flagged: one seed.**" in card and "**one seed**: the spread over seeds is unknown" in card
     assert "No licence is stated" in card
 
 
@@ -160,6 +167,8 @@ def test_a_store_that_contradicts_itself_is_refused(store: Store, tmp_path: Path
     assert "has another method or other settings" in refused(store, cell.cell_id, **options)
     artifact.write_bytes(b"<html>")
     assert "not a method saved" in refused(store, cell.cell_id, **options)
+    artifact.write_bytes(content.replace(b"[48,24]", b"[24,48]"))
+    assert content.count(b"[48,24]") == 2 and "are damaged" in refused(store, cell.cell_id, **options)
     artifact.unlink()
     assert "is not beside the store" in refused(store, cell.cell_id, **options)
     artifact.write_bytes(content)
@@ -192,6 +201,8 @@ def test_hostile_texts_of_a_store_are_no_markup(store: Store, tmp_path: Path) ->
         assert all(re.fullmatch(r"<details><summary>All \d+ scores</summary>|</details>", one) for one in blocks)
         for token in tokens:
             inner = {child.type for child in token.children or []}
+            if token.content.startswith("**Flagged: "):
+                inner -= {"link_open"}  # to the section of this page
             assert not inner & {"link_open", "image", "html_inline", "em_open", "s_open"}, token.content
         assert [token.content for token in tokens if token.type == "fence" and "evil: true" in token.content] == []
 
@@ -218,6 +229,35 @@ def test_what_was_pushed_loads_back_with_the_same_codes(store: Store, hub: FakeH
     said = capsys.readouterr()
     assert TOKEN not in said.out + said.err
     assert all(TOKEN.encode() not in content for content in files.values())
+
+
+def test_the_command_line_pushes_and_another_process_loads(store: Store, tmp_path: Path) -> None:
+    cell = cell_of(store, "topk_sae")
+    with fake_hub() as hub:
+        environment = {
+            "HF_ENDPOINT": hub.url,
+            "HF_HOME": str(tmp_path / "home"),
+            "HF_TOKEN": TOKEN,
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_OFFLINE": "0",
+            "NO_PROXY": "127.0.0.1",
+        }
+        words = ("push", cell.cell_id, "--to", TO, "--store", str(store.path), "--license", "mit", "--json")
+        done = harness_process(*words, cwd=tmp_path, **environment)
+        assert TOKEN not in done.stdout + done.stderr
+        reference = json.loads(done.stdout)["reference"]
+        assert reference == f"{TO}@{hub.repositories[REPOSITORY].commits[-1][0]}"
+        code = (
+            "import sys, torch\nfrom methods import pretrained\n"
+            "x = torch.randn(9, int(sys.argv[2]), generator=torch.Generator().manual_seed(3))\n"
+            "torch.save(pretrained.load(sys.argv[1]).encode(x), sys.argv[3])"
+        )
+        arguments = [sys.executable, "-c", code, reference, str(cell.d_out), str(tmp_path / "codes.pt")]
+        python = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        subprocess.run(arguments, env=python, check=True, timeout=200)
+    original = methods.load(store.path.parent / cell.artifact)
+    x = torch.randn(9, int(cell.d_out), generator=torch.Generator().manual_seed(3))
+    assert torch.equal(torch.load(tmp_path / "codes.pt", weights_only=True), original.encode(x))
 
 
 def test_another_kind_of_method_says_how_it_is_loaded(store: Store, hub: FakeHub) -> None:
@@ -288,6 +328,12 @@ def test_without_a_login_or_network_nothing_is_tried(
     assert not hub.requests
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     assert "failed" in refused(store, cell)
+
+
+def test_checking_a_suite_downloads_nothing(hub: FakeHub, photo_folder: Path) -> None:
+    entries = [{"name": "pretrained_sae", "config": {"weights": TO}}]
+    suite = suite_of(photo_folder, methods=entries)
+    assert estimate(suite).cells == 2 and not hub.requests
 
 
 def test_a_cell_of_pretrained_weights_follows_their_content(

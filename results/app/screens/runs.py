@@ -132,7 +132,7 @@ def _failures(store: Store, row_of_cell: Mapping[str, Choice]) -> None:
                         st.code(visible(cell["traceback"]), language=None)
             if command := group[0]["command"]:
                 st.caption("This command computes them again; finished cells are kept:")
-                st.code(visible(runnable(command, store.path)), language="bash", wrap_lines=True)
+                st.code(visible(runnable(command, store.path)), language=None, wrap_lines=True)
 
 
 def _all_runs(store: Store, row_of_cell: Mapping[str, Choice]) -> None:
@@ -172,7 +172,7 @@ def _run(
         if run["command"]:
             again = "changes nothing" if run["status"] == "finished" and not failed else "continues where it stopped"
             st.text(f"Command of this run. Running it again {again} (finished cells are not computed again):")
-            st.code(visible(runnable(run["command"], store.path)), language="bash", wrap_lines=True)
+            st.code(visible(runnable(run["command"], store.path)), language=None, wrap_lines=True)
             st.caption("Of other paths, only the last part is recorded; enter them in full.")
         lines = [
             f"run {run['run_id']}",

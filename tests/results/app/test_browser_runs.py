@@ -48,7 +48,7 @@ def test_a_run_is_followed_without_a_click(visit: Visit, log: Path) -> None:
     expect(page.get_by_role("heading", name="living: cell 3 of 3, about 4 min left")).to_be_visible()
     expect(page.get_by_text("2 of 3 cells done")).to_be_visible()
     # The log is text, whatever it says.
-    expect(page.locator("code", has_text=SCRIPT)).to_have_count(1)
+    expect(page.locator("code", has_text=f"03:04:01 {SCRIPT}")).to_be_visible()
     assert page.locator("script", has_text="alert(1)").count() == 0
 
 

@@ -57,7 +57,7 @@ class FrontMark:
     """"front", "method", "beside" (flagged or virtual) or "control" """
     label: Offset | None
     """None: the name has no room"""
-    tip: str
+    tip: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -184,7 +184,7 @@ def _mark(
         path=_SHAPES.get(symbol, symbol),
         kind=kind,
         label=offset,
-        tip="\n".join(_tip(point, x, y)),
+        tip=tuple(_tip(point, x, y)),
     )
 
 
@@ -215,7 +215,7 @@ def span_text(column: Column, span: tuple[float, float, float]) -> str:
     """Return a mean with its interval: "MS above chance 57.2 [56.3, 58.1] %"."""
     mean, low, high = map(short_number, span)
     unit = unit_text(column)
-    interval = f" [{low}, {high}]" if span[2] > span[1] else ""
+    interval = f" [{low}, {high}]" if low != high else ""
     return bounded(f"{column_name(column)} {mean}{interval}{f' {unit}' if unit else ''}", 120)
 
 

@@ -179,9 +179,9 @@ class _Drawer:
 
 
 def _facts(unit: Record) -> Iterable[str]:
-    yield f"MS {short_number(_percent(unit['ms_score']))} %"
+    yield f"MS {short_number(_percent(unit['ms_score']))}\N{NO-BREAK SPACE}%"
     if unit["chance"] is not None:
-        yield f"random images {short_number(_percent(unit['chance']))} %"
+        yield f"random images {short_number(_percent(unit['chance']))}\N{NO-BREAK SPACE}%"
     if unit["parent"] is not None and unit["parent"] != unit["unit"]:
         yield f"part of unit {unit['parent']}"
     positions = listed(unit["top_position"])

@@ -124,7 +124,9 @@ def merge(
     if prefer is not None and prefer not in PREFER:
         raise StoreError(f"Conflicts cannot be decided by {prefer!r}; it is one of {', '.join(PREFER)}.")
     if len(set(paths)) < 2 and not titles:
-        raise StoreError("A merge needs two or more different stores (harness merge OUT IN1 IN2), or a folder of submitted results.")
+        raise StoreError(
+            "A merge needs two or more different stores (harness merge OUT IN1 IN2), or a folder of submitted results."
+        )
     # Also if it is to be replaced: what is there must be a store.
     require_location(out)
     if target.exists() and not overwrite:

@@ -37,7 +37,7 @@ def determined(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 def identity_problems(cell_id: str, cell: Mapping[str, Any], identity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the fields of a cell that contradict its identity, each with its reason."""
-    missing = [name for name in _PARTS if identity.get(name) is None]
+    missing = [name for name in _PARTS if name not in identity]
     nested = {name: identity.get(name) for name in ("evaluation", "method", "metrics", "probing")}
     if missing or not all(isinstance(part, Mapping) for part in nested.values()):
         yield (

@@ -142,16 +142,17 @@ class _Drawer:
         top = listed(unit["top_image"])[:_TILES]
         active = [value > 0 for value in listed(unit["top_value"])[:_TILES]] or [True] * len(top)
         content = self.maps.get(number)
+        maps_of_images = None if content is None else _without_prefix(content.maps, listed(unit["top_position"]))
         classes = [self.names.get(index, (None, ""))[1] for index in top]
-        has_maps = content is not None and len(content.maps) > 0
+        has_maps = maps_of_images is not None and bool(maps_of_images.any())
         path = f"{self.folder}-{number}"
         picture = maps = ""
         if self.has_images and top:
             picture = f"{path}.webp"
             self.files.setdefault(picture, self._images(unit, top, active, outlined=not has_maps))
-        if has_maps and content is not None:
+        if has_maps and maps_of_images is not None:
             maps = f"{path}-map.webp"
-            self.files.setdefault(maps, maps_picture(content.maps))
+            self.files.setdefault(maps, maps_picture(maps_of_images))
         what = "Top images" if picture else "Activation maps"
         named = _counted(classes)
         return UnitCard(
@@ -176,6 +177,14 @@ class _Drawer:
             for index, position, is_active in zip(top, positions, active, strict=False)
         ]
         return images_picture(tiles)
+
+
+def _without_prefix(maps: np.ndarray, positions: Sequence[int]) -> np.ndarray:
+    """Return the maps, empty for images on which the maximum is at CLS or a register: they show other places."""
+    at_prefix = [number for number, position in enumerate(positions[: len(maps)]) if position < 0]
+    shown = maps.copy()
+    shown[at_prefix] = 0
+    return shown
 
 
 def _facts(unit: Record) -> Iterable[str]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from results.store.schema import current_columns
+from results.store.schema import SCHEMA_VERSION, current_columns
 
 #: File that no verb may read; a hostile view names it.
 SECRET = "the secret of this machine"
@@ -91,7 +91,7 @@ def _views() -> Iterator[Mutation]:
 
 
 def _versions() -> Iterator[Mutation]:
-    for version in (0, -1, 6, 2**31 - 1):
+    for version in (0, -1, SCHEMA_VERSION + 1, 2**31 - 1):
         yield Mutation(f"schema version {version}", [f"UPDATE meta SET schema_version = {version}"], refused=True)
     for expression in ("2::BIGINT ** 62", "'5'", "NULL::INTEGER", "5.5", "[5]", "'NaN'::DOUBLE", "{'a': 5}", "true"):
         yield Mutation(

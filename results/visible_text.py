@@ -19,10 +19,10 @@ _BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")
 _NAME = 40
 #: Most characters of a line of a message, unless it has many short words: about three lines on a terminal.
 _LINE = 300
-#: Most characters of a word in a longer line: the first of these with which the line is short enough.
-_WORDS = (160, 100, 60, 40, 20)
-#: Most characters of a line that has many short words.
-_MANY_WORDS = 600
+#: Most characters of a word in a longer line: the first of these with which it has at most `_MANY_WORDS` characters.
+_WORDS = (120, 80, 60, 40, 20)
+#: Most characters of a line that has many short words: several sentences of this program.
+_MANY_WORDS = 1000
 
 
 def visible(text: object, keep: str = "\n\t") -> str:
@@ -56,8 +56,9 @@ def names_text(names: Iterable[object], most: int = 60) -> str:
 def short_lines(text: str) -> str:
     """Return a message whose lines are bounded, whatever names and values were put into it.
 
-    A line of up to 300 characters stays as it is. In a longer one the middle of long words (names, paths, values) is
-    left out; if that is not enough, the middle of the line.
+    A line of up to 300 characters stays as it is. In a longer one the middle of words of more than 120 characters
+    (names, paths, values) is left out. If more than 1000 characters are left, so is that of shorter words, and at last
+    the middle of the line.
     """
     return "\n".join(line if len(line) <= _LINE else _short_line(line) for line in text.split("\n"))
 
@@ -65,7 +66,7 @@ def short_lines(text: str) -> str:
 def _short_line(line: str) -> str:
     for most in _WORDS:
         shorter = re.sub(rf"\S{{{most + 1},}}", lambda word, most=most: _without_middle(word[0], most), line)  # type: ignore[misc]
-        if len(shorter) <= _LINE:
+        if len(shorter) <= _MANY_WORDS:
             break
     return shorter if len(shorter) <= _MANY_WORDS else _without_middle(shorter, _MANY_WORDS)
 

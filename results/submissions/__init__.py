@@ -3,3 +3,10 @@
 `write` makes the text from a store, `check` is what a maintainer's CI runs, and `rebuild` makes a store again.
 A folder comes from anyone, so nothing in it is trusted: see `files`, `text` and `parquet`.
 """
+
+from results.submissions.choose import Wanted
+from results.submissions.rebuild import rebuilt
+from results.submissions.strict import StrictVerdict, verify_strict
+from results.submissions.submit import Submitted, submit
+
+__all__ = ["StrictVerdict", "Submitted", "Wanted", "rebuilt", "submit", "verify_strict"]

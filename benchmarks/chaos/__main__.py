@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -32,6 +33,8 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="cases at a time (default: the cores)")
     parser.add_argument("--out", type=Path, default=Path("outputs/chaos"), help="folder of the faults")
     asked = parser.parse_args()
+    # A background job of a shell ignores Ctrl-C, and so would the runs that are interrupted.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     processes.warm_up()
     processes.freeze()
     rows = []

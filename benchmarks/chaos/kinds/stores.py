@@ -38,9 +38,9 @@ def cases(seed: int) -> Iterator[Case]:
         yield _case(f"damaged bytes {number}", functools.partial(_damage, draw))
     import hostile_stores
 
-    # One that must be refused is refused by all verbs in the same way.
-    for mutation in hostile_stores.catalogs():
-        verbs = _VERBS[:2] if mutation.refused else _VERBS
+    # One that must be refused is refused by all verbs in the same way: each meets one of them, in turn.
+    for number, mutation in enumerate(hostile_stores.catalogs()):
+        verbs = (_VERBS[number % len(_VERBS)],) if mutation.refused else _VERBS
         yield _case(mutation.name, functools.partial(_mutate, mutation), verbs=verbs, must_fail=mutation.refused)
     for mutation in hostile_stores.combined():
         yield _case(mutation.name, functools.partial(_mutate, mutation))

@@ -31,6 +31,7 @@ VERBS = (
     ("efficiency",),
     ("stability",),
     ("validity",),
+    ("site", "public", "--force"),
 )
 #: No verb may take longer on a store of a few rows, whatever the values are; on a busy machine.
 LIMIT_S = 60
@@ -53,7 +54,8 @@ def check_verbs(source: Path, folder: Path, mutation: Mutation, verbs: tuple[tup
     path = hostile_store(source, folder / "hostile.duckdb", mutation)
     shutil.copyfile(source, folder / "other.duckdb")
     merged = ("merge", "merged.duckdb", path.name, "other.duckdb", "--prefer", "first", "--overwrite")
-    for verb in (*((*verb, "--store", path.name) for verb in verbs), merged):
+    submitted = ("submit", path.name, "--to", "submitted", "--replace")
+    for verb in (*((*verb, "--store", path.name) for verb in verbs), merged, submitted):
         start = time.monotonic()
         done = harness(*verb, cwd=folder, code=None)
         assert time.monotonic() - start < LIMIT_S, verb

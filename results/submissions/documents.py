@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from results.errors import StoreError
 from results.store.canonical import canonical_json, short_hash
 from results.store.json_columns import SHAPES
 from results.store.records import grouped
@@ -38,7 +39,13 @@ def from_row(row: Row, names: Mapping[str, Any]) -> dict[str, Any]:
 
 def _json_value(name: str, value: Any) -> Any:
     if name in _TIMES:
-        return (_EPOCH + timedelta(microseconds=value)).isoformat()
+        try:
+            return (_EPOCH + timedelta(microseconds=value)).isoformat()
+        except (OverflowError, TypeError) as error:
+            raise StoreError(
+                f"A row of the store has an impossible time in {name!r}, so it cannot be submitted; `harness verify` "
+                "names such rows."
+            ) from error
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value

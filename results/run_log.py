@@ -20,8 +20,10 @@ def log_file(store: Path, run_id: str) -> Path | None:
 def tail(file: Path, lines: int) -> list[str]:
     """Return the last lines of a log file, without their line ends; empty if there is no such regular file."""
     try:
-        # A named pipe would block the reader.
-        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        if file.parent.is_symlink():
+            return []
+        # A named pipe would block the reader, and a link could lead to any file of the reader.
+        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
     except (OSError, ValueError):
         return []
     try:

@@ -87,8 +87,10 @@ def _named(cells: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
     if len(matching) == 1:
         return matching[0]
     if matching:
-        found = [f"{cell['cell_id']} ({_described(cell)})" for cell in matching]
-        raise UserError(f"{name!r} matches {len(found)} cells: give the id of one of them. {'; '.join(found[:12])}.")
+        candidates = [f"{cell['cell_id']} ({_described(cell)})" for cell in matching]
+        raise UserError(
+            f"{name!r} matches {len(candidates)} cells: give the id of one of them. {'; '.join(candidates[:12])}."
+        )
     finished = [cell for cell in cells if cell["status"] == "finished"]
     if not finished:
         raise UserError("This store has no finished cell: nothing can be pushed.")

@@ -20,7 +20,7 @@ _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 
 
 class Pushed(NamedTuple):
-    """What was written, and where."""
+    """Result of a push."""
 
     repository: str
     cell_id: str
@@ -63,14 +63,14 @@ def push(
         raise UserError(f"--license {license_id!r}: give an identifier as the Hub names it, such as apache-2.0 or mit.")
     if dry_run is None:
         require_upload()
-    found = cell_of(store, cell)
-    cell_id = found.text("cell_id")
-    reference = f"hf:{repository}" if is_pretrained_loadable(found.text("method")) else None
+    pushed = cell_of(store, cell)
+    cell_id = pushed.text("cell_id")
+    reference = f"hf:{repository}" if is_pretrained_loadable(pushed.text("method")) else None
     if dry_run is not None:
         _require_folder(dry_run)
-        return Pushed(repository, cell_id, _written(found, repository, dry_run, title, license_id), None, reference)
+        return Pushed(repository, cell_id, _written(pushed, repository, dry_run, title, license_id), None, reference)
     with tempfile.TemporaryDirectory(prefix="harness-push-") as folder:
-        files = _written(found, repository, Path(folder), title, license_id)
+        files = _written(pushed, repository, Path(folder), title, license_id)
         message = f"Push the cell {cell_id} of disentanglement-harness"
         uploaded = upload(files, repository, private=private, message=message, replace=replace)
     names = tuple(Path(file.name) for file in files)
@@ -78,15 +78,15 @@ def push(
 
 
 def _written(
-    found: PushedCell, repository: str, folder: Path, title: str | None, license_id: str | None
+    pushed: PushedCell, repository: str, folder: Path, title: str | None, license_id: str | None
 ) -> tuple[Path, ...]:
     """Write the three files to a folder and return them; the card last, so that a folder with a card is complete."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = write_weights(found, folder)
+    weights = write_weights(pushed, folder)
     config, readme = folder / config_file.FILE, folder / card.FILE
     for file, content in (
-        (config, config_file.config_text(found, weights, license_id)),
-        (readme, card.card_text(found, repository, title=title, license_id=license_id)),
+        (config, config_file.config_text(pushed, weights, license_id)),
+        (readme, card.card_text(pushed, repository, title=title, license_id=license_id)),
     ):
         with partial_file(file) as partial:
             partial.write_text(content, encoding="utf-8", newline="\n")

@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 from results.app.bar_scale import BarScale, bar_scale
 from results.app.board_table import Badge, BoardTable, Header, Section, TableCell, TableRow
 from results.app.column_standing import ColumnStanding, Standings
-from results.app.short_number import short_number
 from results.app.sorting import FAILED, SECTIONS, Sorting, default_column, section_of
 from results.app.theme import marks
 from results.app.titles import DIRECTIONS, visible
@@ -18,6 +17,7 @@ from results.boards.board import Board, Column, Row
 from results.boards.lead_columns import column_name, lead_of, unit_text
 from results.boards.ranking import BY_CONSTRUCTION, is_ranked
 from results.boards.value_text import absent_text, observed
+from results.short_number import short_number
 
 _PATHS: Mapping[str, str] = {
     "circle": "M-1,0A1,1 0 1,0 1,0A1,1 0 1,0 -1,0Z",

@@ -24,8 +24,8 @@ FLAGGED, VIRTUAL = "flagged", "virtual"
 """Keys of the toggles in the session, and their parameters in the address."""
 
 
-class Choices(NamedTuple):
-    """What the front shows."""
+class FrontChoices(NamedTuple):
+    """Axes, size and rows of the front that the reader has chosen."""
 
     x: Column
     y: Column
@@ -37,7 +37,7 @@ class Choices(NamedTuple):
     published: list[Published]
 
 
-def choose(store: Store, board: Board, columns: Sequence[Column], focus: Row | None) -> Choices:
+def choose(store: Store, board: Board, columns: Sequence[Column], focus: Row | None) -> FrontChoices:
     """Let the reader choose; the row in focus is always drawn."""
     axes, sizes, toggles, filters = (st.container() for _ in range(4))
     with filters:
@@ -50,7 +50,7 @@ def choose(store: Store, board: Board, columns: Sequence[Column], focus: Row | N
     with toggles:
         hidden = _hidden(rows, x, y, focus)
         published = _published(board, x, y)
-    return Choices(x, y, size, rows, hidden, published)
+    return FrontChoices(x, y, size, rows, hidden, published)
 
 
 def show_hidden(hidden: Sequence[Row]) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 from results.app import navigation, queries, widgets
 from results.app.default_rows import focus_row, rival_row
 from results.app.figures.front_scales import short_interval
-from results.app.front_choices import Choices
+from results.app.front_choices import FrontChoices
 from results.app.gallery import gallery_of
 from results.app.queries_front import best_units, finished_cell
 from results.app.standings import Point, is_candidate
@@ -64,7 +64,7 @@ def choose(board: Board, focus: Row) -> None:
         st.button("", icon=":material/close:", help="Close the panel", on_click=put, args=(NOBODY,), type="tertiary")
 
 
-def show(store: Store, board: Board, row: Row, point: Point | None, choices: Choices) -> None:
+def show(store: Store, board: Board, row: Row, point: Point | None, choices: FrontChoices) -> None:
     """Show the numbers of the method in focus, its best units, and where to go from here."""
     for flag in row.flags:
         st.badge(visible(flag.name), icon=":material/flag:", color="orange", help=plain(flag.sentence))
@@ -97,7 +97,7 @@ def _wanted() -> str:
     return str(st.query_params.get(PARAMETER) or st.session_state.get(f"chosen_{PARAMETER}") or "")
 
 
-def _numbers(row: Row, point: Point | None, choices: Choices, columns: Sequence[Column]) -> None:
+def _numbers(row: Row, point: Point | None, choices: FrontChoices, columns: Sequence[Column]) -> None:
     lines: dict[str, str] = {}
     for span, column in ((point.y, choices.y), (point.x, choices.x)) if point else ():
         lines[column_name(column)] = _text(column, *span)
@@ -127,7 +127,7 @@ def _text(column: Column, *span: float) -> str:
     return short_interval(span) + (f" {unit}" if unit else "")
 
 
-def _on_front(point: Point, choices: Choices) -> str:
+def _on_front(point: Point, choices: FrontChoices) -> str:
     if "none" in (choices.x.direction, choices.y.direction):
         return "no front"
     if not is_candidate(point.row):

@@ -24,7 +24,8 @@ def lead_sentence(contrast: Contrast) -> str:
     """Return the contrast in one sentence: "ELUDe is 2.3 points of MS above chance ahead of the best SAE, ..."."""
     focus, other = contrast.comparison.a.title_with_flags, contrast.comparison.b.title_with_flags
     role = _named(contrast)
-    rival = f"{role}, {other}" if contrast.role != BACKBONE_ROLE else role
+    is_named = contrast.role != BACKBONE_ROLE
+    rival = f"{role}, {other}" if is_named else role
     text, ends = difference_numbers(contrast.score)
     name = column_name(contrast.score.column)
     points = "points" if contrast.score.column.unit == "fraction" else unit_text(contrast.score.column) or "points"
@@ -33,7 +34,8 @@ def lead_sentence(contrast: Contrast) -> str:
         return f"{focus} has {_signed(text)} {points} of {name} against {rival} ({why})."
     interval = f"95 % interval {_signed(ends[0])} to {_signed(ends[1])}"
     if not is_separable(contrast.score):
-        return f"{focus} and {rival}, cannot be told apart in {name}: {_signed(text)} {points}, {interval}."
+        both = f"{focus} and {rival}{',' if is_named else ''}"
+        return f"{both} cannot be told apart in {name}: {_signed(text)} {points}, {interval}."
     side = "ahead of" if contrast.score.difference > 0 else "behind"
     return f"{focus} is {text.lstrip('+-')} {points} of {name} {side} {rival} ({interval})."
 

@@ -7,11 +7,11 @@ import streamlit as st
 from results.app.board_content import capitalised, explanation, rank_spans, span_text
 from results.app.column_groups import leads
 from results.app.column_standing import Standings
-from results.app.short_number import short_number
 from results.app.titles import visible
 from results.app.widgets import Choice
 from results.boards.board import Column
 from results.boards.lead_columns import column_name, unit_text
+from results.short_number import short_number
 from results.store import Store
 
 _WIDTH_PX = 205

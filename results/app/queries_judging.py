@@ -106,17 +106,17 @@ def judged_pairs(
 
 def unit_comparisons(store: Store, cell_id: str, unit: int, limit: int = 20) -> Records:
     """Return the presentations of a unit in its newest tournaments with their votes, and `side`: "A" or "B"."""
-    place = "(cell_a = ? AND unit_a = ?) OR (cell_b = ? AND unit_b = ?)"
+    shows_unit = "(cell_a = ? AND unit_a = ?) OR (cell_b = ? AND unit_b = ?)"
     tournament_ids = store.query(
-        f"SELECT DISTINCT tournament, judged_at FROM comparisons JOIN tournaments USING (tournament) WHERE {place} "
-        "ORDER BY judged_at DESC, tournament LIMIT 3",
+        f"SELECT DISTINCT tournament, judged_at FROM comparisons JOIN tournaments USING (tournament) "
+        f"WHERE {shows_unit} ORDER BY judged_at DESC, tournament LIMIT 3",
         [cell_id, unit] * 2,
     )["tournament"]
     rows: Records = []
     for tournament in tournament_ids:
         sql = f"""
             {VOTES} SELECT *, ? AS tournament, CASE WHEN cell_a = ? AND unit_a = ? THEN 'A' ELSE 'B' END AS side
-            FROM decided WHERE {place} ORDER BY pair_id, "order" LIMIT ?
+            FROM decided WHERE {shows_unit} ORDER BY pair_id, "order" LIMIT ?
         """
         params = [tournament, tournament, cell_id, unit, *[cell_id, unit] * 2, limit - len(rows)]
         rows += records(store.query(sql, params))

@@ -175,11 +175,11 @@ def _selected(units: UnitList) -> tuple[str, dict[str, Any]]:
     conditions = [FILTERS[name] for name in units.filters]
     if "favourites" in units.filters:
         params["favourites"] = list(units.favourites)
-    found, join = "", ""
+    search, join = "", ""
     if units.search:
         params |= {"search": units.search.casefold(), "fingerprint": units.fingerprint, "top": TOP}
         # Image names are compared once, not once per unit.
-        found = """images_found AS (
+        search = """images_found AS (
             SELECT "index" AS image FROM images WHERE dataset = $fingerprint
             AND (contains(lower(class_name), $search) OR contains(lower(name), $search))
         ), units_found AS (
@@ -194,7 +194,7 @@ def _selected(units: UnitList) -> tuple[str, dict[str, Any]]:
     # An older store has no share of maxima at prefix tokens: it follows from the positions, which are read only then.
     # NaN counts as missing: DuckDB sorts it above every number.
     sql = f"""
-        WITH {found} cell_units AS (
+        WITH {search} cell_units AS (
             SELECT u.* EXCLUDE (cell_id, ms_score, top_image, top_position, top_value),
                    nullif(u.ms_score, 'NaN') AS ms_score, nullif(p.ms_score, 'NaN') AS parent_score,
                    nullif(u.ms_score - p.ms_score, 'NaN') AS gain,

@@ -16,6 +16,7 @@ _SIGN = re.compile(r"(?<!\S)(?=(<->|->|<-|--|>=|<=|~=)(?!\S))")
 _SHORTCODE = re.compile(r":(?=[\w+/-]+:)")
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 DIRECTIONS = {"higher": "higher is better ↑", "lower": "lower is better ↓", "none": "no direction"}
+_ACROSS = str.maketrans("↑↓", "→←")
 
 
 def plain(text: object) -> str:
@@ -45,9 +46,10 @@ def title_and_unit(column: Column) -> str:
     return f"{column_name(column)} ({unit})" if unit else column_name(column)
 
 
-def axis_title(column: Column) -> str:
-    """Return a column's name, unit and direction."""
-    return f"{title_and_unit(column)}, {DIRECTIONS[column.direction]}"
+def axis_title(column: Column, *, across: bool = False) -> str:
+    """Return a column's name, unit and direction; `across`: of a horizontal axis, where better is right or left."""
+    direction = DIRECTIONS[column.direction]
+    return f"{title_and_unit(column)}, {direction.translate(_ACROSS) if across else direction}"
 
 
 def floor_title(metric: str) -> str:

@@ -12,12 +12,12 @@ from results.app.bar_scale import BarScale
 from results.app.board_content import NONE, RankText, sections, span_text
 from results.app.board_table import BoardTable, Header, TableCell
 from results.app.column_standing import Standings
-from results.app.short_number import short_number
 from results.app.titles import plain, title_and_unit, visible
 from results.app.weighted_score import AXES, PRESETS, WeightedScores, axes_of, weighted_scores
 from results.boards.board import Board, Column, Row
 from results.boards.weighted_mean import SCALES, SCALES_VERSION
 from results.comparison.joint_draws import N_DRAWS
+from results.short_number import short_number
 
 _SCALE = BarScale(0.0, 100.0)
 _ENDS = ("0", "100")

@@ -103,6 +103,14 @@ def choose_board(boards: Sequence[Board], *, stacked: bool = False) -> Board:
     return boards[keys.index(chosen)]
 
 
+def chosen_layer(boards: Sequence[Board]) -> tuple[str, str] | None:
+    """Return backbone title and site of the board that the reader has chosen on a page, else of the first board."""
+    chosen = [st.session_state.get(f"chosen_{parameter}") for parameter in ("backbone", "site")]
+    layers = [(board.backbone_title, board.site) for board in boards if [board.backbone, board.site] == chosen]
+    layers += [(board.backbone_title, board.site) for board in boards[:1]]
+    return layers[0] if layers else None
+
+
 def row_of(
     boards: Sequence[Board], parameter: str = "cell", label: str = "Method", *, default: Choice | None = None
 ) -> Choice:

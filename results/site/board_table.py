@@ -17,9 +17,10 @@ from results.boards.ranking import HEADLINE, is_ranked
 from results.boards.share_intervals import SHARES_OF_IMAGES
 from results.boards.value_text import absent_text, value_text
 from results.comparison.row_errors import RowErrors
+from results.short_number import short_number
 from results.site.names import row_name
 from results.site.sources import Sources
-from results.site.texts import bounded, day, short_number
+from results.site.texts import bounded, day
 
 #: Columns that a newcomer sees first; the others are behind a switch.
 _KEY_METRICS = (*HEADLINE[:1], "r2", "agreement", "win_rate", "stability", "expansion_factor", "fit_seconds")

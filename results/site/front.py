@@ -15,8 +15,9 @@ from results.app.standings import Point, is_candidate
 from results.app.theme import GREY, marks
 from results.boards.board import Board, Column, Row
 from results.boards.lead_columns import column_name, unit_text
+from results.short_number import short_number
 from results.site.names import row_name
-from results.site.texts import bounded, short_number
+from results.site.texts import bounded
 
 #: Plotting area in narrow and in wide windows.
 FRAME = Frame((600.0, 1090.0), 430.0)

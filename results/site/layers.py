@@ -18,11 +18,12 @@ from results.boards.trials import marked
 from results.boards.value_text import flag_lines, value_text
 from results.comparison.headline import FAITHFULNESS, headline
 from results.comparison.row_errors import RowErrors
+from results.short_number import short_number
 from results.site.board_table import BoardTable, board_table, interval_of, provenance
 from results.site.front import Front, front
 from results.site.names import layer_name, row_name
 from results.site.sources import Sources
-from results.site.texts import day, setting, short_number
+from results.site.texts import day, setting
 from results.site.units import seeds_text
 from results.store import Store
 

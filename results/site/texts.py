@@ -6,7 +6,6 @@ Escaping is the template engine's task (`rendering`): these functions return pla
 from __future__ import annotations
 
 import itertools
-import math
 import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
@@ -18,8 +17,6 @@ from results.visible_text import one_line
 MOST_TEXT, MOST_NAME = 2000, 80
 #: Largest number of accents on one letter: hundreds of them cover the lines above.
 _MOST_ACCENTS = 4
-#: Names of large numbers, the largest first.
-_POWERS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def bounded(text: object, most: int = MOST_TEXT) -> str:
@@ -38,25 +35,6 @@ def name(text: object) -> str:
 def _few_accents(text: str) -> str:
     groups = itertools.groupby(text, key=lambda char: bool(unicodedata.combining(char)))
     return "".join("".join(itertools.islice(chars, _MOST_ACCENTS) if accents else chars) for accents, chars in groups)
-
-
-def short_number(value: float | None) -> str:
-    """Return a number with three significant digits: 57.2, 0.0123, 1.25 M; "–" if it is missing or not finite."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    if value == 0:
-        return "0"
-    for size, letter in _POWERS:
-        if abs(value) >= size and abs(value) >= 1e4:
-            return f"{_significant(value / size)}\N{NO-BREAK SPACE}{letter}"
-    return _significant(value)
-
-
-def _significant(value: float) -> str:
-    if abs(value) >= 1e15 or abs(value) < 1e-4:
-        return f"{value:.2e}"
-    text = f"{value:#.3g}".removesuffix(".")
-    return f"{value:.0f}" if "e" in text else text
 
 
 def day(moment: datetime | None) -> str:

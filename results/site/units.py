@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from results.app.queries import image_names, last_position
+from results.short_number import short_number
 from results.site import queries
 from results.site.licences import Images
 from results.site.names import cell_name
 from results.site.queries import Record
-from results.site.texts import bounded, short_number
+from results.site.texts import bounded
 from results.site.tiles import COLUMNS, PICTURE_PX, Tile, frame_of, images_picture, maps_picture, side_of
 from results.store import Store
 from results.store.unit_maps import UnitMaps, unit_maps
@@ -182,9 +183,9 @@ class _Drawer:
 def _without_prefix(maps: np.ndarray, positions: Sequence[int]) -> np.ndarray:
     """Return the maps, empty for images on which the maximum is at CLS or a register: they show other places."""
     at_prefix = [number for number, position in enumerate(positions[: len(maps)]) if position < 0]
-    shown = maps.copy()
-    shown[at_prefix] = 0
-    return shown
+    of_patches = maps.copy()
+    of_patches[at_prefix] = 0
+    return of_patches
 
 
 def _facts(unit: Record) -> Iterable[str]:

@@ -119,9 +119,9 @@ def _replace(folder: Path, target: Path, files: Mapping[str, int]) -> None:
                 raise StoreError(f"{parent} is not a folder of its own; remove it, or choose another folder.")
     earlier = _earlier(target)
     for path in sorted(files, key=lambda path: (path == MARKER, path.endswith(".html"), path)):
-        place = target / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).replace(place)
+        file = target / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).replace(file)
     for path in sorted(earlier - set(files)):
         _remove(target, path)
 

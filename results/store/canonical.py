@@ -58,6 +58,11 @@ def short_hash(value: object) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 
+def identity_hash(value: object, length: int = 16) -> str:
+    """Return the first hex digits of the BLAKE2b of the canonical JSON of `value`: how a run names cells and sets."""
+    return hashlib.blake2b(canonical_json(value).encode(), digest_size=32).hexdigest()[:length]
+
+
 def storable_text(text: str) -> str:
     """Return `text` with lone surrogates escaped: file names and tracebacks may hold them, and DuckDB stores UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

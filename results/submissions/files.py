@@ -84,15 +84,15 @@ def listing(root: Path) -> Listing:
     Raises:
         StoreError: there are more than `MAX_FILES`.
     """
-    found = Listing([], [])
+    listing = Listing([], [])
     for path, problem in _walk(root, PurePosixPath()):
         if problem:
-            found.problems.append(FolderProblem(one_line(path)[:300], "", problem))
+            listing.problems.append(FolderProblem(one_line(path)[:300], "", problem))
         else:
-            found.files.append(path)
-        if len(found.files) + len(found.problems) > MAX_FILES:
+            listing.files.append(path)
+        if len(listing.files) + len(listing.problems) > MAX_FILES:
             raise StoreError(f"{root} has more than {MAX_FILES} files, and at most so many are read.")
-    return found
+    return listing
 
 
 def _walk(root: Path, at: PurePosixPath) -> Iterator[tuple[PurePosixPath, str]]:

@@ -1,4 +1,4 @@
-"""What a maintainer looks at beside wrong values: flags, random controls, seeds, and versions of metrics."""
+"""Guards of a submission beside wrong values: flags, random controls, seeds, and versions of metrics."""
 
 from __future__ import annotations
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from results.store.canonical import canonical_json, short_hash
+from results.store.canonical import canonical_json, identity_hash, short_hash
 
 #: Digits of a cell's id.
 ID_LENGTH = 16
 #: Parts of the identity of every cell that a run makes.
 _PARTS = ("backbone", "cell", "evaluation", "init_seed", "method", "metrics", "probing", "site", "token_seed")
-
-
-def identity_hash(content: Any) -> str:
-    """Return the hash of JSON content by which a run names cells, configurations and image sets."""
-    return hashlib.blake2b(canonical_json(content).encode(), digest_size=32).hexdigest()[:ID_LENGTH]
 
 
 def determined(identity: Mapping[str, Any]) -> dict[str, Any]:

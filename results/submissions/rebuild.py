@@ -30,8 +30,8 @@ def rebuilt(folder: Path) -> Iterator[Path]:
     Raises:
         StoreError: a file of the folder has a problem.
     """
-    with tempfile.TemporaryDirectory(prefix="harness-") as place:
-        store = Path(place) / "submissions.duckdb"
+    with tempfile.TemporaryDirectory(prefix="harness-") as scratch_dir:
+        store = Path(scratch_dir) / "submissions.duckdb"
         content = read_folder(folder)
         problems = content.problems or rebuild(content, store)
         if problems:

@@ -47,8 +47,8 @@ def verify_strict(folder: Path) -> StrictVerdict:
     content = read_folder(folder)
     problems, warnings = list(content.problems), []
     checked: Mapping[str, int] = {}
-    with tempfile.TemporaryDirectory(prefix="harness-") as place:
-        path = Path(place) / "submissions.duckdb"
+    with tempfile.TemporaryDirectory(prefix="harness-") as scratch_dir:
+        path = Path(scratch_dir) / "submissions.duckdb"
         problems += rebuild(content, path)
         store = open_store(path)
         verdict = verify(store)

@@ -23,7 +23,7 @@ _VARYING = ("submission", "tables")
 
 
 class Submitted(NamedTuple):
-    """What was written."""
+    """Result of a submission."""
 
     folder: Path
     """the folder `results`"""
@@ -72,12 +72,12 @@ def submit(
 
     state: dict[PurePosixPath, str] = {}
     # Nothing is written to the folder before every result is known to be right.
-    with tempfile.TemporaryDirectory(prefix="harness-") as place:
+    with tempfile.TemporaryDirectory(prefix="harness-") as scratch_dir:
         staged: list[tuple[Item, Path]] = []
         for number, item in enumerate(items(opened, chosen, submission, notes)):
             state[item.path] = _state(root, item)
             if state[item.path] != "unchanged":
-                staged.append((item._replace(tables={}), _stage(Path(place) / str(number), item)))
+                staged.append((item._replace(tables={}), _stage(Path(scratch_dir) / str(number), item)))
         different = sorted(str(path) for path, status in state.items() if status == "different")
         if different and not replace:
             more = f" and {len(different) - 1} more" if len(different) > 1 else ""
@@ -145,12 +145,12 @@ def _has_tables(root: Path, item: Item, stated: Mapping[str, Any]) -> bool:
     return True
 
 
-def _stage(place: Path, item: Item) -> Path:
+def _stage(stage_dir: Path, item: Item) -> Path:
     """Write the tables of a result to a new folder, and return it."""
-    place.mkdir()
+    stage_dir.mkdir()
     for table, content in item.tables.items():
-        (place / table).write_bytes(content)
-    return place
+        (stage_dir / table).write_bytes(content)
+    return stage_dir
 
 
 def _write(root: Path, item: Item, tables: Path) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from results.boards.board import BoardKey
-from results.store.canonical import canonical_json
+from results.store.canonical import identity_hash
 from results.store.cell_rows import CELL_TABLES
 from results.store.records import records_of
 from results.store.store import decoded
@@ -43,7 +42,7 @@ def identity(content: Content, checker: Checker) -> None:
         if "cell" not in identity_fields:
             continue  # made by hand, not by a run
         cell_id = cell["cell_id"]
-        hashed = hashlib.blake2b(canonical_json(identity_fields).encode(), digest_size=32).hexdigest()[: len(cell_id)]
+        hashed = identity_hash(identity_fields, len(cell_id))
         checker.require_of(cell_id, hashed == cell_id, f"has an identity with the hash {hashed}, which is not its id.")
         method = identity_fields.get("method") or {}
         for name, column, expected in (

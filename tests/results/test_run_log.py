@@ -28,6 +28,14 @@ def test_the_last_lines_are_read_from_the_end_of_a_long_file(tmp_path: Path) -> 
     assert tail(file, 5)[-1] == "two"
 
 
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "x.log").write_text("secret")
+    (tmp_path / "logs").symlink_to(tmp_path / "private")
+    (tmp_path / "y.log").symlink_to(tmp_path / "private" / "x.log")
+    assert tail(tmp_path / "logs" / "x.log", 3) == tail(tmp_path / "y.log", 3) == []
+
+
 def test_files_that_are_missing_or_special_have_no_lines(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert tail(tmp_path / "none", 3) == tail(tmp_path, 3) == tail(tmp_path / "pipe", 3) == []

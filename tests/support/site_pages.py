@@ -21,7 +21,7 @@ LINKS = {"href", "src", "srcset", "action", "formaction", "data", "poster", "xli
 
 @dataclasses.dataclass
 class Page:
-    """What a page has."""
+    """Text, links and scripts of one page."""
 
     ids: list[str] = dataclasses.field(default_factory=list)
     links: list[str] = dataclasses.field(default_factory=list)

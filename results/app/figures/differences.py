@@ -68,7 +68,7 @@ def _panel(comparison: Comparison, differences: list[Difference], *, with_legend
             color=colour,
             shape=shape,
             description=alt.Description("description:N"),
-            tooltip=hover("metric", {"in favour of A": "text", "p after Holm": "p", "A minus B": "raw"}),
+            tooltip=hover("metric", {"A minus B": "text", "in favour of A": "in_favour", "p after Holm": "p"}),
         ),
         *(
             rows("rows").mark_text(**numbers, dx=dx).encode(x=alt.value("width"), y=y, text=f"{field}:N")
@@ -98,11 +98,12 @@ def _values(
         raw = _text(low, middle, high, digits)
         if difference.column.direction == "lower":
             name, (low, middle, high) = f"{name} ↓", (-high, -middle, -low)
-        text, p = _text(low, middle, high, digits), p_text(difference.p_holm)
+        in_favour, p = _text(low, middle, high, digits), p_text(difference.p_holm)
         values.append(
             {"metric": name, "low": low, "middle": middle, "high": high, "better": better[difference.better]}
-            | {"text": text, "p": p, "raw": raw}
-            | {"description": f"{name}: {text} in favour of A, {p} after Holm, {better[difference.better]}"}
+            # The number is A minus B, as in the sentence and the tables; the position is in favour of A.
+            | {"text": raw, "p": p, "in_favour": in_favour}
+            | {"description": f"{name}: A minus B {raw}, {p} after Holm, {better[difference.better]}"}
         )
         bounds += [low, high]
     return values, bounds

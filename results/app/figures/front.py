@@ -134,7 +134,7 @@ def _kinds(measured: Sequence[FigureRow], printed: Sequence[FigureRow]) -> list[
 
 def _drawn(data: Mapping[str, Rows], scales: Scales, look: Look) -> Spec:
     x, y = scales.columns["x"], scales.columns["y"]
-    titles = [title_and_unit(column) if look.is_small else axis_title(column) for column in (x, y)]
+    titles = [title_and_unit(column) if look.is_small else axis_title(column, across=column is x) for column in (x, y)]
     ticks = 4 if look.is_small else 6
     position = {
         "x": axis(alt.X, titles[0], scales.ranges["x"], ticks),

@@ -57,9 +57,9 @@ def axis(channel: Any, title: str, span: AxisRange, ticks: int = 6) -> Any:
     """Return the Altair channel `channel` (alt.X or alt.Y) of the field x or y."""
     kind = {"type": "log"} if span.is_log else {"type": "linear", "zero": False}
     scale = alt.Scale(domain=[span.low, span.high], nice=False, **kind)
-    shown = {"values": _log_ticks(span), "format": "~g"} if span.is_log else {"tickCount": ticks}
+    ticks_of_scale = {"values": _log_ticks(span), "format": "~g"} if span.is_log else {"tickCount": ticks}
     field = "x" if channel is alt.X else "y"
-    return channel(f"{field}:Q", title=one_line(title), scale=scale, axis=alt.Axis(labelFlush=False, **shown))
+    return channel(f"{field}:Q", title=one_line(title), scale=scale, axis=alt.Axis(labelFlush=False, **ticks_of_scale))
 
 
 def _log_ticks(span: AxisRange) -> list[float]:

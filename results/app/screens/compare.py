@@ -94,8 +94,9 @@ def _explain(comparison: Comparison) -> None:
     st.caption(
         f"Bars are {100 * comparison.level:g} % intervals from {comparison.n_resamples} resamples, paired by "
         f"{plain(', '.join(comparison.seeds))}. P-values are corrected (Holm) for the {n_tested} quantities tested, "
-        "intervals are not: an interval may exclude zero although the difference is not significant. At ↓ less is "
-        "better, and the difference is drawn in favour of A as well. The same as harness compare."
+        "intervals are not: an interval may exclude zero although the difference is not significant. Numbers are A "
+        "minus B; at ↓ less is better, and points right of zero are in favour of A there, too. The same as "
+        "harness compare."
     )
 
 

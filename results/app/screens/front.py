@@ -10,7 +10,7 @@ import streamlit as st
 from results.app import chart, data, flags, front_choices, front_focus, front_layers, headline, widgets
 from results.app.figures.front import CELL, CLICKED, Look, front_figure
 from results.app.figures.front_scales import short_interval
-from results.app.front_choices import Choices
+from results.app.front_choices import FrontChoices
 from results.app.front_standing import Standing, measured_columns, standing
 from results.app.queries_front import extent
 from results.app.standings import Point, is_candidate
@@ -61,7 +61,7 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _front(store: Store, board: Board, families: Mapping[str, str | None]) -> Choices | None:
+def _front(store: Store, board: Board, families: Mapping[str, str | None]) -> FrontChoices | None:
     """Show the front of a board; None if it has no measurement to plot."""
     columns = measured_columns(board)
     if not columns:
@@ -92,7 +92,7 @@ def _front(store: Store, board: Board, families: Mapping[str, str | None]) -> Ch
     return choices
 
 
-def _chart(measured: Sequence[Point], choices: Choices, look: Look) -> None:
+def _chart(measured: Sequence[Point], choices: FrontChoices, look: Look) -> None:
     x, y = choices.x, choices.y
     names = ", ".join(visible(point.row.title) for point in measured if point.on_front) or "none"
     chart.show_clickable(
@@ -110,7 +110,7 @@ def _focus_clicked(row: Mapping[str, Any]) -> None:
         front_focus.put(str(cell))
 
 
-def _below_the_plot(choices: Choices, board: Board, focus: Row | None) -> None:
+def _below_the_plot(choices: FrontChoices, board: Board, focus: Row | None) -> None:
     """Name the rows that are not drawn in one line, and offer what is closed."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if choices.hidden:
@@ -128,7 +128,7 @@ def _reasons(row: Row) -> list[str]:
     return [*front_choices.serious_flags(row), *(["virtual"] if row.group == "virtual" else [])]
 
 
-def _details(every: Standing, choices: Choices) -> None:
+def _details(every: Standing, choices: FrontChoices) -> None:
     """Show the values behind the plot, and how to read it."""
     _table(every.points, choices.x, choices.y)
     rows = choices.rows

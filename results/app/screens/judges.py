@@ -46,8 +46,8 @@ def render() -> None:
         if not tournaments:
             st.info("No judgements in this store. `harness judge --suite demo --dry-run` counts the calls it takes.")
             return
-        tournament = _choose(tournaments)
         row_of_cell = data.rows_by_cell(store)
+        tournament = _choose(tournaments, row_of_cell)
         labels = _labels(store, tournament, row_of_cell)
         pair = st.query_params.get("pair")
         if pair is not None:
@@ -62,7 +62,8 @@ def render() -> None:
         _notes(tournament)
 
 
-def _choose(tournaments: Sequence[Record]) -> Record:
+def _choose(tournaments: Sequence[Record], row_of_cell: Mapping[str, Choice]) -> Record:
+    """Let the reader choose a tournament; the newest one on the layer of the other pages comes first."""
     ids = [tournament["tournament"] for tournament in tournaments]
     titles = []
     for tournament in tournaments:
@@ -70,7 +71,10 @@ def _choose(tournaments: Sequence[Record]) -> Record:
         backbone, site = tournament["backbone_title"] or "not scored yet", tournament["site"] or "–"
         titles.append(visible(f"{backbone} · {site} · {tournament['panel']}{when}"))
     unknown = "This store does not have the tournament that the address names."
-    return tournaments[ids.index(widgets.select("Tournament", ids, "tournament", titles, unknown=unknown))]
+    layer = widgets.chosen_layer([choice.board for choice in row_of_cell.values()])
+    default = next((t["tournament"] for t in tournaments if (t["backbone_title"], t["site"]) == layer), None)
+    chosen = widgets.select("Tournament", ids, "tournament", titles, default=default, unknown=unknown)
+    return tournaments[ids.index(chosen)]
 
 
 def _labels(store: Store, tournament: Record, row_of_cell: Mapping[str, Choice]) -> dict[str, str]:

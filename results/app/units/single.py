@@ -69,17 +69,17 @@ def show_unit(store: Store, cell: Cell, gallery: Gallery, asked: str, heading: A
 
 def _steps(store: Store, cell: Cell, units: UnitList, number: int) -> None:
     """Show the way back, and to the units before and after in the list that the reader came from."""
-    place = queries_units.unit_place(store, units, number)
-    if place is None:
+    position = queries_units.unit_place(store, units, number)
+    if position is None:
         # Not in the list, for example a dead unit: the steps go by number.
         units = units._replace(sort="number", filters=(), search="")
-        place = queries_units.unit_place(store, units, number) or {"before": None, "after": None}
+        position = queries_units.unit_place(store, units, number) or {"before": None, "after": None}
         words = f"{cell.summary['n']} units by number"
     else:
-        words = f"{place['place']} of {place['total']}, {units.sort}"
+        words = f"{position['place']} of {position['total']}, {units.sort}"
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         navigation.link("units", "← all units", icon="", cell=cell.id, **address_of(listed_units(cell)))
-        for name, shortcut, target in (("Previous", "Left", place["before"]), ("Next", "Right", place["after"])):
+        for name, shortcut, target in (("Previous", "Left", position["before"]), ("Next", "Right", position["after"])):
             st.button(
                 name,
                 key=f"unit {name}",

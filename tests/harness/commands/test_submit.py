@@ -11,7 +11,7 @@ from submission_store import document_of, make_store
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def source_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a store and, in `board/`, its submission."""
     folder = tmp_path_factory.mktemp("submit")
     make_store(folder / "r.duckdb")
@@ -22,32 +22,32 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_folder_is_verified_and_merged_to_the_same_board(place: Path) -> None:
-    assert harness("verify", "--strict", "board", cwd=place).stdout.startswith("ok    board: 37 files, 8 cells")
-    merged = harness("merge", "back.duckdb", "board", cwd=place)
+def test_a_folder_is_verified_and_merged_to_the_same_board(source_dir: Path) -> None:
+    assert harness("verify", "--strict", "board", cwd=source_dir).stdout.startswith("ok    board: 37 files, 8 cells")
+    merged = harness("merge", "back.duckdb", "board", cwd=source_dir)
     assert "8 cells, 0 of them in several stores" in merged.stdout
     boards = [
-        harness("leaderboard", "--suite", "demo", "--json", "--store", store, cwd=place).stdout
+        harness("leaderboard", "--suite", "demo", "--json", "--store", store, cwd=source_dir).stdout
         for store in ("r.duckdb", "back.duckdb")
     ]
     assert boards[0] == boards[1] and "ELUDe" in boards[0]
-    again = harness("submit", "r.duckdb", "--to", "board", cwd=place)
+    again = harness("submit", "r.duckdb", "--to", "board", cwd=source_dir)
     assert "11 results unchanged in board/results" in again.stdout
-    both = harness("merge", "both.duckdb", "board", "r.duckdb", cwd=place)
+    both = harness("merge", "both.duckdb", "board", "r.duckdb", cwd=source_dir)
     assert "9 cells, 8 of them in several stores" in both.stdout
 
 
-def test_the_report_is_json(place: Path) -> None:
-    verdict = json.loads(harness("verify", "--strict", "board", "--json", cwd=place).stdout)
+def test_the_report_is_json(source_dir: Path) -> None:
+    verdict = json.loads(harness("verify", "--strict", "board", "--json", cwd=source_dir).stdout)
     assert verdict["problems"] == [] and verdict["counts"]["cell"] == 8
     assert {"file", "field", "why"} == set(verdict["warnings"][0])
-    submitted = json.loads(harness("submit", "r.duckdb", "--to", "board", "--json", cwd=place).stdout)
+    submitted = json.loads(harness("submit", "r.duckdb", "--to", "board", "--json", cwd=source_dir).stdout)
     assert submitted["written"] == [] and len(submitted["unchanged"]) == 11
     assert submitted["verdict"]["problems"] == []
 
 
-def test_problems_are_exit_code_1(place: Path, tmp_path: Path) -> None:
-    harness("submit", str(place / "r.duckdb"), "--to", "board", "--methods", "elude", cwd=tmp_path, code=1)
+def test_problems_are_exit_code_1(source_dir: Path, tmp_path: Path) -> None:
+    harness("submit", str(source_dir / "r.duckdb"), "--to", "board", "--methods", "elude", cwd=tmp_path, code=1)
     path = document_of(tmp_path / "board")
     path.write_text(path.read_text(encoding="utf-8").replace('"n_units": 8', '"n_units": "\\u001b[2J"'), "utf-8")
     done = harness("verify", "--strict", "board", cwd=tmp_path, code=1)
@@ -74,16 +74,16 @@ def test_problems_are_exit_code_1(place: Path, tmp_path: Path) -> None:
         (["submit", "r.duckdb", "--to", "r.duckdb"], "r.duckdb"),
     ],
 )
-def test_wrong_inputs_are_one_sentence(place: Path, arguments: list[str], words: str) -> None:
-    done = harness(*arguments, cwd=place, code=2)
+def test_wrong_inputs_are_one_sentence(source_dir: Path, arguments: list[str], words: str) -> None:
+    done = harness(*arguments, cwd=source_dir, code=2)
     assert words in " ".join(done.stderr.split()).replace("│ ", "")
 
 
-def test_a_conflict_names_the_folder(place: Path, tmp_path: Path) -> None:
+def test_a_conflict_names_the_folder(source_dir: Path, tmp_path: Path) -> None:
     from results import open_store
 
-    harness("merge", str(tmp_path / "other.duckdb"), "board", cwd=place)
+    harness("merge", str(tmp_path / "other.duckdb"), "board", cwd=source_dir)
     with open_store(tmp_path / "other.duckdb", read_only=False).writing() as opened:
         opened.execute("UPDATE scores SET value = 0.25 WHERE metric = 'r2'")
-    done = harness("merge", "x.duckdb", "board", str(tmp_path / "other.duckdb"), cwd=place, code=2)
-    assert f"({place}/board and {tmp_path}/other.duckdb)" in done.stderr.replace("\n", "")
+    done = harness("merge", "x.duckdb", "board", str(tmp_path / "other.duckdb"), cwd=source_dir, code=2)
+    assert f"({source_dir}/board and {tmp_path}/other.duckdb)" in done.stderr.replace("\n", "")

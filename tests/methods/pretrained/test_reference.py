@@ -1,4 +1,4 @@
-"""How weights are named."""
+"""References to weights: files, and files of the Hub."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def test_published_marks_are_hollow_and_take_no_part_in_the_line(here: Store) ->
         "measured here",
         "published (italic)",
     ]
-    assert marks_of(both)[0]["encoding"]["x"]["title"] == "accuracy (%), higher is better ↑"
+    assert marks_of(both)[0]["encoding"]["x"]["title"] == "accuracy (%), higher is better →"
     line = alone["datasets"]["line"]
     assert [row["x"] for row in line] == sorted(row["x"] for row in line)
     assert [row["y"] for row in line] == sorted((row["y"] for row in line), reverse=True)

@@ -100,12 +100,12 @@ def test_the_panel_can_be_closed_and_opened(visit: Visit) -> None:
 
 def test_axes_are_chosen_and_stay(visit: Visit) -> None:
     page = visit.open("")
-    axis_is(page, "R2 (%), higher is better ↑")
+    axis_is(page, "R2 (%), higher is better →")
     # Twice: a choice must not be lost because the one before is in the address.
     choose(page, "Horizontal axis", "latency")
-    axis_is(page, "latency (ms), lower is better ↓")
+    axis_is(page, "latency (ms), lower is better ←")
     choose(page, "Horizontal axis", "R2")
-    axis_is(page, "R2 (%), higher is better ↑")
+    axis_is(page, "R2 (%), higher is better →")
     expect(page).to_have_url(re.compile("x=r2"))
     choose(page, "Size of a mark", "latency")
     expect(page.locator(f"{CHART} .role-legend-title text")).to_have_text("latency (ms)")

@@ -15,32 +15,9 @@ from hypothesis import strategies as st
 
 from results.app.bar_scale import bar_scale
 from results.app.column_groups import folded, group_of, leads, visible_columns
-from results.app.short_number import short_number
 from results.app.sorting import Sorting
 from results.app.weighted_score import AXES, PRESETS, weighted_scores
 from results.boards.weighted_mean import SCALES
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0"),
-        (16.48, "16.5"),
-        (100.0, "100"),
-        (99.96, "100"),
-        (999.9, "1.00k"),
-        (12345.0, "12.3k"),
-        (1.5e6, "1.50M"),
-        (0.0793, "0.0793"),
-        (0.00004, "<0.001"),
-        (-0.00004, ">-0.001"),
-        (-3.2, "-3.20"),
-        (1e15, "1.00e+15"),
-        (math.nan, "nan"),
-    ],
-)
-def test_a_number_has_three_significant_digits(value: float, text: str) -> None:
-    assert short_number(value) == text
 
 
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=6))

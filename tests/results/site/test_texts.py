@@ -9,7 +9,7 @@ from hostile_texts import hostile_texts
 
 from results.site.names import cell_name, slug
 from results.site.rendering import environment
-from results.site.texts import bounded, setting, short_number
+from results.site.texts import bounded, setting
 
 
 @pytest.mark.parametrize("text", hostile_texts(200))
@@ -21,26 +21,6 @@ def test_slugs_are_harmless(text: str) -> None:
 def test_ids_of_cells_stay_as_they_are() -> None:
     assert cell_name("b899df4c31190114") == "b899df4c31190114"
     assert cell_name("B899DF4C31190114") != "B899DF4C31190114"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        *[
-            (0.0, "0"),
-            (57.23, "57.2"),
-            (100.0, "100"),
-            (99.96, "100"),
-            (999.9, "1000"),
-            (2.0, "2.00"),
-            (-0.5, "-0.500"),
-        ],
-        *[(0.000471, "0.000471"), (3e-9, "3.00e-09"), (1234.5, "1234"), (1.25e9, "1.25\xa0G"), (-5.67e4, "-56.7\xa0k")],
-        *[(1e100, "1.00e+88\xa0T"), (None, "–"), (float("nan"), "–"), (float("inf"), "–")],
-    ],
-)
-def test_numbers_have_three_digits(value: float | None, text: str) -> None:
-    assert short_number(value) == text
 
 
 def test_texts_are_bounded() -> None:

@@ -38,8 +38,8 @@ def copied(single_cell: Path, tmp_path: Path) -> Path:
 def problems_of(folder: Path, file: str = "") -> list[str]:
     """Return the reasons that are given for a file; nothing of the secret is in any sentence."""
     content = read_folder(folder)
-    with tempfile.TemporaryDirectory() as place:
-        problems = content.problems + rebuild(content, Path(place) / "r.duckdb")
+    with tempfile.TemporaryDirectory() as scratch_dir:
+        problems = content.problems + rebuild(content, Path(scratch_dir) / "r.duckdb")
     assert SECRET not in repr(problems)
     assert all("\n" not in problem.why for problem in problems)
     return [problem.why for problem in problems if problem.file.startswith(file)]

@@ -8,11 +8,13 @@ _PREFIXES = (("G", 1e9), ("M", 1e6), ("k", 1e3))
 _LEAST, _MOST = 1e-3, 1e12
 
 
-def short_number(value: float) -> str:
+def short_number(value: float | None) -> str:
     """Return `value` with three significant digits: "16.5", "100", "12.3k", "<0.001".
 
-    Large numbers have a prefix of the SI. A value below 0.001 that is not 0 says so.
+    Large numbers have a prefix of the SI. A value below 0.001 that is not 0 says so. A missing one is a dash.
     """
+    if value is None or math.isnan(value):
+        return "–"
     if not math.isfinite(value):
         return str(value)
     if 0 < abs(value) < _LEAST:

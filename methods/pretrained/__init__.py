@@ -14,7 +14,7 @@ from methods.errors import UserError
 
 if TYPE_CHECKING:
     from methods.base import Device
-    from methods.pretrained.method import PretrainedSAE
+    from methods.pretrained.pretrained_sae import PretrainedSAE
 
 __all__ = ["formats", "load"]
 
@@ -36,7 +36,7 @@ def load(path: str | Path, format: str = "auto", *, device: Device = "cpu") -> P
         UserError: if the weights cannot be had, or are not those of a sparse autoencoder or dictionary.
     """
     from methods.base import make_config
-    from methods.pretrained.method import PretrainedSAE
+    from methods.pretrained.pretrained_sae import PretrainedSAE
 
     if format not in ("auto", *formats()):
         raise UserError(f"There is no format {format!r} of weights. There is auto, {', '.join(formats())}.")

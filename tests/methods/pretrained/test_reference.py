@@ -8,7 +8,7 @@ import pytest
 
 import methods
 from methods.file_settings import content_of, files_of, plain_config
-from methods.pretrained.method import PretrainedConfig
+from methods.pretrained.pretrained_sae import PretrainedConfig
 from methods.pretrained.reference import HubFile, is_file_name
 
 

@@ -13,7 +13,7 @@ from harness.check.methods import check_method
 from harness.check.world import small_layer as checked_layer
 from harness.efficiency.cost import decode_macs, encode_macs, extra_macs, size_of
 from methods import pretrained
-from methods.pretrained.method import PretrainedSAE
+from methods.pretrained.pretrained_sae import PretrainedSAE
 
 #: Methods that need no training; the trained ones have the same tensors and are pushed in tests/harness/hub.
 NAMES = ("random_dictionary", "pca")

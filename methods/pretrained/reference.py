@@ -73,7 +73,8 @@ class Weights:
     """Reference to weights: the path of a safetensors file, or ``hf:USER/NAME[@REVISION][/FILE]``.
 
     The path of a file is a setting like any ``pydantic.FilePath``: its content is part of a cell's identity. What a
-    reference to the Hub leads to is fingerprinted by :meth:`methods.pretrained.pretrained_sae.PretrainedSAE.fingerprint`.
+    reference to the Hub leads to is fingerprinted by
+    :meth:`methods.pretrained.pretrained_sae.PretrainedSAE.fingerprint`.
     """
 
     text: str

@@ -74,6 +74,9 @@ def test_the_panel_leads_on_and_the_way_back_to_the_front(visit: Visit) -> None:
     visit.heading(LAYER)
     mark(page, "ELUDe").click()
     expect(page).to_have_url(re.compile("focus=elude-"))
+    # A run of the page that is still going on would close the menu.
+    page.wait_for_timeout(1000)
+    visit.is_idle()
     page.locator(PANEL).get_by_role("button", name="Compare with").click()
     page.get_by_role("menuitem", name="TopK SAE").click()
     expect(page).to_have_url(re.compile(r"/compare\?(?=.*a=elude-)(?=.*b=topk_sae-)"))

@@ -5,17 +5,26 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 
 from results.comparison.unit_clusters import UnitClusters, UnitReader
+from results.store import frames, schema
 
 
 def unit_clusters(values: dict[str, list[float]]) -> UnitClusters:
     """Two pairs of seeds, of the cells a1 and b1, a2 and b2; values are the unit rows of each cell."""
-    rows = [(cell, unit, -1, value) for cell, unit_values in values.items() for unit, value in enumerate(unit_values)]
-    frame = pd.DataFrame(rows, columns=["cell_id", "unit", "parent", "v0"])
-    store: Any = SimpleNamespace(query=lambda *_: frame)
+    rows = [(cell, unit, value) for cell, unit_values in values.items() for unit, value in enumerate(unit_values)]
+    opened = duckdb.connect()
+    opened.execute(schema.schema_sql())
+    opened.executemany("INSERT INTO units (cell_id, unit, ms_score, alive) VALUES (?, ?, ?, true)", rows)
+
+    def query(sql: str, params: list[Any]) -> pd.DataFrame:
+        opened.execute(sql, params)
+        return frames.fetch(opened)
+
+    store: Any = SimpleNamespace(query=query)
     a, b = ([[{"cell_id": f"{side}{seed}"}] for seed in (1, 2)] for side in "ab")
     return UnitClusters(UnitReader(store), a, b, itself=False)
 

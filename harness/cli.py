@@ -24,7 +24,7 @@ from results.errors import StoreError
 from results.visible_text import short_lines, visible
 
 EPILOG = """
-[bold]Try it[/bold] (about eleven minutes on two cores):  harness run --suite demo
+[bold]Try it[/bold] (about nine minutes on two cores):  harness run --suite demo
 
 [bold]Use your backbone and images[/bold]:  harness run --suite demo --backbone timm:vit_base_patch14_dinov2
 --checkpoint FILE --site blocks.11.mlp.fc2 --dataset folder:/path/to/class_folders

@@ -65,11 +65,18 @@ def damage_targets() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("keep", [pytest.param("nothing", marks=pytest.mark.slow), "half"])
-def test_every_damaged_cache_file_is_made_again(photo_folder: Path, plain: Path, keep: str) -> None:
+@pytest.mark.parametrize(
+    ("keep", "each"),
+    [
+        pytest.param("nothing", 1, marks=pytest.mark.slow),
+        pytest.param("half", 1, marks=pytest.mark.slow),
+        pytest.param("half", 4, id="half of each fourth file"),
+    ],
+)
+def test_damaged_cache_files_are_made_again(photo_folder: Path, plain: Path, keep: str, each: int) -> None:
     before = scores(plain / STORE)
     suite = suite_of(photo_folder, "identity", "topk_sae", seeds={"tokens": [1]})
-    for pattern in damage_targets():
+    for pattern in damage_targets()[::each]:
         [file] = (plain / "cache").glob(pattern)
         data = file.read_bytes()
         file.write_bytes(data[: len(data) // 2] if keep == "half" else b"")

@@ -82,7 +82,19 @@ def tiny(folder: Path, methods: list[Any]) -> Suite:
     return parse_suite(values)
 
 
-def test_the_same_numbers_and_codes_whatever_the_workers(
+def test_a_worker_gives_the_scores_of_this_process(
+    plugin: None, one_thread: None, photo_folder: Path, tmp_path: Path
+) -> None:
+    suite = tiny(photo_folder, [{"name": "topk_sae", "config": {"k": 3, "epochs": 1, "expansion_factor": 2}}])
+    stores = [open_store(tmp_path / name / "r.duckdb") for name in ("worker", "here")]
+    run(suite, stores[0].path, device="cpu", executor=Processes(1))
+    run(suite, stores[1].path, device="cpu")
+    scores = [store.scores().set_index("metric")["value"].loc[["l0", "r2"]] for store in stores]
+    assert scores[0].tolist() == scores[1].tolist()
+
+
+@pytest.mark.slow
+def test_the_same_sweep_whatever_the_workers(
     plugin: None, one_thread: None, photo_folder: Path, tmp_path: Path
 ) -> None:
     suite = tiny(photo_folder, [{"name": "topk_sae", "config": {"k": 3, "batch_size": 32}}])

@@ -213,6 +213,7 @@ def test_an_interrupted_run_ends_up_identical(
     pd.testing.assert_frame_equal(scores(store), scores(finished[0]))
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_up_identical(finished: tuple[Path, RunSummary], photo_folder: Path, tmp_path: Path) -> None:
     store = tmp_path / "r.duckdb"
     program = textwrap.dedent(

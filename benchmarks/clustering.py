@@ -34,13 +34,13 @@ Fit = Callable[[torch.Tensor], np.ndarray]
 
 def tokens(backbone: str, site: str, dataset: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return inputs q (n_tokens, d_in) of a site over an image set, its weight (d_out, d_in) and bias (d_out,)."""
-    from harness.activations.site import Site
+    from harness.activations.linear_site import LinearLayerSite
     from harness.backbones import load
     from harness.datasets import BrokenReport, batches
     from harness.datasets import load as load_images
 
     network = load(backbone)
-    layer = Site(network.model, site, n_prefix_tokens=network.n_prefix_tokens)
+    layer = LinearLayerSite(network.model, site, n_prefix_tokens=network.n_prefix_tokens)
     prepare = network.preprocessing.center
     stream = batches(load_images(dataset), lambda image, _: prepare(image), batch_size=16, report=BrokenReport())
     q = [layer.capture(network.features, batch.images).q.flatten(0, 1).clone() for batch in stream]

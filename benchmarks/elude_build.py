@@ -85,11 +85,11 @@ def gathering(tokens: TokenSet, top_k: int, units: int) -> None:
 
 def fit(folder: Path, backbone: str, path: str, top_k: int, size: int, workers: list[int]) -> None:
     """Fit the whole method with each number of workers, and compare the results."""
-    from harness.activations.site import Site
+    from harness.activations.linear_site import LinearLayerSite
     from harness.backbones import load
 
     network = load(backbone)
-    site = Site(network.model, path, n_prefix_tokens=network.n_prefix_tokens)
+    site = LinearLayerSite(network.model, path, n_prefix_tokens=network.n_prefix_tokens)
     tokens, weights, taken = TokenSet(folder), [], []
     for count in workers:
         method = methods.create("elude", top_k=top_k, min_cluster_size=size)

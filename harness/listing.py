@@ -124,14 +124,19 @@ def _suites() -> list[dict[str, Any]]:
 
 def _sites(backbone: str | None) -> list[dict[str, Any]]:
     from harness import backbones
-    from harness.activations.site import Site, site_paths
+    from harness.activations.sites import all_sites
 
     if backbone is None:
         raise UserError("The list of sites needs a backbone: harness list sites --backbone NAME.")
     # Random weights have the same layers and need no download.
     loaded = backbones.build(backbone, weights=False)
-    rows = []
-    for path in site_paths(loaded.model):
-        site = Site(loaded.model, path)
-        rows.append({"site": path, "d_in": site.d_in, "d_out": site.d_out, "default": path == loaded.default_site})
-    return rows
+    return [
+        {
+            "site": site.path,
+            "kind": site.kind,
+            "d_in": site.d_in,
+            "d_out": site.d_out,
+            "default": site.path == loaded.default_site,
+        }
+        for site in all_sites(loaded)
+    ]

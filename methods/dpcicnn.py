@@ -88,6 +88,7 @@ class DPCiCNN(Learner, LinearSubUnits):
         title="DPCiCNN",
         family="split",
         reads="input",
+        needs_weights=True,
         reference="Hesse, Fischer, Schaub-Meyer, Roth 2025, Disentangling Polysemantic Channels (CVPR workshops)",
         training_free=True,
         lossless=True,

@@ -113,6 +113,8 @@ class MethodSpec(NamedTuple):
     """Part of every cell's identity. Raise it when a fix changes what the method computes."""
     control_for: tuple[str, ...] = ()
     """Families of which this method is the chance level, at an equal number of units: ``("split",)``, ..."""
+    needs_weights: bool = False
+    """``fit`` reads the layer's weight or bias: the method needs a linear layer, as one that reads its input does."""
 
 
 class Dictionary(NamedTuple):

@@ -55,6 +55,7 @@ class PURE(Learner, SubUnits):
         title="PURE",
         family="virtual split",
         reads="input",
+        needs_weights=True,
         reference="Dreyer, Purelku, Vielhaben, Samek, Lapuschkin 2024, PURE (CVPR workshops)",
         explicit=False,
         training_free=True,

@@ -60,6 +60,7 @@ class RandomSplit(Learner, AdditiveSplit):
         title="random split",
         family="control",
         reads="input",
+        needs_weights=True,
         reference="ELUDe paper, Table 7 (random baseline)",
         training_free=True,
         lossless=True,

@@ -9,7 +9,7 @@ import torch
 
 import methods
 from gpu.record import Record
-from harness.activations.site import Site
+from harness.activations.linear_site import LinearLayerSite
 from harness.backbones import load
 from harness.backbones.base import Backbone
 from harness.check.world import SmallTokens
@@ -90,7 +90,7 @@ def run(record: Record) -> None:
     backbone = load(name, weights=False, device=record.device)
     # An archetypal SAE needs as many tokens as units.
     tokens = tokens_of(backbone, 1000 if record.tiny else 12_288)
-    site = Site(backbone.model, SITE, n_prefix_tokens=backbone.n_prefix_tokens)
+    site = LinearLayerSite(backbone.model, SITE, n_prefix_tokens=backbone.n_prefix_tokens)
     batch = 2 if record.tiny else 256
     for method_name in IN_TINY if record.tiny else PUBLISHED:
         if record.seconds_left < 8:

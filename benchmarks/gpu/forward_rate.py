@@ -14,7 +14,7 @@ from harness import datasets
 from harness.activations.baseline import make_baseline
 from harness.activations.collect import ProbingPlan, collect
 from harness.activations.heads.probe import Probe
-from harness.activations.site import Site
+from harness.activations.linear_site import LinearLayerSite
 from harness.backbones import load
 from harness.cells.evaluate import evaluate
 from harness.metrics import METRICS
@@ -54,7 +54,7 @@ def run(record: Record) -> None:
         started = time.perf_counter()
         head = Probe(backbone, probing, probing.name, {}).make(cache)
         record.row("stages", stage=f"probe on {len(probing)} images", seconds=time.perf_counter() - started)
-        site = Site(backbone.model, path, n_prefix_tokens=backbone.n_prefix_tokens)
+        site = LinearLayerSite(backbone.model, path, n_prefix_tokens=backbone.n_prefix_tokens)
         started = time.perf_counter()
         plan = ProbingPlan(crops=0, tokens_per_image=64, dtype="float32", seed=1)
         (tokens,) = collect(backbone, site, probing, [plan], cache)

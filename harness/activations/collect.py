@@ -19,7 +19,7 @@ from harness.backbones.base import Backbone, Preprocessing
 from harness.datasets.base import ImageSet
 from harness.datasets.loading import BrokenReport, batches, crop_generator
 from harness.identity import digest, seed_of
-from methods.base import Progress, no_progress
+from methods.base import Progress, Reads, no_progress
 
 
 class ProbingPlan(NamedTuple):
@@ -76,7 +76,7 @@ def collect(
         n_tokens = site.capture(backbone.features, backbone.blank_images(1)).a.shape[1]
         per_image = sum(plan.views() * min(n_tokens, plan.tokens_per_image or n_tokens) for plan in same_crops.values())
         dtype = max(plan.dtype for plan in same_crops.values())
-        check_disk(cache, len(images) * per_image, [site.d_in, site.d_out], dtype)
+        check_disk(cache, len(images) * per_image, list(site.token_widths.values()), dtype)
         writers = {
             name: TokenWriter(cache / "tokens" / name, dtype=plan.dtype, description={**description, **plan._asdict()})
             for name, plan in same_crops.items()
@@ -116,10 +116,11 @@ def _one_pass(
     for batch in batches(images, transform, batch_size=max(1, batch_size // views), report=report):
         captured = site.capture(backbone.features, batch.images.flatten(0, 1).to(backbone.device))
         if not done:
-            site.check_linear(captured)
+            site.check(captured)
         n_tokens = captured.a.shape[1]
         positions = site.positions(n_tokens).numpy()
         index = np.repeat(batch.index.numpy(), views)
+        fields: dict[Reads, Tensor] = {"input": captured.q, "output": captured.a}
         for plan, writer in outputs:
             samples = _samples(plan, batch.index.tolist(), n_tokens)
             image = index.repeat([len(rows) for rows in samples])
@@ -128,8 +129,7 @@ def _one_pass(
                 image,
                 positions[torch.cat(samples).numpy()],
                 images.labels[image],
-                input=captured.q.flatten(0, 1)[flat],
-                output=captured.a.flatten(0, 1)[flat],
+                **{name: fields[name].flatten(0, 1)[flat] for name in site.fields},
             )
         done += len(batch.index)
         progress(done, len(images), "probing images")

@@ -31,7 +31,7 @@ def token_positions(shape: tuple[int, ...], *, n_prefix_tokens: int, grid_sides:
         return torch.zeros(1, dtype=torch.int32)
     if len(shape) == 1 or (len(shape) == 2 and shape[0] == 1):
         return _sequence(n_tokens, n_prefix_tokens, grid_sides, layer)
-    if len(shape) == 2 and shape[0] == shape[1] and _is_grid(n_tokens, grid_sides):
+    if len(shape) == 2 and shape[0] == shape[1] and is_grid(n_tokens, grid_sides):
         return torch.arange(n_tokens, dtype=torch.int32)
     raise UserError(
         f"The layer {layer!r} returns {' x '.join(map(str, shape))} tokens per image, which is no feature map of this "
@@ -43,9 +43,9 @@ def token_positions(shape: tuple[int, ...], *, n_prefix_tokens: int, grid_sides:
 def _sequence(n_tokens: int, n_prefix_tokens: int, grid_sides: Set[int] | None, layer: str) -> Tensor:
     if n_tokens <= n_prefix_tokens:
         prefix = n_tokens
-    elif _is_grid(n_tokens - n_prefix_tokens, grid_sides):
+    elif is_grid(n_tokens - n_prefix_tokens, grid_sides):
         prefix = n_prefix_tokens
-    elif _is_grid(n_tokens, grid_sides):
+    elif is_grid(n_tokens, grid_sides):
         prefix = 0
     else:
         raise UserError(_no_grid(n_tokens, n_prefix_tokens, grid_sides, layer))
@@ -53,7 +53,8 @@ def _sequence(n_tokens: int, n_prefix_tokens: int, grid_sides: Set[int] | None, 
     return torch.cat([special, torch.arange(n_tokens - prefix, dtype=torch.int32)])
 
 
-def _is_grid(n_tokens: int, grid_sides: Set[int] | None) -> bool:
+def is_grid(n_tokens: int, grid_sides: Set[int] | None) -> bool:
+    """Return True if tokens can form a square grid of the model."""
     side = math.isqrt(n_tokens)
     return side * side == n_tokens and (grid_sides is None or side in grid_sides)
 
@@ -61,7 +62,7 @@ def _is_grid(n_tokens: int, grid_sides: Set[int] | None) -> bool:
 def _no_grid(n_tokens: int, n_prefix_tokens: int, grid_sides: Set[int] | None, layer: str) -> str:
     grids = sorted(side for side in grid_sides or () if side > 1)
     which = f" of this model ({', '.join(f'{side}x{side}' for side in grids)})" if grids else ""
-    likely = [count for count in range(9) if count < n_tokens and _is_grid(n_tokens - count, grid_sides)]
+    likely = [count for count in range(9) if count < n_tokens and is_grid(n_tokens - count, grid_sides)]
     hint = (
         f" In a plugin, n_prefix_tokens = {' or '.join(map(str, likely))} would leave one. Count CLS and registers."
         if likely

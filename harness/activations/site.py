@@ -1,18 +1,23 @@
-"""The site: the linear map inside a backbone that methods decompose."""
+"""Site: the place inside a backbone whose output tokens methods decompose.
+
+There are two kinds: a linear layer, with its input and its weights (:mod:`harness.activations.linear_site`), and any
+other module that returns one tensor per token (:mod:`harness.activations.output_site`).
+"""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from harness.activations.positions import token_positions
 from harness.errors import UserError
-from methods.registry import did_you_mean, natural_key, nearest
+from methods.base import MethodSpec, Reads
 
 if TYPE_CHECKING:
     from harness.backbones.base import Backbone
@@ -23,83 +28,125 @@ Tap = Callable[[Tensor, Tensor], Tensor | None]
 #: Runs the network on images (B, 3, S, S), e.g. ``backbone.features``.
 Run = Callable[[Tensor], Tensor]
 
+SiteKind = Literal["linear", "output"]
+
 
 class Captured(NamedTuple):
-    """Input and output of the layer for one batch of images."""
+    """Input and output of the site for one batch of images."""
 
     q: Tensor
-    """(B, T, d_in) input of the layer"""
+    """(B, T, d_in) input of the layer; of an output site, its output"""
     a: Tensor
-    """(B, T, d_out) output of the layer"""
+    """(B, T, d_out) output"""
 
 
 class _Stop(Exception):
-    """Exception that ends a forward pass once the layer has been captured: the rest of the pass is not needed."""
+    """Exception that ends a forward pass once the site has been captured: the rest of the pass is not needed."""
 
 
-class Site:
-    """One ``nn.Linear`` or 1x1 ``nn.Conv2d`` of a model, named by its module path.
+class Site(ABC):
+    """One module of a model, named by its path, whose output is one vector per token.
 
     Tokens have the same layout for every architecture: (B, T, d), with T the sequence of a ViT (prefix tokens first),
-    or the positions of a feature map row by row (NCHW of a 1x1 convolution, NHWC of a linear layer).
+    or the positions of a feature map row by row.
 
     Args:
-        model: the network that holds the layer.
-        path: module path, e.g. ``blocks.11.mlp.fc2`` or ``conv_head``.
+        model: the network that holds the module.
+        path: module path, e.g. ``blocks.11.mlp.fc2``, ``conv_head`` or ``blocks.10``.
         n_prefix_tokens: number of leading tokens of a ViT's sequence that have no grid position (CLS, then registers).
         grid_sides: possible sides of a token grid of the model; None if unknown.
-
-    Raises:
-        UserError: if there is no such layer (the message names the nearest ones), or it is not a linear map that is
-            applied to each position separately.
     """
+
+    kind: ClassVar[SiteKind]
+    fields: ClassVar[tuple[Reads, ...]]
+    """What a token has: its input and its output, or its output alone."""
 
     def __init__(
         self, model: nn.Module, path: str, *, n_prefix_tokens: int = 0, grid_sides: Set[int] | None = None
     ) -> None:
-        modules = dict(model.named_modules())
-        if path not in modules or not path:
-            raise UserError(f"The backbone has no layer {path!r}. {_nearest(path, model)}")
-        obstacle = _obstacle(modules[path])
-        if obstacle is not None:
-            raise UserError(f"The layer {path!r} cannot be decomposed: {obstacle}. {_nearest(path, model)}")
         self.path = path
         self.n_prefix_tokens = n_prefix_tokens
         self.grid_sides = grid_sides
-        self.module = modules[path]
+        self.module = model.get_submodule(path)
         self._token_shape: tuple[int, ...] = ()
         self._located_prefix: int | None = None
 
-    @classmethod
-    def of(cls, backbone: Backbone, path: str) -> Self:
-        """Return the site at ``path`` of a backbone, with the backbone's token layout."""
-        return cls(backbone.model, path, n_prefix_tokens=backbone.n_prefix_tokens, grid_sides=backbone.grid_sides)
+    # ---- what a kind of site implements
 
     @property
+    @abstractmethod
     def weight(self) -> Tensor:
-        """(d_out, d_in) matrix."""
-        result: Tensor = self.module.weight.detach().flatten(1)
-        return result
+        """(d_out, d_in) matrix.
+
+        Raises:
+            UserError: if the site has no weights.
+        """
 
     @property
+    @abstractmethod
     def bias(self) -> Tensor:
-        """(d_out,), zeros if the layer has no bias."""
-        bias = self.module.bias
-        return bias.detach() if isinstance(bias, Tensor) else self.weight.new_zeros(self.d_out)
+        """(d_out,), zeros if the layer has no bias.
+
+        Raises:
+            UserError: if the site has no weights.
+        """
 
     @property
+    @abstractmethod
     def d_in(self) -> int:
-        return int(self.weight.shape[1])
+        """Width of the input; of an output site, that of the output."""
 
     @property
+    @abstractmethod
     def d_out(self) -> int:
-        return int(self.weight.shape[0])
+        """Width of the output."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Data type in which the site computes."""
+
+    @property
+    @abstractmethod
+    def layer_macs(self) -> int | None:
+        """Multiply-accumulates per token of the layer; None if they are not known."""
+
+    @abstractmethod
+    def check(self, captured: Captured) -> None:
+        """Check that the site computes what methods assume.
+
+        Raises:
+            UserError: if it does not.
+        """
+
+    @abstractmethod
+    def _input(self, inputs: tuple[Any, ...], output: Any, n_images: int) -> Tensor:
+        """Return q (B, T, d_in) of one call."""
+
+    @abstractmethod
+    def _output(self, output: Any, n_images: int) -> Tensor:
+        """Return a (B, T, d_out) of one call, and remember the shape of its tokens."""
+
+    @abstractmethod
+    def _replaced(self, output: Any, tokens: Tensor) -> Any:
+        """Return what the module returned, with tokens (B, T, d_out) in place of its own."""
+
+    @abstractmethod
+    def _copied(self, output: Any) -> Any:
+        """Return what the module returned, with its tokens in memory of their own."""
+
+    # ---- what follows from these
+
+    @property
+    def token_widths(self) -> dict[Reads, int]:
+        """Width of each field of a token."""
+        return {name: self.d_in if name == "input" else self.d_out for name in self.fields}
 
     def positions(self, n_tokens: int) -> Tensor:
         """Return the position of each token, (T,) int32.
 
-        Grid positions are 0, 1, ... row by row; CLS is -1; registers are -2 and below. The shape of the layer's output
-        in the last pass decides; before any pass the tokens count as a sequence.
+        Grid positions are 0, 1, ... row by row; CLS is -1; registers are -2 and below. The shape of the output in the
+        last pass decides; before any pass the tokens count as a sequence.
 
         Raises:
             UserError: if the positions do not follow from the number of tokens.
@@ -124,7 +171,7 @@ class Site:
             self._located_prefix = prefix
 
     def identity(self) -> dict[str, Any]:
-        """Return the layer's path, for identities of what is computed on it.
+        """Return the path, for identities of what is computed on it.
 
         A sequence whose number of prefix tokens is not the model's has that number as well, since earlier versions
         placed its tokens wrongly. It is known after :meth:`locate`.
@@ -142,7 +189,7 @@ class Site:
         """
         calls = 0
 
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
             nonlocal calls
             calls += 1
             if calls > 1:
@@ -150,9 +197,10 @@ class Site:
                     f"The layer {self.path!r} is called more than once in a forward pass, so each token has several "
                     "activations: choose a layer that is called once."
                 )
-            q, a = self._as_tokens(inputs[0], n_images), self._as_tokens(output, n_images)
-            edited = tap(q, a)
-            return None if edited is None else self._like(edited, output)
+            a = self._output(output, n_images)
+            edited = tap(self._input(inputs, output, n_images), a)
+            # Later modules may work in place, and what was captured must not change.
+            return self._copied(output) if edited is None else self._replaced(output, edited)
 
         handle = self.module.register_forward_hook(hook)
         try:
@@ -179,67 +227,20 @@ class Site:
         with torch.inference_mode(), self.tapped(edit, len(images)):
             return run(images)
 
-    def check_linear(self, captured: Captured) -> None:
-        """Check that the layer computes ``W q + b`` with its ``weight`` and ``bias``.
 
-        Raises:
-            UserError: if it does not (e.g. a subclass that standardises or adapts its weights in the forward pass).
-        """
-        expected = captured.q @ self.weight.T + self.bias
-        scale = float(captured.a.abs().max()) or 1.0
-        if float((expected - captured.a).abs().max()) > 1e-2 * scale:
-            raise UserError(
-                f"The layer {self.path!r} ({type(self.module).__name__}) does not compute its weight times its "
-                "input plus its bias, so methods that split weights would be wrong. Choose a plain linear layer."
-            )
+def require_per_image(tensor: Tensor, n_images: int, path: str) -> None:
+    """Check that the first dimension of a module's tensor counts images.
 
-    # ---- layouts
-
-    def _as_tokens(self, tensor: Tensor, n_images: int) -> Tensor:
-        """Return the layer's input or output as tokens (B, T, d)."""
-        if tensor.shape[0] != n_images:
-            raise UserError(
-                f"The layer {self.path!r} works on {tensor.shape[0]} groups of tokens for {n_images} images (windowed "
-                "attention does that), so its tokens have no fixed image position: choose a layer outside of it."
-            )
-        if isinstance(self.module, nn.Conv2d):
-            self._token_shape = tuple(tensor.shape[2:])
-            return tensor.flatten(2).transpose(1, 2)
-        self._token_shape = tuple(tensor.shape[1:-1])
-        return tensor.reshape(n_images, -1, tensor.shape[-1])
-
-    def _like(self, tokens: Tensor, original: Tensor) -> Tensor:
-        """Convert tokens (B, T, d) back to the layout, dtype and device of ``original``."""
-        if isinstance(self.module, nn.Conv2d):
-            tokens = tokens.transpose(1, 2)
-        return tokens.reshape(original.shape).to(original)
-
-
-def site_paths(model: nn.Module) -> list[str]:
-    """Return the module paths of all layers of a model that can be a site, in natural order."""
-    paths = [name for name, module in model.named_modules() if name and _obstacle(module) is None]
-    return sorted(paths, key=natural_key)
-
-
-def _obstacle(module: nn.Module) -> str | None:
-    """Return the reason why a module cannot be a site, or None if it can."""
-    if isinstance(module, nn.Linear):
-        return None
-    if not isinstance(module, nn.Conv2d):
-        return f"it is a {type(module).__name__}, and a site is an nn.Linear or a 1x1 nn.Conv2d"
-    shape = (module.kernel_size, module.stride, module.groups)
-    if shape != ((1, 1), (1, 1), 1) or module.padding not in ((0, 0), "same", "valid"):
-        return (
-            f"its kernel is {module.kernel_size[0]}x{module.kernel_size[1]} with stride {module.stride[0]} in "
-            f"{module.groups} groups, and a convolution must be 1x1 with stride 1 in one group"
+    Raises:
+        UserError: if it does not.
+    """
+    if tensor.shape[0] != n_images:
+        raise UserError(
+            f"The layer {path!r} works on {tensor.shape[0]} groups of tokens for {n_images} images (windowed "
+            "attention does that), so its tokens have no fixed image position: choose a layer outside of it."
         )
-    return None
 
 
-def _nearest(path: str, model: nn.Module) -> str:
-    """Return a sentence that names the valid paths nearest to ``path``, or all of them if there are few."""
-    paths = site_paths(model)
-    if len(paths) <= 12:
-        return did_you_mean(path, paths)
-    hint = nearest(path, paths) or f"The last ones are {', '.join(paths[-3:])}. "
-    return f"{hint}It has {len(paths)} such layers: `harness list sites --backbone NAME` lists them."
+def needs_linear(spec: MethodSpec) -> bool:
+    """Return True for a method that reads the input of the layer or splits its weights."""
+    return spec.reads == "input" or spec.needs_weights

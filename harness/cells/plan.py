@@ -11,8 +11,10 @@ from harness import backbones, datasets
 from harness.activations.collect import ProbingPlan
 from harness.activations.heads import HEADS
 from harness.activations.heads.base import HeadKind
-from harness.activations.site import Site, site_paths
+from harness.activations.site import Site
+from harness.activations.sites import linear_paths, open_site
 from harness.backbones.base import Backbone
+from harness.cells.suitability import suitable_entries
 from harness.datasets.base import DatasetSplit, ImageSet
 from harness.datasets.loading import require_readable
 from harness.datasets.seen_classes import require_seen_classes
@@ -212,10 +214,9 @@ def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
 def _prepared(target: Target, backbone: Backbone, images: ImageSet, split: DatasetSplit) -> PreparedTarget:
     path = target.site or backbone.default_site
     if path is None:
-        paths = ", ".join(site_paths(backbone.model)[-5:])
+        paths = ", ".join(linear_paths(backbone.model)[-5:])
         raise UserError(f"{target.backbone} has no default layer: give --site PATH; the last ones are {paths}.")
-    site = Site.of(backbone, path)
-    site.locate(backbone)
+    site = open_site(backbone, path)
     kind = HEADS.get(target.head or ("own" if backbone.n_classes is not None else "probe"))
     head = kind(backbone, split.probing, images.name, target.head_settings)
     head.check()
@@ -228,19 +229,20 @@ def cells_of(suite: Suite, prepared: Sequence[PreparedTarget]) -> list[Cell]:
     """Return all cells of a suite: per target, seeds outermost, so that the first complete leaderboard comes early.
 
     Raises:
-        UserError: for an unknown method, setting or metric.
+        UserError: for an unknown method, setting or metric, or a method that the site does not suit.
     """
     wanted = suite.evaluation.metrics
     metrics = tuple(_metrics(METRICS.names() if wanted is None else wanted, only_default=wanted is None))
     cells = []
     for target in prepared:
         top_images = min(suite.evaluation.top_images, len(target.evaluation))
+        entries = suitable_entries(suite, target)
         for token_seed in suite.token_seeds_of(target.target):
             probing = suite.probing
             plan = ProbingPlan(probing.crops, probing.tokens_per_image, probing.dtype, token_seed)
             repeats = suite.repeats_of(target.target, token_seed)
             for number, init_seed in enumerate(suite.init_seeds_of(target.target, token_seed)):
-                for entry in suite.methods_of(target.target):
+                for entry in entries:
                     method = METHODS.get(entry.name)
                     with calling(METHODS, entry.name):
                         config = make_config(method, entry.config)

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from harness import backbones
-from harness.activations.site import Site, site_paths
+from harness.activations.site import Site
+from harness.activations.sites import linear_paths, open_site
 from harness.backbones.base import Backbone
 from harness.backbones.sources.hub import in_huggingface_cache
 from harness.check.finding import Finding, NotApplicable, other_globals, require, require_shape, run_all
@@ -69,12 +70,12 @@ class CheckedBackbone:
     def site(self) -> Site:
         path = self.backbone.default_site
         if path is None:
-            candidates = site_paths(self.backbone.model)
+            candidates = linear_paths(self.backbone.model)
             require(
                 bool(candidates), "The model has no nn.Linear and no 1x1 nn.Conv2d: there is no layer to decompose."
             )
             raise NotApplicable("default_site is not set; runs need --site")
-        return Site.of(self.backbone, path)
+        return open_site(self.backbone, path)
 
 
 def check_backbone(spec: str, *, device: str = "cpu") -> list[Finding]:
@@ -159,7 +160,7 @@ def different_features(of: CheckedBackbone) -> None:
 def default_site(of: CheckedBackbone) -> str:
     """Check that the layer exists, is linear and is called once, and that its tokens have positions."""
     captured = of.site.capture(of.backbone.features, of.images)
-    of.site.check_linear(captured)
+    of.site.check(captured)
     n = captured.a.shape[1]
     of.site.positions(n)
     return f"{of.site.path}: {of.site.d_in} -> {of.site.d_out}, {n} tokens"

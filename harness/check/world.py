@@ -19,6 +19,7 @@ import methods
 from harness.activations.baseline import Baseline, make_baseline
 from harness.activations.collect import ProbingPlan, collect
 from harness.activations.heads.probe import Probe
+from harness.activations.linear_site import LinearLayerSite
 from harness.activations.site import Site
 from harness.activations.token_set import TokenSet
 from harness.backbones.base import Backbone, Preprocessing
@@ -62,7 +63,7 @@ def small_world() -> Iterator[CheckWorld]:
     backbone = _network()
     images = drawn_images()
     probing, evaluation = images.split(evaluation=0.5)
-    site = Site(backbone.model, "mix")
+    site = LinearLayerSite(backbone.model, "mix")
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder)
         plan = ProbingPlan(crops=0, tokens_per_image=None, dtype="float32", seed=1)
@@ -176,4 +177,4 @@ def small_layer(n_images: int = 60, n_positions: int = 10) -> tuple[Site, SmallT
     image = np.repeat(np.arange(n_images, dtype=np.int64), n_positions)
     position = np.tile(np.arange(-1, n_positions - 1, dtype=np.int32), n_images)
     tokens = SmallTokens(q, q @ weight.T + bias, image, position, image % 3)
-    return Site(nn.Sequential(layer), "0"), tokens
+    return LinearLayerSite(nn.Sequential(layer), "0"), tokens

@@ -125,7 +125,8 @@ def run(
     compute: ComputeOptions,
     executor: ExecutorOptions,
     skip_missing: Annotated[
-        bool, typer.Option("--skip-missing", help="Skip the parts that cannot run here, instead of refusing.")
+        bool,
+        typer.Option("--skip-missing", help="Skip parts and methods that cannot run here, instead of refusing."),
     ] = False,
     rerun: Annotated[bool, typer.Option("--rerun", help="Run finished cells again.")] = False,
     plugin: PluginOption = None,

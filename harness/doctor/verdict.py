@@ -14,7 +14,7 @@ from harness.doctor.memory import memory_needs
 from harness.doctor.needs import backbone_key, head_key, method_key, needs
 from harness.errors import UserError
 from harness.suites import Suite
-from harness.suites.overrides import filter_leaves
+from harness.suites.overrides import each_leaf, filter_leaves
 from results.byte_sizes import size_text
 
 
@@ -54,9 +54,13 @@ def require(
 ) -> RunnableSuite:
     """Refuse a suite that cannot finish here, before anything is computed; with ``skip``, drop the parts that cannot.
 
+    With ``skip``, methods that the site does not suit are left out as well.
+
     Raises:
         UserError: if anything is missing; the message lists each missing item with its command, and what runs without.
     """
+    if skip:
+        suite = each_leaf(suite, _skipping_unsuitable)
     examined = examine_suite(suite, store, device=device, cache=cache)
     missing = [need for need in examined.needs if not need.check.ok and need.stops != "nothing"]
     if not missing:
@@ -66,6 +70,11 @@ def require(
         notes = [f"Skipped, because this is missing: {need.check.what} ({need.check.found})." for need in missing]
         return RunnableSuite(runnable, notes)
     raise UserError(_error_text(suite, examined, missing))
+
+
+def _skipping_unsuitable(suite: Suite) -> Suite:
+    targets = tuple(target.model_copy(update={"skip_unsuitable": True}) for target in suite.targets)
+    return suite.model_copy(update={"targets": targets})
 
 
 def _error_text(suite: Suite, examined: SuiteExamination, missing: Sequence[Need]) -> str:

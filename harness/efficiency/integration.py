@@ -10,11 +10,14 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from harness.activations.linear_site import linear_obstacle
+from harness.activations.output_site import OutputSite
 from harness.backbones.base import Backbone
 from harness.errors import UserError
 from methods.additive import AdditiveSplit
@@ -88,6 +91,17 @@ def replacement(layer: nn.Module, method: Method, mode: str) -> nn.Module:
     return DisentangledLinear.from_split(layer, method, materialised=mode == MATERIALISED)
 
 
+def reconstructing(site: OutputSite, method: Method) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
+    """Return a hook after which the network continues with the method's reconstruction of a module's output."""
+
+    def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        a = site.tokens_of(output, len(inputs[0]))
+        a_hat = method.decode(method.encode(a.flatten(0, 1)))
+        return site.put_back(output, a_hat.unflatten(0, a.shape[:2]))
+
+    return hook
+
+
 def twin(model: nn.Module) -> nn.Module:
     """Return a copy of a network that shares the original's parameters and buffers."""
     return copy.deepcopy(model, {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())})
@@ -101,9 +115,13 @@ def integrated(backbone: Backbone, path: str, method: Method, mode: str) -> Iter
     memory of the device.
     """
     model = twin(backbone.model)
-    owner_path, _, name = path.rpartition(".")
-    owner = model.get_submodule(owner_path)
-    setattr(owner, name, replacement(model.get_submodule(path), method, mode))
+    layer = model.get_submodule(path)
+    if linear_obstacle(layer) is None:
+        owner_path, _, name = path.rpartition(".")
+        setattr(model.get_submodule(owner_path), name, replacement(layer, method, mode))
+    else:
+        layout: dict[str, Any] = {"n_prefix_tokens": backbone.n_prefix_tokens, "grid_sides": backbone.grid_sides}
+        layer.register_forward_hook(reconstructing(OutputSite(model, path, **layout), method))
     device = backbone.device
     if isinstance(method, AdditiveSplit):
         method.to("cpu")

@@ -91,7 +91,7 @@ def open_target(order: Order, resources: Resources, cell_ids: Sequence[str]) -> 
         return Failure.of(error)
     site = session.prepared.site
     largest = max(tokens.n for tokens in inputs.tokens.values())
-    return Answer(dict(inputs.broken), 4 * largest * (site.d_in + site.d_out))
+    return Answer(dict(inputs.broken), 4 * largest * (sum(site.token_widths.values())))
 
 
 def compute(

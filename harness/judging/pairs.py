@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from harness import backbones
-from harness.activations.site import Site
+from harness.activations.sites import open_site
 from harness.errors import UserError
 from harness.identity import seed_of
 from harness.judging.selection import Contest, Entrant
@@ -160,7 +160,7 @@ def tokens_per_side(backbone: str, site: str) -> int:
     """
     # Weights do not change the layout, and nothing has to be downloaded.
     loaded = backbones.load(backbone, weights=backbone in backbones.names())
-    layer = Site.of(loaded, site)
+    layer = open_site(loaded, site)
     size = loaded.preprocessing.size
     captured = layer.capture(loaded.features, torch.zeros(1, 3, size, size))
     n = int((layer.positions(captured.a.shape[1]) >= 0).sum())

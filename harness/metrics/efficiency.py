@@ -51,8 +51,7 @@ class Efficiency(Metric):
 
     @property
     def params(self) -> dict[str, Any]:
-        weight = self.baseline.passes.site.weight
-        timing = conditions(self.backbone.device, weight.dtype, self.protocol)
+        timing = conditions(self.backbone.device, self.baseline.passes.site.dtype, self.protocol)
         return {**timing, "image_size": self.backbone.preprocessing.size}
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
@@ -69,12 +68,13 @@ class Efficiency(Metric):
             value = (whole + extra.value * self.baseline.n_tokens) / 1e9
             facts = {
                 "backbone": whole / 1e9,
-                "layer": site.d_in * site.d_out * self.baseline.n_tokens / 1e9,
                 "extra_per_token": extra.value,
                 "how": extra.how,
                 "tokens_per_image": self.baseline.n_tokens,
                 "n_units": method.n_units,
             }
+            if site.layer_macs is not None:
+                facts["layer"] = site.layer_macs * self.baseline.n_tokens / 1e9
             name = "_".join(["macs", mode] if mode else ["macs"])
             yield Score(name, value, 1, unit="GMAC/image", direction="lower", details=facts, params={})
         yield parameters_score(method, self.backbone)

@@ -34,8 +34,9 @@ class EncodeMacs(Metric):
             "decode_per_token": decode.value,
             "decode_how": decode.how,
             "network": network_macs(method, encode, decode) * n_tokens / 1e9,
-            "layer": site.d_in * site.d_out * n_tokens / 1e9,
             "tokens_per_image": n_tokens,
             "n_units": method.n_units,
         }
+        if site.layer_macs is not None:
+            details["layer"] = site.layer_macs * n_tokens / 1e9
         yield self.score(encode.value * n_tokens / 1e9, 1)._replace(details=details)

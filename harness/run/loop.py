@@ -13,6 +13,7 @@ from harness.atomic import create_partial, remove, remove_leftovers
 from harness.cells.fit import SavedFit, saved_fits
 from harness.cells.plan import Cell, PreparedTarget, cells_of, prepare
 from harness.cells.run_cell import CellContext
+from harness.cells.suitability import skipped_sentence
 from harness.executors.base import Event, Executor, TargetWork, Work
 from harness.progress import Reporter, Silent
 from harness.run import stability
@@ -174,6 +175,9 @@ def _announce(suite: Suite, prepared: Sequence[PreparedTarget], n_cells: int, n_
     for sentence in judging.panel_problems(suite, [target.backbone.name for target in prepared]):
         reporter.say(sentence)
     announce(prepared, reporter)
+    for target in prepared:
+        if sentence := skipped_sentence(suite, target):
+            reporter.say(sentence)
     reporter.start(n_cells, n_done)
     if n_done:
         reporter.say(f"{n_done} of {n_cells} cells are already finished and are kept.")

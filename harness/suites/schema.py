@@ -111,6 +111,7 @@ class Target(Section):
     settings: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="settings by method name or label; override those of the method"
     )
+    skip_unsuitable: Flag = Field(False, description="leave out methods that the site does not suit")
 
     @model_validator(mode="after")
     def _settings_have_head(self) -> Target:

@@ -77,6 +77,7 @@ class ELUDe(AdditiveSplit):
         title="ELUDe",
         family="split",
         reads="input",
+        needs_weights=True,
         reference="Bagci, Schiele, Schaub-Meyer, Fischer, Hesse: Interpretability Without Tradeoffs",
         training_free=True,
         lossless=True,

@@ -6,7 +6,7 @@ import torch
 from in_memory import MemoryTokens
 from torch import Tensor
 
-from harness.activations.site import Site
+from harness.activations.linear_site import LinearLayerSite
 from harness.backbones.base import Backbone
 from methods.base import make_config
 from methods.random_split import RandomSplit
@@ -23,7 +23,7 @@ def images_of(n: int = 2) -> Tensor:
 
 def split_of(backbone: Backbone, path: str, parts: int = 3) -> RandomSplit:
     method = RandomSplit(make_config(RandomSplit, {"parts": parts}))
-    site = Site(backbone.model, path, n_prefix_tokens=0)
+    site = LinearLayerSite(backbone.model, path, n_prefix_tokens=0)
     tokens = MemoryTokens(torch.zeros(2, site.d_in), torch.zeros(2, site.d_out))
     return method.fit(tokens, site, seed=1)  # type: ignore[arg-type]
 

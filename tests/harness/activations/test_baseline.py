@@ -11,7 +11,7 @@ import torch
 
 from harness.activations import baseline
 from harness.activations.heads.base import Head
-from harness.activations.site import Site
+from harness.activations.linear_site import LinearLayerSite
 from harness.check.world import small_world
 
 
@@ -26,7 +26,7 @@ def test_another_process_that_finishes_first_with_a_slightly_different_probe_sto
         assert theirs.fingerprint() != mine.fingerprint()
 
         def make(head: Head) -> baseline.Baseline:
-            site = Site(passes.backbone.model, passes.site.path)
+            site = LinearLayerSite(passes.backbone.model, passes.site.path)
             return baseline.make_baseline(
                 passes.backbone, site, passes.images, head, tmp_path, top_images=6, head_identity="h", batch_size=4
             )

@@ -16,7 +16,7 @@ from variants import built_in
 
 import methods
 from harness import backbones
-from harness.activations.site import Site
+from harness.activations.linear_site import LinearLayerSite
 from harness.cells import evaluate as evaluation
 from harness.check.methods import small_settings
 from harness.check.world import CheckWorld, small_layer, small_world
@@ -74,7 +74,7 @@ def test_metrics(name: str, world: CheckWorld, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("name", ["tiny_vit", "tiny_cnn", "efficientnet_lite0", "dinov2_small_saliency"])
 def test_passes_of_the_network(name: str) -> None:
     backbone = backbones.load(name)
-    site = Site(backbone.model, backbone.default_site, n_prefix_tokens=backbone.n_prefix_tokens)
+    site = LinearLayerSite(backbone.model, backbone.default_site, n_prefix_tokens=backbone.n_prefix_tokens)
     size = PREPROCESSING.size if name.startswith("tiny") else backbone.preprocessing.size
     pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     found: list[Any] = []

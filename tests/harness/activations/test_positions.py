@@ -18,7 +18,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from harness.activations.positions import token_positions
-from harness.activations.site import Site
+from harness.activations.sites import open_site
 from harness.backbones.base import Backbone, Preprocessing
 from harness.backbones.load_checks import check_loaded
 from harness.backbones.sources.timm import pooled
@@ -163,7 +163,7 @@ def test_a_changed_patch_moves_the_token_at_its_position(
 ) -> None:
     """The truth is the image: one cell of the grid is brightened, and the token there must change most."""
     backbone = loaded(build)
-    site = Site.of(backbone, path)
+    site = open_site(backbone, path)
     site.locate(backbone)
     generator = torch.Generator().manual_seed(1)
     image = torch.randn(1, 3, SIZE, SIZE, generator=generator)
@@ -197,11 +197,11 @@ def test_layers_whose_tokens_are_in_another_order_are_refused(
 ) -> None:
     backbone = loaded(build)
     with pytest.raises(UserError, match=sentence):
-        Site.of(backbone, path).locate(backbone)
+        open_site(backbone, path).locate(backbone)
 
 
 def test_class_attention_sees_cls_alone() -> None:
     backbone = loaded(cait)
-    site = Site.of(backbone, "blocks_token_only.1.mlp.fc2")
+    site = open_site(backbone, "blocks_token_only.1.mlp.fc2")
     site.locate(backbone)
     assert site.positions(1).tolist() == [-1] and site.identity() == {"site": site.path}

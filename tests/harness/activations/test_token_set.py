@@ -12,6 +12,7 @@ from harness import backbones, datasets
 from harness.activations import collect as probing
 from harness.activations import token_set as tokens
 from harness.activations.collect import ProbingPlan, collect
+from harness.activations.linear_site import LinearLayerSite
 from harness.activations.site import Site
 from harness.datasets.base import ImageSet
 from harness.errors import UserError
@@ -28,7 +29,7 @@ def vit() -> backbones.base.Backbone:
 
 @pytest.fixture(scope="module")
 def site(vit: backbones.base.Backbone) -> Site:
-    return Site(vit.model, "blocks.1.mlp.fc2", n_prefix_tokens=1)
+    return LinearLayerSite(vit.model, "blocks.1.mlp.fc2", n_prefix_tokens=1)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +165,7 @@ def test_the_fingerprint_follows_everything_that_matters(vit, site, images) -> N
         probing.fingerprint(vit, site, images, plan(per_image=6)),
         probing.fingerprint(vit, site, images, plan(dtype="float16")),
         probing.fingerprint(vit, site, images.subset(range(40)), plan()),
-        probing.fingerprint(vit, Site(vit.model, "blocks.2.mlp.fc2", n_prefix_tokens=1), images, plan()),
+        probing.fingerprint(vit, LinearLayerSite(vit.model, "blocks.2.mlp.fc2", n_prefix_tokens=1), images, plan()),
         probing.fingerprint(backbones.load("tiny_cnn"), site, images, plan()),
     ]
     assert len({base, *others}) == len(others) + 1

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from harness import backbones
-from harness.activations.site import Site
+from harness.activations.sites import open_site
 from harness.backbones.preprocessing import _FITS
 from harness.backbones.preprocessing_check import framed_test_images
 from methods.errors import UserError
@@ -133,7 +133,7 @@ def test_features_and_tokens_of_a_family(name: str, tmp_path: Path) -> None:
     assert (backbone.name, backbone.source) == (f"hf:{name}", "local checkpoint")
     assert backbone.fingerprint() == backbones.load("hf:any", checkpoint=folder).fingerprint()
     if backbone.default_site is not None:
-        site = Site.of(backbone, backbone.default_site)
+        site = open_site(backbone, backbone.default_site)
         site.locate(backbone)
         n_tokens = site.capture(backbone.features, x).a.shape[1]
         assert int((site.positions(n_tokens) < 0).sum()) == family.prefix
@@ -170,7 +170,7 @@ def test_vitmae_sees_all_patches_in_order(tmp_path: Path) -> None:
         expected = vit(x).last_hidden_state[:, 0]
     torch.testing.assert_close(backbone.features(x), expected)
     assert torch.equal(backbone.features(x), backbone.features(x)) and backbone.n_prefix_tokens == 1
-    site = Site.of(backbone, str(backbone.default_site))
+    site = open_site(backbone, str(backbone.default_site))
     assert site.capture(backbone.features, x).a.shape[1] == 17
     assert backbone.identity()["masking"] == "off"
 
@@ -206,7 +206,7 @@ def test_detection_tokens_after_the_patches_have_no_positions(tmp_path: Path) ->
     family = Family("Yolos", {**VIT, "image_size": [32, 32], "num_detection_tokens": 5}, "pooler", 1)
     backbone = backbones.load(f"hf:{save(build(family), tmp_path / 'yolos', squash(32))}")
     with pytest.raises(UserError, match="has 22 tokens per image and n_prefix_tokens is 1"):
-        Site.of(backbone, str(backbone.default_site)).locate(backbone)
+        open_site(backbone, str(backbone.default_site)).locate(backbone)
 
 
 def test_models_without_defined_features_are_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from harness import backbones
-from harness.activations.site import Site
+from harness.activations.sites import open_site
 from harness.backbones.base import Backbone
 from harness.backbones.preprocessing_check import framed_test_images
 from harness.backbones.sources.base import Request
@@ -144,7 +144,7 @@ def test_the_default_site_holds_tokens_that_the_features_depend_on(
     name: str, site: str, prefix: int, shape: tuple[int, ...], loaded: dict[str, Backbone]
 ) -> None:
     backbone = loaded[name]
-    Site.of(backbone, site)
+    open_site(backbone, site)
     assert (backbone.default_site, backbone.n_prefix_tokens) == (site, prefix)
     outputs = []
 

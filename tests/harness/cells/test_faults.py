@@ -22,7 +22,7 @@ from torch import nn
 
 import methods
 from harness import datasets
-from harness.activations.site import Site
+from harness.activations.linear_site import LinearLayerSite
 from harness.atomic import create_partial, remove_leftovers, replace_atomically
 from harness.datasets.base import ImageSet
 from harness.errors import UserError
@@ -273,9 +273,9 @@ def test_a_layer_that_computes_something_else_is_refused() -> None:
             return nn.functional.conv2d(x, self.weight - self.weight.mean(), self.bias)
 
     model = nn.Sequential(Standardised(3, 4, 1))
-    site = Site(model, "0")
+    site = LinearLayerSite(model, "0")
     with pytest.raises(UserError, match="does not compute its weight times its input"):
-        site.check_linear(site.capture(model, torch.randn(2, 3, 5, 5)))
+        site.check(site.capture(model, torch.randn(2, 3, 5, 5)))
 
 
 def test_methods_without_randomness_run_once_for_all_init_seeds(photo_folder: Path, tmp_path: Path) -> None:

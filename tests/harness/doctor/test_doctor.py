@@ -245,11 +245,11 @@ def test_shared_cells_token_sets_and_fits_are_counted_once() -> None:
 @pytest.mark.parametrize("name", ["dinov2_vits14", "augreg_vit_base", "dinov2_small_saliency"])
 def test_known_layers_are_what_the_models_have(name: str) -> None:
     from harness import backbones
-    from harness.activations.site import Site
+    from harness.activations.linear_site import LinearLayerSite
 
     weights = name == "dinov2_small_saliency"
     backbone = backbones.load(name, weights=weights)
-    site = Site(backbone.model, backbone.default_site or "")
+    site = LinearLayerSite(backbone.model, backbone.default_site or "")
     layer = layer_of(name, backbone.default_site)
     assert layer is not None and (layer.d_in, layer.d_out) == (site.d_in, site.d_out)
 

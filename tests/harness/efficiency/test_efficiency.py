@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from harness import backbones
-from harness.activations.site import Site
+from harness.activations.linear_site import LinearLayerSite
 from harness.cells.plan import cells_of, prepare
 from harness.cli import app
 from harness.efficiency.cost import backbone_macs
@@ -45,7 +45,7 @@ def test_the_network_with_a_method_computes_what_the_method_says(name: str) -> N
                 assert torch.equal(changed(images), before)
     # Something that does change the output, against a hook on the original.
     sae = topk(40, layer.out_channels if isinstance(layer, nn.Conv2d) else layer.out_features)  # type: ignore[arg-type]
-    site = Site(backbone.model, path, n_prefix_tokens=0)
+    site = LinearLayerSite(backbone.model, path, n_prefix_tokens=0)
     expected = site.replace(
         backbone.features, images, lambda q, a: sae.decode(sae.encode(a.flatten(0, 1))).unflatten(0, a.shape[:2])
     )

@@ -20,7 +20,7 @@ from small_runs import Stop, scores, suite_of
 
 import methods
 from harness import backbones, datasets, executors
-from harness.activations.site import Site
+from harness.activations.linear_site import LinearLayerSite
 from harness.metrics import ms_score, r2
 from harness.run import RunSummary, run
 from methods.identity import Identity
@@ -76,7 +76,7 @@ def test_scores_equal_a_brute_force_twin(finished: tuple[Path, RunSummary], phot
     store, _ = finished
     images = datasets.load(f"folder:{photo_folder}").split(evaluation=18).evaluation
     backbone = backbones.load("tiny_vit")
-    site = Site(backbone.model, "blocks.1.mlp.fc2", n_prefix_tokens=1)
+    site = LinearLayerSite(backbone.model, "blocks.1.mlp.fc2", n_prefix_tokens=1)
     pixels = torch.stack([backbone.preprocessing.center(images.open(i)) for i in range(18)])
     q, a = site.capture(backbone.features, pixels)
     frame = open_store(store).cells()

@@ -18,7 +18,7 @@ from harness import backbones, datasets
 from harness.activations.baseline import make_baseline
 from harness.activations.forward import Passes
 from harness.activations.heads.dinov2_linear import DINOv2Linear, TokensHead, cls_and_mean
-from harness.activations.site import Site
+from harness.activations.linear_site import LinearLayerSite
 from harness.backbones.base import Backbone
 from harness.backbones.final_tokens import timm_final_tokens
 from harness.cells.plan import prepare
@@ -119,7 +119,7 @@ def test_the_replaced_layer_changes_both_parts_also_from_stored_states(
     vit: Backbone, images: ImageSet, tmp_path: Path
 ) -> None:
     head = kind(vit, images, save(tmp_path, published())).make(tmp_path)
-    site = Site(vit.model, "blocks.2.mlp.fc2", n_prefix_tokens=1)
+    site = LinearLayerSite(vit.model, "blocks.2.mlp.fc2", n_prefix_tokens=1)
     measured = make_baseline(vit, site, images, head, tmp_path, top_images=4, head_identity="h", batch_size=7)
     assert measured.passes.states is not None
     pixels = torch.stack([vit.preprocessing.center(images.open(index)) for index in range(len(images))])

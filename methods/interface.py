@@ -23,7 +23,12 @@ def no_progress(done: int, total: int, what: str) -> None:
 
 
 class LinearSite(Protocol):
-    """Interface of the layer ``a = weight @ q + bias``, as far as methods may access it."""
+    """Interface of the layer ``a = weight @ q + bias``, as far as methods may access it.
+
+    A method that neither reads the input nor has ``spec.needs_weights`` may also be given an output site, such as a
+    transformer block: ``d_in`` is then ``d_out``, tokens have no ``"input"``, and ``weight`` and ``bias`` raise
+    UserError.
+    """
 
     @property
     def weight(self) -> Tensor:

@@ -39,7 +39,14 @@ def require_usable(tokens: Tokens | None, site: LinearSite, spec: MethodSpec) ->
             occurs in the tokens or in the layer's parameters.
     """
     name = spec.name
-    for parameter, values in (("weight", site.weight), ("bias", site.bias)):
+    # Sites that somebody else made may lack the kind; until there were output sites, all were linear.
+    is_linear = getattr(site, "kind", "linear") == "linear"
+    if not is_linear and (spec.reads == "input" or spec.needs_weights):
+        raise ArgumentError(
+            f"{name} reads the input or the weights of a linear layer, and this site is the output of another module; "
+            "choose a linear layer."
+        )
+    for parameter, values in (("weight", site.weight), ("bias", site.bias)) if is_linear else ():
         if not is_finite(values):
             raise ArgumentError(
                 f"{name}: the layer's {parameter} contains NaN or infinity; check the backbone's weights."
@@ -49,7 +56,7 @@ def require_usable(tokens: Tokens | None, site: LinearSite, spec: MethodSpec) ->
     if tokens.n < 1:
         raise ArgumentError(f"{name}: there are no probing tokens; sample at least one token per image.")
     widths: tuple[tuple[Reads, int], ...] = (("input", site.d_in), ("output", site.d_out))
-    for field, width in widths:
+    for field, width in widths if is_linear else widths[1:]:
         if tokens.width(field) != width and field in ("output", spec.reads):
             raise ArgumentError(
                 f"{name}: the tokens have {tokens.width(field)} features of the layer's {field}, and the layer has "

@@ -22,9 +22,7 @@ def network(name: str, **settings: Any) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def vit() -> nn.Module:
-    return network(
-        "vit_tiny_patch16_224", img_size=16, patch_size=8, embed_dim=12, depth=2, num_heads=2, reg_tokens=2
-    )
+    return network("vit_tiny_patch16_224", img_size=16, patch_size=8, embed_dim=12, depth=2, num_heads=2, reg_tokens=2)
 
 
 class Returning(nn.Module):

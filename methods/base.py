@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -125,7 +126,11 @@ class Method(ABC):
 
     @abstractmethod
     def decode(self, codes: Tensor) -> Tensor:
-        """Return the layer's output (n, d_out) reconstructed from codes (n, n_units)."""
+        """Return the layer's output (n, d_out) reconstructed from codes (n, n_units).
+
+        If :attr:`decode_reads_input` is true, it has a second argument: what ``encode`` has read, (n, d_in) or
+        (n, d_out).
+        """
 
     @abstractmethod
     def dictionary(self) -> Dictionary:
@@ -181,6 +186,16 @@ class Method(ABC):
         """Return the size of a fitted tensor along an axis; None if it is not fitted yet."""
         value = getattr(self, name, None)
         return value.shape[axis] if isinstance(value, Tensor) else None
+
+    @property
+    def decode_reads_input(self) -> bool:
+        """True if ``decode`` needs what ``encode`` has read: the scale of each token, or the input of a skip."""
+        return False
+
+    def reconstruct(self, codes: Tensor, x: Tensor) -> Tensor:
+        """Return the output (n, d_out) of codes (n, n_units) of x (n, d_in) or (n, d_out)."""
+        decode: Callable[..., Tensor] = self.decode
+        return decode(codes, x) if self.decode_reads_input else decode(codes)
 
     @property
     def input_width(self) -> int | None:

@@ -68,6 +68,8 @@ class Site(ABC):
         self.n_prefix_tokens = n_prefix_tokens
         self.grid_sides = grid_sides
         self.module = model.get_submodule(path)
+        self.backbone_name: str | None = None
+        """set by :func:`harness.activations.sites.open_site`"""
         self._token_shape: tuple[int, ...] = ()
         self._located_prefix: int | None = None
 

@@ -31,6 +31,7 @@ def open_site(backbone: Backbone, path: str) -> Site:
         raise UserError(f"The backbone has no layer {path!r}. {nearest_sentence(path, backbone.model)}")
     kind = OutputSite if linear_obstacle(modules[path]) else LinearLayerSite
     site = kind(backbone.model, path, n_prefix_tokens=backbone.n_prefix_tokens, grid_sides=backbone.grid_sides)
+    site.backbone_name = backbone.name
     site.locate(backbone)
     return site
 

@@ -69,9 +69,9 @@ def evaluate(
     tokens: dict[str, Tensor] = {}
 
     def edit(q: Tensor, a: Tensor) -> Tensor:
-        x = q if method.spec.reads == "input" else a
-        codes = calls.encode(x.flatten(0, 1))
-        a_hat = a if method.spec.virtual else calls.decode(codes, first=not tokens).unflatten(0, a.shape[:2])
+        x = (q if method.spec.reads == "input" else a).flatten(0, 1)
+        codes = calls.encode(x)
+        a_hat = a if method.spec.virtual else calls.decode(codes, x, first=not tokens).unflatten(0, a.shape[:2])
         tokens.update(a=a, a_hat=a_hat, codes=codes.unflatten(0, a.shape[:2]))
         # A copy: the network may work in place on what follows (ReLU), and metrics read these tensors afterwards.
         return a_hat.clone()

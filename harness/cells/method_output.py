@@ -68,15 +68,15 @@ class MethodCalls:
         self._previous = codes
         return codes
 
-    def decode(self, codes: Tensor, *, first: bool) -> Tensor:
-        """Return the reconstruction (n, d_out) of codes (n, n_units).
+    def decode(self, codes: Tensor, x: Tensor, *, first: bool) -> Tensor:
+        """Return the reconstruction (n, d_out) of codes (n, n_units) of x (n, d).
 
         Raises:
             UserError: as :meth:`encode`; the codes are compared with a copy for the ``first`` batch only.
         """
         before = codes.clone() if first else codes
         with restored(self.changes, brief=True):
-            a_hat = self.method.decode(codes)
+            a_hat = self.method.reconstruct(codes, x)
         if not torch.equal(before, codes):
             raise UserError(f"{self.name}.decode changes the codes it is given: let it work on a copy.")
         self._require_like(a_hat, codes, "decode", (len(codes), self.passes.site.d_out))

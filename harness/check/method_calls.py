@@ -51,7 +51,7 @@ def same_dictionary_at_each_call(of: CheckedMethod) -> None:
     """Check that dictionary() gives the same atoms and parents each time, also after encode and decode."""
     atoms, parents, _ = of.method.dictionary()
     before = atoms.clone()
-    of.method.decode(of.method.encode(of.x))
+    of.method.reconstruct(of.method.encode(of.x), of.x)
     again = of.method.dictionary()
     same = torch.equal(before, again.atoms) and (parents is None) == (again.parents is None)
     same = same and (parents is None or again.parents is None or torch.equal(parents, again.parents))
@@ -66,7 +66,7 @@ def bounded_memory(of: CheckedMethod) -> None:
         x = of.x[start::CALLS].clone()
         codes = of.method.encode(x)
         references += [weakref.ref(x), weakref.ref(codes)]
-        of.method.decode(codes)
+        of.method.reconstruct(codes, x)
     del x, codes
     gc.collect()
     alive = sum(reference() is not None for reference in references)

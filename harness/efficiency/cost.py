@@ -100,8 +100,9 @@ def decode_macs(method: Method, d_in: int, d_out: int) -> Macs:
     if isinstance(method, Identity | AdditiveSplit):
         return Macs(0, "analytic")
     with torch.no_grad():
-        codes = method.encode(_random_tokens(method, d_in, d_out))
-    return Macs(_counted_per_token(method.decode, codes), "counted")
+        rows = _random_tokens(method, d_in, d_out)
+        codes = method.encode(rows)
+    return Macs(_counted_per_token(lambda part: method.reconstruct(part, rows[: len(part)]), codes), "counted")
 
 
 def network_macs(method: Method, encode: Macs, decode: Macs) -> float:
@@ -138,7 +139,7 @@ def _counted(method: Method, d_in: int, d_out: int) -> float:
     """Return the multiply-accumulates per token, counted while the method encodes and decodes random tokens."""
     width = d_in if method.spec.reads == "input" else d_out
     rows = torch.randn(COUNTED_TOKENS, width, generator=torch.Generator().manual_seed(0)).to(_device_of(method))
-    return _macs_of(lambda: method.decode(method.encode(rows))) / COUNTED_TOKENS
+    return _macs_of(lambda: method.reconstruct(method.encode(rows), rows)) / COUNTED_TOKENS
 
 
 def _macs_of(run: Callable[[], object]) -> float:

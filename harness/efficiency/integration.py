@@ -49,7 +49,7 @@ class EncodeDecode(nn.Module):
         a = self.layer(x)
         read = x if self.reads_input else a
         rows = (read.movedim(1, -1) if self.is_conv else read).flatten(0, -2)
-        a_hat = self.method.decode(self.method.encode(rows))
+        a_hat = self.method.reconstruct(self.method.encode(rows), rows)
         if self.is_conv:
             return a_hat.reshape(a.shape[0], *a.shape[2:], a.shape[1]).movedim(-1, 1)
         return a_hat.reshape(a.shape)
@@ -96,7 +96,8 @@ def reconstructing(site: OutputSite, method: Method) -> Callable[[nn.Module, tup
 
     def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
         a = site.tokens_of(output, len(inputs[0]))
-        a_hat = method.decode(method.encode(a.flatten(0, 1)))
+        rows = a.flatten(0, 1)
+        a_hat = method.reconstruct(method.encode(rows), rows)
         return site.put_back(output, a_hat.unflatten(0, a.shape[:2]))
 
     return hook

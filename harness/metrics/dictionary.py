@@ -46,6 +46,9 @@ def writing_directions(method: Method) -> Tensor:
 
     For a split, this is the basis vector of the unit's neuron, independent of the unit's weights.
     """
+    if method.decode_reads_input:
+        # The change depends on the token; it is along the atom.
+        return method.dictionary().atoms.detach()
     device = method.dictionary().atoms.device
     offset = method.decode(torch.zeros(1, method.n_units, device=device))
     parts = []

@@ -65,11 +65,16 @@ class EditableUnits(Metric):
         codes, outputs = torch.stack(self.codes), torch.stack(self.outputs).double()
         spread = (outputs - outputs.mean(0)).square().sum(1).mean().sqrt()
         reach = (outcome.units.maximum - outcome.units.minimum).to(codes)
-        before = outcome.method.decode(codes.clone())
+        # What a skip from the layer's input adds is the same before and after an edit.
+        reads_output = outcome.method.spec.reads == "output"
+        width = outcome.method.input_width or outputs.shape[1]
+        read = outputs[: len(codes)].to(codes) if reads_output else codes.new_zeros(len(codes), width)
+        before = outcome.method.reconstruct(codes.clone(), read)
         effects = []
         for units in tested.to(codes.device).split(_AT_ONCE):
             edited = codes.repeat(len(units), 1, 1)
             edited[torch.arange(len(units)), :, units] += reach[units, None]
-            after = outcome.method.decode(edited.flatten(0, 1)).unflatten(0, edited.shape[:2])
+            rows = read.repeat(len(units), 1)
+            after = outcome.method.reconstruct(edited.flatten(0, 1), rows).unflatten(0, edited.shape[:2])
             effects.append((after - before).double().norm(dim=2).amax(1) / spread)
         return torch.cat(effects).cpu() if effects else torch.zeros(0, dtype=torch.float64)

@@ -10,8 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from methods.errors import UserError
-
 if TYPE_CHECKING:
     from methods.base import Device
     from methods.pretrained.pretrained_sae import PretrainedSAE
@@ -21,15 +19,17 @@ __all__ = ["formats", "load"]
 
 def formats() -> list[str]:
     """Return the formats of weights that can be read; ``harness`` is what :meth:`methods.base.Method.save` writes."""
-    return ["harness"]
+    from methods.pretrained.reading import format_names
+
+    return format_names()
 
 
 def load(path: str | Path, format: str = "auto", *, device: Device = "cpu") -> PretrainedSAE:
-    """Return a fitted method from a safetensors file, or from ``hf:USER/NAME[@REVISION][/FILE]``.
+    """Return a fitted method from a file or folder of weights, or from ``hf:USER/NAME[@REVISION][/FILE]``.
 
     Args:
         path: the weights; those of the Hub are downloaded to its cache.
-        format: one of :func:`formats`, or ``"auto"``.
+        format: one of :func:`formats`, or ``"auto"``, which recognises them.
         device: device of the tensors.
 
     Raises:
@@ -38,6 +38,4 @@ def load(path: str | Path, format: str = "auto", *, device: Device = "cpu") -> P
     from methods.base import make_config
     from methods.pretrained.pretrained_sae import PretrainedSAE
 
-    if format not in ("auto", *formats()):
-        raise UserError(f"There is no format {format!r} of weights. There is auto, {', '.join(formats())}.")
-    return PretrainedSAE(make_config(PretrainedSAE, {"weights": path})).read(device)
+    return PretrainedSAE(make_config(PretrainedSAE, {"weights": path, "format": format})).read(device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from methods import register
@@ -23,22 +23,34 @@ from methods.base import (
 from methods.errors import UserError
 from methods.file_settings import content_of
 from methods.pretrained.download import HubWeights, resolve
+from methods.pretrained.origins import is_same_backbone, is_same_site
+from methods.pretrained.reading import AUTO, Loaded, format_names, read_weights
 from methods.pretrained.reference import Weights
-from methods.pretrained.saved import origin_note, read_fit
+from methods.pretrained.saved import read_fit
+from methods.registry import did_you_mean
 
 
 class PretrainedConfig(MethodConfig):
     """Settings of pretrained weights."""
 
-    weights: Weights = Field(description="path of a .safetensors file, or hf:USER/NAME[@REVISION][/FILE]")
+    weights: Weights = Field(description="path of a file or folder of weights, or hf:USER/NAME[@REVISION][/FILE]")
+    format: str = Field("auto", description="format of the weights; auto recognises it")
+
+    @field_validator("format")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        names = [AUTO, *format_names()]
+        if name not in names:
+            raise ValueError(f"there is no format {name[:40]!r} of weights. {did_you_mean(name, names)}")
+        return name
 
 
 @register
 class PretrainedSAE(Learner):
-    """Weights of a sparse autoencoder or dictionary that a harness saved, read from a file or the Hugging Face Hub.
+    """Sparse autoencoder or dictionary that was trained elsewhere, read from a file or the Hugging Face Hub.
 
     Nothing is learned: ``fit`` loads the weights and checks that they fit the layer. Codes, reconstructions and atoms
-    are those of the method that was saved.
+    are those of the program that saved them, its normalisation included (:mod:`methods.pretrained.weight_formats`).
     """
 
     spec = MethodSpec(
@@ -56,6 +68,8 @@ class PretrainedSAE(Learner):
         super().__init__(config)
         self.loaded: Method | None = None
         """the method that was saved; None before ``fit`` or ``load``"""
+        self.source: Loaded | None = None
+        """what the file says of its origin; None before it is read"""
 
     def __getattr__(self, name: str) -> Any:
         # Fitted tensors are those of the loaded method; `to`, `save` and measurements find them by name.
@@ -80,6 +94,7 @@ class PretrainedSAE(Learner):
                 f"pretrained_sae: the weights of {str(self.config.weights)!r} read {width} features, and the output of "
                 f"this layer has {site.d_out}: give the layer that they were fitted on."
             )
+        self.notes += _other_origin(self.source, site)
 
     def read(self, device: Device = "cpu") -> Self:
         """Load the weights without a layer to compare them with, and return self.
@@ -89,11 +104,12 @@ class PretrainedSAE(Learner):
         """
         remote = self._remote()
         path = Path(str(self.config.weights)) if remote is None else remote.path
-        self._adopt(read_fit(path, device, name=str(self.config.weights)))
+        loaded = read_weights(path, self.config.format, device, name=str(self.config.weights))
+        self._adopt(loaded.method)
+        self.source = loaded
         if remote is not None:
             self.notes.append(remote.sentence)
-        if note := origin_note(path):
-            self.notes.append(note)
+        self.notes += loaded.notes
         return self
 
     @property
@@ -110,9 +126,13 @@ class PretrainedSAE(Learner):
         self.require_fitted()
         return self.implementation.encode(x)
 
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, x: Tensor | None = None) -> Tensor:
         self.require_fitted()
-        return self.implementation.decode(codes)
+        return self.implementation.decode(codes) if x is None else self.implementation.reconstruct(codes, x)
+
+    @property
+    def decode_reads_input(self) -> bool:
+        return self.loaded is not None and self.loaded.decode_reads_input
 
     def dictionary(self) -> Dictionary:
         self.require_fitted()
@@ -155,3 +175,16 @@ class PretrainedSAE(Learner):
     def _forget(self) -> None:
         self.loaded = None
         self.fitted = ()  # type: ignore[misc]
+
+
+def _other_origin(source: Loaded | None, site: LinearSite) -> list[str]:
+    """Return a sentence if the weights name another site or backbone than the one that they are put on."""
+    path, backbone = getattr(site, "path", None), getattr(site, "backbone_name", None)
+    if source is None or path is None:
+        return []
+    sentences = []
+    if source.site is not None and not is_same_site(source.site, path):
+        sentences.append(f"The weights name the site {source.site!r}, and they were put on {path!r}.")
+    if source.backbone is not None and backbone is not None and not is_same_backbone(source.backbone, backbone):
+        sentences.append(f"The weights name the backbone {source.backbone!r}, and they were put on {backbone!r}.")
+    return sentences

@@ -1,4 +1,4 @@
-"""Setting that names weights: a safetensors file, or a repository of the Hugging Face Hub."""
+"""Setting that names weights: a file or folder, or a repository of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from methods.file_settings import Replace
+from methods.pretrained.source import PICKLED
 
 #: Start of a reference to the Hub.
 PREFIX = "hf:"
-#: Ending of files that are read. Other formats of weights can run code when they are loaded.
+#: Ending of files that are read from the Hub. Other formats of weights can run code when they are loaded.
 SUFFIX = ".safetensors"
+#: Endings of files of this machine. Of pickled ones, only tensors and plain values are read.
+SUFFIXES = (SUFFIX, *PICKLED)
 #: Form of a reference to the Hub, for messages.
 FORM = "hf:USER/NAME[@REVISION][/FILE]"
 #: Most characters of a reference.
@@ -70,9 +73,9 @@ def is_file_name(name: object) -> bool:
 
 @dataclass(frozen=True)
 class Weights:
-    """Reference to weights: the path of a safetensors file, or ``hf:USER/NAME[@REVISION][/FILE]``.
+    """Reference to weights: the path of a file or folder, or ``hf:USER/NAME[@REVISION][/FILE]``.
 
-    The path of a file is a setting like any ``pydantic.FilePath``: its content is part of a cell's identity. What a
+    A path is a setting like any ``pydantic.FilePath``: the content is part of a cell's identity. What a
     reference to the Hub leads to is fingerprinted by
     :meth:`methods.pretrained.pretrained_sae.PretrainedSAE.fingerprint`.
     """
@@ -102,13 +105,10 @@ class Weights:
         if isinstance(value, Weights):
             return value
         if not isinstance(value, str | Path) or not str(value) or len(str(value)) > LONGEST or "\0" in str(value):
-            raise ValueError(f"it must be the path of a {SUFFIX} file, or {FORM}")
+            raise ValueError(f"it must be the path of a file or folder of weights, or {FORM}")
         text = str(value)
         if text.startswith(PREFIX):
             return cls(str(HubFile.of(text)))
-        if PurePosixPath(text).suffix != SUFFIX:
-            raise ValueError(
-                f"only {SUFFIX} files are read, because other formats can run code when they are loaded; convert the "
-                f"weights, or give {FORM}"
-            )
+        if PurePosixPath(text).suffix not in SUFFIXES and not Path(text).is_dir():
+            raise ValueError(f"it must be a file that ends in {', '.join(SUFFIXES)}, a folder that exists, or {FORM}")
         return cls(text)

@@ -14,6 +14,7 @@ from methods.base import Device, Method, read_header
 from methods.errors import UserError, first_line
 from methods.linear_decoder import LinearDecoder
 from methods.plugin_calls import calling
+from methods.pretrained.trained_dictionary import TrainedDictionary
 from methods.requirements import is_finite
 from results.visible_text import one_line
 
@@ -39,7 +40,7 @@ def read_fit(path: str | Path, device: Device, *, name: str) -> Method:
     """
     header = _description(read_header(path), name)
     method_name = header["method"]
-    cls = METHODS.get(method_name)
+    cls = TrainedDictionary if method_name == TrainedDictionary.spec.name else METHODS.get(method_name)
     if not is_loadable(cls):
         raise UserError(
             f"{name!r} contains the method {method_name!r}, which is no sparse autoencoder or dictionary of the "
@@ -48,7 +49,7 @@ def read_fit(path: str | Path, device: Device, *, name: str) -> Method:
     try:
         with calling(METHODS, method_name), torch.no_grad():
             method = cls.from_header(header, path, device=device)
-            _require_consistent(method)
+            require_consistent(method)
     except UserError:
         raise
     except ValidationError as error:
@@ -94,7 +95,7 @@ def _description(header: dict[str, Any], name: str) -> dict[str, Any]:
     return loaded
 
 
-def _require_consistent(method: Method) -> None:
+def require_consistent(method: Method) -> None:
     """Check that a method from a file has finite tensors, and gives codes and outputs of the right shape."""
     for tensor_name in method.fitted:
         tensor: Tensor = getattr(method, tensor_name)
@@ -103,9 +104,9 @@ def _require_consistent(method: Method) -> None:
     width, n_units = method.input_width, method.n_units
     if width is None or not 0 < n_units <= MOST_UNITS or method.dictionary().atoms.ndim != 2:
         raise UserError("The weights have no atoms (n_units, width).")
-    rows = torch.zeros(2, width, device=method.dictionary().atoms.device)
+    rows = torch.arange(2.0 * width, device=method.dictionary().atoms.device).reshape(2, width)
     codes = method.encode(rows)
-    output = method.decode(codes)
+    output = method.reconstruct(codes, rows)
     if codes.shape != (2, n_units) or output.shape != (2, method.dictionary().atoms.shape[1]):
         raise UserError(
             f"The tensors of the weights do not fit together: codes {tuple(codes.shape)}, outputs "

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from methods.errors import UserError, first_line
 from methods.requirements import is_finite
+from methods.torch_files import load_torch
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 # Keys under which training scripts store the weights in a checkpoint; averaged weights first, as timm does.
@@ -36,7 +37,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(f"{file.name!r} is no checkpoint this reads: give a {', '.join(SUFFIXES)} file.")
-    loaded = _read_safetensors(file) if suffix == ".safetensors" else _read_torch(file)
+    loaded = _read_safetensors(file) if suffix == ".safetensors" else load_torch(file)
     for _ in range(_DEEPEST):
         if (nested := _weights_inside(loaded)) is None:
             break
@@ -76,22 +77,6 @@ def _read_safetensors(file: Path) -> object:
         return load_file(str(file), device="cpu")
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{file.name!r} cannot be read as safetensors ({first_line(error)}).") from error
-
-
-def _read_torch(file: Path) -> object:
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251 (the one place)
-    except Exception as error:  # damaged bytes raise RuntimeError, EOFError, IndexError and more from inside torch
-        # UnpicklingError is raised for a refused global and for invalid pickle bytes; only the first mentions "global".
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error) or "GLOBAL" in str(error):
-            raise UserError(
-                f"{file.name!r} holds more than tensors, and running what a pickle carries is refused: "
-                "save its state_dict as .safetensors."
-            ) from error
-        if type(error).__name__ == "UnpicklingError":
-            # Its message advises weights_only=False, which is the last thing to do with a damaged file.
-            raise UserError(f"{file.name!r} cannot be read as a checkpoint: it is damaged or no torch file.") from error
-        raise UserError(f"{file.name!r} cannot be read as a checkpoint ({first_line(error)}).") from error
 
 
 def fill(model: nn.Module, state: dict[str, Tensor], *, checkpoint: str, architecture: str) -> None:

@@ -43,8 +43,8 @@ def test_methods_that_need_a_layer_are_refused_before_the_run(photo_folder: Path
     with pytest.raises(UserError) as refused:
         run(suite, tmp_path / "r.duckdb")
     assert str(refused.value) == (
-        "ELUDe, random split need the input or the weights of a linear layer, and 'blocks.1' of tiny ViT is a Block, of "
-        "which only the output is decomposed. Choose a linear layer, such as blocks.1.mlp.fc2, blocks.1.mlp.fc1, "
+        "ELUDe, random split need the input or the weights of a linear layer, and 'blocks.1' of tiny ViT is a Block, "
+        "of which only the output is decomposed. Choose a linear layer, such as blocks.1.mlp.fc2, blocks.1.mlp.fc1, "
         "blocks.1.attn.proj, or leave them out with --skip-missing or --method identity --method topk_sae."
     )
     assert not (tmp_path / "r.duckdb").exists()

@@ -1,0 +1,118 @@
+"""Reading of trained dictionaries: the format is recognised, the content is checked, and no code of it is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from methods.base import Device, Method
+from methods.errors import UserError, first_line
+from methods.pretrained.saved import origin_note, read_fit, require_consistent
+from methods.pretrained.source import PICKLED, Source
+from methods.pretrained.weight_formats import FORMATS
+from methods.pretrained.weight_formats.base import WeightsFormat
+from results.visible_text import one_line
+
+#: Format of :meth:`methods.base.Method.save`, which can hold any method of the harness.
+HARNESS = "harness"
+AUTO = "auto"
+
+
+class Loaded(NamedTuple):
+    """Fitted method from a file, and what the file says of its origin."""
+
+    method: Method
+    format: str
+    site: str | None
+    backbone: str | None
+    notes: tuple[str, ...]
+
+
+def format_names() -> list[str]:
+    """Return the names of all formats, that of the harness first."""
+    return [HARNESS, *FORMATS.names()]
+
+
+def read_weights(path: Path, format_name: str, device: Device, *, name: str) -> Loaded:
+    """Return the fitted method in a file or folder.
+
+    Args:
+        path: the file or folder.
+        format_name: one of :func:`format_names`, or ``auto``.
+        device: device of the tensors.
+        name: name of the file in messages.
+
+    Raises:
+        UserError: if the format is not recognised, or the content is not as it says.
+    """
+    if not path.exists():
+        raise UserError(f"There are no weights at {name!r}: give the path of a file or folder that exists.")
+    source = Source(path)
+    chosen = _recognised(source, name) if format_name == AUTO else format_name
+    if chosen == HARNESS:
+        notes = tuple(filter(None, [origin_note(path)]))
+        return Loaded(read_fit(path, device, name=name), HARNESS, None, None, notes)
+    reader = FORMATS.get(chosen)()
+    try:
+        with torch.no_grad():
+            trained = reader.read(source)
+            require_consistent(trained.dictionary)
+    except UserError as error:
+        raise UserError(
+            f"{name!r} cannot be read as weights of the format {chosen}: {str(error).rstrip('.')}."
+        ) from error
+    except Exception as error:  # the file may come from anyone
+        raise UserError(
+            f"{name!r} cannot be read as weights of the format {chosen} ({type(error).__name__}: {first_line(error)})."
+        ) from error
+    method = trained.dictionary.to(device)
+    notes = (f"The weights are of the format {chosen} ({reader.description}).", *trained.notes)
+    return Loaded(method, chosen, _text(trained.site), _text(trained.backbone), notes)
+
+
+def _recognised(source: Source, name: str) -> str:
+    """Return the name of the format of a file or folder.
+
+    Raises:
+        UserError: if it is of no format, or of several.
+    """
+    if not source.is_folder and "harness" in source.metadata:
+        return HARNESS
+    formats = [entry.load() for entry in FORMATS]
+    matching = [each.name for each in formats if _recognises(each, source)]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        raise UserError(f"{name!r} may be of the formats {', '.join(matching)}: say which, with format=.")
+    raise UserError(f"{name!r} is of no known format of weights: {_content(source)}. Known are {_described(formats)}.")
+
+
+def _recognises(reader: type[WeightsFormat], source: Source) -> bool:
+    try:
+        return reader().recognises(source)
+    except Exception:  # the content may be anything
+        return False
+
+
+def _content(source: Source) -> str:
+    """Return what is in a file or folder, in words."""
+    if source.only(*PICKLED) is not None and not source.names:
+        try:
+            source.pickled  # noqa: B018 - the reason why it cannot be read
+        except UserError as error:
+            return str(error)
+    if source.names:
+        tensors = sorted(map(one_line, source.names))
+        return f"its tensors are {', '.join(tensors[:8])}{' ...' if len(tensors) > 8 else ''}"
+    listed = ", ".join(one_line(name)[:60] for name in source.files[:8])
+    return f"it holds {listed or 'no file'}" if source.is_folder else "it holds no tensors"
+
+
+def _described(formats: list[type[WeightsFormat]]) -> str:
+    return "; ".join(f"{each.name} ({each.description})" for each in formats)
+
+
+def _text(value: str | None) -> str | None:
+    return None if value is None else one_line(value)[:200]

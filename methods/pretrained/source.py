@@ -1,0 +1,134 @@
+"""File or folder of weights of somebody else: JSON, safetensors, and pickles that hold tensors only; all bounded."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from methods.errors import UserError, first_line
+from methods.torch_files import load_torch
+
+#: Most bytes of a JSON file.
+_MOST_JSON = 16 << 20
+#: Endings of pickled weights.
+PICKLED = (".pt", ".pth", ".bin", ".ckpt")
+
+
+class Source:
+    """File or folder of weights. Everything is read when it is first asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def is_folder(self) -> bool:
+        return self.path.is_dir()
+
+    def file(self, name: str) -> Path | None:
+        """Return a file of the folder, or the file itself if it has this name; None if there is none."""
+        path = self.path / name if self.is_folder else self.path
+        return path if path.name == name and path.is_file() else None
+
+    @functools.cached_property
+    def files(self) -> list[str]:
+        """Names of the files of the folder, or of the file itself."""
+        return (
+            sorted(path.name for path in self.path.iterdir() if path.is_file()) if self.is_folder else [self.path.name]
+        )
+
+    def only(self, *suffixes: str) -> Path | None:
+        """Return the only file with one of these endings; None if there is none, or several."""
+        paths = [self.file(name) for name in self.files if name.endswith(suffixes)]
+        return paths[0] if len(paths) == 1 else None
+
+    def json(self, name: str) -> dict[str, Any]:
+        """Return the object in a JSON file; empty if there is no such file.
+
+        Raises:
+            UserError: if it is too large, or not a JSON object.
+        """
+        file = self.file(name)
+        if file is None:
+            return {}
+        try:
+            if file.stat().st_size > _MOST_JSON:
+                raise ValueError(f"it has more than {_MOST_JSON} bytes")
+            content = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
+                raise ValueError("it is no JSON object")
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"its {name} cannot be read ({first_line(error)})") from error
+        return content
+
+    @functools.cached_property
+    def metadata(self) -> Mapping[str, str]:
+        """Metadata of the only safetensors file; empty if there is none."""
+        file = self.only(".safetensors")
+        return {} if file is None else _metadata(file)
+
+    @functools.cached_property
+    def names(self) -> frozenset[str]:
+        """Names of the tensors of the only safetensors file; empty if there is none, or it cannot be read."""
+        file = self.only(".safetensors")
+        try:
+            if file is None:
+                return frozenset()
+            with safe_open(str(file), framework="pt") as opened:
+                return frozenset(opened.keys())
+        except (SafetensorError, OSError):
+            return frozenset()
+
+    @functools.cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """Tensors of the only safetensors file.
+
+        Raises:
+            UserError: if there is not exactly one, or it is damaged.
+        """
+        file = self.only(".safetensors")
+        if file is None:
+            raise UserError("there is not exactly one safetensors file")
+        try:
+            with safe_open(str(file), framework="pt") as opened:
+                return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file.name} is damaged ({first_line(error)})") from error
+
+    @functools.cached_property
+    def pickled(self) -> Any:
+        """Content of the only pickled file, of tensors and plain values; None if there is no such file.
+
+        Raises:
+            UserError: if it holds anything else, or is damaged. Nothing of it is executed.
+        """
+        file = self.only(*PICKLED)
+        if file is None:
+            return None
+        return load_torch(file)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors of the safetensors or the pickled file, which must be a mapping of names to tensors.
+
+        Raises:
+            UserError: if there is no such file, or it holds something else.
+        """
+        if self.only(".safetensors") is not None:
+            return self.tensors
+        content = self.pickled
+        if isinstance(content, Mapping) and content and all(isinstance(value, Tensor) for value in content.values()):
+            return {str(name): value for name, value in content.items()}
+        raise UserError("it holds no state_dict: a mapping of names to tensors")
+
+
+def _metadata(file: Path) -> dict[str, str]:
+    try:
+        with safe_open(str(file), framework="pt") as opened:
+            return dict(opened.metadata() or {})
+    except (SafetensorError, OSError):
+        return {}

@@ -1,0 +1,93 @@
+"""``plain``: one safetensors file with the tensors that the literature names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from methods.errors import UserError
+from methods.pretrained.source import Source
+from methods.pretrained.weight_formats import FORMATS
+from methods.pretrained.weight_formats.base import Trained, WeightsFormat, normal_form
+
+_REQUIRED = frozenset({"W_enc", "W_dec"})
+_ALLOWED = _REQUIRED | {"b_enc", "b_dec", "threshold", "k"}
+_ACTIVATIONS = ("relu", "topk", "jumprelu", "linear")
+_TRUTH = {"true": True, "false": False}
+
+
+@FORMATS.register()
+class Plain(WeightsFormat):
+    """``codes = act(x W_enc + b_enc)``, ``output = codes W_dec + b_dec``.
+
+    ``W_enc`` is (d_in, n_units) and ``W_dec`` (n_units, d_out); a transposed matrix is recognised by the length of
+    ``b_enc``. ``b_enc`` and ``b_dec`` are 0 if they are missing. The activation is JumpReLU if there is a ``threshold``
+    (n_units,) or (), TopK if there is a ``k`` (), else ReLU. The file's metadata may say otherwise: ``activation``
+    (relu, topk, jumprelu, linear), ``k``, ``apply_b_dec_to_input`` ("true": ``b_dec`` is subtracted from x first),
+    ``site`` and ``backbone``.
+    """
+
+    name = "plain"
+    description = "safetensors with W_enc, b_enc, W_dec, b_dec, and optionally threshold or k"
+    proof = "files of the documented layout"
+
+    def recognises(self, source: Source) -> bool:
+        return not source.is_folder and source.names >= _REQUIRED and source.names <= _ALLOWED
+
+    def read(self, source: Source) -> Trained:
+        tensors, metadata = source.tensors, source.metadata
+        if unknown := sorted(tensors.keys() - _ALLOWED):
+            raise UserError(f"the plain format has no tensor {unknown[0]!r}; it has {', '.join(sorted(_ALLOWED))}")
+        if missing := sorted(_REQUIRED - tensors.keys()):
+            raise UserError(f"the tensor {missing[0]} of the plain format is missing")
+        n_units = len(tensors["b_enc"]) if tensors.get("b_enc") is not None and tensors["b_enc"].ndim == 1 else None
+        encoder, decoder = tensors["W_enc"], tensors["W_dec"]
+        if encoder.ndim != 2 or decoder.ndim != 2:
+            raise UserError("W_enc and W_dec must be matrices")
+        if n_units is not None and encoder.shape[1] != n_units == encoder.shape[0]:
+            encoder = encoder.T
+        if decoder.shape[0] != encoder.shape[1] == decoder.shape[1]:
+            decoder = decoder.T
+        named = "jumprelu" if "threshold" in tensors else "topk" if "k" in tensors else "relu"
+        kind = metadata.get("activation") or named
+        if kind not in _ACTIVATIONS:
+            raise UserError(f"its metadata names the activation {kind[:40]!r}; it is one of {', '.join(_ACTIVATIONS)}")
+        if kind == "jumprelu" and "threshold" not in tensors:
+            raise UserError("its metadata names the activation jumprelu, and there is no tensor threshold")
+        is_subtracted = _truth(metadata, "apply_b_dec_to_input")
+        config: dict[str, Any] = {"activation": kind, **({"k": _k(tensors, metadata)} if kind == "topk" else {})}
+        extra: dict[str, Tensor] = {}
+        if kind == "jumprelu":
+            extra["threshold"] = tensors["threshold"].flatten().expand(encoder.shape[1])
+        dictionary = normal_form(
+            encoder=encoder.T,
+            encoder_bias=tensors.get("b_enc"),
+            decoder=decoder,
+            output_bias=tensors.get("b_dec"),
+            input_bias=tensors.get("b_dec") if is_subtracted else None,
+            config=config,
+            activation=extra,
+        )
+        note = (
+            "The file does not say whether b_dec is subtracted from the input; it was not. If it should be, add "
+            'apply_b_dec_to_input = "true" to its metadata.'
+        )
+        notes = (note,) if "b_dec" in tensors and "apply_b_dec_to_input" not in metadata else ()
+        return Trained(dictionary, metadata.get("site"), metadata.get("backbone"), notes)
+
+
+def _truth(metadata: Any, key: str) -> bool:
+    text = metadata.get(key, "false")
+    if text not in _TRUTH:
+        raise UserError(f"its metadata {key} is {text[:40]!r}; it is true or false")
+    return _TRUTH[text]
+
+
+def _k(tensors: dict[str, Tensor], metadata: Any) -> int:
+    text = metadata.get("k")
+    if text is None and "k" in tensors and tensors["k"].numel() == 1:
+        text = str(int(tensors["k"]))
+    if text is None or not text.isdecimal() or len(text) > 9:
+        raise UserError("the activation is topk, and neither a tensor k nor the metadata say its number")
+    return int(text)

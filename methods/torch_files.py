@@ -1,0 +1,39 @@
+"""Files of ``torch.save``: tensors and plain values only. The one place that reads pickled weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from methods.errors import UserError, first_line
+
+
+def load_torch(file: Path) -> Any:
+    """Return the content of a file of ``torch.save``; nothing of it is executed.
+
+    Raises:
+        UserError: if it holds anything but tensors and plain values, or is damaged.
+    """
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251 (the one place)
+    except Exception as error:  # damaged bytes raise RuntimeError, EOFError, IndexError and more from inside torch
+        text = str(error)
+        # UnpicklingError is raised for a refused global and for invalid pickle bytes; only the first mentions "global".
+        if "Unsupported global" in text or "Unsupported class" in text or "GLOBAL" in text:
+            raise UserError(
+                f"{file.name!r} holds more than tensors{_named(text)}, and running what a pickle carries is refused: "
+                "save its state_dict as .safetensors."
+            ) from error
+        if type(error).__name__ == "UnpicklingError":
+            # Its message advises weights_only=False, which is the last thing to do with a damaged file.
+            raise UserError(f"{file.name!r} cannot be read as a checkpoint: it is damaged or no torch file.") from error
+        raise UserError(f"{file.name!r} cannot be read as a checkpoint ({first_line(error)}).") from error
+
+
+def _named(text: str) -> str:
+    """Return the name of the object that torch refused, in parentheses; empty if its message has none."""
+    start = text.find("GLOBAL ")
+    name = text[start + len("GLOBAL ") :].split()[0] if start >= 0 else ""
+    return f" ({name})" if name.replace(".", "").replace("_", "").isalnum() and len(name) < 100 else ""

@@ -50,7 +50,7 @@ def judge_name(judge: object, titles: Mapping[str, str] | None = None) -> str:
     name = name.rpartition("#")[0] or name or text
     if not text.startswith(_PROXY_JUDGE):
         return name
-    return (titles or {}).get(name) or name.replace("colour_texture", "colour and texture").replace("_", " ")
+    return (titles or {}).get(name) or name.replace("colour_texture", "colour/texture").replace("_", " ")
 
 
 def judge_names(judges: Iterable[object], titles: Mapping[str, str] | None = None) -> list[str]:

@@ -141,7 +141,8 @@ def _all_runs(store: Store, row_of_cell: Mapping[str, Choice]) -> None:
     st.header("All runs", anchor=False)
     seconds = queries_runs.computed_seconds(store)
     for number, run in enumerate(runs):
-        is_open = number == 0 and run["status"] in ("died", "interrupted")
+        # A run that goes on has a box of its own.
+        is_open = number == 0 and run["status"] != "running"
         _run(store, run, row_of_cell, seconds.get(run["run_id"]), is_open=is_open)
 
 

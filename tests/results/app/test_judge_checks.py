@@ -79,7 +79,7 @@ def test_the_agreement_of_a_panel_is_a_sentence(alpha: float | None, n_judges: i
 def test_a_panel_is_named_in_words() -> None:
     titles = {"dinov2_small": "DINOv2 ViT-S/14"}
     panel = "proxy:dinov2_small+colour_texture+gradients"
-    assert panel_title(panel, titles) == "proxy panel of DINOv2 ViT-S/14, colour and texture and gradients"
+    assert panel_title(panel, titles) == "proxy panel of DINOv2 ViT-S/14, colour/texture and gradients"
     assert panel_title("vllm:org/some_model") == "vllm panel of org/some_model"
     assert judge_names(["proxy/dinov2_small#1", "vllm/org/some_model#2"], titles) == [
         "DINOv2 ViT-S/14",

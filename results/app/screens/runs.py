@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ import streamlit as st
 from results.app import data, flags, navigation, queries, queries_runs, tables
 from results.app.disk_use import DiskUse, disk_use
 from results.app.queries import Record
+from results.app.run_command import typed_command
 from results.app.run_progress import logged_at, progress_of, step_of
 from results.app.run_words import disk_sentence, outcome, span_text
 from results.app.titles import duration, plain, visible
@@ -129,7 +129,7 @@ def _failures(store: Store, row_of_cell: Mapping[str, Choice]) -> None:
                         st.code(visible(cell["traceback"]), language=None)
             if command := group[0]["command"]:
                 st.caption("This command computes them again; finished cells are kept:")
-                st.code(visible(runnable(command, store.path)), language=None, wrap_lines=True)
+                st.code(visible(typed_command(command, store.path)), language=None, wrap_lines=True)
 
 
 def _all_runs(store: Store, row_of_cell: Mapping[str, Choice]) -> None:
@@ -161,7 +161,7 @@ def _run(
             is_complete = run["status"] == "finished" and not run["n_failed"]
             again = "changes nothing" if is_complete else "computes the cells that are missing"
             st.text(f"Command of this run. Running it again {again}; finished cells are kept:")
-            st.code(visible(runnable(run["command"], store.path)), language=None, wrap_lines=True)
+            st.code(visible(typed_command(run["command"], store.path)), language=None, wrap_lines=True)
             st.caption("Of other paths, only the last part is recorded; enter them in full.")
         lines = [
             f"run {run['run_id']}",
@@ -193,25 +193,6 @@ def _name(cell: Record, row_of_cell: Mapping[str, Choice]) -> str:
     """Return the title of a cell's row with its flags; its label if it is on no board."""
     choice = row_of_cell.get(cell["cell_id"])
     return str(cell["label"]) if choice is None else choice.row.title_with_flags
-
-
-def runnable(command: str, path: Path) -> str:
-    """Return a recorded command as it can be typed, with the store's full path; other paths stay as recorded.
-
-    Commands are stored without folders, because results travel between machines.
-    """
-    try:
-        words = shlex.split(command)
-    except ValueError:  # an open quotation mark
-        return command
-    if words[:1] == ["__main__.py"]:
-        words[:1] = ["python", "-m", "harness"]
-    for index, word in enumerate(words):
-        if word == "--store" and words[index + 1 : index + 2] == [path.name]:
-            words[index + 1] = str(path)
-        elif word == f"--store={path.name}":
-            words[index] = f"--store={path}"
-    return shlex.join(words)
 
 
 def _disk(store: Path) -> None:

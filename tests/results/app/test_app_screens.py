@@ -16,7 +16,6 @@ from results import RunRecord, Store, open_store
 from results.app import queries, queries_judging, queries_pairs, queries_units
 from results.app.judged_comparison import verdict_text
 from results.app.screens.judges import outcome, who_voted
-from results.app.screens.runs import runnable
 from results.app.titles import plain
 from results.store import judgments
 from results.store.judgments import ReplyRecord, TournamentRecord
@@ -230,20 +229,6 @@ def test_a_run_that_lives_and_one_that_was_killed(here: Store) -> None:
     assert [label.endswith("killed after 0 of 3 cells") for label in labels_of["killed"]] == [True], labels_of
     assert any("killed" in warning.value for warning in test.warning)
     require_sound(opened("runs"))
-
-
-def test_the_command_that_goes_on_names_the_store_in_full() -> None:
-    path = Path("/somewhere/with space/results.duckdb")
-    whole = "harness run --suite demo --store '/somewhere/with space/results.duckdb'"
-    assert runnable("harness run --suite demo --store results.duckdb", path) == whole
-    assert (
-        runnable("harness run --store=results.duckdb", path)
-        == "harness run '--store=/somewhere/with space/results.duckdb'"
-    )
-    for other in ("harness run --suite demo", "harness run --store other.duckdb", "harness run 'open"):
-        assert runnable(other, path) == other
-    # What sys.argv is under `python -m harness`.
-    assert runnable("__main__.py run --suite demo", path) == "python -m harness run --suite demo"
 
 
 def test_equal_units_are_not_multiplied(tmp_path: Path) -> None:

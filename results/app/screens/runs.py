@@ -128,7 +128,7 @@ def _failures(store: Store, row_of_cell: Mapping[str, Choice]) -> None:
                     with st.expander("Traceback"):
                         st.code(visible(cell["traceback"]), language=None)
             if command := group[0]["command"]:
-                st.caption("This command computes them again; finished cells are kept:")
+                st.caption("This command computes the failed cells again; finished ones are kept:")
                 st.code(visible(typed_command(command, store.path)), language=None, wrap_lines=True)
 
 

@@ -184,7 +184,8 @@ def _run(
                 },
                 "The newest cells of this run, failed ones first.",
             )
-        if log := _log(store.path, run["run_id"], _LONG_TAIL):
+        # The log of a run that goes on is in its box above.
+        if run["status"] != "running" and (log := _log(store.path, run["run_id"], _LONG_TAIL)):
             st.text(f"Log, newest line first (the file logs/{visible(run['run_id'])}.log beside the store):")
             st.code(visible_lines(log), language=None, height=260, wrap_lines=True)
 

@@ -77,7 +77,7 @@ class Terminal(Reporter):
             transient=True,
         )
         self._all = self.bars.add_task("cells", total=n_cells, completed=n_finished, left="")
-        self._step = self.bars.add_task("", total=None, left="")
+        self._step = self.bars.add_task("starting", total=None, left="")
         self.bars.start()
 
     def say(self, sentence: str) -> None:

@@ -20,7 +20,7 @@ from results.site.names import row_name
 from results.site.texts import bounded
 
 #: Plotting area in narrow and in wide windows.
-FRAME = Frame((600.0, 1090.0), 430.0)
+FRAME = Frame((600.0, 1090.0), 350.0)
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 30.0, 46.0
 #: Longest name in the figure, and the horizontal positions of controls' names, as shares of the plot.
 _MOST_LETTERS = 44

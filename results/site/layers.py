@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from results.app import queries
+from results.app.headline_words import lead_sentence, reference_sentence, side_sentence
 from results.app.queries import Record
 from results.app.standings import points, without_errors
 from results.app.theme import Mark, marks
@@ -22,6 +23,7 @@ from results.short_number import short_number
 from results.site.board_table import BoardTable, board_table, interval_of, provenance
 from results.site.front import Front, front
 from results.site.names import layer_name, row_name
+from results.site.paper_figures import PublishedTable, published_tables_of
 from results.site.sources import Sources
 from results.site.texts import day, setting
 from results.site.units import seeds_text
@@ -41,20 +43,26 @@ class Layer:
     Attributes:
         name: of its anchors and files.
         facts: data set, seeds and number of rows in words.
-        headline: the sentence, and those that put it into proportion.
+        headline: who is ahead, by how much and how sure that is; "" if no two methods can be compared.
+        beside: what that costs, and the differences to the controls, in a line each.
+        contrasts: the headline's comparisons with all their numbers.
         reading: sentences on how to read the figure.
+        published: figures of the paper for the same backbone.
     """
 
     name: str
     board: Board
     title: str
     facts: str
-    headline: tuple[str, ...]
+    headline: str
+    beside: tuple[str, ...]
+    contrasts: tuple[str, ...]
     front: Front | None
     table: BoardTable
     reading: tuple[str, ...]
     missing: str
     flag_lines: tuple[str, ...]
+    published: tuple[PublishedTable, ...]
 
 
 class Measurement(NamedTuple):
@@ -126,17 +134,22 @@ def layer(sources: Sources, board: Board, cells_of: Mapping[str, Sequence[Record
         if exact:
             reading.append(f"Without an error estimate, and drawn as exact: {', '.join(exact[:20])}.")
     content = headline(sources.store, board)
+    contrasts = content.contrasts if content else ()
+    beside = (side_sentence(contrasts[0]), reference_sentence(contrasts[1:])) if contrasts else ()
     return Layer(
         name=layer_name(board),
         board=board,
         title=marked(board.layer_title, board),
         facts=_facts(board),
-        headline=tuple(contrast.sentence for contrast in content.contrasts) if content else (),
+        headline=lead_sentence(contrasts[0]) if contrasts else "",
+        beside=tuple(filter(None, beside)),
+        contrasts=tuple(contrast.sentence for contrast in contrasts),
         front=drawn,
         table=board_table(board, errors, sources, cells_of),
         reading=tuple(reading),
         missing=missing,
         flag_lines=tuple(flag_lines((row.title, row) for row in board.rows)[:40]),
+        published=published_tables_of(board),
     )
 
 

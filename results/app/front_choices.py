@@ -92,7 +92,11 @@ def _hidden(rows: Sequence[Row], x: Column, y: Column, focus: Row | None) -> lis
     # A chart with one mark compares nothing.
     is_needed = len(marked) < 2
     shows_flagged = _toggle(
-        "Flagged rows", FLAGGED, is_needed, len(flagged), "Not ranked: a measurement warns of them."
+        "Flagged rows",
+        FLAGGED,
+        is_needed,
+        len(flagged),
+        "Not ranked: a measurement warns of them. A row whose only flag is *one seed* is always drawn, hollow.",
     )
     shows_virtual = _toggle("Virtual rows", VIRTUAL, is_needed, len(virtual), "Their units are not part of the model.")
     hidden = [*([] if shows_flagged else flagged), *([] if shows_virtual else virtual)]

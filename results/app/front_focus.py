@@ -142,7 +142,7 @@ def _on_front(point: Point, choices: FrontChoices) -> str:
     if "none" in (choices.x.direction, choices.y.direction):
         return "no front"
     if not is_candidate(point.row):
-        return "not compared"
+        return "not ranked"
     if point.share is None:
         return "yes" if point.on_front else "no"
     return f"in {100 * point.share:.0f} % of the draws"
@@ -155,7 +155,7 @@ def _pictures(store: Store, cell_id: str, row: Row) -> None:
         return
     gallery = gallery_of(store, cell)
     gallery.prepare(store, units)
-    st.caption("Images that activate its best units most")
+    st.caption("Images that activate its best units most; MS 0 to 1")
     for unit in units:
         what = f"unit {unit['unit']} of {visible(row.title)}"
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):

@@ -19,6 +19,7 @@ _STYLE = """
 [data-testid=stSidebarUserContent] [data-testid=stVerticalBlock] {gap: 0.6rem}
 [data-testid=stSidebar] [data-testid=stSelectbox] input {font-size: 0.8125rem; text-overflow: ellipsis}
 .st-key-front_title {gap: 0.75rem}
+.st-key-front_extent > :first-child {flex: 1 1 20rem}
 .st-key-front_meanings p {font-size: 0.8rem; line-height: 1.35}
 .st-key-front_meanings {margin-top: -0.6rem}
 .st-key-front_table td, .st-key-front_table th {font-size: 0.875rem}

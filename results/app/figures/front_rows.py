@@ -48,7 +48,7 @@ class Scales(NamedTuple):
 
 
 def measured_row(point: Point, mark: Mark, scales: Scales) -> FigureRow:
-    """Return the row of a method's mark; it is hollow and grey if the method is not compared."""
+    """Return the row of a method's mark; it is hollow and grey if the method is not ranked."""
     hollow = not is_candidate(point.row)
     mark = mark._replace(colour=GREY) if hollow else mark
     row = _row(_name(point.row), mark, {"x": point.x, "y": point.y}, scales, size_of(point.row, scales.size))
@@ -162,7 +162,7 @@ def _with_status(row: FigureRow, point: Point) -> FigureRow:
     else:
         reasons = [] if point.row.group == "method" else [point.row.group]
         reasons += [f"{flag.name}, {flag.sentence}" for flag in point.row.flags]
-        status = f"not compared: {one_line('; '.join(reasons))}"
+        status = f"not ranked: {one_line('; '.join(reasons))}"
     return row | {"status": status, "text": row["text"] + (f", {status}" if status else "")}
 
 

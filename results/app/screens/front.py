@@ -67,7 +67,7 @@ def _title(store: Store, board: Board) -> DeltaGenerator:
         parts.append(f"image set {board.dataset}")
     if size.token_seeds:
         parts.append(_counted(size.token_seeds, "token seed"))
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="front_extent"):
         with st.container():
             st.caption(" · ".join(map(plain, parts)))
         return st.container(width="content")

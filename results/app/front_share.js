@@ -3,6 +3,7 @@
 const PLOT = ".st-key-front_plot [data-testid=stVegaLiteChart] svg.marks";
 const SAID_MS = 2000;
 const PNG_SCALE = 2;
+const MARGIN_PX = 12;
 
 function save(name, blob) {
   const link = document.createElement("a");
@@ -17,6 +18,10 @@ function drawing() {
   const { color, fontFamily } = getComputedStyle(plot);
   const page = getComputedStyle(document.querySelector("[data-testid=stApp]")).backgroundColor;
   const copy = plot.cloneNode(true);
+  const [width, height] = ["width", "height"].map((name) => plot[name].baseVal.value + 2 * MARGIN_PX);
+  copy.setAttribute("width", width);
+  copy.setAttribute("height", height);
+  copy.setAttribute("viewBox", `${-MARGIN_PX} ${-MARGIN_PX} ${width} ${height}`);
   copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
   // "currentColor" is the colour of the page's text, which a file does not have.
   copy.setAttribute("style", `background-color: ${page}; color: ${color}; font-family: ${fontFamily}`);

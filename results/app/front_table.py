@@ -55,8 +55,10 @@ def csv(measured: Sequence[Point], x: Column, y: Column) -> str:
     }
     for column, spans in ((y, [point.y for point in measured]), (x, [point.x for point in measured])):
         ends = ("lowest seed", "highest seed") if is_seed_range(column) else ("95 % low", "95 % high")
-        for number, end in enumerate(("", *ends)):
-            content[f"{column.name_with_unit} {end}".rstrip()] = [span[number] for span in spans]
+        content[column.name_with_unit] = [mean for mean, _, _ in spans]
+        for number, end in enumerate(ends, 1):
+            # Ends that are equal are no interval.
+            content[f"{column.name_with_unit} {end}"] = [span[number] if span[2] > span[1] else None for span in spans]
     content["on_front"] = [point.on_front if is_candidate(point.row) else None for point in measured]
     content["front_share"] = [point.share for point in measured]
     content["cells"] = [" ".join(point.row.cell_ids) for point in measured]

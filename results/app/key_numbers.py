@@ -57,8 +57,11 @@ def _below(standings: Standings, choice: Choice, column: Column) -> str:
     board, row = choice
     _, low, high = _span(standings, choice, column)
     ends = [short_number(low), short_number(high)]
-    text = " to ".join(ends) if ends[0] != ends[1] else "exact to these digits"
-    parts = [f"seeds {text}" if is_seed_range(column) else text] if high > low else []
+    if is_seed_range(column):
+        text = "seeds {}–{}".format(*ends)
+    else:
+        text = " to ".join(ends) if ends[0] != ends[1] else "exact to these digits"
+    parts = [text] if high > low else []
     spans = rank_spans(board, standings, column)
     ranked = [span for other, span in zip(board.rows, spans, strict=True) if other.group == row.group and span]
     span = next(span for other, span in zip(board.rows, spans, strict=True) if other is row)

@@ -13,8 +13,7 @@ function save(name, blob) {
   setTimeout(() => URL.revokeObjectURL(link.href), 0);
 }
 
-function drawing() {
-  const plot = document.querySelector(PLOT);
+function drawing(plot) {
   const { color, fontFamily } = getComputedStyle(plot);
   const page = getComputedStyle(document.querySelector("[data-testid=stApp]")).backgroundColor;
   const copy = plot.cloneNode(true);
@@ -37,6 +36,12 @@ async function bitmap(blob) {
   canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
   URL.revokeObjectURL(image.src);
   return new Promise((resolve) => canvas.toBlob(resolve));
+}
+
+// A page without measurements has no plot.
+function savePlot(act) {
+  const plot = document.querySelector(PLOT);
+  if (plot) act(plot);
 }
 
 async function copyAddress(button, share) {
@@ -71,8 +76,8 @@ export default function ({ parentElement, data }) {
   const share = parentElement.querySelector(".share");
   share.replaceChildren(
     make("Copy link", "Copy the address, which holds this view", (button) => copyAddress(button, share)),
-    make("↓ PNG", "Save the plot as a picture", async () => save(`${data.name}.png`, await bitmap(drawing()))),
-    make("↓ SVG", "Save the plot as a vector drawing", () => save(`${data.name}.svg`, drawing())),
+    make("↓ PNG", "Save the plot as a picture", () => savePlot(async (plot) => save(`${data.name}.png`, await bitmap(drawing(plot))))),
+    make("↓ SVG", "Save the plot as a vector drawing", () => savePlot((plot) => save(`${data.name}.svg`, drawing(plot)))),
     make("↓ CSV", "Save the values of the plot", () => save(`${data.name}.csv`, new Blob([data.csv], { type: "text/csv" }))),
   );
 }

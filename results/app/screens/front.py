@@ -148,6 +148,7 @@ def _below_the_plot(drawn: Sequence[Point], choices: FrontChoices, board: Board,
             st.caption("Italic: figures of the ELUDe paper, not measured here, not part of the front.", width="content")
         if focus is None and board.rows:
             st.button("Show the method panel", type="tertiary", on_click=front_focus.put, args=("",))
+    _missing(choices.rows, choices.x, choices.y)
 
 
 def _reasons(row: Row) -> list[str]:
@@ -157,11 +158,9 @@ def _reasons(row: Row) -> list[str]:
 def _details(every: Standing, choices: FrontChoices) -> None:
     """Show the values behind the plot, and how to read it."""
     front_table.show(every.points, choices.x, choices.y)
-    rows = choices.rows
     with st.expander("How to read the plot", icon=":material/help:"):
         _explain(every, choices.x, choices.y)
-    flags.explain((row.title, row) for row in rows)
-    _missing(rows, choices.x, choices.y)
+    flags.explain((row.title, row) for row in choices.rows)
 
 
 def _explain(every: Standing, x: Column, y: Column) -> None:

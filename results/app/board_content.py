@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from results.app.bar_scale import BarScale, bar_scale
 from results.app.board_table import Badge, BoardTable, Header, Section, TableCell, TableRow
 from results.app.column_standing import ColumnStanding, Standings
+from results.app.seed_range import spread_name
 from results.app.sorting import FAILED, SECTIONS, Sorting, default_column, section_of
 from results.app.theme import marks
 from results.app.titles import DIRECTIONS, visible
@@ -31,8 +32,8 @@ _PATHS: Mapping[str, str] = {
 }
 NONE = "–"
 LEGEND = (
-    "★ best mean among the methods without a flag · blue: its rank may be the first · bars: 95 % intervals, on one "
-    "scale per column · point at a number to see it in full"
+    "★ best mean among the methods without a flag · blue: its rank may be the first · bars: 95 % intervals (times and "
+    "memory: ranges over seeds), on one scale per column · point at a number to see it in full"
 )
 
 
@@ -224,7 +225,7 @@ def _help(row: Row, column: Column, span: tuple[float, float, float], unit: str,
     mean, low, high = span
     aggregate = row.metrics[column.key]
     parts = [f"{column_name(column)}: {mean:.6g}{f' {unit}' if unit else ''}"]
-    parts.append(f"95 % interval {low:.6g} to {high:.6g}" if high > low else "no interval")
+    parts.append(f"{spread_name(column)} {low:.6g} to {high:.6g}" if high > low else "no interval")
     parts.append(
         f"{aggregate.n} {'pairs of runs' if aggregate.of_pairs else 'seeds'}" if aggregate.n > 1 else "one seed"
     )

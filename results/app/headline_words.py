@@ -43,18 +43,18 @@ def lead_sentence(contrast: Contrast) -> str:
 def side_sentence(contrast: Contrast) -> str:
     """Return what the score costs, both values side by side; empty if there is nothing to say."""
     values = [both_values(difference) for difference in side_values(contrast.role, contrast.comparison)]
-    return " · ".join(values)
+    names = f"{contrast.comparison.a.title} vs {contrast.comparison.b.title}"
+    return f"{names}: {' · '.join(values)}" if values else ""
 
 
 def reference_sentence(contrasts: Sequence[Contrast]) -> str:
-    """Return the differences to the backbone and to the random control in few words; empty without any."""
+    """Return the differences to the backbone and to the random control, by the names that the plot has for them."""
     parts = []
     for contrast in contrasts:
         text, ends = difference_numbers(contrast.score)
         spread = f" [{_signed(ends[0])}, {_signed(ends[1])}]" if ends else ""
-        parts.append(f"against {_named(contrast)} {_signed(text)}{spread}")
-    sentence = ", ".join(parts)
-    return f"{sentence[0].upper()}{sentence[1:]} points." if sentence else ""
+        parts.append(f"{contrast.comparison.b.title} {_signed(text)}{spread}")
+    return f"{contrasts[0].comparison.a.title} against its controls: {' · '.join(parts)} points" if parts else ""
 
 
 def _named(contrast: Contrast) -> str:

@@ -7,6 +7,7 @@ import streamlit as st
 from results.app.board_content import capitalised, explanation, rank_spans, span_text
 from results.app.column_groups import leads
 from results.app.column_standing import Standings
+from results.app.seed_range import is_seed_range
 from results.app.titles import visible
 from results.app.widgets import Choice
 from results.boards.board import Column
@@ -56,7 +57,11 @@ def _below(standings: Standings, choice: Choice, column: Column) -> str:
     board, row = choice
     _, low, high = _span(standings, choice, column)
     ends = [short_number(low), short_number(high)]
-    parts = [" to ".join(ends) if ends[0] != ends[1] else "exact to these digits"] if high > low else []
+    if is_seed_range(column):
+        text = "seeds {}–{}".format(*ends)
+    else:
+        text = " to ".join(ends) if ends[0] != ends[1] else "exact to these digits"
+    parts = [text] if high > low else []
     spans = rank_spans(board, standings, column)
     ranked = [span for other, span in zip(board.rows, spans, strict=True) if other.group == row.group and span]
     span = next(span for other, span in zip(board.rows, spans, strict=True) if other is row)

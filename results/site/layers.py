@@ -83,7 +83,7 @@ class MethodPage:
 
     Attributes:
         key: (name, value, interval) of the quantities on top.
-        histogram: (x, height, height of the unmodified layer) of the units' MS scores, in px of 400 x 90.
+        histogram: (x, height, height of backbone only) of the units' MS scores, in px of 400 x 90.
         failures: seeds and error of each failed cell.
         provenance: where the row came from, in words.
         versions: of the packages, in words.
@@ -182,7 +182,7 @@ def method_page(
         board: its board.
         row: the row.
         cells: of the row, as of `queries.cells`.
-        reference: finished cells of the unmodified layer of the board.
+        reference: finished cells of backbone only on the board.
     """
     measured = sorted((c for c in board.columns if c.key in row.metrics or c.key in row.undefined), key=position)
     finished = tuple(cell["cell_id"] for cell in cells if cell["status"] == "finished")
@@ -257,7 +257,7 @@ def _cell(cell: Record, sources: Sources) -> dict[str, str]:
 
 
 def _histogram(store: Store, cells: Sequence[str], reference: Sequence[str]) -> tuple[tuple[float, float, float], ...]:
-    """Return the shares of the units in bins of their MS score, of the row and of the unmodified layer."""
+    """Return the shares of the units in bins of their MS score, of the row and of backbone only."""
     if not cells:
         return ()
     frame = queries.histogram(store, [*cells, *reference], _BINS)

@@ -17,7 +17,7 @@ from results.app.figures.curves import curve_figures
 from results.app.figures.histogram import histogram_figure
 from results.app.queries import Record
 from results.app.theme import LINE, Mark, marks
-from results.app.titles import DIRECTIONS, compact, duration, number, plain, visible
+from results.app.titles import DIRECTIONS, compact, distinct, duration, number, plain, visible
 from results.app.widgets import Choice
 from results.boards.board import Aggregate, Board, Column, Row
 from results.boards.columns import is_detail
@@ -178,12 +178,13 @@ def _units(store: Store, choice: Choice, finished: Sequence[str]) -> None:
     if frame.empty:
         return
     st.header("MS scores of the units")
-    name = visible(choice.row.title_with_flags)
+    control = next((row.title for row in choice.board.rows if reference in row.cell_ids), "backbone only")
+    name, other = distinct([choice.row.title_with_flags, control])
     counts = {name: _binned(frame[frame["cell_id"].isin(finished)])}
     styles = {name: marks([choice.row.method])[choice.row.method]}
     if reference is not None:
-        counts["unmodified layer"] = _binned(frame[frame["cell_id"] == reference])
-        styles["unmodified layer"] = Mark(LINE, "cross")
+        counts[other] = _binned(frame[frame["cell_id"] == reference])
+        styles[other] = Mark(LINE, "cross")
     figure = histogram_figure(counts, styles, f"MS score of a unit, {DIRECTIONS['higher']}")
     chart.show(figure, "histogram", f"Distribution of the MS scores of the units of {name}.")
     st.caption("Alive units with a defined score, pooled over all cells of the method.")

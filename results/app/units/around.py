@@ -38,7 +38,7 @@ def show_family(store: Store, cell: Cell, gallery: Gallery, unit: Record, addres
     st.subheader("Parent and siblings")
     note(f"Parent: original unit {parent}. Its {total} sub-unit{'' if total == 1 else 's'}{left_out}, best first.")
     if original is None:
-        note("The unmodified layer is not in this store, so the parent's images are unavailable.")
+        note('The control "backbone only" is not in this store, so the parent\'s images are unavailable.')
     with st.container(horizontal=True, gap="small"):
         if original is not None:
             label = labels_of(store, cell.reference or "", [original]).get(parent)

@@ -74,10 +74,10 @@ def test_flagged_and_virtual_rows_are_hollow_and_controls_are_lines(store: Store
     for name, row in rows.items():
         assert (row["colour"] == GREY == row["outline"]) == (name in hollow)
     assert "collapsed, mean overlap with the nearest unit" in rows["copies [collapsed]"]["text"]
-    assert "not compared: virtual" in rows["ghost (virtual)"]["status"]
+    assert "not ranked: virtual" in rows["ghost (virtual)"]["status"]
     assert {row["kind"] for row in figure["datasets"]["kinds"]} == {
         "measured here",
-        "flagged or virtual",
+        "not ranked",
     }
     controls = {row["name"]: row for row in figure["datasets"]["controls"]}
     assert set(controls) == {"random atoms", "backbone only"} and all(CELL in row for row in controls.values())
@@ -241,7 +241,7 @@ def test_a_store_of_single_seeds_has_no_front_and_says_why(tmp_path: Path, monke
     require_sound(test)
     assert "no method with both metrics is without a flag" in texts(test)
     frame = test.get("table")[-1].value
-    assert np.all(frame["front share"] == "") and np.all(frame["on the front"] == "not compared")
+    assert np.all(frame["on the front"] == "not ranked")
 
 
 def test_a_board_of_controls_alone_has_a_chart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,7 +191,7 @@ def test_the_weighted_score_ranks_candidates_and_names_controls_above_them(
     assert "Without a score, because a metric with a weight is missing: ghost" in texts(test)
 
 
-def test_the_time_of_the_fit_has_an_interval_that_is_not_negative(
+def test_the_time_of_the_fit_has_its_range_over_seeds(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "timed.duckdb"
@@ -202,8 +202,8 @@ def test_the_time_of_the_fit_has_an_interval_that_is_not_negative(
     test = opened("leaderboard")
     require_sound(test)
     fit = board_rows(board_tables(test)[0])["TopK SAE"]["cells"]["Fit"]
-    # Seeds 42 and 123: Student's t with one degree of freedom.
-    assert fit["text"] == "82.5" and fit["spoken"].startswith("(0 to ")
+    # Student's t with one degree of freedom would reach from below 0 to ten minutes.
+    assert (fit["text"], fit["spoken"]) == ("82.5", "(42.0 to 123)") and "range over seeds 42 to 123" in fit["help"]
 
 
 def test_a_board_of_single_seeds_has_no_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from results.boards.trials import marked
 from results.boards.value_text import flag_lines, value_text
 from results.comparison.headline import FAITHFULNESS, headline
 from results.comparison.row_errors import RowErrors
+from results.minus_sign import with_minus
 from results.short_number import short_number
 from results.site.board_table import BoardTable, board_table, interval_of, provenance
 from results.site.front import Front, front
@@ -131,7 +132,7 @@ def layer(sources: Sources, board: Board, cells_of: Mapping[str, Sequence[Record
         board=board,
         title=marked(board.layer_title, board),
         facts=_facts(board),
-        headline=tuple(contrast.sentence for contrast in content.contrasts) if content else (),
+        headline=tuple(with_minus(contrast.sentence) for contrast in content.contrasts) if content else (),
         front=drawn,
         table=board_table(board, errors, sources, cells_of),
         reading=tuple(reading),
@@ -220,7 +221,7 @@ def _measurement(row: Row, column: Column) -> Measurement:
     return Measurement(
         group=group_of(column),
         name=column_name(column),
-        value=value_text(row, column, ranked=False),
+        value=with_minus(value_text(row, column, ranked=False)),
         interval=_interval(row, column),
         unit=unit_text(column),
         direction=column.arrow.strip(),

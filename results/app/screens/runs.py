@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -14,9 +14,10 @@ from results.app import data, flags, navigation, queries, queries_runs, tables
 from results.app.disk_use import DiskUse, disk_use
 from results.app.queries import Record
 from results.app.run_progress import logged_at, progress_of
-from results.app.titles import duration, plain, visible
+from results.app.titles import plain, visible
 from results.app.widgets import Choice
 from results.byte_sizes import size_text
+from results.duration_text import duration_text
 from results.run_log import log_file, tail
 from results.store import Store
 from results.store.liveness import run_states
@@ -86,9 +87,11 @@ def _progress(store: Store, run: Record) -> None:
             st.progress(min(done / total, 1.0), text=f"{done} of {total} cells done{failed}")
         now = datetime.now(UTC)
         newest = max(filter(None, [run["last_at"], *(logged_at(line) for line in lines[-1:])]), default=None)
-        facts = [f"Running for {duration_text(now - run['started_at'])}" if run["started_at"] else "Running"]
+        facts = ["Running"]
+        if run["started_at"]:
+            facts = [f"Running for {duration_text((now - run['started_at']).total_seconds(), is_rough=True)}"]
         if newest is not None:
-            facts.append(f"last message {duration_text(now - newest)} ago")
+            facts.append(f"last message {duration_text((now - newest).total_seconds(), is_rough=True)} ago")
         if lines:
             facts.append("end of the log, newest first:")
         st.caption(plain(" · ".join(facts)))
@@ -96,12 +99,6 @@ def _progress(store: Store, run: Record) -> None:
             st.code(visible_lines(lines), language=None, height=260)
         else:
             st.text("This run writes no log beside the store.")
-
-
-def duration_text(span: timedelta) -> str:
-    """Return a time span in whole seconds, minutes or hours."""
-    seconds = max(0, round(span.total_seconds()))
-    return f"{seconds} s" if seconds < 60 else duration(seconds)
 
 
 def visible_lines(lines: Sequence[str]) -> str:
@@ -156,16 +153,16 @@ def _run(
     when = "time not recorded" if started is None else f"{started:%Y-%m-%d %H:%M} UTC"
     counts = f"{done} finished" + (f", {failed} failed" if failed else "")
     took = run["ended_at"] - started if run["ended_at"] is not None and started is not None else None
-    spent = "" if took is None else f" in {duration_text(took)}"
+    spent = "" if took is None else f" in {duration_text(took.total_seconds())}"
     heading = f"{run['suite'] or 'no suite'}, {when}: {counts}{spent}, {run['status']}"
     with st.expander(f"{_ICONS.get(run['status'], '')} {plain(heading)}", expanded=is_open):
         parts = [f"{done} cells finished", f"{failed} failed"]
         if planned is not None:
             parts.append(f"{planned} planned (including those that earlier runs had finished)")
         if took is not None:
-            parts.append(f"took {duration(took.total_seconds())}")
+            parts.append(f"took {duration_text(took.total_seconds())}")
         if computed is not None:
-            parts.append(f"its cells took {duration(computed)} together")
+            parts.append(f"its cells took {duration_text(computed)} together")
         st.text(", ".join(parts) + ".")
         if run["status"] == "died":
             st.warning("The process was killed. Run the same command again to continue from the finished cells.")
@@ -191,7 +188,7 @@ def _run(
                     "token seed": pd.array([cell["token_seed"] for cell in cells]),
                     "init seed": pd.array([cell["init_seed"] for cell in cells]),
                     "units": pd.array([cell["n_units"] for cell in cells]),
-                    "took": [duration(cell["seconds"]) for cell in cells],
+                    "took": [duration_text(cell["seconds"]) for cell in cells],
                 },
                 "The newest cells of this run, failed ones first.",
             )

@@ -102,7 +102,7 @@ def test_a_control_does_not_widen_the_horizontal_axis(store: Store, board: Board
     measured = next(layer for layer in figure["layer"] if layer["data"]["name"] == "measured")
     assert measured["encoding"]["x"]["scale"]["domain"][0] > 0
     # Its value is in the tooltip.
-    assert {row["x_text"] for row in figure["datasets"]["controls"]} == {"-30000.00 %"}
+    assert {row["x_text"] for row in figure["datasets"]["controls"]} == {"−30000.00 %"}
 
 
 def test_ranks_and_their_intervals_are_among_the_ranked_rows(store: Store, board: Board) -> None:

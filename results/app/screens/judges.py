@@ -25,6 +25,8 @@ from results.app.judged_comparison import show_comparison, thumbnail
 from results.app.queries import Record
 from results.app.titles import compact, plain, visible
 from results.app.widgets import Choice
+from results.boards.panel_kind import is_proxy
+from results.minus_sign import with_minus
 from results.store import Store
 
 _PER_PAGE = 6
@@ -99,7 +101,7 @@ def _reliability(tournament: Record) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         panels.badge(str(tournament["panel"]))
         meaning = ""
-        if panels.is_proxy(str(tournament["panel"])):
+        if is_proxy(str(tournament["panel"])):
             meaning = (
                 f" {panels.PROXY_MEANING} They ignore the order of the grids, so their agreement is the only test."
             )
@@ -293,7 +295,7 @@ def _number(value: float | str | None, *, factor: int = 1, digits: int = 3) -> s
     # In JSON columns NaN is the text "NaN".
     if value is None or isinstance(value, str) or math.isnan(value):
         return "–"
-    return f"{factor * value:.{digits}f}"
+    return with_minus(f"{factor * value:.{digits}f}")
 
 
 def _interval(low: float | None, high: float | None) -> str:

@@ -17,13 +17,15 @@ from results.app.figures.curves import curve_figures
 from results.app.figures.histogram import histogram_figure
 from results.app.queries import Record
 from results.app.theme import LINE, Mark, marks
-from results.app.titles import DIRECTIONS, compact, duration, number, plain, visible
+from results.app.titles import DIRECTIONS, compact, number, plain, visible
 from results.app.widgets import Choice
 from results.boards.board import Aggregate, Board, Column, Row
 from results.boards.columns import is_detail
 from results.boards.lead_columns import column_name, lead_of, metric_name, position, unit_text
 from results.boards.value_text import value_text
 from results.comparison.unit_values import UNIT_VALUES
+from results.duration_text import duration_text
+from results.minus_sign import with_minus
 from results.reports.properties import PROPERTIES, MethodProperties, properties
 from results.store import Store
 from results.store.stability_versions import without_superseded
@@ -123,7 +125,7 @@ def _measurement_table(
     return {
         "group": [group_of(column) for column in columns],
         "metric": [_metric(column, counts) for column in columns],
-        "value": [value_text(row, column, ranked=False) for column in columns],
+        "value": [with_minus(value_text(row, column, ranked=False)) for column in columns],
         "unit": [unit_text(column) for column in columns],
         "direction": [DIRECTIONS[column.direction] for column in columns],
         "rank": [_rank(board, row.metrics.get(column.key), column.key) for column in columns],
@@ -136,7 +138,7 @@ def _measurement_table(
 
 def _metric(column: Column, counts: Mapping[str, int]) -> str:
     # Parameters have a column of their own; in the name they are needed only if a metric occurs twice.
-    return metric_name(column.metric) if counts[column.metric] == 1 else column_name(column)
+    return column_name(column, with_variant=counts[column.metric] > 1)
 
 
 def _over(row: Row, column: Column) -> str:
@@ -148,7 +150,7 @@ def _over(row: Row, column: Column) -> str:
     if aggregate.interval is not None:
         agreement = column.panel_agreement
         text = f"{count} comparisons"
-        return text if agreement is None else f"{text}, panel agreement {agreement:.2f}"
+        return text if agreement is None else with_minus(f"{text}, panel agreement {agreement:.2f}")
     if aggregate.of_pairs:
         return f"{aggregate.n} pair{'' if aggregate.n == 1 else 's'} of runs"
     lead = lead_of(column)
@@ -179,14 +181,21 @@ def _units(store: Store, choice: Choice, finished: Sequence[str]) -> None:
         return
     st.header("MS scores of the units")
     name = visible(choice.row.title_with_flags)
-    counts = {name: _binned(frame[frame["cell_id"].isin(finished)])}
+    per_cell = {cell_id: _binned(frame[frame["cell_id"] == cell_id]) for cell_id in (*finished, reference) if cell_id}
+    pooled = np.sum([per_cell[cell_id] for cell_id in finished], axis=0).tolist()
+    counts = {name: pooled}
     styles = {name: marks([choice.row.method])[choice.row.method]}
     if reference is not None:
-        counts["unmodified layer"] = _binned(frame[frame["cell_id"] == reference])
+        counts["unmodified layer"] = per_cell[reference]
         styles["unmodified layer"] = Mark(LINE, "cross")
-    figure = histogram_figure(counts, styles, f"MS score of a unit, {DIRECTIONS['higher']}")
+    title = f"MS score of a unit, {DIRECTIONS['higher']}"
+    figure = histogram_figure(counts, styles, title, n_pooled={name: len(finished)})
     chart.show(figure, "histogram", f"Distribution of the MS scores of the units of {name}.")
-    st.caption("Alive units with a defined score, pooled over all cells of the method.")
+    text = "Alive units with a defined score."
+    if len(finished) > 1:
+        numbers = ", ".join(f"{sum(per_cell[cell_id]):,.0f}" for cell_id in finished)
+        text += f" The {len(finished)} seeds of the method are pooled: {numbers} units."
+    st.caption(text)
 
 
 def _binned(frame: pd.DataFrame) -> list[float]:
@@ -247,7 +256,7 @@ def _properties(store: Store, choice: Choice) -> None:
                     f"**{entry.verdict}**{' ⚠ contradicts the claim' if entry.contradicts_claim else ''}"
                     for entry in verdicts.values()
                 ],
-                "evidence": [plain(entry.evidence) for entry in verdicts.values()],
+                "evidence": [plain(with_minus(entry.evidence)) for entry in verdicts.values()],
                 "claimed": [_yes_or_no(entry.claimed) for entry in verdicts.values()],
                 "Table 1 of the paper": [_yes_or_no(entry.published) for entry in verdicts.values()],
             }
@@ -284,8 +293,8 @@ def _provenance(cells: Sequence[Record]) -> None:
             "seeds": [_seeds(cell) for cell in cells],
             "status": [cell["status"] for cell in cells],
             "units": pd.array([cell["n_units"] for cell in cells]),
-            "fit": [duration(cell["fit_seconds"]) for cell in cells],
-            "whole cell": [duration(cell["seconds"]) for cell in cells],
+            "fit": [duration_text(cell["fit_seconds"]) for cell in cells],
+            "whole cell": [duration_text(cell["seconds"]) for cell in cells],
             "run": [cell["run_id"] or "not recorded" for cell in cells],
             "code": [cell["code_revision"] or "not recorded" for cell in cells],
             "device": [f"{cell['device'] or 'not recorded'} {cell['dtype'] or ''}" for cell in cells],

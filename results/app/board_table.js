@@ -7,6 +7,7 @@ const MARGIN = 4;
 const GIVEN = "*";
 // At most this wide, a table that does not fit becomes cards.
 const CARDS_PX = 760;
+const LONG_TITLE = 22;
 
 function make(tag, className, text) {
   const element = document.createElement(tag);
@@ -80,6 +81,7 @@ function headerCell(header, table, send, isNewGroup) {
     title.onclick = () => send("sort", header.key);
   }
   if (header.help) title.title = header.help;
+  if (header.title.length > LONG_TITLE) title.classList.add("long");
   title.append(make("span", "", header.title));
   if (isSorted) {
     const sign = make("span", "sorted", table.order === "ascending" ? "▲" : "▼");

@@ -33,7 +33,7 @@ from results.store.stability_versions import without_superseded
 _BINS = 100
 _FEW_NOTES = 2
 # Columns of the main measurements, in pixels.
-_WIDTHS = {"metric": 150, "value": 130, "unit": 90, "direction": 130, "rank": 60, "over": 180}
+_WIDTHS = {"metric": 165, "value": 190, "rank": 60, "over": 215}
 
 
 def render() -> None:
@@ -104,9 +104,13 @@ def _measurements(choice: Choice) -> None:
         return
     main = [column for column in measured if not is_detail(column)] or measured
     counts = Counter(column.metric for column in measured)
-    names = ("metric", "value", "unit", "direction", "rank", "over", "meaning")
+    table = _measurement_table(board, row, main, counts)
     tables.show(
-        {name: values for name, values in _measurement_table(board, row, main, counts).items() if name in names},
+        {
+            "metric": [f"{name}{column.arrow}" for name, column in zip(table["metric"], main, strict=True)],
+            "value": [f"{value} {unit}".rstrip() for value, unit in zip(table["value"], table["unit"], strict=True)],
+            **{name: table[name] for name in ("rank", "over", "meaning")},
+        },
         "Main measurements of this method.",
         height="content",
         column_config={name: st.column_config.TextColumn(width=width) for name, width in _WIDTHS.items()},
@@ -115,7 +119,8 @@ def _measurements(choice: Choice) -> None:
         tables.show(_measurement_table(board, row, measured, counts), "All measurements of this method.")
     st.caption(
         "Mean ± standard error, from the spread over seeds and the units or images within a cell; a pooled value has "
-        "its 95 % interval. Rank: among the rows of the group without a flag; a value without one is not ranked."
+        "its 95 % interval. ↑, ↓: higher, lower is better. Rank: among the rows of the group without a flag; a value "
+        "without one is not ranked."
     )
 
 

@@ -150,17 +150,6 @@ def test_the_page_does_not_scroll_sideways(visit: Visit, width: int) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_of_a_method_is_accessible(visit: Visit, scheme: str) -> None:
-    visit.page.emulate_media(color_scheme=scheme)
-    page = visit.open("method?cell=topk_sae-42")
-    visit.heading("TopK SAE")
-    expect(page.get_by_test_id("stMetric").filter(has_text="MS score")).to_contain_text("50.5 %")
-    visit.is_idle()
-    page.wait_for_timeout(1000)
-    assert visit.serious_findings() == []
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_is_accessible(visit: Visit, scheme: str) -> None:
     visit.page.emulate_media(color_scheme=scheme)
     page = visit.open("leaderboard?more=faithfulness")

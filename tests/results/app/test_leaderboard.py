@@ -71,7 +71,7 @@ def test_a_proxy_panel_wears_its_badge_and_is_named_where_there_is_none(here: St
     assert header["badge"]["name"] == "proxy panel" and "not language models" in header["badge"]["sentence"]
     assert "By proxy win rate," in texts(test)
     measurements = opened("method", cell="topk_sae-42").dataframe[0].value
-    assert "proxy win rate" in measurements["metric"].tolist()
+    assert "proxy win rate ↑" in measurements["metric"].tolist()
 
 
 def test_the_legend_explains_the_signs_of_the_table_and_no_others(here: Store) -> None:

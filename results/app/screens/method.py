@@ -155,7 +155,7 @@ def _over(row: Row, column: Column) -> str:
     if aggregate.interval is not None:
         agreement = column.panel_agreement
         text = f"{count} comparisons"
-        return text if agreement is None else with_minus(f"{text}, panel agreement {agreement:.2f}")
+        return text if agreement is None else with_minus(f"{text}, agreement {agreement:.2f}")
     if aggregate.of_pairs:
         return f"{aggregate.n} pair{'' if aggregate.n == 1 else 's'} of runs"
     lead = lead_of(column)

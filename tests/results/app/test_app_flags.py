@@ -155,9 +155,9 @@ def test_pages_of_one_row_warn_of_its_flags(here: Store, page: str) -> None:
     if page == "method":
         assert test.title[0].value == plain("copies [collapsed]")
         measured = test.dataframe[0].value.set_index("metric")
-        assert measured.loc["MS score", "over"] == "3 seeds, 102 units each"
-        assert measured.loc["accuracy", "over"] == "3 seeds, 100 images each"
-        assert measured.loc["MS score", "rank"] == "" and "±" in measured.loc["accuracy", "value"]
+        assert measured.loc["MS score ↑", "over"] == "3 seeds, 102 units each"
+        assert measured.loc["accuracy ↑", "over"] == "3 seeds, 100 images each"
+        assert measured.loc["MS score ↑", "rank"] == "" and "±" in measured.loc["accuracy ↑", "value"]
     if page == "compare":
         assert "A: copies [collapsed]" in test.dataframe[0].value.columns
 

@@ -223,6 +223,6 @@ def _legend(columns: Mapping[str, Column]) -> None:
     )
     st.caption(
         f"The score is the weighted mean of the axes on fixed scales (version {SCALES_VERSION}), which do not depend "
-        f"on the other methods. {capitalised(scales)}. Only methods without a flag are ranked. Scales and weights are "
-        "a choice: a score is no evidence."
+        f"on the other methods. {capitalised(scales)}. A draw takes all means anew within their errors. Only methods "
+        "without a flag are ranked. Scales and weights are a choice: a score is no evidence."
     )

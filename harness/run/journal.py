@@ -11,8 +11,9 @@ from typing import TextIO
 
 from harness.cells.plan import Cell
 from harness.progress import Reporter
-from harness.time_left import TimeLeft, duration_text
+from harness.time_left import TimeLeft
 from results import Store
+from results.duration_text import duration_text
 from results.run_log import log_file
 from results.visible_text import visible
 
@@ -125,7 +126,7 @@ def step_text(done: int, total: int, what: str) -> str:
 
 def left_text(seconds: float | None) -> str:
     """Return the end of a line on the time left; empty if it is not known, or nothing is left."""
-    return f"; about {duration_text(seconds)} left" if seconds else ""
+    return f"; about {duration_text(seconds, is_rough=True)} left" if seconds else ""
 
 
 def open_journal(reporter: Reporter, store: Store, cells: Sequence[Cell], run_id: str) -> Journal:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from results.boards.share_intervals import share_at
+from results.minus_sign import with_minus
 
 SOUND, BIASED, AT_CHANCE = "sound", "position bias", "at chance"
 INVALID, UNKNOWN = "often invalid", "unknown"
@@ -88,7 +89,7 @@ def agreement_sentence(alpha: float | None, n_judges: int) -> str:
         words = "agree well enough for tentative conclusions"
     else:
         words = "agree well"
-    return f"The {n_judges} judges {words} (alpha {alpha:.2f})."
+    return with_minus(f"The {n_judges} judges {words} (alpha {alpha:.2f}).")
 
 
 def _of_proxy(agreement: float | None, n_pairs: int) -> tuple[str, str]:

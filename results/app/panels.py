@@ -7,9 +7,7 @@ from collections.abc import Iterable, Mapping
 import streamlit as st
 
 from results.app.titles import plain
-from results.published.win_rates import is_proxy
-
-__all__ = ["PROXY_MEANING", "badge", "is_proxy", "judge_name", "judge_names", "panel_title"]
+from results.boards.panel_kind import is_proxy
 
 PROXY = "proxy panel"
 PROXY_MEANING = (

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from results.app.disk_use import DiskUse
 from results.app.queries import Record
-from results.app.titles import duration
 from results.byte_sizes import size_text
+from results.duration_text import duration_text
 
 #: Status -> how it reads before the number of cells; a finished run needs no word.
 _BEFORE_COUNT = {"interrupted": "interrupted after", "died": "killed after", "running": "running,"}
-
-
-def span_text(span: timedelta) -> str:
-    """Return a time span in whole seconds, minutes or hours: "40 s", "9 min", "1 h 12 min"."""
-    seconds = max(0, round(span.total_seconds()))
-    return f"{seconds} s" if seconds < 60 else duration(seconds).removesuffix(" 0 s")
 
 
 def outcome(run: Record) -> str:
@@ -29,7 +22,7 @@ def outcome(run: Record) -> str:
     finished, failed, planned = run["n_finished"], run["n_failed"], run["n_planned"]
     done = finished + failed
     took = run["ended_at"] - run["started_at"] if run["ended_at"] and run["started_at"] else None
-    spent = "" if took is None else f" in {span_text(took)}"
+    spent = "" if took is None else f" in {duration_text(took.total_seconds(), is_rough=True)}"
     failures = f", {failed} failed" if failed else ""
     if run["status"] in _BEFORE_COUNT:
         counted = _cells(done) if planned is None else f"{done} of {_cells(planned)}"

@@ -19,6 +19,7 @@ from results.boards.trials import marked
 from results.boards.value_text import flag_lines, value_text
 from results.comparison.headline import FAITHFULNESS, headline
 from results.comparison.row_errors import RowErrors
+from results.minus_sign import with_minus
 from results.short_number import short_number
 from results.site.board_table import BoardTable, board_table, interval_of, provenance
 from results.site.front import Front, front
@@ -141,9 +142,9 @@ def layer(sources: Sources, board: Board, cells_of: Mapping[str, Sequence[Record
         board=board,
         title=marked(board.layer_title, board),
         facts=_facts(board),
-        headline=lead_sentence(contrasts[0]) if contrasts else "",
-        beside=tuple(filter(None, beside)),
-        contrasts=tuple(contrast.sentence for contrast in contrasts),
+        headline=with_minus(lead_sentence(contrasts[0])) if contrasts else "",
+        beside=tuple(map(with_minus, filter(None, beside))),
+        contrasts=tuple(with_minus(contrast.sentence) for contrast in contrasts),
         front=drawn,
         table=board_table(board, errors, sources, cells_of),
         reading=tuple(reading),
@@ -233,7 +234,7 @@ def _measurement(row: Row, column: Column) -> Measurement:
     return Measurement(
         group=group_of(column),
         name=column_name(column),
-        value=value_text(row, column, ranked=False),
+        value=with_minus(value_text(row, column, ranked=False)),
         interval=_interval(row, column),
         unit=unit_text(column),
         direction=column.arrow.strip(),

@@ -16,6 +16,7 @@ from results.app.theme import ACCENT, GREY, LINE, Mark, marks
 from results.app.titles import one_line
 from results.boards.board import Column, Row
 from results.boards.lead_columns import column_name, unit_text
+from results.minus_sign import with_minus
 from results.published.points import Published
 from results.published.rows import METHODS
 
@@ -123,7 +124,7 @@ def _steps(front: Sequence[tuple[float, float]], scales: Scales) -> list[tuple[S
 
 def interval_text(column: Column, span: Interval) -> str:
     """Return a mean with its interval and unit: "60.50 [59.10, 61.90] %"; it says so if it is a range over seeds."""
-    mean, low, high = (f"{value:.{column.digits}f}" for value in span)
+    mean, low, high = (with_minus(f"{value:.{column.digits}f}") for value in span)
     unit = one_line(unit_text(column))
     text = mean + (f" [{low}, {high}]" if span[2] > span[1] else "") + (f" {unit}" if unit else "")
     return f"{text}, {RANGE}" if span[2] > span[1] and is_seed_range(column) else text

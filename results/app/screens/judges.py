@@ -25,6 +25,8 @@ from results.app.judged_comparison import show_comparison, thumbnail
 from results.app.queries import Record
 from results.app.titles import compact, plain, visible
 from results.app.widgets import Choice
+from results.boards.panel_kind import is_proxy
+from results.minus_sign import with_minus
 from results.store import Store
 
 _PER_PAGE = 6
@@ -105,7 +107,7 @@ def _reliability(tournament: Record, titles: Mapping[str, str]) -> None:
     st.header(plain(sentence), anchor=False)
     with st.container(horizontal=True, vertical_alignment="center"):
         panels.badge(str(tournament["panel"]))
-        meaning = f" {panels.PROXY_MEANING}" if panels.is_proxy(str(tournament["panel"])) else ""
+        meaning = f" {panels.PROXY_MEANING}" if is_proxy(str(tournament["panel"])) else ""
         st.caption(f"Alpha is Krippendorff's: 0 is chance, 1 is perfect agreement.{meaning}", width="stretch")
     verdicts = [judge_checks.judge_verdict(row) for row in health]
     for verdict, name in zip(verdicts, panels.judge_names((entry.judge for entry in verdicts), titles), strict=True):
@@ -115,7 +117,7 @@ def _reliability(tournament: Record, titles: Mapping[str, str]) -> None:
             st.markdown(f":{colour}-badge[{icon} {verdict.verdict}]")
             st.markdown(f"**{plain(name)}**")
         reason.markdown(plain(verdict.reason))
-    if health and panels.is_proxy(str(tournament["panel"])):
+    if health and is_proxy(str(tournament["panel"])):
         st.caption("An encoder gives the same answer in both orders, so there is no position bias to test for.")
     _health(health, titles)
 
@@ -304,7 +306,7 @@ def _number(value: float | str | None, *, factor: int = 1, digits: int = 3) -> s
     # In JSON columns NaN is the text "NaN".
     if value is None or isinstance(value, str) or math.isnan(value):
         return "–"
-    return f"{factor * value:.{digits}f}"
+    return with_minus(f"{factor * value:.{digits}f}")
 
 
 def _interval(low: float | None, high: float | None) -> str:

@@ -14,9 +14,10 @@ from results.app.disk_use import DiskUse, disk_use
 from results.app.queries import Record
 from results.app.run_command import typed_command
 from results.app.run_progress import logged_at, progress_of, step_of
-from results.app.run_words import disk_sentence, outcome, span_text
-from results.app.titles import duration, plain, visible
+from results.app.run_words import disk_sentence, outcome
+from results.app.titles import plain, visible
 from results.app.widgets import Choice
+from results.duration_text import duration_text
 from results.run_log import log_file, tail
 from results.store import Store
 from results.store.liveness import run_states
@@ -88,9 +89,11 @@ def _progress(store: Store, run: Record) -> None:
             st.progress(min(done / total, 1.0), text=f"{done} of {total} cells done{failed}")
         now = datetime.now(UTC)
         newest = max(filter(None, [run["last_at"], *(logged_at(line) for line in lines[-1:])]), default=None)
-        facts = [f"Running for {span_text(now - run['started_at'])}" if run["started_at"] else "Running"]
+        facts = ["Running"]
+        if run["started_at"]:
+            facts = [f"Running for {duration_text((now - run['started_at']).total_seconds(), is_rough=True)}"]
         if newest is not None:
-            facts.append(f"last message {span_text(now - newest)} ago")
+            facts.append(f"last message {duration_text((now - newest).total_seconds(), is_rough=True)} ago")
         if step := step_of(lines):
             facts.append(f"at work on {step}")
         st.caption(plain(" · ".join(facts)))
@@ -154,7 +157,7 @@ def _run(
     heading = f"{run['suite'] or 'no suite'}, {when}: {outcome(run)}"
     with st.expander(f"{_ICONS.get(run['status'], '')} {plain(heading)}", expanded=is_open):
         if computed is not None:
-            st.text(f"Computing time of its cells, one after the other: {duration(computed)}.")
+            st.text(f"Computing time of its cells, one after the other: {duration_text(computed)}.")
         if run["status"] == "died":
             st.warning("The process was killed. Run the same command again to continue from the finished cells.")
         if run["command"]:
@@ -180,7 +183,7 @@ def _run(
                     "token seed": pd.array([cell["token_seed"] for cell in cells]),
                     "init seed": pd.array([cell["init_seed"] for cell in cells]),
                     "units": pd.array([cell["n_units"] for cell in cells]),
-                    "took": [duration(cell["seconds"]) for cell in cells],
+                    "took": [duration_text(cell["seconds"]) for cell in cells],
                 },
                 "The newest cells of this run, failed ones first.",
             )

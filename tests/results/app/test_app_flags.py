@@ -102,7 +102,7 @@ def test_a_control_does_not_widen_the_horizontal_axis(store: Store, board: Board
     measured = next(layer for layer in figure["layer"] if layer["data"]["name"] == "measured")
     assert measured["encoding"]["x"]["scale"]["domain"][0] > 0
     # Its value is in the tooltip.
-    assert {row["x_text"] for row in figure["datasets"]["controls"]} == {"-30000.00 %"}
+    assert {row["x_text"] for row in figure["datasets"]["controls"]} == {"−30000.00 %"}
 
 
 def test_ranks_and_their_intervals_are_among_the_ranked_rows(store: Store, board: Board) -> None:
@@ -155,9 +155,9 @@ def test_pages_of_one_row_warn_of_its_flags(here: Store, page: str) -> None:
     if page == "method":
         assert test.title[0].value == plain("copies [collapsed]")
         measured = test.dataframe[0].value.set_index("metric")
-        assert measured.loc["MS score", "over"] == "3 seeds, 102 units each"
-        assert measured.loc["accuracy", "over"] == "3 seeds, 100 images each"
-        assert measured.loc["MS score", "rank"] == "" and "±" in measured.loc["accuracy", "value"]
+        assert measured.loc["MS score ↑", "over"] == "3 seeds, 102 units each"
+        assert measured.loc["accuracy ↑", "over"] == "3 seeds, 100 images each"
+        assert measured.loc["MS score ↑", "rank"] == "" and "±" in measured.loc["accuracy ↑", "value"]
     if page == "compare":
         assert "A: copies [collapsed]" in test.dataframe[0].value.columns
 

@@ -188,7 +188,7 @@ def test_the_mark_of_the_method_in_focus_has_a_ring_and_keeps_its_name(here: Sto
 
 
 def column(metric: str, unit: str) -> Any:
-    return SimpleNamespace(key=metric, metric=metric, unit=unit, digits=2)
+    return SimpleNamespace(key=metric, metric=metric, unit=unit, digits=2, panel=None)
 
 
 def test_a_mark_grows_with_its_cost_and_a_small_ratio_looks_small() -> None:

@@ -13,7 +13,8 @@ from results.comparison.headline import BACKBONE_ROLE, CONTROL
 
 def difference(metric: str, a: float, b: float, ends: tuple[float, float] | None, n_seeds: int = 3) -> Any:
     low, high = ends or (None, None)
-    column = SimpleNamespace(key=metric, metric=metric, unit="fraction", direction="higher", digits=2, arrow=" ↑")
+    column = SimpleNamespace(key=metric, metric=metric, unit="fraction", direction="higher", digits=2)
+    column.arrow, column.panel = " ↑", None
     return SimpleNamespace(column=column, a=a, b=b, difference=a - b, low=low, high=high, n_seeds=n_seeds)
 
 

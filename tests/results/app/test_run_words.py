@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from results.app.disk_use import DiskUse
-from results.app.run_words import disk_sentence, outcome, span_text
+from results.app.run_words import disk_sentence, outcome
 
 STARTED = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 RUN: dict[str, Any] = {
@@ -40,13 +40,6 @@ RUN: dict[str, Any] = {
 )
 def test_the_outcome_of_a_run_is_a_sentence(changes: dict[str, Any], sentence: str) -> None:
     assert outcome(RUN | changes) == sentence
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(-3, "0 s"), (59, "59 s"), (540, "9 min"), (61, "1 min 1 s"), (4320, "1 h 12 min")]
-)
-def test_a_time_span_has_whole_seconds(seconds: int, text: str) -> None:
-    assert span_text(timedelta(seconds=seconds)) == text
 
 
 def test_the_disk_space_is_a_sentence() -> None:

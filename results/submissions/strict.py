@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from results.store import open_store
+from results.submissions.contradictions import contradictions
 from results.submissions.files import FolderProblem
 from results.submissions.folder import Folder, read_folder
 from results.submissions.guards import findings
@@ -55,7 +56,7 @@ def verify_strict(folder: Path) -> StrictVerdict:
         checked = verdict.checked
         problems += [_located(problem, content) for problem in verdict.problems]
         warnings += [FolderProblem("", "", note) for note in verdict.notes]
-        for finding in findings(content, store):
+        for finding in (*findings(content, store), *contradictions(content)):
             (warnings if finding.is_warning else problems).append(finding.problem)
     if not content.n_files:
         problems.append(FolderProblem("", "", f"there is no result in {content.root}."))

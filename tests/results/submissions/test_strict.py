@@ -164,6 +164,16 @@ def test_what_a_reviewer_should_know(copied: Path) -> None:
         assert [warning for warning in verdict.warnings if part in warning.why], part
 
 
+def test_cells_that_should_agree_are_compared(copied: Path) -> None:
+    rewrite(document_of(copied, "elude-2"), lambda document: document["cell"]["claims"].update(lossless=True))
+    rewrite(document_of(copied, "topk_sae-1"), lambda document: document["cell"].update(label="ELUDe"))
+    rewrite(document_of(copied, "topk_sae-2"), lambda document: document["cell"].update(fit_seconds=1000.0))
+    warnings = {warning.field: str(warning) for warning in verify_strict(copied).warnings}
+    assert "same method and settings: lossless." in warnings["cell.claims"]
+    assert "'ELUDe' is also that of another method" in warnings["cell.label"]
+    assert "is 0.333333, and 1000 for the same method and device" in warnings["cell.fit_seconds"]
+
+
 def rewrite(path: Path, edit: Callable[[Document], object], target: Path | None = None) -> None:
     """Change a document, and write it as `harness submit` would."""
     document = json.loads(path.read_text(encoding="utf-8"))

@@ -174,6 +174,16 @@ def test_cells_that_should_agree_are_compared(copied: Path) -> None:
     assert "is 0.333333, and 1000 for the same method and device" in warnings["cell.fit_seconds"]
 
 
+def test_what_a_run_writes_and_a_document_lacks_is_named(copied: Path) -> None:
+    path = document_of(copied, "elude-1")
+    rewrite(path, lambda document: document["scores"]["r2@1"].pop("uncertainty"))
+    rewrite(path, lambda document: document["tables"].pop("outcomes"))
+    path.with_suffix(".outcomes.parquet").unlink()
+    warnings = [str(warning) for warning in verify_strict(copied).warnings if path.name in warning.file]
+    assert any("scores have no standard error: " in warning and "r2" in warning for warning in warnings)
+    assert any("tables lack outcomes" in warning for warning in warnings)
+
+
 def rewrite(path: Path, edit: Callable[[Document], object], target: Path | None = None) -> None:
     """Change a document, and write it as `harness submit` would."""
     document = json.loads(path.read_text(encoding="utf-8"))

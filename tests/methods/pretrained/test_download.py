@@ -263,6 +263,7 @@ DAMAGED: list[tuple[str, Callable[[bytes], bytes]]] = [
     ),
     ("which random_dictionary does not have", lambda weights: with_header(weights, ("gain", "gait"))),
     ("are damaged", lambda weights: with_header(weights).replace(b"[12, 6]", b"[72, 1]")),
+    ("has the type torch.int32", lambda weights: with_header(weights).replace(b'"F32"', b'"I32"')),
 ]
 
 

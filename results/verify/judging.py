@@ -16,7 +16,7 @@ from results.verify.scores import bounds_of
 
 @check("groups")
 def groups(content: Content, checker: Checker) -> None:
-    """Check that scores of several cells are within their bounds."""
+    """Check that scores of several cells are within their bounds, and the means of their pairs."""
     for row in records_of(group_scores.group_scores(content.store)):
         value = row["value"]
         if value is not None and not math.isnan(value):
@@ -24,6 +24,11 @@ def groups(content: Content, checker: Checker) -> None:
             holds = math.isfinite(value) and low - TOLERANCE <= value <= high + TOLERANCE
             reason = f"is {value:g}; it must be between {low:g} and {high:g}."
             checker.require(holds, f"{row['metric']} of {row['label']}", reason)
+            pairs = (row["details"] or {}).get("pairs")
+            if isinstance(pairs, list) and pairs and all(isinstance(one, (int, float)) for one in pairs):
+                mean = sum(pairs) / len(pairs)
+                reason = f"is {value:.6f}, and the mean over its {len(pairs)} pairs of cells is {mean:.6f}."
+                checker.require(abs(value - mean) < TOLERANCE, f"{row['metric']} of {row['label']}", reason)
 
 
 @check("tournaments")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from results.store import connection, frames
 from results.store.records import UNIT_MEANS
 from results.verify.base import TOLERANCE, Checker, Content, check
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _COLUMNS = (*dict.fromkeys(UNIT_MEANS.values()), "ms_score_token_null", "prefix_share")
+_ROWS = f"SELECT parent, {', '.join(_COLUMNS)} FROM units WHERE cell_id = ? AND alive"
 #: Columns of `units` since version 5 of the schema, which are empty in cells of older stores.
 _NEW_COLUMNS = ("ms_score_null", "class_purity_chance")
 #: Relative tolerance of a standard error: the rows are the float64 values that it was computed from.
@@ -33,25 +38,28 @@ class _Sample(NamedTuple):
 @check("unit scores")
 def unit_scores(content: Content, checker: Checker) -> None:
     """Check that scores over units are the means of the unit rows, with their numbers and standard errors."""
-    columns = ", ".join(_COLUMNS)
-    for cell in content.finished():
-        frame = content.store.query(
-            f"SELECT unit, parent, {columns} FROM units WHERE cell_id = ? AND alive", [cell["cell_id"]]
-        )
-        parents = frame["parent"].to_numpy(np.float64, na_value=np.nan)
-        has_parents = bool((~np.isnan(parents)).any())
-        clusters = parents if has_parents else np.arange(len(parents), dtype=np.float64)
-        rows = {name: frame[name].to_numpy(np.float64, na_value=np.nan) for name in _COLUMNS}
-        for metric, sample in _samples(rows).items():
-            score = content.score(cell, metric)
-            value = content.value(cell, metric)
-            is_scored = ~np.isnan(sample.values)
-            if score is None or value is None or not math.isfinite(value):
-                continue
-            if sample.version in (None, score["version"]) and (is_scored.any() or sample.is_required):
-                _check_mean(checker, cell["cell_id"], score, sample.values[is_scored])
-                kind = _CLUSTERED if has_parents else _UNITS
-                _check_error(checker, cell["cell_id"], score, sample.values[is_scored], clusters[is_scored], kind)
+    with connection.reading(content.store.path) as opened:
+        for cell in content.finished():
+            opened.execute(_ROWS, [cell["cell_id"]])
+            _check_cell(content, checker, cell, frames.fetch(opened))
+
+
+def _check_cell(content: Content, checker: Checker, cell: Mapping[str, Any], frame: pd.DataFrame) -> None:
+    """Check the scores of a cell against its alive unit rows."""
+    parents = frame["parent"].to_numpy(np.float64, na_value=np.nan)
+    has_parents = bool((~np.isnan(parents)).any())
+    clusters = parents if has_parents else np.arange(len(parents), dtype=np.float64)
+    rows = {name: frame[name].to_numpy(np.float64, na_value=np.nan) for name in _COLUMNS}
+    for metric, sample in _samples(rows).items():
+        score = content.score(cell, metric)
+        value = content.value(cell, metric)
+        is_scored = ~np.isnan(sample.values)
+        if score is None or value is None or not math.isfinite(value):
+            continue
+        if sample.version in (None, score["version"]) and (is_scored.any() or sample.is_required):
+            _check_mean(checker, cell["cell_id"], score, sample.values[is_scored])
+            kind = _CLUSTERED if has_parents else _UNITS
+            _check_error(checker, cell["cell_id"], score, sample.values[is_scored], clusters[is_scored], kind)
 
 
 def _samples(rows: Mapping[str, np.ndarray]) -> dict[str, _Sample]:

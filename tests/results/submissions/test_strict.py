@@ -164,6 +164,11 @@ def test_what_a_reviewer_should_know(copied: Path) -> None:
         assert [warning for warning in verdict.warnings if part in warning.why], part
 
 
+def test_a_score_of_a_group_is_the_mean_of_its_pairs(copied: Path) -> None:
+    rewrite(document_of(copied, "group"), score("token_sensitivity@2", value=0.52))
+    assert "the mean over its 1 pairs of cells is 0.42" in " ".join(map(str, verify_strict(copied).problems))
+
+
 def test_cells_that_should_agree_are_compared(copied: Path) -> None:
     rewrite(document_of(copied, "elude-2"), lambda document: document["cell"]["claims"].update(lossless=True))
     rewrite(document_of(copied, "topk_sae-1"), lambda document: document["cell"].update(label="ELUDe"))

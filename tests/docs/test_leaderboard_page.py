@@ -70,8 +70,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     first = reader / "first"
     submit(store.path, first, Wanted(methods=["random_dictionary", "random_split"]))
     (first / ".gitattributes").write_text("results/** -text\n", encoding="utf-8")
-    for words in (("init", "-q"), ("add", "."), ("commit", "-qm", "Start")):
-        git(first, *words)
+    git(first, "init", "-q")
+    git(first, "add", ".")
+    git(first, "commit", "-qm", "Start")
     git(reader, "clone", "-q", "--bare", "first", "origin.git")
     git(reader, "clone", "-q", "origin.git", "community-results")
 

@@ -202,7 +202,7 @@ def test_headers_that_change_after_the_first_answer_name_no_files(
     """Whichever answer to the same request has them."""
     commit = hub.put(REPOSITORY, model__safetensors=weights)
     for n_right in range(3):
-        answers = iter([{}] * n_right)
+        answers: Iterator[dict[str, str]] = iter([{}] * n_right)
 
         def answer(answers: Iterator[dict[str, str]] = answers) -> Answer:
             right = {"ETag": '"abc"', "X-Repo-Commit": commit}

@@ -38,7 +38,7 @@ NONE = "–"
 _SIGNS: Mapping[str, str] = {
     "best": "best without a flag",
     "tied": "may be the first (95 %)",
-    "bar": "mean and 95 % interval (times, memory: range over seeds), on its column's scale",
+    "bar": "mean and 95 % interval (times: range over seeds)",
     "beyond": "beyond the scale",
     "given": "true by construction, not ranked",
     "better": "higher, lower is better",

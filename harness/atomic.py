@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import shutil
 import tempfile
 from pathlib import Path
 
 from harness.errors import UserError
+from results.processes import host, is_alive
 
 
 def create_partial(target: Path, *, folder: bool) -> Path:
@@ -78,24 +78,13 @@ def remove_leftovers(cache: Path) -> None:
     """Remove the partial files and folders that killed processes of this host left in ``cache`` and its subfolders."""
     for path in (*cache.glob(f"{_prefix()}*"), *cache.glob(f"*/{_prefix()}*")):
         process = path.name.removeprefix(_prefix()).partition("-")[0]
-        if process.isdigit() and not _alive(int(process)):
+        if process.isdigit() and not is_alive(int(process)):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
 
 
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
 def _prefix() -> str:
     """Return the start of the names of this host's partial files; the id of the process follows."""
-    host = "".join(letter for letter in platform.node() if letter.isalnum()) or "host"
-    return f".partial-{host}-"
+    return f".partial-{host()}-"

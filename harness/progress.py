@@ -15,7 +15,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from harness.time_left import duration_text
+from results.duration_text import duration_text
 from results.visible_text import visible
 
 
@@ -77,7 +77,7 @@ class Terminal(Reporter):
             transient=True,
         )
         self._all = self.bars.add_task("cells", total=n_cells, completed=n_finished, left="")
-        self._step = self.bars.add_task("", total=None, left="")
+        self._step = self.bars.add_task("starting", total=None, left="")
         self.bars.start()
 
     def say(self, sentence: str) -> None:
@@ -98,7 +98,9 @@ class Terminal(Reporter):
 
     def cell(self, title: str, outcome: str) -> None:
         # On a terminal the bar shows the time left.
-        left = f"; about {duration_text(self._left)} left" if self._left and not self.console.is_terminal else ""
+        left = ""
+        if self._left and not self.console.is_terminal:
+            left = f"; about {duration_text(self._left, is_rough=True)} left"
         self._print(f"  {escape(visible(title))}: {escape(visible(outcome))}{left}")
         if self.bars is not None and self._all is not None:
             self.bars.advance(self._all)
@@ -106,7 +108,7 @@ class Terminal(Reporter):
     def time_left(self, seconds: float | None) -> None:
         self._left = seconds
         if self.bars is not None and self._all is not None:
-            self.bars.update(self._all, left=f"about {duration_text(seconds)} left" if seconds else "")
+            self.bars.update(self._all, left=f"about {duration_text(seconds, is_rough=True)} left" if seconds else "")
 
     def stop(self) -> None:
         if self.bars is not None:

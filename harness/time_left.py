@@ -48,19 +48,5 @@ class TimeLeft:
         return sum(of_kind.get(kind, overall) for kind in self._open.values()) / at_once
 
 
-def duration_text(seconds: float) -> str:
-    """Return a duration as people say it: ``40 s``, ``9 min``, ``3 h 20 min``, ``2 d 4 h``."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
-
-
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)

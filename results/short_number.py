@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from results.minus_sign import with_minus
+
 _PREFIXES = (("G", 1e9), ("M", 1e6), ("k", 1e3))
 _LEAST, _MOST = 1e-3, 1e12
 
@@ -11,10 +13,13 @@ _LEAST, _MOST = 1e-3, 1e12
 def short_number(value: float | None) -> str:
     """Return `value` with three significant digits: "16.5", "100", "12.3k", "<0.001".
 
-    Large numbers have a prefix of the SI. A value below 0.001 that is not 0 says so. A missing one is a dash.
+    Large numbers have a prefix of the SI. A value below 0.001 that is not 0 says so. A missing one is a dash. The minus
+    is that of a page (`minus_sign`).
     """
-    if value is None or math.isnan(value):
-        return "–"
+    return "–" if value is None or math.isnan(value) else with_minus(_short(value))
+
+
+def _short(value: float) -> str:
     if not math.isfinite(value):
         return str(value)
     if 0 < abs(value) < _LEAST:

@@ -38,6 +38,7 @@ from methods.process_state import restored, restored_generators
 from methods.raw_exceptions import is_a
 from results import CellRecord, ScoreRecord
 from results.boards.board import Column, digits_of
+from results.duration_text import duration_text
 from results.store.outcomes import ImageOutcome
 
 #: Scores shown in the line of a finished cell, if it has them.
@@ -262,7 +263,7 @@ def _file_notes(cell: Cell) -> list[str]:
 def _headline(records: Sequence[ScoreRecord], seconds: float) -> str:
     scores = {score.metric: score for score in records}
     parts = [f"{name} {_text_of(scores[name])}" for name in HEADLINE if name in scores]
-    return f"{', '.join(parts)} in {seconds:.1f} s"
+    return f"{', '.join(parts)} in {duration_text(seconds)}"
 
 
 def _text_of(score: ScoreRecord) -> str:

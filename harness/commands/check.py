@@ -12,6 +12,7 @@ from harness.commands.output import out, out_short, print_json
 from harness.errors import UserError
 from methods.plugin_files import require_plugin_file
 from methods.registry import did_you_mean
+from results.duration_text import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -77,11 +78,11 @@ def _print(report: CheckReport, target: str) -> None:
     n_failed = sum(not finding.ok for finding in report.findings)
     n_all = len(report.findings)
     if n_failed:
-        out(f"{n_failed} of {n_all} checks failed in {report.seconds:.1f} s. Fix the first and check again.")
+        out(f"{n_failed} of {n_all} checks failed in {duration_text(report.seconds)}. Fix the first and check again.")
         return
     n_applied = sum(finding.applies for finding in report.findings)
     ending = f", {n_all - n_applied} do not apply." if n_applied < n_all else "."
-    out(f"{n_applied} checks passed in {report.seconds:.1f} s{ending}")
+    out(f"{n_applied} checks passed in {duration_text(report.seconds)}{ending}")
     if target.endswith(".py"):
         from harness.scaffold import next_steps
 

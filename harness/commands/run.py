@@ -245,7 +245,7 @@ def _closing(summary: RunSummary, path: Path) -> str:
 
 def _time_text() -> str:
     """Return the time since this module was imported, and the CPU time of this process and its ended children."""
-    from harness.time_left import duration_text
+    from results.duration_text import duration_text
 
     elapsed = time.monotonic() - _STARTED
     times = os.times()

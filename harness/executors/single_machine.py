@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from harness import devices
 from harness.executors.base import Event, Executor, Opened, TargetWork, Work
-from methods.interrupts import is_interrupt, raise_interrupt, recognisable_interrupts
+from methods.interrupts import interrupting, is_interrupt, raise_interrupt, recognisable_interrupts
 from methods.plugin_errors import exits_as_exceptions
 from methods.process_state import restored
 
 if TYPE_CHECKING:
     from harness.cells.inputs import Inputs
+    from harness.cells.plan import PreparedTarget
     from harness.cells.run_cell import CellResult
+    from methods.base import Progress
 
 #: Seconds between two looks at inputs that another run makes.
 _POLL_S = 0.2
@@ -58,7 +60,8 @@ class SingleMachine(Executor):
         plans = [cell.plan for cell in target.cells]
         try:
             with recognisable_interrupts(), exits_as_exceptions(), restored():
-                inputs = open_inputs(work.suite, target.prepared, plans, work.cache, progress=work.progress)
+                progress = _announcing(work, target.prepared)
+                inputs = open_inputs(work.suite, target.prepared, plans, work.cache, progress=progress)
         except BaseException as error:
             if is_interrupt(error):
                 raise_interrupt(error)
@@ -74,3 +77,22 @@ class SingleMachine(Executor):
     @abstractmethod
     def compute_cells(self, work: Work, target: TargetWork, inputs: Inputs) -> Iterator[CellResult]:
         """Yield one result per cell of a target whose inputs are in the cache, without the cells of other runs."""
+
+
+def _announcing(work: Work, prepared: PreparedTarget) -> Progress:
+    """Return the progress of a target's inputs; its first call says what they are, so cached inputs say nothing."""
+    is_announced = False
+
+    @interrupting
+    def progress(done: int, total: int, what: str) -> None:
+        nonlocal is_announced
+        if not is_announced:
+            is_announced = True
+            work.reporter.say(
+                f"  First the images pass through the network, once for all cells of this layer: "
+                f"{len(prepared.probing)} probing images for the tokens; {len(prepared.evaluation)} evaluation images "
+                "for the baseline, unmodified and with the layer ablated."
+            )
+        work.progress(done, total, what)
+
+    return progress

@@ -123,12 +123,14 @@ def _loading(pushed: PushedCell, repository: str) -> Iterator[str]:
     yield block(
         "python",
         [
+            "import torch",
             "from huggingface_hub import hf_hub_download",
             "from methods import METHODS",
             "",
             f"path = hf_hub_download({quoted(repository)}, {quoted(weights.FILE)})",
             f"method = METHODS.get({quoted(method)}).load(path)",
-            f"codes = method.encode(x)  # {_columns(pushed)}",
+            _example(pushed),
+            f"codes = method.encode(x)  # (n, {_number(pushed.cell['n_units'])})",
         ],
     )
 
@@ -139,15 +141,20 @@ def _as_pretrained(pushed: PushedCell, repository: str) -> Iterator[str]:
     yield block(
         "python",
         [
+            "import torch",
             "from methods import pretrained",
             "",
             f"sae = pretrained.load({quoted(reference)})",
-            f"codes = sae.encode(x)  # {_columns(pushed)}",
+            _example(pushed),
+            f"codes = sae.encode(x)  # (n, {_number(pushed.cell['n_units'])})",
             "x_hat = sae.decode(codes)",
             "atoms = sae.dictionary().atoms",
         ],
     )
-    yield "In a suite, as a row beside other methods of the same layer (`harness run --suite FILE.toml`):"
+    yield (
+        "In a suite, as a row beside other methods of the same layer (`harness run --suite FILE.toml`). `extends` "
+        "names the suite whose images, metrics and seeds are used:"
+    )
     yield block(
         "toml",
         [
@@ -172,10 +179,11 @@ def _as_pretrained(pushed: PushedCell, repository: str) -> Iterator[str]:
     )
 
 
-def _columns(pushed: PushedCell) -> str:
+def _example(pushed: PushedCell) -> str:
+    """Return a line of Python that makes an input, so that the code works as it is pasted."""
     reads = METHODS.get(pushed.text("method")).spec.reads
     width = _number(pushed.cell["d_in" if reads == "input" else "d_out"])
-    return f"x (n, {width}): the layer's {reads}; codes (n, {_number(pushed.cell['n_units'])})"
+    return f"x = torch.randn(4, {width})  # in place of the layer's {reads}, one row per token"
 
 
 # ---- scores and flags

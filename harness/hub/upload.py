@@ -11,6 +11,7 @@ from harness.errors import UserError
 from harness.hub.config_file import FILE as CONFIG_FILE
 from harness.hub.config_file import FORMAT
 from methods.pretrained.download import TIMEOUT, hub_package, quiet, safe_reason
+from methods.pretrained.guarded_client import MOST_LISTING, guarded_client
 from methods.pretrained.reference import HubFile
 
 #: Largest ``config.json`` of an existing repository that is read.
@@ -74,7 +75,7 @@ def upload(files: Sequence[Path], repository: str, *, private: bool, message: st
     hub = hub_package()
     where = f"hf:{repository}"
     try:
-        with quiet():
+        with quiet(), guarded_client(hub, MOST_LISTING, lambda: ValueError("its answer is too long")):
             return _uploaded(files, repository, private, message, replace)
     except (UserError, KeyboardInterrupt):
         raise

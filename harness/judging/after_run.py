@@ -14,6 +14,7 @@ from harness.suites import Suite
 from judges.panel import PANELS, Wanted, make_panel
 from methods.errors import first_line
 from results import Store, StoreError
+from results.duration_text import duration_text
 
 
 def check_panel(suite: Suite) -> None:
@@ -58,7 +59,7 @@ def judge_run(
     n_asked = sum(contest.asked for contest in contests)
     if n_asked:
         panels = ", ".join(dict.fromkeys(contest.panel for contest in contests))
-        reporter.say(f"Judged by {panels}: {n_asked} questions in {time.perf_counter() - started:.1f} s")
+        reporter.say(f"Judged by {panels}: {n_asked} questions in {duration_text(time.perf_counter() - started)}")
 
 
 def _reason(error: Exception) -> str:

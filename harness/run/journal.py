@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
 from harness.cells.plan import Cell
 from harness.progress import Reporter
-from harness.time_left import TimeLeft, duration_text
+from harness.time_left import TimeLeft
 from results import Store
+from results.duration_text import duration_text
 from results.run_log import log_file
 from results.visible_text import visible
+
+#: Seconds without a line in the log after which a step's progress is written, for the first time and at most.
+_FIRST_STEP_S, _LONGEST_STEP_S = 10.0, 300.0
 
 
 class Journal(Reporter):
     """Reporter that counts the cells, passes everything on, and writes it to a log file.
+
+    A step that takes long is logged in intervals that double, so a log shows that a run lives and stays short.
 
     A log that cannot be written is reported once and stops nothing.
 
@@ -26,13 +33,26 @@ class Journal(Reporter):
         kinds: cell id -> kind, of the cells that are left (see :class:`TimeLeft`).
         known: kind -> seconds of one cell, from earlier runs.
         file: log file; its folder is created.
+        clock: seconds of a clock that never goes back.
     """
 
-    def __init__(self, reporter: Reporter, kinds: Mapping[str, str], known: Mapping[str, float], file: Path) -> None:
+    def __init__(
+        self,
+        reporter: Reporter,
+        kinds: Mapping[str, str],
+        known: Mapping[str, float],
+        file: Path,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.reporter = reporter
         self.file = file
         self.left = TimeLeft(kinds, known)
+        self._clock = clock
         self._n_cells = self._n_ended = 0
+        self._logged_once: set[str] = set()
+        self._written_at = clock()
+        self._silence_s = _FIRST_STEP_S
         self._log: TextIO | None = None
         try:
             file.parent.mkdir(exist_ok=True)
@@ -51,10 +71,17 @@ class Journal(Reporter):
 
     def say_once(self, sentence: str) -> None:
         self.reporter.say_once(sentence)
-        self._write(sentence)
+        # The reporter serves all parts of a suite, and each part has a log of its own.
+        if sentence not in self._logged_once:
+            self._logged_once.add(sentence)
+            self._write(sentence)
 
     def progress(self, done: int, total: int, what: str) -> None:
         self.reporter.progress(done, total, what)
+        if self._clock() - self._written_at >= self._silence_s:
+            silence_s = min(2 * self._silence_s, _LONGEST_STEP_S)
+            self._write(step_text(done, total, what))
+            self._silence_s = silence_s
 
     def ended(self, cell_id: str, title: str, outcome: str, seconds: float | None = None) -> None:
         """Report a cell that has ended, after ``seconds``; None for a cell that another run computed."""
@@ -81,6 +108,7 @@ class Journal(Reporter):
                 log.close()
 
     def _write(self, text: str) -> None:
+        self._written_at, self._silence_s = self._clock(), _FIRST_STEP_S
         if self._log is None:
             return
         moment = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -91,9 +119,14 @@ class Journal(Reporter):
             self.reporter.say(f"The log {self.file} cannot be written any more ({error.strerror or error}).")
 
 
+def step_text(done: int, total: int, what: str) -> str:
+    """Return the progress of a step as a line of the log; `results.app.run_progress` reads it."""
+    return f"... {what}: {done} of {total}"
+
+
 def left_text(seconds: float | None) -> str:
     """Return the end of a line on the time left; empty if it is not known, or nothing is left."""
-    return f"; about {duration_text(seconds)} left" if seconds else ""
+    return f"; about {duration_text(seconds, is_rough=True)} left" if seconds else ""
 
 
 def open_journal(reporter: Reporter, store: Store, cells: Sequence[Cell], run_id: str) -> Journal:

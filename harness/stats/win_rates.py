@@ -78,8 +78,8 @@ def scored(counted: Tally, *, n_resamples: int = 1000, level: float = 0.95, seed
         n_units = pd.array(sample.n_units, dtype="Int64")
         rank_low, rank_high = rank_interval(rates, sample, level, n_resamples, generator)
     else:
-        rank_low, rank_high = _quantiles(_ranks(resampled), tail, method="inverted_cdf")
-    for name, of_method in (("rank", _ranks(rates[None])[0]), ("rank_low", rank_low), ("rank_high", rank_high)):
+        rank_low, rank_high = _quantiles(ranks(resampled), tail, method="inverted_cdf")
+    for name, of_method in (("rank", ranks(rates[None])[0]), ("rank_low", rank_low), ("rank_high", rank_high)):
         table[name] = pd.array(np.nan_to_num(of_method), dtype="Int64")
         table.loc[np.isnan(of_method), name] = pd.NA
     table["new_low"], table["new_high"] = new_low, new_high
@@ -167,11 +167,13 @@ def _resampled_single_pairs(
     return ratio(wins, decided), number
 
 
-def _ranks(rates: np.ndarray) -> np.ndarray:
+def ranks(rates: np.ndarray) -> np.ndarray:
     """Return the (R, M) ranks of rates (R, M): 1 for the highest; equal rates share the better rank; NaN for NaN."""
     if not rates.size:
         return np.zeros(rates.shape)
-    ranks: np.ndarray = rankdata(np.where(np.isnan(rates), np.inf, -rates), method="min", axis=1).astype(np.float64)
+    # Means of the same fractions in another order differ in the last bit.
+    lower_is_better = np.where(np.isnan(rates), np.inf, -rates.round(12))
+    ranks: np.ndarray = rankdata(lower_is_better, method="min", axis=1).astype(np.float64)
     return np.where(np.isnan(rates), np.nan, ranks)
 
 

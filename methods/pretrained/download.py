@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import urllib.parse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from methods.errors import UserError, first_line
+from methods.pretrained.guarded_client import MOST_LISTING, guarded_client
 from methods.pretrained.reference import HubFile, is_file_name
 from methods.registry import nearest
 from results.visible_text import names_text
@@ -25,11 +25,10 @@ MOST_BYTES = 8 << 30
 TIMEOUT = 10.0
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-#: Etags are names of files in the cache.
-_ETAG = re.compile(r"[A-Za-z0-9_-]{1,128}(?:[.-][A-Za-z0-9_-]{1,64}){0,4}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 MISSING = 'Weights of the Hugging Face Hub need the package huggingface_hub: pip install "disentanglement-harness[hf]"'
+OLD = "Weights of the Hugging Face Hub need huggingface_hub 1.0 or later: pip install -U huggingface_hub"
 
 
 class HubWeights(NamedTuple):
@@ -78,6 +77,8 @@ def hub_package() -> Any:
         import huggingface_hub.utils
     except ImportError as error:
         raise UserError(f"{MISSING} ({first_line(error)})") from error
+    if not hasattr(huggingface_hub, "set_client_factory"):
+        raise UserError(f"{OLD} (this is {huggingface_hub.__version__})")
     return huggingface_hub
 
 
@@ -144,18 +145,17 @@ def _online(wanted: HubFile) -> HubWeights:
 
 def _downloaded(wanted: HubFile) -> HubWeights:
     hub = hub_package()
-    info = hub.HfApi().model_info(wanted.repository, revision=wanted.revision, files_metadata=True, timeout=TIMEOUT)
+    with guarded_client(hub, MOST_LISTING, lambda: _too_many(wanted)):
+        info = hub.HfApi().model_info(wanted.repository, revision=wanted.revision, files_metadata=True, timeout=TIMEOUT)
     if not isinstance(info.sha, str) or not _COMMIT.fullmatch(info.sha):
         raise ValueError("the answer has no commit")
     siblings = {one.rfilename: one for one in info.siblings or () if is_file_name(one.rfilename)}
     file = _chosen(wanted, list(siblings))
     size, lfs = getattr(siblings[file], "size", None), getattr(siblings[file], "lfs", None)
-    _require_size(wanted, file, size)
-    revision = wanted.revision or "main"
-    _require_plain_answer(wanted, file, revision, info.sha)
-    name = hub.hf_hub_download(
-        wanted.repository, file, revision=revision, etag_timeout=TIMEOUT, tqdm_class=_bounded(wanted, file)
-    )
+    if size is not None and (not isinstance(size, int) or not 0 <= size <= MOST_BYTES):
+        raise _too_large(wanted, file)
+    with guarded_client(hub, MOST_BYTES, lambda: _too_large(wanted, file)):
+        name = hub.hf_hub_download(wanted.repository, file, revision=wanted.revision or "main", etag_timeout=TIMEOUT)
     path = Path(name)
     if not path.is_relative_to(_snapshots(wanted.repository) / info.sha):
         raise UserError(f"hf:{wanted.repository} changed while it was downloaded: try again, or name a commit.")
@@ -197,11 +197,6 @@ def _chosen(wanted: HubFile, files: Sequence[str]) -> str:
     return files[0]
 
 
-def _require_size(wanted: HubFile, file: str, size: Any) -> None:
-    if size is not None and (not isinstance(size, int) or size < 0 or size > MOST_BYTES):
-        raise _too_large(wanted, file)
-
-
 def _too_large(wanted: HubFile, file: str) -> UserError:
     return UserError(
         f"{file!r} of hf:{wanted.repository} is larger than {MOST_BYTES / 2**30:g} GiB, the largest file of weights "
@@ -209,37 +204,10 @@ def _too_large(wanted: HubFile, file: str) -> UserError:
     )
 
 
-def _require_plain_answer(wanted: HubFile, file: str, revision: str, commit: str) -> None:
-    """Check the headers with which a file is announced: the client makes names of files of them."""
-    hub = hub_package()
-    url = hub.hf_hub_url(wanted.repository, file, revision=revision)
-    headers = hub.get_hf_file_metadata(url, timeout=TIMEOUT)
-    if not isinstance(headers.etag, str) or not _ETAG.fullmatch(headers.etag):
-        raise ValueError("the ETag of the file has a form that no hub gives")
-    if headers.commit_hash != commit:
-        raise UserError(f"hf:{wanted.repository} changed while it was downloaded: try again, or name a commit.")
-    if urllib.parse.urlparse(headers.location).scheme not in ("http", "https"):
-        raise ValueError("the file is redirected to an address that is not of the web")
-    _require_size(wanted, file, headers.size)
-
-
-def _bounded(wanted: HubFile, file: str) -> type:
-    """Return a progress bar that shows nothing and ends a download that has become too large."""
-    from tqdm.auto import tqdm
-
-    class Bounded(tqdm):  # type: ignore[misc]
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            options.pop("name", None)
-            super().__init__(*arguments, **{**options, "disable": True})
-            self.received = 0
-
-        def update(self, n: float | None = 1) -> bool | None:
-            self.received += int(n or 0)
-            if self.received > MOST_BYTES:
-                raise _too_large(wanted, file)
-            return False
-
-    return Bounded
+def _too_many(wanted: HubFile) -> UserError:
+    return UserError(
+        f"The list of files of hf:{wanted.repository} is larger than {MOST_LISTING >> 20} MiB, and no more is read."
+    )
 
 
 def _is_no_answer(error: Exception) -> bool:

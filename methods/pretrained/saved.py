@@ -99,6 +99,11 @@ def require_consistent(method: Method) -> None:
     """Check that a method from a file has finite tensors, and gives codes and outputs of the right shape."""
     for tensor_name in method.fitted:
         tensor: Tensor = getattr(method, tensor_name)
+        if tensor.is_complex() or (tensor.ndim > 1 and not tensor.is_floating_point()):
+            raise UserError(
+                f"The tensor {tensor_name!r} of the weights has the type {tensor.dtype}; weights are real "
+                "floating-point numbers."
+            )
         if not is_finite(tensor):
             raise UserError(f"The tensor {tensor_name!r} of the weights contains NaN or infinity.")
     width, n_units = method.input_width, method.n_units

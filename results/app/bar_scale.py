@@ -9,6 +9,9 @@ from typing import NamedTuple
 #: A scale begins at 0 if its least value is below this share of the greatest.
 _NEAR_ZERO = 0.5
 
+#: As in `board_table.js`, which draws a position beyond the scale as an arrow.
+_ROUNDING = 0.001
+
 
 class BarScale(NamedTuple):
     """Values at the two ends of the bars."""
@@ -24,6 +27,11 @@ class BarScale(NamedTuple):
     def zero(self) -> float | None:
         """Position of zero; None if it is not between the ends."""
         return self.position(0.0) if self.low <= 0 <= self.high else None
+
+
+def is_beyond(position: float) -> bool:
+    """Return whether a position is not on the scale; an error of rounding is on it."""
+    return not -_ROUNDING <= position <= 1 + _ROUNDING
 
 
 def bar_scale(values: Iterable[float], most: float = math.inf) -> BarScale | None:

@@ -7,16 +7,20 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from results.app.bar_scale import BarScale, bar_scale
-from results.app.board_table import Badge, BoardTable, Header, Section, TableCell, TableRow
+from results.app.bar_scale import BarScale, bar_scale, is_beyond
+from results.app.board_table import Badge, BoardTable, Header, LegendEntry, Section, TableCell, TableRow
 from results.app.column_standing import ColumnStanding, Standings
+from results.app.panels import PROXY, PROXY_MEANING
+from results.app.seed_range import spread_name
 from results.app.sorting import FAILED, SECTIONS, Sorting, default_column, section_of
 from results.app.theme import marks
 from results.app.titles import DIRECTIONS, visible
 from results.boards.board import Board, Column, Row
 from results.boards.lead_columns import column_name, lead_of, unit_text
+from results.boards.panel_kind import is_proxy
 from results.boards.ranking import BY_CONSTRUCTION, is_ranked
 from results.boards.value_text import absent_text, observed
+from results.minus_sign import with_minus
 from results.short_number import short_number
 
 _PATHS: Mapping[str, str] = {
@@ -30,10 +34,15 @@ _PATHS: Mapping[str, str] = {
     "triangle-right": "M1,0L-.85,-1V1Z",
 }
 NONE = "–"
-LEGEND = (
-    "★ best mean among the methods without a flag · blue: its rank may be the first · bars: 95 % intervals, on one "
-    "scale per column · point at a number to see it in full"
-)
+#: Kind of a sign (see `board_table.js`) -> its meaning, in the order of the legend.
+_SIGNS: Mapping[str, str] = {
+    "best": "best without a flag",
+    "tied": "may be the first (95 %)",
+    "bar": "mean and 95 % interval (times: range over seeds)",
+    "beyond": "beyond the scale",
+    "given": "true by construction, not ranked",
+    "better": "higher, lower is better",
+}
 
 
 class RankText(NamedTuple):
@@ -75,8 +84,22 @@ def leaderboard_table(
         sorted_by=sorting.column.key if sorting.column else "",
         order=sorting.order,
         rank_help=f"Rank in {name}, or the range of ranks that the errors allow (95 %)",
-        legend=LEGEND,
+        legend=_legend([cell for of_row in cells for cell in of_row], [column for _, column in grouped]),
     )
+
+
+def _legend(cells: Sequence[TableCell], columns: Sequence[Column]) -> list[LegendEntry]:
+    """Return the meaning of the signs that a table has."""
+    bars = [cell.bar for cell in cells if cell.bar]
+    occurs = {
+        "best": any(cell.is_best for cell in cells),
+        "tied": any(cell.is_tied for cell in cells),
+        "bar": bool(bars),
+        "beyond": any(is_beyond(mean) for _, mean, _ in bars),
+        "given": any(cell.is_given for cell in cells),
+        "better": any(column.arrow for column in columns),
+    }
+    return [LegendEntry(kind=kind, text=text) for kind, text in _SIGNS.items() if occurs[kind]]
 
 
 def _scale(rows: Sequence[Row], column: Column, standing: ColumnStanding) -> BarScale | None:
@@ -162,19 +185,22 @@ def explanation(board: Board, column: Column) -> str:
     parts = [lead.explanation if lead else "", DIRECTIONS[column.direction] if column.direction != "none" else ""]
     parts += [f"over {count} {kind}"] if kind and count is not None else []
     if column.panel_agreement is not None:
-        parts.append(f"panel agreement {column.panel_agreement:.2f}")
+        parts.append(with_minus(f"panel agreement {column.panel_agreement:.2f}"))
+    if is_proxy(column.panel):
+        parts.append(f"{PROXY}: {PROXY_MEANING}".removesuffix("."))
     return "; ".join(part for part in parts if part)
 
 
 def _header(board: Board, column: Column, group: str, scale: BarScale | None) -> Header:
     return Header(
-        title=capitalised(visible(column_name(column))),
+        title=capitalised(visible(column_name(column, with_panel=False))),
         key=column.key,
         group=group,
         unit=visible(f"{unit_text(column)}{column.arrow}".strip()),
         help=visible(explanation(board, column)),
         ends=(short_end(scale.low), short_end(scale.high)) if scale else None,
         zero=scale.zero if scale else None,
+        badge=Badge(name=PROXY, sentence=PROXY_MEANING) if is_proxy(column.panel) else None,
     )
 
 
@@ -213,6 +239,7 @@ def _cells(board: Board, column: Column, standing: ColumnStanding, scale: BarSca
                 help=visible(_help(row, column, span, unit, rank if is_compared else None)),
                 bar=(scale.position(low), scale.position(mean), scale.position(high)) if scale else None,
                 is_best=aggregate.mark == "best",
+                is_given=_is_given(row, column),
                 is_tied=row.group in with_best and is_compared and rank is not None and rank[0] == 1,
             )
         )
@@ -224,7 +251,7 @@ def _help(row: Row, column: Column, span: tuple[float, float, float], unit: str,
     mean, low, high = span
     aggregate = row.metrics[column.key]
     parts = [f"{column_name(column)}: {mean:.6g}{f' {unit}' if unit else ''}"]
-    parts.append(f"95 % interval {low:.6g} to {high:.6g}" if high > low else "no interval")
+    parts.append(f"{spread_name(column)} {low:.6g} to {high:.6g}" if high > low else "no interval")
     parts.append(
         f"{aggregate.n} {'pairs of runs' if aggregate.of_pairs else 'seeds'}" if aggregate.n > 1 else "one seed"
     )
@@ -232,7 +259,11 @@ def _help(row: Row, column: Column, span: tuple[float, float, float], unit: str,
         parts.append(f"rank {rank[0]}" if rank[0] == rank[1] else f"rank {rank[0]} to {rank[1]}")
     elif why := _why_not_ranked(row, column):
         parts.append(why)
-    return "; ".join(parts)
+    return with_minus("; ".join(parts))
+
+
+def _is_given(row: Row, column: Column) -> bool:
+    return row.group == "method" and row.is_lossless and column.metric in BY_CONSTRUCTION
 
 
 def _why_not_ranked(row: Row, column: Column | None) -> str:
@@ -244,7 +275,7 @@ def _why_not_ranked(row: Row, column: Column | None) -> str:
         return ""
     if column.key not in row.metrics:
         return f"not ranked: no {column_name(column)}"
-    if row.is_lossless and column.metric in BY_CONSTRUCTION:
+    if _is_given(row, column):
         return "not ranked: follows from losslessness"
     return ""
 

@@ -4,6 +4,10 @@ const SVG = "http://www.w3.org/2000/svg";
 const BAR_WIDTH = 64;
 const BAR_HEIGHT = 14;
 const MARGIN = 4;
+const GIVEN = "*";
+// At most this wide, a table that does not fit becomes cards.
+const CARDS_PX = 760;
+const LONG_TITLE = 22;
 
 function make(tag, className, text) {
   const element = document.createElement(tag);
@@ -41,6 +45,29 @@ function intervalBar([low, mean, high], zero) {
   return svg;
 }
 
+const SIGNS = {
+  best: () => make("span", "star", "★"),
+  tied: () => make("span", "swatch"),
+  bar: () => intervalBar([0.25, 0.5, 0.75], null),
+  beyond: () => make("span", "", "◀ ▶"),
+  given: () => make("span", "", GIVEN),
+  better: () => make("span", "", "↑ ↓"),
+};
+
+function legendEntry(entry) {
+  const item = make("li");
+  const sign = make("span", "sign");
+  sign.append(SIGNS[entry.kind]());
+  item.append(sign, make("span", "", entry.text));
+  return item;
+}
+
+function badgeMark(badge) {
+  const element = make("span", "badge", badge.name);
+  element.title = badge.sentence;
+  return element;
+}
+
 function headerCell(header, table, send, isNewGroup) {
   const cell = make("th", isNewGroup ? "value starts" : "value");
   cell.scope = "col";
@@ -54,6 +81,7 @@ function headerCell(header, table, send, isNewGroup) {
     title.onclick = () => send("sort", header.key);
   }
   if (header.help) title.title = header.help;
+  if (header.title.length > LONG_TITLE) title.classList.add("long");
   title.append(make("span", "", header.title));
   if (isSorted) {
     const sign = make("span", "sorted", table.order === "ascending" ? "▲" : "▼");
@@ -68,6 +96,7 @@ function headerCell(header, table, send, isNewGroup) {
     scale.append(make("span", "", header.ends[0]), make("span", "", header.ends[1]));
     below.append(scale);
   }
+  if (header.badge) cell.append(badgeMark(header.badge));
   cell.append(title, below);
   return cell;
 }
@@ -127,11 +156,7 @@ function nameCell(row, send) {
     send("open", row.cell_id);
   };
   inner.append(methodMark(row), link);
-  for (const badge of row.badges) {
-    const element = make("span", "badge", badge.name);
-    element.title = badge.sentence;
-    inner.append(" ", element);
-  }
+  for (const badge of row.badges) inner.append(" ", badgeMark(badge));
   cell.append(inner);
   return cell;
 }
@@ -141,9 +166,16 @@ function valueCell(value, header, isNewGroup) {
   if (value.is_tied) cell.classList.add("tied");
   if (value.is_best) cell.classList.add("best");
   if (value.help) cell.title = value.help;
+  // Beside the number in a card, where the header is far away.
+  cell.dataset.title = [header.title, header.badge && `(${header.badge.name})`, header.unit].filter(Boolean).join(" ");
   const inner = make("span", "cell");
   const number = make("span", "number", value.text);
   if (value.is_best) number.prepend(make("span", "star", "★"));
+  if (value.is_given) {
+    const sign = make("sup", "", GIVEN);
+    sign.setAttribute("aria-hidden", "true");
+    number.append(sign, make("span", "spoken", " by construction"));
+  }
   if (value.spoken) number.append(make("span", "spoken", ` ${value.spoken}`));
   inner.append(number);
   if (value.bar) inner.append(intervalBar(value.bar, header.zero));
@@ -164,6 +196,7 @@ function body(section, table, send) {
   }
   for (const row of section.rows) {
     const line = make("tr", "row");
+    line.role = "row"; // also as a card
     const rank = make("td", "rank", row.rank);
     if (row.rank_help) rank.title = row.rank_help;
     line.append(rank, nameCell(row, send));
@@ -176,6 +209,14 @@ function body(section, table, send) {
   return tbody;
 }
 
+const observers = new WeakMap();
+
+// The rows of a narrow page are cards if the columns do not fit.
+function fit(board) {
+  board.classList.remove("cards");
+  board.classList.toggle("cards", board.clientWidth <= CARDS_PX && board.scrollWidth > board.clientWidth + 1);
+}
+
 export default function ({ parentElement, data, setTriggerValue }) {
   const board = parentElement.querySelector(".board");
   const focused = (parentElement.activeElement ?? document.activeElement)?.dataset?.focus;
@@ -184,7 +225,12 @@ export default function ({ parentElement, data, setTriggerValue }) {
   table.append(make("caption", "spoken", data.caption), head(data, setTriggerValue));
   for (const section of data.sections) table.append(body(section, data, setTriggerValue));
   board.replaceChildren(table);
-  parentElement.querySelector(".legend").textContent = data.legend;
+  parentElement.querySelector(".legend").replaceChildren(...data.legend.map(legendEntry));
+  fit(board);
+  observers.get(board)?.disconnect();
+  const observer = new ResizeObserver(() => fit(board));
+  observer.observe(board);
+  observers.set(board, observer);
   board.scrollLeft = scrolled;
   // The keyboard stays where it was when the rows are sorted again.
   if (focused) {

@@ -18,10 +18,26 @@ from streamlit.components.v2 import component
 _HERE = Path(__file__)
 _mount = component(
     "harness_board_table",
-    html='<div class="board"></div><p class="legend"></p>',
+    html='<ul class="legend" aria-label="Legend of the table"></ul><div class="board"></div>',
     css=_HERE.with_suffix(".css").read_text(encoding="utf-8"),
     js=_HERE.with_suffix(".js").read_text(encoding="utf-8"),
 )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Badge:
+    """Badge beside a name, with the sentence that explains it."""
+
+    name: str
+    sentence: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LegendEntry:
+    """Sign of the table, one of the kinds that `board_table.js` draws, and what it means."""
+
+    kind: str
+    text: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +52,7 @@ class Header:
         help: explanation of the column.
         ends: numbers at the ends of the bars; None if the column has no bars.
         zero: position of zero on the bars, from 0 to 1; None if it is not on them.
+        badge: above the title; None without one.
     """
 
     title: str
@@ -45,6 +62,7 @@ class Header:
     help: str = ""
     ends: tuple[str, str] | None = None
     zero: float | None = None
+    badge: Badge | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,6 +76,7 @@ class TableCell:
         bar: positions of the low end, the mean and the high end; 0 and 1 are the ends of the scale. None without a bar.
         is_best: it has the best mean of its group.
         is_tied: its rank may be the first.
+        is_given: it follows from what the method is, so it has no rank.
     """
 
     text: str
@@ -66,14 +85,7 @@ class TableCell:
     bar: tuple[float, float, float] | None = None
     is_best: bool = False
     is_tied: bool = False
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Badge:
-    """Flag beside a name, with its sentence."""
-
-    name: str
-    sentence: str
+    is_given: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,7 +132,7 @@ class BoardTable:
         sorted_by: key of the header by which the rows are sorted; empty if by none.
         order: "ascending" or "descending", of the numbers of that column.
         rank_help: explanation of the rank.
-        legend: line below the table.
+        legend: of the signs, above the table.
     """
 
     caption: str
@@ -129,7 +141,7 @@ class BoardTable:
     sorted_by: str = ""
     order: str = "descending"
     rank_help: str = ""
-    legend: str = ""
+    legend: Sequence[LegendEntry] = ()
 
 
 def show(table: BoardTable, key: str, on_sort: Callable[[str], None] | None = None) -> str | None:

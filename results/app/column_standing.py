@@ -13,7 +13,6 @@ from results.app.standings import drawn, ranks_of, spans_of
 from results.boards.board import Board, BoardKey, Column
 from results.comparison.row_errors import RowErrors
 from results.store import Store
-from results.store.records import DEVICE_UNITS
 
 Stamp = tuple[str, int, int]
 
@@ -23,8 +22,8 @@ class ColumnStanding(NamedTuple):
 
     Attributes:
         draws: (draws, n) draws of the means in the metric's own unit; NaN for a row without a known error.
-        spans: mean, low and high end of the 95 % interval in display units; the ends equal the mean if there is no
-            interval. None for a row without the metric.
+        spans: mean, low and high end of the 95 % interval (or of the range over seeds, see `seed_range`) in display
+            units; the ends equal the mean if there is no interval. None for a row without the metric.
         ranks: interval of the rank among the ranked rows of the group; None for a row that is not ranked.
     """
 
@@ -66,7 +65,5 @@ def _standing(stamp: Stamp, key: BoardKey, column_key: str, _standings: Standing
         # A pooled value has an interval of its own, which is not symmetric as that of its draws is.
         interval = rows[number].metrics[column.key].interval
         factor = 100.0 if column.unit == "fraction" else 1.0
-        mean, low, high = (span[0], interval[0] * factor, interval[1] * factor) if interval else span
-        # Times and amounts of memory are not negative; Student's t of few seeds does not know.
-        spans[number] = (mean, max(low, min(mean, 0.0)) if column.unit in DEVICE_UNITS else low, high)
+        spans[number] = (span[0], interval[0] * factor, interval[1] * factor) if interval else span
     return ColumnStanding(draws, tuple(spans), tuple(ranks_of(rows, column, _standings.errors)))

@@ -19,6 +19,12 @@ def focus_row(boards: Sequence[Board]) -> Choice | None:
     return None
 
 
+def headline_rows(board: Board) -> list[Row]:
+    """Return the two rows that the headline of a board compares; fewer if there are no two."""
+    selected = contrasted_rows(board)
+    return [] if selected is None else [selected[1], *(row for _, row in selected[2][:1])]
+
+
 def rival_row(board: Board, row: Row) -> Choice | None:
     """Return the row that a row is compared with: the best sparse autoencoder, or the row in focus for other rows."""
     selected = contrasted_rows(board)

@@ -9,6 +9,7 @@ import streamlit as st
 from results.app.titles import plain
 from results.boards.board import Row
 from results.boards.value_text import flag_lines
+from results.minus_sign import with_minus
 
 
 def warn(*rows: Row) -> None:
@@ -28,4 +29,4 @@ def explain(named: Iterable[tuple[str, Row]]) -> None:
 
 def _lines(named: Iterable[tuple[str, Row]]) -> str:
     """Return one Markdown line per flag, with the rows that share its sentence."""
-    return "  \n".join(map(plain, flag_lines(named)))
+    return "  \n".join(plain(with_minus(line)) for line in flag_lines(named))

@@ -9,9 +9,10 @@ import streamlit as st
 
 from results.app import queries, widgets
 from results.app.front_standing import DEFAULT_X, DEFAULT_Y, default_axis
+from results.app.metric_words import definitions
 from results.app.published_marks import published_settings
 from results.app.standings import mean_of
-from results.app.titles import distinct
+from results.app.titles import distinct, plain
 from results.boards.board import Board, Column, Row
 from results.boards.flags import ONE_SEED
 from results.boards.lead_columns import column_name, group_of
@@ -78,7 +79,9 @@ def _size(columns: Sequence[Column]) -> Column | None:
         return None
     first = next((key for key, column in by_key.items() if column.metric == "expansion_factor"), _EQUAL)
     titles = [*(column_name(column) for column in by_key.values()), "equal"]
-    help_text = "The area of a mark grows with the logarithm of this cost."
+    help_text = "\n\n".join(
+        ["The area of a mark grows with the logarithm of this cost.", *map(plain, definitions(by_key.values()))]
+    )
     chosen = widgets.select("Size of a mark", [*by_key, _EQUAL], "size", titles, default=first, help=help_text)
     return by_key.get(chosen)
 
@@ -92,7 +95,11 @@ def _hidden(rows: Sequence[Row], x: Column, y: Column, focus: Row | None) -> lis
     # A chart with one mark compares nothing.
     is_needed = len(marked) < 2
     shows_flagged = _toggle(
-        "Flagged rows", FLAGGED, is_needed, len(flagged), "Not ranked: a measurement warns of them."
+        "Flagged rows",
+        FLAGGED,
+        is_needed,
+        len(flagged),
+        "Not ranked: a measurement warns of them. A row whose only flag is *one seed* is always drawn, hollow.",
     )
     shows_virtual = _toggle("Virtual rows", VIRTUAL, is_needed, len(virtual), "Their units are not part of the model.")
     hidden = [*([] if shows_flagged else flagged), *([] if shows_virtual else virtual)]

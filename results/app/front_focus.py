@@ -12,11 +12,13 @@ from results.app.figures.front_scales import short_interval
 from results.app.front_choices import FrontChoices
 from results.app.gallery import gallery_of
 from results.app.queries_front import best_units, finished_cell
+from results.app.seed_range import is_seed_range, seed_range
 from results.app.standings import Point, is_candidate
 from results.app.titles import distinct, number, plain, visible
 from results.boards.board import Board, Column, Row
 from results.boards.lead_columns import column_name, group_of, lead_of, unit_text
 from results.boards.mean_intervals import confidence_interval
+from results.comparison.joint_draws import N_DRAWS
 from results.store import Store
 
 PARAMETER, NOBODY = "focus", "none"
@@ -25,6 +27,12 @@ PARAMETER, NOBODY = "focus", "none"
 _FURTHER = ("ms_score_token_adjusted", "r2", "agreement", "win_rate", "fit_seconds", "encode_macs")
 _MOST_NUMBERS = 5
 _UNITS, _IMAGES, _TILE_PX = 3, 4, 53
+_HELP = (
+    "In brackets: 95 % intervals of the means; of times and memory, the range over seeds.\n\n"
+    "On the front: how often no other method beats it in both metrics, if the means of all methods are drawn "
+    f"{N_DRAWS} times within their errors.\n\n"
+    "Win rate: share of the comparisons with units of other methods that judges decided for it."
+)
 
 
 def is_open() -> bool:
@@ -59,6 +67,7 @@ def choose(board: Board, focus: Row) -> None:
             PARAMETER,
             [row.title_with_flags for row in rows],
             default=focus.cell_ids[0],
+            help=_HELP,
             find=lambda cell: next((row.cell_ids[0] for row in rows if cell in row.cell_ids), None),
         )
         st.button("", icon=":material/close:", help="Close the panel", on_click=put, args=(NOBODY,), type="tertiary")
@@ -113,9 +122,11 @@ def _numbers(row: Row, point: Point | None, choices: FrontChoices, columns: Sequ
 
 def _value(row: Row, column: Column) -> str:
     aggregate, factor = row.metrics[column.key], 100.0 if column.unit == "fraction" else 1.0
+    if is_seed_range(column):
+        return _text(column, *seed_range(aggregate))
     lead = lead_of(column)
     span = None
-    # The spread of a cost over seeds is no reason for another decision.
+    # The spread of another cost over seeds is no reason for another decision.
     if group_of(column) != "cost":
         span = confidence_interval(aggregate, is_share=lead is not None and lead.counted == "images")
     low, high = span or (aggregate.mean, aggregate.mean)
@@ -131,7 +142,7 @@ def _on_front(point: Point, choices: FrontChoices) -> str:
     if "none" in (choices.x.direction, choices.y.direction):
         return "no front"
     if not is_candidate(point.row):
-        return "not compared"
+        return "not ranked"
     if point.share is None:
         return "yes" if point.on_front else "no"
     return f"in {100 * point.share:.0f} % of the draws"
@@ -144,7 +155,7 @@ def _pictures(store: Store, cell_id: str, row: Row) -> None:
         return
     gallery = gallery_of(store, cell)
     gallery.prepare(store, units)
-    st.caption("Images that activate its best units most")
+    st.caption("Images that activate its best units most; MS 0 to 1")
     for unit in units:
         what = f"unit {unit['unit']} of {visible(row.title)}"
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):

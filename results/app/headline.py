@@ -8,8 +8,10 @@ import streamlit as st
 
 from results.app import data
 from results.app.headline_words import lead_sentence, reference_sentence, side_sentence
+from results.app.metric_words import definitions
 from results.app.titles import plain
 from results.boards.board import Board
+from results.comparison.headline import Contrast, side_values
 from results.store import Store
 
 
@@ -23,7 +25,18 @@ def show(store: Store, board: Board) -> None:
     st.markdown(f"**{plain(lead_sentence(first))}**")
     parts = [part for part in (side_sentence(first), reference_sentence(others)) if part]
     if parts:
-        st.caption("  \n".join(map(plain, parts)))
+        st.caption("  \n".join(map(plain, parts)), help=_terms(first))
+
+
+def _terms(contrast: Contrast) -> str:
+    """Return the definitions of the terms of the sentences of a contrast, as Markdown."""
+    columns = [contrast.score.column, *(d.column for d in side_values(contrast.role, contrast.comparison))]
+    lines = definitions(columns)
+    lines.append(
+        "Points are percentage points. Two methods cannot be told apart if the 95 % interval of their difference, "
+        "paired over seeds, images and units, contains 0."
+    )
+    return "\n\n".join(map(plain, lines))
 
 
 def show_further(store: Store, boards: Sequence[Board], board: Board) -> None:

@@ -14,8 +14,8 @@ from results.comparison.headline import (
     is_separable,
     side_values,
 )
+from results.minus_sign import with_minus
 
-_MINUS = "\N{MINUS SIGN}"
 # Role of a contrast -> the other row in a sentence; others are named after their role.
 _WITH_ARTICLE = {BACKBONE_ROLE: "the backbone", CONTROL: "its random control"}
 
@@ -31,11 +31,11 @@ def lead_sentence(contrast: Contrast) -> str:
     points = "points" if contrast.score.column.unit == "fraction" else unit_text(contrast.score.column) or "points"
     if ends is None:
         why = "one pair of seeds, so no interval" if contrast.score.n_seeds == 1 else "no interval"
-        return f"{focus} has {_signed(text)} {points} of {name} against {rival} ({why})."
-    interval = f"95 % interval {_signed(ends[0])} to {_signed(ends[1])}"
+        return f"{focus} has {with_minus(text)} {points} of {name} against {rival} ({why})."
+    interval = f"95 % interval {with_minus(ends[0])} to {with_minus(ends[1])}"
     if not is_separable(contrast.score):
         both = f"{focus} and {rival}{',' if is_named else ''}"
-        return f"{both} cannot be told apart in {name}: {_signed(text)} {points}, {interval}."
+        return f"{both} cannot be told apart in {name}: {with_minus(text)} {points}, {interval}."
     side = "ahead of" if contrast.score.difference > 0 else "behind"
     return f"{focus} is {text.lstrip('+-')} {points} of {name} {side} {rival} ({interval})."
 
@@ -43,23 +43,19 @@ def lead_sentence(contrast: Contrast) -> str:
 def side_sentence(contrast: Contrast) -> str:
     """Return what the score costs, both values side by side; empty if there is nothing to say."""
     values = [both_values(difference) for difference in side_values(contrast.role, contrast.comparison)]
-    return " · ".join(values)
+    names = f"{contrast.comparison.a.title} vs {contrast.comparison.b.title}"
+    return with_minus(f"{names}: {' · '.join(values)}") if values else ""
 
 
 def reference_sentence(contrasts: Sequence[Contrast]) -> str:
-    """Return the differences to the backbone and to the random control in few words; empty without any."""
+    """Return the differences to the backbone and to the random control, by the names that the plot has for them."""
     parts = []
     for contrast in contrasts:
         text, ends = difference_numbers(contrast.score)
-        spread = f" [{_signed(ends[0])}, {_signed(ends[1])}]" if ends else ""
-        parts.append(f"against {_named(contrast)} {_signed(text)}{spread}")
-    sentence = ", ".join(parts)
-    return f"{sentence[0].upper()}{sentence[1:]} points." if sentence else ""
+        spread = f" [{with_minus(ends[0])}, {with_minus(ends[1])}]" if ends else ""
+        parts.append(f"{contrast.comparison.b.title} {with_minus(text)}{spread}")
+    return f"{contrasts[0].comparison.a.title} against its controls: {' · '.join(parts)} points" if parts else ""
 
 
 def _named(contrast: Contrast) -> str:
     return _WITH_ARTICLE.get(contrast.role, f"the {contrast.role}")
-
-
-def _signed(text: str) -> str:
-    return text.replace("-", _MINUS)

@@ -13,9 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from results.boards.share_intervals import share_at
+from results.minus_sign import with_minus
 
 SOUND, BIASED, AT_CHANCE = "sound", "position bias", "at chance"
-INVALID, BY_CONSTRUCTION, UNKNOWN = "often invalid", "no position test", "unknown"
+INVALID, UNKNOWN = "often invalid", "unknown"
+#: Of a proxy, which chooses the same grid in both orders by construction.
+ABOVE_CHANCE = "above chance"
 #: Share of the answers "A" that differs from one half by less is no position bias worth a warning.
 _TOLERATED = 0.1
 #: Larger share of invalid answers is a warning.
@@ -86,18 +89,17 @@ def agreement_sentence(alpha: float | None, n_judges: int) -> str:
         words = "agree well enough for tentative conclusions"
     else:
         words = "agree well"
-    return f"The {n_judges} judges {words} (alpha {alpha:.2f})."
+    return with_minus(f"The {n_judges} judges {words} (alpha {alpha:.2f}).")
 
 
 def _of_proxy(agreement: float | None, n_pairs: int) -> tuple[str, str]:
-    # An encoder gives the same answer in both orders by construction: this says nothing about its votes.
+    # An encoder gives the same answer in both orders by construction: only other judges can confirm its votes.
     if agreement is None:
-        return BY_CONSTRUCTION, "No other judge can confirm its votes"
+        return UNKNOWN, "There is no other judge whose votes could confirm its own"
     low, high = _interval(agreement, n_pairs)
-    told = f"It agrees with {agreement:.0%} [{100 * low:.0f}, {100 * high:.0f}] of the other judges' votes"
-    return (
-        (AT_CHANCE, f"{told}: not above chance (50%)") if low <= 0.5 else (BY_CONSTRUCTION, f"{told} (chance is 50%)")
-    )
+    verdict, compared = (AT_CHANCE, "not more than") if low <= 0.5 else (ABOVE_CHANCE, "more than")
+    share = f"{agreement:.0%} [{100 * low:.0f}, {100 * high:.0f}]"
+    return verdict, f"It agrees with {share} of the other judges' votes, {compared} random answers (50%)"
 
 
 def _is_biased(bias: float, n_answers: int, same: float) -> bool:

@@ -10,15 +10,17 @@ from pathlib import Path
 import streamlit as st
 from PIL import Image
 
-from results.app import navigation, queries, queries_judging
+from results.app import navigation, panels, queries, queries_judging
 from results.app.gallery import Gallery, gallery_of
 from results.app.queries import Record
 from results.app.titles import plain, visible
 from results.store import Store
 
 
-def show_comparison(store: Store, tournament: Record, labels: Mapping[str, str], pair: str) -> None:
-    """Show the comparison of a tournament that the address names."""
+def show_comparison(
+    store: Store, tournament: Record, labels: Mapping[str, str], pair: str, titles: Mapping[str, str]
+) -> None:
+    """Show the comparison of a tournament that the address names; `titles` are those of backbones."""
     navigation.link("judges", "← all comparisons", tournament=tournament["tournament"])
     text = st.query_params.get("order", "0")
     order = int(text) if text in ("0", "1") else 0
@@ -39,8 +41,9 @@ def show_comparison(store: Store, tournament: Record, labels: Mapping[str, str],
                 "units", f"Open unit {row[f'unit_{side}']}", cell=row[f"cell_{side}"], unit=row[f"unit_{side}"]
             )
     st.header("Replies of the judges")
-    for reply in queries_judging.replies(store, tournament["tournament"], row["grid_a"], row["grid_b"]):
-        _reply(reply)
+    replies = queries_judging.replies(store, tournament["tournament"], row["grid_a"], row["grid_b"])
+    for reply, name in zip(replies, panels.judge_names((reply["judge"] for reply in replies), titles), strict=True):
+        _reply(reply, name)
 
 
 def thumbnail(store: Store, key: str, cell_id: str, number: int, gallery: Gallery | None, px: int) -> None:
@@ -101,10 +104,10 @@ def _small(file: Path, stamp: int, px: int) -> bytes | None:
     return buffer.getvalue()
 
 
-def _reply(reply: Record) -> None:
+def _reply(reply: Record, judge: str) -> None:
     with st.container(border=True):
         # All of this text is untrusted: it is shown as text, never as Markdown or HTML.
-        st.text(visible(reply["judge"]))
+        st.text(visible(judge))
         if reply["attempt"] is None:
             st.text("No reply yet.")
             return

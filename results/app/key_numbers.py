@@ -7,10 +7,13 @@ import streamlit as st
 from results.app.board_content import capitalised, explanation, rank_spans, span_text
 from results.app.column_groups import leads
 from results.app.column_standing import Standings
-from results.app.titles import visible
+from results.app.panels import PROXY
+from results.app.seed_range import is_seed_range
+from results.app.titles import plain, visible
 from results.app.widgets import Choice
 from results.boards.board import Column
 from results.boards.lead_columns import column_name, unit_text
+from results.boards.panel_kind import is_proxy
 from results.short_number import short_number
 from results.store import Store
 
@@ -32,7 +35,7 @@ def show(store: Store, choice: Choice) -> None:
         for column in columns:
             unit = unit_text(column)
             st.metric(
-                visible(capitalised(column_name(column))),
+                _label(column),
                 f"{short_number(_span(standings, choice, column)[0])}{f' {unit}' if unit else ''}",
                 delta=_below(standings, choice, column),
                 delta_color="off",
@@ -41,6 +44,13 @@ def show(store: Store, choice: Choice) -> None:
                 width=_WIDTH_PX,
                 help=visible(explanation(board, column)) or None,
             )
+    st.caption("Below each number: its 95 % interval, and its rank among the rows of its group without a flag.")
+
+
+def _label(column: Column) -> str:
+    """Return the name of a column with the badge of a proxy panel, as Markdown."""
+    name = plain(capitalised(column_name(column, with_panel=False)))
+    return f"{name} :orange-badge[{PROXY}]" if is_proxy(column.panel) else name
 
 
 def _span(standings: Standings, choice: Choice, column: Column) -> tuple[float, float, float]:
@@ -56,7 +66,11 @@ def _below(standings: Standings, choice: Choice, column: Column) -> str:
     board, row = choice
     _, low, high = _span(standings, choice, column)
     ends = [short_number(low), short_number(high)]
-    parts = [" to ".join(ends) if ends[0] != ends[1] else "exact to these digits"] if high > low else []
+    if is_seed_range(column):
+        text = "seeds {}–{}".format(*ends)
+    else:
+        text = " to ".join(ends) if ends[0] != ends[1] else "exact to these digits"
+    parts = [text] if high > low else []
     spans = rank_spans(board, standings, column)
     ranked = [span for other, span in zip(board.rows, spans, strict=True) if other.group == row.group and span]
     span = next(span for other, span in zip(board.rows, spans, strict=True) if other is row)

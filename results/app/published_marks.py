@@ -25,16 +25,18 @@ def published_settings(board: Board, x: Column, y: Column) -> PublishedSettings:
     for entry in published_points():
         if x.metric in entry.values and y.metric in entry.values:
             entries.setdefault(entry.setting, []).append(entry)
-    same = [setting for setting in entries if _is_backbone(board, setting)]
-    order = sorted(entries, key=lambda setting: (setting not in same, not _is_layer(board, setting)))
+    same = [setting for setting in entries if is_published_backbone(board, setting)]
+    order = sorted(entries, key=lambda setting: (setting not in same, not is_published_layer(board, setting)))
     return PublishedSettings({setting: entries[setting] for setting in order}, tuple(same))
 
 
-def _is_backbone(board: Board, setting: str) -> bool:
+def is_published_backbone(board: Board, setting: str) -> bool:
+    """Return whether a setting of the paper is about the backbone of a board."""
     name = next((name for name in BACKBONES if setting.startswith(f"{name},")), None)
     return name is not None and board.backbone in BACKBONES[name]
 
 
-def _is_layer(board: Board, setting: str) -> bool:
+def is_published_layer(board: Board, setting: str) -> bool:
+    """Return whether a setting of the paper is about the layer of a board, whatever its backbone."""
     layer = re.search(r", layer (\d+)", setting)
     return is_site(board.site, PaperSetting("", int(layer[1]) if layer else None, 0))

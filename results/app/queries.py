@@ -69,7 +69,7 @@ def curves(store: Store, cell_ids: Sequence[str], points: int = 400) -> pd.DataF
 
 
 def reference_cell(store: Store, cell_id: str) -> str | None:
-    """Return the cell with the parents of a cell's units: the unmodified layer, of the same seeds if possible."""
+    """Return the cell with the parents of a cell's units: backbone only, of the same seeds if possible."""
     frame = store.query(
         "SELECT o.cell_id FROM cells c JOIN cells o ON o.backbone = c.backbone AND o.site = c.site "
         "AND o.evaluation_fingerprint IS NOT DISTINCT FROM c.evaluation_fingerprint "

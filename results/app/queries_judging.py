@@ -121,3 +121,10 @@ def unit_comparisons(store: Store, cell_id: str, unit: int, limit: int = 20) -> 
         params = [tournament, tournament, cell_id, unit, *[cell_id, unit] * 2, limit - len(rows)]
         rows += records(store.query(sql, params))
     return rows
+
+
+def backbone_titles(store: Store) -> dict[str, str]:
+    """Return backbone -> its title, for judges that are backbones."""
+    return mapping(
+        store.query("SELECT backbone, max(backbone_title) FROM cells WHERE backbone_title IS NOT NULL GROUP BY 1")
+    )

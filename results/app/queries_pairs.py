@@ -52,6 +52,8 @@ def judged(
 ) -> pd.DataFrame:
     """Return pairs of units with their votes over both orders, and `total`: their number without the limit.
 
+    The order is that of a hash: the names of pairs begin with the methods, and a page should show several of them.
+
     Columns: pair_id, cell_1, unit_1, grid_1, cell_2, unit_2, grid_2, votes_1, votes_2, wins_1 and wins_2 (orders in
     which the panel chose this side), n_valid, n_judges, is_control, first_order. Only pairs that pass one of `FILTERS`,
     with one of `cells_a` on either side and one of `cells_b` on the other; None stands for all cells.
@@ -62,7 +64,7 @@ def judged(
     )
     sql = f"""
         {VOTES} {_PAIRS} SELECT *, count(*) OVER () AS total FROM pairs
-        WHERE {FILTERS[filter_name]} AND ({sides} OR {sides}) ORDER BY pair_id LIMIT ? OFFSET ?
+        WHERE {FILTERS[filter_name]} AND ({sides} OR {sides}) ORDER BY md5(pair_id), pair_id LIMIT ? OFFSET ?
     """
     return store.query(sql, [tournament, cells_a, cells_b, cells_b, cells_a, limit, offset])
 

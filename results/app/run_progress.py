@@ -1,4 +1,4 @@
-"""Progress of a run as its log says: cell i of n, and the time left when the last cell ended."""
+"""Progress of a run as its log says: cell i of n, the time left when the last cell ended, and a long step."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 _LINE = re.compile(r"(\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}) (.*)", re.DOTALL)
 _COUNTED = re.compile(r"(\d{1,9})/(\d{1,9}) ")
+# As `harness.run.journal.step_text` writes it.
+_STEP = re.compile(r"\.\.\. (.{1,200}): (\d{1,12}) of (\d{1,12})")
 _LEFT = re.compile(r"; about ([0-9][0-9a-z ]{0,20}) left$")
 
 
@@ -37,6 +39,13 @@ def progress_of(lines: Sequence[str]) -> RunProgress | None:
         left = _LEFT.search(line)
         return RunProgress(n_ended, n_cells, left[1] if left else None, logged_at(line))
     return None
+
+
+def step_of(lines: Sequence[str]) -> str | None:
+    """Return the step that a run was in when it wrote the last line of its log; None if that line is about another."""
+    moment = _LINE.match(lines[-1]) if lines else None
+    step = _STEP.fullmatch(moment[2]) if moment else None
+    return None if step is None else f"{step[1]}: {step[2]} of {step[3]}"
 
 
 def logged_at(line: str) -> datetime | None:

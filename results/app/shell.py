@@ -17,12 +17,19 @@ _STYLE = """
 [data-testid=stSidebarContent] [data-testid=stSidebarHeader] {height: 2.5rem; margin-bottom: 0; padding-top: 0.5rem}
 [data-testid=stSidebarUserContent] {padding-bottom: 1rem}
 [data-testid=stSidebarUserContent] [data-testid=stVerticalBlock] {gap: 0.6rem}
+[data-testid=stSidebar] [data-testid=stSelectbox] input {font-size: 0.8125rem; text-overflow: ellipsis}
 .st-key-front_title {gap: 0.75rem}
+.st-key-front_extent > :first-child {flex: 1 1 20rem}
+.st-key-front_meanings p {font-size: 0.8rem; line-height: 1.35}
+.st-key-front_meanings {margin-top: -0.6rem}
+.st-key-front_table td, .st-key-front_table th {font-size: 0.875rem}
+.st-key-front_table td:not(:first-child) p {white-space: nowrap}
 .st-key-front_units a {padding: 0}
 .st-key-front_units a > span:first-child {display: none}
 .st-key-front_headline {gap: 0.1rem; min-height: 4.6rem; margin-top: -0.4rem}
 .st-key-front_headline p {line-height: 1.4}
 .st-key-front_body > :has(> .st-key-front_plot) {flex: 1 1 30rem; min-width: min(30rem, 100%)}
+.st-key-front_body {margin-top: -0.5rem}
 .st-key-front_plot {gap: 0.25rem}
 .st-key-front_panel {gap: 0.5rem}
 .st-key-front_panel thead {display: none}
@@ -33,11 +40,16 @@ _STYLE = """
 [class*=st-key-front_layer_] a {padding: 0}
 [class*=st-key-front_layer_] a > span:first-child {display: none}
 @media (min-width: 50rem) {
-  [data-testid=stSidebar]:has([aria-label="Collapse sidebar"]) {width: 15.5rem !important; min-width: 15.5rem}
+  [data-testid=stSidebar]:has([aria-label="Collapse sidebar"]) {width: 17rem !important; min-width: 17rem}
+  [data-testid=stSidebarContent] {padding-left: 0.5rem; padding-right: 0.5rem}
 }
 @media (max-width: 50rem) {
   [data-testid=stMainBlockContainer] {padding-left: 1rem; padding-right: 1rem}
   .st-key-front_body > :has(> .st-key-front_panel) {flex: 1 1 100%; width: 100%}
+}
+@media (max-width: 36rem) {
+  .st-key-front_table :is(th, td):is(:nth-child(4), :nth-child(5)) {display: none}
+  .st-key-front_table td:not(:first-child) p {white-space: normal}
 }
 </style>
 """

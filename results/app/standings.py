@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from results.app.seed_range import is_seed_range, seed_range
 from results.boards.board import Column, Row
 from results.boards.families import GROUPS
 from results.boards.ranking import is_ranked
@@ -27,7 +28,7 @@ class Point:
 
     Attributes:
         factor: expansion factor, None if it was not measured.
-        x, y: the mean, then its 95 % interval.
+        x, y: the mean, then its 95 % interval, or its range over seeds (`seed_range`).
         on_front: true if the row is a candidate and its means are on the front of the candidates.
         share: share of the draws in which it is; None for other rows, if one of the metrics has no direction, or if the
             spread over seeds is not known.
@@ -124,8 +125,10 @@ def without_errors(rows: Sequence[Row], x: Column, y: Column, errors: RowErrors)
 def spans_of(rows: Sequence[Row], column: Column, values: np.ndarray) -> list[tuple[float, float, float]]:
     """Return mean, low and high in display units, from draws (draws, n); low and high are the mean without draws.
 
-    An interval of a share ends at 100 %.
+    An interval of a share ends at 100 %. Low and high of a time or an amount of memory are those of its seeds.
     """
+    if is_seed_range(column):
+        return [seed_range(row.metrics[column.key]) for row in rows]
     factor, most = (100.0, 100.0) if column.unit == "fraction" else (1.0, np.inf)
     means = (row.metrics[column.key].mean * factor for row in rows)
     return [

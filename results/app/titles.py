@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from results.boards.board import Column
 from results.boards.lead_columns import column_name, metric_name, unit_text
+from results.minus_sign import with_minus
 from results.visible_text import one_line, visible
 
 JOINER = "\N{WORD JOINER}"
@@ -83,14 +83,4 @@ def number(value: float | None, digits: int = 4) -> str:
     """Return a number that may be missing or NaN."""
     if value is None:
         return "–"
-    return "undefined" if value != value else f"{value:.{digits}f}"
-
-
-def duration(seconds: float | None) -> str:
-    """Return a time span in words."""
-    if seconds is None or not math.isfinite(seconds):
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    return "undefined" if value != value else with_minus(f"{value:.{digits}f}")

@@ -9,7 +9,7 @@ import streamlit as st
 
 from results.app import address, board_table, navigation
 from results.app.bar_scale import BarScale
-from results.app.board_content import NONE, RankText, sections, span_text
+from results.app.board_content import NONE, RankText, capitalised, sections, span_text
 from results.app.board_table import BoardTable, Header, TableCell
 from results.app.column_standing import Standings
 from results.app.titles import plain, title_and_unit, visible
@@ -21,6 +21,12 @@ from results.short_number import short_number
 
 _SCALE = BarScale(0.0, 100.0)
 _ENDS = ("0", "100")
+#: Axis -> its name, of which more is better.
+_AXIS_NAMES: Mapping[str, str] = {
+    "interpretability": "interpretability",
+    "faithfulness": "faithfulness",
+    "cost": "low cost",
+}
 #: Share below which a row is not named as a possible first.
 _RARE = 0.01
 
@@ -30,7 +36,7 @@ def show(board: Board, standings: Standings) -> None:
     columns = axes_of(board)
     if len(columns) < 2:
         return
-    st.header("Weighted score")
+    st.header("Weighted score", anchor=False)
     sentence = st.container()
     weights = _weights(columns)
     if not any(weights.values()):
@@ -38,7 +44,10 @@ def show(board: Board, standings: Standings) -> None:
         return
     draws = {axis: standings.of(column).draws for axis, column in columns.items()}
     scores = weighted_scores(board.rows, columns, draws, weights)
-    sentence.markdown(certainty(board.rows, scores))
+    with sentence:
+        st.markdown(certainty(board.rows, scores))
+        if better := above(board.rows, scores):
+            st.markdown(better)
     if clicked := board_table.show(_table(board.rows, columns, weights, scores), "weighted"):
         navigation.go("method", cell=clicked)
     _legend(columns)
@@ -67,19 +76,19 @@ def _weights(columns: Mapping[str, Column]) -> dict[str, float]:
     def take_sliders() -> None:
         address.put(weights=_text([st.session_state[key] for key in keys]))
 
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
-        st.pills("Preset", list(presets), key="preset", on_change=take_preset)
-        for axis, key, column in zip(axes, keys, columns.values(), strict=True):
+    st.pills("Weights", list(presets), key="preset", on_change=take_preset, label_visibility="collapsed")
+    places = st.columns(len(axes), gap="medium")
+    for place, axis, key, column in zip(places, axes, keys, columns.values(), strict=True):
+        with place:
             st.slider(
-                axis.capitalize(),
+                f"Weight of {_AXIS_NAMES[axis]}",
                 0.0,
                 1.0,
                 step=0.1,
                 format="%.1f",
                 key=key,
                 on_change=take_sliders,
-                width=190,
-                help=plain(f"Weight of {visible(title_and_unit(column))}."),
+                help=plain(f"Measured by {visible(title_and_unit(column))}."),
             )
     return dict(zip(axes, current, strict=True))
 
@@ -109,30 +118,39 @@ def _end(column: Column, value: float) -> str:
 
 
 def certainty(rows: Sequence[Row], scores: WeightedScores) -> str:
-    """Return the sentences on the first place and on the controls above it, as Markdown."""
-    shares = np.nan_to_num(scores.first, nan=-1.0)
-    order = [number for number in np.argsort(-shares, kind="stable") if shares[number] >= _RARE]
-    if not order:
+    """Return the sentences on the first place, with these weights and with any, as Markdown."""
+    firsts = _firsts(scores.first)
+    if not firsts:
         return "No method without a flag has a score with a known error, so no place is certain."
-    first, *others = order
-    text = f"**{plain(rows[first].title)} is first in {_percent(shares[first])}** of {N_DRAWS} draws of all means"
-    if others:
-        text += f", {_listed(rows, others, shares)}"
-    first_at_random = int(np.nanargmax(scores.first_at_random))
-    whom = "it" if first_at_random == first else plain(rows[first_at_random].title)
-    text += (
-        f". With weights drawn at random, too, {whom} is first in {_percent(scores.first_at_random[first_at_random])}."
-    )
-    above = [
+    text = f"With these weights **{_listed(rows, firsts, scores.first)}** of {N_DRAWS} draws of all means"
+    at_random = _firsts(scores.first_at_random)
+    if at_random:
+        text += f"; with weights drawn at random, too, {_listed(rows, at_random, scores.first_at_random)}"
+    return f"{text}."
+
+
+def above(rows: Sequence[Row], scores: WeightedScores) -> str:
+    """Return a sentence on the controls whose score is higher than that of the first method; empty without any."""
+    firsts = _firsts(scores.first)
+    better = [
         f"{plain(row.title)} ({short_number(value)})"
         for row, value in zip(rows, scores.values.tolist(), strict=True)
-        if row.group == "control" and value > scores.values[first]
+        if row.group == "control" and firsts and value > scores.values[firsts[0]]
     ]
-    return f"{text} Controls with a higher score: {', '.join(above)}." if above else text
+    return f"Controls with a higher score, so these weights reward doing little: {', '.join(better)}." if better else ""
+
+
+def _firsts(shares: np.ndarray) -> list[int]:
+    """Return the rows that may be first, the most frequent one first."""
+    known = np.nan_to_num(shares, nan=-1.0)
+    return [int(number) for number in np.argsort(-known, kind="stable") if known[number] >= _RARE]
 
 
 def _listed(rows: Sequence[Row], numbers: Sequence[int], shares: np.ndarray) -> str:
-    return ", ".join(f"{plain(rows[number].title)} in {_percent(shares[number])}" for number in numbers[:3])
+    """Return "A is first in 70 %, B in 30 %" of at most four rows."""
+    first, *others = numbers[:4]
+    parts = [f"{plain(rows[first].title)} is first in {_percent(shares[first])}"]
+    return ", ".join([*parts, *(f"{plain(rows[number].title)} in {_percent(shares[number])}" for number in others)])
 
 
 def _percent(share: float) -> str:
@@ -144,16 +162,24 @@ def _table(
 ) -> BoardTable:
     headers = [
         Header(title="Score", unit="0 to 100 ↑", help="Weighted mean of the axes", ends=_ENDS, zero=0.0),
-        Header(title="First in", unit="% of draws", help="Share of the draws in which the method is first"),
+        Header(
+            title="First in", unit="% of draws", help="Share of the draws in which the method is first by these weights"
+        ),
+        Header(title="Any weights", unit="% of draws", help="The same with weights that are drawn at random, too"),
     ]
     headers += [
-        Header(title=axis.capitalize(), unit=f"weight {weights[axis]:.1f}", help=visible(title_and_unit(column)))
+        Header(
+            title=capitalised(_AXIS_NAMES[axis]),
+            unit=f"weight {weights[axis]:.1f}",
+            help=visible(title_and_unit(column)),
+        )
         for axis, column in columns.items()
     ]
     cells = [
         [
             _score_cell(scores.values[number], scores.spans[number]),
-            TableCell(text=NONE if np.isnan(scores.first[number]) else f"{100 * scores.first[number]:.0f}"),
+            _share_cell(scores.first[number]),
+            _share_cell(scores.first_at_random[number]),
             *(_axis_cell(scores.positions[axis][number]) for axis in columns),
         ]
         for number in range(len(rows))
@@ -181,17 +207,22 @@ def _score_cell(value: float, span: np.ndarray) -> TableCell:
     )
 
 
+def _share_cell(share: float) -> TableCell:
+    return TableCell(text=NONE if np.isnan(share) else f"{100 * share:.0f}")
+
+
 def _axis_cell(position: float) -> TableCell:
     return TableCell(text=NONE if np.isnan(position) else short_number(float(position)))
 
 
 def _legend(columns: Mapping[str, Column]) -> None:
     scales = "; ".join(
-        f"{axis}: {plain(title_and_unit(column))} from {_end(column, SCALES[column.metric].worst)} (0) to "
+        f"{_AXIS_NAMES[axis]}: {plain(title_and_unit(column))} from {_end(column, SCALES[column.metric].worst)} (0) to "
         f"{_end(column, SCALES[column.metric].best)} (100){', logarithmic' if SCALES[column.metric].is_log else ''}"
         for axis, column in columns.items()
     )
     st.caption(
-        f"Weighted mean on fixed scales (version {SCALES_VERSION}), which do not depend on the other methods. "
-        f"{scales}. Only methods without a flag are ranked. Scales and weights are a choice: a score is no evidence."
+        f"The score is the weighted mean of the axes on fixed scales (version {SCALES_VERSION}), which do not depend "
+        f"on the other methods. {capitalised(scales)}. A draw takes all means anew within their errors. Only methods "
+        "without a flag are ranked. Scales and weights are a choice: a score is no evidence."
     )

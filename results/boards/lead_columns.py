@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from results.boards.board import Column
+from results.boards.panel_kind import is_proxy
 from results.store.records import DEVICE_UNITS
 
 
@@ -109,9 +110,15 @@ def metric_name(metric: str) -> str:
     return lead.heading if lead else _NAMES.get(metric, metric.replace("_", " "))
 
 
-def column_name(column: Column) -> str:
-    """Return the name of a column's metric in words, with what distinguishes it from others of its metric."""
-    return metric_name(column.metric) + column.key.removeprefix(column.metric)
+def column_name(column: Column, *, with_panel: bool = True, with_variant: bool = True) -> str:
+    """Return the name of a column's metric in words.
+
+    Args:
+        with_panel: say so if a proxy panel judged the values, as in "proxy win rate"; False beside a badge that does.
+        with_variant: add what distinguishes the column from others of its metric.
+    """
+    panel = "proxy " if with_panel and is_proxy(column.panel) else ""
+    return panel + metric_name(column.metric) + (column.key.removeprefix(column.metric) if with_variant else "")
 
 
 def unit_text(column: Column) -> str:

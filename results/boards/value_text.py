@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from results.boards.board import Aggregate, Board, Column, Floor, Row
-from results.boards.lead_columns import lead_of
+from results.boards.lead_columns import lead_of, metric_name
 from results.boards.ranking import BY_CONSTRUCTION
 
 MARKS = {"best": "best", "second": "second", None: ""}
@@ -106,7 +106,7 @@ def _construction_lines(values: Sequence[tuple[Row, Column, Aggregate]]) -> list
     if not determined:
         return []
     rows = ", ".join(dict.fromkeys(row.title for row, _ in determined))
-    metrics = ", ".join(dict.fromkeys(column.metric for _, column in determined))
+    metrics = ", ".join(dict.fromkeys(metric_name(column.metric) for _, column in determined))
     return [f"lossless: {rows}: not ranked in {metrics}, which their losslessness determines"]
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from results.boards.board import AttachedScores, BoardKey
+from results.boards.panel_kind import is_proxy
 from results.store.records import grouped, win_rate_version
 
 METRIC = "win_rate"
@@ -110,7 +111,7 @@ def _notes(rows: Sequence[Mapping[str, Any]], n_visible: int) -> list[str]:
     head = rows[0]
     panel = head["panel"]
     kind, _, judges = panel.partition(":")
-    judge_kind = "a proxy panel of encoders, no language model" if kind == "proxy" else f"{kind} judges"
+    judge_kind = "a proxy panel of encoders, no language model" if is_proxy(panel) else f"{kind} judges"
     agreement = head.get("agreement")
     agree = "" if agreement is None or math.isnan(agreement) else f", whose agreement (alpha) is {agreement:.2f}"
     version = _params(head)["version"]

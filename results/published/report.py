@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from results.boards.board import Aggregate, Board, Row
+from results.boards.panel_kind import is_proxy
 from results.comparison.leaderboard import leaderboard
 from results.published.printed import (
     QUANTITIES,
@@ -23,7 +24,7 @@ from results.published.printed import (
     student_point,
 )
 from results.published.rows import PAPER_COUNTERPARTS, Counterparts, PaperSetting
-from results.published.win_rates import Tournaments, is_proxy
+from results.published.win_rates import Tournaments
 from results.store.records import grouped
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from results.boards.board import Row
+from results.boards.panel_kind import is_proxy
 from results.boards.win_rate_columns import interval_of
 from results.store import judgments
 from results.store.records import grouped, records_of
@@ -59,11 +60,6 @@ class Tournaments:
         rate = float(entry["win_rate"])
         better = sum(_meets(member, rival_cells) and member["win_rate"] > rate for member in members)
         return Judged(entry["panel"], rate, interval_of(entry), 1 + better, len(entry["cell_ids"]))
-
-
-def is_proxy(panel: str) -> bool:
-    """Return whether a panel's judges are image encoders rather than language models."""
-    return panel.partition(":")[0] == "proxy"
 
 
 def _meets(member: Mapping[str, Any], cell_ids: Collection[str]) -> bool:

@@ -17,6 +17,7 @@ from results.boards.ranking import HEADLINE, is_ranked
 from results.boards.share_intervals import SHARES_OF_IMAGES
 from results.boards.value_text import absent_text, value_text
 from results.comparison.row_errors import RowErrors
+from results.minus_sign import with_minus
 from results.short_number import short_number
 from results.site.names import row_name
 from results.site.sources import Sources
@@ -207,7 +208,7 @@ def _cell(row: Row, column: Column, scale: tuple[float, float] | None) -> Cell:
             for end in (interval[0], aggregate.mean, interval[1])
         ]
         bar = (ends[0], ends[1], ends[2])
-    return Cell(text=short_number(value), full=full, order=value, mark=aggregate.mark or "", bar=bar)
+    return Cell(text=short_number(value), full=with_minus(full), order=value, mark=aggregate.mark or "", bar=bar)
 
 
 def interval_of(row: Row, column: Column, aggregate: Aggregate) -> tuple[float, float] | None:

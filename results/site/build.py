@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from results.app import queries, queries_runs
 from results.app.queries import Record
+from results.app.run_command import typed_command
+from results.app.run_words import outcome
 from results.boards.board import Board, board_json
 from results.comparison.leaderboard import leaderboard
 from results.errors import StoreError
@@ -215,6 +217,11 @@ class Provenance(NamedTuple):
     newest: str
 
 
+def _cells_of_run(run: Record) -> str:
+    # Whether a run goes on is known beside its own store only, where its process may be asked.
+    return outcome(run) if run["status"] != "running" else f"{run['n_finished']} finished, {run['n_failed']} failed"
+
+
 def _provenance(sources: Sources) -> Provenance:
     store = sources.store
     cells = queries.records(store.query("SELECT cell_id, run_id, started_at, status FROM cells"))
@@ -232,10 +239,10 @@ def _provenance(sources: Sources) -> Provenance:
         {
             "run": run["run_id"],
             "suite": run["suite"] or "",
-            "command": run["command"] or "",
+            "command": typed_command(run["command"] or ""),
             "started": "" if run["started_at"] is None else f"{run['started_at']:%Y-%m-%d %H:%M} UTC",
             "status": "not ended" if run["status"] == "running" else run["status"],
-            "cells": f"{run['n_finished']} finished, {run['n_failed']} failed",
+            "cells": _cells_of_run(run),
             "code": run["code_revision"] or "not recorded",
             "device": run["device"] or "not recorded",
             "versions": setting(run["versions"] or {}),

@@ -15,12 +15,13 @@ from results.app.standings import Point, is_candidate
 from results.app.theme import GREY, marks
 from results.boards.board import Board, Column, Row
 from results.boards.lead_columns import column_name, unit_text
+from results.minus_sign import with_minus
 from results.short_number import short_number
 from results.site.names import row_name
 from results.site.texts import bounded
 
 #: Plotting area in narrow and in wide windows.
-FRAME = Frame((600.0, 1090.0), 430.0)
+FRAME = Frame((600.0, 1090.0), 350.0)
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 30.0, 46.0
 #: Longest name in the figure, and the horizontal positions of controls' names, as shares of the plot.
 _MOST_LETTERS = 44
@@ -261,4 +262,4 @@ def _ticks(span: tuple[float, float], most: int) -> list[tuple[float, str]]:
 
 
 def _tick(value: float, digits: int) -> str:
-    return short_number(value) if abs(value) >= 1e4 or digits > 4 else f"{value + 0.0:.{digits}f}"
+    return short_number(value) if abs(value) >= 1e4 or digits > 4 else with_minus(f"{value + 0.0:.{digits}f}")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from results.app import queries
+from results.app.headline_words import lead_sentence, reference_sentence, side_sentence
 from results.app.queries import Record
 from results.app.standings import points, without_errors
 from results.app.theme import Mark, marks
@@ -18,10 +19,12 @@ from results.boards.trials import marked
 from results.boards.value_text import flag_lines, value_text
 from results.comparison.headline import FAITHFULNESS, headline
 from results.comparison.row_errors import RowErrors
+from results.minus_sign import with_minus
 from results.short_number import short_number
 from results.site.board_table import BoardTable, board_table, interval_of, provenance
 from results.site.front import Front, front
 from results.site.names import layer_name, row_name
+from results.site.paper_figures import PublishedTable, published_tables_of
 from results.site.sources import Sources
 from results.site.texts import day, setting
 from results.site.units import seeds_text
@@ -41,20 +44,26 @@ class Layer:
     Attributes:
         name: of its anchors and files.
         facts: data set, seeds and number of rows in words.
-        headline: the sentence, and those that put it into proportion.
+        headline: who is ahead, by how much and how sure that is; "" if no two methods can be compared.
+        beside: what that costs, and the differences to the controls, in a line each.
+        contrasts: the headline's comparisons with all their numbers.
         reading: sentences on how to read the figure.
+        published: figures of the paper for the same backbone.
     """
 
     name: str
     board: Board
     title: str
     facts: str
-    headline: tuple[str, ...]
+    headline: str
+    beside: tuple[str, ...]
+    contrasts: tuple[str, ...]
     front: Front | None
     table: BoardTable
     reading: tuple[str, ...]
     missing: str
     flag_lines: tuple[str, ...]
+    published: tuple[PublishedTable, ...]
 
 
 class Measurement(NamedTuple):
@@ -75,7 +84,7 @@ class MethodPage:
 
     Attributes:
         key: (name, value, interval) of the quantities on top.
-        histogram: (x, height, height of the unmodified layer) of the units' MS scores, in px of 400 x 90.
+        histogram: (x, height, height of backbone only) of the units' MS scores, in px of 400 x 90.
         failures: seeds and error of each failed cell.
         provenance: where the row came from, in words.
         versions: of the packages, in words.
@@ -126,17 +135,22 @@ def layer(sources: Sources, board: Board, cells_of: Mapping[str, Sequence[Record
         if exact:
             reading.append(f"Without an error estimate, and drawn as exact: {', '.join(exact[:20])}.")
     content = headline(sources.store, board)
+    contrasts = content.contrasts if content else ()
+    beside = (side_sentence(contrasts[0]), reference_sentence(contrasts[1:])) if contrasts else ()
     return Layer(
         name=layer_name(board),
         board=board,
         title=marked(board.layer_title, board),
         facts=_facts(board),
-        headline=tuple(contrast.sentence for contrast in content.contrasts) if content else (),
+        headline=with_minus(lead_sentence(contrasts[0])) if contrasts else "",
+        beside=tuple(map(with_minus, filter(None, beside))),
+        contrasts=tuple(with_minus(contrast.sentence) for contrast in contrasts),
         front=drawn,
         table=board_table(board, errors, sources, cells_of),
         reading=tuple(reading),
         missing=missing,
         flag_lines=tuple(flag_lines((row.title, row) for row in board.rows)[:40]),
+        published=published_tables_of(board),
     )
 
 
@@ -169,7 +183,7 @@ def method_page(
         board: its board.
         row: the row.
         cells: of the row, as of `queries.cells`.
-        reference: finished cells of the unmodified layer of the board.
+        reference: finished cells of backbone only on the board.
     """
     measured = sorted((c for c in board.columns if c.key in row.metrics or c.key in row.undefined), key=position)
     finished = tuple(cell["cell_id"] for cell in cells if cell["status"] == "finished")
@@ -220,7 +234,7 @@ def _measurement(row: Row, column: Column) -> Measurement:
     return Measurement(
         group=group_of(column),
         name=column_name(column),
-        value=value_text(row, column, ranked=False),
+        value=with_minus(value_text(row, column, ranked=False)),
         interval=_interval(row, column),
         unit=unit_text(column),
         direction=column.arrow.strip(),
@@ -244,7 +258,7 @@ def _cell(cell: Record, sources: Sources) -> dict[str, str]:
 
 
 def _histogram(store: Store, cells: Sequence[str], reference: Sequence[str]) -> tuple[tuple[float, float, float], ...]:
-    """Return the shares of the units in bins of their MS score, of the row and of the unmodified layer."""
+    """Return the shares of the units in bins of their MS score, of the row and of backbone only."""
     if not cells:
         return ()
     frame = queries.histogram(store, [*cells, *reference], _BINS)

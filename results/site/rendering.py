@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from results.minus_sign import with_minus
 from results.site.texts import bounded, name
 
 #: A page may load files of its own site, and nothing else; scripts and styles are files, never part of a page.
@@ -41,6 +42,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters["name"] = name
+    made.filters["minus"] = with_minus
     made.globals["policy"] = CONTENT_SECURITY_POLICY
     made.globals["lost_style"] = Markup(_LOST_STYLE)
     made.globals["lost_policy"] = (

@@ -20,7 +20,7 @@ from results.pictures.heat_map import heat_layer
 from results.views import BLANK, View
 
 #: Images per unit, in a square, and the size of each in px; a gap of the page's colour is between them.
-COLUMNS, TILE_PX, GAP_PX = 3, 112, 2
+COLUMNS, TILE_PX, GAP_PX = 3, 144, 2
 PICTURE_PX = COLUMNS * (TILE_PX + GAP_PX) - GAP_PX
 #: Size of the picture of the maps relative to that of the images.
 _MAP_SCALE = 2

@@ -22,6 +22,7 @@ from results.views import view_of
 
 #: Judged and typical units beside the best ones: at most so many, and no more than the best ones.
 MOST_JUDGED = MOST_TYPICAL = 3
+_MOST_NEAR = 4
 _TILES = COLUMNS**2
 _PEAKS_PX = (96, 18)
 
@@ -38,6 +39,7 @@ class UnitCard:
         alt: description of the pictures.
         classes: classes of its top images with their numbers, the most frequent first.
         bars: (x, y, width, height) of the histogram of the images by the unit's maximum, in px.
+        near: units of the page that share most of its top images, with the number of shared ones, most first.
     """
 
     number: int
@@ -47,6 +49,7 @@ class UnitCard:
     alt: str
     classes: str
     bars: tuple[tuple[float, float, float, float], ...]
+    near: tuple[tuple[int, int], ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,6 +139,7 @@ class _Drawer:
         wanted = {index for unit in units for index in listed(unit["top_image"])}
         self.names = image_names(store, cell["evaluation_fingerprint"], sorted(wanted)) if wanted else {}
         self.files: dict[str, bytes] = {}
+        self.top_images = {int(unit["unit"]): _active_images(unit) for unit in units}
 
     def card(self, unit: Record) -> UnitCard:
         """Return the card of a unit, and draw its pictures."""
@@ -164,7 +168,14 @@ class _Drawer:
             alt=f"{what} of unit {number}" + (f": {named}" if named else ""),
             classes=named,
             bars=_bars(content),
+            near=self._near(number),
         )
+
+    def _near(self, number: int) -> tuple[tuple[int, int], ...]:
+        images = self.top_images[number]
+        shared = ((len(images & others), other) for other, others in self.top_images.items() if other != number)
+        nearest = sorted(((n_shared, -other) for n_shared, other in shared if n_shared), reverse=True)
+        return tuple((-other, n_shared) for n_shared, other in nearest[:_MOST_NEAR])
 
     def _images(self, unit: Record, top: Sequence[int], active: Sequence[bool], *, outlined: bool) -> bytes:
         positions = listed(unit["top_position"])[: len(top)] or [None] * len(top)
@@ -180,6 +191,12 @@ class _Drawer:
         return images_picture(tiles)
 
 
+def _active_images(unit: Record) -> frozenset[int]:
+    """Return the top images of a unit on which it is active."""
+    images, values = listed(unit["top_image"])[:_TILES], listed(unit["top_value"])[:_TILES]
+    return frozenset(image for image, value in zip(images, values or [1] * len(images), strict=False) if value > 0)
+
+
 def _without_prefix(maps: np.ndarray, positions: Sequence[int]) -> np.ndarray:
     """Return the maps, empty for images on which the maximum is at CLS or a register: they show other places."""
     at_prefix = [number for number, position in enumerate(positions[: len(maps)]) if position < 0]
@@ -189,11 +206,11 @@ def _without_prefix(maps: np.ndarray, positions: Sequence[int]) -> np.ndarray:
 
 
 def _facts(unit: Record) -> Iterable[str]:
-    yield f"MS {short_number(_percent(unit['ms_score']))}\N{NO-BREAK SPACE}%"
-    if unit["chance"] is not None:
-        yield f"random images {short_number(_percent(unit['chance']))}\N{NO-BREAK SPACE}%"
+    chance = _percent(unit["chance"])
+    random_images = "" if chance is None else f" (random images: {short_number(chance)}\N{NO-BREAK SPACE}%)"
+    yield f"MS {short_number(_percent(unit['ms_score']))}\N{NO-BREAK SPACE}%{random_images}"
     if unit["parent"] is not None and unit["parent"] != unit["unit"]:
-        yield f"part of unit {unit['parent']}"
+        yield f"part of original unit {unit['parent']}"
     positions = listed(unit["top_position"])
     if on_cls := sum(position < 0 for position in positions):
         yield f"{on_cls} of {len(positions)} maxima at CLS"

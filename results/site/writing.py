@@ -16,11 +16,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from results.errors import StoreError
+from results.processes import host, is_alive
 
 MARKER = ".harness-site.json"
 #: Tells a host of GitHub's kind to serve the files as they are.
 PLAIN_FILES = ".nojekyll"
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}")
+#: Process and random part of the name of a folder in which a site is written.
+_STAGE = re.compile(r"(\d{1,10})-[0-9a-f]{8}\.new")
 _SUFFIXES = (".html", ".css", ".js", ".svg", ".webp", ".csv", ".json", ".txt")
 _MOST_MARKER = 10_000_000
 
@@ -47,11 +50,15 @@ def require_folder(out: Path, *, force: bool) -> None:
 
 @contextlib.contextmanager
 def staged(out: Path) -> Iterator[Staged]:
-    """Collect the files of a site; at the end of the block they appear in `out`. If the block raises, none does."""
+    """Collect the files of a site; at the end of the block they appear in `out`. If the block raises, none does.
+
+    What killed processes of this host left behind while they wrote to `out` is removed first.
+    """
     target = out.resolve() if out.exists() else out.absolute()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        folder = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
+        _remove_leftovers(target)
+        folder = target.with_name(f"{_stage_prefix(target)}{os.getpid()}-{secrets.token_hex(4)}.new")
         folder.mkdir()
         try:
             stage = Staged(folder)
@@ -107,6 +114,20 @@ def is_safe(path: str) -> bool:
     return path in (MARKER, PLAIN_FILES) or (
         path.endswith(_SUFFIXES) and all(_PART.fullmatch(part) for part in path.split("/"))
     )
+
+
+def _stage_prefix(target: Path) -> str:
+    """Return the start of the names of folders in which this host writes sites for `target`."""
+    return f".{target.name}.{host()}-"
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove the unfinished sites for `target` of processes of this host that are dead."""
+    prefix = _stage_prefix(target)
+    for entry in list(target.parent.iterdir()):
+        stage = _STAGE.fullmatch(entry.name.removeprefix(prefix)) if entry.name.startswith(prefix) else None
+        if stage and entry.is_dir() and not entry.is_symlink() and not is_alive(int(stage[1])):
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def _replace(folder: Path, target: Path, files: Mapping[str, int]) -> None:

@@ -1,6 +1,6 @@
 """Submissions: results as text that a person can review, in a folder of a repository. Needs no torch.
 
-`write` makes the text from a store, `check` is what a maintainer's CI runs, and `rebuild` makes a store again.
+`submit` writes the text from a store, `verify_strict` is what CI runs, and `rebuilt` makes a store of the text.
 A folder comes from anyone, so nothing in it is trusted: see `files`, `text` and `parquet`.
 """
 

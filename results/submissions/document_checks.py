@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from results.submissions.documents import key_parts, params_hash, score_key
+from results.submissions.documents import CURVE_POINTS, key_parts, params_hash, score_key
 from results.submissions.fields import (
     CELL,
     FORMAT,
@@ -35,8 +35,8 @@ from results.submissions.paths import IMAGES, JSON, TOURNAMENTS, cell_folder, is
 Problems = Iterator[tuple[str, str]]
 """field and reason, one pair per problem"""
 
-#: Largest number of scores of a cell, of points of a curve, of images, and of methods of a tournament.
-MAX_SCORES, MAX_POINTS, MAX_IMAGES, MAX_ENTRANTS = 2_000, 10_000, 200_000, 1_000
+#: Largest number of scores of a cell, of its curves, of images, and of methods of a tournament.
+MAX_SCORES, MAX_CURVES, MAX_IMAGES, MAX_ENTRANTS = 2_000, 200, 200_000, 1_000
 
 
 class DocumentKind(NamedTuple):
@@ -157,8 +157,8 @@ def _tables(tables: Any, allowed: tuple[str, ...]) -> Problems:
 
 
 def _curves(curves: Any) -> Problems:
-    if not isinstance(curves, Mapping) or len(curves) > MAX_SCORES:
-        yield "curves", "must be an object: series to steps and values."
+    if not isinstance(curves, Mapping) or len(curves) > MAX_CURVES:
+        yield "curves", f"must be an object: at most {MAX_CURVES} series to steps and values."
         return
     for series, points in curves.items():
         at = f"curves.{seen(series)}"
@@ -168,8 +168,8 @@ def _curves(curves: Any) -> Problems:
         steps, values = points["step"], points["value"]
         if not isinstance(steps, list) or not isinstance(values, list) or len(steps) != len(values) or not steps:
             yield at, "must have as many steps as values, and at least one."
-        elif len(steps) > MAX_POINTS:
-            yield at, f"has {len(steps)} points, and at most {MAX_POINTS} are read."
+        elif len(steps) > CURVE_POINTS:
+            yield at, f"has {len(steps)} points, and at most {CURVE_POINTS} are read."
         else:
             pairs = zip(steps, values, strict=True)
             wrong = [SCORE["n"].check(step) or SCORE["value"].check(value) for step, value in pairs]

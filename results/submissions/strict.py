@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from results.store import open_store
+from results.submissions.contradictions import contradictions
 from results.submissions.files import FolderProblem
 from results.submissions.folder import Folder, read_folder
 from results.submissions.guards import findings
+from results.submissions.omissions import omissions
 from results.submissions.rebuild import rebuild
 from results.verify import StoreProblem, verify
 
@@ -55,7 +57,7 @@ def verify_strict(folder: Path) -> StrictVerdict:
         checked = verdict.checked
         problems += [_located(problem, content) for problem in verdict.problems]
         warnings += [FolderProblem("", "", note) for note in verdict.notes]
-        for finding in findings(content, store):
+        for finding in (*findings(content, store), *contradictions(content), *omissions(content)):
             (warnings if finding.is_warning else problems).append(finding.problem)
     if not content.n_files:
         problems.append(FolderProblem("", "", f"there is no result in {content.root}."))

@@ -111,6 +111,18 @@ def relations(content: Content, checker: Checker) -> None:
             most = min(n_units, max(d_in, d_out))
             reason = f"is {value['effective_rank']:g}, and {n_units} atoms span at most {most} directions."
             require("effective_rank", value["effective_rank"] <= most * (1 + TOLERANCE), reason)
+            share = value.get("effective_rank_share")
+            width = ((content.score(cell, "effective_rank") or {}).get("details") or {}).get("width")
+            if share is not None and isinstance(width, int) and min(n_units, width) > 0:
+                expected = value["effective_rank"] / min(n_units, width)
+                reason = f"is {share:.6f}; the rank over min(units, width) is {expected:.6f}."
+                require("effective_rank_share", _close(share, expected), reason)
+        steps = value.get("evidence_gradients", 0)
+        if cell["fit_seconds"] is not None and steps > 0:
+            reason = (
+                f"took {cell['fit_seconds']:g} s for {steps:g} gradient steps; a step takes more than 1 microsecond."
+            )
+            require("fit", cell["fit_seconds"] > 1e-6 * steps, reason)
         for metric in COUNTED:
             score = content.score(cell, metric)
             if metric in value and score is not None and score["n"]:

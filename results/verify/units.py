@@ -1,4 +1,4 @@
-"""Checks of unit rows: complete, consistent, and with the scores of their cell as means."""
+"""Checks of unit rows: complete and consistent."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from results.store.records import UNIT_MEANS, records_of
+from results.store.records import records_of
 from results.verify.base import TOLERANCE, Checker, Content, check
 
 _VALID = "{0} IS NOT NULL AND NOT isnan({0})"
 _UPPER = f"1 + {TOLERANCE}"
-#: Columns of `units` since version 5 of the schema, which are empty in cells of older stores.
-_NEW_COLUMNS = ("ms_score_null", "class_purity_chance")
 
 # Conditions that make a unit row invalid. Comparisons with missing values are false, so they hold for older stores too.
 _WRONG: Mapping[str, str] = {
@@ -48,31 +46,14 @@ _WRONG: Mapping[str, str] = {
 }
 
 
-_SCORED = f"alive AND {_VALID.format('ms_score')}"
-#: Mean of the MS score over some units -> the condition of these units.
-_GROUPS: Mapping[str, str] = {
-    "ms_score_patch": f"{_SCORED} AND prefix_share <= 0.5",
-    "ms_score_cls": f"{_SCORED} AND prefix_share > 0.5 AND NOT isnan(prefix_share)",
-}
-
-
 @check("units")
 def units(content: Content, checker: Checker) -> None:
-    """Check unit rows 0 to n_units - 1: each valid, alive as alive_fraction implies, means equal to the scores."""
-    means = ", ".join(
-        f"avg({column}) FILTER (alive AND {_VALID.format(column)}) AS mean_{column}, "
-        f"count(*) FILTER (alive AND {_VALID.format(column)}) AS n_{column}"
-        for column in UNIT_MEANS.values()
-    )
-    means += "".join(
-        f", avg(ms_score) FILTER ({group}) AS mean_{metric}, count(*) FILTER ({group}) AS n_{metric}"
-        for metric, group in _GROUPS.items()
-    )
+    """Check unit rows 0 to n_units - 1: each valid, and alive as alive_fraction implies."""
     wrong = ", ".join(f"count(*) FILTER ({sql}) AS wrong_{index}" for index, sql in enumerate(_WRONG.values()))
     frame = content.store.query(
         "SELECT cell_id, count(*) AS n, count(DISTINCT unit) AS distinct_units, min(unit) AS first, max(unit) AS last, "
         "count(*) FILTER (alive) AS alive, max(fires) AS most_fires, sum(fires) AS all_fires, "
-        f"{means}, {wrong} FROM units GROUP BY cell_id"
+        f"{wrong} FROM units GROUP BY cell_id"
     )
     rows = {row["cell_id"]: row for row in records_of(frame)}
     for cell in content.finished():
@@ -100,12 +81,12 @@ def _check_rows(content: Content, checker: Checker, cell: Mapping[str, Any], uni
         share = unit_counts["alive"] / n_rows
         reason = f"is {alive:.6f}, and {unit_counts['alive']} of its {n_rows} unit rows are alive ({share:.6f})."
         checker.require_of(cell_id, abs(alive - share) < TOLERANCE, reason, "alive_fraction")
-    for metric, column in UNIT_MEANS.items():
-        if unit_counts[f"n_{column}"] or column not in _NEW_COLUMNS:
-            _check_mean(content, checker, cell, metric, unit_counts[f"mean_{column}"], unit_counts[f"n_{column}"])
-    for metric in _GROUPS:
-        if unit_counts[f"n_{metric}"]:
-            _check_mean(content, checker, cell, metric, unit_counts[f"mean_{metric}"], unit_counts[f"n_{metric}"])
+    for metric in ("ms_score", "ms_score_null", "class_purity", "polysemanticity"):
+        score, undefined = content.score(cell, metric), content.score(cell, f"{metric}_undefined")
+        if score is not None and undefined is not None and score["n"] is not None:
+            expected = unit_counts["alive"] - score["n"]
+            reason = f"is {undefined['value']}; {expected} of its {unit_counts['alive']} alive units have no value."
+            checker.require_of(cell_id, undefined["value"] == expected, reason, undefined["metric"])
     l0 = content.score(cell, "l0")
     if l0 is not None and l0["n"] and unit_counts["most_fires"] is not None:
         reason = f"are invalid: one fires on {unit_counts['most_fires']} of {l0['n']} tokens."
@@ -115,20 +96,6 @@ def _check_rows(content: Content, checker: Checker, cell: Mapping[str, Any], uni
         if l0["value"] is not None and math.isfinite(l0["value"]):
             reason = f"is {l0['value']:g}, and {firing:g} units fire per token on average."
             checker.require_of(cell_id, firing <= l0["value"] * (1 + TOLERANCE) + TOLERANCE, reason, "l0")
-
-
-def _check_mean(
-    content: Content, checker: Checker, cell: Mapping[str, Any], metric: str, mean: float | None, n: int
-) -> None:
-    score, value = content.score(cell, metric), content.value(cell, metric)
-    if score is None or value is None or not math.isfinite(value):
-        return
-    measured = "no alive unit row has one" if mean is None else f"the mean over its alive unit rows is {mean:.6f}"
-    holds = mean is not None and abs(value - mean) < TOLERANCE
-    checker.require_of(cell["cell_id"], holds, f"is {value:.6f}, and {measured}.", metric)
-    if score["n"] is not None:
-        reason = f"is over {score['n']} units, but {n} unit rows have a value."
-        checker.require_of(cell["cell_id"], score["n"] == n, reason, metric)
 
 
 @check("images")

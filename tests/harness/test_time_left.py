@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.time_left import TimeLeft, duration_text
+from harness.time_left import TimeLeft
 
 
 class Clock:
@@ -46,20 +46,3 @@ def test_cells_of_other_runs_have_no_time() -> None:
     left.ended("a")
     left.ended("unknown", 5.0)
     assert left.seconds() is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.2, "0 s"),
-        (99.4, "99 s"),
-        (99.6, "2 min"),
-        (5400, "90 min"),
-        (7200, "2 h"),
-        (12000, "3 h 20 min"),
-        (48 * 3600, "2 d"),
-        (52.4 * 3600, "2 d 4 h"),
-    ],
-)
-def test_durations_are_written_as_people_say_them(seconds: float, text: str) -> None:
-    assert duration_text(seconds) == text

@@ -105,7 +105,14 @@ def _record(store: Store, method: str, seed: int, started: datetime) -> None:
     adjusted = (ms - null) / (1 - null)
     fraction: dict[str, Any] = {"unit": "fraction"}
     scores = [
-        ScoreRecord(metric="ms_score", value=ms, n=3, uncertainty=0.1, uncertainty_kind="units", **fraction),
+        ScoreRecord(
+            metric="ms_score",
+            value=ms,
+            n=3,
+            uncertainty=float(np.std(values, ddof=1) / np.sqrt(3)),
+            uncertainty_kind="units",
+            **fraction,
+        ),
         ScoreRecord(metric="ms_score_null", version=2, value=null, n=3, direction="none", **fraction),
         ScoreRecord(metric="ms_score_adjusted", version=2, value=adjusted, n=3, details=levels, **fraction),
         ScoreRecord(metric="floor_mean_accuracy", value=0.25, n=N_IMAGES, direction="none", **fraction),

@@ -9,6 +9,7 @@ from results.app.theme import BLUE, GREY, LINE, ORANGE
 from results.app.titles import distinct, one_line
 from results.boards.lead_columns import column_name, unit_text
 from results.comparison.paired import Comparison, Difference
+from results.minus_sign import with_minus
 from results.store.records import grouped
 
 #: Pixels of the names on the left and of the numbers on the right, equal in all panels.
@@ -111,7 +112,7 @@ def _values(
 
 def _text(low: float, middle: float, high: float, digits: int) -> str:
     low, middle, high = (round(value, digits) + 0.0 for value in (low, middle, high))
-    return f"{middle:{'+' if middle else ''}.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return with_minus(f"{middle:{'+' if middle else ''}.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]")
 
 
 def _digits(largest: float) -> int:

@@ -36,7 +36,7 @@ CLICKED = "clicked"
 """Name of the selection: its rows have the field `CELL`."""
 _HOVERED = "hovered"
 _MEASURED, _PRINTED, _LINE = "measured here", "published (italic)", "Pareto front"
-_BESIDE = "flagged or virtual"
+_BESIDE = "not ranked"
 _ENDS = ("low", "high")
 
 
@@ -47,6 +47,8 @@ class Look(NamedTuple):
     """metric of the marks' areas; None: equal areas"""
     focus: Row | None = None
     """row that is emphasised"""
+    compared: Sequence[Row] = ()
+    """rows whose intervals are drawn as strongly as that of the row in focus"""
     height_px: int = 440
     is_small: bool = False
     """draw one of several small plots: without legends and without names that are not on the front or in focus"""
@@ -70,7 +72,7 @@ def front_figure(
     marked, lines = _marked(points), [point for point in points if point.row.group == "control"]
     ranges = look.ranges or front_ranges(points, columns, published)
     values = [value for point in marked if (value := size_of(point.row, look.size)) is not None]
-    scales = Scales(columns, ranges, look.size, mark_sizes(look.size, values), look.focus)
+    scales = Scales(columns, ranges, look.size, mark_sizes(look.size, values), look.focus, look.compared)
     families = {point.row.method: point.row.family for point in points} | dict(look.families or {})
     styles = marks(families, families)
     measured = [measured_row(point, styles[point.row.method], scales) for point in marked]

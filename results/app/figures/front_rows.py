@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 from results.app.figures.front_scales import AxisRange, MarkSizes
 from results.app.figures.labels import Frame, Named, Span, label_offsets
 from results.app.figures.spec import TEXT
+from results.app.seed_range import RANGE, is_seed_range
 from results.app.standings import Point, is_candidate, mean_of
 from results.app.theme import ACCENT, GREY, LINE, Mark, marks
 from results.app.titles import one_line
 from results.boards.board import Column, Row
 from results.boards.lead_columns import column_name, unit_text
+from results.minus_sign import with_minus
 from results.published.points import Published
 from results.published.rows import METHODS
 
@@ -42,10 +44,12 @@ class Scales(NamedTuple):
     sizes: MarkSizes
     focus: Row | None
     """row that is drawn as the one in focus"""
+    compared: Sequence[Row] = ()
+    """rows whose intervals are drawn as strongly as that of the row in focus"""
 
 
 def measured_row(point: Point, mark: Mark, scales: Scales) -> FigureRow:
-    """Return the row of a method's mark; it is hollow and grey if the method is not compared."""
+    """Return the row of a method's mark; it is hollow and grey if the method is not ranked."""
     hollow = not is_candidate(point.row)
     mark = mark._replace(colour=GREY) if hollow else mark
     row = _row(_name(point.row), mark, {"x": point.x, "y": point.y}, scales, size_of(point.row, scales.size))
@@ -53,7 +57,7 @@ def measured_row(point: Point, mark: Mark, scales: Scales) -> FigureRow:
         outline = {"outline": GREY, "outline_px": 1.5}
     else:
         outline = {"outline": TEXT, "outline_px": 1.5} if point.on_front else {"outline": LINE, "outline_px": 0.5}
-    row |= outline | _focused(_is_focus(point.row, scales))
+    row |= outline | _focused(_is_focus(point.row, scales), is_compared=_is_compared(point.row, scales))
     fill = 0.0 if hollow else 1.0 if point.share is None else _PALEST + (1 - _PALEST) * point.share
     row |= {CELL: point.row.cell_ids[0], "is_hollow": hollow, "is_on_front": point.on_front, "fill_opacity": fill}
     return _with_status(row, point)
@@ -119,10 +123,11 @@ def _steps(front: Sequence[tuple[float, float]], scales: Scales) -> list[tuple[S
 
 
 def interval_text(column: Column, span: Interval) -> str:
-    """Return a mean with its interval and unit: "60.50 [59.10, 61.90] %"."""
-    mean, low, high = (f"{value:.{column.digits}f}" for value in span)
+    """Return a mean with its interval and unit: "60.50 [59.10, 61.90] %"; it says so if it is a range over seeds."""
+    mean, low, high = (with_minus(f"{value:.{column.digits}f}") for value in span)
     unit = one_line(unit_text(column))
-    return mean + (f" [{low}, {high}]" if span[2] > span[1] else "") + (f" {unit}" if unit else "")
+    text = mean + (f" [{low}, {high}]" if span[2] > span[1] else "") + (f" {unit}" if unit else "")
+    return f"{text}, {RANGE}" if span[2] > span[1] and is_seed_range(column) else text
 
 
 def size_of(row: Row, column: Column | None) -> float | None:
@@ -135,10 +140,14 @@ def _is_focus(row: Row, scales: Scales) -> bool:
     return scales.focus is not None and row.cell_ids == scales.focus.cell_ids
 
 
-def _focused(is_focus: bool) -> FigureRow:
+def _is_compared(row: Row, scales: Scales) -> bool:
+    return any(row.cell_ids == other.cell_ids for other in scales.compared)
+
+
+def _focused(is_focus: bool, *, is_compared: bool = False) -> FigureRow:
     """Return how strongly the interval and the name of a row are drawn."""
-    strong = {"is_focus": True, "bar_opacity": 0.9, "bar_px": 2.0, "weight": "bold"}
-    return strong if is_focus else {"is_focus": False, "bar_opacity": 0.3, "bar_px": 1.0, "weight": "normal"}
+    bar = {"bar_opacity": 0.9, "bar_px": 2.0} if is_focus or is_compared else {"bar_opacity": 0.45, "bar_px": 1.0}
+    return bar | {"is_focus": is_focus, "weight": "bold" if is_focus else "normal"}
 
 
 def _name(row: Row) -> str:
@@ -154,7 +163,7 @@ def _with_status(row: FigureRow, point: Point) -> FigureRow:
     else:
         reasons = [] if point.row.group == "method" else [point.row.group]
         reasons += [f"{flag.name}, {flag.sentence}" for flag in point.row.flags]
-        status = f"not compared: {one_line('; '.join(reasons))}"
+        status = f"not ranked: {one_line('; '.join(reasons))}"
     return row | {"status": status, "text": row["text"] + (f", {status}" if status else "")}
 
 

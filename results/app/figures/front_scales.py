@@ -12,6 +12,7 @@ from results.app.figures.spec import room
 from results.app.titles import one_line
 from results.boards.board import Column
 from results.boards.lead_columns import column_name, group_of, unit_text
+from results.minus_sign import with_minus
 
 # Ratio of the largest to the smallest value from which an axis of costs is logarithmic.
 _LOG_RATIO = 10.0
@@ -110,7 +111,7 @@ def short_interval(span: Sequence[float]) -> str:
     """
     mean = span[0]
     decimals = min(max(_decimals(mean), 0), 6)
-    texts = [f"{value:,.{decimals}f}" for value in span]
+    texts = [with_minus(f"{value:,.{decimals}f}") for value in span]
     return texts[0] + (f" [{texts[1]}, {texts[2]}]" if texts[1] != texts[2] else "")
 
 

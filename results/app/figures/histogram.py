@@ -10,19 +10,23 @@ import numpy as np
 from results.app.figures.spec import Spec, figure, hover, line_legend, number_axis, rows
 from results.app.theme import Mark
 from results.app.titles import distinct, one_line
+from results.minus_sign import with_minus
 
 _HEIGHT_PX = 320
 
 
-def histogram_figure(counts: Mapping[str, Sequence[float]], styles: Mapping[str, Mark], title: str) -> Spec:
+def histogram_figure(
+    counts: Mapping[str, Sequence[float]], styles: Mapping[str, Mark], title: str, *, n_pooled: Mapping[str, int]
+) -> Spec:
     """Return step lines over bins of equal width from -1 to 1.
 
     Args:
         counts: name -> number of units in each bin; all of one length.
         styles: name -> its mark; the first name is filled, others are dashed lines.
         title: of the horizontal axis, with unit and direction.
+        n_pooled: name -> number of seeds whose units are counted together; 1 for a missing name.
     """
-    names = distinct([f"{one_line(name)} ({sum(numbers):,.0f} units)" for name, numbers in counts.items()])
+    names = distinct([f"{one_line(name)} ({_units(sum(n), n_pooled.get(name, 1))})" for name, n in counts.items()])
     # (methods, bins)
     shares = np.array([100 * np.asarray(numbers) / (sum(numbers) or 1.0) for numbers in counts.values()])
     edges = np.linspace(-1.0, 1.0, shares.shape[1] + 1)
@@ -36,7 +40,12 @@ def histogram_figure(counts: Mapping[str, Sequence[float]], styles: Mapping[str,
         for x, y in zip(edges, [*heights, 0.0], strict=True)
     ]
     bins = [
-        {"x": float(left), "x2": float(right), "y": float(max(heights)), "bin": f"{left:.2f} to {right:.2f}"}
+        {
+            "x": float(left),
+            "x2": float(right),
+            "y": float(max(heights)),
+            "bin": with_minus(f"{left:.2f} to {right:.2f}"),
+        }
         | {f"share_{number}": f"{height:.1f} % of the units" for number, height in enumerate(heights)}
         for left, right, heights in zip(edges[:-1], edges[1:], shares.T, strict=True)
     ]
@@ -66,3 +75,7 @@ def histogram_figure(counts: Mapping[str, Sequence[float]], styles: Mapping[str,
     ]
     data = {"filled": [row for row in steps if row["name"] == names[0]], "steps": steps, "bins": bins}
     return figure(layers, data, height=_HEIGHT_PX)
+
+
+def _units(count: float, n_seeds: int) -> str:
+    return f"{count:,.0f} units" + (f" of {n_seeds} seeds together" if n_seeds > 1 else "")

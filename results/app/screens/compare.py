@@ -21,6 +21,7 @@ from results.comparison.row_errors import name_of
 from results.comparison.sentence import comparison_sentences
 from results.comparison.text import refusals
 from results.errors import StoreError
+from results.minus_sign import with_minus
 from results.store import Store
 
 #: Cards of a row of the page; the reader may ask for more.
@@ -59,7 +60,7 @@ def _differences(store: Store, a: Choice, b: Choice) -> None:
         st.info(plain(str(error)))
         flags.warn(a.row, b.row)
         return
-    first, second = comparison_sentences(comparison)
+    first, second = map(with_minus, comparison_sentences(comparison))
     st.header(plain(first), anchor=False)
     if second:
         st.markdown(plain(second))
@@ -107,8 +108,8 @@ def _table(comparison: Comparison, entries: Sequence[Difference], alt: str) -> N
     columns = {
         "metric": [column_name(entry.column) for entry in entries],
         "unit": [unit_text(entry.column) for entry in entries],
-        f"A: {a}": [entry.column.text(entry.a) for entry in entries],
-        f"B: {b}": [entry.column.text(entry.b) for entry in entries],
+        f"A: {a}": [with_minus(entry.column.text(entry.a)) for entry in entries],
+        f"B: {b}": [with_minus(entry.column.text(entry.b)) for entry in entries],
         "A minus B": [_signed(entry, entry.difference) for entry in entries],
         interval: [_interval(entry) for entry in entries],
     }
@@ -142,7 +143,7 @@ def _why_not(entry: Difference) -> str:
 
 def _signed(entry: Difference, value: float) -> str:
     displayed = entry.column.display_value(value)
-    return f"{displayed:+.{entry.column.digits}f}" if displayed else f"{displayed:.{entry.column.digits}f}"
+    return with_minus(f"{displayed:{'+' if displayed else ''}.{entry.column.digits}f}")
 
 
 def _interval(entry: Difference) -> str:
@@ -204,7 +205,7 @@ def _by_parent(store: Store, cells: tuple[str, str], limit: int, *, worst: bool)
     rows = queries.parents_compared(store, *cells, worst=worst, limit=limit)
     return [
         UnitCard(
-            f"Neuron {row['parent']}: {row['difference']:+.2f}",
+            with_minus(f"Neuron {row['parent']}: {row['difference']:+.2f}"),
             (f"mean MS score {row['mean_a']:.2f} {_of(row['n_a'])} against {row['mean_b']:.2f} {_of(row['n_b'])}",),
             ((cells[0], row["best_a"]), (cells[1], row["best_b"])),
         )

@@ -6,17 +6,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from results.app import chart, data, flags, front_choices, front_focus, front_layers, headline, widgets
+from results.app import (
+    chart,
+    data,
+    flags,
+    front_choices,
+    front_focus,
+    front_layers,
+    front_share,
+    front_table,
+    headline,
+    widgets,
+)
+from results.app.default_rows import headline_rows
 from results.app.figures.front import CELL, CLICKED, Look, front_figure
-from results.app.figures.front_scales import short_interval
 from results.app.front_choices import FrontChoices
 from results.app.front_standing import Standing, measured_columns, standing
+from results.app.metric_words import definitions
 from results.app.queries_front import extent
 from results.app.standings import Point, is_candidate
-from results.app.titles import axis_title, plain, title_and_unit, visible
+from results.app.titles import axis_title, plain, visible
 from results.boards.board import Board, Column, Row
-from results.boards.lead_columns import column_name, lead_of
+from results.boards.lead_columns import column_name
 from results.comparison.joint_draws import N_DRAWS
 from results.store import Store
 
@@ -28,11 +41,11 @@ def render() -> None:
         with st.sidebar:
             board = widgets.choose_board(boards, stacked=True)
         with st.container(key="front_title"):
-            _title(store, board)
+            share = _title(store, board)
         widgets.warned(board)
         sentence = st.container(key="front_headline")
         families = {row.method: row.family for other in boards for row in other.rows}
-        choices = _front(store, board, families)
+        choices = _front(store, board, families, share)
         # After the chart, because a headline that is not cached takes seconds.
         with sentence, st.skeleton(48):
             headline.show(store, board)
@@ -42,8 +55,8 @@ def render() -> None:
                 front_layers.show(store, boards, board, choices.x, choices.y, families)
 
 
-def _title(store: Store, board: Board) -> None:
-    """Show what is compared: the layer, the methods, the images and the seeds."""
+def _title(store: Store, board: Board) -> DeltaGenerator:
+    """Show what is compared: the layer, the methods, the images and the seeds; return the place at its right end."""
     st.title(f"{plain(board.backbone_title)} · {plain(board.site)}", anchor=False)
     size = extent(store, board)
     n_methods = sum(row.group != "control" for row in board.rows)
@@ -54,15 +67,20 @@ def _title(store: Store, board: Board) -> None:
         parts.append(f"image set {board.dataset}")
     if size.token_seeds:
         parts.append(_counted(size.token_seeds, "token seed"))
-    st.caption(" · ".join(map(plain, parts)))
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="front_extent"):
+        with st.container():
+            st.caption(" · ".join(map(plain, parts)))
+        return st.container(width="content")
 
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _front(store: Store, board: Board, families: Mapping[str, str | None]) -> FrontChoices | None:
-    """Show the front of a board; None if it has no measurement to plot."""
+def _front(
+    store: Store, board: Board, families: Mapping[str, str | None], share: DeltaGenerator
+) -> FrontChoices | None:
+    """Show the front of a board, and the buttons that share it; None if it has no measurement to plot."""
     columns = measured_columns(board)
     if not columns:
         st.info("No method of this board has a measurement yet. The page Runs lists the failed cells.")
@@ -79,15 +97,17 @@ def _front(store: Store, board: Board, families: Mapping[str, str | None]) -> Fr
         panel = st.container(key="front_panel", width=300) if focus is not None else None
     with plot:
         if drawn or choices.published:
-            _chart(drawn, choices, Look(choices.size, focus, families=families))
+            _chart(drawn, choices, Look(choices.size, focus, headline_rows(board), families=families))
         else:
             st.info("No remaining method has both metrics. Choose other axes or fewer filters.")
-        _below_the_plot(choices, board, focus)
+        _below_the_plot(drawn, choices, board, focus)
     if panel is not None and focus is not None:
         with panel:
             front_focus.choose(board, focus)
             point = next((point for point in every.points if point.row.cell_ids == focus.cell_ids), None)
             front_focus.show(store, board, focus, point, choices)
+    with share:
+        front_share.show(front_table.csv(every.points, choices.x, choices.y), "front")
     _details(every, choices)
     return choices
 
@@ -110,18 +130,25 @@ def _focus_clicked(row: Mapping[str, Any]) -> None:
         front_focus.put(str(cell))
 
 
-def _below_the_plot(choices: FrontChoices, board: Board, focus: Row | None) -> None:
-    """Name the rows that are not drawn in one line, and offer what is closed."""
+def _below_the_plot(drawn: Sequence[Point], choices: FrontChoices, board: Board, focus: Row | None) -> None:
+    """Define the metrics, name the rows that are not drawn, and offer what is closed."""
+    meanings = definitions((choices.y, choices.x))
+    if meanings:
+        with st.container(key="front_meanings"):
+            st.caption(plain(f"{'. '.join(meanings)}."))
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if choices.hidden:
             count = f"{_counted(len(choices.hidden), 'row')} hidden"
             names = ", ".join(f"{row.title} ({', '.join(_reasons(row))})" for row in choices.hidden)
             st.caption(f"{count}: {plain(names)}.", width="content")
             st.button("Show", type="tertiary", on_click=front_choices.show_hidden, args=(choices.hidden,))
+        if any(point.row.group != "control" and not is_candidate(point.row) for point in drawn):
+            st.caption("Hollow: not ranked, for the reason in brackets.", width="content")
         if choices.published:
             st.caption("Italic: figures of the ELUDe paper, not measured here, not part of the front.", width="content")
         if focus is None and board.rows:
             st.button("Show the method panel", type="tertiary", on_click=front_focus.put, args=("",))
+    _missing(choices.rows, choices.x, choices.y)
 
 
 def _reasons(row: Row) -> list[str]:
@@ -130,23 +157,19 @@ def _reasons(row: Row) -> list[str]:
 
 def _details(every: Standing, choices: FrontChoices) -> None:
     """Show the values behind the plot, and how to read it."""
-    _table(every.points, choices.x, choices.y)
-    rows = choices.rows
+    front_table.show(every.points, choices.x, choices.y)
     with st.expander("How to read the plot", icon=":material/help:"):
         _explain(every, choices.x, choices.y)
-    flags.explain((row.title, row) for row in rows)
-    _missing(rows, choices.x, choices.y)
+    flags.explain((row.title, row) for row in choices.rows)
 
 
 def _explain(every: Standing, x: Column, y: Column) -> None:
-    meanings = [f"{column_name(column)}: {lead.explanation}" for column in (y, x) if (lead := lead_of(column))]
-    if meanings:
-        st.caption(plain(f"{'; '.join(meanings)}."))
     parts = [
         "The front has the methods that no other method beats in both metrics at once. Click a mark or a name to see "
-        "the method beside the plot. Thin lines are 95 % intervals of the mean, from the spread over seeds (Student's "
-        "t) and the sampling within a cell; point at a mark to see its own. The more opaque a mark, the more often its "
-        "method is on the front. Its outline is dark if it is on the front now."
+        "the method beside the plot. Lines through marks are 95 % intervals of the mean, from the spread over seeds "
+        "(Student's t) and the sampling within a cell; those of times and memory are ranges over seeds. They are thick "
+        "for the methods of the headline and for the one in focus; point at another mark to see its own. The more "
+        "opaque a mark, the more often its method is on the front. Its outline is dark if it is on the front now."
     ]
     if "none" in (x.direction, y.direction):
         without = x if x.direction == "none" else y
@@ -172,40 +195,12 @@ def _not_compared(measured: Sequence[Point]) -> list[str]:
     sentences = []
     if any(point.row.group != "control" and not is_candidate(point.row) for point in measured):
         sentences.append(
-            "Hollow grey: flagged, or virtual (its units are not part of the model); neither on the front nor counted "
-            "against others."
+            "Hollow grey: flagged, virtual (its units are not part of the model) or with one seed (no interval); "
+            "neither on the front nor counted against others."
         )
     if any(point.row.group == "control" for point in measured):
         sentences.append("Dotted lines: controls, at their vertical value; the table has the other one.")
     return sentences
-
-
-def _table(measured: Sequence[Point], x: Column, y: Column) -> None:
-    if not measured:
-        return
-    ordered = sorted(
-        measured,
-        key=lambda point: (not is_candidate(point.row), -(point.share or 0.0), not point.on_front, point.row.title),
-    )
-    shares = ["" if point.share is None else f"{100 * point.share:.0f} %" for point in ordered]
-    # Short, so a table of the page's text, which a screen reader can read and a browser shows at once.
-    st.table(
-        {
-            "method": [plain(point.row.title_with_flags) for point in ordered],
-            "group": [point.row.group for point in ordered],
-            plain(title_and_unit(y)): [short_interval(point.y) for point in ordered],
-            plain(title_and_unit(x)): [short_interval(point.x) for point in ordered],
-            "expansion": ["" if point.factor is None else f"{point.factor:.2f}" for point in ordered],
-            "seeds": [point.row.cell_count for point in ordered],
-            "on the front": [_is_on_front(point) for point in ordered],
-            "front share": shares,
-        },
-        border="horizontal",
-    )
-
-
-def _is_on_front(point: Point) -> str:
-    return "not compared" if not is_candidate(point.row) else "yes" if point.on_front else "no"
 
 
 def _missing(rows: Sequence[Row], x: Column, y: Column) -> None:

@@ -25,13 +25,18 @@ from results.app.judged_comparison import show_comparison, thumbnail
 from results.app.queries import Record
 from results.app.titles import compact, plain, visible
 from results.app.widgets import Choice
+from results.boards.panel_kind import is_proxy
+from results.minus_sign import with_minus
 from results.store import Store
 
 _PER_PAGE = 6
-_GRID_PX = 132
+_GRID_PX = 150
+#: Rows of the table of win rates that are shown without a scroll bar.
+_MOST_ROWS = 25
 #: Verdict -> colour of its badge and its icon.
 _BADGES = {
     judge_checks.SOUND: ("green", ":material/check:"),
+    judge_checks.ABOVE_CHANCE: ("gray", ":material/check:"),
     judge_checks.BIASED: ("red", ":material/compare_arrows:"),
     judge_checks.AT_CHANCE: ("red", ":material/casino:"),
     judge_checks.INVALID: ("red", ":material/block:"),
@@ -47,29 +52,33 @@ def render() -> None:
             st.info("No judgements in this store. `harness judge --suite demo --dry-run` counts the calls it takes.")
             return
         row_of_cell = data.rows_by_cell(store)
-        tournament = _choose(tournaments, row_of_cell)
+        titles = queries_judging.backbone_titles(store)
+        tournament = _choose(tournaments, row_of_cell, titles)
         labels = _labels(store, tournament, row_of_cell)
         pair = st.query_params.get("pair")
         if pair is not None:
             panels.badge(str(tournament["panel"]))
-            show_comparison(store, tournament, labels, pair)
+            show_comparison(store, tournament, labels, pair, titles)
             return
         judged = {cell: row_of_cell[cell] for cell in labels if cell in row_of_cell}
-        _reliability(tournament)
+        _reliability(tournament, titles)
         _win_rates(store, tournament, labels, judged)
         flags.explain((f"{row.title} at {board.site}", row) for board, row in judged.values())
-        _pairs(store, tournament, labels)
-        _notes(tournament)
+        _pairs(store, tournament, labels, titles)
+        _notes(tournament, titles)
 
 
-def _choose(tournaments: Sequence[Record], row_of_cell: Mapping[str, Choice]) -> Record:
+def _choose(
+    tournaments: Sequence[Record], row_of_cell: Mapping[str, Choice], backbone_titles: Mapping[str, str]
+) -> Record:
     """Let the reader choose a tournament; the newest one on the layer of the other pages comes first."""
     ids = [tournament["tournament"] for tournament in tournaments]
     titles = []
     for tournament in tournaments:
         when = "" if tournament["judged_at"] is None else f" · {tournament['judged_at']:%Y-%m-%d %H:%M}"
         backbone, site = tournament["backbone_title"] or "not scored yet", tournament["site"] or "–"
-        titles.append(visible(f"{backbone} · {site} · {tournament['panel']}{when}"))
+        panel = panels.panel_title(str(tournament["panel"]), backbone_titles)
+        titles.append(visible(f"{backbone} · {site} · {panel}{when}"))
     unknown = "This store does not have the tournament that the address names."
     layer = widgets.chosen_layer([choice.board for choice in row_of_cell.values()])
     default = next((t["tournament"] for t in tournaments if (t["backbone_title"], t["site"]) == layer), None)
@@ -89,7 +98,7 @@ def _labels(store: Store, tournament: Record, row_of_cell: Mapping[str, Choice])
     }
 
 
-def _reliability(tournament: Record) -> None:
+def _reliability(tournament: Record, titles: Mapping[str, str]) -> None:
     """Show the agreement of the panel in a sentence, and a line with a verdict per judge."""
     health = [row for row in tournament["health"] or () if isinstance(row, Mapping)]
     alpha = tournament["agreement"]
@@ -98,21 +107,19 @@ def _reliability(tournament: Record) -> None:
     st.header(plain(sentence), anchor=False)
     with st.container(horizontal=True, vertical_alignment="center"):
         panels.badge(str(tournament["panel"]))
-        meaning = ""
-        if panels.is_proxy(str(tournament["panel"])):
-            meaning = (
-                f" {panels.PROXY_MEANING} They ignore the order of the grids, so their agreement is the only test."
-            )
+        meaning = f" {panels.PROXY_MEANING}" if is_proxy(str(tournament["panel"])) else ""
         st.caption(f"Alpha is Krippendorff's: 0 is chance, 1 is perfect agreement.{meaning}", width="stretch")
     verdicts = [judge_checks.judge_verdict(row) for row in health]
-    for verdict, name in zip(verdicts, panels.judge_names(entry.judge for entry in verdicts), strict=True):
+    for verdict, name in zip(verdicts, panels.judge_names((entry.judge for entry in verdicts), titles), strict=True):
         colour, icon = _BADGES.get(verdict.verdict, ("gray", ":material/question_mark:"))
         name_column, reason = st.columns([2, 5], vertical_alignment="center")
         with name_column, st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f":{colour}-badge[{icon} {verdict.verdict}]")
             st.markdown(f"**{plain(name)}**")
         reason.markdown(plain(verdict.reason))
-    _health(health)
+    if health and is_proxy(str(tournament["panel"])):
+        st.caption("An encoder gives the same answer in both orders, so there is no position bias to test for.")
+    _health(health, titles)
 
 
 def _win_rates(store: Store, tournament: Record, labels: Mapping[str, str], judged: Mapping[str, Choice]) -> None:
@@ -126,33 +133,34 @@ def _win_rates(store: Store, tournament: Record, labels: Mapping[str, str], judg
             "rank": [_span(row["rank"], row["rank_low"], row["rank_high"]) for row in rates],
             "method": [next(map(labels.get, row["cell_ids"]), row["label"]) for row in rates],
             "win rate (%)": [_percent(row["win_rate"]) for row in rates],
-            "95 %, new units": [_interval(row["new_low"], row["new_high"]) for row in rates],
-            "95 %, these units": [_interval(row["ci_low"], row["ci_high"]) for row in rates],
+            "95 % interval": [_interval(row["new_low"], row["new_high"]) for row in rates],
             "units": [row["n_units"] for row in rates],
-            "decided": [row["n"] for row in rates],
-            "no consensus": [row["ties"] for row in rates],
             "group": [
                 next((judged[cell].row.group for cell in row["cell_ids"] if cell in judged), "") for row in rates
             ],
-            "strength (natural-log odds)": [row["strength"] for row in rates],
+            "decided": [row["n"] for row in rates],
+            "no consensus": [row["ties"] for row in rates],
+            "interval for these units": [_interval(row["ci_low"], row["ci_high"]) for row in rates],
+            "strength (log-odds)": [row["strength"] for row in rates],
         },
         "Win rates of the methods.",
         placeholder="–",
-        column_config={"strength (natural-log odds)": st.column_config.NumberColumn(format="%.3f")},
+        height="content" if len(rates) <= _MOST_ROWS else "auto",
+        column_config={"strength (log-odds)": st.column_config.NumberColumn(format="%.3f")},
     )
     st.caption(
         "Win rate: mean over the other methods. Ranks are among all judged rows, flagged ones and controls included; "
-        "the leaderboard leaves them out. Interval and rank for new units: what to expect if other units of each "
-        "method were judged. The interval for these units is about other pairings of the judged ones; if units differ, "
-        "it covers more than 95 %. Neither is for other fits, images or judges."
+        "the leaderboard leaves them out. The interval and the ranks say what to expect if other units of each method "
+        "were judged, the interval for these units only what other pairings of the same units would give. Neither is "
+        "for other fits, images or judges."
     )
 
 
-def _notes(tournament: Record) -> None:
-    _, _, judges = str(tournament["panel"]).partition(":")
+def _notes(tournament: Record, titles: Mapping[str, str]) -> None:
+    panel = panels.panel_title(str(tournament["panel"]), titles)
     st.caption(
-        f"Judges: {plain(judges.replace('+', ', '))}. Prompt version {plain(tournament['prompt_version'])}; "
-        f"{plain(compact(tournament['settings']))}."
+        f"{plain(panel[:1].upper() + panel[1:])}, recorded as {plain(tournament['panel'])}. Prompt version "
+        f"{plain(tournament['prompt_version'])}; {plain(compact(tournament['settings']))}."
     )
     notes = [str(note) for note in tournament["notes"] or ()]
     if tournament["n_missing"]:
@@ -163,13 +171,13 @@ def _notes(tournament: Record) -> None:
                 st.text(visible(note))
 
 
-def _health(rows: Sequence[Mapping[str, Any]]) -> None:
+def _health(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> None:
     if not rows:
         return
     with st.expander("All measures of the judges"):
         tables.show(
             {
-                "judge": [row.get("judge") for row in rows],
+                "judge": panels.judge_names((row.get("judge") for row in rows), titles),
                 "answers": [row.get("n") for row in rows],
                 "invalid (%)": [_percent(row.get("invalid_rate")) for row in rows],
                 "first invalid (%)": [_percent(row.get("first_invalid_rate")) for row in rows],
@@ -191,7 +199,7 @@ def _health(rows: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
-def _pairs(store: Store, tournament: Record, labels: Mapping[str, str]) -> None:
+def _pairs(store: Store, tournament: Record, labels: Mapping[str, str], titles: Mapping[str, str]) -> None:
     st.header("Pairs of units", anchor=False)
     names = list(queries_pairs.FILTERS)
     filter_name = names[0]
@@ -230,12 +238,13 @@ def _pairs(store: Store, tournament: Record, labels: Mapping[str, str]) -> None:
         return
     rows = queries.records(frame)
     total = int(rows[0]["total"])
-    caption_slot.caption(f"{total} pairs, each judged in both orders; votes of all judges over both orders.")
+    counted = "1 pair" if total == 1 else f"{total} pairs"
+    caption_slot.caption(f"{counted}, each judged in both orders, in random order. A judge has one vote per order.")
     votes = queries_pairs.votes_of(store, tournament["tournament"], [row["pair_id"] for row in rows])
     cells = queries.cells(store, sorted({row[f"cell_{side}"] for row in rows for side in "12"}))
     galleries = {cell["cell_id"]: gallery_of(store, cell, outlined=False) for cell in cells}
     for row in rows:
-        _pair(store, tournament, labels, row, votes.get(row["pair_id"], []), galleries)
+        _pair(store, tournament, labels, row, who_voted(votes.get(row["pair_id"], []), titles), galleries)
     if total > _PER_PAGE:
         st.pagination(-(-total // _PER_PAGE), key=key)
 
@@ -245,44 +254,48 @@ def _pair(
     tournament: Record,
     labels: Mapping[str, str],
     row: Record,
-    votes: Sequence[Record],
+    voters: str,
     galleries: Mapping[str, Gallery],
 ) -> None:
-    """Show one pair: both grids, the votes, and who cast them."""
+    """Show one pair: both grids with their votes, the winner, and who voted for which."""
     first, second = (labels.get(row[f"cell_{side}"], row[f"cell_{side}"]) for side in "12")
     with st.container(border=True):
-        grids = st.columns([2, 2, 7], vertical_alignment="center")
-        for column, side in zip(grids, "12", strict=False):
+        grids = st.columns([3, 3, 5], vertical_alignment="center")
+        for column, side, label in zip(grids, "12", (first, second), strict=False):
             with column:
                 unit, cell_id = row[f"unit_{side}"], row[f"cell_{side}"]
                 thumbnail(store, row[f"grid_{side}"], cell_id, unit, galleries.get(cell_id), _GRID_PX)
+                st.caption(f"**{_votes(row[f'votes_{side}'])}** · {plain(label)}, unit {unit}")
         with grids[2]:
             st.markdown(f"**{plain(outcome(row, first, second))}**")
-            titles = [f"{label}, unit {row[f'unit_{side}']}" for side, label in zip("12", (first, second), strict=True)]
-            st.caption(f"Left: {plain(titles[0])}.  \nRight: {plain(titles[1])}.")
-            st.text(visible(who_voted(votes)))
+            st.text(visible(voters))
             address = {"tournament": tournament["tournament"], "pair": row["pair_id"], "order": row["first_order"]}
             navigation.link("judges", "Grids and replies", **address)
 
 
 def outcome(row: Record, first: str, second: str) -> str:
-    """Return the votes on a pair over both orders and what they decide."""
-    votes = f"{row['votes_1']} : {row['votes_2']}"
+    """Return what the votes on a pair over both orders decide."""
+    votes = f"{max(row['votes_1'], row['votes_2'])} to {min(row['votes_1'], row['votes_2'])}"
     if row["is_control"]:
         return f"Control, the same grid twice: {votes}"
     if row["wins_1"] == row["wins_2"]:
-        return f"{votes}, {'each order has another winner' if row['wins_1'] else 'no winner'}"
-    return f"{votes} for {first if row['wins_1'] > row['wins_2'] else second}"
+        return f"No winner, {votes}{': each order has another winner' if row['wins_1'] else ''}"
+    return f"{first if row['wins_1'] > row['wins_2'] else second} wins, {votes}"
 
 
-def who_voted(votes: Sequence[Record]) -> str:
+def who_voted(votes: Sequence[Record], titles: Mapping[str, str] | None = None) -> str:
     """Return which judges chose the left grid, the right one, each in one order, or none."""
     sides: dict[str, list[str]] = {"left": [], "right": [], "changed with the order": [], "no valid answer": []}
-    for vote, name in zip(votes, panels.judge_names(vote["judge"] for vote in votes), strict=True):
+    names = panels.judge_names((vote["judge"] for vote in votes), titles)
+    for vote, name in zip(votes, names, strict=True):
         first, second = vote["votes_1"], vote["votes_2"]
         kind = ("changed with the order" if second else "left") if first else "right" if second else "no valid answer"
         sides[kind].append(name)
     return " · ".join(f"{side}: {', '.join(names)}" for side, names in sides.items() if names)
+
+
+def _votes(number: int) -> str:
+    return "1 vote" if number == 1 else f"{number} votes"
 
 
 def _percent(value: float | str | None) -> str:
@@ -293,7 +306,7 @@ def _number(value: float | str | None, *, factor: int = 1, digits: int = 3) -> s
     # In JSON columns NaN is the text "NaN".
     if value is None or isinstance(value, str) or math.isnan(value):
         return "–"
-    return f"{factor * value:.{digits}f}"
+    return with_minus(f"{factor * value:.{digits}f}")
 
 
 def _interval(low: float | None, high: float | None) -> str:

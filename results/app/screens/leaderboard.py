@@ -12,29 +12,34 @@ from results.app.column_groups import COMMANDS, LEADERS, folded, leads, visible_
 from results.app.column_standing import Standings
 from results.app.sorting import Sorting, default_column
 from results.app.titles import floor_title, plain, visible
-from results.boards.board import Board, Column
-from results.boards.lead_columns import column_name, metric_name
+from results.boards.board import Board, Column, Row
+from results.boards.lead_columns import INTERPRETABILITY, column_name, group_of, metric_name, unit_text
 from results.boards.value_text import board_cells, floor_text, sign_lines
+from results.minus_sign import with_minus
+from results.short_number import short_number
 
 _WORST = "worst"
 
 
 def render() -> None:
     """Show the page."""
-    st.title("Leaderboard")
+    heading = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center")
+    heading.title("Leaderboard", width="content")
     with data.page() as store:
         board = widgets.board_of(data.require_boards(store))
         standings = Standings(store, board)
-        _table(board, standings)
+        with heading:
+            unfolded = _unfolded(board)
+        _table(board, standings, unfolded)
         weighted_table.show(board, standings)
         _notes(board)
         downloads.show(board)
 
 
-def _table(board: Board, standings: Standings) -> None:
+def _table(board: Board, standings: Standings, unfolded: Sequence[str]) -> None:
     sorting = _sorting(board)
     st.markdown(finding(board, standings, rank_column(board, sorting)))
-    columns = visible_columns(board, _unfolded(board))
+    columns = visible_columns(board, unfolded)
     if not columns:
         st.info("No method of this board has a measurement yet. The page Runs lists the failed cells.")
         return
@@ -65,15 +70,15 @@ def _unfolded(board: Board) -> list[str]:
     wanted = [group for group in address.get("more").split(",") if group in further]
     if st.session_state.get(key) != wanted:
         st.session_state[key] = wanted
-    st.pills(
-        "More columns",
-        list(further),
-        selection_mode="multi",
-        key=key,
-        format_func=lambda group: f"{group} +{len(further[group])}",
-        on_change=lambda: address.put(more=",".join(st.session_state[key])),
-        help="The columns of a group stand beside its lead column.",
-    )
+    with st.popover("More columns", icon=":material/view_column:", width="content"):
+        st.pills(
+            "More columns, beside the first one of their group",
+            list(further),
+            selection_mode="multi",
+            key=key,
+            format_func=lambda group: f"{group} +{len(further[group])}",
+            on_change=lambda: address.put(more=",".join(st.session_state[key])),
+        )
     return wanted
 
 
@@ -90,15 +95,33 @@ def finding(board: Board, standings: Standings, column: Column | None) -> str:
         return "No method without a flag is ranked."
     first.sort(key=lambda row: row.metrics[column.key].rank or 0)
     name = plain(column_name(column))
-    titles = [f"**{plain(row.title)}**" for row in first]
+    titles = [f"**{plain(row.title)}** ({plain(_value(row, column))})" for row in first]
+    control = _best_control(board, column)
     if n_ranked == 1:
         return f"By {name}, only {titles[0]} is ranked: the others are flagged, lossless by construction, or lack it."
     if len(first) == 1:
-        return f"By {name}, {titles[0]} is first of {n_ranked} ranked methods, beyond the errors."
+        return f"By {name}, {titles[0]} is first of {n_ranked} ranked methods, beyond the errors.{control}"
     return (
         f"By {name}, {', '.join(titles[:-1])} and {titles[-1]} cannot be told apart: each may be first of {n_ranked} "
-        "ranked methods."
+        f"ranked methods.{control}"
     )
+
+
+def _best_control(board: Board, column: Column) -> str:
+    """Return a sentence on the best control, as Markdown; empty if that says nothing, as for a cost."""
+    values = {
+        row.metrics[column.key].mean: row for row in board.rows if row.group == "control" and column.key in row.metrics
+    }
+    if not values or group_of(column) not in (INTERPRETABILITY, "judged"):
+        return ""
+    best = values[max(values) if column.direction == "higher" else min(values)]
+    return f" The best control has {plain(_value(best, column))}."
+
+
+def _value(row: Row, column: Column) -> str:
+    unit = unit_text(column)
+    mean = row.metrics[column.key].mean * (100.0 if column.unit == "fraction" else 1.0)
+    return short_number(mean) + (f" {unit}" if unit else "")
 
 
 def _legend(board: Board, columns: Sequence[Column]) -> None:
@@ -128,7 +151,7 @@ def _explanations(board: Board, columns: Sequence[Column]) -> list[str]:
     lossless = [line for line in sign_lines(board_cells(board, columns)) if line.startswith("lossless: ")]
     lines += [f"**Lossless**: {plain(line.removeprefix('lossless: '))}." for line in lossless]
     if board.floors:
-        floors = ", ".join(f"{floor_title(floor.column.key)} {floor_text(floor)}" for floor in board.floors)
+        floors = ", ".join(f"{floor_title(floor.column.key)} {with_minus(floor_text(floor))}" for floor in board.floors)
         lines.append(f"**For comparison**: {plain(floors)}.")
     return lines
 

@@ -17,13 +17,15 @@ from results.app.figures.curves import curve_figures
 from results.app.figures.histogram import histogram_figure
 from results.app.queries import Record
 from results.app.theme import LINE, Mark, marks
-from results.app.titles import DIRECTIONS, compact, duration, number, plain, visible
+from results.app.titles import DIRECTIONS, compact, distinct, number, plain, visible
 from results.app.widgets import Choice
 from results.boards.board import Aggregate, Board, Column, Row
 from results.boards.columns import is_detail
 from results.boards.lead_columns import column_name, lead_of, metric_name, position, unit_text
 from results.boards.value_text import value_text
 from results.comparison.unit_values import UNIT_VALUES
+from results.duration_text import duration_text
+from results.minus_sign import with_minus
 from results.reports.properties import PROPERTIES, MethodProperties, properties
 from results.store import Store
 from results.store.stability_versions import without_superseded
@@ -31,7 +33,7 @@ from results.store.stability_versions import without_superseded
 _BINS = 100
 _FEW_NOTES = 2
 # Columns of the main measurements, in pixels.
-_WIDTHS = {"metric": 150, "value": 130, "unit": 90, "direction": 130, "rank": 60, "over": 180}
+_WIDTHS = {"metric": 165, "value": 190, "rank": 60, "over": 215}
 
 
 def render() -> None:
@@ -102,9 +104,13 @@ def _measurements(choice: Choice) -> None:
         return
     main = [column for column in measured if not is_detail(column)] or measured
     counts = Counter(column.metric for column in measured)
-    names = ("metric", "value", "unit", "direction", "rank", "over", "meaning")
+    table = _measurement_table(board, row, main, counts)
     tables.show(
-        {name: values for name, values in _measurement_table(board, row, main, counts).items() if name in names},
+        {
+            "metric": [f"{name}{column.arrow}" for name, column in zip(table["metric"], main, strict=True)],
+            "value": [f"{value} {unit}".rstrip() for value, unit in zip(table["value"], table["unit"], strict=True)],
+            **{name: table[name] for name in ("rank", "over", "meaning")},
+        },
         "Main measurements of this method.",
         height="content",
         column_config={name: st.column_config.TextColumn(width=width) for name, width in _WIDTHS.items()},
@@ -113,7 +119,8 @@ def _measurements(choice: Choice) -> None:
         tables.show(_measurement_table(board, row, measured, counts), "All measurements of this method.")
     st.caption(
         "Mean ± standard error, from the spread over seeds and the units or images within a cell; a pooled value has "
-        "its 95 % interval. Rank: among the rows of the group without a flag; a value without one is not ranked."
+        "its 95 % interval. ↑, ↓: higher, lower is better. Rank: among the rows of the group without a flag; a value "
+        "without one is not ranked."
     )
 
 
@@ -123,7 +130,7 @@ def _measurement_table(
     return {
         "group": [group_of(column) for column in columns],
         "metric": [_metric(column, counts) for column in columns],
-        "value": [value_text(row, column, ranked=False) for column in columns],
+        "value": [with_minus(value_text(row, column, ranked=False)) for column in columns],
         "unit": [unit_text(column) for column in columns],
         "direction": [DIRECTIONS[column.direction] for column in columns],
         "rank": [_rank(board, row.metrics.get(column.key), column.key) for column in columns],
@@ -136,7 +143,7 @@ def _measurement_table(
 
 def _metric(column: Column, counts: Mapping[str, int]) -> str:
     # Parameters have a column of their own; in the name they are needed only if a metric occurs twice.
-    return metric_name(column.metric) if counts[column.metric] == 1 else column_name(column)
+    return column_name(column, with_variant=counts[column.metric] > 1)
 
 
 def _over(row: Row, column: Column) -> str:
@@ -148,7 +155,7 @@ def _over(row: Row, column: Column) -> str:
     if aggregate.interval is not None:
         agreement = column.panel_agreement
         text = f"{count} comparisons"
-        return text if agreement is None else f"{text}, panel agreement {agreement:.2f}"
+        return text if agreement is None else with_minus(f"{text}, agreement {agreement:.2f}")
     if aggregate.of_pairs:
         return f"{aggregate.n} pair{'' if aggregate.n == 1 else 's'} of runs"
     lead = lead_of(column)
@@ -178,15 +185,22 @@ def _units(store: Store, choice: Choice, finished: Sequence[str]) -> None:
     if frame.empty:
         return
     st.header("MS scores of the units")
-    name = visible(choice.row.title_with_flags)
-    counts = {name: _binned(frame[frame["cell_id"].isin(finished)])}
+    control = next((row.title for row in choice.board.rows if reference in row.cell_ids), "backbone only")
+    name, other = distinct([choice.row.title_with_flags, control])
+    per_cell = {cell_id: _binned(frame[frame["cell_id"] == cell_id]) for cell_id in (*finished, reference) if cell_id}
+    counts = {name: np.sum([per_cell[cell_id] for cell_id in finished], axis=0).tolist()}
     styles = {name: marks([choice.row.method])[choice.row.method]}
     if reference is not None:
-        counts["unmodified layer"] = _binned(frame[frame["cell_id"] == reference])
-        styles["unmodified layer"] = Mark(LINE, "cross")
-    figure = histogram_figure(counts, styles, f"MS score of a unit, {DIRECTIONS['higher']}")
+        counts[other] = per_cell[reference]
+        styles[other] = Mark(LINE, "cross")
+    title = f"MS score of a unit, {DIRECTIONS['higher']}"
+    figure = histogram_figure(counts, styles, title, n_pooled={name: len(finished)})
     chart.show(figure, "histogram", f"Distribution of the MS scores of the units of {name}.")
-    st.caption("Alive units with a defined score, pooled over all cells of the method.")
+    text = "Alive units with a defined score."
+    if len(finished) > 1:
+        numbers = ", ".join(f"{sum(per_cell[cell_id]):,.0f}" for cell_id in finished)
+        text += f" The {len(finished)} seeds of the method are pooled: {numbers} units."
+    st.caption(text)
 
 
 def _binned(frame: pd.DataFrame) -> list[float]:
@@ -247,7 +261,7 @@ def _properties(store: Store, choice: Choice) -> None:
                     f"**{entry.verdict}**{' ⚠ contradicts the claim' if entry.contradicts_claim else ''}"
                     for entry in verdicts.values()
                 ],
-                "evidence": [plain(entry.evidence) for entry in verdicts.values()],
+                "evidence": [plain(with_minus(entry.evidence)) for entry in verdicts.values()],
                 "claimed": [_yes_or_no(entry.claimed) for entry in verdicts.values()],
                 "Table 1 of the paper": [_yes_or_no(entry.published) for entry in verdicts.values()],
             }
@@ -284,8 +298,8 @@ def _provenance(cells: Sequence[Record]) -> None:
             "seeds": [_seeds(cell) for cell in cells],
             "status": [cell["status"] for cell in cells],
             "units": pd.array([cell["n_units"] for cell in cells]),
-            "fit": [duration(cell["fit_seconds"]) for cell in cells],
-            "whole cell": [duration(cell["seconds"]) for cell in cells],
+            "fit": [duration_text(cell["fit_seconds"]) for cell in cells],
+            "whole cell": [duration_text(cell["seconds"]) for cell in cells],
             "run": [cell["run_id"] or "not recorded" for cell in cells],
             "code": [cell["code_revision"] or "not recorded" for cell in cells],
             "device": [f"{cell['device'] or 'not recorded'} {cell['dtype'] or ''}" for cell in cells],

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -13,10 +12,12 @@ import streamlit as st
 from results.app import data, flags, navigation, queries, queries_runs, tables
 from results.app.disk_use import DiskUse, disk_use
 from results.app.queries import Record
-from results.app.run_progress import logged_at, progress_of
-from results.app.titles import duration, plain, visible
+from results.app.run_command import typed_command
+from results.app.run_progress import logged_at, progress_of, step_of
+from results.app.run_words import disk_sentence, outcome
+from results.app.titles import plain, visible
 from results.app.widgets import Choice
-from results.byte_sizes import size_text
+from results.duration_text import duration_text
 from results.run_log import log_file, tail
 from results.store import Store
 from results.store.liveness import run_states
@@ -66,8 +67,8 @@ def _running() -> None:
 
 
 def _progress(store: Store, run: Record) -> None:
-    """Show cell i of n, the time left, and the end of the log."""
-    lines = _log(store.path, run["run_id"], _TAIL)
+    """Show cell i of n, the time left, the step it is in, and the end of the log."""
+    lines = _log(store.path, run["run_id"], _LONG_TAIL)
     progress = progress_of(lines)
     done, total = run["n_finished"] + run["n_failed"], run["n_planned"]
     left = ""
@@ -77,31 +78,30 @@ def _progress(store: Store, run: Record) -> None:
     suite = run["suite"] or "a run"
     failed = f", {run['n_failed']} failed" if run["n_failed"] else ""
     with st.container(border=True):
-        if total and total > 0:
-            heading = f"{suite}: cell {min(done + 1, total)} of {total}{left}"
-        else:
+        if not total or total < 0:
             heading = f"{suite}: {done} cells done"
+        elif done >= total:
+            heading = f"{suite}: all {total} cells done, comparing them"
+        else:
+            heading = f"{suite}: cell {done + 1} of {total}{left}"
         st.header(plain(heading), anchor=False)
         if total and total > 0:
             st.progress(min(done / total, 1.0), text=f"{done} of {total} cells done{failed}")
         now = datetime.now(UTC)
         newest = max(filter(None, [run["last_at"], *(logged_at(line) for line in lines[-1:])]), default=None)
-        facts = [f"Running for {duration_text(now - run['started_at'])}" if run["started_at"] else "Running"]
+        facts = ["Running"]
+        if run["started_at"]:
+            facts = [f"Running for {duration_text((now - run['started_at']).total_seconds(), is_rough=True)}"]
         if newest is not None:
-            facts.append(f"last message {duration_text(now - newest)} ago")
-        if lines:
-            facts.append("end of the log, newest first:")
+            facts.append(f"last message {duration_text((now - newest).total_seconds(), is_rough=True)} ago")
+        if step := step_of(lines):
+            facts.append(f"at work on {step}")
         st.caption(plain(" · ".join(facts)))
         if lines:
-            st.code(visible_lines(lines), language=None, height=260)
+            st.text("Log, newest line first:")
+            st.code(visible_lines(lines[-_TAIL:]), language=None, height=260, wrap_lines=True)
         else:
             st.text("This run writes no log beside the store.")
-
-
-def duration_text(span: timedelta) -> str:
-    """Return a time span in whole seconds, minutes or hours."""
-    seconds = max(0, round(span.total_seconds()))
-    return f"{seconds} s" if seconds < 60 else duration(seconds)
 
 
 def visible_lines(lines: Sequence[str]) -> str:
@@ -131,8 +131,8 @@ def _failures(store: Store, row_of_cell: Mapping[str, Choice]) -> None:
                     with st.expander("Traceback"):
                         st.code(visible(cell["traceback"]), language=None)
             if command := group[0]["command"]:
-                st.caption("This command computes them again; finished cells are kept:")
-                st.code(visible(runnable(command, store.path)), language=None, wrap_lines=True)
+                st.caption("This command computes the failed cells again; finished ones are kept:")
+                st.code(visible(typed_command(command, store.path)), language=None, wrap_lines=True)
 
 
 def _all_runs(store: Store, row_of_cell: Mapping[str, Choice]) -> None:
@@ -144,35 +144,27 @@ def _all_runs(store: Store, row_of_cell: Mapping[str, Choice]) -> None:
     st.header("All runs", anchor=False)
     seconds = queries_runs.computed_seconds(store)
     for number, run in enumerate(runs):
-        is_open = number == 0 and run["status"] in ("died", "interrupted")
+        # A run that goes on has a box of its own.
+        is_open = number == 0 and run["status"] != "running"
         _run(store, run, row_of_cell, seconds.get(run["run_id"]), is_open=is_open)
 
 
 def _run(
     store: Store, run: Record, row_of_cell: Mapping[str, Choice], computed: float | None, *, is_open: bool
 ) -> None:
-    done, failed, planned = run["n_finished"], run["n_failed"], run["n_planned"]
     started = run["started_at"]
     when = "time not recorded" if started is None else f"{started:%Y-%m-%d %H:%M} UTC"
-    counts = f"{done} finished" + (f", {failed} failed" if failed else "")
-    took = run["ended_at"] - started if run["ended_at"] is not None and started is not None else None
-    spent = "" if took is None else f" in {duration_text(took)}"
-    heading = f"{run['suite'] or 'no suite'}, {when}: {counts}{spent}, {run['status']}"
+    heading = f"{run['suite'] or 'no suite'}, {when}: {outcome(run)}"
     with st.expander(f"{_ICONS.get(run['status'], '')} {plain(heading)}", expanded=is_open):
-        parts = [f"{done} cells finished", f"{failed} failed"]
-        if planned is not None:
-            parts.append(f"{planned} planned (including those that earlier runs had finished)")
-        if took is not None:
-            parts.append(f"took {duration(took.total_seconds())}")
         if computed is not None:
-            parts.append(f"its cells took {duration(computed)} together")
-        st.text(", ".join(parts) + ".")
+            st.text(f"Computing time of its cells, one after the other: {duration_text(computed)}.")
         if run["status"] == "died":
             st.warning("The process was killed. Run the same command again to continue from the finished cells.")
         if run["command"]:
-            again = "changes nothing" if run["status"] == "finished" and not failed else "continues where it stopped"
-            st.text(f"Command of this run. Running it again {again} (finished cells are not computed again):")
-            st.code(visible(runnable(run["command"], store.path)), language=None, wrap_lines=True)
+            is_complete = run["status"] == "finished" and not run["n_failed"]
+            again = "changes nothing" if is_complete else "computes the cells that are missing"
+            st.text(f"Command of this run. Running it again {again}; finished cells are kept:")
+            st.code(visible(typed_command(run["command"], store.path)), language=None, wrap_lines=True)
             st.caption("Of other paths, only the last part is recorded; enter them in full.")
         lines = [
             f"run {run['run_id']}",
@@ -191,13 +183,14 @@ def _run(
                     "token seed": pd.array([cell["token_seed"] for cell in cells]),
                     "init seed": pd.array([cell["init_seed"] for cell in cells]),
                     "units": pd.array([cell["n_units"] for cell in cells]),
-                    "took": [duration(cell["seconds"]) for cell in cells],
+                    "took": [duration_text(cell["seconds"]) for cell in cells],
                 },
                 "The newest cells of this run, failed ones first.",
             )
-        if log := _log(store.path, run["run_id"], _LONG_TAIL):
-            st.text(f"End of its log, newest first; the file is logs/{visible(run['run_id'])}.log beside the store:")
-            st.code(visible_lines(log), language=None, height=260)
+        # The log of a run that goes on is in its box above.
+        if run["status"] != "running" and (log := _log(store.path, run["run_id"], _LONG_TAIL)):
+            st.text(f"Log, newest line first (the file logs/{visible(run['run_id'])}.log beside the store):")
+            st.code(visible_lines(log), language=None, height=260, wrap_lines=True)
 
 
 def _name(cell: Record, row_of_cell: Mapping[str, Choice]) -> str:
@@ -206,30 +199,9 @@ def _name(cell: Record, row_of_cell: Mapping[str, Choice]) -> str:
     return str(cell["label"]) if choice is None else choice.row.title_with_flags
 
 
-def runnable(command: str, path: Path) -> str:
-    """Return a recorded command as it can be typed, with the store's full path; other paths stay as recorded.
-
-    Commands are stored without folders, because results travel between machines.
-    """
-    try:
-        words = shlex.split(command)
-    except ValueError:  # an open quotation mark
-        return command
-    if words[:1] == ["__main__.py"]:
-        words[:1] = ["python", "-m", "harness"]
-    for index, word in enumerate(words):
-        if word == "--store" and words[index + 1 : index + 2] == [path.name]:
-            words[index + 1] = str(path)
-        elif word == f"--store={path.name}":
-            words[index] = f"--store={path}"
-    return shlex.join(words)
-
-
 def _disk(store: Path) -> None:
     """Show how much disk space the store and the folders beside it use."""
-    uses = _disk_use(store)
-    parts = [f"{use.what} {size_text(use.n_bytes)}{'' if use.is_complete else ' or more'}" for use in uses]
-    st.caption(plain(f"Disk: {', '.join(parts)}."))
+    st.caption(plain(disk_sentence(_disk_use(store))))
 
 
 @st.cache_data(ttl=60, max_entries=4, show_spinner=False)

@@ -16,6 +16,7 @@ from results.app.units.labels import labels_of
 from results.app.units.listing import Cell
 from results.app.units.notes import note
 from results.app.units.tiles import score_text, tile_grid
+from results.minus_sign import with_minus
 from results.store import Store
 
 _FAMILY_PX = 72
@@ -38,7 +39,7 @@ def show_family(store: Store, cell: Cell, gallery: Gallery, unit: Record, addres
     st.subheader("Parent and siblings")
     note(f"Parent: original unit {parent}. Its {total} sub-unit{'' if total == 1 else 's'}{left_out}, best first.")
     if original is None:
-        note("The unmodified layer is not in this store, so the parent's images are unavailable.")
+        note('The control "backbone only" is not in this store, so the parent\'s images are unavailable.')
     with st.container(horizontal=True, gap="small"):
         if original is not None:
             label = labels_of(store, cell.reference or "", [original]).get(parent)
@@ -102,7 +103,7 @@ def _member(
         words = [f"**{plain(label)}**"] if label else []
         st.markdown(" ".join([*words, *([":violet-badge[CLS unit]"] if is_prefix_unit(unit) else [])]) or "no class")
         gallery.show(unit, title.lower(), tile_px=_FAMILY_PX, columns=3, cell_id=cell_id)
-        more = "" if gain is None else f" · gain {gain:+.2f}"
+        more = "" if gain is None else with_minus(f" · gain {gain:+.2f}")
         note(score_text(unit) + more)
 
 

@@ -15,6 +15,7 @@ from results.app.units import favourites
 from results.app.units.facts import chance_of, is_prefix_unit, peak_finding
 from results.app.units.notes import note
 from results.app.units.spark import spark
+from results.minus_sign import with_minus
 
 #: Width of a tile, and of one of its images.
 TILE_PX, IMAGE_PX = 288, 126
@@ -92,4 +93,4 @@ def score_text(unit: Record) -> str:
     score, chance = unit["ms_score"], chance_of(unit)
     if score is None or score != score:
         return "MS score undefined"
-    return f"MS {score:.2f}" + ("" if chance is None else f" · chance {chance:.2f}")
+    return with_minus(f"MS {score:.2f}" + ("" if chance is None else f" · chance {chance:.2f}"))

@@ -74,6 +74,8 @@ function makeKeys(cards) {
     if (!step || event.altKey || event.ctrlKey || event.metaKey || event.target.matches("input")) return;
     const here = cards.indexOf(document.activeElement.closest(".card"));
     const next = cards[Math.min(Math.max(here + step, 0), cards.length - 1)];
+    // An enlarged unit hands this over to the next one.
+    if (document.querySelector(".card:target")) location.hash = next.id;
     next.querySelector("h3 a").focus();
     next.scrollIntoView({ block: "nearest" });
   });

@@ -21,6 +21,7 @@ import yaml
 from command_line import harness_process
 from fake_hub import TOKEN, Answer, FakeHub, client_of, fake_hub
 from hostile_texts import hostile_texts
+from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from paths import ROOT
 from safetensors import safe_open
@@ -127,9 +128,9 @@ def test_the_card_has_front_matter_scores_flags_and_how_to_load(store: Store, tm
     assert suite["methods"] == [{"name": "pretrained_sae", "label": REPOSITORY, "config": {"weights": TO}}] and suite[
         "targets"
     ] == [{"backbone": "tiny_vit", "site": cell.site}]
-    [python] = re.findall(r"```python\n(.*?)```", body, re.S)
-    compile(python, "card", "exec")
-    assert f'pretrained.load("{TO}")' in python
+    assert f'pretrained.load("{TO}")' in python_of(body)
+    data = ModelCard(card).data.to_dict()
+    assert (data["license"], data["library_name"]) == ("mit", "disentanglement-harness") and "base_model" not in data
 
 
 def test_a_flagged_row_says_so(store: Store, tmp_path: Path) -> None:
@@ -247,17 +248,22 @@ def test_the_command_line_pushes_and_another_process_loads(store: Store, tmp_pat
         assert TOKEN not in done.stdout + done.stderr
         reference = json.loads(done.stdout)["reference"]
         assert reference == f"{TO}@{hub.repositories[REPOSITORY].commits[-1][0]}"
-        code = (
-            "import sys, torch\nfrom methods import pretrained\n"
-            "x = torch.randn(9, int(sys.argv[2]), generator=torch.Generator().manual_seed(3))\n"
-            "torch.save(pretrained.load(sys.argv[1]).encode(x), sys.argv[3])"
-        )
-        arguments = [sys.executable, "-c", code, reference, str(cell.d_out), str(tmp_path / "codes.pt")]
+        # The code of the card, as it is pasted.
+        card = hub.repositories[REPOSITORY].commits[-1][1]["README.md"].decode()
+        code = f"{python_of(card)}\nimport sys\ntorch.save((x, codes, x_hat, atoms), sys.argv[1])"
         python = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        arguments = [sys.executable, "-c", code, str(tmp_path / "codes.pt")]
         subprocess.run(arguments, env=python, check=True, timeout=200)
     original = methods.load(store.path.parent / cell.artifact)
-    x = torch.randn(9, int(cell.d_out), generator=torch.Generator().manual_seed(3))
-    assert torch.equal(torch.load(tmp_path / "codes.pt", weights_only=True), original.encode(x))
+    x, codes, x_hat, atoms = torch.load(tmp_path / "codes.pt", weights_only=True)
+    assert x.shape == (4, cell.d_out) and torch.equal(codes, original.encode(x))
+    assert torch.equal(x_hat, original.decode(codes)) and torch.equal(atoms, original.dictionary().atoms)
+
+
+def python_of(card: str) -> str:
+    """Return the block of Python of a card."""
+    [code] = re.findall(r"```python\n(.*?)```", card, re.S)
+    return str(code)
 
 
 def test_another_kind_of_method_says_how_it_is_loaded(store: Store, hub: FakeHub) -> None:
@@ -266,6 +272,9 @@ def test_another_kind_of_method_says_how_it_is_loaded(store: Store, hub: FakeHub
     files = hub.repositories[REPOSITORY].commits[-1][1]
     card = files["README.md"].decode()
     assert 'METHODS.get("elude").load(path)' in card and "pretrained.load" not in card
+    names: dict[str, Any] = {}
+    exec(python_of(card), names)
+    assert names["codes"].shape == (4, cell.n_units)
     with pytest.raises(UserError, match=r"METHODS.get\('elude'\).load"):
         pretrained.load(TO)
     path = download.hub_package().hf_hub_download(REPOSITORY, "model.safetensors")

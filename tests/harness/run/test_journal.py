@@ -9,6 +9,7 @@ from rich.console import Console
 
 from harness.progress import Reporter, Terminal
 from harness.run.journal import Journal
+from results.app.run_progress import step_of
 
 
 class Heard(Reporter):
@@ -38,6 +39,7 @@ def test_cells_are_counted_with_the_time_left_and_written_to_the_log(tmp_path: P
     assert heard.lines == ["photos: 249 images.", "4/5 TopK SAE: r2 40 %", "5/5 TopK\x1b SAE: computed by the run x"]
     assert heard.left[0] == 120.0 and heard.left[-1] == 0.0
     logged = [line[20:] for line in file.read_text().splitlines()]
+    assert logged.count("photos: 249 images.") == 1
     assert logged[-2].startswith("4/5 TopK SAE: r2 40 % [c1]; about ") and logged[-2].endswith(" left")
     assert "\x1b" not in logged[-1] and logged[-1].endswith("[c2]")
 
@@ -71,3 +73,18 @@ def test_plain_output_has_the_time_left_on_the_line_of_the_cell(tmp_path: Path) 
     first, second = output.getvalue().splitlines()
     assert first.startswith("  1/2 PCA: r2 1 %; about ") and first.endswith("left")
     assert second == "  2/2 PCA: r2 1 %"
+
+
+def test_a_long_step_is_logged_in_growing_intervals(tmp_path: Path) -> None:
+    now, file = 0.0, tmp_path / "r.log"
+    journal = Journal(Heard(), {}, {}, file, clock=lambda: now)
+    for second in range(200):
+        now = float(second)
+        journal.progress(second, 200, "probing images")
+    journal.say("done")
+    now += 9.0
+    journal.progress(1, 200, "evaluation images")
+    journal.close()
+    logged = [line[20:] for line in file.read_text().splitlines()]
+    assert logged == [*(f"... probing images: {second} of 200" for second in (10, 30, 70, 150)), "done"]
+    assert step_of(file.read_text().splitlines()[:1]) == "probing images: 10 of 200"

@@ -11,6 +11,7 @@ import pytest
 
 from harness import stats
 from harness.stats.health import alpha_of
+from harness.stats.win_rates import ranks
 from methods.errors import UserError
 
 Answer = Callable[[str, str, str, int], str | None]
@@ -60,6 +61,12 @@ def test_a_planted_order_is_recovered() -> None:
     assert ((rates["ci_low"] < rates["win_rate"]) & (rates["win_rate"] < rates["ci_high"])).all()
     strengths = stats.bradley_terry(frame)
     assert strengths["method"].tolist() == list("abcde") and abs(strengths["strength"].sum()) < 1e-9
+
+
+def test_rates_that_differ_in_the_last_bit_share_the_better_rank() -> None:
+    rates = np.array([[0.488888888888889, 0.4888888888888889, 0.7, np.nan]])
+    assert rates[0, 0] != rates[0, 1]
+    assert np.array_equal(ranks(rates), [[2, 2, 1, np.nan]], equal_nan=True)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
 import struct
 from collections.abc import Callable, Iterator
@@ -141,9 +143,13 @@ FILE = f"/{REPOSITORY}/resolve/main/model.safetensors"
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        ({"ETag": '"../../../evil"'}, "ETag"),
-        ({"ETag": '"/tmp/evil"'}, "ETag"),
-        ({"X-Repo-Commit": "../../evil"}, "changed while"),
+        ({"ETag": '"../../../evil"'}, "the header etag has a form"),
+        ({"ETag": '"/tmp/evil"'}, "the header etag has a form"),
+        ({"X-Linked-ETag": '"/tmp/evil"'}, "the header x-linked-etag has a form"),
+        ({"X-Repo-Commit": "../../evil"}, "a form that no hub gives"),
+        ({"X-Repo-Commit": "a" * 40}, "changed while"),
+        ({"X-Xet-Hash": "../../evil"}, "a form that no hub gives"),
+        ({"Content-Encoding": "gzip"}, "compressed"),
         ({"X-Linked-Size": str(10**15)}, "larger than 8 GiB"),
         ({"Location": "file:///etc/passwd"}, "not of the web"),
     ],
@@ -164,6 +170,58 @@ def test_an_endless_file_is_stopped(hub: FakeHub, weights: bytes, monkeypatch: p
     hub.answers[f"HEAD {FILE}"] = Answer(200, b"", {"ETag": '"abc"', "X-Repo-Commit": commit, "X-Linked-Size": "9999"})
     hub.answers[f"GET {FILE}"] = Answer(200, b"", {"ETag": '"abc"'}, stream=bytes(1 << 16))
     assert "largest file of weights" in refused()
+
+
+def test_an_endless_list_of_files_is_stopped(hub: FakeHub, weights: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "MOST_LISTING", 1 << 20)
+    hub.answers[INFO] = Answer(200, b'{"siblings": [', stream=b'{"rfilename": "a.safetensors"}, ' * 1000)
+    assert "The list of files of hf:me/sae is larger than 1 MiB" in refused()
+    hub.answers[INFO] = Answer(200, b"[" * (2 << 20))
+    assert "is larger than 1 MiB" in refused()
+
+
+def test_an_endless_error_is_stopped(hub: FakeHub, weights: bytes) -> None:
+    hub.put(REPOSITORY, model__safetensors=weights)
+    hub.answers[INFO] = Answer(404, stream=b"x" * (1 << 16))
+    assert "the text of an error has more than" in refused()
+    del hub.answers[INFO]
+    hub.answers[f"GET {FILE}"] = Answer(500, stream=b"x" * (1 << 16))
+    assert "the text of an error has more than" in refused()
+
+
+def test_a_bomb_is_not_unpacked(hub: FakeHub) -> None:
+    packed = gzip.compress(b" " * 10_000_000)
+    hub.answers[INFO] = Answer(200, packed, {"Content-Encoding": "gzip"})
+    assert "compressed, which nobody asked for" in refused()
+
+
+@pytest.mark.parametrize("header", ["ETag", "X-Repo-Commit"])
+def test_headers_that_change_after_the_first_answer_name_no_files(
+    hub: FakeHub, weights: bytes, header: str, tmp_path: Path
+) -> None:
+    """Whichever answer to the same request has them."""
+    commit = hub.put(REPOSITORY, model__safetensors=weights)
+    for n_right in range(3):
+        answers: Iterator[dict[str, str]] = iter([{}] * n_right)
+
+        def answer(answers: Iterator[dict[str, str]] = answers) -> Answer:
+            right = {"ETag": '"abc"', "X-Repo-Commit": commit}
+            return Answer(200, b"", {**right, **next(answers, {header: "../../../evil"})})
+
+        hub.answers[f"HEAD {FILE}"] = answer
+        download._resolved.clear()
+        with contextlib.suppress(methods.UserError):
+            pretrained.load(f"hf:{REPOSITORY}")
+        assert not list(tmp_path.rglob("evil*"))
+
+
+def test_the_client_of_the_process_is_left_as_it_was(hub: FakeHub, weights: bytes) -> None:
+    from huggingface_hub.utils import get_session
+
+    before = get_session().event_hooks
+    hub.put(REPOSITORY, model__safetensors=weights)
+    resolve(HubFile.of(f"hf:{REPOSITORY}"))
+    assert get_session().event_hooks == before
 
 
 def test_a_redirect_elsewhere_gets_no_token_and_wrong_content_is_refused(hub: FakeHub, weights: bytes) -> None:
@@ -205,6 +263,7 @@ DAMAGED: list[tuple[str, Callable[[bytes], bytes]]] = [
     ),
     ("which random_dictionary does not have", lambda weights: with_header(weights, ("gain", "gait"))),
     ("are damaged", lambda weights: with_header(weights).replace(b"[12, 6]", b"[72, 1]")),
+    ("has the type torch.int32", lambda weights: with_header(weights).replace(b'"F32"', b'"I32"')),
 ]
 
 

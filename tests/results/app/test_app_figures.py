@@ -89,16 +89,16 @@ def test_every_mark_is_one_that_vega_draws() -> None:
 def test_a_histogram_is_in_shares_and_holds_each_bin_to_its_right_edge() -> None:
     counts = {"a": [0.0, 1.0, 3.0, 0.0], "view_1": [0.0, 2.0, 0.0, 0.0]}
     styles = {"a": Mark(BLUE, "circle"), "view_1": Mark(GREY, "x")}
-    figure = histogram_figure(counts, styles, title="score")
+    figure = histogram_figure(counts, styles, title="score", n_pooled={"a": 3})
     steps = pd.DataFrame(figure["datasets"]["steps"])
-    first = steps[steps["name"] == "a (4 units)"]
+    first = steps[steps["name"] == "a (4 units of 3 seeds together)"]
     assert first["x"].tolist() == [-1.0, -0.5, 0.0, 0.5, 1.0] and first["y"].tolist() == [0.0, 25.0, 75.0, 0.0, 0.0]
-    assert set(steps["name"]) == {"a (4 units)", "view_1 (2 units)"}
+    assert set(steps["name"]) == {"a (4 units of 3 seeds together)", "view_1 (2 units)"}
     assert figure["datasets"]["filled"] == first.to_dict("records")
     bins = figure["datasets"]["bins"]
     assert bins[1]["share_0"] == "25.0 % of the units" and bins[1]["share_1"] == "100.0 % of the units"
     require_valid(figure)
-    empty = histogram_figure({"a": [0.0, 0.0]}, styles, title="score")
+    empty = histogram_figure({"a": [0.0, 0.0]}, styles, title="score", n_pooled={})
     assert [row["y"] for row in empty["datasets"]["steps"]] == [0.0, 0.0, 0.0]
 
 

@@ -74,10 +74,10 @@ def test_flagged_and_virtual_rows_are_hollow_and_controls_are_lines(store: Store
     for name, row in rows.items():
         assert (row["colour"] == GREY == row["outline"]) == (name in hollow)
     assert "collapsed, mean overlap with the nearest unit" in rows["copies [collapsed]"]["text"]
-    assert "not compared: virtual" in rows["ghost (virtual)"]["status"]
+    assert "not ranked: virtual" in rows["ghost (virtual)"]["status"]
     assert {row["kind"] for row in figure["datasets"]["kinds"]} == {
         "measured here",
-        "flagged or virtual",
+        "not ranked",
     }
     controls = {row["name"]: row for row in figure["datasets"]["controls"]}
     assert set(controls) == {"random atoms", "backbone only"} and all(CELL in row for row in controls.values())
@@ -102,7 +102,7 @@ def test_a_control_does_not_widen_the_horizontal_axis(store: Store, board: Board
     measured = next(layer for layer in figure["layer"] if layer["data"]["name"] == "measured")
     assert measured["encoding"]["x"]["scale"]["domain"][0] > 0
     # Its value is in the tooltip.
-    assert {row["x_text"] for row in figure["datasets"]["controls"]} == {"-30000.00 %"}
+    assert {row["x_text"] for row in figure["datasets"]["controls"]} == {"−30000.00 %"}
 
 
 def test_ranks_and_their_intervals_are_among_the_ranked_rows(store: Store, board: Board) -> None:
@@ -155,9 +155,9 @@ def test_pages_of_one_row_warn_of_its_flags(here: Store, page: str) -> None:
     if page == "method":
         assert test.title[0].value == plain("copies [collapsed]")
         measured = test.dataframe[0].value.set_index("metric")
-        assert measured.loc["MS score", "over"] == "3 seeds, 102 units each"
-        assert measured.loc["accuracy", "over"] == "3 seeds, 100 images each"
-        assert measured.loc["MS score", "rank"] == "" and "±" in measured.loc["accuracy", "value"]
+        assert measured.loc["MS score ↑", "over"] == "3 seeds, 102 units each"
+        assert measured.loc["accuracy ↑", "over"] == "3 seeds, 100 images each"
+        assert measured.loc["MS score ↑", "rank"] == "" and "±" in measured.loc["accuracy ↑", "value"]
     if page == "compare":
         assert "A: copies [collapsed]" in test.dataframe[0].value.columns
 
@@ -241,7 +241,7 @@ def test_a_store_of_single_seeds_has_no_front_and_says_why(tmp_path: Path, monke
     require_sound(test)
     assert "no method with both metrics is without a flag" in texts(test)
     frame = test.get("table")[-1].value
-    assert np.all(frame["front share"] == "") and np.all(frame["on the front"] == "not compared")
+    assert np.all(frame["on the front"] == "not ranked")
 
 
 def test_a_board_of_controls_alone_has_a_chart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,6 @@ from results import RunRecord, Store, open_store
 from results.app import queries, queries_judging, queries_pairs, queries_units
 from results.app.judged_comparison import verdict_text
 from results.app.screens.judges import outcome, who_voted
-from results.app.screens.runs import runnable
 from results.app.titles import plain
 from results.store import judgments
 from results.store.judgments import ReplyRecord, TournamentRecord
@@ -42,7 +41,7 @@ def test_the_method_page_has_stability_curves_and_provenance(here: Store) -> Non
     assert test.title[0].value == "TopK SAE"
     assert [(metric.label, metric.value, metric.delta) for metric in test.metric][1:] == [
         ("R2", "90.0 %", "88.0 to 91.9 · rank 1–2 of 2"),
-        ("Win rate", "25.0 %", "5.00 to 45.0 · rank 2 of 2"),
+        ("Win rate :orange-badge[proxy panel]", "25.0 %", "5.00 to 45.0 · rank 2 of 2"),
         ("Stability", "42.0 %", "no interval"),
         ("Fit", "1.00 s", "rank 1 of 3"),
     ]
@@ -125,7 +124,7 @@ def test_judges_shows_replies_as_they_are(here: Store) -> None:
 
 
 def test_votes_are_counted_as_the_statistics_count_them(here: Store) -> None:
-    frame = queries_pairs.judged(here, "tournament-1", limit=50).set_index("pair_id")
+    frame = queries_pairs.judged(here, "tournament-1", limit=50).set_index("pair_id").sort_index()
     votes = ["votes_1", "votes_2", "wins_1", "wins_2", "n_valid", "n_judges"]
     assert frame["cell_1"].tolist() == ["elude-42"] * 4 and frame["unit_2"].tolist() == [3, 4, 5, 6]
     assert frame.loc["pair/0", votes].tolist() == [6, 0, 2, 0, 6, 6]
@@ -146,10 +145,11 @@ def test_votes_are_counted_as_the_statistics_count_them(here: Store) -> None:
 
 def test_a_pair_is_decided_by_both_orders() -> None:
     row = {"votes_1": 5, "votes_2": 1, "wins_1": 2, "wins_2": 0, "is_control": False}
-    assert outcome(row, "ELUDe", "TopK") == "5 : 1 for ELUDe"
-    assert outcome({**row, "wins_1": 1, "wins_2": 1}, "a", "b") == "5 : 1, each order has another winner"
-    assert outcome({**row, "wins_1": 0}, "a", "b") == "5 : 1, no winner"
-    assert outcome({**row, "is_control": True}, "a", "b") == "Control, the same grid twice: 5 : 1"
+    assert outcome(row, "ELUDe", "TopK") == "ELUDe wins, 5 to 1"
+    assert outcome({**row, "votes_1": 1, "votes_2": 5, "wins_1": 0, "wins_2": 2}, "a", "b") == "b wins, 5 to 1"
+    assert outcome({**row, "wins_1": 1, "wins_2": 1}, "a", "b") == "No winner, 5 to 1: each order has another winner"
+    assert outcome({**row, "wins_1": 0}, "a", "b") == "No winner, 5 to 1"
+    assert outcome({**row, "is_control": True}, "a", "b") == "Control, the same grid twice: 5 to 1"
 
 
 @pytest.mark.parametrize(("version", "consensus", "words"), [(1, "A", "1 : 0, first"), (2, None, "1 : 0, undecided")])
@@ -178,14 +178,15 @@ def test_judges_shows_both_intervals_and_the_retries(here: Store) -> None:
     test = opened("judges", tournament="tournament-1")
     require_sound(test)
     health, rates, *_ = (frame.value for frame in test.dataframe)
-    assert rates["95 %, new units"].tolist() == ["55.0 to 95.0", "5.0 to 45.0"]
-    assert rates["95 %, these units"].tolist() == ["65.0 to 85.0", "15.0 to 35.0"] and rates["units"].tolist() == [4, 4]
+    assert rates["95 % interval"].tolist() == ["55.0 to 95.0", "5.0 to 45.0"]
+    assert rates["interval for these units"].tolist() == ["65.0 to 85.0", "15.0 to 35.0"]
+    assert rates["units"].tolist() == [4, 4]
     assert health["first invalid (%)"].tolist() == ["25.0"] * 3 and health["retried (%)"].tolist() == ["12.5"] * 3
     assert any("if other units of each method were judged" in element.value for element in test.caption)
     assert test.header[0].value.startswith("The 3 judges agree little more than by chance")
     written = texts(test)
-    assert "-badge[:material/question_mark: no position test]" in written and "proxy panel" in written
-    assert written.count(plain("No other judge can confirm its votes")) == 3
+    assert "-badge[:material/question_mark: unknown]" in written and "proxy panel" in written
+    assert written.count(plain("no other judge whose votes could confirm its own")) == 3
     assert "4 pairs, each judged in both orders" in written
 
 
@@ -207,7 +208,7 @@ def test_runs_shows_the_command_and_why_cells_failed(here: Store) -> None:
     headings = [element.value for element in test.header]
     # Failed cells come first, with their command.
     assert headings == ["1 failed cell", "All runs"]
-    assert test.code[1].value == "harness run --suite demo" and plain("Disk: store") in written
+    assert test.code[1].value == "harness run --suite demo" and plain("The store takes") in written
 
 
 def test_a_run_that_lives_and_one_that_was_killed(here: Store) -> None:
@@ -224,24 +225,10 @@ def test_a_run_that_lives_and_one_that_was_killed(here: Store) -> None:
     log.unlink()
     log.parent.rmdir()
     labels_of = {name: [run.label for run in test.expander if name in run.label] for name in ("living", "killed")}
-    assert [label.endswith("running") for label in labels_of["living"]] == [True], labels_of
-    assert [label.endswith("died") for label in labels_of["killed"]] == [True], labels_of
+    assert [label.endswith(plain("running, 0 of 3 cells")) for label in labels_of["living"]] == [True], labels_of
+    assert [label.endswith("killed after 0 of 3 cells") for label in labels_of["killed"]] == [True], labels_of
     assert any("killed" in warning.value for warning in test.warning)
     require_sound(opened("runs"))
-
-
-def test_the_command_that_goes_on_names_the_store_in_full() -> None:
-    path = Path("/somewhere/with space/results.duckdb")
-    whole = "harness run --suite demo --store '/somewhere/with space/results.duckdb'"
-    assert runnable("harness run --suite demo --store results.duckdb", path) == whole
-    assert (
-        runnable("harness run --store=results.duckdb", path)
-        == "harness run '--store=/somewhere/with space/results.duckdb'"
-    )
-    for other in ("harness run --suite demo", "harness run --store other.duckdb", "harness run 'open"):
-        assert runnable(other, path) == other
-    # What sys.argv is under `python -m harness`.
-    assert runnable("__main__.py run --suite demo", path) == "python -m harness run --suite demo"
 
 
 def test_equal_units_are_not_multiplied(tmp_path: Path) -> None:

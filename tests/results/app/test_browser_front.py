@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import flagged_store
 import pytest
-from app_store import make_images
+from app_store import DROP, make_images
 
 pytest.importorskip("streamlit")
 pytest.importorskip("playwright.sync_api")
 from browser import CHART, Visit, app_server, axis_is, choose, expect, mark, visiting
+
+from results.csv_guard import csv_cell
 
 pytestmark = pytest.mark.browser
 
@@ -136,15 +139,20 @@ def test_the_front_is_read_and_left_with_the_keyboard(visit: Visit) -> None:
     visit.heading("TopK SAE")
 
 
-def test_an_interval_is_light_until_the_pointer_is_on_its_mark(visit: Visit) -> None:
+def test_an_interval_is_light_unless_its_method_is_in_the_headline_or_under_the_pointer(visit: Visit) -> None:
     page = visit.open("?focus=none")
     mark(page, "TopK SAE")
     opacities = "all => all.map(bar => Number(bar.getAttribute('opacity')))"
-    bars = page.locator(f"{CHART} .mark-rule line[stroke='#0072B2']")
-    assert bars.count() >= 1 and set(bars.evaluate_all(opacities)) == {0.3}
-    mark(page, "TopK SAE").hover()
+    # Those of the two methods of the headline can be compared at once.
+    for colour in ("#0072B2", "#D55E00"):
+        bars = page.locator(f"{CHART} .mark-rule line[stroke='{colour}']")
+        assert bars.count() >= 1 and set(bars.evaluate_all(opacities)) == {0.9}
+    colour = mark(page, DROP).get_attribute("fill")
+    bars = page.locator(f"{CHART} .mark-rule line[stroke='{colour}']")
+    assert bars.count() >= 1 and set(bars.evaluate_all(opacities)) == {0.45}
+    mark(page, DROP).hover()
     expect(bars.first).to_have_attribute("opacity", "1")
-    expect(page.locator("#vg-tooltip-element h2")).to_have_text("TopK SAE")
+    expect(page.locator("#vg-tooltip-element h2")).to_have_text(DROP)
 
 
 def test_published_marks_are_hollow_and_the_line_stays(visit: Visit) -> None:
@@ -206,6 +214,53 @@ def test_hidden_rows_are_named_and_shown_on_request(browser: Any, flagged_addres
         expect(page.get_by_text(line)).to_have_count(0)
         page.goto(page.url)
         mark(page, "copies [collapsed]")
+
+
+def test_the_link_and_the_files_hold_what_is_on_the_page(visit: Visit) -> None:
+    page = visit.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visit.open("?x=latency_ms&focus=topk_sae-42")
+    mark(page, "ELUDe")
+    page.get_by_role("button", name="Copy the address").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    copied = page.evaluate("() => navigator.clipboard.readText()")
+    assert copied == page.url and "x=latency_ms" in copied and "focus=topk_sae-42" in copied
+    saved = {ending: download(page, ending) for ending in ("CSV", "SVG", "PNG")}
+    header, *lines = saved["CSV"].decode().splitlines()
+    assert header.startswith("method,group,flags,seeds,expansion_factor,ms_score (%),ms_score (%) 95 % low,")
+    assert "latency_ms (ms) lowest seed,latency_ms (ms) highest seed" in header
+    assert [line.split(",")[0] for line in lines if line.startswith(("ELUDe", "TopK"))] == ["ELUDe", "TopK SAE"]
+    assert any(line.startswith(csv_cell(DROP)) for line in lines)
+    assert saved["SVG"].startswith(b"<svg") and b"ELUDe" in saved["SVG"]
+    assert saved["PNG"].startswith(b"\x89PNG") and len(saved["PNG"]) > 10_000
+
+
+def download(page: Any, ending: str) -> bytes:
+    with page.expect_download() as waiting:
+        page.locator(".st-key-front_share button", has_text=ending).click()
+    assert waiting.value.suggested_filename == f"front.{ending.lower()}"
+    return Path(waiting.value.path()).read_bytes()
+
+
+def test_terms_are_defined_on_the_page(visit: Visit) -> None:
+    page = visit.open("")
+    mark(page, "ELUDe")
+    text = "MS score: mean similarity of the images that activate a unit most. R2: share of the variance"
+    expect(page.locator(".st-key-front_meanings")).to_contain_text(text)
+    page.locator(".st-key-front_headline [data-testid=stTooltipHoverTarget]").hover()
+    terms = page.locator("[data-testid=stTooltipContent]")
+    expect(terms).to_contain_text("accuracy: of the network with the reconstructed layer")
+
+
+@pytest.mark.parametrize("width", [700, 390])
+def test_narrow_windows_need_no_horizontal_scroll(browser: Any, address: str, width: int) -> None:
+    with visiting(browser, address, width=width) as visit:
+        page = visit.open("")
+        mark(page, "ELUDe")
+        (table,) = boxes(page, ".st-key-front_table table")
+        assert table["right"] <= width and page.evaluate("() => document.documentElement.scrollWidth") <= width
+        for box in boxes(page, ".st-key-front_table td:visible"):
+            assert box["right"] <= width
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -73,6 +73,7 @@ def test_columns_unfold_and_fold_again(visit: Visit) -> None:
     page = visit.open("leaderboard")
     headers = page.locator(f"{TABLE} tr.titles th.value")
     expect(headers).to_have_count(6)
+    page.get_by_role("button", name="More columns").click()
     more = page.get_by_role("button", name="faithfulness +")
     more.click()
     expect(headers).to_have_count(7)
@@ -100,7 +101,7 @@ def test_the_weighted_score_follows_presets_and_sliders(visit: Visit) -> None:
     expect(page).to_have_url(re.compile("weights=1.0%2C0.2%2C0.2|weights=1.0,0.2,0.2"))
     # (60.5 + 0.2 * 100 + 0.2 * 100) / 1.4
     expect(score).to_contain_text("71.8")
-    slider = page.locator("input[type=range][aria-label='Interpretability']")
+    slider = page.locator("input[type=range][aria-label='Weight of interpretability']")
     slider.focus()
     page.keyboard.press("Home")
     expect(score).to_contain_text("100")
@@ -108,7 +109,37 @@ def test_the_weighted_score_follows_presets_and_sliders(visit: Visit) -> None:
     expect(score).to_contain_text("71.8")
 
 
-@pytest.mark.parametrize("width", [700, 1280])
+def test_the_legend_and_the_first_rows_are_in_the_first_screen(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 1280, "height": 720})
+    page = visit.open("leaderboard")
+    first_is(page, "ELUDe")
+    legend = page.locator(".st-key-board .legend li")
+    expect(legend.first).to_contain_text("best without a flag")
+    for place in (legend.last, page.locator(f"{TABLE} tr.row").nth(2)):
+        box = place.bounding_box()
+        assert box is not None and box["y"] + box["height"] < 720
+    expect(page.locator(f"{TABLE} th.value .badge")).to_have_text("proxy panel")
+    expect(page.locator(f"{TABLE} th.value .badge")).to_have_attribute("title", re.compile("not language models"))
+
+
+def test_a_narrow_page_has_cards_if_the_columns_do_not_fit(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 700, "height": 900})
+    page = visit.open("leaderboard?more=cost,faithfulness,other")
+    first_is(page, "ELUDe")
+    board = page.locator(".st-key-board .board")
+    expect(board).to_have_class("board cards")
+    assert board.evaluate("element => element.scrollWidth <= element.clientWidth")
+    page.locator(TABLE).get_by_role("button", name="Win rate").click()
+    expect(page).to_have_url(re.compile("by=win_rate"))
+    # The same rows, and still a table for a screen reader.
+    expect(page.get_by_role("row").filter(has_text="TopK SAE").first).to_be_visible()
+    visit.is_idle()
+    assert visit.serious_findings() == []
+    page.set_viewport_size({"width": 1280, "height": 900})
+    expect(board).to_have_class("board")
+
+
+@pytest.mark.parametrize("width", [400, 700, 1280])
 def test_the_page_does_not_scroll_sideways(visit: Visit, width: int) -> None:
     visit.page.set_viewport_size({"width": width, "height": 900})
     page = visit.open("leaderboard?more=cost,faithfulness,other")
@@ -116,17 +147,6 @@ def test_the_page_does_not_scroll_sideways(visit: Visit, width: int) -> None:
     visit.is_idle()
     main = page.locator("[data-testid=stMain]")
     assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_of_a_method_is_accessible(visit: Visit, scheme: str) -> None:
-    visit.page.emulate_media(color_scheme=scheme)
-    page = visit.open("method?cell=topk_sae-42")
-    visit.heading("TopK SAE")
-    expect(page.get_by_test_id("stMetric").filter(has_text="MS score")).to_contain_text("50.5 %")
-    visit.is_idle()
-    page.wait_for_timeout(1000)
-    assert visit.serious_findings() == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -69,6 +69,9 @@ def test_runs_is_accessible(visit: Visit, log: Path, scheme: str) -> None:
     page = visit.open("runs")
     expect(page.get_by_role("heading", name="All runs")).to_be_visible()
     expect(page.get_by_role("heading", name="living: cell 2 of 3, about 9 min left")).to_be_visible()
+    # Streamlit fades what it is about to replace.
+    page.get_by_test_id("stCheckbox").get_by_text("Live").click()
+    visit.is_idle()
     assert visit.serious_findings() == []
 
 

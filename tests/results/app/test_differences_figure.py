@@ -17,7 +17,7 @@ from results.app.figures.differences import difference_figures, p_text
 
 def difference(metric: str, direction: str, value: float, better: str | None, **changes: Any) -> SimpleNamespace:
     column = SimpleNamespace(
-        key=metric, metric=metric, unit=changes.pop("unit", "fraction"), direction=direction, digits=2
+        key=metric, metric=metric, unit=changes.pop("unit", "fraction"), direction=direction, digits=2, panel=None
     )
     fields = {"low": value - 0.01, "high": value + 0.02, "better": better, "p": 0.001, "p_holm": 0.004}
     return SimpleNamespace(column=column, difference=value, **(fields | changes))
@@ -52,13 +52,13 @@ def test_differences_point_to_the_side_they_speak_for() -> None:
     assert ends["unit overlap ↓"] == pytest.approx([-12.0, -10.0, -9.0])
     # The numbers stay A minus B, as in the sentence and the tables.
     assert rows["unit overlap ↓"]["text"] == "+10.0 [9.0, 12.0]"
-    assert rows["unit overlap ↓"]["in_favour"] == "-10.0 [-12.0, -9.0]"
+    assert rows["unit overlap ↓"]["in_favour"] == "−10.0 [−12.0, −9.0]"
     better = {name: row["better"] for name, row in rows.items()}
     assert list(better.values()) == ["ELUDe is better", f"{DROP} is better", "no significant difference"]
     assert rows["MS score"]["p"] == "p = 0.004"
     # Quantities of other units have a scale of their own.
     assert [row["metric"] for row in nats["datasets"]["rows"]] == ["KL ↓"]
-    assert nats["datasets"]["rows"][0]["text"] == "-0.050 [-0.060, -0.030]"
+    assert nats["datasets"]["rows"][0]["text"] == "−0.050 [−0.060, −0.030]"
     for figure in (shares, nats):
         # The schema does not know the layout of legends, a setting of Vega.
         alt.Chart.from_dict(figure | {"config": {}}, validate=True)

@@ -13,13 +13,16 @@ from results.comparison.headline import BACKBONE_ROLE, CONTROL
 
 def difference(metric: str, a: float, b: float, ends: tuple[float, float] | None, n_seeds: int = 3) -> Any:
     low, high = ends or (None, None)
-    column = SimpleNamespace(key=metric, metric=metric, unit="fraction", direction="higher", digits=2, arrow=" ↑")
+    column = SimpleNamespace(key=metric, metric=metric, unit="fraction", direction="higher", digits=2)
+    column.arrow, column.panel = " ↑", None
     return SimpleNamespace(column=column, a=a, b=b, difference=a - b, low=low, high=high, n_seeds=n_seeds)
 
 
-def contrast(score: Any, role: str = "best SAE", others: tuple[Any, ...] = ()) -> Any:
+def contrast(score: Any, role: str = "best SAE", others: tuple[Any, ...] = (), other: str = "TopK SAE") -> Any:
     sides = {"a": SimpleNamespace(title_with_flags="ELUDe", is_lossless=True)}
-    sides["b"] = SimpleNamespace(title_with_flags="TopK SAE", is_lossless=False)
+    sides["b"] = SimpleNamespace(title_with_flags=other, is_lossless=False)
+    for side in sides.values():
+        side.title = side.title_with_flags
     comparison = SimpleNamespace(**sides, differences=(score, *others))
     return SimpleNamespace(role=role, comparison=comparison, score=score)
 
@@ -53,10 +56,15 @@ def test_the_sentence_says_who_is_ahead_and_how_sure_that_is(score: Any, sentenc
 def test_the_costs_and_the_references_follow() -> None:
     score = difference("ms_score", 0.6, 0.5, (0.08, 0.12))
     faithfulness = (difference("r2", 1.0, 0.9, None), difference("agreement", 1.0, 0.8, None))
-    assert side_sentence(contrast(score, others=faithfulness)) == "R2 100 vs 90.0 % · agreement 100 vs 80.0 %"
+    assert side_sentence(contrast(score, others=faithfulness)) == (
+        "ELUDe vs TopK SAE: R2 100 vs 90.0 % · agreement 100 vs 80.0 %"
+    )
     assert side_sentence(contrast(score)) == ""
-    references = [contrast(score, BACKBONE_ROLE), contrast(difference("ms_score", 0.6, 0.5, None), CONTROL)]
+    references = [
+        contrast(score, BACKBONE_ROLE, other="backbone only"),
+        contrast(difference("ms_score", 0.6, 0.5, None), CONTROL, other="random split"),
+    ]
     assert reference_sentence(references) == (
-        "Against the backbone +10.0 [8.0, 12.0], against its random control +10.0 points."
+        "ELUDe against its controls: backbone only +10.0 [8.0, 12.0] · random split +10.0 points"
     )
     assert reference_sentence([]) == ""

@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 
 from results.app.judge_checks import (
+    ABOVE_CHANCE,
     AT_CHANCE,
     BIASED,
-    BY_CONSTRUCTION,
     INVALID,
     SOUND,
     UNKNOWN,
     agreement_sentence,
     judge_verdict,
 )
+from results.app.panels import judge_names, panel_title
 
 HEALTHY = {
     "judge": "vllm/model#1",
@@ -41,9 +42,9 @@ HEALTHY = {
         ({"n": 0}, UNKNOWN, "not answered yet"),
         ({"swap_consistency": "NaN"}, UNKNOWN, "no pair in both orders"),
         ({"n_swaps": None, "swap_consistency": 0.58}, AT_CHANCE, "of 100 pairs"),
-        ({"judge": "proxy/one#1", "swap_consistency": 1.0}, BY_CONSTRUCTION, "agrees with 80 % [71, 87]"),
-        ({"judge": "proxy/one#1", "swap_consistency": 1.0, "agreement": 0.55}, AT_CHANCE, "not above chance (50 %)"),
-        ({"judge": "proxy/one#1", "agreement": "NaN"}, BY_CONSTRUCTION, "No other judge can confirm"),
+        ({"judge": "proxy/one#1", "swap_consistency": 1.0}, ABOVE_CHANCE, "agrees with 80 % [71, 87]"),
+        ({"judge": "proxy/one#1", "agreement": 0.55}, AT_CHANCE, "not more than random answers (50 %)"),
+        ({"judge": "proxy/one#1", "agreement": "NaN"}, UNKNOWN, "no other judge"),
     ],
 )
 def test_each_judge_has_a_verdict_and_a_reason(changes: dict[str, Any], verdict: str, words: str) -> None:
@@ -73,3 +74,15 @@ def test_strange_values_of_a_store_raise_nothing(value: object) -> None:
 )
 def test_the_agreement_of_a_panel_is_a_sentence(alpha: float | None, n_judges: int, words: str) -> None:
     assert words in agreement_sentence(alpha, n_judges)
+
+
+def test_a_panel_is_named_in_words() -> None:
+    titles = {"dinov2_small": "DINOv2 ViT-S/14"}
+    panel = "proxy:dinov2_small+colour_texture+gradients"
+    assert panel_title(panel, titles) == "proxy panel of DINOv2 ViT-S/14, colour/texture and gradients"
+    assert panel_title("vllm:org/some_model") == "vllm panel of org/some_model"
+    assert judge_names(["proxy/dinov2_small#1", "vllm/org/some_model#2"], titles) == [
+        "DINOv2 ViT-S/14",
+        "org/some_model",
+    ]
+    assert judge_names(["proxy/one#1", "proxy/one#2", "text"]) == ["proxy/one#1", "proxy/one#2", "text"]

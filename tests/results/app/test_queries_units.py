@@ -41,7 +41,7 @@ def test_units_are_sorted_with_undefined_scores_last(store: Store) -> None:
         assert len(page) == 4 and set(page["total"]) == {12}
 
 
-def test_the_gain_is_over_the_parent_in_the_unmodified_layer(store: Store) -> None:
+def test_the_gain_is_over_the_parent_in_backbone_only(store: Store) -> None:
     frame = queries_units.unit_page(store, EVERYTHING._replace(sort="number"), limit=50)
     parents = store.units("identity-42").set_index("unit")["ms_score"]
     for row in frame.to_dict("records"):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from results.app.run_progress import logged_at, progress_of
+from results.app.run_progress import logged_at, progress_of, step_of
 
 CELL = "2026-11-29 09:00:07 3/47 ELUDe (token seed 42): ms_score 57.18 % in 163.7 s [abc]; about 1 h 20 min left"
 
@@ -37,3 +37,10 @@ def test_the_time_left_is_no_other_text() -> None:
 def test_an_impossible_time_is_none() -> None:
     assert logged_at("2026-99-29 09:00:07 x") is None
     assert logged_at("x") is None
+
+
+def test_a_step_is_that_of_the_last_line_only() -> None:
+    step = "2026-11-29 09:00:17 ... ELUDe, token seed 42: neurons split: 20 of 384"
+    assert step_of([CELL, step]) == "ELUDe, token seed 42: neurons split: 20 of 384"
+    assert step_of([step, CELL]) is None and step_of([]) is None
+    assert progress_of([CELL, step]) == progress_of([CELL])

@@ -79,7 +79,7 @@ def test_the_terminal_says_who_is_flagged_and_why(board: Board, width: int) -> N
     assert "copies: mean overlap with the nearest unit 99.00 % is above 97 % and mean cosine" in flat
     assert "accuracy 50.00 % is not above the 50.00 % of mean ablation" in flat
     assert "MS score minus that of random atoms, a random control with as many units, is 0.00 [" in flat
-    assert "lossless: exact: not ranked in r2, accuracy, agreement, which their losslessness determines" in flat
+    assert "lossless: exact: not ranked in R2, accuracy, agreement, which their losslessness determines" in flat
 
 
 def test_row_groups_have_headings_and_columns_have_groups(board: Board) -> None:

@@ -11,6 +11,7 @@ from results.comparison.sentence import comparison_sentence, comparison_sentence
 def difference(metric: str, value: float, better: str | None, **changes: Any) -> SimpleNamespace:
     fields = {"p": 0.01, "low": value - 0.009, "high": value + 0.009, "n_seeds": 3}
     column = SimpleNamespace(
+        panel=None,
         key=metric,
         metric=metric,
         unit=changes.pop("unit", "fraction"),

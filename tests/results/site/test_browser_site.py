@@ -149,6 +149,27 @@ def test_units_with_keys(visit: Visit, site: Path) -> None:
     assert page.url.endswith(links.nth(1).get_attribute("href"))
 
 
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_picture_is_enlarged_at_an_address_of_its_own(browser: Any, site: Path, scripts: bool) -> None:
+    context = browser.new_context(java_script_enabled=scripts, viewport={"width": 1280, "height": 720})
+    page = context.new_page()
+    path = next(file for file in paths(site) if file.startswith("units/") and "index" not in file)
+    page.goto((site / path).as_uri())
+    card = page.locator(".card").first
+    picture, back = card.locator(".picture"), card.get_by_text("Back to all units")
+    assert picture.bounding_box()["width"] < 300 and not back.is_visible()
+    card.locator(".enlarge").click()
+    number = card.get_attribute("id")
+    assert page.url.endswith(f"#{number}") and picture.bounding_box()["width"] > 600
+    # The address leads there again.
+    page.goto("about:blank")
+    page.goto(f"{(site / path).as_uri()}#{number}")
+    assert picture.bounding_box()["width"] > 600
+    back.click()
+    assert picture.bounding_box()["width"] < 300
+    context.close()
+
+
 def test_the_first_screen_has_the_headline_and_the_whole_plot(visit: Visit) -> None:
     page = visit.open("index.html")
     box = page.locator("svg.front.wide").first.bounding_box()

@@ -87,6 +87,7 @@ def test_the_same_store_gives_the_same_bytes(
 
 def test_the_front_page_says_who_is_best(pages: dict[str, Page], written: SiteSummary) -> None:
     text = (written.path / "index.html").read_text()
+    assert re.search(r"ELUDe is 10\S* points of MS score ahead of the best SAE, TopK SAE \(", pages["index.html"].text)
     assert "ELUDe vs the best SAE (TopK SAE)" in pages["index.html"].text
     assert text.count('class="front wide"') == text.count('class="front narrow"') == 1
     assert "MS score" in text and "ELUDe" in text
@@ -118,6 +119,7 @@ def test_units_have_pictures_and_the_number_is_a_link(pages: dict[str, Page], wr
     page = pages[path]
     assert any(link.startswith(f"../img/{cell_name('elude-42')}-") for link in page.links)
     assert any(name.startswith("u") and f"#{name}" in page.links for name in page.ids)
+    assert "Nearest here, by shared top images: unit" in page.text
     assert "Judged" in page.text and re.search(r"judged \d+ times", page.text) and "Typical" in page.text
     assert "dog" in page.text and "maxima at CLS" in page.text
     assert all(file.read_bytes()[8:12] == b"WEBP" for file in (written.path / "img").iterdir())

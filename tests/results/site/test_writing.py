@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from results import StoreError
+from results.processes import host
 from results.site.writing import MARKER, Staged, is_safe, require_folder, staged
 
 
@@ -111,3 +115,40 @@ def test_a_linked_folder_inside_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="not a folder of its own"):
         write(site, "img/x.webp")
     assert listed(outside) == set()
+
+
+def test_what_a_killed_process_left_goes_and_everything_else_stays(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    dead, living = int(ended.stdout), os.getpid()
+    names = [
+        f".site.{host()}-{dead}-0123abcd.new",
+        f".site.{host()}-{living}-0123abcd.new",
+        f".site.elsewhere-{dead}-0123abcd.new",
+        f".site.{host()}-{dead}-mine.new",
+        f".other.{host()}-{dead}-0123abcd.new",
+    ]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "index.html").write_text("half")
+    (tmp_path / "precious").mkdir()
+    link = tmp_path / f".site.{host()}-{dead}-ffffffff.new"
+    link.symlink_to(tmp_path / "precious", target_is_directory=True)
+    write(tmp_path / "site", "index.html")
+    assert not (tmp_path / names[0]).exists()
+    assert all((tmp_path / name / "index.html").exists() for name in names[1:])
+    assert link.is_symlink() and (tmp_path / "precious").is_dir()
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_nothing_for_long(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, pathlib\n"
+        "from results.site.writing import staged\n"
+        "with staged(pathlib.Path('site')) as stage:\n"
+        "    stage.add('index.html', b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    assert subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=False).returncode == -9
+    assert len(list(tmp_path.iterdir())) == 1 and not (tmp_path / "site").exists()
+    write(tmp_path / "site", "index.html")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["site"]

@@ -60,6 +60,8 @@ def test_right_documents_have_no_problem(documents: dict[str, Kind]) -> None:
         (lambda d: d.update(tables=[]), "tables", "must be an object"),
         (lambda d: d.update(curves={"loss": {"step": [1], "value": []}}), "curves.loss", "as many steps"),
         (lambda d: d.update(curves={"a\u202eb": {}}), "curves.a\\u202eb", "plain name"),
+        (lambda d: d.update(curves={"a": {"step": [1] * 101, "value": [1.0] * 101}}), "curves.a", "at most 100"),
+        (lambda d: d.update(curves={str(number): {} for number in range(201)}), "curves", "at most 200 series"),
         (lambda d: d.update(curves={"loss": {"step": ["1"], "value": [1.0]}}), "curves.loss", "whole number"),
         (lambda d: d["run"].update(started_at="yesterday"), "run.started_at", "a time in UTC"),
         (lambda d: d["run"].update(started_at="1970-01-01T00:00:00+00:00"), "run.started_at", "2020 to 2199"),

@@ -164,6 +164,31 @@ def test_what_a_reviewer_should_know(copied: Path) -> None:
         assert [warning for warning in verdict.warnings if part in warning.why], part
 
 
+def test_a_score_of_a_group_is_the_mean_of_its_pairs(copied: Path) -> None:
+    rewrite(document_of(copied, "group"), score("token_sensitivity@2", value=0.52))
+    assert "the mean over its 1 pairs of cells is 0.42" in " ".join(map(str, verify_strict(copied).problems))
+
+
+def test_cells_that_should_agree_are_compared(copied: Path) -> None:
+    rewrite(document_of(copied, "elude-2"), lambda document: document["cell"]["claims"].update(lossless=True))
+    rewrite(document_of(copied, "topk_sae-1"), lambda document: document["cell"].update(label="ELUDe"))
+    rewrite(document_of(copied, "topk_sae-2"), lambda document: document["cell"].update(fit_seconds=1000.0))
+    warnings = {warning.field: str(warning) for warning in verify_strict(copied).warnings}
+    assert "same method and settings: lossless." in warnings["cell.claims"]
+    assert "'ELUDe' is also that of another method" in warnings["cell.label"]
+    assert "is 0.333333, and 1000 for the same method and device" in warnings["cell.fit_seconds"]
+
+
+def test_what_a_run_writes_and_a_document_lacks_is_named(copied: Path) -> None:
+    path = document_of(copied, "elude-1")
+    rewrite(path, lambda document: document["scores"]["r2@1"].pop("uncertainty"))
+    rewrite(path, lambda document: document["tables"].pop("outcomes"))
+    path.with_suffix(".outcomes.parquet").unlink()
+    warnings = [str(warning) for warning in verify_strict(copied).warnings if path.name in warning.file]
+    assert any("scores have no standard error: " in warning and "r2" in warning for warning in warnings)
+    assert any("tables lack outcomes" in warning for warning in warnings)
+
+
 def rewrite(path: Path, edit: Callable[[Document], object], target: Path | None = None) -> None:
     """Change a document, and write it as `harness submit` would."""
     document = json.loads(path.read_text(encoding="utf-8"))

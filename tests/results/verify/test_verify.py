@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 
 from harness.identity import digest
 from harness.metrics import matched_cosine
+from harness.metrics.recovered_share import recovered_share
 from results import CellRecord, ScoreRecord, Store, open_store
 from results.store import judgments
 from results.store.canonical import canonical_json
@@ -27,6 +29,14 @@ from results.verify.scores import bounds_of
 
 N_UNITS, D_OUT, N_IMAGES, N_TOKENS = 8, 4, 20, 60
 MS, NULL = [0.2, 0.4, 0.6], [0.1, 0.0, 0.2]
+#: Standard error of the mean of MS.
+ERROR = 0.2 / math.sqrt(3)
+#: Outcomes of the images: accuracy 0.75, of the original 0.8, with mean ablation 0.25.
+OUTCOMES = {
+    name: np.arange(N_IMAGES) < n
+    for name, n in (("accuracy", 15), ("floor_original_accuracy", 16), ("floor_mean_accuracy", 5))
+}
+RECOVERED = recovered_share(*OUTCOMES.values())
 Attack = Callable[..., list[StoreProblem]]
 
 
@@ -71,13 +81,13 @@ def record_cell(store: Store, method: str, seed: int) -> str:
     levels = {"ms_score": ms, "ms_score_null": null}
     shares = {"accuracy": (0.75, N_IMAGES), "agreement": (1.0, N_IMAGES), "alive_fraction": (0.5, N_UNITS)}
     scores = [
-        ScoreRecord(metric="ms_score", value=ms, n=3, unit="fraction", uncertainty=0.1),
+        ScoreRecord(metric="ms_score", value=ms, n=3, unit="fraction", uncertainty=ERROR, uncertainty_kind="units"),
         ScoreRecord(metric="ms_score_null", version=2, value=null, n=3, unit="fraction", direction="none"),
         ScoreRecord(metric="ms_score_patch", value=0.3, n=2, unit="fraction", direction="none"),
         ScoreRecord(metric="ms_score_cls", value=0.6, n=1, unit="fraction", direction="none"),
         ScoreRecord(metric="floor_mean_accuracy", value=0.25, n=N_IMAGES, unit="fraction", direction="none"),
         ScoreRecord(metric="floor_original_accuracy", value=0.8, n=N_IMAGES, unit="fraction", direction="none"),
-        ScoreRecord(metric="accuracy_recovered", value=0.5 / 0.55, n=N_IMAGES),
+        ScoreRecord(metric="accuracy_recovered", value=RECOVERED[0], n=N_IMAGES, uncertainty=RECOVERED[1]),
         ScoreRecord(metric="fvu", value=1.5, direction="lower"),
         ScoreRecord(metric="r2_pooled", value=-0.5, unit="fraction"),
         # Worse than chance is possible: it was once reported as impossible.
@@ -86,11 +96,15 @@ def record_cell(store: Store, method: str, seed: int) -> str:
             metric="ms_score_adjusted", version=2, value=(ms - null) / (1 - null), unit="fraction", details=levels
         ),
         ScoreRecord(metric="unit_overlap", value=0.5, n=4, unit="fraction", direction="lower"),
-        ScoreRecord(metric="r2", value=-3.0, unit="fraction"),
+        ScoreRecord(metric="unique_units", value=0.25, n=4, unit="fraction"),
+        ScoreRecord(metric="ms_score_undefined", value=1, n=4, unit="units", direction="none"),
+        ScoreRecord(metric="r2", value=-3.0, unit="fraction", uncertainty=0.1, details={"without_group": [-3.1, -2.9]}),
         ScoreRecord(metric="l0", value=61 / N_TOKENS, n=N_TOKENS, unit="units", direction="lower"),
         ScoreRecord(metric="kl", value=0.2, unit="nat", direction="lower"),
         ScoreRecord(metric="expansion_factor", value=2.0, direction="none"),
-        ScoreRecord(metric="effective_rank", value=3.5),
+        ScoreRecord(metric="effective_rank", value=3.5, details={"width": 4}),
+        ScoreRecord(metric="effective_rank_share", value=3.5 / 4, unit="fraction"),
+        ScoreRecord(metric="evidence_gradients", value=280.0, unit="steps", direction="none"),
         ScoreRecord(metric="max_collinearity", value=0.9, direction="lower"),
         ScoreRecord(metric="min_distinctness", value=0.1),
         ScoreRecord(metric="nearest_cosine_mean", value=0.7, direction="lower"),
@@ -111,9 +125,8 @@ def record_cell(store: Store, method: str, seed: int) -> str:
         d_out=D_OUT,
         n_units=N_UNITS,
     )
-    counted, positive = np.ones(N_IMAGES, dtype=bool), np.arange(N_IMAGES) < 15
     maps = pd.DataFrame({"unit": [0, 1], "side": 2, "maps": [pack(np.full((3, 2, 2), 7))] * 2, "peaks": [[1, 2]] * 2})
-    outcomes = {"accuracy": ImageOutcome(counted, positive)}
+    outcomes = {name: ImageOutcome(np.ones(N_IMAGES, dtype=bool), positive) for name, positive in OUTCOMES.items()}
     store.record(cell, scores, unit_rows(), outcomes=outcomes, unit_maps=maps.astype({"unit": "int32"}))
     return cell_id
 
@@ -243,8 +256,8 @@ BATCHES = {
         (_score("l0", "value = 9"), "relations", "8 units"),
         (_score("expansion_factor", "value = 3"), "relations", "are 2"),
         (_score("effective_rank", "value = 5"), "relations", "at most 4"),
-        (_score("ms_score", "n = 4"), "units", "is over 4 units, but 3"),
-        (_score("unit_overlap", "value = 0.4"), "units", "mean over its alive unit rows is 0.5"),
+        (_score("ms_score", "n = 4"), "unit scores", "is over 4 units, but 3"),
+        (_score("unit_overlap", "value = 0.4"), "unit scores", "mean over its alive unit rows is 0.5"),
     ],
     "more scores": [
         (_score("kl", "value = 'inf'"), "ranges", "is inf; it must be finite"),
@@ -266,10 +279,33 @@ BATCHES = {
         ("UPDATE outcomes SET positive = counted WHERE CELL1", "outcomes", "1.000000 by the outcomes of its images"),
         ("UPDATE outcomes SET n = 30 WHERE CELL2", "outcomes", "another length than 30 images"),
     ],
+    "standard errors": [
+        (_score("ms_score", "uncertainty = uncertainty * 1.001"), "unit scores", "that of its unit rows is 0.11547"),
+        (
+            _score("ms_score", "uncertainty_kind = 'images'").replace("CELL0", "CELL1"),
+            "unit scores",
+            "has an error over images; it must be over units",
+        ),
+        (_score("accuracy", "uncertainty = 0.01"), "outcomes", "that of its outcomes is 0.0952381"),
+        (_score("r2", "uncertainty = 0.01"), "jackknife", "its estimates without one group give 0.1"),
+        (
+            _score("fvu", "uncertainty = 0.1, details = '{\"without_group\": [0.8, 1.0]}'"),
+            "jackknife",
+            "estimates without one group of images are 0.800000 to 1.000000",
+        ),
+        (_score("accuracy_recovered", "uncertainty = 0.01"), "recovered", "that of its outcomes is 0.156"),
+    ],
+    "companions": [
+        (_score("ms_score_adjusted", "n = 2"), "unit scores", "is over 2 units, but 3"),
+        (_score("unique_units", "value = 0.6"), "unit scores", "mean over its alive unit rows is 0.25"),
+        (_score("ms_score_undefined", "value = 2"), "units", "1 of its 4 alive units have no value"),
+        (_score("effective_rank_share", "value = 0.9"), "relations", "the rank over min(units, width) is 0.875"),
+        ("UPDATE cells SET fit_seconds = 1e-6 WHERE CELL0", "relations", "for 280 gradient steps"),
+    ],
     "levels": [
-        (_score("ms_score_null", "value = 0.3"), "units", "mean over its alive unit rows is 0.1"),
-        (_score("ms_score_patch", "value = 0.4"), "units", "mean over its alive unit rows is 0.3"),
-        (_score("ms_score_cls", "n = 2"), "units", "is over 2 units, but 1"),
+        (_score("ms_score_null", "value = 0.3"), "unit scores", "mean over its alive unit rows is 0.1"),
+        (_score("ms_score_patch", "value = 0.4"), "unit scores", "mean over its alive unit rows is 0.3"),
+        (_score("ms_score_cls", "n = 2"), "unit scores", "is over 2 units, but 1"),
         (_unit(0, "prefix_share = 1.5").replace("CELL0", "CELL1"), "units", "CLS or register tokens outside 0 to 1"),
         (
             _unit(1, "ms_score_null = -1.2").replace("CELL0", "CELL1"),
@@ -306,7 +342,7 @@ BATCHES = {
     "rows that are gone": [
         ("DELETE FROM units WHERE CELL0", "units", "no unit rows"),
         ("DELETE FROM units WHERE unit = 5 AND CELL1", "units", "are 7 rows"),
-        ("UPDATE units SET ms_score = NULL WHERE CELL2", "units", "no alive unit row has one"),
+        ("UPDATE units SET ms_score = NULL WHERE CELL2", "unit scores", "no alive unit row has one"),
         ("UPDATE cells SET status = 'failed' WHERE CELL3", "orphans", "which has failed"),
         ("DELETE FROM replies WHERE grid_a = 'p00a'", "recount", "1 replies that are no longer"),
     ],
@@ -324,6 +360,15 @@ def test_each_corruption_is_named(attack: Attack, batch: str) -> None:
     problems = attack(*(sql for sql, _, _ in BATCHES[batch]))
     for sql, check, words in BATCHES[batch]:
         assert any(one.check == check and words in f"{one.where} {one.why}" for one in problems), (sql, problems)
+
+
+def test_equal_win_rates_may_have_different_ranks_in_the_last_bit(attack: Attack) -> None:
+    """Means of the same fractions in another order differ so; earlier versions ranked them one after the other."""
+    equal = "UPDATE win_rates SET win_rate = 0.5, ci_high = 0.9 WHERE wins = 4"
+    almost = "UPDATE win_rates SET win_rate = 0.49999999999999994 WHERE wins = 1"
+    assert not [problem for problem in attack(equal, almost) if "rank" in problem.why]
+    wrong = attack(equal, almost, "UPDATE win_rates SET rank = 3 WHERE wins = 1")
+    assert [problem for problem in wrong if "rank 3" in problem.why]
 
 
 def test_stores_from_before_the_per_unit_levels_are_right(attack: Attack) -> None:

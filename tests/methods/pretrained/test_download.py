@@ -247,9 +247,9 @@ def with_header(weights: bytes, rename: tuple[str, str] = ("", ""), **changes: o
 
 
 DAMAGED: list[tuple[str, Callable[[bytes], bytes]]] = [
-    ("is not a method saved", lambda weights: b"<html></html>"),
-    ("is not a method saved", lambda weights: weights[:100]),
-    ("is not a method saved", lambda weights: struct.pack("<Q", 1 << 60) + weights[8:]),
+    ("is of no known format of weights", lambda weights: b"<html></html>"),
+    ("is of no known format of weights", lambda weights: weights[:100]),
+    ("is of no known format of weights", lambda weights: struct.pack("<Q", 1 << 60) + weights[8:]),
     ("is not a method saved", lambda weights: with_header(weights, config=[1])),
     ("contains NaN", lambda weights: weights[:-8] + b"\xff" * 8),
     ("There is no method 'os.system'", lambda weights: with_header(weights, method="os.system")),

@@ -75,7 +75,7 @@ def test_other_methods_and_formats_are_refused(tmp_path: Path) -> None:
     file = saved("identity", tmp_path)
     with pytest.raises(methods.UserError, match=r"METHODS.get\('identity'\).load"):
         pretrained.load(file)
-    with pytest.raises(methods.UserError, match="no saved method"):
+    with pytest.raises(methods.UserError, match="There are no weights at"):
         pretrained.load(tmp_path / "absent.safetensors")
     with pytest.raises(methods.UserError, match="no format 'pickle'"):
         pretrained.load(file, "pickle")

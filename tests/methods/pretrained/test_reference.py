@@ -45,7 +45,7 @@ def test_other_texts_are_refused_in_one_sentence(text: str) -> None:
         HubFile.of(text)
 
 
-@pytest.mark.parametrize("value", [None, 3, "", "a.bin", "sae.pt", "a\0.safetensors", "x" * 2000, ["a.safetensors"]])
+@pytest.mark.parametrize("value", [None, 3, "", "a.txt", "sae.h5", "a\0.safetensors", "x" * 2000, ["a.safetensors"]])
 def test_other_files_and_values_are_refused(value: object) -> None:
     with pytest.raises(methods.UserError, match=r"pretrained_sae\.weights"):
         methods.create("pretrained_sae", weights=value)
@@ -57,10 +57,10 @@ def test_a_file_counts_by_its_content_and_a_reference_by_its_text(tmp_path: Path
     file = tmp_path / "a.safetensors"
     file.write_bytes(b"1")
     local = PretrainedConfig(weights=file)  # type: ignore[arg-type]
-    assert plain_config(local) == {"weights": content_of(file)} and files_of(local) == {"weights": file}
-    assert local.model_dump(mode="json") == {"weights": str(file)}
+    assert plain_config(local) == {"weights": content_of(file), "format": "auto"} and files_of(local) == {"weights": file}
+    assert local.model_dump(mode="json") == {"weights": str(file), "format": "auto"}
     remote = PretrainedConfig(weights="hf:me/sae")  # type: ignore[arg-type]
-    assert plain_config(remote) == {"weights": "hf:me/sae"} and files_of(remote) == {}
+    assert plain_config(remote) == {"weights": "hf:me/sae", "format": "auto"} and files_of(remote) == {}
     assert PretrainedConfig(**remote.model_dump(mode="json")) == remote
     with pytest.raises(methods.UserError, match="cannot be read"):
         plain_config(PretrainedConfig(weights=tmp_path / "absent.safetensors"))  # type: ignore[arg-type]

@@ -135,24 +135,6 @@ def image_names(store: Store, fingerprint: str | None, indices: Sequence[int]) -
     }
 
 
-def parents_compared(store: Store, cell_a: str, cell_b: str, *, worst: bool = False, limit: int = 5) -> Records:
-    """Return parents sorted by the difference between two cells of the mean MS score of their alive sub-units.
-
-    Columns: parent, mean_a, mean_b, n_a, n_b, difference (a minus b), and the best sub-unit of each: best_a, best_b.
-    """
-    side = (
-        "SELECT parent, avg(ms_score) AS mean, count(*) AS n, arg_max(unit, ms_score) AS best FROM units "
-        "WHERE cell_id = ? AND alive AND parent IS NOT NULL AND NOT isnan(ms_score) "
-        "GROUP BY parent"
-    )
-    sql = f"""
-        WITH a AS ({side}), b AS ({side}) SELECT parent, a.mean AS mean_a, b.mean AS mean_b, a.n AS n_a, b.n AS n_b,
-        a.best AS best_a, b.best AS best_b, a.mean - b.mean AS difference FROM a JOIN b USING (parent)
-        ORDER BY difference {"ASC" if worst else "DESC"}, parent LIMIT ?
-    """
-    return records(store.query(sql, [cell_a, cell_b, limit]))
-
-
 def runs(store: Store, limit: int = 200) -> Records:
     """Return the newest runs with their numbers of finished and failed cells and the time of the last record."""
     sql = """

@@ -25,7 +25,7 @@ NEAR_TOP = 20
 SORTS: Mapping[str, tuple[str, bool]] = {
     "MS score, high first": ("ms_score", True),
     "MS score, low first": ("ms_score", False),
-    "MS above chance, high first": ("above_chance", True),
+    "MS minus chance, high first": ("above_chance", True),
     "gain over the parent, high first": ("gain", True),
     "gain over the parent, low first": ("gain", False),
     "unit overlap, high first": ("redundancy", True),
@@ -72,6 +72,7 @@ def unit_summary(store: Store, cell_id: str) -> dict[str, Any]:
         "count(*) FILTER (NOT isnan(ms_score)) AS n_scored, "
         "count(parent) AS n_with_parent, count(DISTINCT parent) AS n_parents, count(redundancy) AS n_redundancy, "
         "count(*) FILTER (NOT isnan(ms_score_token_null)) AS n_chance, "
+        "count(*) FILTER (NOT isnan(prefix_share)) AS n_share, "
         "count(*) FILTER (prefix_share > 0.5 AND NOT isnan(prefix_share)) AS n_prefix, "
         "max(unit) AS last FROM units WHERE cell_id = ?",
         [cell_id],

@@ -42,14 +42,15 @@ def _panel(comparison: Comparison, differences: list[Difference], *, with_legend
     names, colours, shapes = zip(*styles.values(), strict=True)
     values, ends = _values(differences, {better: style[0] for better, style in styles.items()})
     unit = differences[0].column.unit
-    unit_name = "percentage points" if unit == "fraction" else unit_text(differences[0].column) or "no unit"
-    title = f"in favour of {a} ({unit_name}) →"
+    unit_name = "percentage points" if unit == "fraction" else unit_text(differences[0].column)
+    title = f"in favour of {a}{f' ({unit_name})' if unit_name else ''} →"
     domain = room([0.0, *ends])
     y = alt.Y(
         "metric:N",
         sort=None,
         title=None,
-        axis=alt.Axis(grid=True, minExtent=_NAMES_PX, maxExtent=_NAMES_PX, labelLimit=_NAMES_PX),
+        # Flush, the first label would be four pixels below its line.
+        axis=alt.Axis(grid=True, minExtent=_NAMES_PX, maxExtent=_NAMES_PX, labelLimit=_NAMES_PX, labelFlush=False),
     )
     legend = alt.Legend() if with_legend else None
     colour = alt.Color("better:N", scale=alt.Scale(domain=names, range=colours), legend=legend)
@@ -76,11 +77,7 @@ def _panel(comparison: Comparison, differences: list[Difference], *, with_legend
         ),
     ]
     data: dict[str, Rows] = {"rows": values, "zero": [{"at": 0.0}]}
-    spec = figure(layers, data, height=(100 if with_legend else 66) + 28 * len(values))
-    # The page's own colour: the theme's grey has too little contrast.
-    spec["config"]["axis"] |= {"labelColor": TEXT, "titleColor": TEXT}
-    spec["config"]["legend"] |= {"labelColor": TEXT}
-    return spec
+    return figure(layers, data, height=(100 if with_legend else 66) + 28 * len(values))
 
 
 def _values(

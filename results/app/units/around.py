@@ -100,7 +100,9 @@ def _member(
     with st.container(width=3 * (_FAMILY_PX + 3) + 34, border=True, gap="xsmall"):
         navigation.link("units", title, icon="", **{**address, "cell": cell_id, "unit": unit["unit"]})
         words = [f"**{plain(label)}**"] if label else []
-        st.markdown(" ".join([*words, *([":violet-badge[CLS unit]"] if is_prefix_unit(unit) else [])]) or "no class")
+        words += [":violet-badge[CLS unit]"] if is_prefix_unit(unit) else []
+        words += [] if unit["alive"] else [":gray-badge[dead]"]
+        st.markdown(" ".join(words) or "no class")
         gallery.show(unit, title.lower(), tile_px=_FAMILY_PX, columns=3, cell_id=cell_id)
         more = "" if gain is None else f" · gain {gain:+.2f}"
         note(score_text(unit) + more)

@@ -102,10 +102,12 @@ def unit_by_number(store: Store, cell_id: str, unit: int) -> dict[str, Any] | No
 def siblings(store: Store, cell_id: str, parent: int, unit: int, limit: int = 12) -> Records:
     """Return the best units of a cell that are parts of one parent, with their lists, best first.
 
-    `unit` is included even if it is not among the best `limit`; `total` is the number of all such units.
+    The best has the highest MS score above its chance level, where this was measured. `unit` is included even if it is
+    not among the best `limit`; `total` is the number of all such units.
     """
     sql = """
-        SELECT *, count(*) OVER () AS total, row_number() OVER (ORDER BY nullif(ms_score, 'NaN') DESC NULLS LAST, unit)
+        SELECT *, count(*) OVER () AS total, row_number() OVER (ORDER BY coalesce(nullif(ms_score -
+        ms_score_token_null, 'NaN'), nullif(ms_score, 'NaN')) DESC NULLS LAST, unit)
         AS number FROM units WHERE cell_id = ? AND parent = ? QUALIFY number <= ? OR unit = ? ORDER BY number
         LIMIT ?
     """

@@ -13,6 +13,8 @@ from results.store.records import grouped
 
 #: Pixels of the names on the left and of the numbers on the right, equal in all panels.
 _NAMES_PX, _INTERVAL_PX, _P_PX = 190, 12, 174
+#: Top of the headings of the numbers, above the plot.
+_HEADINGS_PX = -12
 
 
 def is_drawn(difference: Difference) -> bool:
@@ -75,8 +77,16 @@ def _panel(comparison: Comparison, differences: list[Difference], *, with_legend
             rows("rows").mark_text(**numbers, dx=dx).encode(x=alt.value("width"), y=y, text=f"{field}:N")
             for field, dx in (("text", _INTERVAL_PX), ("p", _P_PX))
         ),
+        *(
+            rows(name)
+            .mark_text(**numbers, dx=dx, fontWeight="bold")
+            .encode(x=alt.value("width"), y=alt.value(_HEADINGS_PX), text="heading:N")
+            for name, dx in (("intervals", _INTERVAL_PX), ("p-values", _P_PX))
+        ),
     ]
     data: dict[str, Rows] = {"rows": values, "zero": [{"at": 0.0}]}
+    if with_legend:
+        data |= {"intervals": [{"heading": "A minus B"}], "p-values": [{"heading": "p (Holm)"}]}
     return figure(layers, data, height=(100 if with_legend else 66) + 28 * len(values))
 
 

@@ -106,7 +106,13 @@ def _compared(
 
 def _explain(comparison: Comparison) -> None:
     n_tested = sum(entry.p is not None for entry in comparison.differences)
-    st.caption("Right of zero: A is better. Numbers are A minus B; ↓ marks quantities of which less is better.")
+    lines = ["Right of zero: A is better. Numbers are A minus B; ↓ marks quantities of which less is better."]
+    lines += [
+        f"{column_name(entry.column)}: {lead.explanation}."
+        for entry in comparison.differences
+        if entry.column.metric in HEADLINE and (lead := lead_of(entry.column))
+    ]
+    st.caption("  \n".join(map(plain, lines)))
     with st.expander("How to read the plot"):
         seeds = plain(", ".join(comparison.seeds))
         st.markdown(

@@ -70,7 +70,7 @@ def class_finding(classes: Sequence[str], set_counts: Mapping[str, int], chance:
     names = [name for name in classes if name]
     commonest = max(dict.fromkeys(names), key=names.count)
     count, total = classes.count(commonest), len(classes)
-    finding = f"{count} of {total} top images are {visible(commonest)} ({100 * count / total:.0f} %)"
+    finding = f"{count} of the {total} strongest are {visible(commonest)} ({100 * count / total:.0f} %)"
     level = _number(chance)
     if level is None:
         share = set_counts.get(commonest, 0) / (sum(set_counts.values()) or 1)

@@ -182,7 +182,7 @@ def _chip(name: str, cell: Cell, units: UnitList) -> str:
         "CLS units": cell.summary["n_prefix"],
         "favourites": len(units.favourites),
     }
-    return f"{name} ({numbers[name]})" if numbers.get(name) else name
+    return f"{name} ({numbers[name]:,})" if numbers.get(name) else name
 
 
 def _set(parameter: str, value: object) -> None:

@@ -51,17 +51,17 @@ def test_the_score_is_beside_its_chance_level(changes: dict[str, float | None], 
         (
             ["cat", "dog", "dog"],
             0.4,
-            "2 of 3 top images are dog (67 %); the commonest class of random images has 40 %.",
+            "2 of the 3 strongest are dog (67 %); the commonest class of random images has 40 %.",
         ),
         (
             ["cat", "dog", "", ""],
             0.4,
-            "1 of 4 top images are cat (25 %): no more than the commonest class of random images has (40 %).",
+            "1 of the 4 strongest are cat (25 %): no more than the commonest class of random images has (40 %).",
         ),
         # Of equally common classes, that of the strongest image.
-        (["dog", "cat", "cat", "dog"], None, "2 of 4 top images are dog (50 %), as are 25 % of all images."),
-        (["cat"], math.nan, "1 of 1 top images are cat (100 %), as are 75 % of all images."),
-        (["bird"], None, "1 of 1 top images are bird (100 %), as are 0 % of all images."),
+        (["dog", "cat", "cat", "dog"], None, "2 of the 4 strongest are dog (50 %), as are 25 % of all images."),
+        (["cat"], math.nan, "1 of the 1 strongest are cat (100 %), as are 75 % of all images."),
+        (["bird"], None, "1 of the 1 strongest are bird (100 %), as are 0 % of all images."),
     ],
 )
 def test_the_commonest_class_is_beside_that_of_random_images(

@@ -127,9 +127,12 @@ def place_finding(mean: np.ndarray) -> str | None:
         where = _ROWS[row]
     elif columns == 1 and rows > 1:
         where = _COLUMNS[column]
+    elif not about_equal[1, 1] and about_equal.sum() > 3:
+        where = "border"
     else:
         where = "centre" if (row, column) == (1, 1) else f"{_ROWS[row]} {_COLUMNS[column]}"
-    return f"Most active at the {where}: {largest:.1f} times the average"
+    most = "up to " if about_equal.sum() > 1 else ""
+    return f"Most active at the {where}: {most}{largest:.1f} times the average"
 
 
 def mean_map(maps: np.ndarray, positions: Sequence[int]) -> np.ndarray | None:

@@ -112,10 +112,14 @@ def test_the_place_is_the_ninth_with_the_most_activation_per_area(side: int) -> 
 def test_about_equal_ninths_of_a_row_or_column_are_named_together() -> None:
     top = np.zeros((6, 6))
     top[:2] = 1.0
-    assert facts.place_finding(top) == "Most active at the top: 3.0 times the average"
-    assert facts.place_finding(top.T) == "Most active at the left: 3.0 times the average"
+    assert facts.place_finding(top) == "Most active at the top: up to 3.0 times the average"
+    assert facts.place_finding(top.T) == "Most active at the left: up to 3.0 times the average"
     top[:2, 4:] = 3.0
     assert str(facts.place_finding(top)).startswith("Most active at the top right: ")
+    ring = np.ones((6, 6))
+    ring[2:4, 2:4] = 0.2
+    ring[0, 0] = 2.0
+    assert str(facts.place_finding(ring)).startswith("Most active at the border: ")
 
 
 def test_an_even_map_is_called_even() -> None:

@@ -12,7 +12,7 @@ from results.app.gallery import gallery_of
 from results.app.queries import Record
 from results.app.titles import plain
 from results.app.units.listing import Cell, show_list
-from results.app.units.single import show_unit
+from results.app.units.single import remember, show_unit
 from results.app.widgets import Choice
 from results.store import Store
 
@@ -22,6 +22,8 @@ _SEEDS_PX = 170
 def render() -> None:
     """Show the page."""
     wanted = st.query_params.get("unit")
+    if wanted is not None:
+        remember(wanted)
     heading = st.empty()
     heading.title("Units" if wanted is None else f"Unit {plain(wanted[:20])}")
     with data.page() as store:

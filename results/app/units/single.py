@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -40,6 +42,12 @@ _MS = (
     "or patch)."
 )
 _OVERLAYS: Mapping[str, Overlay] = {"Heat map": "heat map", "Outline": "frame", "Plain": "plain"}
+
+
+def remember(asked: str) -> None:
+    """Remember the unit that the address asks for, from which the next step starts, before anything of it is shown."""
+    with contextlib.suppress(ValueError):
+        st.session_state[_ON_PAGE] = int(asked)
 
 
 def show_unit(store: Store, cell: Cell, gallery: Gallery, asked: str, heading: Any) -> None:
@@ -88,7 +96,6 @@ def _steps(store: Store, cell: Cell, units: UnitList, number: int) -> None:
         words = f"{cell.summary['n']:,} units by number"
     else:
         words = f"{position['place']:,} of {position['total']:,} by {units.sort}"
-    st.session_state[_ON_PAGE] = number
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         navigation.link("units", "← all units", icon="", cell=cell.id, **address_of(listed_units(cell)))
         for name, shortcut, neighbour in (("Previous", "Left", "before"), ("Next", "Right", "after")):
@@ -243,9 +250,15 @@ def _where(gallery: Gallery, cell: Cell, unit: Record) -> None:
     if mean is None or not (finding := facts.place_finding(mean)):
         return
     level = np.round(255 * mean / mean.max()).astype(np.uint8)
-    picture = heat_map(Image.new("RGB", (_MAP_PX, _MAP_PX), (60, 9, 101)), level, opacity=1.0)
+    picture = io.BytesIO()
+    heat_map(Image.new("RGB", (_MAP_PX, _MAP_PX), (60, 9, 101)), level, opacity=1.0).save(picture, "PNG")
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        st.image(picture, alt=f"Mean activation over the grid of patches. {finding}.", width=_MAP_PX)
+        # Embedded: a file of its own is gone if the next unit is opened before the browser asks for it.
+        st.image(
+            embedded(picture.getvalue(), "png"),
+            alt=f"Mean activation over the grid of patches. {finding}.",
+            width=_MAP_PX,
+        )
         with st.container():
             _fact("Where in the image?", f"{finding}. The picture is the mean of its heat maps.")
 

@@ -32,6 +32,8 @@ def test_a_tile_leads_to_its_unit_and_back_to_the_same_list(visit: Visit) -> Non
 def test_the_arrow_keys_go_through_the_units_but_not_while_a_control_has_them(visit: Visit) -> None:
     page = visit.open(UNIT)
     visit.is_idle()
+    # The browser loads the code of a button later than the page is complete, and a key works from then on.
+    expect(page.get_by_role("button", name="Next")).to_be_visible()
     page.locator("h1").click()
     # The heading is first on the page: each key is pressed while the rest of the page is of the unit before.
     for unit in (5, 6, 7, 8):

@@ -27,7 +27,7 @@ import numpy as np
 from _report import report
 
 from results import CellRecord, RunRecord, ScoreRecord, Store, open_store
-from results.app import queries, queries_units
+from results.app import queries, queries_unit_pairs, queries_units
 from results.app.pictures import folders
 from results.app.queries_units import UnitList
 from results.comparison.leaderboard import leaderboard
@@ -141,7 +141,9 @@ def time_queries(store: Store) -> None:
         "summary of a cell's units": lambda: queries_units.unit_summary(store, cell),
         "largest token position": lambda: queries.last_position(store, cell),
         "histogram of three cells": lambda: queries.histogram(store, [f"elude-1-{seed}" for seed in SEEDS]),
-        "parents compared": lambda: queries.parents_compared(store, cell, other),
+        "parents compared": lambda: queries_unit_pairs.parents_compared(
+            store, (cell, other), above_chance=queries_unit_pairs.has_chance(store, (cell, other))
+        ),
         "runs": lambda: queries.runs(store),
     }
     report_slowest("query", [timed(name, call) for name, call in calls.items()])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import io
 import sys
 
 import streamlit as st
 from PIL import Image, ImageDraw
 
 from results.app import data, navigation, shell, theme
+from results.app.pictures import embedded
 
 
 def main() -> None:
@@ -23,13 +25,18 @@ def main() -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _icon() -> Image.Image:
-    """Draw three points of a front; a named icon would be fetched from the network."""
+def _icon() -> str:
+    """Return a picture of three points of a front as a URL that holds it.
+
+    A named icon would be fetched from the network, and a file of the server may be gone when the browser asks for it.
+    """
     icon = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
     pen = ImageDraw.Draw(icon)
     for (x, y), colour in zip(((14, 14), (40, 28), (52, 54)), (theme.VERMILION, theme.BLUE, theme.GREEN), strict=True):
         pen.ellipse((x - 12, y - 12, x + 10, y + 10), fill=colour)
-    return icon
+    buffer = io.BytesIO()
+    icon.save(buffer, "PNG")
+    return embedded(buffer.getvalue(), "png")
 
 
 if __name__ == "__main__":

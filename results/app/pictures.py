@@ -206,6 +206,7 @@ def _placeholder(px: int, words: str) -> Image.Image:
     tile = Image.new("RGBA", (px, px), (*BLANK, 60))
     pen = ImageDraw.Draw(tile)
     pen.rectangle((0, 0, px - 1, px - 1), outline=(*BLANK, 255))
-    left, top, right, bottom = pen.textbbox((0, 0), words)
-    pen.text(((px - right + left) / 2, (px - bottom + top) / 2), words, fill=(*BLANK, 255))
+    font = ImageFont.load_default(max(10, px // 14))
+    left, top, right, bottom = pen.textbbox((0, 0), words, font)
+    pen.text(((px - right + left) / 2, (px - bottom + top) / 2), words, fill=(*BLANK, 255), font=font)
     return tile

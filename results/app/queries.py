@@ -102,10 +102,12 @@ def unit_by_number(store: Store, cell_id: str, unit: int) -> dict[str, Any] | No
 def siblings(store: Store, cell_id: str, parent: int, unit: int, limit: int = 12) -> Records:
     """Return the best units of a cell that are parts of one parent, with their lists, best first.
 
-    `unit` is included even if it is not among the best `limit`; `total` is the number of all such units.
+    The best has the highest MS score above its chance level, where this was measured. `unit` is included even if it is
+    not among the best `limit`; `total` is the number of all such units.
     """
     sql = """
-        SELECT *, count(*) OVER () AS total, row_number() OVER (ORDER BY nullif(ms_score, 'NaN') DESC NULLS LAST, unit)
+        SELECT *, count(*) OVER () AS total, row_number() OVER (ORDER BY coalesce(nullif(ms_score -
+        ms_score_token_null, 'NaN'), nullif(ms_score, 'NaN')) DESC NULLS LAST, unit)
         AS number FROM units WHERE cell_id = ? AND parent = ? QUALIFY number <= ? OR unit = ? ORDER BY number
         LIMIT ?
     """
@@ -133,24 +135,6 @@ def image_names(store: Store, fingerprint: str | None, indices: Sequence[int]) -
         int(index): (name, class_name or "")
         for index, name, class_name in zip(frame["index"], frame["name"], frame["class_name"], strict=True)
     }
-
-
-def parents_compared(store: Store, cell_a: str, cell_b: str, *, worst: bool = False, limit: int = 5) -> Records:
-    """Return parents sorted by the difference between two cells of the mean MS score of their alive sub-units.
-
-    Columns: parent, mean_a, mean_b, n_a, n_b, difference (a minus b), and the best sub-unit of each: best_a, best_b.
-    """
-    side = (
-        "SELECT parent, avg(ms_score) AS mean, count(*) AS n, arg_max(unit, ms_score) AS best FROM units "
-        "WHERE cell_id = ? AND alive AND parent IS NOT NULL AND NOT isnan(ms_score) "
-        "GROUP BY parent"
-    )
-    sql = f"""
-        WITH a AS ({side}), b AS ({side}) SELECT parent, a.mean AS mean_a, b.mean AS mean_b, a.n AS n_a, b.n AS n_b,
-        a.best AS best_a, b.best AS best_b, a.mean - b.mean AS difference FROM a JOIN b USING (parent)
-        ORDER BY difference {"ASC" if worst else "DESC"}, parent LIMIT ?
-    """
-    return records(store.query(sql, [cell_a, cell_b, limit]))
 
 
 def runs(store: Store, limit: int = 200) -> Records:

@@ -25,7 +25,7 @@ NEAR_TOP = 20
 SORTS: Mapping[str, tuple[str, bool]] = {
     "MS score, high first": ("ms_score", True),
     "MS score, low first": ("ms_score", False),
-    "MS above chance, high first": ("above_chance", True),
+    "MS minus chance, high first": ("above_chance", True),
     "gain over the parent, high first": ("gain", True),
     "gain over the parent, low first": ("gain", False),
     "unit overlap, high first": ("redundancy", True),
@@ -72,6 +72,7 @@ def unit_summary(store: Store, cell_id: str) -> dict[str, Any]:
         "count(*) FILTER (NOT isnan(ms_score)) AS n_scored, "
         "count(parent) AS n_with_parent, count(DISTINCT parent) AS n_parents, count(redundancy) AS n_redundancy, "
         "count(*) FILTER (NOT isnan(ms_score_token_null)) AS n_chance, "
+        "count(*) FILTER (NOT isnan(prefix_share)) AS n_share, "
         "count(*) FILTER (prefix_share > 0.5 AND NOT isnan(prefix_share)) AS n_prefix, "
         "max(unit) AS last FROM units WHERE cell_id = ?",
         [cell_id],
@@ -197,12 +198,14 @@ def _selected(units: UnitList) -> tuple[str, dict[str, Any]]:
         WITH {search} cell_units AS (
             SELECT u.* EXCLUDE (cell_id, ms_score, top_image, top_position, top_value),
                    nullif(u.ms_score, 'NaN') AS ms_score, nullif(p.ms_score, 'NaN') AS parent_score,
-                   nullif(u.ms_score - p.ms_score, 'NaN') AS gain,
+                   coalesce(nullif(u.ms_score - u.ms_score_token_null - p.ms_score + p.chance, 'NaN'),
+                            nullif(u.ms_score - p.ms_score, 'NaN')) AS gain,
                    nullif(u.ms_score - u.ms_score_token_null, 'NaN') AS above_chance,
                    {_PREFIX_PART if {"CLS units", "patch units"} & set(units.filters) else "NULL"} AS prefix_part,
                    {"count(*) OVER (PARTITION BY u.parent)" if "split units" in units.filters else "0"} AS n_siblings
             FROM units u LEFT JOIN (
-                SELECT unit, first(ms_score) AS ms_score FROM units WHERE cell_id = $reference GROUP BY unit
+                SELECT unit, first(ms_score) AS ms_score, first(ms_score_token_null) AS chance FROM units
+                WHERE cell_id = $reference GROUP BY unit
             ) p ON p.unit = u.parent WHERE u.cell_id = $cell
         ), selected AS (
             SELECT cell_units.*, {matches} AS matches FROM cell_units {join}

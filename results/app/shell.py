@@ -39,6 +39,13 @@ _STYLE = """
 [class*=st-key-front_layer_] {min-height: 3.2rem}
 [class*=st-key-front_layer_] a {padding: 0}
 [class*=st-key-front_layer_] a > span:first-child {display: none}
+:has(> .st-key-unit_method) {flex: 1 1 24rem}
+[class*=st-key-unit_image_] {position: relative}
+[class*=st-key-unit_image_] > :has(> [data-testid=stButton]) {position: absolute; inset: 0; width: 100%; z-index: 1}
+[class*=st-key-unit_image_] [data-testid=stButton] {height: 100%}
+[class*=st-key-unit_image_] [data-testid=stButton] > div {height: 100%}
+[class*=st-key-unit_image_] button {height: 100%; width: 100%; opacity: 0; cursor: zoom-in}
+[class*=st-key-unit_image_] button:focus-visible {opacity: 1; color: transparent; background: transparent}
 @media (min-width: 50rem) {
   [data-testid=stSidebar]:has([aria-label="Collapse sidebar"]) {width: 17rem !important; min-width: 17rem}
   [data-testid=stSidebarContent] {padding-left: 0.5rem; padding-right: 0.5rem}

@@ -166,7 +166,7 @@ def visiting(browser: Any, address: str, *, width: int = 1280, height: int = 900
     page.on("dialog", asked)
     try:
         yield visit
-        assert visit.problems == []
+        assert visit.problems == [], visit.problems
         expect(page.locator("[data-testid=stException]")).to_have_count(0)
     finally:
         context.close()

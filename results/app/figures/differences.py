@@ -14,6 +14,8 @@ from results.store.records import grouped
 
 #: Pixels of the names on the left and of the numbers on the right, equal in all panels.
 _NAMES_PX, _INTERVAL_PX, _P_PX = 190, 12, 174
+#: Top of the headings of the numbers, above the plot.
+_HEADINGS_PX = -12
 
 
 def is_drawn(difference: Difference) -> bool:
@@ -43,14 +45,15 @@ def _panel(comparison: Comparison, differences: list[Difference], *, with_legend
     names, colours, shapes = zip(*styles.values(), strict=True)
     values, ends = _values(differences, {better: style[0] for better, style in styles.items()})
     unit = differences[0].column.unit
-    unit_name = "percentage points" if unit == "fraction" else unit_text(differences[0].column) or "no unit"
-    title = f"in favour of {a} ({unit_name}) →"
+    unit_name = "percentage points" if unit == "fraction" else unit_text(differences[0].column)
+    title = f"in favour of {a}{f' ({unit_name})' if unit_name else ''} →"
     domain = room([0.0, *ends])
     y = alt.Y(
         "metric:N",
         sort=None,
         title=None,
-        axis=alt.Axis(grid=True, minExtent=_NAMES_PX, maxExtent=_NAMES_PX, labelLimit=_NAMES_PX),
+        # Flush, the first label would be four pixels below its line.
+        axis=alt.Axis(grid=True, minExtent=_NAMES_PX, maxExtent=_NAMES_PX, labelLimit=_NAMES_PX, labelFlush=False),
     )
     legend = alt.Legend() if with_legend else None
     colour = alt.Color("better:N", scale=alt.Scale(domain=names, range=colours), legend=legend)
@@ -75,13 +78,17 @@ def _panel(comparison: Comparison, differences: list[Difference], *, with_legend
             rows("rows").mark_text(**numbers, dx=dx).encode(x=alt.value("width"), y=y, text=f"{field}:N")
             for field, dx in (("text", _INTERVAL_PX), ("p", _P_PX))
         ),
+        *(
+            rows(name)
+            .mark_text(**numbers, dx=dx, fontWeight="bold")
+            .encode(x=alt.value("width"), y=alt.value(_HEADINGS_PX), text="heading:N")
+            for name, dx in (("intervals", _INTERVAL_PX), ("p-values", _P_PX))
+        ),
     ]
     data: dict[str, Rows] = {"rows": values, "zero": [{"at": 0.0}]}
-    spec = figure(layers, data, height=(100 if with_legend else 66) + 28 * len(values))
-    # The page's own colour: the theme's grey has too little contrast.
-    spec["config"]["axis"] |= {"labelColor": TEXT, "titleColor": TEXT}
-    spec["config"]["legend"] |= {"labelColor": TEXT}
-    return spec
+    if with_legend:
+        data |= {"intervals": [{"heading": "A minus B"}], "p-values": [{"heading": "p (Holm)"}]}
+    return figure(layers, data, height=(100 if with_legend else 66) + 28 * len(values))
 
 
 def _values(

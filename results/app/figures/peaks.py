@@ -9,7 +9,7 @@ import altair as alt
 from results.app.figures.spec import Spec, figure, hover, number_axis, rows
 from results.app.theme import BLUE, SKY
 
-_HEIGHT_PX = 190
+_HEIGHT_PX = 150
 
 
 def peaks_figure(counts: Sequence[int], edges: Sequence[float], name: str) -> Spec:

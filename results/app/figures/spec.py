@@ -36,7 +36,9 @@ def figure(layers: Sequence[Layer], data: Mapping[str, Rows], *, height: int) ->
     datasets = {name: list(content) for name, content in data.items() if content}
     # `alt.layer` and its check against the schema would take most of the time of a page.
     context = {"top_level": False}
-    axis = {"labelLimit": 340, "titleLimit": 900, "labelFontSize": 12, "titleFontSize": 13, "titlePadding": 10}
+    # The page's own colour: the theme's grey has too little contrast.
+    colours = {"labelColor": TEXT, "titleColor": TEXT}
+    sizes = {"labelLimit": 340, "titleLimit": 900, "labelFontSize": 12, "titleFontSize": 13, "titlePadding": 10}
     legends = {"anchor": "start", "direction": "horizontal", "center": True, "margin": 20}
     return {
         "datasets": datasets,
@@ -44,8 +46,9 @@ def figure(layers: Sequence[Layer], data: Mapping[str, Rows], *, height: int) ->
         "height": height,
         "usermeta": {"embedOptions": {"renderer": "svg"}},
         "config": {
-            "axis": axis,
+            "axis": {**colours, **sizes},
             "legend": {"labelLimit": 460, "labelFontSize": 13, "orient": "top", "title": None, "padding": 0}
+            | {"labelColor": TEXT}
             | {"layout": {"top": legends}},
             # Only marks that ask for a tooltip or a description have one.
             "mark": {"tooltip": None, "aria": False},

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from results.app import chart, data, flags, panels, queries, queries_judging, tables, widgets
+from results.app import chart, data, flags, navigation, tables, widgets
+from results.app.compared_units import show_units
 from results.app.default_rows import focus_row, rival_row
 from results.app.figures.differences import difference_figures, is_drawn, p_text
-from results.app.gallery import gallery_of
 from results.app.titles import DIRECTIONS, plain, visible
-from results.app.unit_pairs import UnitCard, show_cards
 from results.app.widgets import Choice
 from results.boards.board import BoardKey
 from results.boards.columns import COSTS
-from results.boards.lead_columns import column_name, metric_name, unit_text
+from results.boards.lead_columns import column_name, lead_of, metric_name, unit_text
+from results.boards.ranking import HEADLINE
 from results.comparison.paired import Comparison, Difference, compare_rows
 from results.comparison.row_errors import name_of
 from results.comparison.sentence import comparison_sentences
@@ -23,9 +23,6 @@ from results.comparison.text import refusals
 from results.errors import StoreError
 from results.minus_sign import with_minus
 from results.store import Store
-
-#: Cards of a row of the page; the reader may ask for more.
-_N_FIRST, _N_MORE = 3, 9
 
 
 def render() -> None:
@@ -38,17 +35,32 @@ def render() -> None:
             a = widgets.row_of(boards, "a", "A", default=focus_row(boards))
         with right:
             b = widgets.row_of(boards, "b", "B", default=rival_row(*a))
-        if a.board is not b.board:
-            st.info(
-                "These two methods are not comparable: their boards differ in backbone, site, image set or split. "
-                "Choose two methods of one board."
-            )
-            return
-        if a.row is b.row:
-            st.info("Choose two different methods.")
+        if sentence := _not_two_rows(a, b):
+            st.info(plain(sentence))
+            if rival := rival_row(*a):
+                name = plain(f"Compare {a.row.title} with {rival.row.title}")
+                navigation.link("compare", name, a=a.row.cell_ids[0], b=rival.row.cell_ids[0])
             return
         _differences(store, a, b)
-        _pictures(store, a, b)
+        show_units(store, a, b)
+
+
+def _not_two_rows(a: Choice, b: Choice) -> str | None:
+    """Return why A and B are not two rows of one board; None if they are."""
+    if a.row is b.row:
+        return "A and B are the same row: choose another B."
+    if a.board is b.board:
+        return None
+    layers = [f"{choice.board.backbone_title}, {choice.board.site}" for choice in (a, b)]
+    if layers[0] != layers[1]:
+        return (
+            f"A and B are not comparable: A is on the layer {layers[0]}, B on {layers[1]}. Differences are measured on "
+            "the same images and the same layer: choose a B of A's layer."
+        )
+    return (
+        f"A and B are not comparable: both are on {layers[0]}, but with other image sets or splits. Differences are "
+        "measured on the same images: choose a B of A's image set."
+    )
 
 
 def _differences(store: Store, a: Choice, b: Choice) -> None:
@@ -65,11 +77,14 @@ def _differences(store: Store, a: Choice, b: Choice) -> None:
     if second:
         st.markdown(plain(second))
     flags.warn(a.row, b.row)
-    for number, figure in enumerate(difference_figures(comparison)):
-        chart.show(figure, f"differences {number}", f"Forest plot of the tested differences. {visible(first)}")
-    _explain(comparison)
     tested = [entry for entry in comparison.differences if is_drawn(entry)]
     untested = [entry for entry in comparison.differences if not is_drawn(entry)]
+    for number, figure in enumerate(difference_figures(comparison)):
+        chart.show(figure, f"differences {number}", f"Forest plot of the tested differences. {visible(first)}")
+    if tested:
+        _explain(comparison)
+    elif not any(entry.p is not None for entry in comparison.differences):
+        st.markdown(plain(_observed(untested)))
     if tested:
         with st.expander(f"{len(tested)} tested quantities in numbers"):
             _table(comparison, tested, "Tested quantities.")
@@ -92,12 +107,39 @@ def _compared(
 
 def _explain(comparison: Comparison) -> None:
     n_tested = sum(entry.p is not None for entry in comparison.differences)
-    st.caption(
-        f"Bars are {100 * comparison.level:g} % intervals from {comparison.n_resamples} resamples, paired by "
-        f"{plain(', '.join(comparison.seeds))}. P-values are corrected (Holm) for the {n_tested} quantities tested, "
-        "intervals are not: an interval may exclude zero although the difference is not significant. Numbers are A "
-        "minus B; at ↓ less is better, and points right of zero are in favour of A there, too. The same as "
-        "harness compare."
+    lines = ["Right of zero: A is better. Numbers are A minus B; ↓ marks quantities of which less is better."]
+    lines += [
+        f"{column_name(entry.column)}: {lead.explanation}."
+        for entry in comparison.differences
+        if entry.column.metric in HEADLINE and (lead := lead_of(entry.column))
+    ]
+    st.caption("  \n".join(map(plain, lines)))
+    with st.expander("How to read the plot"):
+        seeds = plain(", ".join(comparison.seeds))
+        st.markdown(
+            f"- Bars are {100 * comparison.level:g} % intervals from {comparison.n_resamples} resamples, paired by "
+            f"{seeds}.\n"
+            f"- P-values are corrected for the {n_tested} quantities tested (Holm). A difference counts if p is below "
+            f"{1 - comparison.level:.2g}.\n"
+            "- Intervals are not corrected, so one may exclude zero although the difference is not significant.\n"
+            f"{_definitions(comparison)}"
+            "- The numbers are those of `harness compare`."
+        )
+
+
+def _definitions(comparison: Comparison) -> str:
+    leads = [(column_name(entry.column), lead_of(entry.column)) for entry in comparison.differences if is_drawn(entry)]
+    return "".join(f"- **{plain(name)}**: {plain(lead.explanation)}.\n" for name, lead in leads if lead)
+
+
+def _observed(untested: Sequence[Difference]) -> str:
+    """Return the difference that the reader asks for first, which is not tested."""
+    by_metric = {entry.column.metric: entry for entry in reversed(untested)}
+    entry = next((by_metric[metric] for metric in HEADLINE if metric in by_metric), untested[0])
+    unit = f" {unit_text(entry.column)}" if unit_text(entry.column) else ""
+    return (
+        f"Observed, not tested: {column_name(entry.column)} {entry.column.text(entry.a)}{unit} of A against "
+        f"{entry.column.text(entry.b)}{unit} of B."
     )
 
 
@@ -150,85 +192,6 @@ def _interval(entry: Difference) -> str:
     if entry.low is None or entry.high is None:
         return "unknown"
     return f"{_signed(entry, entry.low)} to {_signed(entry, entry.high)}"
-
-
-def _pictures(store: Store, a: Choice, b: Choice) -> None:
-    sides = [queries.finished_cells(store, choice.row.cell_ids) for choice in (a, b)]
-    if not all(sides):
-        return
-    seeds = {(cell["token_seed"], cell["init_seed"]): cell for cell in sides[1]}
-    first = next((cell for cell in sides[0] if (cell["token_seed"], cell["init_seed"]) in seeds), sides[0][0])
-    second = seeds.get((first["token_seed"], first["init_seed"]), sides[1][0])
-    cells = (first["cell_id"], second["cell_id"])
-    limit = _N_MORE if st.session_state.get("more pairs") else _N_FIRST
-    name_a, name_b = (choice.row.title for choice in (a, b))
-    wins, losses = (_by_parent(store, cells, limit, worst=worst) for worst in (False, True))
-    how, panel = (
-        "The gain is that of the mean MS score of all units made of one neuron; the best of them is shown.",
-        None,
-    )
-    if not wins and not losses:
-        wins, losses = (_by_judges(store, a, b, limit, worst=worst) for worst in (False, True))
-        how = (
-            "The units of these methods have no common neurons, so these are the clearest votes of the judges, "
-            "over both orders of the two grids."
-        )
-        panel = _panel(store, [*wins, *losses])
-    if not wins and not losses:
-        st.info(
-            "No pairs of units: these methods have no common neurons, and no panel has judged them. `harness judge` "
-            "compares their units."
-        )
-        return
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f"A: {plain(name_a)}. B: {plain(name_b)}. {how}", width="stretch")
-        if panel is not None:
-            panels.badge(panel)
-        st.toggle("More pairs", key="more pairs", help=f"Up to {_N_MORE} of each instead of {_N_FIRST}.")
-    gallery = gallery_of(store, first)
-    for title, cards in ((f"Gained: units where {name_a} is ahead", wins), (f"Lost: {name_b} is ahead", losses)):
-        st.header(plain(title), anchor=False)
-        if cards:
-            show_cards(store, gallery, cards, (name_a, name_b))
-        else:
-            st.text("None.")
-    gallery.explain()
-
-
-def _panel(store: Store, cards: Sequence[UnitCard]) -> str | None:
-    judged = {(card.address or {}).get("tournament") for card in cards}
-    tournaments = queries_judging.tournaments(store)
-    return next((str(row["panel"]) for row in tournaments if row["tournament"] in judged), None)
-
-
-def _by_parent(store: Store, cells: tuple[str, str], limit: int, *, worst: bool) -> list[UnitCard]:
-    rows = queries.parents_compared(store, *cells, worst=worst, limit=limit)
-    return [
-        UnitCard(
-            with_minus(f"Neuron {row['parent']}: {row['difference']:+.2f}"),
-            (f"mean MS score {row['mean_a']:.2f} {_of(row['n_a'])} against {row['mean_b']:.2f} {_of(row['n_b'])}",),
-            ((cells[0], row["best_a"]), (cells[1], row["best_b"])),
-        )
-        for row in rows
-        if (row["difference"] < 0 if worst else row["difference"] > 0)
-    ]
-
-
-def _of(count: int) -> str:
-    return "(1 unit)" if count == 1 else f"({count} units)"
-
-
-def _by_judges(store: Store, a: Choice, b: Choice, limit: int, *, worst: bool) -> list[UnitCard]:
-    sides = (list(choice.row.cell_ids) for choice in (a, b))
-    return [
-        UnitCard(
-            f"Votes {row['votes_a']} : {row['votes_b']}",
-            (),
-            ((row["cell_a"], row["unit_a"]), (row["cell_b"], row["unit_b"])),
-            {"tournament": row["tournament"], "pair": row["pair_id"], "order": 0},
-        )
-        for row in queries_judging.judged_pairs(store, *sides, worst=worst, limit=limit)
-    ]
 
 
 if __name__ == "__main__":

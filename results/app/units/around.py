@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import streamlit as st
@@ -11,7 +12,7 @@ from results.app.gallery import Gallery, listed
 from results.app.queries import Record
 from results.app.queries_units import NEAR_TOP
 from results.app.titles import plain, visible
-from results.app.units.facts import is_prefix_unit
+from results.app.units.facts import chance_of, is_prefix_unit
 from results.app.units.labels import labels_of
 from results.app.units.listing import Cell
 from results.app.units.notes import note
@@ -37,7 +38,10 @@ def show_family(store: Store, cell: Cell, gallery: Gallery, unit: Record, addres
     total = family[0]["total"]
     left_out = "" if total == len(family) else f", {len(family)} of them here"
     st.subheader("Parent and siblings")
-    note(f"Parent: original unit {parent}. Its {total} sub-unit{'' if total == 1 else 's'}{left_out}, best first.")
+    note(
+        f"Parent: original unit {parent}. Its {total} sub-unit{'' if total == 1 else 's'}{left_out}, best first. "
+        "Gain: MS minus chance, compared with the parent's."
+    )
     if original is None:
         note('The control "backbone only" is not in this store, so the parent\'s images are unavailable.')
     with st.container(horizontal=True, gap="small"):
@@ -101,17 +105,22 @@ def _member(
     with st.container(width=3 * (_FAMILY_PX + 3) + 34, border=True, gap="xsmall"):
         navigation.link("units", title, icon="", **{**address, "cell": cell_id, "unit": unit["unit"]})
         words = [f"**{plain(label)}**"] if label else []
-        st.markdown(" ".join([*words, *([":violet-badge[CLS unit]"] if is_prefix_unit(unit) else [])]) or "no class")
+        words += [":violet-badge[CLS unit]"] if is_prefix_unit(unit) else []
+        words += [] if unit["alive"] else [":gray-badge[dead]"]
+        st.markdown(" ".join(words) or "no class")
         gallery.show(unit, title.lower(), tile_px=_FAMILY_PX, columns=3, cell_id=cell_id)
         more = "" if gain is None else with_minus(f" · gain {gain:+.2f}")
         note(score_text(unit) + more)
 
 
 def _gain(member: Record, original: Record | None) -> float | None:
-    scores = member["ms_score"], original and original["ms_score"]
-    if None in scores or any(score != score for score in scores):
-        return None
-    return float(scores[0] - scores[1])
+    """Return the gain in MS minus chance, or in MS without a chance level: a unit at CLS has a higher one of both."""
+    scores = [math.nan if unit is None or unit["ms_score"] is None else unit["ms_score"] for unit in (member, original)]
+    levels = [None if unit is None else chance_of(unit) for unit in (member, original)]
+    gain = scores[0] - scores[1]
+    if levels[0] is not None and levels[1] is not None:
+        gain -= levels[0] - levels[1]
+    return gain if math.isfinite(gain) else None
 
 
 def _outcome(row: Record) -> str:

@@ -14,7 +14,9 @@ from results.store import Store
 
 
 def labels_of(store: Store, cell_id: str, units: Iterable[Mapping[str, Any] | None]) -> dict[int, str]:
-    """Return unit -> label such as "zebra 7 of 9", cached until the store changes; units without classes are left out.
+    """Return unit -> label such as "zebra (7 of 9 images)", cached until the store changes.
+
+    Units without classes are left out.
 
     Raises:
         StoreError: the store cannot be read.
@@ -27,7 +29,7 @@ def label_text(row: Mapping[str, Any]) -> str | None:
     """Return the label of a row of `queries_units.labelled`; None without a class."""
     if row["class_name"] is None:
         return None
-    return f"{visible(row['class_name'])} {row['n']} of {row['n_active']}"
+    return f"{visible(row['class_name'])} ({row['n']} of {row['n_active']} images)"
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from results.app import queries, queries_units
 from results.app.gallery import Gallery
@@ -19,13 +20,21 @@ from results.store import Store
 
 #: Fits rows of two, three, four and six tiles.
 PER_PAGE = 12
+_CONTROL_PX = 252
 _NOTHING = "all"
-_HOW_TO_READ = (
-    "A tile has the four strongest images of a unit. Its title is the commonest class of the nine strongest, and how "
-    "many of them have it. The bars count all images by the unit's maximum on them, in half octaves; the strongest are "
-    "on the right. MS is the similarity of the unit's top images, chance that of random images at the same kind of "
-    "token (CLS or patch)."
+_MEANING = (
+    "MS: how alike a unit's strongest images are to the layer, at the place where the unit is strongest (1: equal). "
+    "Chance: the same for random images."
 )
+_HOW_TO_READ = """
+- **Title**: the commonest class of the nine strongest images on which the unit is active, and how many of them have it.
+- **Pictures**: the four strongest images.
+- **MS**: MS score, the mean cosine between the unit's strongest images of the layer's output at the token where the
+  unit is strongest, weighted by activation.
+- **Chance**: the MS score of random images at the same kind of token. CLS tokens are alike whatever the image, so the
+  gallery is sorted by MS minus chance.
+- **Bars**: all images by the unit's maximum on them, in half octaves; the strongest are on the right.
+"""
 
 
 class Cell(NamedTuple):
@@ -56,16 +65,18 @@ class Cell(NamedTuple):
         missing = [
             ("gain", self.is_split and self.reference),
             ("overlap", self.summary["n_redundancy"]),
-            ("above chance", self.summary["n_chance"]),
+            ("chance", self.summary["n_chance"]),
         ]
         allowed = [name for name in SORTS if all(present or word not in name for word, present in missing)]
         # Units at CLS have the highest scores, by chance: images are alike at this token.
-        return sorted(allowed, key=lambda name: "above chance" not in name)
+        return sorted(allowed, key=lambda name: "chance" not in name)
 
     @property
     def filters(self) -> list[str]:
         """Filters that the columns of the cell allow."""
-        return [name for name in FILTERS if name != "split units" or self.is_split]
+        # A convolutional network has no CLS token: all units are patch units.
+        absent = {"CLS units", "patch units"} if self.summary["n_share"] and not self.summary["n_prefix"] else set()
+        return [name for name in FILTERS if name not in absent and (name != "split units" or self.is_split)]
 
 
 def listed_units(cell: Cell) -> UnitList:
@@ -94,10 +105,11 @@ def address_of(units: UnitList) -> dict[str, str]:
     return {name: text for name, text in address.items() if text}
 
 
-def show_list(store: Store, cell: Cell, gallery: Gallery) -> None:
-    """Show one page of the gallery."""
+def show_list(store: Store, cell: Cell, gallery: Gallery, controls: DeltaGenerator) -> None:
+    """Show one page of the gallery, with its search and order in the row `controls`."""
     units = listed_units(cell)
-    _controls(cell, units)
+    with controls:
+        _search_and_order(cell, units)
     number = _page_number()
     rows = queries.records(queries_units.unit_page(store, units, limit=PER_PAGE, offset=(number - 1) * PER_PAGE))
     if not rows and number > 1:
@@ -105,10 +117,13 @@ def show_list(store: Store, cell: Cell, gallery: Gallery) -> None:
         number = 1
         rows = queries.records(queries_units.unit_page(store, units, limit=PER_PAGE))
     total = rows[0]["total"] if rows else 0
-    note(_count_sentence(cell, units, total))
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        _chips(cell, units)
+        note(_count_sentence(cell, units, total), width="content", help=_details(cell))
     if not rows:
         st.info(_empty_sentence(units))
         return
+    note(_MEANING)
     gallery.prepare(store, rows)
     gallery.prepare_maps(store, cell.id, rows)
     address = address_of(units)
@@ -126,25 +141,27 @@ def show_list(store: Store, cell: Cell, gallery: Gallery) -> None:
         if n_pages > 1:
             _pagination(n_pages, number)
         favourites.download()
-    note(_HOW_TO_READ)
+    with st.expander("How to read a tile"):
+        st.markdown(_HOW_TO_READ)
 
 
-def _controls(cell: Cell, units: UnitList) -> None:
-    left, right = st.columns([2, 3], vertical_alignment="bottom")
-    with left:
-        _set("find", units.search)
-        st.text_input(
-            "Search",
-            key="unit find",
-            type="search",
-            placeholder="class, file name or unit number",
-            help="Text in the class or file name of one of a unit's nine strongest images, or the unit's number.",
-            on_change=_remember,
-            args=("find",),
-        )
-    with right:
-        _set("sort", units.sort)
-        st.selectbox("Sort by", cell.sorts, key="unit sort", on_change=_remember, args=("sort",))
+def _search_and_order(cell: Cell, units: UnitList) -> None:
+    _set("find", units.search)
+    st.text_input(
+        "Search",
+        key="unit find",
+        type="search",
+        placeholder="class, file name or number",
+        help="Text in the class or file name of one of a unit's nine strongest images, or the unit's number.",
+        on_change=_remember,
+        args=("find",),
+        width=_CONTROL_PX,
+    )
+    _set("sort", units.sort)
+    st.selectbox("Sort by", cell.sorts, key="unit sort", on_change=_remember, args=("sort",), width=_CONTROL_PX)
+
+
+def _chips(cell: Cell, units: UnitList) -> None:
     _set("show", list(units.filters))
     st.pills(
         "Show only",
@@ -155,6 +172,7 @@ def _controls(cell: Cell, units: UnitList) -> None:
         on_change=_remember,
         args=("show",),
         format_func=lambda name: _chip(name, cell, units),
+        width="content",
     )
 
 
@@ -164,7 +182,7 @@ def _chip(name: str, cell: Cell, units: UnitList) -> str:
         "CLS units": cell.summary["n_prefix"],
         "favourites": len(units.favourites),
     }
-    return f"{name} ({numbers[name]})" if numbers.get(name) else name
+    return f"{name} ({numbers[name]:,})" if numbers.get(name) else name
 
 
 def _set(parameter: str, value: object) -> None:
@@ -193,19 +211,32 @@ def _page_number() -> int:
 def _pagination(n_pages: int, number: int) -> None:
     # The key has the number of pages: a widget keeps its page only within one list.
     key = f"unit page of {n_pages}"
-    if st.session_state.get(key) != number:
+    # Not set at first: streamlit logs a warning if a widget has both a default and a value of the session.
+    if st.session_state.get(key, number) != number:
         st.session_state[key] = number
-    st.pagination(n_pages, key=key, on_change=lambda: st.query_params.update(page=str(st.session_state[key])))
+    st.pagination(
+        n_pages,
+        default=number,
+        key=key,
+        on_change=lambda: st.query_params.update(page=str(st.session_state[key])),
+    )
 
 
 def _count_sentence(cell: Cell, units: UnitList, total: int) -> str:
-    summary = cell.summary
-    sentence = f"{summary['n']} units, {summary['n_alive']} alive, {summary['n_scored']} with an MS score"
-    if cell.is_split:
-        sentence += f", parts of {summary['n_parents']} parents"
     if units.search:
-        return f"{sentence}. {total} found for “{units.search}”, most matching images first."
-    return f"{sentence}." + ("" if total == summary["n"] else f" {total} in this list.")
+        return f"{total:,} found for “{units.search}”, most matching images first"
+    all_units = cell.summary["n"]
+    return f"{total:,} units" if total == all_units else f"{total:,} of {all_units:,} units"
+
+
+def _details(cell: Cell) -> str:
+    """Return numbers of the cell, one per line of Markdown."""
+    summary = cell.summary
+    lines = [f"{summary['n']:,} units", f"{summary['n_alive']:,} alive (active on some evaluation image)"]
+    lines.append(f"{summary['n_scored']:,} with an MS score")
+    if cell.is_split:
+        lines.append(f"parts of {summary['n_parents']:,} neurons")
+    return "".join(f"- {line}\n" for line in lines)
 
 
 def _empty_sentence(units: UnitList) -> str:

@@ -7,6 +7,6 @@ import streamlit as st
 from results.app.titles import plain
 
 
-def note(text: str, *, width: str = "stretch") -> None:
+def note(text: str, *, width: str = "stretch", help: str | None = None) -> None:
     """Show a text, which may come from a store, in small letters. A caption would lack contrast on a light page."""
-    st.markdown(f":small[{plain(text)}]", width="content" if width == "content" else "stretch")
+    st.markdown(f":small[{plain(text)}]", width="content" if width == "content" else "stretch", help=help)

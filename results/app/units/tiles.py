@@ -1,4 +1,4 @@
-"""Tile of a unit: its number and label, its score, its strongest images, and how its activation is distributed."""
+"""Tile of a unit: its number, label and score, its strongest images, and how its activation is distributed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def tile_grid(
         labels: unit -> its label.
         n_images: images of the whole set.
         address: parameters of the links, besides cell and unit.
-        notes: unit -> short text under its score.
+        notes: unit -> short text at the end of its tile.
     """
     gallery.decode_ahead(units, IMAGE_PX, N_IMAGES)
     # A store from anyone can have one unit many times; its star can be there only once.
@@ -68,6 +68,7 @@ def _tile(
         words.append(":gray-badge[dead]")
     if words:
         st.markdown(" ".join(words))
+    note(score_text(unit))
     gallery.show(
         unit,
         f"unit {number}" + (f", {label}" if label else ""),
@@ -85,12 +86,13 @@ def _tile(
             alt=f"Histogram of the images by the maximum activation of unit {number}. {finding}.",
             width="stretch",
         )
-    note(score_text(unit))
 
 
 def score_text(unit: Record) -> str:
     """Return the MS score of a unit with its chance level, in few characters."""
     score, chance = unit["ms_score"], chance_of(unit)
+    if not unit["alive"]:
+        return "no MS score"
     if score is None or score != score:
         return "MS score undefined"
     return with_minus(f"MS {score:.2f}" + ("" if chance is None else f" · chance {chance:.2f}"))

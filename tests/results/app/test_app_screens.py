@@ -92,27 +92,6 @@ def test_a_seed_is_chosen_within_its_method(here: Store) -> None:
     assert box(test, "Seeds").value == "topk_sae-123"
 
 
-def test_compare_has_differences_and_pictures_of_wins_and_losses(here: Store) -> None:
-    test = opened("compare", a="elude-42", b="identity-42")
-    require_sound(test)
-    frames = [frame.value.set_index("metric") for frame in test.dataframe]
-    assert frames[0].loc["MS score", "A minus B"] == "+20.00"
-    assert "p (Holm)" in frames[0] and "why not tested" in frames[1]
-    assert frames[1].loc["latency", "why not tested"] == "no error is known"
-    headings = [element.value for element in test.header]
-    assert headings[0].startswith(plain("ELUDe has 20.0")) and plain("points more MS score than") in headings[0]
-    assert plain("Gained: units where ELUDe is ahead") in headings
-    judged = opened("compare", a="elude-42", b="topk_sae-42")
-    require_sound(judged)
-    written = texts(judged)
-    assert "clearest votes of the judges" in written and "proxy panel" in written and plain("Votes 6 : 0") in written
-    unjudged = opened("compare", a="topk_sae-42", b="mine-42")
-    require_sound(unjudged)
-    assert "no panel has judged them" in texts(unjudged)
-    assert "not comparable" in texts(opened("compare", a="elude-42", b="identity-other"))
-    assert "two different methods" in texts(opened("compare", a="elude-42", b="elude-123"))
-
-
 def test_judges_shows_replies_as_they_are(here: Store) -> None:
     test = opened("judges", tournament="tournament-1", pair="pair/0", order="1")
     require_sound(test)

@@ -62,9 +62,10 @@ def test_the_gallery_has_a_tile_per_unit_with_its_label_score_and_pictures(here:
     test = opened("units", cell="elude-42")
     require_sound(test)
     written = texts(test)
-    assert "12 units, 11 alive, 11 with an MS score, parts of 6 parents. 11 in this list." in written
+    assert "11 of 12 units" in written
+    assert "MS: how alike" in written and "Chance: the same for random images" in written
     assert len(stars(test)) == 11
-    assert "of 9**" in written and "MS 0" in written
+    assert "of 9 images)**" in written and "MS 0" in written
     # Even units have maps: their tile has a histogram, whose description has the finding.
     described = "\n".join(alts(test))
     assert (
@@ -154,13 +155,13 @@ def test_a_unit_stands_beside_its_parent_with_its_siblings_and_neighbours(here: 
     written = texts(test)
     assert test.title[0].value.startswith("Unit 4 ·")
     assert "Parent: original unit 2" in written and "Its 2 sub-units" in written
-    assert "1 of 12 maxima at CLS" in written
+    assert "1 of 12 maxima are at CLS" in written
     assert "Above 50 % of its maximum on 3 of 20 images." in written
     assert "Most active at the" in written
     assert "Nearest units" in written and "of 12 images shared" in written
     assert len([alt for alt in alts(test) if "strongest image of unit 4" in alt]) == 9
     without_maps = texts(opened("units", cell="elude-42", unit="5"))
-    assert "No histogram is stored for this unit" in without_maps and "The magenta frame marks" in without_maps
+    assert "Not stored for this unit" in without_maps and "The magenta frame marks" in without_maps
 
 
 def test_missing_units_have_their_sentence(here: Store) -> None:
@@ -173,7 +174,7 @@ def test_missing_units_have_their_sentence(here: Store) -> None:
 
 def test_the_steps_follow_the_order_of_the_list(here: Store) -> None:
     test = opened("units", cell="elude-42", unit="4", sort="number")
-    assert "5 of 11, number" in texts(test)
+    assert "5 of 11 by number" in texts(test)
     buttons = {button.key: button for button in test.button}
     buttons["unit Next"].click().run()
     require_sound(test)
@@ -183,6 +184,53 @@ def test_the_steps_follow_the_order_of_the_list(here: Store) -> None:
     ]
     # A dead unit is not in the list of alive ones: the steps go by number.
     assert "12 units by number" in texts(opened("units", cell="elude-42", unit="10"))
+
+
+def test_a_second_step_starts_from_the_first_one_although_the_buttons_are_of_the_unit_before(here: Store) -> None:
+    test = opened("units", cell="elude-42", unit="4", sort="number")
+    stale = {button.key: button for button in test.button}
+    # As if a key was pressed again before the page of unit 5 was complete.
+    test.session_state["unit on the page"] = 5
+    stale["unit Next"].click().run()
+    assert test.query_params["unit"] == "6"
+    test.session_state["unit on the page"] = 9
+    {button.key: button for button in test.button}["unit Next"].click().run()
+    require_sound(test)
+    # Unit 10 is dead, so it is not in the list.
+    assert test.query_params["unit"] == "11"
+
+
+def test_a_dead_unit_has_no_pictures_and_says_so(here: Store) -> None:
+    test = opened("units", cell="elude-42", unit="10")
+    require_sound(test)
+    written = texts(test)
+    assert "Dead unit: it is active on no evaluation image" in written
+    assert not [alt for alt in alts(test) if "strongest image of unit 10" in alt]
+    assert "Parent and siblings" in written and "Nearest units" not in written
+
+
+def test_an_image_is_enlarged_by_its_button(here: Store) -> None:
+    test = opened("units", cell="elude-42", unit="4")
+    {button.key: button for button in test.button}["enlarge 2"].click().run()
+    require_sound(test)
+    assert (
+        len([alt for alt in alts(test) if alt.startswith("2nd strongest image of unit 4") and "enlarged" in alt]) == 1
+    )
+    # A step closes it.
+    {button.key: button for button in test.button}["unit Next"].click().run()
+    assert not [alt for alt in alts(test) if "enlarged" in alt]
+
+
+def test_a_unit_has_no_choice_of_the_cell_unless_its_address_lacks_one(here: Store) -> None:
+    test = opened("units", cell="elude-123", unit="4")
+    assert not test.selectbox and "ELUDe · A ViT · blocks.9.mlp.fc2 · token 123, init 42" in texts(test)
+    # The list of the same cell is the next page.
+    test.query_params.pop("unit")
+    test.run()
+    assert {box.label: box.value for box in test.selectbox}["Seeds"] == "elude-123"
+    lost = opened("units", cell="nowhere", unit="4")
+    require_sound(lost)
+    assert "does not have the cell" in texts(lost) and lost.selectbox
 
 
 def test_the_judged_comparisons_of_a_unit_are_listed(here: Store) -> None:

@@ -62,6 +62,8 @@ def test_differences_point_to_the_side_they_speak_for() -> None:
     for figure in (shares, nats):
         # The schema does not know the layout of legends, a setting of Vega.
         alt.Chart.from_dict(figure | {"config": {}}, validate=True)
+    # Flush labels would put the first name below its line.
+    assert all(figure["layer"][1]["encoding"]["y"]["axis"]["labelFlush"] is False for figure in (shares, nats))
     low, high = shares["layer"][1]["encoding"]["x"]["scale"]["domain"]
     assert low < -12 and high > 22
 

@@ -52,6 +52,22 @@ def test_the_gain_is_over_the_parent_in_backbone_only(store: Store) -> None:
             assert row["gain"] == pytest.approx(score - parent)
 
 
+def test_gain_and_siblings_are_above_the_chance_level_of_each_unit(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "chance.duckdb"
+    path.write_bytes(store.path.read_bytes())
+    with open_store(path, read_only=False).writing() as connection:
+        connection.execute("UPDATE units SET ms_score = 0.5, ms_score_token_null = 0.1")
+        # At CLS, where all images are alike.
+        connection.execute(
+            f"UPDATE units SET ms_score = 0.9, ms_score_token_null = 0.85 WHERE cell_id = '{CELL}' AND unit = 4"
+        )
+    changed = open_store(path)
+    frame = queries_units.unit_page(changed, EVERYTHING._replace(sort="gain over the parent, low first"), limit=50)
+    gains = dict(zip(frame["unit"], frame["gain"], strict=True))
+    assert frame["unit"].iloc[0] == 4 and gains[4] == pytest.approx(-0.35) and gains[5] == pytest.approx(0.0)
+    assert [row["unit"] for row in queries.siblings(changed, CELL, 2, 4)] == [5, 4]
+
+
 @pytest.mark.parametrize("name", FILTERS)
 def test_filters_are_conditions_of_their_own(store: Store, name: str) -> None:
     units = EVERYTHING._replace(filters=(name,), favourites=(2, 3))

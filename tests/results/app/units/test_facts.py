@@ -11,22 +11,63 @@ pytest.importorskip("streamlit")
 
 from results.app.units import facts
 
-UNIT = {"ms_score": 0.8, "ms_score_token_null": 0.5, "ms_score_null": 0.4, "prefix_share": 0.0, "top_position": None}
+UNIT = {
+    "alive": True,
+    "ms_score": 0.8,
+    "ms_score_token_null": 0.5,
+    "ms_score_null": 0.4,
+    "prefix_share": 0.0,
+    "top_position": None,
+}
+WHERE = "where the unit is strongest, its images are"
+THAN = "alike to the layer than random images at"
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({}, "MS score 0.80, 0.30 above chance: random images at patches have 0.50."),
-        ({"ms_score": 0.4}, "MS score 0.40, not above chance: random images at patches have 0.50."),
-        ({"ms_score_token_null": math.nan}, "MS score 0.80, 0.40 above chance: random images at patches have 0.40."),
-        ({"ms_score_token_null": None, "ms_score_null": None}, "MS score 0.80. No chance level is stored for it."),
+        ({}, f"MS 0.80, chance 0.50: {WHERE} more {THAN} patches."),
+        ({"ms_score": 0.52}, f"MS 0.52, chance 0.50: {WHERE} slightly more {THAN} patches."),
+        ({"ms_score": 0.4}, f"MS 0.40, chance 0.50: {WHERE} no more {THAN} patches."),
+        # As printed, so that equal numbers are not told apart.
+        ({"ms_score": 0.502}, f"MS 0.50, chance 0.50: {WHERE} no more {THAN} patches."),
+        ({"ms_score_token_null": math.nan}, f"MS 0.80, chance 0.40: {WHERE} more {THAN} patches."),
+        (
+            {"ms_score_token_null": None, "ms_score_null": None},
+            "MS 0.80. No chance level is stored, so the score has no scale.",
+        ),
         ({"ms_score": math.nan}, "Its MS score is undefined or was not measured."),
-        ({"prefix_share": 0.9}, "MS score 0.80, 0.30 above chance: random images at CLS or register tokens have 0.50."),
+        ({"prefix_share": 0.9}, f"MS 0.80, chance 0.50: {WHERE} more {THAN} CLS or register tokens."),
+        ({"alive": False}, "Dead unit: it is active on no evaluation image, so it has no score and no images."),
     ],
 )
 def test_the_score_is_beside_its_chance_level(changes: dict[str, float | None], sentence: str) -> None:
     assert facts.score_sentence(UNIT | changes) == sentence
+
+
+@pytest.mark.parametrize(
+    ("classes", "chance", "sentence"),
+    [
+        (
+            ["cat", "dog", "dog"],
+            0.4,
+            "2 of the 3 strongest are dog (67 %); the commonest class of random images has 40 %.",
+        ),
+        (
+            ["cat", "dog", "", ""],
+            0.4,
+            "1 of the 4 strongest are cat (25 %): no more than the commonest class of random images has (40 %).",
+        ),
+        # Of equally common classes, that of the strongest image.
+        (["dog", "cat", "cat", "dog"], None, "2 of the 4 strongest are dog (50 %), as are 25 % of all images."),
+        (["cat"], math.nan, "1 of the 1 strongest are cat (100 %), as are 75 % of all images."),
+        (["bird"], None, "1 of the 1 strongest are bird (100 %), as are 0 % of all images."),
+    ],
+)
+def test_the_commonest_class_is_beside_that_of_random_images(
+    classes: list[str], chance: float | None, sentence: str
+) -> None:
+    assert facts.class_finding(classes, {"cat": 3, "dog": 1}, chance) == sentence
 
 
 def test_a_unit_is_at_cls_if_most_of_its_maxima_are() -> None:
@@ -36,6 +77,8 @@ def test_a_unit_is_at_cls_if_most_of_its_maxima_are() -> None:
     assert facts.is_prefix_unit({"prefix_share": math.nan, "top_position": np.array([-1, -2, 5])})
     assert not facts.is_prefix_unit({"prefix_share": None, "top_position": np.array([-1, 4, 5])})
     assert not facts.is_prefix_unit({"prefix_share": None, "top_position": np.array([], int)})
+    # The positions of a dead unit are no maxima.
+    assert not facts.is_prefix_unit({"alive": False, "prefix_share": None, "top_position": np.array([-1])})
 
 
 @pytest.mark.parametrize("maximum", [0.3, 1.0, 1.3, 2.0, 1000.0])
@@ -64,6 +107,19 @@ def test_the_place_is_the_ninth_with_the_most_activation_per_area(side: int) -> 
         if side > 1:
             assert finding.startswith(f"Most active at the {rows} left: ")
     assert facts.place_finding(np.zeros((side, side))) is None
+
+
+def test_about_equal_ninths_of_a_row_or_column_are_named_together() -> None:
+    top = np.zeros((6, 6))
+    top[:2] = 1.0
+    assert facts.place_finding(top) == "Most active at the top: up to 3.0 times the average"
+    assert facts.place_finding(top.T) == "Most active at the left: up to 3.0 times the average"
+    top[:2, 4:] = 3.0
+    assert str(facts.place_finding(top)).startswith("Most active at the top right: ")
+    ring = np.ones((6, 6))
+    ring[2:4, 2:4] = 0.2
+    ring[0, 0] = 2.0
+    assert str(facts.place_finding(ring)).startswith("Most active at the border: ")
 
 
 def test_an_even_map_is_called_even() -> None:

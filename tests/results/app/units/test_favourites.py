@@ -26,6 +26,6 @@ def test_the_csv_has_each_favourite_with_its_label(tmp_path: Path) -> None:
         ("elude-42", "3"),
         ("topk_sae-42", "2"),
     ]
-    assert rows[0]["method"] == "ELUDe" and rows[0]["label"] == "'=HYPERLINK(1) 9 of 9"
+    assert rows[0]["method"] == "ELUDe" and rows[0]["label"] == "'=HYPERLINK(1) (9 of 9 images)"
     assert float(rows[0]["ms_score"]) == pytest.approx(float(store.units("elude-42")["ms_score"][1]))
     assert rows[0]["ms_score_token_null"] == ""

@@ -24,13 +24,16 @@ def formats() -> list[str]:
     return format_names()
 
 
-def load(path: str | Path, format: str = "auto", *, device: Device = "cpu") -> PretrainedSAE:
+def load(
+    path: str | Path, format: str = "auto", *, device: Device = "cpu", **settings: bool | int | float | str
+) -> PretrainedSAE:
     """Return a fitted method from a file or folder of weights, or from ``hf:USER/NAME[@REVISION][/FILE]``.
 
     Args:
         path: the weights; those of the Hub are downloaded to its cache.
         format: one of :func:`formats`, or ``"auto"``, which recognises them.
         device: device of the tensors.
+        settings: what the files of some formats do not say, such as ``k`` (docs/dictionaries.md).
 
     Raises:
         UserError: if the weights cannot be had, or are not those of a sparse autoencoder or dictionary.
@@ -38,4 +41,6 @@ def load(path: str | Path, format: str = "auto", *, device: Device = "cpu") -> P
     from methods.base import make_config
     from methods.pretrained.pretrained_sae import PretrainedSAE
 
-    return PretrainedSAE(make_config(PretrainedSAE, {"weights": path, "format": format})).read(device)
+    return PretrainedSAE(make_config(PretrainedSAE, {"weights": path, "format": format, "settings": settings})).read(
+        device
+    )

@@ -35,6 +35,9 @@ class PretrainedConfig(MethodConfig):
 
     weights: Weights = Field(description="path of a file or folder of weights, or hf:USER/NAME[@REVISION][/FILE]")
     format: str = Field("auto", description="format of the weights; auto recognises it")
+    settings: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, description="what the files of some formats do not say, such as k"
+    )
 
     @field_validator("format")
     @classmethod
@@ -104,7 +107,9 @@ class PretrainedSAE(Learner):
         """
         remote = self._remote()
         path = Path(str(self.config.weights)) if remote is None else remote.path
-        loaded = read_weights(path, self.config.format, device, name=str(self.config.weights))
+        loaded = read_weights(
+            path, self.config.format, device, name=str(self.config.weights), settings=self.config.settings
+        )
         self._adopt(loaded.method)
         self.source = loaded
         if remote is not None:

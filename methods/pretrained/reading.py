@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,8 @@ import torch
 from methods.base import Device, Method
 from methods.errors import UserError, first_line
 from methods.pretrained.saved import origin_note, read_fit, require_consistent
-from methods.pretrained.source import PICKLED, Source
+from methods.pretrained.source import PICKLED, Setting, Source
+from methods.registry import did_you_mean
 from methods.pretrained.weight_formats import FORMATS
 from methods.pretrained.weight_formats.base import WeightsFormat
 from results.visible_text import one_line
@@ -35,12 +37,15 @@ def format_names() -> list[str]:
     return [HARNESS, *FORMATS.names()]
 
 
-def read_weights(path: Path, format_name: str, device: Device, *, name: str) -> Loaded:
+def read_weights(
+    path: Path, format_name: str, device: Device, *, name: str, settings: Mapping[str, Setting] | None = None
+) -> Loaded:
     """Return the fitted method in a file or folder.
 
     Args:
         path: the file or folder.
         format_name: one of :func:`format_names`, or ``auto``.
+        settings: what the files do not say, see :attr:`WeightsFormat.settings`.
         device: device of the tensors.
         name: name of the file in messages.
 
@@ -49,8 +54,13 @@ def read_weights(path: Path, format_name: str, device: Device, *, name: str) -> 
     """
     if not path.exists():
         raise UserError(f"There are no weights at {name!r}: give the path of a file or folder that exists.")
-    source = Source(path)
+    source = Source(path, settings)
     chosen = _recognised(source, name) if format_name == AUTO else format_name
+    known = {} if chosen == HARNESS else FORMATS.get(chosen).settings
+    if unknown := [setting for setting in source.settings if setting not in known]:
+        raise UserError(
+            f"Weights of the format {chosen} have no setting {unknown[0][:40]!r}. {did_you_mean(unknown[0], list(known))}"
+        )
     if chosen == HARNESS:
         notes = tuple(filter(None, [origin_note(path)]))
         return Loaded(read_fit(path, device, name=name), HARNESS, None, None, notes)

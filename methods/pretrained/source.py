@@ -16,15 +16,23 @@ from methods.torch_files import load_torch
 
 #: Most bytes of a JSON file.
 _MOST_JSON = 16 << 20
+#: Value that completes the files.
+Setting = bool | int | float | str
 #: Endings of pickled weights.
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 
 
 class Source:
-    """File or folder of weights. Everything is read when it is first asked for."""
+    """File or folder of weights. Everything is read when it is first asked for.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: the file or folder.
+        settings: what its user says and the files do not, such as the ``k`` of a TopK autoencoder.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Setting] | None = None) -> None:
         self.path = path
+        self.settings = dict(settings or {})
 
     @property
     def is_folder(self) -> bool:

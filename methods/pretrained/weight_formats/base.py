@@ -31,6 +31,8 @@ class WeightsFormat(ABC):
     description: ClassVar[str]
     proof: ClassVar[str]
     """How the reader was tested: against the program itself, or on files of the documented layout."""
+    settings: ClassVar[Mapping[str, str]] = {}
+    """Name -> meaning of what a user may say and the files do not."""
 
     @abstractmethod
     def recognises(self, source: Source) -> bool:

@@ -57,10 +57,12 @@ def test_a_file_counts_by_its_content_and_a_reference_by_its_text(tmp_path: Path
     file = tmp_path / "a.safetensors"
     file.write_bytes(b"1")
     local = PretrainedConfig(weights=file)  # type: ignore[arg-type]
-    assert plain_config(local) == {"weights": content_of(file), "format": "auto"} and files_of(local) == {"weights": file}
-    assert local.model_dump(mode="json") == {"weights": str(file), "format": "auto"}
+    assert plain_config(local) == {"weights": content_of(file), "format": "auto", "settings": {}} and files_of(
+        local
+    ) == {"weights": file}
+    assert local.model_dump(mode="json") == {"weights": str(file), "format": "auto", "settings": {}}
     remote = PretrainedConfig(weights="hf:me/sae")  # type: ignore[arg-type]
-    assert plain_config(remote) == {"weights": "hf:me/sae", "format": "auto"} and files_of(remote) == {}
+    assert plain_config(remote) == {"weights": "hf:me/sae", "format": "auto", "settings": {}} and files_of(remote) == {}
     assert PretrainedConfig(**remote.model_dump(mode="json")) == remote
     with pytest.raises(methods.UserError, match="cannot be read"):
         plain_config(PretrainedConfig(weights=tmp_path / "absent.safetensors"))  # type: ignore[arg-type]

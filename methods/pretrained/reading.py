@@ -12,9 +12,9 @@ from methods.base import Device, Method
 from methods.errors import UserError, first_line
 from methods.pretrained.saved import origin_note, read_fit, require_consistent
 from methods.pretrained.source import PICKLED, Setting, Source
-from methods.registry import did_you_mean
 from methods.pretrained.weight_formats import FORMATS
 from methods.pretrained.weight_formats.base import WeightsFormat
+from methods.registry import did_you_mean
 from results.visible_text import one_line
 
 #: Format of :meth:`methods.base.Method.save`, which can hold any method of the harness.

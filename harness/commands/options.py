@@ -61,7 +61,12 @@ ScaleOption = Annotated[
 ]
 
 #: Arguments of `resolve_suite` whose names differ from those of the options.
-_ARGUMENT_NAMES = {"setting": "settings", "method": "methods", "token_seed": "token_seeds"}
+_ARGUMENT_NAMES = {
+    "setting": "settings",
+    "method": "methods",
+    "token_seed": "token_seeds",
+    "dictionary": "dictionaries",
+}
 
 
 def require_paths(dataset: str | None, checkpoint: Path | None) -> None:

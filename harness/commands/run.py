@@ -71,6 +71,13 @@ class RunOptions(LayerOptions):
             max=MOST_SEED,
         ),
     ] = None
+    dictionary: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dictionary",
+            help="Weights of a trained dictionary, FILE or FILE:LABEL, as a further row; repeatable; default: none.",
+        ),
+    ] = None
     scale: ScaleOption = None
 
 

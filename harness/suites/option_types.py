@@ -40,6 +40,7 @@ class _Options(BaseModel):
     token_seeds: Seeds | None = None
     methods: Texts | None = None
     extra_methods: Texts = ()
+    dictionaries: Texts = ()
     scale: Text | None = None
     settings: Texts = ()
 
@@ -51,6 +52,7 @@ _EXPECTED = {
     "token_seeds": f"a list of whole numbers from 0 to {2**32 - 1}",
     "methods": "a list of names",
     "extra_methods": "a list of names",
+    "dictionaries": 'a list of texts "FILE" or "FILE:LABEL"',
     "settings": 'a list of texts "KEY=VALUE"',
 }
 

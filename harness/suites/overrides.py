@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.suites.dictionaries import dictionary_entries
 from harness.suites.entry_references import resolve_missing
 from harness.suites.known_names import METHOD, require_known
 from harness.suites.names import Check, check
@@ -36,6 +37,7 @@ def with_overrides(
     token_seeds: tuple[int, ...] | None = None,
     methods: tuple[str, ...] | None = None,
     extra_methods: tuple[str, ...] = (),
+    dictionaries: tuple[str, ...] = (),
     check: Check = check,
 ) -> Suite:
     """Return the suite with the options of the command line applied, to every part of a suite that has parts.
@@ -45,6 +47,8 @@ def with_overrides(
 
     A backbone replaces the targets of the suite, with the suite's methods; of a suite with parts, only the parts that
     have it remain. A site applies to the only target of the suite, a head or checkpoint to its only backbone.
+
+    ``dictionaries``, each ``FILE[:LABEL]``, are added to all targets, whichever methods are chosen.
 
     Raises:
         UserError: if a checkpoint or site is given and the backbone is ambiguous, or a value is invalid.
@@ -63,14 +67,16 @@ def with_overrides(
         check=check,
     )
     suite = each_leaf(suite, change)
+    added = dictionary_entries(dictionaries)
     if methods is None and not extra_methods:
-        return suite
+        return each_leaf(suite, partial(_with_entries, added=added)) if added else suite
     listed = _method_names(suite)
     for name in methods or ():
         if name not in listed:
             require_known(METHOD, name)
     # Never empty: methods that are listed nowhere are added to all targets.
-    return filter_leaves(suite, partial(_with_methods, chosen=methods, extra=extra_methods, listed=listed)) or suite
+    suite = filter_leaves(suite, partial(_with_methods, chosen=methods, extra=extra_methods, listed=listed)) or suite
+    return each_leaf(suite, partial(_with_entries, added=added)) if added else suite
 
 
 def each_leaf(suite: Suite, change: Callable[[Suite], Suite]) -> Suite:
@@ -168,6 +174,15 @@ def _with_methods(
         if entries:
             targets.append(target.model_copy(update={"methods": entries, "settings": {}}))
     return suite.model_copy(update={"targets": tuple(targets)}) if targets else None
+
+
+def _with_entries(suite: Suite, *, added: tuple[MethodEntry, ...]) -> Suite:
+    """Return a suite with entries added to each target; `entries_of` applies the target's settings to the others."""
+    targets = tuple(
+        target.model_copy(update={"methods": (*suite.entries_of(target), *added), "settings": {}})
+        for target in suite.targets
+    )
+    return suite.model_copy(update={"targets": targets})
 
 
 def with_settings(suite: Suite, assignments: Sequence[str], *, check: Check = check) -> Suite:

@@ -59,7 +59,8 @@ def read_weights(
     known = {} if chosen == HARNESS else FORMATS.get(chosen).settings
     if unknown := [setting for setting in source.settings if setting not in known]:
         raise UserError(
-            f"Weights of the format {chosen} have no setting {unknown[0][:40]!r}. {did_you_mean(unknown[0], list(known))}"
+            f"Weights of the format {chosen} have no setting {unknown[0][:40]!r}. "
+            f"{did_you_mean(unknown[0], list(known))}"
         )
     if chosen == HARNESS:
         notes = tuple(filter(None, [origin_note(path)]))

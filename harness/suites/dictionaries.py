@@ -1,0 +1,57 @@
+"""Trained dictionaries of the command line, ``FILE[:LABEL]``, as entries of a suite."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.suites.schema import MethodEntry
+
+#: Registry name of the method that loads them.
+METHOD = "pretrained_sae"
+_HUB = "hf:"
+
+
+def dictionary_entries(texts: Sequence[str]) -> tuple[MethodEntry, ...]:
+    """Return an entry for each ``FILE[:LABEL]``; the label is the name of the file or folder if none is given.
+
+    Raises:
+        UserError: if a file does not exist, or two have the same label.
+    """
+    entries = tuple(_entry(text) for text in texts)
+    for label, count in Counter(entry.label for entry in entries).items():
+        if count > 1:
+            raise UserError(
+                f"--dictionary: {count} dictionaries have the label {label!r}; give each its own, as in FILE:LABEL."
+            )
+    return entries
+
+
+def _entry(text: str) -> MethodEntry:
+    file, label = split_label(text)
+    is_remote = file.startswith(_HUB)
+    if not is_remote and not Path(file).expanduser().exists():
+        raise UserError(
+            f"--dictionary {text}: there is no file or folder {file!r}. Give weights that exist, as FILE or "
+            "FILE:LABEL, or hf:USER/NAME."
+        )
+    weights = file if is_remote else str(Path(file).expanduser().absolute())
+    name = file.removeprefix(_HUB) if is_remote else Path(weights).name.removesuffix(".safetensors")
+    return MethodEntry(name=METHOD, label=label or name, config={"weights": weights})
+
+
+def split_label(text: str) -> tuple[str, str]:
+    """Return file and label of ``FILE[:LABEL]``; a file that exists is taken as it is, colons included.
+
+    Raises:
+        UserError: if there is no file before the label.
+    """
+    if Path(text).expanduser().exists():
+        return text, ""
+    prefix = _HUB if text.startswith(_HUB) else ""
+    file, _, label = text.removeprefix(prefix).partition(":")
+    if not file:
+        raise UserError(f"--dictionary {text!r}: give the file of a dictionary, as FILE or FILE:LABEL.")
+    return f"{prefix}{file}", label.strip()

@@ -1,0 +1,73 @@
+"""``--dictionary FILE[:LABEL]``: rows of trained dictionaries in any suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import load_suite
+from harness.errors import UserError
+from harness.suites.dictionaries import dictionary_entries, split_label
+
+
+def file(folder: Path, name: str = "sae.safetensors") -> Path:
+    path = folder / name
+    path.write_bytes(b"")
+    return path
+
+
+def test_the_label_is_given_or_the_name_of_the_file(tmp_path: Path) -> None:
+    weights = file(tmp_path)
+    (tmp_path / "run.7").mkdir()
+    texts = (
+        str(weights),
+        f"{weights}:my SAE",
+        f"{tmp_path / 'run.7'}",
+        "hf:me/sae",
+        "hf:me/sae@v1/a.safetensors:theirs",
+    )
+    entries = dictionary_entries(texts)
+    assert [entry.label for entry in entries] == ["sae", "my SAE", "run.7", "me/sae", "theirs"]
+    assert [entry.config["weights"] for entry in entries] == [
+        str(weights), str(weights), folder, "hf:me/sae", "hf:me/sae@v1/a.safetensors",
+    ]  # fmt: skip
+    assert {entry.name for entry in entries} == {"pretrained_sae"}
+
+
+def test_a_file_with_a_colon_in_its_name_is_taken_as_it_is(tmp_path: Path) -> None:
+    weights = file(tmp_path, "layer:10.safetensors")
+    assert split_label(str(weights)) == (str(weights), "")
+
+
+@pytest.mark.parametrize(
+    ("texts", "reason"),
+    [
+        (["absent.safetensors"], "there is no file or folder 'absent.safetensors'"),
+        (["absent.safetensors:label"], "there is no file or folder 'absent.safetensors'"),
+        ([":label"], "give the file of a dictionary"),
+        (["hf:"], "give the file of a dictionary"),
+        (["hf:me/a:x", "hf:me/b:x"], "2 dictionaries have the label 'x'"),
+    ],
+)
+def test_mistakes_are_one_sentence(texts: list[str], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        dictionary_entries(texts)
+
+
+def test_they_are_added_to_every_target_whichever_methods_are_chosen(tmp_path: Path) -> None:
+    weights = file(tmp_path)
+    suite = load_suite("demo", dictionaries=[f"{weights}:mine"], methods=["identity"])
+    labels = [[entry.label or entry.name for entry in suite.methods_of(target)] for target in suite.targets]
+    assert labels and all(names[-1] == "mine" for names in labels)
+    whole = load_suite("demo", dictionaries=[str(weights)])
+    plain = load_suite("demo")
+    for target, before in zip(whole.targets, plain.targets, strict=True):
+        assert whole.methods_of(target)[:-1] == plain.methods_of(before)
+
+
+def test_a_suite_with_parts_gets_them_in_every_part(tmp_path: Path) -> None:
+    suite = load_suite("paper", dictionaries=[f"{file(tmp_path)}:mine"], scale="tiny")
+    for leaf in suite.leaves:
+        for target in leaf.targets:
+            assert leaf.methods_of(target)[-1].label == "mine"

@@ -19,11 +19,12 @@ def file(folder: Path, name: str = "sae.safetensors") -> Path:
 
 def test_the_label_is_given_or_the_name_of_the_file(tmp_path: Path) -> None:
     weights = file(tmp_path)
-    (tmp_path / "run.7").mkdir()
+    folder = str(tmp_path / "run.7")
+    Path(folder).mkdir()
     texts = (
         str(weights),
         f"{weights}:my SAE",
-        f"{tmp_path / 'run.7'}",
+        folder,
         "hf:me/sae",
         "hf:me/sae@v1/a.safetensors:theirs",
     )

@@ -221,7 +221,7 @@ def test_judges_names_the_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     require_sound(test)
     assert test.dataframe[0].value["method"].tolist() == ["copies [collapsed]", "good"]
     written = texts(test)
-    assert plain("copies [collapsed], unit 0") in written
+    assert f"{plain('copies [collapsed]')}, unit 0" in written
     assert plain("collapsed: copies at fc: mean overlap") in written and "A single judge" in written
 
 

@@ -18,6 +18,7 @@ from results.app.titles import distinct, number, plain, visible
 from results.boards.board import Board, Column, Row
 from results.boards.lead_columns import column_name, group_of, lead_of, unit_text
 from results.boards.mean_intervals import confidence_interval
+from results.boards.ranking import BY_CONSTRUCTION
 from results.comparison.joint_draws import N_DRAWS
 from results.store import Store
 
@@ -109,7 +110,7 @@ def _wanted() -> str:
 def _numbers(row: Row, point: Point | None, choices: FrontChoices, columns: Sequence[Column]) -> None:
     lines: dict[str, str] = {}
     for span, column in ((point.y, choices.y), (point.x, choices.x)) if point else ():
-        lines[column_name(column)] = _text(column, *span)
+        lines[column_name(column)] = _given(row, column, _text(column, *span))
     for metric in _FURTHER:
         measured = next((c for c in columns if c.metric == metric and c.key in row.metrics), None)
         if measured is not None and len(lines) < _MOST_NUMBERS:
@@ -118,6 +119,12 @@ def _numbers(row: Row, point: Point | None, choices: FrontChoices, columns: Sequ
         lines["on the front"] = _on_front(point, choices)
     # Without a header: the names of the numbers are in the first column.
     st.table({"": list(lines), " ": [f"**{plain(value)}**" for value in lines.values()]}, border="horizontal")
+
+
+def _given(row: Row, column: Column, text: str) -> str:
+    """Return a printed value, marked if it is exact because the method is lossless."""
+    is_given = row.is_lossless and column.metric in BY_CONSTRUCTION and "[" not in text
+    return f"{text} by construction" if is_given else text
 
 
 def _value(row: Row, column: Column) -> str:
@@ -155,7 +162,7 @@ def _pictures(store: Store, cell_id: str, row: Row) -> None:
         return
     gallery = gallery_of(store, cell)
     gallery.prepare(store, units)
-    st.caption("Images that activate its best units most; MS 0 to 1")
+    st.caption("Images of its best units; MS (and by chance)")
     for unit in units:
         what = f"unit {unit['unit']} of {visible(row.title)}"
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
@@ -163,4 +170,5 @@ def _pictures(store: Store, cell_id: str, row: Row) -> None:
                 gallery.show(unit, what, tile_px=_TILE_PX, columns=_IMAGES, count=_IMAGES)
             with st.container(width="content", gap=None):
                 navigation.link("units", f":small[Unit {unit['unit']}]", cell=cell_id, unit=unit["unit"])
-                st.caption(f"MS {number(unit['ms_score'], 2)}")
+                chance = "" if unit["chance"] is None else f" ({number(unit['chance'], 2)})"
+                st.caption(f"{number(unit['ms_score'], 2)}{chance}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from results.boards.lead_columns import column_name, unit_text
+from results.boards.ranking import BY_CONSTRUCTION
 from results.comparison.headline import (
     BACKBONE_ROLE,
     CONTROL,
@@ -42,19 +43,24 @@ def lead_sentence(contrast: Contrast) -> str:
 
 def side_sentence(contrast: Contrast) -> str:
     """Return what the score costs, both values side by side; empty if there is nothing to say."""
-    values = [both_values(difference) for difference in side_values(contrast.role, contrast.comparison)]
+    values: list[str] = []
+    for difference in side_values(contrast.role, contrast.comparison):
+        text = both_values(difference)
+        # Said once: the others of these follow from it.
+        is_given = contrast.comparison.a.is_lossless and difference.column.metric in BY_CONSTRUCTION
+        values.append(text.replace(" vs ", " (by construction) vs ", 1) if is_given and not values else text)
     names = f"{contrast.comparison.a.title} vs {contrast.comparison.b.title}"
     return with_minus(f"{names}: {' · '.join(values)}") if values else ""
 
 
 def reference_sentence(contrasts: Sequence[Contrast]) -> str:
-    """Return the differences to the backbone and to the random control, by the names that the plot has for them."""
+    """Return the differences to controls, by the names that the plot has for them; the smallest one first."""
     parts = []
-    for contrast in contrasts:
+    for contrast in sorted(contrasts, key=lambda contrast: contrast.score.difference):
         text, ends = difference_numbers(contrast.score)
         spread = f" [{with_minus(ends[0])}, {with_minus(ends[1])}]" if ends else ""
         parts.append(f"{contrast.comparison.b.title} {with_minus(text)}{spread}")
-    return f"{contrasts[0].comparison.a.title} against its controls: {' · '.join(parts)} points" if parts else ""
+    return f"{contrasts[0].comparison.a.title} against controls: {' · '.join(parts)} points" if parts else ""
 
 
 def _named(contrast: Contrast) -> str:

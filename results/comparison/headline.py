@@ -32,6 +32,7 @@ FOCUS, RIVALS = "elude", "sae"
 BACKBONE = "identity"
 BACKBONE_ROLE = "backbone"
 CONTROL = "random control with as many units"
+HIGHEST = "highest control"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,8 @@ class Contrast:
     """Comparison of the row in focus with one other row.
 
     Attributes:
-        role: "best SAE" (see `_best_of`), "backbone", "random control with as many units", or "best other method" if
+        role: "best SAE" (see `_best_of`), "backbone", "random control with as many units", "highest control" if it is
+            neither of these, or "best other method" if
             there is no SAE.
         comparison: row in focus (A) against the other one (B).
         score: difference of the headline's score.
@@ -168,7 +170,11 @@ def _others(focus: Row, rows: Sequence[Row], score: Column, columns: Sequence[Co
         others.append((_best_of("other method", methods, score), methods[0]))
     others += [(BACKBONE_ROLE, row) for row in rows if row.method == BACKBONE and row is not focus][:1]
     matched = matched_control(focus, rows, columns)
-    return [*others, *([(CONTROL, matched[1])] if matched else [])]
+    others += [(CONTROL, matched[1])] if matched else []
+    # A level that a method must exceed, whatever its size.
+    controls = [row for row in rows if row.group == "control"]
+    highest = max(controls, key=lambda row: row.metrics[score.key].mean, default=focus)
+    return others if highest is focus or any(row is highest for _, row in others) else [*others, (HIGHEST, highest)]
 
 
 def _best_of(kind: str, rows: Sequence[Row], score: Column) -> str:
@@ -220,7 +226,7 @@ def side_values(role: str, comparison: Comparison) -> list[Difference]:
     # Two lossless methods are equal in faithfulness by construction.
     if not (comparison.a.is_lossless and comparison.b.is_lossless):
         metrics += [metric for metric in FAITHFULNESS if metric in by_metric][:2]
-    if role not in (BACKBONE_ROLE, CONTROL):
+    if role not in (BACKBONE_ROLE, CONTROL, HIGHEST):
         metrics += [metric for metric in COSTS if metric in by_metric]
     return [by_metric[metric] for metric in metrics]
 

@@ -29,6 +29,7 @@ from results.app.queries_front import extent
 from results.app.standings import Point, is_candidate
 from results.app.titles import axis_title, plain, visible
 from results.boards.board import Board, Column, Row
+from results.boards.flags import AT_CHANCE
 from results.boards.lead_columns import column_name
 from results.comparison.joint_draws import N_DRAWS
 from results.store import Store
@@ -151,8 +152,13 @@ def _below_the_plot(drawn: Sequence[Point], choices: FrontChoices, board: Board,
     _missing(choices.rows, choices.x, choices.y)
 
 
+#: Flags whose names say too little.
+_IN_WORDS = {AT_CHANCE: "at chance: not above its random control"}
+
+
 def _reasons(row: Row) -> list[str]:
-    return [*front_choices.serious_flags(row), *(["virtual"] if row.group == "virtual" else [])]
+    flags_of_row = [_IN_WORDS.get(name, name) for name in front_choices.serious_flags(row)]
+    return [*flags_of_row, *(["virtual"] if row.group == "virtual" else [])]
 
 
 def _details(every: Standing, choices: FrontChoices) -> None:

@@ -137,7 +137,9 @@ def test_pages_of_many_rows_name_the_flags_and_have_their_sentences(here: Store,
         assert all(f"{title} [{flag}]" in names for title, flag in FLAGGED.items())
         # Those with a serious flag and the virtual one are named under the plot, where they are not drawn.
         # The virtual one has no R2, so it is not drawn in any case.
-        hidden = plain("copies (collapsed), broken net (below floor), guesses (at chance)")
+        hidden = plain(
+            "copies (collapsed), broken net (below floor), guesses (at chance: not above its random control)"
+        )
         assert f"3 rows hidden: {hidden}." in written and "ghost (it has no R2)" in written.replace("\\", "")
     for words in ("collapsed: copies", "below floor: broken net", "at chance: guesses", "one seed: single"):
         assert plain(words) in written
@@ -221,7 +223,7 @@ def test_judges_names_the_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     require_sound(test)
     assert test.dataframe[0].value["method"].tolist() == ["copies [collapsed]", "good"]
     written = texts(test)
-    assert plain("copies [collapsed], unit 0") in written
+    assert f"{plain('copies [collapsed]')}, unit 0" in written
     assert plain("collapsed: copies at fc: mean overlap") in written and "A single judge" in written
 
 

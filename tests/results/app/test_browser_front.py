@@ -204,7 +204,8 @@ def test_hidden_rows_are_named_and_shown_on_request(browser: Any, flagged_addres
     with visiting(browser, flagged_address) as visit:
         page = visit.open("")
         mark(page, "good")
-        line = "3 rows hidden: copies (collapsed), broken net (below floor), guesses (at chance)."
+        line = "3 rows hidden: copies (collapsed), broken net (below floor), "
+        line += "guesses (at chance: not above its random control)."
         expect(page.get_by_text(line)).to_be_visible()
         # One seed is no reason to hide a row; it is hollow.
         expect(mark(page, "single [one seed]")).to_have_attribute("fill-opacity", "0")

@@ -13,6 +13,8 @@ from results import Store, StoreError, leaderboard, open_store
 from results.boards.board import board_json
 from results.boards.text import headline_text, render_text
 from results.comparison.headline import (
+    BACKBONE_ROLE,
+    HIGHEST,
     Headline,
     contrasted_rows,
     difference_text,
@@ -71,6 +73,20 @@ def test_elude_is_compared_with_the_best_sound_sae_the_backbone_and_its_matched_
     # Two lossless methods are equally faithful by construction.
     assert content.contrasts[1].sentence.startswith("ELUDe vs the backbone (backbone only): MS score +9.0 [")
     assert "R2" not in content.contrasts[1].sentence
+
+
+def test_the_highest_control_is_named_if_it_is_another_one() -> None:
+    cells = Cells()
+    cells.record("ELUDe", [0.60, 0.61, 0.62], method="elude", claims={"family": "split"}, factor=4.0)
+    cells.record("backbone only", [0.52, 0.52, 0.52], method="identity", claims={"family": "control"}, factor=1.0)
+    claims = {"family": "control", "control_for": ["sae"]}
+    cells.record("random dictionary", [0.58, 0.58, 0.59], method="random_dictionary", claims=claims, factor=8.0)
+    selected = contrasted_rows(cells.board())
+    assert selected is not None
+    assert [(role, row.label) for role, row in selected[2]] == [
+        (BACKBONE_ROLE, "backbone only"),
+        (HIGHEST, "random dictionary"),
+    ]
 
 
 def test_the_sentence_also_goes_the_other_way(tmp_path: Path) -> None:

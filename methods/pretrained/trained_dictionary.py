@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -14,7 +14,12 @@ from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress,
 from methods.errors import UserError
 from methods.linear_decoder import LinearDecoder
 
-Activation = Literal["relu", "topk", "abstopk", "jumprelu", "gated", "linear"]
+if TYPE_CHECKING:
+    from methods.sae.matching_pursuit_steps import CachedGram
+
+Activation = Literal["relu", "topk", "abstopk", "jumprelu", "gated", "linear", "matching_pursuit"]
+#: Activations that need ``k``.
+_COUNTED = ("topk", "abstopk", "matching_pursuit")
 TokenScale = Literal["none", "rms", "layer_norm"]
 
 
@@ -22,7 +27,7 @@ class TrainedConfig(MethodConfig):
     """What is computed with the tensors of a trained dictionary."""
 
     activation: Activation = "relu"
-    k: int | None = Field(None, ge=1, description="topk, abstopk: number of units that are kept per token")
+    k: int | None = Field(None, ge=1, description="topk, abstopk: units that are kept per token; pursuit: its steps")
     token_scale: TokenScale = Field("none", description="normalisation of each token before the encoder")
     eps: float = Field(0.0, ge=0, description="layer_norm: added to the standard deviation of a token")
 
@@ -41,7 +46,9 @@ class TrainedDictionary(LinearDecoder):
     - ``relu``: ``max(pre, 0)``; ``linear``: pre;
     - ``topk``: the k largest of pre, and of them the positive ones; ``abstopk``: the k of the largest magnitude;
     - ``jumprelu``: ``max(pre, 0)`` where ``pre > threshold``;
-    - ``gated``: ``max(value_scale * (pre - encoder_bias) + value_bias, 0)`` where ``pre > 0``.
+    - ``gated``: ``max(value_scale * (pre - encoder_bias) + value_bias, 0)`` where ``pre > 0``;
+    - ``matching_pursuit``: with r = y, k times ``c = encoder_weight_u r`` is added to the code of the unit u where c is
+      largest, and ``c encoder_weight_u`` is subtracted from r; ``encoder_bias`` is not read.
 
     A constant subtracted from the token, or a constant scale, is folded into the tensors by the format that reads it.
     """
@@ -67,6 +74,7 @@ class TrainedDictionary(LinearDecoder):
     """(n_units,) of ``gated``"""
     value_bias: Tensor
     """(n_units,) of ``gated``"""
+    _cached_gram: CachedGram | None = None
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
@@ -108,8 +116,9 @@ class TrainedDictionary(LinearDecoder):
                     f"the tensor {name!r} has the shape {tuple(tensor.shape)} and type {tensor.dtype}, and with "
                     f"{units} units of {width} features it must be {shape} of floating-point numbers"
                 )
-        if self.config.activation in ("topk", "abstopk") and not 1 <= (self.config.k or 0) <= units:
-            raise UserError(f"topk keeps k = {self.config.k} units per token, and there are {units}")
+        kind = self.config.activation
+        if kind in _COUNTED and not 1 <= (self.config.k or 0) <= units:
+            raise UserError(f"{kind} keeps k = {self.config.k} units per token, and there are {units}")
 
     @property
     def decode_reads_input(self) -> bool:
@@ -119,8 +128,11 @@ class TrainedDictionary(LinearDecoder):
         self.require_fitted()
         shift, scale = self._token_scale(x)
         weight, bias = self.encoder_weight.to(x), self.encoder_bias.to(x)
-        pre = functional.linear(x if scale is None else (x - shift) / (scale + self.config.eps), weight, bias)
+        rows = x if scale is None else (x - shift) / (scale + self.config.eps)
         kind = self.config.activation
+        if kind == "matching_pursuit":
+            return self._pursued(rows, weight)
+        pre = functional.linear(rows, weight, bias)
         if kind == "linear":
             return pre
         if kind == "topk":
@@ -135,6 +147,15 @@ class TrainedDictionary(LinearDecoder):
             value = self.value_scale.to(x) * (pre - bias) + self.value_bias.to(x)
             return torch.where(pre > 0, value.relu(), 0.0)
         return pre.relu()
+
+    def _pursued(self, rows: Tensor, weight: Tensor) -> Tensor:
+        """Return the (n, n_units) codes of matching pursuit."""
+        # The compiled kernels take a moment to import, and few dictionaries need them.
+        from methods.sae.matching_pursuit_steps import CachedGram, pursue
+
+        self._cached_gram = (self._cached_gram or CachedGram()).of(weight, self.encoder_weight)
+        path = pursue(rows, weight, self.config.k, self._cached_gram.matrix)
+        return rows.new_zeros(len(rows), len(weight)).scatter_add_(1, path.units, path.values)
 
     def decode(self, codes: Tensor, x: Tensor | None = None) -> Tensor:
         output = super().decode(codes)

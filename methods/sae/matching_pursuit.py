@@ -9,7 +9,7 @@ from methods import register
 from methods.base import MethodSpec, Tokens
 from methods.sae.config import FixedL0
 from methods.sae.library import build
-from methods.sae.matching_pursuit_steps import Path, Residual, gram_of, pursue
+from methods.sae.matching_pursuit_steps import CachedGram, Path, Residual, pursue
 from methods.sae.method import SparseMethod
 from methods.sae.revival import revival
 from methods.training.loop import StepLoss, Trainee
@@ -70,7 +70,7 @@ class MatchingPursuitSAE(SparseMethod[PursuitAutoencoder]):
 
     scale: Tensor
     """() length of every atom; codes are steps in multiples of it"""
-    _cached_gram: tuple[Tensor | None, Tensor | None] = (None, None)
+    _cached_gram = CachedGram()
 
     def trainee(self, n_units: int, tokens: Tokens, normaliser: Normaliser, seed: int) -> PursuitAutoencoder:
         k = self.config.k_of(self.spec.name, n_units)
@@ -86,14 +86,6 @@ class MatchingPursuitSAE(SparseMethod[PursuitAutoencoder]):
         self.require_fitted()
         directions = (self.atoms / self.scale).to(x)
         rows = (x - self.output_bias.to(x)) / self.scale.to(x)
-        path = pursue(rows, directions, self.config.k, self._gram(directions))
+        self._cached_gram = self._cached_gram.of(directions, self.atoms)
+        path = pursue(rows, directions, self.config.k, self._cached_gram.matrix)
         return x.new_zeros(len(x), len(directions)).scatter_add_(1, path.units, path.values)
-
-    def _gram(self, directions: Tensor) -> Tensor | None:
-        """Return the Gram matrix, cached between calls for the same atoms, dtype and device."""
-        atoms, gram = self._cached_gram
-        wanted = directions.dtype, directions.device
-        if gram is None or atoms is not self.atoms or (gram.dtype, gram.device) != wanted:
-            gram = gram_of(directions)
-            self._cached_gram = (self.atoms, gram)
-        return gram

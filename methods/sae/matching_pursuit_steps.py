@@ -35,6 +35,21 @@ def gram_of(atoms: Tensor) -> Tensor | None:
     return atoms @ atoms.T
 
 
+class CachedGram(NamedTuple):
+    """:func:`gram_of` the atoms of a fit, which batch after batch is encoded with."""
+
+    fitted: Tensor | None = None
+    """tensor of the fit from which the atoms were computed; another tensor is another fit"""
+    matrix: Tensor | None = None
+
+    def of(self, atoms: Tensor, fitted: Tensor) -> CachedGram:
+        """Return the cache for these atoms: itself if it is of the same fit, dtype and device."""
+        wanted = atoms.dtype, atoms.device
+        if self.matrix is not None and self.fitted is fitted and (self.matrix.dtype, self.matrix.device) == wanted:
+            return self
+        return CachedGram(fitted, gram_of(atoms))
+
+
 @torch.no_grad()
 def pursue(x: Tensor, atoms: Tensor, k: int, gram: Tensor | None = None) -> Path:
     """Run k steps of matching pursuit for each row of x (n, d) with unit atoms (n_units, d).

@@ -15,7 +15,7 @@ from methods.sae.config import FixedL0Config
 from methods.sae.jumprelu import JumpReLUAutoencoder, JumpReLUConfig
 from methods.sae.jumprelu_gradient import jump_relu, step
 from methods.sae.library import start
-from methods.sae.matching_pursuit_steps import gram_of, pursue
+from methods.sae.matching_pursuit_steps import CachedGram, gram_of, pursue
 from methods.sae.matryoshka import MatryoshkaAutoencoder, MatryoshkaConfig
 from methods.sae.revival import revival
 from methods.sae.topk import TopKAutoencoder, TopKSAE
@@ -365,3 +365,13 @@ def test_a_transcoder_learns_biases_of_input_and_output() -> None:
     error = (a - method.decode(method.encode(shifted.fields["input"]))).square().sum()
     assert float(error / (a - a.mean(0)).square().sum()) < 0.1
     assert method.spec.reads == "input" and method.dictionary().atoms.shape == (48, 6)
+
+
+def test_the_gram_matrix_is_kept_until_the_fit_or_the_dtype_changes() -> None:
+    fitted = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    cached = CachedGram().of(fitted, fitted)
+    assert cached.matrix is not None and torch.equal(cached.matrix, fitted @ fitted.T)
+    assert cached.of(fitted.clone(), fitted) is cached
+    assert cached.of(fitted, fitted.clone()) is not cached
+    double = cached.of(fitted.double(), fitted).matrix
+    assert double is not None and double.dtype == torch.float64

@@ -118,6 +118,8 @@ class MethodSpec(NamedTuple):
     """Part of every cell's identity. Raise it when a fix changes what the method computes."""
     control_for: tuple[str, ...] = ()
     """Families of which this method is the chance level, at an equal number of units: ``("split",)``, ..."""
+    fitted_elsewhere: bool = False
+    """``fit`` loads what was fitted before, so its time, memory and gradients say nothing about the method."""
     needs_weights: bool = False
     """``fit`` reads the layer's weight or bias: the method needs a linear layer, as one that reads its input does."""
 

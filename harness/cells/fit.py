@@ -166,6 +166,9 @@ def fit_cell(
     if (memory := cost.record(alone=evidence.alone)) is not None:
         records = (*records, memory)
     fit_id = cell.fit_id if complete else None
+    if cell.spec.fitted_elsewhere:
+        # The time of loading would be the shortest fit of every board.
+        return Fit(method, None, fit_id, None, (), tuple(f"fit changed {what}; it was restored." for what in changes))
     seconds = None if resumed else cost.seconds
     notes = (*((RESUMED,) if resumed else ()), *(f"fit changed {what}; it was restored." for what in changes))
     if prerequisite is None:

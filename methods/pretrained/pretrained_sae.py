@@ -63,6 +63,7 @@ class PretrainedSAE(Learner):
         reads="output",
         reference="weights that were fitted elsewhere (docs/hub.md)",
         uses_seed=False,
+        fitted_elsewhere=True,
     )
     Config = PretrainedConfig
     fitted: ClassVar[tuple[str, ...]] = ()

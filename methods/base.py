@@ -157,6 +157,11 @@ class Method(ABC):
         return 0
 
     @classmethod
+    def layer_width(cls, config: MethodConfig) -> int | None:
+        """Return the width of the layer that the method can be put on with these settings; None: any."""
+        return None
+
+    @classmethod
     def prerequisite(cls, config: MethodConfig) -> Prerequisite | None:
         """Return the method whose fit :meth:`fit` needs under these settings; it is part of a cell's identity."""
         return None

@@ -55,7 +55,8 @@ class CheckedMethod:
     """the fitted method, set by the check ``fit``"""
 
     def __post_init__(self) -> None:
-        self.site, self.tokens = small_layer()
+        width = self.cls.layer_width(make_config(self.cls, dict(self.config)))
+        self.site, self.tokens = small_layer() if width is None else small_layer(width=width)
 
     @property
     def x(self) -> Tensor:

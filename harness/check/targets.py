@@ -15,6 +15,8 @@ from harness.check.methods import check_method, small_settings
 from harness.check.metrics import check_metric
 from harness.errors import UserError
 from harness.plugins import KINDS, load_plugin, registry_of
+from harness.suites.dictionaries import METHOD as DICTIONARY
+from harness.suites.dictionaries import is_weights
 from harness.suites.known_names import no_such_plugin
 from methods.base import make_config
 from methods.plugin_threads import unfinished_threads
@@ -62,7 +64,8 @@ def targets(wanted: str, *, kind: str | None = None) -> list[CheckTarget]:
     """Return the plugins that a file registers, or the one that a name denotes.
 
     Args:
-        wanted: ``FILE.py``, a registered name, or the spec of a backbone or an image set (``folder:PATH``).
+        wanted: ``FILE.py``, weights of a trained dictionary (a file or folder), a registered name, or the spec of a
+            backbone or an image set (``folder:PATH``).
         kind: restrict to this kind, e.g. if several kinds have the same name.
 
     Raises:
@@ -78,6 +81,8 @@ def targets(wanted: str, *, kind: str | None = None) -> list[CheckTarget]:
             names = ", ".join(f"the {of} {name!r}" for of, name in registered)
             raise UserError(f"{wanted} registers {names}, and no {kind or ', '.join(KINDS)} to check.")
         return checkable
+    if is_weights(wanted):
+        return [CheckTarget("method", DICTIONARY, wanted)]
     name, _, identifier = wanted.partition(":")
     matching = [of for of in kinds if _is_registered(of, name, identifier)]
     if len(matching) == 1:
@@ -108,6 +113,7 @@ def check(target: CheckTarget, settings: Mapping[str, Any] | None = None, *, dev
     plugin: Any = registry.get(name) if kind != "backbone" else None
     match kind:
         case "method":
+            used |= {"weights": identifier} if identifier else {}
             make_config(plugin, used)
             used = {**small_settings(plugin, used), **used}
             findings = check_method(plugin, used, device=device)

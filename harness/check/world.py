@@ -160,18 +160,18 @@ class SmallTokens:
         return self.fields[field][:, start:stop].clone()
 
 
-def small_layer(n_images: int = 60, n_positions: int = 10) -> tuple[Site, SmallTokens]:
-    """Return a layer (d_in 24, d_out 8) with random weights, and ``n_images * n_positions`` tokens in clusters.
+def small_layer(n_images: int = 60, n_positions: int = 10, *, width: int = 8) -> tuple[Site, SmallTokens]:
+    """Return a layer (d_in 24, d_out ``width``) with random weights, and ``n_images * n_positions`` clustered tokens.
 
     The tokens resemble those of a real network. The result is deterministic.
     """
     generator = torch.Generator().manual_seed(0)
-    weight = torch.randn(8, 24, generator=generator)
-    bias = torch.randn(8, generator=generator)
+    weight = torch.randn(width, 24, generator=generator)
+    bias = torch.randn(width, generator=generator)
     n = n_images * n_positions
     centres = torch.relu(torch.randn(6, 24, generator=generator)) * 2
     q = centres[torch.arange(n) % 6] + 0.3 * torch.randn(n, 24, generator=generator)
-    layer = nn.utils.skip_init(nn.Linear, 24, 8).requires_grad_(False)
+    layer = nn.utils.skip_init(nn.Linear, 24, width).requires_grad_(False)
     layer.weight.copy_(weight)
     layer.bias.copy_(bias)
     image = np.repeat(np.arange(n_images, dtype=np.int64), n_positions)

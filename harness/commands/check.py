@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from harness.check import CheckReport
 
 
-@verb("harness check my_method.py", "harness check folder:photos/by_class")
+@verb("harness check my_method.py", "harness check my_sae.safetensors")
 def check(
     target: Annotated[
-        str, typer.Argument(help="Python file of a plugin, or name of a method, metric, panel, backbone or image set.")
+        str,
+        typer.Argument(
+            help="Python file of a plugin, weights of a trained dictionary (a file or folder), or name of a method, "
+            "metric, panel, backbone or image set."
+        ),
     ],
     setting: Annotated[
         list[str] | None,
@@ -92,12 +96,13 @@ def _print(report: CheckReport, target: str) -> None:
 
 def _require_known(target: str, kind: str | None, settings: Collection[str]) -> None:
     """Refuse an unknown name or setting before torch is imported, if the source of the harness shows all of them."""
+    from harness.suites.dictionaries import is_weights
     from harness.suites.known_names import KINDS, METHOD, all_names, no_such_plugin
     from methods.source_settings import setting_names
 
     if kind is not None and kind not in KINDS:
         raise UserError(f"--kind {kind} is unknown. {did_you_mean(kind, list(KINDS))}")
-    if target.endswith(".py") or ":" in target:
+    if target.endswith(".py") or ":" in target or is_weights(target):
         return
     names: list[str] = []
     for wanted in KINDS if kind is None else (kind,):

@@ -12,6 +12,12 @@ from harness.suites.schema import MethodEntry
 #: Registry name of the method that loads them.
 METHOD = "pretrained_sae"
 _HUB = "hf:"
+_ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+
+
+def is_weights(text: str) -> bool:
+    """Return True for a text that can only be weights of a dictionary: such a file, or an existing folder."""
+    return text.endswith(_ENDINGS) or Path(text).expanduser().is_dir()
 
 
 def dictionary_entries(texts: Sequence[str]) -> tuple[MethodEntry, ...]:

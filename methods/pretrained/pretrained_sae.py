@@ -81,6 +81,11 @@ class PretrainedSAE(Learner):
             return getattr(self.__dict__["loaded"], name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
+    @classmethod
+    def layer_width(cls, config: MethodConfig) -> int | None:
+        """Return the width of the weights, which are read for it."""
+        return cls(config).read().input_width
+
     def fingerprint(self) -> str | None:
         """Return the hash of a file of the Hub, which is downloaded first; None for a file of this machine.
 

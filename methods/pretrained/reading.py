@@ -19,6 +19,8 @@ from results.visible_text import one_line
 
 #: Format of :meth:`methods.base.Method.save`, which can hold any method of the harness.
 HARNESS = "harness"
+#: Names of files of SAELens, which mean nothing without their configuration.
+SAELENS_FILES = ("sae_weights.safetensors",)
 AUTO = "auto"
 
 
@@ -92,12 +94,27 @@ def _recognised(source: Source, name: str) -> str:
     if not source.is_folder and "harness" in source.metadata:
         return HARNESS
     formats = [entry.load() for entry in FORMATS]
+    _require_whole(source, formats, name)
     matching = [each.name for each in formats if _recognises(each, source)]
     if len(matching) == 1:
         return matching[0]
     if matching:
         raise UserError(f"{name!r} may be of the formats {', '.join(matching)}: say which, with format=.")
     raise UserError(f"{name!r} is of no known format of weights: {_content(source)}. Known are {_described(formats)}.")
+
+
+def _require_whole(source: Source, formats: list[type[WeightsFormat]], name: str) -> None:
+    """Refuse a file that is one part of a folder: without the others it would be read as weights of another kind."""
+    if source.is_folder:
+        return
+    around = next((each.name for each in formats if _recognises(each, Source(source.path.parent))), None)
+    if around is None and source.path.name in SAELENS_FILES:
+        around = "saelens"
+    if around is not None:
+        raise UserError(
+            f"{name!r} is one file of a folder of the format {around}, whose configuration says how the weights are "
+            "used: give the folder."
+        )
 
 
 def _recognises(reader: type[WeightsFormat], source: Source) -> bool:

@@ -14,7 +14,7 @@ from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress,
 from methods.errors import UserError
 from methods.linear_decoder import LinearDecoder
 
-Activation = Literal["relu", "topk", "abstopk", "jumprelu", "gated", "linear"]
+Activation = Literal["relu", "topk", "signed_topk", "abstopk", "jumprelu", "gated", "linear"]
 TokenScale = Literal["none", "rms", "layer_norm"]
 
 
@@ -22,7 +22,7 @@ class TrainedConfig(MethodConfig):
     """What is computed with the tensors of a trained dictionary."""
 
     activation: Activation = "relu"
-    k: int | None = Field(None, ge=1, description="topk, abstopk: number of units that are kept per token")
+    k: int | None = Field(None, ge=1, description="topk, signed_topk, abstopk: number of units that are kept per token")
     token_scale: TokenScale = Field("none", description="normalisation of each token before the encoder")
     eps: float = Field(0.0, ge=0, description="layer_norm: added to the standard deviation of a token")
 
@@ -39,7 +39,8 @@ class TrainedDictionary(LinearDecoder):
     deviation (unbiased) of the token's features, with ``eps`` added to s in y alone. The activations are
 
     - ``relu``: ``max(pre, 0)``; ``linear``: pre;
-    - ``topk``: the k largest of pre, and of them the positive ones; ``abstopk``: the k of the largest magnitude;
+    - ``topk``: the k largest of pre, and of them the positive ones; ``signed_topk``: the k largest, negative ones too;
+      ``abstopk``: the k of the largest magnitude;
     - ``jumprelu``: ``max(pre, 0)`` where ``pre > threshold``;
     - ``gated``: ``max(value_scale * (pre - encoder_bias) + value_bias, 0)`` where ``pre > 0``.
 
@@ -108,7 +109,7 @@ class TrainedDictionary(LinearDecoder):
                     f"the tensor {name!r} has the shape {tuple(tensor.shape)} and type {tensor.dtype}, and with "
                     f"{units} units of {width} features it must be {shape} of floating-point numbers"
                 )
-        if self.config.activation in ("topk", "abstopk") and not 1 <= (self.config.k or 0) <= units:
+        if self.config.activation in ("topk", "signed_topk", "abstopk") and not 1 <= (self.config.k or 0) <= units:
             raise UserError(f"topk keeps k = {self.config.k} units per token, and there are {units}")
 
     @property
@@ -123,9 +124,10 @@ class TrainedDictionary(LinearDecoder):
         kind = self.config.activation
         if kind == "linear":
             return pre
-        if kind == "topk":
+        if kind in ("topk", "signed_topk"):
             kept = pre.topk(self.config.k, dim=1)
-            return torch.zeros_like(pre).scatter_(1, kept.indices, kept.values.relu())
+            values = kept.values.relu() if kind == "topk" else kept.values
+            return torch.zeros_like(pre).scatter_(1, kept.indices, values)
         if kind == "abstopk":
             indices = pre.abs().topk(self.config.k, dim=1).indices
             return torch.zeros_like(pre).scatter_(1, indices, pre.gather(1, indices))

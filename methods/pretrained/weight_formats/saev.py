@@ -101,8 +101,8 @@ class Saev(WeightsFormat):
         if header.schema == 0 and not source.is_folder:
             notes += (
                 "saev 0.1.0 trains on activations that are centred and scaled unless it is told otherwise, "
-                "and the file does not say. If they were, give a folder with the statistics and the settings act_mean and "
-                "act_norm.",
+                "and the file does not say. If they were, give a folder with the statistics, and the settings act_mean "
+                "and act_norm.",
             )
         return Trained(dictionary, _site(training), None, notes)
 

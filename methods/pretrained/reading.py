@@ -92,7 +92,9 @@ def _recognised(source: Source, name: str) -> str:
     if not source.is_folder and "harness" in source.metadata:
         return HARNESS
     formats = [entry.load() for entry in FORMATS]
-    matching = [each.name for each in formats if _recognises(each, source)]
+    recognised = [each for each in formats if _recognises(each, source)]
+    refined = frozenset[str]().union(*(each.refines for each in recognised))
+    matching = [each.name for each in recognised if each.name not in refined]
     if len(matching) == 1:
         return matching[0]
     if matching:

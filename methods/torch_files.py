@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Collection
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +13,25 @@ import torch
 from methods.errors import UserError, first_line
 
 
-def load_torch(file: Path) -> Any:
+class Record:
+    """Object of a class that was not imported: its attributes alone, as they were saved."""
+
+
+def load_torch(file: Path, *, offset: int = 0, records: Collection[str] = ()) -> Any:
     """Return the content of a file of ``torch.save``; nothing of it is executed.
 
+    Args:
+        file: the file.
+        offset: number of bytes before the content.
+        records: full names of classes whose objects are read as :class:`Record`, without their code.
+
     Raises:
-        UserError: if it holds anything but tensors and plain values, or is damaged.
+        UserError: if it holds anything but tensors, plain values and these records, or is damaged.
     """
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251 (the one place)
+        source: Any = io.BytesIO(file.read_bytes()[offset:]) if offset else file
+        with torch.serialization.safe_globals([(Record, name) for name in records]) if records else nullcontext():
+            return torch.load(source, map_location="cpu", weights_only=True)  # noqa: TID251 (the one place)
     except Exception as error:  # damaged bytes raise RuntimeError, EOFError, IndexError and more from inside torch
         text = str(error)
         # UnpicklingError is raised for a refused global and for invalid pickle bytes; only the first mentions "global".

@@ -95,7 +95,9 @@ def _recognised(source: Source, name: str) -> str:
         return HARNESS
     formats = [entry.load() for entry in FORMATS]
     _require_whole(source, formats, name)
-    matching = [each.name for each in formats if _recognises(each, source)]
+    recognised = [each for each in formats if _recognises(each, source)]
+    refined = frozenset[str]().union(*(each.refines for each in recognised))
+    matching = [each.name for each in recognised if each.name not in refined]
     if len(matching) == 1:
         return matching[0]
     if matching:
@@ -107,7 +109,16 @@ def _require_whole(source: Source, formats: list[type[WeightsFormat]], name: str
     """Refuse a file that is one part of a folder: without the others it would be read as weights of another kind."""
     if source.is_folder:
         return
-    around = next((each.name for each in formats if _recognises(each, Source(source.path.parent))), None)
+    parent = Source(source.path.parent)
+    alone = {each.name for each in formats if _recognises(each, source)}
+    around = next(
+        (
+            each.name
+            for each in formats
+            if _recognises(each, parent) and each.name not in alone and alone.isdisjoint(each.refines)
+        ),
+        None,
+    )
     if around is None and source.path.name in SAELENS_FILES:
         around = "saelens"
     if around is not None:

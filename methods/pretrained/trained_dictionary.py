@@ -17,9 +17,9 @@ from methods.linear_decoder import LinearDecoder
 if TYPE_CHECKING:
     from methods.sae.matching_pursuit_steps import CachedGram
 
-Activation = Literal["relu", "topk", "abstopk", "jumprelu", "gated", "linear", "matching_pursuit"]
+Activation = Literal["relu", "topk", "signed_topk", "abstopk", "jumprelu", "gated", "linear", "matching_pursuit"]
 #: Activations that need ``k``.
-_COUNTED = ("topk", "abstopk", "matching_pursuit")
+_COUNTED = ("topk", "signed_topk", "abstopk", "matching_pursuit")
 TokenScale = Literal["none", "rms", "layer_norm"]
 
 
@@ -27,7 +27,7 @@ class TrainedConfig(MethodConfig):
     """What is computed with the tensors of a trained dictionary."""
 
     activation: Activation = "relu"
-    k: int | None = Field(None, ge=1, description="topk, abstopk: units that are kept per token; pursuit: its steps")
+    k: int | None = Field(None, ge=1, description="units that are kept per token, or steps of a pursuit")
     token_scale: TokenScale = Field("none", description="normalisation of each token before the encoder")
     eps: float = Field(0.0, ge=0, description="layer_norm: added to the standard deviation of a token")
 
@@ -44,7 +44,8 @@ class TrainedDictionary(LinearDecoder):
     deviation (unbiased) of the token's features, with ``eps`` added to s in y alone. The activations are
 
     - ``relu``: ``max(pre, 0)``; ``linear``: pre;
-    - ``topk``: the k largest of pre, and of them the positive ones; ``abstopk``: the k of the largest magnitude;
+    - ``topk``: the k largest of pre, and of them the positive ones; ``signed_topk``: the k largest, negative ones too;
+      ``abstopk``: the k of the largest magnitude;
     - ``jumprelu``: ``max(pre, 0)`` where ``pre > threshold``;
     - ``gated``: ``max(value_scale * (pre - encoder_bias) + value_bias, 0)`` where ``pre > 0``;
     - ``matching_pursuit``: with r = y, k times ``c = encoder_weight_u r`` is added to the code of the unit u where c is
@@ -135,9 +136,10 @@ class TrainedDictionary(LinearDecoder):
         pre = functional.linear(rows, weight, bias)
         if kind == "linear":
             return pre
-        if kind == "topk":
+        if kind in ("topk", "signed_topk"):
             kept = pre.topk(self.config.k, dim=1)
-            return torch.zeros_like(pre).scatter_(1, kept.indices, kept.values.relu())
+            values = kept.values.relu() if kind == "topk" else kept.values
+            return torch.zeros_like(pre).scatter_(1, kept.indices, values)
         if kind == "abstopk":
             indices = pre.abs().topk(self.config.k, dim=1).indices
             return torch.zeros_like(pre).scatter_(1, indices, pre.gather(1, indices))

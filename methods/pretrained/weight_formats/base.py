@@ -33,6 +33,8 @@ class WeightsFormat(ABC):
     """How the reader was tested: against the program itself, or on files of the documented layout."""
     settings: ClassVar[Mapping[str, str]] = {}
     """Name -> meaning of what a user may say and the files do not."""
+    refines: ClassVar[frozenset[str]] = frozenset()
+    """Formats that recognise files of this one as well: this one is chosen then."""
 
     @abstractmethod
     def recognises(self, source: Source) -> bool:

@@ -142,9 +142,15 @@ def test_tensors_that_do_not_fit_are_refused(tensors: dict[str, torch.Tensor], r
 
 def test_a_file_without_its_folder_is_named_as_such(tmp_path: Path) -> None:
     folder = _folder("gated", tmp_path)
-    with pytest.raises(
-        UserError, match="is of no known format of weights: its tensors are W_dec, W_enc, b_dec, b_gate"
-    ):
-        pretrained.load(folder / WEIGHTS)
+    for name in ("gated", "topk", "standard"):
+        path = (folder if name == "gated" else _folder(name, tmp_path)) / WEIGHTS
+        with pytest.raises(UserError, match="is one file of a folder of the format saelens"):
+            pretrained.load(path)
+        # Alone it would look like plain weights with another activation.
+        alone = tmp_path / name / "alone" / WEIGHTS
+        alone.parent.mkdir()
+        shutil.copy(path, alone)
+        with pytest.raises(UserError, match="is one file of a folder of the format saelens"):
+            pretrained.load(alone)
     with pytest.raises(UserError, match="a dictionary of SAELens is a folder"):
         pretrained.load(folder / WEIGHTS, format="saelens")

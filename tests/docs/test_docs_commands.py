@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 import submission_store
+import torch
 from app_store import make_store
 from documents import COMMANDS, PLACEHOLDER, ROOT, Command, blocks, parsed
 from plugins import clean_registries
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from harness.cli import app
@@ -102,7 +104,18 @@ def place(tmp_path_factory: pytest.TempPathFactory, photo_folder: Path) -> Itera
                 shutil.copy(folder / "outputs" / "results.duckdb", folder / store)
     [halves] = [b.text for b in blocks(ROOT / "docs" / "methods.md") if "class Halves" in b.text]
     (folder / "halves.py").write_text(halves)
+    _write_dictionaries(folder)
     yield folder
+
+
+def _write_dictionaries(folder: Path) -> None:
+    """Write dictionaries of the width of the tiny ViT, as plain safetensors and as a folder of SAELens."""
+    encoder = torch.randn(24, 32, generator=torch.Generator().manual_seed(0))
+    tensors = {"W_enc": encoder, "b_enc": torch.zeros(32), "W_dec": encoder.T.contiguous(), "b_dec": torch.zeros(24)}
+    save_file(tensors, folder / "my_sae.safetensors")
+    (folder / "saelens_folder").mkdir()
+    save_file(tensors, folder / "saelens_folder" / "sae_weights.safetensors")
+    (folder / "saelens_folder" / "cfg.json").write_text('{"architecture": "standard"}')
 
 
 def invoke(words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, *, codes: tuple[int, ...] = (0,)) -> str:
@@ -164,6 +177,14 @@ def tiny_suite(name: str, folder: Path) -> Suite:
     )
 
 
+#: Names of the packaged ViT -> those of the tiny one, which the dictionaries of these tests fit.
+_TINY = {
+    "dinov2_small_saliency": "tiny_vit",
+    "blocks.10": "blocks.1",
+    "blocks.9.mlp.fc2": "blocks.1.mlp.fc2",
+}
+
+
 def test_running_commands_run(place: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each combination of options once, with a small suite in the place of the one that is named."""
     found = list(unique(RUNNING))
@@ -180,6 +201,8 @@ def test_running_commands_run(place: Path, photo_folder: Path, monkeypatch: pyte
     monkeypatch.setattr("harness.judging.judge_run", lambda *arguments, **more: None)
     for command in [*shapes.values(), *judged]:
         words = [f"folder:{photo_folder}" if word.startswith("folder:") else word for word in command.words]
+        if "--dictionary" in words:
+            words = [_TINY.get(word, word) for word in words]
         if command.verb == "judge" and not {"--dry-run", "--rescore"} & set(words):
             words.append("--dry-run")
         output = invoke(words, place, monkeypatch)

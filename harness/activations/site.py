@@ -59,7 +59,7 @@ class Site(ABC):
 
     kind: ClassVar[SiteKind]
     fields: ClassVar[tuple[Reads, ...]]
-    """What a token has: its input and its output, or its output alone."""
+    """Fields of a token: its input and its output, or its output alone."""
 
     def __init__(
         self, model: nn.Module, path: str, *, n_prefix_tokens: int = 0, grid_sides: Set[int] | None = None

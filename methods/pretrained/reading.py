@@ -58,11 +58,11 @@ def read_weights(
         raise UserError(f"There are no weights at {name!r}: give the path of a file or folder that exists.")
     source = Source(path, settings)
     chosen = _recognised(source, name) if format_name == AUTO else format_name
-    known = {} if chosen == HARNESS else FORMATS.get(chosen).settings
-    if unknown := [setting for setting in source.settings if setting not in known]:
+    allowed = {} if chosen == HARNESS else FORMATS.get(chosen).settings
+    if unknown := [setting for setting in source.settings if setting not in allowed]:
         raise UserError(
             f"Weights of the format {chosen} have no setting {unknown[0][:40]!r}. "
-            f"{did_you_mean(unknown[0], list(known))}"
+            f"{did_you_mean(unknown[0], list(allowed))}"
         )
     if chosen == HARNESS:
         notes = tuple(filter(None, [origin_note(path)]))

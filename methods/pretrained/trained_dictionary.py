@@ -24,7 +24,7 @@ TokenScale = Literal["none", "rms", "layer_norm"]
 
 
 class TrainedConfig(MethodConfig):
-    """What is computed with the tensors of a trained dictionary."""
+    """Settings of the computation with the tensors of a trained dictionary."""
 
     activation: Activation = "relu"
     k: int | None = Field(None, ge=1, description="units that are kept per token, or steps of a pursuit")

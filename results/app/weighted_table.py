@@ -142,8 +142,8 @@ def above(rows: Sequence[Row], scores: WeightedScores) -> str:
 
 def _firsts(shares: np.ndarray) -> list[int]:
     """Return the rows that may be first, the most frequent one first."""
-    known = np.nan_to_num(shares, nan=-1.0)
-    return [int(number) for number in np.argsort(-known, kind="stable") if known[number] >= _RARE]
+    filled = np.nan_to_num(shares, nan=-1.0)
+    return [int(number) for number in np.argsort(-filled, kind="stable") if filled[number] >= _RARE]
 
 
 def _listed(rows: Sequence[Row], numbers: Sequence[int], shares: np.ndarray) -> str:

@@ -30,7 +30,7 @@ class WeightsFormat(ABC):
     name: ClassVar[str]
     description: ClassVar[str]
     proof: ClassVar[str]
-    """How the reader was tested: against the program itself, or on files of the documented layout."""
+    """Source of the files that the reader was tested on: the program itself, or its documented layout."""
     settings: ClassVar[Mapping[str, str]] = {}
     """Name -> meaning of what a user may say and the files do not."""
     refines: ClassVar[frozenset[str]] = frozenset()

@@ -58,8 +58,8 @@ class DictionaryLearning(WeightsFormat):
         name = source.settings.get("dict_class", trainer.get("dict_class")) or _class_of(tensors)
         layout = _LAYOUTS.get(name) if isinstance(name, str) else None
         if layout is None:
-            known = ", ".join(sorted(_LAYOUTS))
-            raise UserError(f"its class {str(name)[:40]!r} is none of those that are computed: {known}")
+            classes = ", ".join(sorted(_LAYOUTS))
+            raise UserError(f"its class {str(name)[:40]!r} is none of those that are computed: {classes}")
         if missing := sorted(layout.required - tensors.keys()):
             raise UserError(f"its tensor {missing[0]} is missing, which the class {name} has")
         if unknown := sorted(tensors.keys() - layout.required - layout.optional):

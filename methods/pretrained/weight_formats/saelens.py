@@ -47,8 +47,10 @@ class SAELens(WeightsFormat):
         architecture = config.get("architecture", "standard")
         reader = _READERS.get(architecture) if isinstance(architecture, str) else None
         if reader is None:
-            known = ", ".join(sorted(_READERS))
-            raise UserError(f"its architecture {str(architecture)[:40]!r} is none of those that are computed: {known}")
+            architectures = ", ".join(sorted(_READERS))
+            raise UserError(
+                f"its architecture {str(architecture)[:40]!r} is none of those that are computed: {architectures}"
+            )
         if config.get("reshape_activations", "none") not in ("none", None):
             raise UserError("it reads the heads of an attention (hook_z), which no site of the harness is")
         settings, extra, encoder_bias = reader(config, tensors)

@@ -196,5 +196,5 @@ def _site(config: Mapping[str, Any]) -> str | None:
     layer = config.get("layer")
     if isinstance(layer, int) and not isinstance(layer, bool) and layer >= 0:
         return f"blocks.{layer}"
-    found = _LAYER.search(str(config.get("activation_dir", "")))
-    return None if found is None else f"blocks.{int(found[1])}"
+    match = _LAYER.search(str(config.get("activation_dir", "")))
+    return None if match is None else f"blocks.{int(match[1])}"

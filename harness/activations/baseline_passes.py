@@ -117,7 +117,7 @@ class BaselinePasses:
             _Predictions(self.head.predicts_labels),
         )
         outputs = torch.empty(0)
-        first_features: Tensor | None = None
+        first: tuple[Tensor, Tensor] | None = None
 
         def observe(q: Tensor, a: Tensor) -> None:
             nonlocal outputs
@@ -132,14 +132,15 @@ class BaselinePasses:
             position = passes.site.positions(result.n_tokens).repeat(len(outputs)).numpy()
             writer.add(image, position, passes.images.labels[image], output=outputs.flatten(0, 1))
             result.index.append(passed.image)
-            first_features = passed.features if first_features is None else first_features
+            first = (passed.features, outputs) if first is None else first
             logits = self._logits(passed, "original")
             result.n_classes = logits.shape[1]
             file.write(np.ascontiguousarray(logits.numpy()).data)
             result.predictions.add(logits, logits, self._labels(passed))
-        if states is not None and first_features is not None and (shape := states.finish()) is not None:
+        if states is not None and first is not None and (shape := states.finish()) is not None:
             resumed = passes.resuming_from(states_file, shape, torch.cat(result.index).numpy())
-            if torch.equal(resumed.first_features(), first_features):
+            # The output as well: that of a layer before the cut is of the blank image, and edits have no effect.
+            if all(map(torch.equal, resumed.first_features(), first)):
                 result.states = shape
             else:
                 states_file.unlink()

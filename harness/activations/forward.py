@@ -126,6 +126,8 @@ class Passes:
         states = None if shape is None or cut is None else States(file, tuple(shape), cut)
         return replace(self, states=states, readable=readable)
 
-    def first_features(self) -> Tensor:
-        """Return the features (B, d) of the first batch of the unmodified network."""
-        return next(self.run(lambda q, a: None)).features
+    def first_features(self) -> tuple[Tensor, Tensor]:
+        """Return the features (B, d) of the first batch of the unmodified network, and the layer's output there."""
+        outputs: list[Tensor] = []
+        passed = next(self.run(lambda q, a: outputs.append(a.float().cpu())))
+        return passed.features, outputs[0]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Never
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.activations.positions import is_grid
 from harness.activations.site import Captured, Site, require_per_image
@@ -115,6 +115,11 @@ class OutputSite(Site):
             candidates = [value for value in values if isinstance(value, Tensor) and value.is_floating_point()]
             # Attention maps and the like come after the hidden states, and have another number of dimensions.
             candidates = [value for value in candidates if value.ndim == candidates[0].ndim]
+        if isinstance(self.module, (nn.Softmax, nn.LogSoftmax)) and candidates and candidates[0].ndim == 4:
+            raise UserError(
+                f"The module {self.path!r} ({self._module_name}) returns an attention map, with a value per pair "
+                "of tokens: choose another one (`harness list sites` names them)."
+            )
         if len(candidates) != 1 or not 2 <= candidates[0].ndim <= 4 or not candidates[0].is_floating_point():
             raise UserError(
                 f"The module {self.path!r} ({self._module_name}) returns {_described(output)}, and a site is a module "

@@ -162,12 +162,13 @@ class Site(ABC):
         )
 
     def locate(self, backbone: Backbone) -> None:
-        """Run one blank image through the backbone up to the layer, and find the positions of its tokens.
+        """Run two blank images through the backbone up to the layer, and find the positions of its tokens.
 
         Raises:
             UserError: if the layer is not called once per image, or its tokens have no known positions.
         """
-        n_tokens = self.capture(backbone.features, backbone.blank_images(1)).a.shape[1]
+        # Two images: a table of positions, the same for every image, has one row for one image and for two.
+        n_tokens = self.capture(backbone.features, backbone.blank_images(2)).a.shape[1]
         prefix = int((self.positions(n_tokens) < 0).sum())
         if prefix != min(n_tokens, self.n_prefix_tokens) and len(self._token_shape) == 1:
             self._located_prefix = prefix

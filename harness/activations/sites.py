@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def open_site(backbone: Backbone, path: str) -> Site:
     """Return the site at ``path`` of a backbone: a linear site if the module is a linear map, else its output.
 
-    The network is run on a blank image to find the positions of the tokens.
+    The network is run on two blank images to find the positions of the tokens.
 
     Raises:
         UserError: if there is no such module (the message names the nearest ones), if it is not called exactly once, or
@@ -70,7 +70,7 @@ def all_sites(backbone: Backbone) -> list[SiteRow]:
     ]
     try:
         with torch.inference_mode():
-            backbone.features(backbone.blank_images(1))
+            backbone.features(backbone.blank_images(2))
     finally:
         for handle in handles:
             handle.remove()
@@ -84,9 +84,9 @@ def all_sites(backbone: Backbone) -> list[SiteRow]:
 
 
 def _is_usable(site: OutputSite, output: Any) -> bool:
-    """Return whether a module's output for one image is one vector per token with known positions."""
+    """Return whether a module's output for two images is one vector per token with known positions."""
     try:
-        tokens: Tensor = site.tokens_of(output, 1)
+        tokens: Tensor = site.tokens_of(output, 2)
         site.positions(tokens.shape[1])
     except UserError:
         return False

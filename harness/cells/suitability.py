@@ -1,4 +1,4 @@
-"""Suitability of methods for a site: those that read a layer's input or split its weights need a linear layer."""
+"""Suitability of methods for a site: some need a linear layer, and trained dictionaries a layer of their width."""
 
 from __future__ import annotations
 
@@ -8,40 +8,52 @@ from typing import TYPE_CHECKING
 from harness.activations.site import needs_linear
 from harness.activations.sites import nearest_linear
 from harness.errors import UserError
+from harness.identity import canonical
 from harness.suites import MethodEntry, Suite
 from methods import METHODS
 from methods.base import make_config
+from methods.file_settings import plain_config
 from methods.plugin_calls import calling
 
 if TYPE_CHECKING:
     from harness.cells.plan import PreparedTarget
+
+#: Method and settings -> width of the layer that they need.
+_widths: dict[str, int | None] = {}
 
 
 def suitable_entries(suite: Suite, target: PreparedTarget) -> list[MethodEntry]:
     """Return the entries of a target that its site suits.
 
     Raises:
-        UserError: if an entry needs a linear layer, and the target does not say that such entries are skipped.
+        UserError: if an entry does not suit the site, and the target does not say that such entries are skipped; or if
+            weights of a trained dictionary cannot be read.
     """
     entries = suite.methods_of(target.target)
     unsuitable = unsuitable_entries(entries, target)
-    if not unsuitable:
-        return list(entries)
     suitable = [entry for entry in entries if entry not in unsuitable]
-    if target.target.skip_unsuitable and suitable:
-        return suitable
-    raise UserError(_refusal(unsuitable, suitable, target))
+    if unsuitable and not (target.target.skip_unsuitable and suitable):
+        raise UserError(_refusal(unsuitable, suitable, target))
+    return suitable
 
 
 def unsuitable_entries(entries: Sequence[MethodEntry], target: PreparedTarget) -> list[MethodEntry]:
-    """Return the entries that need a linear layer, if the site of the target is none."""
-    return [] if target.site.kind == "linear" else [entry for entry in entries if _needs_linear(entry)]
+    """Return the entries that do not suit the site of a target."""
+    return [
+        entry
+        for entry in entries
+        if (target.site.kind != "linear" and _needs_linear(entry)) or _other_width(entry, target) is not None
+    ]
 
 
 def skipped_sentence(suite: Suite, target: PreparedTarget) -> str:
     """Return a sentence on the entries that are left out of a target; empty if there is none."""
     names = _names(unsuitable_entries(suite.methods_of(target.target), target))
-    return f"Left out at {target.site.path}, which is not a linear layer: {names}." if names else ""
+    return (
+        f"Left out at {target.site.path} of {target.backbone.title}, which does not suit them: {names}."
+        if names
+        else ""
+    )
 
 
 def _needs_linear(entry: MethodEntry) -> bool:
@@ -50,14 +62,32 @@ def _needs_linear(entry: MethodEntry) -> bool:
         return needs_linear(method.spec_with(make_config(method, entry.config)))
 
 
+def _other_width(entry: MethodEntry, target: PreparedTarget) -> int | None:
+    """Return the width that an entry needs, if the output of the site has another one."""
+    method = METHODS.get(entry.name)
+    with calling(METHODS, entry.name):
+        config = make_config(method, entry.config)
+        # By the content of files, which are read once, however many layers and seeds a suite has.
+        key = canonical({"method": entry.name, "config": plain_config(config)})
+        if key not in _widths:
+            _widths[key] = method.layer_width(config)
+    return None if _widths[key] == target.site.d_out else _widths[key]
+
+
 def _refusal(unsuitable: Sequence[MethodEntry], suitable: Sequence[MethodEntry], target: PreparedTarget) -> str:
+    others = " ".join(f"--method {name}" for name in dict.fromkeys(entry.name for entry in suitable))
+    wrong = next((entry for entry in unsuitable if _other_width(entry, target) is not None), None)
+    if wrong is not None:
+        keep = ", or leave it out of this layer with --skip-missing" if suitable else ""
+        return (
+            f"{_name(wrong)} reads {_other_width(wrong, target)} features, and {target.site.path!r} of "
+            f"{target.backbone.title} has {target.site.d_out}. Give the layer that it was trained on, with --backbone "
+            f"and --site{keep}."
+        )
     site = target.site
     verb = "needs" if len({_name(entry) for entry in unsuitable}) == 1 else "need"
     nearest = nearest_linear(site.path, target.backbone.model)
-    choose = (
-        f"Choose a linear layer, such as {', '.join(nearest)}" if nearest else "Choose a backbone with linear layers"
-    )
-    others = " ".join(f"--method {name}" for name in dict.fromkeys(entry.name for entry in suitable))
+    choose = f"Choose a linear layer, such as {', '.join(nearest)}" if nearest else "Choose another backbone"
     keep = f", or leave them out with --skip-missing or {others}" if suitable else ""
     return (
         f"{_names(unsuitable)} {verb} the input or the weights of a linear layer, and {site.path!r} of "

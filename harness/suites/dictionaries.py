@@ -12,12 +12,13 @@ from harness.suites.schema import MethodEntry
 #: Registry name of the method that loads them.
 METHOD = "pretrained_sae"
 _HUB = "hf:"
+_LONGEST_LABEL = 80
 _ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
 def is_weights(text: str) -> bool:
     """Return True for a text that can only be weights of a dictionary: such a file, or an existing folder."""
-    return text.endswith(_ENDINGS) or Path(text).expanduser().is_dir()
+    return text.endswith(_ENDINGS) or (_exists(text) and Path(text).expanduser().is_dir())
 
 
 def dictionary_entries(texts: Sequence[str]) -> tuple[MethodEntry, ...]:
@@ -27,6 +28,9 @@ def dictionary_entries(texts: Sequence[str]) -> tuple[MethodEntry, ...]:
         UserError: if a file does not exist, or two have the same label.
     """
     entries = tuple(_entry(text) for text in texts)
+    for weights, count in Counter(str(entry.config["weights"]) for entry in entries).items():
+        if count > 1:
+            raise UserError(f"--dictionary: {weights!r} is given {count} times, and is one row: give it once.")
     for label, count in Counter(entry.label for entry in entries).items():
         if count > 1:
             raise UserError(
@@ -38,14 +42,25 @@ def dictionary_entries(texts: Sequence[str]) -> tuple[MethodEntry, ...]:
 def _entry(text: str) -> MethodEntry:
     file, label = split_label(text)
     is_remote = file.startswith(_HUB)
-    if not is_remote and not Path(file).expanduser().exists():
+    if not is_remote and not _exists(file):
         raise UserError(
-            f"--dictionary {text}: there is no file or folder {file!r}. Give weights that exist, as FILE or "
+            f"--dictionary {text[:200]!r}: there is no file or folder {file[:200]!r}. Give weights as FILE or "
             "FILE:LABEL, or hf:USER/NAME."
+        )
+    if len(label) > _LONGEST_LABEL or not label.isprintable():
+        raise UserError(
+            f"--dictionary {text[:80]!r}: the label must have at most {_LONGEST_LABEL} characters, all printable."
         )
     weights = file if is_remote else str(Path(file).expanduser().absolute())
     name = file.removeprefix(_HUB) if is_remote else Path(weights).name.removesuffix(".safetensors")
     return MethodEntry(name=METHOD, label=label or name, config={"weights": weights})
+
+
+def _exists(file: str) -> bool:
+    try:
+        return Path(file).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # too long a name, no such user, a zero byte
+        return False
 
 
 def split_label(text: str) -> tuple[str, str]:
@@ -54,7 +69,9 @@ def split_label(text: str) -> tuple[str, str]:
     Raises:
         UserError: if there is no file before the label.
     """
-    if Path(text).expanduser().exists():
+    if not text.strip():
+        raise UserError("--dictionary is empty: give the file of a dictionary, as FILE or FILE:LABEL.")
+    if _exists(text):
         return text, ""
     prefix = _HUB if text.startswith(_HUB) else ""
     file, _, label = text.removeprefix(prefix).partition(":")

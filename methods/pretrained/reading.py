@@ -77,9 +77,7 @@ def read_weights(
             f"{name!r} cannot be read as weights of the format {chosen}: {str(error).rstrip('.')}."
         ) from error
     except Exception as error:  # the file may come from anyone
-        raise UserError(
-            f"{name!r} cannot be read as weights of the format {chosen} ({type(error).__name__}: {first_line(error)})."
-        ) from error
+        raise UserError(f"{name!r} cannot be read as weights of the format {chosen} ({first_line(error)}).") from error
     method = trained.dictionary.to(device)
     notes = (f"The weights are of the format {chosen} ({reader.description}).", *trained.notes)
     return Loaded(method, chosen, _text(trained.site), _text(trained.backbone), notes)
@@ -109,13 +107,18 @@ def _require_whole(source: Source, formats: list[type[WeightsFormat]], name: str
     """Refuse a file that is one part of a folder: without the others it would be read as weights of another kind."""
     if source.is_folder:
         return
-    parent = Source(source.path.parent)
+    folder, name_of_file = source.path.parent, source.path.name
+    parent, others = Source(folder), Source(folder, without=name_of_file)
     alone = {each.name for each in formats if _recognises(each, source)}
     around = next(
         (
             each.name
             for each in formats
-            if _recognises(each, parent) and each.name not in alone and alone.isdisjoint(each.refines)
+            # A folder that is one without this file as well has it beside its own.
+            if _recognises(each, parent)
+            and not _recognises(each, others)
+            and each.name not in alone
+            and alone.isdisjoint(each.refines)
         ),
         None,
     )
@@ -139,9 +142,12 @@ def _content(source: Source) -> str:
     """Return what is in a file or folder, in words."""
     if source.only(*PICKLED) is not None and not source.names:
         try:
-            source.pickled  # noqa: B018 - the reason why it cannot be read
-        except UserError as error:
-            return str(error)
+            content = source.pickled
+        except UserError as error:  # the reason why it cannot be read
+            return str(error).rstrip(".")
+        if isinstance(content, Mapping) and content:
+            names = sorted(one_line(str(name))[:60] for name in content if isinstance(name, str))
+            return f"its entries are {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
     if source.names:
         tensors = sorted(map(one_line, source.names))
         return f"its tensors are {', '.join(tensors[:8])}{' ...' if len(tensors) > 8 else ''}"

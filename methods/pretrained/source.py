@@ -28,10 +28,12 @@ class Source:
     Args:
         path: the file or folder.
         settings: what its user says and the files do not, such as the ``k`` of a TopK autoencoder.
+        without: name of a file of the folder that is taken to be absent.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Setting] | None = None) -> None:
+    def __init__(self, path: Path, settings: Mapping[str, Setting] | None = None, *, without: str = "") -> None:
         self.path = path
+        self.without = without
         self.settings = dict(settings or {})
 
     @property
@@ -41,13 +43,15 @@ class Source:
     def file(self, name: str) -> Path | None:
         """Return a file of the folder, or the file itself if it has this name; None if there is none."""
         path = self.path / name if self.is_folder else self.path
-        return path if path.name == name and path.is_file() else None
+        return path if path.name == name != self.without and path.is_file() else None
 
     @functools.cached_property
     def files(self) -> list[str]:
         """Names of the files of the folder, or of the file itself."""
         return (
-            sorted(path.name for path in self.path.iterdir() if path.is_file()) if self.is_folder else [self.path.name]
+            sorted(path.name for path in self.path.iterdir() if path.name != self.without and path.is_file())
+            if self.is_folder
+            else [self.path.name]
         )
 
     def only(self, *suffixes: str) -> Path | None:

@@ -23,9 +23,9 @@ class Plain(WeightsFormat):
 
     ``W_enc`` is (d_in, n_units) and ``W_dec`` (n_units, d_out); a transposed matrix is recognised by the length of
     ``b_enc``. ``b_enc`` and ``b_dec`` are 0 if they are missing. The activation is JumpReLU if there is a ``threshold``
-    (n_units,) or (), TopK if there is a ``k`` (), else ReLU. The file's metadata may say otherwise: ``activation``
-    (relu, topk, jumprelu, linear), ``k``, ``apply_b_dec_to_input`` ("true": ``b_dec`` is subtracted from x first),
-    ``site`` and ``backbone``.
+    (n_units,) or (), TopK if there is a ``k`` (a tensor () or metadata), else ReLU. The file's metadata may say
+    otherwise: ``activation`` (relu, topk, jumprelu, linear), ``k``, ``apply_b_dec_to_input`` ("true": ``b_dec`` is
+    subtracted from x first), ``site`` and ``backbone``.
     """
 
     name = "plain"
@@ -36,6 +36,10 @@ class Plain(WeightsFormat):
         return not source.is_folder and source.names >= _REQUIRED and source.names <= _ALLOWED
 
     def read(self, source: Source) -> Trained:
+        if source.is_folder:
+            raise UserError(
+                "the plain format is one file, and what else the folder says would be left out: give the file"
+            )
         tensors, metadata = source.tensors, source.metadata
         if unknown := sorted(tensors.keys() - _ALLOWED):
             raise UserError(f"the plain format has no tensor {unknown[0]!r}; it has {', '.join(sorted(_ALLOWED))}")
@@ -49,7 +53,7 @@ class Plain(WeightsFormat):
             encoder = encoder.T
         if decoder.shape[0] != encoder.shape[1] == decoder.shape[1]:
             decoder = decoder.T
-        named = "jumprelu" if "threshold" in tensors else "topk" if "k" in tensors else "relu"
+        named = "jumprelu" if "threshold" in tensors else "topk" if "k" in tensors or "k" in metadata else "relu"
         kind = metadata.get("activation") or named
         if kind not in _ACTIVATIONS:
             raise UserError(f"its metadata names the activation {kind[:40]!r}; it is one of {', '.join(_ACTIVATIONS)}")
@@ -74,6 +78,8 @@ class Plain(WeightsFormat):
             'apply_b_dec_to_input = "true" to its metadata.'
         )
         notes = (note,) if "b_dec" in tensors and "apply_b_dec_to_input" not in metadata else ()
+        if encoder.shape[0] == encoder.shape[1]:
+            notes = (*notes, "W_enc is square, so its orientation is not known; it was read as (d_in, n_units).")
         return Trained(dictionary, metadata.get("site"), metadata.get("backbone"), notes)
 
 
@@ -86,8 +92,11 @@ def _truth(metadata: Any, key: str) -> bool:
 
 def _k(tensors: dict[str, Tensor], metadata: Any) -> int:
     text = metadata.get("k")
-    if text is None and "k" in tensors and tensors["k"].numel() == 1:
-        text = str(int(tensors["k"]))
+    if "k" in tensors and tensors["k"].numel() == 1:
+        saved = f"{float(tensors['k']):.15g}"
+        if text is not None and text != saved:
+            raise UserError(f"its tensor k is {saved}, and its metadata say {text[:40]!r}")
+        text = saved
     if text is None or not text.isdecimal() or len(text) > 9:
-        raise UserError("the activation is topk, and neither a tensor k nor the metadata say its number")
+        raise UserError("the activation is topk, and neither a tensor k nor the metadata give a positive whole number")
     return int(text)

@@ -53,6 +53,10 @@ class SAELens(WeightsFormat):
             )
         if config.get("reshape_activations", "none") not in ("none", None):
             raise UserError("it reads the heads of an attention (hook_z), which no site of the harness is")
+        if unknown := sorted(tensors.keys() - _TENSORS - _EXTRA[architecture]):
+            raise UserError(
+                f"it has a tensor {unknown[0][:80]!r}, and the architecture {architecture} has none of this name"
+            )
         settings, extra, encoder_bias = reader(config, tensors)
         decoder, output_bias = _tensor(tensors, "W_dec"), _tensor(tensors, "b_dec")
         encoder = _tensor(tensors, "W_enc").T
@@ -159,4 +163,13 @@ _READERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Tensor]], _Read]] 
     "abstopk": _topk,
     "jumprelu": _jumprelu,
     "gated": _gated,
+}
+#: Tensors of every architecture, and of each.
+_TENSORS = frozenset({"W_enc", "W_dec", "b_enc", "b_dec", "scaling_factor"})
+_EXTRA: dict[str, frozenset[str]] = {
+    "standard": frozenset(),
+    "topk": frozenset(),
+    "abstopk": frozenset(),
+    "jumprelu": frozenset({"threshold", "log_threshold"}),
+    "gated": frozenset({"b_gate", "r_mag", "b_mag"}),
 }

@@ -130,7 +130,8 @@ def _layout(tensors: Mapping[str, Tensor]) -> tuple[str, str, str] | None:
 def _activation(config: Mapping[str, Any]) -> str:
     for key in ("activation", "sae_type", "architecture"):
         if key in config:
-            return str(config[key]).lower()
+            # Text of other values may be endless: YAML can name a value in itself, over and over.
+            return config[key].lower() if isinstance(config[key], str) else ""
     return "topk"
 
 
@@ -196,5 +197,5 @@ def _site(config: Mapping[str, Any]) -> str | None:
     layer = config.get("layer")
     if isinstance(layer, int) and not isinstance(layer, bool) and layer >= 0:
         return f"blocks.{layer}"
-    match = _LAYER.search(str(config.get("activation_dir", "")))
+    match = _LAYER.search(folder) if isinstance(folder := config.get("activation_dir"), str) else None
     return None if match is None else f"blocks.{int(match[1])}"

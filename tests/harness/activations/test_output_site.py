@@ -179,3 +179,20 @@ def test_it_has_neither_weights_nor_a_width_before_it_ran(vit: nn.Module) -> Non
     with pytest.raises(RuntimeError, match=r"call locate\(backbone\) first"):
         _ = site.d_out
     assert site.identity() == {"site": "blocks.0", "kind": "output"} and site.layer_macs is None
+
+
+def test_attention_maps_and_tables_of_positions_are_no_sites() -> None:
+    class Maps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.softmax, self.table = nn.Softmax(dim=-1), Wrapped(lambda x: x[:1])
+
+        def forward(self, x: Tensor) -> Tensor:
+            attention: Tensor = self.softmax(x[:, :3, :1, None].expand(-1, 3, 16, 16))
+            return attention.mean((1, 2, 3))[:, None] + self.table(x).mean((1, 2))[:, None]
+
+    model = Maps()
+    with pytest.raises(UserError, match="returns an attention map"):
+        OutputSite(model, "softmax", grid_sides=frozenset({16})).capture(model, torch.randn(2, 4, 5))
+    with pytest.raises(UserError, match="works on 1 groups of tokens for 2 images"):
+        OutputSite(model, "table").capture(model, torch.randn(2, 4, 5))

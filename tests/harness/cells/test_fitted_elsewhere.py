@@ -9,6 +9,7 @@ import pytest
 from small_runs import suite_of
 
 from harness import load_suite
+from harness.errors import UserError
 from harness.run import run
 from harness.suites import parse_suite
 from methods.pretrained import load
@@ -39,7 +40,7 @@ def test_weights_give_the_scores_of_the_method_that_wrote_them_and_no_time_of_a_
     assert not any("fit" in key for key in row.metrics)
 
 
-def test_a_file_of_another_width_fails_its_cell_in_one_sentence(photo_folder: Path, tmp_path: Path) -> None:
+def test_a_file_of_another_width_is_refused_before_the_run(photo_folder: Path, tmp_path: Path) -> None:
     store = tmp_path / "r.duckdb"
     common = {"seeds": {"tokens": [1]}}
     run(suite_of(photo_folder, "topk_sae", **common), store)
@@ -48,6 +49,18 @@ def test_a_file_of_another_width_fails_its_cell_in_one_sentence(photo_folder: Pa
     suite = load_suite("demo", dictionaries=[f"{artifact}:mine"], methods=["identity"], token_seeds=[42])
     small = suite.targets[-1].model_copy(update={"backbone": "tiny_cnn", "site": "mix", "head": None})
     suite = suite.model_copy(update={"targets": (small,), "data": suite_of(photo_folder, "identity").data})
-    summary = run(suite, store)
-    message = open_store(store).cells().set_index("label").loc["mine", "error_message"]
-    assert summary.failed == 1 and "read 24 features, and the output of this layer has 12" in message
+    with pytest.raises(UserError, match=r"^mine reads 24 features, and 'mix' of tiny CNN has 12\. Give the layer"):
+        run(suite, store)
+    skipping = suite.model_copy(update={"targets": (small.model_copy(update={"skip_unsuitable": True}),)})
+    summary = run(skipping, store)
+    assert (summary.finished, summary.failed) == (1, 0)
+
+
+def test_weights_that_cannot_be_read_are_refused_before_the_run(photo_folder: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "sae.safetensors"
+    weights.write_bytes(b"no safetensors")
+    suite = suite_of(photo_folder, "identity", seeds={"tokens": [1]})
+    entry = {"name": "pretrained_sae", "label": "mine", "config": {"weights": str(weights)}}
+    with pytest.raises(UserError, match="is of no known format of weights"):
+        run(parse_suite({**suite.model_dump(), "methods": [entry]}), tmp_path / "r.duckdb")
+    assert not (tmp_path / "r.duckdb").exists()

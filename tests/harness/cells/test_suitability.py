@@ -57,7 +57,8 @@ def test_they_are_left_out_on_request(photo_folder: Path, tmp_path: Path) -> Non
     summary = run(runnable, store)
     assert summary.finished == 1 and open_store(store).cells()["method"].tolist() == ["identity"]
     assert (
-        "Left out at blocks.1, which is not a linear layer: ELUDe." in next((tmp_path / "logs").iterdir()).read_text()
+        "Left out at blocks.1 of tiny ViT, which does not suit them: ELUDe."
+        in next((tmp_path / "logs").iterdir()).read_text()
     )
 
 

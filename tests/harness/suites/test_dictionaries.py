@@ -18,12 +18,12 @@ def file(folder: Path, name: str = "sae.safetensors") -> Path:
 
 
 def test_the_label_is_given_or_the_name_of_the_file(tmp_path: Path) -> None:
-    weights = file(tmp_path)
+    weights, other = file(tmp_path), file(tmp_path, "b.safetensors")
     folder = str(tmp_path / "run.7")
     Path(folder).mkdir()
     texts = (
         str(weights),
-        f"{weights}:my SAE",
+        f"{other}:my SAE",
         folder,
         "hf:me/sae",
         "hf:me/sae@v1/a.safetensors:theirs",
@@ -31,7 +31,7 @@ def test_the_label_is_given_or_the_name_of_the_file(tmp_path: Path) -> None:
     entries = dictionary_entries(texts)
     assert [entry.label for entry in entries] == ["sae", "my SAE", "run.7", "me/sae", "theirs"]
     assert [entry.config["weights"] for entry in entries] == [
-        str(weights), str(weights), folder, "hf:me/sae", "hf:me/sae@v1/a.safetensors",
+        str(weights), str(other), folder, "hf:me/sae", "hf:me/sae@v1/a.safetensors",
     ]  # fmt: skip
     assert {entry.name for entry in entries} == {"pretrained_sae"}
 
@@ -49,6 +49,11 @@ def test_a_file_with_a_colon_in_its_name_is_taken_as_it_is(tmp_path: Path) -> No
         ([":label"], "give the file of a dictionary"),
         (["hf:"], "give the file of a dictionary"),
         (["hf:me/a:x", "hf:me/b:x"], "2 dictionaries have the label 'x'"),
+        (["hf:me/a:x", "hf:me/a:y"], "is given 2 times, and is one row"),
+        ([""], "give the file of a dictionary"),
+        (["~nosuchuser/x.safetensors"], "there is no file or folder"),
+        (["hf:me/a:" + "x" * 100], "at most 80 characters"),
+        (["hf:me/a:a\tb"], "all printable"),
     ],
 )
 def test_mistakes_are_one_sentence(texts: list[str], reason: str) -> None:

@@ -56,12 +56,17 @@ def registrations(package: str) -> dict[str, SourceClass | None] | None:
 
 
 def _modules(package: str) -> Iterator[tuple[Path, str]]:
-    """Yield file and name of each module below a package."""
+    """Yield file and name of each module below a package, without packages inside it that have another registry."""
     folder = _path(package)
     if folder is None:
         return
+    others = [
+        file.parent
+        for file in folder.rglob("__init__.py")
+        if file.parent != folder and "= Registry(" in file.read_text(encoding="utf-8")
+    ]
     for file in sorted(folder.rglob("*.py")):
-        if file.stem != "__init__":
+        if file.stem != "__init__" and not any(file.is_relative_to(other) for other in others):
             yield file, ".".join((package, *file.relative_to(folder).with_suffix("").parts))
 
 

@@ -66,7 +66,7 @@ def _checked(content: Any) -> Any:
     while pending:
         seen += 1
         if seen > _MOST_VALUES:
-            raise UserError(f"it holds more than {_MOST_VALUES} values")
+            raise UserError(f"it holds more than {_MOST_VALUES} values, or values that contain themselves")
         value = pending.pop()
         if isinstance(value, torch.Tensor):
             if value.layout == torch.strided:

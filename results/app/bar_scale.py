@@ -50,7 +50,8 @@ def bar_scale(values: Iterable[float], most: float = math.inf) -> BarScale | Non
     if -_NEAR_ZERO * abs(low) < high < 0:
         high = 0.0
     span = high - low or abs(high) or 1.0
-    step = 10 ** math.floor(math.log10(span / 4)) if span > 0 else 1.0
+    # A quarter of the smallest number is 0.
+    step = 10 ** math.floor(math.log10(span / 4)) if span / 4 > 0 else 0.0
     if not math.isfinite(step) or step <= 0:
         return None
     low, high = math.floor(low / step) * step, max(min(math.ceil(high / step) * step, most), high)

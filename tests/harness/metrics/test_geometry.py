@@ -242,6 +242,7 @@ class Known(NamedTuple):
     atoms: torch.Tensor
     parents: torch.Tensor
     spec: Any = SimpleNamespace(virtual=False)
+    decode_reads_input: bool = False
 
     @property
     def n_units(self) -> int:

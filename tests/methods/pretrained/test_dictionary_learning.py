@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from original_dictionaries import assert_as_the_original
 from paths import FIXTURES
 from safetensors.torch import load_file
 from torch import Tensor
 
 from methods import pretrained
 from methods.errors import UserError
-from methods.pretrained.pretrained_sae import PretrainedSAE
 from methods.pretrained.source import Source
 from methods.pretrained.weight_formats import FORMATS
 from methods.pretrained.weight_formats.dictionary_learning import _LAYOUTS
@@ -56,22 +56,7 @@ def _with_tensors(folder: Path, **changes: Tensor | None) -> Path:
 
 @pytest.mark.parametrize("name", CASES)
 def test_codes_and_reconstructions_are_those_of_the_package(name: str, tmp_path: Path) -> None:
-    expected = load_file(case(name) / "expected.safetensors")
-    sae = pretrained.load(_folder(name, tmp_path))
-    codes = sae.encode(expected["x"])
-    torch.testing.assert_close(codes, expected["codes"], rtol=1e-5, atol=1e-5)
-    assert torch.equal(codes > 0, expected["codes"] > 0) and 0 < float((codes != 0).float().mean()) < 1
-    torch.testing.assert_close(sae.reconstruct(codes, expected["x"]), expected["output"], rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_they_are_the_same_after_saving_and_loading(name: str, tmp_path: Path) -> None:
-    x = load_file(case(name) / "expected.safetensors")["x"]
-    sae = pretrained.load(_folder(name, tmp_path))
-    again = PretrainedSAE.load(sae.save(tmp_path / "saved.safetensors"))
-    codes = sae.encode(x)
-    assert torch.equal(again.encode(x), codes) and torch.equal(again.reconstruct(codes, x), sae.reconstruct(codes, x))
-    assert again.notes == sae.notes and again.n_units == 24
+    assert assert_as_the_original("dictionary_learning", name, tmp_path).n_units == 24
 
 
 def test_the_cases_cover_every_class_that_is_read() -> None:

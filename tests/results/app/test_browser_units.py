@@ -56,8 +56,8 @@ def test_a_click_on_an_image_enlarges_it(visit: Visit) -> None:
     page = visit.open(UNIT)
     visit.pictures()
     visit.is_idle()
-    place = page.get_by_alt_text(re.compile("^2nd strongest image of unit 4: ")).bounding_box()
-    page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    image_box = page.get_by_alt_text(re.compile("^2nd strongest image of unit 4: ")).bounding_box()
+    page.mouse.click(image_box["x"] + image_box["width"] / 2, image_box["y"] + image_box["height"] / 2)
     dialog = page.get_by_role("dialog")
     expect(dialog.locator("img")).to_have_attribute("alt", re.compile("^2nd strongest image of unit 4: .*enlarged$"))
     assert dialog.locator("img").bounding_box()["width"] > 400

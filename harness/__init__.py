@@ -1,6 +1,7 @@
 """Comparative evaluation of disentanglement methods on vision models.
 
 >>> import harness
+>>> harness.evaluate("my_sae.safetensors", backbone="dinov2_small_saliency", site="blocks.10")   # doctest: +SKIP
 >>> suite = harness.load_suite("demo", methods=("identity", "topk_sae"))
 >>> summary = harness.run_suite(suite, store="outputs/results.duckdb")          # doctest: +SKIP
 """
@@ -15,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.api import load_suite, run_suite
+    from harness.api import collect_tokens, evaluate, load_plugin, load_suite, run_suite
 
-__all__ = ["__version__", "load_suite", "run_suite"]
+__all__ = ["__version__", "collect_tokens", "evaluate", "load_plugin", "load_suite", "run_suite"]
 
 try:
     __version__ = importlib.metadata.version("disentanglement-harness")
@@ -53,7 +54,7 @@ importlib.import_module("methods")
 
 def __getattr__(name: str) -> Any:
     # torch and pandas take seconds to import; `harness --help` needs neither.
-    if name not in ("load_suite", "run_suite"):
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module("harness.api"), name)
 

@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
+from harness.evaluation.evaluate import evaluate
+from harness.evaluation.store_path import DEFAULT_STORE
+from harness.evaluation.tokens import collect_tokens
+from harness.plugins import load_plugin as _load_plugin
 from harness.run import RunSummary
 from harness.run import run_suite as _run_suite
 from harness.suites import Suite
@@ -17,8 +21,16 @@ if TYPE_CHECKING:
     from harness.executors.base import Executor
     from harness.progress import Reporter
 
-#: Default store of the results.
-DEFAULT_STORE = Path("outputs/results.duckdb")
+__all__ = ["DEFAULT_STORE", "collect_tokens", "evaluate", "load_plugin", "load_suite", "run_suite"]
+
+
+def load_plugin(file: str | Path) -> list[tuple[str, str]]:
+    """Import a plugin file, as ``--plugin FILE`` does, and return (kind, name) of everything it registers.
+
+    Raises:
+        UserError: if the file is missing, raises, or registers nothing.
+    """
+    return _load_plugin(Path(file))
 
 
 def load_suite(name_or_path: str | Path, **overrides: Any) -> Suite:

@@ -17,6 +17,8 @@ from methods.plugin_errors import LONGEST_REASON, has_text, type_and_text
 from methods.raw_exceptions import is_a, traceback_of
 from methods.registry import Origin, forget, importing_plugin
 
+#: Module of what is defined in a notebook, an interactive session, or the script that was started.
+INTERACTIVE = "__main__"
 #: Prefix of the names under which plugin files are imported.
 _PREFIX = "harness_plugin_"
 
@@ -105,10 +107,16 @@ def plugin_files() -> tuple[str, ...]:
 def plugin_source(target: Any) -> str | None:
     """Return the hash of the plugin file that defines ``target``, as it was loaded; None for installed code.
 
-    It is part of a cell's identity, so that an edit of the file leads to new results. An edit during a run changes
+    What a notebook or a script defines has no such file, so its code is hashed (:mod:`methods.value_hash`).
+    The hash is part of a cell's identity, so that an edit leads to new results. An edit of a file during a run changes
     neither the code that runs nor the identity of its results.
     """
-    module = sys.modules.get(getattr(target, "__module__", ""))
+    name = getattr(target, "__module__", "")
+    if name == INTERACTIVE:
+        from methods.value_hash import value_hash
+
+        return value_hash(target)
+    module = sys.modules.get(name)
     loader = getattr(module, "__loader__", None)
     return loader.digest if isinstance(loader, _PluginLoader) else None
 

@@ -192,12 +192,7 @@ def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
     Raises:
         UserError: if anything is missing, before anything is computed.
     """
-    images = datasets.load(suite.data.dataset)
-    set_name = suite.data.dataset.partition(":")[0]
-    with calling(datasets.DATASETS, set_name):
-        split = images.split(evaluation=suite.data.evaluation, seed=suite.data.split_seed)
-        for part in split:
-            require_readable(part)
+    images, split = load_images(suite)
     prepared = []
     # Several layers of one backbone share its weights.
     load = functools.cache(functools.partial(backbones.load, device=device))
@@ -205,18 +200,45 @@ def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:
         backbone = load(target.backbone, checkpoint=target.checkpoint, weights=target.weights)
         with calling(backbones.BACKBONES, target.backbone):
             prepared.append(_prepared(target, backbone, images, split))
-    with calling(datasets.DATASETS, set_name):
+    with calling(datasets.DATASETS, _set_name(suite)):
         for part in split:
             part.contents  # noqa: B018 - read here, where an error of the image set is named
     return prepared
 
 
-def _prepared(target: Target, backbone: Backbone, images: ImageSet, split: DatasetSplit) -> PreparedTarget:
+def load_images(suite: Suite) -> tuple[ImageSet, DatasetSplit]:
+    """Return the images of a suite, and their split into probing and evaluation.
+
+    Raises:
+        UserError: if there are none, they cannot be split, or cannot be read.
+    """
+    images = datasets.load(suite.data.dataset)
+    with calling(datasets.DATASETS, _set_name(suite)):
+        split = images.split(evaluation=suite.data.evaluation, seed=suite.data.split_seed)
+        for part in split:
+            require_readable(part)
+    return images, split
+
+
+def _set_name(suite: Suite) -> str:
+    return suite.data.dataset.partition(":")[0]
+
+
+def open_target(target: Target, backbone: Backbone) -> Site:
+    """Return the layer of a target, in its loaded backbone.
+
+    Raises:
+        UserError: if the target names no layer and the backbone has no default one, or there is no such layer.
+    """
     path = target.site or backbone.default_site
     if path is None:
         paths = ", ".join(linear_paths(backbone.model)[-5:])
         raise UserError(f"{target.backbone} has no default layer: give --site PATH; the last ones are {paths}.")
-    site = open_site(backbone, path)
+    return open_site(backbone, path)
+
+
+def _prepared(target: Target, backbone: Backbone, images: ImageSet, split: DatasetSplit) -> PreparedTarget:
+    site = open_target(target, backbone)
     kind = HEADS.get(target.head or ("own" if backbone.n_classes is not None else "probe"))
     head = kind(backbone, split.probing, images.name, target.head_settings)
     head.check()

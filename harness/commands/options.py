@@ -14,6 +14,7 @@ import typer
 from rich.markup import escape
 
 from harness.errors import UserError
+from harness.evaluation.store_path import DEFAULT_STORE
 from methods.registry import did_you_mean
 from results.location import require_location
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from harness.suites.resolve import ResolvedSuite
     from results import Store
 
-DEFAULT_STORE = Path("outputs/results.duckdb")
 #: Largest seed of NumPy's generators.
 MOST_SEED = 2**32 - 1
 #: Number of processes or cells at a time that can be asked for, on a whole cluster.

@@ -57,15 +57,17 @@ _EXPECTED = {
 }
 
 
-def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
+def checked_options(options: Mapping[str, Any], *, caller: str = "load_suite") -> dict[str, Any]:
     """Return the options of :func:`harness.load_suite` with lists as tuples.
+
+    ``caller`` is the name of the function whose arguments they are, for messages.
 
     Raises:
         UserError: an option has an unknown name or a value of another type.
     """
     evaluation = options.get("evaluation")
     if isinstance(evaluation, float) and not math.isfinite(evaluation):
-        raise _wrong("evaluation", evaluation)
+        raise _wrong(caller, "evaluation", evaluation)
     try:
         checked = _Options(**options)
     except ValidationError as error:
@@ -73,12 +75,12 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
         name = str(problem["loc"][0])
         if problem["type"] == "extra_forbidden":
             raise UserError(
-                f"load_suite has no option {name!r}. {did_you_mean(name, list(_Options.model_fields))}"
+                f"{caller} has no option {name!r}. {did_you_mean(name, list(_Options.model_fields))}"
             ) from None
-        raise _wrong(name, options[name]) from None
+        raise _wrong(caller, name, options[name]) from None
     return {name: getattr(checked, name) for name in options}
 
 
-def _wrong(name: str, value: Any) -> UserError:
+def _wrong(caller: str, name: str, value: Any) -> UserError:
     expected = _EXPECTED.get(name, "a text")
-    return UserError(f"load_suite: {name} = {quoted(value)}: give {expected}.")
+    return UserError(f"{caller}: {name} = {quoted(value)}: give {expected}.")

@@ -1,0 +1,242 @@
+"""Methods of Python objects: what they return, their atoms, their devices and files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from overcomplete.sae import TopKSAE
+from torch import Tensor, nn
+
+from methods.errors import UserError
+from methods.python_object.calls import ObjectCalls
+from methods.python_object.object_method import ObjectMethod, object_method
+
+WIDTH, UNITS = 6, 9
+
+
+class Site:
+    d_in = d_out = WIDTH
+    kind = "output"
+
+
+class Tokens:
+    n, finite = 4, True
+
+    def width(self, field: str) -> int:
+        return WIDTH
+
+
+class Plain:
+    """Affine decoder, ReLU encoder."""
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.atoms = torch.randn(UNITS, WIDTH, generator=generator)
+        self.bias = torch.randn(WIDTH, generator=generator)
+
+    def encode(self, x: Tensor) -> Any:
+        return torch.relu(x @ self.atoms.T)
+
+    def decode(self, codes: Tensor) -> Any:
+        return codes @ self.atoms + self.bias
+
+
+class NumPy(Plain):
+    def encode(self, x: Tensor) -> np.ndarray:
+        return np.maximum(x.numpy() @ self.atoms.numpy().T, 0)
+
+    def decode(self, codes: Tensor) -> np.ndarray:
+        return codes.numpy() @ self.atoms.numpy() + self.bias.numpy()
+
+
+class Sparse(Plain):
+    def encode(self, x: Tensor) -> Tensor:
+        return super().encode(x).to_sparse()
+
+
+class Skip(Plain):
+    """Decoder that reads what the encoder has read."""
+
+    def decode(self, codes: Tensor, x: Tensor) -> Tensor:  # type: ignore[override]
+        return codes @ self.atoms + 2 * x
+
+
+class OptionalArgument(Plain):
+    def decode(self, codes: Tensor, scale: float = 1.0) -> Tensor:
+        return scale * super().decode(codes)
+
+
+def fitted(value: Any) -> ObjectMethod:
+    return object_method(value, width=WIDTH)().fit(Tokens(), Site())
+
+
+ROWS = torch.randn(5, WIDTH, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("cls", [Plain, NumPy, Sparse, OptionalArgument])
+def test_codes_outputs_and_atoms_are_those_of_the_object(cls: type[Plain]) -> None:
+    value, method = cls(), fitted(cls())
+    codes = method.encode(ROWS)
+    assert torch.allclose(codes, Plain.encode(value, ROWS)) and codes.layout == torch.strided
+    assert torch.allclose(method.decode(codes), Plain.decode(value, codes))
+    assert torch.allclose(method.dictionary().atoms, value.atoms, atol=1e-5)
+    assert method.n_units == UNITS and method.input_width == WIDTH
+    assert not method.decode_reads_input
+
+
+def test_a_decoder_may_read_what_the_encoder_has_read() -> None:
+    value, method = Skip(), fitted(Skip())
+    codes = method.encode(ROWS)
+    assert method.decode_reads_input
+    assert torch.allclose(method.reconstruct(codes, ROWS), codes @ value.atoms + 2 * ROWS)
+    assert torch.allclose(method.dictionary().atoms, value.atoms, atol=1e-5)
+
+
+def test_an_autoencoder_of_overcomplete_is_taken_as_it_is() -> None:
+    torch.manual_seed(0)
+    module = TopKSAE(WIDTH, UNITS, top_k=3)
+    module.eval()
+    method = fitted(module)
+    with torch.no_grad():
+        assert torch.equal(method.encode(ROWS), module.encode(ROWS)[1])
+        assert torch.allclose(method.dictionary().atoms, module.get_dictionary(), atol=1e-6)
+
+
+def test_dtype_of_the_input_is_kept() -> None:
+    method = fitted(Plain())
+    assert method.encode(ROWS).dtype == torch.float32
+
+    class Single(Plain):
+        def encode(self, x: Tensor) -> Tensor:
+            return super().encode(x).half()
+
+    assert fitted(Single()).encode(ROWS).dtype == torch.float32
+
+
+def test_the_name_is_a_hash_of_what_determines_the_codes() -> None:
+    def name(value: Any) -> str:
+        return object_method(value, width=WIDTH, title="any").spec.name
+
+    first = name(Plain())
+    assert first == object_method(Plain(), width=WIDTH, title="other").spec.name
+    changed = Plain()
+    changed.bias[0] += 1
+    assert len({first, name(changed), name(NumPy()), name(Skip())}) == 4
+
+
+def test_behaviour_that_no_attribute_shows_is_noticed() -> None:
+    calls = {"k": 1.0}
+
+    class Hidden(Plain):
+        __slots__ = ()
+
+        def encode(self, x: Tensor) -> Tensor:
+            return calls["k"] * super().encode(x)
+
+    before = object_method(Hidden(), width=WIDTH).spec.name
+    calls["k"] = 2.0
+    assert object_method(Hidden(), width=WIDTH).spec.name != before
+
+
+def test_what_the_owner_does_with_a_module_later_changes_nothing() -> None:
+    class Module(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.eye(WIDTH))
+
+        def encode(self, x: Tensor) -> Tensor:
+            return x @ self.weight
+
+        def decode(self, codes: Tensor) -> Tensor:
+            return codes @ self.weight.T
+
+    given = Module()
+    method = fitted(given)
+    given.weight.data.zero_()
+    assert torch.equal(method.encode(ROWS), ROWS)
+    assert not method.encode(ROWS).requires_grad
+
+
+def test_a_file_holds_the_tensors_and_the_object_gives_the_codes(tmp_path: Path) -> None:
+    method = fitted(Plain())
+    file = method.save(tmp_path / "fit.safetensors")
+    again = type(method).load(file)
+    assert torch.equal(again.encode(ROWS), method.encode(ROWS)) and again.notes == method.notes
+    other = object_method(NumPy(), width=WIDTH)
+    with pytest.raises(UserError, match=r"contains the method 'python_object\..*', not 'python_object\."):
+        other.load(file)
+
+
+def test_tensors_that_share_memory_are_saved(tmp_path: Path) -> None:
+    value = Plain()
+    value.transposed = value.atoms.T  # type: ignore[attr-defined]
+    assert fitted(value).save(tmp_path / "fit.safetensors").is_file()
+
+
+def test_an_object_without_tensors_is_saved(tmp_path: Path) -> None:
+    class Identity:
+        def encode(self, x: Tensor) -> Tensor:
+            return x
+
+        def decode(self, codes: Tensor) -> Tensor:
+            return codes
+
+    method = fitted(Identity())
+    assert torch.equal(method.dictionary().atoms, torch.eye(WIDTH))
+    method.save(tmp_path / "fit.safetensors")
+
+
+class NoDecode:
+    def encode(self, x: Tensor) -> Tensor:
+        return x
+
+
+class Locked(nn.Module):
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise RuntimeError("locked")
+
+    encode = decode = nn.Identity.forward
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (3, "an object of the type int cannot be evaluated: it has no encode()"),
+        (NoDecode(), "an object of the type NoDecode cannot be evaluated: it has no decode()"),
+        (Plain, "the class Plain cannot be evaluated."),
+        (Locked(), "The module Locked cannot be copied (RuntimeError: locked)"),
+    ],
+)
+def test_what_is_no_such_object_is_refused(value: Any, sentence: str) -> None:
+    with pytest.raises(UserError) as refused:
+        ObjectCalls(value)
+    assert sentence in str(refused.value)
+
+
+def broken(**attributes: Any) -> Plain:
+    return type("Broken", (Plain,), attributes)()
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (
+            broken(encode=lambda self, x: x.sum()),
+            "Broken.encode returns the shape () for (192, 6); it must be",
+        ),
+        (broken(encode=lambda self, x: x[:, :0]), "Broken.encode returns the shape (192, 0)"),
+        (broken(encode=lambda self, x: [1]), "Broken.encode returns a list; it must return one tensor"),
+        (broken(decode=lambda self, z: z), "Broken.decode returns 9 features, and this layer's output has 6"),
+        (broken(decode=lambda self, z: z.sum(0)), "Broken.decode returns the shape (9,) for (192, 9)"),
+        (broken(decode=lambda self, z: z[:, :6] ** 2), "Broken.decode is no affine function of the codes"),
+        (broken(decode=lambda self, z: z[:, :6] * torch.nan), "Broken.decode is no affine function of the codes"),
+    ],
+)
+def test_what_breaks_the_contract_is_refused(value: Plain, sentence: str) -> None:
+    with pytest.raises(UserError) as refused:
+        fitted(value)
+    assert sentence in str(refused.value)

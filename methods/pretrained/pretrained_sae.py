@@ -23,7 +23,7 @@ from methods.base import (
     Tokens,
 )
 from methods.errors import UserError
-from methods.file_settings import content_of, plain_config
+from methods.file_settings import plain_config
 from methods.pretrained.download import HubWeights, resolve
 from methods.pretrained.origins import is_same_backbone, is_same_site
 from methods.pretrained.reading import AUTO, Loaded, format_names, read_weights
@@ -35,7 +35,7 @@ from methods.registry import did_you_mean
 class PretrainedConfig(MethodConfig):
     """Settings of pretrained weights."""
 
-    weights: Weights = Field(description="path of a file or folder of weights, or hf:USER/NAME[@REVISION][/FILE]")
+    weights: Weights = Field(description="path of a file or folder of weights, or hf:USER/NAME[@REVISION][/PATH]")
     format: str = Field("auto", description="format of the weights; auto recognises it")
     settings: dict[str, bool | int | float | str] = Field(
         default_factory=dict, description="what the files of some formats do not say, such as k"
@@ -122,12 +122,12 @@ class PretrainedSAE(Learner):
         return _ends[key]
 
     def fingerprint(self) -> str | None:
-        """Return the hash of a file of the Hub, which is downloaded first; None for a file of this machine.
+        """Return the hash of the files of the Hub, which are downloaded first; None for files of this machine.
 
         The content of a file of this machine is part of the identity already, as that of every setting that names one.
         """
         remote = self._remote()
-        return None if remote is None else content_of(remote.path)
+        return None if remote is None else remote.fingerprint
 
     def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         self.read(device)
@@ -145,7 +145,12 @@ class PretrainedSAE(Learner):
         remote = self._remote()
         path = Path(str(self.config.weights)) if remote is None else remote.path
         loaded = read_weights(
-            path, self.config.format, device, name=str(self.config.weights), settings=self.config.settings
+            path,
+            self.config.format,
+            device,
+            name=str(self.config.weights),
+            settings=self.config.settings,
+            names=None if remote is None else remote.names,
         )
         self._adopt(loaded.method)
         self.source = loaded
@@ -226,7 +231,8 @@ class PretrainedSAE(Learner):
 
     def _remote(self) -> HubWeights | None:
         hub = self.config.weights.hub
-        return None if hub is None else resolve(hub)
+        named = [value for value in self.config.settings.values() if isinstance(value, str)]
+        return None if hub is None else resolve(hub, named)
 
     def _adopt(self, loaded: Method) -> None:
         self.loaded = loaded

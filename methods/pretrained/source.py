@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,25 @@ class Source:
         path: the file or folder.
         settings: what its user says and the files do not, such as the ``k`` of a TopK autoencoder.
         without: name of a file of the folder that is taken to be absent.
+        names: names of the files of the folder that are read; None: all.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Setting] | None = None, *, without: str = "") -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: Mapping[str, Setting] | None = None,
+        *,
+        without: str = "",
+        names: Collection[str] | None = None,
+    ) -> None:
         self.path = path
         self.without = without
+        self.only_names = names
         self.settings = dict(settings or {})
+
+    def with_settings(self, **settings: Setting) -> Source:
+        """Return the same files with other settings."""
+        return Source(self.path, settings, without=self.without, names=self.only_names)
 
     @property
     def is_folder(self) -> bool:
@@ -43,13 +56,17 @@ class Source:
     def file(self, name: str) -> Path | None:
         """Return a file of the folder, or the file itself if it has this name; None if there is none."""
         path = self.path / name if self.is_folder else self.path
-        return path if path.name == name != self.without and path.is_file() else None
+        return path if path.name == name and self._is_read(path) else None
+
+    def _is_read(self, path: Path) -> bool:
+        is_named = not self.is_folder or self.only_names is None or path.name in self.only_names
+        return is_named and path.name != self.without and path.is_file()
 
     @functools.cached_property
     def files(self) -> list[str]:
         """Names of the files of the folder, or of the file itself."""
         return (
-            sorted(path.name for path in self.path.iterdir() if path.name != self.without and path.is_file())
+            sorted(path.name for path in self.path.iterdir() if self._is_read(path))
             if self.is_folder
             else [self.path.name]
         )

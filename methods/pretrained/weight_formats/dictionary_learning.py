@@ -7,7 +7,7 @@ A. Mueller, dictionary_learning (2024), https://github.com/saprmarks/dictionary_
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -44,6 +44,10 @@ class DictionaryLearning(WeightsFormat):
     settings = {
         "dict_class": "class of the autoencoder, such as BatchTopKSAE, if there is no config.json that names it",
     }
+
+    @classmethod
+    def files_of(cls, names: Sequence[str]) -> Sequence[str]:
+        return (_CONFIG, _WEIGHTS) if {_CONFIG, _WEIGHTS} <= set(names) else ()
 
     def recognises(self, source: Source) -> bool:
         if source.is_folder:

@@ -7,7 +7,7 @@ Mechanistic Interpretability in Vision and Video (2025), https://github.com/Pris
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,11 @@ class Prisma(WeightsFormat):
         "constant_norm_rescale",
     }
 
+    @classmethod
+    def files_of(cls, names: Sequence[str]) -> Sequence[str]:
+        weights = _weights_of(names)
+        return (_CONFIG, *weights) if _CONFIG in names and len(weights) == 1 else ()
+
     def recognises(self, source: Source) -> bool:
         file = _weights(source)
         if file is None:
@@ -80,8 +85,12 @@ def _weights(source: Source) -> Path | None:
     """Return the only file of weights; None if there is none, or several."""
     if not source.is_folder:
         return source.path if source.path.suffix in PICKLED and source.path.is_file() else None
-    names = [name for name in source.files if name.endswith((*PICKLED, ".safetensors")) and not name.endswith(_RATES)]
+    names = _weights_of(source.files)
     return source.file(names[0]) if len(names) == 1 else None
+
+
+def _weights_of(names: Sequence[str]) -> list[str]:
+    return [name for name in names if name.endswith((*PICKLED, ".safetensors")) and not name.endswith(_RATES)]
 
 
 def _has_config(file: Path) -> bool:

@@ -6,7 +6,7 @@ Equations and names are those of ``sae_lens/saes``: J. Bloom, C. Tigges, A. Duon
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from methods.pretrained.origins import NotOneLayer, transcoded_layer
 from methods.pretrained.source import Source
 from methods.pretrained.weight_formats import FORMATS
 from methods.pretrained.weight_formats.base import Trained, WeightsFormat, normal_form
+from methods.registry import did_you_mean
 
 _CONFIG, _WEIGHTS = "cfg.json", "sae_weights.safetensors"
 #: Normalisation -> the token scale of :class:`TrainedDictionary`. Those that a trainer folds into the weights when it
@@ -43,6 +44,10 @@ class SAELens(WeightsFormat):
     description = "folder of SAELens: cfg.json and sae_weights.safetensors"
     proof = "checkpoints that SAELens itself wrote"
 
+    @classmethod
+    def files_of(cls, names: Sequence[str]) -> Sequence[str]:
+        return (_CONFIG, _WEIGHTS) if {_CONFIG, _WEIGHTS} <= set(names) else ()
+
     def recognises(self, source: Source) -> bool:
         return source.is_folder and source.file(_CONFIG) is not None and source.file(_WEIGHTS) is not None
 
@@ -54,10 +59,8 @@ class SAELens(WeightsFormat):
         architecture = config.get("architecture", "standard")
         reader = _READERS.get(architecture) if isinstance(architecture, str) else None
         if reader is None:
-            architectures = ", ".join(sorted(_READERS))
-            raise UserError(
-                f"its architecture {str(architecture)[:40]!r} is none of those that are computed: {architectures}"
-            )
+            name = str(architecture)[:40]
+            raise UserError(f"its architecture {name!r} is not computed. {did_you_mean(name, sorted(_READERS))}")
         if config.get("reshape_activations", "none") not in ("none", None):
             raise UserError("it reads the heads of an attention (hook_z), which no site of the harness is")
         activation = config.get("activation_fn")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,6 +64,10 @@ class Saev(WeightsFormat):
         "act_mean": "name of the file in the folder with the mean of the activations",
         "act_norm": "number by which activations are divided, or the name of its file in the folder",
     }
+
+    @classmethod
+    def files_of(cls, names: Sequence[str]) -> Sequence[str]:
+        return [name for name in names if name in (_WEIGHTS, _CONFIG)] if _WEIGHTS in names else ()
 
     def recognises(self, source: Source) -> bool:
         file = _weights(source)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,12 @@ class VISAEBench(WeightsFormat):
     description = "folder of VISAEBench: sae.pt or model.safetensors, and config.json or config.yaml"
     proof = "codes of visaebench 0.1.0 for folders of its documented layout (it writes none itself)"
     refines = frozenset({"overcomplete"})
+
+    @classmethod
+    def files_of(cls, names: Sequence[str]) -> Sequence[str]:
+        weights = [name for name in _WEIGHTS if name in names][:1]
+        configs = [name for name in (_JSON, *_YAML) if name in names][:1]
+        return [*weights, *configs, *(name for name in _STATISTICS if name in names)] if weights and configs else ()
 
     def recognises(self, source: Source) -> bool:
         file = _weights(source)

@@ -77,3 +77,18 @@ def test_a_suite_with_parts_gets_them_in_every_part(tmp_path: Path) -> None:
     for leaf in suite.leaves:
         for target in leaf.targets:
             assert leaf.methods_of(target)[-1].label == "mine"
+
+
+def test_the_longest_file_that_exists_is_meant(tmp_path: Path) -> None:
+    drive = tmp_path / "C:x"
+    drive.mkdir()
+    weights = file(drive)
+    for label in ("", "mine", "a:b", " mine "):
+        text = f"{weights}:{label}" if label else str(weights)
+        assert split_label(text) == (str(weights), label.strip())
+    other = file(tmp_path, "a.safetensors:2")
+    file(tmp_path, "a.safetensors")
+    assert split_label(f"{other}:mine") == (str(other), "mine")
+    assert split_label("hf:me/sae/layer_9:mine") == ("hf:me/sae/layer_9", "mine")
+    # Without an end: no search through every colon.
+    assert split_label("x:" * 100_000)[0] == "x"

@@ -66,8 +66,8 @@ def targets(wanted: str, *, kind: str | None = None) -> list[CheckTarget]:
     Args:
         wanted: ``FILE.py``, weights of a trained dictionary (a file or folder, also of the Hub), a registered name, or
             the spec of a backbone or an image set (``folder:PATH``).
-        kind: restrict to this kind, e.g. if several kinds have the same name: ``hf:OWNER/NAME`` is a backbone unless
-            it is ``method``.
+        kind: restrict to this kind, e.g. if several kinds have the same name: ``hf:OWNER/NAME`` may be a trained
+            dictionary (``method``), a backbone or an image set.
 
     Raises:
         UserError: for an unknown or ambiguous name, or a file that registers nothing to check.
@@ -141,6 +141,8 @@ def _is_registered(kind: str, name: str, identifier: str) -> bool:
         from harness.backbones import PREFIXES
 
         return name in PREFIXES
+    if kind == "method" and f"{name}:" == HUB:
+        return bool(identifier)  # weights of a trained dictionary
     if identifier and kind != "dataset":
         return False
     return name in registry_of(kind).names()

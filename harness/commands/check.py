@@ -36,8 +36,8 @@ def check(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="Only this kind of plugin: method, metric, judge, backbone or dataset; default: all kinds. With method, "
-            "hf:USER/NAME is a trained dictionary, otherwise a backbone."
+            help="Only this kind of plugin: method, metric, judge, backbone or dataset; default: all kinds. "
+            "hf:USER/NAME is a trained dictionary with --kind method."
         ),
     ] = None,
     device: Annotated[

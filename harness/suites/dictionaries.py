@@ -19,8 +19,9 @@ _ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
 def is_weights(text: str) -> bool:
-    """Return True for a text that can only be weights of a dictionary: such a file, an existing folder, or a path of
-    a repository of the Hub. ``hf:OWNER/NAME`` alone can be a backbone.
+    """Return True for a text that can only be weights: such a file, a folder, or a path in a repository of the Hub.
+
+    ``hf:OWNER/NAME`` alone can be a backbone or an image set.
     """
     is_hub_path = text.startswith(HUB) and text.count("/") > 1
     return is_hub_path or text.endswith(_ENDINGS) or (_exists(text) and Path(text).expanduser().is_dir())

@@ -52,7 +52,7 @@ class HubFile(NamedTuple):
         """Return the parts of ``hf:USER/NAME[@REVISION][/PATH]``.
 
         Raises:
-            ValueError: if the text has another form, or a path that leads out of the repository; the message says which.
+            ValueError: if the text has another form or leads out of the repository; the message says which.
         """
         matched = _REPOSITORY.fullmatch(text.removeprefix(PREFIX)) if text.startswith(PREFIX) else None
         if matched is None or ".." in matched["repository"] or "--" in matched["repository"]:

@@ -180,7 +180,11 @@ def test_which_files_a_format_reads_are_files_of_the_folder() -> None:
 
 def test_harness_check_takes_a_repository(hub: FakeHub) -> None:
     put(hub, files("saelens", "topk", "layer_9"))
-    assert targets(f"hf:{REPOSITORY}") == [CheckTarget("backbone", "hf", REPOSITORY)]
+    with pytest.raises(
+        methods.UserError, match="is a method and a backbone and a dataset; choose one, e.g. with --kind"
+    ):
+        targets(f"hf:{REPOSITORY}")
+    assert targets(f"hf:{REPOSITORY}", kind="backbone") == [CheckTarget("backbone", "hf", REPOSITORY)]
     for reference, kind in ((f"hf:{REPOSITORY}", "method"), (f"hf:{REPOSITORY}/layer_9", None)):
         (target,) = targets(reference, kind=kind)
         assert target == CheckTarget("method", "pretrained_sae", reference)

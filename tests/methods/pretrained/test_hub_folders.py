@@ -100,7 +100,7 @@ def test_a_pickled_file_is_read_if_it_is_named(hub: FakeHub) -> None:
     sae = pretrained.load(f"hf:{REPOSITORY}/x/sae.pth", k=3)
     assert sae.source is not None and sae.source.format == "overcomplete"
     put(hub, {"x/evil.pt": b"cos\nsystem\n(S'touch evil'\ntR."})
-    assert "holds more than tensors (os.system)" in refused(f"hf:{REPOSITORY}/x/evil.pt")
+    assert "is of no known format of weights: 'evil.pt'" in refused(f"hf:{REPOSITORY}/x/evil.pt")
 
 
 def test_a_plain_file_beside_a_configuration_is_still_a_file(hub: FakeHub) -> None:
@@ -181,7 +181,7 @@ def test_which_files_a_format_reads_are_files_of_the_folder() -> None:
 def test_harness_check_takes_a_repository(hub: FakeHub) -> None:
     put(hub, files("saelens", "topk", "layer_9"))
     with pytest.raises(
-        methods.UserError, match="is a method and a backbone and a dataset; choose one, e.g. with --kind"
+        methods.UserError, match=r"is a method and a backbone and a dataset; choose one, e.g. with --kind"
     ):
         targets(f"hf:{REPOSITORY}")
     assert targets(f"hf:{REPOSITORY}", kind="backbone") == [CheckTarget("backbone", "hf", REPOSITORY)]

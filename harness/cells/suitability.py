@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.activations.site import needs_linear
@@ -10,6 +10,7 @@ from harness.activations.sites import nearest_linear
 from harness.errors import UserError
 from harness.identity import canonical
 from harness.suites import MethodEntry, Suite
+from harness.suites.schema import names_of
 from methods import METHODS
 from methods.base import make_config
 from methods.file_settings import plain_config
@@ -48,6 +49,23 @@ def suitable_entries(suite: Suite, target: PreparedTarget) -> list[MethodEntry]:
 def unsuitable_entries(entries: Sequence[MethodEntry], target: PreparedTarget) -> list[MethodEntry]:
     """Return the entries that do not suit the site of a target."""
     return [entry for entry in entries if _lacks_layer(entry, target) or _other_widths(entry, target) is not None]
+
+
+def require_named(suite: Suite, prepared: Sequence[PreparedTarget], named: Collection[str]) -> None:
+    """Check that each method that the user names suits at least one of the targets that list it.
+
+    Raises:
+        UserError: if one does not; the others may be left out of targets that do not suit them.
+    """
+    for name in named:
+        listed = [
+            (target, [entry for entry in suite.methods_of(target.target) if name in names_of(entry)])
+            for target in prepared
+        ]
+        left_out = [(target, unsuitable_entries(entries, target)) for target, entries in listed if entries]
+        if left_out and sum(len(entries) for _, entries in listed) == sum(len(entries) for _, entries in left_out):
+            target, entries = left_out[0]
+            raise UserError(f"{name!r} would run nowhere: {_refusal(entries, [], target)}")
 
 
 def skipped_sentence(suite: Suite, target: PreparedTarget) -> str:

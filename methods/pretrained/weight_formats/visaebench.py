@@ -109,7 +109,7 @@ def _config(source: Source) -> Mapping[str, Any]:
     file = next((file for file in map(source.file, _YAML) if file is not None), None)
     if file is None:
         return {}
-    import yaml  # timm needs it, too
+    import yaml
 
     try:
         if file.stat().st_size > _MOST_YAML:

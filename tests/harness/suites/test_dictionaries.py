@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness import load_suite
+from harness.commands.run import RunOptions
 from harness.errors import UserError
 from harness.suites.dictionaries import dictionary_entries, split_label
 
@@ -70,6 +71,25 @@ def test_they_are_added_to_every_target_whichever_methods_are_chosen(tmp_path: P
     plain = load_suite("demo")
     for target, before in zip(whole.targets, plain.targets, strict=True):
         assert whole.methods_of(target)[:-1] == plain.methods_of(before)
+
+
+def test_the_method_that_reads_them_can_be_named_beside_them(tmp_path: Path) -> None:
+    dictionaries = [f"{file(tmp_path)}:mine", f"{file(tmp_path, 'b.safetensors')}:other"]
+    suite = load_suite("demo", dictionaries=dictionaries, methods=["pretrained_sae"])
+    assert [[entry.label for entry in suite.methods_of(target)] for target in suite.targets] == [
+        ["mine", "other"]
+    ] * len(suite.targets)
+    both = load_suite("demo", dictionaries=dictionaries, methods=["identity", "pretrained_sae"])
+    assert [entry.label or entry.name for entry in both.methods_of(both.targets[0])] == ["identity", "mine", "other"]
+    one = load_suite("demo", dictionaries=dictionaries, methods=["mine"])
+    assert {entry.label for entry in one.methods_of(one.targets[0])} == {"mine", "other"}
+    with pytest.raises(UserError, match=r"^--method pretrained_sae needs weights: give them as --dictionary FILE"):
+        load_suite("demo", methods=["pretrained_sae"])
+
+
+def test_the_options_of_a_run_name_its_methods_and_dictionaries(tmp_path: Path) -> None:
+    options = RunOptions(method=["elude"], dictionary=[f"{file(tmp_path)}:mine"])
+    assert options.named == ("elude", "mine") and RunOptions().named == ()
 
 
 def test_a_suite_with_parts_gets_them_in_every_part(tmp_path: Path) -> None:

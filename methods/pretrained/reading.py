@@ -113,6 +113,11 @@ def _recognised(source: Source, name: str) -> str:
         return matching[0]
     if matching:
         raise UserError(f"{name!r} may be of the formats {', '.join(matching)}: say which, with format=.")
+    if source.names:
+        try:
+            source.tensors  # noqa: B018 - its error is the reason
+        except UserError as error:
+            raise UserError(f"{name!r} cannot be read as weights: {str(error).rstrip('.')}.") from error
     raise UserError(f"{name!r} is of no known format of weights: {_content(source)}. {_formats(formats)}")
 
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from methods.errors import UserError, first_line
+from methods.requirements import is_finite
 from methods.torch_files import load_torch
 
 #: Most bytes of a JSON file.
@@ -123,11 +124,7 @@ class Source:
         file = self.only(".safetensors")
         if file is None:
             raise UserError("there is not exactly one safetensors file")
-        try:
-            with safe_open(str(file), framework="pt") as opened:
-                return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{file.name} is damaged ({first_line(error)})") from error
+        return tensors_in(file)
 
     @functools.cached_property
     def pickled(self) -> Any:
@@ -139,20 +136,66 @@ class Source:
         file = self.only(*PICKLED)
         if file is None:
             return None
-        return load_torch(file)
+        return load_pickled(file)
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self, name: str | None = None) -> dict[str, Tensor]:
         """Return the tensors of the safetensors or the pickled file, which must be a mapping of names to tensors.
+
+        Args:
+            name: name of a pickled file of the folder; None: the only file of weights.
 
         Raises:
             UserError: if there is no such file, or it holds something else.
         """
-        if self.only(".safetensors") is not None:
+        if name is None and self.only(".safetensors") is not None:
             return self.tensors
-        content = self.pickled
+        file = None if name is None else self.file(name)
+        content = self.pickled if file is None else load_pickled(file)
         if isinstance(content, Mapping) and content and all(isinstance(value, Tensor) for value in content.values()):
             return {str(name): value for name, value in content.items()}
         raise UserError("it holds no state_dict: a mapping of names to tensors")
+
+
+def tensors_in(file: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file.
+
+    Raises:
+        UserError: if it is damaged, or its tensors are not finite real numbers.
+    """
+    try:
+        with safe_open(str(file), framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file.name} is damaged ({first_line(error)})") from error
+    _require_finite(tensors)
+    return tensors
+
+
+def load_pickled(file: Path, *, offset: int = 0, records: Collection[str] = ()) -> Any:
+    """Return what :func:`methods.torch_files.load_torch` returns, if its tensors are finite real numbers.
+
+    Raises:
+        UserError: if they are not, or the file cannot be read.
+    """
+    content = load_torch(file, offset=offset, records=records)
+    if isinstance(content, Mapping):
+        _require_finite(content)
+        if isinstance(state := content.get("state_dict"), Mapping):
+            _require_finite(state)
+    return content
+
+
+def _require_finite(tensors: Mapping[Any, Any]) -> None:
+    """Check the tensors of a file before they are folded into each other, which may hide a NaN.
+
+    Raises:
+        UserError: if a tensor is complex, or holds NaN or infinity.
+    """
+    for name, tensor in tensors.items():
+        if isinstance(tensor, Tensor) and tensor.is_complex():
+            raise UserError(f"its tensor {str(name)[:80]!r} is complex, and weights are real numbers")
+        if isinstance(tensor, Tensor) and not is_finite(tensor.float() if tensor.element_size() == 1 else tensor):
+            raise UserError(f"its tensor {str(name)[:80]!r} contains NaN or infinity")
 
 
 def _metadata(file: Path) -> dict[str, str]:

@@ -58,7 +58,7 @@ class DictionaryLearning(WeightsFormat):
             return False
 
     def read(self, source: Source) -> Trained:
-        tensors, trainer = source.state(), _trainer(source)
+        tensors, trainer = source.state(_WEIGHTS if source.is_folder else None), _trainer(source)
         name = source.settings.get("dict_class", trainer.get("dict_class")) or _class_of(tensors)
         layout = _LAYOUTS.get(name) if isinstance(name, str) else None
         if layout is None:

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from methods.errors import UserError
-from methods.pretrained.source import PICKLED, Source
+from methods.pretrained.source import PICKLED, Source, load_pickled
 from methods.pretrained.weight_formats import FORMATS
 from methods.pretrained.weight_formats.base import Trained, WeightsFormat, normal_form
-from methods.torch_files import Record, load_torch
+from methods.torch_files import Record
 
 _CONFIG = "config.json"
 #: Class of the configuration in a pickled file. Its attributes are read, and its code is not imported.
@@ -28,6 +28,7 @@ _RECORDS = (f"vit_prisma.sae.config.{_CONFIG_CLASS}", "vit_prisma.configs.Hooked
 _TELLING = frozenset({"hook_point_layer", "layer_subtype", "activation_fn_str", "d_in"})
 #: Ending of the files of firing rates that are saved beside each checkpoint.
 _RATES = "_log_feature_sparsity.pt"
+_TENSORS, _GATED = {"W_enc", "b_enc", "W_dec", "b_dec"}, {"b_gate", "r_mag", "b_mag"}
 _MOST_PICKLE = 16 << 20
 #: Normalisation -> the token scale of :class:`TrainedDictionary`.
 _TOKEN_SCALES = {"none": "none", "constant_norm_rescale": "rms", "layer_norm": "layer_norm"}
@@ -66,6 +67,9 @@ class Prisma(WeightsFormat):
             raise UserError("it is a transcoder, which reads one layer and writes another")
         if config.get("hook_point_head_index") is not None:
             raise UserError("it reads one head of an attention, which no site of the harness is")
+        allowed = _TENSORS | (_GATED if config.get("architecture") == "gated" else set())
+        if unknown := sorted(str(name) for name in tensors if name not in allowed):
+            raise UserError(f"it has a tensor {unknown[0][:80]!r}, and its architecture has none of this name")
         settings, extra, encoder_bias = _activation(config, tensors)
         b_dec = _tensor(tensors, "b_dec")
         dictionary = normal_form(
@@ -112,7 +116,7 @@ def _content(source: Source) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
             "a dictionary of ViT-Prisma is one pickled file, or a folder with one file of weights and config.json"
         )
     config: Mapping[str, Any] = source.json(_CONFIG) if source.is_folder else {}
-    content = source.state() if file.suffix == ".safetensors" else load_torch(file, records=_RECORDS)
+    content = source.state() if file.suffix == ".safetensors" else load_pickled(file, records=_RECORDS)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         saved = content.get("cfg")
         config = vars(saved) if isinstance(saved, Record) else config

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from methods.errors import UserError
 from methods.pretrained.origins import NotOneLayer, transcoded_layer
-from methods.pretrained.source import Source
+from methods.pretrained.source import Source, tensors_in
 from methods.pretrained.weight_formats import FORMATS
 from methods.pretrained.weight_formats.base import Trained, WeightsFormat, normal_form
 from methods.registry import did_you_mean
@@ -52,10 +52,11 @@ class SAELens(WeightsFormat):
         return source.is_folder and source.file(_CONFIG) is not None and source.file(_WEIGHTS) is not None
 
     def read(self, source: Source) -> Trained:
-        if source.file(_CONFIG) is None or source.file(_WEIGHTS) is None:
+        file = source.file(_WEIGHTS)
+        if source.file(_CONFIG) is None or file is None:
             raise UserError(f"a dictionary of SAELens is a folder with {_CONFIG} and {_WEIGHTS}; give the folder")
         config = _with_old_names(source.json(_CONFIG))
-        tensors = source.tensors
+        tensors = tensors_in(file)  # SAELens may have saved sparsity.safetensors beside it
         architecture = config.get("architecture", "standard")
         reader = _READERS.get(architecture) if isinstance(architecture, str) else None
         if reader is None:

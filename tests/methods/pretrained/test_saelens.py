@@ -137,3 +137,9 @@ def test_a_file_without_its_folder_is_named_as_such(tmp_path: Path) -> None:
             pretrained.load(alone)
     with pytest.raises(UserError, match="a dictionary of SAELens is a folder"):
         pretrained.load(folder / WEIGHTS, format="saelens")
+
+
+def test_the_sparsity_that_saelens_saves_beside_the_weights_is_left_out(tmp_path: Path) -> None:
+    folder, values = _folder("topk", tmp_path), load_file(case("topk") / "expected.safetensors")
+    save_file({"sparsity": torch.zeros(24)}, folder / "sparsity.safetensors")
+    torch.testing.assert_close(pretrained.load(folder).encode(values["x"]), values["codes"], rtol=1e-5, atol=1e-5)

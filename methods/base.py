@@ -158,7 +158,12 @@ class Method(ABC):
 
     @classmethod
     def layer_width(cls, config: MethodConfig) -> int | None:
-        """Return the width of the layer that the method can be put on with these settings; None: any."""
+        """Return the width of the output of the layers that the method can be put on with these settings; None: any."""
+        return None
+
+    @classmethod
+    def layer_input_width(cls, config: MethodConfig) -> int | None:
+        """Return the width of the input of the linear layers that the method can be put on; None: any."""
         return None
 
     @classmethod

@@ -6,11 +6,12 @@ import io
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from methods.errors import UserError, first_line
+from methods.torch_archives import require_bounded
 
 #: Most values in a file, each counted as often as it is reached.
 _MOST_VALUES = 1_000_000
@@ -34,10 +35,10 @@ def load_torch(file: Path, *, offset: int = 0, records: Collection[str] = ()) ->
         UserError: if it holds anything but tensors, plain values and these records, or is damaged.
     """
     try:
-        source: Any = io.BytesIO(file.read_bytes()[offset:]) if offset else file
-        with torch.serialization.safe_globals([(Record, name) for name in records]) if records else nullcontext():
-            content = torch.load(source, map_location="cpu", weights_only=True)  # noqa: TID251 (the one place)
-        return _checked(content)
+        source: Any = io.BytesIO(file.read_bytes()[offset:]) if offset else file.open("rb")
+        with source:
+            require_bounded(source)
+            return _checked(_loaded(source, records))
     except UserError as error:
         raise UserError(f"{file.name!r} cannot be read as a checkpoint: {error}.") from error
     except Exception as error:  # damaged bytes raise RuntimeError, EOFError, IndexError and more from inside torch
@@ -52,6 +53,11 @@ def load_torch(file: Path, *, offset: int = 0, records: Collection[str] = ()) ->
             # Its message advises weights_only=False, which is the last thing to do with a damaged file.
             raise UserError(f"{file.name!r} cannot be read as a checkpoint: it is damaged or no torch file.") from error
         raise UserError(f"{file.name!r} cannot be read as a checkpoint ({first_line(error)}).") from error
+
+
+def _loaded(source: BinaryIO, records: Collection[str]) -> Any:
+    with torch.serialization.safe_globals([(Record, name) for name in records]) if records else nullcontext():
+        return torch.load(source, map_location="cpu", weights_only=True)  # noqa: TID251 (the one place)
 
 
 def _checked(content: Any) -> Any:
@@ -69,8 +75,9 @@ def _checked(content: Any) -> Any:
             raise UserError(f"it holds more than {_MOST_VALUES} values, or values that contain themselves")
         value = pending.pop()
         if isinstance(value, torch.Tensor):
-            if value.layout == torch.strided:
-                extra += max(value.numel() * value.element_size() - value.untyped_storage().nbytes(), 0)
+            if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+                raise UserError("a tensor in it is sparse, quantised or without numbers, and weights are dense")
+            extra += max(value.numel() * value.element_size() - value.untyped_storage().nbytes(), 0)
             if extra > _MOST_REPEATED:
                 raise UserError(f"a tensor of the shape {tuple(value.shape)} is larger than the numbers saved for it")
         elif isinstance(value, Record):

@@ -55,8 +55,9 @@ class CheckedMethod:
     """the fitted method, set by the check ``fit``"""
 
     def __post_init__(self) -> None:
-        width = self.cls.layer_width(make_config(self.cls, dict(self.config)))
-        self.site, self.tokens = small_layer() if width is None else small_layer(width=width)
+        config = make_config(self.cls, dict(self.config))
+        d_in, d_out = self.cls.layer_input_width(config), self.cls.layer_width(config)
+        self.site, self.tokens = small_layer(width=d_out, d_in=d_in)
 
     @property
     def x(self) -> Tensor:

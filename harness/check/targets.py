@@ -15,8 +15,8 @@ from harness.check.methods import check_method, small_settings
 from harness.check.metrics import check_metric
 from harness.errors import UserError
 from harness.plugins import KINDS, load_plugin, registry_of
+from harness.suites.dictionaries import HUB, is_weights
 from harness.suites.dictionaries import METHOD as DICTIONARY
-from harness.suites.dictionaries import is_weights
 from harness.suites.known_names import no_such_plugin
 from methods.base import make_config
 from methods.plugin_threads import unfinished_threads
@@ -64,9 +64,10 @@ def targets(wanted: str, *, kind: str | None = None) -> list[CheckTarget]:
     """Return the plugins that a file registers, or the one that a name denotes.
 
     Args:
-        wanted: ``FILE.py``, weights of a trained dictionary (a file or folder), a registered name, or the spec of a
-            backbone or an image set (``folder:PATH``).
-        kind: restrict to this kind, e.g. if several kinds have the same name.
+        wanted: ``FILE.py``, weights of a trained dictionary (a file or folder, also of the Hub), a registered name, or
+            the spec of a backbone or an image set (``folder:PATH``).
+        kind: restrict to this kind, e.g. if several kinds have the same name: ``hf:OWNER/NAME`` may be a trained
+            dictionary (``method``), a backbone or an image set.
 
     Raises:
         UserError: for an unknown or ambiguous name, or a file that registers nothing to check.
@@ -81,7 +82,7 @@ def targets(wanted: str, *, kind: str | None = None) -> list[CheckTarget]:
             names = ", ".join(f"the {of} {name!r}" for of, name in registered)
             raise UserError(f"{wanted} registers {names}, and no {kind or ', '.join(KINDS)} to check.")
         return checkable
-    if is_weights(wanted):
+    if (is_weights(wanted) or (kind == "method" and wanted.startswith(HUB))) and kind in (None, "method"):
         return [CheckTarget("method", DICTIONARY, wanted)]
     name, _, identifier = wanted.partition(":")
     matching = [of for of in kinds if _is_registered(of, name, identifier)]
@@ -140,6 +141,8 @@ def _is_registered(kind: str, name: str, identifier: str) -> bool:
         from harness.backbones import PREFIXES
 
         return name in PREFIXES
+    if kind == "method" and f"{name}:" == HUB:
+        return bool(identifier)  # weights of a trained dictionary
     if identifier and kind != "dataset":
         return False
     return name in registry_of(kind).names()

@@ -160,18 +160,22 @@ class SmallTokens:
         return self.fields[field][:, start:stop].clone()
 
 
-def small_layer(n_images: int = 60, n_positions: int = 10, *, width: int = 8) -> tuple[Site, SmallTokens]:
-    """Return a layer (d_in 24, d_out ``width``) with random weights, and ``n_images * n_positions`` clustered tokens.
+def small_layer(
+    n_images: int = 60, n_positions: int = 10, *, width: int | None = None, d_in: int | None = None
+) -> tuple[Site, SmallTokens]:
+    """Return a layer with random weights, and ``n_images * n_positions`` clustered tokens.
 
-    The tokens resemble those of a real network. The result is deterministic.
+    The layer has ``d_in`` inputs, 24 by default, and ``width`` outputs, 8 by default. The tokens resemble
+    those of a real network. The result is deterministic.
     """
     generator = torch.Generator().manual_seed(0)
-    weight = torch.randn(width, 24, generator=generator)
+    width, d_in = width or 8, d_in or 24
+    weight = torch.randn(width, d_in, generator=generator)
     bias = torch.randn(width, generator=generator)
     n = n_images * n_positions
-    centres = torch.relu(torch.randn(6, 24, generator=generator)) * 2
-    q = centres[torch.arange(n) % 6] + 0.3 * torch.randn(n, 24, generator=generator)
-    layer = nn.utils.skip_init(nn.Linear, 24, width).requires_grad_(False)
+    centres = torch.relu(torch.randn(6, d_in, generator=generator)) * 2
+    q = centres[torch.arange(n) % 6] + 0.3 * torch.randn(n, d_in, generator=generator)
+    layer = nn.utils.skip_init(nn.Linear, d_in, width).requires_grad_(False)
     layer.weight.copy_(weight)
     layer.bias.copy_(bias)
     image = np.repeat(np.arange(n_images, dtype=np.int64), n_positions)

@@ -25,8 +25,8 @@ def check(
     target: Annotated[
         str,
         typer.Argument(
-            help="Python file of a plugin, weights of a trained dictionary (a file or folder), or name of a method, "
-            "metric, panel, backbone or image set."
+            help="Python file of a plugin, weights of a trained dictionary (a file, a folder, or hf:USER/NAME/FOLDER), "
+            "or name of a method, metric, panel, backbone or image set."
         ),
     ],
     setting: Annotated[
@@ -35,7 +35,10 @@ def check(
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option(help="Only this kind of plugin: method, metric, judge, backbone or dataset; default: all kinds."),
+        typer.Option(
+            help="Only this kind of plugin: method, metric, judge, backbone or dataset; default: all kinds. "
+            "hf:USER/NAME is a trained dictionary with --kind method."
+        ),
     ] = None,
     device: Annotated[
         str, typer.Option(help="Device on which a method is fitted and a backbone runs: cpu or cuda.")

@@ -80,6 +80,13 @@ class RunOptions(LayerOptions):
     ] = None
     scale: ScaleOption = None
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Names of the methods, and labels of the dictionaries, that the options ask for."""
+        from harness.suites.dictionaries import dictionary_entries
+
+        return (*(self.method or ()), *(entry.label or "" for entry in dictionary_entries(self.dictionary or ())))
+
 
 @dataclass(frozen=True)
 class ExecutorOptions:
@@ -168,6 +175,8 @@ def run(
             rerun=rerun,
             executor=opened,
             reporter=reporter,
+            # A trial at reduced size may have other layers than those that the methods are for.
+            named=() if choice.scale is not None else choice.named,
         )
     try:
         _print(summary, runnable, compute.store, as_json)

@@ -132,13 +132,15 @@ def _add_entry(
     method = METHODS.get(entry.name)
     settings = make_config(method, entry.config)
     configured = {"name": entry.name, "config": plain_config(settings)}
+    # The properties of trained weights are those of their files, which may have to be downloaded first.
+    spec = method.spec if method.spec.fitted_elsewhere else method.spec_with(settings)
     if entry.select:
         configured["select"] = leaf.sweep.model_dump()
     for token_seed in leaf.token_seeds_of(target):
         repeats = leaf.repeats_of(target, token_seed)
         init_seeds = leaf.init_seeds_of(target, token_seed)
         for number, init_seed in enumerate(init_seeds):
-            if number and not method.spec_with(settings).uses_seed and init_seed not in repeats:
+            if number and not spec.uses_seed and init_seed not in repeats:
                 continue
             # Cells that differ only in their metrics share a fit.
             fit = {**shared, **configured, "seeds": [token_seed, init_seed]}

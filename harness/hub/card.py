@@ -83,10 +83,9 @@ def base_model(backbone: str) -> str | None:
 
 
 def _introduction(pushed: PushedCell) -> str:
-    spec = METHODS.get(pushed.text("method")).spec
     cell = pushed.cell
     harness_version = provenance.versions().get("harness", "of an unknown version")
-    what = {"input": "reads the input", "output": "reads the output"}[spec.reads]
+    what = {"input": "reads the input", "output": "reads the output"}[weights.reads_of(pushed)]
     return (
         f"Fitted weights of the method {code(pushed.text('method'))} (version {code(pushed.method_version)}), which "
         f"{what} of the layer {code(pushed.text('site'))} of {code(pushed.text('backbone'))} and decomposes it into "
@@ -181,7 +180,7 @@ def _as_pretrained(pushed: PushedCell, repository: str) -> Iterator[str]:
 
 def _example(pushed: PushedCell) -> str:
     """Return a line of Python that makes an input, so that the code works as it is pasted."""
-    reads = METHODS.get(pushed.text("method")).spec.reads
+    reads = weights.reads_of(pushed)
     width = _number(pushed.cell["d_in" if reads == "input" else "d_out"])
     return f"x = torch.randn(4, {width})  # in place of the layer's {reads}, one row per token"
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from harness import provenance
 from harness.hub.cell import PushedCell
-from harness.hub.weights import is_pretrained_loadable
+from harness.hub.weights import is_pretrained_loadable, reads_of
 from methods import METHODS
 
 FILE = "config.json"
@@ -37,7 +37,7 @@ def config_text(pushed: PushedCell, weights: Path, license_id: str | None) -> st
             "version": pushed.method_version,
             "label": cell["label"],
             "family": spec.family,
-            "reads": spec.reads,
+            "reads": reads_of(pushed),
             "pretrained_sae": is_pretrained_loadable(str(cell["method"])),
         },
         "config": cell["config"],

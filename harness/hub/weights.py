@@ -62,6 +62,15 @@ def is_pretrained_loadable(name: str) -> bool:
     return name == "pretrained_sae" or is_loadable(cls)
 
 
+def reads_of(pushed: PushedCell) -> str:
+    """Return the side of the layer that a saved fit reads, ``input`` or ``output``: weights say their own."""
+    spec = METHODS.get(pushed.text("method")).spec
+    if not spec.fitted_elsewhere:
+        return spec.reads
+    loaded = read_header(pushed.weights).get("extra", {}).get("loaded", {})
+    return "input" if loaded.get("config", {}).get("reads") == "input" else spec.reads
+
+
 def _config(pushed: PushedCell) -> Any:
     """Return the recorded settings; weights that were loaded have a name with the ending that the setting requires."""
     config = dict(pushed.cell["config"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from harness.atomic import create_partial, remove, remove_leftovers
 from harness.cells.fit import SavedFit, saved_fits
 from harness.cells.plan import Cell, PreparedTarget, cells_of, prepare
 from harness.cells.run_cell import CellContext
-from harness.cells.suitability import skipped_sentence
+from harness.cells.suitability import require_named, skipped_sentence
 from harness.executors.base import Event, Executor, TargetWork, Work
 from harness.progress import Reporter, Silent
 from harness.run import stability
@@ -46,6 +46,7 @@ def run(
     rerun: bool = False,
     executor: str | Executor = "local",
     reporter: Reporter | None = None,
+    named: Collection[str] = (),
 ) -> RunSummary:
     """Run every cell of a suite that is not finished yet, and record each as soon as it is done.
 
@@ -63,18 +64,28 @@ def run(
         rerun: also run finished cells again.
         executor: name of an executor of ``harness.executors``, or an open executor, which several runs can share.
         reporter: receives the progress; default: no output.
+        named: names or labels of methods that must not be left out of every target.
 
     Raises:
         UserError: if the suite is invalid or cannot run; raised before anything is computed.
     """
     if isinstance(executor, str):
         with executors.create(executor) as opened:
-            return run(suite, store_path, device=device, cache=cache, rerun=rerun, executor=opened, reporter=reporter)
+            return run(
+                suite,
+                store_path,
+                device=device,
+                cache=cache,
+                rerun=rerun,
+                executor=opened,
+                reporter=reporter,
+                named=named,
+            )
     reporter = reporter or Silent()
     planning_device = executor.planning_device(device)
     judging.check_panel(suite)
     doctor.require(suite, store_path, device=planning_device, cache=cache)
-    prepared = prepare(suite, device=planning_device)
+    prepared = _prepared(suite, planning_device, named)
     cells = cells_of(suite, prepared)
     file = Path(store_path).expanduser().absolute()
     cache_dir = _open_cache(Path(cache).expanduser().absolute() if cache else file.parent / "cache")
@@ -139,6 +150,12 @@ def run(
         elsewhere=len(shared.elsewhere),
         waiting=len(outbox.waiting),
     )
+
+
+def _prepared(suite: Suite, device: str, named: Collection[str]) -> list[PreparedTarget]:
+    prepared = prepare(suite, device=device)
+    require_named(suite, prepared, named)
+    return prepared
 
 
 class _Waits:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ def run_suite(
     *,
     reporter: Reporter | None = None,
     runner: Callable[..., RunSummary] = run,
+    named: Collection[str] = (),
     **options: Any,
 ) -> RunSummary:
     """Run a suite with parts and selections; each part is a separate run with its own judging.
@@ -31,6 +32,7 @@ def run_suite(
         store_path: DuckDB file.
         reporter: receives the progress; default: no output.
         runner: function that runs a suite without parts, with the signature of :func:`harness.run.run`.
+        named: names or labels of methods that must not be left out of every target, of a suite without parts.
         options: passed to ``runner`` (``device``, ``cache``, ``rerun``, ...).
 
     Raises:
@@ -41,6 +43,8 @@ def run_suite(
     parts: list[PartSummary] = []
     stopped: list[str] = []
     leaves = suite.leaves
+    if named and len(leaves) == 1 and not has_selections(leaves[0]):
+        options["named"] = named
     for number, leaf in enumerate(leaves):
         if len(leaves) > 1:
             reporter.say(f"Part {number + 1} of {len(leaves)}, {leaf.name}: {leaf.description}")

@@ -11,14 +11,20 @@ from harness.suites.schema import MethodEntry
 
 #: Registry name of the method that loads them.
 METHOD = "pretrained_sae"
-_HUB = "hf:"
+HUB = "hf:"
 _LONGEST_LABEL = 80
+#: Most letters of a text that are searched for colons.
+_MOST_LETTERS = 5000
 _ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
 def is_weights(text: str) -> bool:
-    """Return True for a text that can only be weights of a dictionary: such a file, or an existing folder."""
-    return text.endswith(_ENDINGS) or (_exists(text) and Path(text).expanduser().is_dir())
+    """Return True for a text that can only be weights: such a file, a folder, or a path in a repository of the Hub.
+
+    ``hf:OWNER/NAME`` alone can be a backbone or an image set.
+    """
+    is_hub_path = text.startswith(HUB) and text.count("/") > 1
+    return is_hub_path or text.endswith(_ENDINGS) or (_exists(text) and Path(text).expanduser().is_dir())
 
 
 def dictionary_entries(texts: Sequence[str]) -> tuple[MethodEntry, ...]:
@@ -41,18 +47,18 @@ def dictionary_entries(texts: Sequence[str]) -> tuple[MethodEntry, ...]:
 
 def _entry(text: str) -> MethodEntry:
     file, label = split_label(text)
-    is_remote = file.startswith(_HUB)
+    is_remote = file.startswith(HUB)
     if not is_remote and not _exists(file):
         raise UserError(
             f"--dictionary {text[:200]!r}: there is no file or folder {file[:200]!r}. Give weights as FILE or "
-            "FILE:LABEL, or hf:USER/NAME."
+            "FILE:LABEL, or hf:USER/NAME[/FOLDER]."
         )
     if len(label) > _LONGEST_LABEL or not label.isprintable():
         raise UserError(
             f"--dictionary {text[:80]!r}: the label must have at most {_LONGEST_LABEL} characters, all printable."
         )
     weights = file if is_remote else str(Path(file).expanduser().absolute())
-    name = file.removeprefix(_HUB) if is_remote else Path(weights).name.removesuffix(".safetensors")
+    name = file.removeprefix(HUB) if is_remote else Path(weights).name.removesuffix(".safetensors")
     return MethodEntry(name=METHOD, label=label or name, config={"weights": weights})
 
 
@@ -64,7 +70,7 @@ def _exists(file: str) -> bool:
 
 
 def split_label(text: str) -> tuple[str, str]:
-    """Return file and label of ``FILE[:LABEL]``; a file that exists is taken as it is, colons included.
+    """Return file and label of ``FILE[:LABEL]``; of a text with several colons, the longest file that exists is meant.
 
     Raises:
         UserError: if there is no file before the label.
@@ -73,7 +79,11 @@ def split_label(text: str) -> tuple[str, str]:
         raise UserError("--dictionary is empty: give the file of a dictionary, as FILE or FILE:LABEL.")
     if _exists(text):
         return text, ""
-    prefix = _HUB if text.startswith(_HUB) else ""
+    prefix = HUB if text.startswith(HUB) else ""
+    colons = [index for index, letter in enumerate(text[:_MOST_LETTERS]) if letter == ":" and index and not prefix]
+    for index in reversed(colons):
+        if _exists(text[:index]):
+            return text[:index], text[index + 1 :].strip()
     file, _, label = text.removeprefix(prefix).partition(":")
     if not file:
         raise UserError(f"--dictionary {text!r}: give the file of a dictionary, as FILE or FILE:LABEL.")

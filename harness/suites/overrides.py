@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.suites.dictionaries import METHOD as DICTIONARY
 from harness.suites.dictionaries import dictionary_entries
 from harness.suites.entry_references import resolve_missing
 from harness.suites.known_names import METHOD, require_known
@@ -70,7 +71,14 @@ def with_overrides(
     added = dictionary_entries(dictionaries)
     if methods is None and not extra_methods:
         return each_leaf(suite, partial(_with_entries, added=added)) if added else suite
+    labels = {entry.label for entry in added}
+    if added and not {DICTIONARY, *labels}.isdisjoint({*(methods or ()), *extra_methods}):
+        # Its rows are those of the dictionaries, which are added whichever of them are chosen.
+        suite, added = each_leaf(suite, partial(_with_entries, added=added)), ()
+        methods = methods and tuple(dict.fromkeys(DICTIONARY if name in labels else name for name in methods))
     listed = _method_names(suite)
+    if DICTIONARY in (methods or ()) and DICTIONARY not in listed:
+        raise UserError(f"--method {DICTIONARY} needs weights: give them as --dictionary FILE, without --method.")
     for name in methods or ():
         if name not in listed:
             require_known(METHOD, name)

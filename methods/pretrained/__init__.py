@@ -27,7 +27,7 @@ def formats() -> list[str]:
 def load(
     path: str | Path, format: str = "auto", *, device: Device = "cpu", **settings: bool | int | float | str
 ) -> PretrainedSAE:
-    """Return a fitted method from a file or folder of weights, or from ``hf:USER/NAME[@REVISION][/FILE]``.
+    """Return a fitted method from a file or folder of weights, or from ``hf:USER/NAME[@REVISION][/PATH]``.
 
     Args:
         path: the weights; those of the Hub are downloaded to its cache.

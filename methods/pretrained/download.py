@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from methods.errors import UserError, first_line
+from methods.file_settings import content_of
 from methods.pretrained.guarded_client import MOST_LISTING, guarded_client
-from methods.pretrained.reference import HubFile, is_file_name
-from methods.registry import nearest
-from results.visible_text import names_text
+from methods.pretrained.hub_files import Choice, choices
+from methods.pretrained.reading import is_folder_of_a_format
+from methods.pretrained.reference import CONFIGURATIONS, HubFile, is_file_name
 
-#: Largest file of weights, in bytes.
+#: Largest file of weights, and most of all files of a folder together, in bytes.
 MOST_BYTES = 8 << 30
+#: Largest configuration, in bytes.
+MOST_CONFIGURATION = 16 << 20
 #: Seconds to wait for an answer.
 TIMEOUT = 10.0
 
@@ -32,36 +35,61 @@ OLD = "Weights of the Hugging Face Hub need huggingface_hub 1.0 or later: pip in
 
 
 class HubWeights(NamedTuple):
-    """File of weights in the Hub's cache."""
+    """File or folder of weights in the Hub's cache."""
 
     path: Path
     repository: str
     revision: str
     """commit that the file is of"""
     file: str
+    """path in the repository; empty: the root"""
+    names: tuple[str, ...] | None = None
+    """names of the files of a folder that are read; None: a file"""
 
     @property
     def sentence(self) -> str:
         """Sentence on the source of the weights, for readers of results."""
-        return f"The weights are {self.file!r} of hf:{self.repository} at revision {self.revision}."
+        what = repr(self.file) if self.file else f"the files {', '.join(self.names or ())}"
+        return f"The weights are {what} of hf:{self.repository} at revision {self.revision}."
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the content of the file, or of the names and contents of the files that are read."""
+        if self.names is None:
+            return content_of(self.path)
+        digest = hashlib.blake2b(b"files", digest_size=16)
+        for name in sorted(self.names):
+            digest.update(f"{len(name)}|{name}|{content_of(self.path / name)}|".encode())
+        return f"content:{digest.hexdigest()}"
 
 
 #: What was resolved in this process: one run uses one revision.
-_resolved: dict[tuple[str, HubFile], HubWeights] = {}
+_resolved: dict[tuple[str, HubFile, frozenset[str]], HubWeights] = {}
 
 
-def resolve(wanted: HubFile) -> HubWeights:
-    """Return the file of weights, downloaded unless the Hub's cache has it. A branch is resolved once per process.
+def resolve(wanted: HubFile, also: Collection[str] = ()) -> HubWeights:
+    """Return the weights, downloaded unless the Hub's cache has them. A branch is resolved once per process.
+
+    Args:
+        wanted: the reference.
+        also: names of files that settings name, which are downloaded if the folder of the weights has them.
 
     Raises:
-        UserError: if there is no such repository, revision or safetensors file, if the file is too large or not what
-            the Hub says, or if it is neither in the cache nor can be downloaded.
+        UserError: if there is no such repository, revision, file or folder, if a file is too large or not what the Hub
+            says, or if it is neither in the cache nor can be downloaded.
     """
     constants = hub_package().constants
-    key = (str(constants.ENDPOINT), wanted)
-    if key not in _resolved or not _resolved[key].path.is_file():
-        _resolved[key] = _cached(wanted, "HF_HUB_OFFLINE is set") if constants.HF_HUB_OFFLINE else _online(wanted)
+    key = (str(constants.ENDPOINT), wanted, frozenset(also))
+    if key not in _resolved or not _is_there(_resolved[key]):
+        _resolved[key] = (
+            _cached(wanted, "HF_HUB_OFFLINE is set", also) if constants.HF_HUB_OFFLINE else _online(wanted, also)
+        )
     return _resolved[key]
+
+
+def _is_there(weights: HubWeights) -> bool:
+    names = weights.names
+    return weights.path.is_file() if names is None else all((weights.path / name).is_file() for name in names)
 
 
 def hub_package() -> Any:
@@ -111,12 +139,12 @@ def quiet() -> Iterator[None]:
 # ---- with a network
 
 
-def _online(wanted: HubFile) -> HubWeights:
+def _online(wanted: HubFile, also: Collection[str]) -> HubWeights:
     hub = hub_package()
     errors = hub.errors
     try:
         with quiet():
-            return _downloaded(wanted)
+            return _downloaded(wanted, also)
     except errors.GatedRepoError as error:
         raise UserError(
             f"hf:{wanted.repository} is gated: ask for access on its page, log in with `hf auth login`, and try again."
@@ -136,28 +164,45 @@ def _online(wanted: HubFile) -> HubWeights:
         raise
     except Exception as error:
         if _is_no_answer(error):
-            return _cached(wanted, f"the Hub cannot be reached: {type(error).__name__}")
+            return _cached(wanted, f"the Hub cannot be reached: {type(error).__name__}", also)
         raise UserError(
             f"{str(wanted)!r} could not be downloaded: {_endpoint()} does not answer as the Hugging Face Hub does "
             f"({safe_reason(error)})."
         ) from error
 
 
-def _downloaded(wanted: HubFile) -> HubWeights:
+def _downloaded(wanted: HubFile, also: Collection[str]) -> HubWeights:
     hub = hub_package()
     with guarded_client(hub, MOST_LISTING, lambda: _too_many(wanted)):
         info = hub.HfApi().model_info(wanted.repository, revision=wanted.revision, files_metadata=True, timeout=TIMEOUT)
     if not isinstance(info.sha, str) or not _COMMIT.fullmatch(info.sha):
         raise ValueError("the answer has no commit")
     siblings = {one.rfilename: one for one in info.siblings or () if is_file_name(one.rfilename)}
-    file = _chosen(wanted, list(siblings))
-    size, lfs = getattr(siblings[file], "size", None), getattr(siblings[file], "lfs", None)
-    if size is not None and (not isinstance(size, int) or not 0 <= size <= MOST_BYTES):
-        raise _too_large(wanted, file)
-    with guarded_client(hub, MOST_BYTES, lambda: _too_large(wanted, file)):
+    options = choices(wanted, list(siblings), also)
+    for choice in options:
+        # Sizes that are wrong here are bounded again by the answers themselves.
+        sizes = [getattr(siblings[file], "size", None) for file in choice.files]
+        if sum(size for size in sizes if isinstance(size, int)) > MOST_BYTES:
+            raise _too_large(wanted, choice.path or choice.files[-1])
+        for file in choice.files:
+            _download(wanted, siblings[file], info.sha)
+        weights = _weights(choice, wanted, _snapshots(wanted.repository) / info.sha)
+        if choice is options[-1] or is_folder_of_a_format(weights.path, choice.names):
+            break
+    return weights
+
+
+def _download(wanted: HubFile, sibling: Any, commit: str) -> None:
+    """Download a file of a commit to the cache, and compare it with what the list of files says."""
+    hub, file = hub_package(), str(sibling.rfilename)
+    most = MOST_CONFIGURATION if file.endswith(CONFIGURATIONS) else MOST_BYTES
+    size, lfs = getattr(sibling, "size", None), getattr(sibling, "lfs", None)
+    if size is not None and (not isinstance(size, int) or not 0 <= size <= most):
+        raise _too_large(wanted, file, most)
+    with guarded_client(hub, most, lambda: _too_large(wanted, file, most)):
         name = hub.hf_hub_download(wanted.repository, file, revision=wanted.revision or "main", etag_timeout=TIMEOUT)
     path = Path(name)
-    if not path.is_relative_to(_snapshots(wanted.repository) / info.sha):
+    if not path.is_relative_to(_snapshots(wanted.repository) / commit):
         raise UserError(f"hf:{wanted.repository} changed while it was downloaded: try again, or name a commit.")
     expected = getattr(lfs, "sha256", None)
     if not isinstance(expected, str) or not _SHA256.fullmatch(expected):
@@ -170,37 +215,24 @@ def _downloaded(wanted: HubFile) -> HubWeights:
             f"The content of {file!r} is not what hf:{wanted.repository} says it is (size or SHA-256 differ); it was "
             "removed from the cache. Try again; if it stays so, do not use these weights."
         )
-    return HubWeights(path, wanted.repository, info.sha, file)
 
 
-def _chosen(wanted: HubFile, files: Sequence[str]) -> str:
-    """Return the safetensors file of a repository that is meant."""
-    if not files:
-        raise UserError(
-            f"hf:{wanted.repository} has no safetensors file. Other formats of weights are never loaded, because they "
-            "can run code; ask its author for safetensors."
+def _weights(choice: Choice, wanted: HubFile, snapshot: Path) -> HubWeights:
+    names = choice.names if choice.is_folder else None
+    path = snapshot / choice.path if choice.path else snapshot
+    return HubWeights(path, wanted.repository, snapshot.name, choice.path, names)
+
+
+def _too_large(wanted: HubFile, file: str, most: int | None = None) -> UserError:
+    most = MOST_BYTES if most is None else most
+    if most == MOST_CONFIGURATION:
+        return UserError(
+            f"{file!r} of hf:{wanted.repository} is larger than {most >> 20} MiB, the largest configuration that is "
+            "downloaded."
         )
-    if wanted.file is not None:
-        if wanted.file not in files:
-            raise UserError(
-                f"hf:{wanted.repository} has no file {wanted.file!r}. {nearest(wanted.file, files)}"
-                f"Its safetensors files are {names_text(sorted(files), 10)}."
-            )
-        return wanted.file
-    if "model.safetensors" in files:
-        return "model.safetensors"
-    if len(files) > 1:
-        raise UserError(
-            f"hf:{wanted.repository} has {len(files)} safetensors files: name one of them, as in "
-            f"hf:{wanted.repository}/FILE. They are {names_text(sorted(files), 10)}."
-        )
-    return files[0]
-
-
-def _too_large(wanted: HubFile, file: str) -> UserError:
     return UserError(
-        f"{file!r} of hf:{wanted.repository} is larger than {MOST_BYTES / 2**30:g} GiB, the largest file of weights "
-        "that is downloaded."
+        f"{file!r} of hf:{wanted.repository} is larger than {most / 2**30:g} GiB, the largest file of weights that is "
+        "downloaded."
     )
 
 
@@ -237,23 +269,26 @@ def _snapshots(repository: str) -> Path:
     return cache / f"models--{repository.replace('/', '--')}" / "snapshots"
 
 
-def _cached(wanted: HubFile, reason: str) -> HubWeights:
-    """Return the file in the cache that was downloaded last for this revision."""
+def _cached(wanted: HubFile, reason: str, also: Collection[str]) -> HubWeights:
+    """Return the weights in the cache that were downloaded last for this revision."""
     snapshots = _snapshots(wanted.repository)
     commit = _commit_in_cache(snapshots.parent, wanted.revision or "main")
     folder = snapshots / commit if commit else None
     files = (
-        [name for path in sorted(folder.rglob("*.safetensors")) if is_file_name(name := str(path.relative_to(folder)))]
+        [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
         if folder is not None and folder.is_dir()
         else []
     )
-    if folder is None or not files or (wanted.file is not None and wanted.file not in files):
+    files = [name for name in files if is_file_name(name)]
+    is_there = wanted.file is None or any(f"{name}/".startswith(f"{wanted.file}/") for name in files)
+    if folder is None or not files or not is_there:
         raise UserError(
             f"{str(wanted)!r} is not in the cache of the Hugging Face Hub on this machine, and cannot be downloaded "
             f"({reason}): download it with a network first, `hf download {wanted.repository}`."
         )
-    file = _chosen(wanted, files)
-    return HubWeights(folder / file, wanted.repository, folder.name, file)
+    options = choices(wanted, files, also)
+    fitting = (one for one in options[:-1] if is_folder_of_a_format(folder / one.path, one.names))
+    return _weights(next(fitting, options[-1]), wanted, folder)
 
 
 def _commit_in_cache(repository: Path, revision: str) -> str | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from pydantic import Field, field_validator
 from torch import Tensor
@@ -18,10 +19,11 @@ from methods.base import (
     MethodConfig,
     MethodSpec,
     Progress,
+    Reads,
     Tokens,
 )
 from methods.errors import UserError
-from methods.file_settings import content_of
+from methods.file_settings import plain_config
 from methods.pretrained.download import HubWeights, resolve
 from methods.pretrained.origins import is_same_backbone, is_same_site
 from methods.pretrained.reading import AUTO, Loaded, format_names, read_weights
@@ -33,7 +35,7 @@ from methods.registry import did_you_mean
 class PretrainedConfig(MethodConfig):
     """Settings of pretrained weights."""
 
-    weights: Weights = Field(description="path of a file or folder of weights, or hf:USER/NAME[@REVISION][/FILE]")
+    weights: Weights = Field(description="path of a file or folder of weights, or hf:USER/NAME[@REVISION][/PATH]")
     format: str = Field("auto", description="format of the weights; auto recognises it")
     settings: dict[str, bool | int | float | str] = Field(
         default_factory=dict, description="what the files of some formats do not say, such as k"
@@ -48,12 +50,25 @@ class PretrainedConfig(MethodConfig):
         return name
 
 
+class _Ends(NamedTuple):
+    """Both ends of trained weights."""
+
+    reads: Reads
+    d_read: int | None
+    d_out: int
+
+
+#: Settings and content of the files -> the ends of the weights: files are read once, however many layers there are.
+_ends: dict[str, _Ends] = {}
+
+
 @register
 class PretrainedSAE(Learner):
     """Sparse autoencoder or dictionary that was trained elsewhere, read from a file or the Hugging Face Hub.
 
     Nothing is learned: ``fit`` loads the weights and checks that they fit the layer. Codes, reconstructions and atoms
     are those of the program that saved them, its normalisation included (:mod:`methods.pretrained.weight_formats`).
+    Weights of a transcoder make it a method that reads the input of a linear layer.
     """
 
     spec = MethodSpec(
@@ -82,27 +97,43 @@ class PretrainedSAE(Learner):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @classmethod
+    def spec_with(cls, config: MethodConfig) -> MethodSpec:
+        """Return the properties of the weights, which are read for it."""
+        return _spec(cls.spec, cls._ends_of(config).reads)
+
+    @classmethod
     def layer_width(cls, config: MethodConfig) -> int | None:
-        """Return the width of the weights, which are read for it."""
-        return cls(config).read().input_width
+        """Return the width that the weights write, which are read for it."""
+        return cls._ends_of(config).d_out
+
+    @classmethod
+    def layer_input_width(cls, config: MethodConfig) -> int | None:
+        """Return the width that a transcoder reads; None for weights that read the layer's output."""
+        ends = cls._ends_of(config)
+        return ends.d_read if ends.reads == "input" else None
+
+    @classmethod
+    def _ends_of(cls, config: MethodConfig) -> _Ends:
+        method = cls(config)
+        key = json.dumps([plain_config(config), method.fingerprint()], sort_keys=True)
+        if key not in _ends:
+            loaded = method.read().implementation
+            _ends[key] = _Ends(loaded.spec.reads, loaded.input_width, loaded.dictionary().atoms.shape[1])
+        return _ends[key]
 
     def fingerprint(self) -> str | None:
-        """Return the hash of a file of the Hub, which is downloaded first; None for a file of this machine.
+        """Return the hash of the files of the Hub, which are downloaded first; None for files of this machine.
 
         The content of a file of this machine is part of the identity already, as that of every setting that names one.
         """
         remote = self._remote()
-        return None if remote is None else content_of(remote.path)
+        return None if remote is None else remote.fingerprint
 
     def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         self.read(device)
-        width = self.implementation.input_width
-        if width != site.d_out:
+        if problem := self._problem(site):
             self._forget()
-            raise UserError(
-                f"pretrained_sae: the weights of {str(self.config.weights)!r} read {width} features, and the output of "
-                f"this layer has {site.d_out}: give the layer that they were fitted on."
-            )
+            raise UserError(f"pretrained_sae: the weights of {str(self.config.weights)!r} {problem}.")
         self.notes += _other_origin(self.source, site)
 
     def read(self, device: Device = "cpu") -> Self:
@@ -114,7 +145,12 @@ class PretrainedSAE(Learner):
         remote = self._remote()
         path = Path(str(self.config.weights)) if remote is None else remote.path
         loaded = read_weights(
-            path, self.config.format, device, name=str(self.config.weights), settings=self.config.settings
+            path,
+            self.config.format,
+            device,
+            name=str(self.config.weights),
+            settings=self.config.settings,
+            names=None if remote is None else remote.names,
         )
         self._adopt(loaded.method)
         self.source = loaded
@@ -122,6 +158,25 @@ class PretrainedSAE(Learner):
             self.notes.append(remote.sentence)
         self.notes += loaded.notes
         return self
+
+    def _problem(self, site: LinearSite) -> str:
+        """Return why the weights cannot be put on a site; empty if they can."""
+        width, d_out = self.implementation.input_width, self.dictionary().atoms.shape[1]
+        if self.spec.reads == "output":
+            if width == site.d_out:
+                return ""
+            return (
+                f"read {width} features, and the output of this layer has {site.d_out}: give the layer that they were "
+                "fitted on"
+            )
+        if getattr(site, "kind", "linear") != "linear":
+            return "are of a transcoder, and this site has no input: give a linear layer"
+        if (width, d_out) == (site.d_in, site.d_out):
+            return ""
+        return (
+            f"are of a transcoder from {width} to {d_out} features, and this layer has {site.d_in} inputs and "
+            f"{site.d_out} outputs: give the layer that they were fitted on"
+        )
 
     @property
     def implementation(self) -> Method:
@@ -176,16 +231,26 @@ class PretrainedSAE(Learner):
 
     def _remote(self) -> HubWeights | None:
         hub = self.config.weights.hub
-        return None if hub is None else resolve(hub)
+        named = [value for value in self.config.settings.values() if isinstance(value, str)]
+        return None if hub is None else resolve(hub, named)
 
     def _adopt(self, loaded: Method) -> None:
         self.loaded = loaded
         self.fitted = loaded.fitted  # type: ignore[misc]
+        self.spec = _spec(type(self).spec, loaded.spec.reads)  # type: ignore[misc]
         self.notes = []
 
     def _forget(self) -> None:
         self.loaded = None
         self.fitted = ()  # type: ignore[misc]
+        self.spec = type(self).spec  # type: ignore[misc]
+
+
+def _spec(spec: MethodSpec, reads: Reads) -> MethodSpec:
+    """Return the properties of weights that read the layer's input or output."""
+    if reads == "output":
+        return spec
+    return spec._replace(reads="input", family="transcoder", title="Pretrained transcoder")
 
 
 def _other_origin(source: Loaded | None, site: LinearSite) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,7 +40,13 @@ def format_names() -> list[str]:
 
 
 def read_weights(
-    path: Path, format_name: str, device: Device, *, name: str, settings: Mapping[str, Setting] | None = None
+    path: Path,
+    format_name: str,
+    device: Device,
+    *,
+    name: str,
+    settings: Mapping[str, Setting] | None = None,
+    names: Collection[str] | None = None,
 ) -> Loaded:
     """Return the fitted method in a file or folder.
 
@@ -50,13 +56,14 @@ def read_weights(
         settings: what the files do not say, see :attr:`WeightsFormat.settings`.
         device: device of the tensors.
         name: name of the file in messages.
+        names: names of the files of the folder that are read; None: all.
 
     Raises:
         UserError: if the format is not recognised, or the content is not as it says.
     """
     if not path.exists():
         raise UserError(f"There are no weights at {name!r}: give the path of a file or folder that exists.")
-    source = Source(path, settings)
+    source = Source(path, settings, names=names)
     chosen = _recognised(source, name) if format_name == AUTO else format_name
     allowed = {} if chosen == HARNESS else FORMATS.get(chosen).settings
     if unknown := [setting for setting in source.settings if setting not in allowed]:
@@ -83,6 +90,12 @@ def read_weights(
     return Loaded(method, chosen, _text(trained.site), _text(trained.backbone), notes)
 
 
+def is_folder_of_a_format(path: Path, names: Collection[str]) -> bool:
+    """Return True if these files of a folder are those of a format that is read, and not of a pushed fit."""
+    source = Source(path, names=names)
+    return source.is_folder and HARNESS not in source.metadata and any(_recognises(f.load(), source) for f in FORMATS)
+
+
 def _recognised(source: Source, name: str) -> str:
     """Return the name of the format of a file or folder.
 
@@ -100,7 +113,12 @@ def _recognised(source: Source, name: str) -> str:
         return matching[0]
     if matching:
         raise UserError(f"{name!r} may be of the formats {', '.join(matching)}: say which, with format=.")
-    raise UserError(f"{name!r} is of no known format of weights: {_content(source)}. Known are {_described(formats)}.")
+    if source.names:
+        try:
+            source.tensors  # noqa: B018 - its error is the reason
+        except UserError as error:
+            raise UserError(f"{name!r} cannot be read as weights: {str(error).rstrip('.')}.") from error
+    raise UserError(f"{name!r} is of no known format of weights: {_content(source)}. {_formats(formats)}")
 
 
 def _require_whole(source: Source, formats: list[type[WeightsFormat]], name: str) -> None:
@@ -155,8 +173,8 @@ def _content(source: Source) -> str:
     return f"it holds {listed or 'no file'}" if source.is_folder else "it holds no tensors"
 
 
-def _described(formats: list[type[WeightsFormat]]) -> str:
-    return "; ".join(f"{each.name} ({each.description})" for each in formats)
+def _formats(formats: list[type[WeightsFormat]]) -> str:
+    return f"The formats are {', '.join(sorted(each.name for each in formats))}; docs/dictionaries.md has their files."
 
 
 def _text(value: str | None) -> str | None:

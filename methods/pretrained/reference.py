@@ -15,12 +15,14 @@ from methods.pretrained.source import PICKLED
 
 #: Start of a reference to the Hub.
 PREFIX = "hf:"
-#: Ending of files that are read from the Hub. Other formats of weights can run code when they are loaded.
+#: Ending of weights that hold tensors and nothing else.
 SUFFIX = ".safetensors"
-#: Endings of files of this machine. Of pickled ones, only tensors and plain values are read.
+#: Endings of files of weights. Of pickled ones, only tensors and plain values are read.
 SUFFIXES = (SUFFIX, *PICKLED)
+#: Endings of the files that a format may have beside its weights.
+CONFIGURATIONS = (".json", ".yaml", ".yml")
 #: Form of a reference to the Hub, for messages.
-FORM = "hf:USER/NAME[@REVISION][/FILE]"
+FORM = "hf:USER/NAME[@REVISION][/PATH]"
 #: Most characters of a reference.
 LONGEST = 1000
 
@@ -32,14 +34,14 @@ _REVISION = re.compile(r"refs/pr/\d{1,9}|[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 class HubFile(NamedTuple):
-    """File of a repository of the Hub, as it was asked for."""
+    """File or folder of a repository of the Hub, as it was asked for."""
 
     repository: str
     """``USER/NAME``"""
     revision: str | None
     """branch, tag or commit; None: the main branch"""
     file: str | None
-    """path in the repository; None: its only safetensors file"""
+    """path of a file or folder in the repository; None: the dictionary in it, if there is one alone"""
 
     def __str__(self) -> str:
         revision = "" if self.revision is None else f"@{self.revision}"
@@ -47,10 +49,10 @@ class HubFile(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> HubFile:
-        """Return the parts of ``hf:USER/NAME[@REVISION][/FILE]``.
+        """Return the parts of ``hf:USER/NAME[@REVISION][/PATH]``.
 
         Raises:
-            ValueError: if the text has another form, or names a file of another format; the message says which.
+            ValueError: if the text has another form or leads out of the repository; the message says which.
         """
         matched = _REPOSITORY.fullmatch(text.removeprefix(PREFIX)) if text.startswith(PREFIX) else None
         if matched is None or ".." in matched["repository"] or "--" in matched["repository"]:
@@ -58,22 +60,28 @@ class HubFile(NamedTuple):
         revision, file = matched["revision"], matched["file"]
         if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
             raise ValueError(f"{revision[:60]!r} is no revision: give a branch, tag or commit, as in {FORM}")
-        if file is not None and not is_file_name(file):
-            raise ValueError(f"the file in it must be a path in the repository that ends in {SUFFIX}")
-        return cls(matched["repository"], revision, file)
+        path = None if file is None else file.removesuffix("/")
+        if path is not None and not is_path(path):
+            raise ValueError("the path in it must be that of a file or folder in the repository")
+        return cls(matched["repository"], revision, path)
 
 
-def is_file_name(name: object) -> bool:
-    """Return True for the path of a safetensors file in a repository; False for one that leads out of it."""
+def is_path(name: object) -> bool:
+    """Return True for a path in a repository; False for one that leads out of it."""
     if not isinstance(name, str) or len(name) > 500 or not name.isprintable() or "\\" in name or ":" in name:
         return False
     parts = name.split("/")
-    return name.endswith(SUFFIX) and all(part not in ("", ".", "..") for part in parts) and len(parts) < 20
+    return all(part not in ("", ".", "..") for part in parts) and len(parts) < 20
+
+
+def is_file_name(name: object) -> bool:
+    """Return True for the path of a file of weights or of a configuration in a repository."""
+    return is_path(name) and str(name).endswith((*SUFFIXES, *CONFIGURATIONS))
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Reference to weights: the path of a file or folder, or ``hf:USER/NAME[@REVISION][/FILE]``.
+    """Reference to weights: the path of a file or folder, or ``hf:USER/NAME[@REVISION][/PATH]``.
 
     A path is a setting like any ``pydantic.FilePath``: the content is part of a cell's identity. What a
     reference to the Hub leads to is fingerprinted by
@@ -87,7 +95,7 @@ class Weights:
 
     @property
     def hub(self) -> HubFile | None:
-        """The file of the Hub; None for a file of this machine."""
+        """The file or folder of the Hub; None for one of this machine."""
         return HubFile.of(self.text) if self.text.startswith(PREFIX) else None
 
     def map_files(self, replace: Replace, where: str) -> Weights:

@@ -117,5 +117,5 @@ def require_consistent(method: Method) -> None:
             f"The tensors of the weights do not fit together: codes {tuple(codes.shape)}, outputs "
             f"{tuple(output.shape)}."
         )
-    if output.shape[1] != width:
+    if method.spec.reads == "output" and output.shape[1] != width:
         raise UserError(f"The weights read {width} features and write {output.shape[1]}: both must be of one layer.")

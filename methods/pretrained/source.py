@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from methods.errors import UserError, first_line
+from methods.requirements import is_finite
 from methods.torch_files import load_torch
 
 #: Most bytes of a JSON file.
@@ -29,12 +30,25 @@ class Source:
         path: the file or folder.
         settings: what its user says and the files do not, such as the ``k`` of a TopK autoencoder.
         without: name of a file of the folder that is taken to be absent.
+        names: names of the files of the folder that are read; None: all.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Setting] | None = None, *, without: str = "") -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: Mapping[str, Setting] | None = None,
+        *,
+        without: str = "",
+        names: Collection[str] | None = None,
+    ) -> None:
         self.path = path
         self.without = without
+        self.only_names = names
         self.settings = dict(settings or {})
+
+    def with_settings(self, **settings: Setting) -> Source:
+        """Return the same files with other settings."""
+        return Source(self.path, settings, without=self.without, names=self.only_names)
 
     @property
     def is_folder(self) -> bool:
@@ -43,13 +57,17 @@ class Source:
     def file(self, name: str) -> Path | None:
         """Return a file of the folder, or the file itself if it has this name; None if there is none."""
         path = self.path / name if self.is_folder else self.path
-        return path if path.name == name != self.without and path.is_file() else None
+        return path if path.name == name and self._is_read(path) else None
+
+    def _is_read(self, path: Path) -> bool:
+        is_named = not self.is_folder or self.only_names is None or path.name in self.only_names
+        return is_named and path.name != self.without and path.is_file()
 
     @functools.cached_property
     def files(self) -> list[str]:
         """Names of the files of the folder, or of the file itself."""
         return (
-            sorted(path.name for path in self.path.iterdir() if path.name != self.without and path.is_file())
+            sorted(path.name for path in self.path.iterdir() if self._is_read(path))
             if self.is_folder
             else [self.path.name]
         )
@@ -106,11 +124,7 @@ class Source:
         file = self.only(".safetensors")
         if file is None:
             raise UserError("there is not exactly one safetensors file")
-        try:
-            with safe_open(str(file), framework="pt") as opened:
-                return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{file.name} is damaged ({first_line(error)})") from error
+        return tensors_in(file)
 
     @functools.cached_property
     def pickled(self) -> Any:
@@ -122,20 +136,66 @@ class Source:
         file = self.only(*PICKLED)
         if file is None:
             return None
-        return load_torch(file)
+        return load_pickled(file)
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self, name: str | None = None) -> dict[str, Tensor]:
         """Return the tensors of the safetensors or the pickled file, which must be a mapping of names to tensors.
+
+        Args:
+            name: name of a pickled file of the folder; None: the only file of weights.
 
         Raises:
             UserError: if there is no such file, or it holds something else.
         """
-        if self.only(".safetensors") is not None:
+        if name is None and self.only(".safetensors") is not None:
             return self.tensors
-        content = self.pickled
+        file = None if name is None else self.file(name)
+        content = self.pickled if file is None else load_pickled(file)
         if isinstance(content, Mapping) and content and all(isinstance(value, Tensor) for value in content.values()):
             return {str(name): value for name, value in content.items()}
         raise UserError("it holds no state_dict: a mapping of names to tensors")
+
+
+def tensors_in(file: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file.
+
+    Raises:
+        UserError: if it is damaged, or its tensors are not finite real numbers.
+    """
+    try:
+        with safe_open(str(file), framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file.name} is damaged ({first_line(error)})") from error
+    _require_finite(tensors)
+    return tensors
+
+
+def load_pickled(file: Path, *, offset: int = 0, records: Collection[str] = ()) -> Any:
+    """Return what :func:`methods.torch_files.load_torch` returns, if its tensors are finite real numbers.
+
+    Raises:
+        UserError: if they are not, or the file cannot be read.
+    """
+    content = load_torch(file, offset=offset, records=records)
+    if isinstance(content, Mapping):
+        _require_finite(content)
+        if isinstance(state := content.get("state_dict"), Mapping):
+            _require_finite(state)
+    return content
+
+
+def _require_finite(tensors: Mapping[Any, Any]) -> None:
+    """Check the tensors of a file before they are folded into each other, which may hide a NaN.
+
+    Raises:
+        UserError: if a tensor is complex, or holds NaN or infinity.
+    """
+    for name, tensor in tensors.items():
+        if isinstance(tensor, Tensor) and tensor.is_complex():
+            raise UserError(f"its tensor {str(name)[:80]!r} is complex, and weights are real numbers")
+        if isinstance(tensor, Tensor) and not is_finite(tensor.float() if tensor.element_size() == 1 else tensor):
+            raise UserError(f"its tensor {str(name)[:80]!r} contains NaN or infinity")
 
 
 def _metadata(file: Path) -> dict[str, str]:

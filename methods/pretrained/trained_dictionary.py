@@ -10,7 +10,7 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional
 
-from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
+from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Reads, Tokens
 from methods.errors import UserError
 from methods.linear_decoder import LinearDecoder
 
@@ -30,6 +30,8 @@ class TrainedConfig(MethodConfig):
     k: int | None = Field(None, ge=1, description="units that are kept per token, or steps of a pursuit")
     token_scale: TokenScale = Field("none", description="normalisation of each token before the encoder")
     eps: float = Field(0.0, ge=0, description="layer_norm: added to the standard deviation of a token")
+    reads: Reads = Field("output", description="input: a transcoder, from the input of a linear layer to its output")
+    skip: bool = Field(False, description="add a linear map of what is read to the output")
 
 
 class TrainedDictionary(LinearDecoder):
@@ -50,6 +52,9 @@ class TrainedDictionary(LinearDecoder):
     - ``gated``: ``max(value_scale * (pre - encoder_bias) + value_bias, 0)`` where ``pre > 0``;
     - ``matching_pursuit``: with r = y, k times ``c = encoder_weight_u r`` is added to the code of the unit u where c is
       largest, and ``c encoder_weight_u`` is subtracted from r; ``encoder_bias`` is not read.
+
+    A transcoder (``reads = "input"``) has the layer's input as x and writes its output, whose scale is another, so only
+    y is normalised: ``output = codes atoms + output_bias``. With ``skip``, ``skip_weight x`` is added to the output.
 
     A constant subtracted from the token, or a constant scale, is folded into the tensors by the format that reads it.
     """
@@ -75,12 +80,16 @@ class TrainedDictionary(LinearDecoder):
     """(n_units,) of ``gated``"""
     value_bias: Tensor
     """(n_units,) of ``gated``"""
+    skip_weight: Tensor
+    """(d_out, d_in) of ``skip``"""
     _cached_gram: CachedGram | None = None
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
         extra = {"jumprelu": ("threshold",), "gated": ("value_scale", "value_bias")}
-        self.fitted = (*type(self).fitted, *extra.get(self.config.activation, ()))  # type: ignore[misc]
+        skip = ("skip_weight",) if self.config.skip else ()
+        self.fitted = (*type(self).fitted, *extra.get(self.config.activation, ()), *skip)  # type: ignore[misc]
+        self.spec = type(self).spec._replace(reads=self.config.reads)  # type: ignore[misc]
 
     def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         raise UserError("A trained dictionary is not fitted again: use pretrained_sae, which loads it.")
@@ -109,7 +118,8 @@ class TrainedDictionary(LinearDecoder):
         units, width = self.encoder_weight.shape if self.encoder_weight.ndim == 2 else (-1, -1)
         wanted: dict[str, tuple[int, ...]] = dict.fromkeys(self.fitted, (units,))
         wanted |= {"encoder_weight": (units, width), "atoms": (units, self.atoms.shape[-1])}
-        wanted["output_bias"] = (self.atoms.shape[-1],)
+        wanted |= {"output_bias": (self.atoms.shape[-1],)}
+        wanted |= {"skip_weight": (self.atoms.shape[-1], width)} if self.config.skip else {}
         for name, shape in wanted.items():
             tensor: Tensor = getattr(self, name)
             if tuple(tensor.shape) != shape or not tensor.is_floating_point():
@@ -123,7 +133,11 @@ class TrainedDictionary(LinearDecoder):
 
     @property
     def decode_reads_input(self) -> bool:
-        return bool(self.config.token_scale != "none")
+        return bool(self.config.skip or self._scales_output)
+
+    @property
+    def _scales_output(self) -> bool:
+        return bool(self.config.token_scale != "none" and self.config.reads == "output")
 
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
@@ -164,9 +178,12 @@ class TrainedDictionary(LinearDecoder):
         if not self.decode_reads_input:
             return output
         if x is None:
-            raise UserError("This dictionary normalises each token, so decode needs the tokens: decode(codes, x).")
-        shift, scale = self._token_scale(x)
-        return output if scale is None else output * scale + shift
+            reason = "adds a map of each token to its output" if self.config.skip else "normalises each token"
+            raise UserError(f"This dictionary {reason}, so decode needs the tokens: decode(codes, x).")
+        if self._scales_output:
+            shift, scale = self._token_scale(x)
+            output = output if scale is None else output * scale + shift
+        return output + functional.linear(x, self.skip_weight.to(x)) if self.config.skip else output
 
     def _token_scale(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return what is subtracted from each token (n, 1) and by what it is divided; None: neither."""

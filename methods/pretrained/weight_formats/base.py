@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
@@ -35,6 +35,14 @@ class WeightsFormat(ABC):
     """Name -> meaning of what a user may say and the files do not."""
     refines: ClassVar[frozenset[str]] = frozenset()
     """Formats that recognise files of this one as well: this one is chosen then."""
+
+    @classmethod
+    def files_of(cls, names: Sequence[str]) -> Sequence[str]:
+        """Return the files that the format reads, of a folder with files of these names.
+
+        Empty if the folder cannot be of this format. Only these files are downloaded from a repository.
+        """
+        return ()
 
     @abstractmethod
     def recognises(self, source: Source) -> bool:

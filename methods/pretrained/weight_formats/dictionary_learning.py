@@ -7,7 +7,7 @@ A. Mueller, dictionary_learning (2024), https://github.com/saprmarks/dictionary_
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -45,6 +45,10 @@ class DictionaryLearning(WeightsFormat):
         "dict_class": "class of the autoencoder, such as BatchTopKSAE, if there is no config.json that names it",
     }
 
+    @classmethod
+    def files_of(cls, names: Sequence[str]) -> Sequence[str]:
+        return (_CONFIG, _WEIGHTS) if {_CONFIG, _WEIGHTS} <= set(names) else ()
+
     def recognises(self, source: Source) -> bool:
         if source.is_folder:
             return source.file(_WEIGHTS) is not None and source.file(_CONFIG) is not None
@@ -54,7 +58,7 @@ class DictionaryLearning(WeightsFormat):
             return False
 
     def read(self, source: Source) -> Trained:
-        tensors, trainer = source.state(), _trainer(source)
+        tensors, trainer = source.state(_WEIGHTS if source.is_folder else None), _trainer(source)
         name = source.settings.get("dict_class", trainer.get("dict_class")) or _class_of(tensors)
         layout = _LAYOUTS.get(name) if isinstance(name, str) else None
         if layout is None:

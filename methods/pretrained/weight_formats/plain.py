@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from methods.errors import UserError
@@ -15,6 +17,9 @@ _REQUIRED = frozenset({"W_enc", "W_dec"})
 _ALLOWED = _REQUIRED | {"b_enc", "b_dec", "threshold", "k"}
 _ACTIVATIONS = ("relu", "topk", "jumprelu", "linear")
 _TRUTH = {"true": True, "false": False}
+#: Activation -> the tensor that only it has.
+_KEYS = {"jumprelu": "threshold", "topk": "k"}
+_SAELENS = "sae_weights.safetensors"
 
 
 @FORMATS.register()
@@ -40,6 +45,7 @@ class Plain(WeightsFormat):
             raise UserError(
                 "the plain format is one file, and what else the folder says would be left out: give the file"
             )
+        _require_no_saelens(source)
         tensors, metadata = source.tensors, source.metadata
         if unknown := sorted(tensors.keys() - _ALLOWED):
             raise UserError(f"the plain format has no tensor {unknown[0]!r}; it has {', '.join(sorted(_ALLOWED))}")
@@ -53,17 +59,12 @@ class Plain(WeightsFormat):
             encoder = encoder.T
         if decoder.shape[0] != encoder.shape[1] == decoder.shape[1]:
             decoder = decoder.T
-        named = "jumprelu" if "threshold" in tensors else "topk" if "k" in tensors or "k" in metadata else "relu"
-        kind = metadata.get("activation") or named
-        if kind not in _ACTIVATIONS:
-            raise UserError(f"its metadata names the activation {kind[:40]!r}; it is one of {', '.join(_ACTIVATIONS)}")
-        if kind == "jumprelu" and "threshold" not in tensors:
-            raise UserError("its metadata names the activation jumprelu, and there is no tensor threshold")
+        kind = _activation(tensors, metadata)
         is_subtracted = _truth(metadata, "apply_b_dec_to_input")
         config: dict[str, Any] = {"activation": kind, **({"k": _k(tensors, metadata)} if kind == "topk" else {})}
         extra: dict[str, Tensor] = {}
         if kind == "jumprelu":
-            extra["threshold"] = tensors["threshold"].flatten().expand(encoder.shape[1])
+            extra["threshold"] = _threshold(tensors["threshold"], encoder.shape[1])
         dictionary = normal_form(
             encoder=encoder.T,
             encoder_bias=tensors.get("b_enc"),
@@ -90,13 +91,66 @@ def _truth(metadata: Any, key: str) -> bool:
     return _TRUTH[text]
 
 
-def _k(tensors: dict[str, Tensor], metadata: Any) -> int:
-    text = metadata.get("k")
-    if "k" in tensors and tensors["k"].numel() == 1:
-        saved = f"{float(tensors['k']):.15g}"
+def _activation(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Return the activation that tensors and metadata name.
+
+    Raises:
+        UserError: if they name several, or a tensor that the named one does not have.
+    """
+    named = metadata.get("activation")
+    if named is not None and named not in _ACTIVATIONS:
+        raise UserError(f"its metadata names the activation {named[:40]!r}; it is one of {', '.join(_ACTIVATIONS)}")
+    implied = [kind for kind, key in _KEYS.items() if key in tensors or (key == "k" and "k" in metadata)]
+    if len(implied) > 1:
+        raise UserError("it has a threshold and a k, and no activation has both: leave one out")
+    kind = named or (implied[0] if implied else "relu")
+    if implied and implied != [kind]:
+        raise UserError(
+            f"its metadata names the activation {kind}, which has no {_KEYS[implied[0]]}, and the file has one: leave "
+            "out one of the two"
+        )
+    if kind == "jumprelu" and not implied:
+        raise UserError("its metadata names the activation jumprelu, and there is no tensor threshold")
+    return kind
+
+
+def _threshold(threshold: Tensor, n_units: int) -> Tensor:
+    if threshold.numel() not in (1, n_units) or threshold.dtype == torch.bool:
+        raise UserError(
+            f"its threshold has the shape {tuple(threshold.shape)} and type {threshold.dtype}, and it must be "
+            f"({n_units},) or () of numbers"
+        )
+    return threshold.flatten().expand(n_units)
+
+
+def _require_no_saelens(source: Source) -> None:
+    """Refuse weights of SAELens, whose configuration says which activation they have."""
+    beside = Source(source.path.parent)
+    has_config = "d_sae" in _json(beside, "cfg.json") and beside.file(_SAELENS) is None
+    if source.path.name == _SAELENS or has_config:
+        raise UserError(
+            f"it is a file of SAELens by {'its name' if source.path.name == _SAELENS else 'the cfg.json beside it'}, "
+            f"whose cfg.json says which activation it has: give a folder with cfg.json and {_SAELENS}"
+        )
+
+
+def _json(source: Source, name: str) -> Mapping[str, Any]:
+    try:
+        return source.json(name)
+    except UserError:
+        return {}
+
+
+def _k(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> int:
+    text, tensor = metadata.get("k"), tensors.get("k")
+    if tensor is not None:
+        if tensor.numel() != 1 or tensor.dtype == torch.bool:
+            raise UserError(f"its k has the shape {tuple(tensor.shape)} and type {tensor.dtype}, and is not one number")
+        saved = f"{float(tensor):.15g}"
         if text is not None and text != saved:
             raise UserError(f"its tensor k is {saved}, and its metadata say {text[:40]!r}")
         text = saved
-    if text is None or not text.isdecimal() or len(text) > 9:
-        raise UserError("the activation is topk, and neither a tensor k nor the metadata give a positive whole number")
+    if text is None or not (text.isascii() and text.isdecimal()) or len(text) > 9 or int(text) < 1:
+        value = "and neither a tensor k nor the metadata give k" if text is None else f"and its k is {text[:40]!r}"
+        raise UserError(f"the activation is topk, {value}: it must be a positive whole number")
     return int(text)

@@ -7,7 +7,7 @@ Mechanistic Interpretability in Vision and Video (2025), https://github.com/Pris
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from methods.errors import UserError
-from methods.pretrained.source import PICKLED, Source
+from methods.pretrained.source import PICKLED, Source, load_pickled
 from methods.pretrained.weight_formats import FORMATS
 from methods.pretrained.weight_formats.base import Trained, WeightsFormat, normal_form
-from methods.torch_files import Record, load_torch
+from methods.torch_files import Record
 
 _CONFIG = "config.json"
 #: Class of the configuration in a pickled file. Its attributes are read, and its code is not imported.
@@ -28,6 +28,7 @@ _RECORDS = (f"vit_prisma.sae.config.{_CONFIG_CLASS}", "vit_prisma.configs.Hooked
 _TELLING = frozenset({"hook_point_layer", "layer_subtype", "activation_fn_str", "d_in"})
 #: Ending of the files of firing rates that are saved beside each checkpoint.
 _RATES = "_log_feature_sparsity.pt"
+_TENSORS, _GATED = {"W_enc", "b_enc", "W_dec", "b_dec"}, {"b_gate", "r_mag", "b_mag"}
 _MOST_PICKLE = 16 << 20
 #: Normalisation -> the token scale of :class:`TrainedDictionary`.
 _TOKEN_SCALES = {"none": "none", "constant_norm_rescale": "rms", "layer_norm": "layer_norm"}
@@ -49,6 +50,11 @@ class Prisma(WeightsFormat):
         "constant_norm_rescale",
     }
 
+    @classmethod
+    def files_of(cls, names: Sequence[str]) -> Sequence[str]:
+        weights = _weights_of(names)
+        return (_CONFIG, *weights) if _CONFIG in names and len(weights) == 1 else ()
+
     def recognises(self, source: Source) -> bool:
         file = _weights(source)
         if file is None:
@@ -61,6 +67,9 @@ class Prisma(WeightsFormat):
             raise UserError("it is a transcoder, which reads one layer and writes another")
         if config.get("hook_point_head_index") is not None:
             raise UserError("it reads one head of an attention, which no site of the harness is")
+        allowed = _TENSORS | (_GATED if config.get("architecture") == "gated" else set())
+        if unknown := sorted(str(name) for name in tensors if name not in allowed):
+            raise UserError(f"it has a tensor {unknown[0][:80]!r}, and its architecture has none of this name")
         settings, extra, encoder_bias = _activation(config, tensors)
         b_dec = _tensor(tensors, "b_dec")
         dictionary = normal_form(
@@ -80,8 +89,12 @@ def _weights(source: Source) -> Path | None:
     """Return the only file of weights; None if there is none, or several."""
     if not source.is_folder:
         return source.path if source.path.suffix in PICKLED and source.path.is_file() else None
-    names = [name for name in source.files if name.endswith((*PICKLED, ".safetensors")) and not name.endswith(_RATES)]
+    names = _weights_of(source.files)
     return source.file(names[0]) if len(names) == 1 else None
+
+
+def _weights_of(names: Sequence[str]) -> list[str]:
+    return [name for name in names if name.endswith((*PICKLED, ".safetensors")) and not name.endswith(_RATES)]
 
 
 def _has_config(file: Path) -> bool:
@@ -103,7 +116,7 @@ def _content(source: Source) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
             "a dictionary of ViT-Prisma is one pickled file, or a folder with one file of weights and config.json"
         )
     config: Mapping[str, Any] = source.json(_CONFIG) if source.is_folder else {}
-    content = source.state() if file.suffix == ".safetensors" else load_torch(file, records=_RECORDS)
+    content = source.state() if file.suffix == ".safetensors" else load_pickled(file, records=_RECORDS)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         saved = content.get("cfg")
         config = vars(saved) if isinstance(saved, Record) else config

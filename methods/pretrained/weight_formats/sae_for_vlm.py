@@ -6,6 +6,7 @@ Vision-Language Models (2025), https://github.com/ExplainableML/sae-for-vlm.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from methods.errors import UserError
@@ -34,6 +35,10 @@ class SAEForVLM(WeightsFormat):
     proof = "checkpoints that the trainers of sae-for-vlm wrote (its repository of April 2025)"
     refines = frozenset({_GENERAL})
 
+    @classmethod
+    def files_of(cls, names: Sequence[str]) -> Sequence[str]:
+        return (_CONFIG, _WEIGHTS) if {_CONFIG, _WEIGHTS} <= set(names) else ()
+
     def recognises(self, source: Source) -> bool:
         trainer = _trainer(source)
         is_unnamed = trainer.get("lm_name") == "" and trainer.get("layer") == ""
@@ -47,7 +52,7 @@ class SAEForVLM(WeightsFormat):
                 f"a dictionary of sae-for-vlm is a folder with {_WEIGHTS} and the {_CONFIG} of its training, which "
                 "names a dict_class"
             )
-        trained = FORMATS.get(_GENERAL)().read(Source(source.path, {"dict_class": _RENAMED.get(name, name)}))
+        trained = FORMATS.get(_GENERAL)().read(source.with_settings(dict_class=_RENAMED.get(name, name)))
         if trained.backbone:
             return trained
         return trained._replace(backbone=None, notes=(*trained.notes, _UNNAMED))

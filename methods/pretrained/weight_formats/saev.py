@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from methods.errors import UserError
-from methods.pretrained.source import PICKLED, Source
+from methods.pretrained.source import PICKLED, Source, load_pickled
 from methods.pretrained.weight_formats import FORMATS
 from methods.pretrained.weight_formats.base import Trained, WeightsFormat, normal_form
-from methods.torch_files import load_torch
 
 _WEIGHTS, _CONFIG = "sae.pt", "config.json"
 _TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec")
@@ -64,6 +63,10 @@ class Saev(WeightsFormat):
         "act_mean": "name of the file in the folder with the mean of the activations",
         "act_norm": "number by which activations are divided, or the name of its file in the folder",
     }
+
+    @classmethod
+    def files_of(cls, names: Sequence[str]) -> Sequence[str]:
+        return [name for name in names if name in (_WEIGHTS, _CONFIG)] if _WEIGHTS in names else ()
 
     def recognises(self, source: Source) -> bool:
         file = _weights(source)
@@ -127,13 +130,15 @@ def _header(file: Path) -> _Header | None:
 
 
 def _tensors(file: Path, offset: int) -> dict[str, Tensor]:
-    content = load_torch(file, offset=offset)
+    content = load_pickled(file, offset=offset)
     if not isinstance(content, Mapping):
         raise UserError("what follows its first line is no state_dict")
     for name in _TENSORS:
         tensor = content.get(name)
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             raise UserError(f"its tensor {name} is missing")
+    if unknown := sorted(str(name) for name in content if name not in (*_TENSORS, _THRESHOLD)):
+        raise UserError(f"it has a tensor {unknown[0][:80]!r}, which saev does not write")
     tensors = {name: value.float() for name, value in content.items() if isinstance(value, Tensor)}
     width = tensors["W_dec"].shape[-1]
     for name, size in (("b_dec", width), ("b_enc", len(tensors["W_dec"]))):
@@ -207,7 +212,7 @@ def _tensor_of(source: Source, name: object, setting: str) -> Tensor:
     file = source.file(name) if isinstance(name, str) and source.is_folder and Path(name).name == name else None
     if file is None:
         raise UserError(f"{setting} is {str(name)[:60]!r}, and must be the name of a file in the folder of {_WEIGHTS}")
-    tensor = load_torch(file)
+    tensor = load_pickled(file)
     if not isinstance(tensor, Tensor):
         raise UserError(f"{file.name}, which {setting} names, holds no tensor")
     return tensor.float()

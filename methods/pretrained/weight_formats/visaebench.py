@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from methods.errors import UserError, first_line
-from methods.pretrained.source import Source
+from methods.pretrained.source import Source, load_pickled, tensors_in
 from methods.pretrained.weight_formats import FORMATS
 from methods.pretrained.weight_formats.base import Trained, WeightsFormat, normal_form
-from methods.torch_files import load_torch
 
 _WEIGHTS = ("sae.pt", "model.safetensors", "model.pt")
 _JSON, _YAML = "config.json", ("config.yaml", "config.yml")
@@ -29,6 +28,9 @@ _LAYOUTS = (
     ("encoder.weight", "encoder.bias", "decoder.weight"),
     ("encoder.final_block.0.weight", "encoder.final_block.0.bias", "dictionary._weights"),
 )
+#: Further tensors of each layout, and of each activation.
+_OF_LAYOUT = {_LAYOUTS[0]: ("decoder.bias",), _LAYOUTS[1]: ("dictionary.multiplier",)}
+_OF_ACTIVATION = {"jumprelu": ("jump_thresholds", "thresholds"), "batchtopk": ("_running_threshold",)}
 #: Mean and standard deviation of the activations, as its cache and its training store them.
 _STATISTICS = ("norm_stats.pt", "stats.json")
 _JUMP_DEFAULT = 0.01
@@ -49,22 +51,32 @@ class VISAEBench(WeightsFormat):
     proof = "codes of visaebench 0.1.0 for folders of its documented layout (it writes none itself)"
     refines = frozenset({"overcomplete"})
 
+    @classmethod
+    def files_of(cls, names: Sequence[str]) -> Sequence[str]:
+        weights = [name for name in _WEIGHTS if name in names][:1]
+        configs = [name for name in (_JSON, *_YAML) if name in names][:1]
+        return [*weights, *configs, *(name for name in _STATISTICS if name in names)] if weights and configs else ()
+
     def recognises(self, source: Source) -> bool:
         file = _weights(source)
         if file is None:
             return False
         config = _config(source)
         is_named = any(key in config for key in ("activation", "sae_type", "architecture"))
-        return is_named and _activation(config) in _ACTIVATIONS and _layout(_state(source, file)) is not None
+        return is_named and _activation(config) in _ACTIVATIONS and _layout(_state(file)) is not None
 
     def read(self, source: Source) -> Trained:
         file = _weights(source)
         if file is None:
             raise UserError(f"a dictionary of VISAEBench is a folder with one of {', '.join(_WEIGHTS)}")
-        config, tensors = _config(source), _state(source, file)
+        config, tensors = _config(source), _state(file)
         layout = _layout(tensors)
         if layout is None:
             raise UserError(f"{file.name} has neither the tensors {', '.join(_LAYOUTS[0])} nor those of overcomplete")
+        kind = _activation(config)
+        allowed = {*layout, *_OF_LAYOUT[layout], *_OF_ACTIVATION.get(kind, ())}
+        if unknown := sorted(str(name) for name in tensors if name not in allowed):
+            raise UserError(f"it has a tensor {unknown[0][:80]!r}, and a {kind[:40]} has none of this name")
         encoder, bias, decoder = (tensors[name].float() for name in layout)
         decoder_bias = None
         if layout == _LAYOUTS[0]:
@@ -103,7 +115,7 @@ def _config(source: Source) -> Mapping[str, Any]:
     file = next((file for file in map(source.file, _YAML) if file is not None), None)
     if file is None:
         return {}
-    import yaml  # timm needs it, too
+    import yaml
 
     try:
         if file.stat().st_size > _MOST_YAML:
@@ -116,8 +128,8 @@ def _config(source: Source) -> Mapping[str, Any]:
     return content
 
 
-def _state(source: Source, file: Path) -> Mapping[str, Tensor]:
-    content = source.tensors if file.suffix == ".safetensors" else load_torch(file)
+def _state(file: Path) -> Mapping[str, Tensor]:
+    content = tensors_in(file) if file.suffix == ".safetensors" else load_pickled(file)
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise UserError(f"{file.name} holds no state_dict")
     return content
@@ -152,8 +164,7 @@ def _settings(
     if kind == "batchtopk":
         value = config.get("threshold")
         if value is None and "_running_threshold" in tensors:
-            running = tensors["_running_threshold"]
-            value = running.item() if running.numel() == 1 else None
+            value = tensors["_running_threshold"]
         # Codes equal to the threshold are kept, and a unit of a JumpReLU must exceed its own.
         limit = torch.tensor(_number(0.0 if value is None else value, "threshold"))
         return {"activation": "jumprelu"}, {"threshold": limit.nextafter(limit.new_tensor(-math.inf)).expand(n_units)}
@@ -170,7 +181,7 @@ def _statistics(source: Source, width: int) -> tuple[Tensor, float, tuple[str, .
         )
         return torch.zeros(width), 1.0, (note,)
     file = source.file(name)
-    content = source.json(name) if file is None or file.suffix == ".json" else load_torch(file)
+    content = source.json(name) if file is None or file.suffix == ".json" else load_pickled(file)
     mean = content.get("mean") if isinstance(content, Mapping) else None
     try:
         mean = torch.as_tensor(mean, dtype=torch.float32)
@@ -185,8 +196,8 @@ def _statistics(source: Source, width: int) -> tuple[Tensor, float, tuple[str, .
 
 
 def _number(value: object, name: str) -> float:
-    if isinstance(value, Tensor) and value.numel() == 1:
-        value = value.item()
+    if isinstance(value, Tensor):
+        value = value.item() if value.numel() == 1 else f"a tensor {tuple(value.shape)}"
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UserError(f"the {name} is {str(value)[:40]!r}, and must be a number")
     return float(value)

@@ -12,7 +12,7 @@ from harness import backbones, datasets
 from harness.doctor.verdict import require
 from harness.errors import UserError
 from harness.metrics import METRICS
-from harness.run import run
+from harness.run import run, run_suite
 from methods import METHODS
 from results import open_store
 
@@ -66,6 +66,20 @@ def test_nothing_is_left_of_a_suite_of_such_methods(photo_folder: Path, tmp_path
     suite = suite_of(photo_folder, "elude", targets=[{**SITE["targets"][0], "skip_unsuitable": True}])
     with pytest.raises(UserError, match=r"^ELUDe needs the input or the weights of a linear layer"):
         run(suite, tmp_path / "r.duckdb")
+
+
+def test_a_method_that_the_user_names_is_not_left_out_everywhere(photo_folder: Path, tmp_path: Path) -> None:
+    output = {**SITE["targets"][0], "skip_unsuitable": True}
+    suite = suite_of(photo_folder, "identity", "elude", seeds={"tokens": [1]}, targets=[output])
+    with pytest.raises(UserError, match=r"^'elude' would run nowhere: ELUDe needs the input .* such as blocks\.1\.mlp"):
+        run_suite(suite, tmp_path / "r.duckdb", named=["identity", "elude"])
+    assert not (tmp_path / "r.duckdb").exists()
+    # It is left out of one of two layers only, or nobody has named it.
+    quick = {"seeds": {"tokens": [1]}, "evaluation": {"top_images": 6, "metrics": ["l0"]}}
+    layer = {"backbone": "tiny_vit", "site": "blocks.1.mlp.fc2"}
+    both = suite_of(photo_folder, "identity", "random_split", targets=[output, layer], **quick)
+    assert run_suite(both, tmp_path / "r.duckdb", named=["random_split"]).finished == 3
+    assert run_suite(suite, tmp_path / "s.duckdb", named=["identity"]).finished == 1
 
 
 def test_which_methods_say_that_they_need_a_layer() -> None:

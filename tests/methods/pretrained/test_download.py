@@ -61,7 +61,7 @@ def test_a_commit_and_a_file_can_be_named(hub: FakeHub, weights: bytes) -> None:
     assert "2 safetensors files: name one of them" in refused()
     assert resolve(HubFile.of(f"hf:{REPOSITORY}/b.safetensors")).file == "b.safetensors"
     assert resolve(HubFile.of(f"hf:{REPOSITORY}@{first}")).revision == first
-    assert "has no file 'c.safetensors'" in refused(f"hf:{REPOSITORY}/c.safetensors")
+    assert "has no file or folder 'c.safetensors'" in refused(f"hf:{REPOSITORY}/c.safetensors")
     assert "has no revision 'v9'" in refused(f"hf:{REPOSITORY}@v9")
     hub.put(REPOSITORY, model__safetensors=weights)
     download._resolved.clear()

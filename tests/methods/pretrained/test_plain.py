@@ -68,11 +68,28 @@ def test_what_the_file_does_not_say_is_a_note(tmp_path: Path) -> None:
     ("changes", "metadata", "reason"),
     [
         ({}, {"activation": "tanh"}, "the activation 'tanh'"),
-        ({}, {"activation": "topk"}, "neither a tensor k nor the metadata give a positive whole number"),
+        ({}, {"activation": "topk"}, "neither a tensor k nor the metadata give k: it must be a positive"),
         ({}, {"activation": "jumprelu"}, "there is no tensor threshold"),
         ({}, {"apply_b_dec_to_input": "perhaps"}, "it is true or false"),
-        ({"k": torch.tensor(3.7)}, {}, "k"),
-        ({"k": torch.tensor(4)}, {"k": "9"}, "k"),
+        ({"k": torch.tensor(3.5)}, {}, "its k is '3.5': it must be a positive whole number"),
+        ({"k": torch.tensor(0)}, {}, "its k is '0': it must be a positive whole number"),
+        ({"k": torch.tensor(-3)}, {}, "its k is '-3': it must be a positive whole number"),
+        ({}, {"k": "0"}, "its k is '0': it must be a positive whole number"),
+        ({}, {"k": "²"}, "its k is '²': it must be a positive whole number"),
+        ({"k": torch.tensor(True)}, {}, "its k has the shape .* and type torch.bool"),
+        ({"k": torch.tensor([3, 4])}, {}, "its k has the shape .*, and is not one number"),
+        ({"k": torch.tensor(4)}, {"k": "9"}, "its tensor k is 4, and its metadata say '9'"),
+        ({"threshold": torch.ones(10)}, {"activation": "relu"}, "names the activation relu, which has no threshold"),
+        ({"threshold": torch.ones(10)}, {"activation": "topk", "k": "3"}, "it has a threshold and a k"),
+        ({"threshold": torch.ones(10), "k": torch.tensor(3)}, {}, "it has a threshold and a k"),
+        ({"k": torch.tensor(3)}, {"activation": "linear"}, "names the activation linear, which has no k"),
+        ({}, {"activation": "jumprelu", "k": "3"}, "names the activation jumprelu, which has no k"),
+        ({}, {"activation": "relu", "k": "3"}, "names the activation relu, which has no k"),
+        ({}, {"activation": ""}, "the activation ''"),
+        ({"threshold": torch.ones(9)}, {}, "its threshold has the shape"),
+        ({"threshold": torch.full((10,), float("nan"))}, {}, "contains NaN or infinity"),
+        ({"W_enc": torch.zeros(6, 10, dtype=torch.int8)}, {}, "is no matrix"),
+        ({"b_dec": torch.zeros(6, dtype=torch.complex64)}, {}, "is complex"),
         ({"k": torch.tensor(11)}, {}, "topk keeps k = 11 units per token, and there are 10"),
         ({"W_dec": torch.zeros(9, 6)}, {}, "its encoder has 10 units and its decoder 9"),
     ],
@@ -83,3 +100,22 @@ def test_mistakes_are_one_sentence(
     with pytest.raises(UserError, match=reason) as refused:
         pretrained.load(written(tmp_path, metadata, **changes))
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 600
+
+
+@pytest.mark.parametrize("format_name", ["plain", "auto"])
+def test_a_file_of_saelens_is_not_read_as_plain(format_name: str, tmp_path: Path) -> None:
+    file = written(tmp_path).rename(tmp_path / "sae_weights.safetensors")
+    with pytest.raises(UserError, match=r"of SAELens by its name|of a folder of the format saelens"):
+        pretrained.load(file, format=format_name)
+    renamed = file.rename(tmp_path / "renamed.safetensors")
+    assert pretrained.load(renamed, format=format_name).n_units == 10
+    (tmp_path / "cfg.json").write_text('{"architecture": "topk", "k": 3, "d_in": 6, "d_sae": 10}')
+    with pytest.raises(UserError, match=r"of SAELens by the cfg\.json beside it"):
+        pretrained.load(renamed, format=format_name)
+    # The configuration of another file.
+    (tmp_path / "sae_weights.safetensors").write_bytes(b"")
+    assert pretrained.load(renamed, format=format_name).n_units == 10
+    for content in ("[", "[]", '{"other": 1}'):
+        (tmp_path / "sae_weights.safetensors").unlink(missing_ok=True)
+        (tmp_path / "cfg.json").write_text(content)
+        assert pretrained.load(renamed, format=format_name).n_units == 10

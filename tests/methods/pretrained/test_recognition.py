@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
-from original_dictionaries import DICTIONARIES, cases, copied
+from original_dictionaries import DICTIONARIES, assert_as_expected, cases, copied, expected
 
+from methods import pretrained
+from methods.errors import UserError
 from methods.pretrained.reading import _recognised, _recognises
 from methods.pretrained.source import Source
 from methods.pretrained.weight_formats import FORMATS
@@ -42,3 +46,38 @@ def test_every_format_says_what_it_reads_and_how_it_was_tested() -> None:
         format_class = entry.load()
         assert format_class.name == entry.name
         assert format_class.description and format_class.proof and all(format_class.settings.values())
+
+
+def test_a_folder_of_two_formats_is_read_as_the_one_that_is_named(tmp_path: Path) -> None:
+    folder = copied("saelens", "topk", tmp_path)
+    for file in copied("dictionary_learning", "topk", tmp_path).iterdir():
+        shutil.copy(file, folder)
+    with pytest.raises(UserError, match="may be of the formats dictionary_learning, saelens: say which, with format="):
+        pretrained.load(folder)
+    for format_name in ("saelens", "dictionary_learning"):
+        assert_as_expected(pretrained.load(folder, format=format_name), expected(format_name, "topk"))
+
+
+def test_files_without_weights_end_in_one_sentence(tmp_path: Path) -> None:
+    for name in ("a.safetensors", "a.pt", "ae.pt", "sae.pt"):
+        (tmp_path / name).write_bytes(b"")
+        os.mkfifo(tmp_path / f"fifo_{name}")
+        (tmp_path / f"loop_{name}").symlink_to(tmp_path / f"loop_{name}")
+        (tmp_path / f"gone_{name}").symlink_to(tmp_path / f"absent_{name}")
+        for path in (tmp_path / name, *(tmp_path / f"{kind}_{name}" for kind in ("fifo", "loop", "gone"))):
+            with pytest.raises(UserError) as refused:
+                pretrained.load(path)
+            assert "\n" not in str(refused.value) and len(str(refused.value)) < 600
+    for name in ("empty.safetensors", "empty"):
+        (tmp_path / name).mkdir()
+        with pytest.raises(UserError, match="is of no known format of weights: it holds no file"):
+            pretrained.load(tmp_path / name)
+
+
+def test_links_to_weights_are_followed(tmp_path: Path) -> None:
+    folder, links = copied("saelens", "topk", tmp_path), tmp_path / "links"
+    links.mkdir()
+    for file in folder.iterdir():
+        (links / file.name).symlink_to(file)
+    (tmp_path / "link").symlink_to(links)
+    assert_as_expected(pretrained.load(tmp_path / "link"), expected("saelens", "topk"))

@@ -20,6 +20,8 @@ from methods.pretrained.reference import HubFile, is_file_name
         ("hf:me/sae@v1.0/a/b.safetensors", ("me/sae", "v1.0", "a/b.safetensors")),
         ("hf:me/sae@refs/pr/3/b.safetensors", ("me/sae", "refs/pr/3", "b.safetensors")),
         ("hf:me/sae/b.safetensors", ("me/sae", None, "b.safetensors")),
+        ("hf:me/sae/layer_9/topk", ("me/sae", None, "layer_9/topk")),
+        ("hf:me/sae@v1.0/layer_9", ("me/sae", "v1.0", "layer_9")),
         ("hf:A_b.c-d/E.f_g/x y.safetensors", ("A_b.c-d/E.f_g", None, "x y.safetensors")),
     ],
 )
@@ -31,7 +33,7 @@ def test_references_have_parts(text: str, parts: tuple[str, str | None, str | No
     "text",
     [
         "hf:sae", "hf:", "hf:/sae", "hf:me/", "hf:../sae", "hf:me/..", "hf:me/sae@", "hf:me/sae@-x", "hf:me/sae@a..b",
-        "hf:me/sae/", "hf:me/sae/x.bin", "hf:me/sae/../x.safetensors", "hf:me/sae//x.safetensors", "hf:me/sae/.",
+        "hf:me/sae/", "hf:me/sae/../x.safetensors", "hf:me/sae//x.safetensors", "hf:me/sae/.",
         "hf:me/sae/./x.safetensors", "hf:me/sae/a\\b.safetensors", "hf:me/sae/C:x.safetensors", "hf:me/s ae",
         "hf:me/sae@ma in", "hf:me/sae\n", "hf:me/sae@main\n", "hf:me--x/sae", "hf:me/sae/\u202ex.safetensors",
         f"hf:me/{'x' * 200}", "me/sae", "https://huggingface.co/me/sae",
@@ -41,7 +43,7 @@ def test_other_texts_are_refused_in_one_sentence(text: str) -> None:
     with pytest.raises(methods.UserError) as error:
         methods.create("pretrained_sae", weights=text)
     assert str(error.value).startswith("pretrained_sae.weights") and len(str(error.value)) < 400
-    with pytest.raises(ValueError, match=r"must have the form|no revision|the file in it"):
+    with pytest.raises(ValueError, match=r"must have the form|no revision|the path in it"):
         HubFile.of(text)
 
 
@@ -70,5 +72,5 @@ def test_a_file_counts_by_its_content_and_a_reference_by_its_text(tmp_path: Path
 
 def test_names_of_files_stay_in_the_repository() -> None:
     assert is_file_name("a/b/model-00001.safetensors")
-    for name in ("../a.safetensors", "/a.safetensors", "a/../b.safetensors", "a\n.safetensors", "a.bin", 3, None):
+    for name in ("../a.safetensors", "/a.safetensors", "a/../b.safetensors", "a\n.safetensors", "a.py", "a", 3, None):
         assert not is_file_name(name)

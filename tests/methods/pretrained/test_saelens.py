@@ -73,11 +73,9 @@ def test_a_configuration_of_version_3_to_5_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        (
-            {"architecture": "temporal"},
-            "its architecture 'temporal' is none of those that are computed: abstopk, gated",
-        ),
-        ({"architecture": ["standard"]}, "is none of those that are computed"),
+        ({"architecture": "temporal"}, "its architecture 'temporal' is not computed."),
+        ({"architecture": ["standard"]}, "its architecture \"['standard']\" is not computed"),
+        ({"architecture": "jumprelu_transcode"}, "Did you mean jumprelu_transcoder"),
         ({"normalize_activations": "expected_average_only_in"}, "whose statistics the folder lacks"),
         ({"normalize_activations": "other"}, "its normalisation 'other' is none of none, constant_norm_rescale"),
         ({"reshape_activations": "hook_z"}, "it reads the heads of an attention"),
@@ -139,3 +137,9 @@ def test_a_file_without_its_folder_is_named_as_such(tmp_path: Path) -> None:
             pretrained.load(alone)
     with pytest.raises(UserError, match="a dictionary of SAELens is a folder"):
         pretrained.load(folder / WEIGHTS, format="saelens")
+
+
+def test_the_sparsity_that_saelens_saves_beside_the_weights_is_left_out(tmp_path: Path) -> None:
+    folder, values = _folder("topk", tmp_path), load_file(case("topk") / "expected.safetensors")
+    save_file({"sparsity": torch.zeros(24)}, folder / "sparsity.safetensors")
+    torch.testing.assert_close(pretrained.load(folder).encode(values["x"]), values["codes"], rtol=1e-5, atol=1e-5)

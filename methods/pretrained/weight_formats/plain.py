@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
 
+from safetensors.torch import save_file
 from torch import Tensor
 
 from methods.errors import UserError
 from methods.pretrained.source import Source
+from methods.pretrained.trained_dictionary import COUNTED, Activation, TokenScale
 from methods.pretrained.weight_formats import FORMATS
-from methods.pretrained.weight_formats.base import Trained, WeightsFormat, normal_form
+from methods.pretrained.weight_formats.base import Trained, WritableFormat, normal_form, tensors_of
 
 _REQUIRED = frozenset({"W_enc", "W_dec"})
-_ALLOWED = _REQUIRED | {"b_enc", "b_dec", "threshold", "k"}
-_ACTIVATIONS = ("relu", "topk", "jumprelu", "linear")
+#: Activation -> the tensors that it needs besides those of all.
+_EXTRA = {"jumprelu": ("threshold",), "gated": ("value_scale", "value_bias")}
+_ALLOWED = _REQUIRED | {"b_enc", "b_dec", "k"} | {name for names in _EXTRA.values() for name in names}
+_ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 _TRUTH = {"true": True, "false": False}
 
 
 @FORMATS.register()
-class Plain(WeightsFormat):
+class Plain(WritableFormat):
     """``codes = act(x W_enc + b_enc)``, ``output = codes W_dec + b_dec``.
 
     ``W_enc`` is (d_in, n_units) and ``W_dec`` (n_units, d_out); a transposed matrix is recognised by the length of
     ``b_enc``. ``b_enc`` and ``b_dec`` are 0 if they are missing. The activation is JumpReLU if there is a ``threshold``
     (n_units,) or (), TopK if there is a ``k`` (a tensor () or metadata), else ReLU. The file's metadata may say
-    otherwise: ``activation`` (relu, topk, jumprelu, linear), ``k``, ``apply_b_dec_to_input`` ("true": ``b_dec`` is
-    subtracted from x first), ``site`` and ``backbone``.
+    otherwise: ``activation`` (one of :class:`TrainedDictionary`; gated needs the tensors ``value_scale`` and
+    ``value_bias``), ``k``, ``apply_b_dec_to_input`` ("true": ``b_dec`` is subtracted from x first), ``token_scale`` and
+    ``eps`` (normalisation of each token), ``site`` and ``backbone``. Any trained dictionary can be written.
     """
 
     name = "plain"
@@ -57,13 +65,14 @@ class Plain(WeightsFormat):
         kind = metadata.get("activation") or named
         if kind not in _ACTIVATIONS:
             raise UserError(f"its metadata names the activation {kind[:40]!r}; it is one of {', '.join(_ACTIVATIONS)}")
-        if kind == "jumprelu" and "threshold" not in tensors:
-            raise UserError("its metadata names the activation jumprelu, and there is no tensor threshold")
+        for name in _EXTRA.get(kind, ()):
+            if name not in tensors:
+                raise UserError(f"its metadata names the activation {kind}, and there is no tensor {name}")
         is_subtracted = _truth(metadata, "apply_b_dec_to_input")
-        config: dict[str, Any] = {"activation": kind, **({"k": _k(tensors, metadata)} if kind == "topk" else {})}
-        extra: dict[str, Tensor] = {}
-        if kind == "jumprelu":
-            extra["threshold"] = tensors["threshold"].flatten().expand(encoder.shape[1])
+        config: dict[str, Any] = {"activation": kind, **_token_scale(metadata)}
+        if kind in COUNTED:
+            config["k"] = _k(tensors, metadata, kind)
+        extra = {name: tensors[name].flatten().expand(encoder.shape[1]) for name in _EXTRA.get(kind, ())}
         dictionary = normal_form(
             encoder=encoder.T,
             encoder_bias=tensors.get("b_enc"),
@@ -82,6 +91,38 @@ class Plain(WeightsFormat):
             notes = (*notes, "W_enc is square, so its orientation is not known; it was read as (d_in, n_units).")
         return Trained(dictionary, metadata.get("site"), metadata.get("backbone"), notes)
 
+    def write(self, trained: Trained, target: Path, provenance: Mapping[str, str]) -> None:
+        config, tensors = trained.dictionary.config, tensors_of(trained.dictionary)
+        names = {"encoder_bias": "b_enc", "atoms": "W_dec", "output_bias": "b_dec"}
+        encoder = tensors.pop("encoder_weight").T.contiguous()
+        settings = {
+            "activation": config.activation,
+            "k": str(config.k) if config.activation in COUNTED else None,
+            "apply_b_dec_to_input": "false",
+            "token_scale": config.token_scale if config.token_scale != "none" else None,
+            "eps": repr(config.eps) if config.eps else None,
+            "site": trained.site,
+            "backbone": trained.backbone,
+        }
+        metadata = {**provenance, **{name: text for name, text in settings.items() if text is not None}}
+        save_file(
+            {"W_enc": encoder, **{names.get(name, name): each for name, each in tensors.items()}}, target, metadata
+        )
+
+
+def _token_scale(metadata: Mapping[str, str]) -> dict[str, Any]:
+    kind, text = metadata.get("token_scale", "none"), metadata.get("eps", "0")
+    allowed: tuple[str, ...] = get_args(TokenScale)
+    if kind not in allowed:
+        raise UserError(f"its metadata token_scale is {kind[:40]!r}; it is one of {', '.join(allowed)}")
+    try:
+        eps = float(text)
+    except ValueError:
+        eps = math.nan
+    if not 0 <= eps < math.inf:
+        raise UserError(f"its metadata eps is {text[:40]!r}; it is a number, at least 0")
+    return {"token_scale": kind, "eps": eps}
+
 
 def _truth(metadata: Any, key: str) -> bool:
     text = metadata.get(key, "false")
@@ -90,7 +131,7 @@ def _truth(metadata: Any, key: str) -> bool:
     return _TRUTH[text]
 
 
-def _k(tensors: dict[str, Tensor], metadata: Any) -> int:
+def _k(tensors: dict[str, Tensor], metadata: Any, kind: str) -> int:
     text = metadata.get("k")
     if "k" in tensors and tensors["k"].numel() == 1:
         saved = f"{float(tensors['k']):.15g}"
@@ -98,5 +139,7 @@ def _k(tensors: dict[str, Tensor], metadata: Any) -> int:
             raise UserError(f"its tensor k is {saved}, and its metadata say {text[:40]!r}")
         text = saved
     if text is None or not text.isdecimal() or len(text) > 9:
-        raise UserError("the activation is topk, and neither a tensor k nor the metadata give a positive whole number")
+        raise UserError(
+            f"the activation is {kind}, and neither a tensor k nor the metadata give a positive whole number"
+        )
     return int(text)

@@ -111,3 +111,11 @@ def hook_name(path: str) -> str:
     block = _TIMM_BLOCK.fullmatch(path)
     hook = None if block is None else _HOOKS.get(block[2] or "")
     return path if block is None or hook is None else f"blocks.{block[1]}.{hook}"
+
+
+def hook_names_of_layer(path: str) -> tuple[str, str]:
+    """Return what TransformerLens and its relatives call the input and the output of a linear layer; else its path."""
+    block = _TIMM_BLOCK.fullmatch(path)
+    if block is None or block[2] != "mlp.fc2":
+        return path, path
+    return f"blocks.{block[1]}.mlp.hook_post", f"blocks.{block[1]}.hook_mlp_out"

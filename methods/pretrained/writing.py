@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from methods.atomic import partial_file
 from methods.base import Method
 from methods.errors import UserError, first_line
 from methods.plugin_calls import calling_object
@@ -66,27 +67,34 @@ def write_dictionary(
             written, or if what was written gives other codes or reconstructions.
     """
     writer = _writer(format_name)
-    _require_target(path, writer, overwrite)
-    with torch.no_grad(), calling_object("method", method.spec.name, type(method)):
-        dictionary = _trained_dictionary(method)
-    trained = Trained(dictionary, site, backbone)
-    target = path.resolve()  # "." has no name
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent) as folder:
-            written = Path(folder) / target.name
-            if writer.writes_folder:
-                written.mkdir()
-            writer.write(trained, written, dict(provenance or {}))
-            _require_read_back(dictionary, written, format_name)
-            _move(written, target)
-    except UserError as error:
-        raise UserError(
-            f"{method.spec.name} cannot be written in the format {format_name}: {str(error).rstrip('.')}."
-        ) from error
+        _require_target(path, writer, overwrite)
+        with torch.no_grad(), calling_object("method", method.spec.name, type(method)):
+            dictionary = _trained_dictionary(method)
+        _write(writer, Trained(dictionary, site, backbone), path, provenance or {}, method.spec.name)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{str(path)!r} cannot be written ({first_line(error)}): give another path.") from error
     return path
+
+
+def _write(
+    writer: WritableFormat, trained: Trained, path: Path, provenance: Mapping[str, str], method_name: str
+) -> None:
+    """Write a dictionary beside ``path``, compare it, and give it its name."""
+    target = path.resolve()  # "." has no name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent) as folder:
+        written = Path(folder) / target.name
+        if writer.writes_folder:
+            written.mkdir()
+        try:
+            writer.write(trained, written, dict(provenance))
+            _require_read_back(trained.dictionary, written, writer.name)
+            _move(written, target)
+        except UserError as error:
+            raise UserError(
+                f"{method_name} cannot be written in the format {writer.name}: {str(error).rstrip('.')}."
+            ) from error
 
 
 def _writer(name: str) -> WritableFormat:
@@ -133,18 +141,25 @@ def _require_target(path: Path, writer: WritableFormat, overwrite: bool) -> None
         raise UserError(f"The file {str(path)!r} exists: give another path, or overwrite it.")
 
 
-def _move(written: Path, path: Path) -> None:
-    """Give a complete file or folder its name; files of an existing folder are replaced one by one."""
-    if not written.is_dir():
-        written.replace(path)
-    elif path.exists():
-        names = [file.name for file in written.iterdir()]
-        if others := sorted(file.name for file in path.iterdir() if file.name not in names):
-            raise UserError(f"the folder {str(path)!r} has other files ({one_line(others[0])!r}): give a new one")
-        for file in sorted(written.iterdir()):
-            file.replace(path / file.name)
-    else:
-        written.replace(path)
+def _move(written: Path, target: Path) -> None:
+    """Give a complete file or folder its name; files of an existing folder are replaced one by one.
+
+    Raises:
+        UserError: if an existing folder has other files, with which what is written could not be read.
+    """
+    files = sorted(written.iterdir()) if written.is_dir() else [written]
+    for file in files:
+        # On disk, and with the permissions of any other new file.
+        with partial_file(file) as partial:
+            file.replace(partial)
+    if not written.is_dir() or not target.exists():
+        written.replace(target)
+        return
+    names = [file.name for file in files]
+    if others := sorted(file.name for file in target.iterdir() if file.name not in names):
+        raise UserError(f"the folder {str(target)!r} has other files ({one_line(others[0])!r}): give a new one")
+    for file in files:
+        file.replace(target / file.name)
 
 
 # ---- the same dictionary
@@ -156,11 +171,6 @@ def _trained_dictionary(method: Method) -> TrainedDictionary:
     Raises:
         UserError: if the method has no such form, is not fitted, or computes something else than its form.
     """
-    if method.spec.reads == "input":
-        raise UserError(
-            f"{method.spec.name} reads the layer's input, and only dictionaries of the layer's output can be written; "
-            "Method.save writes it for this harness."
-        )
     form = method.as_trained_dictionary()
     if not_finite := [name for name in form.fitted if not is_finite(getattr(form, name))]:
         raise UserError(f"The tensor {not_finite[0]} of {method.spec.name} contains NaN or infinity: fit it again.")
@@ -181,14 +191,19 @@ def _trained_dictionary(method: Method) -> TrainedDictionary:
 
 
 def random_rows(dictionary: TrainedDictionary) -> Tensor:
-    """Return random rows (n, d_in) around the output bias, in float64, always the same for the same dictionary."""
+    """Return random rows (n, d_in) in float64, always the same for the same dictionary.
+
+    Those of the layer's output are around the output bias, where a dictionary of centred tokens has its origin.
+    """
     weight = dictionary.encoder_weight
     width = weight.shape[1]
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randn(len(SCALES), ROWS, width, generator=generator, dtype=torch.float64)
     # With rows of the standard deviation s, pre-codes have s times the length of their row of the encoder.
     spread = 1 / max(float(weight.square().sum(1).mean().sqrt()), 1e-30)
-    rows = dictionary.output_bias.double().cpu() + spread * torch.tensor(SCALES)[:, None, None] * drawn
+    rows = spread * torch.tensor(SCALES)[:, None, None] * drawn
+    if dictionary.config.reads == "output":
+        rows = rows + dictionary.output_bias.double().cpu()
     return rows.reshape(-1, width).to(weight.device)
 
 
@@ -202,6 +217,8 @@ def _agreeing(
     length = rows.norm(dim=1) if dictionary.config.token_scale == "none" else rows.shape[1] ** 0.5
     codes = length * reach[0] + float(dictionary.encoder_bias.abs().max()) + first[0].abs().amax(1)
     output = first[0].abs().sum(1) * reach[1] + float(dictionary.output_bias.abs().max()) + first[1].abs().amax(1)
+    if dictionary.config.skip:
+        output = output + rows.norm(dim=1) * float(dictionary.skip_weight.norm(dim=1).max())
     limits = (TOLERANCE * codes, TOLERANCE * output)
     same = [(a - b).abs().amax(1) <= limit for a, b, limit in zip(first, second, limits, strict=True)]
     return torch.stack(same).all(0).cpu()

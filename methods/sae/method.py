@@ -152,4 +152,5 @@ class LinearSAE(SparseMethod[A]):
         self.require_fitted()
         form = self.activation_form()
         tensors = {name: getattr(self, name) for name in LinearSAE.fitted}
-        return TrainedDictionary.of(TrainedConfig(activation=form.name, k=form.k), {**tensors, **form.tensors})
+        config = TrainedConfig(activation=form.name, k=form.k, reads=self.spec.reads)
+        return TrainedDictionary.of(config, {**tensors, **form.tensors})

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from methods.errors import UserError
+from methods.interface import Reads
 from methods.pretrained.source import Source
 from methods.pretrained.trained_dictionary import COUNTED, Activation, TokenScale
 from methods.pretrained.weight_formats import FORMATS
@@ -19,7 +20,7 @@ from methods.pretrained.weight_formats.base import Trained, WritableFormat, norm
 _REQUIRED = frozenset({"W_enc", "W_dec"})
 #: Activation -> the tensors that it needs besides those of all.
 _EXTRA = {"jumprelu": ("threshold",), "gated": ("value_scale", "value_bias")}
-_ALLOWED = _REQUIRED | {"b_enc", "b_dec", "k"} | {name for names in _EXTRA.values() for name in names}
+_ALLOWED = _REQUIRED | {"b_enc", "b_dec", "k", "W_skip"} | {name for names in _EXTRA.values() for name in names}
 _ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 _TRUTH = {"true": True, "false": False}
 
@@ -33,7 +34,8 @@ class Plain(WritableFormat):
     (n_units,) or (), TopK if there is a ``k`` (a tensor () or metadata), else ReLU. The file's metadata may say
     otherwise: ``activation`` (one of :class:`TrainedDictionary`; gated needs the tensors ``value_scale`` and
     ``value_bias``), ``k``, ``apply_b_dec_to_input`` ("true": ``b_dec`` is subtracted from x first), ``token_scale`` and
-    ``eps`` (normalisation of each token), ``site`` and ``backbone``. Any trained dictionary can be written.
+    ``eps`` (normalisation of each token), ``reads`` ("input": a transcoder), ``site`` and ``backbone``. If there is a
+    ``W_skip`` (d_out, d_in), ``x W_skip^T`` is added to the output. Any trained dictionary can be written.
     """
 
     name = "plain"
@@ -69,10 +71,13 @@ class Plain(WritableFormat):
             if name not in tensors:
                 raise UserError(f"its metadata names the activation {kind}, and there is no tensor {name}")
         is_subtracted = _truth(metadata, "apply_b_dec_to_input")
-        config: dict[str, Any] = {"activation": kind, **_token_scale(metadata)}
+        reads = _choice(metadata, "reads", get_args(Reads), "output")
+        config: dict[str, Any] = {"activation": kind, "reads": reads, **_token_scale(metadata)}
         if kind in COUNTED:
             config["k"] = _k(tensors, metadata, kind)
         extra = {name: tensors[name].flatten().expand(encoder.shape[1]) for name in _EXTRA.get(kind, ())}
+        if "W_skip" in tensors:
+            config["skip"], extra["skip_weight"] = True, tensors["W_skip"]
         dictionary = normal_form(
             encoder=encoder.T,
             encoder_bias=tensors.get("b_enc"),
@@ -93,7 +98,7 @@ class Plain(WritableFormat):
 
     def write(self, trained: Trained, target: Path, provenance: Mapping[str, str]) -> None:
         config, tensors = trained.dictionary.config, tensors_of(trained.dictionary)
-        names = {"encoder_bias": "b_enc", "atoms": "W_dec", "output_bias": "b_dec"}
+        names = {"encoder_bias": "b_enc", "atoms": "W_dec", "output_bias": "b_dec", "skip_weight": "W_skip"}
         encoder = tensors.pop("encoder_weight").T.contiguous()
         settings = {
             "activation": config.activation,
@@ -101,6 +106,7 @@ class Plain(WritableFormat):
             "apply_b_dec_to_input": "false",
             "token_scale": config.token_scale if config.token_scale != "none" else None,
             "eps": repr(config.eps) if config.eps else None,
+            "reads": config.reads if config.reads != "output" else None,
             "site": trained.site,
             "backbone": trained.backbone,
         }
@@ -111,10 +117,7 @@ class Plain(WritableFormat):
 
 
 def _token_scale(metadata: Mapping[str, str]) -> dict[str, Any]:
-    kind, text = metadata.get("token_scale", "none"), metadata.get("eps", "0")
-    allowed: tuple[str, ...] = get_args(TokenScale)
-    if kind not in allowed:
-        raise UserError(f"its metadata token_scale is {kind[:40]!r}; it is one of {', '.join(allowed)}")
+    kind, text = _choice(metadata, "token_scale", get_args(TokenScale), "none"), metadata.get("eps", "0")
     try:
         eps = float(text)
     except ValueError:
@@ -122,6 +125,13 @@ def _token_scale(metadata: Mapping[str, str]) -> dict[str, Any]:
     if not 0 <= eps < math.inf:
         raise UserError(f"its metadata eps is {text[:40]!r}; it is a number, at least 0")
     return {"token_scale": kind, "eps": eps}
+
+
+def _choice(metadata: Mapping[str, str], key: str, allowed: tuple[str, ...], default: str) -> str:
+    value = metadata.get(key, default)
+    if value not in allowed:
+        raise UserError(f"its metadata {key} is {value[:40]!r}; it is one of {', '.join(allowed)}")
+    return value
 
 
 def _truth(metadata: Any, key: str) -> bool:

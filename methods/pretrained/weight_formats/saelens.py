@@ -103,6 +103,13 @@ class SAELens(WritableFormat):
         )
         return Trained(dictionary, _layer(site, site_out) if is_transcoder else site, backbone)
 
+    def write(self, trained: Trained, target: Path, provenance: Mapping[str, str]) -> None:
+        from methods.pretrained.weight_formats.saelens_writer import configuration, state
+
+        content = configuration(trained, provenance)
+        save_file(state(trained.dictionary), target / _WEIGHTS)
+        (target / _CONFIG).write_text(json.dumps(content, indent=2), encoding="utf-8")
+
 
 def _layer(hook_in: str | None, hook_out: str | None) -> str | None:
     """Return the linear layer of a transcoder."""
@@ -129,13 +136,6 @@ def _require_sizes(config: Mapping[str, Any], encoder: Tensor, decoder: Tensor) 
         value = config.get(name)
         if value is not None and (isinstance(value, bool) or value != size):
             raise UserError(f"its {_CONFIG} says {name} = {str(value)[:40]}, and its tensors say {size}")
-
-    def write(self, trained: Trained, target: Path, provenance: Mapping[str, str]) -> None:
-        from methods.pretrained.weight_formats.saelens_writer import configuration, state
-
-        content = configuration(trained, provenance)
-        save_file(state(trained.dictionary), target / _WEIGHTS)
-        (target / _CONFIG).write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
 def _with_old_names(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -131,14 +131,18 @@ def _require_target(path: Path, writer: WritableFormat, overwrite: bool) -> None
         if path.exists() and not path.is_dir():
             raise UserError(f"The format {writer.name} is a folder, and {str(path)!r} is a file: give another path.")
         if path.exists() and not overwrite and any(path.iterdir()):
-            raise UserError(f"The folder {str(path)!r} is not empty: give a new one, or overwrite its files.")
+            raise UserError(
+                f"The folder {str(path)!r} is not empty: give a new one, or overwrite it (overwrite=True, or --force)."
+            )
         return
     if path.is_dir():
         raise UserError(f"The format {writer.name} is one file, and {str(path)!r} is a folder: give a path in it.")
     if path.suffix != SUFFIX:
         raise UserError(f"The format {writer.name} is one file that ends in {SUFFIX}, not {path.name[:80]!r}.")
     if path.exists() and not overwrite:
-        raise UserError(f"The file {str(path)!r} exists: give another path, or overwrite it.")
+        raise UserError(
+            f"The file {str(path)!r} exists: give another path, or overwrite it (overwrite=True, or --force)."
+        )
 
 
 def _move(written: Path, target: Path) -> None:

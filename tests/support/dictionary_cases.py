@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
+from methods import pretrained
+from methods.base import Method
+from methods.errors import UserError
 from methods.pretrained.trained_dictionary import TrainedConfig, TrainedDictionary
 
 D_IN, D_OUT, N_UNITS, K = 12, 10, 24, 3
@@ -57,3 +62,12 @@ def dictionary_of(kind: str, seed: int = 0) -> TrainedDictionary:
         unit = tensors["atoms"] / tensors["atoms"].norm(dim=1, keepdim=True)
         tensors |= {"encoder_weight": unit / 2, "atoms": 2 * unit, "encoder_bias": -(unit / 2) @ tensors["output_bias"]}
     return TrainedDictionary.of(config, tensors)
+
+
+def refusal_of(method: Method, path: Path, format_name: str = "plain", **options: Any) -> str:
+    """Return the sentence with which it is refused to write a method."""
+    with pytest.raises(UserError) as error:
+        pretrained.save(method, path, format_name, **options)
+    text = str(error.value)
+    assert "\n" not in text and len(text) < 600
+    return text

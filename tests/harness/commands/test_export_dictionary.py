@@ -128,7 +128,7 @@ def test_requests_that_cannot_be_met_are_one_sentence(store: Store, tmp_path: Pa
     artifact = store.path.parent / store.cells().set_index("cell_id").loc[cell].artifact
     content = artifact.read_bytes()
     artifact.write_bytes(content.replace(b"[48,24]", b"[24,48]"))
-    assert "do not fit together" in refused(store, cell, out)
+    assert "with 24 units of 48 features it must be" in refused(store, cell, out)
     artifact.unlink()
     assert "is not beside the store" in refused(store, cell, out)
     with duckdb.connect(str(store.path)) as opened:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
-import os
-import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from dictionary_cases import D_IN, D_OUT, KINDS, N_UNITS, dictionary_of
+from dictionary_cases import D_IN, D_OUT, KINDS, N_UNITS, dictionary_of, refusal_of
 from in_memory import small_layer
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -19,7 +18,7 @@ import methods
 from methods import pretrained
 from methods.errors import UserError
 from methods.pretrained import writing
-from methods.pretrained.origins import hook_name, hook_names_of_layer, is_same_site, transcoded_layer
+from methods.pretrained.origins import is_same_site
 from methods.pretrained.trained_dictionary import TrainedConfig, TrainedDictionary
 from methods.pretrained.weight_formats.base import Trained
 from methods.pretrained.weight_formats.plain import Plain
@@ -63,14 +62,6 @@ def target(folder: Path, format_name: str) -> Path:
     return folder / ("sae.safetensors" if format_name == "plain" else "sae")
 
 
-def refused(method: Any, path: Path, format_name: str = "plain", **options: Any) -> str:
-    with pytest.raises(UserError) as error:
-        pretrained.save(method, path, format_name, **options)
-    text = str(error.value)
-    assert "\n" not in text and len(text) < 600
-    return text
-
-
 # ---- every method
 
 
@@ -96,7 +87,7 @@ def test_a_written_method_is_read_as_the_same(
     method, (_, tokens) = fits[name], small_layer()
     path = target(tmp_path, format_name)
     if (name, format_name) == ("matching_pursuit_sae", "saelens"):
-        assert "SAELens measures the codes" in refused(method, path, format_name) and not list(tmp_path.iterdir())
+        assert "SAELens measures the codes" in refusal_of(method, path, format_name) and not list(tmp_path.iterdir())
         return
     assert pretrained.save(method, path, format_name, site="blocks.9.mlp.fc2", backbone="tiny_vit") == path
     sae = pretrained.load(path)
@@ -112,6 +103,22 @@ def test_a_written_method_is_read_as_the_same(
         assert torch.equal(codes, method.encode(x))
 
 
+@pytest.mark.parametrize(("name", "is_kept"), [("batchtopk_sae", True), ("jumprelu_sae", False)])
+def test_a_code_at_the_threshold_is_kept_or_not_as_by_the_method(
+    name: str, is_kept: bool, fits: dict[str, Any]
+) -> None:
+    method = copy.copy(fits[name])
+    method.encoder_weight, method.encoder_bias = torch.eye(6), torch.zeros(6)
+    method.atoms = torch.eye(6)
+    limit = torch.tensor(0.3)
+    setattr(method, *(("threshold", limit) if is_kept else ("thresholds", limit.expand(6))))
+    x = torch.full((1, 6), 0.3)
+    x[0, 1], x[0, 2] = limit.nextafter(torch.tensor(1.0)), limit.nextafter(torch.tensor(0.0))
+    codes = method.as_trained_dictionary().encode(x)
+    assert torch.equal(codes, method.encode(x))
+    assert (codes != 0).tolist() == [[is_kept, True, False, is_kept, is_kept, is_kept]]
+
+
 def test_every_sparse_autoencoder_and_transcoder_has_a_form() -> None:
     """A new family is part of the test above, or says here why no other program computes it."""
     families = {entry.name for entry in methods.METHODS if entry.load().spec.family in ("sae", "transcoder")}
@@ -119,18 +126,18 @@ def test_every_sparse_autoencoder_and_transcoder_has_a_form() -> None:
 
 
 @pytest.mark.parametrize("name", ["elude", "identity", "kmeans", "nmf"])
-def test_a_method_without_a_form_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_method_without_a_form_is_refusal_of(name: str, tmp_path: Path) -> None:
     site, tokens = small_layer()
     config = {"elude": {"top_k": 60, "min_cluster_size": 5}, "kmeans": {"expansion_factor": 2}}.get(name, {})
     method = methods.create(name, **config).fit(tokens, site)
     for format_name in ("plain", "saelens"):
-        text = refused(method, target(tmp_path, format_name), format_name)
+        text = refusal_of(method, target(tmp_path, format_name), format_name)
         assert text.startswith(f"{name} has no form as a linear encoder") and not list(tmp_path.iterdir())
 
 
-def test_an_unfitted_method_is_refused(tmp_path: Path) -> None:
-    assert "is not fitted yet" in refused(methods.create("topk_sae"), tmp_path / "a.safetensors")
-    assert "is not fitted yet" in refused(
+def test_an_unfitted_method_is_refusal_of(tmp_path: Path) -> None:
+    assert "is not fitted yet" in refusal_of(methods.create("topk_sae"), tmp_path / "a.safetensors")
+    assert "is not fitted yet" in refusal_of(
         methods.create("pretrained_sae", weights=tmp_path / "b.safetensors"), tmp_path / "a.safetensors"
     )
 
@@ -183,8 +190,8 @@ def test_saelens_has_a_place_for_its_architectures(kind: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", NOT_OF_SAELENS)
-def test_what_saelens_does_not_compute_is_refused(kind: str, tmp_path: Path) -> None:
-    text = refused(dictionary_of(kind), tmp_path / "sae", "saelens")
+def test_what_saelens_does_not_compute_is_refusal_of(kind: str, tmp_path: Path) -> None:
+    text = refusal_of(dictionary_of(kind), tmp_path / "sae", "saelens")
     assert NOT_OF_SAELENS[kind] in text and text.startswith(
         "trained_dictionary cannot be written in the format saelens"
     )
@@ -196,10 +203,10 @@ def test_another_eps_and_a_negative_scale_are_refused_by_saelens(tmp_path: Path)
         TrainedConfig(token_scale="layer_norm", eps=1e-3),
         {name: getattr(dictionary_of("relu"), name) for name in TrainedDictionary.fitted},
     )
-    assert "with eps = 1e-05, and the dictionary has 0.001" in refused(other, tmp_path / "sae", "saelens")
+    assert "with eps = 1e-05, and the dictionary has 0.001" in refusal_of(other, tmp_path / "sae", "saelens")
     gated = dictionary_of("gated")
     gated.value_scale[2] = -1.0
-    assert "must be positive for each unit" in refused(gated, tmp_path / "sae", "saelens")
+    assert "must be positive for each unit" in refusal_of(gated, tmp_path / "sae", "saelens")
     for number, dictionary in enumerate((other, gated)):
         pretrained.save(dictionary, tmp_path / f"{number}.safetensors")
 
@@ -214,115 +221,6 @@ def test_weights_of_others_are_written_again(tmp_path: Path) -> None:
     saved = pretrained.load(second.save(tmp_path / "saved.safetensors"))
     fourth = pretrained.load(pretrained.save(saved, tmp_path / "fourth.safetensors"))
     assert torch.equal(fourth.encode(x), second.encode(x))
-
-
-# ---- origin
-
-
-def test_the_origin_is_in_the_files(tmp_path: Path) -> None:
-    dictionary, provenance = dictionary_of("topk"), {"cell_id": "abc", "harness_version": "1", "k": "lie"}
-    origin: dict[str, Any] = {"site": "blocks.10", "backbone": "dinov2", "provenance": provenance}
-    file = pretrained.save(dictionary, tmp_path / "a.safetensors", **origin)
-    with safe_open(str(file), framework="pt") as opened:
-        metadata = opened.metadata()
-    assert metadata == {
-        **{"cell_id": "abc", "harness_version": "1", "k": "3", "activation": "topk"},
-        **{"apply_b_dec_to_input": "false", "site": "blocks.10", "backbone": "dinov2"},
-    }
-    folder = pretrained.save(dictionary, tmp_path / "sae", "saelens", **origin)
-    metadata = json.loads((folder / "cfg.json").read_text())["metadata"]
-    assert metadata == {
-        **{"cell_id": "abc", "harness_version": "1", "k": "lie", "site": "blocks.10"},
-        **{"hook_name": "blocks.10.hook_resid_post", "model_name": "dinov2"},
-        # Without a version SAELens takes the folder for one of version 5 and drops these entries.
-        **{"sae_lens_version": "6.54.12", "sae_lens_training_version": None},
-    }
-    for path in (file, folder):
-        source = pretrained.load(path).source
-        assert source is not None and is_same_site(str(source.site), "blocks.10") and source.backbone == "dinov2"
-
-
-@pytest.mark.parametrize(
-    ("path", "hook"),
-    [
-        ("blocks.10", "blocks.10.hook_resid_post"),
-        ("blocks.9.mlp.fc2", "blocks.9.hook_mlp_out"),
-        ("blocks.9.mlp.act", "blocks.9.mlp.hook_post"),
-        ("blocks.9.attn.proj", "blocks.9.hook_attn_out"),
-        ("blocks.9.norm1", "blocks.9.norm1"),
-        ("stages.2.blocks.3", "stages.2.blocks.3"),
-        ("layer4", "layer4"),
-    ],
-)
-def test_a_site_has_the_name_that_readers_know(path: str, hook: str) -> None:
-    assert hook_name(path) == hook and is_same_site(hook, path)
-    assert transcoded_layer(*hook_names_of_layer(f"{path}.fc")) == f"{path}.fc"
-
-
-def test_the_hooks_of_a_layer_lead_back_to_it() -> None:
-    for path in ("blocks.9.mlp.fc2", "blocks.9.mlp.fc1", "blocks.9.attn.proj", "encoder.layers.3.mlp.fc2", "head"):
-        assert transcoded_layer(*hook_names_of_layer(path)) == path
-    assert hook_names_of_layer("blocks.9.mlp.fc2") == ("blocks.9.mlp.hook_post", "blocks.9.hook_mlp_out")
-
-
-# ---- paths
-
-
-def test_an_existing_file_or_folder_is_kept(tmp_path: Path) -> None:
-    dictionary, other = dictionary_of("relu"), dictionary_of("relu", seed=1)
-    file, folder = tmp_path / "a.safetensors", tmp_path / "sae"
-    for path, format_name in ((file, "plain"), (folder, "saelens")):
-        pretrained.save(dictionary, path, format_name)
-        assert ("exists" if format_name == "plain" else "is not empty") in refused(other, path, format_name)
-        assert torch.equal(pretrained.load(path).atoms, dictionary.atoms)
-        pretrained.save(other, path, format_name, overwrite=True)
-        assert torch.equal(pretrained.load(path).atoms, other.atoms)
-    (folder / "thesis.tex").write_text("mine")
-    assert "has other files ('thesis.tex')" in refused(dictionary, folder, "saelens", overwrite=True)
-    assert torch.equal(load_file(folder / "sae_weights.safetensors")["W_dec"], other.atoms)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "sae"]
-
-
-def test_paths_of_the_wrong_kind_are_refused(tmp_path: Path) -> None:
-    dictionary = dictionary_of("relu")
-    (tmp_path / "file").touch()
-    assert "ends in .safetensors, not 'sae'" in refused(dictionary, tmp_path / "sae")
-    assert "is a folder" in refused(dictionary, tmp_path)
-    assert "named as a file" in refused(dictionary, tmp_path / "a.safetensors", "saelens")
-    assert "is a file" in refused(dictionary, tmp_path / "file", "saelens")
-    assert "cannot be written" in refused(dictionary, tmp_path / "file" / "a.safetensors")
-    assert "cannot be written" in refused(dictionary, tmp_path / f"{'a' * 300}.safetensors")
-    assert "is one file of a folder of the format saelens" in refused(dictionary, tmp_path / "sae_weights.safetensors")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_this_folder_can_be_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    pretrained.save(dictionary_of("relu"), ".", "saelens")
-    assert pretrained.load(tmp_path / "here").n_units == N_UNITS
-
-
-def test_missing_folders_are_made_and_permissions_are_those_of_new_files(tmp_path: Path) -> None:
-    umask = os.umask(0o022)
-    try:
-        file = pretrained.save(dictionary_of("relu"), tmp_path / "new" / "a.safetensors")
-        folder = pretrained.save(dictionary_of("relu"), tmp_path / "new" / "sae", "saelens")
-    finally:
-        os.umask(umask)
-    modes = {stat.S_IMODE(path.stat().st_mode) for path in (file, *folder.iterdir())}
-    assert modes == {0o644} and stat.S_IMODE(folder.stat().st_mode) == 0o755
-
-
-def test_formats_without_a_writer_are_named(tmp_path: Path) -> None:
-    dictionary = dictionary_of("relu")
-    assert pretrained.writable_formats() == ["plain", "saelens"]
-    text = refused(dictionary, tmp_path / "a.safetensors", "saev")
-    assert text == "The format saev can be read, not written; formats that can be are plain, saelens."
-    assert "what Method.save(PATH) writes" in refused(dictionary, tmp_path / "a.safetensors", "harness")
-    assert "There is no format 'sealens' of weights. Did you mean saelens?" in refused(
-        dictionary, tmp_path / "a.safetensors", "sealens"
-    )
 
 
 # ---- nothing else is written than the method
@@ -342,13 +240,13 @@ class Wrong(VanillaSAE):
         return ActivationForm("topk", 1000)
 
 
-def test_a_method_that_is_not_its_form_is_refused(fits: dict[str, Any], tmp_path: Path) -> None:
+def test_a_method_that_is_not_its_form_is_refusal_of(fits: dict[str, Any], tmp_path: Path) -> None:
     fitted = fits["vanilla_sae"]
     for cls, reason in ((Sloppy, "gives other codes or reconstructions than its form"), (Wrong, "k = 1000")):
         method = cls(fitted.config)
         for name in method.fitted:
             setattr(method, name, getattr(fitted, name))
-        assert reason in refused(method, tmp_path / "a.safetensors")
+        assert reason in refusal_of(method, tmp_path / "a.safetensors")
     assert not list(tmp_path.iterdir())
 
 
@@ -365,7 +263,7 @@ def test_a_writer_that_changes_a_tensor_is_found_out(
         original(self, trained._replace(dictionary=changed), target, provenance)
 
     monkeypatch.setattr(Plain, "write", write)
-    assert "what was written gives other codes or reconstructions" in refused(
+    assert "what was written gives other codes or reconstructions" in refusal_of(
         dictionary_of(kind), tmp_path / "a.safetensors"
     )
     assert not list(tmp_path.iterdir())
@@ -384,7 +282,7 @@ def test_thresholds_of_any_size_are_reached_by_the_rows() -> None:
 def test_nan_is_refused_and_a_killed_writer_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dictionary = dictionary_of("relu")
     dictionary.atoms[0, 0] = torch.nan
-    assert "The tensor atoms of trained_dictionary contains NaN" in refused(dictionary, tmp_path / "a.safetensors")
+    assert "The tensor atoms of trained_dictionary contains NaN" in refusal_of(dictionary, tmp_path / "a.safetensors")
 
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -395,7 +293,7 @@ def test_nan_is_refused_and_a_killed_writer_leaves_nothing(tmp_path: Path, monke
     assert not list(tmp_path.iterdir())
 
 
-def test_metadata_of_the_plain_format_that_means_nothing_is_refused(tmp_path: Path) -> None:
+def test_metadata_of_the_plain_format_that_means_nothing_is_refusal_of(tmp_path: Path) -> None:
     file = pretrained.save(dictionary_of("gated_layer_norm"), tmp_path / "a.safetensors")
     tensors = load_file(file)
     with safe_open(str(file), framework="pt") as opened:
@@ -413,3 +311,22 @@ def test_metadata_of_the_plain_format_that_means_nothing_is_refused(tmp_path: Pa
     save_file(tensors, file, metadata)
     with pytest.raises(UserError, match="names the activation gated, and there is no tensor value_scale"):
         pretrained.load(file)
+
+
+def test_a_pursuit_of_centred_and_scaled_tokens_is_the_same_without_a_gram_matrix(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Brute force: k times the largest ``encoder_weight r + encoder_bias``, and ``c atoms`` is taken away."""
+    x = torch.randn(40, D_IN, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    dictionary = dictionary_of("matching_pursuit").to("cpu")
+    weight, bias, atoms = (getattr(dictionary, name).double() for name in ("encoder_weight", "encoder_bias", "atoms"))
+    codes, rest = torch.zeros(len(x), N_UNITS, dtype=torch.float64), x.clone()
+    for _ in range(dictionary.config.k):
+        value, unit = (rest @ weight.T + bias).max(1)
+        codes[torch.arange(len(x)), unit] += value
+        rest -= value[:, None] * atoms[unit]
+    torch.testing.assert_close(dictionary.encode(x), codes, rtol=1e-6, atol=1e-6)
+    # What is taken away is what is written: the residual of the reconstruction.
+    torch.testing.assert_close(x - dictionary.decode(codes), rest - dictionary.output_bias, rtol=1e-6, atol=1e-6)
+    monkeypatch.setattr("methods.sae.matching_pursuit_steps.GRAM_BYTES", 0)
+    torch.testing.assert_close(dictionary_of("matching_pursuit").encode(x), codes, rtol=1e-6, atol=1e-6)

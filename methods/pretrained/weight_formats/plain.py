@@ -117,7 +117,8 @@ class Plain(WritableFormat):
 
 
 def _token_scale(metadata: Mapping[str, str]) -> dict[str, Any]:
-    kind, text = _choice(metadata, "token_scale", get_args(TokenScale), "none"), metadata.get("eps", "0")
+    kind = _choice(metadata, "token_scale", get_args(TokenScale), "none")
+    text = "0" if kind == "none" else metadata.get("eps", "0")
     try:
         eps = float(text)
     except ValueError:

@@ -126,7 +126,7 @@ def test_every_sparse_autoencoder_and_transcoder_has_a_form() -> None:
 
 
 @pytest.mark.parametrize("name", ["elude", "identity", "kmeans", "nmf"])
-def test_a_method_without_a_form_is_refusal_of(name: str, tmp_path: Path) -> None:
+def test_a_method_without_a_form_is_refused(name: str, tmp_path: Path) -> None:
     site, tokens = small_layer()
     config = {"elude": {"top_k": 60, "min_cluster_size": 5}, "kmeans": {"expansion_factor": 2}}.get(name, {})
     method = methods.create(name, **config).fit(tokens, site)
@@ -135,7 +135,7 @@ def test_a_method_without_a_form_is_refusal_of(name: str, tmp_path: Path) -> Non
         assert text.startswith(f"{name} has no form as a linear encoder") and not list(tmp_path.iterdir())
 
 
-def test_an_unfitted_method_is_refusal_of(tmp_path: Path) -> None:
+def test_an_unfitted_method_is_refused(tmp_path: Path) -> None:
     assert "is not fitted yet" in refusal_of(methods.create("topk_sae"), tmp_path / "a.safetensors")
     assert "is not fitted yet" in refusal_of(
         methods.create("pretrained_sae", weights=tmp_path / "b.safetensors"), tmp_path / "a.safetensors"
@@ -190,7 +190,7 @@ def test_saelens_has_a_place_for_its_architectures(kind: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", NOT_OF_SAELENS)
-def test_what_saelens_does_not_compute_is_refusal_of(kind: str, tmp_path: Path) -> None:
+def test_what_saelens_does_not_compute_is_refused(kind: str, tmp_path: Path) -> None:
     text = refusal_of(dictionary_of(kind), tmp_path / "sae", "saelens")
     assert NOT_OF_SAELENS[kind] in text and text.startswith(
         "trained_dictionary cannot be written in the format saelens"
@@ -240,7 +240,7 @@ class Wrong(VanillaSAE):
         return ActivationForm("topk", 1000)
 
 
-def test_a_method_that_is_not_its_form_is_refusal_of(fits: dict[str, Any], tmp_path: Path) -> None:
+def test_a_method_that_is_not_its_form_is_refused(fits: dict[str, Any], tmp_path: Path) -> None:
     fitted = fits["vanilla_sae"]
     for cls, reason in ((Sloppy, "gives other codes or reconstructions than its form"), (Wrong, "k = 1000")):
         method = cls(fitted.config)
@@ -293,7 +293,7 @@ def test_nan_is_refused_and_a_killed_writer_leaves_nothing(tmp_path: Path, monke
     assert not list(tmp_path.iterdir())
 
 
-def test_metadata_of_the_plain_format_that_means_nothing_is_refusal_of(tmp_path: Path) -> None:
+def test_metadata_of_the_plain_format_that_means_nothing_is_refused(tmp_path: Path) -> None:
     file = pretrained.save(dictionary_of("gated_layer_norm"), tmp_path / "a.safetensors")
     tensors = load_file(file)
     with safe_open(str(file), framework="pt") as opened:

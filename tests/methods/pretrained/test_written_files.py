@@ -84,7 +84,7 @@ def test_an_existing_file_or_folder_is_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "sae"]
 
 
-def test_paths_of_the_wrong_kind_are_refusal_of(tmp_path: Path) -> None:
+def test_paths_of_the_wrong_kind_are_refused(tmp_path: Path) -> None:
     dictionary = dictionary_of("relu")
     (tmp_path / "file").touch()
     assert "ends in .safetensors, not 'sae'" in refusal_of(dictionary, tmp_path / "sae")

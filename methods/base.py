@@ -11,7 +11,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from pydantic import ValidationError
 from safetensors import safe_open
@@ -36,6 +36,9 @@ from methods.plugin_calls import calling_object
 from methods.registry import did_you_mean
 from methods.requirements import checked_decode, checked_encode, checked_fit
 from methods.setting_problems import quoted, reason
+
+if TYPE_CHECKING:
+    from methods.pretrained.trained_dictionary import TrainedDictionary
 
 __all__ = [
     "Device",
@@ -247,6 +250,19 @@ class Method(ABC):
             if isinstance(value, Tensor):
                 setattr(self, name, value.to(device))
         return self
+
+    def as_trained_dictionary(self) -> TrainedDictionary:
+        """Return the fit as encoder, activation and decoder, the form in which other programs read a dictionary.
+
+        Codes and reconstructions are those of this method, up to rounding. The fit is not changed.
+
+        Raises:
+            UserError: if the method has no such form, which is the default, or is not fitted.
+        """
+        raise UserError(
+            f"{self.spec.name} has no form as a linear encoder, an elementwise or top-k activation and a linear "
+            "decoder, so no file of another program can hold it; Method.save writes it for this harness."
+        )
 
     def extra_state(self) -> dict[str, Any]:
         """Return JSON-able state beside the tensors; override it together with :meth:`restore_extra`."""

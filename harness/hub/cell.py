@@ -1,4 +1,4 @@
-"""The cell that is pushed: looked up in a store, and compared with its file of weights."""
+"""The cell that is pushed or exported: looked up in a store, and compared with its file of weights."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _named(cells: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
         )
     finished = [cell for cell in cells if cell["status"] == "finished"]
     if not finished:
-        raise UserError("This store has no finished cell: nothing can be pushed.")
+        raise UserError("This store has no finished cell, and only finished cells have weights.")
     labels = list(dict.fromkeys(one_line(cell["label"]) for cell in finished))
     raise UserError(
         f"There is no cell {name!r} in this store: give the id of a cell (`harness export - --what cells`), or the "
@@ -109,7 +109,7 @@ def _require_identity(cell: Mapping[str, Any]) -> None:
     """Check that a cell's id is the hash of its identity, and that its columns agree with it."""
     identity = cell["identity"]
     if not isinstance(identity, dict):
-        raise UserError(f"The cell {cell['cell_id']} has no recorded identity: run it again to push it.")
+        raise UserError(f"The cell {cell['cell_id']} has no recorded identity: run it again.")
     if len(json.dumps(identity)) > LARGEST_IDENTITY:
         raise UserError(f"The identity of the cell {cell['cell_id']} has more than {LARGEST_IDENTITY} characters.")
     method = _part(identity, "method")
@@ -119,7 +119,7 @@ def _require_identity(cell: Mapping[str, Any]) -> None:
     ):
         raise UserError(
             f"The record of the cell {cell['cell_id']} contradicts its id, so the store was changed after it was "
-            "written: run the cell again to push it."
+            "written: run the cell again."
         )
 
 
@@ -134,7 +134,7 @@ def _weights(store: Store, cell: Mapping[str, Any]) -> Path:
     """Return the file of a cell's fit, of the method and settings that its record names."""
     cell_id, name = cell["cell_id"], cell["artifact"]
     if not name:
-        raise UserError(f"The cell {cell_id} has no saved fit: run it again with `harness run --rerun` to push it.")
+        raise UserError(f"The cell {cell_id} has no saved fit: run it again with `harness run --rerun`.")
     file = artifact_file(store.path.parent, str(name))
     if file is None or not file.is_file():
         raise UserError(
@@ -145,7 +145,7 @@ def _weights(store: Store, cell: Mapping[str, Any]) -> Path:
     if header["method"] != cell["method"] or not _same(header["config"], cell["config"]):
         raise UserError(
             f"The saved fit of the cell {cell_id} ({file.name}) has another method or other settings than the cell: "
-            "run the cell again to push it."
+            "run the cell again."
         )
     return file
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from methods.base import Tokens
 from methods.linear_decoder import LinearDecoder
+from methods.pretrained.trained_dictionary import TrainedConfig, TrainedDictionary
 from methods.training.batches import generator_of
 
 
@@ -17,6 +18,11 @@ class LinearDictionary(LinearDecoder):
     """Linear dictionary of centred tokens: :attr:`output_bias` is the mean of the probing tokens."""
 
     fitted: ClassVar[tuple[str, ...]] = ("atoms", "output_bias")
+
+    def with_encoder(self, weight: Tensor, config: TrainedConfig) -> TrainedDictionary:
+        """Return the dictionary whose pre-codes are ``weight (x - output_bias)``, for weight (n_units, d_out)."""
+        tensors = {"encoder_weight": weight, "encoder_bias": -weight @ self.output_bias}
+        return TrainedDictionary.of(config, {**tensors, "atoms": self.atoms, "output_bias": self.output_bias})
 
 
 def sample_tokens(tokens: Tokens, limit: int, seed: int) -> Tensor:

@@ -16,6 +16,7 @@ from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress,
 from methods.dictionaries.base import LinearDictionary, sample_tokens, skewness_signs
 from methods.errors import UserError
 from methods.number_types import Real, Whole
+from methods.pretrained.trained_dictionary import TrainedConfig, TrainedDictionary
 from methods.training.normaliser import Normaliser
 
 if TYPE_CHECKING:
@@ -84,6 +85,10 @@ class ICA(LinearDictionary):
         self.require_fitted()
         unmixing = self.unmixing.to(x)
         return functional.linear(x, unmixing, -unmixing @ self.output_bias.to(x))
+
+    def as_trained_dictionary(self) -> TrainedDictionary:
+        self.require_fitted()
+        return self.with_encoder(self.unmixing, TrainedConfig(activation="linear"))
 
 
 def _transformed(model: FastICA, rows: np.ndarray) -> Tensor:

@@ -11,6 +11,7 @@ from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress,
 from methods.dictionaries.base import LinearDictionary, skewness_signs
 from methods.errors import UserError
 from methods.number_types import Whole
+from methods.pretrained.trained_dictionary import TrainedConfig, TrainedDictionary
 from methods.training.normaliser import Normaliser
 
 
@@ -58,3 +59,7 @@ class PCA(LinearDictionary):
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
         return (x - self.output_bias.to(x)) @ self.atoms.to(x).T
+
+    def as_trained_dictionary(self) -> TrainedDictionary:
+        self.require_fitted()
+        return self.with_encoder(self.atoms, TrainedConfig(activation="linear"))

@@ -12,6 +12,7 @@ from methods import register
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens
 from methods.dictionaries.base import LinearDictionary
 from methods.number_types import Real, Whole
+from methods.pretrained.trained_dictionary import TrainedConfig, TrainedDictionary
 from methods.sae.config import checked_k
 from methods.sae.topk import keep_largest
 from methods.training.batches import generator_of
@@ -75,3 +76,7 @@ class RandomDictionary(LinearDictionary):
         self.require_fitted()
         products = (x - self.output_bias.to(x)) @ self.atoms.to(x).T
         return keep_largest(torch.relu(products), self.config.k) * self.gain.to(x)
+
+    def as_trained_dictionary(self) -> TrainedDictionary:
+        self.require_fitted()
+        return self.with_encoder(self.atoms * self.gain, TrainedConfig(activation="topk", k=self.config.k))

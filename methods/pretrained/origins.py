@@ -91,3 +91,31 @@ def is_same_backbone(named: str, name: str) -> bool:
         re.sub(r"[^a-z0-9]", "", text.lower().rpartition(":")[2].rpartition("/")[2]) for text in (named, name)
     )
     return first in second or second in first
+
+
+#: Part of a block of a timm ViT -> what TransformerLens and its relatives call its output.
+_HOOKS = {
+    "": "hook_resid_post",
+    "mlp": "hook_mlp_out",
+    "mlp.fc2": "hook_mlp_out",
+    "mlp.fc1": "mlp.hook_pre",
+    "mlp.act": "mlp.hook_post",
+    "attn": "hook_attn_out",
+    "attn.proj": "hook_attn_out",
+}
+_TIMM_BLOCK = re.compile(r"blocks\.(\d+)(?:\.(.*))?")
+
+
+def hook_name(path: str) -> str:
+    """Return what TransformerLens and its relatives call the output of the module at ``path``; else the path itself."""
+    block = _TIMM_BLOCK.fullmatch(path)
+    hook = None if block is None else _HOOKS.get(block[2] or "")
+    return path if block is None or hook is None else f"blocks.{block[1]}.{hook}"
+
+
+def hook_names_of_layer(path: str) -> tuple[str, str]:
+    """Return what TransformerLens and its relatives call the input and the output of a linear layer; else its path."""
+    block = _TIMM_BLOCK.fullmatch(path)
+    if block is None or block[2] != "mlp.fc2":
+        return path, path
+    return f"blocks.{block[1]}.mlp.hook_post", f"blocks.{block[1]}.hook_mlp_out"

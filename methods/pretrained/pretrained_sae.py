@@ -29,6 +29,7 @@ from methods.pretrained.origins import is_same_backbone, is_same_site
 from methods.pretrained.reading import AUTO, Loaded, format_names, read_weights
 from methods.pretrained.reference import Weights
 from methods.pretrained.saved import read_fit
+from methods.pretrained.trained_dictionary import TrainedDictionary
 from methods.registry import did_you_mean
 
 
@@ -216,6 +217,10 @@ class PretrainedSAE(Learner):
     @property
     def code_width(self) -> int | None:
         return None if self.loaded is None else self.loaded.code_width
+
+    def as_trained_dictionary(self) -> TrainedDictionary:
+        self.require_fitted()
+        return self.implementation.as_trained_dictionary()
 
     def extra_state(self) -> dict[str, Any]:
         method = self.implementation

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Activation = Literal["relu", "topk", "signed_topk", "abstopk", "jumprelu", "gated", "linear", "matching_pursuit"]
 #: Activations that need ``k``.
-_COUNTED = ("topk", "signed_topk", "abstopk", "matching_pursuit")
+COUNTED = ("topk", "signed_topk", "abstopk", "matching_pursuit")
 TokenScale = Literal["none", "rms", "layer_norm"]
 
 
@@ -50,8 +50,8 @@ class TrainedDictionary(LinearDecoder):
       ``abstopk``: the k of the largest magnitude;
     - ``jumprelu``: ``max(pre, 0)`` where ``pre > threshold``;
     - ``gated``: ``max(value_scale * (pre - encoder_bias) + value_bias, 0)`` where ``pre > 0``;
-    - ``matching_pursuit``: with r = y, k times ``c = encoder_weight_u r`` is added to the code of the unit u where c is
-      largest, and ``c encoder_weight_u`` is subtracted from r; ``encoder_bias`` is not read.
+    - ``matching_pursuit``: with r = y, k times ``c = encoder_weight_u r + encoder_bias_u`` is added to the code of the
+      unit u where c is largest, and ``c atoms_u`` is subtracted from r.
 
     A transcoder (``reads = "input"``) has the layer's input as x and writes its output, whose scale is another, so only
     y is normalised: ``output = codes atoms + output_bias``. With ``skip``, ``skip_weight x`` is added to the output.
@@ -128,7 +128,7 @@ class TrainedDictionary(LinearDecoder):
                     f"{units} units of {width} features it must be {shape} of floating-point numbers"
                 )
         kind = self.config.activation
-        if kind in _COUNTED and not 1 <= (self.config.k or 0) <= units:
+        if kind in COUNTED and not 1 <= (self.config.k or 0) <= units:
             raise UserError(f"{kind} keeps k = {self.config.k} units per token, and there are {units}")
 
     @property
@@ -146,7 +146,7 @@ class TrainedDictionary(LinearDecoder):
         rows = x if scale is None else (x - shift) / (scale + self.config.eps)
         kind = self.config.activation
         if kind == "matching_pursuit":
-            return self._pursued(rows, weight)
+            return self._pursued(rows, weight, bias)
         pre = functional.linear(rows, weight, bias)
         if kind == "linear":
             return pre
@@ -164,13 +164,14 @@ class TrainedDictionary(LinearDecoder):
             return torch.where(pre > 0, value.relu(), 0.0)
         return pre.relu()
 
-    def _pursued(self, rows: Tensor, weight: Tensor) -> Tensor:
+    def _pursued(self, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Return the (n, n_units) codes of matching pursuit."""
         # The compiled kernels take a moment to import, and few dictionaries need them.
-        from methods.sae.matching_pursuit_steps import CachedGram, pursue
+        from methods.sae.matching_pursuit_steps import CachedGram, Readers, pursue
 
-        self._cached_gram = (self._cached_gram or CachedGram()).of(weight, self.encoder_weight)
-        path = pursue(rows, weight, self.config.k, self._cached_gram.matrix)
+        atoms = self.atoms.to(rows)
+        self._cached_gram = (self._cached_gram or CachedGram()).of(atoms, self.atoms, weight)
+        path = pursue(rows, atoms, self.config.k, self._cached_gram.matrix, readers=Readers(weight, bias))
         return rows.new_zeros(len(rows), len(weight)).scatter_add_(1, path.units, path.values)
 
     def decode(self, codes: Tensor, x: Tensor | None = None) -> Tensor:
@@ -193,6 +194,10 @@ class TrainedDictionary(LinearDecoder):
         if self.config.token_scale == "layer_norm":
             return x.mean(1, keepdim=True), x.std(1, keepdim=True)
         return zero, None
+
+    def as_trained_dictionary(self) -> TrainedDictionary:
+        self.require_fitted()
+        return self
 
     @property
     def input_width(self) -> int | None:

@@ -16,7 +16,7 @@ from methods.number_types import Real, Whole
 from methods.numerics import sklearn_threads
 from methods.sae.config import SAEConfig, checked_k
 from methods.sae.library import Start, build, start_of
-from methods.sae.method import LinearSAE
+from methods.sae.method import ActivationForm, LinearSAE
 from methods.sae.topk import TopKAutoencoder, keep_largest
 from methods.training.batches import generator_of
 from methods.training.normaliser import Normaliser
@@ -125,3 +125,6 @@ class ArchetypalSAE(LinearSAE[ArchetypalAutoencoder]):
 
     def activate(self, pre: Tensor) -> Tensor:
         return keep_largest(torch.relu(pre), self.config.k_of(self.spec.name, pre.shape[-1]))
+
+    def activation_form(self) -> ActivationForm:
+        return ActivationForm("topk", self.config.k_of(self.spec.name, len(self.atoms)))

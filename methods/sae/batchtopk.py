@@ -14,7 +14,7 @@ from methods.number_types import Real
 from methods.sae.autoencoder import LinearAutoencoder
 from methods.sae.config import FixedL0Config
 from methods.sae.library import Start
-from methods.sae.method import LinearSAE
+from methods.sae.method import ActivationForm, LinearSAE
 from methods.training.batches import Batches
 from methods.training.entries import DENSE_FROM, SelectedCodes, entries_from
 from methods.training.normaliser import Normaliser
@@ -141,3 +141,8 @@ class BatchTopKSAE(LinearSAE[BatchTopKAutoencoder]):
     def activate(self, pre: Tensor) -> Tensor:
         active = torch.relu(pre)
         return active * (active >= self.threshold.to(active))
+
+    def activation_form(self) -> ActivationForm:
+        # Codes equal to the threshold are kept, and a unit of a JumpReLU must exceed its own.
+        below = self.threshold.nextafter(torch.full_like(self.threshold, -torch.inf))
+        return ActivationForm("jumprelu", tensors={"threshold": below.expand(len(self.atoms))})

@@ -13,7 +13,7 @@ from methods.sae.autoencoder import Codes, LinearAutoencoder
 from methods.sae.config import SAEConfig
 from methods.sae.jumprelu_gradient import FusedJump, jump_relu, step
 from methods.sae.library import Start, build, start_of
-from methods.sae.method import LinearSAE
+from methods.sae.method import ActivationForm, LinearSAE
 from methods.training.entries import SelectedCodes, entries_from
 from methods.training.normaliser import Normaliser
 
@@ -111,3 +111,6 @@ class JumpReLUSAE(LinearSAE[JumpReLUAutoencoder]):
     def activate(self, pre: Tensor) -> Tensor:
         active = torch.relu(pre)
         return active * (active > self.thresholds.to(active))
+
+    def activation_form(self) -> ActivationForm:
+        return ActivationForm("jumprelu", tensors={"threshold": self.thresholds})

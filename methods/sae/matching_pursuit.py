@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from methods import register
 from methods.base import MethodSpec, Tokens
+from methods.pretrained.trained_dictionary import TrainedConfig, TrainedDictionary
 from methods.sae.config import FixedL0
 from methods.sae.library import build
 from methods.sae.matching_pursuit_steps import CachedGram, Path, Residual, pursue
@@ -89,3 +90,11 @@ class MatchingPursuitSAE(SparseMethod[PursuitAutoencoder]):
         self._cached_gram = self._cached_gram.of(directions, self.atoms)
         path = pursue(rows, directions, self.config.k, self._cached_gram.matrix)
         return x.new_zeros(len(x), len(directions)).scatter_add_(1, path.units, path.values)
+
+    def as_trained_dictionary(self) -> TrainedDictionary:
+        self.require_fitted()
+        # A step along a unit atom in the normalised space: <(x - mean) / scale, atom / scale>.
+        weight = self.atoms / self.scale.square()
+        tensors = {"encoder_weight": weight, "encoder_bias": -weight @ self.output_bias}
+        config = TrainedConfig(activation="matching_pursuit", k=self.config.k)
+        return TrainedDictionary.of(config, {**tensors, "atoms": self.atoms, "output_bias": self.output_bias})

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from methods.training import kernels
 from methods.training.entries import sparse_here
@@ -28,11 +29,20 @@ class Path(NamedTuple):
     """(n, k) correlation at each step: a unit's code is the sum of its steps"""
 
 
-def gram_of(atoms: Tensor) -> Tensor | None:
-    """Return ``atoms @ atoms.T`` (n_units, n_units), or None if it is too large."""
+class Readers(NamedTuple):
+    """Linear map that reads the correlations off a residual, where it is not the atoms: ``weight r + bias``."""
+
+    weight: Tensor
+    """(n_units, d)"""
+    bias: Tensor
+    """(n_units,)"""
+
+
+def gram_of(atoms: Tensor, readers: Tensor | None = None) -> Tensor | None:
+    """Return ``atoms @ readers.T`` (n_units, n_units), or None if it is too large; readers are the atoms by default."""
     if len(atoms) ** 2 * atoms.element_size() > GRAM_BYTES:
         return None
-    return atoms @ atoms.T
+    return atoms @ (atoms if readers is None else readers).T
 
 
 class CachedGram(NamedTuple):
@@ -42,25 +52,27 @@ class CachedGram(NamedTuple):
     """tensor of the fit from which the atoms were computed; another tensor is another fit"""
     matrix: Tensor | None = None
 
-    def of(self, atoms: Tensor, fitted: Tensor) -> CachedGram:
-        """Return the cache for these atoms: itself if it is of the same fit, dtype and device."""
+    def of(self, atoms: Tensor, fitted: Tensor, readers: Tensor | None = None) -> CachedGram:
+        """Return the cache for these atoms and readers: itself if it is of the same fit, dtype and device."""
         wanted = atoms.dtype, atoms.device
         if self.matrix is not None and self.fitted is fitted and (self.matrix.dtype, self.matrix.device) == wanted:
             return self
-        return CachedGram(fitted, gram_of(atoms))
+        return CachedGram(fitted, gram_of(atoms, readers))
 
 
 @torch.no_grad()
-def pursue(x: Tensor, atoms: Tensor, k: int, gram: Tensor | None = None) -> Path:
+def pursue(x: Tensor, atoms: Tensor, k: int, gram: Tensor | None = None, *, readers: Readers | None = None) -> Path:
     """Run k steps of matching pursuit for each row of x (n, d) with unit atoms (n_units, d).
 
-    ``gram`` is :func:`gram_of` the atoms if it is already computed. Under autocast too, the dtype of x is used: each
-    step builds on the previous one, so errors of bfloat16 would accumulate.
+    ``gram`` is :func:`gram_of` the atoms if it is already computed. Atoms of another length need ``readers`` with
+    ``<reader, atom> = 1``. Under autocast too, the dtype of x is used: each step builds on the previous one, so errors
+    of bfloat16 would accumulate.
     """
     with torch.autocast(x.device.type, enabled=False):
+        weight = atoms if readers is None else readers.weight
         if gram is None:
-            gram = gram_of(atoms)
-        correlations = x @ atoms.T
+            gram = gram_of(atoms, weight)
+        correlations = x @ weight.T if readers is None else functional.linear(x, weight, readers.bias)
         if gram is not None and sparse_here(x):
             units = np.empty((len(x), k), dtype=np.int64)
             values = torch.empty(len(x), k, dtype=x.dtype)
@@ -78,7 +90,7 @@ def pursue(x: Tensor, atoms: Tensor, k: int, gram: Tensor | None = None) -> Path
                 correlations = correlations - value[:, None] * gram[unit]
             else:
                 residual = residual - value[:, None] * atoms[unit]
-                correlations = residual @ atoms.T
+                correlations = functional.linear(residual, weight, None if readers is None else readers.bias)
         return Path(torch.stack(chosen, 1), torch.stack(steps, 1))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from torch.nn import functional
 
 from methods.base import Device, LinearSite, Progress, Reads, Tokens
 from methods.linear_decoder import LinearDecoder
+from methods.pretrained.trained_dictionary import Activation, TrainedConfig, TrainedDictionary
 from methods.sae import library
 from methods.sae.autoencoder import LinearAutoencoder
 from methods.training.batches import Batches
@@ -80,6 +83,15 @@ class SparseMethod(LinearDecoder, Generic[T]):
         self.history = [EpochMetrics(*entry) for entry in extra.get("history", [])]
 
 
+class ActivationForm(NamedTuple):
+    """Activation of a fit in the terms of a :class:`TrainedDictionary`."""
+
+    name: Activation = "relu"
+    k: int | None = None
+    tensors: Mapping[str, Tensor] = MappingProxyType({})
+    """attributes of the dictionary that the activation needs"""
+
+
 class LinearSAE(SparseMethod[A]):
     """Base of the sparse autoencoders whose encoder is linear.
 
@@ -99,6 +111,10 @@ class LinearSAE(SparseMethod[A]):
     def activate(self, pre: Tensor) -> Tensor:
         """Return codes (n, n_units) of pre-codes (n, n_units), row by row."""
         return torch.relu(pre)
+
+    def activation_form(self) -> ActivationForm:
+        """Return :meth:`activate` in the terms of a trained dictionary."""
+        return ActivationForm()
 
     def keep(self, trainee: A) -> None:
         """Store what a family has fitted in addition to encoder and atoms."""
@@ -131,3 +147,10 @@ class LinearSAE(SparseMethod[A]):
     def encode(self, x: Tensor) -> Tensor:
         self.require_fitted()
         return self.activate(functional.linear(x, self.encoder_weight.to(x), self.encoder_bias.to(x)))
+
+    def as_trained_dictionary(self) -> TrainedDictionary:
+        self.require_fitted()
+        form = self.activation_form()
+        tensors = {name: getattr(self, name) for name in LinearSAE.fitted}
+        config = TrainedConfig(activation=form.name, k=form.k, reads=self.spec.reads)
+        return TrainedDictionary.of(config, {**tensors, **form.tensors})

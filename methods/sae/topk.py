@@ -10,7 +10,7 @@ from methods.base import MethodSpec, Tokens
 from methods.sae.autoencoder import LinearAutoencoder
 from methods.sae.config import FixedL0Config, SparseConfig
 from methods.sae.library import Start
-from methods.sae.method import LinearSAE
+from methods.sae.method import ActivationForm, LinearSAE
 from methods.training import kernels
 from methods.training.entries import DENSE_FROM, SelectedCodes, largest_entries, sparse_here
 from methods.training.normaliser import Normaliser
@@ -80,3 +80,6 @@ class TopKSAE(LinearSAE[TopKAutoencoder]):
 
     def activate(self, pre: Tensor) -> Tensor:
         return keep_largest(torch.relu(pre), self.config.k)
+
+    def activation_form(self) -> ActivationForm:
+        return ActivationForm("topk", self.config.k)

@@ -39,6 +39,7 @@ ELSEWHERE = {
     "properties": "test_properties.py",
     "validity": "test_planted_suite.py",
     "submit": "test_submit.py",
+    "export-dictionary": "test_export_dictionary.py",
 }
 #: Pages whose commands a test of their own runs one after the other.
 PAGES_ELSEWHERE = {"plugins.md": "test_plugin_docs.py"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
@@ -56,6 +57,32 @@ class WeightsFormat(ABC):
             UserError: if the content is not as the format says, or needs what the harness does not compute. The message
                 is the end of a sentence that starts with the file.
         """
+
+
+class WritableFormat(WeightsFormat):
+    """Format in which a dictionary can be written as well, so that its program loads it."""
+
+    writes_folder: ClassVar[bool] = False
+    """If true, :meth:`write` is given a folder, else a file that ends in ``.safetensors``."""
+
+    @abstractmethod
+    def write(self, trained: Trained, target: Path, provenance: Mapping[str, str]) -> None:
+        """Write a dictionary.
+
+        Args:
+            trained: the dictionary, with the path of its site and the name of its backbone as the harness has them.
+            target: file that does not exist yet, or an empty folder.
+            provenance: texts on its origin, which readers do not need.
+
+        Raises:
+            UserError: if the format has no place for the computation of this dictionary. The message is the end of a
+                sentence that starts with the format.
+        """
+
+
+def tensors_of(dictionary: TrainedDictionary) -> dict[str, Tensor]:
+    """Return the fitted tensors by name, as contiguous float32 on the CPU that shares no memory."""
+    return {name: getattr(dictionary, name).detach().cpu().float().clone().contiguous() for name in dictionary.fitted}
 
 
 def normal_form(

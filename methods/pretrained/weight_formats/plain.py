@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from methods.errors import UserError
+from methods.interface import Reads
 from methods.pretrained.source import Source
+from methods.pretrained.trained_dictionary import COUNTED, Activation, TokenScale
 from methods.pretrained.weight_formats import FORMATS
-from methods.pretrained.weight_formats.base import Trained, WeightsFormat, normal_form
+from methods.pretrained.weight_formats.base import Trained, WritableFormat, normal_form, tensors_of
 
 _REQUIRED = frozenset({"W_enc", "W_dec"})
-_ALLOWED = _REQUIRED | {"b_enc", "b_dec", "threshold", "k"}
-_ACTIVATIONS = ("relu", "topk", "jumprelu", "linear")
+#: Activation -> the tensors that it needs besides those of all.
+_EXTRA = {"jumprelu": ("threshold",), "gated": ("value_scale", "value_bias")}
+_ALLOWED = _REQUIRED | {"b_enc", "b_dec", "k", "W_skip"} | {name for names in _EXTRA.values() for name in names}
+_ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 _TRUTH = {"true": True, "false": False}
-#: Activation -> the tensor that only it has.
-_KEYS = {"jumprelu": "threshold", "topk": "k"}
+#: Tensor -> the activations that have it.
+_OWNERS = {"threshold": ("jumprelu",), "k": COUNTED, "value_scale": ("gated",), "value_bias": ("gated",)}
 _SAELENS = "sae_weights.safetensors"
 
 
 @FORMATS.register()
-class Plain(WeightsFormat):
+class Plain(WritableFormat):
     """``codes = act(x W_enc + b_enc)``, ``output = codes W_dec + b_dec``.
 
     ``W_enc`` is (d_in, n_units) and ``W_dec`` (n_units, d_out); a transposed matrix is recognised by the length of
     ``b_enc``. ``b_enc`` and ``b_dec`` are 0 if they are missing. The activation is JumpReLU if there is a ``threshold``
     (n_units,) or (), TopK if there is a ``k`` (a tensor () or metadata), else ReLU. The file's metadata may say
-    otherwise: ``activation`` (relu, topk, jumprelu, linear), ``k``, ``apply_b_dec_to_input`` ("true": ``b_dec`` is
-    subtracted from x first), ``site`` and ``backbone``.
+    otherwise: ``activation`` (one of :class:`TrainedDictionary`; gated needs the tensors ``value_scale`` and
+    ``value_bias``), ``k``, ``apply_b_dec_to_input`` ("true": ``b_dec`` is subtracted from x first), ``token_scale`` and
+    ``eps`` (normalisation of each token), ``reads`` ("input": a transcoder), ``site`` and ``backbone``. If there is a
+    ``W_skip`` (d_out, d_in), ``x W_skip^T`` is added to the output. Any trained dictionary can be written.
     """
 
     name = "plain"
@@ -61,10 +70,13 @@ class Plain(WeightsFormat):
             decoder = decoder.T
         kind = _activation(tensors, metadata)
         is_subtracted = _truth(metadata, "apply_b_dec_to_input")
-        config: dict[str, Any] = {"activation": kind, **({"k": _k(tensors, metadata)} if kind == "topk" else {})}
-        extra: dict[str, Tensor] = {}
-        if kind == "jumprelu":
-            extra["threshold"] = _threshold(tensors["threshold"], encoder.shape[1])
+        reads = _choice(metadata, "reads", get_args(Reads), "output")
+        config: dict[str, Any] = {"activation": kind, "reads": reads, **_token_scale(metadata)}
+        if kind in COUNTED:
+            config["k"] = _k(tensors, metadata, kind)
+        extra = {name: _per_unit(name, tensors[name], encoder.shape[1]) for name in _EXTRA.get(kind, ())}
+        if "W_skip" in tensors:
+            config["skip"], extra["skip_weight"] = True, tensors["W_skip"]
         dictionary = normal_form(
             encoder=encoder.T,
             encoder_bias=tensors.get("b_enc"),
@@ -83,6 +95,44 @@ class Plain(WeightsFormat):
             notes = (*notes, "W_enc is square, so its orientation is not known; it was read as (d_in, n_units).")
         return Trained(dictionary, metadata.get("site"), metadata.get("backbone"), notes)
 
+    def write(self, trained: Trained, target: Path, provenance: Mapping[str, str]) -> None:
+        config, tensors = trained.dictionary.config, tensors_of(trained.dictionary)
+        names = {"encoder_bias": "b_enc", "atoms": "W_dec", "output_bias": "b_dec", "skip_weight": "W_skip"}
+        encoder = tensors.pop("encoder_weight").T.contiguous()
+        settings = {
+            "activation": config.activation,
+            "k": str(config.k) if config.activation in COUNTED else None,
+            "apply_b_dec_to_input": "false",
+            "token_scale": config.token_scale if config.token_scale != "none" else None,
+            "eps": repr(config.eps) if config.eps else None,
+            "reads": config.reads if config.reads != "output" else None,
+            "site": trained.site,
+            "backbone": trained.backbone,
+        }
+        metadata = {**provenance, **{name: text for name, text in settings.items() if text is not None}}
+        save_file(
+            {"W_enc": encoder, **{names.get(name, name): each for name, each in tensors.items()}}, target, metadata
+        )
+
+
+def _token_scale(metadata: Mapping[str, str]) -> dict[str, Any]:
+    kind = _choice(metadata, "token_scale", get_args(TokenScale), "none")
+    text = "0" if kind == "none" else metadata.get("eps", "0")
+    try:
+        eps = float(text)
+    except ValueError:
+        eps = math.nan
+    if not 0 <= eps < math.inf:
+        raise UserError(f"its metadata eps is {text[:40]!r}; it is a number, at least 0")
+    return {"token_scale": kind, "eps": eps}
+
+
+def _choice(metadata: Mapping[str, str], key: str, allowed: tuple[str, ...], default: str) -> str:
+    value = metadata.get(key, default)
+    if value not in allowed:
+        raise UserError(f"its metadata {key} is {value[:40]!r}; it is one of {', '.join(allowed)}")
+    return value
+
 
 def _truth(metadata: Any, key: str) -> bool:
     text = metadata.get(key, "false")
@@ -95,32 +145,34 @@ def _activation(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> s
     """Return the activation that tensors and metadata name.
 
     Raises:
-        UserError: if they name several, or a tensor that the named one does not have.
+        UserError: if they name several, or the named one needs another tensor, or has none of that name.
     """
     named = metadata.get("activation")
     if named is not None and named not in _ACTIVATIONS:
         raise UserError(f"its metadata names the activation {named[:40]!r}; it is one of {', '.join(_ACTIVATIONS)}")
-    implied = [kind for kind, key in _KEYS.items() if key in tensors or (key == "k" and "k" in metadata)]
-    if len(implied) > 1:
+    present = [key for key in _OWNERS if key in tensors or (key == "k" and "k" in metadata)]
+    kind = named or ("jumprelu" if "threshold" in present else "topk" if "k" in present else "relu")
+    if named is None and {"threshold", "k"} <= {*present}:
         raise UserError("it has a threshold and a k, and no activation has both: leave one out")
-    kind = named or (implied[0] if implied else "relu")
-    if implied and implied != [kind]:
-        raise UserError(
-            f"its metadata names the activation {kind}, which has no {_KEYS[implied[0]]}, and the file has one: leave "
-            "out one of the two"
-        )
-    if kind == "jumprelu" and not implied:
-        raise UserError("its metadata names the activation jumprelu, and there is no tensor threshold")
+    for key in present:
+        if kind not in _OWNERS[key]:
+            origin = "its metadata names" if named else "its other tensors name"
+            raise UserError(
+                f"{origin} the activation {kind}, which has no {key}, and the file has one: leave out one of the two"
+            )
+    for name in _EXTRA.get(kind, ()):
+        if name not in tensors:
+            raise UserError(f"its metadata names the activation {kind}, and there is no tensor {name}")
     return kind
 
 
-def _threshold(threshold: Tensor, n_units: int) -> Tensor:
-    if threshold.numel() not in (1, n_units) or threshold.dtype == torch.bool:
+def _per_unit(name: str, values: Tensor, n_units: int) -> Tensor:
+    if values.numel() not in (1, n_units) or values.dtype == torch.bool:
         raise UserError(
-            f"its threshold has the shape {tuple(threshold.shape)} and type {threshold.dtype}, and it must be "
-            f"({n_units},) or () of numbers"
+            f"its {name} has the shape {tuple(values.shape)} and type {values.dtype}, and it must be ({n_units},) or "
+            "() of numbers"
         )
-    return threshold.flatten().expand(n_units)
+    return values.flatten().expand(n_units)
 
 
 def _require_no_saelens(source: Source) -> None:
@@ -141,7 +193,7 @@ def _json(source: Source, name: str) -> Mapping[str, Any]:
         return {}
 
 
-def _k(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> int:
+def _k(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], kind: str) -> int:
     text, tensor = metadata.get("k"), tensors.get("k")
     if tensor is not None:
         if tensor.numel() != 1 or tensor.dtype == torch.bool:
@@ -152,5 +204,5 @@ def _k(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> int:
         text = saved
     if text is None or not (text.isascii() and text.isdecimal()) or len(text) > 9 or int(text) < 1:
         value = "and neither a tensor k nor the metadata give k" if text is None else f"and its k is {text[:40]!r}"
-        raise UserError(f"the activation is topk, {value}: it must be a positive whole number")
+        raise UserError(f"the activation is {kind}, {value}: it must be a positive whole number")
     return int(text)

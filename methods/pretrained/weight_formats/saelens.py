@@ -5,18 +5,21 @@ Equations and names are those of ``sae_lens/saes``: J. Bloom, C. Tigges, A. Duon
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from methods.errors import UserError
 from methods.pretrained.origins import NotOneLayer, transcoded_layer
 from methods.pretrained.source import Source, tensors_in
 from methods.pretrained.weight_formats import FORMATS
-from methods.pretrained.weight_formats.base import Trained, WeightsFormat, normal_form
+from methods.pretrained.weight_formats.base import Trained, WritableFormat, normal_form
 from methods.registry import did_you_mean
 
 _CONFIG, _WEIGHTS = "cfg.json", "sae_weights.safetensors"
@@ -30,7 +33,7 @@ TRANSCODERS = ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu
 
 
 @FORMATS.register()
-class SAELens(WeightsFormat):
+class SAELens(WritableFormat):
     """Standard, TopK, absolute TopK, JumpReLU and gated autoencoders; BatchTopK and Matryoshka are saved as JumpReLU.
 
     Transcoders, with ReLU or JumpReLU and with or without a skip, are read if they go from the input of one linear
@@ -43,6 +46,7 @@ class SAELens(WeightsFormat):
     name = "saelens"
     description = "folder of SAELens: cfg.json and sae_weights.safetensors"
     proof = "checkpoints that SAELens itself wrote"
+    writes_folder = True
 
     @classmethod
     def files_of(cls, names: Sequence[str]) -> Sequence[str]:
@@ -99,6 +103,13 @@ class SAELens(WeightsFormat):
             activation=extra,
         )
         return Trained(dictionary, _layer(site, site_out) if is_transcoder else site, backbone)
+
+    def write(self, trained: Trained, target: Path, provenance: Mapping[str, str]) -> None:
+        from methods.pretrained.weight_formats.saelens_writer import configuration, state
+
+        content = configuration(trained, provenance)
+        save_file(state(trained.dictionary), target / _WEIGHTS)
+        (target / _CONFIG).write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
 def _layer(hook_in: str | None, hook_out: str | None) -> str | None:

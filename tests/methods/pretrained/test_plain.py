@@ -80,7 +80,7 @@ def test_what_the_file_does_not_say_is_a_note(tmp_path: Path) -> None:
         ({"k": torch.tensor([3, 4])}, {}, "its k has the shape .*, and is not one number"),
         ({"k": torch.tensor(4)}, {"k": "9"}, "its tensor k is 4, and its metadata say '9'"),
         ({"threshold": torch.ones(10)}, {"activation": "relu"}, "names the activation relu, which has no threshold"),
-        ({"threshold": torch.ones(10)}, {"activation": "topk", "k": "3"}, "it has a threshold and a k"),
+        ({"threshold": torch.ones(10)}, {"activation": "topk", "k": "3"}, "activation topk, which has no threshold"),
         ({"threshold": torch.ones(10), "k": torch.tensor(3)}, {}, "it has a threshold and a k"),
         ({"k": torch.tensor(3)}, {"activation": "linear"}, "names the activation linear, which has no k"),
         ({}, {"activation": "jumprelu", "k": "3"}, "names the activation jumprelu, which has no k"),

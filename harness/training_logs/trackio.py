@@ -51,4 +51,7 @@ class Trackio(TrainingLog):
         self.run.log(prefixed("scores", scores), step=self.last_step)
 
     def close(self, *, failed: bool) -> None:
-        self.run.finish()
+        import trackio
+
+        # It also forgets the run, which trackio would end again, with a message, when the process ends.
+        trackio.finish()

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from paths import SUPPORT
 from small_runs import scores as score_rows
 from small_runs import suite_of
 
+from harness.executors.processes import Processes
 from harness.progress import Silent
 from harness.run import run
 from harness.suites import Suite
-from harness.training_logs import TRAINING_LOGS
+from harness.training_logs import TRAINING_LOGS, LoggedRun, log_dir
+from harness.training_logs.guard import GuardedLog
+from methods.plugin_files import load_plugin_file
+from methods.registry import forget
 from results import open_store
 
 pytestmark = pytest.mark.run
@@ -28,12 +35,12 @@ Written = tuple[dict[tuple[str, int], float], dict[str, float]]
 LABEL = "../top/k\x1b[31m\n" + "long " * 60
 
 
-def suite(folder: Path) -> Suite:
+def suite(folder: Path, seeds: tuple[int, ...] = (1,)) -> Suite:
     """Three epochs of an SAE, and a method without training."""
     trained = {"expansion_factor": 2, "k": 4, "epochs": 3, "batch_size": 64}
     return suite_of(
         folder,
-        seeds={"tokens": [1]},
+        seeds={"tokens": list(seeds)},
         evaluation={"top_images": 4, "batch_size": 18, "metrics": ["l0", "r2"]},
         methods=[{"name": "topk_sae", "label": "topk", "config": trained}, {"name": "identity"}],
     )
@@ -130,14 +137,20 @@ def no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR", "WANDB_PROJECT", "TRACKIO_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    # Trackio reads its folder when it is imported.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "trackio"]:
+        monkeypatch.delitem(sys.modules, name)
 
 
-@pytest.mark.parametrize("logger", READERS)
+@pytest.fixture(params=READERS)
+def logger(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    if importlib.util.find_spec(TRAINING_LOGS.get(name).package) is None:
+        pytest.skip(f"needs the extra: pip install 'disentanglement-harness[log-{name}]'")
+    return name
+
+
 def test_files_hold_the_curves_and_scores_of_the_store(photo_folder: Path, tmp_path: Path, logger: str) -> None:
-    package = pytest.importorskip(TRAINING_LOGS.get(logger).package)
-    if logger == "trackio":
-        # Trackio reads its folder once per process.
-        package.utils.TRACKIO_DIR = tmp_path / "logs" / "trackio"
     listening = Listening()
     plain, logged = tmp_path / "plain.duckdb", tmp_path / "logged.duckdb"
     run(suite(photo_folder), plain)
@@ -146,39 +159,50 @@ def test_files_hold_the_curves_and_scores_of_the_store(photo_folder: Path, tmp_p
     assert not [sentence for sentence in listening.said if "goes on without" in sentence]
     assert any(str(tmp_path / "logs") in sentence for sentence in listening.said), "the place of the files is said"
 
-    expected = open_store(logged)
-    for cell_id in open_store(plain).cells()["cell_id"]:
-        pd.testing.assert_frame_equal(open_store(plain).curves(cell_id), expected.curves(cell_id))
+    for cell_id in summary.cell_ids:
+        pd.testing.assert_frame_equal(open_store(plain).curves(cell_id), open_store(logged).curves(cell_id))
     pd.testing.assert_frame_equal(score_rows(plain), score_rows(logged))
-    runs = READERS[logger](tmp_path / "logs")
-    assert {config["cell_id"] for config, _ in runs} == set(expected.cells()["cell_id"])
+    assert compare(logged, READERS[logger](tmp_path / "logs")) == 12, "three epochs, four series"
+
+
+def compare(store: Path, runs: list[tuple[dict[str, Any], Written]]) -> int:
+    """Require that each cell has one log, equal to what the store has of it; return the number of points."""
+    stored = open_store(store)
+    cells = stored.cells().set_index("cell_id")
+    assert sorted(config["cell_id"] for config, _ in runs) == sorted(cells.index)
     n_compared = 0
     for config, (points, scores) in runs:
-        rows = expected.curves(config["cell_id"])
-        curves = {(f"training/{row.series}", int(row.step)): row.value for row in rows.itertuples()}
+        cell_id = config["cell_id"]
+        curves = {(f"training/{row.series}", int(row.step)): row.value for row in stored.curves(cell_id).itertuples()}
         assert points == pytest.approx(curves, rel=1e-6)
-        stored = expected.scores(cell_id=config["cell_id"])
+        table = stored.scores(cell_id=cell_id).set_index("metric")["value"]
         for metric in ("l0", "r2"):
-            [value] = stored.loc[stored["metric"] == metric, "value"]
-            assert scores[f"scores/{metric}"] == pytest.approx(value, rel=1e-6)
-        cell = expected.cells().set_index("cell_id").loc[config["cell_id"]]
+            assert scores[f"scores/{metric}"] == pytest.approx(table[metric], rel=1e-6)
+        cell = cells.loc[cell_id]
         assert config["settings"] == cell["config"]
-        assert (config["token_seed"], config["init_seed"]) == (1, 42)
+        assert (config["token_seed"], config["init_seed"]) == (cell["token_seed"], cell["init_seed"])
         assert (config["backbone"], config["site"]) == ("tiny_vit", cell["site"])
         n_compared += len(curves)
-    assert n_compared == 12, "three epochs, four series"
+    return n_compared
 
 
-@pytest.mark.parametrize("logger", READERS)
+@pytest.mark.slow
+def test_two_workers_write_separate_runs(photo_folder: Path, tmp_path: Path, logger: str) -> None:
+    """At the same time, into one folder; with trackio into one file."""
+    store = tmp_path / "r.duckdb"
+    module = load_plugin_file(SUPPORT / "recording_log.py")
+    try:
+        with Processes(2) as workers:
+            summary = run(suite(photo_folder, seeds=(1, 2)), store, log=logger, executor=workers)
+    finally:
+        forget(module)
+    assert (summary.finished, summary.failed) == (4, 0)
+    assert compare(store, READERS[logger](tmp_path / "logs")) == 24
+
+
 def test_no_label_or_value_breaks_a_log(tmp_path: Path, logger: str) -> None:
     """A label that is a path with control characters; NaN, infinity and a reserved name as metrics."""
-    from harness.training_logs.base import LoggedRun, log_dir
-    from harness.training_logs.guard import GuardedLog
-
-    package = pytest.importorskip(TRAINING_LOGS.get(logger).package)
     folder = log_dir(tmp_path, logger)
-    if logger == "trackio":
-        package.utils.TRACKIO_DIR = folder
     run = LoggedRun(LABEL, "cell-1", {"cell_id": "x", "settings": {"label": LABEL, "none": None, "list": [1]}}, folder)
     log = GuardedLog(logger, run, harness_run=f"hostile-{logger}")
     log.open()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from command_line import harness
-from paths import SUPPORT
+from paths import ROOT, SUPPORT
 from small_runs import scores, suite_of
 
 import methods
@@ -245,6 +246,39 @@ def test_the_command_refuses_and_lists(tmp_path: Path, monkeypatch: pytest.Monke
     assert not (tmp_path / "r.duckdb").exists()
     names = {row["name"] for row in json.loads(harness("list", "logs", "--json", cwd=tmp_path).stdout)}
     assert {"wandb", "tensorboard", "trackio"} <= names
+
+
+def test_the_logger_of_the_plugin_page_works(photo_folder: Path, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "plugins.md").read_text()
+    [code] = [block for block in re.findall(r"```py\n(.*?)```", page, flags=re.DOTALL) if "TRAINING_LOGS" in block]
+    file = tmp_path / "my_log.py"
+    file.write_text(code)
+    module = load_plugin_file(file)
+    try:
+        run(suite(photo_folder, "topk_sae"), tmp_path / "r.duckdb", log="printed")
+    finally:
+        forget(module)
+    [written] = tmp_path.glob("logs/printed/*.txt")
+    [cell_id] = open_store(tmp_path / "r.duckdb").cells()["cell_id"]
+    steps = sorted({step for _, step, _ in stored_points(tmp_path / "r.duckdb", cell_id)})
+    assert [int(line.split()[0]) for line in written.read_text().splitlines()] == steps and len(steps) == 2
+
+
+def test_a_label_is_no_path_and_controls_no_terminal(photo_folder: Path, tmp_path: Path) -> None:
+    label = "../../up/\x1b[31mred\x07 " + "long " * 40
+    wanted = suite_of(
+        photo_folder,
+        seeds={"tokens": [1]},
+        evaluation={"top_images": 4, "batch_size": 18, "metrics": ["r2"]},
+        methods=[{"name": "identity", "label": label}],
+    )
+    listening = Listening()
+    run(wanted, tmp_path / "r.duckdb", log="recording", reporter=listening)
+    [log] = recorded(tmp_path)
+    assert log["open"]["name"].isprintable() and len(log["open"]["name"]) <= 120
+    assert log["open"]["name"].endswith(", token seed 1, init seed 42")
+    [file] = tmp_path.glob("logs/recording/*")
+    assert file.name.isprintable() and file.suffix == ".jsonl"
 
 
 def executor(name: str) -> Executor:

@@ -7,6 +7,7 @@ import json
 import math
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -75,17 +76,26 @@ def wandb_records(data: bytes) -> Iterator[bytes]:
             record = b""
 
 
-def wandb_files(logs: Path) -> list[tuple[dict[str, Any], Written]]:
+def ended_wandb_records(file: Path) -> list[Any]:
+    """Return the records of a file once it is complete: wandb's service writes the end after ``finish`` returns."""
     from wandb.proto import wandb_internal_pb2
 
+    deadline = time.monotonic() + 30
+    while True:
+        records = [wandb_internal_pb2.Record.FromString(data) for data in wandb_records(file.read_bytes())]
+        if any(record.WhichOneof("record_type") == "exit" for record in records):
+            return records
+        assert time.monotonic() < deadline, f"{file} has no end"
+        time.sleep(0.1)
+
+
+def wandb_files(logs: Path) -> list[tuple[dict[str, Any], Written]]:
     runs = []
     for file in sorted(logs.glob("wandb/offline-run-*/*.wandb")):
         config: dict[str, Any] = {}
         curves: dict[tuple[str, int], float] = {}
         scores: dict[str, float] = {}
-        for data in wandb_records(file.read_bytes()):
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(data)
+        for record in ended_wandb_records(file):
             config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
             items = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
             row = {key: float(json.loads(value)) for key, value in items.items()}

@@ -60,6 +60,7 @@ def run_suite(
     rerun: bool = False,
     executor: str | Executor = "local",
     reporter: Reporter | None = None,
+    log: str | None = None,
 ) -> RunSummary:
     """Run every cell of a suite that is not finished yet, and record each in the store as soon as it is done.
 
@@ -71,6 +72,7 @@ def run_suite(
         rerun: also run finished cells again.
         executor: name of an executor, or an open one.
         reporter: receives the progress; default: no output.
+        log: name of a training log: ``"wandb"``, ``"tensorboard"`` or ``"trackio"``; default: none.
 
     Returns:
         Counts of finished, failed and kept cells, the ids of all cells, and the parts of the suite.
@@ -79,4 +81,6 @@ def run_suite(
         UserError: if the suite is invalid or cannot run; raised before anything is computed.
     """
     loaded = suite if isinstance(suite, Suite) else load_suite(suite)
-    return _run_suite(loaded, store, device=device, cache=cache, rerun=rerun, executor=executor, reporter=reporter)
+    return _run_suite(
+        loaded, store, device=device, cache=cache, rerun=rerun, executor=executor, reporter=reporter, log=log
+    )

@@ -1,4 +1,4 @@
-"""Rows of ``harness list``: registered methods, backbones, heads, datasets, metrics, suites, panels and executors."""
+"""Rows of ``harness list``: methods, backbones, heads, datasets, metrics, suites, panels, executors and logs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def listing(what: str, *, backbone: str | None = None) -> list[dict[str, Any]]:
     """Return one dictionary per row of a list.
 
     Args:
-        what: methods, backbones, heads, datasets, metrics, suites, panels, executors or sites.
+        what: methods, backbones, heads, datasets, metrics, suites, panels, executors, logs or sites.
         backbone: backbone whose layers are listed; required for sites.
 
     Raises:
         UserError: if the list is unknown, or ``sites`` is requested without a backbone.
     """
     lists = {"methods": _methods, "backbones": _backbones, "heads": _heads, "datasets": _datasets, "metrics": _metrics}
-    lists |= {"suites": _suites, "panels": _panels, "executors": _executors}
+    lists |= {"suites": _suites, "panels": _panels, "executors": _executors, "logs": _logs}
     if what == "sites":
         return _sites(backbone)
     if what not in lists:
@@ -109,6 +109,12 @@ def _executors() -> list[dict[str, Any]]:
     from harness.executors import EXECUTORS
 
     return _rows(EXECUTORS, lambda executor: {"what": executor.description}, text="what")
+
+
+def _logs() -> list[dict[str, Any]]:
+    from harness.training_logs import TRAINING_LOGS
+
+    return _rows(TRAINING_LOGS, lambda logger: {"what": logger.description}, text="what")
 
 
 def _suites() -> list[dict[str, Any]]:

@@ -27,9 +27,11 @@ from methods.interface import (
     LinearSite,
     MethodConfig,
     MethodSpec,
+    OnMetrics,
     Progress,
     Reads,
     Tokens,
+    no_metrics,
     no_progress,
 )
 from methods.plugin_calls import calling_object
@@ -48,11 +50,13 @@ __all__ = [
     "Method",
     "MethodConfig",
     "MethodSpec",
+    "OnMetrics",
     "Prerequisite",
     "Progress",
     "Reads",
     "Tokens",
     "make_config",
+    "no_metrics",
     "no_progress",
     "read_header",
 ]
@@ -83,6 +87,10 @@ class Method(ABC):
         self.work_dir: Path | None = None
         """Folder in which ``fit`` may keep what it needs to resume after it was killed. The harness gives each cell a
         folder of its own and removes it when the cell is finished. None: nothing is kept.
+        """
+        self.on_metrics: OnMetrics = no_metrics
+        """Callback that ``fit`` may call as ``on_metrics(step, {"loss": 0.3})``, e.g. at the end of each epoch, for a
+        live training log. ``harness run --log`` sets it; a log changes no result.
         """
         self.notes: list[str] = []
         """Sentences about this fit that readers of its results should know."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -15,11 +15,18 @@ Reads = Literal["input", "output"]
 #: Called as ``progress(done, total, what)``. Methods may call it at any rate: the caller throttles.
 Progress = Callable[[int, int, str], None]
 
+#: Called as ``on_metrics(step, {"loss": 0.3, ...})`` with metrics of a training after an optimiser step.
+OnMetrics = Callable[[int, Mapping[str, float]], None]
+
 Device = str | torch.device
 
 
 def no_progress(done: int, total: int, what: str) -> None:
     """Ignore progress (a callback that shows nothing)."""
+
+
+def no_metrics(step: int, values: Mapping[str, float]) -> None:
+    """Ignore metrics (a callback that logs nothing)."""
 
 
 class LinearSite(Protocol):

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from methods.errors import UserError
 from methods.interrupts import is_interrupt, raise_interrupt, recognisable_interrupts
-from methods.plugin_threads import watched_threads
+from methods.plugin_threads import is_background, watched_threads
 from methods.process_state import restored
 from methods.raw_exceptions import is_a, traceback_of
 
@@ -129,7 +129,7 @@ def failing_threads(subject: str) -> Iterator[None]:
     before = threading.excepthook
 
     def collect(arguments: threading.ExceptHookArgs) -> None:
-        if arguments.exc_value is not None:
+        if arguments.exc_value is not None and not is_background(arguments.thread):
             errors.append(arguments.exc_value)
 
     threading.excepthook = collect

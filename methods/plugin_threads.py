@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakSet
 
 #: Seconds that the process waits for them at its end.
 PATIENCE_S = 5.0
@@ -62,3 +63,30 @@ def end_without_threads(code: int) -> None:
         os._exit(code)
 
     threading.Thread(target=leave, name="end without threads", daemon=True).start()
+
+
+#: Threads whose exceptions do not concern the code that runs beside them.
+_background: WeakSet[threading.Thread] = WeakSet()
+
+
+@contextmanager
+def background_threads() -> Iterator[None]:
+    """Ignore exceptions of threads that are started in the context, then and later, as those of a training log."""
+    before, hook = set(threading.enumerate()), threading.excepthook
+
+    def pass_on(arguments: threading.ExceptHookArgs) -> None:
+        if arguments.thread in before:
+            hook(arguments)
+
+    threading.excepthook = pass_on
+    try:
+        yield
+    finally:
+        if threading.excepthook is pass_on:
+            threading.excepthook = hook
+        _background.update(thread for thread in threading.enumerate() if thread not in before)
+
+
+def is_background(thread: threading.Thread | None) -> bool:
+    """Return whether a thread was started in :func:`background_threads`."""
+    return thread is not None and thread in _background

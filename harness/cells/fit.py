@@ -23,7 +23,7 @@ from harness.cells.fit_evidence import GRADIENTS, LABELS, observing, summed
 from harness.cells.method_output import require_fit, require_saved
 from harness.cells.plan import Cell
 from methods import numerics
-from methods.base import Device, Method, Progress
+from methods.base import Device, Method, OnMetrics, Progress, no_metrics
 from methods.file_settings import same_settings
 from methods.interrupts import is_interrupt, raise_interrupt
 from methods.plugin_errors import failing_threads
@@ -131,6 +131,7 @@ def fit_cell(
     device: Device,
     progress: Progress,
     work_dir: Path,
+    on_metrics: OnMetrics = no_metrics,
 ) -> Fit:
     """Load the fit of a cell if a finished cell has the same one; fit the method otherwise.
 
@@ -138,6 +139,7 @@ def fit_cell(
         saved: result of :func:`saved_fits`; empty to fit in any case.
         folder: folder of the store.
         work_dir: folder in which the fit may keep files to resume from after it was killed.
+        on_metrics: receives the metrics of the method's training; a fit that is loaded has none.
     """
     # A token set with missing images does not match the fit identity.
     complete = not tokens.meta.get("skipped")
@@ -145,6 +147,7 @@ def fit_cell(
         return loaded
     method = cell.method(cell.config)
     method.work_dir = work_dir
+    method.on_metrics = on_metrics
     prerequisite = _load_prerequisite(cell, saved, folder, device) if complete else None
     if prerequisite is not None:
         method.prerequisite_fit = prerequisite.method
@@ -159,6 +162,7 @@ def fit_cell(
 
         cost = cost_of(fit, device)
     method.prerequisite_fit = None
+    method.on_metrics = no_metrics
     cell.require_same_files()
     evidence = observation.evidence()
     records = evidence.records() if prerequisite is None else summed(evidence.records(), prerequisite.evidence)

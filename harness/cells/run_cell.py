@@ -21,9 +21,11 @@ from harness.cells.evaluate import evaluate
 from harness.cells.fit import SavedFit, fit_cell, keep
 from harness.cells.inputs import Inputs
 from harness.cells.plan import Cell
+from harness.cells.training_log import open_log, score_values
 from harness.identity import digest, seed_of
+from harness.training_logs.guard import GuardedLog
 from methods import numerics
-from methods.base import Progress, no_progress
+from methods.base import Progress, no_metrics, no_progress
 from methods.file_settings import content_of, files_of
 from methods.interrupts import interrupting, is_interrupt, raise_interrupt, recognisable_interrupts
 from methods.plugin_errors import (
@@ -61,6 +63,8 @@ class CellContext(NamedTuple):
     """``cpu``, ``cuda`` or ``cuda:N`` of the machine that computes"""
     folder: Path
     """folder of the store: fits are written to ``artifacts/`` in it, and files to resume a killed fit to ``work/``"""
+    log: str | None = None
+    """name of the training log (:mod:`harness.training_logs`); None: none"""
 
 
 OUT_OF_MEMORY = (
@@ -103,6 +107,8 @@ class CellResult:
     outcomes: Mapping[str, ImageOutcome] = dataclasses.field(default_factory=dict)
     """metric -> outcome of each image"""
     unit_maps: pd.DataFrame | None = None
+    log_problem: str = ""
+    """sentence for the user about the training log; empty if nothing was wrong"""
 
     @property
     def finished(self) -> bool:
@@ -127,6 +133,7 @@ def run_cell(
         saved_fits: fits of finished cells with the same fit identity.
         progress: called at each step; a KeyboardInterrupt it raises ends the cell without a result.
     """
+    log = open_log(context.log, cell, context.folder, context.run_id, context.suite)
     started, clock = datetime.now(UTC), time.perf_counter()
     guards = (
         recognisable_interrupts(),
@@ -139,16 +146,24 @@ def run_cell(
         with contextlib.ExitStack() as stack:
             for guard in guards:
                 stack.enter_context(guard)
-            return _computed(cell, inputs, context, saved_fits, progress)
+            result = _computed(cell, inputs, context, saved_fits, progress, log)
     except BaseException as error:
+        if log is not None:
+            log.close(failed=True)
         # Whatever a plugin raises is the failure of its cell; only the user ends the run.
         if is_interrupt(error):
             raise_interrupt(error)
-        return failed(cell, context, Failure.of(error), started, time.perf_counter() - clock)
+        result = failed(cell, context, Failure.of(error), started, time.perf_counter() - clock)
+    return result if log is None else dataclasses.replace(result, log_problem=log.problem)
 
 
 def _computed(
-    cell: Cell, inputs: Inputs, context: CellContext, saved_fits: Sequence[SavedFit], progress: Progress
+    cell: Cell,
+    inputs: Inputs,
+    context: CellContext,
+    saved_fits: Sequence[SavedFit],
+    progress: Progress,
+    log: GuardedLog | None,
 ) -> CellResult:
     """Fit, measure and save; exceptions of the method and of its inputs are raised."""
     started, clock = datetime.now(UTC), time.perf_counter()
@@ -162,7 +177,16 @@ def _computed(
     _seed_everything(seed_of("cell", cell.plan.seed, cell.init_seed))
     resume_dir = work_dir(folder, cell.cell_id)
     tokens = inputs.tokens[cell.plan]
-    fit = fit_cell(cell, tokens, saved_fits, folder, device=device, progress=tell, work_dir=resume_dir)
+    fit = fit_cell(
+        cell,
+        tokens,
+        saved_fits,
+        folder,
+        device=device,
+        progress=tell,
+        work_dir=resume_dir,
+        on_metrics=no_metrics if log is None else log.on_metrics,
+    )
     method = fit.method
     evaluation = evaluate(method, inputs.baseline, cell.metrics, progress=tell)
     artifact = keep(fit, cell, folder, tokens, device)
@@ -183,14 +207,16 @@ def _computed(
     )
     headline = _headline(evaluation.scores, seconds)
     scores = [*evaluation.scores, *fit.evidence]
-    curves = _curve_frame(method.curves)
+    curves = method.curves
+    if log is not None:
+        log.finish(curves, score_values(scores))
     return CellResult(
         record,
         title_of(cell),
         headline,
         scores,
         evaluation.units,
-        curves,
+        _curve_frame(curves),
         evaluation.outcomes,
         unit_maps=evaluation.unit_maps,
     )

@@ -143,6 +143,13 @@ def run(
         typer.Option("--skip-missing", help="Skip parts and methods that cannot run here, instead of refusing."),
     ] = False,
     rerun: Annotated[bool, typer.Option("--rerun", help="Run finished cells again.")] = False,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            help="Training log of each cell: wandb, tensorboard, trackio or one of a plugin; default: none. It changes "
+            "no result."
+        ),
+    ] = None,
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -154,6 +161,10 @@ def run(
     added = load_plugins(plugin)
     reporter = reporter_of(as_json)
     created = executor.create()
+    if log is not None:
+        from harness.training_logs import require as require_log
+
+        require_log(log)
     suite, notes = choice.choose(extra_methods=tuple(added))
     from harness.doctor import require
     from harness.run import run_suite
@@ -177,6 +188,7 @@ def run(
             reporter=reporter,
             # A trial at reduced size may have other layers than those that the methods are for.
             named=() if choice.scale is not None else choice.named,
+            log=log,
         )
     try:
         _print(summary, runnable, compute.store, as_json)

@@ -27,6 +27,9 @@ NOT_IMPORTED = {
     "ray": 'Several cells at a time need it: pip install "disentanglement-harness[ray]"',
     "httpx2": 'Judges behind a server need it: pip install "disentanglement-harness[judge]"',
     "vllm": 'Judges on this GPU need it: pip install "disentanglement-harness[vllm]", best in a separate environment',
+    "wandb": '--log wandb needs it: pip install "disentanglement-harness[log-wandb]"',
+    "tensorboard": '--log tensorboard needs it: pip install "disentanglement-harness[log-tensorboard]"',
+    "trackio": '--log trackio needs it: pip install "disentanglement-harness[log-trackio]"',
     "umap-learn": 'Only elude.umap_dims (Table 7) needs it: pip install "disentanglement-harness[umap]"',
     "cuml-cu12": 'Only elude.backend = "cuml" needs it; the default backend "exact" does not.',
 }

@@ -25,6 +25,8 @@ from harness.run.shared_work import SharedWork, judging_names
 from harness.run.summary import RunSummary
 from harness.signals import interruptible
 from harness.suites import Suite
+from harness.training_logs import log_dir
+from harness.training_logs import require as require_log
 from methods import numerics
 from results import RunRecord, Store
 from results.errors import StoreUnavailableError
@@ -47,6 +49,7 @@ def run(
     executor: str | Executor = "local",
     reporter: Reporter | None = None,
     named: Collection[str] = (),
+    log: str | None = None,
 ) -> RunSummary:
     """Run every cell of a suite that is not finished yet, and record each as soon as it is done.
 
@@ -65,6 +68,8 @@ def run(
         executor: name of an executor of ``harness.executors``, or an open executor, which several runs can share.
         reporter: receives the progress; default: no output.
         named: names or labels of methods that must not be left out of every target.
+        log: name of a training log (:mod:`harness.training_logs`), which receives the metrics of each cell's fit while
+            it is trained; default: none. It changes no result.
 
     Raises:
         UserError: if the suite is invalid or cannot run; raised before anything is computed.
@@ -80,11 +85,11 @@ def run(
                 executor=opened,
                 reporter=reporter,
                 named=named,
+                log=log,
             )
     reporter = reporter or Silent()
     planning_device = executor.planning_device(device)
-    judging.check_panel(suite)
-    doctor.require(suite, store_path, device=planning_device, cache=cache)
+    _require(suite, store_path, planning_device, cache, log)
     prepared = _prepared(suite, planning_device, named)
     cells = cells_of(suite, prepared)
     file = Path(store_path).expanduser().absolute()
@@ -114,7 +119,7 @@ def run(
             suite=suite,
             targets=(),
             device=device,
-            context=CellContext(run_id, suite.name, planning_device, file.parent),
+            context=CellContext(run_id, suite.name, planning_device, file.parent, log),
             cache=cache_dir,
             mark=mark(file, run_id),
             reporter=journal,
@@ -123,7 +128,7 @@ def run(
             sharing=shared,
         )
         recorder = Recorder(outbox, shared, work, journal)
-        _announce(suite, prepared, len(cells), len(done), journal)
+        _announce(suite, prepared, len(cells), len(done), journal, work.context)
         status = "interrupted"
         try:
             _compute(executor, work, prepared, recorder)
@@ -158,6 +163,14 @@ def _prepared(suite: Suite, device: str, named: Collection[str]) -> list[Prepare
     return prepared
 
 
+def _require(suite: Suite, store_path: str | Path, device: str, cache: str | Path | None, log: str | None) -> None:
+    """Check what a run needs before anything is computed. Raises UserError."""
+    if log is not None:
+        require_log(log)
+    judging.check_panel(suite)
+    doctor.require(suite, store_path, device=device, cache=cache)
+
+
 class _Waits:
     """Messages on the process that a run waits for at its start and its end, one per process."""
 
@@ -188,7 +201,14 @@ def _run_record(run_id: str, suite: Suite, executor: Executor, device_name: str,
     )
 
 
-def _announce(suite: Suite, prepared: Sequence[PreparedTarget], n_cells: int, n_done: int, reporter: Reporter) -> None:
+def _announce(
+    suite: Suite,
+    prepared: Sequence[PreparedTarget],
+    n_cells: int,
+    n_done: int,
+    reporter: Reporter,
+    context: CellContext,
+) -> None:
     for sentence in judging.panel_problems(suite, [target.backbone.name for target in prepared]):
         reporter.say(sentence)
     announce(prepared, reporter)
@@ -198,6 +218,8 @@ def _announce(suite: Suite, prepared: Sequence[PreparedTarget], n_cells: int, n_
     reporter.start(n_cells, n_done)
     if n_done:
         reporter.say(f"{n_done} of {n_cells} cells are already finished and are kept.")
+    if context.log is not None and n_done < n_cells:
+        reporter.say_once(require_log(context.log).location(log_dir(context.folder, context.log)))
 
 
 def _take_in(store: Store, reporter: Reporter) -> None:

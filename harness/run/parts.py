@@ -12,6 +12,7 @@ from harness.run.loop import run
 from harness.run.selection import has_selections, sweep_suites, with_selections
 from harness.run.summary import PartSummary, RunSummary, combine_summaries
 from harness.suites import Suite
+from harness.training_logs import require as require_log
 
 
 def run_suite(
@@ -21,6 +22,7 @@ def run_suite(
     reporter: Reporter | None = None,
     runner: Callable[..., RunSummary] = run,
     named: Collection[str] = (),
+    log: str | None = None,
     **options: Any,
 ) -> RunSummary:
     """Run a suite with parts and selections; each part is a separate run with its own judging.
@@ -33,12 +35,16 @@ def run_suite(
         reporter: receives the progress; default: no output.
         runner: function that runs a suite without parts, with the signature of :func:`harness.run.run`.
         named: names or labels of methods that must not be left out of every target, of a suite without parts.
+        log: name of a training log, passed to ``runner``; default: none.
         options: passed to ``runner`` (``device``, ``cache``, ``rerun``, ...).
 
     Raises:
         UserError: if a suite without parts cannot run, or no part can.
     """
     reporter = reporter or Silent()
+    if log is not None:
+        require_log(log)
+        options = {**options, "log": log}
     runs: list[RunSummary] = []
     parts: list[PartSummary] = []
     stopped: list[str] = []

@@ -63,6 +63,8 @@ class Recorder:
             self.journal.say(f"  {BrokenReport(event.broken).summary()}")
 
     def _done(self, result: CellResult) -> None:
+        if result.log_problem:
+            self.journal.say_once(f"  {result.log_problem}")
         try:
             written = self._write(result)
         except StoreUnavailableError:

@@ -13,7 +13,7 @@ from methods.value_hash import value_hash
 #: Prefix of the name of such a method, before the name of the method that was fitted and the hash of its content.
 NAME = "fitted"
 #: Attributes of a fitted method that are not part of the fit.
-_OF_THE_RUN = ("work_dir", "prerequisite_fit", "notes")
+_OF_THE_RUN = ("work_dir", "prerequisite_fit", "on_metrics", "notes")
 
 
 def given_fit(method: Method, *, title: str | None = None) -> type[Method]:

@@ -67,7 +67,13 @@ class SparseMethod(LinearDecoder, Generic[T]):
         if checkpoint is None and self.work_dir is not None:
             checkpoint = Checkpoint(self.work_dir / "training.safetensors")
         self.history = train(
-            trainee, batches, self.config, name=self.spec.name, progress=progress, checkpoint=checkpoint
+            trainee,
+            batches,
+            self.config,
+            name=self.spec.name,
+            progress=progress,
+            checkpoint=checkpoint,
+            on_metrics=self.on_metrics,
         )
         trainee.settle(batches)
         self.fold(trainee, normalisers[0], normalisers[-1])

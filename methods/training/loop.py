@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from methods.base import Progress
+from methods.base import OnMetrics, Progress, no_metrics
 from methods.errors import UserError
 from methods.training.batches import Batches
 from methods.training.checkpoint import Checkpoint
@@ -59,14 +59,16 @@ class EpochMetrics(NamedTuple):
     dead: float
     """share of units that are inactive on all tokens of the epoch's last batch"""
 
+    def values(self) -> dict[str, float]:
+        """Return series -> value, as in :func:`curves_of`."""
+        return {"loss": self.loss, "training_r2": 1.0 - self.error, "l0": self.l0, "dead": self.dead}
+
 
 def curves_of(history: Sequence[EpochMetrics]) -> dict[str, list[tuple[int, float]]]:
     """Return the history of a training as curves: "loss", "training_r2", "l0" and "dead", one point per epoch."""
     return {
-        "loss": [(entry.step, entry.loss) for entry in history],
-        "training_r2": [(entry.step, 1.0 - entry.error) for entry in history],
-        "l0": [(entry.step, entry.l0) for entry in history],
-        "dead": [(entry.step, entry.dead) for entry in history],
+        series: [(entry.step, entry.values()[series]) for entry in history]
+        for series in ("loss", "training_r2", "l0", "dead")
     }
 
 
@@ -93,16 +95,20 @@ def train(
     name: str,
     progress: Progress,
     checkpoint: Checkpoint | None = None,
+    on_metrics: OnMetrics = no_metrics,
 ) -> list[EpochMetrics]:
     """Minimise ``trainee.loss`` over its parameters.
 
     Within an epoch the device is waited for only every :data:`CHECK_EVERY` steps, when the loss is checked. A run of
     the same identity that ``checkpoint`` contains is resumed.
 
+    ``on_metrics`` receives the metrics of each epoch at its end, those before a resumed run's start included, and at
+    each check within an epoch ``running_loss``, the mean over the epoch's batches so far.
+
     Raises:
         UserError: as soon as a loss that is not finite is seen, naming the settings.
     """
-    return _Run(trainee, batches, config, name, progress, checkpoint).go()
+    return _Run(trainee, batches, config, name, progress, checkpoint, on_metrics).go()
 
 
 @dataclass
@@ -113,6 +119,7 @@ class _Run:
     name: str
     progress: Progress
     checkpoint: Checkpoint | None
+    on_metrics: OnMetrics
     step: int = 0
     history: list[EpochMetrics] = field(default_factory=list)
 
@@ -148,7 +155,9 @@ class _Run:
             for batch in self.batches.epoch(epoch, skip=self.step - epoch * per_epoch):
                 last = self._train_step(batch)
                 if self.step % CHECK_EVERY == 0:
-                    self._check_loss()
+                    loss = self._checked_loss()
+                    if within := self.step % per_epoch:
+                        self.on_metrics(self.step, {"running_loss": loss / within})
                 # The end of an epoch is saved after its metrics are recorded, below.
                 if self.step % per_epoch:
                     self._save_if_due()
@@ -175,10 +184,12 @@ class _Run:
         self.progress(self.step, self.total, "training steps")
         return losses
 
-    def _check_loss(self) -> None:
+    def _checked_loss(self) -> float:
+        """Return the sum of the losses of the epoch's batches so far; this waits for the device."""
         value = float(self.sums[0])
         if not math.isfinite(value):
             raise self._failure(f"the loss is {value}")
+        return value
 
     def _check_parameters(self) -> None:
         # No later loss shows the effect of the last step's gradient.
@@ -190,18 +201,19 @@ class _Run:
         return UserError(f"{self.name}: {what} after {self.step} steps; lower learning_rate. Settings: {settings}.")
 
     def _note_epoch(self, last: StepLoss, n_last: int) -> None:
-        self._check_loss()
+        self._checked_loss()
         loss, error = (self.sums / self.batches.per_epoch).tolist()
         fires = last.fires.float()
         self.history.append(
             EpochMetrics(self.step, loss, error, float(fires.sum()) / n_last, float((fires == 0).float().mean()))
         )
         self.sums.zero_()
+        self.on_metrics(self.step, self.history[-1].values())
 
     def _save_if_due(self) -> None:
         if self.checkpoint is None or not self.checkpoint.due() or self.step == self.total:
             return
-        self._check_loss()
+        self._checked_loss()
         header = {"identity": self.identity, "step": self.step, "sums": self.sums.tolist(), "history": self.history}
         self.checkpoint.save(self.trainee, self.optimiser, header)
 
@@ -213,3 +225,5 @@ class _Run:
             self.step = int(header["step"])
             self.sums = torch.tensor(header["sums"], device=self.batches.device)
             self.history = [EpochMetrics(*entry) for entry in header["history"]]
+            for entry in self.history:
+                self.on_metrics(entry.step, entry.values())

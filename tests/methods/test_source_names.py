@@ -15,12 +15,13 @@ import methods
 from harness.datasets import DATASETS
 from harness.executors import EXECUTORS
 from harness.metrics import METRICS
+from harness.training_logs import TRAINING_LOGS
 from judges.panel import PANELS
 from methods.registry import Registry
 from methods.source_names import registered_names, registrations, tree_of
 from methods.source_settings import setting_names, wrong_values
 
-REGISTRIES: list[Registry[Any]] = [methods.METHODS, METRICS, DATASETS, PANELS, EXECUTORS]
+REGISTRIES: list[Registry[Any]] = [methods.METHODS, METRICS, DATASETS, PANELS, EXECUTORS, TRAINING_LOGS]
 
 
 def is_ours(target: Any) -> bool:

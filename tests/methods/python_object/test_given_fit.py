@@ -44,6 +44,15 @@ def test_other_content_has_another_name() -> None:
     assert names[0] == names[1] != names[2] and names[0].startswith("fitted_random_split.")
 
 
+def test_a_callback_for_logs_is_no_content() -> None:
+    logging = split()
+    logging.on_metrics = lambda step, values: None
+    assert given_fit(logging).spec.name == given_fit(split()).spec.name
+    bare = split()
+    del bare.on_metrics
+    assert given_fit(bare).spec.name == given_fit(split()).spec.name
+
+
 def test_it_is_saved_and_loaded(tmp_path: Path) -> None:
     method = split()
     cls = given_fit(method)

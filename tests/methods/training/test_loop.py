@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from in_memory import small_layer
@@ -9,6 +13,7 @@ from torch import Tensor, nn
 
 from methods.base import no_progress
 from methods.training.batches import Batches
+from methods.training.checkpoint import Checkpoint
 from methods.training.config import TrainingConfig
 from methods.training.loop import EpochMetrics, StepLoss, Trainee, curves_of, train
 from methods.training.normaliser import Normaliser
@@ -55,3 +60,66 @@ def test_parameters_satisfy_their_constraint_at_the_first_step_and_after_the_las
     assert trainee.lengths == pytest.approx([1] * 8)
     assert float(trainee.vector.detach().norm()) == pytest.approx(1)
     assert history[1].loss < history[0].loss
+
+
+class Stopped(Exception):
+    pass
+
+
+def logged(points: list[tuple[int, str, float]], checkpoint: Checkpoint | None = None, stop_at: int = 0) -> Any:
+    """Train for three epochs of 120 steps and return the history; ``points`` receives what is logged."""
+    _, tokens = small_layer(n=240)
+    batches = Batches(tokens, ["output"], [Normaliser(tokens, "output")], 2, seed=0)
+    config = TrainingConfig(epochs=3, batch_size=2, learning_rate=0.01)
+
+    def progress(done: int, total: int, what: str) -> None:
+        if done == stop_at:
+            raise Stopped
+
+    def on_metrics(step: int, values: Mapping[str, float]) -> None:
+        points.extend((step, name, value) for name, value in values.items())
+
+    return train(
+        Known(), batches, config, name="known", progress=progress, checkpoint=checkpoint, on_metrics=on_metrics
+    )
+
+
+def test_metrics_are_passed_on_as_the_training_runs() -> None:
+    """Each epoch at its end as in the curves; within it every 50 steps the mean loss of its batches so far."""
+    points: list[tuple[int, str, float]] = []
+    history = logged(points)
+    epochs = [point for point in points if point[1] != "running_loss"]
+    assert sorted((name, step, value) for step, name, value in epochs) == sorted(
+        (name, step, value) for name, curve in curves_of(history).items() for step, value in curve
+    )
+    assert [step for step, name, _ in points if name == "running_loss"] == [50, 100, 150, 200, 250, 300, 350]
+    assert [step for step, _, _ in points] == sorted(step for step, _, _ in points)
+    trainee, seen = Known(), []
+    loss = trainee.loss
+    trainee.loss = lambda *batch: seen.append(loss(*batch)) or seen[-1]  # type: ignore[method-assign, func-returns-value]
+    _, tokens = small_layer(n=240)
+    batches = Batches(tokens, ["output"], [Normaliser(tokens, "output")], 2, seed=0)
+    config = TrainingConfig(epochs=3, batch_size=2, learning_rate=0.01)
+    assert train(trainee, batches, config, name="known", progress=no_progress) == history, "a log changes nothing"
+    for step, name, value in points:
+        if name == "running_loss":
+            first = step // 120 * 120
+            assert value == pytest.approx(
+                sum(float(one.total.detach()) for one in seen[first:step]) / (step - first), rel=1e-5
+            )
+
+
+@pytest.mark.parametrize("stop_at", [1, 120, 121, 190, 359])
+def test_a_resumed_training_logs_every_epoch_once(tmp_path: Path, stop_at: int) -> None:
+    """The log of the process that ends a training is complete, and as that of one that was not stopped."""
+    before: list[tuple[int, str, float]] = []
+    expected: list[tuple[int, str, float]] = []
+    points: list[tuple[int, str, float]] = []
+    checkpoint = Checkpoint(tmp_path / "training.safetensors", every_seconds=0)
+    with pytest.raises(Stopped):
+        logged(before, checkpoint, stop_at)
+    history = logged(points, checkpoint)
+    assert history == logged(expected)
+    epochs = [point for point in points if point[1] != "running_loss"]
+    assert epochs == [point for point in expected if point[1] != "running_loss"]
+    assert set(points) <= set(expected) and len(set(points)) == len(points)

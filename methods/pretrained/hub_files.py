@@ -104,7 +104,8 @@ def _alone(path: str, files: Sequence[str]) -> Choice | None:
 
 
 def _all_in(choice: Choice, files: Sequence[str]) -> bool:
-    return all(file in choice.files for file in files if file.endswith(SUFFIX))
+    """Return True if no safetensors file is elsewhere: beside its weights, a program may save further tensors."""
+    return all(_parent(file) == choice.path for file in files if file.endswith(SUFFIX))
 
 
 def _refusal(wanted: HubFile, files: Sequence[str], folders: Sequence[Choice]) -> UserError:

@@ -50,6 +50,7 @@ def evaluate(
     device: str = "auto",
     cache: str | Path | None = None,
     rerun: bool = False,
+    log: str | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Measure methods on one layer of a backbone, and return their scores.
@@ -83,6 +84,7 @@ def evaluate(
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         cache: folder of token sets and baselines; default: ``cache/`` beside the store.
         rerun: also compute finished cells again.
+        log: name of a training log (``harness list logs``), as ``--log`` of ``harness run``; default: none.
         progress: print the progress.
 
     Returns:
@@ -115,6 +117,7 @@ def evaluate(
             device=device,
             cache=cache,
             rerun=rerun,
+            log=log,
             reporter=reporter_of(progress),
         )
         return _scores(path, summary)

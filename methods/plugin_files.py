@@ -13,12 +13,11 @@ from typing import Any
 
 from methods.errors import UserError
 from methods.interrupts import is_interrupt, raise_interrupt
+from methods.local_code import INTERACTIVE, local_source
 from methods.plugin_errors import LONGEST_REASON, has_text, type_and_text
 from methods.raw_exceptions import is_a, traceback_of
 from methods.registry import Origin, forget, importing_plugin
 
-#: Module of what is defined in a notebook, an interactive session, or the script that was started.
-INTERACTIVE = "__main__"
 #: Prefix of the names under which plugin files are imported.
 _PREFIX = "harness_plugin_"
 
@@ -107,7 +106,8 @@ def plugin_files() -> tuple[str, ...]:
 def plugin_source(target: Any) -> str | None:
     """Return the hash of the plugin file that defines ``target``, as it was loaded; None for installed code.
 
-    What a notebook or a script defines has no such file, so its code is hashed (:mod:`methods.value_hash`).
+    What a notebook or a script defines has no such file, so its code is hashed (:mod:`methods.value_hash`), and of a
+    module that is imported from a file beside it, the file is (:mod:`methods.local_code`).
     The hash is part of a cell's identity, so that an edit leads to new results. An edit of a file during a run changes
     neither the code that runs nor the identity of its results.
     """
@@ -116,9 +116,8 @@ def plugin_source(target: Any) -> str | None:
         from methods.value_hash import value_hash
 
         return value_hash(target)
-    module = sys.modules.get(name)
-    loader = getattr(module, "__loader__", None)
-    return loader.digest if isinstance(loader, _PluginLoader) else None
+    loader = getattr(sys.modules.get(name), "__loader__", None)
+    return loader.digest if isinstance(loader, _PluginLoader) else local_source(name)
 
 
 def _line_of(error: BaseException, file: Path) -> str:

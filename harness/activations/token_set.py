@@ -74,6 +74,11 @@ class TokenSet:
         return str(self.meta["fingerprint"])
 
     def width(self, field: Reads) -> int:
+        if field not in self.meta["widths"]:
+            names = " and ".join(map(repr, self.meta["widths"]))
+            raise UserError(
+                f"These tokens have no field {field!r}, they have {names}; only a linear layer has an input."
+            )
         return int(self.meta["widths"][field])
 
     def _shard(self, field: Reads, number: int) -> np.ndarray:
@@ -87,6 +92,8 @@ class TokenSet:
 
     def gather(self, field: Reads, rows: np.ndarray) -> Tensor:
         rows = np.asarray(rows, dtype=np.int64)
+        if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < self.n:
+            raise UserError(f"rows {int(rows.min())} to {int(rows.max())}: there are the rows 0 to {self.n - 1}.")
         gathered = np.empty((len(rows), self.width(field)), dtype=np.float32)
         shards = np.searchsorted(self._starts, rows, side="right") - 1
         for number in np.unique(shards):

@@ -187,18 +187,20 @@ def require_saved(method: Method, path: Path, x: Tensor | None, device: Any) -> 
     """Check that ``save`` wrote the file that another cell can load.
 
     Raises:
-        UserError: if the file is missing, is no safetensors file of this method, or gives other codes once loaded.
+        UserError: if the file is missing, is no safetensors file of this method, or gives other codes, outputs or atoms
+            once loaded.
     """
     name = method.spec.name
     if not path.is_file():
         raise UserError(f"{name}.save did not write the file that it was given: write {path.name!r} and no other file.")
-    if is_built_in(type(method)):
+    # A fit that was made elsewhere is not loaded from here.
+    if is_built_in(type(method)) or method.spec.fitted_elsewhere:
         return
     try:
         loaded = type(method).load(path, device=device)
-        if x is None or _equal_codes(method, loaded, x):
+        if x is None or _is_same(method, loaded, x):
             return
-        problem = "gives other codes than the fitted one"
+        problem = "gives other codes, outputs or atoms than the fitted one"
     except Exception as error:
         problem = f"cannot be loaded ({first_line(error)})"
     path.unlink()
@@ -208,9 +210,14 @@ def require_saved(method: Method, path: Path, x: Tensor | None, device: Any) -> 
     )
 
 
-def _equal_codes(method: Method, loaded: Method, x: Tensor) -> bool:
+def _is_same(method: Method, loaded: Method, x: Tensor) -> bool:
     with torch.inference_mode():
-        return torch.equal(method.encode(x.clone()), loaded.encode(x.clone()))
+        codes = method.encode(x.clone())
+        return (
+            torch.equal(codes, loaded.encode(x.clone()))
+            and torch.equal(method.reconstruct(codes.clone(), x), loaded.reconstruct(codes.clone(), x))
+            and torch.equal(method.dictionary().atoms, loaded.dictionary().atoms)
+        )
 
 
 def _n_units(method: Method) -> int:

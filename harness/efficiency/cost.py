@@ -16,6 +16,7 @@ codes of a split costs ``n d_in``, although the unedited split adds nothing to t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ from methods.dictionaries.base import LinearDictionary
 from methods.grouped import LinearSubUnits
 from methods.identity import Identity
 from methods.linear_decoder import LinearDecoder
+from methods.registry import is_built_in
 from methods.sae.matching_pursuit import MatchingPursuitSAE
 from methods.sae.method import LinearSAE
 
@@ -89,7 +91,7 @@ def encode_macs(method: Method, d_in: int, d_out: int) -> Macs:
         return Macs(method.atoms.numel() + (method.config.k - 1) * method.n_units, "analytic")
     if isinstance(method, LinearDictionary) and method.spec.name in _LINEAR_ENCODERS:
         return Macs(method.atoms.numel(), "analytic")
-    return Macs(_counted_per_token(method.encode, _random_tokens(method, d_in, d_out)), "counted")
+    return _counted_macs(method, _counted_per_token(method.encode, _random_tokens(method, d_in, d_out)))
 
 
 def decode_macs(method: Method, d_in: int, d_out: int) -> Macs:
@@ -102,7 +104,14 @@ def decode_macs(method: Method, d_in: int, d_out: int) -> Macs:
     with torch.no_grad():
         rows = _random_tokens(method, d_in, d_out)
         codes = method.encode(rows)
-    return Macs(_counted_per_token(lambda part: method.reconstruct(part, rows[: len(part)]), codes), "counted")
+    return _counted_macs(method, _counted_per_token(lambda part: method.reconstruct(part, rows[: len(part)]), codes))
+
+
+def _counted_macs(method: Method, value: float) -> Macs:
+    """Return a counted number; NaN for code of others without any product, which may compute outside of torch."""
+    if value == 0 and not is_built_in(type(method)):
+        return Macs(math.nan, "not counted: no product of tensors was seen")
+    return Macs(value, "counted")
 
 
 def network_macs(method: Method, encode: Macs, decode: Macs) -> float:

@@ -6,19 +6,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from harness import backbones
 from harness.cells.plan import open_target
+from harness.devices import best_device, require_device_name
 from harness.errors import UserError
-from harness.evaluation.items import Entries
+from harness.evaluation.items import Entries, items_of
 from harness.evaluation.layer import layer_suite
 from harness.evaluation.progress import reporter_of
 from harness.evaluation.store_path import store_path
 from harness.run import RunSummary, run_suite
-from harness.suites import Suite
+from harness.suites import MethodEntry, Suite, names_of
 from methods.plugin_calls import calling
+from methods.setting_problems import quoted
 from results.comparison.leaderboard import leaderboard
+from results.location import require_location
 from results.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -67,7 +71,8 @@ def evaluate(
             - fitted method, of ``fit`` or ``methods.pretrained.load``: it is scored as it is;
             - class that is registered with ``@methods.register``;
             - any object, or ``torch.nn.Module``, with ``encode(x)`` -> codes (n, n_units) of the layer's output x
-              (n, d), and ``decode(codes)`` -> (n, d), affine in the codes.
+              (n, d), and ``decode(codes)`` -> (n, d), affine in the codes. If ``decode`` requires a second argument, it
+              is given x, to undo a normalisation of each token.
         backbone: name of a backbone (``harness list backbones``).
         site: module path of the layer (``harness list sites``); default: that of the suite, else of the backbone.
         dataset: images, such as ``"photos"`` or ``"folder:PATH"``; default: those of the suite.
@@ -97,38 +102,60 @@ def evaluate(
 
     Raises:
         UserError: if an argument is invalid, before anything is computed; or if a method fails, with its error.
+        results.StoreError: if the store cannot be used.
         KeyboardInterrupt: if it is interrupted; finished cells are kept.
     """
     path = store_path(store)
+    require_location(path)
+    require_device_name(str(device))
+    best_device(str(device))
+    items = items_of(method_or_dictionary)
+    names = [name for item in items if (name := item.method_name) is not None]
     layer = {"backbone": backbone, "site": site, "checkpoint": checkpoint, "weights": weights, "head": head}
     chosen = layer_suite(
         suite,
         caller="evaluate",
         seed=seed,
         options={**layer, "dataset": dataset, "evaluation": evaluation},
-        settings=[*settings, *_metric_settings(metrics)],
+        settings=[*settings, *_metric_settings(metrics)] if isinstance(settings, list | tuple) else settings,
+        methods=names,
     )
     with Entries(chosen, lambda: _width(chosen), path.parent) as entries:
-        methods = entries.of(method_or_dictionary)
+        methods = entries.of(items)
+        _require_effect(settings, methods)
         targets = tuple(target.model_copy(update={"methods": methods}) for target in chosen.targets)
         summary = run_suite(
             chosen.model_copy(update={"targets": targets}),
             path,
-            device=device,
+            device=str(device),
             cache=cache,
             rerun=rerun,
             log=log,
             reporter=reporter_of(progress),
         )
-        return _scores(path, summary)
+        return _scores(path, summary, asked=metrics or ())
+
+
+def _require_effect(settings: Sequence[str], methods: Sequence[MethodEntry]) -> None:
+    """Refuse settings of methods that are not evaluated by their name.
+
+    Raises:
+        UserError: if there is one.
+    """
+    names = {name for entry in methods for name in names_of(entry)}
+    for text in settings:
+        parts = text.split("=")[0].strip().split(".")
+        if parts[0] == "method" and not any(name in text.split("=")[0] for name in names):
+            raise UserError(f"evaluate: the setting {text!r} has no effect: no row has the name {parts[1]!r}.")
 
 
 def _metric_settings(metrics: Sequence[str] | None) -> list[str]:
     if metrics is None:
         return []
-    if isinstance(metrics, str) or not all(isinstance(name, str) for name in metrics):
-        raise UserError("evaluate: metrics must be a list of ids, such as ['ms_score', 'r2'].")
-    return [f"evaluation.metrics=[{', '.join(map(repr, metrics))}]"]
+    is_sequence = isinstance(metrics, list | tuple | set | frozenset | np.ndarray)
+    if not is_sequence or not len(metrics) or not all(isinstance(name, str) for name in metrics):
+        raise UserError(f"evaluate: metrics = {quoted(metrics)}: give a list of ids, such as ['ms_score', 'r2'].")
+    return [f"evaluation.metrics=[{', '.join(repr(str(name)) for name in metrics)}]"]
 
 
 def _width(suite: Suite) -> int:
@@ -139,7 +166,7 @@ def _width(suite: Suite) -> int:
         return open_target(target, backbone).d_out
 
 
-def _scores(path: Path, summary: RunSummary) -> pd.DataFrame:
+def _scores(path: Path, summary: RunSummary, *, asked: Sequence[str]) -> pd.DataFrame:
     """Return the scores of the cells of a run.
 
     Raises:
@@ -160,11 +187,12 @@ def _scores(path: Path, summary: RunSummary) -> pd.DataFrame:
         if cell["status"] != "finished":
             raise UserError(
                 f"evaluate: {cell['label']} failed: {cell['error_type']}: {cell['error_message']} (the traceback is in "
-                f"the store, in the cell {cell_id})."
+                f"the store, in the cell {cell_id}). Finished rows are kept: without this one, they are read."
             )
     frames = [opened.scores(cell_id=cell_id) for cell_id in summary.cell_ids]
     frame = pd.concat(frames, ignore_index=True)
-    frame = frame[~frame["metric"].str.startswith("evidence_")].reset_index(drop=True)
+    is_evidence = frame["metric"].str.startswith("evidence_") & ~frame["metric"].isin([*asked])
+    frame = frame[~is_evidence].reset_index(drop=True)
     flags = _flags(opened, summary.cell_ids)
     return frame.assign(flags=[flags.get(cell_id, "") for cell_id in frame["cell_id"]])[list(COLUMNS)]
 

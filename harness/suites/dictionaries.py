@@ -15,7 +15,8 @@ HUB = "hf:"
 _LONGEST_LABEL = 80
 #: Most letters of a text that are searched for colons.
 _MOST_LETTERS = 5000
-_ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+#: Endings of files that can only be weights.
+ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
 def is_weights(text: str) -> bool:
@@ -24,7 +25,7 @@ def is_weights(text: str) -> bool:
     ``hf:OWNER/NAME`` alone can be a backbone or an image set.
     """
     is_hub_path = text.startswith(HUB) and text.count("/") > 1
-    return is_hub_path or text.endswith(_ENDINGS) or (_exists(text) and Path(text).expanduser().is_dir())
+    return is_hub_path or text.endswith(ENDINGS) or (_exists(text) and Path(text).expanduser().is_dir())
 
 
 def dictionary_entries(texts: Sequence[str]) -> tuple[MethodEntry, ...]:

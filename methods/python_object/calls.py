@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from methods.errors import UserError, first_line
 class ObjectCalls:
     """Object with ``encode`` and ``decode``, called as a method is.
 
-    A module of torch is copied and set to evaluation, so that what its owner does with it later changes nothing here.
+    The object is copied and its modules of torch are set to evaluation, so that neither side changes the other. Only an
+    object that is no module and cannot be copied is called itself.
 
     Args:
         value: the object. ``encode(x)`` returns codes (n, n_units) of x (n, d), and ``decode(codes)`` or
@@ -28,15 +29,9 @@ class ObjectCalls:
     """
 
     def __init__(self, value: Any) -> None:
+        require_calls(value)
         self.name = type(value).__qualname__
-        missing = [name for name in ("encode", "decode") if not callable(getattr(value, name, None))]
-        if missing or isinstance(value, type):
-            given = f"the class {value.__name__}" if isinstance(value, type) else f"an object of the type {self.name}"
-            raise UserError(
-                f"{given} cannot be evaluated{f': it has no {missing[0]}()' if missing else ''}. Give the name of a "
-                "method, the file of a dictionary, a method, or an object with encode(x) and decode(codes)."
-            )
-        self.value: Any = _copied(value) if isinstance(value, nn.Module) else value
+        self.value: Any = _copied(value)
         self.decode_reads_input = _n_required(self.value.decode) > 1
         # overcomplete returns (pre_codes, codes).
         self._returns_pre_codes = type(value).__module__.partition(".")[0] == "overcomplete"
@@ -56,18 +51,18 @@ class ObjectCalls:
         return self._returned(self.value.decode(*arguments), codes, "decode")
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the floating-point tensors of the object by name: of a module its state, else its attributes."""
-        attributes: Mapping[str, Any]
-        if isinstance(self.value, nn.Module):
-            attributes = dict([*self.value.named_parameters(), *self.value.named_buffers()])
-        else:
-            attributes = getattr(self.value, "__dict__", {})
-        arrays = {
-            name: torch.as_tensor(value)
-            for name, value in attributes.items()
-            if isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind == "f")
-        }
-        return {name: value.detach() for name, value in arrays.items() if value.is_floating_point()}
+        """Return the floating-point tensors of the object by name, each storage once.
+
+        Of a module, its parameters and buffers; of another object, those of its attributes, of modules, lists and
+        mappings among them, and NumPy arrays.
+        """
+        storages: dict[int, str] = {}
+        tensors = {}
+        for name, value in _tensors_in(self.value, "", set()):
+            storage = value.untyped_storage().data_ptr()
+            if value.is_floating_point() and (not storage or storages.setdefault(storage, name) == name):
+                tensors[name] = value.detach()
+        return tensors
 
     def to(self, device: torch.device | str) -> None:
         """Move a module to a device; other objects stay, and what they are given is moved to them."""
@@ -75,7 +70,8 @@ class ObjectCalls:
             self.value.to(device)
 
     def _given(self, x: Tensor) -> Tensor:
-        return x.to(next((tensor.device for tensor in self.tensors().values()), x.device))
+        like = next(iter(self.tensors().values()), x)
+        return x.to(like) if isinstance(self.value, nn.Module) else x.to(like.device)
 
     def _returned(self, result: Any, like: Tensor, call: str) -> Tensor:
         if isinstance(result, np.ndarray):
@@ -95,20 +91,72 @@ class ObjectCalls:
         return dense.to(device=like.device, dtype=like.dtype)
 
 
-def _copied(module: nn.Module) -> nn.Module:
-    # Results of a computation, which some modules keep as attributes, have no copy of their own in torch.
-    values = [value for part in module.modules() for value in vars(part).values()]
-    results = {id(value): value.detach().clone() for value in values if isinstance(value, Tensor) and not value.is_leaf}
-    try:
-        copied = copy.deepcopy(module, results)
-    except Exception as error:  # code of the module's author
+def require_calls(value: Any) -> None:
+    """Check that a value is an object with ``encode`` and ``decode``.
+
+    Raises:
+        UserError: if it is not.
+    """
+    missing = [name for name in ("encode", "decode") if not callable(getattr(value, name, None))]
+    if missing or isinstance(value, type):
+        name = getattr(value if isinstance(value, type) else type(value), "__qualname__", "?")
+        given = f"the class {name}" if isinstance(value, type) else f"an object of the type {name}"
         raise UserError(
-            f"The module {type(module).__qualname__} cannot be copied ({first_line(error)}): save its tensors as "
-            "safetensors and give the file (docs/dictionaries.md)."
+            f"{given} cannot be evaluated{f': it has no {missing[0]}()' if missing else ''}. Give the name of a "
+            "method, the file of a dictionary, a method, or an object with encode(x) and decode(codes)."
+        )
+
+
+def _copied(value: Any) -> Any:
+    modules = [module for part in _modules_in(value) for module in part.modules()]
+    # Results of a computation, which some modules keep as attributes, have no copy of their own in torch.
+    attributes = [each for module in modules for each in vars(module).values()]
+    results = {id(each): each.detach().clone() for each in attributes if isinstance(each, Tensor) and not each.is_leaf}
+    try:
+        copied = copy.deepcopy(value, results)
+    except Exception as error:  # code of the object's author
+        if not modules:
+            return value
+        raise UserError(
+            f"The {type(value).__qualname__} cannot be copied ({first_line(error)}): save its tensors as safetensors "
+            "and give the file (docs/dictionaries.md)."
         ) from error
-    # overcomplete's eval() returns None.
-    copied.eval()
+    for module in _modules_in(copied):
+        # overcomplete's eval() returns None.
+        module.eval()
     return copied
+
+
+def _modules_in(value: Any) -> list[nn.Module]:
+    """Return the value itself if it is a module, else the modules among its attributes."""
+    if isinstance(value, nn.Module):
+        return [value]
+    return [each for each in getattr(value, "__dict__", {}).values() if isinstance(each, nn.Module)]
+
+
+def _tensors_in(value: Any, name: str, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    parts: Mapping[Any, Any]
+    if isinstance(value, Tensor):
+        if value.layout == torch.strided and value.device.type != "meta":
+            yield name, value
+        return
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind == "f":
+            yield name, torch.from_numpy(np.ascontiguousarray(value))
+        return
+    if isinstance(value, nn.Module):
+        parts = {**dict(value.named_parameters()), **dict(value.named_buffers())}
+    elif isinstance(value, Mapping):
+        parts = value
+    elif isinstance(value, list | tuple):
+        parts = dict(enumerate(value))
+    else:
+        parts = getattr(value, "__dict__", {}) if not name else {}
+    for key, part in parts.items():
+        yield from _tensors_in(part, f"{name}.{key}" if name else str(key), seen)
 
 
 def _n_required(function: Any) -> int:

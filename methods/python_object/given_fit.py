@@ -25,7 +25,8 @@ def given_fit(method: Method, *, title: str | None = None) -> type[Method]:
     method.require_fitted()
     state = {name: value for name, value in vars(method).items() if name not in (*_OF_THE_RUN, "config")}
     cls, spec = type(method), method.spec_with(method.config)
-    content = value_hash((cls, method.config.model_dump(mode="json"), state), module=cls.__module__)
+    settings = method.config.model_dump(mode="json")
+    content = value_hash((cls, settings, state, method.extra_state()), module=cls.__module__)
 
     class GivenFit(cls):  # type: ignore[valid-type, misc]
         """Fit that was made outside of a run."""
@@ -38,6 +39,14 @@ def given_fit(method: Method, *, title: str | None = None) -> type[Method]:
             _require_width(self, site)
             self.notes = [*method.notes, "Fitted outside of this run, on tokens that it does not know."]
             return self.to(device)
+
+        @classmethod
+        def from_header(cls, header: Any, path: Any, *, device: Any = "cpu") -> Any:
+            """Return the fit itself: a file holds only what ``fitted`` and ``extra_state`` name."""
+            loaded = cls(method.config)
+            loaded.__dict__.update(state)
+            loaded.notes = list(header.get("notes", []))
+            return loaded.to(device)
 
         @classmethod
         def spec_with(cls, config: Any) -> Any:

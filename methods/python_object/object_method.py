@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -10,18 +10,17 @@ import torch
 from torch import Tensor
 
 from methods.base import Device, Dictionary, LinearSite, Method, MethodSpec, Progress, Tokens, no_progress
-from methods.errors import UserError
+from methods.errors import UserError, first_line
+from methods.plugin_errors import type_and_text
 from methods.python_object import MODULE
 from methods.python_object.calls import ObjectCalls
 from methods.value_hash import value_hash
 
-#: Prefix of the name of a method that an object becomes, before the hash of its content.
-NAME = "python_object"
-#: Rows of normal numbers at each of these scales whose codes are part of the identity of an object.
+#: Rows of normal numbers at each of these scales on which an object is tried.
 _PROBED_ROWS = 64
-_PROBED_SCALES = (0.1, 1.0, 10.0)
-#: Units whose codes are decoded at once.
-_CHUNK = 512
+_PROBED_SCALES = (0.01, 0.1, 1.0, 10.0, 100.0)
+#: Most codes that are decoded at once: 64 MiB of float32.
+_MOST_CODES = 1 << 24
 #: Largest deviation of a decoder from an affine map, relative to its output.
 _TOLERANCE = 1e-3
 
@@ -58,9 +57,9 @@ class ObjectMethod(Method):
         """Take the tensors of the object, and decode its atoms."""
         self.calls.to(device)
         width = self.content_width
-        rows = _probe_rows(width)[:2].to(device)
+        rows = _probe_rows(width).to(device)
         with torch.no_grad():
-            self.atoms = _atoms(self.calls, self.calls.encode(rows).shape[1], rows, d_out)
+            self.atoms = decoded_atoms(self.calls, rows, d_out)
         # A name of the object may be one of this class.
         tensors = {f"object.{name}": value for name, value in self.calls.tensors().items()}
         for name, value in tensors.items():
@@ -111,8 +110,8 @@ class ObjectMethod(Method):
 def object_method(value: Any, *, width: int, title: str | None = None) -> type[ObjectMethod]:
     """Return the method class of an object with ``encode`` and ``decode``.
 
-    Its name ends with a hash of the object: of its class if that is defined in a notebook or script, its attributes and
-    tensors, and of codes and outputs for fixed random rows.
+    Its name ends with a hash of the object: of the code of its class, of its attributes and of its tensors
+    (:mod:`methods.value_hash`).
 
     Args:
         value: the object, see :class:`methods.python_object.calls.ObjectCalls`.
@@ -123,9 +122,17 @@ def object_method(value: Any, *, width: int, title: str | None = None) -> type[O
         UserError: if it is no such object, or fails on rows of this width.
     """
     calls = ObjectCalls(value)
-    content = value_hash((value_hash(value), list(_behaviour(calls, width))))
+    _try(calls, width)
+    # After the first calls, which may create state that is made when it is needed.
+    content = _content(calls.value)
+    _try(calls, width)
+    if _content(calls.value) != content:
+        raise UserError(
+            f"{calls.name} changes its attributes whenever encode or decode is called, so codes may depend on earlier "
+            "calls: leave counters and other state out of it."
+        )
     spec = MethodSpec(
-        name=f"{NAME}.{content}",
+        name=f"{re.sub(r'[^A-Za-z0-9_]', '', calls.name).lstrip('_') or 'object'}.{content}",
         title=title or calls.name,
         family="sae",
         reads="output",
@@ -143,38 +150,63 @@ def object_method(value: Any, *, width: int, title: str | None = None) -> type[O
     return type("ObjectMethod", (ObjectMethod,), attributes)
 
 
+def _content(value: Any) -> str:
+    try:
+        return value_hash(value)
+    except UserError:
+        raise
+    except Exception as error:  # code of the object's author, or a tensor without values
+        raise UserError(
+            f"The content of the {type(value).__qualname__} cannot be read ({first_line(error)}), so it cannot be told "
+            "from others: save its tensors as safetensors and give the file."
+        ) from error
+
+
 def _probe_rows(width: int) -> Tensor:
     rows = torch.randn(_PROBED_ROWS, width, generator=torch.Generator().manual_seed(0))
     return torch.cat([scale * rows for scale in _PROBED_SCALES])
 
 
-def _behaviour(calls: ObjectCalls, width: int) -> Iterator[Tensor]:
-    """Yield codes and outputs of fixed rows, computed by one thread: more threads may round differently."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _try(calls: ObjectCalls, width: int) -> None:
+    """Encode and decode fixed rows.
+
+    Raises:
+        UserError: if the object raises.
+    """
     try:
         with torch.no_grad():
             rows = _probe_rows(width)
-            codes = calls.encode(rows)
-            yield codes
-            yield calls.decode(codes, rows)
+            calls.decode(calls.encode(rows), rows)
     except UserError:
         raise
     except Exception as error:  # code of the object's author
+        is_shape = any(word in str(error).lower() for word in ("shape", "size", "dimension"))
+        advice = f" Give the layer that it was trained on: the output of this one has {width} features."
         raise UserError(
-            f"{calls.name} fails on rows of {width} features, the width of this layer's output "
-            f"({type(error).__name__}: {error}). Give the layer that it was trained on."
+            f"{calls.name} fails on rows (n, {width}) of the layer's output: {type_and_text(error).rstrip('.')}."
+            f"{advice if is_shape else ''}"
         ) from error
-    finally:
-        torch.set_num_threads(threads)
 
 
-def _atoms(calls: ObjectCalls, n_units: int, rows: Tensor, d_out: int | None) -> Tensor:
-    """Return the atoms (n_units, d_out) of a decoder, which must be affine in the codes."""
-    x = rows[:1]
+def decoded_atoms(calls: ObjectCalls, rows: Tensor, d_out: int | None = None) -> Tensor:
+    """Return the atoms (n_units, d_out): the change of the decoded output if one code rises from 0 to 1.
 
-    def decoded(codes: Tensor) -> Tensor:
-        output = calls.decode(codes, x.expand(len(codes), -1))
+    Args:
+        calls: the object.
+        rows: (n, d) rows whose codes the decoder is tried on.
+        d_out: width of the layer's output; None: not checked.
+
+    Raises:
+        UserError: if the decoder is not affine in the codes, up to a factor per row where it reads the rows; if it
+            ignores the codes; or if it returns part of the rows whatever the codes are.
+    """
+    n_units = calls.encode(rows[:1]).shape[1]
+    rows = rows[:: max(1, len(rows) * n_units // _MOST_CODES)]
+    codes, n = calls.encode(rows), len(rows)
+    first = rows[:1]
+
+    def decoded(part: Tensor, x: Tensor) -> Tensor:
+        output = calls.decode(part, x)
         if d_out is not None and output.shape[1] != d_out:
             raise UserError(
                 f"{calls.name}.decode returns {output.shape[1]} features, and this layer's output has {d_out}: give "
@@ -182,20 +214,51 @@ def _atoms(calls: ObjectCalls, n_units: int, rows: Tensor, d_out: int | None) ->
             )
         return output
 
-    offset = decoded(rows.new_zeros(1, n_units))
+    offset = decoded(rows.new_zeros(1, n_units), first)
     parts = []
-    for start in range(0, n_units, _CHUNK):
-        size = min(_CHUNK, n_units - start)
-        codes = rows.new_zeros(size, n_units)
-        codes[torch.arange(size), torch.arange(start, start + size)] = 1
-        parts.append(decoded(codes) - offset)
+    step = max(1, min(512, _MOST_CODES // n_units))
+    for start in range(0, n_units, step):
+        size = min(step, n_units - start)
+        unit_codes = rows.new_zeros(size, n_units)
+        unit_codes[torch.arange(size), torch.arange(start, start + size)] = 1
+        parts.append(decoded(unit_codes, first.expand(size, -1)) - offset)
     atoms = torch.cat(parts)
-    codes = torch.rand(8, n_units, generator=torch.Generator().manual_seed(1)).to(rows)
-    expected = codes @ atoms + offset
-    deviation = float((decoded(codes) - expected).abs().max())
-    if not deviation <= _TOLERANCE * max(1e-12, float(expected.abs().max())):
-        raise UserError(
-            f"{calls.name}.decode is no affine function of the codes (it deviates by {deviation:.3g}), so its units "
-            "have no atoms; methods with another decoder cannot be measured yet."
-        )
+    if not bool(atoms.any()):
+        raise UserError(f"{calls.name}.decode ignores the codes: each unit must change the output.")
+    drawn = torch.rand(n, n_units, generator=torch.Generator().manual_seed(1)).to(rows)
+    offsets = decoded(rows.new_zeros(n, n_units), rows)
+    _require_no_skip(calls, offsets)
+    for tried in (codes, -codes, drawn):
+        change, expected = decoded(tried, rows) - offsets, tried @ atoms
+        if calls.decode_reads_input:
+            # A normalisation of each token scales what is decoded for it.
+            expected = expected * _factor(change, expected)
+        # Rounding is that of the largest terms, so rows of the largest scale decide for themselves alone.
+        limit = _TOLERANCE * (expected.abs().amax(1) + offsets.abs().amax(1)).clamp_min(1e-12)
+        if not bool(((change - expected).abs().amax(1) <= limit).all()):
+            raise UserError(
+                f"{calls.name}.decode is no affine function of the codes, so its units have no atoms; methods with "
+                "another decoder cannot be measured yet."
+            )
     return atoms
+
+
+def _factor(change: Tensor, expected: Tensor) -> Tensor:
+    """Return the factor (n, 1) of each row of ``expected`` that is nearest to ``change``."""
+    return (change * expected).sum(1, keepdim=True) / expected.square().sum(1, keepdim=True).clamp_min(1e-30)
+
+
+def _require_no_skip(calls: ObjectCalls, offsets: Tensor) -> None:
+    """Refuse a decoder that passes the layer's output around the units.
+
+    With all codes 0, a normalisation of each token leaves a combination of the decoder's bias and a constant.
+    """
+    if not calls.decode_reads_input:
+        return
+    scales = offsets.norm(dim=1, keepdim=True).clamp_min(1e-30)
+    values = torch.linalg.svdvals((offsets / scales).double())
+    if len(values) > 2 and values[2] > _TOLERANCE * values[0]:
+        raise UserError(
+            f"{calls.name}.decode returns part of what encode has read whatever the codes are, so its faithfulness "
+            "would not be that of its units."
+        )

@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import nn
 
+from methods.errors import UserError
 from methods.value_hash import value_hash
 
 
@@ -64,6 +65,7 @@ def test_a_module_is_its_parameters_buffers_and_attributes() -> None:
         lambda: module[0].weight.data.mul_(2),
         lambda: setattr(module[1], "eps", 0.5),
         lambda: setattr(module, "k", 3),
+        lambda: setattr(module, "_cap", 3),
     ]
     seen = {before}
     for change in changes:
@@ -107,6 +109,51 @@ EDITS = {
         "class A:\n    def __init__(self): self.k = 1\nf = A()",
         "class A:\n    def __init__(self): self.k = 2\nf = A()",
     ),
+    "a cached helper": (
+        "import functools\n@functools.cache\ndef g(x): return x\ndef f(x): return g(x)",
+        "import functools\n@functools.cache\ndef g(x): return -x\ndef f(x): return g(x)",
+    ),
+    "a cached property": (
+        "import functools\nclass f:\n    @functools.cached_property\n    def g(self): return 1",
+        "import functools\nclass f:\n    @functools.cached_property\n    def g(self): return 2",
+    ),
+    "the argument of a decorator": (
+        "import functools\ndef d(k):\n    def w(g):\n        @functools.wraps(g)\n        def h(x): return k * g(x)\n"
+        "        return h\n    return w\n@d(1)\ndef f(x): return x",
+        "import functools\ndef d(k):\n    def w(g):\n        @functools.wraps(g)\n        def h(x): return k * g(x)\n"
+        "        return h\n    return w\n@d(2)\ndef f(x): return x",
+    ),
+    "the body of a decorator": (
+        "import functools\ndef d(g):\n    @functools.wraps(g)\n    def h(x): return g(x)\n    return h\n"
+        "@d\ndef f(x): return x",
+        "import functools\ndef d(g):\n    @functools.wraps(g)\n    def h(x): return -g(x)\n    return h\n"
+        "@d\ndef f(x): return x",
+    ),
+    "the default of a field": (
+        "from methods.base import MethodConfig\nclass f(MethodConfig):\n    k: int = 1",
+        "from methods.base import MethodConfig\nclass f(MethodConfig):\n    k: int = 2",
+    ),
+    **{
+        f"the global {before}": (
+            f"{imports}\nK = {before}\ndef f(x): return K",
+            f"{imports}\nK = {after}\ndef f(x): return K",
+        )
+        for imports, before, after in (
+            ("", "{(1, 2): 3}", "{(1, 3): 3}"),
+            ("", "range(3)", "range(4)"),
+            ("", "slice(3)", "slice(4)"),
+            ("import torch", "torch.float32", "torch.float64"),
+            ("import torch", "torch.relu", "torch.tanh"),
+            ("from pathlib import Path", "Path('a')", "Path('b')"),
+            ("from fractions import Fraction", "Fraction(1, 2)", "Fraction(1, 3)"),
+            ("from collections import deque", "deque([1])", "deque([2])"),
+            ("import pandas as pd", "pd.Series([1.0])", "pd.Series([2.0])"),
+            ("from types import SimpleNamespace as S", "S(k=1)", "S(k=2)"),
+            ("class A:\n    __slots__ = ('k',)\n    def __init__(self, k): self.k = k", "A(1)", "A(2)"),
+            ("class A(list): pass", "A([1])", "A([2])"),
+            ("from sklearn.decomposition import PCA", "PCA(3)", "PCA(4)"),
+        )
+    },
     "which function is called": ("def f(x): return abs(x)", "def f(x): return max(x)"),
 }
 
@@ -123,6 +170,26 @@ def test_comments_and_lines_do_not_change_it() -> None:
     assert value_hash(defined("# a comment\n\ndef f(x):\n    # another\n    return x + 1")) == value_hash(plain)
 
 
+def test_a_global_with_the_name_of_an_attribute_does_not_matter() -> None:
+    plain = defined("def f(x): return x.m")
+    assert value_hash(defined("m = 3\ndef f(x): return x.m")) == value_hash(plain)
+
+
+def test_what_cannot_be_read_is_never_that_of_something_else() -> None:
+    import threading
+
+    first, second = threading.Lock(), threading.Lock()
+    assert value_hash(first) == value_hash(first) != value_hash(second)
+
+
+def test_too_deep_an_object_is_refused_in_a_sentence() -> None:
+    chain: list[Any] = []
+    for _ in range(5000):
+        chain = [chain]
+    with pytest.raises(UserError, match="The list is nested too deeply"):
+        value_hash(chain)
+
+
 def test_cycles_end() -> None:
     cyclic: list[Any] = []
     cyclic.append(cyclic)
@@ -135,7 +202,8 @@ def test_the_hash_is_the_same_in_another_process(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import torch\nfrom methods.value_hash import value_hash\n"
-        "class A:\n    names = {'a', 'b', 'c'}\n    def f(self, x): return x in {'p', 'q', 'r'}\n"
+        "from methods.base import MethodConfig\nclass Cfg(MethodConfig):\n    k: int = 3\n"
+        "class A:\n    Config = Cfg\n    names = {'a', 'b', 'c'}\n    def f(self, x): return x in {'p', 'q', 'r'}\n"
         "a = A()\na.w = torch.arange(3.0)\nprint(value_hash(a))\n"
     )
     outputs = {

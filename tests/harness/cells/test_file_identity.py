@@ -34,7 +34,7 @@ class Scaled(Identity):
 
     spec = Identity.spec._replace(name="scaled", title="scaled")
     Config = ScaledConfig
-    fitted = ("factor",)
+    fitted = (*Identity.fitted, "factor")
 
     def fit(self, tokens: Any, site: Any, **kwargs: Any) -> Scaled:
         super().fit(tokens, site, **kwargs)

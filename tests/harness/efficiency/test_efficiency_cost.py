@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from in_memory import small_layer
@@ -25,6 +28,7 @@ from methods.base import Method, make_config
 from methods.dictionaries.random_dictionary import RandomDictionary
 from methods.grouped import SubUnits
 from methods.identity import Identity
+from methods.python_object.object_method import object_method
 from methods.random_split import RandomSplit
 from methods.sae.method import LinearSAE
 from methods.sae.topk import TopKSAE
@@ -154,3 +158,17 @@ def test_products_that_are_made_once_per_batch_are_not_counted_per_token() -> No
     method = OncePerBatch()
     method.atoms, method.output_bias, method.gain = torch.randn(9, 5), torch.zeros(5), torch.tensor(1.0)
     assert encode_macs(method, 7, 5) == (9 * 5, "counted")
+
+
+def test_products_outside_of_torch_are_not_counted_as_none() -> None:
+    class NumPy:
+        def encode(self, x: torch.Tensor) -> np.ndarray:
+            return x.numpy() @ np.eye(D)
+
+        def decode(self, codes: torch.Tensor) -> np.ndarray:
+            return codes.numpy() @ np.eye(D)
+
+    method = object_method(NumPy(), width=D)()
+    method.atoms = torch.eye(D)
+    for macs in (encode_macs(method, D, D), decode_macs(method, D, D)):
+        assert math.isnan(macs.value) and macs.how == "not counted: no product of tensors was seen"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -285,8 +285,8 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence(evaluate: Evaluate, wi
         "the class Rotation cannot be evaluated": Rotation,
         "nothing to evaluate was given": [],
         "'' is no label": {"": "identity"},
-        "FailsToEncode fails on rows of": FailsToEncode(width),
-        "Rotation fails on rows of": Rotation(width + 1),
+        "FailsToEncode fails on rows (n, 24) of the layer's output: RuntimeError: no luck.": FailsToEncode(width),
+        "Give the layer that it was trained on: the output of this one has 24 features.": Rotation(width + 1),
         "PairOfCodes.encode returns a tuple; it must return one tensor of shape (n, n_units)": PairOfCodes(width),
         "SquaredDecoder.decode is no affine function of the codes": SquaredDecoder(width),
         "change with the batch it is in": DependsOnTheBatch(width),
@@ -301,7 +301,16 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence(evaluate: Evaluate, wi
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"metrics": "r2"}, "metrics must be a list of ids"),
+        ({"metrics": "r2"}, "evaluate: metrics = 'r2': give a list of ids"),
+        ({"metrics": 3}, "evaluate: metrics = 3: give a list of ids"),
+        ({"metrics": []}, "evaluate: metrics = []: give a list of ids"),
+        ({"settings": "probing.crops=1"}, "evaluate: settings = 'probing.crops=1': give a list of texts"),
+        ({"settings": None}, "evaluate: settings = None: give a list of texts"),
+        ({"settings": ["seeds.tokens=[1]"]}, "has no effect: give seed=SEED"),
+        ({"settings": ["method.topk_sae.k=3"]}, "has no effect: no row has the name 'topk_sae'"),
+        ({"seed": [1, 1]}, "evaluate: seed = [1, 1] contains a seed twice"),
+        ({"device": 3}, "--device 3 is not available: use auto"),
+        ({"dataset": "/tmp"}, "is a folder: give 'folder:/tmp'"),
         ({"metrics": ["rr2"]}, "There is no metric 'rr2'. Did you mean r2?"),
         ({"seed": "x"}, "evaluate: seed = 'x': give a whole number"),
         ({"seed": []}, "evaluate: seed = []: give a whole number"),
@@ -338,3 +347,132 @@ def test_an_interruption_is_raised_and_finished_cells_are_kept(
         evaluate(["identity", METHOD])
     monkeypatch.undo()
     assert open_store(tmp_path / "r.duckdb").cells()["status"].tolist() == ["finished"]
+
+
+class Rescaled(methods.METHODS.get("topk_sae")):
+    """Subclass of a built-in autoencoder, as a notebook has it."""
+
+    spec = methods.METHODS.get("topk_sae").spec._replace(name="rescaled", title="Rescaled")
+    factor = 1.0
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.factor * super().encode(x)
+
+
+TOPK = {"expansion_factor": 2, "k": 4, "epochs": 2, "batch_size": 64}
+
+
+@pytest.fixture
+def rescaled(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Rescaled]]:
+    monkeypatch.setattr(Rescaled, "__module__", "__main__")
+    monkeypatch.setattr(Rescaled, "factor", 1.0)
+    methods.register(Rescaled)
+    yield Rescaled
+    methods.METHODS.entries.pop("rescaled")
+
+
+def test_a_fit_of_a_notebook_class_follows_its_code(
+    evaluate: Evaluate, arguments: dict[str, Any], tmp_path: Path, rescaled: type[Rescaled]
+) -> None:
+    site, tokens = collect(arguments, tmp_path)
+    fit = methods.create("rescaled", **TOPK).fit(tokens, site)
+    first = evaluate({"fit": fit})
+    rescaled.factor = 0.1
+    second = evaluate({"fit": fit})
+    assert second["cell_id"][0] != first["cell_id"][0]
+    assert values(second)["r2"] != values(first)["r2"]
+
+
+class WithHiddenState(Learner):
+    """Method whose fit is not all named in `fitted`."""
+
+    spec = MethodSpec(name="hidden_state", title="Hidden", family="sae", reads="output", reference="none")
+    fitted = ("eye",)
+
+    def learn(self, tokens: Any, site: Any, seed: int, device: Any, progress: Any) -> None:
+        self.eye = torch.eye(site.d_out)
+        self.scale = torch.tensor(2.0)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return 2 * x
+
+    def decode(self, codes: Tensor) -> Tensor:
+        return codes / getattr(self, "scale", 1.0)
+
+    def dictionary(self) -> Dictionary:
+        return Dictionary(self.eye / getattr(self, "scale", 1.0), None, "writer")
+
+    @property
+    def n_units(self) -> int:
+        return len(self.eye)
+
+
+def test_a_fit_is_the_same_in_a_later_call(evaluate: Evaluate, arguments: dict[str, Any], tmp_path: Path) -> None:
+    site, tokens = collect(arguments, tmp_path)
+    fit = WithHiddenState().fit(tokens, site)
+    first, later = evaluate(fit, metrics=["r2"]), evaluate(fit, metrics=["r2", "l0"])
+    assert values(first)["r2"] == values(later)["r2"] == pytest.approx(1)
+    fit.scale = torch.tensor(4.0)
+    assert values(evaluate(fit, metrics=["r2"]))["r2"] < 0.9
+
+
+def test_a_patched_fit_is_not_the_original(evaluate: Evaluate, arguments: dict[str, Any], tmp_path: Path) -> None:
+    site, tokens = collect(arguments, tmp_path)
+    fit = methods.create("topk_sae", **TOPK).fit(tokens, site)
+    encode = fit.encode
+    fit.encode = lambda x: 0 * encode(x)  # type: ignore[method-assign]
+    assert values(evaluate(fit))["l0"] == 0
+
+
+def test_one_content_is_one_row(evaluate: Evaluate, width: int) -> None:
+    for same in ({"a": Rotation(width), "b": Rotation(width)}, {"a": "identity", "b": methods.create("identity")}):
+        with pytest.raises(UserError, match="'a' and 'b' are the same method with the same settings"):
+            evaluate(same)
+
+
+def test_a_class_has_the_settings_that_its_name_has(evaluate: Evaluate) -> None:
+    settings = [*SETTINGS, "method.topk_sae.epochs=1", "method.topk_sae.batch_size=64"]
+    by_name = evaluate("topk_sae", settings=settings)
+    assert evaluate(methods.METHODS.get("topk_sae"), settings=settings)["cell_id"][0] == by_name["cell_id"][0]
+    # Of a method that the suite does not list, too.
+    assert evaluate("pca", settings=[*SETTINGS, "method.pca.n_components=3"])["n_units"][0] == 3
+
+
+def test_without_a_site_the_rows_are_those_of_one_layer(
+    evaluate: Evaluate, arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    suite = tmp_path / "two.toml"
+    suite.write_text(
+        f"""
+name = "two"
+[data]
+dataset = "{arguments["dataset"]}"
+evaluation = 18
+[[targets]]
+backbone = "tiny_vit"
+site = "blocks.0.mlp.fc2"
+[[targets.methods]]
+name = "random_split"
+config = {{ parts = 2 }}
+[[targets]]
+backbone = "tiny_vit"
+site = "blocks.1.mlp.fc2"
+[[targets.methods]]
+name = "random_split"
+config = {{ parts = 3 }}
+"""
+    )
+    frame = evaluate({"mine": "random_split"}, suite=suite, site=None, dataset=None, evaluation=None)
+    assert set(frame["site"]) == {"blocks.0.mlp.fc2"} and set(frame["label"]) == {"mine"}
+
+
+def test_nothing_is_written_for_a_refused_call(evaluate: Evaluate, arguments: dict[str, Any], tmp_path: Path) -> None:
+    site, tokens = collect(arguments, tmp_path)
+    fit = methods.create("topk_sae", **TOPK).fit(tokens, site)
+    before = {path for path in tmp_path.rglob("*") if "cache" not in path.parts}
+    for changes in ({"device": "cuda:77"}, {"metrics": ["rr2"]}):
+        with pytest.raises(UserError):
+            evaluate({"a": fit}, **changes)
+    with pytest.raises(UserError):
+        evaluate({"a": fit, "b": 3})
+    assert {path for path in tmp_path.rglob("*") if "cache" not in path.parts} == before

@@ -58,11 +58,14 @@ class Sparse(Plain):
         return super().encode(x).to_sparse()
 
 
-class Skip(Plain):
-    """Decoder that reads what the encoder has read."""
+class Normalised(Plain):
+    """Token normalisation, which the decoder undoes: it reads what the encoder has read."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        return super().encode((x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True))
 
     def decode(self, codes: Tensor, x: Tensor) -> Tensor:  # type: ignore[override]
-        return codes @ self.atoms + 2 * x
+        return super().decode(codes) * x.std(1, keepdim=True) + x.mean(1, keepdim=True)
 
 
 class OptionalArgument(Plain):
@@ -88,12 +91,13 @@ def test_codes_outputs_and_atoms_are_those_of_the_object(cls: type[Plain]) -> No
     assert not method.decode_reads_input
 
 
-def test_a_decoder_may_read_what_the_encoder_has_read() -> None:
-    value, method = Skip(), fitted(Skip())
+def test_a_decoder_may_undo_a_normalisation_of_each_token() -> None:
+    value, method = Normalised(), fitted(Normalised())
     codes = method.encode(ROWS)
     assert method.decode_reads_input
-    assert torch.allclose(method.reconstruct(codes, ROWS), codes @ value.atoms + 2 * ROWS)
-    assert torch.allclose(method.dictionary().atoms, value.atoms, atol=1e-5)
+    assert torch.allclose(method.reconstruct(codes, ROWS), value.decode(codes, ROWS))
+    cosines = torch.cosine_similarity(method.dictionary().atoms, value.atoms)
+    assert torch.allclose(cosines, torch.ones(UNITS)), "the length of an atom is that at one token"
 
 
 def test_an_autoencoder_of_overcomplete_is_taken_as_it_is() -> None:
@@ -125,7 +129,7 @@ def test_the_name_is_a_hash_of_what_determines_the_codes() -> None:
     assert first == object_method(Plain(), width=WIDTH, title="other").spec.name
     changed = Plain()
     changed.bias[0] += 1
-    assert len({first, name(changed), name(NumPy()), name(Skip())}) == 4
+    assert len({first, name(changed), name(NumPy()), name(Normalised())}) == 4
 
 
 def test_behaviour_that_no_attribute_shows_is_noticed() -> None:
@@ -167,7 +171,7 @@ def test_a_file_holds_the_tensors_and_the_object_gives_the_codes(tmp_path: Path)
     again = type(method).load(file)
     assert torch.equal(again.encode(ROWS), method.encode(ROWS)) and again.notes == method.notes
     other = object_method(NumPy(), width=WIDTH)
-    with pytest.raises(UserError, match=r"contains the method 'python_object\..*', not 'python_object\."):
+    with pytest.raises(UserError, match=r"contains the method 'Plain\..*', not 'NumPy\."):
         other.load(file)
 
 
@@ -175,6 +179,67 @@ def test_tensors_that_share_memory_are_saved(tmp_path: Path) -> None:
     value = Plain()
     value.transposed = value.atoms.T  # type: ignore[attr-defined]
     assert fitted(value).save(tmp_path / "fit.safetensors").is_file()
+
+
+class Counts(Plain):
+    calls = 0
+
+    def encode(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().encode(x)
+
+
+class Lazy(Plain):
+    def encode(self, x: Tensor) -> Tensor:
+        if not hasattr(self, "scale"):
+            self.scale = torch.tensor(2.0)
+        return self.scale * super().encode(x)
+
+
+def test_state_that_calls_change_is_refused_and_state_made_once_is_not() -> None:
+    with pytest.raises(UserError, match="Counts changes its attributes whenever encode or decode is called"):
+        object_method(Counts(), width=WIDTH)
+    value = Lazy()
+    name = object_method(value, width=WIDTH).spec.name
+    assert not hasattr(value, "scale"), "a copy was called"
+    value.encode(ROWS)
+    assert object_method(value, width=WIDTH).spec.name == name
+
+
+class HoldsModule:
+    """No module itself: its parts are in training mode."""
+
+    def __init__(self) -> None:
+        self.norm = nn.BatchNorm1d(WIDTH)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.norm(x)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        return codes
+
+
+def test_modules_of_an_object_are_copied_and_evaluated() -> None:
+    value = HoldsModule()
+    method = fitted(value)
+    assert value.norm.training and not bool(value.norm.running_mean.any())
+    assert torch.allclose(method.encode(ROWS), ROWS / (1 + value.norm.eps) ** 0.5)
+
+
+def test_tensors_are_counted_once() -> None:
+    value = Plain()
+    value.view = value.atoms.T  # type: ignore[attr-defined]
+    value.parts = [nn.Linear(2, 3), {"more": torch.ones(5)}]  # type: ignore[attr-defined]
+    counted = sum(tensor.numel() for tensor in ObjectCalls(value).tensors().values())
+    assert counted == UNITS * WIDTH + WIDTH + (6 + 3) + 5
+
+
+def test_a_module_of_another_dtype_is_given_its_dtype() -> None:
+    module = nn.Linear(WIDTH, UNITS).double()
+    module.encode = nn.Linear(WIDTH, UNITS).double()  # type: ignore[assignment]
+    module.decode = nn.Linear(UNITS, WIDTH).double()  # type: ignore[assignment]
+    method = fitted(module)
+    assert method.encode(ROWS).dtype == torch.float32
 
 
 def test_an_object_without_tensors_is_saved(tmp_path: Path) -> None:
@@ -208,7 +273,7 @@ class Locked(nn.Module):
         (3, "an object of the type int cannot be evaluated: it has no encode()"),
         (NoDecode(), "an object of the type NoDecode cannot be evaluated: it has no decode()"),
         (Plain, "the class Plain cannot be evaluated."),
-        (Locked(), "The module Locked cannot be copied (RuntimeError: locked)"),
+        (Locked(), "The Locked cannot be copied (RuntimeError: locked)"),
     ],
 )
 def test_what_is_no_such_object_is_refused(value: Any, sentence: str) -> None:
@@ -226,14 +291,20 @@ def broken(**attributes: Any) -> Plain:
     [
         (
             broken(encode=lambda self, x: x.sum()),
-            "Broken.encode returns the shape () for (192, 6); it must be",
+            "Broken.encode returns the shape () for (320, 6); it must be",
         ),
-        (broken(encode=lambda self, x: x[:, :0]), "Broken.encode returns the shape (192, 0)"),
+        (broken(encode=lambda self, x: x[:, :0]), "Broken.encode returns the shape (320, 0)"),
         (broken(encode=lambda self, x: [1]), "Broken.encode returns a list; it must return one tensor"),
         (broken(decode=lambda self, z: z), "Broken.decode returns 9 features, and this layer's output has 6"),
-        (broken(decode=lambda self, z: z.sum(0)), "Broken.decode returns the shape (9,) for (192, 9)"),
+        (broken(decode=lambda self, z: z.sum(0)), "Broken.decode returns the shape (9,) for (320, 9)"),
         (broken(decode=lambda self, z: z[:, :6] ** 2), "Broken.decode is no affine function of the codes"),
         (broken(decode=lambda self, z: z[:, :6] * torch.nan), "Broken.decode is no affine function of the codes"),
+        (broken(decode=lambda self, z: z.abs()[:, :6]), "Broken.decode is no affine function of the codes"),
+        (broken(decode=lambda self, z: z.clamp(max=1)[:, :6]), "Broken.decode is no affine function of the codes"),
+        (broken(decode=lambda self, z: z.clamp(-50, 50)[:, :6]), "Broken.decode is no affine function of the codes"),
+        (broken(decode=lambda self, z: torch.zeros(len(z), 6)), "Broken.decode ignores the codes"),
+        (broken(decode=lambda self, z, x: x), "Broken.decode ignores the codes"),
+        (broken(decode=lambda self, z, x: x + 1e-6 * z[:, :6]), "Broken.decode returns part of what encode has read"),
     ],
 )
 def test_what_breaks_the_contract_is_refused(value: Plain, sentence: str) -> None:

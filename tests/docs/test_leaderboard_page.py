@@ -112,6 +112,7 @@ def only_new_results(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_contribution_passes_and_is_published(contributed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = merged(contributed, "checkout")
     done = only_new_results(folder)

@@ -40,7 +40,6 @@ ALL = [*mutations(), *combined()]
 _SAMPLE_NAMES = (
     "view of file in place of cells",
     "every column of type JSON: a list of objects",
-    "cells.label: 5 MB",
 )
 SAMPLE = [mutation for mutation in ALL if mutation.name in _SAMPLE_NAMES]
 

@@ -108,7 +108,8 @@ def test_the_setting_is_what_makes_results_independent_of_memory_addresses() -> 
     assert fresh(program, MKL_ENABLE_INSTRUCTIONS="SSE4_2") == "True"
 
 
-@pytest.mark.parametrize("threads", ["1", pytest.param("2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", ["1", "2"])
 def test_numba_does_not_change_the_threads_of_torch(threads: str) -> None:
     """Without `start_numba` the first parallel kernel sets as many threads as there are cores, or NUMBA_NUM_THREADS."""
     program = """

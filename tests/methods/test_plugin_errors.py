@@ -97,6 +97,7 @@ def test_a_thread_that_is_left_is_remembered_until_it_ends(stop: threading.Event
     assert unfinished_threads(10) == []
 
 
+@pytest.mark.slow
 def test_the_command_ends_although_a_thread_of_a_plugin_runs(tmp_path: Path) -> None:
     plugin = "import threading, time\nthreading.Thread(target=time.sleep, args=(300,), name='sleeper').start()\n"
     (tmp_path / "sleeping.py").write_text(plugin)

@@ -295,6 +295,7 @@ def test_another_label_moves_the_row_and_splits_nothing(photo_folder: Path, tmp_
     assert [(row.label, row.n_finished) for row in board.rows] == [("B", 3)]
 
 
+@pytest.mark.slow
 def test_a_terminated_run_ends_as_interrupted(photo_folder: Path, tmp_path: Path) -> None:
     program = textwrap.dedent(
         f"""

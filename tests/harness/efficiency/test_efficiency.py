@@ -71,6 +71,7 @@ def test_a_layer_that_a_copy_does_not_call_is_said() -> None:
         check_reached(backbone, "fc", images_of())
 
 
+@pytest.mark.slow
 def test_a_failing_compiler_is_a_note_and_the_other_figures_stand() -> None:
     def broken(step: object) -> object:
         raise RuntimeError("no compiler here\nand a long story")

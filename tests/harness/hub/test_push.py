@@ -232,6 +232,7 @@ def test_what_was_pushed_loads_back_with_the_same_codes(store: Store, hub: FakeH
     assert all(TOKEN.encode() not in content for content in files.values())
 
 
+@pytest.mark.slow
 def test_the_command_line_pushes_and_another_process_loads(store: Store, tmp_path: Path) -> None:
     cell = cell_of(store, "topk_sae")
     with fake_hub() as hub:

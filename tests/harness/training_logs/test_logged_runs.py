@@ -288,7 +288,8 @@ def executor(name: str) -> Executor:
     return create("ray", workers=2, threads=1)
 
 
-@pytest.mark.parametrize("name", ["processes", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["processes", "ray"])
 def test_workers_write_separate_logs(photo_folder: Path, tmp_path: Path, name: str) -> None:
     store = tmp_path / "r.duckdb"
     wanted = suite(photo_folder, "topk_sae", "identity", seeds=(1, 2))

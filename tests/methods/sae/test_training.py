@@ -83,6 +83,7 @@ method.fit(tokens, site, seed=3, progress=lambda done, *_: done == 9 and os.kill
 """
 
 
+@pytest.mark.slow
 def test_a_killed_fit_goes_on_in_another_process(tmp_path: Path) -> None:
     script = [sys.executable, "-c", KILLED, str(SUPPORT), str(tmp_path)]
     ended = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)

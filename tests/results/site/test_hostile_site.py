@@ -22,7 +22,6 @@ LIMIT_BYTES = 20_000_000
 ALL = [*mutations(), *combined()]
 _SAMPLE_NAMES = (
     "view of file in place of cells",
-    "cells.label: 5 MB",
     "cells.label: path",
     "every column of type JSON: a list of objects",
     "every column of type VARCHAR: markup",
@@ -77,6 +76,7 @@ def test_a_larger_sample(source: Path, tmp_path: Path, mutation: Mutation) -> No
     check(source, tmp_path, mutation)
 
 
+@pytest.mark.slow
 def test_hostile_texts_everywhere(tmp_path: Path) -> None:
     texts = hostile_texts(95)
     store = open_store(tmp_path / "texts.duckdb", read_only=False)

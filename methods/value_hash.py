@@ -41,7 +41,7 @@ _NAMED = (
     *(types.MemberDescriptorType, types.GetSetDescriptorType, types.ClassMethodDescriptorType, np.ufunc),
 )
 #: State of the base class of modules: hooks, the mode, and the containers of parameters, buffers and modules.
-_OF_MODULES = frozenset(vars(nn.Module())) | {"_forward_hooks_with_kwargs", "_compiled_call_impl"}
+_OF_MODULES = frozenset(vars(nn.Module())) | {"_compiled_call_impl", "_is_torch_compile"}
 
 
 def value_hash(value: Any, *, module: str | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -81,6 +81,23 @@ class Baseline:
         """Return the rows of :attr:`tokens` for image indices of the split and token numbers of equal shape."""
         ordinal = torch.from_numpy(np.searchsorted(self.index, image.numpy()))
         return ordinal * self.n_tokens + token
+
+    def outputs(self, images: np.ndarray | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the stored outputs of the unmodified layer, without running the network.
+
+        Args:
+            images: (n,) ascending image indices of the split; default: all. Those that cannot be read are left out.
+
+        Yields:
+            Image indices (B,) and outputs (B, T, d_out) as float32 on the device of the backbone. With stored float16
+            each value is rounded to 11 bits, a relative error of at most 0.0005.
+        """
+        rows = np.arange(self.n_images) if images is None else np.flatnonzero(np.isin(self.index, images))
+        for start in range(0, len(rows), self.passes.batch_size):
+            batch = rows[start : start + self.passes.batch_size]
+            tokens = (batch[:, None] * self.n_tokens + np.arange(self.n_tokens)).ravel()
+            a = self.tokens.gather("output", tokens).to(self.passes.backbone.device)
+            yield torch.from_numpy(self.index[batch]), a.unflatten(0, (len(batch), self.n_tokens))
 
     def clean_logits(self, index: Tensor) -> Tensor:
         """Return the logits (B, n_classes) of the unmodified network for image indices (B,)."""

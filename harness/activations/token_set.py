@@ -70,6 +70,11 @@ class TokenSet:
         return int(self._starts[-1])
 
     @property
+    def dtype(self) -> str:
+        """Type on disk: "float32" or "float16"."""
+        return str(self.meta["dtype"])
+
+    @property
     def fingerprint(self) -> str:
         return str(self.meta["fingerprint"])
 

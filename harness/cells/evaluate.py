@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import methodcaller
@@ -56,7 +56,8 @@ def evaluate(
     """Measure a fitted method.
 
     Each batch of images runs through the network once: at the site the method encodes and decodes, and the network
-    continues with the reconstruction of all tokens. Memory does not grow with the number of images.
+    continues with the reconstruction of all tokens. If no metric needs the network, and the method reads the layer's
+    output, the stored outputs of the baseline take its place. Memory does not grow with the number of images.
 
     Raises:
         UserError: if ``encode``, ``decode`` or ``dictionary`` breaks the contract (:mod:`harness.cells.method_output`).
@@ -76,23 +77,24 @@ def evaluate(
         # A copy: the network may work in place on what follows (ReLU), and metrics read these tensors afterwards.
         return a_hat.clone()
 
+    runs_network = method.spec.reads == "input" or any(timed.cls.needs_network for timed in used)
     done = 0
-    for index, features in baseline.passes.run(edit):
+    for index, clean_logits, logits in _network(baseline, edit) if runs_network else _stored(baseline, edit):
         with torch.inference_mode():
             peaks = statistics.update(tokens["codes"], index)
             batch = Batch(
                 image=index,
                 label=labels[index],
                 **tokens,
-                clean_logits=baseline.clean_logits(index),
-                logits=baseline.head.logits(features).float().cpu(),
+                clean_logits=clean_logits,
+                logits=logits,
                 peak=peaks.value,
                 peak_token=peaks.token,
             )
             for timed in used:
                 timed.run(methodcaller("update", batch))
         done += len(index)
-        progress(done, baseline.n_images, "evaluation images")
+        progress(done, baseline.n_images, "evaluation images" if runs_network else "stored outputs")
     outcome = Outcome(method, statistics, baseline, baseline.passes.site.d_out)
     scores: list[ScoreRecord] = []
     measured_ids = {(timed.cls.id, timed.cls.version) for timed in used}
@@ -101,16 +103,37 @@ def evaluate(
     calls.require_same_dictionary()
     failures = [f"The metric {timed.cls.id} failed: {timed.error}." for timed in used if timed.error]
     failures += [f"{method.spec.name} or a metric changed {what}; it was restored." for what in dict.fromkeys(changes)]
-    maps = _maps(calls, outcome, failures, progress)
+    if not runs_network and baseline.tokens.dtype != "float32":
+        outcome.notes.append(f"Measured on stored outputs of the layer, which are rounded to {baseline.tokens.dtype}.")
+    maps = _maps(calls, outcome, failures, progress, runs_network=runs_network)
     outcomes = {metric: ImageOutcome(*sides) for metric, sides in outcome.image_outcomes.items()}
     return Evaluation(scores, failures + outcome.notes, _unit_frame(outcome, baseline.passes.site), outcomes, maps)
 
 
-def _maps(calls: MethodCalls, outcome: Outcome, failures: list[str], progress: Progress) -> pd.DataFrame | None:
+def _network(baseline: Baseline, edit: Callable[[Tensor, Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Run the split through the network; yield images (B,), and logits (B, n_classes) before and after the edit."""
+    for index, features in baseline.passes.run(edit):
+        with torch.inference_mode():
+            logits = baseline.head.logits(features).float().cpu()
+        yield index, baseline.clean_logits(index), logits
+
+
+def _stored(baseline: Baseline, edit: Callable[[Tensor, Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Edit the stored outputs; yield images (B,), and no logits (B, 0)."""
+    for index, a in baseline.outputs():
+        with torch.inference_mode():
+            edit(a, a)
+        empty = torch.zeros(len(index), 0)
+        yield index, empty, empty
+
+
+def _maps(
+    calls: MethodCalls, outcome: Outcome, failures: list[str], progress: Progress, *, runs_network: bool
+) -> pd.DataFrame | None:
     """Return the activation maps. No score needs them, so a failure is a note and not that of the cell."""
     try:
         scores = outcome.unit_columns.get("ms_score")
-        return unit_maps(calls, outcome.baseline, outcome.units, scores, progress=progress)
+        return unit_maps(calls, outcome.baseline, outcome.units, scores, runs_network=runs_network, progress=progress)
     except BaseException as error:
         if is_interrupt(error):
             raise_interrupt(error)

@@ -8,6 +8,7 @@ part of a cell's identity.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,7 @@ def unit_maps(
     statistics: UnitStatistics,
     ms_score: np.ndarray | None,
     *,
+    runs_network: bool = True,
     progress: Progress = no_progress,
 ) -> pd.DataFrame:
     """Return the maps of some alive units, within :data:`SIZE_LIMIT`.
@@ -44,6 +46,7 @@ def unit_maps(
         calls: of the fitted method.
         statistics: of the units on the evaluation split.
         ms_score: (n_units,) of each unit, NaN if undefined; None if it was not measured.
+        runs_network: False: of a method that reads the layer's output, from the stored outputs.
 
     Returns:
         The columns ``unit``, ``side``, ``maps`` and ``peaks`` of the table ``unit_maps``.
@@ -61,16 +64,15 @@ def unit_maps(
         scale = statistics.maximum[torch.from_numpy(chosen)]
         images = np.unique(top)
         done = 0
-        for tokens in baseline.passes.tokens(images):
-            x = tokens.q if calls.method.spec.reads == "input" else tokens.a
+        for index, x in _inputs(calls, baseline, images, runs_network):
             with torch.inference_mode():
                 codes = calls.encode(x.flatten(0, 1)).unflatten(0, x.shape[:2])
                 codes = codes[:, grid][:, :, torch.from_numpy(chosen)].float().cpu()
             levels = _levels(codes, scale, fine, side)
-            for row, image in enumerate(tokens.image.tolist()):
+            for row, image in enumerate(index.tolist()):
                 rank, unit = np.nonzero(top == image)
                 maps[unit, rank] = levels[row, unit]
-            done += len(tokens.image)
+            done += len(index)
             progress(done, len(images), "images of the activation maps")
     return pd.DataFrame(
         {
@@ -80,6 +82,17 @@ def unit_maps(
             "peaks": list(statistics.peak_histogram()[chosen]),
         }
     )
+
+
+def _inputs(
+    calls: MethodCalls, baseline: Baseline, images: np.ndarray, runs_network: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield image indices (B,) and what the method reads (B, T, d), of some images."""
+    if not runs_network:
+        yield from baseline.outputs(images)
+        return
+    for tokens in baseline.passes.tokens(images):
+        yield tokens.image, tokens.q if calls.method.spec.reads == "input" else tokens.a
 
 
 def _chosen(statistics: UnitStatistics, ms_score: np.ndarray | None, count: int) -> np.ndarray:

@@ -14,6 +14,7 @@ class AliveFraction(Metric):
     id = "alive_fraction"
     title = "alive units"
     reference = "units that activate on the evaluation split (ELUDe paper, App. B.2)"
+    needs_network = False
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         alive = outcome.units.alive

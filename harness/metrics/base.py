@@ -47,9 +47,9 @@ class Batch(NamedTuple):
     codes: Tensor
     """(B, T, n_units) codes of the units"""
     clean_logits: Tensor
-    """(B, n_classes) logits of the unmodified network"""
+    """(B, n_classes) logits of the unmodified network; (B, 0) if no metric needs the network"""
     logits: Tensor
-    """(B, n_classes) logits of the network with ``a`` replaced by ``a_hat`` for all tokens"""
+    """(B, n_classes) logits of the network with ``a`` replaced by ``a_hat`` for all tokens; (B, 0) likewise"""
     peak: Tensor
     """(B, n_units) largest code of each unit over the image's tokens"""
     peak_token: Tensor
@@ -119,6 +119,10 @@ class Metric(ABC):
     """True if suites that name no metrics compute this metric."""
     timed: ClassVar[bool] = False
     """True if the metric measures time, so its values are not reproducible."""
+    needs_network: ClassVar[bool] = True
+    """False if the metric reads neither logits nor the network: codes, outputs and reconstructions are enough. A cell
+    of such metrics alone, of a method that reads the layer's output, is measured on the stored outputs of the baseline.
+    """
 
     def __init__(self, baseline: Baseline) -> None:
         self.baseline = baseline

@@ -52,6 +52,7 @@ class EffectiveRank(Metric):
     title = "effective rank"
     unit = ""
     reference = "ELUDe paper, App. B.3; Roy and Vetterli 2007"
+    needs_network = False
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         dictionary = outcome.method.dictionary()

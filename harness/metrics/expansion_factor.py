@@ -16,6 +16,7 @@ class ExpansionFactor(Metric):
     unit = ""
     direction = "none"
     reference = "ELUDe paper, App. E.6"
+    needs_network = False
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         yield self.score(outcome.units.n_units / outcome.d_out, outcome.d_out)

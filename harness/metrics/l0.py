@@ -26,6 +26,7 @@ class L0(Metric):
     unit = "units"
     direction = "none"
     reference = "ELUDe paper, App. E.1"
+    needs_network = False
 
     def __init__(self, baseline: Baseline) -> None:
         super().__init__(baseline)

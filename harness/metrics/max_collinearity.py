@@ -61,6 +61,7 @@ class MaxCollinearity(Metric):
     direction = "lower"
     unit = ""
     reference = "ELUDe paper, App. B.3 (coherence); overcomplete.metrics.dictionary_collinearity"
+    needs_network = False
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         dictionary = outcome.method.dictionary()

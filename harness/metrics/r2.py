@@ -178,6 +178,8 @@ class GroupedR2:
 class GroupedReconstruction(Metric):
     """Base of the metrics that are a statistic of the sums of :class:`GroupedR2`."""
 
+    needs_network = False
+
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
         # A virtual method returns the original output, so its reconstruction is meaningless.

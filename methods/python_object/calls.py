@@ -30,6 +30,8 @@ class ObjectCalls:
 
     def __init__(self, value: Any) -> None:
         require_calls(value)
+        # What torch.compile made of a module computes the same. The class takes seconds to import.
+        value = getattr(value, "_orig_mod", value) if type(value).__name__ == "OptimizedModule" else value
         self.name = type(value).__qualname__
         self.value: Any = _copied(value)
         self.decode_reads_input = _n_required(self.value.decode) > 1

@@ -21,8 +21,8 @@ _PROBED_ROWS = 64
 _PROBED_SCALES = (0.01, 0.1, 1.0, 10.0, 100.0)
 #: Most codes that are decoded at once: 64 MiB of float32.
 _MOST_CODES = 1 << 24
-#: Largest deviation of a decoder from an affine map, relative to its output.
-_TOLERANCE = 1e-3
+#: Largest deviation of a decoder from an affine map, relative to its output; in roundings of its numbers, and at least.
+_ROUNDINGS, _TOLERANCE = 8, 1e-3
 
 
 class ObjectMethod(Method):
@@ -227,14 +227,17 @@ def decoded_atoms(calls: ObjectCalls, rows: Tensor, d_out: int | None = None) ->
         raise UserError(f"{calls.name}.decode ignores the codes: each unit must change the output.")
     drawn = torch.rand(n, n_units, generator=torch.Generator().manual_seed(1)).to(rows)
     offsets = decoded(rows.new_zeros(n, n_units), rows)
-    _require_no_skip(calls, offsets)
+    tolerance = max(
+        _TOLERANCE, _ROUNDINGS * max((torch.finfo(each.dtype).eps for each in calls.tensors().values()), default=0)
+    )
+    _require_no_skip(calls, offsets, tolerance)
     for tried in (codes, -codes, drawn):
         change, expected = decoded(tried, rows) - offsets, tried @ atoms
         if calls.decode_reads_input:
             # A normalisation of each token scales what is decoded for it.
             expected = expected * _factor(change, expected)
         # Rounding is that of the largest terms, so rows of the largest scale decide for themselves alone.
-        limit = _TOLERANCE * (expected.abs().amax(1) + offsets.abs().amax(1)).clamp_min(1e-12)
+        limit = tolerance * (expected.abs().amax(1) + offsets.abs().amax(1)).clamp_min(1e-12)
         if not bool(((change - expected).abs().amax(1) <= limit).all()):
             raise UserError(
                 f"{calls.name}.decode is no affine function of the codes, so its units have no atoms; methods with "
@@ -248,7 +251,7 @@ def _factor(change: Tensor, expected: Tensor) -> Tensor:
     return (change * expected).sum(1, keepdim=True) / expected.square().sum(1, keepdim=True).clamp_min(1e-30)
 
 
-def _require_no_skip(calls: ObjectCalls, offsets: Tensor) -> None:
+def _require_no_skip(calls: ObjectCalls, offsets: Tensor, tolerance: float) -> None:
     """Refuse a decoder that passes the layer's output around the units.
 
     With all codes 0, a normalisation of each token leaves a combination of the decoder's bias and a constant.
@@ -257,7 +260,7 @@ def _require_no_skip(calls: ObjectCalls, offsets: Tensor) -> None:
         return
     scales = offsets.norm(dim=1, keepdim=True).clamp_min(1e-30)
     values = torch.linalg.svdvals((offsets / scales).double())
-    if len(values) > 2 and values[2] > _TOLERANCE * values[0]:
+    if len(values) > 2 and values[2] > tolerance * values[0]:
         raise UserError(
             f"{calls.name}.decode returns part of what encode has read whatever the codes are, so its faithfulness "
             "would not be that of its units."

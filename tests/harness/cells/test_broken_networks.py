@@ -98,6 +98,9 @@ def test_codes_of_nan_are_called_by_their_name(virtual: bool) -> None:
         decode=lambda codes: torch.zeros(len(codes), 3),
     )
     images = SimpleNamespace(labels=torch.zeros(1, dtype=torch.int64).numpy())
-    baseline: Any = SimpleNamespace(top_images=1, images=images, passes=OnePass(), n_images=1)
+    stored = [(torch.tensor([0]), torch.zeros(1, 2, 3))]
+    baseline: Any = SimpleNamespace(
+        top_images=1, images=images, passes=OnePass(), n_images=1, outputs=lambda: iter(stored)
+    )
     with pytest.raises(UserError, match="mine encodes NaN or infinity: its fit has failed"):
         evaluate(method, baseline, [])

@@ -234,12 +234,26 @@ def test_tensors_are_counted_once() -> None:
     assert counted == UNITS * WIDTH + WIDTH + (6 + 3) + 5
 
 
-def test_a_module_of_another_dtype_is_given_its_dtype() -> None:
-    module = nn.Linear(WIDTH, UNITS).double()
-    module.encode = nn.Linear(WIDTH, UNITS).double()  # type: ignore[assignment]
-    module.decode = nn.Linear(UNITS, WIDTH).double()  # type: ignore[assignment]
-    method = fitted(module)
-    assert method.encode(ROWS).dtype == torch.float32
+class Coder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner, self.outer = nn.Linear(WIDTH, UNITS), nn.Linear(UNITS, WIDTH)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        return self.outer(codes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_a_module_of_another_dtype_is_given_its_dtype(dtype: torch.dtype) -> None:
+    assert fitted(Coder().to(dtype)).encode(ROWS).dtype == torch.float32
+
+
+def test_a_compiled_module_is_the_module() -> None:
+    assert object_method(torch.compile(Coder()), width=WIDTH).spec.name == object_method(Coder(), width=WIDTH).spec.name
 
 
 def test_an_object_without_tensors_is_saved(tmp_path: Path) -> None:

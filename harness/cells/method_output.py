@@ -20,6 +20,7 @@ from harness.errors import UserError, first_line
 from methods.base import Method
 from methods.process_state import restored
 from methods.registry import is_built_in
+from methods.requirements import is_finite
 
 #: Rows of the first batch that are encoded again by themselves.
 PROBED_ROWS = 7
@@ -52,7 +53,7 @@ class MethodCalls:
         with restored(self.changes, brief=True):
             codes = self.method.encode(given)
         self._require_like(codes, x, "encode", (len(x), self.n_units))
-        if not bool(torch.isfinite(codes).all()):
+        if not is_finite(codes):
             raise UserError(f"{self.name} encodes NaN or infinity: its fit has failed.")
         if not torch.equal(given, x) and not torch.equal(given.nan_to_num(), x.nan_to_num()):
             raise UserError(f"{self.name}.encode changes its input in place: let it work on a copy (x = x.clone()).")
@@ -80,7 +81,7 @@ class MethodCalls:
         if not torch.equal(before, codes):
             raise UserError(f"{self.name}.decode changes the codes it is given: let it work on a copy.")
         self._require_like(a_hat, codes, "decode", (len(codes), self.passes.site.d_out))
-        if not bool(torch.isfinite(a_hat).all()):
+        if not is_finite(a_hat):
             raise UserError(f"{self.name} reconstructs NaN or infinity: its fit has failed.")
         return a_hat
 

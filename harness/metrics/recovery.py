@@ -51,24 +51,22 @@ class Recovery(Metric):
         self.truth = truth
         self.strengths = truth.strengths_on(baseline)
         self.moments: recovery.Moments | None = None
-        self.active = 0
 
     @classmethod
     def applies(cls, method: Method, baseline: Baseline) -> bool:
         return truth_of(baseline.passes.site) is not None
 
     def update(self, batch: Batch) -> None:
-        strengths = self.strengths[batch.image].flatten(0, 1)
         codes = batch.codes.flatten(0, 1)
+        strengths = self.strengths[batch.image].flatten(0, 1).to(codes.device)
         if self.moments is None:
             self.moments = recovery.Moments(codes.shape[1], strengths.shape[1])
         self.moments.update(codes, strengths)
-        self.active += int((codes > 0).sum())
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         assert self.moments is not None
         method, parts = outcome.method, self.truth.parts
-        value, random = recovery.matched_correlation(self.moments), self._random_level(method)
+        value, random = recovery.matched_correlation(self.moments), self._random_level(outcome)
         yield self.score(value, self.truth.n_concepts)
         yield Score("recovery_adjusted", random_level.adjusted(value, random), self.truth.n_concepts)
         yield Score("recovery_random", random, self.truth.n_concepts, direction="none")
@@ -91,9 +89,10 @@ class Recovery(Metric):
             if dictionary.side == "reader" and parts.exclusive_inputs is not None and not method.spec.virtual:
                 yield self._separated(dictionary.atoms.cpu(), parts, parts.exclusive_inputs, parents)
 
-    def _random_level(self, method: Method) -> float:
+    def _random_level(self, outcome: Outcome) -> float:
         """Return the recovery of random units with the method's counts, computed once per counts and split."""
         assert self.moments is not None
+        method, units = outcome.method, outcome.units
         site, images, parents = self.baseline.passes.site, self.baseline.images.fingerprint, method.parents
         if parents is not None and method.spec.reads == "input":
             counts = tuple(torch.bincount(parents.cpu(), minlength=site.d_out).tolist())
@@ -101,7 +100,7 @@ class Recovery(Metric):
                 (images, "splits", counts),
                 lambda: random_level.of_splits(self._tokens(), site.weight.cpu(), site.bias.cpu(), counts),
             )
-        n_units, active = len(self.moments.codes), max(1, round(self.active / self.moments.n))
+        n_units, active = units.n_units, max(1, round(int(units.fires.sum()) / units.n_tokens))
         return self.truth.random_level(
             (images, "directions", n_units, active),
             lambda: random_level.of_directions(self._tokens(), self._mean_output(), n_units, active),

@@ -46,16 +46,16 @@ class KindSimilarity:
     def update(self, outputs: Tensor) -> None:
         """Add whole images: outputs (B, T, d)."""
         directions = functional.normalize(outputs.float(), dim=-1)
-        means = (self._weights.to(directions) @ directions).double().cpu()
-        self._sum = self._sum + means.sum(0)
-        self._within = self._within + (means @ means.mT).sum(0)
+        means = (self._weights.to(directions) @ directions).double()
+        self._sum = self._sum.to(means.device) + means.sum(0)
+        self._within = self._within.to(means.device) + (means @ means.mT).sum(0)
         self.n += len(outputs)
 
     def compute(self) -> Tensor:
         """Return the (kinds, kinds) mean cosines; NaN for fewer than two images."""
         if self.n < 2:
             return torch.full((self.n_kinds, self.n_kinds), torch.nan, dtype=torch.float64)
-        return (self._sum @ self._sum.mT - self._within) / (self.n * (self.n - 1))
+        return ((self._sum @ self._sum.mT - self._within) / (self.n * (self.n - 1))).cpu()
 
 
 def kind_shares(kinds: TokenKinds, token: Tensor, active: Tensor) -> Tensor:

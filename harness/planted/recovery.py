@@ -27,8 +27,10 @@ class Moments:
         self.cross = torch.zeros(n_concepts, n_units, dtype=torch.float64)
 
     def update(self, codes: Tensor, strengths: Tensor) -> None:
-        """Add tokens: codes (m, U) and strengths (m, C)."""
-        codes, strengths = codes.double().cpu(), strengths.double().cpu()
+        """Add tokens: codes (m, U) and strengths (m, C), on one device."""
+        if self.codes.device != codes.device:
+            self._move_to(codes.device)
+        codes, strengths = codes.double(), strengths.double()
         self.n += len(codes)
         self.codes += codes.sum(0)
         self.squares += codes.square().sum(0)
@@ -36,11 +38,18 @@ class Moments:
         self.products += strengths.T @ strengths
         self.cross += strengths.T @ codes
 
+    def _move_to(self, device: torch.device) -> None:
+        """Move the sums to the device of the tokens, which are larger."""
+        self.codes, self.squares, self.strengths = (
+            sums.to(device) for sums in (self.codes, self.squares, self.strengths)
+        )
+        self.products, self.cross = self.products.to(device), self.cross.to(device)
+
     def covariances(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return covariances of strengths (C, C), of strengths with codes (C, U), and variances of codes (U,)."""
-        s, z = self.strengths / self.n, self.codes / self.n
-        within = self.products / self.n - torch.outer(s, s)
-        return within, self.cross / self.n - torch.outer(s, z), (self.squares / self.n - z**2).clamp_min(0)
+        """Return covariances of strengths (C, C) and with codes (C, U), and variances of codes (U,), on the CPU."""
+        s, z = self.strengths.cpu() / self.n, self.codes.cpu() / self.n
+        within = self.products.cpu() / self.n - torch.outer(s, s)
+        return within, self.cross.cpu() / self.n - torch.outer(s, z), (self.squares.cpu() / self.n - z**2).clamp_min(0)
 
 
 def matched_correlation(moments: Moments) -> float:

@@ -7,15 +7,13 @@ depend on the number of threads.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from methods.numerics import start_numba
+from methods.compiled_loops import parallel
 
 # Shapes and types are in each docstring; numba compiles for the types it is given.
 Array = NDArray[Any]
@@ -41,23 +39,7 @@ ORDERED = FAST - {"reassoc"}
 RANGES = 8
 
 
-def _parallel(fastmath: set[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Compile a kernel whose ``prange`` loops run in numba's threads, which are started without disturbing torch's."""
-
-    def compiled(kernel: Callable[..., None]) -> Callable[..., None]:
-        dispatcher = njit(parallel=True, fastmath=fastmath, cache=True)(kernel)
-
-        @functools.wraps(kernel)
-        def call(*arguments: Any) -> None:
-            start_numba()
-            dispatcher(*arguments)
-
-        return call
-
-    return compiled
-
-
-@_parallel(FAST)
+@parallel(FAST)
 def largest(pre: Array, k: int, units: Array, values: Array) -> None:
     """Write the k largest entries of each row of pre (n, n_units): columns to units, entries to values, (n, k) each.
 
@@ -101,7 +83,7 @@ def _sift(heap: Array, column: Array, node: int, k: int, value: float, f: int) -
     column[node] = f
 
 
-@_parallel(EXACT)
+@parallel(EXACT)
 def kth_largest(pre: Array, k: int, threshold: Array) -> None:
     """Write the k-th largest non-negative entry of each row of pre (n, n_units) into threshold (n,); 0 if fewer.
 
@@ -144,7 +126,7 @@ def kth_largest(pre: Array, k: int, threshold: Array) -> None:
         threshold[s] = descending[k - above - 1]
 
 
-@_parallel(FAST)
+@parallel(FAST)
 def column_counts(codes: Array, totals: Array) -> None:
     """Count nonzero entries per column of codes (n, n_units), one sum per range, into totals (RANGES, n_units) of 0."""
     n, n_units = codes.shape
@@ -155,7 +137,7 @@ def column_counts(codes: Array, totals: Array) -> None:
                 total[f] += 1 if codes[s, f] != 0 else 0
 
 
-@_parallel(EXACT)
+@parallel(EXACT)
 def count_from(pre: Array, floor: Array, counts: Array) -> None:
     """Count the entries of each row of pre (n, n_units) that are >= floor (n_units,), into counts (n,)."""
     n, n_units = pre.shape
@@ -167,7 +149,7 @@ def count_from(pre: Array, floor: Array, counts: Array) -> None:
         counts[s] = n_active
 
 
-@_parallel(EXACT)
+@parallel(EXACT)
 def fill_from(pre: Array, floor: Array, offsets: Array, units: Array, values: Array) -> None:
     """Write columns and entries of pre (n, n_units) >= floor (n_units,), row s at offsets[s] to offsets[s + 1]."""
     n, n_units = pre.shape
@@ -187,7 +169,7 @@ def fill_from(pre: Array, floor: Array, offsets: Array, units: Array, values: Ar
                         position += 1
 
 
-@_parallel(FAST)
+@parallel(FAST)
 def weighted_rows(columns: Array, offsets: Array, weights: Array, table: Array, out: Array) -> None:
     """Write out[s] = sum over e in offsets[s] .. offsets[s + 1] of weights[e] * table[columns[e]]; out (n, d)."""
     n, d = out.shape
@@ -202,7 +184,7 @@ def weighted_rows(columns: Array, offsets: Array, weights: Array, table: Array, 
                 total[j] += weight * row[j]
 
 
-@_parallel(FAST)
+@parallel(FAST)
 def row_products(columns: Array, offsets: Array, left: Array, table: Array, out: Array) -> None:
     """Write out[e] = <left[s], table[columns[e]]> for e in offsets[s] .. offsets[s + 1]; out (n_entries,)."""
     n, d = left.shape
@@ -216,7 +198,7 @@ def row_products(columns: Array, offsets: Array, left: Array, table: Array, out:
             out[e] = total
 
 
-@_parallel(FAST)
+@parallel(FAST)
 def pursue(correlations: Array, gram: Array, k: int, units: Array, values: Array) -> None:
     """Run matching pursuit from correlations (n, n_units) = x @ D.T and gram (n_units, n_units) = D @ D.T.
 
@@ -255,7 +237,7 @@ def pursue(correlations: Array, gram: Array, k: int, units: Array, values: Array
                     best = f
 
 
-@_parallel(ORDERED)
+@parallel(ORDERED)
 def pursue_backward(units: Array, values: Array, residual: Array, gradient: Array, atoms: Array, totals: Array) -> None:
     """Add the gradient of the atoms through the k steps ``r <- r - <r, d> d`` of each row, backwards, to totals.
 
@@ -296,7 +278,7 @@ def pursue_backward(units: Array, values: Array, residual: Array, gradient: Arra
                     slope[j] -= along * atom[j]
 
 
-@_parallel(FAST)
+@parallel(FAST)
 def jump_forward(pre: Array, thresholds: Array, codes: Array, counts: Array) -> None:
     """Write codes (n, n_units) = pre if pre > thresholds (n_units,), else 0; counts (n,) are the active per row."""
     n, n_units = pre.shape
@@ -309,7 +291,7 @@ def jump_forward(pre: Array, thresholds: Array, codes: Array, counts: Array) -> 
         counts[s] = n_active
 
 
-@_parallel(FAST)
+@parallel(FAST)
 def jump_backward(
     pre: Array, thresholds: Array, of_codes: Array, of_count: float, bandwidth: float, slope: Array, totals: Array
 ) -> None:

@@ -7,10 +7,90 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sorted_statistics import SortedStatistics
+from torch import Tensor
 
 from harness.activations.unit_statistics import UnitStatistics
 from harness.metrics.base import Batch, Outcome
 from harness.metrics.l0 import L0
+
+TOP = ("top_value", "top_image", "top_token")
+STATE = (*TOP, "maximum", "minimum", "fires", "active", "l0_sums")
+
+
+def require_same(found: UnitStatistics, twin: SortedStatistics) -> None:
+    """Check all that is read, to the bit: the scores depend on the strides of a tensor as well."""
+    for name in STATE:
+        value, expected = getattr(found, name), getattr(twin, name)
+        assert value.dtype == expected.dtype and torch.equal(value, expected), name
+        assert value.stride() == expected.contiguous().stride(), name
+    assert torch.equal(found.top_value.view(torch.int32), twin.top_value.contiguous().view(torch.int32))
+    assert torch.equal(found._octaves, twin.octaves)
+
+
+@settings(max_examples=120, deadline=None)
+@given(data=st.data())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_statistics_are_those_of_a_full_sort(dtype: torch.dtype, data: st.DataObject) -> None:
+    """Ties, zeros of both signs, negative and constant units, fewer images than places; float32 has a kernel."""
+    n, tokens, units = (data.draw(st.integers(1, most)) for most in (11, 5, 5))
+    seed = data.draw(st.integers(0, 10**6))
+    generator = torch.Generator().manual_seed(seed)
+    levels = torch.tensor(data.draw(st.sampled_from([(0.0, -0.0, 1.0, 2.0), (-2.0, -1.0), (0.5,), (-0.0, 0.0)])))
+    codes = levels[torch.randint(len(levels), (n, tokens, units), generator=generator)].to(dtype)
+    if data.draw(st.booleans()):
+        codes = codes * torch.randn(n, tokens, units, generator=generator).to(dtype)
+    index = torch.randperm(50, generator=generator)[:n].sort().values
+    top, batch = data.draw(st.integers(1, 13)), data.draw(st.integers(1, n))
+    found, twin = UnitStatistics(units, top), SortedStatistics(units, top)
+    for part in torch.split(torch.arange(n), batch):
+        peaks, (value, token) = found.update(codes[part], index[part]), twin.update(codes[part], index[part])
+        assert peaks.value.dtype == dtype and torch.equal(peaks.value, value) and torch.equal(peaks.token, token)
+        require_same(found, twin)
+
+
+@pytest.mark.parametrize("units", [1, 255, 256, 257, 2049, 5000])
+def test_blocks_of_the_kernel_cover_all_units(units: int) -> None:
+    """Also for codes that are a view with other strides."""
+    codes = torch.randn(units, 6, 3, generator=torch.Generator().manual_seed(units)).relu().permute(1, 2, 0)
+    found, twin = UnitStatistics(units, 4), SortedStatistics(units, 4)
+    for part in torch.split(torch.arange(6), 4):
+        found.update(codes[part], part)
+        twin.update(codes[part], part)
+    require_same(found, twin)
+
+
+def test_threads_do_not_change_the_statistics() -> None:
+    codes = torch.randn(9, 4, 3000, generator=torch.Generator().manual_seed(0)).relu()
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(UnitStatistics(3000, 5))
+            found[-1].update(codes, torch.arange(9))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(getattr(found[0], name), getattr(found[1], name)) for name in STATE)
+
+
+def test_statistics_are_read_in_the_middle_of_a_pass() -> None:
+    """A tensor that was read is not changed by later updates; reading again gives the new state."""
+    units = UnitStatistics(2, 3)
+    units.update(torch.ones(1, 2, 2), torch.tensor([0]))
+    before: dict[str, Tensor] = {name: getattr(units, name) for name in STATE}
+    assert all(getattr(units, name) is tensor for name, tensor in before.items())
+    copies = {name: tensor.clone() for name, tensor in before.items()}
+    units.update(-2 * torch.ones(2, 2, 2), torch.tensor([1, 2]))
+    assert all(torch.equal(before[name], copies[name]) for name in STATE)
+    assert (units.top_image[:, 0].tolist(), units.minimum.tolist()) == ([0, 1, 2], [-2, -2])
+
+
+def test_a_method_without_units() -> None:
+    units = UnitStatistics(0, 3)
+    units.update(torch.ones(2, 4, 0), torch.arange(2))
+    assert units.top_image.shape == (2, 0) and units.l0_sums.tolist() == [0, 0]
 
 
 def test_tokens_and_images_are_counted_over_batches() -> None:

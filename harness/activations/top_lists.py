@@ -26,12 +26,12 @@ class TopLists:
 
     @property
     def image(self) -> Tensor:
-        """(K, n_units) int64"""
+        """(K, n_units) int64."""
         return self._image.T
 
     @property
     def token(self) -> Tensor:
-        """(K, n_units) int64"""
+        """(K, n_units) int64."""
         return self._token.T
 
     def update(self, peak: Tensor, token: Tensor, index: Tensor) -> None:

@@ -26,5 +26,6 @@ class L0(Metric):
 
     def compute(self, outcome: Outcome) -> Iterable[Score]:
         units = outcome.units
-        mean, error = standard_error_from_sums(*units.l0_sums.tolist(), units.n_images)
+        total, squares = units.l0_sums.tolist()
+        mean, error = standard_error_from_sums(total, squares, units.n_images)
         yield self.score(mean, units.n_tokens, error, "images")

@@ -61,7 +61,8 @@ class MethodCalls:
             self._dictionary = self._checked_dictionary()
             if not is_built_in(type(self.method)):
                 require_independent_rows(self.method, x, codes)
-        elif codes.numel() and codes.data_ptr() == self._previous.data_ptr():
+        # An address of 0 is that of a tensor without elements, or on a device that tells no addresses.
+        elif codes.data_ptr() and codes.data_ptr() == self._previous.data_ptr():
             raise UserError(
                 f"{self.name}.encode returns the same memory at each call, so earlier codes are overwritten: return a "
                 "new tensor."
@@ -78,7 +79,7 @@ class MethodCalls:
         before = codes.clone() if first else codes
         with restored(self.changes, brief=True):
             a_hat = self.method.reconstruct(codes, x)
-        if not torch.equal(before, codes):
+        if first and not torch.equal(before, codes):
             raise UserError(f"{self.name}.decode changes the codes it is given: let it work on a copy.")
         self._require_like(a_hat, codes, "decode", (len(codes), self.passes.site.d_out))
         if not is_finite(a_hat):

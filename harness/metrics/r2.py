@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -52,23 +54,7 @@ class R2:
         """
         require_real(self.call, a=a, a_hat=a_hat)
         require_finite(self.call, a=a, a_hat=a_hat)
-        if a.shape != a_hat.shape or a.ndim != 2:
-            raise ArgumentError(
-                f"{self.call}: a {tuple(a.shape)} and a_hat {tuple(a_hat.shape)} must have the same shape (n, d)."
-            )
-        if not len(a):
-            return self
-        rows, predicted = a.double(), a_hat.double()
-        part = R2()
-        part.count = len(rows)
-        part.mean = rows.mean(0)
-        part.total = ((rows - part.mean) ** 2).sum(0)
-        part.residual = ((rows - predicted) ** 2).sum(0)
-        if not is_finite(part.total) or not is_finite(part.residual):
-            raise ArgumentError(
-                f"{self.call}: squares of a or of a - a_hat exceed the range of float64; divide both by a constant."
-            )
-        return self.merge(part)
+        return self.merge(sums_of_rows(self.call, [(a, a_hat)])[0])
 
     def merge(self, other: R2) -> R2:
         """Add the rows of another accumulator.
@@ -119,6 +105,38 @@ class R2:
         return float(self.residual.sum() / self.total.sum())
 
 
+def sums_of_rows(call: str, parts: Sequence[tuple[Tensor, Tensor]]) -> list[R2]:
+    """Return the sums of each part by itself, all parts checked together: a GPU then waits once.
+
+    Args:
+        call: name of the calling function, for messages.
+        parts: finite rows (n, d) and their reconstruction (n, d).
+
+    Raises:
+        ArgumentError: if the shapes do not match, or a square is infinite.
+    """
+    sums = []
+    for a, a_hat in parts:
+        if a.shape != a_hat.shape or a.ndim != 2:
+            raise ArgumentError(
+                f"{call}: a {tuple(a.shape)} and a_hat {tuple(a_hat.shape)} must have the same shape (n, d)."
+            )
+        part = R2(call)
+        sums.append(part)
+        if len(a):
+            rows, predicted = a.double(), a_hat.double()
+            part.count = len(rows)
+            part.mean = rows.mean(0)
+            part.total = ((rows - part.mean) ** 2).sum(0)
+            part.residual = ((rows - predicted) ** 2).sum(0)
+    squares = [tensor for part in sums if part.count for tensor in (part.total, part.residual)]
+    if squares and not is_finite(torch.stack(squares)):
+        raise ArgumentError(
+            f"{call}: squares of a or of a - a_hat exceed the range of float64; divide both by a constant."
+        )
+    return sums
+
+
 def r2(a: Tensor, a_hat: Tensor) -> float:
     """Return the R2 of a reconstruction ``a_hat`` (n, d) of ``a`` (n, d); see :meth:`R2.compute`.
 
@@ -148,6 +166,38 @@ class GroupEstimate(NamedTuple):
         return Score(metric, self.value, self.n_tokens, self.error, kind, unit, direction, values)
 
 
+class _LastBatch:
+    """Sums of the groups of the batch before, which R2 and the fraction of variance unexplained share.
+
+    A batch is recognised by its tensors, which are not kept alive.
+    """
+
+    def __init__(self) -> None:
+        self._computed = threading.local()
+
+    def sums(self, batch: Batch) -> list[tuple[int, R2]]:
+        """Return (group, sums of its images) of each group that occurs in the batch."""
+        tensors = (batch.image, batch.a, batch.a_hat)
+        last = getattr(self._computed, "last", None)
+        if last is None or any(reference() is not tensor for reference, tensor in zip(last[0], tensors, strict=True)):
+            last = ([weakref.ref(tensor) for tensor in tensors], _group_sums(batch))
+            self._computed.last = last
+        return last[1]
+
+
+_LAST_BATCH = _LastBatch()
+
+
+def _group_sums(batch: Batch) -> list[tuple[int, R2]]:
+    """Return (group, sums of its images) of each group that occurs in the batch."""
+    require_real("r2", a=batch.a, a_hat=batch.a_hat)
+    require_finite("r2", a=batch.a, a_hat=batch.a_hat)
+    group = batch.image % _GROUPS
+    present = torch.unique(group).tolist()
+    parts = [(batch.a[group == one].flatten(0, 1), batch.a_hat[group == one].flatten(0, 1)) for one in present]
+    return list(zip(present, sums_of_rows("r2", parts), strict=True))
+
+
 class GroupedR2:
     """Sums of squares of ten groups of evaluation images.
 
@@ -160,9 +210,8 @@ class GroupedR2:
 
     def update(self, batch: Batch) -> None:
         """Add a batch of images."""
-        for group in torch.unique(batch.image % _GROUPS).tolist():
-            chosen = batch.image % _GROUPS == group
-            self.groups[group].update(batch.a[chosen].flatten(0, 1), batch.a_hat[chosen].flatten(0, 1))
+        for group, sums in _LAST_BATCH.sums(batch):
+            self.groups[group].merge(sums)
 
     def merged(self) -> R2:
         """Return the sums of all images."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -136,3 +137,29 @@ class TestMetrics:
         a[..., 5] = 2.0
         scores, notes = measure(ReconstructionR2, a, a + 0.1)
         assert notes == [] and scores["r2"].details is not None and scores["r2"].details["constant"] == 1
+
+
+def test_r2_and_fvu_share_the_sums_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One computation per batch for both, and one for every other batch, also of the same images."""
+    a, index, empty = drawn(12, 2, 3), torch.arange(12), torch.zeros(0)
+    computed: list[int] = []
+    # The package has a function of the module's name.
+    module = importlib.import_module("harness.metrics.r2")
+    original = module.sums_of_rows
+
+    def counted(call: str, parts: Any) -> Any:
+        computed.append(sum(len(rows) for rows, _ in parts))
+        return original(call, parts)
+
+    monkeypatch.setattr(module, "sums_of_rows", counted)
+    found = {}
+    for shift in (0.5, 0.25):
+        batch = Batch(index, index, a, a + shift, *[empty] * 5)
+        used = [ReconstructionR2(BASELINE), FVU(BASELINE)]
+        for metric in used:
+            metric.update(batch)
+        found[shift] = [metric.groups.merged().residual for metric in used]
+    assert computed == [24, 24]
+    for shift, (first, second) in found.items():
+        assert torch.equal(first, second)
+        assert first.tolist() == pytest.approx([24 * shift**2] * 3, rel=1e-5)

@@ -1,6 +1,6 @@
 """Statistics of units in an evaluation pass: one reading and sorted lists, against a full stable sort of every batch.
 
-    python benchmarks/evaluation_pass.py                                        # some minutes
+    python benchmarks/evaluation_pass.py                                        # two minutes
     python benchmarks/evaluation_pass.py --images 16 --units 512 --batches 20   # seconds
 
 Both implementations get the same synthetic sparse codes in turn, in one process, and must agree to the bit. Prints
@@ -23,15 +23,15 @@ from torch import Tensor
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 
-from sorted_statistics import SortedStatistics  # noqa: E402 - after the path
+from sorted_statistics import SortedStatistics
 
-from harness.activations.unit_statistics import UnitStatistics  # noqa: E402
-from harness.efficiency.memory import Peak, peak_of  # noqa: E402
+from harness.activations.unit_statistics import UnitStatistics
+from harness.efficiency.memory import Peak, peak_of
 
 #: Share of the batches that is called the start, and the end, of the pass.
 EDGE = 0.1
-#: Names of the state that both have.
-STATE = ("top_value", "top_image", "top_token", "maximum", "minimum", "fires", "active", "l0_sums")
+#: Names of the state that must be the same to the bit on any device.
+STATE = ("top_value", "top_image", "top_token", "maximum", "minimum", "fires", "active")
 
 
 class Seconds(NamedTuple):
@@ -42,8 +42,16 @@ class Seconds(NamedTuple):
     mean: float
 
 
+class Comparison(NamedTuple):
+    """Both implementations on the same codes."""
+
+    seconds: dict[str, Seconds]
+    same: bool
+    """True if all that is read from them is equal; sums of L0 may differ in the last digits on a GPU"""
+
+
 class Codes:
-    """Codes (B, T, n_units) of one batch after the other, positive on about 7 % of the tokens, in one piece of memory."""
+    """Codes (B, T, n_units) of one batch after the other, positive on about 7 % of the tokens."""
 
     def __init__(self, images: int, tokens: int, units: int, device: str = "cpu") -> None:
         generator = torch.Generator(device=device).manual_seed(0)
@@ -68,10 +76,8 @@ def timed(update: Any, codes: Tensor, index: Tensor) -> float:
     return time.perf_counter() - started
 
 
-def compare(
-    images: int, tokens: int, units: int, top: int, batches: int, device: str = "cpu"
-) -> dict[str, tuple[Seconds, bool]]:
-    """Return name -> (seconds per batch, True if the state is that of the sort to the bit)."""
+def compare(images: int, tokens: int, units: int, top: int, batches: int, device: str = "cpu") -> Comparison:
+    """Time both implementations in turn."""
     codes = Codes(images, tokens, units, device)
     both: dict[str, Any] = {"sort": SortedStatistics(units, top), "lists": UnitStatistics(units, top)}
     with torch.inference_mode():
@@ -83,11 +89,10 @@ def compare(
             for name in both if number % 2 else reversed(both):
                 seconds[name].append(timed(both[name].update, batch, index))
     same = all(torch.equal(getattr(both["sort"], name), getattr(both["lists"], name)) for name in STATE)
+    same = same and torch.allclose(both["sort"].l0_sums, both["lists"].l0_sums, rtol=1e-12, atol=0)
     edge = max(1, round(EDGE * batches))
-    return {
-        name: (Seconds(_mean(times[:edge]), _mean(times[-edge:]), _mean(times)), same)
-        for name, times in seconds.items()
-    }
+    parts = {name: (times[:edge], times[-edge:], times) for name, times in seconds.items()}
+    return Comparison({name: Seconds(*map(_mean, of)) for name, of in parts.items()}, same)
 
 
 def _mean(times: list[float]) -> float:
@@ -117,21 +122,21 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=257, help="tokens per image")
     parser.add_argument("--units", type=int, default=6144)
     parser.add_argument("--top", type=int, default=100, help="images kept per unit")
-    parser.add_argument("--batches", type=int, default=200)
+    parser.add_argument("--batches", type=int, default=60)
     options = parser.parse_args()
     sizes = (options.images, options.tokens, options.units, options.top)
     measured = compare(*sizes, options.batches)
     grown = memory(*sizes)
     size = f"{options.images} x {options.tokens} x {options.units}, top {options.top}, {options.batches} batches"
     print(f"{size}, {torch.get_num_threads()} threads")
-    for name, (seconds, same) in measured.items():
+    for name, seconds in measured.seconds.items():
         print(
             f"{name:6s} {1e3 * seconds.mean:8.1f} ms per batch, first {1e3 * seconds.start:8.1f}, "
             f"last {1e3 * seconds.end:8.1f}; peak memory {(grown[name].bytes or 0) / 2**20:6.1f} MiB"
         )
-        if not same:
-            raise SystemExit("The two implementations differ.")
-    ratio = measured["sort"][0].mean / measured["lists"][0].mean
+    if not measured.same:
+        raise SystemExit("The two implementations differ.")
+    ratio = measured.seconds["sort"].mean / measured.seconds["lists"].mean
     print(f"ratio {ratio:.1f}")
     report(f"statistics of units, full sort / one reading and sorted lists, {size}", ratio, note="above 1")
 

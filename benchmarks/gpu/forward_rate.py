@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import torch
+from evaluation_pass import compare, memory
 
 import methods
-from evaluation_pass import compare, memory
 from gpu.record import Record
 from harness import datasets
 from harness.activations.baseline import make_baseline
@@ -87,9 +87,9 @@ def statistics_of_units(record: Record) -> None:
     sizes = (4, 5, 64, 10) if record.tiny else (16, 257, 6144, 100)
     batches, device = 6 if record.tiny else 40, str(record.device)
     measured, peaks = compare(*sizes, batches, device), memory(*sizes, device)
-    for name, (seconds, same) in measured.items():
+    for name, seconds in measured.seconds.items():
         kind = "stable sort of every batch on the CPU" if name == "sort" else "selection on the device"
         times = {f"ms_{when}": 1e3 * value for when, value in seconds._asdict().items()}
-        peak = None if peaks[name].bytes is None else round(peaks[name].bytes / 2**30, 3)
-        record.row("statistics of units per batch of 16 x 257 tokens", how=kind, **times, peak_gib=peak)
-    record.check("statistics of units that differ from those of the sort", float(not same), 0)
+        record.row("statistics of units, per batch", how=kind, **times, peak_gib=(peaks[name].bytes or 0) / 2**30)
+    record.note("Statistics of units: " + " x ".join(map(str, sizes[:3])) + f" codes, the top {sizes[3]} images.")
+    record.check("statistics of units that differ from those of the sort", float(not measured.same), 0)

@@ -59,6 +59,12 @@ def test_what_plugins_start_from_works_there(found: Found) -> None:
     assert found["plugins"] == dict.fromkeys(("as_scaffolded", "coactive_split", "halves", "thresholded_pca"), "")
 
 
+def test_an_evaluation_copies_no_tensor_of_a_batch_to_the_cpu(found: Found) -> None:
+    """Numbers are read, one by one; the statistics of units are those of the CPU to the bit."""
+    assert len(found["transfers"]) == 14
+    assert {what: error for what, error in found["transfers"].items() if error} == {}
+
+
 @pytest.mark.parametrize("backbone", ["tiny_vit", "tiny_cnn"])
 def test_a_whole_run_stays_there(found: Found, backbone: str) -> None:
     """Tokens, probe, baseline, fits and all metrics but the efficiency ratio."""

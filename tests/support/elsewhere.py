@@ -46,6 +46,10 @@ CROSSING = {"aten::_to_copy", "aten::copy_"}
 INDEXING = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
 
 
+#: Numbers of elements of the tensors that were copied from elsewhere to the CPU, in order; numbers read count as 1.
+COPIED: list[int] = []
+
+
 class TwoDevices(RuntimeError):
     """Tensors of two devices have met."""
 
@@ -103,7 +107,11 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     own_args, own_kwargs = tree_map(lambda x: x.held if isinstance(x, Elsewhere) else x, (args, kwargs))
     result = func(*own_args, **own_kwargs)
     if name == "aten::copy_":
+        if isinstance(args[1], Elsewhere) and not isinstance(args[0], Elsewhere):
+            COPIED.append(args[1].numel())
         return args[0]
+    if name == "aten::_local_scalar_dense" or (name in CROSSING and there and not on):
+        COPIED.append(result.numel() if isinstance(result, Tensor) else 1)
     if name == "aten::_local_scalar_dense" or not on:
         return result
     # What was changed in place is still the tensor it was.

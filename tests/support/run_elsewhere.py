@@ -10,11 +10,12 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from documents import ROOT, blocks
-from elsewhere import THERE, elsewhere
+from elsewhere import COPIED, THERE, elsewhere
 from in_memory import MemorySite
 from small_runs import suite_of
 from torch import Tensor, nn
@@ -22,8 +23,14 @@ from variants import built_in, variants
 
 import methods
 from harness import devices, doctor
+from harness.activations.unit_statistics import UnitStatistics
 from harness.check.world import SmallTokens, small_layer
-from harness.metrics.base import METRICS
+from harness.metrics.base import METRICS, Batch
+from harness.metrics.editable_units import EditableUnits
+from harness.metrics.ms_score_null import PeakSimilarity
+from harness.metrics.r2 import GroupedR2
+from harness.metrics.token_kinds import KindSimilarity, token_kinds
+from harness.planted.recovery import Moments
 from harness.run import run
 from harness.scaffold import scaffold
 from methods.additive import AdditiveSplit
@@ -155,6 +162,44 @@ def plugins(place: Path) -> list[str]:
     return sorted(set(methods.names()) - before)
 
 
+def transfers() -> dict[str, str]:
+    """Update what sees each batch of an evaluation with made-up batches: nothing but numbers is copied from there."""
+    generator = torch.Generator().manual_seed(0)
+    batches = [torch.randn(3, 5, 40, generator=generator).relu() for _ in range(4)]
+    expected, there, moments = UnitStatistics(40, 4), UnitStatistics(40, 4), Moments(40, 2)
+    groups, peaks = GroupedR2(), PeakSimilarity()
+    kinds = KindSimilarity(token_kinds(torch.arange(5) - 1))
+    edits, nothing = EditableUnits(SimpleNamespace()), torch.zeros(0)  # type: ignore[arg-type]
+
+    def batch(number: int, codes: Tensor) -> Batch:
+        index = torch.arange(3 * number, 3 * number + 3)
+        return Batch(index, index, codes, codes * 0.5, codes, nothing, nothing, *codes.max(1))
+
+    steps: dict[str, Callable[[Batch], object]] = {
+        "unit_statistics": lambda of: there.update(of.codes, of.image),
+        "recovery": lambda of: moments.update(of.codes.flatten(0, 1), of.codes[..., :2].flatten(0, 1)),
+        "r2": groups.update,
+        "peak_similarity": lambda of: peaks.update(of.a, of.peak, of.peak_token),
+        "kind_similarity": lambda of: kinds.update(of.a),
+        "editable_units": edits.update,
+    }
+
+    def work(step: Callable[[Batch], object]) -> None:
+        for number, codes in enumerate(batches):
+            made = batch(number, codes.to(THERE))
+            COPIED.clear()
+            step(made)
+            assert max(COPIED, default=0) <= 1, f"a tensor of {max(COPIED)} numbers was copied"
+
+    with elsewhere():
+        found = {name: told(lambda step=step: work(step)) for name, step in steps.items()}  # type: ignore[misc]
+        for number, codes in enumerate(batches):
+            expected.update(codes, batch(number, codes).image)
+        for name in ("top_value", "top_image", "top_token", "maximum", "minimum", "fires", "active", "l0_sums"):
+            found[name] = "" if torch.equal(getattr(there, name), getattr(expected, name)) else "differs"
+    return found
+
+
 def main(folder: Path, place: Path) -> None:
     site, tokens = small_layer()
     found: dict[str, dict[str, str]] = {"mistakes": all_mistakes(), "methods": {}, "plugins": {}, "runs": {}}
@@ -164,6 +209,7 @@ def main(folder: Path, place: Path) -> None:
             found["methods"][f"{name}: {what}"] = done
     for name in plugins(place):
         found["plugins"][name] = told(lambda name=name: as_on_the_cpu(name, {}, site, tokens))  # type: ignore[misc]
+    found["transfers"] = transfers()
     for backbone in ("tiny_vit", "tiny_cnn"):
         found["runs"][backbone] = told(lambda backbone=backbone: a_run(folder, place, backbone))  # type: ignore[misc]
     json.dump(found, sys.stdout)

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -98,15 +99,31 @@ class Preprocessing:
         The longer side is rounded as in torchvision's ``Resize`` (with ``"border"``, as in timm's ``ResizeKeepRatio``),
         the crop's corner as :attr:`corner` states.
         """
-        image = image.convert("RGB")
+        return self.normalised(self.center_pixels(image))
+
+    def center_pixels(self, image: Image.Image) -> np.ndarray:
+        """Return the pixels (size, size, 3) uint8 of the evaluation input, which :meth:`normalised` makes a tensor."""
+        return np.asarray(self._center_crop(image.convert("RGB")))
+
+    def normalised(self, pixels: np.ndarray) -> Tensor:
+        """Return pixels (size, size, 3) uint8 as float32 (3, size, size): divided by 255, less ``mean``, by ``std``."""
+        # numpy computes in the calling thread. Threads that decode would each start threads of torch as well.
+        channels = pixels.transpose(2, 0, 1).astype(np.float32, order="C")
+        mean, std = (np.asarray(values, np.float32)[:, None, None] for values in (self.mean, self.std))
+        channels /= np.float32(255)
+        channels -= mean
+        channels /= std
+        return torch.from_numpy(channels)
+
+    def _center_crop(self, image: Image.Image) -> Image.Image:
         if self.fit == "squash":
-            return self._normalised(self._resized(image, (self.size, self.size)))
+            return self._resized(image, (self.size, self.size))
         if self.fit == "squash_crop":
-            return self._normalised(self._middle(self._resized(image, (self.resize, self.resize))))
+            return self._middle(self._resized(image, (self.resize, self.resize)))
         if self.fit == "border":
             ratio = max(image.size) / self.resize
             width, height = (max(1, round(length / ratio)) for length in image.size)
-            return self._normalised(self._middle(self._padded(self._resized(image, (width, height)))))
+            return self._middle(self._padded(self._resized(image, (width, height))))
         width, height = image.size
         if width <= height:
             width, height = self.resize, int(self.resize * height / width)
@@ -114,8 +131,8 @@ class Preprocessing:
             width, height = int(self.resize * width / height), self.resize
         if max(image.size) > _ELONGATED * min(image.size):
             corner = self._margin(width), self._margin(height)
-            return self._normalised(self._window(image, (width, height), corner))
-        return self._normalised(self._middle(self._resized(image, (width, height))))
+            return self._window(image, (width, height), corner)
+        return self._middle(self._resized(image, (width, height)))
 
     def _resized(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
         return image if image.size == size else image.resize(size, _RESAMPLING[self.interpolation])
@@ -133,9 +150,12 @@ class Preprocessing:
     def _padded(self, image: Image.Image) -> Image.Image:
         """Return the image, extended to at least ``size`` in each direction by pixels of the colour ``mean``."""
         width, height = max(image.width, self.size), max(image.height, self.size)
-        canvas = Image.new("RGB", (width, height), tuple(round(255 * value) for value in self.mean))
+        canvas = Image.new("RGB", (width, height), self._fill())
         canvas.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
         return canvas
+
+    def _fill(self) -> tuple[int, ...]:
+        return tuple(round(255 * value) for value in self.mean)
 
     def _window(self, image: Image.Image, resized: tuple[int, int], corner: tuple[int, int]) -> Image.Image:
         """Return the square at ``corner`` of the image resized to ``resized``, without computing the other pixels.
@@ -164,7 +184,8 @@ class Preprocessing:
         """
         image = image.convert("RGB")
         box = _random_box(image.width, image.height, generator, CROP_SCALE, CROP_RATIO)
-        return self._normalised(image.crop(box).resize((self.size, self.size), _RESAMPLING[self.interpolation]))
+        crop = image.crop(box).resize((self.size, self.size), _RESAMPLING[self.interpolation])
+        return self.normalised(np.asarray(crop))
 
     def canonical(self) -> dict[str, Any]:
         """Return a JSON-serialisable description of the transform, for cell identities."""
@@ -173,12 +194,11 @@ class Preprocessing:
             del values["corner"]
         return values
 
-    def _normalised(self, image: Image.Image) -> Tensor:
-        # bytearray: torch.frombuffer warns on read-only memory, and the copy is needed for the layout change anyway.
-        pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-        channels = pixels.view(image.height, image.width, 3).permute(2, 0, 1).to(torch.float32).div_(255.0)
-        mean, std = torch.tensor(self.mean).view(3, 1, 1), torch.tensor(self.std).view(3, 1, 1)
-        return channels.sub_(mean).div_(std).contiguous()
+    def geometry(self) -> dict[str, Any]:
+        """Return what determines :meth:`center_pixels`: everything but the normalisation."""
+        values = asdict(self)
+        del values["mean"], values["std"]
+        return {**values, "fill": list(self._fill())} if self.fit == "border" else values
 
 
 #: Evaluation transform of DINOv2.

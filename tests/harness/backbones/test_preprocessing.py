@@ -21,6 +21,39 @@ IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 PLAIN = Preprocessing(size=32, resize=40, interpolation="bicubic", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
+STATISTICS = st.tuples(*3 * [st.floats(0.0, 1.0, width=32)]), st.tuples(*3 * [st.floats(2**-8, 1.0, width=32)])
+
+
+@given(mean=STATISTICS[0], std=STATISTICS[1])
+@settings(max_examples=20, deadline=None)
+def test_normalisation_is_that_of_torch_to_the_bit(mean, std):
+    levels = torch.arange(256, dtype=torch.uint8).expand(3, 256).reshape(3, 16, 16)
+    expected = levels.float().div(255.0).sub(torch.tensor(mean)[:, None, None]).div(torch.tensor(std)[:, None, None])
+    transform = dataclasses.replace(PLAIN, mean=mean, std=std)
+    assert torch.equal(transform.normalised(levels.permute(1, 2, 0).numpy()), expected)
+
+
+@pytest.mark.parametrize("fit", ["crop", "squash", "squash_crop", "border"])
+@pytest.mark.parametrize("size", [(90, 60), (40, 40), (20, 900), (17, 31)])
+def test_the_centre_crop_is_its_8_bit_pixels_normalised(fit, size):
+    transform = dataclasses.replace(PLAIN, fit=fit, **IMAGENET)
+    pixels = transform.center_pixels(noise(*size))
+    assert pixels.dtype == np.uint8 and pixels.shape == (32, 32, 3)
+    assert torch.equal(transform.normalised(pixels), transform.center(noise(*size)))
+
+
+def test_the_geometry_is_what_the_pixels_depend_on():
+    other = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    for fit in ("crop", "squash", "squash_crop"):
+        transform = dataclasses.replace(PLAIN, fit=fit)
+        assert transform.geometry() == dataclasses.replace(transform, **other).geometry()
+    border = dataclasses.replace(PLAIN, fit="border")
+    assert border.geometry() != dataclasses.replace(border, **other).geometry()  # the border has the colour of the mean
+    changes = [{"size": 31}, {"resize": 41}, {"interpolation": "box"}, {"fit": "squash"}, {"corner": "floor"}]
+    texts = {str(dataclasses.replace(PLAIN, **change).geometry()) for change in [{}, *changes]}
+    assert len(texts) == 6
+
+
 def noise(width: int, height: int) -> Image.Image:
     pixels = torch.randint(0, 256, (height, width, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     return Image.fromarray(pixels.numpy())

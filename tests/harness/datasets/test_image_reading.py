@@ -16,7 +16,8 @@ from image_folders import make_folder, to_tensor
 from PIL import Image
 
 from harness import datasets
-from harness.datasets import base
+from harness.backbones.preprocessing import IMAGENET_224
+from harness.datasets import base, loading
 from harness.datasets.base import ImageRecord, ImageSet
 from methods.errors import UserError
 
@@ -154,3 +155,48 @@ def test_nothing_readable_is_an_error(tmp_path):
         list(datasets.batches(images, to_tensor, batch_size=2, report=datasets.BrokenReport()))
     with pytest.raises(UserError, match="at least 1"):
         datasets.batches(images, to_tensor, batch_size=0, report=datasets.BrokenReport())
+
+
+@pytest.mark.parametrize(
+    ("cores", "torch_threads", "memory_gib", "threads"),
+    [
+        (16, 16, 64, 16),
+        (16, 8, 64, 16),  # torch counts physical cores
+        (16, 4, 64, 4),  # --threads 4, or one of four workers
+        (16, 1, 64, 2),
+        (1, 1, 64, 1),
+        (64, 64, 8, 8),  # a GiB per thread
+        (4, 4, 0.5, 1),
+        (4, 4, None, 4),
+    ],
+)
+def test_decoding_threads_follow_the_cores(monkeypatch, cores, torch_threads, memory_gib, threads):
+    memory = None if memory_gib is None else int(memory_gib * 2**30)
+    monkeypatch.setattr(loading, "core_count", lambda: cores)
+    monkeypatch.setattr(loading, "memory_of", lambda device: memory)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: torch_threads)
+    assert loading.decoding_threads() == threads
+
+
+def test_the_number_of_threads_changes_no_bit(monkeypatch):
+    images = datasets.load("photos:20")
+    used = []
+
+    class Pool(loading.ThreadPoolExecutor):
+        def __init__(self, workers, **options):
+            used.append(workers)
+            super().__init__(workers, **options)
+
+    monkeypatch.setattr(loading, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(loading, "decoding_threads", lambda: 7)
+
+    def decoded(workers):
+        stream = datasets.batches(
+            images, lambda image, _: IMAGENET_224.center(image), batch_size=6, workers=workers,
+            report=datasets.BrokenReport(),
+        )  # fmt: skip
+        return [torch.cat(parts) for parts in zip(*stream, strict=True)]
+
+    results = [decoded(workers) for workers in (1, 3, None)]
+    assert used == [1, 3, 7]
+    assert all(map(torch.equal, results[0], results[1])) and all(map(torch.equal, results[0], results[2]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from harness.activations.baseline_passes import LOGITS, OUTCOMES, STATES, TOKENS, BaselinePasses
 from harness.activations.cached import read_cached
+from harness.activations.center_crops import CropFolder
 from harness.activations.forward import Passes
 from harness.activations.heads.base import Head
 from harness.activations.site import Site
@@ -135,7 +136,7 @@ def make_baseline(
     source = {**backbone.identity(), **site.identity(), "images": images.fingerprint}
     fingerprint = digest({"baseline": VERSION, **source, "head": head_identity, "dtype": dtype}, length=24)
     folder = cache / "baselines" / fingerprint
-    passes = Passes(backbone, site, images, batch_size, head.features)
+    passes = Passes(backbone, site, images, batch_size, head.features, crops=CropFolder.of(cache))
 
     def read(complete: Path) -> tuple[Baseline, Mapping[str, str]]:
         # A probe is fitted again when its broken images can be read: the stored logits are then of another head.
@@ -151,8 +152,9 @@ def make_baseline(
     partial = create_partial(folder, folder=True)
     try:
         n_tokens = site.capture(backbone.features, backbone.blank_images(1)).a.shape[1]
-        check_disk(cache, len(images) * n_tokens, [site.d_out], dtype)
-        BaselinePasses(passes, head, progress, report).write(partial, dtype)
+        needed = check_disk(cache, len(images) * n_tokens, [site.d_out], dtype)
+        measured = replace(passes, crops=CropFolder.of(cache, needed))
+        BaselinePasses(measured, head, progress, report).write(partial, dtype)
         replace_atomically(partial, folder)
     finally:
         remove(partial)

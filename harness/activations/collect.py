@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from harness.activations.cached import read_cached
+from harness.activations.center_crops import CropFolder, center_batches
 from harness.activations.site import Site
 from harness.activations.token_set import FORMAT, TokenSet, TokenWriter, check_disk, sample
 from harness.backbones.base import Backbone, Preprocessing
 from harness.datasets.base import ImageSet
-from harness.datasets.loading import BrokenReport, batches, crop_generator
+from harness.datasets.loading import BrokenReport, ImageBatch, batches, crop_generator
 from harness.identity import digest, seed_of
 from methods.base import Progress, Reads, no_progress
 
@@ -76,14 +77,15 @@ def collect(
         n_tokens = site.capture(backbone.features, backbone.blank_images(1)).a.shape[1]
         per_image = sum(plan.views() * min(n_tokens, plan.tokens_per_image or n_tokens) for plan in same_crops.values())
         dtype = max(plan.dtype for plan in same_crops.values())
-        check_disk(cache, len(images) * per_image, list(site.token_widths.values()), dtype)
+        needed = check_disk(cache, len(images) * per_image, list(site.token_widths.values()), dtype)
         writers = {
             name: TokenWriter(cache / "tokens" / name, dtype=plan.dtype, description={**description, **plan._asdict()})
             for name, plan in same_crops.items()
         }
         try:
             outputs = [(plan, writers[name]) for name, plan in same_crops.items()]
-            _one_pass(backbone, site, images, outputs, batch_size, progress, report)
+            views = _views(backbone, images, crops, CropFolder.of(cache, needed), batch_size, report)
+            _one_pass(backbone, site, images, views, outputs, progress)
             skipped = report.of(images)
             sets.update({name: writer.finish(skipped) for name, writer in writers.items()})
         finally:
@@ -103,17 +105,14 @@ def _one_pass(
     backbone: Backbone,
     site: Site,
     images: ImageSet,
+    viewed: Iterator[ImageBatch],
     outputs: Sequence[tuple[ProbingPlan, TokenWriter]],
-    batch_size: int,
     progress: Progress,
-    report: BrokenReport,
 ) -> None:
-    """Run the images through the network once, and write the tokens of plans with the same crops."""
-    first_plan, _ = outputs[0]
-    views = first_plan.views()
+    """Run the images' views through the network once, and write the tokens of plans with the same crops."""
+    views = outputs[0][0].views()
     done = 0
-    transform = partial(_views, backbone.preprocessing, first_plan.crops)
-    for batch in batches(images, transform, batch_size=max(1, batch_size // views), report=report):
+    for batch in viewed:
         captured = site.capture(backbone.features, batch.images.flatten(0, 1).to(backbone.device))
         if not done:
             site.check(captured)
@@ -145,9 +144,20 @@ def _samples(plan: ProbingPlan, image_indices: list[int], n_tokens: int) -> list
     return [sample(n_tokens, plan.tokens_per_image, stream) for stream in streams]
 
 
-def _views(preprocessing: Preprocessing, crops: int, image: Image.Image, index: int) -> Tensor:
-    """Return the views (views, 3, S, S) of an image."""
-    if crops == 0:
-        return preprocessing.center(image)[None]
+def _views(
+    backbone: Backbone, images: ImageSet, crops: int, folder: CropFolder, batch_size: int, report: BrokenReport
+) -> Iterator[ImageBatch]:
+    """Yield the views (B, views, 3, S, S) of the images: ``crops`` random ones, or the centre crop alone if it is 0."""
+    preprocessing = backbone.preprocessing
+    if crops:
+        transform = partial(_random_views, preprocessing, crops)
+        yield from batches(images, transform, batch_size=max(1, batch_size // crops), report=report)
+        return
+    for batch in center_batches(images, preprocessing, batch_size=batch_size, report=report, crops=folder):
+        yield ImageBatch(batch.index, batch.images[:, None])
+
+
+def _random_views(preprocessing: Preprocessing, crops: int, image: Image.Image, index: int) -> Tensor:
+    """Return random crops (crops, 3, S, S) of an image."""
     generators = (crop_generator(0, index, crop) for crop in range(crops))
     return torch.stack([preprocessing.random_resized_crop(image, generator) for generator in generators])

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.activations.center_crops import CropFolder, center_batches
 from harness.activations.prefix_cache import States, StateWriter, find_cut
 from harness.activations.site import Run, Site, Tap
 from harness.backbones.base import Backbone
 from harness.datasets.base import ImageSet
-from harness.datasets.loading import BrokenReport, batches
+from harness.datasets.loading import BrokenReport, ImageBatch
 
 
 class Passed(NamedTuple):
@@ -53,6 +54,8 @@ class Passes:
     """(n,) int64: the images that can be read; None until that is known"""
     states: States | None = None
     """stored states to start passes from instead of from the pixels"""
+    crops: CropFolder | None = None
+    """folder of the images' decoded crops; None to decode the images in every pass"""
 
     def run(
         self, tap: Tap, *, report: BrokenReport | None = None, writer: StateWriter | None = None
@@ -62,16 +65,20 @@ class Passes:
             yield from self._from_states(tap, self.states, self.readable)
             return
         report = BrokenReport() if report is None else report
-        preprocessing = self.backbone.preprocessing
-        images = self.images if self.readable is None else self.images.subset(self.readable)
-        stream = batches(
-            images, lambda image, _: preprocessing.center(image), batch_size=self.batch_size, report=report
-        )
-        for batch in stream:
+        for batch in self._batches(self.readable, report):
             with writer.recording() if writer else nullcontext():
                 features = self.site.replace(self.network, batch.images.to(self.backbone.device), tap)
-            index = batch.index if self.readable is None else torch.from_numpy(self.readable)[batch.index]
-            yield Passed(index, features)
+            yield Passed(batch.index, features)
+
+    def _batches(self, positions: np.ndarray | None, report: BrokenReport) -> Iterator[ImageBatch]:
+        return center_batches(
+            self.images,
+            self.backbone.preprocessing,
+            batch_size=self.batch_size,
+            report=report,
+            crops=self.crops,
+            positions=positions,
+        )
 
     def _from_states(self, tap: Tap, states: States, readable: np.ndarray) -> Iterator[Passed]:
         for start in range(0, len(readable), self.batch_size):
@@ -91,16 +98,9 @@ class Passes:
         readable = np.arange(len(self.images)) if self.readable is None else self.readable
         chosen = np.intersect1d(images, readable)
         if self.states is None:
-            preprocessing = self.backbone.preprocessing
-            stream = batches(
-                self.images.subset(chosen),
-                lambda image, _: preprocessing.center(image),
-                batch_size=self.batch_size,
-                report=BrokenReport(),
-            )
-            for batch in stream:
+            for batch in self._batches(chosen, BrokenReport()):
                 captured = self.site.capture(self.network, batch.images.to(self.backbone.device))
-                yield SiteTokens(torch.from_numpy(chosen)[batch.index], captured.q, captured.a)
+                yield SiteTokens(batch.index, captured.q, captured.a)
             return
         # Only the batches that hold a chosen image, in the batches of every other pass.
         for start in range(0, len(readable), self.batch_size):
@@ -110,6 +110,10 @@ class Passes:
                 with self.states.resumed(start, start + len(rows), self.backbone.device):
                     captured = self.site.capture(self.network, self.backbone.blank_images(len(rows)))
                 yield SiteTokens(torch.from_numpy(rows)[wanted], captured.q[wanted], captured.a[wanted])
+
+    def inputs(self, images: np.ndarray) -> Tensor:
+        """Return the network's inputs (n, 3, S, S) for ascending image indices (n,) of the split, on the CPU."""
+        return torch.cat([batch.images for batch in self._batches(images, BrokenReport())])
 
     def state_writer(self, file: Path) -> StateWriter | None:
         """Return a writer for the states of the first pass, or None if the network cannot be cut."""

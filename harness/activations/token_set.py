@@ -199,8 +199,8 @@ def sample(n_tokens: int, per_image: int | None, generator: torch.Generator) -> 
     return torch.randperm(n_tokens, generator=generator)[:per_image].sort().values
 
 
-def check_disk(cache: Path, n_tokens: int, widths: Sequence[int], dtype: str) -> None:
-    """Check that the disk has room for ``n_tokens`` tokens of the given widths.
+def check_disk(cache: Path, n_tokens: int, widths: Sequence[int], dtype: str) -> int:
+    """Check that the disk has room for ``n_tokens`` tokens of the given widths, and return their size in bytes.
 
     Raises:
         UserError: if there is not enough; the message gives the size that is needed and the free space.
@@ -213,3 +213,4 @@ def check_disk(cache: Path, n_tokens: int, widths: Sequence[int], dtype: str) ->
             f"{n_tokens} tokens take {size_text(needed)} as {dtype}, and {size_text(free)} are free at "
             f"{str(cache)!r}: give another folder with --cache, sample fewer tokens, or use float16."
         )
+    return needed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -50,7 +50,7 @@ class BrokenReport(dict[str, str]):
 
 def batches(
     images: ImageSet, transform: Transform, *, batch_size: int, workers: int | None = None, report: BrokenReport
-) -> Iterator[ImageBatch]:
+) -> Generator[ImageBatch, None, None]:
     """Read, transform and stack the images of a set in index order.
 
     ``workers`` threads decode (default: :func:`decoding_threads`); at most ``batch_size + 2 * workers`` images are
@@ -80,7 +80,7 @@ def prepared_batches(
     batch_size: int,
     workers: int | None = None,
     report: BrokenReport,
-) -> Iterator[ImageBatch]:
+) -> Generator[ImageBatch, None, None]:
     """Stack what ``prepare`` returns for some positions of a set, in their order; see :func:`batches`.
 
     Args:
@@ -118,7 +118,7 @@ def _batches(
     batch_size: int,
     workers: int,
     report: BrokenReport,
-) -> Iterator[ImageBatch]:
+) -> Generator[ImageBatch, None, None]:
     def attempt(index: int) -> Tensor | BrokenImageError:
         try:
             return prepare(index)

@@ -82,8 +82,7 @@ class Efficiency(Metric):
     def _images(self) -> Tensor:
         """Return a batch (B, 3, S, S) of evaluation images, repeated if the split is smaller than a batch."""
         index = self.baseline.index[: self.protocol.batch_size]
-        split, preprocessing = self.baseline.images, self.backbone.preprocessing
-        pixels = torch.stack([preprocessing.center(split.open(int(i))) for i in index])
+        pixels = self.baseline.passes.inputs(index)
         rows = torch.arange(self.protocol.batch_size) % len(pixels)
         return pixels[rows].to(self.backbone.device)
 

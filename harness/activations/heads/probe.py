@@ -14,12 +14,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from harness.activations.cached import read_cached, save_cached
+from harness.activations.center_crops import CropFolder, center_batches
 from harness.activations.heads import HEADS
 from harness.activations.heads.base import Head, HeadKind, LinearHead
 from harness.activations.random_sets import labelled_classes
 from harness.backbones.base import Backbone
 from harness.datasets.base import ImageSet
-from harness.datasets.loading import BrokenReport, batches
+from harness.datasets.loading import BrokenReport
 from harness.errors import UserError
 from harness.identity import digest
 from methods.base import Progress, no_progress
@@ -55,7 +56,7 @@ class Probe(HeadKind):
         report = BrokenReport() if report is None else report
         tensors = read_cached(file, _read, probing, report)
         if tensors is None:
-            tensors = _fit_probe(backbone, probing, batch_size, progress, report)
+            tensors = _fit_probe(backbone, probing, CropFolder.of(cache), batch_size, progress, report)
             save_cached(tensors, file, {"skipped": json.dumps(report.of(probing))})
         weight, bias = (tensors[name].to(backbone.device) for name in ("weight", "bias"))
         return LinearHead(backbone, self.class_index, weight, bias)
@@ -73,16 +74,19 @@ def require_classes(labels: np.ndarray, name: str) -> None:
 
 
 def _fit_probe(
-    backbone: Backbone, images: ImageSet, batch_size: int, progress: Progress, report: BrokenReport
+    backbone: Backbone,
+    images: ImageSet,
+    crops: CropFolder,
+    batch_size: int,
+    progress: Progress,
+    report: BrokenReport,
 ) -> dict[str, Tensor]:
     from sklearn.linear_model import LogisticRegression
 
     require_classes(images.labels, images.name)
     rows, indices = [], []
     with torch.inference_mode():
-        for batch in batches(
-            images, lambda image, _: backbone.preprocessing.center(image), batch_size=batch_size, report=report
-        ):
+        for batch in center_batches(images, backbone.preprocessing, batch_size=batch_size, report=report, crops=crops):
             rows.append(backbone.features(batch.images.to(backbone.device)).float().cpu())
             indices.append(batch.index)
             progress(sum(map(len, indices)), len(images), "images for the linear probe")

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from harness.datasets import contents, files, pixels
+from harness.datasets.contents_cache import Stamp
 from methods.errors import UserError
 
 
@@ -57,6 +58,10 @@ class Reader(Protocol):
         """Return the encoded bytes as an open file, of which only a part may be read."""
         return io.BytesIO(self.read(record))
 
+    def stamp(self, record: ImageRecord) -> Stamp | None:
+        """Return evidence of whether the encoded bytes have changed, without reading them; None if there is none."""
+        return None
+
 
 class FileReader(Reader):
     """Reader of records that are files."""
@@ -73,6 +78,9 @@ class FileReader(Reader):
 
     def open(self, record: ImageRecord) -> BinaryIO:
         return files.open_regular(record.path)
+
+    def stamp(self, record: ImageRecord) -> Stamp | None:
+        return Stamp.of(record.path)
 
 
 class PredefinedSplit(NamedTuple):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from harness.datasets.pixels import SampleDepth
+from harness.datasets.contents_cache import entry_of
+from harness.datasets.pixels import SampleDepth, may_exceed_8_bits
 
 if TYPE_CHECKING:
     from harness.datasets.base import ImageRecord, Reader
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 # runs.
 WHOLE_CONTENT_LIMIT = 2 * 1024**3
 SAMPLED_BYTES = 4096
+#: Increase when the computation of the identity changes: cached ones are then not read.
+_VERSION = 1
 
 
 class Contents(NamedTuple):
@@ -31,13 +34,36 @@ class Contents(NamedTuple):
 
 
 def read_contents(records: Sequence[ImageRecord], reader: Reader, depth: SampleDepth) -> Contents:
-    """Read the bytes of the images once and return their identity.
+    """Return the identity of the images: cached if the set is large and no file has changed, else from their bytes.
 
     The fingerprint ``"content:..."`` is blake2b over name, label, size and bytes of every image if these are under
     2 GiB in all; ``"sampled:..."`` is over name, label, size and the first 4 KiB of each otherwise. A file that cannot
     be read (a dangling link, no permission) contributes its name and label only. Images whose samples are scaled
     otherwise than by the 16-bit rule of the first version contribute their scaling too.
     """
+    version = f"{_VERSION}|{WHOLE_CONTENT_LIMIT}|{SAMPLED_BYTES}"
+    entry = entry_of(records, reader, version)
+    if entry is not None and (cached := entry.read(len(records))) is not None:
+        return Contents(*cached)
+    contents, depends_on_others = _read(records, reader, depth)
+    # The same entry once more: no file has changed while it was read.
+    if (
+        entry is not None
+        and not entry.is_racy
+        and not depends_on_others
+        and entry_of(records, reader, version) == entry
+    ):
+        entry.write(contents)
+    return contents
+
+
+def _read(records: Sequence[ImageRecord], reader: Reader, depth: SampleDepth) -> tuple[Contents, bool]:
+    """Return the identity of the images, and True if it may depend on more than their names and stamps.
+
+    The scaling of images with 16 bits depends on the images that a subset leaves out. An unreadable file may be
+    readable for another reason than its change.
+    """
+    depends_on_others = False
     digest = hashlib.blake2b(digest_size=16)
     sizes: list[int | None] = []
     unreadable: dict[str, str] = {}
@@ -55,6 +81,7 @@ def read_contents(records: Sequence[ImageRecord], reader: Reader, depth: SampleD
         try:
             data = b"" if size is None else reader.read(record) if whole else reader.head(record, SAMPLED_BYTES)
         except OSError as error:
+            depends_on_others = True
             size, data = None, b""
             unreadable[record.name] = _reason(error)
         if size is None:
@@ -62,10 +89,12 @@ def read_contents(records: Sequence[ImageRecord], reader: Reader, depth: SampleD
             continue
         digest.update(f"{named}{size}|".encode())
         digest.update(data)
+        depends_on_others = depends_on_others or may_exceed_8_bits(data)
         digest.update(depth.rescaling(record, data).encode())
         head = hashlib.blake2b(f"{size}|".encode() + data[:SAMPLED_BYTES], digest_size=8).digest()
         keys[index] = int.from_bytes(head, "big")
-    return Contents(f"{'content' if whole else 'sampled'}:{digest.hexdigest()}", keys, unreadable)
+    fingerprint = f"{'content' if whole else 'sampled'}:{digest.hexdigest()}"
+    return Contents(fingerprint, keys, unreadable), depends_on_others
 
 
 def hash_of(data: bytes) -> bytes:

@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from harness import datasets
+from harness.activations.center_crops import CropFolder, center_batches
 from harness.backbones.preprocessing import IMAGENET_224
 from harness.datasets.base import ImageSet
 from harness.datasets.loading import BrokenReport, batches, decoding_threads
@@ -56,6 +57,14 @@ def rate_of(images: ImageSet, transform: Callable[[Image.Image, int], Tensor]) -
     return rate
 
 
+def rate_of_stored(images: ImageSet, crops: CropFolder) -> float:
+    """Return the images per second of a pass over the crops, which an earlier pass has stored."""
+    start = time.perf_counter()
+    for _ in center_batches(images, IMAGENET_224, batch_size=32, report=BrokenReport(), crops=crops):
+        pass
+    return len(images) / (time.perf_counter() - start)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=256)
@@ -72,11 +81,14 @@ def main() -> None:
             "decoding alone": rate_of(images, lambda image, _: blank),
             "with crop": rate_of(images, lambda image, _: IMAGENET_224.center(image)),
         }
+        crops = CropFolder.of(Path(name))
+        rate_of_stored(images, crops)
         rates: dict[tuple[str, int], list[float]] = {}
         for _ in range(options.rounds):
             for kind, rate in kinds.items():
                 for threads in options.threads:
                     rates.setdefault((kind, threads), []).append(rate(threads))
+            rates.setdefault(("stored", 0), []).append(rate_of_stored(images, crops))
     medians = {key: statistics.median(values) for key, values in rates.items()}
     for kind in kinds:
         print(f"\n{kind}: threads, images per second, times that of {options.threads[0]} thread")
@@ -85,11 +97,17 @@ def main() -> None:
             mark = " (default)" * (threads == decoding_threads())
             print(f"  {threads:3d}  {medians[kind, threads]:8.0f}  {ratio:5.2f}{mark}")
     first, default = options.threads[0], min(options.threads, key=lambda threads: abs(threads - decoding_threads()))
+    stored = medians["stored", 0]
+    decoded = medians["with crop", default]
+    print(
+        f"\nstored crops: {stored:.0f} images per second, {stored / decoded:.1f} times those decoded by {default} threads"
+    )
     report(
         f"{default} threads / {first}, decoded images per second",
-        medians["with crop", default] / medians["with crop", first],
+        decoded / medians["with crop", first],
         note=f"should be near {min(default, core_count()) / first:g}",
     )
+    report("stored crops / decoded, images per second", stored / decoded, note="should be above 1")
 
 
 if __name__ == "__main__":

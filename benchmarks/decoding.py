@@ -14,25 +14,42 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
+# torch is not imported before harness, which sets how its threads wait: those that spin would take the decoders' cores.
 from _report import report
 from PIL import Image
-from torch import Tensor
 
 from harness import datasets
 from harness.activations.center_crops import CropFolder, center_batches
 from harness.backbones.preprocessing import IMAGENET_224
 from harness.datasets.base import ImageSet
-from harness.datasets.loading import BrokenReport, batches, decoding_threads
+from harness.datasets.loading import BrokenReport, ImageBatch, batches, decoding_threads
 from harness.devices import core_count
 
 #: ImageNet's images have about 500 x 375 pixels and 110 KB.
 SIZE, QUALITY = (500, 375), 92
 
-Rate = Callable[[int], float]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Cost(NamedTuple):
+    """Cost of one image: seconds, and seconds of the CPU, which other load changes less."""
+
+    wall: float
+    cpu: float
+
+
+def cost_of(images: ImageSet, stream: Iterator[ImageBatch]) -> Cost:
+    """Read all batches, and return the cost per image."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in stream:
+        pass
+    return Cost((time.perf_counter() - wall) / len(images), (time.process_time() - cpu) / len(images))
 
 
 def make_images(folder: Path, count: int) -> ImageSet:
@@ -45,24 +62,14 @@ def make_images(folder: Path, count: int) -> ImageSet:
     return datasets.load(f"folder:{folder}")
 
 
-def rate_of(images: ImageSet, transform: Callable[[Image.Image, int], Tensor]) -> Rate:
-    """Return a function from a number of threads to images per second."""
-
-    def rate(threads: int) -> float:
-        start = time.perf_counter()
-        for _ in batches(images, transform, batch_size=32, workers=threads, report=BrokenReport()):
-            pass
-        return len(images) / (time.perf_counter() - start)
-
-    return rate
+def decoded(images: ImageSet, transform: Callable[[Image.Image, int], Tensor], threads: int) -> Cost:
+    """Return the cost of decoding with a number of threads."""
+    return cost_of(images, batches(images, transform, batch_size=32, workers=threads, report=BrokenReport()))
 
 
-def rate_of_stored(images: ImageSet, crops: CropFolder) -> float:
-    """Return the images per second of a pass over the crops, which an earlier pass has stored."""
-    start = time.perf_counter()
-    for _ in center_batches(images, IMAGENET_224, batch_size=32, report=BrokenReport(), crops=crops):
-        pass
-    return len(images) / (time.perf_counter() - start)
+def stored(images: ImageSet, crops: CropFolder) -> Cost:
+    """Return the cost of reading the crops, which an earlier pass has stored."""
+    return cost_of(images, center_batches(images, IMAGENET_224, batch_size=32, report=BrokenReport(), crops=crops))
 
 
 def main() -> None:
@@ -72,42 +79,38 @@ def main() -> None:
     doubling = [2**power for power in range((2 * core_count()).bit_length())]
     parser.add_argument("--threads", type=int, nargs="+", default=doubling)
     options = parser.parse_args()
+    costs: defaultdict[tuple[str, int], list[Cost]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as name:
         images = make_images(Path(name), options.images)
         size = sum(record.path.stat().st_size for record in images.records) / len(images) / 1e3
         print(f"{len(images)} JPEGs of {SIZE[0]} x {SIZE[1]} pixels, {size:.0f} KB on average; {core_count()} cores")
-        blank = torch.zeros(1)
-        kinds = {
-            "decoding alone": rate_of(images, lambda image, _: blank),
-            "with crop": rate_of(images, lambda image, _: IMAGENET_224.center(image)),
+        blank = IMAGENET_224.center(images.open(0))[:, :1, :1]
+        transforms = {
+            "decoding alone": lambda image, _: blank,
+            "with crop": lambda image, _: IMAGENET_224.center(image),
         }
         crops = CropFolder.of(Path(name))
-        rate_of_stored(images, crops)
-        rates: dict[tuple[str, int], list[float]] = {}
+        stored(images, crops)
         for _ in range(options.rounds):
-            for kind, rate in kinds.items():
+            for kind, transform in transforms.items():
                 for threads in options.threads:
-                    rates.setdefault((kind, threads), []).append(rate(threads))
-            rates.setdefault(("stored", 0), []).append(rate_of_stored(images, crops))
-    medians = {key: statistics.median(values) for key, values in rates.items()}
-    for kind in kinds:
-        print(f"\n{kind}: threads, images per second, times that of {options.threads[0]} thread")
+                    costs[kind, threads].append(decoded(images, transform, threads))
+            costs["stored", 0].append(stored(images, crops))
+    rates = {key: 1 / statistics.median(cost.wall for cost in values) for key, values in costs.items()}
+    cpu = {key: 1e3 * statistics.median(cost.cpu for cost in values) for key, values in costs.items()}
+    first = options.threads[0]
+    for kind in transforms:
+        print(f"\n{kind}: threads, images per second, times those of {first}, CPU milliseconds per image")
         for threads in options.threads:
-            ratio = medians[kind, threads] / medians[kind, options.threads[0]]
-            mark = " (default)" * (threads == decoding_threads())
-            print(f"  {threads:3d}  {medians[kind, threads]:8.0f}  {ratio:5.2f}{mark}")
-    first, default = options.threads[0], min(options.threads, key=lambda threads: abs(threads - decoding_threads()))
-    stored = medians["stored", 0]
-    decoded = medians["with crop", default]
-    print(
-        f"\nstored crops: {stored:.0f} images per second, {stored / decoded:.1f} times those decoded by {default} threads"
-    )
-    report(
-        f"{default} threads / {first}, decoded images per second",
-        decoded / medians["with crop", first],
-        note=f"should be near {min(default, core_count()) / first:g}",
-    )
-    report("stored crops / decoded, images per second", stored / decoded, note="should be above 1")
+            key, mark = (kind, threads), " (default)" * (threads == decoding_threads())
+            print(f"  {threads:3d}  {rates[key]:8.0f}  {rates[key] / rates[kind, first]:5.2f}  {cpu[key]:6.2f}{mark}")
+    default = min(options.threads, key=lambda threads: abs(threads - decoding_threads()))
+    best, again = ("with crop", default), ("stored", 0)
+    print(f"\nstored crops: {rates[again]:.0f} images per second, {cpu[again]:.2f} CPU milliseconds per image")
+    growth = rates[best] / rates["with crop", first]
+    note = f"should be near {min(default, core_count()) / first:g} without other load"
+    report(f"{default} threads / {first}, images decoded per second", growth, note=note)
+    report("decoded / stored crops, CPU time per image", cpu[best] / cpu[again], note="should be above 1")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@
     python benchmarks/decoding.py --threads 1 2 4 8 16
 
 The settings are measured in turns, and the median of each is taken: other load then meets all of them. The line
-``decoding alone`` leaves out the crop and the normalisation. If the global lock of Python were held while decoding,
-its rate would not grow with the threads.
+``decoding alone`` leaves out the crop and the normalisation. Python's share is the CPU time of images of 9 x 9 pixels:
+an upper bound of the time per image in which the global lock of Python is held. From it follows a lower bound of the
+number of threads at which the lock limits the rate.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 import tempfile
 import time
@@ -52,12 +54,12 @@ def cost_of(images: ImageSet, stream: Iterator[ImageBatch]) -> Cost:
     return Cost((time.perf_counter() - wall) / len(images), (time.process_time() - cpu) / len(images))
 
 
-def make_images(folder: Path, count: int) -> ImageSet:
-    """Write ``count`` JPEGs of :data:`SIZE` made of the shipped photographs, and return them as an image set."""
+def make_images(folder: Path, count: int, size: tuple[int, int] = SIZE) -> ImageSet:
+    """Write ``count`` JPEGs of ``size`` made of the shipped photographs, and return them as an image set."""
     photos = datasets.load("photos")
-    (folder / "class").mkdir()
+    (folder / "class").mkdir(parents=True)
     for number in range(count):
-        picture = photos.open(number % len(photos)).resize(SIZE, Image.Resampling.BICUBIC)
+        picture = photos.open(number % len(photos)).resize(size, Image.Resampling.BICUBIC)
         picture.save(folder / "class" / f"{number:05d}.jpg", quality=QUALITY)
     return datasets.load(f"folder:{folder}")
 
@@ -81,7 +83,9 @@ def main() -> None:
     options = parser.parse_args()
     costs: defaultdict[tuple[str, int], list[Cost]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as name:
-        images = make_images(Path(name), options.images)
+        images = make_images(Path(name, "images"), options.images)
+        tiny = make_images(Path(name, "tiny"), options.images, (9, 9))
+        tiny_crop = dataclasses.replace(IMAGENET_224, size=8, resize=8).center
         size = sum(record.path.stat().st_size for record in images.records) / len(images) / 1e3
         print(f"{len(images)} JPEGs of {SIZE[0]} x {SIZE[1]} pixels, {size:.0f} KB on average; {core_count()} cores")
         blank = IMAGENET_224.center(images.open(0))[:, :1, :1]
@@ -95,6 +99,7 @@ def main() -> None:
             for kind, transform in transforms.items():
                 for threads in options.threads:
                     costs[kind, threads].append(decoded(images, transform, threads))
+            costs["tiny", 0].append(decoded(tiny, lambda image, _: tiny_crop(image), 1))
             costs["stored", 0].append(stored(images, crops))
     rates = {key: 1 / statistics.median(cost.wall for cost in values) for key, values in costs.items()}
     cpu = {key: 1e3 * statistics.median(cost.cpu for cost in values) for key, values in costs.items()}
@@ -107,9 +112,14 @@ def main() -> None:
     default = min(options.threads, key=lambda threads: abs(threads - decoding_threads()))
     best, again = ("with crop", default), ("stored", 0)
     print(f"\nstored crops: {rates[again]:.0f} images per second, {cpu[again]:.2f} CPU milliseconds per image")
+    share = cpu["tiny", 0] / cpu["with crop", first]
+    print(
+        f"Python's share: {cpu['tiny', 0]:.2f} milliseconds per image; its lock limits {1 / share:.0f} threads or more"
+    )
     growth = rates[best] / rates["with crop", first]
     note = f"should be near {min(default, core_count()) / first:g} without other load"
     report(f"{default} threads / {first}, images decoded per second", growth, note=note)
+    report("Python's share of the CPU time per image", share, note="1 / share threads are not limited by its lock")
     report("decoded / stored crops, CPU time per image", cpu[best] / cpu[again], note="should be above 1")
 
 

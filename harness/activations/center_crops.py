@@ -29,6 +29,7 @@ from harness.atomic import create_partial, remove, replace_atomically
 from harness.backbones.preprocessing import Preprocessing
 from harness.datasets.base import ImageSet
 from harness.datasets.loading import BrokenReport, ImageBatch, prepared_batches
+from harness.errors import UserError
 from harness.identity import digest
 from results.byte_sizes import size_text
 
@@ -39,6 +40,9 @@ SPARE = 2 << 30
 
 FORMAT = 1
 _STORED = 1 << 32
+
+#: Files that could not be made, of which a warning has been given. Every pass tries again.
+_warned: set[Path] = set()
 
 
 class CropFolder(NamedTuple):
@@ -140,12 +144,10 @@ class _Reader:
         self._shape = (preprocessing.size, preprocessing.size, 3)
         if file.stat().st_size != file_size(n_images, preprocessing):
             raise ValueError(f"{file.name} has the wrong size")
-        self._descriptor = os.open(file, os.O_RDONLY)
-        table = os.pread(self._descriptor, 8 * n_images + 8, n_images * self._row_bytes)
-        self._table = np.frombuffer(table, np.uint64)
-        if len(self._table) != n_images + 1 or int(self._table[-1]) != zlib.crc32(table[:-8]):
-            self.close()
+        self._table = np.fromfile(file, np.uint64, offset=n_images * self._row_bytes)
+        if len(self._table) != n_images + 1 or int(self._table[-1]) != zlib.crc32(self._table[:-1].tobytes()):
             raise ValueError(f"{file.name} is damaged")
+        self._descriptor = os.open(file, os.O_RDONLY)
 
     def pixels(self, index: int) -> np.ndarray | None:
         """Return the crop (size, size, 3) uint8 of an image; None if its row is empty or damaged."""
@@ -213,19 +215,24 @@ def _opened(file: Path, n_images: int, preprocessing: Preprocessing) -> _Reader 
 
 
 def _writer(file: Path, n_images: int, preprocessing: Preprocessing, spare: int) -> _Writer | None:
-    """Return a writer; None if the file is too large or the disk has no room for it."""
+    """Return a writer; None if the file is too large, or the folder cannot be written or has no room for it."""
     size = file_size(n_images, preprocessing)
     if size > SIZE_LIMIT:
         return None
-    file.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(file.parent).free
-    if size + spare > free:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(file.parent).free
+        if size + spare <= free:
+            return _Writer(file, n_images, preprocessing)
+        problem = f"{size_text(free)} are free and {size_text(spare)} are kept for other files"
+    except (OSError, UserError) as error:
+        problem = f"no file can be written ({getattr(error, 'strerror', None) or error})"
+    if file not in _warned:
+        _warned.add(file)
         warnings.warn(
             f"The {n_images} images are decoded again in every pass: their crops would take {size_text(size)} at "
-            f"{str(file.parent)!r}, where {size_text(free)} are free and {size_text(spare)} are kept for other files. "
-            "Give a folder on a larger disk with --cache.",
+            f"{str(file.parent)!r}, where {problem}. Give another folder with --cache.",
             RuntimeWarning,
             stacklevel=2,
         )
-        return None
-    return _Writer(file, n_images, preprocessing)
+    return None

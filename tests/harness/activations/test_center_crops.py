@@ -230,6 +230,16 @@ def test_limits_of_size_and_disk(
     with pytest.warns(RuntimeWarning, match="20 images are decoded again in every pass: .* 33.9 KiB .*--cache"):
         assert torch.equal(read(images, CropFolder.of(tmp_path, 1 << 60))[1], expected)
     assert not files(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # given once
+        assert torch.equal(read(images, CropFolder.of(tmp_path, 1 << 60))[1], expected)
+
+
+def test_a_folder_that_cannot_be_written(images: ImageSet, opened: Counter[str], tmp_path: Path) -> None:
+    (tmp_path / "crops").write_text("a file")
+    expected = read(images, None)[1]
+    with pytest.warns(RuntimeWarning, match="no file can be written .*--cache"):
+        assert torch.equal(read(images, CropFolder.of(tmp_path))[1], expected)
 
 
 def test_a_disk_that_fills_up(images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

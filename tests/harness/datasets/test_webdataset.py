@@ -1,4 +1,4 @@
-"""Tar shards: read in place; an archive from somebody else is refused in one sentence, or read as far as it is right."""
+"""Tar shards, read in place; an archive of somebody else is refused in one sentence, or read as far as it is right."""
 
 from __future__ import annotations
 

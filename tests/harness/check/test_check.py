@@ -84,7 +84,7 @@ def test_every_image_set_keeps_the_contract(
 
 def test_no_image_set_is_left_out() -> None:
     # What is not named above needs the package datasets, or a person's own files.
-    assert set(datasets.names()) == {"folder", "hf", "imagenet", "photos", "planted"}
+    assert set(datasets.names()) == {"folder", "hf", "imagenet", "photos", "planted", "webdataset"}
 
 
 @pytest.mark.slow

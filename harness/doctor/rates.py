@@ -7,11 +7,9 @@ from typing import NamedTuple
 
 MEASURED, ASSUMED = "measured here", "arithmetic at assumed H100 rates"
 
-#: Methods whose training step is measured; another trained method has the rate of the first.
-TRAINED = (
-    *("topk_sae", "batchtopk_sae", "matryoshka_sae", "jumprelu_sae", "vanilla_sae", "archetypal_sae"),
-    *("matching_pursuit_sae", "frozen_decoder_sae", "transcoder"),
-)
+#: Trained methods whose codes are dense while they are trained; the others have the rate of a TopK SAE's steps, if
+#: their own are not measured.
+DENSE = ("vanilla_sae", "archetypal_sae", "transcoder")
 
 
 class Rate(NamedTuple):
@@ -41,16 +39,25 @@ class Rates:
     def __getitem__(self, name: str) -> Rate:
         if name in self.measured:
             return self.measured[name]
-        if name.startswith("training ") and "training topk_sae" in self.measured:
-            return self.measured["training topk_sae"]
-        if name.startswith("training "):
-            return DEFAULTS["training"]
-        return DEFAULTS[name]
+        if not name.startswith("training "):
+            return DEFAULTS[name]
+        similar = "vanilla_sae" if name.removeprefix("training ") in DENSE else "topk_sae"
+        return self.measured.get(f"training {similar}", DEFAULTS["training"])
 
     @property
     def calibrated(self) -> bool:
         return bool(self.measured)
 
+
+def rate_text(rate: Rate) -> str:
+    """Return a rate with three digits and its unit: "54.9 GFLOP/s", "435 MB/s", "216 images/s"."""
+    if rate.unit not in ("FLOP/s", "bytes/s"):
+        return f"{rate.value:.3g} {rate.unit}"
+    exponent, prefix = max((entry for entry in _PREFIXES if rate.value >= 10 ** entry[0]), default=(0, ""))
+    return f"{rate.value / 10**exponent:.3g} {prefix}{'B/s' if rate.unit == 'bytes/s' else rate.unit}"
+
+
+_PREFIXES = ((6, "M"), (9, "G"), (12, "T"))
 
 #: As in the specification of a GPU, a multiply-add is two FLOPs. All counts follow this convention.
 DEFAULTS: dict[str, Rate] = {

@@ -15,6 +15,15 @@ from harness.identity import canonical
 Stage = Literal["tokens", "head", "baseline", "training", "clustering", "evaluation"]
 STAGES: tuple[Stage, ...] = ("tokens", "head", "baseline", "training", "clustering", "evaluation")
 
+STAGE_TITLES: dict[Stage, str] = {
+    "tokens": "probing pass",
+    "head": "probe",
+    "baseline": "evaluation passes of the unmodified and ablated network",
+    "training": "training, and other fits",
+    "clustering": "clustering",
+    "evaluation": "evaluation of the methods",
+}
+
 #: Passes over the data that a linear probe takes at most: its solver needs about a hundred.
 PROBE_ITERATIONS = 100
 #: Units and width at which the constant cost of a cell's evaluation is measured.
@@ -127,7 +136,7 @@ def job_steps(job: Job, rates: Rates) -> Iterator[Step]:
         name, config = job.prerequisite.method.spec.name, job.prerequisite.config
         yield from _fit(job._replace(method=name, config=config), layer, rates)
     yield from _evaluation_pass("evaluation", job.evaluated, layer, rates)
-    units = _units(job, layer)
+    units = job.n_units or _units(job, layer)
     codes = job.evaluated * layer.tokens * units
     # Encoder and decoder: one multiply-add, two FLOPs, per weight and token each.
     flops = 4 * codes * max(layer.d_in, layer.d_out)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from harness.devices import best_device
 from harness.doctor.base import Check, Need, grouped
+from harness.doctor.calibration.file import rates_here
 from harness.doctor.disk_needs import disk_needs
 from harness.doctor.estimate import SuiteEstimate, estimate, hours_text
 from harness.doctor.memory import memory_needs
@@ -16,6 +17,9 @@ from harness.doctor.workload import target_key
 from harness.errors import UserError
 from harness.suites import Suite
 from harness.suites.overrides import each_leaf, filter_leaves
+
+#: Hours on a machine without a GPU above which a suite is called too slow.
+SLOW_HOURS = 48.0
 
 
 class SuiteExamination(NamedTuple):
@@ -39,12 +43,16 @@ def examine_suite(
     suite: Suite, store: str | Path, *, device: str = "auto", cache: str | Path | None = None
 ) -> SuiteExamination:
     """Check everything that a suite needs. No weights are loaded, no images are read, nothing is downloaded."""
-    cost = estimate(suite)
+    cache_dir = cache_folder(store, cache)
+    rates, note = rates_here(cache_dir, best_device(device))
+    cost = estimate(suite, rates)
+    if note:
+        cost = cost._replace(notes=[*cost.notes, note])
     suite_needs = [
         *needs(suite),
         _device(device, cost),
         *memory_needs(suite, best_device(device)),
-        *disk_needs(suite, cache_folder(store, cache)),
+        *disk_needs(suite, cache_dir),
     ]
     return SuiteExamination(suite_needs, cost, _describe_runnable(suite, suite_needs))
 
@@ -152,6 +160,11 @@ def _device(device: str, cost: SuiteEstimate) -> Need:
     state = f"none is used; {threads} CPU thread{'s' if threads > 1 else ''}"
     if hours is None or hours <= 0.5:
         return Need(Check("a GPU", True, False, f"{state}, which is enough for this suite"), "nothing")
-    remedy = f"About {hours_text(hours)} on an H100 would be months here: run it on a machine with a GPU."
+    if cost.calibrated:
+        if hours <= SLOW_HOURS:
+            return Need(Check("a GPU", True, False, f"{state}: about {hours_text(hours)} for this suite"), "nothing")
+        remedy = f"It takes about {hours_text(hours)} here: run it on a machine with a GPU."
+    else:
+        remedy = f"About {hours_text(hours)} on an H100 would be months here: run it on a machine with a GPU."
     slowly = "the suite runs, but too slowly to be useful"
     return Need(Check("a GPU", False, False, state, remedy), "nothing", without=slowly)

@@ -40,6 +40,8 @@ class Job(NamedTuple):
     full_fit: bool
     prerequisite: Prerequisite | None = None
     """method that is fitted for this fit, if no cell of the suite does it before"""
+    n_units: int | None = None
+    """number of units, of a fit that has been made"""
 
 
 class Workload(NamedTuple):
@@ -63,6 +65,18 @@ def workload_of(suite: Suite) -> Workload:
     for sized in targets:
         _add_jobs(sized, final, swept, fits)
     return Workload(targets, list(final.values()), list(swept.values()), sizes_known(suite))
+
+
+def trained_methods(suite: Suite) -> list[str]:
+    """Return the names of the methods of a suite that are trained on batches of tokens, without prerequisites."""
+    names = {entry.name: None for leaf in suite.leaves for target in leaf.targets for entry in leaf.methods_of(target)}
+    trained = []
+    for name in names:
+        with calling(METHODS, name):
+            fields = METHODS.get(name).Config.model_fields
+            if {"epochs", "batch_size", "expansion_factor"} <= set(fields):
+                trained.append(name)
+    return trained
 
 
 def sizes_known(suite: Suite) -> bool:

@@ -55,6 +55,16 @@ def file_of(cache: Path, device: str) -> Path:
     return cache / FOLDER / f"{digest({'calibration': VERSION, **machine(device)})}.json"
 
 
+def prepare_folder(cache: Path) -> Path:
+    """Create the folder of the cache.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    remove(create_partial(cache / "probe", folder=False))
+    return cache
+
+
 def load(cache: Path, device: str) -> Loaded:
     """Read the calibration of this machine; a damaged one, and those of other machines, are ignored with a sentence."""
     file = file_of(cache, device)
@@ -66,10 +76,11 @@ def load(cache: Path, device: str) -> Loaded:
         others = sorted((cache / FOLDER).glob("*.json"))
         if not others:
             return Loaded(None)
+        files = "1 calibration file" if len(others) == 1 else f"{len(others)} calibration files"
         return Loaded(
             None,
-            f"The {len(others)} calibration file{'s' if len(others) > 1 else ''} in {str(cache / FOLDER)!r} are of another "
-            "machine, number of threads or library version and are ignored: run harness doctor --calibrate.",
+            f"{files} in {str(cache / FOLDER)!r} of another machine, number of threads or library version: ignored. "
+            "Run harness doctor --calibrate.",
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         return Loaded(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -50,13 +51,11 @@ def _training(name: str, tokens: SyntheticTokens, site: SyntheticSite, seconds: 
         synchronise(device)
         moments.append(time.perf_counter())
         # The first step compiles and allocates; two repetitions need two more.
-        if len(moments) >= 4 and moments[-1] - moments[0] >= seconds / 2 or len(moments) > 200:
+        if (len(moments) >= 4 and moments[-1] - moments[0] >= seconds / 2) or len(moments) > 200:
             raise _Enough
 
-    try:
+    with contextlib.suppress(_Enough):
         method(config).fit(tokens, site, seed=0, device=device, progress=note)
-    except _Enough:
-        pass
     layer = Layer(site.d_in, site.d_out, 1, 0.0)
     epoch = config.model_copy(update={"epochs": 1})
     flops = fit_flops(Job(name, epoch, layer, BATCH, 0, True), layer)

@@ -66,11 +66,11 @@ class SyntheticSite:
 
     @property
     def d_in(self) -> int:
-        return self.weight.shape[1]
+        return int(self.weight.shape[1])
 
     @property
     def d_out(self) -> int:
-        return self.weight.shape[0]
+        return int(self.weight.shape[0])
 
 
 class SyntheticTokens:

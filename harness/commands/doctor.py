@@ -115,15 +115,15 @@ def _calibrate(
     """Measure the rates of this machine, store them and print them."""
     from harness import devices
     from harness.doctor.calibration.file import file_of, prepare_folder, save
-    from harness.doctor.calibration.measure import calibrate
+    from harness.doctor.calibration.measure import METHODS_MEASURED, calibrate
     from harness.doctor.rates import rate_text
     from harness.doctor.verdict import cache_folder
     from harness.doctor.workload import trained_methods
 
     cache = prepare_folder(cache_folder(compute.store, compute.cache))
     device = devices.best_device(compute.device)
-    trained = {} if suite is None else {"trained": trained_methods(suite)}
-    rates = calibrate(cache, device=device, seconds=seconds or 60.0, **trained)
+    trained = METHODS_MEASURED if suite is None else trained_methods(suite)
+    rates = calibrate(cache, device=device, seconds=seconds or 60.0, trained=trained)
     save(cache, device, rates)
     if not is_quiet:
         rows = [[name, rate_text(rate), f"{100 * (rate.spread or 0):.0f} %", rate.size] for name, rate in rates.items()]

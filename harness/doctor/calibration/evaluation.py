@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.activations.baseline import Baseline, make_baseline
 from harness.activations.heads.own import BackboneHead
@@ -12,23 +13,32 @@ from harness.activations.linear_site import LinearLayerSite
 from harness.backbones.base import Backbone
 from harness.cells.evaluate import evaluate
 from harness.doctor.calibration.synthetic import SyntheticSite, SyntheticTokens, image_set, small_backbone
-from harness.doctor.calibration.timing import synchronise
-from harness.doctor.rates import MEASURED, Rate
+from harness.doctor.calibration.timing import rate_of, synchronise
+from harness.doctor.rates import Rate
 from harness.doctor.steps import CELL_UNITS, CELL_WIDTH
 from harness.metrics.base import METRICS, Metric
 from methods import METHODS
 from methods.base import Method, make_config
 
-#: Evaluation images of the small and the large evaluation, from whose difference the rate per code follows.
-IMAGES = (2, 10)
-BATCH = 2
+#: Evaluation images, and images per batch. The first batch is not counted.
+IMAGES, BATCH = 14, 2
 
 
-def measure_evaluation(seconds: float, device: str, products: float, cache: Path) -> dict[str, Rate]:
-    """Measure the evaluation of a dictionary of 6144 units by all metrics that a suite measures by default.
+class _Times(NamedTuple):
+    """Seconds of one evaluation."""
+
+    counted: float
+    """of the passes over all images but those of the first batch"""
+    rest: float
+    """of all else than passes"""
+
+
+def measure_evaluation(device: str, products: float, cache: Path) -> dict[str, Rate]:
+    """Measure twice the evaluation of a dictionary of 6144 units by all metrics that a suite measures by default.
+
+    Its size is fixed, since most of its time does not depend on the number of images.
 
     Args:
-        seconds: not used for the size, which is fixed; a repetition is left out if the first one took longer.
         products: FLOP/s of float32 products, to subtract encoder and decoder.
         cache: folder for the temporary baseline.
     """
@@ -40,46 +50,39 @@ def measure_evaluation(seconds: float, device: str, products: float, cache: Path
     config = make_config(method, {"expansion_factor": CELL_UNITS // CELL_WIDTH})
     fitted = method(config).fit(SyntheticTokens(2048, layer), layer, seed=0, device=device)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".calibration-") as folder:
-        small, large = (_baseline(backbone, site, n, Path(folder)) for n in IMAGES)
+        baseline = _baseline(backbone, site, Path(folder))
         metrics = [metric for name in METRICS.names() if (metric := METRICS.get(name)).default]
-        # Compiles and allocates.
-        first = _seconds(fitted, small, metrics, device)
-        repetitions = 2 if first < seconds else 1
-        pairs = [
-            (_seconds(fitted, small, metrics, device), _seconds(fitted, large, metrics, device))
-            for _ in range(repetitions)
-        ]
-    n_tokens = small.n_tokens
-    codes = (IMAGES[1] - IMAGES[0]) * n_tokens * CELL_UNITS
+        both = [_times(fitted, baseline, metrics, device) for _ in range(2)]
+        n_tokens = baseline.n_tokens
+    codes = (IMAGES - BATCH) * n_tokens * CELL_UNITS
     coding = 4 * codes * CELL_WIDTH / products
-    # The products are a lower bound of encoder and decoder, so that the difference may be too small.
-    rates = [codes / max(large_s - small_s - coding, 0.1 * (large_s - small_s), 1e-9) for small_s, large_s in pairs]
-    code_rate = sum(rates) / len(rates)
-    per_image = (codes / code_rate + coding) / (IMAGES[1] - IMAGES[0])
-    constants = [max(small_s - IMAGES[0] * per_image, 1e-3) for small_s, _ in pairs]
-    constant = sum(constants) / len(constants)
-    size = f"{IMAGES[1] - IMAGES[0]} images, {n_tokens} tokens, {CELL_UNITS} units"
+    # Where encoder and decoder are slower than the products were, little would be left for statistics and metrics.
+    rates = [codes / max(times.counted - coding, 0.1 * times.counted) for times in both]
+    size = f"{IMAGES - BATCH} images, {n_tokens} tokens, {CELL_UNITS} units"
     return {
-        "codes": Rate(code_rate, "codes/s", MEASURED, size, (max(rates) - min(rates)) / code_rate),
-        "cells": Rate(
-            1 / constant,
-            "cells/s",
-            MEASURED,
-            f"{CELL_UNITS} units of width {CELL_WIDTH}",
-            (max(constants) - min(constants)) / constant,
-        ),
+        "codes": rate_of(rates, "codes/s", size),
+        "cells": rate_of([1 / times.rest for times in both], "cells/s", f"{CELL_UNITS} units of width {CELL_WIDTH}"),
     }
 
 
-def _baseline(backbone: Backbone, site: LinearLayerSite, n: int, cache: Path) -> Baseline:
+def _baseline(backbone: Backbone, site: LinearLayerSite, cache: Path) -> Baseline:
     head = BackboneHead(backbone, None)
     return make_baseline(
-        backbone, site, image_set(n), head, cache, top_images=100, head_identity="calibration", batch_size=BATCH
+        backbone, site, image_set(IMAGES), head, cache, top_images=100, head_identity="calibration", batch_size=BATCH
     )
 
 
-def _seconds(method: Method, baseline: Baseline, metrics: list[type[Metric]], device: str) -> float:
+def _times(method: Method, baseline: Baseline, metrics: list[type[Metric]], device: str) -> _Times:
+    moments: list[float] = []
+
+    def note(done: int, total: int, what: str) -> None:
+        if what == "evaluation images":
+            synchronise(device)
+            moments.append(time.perf_counter())
+
     started = time.perf_counter()
-    evaluate(method, baseline, metrics)
+    evaluate(method, baseline, metrics, progress=note)
     synchronise(device)
-    return time.perf_counter() - started
+    total = time.perf_counter() - started
+    counted = moments[-1] - moments[0]
+    return _Times(counted, max(total - counted * IMAGES / (IMAGES - BATCH), 1e-6))

@@ -16,9 +16,8 @@ from methods.process_state import restored_generators
 #: Trained methods that are measured if no suite is given: with sparse codes, with dense ones, and with several steps.
 METHODS_MEASURED = ("topk_sae", "vanilla_sae", "matching_pursuit_sae")
 
-#: Shares of the time.
+#: Shares of the time; the rest is for the evaluation, whose size is fixed.
 _SHARES = {"images": 0.12, "networks": 0.25, "products": 0.04, "training": 0.33, "clustering": 0.12, "disk": 0.04}
-_EVALUATION_SHARE = 0.1
 
 
 @numerics.threads()
@@ -55,5 +54,5 @@ def calibrate(
             rates |= measure(_SHARES[name] * seconds)
         report("evaluation")
         products = rates["float32 products"].value
-        rates |= measure_evaluation(_EVALUATION_SHARE * seconds, device, products, cache)
+        rates |= measure_evaluation(device, products, cache)
     return rates

@@ -151,6 +151,7 @@ def _print_rows(header: list[str], rows: list[list[str]]) -> None:
 def _sentences(estimate: SuiteEstimate) -> list[str]:
     """Return the estimate as sentences."""
     from harness.doctor.estimate import hours_text
+    from results.duration_text import duration_text
 
     swept = f", and {estimate.sweep_cells} of the sweeps before them" if estimate.sweep_cells else ""
     lines = [f"{estimate.cells} cells{swept}."]
@@ -158,6 +159,8 @@ def _sentences(estimate: SuiteEstimate) -> list[str]:
         lines.append(f"Disk for tokens and baselines: {size_text(estimate.disk_bytes)}.")
     if estimate.gpu_hours is not None:
         duration = hours_text(estimate.gpu_hours)
+        if estimate.calibrated:
+            duration = duration_text(3600 * estimate.gpu_hours)
         where = "This machine" if estimate.calibrated else "One H100"
         source = "from rates measured here" if estimate.calibrated else "arithmetic, not measured"
         lines.append(f"{where}: about {duration}, without judges ({source}; docs/reproduce.md).")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -10,6 +11,7 @@ from harness.doctor.layers import Layer
 from harness.doctor.rates import Rates
 from harness.doctor.workload import Job, SizedTarget, Workload
 from harness.identity import canonical
+from methods.base import MethodConfig
 
 #: Parts of a run whose time is logged.
 Stage = Literal["tokens", "head", "baseline", "training", "clustering", "evaluation"]
@@ -178,34 +180,40 @@ def _step(stage: Stage, name: str, amount: float, rate: str, rates: Rates) -> St
 
 def _units(job: Job, layer: Layer) -> float:
     """Return the number of units; 8 per neuron are assumed for ELUDe, one for methods without a number."""
-    config: Any = job.config
+    config = job.config
     splits = hasattr(config, "top_k_fraction") or getattr(config, "counts_of", None) is not None
-    factor = getattr(config, "expansion_factor", None) or (8 if splits else getattr(config, "parts", None) or 1)
-    return float(factor) * layer.d_out
+    factor = _setting(config, "expansion_factor") or (8.0 if splits else _setting(config, "parts") or 1.0)
+    return factor * layer.d_out
+
+
+def _setting(config: MethodConfig, name: str) -> float | None:
+    """Return a setting if it is a positive number: that of a plugin may have the same name and another type."""
+    value = getattr(config, name, None)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and value is not None and 0 < value < math.inf else None
 
 
 def fit_flops(job: Job, layer: Layer) -> float:
     """Return an upper bound of the FLOPs of one fit; 0 for methods that neither train nor cluster."""
-    config: Any = job.config
-    if hasattr(config, "epochs"):
+    config = job.config
+    if (epochs := _setting(config, "epochs")) is not None:
         width = layer.d_in if job.method == "transcoder" else layer.d_out
-        steps = getattr(config, "k", 1) or 1 if job.method == "matching_pursuit_sae" else 1
+        steps = (_setting(config, "k") or 1.0) if job.method == "matching_pursuit_sae" else 1.0
         # Three products per weight and token: forward, gradient of the weights, gradient of the input. Each is a
         # multiply-add, two FLOPs, so six FLOPs in total. This is an upper bound: the encoder needs no gradient of its
         # input, and a linear autoencoder takes five FLOPs per weight.
         per_token = 6 * _units(job, layer) * (width + layer.d_out) * steps
-        return job.n_tokens * int(config.epochs) * per_token
-    if hasattr(config, "top_k_fraction"):
-        instances = getattr(config, "top_k", None) or config.top_k_fraction * job.n_tokens
+        return job.n_tokens * epochs * per_token
+    if (fraction := _setting(config, "top_k_fraction")) is not None:
+        instances = _setting(config, "top_k") or fraction * job.n_tokens
         # All pairs of instances twice, for every neuron (docs/elude.md); a multiply-add is two FLOPs.
-        flops: float = layer.d_out * 4 * min(instances, job.n_tokens) ** 2 * layer.d_in
-        return flops
+        return layer.d_out * 4 * min(instances, job.n_tokens) ** 2 * layer.d_in
     return 0.0
 
 
 def _fit(job: Job, layer: Layer, rates: Rates) -> Iterator[Step]:
     flops = fit_flops(job, layer)
-    if hasattr(job.config, "epochs"):
+    if _setting(job.config, "epochs") is not None:
         yield _step("training", job.method, flops, f"training {job.method}", rates)
     elif flops:
         yield _step("clustering", job.method, flops, "clustering", rates)

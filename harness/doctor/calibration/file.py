@@ -72,8 +72,8 @@ def load(cache: Path, device: str) -> Loaded:
         if file.stat().st_size > _MOST_BYTES:
             raise ValueError("it is too large")
         return Loaded(_parsed(json.loads(file.read_text(encoding="utf-8")), device))
-    except FileNotFoundError:
-        others = sorted((cache / FOLDER).glob("*.json"))
+    except (FileNotFoundError, NotADirectoryError):
+        others = _files(cache / FOLDER)
         if not others:
             return Loaded(None)
         files = "1 calibration file" if len(others) == 1 else f"{len(others)} calibration files"
@@ -119,6 +119,14 @@ def rates_here(cache: Path, device: str) -> tuple[Rates, str]:
     if loaded.calibration is None:
         return Rates(), loaded.note
     return Rates(loaded.calibration.rates, overlapping=device != "cpu"), ""
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the calibrations in a folder; none if it cannot be read."""
+    try:
+        return sorted(folder.glob("*.json"))
+    except OSError:
+        return []
 
 
 def _parsed(content: Any, device: str) -> Calibration:

@@ -66,7 +66,7 @@ def doctor(
         raise UserError("--seconds belongs to --calibrate: give both.")
     load_plugins(plugin)
     if suite is None and calibrate:
-        measured = _calibrate(compute, None, seconds)
+        measured = _calibrate(compute, None, seconds, is_quiet=as_json)
         if as_json:
             print_json({name: rate._asdict() for name, rate in measured.items()})
         return
@@ -115,7 +115,7 @@ def _calibrate(
     """Measure the rates of this machine, store them and print them."""
     from harness import devices
     from harness.doctor.calibration.file import file_of, prepare_folder, save
-    from harness.doctor.calibration.measure import METHODS_MEASURED, calibrate
+    from harness.doctor.calibration.measure import METHODS_MEASURED, calibrate, no_report
     from harness.doctor.rates import rate_text
     from harness.doctor.verdict import cache_folder
     from harness.doctor.workload import trained_methods
@@ -123,7 +123,8 @@ def _calibrate(
     cache = prepare_folder(cache_folder(compute.store, compute.cache))
     device = devices.best_device(compute.device)
     trained = METHODS_MEASURED if suite is None else trained_methods(suite)
-    rates = calibrate(cache, device=device, seconds=seconds or 60.0, trained=trained)
+    report = no_report if is_quiet else out_short
+    rates = calibrate(cache, device=device, seconds=seconds or 60.0, trained=trained, report=report)
     save(cache, device, rates)
     if not is_quiet:
         rows = [[name, rate_text(rate), f"{100 * (rate.spread or 0):.0f} %", rate.size] for name, rate in rates.items()]

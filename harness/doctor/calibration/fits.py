@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.doctor.calibration.synthetic import SyntheticSite, SyntheticTokens
@@ -16,9 +16,14 @@ from harness.doctor.workload import Job
 from methods import METHODS
 from methods.base import make_config
 from methods.elude.lanes import plan_lanes
+from methods.errors import UserError
+from methods.plugin_calls import calling
 
 #: Tokens per training step.
 BATCH = 1024
+#: The first step compiles and allocates; each of two repetitions needs one more, and their ends are timed.
+FEWEST_STEPS = 4
+
 #: Tokens to train on: at least one per unit, which archetypal SAEs need.
 TOKENS = 8 * BATCH
 
@@ -30,11 +35,23 @@ class _Enough(Exception):
     """Exception that ends a training once enough steps are timed."""
 
 
-def measure_training(names: Sequence[str], seconds: float, device: str) -> dict[str, Rate]:
-    """Measure the training steps of the methods ``names``, at 768 -> 6144 units and batches of 1024 tokens."""
+def measure_training(
+    names: Sequence[str], seconds: float, device: str, report: Callable[[str], None]
+) -> dict[str, Rate]:
+    """Measure the training steps of the methods ``names``, at 768 -> 6144 units and batches of 1024 tokens.
+
+    A method that cannot be trained at this size is reported and left out.
+    """
     site = SyntheticSite(CELL_WIDTH, CELL_WIDTH)
     tokens = SyntheticTokens(TOKENS, site)
-    return {f"training {name}": _training(name, tokens, site, seconds / len(names), device) for name in names}
+    rates = {}
+    for name in names:
+        try:
+            with calling(METHODS, name):
+                rates[f"training {name}"] = _training(name, tokens, site, seconds / len(names), device)
+        except UserError as error:
+            report(f"The training of {name} is not measured: {error}")
+    return rates
 
 
 def _training(name: str, tokens: SyntheticTokens, site: SyntheticSite, seconds: float, device: str) -> Rate:
@@ -50,12 +67,13 @@ def _training(name: str, tokens: SyntheticTokens, site: SyntheticSite, seconds: 
             return
         synchronise(device)
         moments.append(time.perf_counter())
-        # The first step compiles and allocates; two repetitions need two more.
-        if (len(moments) >= 4 and moments[-1] - moments[0] >= seconds / 2) or len(moments) > 200:
+        if (len(moments) >= FEWEST_STEPS and moments[-1] - moments[0] >= seconds / 2) or len(moments) > 200:
             raise _Enough
 
     with contextlib.suppress(_Enough):
         method(config).fit(tokens, site, seed=0, device=device, progress=note)
+    if len(moments) < FEWEST_STEPS:
+        raise UserError(f"{name} reports {len(moments)} training steps, and {FEWEST_STEPS} are needed.")
     layer = Layer(site.d_in, site.d_out, 1, 0.0)
     epoch = config.model_copy(update={"epochs": 1})
     flops = fit_flops(Job(name, epoch, layer, BATCH, 0, True), layer)

@@ -20,6 +20,10 @@ METHODS_MEASURED = ("topk_sae", "vanilla_sae", "matching_pursuit_sae")
 _SHARES = {"images": 0.12, "networks": 0.25, "products": 0.04, "training": 0.33, "clustering": 0.12, "disk": 0.04}
 
 
+def no_report(sentence: str) -> None:
+    """Ignore a sentence."""
+
+
 @numerics.threads()
 def calibrate(
     cache: Path,
@@ -27,7 +31,7 @@ def calibrate(
     device: str = "cpu",
     seconds: float = 60.0,
     trained: Sequence[str] = METHODS_MEASURED,
-    report: Callable[[str], None] = lambda what: None,
+    report: Callable[[str], None] = no_report,
 ) -> dict[str, Rate]:
     """Measure the rates of this machine, each twice, with the code and the threads of a run.
 
@@ -37,22 +41,22 @@ def calibrate(
         cache: folder whose disk is measured; it must exist. Temporary files in it are removed.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         trained: names of the trained methods whose steps are measured.
-        report: called with the name of each group of measurements before it.
+        report: receives sentences on what is measured, and on what cannot be.
     """
     rates: dict[str, Rate] = {}
     measurements: dict[str, Callable[[float], dict[str, Rate]]] = {
         "images": measure_images,
         "networks": lambda share: measure_networks(share, device),
         "products": lambda share: measure_products(share, device),
-        "training": lambda share: measure_training(trained, share, device) if trained else {},
+        "training": lambda share: measure_training(trained, share, device, report) if trained else {},
         "clustering": lambda share: measure_clustering(share, device),
         "disk": lambda share: measure_disk(share, cache),
     }
     with restored_generators():
         for name, measure in measurements.items():
-            report(name)
+            report(f"Measuring {name} ...")
             rates |= measure(_SHARES[name] * seconds)
-        report("evaluation")
+        report("Measuring an evaluation ...")
         products = rates["float32 products"].value
         rates |= measure_evaluation(device, products, cache)
     return rates

@@ -137,7 +137,12 @@ def job_steps(job: Job, rates: Rates) -> Iterator[Step]:
     if job.prerequisite is not None:
         name, config = job.prerequisite.method.spec.name, job.prerequisite.config
         yield from _fit(job._replace(method=name, config=config), layer, rates)
-    yield from _evaluation_pass("evaluation", job.evaluated, layer, rates)
+    if job.runs_network:
+        yield from _evaluation_pass("evaluation", job.evaluated, layer, rates)
+    else:
+        # In float16 or float32; the larger is assumed.
+        stored = 4.0 * job.evaluated * layer.tokens * layer.d_out
+        yield _step("evaluation", "read of stored outputs", stored, "disk read", rates)
     units = job.n_units or _units(job, layer)
     codes = job.evaluated * layer.tokens * units
     # Encoder and decoder: one multiply-add, two FLOPs, per weight and token each.

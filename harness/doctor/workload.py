@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from harness.doctor.layers import Layer, layer_of
 from harness.identity import canonical
+from harness.metrics.base import METRICS
 from harness.suites import MethodEntry, Suite, Target
 from methods import METHODS
-from methods.base import MethodConfig, Prerequisite, make_config
+from methods.base import MethodConfig, MethodSpec, Prerequisite, make_config
 from methods.file_settings import plain_config
 from methods.plugin_calls import calling
 
 #: Images (probing, evaluation) of sets whose size is known without reading them; the photographs follow the suite.
 IMAGENET = (1_281_167, 50_000)
+
+#: Metrics of the cells of a sweep.
+SWEEP_METRICS = ("l0", "r2")
 
 
 class SizedTarget(NamedTuple):
@@ -42,6 +46,8 @@ class Job(NamedTuple):
     """method that is fitted for this fit, if no cell of the suite does it before"""
     n_units: int | None = None
     """number of units, of a fit that has been made"""
+    runs_network: bool = True
+    """False if the cell is measured on the stored outputs of the layer (:func:`harness.cells.evaluate.evaluate`)"""
 
 
 class Workload(NamedTuple):
@@ -97,6 +103,18 @@ def target_key(leaf: Suite, target: Target) -> str:
     return canonical({"target": layer, "data": leaf.data.model_dump(), "probing": probing, "seeds": list(seeds)})
 
 
+def runs_network(spec: MethodSpec, metrics: Iterable[str] | None) -> bool:
+    """Return False if a method is measured without the network: it reads outputs, and so do all of its metrics.
+
+    Args:
+        metrics: names of the metrics; None: those that a suite measures by default.
+    """
+    if spec.reads == "input" or metrics is None:
+        return True
+    listed = METRICS.names()
+    return any(name not in listed or METRICS.get(name).needs_network for name in metrics)
+
+
 def _sized(leaf: Suite, target: Target) -> SizedTarget:
     shared = {"backbone": target.backbone, "site": target.site, "data": leaf.data.model_dump()}
     return SizedTarget(leaf, target, layer_of(target.backbone, target.site), *(_images(leaf) or (0, 0)), shared)
@@ -139,13 +157,23 @@ def _add_entry(
             fitted = (entry.select and token_seed == first and not number) or canonical(fit) in fits
             needed = method.prerequisite(settings)
             needed = _unless_fitted(needed, shared, token_seed, init_seeds[: number + 1], fits)
-            job = Job(entry.name, settings, layer, n_tokens, evaluated, not fitted, None if fitted else needed)
+            job = Job(
+                entry.name,
+                settings,
+                layer,
+                n_tokens,
+                evaluated,
+                not fitted,
+                None if fitted else needed,
+                runs_network=runs_network(spec, leaf.evaluation.metrics),
+            )
             final.setdefault(canonical({**fit, **measured}), job)
             fits.add(canonical(fit))
     for point in grid(entry.name, leaf.sweep.grid) if entry.select else ():
         config = plain_config(make_config(method, {**entry.config, **point}))
         key = canonical({**shared, "name": entry.name, "config": config, "seed": first})
-        swept.setdefault(key, Job(entry.name, settings, layer, n_tokens, evaluated, True))
+        network = runs_network(spec, SWEEP_METRICS)
+        swept.setdefault(key, Job(entry.name, settings, layer, n_tokens, evaluated, True, runs_network=network))
 
 
 def _unless_fitted(

@@ -12,7 +12,7 @@ from harness.cells.run_cell import CellResult
 from harness.doctor.calibration.file import rates_here
 from harness.doctor.layers import Layer, layer_of
 from harness.doctor.steps import STAGE_TITLES, STAGES, Images, Stage, image_steps, job_steps
-from harness.doctor.workload import Job
+from harness.doctor.workload import Job, runs_network
 from harness.executors.base import Event, Opened
 from harness.run.journal import Journal
 from harness.suites import Suite
@@ -127,6 +127,7 @@ class StepTimes:
             is_new,
             needed if is_new else None,
             result.record.n_units,
+            runs_network(cell.spec, [metric.id for metric in cell.metrics]),
         )
         for step in job_steps(job, self.rates):
             self._estimated[step.stage] += step.seconds

@@ -162,6 +162,18 @@ def test_sweeps_and_shared_passes_count_as_the_run_computes_them() -> None:
     assert seconds[1]["evaluation", "forward"] == pytest.approx(3 * seconds[0]["evaluation", "forward"])
 
 
+def test_cells_that_are_measured_on_stored_outputs_run_no_network() -> None:
+    def forward(name: str, metrics: list[str]) -> float:
+        suite = small(methods=[{"name": name}], evaluation={"metrics": metrics})
+        steps = estimate(suite, Rates(ROUND, overlapping=False)).steps
+        return sum(step.seconds for step in steps if (step.stage, step.step) == ("evaluation", "forward"))
+
+    assert forward("topk_sae", ["l0", "r2"]) == 0
+    assert forward("topk_sae", ["l0", "agreement"]) > 0
+    # A method that reads the input of the layer needs it in any case.
+    assert forward("transcoder", ["l0", "r2"]) > 0
+
+
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
     [(54.91e9, "FLOP/s", "54.9 GFLOP/s"), (4.35e8, "bytes/s", "435 MB/s"), (216.1, "images/s", "216 images/s")],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +27,8 @@ class Inputs(NamedTuple):
     baseline: Baseline
     broken: BrokenReport
     """images that could not be read"""
+    seconds: dict[str, float] = {}
+    """time of what was made here: "tokens", "head", "baseline"; what was read from the cache is left out"""
 
     def notes(self) -> list[str]:
         """Return the notes on skipped images to be recorded with every cell."""
@@ -49,21 +53,46 @@ def open_inputs(
         UserError: if the images, the head or the free disk space are unsuitable.
     """
     report = BrokenReport(prepared.probing.skipped)
-    shared: dict[str, Any] = {"progress": progress, "report": report, "batch_size": suite.evaluation.batch_size}
+    times = _Times(progress)
+    shared: dict[str, Any] = {"progress": times.progress, "report": report, "batch_size": suite.evaluation.batch_size}
     plans = list(dict.fromkeys(plans))
-    token_sets = collect(prepared.backbone, prepared.site, prepared.probing, plans, cache, **shared)
-    head = prepared.head.make(cache, **shared)
-    baseline = make_baseline(
-        prepared.backbone,
-        prepared.site,
-        prepared.evaluation,
-        head,
-        cache,
-        top_images=suite.evaluation.top_images,
-        head_identity=canonical(prepared.head_identity()),
-        dtype=suite.probing.dtype,
-        **shared,
-    )
+    with times.of("tokens"):
+        token_sets = collect(prepared.backbone, prepared.site, prepared.probing, plans, cache, **shared)
+    with times.of("head"):
+        head = prepared.head.make(cache, **shared)
+    with times.of("baseline"):
+        baseline = make_baseline(
+            prepared.backbone,
+            prepared.site,
+            prepared.evaluation,
+            head,
+            cache,
+            top_images=suite.evaluation.top_images,
+            head_identity=canonical(prepared.head_identity()),
+            dtype=suite.probing.dtype,
+            **shared,
+        )
     if prepared.head.fitted:
         require_seen_classes(prepared.split, unreadable=report)
-    return Inputs(dict(zip(plans, token_sets, strict=True)), baseline, report)
+    return Inputs(dict(zip(plans, token_sets, strict=True)), baseline, report, times.seconds)
+
+
+class _Times:
+    """Time of each stage in which images passed through the network: one that reports progress."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+        self._has_passed = False
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        self._has_passed = True
+        self._progress(done, total, what)
+
+    @contextlib.contextmanager
+    def of(self, stage: str) -> Iterator[None]:
+        self._has_passed = False
+        started = time.perf_counter()
+        yield
+        if self._has_passed:
+            self.seconds[stage] = time.perf_counter() - started

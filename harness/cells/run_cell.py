@@ -109,6 +109,8 @@ class CellResult:
     unit_maps: pd.DataFrame | None = None
     log_problem: str = ""
     """sentence for the user about the training log; empty if nothing was wrong"""
+    fit_step_seconds: float = 0.0
+    """time of the fit in this cell, or of loading it; ``record.fit_seconds`` is that of the original fit"""
 
     @property
     def finished(self) -> bool:
@@ -177,6 +179,7 @@ def _computed(
     _seed_everything(seed_of("cell", cell.plan.seed, cell.init_seed))
     resume_dir = work_dir(folder, cell.cell_id)
     tokens = inputs.tokens[cell.plan]
+    fit_clock = time.perf_counter()
     fit = fit_cell(
         cell,
         tokens,
@@ -187,6 +190,7 @@ def _computed(
         work_dir=resume_dir,
         on_metrics=no_metrics if log is None else log.on_metrics,
     )
+    fit_step_seconds = time.perf_counter() - fit_clock
     method = fit.method
     evaluation = evaluate(method, inputs.baseline, cell.metrics, progress=tell)
     artifact = keep(fit, cell, folder, tokens, device)
@@ -219,6 +223,7 @@ def _computed(
         _curve_frame(curves),
         evaluation.outcomes,
         unit_maps=evaluation.unit_maps,
+        fit_step_seconds=fit_step_seconds,
     )
 
 

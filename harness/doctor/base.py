@@ -21,11 +21,11 @@ class Need(NamedTuple):
     """Requirement of a suite, with the part of the suite that cannot run without it."""
 
     check: Check
-    stops: Literal["all", "backbone", "head", "method", "nothing"]
+    stops: Literal["all", "backbone", "head", "method", "target", "nothing"]
     """the part that cannot run if the check fails"""
     key: str = ""
-    """key of the backbone (:func:`harness.doctor.needs.backbone_key`), head (``head_key``) or method (``method_key``)
-    that it stops"""
+    """key of the backbone (:func:`harness.doctor.needs.backbone_key`), head (``head_key``), method (``method_key``)
+    or target (:func:`harness.doctor.workload.target_key`) that it stops"""
     without: str = ""
     """the part that still runs, in words, if nothing is stopped"""
 

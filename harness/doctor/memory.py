@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.doctor.base import Check, Need
-from harness.doctor.estimate import layer_of
+from harness.doctor.layers import layer_of
 from harness.doctor.needs import method_key
 from harness.suites import Suite
 from methods import METHODS

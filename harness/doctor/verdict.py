@@ -8,14 +8,18 @@ from typing import NamedTuple
 
 from harness.devices import best_device
 from harness.doctor.base import Check, Need, grouped
-from harness.doctor.environment import free_bytes, used_bytes
+from harness.doctor.calibration.file import rates_here
+from harness.doctor.disk_needs import disk_needs
 from harness.doctor.estimate import SuiteEstimate, estimate, hours_text
 from harness.doctor.memory import memory_needs
 from harness.doctor.needs import backbone_key, head_key, method_key, needs
+from harness.doctor.workload import target_key
 from harness.errors import UserError
 from harness.suites import Suite
 from harness.suites.overrides import each_leaf, filter_leaves
-from results.byte_sizes import size_text
+
+#: Hours on a machine without a GPU above which a suite is called too slow.
+SLOW_HOURS = 48.0
 
 
 class SuiteExamination(NamedTuple):
@@ -39,12 +43,16 @@ def examine_suite(
     suite: Suite, store: str | Path, *, device: str = "auto", cache: str | Path | None = None
 ) -> SuiteExamination:
     """Check everything that a suite needs. No weights are loaded, no images are read, nothing is downloaded."""
-    cost = estimate(suite)
+    cache_dir = cache_folder(store, cache)
+    rates, note = rates_here(cache_dir, best_device(device))
+    cost = estimate(suite, rates)
+    if note:
+        cost = cost._replace(notes=[*cost.notes, note])
     suite_needs = [
         *needs(suite),
         _device(device, cost),
         *memory_needs(suite, best_device(device)),
-        *_disk_space(store, cache, cost),
+        *disk_needs(suite, cache_dir),
     ]
     return SuiteExamination(suite_needs, cost, _describe_runnable(suite, suite_needs))
 
@@ -70,6 +78,11 @@ def require(
         notes = [f"Skipped, because this is missing: {need.check.what} ({need.check.found})." for need in missing]
         return RunnableSuite(runnable, notes)
     raise UserError(_error_text(suite, examined, missing))
+
+
+def cache_folder(store: str | Path, cache: str | Path | None) -> Path:
+    """Return the folder of token sets, baselines and the calibration: ``cache``, or ``cache/`` beside the store."""
+    return Path(cache or Path(store).parent / "cache").expanduser().absolute()
 
 
 def _skipping_unsuitable(suite: Suite) -> Suite:
@@ -117,6 +130,7 @@ def _without(suite: Suite, missing: Sequence[Need]) -> Suite | None:
     backbones = {need.key for need in missing if need.stops == "backbone"}
     heads = {need.key for need in missing if need.stops == "head"}
     entries = {need.key for need in missing if need.stops == "method"}
+    stopped = {need.key for need in missing if need.stops == "target"}
 
     def runnable(leaf: Suite) -> Suite | None:
         targets = []
@@ -124,6 +138,8 @@ def _without(suite: Suite, missing: Sequence[Need]) -> Suite | None:
             listed = leaf.methods_of(target)
             remaining = tuple(entry for entry in listed if method_key(entry) not in entries)
             if backbone_key(target) in backbones or head_key(target) in heads or not remaining:
+                continue
+            if stopped and target_key(leaf, target) in stopped:
                 continue
             changed = target.model_copy(update={"methods": remaining, "settings": {}})
             targets.append(target if remaining == listed else changed)
@@ -144,20 +160,11 @@ def _device(device: str, cost: SuiteEstimate) -> Need:
     state = f"none is used; {threads} CPU thread{'s' if threads > 1 else ''}"
     if hours is None or hours <= 0.5:
         return Need(Check("a GPU", True, False, f"{state}, which is enough for this suite"), "nothing")
-    remedy = f"About {hours_text(hours)} on an H100 would be months here: run it on a machine with a GPU."
+    if cost.calibrated:
+        if hours <= SLOW_HOURS:
+            return Need(Check("a GPU", True, False, f"{state}: about {hours_text(hours)} for this suite"), "nothing")
+        remedy = f"It takes about {hours_text(hours)} here: run it on a machine with a GPU."
+    else:
+        remedy = f"About {hours_text(hours)} on an H100 would be months here: run it on a machine with a GPU."
     slowly = "the suite runs, but too slowly to be useful"
     return Need(Check("a GPU", False, False, state, remedy), "nothing", without=slowly)
-
-
-def _disk_space(store: str | Path, cache: str | Path | None, cost: SuiteEstimate) -> list[Need]:
-    """Return the requirement of disk space for tokens and baselines; none if their size is unknown."""
-    if cost.disk_bytes is None:
-        return []
-    cache_dir = Path(cache or Path(store).parent / "cache").expanduser().absolute()
-    free = free_bytes(cache_dir)
-    # Files already in the cache need no new space. Which of them belong to this suite would be expensive to compute.
-    used = used_bytes(cache_dir)
-    ok = cost.disk_bytes <= free + used
-    state = f"{size_text(cost.disk_bytes)} for tokens and baselines, {size_text(free)} are free"
-    remedy = "Use a folder with more space: --cache FOLDER. Or run one table at a time and empty the cache in between."
-    return [Need(Check("disk", ok, True, state, "" if ok else remedy), "all")]

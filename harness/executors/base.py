@@ -67,6 +67,8 @@ class Opened(NamedTuple):
     prepared: PreparedTarget
     broken: Mapping[str, str]
     """images that could not be read, name to reason"""
+    seconds: Mapping[str, float] = {}
+    """time of the inputs that were made (:attr:`harness.cells.inputs.Inputs.seconds`); empty if it is not known"""
 
 
 Event: TypeAlias = "Opened | CellResult"

@@ -71,7 +71,7 @@ class SingleMachine(Executor):
             return
         finally:
             work.sharing.release_inputs(target.prepared)
-        yield Opened(target.prepared, dict(inputs.broken))
+        yield Opened(target.prepared, dict(inputs.broken), inputs.seconds)
         yield from self.compute_cells(work, target, inputs)
 
     @abstractmethod

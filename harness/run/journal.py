@@ -69,6 +69,10 @@ class Journal(Reporter):
         self.reporter.say(sentence)
         self._write(sentence)
 
+    def log(self, sentence: str) -> None:
+        """Write a sentence to the log file alone."""
+        self._write(sentence)
+
     def say_once(self, sentence: str) -> None:
         self.reporter.say_once(sentence)
         # The reporter serves all parts of a suite, and each part has a log of its own.

@@ -22,6 +22,7 @@ from harness.run.journal import open_journal
 from harness.run.outbox import SETTLE_S, Outbox, waiting_sentence_at_end
 from harness.run.recorder import Recorder
 from harness.run.shared_work import SharedWork, judging_names
+from harness.run.step_times import StepTimes
 from harness.run.summary import RunSummary
 from harness.signals import interruptible
 from harness.suites import Suite
@@ -127,7 +128,7 @@ def run(
             saved_fits=lambda cell: () if rerun else _saved_fits(cell, outbox, recorder),
             sharing=shared,
         )
-        recorder = Recorder(outbox, shared, work, journal)
+        recorder = Recorder(outbox, shared, work, journal, StepTimes(suite, remaining, cache_dir, planning_device))
         _announce(suite, prepared, len(cells), len(done), journal, work.context)
         status = "interrupted"
         try:
@@ -144,6 +145,7 @@ def run(
         finally:
             journal.stop()
             _end_run(outbox, run_id, status, journal)
+        recorder.times.report(journal)
     return RunSummary(
         run_id,
         [cell.cell_id for cell in cells],

@@ -17,6 +17,7 @@ from harness.identity import digest
 from harness.run.journal import Journal
 from harness.run.outbox import Outbox, Written
 from harness.run.shared_work import SharedWork
+from harness.run.step_times import StepTimes
 from results.errors import StoreUnavailableError
 from results.store.cell_rows import CellRows
 
@@ -24,11 +25,13 @@ from results.store.cell_rows import CellRows
 class Recorder:
     """Write the events of an executor to the store, count them, and report them."""
 
-    def __init__(self, outbox: Outbox, shared: SharedWork, work: Work, journal: Journal) -> None:
+    def __init__(self, outbox: Outbox, shared: SharedWork, work: Work, journal: Journal, times: StepTimes) -> None:
         self.outbox = outbox
         self.shared = shared
         self.work = work
         self.journal = journal
+        self.times = times
+        """receives the time of each step"""
         self.finished = 0
         self.failed = 0
         self.broken = BrokenReport()
@@ -40,6 +43,7 @@ class Recorder:
         Raises:
             StoreError: it can be written neither to the store nor beside it.
         """
+        self.times.take(event)
         if isinstance(event, Opened):
             self._opened(event)
         else:

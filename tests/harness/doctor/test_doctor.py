@@ -16,7 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from harness import doctor
 from harness.doctor import Check, estimate, needs
 from harness.doctor.environment import installed_package
-from harness.doctor.estimate import TRAINING_FLOPS, Layer, _fit, _Job, layer_of
+from harness.doctor.layers import Layer, layer_of
+from harness.doctor.steps import fit_flops
+from harness.doctor.workload import Job
 from harness.errors import UserError
 from harness.run import run
 from harness.suites import Suite, load_suite, parse_suite, with_overrides, with_settings
@@ -149,11 +151,45 @@ def test_a_full_disk_is_known_before(tmp_path: Path, monkeypatch: pytest.MonkeyP
     suite = load_suite("demo")
     takes = estimate(suite).disk_bytes
     assert takes is not None
-    monkeypatch.setattr("harness.doctor.verdict.free_bytes", lambda place: takes - 1)
+    monkeypatch.setattr("harness.doctor.disk_needs.free_bytes", lambda folder: takes - 1)
     with pytest.raises(UserError, match="--cache FOLDER"):
         doctor.require(suite, tmp_path / "r.duckdb", device="cpu")
-    monkeypatch.setattr("harness.doctor.verdict.free_bytes", lambda place: takes)
+    monkeypatch.setattr("harness.doctor.disk_needs.free_bytes", lambda folder: takes)
     assert doctor.require(suite, tmp_path / "r.duckdb", device="cpu").suite is suite
+
+
+def test_targets_that_do_not_fit_on_the_disk_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = [("dinov2_small_saliency", "blocks.9.mlp.fc2"), ("efficientnet_lite0", "conv_head")]
+    both = small(targets=[{"backbone": name, "site": site} for name, site in layers])
+    sizes = [estimate(both.model_copy(update={"targets": (target,)})).disk_bytes or 0 for target in both.targets]
+    assert estimate(both).disk_bytes == sum(sizes)
+
+    def left(free: int) -> list[str]:
+        monkeypatch.setattr("harness.doctor.disk_needs.free_bytes", lambda folder: free)
+        able = doctor.require(both, tmp_path / "r.duckdb", device="cpu", skip=True)
+        assert len(able.left_out) == 2 - len(able.suite.targets)
+        return [target.backbone for target in able.suite.targets]
+
+    assert left(sum(sizes)) == [name for name, _ in layers]
+    assert left(sum(sizes) - 1) == ["dinov2_small_saliency"]
+    # The first target does not fit, and the smaller one after it does.
+    assert sizes[1] < sizes[0] and left(sizes[0] - 1) == ["efficientnet_lite0"]
+    with pytest.raises(UserError, match=r"disk space of dinov2_small_saliency at blocks\.9\.mlp\.fc2 \(.*MiB\)"):
+        doctor.require(both, tmp_path / "r.duckdb", device="cpu")
+    monkeypatch.setattr("harness.doctor.disk_needs.free_bytes", lambda folder: 1)
+    with pytest.raises(UserError, match="No part of the suite can run"):
+        doctor.require(both, tmp_path / "r.duckdb", device="cpu", skip=True)
+
+
+def test_states_above_the_limit_of_the_cache_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = {"backbone": "dinov2_small_saliency", "site": "blocks.9.mlp.fc2", "head": "probe"}
+    states = 8 * 257 * 384 * 4
+    with_states = estimate(small(targets=[layer])).disk_bytes or 0
+    monkeypatch.setattr("harness.doctor.disk.SIZE_LIMIT", states - 1)
+    assert estimate(small(targets=[layer])).disk_bytes == with_states - states
+    # No shipped layer of 50,000 images has states that are kept: 243 GiB that a run never writes.
+    paper = estimate(load_suite("paper")).disk_bytes or 0
+    assert 570 < paper / 2**30 < 580
 
 
 def test_an_unreachable_hub_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,9 +245,10 @@ def test_a_package_and_weights_that_are_missing_are_both_said(monkeypatch: pytes
 
 
 def test_disk_of_known_token_sets() -> None:
-    # 20 images, of which 8 are evaluated: 12 x 2 tokens x (1536 + 384) float32; 8 x 257 tokens x 384, twice float32.
-    suite = small(targets=[{"backbone": "dinov2_small_saliency", "site": "blocks.9.mlp.fc2"}])
-    assert estimate(suite).disk_bytes == 12 * 2 * 1920 * 4 + 8 * 257 * 384 * 8
+    # 20 images, of which 8 are evaluated: 12 x 2 tokens x (1536 + 384) float32; 8 x 257 tokens x 384, twice float32;
+    # 20 bytes of index per token.
+    suite = small(targets=[{"backbone": "dinov2_small_saliency", "site": "blocks.9.mlp.fc2", "head": "probe"}])
+    assert estimate(suite).disk_bytes == 12 * 2 * (1920 * 4 + 20) + 8 * 257 * (384 * 8 + 20)
     assert estimate(small(data={"dataset": "folder:somewhere"})).disk_bytes is None
     unknown = estimate(small())
     assert "tiny_vit" in unknown.notes[0]
@@ -227,8 +264,8 @@ def test_hours_of_training_count_a_multiply_add_as_two_flops() -> None:
     counted = counter.get_total_flops() / n_tokens / (encoder.numel() + decoder.numel())
     layer = Layer(d_in=16, d_out=width, tokens=1, gflops=0)
     config = make_config(METHODS.get("vanilla_sae"), {"epochs": 1, "expansion_factor": n_units / width})
-    job = _Job("vanilla_sae", config, layer, n_tokens=n_tokens, evaluated=0, full_fit=True)
-    estimated = _fit(job, layer) * TRAINING_FLOPS / n_tokens / (encoder.numel() + decoder.numel())
+    job = Job("vanilla_sae", config, layer, n_tokens=n_tokens, evaluated=0, full_fit=True)
+    estimated = fit_flops(job, layer) / n_tokens / (encoder.numel() + decoder.numel())
     # The encoder needs no gradient of its input, which the estimate includes.
     assert counted == 5 and estimated == pytest.approx(6)
 
@@ -282,16 +319,15 @@ def test_a_fit_that_a_control_needs_counts_unless_a_cell_before_it_has_it() -> N
     elude = {"name": "elude", "config": {"top_k": 20, "min_cluster_size": 5}}
     control = {"name": "random_split", "config": {"counts_of": elude}}
 
-    def hours(*entries: dict[str, Any]) -> float:
+    def fits(*entries: dict[str, Any]) -> float:
         suite = small(targets=[layer], methods=entries, seeds={"tokens": [1], "init": [1, 2]})
-        return estimate(suite).gpu_hours or 0.0
+        return sum(step.seconds for step in estimate(suite).steps if step.stage == "clustering")
 
-    equal_parts = {"name": "random_split"}
-    fit = hours(elude) - hours({"name": "identity"})
-    assert fit > 0
-    assert hours(elude, control) == pytest.approx(hours(elude, equal_parts))
+    fit = fits(elude)
+    assert fit > 0 == fits({"name": "random_split"})
+    assert fits(elude, control) == pytest.approx(fit)
     # Alone it is fitted for both init seeds, since no cell has the fit.
-    assert hours(control) == pytest.approx(hours(equal_parts) + 2 * fit)
+    assert fits(control) == pytest.approx(2 * fit)
 
 
 def test_the_packages_of_a_counted_method_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:

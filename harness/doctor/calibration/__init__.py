@@ -1,0 +1,1 @@
+"""Calibration: short measurements of the rates of this machine, from which doctor estimates the time of a suite."""

@@ -1,0 +1,77 @@
+"""Rates of a machine, from which the time of a suite is estimated: assumed ones of an H100, and measured ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+MEASURED, ASSUMED = "measured here", "arithmetic at assumed H100 rates"
+
+#: Trained methods whose codes are dense while they are trained; the others have the rate of a TopK SAE's steps, if
+#: their own are not measured.
+DENSE = ("vanilla_sae", "archetypal_sae", "transcoder")
+
+
+class Rate(NamedTuple):
+    """Rate, with its source."""
+
+    value: float
+    unit: str
+    source: str = ASSUMED
+    size: str = ""
+    """size at which it was measured; empty for an assumed rate"""
+    spread: float | None = None
+    """difference of the two repetitions, relative to their mean; None for an assumed rate"""
+
+
+class Rates:
+    """Rates by name; those that were not measured are the assumed ones.
+
+    Args:
+        measured: name -> rate, of a calibration.
+        overlapping: True if images are decoded while the network runs on another device.
+    """
+
+    def __init__(self, measured: Mapping[str, Rate] | None = None, *, overlapping: bool = True) -> None:
+        self.measured = dict(measured or {})
+        self.overlapping = overlapping
+
+    def __getitem__(self, name: str) -> Rate:
+        if name in self.measured:
+            return self.measured[name]
+        if not name.startswith("training "):
+            return DEFAULTS[name]
+        similar = "vanilla_sae" if name.removeprefix("training ") in DENSE else "topk_sae"
+        return self.measured.get(f"training {similar}", DEFAULTS["training"])
+
+    @property
+    def calibrated(self) -> bool:
+        return bool(self.measured)
+
+
+def rate_text(rate: Rate) -> str:
+    """Return a rate with three digits and its unit: "54.9 GFLOP/s", "435 MB/s", "216 images/s"."""
+    if rate.unit not in ("FLOP/s", "bytes/s"):
+        return f"{rate.value:.3g} {rate.unit}"
+    exponent, prefix = max((entry for entry in _PREFIXES if rate.value >= 10 ** entry[0]), default=(0, ""))
+    return f"{rate.value / 10**exponent:.3g} {prefix}{'B/s' if rate.unit == 'bytes/s' else rate.unit}"
+
+
+_PREFIXES = ((6, "M"), (9, "G"), (12, "T"))
+
+#: As in the specification of a GPU, a multiply-add is two FLOPs. All counts follow this convention.
+DEFAULTS: dict[str, Rate] = {
+    # 16 cores.
+    "decode": Rate(2500.0, "images/s"),
+    "crops": Rate(10_000.0, "crops/s"),
+    # float32 with TF32 off, as networks run; bfloat16 training; split-precision clustering products.
+    **{f"network {name}": Rate(35e12, "FLOP/s") for name in ("vit_small", "vit_base", "cnn")},
+    "float32 products": Rate(35e12, "FLOP/s"),
+    "training": Rate(150e12, "FLOP/s"),
+    "clustering": Rate(150e12, "FLOP/s"),
+    # About 30 passes over the codes at 2.4 TB/s.
+    "codes": Rate(2e10, "codes/s"),
+    "cells": Rate(1.0, "cells/s"),
+    "disk write": Rate(1e9, "bytes/s"),
+    "disk read": Rate(2e9, "bytes/s"),
+}

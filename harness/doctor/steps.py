@@ -1,0 +1,224 @@
+"""Time of a suite step by step, from the sizes of its work and the rates of a machine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, NamedTuple
+
+from harness.doctor.disk import cache_files, state_bytes
+from harness.doctor.layers import Layer
+from harness.doctor.rates import Rates
+from harness.doctor.workload import Job, SizedTarget, Workload
+from harness.identity import canonical
+from methods.base import MethodConfig
+
+#: Parts of a run whose time is logged.
+Stage = Literal["tokens", "head", "baseline", "training", "clustering", "evaluation"]
+STAGES: tuple[Stage, ...] = ("tokens", "head", "baseline", "training", "clustering", "evaluation")
+
+STAGE_TITLES: dict[Stage, str] = {
+    "tokens": "probing pass",
+    "head": "probe",
+    "baseline": "evaluation passes of the unmodified and ablated network",
+    "training": "training, and other fits",
+    "clustering": "clustering",
+    "evaluation": "evaluation of the methods",
+}
+
+#: Passes over the data that a linear probe takes at most: its solver needs about a hundred.
+PROBE_ITERATIONS = 100
+#: Units and width at which the constant cost of a cell's evaluation is measured.
+CELL_UNITS, CELL_WIDTH = 6144, 768
+
+
+class Step(NamedTuple):
+    """Time of one step of a stage."""
+
+    stage: Stage
+    step: str
+    seconds: float
+    rate: str
+    """name of the rate (:mod:`harness.doctor.rates`)"""
+    source: str
+    """where the rate comes from"""
+
+
+class Images(NamedTuple):
+    """Sizes of the passes over the images of one target."""
+
+    layer: Layer
+    probing: int
+    crops: int
+    """random crops per probing image; 0: the centre crop alone"""
+    evaluated: int
+    token_bytes: int
+    """bytes of the token sets to write"""
+    baseline_bytes: int
+    head: str | None
+    classes: int
+
+
+def steps_of(workload: Workload, rates: Rates) -> list[Step]:
+    """Return the steps of a suite, with equal ones added up; files and passes that targets share are counted once."""
+    steps: list[Step] = []
+    shared: set[str] = set()
+    for sized in workload.targets:
+        if sized.layer is not None:
+            steps += _of_target(sized, sized.layer, shared, rates)
+    for job in (*workload.final, *workload.swept):
+        steps += job_steps(job, rates)
+    return add_up(steps)
+
+
+def add_up(steps: Iterable[Step]) -> list[Step]:
+    """Add up the seconds of equal steps, in the order of the stages."""
+    sums: dict[tuple[Any, ...], float] = {}
+    for step in steps:
+        key = (step.stage, step.step, step.rate, step.source)
+        sums[key] = sums.get(key, 0.0) + step.seconds
+    added = [Step(key[0], key[1], seconds, key[2], key[3]) for key, seconds in sums.items() if seconds > 0]
+    return sorted(added, key=lambda step: STAGES.index(step.stage))
+
+
+def _of_target(sized: SizedTarget, layer: Layer, shared: set[str], rates: Rates) -> Iterator[Step]:
+    """Yield the passes of a target that no target before it makes; ``shared`` collects their identities."""
+    files = cache_files(sized)
+
+    def new(key: str) -> bool:
+        is_new = key not in shared
+        shared.add(key)
+        return is_new
+
+    token_bytes = sum(size for key, size in files.token_sets.items() if new(key))
+    baseline_bytes = sum(size for key, size in files.baseline.items() if new(key))
+    weights = {"weights": sized.target.weights, "checkpoint": sized.target.checkpoint}
+    probe = canonical({"backbone": sized.target.backbone, "data": sized.shared["data"], **weights, "probe": True})
+    fits_probe = sized.target.head == "probe" and new(probe)
+    classes = 1000 if sized.leaf.data.dataset.startswith("imagenet") else 10
+    images = Images(
+        layer,
+        sized.probing,
+        sized.leaf.probing.crops,
+        sized.evaluated,
+        token_bytes,
+        baseline_bytes,
+        "probe" if fits_probe else None,
+        classes,
+    )
+    yield from image_steps(images, rates)
+
+
+def image_steps(images: Images, rates: Rates) -> Iterator[Step]:
+    """Yield the steps of the passes over the images: one for all token seeds, the head's, and the baseline's three."""
+    layer = images.layer
+    if images.token_bytes:
+        yield from _pass("tokens", images.probing, images.crops, layer.before, layer, rates)
+        yield _step("tokens", "write", images.token_bytes, "disk write", rates)
+    if images.head == "probe":
+        yield from _pass("head", images.probing, 0, 1.0, layer, rates)
+        flops = 4.0 * images.probing * layer.d_out * images.classes * PROBE_ITERATIONS
+        # Its products are in float64.
+        yield _step("head", "fit of the probe", 2 * flops, "float32 products", rates)
+    if images.baseline_bytes:
+        yield from _pass("baseline", images.evaluated, 0, 1.0, layer, rates)
+        for _ in range(2):
+            yield from _evaluation_pass("baseline", images.evaluated, layer, rates)
+        yield _step("baseline", "write", images.baseline_bytes, "disk write", rates)
+
+
+def job_steps(job: Job, rates: Rates) -> Iterator[Step]:
+    """Yield the steps of one cell, with its fit and that of its prerequisite if they are made."""
+    layer = job.layer
+    if layer is None:
+        return
+    if job.full_fit:
+        yield from _fit(job, layer, rates)
+    if job.prerequisite is not None:
+        name, config = job.prerequisite.method.spec.name, job.prerequisite.config
+        yield from _fit(job._replace(method=name, config=config), layer, rates)
+    if job.runs_network:
+        yield from _evaluation_pass("evaluation", job.evaluated, layer, rates)
+    else:
+        # In float16 or float32; the larger is assumed.
+        stored = 4.0 * job.evaluated * layer.tokens * layer.d_out
+        yield _step("evaluation", "read of stored outputs", stored, "disk read", rates)
+    units = job.n_units or _units(job, layer)
+    codes = job.evaluated * layer.tokens * units
+    # Encoder and decoder: one multiply-add, two FLOPs, per weight and token each.
+    flops = 4 * codes * max(layer.d_in, layer.d_out)
+    yield _step("evaluation", "encode and decode", flops, "float32 products", rates)
+    yield _step("evaluation", "unit statistics and metrics", codes, "codes", rates)
+    size = units / CELL_UNITS * layer.d_out / CELL_WIDTH
+    yield _step("evaluation", "metrics of the dictionary", size, "cells", rates)
+
+
+def _pass(stage: Stage, images: int, crops: int, share: float, layer: Layer, rates: Rates) -> Iterator[Step]:
+    """Yield the steps of a pass from the pixels: ``share`` of the network on every crop of ``images`` images."""
+    views = max(1, crops)
+    forward = _step(
+        stage, "forward", images * views * share * layer.gflops * 1e9, f"network {layer.architecture}", rates
+    )
+    yield forward
+    decode = _step(stage, "decode", images, "decode", rates)
+    # The first crop is part of the decoding rate.
+    cropped = images * (views - 1) / rates["crops"].value
+    seconds = decode.seconds + cropped
+    yield decode._replace(seconds=max(0.0, seconds - forward.seconds) if rates.overlapping else seconds)
+
+
+def _evaluation_pass(stage: Stage, images: int, layer: Layer, rates: Rates) -> Iterator[Step]:
+    """Yield the steps of a later pass over the evaluation images: from the stored states, if they are kept."""
+    stored = state_bytes(layer, images)
+    if not stored:
+        yield from _pass(stage, images, 0, 1.0, layer, rates)
+        return
+    yield _step(stage, "read of states", stored, "disk read", rates)
+    flops = images * layer.after * layer.gflops * 1e9
+    yield _step(stage, "forward", flops, f"network {layer.architecture}", rates)
+
+
+def _step(stage: Stage, name: str, amount: float, rate: str, rates: Rates) -> Step:
+    used = rates[rate]
+    return Step(stage, name, amount / used.value, rate, used.source)
+
+
+def _units(job: Job, layer: Layer) -> float:
+    """Return the number of units; 8 per neuron are assumed for ELUDe, one for methods without a number."""
+    config = job.config
+    splits = hasattr(config, "top_k_fraction") or getattr(config, "counts_of", None) is not None
+    factor = _setting(config, "expansion_factor") or (8.0 if splits else _setting(config, "parts") or 1.0)
+    return factor * layer.d_out
+
+
+def _setting(config: MethodConfig, name: str) -> float | None:
+    """Return a setting if it is a positive number: that of a plugin may have the same name and another type."""
+    value = getattr(config, name, None)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and value is not None and 0 < value < math.inf else None
+
+
+def fit_flops(job: Job, layer: Layer) -> float:
+    """Return an upper bound of the FLOPs of one fit; 0 for methods that neither train nor cluster."""
+    config = job.config
+    if (epochs := _setting(config, "epochs")) is not None:
+        width = layer.d_in if job.method == "transcoder" else layer.d_out
+        steps = (_setting(config, "k") or 1.0) if job.method == "matching_pursuit_sae" else 1.0
+        # Three products per weight and token: forward, gradient of the weights, gradient of the input. Each is a
+        # multiply-add, two FLOPs, so six FLOPs in total. This is an upper bound: the encoder needs no gradient of its
+        # input, and a linear autoencoder takes five FLOPs per weight.
+        per_token = 6 * _units(job, layer) * (width + layer.d_out) * steps
+        return job.n_tokens * epochs * per_token
+    if (fraction := _setting(config, "top_k_fraction")) is not None:
+        instances = _setting(config, "top_k") or fraction * job.n_tokens
+        # All pairs of instances twice, for every neuron (docs/elude.md); a multiply-add is two FLOPs.
+        return layer.d_out * 4 * min(instances, job.n_tokens) ** 2 * layer.d_in
+    return 0.0
+
+
+def _fit(job: Job, layer: Layer, rates: Rates) -> Iterator[Step]:
+    flops = fit_flops(job, layer)
+    if _setting(job.config, "epochs") is not None:
+        yield _step("training", job.method, flops, f"training {job.method}", rates)
+    elif flops:
+        yield _step("clustering", job.method, flops, "clustering", rates)

@@ -1,0 +1,192 @@
+"""Calibration: rates come from the code of a run, are stored per machine, and no file can break an estimate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from harness.doctor import estimate
+from harness.doctor.calibration import file as calibration_file
+from harness.doctor.calibration import measure
+from harness.doctor.calibration.file import file_of, load, rates_here, save
+from harness.doctor.calibration.synthetic import MemoryReader, image_set, jpegs
+from harness.doctor.calibration.timing import measured
+from harness.doctor.estimate import hours_text
+from harness.doctor.rates import ASSUMED, DEFAULTS, MEASURED, Rate, Rates, rate_text
+from harness.doctor.steps import STAGES
+from harness.suites import Suite, load_suite, parse_suite
+
+#: One rate per name, of a machine that does everything in round numbers.
+ROUND = {name: Rate(1e9, rate.unit, MEASURED, "a size", 0.1) for name, rate in DEFAULTS.items() if name != "training"}
+ROUND["training topk_sae"] = Rate(2e9, "FLOP/s", MEASURED, "a size", 0.1)
+
+
+def small(**changes: Any) -> Suite:
+    layer = {"backbone": "dinov2_small_saliency", "site": "blocks.9.mlp.fc2", "head": "probe"}
+    return parse_suite(
+        {
+            "name": "small",
+            "data": {"dataset": "photos:20", "evaluation": 8},
+            "targets": [layer],
+            "methods": [{"name": "identity"}],
+            **changes,
+        }
+    )
+
+
+def test_a_measurement_repeats_its_work_within_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    calls: list[int] = []
+
+    def work(n: int) -> float:
+        nonlocal now
+        calls.append(n)
+        # The first call compiles.
+        now += n * 0.5 + (10 if len(calls) == 1 else 0)
+        return 3.0 * n
+
+    monkeypatch.setattr("harness.doctor.calibration.timing.time.perf_counter", lambda: now)
+    rate = measured(work, "pieces/s", "{n} pieces", seconds=60.0, start=1)
+    assert calls == [1, 1, 1] or calls[-1] == calls[-2]
+    assert rate.value == pytest.approx(6.0) and rate.spread == 0 and rate.source == MEASURED
+    assert rate.size == f"{calls[-1]} pieces"
+
+
+def test_synthetic_images_are_jpegs_of_imagenets_size() -> None:
+    images = image_set(40)
+    assert isinstance(images.reader, MemoryReader) and len(images) == 40
+    image = images.open(33)
+    assert isinstance(image, Image.Image) and image.size == (500, 375)
+    # ImageNet's files have 110 kB on average.
+    assert 60_000 < sum(map(len, jpegs())) / len(jpegs()) < 220_000
+    assert jpegs()[0] != jpegs()[1]
+
+
+def test_rates_are_kept_for_this_machine_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(tmp_path, "cpu") == (None, "")
+    save(tmp_path, "cpu", ROUND)
+    rates, note = rates_here(tmp_path, "cpu")
+    assert rates.calibrated and not note and not rates.overlapping
+    assert rates["decode"] == ROUND["decode"]
+    # Another method's steps: sparse codes like TopK's, and dense ones, which were not measured.
+    assert rates["training batchtopk_sae"].value == 2e9
+    assert rates["training vanilla_sae"].source == ASSUMED
+    # What is not measured again is kept.
+    save(tmp_path, "cpu", {"decode": ROUND["decode"]._replace(value=5.0)})
+    again, _ = rates_here(tmp_path, "cpu")
+    assert again["decode"].value == 5.0 and again["clustering"].value == 1e9
+    monkeypatch.setattr(calibration_file.devices, "processor_name", lambda: "another one")
+    rates, note = rates_here(tmp_path, "cpu")
+    assert not rates.calibrated and "of another machine" in note and "--calibrate" in note
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "null",
+        '{"version": 1}',
+        "[" * 100_000,
+        b"\xff\xfe",
+        "x" * (2 << 20),
+        {"version": 99},
+        {"rates": {}},
+        {"rates": []},
+        {"rates": {"decode": {"value": "many"}}},
+        *({"rates": {"decode": {"value": value, "unit": "images/s", "size": "", "spread": 0}}} for value in (0, -1)),
+        {"rates": {"decode": {"value": float("nan"), "unit": "images/s", "size": "", "spread": 0}}},
+        {"machine": {"device": "cpu"}},
+    ],
+)
+def test_a_damaged_file_is_ignored_with_a_sentence(tmp_path: Path, content: Any) -> None:
+    save(tmp_path, "cpu", ROUND)
+    file = file_of(tmp_path, "cpu")
+    if isinstance(content, dict):
+        file.write_text(json.dumps({**json.loads(file.read_text()), **content}))
+    elif isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        file.write_text(content)
+    rates, note = rates_here(tmp_path, "cpu")
+    assert not rates.calibrated and "damaged and ignored" in note and len(note) < 600
+    # The next calibration replaces it.
+    save(tmp_path, "cpu", ROUND)
+    assert rates_here(tmp_path, "cpu")[0].calibrated
+
+
+def test_every_step_names_its_source_and_the_hours_are_their_sum() -> None:
+    for name in ("paper", "demo"):
+        assumed = estimate(load_suite(name))
+        assert {step.source for step in assumed.steps} == {ASSUMED}
+        assert assumed.gpu_hours == pytest.approx(sum(step.seconds for step in assumed.steps) / 3600)
+        # No head is fitted in the paper's suite.
+        assert {step.stage for step in assumed.steps} == set(STAGES) - ({"head"} if name == "paper" else set())
+    mixed = estimate(small(methods=[{"name": "vanilla_sae"}]), Rates(ROUND, overlapping=False))
+    assert mixed.calibrated
+    assert {step.source for step in mixed.steps if step.stage == "training"} == {ASSUMED}
+    assert {step.source for step in mixed.steps if step.stage != "training"} == {MEASURED}
+
+
+def test_steps_of_a_small_suite_in_closed_form() -> None:
+    """12 probing images and 8 evaluated ones of a network of 12.1 GFLOPs, at a rate of 1 of everything."""
+    rates = Rates({name: rate._replace(value=1.0) for name, rate in ROUND.items()}, overlapping=False)
+    steps = {(step.stage, step.step): step.seconds for step in estimate(small(), rates).steps}
+    flops = 12.1e9
+    # The probing pass stops at the tenth of twelve blocks; later passes start before it.
+    assert steps["tokens", "forward"] == pytest.approx(12 * flops * 10 / 12)
+    assert steps["tokens", "decode"] == 12
+    assert steps["tokens", "write"] == 12 * 2 * (1920 * 4 + 20)
+    assert steps["head", "forward"] == pytest.approx(12 * flops)
+    assert steps["baseline", "forward"] == pytest.approx(8 * flops * (1 + 2 * 3 / 12))
+    assert steps["baseline", "decode"] == 8
+    assert steps["baseline", "read of states"] == 2 * 8 * 257 * 384 * 4
+    assert steps["evaluation", "forward"] == pytest.approx(8 * flops * 3 / 12)
+    assert steps["evaluation", "unit statistics and metrics"] == 8 * 257 * 384
+    # On a GPU, images are decoded while the network runs.
+    overlapping = Rates(rates.measured, overlapping=True)
+    assert ("tokens", "decode") not in {(step.stage, step.step) for step in estimate(small(), overlapping).steps}
+
+
+def test_sweeps_and_shared_passes_count_as_the_run_computes_them() -> None:
+    one = estimate(small(seeds={"tokens": [1], "init": [1]}), Rates(ROUND, overlapping=False))
+    three = estimate(small(seeds={"tokens": [1, 2, 3], "init": [1]}), Rates(ROUND, overlapping=False))
+    seconds = [{(step.stage, step.step): step.seconds for step in each.steps} for each in (one, three)]
+    # One pass for three token sets.
+    assert seconds[1]["tokens", "forward"] == seconds[0]["tokens", "forward"]
+    assert seconds[1]["tokens", "write"] == pytest.approx(3 * seconds[0]["tokens", "write"])
+    assert seconds[1]["evaluation", "forward"] == pytest.approx(3 * seconds[0]["evaluation", "forward"])
+
+
+def test_cells_that_are_measured_on_stored_outputs_run_no_network() -> None:
+    def forward(name: str, metrics: list[str]) -> float:
+        suite = small(methods=[{"name": name}], evaluation={"metrics": metrics})
+        steps = estimate(suite, Rates(ROUND, overlapping=False)).steps
+        return sum(step.seconds for step in steps if (step.stage, step.step) == ("evaluation", "forward"))
+
+    assert forward("topk_sae", ["l0", "r2"]) == 0
+    assert forward("topk_sae", ["l0", "agreement"]) > 0
+    # A method that reads the input of the layer needs it in any case.
+    assert forward("transcoder", ["l0", "r2"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [(54.91e9, "FLOP/s", "54.9 GFLOP/s"), (4.35e8, "bytes/s", "435 MB/s"), (216.1, "images/s", "216 images/s")],
+)
+def test_rates_are_readable(value: float, unit: str, text: str) -> None:
+    assert rate_text(Rate(value, unit)) == text
+    assert hours_text(0.01) == "minutes"
+
+
+@pytest.mark.slow
+def test_a_calibration_measures_every_rate_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    rates = measure.calibrate(tmp_path, seconds=5, trained=["topk_sae"])
+    assert set(DEFAULTS) - {"training"} <= set(rates) and "training topk_sae" in rates
+    for rate in rates.values():
+        assert rate.value > 0 and rate.source == MEASURED and rate.size and rate.spread is not None
+    assert list(tmp_path.iterdir()) == []

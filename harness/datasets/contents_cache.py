@@ -104,6 +104,8 @@ def entry_of(records: Sequence[ImageRecord], reader: Reader, version: str) -> En
     Args:
         version: of the computation of the identity.
     """
+    if not hasattr(reader, "stamp"):  # a reader of a plugin need not derive from ours
+        return None
     now = time.time()
     digest = hashlib.blake2b(f"{FORMAT}|{version}".encode(), digest_size=16)
     n_bytes, changed = 0, 0.0

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from methods.base import Device, Dictionary, LinearSite, Method, MethodSpec, Progress, Tokens, no_progress
+from methods.base import Device, Dictionary, Learner, LinearSite, MethodSpec, Progress, Tokens
 from methods.errors import UserError, first_line
 from methods.plugin_errors import type_and_text
 from methods.python_object import MODULE
@@ -25,7 +25,7 @@ _MOST_CODES = 1 << 24
 _ROUNDINGS, _TOLERANCE = 8, 1e-3
 
 
-class ObjectMethod(Method):
+class ObjectMethod(Learner):
     """Method whose codes and outputs are those of a Python object; subclasses are made by :func:`object_method`.
 
     The atoms are the changes of the decoded output if one code rises from 0 to 1, so the decoder must be affine in the
@@ -41,17 +41,9 @@ class ObjectMethod(Method):
     def fingerprint(self) -> str | None:
         return self.content
 
-    def fit(
-        self,
-        tokens: Tokens,
-        site: LinearSite,
-        *,
-        seed: int = 42,
-        device: Device = "cpu",
-        progress: Progress = no_progress,
-    ) -> Self:
+    def learn(self, tokens: Tokens, site: LinearSite, seed: int, device: Device, progress: Progress) -> None:
         self.notes = [f"The units are those of a Python object of the class {self.calls.name}, which is not saved."]
-        return self._adopt(device, site.d_out)
+        self._adopt(device, site.d_out)
 
     def _adopt(self, device: Device, d_out: int | None = None) -> Self:
         """Take the tensors of the object, and decode its atoms."""

@@ -192,12 +192,12 @@ def transfers() -> dict[str, str]:
             assert max(COPIED, default=0) <= 1, f"a tensor of {max(COPIED)} numbers was copied"
 
     with elsewhere():
-        found = {name: told(lambda step=step: work(step)) for name, step in steps.items()}  # type: ignore[misc]
+        transfers = {name: told(lambda step=step: work(step)) for name, step in steps.items()}  # type: ignore[misc]
         for number, codes in enumerate(batches):
             expected.update(codes, batch(number, codes).image)
         for name in ("top_value", "top_image", "top_token", "maximum", "minimum", "fires", "active", "l0_sums"):
-            found[name] = "" if torch.equal(getattr(there, name), getattr(expected, name)) else "differs"
-    return found
+            transfers[name] = "" if torch.equal(getattr(there, name), getattr(expected, name)) else "differs"
+    return transfers
 
 
 def main(folder: Path, place: Path) -> None:

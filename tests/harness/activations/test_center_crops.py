@@ -54,8 +54,8 @@ def read(
     images: ImageSet, crops: CropFolder | None, preprocessing: Preprocessing = SMALL, **options: Any
 ) -> tuple[list[int], Tensor, BrokenReport]:
     report = BrokenReport()
-    found = list(center_batches(images, preprocessing, batch_size=6, report=report, crops=crops, **options))
-    return torch.cat([batch.index for batch in found]).tolist(), torch.cat([batch.images for batch in found]), report
+    read = list(center_batches(images, preprocessing, batch_size=6, report=report, crops=crops, **options))
+    return torch.cat([batch.index for batch in read]).tolist(), torch.cat([batch.images for batch in read]), report
 
 
 def files(folder: Path) -> list[Path]:

@@ -64,15 +64,17 @@ def test_blocks_of_the_kernel_cover_all_units(units: int) -> None:
 
 def test_threads_do_not_change_the_statistics() -> None:
     codes = torch.randn(9, 4, 3000, generator=torch.Generator().manual_seed(0)).relu()
-    threads, found = torch.get_num_threads(), []
+    threads, statistics_by_threads = torch.get_num_threads(), []
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            found.append(UnitStatistics(3000, 5))
-            found[-1].update(codes, torch.arange(9))
+            statistics_by_threads.append(UnitStatistics(3000, 5))
+            statistics_by_threads[-1].update(codes, torch.arange(9))
     finally:
         torch.set_num_threads(threads)
-    assert all(torch.equal(getattr(found[0], name), getattr(found[1], name)) for name in STATE)
+    assert all(
+        torch.equal(getattr(statistics_by_threads[0], name), getattr(statistics_by_threads[1], name)) for name in STATE
+    )
 
 
 def test_statistics_are_read_in_the_middle_of_a_pass() -> None:

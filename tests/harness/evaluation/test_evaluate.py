@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,92 +9,28 @@ import pandas as pd
 import pytest
 import torch
 from command_line import harness as run_command
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from evaluations import (
+    METHOD,
+    METRICS,
+    SETTINGS,
+    SITE,
+    TOPK,
+    Evaluate,
+    ModuleSAE,
+    Rotation,
+    collect,
+    values,
+    weights_file,
+)
+from torch import Tensor
 
-import harness
 import methods
 from harness.errors import UserError
-from methods.base import Dictionary, Learner, MethodSpec
 from methods.pretrained import load
 from results import open_store
 from results.store.records import DEVICE_UNITS
 
 pytestmark = pytest.mark.run
-
-SITE = "blocks.1"
-SETTINGS = ["probing.crops=1", "probing.tokens_per_image=4", "evaluation.top_images=4"]
-METRICS = ["l0", "r2", "agreement", "effective_rank"]
-METHOD = "random_dictionary"
-Evaluate = Callable[..., pd.DataFrame]
-
-
-class Rotation:
-    """Object of a notebook: an orthogonal matrix."""
-
-    def __init__(self, width: int, seed: int = 0) -> None:
-        draws = torch.randn(width, width, generator=torch.Generator().manual_seed(seed))
-        self.matrix = torch.linalg.qr(draws)[0]
-
-    def encode(self, x: Tensor) -> Tensor:
-        return x @ self.matrix
-
-    def decode(self, codes: Tensor) -> Tensor:
-        return codes @ self.matrix.T
-
-
-class ModuleSAE(nn.Module):
-    """Module with dropout, which only evaluation switches off."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.encoder = nn.Linear(width, 2 * width)
-        self.decoder = nn.Linear(2 * width, width)
-        self.dropout = nn.Dropout(0.5)
-
-    def encode(self, x: Tensor) -> Tensor:
-        return torch.relu(self.encoder(self.dropout(x)))
-
-    def decode(self, codes: Tensor) -> Tensor:
-        return self.decoder(codes)
-
-
-@pytest.fixture
-def arguments(photo_folder: Path) -> dict[str, Any]:
-    images = {"dataset": f"folder:{photo_folder}", "evaluation": 18}
-    return {"backbone": "tiny_vit", "site": SITE, "metrics": METRICS, "settings": SETTINGS, "progress": False, **images}
-
-
-@pytest.fixture
-def evaluate(arguments: dict[str, Any], tmp_path: Path) -> Evaluate:
-    def call(item: Any, **changes: Any) -> pd.DataFrame:
-        return harness.evaluate(item, **{**arguments, "store": tmp_path / "r.duckdb", **changes})
-
-    return call
-
-
-@pytest.fixture
-def width(arguments: dict[str, Any], tmp_path: Path) -> int:
-    return collect(arguments, tmp_path)[0].d_out
-
-
-def collect(arguments: dict[str, Any], folder: Path, site: str = SITE) -> Any:
-    return harness.collect_tokens(
-        *("tiny_vit", site, arguments["dataset"]),
-        **{"evaluation": 18, "crops": 1, "tokens_per_image": 4, "cache": folder / "cache", "progress": False},
-    )
-
-
-def values(frame: pd.DataFrame) -> dict[str, float]:
-    return dict(zip(frame["metric"], frame["value"], strict=True))
-
-
-def weights_file(folder: Path, width: int) -> Path:
-    generator = torch.Generator().manual_seed(3)
-    tensors = {"W_enc": torch.randn(width, 2 * width, generator=generator), "b_enc": torch.zeros(2 * width)}
-    tensors |= {"W_dec": torch.randn(2 * width, width, generator=generator), "b_dec": torch.zeros(width)}
-    save_file(tensors, folder / "mine.safetensors")
-    return folder / "mine.safetensors"
 
 
 def command_line(arguments: dict[str, Any], store: Path, *words: str) -> None:
@@ -212,51 +147,6 @@ def test_the_store_is_that_of_the_environment(
     assert (tmp_path / "named.duckdb").exists()
 
 
-class Doubled(Learner):
-    """Method of a notebook."""
-
-    spec = MethodSpec(name="doubled", title="Doubled", family="sae", reads="output", reference="none")
-    fitted = ("eye",)
-    factor = 2.0
-
-    def learn(self, tokens: Any, site: Any, seed: int, device: Any, progress: Any) -> None:
-        self.eye = torch.eye(site.d_out)
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.factor * x
-
-    def decode(self, codes: Tensor) -> Tensor:
-        return codes / self.factor
-
-    def dictionary(self) -> Dictionary:
-        return Dictionary(self.eye, None, "writer")
-
-    @property
-    def n_units(self) -> int:
-        return len(self.eye)
-
-
-@pytest.fixture
-def doubled(monkeypatch: pytest.MonkeyPatch) -> type[Doubled]:
-    """The class as if it were defined in a notebook."""
-    monkeypatch.setattr(Doubled, "__module__", "__main__")
-    methods.register(Doubled)
-    monkeypatch.setattr(Doubled, "factor", 2.0)
-    return Doubled
-
-
-def test_an_edited_class_of_a_notebook_is_measured_again(evaluate: Evaluate, doubled: type[Doubled]) -> None:
-    try:
-        first = evaluate(doubled)["cell_id"][0]
-        assert evaluate("doubled")["cell_id"][0] == first == evaluate(doubled())["cell_id"][0]
-        doubled.factor = 4.0
-        assert evaluate(doubled)["cell_id"][0] != first
-    finally:
-        methods.METHODS.entries.pop("doubled")
-    with pytest.raises(UserError, match=r"Doubled is not registered: decorate it with @methods.register"):
-        evaluate(doubled)
-
-
 class FailsToEncode(Rotation):
     def encode(self, x: Tensor) -> Tensor:
         raise RuntimeError("no luck")
@@ -347,81 +237,6 @@ def test_an_interruption_is_raised_and_finished_cells_are_kept(
         evaluate(["identity", METHOD])
     monkeypatch.undo()
     assert open_store(tmp_path / "r.duckdb").cells()["status"].tolist() == ["finished"]
-
-
-class Rescaled(methods.METHODS.get("topk_sae")):
-    """Subclass of a built-in autoencoder, as a notebook has it."""
-
-    spec = methods.METHODS.get("topk_sae").spec._replace(name="rescaled", title="Rescaled")
-    factor = 1.0
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.factor * super().encode(x)
-
-
-TOPK = {"expansion_factor": 2, "k": 4, "epochs": 2, "batch_size": 64}
-
-
-@pytest.fixture
-def rescaled(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Rescaled]]:
-    monkeypatch.setattr(Rescaled, "__module__", "__main__")
-    monkeypatch.setattr(Rescaled, "factor", 1.0)
-    methods.register(Rescaled)
-    yield Rescaled
-    methods.METHODS.entries.pop("rescaled")
-
-
-def test_a_fit_of_a_notebook_class_follows_its_code(
-    evaluate: Evaluate, arguments: dict[str, Any], tmp_path: Path, rescaled: type[Rescaled]
-) -> None:
-    site, tokens = collect(arguments, tmp_path)
-    fit = methods.create("rescaled", **TOPK).fit(tokens, site)
-    first = evaluate({"fit": fit})
-    rescaled.factor = 0.1
-    second = evaluate({"fit": fit})
-    assert second["cell_id"][0] != first["cell_id"][0]
-    assert values(second)["r2"] != values(first)["r2"]
-
-
-class WithHiddenState(Learner):
-    """Method whose fit is not all named in `fitted`."""
-
-    spec = MethodSpec(name="hidden_state", title="Hidden", family="sae", reads="output", reference="none")
-    fitted = ("eye",)
-
-    def learn(self, tokens: Any, site: Any, seed: int, device: Any, progress: Any) -> None:
-        self.eye = torch.eye(site.d_out)
-        self.scale = torch.tensor(2.0)
-
-    def encode(self, x: Tensor) -> Tensor:
-        return 2 * x
-
-    def decode(self, codes: Tensor) -> Tensor:
-        return codes / getattr(self, "scale", 1.0)
-
-    def dictionary(self) -> Dictionary:
-        return Dictionary(self.eye / getattr(self, "scale", 1.0), None, "writer")
-
-    @property
-    def n_units(self) -> int:
-        return len(self.eye)
-
-
-def test_a_fit_is_the_same_in_a_later_call(evaluate: Evaluate, arguments: dict[str, Any], tmp_path: Path) -> None:
-    site, tokens = collect(arguments, tmp_path)
-    fit = WithHiddenState().fit(tokens, site)
-    first, later = evaluate(fit, metrics=["r2"]), evaluate(fit, metrics=["r2", "l0"])
-    assert values(first)["r2"] == values(later)["r2"] == pytest.approx(1)
-    fit.scale = torch.tensor(4.0)
-    assert values(evaluate(fit, metrics=["r2"]))["r2"] < 0.9
-
-
-def test_a_patched_fit_is_not_the_original(evaluate: Evaluate, arguments: dict[str, Any], tmp_path: Path) -> None:
-    site, tokens = collect(arguments, tmp_path)
-    fit = methods.create("topk_sae", **TOPK).fit(tokens, site)
-    encode = fit.encode
-    fit.encode = lambda x: 0 * encode(x)  # type: ignore[method-assign]
-    assert values(evaluate(fit))["l0"] == 0
 
 
 def test_one_content_is_one_row(evaluate: Evaluate, width: int) -> None:

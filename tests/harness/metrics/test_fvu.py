@@ -152,14 +152,14 @@ def test_r2_and_fvu_share_the_sums_of_a_batch(monkeypatch: pytest.MonkeyPatch) -
         return original(call, parts)
 
     monkeypatch.setattr(module, "sums_of_rows", counted)
-    found = {}
+    scores_by_metric = {}
     for shift in (0.5, 0.25):
         batch = Batch(index, index, a, a + shift, *[empty] * 5)
         used = [ReconstructionR2(BASELINE), FVU(BASELINE)]
         for metric in used:
             metric.update(batch)
-        found[shift] = [metric.groups.merged().residual for metric in used]
+        scores_by_metric[shift] = [metric.groups.merged().residual for metric in used]
     assert computed == [24, 24]
-    for shift, (first, second) in found.items():
+    for shift, (first, second) in scores_by_metric.items():
         assert torch.equal(first, second)
         assert first.tolist() == pytest.approx([24 * shift**2] * 3, rel=1e-5)

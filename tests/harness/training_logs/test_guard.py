@@ -198,10 +198,10 @@ def test_a_thread_of_a_log_that_raises_is_no_failure_of_the_fit(fake: type[FakeL
         threads[0].join()
     assert not threads[0].is_alive() and log.problem == ""
     with pytest.raises(UserError, match=r"A thread of the fit raised ZeroDivisionError"), failing_threads("the fit"):
-        own = threading.Thread(target=lambda: 1 / 0)
-        own.start()
+        failing_thread = threading.Thread(target=lambda: 1 / 0)
+        failing_thread.start()
         log.on_metrics(2, {"loss": 0.5})
-        own.join()
+        failing_thread.join()
 
 
 @pytest.mark.parametrize(

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
 
 from harness.activations.cached import read_cached
-from harness.activations.center_crops import CropFolder, center_batches
+from harness.activations.center_crops import CropFolder
+from harness.activations.probing_features import FeatureWriter
+from harness.activations.probing_pass import TokenOutput, run_pass
+from harness.activations.probing_plan import ProbingPlan
 from harness.activations.site import Site
-from harness.activations.token_set import FORMAT, TokenSet, TokenWriter, check_disk, sample
-from harness.backbones.base import Backbone, Preprocessing
+from harness.activations.token_set import FORMAT, TokenSet, check_disk
+from harness.backbones.base import Backbone
 from harness.datasets.base import ImageSet
-from harness.datasets.loading import BrokenReport, ImageBatch, batches, crop_generator
-from harness.identity import digest, seed_of
-from methods.base import Progress, Reads, no_progress
+from harness.datasets.loading import BrokenReport
+from harness.identity import digest
+from methods.base import Progress, no_progress
+from results.byte_sizes import size_text
 
 
-class ProbingPlan(NamedTuple):
-    """Sampling plan of a token set. Together with backbone, site and images it determines the token set to the bit."""
+class SitePlans(NamedTuple):
+    """Site with the plans of its token sets."""
 
-    crops: int
-    """Random-resized crops per image; 0 takes the centre crop alone."""
-    tokens_per_image: int | None
-    """Tokens sampled from each crop, without replacement; None takes all."""
-    dtype: str
-    """"float32" or "float16", on disk."""
-    seed: int
-    """Token seed. The crops do not depend on it: token seeds differ in the sampled tokens, as in the paper."""
-
-    def views(self) -> int:
-        return max(1, self.crops)
+    site: Site
+    plans: tuple[ProbingPlan, ...]
 
 
 def fingerprint(backbone: Backbone, site: Site, images: ImageSet, plan: ProbingPlan) -> str:
@@ -55,44 +48,74 @@ def collect(
     batch_size: int = 32,
     progress: Progress = no_progress,
     report: BrokenReport | None = None,
+    ahead: Sequence[SitePlans] = (),
+    features: bool = False,
 ) -> list[TokenSet]:
     """Collect one token set per plan.
 
     Plans with the same crops share one pass over the images. Token sets that are already in ``cache`` are not made
     again.
+
+    Args:
+        ahead: token sets of the same backbone and images that are needed later. A pass that is made for ``plans`` also
+            makes those of them that have the same crops, are not in ``cache``, and have room on the disk. Each is equal
+            to the bit to that of a separate pass. One whose activations cannot be stored is left out; the error is
+            raised when it is collected for itself.
+        features: True to let the first pass also write the features of the images
+            (:mod:`harness.activations.probing_features`).
+
+    Raises:
+        UserError: if no image can be read, the disk has no room, or the activations of ``site`` cannot be stored.
     """
     report = BrokenReport() if report is None else report
-    fingerprints = [fingerprint(backbone, site, images, plan) for plan in plans]
-    sets: dict[str, TokenSet] = {}
-    missing: dict[str, ProbingPlan] = {}
-    for name, plan in zip(fingerprints, plans, strict=True):
-        cached = read_cached(cache / "tokens" / name, _read, images, report)
+    targets = [_target(backbone, site, images, plan, cache) for plan in plans]
+    sets: dict[Path, TokenSet] = {}
+    missing: dict[Path, TokenOutput] = {}
+    for target, plan in zip(targets, plans, strict=True):
+        cached = read_cached(target, _read, images, report)
         if cached is None:
-            missing[name] = plan
+            missing[target] = TokenOutput(site, plan, target)
         else:
-            sets[name] = cached
-    for crops in sorted({plan.crops for plan in missing.values()}):
-        same_crops = {name: plan for name, plan in missing.items() if plan.crops == crops}
-        description = {"backbone": backbone.name, "site": site.path, "images": images.name, "n_images": len(images)}
-        n_tokens = site.capture(backbone.features, backbone.blank_images(1)).a.shape[1]
-        per_image = sum(plan.views() * min(n_tokens, plan.tokens_per_image or n_tokens) for plan in same_crops.values())
-        dtype = max(plan.dtype for plan in same_crops.values())
-        needed = check_disk(cache, len(images) * per_image, list(site.token_widths.values()), dtype)
-        writers = {
-            name: TokenWriter(cache / "tokens" / name, dtype=plan.dtype, description={**description, **plan._asdict()})
-            for name, plan in same_crops.items()
-        }
+            sets[target] = cached
+    for crops in sorted({output.plan.crops for output in missing.values()}):
+        wanted = [output for output in missing.values() if output.plan.crops == crops]
+        n_tokens = sum(_tokens(backbone, images, output) for output in wanted)
+        dtype = max(output.plan.dtype for output in wanted)
+        needed = check_disk(cache, n_tokens, list(site.token_widths.values()), dtype)
+        later = _ahead(backbone, images, ahead, wanted, cache)
+        outputs = [*wanted, *_fitting(later, backbone, images, cache, needed)]
+        collector = FeatureWriter(backbone, images, batch_size) if features else None
+        features = False
         try:
-            outputs = [(plan, writers[name]) for name, plan in same_crops.items()]
-            views = _views(backbone, images, crops, CropFolder.of(cache, needed), batch_size, report)
-            _one_pass(backbone, site, images, views, outputs, progress)
+            for output in outputs:
+                output.open({"backbone": backbone.name, "images": images.name, "n_images": len(images)})
+            run_pass(
+                backbone,
+                images,
+                crops,
+                outputs,
+                collector,
+                folder=CropFolder.of(cache, sum(_bytes(backbone, images, output) for output in outputs)),
+                batch_size=batch_size,
+                progress=progress,
+                report=report,
+            )
             skipped = report.of(images)
-            sets.update({name: writer.finish(skipped) for name, writer in writers.items()})
+            # The features first: a token set in the cache says that the pass has been made.
+            if collector is not None:
+                collector.finish(cache, report)
+            for output in outputs:
+                tokens = output.finish(skipped)
+                if tokens is not None:
+                    sets[output.target] = tokens
         finally:
-            for name, writer in writers.items():
-                if name not in sets:
-                    writer.discard()
-    return [sets[name] for name in fingerprints]
+            for output in outputs:
+                output.discard()
+    return [sets[target] for target in targets]
+
+
+def _target(backbone: Backbone, site: Site, images: ImageSet, plan: ProbingPlan, cache: Path) -> Path:
+    return cache / "tokens" / fingerprint(backbone, site, images, plan)
 
 
 def _read(folder: Path) -> tuple[TokenSet, Mapping[str, str]]:
@@ -101,63 +124,50 @@ def _read(folder: Path) -> tuple[TokenSet, Mapping[str, str]]:
     return tokens, tokens.meta["skipped"]
 
 
-def _one_pass(
-    backbone: Backbone,
-    site: Site,
-    images: ImageSet,
-    viewed: Iterator[ImageBatch],
-    outputs: Sequence[tuple[ProbingPlan, TokenWriter]],
-    progress: Progress,
-) -> None:
-    """Run the images' views through the network once, and write the tokens of plans with the same crops."""
-    views = outputs[0][0].views()
-    done = 0
-    for batch in viewed:
-        captured = site.capture(backbone.features, batch.images.flatten(0, 1).to(backbone.device))
-        if not done:
-            site.check(captured)
-        n_tokens = captured.a.shape[1]
-        positions = site.positions(n_tokens).numpy()
-        index = np.repeat(batch.index.numpy(), views)
-        fields: dict[Reads, Tensor] = {"input": captured.q, "output": captured.a}
-        for plan, writer in outputs:
-            samples = _samples(plan, batch.index.tolist(), n_tokens)
-            image = index.repeat([len(rows) for rows in samples])
-            flat = torch.cat([rows + view * n_tokens for view, rows in enumerate(samples)]).to(backbone.device)
-            writer.add(
-                image,
-                positions[torch.cat(samples).numpy()],
-                images.labels[image],
-                **{name: fields[name].flatten(0, 1)[flat] for name in site.fields},
-            )
-        done += len(batch.index)
-        progress(done, len(images), "probing images")
+def _ahead(
+    backbone: Backbone, images: ImageSet, ahead: Sequence[SitePlans], wanted: Sequence[TokenOutput], cache: Path
+) -> list[TokenOutput]:
+    """Return the token sets of ``ahead`` with the crops of ``wanted`` that are neither in the cache nor wanted."""
+    crops, taken = wanted[0].plan.crops, {output.target for output in wanted}
+    outputs = {}
+    for site, plans in ahead:
+        for plan in plans:
+            target = _target(backbone, site, images, plan, cache)
+            if plan.crops == crops and target not in taken and not target.exists():
+                outputs[target] = TokenOutput(site, plan, target, required=False)
+    return list(outputs.values())
 
 
-def _samples(plan: ProbingPlan, image_indices: list[int], n_tokens: int) -> list[Tensor]:
-    """Sample tokens of each view. Each view has its own random stream, so batches and order have no effect."""
-    streams = (
-        torch.Generator().manual_seed(seed_of("tokens", plan.seed, image, view))
-        for image in image_indices
-        for view in range(plan.views())
-    )
-    return [sample(n_tokens, plan.tokens_per_image, stream) for stream in streams]
+def _fitting(
+    outputs: Sequence[TokenOutput], backbone: Backbone, images: ImageSet, cache: Path, needed: int
+) -> Iterator[TokenOutput]:
+    """Yield the token sets for which the disk has room beside ``needed`` bytes, and warn of the others."""
+    free = shutil.disk_usage(cache).free - needed
+    left_out = 0
+    for output in outputs:
+        size = _bytes(backbone, images, output)
+        if size <= free:
+            free -= size
+            yield output
+        else:
+            left_out += 1
+    if left_out:
+        sets = "1 token set" if left_out == 1 else f"{left_out} token sets"
+        warnings.warn(
+            f"{sets} of {backbone.name} {'is' if left_out == 1 else 'are'} left for a further pass over the images: "
+            f"there is no room at {str(cache)!r}, where {size_text(free)} remain. Give another folder with --cache.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
-def _views(
-    backbone: Backbone, images: ImageSet, crops: int, folder: CropFolder, batch_size: int, report: BrokenReport
-) -> Iterator[ImageBatch]:
-    """Yield the views (B, views, 3, S, S) of the images: ``crops`` random ones, or the centre crop alone if it is 0."""
-    preprocessing = backbone.preprocessing
-    if crops:
-        transform = partial(_random_views, preprocessing, crops)
-        yield from batches(images, transform, batch_size=max(1, batch_size // crops), report=report)
-        return
-    for batch in center_batches(images, preprocessing, batch_size=batch_size, report=report, crops=folder):
-        yield ImageBatch(batch.index, batch.images[:, None])
+def _bytes(backbone: Backbone, images: ImageSet, output: TokenOutput) -> int:
+    """Return the size of a token set on disk, without its index."""
+    n, widths = _tokens(backbone, images, output), output.site.token_widths.values()
+    return n * sum(widths) * np.dtype(output.plan.dtype).itemsize
 
 
-def _random_views(preprocessing: Preprocessing, crops: int, image: Image.Image, index: int) -> Tensor:
-    """Return random crops (crops, 3, S, S) of an image."""
-    generators = (crop_generator(0, index, crop) for crop in range(crops))
-    return torch.stack([preprocessing.random_resized_crop(image, generator) for generator in generators])
+def _tokens(backbone: Backbone, images: ImageSet, output: TokenOutput) -> int:
+    n_tokens = output.site.capture(backbone.features, backbone.blank_images(1)).a.shape[1]
+    plan = output.plan
+    return len(images) * plan.views() * min(n_tokens, plan.tokens_per_image or n_tokens)

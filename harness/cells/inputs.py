@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.activations.baseline import Baseline, make_baseline
-from harness.activations.collect import ProbingPlan, collect
+from harness.activations.collect import SitePlans, collect
+from harness.activations.probing_plan import ProbingPlan
+from harness.activations.site import Site
+from harness.activations.sites import open_site
 from harness.activations.token_set import TokenSet
 from harness.cells.plan import PreparedTarget
 from harness.datasets.loading import BrokenReport
@@ -18,6 +21,14 @@ from harness.identity import canonical
 from harness.suites import Suite
 from methods import numerics
 from methods.base import Progress, no_progress
+
+
+class AheadTokens(NamedTuple):
+    """Token sets of a layer that later cells need, in plain values."""
+
+    site: str
+    """module path"""
+    plans: tuple[ProbingPlan, ...]
 
 
 class Inputs(NamedTuple):
@@ -42,12 +53,17 @@ def open_inputs(
     plans: Sequence[ProbingPlan],
     cache: Path,
     *,
+    ahead: Sequence[AheadTokens] = (),
     progress: Progress = no_progress,
 ) -> Inputs:
     """Read the target's tokens, head and baseline from ``cache``, and make those that are missing or damaged.
 
     Two processes may do so at once: each file or folder appears only once it is complete, and of two identical ones
     one is kept.
+
+    Args:
+        ahead: token sets of the same backbone and probing images that later targets need: a pass over these images
+            makes them too. Tokens and the features on which a head is fitted come from one pass.
 
     Raises:
         UserError: if the images, the head or the free disk space are unsuitable.
@@ -57,7 +73,16 @@ def open_inputs(
     shared: dict[str, Any] = {"progress": times.progress, "report": report, "batch_size": suite.evaluation.batch_size}
     plans = list(dict.fromkeys(plans))
     with times.of("tokens"):
-        token_sets = collect(prepared.backbone, prepared.site, prepared.probing, plans, cache, **shared)
+        token_sets = collect(
+            prepared.backbone,
+            prepared.site,
+            prepared.probing,
+            plans,
+            cache,
+            ahead=[SitePlans(_site(prepared, each.site), each.plans) for each in ahead],
+            features=prepared.head.reads_features(cache),
+            **shared,
+        )
     with times.of("head"):
         head = prepared.head.make(cache, **shared)
     with times.of("baseline"):
@@ -75,6 +100,10 @@ def open_inputs(
     if prepared.head.fitted:
         require_seen_classes(prepared.split, unreadable=report)
     return Inputs(dict(zip(plans, token_sets, strict=True)), baseline, report, times.seconds)
+
+
+def _site(prepared: PreparedTarget, path: str) -> Site:
+    return prepared.site if path == prepared.site.path else open_site(prepared.backbone, path)
 
 
 class _Times:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness import backbones, datasets
-from harness.activations.collect import ProbingPlan
 from harness.activations.heads import HEADS
 from harness.activations.heads.base import HeadKind
+from harness.activations.probing_plan import ProbingPlan
 from harness.activations.site import Site
 from harness.activations.sites import linear_paths, open_site
 from harness.backbones.base import Backbone
@@ -89,8 +89,7 @@ class Cell:
     @property
     def probing_identity(self) -> dict[str, Any]:
         """Images and sampling plan of the probing set, without the token seed."""
-        plan = {key: value for key, value in self.plan._asdict().items() if key != "seed"}
-        return {"images": self.prepared.probing.fingerprint, **plan}
+        return probing_identity(self.prepared.probing, self.plan)
 
     @functools.cached_property
     def method_identity(self) -> dict[str, Any]:
@@ -184,6 +183,11 @@ class Cell:
         entry = MethodEntry(name=needed.method.spec.name, config=needed.config.model_dump(mode="json"))
         seed = self.init_seed if init_seed is None else init_seed
         return replace(self, entry=entry, method=needed.method, config=needed.config, init_seed=seed)
+
+
+def probing_identity(images: ImageSet, plan: ProbingPlan) -> dict[str, Any]:
+    """Return the identity of probing images and the sampling of their tokens, without the token seed."""
+    return {"images": images.fingerprint, **{key: value for key, value in plan._asdict().items() if key != "seed"}}
 
 
 def prepare(suite: Suite, *, device: str) -> list[PreparedTarget]:

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 import methods
 from harness.activations.baseline import Baseline, make_baseline
-from harness.activations.collect import ProbingPlan, collect
+from harness.activations.collect import collect
 from harness.activations.heads.probe import Probe
 from harness.activations.linear_site import LinearLayerSite
+from harness.activations.probing_plan import ProbingPlan
 from harness.activations.site import Site
 from harness.activations.token_set import TokenSet
 from harness.backbones.base import Backbone, Preprocessing

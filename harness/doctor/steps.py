@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from harness.doctor.disk import cache_files, state_bytes
@@ -52,6 +52,8 @@ class Images(NamedTuple):
     crops: int
     """random crops per probing image; 0: the centre crop alone"""
     evaluated: int
+    pass_share: float | None
+    """share of the network that the pass over the probing images runs; None if no pass is needed for tokens"""
     token_bytes: int
     """bytes of the token sets to write"""
     baseline_bytes: int
@@ -63,9 +65,13 @@ def steps_of(workload: Workload, rates: Rates) -> list[Step]:
     """Return the steps of a suite, with equal ones added up; files and passes that targets share are counted once."""
     steps: list[Step] = []
     shared: set[str] = set()
+    deepest: dict[str, float] = {}
     for sized in workload.targets:
         if sized.layer is not None:
-            steps += _of_target(sized, sized.layer, shared, rates)
+            deepest[_pass_key(sized)] = max(sized.layer.before, deepest.get(_pass_key(sized), 0.0))
+    for sized in workload.targets:
+        if sized.layer is not None:
+            steps += _of_target(sized, sized.layer, shared, deepest, rates)
     for job in (*workload.final, *workload.swept):
         steps += job_steps(job, rates)
     return add_up(steps)
@@ -81,8 +87,21 @@ def add_up(steps: Iterable[Step]) -> list[Step]:
     return sorted(added, key=lambda step: STAGES.index(step.stage))
 
 
-def _of_target(sized: SizedTarget, layer: Layer, shared: set[str], rates: Rates) -> Iterator[Step]:
-    """Yield the passes of a target that no target before it makes; ``shared`` collects their identities."""
+def _pass_key(sized: SizedTarget) -> str:
+    """Return the identity of the pass over the probing images, which all layers and seeds of a network share."""
+    network = sized.target.model_dump(include={"backbone", "weights", "checkpoint"})
+    return canonical({"pass": network, "data": sized.shared["data"], "crops": sized.leaf.probing.crops})
+
+
+def _of_target(
+    sized: SizedTarget, layer: Layer, shared: set[str], deepest: Mapping[str, float], rates: Rates
+) -> Iterator[Step]:
+    """Yield the passes of a target that no target before it makes.
+
+    Args:
+        shared: collects the identities of passes and files.
+        deepest: pass over the probing images -> share of the network that it runs.
+    """
     files = cache_files(sized)
 
     def new(key: str) -> bool:
@@ -101,6 +120,7 @@ def _of_target(sized: SizedTarget, layer: Layer, shared: set[str], rates: Rates)
         sized.probing,
         sized.leaf.probing.crops,
         sized.evaluated,
+        deepest[_pass_key(sized)] if new(_pass_key(sized)) else None,
         token_bytes,
         baseline_bytes,
         "probe" if fits_probe else None,
@@ -110,13 +130,18 @@ def _of_target(sized: SizedTarget, layer: Layer, shared: set[str], rates: Rates)
 
 
 def image_steps(images: Images, rates: Rates) -> Iterator[Step]:
-    """Yield the steps of the passes over the images: one for all token seeds, the head's, and the baseline's three."""
-    layer = images.layer
+    """Yield the steps of the passes over the images: one for all token sets and a probe, and the baseline's three."""
+    layer, fits_probe = images.layer, images.head == "probe"
+    if images.pass_share is not None:
+        # A probe reads the features of the centre crop, after the whole network.
+        views = images.crops + 1 if fits_probe and images.crops else images.crops
+        share = 1.0 if fits_probe and not images.crops else images.pass_share
+        yield from _pass("tokens", images.probing, views, share, layer, rates)
     if images.token_bytes:
-        yield from _pass("tokens", images.probing, images.crops, layer.before, layer, rates)
         yield _step("tokens", "write", images.token_bytes, "disk write", rates)
-    if images.head == "probe":
-        yield from _pass("head", images.probing, 0, 1.0, layer, rates)
+    if fits_probe:
+        if images.pass_share is None:
+            yield from _pass("head", images.probing, 0, 1.0, layer, rates)
         flops = 4.0 * images.probing * layer.d_out * images.classes * PROBE_ITERATIONS
         # Its products are in float64.
         yield _step("head", "fit of the probe", 2 * flops, "float32 products", rates)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import backbones
-from harness.activations.collect import ProbingPlan, collect
+from harness.activations.collect import collect
+from harness.activations.probing_plan import ProbingPlan
 from harness.activations.site import Site
 from harness.activations.token_set import TokenSet
 from harness.atomic import create_partial, remove

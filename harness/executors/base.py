@@ -21,6 +21,7 @@ from methods.registry import Registry
 if TYPE_CHECKING:
     # A wrong option of an executor is refused before torch is imported.
     from harness.cells.fit import SavedFit
+    from harness.cells.inputs import AheadTokens
     from harness.cells.plan import Cell, PreparedTarget
     from harness.cells.run_cell import CellContext, CellResult
     from harness.progress import Reporter
@@ -32,6 +33,8 @@ class TargetWork(NamedTuple):
 
     prepared: PreparedTarget
     cells: tuple[Cell, ...]
+    ahead: tuple[AheadTokens, ...] = ()
+    """token sets of the same backbone that other targets need, and suites after this one"""
 
 
 class Work(NamedTuple):
@@ -69,6 +72,8 @@ class Opened(NamedTuple):
     """images that could not be read, name to reason"""
     seconds: Mapping[str, float] = {}
     """time of the inputs that were made (:attr:`harness.cells.inputs.Inputs.seconds`); empty if it is not known"""
+    ahead: tuple[AheadTokens, ...] = ()
+    """token sets that were made too, if tokens were"""
 
 
 Event: TypeAlias = "Opened | CellResult"

@@ -161,7 +161,8 @@ class Dispatch:
         function: Any
         arguments: tuple[Any, ...]
         if cell is None:
-            function, arguments = worker.open_target, (order, resources, [c.cell_id for c in job.target.cells])
+            ids = [each.cell_id for each in job.target.cells]
+            function, arguments = worker.open_target, (order, resources, ids, job.target.ahead)
         else:
             function, arguments = worker.compute, (order, resources, cell.cell_id, self.work.saved_fits(cell))
         self.running[self.ray.remote(function).options(**options).remote(*arguments)] = job

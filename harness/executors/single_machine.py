@@ -16,7 +16,6 @@ from methods.process_state import restored
 
 if TYPE_CHECKING:
     from harness.cells.inputs import Inputs
-    from harness.cells.plan import PreparedTarget
     from harness.cells.run_cell import CellResult
     from methods.base import Progress
 
@@ -60,8 +59,10 @@ class SingleMachine(Executor):
         plans = [cell.plan for cell in target.cells]
         try:
             with recognisable_interrupts(), exits_as_exceptions(), restored():
-                progress = _announcing(work, target.prepared)
-                inputs = open_inputs(work.suite, target.prepared, plans, work.cache, progress=progress)
+                progress = _announcing(work, target)
+                inputs = open_inputs(
+                    work.suite, target.prepared, plans, work.cache, ahead=target.ahead, progress=progress
+                )
         except BaseException as error:
             if is_interrupt(error):
                 raise_interrupt(error)
@@ -71,7 +72,7 @@ class SingleMachine(Executor):
             return
         finally:
             work.sharing.release_inputs(target.prepared)
-        yield Opened(target.prepared, dict(inputs.broken), inputs.seconds)
+        yield Opened(target.prepared, dict(inputs.broken), inputs.seconds, target.ahead)
         yield from self.compute_cells(work, target, inputs)
 
     @abstractmethod
@@ -79,8 +80,11 @@ class SingleMachine(Executor):
         """Yield one result per cell of a target whose inputs are in the cache, without the cells of other runs."""
 
 
-def _announcing(work: Work, prepared: PreparedTarget) -> Progress:
+def _announcing(work: Work, target: TargetWork) -> Progress:
     """Return the progress of a target's inputs; its first call says what they are, so cached inputs say nothing."""
+    prepared = target.prepared
+    others = sorted({each.site for each in target.ahead} - {prepared.site.path})
+    layers = f" (and of {', '.join(others)})" if others else ""
     is_announced = False
 
     @interrupting
@@ -90,8 +94,8 @@ def _announcing(work: Work, prepared: PreparedTarget) -> Progress:
             is_announced = True
             work.reporter.say(
                 f"  First the images pass through the network, once for all cells of this layer: "
-                f"{len(prepared.probing)} probing images for the tokens; {len(prepared.evaluation)} evaluation images "
-                "for the baseline, unmodified and with the layer ablated."
+                f"{len(prepared.probing)} probing images for the tokens{layers}; {len(prepared.evaluation)} evaluation "
+                "images for the baseline, unmodified and with the layer ablated."
             )
         work.progress(done, total, what)
 

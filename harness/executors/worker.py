@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.activations.collect import ProbingPlan
+from harness.activations.probing_plan import ProbingPlan
 from harness.cells.fit import SavedFit
-from harness.cells.inputs import Inputs, open_inputs
+from harness.cells.inputs import AheadTokens, Inputs, open_inputs
 from harness.cells.plan import Cell, cells_of, prepare
 from harness.cells.run_cell import CellContext, CellResult, Failure, run_cell
 from harness.errors import UserError
@@ -76,15 +76,20 @@ def suite_text(suite: Suite, target: Target) -> str:
     return canonical({**values.pop("extra"), **values, "parts": []})
 
 
-def open_target(order: Order, resources: Resources, cell_ids: Sequence[str]) -> Answer | Failure:
+def open_target(
+    order: Order, resources: Resources, cell_ids: Sequence[str], ahead: Sequence[AheadTokens] = ()
+) -> Answer | Failure:
     """Compute the inputs of the cells that the cache does not hold yet.
+
+    Args:
+        ahead: token sets that a pass over the probing images makes too.
 
     Raises:
         UserError: if this machine does not see the folder of the store.
     """
     session = _session(order, resources)
     try:
-        inputs = session.inputs([session.cell(cell_id).plan for cell_id in cell_ids])
+        inputs = session.inputs([session.cell(cell_id).plan for cell_id in cell_ids], ahead)
     except BaseException as error:
         if is_interrupt(error):
             raise_interrupt(error)
@@ -135,11 +140,11 @@ class _Session:
             )
         return self.cells[cell_id]
 
-    def inputs(self, plans: Sequence[ProbingPlan]) -> Inputs:
+    def inputs(self, plans: Sequence[ProbingPlan], ahead: Sequence[AheadTokens] = ()) -> Inputs:
         key = frozenset(plans)
         if key not in self._inputs:
             # Only one set of plans is kept: cells arrive ordered by token seed.
-            self._inputs = {key: open_inputs(self.suite, self.prepared, plans, self.cache)}
+            self._inputs = {key: open_inputs(self.suite, self.prepared, plans, self.cache, ahead=ahead)}
         return self._inputs[key]
 
 

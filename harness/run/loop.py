@@ -24,6 +24,7 @@ from harness.run.recorder import Recorder
 from harness.run.shared_work import SharedWork, judging_names
 from harness.run.step_times import StepTimes
 from harness.run.summary import RunSummary
+from harness.run.tokens_ahead import TokensAhead
 from harness.signals import interruptible
 from harness.suites import Suite
 from harness.training_logs import log_dir
@@ -51,6 +52,7 @@ def run(
     reporter: Reporter | None = None,
     named: Collection[str] = (),
     log: str | None = None,
+    upcoming: Sequence[Suite] = (),
 ) -> RunSummary:
     """Run every cell of a suite that is not finished yet, and record each as soon as it is done.
 
@@ -71,6 +73,8 @@ def run(
         named: names or labels of methods that must not be left out of every target.
         log: name of a training log (:mod:`harness.training_logs`), which receives the metrics of each cell's fit while
             it is trained; default: none. It changes no result.
+        upcoming: suites without parts that are run after this one with the same cache. A pass over the probing images
+            of this run also makes the tokens that they need of its backbones.
 
     Raises:
         UserError: if the suite is invalid or cannot run; raised before anything is computed.
@@ -87,6 +91,7 @@ def run(
                 reporter=reporter,
                 named=named,
                 log=log,
+                upcoming=upcoming,
             )
     reporter = reporter or Silent()
     planning_device = executor.planning_device(device)
@@ -132,7 +137,9 @@ def run(
         _announce(suite, prepared, len(cells), len(done), journal, work.context)
         status = "interrupted"
         try:
-            _compute(executor, work, prepared, recorder)
+            _compute(
+                executor, work, prepared, recorder, TokensAhead(suite, upcoming if remaining else (), prepared, store)
+            )
             if outbox.settle(interruption.check):
                 shared.settled()
                 patient = Store(file, read_only=False, patience=Patience(SETTLE_S, _Waits(file, journal).tell))
@@ -236,12 +243,17 @@ def _take_in(store: Store, reporter: Reporter) -> None:
         reporter.say(f"{results} that waited beside the store {'was' if n == 1 else 'were'} recorded.")
 
 
-def _compute(executor: Executor, work: Work, prepared: Sequence[PreparedTarget], recorder: Recorder) -> None:
+def _compute(
+    executor: Executor, work: Work, prepared: Sequence[PreparedTarget], recorder: Recorder, ahead: TokensAhead
+) -> None:
     """Compute the cells that no other run computes, until each has a result."""
     shared = recorder.shared
     claimable: Sequence[Cell] = list(shared.open.values())
     while claimable:
-        targets = [TargetWork(target, tuple(c for c in claimable if c.prepared is target)) for target in prepared]
+        targets = [
+            TargetWork(target, tuple(c for c in claimable if c.prepared is target), ahead.of(target, claimable))
+            for target in prepared
+        ]
         offered = work._replace(targets=tuple(target for target in targets if target.cells))
         with contextlib.closing(_each(executor.execute(offered))) as events:
             for event in events:

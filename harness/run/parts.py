@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,8 @@ def run_suite(
         if len(leaves) > 1:
             reporter.say(f"Part {number + 1} of {len(leaves)}, {leaf.name}: {leaf.description}")
         try:
-            cell_ids = _run_leaf(leaf, store_path, reporter, runs, runner, {**options, "reporter": reporter})
+            leaf_options = {**options, "reporter": reporter}
+            cell_ids = _run_leaf(leaf, leaves[number + 1 :], store_path, reporter, runs, runner, leaf_options)
         except UserError as error:
             # Errors that only loading reveals (weights that do not fit) skip this part and not the following ones.
             if len(leaves) == 1:
@@ -73,20 +74,24 @@ def run_suite(
 
 def _run_leaf(
     leaf: Suite,
+    after: Sequence[Suite],
     store_path: str | Path,
     reporter: Reporter,
     runs: list[RunSummary],
     runner: Callable[..., RunSummary],
     options: dict[str, Any],
 ) -> list[str]:
-    """Run the sweeps of a part and then the part, append the summaries to ``runs``, and return the part's cell ids."""
+    """Run the sweeps of a part and then the part, append the summaries to ``runs``, and return the part's cell ids.
+
+    The parts ``after`` it need tokens of the same backbones; each backbone makes them in one pass.
+    """
     ready: Suite | None = leaf
     if has_selections(leaf):
         reporter.say(f"Sweep before {leaf.name}:")
         swept: list[list[str]] = []
         for sweep in sweep_suites(leaf):
             if sweep is not None:
-                runs.append(runner(sweep, store_path, **options))
+                runs.append(runner(sweep, store_path, upcoming=(leaf, *after), **options))
                 if runs[-1].interrupted:
                     return []
             swept.append([] if sweep is None else runs[-1].cell_ids)
@@ -95,5 +100,5 @@ def _run_leaf(
             reporter.say(f"  {note}")
     if ready is None:
         return []
-    runs.append(runner(ready, store_path, **options))
+    runs.append(runner(ready, store_path, upcoming=after, **options))
     return runs[-1].cell_ids

@@ -99,7 +99,7 @@ class StepTimes:
         if layer is None:
             self._unknown |= {stage for stage in STAGES if stage in made}
             return
-        for step in image_steps(self._images(prepared, layer, made), self.rates):
+        for step in image_steps(self._images(event, layer, made), self.rates):
             self._estimated[step.stage] += step.seconds
 
     def _cell(self, result: CellResult) -> None:
@@ -132,19 +132,27 @@ class StepTimes:
         for step in job_steps(job, self.rates):
             self._estimated[step.stage] += step.seconds
 
-    def _images(self, prepared: PreparedTarget, layer: Layer, made: set[str]) -> Images:
-        probing = self.suite.probing
+    def _images(self, event: Opened, layer: Layer, made: set[str]) -> Images:
+        prepared, probing = event.prepared, self.suite.probing
         width = 2 if probing.dtype == "float16" else 4
         plans = {cell.plan for cell in self.cells.values() if cell.prepared is prepared}
-        views = max(1, probing.crops)
-        set_bytes = len(prepared.probing) * views * self._tokens_per_view(layer) * (layer.d_in + layer.d_out) * width
+        sets = [(layer, len(plans))]
+        for ahead in event.ahead:
+            other = layer_of(prepared.target.backbone, ahead.site)
+            if other is not None:
+                sets.append((other, len(set(ahead.plans) - plans if ahead.site == prepared.site.path else ahead.plans)))
+        views = len(prepared.probing) * max(1, probing.crops)
+        token_bytes = sum(
+            views * self._tokens_per_view(each) * (each.d_in + each.d_out) * width * n for each, n in sets
+        )
         baseline = len(prepared.evaluation) * layer.tokens * layer.d_out * width
         return Images(
             layer,
             len(prepared.probing),
             probing.crops,
             len(prepared.evaluation),
-            set_bytes * len(plans) if "tokens" in made else 0,
+            max(each.before for each, _ in sets) if "tokens" in made else None,
+            token_bytes if "tokens" in made else 0,
             baseline if "baseline" in made else 0,
             "probe" if "head" in made else None,
             len(prepared.probing.classes),

@@ -157,6 +157,14 @@ class HeadKind(ABC):
         """Return sentences on the head that are printed at the start of a run."""
         return []
 
+    def reads_features(self, cache: Path) -> bool:
+        """Return True if :meth:`make` will need the features of the probing images.
+
+        They are then written by the pass that collects the tokens, if there is one
+        (:func:`harness.activations.probing_features.probing_features` reads them).
+        """
+        return False
+
     @abstractmethod
     def identity(self) -> dict[str, Any]:
         """Return the part of a cell's identity that the head determines, with a key ``kind``."""

@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from harness.activations.cached import read_cached, save_cached
-from harness.activations.center_crops import CropFolder, center_batches
 from harness.activations.heads import HEADS
 from harness.activations.heads.base import Head, HeadKind, LinearHead
+from harness.activations.probing_features import ProbingFeatures, features_file, probing_features
 from harness.activations.random_sets import labelled_classes
-from harness.backbones.base import Backbone
+from harness.atomic import remove
 from harness.datasets.base import ImageSet
 from harness.datasets.loading import BrokenReport
 from harness.errors import UserError
@@ -47,19 +47,30 @@ class Probe(HeadKind):
     def identity(self) -> dict[str, Any]:
         return {"kind": self.name, "version": PROBE_VERSION, "images": self.probing.fingerprint}
 
+    def reads_features(self, cache: Path) -> bool:
+        return not self._file(cache).exists()
+
     def make(
         self, cache: Path, *, batch_size: int = 32, progress: Progress = no_progress, report: BrokenReport | None = None
     ) -> Head:
         backbone, probing = self.backbone, self.probing
-        identity = digest({"probe": PROBE_VERSION, **backbone.identity(), "images": probing.fingerprint})
-        file = cache / "heads" / f"{identity}.safetensors"
+        file = self._file(cache)
         report = BrokenReport() if report is None else report
         tensors = read_cached(file, _read, probing, report)
         if tensors is None:
-            tensors = _fit_probe(backbone, probing, CropFolder.of(cache), batch_size, progress, report)
+            features = probing_features(
+                backbone, probing, cache, batch_size=batch_size, progress=progress, report=report
+            )
+            tensors = _fit_probe(probing, features)
             save_cached(tensors, file, {"skipped": json.dumps(report.of(probing))})
+        # Left here by a run that was killed after the fit, too.
+        remove(features_file(backbone, probing, cache))
         weight, bias = (tensors[name].to(backbone.device) for name in ("weight", "bias"))
         return LinearHead(backbone, self.class_index, weight, bias)
+
+    def _file(self, cache: Path) -> Path:
+        source = {**self.backbone.identity(), "images": self.probing.fingerprint}
+        return cache / "heads" / f"{digest({'probe': PROBE_VERSION, **source})}.safetensors"
 
 
 def require_classes(labels: np.ndarray, name: str) -> None:
@@ -73,25 +84,12 @@ def require_classes(labels: np.ndarray, name: str) -> None:
         )
 
 
-def _fit_probe(
-    backbone: Backbone,
-    images: ImageSet,
-    crops: CropFolder,
-    batch_size: int,
-    progress: Progress,
-    report: BrokenReport,
-) -> dict[str, Tensor]:
+def _fit_probe(images: ImageSet, made: ProbingFeatures) -> dict[str, Tensor]:
     from sklearn.linear_model import LogisticRegression
 
     require_classes(images.labels, images.name)
-    rows, indices = [], []
-    with torch.inference_mode():
-        for batch in center_batches(images, backbone.preprocessing, batch_size=batch_size, report=report, crops=crops):
-            rows.append(backbone.features(batch.images.to(backbone.device)).float().cpu())
-            indices.append(batch.index)
-            progress(sum(map(len, indices)), len(images), "images for the linear probe")
-    features = torch.cat(rows).double()
-    labels = torch.from_numpy(images.labels)[torch.cat(indices)]
+    features = made.features.double()
+    labels = torch.from_numpy(images.labels)[made.index]
     labelled = labels >= 0
     require_classes(labels.numpy(), images.name)
     mean, scale = features[labelled].mean(0), features[labelled].std(0).clamp_min(1e-6)

@@ -11,8 +11,9 @@ import torch
 from harness import backbones, datasets
 from harness.activations import collect as probing
 from harness.activations import token_set as tokens
-from harness.activations.collect import ProbingPlan, collect
+from harness.activations.collect import collect
 from harness.activations.linear_site import LinearLayerSite
+from harness.activations.probing_plan import ProbingPlan
 from harness.activations.site import Site
 from harness.datasets.base import ImageSet
 from harness.errors import UserError

@@ -81,7 +81,7 @@ def test_scores_are_those_of_decoded_images_to_the_bit(
     probing, evaluation = names_of(photo_folder)
     # Per site 3 passes for the baseline, and 1 per cell; the activation maps read some images again.
     assert min(opened[name] for name in evaluation) >= 2 * (3 + 3)
-    assert {opened[name] for name in probing} == {3}  # tokens of two sites, and the probe
+    assert {opened[name] for name in probing} == {1}  # one pass for two sites, two seeds and the probe
     pd.testing.assert_frame_equal(
         scores(tmp_path / "cached" / STORE), scores(tmp_path / "decoded" / STORE), check_exact=True
     )
@@ -101,4 +101,4 @@ def test_random_crops_are_decoded_besides(photo_folder: Path, tmp_path: Path, op
     run(suite_of_two_sites(photo_folder, probing={"crops": 2, "tokens_per_image": 8}), tmp_path / STORE)
     probing, evaluation = names_of(photo_folder)
     assert {opened[name] for name in evaluation} == {1}
-    assert {opened[name] for name in probing} == {3}  # random crops for two sites, centre crops for the probe
+    assert {opened[name] for name in probing} == {1}  # random crops for two sites, and centre crops for the probe

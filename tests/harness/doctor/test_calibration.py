@@ -137,11 +137,11 @@ def test_steps_of_a_small_suite_in_closed_form() -> None:
     rates = Rates({name: rate._replace(value=1.0) for name, rate in ROUND.items()}, overlapping=False)
     steps = {(step.stage, step.step): step.seconds for step in estimate(small(), rates).steps}
     flops = 12.1e9
-    # The probing pass stops at the tenth of twelve blocks; later passes start before it.
-    assert steps["tokens", "forward"] == pytest.approx(12 * flops * 10 / 12)
+    # The probing pass makes the features of the probe too; later passes start before the tenth of twelve blocks.
+    assert steps["tokens", "forward"] == pytest.approx(12 * flops)
     assert steps["tokens", "decode"] == 12
     assert steps["tokens", "write"] == 12 * 2 * (1920 * 4 + 20)
-    assert steps["head", "forward"] == pytest.approx(12 * flops)
+    assert ("head", "forward") not in steps
     assert steps["baseline", "forward"] == pytest.approx(8 * flops * (1 + 2 * 3 / 12))
     assert steps["baseline", "decode"] == 8
     assert steps["baseline", "read of states"] == 2 * 8 * 257 * 384 * 4
@@ -160,6 +160,24 @@ def test_sweeps_and_shared_passes_count_as_the_run_computes_them() -> None:
     assert seconds[1]["tokens", "forward"] == seconds[0]["tokens", "forward"]
     assert seconds[1]["tokens", "write"] == pytest.approx(3 * seconds[0]["tokens", "write"])
     assert seconds[1]["evaluation", "forward"] == pytest.approx(3 * seconds[0]["evaluation", "forward"])
+
+
+def test_layers_of_a_network_share_one_probing_pass() -> None:
+    """It runs up to the deepest of them; with random crops a probe needs the centre crop besides."""
+
+    def forward(crops: int, *sites: str, head: str | None = None) -> float:
+        suite = small(
+            targets=[{"backbone": "dinov2_vits14", "site": site, "head": head} for site in sites],
+            probing={"crops": crops, "tokens_per_image": 2},
+        )
+        steps = estimate(suite, Rates(ROUND, overlapping=False)).steps
+        return sum(step.seconds for step in steps if (step.stage, step.step) == ("tokens", "forward"))
+
+    deep, shallow = "blocks.9.mlp.fc2", "blocks.4.mlp.fc2"
+    assert forward(0, shallow, head="dinov2_linear") == pytest.approx(forward(0, deep, head="dinov2_linear") / 2)
+    assert forward(0, shallow, deep, head="dinov2_linear") == forward(0, deep, head="dinov2_linear")
+    assert forward(3, deep, head="dinov2_linear") == pytest.approx(3 * forward(0, deep, head="dinov2_linear"))
+    assert forward(3, deep, head="probe") > forward(3, deep, head="dinov2_linear")
 
 
 def test_cells_that_are_measured_on_stored_outputs_run_no_network() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.activations.center_crops import CropFolder, center_batches
+from harness.activations.center_crops import SPARE, CropFolder, center_batches
 from harness.activations.prefix_cache import States, StateWriter, find_cut
 from harness.activations.site import Run, Site, Tap
 from harness.backbones.base import Backbone
@@ -118,7 +118,8 @@ class Passes:
     def state_writer(self, file: Path) -> StateWriter | None:
         """Return a writer for the states of the first pass, or None if the network cannot be cut."""
         cut = find_cut(self.backbone.model, self.site.path)
-        return None if cut is None else StateWriter(cut, len(self.images), file)
+        spare = SPARE if self.crops is None else self.crops.spare
+        return None if cut is None else StateWriter(cut, len(self.images), file, spare)
 
     def resuming_from(self, file: Path, shape: Sequence[int] | None, readable: np.ndarray) -> Passes:
         """Return these passes over the ``readable`` images, starting from the states of ``shape`` in ``file`` if any.

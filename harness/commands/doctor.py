@@ -23,6 +23,7 @@ from results.byte_sizes import size_text
 if TYPE_CHECKING:
     from harness.doctor import Check, SuiteEstimate
     from harness.doctor.rates import Rate
+    from harness.doctor.steps import Step
     from harness.suites import Suite
 
 
@@ -137,9 +138,18 @@ def _print_steps(estimate: SuiteEstimate) -> None:
     from harness.doctor.steps import STAGE_TITLES
     from results.duration_text import duration_text
 
-    rows = [[STAGE_TITLES[step.stage], step.step, duration_text(step.seconds), step.source] for step in estimate.steps]
+    rows = [
+        [STAGE_TITLES[step.stage], _step_text(step), duration_text(step.seconds), step.source]
+        for step in estimate.steps
+    ]
     if rows:
         _print_rows(["part", "step", "time", "rate"], rows)
+
+
+def _step_text(step: Step) -> str:
+    """Return the step, with the reference network whose rate counts for a forward pass."""
+    network = step.rate.removeprefix("network ")
+    return step.step if network == step.rate else f"{step.step} (rate of {network})"
 
 
 def _print_rows(header: list[str], rows: list[list[str]]) -> None:
@@ -147,6 +157,13 @@ def _print_rows(header: list[str], rows: list[list[str]]) -> None:
 
     out("\n".join(aligned([header, *rows], [False] * len(header))))
     out("")
+
+
+def _state_sentence(estimate: SuiteEstimate) -> str:
+    if not estimate.state_bytes:
+        return ""
+    size = size_text(estimate.state_bytes)
+    return f" {size} more for states before the layers are used if they are free, and the time below assumes them."
 
 
 def _sentences(estimate: SuiteEstimate) -> list[str]:
@@ -157,7 +174,7 @@ def _sentences(estimate: SuiteEstimate) -> list[str]:
     swept = f", and {estimate.sweep_cells} of the sweeps before them" if estimate.sweep_cells else ""
     lines = [f"{estimate.cells} cells{swept}."]
     if estimate.disk_bytes is not None:
-        lines.append(f"Disk for tokens and baselines: {size_text(estimate.disk_bytes)}.")
+        lines.append(f"Disk for tokens and baselines: {size_text(estimate.disk_bytes)}.{_state_sentence(estimate)}")
     if estimate.gpu_hours is not None:
         duration = hours_text(estimate.gpu_hours)
         if estimate.calibrated:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from harness.activations.prefix_cache import SIZE_LIMIT
 from harness.doctor.layers import Layer
-from harness.doctor.workload import SizedTarget, tokens_kept
+from harness.doctor.workload import SizedTarget, tokens_kept, value_bytes
 from harness.identity import canonical
 
 #: Image, position and label of a token in its index.
@@ -21,10 +21,13 @@ class CacheFiles(NamedTuple):
 
     token_sets: dict[str, int]
     baseline: dict[str, int]
-    """outputs and logits of the evaluation images, and the states before the layer"""
+    """outputs and logits of the evaluation images"""
+    states: dict[str, int]
+    """states before the layer, which a run keeps if the disk has room"""
 
     @property
-    def all(self) -> dict[str, int]:
+    def required(self) -> dict[str, int]:
+        """Files without which a run does not go on."""
         return {**self.token_sets, **self.baseline}
 
 
@@ -32,8 +35,8 @@ def cache_files(sized: SizedTarget) -> CacheFiles:
     """Return the files of a target; none if its layer is unknown."""
     leaf, target, layer, probing, evaluated, shared = sized
     if layer is None:
-        return CacheFiles({}, {})
-    width = 2 if leaf.probing.dtype == "float16" else 4
+        return CacheFiles({}, {}, {})
+    width = value_bytes(leaf)
     token_bytes = (layer.d_in + layer.d_out) * width + INDEX_BYTES
     token_sets = {
         canonical({**shared, "probing": leaf.probing.model_dump(), "seed": seed}): probing
@@ -44,13 +47,13 @@ def cache_files(sized: SizedTarget) -> CacheFiles:
     # A probe of other images than ImageNet's has few classes, whose logits are negligible.
     classes = 0 if target.head == "probe" and not leaf.data.dataset.startswith("imagenet") else IMAGENET_CLASSES
     outputs = layer.tokens * (layer.d_out * width + INDEX_BYTES)
-    baseline = evaluated * (outputs + 4 * classes) + state_bytes(layer, evaluated)
-    head = {"head": target.head, "settings": target.head_settings, "dtype": leaf.probing.dtype}
-    return CacheFiles(token_sets, {canonical({**shared, **head}): baseline})
+    baseline = evaluated * (outputs + 4 * classes)
+    head = canonical({**shared, "head": target.head, "settings": target.head_settings, "dtype": leaf.probing.dtype})
+    return CacheFiles(token_sets, {head: baseline}, {f"states {head}": state_bytes(layer, evaluated)})
 
 
 def state_bytes(layer: Layer, evaluated: int) -> int:
-    """Return the bytes of the stored states of ``evaluated`` images; 0 if they are not kept."""
+    """Return the bytes of the states of ``evaluated`` images if the disk has room for them; 0 if they are too large."""
     needed = 4 * evaluated * layer.state
     return needed if needed <= SIZE_LIMIT else 0
 
@@ -59,7 +62,15 @@ def disk_bytes(targets: Iterable[SizedTarget]) -> int:
     """Return the bytes of all token sets and baselines of some targets."""
     files: dict[str, int] = {}
     for sized in targets:
-        files |= cache_files(sized).all
+        files |= cache_files(sized).required
+    return sum(files.values())
+
+
+def all_state_bytes(targets: Iterable[SizedTarget]) -> int:
+    """Return the bytes of the states of some targets, which are kept if the disk has room."""
+    files: dict[str, int] = {}
+    for sized in targets:
+        files |= cache_files(sized).states
     return sum(files.values())
 
 
@@ -71,7 +82,7 @@ def targets_beyond(targets: Sequence[SizedTarget], space: int) -> list[SizedTarg
     files: dict[str, int] = {}
     beyond = []
     for sized in targets:
-        both = files | cache_files(sized).all
+        both = files | cache_files(sized).required
         if sum(both.values()) <= space:
             files = both
         else:

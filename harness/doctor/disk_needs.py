@@ -37,7 +37,7 @@ def disk_needs(suite: Suite, cache: Path) -> list[Need]:
 def _too_large(key: str, sized: SizedTarget, needed: int, free: int) -> Need:
     target = sized.target
     layer = f"{target.backbone} at {target.site}" if target.site else target.backbone
-    size = sum(cache_files(sized).all.values())
+    size = sum(cache_files(sized).required.values())
     # One state for all targets, so that they are displayed as one line.
     state = f"{size_text(needed)} for the tokens and baselines of all targets, {size_text(free)} are free"
     return Need(Check(f"disk space of {layer} ({size_text(size)})", False, True, state, REMEDY), "target", key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from harness.doctor.disk import disk_bytes
+from harness.doctor.disk import all_state_bytes, disk_bytes
 from harness.doctor.rates import Rates
 from harness.doctor.steps import Step, steps_of
 from harness.doctor.workload import workload_of
@@ -19,7 +19,9 @@ class SuiteEstimate(NamedTuple):
     sweep_cells: int
     """cells of the sweeps before them"""
     disk_bytes: int | None
-    """size of tokens, baselines and their states"""
+    """size of tokens and baselines"""
+    state_bytes: int | None
+    """size of the states before the layers, which are kept if the disk has room"""
     gpu_hours: float | None
     """sum of the steps: on this machine if it was calibrated, else on an H100"""
     judge_calls: int
@@ -50,6 +52,7 @@ def estimate(suite: Suite, rates: Rates | None = None) -> SuiteEstimate:
         cells=len(workload.final),
         sweep_cells=len(workload.swept),
         disk_bytes=disk_bytes(workload.targets) if workload.sizes_known else None,
+        state_bytes=all_state_bytes(workload.targets) if workload.sizes_known else None,
         gpu_hours=sum(step.seconds for step in steps) / 3600 if workload.sizes_known else None,
         judge_calls=sum(_calls(leaf) for leaf in suite.leaves),
         notes=notes,

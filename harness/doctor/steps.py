@@ -57,6 +57,7 @@ class Images(NamedTuple):
     token_bytes: int
     """bytes of the token sets to write"""
     baseline_bytes: int
+    """bytes of the outputs, logits and states to write"""
     head: str | None
     classes: int
 
@@ -110,7 +111,7 @@ def _of_target(
         return is_new
 
     token_bytes = sum(size for key, size in files.token_sets.items() if new(key))
-    baseline_bytes = sum(size for key, size in files.baseline.items() if new(key))
+    baseline_bytes = sum(size for key, size in (files.baseline | files.states).items() if new(key))
     weights = {"weights": sized.target.weights, "checkpoint": sized.target.checkpoint}
     probe = canonical({"backbone": sized.target.backbone, "data": sized.shared["data"], **weights, "probe": True})
     fits_probe = sized.target.head == "probe" and new(probe)
@@ -165,13 +166,12 @@ def job_steps(job: Job, rates: Rates) -> Iterator[Step]:
     if job.runs_network:
         yield from _evaluation_pass("evaluation", job.evaluated, layer, rates)
     else:
-        # In float16 or float32; the larger is assumed.
-        stored = 4.0 * job.evaluated * layer.tokens * layer.d_out
+        stored = float(job.stored_bytes) * job.evaluated * layer.tokens * layer.d_out
         yield _step("evaluation", "read of stored outputs", stored, "disk read", rates)
     units = job.n_units or _units(job, layer)
     codes = job.evaluated * layer.tokens * units
     # Encoder and decoder: one multiply-add, two FLOPs, per weight and token each.
-    flops = 4 * codes * max(layer.d_in, layer.d_out)
+    flops = codes * (2 * ((layer.d_in if job.reads_input else layer.d_out) + layer.d_out) + _pursuit_flops(job))
     yield _step("evaluation", "encode and decode", flops, "float32 products", rates)
     yield _step("evaluation", "unit statistics and metrics", codes, "codes", rates)
     size = units / CELL_UNITS * layer.d_out / CELL_WIDTH
@@ -227,18 +227,26 @@ def fit_flops(job: Job, layer: Layer) -> float:
     """Return an upper bound of the FLOPs of one fit; 0 for methods that neither train nor cluster."""
     config = job.config
     if (epochs := _setting(config, "epochs")) is not None:
-        width = layer.d_in if job.method == "transcoder" else layer.d_out
-        steps = (_setting(config, "k") or 1.0) if job.method == "matching_pursuit_sae" else 1.0
+        width = layer.d_in if job.reads_input else layer.d_out
         # Three products per weight and token: forward, gradient of the weights, gradient of the input. Each is a
         # multiply-add, two FLOPs, so six FLOPs in total. This is an upper bound: the encoder needs no gradient of its
         # input, and a linear autoencoder takes five FLOPs per weight.
-        per_token = 6 * _units(job, layer) * (width + layer.d_out) * steps
+        per_token = _units(job, layer) * (6 * (width + layer.d_out) + _pursuit_flops(job))
         return job.n_tokens * epochs * per_token
     if (fraction := _setting(config, "top_k_fraction")) is not None:
         instances = _setting(config, "top_k") or fraction * job.n_tokens
         # All pairs of instances twice, for every neuron (docs/elude.md); a multiply-add is two FLOPs.
         return layer.d_out * 4 * min(instances, job.n_tokens) ** 2 * layer.d_in
     return 0.0
+
+
+def _pursuit_flops(job: Job) -> float:
+    """Return the FLOPs per unit and token that take as long as the steps of matching pursuit; 0 for other methods.
+
+    A step reads a row of the Gram matrix and changes the correlations: 12 bytes per unit, which take as long as 600
+    FLOPs at 3 TB/s and 150 TFLOP/s.
+    """
+    return 600.0 * (_setting(job.config, "k") or 1.0) if job.method == "matching_pursuit_sae" else 0.0
 
 
 def _fit(job: Job, layer: Layer, rates: Rates) -> Iterator[Step]:

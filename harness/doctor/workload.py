@@ -48,6 +48,10 @@ class Job(NamedTuple):
     """number of units, of a fit that has been made"""
     runs_network: bool = True
     """False if the cell is measured on the stored outputs of the layer (:func:`harness.cells.evaluate.evaluate`)"""
+    reads_input: bool = True
+    """False if the method encodes the output of the layer"""
+    stored_bytes: int = 4
+    """bytes per value of the stored outputs"""
 
 
 class Workload(NamedTuple):
@@ -103,6 +107,11 @@ def target_key(leaf: Suite, target: Target) -> str:
     return canonical({"target": layer, "data": leaf.data.model_dump(), "probing": probing, "seeds": list(seeds)})
 
 
+def value_bytes(leaf: Suite) -> int:
+    """Return the bytes per stored value of tokens and outputs."""
+    return 2 if leaf.probing.dtype == "float16" else 4
+
+
 def runs_network(spec: MethodSpec, metrics: Iterable[str] | None) -> bool:
     """Return False if a method is measured without the network: it reads outputs, and so do all of its metrics.
 
@@ -143,6 +152,7 @@ def _add_entry(
     configured = {"name": entry.name, "config": plain_config(settings)}
     # The properties of trained weights are those of their files, which may have to be downloaded first.
     spec = method.spec if method.spec.fitted_elsewhere else method.spec_with(settings)
+    common: dict[str, Any] = {"reads_input": spec.reads == "input", "stored_bytes": value_bytes(leaf)}
     if entry.select:
         configured["select"] = leaf.sweep.model_dump()
     for token_seed in leaf.token_seeds_of(target):
@@ -166,6 +176,7 @@ def _add_entry(
                 not fitted,
                 None if fitted else needed,
                 runs_network=runs_network(spec, leaf.evaluation.metrics),
+                **common,
             )
             final.setdefault(canonical({**fit, **measured}), job)
             fits.add(canonical(fit))
@@ -173,7 +184,8 @@ def _add_entry(
         config = plain_config(make_config(method, {**entry.config, **point}))
         key = canonical({**shared, "name": entry.name, "config": config, "seed": first})
         network = runs_network(spec, SWEEP_METRICS)
-        swept.setdefault(key, Job(entry.name, settings, layer, n_tokens, evaluated, True, runs_network=network))
+        job = Job(entry.name, settings, layer, n_tokens, evaluated, True, runs_network=network, **common)
+        swept.setdefault(key, job)
 
 
 def _unless_fitted(

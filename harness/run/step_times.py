@@ -12,7 +12,7 @@ from harness.cells.run_cell import CellResult
 from harness.doctor.calibration.file import rates_here
 from harness.doctor.layers import Layer, layer_of
 from harness.doctor.steps import STAGE_TITLES, STAGES, Images, Stage, image_steps, job_steps
-from harness.doctor.workload import Job, runs_network
+from harness.doctor.workload import Job, runs_network, value_bytes
 from harness.executors.base import Event, Opened
 from harness.run.journal import Journal
 from harness.suites import Suite
@@ -128,13 +128,15 @@ class StepTimes:
             needed if is_new else None,
             result.record.n_units,
             runs_network(cell.spec, [metric.id for metric in cell.metrics]),
+            cell.spec.reads == "input",
+            value_bytes(self.suite),
         )
         for step in job_steps(job, self.rates):
             self._estimated[step.stage] += step.seconds
 
     def _images(self, event: Opened, layer: Layer, made: set[str]) -> Images:
         prepared, probing = event.prepared, self.suite.probing
-        width = 2 if probing.dtype == "float16" else 4
+        width = value_bytes(self.suite)
         plans = {cell.plan for cell in self.cells.values() if cell.prepared is prepared}
         sets = [(layer, len(plans))]
         for ahead in event.ahead:

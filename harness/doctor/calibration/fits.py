@@ -76,7 +76,7 @@ def _training(name: str, tokens: SyntheticTokens, site: SyntheticSite, seconds: 
         raise UserError(f"{name} reports {len(moments)} training steps, and {FEWEST_STEPS} are needed.")
     layer = Layer(site.d_in, site.d_out, 1, 0.0)
     epoch = config.model_copy(update={"epochs": 1})
-    flops = fit_flops(Job(name, epoch, layer, BATCH, 0, True), layer)
+    flops = fit_flops(Job(name, epoch, layer, BATCH, 0, True, reads_input=method.spec.reads == "input"), layer)
     steps = len(moments) - 2
     middle = 1 + steps // 2
     halves = [

@@ -26,6 +26,13 @@ def written_bytes(suite: Suite, cache: Path) -> int:
     return used_bytes(cache) - used_bytes(cache / "crops")
 
 
+def counted_bytes(suite: Suite) -> int:
+    """Return the bytes that doctor counts, with the states, for which this disk has room."""
+    estimated = estimate(suite)
+    assert estimated.disk_bytes and estimated.state_bytes
+    return estimated.disk_bytes + estimated.state_bytes
+
+
 def without_fits(suite: Suite) -> Suite:
     """Return the suite with the unmodified network as its only method; files of the cache do not depend on methods."""
 
@@ -42,10 +49,10 @@ def test_layers_of_the_demo(tmp_path: Path, backbone: str) -> None:
     small = with_settings(load_suite("demo"), ["data.dataset=photos:24", "data.evaluation=8", "probing.crops=1"])
     targets = tuple(target for target in small.targets if target.backbone == backbone)
     suite = without_fits(small.model_copy(update={"targets": targets}))
-    assert estimate(suite).disk_bytes == pytest.approx(written_bytes(suite, tmp_path), rel=0.05)
+    assert counted_bytes(suite) == pytest.approx(written_bytes(suite, tmp_path), rel=0.05)
 
 
 @pytest.mark.slow
 def test_the_paper_at_reduced_size(tmp_path: Path) -> None:
     suite = without_fits(scaled(load_suite("paper"), "tiny").suite)
-    assert estimate(suite).disk_bytes == pytest.approx(written_bytes(suite, tmp_path), rel=0.05)
+    assert counted_bytes(suite) == pytest.approx(written_bytes(suite, tmp_path), rel=0.05)

@@ -6,10 +6,8 @@ or ``00012.json``. They are read in place; nothing is extracted.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
-import os
 import re
 import unicodedata
 from collections import Counter
@@ -24,7 +22,8 @@ from harness.datasets import DATASETS, files
 from harness.datasets.base import ImageRecord, ImageSet, PredefinedSplit, Reader
 from harness.datasets.contents_cache import Stamp
 from harness.datasets.folders.image_files import readable_suffixes, why_skipped
-from harness.datasets.split_names import AmbiguousSplitsError, choose_splits, join, roles_of
+from harness.datasets.shards import as_text, group_of, shard_files, splits_of
+from harness.datasets.split_names import join
 from harness.datasets.tar_index import Member, members
 from methods.errors import UserError
 
@@ -32,7 +31,6 @@ from methods.errors import UserError
 LARGEST_LABEL, LARGEST_JSON = 1 << 10, 1 << 20
 #: Keys of a sample's JSON object that hold its label, the first one that is there.
 LABEL_KEYS = ("label", "cls", "class", "class_name")
-MOST_SHARDS = 100_000
 _LONGEST_NAME = 1000
 
 Label = int | str
@@ -80,8 +78,8 @@ def load(identifier: str) -> ImageSet:
     """
     if not identifier:
         raise UserError("webdataset: needs a path, as in webdataset:/data/shards or webdataset:/data/train-*.tar.")
-    shards = _shards(identifier)
-    probing, left_out = _splits(list(shards), identifier)
+    shards = shard_files(identifier, ".tar")
+    probing, left_out = splits_of([_group(title) for title in shards], identifier)
     index = _Index()
     for title, shard in shards.items():
         if _group(title) not in left_out:
@@ -113,57 +111,12 @@ def load(identifier: str) -> ImageSet:
     )
 
 
+def _group(title: str) -> str:
+    return group_of(title, ".tar")
+
+
 def _order(label: Label) -> tuple[bool, Label]:
     return isinstance(label, str), label
-
-
-def _shards(identifier: str) -> dict[str, Path]:
-    """Return the tar files by their titles: the file name, with its folder if there are several."""
-    path = Path(identifier).expanduser()
-    matches: list[Path] = []
-    if path.is_dir():
-        matches = [*path.glob("*.tar"), *path.glob("*/*.tar")]
-    elif path.exists():
-        matches = [path]
-    else:
-        start = Path(path.anchor)
-        with contextlib.suppress(ValueError):  # of a pattern such as "**x"
-            matches = [match for match in start.glob(str(path.relative_to(start))) if match.is_file()]
-    if not matches:
-        raise UserError(
-            f"There is no tar file {identifier!r}: give the path of a .tar file, of a folder with such files, or a "
-            "pattern with * (quoted in a shell)."
-        )
-    if len(matches) > MOST_SHARDS:
-        raise UserError(f"{identifier!r} has {len(matches):,} tar files, and at most {MOST_SHARDS:,} are read.")
-    base = Path(os.path.commonpath([match.parent for match in matches]))
-    titles = {match.relative_to(base).as_posix(): match for match in sorted(matches)}
-    return {_as_text(title if title.endswith(".tar") else f"{title}.tar"): match for title, match in titles.items()}
-
-
-def _group(title: str) -> str:
-    """Return the name of a shard without its number: ``train-007.tar``, ``train/7-of-9.tar`` are both of train."""
-    return re.sub(r"[\W_]*[0-9]+(-of-[0-9]+)?$", "", title.removesuffix(".tar"))
-
-
-def _splits(titles: list[str], identifier: str) -> tuple[str | None, frozenset[str]]:
-    """Return the group of the training shards, or None without a predefined split, and the groups that are left out."""
-    groups = list(dict.fromkeys(map(_group, titles)))
-    roles = roles_of(groups)
-    if len(groups) == 1 or not roles:
-        return None, frozenset()
-    try:
-        choice = choose_splits(roles)
-    except AmbiguousSplitsError as error:
-        raise UserError(
-            f"The shards of {identifier!r} cannot be divided: {error}. Give a pattern of one split."
-        ) from None
-    if choice.evaluation is None:
-        raise UserError(
-            f"The shards of {identifier!r} are named {join(groups)}, of which only {choice.probing} is a split: give a "
-            "pattern of one of them."
-        )
-    return choice.probing, frozenset(groups) - {choice.probing, choice.evaluation}
 
 
 @dataclass
@@ -186,7 +139,7 @@ class _Index:
         images: dict[str, str] = {}
         texts: dict[str, dict[str, _Location]] = {}
         for member in members(shard, title):
-            name = f"{title}/{_as_text(member.name)}"
+            name = f"{title}/{as_text(member.name)}"
             key, suffix = _parts(name)
             if suffix in (".cls", ".json"):
                 if member.problem is None:
@@ -266,11 +219,6 @@ def _read(location: _Location, largest: int) -> bytes:
     if len(data) != location.size:
         raise OSError(errno.EIO, "the archive has become shorter")
     return data
-
-
-def _as_text(name: str) -> str:
-    r"""Escape bytes of a name that are invalid UTF-8 (as ``\udcff``), so that it can be hashed, printed and stored."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 DATASETS.add("webdataset", load, description="webdataset:PATH, tar shards of name.jpg with name.cls or name.json")

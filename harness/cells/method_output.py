@@ -39,7 +39,10 @@ class MethodCalls:
         """receives the settings of the process that the calls changed; they are restored"""
         self.name = method.spec.name
         self.n_units = _n_units(method)
+        self._is_built_in = is_built_in(type(method))
+        self._is_first = True
         self._previous: Tensor | None = None
+        """codes of the call before, for a plugin's method: kept, so that their address is not used again"""
         self._dictionary: tuple[Any, ...] | None = None
 
     def encode(self, x: Tensor) -> Tensor:
@@ -57,17 +60,19 @@ class MethodCalls:
             raise UserError(f"{self.name} encodes NaN or infinity: its fit has failed.")
         if not torch.equal(given, x) and not torch.equal(given.nan_to_num(), x.nan_to_num()):
             raise UserError(f"{self.name}.encode changes its input in place: let it work on a copy (x = x.clone()).")
-        if self._previous is None:
+        if self._is_first:
+            self._is_first = False
             self._dictionary = self._checked_dictionary()
-            if not is_built_in(type(self.method)):
+            if not self._is_built_in:
                 require_independent_rows(self.method, x, codes)
         # An address of 0 is that of a tensor without elements, or on a device that tells no addresses.
-        elif codes.data_ptr() and codes.data_ptr() == self._previous.data_ptr():
+        if self._previous is not None and codes.data_ptr() and codes.data_ptr() == self._previous.data_ptr():
             raise UserError(
                 f"{self.name}.encode returns the same memory at each call, so earlier codes are overwritten: return a "
                 "new tensor."
             )
-        self._previous = codes
+        if not self._is_built_in:
+            self._previous = codes
         return codes
 
     def decode(self, codes: Tensor, x: Tensor, *, first: bool) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,11 @@ from harness.datasets.base import ImageSet
 from harness.datasets.loading import BrokenReport, ImageBatch, batches, crop_generator
 from harness.errors import UserError
 from harness.identity import seed_of
+from methods import numerics
 from methods.base import Progress, Reads
+
+#: Returns the tokens of each view of a batch, (m,) indices below the given number of tokens, that a plan samples.
+Samples = Callable[[ProbingPlan, int], list[Tensor]]
 
 
 class TokenOutput:
@@ -48,13 +53,14 @@ class TokenOutput:
         description = {**description, "site": self.site.path, **self.plan._asdict()}
         self._writer = TokenWriter(self.target, dtype=self.plan.dtype, description=description)
 
-    def add(self, images: ImageSet, batch: Tensor, captured: Captured, *, is_first: bool) -> None:
+    def add(self, images: ImageSet, batch: Tensor, captured: Captured, samples: Samples, *, is_first: bool) -> None:
         """Append the sampled tokens of a batch.
 
         Args:
             images: probing images.
             batch: (B,) int64, positions of the batch in them.
             captured: q and a (B * views, T, d) of their views, those of one image after the other.
+            samples: samples of the batch.
             is_first: True for the first batch, on which the site is checked.
 
         Raises:
@@ -65,7 +71,7 @@ class TokenOutput:
         try:
             if is_first:
                 self.site.check(captured)
-            self._add(self._writer, images, batch, captured)
+            self._add(self._writer, images, batch, captured, samples)
         except UserError:
             if self.required:
                 raise
@@ -82,16 +88,16 @@ class TokenOutput:
             self._writer.discard()
             self._writer = None
 
-    def _add(self, writer: TokenWriter, images: ImageSet, batch: Tensor, captured: Captured) -> None:
+    def _add(self, writer: TokenWriter, images: ImageSet, batch: Tensor, captured: Captured, samples: Samples) -> None:
         n_tokens = captured.a.shape[1]
         positions = self.site.positions(n_tokens).numpy()
-        samples = _samples(self.plan, batch.tolist(), n_tokens)
-        image = np.repeat(batch.numpy(), self.plan.views()).repeat([len(rows) for rows in samples])
-        flat = torch.cat([rows + view * n_tokens for view, rows in enumerate(samples)]).to(captured.a.device)
+        chosen = samples(self.plan, n_tokens)
+        image = np.repeat(batch.numpy(), self.plan.views()).repeat([len(rows) for rows in chosen])
+        flat = torch.cat([rows + view * n_tokens for view, rows in enumerate(chosen)]).to(captured.a.device)
         fields: dict[Reads, Tensor] = {"input": captured.q, "output": captured.a}
         writer.add(
             image,
-            positions[torch.cat(samples).numpy()],
+            positions[torch.cat(chosen).numpy()],
             images.labels[image],
             **{name: fields[name].flatten(0, 1)[flat] for name in self.site.fields},
         )
@@ -122,28 +128,41 @@ def run_pass(
     """
     sites = list({output.site.path: output.site for output in outputs}.values())
     with_center = features is not None and crops > 0
-    done = 0
-    for batch in _views(backbone, images, crops, folder, batch_size, report, with_center=with_center):
-        views = batch.images
-        if features is not None and crops > 0:
-            features.add_images(batch.index, views[:, crops])
-            views = views[:, :crops]
-        captured, result = capture_sites(
-            sites,
-            backbone.features,
-            views.flatten(0, 1).to(backbone.device),
-            to_end=features is not None and not crops,
-        )
+
+    def store(batch: Tensor, captured: Sequence[Captured], result: Tensor | None, *, is_first: bool) -> None:
         if features is not None and result is not None:
-            features.add(batch.index, result)
+            features.add(batch, result)
         of_path = dict(zip((site.path for site in sites), captured, strict=True))
+        # Sites share the samples of a seed.
+        samples = functools.cache(functools.partial(_samples, tuple(batch.tolist())))
         for output in outputs:
-            output.add(images, batch.index, of_path[output.site.path], is_first=not done)
-        done += len(batch.index)
-        progress(done, len(images), "probing images")
+            output.add(images, batch, of_path[output.site.path], samples, is_first=is_first)
+
+    done = 0
+    # One batch is stored while the next one passes through the network.
+    with ThreadPoolExecutor(1, initializer=numerics.set_threads, initargs=(torch.get_num_threads(),)) as background:
+        storing: Future[None] | None = None
+        for batch in _views(backbone, images, crops, folder, batch_size, report, with_center=with_center):
+            views = batch.images
+            if features is not None and crops > 0:
+                features.add_images(batch.index, views[:, crops])
+                views = views[:, :crops]
+            captured, result = capture_sites(
+                sites,
+                backbone.features,
+                views.flatten(0, 1).to(backbone.device),
+                to_end=features is not None and not crops,
+            )
+            if storing is not None:
+                storing.result()
+            storing = background.submit(store, batch.index, captured, result, is_first=not done)
+            done += len(batch.index)
+            progress(done, len(images), "probing images")
+        if storing is not None:
+            storing.result()
 
 
-def _samples(plan: ProbingPlan, image_indices: list[int], n_tokens: int) -> list[Tensor]:
+def _samples(image_indices: Sequence[int], plan: ProbingPlan, n_tokens: int) -> list[Tensor]:
     """Sample tokens of each view. Each view has its own random stream, so batches and order have no effect."""
     streams = (
         torch.Generator().manual_seed(seed_of("tokens", plan.seed, image, view))
@@ -169,7 +188,7 @@ def _views(
     """
     preprocessing = backbone.preprocessing
     if crops:
-        transform = partial(_random_views, preprocessing, crops, with_center)
+        transform = functools.partial(_random_views, preprocessing, crops, with_center)
         yield from batches(images, transform, batch_size=max(1, batch_size // crops), report=report)
         return
     for batch in center_batches(images, preprocessing, batch_size=batch_size, report=report, crops=folder):

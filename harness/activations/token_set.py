@@ -7,6 +7,7 @@ it is complete, so a folder with the final name is always complete.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -113,6 +114,37 @@ class TokenSet:
         return torch.from_numpy(gathered)
 
 
+class ShardFile:
+    """NumPy file (n, width) that grows row by row, so that its rows need no memory; the file is that of ``np.save``."""
+
+    def __init__(self, file: Path, width: int, dtype: np.dtype[Any]) -> None:
+        self.n = 0
+        self._header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
+        self._width = width
+        self._file = open(file, "wb")  # noqa: SIM115 - closed by `close`
+        self._write_header()
+
+    def add(self, rows: np.ndarray) -> None:
+        """Append rows (m, width) of the dtype of the file."""
+        self._file.write(np.ascontiguousarray(rows).data)
+        self.n += len(rows)
+
+    def close(self) -> None:
+        """Write the number of rows. NumPy leaves room for it in the header of any array."""
+        with self._file:
+            self._file.seek(0)
+            self._write_header()
+
+    def abandon(self) -> None:
+        """Close the file as it is, on a full disk too."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def _write_header(self) -> None:
+        header = {**self._header, "shape": (self.n, self._width)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
 class TokenWriter:
     """Writer of one token set, shard by shard. Nothing exists under the final name before :meth:`finish`."""
 
@@ -128,14 +160,14 @@ class TokenWriter:
             "shards": [],
             "widths": {},
         }
-        self._buffer: dict[str, list[np.ndarray]] = {}
-        self._n_buffered = 0
+        self._shards: dict[str, ShardFile] = {}
         self._index: dict[str, list[np.ndarray]] = {"image": [], "position": [], "label": []}
 
     def add(self, image: np.ndarray, position: np.ndarray, label: np.ndarray, **fields: Tensor) -> None:
         """Append rows: (m,) index arrays and one (m, width) tensor per field ("input", "output")."""
         for name, values in (("image", image), ("position", position), ("label", label)):
             self._index[name].append(np.asarray(values))
+        arrays: dict[str, np.ndarray] = {}
         for field, tensor in fields.items():
             with np.errstate(over="ignore"):  # values that overflow are refused just below
                 rows = tensor.detach().cpu().numpy().astype(self.dtype)
@@ -144,20 +176,27 @@ class TokenWriter:
                     f"Activations of the layer's {field} do not fit in {self.dtype} (or are not finite): set "
                     'probing.dtype = "float32".'
                 )
-            self._buffer.setdefault(field, []).append(rows)
+            arrays[field] = rows
             self.meta["widths"][field] = rows.shape[1]
-        self._n_buffered += len(image)
-        while self._n_buffered >= SHARD_ROWS:
-            self._flush(SHARD_ROWS)
+        written = 0
+        while written < len(image):
+            if not self._shards:
+                number = len(self.meta["shards"])
+                for field, rows in arrays.items():
+                    file = self.folder / f"{field}-{number:05d}.npy"
+                    self._shards[field] = ShardFile(file, rows.shape[1], self.dtype)
+            room = SHARD_ROWS - next(iter(self._shards.values())).n
+            for field, rows in arrays.items():
+                self._shards[field].add(rows[written : written + room])
+            written += min(room, len(image) - written)
+            if next(iter(self._shards.values())).n == SHARD_ROWS:
+                self._close_shards()
 
-    def _flush(self, rows: int) -> None:
-        number = len(self.meta["shards"])
-        for field, parts in self._buffer.items():
-            joined = np.concatenate(parts)
-            np.save(self.folder / f"{field}-{number:05d}.npy", joined[:rows], allow_pickle=False)
-            self._buffer[field] = [joined[rows:].copy()]
-        self.meta["shards"].append(rows)
-        self._n_buffered -= rows
+    def _close_shards(self) -> None:
+        if self._shards:
+            self.meta["shards"].append(next(iter(self._shards.values())).n)
+        while self._shards:
+            self._shards.popitem()[1].close()
 
     def finish(self, skipped: dict[str, str] | None = None) -> TokenSet:
         """Write the buffered rows, make the folder durable and rename it to its final name.
@@ -168,8 +207,7 @@ class TokenWriter:
         Raises:
             UserError: if no token was added.
         """
-        if self._n_buffered:
-            self._flush(self._n_buffered)
+        self._close_shards()
         if not self.meta["shards"]:
             self.discard()
             raise UserError("No token was captured: the image set is empty or none of its images could be read.")
@@ -186,6 +224,8 @@ class TokenWriter:
 
     def discard(self) -> None:
         """Remove the files written so far."""
+        while self._shards:
+            self._shards.popitem()[1].abandon()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

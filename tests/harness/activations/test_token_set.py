@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,30 @@ def test_shards_hold_the_same_rows_as_one_file(tmp_path: Path, monkeypatch: pyte
     assert found.columns("input", 1, 3).shape == (37, 2)
     assert found.columns("input", 1, 3)[:, 0].tolist() == list(range(37))
     assert found.image.tolist() == list(range(37))
+
+
+@pytest.mark.parametrize("n", [1, 9, 23])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_file_that_grows_is_that_of_numpy(tmp_path: Path, n: int, dtype: str) -> None:
+    rows = np.random.default_rng(0).normal(size=(n, 7)).astype(dtype)
+    file = tokens.ShardFile(tmp_path / "grown.npy", 7, np.dtype(dtype))
+    for start in range(0, n, 4):
+        file.add(rows[start : start + 4])
+    file.close()
+    np.save(tmp_path / "saved.npy", rows)
+    assert (tmp_path / "grown.npy").read_bytes() == (tmp_path / "saved.npy").read_bytes()
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: tokens.ShardFile, rows: np.ndarray) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tokens.ShardFile, "add", full)
+    writer = tokens.TokenWriter(tmp_path / "x")
+    with pytest.raises(OSError, match="No space"):
+        writer.add(np.arange(2), np.arange(2), np.arange(2), output=torch.zeros(2, 3))
+    writer.discard()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_float16_halves_the_disk_and_refuses_what_does_not_fit(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from harness.identity import digest
 from harness.suites import Suite, Target
 from methods.plugin_calls import calling
 from results import Store
+from results.errors import StoreUnavailableError
 
 
 class TokensAhead:
@@ -37,7 +38,11 @@ class TokensAhead:
         loaded = {_network(target.target): target for target in prepared}
         later = [(leaf, target) for leaf in upcoming if leaf.data == suite.data for target in leaf.targets]
         later = [(leaf, target) for leaf, target in later if _network(target) in loaded]
-        finished = _finished(store) if later else set()
+        finished: set[tuple[Any, ...]] = set()
+        if later:
+            # A store that cannot be read now must not end the run.
+            with contextlib.suppress(StoreUnavailableError):
+                finished = _finished(store)
         for leaf, target in later:
             present = loaded[_network(target)]
             with contextlib.suppress(UserError), calling(backbones.BACKBONES, target.backbone):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
-import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from methods import numerics
 from methods.base import Progress, no_metrics, no_progress
 from methods.file_settings import content_of, files_of
 from methods.interrupts import interrupting, is_interrupt, raise_interrupt, recognisable_interrupts
+from methods.memory import says_out_of_memory
 from methods.plugin_errors import (
     exits_as_exceptions,
     failing_threads,
@@ -71,8 +71,6 @@ OUT_OF_MEMORY = (
     "There was not enough memory: give the method fewer units or a smaller batch_size, use fewer tokens or workers, or "
     "use a device with more memory."
 )
-#: torch's errors on a CPU, and of CUDA libraries, are plain RuntimeErrors.
-_NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|CUBLAS_STATUS_ALLOC_FAILED")
 
 
 class Failure(NamedTuple):
@@ -88,7 +86,7 @@ class Failure(NamedTuple):
         message = text_of(error)
         if is_a(error, SystemExit):
             message = f"sys.exit or os._exit was called ({message}): raise an exception instead."
-        if is_a(error, MemoryError | torch.OutOfMemoryError) or _NO_MEMORY.search(message):
+        if is_a(error, MemoryError | torch.OutOfMemoryError) or says_out_of_memory(message):
             message = f"{OUT_OF_MEMORY} ({type_and_text(error)[:200]})"
         return cls(type_name(error), message, text)
 

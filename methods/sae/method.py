@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -60,8 +60,29 @@ class SparseMethod(LinearDecoder, Generic[T]):
         # The encoder's input first, the target last.
         fields: tuple[Reads, ...] = ("output",) if self.spec.reads == "output" else ("input", "output")
         normalisers = [Normaliser(tokens, field) for field in fields]
-        batches = Batches(tokens, fields, normalisers, self.config.batch_size, seed=seed, device=device)
-        trainee = self.trainee(self.config.n_units(site.d_out), tokens, normalisers[0], seed).to(device)
+        n_units = self.config.n_units(site.d_out)
+        reserve = training_bytes(n_units, [tokens.width(field) for field in fields], self.config.batch_size)
+        batches = Batches(
+            tokens, fields, normalisers, self.config.batch_size, seed=seed, device=device, reserve=reserve
+        )
+
+        def trained() -> T:
+            return self._train(self.trainee(n_units, tokens, normalisers[0], seed).to(device), batches, progress)
+
+        trainee: T | None = None
+        try:
+            trainee = trained()
+        except (MemoryError, RuntimeError) as error:
+            if not batches.give_way(error):
+                raise
+        # Not where the error is handled: it holds the tensors of the failed step.
+        if trainee is None:
+            trainee = trained()
+        self.fold(trainee, normalisers[0], normalisers[-1])
+        self.notes += batches.notes
+
+    def _train(self, trainee: T, batches: Batches, progress: Progress) -> T:
+        """Train a module from its initial parameters, or from those of a checkpoint, and return it."""
         self.prepare(trainee, batches)
         checkpoint = self.checkpoint
         if checkpoint is None and self.work_dir is not None:
@@ -76,7 +97,7 @@ class SparseMethod(LinearDecoder, Generic[T]):
             on_metrics=self.on_metrics,
         )
         trainee.settle(batches)
-        self.fold(trainee, normalisers[0], normalisers[-1])
+        return trainee
 
     def extra_state(self) -> dict[str, Any]:
         return {"history": self.history}
@@ -87,6 +108,22 @@ class SparseMethod(LinearDecoder, Generic[T]):
 
     def restore_extra(self, extra: dict[str, Any]) -> None:
         self.history = [EpochMetrics(*entry) for entry in extra.get("history", [])]
+
+
+#: Matrices (batch_size, n_units) of float32 that a step is assumed to hold at once: pre-codes, codes, their gradients,
+#: masks, and what the dead-unit term needs.
+STEP_MATRICES = 12
+
+
+def training_bytes(n_units: int, widths: Sequence[int], batch_size: int) -> int:
+    """Return the bytes that training takes beside the tokens, as an estimate.
+
+    Args:
+        widths: of the encoder's input and the target.
+    """
+    # Float32 parameters of encoder and atoms, their gradient, and the two averages of Adam.
+    parameters = 4 * 4 * n_units * (widths[0] + widths[-1])
+    return parameters + 4 * STEP_MATRICES * batch_size * (n_units + sum(widths))
 
 
 class ActivationForm(NamedTuple):

@@ -1,19 +1,38 @@
-"""Seeded batches of normalised probing tokens."""
+"""Seeded batches of normalised probing tokens, from the memory of the device or read ahead of it."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from functools import cached_property
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from methods.base import Device, Reads, Tokens
+from methods.errors import first_line
+from methods.memory import free_memory, is_out_of_memory
 from methods.training.normaliser import Normaliser
+from methods.training.read_ahead import ahead
 
-#: Token sets up to this size are held in memory, normalised; larger ones are read in blocks.
-MEMORY_BYTES = 4 << 30
+#: Size in float32 of the blocks of consecutive rows within which the tokens are shuffled. The order of all batches
+#: depends on it.
+BLOCK_BYTES = 4 << 30
+
+#: Share of the memory left by the training that tokens may take.
+TOKEN_SHARE = 0.8
+
+#: Entries that are copied at once when the tokens are loaded: 64 MiB of float32.
+_LOADED_ENTRIES = 1 << 24
+
+#: Batches that are prepared in advance if the tokens are not on the device.
+AHEAD = 2
+
+#: Types that tokens keep until a batch is computed; others are converted to float32 when they are read.
+_KEPT_TYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def generator_of(*parts: object) -> torch.Generator:
@@ -22,11 +41,30 @@ def generator_of(*parts: object) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
+class _Block(NamedTuple):
+    """Consecutive rows, in the order in which they are used."""
+
+    start: int
+    order: Tensor
+    """(rows,) int64 permutation, counted from ``start``"""
+    first: int
+    """first of its batches that is used"""
+
+
 class Batches:
     """Batches of one or two fields ("input", "output"), normalised, in an order determined by seed and epoch.
 
-    A token set that fits in ``memory_bytes`` is held on the device and shuffled as a whole. A larger set is shuffled by
-    blocks of consecutive rows, read in random order, which keeps reads sequential and memory below two blocks.
+    Rows are shuffled within blocks of consecutive rows, which are taken in random order; a token set of at most
+    ``block_bytes`` in float32 is one block. Where the tokens are stored meanwhile does not change a bit of a batch:
+
+    - on the device, in the type in which they are stored (:meth:`methods.base.Tokens.stored`), if they fit into the
+      memory that is free when the first batch is needed, less ``reserve``;
+    - otherwise a thread reads the next block, and another one gathers the next batches and copies them to the device.
+
+    Args:
+        block_bytes: size of a block in float32.
+        reserve: bytes of the device's memory that the training needs.
+        resident: True to load the tokens to the device, False to read them ahead; None: decided by the memory.
     """
 
     def __init__(
@@ -38,17 +76,24 @@ class Batches:
         *,
         seed: int,
         device: Device = "cpu",
-        memory_bytes: int = MEMORY_BYTES,
+        block_bytes: int = BLOCK_BYTES,
+        reserve: int = 0,
+        resident: bool | None = None,
     ) -> None:
         self.tokens, self.n = tokens, tokens.n
         self.fields = tuple(fields)
         self.normalisers = tuple(normalisers)
         self.batch_size = batch_size
         self.seed = seed
-        self.device = torch.device(device)
+        self.device = _with_index(torch.device(device))
+        self.reserve = reserve
+        self.notes: list[str] = []
+        """Sentences about memory that ran out."""
         row_bytes = 4 * sum(tokens.width(field) for field in self.fields)
-        self.block_rows = max(batch_size, memory_bytes // row_bytes)
-        self._in_memory: list[Tensor] | None = None
+        self.block_rows = max(batch_size, block_bytes // row_bytes)
+        self._resident = resident
+        self._on_device: list[Tensor] | None = None
+        self._on_host: list[Tensor] | None = None
 
     @property
     def per_epoch(self) -> int:
@@ -56,38 +101,179 @@ class Batches:
         blocks = range(0, self.n, self.block_rows)
         return sum(math.ceil(min(self.block_rows, self.n - start) / self.batch_size) for start in blocks)
 
+    @property
+    def are_resident(self) -> bool:
+        """True if the tokens are kept on the device; decided when it is first asked or the first batch is needed."""
+        if self._resident is None:
+            self._resident = self._fit()
+        return self._resident
+
     def epoch(self, number: int, skip: int = 0) -> Iterator[tuple[Tensor, ...]]:
         """Yield the batches of one epoch, (m, width) per field with m = ``batch_size`` except for the last of a block.
 
         ``skip`` leaves out the first batches, for a run that is resumed.
         """
+        if self.are_resident and self._loaded():
+            return self._from_device(number, skip)
+        return self._from_host(number, skip)
+
+    def give_way(self, error: BaseException) -> bool:
+        """Free the tokens on the device after an error of a training; return True if it may succeed without them.
+
+        That is: if the error says that memory ran out, and the tokens took some of it.
+        """
+        if self._on_device is None or not is_out_of_memory(error):
+            return False
+        self._read_ahead_because(error)
+        return True
+
+    # ---- the order
+
+    def _blocks(self, number: int, skip: int) -> Generator[_Block, None, None]:
+        """Yield the blocks of an epoch in their order, without those of which no batch is used."""
         generator = generator_of("batches", self.seed, number)
         starts = list(range(0, self.n, self.block_rows))
         seen = 0
         for index in torch.randperm(len(starts), generator=generator).tolist():
             rows = min(self.block_rows, self.n - starts[index])
             order = torch.randperm(rows, generator=generator)
-            batch_starts = range(0, rows, self.batch_size)
-            if seen + len(batch_starts) <= skip:
-                seen += len(batch_starts)
-                continue
-            block: list[Tensor] = []  # lets go of the one before, ahead of reading the next
-            block = self._block(starts[index], rows)
-            order = order.to(self.device)
-            for start in batch_starts:
-                seen += 1
-                if seen > skip:
-                    chosen = order[start : start + self.batch_size]
-                    yield tuple(part.index_select(0, chosen) for part in block)
+            n_batches = math.ceil(rows / self.batch_size)
+            if seen + n_batches > skip:
+                yield _Block(starts[index], order, max(0, skip - seen))
+            seen += n_batches
 
-    def _block(self, start: int, rows: int) -> list[Tensor]:
-        if self._in_memory is not None:
-            return self._in_memory
-        index = torch.arange(start, start + rows).numpy()
-        block = [
-            normalise(self.tokens.gather(field, index).to(self.device, torch.float32))
-            for field, normalise in zip(self.fields, self.normalisers, strict=True)
-        ]
-        if rows == self.n:
-            self._in_memory = block
-        return block
+    def _split(self, block: _Block, order: Tensor) -> Iterator[Tensor]:
+        """Yield the part of ``order`` that each batch of a block takes."""
+        for start in range(block.first * self.batch_size, len(order), self.batch_size):
+            yield order[start : start + self.batch_size]
+
+    # ---- on the device
+
+    def _fit(self) -> bool:
+        """Return True if the tokens fit into the device's memory beside the training."""
+        # One block is held in the host's memory in any case.
+        if self.device.type != "cuda" and self.n <= self.block_rows:
+            return True
+        row_bytes = sum(self.tokens.width(field) * dtype.itemsize for field, dtype in self._dtypes.items())
+        free = free_memory(self.device)
+        return free is not None and self.n * row_bytes <= TOKEN_SHARE * (free - self.reserve)
+
+    def _loaded(self) -> bool:
+        """Load the tokens to the device, if they are not there; return False if the memory is not enough."""
+        if self._on_device is not None:
+            return True
+        loaded: list[Tensor] = []
+        try:
+            for field in self.fields:
+                loaded.append(self._load(field))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            loaded.clear()
+            self._read_ahead_because(error)
+            return False
+        self._on_device = loaded
+        return True
+
+    def _load(self, field: Reads) -> Tensor:
+        """Return a field of all tokens on the device: normalised if it is float32, otherwise as stored."""
+        width, dtype = self.tokens.width(field), self._dtypes[field]
+        whole = torch.empty(self.n, width, dtype=dtype, device=self.device)
+        at_once = max(1, _LOADED_ENTRIES // width)
+        for start in range(0, self.n, at_once):
+            part = whole[start : start + at_once]
+            part.copy_(self._stored(field, start, start + len(part)))
+            if dtype == torch.float32:
+                part.copy_(self._normalise[field](part))
+        return whole
+
+    def _read_ahead_because(self, error: BaseException) -> None:
+        self._resident, self._on_device = False, None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.notes.append(
+            f"The memory of {self.device} ran out with the training tokens in it ({first_line(error)}), so they were "
+            "read batch by batch."
+        )
+
+    def _from_device(self, number: int, skip: int) -> Iterator[tuple[Tensor, ...]]:
+        assert self._on_device is not None
+        parts = dict(zip(self.fields, self._on_device, strict=True))
+        for block in ahead(self._blocks(number, skip), 1):
+            for chosen in self._split(block, (block.order + block.start).to(self.device)):
+                yield tuple(
+                    rows if rows.dtype == torch.float32 else self._normalise[field](rows)
+                    for field, rows in ((field, part.index_select(0, chosen)) for field, part in parts.items())
+                )
+
+    # ---- read ahead
+
+    def _from_host(self, number: int, skip: int) -> Iterator[tuple[Tensor, ...]]:
+        blocks = ahead(self._blocks(number, skip), 1)
+        read = self._read(blocks)
+        # Reading needs the memory of a second block.
+        several = self.n > self.block_rows
+        for parts, copied in ahead(self._gathered(ahead(read, 1) if several else read), AHEAD):
+            if copied is not None:
+                stream = torch.cuda.current_stream(self.device)
+                stream.wait_event(copied)
+                for part in parts:
+                    part.record_stream(stream)
+            yield tuple(self._normalise[field](part) for field, part in zip(self.fields, parts, strict=True))
+
+    def _read(self, blocks: Generator[_Block, None, None]) -> Generator[tuple[_Block, list[Tensor]], None, None]:
+        """Yield each block with its rows, in the type in which they are stored."""
+        for block in blocks:
+            if self._on_host is not None:
+                yield block, self._on_host
+                continue
+            stop = block.start + len(block.order)
+            rows = [self._stored(field, block.start, stop) for field in self.fields]
+            if len(block.order) == self.n:
+                self._on_host = rows
+            yield block, rows
+
+    def _gathered(
+        self, blocks: Generator[tuple[_Block, list[Tensor]], None, None]
+    ) -> Generator[tuple[list[Tensor], torch.cuda.Event | None], None, None]:
+        """Yield the rows of each batch on the device, with the event after which they are there (None: at once)."""
+        stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        for block, parts in blocks:
+            for chosen in self._split(block, block.order):
+                if stream is None:
+                    yield [part.index_select(0, chosen).to(self.device) for part in parts], None
+                    continue
+                # Pinned memory is reused only after the copies from it have ended: torch's allocator sees to that.
+                pinned = [torch.empty(len(chosen), part.shape[1], dtype=part.dtype, pin_memory=True) for part in parts]
+                for part, into in zip(parts, pinned, strict=True):
+                    torch.index_select(part, 0, chosen, out=into)
+                with torch.cuda.stream(stream):
+                    moved = [rows.to(self.device, non_blocking=True) for rows in pinned]
+                yield moved, stream.record_event()
+
+    # ---- rows as they are stored
+
+    @cached_property
+    def _normalise(self) -> dict[Reads, Normaliser]:
+        """Normalisers whose mean is on the device already: copying it for each batch would wait for the device."""
+        return {
+            field: normaliser.to(self.device) for field, normaliser in zip(self.fields, self.normalisers, strict=True)
+        }
+
+    @cached_property
+    def _dtypes(self) -> dict[Reads, torch.dtype]:
+        return {field: self._stored(field, 0, min(1, self.n)).dtype for field in self.fields}
+
+    def _stored(self, field: Reads, start: int, stop: int) -> Tensor:
+        stored = getattr(self.tokens, "stored", None)
+        rows: Tensor = (
+            self.tokens.gather(field, np.arange(start, stop)) if stored is None else stored(field, start, stop)
+        )
+        return rows if rows.dtype in _KEPT_TYPES else rows.float()
+
+
+def _with_index(device: torch.device) -> torch.device:
+    """Return a CUDA device with its number: another thread may have another current device."""
+    if device.type == "cuda" and device.index is None and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return device

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -18,6 +21,46 @@ BATCH_ENTRIES = 1 << 26
 LARGEST_SCALE = 1e15
 
 
+class _Moments(NamedTuple):
+    count: int
+    mean: Tensor
+    """(width,) float64"""
+    squares: Tensor
+    """(width,) float64 sums of squared deviations from the mean"""
+
+
+#: Moments of token sets on disk, so that the fits of many cells read the tokens once for them.
+_COMPUTED: WeakKeyDictionary[Tokens, dict[tuple[Reads, int | None], _Moments]] = WeakKeyDictionary()
+
+
+def _moments(tokens: Tokens, field: Reads, batch_size: int | None) -> _Moments:
+    """Return number, mean and squared deviations of all tokens; of tokens with a fingerprint they are kept."""
+    if not isinstance(getattr(tokens, "fingerprint", None), str):
+        return _computed_moments(tokens, field, batch_size)
+    computed = _COMPUTED.setdefault(tokens, {})
+    if (field, batch_size) not in computed:
+        computed[field, batch_size] = _computed_moments(tokens, field, batch_size)
+    return computed[field, batch_size]
+
+
+def _computed_moments(tokens: Tokens, field: Reads, batch_size: int | None) -> _Moments:
+    count = 0
+    width = tokens.width(field)
+    batch_size = max(1, min(65536, BATCH_ENTRIES // width)) if batch_size is None else batch_size
+    mean = torch.zeros(width, dtype=torch.float64)
+    squares = torch.zeros(width, dtype=torch.float64)
+    for batch in tokens.batches(field, batch_size):
+        # Chan's merge: sums of squares about the running mean do not cancel if the mean is large.
+        rows = batch.double()
+        batch_mean = rows.mean(0)
+        delta = batch_mean - mean
+        total = count + len(rows)
+        squares += ((rows - batch_mean) ** 2).sum(0) + delta**2 * (count * len(rows) / total)
+        mean += delta * (len(rows) / total)
+        count = total
+    return _Moments(count, mean, squares)
+
+
 class Normaliser:
     """``x -> (x - mean) / scale``.
 
@@ -30,20 +73,7 @@ class Normaliser:
     """
 
     def __init__(self, tokens: Tokens, field: Reads, batch_size: int | None = None) -> None:
-        count = 0
-        width = tokens.width(field)
-        batch_size = max(1, min(65536, BATCH_ENTRIES // width)) if batch_size is None else batch_size
-        mean = torch.zeros(width, dtype=torch.float64)
-        squares = torch.zeros(width, dtype=torch.float64)
-        for batch in tokens.batches(field, batch_size):
-            # Chan's merge: sums of squares about the running mean do not cancel if the mean is large.
-            rows = batch.double()
-            batch_mean = rows.mean(0)
-            delta = batch_mean - mean
-            total = count + len(rows)
-            squares += ((rows - batch_mean) ** 2).sum(0) + delta**2 * (count * len(rows) / total)
-            mean += delta * (len(rows) / total)
-            count = total
+        count, mean, squares = _moments(tokens, field, batch_size)
         if count == 0:
             raise UserError("There are no probing tokens: sample at least one token per image.")
         self.mean = mean.float()
@@ -63,6 +93,12 @@ class Normaliser:
         if count == 1 or self.scale <= rounding:
             seen = "There is only one probing token" if count == 1 else f"All {count} probing tokens are the same"
             raise UserError(f"{seen}, so nothing can be learned from this layer: sample more tokens.")
+
+    def to(self, device: torch.device) -> Normaliser:
+        """Return a copy whose mean is on a device, so that tokens there are normalised without copying it."""
+        moved = copy.copy(self)
+        moved.mean = self.mean.to(device)
+        return moved
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return normalised x as float32, for any dtype of x."""

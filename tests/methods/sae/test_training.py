@@ -354,7 +354,7 @@ def test_every_token_once_an_epoch_whatever_fits_in_memory() -> None:
     normalise = Normaliser(tokens, "output")
     wanted = normalise(tokens.fields["output"])
     for memory in (1 << 30, 100 * 6 * 4):
-        batches = Batches(tokens, ("output",), (normalise,), 32, seed=1, memory_bytes=memory)
+        batches = Batches(tokens, ("output",), (normalise,), 32, seed=1, block_bytes=memory)
         seen = list(batches.epoch(0))
         assert len(seen) == batches.per_epoch
         rows = torch.cat([batch[0] for batch in seen])

@@ -22,7 +22,7 @@ LARGEST_SCALE = 1e15
 
 
 class _Moments(NamedTuple):
-    count: int
+    n: int
     mean: Tensor
     """(width,) float64"""
     squares: Tensor

@@ -16,6 +16,7 @@ from torch import Tensor
 from harness.activations.cached import read_cached, save_cached
 from harness.activations.heads import HEADS
 from harness.activations.heads.base import Head, HeadKind, LinearHead
+from harness.activations.heads.logistic import fit_logistic, moments
 from harness.activations.probing_features import ProbingFeatures, features_file, probing_features
 from harness.activations.random_sets import labelled_classes
 from harness.atomic import remove
@@ -23,10 +24,17 @@ from harness.datasets.base import ImageSet
 from harness.datasets.loading import BrokenReport
 from harness.errors import UserError
 from harness.identity import digest
-from methods.base import Progress, no_progress
+from methods.base import Device, Progress, no_progress
 
 #: Increase when the probe's recipe changes: it is part of the identity of every cell with a probe.
 PROBE_VERSION = 1
+
+#: Rows times features times classes up to which scikit-learn fits the probe, on the CPU whatever the device: 126,000
+#: images of 100 classes with 768 features. A pass over more takes seconds and its matrices many gigabytes.
+SKLEARN_UP_TO = 10**10
+
+#: Smallest scale of a feature: one that does not vary has no weight.
+LEAST_SCALE = 1e-6
 
 
 @HEADS.register()
@@ -61,7 +69,7 @@ class Probe(HeadKind):
             features = probing_features(
                 backbone, probing, cache, batch_size=batch_size, progress=progress, report=report
             )
-            tensors = _fit_probe(probing, features)
+            tensors = _fit_probe(probing, features, backbone.device, progress)
             save_cached(tensors, file, {"skipped": json.dumps(report.of(probing))})
         # Left here by a run that was killed after the fit, too.
         remove(features_file(backbone, probing, cache))
@@ -84,28 +92,73 @@ def require_classes(labels: np.ndarray, name: str) -> None:
         )
 
 
-def _fit_probe(images: ImageSet, made: ProbingFeatures) -> dict[str, Tensor]:
-    from sklearn.linear_model import LogisticRegression
-
+def _fit_probe(images: ImageSet, made: ProbingFeatures, device: Device, progress: Progress) -> dict[str, Tensor]:
     require_classes(images.labels, images.name)
-    features = made.features.double()
-    labels = torch.from_numpy(images.labels)[made.index]
-    labelled = labels >= 0
+    features, labels = made.features, torch.from_numpy(images.labels)[made.index]
     require_classes(labels.numpy(), images.name)
-    mean, scale = features[labelled].mean(0), features[labelled].std(0).clamp_min(1e-6)
-    model = LogisticRegression(max_iter=2000)
-    model.fit(((features[labelled] - mean) / scale).numpy(), labels[labelled].numpy())
-    weight = torch.zeros(len(images.classes), features.shape[1], dtype=torch.float64)
+    labelled = labels >= 0
+    if not labelled.all():
+        features, labels = features[labelled], labels[labelled]
+    return fit_head(features, labels, len(images.classes), device=device, progress=progress)
+
+
+def fit_head(
+    features: Tensor,
+    labels: Tensor,
+    n_classes: int,
+    *,
+    device: Device = "cpu",
+    sklearn_up_to: int = SKLEARN_UP_TO,
+    progress: Progress = no_progress,
+) -> dict[str, Tensor]:
+    """Return ``weight`` (n_classes, d) and ``bias`` (n_classes,), float32, of a probe of the features.
+
+    A class without features is never predicted.
+
+    Args:
+        features: (n, d) on the CPU.
+        labels: (n,) int64 in 0..n_classes-1, of at least two classes.
+        device: of the fit of a large set; small ones are fitted on the CPU and give the same probe on any machine.
+        sklearn_up_to: largest product of rows, features and classes that scikit-learn fits.
+
+    Raises:
+        UserError: if a feature is NaN or infinite.
+    """
+    if not bool(features.sum(dtype=torch.float64).isfinite()) and not bool(features.isfinite().all()):
+        raise UserError(
+            "The linear probe cannot be fitted: the network's features contain NaN or infinity; check the backbone's "
+            "weights and preprocessing."
+        )
+    present = labels.unique()
+    if features.numel() * len(present) <= sklearn_up_to:
+        coefficients, intercepts, mean, scale = _by_sklearn(features, labels)
+    else:
+        mean, scale = moments(features)
+        scale = scale.clamp_min(LEAST_SCALE)
+        positions = torch.searchsorted(present, labels)
+        fit = fit_logistic(features, positions, mean, scale, device=device, progress=progress)
+        coefficients, intercepts = fit.coefficients, fit.intercepts
+    weight = torch.zeros(n_classes, features.shape[1], dtype=torch.float64)
     # A class without a readable probing image keeps its index and is never predicted: the other classes' indices
     # must not shift.
-    bias = torch.full((len(images.classes),), -1e4, dtype=torch.float64)
-    coefficients, intercepts = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
-    if len(model.classes_) == 2:
+    bias = torch.full((n_classes,), -1e4, dtype=torch.float64)
+    if len(present) == 2:
         coefficients = torch.cat([-coefficients, coefficients]) / 2
         intercepts = torch.cat([-intercepts, intercepts]) / 2
-    weight[model.classes_] = coefficients / scale
-    bias[model.classes_] = intercepts - (coefficients / scale) @ mean
+    weight[present] = coefficients / scale
+    bias[present] = intercepts - (coefficients / scale) @ mean
     return {"weight": weight.float().contiguous(), "bias": bias.float().contiguous()}
+
+
+def _by_sklearn(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return coefficients and intercepts of standardised features, and their mean and scale."""
+    from sklearn.linear_model import LogisticRegression
+
+    features = features.double()
+    mean, scale = features.mean(0), features.std(0).clamp_min(LEAST_SCALE)
+    model = LogisticRegression(max_iter=2000)
+    model.fit(((features - mean) / scale).numpy(), labels.numpy())
+    return torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_), mean, scale
 
 
 def _read(file: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:

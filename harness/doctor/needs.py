@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from harness.backbones import Source
     from methods.base import Method, MethodConfig
 
+#: Remedy for a missing cuML, if a method needs it for UMAP.
+CUML_UMAP = (
+    'pip install "disentanglement-harness[cuml]" on a machine with an NVIDIA GPU, or leave it out with --skip-missing. '
+    "umap-learn needs no GPU and takes days on one CPU thread at the paper's size: "
+    "--set method.elude.umap_backend=umap-learn"
+)
+
 #: Number of images in the grid that a judge is shown.
 GRID = 9
 
@@ -230,7 +237,10 @@ def _packages(method: type[Method], config: MethodConfig) -> dict[str, tuple[str
     entry = METHODS.entries.get(method.spec.name)
     packages = {name: (name, f"pip install {name}") for name in (entry.requires if entry else ()) if not _has(name)}
     if getattr(config, "umap_dims", None) is not None:
-        packages["umap-learn"] = ("umap", 'pip install "disentanglement-harness[umap]"')
+        if getattr(config, "umap_backend", None) == "cuml":
+            packages["cuml"] = ("cuml", CUML_UMAP)
+        else:
+            packages["umap-learn"] = ("umap", 'pip install "disentanglement-harness[umap]"')
     if getattr(config, "backend", None) == "cuml":
         remedy = 'pip install "disentanglement-harness[cuml]", or use backend = "exact", which needs no package'
         packages["cuml"] = ("cuml", remedy)

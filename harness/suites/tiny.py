@@ -218,6 +218,9 @@ def _small(name: str, config: Mapping[str, Any], sizes: _Sizes) -> dict[str, Any
     for key, values in sizes.items():
         if key in fields and isinstance(full[key], int) and full[key] in values:
             small[key] = values[full[key]]
+    # At this size UMAP takes seconds on a CPU, and needs no GPU.
+    if small.get("umap_backend") == "cuml":
+        small["umap_backend"] = "umap-learn"
     for key, (inner, values_of) in _nested(config).items():
         small[key] = {"name": inner, "config": _small(inner, values_of, sizes)}
     return small

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor
 
 from methods import register
@@ -19,7 +19,7 @@ from methods.elude.contributions import Contributions, gather, summarise
 from methods.elude.instances import top_instances
 from methods.elude.lanes import plan_lanes, side_by_side
 from methods.elude.objectives import Objective
-from methods.elude.reduction import reduce_dimensions
+from methods.elude.reduction import UmapBackend, reduce_dimensions
 from methods.elude.resume import Part, UnitFiles, build_key
 from methods.elude.splitting import Scores, WinnerRule, split_by, unsplit
 from methods.errors import UserError
@@ -49,6 +49,9 @@ class ELUDeConfig(MethodConfig):
     umap_dims: Whole | None = Field(
         None, ge=1, le=10_000, description="dimensions of a UMAP embedding to cluster instead"
     )
+    umap_backend: UmapBackend = Field(
+        "umap-learn", description="implementation of UMAP: umap-learn, on one thread of the CPU; cuml, on a GPU"
+    )
     backend: Literal["exact", "hdbscan", "cuml"] = Field("exact", description="implementation of HDBSCAN")
 
     @model_validator(mode="after")
@@ -57,7 +60,20 @@ class ELUDeConfig(MethodConfig):
             raise ValueError(
                 f"min_cluster_size = {self.min_cluster_size} is larger than top_k = {self.top_k}: no cluster could form"
             )
+        if self.umap_backend != "umap-learn" and self.umap_dims is None:
+            raise ValueError(
+                f"umap_backend = {self.umap_backend!r} has no effect without umap_dims: set umap_dims, or leave "
+                "umap_backend out"
+            )
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_default_umap_backend(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Cells from before there was a choice keep their ids.
+        values: dict[str, Any] = serialize(self)
+        if values.get("umap_backend") == "umap-learn":
+            del values["umap_backend"]
+        return values
 
 
 @register
@@ -131,7 +147,7 @@ class ELUDe(AdditiveSplit):
         top_k, min_cluster_size = self.sizes(tokens.n)
         if workers is not None and workers < 1:
             raise UserError(f"elude: workers = {workers}; it must be at least 1, or None.")
-        # umap-learn's compiled code may not run in two threads at once.
+        # umap-learn's compiled code may not run in two threads at once; cuML's has not been tried.
         n_lanes = 1 if settings.umap_dims is not None else workers
         lanes = plan_lanes(device, n_lanes, unit_bytes(top_k, site.d_in))
         files: UnitFiles | None = None
@@ -173,7 +189,7 @@ class ELUDe(AdditiveSplit):
         settings: ELUDeConfig = self.config
         points, nonzero = contributions.directions, contributions.lengths != 0
         if settings.umap_dims is not None:
-            points = reduce_dimensions(points[nonzero], settings.umap_dims, seed=seed)
+            points = reduce_dimensions(points[nonzero], settings.umap_dims, seed=seed, backend=settings.umap_backend)
         clusters = cluster(
             points,
             min_cluster_size=min_cluster_size,

@@ -57,7 +57,7 @@ WITH: dict[tuple[str, str], dict[str, Any]] = {
 #: What one setting excludes.
 INSTEAD_OF: dict[tuple[str, str], tuple[str, ...]] = {("random_split", "counts_of"): ("parts",)}
 #: Another machine's, an extra's, or the same as the default on a CPU.
-NOT_HERE = [("backend", "cuml"), ("umap_dims", 2), ("precision", "float32")]
+NOT_HERE = [("backend", "cuml"), ("umap_backend", "cuml"), ("umap_dims", 2), ("precision", "float32")]
 #: One step of everything is enough.
 SHORT = {"epochs": 1, "iterations": 5, "encode_iterations": 10}
 

@@ -1,4 +1,4 @@
-"""Everything worth measuring on a GPU, in one call: the limits of the sections sum to seven minutes on one H100.
+"""Everything worth measuring on a GPU, in one call: the limits of the sections sum to eight minutes on one H100.
 
     make gpu-report                                             # in the environment of `make setup`
     python benchmarks/gpu_report.py [--device cuda] [--sections parity clustering ...] [--out FOLDER]

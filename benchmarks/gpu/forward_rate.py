@@ -14,9 +14,9 @@ from gpu.record import Record
 from harness import datasets
 from harness.activations.baseline import make_baseline
 from harness.activations.collect import collect
-from harness.activations.probing_plan import ProbingPlan
 from harness.activations.heads.probe import Probe
 from harness.activations.linear_site import LinearLayerSite
+from harness.activations.probing_plan import ProbingPlan
 from harness.backbones import load
 from harness.cells.evaluate import evaluate
 from harness.metrics import METRICS

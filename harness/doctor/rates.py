@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 MEASURED, ASSUMED = "measured here", "arithmetic at assumed H100 rates"
+#: Source of the rate of umap-learn, which uses no GPU.
+ONE_THREAD = "measured on one CPU thread of another machine"
 
 #: Trained methods whose codes are dense while they are trained; the others have the rate of a TopK SAE's steps, if
 #: their own are not measured.
@@ -69,6 +71,10 @@ DEFAULTS: dict[str, Rate] = {
     "float32 products": Rate(35e12, "FLOP/s"),
     "training": Rate(150e12, "FLOP/s"),
     "clustering": Rate(150e12, "FLOP/s"),
+    # Five seconds for 60,000 points of 3072 dimensions.
+    "UMAP cuml": Rate(12_000.0, "points/s"),
+    # 96 s of CPU time for as many made-up points.
+    "UMAP umap-learn": Rate(620.0, "points/s", ONE_THREAD),
     # About 30 passes over the codes at 2.4 TB/s.
     "codes": Rate(2e10, "codes/s"),
     "cells": Rate(1.0, "cells/s"),

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from harness.doctor.disk import cache_files, state_bytes
 from harness.doctor.layers import Layer
-from harness.doctor.rates import Rates
+from harness.doctor.rates import DEFAULTS, Rates
 from harness.doctor.workload import Job, SizedTarget, Workload
 from harness.identity import canonical
 from methods.base import MethodConfig
@@ -234,11 +234,14 @@ def fit_flops(job: Job, layer: Layer) -> float:
         # input, and a linear autoencoder takes five FLOPs per weight.
         per_token = _units(job, layer) * (6 * (width + layer.d_out) + _pursuit_flops(job))
         return job.n_tokens * epochs * per_token
-    if (fraction := _setting(config, "top_k_fraction")) is not None:
-        instances = _setting(config, "top_k") or fraction * job.n_tokens
-        # All pairs of instances twice, for every neuron (docs/elude.md); a multiply-add is two FLOPs.
-        return layer.d_out * 4 * min(instances, job.n_tokens) ** 2 * layer.d_in
-    return 0.0
+    # All pairs of instances twice, for every neuron (docs/elude.md); a multiply-add is two FLOPs.
+    return layer.d_out * 4 * _instances(job) ** 2 * layer.d_in
+
+
+def _instances(job: Job) -> float:
+    """Return the number of instances per neuron; 0 for methods that have none."""
+    fraction = _setting(job.config, "top_k_fraction")
+    return min(_setting(job.config, "top_k") or (fraction or 0.0) * job.n_tokens, job.n_tokens) if fraction else 0.0
 
 
 def _pursuit_flops(job: Job) -> float:
@@ -256,3 +259,6 @@ def _fit(job: Job, layer: Layer, rates: Rates) -> Iterator[Step]:
         yield _step("training", job.method, flops, f"training {job.method}", rates)
     elif flops:
         yield _step("clustering", job.method, flops, "clustering", rates)
+        umap = f"UMAP {getattr(job.config, 'umap_backend', '')}"
+        if umap in DEFAULTS and _setting(job.config, "umap_dims") is not None:
+            yield _step("clustering", umap, layer.d_out * _instances(job), umap, rates)

@@ -58,12 +58,12 @@ def running(pid: int) -> bool:
         return False
 
 
-def test_limits_leave_the_whole_report_under_seven_minutes() -> None:
+def test_limits_leave_the_whole_report_at_eight_minutes() -> None:
     limits = []
     for file in (ROOT / "benchmarks" / "gpu").glob("*.py"):
         lines = [line for line in file.read_text().splitlines() if line.startswith("LIMIT_S = ")]
         limits += [int(line.removeprefix("LIMIT_S = ")) for line in lines if file.stem != "hang"]
-    assert len(limits) == 7 and sum(limits) <= 420
+    assert len(limits) == 8 and sum(limits) <= 480
 
 
 @pytest.mark.slow

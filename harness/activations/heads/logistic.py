@@ -78,7 +78,7 @@ def fit_logistic(
     """
     from scipy.optimize import minimize
 
-    objective = _Objective(features, labels, mean, scale, torch.device(device))
+    objective = Objective(features, labels, mean, scale, torch.device(device))
     iterations = 0
 
     def report(_: np.ndarray) -> None:
@@ -112,7 +112,7 @@ def fit_logistic(
     return LogisticFit(solution[:, :-1].clone(), solution[:, -1].clone(), int(result.nit), gradient)
 
 
-class _Objective:
+class Objective:
     """Mean cross-entropy plus ``|W|^2 / (2 n)`` with its gradient, at parameters of rows ``(weights, intercept)``."""
 
     def __init__(self, features: Tensor, labels: Tensor, mean: Tensor, scale: Tensor, device: torch.device) -> None:

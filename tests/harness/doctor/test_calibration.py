@@ -16,8 +16,8 @@ from harness.doctor.calibration.file import file_of, load, rates_here, save
 from harness.doctor.calibration.synthetic import MemoryReader, image_set, jpegs
 from harness.doctor.calibration.timing import measured
 from harness.doctor.estimate import hours_text
-from harness.doctor.rates import ASSUMED, DEFAULTS, MEASURED, Rate, Rates, rate_text
-from harness.doctor.steps import STAGES
+from harness.doctor.rates import ASSUMED, DEFAULTS, MEASURED, ONE_THREAD, Rate, Rates, rate_text
+from harness.doctor.steps import STAGES, Step
 from harness.suites import Suite, load_suite, parse_suite
 
 #: One rate per name, of a machine that does everything in round numbers.
@@ -150,6 +150,22 @@ def test_steps_of_a_small_suite_in_closed_form() -> None:
     # On a GPU, images are decoded while the network runs.
     overlapping = Rates(rates.measured, overlapping=True)
     assert ("tokens", "decode") not in {(step.stage, step.step) for step in estimate(small(), overlapping).steps}
+
+
+def test_umap_is_a_step_of_its_own() -> None:
+    """384 neurons with all 24 tokens as instances, for two token seeds."""
+
+    def steps(**config: Any) -> dict[str, Step]:
+        entry = {"name": "elude", "config": {"top_k": 100, "min_cluster_size": 5, **config}}
+        suite = small(methods=[entry], seeds={"tokens": [1, 2], "init": [1]})
+        return {step.step: step for step in estimate(suite).steps if step.stage == "clustering"}
+
+    assert set(steps()) == {"elude"}
+    points = 2 * 384 * 24
+    slow, fast = steps(umap_dims=3)["UMAP umap-learn"], steps(umap_dims=3, umap_backend="cuml")["UMAP cuml"]
+    assert slow.seconds == pytest.approx(points / DEFAULTS["UMAP umap-learn"].value)
+    assert fast.seconds == pytest.approx(points / DEFAULTS["UMAP cuml"].value)
+    assert slow.source == ONE_THREAD and fast.source == ASSUMED
 
 
 def test_sweeps_and_shared_passes_count_as_the_run_computes_them() -> None:

@@ -37,7 +37,10 @@ def _moments(tokens: Tokens, field: Reads, batch_size: int | None) -> _Moments:
     """Return number, mean and squared deviations of all tokens; of tokens with a fingerprint they are kept."""
     if not isinstance(getattr(tokens, "fingerprint", None), str):
         return _computed_moments(tokens, field, batch_size)
-    computed = _COMPUTED.setdefault(tokens, {})
+    try:
+        computed = _COMPUTED.setdefault(tokens, {})
+    except TypeError:  # tokens of another program, which have no hash or no weak reference
+        return _computed_moments(tokens, field, batch_size)
     if (field, batch_size) not in computed:
         computed[field, batch_size] = _computed_moments(tokens, field, batch_size)
     return computed[field, batch_size]

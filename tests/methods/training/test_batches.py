@@ -123,6 +123,19 @@ def test_the_moments_of_a_token_set_are_computed_once(tokens: TokenSet, monkeypa
     assert Normaliser(changing, "output").scale == pytest.approx(2 * before.scale)
 
 
+class Unhashable(MemoryTokens):
+    """Tokens of another program."""
+
+    fingerprint = "mine"
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_tokens_that_cannot_be_remembered_are_read_each_time() -> None:
+    _, memory = small_layer(n=40)
+    tokens = Unhashable(*memory.fields.values())
+    assert Normaliser(tokens, "output").scale == Normaliser(memory, "output").scale
+
+
 # ---- where the tokens are
 
 

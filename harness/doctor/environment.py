@@ -30,8 +30,8 @@ NOT_IMPORTED = {
     "wandb": '--log wandb needs it: pip install "disentanglement-harness[log-wandb]"',
     "tensorboard": '--log tensorboard needs it: pip install "disentanglement-harness[log-tensorboard]"',
     "trackio": '--log trackio needs it: pip install "disentanglement-harness[log-trackio]"',
-    "umap-learn": 'Only elude.umap_dims (Table 7) needs it: pip install "disentanglement-harness[umap]"',
-    "cuml-cu12": 'Only elude.backend = "cuml" needs it; the default backend "exact" does not.',
+    "umap-learn": 'Only elude.umap_dims with umap_backend = "umap-learn" needs it: pip install "disentanglement-harness[umap]"',
+    "cuml-cu12": 'Only elude.umap_backend = "cuml" (Table 7) and elude.backend = "cuml" need it; the defaults do not.',
 }
 #: Package -> module, if their names differ.
 MODULES = {"scikit-learn": "sklearn", "umap-learn": "umap", "cuml-cu12": "cuml"}

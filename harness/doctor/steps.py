@@ -240,8 +240,9 @@ def fit_flops(job: Job, layer: Layer) -> float:
 
 def _instances(job: Job) -> float:
     """Return the number of instances per neuron; 0 for methods that have none."""
-    fraction = _setting(job.config, "top_k_fraction")
-    return min(_setting(job.config, "top_k") or (fraction or 0.0) * job.n_tokens, job.n_tokens) if fraction else 0.0
+    if (fraction := _setting(job.config, "top_k_fraction")) is None:
+        return 0.0
+    return min(_setting(job.config, "top_k") or fraction * job.n_tokens, job.n_tokens)
 
 
 def _pursuit_flops(job: Job) -> float:

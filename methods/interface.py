@@ -58,8 +58,8 @@ class Tokens(Protocol):
     ``fit`` may rely on at least one token and finite values: :mod:`methods.requirements` checks them before it. All
     tokens are read once for that, unless they have an attribute ``finite`` that is true.
 
-    Tokens may have a method ``stored(field, start, stop)`` that returns the rows start..stop in the type in which they are
-    stored. Training then keeps them in that type, on the device if they fit.
+    Tokens may have a method ``stored(field, start, stop)`` that returns the rows start..stop in the type in which they
+    are stored. Training then keeps them in that type, on the device if they fit.
     """
 
     @property

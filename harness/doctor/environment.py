@@ -30,7 +30,7 @@ NOT_IMPORTED = {
     "wandb": '--log wandb needs it: pip install "disentanglement-harness[log-wandb]"',
     "tensorboard": '--log tensorboard needs it: pip install "disentanglement-harness[log-tensorboard]"',
     "trackio": '--log trackio needs it: pip install "disentanglement-harness[log-trackio]"',
-    "umap-learn": 'Only elude.umap_dims with umap_backend = "umap-learn" needs it: pip install "disentanglement-harness[umap]"',
+    "umap-learn": 'Only elude.umap_dims on a CPU needs it: pip install "disentanglement-harness[umap]"',
     "cuml-cu12": 'Only elude.umap_backend = "cuml" (Table 7) and elude.backend = "cuml" need it; the defaults do not.',
 }
 #: Package -> module, if their names differ.

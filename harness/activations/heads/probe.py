@@ -69,6 +69,8 @@ class Probe(HeadKind):
             features = probing_features(
                 backbone, probing, cache, batch_size=batch_size, progress=progress, report=report
             )
+            # Says that the probe is not from the cache, whichever pass made the features: its time counts.
+            progress(0, 1, "fit of the linear probe")
             tensors = _fit_probe(probing, features, backbone.device, progress)
             save_cached(tensors, file, {"skipped": json.dumps(report.of(probing))})
         # Left here by a run that was killed after the fit, too.

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -63,18 +63,25 @@ def slices(n: int, step: int) -> Iterator[slice]:
 
 
 @contextmanager
-def full_float32() -> Iterator[None]:
-    """Compute matrix products in plain float32, even if the caller allows tf32 or bf16: the error bound assumes it."""
-    products = (getattr(getattr(torch.backends, name, None), "matmul", None) for name in ("cuda", "mkldnn"))
-    switches: list[Any] = [product for product in products if hasattr(product, "fp32_precision")]
+def matrix_products(cuda: Literal["ieee", "tf32"] = "ieee") -> Iterator[None]:
+    """Compute matrix products of float32 as stated, whatever the caller allows: the error bounds assume it.
+
+    A CPU computes them in plain float32, a GPU in plain float32 ("ieee") or by tensor cores ("tf32").
+    """
+    precisions = {"cuda": cuda, "mkldnn": "ieee"}
+    products = {name: getattr(getattr(torch.backends, name, None), "matmul", None) for name in precisions}
+    switches: dict[str, Any] = {
+        name: product for name, product in products.items() if hasattr(product, "fp32_precision")
+    }
     with ExitStack() as restore:
         if not switches:  # torch before 2.9 has one switch for all
             restore.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
-            torch.set_float32_matmul_precision("highest")
-        for switch in switches:
-            if switch.fp32_precision != "ieee":
+            # Without a GPU "high" would allow a CPU to reduce precision.
+            torch.set_float32_matmul_precision("high" if cuda == "tf32" and torch.cuda.is_available() else "highest")
+        for name, switch in switches.items():
+            if switch.fp32_precision != precisions[name]:
                 restore.callback(setattr, switch, "fp32_precision", switch.fp32_precision)
-                switch.fp32_precision = "ieee"
+                switch.fp32_precision = precisions[name]
         yield
 
 
@@ -131,7 +138,7 @@ def spanning_tree(x: torch.Tensor, k: int) -> SpanningTree:
     n, points = len(x), x.numpy()
     core, target = np.empty(n, np.float64), np.empty(n, np.int64)
     forest = Forest(n)
-    with full_float32(), RowThreads(n, n) as rows:
+    with matrix_products(), RowThreads(n, n) as rows:
         squares, slack = squared_distances(x, rows)
         rows(lambda start, stop: kernels.core_squares(squares, points, slack, k, start, stop, core))
         rows(lambda start, stop: kernels.first_edges(squares, points, slack, core, start, stop, target))

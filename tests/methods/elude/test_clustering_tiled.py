@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from methods.elude import tiled
 from methods.elude.clustering import cluster, unit_rows
 from methods.elude.spanning_tree import spanning_tree
-from methods.elude.tiled import Tiles, between_components, detour, full_float32, smallest, tiled_spanning_tree
+from methods.elude.tiled import Tiles, between_components, detour, matrix_products, smallest, tiled_spanning_tree
 
 needs_cuda = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="no CUDA device: the tiled path ran on the CPU only"
@@ -120,7 +120,7 @@ def test_reduced_precision_allowed_by_the_caller_is_not_used():
     try:
         for allowed in ("medium", "high", "highest"):
             torch.set_float32_matmul_precision(allowed)
-            with full_float32():
+            with matrix_products():
                 torch.testing.assert_close(x @ x.T, plain, atol=1e-6, rtol=0)
             assert torch.get_float32_matmul_precision() == allowed
             np.testing.assert_array_equal(spanning_tree(x, 10).weight, expected.weight)

@@ -20,6 +20,7 @@ from methods.elude.contributions import Contributions, gather, summarise
 from methods.elude.instances import top_instances
 from methods.elude.lanes import plan_lanes, side_by_side
 from methods.elude.objectives import Objective
+from methods.elude.products import chosen_precision
 from methods.elude.reduction import reduce_dimensions
 from methods.elude.resume import Part, UnitFiles, build_key
 from methods.elude.splitting import Scores, WinnerRule, split_by, unsplit
@@ -175,6 +176,7 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         """
         settings: ELUDeConfig = self.config
         top_k, min_cluster_size = self.sizes(tokens.n)
+        chosen_precision()  # A wrong name is an error before anything is computed.
         if workers is not None and workers < 1:
             raise UserError(f"elude: workers = {workers}; it must be at least 1, or None.")
         # umap-learn's compiled code may not run in two threads at once.
@@ -224,6 +226,7 @@ class ELUDe(AdditiveSplit, DivisibleFit):
             selection=settings.cluster_selection_method,
             backend=settings.backend,
             memory_bytes=memory_bytes,
+            products=chosen_precision(),
             zero_is_noise=settings.umap_dims is None,
         )
         if settings.umap_dims is None:
@@ -253,6 +256,8 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         self.assemble([part.weights for part in parts], [part.biases for part in parts])
         n_unsplit = int(self.margin.isnan().sum())
         self.notes = [f"{n_unsplit} of {len(parts)} neurons have fewer than two clusters and were left unsplit."]
+        if (precision := chosen_precision()) != "float32":
+            self.notes.append(f"Distances were computed in {precision}, and again in float64 where that left doubt.")
 
     def sizes(self, n_tokens: int) -> tuple[int, int]:
         """Return (top_k, min_cluster_size) for a probing set of ``n_tokens`` tokens.

@@ -13,17 +13,22 @@ the time of a clustering and not its result (docs/clustering.md, "Reduced precis
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 
+from methods.elude.spanning_tree import slices
 from methods.errors import ArgumentError
 
 #: Bound on the error of one step of a tensor core's sum, as a fraction of the largest partial sum: it truncates to
 #: float32. A step adds at least :data:`STEP_LENGTH` products. Every partial sum, in any order, is at most |x||y|. This
 #: is an assumption about the hardware: NVIDIA specifies "at least single precision" and no rounding.
 STEP, STEP_LENGTH = 2.0**-23, 4
+
+#: Rows that are split at once: 100 MB of float64 at d = 3072.
+PIECE_ROWS = 4096
 
 
 def to_tf32(x: torch.Tensor) -> torch.Tensor:
@@ -53,6 +58,10 @@ PRECISIONS = {
 }
 
 
+#: Environment variable with the precision of ELUDe's fits. It is no setting of the method: it changes no result.
+VARIABLE = "HARNESS_CLUSTER_PRODUCTS"
+
+
 class SplitRows:
     """Rows x (n, d) float32 as parts, for products on tensor cores.
 
@@ -61,25 +70,20 @@ class SplitRows:
 
     def __init__(self, x: torch.Tensor, precision: str):
         rounded, count = PRECISIONS[precision]
-        self.parts: list[torch.Tensor] = []
-        rest = x
-        for _ in range(count):
-            # The remainder is exact: it has no more bits than x.
-            part = rounded(rest)
-            self.parts.append(part)
-            rest = rest - part.float()
-        self.slack = self._slack(x, rest)
-
-    def _slack(self, x: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
-        norm, r = _norms(x), _norms(rest)
-        low = _norms(self.parts[1].float()) if len(self.parts) > 1 else torch.zeros_like(norm)
-        split = low * low.max() + r * norm.max() + (norm + r) * r.max()
-        steps = -(-x.shape[1] // STEP_LENGTH)
-        # The three sums are of h and l: at most (|h| + |l|)(|h'| + |l'|) in total.
-        size = norm + r + 2.0 * low
-        # The parts of a distance are added up in float32 one after the other.
-        added = 4.0 * 2.0**-24 * (size + size.max()).square()
-        return 2.0 * (split + steps * STEP * size * size.max()) + added
+        self.parts = [torch.empty_like(x, dtype=rounded(x[:0]).dtype) for _ in range(count)]
+        # Lengths of the rows, of their second parts and of what the parts leave.
+        norm, low, left = (torch.zeros(len(x), dtype=torch.float64, device=x.device) for _ in range(3))
+        for rows in slices(len(x), PIECE_ROWS):
+            rest = x[rows]
+            norm[rows] = _norms(rest)
+            for number, part in enumerate(self.parts):
+                part[rows] = rounded(rest)
+                # The remainder is exact: it has no more bits than x.
+                rest = rest - part[rows].float()
+                if number > 0:
+                    low[rows] = _norms(part[rows].float())
+            left[rows] = _norms(rest)
+        self.slack = error_bound(norm, low, left, x.shape[1])
 
     def subtract_twice(
         self, start: torch.Tensor, rows: torch.Tensor | slice, columns: torch.Tensor | slice
@@ -92,7 +96,36 @@ class SplitRows:
         return out
 
 
-def require_precision(name: str) -> None:
+def error_bound(norm: torch.Tensor, low: torch.Tensor, rest: torch.Tensor, d: int) -> torch.Tensor:
+    """Return a bound (n,) float64 on the error of 2 x.y for each row x and any row y.
+
+    Args:
+        norm: lengths (n,) float64 of the rows x.
+        low: lengths of l in ``x = h + l + r``, or an upper bound; zeros if there is one part.
+        rest: lengths of r.
+        d: number of columns.
+    """
+    split = low * low.max() + rest * norm.max() + (norm + rest) * rest.max()
+    # The sums are of h and l: at most (|h| + |l|)(|h'| + |l'|) in total.
+    size = norm + rest + 2.0 * low
+    summed = -(-d // STEP_LENGTH) * STEP * size * size.max()
+    # The parts of a distance are added up in float32 one after the other.
+    added = 4.0 * 2.0**-24 * (size + size.max()).square()
+    return 2.0 * (split + summed) + added
+
+
+def chosen_precision() -> str:
+    """Return the precision that the user has chosen for fits by :data:`VARIABLE`; "float32" if there is none.
+
+    Raises:
+        ArgumentError: if there is no such precision.
+    """
+    name = os.environ.get(VARIABLE) or "float32"
+    require_precision(name, VARIABLE)
+    return name
+
+
+def require_precision(name: str, setting: str = "products") -> None:
     """Check the name of a precision.
 
     Raises:
@@ -100,7 +133,7 @@ def require_precision(name: str) -> None:
     """
     if name not in ("float32", *PRECISIONS):
         allowed = ", ".join(map(repr, ("float32", *PRECISIONS)))
-        raise ArgumentError(f"products is {name!r}; it must be one of {allowed}.")
+        raise ArgumentError(f"{setting} is {name!r}; it must be one of {allowed}.")
 
 
 def _add_product(start: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -113,7 +146,7 @@ def _add_product(start: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -
     return start - 2.0 * torch.mm(left, right.T, out_dtype=torch.float32)
 
 
-def _norms(x: torch.Tensor) -> torch.Tensor:
-    """Return the lengths (n,) float64 of the rows of x, computed in pieces."""
-    pieces = [torch.linalg.vector_norm(piece.double(), dim=1) for piece in torch.split(x, 4096)]
-    return torch.cat(pieces)
+def _norms(rows: torch.Tensor) -> torch.Tensor:
+    """Return the lengths (n,) float64 of rows (n, d)."""
+    norms: torch.Tensor = torch.linalg.vector_norm(rows.double(), dim=1)
+    return norms

@@ -20,11 +20,14 @@ from methods.elude.forest import Forest, SpanningTree, shared_cores
 from methods.elude.kernels import SAME, smallest_entries
 from methods.elude.products import SplitRows
 from methods.elude.spanning_tree import RowThreads, centred, matrix_products, rounding_slack, slices
+from methods.errors import ArgumentError
 
 # Neighbours kept beyond min_samples + 1: room for those that float32 cannot distinguish from the last one.
 SPARE = 16
 # Entries of one float64 block of coordinate differences, or of neighbours processed together.
 EXACT_BLOCK = 1 << 22
+# Rows whose distances to each other are compared with their bound, if products have a reduced precision.
+SAMPLED_ROWS = 64
 
 
 class Tiles:
@@ -49,6 +52,8 @@ class Tiles:
         self.n_exact = 0
         """number of distances that were computed in float64"""
         self.plan(memory_bytes)
+        if products != "float32":
+            require_bound(self, products)
 
     def plan(self, memory_bytes: int) -> None:
         """Set the sizes of the blocks from memory_bytes; results do not depend on it."""
@@ -82,6 +87,31 @@ class Tiles:
             ends = [torch.nn.functional.pad(end[part], (0, spare)) for end in (i, j)]
             out[part] = (self.x[ends[0]].double() - self.x[ends[1]].double()).square_().sum(1)[:count]
         return out
+
+
+def largest_error(tiles: Tiles, count: int) -> float:
+    """Return the largest error of the distances among count rows, spread over all, as a fraction of its bound."""
+    rows = torch.arange(0, tiles.n, max(1, tiles.n // count), device=tiles.x.device)[:count]
+    i, j = rows.repeat_interleave(len(rows)), rows.repeat(len(rows))
+    computed = tiles.n_exact
+    error = (tiles.strip(rows, rows).flatten().double() - tiles.exact(i, j)).abs()
+    tiles.n_exact = computed
+    # Rows of zeros have neither an error nor a bound.
+    return float((error / tiles.slack[i].clamp_min(torch.finfo(torch.float64).tiny)).max())
+
+
+def require_bound(tiles: Tiles, products: str) -> None:
+    """Check the bound on a sample of distances: it assumes how the sums of this device round.
+
+    Raises:
+        ArgumentError: if one of them is wrong by more than the bound.
+    """
+    error = largest_error(tiles, SAMPLED_ROWS)
+    if not error <= 1.0:
+        raise ArgumentError(
+            f"products = {products!r}: a distance is wrong by {error:.3g} times the bound, so this device does not sum "
+            "as the bound assumes and the clusters could be wrong; use 'float32'."
+        )
 
 
 def tiled_spanning_tree(x: torch.Tensor, k: int, memory_bytes: int, products: str = "float32") -> SpanningTree:

@@ -11,11 +11,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_memory import small_layer
 
+import methods
+from methods.elude import method as method_module
 from methods.elude import products, tiled
 from methods.elude.clustering import cluster, unit_rows
-from methods.elude.products import PRECISIONS, SplitRows, to_bfloat16, to_tf32
-from methods.elude.tiled import Tiles, tiled_spanning_tree
+from methods.elude.products import PRECISIONS, VARIABLE, SplitRows, to_bfloat16, to_tf32
+from methods.elude.tiled import Tiles, largest_error, tiled_spanning_tree
 from methods.errors import ArgumentError
 
 NAMES = sorted(PRECISIONS)
@@ -44,6 +47,16 @@ def test_tf32_keeps_eleven_bits_and_rounds_ties_to_even() -> None:
     assert ((to_tf32(x) - x).abs() <= 2.0**-11 * x.abs()).all() and not torch.equal(to_tf32(x), x)
     assert torch.equal(to_tf32(to_tf32(x)), to_tf32(x))
     assert ((to_bfloat16(x).float() - x).abs() <= 2.0**-8 * x.abs()).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_are_split_in_pieces(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = contributions(0, 50, 64)
+    whole = SplitRows(x, name)
+    monkeypatch.setattr(products, "PIECE_ROWS", 7)
+    pieces = SplitRows(x, name)
+    assert torch.equal(whole.slack, pieces.slack)
+    assert all(torch.equal(part, other) for part, other in zip(whole.parts, pieces.parts, strict=True))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -155,12 +168,25 @@ def test_same_labels_and_probabilities(name: str, selection: str) -> None:
         assert torch.equal(reduced.persistence, expected.persistence)
 
 
+def without_bound(norm: torch.Tensor, low: torch.Tensor, rest: torch.Tensor, d: int) -> torch.Tensor:
+    return torch.zeros_like(norm)
+
+
 def test_without_the_bound_the_tree_would_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     """So the tests above would notice a bound that is too small."""
     x = contributions(4, 400, 96)
-    monkeypatch.setattr(products.SplitRows, "_slack", lambda self, x, rest: torch.zeros(len(x), dtype=torch.float64))
+    monkeypatch.setattr(products, "error_bound", without_bound)
+    monkeypatch.setattr(tiled, "require_bound", lambda tiles, products: None)
     expected, tree = tiled_spanning_tree(x, 12, 1 << 20), tiled_spanning_tree(x, 12, 1 << 20, "tf32")
     assert not np.array_equal(tree.core, expected.core)
+
+
+def test_a_device_whose_sums_break_the_bound_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = contributions(4, 400, 96)
+    assert all(0 < largest_error(Tiles(x, 1 << 20, name), 64) < 1 for name in NAMES)
+    monkeypatch.setattr(products, "error_bound", without_bound)
+    with pytest.raises(ArgumentError, match=r"products = 'tf32': .* times the bound.* use 'float32'"):
+        cluster(x, min_cluster_size=15, products="tf32")
 
 
 def test_more_entries_are_selected_if_the_band_is_wide(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +217,26 @@ def test_few_distances_are_computed_again() -> None:
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(ArgumentError, match=r"products is 'fp8'; it must be one of 'float32', 'tf32'"):
         cluster(torch.zeros(4, 2), min_cluster_size=2, products="fp8")
+
+
+def test_a_fit_with_the_variable_is_the_same_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    site, tokens = small_layer(d_out=6)
+    settings = {"top_k": 120, "min_cluster_size": 15}
+    # In blocks, as on a GPU: in memory the last bits of float64 distances are others.
+    monkeypatch.setattr(method_module, "distance_bytes", lambda lanes: 1 << 14)
+    expected = methods.create("elude", **settings).fit(tokens, site)
+    assert expected.n_units > site.d_out
+    for name in NAMES:
+        monkeypatch.setenv(VARIABLE, name)
+        fitted = methods.create("elude", **settings).fit(tokens, site)
+        assert all(
+            torch.equal(getattr(fitted, field).nan_to_num(-1), getattr(expected, field).nan_to_num(-1))
+            for field in fitted.fitted
+        )
+        assert fitted.config == expected.config and name in fitted.notes[-1]
+    monkeypatch.setenv(VARIABLE, "half")
+    with pytest.raises(ArgumentError, match=rf"{VARIABLE} is 'half'; it must be one of 'float32'"):
+        methods.create("elude", **settings).fit(tokens, site)
 
 
 @pytest.mark.gpu

@@ -106,7 +106,7 @@ def fit_part(
     evidence = observation.evidence()
     memory = cost.record(alone=evidence.alone)
     return PartFit(
-        cost.seconds, evidence.records() if memory is None else (*evidence.records(), memory), _files(work_dir)
+        cost.seconds, evidence.records() if memory is None else (*evidence.records(), memory), complete_files(work_dir)
     )
 
 
@@ -127,8 +127,10 @@ def _counts(evidence: Sequence[ScoreRecord]) -> tuple[ScoreRecord, ...]:
     return tuple(record for record in evidence if record.metric != FIT_MEMORY)
 
 
-def _files(folder: Path) -> tuple[str, ...]:
-    """Return the names of the complete files in a folder."""
-    if not folder.is_dir():
+def complete_files(folder: Path) -> tuple[str, ...]:
+    """Return the names of the files in a folder that are not being written; none if it is not there."""
+    try:
+        return tuple(sorted(file.name for file in folder.iterdir() if not file.name.startswith(".")))
+    except (FileNotFoundError, NotADirectoryError):
+        # Another run may have finished the same fit, and removed its files.
         return ()
-    return tuple(sorted(file.name for file in folder.iterdir() if not file.name.startswith(".")))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.activations.probing_plan import ProbingPlan
-from harness.cells.divided_fit import DividedFit, PartFit, fit_part
+from harness.cells.divided_fit import DividedFit, PartFit, complete_files, fit_part
 from harness.cells.fit import SavedFit
 from harness.cells.inputs import AheadTokens, Inputs, open_inputs
 from harness.cells.plan import Cell, cells_of, prepare
@@ -164,7 +164,7 @@ def _wait_for_files(folder: Path, names: Sequence[str]) -> None:
     """
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        if folder.is_dir() and set(names) <= {file.name for file in folder.iterdir()}:
+        if set(names) <= set(complete_files(folder)):
             return
         time.sleep(0.2)
 

@@ -182,12 +182,12 @@ class Dispatch:
             # A job that waits for this cell, or for a running one, could not use a worker now.
             rivals = [other for other in others if not other.must_wait_for(job) and not self._must_wait(other)]
             n_parts = (self.cluster.slots - len(self.running)) // (1 + len(rivals) + len(self.unopened))
-        if n_parts < 2 or any(fit.fit_id == cell.fit_id for fit in self.work.saved_fits(cell)):
+        if n_parts < 2:
             return []
         n_items, problem = divisible_items(cell)
         if problem:
             self.work.reporter.say(f"  {problem}")
-        if n_items < 2:
+        if n_items < 2 or any(fit.fit_id == cell.fit_id for fit in self.work.saved_fits(cell)):
             return []
         folder = work_dir(self.work.context.folder, cell.cell_id)
         job.division = Division(ranges(n_items, n_parts), resumed=folder.is_dir() and any(folder.iterdir()))

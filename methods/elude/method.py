@@ -256,7 +256,7 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         self.assemble([part.weights for part in parts], [part.biases for part in parts])
         n_unsplit = int(self.margin.isnan().sum())
         self.notes = [f"{n_unsplit} of {len(parts)} neurons have fewer than two clusters and were left unsplit."]
-        if (precision := chosen_precision()) != "float32":
+        if (precision := chosen_precision()) != "float32" and self.config.backend == "exact":
             self.notes.append(f"Distances were computed in {precision}, and again in float64 where that left doubt.")
 
     def sizes(self, n_tokens: int) -> tuple[int, int]:

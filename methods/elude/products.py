@@ -143,7 +143,13 @@ def _add_product(start: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -
     if left.device.type == "cpu":
         # The same products, exact in float32; the CPU has no product of bfloat16 with a float32 result.
         return torch.addmm(start, left.float(), right.float().T, alpha=-2.0)
-    return start - 2.0 * torch.mm(left, right.T, out_dtype=torch.float32)
+    try:
+        product = torch.mm(left, right.T, out_dtype=torch.float32)
+    except TypeError as error:
+        raise ArgumentError(
+            f"Products of bfloat16 with a float32 result need torch 2.8, and this is {torch.__version__}: use 'tf32x3'."
+        ) from error
+    return start - 2.0 * product
 
 
 def _norms(rows: torch.Tensor) -> torch.Tensor:

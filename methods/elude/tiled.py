@@ -45,10 +45,10 @@ class Tiles:
         norms = torch.cat([torch.linalg.vecdot(part, part, dim=1).double() for part in torch.split(moved, 65536)])
         self.norms = norms.float()
         self.slack = rounding_slack(norms, self.d)
-        self.rows: torch.Tensor | SplitRows = moved
+        self.vectors: torch.Tensor | SplitRows = moved
         if products != "float32":
-            self.rows = SplitRows(moved, products)
-            self.slack += self.rows.slack
+            self.vectors = SplitRows(moved, products)
+            self.slack += self.vectors.slack
         self.n_exact = 0
         """number of distances that were computed in float64"""
         self.plan(memory_bytes)
@@ -66,10 +66,10 @@ class Tiles:
     def strip(self, rows: torch.Tensor | slice, columns: torch.Tensor | slice = slice(None)) -> torch.Tensor:
         """Return squared distances (rows, columns) float32, at least 0."""
         start = self.norms[columns][None]
-        if isinstance(self.rows, SplitRows):
-            out = self.rows.subtract_twice(start, rows, columns)
+        if isinstance(self.vectors, SplitRows):
+            out = self.vectors.subtract_twice(start, rows, columns)
         else:
-            out = torch.addmm(start, self.rows[rows], self.rows[columns].T, alpha=-2.0)
+            out = torch.addmm(start, self.vectors[rows], self.vectors[columns].T, alpha=-2.0)
         return out.add_(self.norms[rows][:, None]).clamp_min_(0.0)
 
     def exact(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,24 @@ def test_a_folder_that_cannot_be_written_stops_no_part(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     reporting_part(tmp_path / "file", range(3))(3, 3, "neurons split")
     assert part_progress.progress_of(tmp_path / "file", [range(3)]) is None
+
+
+# ---- files of other machines
+
+
+def test_the_cell_waits_for_files_that_are_listed_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listings = [(), ("a",), ("a", "b", "c")]
+    monkeypatch.setattr(worker, "complete_files", lambda folder: listings.pop(0))
+    worker._wait_for_files(tmp_path, ("a", "b"))
+    assert listings == []
+
+
+def test_it_waits_for_lost_files_for_a_while_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "PATIENCE_S", 0.3)
+    begun = time.monotonic()
+    worker._wait_for_files(tmp_path / "missing", ("a",))
+    assert 0.3 <= time.monotonic() - begun < 5
+    worker._wait_for_files(tmp_path / "missing", ())
 
 
 # ---- evidence

@@ -128,6 +128,24 @@ def test_reduced_precision_allowed_by_the_caller_is_not_used():
         torch.set_float32_matmul_precision(before)
 
 
+def test_threads_that_disagree_compute_in_plain_float32():
+    """A thread that ends its clustering must not change the products of one that still computes."""
+    switch = torch.backends.cuda.matmul
+    if not hasattr(switch, "fp32_precision"):
+        pytest.skip("torch before 2.9 has one switch for all")
+    before = switch.fp32_precision
+    first, second, third = matrix_products("tf32"), matrix_products("tf32"), matrix_products("ieee")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert switch.fp32_precision == "tf32", "the second one has not ended"
+    third.__enter__()
+    assert switch.fp32_precision == "ieee"
+    second.__exit__(None, None, None)
+    third.__exit__(None, None, None)
+    assert switch.fp32_precision == before
+
+
 def test_blocks_keep_to_the_memory_they_are_given():
     for n, memory_bytes in ((50_000, 1 << 30), (400_000, 1 << 30)):
         tiles = Tiles.__new__(Tiles)

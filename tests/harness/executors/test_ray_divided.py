@@ -144,3 +144,24 @@ def test_a_part_that_raises_fails_its_cell_with_its_sentence(
     assert run(suite, tmp_path / "r.duckdb", executor=workers).failed == 1
     [cell] = open_store(tmp_path / "r.duckdb").cells().to_dict("records")
     assert (cell["error_type"], cell["error_message"]) == ("RuntimeError", "no part of it")
+
+
+class StopAtParts(Listening):
+    """Presses Ctrl-C when both parts are running."""
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        super().progress(done, total, what)
+        if "part 1 of 2" in what and "part 2 of 2" in what:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bits(
+    workers: Ray, pair: Pair, photo_folder: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "r.duckdb"
+    first = run(elude(photo_folder), store, executor=workers, reporter=StopAtParts())
+    assert first.interrupted and (first.finished, first.failed) == (0, 0)
+    second = run(elude(photo_folder), store, executor=workers)
+    assert (second.finished, second.failed) == (1, 0)
+    [one], [whole] = (open_store(path).cells().to_dict("records") for path in (store, pair.whole))
+    assert (tmp_path / one["artifact"]).read_bytes() == (pair.whole.parent / whole["artifact"]).read_bytes()

@@ -18,6 +18,7 @@ import numpy as np
 from harness import devices
 from harness.activations.cached import require_regular_files
 from harness.activations.token_set import TokenSet
+from harness.cells.divided_fit import DividedFit, joined
 from harness.cells.fit_cost import FIT_MEMORY, cost_of
 from harness.cells.fit_evidence import GRADIENTS, LABELS, observing, summed
 from harness.cells.method_output import require_fit, require_saved
@@ -131,6 +132,7 @@ def fit_cell(
     device: Device,
     progress: Progress,
     work_dir: Path,
+    divided: DividedFit | None = None,
     on_metrics: OnMetrics = no_metrics,
 ) -> Fit:
     """Load the fit of a cell if a finished cell has the same one; fit the method otherwise.
@@ -139,6 +141,7 @@ def fit_cell(
         saved: result of :func:`saved_fits`; empty to fit in any case.
         folder: folder of the store.
         work_dir: folder in which the fit may keep files to resume from after it was killed.
+        divided: the parts of the fit, if they were computed before and are in ``work_dir``.
         on_metrics: receives the metrics of the method's training; a fit that is loaded has none.
     """
     # A token set with missing images does not match the fit identity.
@@ -151,7 +154,7 @@ def fit_cell(
     prerequisite = _load_prerequisite(cell, saved, folder, device) if complete else None
     if prerequisite is not None:
         method.prerequisite_fit = prerequisite.method
-    resumed = work_dir.is_dir() and any(work_dir.iterdir())
+    resumed = divided.seconds is None if divided is not None else work_dir.is_dir() and any(work_dir.iterdir())
     site, seed = cell.prepared.site, cell.init_seed
     cell.require_same_files()
     changes: list[str] = []
@@ -169,12 +172,16 @@ def fit_cell(
     # The peak of this fit alone: a prerequisite that was loaded has its own.
     if (memory := cost.record(alone=evidence.alone)) is not None:
         records = (*records, memory)
+    if divided is not None:
+        records = joined(records, divided.evidence)
     fit_id = cell.fit_id if complete else None
     if cell.spec.fitted_elsewhere:
         # The time of loading would be the shortest fit of every board.
         return Fit(method, None, fit_id, None, (), tuple(f"fit changed {what}; it was restored." for what in changes))
-    seconds = None if resumed else cost.seconds
-    notes = (*((RESUMED,) if resumed else ()), *(f"fit changed {what}; it was restored." for what in changes))
+    before = 0.0 if divided is None else divided.seconds or 0.0
+    seconds = None if resumed else before + cost.seconds
+    origin = [*((RESUMED,) if resumed else ()), *(() if divided is None else (divided.note(),))]
+    notes = (*origin, *(f"fit changed {what}; it was restored." for what in changes))
     if prerequisite is None:
         return Fit(method, seconds, fit_id, None, records, notes)
     total = None if seconds is None or prerequisite.seconds is None else seconds + prerequisite.seconds

@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import random
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 
 from harness import devices, provenance
+from harness.cells.divided_fit import DividedFit
 from harness.cells.evaluate import evaluate
 from harness.cells.fit import SavedFit, fit_cell, keep
+from harness.cells.guards import guarded_method, seed_generators
 from harness.cells.inputs import Inputs
 from harness.cells.plan import Cell
 from harness.cells.training_log import open_log, score_values
-from harness.identity import digest, seed_of
+from harness.identity import digest
 from harness.training_logs.guard import GuardedLog
 from methods import numerics
 from methods.base import Progress, no_metrics, no_progress
 from methods.file_settings import content_of, files_of
-from methods.interrupts import interrupting, is_interrupt, raise_interrupt, recognisable_interrupts
+from methods.interrupts import interrupting, is_interrupt, raise_interrupt
 from methods.memory import says_out_of_memory
-from methods.plugin_errors import (
-    exits_as_exceptions,
-    failing_threads,
-    text_of,
-    traceback_text,
-    type_and_text,
-    type_name,
-)
-from methods.process_state import restored, restored_generators
+from methods.plugin_errors import text_of, traceback_text, type_and_text, type_name
 from methods.raw_exceptions import is_a
 from results import CellRecord, ScoreRecord
 from results.boards.board import Column, digits_of
@@ -108,7 +99,8 @@ class CellResult:
     log_problem: str = ""
     """sentence for the user about the training log; empty if nothing was wrong"""
     fit_step_seconds: float = 0.0
-    """time of the fit in this cell, or of loading it; ``record.fit_seconds`` is that of the original fit"""
+    """time of the fit in this cell, its parts included, or of loading it; ``record.fit_seconds`` is that of the
+    original fit"""
 
     @property
     def finished(self) -> bool:
@@ -123,6 +115,7 @@ def run_cell(
     context: CellContext,
     *,
     saved_fits: Sequence[SavedFit] = (),
+    divided: DividedFit | None = None,
     progress: Progress = no_progress,
 ) -> CellResult:
     """Fit the cell's method (or load a saved fit), measure it and save it. An exception gives a failed result.
@@ -131,22 +124,14 @@ def run_cell(
 
     Args:
         saved_fits: fits of finished cells with the same fit identity.
+        divided: the parts of the fit, if they were computed before (:mod:`harness.cells.divided_fit`).
         progress: called at each step; a KeyboardInterrupt it raises ends the cell without a result.
     """
     log = open_log(context.log, cell, context.folder, context.run_id, context.suite)
     started, clock = datetime.now(UTC), time.perf_counter()
-    guards = (
-        recognisable_interrupts(),
-        restored_generators(),
-        restored(),
-        exits_as_exceptions(),
-        failing_threads(cell.spec.name),
-    )
     try:
-        with contextlib.ExitStack() as stack:
-            for guard in guards:
-                stack.enter_context(guard)
-            result = _computed(cell, inputs, context, saved_fits, progress, log)
+        with guarded_method(cell.spec.name):
+            result = _computed(cell, inputs, context, saved_fits, divided, progress, log)
     except BaseException as error:
         if log is not None:
             log.close(failed=True)
@@ -162,6 +147,7 @@ def _computed(
     inputs: Inputs,
     context: CellContext,
     saved_fits: Sequence[SavedFit],
+    divided: DividedFit | None,
     progress: Progress,
     log: GuardedLog | None,
 ) -> CellResult:
@@ -174,7 +160,7 @@ def _computed(
         progress(done, total, f"{cell.label}, token seed {cell.plan.seed}: {what}")
 
     environment = provenance.environment()
-    _seed_everything(seed_of("cell", cell.plan.seed, cell.init_seed))
+    seed_generators(cell.plan.seed, cell.init_seed)
     resume_dir = work_dir(folder, cell.cell_id)
     tokens = inputs.tokens[cell.plan]
     fit_clock = time.perf_counter()
@@ -186,13 +172,15 @@ def _computed(
         device=device,
         progress=tell,
         work_dir=resume_dir,
+        divided=divided,
         on_metrics=no_metrics if log is None else log.on_metrics,
     )
-    fit_step_seconds = time.perf_counter() - fit_clock
+    parts_seconds = 0.0 if divided is None else divided.seconds or 0.0
+    fit_step_seconds = parts_seconds + time.perf_counter() - fit_clock
     method = fit.method
     evaluation = evaluate(method, inputs.baseline, cell.metrics, progress=tell)
     artifact = keep(fit, cell, folder, tokens, device)
-    seconds = time.perf_counter() - clock
+    seconds = parts_seconds + time.perf_counter() - clock
     warnings = [numerics.NOT_REPRODUCIBLE] if environment["mkl_cbwr"] == "off" else []
     record = _record(
         cell,
@@ -307,10 +295,3 @@ def _text_of(score: ScoreRecord) -> str:
 def _curve_frame(curves: Mapping[str, Sequence[tuple[int, float]]]) -> pd.DataFrame | None:
     points = [(series, step, value) for series, curve in curves.items() for step, value in curve]
     return pd.DataFrame(points, columns=["series", "step", "value"]) if points else None
-
-
-def _seed_everything(seed: int) -> None:
-    """Seed the global generators: methods take a seed, but a plugin may still draw from the global ones."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    torch.manual_seed(seed)

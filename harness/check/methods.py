@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.cells.method_output import dictionary_problem
+from harness.check.divided_fits import same_fit_in_parts
 from harness.check.finding import Finding, NotApplicable, other_globals, require, require_shape, run_all, where
 from harness.check.method_calls import (
     bounded_memory,
@@ -327,5 +328,5 @@ CHECKS: tuple[Callable[[CheckedMethod], Any], ...] = (
     settings, fingerprint, prerequisite, fit, encode_and_decode, inputs_unchanged, dtype_and_device_kept, dictionary,
     empty_and_single_batches, independent_of_the_batch, same_codes_at_each_call, same_dictionary_at_each_call,
     bounded_memory, deterministic_under_a_seed, uses_seed_is_correct, supervised_is_correct, training_free_is_correct,
-    lossless_is_correct, dictionary_matches_decode, safe_file, save_and_load,
+    lossless_is_correct, dictionary_matches_decode, safe_file, save_and_load, same_fit_in_parts,
 )  # fmt: skip

@@ -118,6 +118,15 @@ class ExecutorOptions:
         int | None,
         typer.Option(help="ray: number of times a cell is retried after its worker died; default: 2.", min=0, max=1000),
     ] = None
+    fit_parts: Annotated[
+        int | None,
+        typer.Option(
+            help="ray: number of parts into which a fit of independent units (ELUDe) is divided; default: one per idle "
+            "worker.",
+            min=1,
+            max=100_000,
+        ),
+    ] = None
 
     def create(self) -> Executor:
         """Create the executor.

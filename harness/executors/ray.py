@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,8 @@ class Ray(Executor):
         threads: CPU threads per cell; None: the cores of this machine divided by the workers, on a cluster 1.
         gpu_share: share of a GPU per cell; 0.5 puts two cells on each.
         retries: number of times a cell is retried after its worker died.
+        fit_parts: parts into which a fit is divided if its items are independent
+            (:class:`methods.divisible.DivisibleFit`); None: as many as there are idle workers; 1: fits stay whole.
 
     Raises:
         UserError: for a number out of range.
@@ -62,11 +64,13 @@ class Ray(Executor):
     threads: int | None = None
     gpu_share: float = 1.0
     retries: int = 2
+    fit_parts: int | None = None
     _cluster: Cluster | None = field(default=None, init=False)
     _started: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        for option, value in (("--workers", self.workers), ("--threads", self.threads)):
+        counts = {"--workers": self.workers, "--threads": self.threads, "--fit-parts": self.fit_parts}
+        for option, value in counts.items():
             if value is not None and value < 1:
                 raise UserError(f"{option} {value}: it must be at least 1.")
         if not 0 < self.gpu_share <= 1:
@@ -137,13 +141,17 @@ class Ray(Executor):
         gpus = sum(node.get("GPU", 0.0) for node in nodes)
         if device == "cuda" and not gpus:
             raise UserError("--device cuda: no machine of the Ray cluster has a GPU. Use --device cpu or auto.")
+        threads, gpu_share = self.threads or 1, self.gpu_share if gpus and device != "cpu" else 0.0
+        fitting = sum(_cells_that_fit(node, threads, gpu_share) for node in nodes)
         return Cluster(
             nodes=len(nodes),
             cpus=int(max((node.get("CPU", 0.0) for node in nodes), default=1)),
             memory=int(max((node.get("memory", 0.0) for node in nodes), default=0)),
             workers=self.workers,
-            threads=self.threads or 1,
-            gpu_share=self.gpu_share if gpus and device != "cpu" else 0.0,
+            threads=threads,
+            gpu_share=gpu_share,
+            slots=max(1, fitting if self.workers is None else min(fitting, self.workers)),
+            fit_parts=self.fit_parts,
         )
 
     def stop(self) -> None:
@@ -152,6 +160,13 @@ class Ray(Executor):
             self._started = False
             with _signal_handlers_unchanged():
                 _import().shutdown()
+
+
+def _cells_that_fit(node: Mapping[str, float], threads: int, gpu_share: float) -> int:
+    """Return the number of cells that the CPUs and GPUs of a machine suffice for at a time."""
+    cells = int(node.get("CPU", 0.0) / threads)
+    # A share of 0.1 fits ten times on a GPU, whatever its rounding.
+    return min(cells, int(node.get("GPU", 0.0) / gpu_share + 1e-9)) if gpu_share else cells
 
 
 def _import() -> Any:

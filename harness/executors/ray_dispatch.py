@@ -6,15 +6,18 @@ import contextlib
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from harness.backbones.base import Backbone
+from harness.cells.divided_fit import PartFit
 from harness.cells.plan import Cell
-from harness.cells.run_cell import CellResult, Failure, failed, title_of
+from harness.cells.run_cell import CellResult, Failure, failed, title_of, work_dir
 from harness.errors import UserError, first_line
 from harness.executors import worker
 from harness.executors.base import Event, Opened, TargetWork, Work
+from harness.executors.division import Division, divisible_items, ranges
+from harness.executors.part_progress import progress_of
 from harness.executors.worker import Answer, Order, Resources
 
 #: Memory of Python with torch and its libraries, before anything is loaded.
@@ -38,6 +41,10 @@ class Cluster(NamedTuple):
     """CPU threads per cell"""
     gpu_share: float
     """share of a GPU per cell; 0: cells run on CPUs"""
+    slots: int = 1
+    """number of cells that fit on all machines at a time"""
+    fit_parts: int | None = None
+    """parts into which a fit is divided; None: as many as there are workers without another cell to compute"""
 
     def description(self) -> str:
         machines = f"{self.nodes} machine{'s' if self.nodes != 1 else ''}"
@@ -47,7 +54,7 @@ class Cluster(NamedTuple):
 
 @dataclasses.dataclass
 class _Job:
-    """Target to open (no cell), or cell to compute."""
+    """Target to open (no cell), cell to compute, or a part of its fit."""
 
     target: TargetWork
     cell: Cell | None
@@ -55,16 +62,35 @@ class _Job:
     """estimated bytes, used by Ray for placement"""
     failures: list[str] = dataclasses.field(default_factory=list)
     """reason for each failed attempt"""
+    division: Division | None = None
+    """division of the cell's fit; None: the fit is not divided"""
+    part: range | None = None
+    """items of the fit to compute; None: the whole cell, after its parts"""
 
     @property
     def title(self) -> str:
-        return self.target.prepared.title if self.cell is None else title_of(self.cell)
+        if self.cell is None:
+            return self.target.prepared.title
+        return title_of(self.cell) if self._part_name is None else f"{title_of(self.cell)}, {self._part_name}"
+
+    @property
+    def label(self) -> str:
+        """Short title for the line of progress."""
+        if self.cell is None:
+            return self.title
+        return self.cell.label if self._part_name is None else f"{self.cell.label} ({self._part_name})"
+
+    @property
+    def _part_name(self) -> str | None:
+        return None if self.part is None or self.division is None else self.division.name_of(self.part)
 
     def must_wait_for(self, other: _Job) -> bool:
         """Return True if this job reads what the running job ``other`` writes.
 
-        Cells may share a fit. Targets of one backbone share head, tokens or baseline.
+        Cells may share a fit. Targets of one backbone share head, tokens or baseline. Parts of one fit share nothing.
         """
+        if self.division is not None and self.division is other.division:
+            return False
         if self.cell is None or other.cell is None:
             return self.cell is other.cell and self.target.prepared.backbone is other.target.prepared.backbone
         return self.cell.needs_fit_of(other.cell)
@@ -84,6 +110,8 @@ class Dispatch:
         )
         self.ready: deque[_Job] = deque()
         self.running: dict[Any, _Job] = {}
+        self.divided: list[_Job] = []
+        """cells whose fit is divided and that are not finished, whether or not one of their parts is running"""
         self.n_cells = sum(len(target.cells) for target in work.targets)
         self.n_done = 0
 
@@ -121,19 +149,54 @@ class Dispatch:
         waiting: list[_Job] = []
         while queue and (self.cluster.workers is None or len(self.running) < self.cluster.workers):
             job = queue.popleft()
-            if any(job.must_wait_for(other) for other in self.running.values()):
+            if self._must_wait(job):
                 waiting.append(job)
             elif self._is_granted(job):
-                self._send(job)
+                parts = self._divide(job, [*waiting, *queue])
+                if parts:
+                    queue.extendleft(reversed(parts))
+                else:
+                    self._send(job)
             elif job.cell is None:
                 waiting.append(job)
             else:
                 self.n_done += 1
         queue.extendleft(reversed(waiting))
 
+    def _must_wait(self, job: _Job) -> bool:
+        return any(job.must_wait_for(other) for other in (*self.running.values(), *self.divided))
+
+    def _divide(self, job: _Job, others: Sequence[_Job]) -> list[_Job]:
+        """Return the parts of a cell's fit as jobs; none if it is computed as a whole.
+
+        Without a number of parts that the user has set, the fit gets the workers that would otherwise be idle.
+
+        Args:
+            others: the jobs that have not been submitted.
+        """
+        cell = job.cell
+        if cell is None or job.failures or job.division is not None:
+            return []
+        n_parts = self.cluster.fit_parts
+        if n_parts is None:
+            # A job that waits for this cell, or for a running one, could not use a worker now.
+            rivals = [other for other in others if not other.must_wait_for(job) and not self._must_wait(other)]
+            n_parts = (self.cluster.slots - len(self.running)) // (1 + len(rivals) + len(self.unopened))
+        if n_parts < 2:
+            return []
+        n_items, problem = divisible_items(cell)
+        if problem:
+            self.work.reporter.say(f"  {problem}")
+        if n_items < 2 or any(fit.fit_id == cell.fit_id for fit in self.work.saved_fits(cell)):
+            return []
+        folder = work_dir(self.work.context.folder, cell.cell_id)
+        job.division = Division(ranges(n_items, n_parts), resumed=folder.is_dir() and any(folder.iterdir()))
+        self.divided.append(job)
+        return [dataclasses.replace(job, failures=[], part=part) for part in job.division.parts]
+
     def _is_granted(self, job: _Job) -> bool:
         """Return whether the job is this run's; of two runs on a store one makes the inputs, and one each cell."""
-        if job.failures:
+        if job.failures or job.division is not None:
             return True
         sharing = self.work.sharing
         return sharing.claim_inputs(job.target.prepared) if job.cell is None else sharing.claim(job.cell)
@@ -143,7 +206,7 @@ class Dispatch:
         if cell is None and not job.failures:
             self.work.reporter.say(job.title)
         # A cell whose metrics measure time gets a whole machine (or GPU).
-        alone = cell is not None and any(metric.timed for metric in cell.metrics)
+        alone = cell is not None and job.part is None and any(metric.timed for metric in cell.metrics)
         threads = self.cluster.cpus if alone else min(self.cluster.threads, self.cluster.cpus)
         share = self.cluster.gpu_share
         options: dict[str, Any] = {
@@ -163,8 +226,11 @@ class Dispatch:
         if cell is None:
             ids = [each.cell_id for each in job.target.cells]
             function, arguments = worker.open_target, (order, resources, ids, job.target.ahead)
+        elif job.part is not None:
+            function, arguments = worker.compute_part, (order, resources, cell.cell_id, job.part)
         else:
-            function, arguments = worker.compute, (order, resources, cell.cell_id, self.work.saved_fits(cell))
+            divided = None if job.division is None else job.division.fit()
+            function, arguments = worker.compute, (order, resources, cell.cell_id, self.work.saved_fits(cell), divided)
         self.running[self.ray.remote(function).options(**options).remote(*arguments)] = job
 
     # ---- results
@@ -188,12 +254,24 @@ class Dispatch:
                 yield Opened(job.target.prepared, answer.broken)
                 memory = job.memory + answer.token_bytes
                 self.ready.extend(_Job(job.target, cell, memory) for cell in job.target.cells)
+            elif isinstance(answer, PartFit):
+                self._part_done(job, answer)
             else:
                 yield self._finish(job, answer)
+
+    def _part_done(self, job: _Job, part: PartFit) -> None:
+        """Keep the result of a part; after the last one the cell itself is next."""
+        assert job.division is not None and job.part is not None
+        job.division.results[job.part] = part
+        if job.division.is_complete:
+            self.ready.appendleft(next(whole for whole in self.divided if whole.division is job.division))
 
     def _retry(self, job: _Job, reason: str, error: Exception) -> Iterator[Event]:
         """Submit the job of a failed attempt again, or give it up."""
         job.failures.append(reason)
+        if job.division is not None:
+            # What the lost attempt has computed is kept, but not its time.
+            job.division.resumed = True
         attempts = self.retries + 1
         if len(job.failures) < attempts:
             self.work.reporter.say(f"  {job.title}: {reason} Attempt {len(job.failures) + 1} of {attempts} follows.")
@@ -207,6 +285,7 @@ class Dispatch:
     def _give_up(self, job: _Job, failure: Failure) -> Iterator[Event]:
         """Yield a failed result for the cell, or for every cell of a target that could not be opened."""
         if job.cell is not None:
+            self._drop_parts(job)
             yield self._finish(job, failed(job.cell, self.work.context, failure))
             return
         self.work.sharing.release_inputs(job.target.prepared)
@@ -214,15 +293,33 @@ class Dispatch:
             if self.work.sharing.claim(cell):
                 yield self._finish(job, failed(cell, self.work.context, failure))
 
+    def _drop_parts(self, job: _Job) -> None:
+        """Give up the other parts of a cell's fit; what they have left in the cell's folder serves the next run."""
+        if job.division is None:
+            return
+        self.ready = deque(other for other in self.ready if other.division is not job.division)
+        for reference, other in list(self.running.items()):
+            if other.division is job.division:
+                del self.running[reference]
+                # A cluster that is gone has no task to cancel.
+                with contextlib.suppress(Exception):
+                    self.ray.cancel(reference, force=True)
+
     def _finish(self, job: _Job, result: CellResult) -> CellResult:
         self.n_done += 1
+        self.divided = [other for other in self.divided if other.cell is not job.cell]
         if len(self.work.targets) == 1:
             return result
         # Cells of several targets finish in any order, so the title names the target.
         return dataclasses.replace(result, title=f"{result.title} at {job.target.prepared.title}")
 
     def _report_progress(self) -> None:
-        labels = [job.cell.label if job.cell else job.title for job in self.running.values()]
+        labels = [job.label for job in self.running.values()]
+        for job in self.divided:
+            assert job.cell is not None and job.division is not None
+            report = progress_of(work_dir(self.work.context.folder, job.cell.cell_id), job.division.parts)
+            if report is not None and not job.division.is_complete:
+                labels.append(f"{job.cell.label}: {report.done} of {report.total} {report.what}")
         self.work.reporter.progress(self.n_done, self.n_cells, f"running: {', '.join(labels)}")
 
 

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.activations.probing_plan import ProbingPlan
+from harness.cells.divided_fit import DividedFit, PartFit, complete_files, fit_part
 from harness.cells.fit import SavedFit
 from harness.cells.inputs import AheadTokens, Inputs, open_inputs
 from harness.cells.plan import Cell, cells_of, prepare
-from harness.cells.run_cell import CellContext, CellResult, Failure, run_cell
+from harness.cells.run_cell import CellContext, CellResult, Failure, run_cell, work_dir
 from harness.errors import UserError
 from harness.executors.base import TargetWork, Work
+from harness.executors.part_progress import reporting_part
 from harness.identity import canonical
 from harness.suites import Suite, Target, parse_suite
 from methods import numerics
@@ -100,13 +102,50 @@ def open_target(
 
 
 def compute(
-    order: Order, resources: Resources, cell_id: str, saved_fits: Sequence[SavedFit], progress: Progress = no_progress
+    order: Order,
+    resources: Resources,
+    cell_id: str,
+    saved_fits: Sequence[SavedFit],
+    divided: DividedFit | None = None,
+    progress: Progress = no_progress,
 ) -> CellResult | Failure:
-    """Compute one cell.
+    """Compute one cell; ``divided`` are the parts of its fit that other tasks have computed.
 
     Raises:
         UserError: if this machine does not see the folder of the store.
     """
+    opened = _open(order, resources, cell_id)
+    if isinstance(opened, Failure):
+        return opened
+    cell, inputs, context = opened
+    if divided is not None:
+        _wait_for_files(work_dir(context.folder, cell_id), divided.files)
+    return run_cell(cell, inputs, context, saved_fits=saved_fits, divided=divided, progress=progress)
+
+
+def compute_part(order: Order, resources: Resources, cell_id: str, items: range) -> PartFit | Failure:
+    """Compute some items of the fit of one cell, and leave them in its folder for resuming.
+
+    Raises:
+        UserError: if this machine does not see the folder of the store.
+    """
+    opened = _open(order, resources, cell_id)
+    if isinstance(opened, Failure):
+        return opened
+    cell, inputs, context = opened
+    folder = work_dir(context.folder, cell_id)
+    progress = reporting_part(folder, items)
+    try:
+        tokens = inputs.tokens[cell.plan]
+        return fit_part(cell, tokens, items, device=context.device, progress=progress, work_dir=folder)
+    except BaseException as error:
+        if is_interrupt(error):
+            raise_interrupt(error)
+        return Failure.of(error)
+
+
+def _open(order: Order, resources: Resources, cell_id: str) -> tuple[Cell, Inputs, CellContext] | Failure:
+    """Return a cell with its inputs, and the context with the device of this process."""
     session = _session(order, resources)
     try:
         cell = session.cell(cell_id)
@@ -115,8 +154,19 @@ def compute(
         if is_interrupt(error):
             raise_interrupt(error)
         return Failure.of(error)
-    context = order.context._replace(device=session.device)
-    return run_cell(cell, inputs, context, saved_fits=saved_fits, progress=progress)
+    return cell, inputs, order.context._replace(device=session.device)
+
+
+def _wait_for_files(folder: Path, names: Sequence[str]) -> None:
+    """Wait until a folder of a shared file system lists files that other machines have just written to it.
+
+    After :data:`PATIENCE_S` the fit begins without the missing ones, and computes their items again.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if set(names) <= set(complete_files(folder)):
+            return
+        time.sleep(0.2)
 
 
 class _Session:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from methods.elude.hierarchy import Selection, condense, linkage, renumber
+from methods.elude.products import require_precision
 from methods.elude.spanning_tree import spanning_tree
 from methods.elude.tiled import tiled_spanning_tree
 from methods.errors import ArgumentError, first_line
@@ -56,6 +57,7 @@ class ClusteringOptions(NamedTuple):
     epsilon: float
     memory_bytes: int
     portable_ties: bool
+    products: str
 
 
 def unit_rows(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -81,6 +83,7 @@ def cluster(
     cluster_selection_epsilon: float = 0.0,
     zero_is_noise: bool = True,
     portable_ties: bool = False,
+    products: str = "float32",
 ) -> Clustering:
     """Cluster the rows of x, unchanged, by HDBSCAN (Campello et al., PAKDD 2013) with the Euclidean metric.
 
@@ -104,6 +107,7 @@ def cluster(
     for options or data outside the above, ImportError if a backend's package is missing.
     """
     points, largest = as_points(x)
+    require_precision(products)
     for name, value, valid, allowed in (
         ("min_cluster_size", min_cluster_size, _is_count(min_cluster_size, 2), "an integer of at least 2"),
         ("min_samples", min_samples, min_samples is None or _is_count(min_samples, 1), "None or a positive integer"),
@@ -128,7 +132,7 @@ def cluster(
     probabilities = torch.zeros(len(points), dtype=torch.float32)
     persistence = np.zeros(0)
     if len(participants) >= min_cluster_size:
-        options = ClusteringOptions(k, min_cluster_size, selection, epsilon, memory_bytes, portable_ties)
+        options = ClusteringOptions(k, min_cluster_size, selection, epsilon, memory_bytes, portable_ties, products)
         chosen = renumber(BACKENDS[backend](participants, options))
         host_alive = alive.cpu()
         labels[host_alive] = torch.from_numpy(chosen.labels)
@@ -181,10 +185,11 @@ def _exact(points: torch.Tensor, options: ClusteringOptions) -> Selection:
     # hdbscan's own stability and selection, to match its results.
     from hdbscan._hdbscan_tree import compute_stability, get_clusters
 
-    if points.device.type == "cpu" and 4 * len(points) ** 2 <= options.memory_bytes:
+    fits = points.device.type == "cpu" and 4 * len(points) ** 2 <= options.memory_bytes
+    if fits and options.products == "float32":
         tree = spanning_tree(points, options.min_samples)
     else:
-        tree = tiled_spanning_tree(points, options.min_samples, options.memory_bytes)
+        tree = tiled_spanning_tree(points, options.min_samples, options.memory_bytes, options.products)
     condensed = condense(linkage(tree, portable_ties=options.portable_ties), options.min_cluster_size)
     stability = compute_stability(condensed)
     return Selection(*get_clusters(condensed, stability, options.selection, False, False, options.epsilon))

@@ -14,11 +14,13 @@ from torch import Tensor
 from methods import register
 from methods.additive import AdditiveSplit
 from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress, Tokens, no_progress
+from methods.divisible import DivisibleFit
 from methods.elude.clustering import DEFAULT_MEMORY, Clustering, cluster
 from methods.elude.contributions import Contributions, gather, summarise
 from methods.elude.instances import top_instances
 from methods.elude.lanes import plan_lanes, side_by_side
 from methods.elude.objectives import Objective
+from methods.elude.products import chosen_precision
 from methods.elude.reduction import UmapBackend, reduce_dimensions
 from methods.elude.resume import Part, UnitFiles, build_key
 from methods.elude.splitting import Scores, WinnerRule, split_by, unsplit
@@ -77,7 +79,7 @@ class ELUDeConfig(MethodConfig):
 
 
 @register
-class ELUDe(AdditiveSplit):
+class ELUDe(AdditiveSplit, DivisibleFit):
     """Split of each neuron by clustering the inputs that drive it (paper, section 3).
 
     For neuron u: take its ``top_k`` probing tokens by activation (ties to the lower index), form the contributions
@@ -142,9 +144,55 @@ class ELUDe(AdditiveSplit):
         Raises:
             UserError: for sizes that do not fit the probing set, or if a package that a setting needs is missing.
         """
-        settings: ELUDeConfig = self.config
         checkpoint_dir = self.work_dir if checkpoint_dir is None else checkpoint_dir
+        parts, files = self._split(tokens, site, range(site.d_out), seed, device, progress, checkpoint_dir, workers)
+        self._take([parts[unit] for unit in range(site.d_out)], self.sizes(tokens.n)[0])
+        if files is not None:
+            files.remove()
+        return self.to(device)
+
+    @classmethod
+    def fit_items(cls, config: MethodConfig, site: LinearSite) -> int:
+        """Return the number of neurons, each of which is split by itself."""
+        return site.d_out
+
+    def fit_part(
+        self,
+        tokens: Tokens,
+        site: LinearSite,
+        items: range,
+        *,
+        seed: int = 42,
+        device: Device = "cpu",
+        progress: Progress = no_progress,
+    ) -> None:
+        """Split a range of the neurons and leave them in :attr:`work_dir`; see :class:`methods.divisible.DivisibleFit`.
+
+        Raises:
+            UserError: as :meth:`fit`, and if :attr:`work_dir` is None.
+        """
+        if self.work_dir is None:
+            raise UserError("elude.fit_part leaves its neurons in a folder: set work_dir before the call.")
+        self._split(tokens, site, items, seed, device, progress, self.work_dir, None)
+
+    def _split(
+        self,
+        tokens: Tokens,
+        site: LinearSite,
+        units: range,
+        seed: int,
+        device: Device,
+        progress: Progress,
+        checkpoint_dir: str | Path | None,
+        workers: int | None,
+    ) -> tuple[dict[int, Part], UnitFiles | None]:
+        """Return the sub-units of these neurons, and the folder that holds them if there is one.
+
+        Neurons that the folder holds already are read from it.
+        """
+        settings: ELUDeConfig = self.config
         top_k, min_cluster_size = self.sizes(tokens.n)
+        chosen_precision()  # A wrong name is an error before anything is computed.
         if workers is not None and workers < 1:
             raise UserError(f"elude: workers = {workers}; it must be at least 1, or None.")
         # umap-learn's compiled code may not run in two threads at once; cuML's has not been tried.
@@ -155,7 +203,7 @@ class ELUDe(AdditiveSplit):
         if checkpoint_dir is not None:
             build = {"config": settings.model_dump(mode="json"), "version": self.spec.version, "seed": seed}
             files = UnitFiles(checkpoint_dir, build_key(tokens, site, {**build, "device": lanes[0].type}))
-            parts = files.read()
+            parts = {unit: part for unit, part in files.read().items() if unit in units}
         weight, bias = site.weight.detach().cpu(), site.bias.detach().cpu()
         memory_bytes = distance_bytes(lanes)
 
@@ -165,23 +213,20 @@ class ELUDe(AdditiveSplit):
             clusters = self._clusters(contributions, min_cluster_size, seed, memory_bytes)
             return unit, self._part(weight[unit], bias[unit], contributions, clusters)
 
-        progress(len(parts), site.d_out, "neurons split")
-        missing = [unit for unit in range(site.d_out) if unit not in parts]
+        progress(len(parts), len(units), "neurons split")
+        missing = [unit for unit in units if unit not in parts]
         items = top_instances(tokens, top_k, units=missing)
         try:
             for unit, part in side_by_side(split_unit, items, lanes):
                 parts[unit] = part
                 if files is not None:
                     files.add(unit, part)
-                progress(len(parts), site.d_out, "neurons split")
+                progress(len(parts), len(units), "neurons split")
         finally:
             # Also if interrupted: finished neurons are kept.
             if files is not None:
                 files.flush()
-        self._take([parts[unit] for unit in range(site.d_out)], top_k)
-        if files is not None:
-            files.remove()
-        return self.to(device)
+        return parts, files
 
     def _clusters(
         self, contributions: Contributions, min_cluster_size: int, seed: int, memory_bytes: int
@@ -197,6 +242,7 @@ class ELUDe(AdditiveSplit):
             selection=settings.cluster_selection_method,
             backend=settings.backend,
             memory_bytes=memory_bytes,
+            products=chosen_precision(),
             zero_is_noise=settings.umap_dims is None,
         )
         if settings.umap_dims is None:
@@ -226,6 +272,8 @@ class ELUDe(AdditiveSplit):
         self.assemble([part.weights for part in parts], [part.biases for part in parts])
         n_unsplit = int(self.margin.isnan().sum())
         self.notes = [f"{n_unsplit} of {len(parts)} neurons have fewer than two clusters and were left unsplit."]
+        if (precision := chosen_precision()) != "float32" and self.config.backend == "exact":
+            self.notes.append(f"Distances were computed in {precision}, and again in float64 where that left doubt.")
 
     def sizes(self, n_tokens: int) -> tuple[int, int]:
         """Return (top_k, min_cluster_size) for a probing set of ``n_tokens`` tokens.

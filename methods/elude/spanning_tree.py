@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -62,20 +62,71 @@ def slices(n: int, step: int) -> Iterator[slice]:
         yield slice(start, min(start + step, n))
 
 
-@contextmanager
-def full_float32() -> Iterator[None]:
-    """Compute matrix products in plain float32, even if the caller allows tf32 or bf16: the error bound assumes it."""
-    products = (getattr(getattr(torch.backends, name, None), "matmul", None) for name in ("cuda", "mkldnn"))
-    switches: list[Any] = [product for product in products if hasattr(product, "fp32_precision")]
-    with ExitStack() as restore:
-        if not switches:  # torch before 2.9 has one switch for all
-            restore.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
-            torch.set_float32_matmul_precision("highest")
-        for switch in switches:
-            if switch.fp32_precision != "ieee":
-                restore.callback(setattr, switch, "fp32_precision", switch.fp32_precision)
-                switch.fp32_precision = "ieee"
-        yield
+class _ProductPrecision:
+    """Precision of float32 matrix products in this process, on behalf of the threads that compute at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = {"ieee": 0, "tf32": 0}
+        self._before: list[tuple[Any, str]] = []
+
+    @contextmanager
+    def __call__(self, cuda: Literal["ieee", "tf32"] = "ieee") -> Iterator[None]:
+        """Compute matrix products of float32 as stated, whatever the caller allows: the error bounds assume it.
+
+        A CPU computes them in plain float32, a GPU in plain float32 ("ieee") or by tensor cores ("tf32"). The switches
+        are those of the process: if threads disagree, all compute in plain float32, which every bound allows.
+        """
+        with self._lock:
+            if not any(self._users.values()):
+                self._before = [(switch, switch.fp32_precision) for switch in _switches().values()]
+            self._users[cuda] += 1
+            self._apply()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users[cuda] -= 1
+                if any(self._users.values()):
+                    self._apply()
+                else:
+                    for switch, precision in self._before:
+                        _set(switch, precision)
+
+    def _apply(self) -> None:
+        precisions = {"cuda": "ieee" if self._users["ieee"] else "tf32", "mkldnn": "ieee"}
+        for name, switch in _switches().items():
+            _set(switch, precisions[name])
+
+
+matrix_products = _ProductPrecision()
+
+
+def _set(switch: Any, precision: str) -> None:
+    if switch.fp32_precision != precision:
+        switch.fp32_precision = precision
+
+
+def _switches() -> dict[str, Any]:
+    """Return the switches of torch by backend."""
+    switches = {name: getattr(getattr(torch.backends, name, None), "matmul", None) for name in ("cuda", "mkldnn")}
+    by_backend = {name: switch for name, switch in switches.items() if hasattr(switch, "fp32_precision")}
+    # torch before 2.9 has one switch for all; without a GPU "high" would allow a CPU to reduce precision.
+    return by_backend or {"cuda" if torch.cuda.is_available() else "mkldnn": _OneSwitch()}
+
+
+class _OneSwitch:
+    """Switch of torch before 2.9, for all backends."""
+
+    _NAMES: ClassVar[dict[str, str]] = {"ieee": "highest", "tf32": "high"}
+
+    @property
+    def fp32_precision(self) -> str:
+        return torch.get_float32_matmul_precision()
+
+    @fp32_precision.setter
+    def fp32_precision(self, precision: str) -> None:
+        torch.set_float32_matmul_precision(self._NAMES.get(precision, precision))
 
 
 def square_matrix(n: int) -> torch.Tensor:
@@ -131,7 +182,7 @@ def spanning_tree(x: torch.Tensor, k: int) -> SpanningTree:
     n, points = len(x), x.numpy()
     core, target = np.empty(n, np.float64), np.empty(n, np.int64)
     forest = Forest(n)
-    with full_float32(), RowThreads(n, n) as rows:
+    with matrix_products(), RowThreads(n, n) as rows:
         squares, slack = squared_distances(x, rows)
         rows(lambda start, stop: kernels.core_squares(squares, points, slack, k, start, stop, core))
         rows(lambda start, stop: kernels.first_edges(squares, points, slack, core, start, stop, target))

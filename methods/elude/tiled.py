@@ -18,29 +18,42 @@ from scipy.spatial.distance import squareform
 
 from methods.elude.forest import Forest, SpanningTree, shared_cores
 from methods.elude.kernels import SAME, smallest_entries
-from methods.elude.spanning_tree import RowThreads, centred, full_float32, rounding_slack, slices
+from methods.elude.products import SplitRows
+from methods.elude.spanning_tree import RowThreads, centred, matrix_products, rounding_slack, slices
+from methods.errors import ArgumentError
 
 # Neighbours kept beyond min_samples + 1: room for those that float32 cannot distinguish from the last one.
 SPARE = 16
 # Entries of one float64 block of coordinate differences, or of neighbours processed together.
 EXACT_BLOCK = 1 << 22
+# Rows whose distances to each other are compared with their bound, if products have a reduced precision.
+SAMPLED_ROWS = 64
 
 
 class Tiles:
     """Blocks (within `slack`) and exact single entries of the squared distance matrix of x (n, d) float32.
 
     memory_bytes bounds the blocks alive at one time, not x nor the neighbours that are kept (n times min_samples + 17
-    int32).
+    int32). products is "float32", or the precision in which blocks are computed (`products.PRECISIONS`): it changes
+    `slack`, and nothing that is decided.
     """
 
-    def __init__(self, x: torch.Tensor, memory_bytes: int):
+    def __init__(self, x: torch.Tensor, memory_bytes: int, products: str = "float32"):
         self.x = x
         self.n, self.d = x.shape
-        self.moved = centred(x)
-        norms = torch.cat([torch.linalg.vecdot(part, part, dim=1).double() for part in torch.split(self.moved, 65536)])
+        moved = centred(x)
+        norms = torch.cat([torch.linalg.vecdot(part, part, dim=1).double() for part in torch.split(moved, 65536)])
         self.norms = norms.float()
         self.slack = rounding_slack(norms, self.d)
+        self.vectors: torch.Tensor | SplitRows = moved
+        if products != "float32":
+            self.vectors = SplitRows(moved, products)
+            self.slack += self.vectors.slack
+        self.n_exact = 0
+        """number of distances that were computed in float64"""
         self.plan(memory_bytes)
+        if products != "float32":
+            require_bound(self, products)
 
     def plan(self, memory_bytes: int) -> None:
         """Set the sizes of the blocks from memory_bytes; results do not depend on it."""
@@ -52,25 +65,62 @@ class Tiles:
 
     def strip(self, rows: torch.Tensor | slice, columns: torch.Tensor | slice = slice(None)) -> torch.Tensor:
         """Return squared distances (rows, columns) float32, at least 0."""
-        out = torch.addmm(self.norms[columns][None], self.moved[rows], self.moved[columns].T, alpha=-2.0)
+        start = self.norms[columns][None]
+        if isinstance(self.vectors, SplitRows):
+            out = self.vectors.subtract_twice(start, rows, columns)
+        else:
+            out = torch.addmm(start, self.vectors[rows], self.vectors[columns].T, alpha=-2.0)
         return out.add_(self.norms[rows][:, None]).clamp_min_(0.0)
 
     def exact(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
-        """Return squared distances (m,) float64 of the pairs i, j (m,), from float64 differences."""
+        """Return squared distances (m,) float64 of the pairs i, j (m,), from float64 differences.
+
+        The bits of a distance do not depend on the other pairs of the call.
+        """
+        self.n_exact += len(i)
         step = max(1, EXACT_BLOCK // self.d)
         out = torch.empty(len(i), dtype=torch.float64, device=self.x.device)
         for part in slices(len(i), step):
-            out[part] = (self.x[i[part]].double() - self.x[j[part]].double()).square_().sum(1)
+            count = part.stop - part.start
+            # A GPU chooses the order of a sum by the shape of the whole block.
+            spare = 0 if self.x.device.type == "cpu" else step - count
+            ends = [torch.nn.functional.pad(end[part], (0, spare)) for end in (i, j)]
+            out[part] = (self.x[ends[0]].double() - self.x[ends[1]].double()).square_().sum(1)[:count]
         return out
 
 
-def tiled_spanning_tree(x: torch.Tensor, k: int, memory_bytes: int) -> SpanningTree:
+def largest_error(tiles: Tiles, count: int) -> float:
+    """Return the largest error of the distances among count rows, spread over all, as a fraction of its bound."""
+    rows = torch.arange(0, tiles.n, max(1, tiles.n // count), device=tiles.x.device)[:count]
+    i, j = rows.repeat_interleave(len(rows)), rows.repeat(len(rows))
+    computed = tiles.n_exact
+    error = (tiles.strip(rows, rows).flatten().double() - tiles.exact(i, j)).abs()
+    tiles.n_exact = computed
+    # Rows of zeros have neither an error nor a bound.
+    return float((error / tiles.slack[i].clamp_min(torch.finfo(torch.float64).tiny)).max())
+
+
+def require_bound(tiles: Tiles, products: str) -> None:
+    """Check the bound on a sample of distances: it assumes how the sums of this device round.
+
+    Raises:
+        ArgumentError: if one of them is wrong by more than the bound.
+    """
+    error = largest_error(tiles, SAMPLED_ROWS)
+    if not error <= 1.0:
+        raise ArgumentError(
+            f"products = {products!r}: a distance is wrong by {error:.3g} times the bound, so this device does not sum "
+            "as the bound assumes and the clusters could be wrong; use 'float32'."
+        )
+
+
+def tiled_spanning_tree(x: torch.Tensor, k: int, memory_bytes: int, products: str = "float32") -> SpanningTree:
     """Return the minimum spanning tree of x (n, d) float32 on any device, under mutual reachability.
 
-    k is the number of other points within a core distance, 1 <= k < n.
+    k is the number of other points within a core distance, 1 <= k < n. The tree does not depend on products.
     """
-    with full_float32():
-        tiles = Tiles(x, memory_bytes)
+    with matrix_products("ieee" if products == "float32" else "tf32"):
+        tiles = Tiles(x, memory_bytes, products)
         core, neighbours = core_squares(tiles, k)
         target, host_core = first_edges(core, neighbours), core.cpu().numpy()
         tied = tied_edges(core, neighbours, torch.from_numpy(shared_cores(host_core)).to(x.device))
@@ -90,26 +140,32 @@ def core_squares(tiles: Tiles, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return squared core distances (n,) float64, and points within them (n, min(n, k + 17)) int32, padded with n."""
     n, device = tiles.n, tiles.x.device
     width = min(n, k + 1 + SPARE)
+    selected = width
     core = torch.empty(n, dtype=torch.float64, device=device)
     neighbours = torch.empty(n, width, dtype=torch.int32, device=device)
     for rows in slices(n, tiles.strip_rows):
         squares = tiles.strip(rows)
         points = torch.arange(rows.start, rows.stop, device=device)
         squares[points - rows.start, points] = 0.0
-        values, columns = smallest(squares, width)
-        near, slack = values[:, k].double(), tiles.slack[rows]
-        low, high = near - 2.0 * slack, near + 2.0 * slack
+        slack = tiles.slack[rows]
+        while True:
+            values, columns = smallest(squares, selected)
+            near = values[:, k].double()
+            low, high = near - 2.0 * slack, near + 2.0 * slack
+            # The band may extend beyond the selected entries.
+            cut = values[:, -1] <= high if selected < n else torch.zeros_like(near, dtype=torch.bool)
+            if selected >= min(n, 2 * width) or int(cut.sum()) <= len(near) // 16:
+                break
+            selected = min(n, 2 * width, 2 * selected - (k + 1))
         # Below the band a value cannot be the k-th smallest nor above it; in it the exact distance decides.
         exact = torch.full_like(values, torch.inf, dtype=torch.float64).masked_fill_(values < low[:, None], -1.0)
         row, slot = ((values >= low[:, None]) & (values <= high[:, None])).nonzero(as_tuple=True)
         exact[row, slot] = tiles.exact(points[row], columns[row, slot])
         part = exact.kthvalue(k + 1, dim=1).values
-        inside = torch.where(exact <= part[:, None] * SAME, columns, n)
-        if width < n:
-            # The band may extend beyond the kept neighbours: then the whole row is computed.
-            for r in (values[:, -1] <= high).nonzero()[:, 0].tolist():
-                band = float(low[r]), float(high[r])
-                part[r], inside[r] = whole_row(tiles, squares[r], rows.start + r, band, k, width)
+        inside = lowest(torch.where(exact <= part[:, None] * SAME, columns, n), width)
+        for r in cut.nonzero()[:, 0].tolist():
+            band = float(low[r]), float(high[r])
+            part[r], inside[r] = whole_row(tiles, squares[r], rows.start + r, band, k, width)
         core[rows] = part
         neighbours[rows] = inside.int()
     return core, neighbours
@@ -125,6 +181,11 @@ def smallest(squares: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Ten
     with RowThreads(*squares.shape) as rows:
         rows(lambda start, stop: smallest_entries(arrays[0], width, start, stop, arrays[1], arrays[2]))
     return values, columns
+
+
+def lowest(columns: torch.Tensor, width: int) -> torch.Tensor:
+    """Return the width lowest entries of each row of columns (b, m) int64: which of more points are kept is free."""
+    return columns if columns.shape[1] <= width else columns.sort(dim=1).values[:, :width]
 
 
 def whole_row(

@@ -56,7 +56,9 @@ def test_methods_fit_encode_and_decode_there(found: Found, name: str) -> None:
 
 def test_what_plugins_start_from_works_there(found: Found) -> None:
     """The example, the pages on methods and plugins, and what ``harness new`` writes."""
-    assert found["plugins"] == dict.fromkeys(("as_scaffolded", "coactive_split", "halves", "thresholded_pca"), "")
+    assert found["plugins"] == dict.fromkeys(
+        ("as_scaffolded", "coactive_split", "halves", "quarters", "thresholded_pca"), ""
+    )
 
 
 def test_an_evaluation_copies_no_tensor_of_a_batch_to_the_cpu(found: Found) -> None:

@@ -155,7 +155,7 @@ def plugins(place: Path) -> list[str]:
     load_plugin_file(scaffold("method", place / "as_scaffolded.py"))
     pages = [block for page in ("methods.md", "plugins.md") for block in blocks(ROOT / "docs" / page)]
     for number, block in enumerate(pages):
-        if "(Method):" in block.text or "(AdditiveSplit):" in block.text:
+        if any(base in block.text for base in ("(Method):", "(AdditiveSplit):", "DivisibleFit):")):
             file = place / f"documented_{number}.py"
             file.write_text(block.text, encoding="utf-8")
             load_plugin_file(file)

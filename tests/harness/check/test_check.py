@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from documents import blocks
 from misbehaving_server import serving
+from paths import ROOT
+from plugins import clean_registries, loaded
 
 import methods
 from harness import backbones, datasets
@@ -52,7 +55,17 @@ CHECKED_METHODS = [name for name in methods.names() if name != "pretrained_sae"]
 def test_every_method_keeps_the_contract(name: str) -> None:
     report = check(CheckTarget("method", name))
     assert wrong(report) == []
-    assert len(report.findings) == 22
+    assert len(report.findings) == 23
+
+
+def test_the_documented_fit_that_divides_keeps_the_contract(tmp_path: Path) -> None:
+    [text] = [block.text for block in blocks(ROOT / "docs" / "methods.md") if "DivisibleFit):" in block.text]
+    (tmp_path / "quarters.py").write_text(text)
+    with clean_registries():
+        assert loaded(tmp_path / "quarters.py", "method") == ["quarters"]
+        report = check(CheckTarget("method", "quarters"))
+    assert wrong(report) == []
+    assert next(one for one in report.findings if one.check == "same fit in parts").applies
 
 
 @pytest.mark.parametrize("name", marked(METRICS.names(), SLOW_METRICS))

@@ -109,6 +109,21 @@ BROKEN: dict[tuple[str, str], tuple[list[tuple[str, str]], list[str]]] = {
         ],
         ["not safetensors", "pickle"],
     ),
+    ("method", "same fit in parts"): (
+        [
+            (
+                "from methods import register\n",
+                "from methods import register\nfrom methods.divisible import DivisibleFit\n",
+            ),
+            ("(Method):", "(DivisibleFit):"),
+            (
+                "    def encode(",
+                "    @classmethod\n    def fit_items(cls, config, site):\n        return site.d_out\n\n"
+                "    def fit_part(self, tokens, site, items, **options):\n        pass\n\n    def encode(",
+            ),
+        ],
+        ["fit_part leaves no file in work_dir"],
+    ),
     ("method", "deterministic under a seed"): (
         [(", generator=torch.Generator().manual_seed(seed))", ")")],
         ["same seed differ", "generator seeded with `seed`"],

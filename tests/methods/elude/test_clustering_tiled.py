@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from methods.elude import tiled
 from methods.elude.clustering import cluster, unit_rows
 from methods.elude.spanning_tree import spanning_tree
-from methods.elude.tiled import Tiles, between_components, detour, full_float32, smallest, tiled_spanning_tree
+from methods.elude.tiled import Tiles, between_components, detour, matrix_products, smallest, tiled_spanning_tree
 
 needs_cuda = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="no CUDA device: the tiled path ran on the CPU only"
@@ -120,12 +120,30 @@ def test_reduced_precision_allowed_by_the_caller_is_not_used():
     try:
         for allowed in ("medium", "high", "highest"):
             torch.set_float32_matmul_precision(allowed)
-            with full_float32():
+            with matrix_products():
                 torch.testing.assert_close(x @ x.T, plain, atol=1e-6, rtol=0)
             assert torch.get_float32_matmul_precision() == allowed
             np.testing.assert_array_equal(spanning_tree(x, 10).weight, expected.weight)
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def test_threads_that_disagree_compute_in_plain_float32():
+    """A thread that ends its clustering must not change the products of one that still computes."""
+    switch = torch.backends.cuda.matmul
+    if not hasattr(switch, "fp32_precision"):
+        pytest.skip("torch before 2.9 has one switch for all")
+    before = switch.fp32_precision
+    first, second, third = matrix_products("tf32"), matrix_products("tf32"), matrix_products("ieee")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert switch.fp32_precision == "tf32", "the second one has not ended"
+    third.__enter__()
+    assert switch.fp32_precision == "ieee"
+    second.__exit__(None, None, None)
+    third.__exit__(None, None, None)
+    assert switch.fp32_precision == before
 
 
 def test_blocks_keep_to_the_memory_they_are_given():

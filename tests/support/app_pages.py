@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from app_store import make_images, make_store
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 import results.app
@@ -17,6 +19,9 @@ from results import Store
 
 MAIN = Path(results.app.__file__).with_name("main.py")
 PAGES = ("front", "leaderboard", "method", "units", "compare", "judges", "runs")
+
+# Each AppTest reads the metadata of every installed package in search of components, which takes longer than a page.
+manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
 
 
 def store_in(folder: Path) -> Store:
@@ -34,14 +39,18 @@ def show(store: Store, patch: pytest.MonkeyPatch) -> Store:
 
 
 def opened(page: str, **parameters: str) -> AppTest:
-    """The app on one page; a page is reached as in a browser, through the front."""
-    test = AppTest.from_file(str(MAIN), default_timeout=30).run()
-    if page != "front" or parameters:
+    """The app on one page, as an address of it is opened."""
+    test = AppTest.from_file(str(MAIN), default_timeout=30)
+    if page != "front":
         test.switch_page(f"screens/{page}.py")
-        for name, value in parameters.items():
-            test.query_params[name] = value
-        test.run()
-    return test
+    for name, value in parameters.items():
+        test.query_params[name] = value
+    return test.run()
+
+
+def followed(page: str) -> AppTest:
+    """The app on one page that is reached through the front; from there the front is the hidden page ``/front``."""
+    return opened("front").switch_page(f"screens/{page}.py").run()
 
 
 def texts(test: AppTest) -> str:

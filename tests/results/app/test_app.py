@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("streamlit")
 
-from app_pages import PAGES, opened, require_sound, show, store_in
+from app_pages import PAGES, followed, opened, require_sound, show, store_in
 from app_store import DROP, SCRIPT
 
 from harness import cli
@@ -43,9 +43,9 @@ def here(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_opens_without_an_error(here: Store, page: str) -> None:
-    test = opened(page)
-    require_sound(test)
-    assert len(test.title) == 1
+    for test in (opened(page), followed(page)):
+        require_sound(test)
+        assert len(test.title) == 1
 
 
 def test_a_hostile_name_is_shown_and_harms_nothing(here: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 import tomllib
@@ -90,6 +91,7 @@ def unknown_names(command: Command, options: dict[str, Any]) -> list[str]:
     return problems
 
 
+@functools.cache
 def metric_names() -> set[str]:
     """Every score that a metric gives: whatever stands in quotes in their files."""
     text = "\n".join(
@@ -131,11 +133,7 @@ def test_every_file_module_and_flag_exists(page: Path) -> None:
     }
     flags |= {"--help", *re.findall(r'parser\.addoption\(f?"(--\w+)"', (ROOT / "tests/conftest.py").read_text())}
     flags |= {"--slow", "--gpu", "--browser"}
-    groups = set(
-        re.findall(
-            r'"(harness\.\w+)"', "\n".join(f.read_text() for f in ROOT.glob("*/**/*.py") if ".venv" not in f.parts)
-        )
-    )
+    groups = entry_point_groups()
     wrong = []
     for line, span in spans(page):
         word = span.split(" ")[0].split(":")[0]
@@ -149,6 +147,18 @@ def test_every_file_module_and_flag_exists(page: Path) -> None:
         elif re.fullmatch(r"--[a-z][\w-]*( [A-Z\d\[a-z].*)?", span) and word not in flags:
             wrong.append(f"line {line}: no verb has {word}")
     assert not wrong, "\n".join(wrong)
+
+
+@functools.cache
+def entry_point_groups() -> set[str]:
+    """Every ``"harness.NAME"`` of the code."""
+    folders = ("harness", "methods", "judges", "results", "tests", "benchmarks", "examples")
+    return {
+        name
+        for folder in folders
+        for file in (ROOT / folder).rglob("*.py")
+        for name in re.findall(r'"(harness\.\w+)"', file.read_text())
+    }
 
 
 def importable(name: str) -> bool:

@@ -95,12 +95,24 @@ def set_threads(count: int) -> None:
     import numba
     import scipy.linalg  # noqa: F401 - loads scipy's BLAS, whatever was imported before
     import torch
-    from threadpoolctl import ThreadpoolController
 
     # numba comes first: its first use starts its threads, and starting them sets the number that torch uses as well.
     numba.set_num_threads(min(count, vars(numba.config)["NUMBA_NUM_THREADS"]))
-    ThreadpoolController().limit(limits=count)
+    _libraries(len(sys.modules)).limit(limits=count)
     torch.set_num_threads(count)
+
+
+@functools.lru_cache(maxsize=1)
+def _libraries(n_modules: int) -> ThreadpoolController:
+    """Return the loaded BLAS and OpenMP libraries; looking for them takes some milliseconds.
+
+    Args:
+        n_modules: number of imported modules: libraries are loaded by imports, so at another number they are looked for
+            again.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @contextlib.contextmanager
@@ -155,10 +167,9 @@ def describe() -> dict[str, Any]:
     import numba
     import scipy.linalg  # noqa: F401 - loads scipy's BLAS, whatever was imported before
     import torch
-    from threadpoolctl import ThreadpoolController
 
     # Other packages (OpenCV) bring a BLAS of their own, which computes nothing here.
-    libraries = ThreadpoolController().select(user_api="blas").info()
+    libraries = _libraries(len(sys.modules)).select(user_api="blas").info()
     ours = [blas for blas in libraries if "numpy" in blas["filepath"] or "scipy" in blas["filepath"]] or libraries
     lines = {
         f"{blas['internal_api']} {blas['version']} {blas.get('architecture', '')}, {blas['num_threads']} threads"

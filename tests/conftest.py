@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_backbones  # noqa: F401 - registers them
+import typer.main
+import typer.testing
 from hypothesis import settings
 from PIL import Image
 
@@ -57,6 +60,16 @@ def no_gap_between_writes() -> Iterator[None]:
     """Write without the gap that lets readers of other processes in: here, none waits. Child processes keep it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connection, "WRITE_GAP_S", 0.0)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_parser() -> Iterator[None]:
+    """Build the parser of the command line once, not at each command: Typer reads the types of all verbs for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        once = functools.cache(typer.main.get_command)
+        patch.setattr(typer.main, "get_command", once)
+        patch.setattr(typer.testing, "_get_command", once)
         yield
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,11 +18,10 @@ from results import CellRecord, ScoreRecord, open_store
 pytestmark = pytest.mark.run
 
 
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store with two methods on one layer, in the folder that the commands are given in."""
-    monkeypatch.chdir(tmp_path)
-    opened = open_store(tmp_path / "r.duckdb", read_only=False)
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with two methods on one layer."""
+    opened = open_store(tmp_path_factory.mktemp("recorded") / "r.duckdb", read_only=False)
     for method, value in (("elude", 0.6), ("topk_sae", 0.5)):
         for seed in (1, 2):
             cell = CellRecord(
@@ -30,6 +30,13 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             )  # fmt: skip
             opened.record(cell, [ScoreRecord(metric="ms_score", value=value), ScoreRecord(metric="r2", value=value)])
     return opened.path
+
+
+@pytest.fixture
+def store(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the store in the folder that the commands are given in."""
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copy(recorded, tmp_path / "r.duckdb"))
 
 
 def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from judges.panel import PANELS, Panel, Wanted, make_panel
 from judges.panels.proxy import ENCODERS, ProxyJudge, tightness
 from judges.prompt import Prompt
 from methods.errors import UserError
-from results import Store, leaderboard
+from results import Store, leaderboard, open_store
 from results.boards.text import render_text
 from results.store import judgments
 from results.store.judgments import ReplyRecord, TournamentRecord
@@ -71,14 +72,19 @@ class Scripted(Judge):
 PANELS.add("scripted", lambda wanted: tuple(Scripted(str(entry["name"])) for entry in wanted.judges))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def images(photo_folder: Path) -> ImageSet:
     return pictures(photo_folder)
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, images: ImageSet) -> Path:
+    return make_store(tmp_path_factory.mktemp("recorded") / "r.duckdb", images).path
+
+
 @pytest.fixture
-def store(tmp_path: Path, images: ImageSet) -> Store:
-    return make_store(tmp_path / "r.duckdb", images)
+def store(recorded: Path, tmp_path: Path) -> Store:
+    return open_store(shutil.copy(recorded, tmp_path / "r.duckdb"), read_only=False)
 
 
 @pytest.fixture(autouse=True)

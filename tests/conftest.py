@@ -16,7 +16,8 @@ from hypothesis import settings
 from PIL import Image
 
 from harness.backbones.sources import hub
-from results.store import connection
+from results.atomic import partial_file
+from results.store import connection, schema
 
 # The same examples in every run: a failure can be repeated, and a run that passed passes again.
 settings.register_profile("repeatable", derandomize=True)
@@ -60,6 +61,26 @@ def no_gap_between_writes() -> Iterator[None]:
     """Write without the gap that lets readers of other processes in: here, none waits. Child processes keep it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connection, "WRITE_GAP_S", 0.0)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def empty_stores_are_copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Write each empty store as a copy of the first one, which DuckDB has made; child processes make theirs."""
+    made: dict[str, bytes] = {}
+    create = schema.create
+
+    def copy_of_first(path: Path) -> None:
+        sql = f"{schema.SCHEMA_VERSION}: {schema.schema_sql()}"
+        if sql not in made:
+            first = tmp_path_factory.mktemp("empty") / "first.duckdb"
+            create(first)
+            made[sql] = first.read_bytes()
+        with partial_file(path, overwrite=False) as partial:
+            partial.write_bytes(made[sql])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "create", copy_of_first)
         yield
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import harness.planted  # noqa: F401 - what it registers is no plugin's
 from harness.plugins import KINDS, load_plugin, registry_of
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from paths import SUPPORT
+from plugins import clean_registries
 
 from harness.devices import default_workers
 from harness.errors import UserError
@@ -18,7 +19,6 @@ from harness.progress import Silent
 from harness.run import run
 from harness.run.sweep import sweep
 from harness.suites import Suite, parse_suite
-from methods import METHODS
 from methods.plugin_files import load_plugin_file
 from results import open_store
 
@@ -56,11 +56,9 @@ odd("odd_waits", wait)
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     file = tmp_path_factory.mktemp("plugin") / "worker_plugin.py"
     file.write_text(PLUGIN)
-    before = set(METHODS.names())
-    load_plugin_file(file)
-    yield
-    for name in set(METHODS.names()) - before:
-        del METHODS.entries[name]
+    with clean_registries():
+        load_plugin_file(file)
+        yield
 
 
 @pytest.fixture

@@ -47,9 +47,11 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-# A process a core, each with one thread; a file's tests stay together, since they share what they set up.
+# A process a core, each with one thread; a file's tests stay together, since they share what they set up, and the quick
+# files come last (tests/conftest.py), so that the processes end together. Each process would compile all tests again where
+# Python may not write bytecode (PYTHONDONTWRITEBYTECODE).
 unit: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 # While editing: under a minute, without the files that run suites, train or start processes.
 test-fast: setup

@@ -31,6 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # Long files at the end would leave the other processes of xdist without work.
+    items.sort(key=lambda item: "run" not in item.keywords)
     for flag, reason in (
         ("slow", "slow: run with --slow"),
         ("gpu", "needs a GPU: run with --gpu"),

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.errors import UserError
+from harness.scaffold import scaffold
 from harness.suites import Suite, load_suite, parse_suite
 from harness.suites.resolve import resolve_suite
 from results.submissions.submit import submit
@@ -92,7 +93,7 @@ def registries() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, photo_folder: Path) -> Iterator[Path]:
-    """A folder as a reader of the pages has it: a store, two more to merge, submitted results, and plugins."""
+    """A folder as a reader of the pages has it: stores, submitted results, and plugins, whichever test comes first."""
     folder = tmp_path_factory.mktemp("reader")
     make_store(folder / "outputs" / "results.duckdb")
     submit(submission_store.make_store(folder / "submitted.duckdb").path, folder / "community-results")
@@ -103,6 +104,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, photo_folder: Path) -> Itera
                     continue
                 (folder / store).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(folder / "outputs" / "results.duckdb", folder / store)
+    for command in unique(("new",)):
+        options = parsed(command)
+        scaffold(options["kind"], folder / options["path"])
     [halves] = [b.text for b in blocks(ROOT / "docs" / "methods.md") if "class Halves" in b.text]
     (folder / "halves.py").write_text(halves)
     _write_dictionaries(folder)
@@ -134,16 +138,15 @@ def invoke(words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, *, c
 
 def unique(verbs: tuple[str, ...]) -> list[Command]:
     found = {command.words: command for command in IN_BLOCKS if command.verb in verbs and needed(command) is None}
-    # A scaffold is written before it is used.
-    return sorted(found.values(), key=lambda command: command.verb != "new")
+    return list(found.values())
 
 
 @pytest.mark.parametrize("command", unique(READING), ids=ids(unique(READING)))
 def test_reading_commands_run(command: Command, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if command.words == ("doctor",):
         pytest.skip("run by test_cli.py")
-    if command.verb == "merge":
-        (place / parsed(command)["output"]).unlink(missing_ok=True)
+    if command.verb in ("merge", "new"):
+        (place / parsed(command)["output" if command.verb == "merge" else "path"]).unlink(missing_ok=True)
     # What is missing for a suite is said, with code 1: that is what doctor is for.
     output = invoke(
         list(command.words), place, monkeypatch, codes=(0, 1) if command.verb in ("doctor", "verify") else (0,)

@@ -307,6 +307,8 @@ def _each(events: Iterator[Event]) -> Generator[Event, None, None]:
 
 def _relabel(store: Store, cells: Sequence[Cell], done: set[str]) -> None:
     """Give kept cells the labels of this suite, so that one configuration stays one row."""
+    if not done:
+        return
     present = store.cells()
     old = dict(zip(present["cell_id"], present["label"], strict=True))
     changed = {cell.cell_id: cell.label for cell in cells if cell.cell_id in done and old[cell.cell_id] != cell.label}

@@ -98,8 +98,8 @@ def measure(
     """
     result = StabilityResult([], 0, [])
     kept = 0
-    last_measured = _measured_at(store)
     groups = list(_groups(store, cell_ids))
+    last_measured = _measured_at(store) if groups else {}
     for number, group in enumerate(groups):
         check()
         if reporter is not None:

@@ -55,7 +55,7 @@ unit: setup
 
 # While editing: under a minute, without the files that run suites, train or start processes.
 test-fast: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not run"
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not run"
 
 test-slow: setup
 	$(BIN)/python -m pytest --slow

@@ -98,18 +98,20 @@ def set_threads(count: int) -> None:
 
     # numba comes first: its first use starts its threads, and starting them sets the number that torch uses as well.
     numba.set_num_threads(min(count, vars(numba.config)["NUMBA_NUM_THREADS"]))
-    _libraries(len(sys.modules)).limit(limits=count)
+    _libraries().limit(limits=count)
     torch.set_num_threads(count)
 
 
-@functools.lru_cache(maxsize=1)
-def _libraries(n_modules: int) -> ThreadpoolController:
+def _libraries() -> ThreadpoolController:
     """Return the loaded BLAS and OpenMP libraries; looking for them takes some milliseconds.
 
-    Args:
-        n_modules: number of imported modules: libraries are loaded by imports, so at another number they are looked for
-            again.
+    Libraries are loaded by imports, so they are looked for again once a module has been imported.
     """
+    return _libraries_after(len(sys.modules), next(reversed(sys.modules)))
+
+
+@functools.lru_cache(maxsize=1)
+def _libraries_after(n_modules: int, last_module: str) -> ThreadpoolController:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
@@ -169,7 +171,7 @@ def describe() -> dict[str, Any]:
     import torch
 
     # Other packages (OpenCV) bring a BLAS of their own, which computes nothing here.
-    libraries = _libraries(len(sys.modules)).select(user_api="blas").info()
+    libraries = _libraries().select(user_api="blas").info()
     ours = [blas for blas in libraries if "numpy" in blas["filepath"] or "scipy" in blas["filepath"]] or libraries
     lines = {
         f"{blas['internal_api']} {blas['version']} {blas.get('architecture', '')}, {blas['num_threads']} threads"

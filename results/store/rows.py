@@ -28,7 +28,7 @@ def delete_rows(opened: duckdb.DuckDBPyConnection, tables: Iterable[str], column
 def one_of(column: str, ids: Sequence[str]) -> tuple[str, list[Any]]:
     """Return the condition that `column` is one of `ids`, and its parameters.
 
-    For one id, DuckDB plans a comparison in a third of the time that it needs for a list.
+    DuckDB deletes by a comparison with one id in two thirds of the time that it needs for a list of one.
     """
     if len(ids) == 1:
         return f"{column} = ?::VARCHAR", [ids[0]]

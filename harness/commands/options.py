@@ -56,7 +56,8 @@ ScaleOption = Annotated[
     str | None,
     typer.Option(
         "--scale",
-        help="tiny: small cells on packaged weights and photographs, to test that a suite runs; default: full size.",
+        help="tiny: small cells on packaged weights and photographs, to test that a suite runs; rehearsal (of harness "
+        "run): a share of the work at real shapes, to measure its time; default: full size.",
     ),
 ]
 

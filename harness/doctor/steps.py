@@ -169,7 +169,7 @@ def job_steps(job: Job, rates: Rates) -> Iterator[Step]:
     else:
         stored = float(job.stored_bytes) * job.evaluated * layer.tokens * layer.d_out
         yield _step("evaluation", "read of stored outputs", stored, "disk read", rates)
-    units = job.n_units or _units(job, layer)
+    units = job.n_units or units_of(job, layer)
     codes = job.evaluated * layer.tokens * units
     # Encoder and decoder: one multiply-add, two FLOPs, per weight and token each.
     flops = codes * (2 * ((layer.d_in if job.reads_input else layer.d_out) + layer.d_out) + _pursuit_flops(job))
@@ -209,7 +209,7 @@ def _step(stage: Stage, name: str, amount: float, rate: str, rates: Rates) -> St
     return Step(stage, name, amount / used.value, rate, used.source)
 
 
-def _units(job: Job, layer: Layer) -> float:
+def units_of(job: Job, layer: Layer) -> float:
     """Return the number of units; 8 per neuron are assumed for ELUDe, one for methods without a number."""
     config = job.config
     splits = hasattr(config, "top_k_fraction") or getattr(config, "counts_of", None) is not None
@@ -232,7 +232,7 @@ def fit_flops(job: Job, layer: Layer) -> float:
         # Three products per weight and token: forward, gradient of the weights, gradient of the input. Each is a
         # multiply-add, two FLOPs, so six FLOPs in total. This is an upper bound: the encoder needs no gradient of its
         # input, and a linear autoencoder takes five FLOPs per weight.
-        per_token = _units(job, layer) * (6 * (width + layer.d_out) + _pursuit_flops(job))
+        per_token = units_of(job, layer) * (6 * (width + layer.d_out) + _pursuit_flops(job))
         return job.n_tokens * epochs * per_token
     # All pairs of instances twice, for every neuron (docs/elude.md); a multiply-add is two FLOPs.
     return layer.d_out * 4 * _instances(job) ** 2 * layer.d_in

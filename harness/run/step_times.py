@@ -127,9 +127,9 @@ class StepTimes:
             is_new,
             needed if is_new else None,
             result.record.n_units,
-            runs_network(cell.spec, [metric.id for metric in cell.metrics]),
-            cell.spec.reads == "input",
-            value_bytes(self.suite),
+            runs_network=runs_network(cell.spec, [metric.id for metric in cell.metrics]),
+            reads_input=cell.spec.reads == "input",
+            stored_bytes=value_bytes(self.suite),
         )
         for step in job_steps(job, self.rates):
             self._estimated[step.stage] += step.seconds

@@ -17,6 +17,7 @@ import pandas as pd
 from results.atomic import partial_file
 from results.errors import StoreError
 from results.location import require_location
+from results.rehearsals import refusal
 from results.store import Store, connection, schema
 from results.store.artifacts import FOLDER, artifact_file
 from results.store.canonical import canonical_json
@@ -24,6 +25,7 @@ from results.store.cell_rows import CELL_TABLES
 from results.store.database import open_database
 from results.store.environments import BOUNDED_UNITS, WITH_TRAINING, causes, expected_difference
 from results.store.records import DEVICE_UNITS, grouped, records_of
+from results.store.store import is_rehearsal
 from results.store.text_limits import cut
 
 PREFER = ("first", "newest")
@@ -134,6 +136,9 @@ def merge(
     sources = [
         _Source(number, path, (titles or {}).get(path, str(path))) for number, path in enumerate(dict.fromkeys(paths))
     ]
+    for source in sources:
+        if is_rehearsal(source.path):
+            raise refusal(source.path)
     conflicts: list[Conflict] = []
     rounded: Counter[str] = Counter()
     cell_from, duplicates = _cells(sources, prefer, conflicts, rounded)

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.datasets.loading import BrokenReport, batches, crop_generator
-from harness.doctor.calibration.synthetic import HEIGHT, PREPROCESSING, WIDTH, image_set, jpegs
+from harness.datasets.synthetic import HEIGHT, WIDTH, jpegs
+from harness.doctor.calibration.synthetic import PREPROCESSING, image_set
 from harness.doctor.calibration.timing import measured
 from harness.doctor.rates import Rate
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from harness.datasets.synthetic import MemoryReader, jpegs
 from harness.doctor import estimate
 from harness.doctor.calibration import file as calibration_file
 from harness.doctor.calibration import measure
 from harness.doctor.calibration.file import file_of, load, rates_here, save
-from harness.doctor.calibration.synthetic import MemoryReader, image_set, jpegs
+from harness.doctor.calibration.synthetic import image_set
 from harness.doctor.calibration.timing import measured
 from harness.doctor.estimate import hours_text
 from harness.doctor.rates import ASSUMED, DEFAULTS, MEASURED, ONE_THREAD, Rate, Rates, rate_text

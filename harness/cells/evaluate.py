@@ -30,6 +30,9 @@ from results.store.outcomes import ImageOutcome
 
 T = TypeVar("T")
 
+#: Names of the sections of a metric in a trace.
+METRIC_PER_BATCH, METRIC_AT_END = "metric {}, per batch", "metric {}, at the end"
+
 #: Per-unit results that the store has a column for.
 UNIT_COLUMNS = (
     *("ms_score", "redundancy", "class_purity", "polysemanticity", "ms_score_null", "prefix_share"),
@@ -97,7 +100,7 @@ def evaluate(
                 peak_token=peaks.token,
             )
             for timed in used:
-                with section(f"metric {timed.cls.id}, per batch", DEVICE):
+                with section(METRIC_PER_BATCH.format(timed.cls.id), DEVICE):
                     timed.run(methodcaller("update", batch))
         done += len(index)
         progress(done, baseline.n_images, "evaluation images" if runs_network else "stored outputs")
@@ -105,7 +108,7 @@ def evaluate(
     scores: list[ScoreRecord] = []
     measured_ids = {(timed.cls.id, timed.cls.version) for timed in used}
     for timed in used:
-        with section(f"metric {timed.cls.id}, at the end"):
+        with section(METRIC_AT_END.format(timed.cls.id)):
             scores += timed.run(partial(_records_of, timed, outcome, measured_ids)) or []
     calls.require_same_dictionary()
     failures = [f"The metric {timed.cls.id} failed: {timed.error}." for timed in used if timed.error]

@@ -178,8 +178,8 @@ def run(
     Missing requirements are reported before anything is computed. Finished cells are kept: after an interruption, run
     the same command again.
 
-    With --scale rehearsal, each kind of work of the suite is timed at its real shapes, with random weights and synthetic
-    images, and the time of the whole suite is extrapolated. Results are neither read nor written.
+    With --scale rehearsal, each kind of work of the suite is timed at its real shapes, with random weights and
+    synthetic images, and the time of the whole suite is extrapolated. Results are neither read nor written.
     """
     added = load_plugins(plugin)
     reporter = reporter_of(as_json)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from harness.datasets import DATASETS
 from harness.datasets.base import ImageRecord, ImageSet, PredefinedSplit, Reader
+from harness.datasets.label_sets import IMAGENET_1K, load_label_set
 from methods.errors import UserError
 from results.rehearsals import DATASET
 
@@ -65,6 +66,12 @@ def counts_of(identifier: str) -> tuple[int, int]:
     return counts
 
 
+def class_names() -> tuple[str, ...]:
+    """Return ImageNet-1k's classes, so that accuracy is measured, or numbers if timm does not list them."""
+    label_set = load_label_set(IMAGENET_1K)
+    return tuple(f"class {number:03d}" for number in range(CLASSES)) if label_set is None else tuple(label_set.ids)
+
+
 def load(identifier: str = "") -> ImageSet:
     """Return the set, split into probing and evaluation images; image i has the class i modulo 1000.
 
@@ -75,8 +82,7 @@ def load(identifier: str = "") -> ImageSet:
     names = [f"train/{number:09d}" for number in range(probing)] + [f"val/{number:09d}" for number in range(evaluation)]
     records = tuple(ImageRecord(name, Path(name), int(name.rpartition("/")[2]) % CLASSES) for name in names)
     split = PredefinedSplit.by_folder(records, "train")
-    classes = tuple(f"class {number:03d}" for number in range(CLASSES))
-    return ImageSet(DATASET, records, classes, reader=MemoryReader(), predefined_split=split)
+    return ImageSet(DATASET, records, class_names(), reader=MemoryReader(), predefined_split=split)
 
 
 DATASETS.add(DATASET, load, description=f"synthetic JPEGs for timing, {DATASET}:PROBING+EVALUATION")

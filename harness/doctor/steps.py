@@ -11,6 +11,7 @@ from harness.doctor.layers import Layer
 from harness.doctor.rates import DEFAULTS, Rates
 from harness.doctor.workload import Job, SizedTarget, Workload
 from harness.identity import canonical
+from harness.metrics.base import METRICS
 from methods.base import MethodConfig
 
 #: Parts of a run whose time is logged.
@@ -29,6 +30,8 @@ STAGE_TITLES: dict[Stage, str] = {
 #: Passes over the features that the fit of a linear probe is assumed to take. Made-up features of 500 classes took up
 #: to 97; real ones of ImageNet have not been measured.
 PROBE_ITERATIONS = 200
+#: Rate of encoder and decoder, if it was measured; it is otherwise that of products.
+CODING = "coding"
 #: Units and width at which the constant cost of a cell's evaluation is measured.
 CELL_UNITS, CELL_WIDTH = 6144, 768
 
@@ -173,10 +176,19 @@ def job_steps(job: Job, rates: Rates) -> Iterator[Step]:
     codes = job.evaluated * layer.tokens * units
     # Encoder and decoder: one multiply-add, two FLOPs, per weight and token each.
     flops = codes * (2 * ((layer.d_in if job.reads_input else layer.d_out) + layer.d_out) + _pursuit_flops(job))
-    yield _step("evaluation", "encode and decode", flops, "float32 products", rates)
-    yield _step("evaluation", "unit statistics and metrics", codes, "codes", rates)
+    coding = CODING if CODING in rates.measured else "float32 products"
+    yield _step("evaluation", "encode and decode", flops, coding, rates)
     size = units / CELL_UNITS * layer.d_out / CELL_WIDTH
+    yield _step("evaluation", "unit statistics and metrics", codes, "codes", rates)
     yield _step("evaluation", "metrics of the dictionary", size, "cells", rates)
+    for metric in METRICS.names() if job.metrics is None else job.metrics:
+        for step, amount, rate in (
+            ("unit statistics and metrics", codes, f"codes {metric}"),
+            ("metrics of the dictionary", size, f"cells {metric}"),
+        ):
+            # Assumed rates are of all metrics together; a calibration has one of each that a suite measures by default.
+            if rate in rates.measured:
+                yield _step("evaluation", step, amount, rate, rates)
 
 
 def _pass(stage: Stage, images: int, crops: int, share: float, layer: Layer, rates: Rates) -> Iterator[Step]:

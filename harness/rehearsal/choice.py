@@ -10,10 +10,11 @@ from harness.doctor.rates import Rates
 from harness.doctor.steps import Images, image_steps, job_steps
 from harness.doctor.workload import Job
 from harness.efficiency.protocol import CPU, CUDA
-from harness.rehearsal.kinds import CellKind, Kinds, PassKind, layer_of_job, pass_key
+from harness.rehearsal.kinds import CellKind, Kinds, PassKind, is_quick, layer_of_job, pass_key
 from harness.rehearsal.shares import Share, probing_images, reduced_job
 from harness.rehearsal.suites import rehearsed_suites
 from harness.rehearsal.watching import TIMED_METRICS
+from methods import METHODS
 
 #: Share of the budget that the estimate may fill; the rest is for loading networks, and for errors of the estimate.
 FILLED = 0.7
@@ -49,7 +50,8 @@ def choose(
         budget_s: seconds of both shares together.
     """
     available = [kind for kind in kinds.cells if kind.key not in unavailable]
-    required = [*_required(available), *(kind for kind in kinds.carriers if kind.key not in unavailable)]
+    carriers = [kind for kind in kinds.carriers if kind.key not in unavailable]
+    required = _with_each_backbone(_required(available), kinds.passes, [*available, *carriers])
     chosen = list(required)
     limit = FILLED * budget_s
     spent = seconds_of_both(kinds.passes, chosen, share, rates, device)
@@ -76,9 +78,7 @@ def stand_in_of(kind: CellKind, chosen: Sequence[CellKind]) -> CellKind | None:
     """Return the chosen kind of the same method and metrics that is most like a kind; None if there is none."""
     job = kind.representative
     alike = [
-        other
-        for other in chosen
-        if other.representative.method == job.method and _metrics_of(other) == _metrics_of(kind)
+        other for other in chosen if _method_of(other) == _method_of(kind) and _metrics_of(other) == _metrics_of(kind)
     ]
     shape = layer_of_job(job).d_in, layer_of_job(job).d_out
     return next(
@@ -90,7 +90,7 @@ def stand_in_of(kind: CellKind, chosen: Sequence[CellKind]) -> CellKind | None:
 def first_share(kinds: Kinds, rates: Rates, device: str, budget_s: float) -> Share:
     """Return the smaller share: a few images on a CPU, more on a device that computes them within the budget."""
     share = Share("A", 2, 2, 1, _instances(kinds, rates, budget_s), 2, 1)
-    required = [*_required(kinds.cells), *kinds.carriers]
+    required = _with_each_backbone(_required(kinds.cells), kinds.passes, [*kinds.cells, *kinds.carriers])
     while max(share.probing, share.evaluated) < MOST_IMAGES:
         larger = share._replace(probing=2 * share.probing, evaluated=2 * share.evaluated)
         if seconds_of(kinds.passes, required, larger, rates, device) > FIRST * budget_s:
@@ -168,8 +168,35 @@ def _required(kinds: Sequence[CellKind]) -> list[CellKind]:
     """Return one kind of each method with each set of metrics, the one of most cells."""
     required: dict[str, CellKind] = {}
     for kind in sorted(kinds, key=lambda kind: -_cells(kind)):
-        required.setdefault(f"{kind.representative.method} {_metrics_of(kind)} {_variant(kind)}", kind)
+        variant = "" if _is_timed(kind) else _variant(kind)
+        required.setdefault(f"{_method_of(kind)} {_metrics_of(kind)} {variant}", kind)
     return list(required.values())
+
+
+def _with_each_backbone(
+    required: Sequence[CellKind], passes: Sequence[PassKind], available: Sequence[CellKind]
+) -> list[CellKind]:
+    """Return the kinds, with a quick one on each backbone that has none, so that its passes are rehearsed."""
+    chosen = list(required)
+    for of_backbone in passes:
+        if any(pass_key(kind.sized) == of_backbone.key for kind in chosen):
+            continue
+        on_it = [kind for kind in available if pass_key(kind.sized) == of_backbone.key]
+        on_it.sort(key=lambda kind: (not is_quick(kind.representative), len(kind.representative.metrics or ())))
+        chosen += on_it[:1]
+    return chosen
+
+
+def _is_timed(kind: CellKind) -> bool:
+    return bool(set(TIMED_METRICS) & set(kind.representative.metrics or ()))
+
+
+def _method_of(kind: CellKind) -> str:
+    """Return the method of a kind; where the network is timed, only whether it splits neurons, which has more modes."""
+    method = kind.representative.method
+    if not _is_timed(kind):
+        return method
+    return "split" if METHODS.get(method).spec_with(kind.representative.config).family == "split" else "dictionary"
 
 
 def _variant(kind: CellKind) -> str:

@@ -88,7 +88,8 @@ def checked(measurements: Measurements) -> list[Checked]:
                 estimates.setdefault(stage, None)
                 if estimated is not None:
                     estimates[stage] = (estimates[stage] or 0.0) + estimated
-    return [Checked(stage, rows[stage][0], rows[stage][1], estimates[stage], rows[stage][2]) for stage in STAGES if stage in rows]  # fmt: skip
+    in_order = [stage for stage in STAGES if stage in rows]
+    return [Checked(stage, rows[stage][0], rows[stage][1], estimates[stage], rows[stage][2]) for stage in in_order]
 
 
 def growth(first: Piece, second: Piece, stage: str) -> float:

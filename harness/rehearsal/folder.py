@@ -66,7 +66,7 @@ class RehearsalFolder:
             shutil.rmtree(self.cache / name, ignore_errors=True)
 
     def share(self, label: str) -> Share | None:
-        """Return a share that was chosen before, so that a continued rehearsal has the same sizes; None if there is none."""
+        """Return a share that was chosen before, for a continued rehearsal to have its sizes; None if there is none."""
         try:
             values = json.loads((self.path / f"share-{label}.json").read_text(encoding="utf-8"))
             return Share(**values)

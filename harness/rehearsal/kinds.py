@@ -165,7 +165,7 @@ def _carrier(passes: PassKind, kinds: Sequence[CellKind]) -> CellKind | None:
     """Return a cell on a backbone that no kind represents, one without training if there is any."""
     jobs = [(job, kind) for kind in kinds for job in kind.jobs if pass_key(sized_of(job)) == passes.key]
     on_site = [(job, kind) for job, kind in jobs if sized_of(job).target.site == passes.representative.target.site]
-    by_cost = sorted(on_site or jobs, key=lambda pair: (not _is_quick(pair[0]), len(pair[0].metrics or ())))
+    by_cost = sorted(on_site or jobs, key=lambda pair: (not is_quick(pair[0]), len(pair[0].metrics or ())))
     if not by_cost:
         return None
     job, kind = by_cost[0]
@@ -173,7 +173,7 @@ def _carrier(passes: PassKind, kinds: Sequence[CellKind]) -> CellKind | None:
     return CellKind(f"{kind.key} on {passes.key}", kind.fit_key, title, (), job)
 
 
-def _is_quick(job: Job) -> bool:
+def is_quick(job: Job) -> bool:
     """Return whether a method is neither trained nor clustered."""
     return METHODS.get(job.method).spec_with(job.config).training_free and not hasattr(job.config, "top_k_fraction")
 

@@ -27,6 +27,7 @@ from harness.rehearsal.choice import Choice, choose, first_share, second_share
 from harness.rehearsal.folder import RehearsalFolder
 from harness.rehearsal.kinds import CellKind, Kinds, kinds_of, layer_of_job
 from harness.rehearsal.measurements import RUN, SECTIONS, STABILITY, Measurements, Piece
+from harness.rehearsal.progress import TimesOnly
 from harness.rehearsal.report import Report, make_report
 from harness.rehearsal.shares import Share, tokens_of_image
 from harness.rehearsal.suites import RehearsedSuite, rehearsed_suites, stability_suite
@@ -173,8 +174,8 @@ class _Session:
     def described(self, share: Share) -> str:
         """Return a share in a sentence."""
         return (
-            f"Share {share.label}: {share.evaluated} evaluation images and at least {share.probing} probing images, all "
-            f"of their tokens; {_count(share.epochs, 'epoch')}; ELUDe: {share.neurons} neurons of at most "
+            f"Share {share.label}: {share.evaluated} evaluation images and at least {share.probing} probing images, "
+            f"all of their tokens; {_count(share.epochs, 'epoch')}; ELUDe: {share.neurons} neurons of at most "
             f"{share.instances} instances."
         )
 
@@ -221,7 +222,7 @@ class _Session:
                 device=self.device,
                 cache=self.folder.cache,
                 executor=watching,
-                reporter=self.reporter,
+                reporter=TimesOnly(self.reporter),
             )
         seconds = time.perf_counter() - started
         self.failed += summary.failed
@@ -269,8 +270,8 @@ def _workload(suite: Suite) -> Workload:
     targets = [target for leaf in suite.leaves for target in leaf.targets]
     if planted := next((target.backbone for target in targets if is_planted(target)), None):
         raise UserError(
-            f"--scale rehearsal: {suite.name} measures planted layers, such as {planted}, which have no random weights. "
-            "Run the suite without --scale."
+            f"--scale rehearsal: {suite.name} measures planted layers, such as {planted}, which have no random "
+            "weights. Run the suite without --scale."
         )
     workload = workload_of(suite)
     if not workload.sizes_known:

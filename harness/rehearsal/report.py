@@ -146,7 +146,8 @@ def make_report(
 
 def widened(plan: Sequence[StageHours], check: Sequence[Checked]) -> list[StageHours]:
     """Return the stages with their ranges widened by the error of the check, in both directions."""
-    errors = {row.stage: max(row.measured / row.predicted, row.predicted / row.measured) for row in check if row.predicted and row.measured}  # fmt: skip
+    compared = [row for row in check if row.predicted and row.measured]
+    errors = {row.stage: max(row.measured / row.predicted, row.predicted / row.measured) for row in compared}
     return [
         stage._replace(low=stage.low / errors.get(stage.stage, 1.0), high=stage.high * errors.get(stage.stage, 1.0))
         for stage in plan
@@ -209,10 +210,15 @@ def tables(report: Report) -> list[Table]:
 
 def _check_table(report: Report) -> Table:
     rows = [
-        [TITLES[row.stage], *map(duration_text, (row.first, row.predicted, row.measured)), _ratio(row.measured, row.predicted),
-         duration_text(row.estimated), _ratio(row.measured, row.estimated)]
+        [
+            TITLES[row.stage],
+            *map(duration_text, (row.first, row.predicted, row.measured)),
+            _ratio(row.measured, row.predicted),
+            duration_text(row.estimated),
+            _ratio(row.measured, row.estimated),
+        ]
         for row in report.check
-    ]  # fmt: skip
+    ]
     known = [row for row in report.check if row.estimated is not None]
     first, predicted, measured = (
         sum(getattr(row, name) for row in report.check) for name in ("first", "predicted", "measured")
@@ -262,8 +268,8 @@ def _kinds_table(report: Report) -> Table:
     ]  # fmt: skip
     header = ["kind", "cells", "fits", "fit A / B", "evaluation A / B", "not rehearsed itself"]
     notes = [
-        "Cells of one kind differ in seeds, swept values, weights, or sizes that their time is proportional to: tokens, "
-        "epochs, instances, cluster sizes. One of them is rehearsed.",
+        "Cells of one kind differ in seeds, swept values, weights, or sizes that their time is proportional to: "
+        "tokens, epochs, instances, cluster sizes. One of them is rehearsed.",
         *report.not_rehearsed,
     ]
     return Table("Kinds of cells", header, rows, (False, True, True, True, True, False), notes=notes)

@@ -52,16 +52,18 @@ class Share(NamedTuple):
 
 def probing_images(share: Share, kinds: list[CellKind], layer: Layer) -> int:
     """Return the number of probing images of a backbone, whose tokens are all kept: enough for each of its methods."""
-    needed = max((fewest_tokens(kind.representative) for kind in kinds), default=0)
+    needed = max((fewest_tokens(kind.representative, share) for kind in kinds), default=0)
     per_image = layer.tokens * max(1, kinds[0].sized.leaf.probing.crops) if kinds else layer.tokens
     images = max(share.probing, math.ceil(needed / per_image), 2)
     # Where tokens decide, a larger share has more images as well.
     return images if share.label == "A" or images == share.probing else math.ceil(1.25 * images)
 
 
-def fewest_tokens(job: Job) -> int:
-    """Return the number of tokens that a fit needs at least."""
-    return math.ceil(units_of(job, layer_of_job(job))) if job.method in ONE_TOKEN_PER_UNIT else 0
+def fewest_tokens(job: Job, share: Share) -> int:
+    """Return the number of tokens that a fit needs at least: one per unit, or the instances of a neuron."""
+    if job.method in ONE_TOKEN_PER_UNIT:
+        return math.ceil(units_of(job, layer_of_job(job)))
+    return math.ceil(min(instances_of(job.config, job.n_tokens), share.instances))
 
 
 def tokens_of_image(job: Job) -> int:

@@ -127,6 +127,7 @@ class StepTimes:
             is_new,
             needed if is_new else None,
             result.record.n_units,
+            metrics=tuple(metric.id for metric in cell.metrics),
             runs_network=runs_network(cell.spec, [metric.id for metric in cell.metrics]),
             reads_input=cell.spec.reads == "input",
             stored_bytes=value_bytes(self.suite),

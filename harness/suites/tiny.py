@@ -84,7 +84,8 @@ def require_scale(scale: str) -> None:
     if scale == REHEARSAL:
         raise UserError("--scale rehearsal: only harness run measures the time of a suite in this way.")
     if scale not in SCALES:
-        raise UserError(f"--scale {scale}: {did_you_mean(scale, [*SCALES, REHEARSAL])} Without it a suite runs at full size.")
+        hint = did_you_mean(scale, [*SCALES, REHEARSAL])
+        raise UserError(f"--scale {scale}: {hint} Without it a suite runs at full size.")
 
 
 def scaled(suite: Suite, scale: str) -> Scaled:

@@ -12,6 +12,7 @@ from harness.doctor.rates import DEFAULTS, Rates
 from harness.doctor.workload import Job, SizedTarget, Workload
 from harness.identity import canonical
 from harness.metrics.base import METRICS
+from methods import METHODS
 from methods.base import MethodConfig
 
 #: Parts of a run whose time is logged.
@@ -178,13 +179,15 @@ def job_steps(job: Job, rates: Rates) -> Iterator[Step]:
     flops = codes * (2 * ((layer.d_in if job.reads_input else layer.d_out) + layer.d_out) + _pursuit_flops(job))
     coding = CODING if CODING in rates.measured else "float32 products"
     yield _step("evaluation", "encode and decode", flops, coding, rates)
-    size = units / CELL_UNITS * layer.d_out / CELL_WIDTH
+    # The rows of a split's dictionary are weights of inputs.
+    width = layer.d_in if METHODS.get(job.method).spec_with(job.config).needs_weights else layer.d_out
+    size = units / CELL_UNITS * width / CELL_WIDTH
     yield _step("evaluation", "unit statistics and metrics", codes, "codes", rates)
     yield _step("evaluation", "metrics of the dictionary", size, "cells", rates)
     for metric in METRICS.names() if job.metrics is None else job.metrics:
         for step, amount, rate in (
             ("unit statistics and metrics", codes, f"codes {metric}"),
-            ("metrics of the dictionary", size, f"cells {metric}"),
+            ("metrics of the dictionary", _dictionary_size(metric, units, width), f"cells {metric}"),
         ):
             # Assumed rates are of all metrics together; a calibration has one of each that a suite measures by default.
             if rate in rates.measured:
@@ -221,6 +224,18 @@ def _step(stage: Stage, name: str, amount: float, rate: str, rates: Rates) -> St
     return Step(stage, name, amount / used.value, rate, used.source)
 
 
+def _dictionary_size(metric: str, units: float, width: float) -> float:
+    """Return the size of a dictionary for a metric, relative to that of the calibration."""
+    u, w = units / CELL_UNITS, width / CELL_WIDTH
+    if metric == "effective_rank":
+        # Singular values of (units, width).
+        return u * w * min(units, width) / CELL_WIDTH
+    if metric in ("max_collinearity", "unit_overlap"):
+        # Every pair of units; the second one compares lists of images.
+        return u * u * (w if metric == "max_collinearity" else 1.0)
+    return u * w
+
+
 def units_of(job: Job, layer: Layer) -> float:
     """Return the number of units; 8 per neuron are assumed for ELUDe, one for methods without a number."""
     config = job.config
@@ -245,6 +260,10 @@ def fit_flops(job: Job, layer: Layer) -> float:
         # multiply-add, two FLOPs, so six FLOPs in total. This is an upper bound: the encoder needs no gradient of its
         # input, and a linear autoencoder takes five FLOPs per weight.
         per_token = units_of(job, layer) * (6 * (width + layer.d_out) + _pursuit_flops(job))
+        if job.method == "archetypal_sae":
+            # Its atoms are a product of a mixture (units, points) and the points (points, d_out), in every step.
+            points = _setting(config, "points") or units_of(job, layer)
+            per_token += 6 * units_of(job, layer) * points * layer.d_out / (_setting(config, "batch_size") or 1.0)
         return job.n_tokens * epochs * per_token
     # All pairs of instances twice, for every neuron (docs/elude.md); a multiply-add is two FLOPs.
     return layer.d_out * 4 * _instances(job) ** 2 * layer.d_in

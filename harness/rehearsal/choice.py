@@ -89,7 +89,7 @@ def stand_in_of(kind: CellKind, chosen: Sequence[CellKind]) -> CellKind | None:
 
 def first_share(kinds: Kinds, rates: Rates, device: str, budget_s: float) -> Share:
     """Return the smaller share: a few images on a CPU, more on a device that computes them within the budget."""
-    share = Share("A", 2, 2, 1, _instances(kinds, rates, budget_s), 2, 1)
+    share = Share("A", 4, 4, 1, _instances(kinds, rates, budget_s), 2, 1)
     required = _with_each_backbone(_required(kinds.cells), kinds.passes, [*kinds.cells, *kinds.carriers])
     while max(share.probing, share.evaluated) < MOST_IMAGES:
         larger = share._replace(probing=2 * share.probing, evaluated=2 * share.evaluated)

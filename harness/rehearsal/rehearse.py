@@ -119,12 +119,23 @@ def rehearse(
         session.trace.write(folder.trace)
     if not is_done:
         return Rehearsal(None, folder.path, True, session.failed)
-    seconds = time.monotonic() - started
     report = make_report(
-        suite, workload, kinds, choice, session.measurements, rates, chosen_device,
-        shares=[first, second], reasons=_reasons(kinds, choice), not_rehearsed=_not_rehearsed(suite, kinds),
-        runs=_runs(suite), pairs=_pairs(suite), seconds=seconds, load=session.load, folder=folder.path,
-    )  # fmt: skip
+        suite,
+        workload,
+        kinds,
+        choice,
+        session.measurements,
+        rates,
+        chosen_device,
+        shares=[first, second],
+        reasons=_reasons(kinds, choice),
+        not_rehearsed=[*session.problems.values(), *_not_rehearsed(suite, kinds)],
+        runs=_runs(suite),
+        pairs=_pairs(suite),
+        seconds=time.monotonic() - started,
+        load=session.load,
+        folder=folder.path,
+    )
     folder.write(folder.report, report.as_json())
     folder.remove_fits()
     return Rehearsal(report, folder.path, False, session.failed)
@@ -157,6 +168,8 @@ class _Session:
         self.measurements = Measurements(folder.measurements)
         self.trace = Trace(_synchronise_of(device))
         self.failed = 0
+        self.problems: dict[str, str] = {}
+        """sentences on suites that could not be run"""
         self.load: list[float] = []
         """load averages of one minute, at the start and after each run"""
 
@@ -193,8 +206,14 @@ class _Session:
             suites.append(extra)
         for number, rehearsed in enumerate(suites):
             self.reporter.say(f"Share {share.label}, {number + 1} of {len(suites)}: {rehearsed.suite.name}")
-            if not self._run(rehearsed, share):
-                return False
+            try:
+                if not self._run(rehearsed, share):
+                    return False
+            except UserError as error:
+                # What only loading reveals stops the kinds of this backbone, and not the others.
+                titles = ", ".join(kind.title for kind in rehearsed.kinds.values())
+                self.problems[titles] = f"{titles}: {error}"
+                self.reporter.say(f"  Not rehearsed: {error}")
             self.load.append(_load())
         return True
 

@@ -14,9 +14,6 @@ from harness.suites.tiny import nested_methods
 from methods import METHODS
 from methods.base import MethodConfig, make_config
 
-#: Training steps per epoch at least, as far as the smallest batch allows.
-STEPS = 4
-SMALLEST_BATCH = 256
 #: Methods that need at least one token per unit.
 ONE_TOKEN_PER_UNIT = ("archetypal_sae", "pca", "ica", "nmf", "kmeans")
 
@@ -72,7 +69,7 @@ def tokens_of_image(job: Job) -> int:
 
 
 def reduced(name: str, config: Mapping[str, Any], share: Share, n_tokens: int, plan_tokens: int) -> dict[str, Any]:
-    """Return settings of a method at a share: fewer epochs, smaller batches, fewer instances; clusters in proportion.
+    """Return settings of a method at a share: fewer epochs and instances; clusters in proportion.
 
     Args:
         n_tokens: probing tokens of the share.
@@ -83,9 +80,9 @@ def reduced(name: str, config: Mapping[str, Any], share: Share, n_tokens: int, p
     small = dict(config)
     if _is_number(full.get("epochs")):
         small["epochs"] = min(share.epochs, full["epochs"])
-    if _is_number(full.get("batch_size")):
-        fitting = max(SMALLEST_BATCH, 2 ** int(math.log2(max(1, n_tokens // STEPS))))
-        small["batch_size"] = min(full["batch_size"], fitting)
+    # The batches are the plan's as far as there are tokens: some costs are per step, whatever the batch.
+    if _is_number(full.get("batch_size")) and full["batch_size"] > n_tokens:
+        small["batch_size"] = n_tokens
     if "top_k" in fields and "top_k_fraction" in fields:
         instances = full["top_k"] or round(full["top_k_fraction"] * plan_tokens)
         small["top_k"] = min(instances, share.instances, n_tokens)

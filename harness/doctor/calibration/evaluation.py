@@ -24,8 +24,10 @@ from methods.tracing import Trace, tracing
 
 #: Evaluation images, and images per batch.
 IMAGES, BATCH = 14, 2
-#: Shortest time of a section that gives a rate.
+#: Shortest time of a section.
 LEAST_S = 1e-6
+#: Share of the other work below which a metric has no rate.
+SMALLEST = 0.01
 
 
 class _Times(NamedTuple):
@@ -72,13 +74,12 @@ def measure_evaluation(device: str, cache: Path) -> dict[str, Rate]:
         "cells": rate_of([1 / times.rest for times in both], "cells/s", of_dictionary),
     }
     for metric in metrics:
-        name = metric.id
-        if all(name in times.per_batch for times in both):
-            per_batch = [codes / max(times.per_batch[name], LEAST_S) for times in both]
-            rates[f"codes {name}"] = rate_of(per_batch, "codes/s", size)
-        if all(name in times.at_end for times in both):
-            at_end = [1 / max(times.at_end[name], LEAST_S) for times in both]
-            rates[f"cells {name}"] = rate_of(at_end, "cells/s", of_dictionary)
+        of_batches = [times.per_batch.get(metric.id, 0.0) for times in both]
+        at_end = [times.at_end.get(metric.id, 0.0) for times in both]
+        if min(of_batches) > SMALLEST * both[0].statistics:
+            rates[f"codes {metric.id}"] = rate_of([codes / seconds for seconds in of_batches], "codes/s", size)
+        if min(at_end) > SMALLEST * both[0].rest:
+            rates[f"cells {metric.id}"] = rate_of([1 / seconds for seconds in at_end], "cells/s", of_dictionary)
     return rates
 
 

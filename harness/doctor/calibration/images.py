@@ -74,4 +74,4 @@ def _network(architecture: str, seconds: float, device: str) -> Rate:
         return n * flops
 
     size = f"{{n}} images, {NETWORKS[architecture]}, batches of at most {BATCH}"
-    return measured(forward, "FLOP/s", size, seconds=seconds, start=4, device=device)
+    return measured(forward, "FLOP/s", size, seconds=seconds, start=8, device=device)

@@ -69,7 +69,14 @@ class Images(NamedTuple):
 
 def steps_of(workload: Workload, rates: Rates) -> list[Step]:
     """Return the steps of a suite, with equal ones added up; files and passes that targets share are counted once."""
-    steps: list[Step] = []
+    steps = [step for _, of_target in pass_steps(workload, rates) for step in of_target]
+    for job in (*workload.final, *workload.swept):
+        steps += job_steps(job, rates)
+    return add_up(steps)
+
+
+def pass_steps(workload: Workload, rates: Rates) -> Iterator[tuple[SizedTarget, list[Step]]]:
+    """Yield each target whose layer is known, with the passes that no target before it makes."""
     shared: set[str] = set()
     deepest: dict[str, float] = {}
     for sized in workload.targets:
@@ -77,10 +84,7 @@ def steps_of(workload: Workload, rates: Rates) -> list[Step]:
             deepest[_pass_key(sized)] = max(sized.layer.before, deepest.get(_pass_key(sized), 0.0))
     for sized in workload.targets:
         if sized.layer is not None:
-            steps += _of_target(sized, sized.layer, shared, deepest, rates)
-    for job in (*workload.final, *workload.swept):
-        steps += job_steps(job, rates)
-    return add_up(steps)
+            yield sized, list(_of_target(sized, sized.layer, shared, deepest, rates))
 
 
 def add_up(steps: Iterable[Step]) -> list[Step]:

@@ -149,7 +149,7 @@ def images_of(kind: CellKind, share: Share, images: int) -> Images:
     token_bytes = images * max(1, probing.crops) * layer.tokens * (layer.d_in + layer.d_out) * width
     head = "probe" if kind.sized.target.head == "probe" else None
     baseline = share.evaluated * layer.tokens * layer.d_out * width
-    return Images(layer, images, probing.crops, share.evaluated, token_bytes, baseline, head, 1000)
+    return Images(layer, images, probing.crops, share.evaluated, layer.before, token_bytes, baseline, head, 1000)
 
 
 def _cell_seconds(job: Job, share: Share, rates: Rates, device: str) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from harness.doctor.rates import Rates
-from harness.doctor.steps import Step, _of_target, job_steps
+from harness.doctor.steps import Step, job_steps, pass_steps
 from harness.doctor.workload import Job, Workload
 from harness.efficiency.protocol import CPU, CUDA
 from harness.rehearsal.choice import Choice
@@ -127,13 +127,10 @@ def _passes(
 ) -> dict[str, float]:
     """Add the passes of all targets; return, by key of the passes, the measured time of a forward pass by estimate."""
     by_key = {of_backbone.key: of_backbone for of_backbone in passes}
-    shared: set[str] = set()
     corrections: dict[str, float] = {}
-    for sized in workload.targets:
-        if sized.layer is None:
-            continue
+    for sized, steps in pass_steps(workload, rates):
         key = pass_key(sized)
-        for stage, estimated in _by_stage(_of_target(sized, sized.layer, shared, rates)).items():
+        for stage, estimated in _by_stage(steps).items():
             points = [
                 (point, piece.estimated[stage])
                 for piece in _both(measurements, PASSES, by_key[key].key)

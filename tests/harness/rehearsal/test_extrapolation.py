@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.activations.prefix_cache import limited
 from harness.doctor.estimate import estimate
 from harness.doctor.rates import MEASURED, Rate, Rates
 from harness.doctor.steps import Images, image_steps, job_steps
@@ -34,8 +33,6 @@ SHARES = [FIRST, FIRST.larger(2.0, "B")]
 SLOWER = {"tokens": 3.0, "baseline": 2.0, "training": 5.0, "clustering": 0.5, "evaluation": 4.0}
 
 
-# As in a rehearsal: the states of 50,000 images exceed the limit, so those of a few are not kept either.
-@limited(0)
 def measured(file: Path, choice: Choice) -> Measurements:
     """Return measurements of a machine whose every stage takes a multiple of doctor's estimate."""
     measurements = Measurements(file)
@@ -43,7 +40,7 @@ def measured(file: Path, choice: Choice) -> Measurements:
         for of_backbone in KINDS.passes:
             layer = of_backbone.representative.layer
             assert layer is not None
-            images = Images(layer, 24 * share.evaluated, 0, share.evaluated, 1, 1, None, 1000)
+            images = Images(layer, 24 * share.evaluated, 0, share.evaluated, layer.before, 1, 1, None, 1000)
             steps: dict[str, float] = {}
             for step in image_steps(images, RATES):
                 steps[step.stage] = steps.get(step.stage, 0.0) + step.seconds
@@ -91,8 +88,8 @@ def test_a_machine_that_follows_doctors_sizes_gives_its_estimate_times_the_facto
     by_stage = {stage.stage: stage for stage in stages}
     for stage in ("tokens", "baseline", "clustering", "evaluation"):
         assert by_stage[stage].estimated == pytest.approx(of_doctor[stage], rel=1e-6)
-        # Within a pass, writing grows with the number of targets' token sets; the test's pieces have one byte of it.
-        tolerance = 0.02 if stage in ("tokens", "baseline") else 1e-3
+        # The test's passes write a single byte, so their measured mix of steps is not quite the plan's.
+        tolerance = 0.02 if stage in ("tokens", "baseline") else 2e-3
         assert by_stage[stage].seconds == pytest.approx(SLOWER[stage] * of_doctor[stage], rel=tolerance), stage
         assert by_stage[stage].unmeasured == 0
     # Fits without training in doctor's eyes (six of the unmodified network) are taken as they are.

@@ -17,7 +17,6 @@ import pandas as pd
 from results.atomic import partial_file
 from results.errors import StoreError
 from results.location import require_location
-from results.rehearsals import refusal
 from results.store import Store, connection, schema
 from results.store.artifacts import FOLDER, artifact_file
 from results.store.canonical import canonical_json
@@ -25,7 +24,7 @@ from results.store.cell_rows import CELL_TABLES
 from results.store.database import open_database
 from results.store.environments import BOUNDED_UNITS, WITH_TRAINING, causes, expected_difference
 from results.store.records import DEVICE_UNITS, grouped, records_of
-from results.store.store import is_rehearsal
+from results.store.store import require_results
 from results.store.text_limits import cut
 
 PREFER = ("first", "newest")
@@ -137,8 +136,7 @@ def merge(
         _Source(number, path, (titles or {}).get(path, str(path))) for number, path in enumerate(dict.fromkeys(paths))
     ]
     for source in sources:
-        if is_rehearsal(source.path):
-            raise refusal(source.path)
+        require_results(source.path)
     conflicts: list[Conflict] = []
     rounded: Counter[str] = Counter()
     cell_from, duplicates = _cells(sources, prefer, conflicts, rounded)

@@ -140,6 +140,51 @@ def test_the_same_command_only_reports_again(done: tuple[Rehearsal, Heard, Path]
     assert not any("efficientnet" not in line and ": " in line and line.endswith(" s") for line in heard.lines)
 
 
+SUITE_FILE = """
+name = "small"
+seeds.tokens = [1, 2]
+data = { dataset = "photos", evaluation = 100 }
+probing.tokens_per_image = 8
+evaluation = { metrics = ["accuracy", "l0", "r2"], batch_size = 4 }
+targets = [{ backbone = "efficientnet_lite0", site = "blocks.6.0.conv_pwl" }]
+
+[[methods]]
+name = "identity"
+
+[[methods]]
+name = "topk_sae"
+select = true
+config = { expansion_factor = 0.2, k = 4, epochs = 3 }
+
+[[methods]]
+name = "elude"
+config = { top_k = 500, min_cluster_size = 50 }
+
+[[methods]]
+name = "elude"
+label = "UMAP"
+config = { top_k = 500, min_cluster_size = 50, umap_dims = 2 }
+"""
+
+
+def test_the_command_prints_tables_or_json(done: tuple[Rehearsal, Heard, Path], tmp_path: Path) -> None:
+    result, _, folder = done
+    file = tmp_path / "small.toml"
+    file.write_text(SUITE_FILE)
+    line = ["run", "--suite", str(file), "--scale", "rehearsal", "--budget", "0.2", "--device", "cpu", "--threads", "1"]
+    line += ["--store", str(folder / "results.duckdb")]
+    text = CliRunner().invoke(app, line)
+    assert text.exit_code == 0, text.output
+    # The same suite: nothing is measured again.
+    assert str(result.folder) in text.output.replace("\n", "")
+    for title in ("Check: share B", "Time of small in hours", "Sections in which a GPU would wait", "Kinds of cells"):
+        assert title in text.output
+    answer = CliRunner().invoke(app, [*line, "--json"])
+    values = json.loads(answer.stdout)
+    assert answer.exit_code == 0 and values["folder"] == str(result.folder) and values["failed"] == 0
+    assert values["total"]["seconds"] == pytest.approx(sum(stage["seconds"] for stage in values["plan"]))
+
+
 def test_an_interrupted_rehearsal_continues(tmp_path: Path) -> None:
     store = calibrated(tmp_path)
     stopped = run(store, Stop(2))

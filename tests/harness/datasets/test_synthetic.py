@@ -7,12 +7,13 @@ import pytest
 from harness import datasets
 from harness.datasets.label_sets import IMAGENET_1K, load_label_set
 from methods.errors import UserError
+from results.rehearsals import DATASET
 
 
 def test_the_split_has_the_given_numbers_of_images_of_imagenets_classes() -> None:
     images = datasets.load("synthetic:40+7")
     split = images.split(evaluation=100)
-    assert (len(split.probing), len(split.evaluation), images.name) == (40, 7, "synthetic")
+    assert (len(split.probing), len(split.evaluation), images.name) == (40, 7, DATASET) and DATASET == "synthetic"
     label_set = load_label_set(IMAGENET_1K)
     assert label_set is not None and images.classes == tuple(label_set.ids)
     assert split.evaluation.labels.tolist() == list(range(7))

@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 #: Names of the sections of a metric in a trace.
 METRIC_PER_BATCH, METRIC_AT_END = "metric {}, per batch", "metric {}, at the end"
+#: Section of the logits.
+HEAD_SECTION = "head and copies of logits to the host"
 
 #: Per-unit results that the store has a column for.
 UNIT_COLUMNS = (
@@ -123,7 +125,7 @@ def evaluate(
 def _network(baseline: Baseline, edit: Callable[[Tensor, Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Run the split through the network; yield images (B,), and logits (B, n_classes) before and after the edit."""
     for index, features in baseline.passes.run(edit):
-        with torch.inference_mode(), section("head and copies of logits to the host"):
+        with torch.inference_mode(), section(HEAD_SECTION):
             logits = baseline.head.logits(features).float().cpu()
         yield index, baseline.clean_logits(index), logits
 

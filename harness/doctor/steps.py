@@ -31,6 +31,8 @@ STAGE_TITLES: dict[Stage, str] = {
 #: Passes over the features that the fit of a linear probe is assumed to take. Made-up features of 500 classes took up
 #: to 97; real ones of ImageNet have not been measured.
 PROBE_ITERATIONS = 200
+#: Step of an evaluation whose time does not depend on the images.
+DICTIONARY_STEP = "metrics of the dictionary"
 #: Rate of encoder and decoder, if it was measured; it is otherwise that of products.
 CODING = "coding"
 #: Units and width at which the constant cost of a cell's evaluation is measured.
@@ -187,11 +189,11 @@ def job_steps(job: Job, rates: Rates) -> Iterator[Step]:
     width = layer.d_in if METHODS.get(job.method).spec_with(job.config).needs_weights else layer.d_out
     size = units / CELL_UNITS * width / CELL_WIDTH
     yield _step("evaluation", "unit statistics and metrics", codes, "codes", rates)
-    yield _step("evaluation", "metrics of the dictionary", size, "cells", rates)
+    yield _step("evaluation", DICTIONARY_STEP, size, "cells", rates)
     for metric in METRICS.names() if job.metrics is None else job.metrics:
         for step, amount, rate in (
             ("unit statistics and metrics", codes, f"codes {metric}"),
-            ("metrics of the dictionary", _dictionary_size(metric, units, width), f"cells {metric}"),
+            (DICTIONARY_STEP, _dictionary_size(metric, units, width), f"cells {metric}"),
         ):
             # Assumed rates are of all metrics together; a calibration has one of each that a suite measures by default.
             if rate in rates.measured:
@@ -231,9 +233,6 @@ def _step(stage: Stage, name: str, amount: float, rate: str, rates: Rates) -> St
 def _dictionary_size(metric: str, units: float, width: float) -> float:
     """Return the size of a dictionary for a metric, relative to that of the calibration."""
     u, w = units / CELL_UNITS, width / CELL_WIDTH
-    if metric == "effective_rank":
-        # Singular values of (units, width).
-        return u * w * min(units, width) / CELL_WIDTH
     if metric in ("max_collinearity", "unit_overlap"):
         # Every pair of units; the second one compares lists of images.
         return u * u * (w if metric == "max_collinearity" else 1.0)

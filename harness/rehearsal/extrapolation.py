@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from harness.doctor.rates import Rates
-from harness.doctor.steps import Step, job_steps, pass_steps
+from harness.doctor.steps import DICTIONARY_STEP, Step, job_steps, pass_steps
 from harness.doctor.workload import Job, Workload
 from harness.efficiency.protocol import CPU, CUDA
-from harness.rehearsal.choice import Choice
+from harness.rehearsal.choice import UNTIMED, Choice
 from harness.rehearsal.kinds import CellKind, Kinds, PassKind, layer_of_job, pass_key, sized_of
 from harness.rehearsal.laws import Extrapolated, Point, Size, extrapolate
 from harness.rehearsal.measurements import CELL, PASSES, RUN, STABILITY, Measurements, Piece
@@ -82,7 +82,7 @@ def checked(measurements: Measurements) -> list[Checked]:
                     continue
                 row = rows.setdefault(stage, [0.0, 0.0, 0.0])
                 row[0] += first.seconds[stage]
-                row[1] += first.seconds[stage] * growth(first, second, stage)
+                row[1] += predicted(first, second, stage)
                 row[2] += seconds
                 estimated = second.estimated.get(stage)
                 estimates.setdefault(stage, None)
@@ -92,13 +92,22 @@ def checked(measurements: Measurements) -> list[Checked]:
     return [Checked(stage, rows[stage][0], rows[stage][1], estimates[stage], rows[stage][2]) for stage in in_order]
 
 
-def growth(first: Piece, second: Piece, stage: str) -> float:
-    """Return the factor by which doctor's sizes of a stage grow from one piece to another; 1 for constant work."""
-    if first.estimated.get(stage) and second.estimated.get(stage):
-        return second.estimated[stage] / first.estimated[stage]
+def predicted(first: Piece, second: Piece, stage: str) -> float:
+    """Return the time of a piece of the larger share: what grows by doctor's sizes, and the rest as it was."""
+    seconds = first.seconds[stage]
     if stage == TIMING:
-        return float(second.facts["repeats"] + 2) / float(first.facts["repeats"] + 2)
-    return 1.0
+        return seconds * _ratio(second.facts["repeats"] + UNTIMED, first.facts["repeats"] + UNTIMED)
+    if "growing" not in first.facts or stage not in first.facts["growing"]:
+        return seconds * _ratio(second.estimated.get(stage), first.estimated.get(stage))
+    of_first, of_second = (_estimated_growing(piece, stage) for piece in (first, second))
+    rest = 1.0
+    if stage == "clustering":
+        rest = _ratio(_instances(second.facts["config"]), _instances(first.facts["config"]))
+    return _growing(first, stage) * _ratio(of_second, of_first) + _constant(first, stage) * rest
+
+
+def _ratio(value: float | None, reference: float | None) -> float:
+    return value / reference if value and reference else 1.0
 
 
 def planned(
@@ -131,24 +140,18 @@ def _passes(
     for sized, steps in pass_steps(workload, rates):
         key = pass_key(sized)
         for stage, estimated in _by_stage(steps).items():
-            points = [
-                (point, piece.estimated[stage])
+            pieces = [
+                piece
                 for piece in _both(measurements, PASSES, by_key[key].key)
                 if stage in piece.seconds and piece.estimated.get(stage)
-                for point in [Point(Size(1.0, float(piece.facts[IMAGE_STAGES[stage]])), piece.seconds[stage])]
             ]
-            if not points:
+            if not pieces:
                 sums[stage].add(Extrapolated(estimated, estimated, estimated), estimated, is_measured=False)
                 continue
-            images = float(sized.probing if IMAGE_STAGES[stage] == "probing" else sized.evaluated)
-            largest, its_estimate = points[-1]
-            # Doctor's estimate of these images at the rates of the largest share, to which the law is compared.
-            proportional = its_estimate / largest.size.variable * images
-            at_size = extrapolate([point for point, _ in points], Size(1.0, images))
-            factor = estimated / proportional
-            sums[stage].add(Extrapolated(*(factor * value for value in at_size)), estimated)
+            factors = _factors([(piece.seconds[stage], piece.estimated[stage]) for piece in pieces])
+            sums[stage].add(Extrapolated(*(estimated * factor for factor in factors)), estimated)
             if stage == "baseline" or key not in corrections:
-                corrections[key] = at_size.seconds / proportional
+                corrections[key] = factors.seconds
     return corrections
 
 
@@ -168,7 +171,7 @@ def _cells(
         fitted = _fits(measurements, kinds.cells, standing.fit_key)
         for job in kind.jobs:
             if job.full_fit:
-                _add_fit(job, standing, fitted, rates, sums)
+                _add_fit(job, fitted, rates, sums)
             _add_evaluation(job, standing, evaluated, rates, corrected, sums)
             if job.metrics is not None and set(TIMED_METRICS) & set(job.metrics):
                 repeats = float((CPU if device == "cpu" else CUDA).repeats)
@@ -181,24 +184,22 @@ def _cells(
                     sums[TIMING].add(extrapolate(points, Size(1.0, repeats)), None)
 
 
-def _add_fit(job: Job, kind: CellKind, pieces: Sequence[Piece], rates: Rates, sums: Mapping[str, _Sum]) -> None:
+def _add_fit(job: Job, pieces: Sequence[Piece], rates: Rates, sums: Mapping[str, _Sum]) -> None:
     steps = _by_stage(step for step in job_steps(job, rates) if step.stage in ("training", "clustering"))
     stage = next(iter(steps), None) or next((s for s in map(stage_of_fit, pieces) if s is not None), "training")
     estimated = steps.get(stage, 0.0)
-    points = [Point(_fit_size(piece, stage), piece.seconds[stage]) for piece in pieces if stage in piece.seconds]
-    if not points:
+    measured = [piece for piece in pieces if stage in piece.seconds]
+    if not measured:
         sums[stage].add(Extrapolated(estimated, estimated, estimated), estimated, is_measured=False)
         return
     if not estimated:
         # Nothing that doctor knows grows with the tokens: the time is taken as it is.
-        seconds = [point.seconds for point in points]
-        sums[stage].add(Extrapolated(sum(seconds) / len(seconds), min(seconds), max(seconds)), None)
+        sums[stage].add(_range([piece.seconds[stage] for piece in measured]), None)
         return
-    reference = kind.representative
-    its_estimate = _by_stage(job_steps(reference._replace(full_fit=True), rates)).get(stage, 0.0)
-    at_reference = extrapolate(points, _plan_size(reference, stage))
-    factor = estimated / its_estimate if its_estimate else 1.0
-    sums[stage].add(Extrapolated(*(factor * value for value in at_reference)), estimated)
+    growing = _factors([(_growing(piece, stage), piece.estimated.get(stage, 0.0)) for piece in measured])
+    constant = _range([_constant(piece, stage) * _constant_growth(piece, job, stage) for piece in measured])
+    parts = (estimated * factor + rest for factor, rest in zip(growing, constant, strict=True))
+    sums[stage].add(Extrapolated(*parts), estimated)
 
 
 def _add_evaluation(
@@ -210,28 +211,76 @@ def _add_evaluation(
     sums: Mapping[str, _Sum],
 ) -> None:
     stage = "evaluation"
-    estimated = _evaluation_estimate(job, rates, 1.0)
-    points = [
-        Point(Size(1.0, float(piece.facts["evaluated"])), piece.seconds[stage])
-        for piece in pieces
-        if stage in piece.seconds
-    ]
-    if not points:
+    dictionary = _dictionary_estimate(job, rates)
+    estimated = _evaluation_estimate(job, rates, 1.0) + dictionary
+    measured = [piece for piece in pieces if stage in piece.seconds]
+    if not measured:
         sums[stage].add(Extrapolated(estimated, estimated, estimated), estimated, is_measured=False)
         return
     reference = kind.representative
-    at_reference = extrapolate(points, Size(1.0, float(reference.evaluated)))
+    growing = _factors([(_growing(piece, stage), _estimated_growing(piece, stage)) for piece in measured])
     # The network's part of the estimate is that of the measured passes, where backbones differ.
     its_own = _evaluation_estimate(job, rates, corrected.get(pass_key(sized_of(job)), 1.0))
-    of_reference = _evaluation_estimate(reference, rates, corrected.get(pass_key(kind.sized), 1.0))
-    factor = its_own / of_reference if of_reference else 1.0
-    sums[stage].add(Extrapolated(*(factor * value for value in at_reference)), estimated)
+    relative = corrected.get(pass_key(kind.sized), 1.0)
+    of_reference = _evaluation_estimate(reference, rates, relative)
+    scale = its_own / of_reference * _evaluation_estimate(reference, rates, 1.0) if of_reference else its_own
+    of_kind = _dictionary_estimate(reference, rates)
+    constant = _range([_constant(piece, stage) * (dictionary / of_kind if of_kind else 1.0) for piece in measured])
+    parts = (scale * factor + rest for factor, rest in zip(growing, constant, strict=True))
+    sums[stage].add(Extrapolated(*parts), estimated)
 
 
 def _evaluation_estimate(job: Job, rates: Rates, network: float) -> float:
-    """Return doctor's estimate of an evaluation, with its passes through the network multiplied by a factor."""
+    """Return doctor's estimate of the growing part of an evaluation, with its network multiplied by a factor."""
     steps = job_steps(job._replace(full_fit=False, prerequisite=None), rates)
-    return sum(step.seconds * (network if step.step in ("forward", "decode") else 1.0) for step in steps)
+    return sum(
+        step.seconds * (network if step.step in ("forward", "decode") else 1.0)
+        for step in steps
+        if step.step != DICTIONARY_STEP
+    )
+
+
+def _dictionary_estimate(job: Job, rates: Rates) -> float:
+    """Return doctor's estimate of the part of an evaluation that is the same for any images."""
+    steps = job_steps(job._replace(full_fit=False, prerequisite=None), rates)
+    return sum(step.seconds for step in steps if step.step == DICTIONARY_STEP)
+
+
+def _factors(pairs: Sequence[tuple[float, float]]) -> Extrapolated:
+    """Return measured by estimated seconds of both shares together, and the range of the shares; 1 without any."""
+    ratios = [measured / estimated for measured, estimated in pairs if estimated]
+    if not ratios:
+        return Extrapolated(1.0, 1.0, 1.0)
+    pooled = sum(measured for measured, _ in pairs) / sum(estimated for _, estimated in pairs)
+    return Extrapolated(pooled, min(ratios), max(ratios))
+
+
+def _range(values: Sequence[float]) -> Extrapolated:
+    """Return mean and range."""
+    return Extrapolated(sum(values) / len(values), min(values), max(values))
+
+
+def _growing(piece: Piece, stage: str) -> float:
+    """Return the seconds of a stage that grow with its sizes, by the trace."""
+    return min(float(piece.facts["growing"][stage]), piece.seconds[stage])
+
+
+def _constant(piece: Piece, stage: str) -> float:
+    return piece.seconds[stage] - _growing(piece, stage)
+
+
+def _estimated_growing(piece: Piece, stage: str) -> float:
+    estimated = piece.estimated.get(stage, 0.0)
+    return estimated - float(piece.facts["dictionary"]) if stage == "evaluation" else estimated
+
+
+def _constant_growth(piece: Piece, job: Job, stage: str) -> float:
+    """Return the growth of the other part of a fit: 1, or of a clustering that of the neurons and their instances."""
+    if stage != "clustering":
+        return 1.0
+    config = job.config if job.prerequisite is None else job.prerequisite.config
+    neurons = layer_of_job(job).d_out / float(piece.facts["neurons"])
+    return neurons * instances_of(config, job.n_tokens) / max(_instances(piece.facts["config"]), 1.0)
 
 
 def _fits(measurements: Measurements, kinds: Iterable[CellKind], fit_key: str) -> list[Piece]:
@@ -249,26 +298,10 @@ def _both(measurements: Measurements, kind: str, key: str) -> list[Piece]:
     return [piece for piece in pieces if piece is not None]
 
 
-def _fit_size(piece: Piece, stage: str) -> Size:
-    config = piece.facts["config"]
-    if stage == "clustering":
-        neurons, instances = float(piece.facts["neurons"]), _instances(config)
-        return Size(neurons, neurons * instances**2)
-    return Size(1.0, float(piece.facts["tokens"]) * float(config.get("epochs") or 1))
-
-
 def _instances(config: Mapping[str, Any]) -> float:
     """Return the instances per neuron of a recorded configuration, or of the method whose fit it needs."""
     nested = [values["config"] for values in config.values() if isinstance(values, Mapping) and "config" in values]
     return next((float(values["top_k"]) for values in (config, *nested) if values.get("top_k")), 0.0)
-
-
-def _plan_size(job: Job, stage: str) -> Size:
-    if stage == "clustering":
-        neurons = float(layer_of_job(job).d_out)
-        config = job.config if job.prerequisite is None else job.prerequisite.config
-        return Size(neurons, neurons * instances_of(config, job.n_tokens) ** 2)
-    return Size(1.0, float(job.n_tokens) * float(getattr(job.config, "epochs", None) or 1))
 
 
 def _by_stage(steps: Iterable[Step]) -> dict[str, float]:

@@ -43,8 +43,8 @@ class Extrapolated(NamedTuple):
 def fitted(points: list[Point]) -> Law:
     """Return the law through one or two points, with neither part negative.
 
-    Of a single point the whole time counts as variable, which is an upper bound for a larger size. If the law through
-    two points has a negative part, that part is 0 and the other is the ratio of the sums.
+    Of a single point the whole time counts as variable, which is an upper bound for a larger size. So it does, with the
+    ratio of the sums, if the law through two points has a negative part: the measurements then do not show the growth.
 
     Raises:
         ValueError: for no point, or more than two.
@@ -60,8 +60,6 @@ def fitted(points: list[Point]) -> Law:
         rate = (first.constant * t2 - second.constant * t1) / determinant
         if constant >= 0 and rate >= 0:
             return Law(constant, rate)
-        if rate < 0:
-            return Law(_ratio(points, "constant"), 0.0)
     if not any(point.size.variable for point in points):
         return Law(_ratio(points, "constant"), 0.0)
     return Law(0.0, _ratio(points, "variable"))

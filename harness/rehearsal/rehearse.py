@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from harness import devices
 from harness.activations.prefix_cache import limited, size_limit
-from harness.doctor.calibration.file import load, save
-from harness.doctor.calibration.measure import calibrate
-from harness.doctor.memory import memory_needs
-from harness.doctor.needs import backbone_key, head_key, method_key, needs
 from harness.doctor.rates import Rates
 from harness.doctor.steps import units_of
 from harness.doctor.verdict import cache_folder
-from harness.doctor.workload import Workload, trained_methods, workload_of
+from harness.doctor.workload import Workload
 from harness.efficiency.protocol import shortened
 from harness.errors import UserError
 from harness.executors.base import Executor
 from harness.progress import Reporter
-from harness.rehearsal.choice import Choice, choose, first_share, second_share
+from harness.rehearsal.choice import Choice, choose, first_share, second_share, seconds_of
 from harness.rehearsal.folder import RehearsalFolder
-from harness.rehearsal.kinds import CellKind, Kinds, kinds_of, layer_of_job
+from harness.rehearsal.kinds import Kinds, kinds_of, layer_of_job
 from harness.rehearsal.measurements import RUN, SECTIONS, STABILITY, Measurements, Piece
+from harness.rehearsal.plan import (
+    count_text,
+    not_rehearsed,
+    pairs_of,
+    plan_of,
+    rates_for,
+    reasons_of,
+    runs_of,
+    unavailable_kinds,
+)
 from harness.rehearsal.progress import TimesOnly
 from harness.rehearsal.report import Report, make_report
 from harness.rehearsal.shares import Share, tokens_of_image
 from harness.rehearsal.suites import RehearsedSuite, rehearsed_suites, stability_suite
 from harness.rehearsal.watching import Watching
 from harness.run.loop import run
-from harness.run.selection import has_selections
 from harness.suites import Suite
 from methods.elude.partial import PartialFit, partial_fits
 from methods.tracing import Trace, tracing
+from results.duration_text import duration_text
 
 #: Default budget in minutes: on a CPU, on a GPU.
 BUDGETS = (25.0, 7.0)
-#: Seconds of the calibration that a rehearsal makes if the machine has none.
-CALIBRATION_S = 40.0
 
 
 class Rehearsal(NamedTuple):
@@ -84,19 +87,19 @@ def rehearse(
     """
     chosen_device = executor.planning_device(device)
     budget_s = 60.0 * (budget_minutes or BUDGETS[chosen_device != "cpu"])
-    workload = _workload(suite)
+    workload = plan_of(suite)
     folder = RehearsalFolder(store, suite, devices.device_name(chosen_device), budget_s)
     if rerun:
         folder.clear()
     started = time.monotonic()
-    rates = _rates(cache_folder(store, cache), folder.cache, suite, chosen_device, budget_s, reporter)
+    rates = rates_for(cache_folder(store, cache), folder.cache, suite, chosen_device, budget_s, reporter)
     kinds = kinds_of(workload)
     first = folder.share("A") or first_share(kinds, rates, chosen_device, budget_s)
     folder.keep_share(first)
-    unavailable = _unavailable(suite, kinds, first, chosen_device)
+    unavailable = unavailable_kinds(suite, kinds, first, chosen_device)
     choice = choose(kinds, unavailable, first, rates, chosen_device, budget_s)
     if not choice.kinds:
-        raise UserError(f"Nothing of {suite.name} can be rehearsed here: {'; '.join(_reasons(kinds, choice))}.")
+        raise UserError(f"Nothing of {suite.name} can be rehearsed here: {'; '.join(reasons_of(kinds, choice))}.")
     session = _Session(suite, workload, kinds, choice, folder, executor, reporter, chosen_device, rates)
     for sentence in session.opening(first):
         reporter.say(sentence)
@@ -114,6 +117,13 @@ def rehearse(
         )
         folder.keep_share(second)
         reporter.say(session.described(second))
+        speed = session.measured(first) / seconds_of(kinds.passes, choice.kinds, first, rates, chosen_device)
+        expected = speed * seconds_of(kinds.passes, choice.kinds, second, rates, chosen_device)
+        if expected > left_s:
+            reporter.say(
+                f"  It is the smallest one and takes about {duration_text(expected, is_rough=True)}; "
+                f"{duration_text(left_s, is_rough=True)} of the budget are left."
+            )
         is_done = session.run(second)
     if session.trace.events:
         session.trace.write(folder.trace)
@@ -128,10 +138,10 @@ def rehearse(
         rates,
         chosen_device,
         shares=[first, second],
-        reasons=_reasons(kinds, choice),
-        not_rehearsed=[*session.problems.values(), *_not_rehearsed(suite, kinds)],
-        runs=_runs(suite),
-        pairs=_pairs(suite),
+        reasons=reasons_of(kinds, choice),
+        not_rehearsed=[*session.problems.values(), *not_rehearsed(suite, kinds)],
+        runs=runs_of(suite),
+        pairs=pairs_of(suite),
         seconds=time.monotonic() - started,
         load=session.load,
         folder=folder.path,
@@ -188,7 +198,7 @@ class _Session:
         """Return a share in a sentence."""
         return (
             f"Share {share.label}: {share.evaluated} evaluation images and at least {share.probing} probing images, "
-            f"all of their tokens; {_count(share.epochs, 'epoch')}; ELUDe: {share.neurons} neurons of at most "
+            f"all of their tokens; {count_text(share.epochs, 'epoch')}; ELUDe: {share.neurons} neurons of at most "
             f"{share.instances} instances."
         )
 
@@ -227,6 +237,7 @@ class _Session:
             rehearsed.passes.key,
             rehearsed.kinds if not rehearsed.is_stability else {},
             rehearsed.probing * tokens_of_image(job),
+            self.trace,
         )
         # As many images relative to the limit as the plan has.
         states = size_limit() * share.evaluated // max(sized.evaluated, share.evaluated)
@@ -260,7 +271,7 @@ class _Session:
         return not summary.interrupted
 
     def _stability(self, share: Share) -> RehearsedSuite | None:
-        if not _pairs(self.suite):
+        if not pairs_of(self.suite):
             return None
         return stability_suite(self.suite.name, self.kinds.passes, self.choice.kinds, share)
 
@@ -278,107 +289,6 @@ def _splits(rehearsed: RehearsedSuite, default: float) -> float:
     return max(factors, default=default)
 
 
-def _workload(suite: Suite) -> Workload:
-    """Return the work of the plan.
-
-    Raises:
-        UserError: if its size is unknown, or its layers are planted.
-    """
-    from harness.suites.tiny import is_planted
-
-    targets = [target for leaf in suite.leaves for target in leaf.targets]
-    if planted := next((target.backbone for target in targets if is_planted(target)), None):
-        raise UserError(
-            f"--scale rehearsal: {suite.name} measures planted layers, such as {planted}, which have no random "
-            "weights. Run the suite without --scale."
-        )
-    workload = workload_of(suite)
-    if not workload.sizes_known:
-        raise UserError(
-            f"--scale rehearsal: the number of images of {suite.name} is unknown until they are read. Rehearse it with "
-            "its own images, or with as many synthetic ones: --dataset synthetic:PROBING+EVALUATION."
-        )
-    return workload
-
-
-def _rates(cache: Path, own: Path, suite: Suite, device: str, budget_s: float, reporter: Reporter) -> Rates:
-    """Return the rates of this machine: of its calibration, or measured now; the rehearsal's cache gets a copy."""
-    for folder in (own, cache):
-        loaded = load(folder, device)
-        if loaded.calibration is not None:
-            rates = loaded.calibration.rates
-            break
-    else:
-        reporter.say("This machine has no calibration (harness doctor --calibrate): a short one is made now.")
-        own.mkdir(parents=True, exist_ok=True)
-        trained = trained_methods(suite)
-        rates = calibrate(
-            own, device=device, seconds=min(CALIBRATION_S, 0.05 * budget_s), trained=trained, report=reporter.say
-        )
-    if load(own, device).calibration is None:
-        save(own, device, rates)
-    return Rates(rates, overlapping=device != "cpu")
-
-
-def _unavailable(suite: Suite, kinds: Kinds, share: Share, device: str) -> dict[str, str]:
-    """Return key -> reason of the kinds that cannot run here: a package, a file or memory is missing."""
-    reasons: dict[str, str] = {}
-    for rehearsed in rehearsed_suites(suite.name, kinds.passes, [*kinds.cells, *kinds.carriers], share):
-        missing = [
-            need
-            for need in (*needs(rehearsed.suite), *memory_needs(rehearsed.suite, device))
-            if not need.check.ok and (need.stops != "nothing" or need.check.what.startswith("memory for"))
-        ]
-        by_label = {
-            entry.label: (target, entry) for target in rehearsed.suite.targets for entry in target.methods or ()
-        }
-        for label, kind in rehearsed.kinds.items():
-            target, entry = by_label[label]
-            keys = {backbone_key(target), head_key(target), method_key(entry)}
-            for need in missing:
-                if need.stops == "all" or need.key in keys or (not need.key and (entry.label or "") in need.check.what):
-                    reasons[kind.key] = f"{need.check.what}: {need.check.found}"
-    return reasons
-
-
-def _reasons(kinds: Kinds, choice: Choice) -> list[str]:
-    """Return sentences on the kinds that are not rehearsed and that no other kind stands for."""
-    by_key: Mapping[str, CellKind] = {kind.key: kind for kind in (*kinds.cells, *kinds.carriers)}
-    return [
-        f"{by_key[key].title} ({_count(len(by_key[key].jobs), 'cell')}): {reason}"
-        for key, reason in choice.left_out.items()
-    ]
-
-
-def _not_rehearsed(suite: Suite, kinds: Kinds) -> list[str]:
-    """Return sentences on work of the plan that is of no kind."""
-    from harness.doctor.estimate import estimate
-
-    sentences = [f"{backbone}: its layer is unknown until it is loaded." for backbone in kinds.unknown]
-    if calls := estimate(suite).judge_calls:
-        sentences.append(f"Judging: {calls:,} questions, which need judges; their time is not estimated.")
-    return sentences
-
-
-def _runs(suite: Suite) -> int:
-    """Return the number of runs of the loop: one per part, and one per target of a sweep."""
-    return sum(1 + (len(leaf.targets) if has_selections(leaf) else 0) for leaf in suite.leaves)
-
-
-def _pairs(suite: Suite) -> int:
-    """Return the number of pairs of fits whose units are matched, without the methods that split neurons."""
-    total = 0
-    for leaf in suite.leaves:
-        for target in leaf.targets:
-            seeds = leaf.token_seeds_of(target)
-            of_init = len(list(itertools.combinations(leaf.stability.init, 2))) if leaf.stability else 0
-            of_tokens = len(list(itertools.combinations(seeds, 2)))
-            for entry in leaf.methods_of(target):
-                if entry.name not in ("elude", "random_split", "identity"):
-                    total += of_init + of_tokens
-    return total
-
-
 def _synchronise_of(device: str) -> Callable[[], None]:
     from harness.doctor.calibration.timing import synchronise
 
@@ -387,7 +297,3 @@ def _synchronise_of(device: str) -> Callable[[], None]:
 
 def _load() -> float:
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

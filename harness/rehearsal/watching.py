@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from harness.cells.evaluate import HEAD_SECTION, METRIC_PER_BATCH
 from harness.cells.run_cell import CellResult
 from harness.doctor.steps import Stage
 from harness.executors.base import Event, Executor, Opened, Work
@@ -12,11 +13,24 @@ from harness.rehearsal.kinds import CellKind
 from harness.rehearsal.measurements import CELL, PASSES, Measurements, Piece
 from harness.rehearsal.shares import Share
 from harness.run.step_times import StepTimes
+from methods.tracing import Key, Trace
 
 #: Stage of the timing protocol of a metric, which doctor does not know.
 TIMING = "timing"
 #: Metrics that time the network instead of passing images through it.
 TIMED_METRICS = ("efficiency_ratio",)
+
+#: Stage of a cell -> outermost section, and the sections in it whose time grows with images, tokens or instances.
+GROWING: dict[str, tuple[str, tuple[str, ...]]] = {
+    "training": ("fit", ("training steps", "reading of tokens for training")),
+    "clustering": ("fit", ("distances and spanning tree",)),
+    "evaluation": (
+        "evaluation",
+        ("network", "encoder", "decoder", "unit statistics", "waiting for decoded images", HEAD_SECTION),
+    ),
+}
+#: End of the names of the sections of metrics during the pass.
+PER_BATCH = METRIC_PER_BATCH.removeprefix("metric {}")
 
 
 class Watching(Executor):
@@ -29,6 +43,7 @@ class Watching(Executor):
         passes: key of the passes of the run's only backbone.
         kinds: label of a cell -> its kind.
         n_tokens: probing tokens.
+        trace: open trace, by which the time of a cell is divided into a part that grows and a constant one.
     """
 
     name = "rehearsal"
@@ -42,6 +57,7 @@ class Watching(Executor):
         passes: str,
         kinds: Mapping[str, CellKind],
         n_tokens: int,
+        trace: Trace,
     ) -> None:
         self.inner = inner
         self.measurements = measurements
@@ -49,6 +65,8 @@ class Watching(Executor):
         self.passes = passes
         self.kinds = kinds
         self.n_tokens = n_tokens
+        self.trace = trace
+        self._before: dict[Key, float] = dict(trace.seconds)
         self.counted = 0.0
         """seconds of all pieces so far"""
 
@@ -75,7 +93,8 @@ class Watching(Executor):
             if isinstance(event, Opened):
                 self._opened(event, measured, estimated)
             elif event.finished:
-                self._cell(event, measured, estimated)
+                self._cell(event, measured, estimated, times.dictionary_s)
+            self._before = dict(self.trace.seconds)
             yield event
 
     def _opened(self, event: Opened, measured: dict[str, float], estimated: dict[str, float]) -> None:
@@ -86,7 +105,9 @@ class Watching(Executor):
         facts = {"probing": len(prepared.probing), "evaluated": len(prepared.evaluation)}
         self.measurements.add(Piece(PASSES, self.share.label, self.passes, measured, estimated, facts))
 
-    def _cell(self, result: CellResult, measured: dict[str, float], estimated: dict[str, float]) -> None:
+    def _cell(
+        self, result: CellResult, measured: dict[str, float], estimated: dict[str, float], dictionary_s: float
+    ) -> None:
         kind = self.kinds.get(result.record.label)
         if kind is None:
             return
@@ -108,8 +129,19 @@ class Watching(Executor):
             "tokens": self.n_tokens,
             "repeats": self.share.repeats,
             "is_loaded": is_loaded,
+            "growing": self._growing(),
+            "dictionary": dictionary_s,
         }
         self.measurements.add(Piece(CELL, self.share.label, kind.key, measured, estimated, facts))
+
+    def _growing(self) -> dict[str, float]:
+        """Return, by stage of the cell, the seconds of the sections that grow with its sizes."""
+        sums = dict.fromkeys(GROWING, 0.0)
+        for key, seconds in self.trace.seconds.items():
+            for stage, (outermost, names) in GROWING.items():
+                if key.outermost == outermost and (key.name in names or key.name.endswith(PER_BATCH)):
+                    sums[stage] += seconds - self._before.get(key, 0.0)
+        return sums
 
 
 def stage_of_fit(piece: Piece) -> Stage | None:

@@ -32,7 +32,7 @@ class StageHours(NamedTuple):
     seconds: float
     low: float
     high: float
-    """range of the laws that fit the measurements"""
+    """range of the two shares by themselves"""
     unmeasured: float
     """seconds among them of work that was not rehearsed, by doctor's estimate alone"""
 

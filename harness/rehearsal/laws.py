@@ -9,9 +9,9 @@ class Size(NamedTuple):
     """Amount of one piece of work."""
 
     constant: float
-    """what the constant part of the time is in proportion to: neurons of a fit, else 1"""
+    """what the constant part of the time is in proportion to"""
     variable: float
-    """images, tokens times epochs, or neurons times squared instances"""
+    """repeats of a measurement, for example"""
 
 
 class Point(NamedTuple):

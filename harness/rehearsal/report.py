@@ -240,7 +240,7 @@ def _plan_table(report: Report) -> Table:
     ]  # fmt: skip
     header = ["part", "hours", "range", "of these not rehearsed", "doctor's estimate", "ratio"]
     notes = [
-        "The range is that of a law with and without a constant part, widened by the ratio of the check.",
+        "The range is that of the two shares by themselves, widened by the ratio of the check.",
         "Of the machine that ran the rehearsal. Work that was not rehearsed has doctor's estimate.",
     ]
     return Table(f"Time of {report.suite} in hours, extrapolated from both shares", header, rows, notes=notes)

@@ -18,6 +18,7 @@ from harness.activations.heads.base import Head, predictions
 from harness.activations.token_set import TokenWriter
 from harness.datasets.loading import BrokenReport
 from methods.base import Progress
+from methods.tracing import traced
 
 #: Names inside a baseline's folder: outputs of all tokens, states before the site, logits, outcomes of the floors.
 TOKENS, STATES, LOGITS, OUTCOMES = "tokens", "states.f32", "logits.f32", "outcomes.npz"
@@ -149,6 +150,7 @@ class BaselinePasses:
     def _labels(self, passed: Passed) -> Tensor:
         return self.head.targets(torch.from_numpy(self.passes.images.labels)[passed.image])
 
+    @traced("head and copies of logits to the host")
     def _logits(self, passed: Passed, network: str) -> Tensor:
         total = len(self.passes.images)
         self.progress(min(int(passed.image[-1]) + 1, total), total, f"evaluation images, {network} network")
@@ -174,6 +176,7 @@ class CrossImageSimilarity:
         self.tokens = 0
         self.same_image_pairs = 0
 
+    @traced("similarity of images, in float64 on the CPU")
     def update(self, outputs: Tensor) -> None:
         """Add whole images: outputs (B, T, d)."""
         rows = outputs.double()

@@ -12,6 +12,7 @@ import itertools
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from methods.tracing import traced
+
 #: Size limit of a split's states, in bytes: 50,000 images of ViT-L/14 take 49 GiB. Larger ones, and those for which the
 #: disk has no room, are not kept, and passes then run the whole network.
 SIZE_LIMIT = 64 << 30
+_size_limit: ContextVar[int | None] = ContextVar("state_size_limit", default=None)
+
+
+def size_limit() -> int:
+    """Return the size limit of a split's states: :data:`SIZE_LIMIT`, or that of :func:`limited`."""
+    limit = _size_limit.get()
+    return SIZE_LIMIT if limit is None else limit
+
+
+@contextmanager
+def limited(size: int) -> Iterator[None]:
+    """Set another size limit within the context, so that few images are treated as many are."""
+    token = _size_limit.set(size)
+    try:
+        yield
+    finally:
+        _size_limit.reset(token)
 
 
 @dataclass(frozen=True)
@@ -88,6 +108,7 @@ class StateWriter:
         finally:
             handle.remove()
 
+    @traced("copies to the host and writing of states")
     def _write(self, state: Any) -> bool:
         """Append states to the file. Return False if the states of the split cannot be stored."""
         if not isinstance(state, Tensor) or state.dtype != torch.float32:
@@ -95,7 +116,7 @@ class StateWriter:
         if self.shape is None:
             self.shape = tuple(state.shape[1:])
             size = 4 * self.n_images * int(np.prod(self.shape))
-            if size > SIZE_LIMIT or size + self.spare > shutil.disk_usage(self.file.parent).free:
+            if size > size_limit() or size + self.spare > shutil.disk_usage(self.file.parent).free:
                 return False
         try:
             # Plain writes: a full disk then raises OSError here, instead of a bus error on a page of a memory map.

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from harness.activations.positions import token_positions
 from harness.errors import UserError
 from methods.base import MethodSpec, Reads
+from methods.tracing import DEVICE, traced
 
 if TYPE_CHECKING:
     from harness.backbones.base import Backbone
@@ -213,6 +214,7 @@ class Site(ABC):
         if calls == 0:
             raise UserError(f"The forward pass never reached the layer {self.path!r}: choose a layer that it calls.")
 
+    @traced("network", DEVICE)
     def capture(self, run: Run, images: Tensor) -> Captured:
         """Return the layer's q and a for a batch of images. The network is run up to the layer only."""
         captured: list[Captured] = []
@@ -225,6 +227,7 @@ class Site(ABC):
             run(images)
         return captured[0]
 
+    @traced("network", DEVICE)
     def replace(self, run: Run, images: Tensor, edit: Tap) -> Tensor:
         """Run the whole network with the layer's output replaced by ``edit(q, a)`` for all tokens."""
         with torch.inference_mode(), self.tapped(edit, len(images)):

@@ -22,6 +22,7 @@ from torch import Tensor
 from harness.atomic import create_partial, replace_atomically
 from harness.errors import UserError
 from methods.base import Reads
+from methods.tracing import traced
 from results.byte_sizes import size_text
 
 #: Rows per shard: 2**16 rows of 3072 float16 are 400 MB.
@@ -174,6 +175,7 @@ class TokenWriter:
         self._shards: dict[str, ShardFile] = {}
         self._index: dict[str, list[np.ndarray]] = {"image": [], "position": [], "label": []}
 
+    @traced("copies to the host and writing of tokens")
     def add(self, image: np.ndarray, position: np.ndarray, label: np.ndarray, **fields: Tensor) -> None:
         """Append rows: (m,) index arrays and one (m, width) tensor per field ("input", "output")."""
         for name, values in (("image", image), ("position", position), ("label", label)):
@@ -209,6 +211,7 @@ class TokenWriter:
         while self._shards:
             self._shards.popitem()[1].close()
 
+    @traced("copies to the host and writing of tokens")
     def finish(self, skipped: dict[str, str] | None = None) -> TokenSet:
         """Write the buffered rows, make the folder durable and rename it to its final name.
 

@@ -24,10 +24,16 @@ from methods.base import Method, Progress, no_progress
 from methods.interrupts import is_interrupt, raise_interrupt
 from methods.plugin_errors import failing_threads, type_and_text
 from methods.process_state import restored
+from methods.tracing import DEVICE, HOST, section, traced
 from results import ScoreRecord
 from results.store.outcomes import ImageOutcome
 
 T = TypeVar("T")
+
+#: Names of the sections of a metric in a trace.
+METRIC_PER_BATCH, METRIC_AT_END = "metric {}, per batch", "metric {}, at the end"
+#: Section of the logits.
+HEAD_SECTION = "head and copies of logits to the host"
 
 #: Per-unit results that the store has a column for.
 UNIT_COLUMNS = (
@@ -50,6 +56,7 @@ class Evaluation(NamedTuple):
     """pictures of some units (:mod:`harness.cells.unit_maps`); None if they could not be made"""
 
 
+@traced("evaluation")
 def evaluate(
     method: Method, baseline: Baseline, metrics: Sequence[type[Metric]], *, progress: Progress = no_progress
 ) -> Evaluation:
@@ -71,8 +78,10 @@ def evaluate(
 
     def edit(q: Tensor, a: Tensor) -> Tensor:
         x = (q if method.spec.reads == "input" else a).flatten(0, 1)
-        codes = calls.encode(x)
-        a_hat = a if method.spec.virtual else calls.decode(codes, x, first=not tokens).unflatten(0, a.shape[:2])
+        with section("encoder", DEVICE):
+            codes = calls.encode(x)
+        with section("decoder", DEVICE):
+            a_hat = a if method.spec.virtual else calls.decode(codes, x, first=not tokens).unflatten(0, a.shape[:2])
         tokens.update(a=a, a_hat=a_hat, codes=codes.unflatten(0, a.shape[:2]))
         # A copy: the network may work in place on what follows (ReLU), and metrics read these tensors afterwards.
         return a_hat.clone()
@@ -81,7 +90,8 @@ def evaluate(
     done = 0
     for index, clean_logits, logits in _network(baseline, edit) if runs_network else _stored(baseline, edit):
         with torch.inference_mode():
-            peaks = statistics.update(tokens["codes"], index)
+            with section("unit statistics", DEVICE):
+                peaks = statistics.update(tokens["codes"], index)
             batch = Batch(
                 image=index,
                 label=labels[index],
@@ -92,14 +102,17 @@ def evaluate(
                 peak_token=peaks.token,
             )
             for timed in used:
-                timed.run(methodcaller("update", batch))
+                with section(METRIC_PER_BATCH.format(timed.cls.id), DEVICE):
+                    timed.run(methodcaller("update", batch))
         done += len(index)
         progress(done, baseline.n_images, "evaluation images" if runs_network else "stored outputs")
     outcome = Outcome(method, statistics, baseline, baseline.passes.site.d_out)
     scores: list[ScoreRecord] = []
     measured_ids = {(timed.cls.id, timed.cls.version) for timed in used}
     for timed in used:
-        scores += timed.run(partial(_records_of, timed, outcome, measured_ids)) or []
+        # A metric that times the network keeps the device busy; the others read what is on the CPU by now.
+        with section(METRIC_AT_END.format(timed.cls.id), DEVICE if timed.cls.timed else HOST):
+            scores += timed.run(partial(_records_of, timed, outcome, measured_ids)) or []
     calls.require_same_dictionary()
     failures = [f"The metric {timed.cls.id} failed: {timed.error}." for timed in used if timed.error]
     failures += [f"{method.spec.name} or a metric changed {what}; it was restored." for what in dict.fromkeys(changes)]
@@ -113,7 +126,7 @@ def evaluate(
 def _network(baseline: Baseline, edit: Callable[[Tensor, Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Run the split through the network; yield images (B,), and logits (B, n_classes) before and after the edit."""
     for index, features in baseline.passes.run(edit):
-        with torch.inference_mode():
+        with torch.inference_mode(), section(HEAD_SECTION):
             logits = baseline.head.logits(features).float().cpu()
         yield index, baseline.clean_logits(index), logits
 
@@ -127,6 +140,7 @@ def _stored(baseline: Baseline, edit: Callable[[Tensor, Tensor], Tensor]) -> Ite
         yield index, empty, empty
 
 
+@traced("activation maps")
 def _maps(
     calls: MethodCalls, outcome: Outcome, failures: list[str], progress: Progress, *, runs_network: bool
 ) -> pd.DataFrame | None:
@@ -199,6 +213,7 @@ def _records_of(
     return [replace(record, seconds=seconds) for record in records]
 
 
+@traced("tables of units")
 def _unit_frame(outcome: Outcome, site: Site) -> pd.DataFrame:
     statistics, parents = outcome.units, outcome.method.parents
     positions = site.positions(outcome.baseline.n_tokens)[statistics.top_token].T.numpy()

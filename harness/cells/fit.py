@@ -29,6 +29,7 @@ from methods.file_settings import same_settings
 from methods.interrupts import is_interrupt, raise_interrupt
 from methods.plugin_errors import failing_threads
 from methods.process_state import restored
+from methods.tracing import traced
 from results import CellRecord, ScoreRecord, Store
 from results.store.artifacts import artifact_file
 from results.store.records import records_of
@@ -123,6 +124,7 @@ def _prerequisite_ids(cell: Cell, store: Store) -> list[str]:
 
 # A fit that changes the number of threads must not change it for the measurements that follow.
 @numerics.threads()
+@traced("fit")
 def fit_cell(
     cell: Cell,
     tokens: TokenSet,
@@ -188,6 +190,7 @@ def fit_cell(
     return Fit(method, total, fit_id, None, records, (*notes, *prerequisite.notes))
 
 
+@traced("writing of the fit")
 def keep(fit: Fit, cell: Cell, folder: Path, tokens: TokenSet, device: Device) -> str:
     """Write a new fit to ``artifacts/`` in ``folder`` and return its file name, relative to ``folder``.
 

@@ -56,7 +56,8 @@ ScaleOption = Annotated[
     str | None,
     typer.Option(
         "--scale",
-        help="tiny: small cells on packaged weights and photographs, to test that a suite runs; default: full size.",
+        help="tiny: small cells on packaged weights and photographs, to test that a suite runs; rehearsal (of harness "
+        "run): a share of the work at real shapes, to measure its time; default: full size.",
     ),
 ]
 
@@ -76,7 +77,7 @@ def require_paths(dataset: str | None, checkpoint: Path | None) -> None:
         UserError: if one is wrong or missing.
     """
     kind, _, folder = (dataset or "").partition(":")
-    if kind == "photos" or (kind in ("folder", "hf") and not folder):
+    if kind in ("photos", "synthetic") or (kind in ("folder", "hf") and not folder):
         from harness.datasets import load
 
         load(dataset or "")  # raises for a wrong number or a missing name

@@ -23,6 +23,9 @@ from harness.commands.options import (
     verb,
 )
 from harness.commands.output import out, print_json, print_text_table, reporter_of, width
+from harness.commands.rehearsal_output import rehearsal, require_rehearsable
+from harness.errors import UserError
+from harness.suites.tiny import REHEARSAL
 from results.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -152,6 +155,14 @@ def run(
         typer.Option("--skip-missing", help="Skip parts and methods that cannot run here, instead of refusing."),
     ] = False,
     rerun: Annotated[bool, typer.Option("--rerun", help="Run finished cells again.")] = False,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            help="Minutes for --scale rehearsal, which chooses its sizes to fit; default: 25 on a CPU, 7 on a GPU.",
+            min=0.05,
+            max=10_000,
+        ),
+    ] = None,
     log: Annotated[
         str | None,
         typer.Option(
@@ -166,10 +177,21 @@ def run(
 
     Missing requirements are reported before anything is computed. Finished cells are kept: after an interruption, run
     the same command again.
+
+    With --scale rehearsal, each kind of work of the suite is timed at its real shapes, with random weights and
+    synthetic images, and the time of the whole suite is extrapolated. Results are neither read nor written.
     """
     added = load_plugins(plugin)
     reporter = reporter_of(as_json)
     created = executor.create()
+    if budget is not None and choice.scale != REHEARSAL:
+        raise UserError("--budget belongs to --scale rehearsal: give both.")
+    if choice.scale == REHEARSAL:
+        require_rehearsable(choice, executor.executor, log)
+        suite, _ = dataclasses.replace(choice, scale=None).choose(extra_methods=tuple(added))
+        with created as opened:
+            rehearsal(suite, compute, opened, reporter, budget=budget, rerun=rerun, as_json=as_json)
+        return
     if log is not None:
         from harness.training_logs import require as require_log
 

@@ -17,6 +17,7 @@ from harness.datasets.base import BrokenImageError, ImageSet
 from harness.devices import core_count
 from methods.errors import UserError
 from methods.memory import memory_of
+from methods.tracing import section
 
 Transform = Callable[[Image.Image, int], Tensor]
 
@@ -143,7 +144,8 @@ def _batches(
             if not waiting:
                 break
             position, future = waiting.popleft()
-            result = future.result()
+            with section("waiting for decoded images"):
+                result = future.result()
             if isinstance(result, BrokenImageError):
                 report.add(result)
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from harness.activations.prefix_cache import SIZE_LIMIT
+from harness.activations.prefix_cache import size_limit
 from harness.doctor.layers import Layer
 from harness.doctor.workload import SizedTarget, tokens_kept, value_bytes
 from harness.identity import canonical
@@ -55,7 +55,7 @@ def cache_files(sized: SizedTarget) -> CacheFiles:
 def state_bytes(layer: Layer, evaluated: int) -> int:
     """Return the bytes of the states of ``evaluated`` images if the disk has room for them; 0 if they are too large."""
     needed = 4 * evaluated * layer.state
-    return needed if needed <= SIZE_LIMIT else 0
+    return needed if needed <= size_limit() else 0
 
 
 def disk_bytes(targets: Iterable[SizedTarget]) -> int:

@@ -11,6 +11,8 @@ from harness.doctor.layers import Layer
 from harness.doctor.rates import DEFAULTS, Rates
 from harness.doctor.workload import Job, SizedTarget, Workload
 from harness.identity import canonical
+from harness.metrics.base import METRICS
+from methods import METHODS
 from methods.base import MethodConfig
 
 #: Parts of a run whose time is logged.
@@ -29,6 +31,10 @@ STAGE_TITLES: dict[Stage, str] = {
 #: Passes over the features that the fit of a linear probe is assumed to take. Made-up features of 500 classes took up
 #: to 97; real ones of ImageNet have not been measured.
 PROBE_ITERATIONS = 200
+#: Step of an evaluation whose time does not depend on the images.
+DICTIONARY_STEP = "metrics of the dictionary"
+#: Rate of encoder and decoder, if it was measured; it is otherwise that of products.
+CODING = "coding"
 #: Units and width at which the constant cost of a cell's evaluation is measured.
 CELL_UNITS, CELL_WIDTH = 6144, 768
 
@@ -65,7 +71,14 @@ class Images(NamedTuple):
 
 def steps_of(workload: Workload, rates: Rates) -> list[Step]:
     """Return the steps of a suite, with equal ones added up; files and passes that targets share are counted once."""
-    steps: list[Step] = []
+    steps = [step for _, of_target in pass_steps(workload, rates) for step in of_target]
+    for job in (*workload.final, *workload.swept):
+        steps += job_steps(job, rates)
+    return add_up(steps)
+
+
+def pass_steps(workload: Workload, rates: Rates) -> Iterator[tuple[SizedTarget, list[Step]]]:
+    """Yield each target whose layer is known, with the passes that no target before it makes."""
     shared: set[str] = set()
     deepest: dict[str, float] = {}
     for sized in workload.targets:
@@ -73,10 +86,7 @@ def steps_of(workload: Workload, rates: Rates) -> list[Step]:
             deepest[_pass_key(sized)] = max(sized.layer.before, deepest.get(_pass_key(sized), 0.0))
     for sized in workload.targets:
         if sized.layer is not None:
-            steps += _of_target(sized, sized.layer, shared, deepest, rates)
-    for job in (*workload.final, *workload.swept):
-        steps += job_steps(job, rates)
-    return add_up(steps)
+            yield sized, list(_of_target(sized, sized.layer, shared, deepest, rates))
 
 
 def add_up(steps: Iterable[Step]) -> list[Step]:
@@ -169,14 +179,25 @@ def job_steps(job: Job, rates: Rates) -> Iterator[Step]:
     else:
         stored = float(job.stored_bytes) * job.evaluated * layer.tokens * layer.d_out
         yield _step("evaluation", "read of stored outputs", stored, "disk read", rates)
-    units = job.n_units or _units(job, layer)
+    units = job.n_units or units_of(job, layer)
     codes = job.evaluated * layer.tokens * units
     # Encoder and decoder: one multiply-add, two FLOPs, per weight and token each.
     flops = codes * (2 * ((layer.d_in if job.reads_input else layer.d_out) + layer.d_out) + _pursuit_flops(job))
-    yield _step("evaluation", "encode and decode", flops, "float32 products", rates)
+    coding = CODING if CODING in rates.measured else "float32 products"
+    yield _step("evaluation", "encode and decode", flops, coding, rates)
+    # The rows of a split's dictionary are weights of inputs.
+    width = layer.d_in if METHODS.get(job.method).spec_with(job.config).needs_weights else layer.d_out
+    size = units / CELL_UNITS * width / CELL_WIDTH
     yield _step("evaluation", "unit statistics and metrics", codes, "codes", rates)
-    size = units / CELL_UNITS * layer.d_out / CELL_WIDTH
-    yield _step("evaluation", "metrics of the dictionary", size, "cells", rates)
+    yield _step("evaluation", DICTIONARY_STEP, size, "cells", rates)
+    for metric in METRICS.names() if job.metrics is None else job.metrics:
+        for step, amount, rate in (
+            ("unit statistics and metrics", codes, f"codes {metric}"),
+            (DICTIONARY_STEP, _dictionary_size(metric, units, width), f"cells {metric}"),
+        ):
+            # Assumed rates are of all metrics together; a calibration has one of each that a suite measures by default.
+            if rate in rates.measured:
+                yield _step("evaluation", step, amount, rate, rates)
 
 
 def _pass(stage: Stage, images: int, crops: int, share: float, layer: Layer, rates: Rates) -> Iterator[Step]:
@@ -209,7 +230,16 @@ def _step(stage: Stage, name: str, amount: float, rate: str, rates: Rates) -> St
     return Step(stage, name, amount / used.value, rate, used.source)
 
 
-def _units(job: Job, layer: Layer) -> float:
+def _dictionary_size(metric: str, units: float, width: float) -> float:
+    """Return the size of a dictionary for a metric, relative to that of the calibration."""
+    u, w = units / CELL_UNITS, width / CELL_WIDTH
+    if metric in ("max_collinearity", "unit_overlap"):
+        # Every pair of units; the second one compares lists of images.
+        return u * u * (w if metric == "max_collinearity" else 1.0)
+    return u * w
+
+
+def units_of(job: Job, layer: Layer) -> float:
     """Return the number of units; 8 per neuron are assumed for ELUDe, one for methods without a number."""
     config = job.config
     splits = hasattr(config, "top_k_fraction") or getattr(config, "counts_of", None) is not None
@@ -232,7 +262,11 @@ def fit_flops(job: Job, layer: Layer) -> float:
         # Three products per weight and token: forward, gradient of the weights, gradient of the input. Each is a
         # multiply-add, two FLOPs, so six FLOPs in total. This is an upper bound: the encoder needs no gradient of its
         # input, and a linear autoencoder takes five FLOPs per weight.
-        per_token = _units(job, layer) * (6 * (width + layer.d_out) + _pursuit_flops(job))
+        per_token = units_of(job, layer) * (6 * (width + layer.d_out) + _pursuit_flops(job))
+        if job.method == "archetypal_sae":
+            # Its atoms are a product of a mixture (units, points) and the points (points, d_out), in every step.
+            points = _setting(config, "points") or units_of(job, layer)
+            per_token += 6 * units_of(job, layer) * points * layer.d_out / (_setting(config, "batch_size") or 1.0)
         return job.n_tokens * epochs * per_token
     # All pairs of instances twice, for every neuron (docs/elude.md); a multiply-add is two FLOPs.
     return layer.d_out * 4 * _instances(job) ** 2 * layer.d_in

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from harness.datasets.synthetic import counts_of
 from harness.doctor.layers import Layer, layer_of
 from harness.identity import canonical
 from harness.metrics.base import METRICS
@@ -46,6 +47,12 @@ class Job(NamedTuple):
     """method that is fitted for this fit, if no cell of the suite does it before"""
     n_units: int | None = None
     """number of units, of a fit that has been made"""
+    sized: SizedTarget | None = None
+    """target of the cell; None for a cell of a run, whose target is loaded"""
+    entry: MethodEntry | None = None
+    """method as the suite lists it"""
+    metrics: tuple[str, ...] | None = None
+    """metrics of the cell; None: those that a suite measures by default"""
     runs_network: bool = True
     """False if the cell is measured on the stored outputs of the layer (:func:`harness.cells.evaluate.evaluate`)"""
     reads_input: bool = True
@@ -175,6 +182,9 @@ def _add_entry(
                 evaluated,
                 not fitted,
                 None if fitted else needed,
+                sized=sized,
+                entry=entry,
+                metrics=leaf.evaluation.metrics,
                 runs_network=runs_network(spec, leaf.evaluation.metrics),
                 **common,
             )
@@ -184,7 +194,19 @@ def _add_entry(
         config = plain_config(make_config(method, {**entry.config, **point}))
         key = canonical({**shared, "name": entry.name, "config": config, "seed": first})
         network = runs_network(spec, SWEEP_METRICS)
-        job = Job(entry.name, settings, layer, n_tokens, evaluated, True, runs_network=network, **common)
+        job = Job(
+            entry.name,
+            settings,
+            layer,
+            n_tokens,
+            evaluated,
+            True,
+            sized=sized,
+            entry=entry,
+            metrics=SWEEP_METRICS,
+            runs_network=network,
+            **common,
+        )
         swept.setdefault(key, job)
 
 
@@ -209,6 +231,8 @@ def _images(leaf: Suite) -> tuple[int, int] | None:
     kind, _, identifier = leaf.data.dataset.partition(":")
     if kind == "imagenet":
         return IMAGENET
+    if kind == "synthetic":
+        return counts_of(identifier)
     if kind != "photos":
         return None
     total = int(identifier) if identifier.isdecimal() and len(identifier) < 10 else 249

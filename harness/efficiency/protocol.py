@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -38,9 +41,26 @@ CUDA = Protocol(batch_size=256, warmup=100, repeats=500, compiled=True)
 CPU = Protocol(batch_size=2, warmup=3, repeats=31, compiled=False)
 
 
+_most_repeats: ContextVar[int | None] = ContextVar("most_repeats", default=None)
+
+
 def protocol_of(device: torch.device) -> Protocol:
     """Return the protocol for a kind of device."""
-    return CUDA if device.type == "cuda" else CPU
+    protocol = CUDA if device.type == "cuda" else CPU
+    most = _most_repeats.get()
+    if most is None or most >= protocol.repeats:
+        return protocol
+    return replace(protocol, repeats=most, warmup=min(protocol.warmup, most))
+
+
+@contextlib.contextmanager
+def shortened(repeats: int) -> Iterator[None]:
+    """Time at most ``repeats`` pairs of batches within the context, to find out what a measurement costs."""
+    token = _most_repeats.set(repeats)
+    try:
+        yield
+    finally:
+        _most_repeats.reset(token)
 
 
 def conditions(device: torch.device, dtype: torch.dtype, protocol: Protocol) -> dict[str, Any]:

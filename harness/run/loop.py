@@ -30,6 +30,7 @@ from harness.suites import Suite
 from harness.training_logs import log_dir
 from harness.training_logs import require as require_log
 from methods import numerics
+from methods.tracing import traced
 from results import RunRecord, Store
 from results.errors import StoreUnavailableError
 from results.store.claims import Claims
@@ -166,6 +167,7 @@ def run(
     )
 
 
+@traced("loading of networks and images")
 def _prepared(suite: Suite, device: str, named: Collection[str]) -> list[PreparedTarget]:
     prepared = prepare(suite, device=device)
     require_named(suite, prepared, named)

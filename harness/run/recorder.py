@@ -18,6 +18,7 @@ from harness.run.journal import Journal
 from harness.run.outbox import Outbox, Written
 from harness.run.shared_work import SharedWork
 from harness.run.step_times import StepTimes
+from methods.tracing import traced
 from results.errors import StoreUnavailableError
 from results.store.cell_rows import CellRows
 
@@ -37,6 +38,7 @@ class Recorder:
         self.broken = BrokenReport()
         self._fits: dict[str, tuple[SavedFit, str]] = {}
 
+    @traced("writing to the store")
     def take(self, event: Event) -> None:
         """Write one event.
 

@@ -17,6 +17,7 @@ import pandas as pd
 from harness.errors import UserError
 from harness.progress import Reporter
 from harness.run.unit_matching import ALIVE, FULL, FittedUnits, Matching, Units, fitted_units, match
+from methods.tracing import traced
 from results import Store, StoreError
 from results.boards.board import BoardKey
 from results.store import group_scores
@@ -117,6 +118,7 @@ def measure(
     return result._replace(kept=kept)
 
 
+@traced("stability of methods, on the CPU")
 def measure_run(store: Store, cell_ids: Sequence[str], reporter: Reporter, check: Callable[[], None]) -> None:
     """Measure the stability of the cells of a run as its last step; errors are reported and do not stop the run."""
     try:

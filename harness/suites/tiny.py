@@ -14,6 +14,8 @@ from harness.suites import Suite, Target, each_leaf, parse_suite
 from methods import METHODS
 from methods.registry import did_you_mean
 
+#: Scale of ``harness run`` that is not a suite of its own (:mod:`harness.rehearsal`).
+REHEARSAL = "rehearsal"
 SCALES = ("tiny",)
 
 #: 12 evaluation images, and 36 probing images with 48 tokens each: 1728 tokens, more than the units of the largest
@@ -79,8 +81,11 @@ class Scaled(NamedTuple):
 
 def require_scale(scale: str) -> None:
     """Raise UserError if the scale is unknown."""
+    if scale == REHEARSAL:
+        raise UserError("--scale rehearsal: only harness run measures the time of a suite in this way.")
     if scale not in SCALES:
-        raise UserError(f"--scale {scale}: {did_you_mean(scale, list(SCALES))} Without it a suite runs at full size.")
+        hint = did_you_mean(scale, [*SCALES, REHEARSAL])
+        raise UserError(f"--scale {scale}: {hint} Without it a suite runs at full size.")
 
 
 def scaled(suite: Suite, scale: str) -> Scaled:
@@ -91,7 +96,7 @@ def scaled(suite: Suite, scale: str) -> Scaled:
     """
     require_scale(scale)
     targets = [target for leaf in suite.leaves for target in leaf.targets]
-    if planted := next((target.backbone for target in targets if _is_planted(target)), None):
+    if planted := next((target.backbone for target in targets if is_planted(target)), None):
         raise UserError(
             f"--scale {scale}: {suite.name} measures planted layers, such as {planted}, which cannot be replaced. "
             "Run the suite without --scale."
@@ -126,7 +131,7 @@ def _is_unchanged(target: Target) -> bool:
     return source is not None and not source.hub
 
 
-def _is_planted(target: Target) -> bool:
+def is_planted(target: Target) -> bool:
     """Return True if the layer is planted, so that its truth is only known for its images."""
     from harness.backbones import PREFIXES
 
@@ -179,7 +184,7 @@ def _sizes(suite: Suite) -> _Sizes:
     """Return setting -> {value in the suite: reduced value}, in order and without collisions."""
     entries = [entry for leaf in suite.leaves for target in leaf.targets for entry in leaf.methods_of(target)]
     pairs: list[tuple[str, Mapping[str, Any]]] = [(entry.name, entry.config) for entry in entries]
-    pairs += [nested for entry in entries for nested in _nested(entry.config).values()]
+    pairs += [nested for entry in entries for nested in nested_methods(entry.config).values()]
     configs = [_with_defaults(name, config) for name, config in pairs]
     sizes: _Sizes = {}
     for key, shrink in _SHRINK.items():
@@ -196,7 +201,7 @@ def _with_defaults(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return {**{key: field.default for key, field in fields.items()}, **config}
 
 
-def _nested(config: Mapping[str, Any]) -> dict[str, tuple[str, Mapping[str, Any]]]:
+def nested_methods(config: Mapping[str, Any]) -> dict[str, tuple[str, Mapping[str, Any]]]:
     """Return the settings that are another method (:class:`methods.method_reference.MethodReference`)."""
     return {
         key: (value["name"], value.get("config", {}))
@@ -221,6 +226,6 @@ def _small(name: str, config: Mapping[str, Any], sizes: _Sizes) -> dict[str, Any
     # At this size UMAP takes seconds on a CPU, and needs no GPU.
     if small.get("umap_backend") == "cuml":
         small["umap_backend"] = "umap-learn"
-    for key, (inner, values_of) in _nested(config).items():
+    for key, (inner, values_of) in nested_methods(config).items():
         small[key] = {"name": inner, "config": _small(inner, values_of, sizes)}
     return small

@@ -14,6 +14,7 @@ from methods.base import Tokens
 from methods.elude.clustering import unit_rows
 from methods.elude.kernels import Array
 from methods.elude.spanning_tree import RowThreads, slices
+from methods.tracing import DEVICE, traced
 
 # Bytes of one block in float32: the memory used beside the directions while they are gathered.
 PIECE = 1 << 27
@@ -40,6 +41,7 @@ class Summary(NamedTuple):
     """(K, d_in) float64: mean raw contribution of each cluster's members"""
 
 
+@traced("gathering of inputs")
 def gather(tokens: Tokens, rows: np.ndarray, weight: Tensor, device: torch.device) -> Contributions:
     """Return the contributions of the given tokens to a neuron with weights (d_in,), on ``device``.
 
@@ -74,6 +76,7 @@ def normalise(contributions: Tensor) -> Contributions:
     return normalised
 
 
+@traced("sums over clusters", DEVICE)
 def summarise(contributions: Contributions, labels: Tensor, probabilities: Tensor, n_clusters: int) -> Summary:
     """Return representatives and means of the clusters, summed in float64 without a second copy of the contributions.
 

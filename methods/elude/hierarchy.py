@@ -16,6 +16,7 @@ from numba import njit
 
 from methods.elude.forest import SpanningTree, find
 from methods.elude.kernels import Array
+from methods.tracing import traced
 
 
 class Selection(NamedTuple):
@@ -38,6 +39,7 @@ def renumber(chosen: Selection) -> Selection:
     return Selection(rank[chosen.labels], chosen.probabilities, persistence[order])
 
 
+@traced("tree of HDBSCAN, on the CPU")
 def linkage(tree: SpanningTree, *, portable_ties: bool = False) -> np.ndarray:
     """Return the single linkage hierarchy (n - 1, 4) float64 in SciPy's format: left, right, distance, size.
 
@@ -110,6 +112,7 @@ def merge(low: Array, high: Array, weight: Array) -> Array:
 CONDENSED = np.dtype([("parent", np.intp), ("child", np.intp), ("lambda_val", np.float64), ("child_size", np.intp)])
 
 
+@traced("tree of HDBSCAN, on the CPU")
 def condense(hierarchy: np.ndarray, min_cluster_size: int) -> np.ndarray:
     """Return the condensed tree of a single linkage hierarchy (n - 1, 4): the density at which points leave clusters.
 

@@ -10,6 +10,7 @@ from numba import njit
 from methods.base import Tokens
 from methods.elude.kernels import Array
 from methods.errors import ArgumentError
+from methods.tracing import traced
 
 # Columns copied out of a block together: 16 float32 are one cache line, so every line of the block is read once.
 COLUMNS = 16
@@ -43,6 +44,7 @@ def top_instances(
                 yield start + first + column, top_rows(columns[column], top_k)
 
 
+@traced("selection of instances, on the CPU")
 def top_rows(values: np.ndarray, top_k: int) -> np.ndarray:
     """Return ascending row numbers (top_k,) of the largest of ``values`` (n,); ties go to the lower row.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
@@ -73,7 +74,7 @@ def side_by_side(
         running: set[Future[R]] = set()
         try:
             for item in items:
-                running.add(pool.submit(work_on_free_lane, item))
+                running.add(pool.submit(contextvars.copy_context().run, work_on_free_lane, item))
                 # One more item than there are lanes, so that no lane waits for the caller.
                 if len(running) > len(lanes):
                     done, running = wait(running, return_when=FIRST_COMPLETED)

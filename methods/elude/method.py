@@ -20,6 +20,7 @@ from methods.elude.contributions import Contributions, gather, summarise
 from methods.elude.instances import top_instances
 from methods.elude.lanes import plan_lanes, side_by_side
 from methods.elude.objectives import Objective
+from methods.elude.partial import partial_fit
 from methods.elude.products import chosen_precision
 from methods.elude.reduction import UmapBackend, reduce_dimensions
 from methods.elude.resume import Part, UnitFiles, build_key
@@ -196,7 +197,10 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         if workers is not None and workers < 1:
             raise UserError(f"elude: workers = {workers}; it must be at least 1, or None.")
         # umap-learn's compiled code may not run in two threads at once; cuML's has not been tried.
-        n_lanes = 1 if settings.umap_dims is not None else workers
+        partial = partial_fit()
+        # A neuron of full size has a CPU to itself, and a rehearsal of it too.
+        is_alone = settings.umap_dims is not None or (partial is not None and torch.device(device).type == "cpu")
+        n_lanes = 1 if is_alone else workers
         lanes = plan_lanes(device, n_lanes, unit_bytes(top_k, site.d_in))
         files: UnitFiles | None = None
         parts: dict[int, Part] = {}
@@ -206,6 +210,9 @@ class ELUDe(AdditiveSplit, DivisibleFit):
             parts = {unit: part for unit, part in files.read().items() if unit in units}
         weight, bias = site.weight.detach().cpu(), site.bias.detach().cpu()
         memory_bytes = distance_bytes(lanes)
+        if partial is not None:
+            parts |= partial.others(weight, bias, parts)
+            memory_bytes = partial.distance_bytes(top_k, memory_bytes)
 
         def split_unit(item: tuple[int, np.ndarray], lane: torch.device) -> tuple[int, Part]:
             unit, rows = item

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from methods.errors import UserError
+from methods.tracing import traced
 
 # umap-learn's default is 15 neighbours; min_dist is 0, since the points are to be clustered.
 NEIGHBOURS = 15
@@ -44,6 +45,7 @@ def reduce_dimensions(directions: Tensor, dims: int, *, seed: int, backend: Umap
     return _BACKENDS[backend](directions, settings).to(directions.device)
 
 
+@traced("UMAP, on the CPU")
 def _umap_learn(directions: Tensor, settings: Mapping[str, Any]) -> Tensor:
     try:
         from umap import UMAP

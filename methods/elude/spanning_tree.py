@@ -18,6 +18,7 @@ import torch
 
 from methods.elude import kernels
 from methods.elude.forest import Forest, SpanningTree, shared_cores
+from methods.tracing import DEVICE, traced
 
 # Rows of a panel of the half product: enough for the matrix product to run at full speed, few enough that the unused
 # part above the diagonal stays a tenth of the work at n = 4000.
@@ -174,6 +175,7 @@ def squared_distances(x: torch.Tensor, rows: RowThreads) -> tuple[np.ndarray, np
     return squares, rounding_slack(norms, d).numpy()
 
 
+@traced("distances and spanning tree", DEVICE)
 def spanning_tree(x: torch.Tensor, k: int) -> SpanningTree:
     """Return the minimum spanning tree of x (n, d) float32 on the CPU, under mutual reachability.
 

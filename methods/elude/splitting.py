@@ -12,6 +12,7 @@ from methods.elude.contributions import Summary, normalise, summarise
 from methods.elude.objectives import OBJECTIVES, Objective, best_of
 from methods.errors import ArgumentError
 from methods.requirements import is_finite
+from methods.tracing import traced
 
 WinnerRule = Literal["unique", "first", "gap"]
 Scores = Literal["absolute", "signed"]
@@ -80,6 +81,7 @@ def unsplit(weight_u: Tensor, bias_u: Tensor | float) -> Split:
     return Split(weight_u[None].clone(), bias.reshape(1).clone(), float("nan"), torch.ones_like(weight_u)[None])
 
 
+@traced("division of a neuron")
 def split_by(
     weight_u: Tensor,
     bias_u: Tensor | float,

@@ -21,6 +21,7 @@ from methods.elude.kernels import SAME, smallest_entries
 from methods.elude.products import SplitRows
 from methods.elude.spanning_tree import RowThreads, centred, matrix_products, rounding_slack, slices
 from methods.errors import ArgumentError
+from methods.tracing import DEVICE, traced
 
 # Neighbours kept beyond min_samples + 1: room for those that float32 cannot distinguish from the last one.
 SPARE = 16
@@ -114,6 +115,7 @@ def require_bound(tiles: Tiles, products: str) -> None:
         )
 
 
+@traced("distances and spanning tree", DEVICE)
 def tiled_spanning_tree(x: torch.Tensor, k: int, memory_bytes: int, products: str = "float32") -> SpanningTree:
     """Return the minimum spanning tree of x (n, d) float32 on any device, under mutual reachability.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from methods.base import Device, Reads, Tokens
 from methods.errors import first_line
 from methods.memory import free_memory, is_out_of_memory
+from methods.tracing import traced
 from methods.training.normaliser import Normaliser
 from methods.training.read_ahead import ahead
 
@@ -175,6 +176,7 @@ class Batches:
         self._on_device = loaded
         return True
 
+    @traced("reading of tokens for training")
     def _load(self, field: Reads) -> Tensor:
         """Return a field of all tokens on the device: normalised if it is float32, otherwise as stored."""
         width, dtype = self.tokens.width(field), self._dtypes[field]

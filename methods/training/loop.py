@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from methods.base import OnMetrics, Progress, no_metrics
 from methods.errors import UserError
+from methods.tracing import DEVICE, traced
 from methods.training.batches import Batches
 from methods.training.checkpoint import Checkpoint
 from methods.training.config import TrainingConfig
@@ -169,6 +170,7 @@ class _Run:
         self.trainee.eval()
         return self.history
 
+    @traced("training steps", DEVICE)
     def _train_step(self, batch: tuple[Tensor, ...]) -> StepLoss:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.total, self.config)
@@ -200,6 +202,7 @@ class _Run:
         settings = ", ".join(f"{key}={value}" for key, value in self.config.model_dump().items())
         return UserError(f"{self.name}: {what} after {self.step} steps; lower learning_rate. Settings: {settings}.")
 
+    @traced("losses to the host, per epoch")
     def _note_epoch(self, last: StepLoss, n_last: int) -> None:
         self._checked_loss()
         loss, error = (self.sums / self.batches.per_epoch).tolist()

@@ -19,7 +19,8 @@ from results.boards.board import Board, BoardKey
 from results.comparison.headline import Headline, headline
 from results.comparison.leaderboard import leaderboard
 from results.errors import StoreError
-from results.store import Store, connection, frames, open_store
+from results.store import Store, connection, frames
+from results.store.store import require_results
 
 STORE_VARIABLE = "HARNESS_STORE"
 IMAGES_VARIABLE = "HARNESS_IMAGES"
@@ -39,7 +40,7 @@ def read_arguments(arguments: Sequence[str]) -> None:
 
 def store() -> Store:
     """Return the store without opening it."""
-    return open_store(os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
+    return Store(os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
 
 
 def images_folder() -> Path | None:
@@ -76,6 +77,7 @@ class PageStore(Store):
     def query(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
         """Return the rows of a query as `Store.query`, with the file kept open."""
         if self._opened is None:
+            require_results(self.path)
             self._opened = self._stack.enter_context(connection.reading(self.path))
         try:
             self._opened.execute(sql, list(params))

@@ -24,6 +24,7 @@ from results.store.cell_rows import CELL_TABLES
 from results.store.database import open_database
 from results.store.environments import BOUNDED_UNITS, WITH_TRAINING, causes, expected_difference
 from results.store.records import DEVICE_UNITS, grouped, records_of
+from results.store.store import require_results
 from results.store.text_limits import cut
 
 PREFER = ("first", "newest")
@@ -134,6 +135,8 @@ def merge(
     sources = [
         _Source(number, path, (titles or {}).get(path, str(path))) for number, path in enumerate(dict.fromkeys(paths))
     ]
+    for source in sources:
+        require_results(source.path)
     conflicts: list[Conflict] = []
     rounded: Counter[str] = Counter()
     cell_from, duplicates = _cells(sources, prefer, conflicts, rounded)

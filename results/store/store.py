@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 
+from results import rehearsals
 from results.errors import StoreError
 from results.location import require_file_name
 from results.store import connection, frames
@@ -26,6 +27,11 @@ from results.store.json_columns import SHAPES, decode
 from results.store.outcomes import ImageOutcome
 from results.store.records import RUN_STATUSES, CellRecord, RunRecord, ScoreRecord, row_of
 from results.store.rows import delete_rows, insert_rows
+
+#: Seconds to wait for a store in use, to see if it holds a rehearsal.
+_GLANCE_S = 0.1
+#: File of a store, with its time and size -> whether it holds a rehearsal; of the last one only.
+_rehearsals: dict[tuple[Path, int, int], bool] = {}
 
 
 class Store:
@@ -266,13 +272,45 @@ def open_store(path: str | os.PathLike[str], read_only: bool = True) -> Store:
 
     Raises:
         StoreError: opened for writing and the path cannot be written, or the file is not a store that this program
-            supports.
+            supports, or holds a rehearsal, whose figures are no results.
     """
     store = Store(path, read_only)
     if not read_only:
         with connection.writing(store.path):
             pass
+    require_results(store.path)
     return store
+
+
+def require_results(path: Path) -> None:
+    """Refuse the store of a rehearsal.
+
+    Raises:
+        StoreError: it holds one; nothing is raised if it cannot be read now.
+    """
+    if is_rehearsal(path):
+        raise rehearsals.refusal(path)
+
+
+def is_rehearsal(path: Path) -> bool:
+    """Return whether a store holds cells of a rehearsal; False if it cannot be read now, or there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    # The app opens its store at every interaction.
+    key = (path, status.st_mtime_ns, status.st_size)
+    if key not in _rehearsals:
+        try:
+            rows = Store(path, patience=connection.Patience(_GLANCE_S)).query(
+                "SELECT 1 FROM cells WHERE dataset = ? LIMIT 1", [rehearsals.DATASET]
+            )
+        except StoreError:
+            # The first query of the caller waits longer, and reports what is wrong.
+            return False
+        _rehearsals.clear()
+        _rehearsals[key] = len(rows) > 0
+    return _rehearsals[key]
 
 
 def _where(equal: Mapping[str, str | None]) -> tuple[str, list[str]]:

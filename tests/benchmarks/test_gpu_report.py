@@ -31,13 +31,23 @@ def test_every_section_runs_at_a_small_size(tmp_path: Path) -> None:
     done, report = run_report(tmp_path, "--tiny")
     assert done.returncode == 0, done.stdout + done.stderr
     files = {file.stem for file in (ROOT / "benchmarks" / "gpu").glob("*.py") if "LIMIT_S =" in file.read_text()}
-    assert {section["name"] for section in report["sections"]} == files - {"hang"}
+    # These two run on request.
+    assert {section["name"] for section in report["sections"]} == files - {"hang", "rehearsal"}
     for section in report["sections"]:
         assert section["status"] == "done", section
         assert all(rows for rows in section["tables"].values()) and section["tables"], section["name"]
     page = (tmp_path / "report.md").read_text()
     assert "the numbers mean nothing" in page
     assert all(f"## {section['title']}" in page for section in report["sections"])
+
+
+@pytest.mark.slow
+def test_the_rehearsal_runs_on_request(tmp_path: Path) -> None:
+    done, report = run_report(tmp_path, "--tiny", "--sections", "rehearsal")
+    assert done.returncode == 0, done.stdout + done.stderr
+    [section] = report["sections"]
+    assert section["status"] == "done"
+    assert {"check of the larger share", "hours of the plan"} <= set(section["tables"])
 
 
 @pytest.mark.slow

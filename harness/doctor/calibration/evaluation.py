@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,35 +12,45 @@ from harness.activations.baseline import Baseline, make_baseline
 from harness.activations.heads.own import BackboneHead
 from harness.activations.linear_site import LinearLayerSite
 from harness.backbones.base import Backbone
-from harness.cells.evaluate import evaluate
+from harness.cells.evaluate import METRIC_AT_END, METRIC_PER_BATCH, evaluate
 from harness.doctor.calibration.synthetic import SyntheticSite, SyntheticTokens, image_set, small_backbone
 from harness.doctor.calibration.timing import rate_of, synchronise
 from harness.doctor.rates import Rate
-from harness.doctor.steps import CELL_UNITS, CELL_WIDTH
+from harness.doctor.steps import CELL_UNITS, CELL_WIDTH, CODING
 from harness.metrics.base import METRICS, Metric
 from methods import METHODS
 from methods.base import Method, make_config
+from methods.tracing import Trace, tracing
 
-#: Evaluation images, and images per batch. The first batch is not counted.
+#: Evaluation images, and images per batch.
 IMAGES, BATCH = 14, 2
+#: Shortest time of a section.
+LEAST_S = 1e-6
+#: Share of the other work below which a metric has no rate.
+SMALLEST = 0.01
 
 
 class _Times(NamedTuple):
-    """Seconds of one evaluation."""
+    """Seconds of one evaluation, by section of its trace; the first batch counts as the others do."""
 
-    counted: float
-    """of the passes over all images but those of the first batch"""
+    coding: float
+    """of encoder and decoder"""
+    per_batch: dict[str, float]
+    """of metrics, batch by batch"""
+    at_end: dict[str, float]
+    """of metrics, after the pass"""
+    statistics: float
+    """of all else in the pass, without the network"""
     rest: float
-    """of all else than passes"""
+    """of all else"""
 
 
-def measure_evaluation(device: str, products: float, cache: Path) -> dict[str, Rate]:
+def measure_evaluation(device: str, cache: Path) -> dict[str, Rate]:
     """Measure twice the evaluation of a dictionary of 6144 units by all metrics that a suite measures by default.
 
     Its size is fixed, since most of its time does not depend on the number of images.
 
     Args:
-        products: FLOP/s of float32 products, to subtract encoder and decoder.
         cache: folder for the temporary baseline.
     """
     backbone = small_backbone(CELL_WIDTH, device)
@@ -54,15 +65,22 @@ def measure_evaluation(device: str, products: float, cache: Path) -> dict[str, R
         metrics = [metric for name in METRICS.names() if (metric := METRICS.get(name)).default]
         both = [_times(fitted, baseline, metrics, device) for _ in range(2)]
         n_tokens = baseline.n_tokens
-    codes = (IMAGES - BATCH) * n_tokens * CELL_UNITS
-    coding = 4 * codes * CELL_WIDTH / products
-    # Where encoder and decoder are slower than the products were, little would be left for statistics and metrics.
-    rates = [codes / max(times.counted - coding, 0.1 * times.counted) for times in both]
-    size = f"{IMAGES - BATCH} images, {n_tokens} tokens, {CELL_UNITS} units"
-    return {
-        "codes": rate_of(rates, "codes/s", size),
-        "cells": rate_of([1 / times.rest for times in both], "cells/s", f"{CELL_UNITS} units of width {CELL_WIDTH}"),
+    codes = IMAGES * n_tokens * CELL_UNITS
+    size = f"{IMAGES} images, {n_tokens} tokens, {CELL_UNITS} units"
+    of_dictionary = f"{CELL_UNITS} units of width {CELL_WIDTH}"
+    rates = {
+        CODING: rate_of([4 * codes * CELL_WIDTH / times.coding for times in both], "FLOP/s", size),
+        "codes": rate_of([codes / times.statistics for times in both], "codes/s", size),
+        "cells": rate_of([1 / times.rest for times in both], "cells/s", of_dictionary),
     }
+    for metric in metrics:
+        of_batches = [times.per_batch.get(metric.id, 0.0) for times in both]
+        at_end = [times.at_end.get(metric.id, 0.0) for times in both]
+        if min(of_batches) > SMALLEST * both[0].statistics:
+            rates[f"codes {metric.id}"] = rate_of([codes / seconds for seconds in of_batches], "codes/s", size)
+        if min(at_end) > SMALLEST * both[0].rest:
+            rates[f"cells {metric.id}"] = rate_of([1 / seconds for seconds in at_end], "cells/s", of_dictionary)
+    return rates
 
 
 def _baseline(backbone: Backbone, site: LinearLayerSite, cache: Path) -> Baseline:
@@ -73,16 +91,19 @@ def _baseline(backbone: Backbone, site: LinearLayerSite, cache: Path) -> Baselin
 
 
 def _times(method: Method, baseline: Baseline, metrics: list[type[Metric]], device: str) -> _Times:
-    moments: list[float] = []
-
-    def note(done: int, total: int, what: str) -> None:
-        if what == "evaluation images":
-            synchronise(device)
-            moments.append(time.perf_counter())
-
     started = time.perf_counter()
-    evaluate(method, baseline, metrics, progress=note)
-    synchronise(device)
+    with tracing(Trace(partial(synchronise, device))) as trace:
+        evaluate(method, baseline, metrics)
     total = time.perf_counter() - started
-    counted = moments[-1] - moments[0]
-    return _Times(counted, max(total - counted * IMAGES / (IMAGES - BATCH), 1e-6))
+    sums: dict[str, float] = {}
+    for key, seconds in trace.seconds.items():
+        sums[key.name] = sums.get(key.name, 0.0) + seconds
+    coding = sums.pop("encoder", 0.0) + sums.pop("decoder", 0.0)
+    per_batch, at_end = (
+        {metric.id: sums.pop(name) for metric in metrics if (name := form.format(metric.id)) in sums}
+        for form in (METRIC_PER_BATCH, METRIC_AT_END)
+    )
+    in_pass = ("unit statistics", "head and copies of logits to the host", "waiting for decoded images", "network")
+    statistics = sum(sums.pop(name, 0.0) for name in in_pass)
+    rest = total - coding - sum(per_batch.values()) - sum(at_end.values()) - statistics
+    return _Times(max(coding, LEAST_S), per_batch, at_end, max(statistics, LEAST_S), max(rest, LEAST_S))

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.datasets.loading import BrokenReport, batches, crop_generator
-from harness.doctor.calibration.synthetic import HEIGHT, PREPROCESSING, WIDTH, image_set, jpegs
+from harness.datasets.synthetic import HEIGHT, WIDTH, jpegs
+from harness.doctor.calibration.synthetic import PREPROCESSING, image_set
 from harness.doctor.calibration.timing import measured
 from harness.doctor.rates import Rate
 
@@ -73,4 +74,4 @@ def _network(architecture: str, seconds: float, device: str) -> Rate:
         return n * flops
 
     size = f"{{n}} images, {NETWORKS[architecture]}, batches of at most {BATCH}"
-    return measured(forward, "FLOP/s", size, seconds=seconds, start=4, device=device)
+    return measured(forward, "FLOP/s", size, seconds=seconds, start=8, device=device)

@@ -57,6 +57,5 @@ def calibrate(
             report(f"Measuring {name} ...")
             rates |= measure(_SHARES[name] * seconds)
         report("Measuring an evaluation ...")
-        products = rates["float32 products"].value
-        rates |= measure_evaluation(device, products, cache)
+        rates |= measure_evaluation(device, cache)
     return rates

@@ -2,52 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from harness.backbones.base import Backbone
 from harness.backbones.preprocessing import Preprocessing
-from harness.datasets.base import ImageRecord, ImageSet, Reader
+from harness.datasets.base import ImageRecord, ImageSet
+from harness.datasets.synthetic import MemoryReader
 from methods.base import Reads
 
-#: Typical size of ImageNet's photographs, and distinct images that are encoded.
-WIDTH, HEIGHT, DISTINCT = 500, 375, 32
-#: ImageNet's files have about 110 kB.
-QUALITY = 92
-
 PREPROCESSING = Preprocessing(224, 256, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-
-class MemoryReader(Reader):
-    """Reader of the synthetic JPEG files."""
-
-    def read(self, record: ImageRecord) -> bytes:
-        return jpegs()[int(record.name) % DISTINCT]
-
-
-@functools.cache
-def jpegs() -> tuple[bytes, ...]:
-    """Return the encoded images: structures of several sizes, with noise."""
-    generator = np.random.default_rng(0)
-    encoded = []
-    for _ in range(DISTINCT):
-        pixels = np.zeros((HEIGHT, WIDTH, 3), np.float32)
-        for cells, strength in ((4, 90), (16, 50), (64, 25), (250, 16)):
-            coarse = generator.normal(0, strength, (cells * 3 // 4, cells, 3)).astype(np.float32)
-            for channel in range(3):
-                layer = Image.fromarray(coarse[..., channel], "F").resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
-                pixels[..., channel] += np.asarray(layer)
-        file = io.BytesIO()
-        Image.fromarray((128 + pixels).clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=QUALITY)
-        encoded.append(file.getvalue())
-    return tuple(encoded)
 
 
 def image_set(n: int) -> ImageSet:

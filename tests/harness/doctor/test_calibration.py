@@ -9,16 +9,21 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from harness.datasets.synthetic import MemoryReader, jpegs
 from harness.doctor import estimate
 from harness.doctor.calibration import file as calibration_file
 from harness.doctor.calibration import measure
 from harness.doctor.calibration.file import file_of, load, rates_here, save
-from harness.doctor.calibration.synthetic import MemoryReader, image_set, jpegs
+from harness.doctor.calibration.synthetic import image_set
 from harness.doctor.calibration.timing import measured
 from harness.doctor.estimate import hours_text
+from harness.doctor.layers import layer_of
 from harness.doctor.rates import ASSUMED, DEFAULTS, MEASURED, ONE_THREAD, Rate, Rates, rate_text
-from harness.doctor.steps import STAGES, Step
+from harness.doctor.steps import STAGES, Step, fit_flops, job_steps
+from harness.doctor.workload import Job
 from harness.suites import Suite, load_suite, parse_suite
+from methods import METHODS
+from methods.base import make_config
 
 #: One rate per name, of a machine that does everything in round numbers.
 ROUND = {name: Rate(1e9, rate.unit, MEASURED, "a size", 0.1) for name, rate in DEFAULTS.items() if name != "training"}
@@ -224,3 +229,36 @@ def test_a_calibration_measures_every_rate_and_leaves_nothing_behind(tmp_path: P
     for rate in rates.values():
         assert rate.value > 0 and rate.source == MEASURED and rate.size and rate.spread is not None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_estimate_counts_the_metrics_of_the_suite() -> None:
+    layer = layer_of("dinov2_vitb14", "blocks.11.mlp.fc2")
+    assert layer is not None
+    config = make_config(METHODS.get("random_dictionary"), {"expansion_factor": 8})
+    job = Job("random_dictionary", config, layer, 100, 10, False)
+    values = {"cells": 1.0, "cells effective_rank": 0.1}
+    rates = Rates({name: Rate(value, "cells/s", MEASURED, "", 0.0) for name, value in values.items()})
+
+    def of_dictionary(metrics: tuple[str, ...] | None, job: Job = job) -> float:
+        steps = job_steps(job._replace(metrics=metrics), rates)
+        return sum(step.seconds for step in steps if step.step == "metrics of the dictionary")
+
+    # One second for what every cell does, and ten for the singular values of 6144 x 768.
+    assert of_dictionary(("r2", "l0")) == pytest.approx(1.0)
+    assert of_dictionary(("r2", "effective_rank")) == of_dictionary(None) == pytest.approx(11.0)
+    # The rows of a split have the width of the input: four times 768.
+    split = job._replace(method="random_split", config=make_config(METHODS.get("random_split"), {"parts": 8}))
+    assert of_dictionary(("effective_rank",), split) == pytest.approx(4 * 11.0)
+
+
+def test_the_atoms_of_an_archetypal_sae_are_computed_in_every_step() -> None:
+    layer = layer_of("dinov2_vitb14", "blocks.11.mlp.fc2")
+    assert layer is not None
+    method = METHODS.get("archetypal_sae")
+    flops = [
+        fit_flops(Job("archetypal_sae", make_config(method, {"epochs": 1, "batch_size": batch}), layer, 4096, 0, True,
+                      reads_input=False), layer)
+        for batch in (1024, 4096)
+    ]  # fmt: skip
+    # Four steps instead of one: three more products of (6144, 6144) and (6144, 768), forward and backward.
+    assert flops[0] - flops[1] == pytest.approx(3 * 6 * 6144 * 6144 * 768)

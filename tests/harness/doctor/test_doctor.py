@@ -186,7 +186,7 @@ def test_states_are_used_if_there_is_room_and_need_none(monkeypatch: pytest.Monk
     states = 8 * 257 * 384 * 4
     with_states = estimate(small(targets=[layer]))
     assert with_states.state_bytes == states
-    monkeypatch.setattr("harness.doctor.disk.SIZE_LIMIT", states - 1)
+    monkeypatch.setattr("harness.activations.prefix_cache.SIZE_LIMIT", states - 1)
     without = estimate(small(targets=[layer]))
     assert without.state_bytes == 0 and without.disk_bytes == with_states.disk_bytes
     paper = estimate(load_suite("paper"))

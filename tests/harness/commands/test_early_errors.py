@@ -29,7 +29,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("run --plugin gone.py", "There is no plugin file 'gone.py'"),
     ("run --token-seed -1", "greater than or equal to 0"),
     ("run --scale huge", "--scale huge: There are tiny, rehearsal"),
-    ("run --scale rehersal", "Did you mean rehearsal"),
+    ("run --scale rehearsel", "Did you mean rehearsal"),
     ("run --budget 3", "--budget belongs to --scale rehearsal"),
     ("run --scale rehearsal --executor ray", "it cannot use --executor ray"),
     ("run --scale rehearsal --log wandb", "--log does not belong to --scale rehearsal"),

@@ -14,6 +14,7 @@ from harness.identity import canonical
 from harness.metrics.base import METRICS
 from methods import METHODS
 from methods.base import MethodConfig
+from methods.elude.products import chosen_precision
 
 #: Parts of a run whose time is logged.
 Stage = Literal["tokens", "head", "baseline", "training", "clustering", "evaluation"]
@@ -31,6 +32,9 @@ STAGE_TITLES: dict[Stage, str] = {
 #: Passes over the features that the fit of a linear probe is assumed to take. Made-up features of 500 classes took up
 #: to 97; real ones of ImageNet have not been measured.
 PROBE_ITERATIONS = 200
+#: Distances per instance that are computed again in float64, and bytes that each of them moves (docs/clustering.md).
+AGAIN = {"tf32": 100.0, "tf32x3": 20.0, "bf16x3": 20.0}
+AGAIN_BYTES = 250e3
 #: Step of an evaluation whose time does not depend on the images.
 DICTIONARY_STEP = "metrics of the dictionary"
 #: Rate of encoder and decoder, if it was measured; it is otherwise that of products.
@@ -268,8 +272,9 @@ def fit_flops(job: Job, layer: Layer) -> float:
             points = _setting(config, "points") or units_of(job, layer)
             per_token += 6 * units_of(job, layer) * points * layer.d_out / (_setting(config, "batch_size") or 1.0)
         return job.n_tokens * epochs * per_token
-    # All pairs of instances twice, for every neuron (docs/elude.md); a multiply-add is two FLOPs.
-    return layer.d_out * 4 * _instances(job) ** 2 * layer.d_in
+    # Two FLOPs per input for all pairs of instances, and at most half as many for the pairs of different components
+    # (docs/clustering.md).
+    return layer.d_out * 3 * _instances(job) ** 2 * layer.d_in
 
 
 def _instances(job: Job) -> float:
@@ -277,6 +282,17 @@ def _instances(job: Job) -> float:
     if (fraction := _setting(job.config, "top_k_fraction")) is None:
         return 0.0
     return min(_setting(job.config, "top_k") or fraction * job.n_tokens, job.n_tokens)
+
+
+def _clustering(job: Job, layer: Layer, flops: float, rates: Rates) -> Iterator[Step]:
+    """Yield the distances, in the precision that is chosen for this process, and those that are computed again."""
+    precision = chosen_precision()
+    if "clustering" in rates.measured or precision == "float32":
+        yield _step("clustering", job.method, flops, "clustering", rates)
+        return
+    yield _step("clustering", f"{job.method}, {precision}", flops, f"clustering {precision}", rates)
+    again = layer.d_out * _instances(job) * AGAIN[precision] * AGAIN_BYTES
+    yield _step("clustering", "distances computed again", again, "device memory", rates)
 
 
 def _pursuit_flops(job: Job) -> float:
@@ -293,7 +309,7 @@ def _fit(job: Job, layer: Layer, rates: Rates) -> Iterator[Step]:
     if _setting(job.config, "epochs") is not None:
         yield _step("training", job.method, flops, f"training {job.method}", rates)
     elif flops:
-        yield _step("clustering", job.method, flops, "clustering", rates)
+        yield from _clustering(job, layer, flops, rates)
         umap = f"UMAP {getattr(job.config, 'umap_backend', '')}"
         if umap in DEFAULTS and _setting(job.config, "umap_dims") is not None:
             yield _step("clustering", umap, layer.d_out * _instances(job), umap, rates)

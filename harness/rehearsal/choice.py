@@ -217,4 +217,4 @@ def _cells(kind: CellKind) -> int:
 def _instances(kinds: Kinds, rates: Rates, budget_s: float) -> int:
     """Return the instances per neuron at which two neurons take a hundredth of the budget, at least 500."""
     widest = max((layer_of_job(kind.representative).d_in for kind in kinds.cells), default=1)
-    return max(500, int(math.sqrt(0.01 * budget_s * rates["clustering"].value / (2 * 4 * widest))))
+    return max(500, int(math.sqrt(0.01 * budget_s * rates["clustering"].value / (2 * 3 * widest))))

@@ -72,7 +72,8 @@ def test_limits_leave_the_whole_report_at_eight_minutes() -> None:
     limits = []
     for file in (ROOT / "benchmarks" / "gpu").glob("*.py"):
         lines = [line for line in file.read_text().splitlines() if line.startswith("LIMIT_S = ")]
-        limits += [int(line.removeprefix("LIMIT_S = ")) for line in lines if file.stem != "hang"]
+        # The rehearsal runs on request only.
+        limits += [int(line.removeprefix("LIMIT_S = ")) for line in lines if file.stem not in ("hang", "rehearsal")]
     assert len(limits) == 8 and sum(limits) <= 480
 
 

@@ -183,6 +183,25 @@ def test_sweeps_and_shared_passes_count_as_the_run_computes_them() -> None:
     assert seconds[1]["evaluation", "forward"] == pytest.approx(3 * seconds[0]["evaluation", "forward"])
 
 
+def test_clustering_is_estimated_in_the_precision_that_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = small(methods=[{"name": "elude", "config": {"top_k": 20, "min_cluster_size": 5}}])
+
+    def steps(rates: Rates) -> dict[str, float]:
+        return {step.step: step.seconds for step in estimate(suite, rates).steps if step.stage == "clustering"}
+
+    monkeypatch.delenv("HARNESS_CLUSTER_PRODUCTS", raising=False)
+    # All pairs of 20 instances for 384 neurons of 1536 inputs, three times as many FLOPs.
+    flops = 384 * 3 * 20**2 * 1536
+    assert steps(Rates()) == {"elude": pytest.approx(flops / 35e12)}
+    monkeypatch.setenv("HARNESS_CLUSTER_PRODUCTS", "tf32")
+    assert steps(Rates()) == {
+        "elude, tf32": pytest.approx(flops / 350e12),
+        "distances computed again": pytest.approx(384 * 20 * 100 * 250e3 / 2.4e12),
+    }
+    # A calibration has measured the precision of this machine.
+    assert steps(Rates(ROUND, overlapping=False)) == {"elude": pytest.approx(flops / 1e9)}
+
+
 def test_layers_of_a_network_share_one_probing_pass() -> None:
     """It runs up to the deepest of them; with random crops a probe needs the centre crop besides."""
 

@@ -219,13 +219,15 @@ def _check_table(report: Report) -> Table:
         ]
         for row in report.check
     ]
-    known = [row for row in report.check if row.estimated is not None]
+    estimated_rows = [row for row in report.check if row.estimated is not None]
     first, predicted, measured = (
         sum(getattr(row, name) for row in report.check) for name in ("first", "predicted", "measured")
     )
-    estimated = sum(row.estimated or 0.0 for row in known)
+    estimated = sum(row.estimated or 0.0 for row in estimated_rows)
     total = [duration_text(first), duration_text(predicted), duration_text(measured), _ratio(measured, predicted)]
-    rows.append(["all", *total, duration_text(estimated), _ratio(sum(row.measured for row in known), estimated)])
+    rows.append(
+        ["all", *total, duration_text(estimated), _ratio(sum(row.measured for row in estimated_rows), estimated)]
+    )
     header = ["part", "share A", "share B predicted", "share B measured", "ratio", "doctor's estimate of B", "ratio"]
     note = "The last ratio is of the parts that doctor estimates."
     return Table("Check: share B, predicted from share A by doctor's sizes", header, rows, notes=[note])

@@ -39,9 +39,9 @@ def rehearsed_suites(
     suites = []
     labels = {kind.key: f"{number + 1}: {kind.title}" for number, kind in enumerate(kinds)}
     for of_backbone in passes:
-        own = [kind for kind in kinds if pass_key(kind.sized) == of_backbone.key]
-        images = probing_images(share, own, layer_of_job(own[0].representative)) if own else 0
-        for group in _groups(own):
+        on_backbone = [kind for kind in kinds if pass_key(kind.sized) == of_backbone.key]
+        images = probing_images(share, on_backbone, layer_of_job(on_backbone[0].representative)) if on_backbone else 0
+        for group in _groups(on_backbone):
             suite = _suite(name, of_backbone, group, labels, share, images)
             suites.append(RehearsedSuite(suite, of_backbone, {labels[kind.key]: kind for kind in group}, images))
     return suites

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class TaskError(Exception):
-    """What a task raised; Ray's own carries the cause too."""
+    """Exception of a task, with its cause, as Ray raises it."""
 
     cause: Exception | None = None
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from decode_counts import count_decodes
 
 from harness import backbones, datasets
 from harness.activations import collect as collecting
@@ -68,14 +69,7 @@ class _SomeBroken:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    healthy = ImageSet.open
-
-    def counting(self: ImageSet, index: int) -> object:
-        counts[self.records[index].name] += 1
-        return healthy(self, index)
-
-    monkeypatch.setattr(ImageSet, "open", counting)
+    counts = count_decodes(monkeypatch)
     return counts
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from decode_counts import count_decodes
 from small_runs import scores, suite_of
 
 from harness import datasets
 from harness.activations import center_crops, prefix_cache
 from harness.cells import plan
-from harness.datasets.base import ImageSet
 from harness.run import run
 from harness.suites import Suite
 from results import open_store
@@ -39,14 +39,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     Passes run the whole network, as with a split whose states before the site are too large to be kept.
     """
-    counts: Counter[str] = Counter()
-    healthy = ImageSet.open
-
-    def counting(self: ImageSet, index: int) -> Any:
-        counts[self.records[index].name] += 1
-        return healthy(self, index)
-
-    monkeypatch.setattr(ImageSet, "open", counting)
+    counts = count_decodes(monkeypatch)
     monkeypatch.setattr(plan, "require_readable", lambda images: None)
     monkeypatch.setattr(prefix_cache, "SIZE_LIMIT", 0)
     return counts

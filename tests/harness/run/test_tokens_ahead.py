@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from decode_counts import count_decodes
 from small_runs import suite_of
 
 from harness import datasets
@@ -15,7 +16,6 @@ from harness.activations.probing_plan import ProbingPlan
 from harness.cells import plan as planning
 from harness.cells.inputs import AheadTokens
 from harness.cells.plan import cells_of, prepare
-from harness.datasets.base import ImageSet
 from harness.run import run
 from harness.run.parts import run_suite
 from harness.run.tokens_ahead import TokensAhead
@@ -44,14 +44,7 @@ def part(folder: Path, name: str, *sites: str, methods: tuple[dict[str, Any], ..
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Number of times that each image is decoded, without stored crops: the number of passes that it was in."""
-    counts: Counter[str] = Counter()
-    healthy = ImageSet.open
-
-    def counting(self: ImageSet, index: int) -> Any:
-        counts[self.records[index].name] += 1
-        return healthy(self, index)
-
-    monkeypatch.setattr(ImageSet, "open", counting)
+    counts = count_decodes(monkeypatch)
     monkeypatch.setattr(planning, "require_readable", lambda images: None)
     monkeypatch.setattr(center_crops, "SIZE_LIMIT", 0)
     return counts

@@ -19,7 +19,7 @@ from _report import report
 from elude_gpu import contributions as synthetic_contributions
 
 from methods.elude.products import PRECISIONS
-from methods.elude.tiled import Tiles, largest_error
+from methods.elude.tiles import Tiles, largest_error
 
 
 def rechecked(x: torch.Tensor, k: int, products: str, sample: int) -> tuple[float, float, float]:

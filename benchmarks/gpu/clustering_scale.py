@@ -14,7 +14,8 @@ from methods.elude.clustering import Clustering, cluster
 from methods.elude.method import distance_bytes
 from methods.elude.products import PRECISIONS
 from methods.elude.spanning_tree import matrix_products
-from methods.elude.tiled import Tiles, core_squares, largest_error
+from methods.elude.tiled import core_distances
+from methods.elude.tiles import Tiles, largest_error
 
 TITLE = "Clustering of one unit, d = 3072"
 ORDER = 2
@@ -118,7 +119,7 @@ def recheck(record: Record, x: torch.Tensor, k: int, memory: int, products: str)
     with matrix_products("tf32"):
         tiles = Tiles(x, memory, products)
         error = largest_error(tiles, 512)
-        core_squares(tiles, k)
+        core_distances(tiles, k, memory)
     record.row(
         "distances computed again",
         n=len(x),

@@ -10,8 +10,8 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from methods.base import Tokens
 from methods.elude.clustering import unit_rows
+from methods.elude.inputs import Inputs
 from methods.elude.kernels import Array
 from methods.elude.spanning_tree import RowThreads, slices
 from methods.tracing import DEVICE, traced
@@ -42,7 +42,7 @@ class Summary(NamedTuple):
 
 
 @traced("gathering of inputs")
-def gather(tokens: Tokens, rows: np.ndarray, weight: Tensor, device: torch.device) -> Contributions:
+def gather(inputs: Inputs, rows: np.ndarray, weight: Tensor, device: torch.device) -> Contributions:
     """Return the contributions of the given tokens to a neuron with weights (d_in,), on ``device``.
 
     Only the directions are held in full (4 n d_in bytes). Inputs are read and normalised in blocks of 128 MiB, in the
@@ -53,7 +53,7 @@ def gather(tokens: Tokens, rows: np.ndarray, weight: Tensor, device: torch.devic
     lengths = torch.empty(n, dtype=torch.float32, device=device)
     weight = weight.to(device)
     for piece in pieces(n, d_in):
-        contributions = tokens.gather("input", rows[piece]).to(device) * weight
+        contributions = inputs.gather(rows[piece], device) * weight
         directions[piece], lengths[piece] = normalise(contributions)
     return Contributions(directions, lengths)
 

@@ -17,6 +17,7 @@ from methods.base import Device, LinearSite, MethodConfig, MethodSpec, Progress,
 from methods.divisible import DivisibleFit
 from methods.elude.clustering import DEFAULT_MEMORY, Clustering, cluster
 from methods.elude.contributions import Contributions, gather, summarise
+from methods.elude.inputs import Inputs
 from methods.elude.instances import top_instances
 from methods.elude.lanes import plan_lanes, side_by_side
 from methods.elude.objectives import Objective
@@ -214,9 +215,11 @@ class ELUDe(AdditiveSplit, DivisibleFit):
             parts |= partial.others(weight, bias, parts)
             memory_bytes = partial.distance_bytes(top_k, memory_bytes)
 
+        inputs = Inputs(tokens, lanes, lane_bytes(top_k, site.d_in, memory_bytes))
+
         def split_unit(item: tuple[int, np.ndarray], lane: torch.device) -> tuple[int, Part]:
             unit, rows = item
-            contributions = gather(tokens, rows, weight[unit], lane)
+            contributions = gather(inputs, rows, weight[unit], lane)
             clusters = self._clusters(contributions, min_cluster_size, seed, memory_bytes)
             return unit, self._part(weight[unit], bias[unit], contributions, clusters)
 
@@ -307,6 +310,11 @@ class ELUDe(AdditiveSplit, DivisibleFit):
 def unit_bytes(top_k: int, d_in: int) -> int:
     """Return the memory of one neuron on a CPU: directions, at worst a centred copy of them, and a distance matrix."""
     return 2 * 4 * top_k * d_in + min(4 * top_k * top_k, DEFAULT_MEMORY)
+
+
+def lane_bytes(top_k: int, d_in: int, memory_bytes: int) -> int:
+    """Return the memory of one neuron on a GPU: directions, at worst a centred copy and its parts, and distances."""
+    return 4 * 4 * top_k * d_in + memory_bytes
 
 
 def distance_bytes(lanes: list[torch.device]) -> int:

@@ -90,10 +90,21 @@ class SplitRows:
     ) -> torch.Tensor:
         """Return start - 2 x[rows] @ x[columns].T as float32, with start (1, columns) float32."""
         out = start
-        pairs = ((0, 0),) if len(self.parts) == 1 else ((0, 1), (1, 0), (0, 0))
-        for left, right in pairs:
-            out = _add_product(out, self.parts[left][rows], self.parts[right][columns])
+        for left, right in self._pairs():
+            out = _add_product(out, self.parts[left][rows], self.parts[right][columns], -2.0)
         return out
+
+    def products(self, rows: torch.Tensor | slice, columns: torch.Tensor | slice) -> torch.Tensor:
+        """Return x[rows] @ x[columns].T as float32."""
+        out = None
+        for left, right in self._pairs():
+            out = _add_product(out, self.parts[left][rows], self.parts[right][columns], 1.0)
+        assert out is not None
+        return out
+
+    def _pairs(self) -> tuple[tuple[int, int], ...]:
+        """Return the pairs of parts whose products are added up, the smallest first."""
+        return ((0, 0),) if len(self.parts) == 1 else ((0, 1), (1, 0), (0, 0))
 
 
 def error_bound(norm: torch.Tensor, low: torch.Tensor, rest: torch.Tensor, d: int) -> torch.Tensor:
@@ -136,20 +147,23 @@ def require_precision(name: str, setting: str = "products") -> None:
         raise ArgumentError(f"{setting} is {name!r}; it must be one of {allowed}.")
 
 
-def _add_product(start: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Return start - 2 left @ right.T in float32."""
-    if left.dtype == torch.float32:
-        return torch.addmm(start, left, right.T, alpha=-2.0)
-    if left.device.type == "cpu":
-        # The same products, exact in float32; the CPU has no product of bfloat16 with a float32 result.
-        return torch.addmm(start, left.float(), right.float().T, alpha=-2.0)
-    try:
-        product = torch.mm(left, right.T, out_dtype=torch.float32)
-    except TypeError as error:
-        raise ArgumentError(
-            f"Products of bfloat16 with a float32 result need torch 2.8, and this is {torch.__version__}: use 'tf32x3'."
-        ) from error
-    return start - 2.0 * product
+def _add_product(start: torch.Tensor | None, left: torch.Tensor, right: torch.Tensor, scale: float) -> torch.Tensor:
+    """Return start + scale left @ right.T in float32; no start is zero."""
+    if left.dtype == torch.bfloat16 and left.device.type != "cpu":
+        try:
+            product = torch.mm(left, right.T, out_dtype=torch.float32)
+        except TypeError as error:
+            raise ArgumentError(
+                f"Products of bfloat16 with a float32 result need torch 2.8, and this is {torch.__version__}: use "
+                "'tf32x3'."
+            ) from error
+        product = product if scale == 1.0 else product.mul_(scale)
+        return product if start is None else product.add_(start)
+    # In float32 on a CPU, which has no product of bfloat16 with a float32 result: the products are exact.
+    left, right = left.float(), right.float()
+    if start is None:
+        return (left @ right.T).mul_(scale) if scale != 1.0 else left @ right.T
+    return torch.addmm(start, left, right.T, alpha=scale)
 
 
 def _norms(rows: torch.Tensor) -> torch.Tensor:

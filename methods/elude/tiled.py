@@ -16,103 +16,13 @@ import torch
 from scipy.cluster.hierarchy import cophenet, linkage
 from scipy.spatial.distance import squareform
 
+from methods.elude.core_distances import core_squares
 from methods.elude.forest import Forest, SpanningTree, shared_cores
-from methods.elude.kernels import SAME, smallest_entries
-from methods.elude.products import SplitRows
-from methods.elude.spanning_tree import RowThreads, centred, matrix_products, rounding_slack, slices
-from methods.errors import ArgumentError
+from methods.elude.kernels import SAME
+from methods.elude.near_points import core_squares_of_triangle, list_sizes
+from methods.elude.spanning_tree import matrix_products, slices
+from methods.elude.tiles import EXACT_BLOCK, Tiles
 from methods.tracing import DEVICE, traced
-
-# Neighbours kept beyond min_samples + 1: room for those that float32 cannot distinguish from the last one.
-SPARE = 16
-# Entries of one float64 block of coordinate differences, or of neighbours processed together.
-EXACT_BLOCK = 1 << 22
-# Rows whose distances to each other are compared with their bound, if products have a reduced precision.
-SAMPLED_ROWS = 64
-
-
-class Tiles:
-    """Blocks (within `slack`) and exact single entries of the squared distance matrix of x (n, d) float32.
-
-    memory_bytes bounds the blocks alive at one time, not x nor the neighbours that are kept (n times min_samples + 17
-    int32). products is "float32", or the precision in which blocks are computed (`products.PRECISIONS`): it changes
-    `slack`, and nothing that is decided.
-    """
-
-    def __init__(self, x: torch.Tensor, memory_bytes: int, products: str = "float32"):
-        self.x = x
-        self.n, self.d = x.shape
-        moved = centred(x)
-        norms = torch.cat([torch.linalg.vecdot(part, part, dim=1).double() for part in torch.split(moved, 65536)])
-        self.norms = norms.float()
-        self.slack = rounding_slack(norms, self.d)
-        self.vectors: torch.Tensor | SplitRows = moved
-        if products != "float32":
-            self.vectors = SplitRows(moved, products)
-            self.slack += self.vectors.slack
-        self.n_exact = 0
-        """number of distances that were computed in float64"""
-        self.plan(memory_bytes)
-        if products != "float32":
-            require_bound(self, products)
-
-    def plan(self, memory_bytes: int) -> None:
-        """Set the sizes of the blocks from memory_bytes; results do not depend on it."""
-        # A strip of all columns, a square tile and the table of points and components each need at most three more
-        # arrays of their size; half is reserved for the matrix product and the allocator.
-        self.strip_rows = max(1, memory_bytes // (32 * self.n))
-        self.tile_side = max(1, min(8192, int((memory_bytes / 32) ** 0.5)))
-        self.table_width = max(2, memory_bytes // (32 * self.n))
-
-    def strip(self, rows: torch.Tensor | slice, columns: torch.Tensor | slice = slice(None)) -> torch.Tensor:
-        """Return squared distances (rows, columns) float32, at least 0."""
-        start = self.norms[columns][None]
-        if isinstance(self.vectors, SplitRows):
-            out = self.vectors.subtract_twice(start, rows, columns)
-        else:
-            out = torch.addmm(start, self.vectors[rows], self.vectors[columns].T, alpha=-2.0)
-        return out.add_(self.norms[rows][:, None]).clamp_min_(0.0)
-
-    def exact(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
-        """Return squared distances (m,) float64 of the pairs i, j (m,), from float64 differences.
-
-        The bits of a distance do not depend on the other pairs of the call.
-        """
-        self.n_exact += len(i)
-        step = max(1, EXACT_BLOCK // self.d)
-        out = torch.empty(len(i), dtype=torch.float64, device=self.x.device)
-        for part in slices(len(i), step):
-            count = part.stop - part.start
-            # A GPU chooses the order of a sum by the shape of the whole block.
-            spare = 0 if self.x.device.type == "cpu" else step - count
-            ends = [torch.nn.functional.pad(end[part], (0, spare)) for end in (i, j)]
-            out[part] = (self.x[ends[0]].double() - self.x[ends[1]].double()).square_().sum(1)[:count]
-        return out
-
-
-def largest_error(tiles: Tiles, count: int) -> float:
-    """Return the largest error of the distances among count rows, spread over all, as a fraction of its bound."""
-    rows = torch.arange(0, tiles.n, max(1, tiles.n // count), device=tiles.x.device)[:count]
-    i, j = rows.repeat_interleave(len(rows)), rows.repeat(len(rows))
-    computed = tiles.n_exact
-    error = (tiles.strip(rows, rows).flatten().double() - tiles.exact(i, j)).abs()
-    tiles.n_exact = computed
-    # Rows of zeros have neither an error nor a bound.
-    return float((error / tiles.slack[i].clamp_min(torch.finfo(torch.float64).tiny)).max())
-
-
-def require_bound(tiles: Tiles, products: str) -> None:
-    """Check the bound on a sample of distances: it assumes how the sums of this device round.
-
-    Raises:
-        ArgumentError: if one of them is wrong by more than the bound.
-    """
-    error = largest_error(tiles, SAMPLED_ROWS)
-    if not error <= 1.0:
-        raise ArgumentError(
-            f"products = {products!r}: a distance is wrong by {error:.3g} times the bound, so this device does not sum "
-            "as the bound assumes and the clusters could be wrong; use 'float32'."
-        )
 
 
 @traced("distances and spanning tree", DEVICE)
@@ -123,7 +33,7 @@ def tiled_spanning_tree(x: torch.Tensor, k: int, memory_bytes: int, products: st
     """
     with matrix_products("ieee" if products == "float32" else "tf32"):
         tiles = Tiles(x, memory_bytes, products)
-        core, neighbours = core_squares(tiles, k)
+        core, neighbours = core_distances(tiles, k, memory_bytes)
         target, host_core = first_edges(core, neighbours), core.cpu().numpy()
         tied = tied_edges(core, neighbours, torch.from_numpy(shared_cores(host_core)).to(x.device))
         del neighbours
@@ -138,76 +48,12 @@ def tiled_spanning_tree(x: torch.Tensor, k: int, memory_bytes: int, products: st
         return forest.tree(host_core, tied.cpu().numpy())
 
 
-def core_squares(tiles: Tiles, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return squared core distances (n,) float64, and points within them (n, min(n, k + 17)) int32, padded with n."""
-    n, device = tiles.n, tiles.x.device
-    width = min(n, k + 1 + SPARE)
-    selected = width
-    core = torch.empty(n, dtype=torch.float64, device=device)
-    neighbours = torch.empty(n, width, dtype=torch.int32, device=device)
-    for rows in slices(n, tiles.strip_rows):
-        squares = tiles.strip(rows)
-        points = torch.arange(rows.start, rows.stop, device=device)
-        squares[points - rows.start, points] = 0.0
-        slack = tiles.slack[rows]
-        while True:
-            values, columns = smallest(squares, selected)
-            near = values[:, k].double()
-            low, high = near - 2.0 * slack, near + 2.0 * slack
-            # The band may extend beyond the selected entries.
-            cut = values[:, -1] <= high if selected < n else torch.zeros_like(near, dtype=torch.bool)
-            if selected >= min(n, 2 * width) or int(cut.sum()) <= len(near) // 16:
-                break
-            selected = min(n, 2 * width, 2 * selected - (k + 1))
-        # Below the band a value cannot be the k-th smallest nor above it; in it the exact distance decides.
-        exact = torch.full_like(values, torch.inf, dtype=torch.float64).masked_fill_(values < low[:, None], -1.0)
-        row, slot = ((values >= low[:, None]) & (values <= high[:, None])).nonzero(as_tuple=True)
-        exact[row, slot] = tiles.exact(points[row], columns[row, slot])
-        part = exact.kthvalue(k + 1, dim=1).values
-        inside = lowest(torch.where(exact <= part[:, None] * SAME, columns, n), width)
-        for r in cut.nonzero()[:, 0].tolist():
-            band = float(low[r]), float(high[r])
-            part[r], inside[r] = whole_row(tiles, squares[r], rows.start + r, band, k, width)
-        core[rows] = part
-        neighbours[rows] = inside.int()
-    return core, neighbours
-
-
-def smallest(squares: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the width smallest entries, ascending, of each row of squares (b, n), and int64 columns: (b, width)."""
-    if squares.device.type != "cpu":
-        return squares.topk(width, dim=1, largest=False, sorted=True)
-    values = torch.empty(len(squares), width)
-    columns = torch.empty(len(squares), width, dtype=torch.int64)
-    arrays = squares.numpy(), values.numpy(), columns.numpy()
-    with RowThreads(*squares.shape) as rows:
-        rows(lambda start, stop: smallest_entries(arrays[0], width, start, stop, arrays[1], arrays[2]))
-    return values, columns
-
-
-def lowest(columns: torch.Tensor, width: int) -> torch.Tensor:
-    """Return the width lowest entries of each row of columns (b, m) int64: which of more points are kept is free."""
-    return columns if columns.shape[1] <= width else columns.sort(dim=1).values[:, :width]
-
-
-def whole_row(
-    tiles: Tiles, squares: torch.Tensor, point: int, band: tuple[float, float], k: int, width: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute `core_squares` for one point, without a limit on the number of points in the band.
-
-    Of more than `width` points within the core distance, those of lowest index are kept: leaving some out may cost a
-    round but does not change the tree.
-    """
-    low, high = band
-    columns = ((squares >= low) & (squares <= high)).nonzero()[:, 0]
-    exact = tiles.exact(torch.full_like(columns, point), columns)
-    below = squares < low
-    core = exact.kthvalue(k + 1 - int(below.sum())).values
-    below[columns[exact <= core * SAME]] = True
-    inside = below.nonzero()[:width, 0]
-    padded = torch.full((width,), tiles.n, dtype=inside.dtype, device=inside.device)
-    padded[: len(inside)] = inside
-    return core, padded
+def core_distances(tiles: Tiles, k: int, memory_bytes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return squared core distances (n,) float64, and points within them (n, m) int32, padded with n."""
+    sizes = list_sizes(tiles.n, k, memory_bytes)
+    if tiles.kernels is None or sizes is None:
+        return core_squares(tiles, k)
+    return core_squares_of_triangle(tiles, k, sizes, tiles.kernels)
 
 
 def first_edges(core: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
@@ -231,7 +77,8 @@ def tied_edges(core: torch.Tensor, neighbours: torch.Tensor, points: torch.Tenso
     padded = torch.cat([core, core.new_tensor([torch.inf])])
     edges = [torch.empty(2, 0, dtype=torch.int64, device=core.device)]
     for part in torch.split(points, max(1, EXACT_BLOCK // neighbours.shape[1])):
-        near = neighbours[part].long()
+        # The order of the neighbours is that of the edges, and it differs from run to run on a GPU.
+        near = neighbours[part].long().sort(1).values
         row, slot = ((padded[near] <= core[part][:, None]) & (near != part[:, None])).nonzero(as_tuple=True)
         edges.append(torch.stack([part[row], near[row, slot]]))
     return torch.cat(edges, dim=1)
@@ -323,19 +170,22 @@ def point_to_component(tiles: Tiles, core: torch.Tensor, component: torch.Tensor
     order = torch.argsort(ranks, stable=True)
     ranks = ranks[order]
     out = torch.full((tiles.n, count), torch.inf, dtype=torch.float32, device=core.device)
-    near = core.float()
+    near, names = core.float(), component.int()
     starts = torch.searchsorted(ranks, torch.arange(count, device=core.device)).tolist()
     for rows in torch.split(order, tiles.tile_side):
         first = int(rank[component[rows[0]]])
         begin = starts[first + 1] if first + 1 < count else tiles.n
+        least = torch.full((len(rows), count), torch.inf, device=core.device)
         for columns in torch.split(order[begin:], tiles.tile_side):
-            weight = tiles.strip(rows, columns).clamp_min_(near[columns])
-            row_component, column_component = component[rows], component[columns]
-            weight.masked_fill_(row_component[:, None] == column_component[None], torch.inf)
-            names, local = torch.unique(column_component, return_inverse=True)
-            least = torch.full((len(rows), len(names)), torch.inf, device=core.device)
-            least.scatter_reduce_(1, local[None].expand(len(rows), -1), weight, "amin")
-            out[rows[:, None], names[None]] = torch.minimum(out[rows[:, None], names[None]], least)
+            if tiles.kernels is not None:
+                row_ends = tiles.norms[rows], names[rows]
+                column_ends = tiles.norms[columns], near[columns], names[columns]
+                tiles.kernels.least_by_component(tiles.dots(rows, columns), row_ends, column_ends, least)
+            else:
+                weight = tiles.strip(rows, columns).clamp_min_(near[columns])
+                weight.masked_fill_(names[rows][:, None] == names[columns][None], torch.inf)
+                least.scatter_reduce_(1, component[columns][None].expand(len(rows), -1), weight, "amin")
+        out[rows] = least
     return out
 
 

@@ -23,6 +23,7 @@ import methods
 from methods.elude import contributions, resume, split
 from methods.elude.clustering import cluster, unit_rows
 from methods.elude.contributions import gather, normalise, summarise
+from methods.elude.inputs import Inputs
 from methods.elude.lanes import plan_lanes, side_by_side
 from methods.elude.method import ELUDe
 from methods.elude.objectives import best_of, contrast, ratio, share
@@ -262,9 +263,10 @@ def test_an_error_in_a_lane_reaches_the_caller_and_items_are_taken_as_needed() -
 def test_pieces_change_nothing(layer: tuple[MemorySite, MemoryTokens], monkeypatch: pytest.MonkeyPatch) -> None:
     site, tokens = layer
     rows = np.arange(5, 120, 3)
-    once = gather(tokens, rows, site.weight[0], torch.device("cpu"))
+    inputs = Inputs(tokens, [torch.device("cpu")], 0)
+    once = gather(inputs, rows, site.weight[0], torch.device("cpu"))
     monkeypatch.setattr(contributions, "PIECE", 4 * site.d_in * 7)
-    pieces = gather(tokens, rows, site.weight[0], torch.device("cpu"))
+    pieces = gather(inputs, rows, site.weight[0], torch.device("cpu"))
     assert all(torch.equal(a, b) for a, b in zip(once, pieces, strict=True))
     raw = tokens.gather("input", rows) * site.weight[0]
     torch.testing.assert_close(once.directions * once.lengths[:, None], raw)

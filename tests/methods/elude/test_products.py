@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from in_memory import small_layer
 
 import methods
+from methods.elude import core_distances, products, tiles
 from methods.elude import method as method_module
-from methods.elude import products, tiled
 from methods.elude.clustering import cluster, unit_rows
 from methods.elude.products import PRECISIONS, VARIABLE, SplitRows, to_bfloat16, to_tf32
-from methods.elude.tiled import Tiles, largest_error, tiled_spanning_tree
+from methods.elude.tiled import tiled_spanning_tree
+from methods.elude.tiles import Tiles, largest_error
 from methods.errors import ArgumentError
 
 NAMES = sorted(PRECISIONS)
@@ -176,7 +177,7 @@ def test_without_the_bound_the_tree_would_differ(monkeypatch: pytest.MonkeyPatch
     """So the tests above would notice a bound that is too small."""
     x = contributions(4, 400, 96)
     monkeypatch.setattr(products, "error_bound", without_bound)
-    monkeypatch.setattr(tiled, "require_bound", lambda tiles, products: None)
+    monkeypatch.setattr(tiles, "require_bound", lambda *_: None)
     expected, tree = tiled_spanning_tree(x, 12, 1 << 20), tiled_spanning_tree(x, 12, 1 << 20, "tf32")
     assert not np.array_equal(tree.core, expected.core)
 
@@ -192,25 +193,27 @@ def test_a_device_whose_sums_break_the_bound_is_refused(monkeypatch: pytest.Monk
 def test_more_entries_are_selected_if_the_band_is_wide(monkeypatch: pytest.MonkeyPatch) -> None:
     widths: list[int] = []
     rows: list[int] = []
-    plain, whole = tiled.smallest, tiled.whole_row
-    monkeypatch.setattr(tiled, "smallest", lambda squares, width: widths.append(width) or plain(squares, width))
-    monkeypatch.setattr(tiled, "whole_row", lambda *a: rows.append(a[2]) or whole(*a))
+    plain, whole = core_distances.smallest, core_distances.whole_row
+    monkeypatch.setattr(
+        core_distances, "smallest", lambda squares, width: widths.append(width) or plain(squares, width)
+    )
+    monkeypatch.setattr(core_distances, "whole_row", lambda *a: rows.append(a[2]) or whole(*a))
     # All points are nearly equally far from each other.
     x = torch.eye(400) + 1e-3 * torch.randn(400, 400, generator=torch.Generator().manual_seed(0))
     tiled_spanning_tree(x, 10, 1 << 24, "tf32")
-    assert len(set(widths)) > 1 and max(widths) <= 2 * (10 + 1 + tiled.SPARE)
+    assert len(set(widths)) > 1 and max(widths) <= 2 * (10 + 1 + core_distances.SPARE)
     widths.clear()
     tiled_spanning_tree(contributions(5, 300, 64), 10, 1 << 24)
-    assert set(widths) == {10 + 1 + tiled.SPARE}, "float32 needs no more on such data"
+    assert set(widths) == {10 + 1 + core_distances.SPARE}, "float32 needs no more on such data"
 
 
 def test_few_distances_are_computed_again() -> None:
     x = contributions(6, 2000, 768)
     shares = {}
     for name in ("float32", *NAMES):
-        tiles = Tiles(x, 1 << 26, name)
-        tiled.core_squares(tiles, 40)
-        shares[name] = tiles.n_exact / 2000**2
+        blocks = Tiles(x, 1 << 26, name)
+        core_distances.core_squares(blocks, 40)
+        shares[name] = blocks.n_exact / 2000**2
     assert shares["float32"] < shares["tf32x3"] <= shares["bf16x3"] < shares["tf32"] < 0.02
 
 

@@ -1,0 +1,73 @@
+"""Inputs of the tokens of a fit: copied to each GPU once if they fit there, otherwise gathered for every neuron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from methods.base import Tokens
+from methods.elude.spanning_tree import slices
+from methods.memory import free_memory, is_out_of_memory
+from methods.tracing import traced
+
+#: Share of the memory that the lanes leave which the inputs may take.
+SHARE = 0.9
+
+#: Entries that are copied at once: 64 MiB of float32.
+COPIED_ENTRIES = 1 << 24
+
+#: Types in which inputs are kept; others are converted to float32.
+KEPT_TYPES = (torch.float16, torch.bfloat16, torch.float32)
+
+
+class Inputs:
+    """Rows of the field "input". Their values are the same from wherever they come.
+
+    Args:
+        tokens: token set of the fit.
+        lanes: device of each lane; the inputs are not copied to a CPU, where they are.
+        lane_bytes: memory of the device that each lane needs beside the inputs.
+    """
+
+    def __init__(self, tokens: Tokens, lanes: Sequence[torch.device], lane_bytes: int) -> None:
+        self.tokens = tokens
+        self._copies: dict[torch.device, Tensor] = {}
+        for device in dict.fromkeys(lane for lane in lanes if lane.type != "cpu"):
+            copy = self._copied_to(device, lanes.count(device) * lane_bytes)
+            if copy is not None:
+                self._copies[device] = copy
+
+    def gather(self, rows: np.ndarray, device: torch.device) -> Tensor:
+        """Return the given rows (m,) as float32 (m, d_in) on a device of the lanes."""
+        copy = self._copies.get(device)
+        if copy is None:
+            return self.tokens.gather("input", rows).to(device)
+        return copy.index_select(0, torch.from_numpy(np.asarray(rows, np.int64)).to(device)).float()
+
+    @traced("copy of inputs to the device")
+    def _copied_to(self, device: torch.device, needed: int) -> Tensor | None:
+        """Return all inputs on a device in the type in which they are stored; None if the memory is not enough."""
+        n, width = self.tokens.n, self.tokens.width("input")
+        dtype = self._stored(0, min(1, n)).dtype
+        free = free_memory(device)
+        if free is None or n * width * dtype.itemsize > SHARE * (free - needed):
+            return None
+        try:
+            copy = torch.empty(n, width, dtype=dtype, device=device)
+            for part in slices(n, max(1, COPIED_ENTRIES // width)):
+                copy[part] = self._stored(part.start, part.stop).to(device)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+        return copy
+
+    def _stored(self, start: int, stop: int) -> Tensor:
+        stored = getattr(self.tokens, "stored", None)
+        rows: Tensor = (
+            self.tokens.gather("input", np.arange(start, stop)) if stored is None else stored("input", start, stop)
+        )
+        return rows if rows.dtype in KEPT_TYPES else rows.float()

@@ -14,7 +14,7 @@ from harness.identity import canonical
 from harness.metrics.base import METRICS
 from methods import METHODS
 from methods.base import MethodConfig
-from methods.elude.products import chosen_precision
+from methods.elude.products import AUTO, chosen_precision
 
 #: Parts of a run whose time is logged.
 Stage = Literal["tokens", "head", "baseline", "training", "clustering", "evaluation"]
@@ -286,7 +286,9 @@ def _instances(job: Job) -> float:
 
 def _clustering(job: Job, layer: Layer, flops: float, rates: Rates) -> Iterator[Step]:
     """Yield the distances, in the precision that is chosen for this process, and those that are computed again."""
-    precision = chosen_precision()
+    chosen = chosen_precision()
+    # The assumed rates are those of a GPU with TF32.
+    precision = "tf32" if chosen == AUTO else chosen
     if "clustering" in rates.measured or precision == "float32":
         yield _step("clustering", job.method, flops, "clustering", rates)
         return

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from methods.elude.hierarchy import Selection, condense, linkage, renumber
-from methods.elude.products import require_precision
+from methods.elude.products import AUTO, precision_on, require_precision
 from methods.elude.spanning_tree import spanning_tree
 from methods.elude.tiled import tiled_spanning_tree
 from methods.errors import ArgumentError, first_line
@@ -83,7 +83,7 @@ def cluster(
     cluster_selection_epsilon: float = 0.0,
     zero_is_noise: bool = True,
     portable_ties: bool = False,
-    products: str = "float32",
+    products: str = AUTO,
 ) -> Clustering:
     """Cluster the rows of x, unchanged, by HDBSCAN (Campello et al., PAKDD 2013) with the Euclidean metric.
 
@@ -102,6 +102,10 @@ def cluster(
     portable_ties              merges at exactly equal distance are ordered as hdbscan orders them on this machine; True
                                orders them the same on every machine, and then some points on the border between two
                                clusters differ from hdbscan's ("exact" only)
+
+    products                   precision of the products that distances come from: "float32", "tf32", "tf32x3" or
+                               "bf16x3"; "auto": TF32 on a GPU that has it, else float32. Distances whose error could
+                               change the result are computed again, so the result is the same (docs/clustering.md)
 
     The result is a function of x and the options: the same bits on every run on the same machine. Raises ArgumentError
     for options or data outside the above, ImportError if a backend's package is missing.
@@ -186,7 +190,7 @@ def _exact(points: torch.Tensor, options: ClusteringOptions) -> Selection:
     from hdbscan._hdbscan_tree import compute_stability, get_clusters
 
     fits = points.device.type == "cpu" and 4 * len(points) ** 2 <= options.memory_bytes
-    if fits and options.products == "float32":
+    if fits and precision_on(points.device, options.products) == "float32":
         tree = spanning_tree(points, options.min_samples)
     else:
         tree = tiled_spanning_tree(points, options.min_samples, options.memory_bytes, options.products)

@@ -18,7 +18,7 @@ from types import ModuleType
 import torch
 
 #: Sides of the block of a tile that one program reads.
-BLOCK_ROWS, BLOCK_COLUMNS = 64, 128
+BLOCK_ROWS, BLOCK_COLUMNS = 16, 128
 #: Pairs of rows that one program compares, and columns it reads at once.
 PAIRS, CHUNK = 4, 256
 

@@ -22,7 +22,7 @@ from methods.elude.instances import top_instances
 from methods.elude.lanes import plan_lanes, side_by_side
 from methods.elude.objectives import Objective
 from methods.elude.partial import partial_fit
-from methods.elude.products import chosen_precision
+from methods.elude.products import chosen_precision, precision_on
 from methods.elude.reduction import UmapBackend, reduce_dimensions
 from methods.elude.resume import Part, UnitFiles, build_key
 from methods.elude.splitting import Scores, WinnerRule, split_by, unsplit
@@ -105,6 +105,9 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         uses_seed=False,
     )
     Config = ELUDeConfig
+
+    #: Precision of the distances of the last fit, see :mod:`methods.elude.products`.
+    _precision: str = "float32"
     fitted = (*AdditiveSplit.fitted, "margin", "n_noise", "n_instances")
 
     margin: Tensor
@@ -194,7 +197,8 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         """
         settings: ELUDeConfig = self.config
         top_k, min_cluster_size = self.sizes(tokens.n)
-        chosen_precision()  # A wrong name is an error before anything is computed.
+        # A wrong name is an error before anything is computed.
+        precision = chosen_precision()
         if workers is not None and workers < 1:
             raise UserError(f"elude: workers = {workers}; it must be at least 1, or None.")
         # umap-learn's compiled code may not run in two threads at once; cuML's has not been tried.
@@ -203,6 +207,7 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         is_alone = settings.umap_dims is not None or (partial is not None and torch.device(device).type == "cpu")
         n_lanes = 1 if is_alone else workers
         lanes = plan_lanes(device, n_lanes, unit_bytes(top_k, site.d_in))
+        self._precision = precision_on(lanes[0], precision)
         files: UnitFiles | None = None
         parts: dict[int, Part] = {}
         if checkpoint_dir is not None:
@@ -282,8 +287,9 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         self.assemble([part.weights for part in parts], [part.biases for part in parts])
         n_unsplit = int(self.margin.isnan().sum())
         self.notes = [f"{n_unsplit} of {len(parts)} neurons have fewer than two clusters and were left unsplit."]
-        if (precision := chosen_precision()) != "float32" and self.config.backend == "exact":
-            self.notes.append(f"Distances were computed in {precision}, and again in float64 where that left doubt.")
+        if self._precision != "float32" and self.config.backend == "exact":
+            name = self._precision
+            self.notes.append(f"Distances were computed in {name}, and again in float64 where that left doubt.")
 
     def sizes(self, n_tokens: int) -> tuple[int, int]:
         """Return (top_k, min_cluster_size) for a probing set of ``n_tokens`` tokens.

@@ -58,6 +58,9 @@ PRECISIONS = {
 }
 
 
+#: The fastest precision of the device, see :func:`precision_on`.
+AUTO = "auto"
+
 #: Environment variable with the precision of ELUDe's fits. It is no setting of the method: it changes no result.
 VARIABLE = "HARNESS_CLUSTER_PRODUCTS"
 
@@ -126,12 +129,12 @@ def error_bound(norm: torch.Tensor, low: torch.Tensor, rest: torch.Tensor, d: in
 
 
 def chosen_precision() -> str:
-    """Return the precision that the user has chosen for fits by :data:`VARIABLE`; "float32" if there is none.
+    """Return the precision that the user has chosen for fits by :data:`VARIABLE`; "auto" if there is none.
 
     Raises:
         ArgumentError: if there is no such precision.
     """
-    name = os.environ.get(VARIABLE) or "float32"
+    name = os.environ.get(VARIABLE) or AUTO
     require_precision(name, VARIABLE)
     return name
 
@@ -140,11 +143,19 @@ def require_precision(name: str, setting: str = "products") -> None:
     """Check the name of a precision.
 
     Raises:
-        ArgumentError: if it is neither "float32" nor one of :data:`PRECISIONS`.
+        ArgumentError: if it is none of "auto", "float32" and :data:`PRECISIONS`.
     """
-    if name not in ("float32", *PRECISIONS):
-        allowed = ", ".join(map(repr, ("float32", *PRECISIONS)))
+    if name not in (AUTO, "float32", *PRECISIONS):
+        allowed = ", ".join(map(repr, (AUTO, "float32", *PRECISIONS)))
         raise ArgumentError(f"{setting} is {name!r}; it must be one of {allowed}.")
+
+
+def precision_on(device: torch.device, name: str) -> str:
+    """Return the precision that "auto" stands for on a device: TF32 if it has tensor cores for it, else float32."""
+    if name != AUTO:
+        return name
+    has_tf32 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return "tf32" if has_tf32 else "float32"
 
 
 def _add_product(start: torch.Tensor | None, left: torch.Tensor, right: torch.Tensor, scale: float) -> torch.Tensor:

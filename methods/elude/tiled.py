@@ -9,6 +9,7 @@ weights have the same order as in memory, so the tree is the same (docs/clusteri
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -20,17 +21,34 @@ from methods.elude.core_distances import core_squares
 from methods.elude.forest import Forest, SpanningTree, shared_cores
 from methods.elude.kernels import SAME
 from methods.elude.near_points import core_squares_of_triangle, list_sizes
+from methods.elude.products import AUTO, precision_on
 from methods.elude.spanning_tree import matrix_products, slices
-from methods.elude.tiles import EXACT_BLOCK, Tiles
+from methods.elude.tiles import EXACT_BLOCK, BoundError, Tiles
 from methods.tracing import DEVICE, traced
 
 
 @traced("distances and spanning tree", DEVICE)
-def tiled_spanning_tree(x: torch.Tensor, k: int, memory_bytes: int, products: str = "float32") -> SpanningTree:
+def tiled_spanning_tree(x: torch.Tensor, k: int, memory_bytes: int, products: str = AUTO) -> SpanningTree:
     """Return the minimum spanning tree of x (n, d) float32 on any device, under mutual reachability.
 
     k is the number of other points within a core distance, 1 <= k < n. The tree does not depend on products.
+
+    Raises:
+        BoundError: if products have the given reduced precision and errors on this device are larger than assumed. With
+            "auto", the tree is then computed in float32.
     """
+    precision = precision_on(x.device, products)
+    if products == AUTO and precision != "float32":
+        try:
+            return _spanning_tree(x, k, memory_bytes, precision)
+        except BoundError as error:
+            warnings.warn(f"{error} Distances are computed in float32.", stacklevel=2)
+            precision = "float32"
+    return _spanning_tree(x, k, memory_bytes, precision)
+
+
+def _spanning_tree(x: torch.Tensor, k: int, memory_bytes: int, products: str) -> SpanningTree:
+    """Compute :func:`tiled_spanning_tree` in the precision "float32" or a reduced one."""
     with matrix_products("ieee" if products == "float32" else "tf32"):
         tiles = Tiles(x, memory_bytes, products)
         core, neighbours = core_distances(tiles, k, memory_bytes)

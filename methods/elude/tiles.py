@@ -15,6 +15,10 @@ EXACT_BLOCK = 1 << 22
 SAMPLED_ROWS = 64
 
 
+class BoundError(ArgumentError):
+    """A distance is wrong by more than its bound."""
+
+
 class Tiles:
     """Blocks (within `slack`) and exact single entries of the squared distance matrix of x (n, d) float32.
 
@@ -101,11 +105,11 @@ def require_bound(tiles: Tiles, products: str) -> None:
     """Check the bound on a sample of distances: it assumes how the sums of this device round.
 
     Raises:
-        ArgumentError: if one of them is wrong by more than the bound.
+        BoundError: if one of them is wrong by more than the bound.
     """
     error = largest_error(tiles, SAMPLED_ROWS)
     if not error <= 1.0:
-        raise ArgumentError(
+        raise BoundError(
             f"products = {products!r}: a distance is wrong by {error:.3g} times the bound, so this device does not sum "
             "as the bound assumes and the clusters could be wrong; use 'float32'."
         )

@@ -197,3 +197,18 @@ def test_a_gpu_on_which_triton_fails_is_used_without_it(monkeypatch: pytest.Monk
         assert fused._tried(torch.device("cpu")) is None, "it is said once"
     fused._tried.cache_clear()
     assert fused.kernels(torch.device("cpu")) is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: the kernels ran in the interpreter only")
+@pytest.mark.parametrize("products", ["float32", "tf32", "tf32x3", "bf16x3"])
+def test_the_same_tree_on_a_gpu(monkeypatch: pytest.MonkeyPatch, products: str) -> None:
+    x = points(5, 20_000, 100).cuda()
+    assert fused.kernels(x.device) is not None and near_points.list_sizes(len(x), 500, 1 << 30) is not None
+    tree = tiled_spanning_tree(x, 500, 1 << 30, products)
+    again = tiled_spanning_tree(x, 500, 1 << 30, products)
+    monkeypatch.setattr(tiles, "kernels", lambda device: None)
+    expected = tiled_spanning_tree(x, 500, 1 << 30, "float32")
+    for found, repeated, right in zip(tree, again, expected, strict=True):
+        np.testing.assert_array_equal(found, repeated)
+        np.testing.assert_allclose(found, right, rtol=1e-12)

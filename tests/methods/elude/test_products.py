@@ -238,7 +238,7 @@ def test_a_fit_with_the_variable_is_the_same_to_the_bit(monkeypatch: pytest.Monk
         )
         assert fitted.config == expected.config and name in fitted.notes[-1]
     monkeypatch.setenv(VARIABLE, "half")
-    with pytest.raises(ArgumentError, match=rf"{VARIABLE} is 'half'; it must be one of 'float32'"):
+    with pytest.raises(ArgumentError, match=rf"{VARIABLE} is 'half'; it must be one of 'auto', 'float32'"):
         methods.create("elude", **settings).fit(tokens, site)
 
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from in_memory import small_layer
 
 import methods
-from methods.elude import core_distances, products, tiles
+from methods.elude import core_distances, products, tiled, tiles
 from methods.elude import method as method_module
 from methods.elude.clustering import cluster, unit_rows
-from methods.elude.products import PRECISIONS, VARIABLE, SplitRows, to_bfloat16, to_tf32
+from methods.elude.products import PRECISIONS, VARIABLE, SplitRows, precision_on, to_bfloat16, to_tf32
 from methods.elude.tiled import tiled_spanning_tree
-from methods.elude.tiles import Tiles, largest_error
+from methods.elude.tiles import BoundError, Tiles, largest_error
 from methods.errors import ArgumentError
 
 NAMES = sorted(PRECISIONS)
@@ -218,7 +218,7 @@ def test_few_distances_are_computed_again() -> None:
 
 
 def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(ArgumentError, match=r"products is 'fp8'; it must be one of 'float32', 'tf32'"):
+    with pytest.raises(ArgumentError, match=r"products is 'fp8'; it must be one of 'auto', 'float32', 'tf32'"):
         cluster(torch.zeros(4, 2), min_cluster_size=2, products="fp8")
 
 
@@ -240,6 +240,29 @@ def test_a_fit_with_the_variable_is_the_same_to_the_bit(monkeypatch: pytest.Monk
     monkeypatch.setenv(VARIABLE, "half")
     with pytest.raises(ArgumentError, match=rf"{VARIABLE} is 'half'; it must be one of 'auto', 'float32'"):
         methods.create("elude", **settings).fit(tokens, site)
+
+
+def test_auto_is_tf32_on_a_gpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for capability, expected in (((7, 5), "float32"), ((8, 0), "tf32"), ((9, 0), "tf32")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
+        assert precision_on(torch.device("cuda", 0), "auto") == expected
+        assert precision_on(torch.device("cuda", 0), "float32") == "float32"
+    assert precision_on(torch.device("cpu"), "auto") == "float32"
+    assert precision_on(torch.device("cpu"), "bf16x3") == "bf16x3"
+
+
+def test_auto_computes_in_float32_where_sums_break_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = contributions(4, 400, 96)
+    expected = tiled_spanning_tree(x, 12, 1 << 20, "float32")
+    monkeypatch.setattr(tiled, "precision_on", lambda device, name: "tf32" if name == "auto" else name)
+    monkeypatch.setattr(products, "error_bound", without_bound)
+    with pytest.warns(
+        UserWarning, match=r"products = 'tf32': .* times the bound.* Distances are computed in float32\."
+    ):
+        tree = tiled_spanning_tree(x, 12, 1 << 20, "auto")
+    assert all(np.array_equal(found, right) for found, right in zip(tree, expected, strict=True))
+    with pytest.raises(BoundError):
+        tiled_spanning_tree(x, 12, 1 << 20, "tf32")
 
 
 @pytest.mark.gpu

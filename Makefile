@@ -75,7 +75,7 @@ docs: setup
 		--editable ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-# Everything worth measuring on a GPU, in about eight minutes; -tiny tests the report itself on the CPU.
+# Everything worth measuring on a GPU, in about nine minutes; -tiny tests the report itself on the CPU.
 gpu-report: setup
 	$(BIN)/python benchmarks/gpu_report.py
 

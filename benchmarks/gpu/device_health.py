@@ -16,8 +16,8 @@ from harness.cells.run_cell import OUT_OF_MEMORY
 from methods.plugin_files import load_plugin_file
 
 TITLE = "Leaks over 20 cells, and a method that runs out of memory"
-ORDER = 7
-LIMIT_S = 20
+ORDER = 8
+LIMIT_S = 35
 
 GREEDY = '''
 """Method that allocates a petabyte."""
@@ -48,6 +48,21 @@ class Greedy(Method):
 '''
 
 
+def allocated_mib(record: Record) -> float:
+    """Return the MiB of tensors on the device; 0.0 on a CPU.
+
+    PyTorch's allocator also holds a workspace of cuBLAS, 32 MiB on Hopper, for each handle and stream. A thread that
+    multiplies while others exist takes a further handle, and the workspace stays when the thread has ended: these are
+    freed first.
+    """
+    gc.collect()
+    if not record.on_gpu:
+        return 0.0
+    torch.cuda.synchronize(record.device)
+    torch._C._cuda_clearCublasWorkspaces()
+    return torch.cuda.memory_allocated(record.device) / 2**20
+
+
 def run(record: Record) -> None:
     """Run 20 cells in one process, then a suite whose first method fails and whose second must still run."""
     device = str(record.device)
@@ -58,8 +73,7 @@ def run(record: Record) -> None:
         for some in (seeds[:2], seeds):
             suite = small_suite(("topk_sae",), some)
             summary = harness.run_suite(suite, store=store, device=device)
-            gc.collect()
-            allocated.append(torch.cuda.memory_allocated(record.device) / 2**20 if record.on_gpu else 0.0)
+            allocated.append(allocated_mib(record))
             record.row("cells", finished=summary.finished, failed=summary.failed, allocated_mib=allocated[-1])
         record.check("MiB that the further cells left allocated", allocated[1] - allocated[0], 1.0)
 

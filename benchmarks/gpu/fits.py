@@ -16,7 +16,7 @@ from methods.elude.reduction import reduce_dimensions
 
 TITLE = "Fits: training tokens on the device and read ahead, the probe's fit, UMAP in cuML"
 ORDER = 7
-LIMIT_S = 60
+LIMIT_S = 55
 
 #: Images and classes of ImageNet-1k.
 IMAGES, CLASSES = 1_281_167, 1000

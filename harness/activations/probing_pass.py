@@ -140,7 +140,8 @@ def run_pass(
 
     done = 0
     # One batch is stored while the next one passes through the network.
-    with ThreadPoolExecutor(1, initializer=numerics.set_threads, initargs=(torch.get_num_threads(),)) as background:
+    threads, device = torch.get_num_threads(), backbone.device
+    with ThreadPoolExecutor(1, initializer=_start_thread, initargs=(threads, device)) as background:
         storing: Future[None] | None = None
         for batch in _views(backbone, images, crops, folder, batch_size, report, with_center=with_center):
             views = batch.images
@@ -160,6 +161,15 @@ def run_pass(
             progress(done, len(images), "probing images")
         if storing is not None:
             storing.result()
+
+
+def _start_thread(threads: int, device: torch.device) -> None:
+    numerics.set_threads(threads)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        # set_device may do nothing for the default device. The first use of the device gives the thread its context;
+        # if that is a product, as in a site's check, cuBLAS warns.
+        torch.zeros(1, device=device)
 
 
 def _samples(image_indices: Sequence[int], plan: ProbingPlan, n_tokens: int) -> list[Tensor]:

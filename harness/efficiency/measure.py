@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import NamedTuple
 
@@ -53,6 +53,7 @@ def measure(
     *,
     clock: Clock | None = None,
     compiler: Compile = compile_step,
+    modes: Collection[str] | None = None,
     progress: Progress = no_progress,
 ) -> EfficiencyMeasurement:
     """Time a fitted method in the network, in turns with the unmodified network, and measure the peaks of memory.
@@ -63,6 +64,7 @@ def measure(
         protocol: number of batches, and whether to measure compiled networks too.
         clock: clock of the timings; None selects the clock for the device.
         compiler: function that compiles a step. If it raises, the measurement gets a note.
+        modes: modes to measure; those that the method does not have are ignored. None: all.
         progress: called after each pair of batches.
 
     Raises:
@@ -74,7 +76,7 @@ def measure(
     measurements: list[ModeMeasurement] = []
     notes: list[str] = []
     for compiled in (False, True) if protocol.compiled else (False,):
-        for mode in modes_of(method):
+        for mode in (mode for mode in modes_of(method) if modes is None or mode in modes):
             with integrated(backbone, path, method, mode) as changed, torch.inference_mode():
                 reference: Step = backbone.features
                 if compiled:

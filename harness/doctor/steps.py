@@ -14,7 +14,6 @@ from harness.identity import canonical
 from harness.metrics.base import METRICS
 from methods import METHODS
 from methods.base import MethodConfig
-from methods.elude.products import AUTO, chosen_precision
 
 #: Parts of a run whose time is logged.
 Stage = Literal["tokens", "head", "baseline", "training", "clustering", "evaluation"]
@@ -286,6 +285,9 @@ def _instances(job: Job) -> float:
 
 def _clustering(job: Job, layer: Layer, flops: float, rates: Rates) -> Iterator[Step]:
     """Yield the distances, in the precision that is chosen for this process, and those that are computed again."""
+    # Here, so that a suite without ELUDe does not import it.
+    from methods.elude.products import AUTO, chosen_precision
+
     chosen = chosen_precision()
     # The assumed rates are those of a GPU with TF32.
     precision = "tf32" if chosen == AUTO else chosen

@@ -12,6 +12,7 @@ import torch
 
 from methods.elude.hierarchy import Selection, condense, linkage, renumber
 from methods.elude.products import AUTO, precision_on, require_precision
+from methods.elude.selection import select
 from methods.elude.spanning_tree import spanning_tree
 from methods.elude.tiled import tiled_spanning_tree
 from methods.errors import ArgumentError, first_line
@@ -186,17 +187,13 @@ def _is_count(value: Any, least: int) -> bool:
 
 
 def _exact(points: torch.Tensor, options: ClusteringOptions) -> Selection:
-    # hdbscan's own stability and selection, to match its results.
-    from hdbscan._hdbscan_tree import compute_stability, get_clusters
-
     fits = points.device.type == "cpu" and 4 * len(points) ** 2 <= options.memory_bytes
     if fits and precision_on(points.device, options.products) == "float32":
         tree = spanning_tree(points, options.min_samples)
     else:
         tree = tiled_spanning_tree(points, options.min_samples, options.memory_bytes, options.products)
     condensed = condense(linkage(tree, portable_ties=options.portable_ties), options.min_cluster_size)
-    stability = compute_stability(condensed)
-    return Selection(*get_clusters(condensed, stability, options.selection, False, False, options.epsilon))
+    return select(condensed, len(points), options.selection, options.epsilon)
 
 
 def _as_hdbscan(options: ClusteringOptions) -> dict[str, Any]:

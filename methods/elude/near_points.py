@@ -19,10 +19,10 @@ from methods.elude.spanning_tree import slices
 from methods.elude.tiles import Tiles
 
 # Points of the sample that are expected within a core distance, and standard deviations between the estimate and the
-# limit of a list: one list in ten thousand is then too short.
-HITS, DEVIATIONS = 64, 4.0
+# limit of a list: one list in a few thousand is then too short. A larger sample gives shorter lists and costs more.
+HITS, DEVIATIONS = 32, 4.0
 # Length of the lists, as a multiple of the length that is expected.
-ROOM = 1.5
+ROOM = 1.35
 # Entries of the lists that are processed together.
 BLOCK = 1 << 25
 

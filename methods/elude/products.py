@@ -57,6 +57,12 @@ PRECISIONS = {
     "bf16x3": Precision(to_bfloat16, 2),
 }
 
+#: Precision that finds the rows which can contain the cheapest edge between two clusters. There are few of these, and
+#: each is decided by distances of the chosen precision, so its large error costs nothing.
+ROUGH = "bf16"
+
+_PRECISIONS = PRECISIONS | {ROUGH: Precision(to_bfloat16, 1)}
+
 
 #: The fastest precision of the device, see :func:`precision_on`.
 AUTO = "auto"
@@ -72,7 +78,7 @@ class SplitRows:
     """
 
     def __init__(self, x: torch.Tensor, precision: str):
-        rounded, count = PRECISIONS[precision]
+        rounded, count = _PRECISIONS[precision]
         self.parts = [torch.empty_like(x, dtype=rounded(x[:0]).dtype) for _ in range(count)]
         # Lengths of the rows, of their second parts and of what the parts leave.
         norm, low, left = (torch.zeros(len(x), dtype=torch.float64, device=x.device) for _ in range(3))
@@ -156,6 +162,18 @@ def precision_on(device: torch.device, name: str) -> str:
         return name
     has_tf32 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     return "tf32" if has_tf32 else "float32"
+
+
+def has_bfloat16_products(device: torch.device) -> bool:
+    """Return True if a device multiplies bfloat16 with a float32 result: on a GPU, PyTorch 2.8 or later is needed."""
+    if device.type == "cpu":
+        return True
+    row = torch.ones(8, 8, dtype=torch.bfloat16, device=device)
+    try:
+        torch.mm(row, row, out_dtype=torch.float32)
+    except (TypeError, RuntimeError):
+        return False
+    return True
 
 
 def _add_product(start: torch.Tensor | None, left: torch.Tensor, right: torch.Tensor, scale: float) -> torch.Tensor:

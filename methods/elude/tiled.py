@@ -57,12 +57,15 @@ def _spanning_tree(x: torch.Tensor, k: int, memory_bytes: int, products: str) ->
         del neighbours
         forest = Forest(tiles.n)
         forest.join_first(target.cpu().numpy(), host_core)
-        while forest.n_components > 1:
+        while (count := forest.n_components) > 1:
             component = torch.from_numpy(forest.components()).to(x.device)
-            if forest.n_components <= tiles.table_width:
-                forest.join(*between_components(tiles, core, component, forest.n_components))
-            else:
-                forest.join(*out_of_components(tiles, core, component, forest.n_components))
+            edges = between_components if count <= tiles.table_width else out_of_components
+            forest.join(*edges(tiles, core, component, count))
+            if forest.n_components == count:
+                raise BoundError(
+                    f"products = {products!r}: no edge joins the remaining {count} components, so a distance is wrong by "
+                    "more than its bound; use 'float32'."
+                )
         return forest.tree(host_core, tied.cpu().numpy())
 
 
@@ -161,7 +164,9 @@ def out_of_components(tiles: Tiles, core: torch.Tensor, component: torch.Tensor,
 
 def between_components(tiles: Tiles, core: torch.Tensor, component: torch.Tensor, count: int) -> Edges:
     """Return edges that contain the rest of the tree: every edge that can be the cheapest between two components."""
-    near, slack = point_to_component(tiles, core, component, count), float(tiles.slack.max())
+    rough = tiles.rough()
+    near, slack = point_to_component(rough, core, component, count), float(rough.slack.max())
+    del rough
     near = torch.maximum(near.double(), core[:, None])
     table = torch.full((count, count), torch.inf, dtype=torch.float64, device=core.device)
     table.scatter_reduce_(0, component[:, None].expand(-1, count), near, "amin")

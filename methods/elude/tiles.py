@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from methods.elude.fused import kernels
-from methods.elude.products import SplitRows
+from methods.elude.products import ROUGH, SplitRows, has_bfloat16_products
 from methods.elude.spanning_tree import centred, rounding_slack, slices
 from methods.errors import ArgumentError
 
@@ -28,7 +28,7 @@ class Tiles:
     """
 
     def __init__(self, x: torch.Tensor, memory_bytes: int, products: str = "float32"):
-        self.x = x
+        self.x, self.products, self.memory_bytes = x, products, memory_bytes
         self.n, self.d = x.shape
         moved = centred(x)
         norms = torch.cat([torch.linalg.vecdot(part, part, dim=1).double() for part in torch.split(moved, 65536)])
@@ -44,6 +44,12 @@ class Tiles:
         self.plan(memory_bytes)
         if products != "float32":
             require_bound(self, products)
+
+    def rough(self) -> Tiles:
+        """Return blocks of the same distances with a larger error, in less time; the same ones if these are float32."""
+        if self.products == "float32" or not has_bfloat16_products(self.x.device):
+            return self
+        return Tiles(self.x, self.memory_bytes, ROUGH)
 
     def plan(self, memory_bytes: int) -> None:
         """Set the sizes of the blocks from memory_bytes; results do not depend on it."""

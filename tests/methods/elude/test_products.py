@@ -173,13 +173,16 @@ def without_bound(norm: torch.Tensor, low: torch.Tensor, rest: torch.Tensor, d: 
     return torch.zeros_like(norm)
 
 
-def test_without_the_bound_the_tree_would_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So the tests above would notice a bound that is too small."""
+def test_without_the_bound_core_distances_would_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the tests above would notice a bound that is too small; and a tree that cannot be finished is no endless loop."""
     x = contributions(4, 400, 96)
+    expected = tiled_spanning_tree(x, 12, 1 << 20, "float32")
     monkeypatch.setattr(products, "error_bound", without_bound)
     monkeypatch.setattr(tiles, "require_bound", lambda *_: None)
-    expected, tree = tiled_spanning_tree(x, 12, 1 << 20), tiled_spanning_tree(x, 12, 1 << 20, "tf32")
-    assert not np.array_equal(tree.core, expected.core)
+    core, _ = core_distances.core_squares(Tiles(x, 1 << 20, "tf32"), 12)
+    assert not np.array_equal(core.sqrt().numpy(), expected.core)
+    with pytest.raises(BoundError, match=r"products = 'tf32': no edge joins the remaining \d+ components"):
+        tiled_spanning_tree(x, 12, 1 << 20, "tf32")
 
 
 def test_a_device_whose_sums_break_the_bound_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

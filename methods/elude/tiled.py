@@ -63,8 +63,8 @@ def _spanning_tree(x: torch.Tensor, k: int, memory_bytes: int, products: str) ->
             forest.join(*edges(tiles, core, component, count))
             if forest.n_components == count:
                 raise BoundError(
-                    f"products = {products!r}: no edge joins the remaining {count} components, so a distance is wrong by "
-                    "more than its bound; use 'float32'."
+                    f"products = {products!r}: no edge joins the remaining {count} components, so a distance is wrong "
+                    "by more than its bound; use 'float32'."
                 )
         return forest.tree(host_core, tied.cpu().numpy())
 

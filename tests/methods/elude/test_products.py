@@ -174,7 +174,7 @@ def without_bound(norm: torch.Tensor, low: torch.Tensor, rest: torch.Tensor, d: 
 
 
 def test_without_the_bound_core_distances_would_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So the tests above would notice a bound that is too small; and a tree that cannot be finished is no endless loop."""
+    """So the tests above would notice a bound that is too small. A tree that cannot be finished is no endless loop."""
     x = contributions(4, 400, 96)
     expected = tiled_spanning_tree(x, 12, 1 << 20, "float32")
     monkeypatch.setattr(products, "error_bound", without_bound)

@@ -9,6 +9,7 @@ torch takes one such device a process and never forgets it, so this module is im
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -144,8 +145,15 @@ class _Everywhere(TorchDispatchMode):
 
 @contextmanager
 def elsewhere() -> Iterator[torch.device]:
-    """Within it ``elsewhere:0`` can be used as a device, in this thread; inference mode is ``no_grad``, its elder."""
+    """Within it ``elsewhere:0`` can be used as a device, also in threads that start; inference mode is ``no_grad``."""
     inference = torch.inference_mode
+    start_of_thread = threading.Thread.run
+
+    def run_there(thread: threading.Thread) -> None:
+        with _Everywhere():
+            start_of_thread(thread)
+
+    threading.Thread.run = run_there  # type: ignore[method-assign]
     torch.inference_mode = torch.no_grad  # type: ignore[assignment, misc]
     overwrite = torch.__future__.get_overwrite_module_params_on_conversion()
     lift = torch._C._only_lift_cpu_tensors()
@@ -155,6 +163,7 @@ def elsewhere() -> Iterator[torch.device]:
         with torch.autograd.set_multithreading_enabled(False), _Everywhere():
             yield THERE
     finally:
+        threading.Thread.run = start_of_thread  # type: ignore[method-assign]
         torch.inference_mode = inference  # type: ignore[misc]
         torch._C._set_only_lift_cpu_tensors(lift)
         torch.__future__.set_overwrite_module_params_on_conversion(overwrite)

@@ -55,7 +55,7 @@ def doctor(
     ones, and its cells, disk space, time per step and judge calls. Runs no cell. Exit code 1 if
     a requirement is missing.
 
-    The time is computed from assumed rates of an H100, until --calibrate has measured those of this machine; they are
+    The time is computed from rates of an H200, until --calibrate has measured those of this machine; they are
     stored in the folder of the cache, and used by later calls. With --suite, its trained methods are measured.
     """
     from harness.suites.resolve import resolve_suite
@@ -179,8 +179,12 @@ def _sentences(estimate: SuiteEstimate) -> list[str]:
         duration = hours_text(estimate.gpu_hours)
         if estimate.calibrated:
             duration = duration_text(3600 * estimate.gpu_hours)
-        where = "This machine" if estimate.calibrated else "One H100"
-        source = "from rates measured here" if estimate.calibrated else "arithmetic, not measured"
+        where = "This machine" if estimate.calibrated else "One H200"
+        source = (
+            "from rates measured here"
+            if estimate.calibrated
+            else "extrapolated from rates measured there, and assumed ones"
+        )
         lines.append(f"{where}: about {duration}, without judges ({source}; docs/reproduce.md).")
     if estimate.judge_calls:
         lines.append(f"Judges: {estimate.judge_calls:,} questions in all (after a run: harness judge --dry-run).")

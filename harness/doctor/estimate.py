@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from harness.doctor.disk import all_state_bytes, disk_bytes
 from harness.doctor.rates import Rates
-from harness.doctor.steps import Step, steps_of
+from harness.doctor.steps import Step
+from harness.doctor.suite_steps import steps_of
 from harness.doctor.workload import workload_of
 from harness.suites import Suite
 
@@ -23,7 +24,7 @@ class SuiteEstimate(NamedTuple):
     state_bytes: int | None
     """size of the states before the layers, which are kept if the disk has room"""
     gpu_hours: float | None
-    """sum of the steps: on this machine if it was calibrated, else on an H100"""
+    """sum of the steps: on this machine if it was calibrated, else on an H200"""
     judge_calls: int
     """calls of all judges together, controls included; an upper bound, as ties of settings are not known yet"""
     notes: list[str]
@@ -37,7 +38,7 @@ def estimate(suite: Suite, rates: Rates | None = None) -> SuiteEstimate:
     """Estimate the cost of a suite, with each shared cell, token set and baseline counted once.
 
     Args:
-        rates: rates of the machine; default: assumed ones of an H100.
+        rates: rates of the machine; default: those of an H200, measured or assumed.
     """
     rates = rates or Rates()
     workload = workload_of(suite)

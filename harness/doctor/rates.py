@@ -1,12 +1,12 @@
-"""Rates of a machine, from which the time of a suite is estimated: assumed ones of an H100, and measured ones."""
+"""Rates of a machine, from which the time of a suite is estimated: those of one GPU, and ones measured here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-MEASURED, ASSUMED = "measured here", "arithmetic at assumed H100 rates"
-#: Source of the rate of umap-learn, which uses no GPU.
+MEASURED, MEASURED_GPU, ASSUMED = "measured here", "measured on an H200", "arithmetic at assumed H100 rates"
+#: Source of the rates of what uses no GPU: umap-learn, and the matching of units.
 ONE_THREAD = "measured on one CPU thread of another machine"
 
 #: Trained methods whose codes are dense while they are trained; the others have the rate of a TopK SAE's steps, if
@@ -27,7 +27,7 @@ class Rate(NamedTuple):
 
 
 class Rates:
-    """Rates by name; those that were not measured are the assumed ones.
+    """Rates by name; those that were not measured here are the ones of :data:`DEFAULTS`.
 
     Args:
         measured: name -> rate, of a calibration.
@@ -43,8 +43,8 @@ class Rates:
             return self.measured[name]
         if not name.startswith("training "):
             return DEFAULTS[name]
-        similar = "vanilla_sae" if name.removeprefix("training ") in DENSE else "topk_sae"
-        return self.measured.get(f"training {similar}", DEFAULTS["training"])
+        similar = f"training {'vanilla_sae' if name.removeprefix('training ') in DENSE else 'topk_sae'}"
+        return self.measured.get(similar) or DEFAULTS.get(name) or DEFAULTS[similar]
 
     @property
     def calibrated(self) -> bool:
@@ -61,29 +61,57 @@ def rate_text(rate: Rate) -> str:
 
 _PREFIXES = ((6, "M"), (9, "G"), (12, "T"))
 
+#: FLOP/s of training steps by :func:`harness.doctor.steps.fit_flops`, from 0.31 to 1.47 million tokens per second in
+#: bfloat16 (matching pursuit in float32).
+_TRAINING = {
+    "topk_sae": 74.0e12,
+    "batchtopk_sae": 70.3e12,
+    "matryoshka_sae": 46.8e12,
+    "archetypal_sae": 119.6e12,
+    "matching_pursuit_sae": 40.8e12,
+    "vanilla_sae": 83.1e12,
+    "jumprelu_sae": 54.7e12,
+    "transcoder": 75.0e12,
+}
+_STEPS = "768 -> 6144 units, 4096 tokens each"
+
+
+def _on_gpu(value: float, unit: str, size: str) -> Rate:
+    return Rate(value, unit, MEASURED_GPU, size)
+
+
 #: As in the specification of a GPU, a multiply-add is two FLOPs. All counts follow this convention.
 DEFAULTS: dict[str, Rate] = {
-    # 16 cores.
+    # 16 cores, at the 4 ms of CPU time per image of docs/reproduce.md and some loss.
     "decode": Rate(2500.0, "images/s"),
     "crops": Rate(10_000.0, "crops/s"),
-    # float32 with TF32 off, as networks run; bfloat16 training.
-    **{f"network {name}": Rate(35e12, "FLOP/s") for name in ("vit_small", "vit_base", "cnn")},
-    "float32 products": Rate(35e12, "FLOP/s"),
-    "training": Rate(150e12, "FLOP/s"),
-    # Distances in float32, and at 70 % of the tensor cores' peak (495 TFLOP/s in TF32, 989 in bfloat16), a third of it
-    # for three products.
-    "clustering": Rate(35e12, "FLOP/s"),
-    "clustering tf32": Rate(350e12, "FLOP/s"),
-    "clustering tf32x3": Rate(115e12, "FLOP/s"),
-    "clustering bf16x3": Rate(230e12, "FLOP/s"),
-    "device memory": Rate(2.4e12, "bytes/s"),
+    # float32 with TF32 off, as networks run.
+    "network vit_base": _on_gpu(43.8e12, "FLOP/s", "ViT-B/14, batches of 256"),
+    "network vit_small": _on_gpu(29.6e12, "FLOP/s", "ViT-S/16, batches of 32"),
+    "network cnn": _on_gpu(6.4e12, "FLOP/s", "EfficientNet-Lite0, batches of 32"),
+    "float32 products": _on_gpu(51.1e12, "FLOP/s", "products of side 8192"),
+    # Six autoencoders took 18 to 41 ms longer than the network alone.
+    "coding": _on_gpu(44e12, "FLOP/s", "autoencoders of 6144 units in ViT-B/14, batches of 256 images"),
+    **{f"training {name}": _on_gpu(value, "FLOP/s", _STEPS) for name, value in _TRAINING.items()},
+    # FLOP/s of 3 n^2 d, the distances computed again in float64 included: 23.2 s, 7.1 s, and 1.36 s with 100,000.
+    "clustering": _on_gpu(63.4e12, "FLOP/s", "one neuron of 400,000 instances, 3072 inputs, float32"),
+    "clustering tf32": _on_gpu(208e12, "FLOP/s", "one neuron of 400,000 instances, 3072 inputs, TF32"),
+    "clustering tf32x3": _on_gpu(67.8e12, "FLOP/s", "one neuron of 100,000 instances, 3072 inputs"),
+    # That of three products in TF32, which take longer.
+    "clustering bf16x3": Rate(67.8e12, "FLOP/s"),
     # Five seconds for 60,000 points of 3072 dimensions.
     "UMAP cuml": Rate(12_000.0, "points/s"),
     # 96 s of CPU time for as many made-up points.
     "UMAP umap-learn": Rate(620.0, "points/s", ONE_THREAD),
-    # About 30 passes over the codes at 2.4 TB/s.
-    "codes": Rate(2e10, "codes/s"),
-    "cells": Rate(1.0, "cells/s"),
-    "disk write": Rate(1e9, "bytes/s"),
+    # The statistics of units alone, 2.06 ms per batch. What metrics add per code was not measured apart from them.
+    "codes": _on_gpu(1.2e10, "codes/s", "batches of 16 x 257 tokens x 6144 units"),
+    # All of an evaluation that took 1.86 s, since little of it depends on 100 images.
+    "cells": _on_gpu(0.54, "cells/s", "100 images, 6144 units, 18 metrics"),
+    # Setting up took 0.1 to 0.4 s; the rest is for files and the store.
+    "fits": Rate(1.0, "fits/s"),
+    "compilation": Rate(0.08, "networks/s"),
+    "matching": Rate(0.12, "pairs/s", ONE_THREAD, "two random dictionaries of 6144 x 768"),
+    "disk write": _on_gpu(1.09e9, "bytes/s", "files of 16 MiB"),
+    # Files read just after they were written came from memory there.
     "disk read": Rate(2e9, "bytes/s"),
 }

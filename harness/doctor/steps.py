@@ -31,12 +31,9 @@ STAGE_TITLES: dict[Stage, str] = {
 #: Passes over the features that the fit of a linear probe is assumed to take. Made-up features of 500 classes took up
 #: to 97; real ones of ImageNet have not been measured.
 PROBE_ITERATIONS = 200
-#: Distances per instance that are computed again in float64, and bytes that each of them moves (docs/clustering.md).
-AGAIN = {"tf32": 100.0, "tf32x3": 20.0, "bf16x3": 20.0}
-AGAIN_BYTES = 250e3
 #: Step of an evaluation whose time does not depend on the images.
 DICTIONARY_STEP = "metrics of the dictionary"
-#: Rate of encoder and decoder, if it was measured; it is otherwise that of products.
+#: Rate of encoder and decoder; that of products counts if only those were measured here.
 CODING = "coding"
 #: Units and width at which the constant cost of a cell's evaluation is measured.
 CELL_UNITS, CELL_WIDTH = 6144, 768
@@ -70,14 +67,6 @@ class Images(NamedTuple):
     """bytes of the outputs, logits and states to write"""
     head: str | None
     classes: int
-
-
-def steps_of(workload: Workload, rates: Rates) -> list[Step]:
-    """Return the steps of a suite, with equal ones added up; files and passes that targets share are counted once."""
-    steps = [step for _, of_target in pass_steps(workload, rates) for step in of_target]
-    for job in (*workload.final, *workload.swept):
-        steps += job_steps(job, rates)
-    return add_up(steps)
 
 
 def pass_steps(workload: Workload, rates: Rates) -> Iterator[tuple[SizedTarget, list[Step]]]:
@@ -153,18 +142,18 @@ def image_steps(images: Images, rates: Rates) -> Iterator[Step]:
         share = 1.0 if fits_probe and not images.crops else images.pass_share
         yield from _pass("tokens", images.probing, views, share, layer, rates)
     if images.token_bytes:
-        yield _step("tokens", "write", images.token_bytes, "disk write", rates)
+        yield rated_step("tokens", "write", images.token_bytes, "disk write", rates)
     if fits_probe:
         if images.pass_share is None:
             yield from _pass("head", images.probing, 0, 1.0, layer, rates)
         flops = 4.0 * images.probing * layer.d_out * images.classes * PROBE_ITERATIONS
         # Its products are in float64.
-        yield _step("head", "fit of the probe", 2 * flops, "float32 products", rates)
+        yield rated_step("head", "fit of the probe", 2 * flops, "float32 products", rates)
     if images.baseline_bytes:
         yield from _pass("baseline", images.evaluated, 0, 1.0, layer, rates)
         for _ in range(2):
             yield from _evaluation_pass("baseline", images.evaluated, layer, rates)
-        yield _step("baseline", "write", images.baseline_bytes, "disk write", rates)
+        yield rated_step("baseline", "write", images.baseline_bytes, "disk write", rates)
 
 
 def job_steps(job: Job, rates: Rates) -> Iterator[Step]:
@@ -181,18 +170,16 @@ def job_steps(job: Job, rates: Rates) -> Iterator[Step]:
         yield from _evaluation_pass("evaluation", job.evaluated, layer, rates)
     else:
         stored = float(job.stored_bytes) * job.evaluated * layer.tokens * layer.d_out
-        yield _step("evaluation", "read of stored outputs", stored, "disk read", rates)
+        yield rated_step("evaluation", "read of stored outputs", stored, "disk read", rates)
     units = job.n_units or units_of(job, layer)
     codes = job.evaluated * layer.tokens * units
-    # Encoder and decoder: one multiply-add, two FLOPs, per weight and token each.
-    flops = codes * (2 * ((layer.d_in if job.reads_input else layer.d_out) + layer.d_out) + _pursuit_flops(job))
-    coding = CODING if CODING in rates.measured else "float32 products"
-    yield _step("evaluation", "encode and decode", flops, coding, rates)
+    flops = codes * coding_flops(job, layer)
+    yield rated_step("evaluation", "encode and decode", flops, coding_rate(rates), rates)
     # The rows of a split's dictionary are weights of inputs.
     width = layer.d_in if METHODS.get(job.method).spec_with(job.config).needs_weights else layer.d_out
     size = units / CELL_UNITS * width / CELL_WIDTH
-    yield _step("evaluation", "unit statistics and metrics", codes, "codes", rates)
-    yield _step("evaluation", DICTIONARY_STEP, size, "cells", rates)
+    yield rated_step("evaluation", "unit statistics and metrics", codes, "codes", rates)
+    yield rated_step("evaluation", DICTIONARY_STEP, size, "cells", rates)
     for metric in METRICS.names() if job.metrics is None else job.metrics:
         for step, amount, rate in (
             ("unit statistics and metrics", codes, f"codes {metric}"),
@@ -200,17 +187,17 @@ def job_steps(job: Job, rates: Rates) -> Iterator[Step]:
         ):
             # Assumed rates are of all metrics together; a calibration has one of each that a suite measures by default.
             if rate in rates.measured:
-                yield _step("evaluation", step, amount, rate, rates)
+                yield rated_step("evaluation", step, amount, rate, rates)
 
 
 def _pass(stage: Stage, images: int, crops: int, share: float, layer: Layer, rates: Rates) -> Iterator[Step]:
     """Yield the steps of a pass from the pixels: ``share`` of the network on every crop of ``images`` images."""
     views = max(1, crops)
-    forward = _step(
+    forward = rated_step(
         stage, "forward", images * views * share * layer.gflops * 1e9, f"network {layer.architecture}", rates
     )
     yield forward
-    decode = _step(stage, "decode", images, "decode", rates)
+    decode = rated_step(stage, "decode", images, "decode", rates)
     # The first crop is part of the decoding rate.
     cropped = images * (views - 1) / rates["crops"].value
     seconds = decode.seconds + cropped
@@ -223,12 +210,13 @@ def _evaluation_pass(stage: Stage, images: int, layer: Layer, rates: Rates) -> I
     if not stored:
         yield from _pass(stage, images, 0, 1.0, layer, rates)
         return
-    yield _step(stage, "read of states", stored, "disk read", rates)
+    yield rated_step(stage, "read of states", stored, "disk read", rates)
     flops = images * layer.after * layer.gflops * 1e9
-    yield _step(stage, "forward", flops, f"network {layer.architecture}", rates)
+    yield rated_step(stage, "forward", flops, f"network {layer.architecture}", rates)
 
 
-def _step(stage: Stage, name: str, amount: float, rate: str, rates: Rates) -> Step:
+def rated_step(stage: Stage, name: str, amount: float, rate: str, rates: Rates) -> Step:
+    """Return a step of an amount of work at a rate."""
     used = rates[rate]
     return Step(stage, name, amount / used.value, rate, used.source)
 
@@ -271,32 +259,43 @@ def fit_flops(job: Job, layer: Layer) -> float:
             points = _setting(config, "points") or units_of(job, layer)
             per_token += 6 * units_of(job, layer) * points * layer.d_out / (_setting(config, "batch_size") or 1.0)
         return job.n_tokens * epochs * per_token
-    # Two FLOPs per input for all pairs of instances, and at most half as many for the pairs of different components
-    # (docs/clustering.md).
-    return layer.d_out * 3 * _instances(job) ** 2 * layer.d_in
+    # A distance takes two FLOPs per input. The first pass computes n^2 of them, or n^2 / 2 on a GPU, where it computes
+    # one triangle and a sample of columns. The second pass computes those between components, at most n^2 / 2
+    # (docs/clustering.md). So 3 n^2 d is the bound of a CPU and 3/2 of that of a GPU. Rates are measured by the same
+    # formula, over all that a clustering does, so this factor cancels.
+    return layer.d_out * 3 * instances_of(job) ** 2 * layer.d_in
 
 
-def _instances(job: Job) -> float:
+def instances_of(job: Job) -> float:
     """Return the number of instances per neuron; 0 for methods that have none."""
     if (fraction := _setting(job.config, "top_k_fraction")) is None:
         return 0.0
     return min(_setting(job.config, "top_k") or fraction * job.n_tokens, job.n_tokens)
 
 
-def _clustering(job: Job, layer: Layer, flops: float, rates: Rates) -> Iterator[Step]:
-    """Yield the distances, in the precision that is chosen for this process, and those that are computed again."""
+def _clustering(job: Job, flops: float, rates: Rates) -> Iterator[Step]:
+    """Yield the distances, in the precision that is chosen for this process."""
     # Here, so that a suite without ELUDe does not import it.
     from methods.elude.products import AUTO, chosen_precision
 
     chosen = chosen_precision()
-    # The assumed rates are those of a GPU with TF32.
+    # The rates that are not measured here are those of a GPU with TF32.
     precision = "tf32" if chosen == AUTO else chosen
     if "clustering" in rates.measured or precision == "float32":
-        yield _step("clustering", job.method, flops, "clustering", rates)
-        return
-    yield _step("clustering", f"{job.method}, {precision}", flops, f"clustering {precision}", rates)
-    again = layer.d_out * _instances(job) * AGAIN[precision] * AGAIN_BYTES
-    yield _step("clustering", "distances computed again", again, "device memory", rates)
+        yield rated_step("clustering", job.method, flops, "clustering", rates)
+    else:
+        yield rated_step("clustering", f"{job.method}, {precision}", flops, f"clustering {precision}", rates)
+
+
+def coding_flops(job: Job, layer: Layer) -> float:
+    """Return the FLOPs of encoder and decoder per unit and token: a multiply-add, two FLOPs, per weight each."""
+    return 2 * ((layer.d_in if job.reads_input else layer.d_out) + layer.d_out) + _pursuit_flops(job)
+
+
+def coding_rate(rates: Rates) -> str:
+    """Return the name of the rate of encoder and decoder."""
+    only_products = "float32 products" in rates.measured and CODING not in rates.measured
+    return "float32 products" if only_products else CODING
 
 
 def _pursuit_flops(job: Job) -> float:
@@ -311,9 +310,9 @@ def _pursuit_flops(job: Job) -> float:
 def _fit(job: Job, layer: Layer, rates: Rates) -> Iterator[Step]:
     flops = fit_flops(job, layer)
     if _setting(job.config, "epochs") is not None:
-        yield _step("training", job.method, flops, f"training {job.method}", rates)
+        yield rated_step("training", job.method, flops, f"training {job.method}", rates)
     elif flops:
-        yield from _clustering(job, layer, flops, rates)
+        yield from _clustering(job, flops, rates)
         umap = f"UMAP {getattr(job.config, 'umap_backend', '')}"
         if umap in DEFAULTS and _setting(job.config, "umap_dims") is not None:
-            yield _step("clustering", umap, layer.d_out * _instances(job), umap, rates)
+            yield rated_step("clustering", umap, layer.d_out * instances_of(job), umap, rates)

@@ -165,6 +165,6 @@ def _device(device: str, cost: SuiteEstimate) -> Need:
             return Need(Check("a GPU", True, False, f"{state}: about {hours_text(hours)} for this suite"), "nothing")
         remedy = f"It takes about {hours_text(hours)} here: run it on a machine with a GPU."
     else:
-        remedy = f"About {hours_text(hours)} on an H100 would be months here: run it on a machine with a GPU."
+        remedy = f"About {hours_text(hours)} on an H200 would be months here: run it on a machine with a GPU."
     slowly = "the suite runs, but too slowly to be useful"
     return Need(Check("a GPU", False, False, state, remedy), "nothing", without=slowly)

@@ -71,7 +71,7 @@ class StepTimes:
         if not stages:
             return
         source = (
-            "measured here" if self.rates.calibrated else "assumed of an H100, so the estimate is not of this machine"
+            "measured here" if self.rates.calibrated else "those of an H200, so the estimate is not of this machine"
         )
         journal.log(f"Time of the steps, estimated beside actual (rates {source}):")
         for stage, seconds in stages.items():

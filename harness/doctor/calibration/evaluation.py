@@ -22,8 +22,9 @@ from methods import METHODS
 from methods.base import Method, make_config
 from methods.tracing import Trace, tracing
 
-#: Evaluation images, and images per batch.
-IMAGES, BATCH = 14, 2
+#: Evaluation images, images per batch, and side of a patch in pixels: (on a CPU, on a GPU). Those on a GPU are of the
+#: scale of ViT-B/14's 257 tokens, because smaller work measures the launch of its kernels.
+IMAGES, BATCHES, PATCHES = (14, 256), (2, 64), (16, 14)
 #: Shortest time of a section.
 LEAST_S = 1e-6
 #: Share of the other work below which a metric has no rate.
@@ -53,7 +54,9 @@ def measure_evaluation(device: str, cache: Path) -> dict[str, Rate]:
     Args:
         cache: folder for the temporary baseline.
     """
-    backbone = small_backbone(CELL_WIDTH, device)
+    on_gpu = device.startswith("cuda")
+    images, batch = IMAGES[on_gpu], BATCHES[on_gpu]
+    backbone = small_backbone(CELL_WIDTH, device, PATCHES[on_gpu])
     site = LinearLayerSite(backbone.model, "1", grid_sides=backbone.grid_sides)
     site.locate(backbone)
     layer = SyntheticSite(CELL_WIDTH, CELL_WIDTH)
@@ -61,12 +64,15 @@ def measure_evaluation(device: str, cache: Path) -> dict[str, Rate]:
     config = make_config(method, {"expansion_factor": CELL_UNITS // CELL_WIDTH})
     fitted = method(config).fit(SyntheticTokens(2048, layer), layer, seed=0, device=device)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".calibration-") as folder:
-        baseline = _baseline(backbone, site, Path(folder))
+        baseline = _baseline(backbone, site, Path(folder), images, batch)
         metrics = [metric for name in METRICS.names() if (metric := METRICS.get(name)).default]
+        if on_gpu:
+            # The first evaluation loads kernels and allocates.
+            _times(fitted, baseline, metrics, device)
         both = [_times(fitted, baseline, metrics, device) for _ in range(2)]
         n_tokens = baseline.n_tokens
-    codes = IMAGES * n_tokens * CELL_UNITS
-    size = f"{IMAGES} images, {n_tokens} tokens, {CELL_UNITS} units"
+    codes = images * n_tokens * CELL_UNITS
+    size = f"{images} images in batches of {batch}, {n_tokens} tokens, {CELL_UNITS} units"
     of_dictionary = f"{CELL_UNITS} units of width {CELL_WIDTH}"
     rates = {
         CODING: rate_of([4 * codes * CELL_WIDTH / times.coding for times in both], "FLOP/s", size),
@@ -83,10 +89,10 @@ def measure_evaluation(device: str, cache: Path) -> dict[str, Rate]:
     return rates
 
 
-def _baseline(backbone: Backbone, site: LinearLayerSite, cache: Path) -> Baseline:
+def _baseline(backbone: Backbone, site: LinearLayerSite, cache: Path, images: int, batch: int) -> Baseline:
     head = BackboneHead(backbone, None)
     return make_baseline(
-        backbone, site, image_set(IMAGES), head, cache, top_images=100, head_identity="calibration", batch_size=BATCH
+        backbone, site, image_set(images), head, cache, top_images=100, head_identity="calibration", batch_size=batch
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.doctor.calibration.synthetic import SyntheticSite, SyntheticTokens
-from harness.doctor.calibration.timing import measured, rate_of, synchronise
+from harness.doctor.calibration.timing import measured, rate_of, repeated, synchronise
 from harness.doctor.layers import Layer
 from harness.doctor.rates import Rate
 from harness.doctor.steps import CELL_UNITS, CELL_WIDTH, fit_flops
@@ -19,16 +19,23 @@ from methods.elude.lanes import plan_lanes
 from methods.errors import UserError
 from methods.plugin_calls import calling
 
+#: Sizes are pairs: (on a CPU, on a GPU). Those on a GPU are of the paper's scale, because smaller work measures the
+#: launch of its kernels.
+#:
 #: Tokens per training step.
-BATCH = 1024
-#: The first step compiles and allocates; each of two repetitions needs one more, and their ends are timed.
-FEWEST_STEPS = 4
+BATCHES = (1024, 4096)
+#: Steps between two readings of the clock. A GPU is waited for at each, which delays the step after it.
+STRIDES = (1, 20)
+#: Readings, without the first step, which compiles and allocates: each of two repetitions needs one, and one to start.
+FEWEST_READINGS = 4
+MOST_READINGS = 200
 
-#: Tokens to train on: at least one per unit, which archetypal SAEs need.
-TOKENS = 8 * BATCH
+#: Batches of tokens to train on: at least one token per unit, which archetypal SAEs need.
+N_BATCHES = 8
 
-#: Instances per neuron, width and clusters of the clustering: (on a CPU, on a GPU).
-INSTANCES, WIDTHS = (1500, 40_000), (1536, 3072)
+#: Instances per neuron, and width, of the clustering; instances of the clustering before it, which compiles.
+INSTANCES, WIDTHS = (1500, 200_000), (1536, 3072)
+COMPILING_INSTANCES = 20_000
 
 
 class _Enough(Exception):
@@ -38,12 +45,12 @@ class _Enough(Exception):
 def measure_training(
     names: Sequence[str], seconds: float, device: str, report: Callable[[str], None]
 ) -> dict[str, Rate]:
-    """Measure the training steps of the methods ``names``, at 768 -> 6144 units and batches of 1024 tokens.
+    """Measure the training steps of the methods ``names``, at 768 -> 6144 units and batches of :data:`BATCHES` tokens.
 
     A method that cannot be trained at this size is reported and left out.
     """
     site = SyntheticSite(CELL_WIDTH, CELL_WIDTH)
-    tokens = SyntheticTokens(TOKENS, site)
+    tokens = SyntheticTokens(N_BATCHES * BATCHES[device.startswith("cuda")], site)
     rates = {}
     for name in names:
         try:
@@ -55,45 +62,65 @@ def measure_training(
 
 
 def _training(name: str, tokens: SyntheticTokens, site: SyntheticSite, seconds: float, device: str) -> Rate:
-    method = METHODS.get(name)
-    settings: dict[str, Any] = {"expansion_factor": CELL_UNITS // CELL_WIDTH, "epochs": 1000, "batch_size": BATCH}
+    method, on_gpu = METHODS.get(name), device.startswith("cuda")
+    batch, stride = BATCHES[on_gpu], STRIDES[on_gpu]
+    settings: dict[str, Any] = {"expansion_factor": CELL_UNITS // CELL_WIDTH, "epochs": 1000, "batch_size": batch}
     if "k" in method.Config.model_fields:
         settings["k"] = 20
     config = make_config(method, settings)
     moments: list[float] = []
+    calls = 0
 
     def note(done: int, total: int, what: str) -> None:
+        nonlocal calls
         if what != "training steps":
+            return
+        calls += 1
+        if (calls - 1) % stride:
             return
         synchronise(device)
         moments.append(time.perf_counter())
-        if (len(moments) >= FEWEST_STEPS and moments[-1] - moments[0] >= seconds / 2) or len(moments) > 200:
+        is_long = moments[-1] - moments[0] >= seconds / 2
+        if (len(moments) >= FEWEST_READINGS and is_long) or len(moments) > MOST_READINGS:
             raise _Enough
 
     with contextlib.suppress(_Enough):
         method(config).fit(tokens, site, seed=0, device=device, progress=note)
-    if len(moments) < FEWEST_STEPS:
-        raise UserError(f"{name} reports {len(moments)} training steps, and {FEWEST_STEPS} are needed.")
+    if len(moments) < FEWEST_READINGS:
+        raise UserError(f"{name} reports {calls} training steps, and {stride * (FEWEST_READINGS - 1) + 1} are needed.")
     layer = Layer(site.d_in, site.d_out, 1, 0.0)
     epoch = config.model_copy(update={"epochs": 1})
-    flops = fit_flops(Job(name, epoch, layer, BATCH, 0, True, reads_input=method.spec.reads == "input"), layer)
-    steps = len(moments) - 2
-    middle = 1 + steps // 2
+    flops = fit_flops(Job(name, epoch, layer, batch, 0, True, reads_input=method.spec.reads == "input"), layer)
+    readings = len(moments) - 2
+    middle = 1 + readings // 2
     halves = [
-        flops * (stop - start) / (moments[stop] - moments[start]) for start, stop in ((1, middle), (middle, steps + 1))
+        flops * stride * (stop - start) / (moments[stop] - moments[start])
+        for start, stop in ((1, middle), (middle, readings + 1))
     ]
-    size = f"{steps} steps, {CELL_WIDTH} -> {CELL_UNITS} units, {BATCH} tokens each"
+    size = f"{stride * readings} steps, {CELL_WIDTH} -> {CELL_UNITS} units, {batch} tokens each"
     return rate_of(halves, "FLOP/s", size)
 
 
 def measure_clustering(seconds: float, device: str) -> dict[str, Rate]:
-    """Measure ELUDe's fit of a few neurons of a synthetic layer."""
+    """Measure ELUDe's fit of a few neurons of a synthetic layer; on a GPU its size is fixed, whatever ``seconds``."""
     on_gpu = device.startswith("cuda")
     instances, width = INSTANCES[on_gpu], WIDTHS[on_gpu]
+    neurons = len(plan_lanes(device, None, 1))
+    unit, size = "FLOP/s", f"{{n}} x {neurons} neurons of {instances} instances, {width} inputs"
+    if not on_gpu:
+        fit = _clustering(instances, 2 * instances, width, neurons, device)
+        return {"clustering": measured(fit, unit, size, seconds=seconds, most=32)}
+    _clustering(COMPILING_INSTANCES, COMPILING_INSTANCES, width, neurons, device)(1)
+    # All tokens are instances: as many again would take gigabytes of the host's memory.
+    fit = _clustering(instances, instances, width, neurons, device)
+    return {"clustering": repeated(fit, 1, unit, size, device=device)}
+
+
+def _clustering(instances: int, n_tokens: int, width: int, neurons: int, device: str) -> Callable[[int], float]:
+    """Return work that fits ELUDe a number of times and returns its FLOPs."""
     method = METHODS.get("elude")
     config = make_config(method, {"top_k": instances, "min_cluster_size": max(2, instances // 40)})
-    neurons = len(plan_lanes(device, None, 1))
-    tokens = SyntheticTokens(2 * instances, SyntheticSite(width, neurons))
+    tokens = SyntheticTokens(n_tokens, SyntheticSite(width, neurons), device)
 
     def fit(rounds: int) -> float:
         site = SyntheticSite(width, neurons)
@@ -102,5 +129,4 @@ def measure_clustering(seconds: float, device: str) -> dict[str, Rate]:
         layer = Layer(width, neurons, 1, 0.0)
         return rounds * fit_flops(Job("elude", config, layer, tokens.n, 0, True), layer)
 
-    size = f"{{n}} x {neurons} neurons of {instances} instances, {width} inputs"
-    return {"clustering": measured(fit, "FLOP/s", size, seconds=seconds, most=32, device=device)}
+    return fit

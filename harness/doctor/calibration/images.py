@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.datasets.loading import BrokenReport, batches, crop_generator
+from harness.datasets.loading import BrokenReport, batches, crop_generator, decoding_threads
 from harness.datasets.synthetic import HEIGHT, WIDTH, jpegs
 from harness.doctor.calibration.synthetic import PREPROCESSING, image_set
 from harness.doctor.calibration.timing import measured
@@ -18,8 +18,11 @@ from harness.doctor.rates import Rate
 #: Reference networks of :data:`harness.doctor.layers.Architecture`, with random weights.
 NETWORKS = {"vit_small": "vit_small_patch16_224", "vit_base": "vit_base_patch16_224", "cnn": "tf_efficientnet_lite0"}
 
-#: Images per batch of a run (``evaluation.batch_size``), at most.
-BATCH = 32
+#: Images per batch of a run (``evaluation.batch_size``), at most: (on a CPU, on a GPU, where the paper's suites have
+#: 256).
+BATCHES = (32, 256)
+#: Images of the first run of the loader per decoding thread: each thread starts and allocates.
+IMAGES_PER_THREAD = 16
 #: Random crops per image of a probing pass with crops.
 CROPS = 3
 
@@ -30,13 +33,15 @@ def measure_images(seconds: float) -> dict[str, Rate]:
 
     def load(crops: int, n: int) -> float:
         transform = partial(_views, crops)
-        for _ in batches(image_set(n), transform, batch_size=BATCH, report=BrokenReport()):
+        for _ in batches(image_set(n), transform, batch_size=BATCHES[0], report=BrokenReport()):
             pass
         return float(n)
 
-    size = f"{{n}} JPEGs of {WIDTH} x {HEIGHT} px"
-    decode = measured(partial(load, 0), "images/s", f"{size}, centre crop", seconds=seconds / 2, start=BATCH)
-    with_crops = measured(partial(load, CROPS), "images/s", "", seconds=seconds / 2, start=BATCH)
+    threads = decoding_threads()
+    start = max(BATCHES[0], IMAGES_PER_THREAD * threads)
+    size = f"{{n}} JPEGs of {WIDTH} x {HEIGHT} px, centre crop, {threads} threads"
+    decode = measured(partial(load, 0), "images/s", size, seconds=seconds / 2, start=start)
+    with_crops = measured(partial(load, CROPS), "images/s", "", seconds=seconds / 2, start=start)
     # The first random crop costs what the centre crop does.
     further = max(1 / with_crops.value - 1 / decode.value, 0.02 / decode.value) / (CROPS - 1)
     described = f"{CROPS - 1} further random crops per image"
@@ -63,15 +68,17 @@ def _network(architecture: str, seconds: float, device: str) -> Rate:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = timm.create_model(NETWORKS[architecture], pretrained=False).eval().to(device)
-    images = torch.zeros(BATCH, 3, 224, 224, device=device)
+    on_gpu = device.startswith("cuda")
+    batch = BATCHES[on_gpu]
+    images = torch.zeros(batch, 3, 224, 224, device=device)
     with FlopCounterMode(display=False) as counter:
         model(images[:1])
     flops = float(counter.get_total_flops())
 
     def forward(n: int) -> float:
-        for part in range(0, n, BATCH):
-            model(images[: min(BATCH, n - part)])
+        for part in range(0, n, batch):
+            model(images[: min(batch, n - part)])
         return n * flops
 
-    size = f"{{n}} images, {NETWORKS[architecture]}, batches of at most {BATCH}"
-    return measured(forward, "FLOP/s", size, seconds=seconds, start=8, device=device)
+    size = f"{{n}} images, {NETWORKS[architecture]}, batches of at most {batch}"
+    return measured(forward, "FLOP/s", size, seconds=seconds, start=batch if on_gpu else 8, device=device)

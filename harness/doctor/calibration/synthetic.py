@@ -42,14 +42,19 @@ class SyntheticSite:
 
 
 class SyntheticTokens:
-    """Tokens of a synthetic layer: a few groups of inputs around sparse centres."""
+    """Tokens of a synthetic layer: a few groups of inputs around sparse centres.
+
+    Args:
+        device: device that draws them; they are kept on the CPU.
+    """
 
     finite = True
 
-    def __init__(self, n: int, site: SyntheticSite) -> None:
-        generator = torch.Generator().manual_seed(1)
-        centres = torch.randn(32, site.d_in, generator=generator).relu()
-        q = centres[torch.arange(n) % 32] + 0.5 * torch.randn(n, site.d_in, generator=generator)
+    def __init__(self, n: int, site: SyntheticSite, device: str = "cpu") -> None:
+        generator = torch.Generator(device).manual_seed(1)
+        centres = torch.randn(32, site.d_in, generator=generator, device=device).relu()
+        q = torch.randn(n, site.d_in, generator=generator, device=device).mul_(0.5)
+        q = q.add_(centres[torch.arange(n, device=device) % 32]).cpu()
         self.fields: dict[str, Tensor] = {"input": q, "output": q @ site.weight.T}
         self.n = n
         self.image = np.arange(n)
@@ -71,22 +76,26 @@ class SyntheticTokens:
 
 
 class _Patches(nn.Module):
-    """Tokens of an image: one per patch of 16 px, (B, 196, width)."""
+    """Tokens of an image: one per patch, (B, patches, width)."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, patch: int) -> None:
         super().__init__()
-        self.project = nn.Conv2d(3, width, 16, 16)
+        self.project = nn.Conv2d(3, width, patch, patch)
 
     def forward(self, images: Tensor) -> Tensor:
         result: Tensor = self.project(images).flatten(2).mT
         return result
 
 
-def small_backbone(width: int, device: str) -> Backbone:
-    """Return a network of one linear layer on patches, whose own time is negligible beside that of an evaluation."""
+def small_backbone(width: int, device: str, patch: int = 16) -> Backbone:
+    """Return a network of one linear layer on patches, whose own time is negligible beside that of an evaluation.
+
+    Args:
+        patch: side of a patch in pixels.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = nn.Sequential(_Patches(width), nn.Linear(width, width))
+        model = nn.Sequential(_Patches(width, patch), nn.Linear(width, width))
     return Backbone(
         name="synthetic",
         title="synthetic",
@@ -100,7 +109,7 @@ def small_backbone(width: int, device: str) -> Backbone:
         pool=_pooled,
         head=_head,
         n_classes=10,
-        grid_sides=frozenset({14}),
+        grid_sides=frozenset({PREPROCESSING.size // patch}),
     )
 
 

@@ -39,6 +39,11 @@ def measured(
         # The first run compiles and allocates, so it is too slow a guide for many pieces.
         again = _seconds(work, start, device)[1]
         n = max(start, min(most, int(start * seconds / _PARTS / max(again, 1e-9))))
+    return repeated(work, n, unit, size, device=device)
+
+
+def repeated(work: Callable[[int], float], n: int, unit: str, size: str, *, device: str = "cpu") -> Rate:
+    """Return the rate of ``work(n)`` from two repetitions, without a first run; arguments as of :func:`measured`."""
     values = []
     for _ in range(2):
         amount, elapsed = _seconds(work, n, device)

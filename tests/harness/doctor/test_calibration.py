@@ -18,7 +18,7 @@ from harness.doctor.calibration.synthetic import image_set
 from harness.doctor.calibration.timing import measured
 from harness.doctor.estimate import hours_text
 from harness.doctor.layers import layer_of
-from harness.doctor.rates import ASSUMED, DEFAULTS, MEASURED, ONE_THREAD, Rate, Rates, rate_text
+from harness.doctor.rates import ASSUMED, DEFAULTS, MEASURED, MEASURED_GPU, ONE_THREAD, Rate, Rates, rate_text
 from harness.doctor.steps import STAGES, Step, fit_flops, job_steps
 from harness.doctor.workload import Job
 from harness.suites import Suite, load_suite, parse_suite
@@ -26,7 +26,9 @@ from methods import METHODS
 from methods.base import make_config
 
 #: One rate per name, of a machine that does everything in round numbers.
-ROUND = {name: Rate(1e9, rate.unit, MEASURED, "a size", 0.1) for name, rate in DEFAULTS.items() if name != "training"}
+ROUND = {
+    name: Rate(1e9, rate.unit, MEASURED, "a size", 0.1) for name, rate in DEFAULTS.items() if "training" not in name
+}
 ROUND["training topk_sae"] = Rate(2e9, "FLOP/s", MEASURED, "a size", 0.1)
 
 
@@ -79,7 +81,8 @@ def test_rates_are_kept_for_this_machine_only(tmp_path: Path, monkeypatch: pytes
     assert rates["decode"] == ROUND["decode"]
     # Another method's steps: sparse codes like TopK's, and dense ones, which were not measured.
     assert rates["training batchtopk_sae"].value == 2e9
-    assert rates["training vanilla_sae"].source == ASSUMED
+    assert rates["training vanilla_sae"] == DEFAULTS["training vanilla_sae"]
+    assert rates["training gated_sae"].value == 2e9
     # What is not measured again is kept.
     save(tmp_path, "cpu", {"decode": ROUND["decode"]._replace(value=5.0)})
     again, _ = rates_here(tmp_path, "cpu")
@@ -127,14 +130,16 @@ def test_a_damaged_file_is_ignored_with_a_sentence(tmp_path: Path, content: Any)
 def test_every_step_names_its_source_and_the_hours_are_their_sum() -> None:
     for name in ("paper", "demo"):
         assumed = estimate(load_suite(name))
-        assert {step.source for step in assumed.steps} == {ASSUMED}
+        assert {step.source for step in assumed.steps} <= {ASSUMED, MEASURED_GPU, ONE_THREAD}
+        forward = {step.source for step in assumed.steps if step.step == "forward"}
+        assert forward == {MEASURED_GPU}
         assert assumed.gpu_hours == pytest.approx(sum(step.seconds for step in assumed.steps) / 3600)
         # No head is fitted in the paper's suite.
         assert {step.stage for step in assumed.steps} == set(STAGES) - ({"head"} if name == "paper" else set())
     mixed = estimate(small(methods=[{"name": "vanilla_sae"}]), Rates(ROUND, overlapping=False))
     assert mixed.calibrated
-    assert {step.source for step in mixed.steps if step.stage == "training"} == {ASSUMED}
-    assert {step.source for step in mixed.steps if step.stage != "training"} == {MEASURED}
+    assert {step.source for step in mixed.steps if step.step == "vanilla_sae"} == {MEASURED_GPU}
+    assert {step.source for step in mixed.steps if step.step != "vanilla_sae"} == {MEASURED}
 
 
 def test_steps_of_a_small_suite_in_closed_form() -> None:
@@ -157,8 +162,10 @@ def test_steps_of_a_small_suite_in_closed_form() -> None:
     assert ("tokens", "decode") not in {(step.stage, step.step) for step in estimate(small(), overlapping).steps}
 
 
-def test_umap_is_a_step_of_its_own() -> None:
+def test_umap_is_a_step_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """384 neurons with all 24 tokens as instances, for two token seeds."""
+
+    monkeypatch.setenv("HARNESS_CLUSTER_PRODUCTS", "float32")
 
     def steps(**config: Any) -> dict[str, Step]:
         entry = {"name": "elude", "config": {"top_k": 100, "min_cluster_size": 5, **config}}
@@ -189,15 +196,14 @@ def test_clustering_is_estimated_in_the_precision_that_is_chosen(monkeypatch: py
     def steps(rates: Rates) -> dict[str, float]:
         return {step.step: step.seconds for step in estimate(suite, rates).steps if step.stage == "clustering"}
 
-    monkeypatch.delenv("HARNESS_CLUSTER_PRODUCTS", raising=False)
     # All pairs of 20 instances for 384 neurons of 1536 inputs, three times as many FLOPs.
     flops = 384 * 3 * 20**2 * 1536
-    assert steps(Rates()) == {"elude": pytest.approx(flops / 35e12)}
-    monkeypatch.setenv("HARNESS_CLUSTER_PRODUCTS", "tf32")
-    assert steps(Rates()) == {
-        "elude, tf32": pytest.approx(flops / 350e12),
-        "distances computed again": pytest.approx(384 * 20 * 100 * 250e3 / 2.4e12),
-    }
+    monkeypatch.delenv("HARNESS_CLUSTER_PRODUCTS", raising=False)
+    assert steps(Rates()) == {"elude, tf32": pytest.approx(flops / 208e12)}
+    monkeypatch.setenv("HARNESS_CLUSTER_PRODUCTS", "float32")
+    assert steps(Rates()) == {"elude": pytest.approx(flops / 63.4e12)}
+    monkeypatch.setenv("HARNESS_CLUSTER_PRODUCTS", "bf16x3")
+    assert steps(Rates()) == {"elude, bf16x3": pytest.approx(flops / 67.8e12)}
     # A calibration has measured the precision of this machine.
     assert steps(Rates(ROUND, overlapping=False)) == {"elude": pytest.approx(flops / 1e9)}
 
@@ -244,7 +250,9 @@ def test_rates_are_readable(value: float, unit: str, text: str) -> None:
 @pytest.mark.slow
 def test_a_calibration_measures_every_rate_and_leaves_nothing_behind(tmp_path: Path) -> None:
     rates = measure.calibrate(tmp_path, seconds=5, trained=["topk_sae"])
-    assert set(DEFAULTS) - {"training"} <= set(rates) and "training topk_sae" in rates
+    unmeasured = ("training ", "clustering ", "UMAP ", "fits", "compilation", "matching")
+    assert {name for name in DEFAULTS if not name.startswith(unmeasured)} <= set(rates)
+    assert "training topk_sae" in rates and "training vanilla_sae" not in rates
     for rate in rates.values():
         assert rate.value > 0 and rate.source == MEASURED and rate.size and rate.spread is not None
     assert list(tmp_path.iterdir()) == []
@@ -281,3 +289,62 @@ def test_the_atoms_of_an_archetypal_sae_are_computed_in_every_step() -> None:
     ]  # fmt: skip
     # Four steps instead of one: three more products of (6144, 6144) and (6144, 768), forward and backward.
     assert flops[0] - flops[1] == pytest.approx(3 * 6 * 6144 * 6144 * 768)
+
+
+def test_rates_of_an_h200_give_the_times_that_were_measured() -> None:
+    """One neuron with 400,000 instances, and one epoch of a TopK SAE."""
+    layer = layer_of("dinov2_vitb14", "blocks.11.mlp.fc2")
+    assert layer is not None
+    elude = make_config(METHODS.get("elude"), {"top_k": 400_000})
+    flops = fit_flops(Job("elude", elude, layer, 2_562_334, 0, True), layer) / layer.d_out
+    assert flops / DEFAULTS["clustering"].value == pytest.approx(23.24, rel=0.01)
+    assert flops / DEFAULTS["clustering tf32"].value == pytest.approx(7.07, rel=0.01)
+    tokens_per_second = {"topk_sae": 1.307e6, "archetypal_sae": 1.207e6, "matching_pursuit_sae": 3.128e5}
+    for name, expected in tokens_per_second.items():
+        config = make_config(METHODS.get(name), {"expansion_factor": 8, "epochs": 1, "batch_size": 4096})
+        of_fit = fit_flops(Job(name, config, layer, 4096, 0, True, reads_input=False), layer)
+        assert 4096 * DEFAULTS[f"training {name}"].value / of_fit == pytest.approx(expected, rel=0.01)
+
+
+def test_timings_in_the_network_are_counted_by_the_protocol() -> None:
+    """600 pairs of 256 images, eager and compiled, of ViT-B/14; a split has three modes."""
+    table = estimate(load_suite("table5"))
+    seconds = {name: sum(step.seconds for step in table.steps if step.step == name) for name in (
+        "timing in the network", "compilation of networks"
+    )}  # fmt: skip
+    methods = [entry.name for entry in load_suite("table5").methods]
+    modes = sum(3 if name == "elude" else 1 for name in methods)
+    network = 2 * 2 * 600 * 256 * 46.9e9 / DEFAULTS["network vit_base"].value
+    assert modes * network < seconds["timing in the network"] < 1.3 * modes * network
+    assert seconds["compilation of networks"] == pytest.approx(2 * modes / DEFAULTS["compilation"].value)
+    # A CPU times 34 pairs of 2 images and compiles nothing.
+    here = estimate(load_suite("table5"), Rates(ROUND, overlapping=False))
+    of_cpu = [step for step in here.steps if step.step == "timing in the network"]
+    assert sum(step.seconds for step in of_cpu) < modes * 2 * 34 * 2 * 46.9e9 / 1e9 * 1.3
+    assert not any(step.step == "compilation of networks" for step in here.steps)
+
+
+def test_units_are_matched_between_all_pairs_of_seeds() -> None:
+    def seconds(name: str, tokens: list[int], **config: Any) -> float:
+        suite = small(methods=[{"name": name, "config": config}], seeds={"tokens": tokens, "init": [1]})
+        return sum(step.seconds for step in estimate(suite).steps if step.step == "matching of units")
+
+    pair = (8 * 384 / 6144) ** 3 / DEFAULTS["matching"].value
+    assert seconds("topk_sae", [1, 2, 3], expansion_factor=8) == pytest.approx(3 * pair)
+    assert seconds("topk_sae", [1], expansion_factor=8) == 0
+    assert seconds("identity", [1, 2, 3]) == seconds("random_split", [1, 2, 3]) == 0
+
+
+def test_preparing_a_fit_is_counted_once_per_fit() -> None:
+    suite = small(methods=[{"name": "topk_sae"}], seeds={"tokens": [1, 2], "init": [1]})
+    seconds = {step.step: step.seconds for step in estimate(suite).steps}
+    assert seconds["preparation of fits"] == pytest.approx(2 / DEFAULTS["fits"].value)
+    assert seconds["reading of tokens"] == pytest.approx(2 * 24 * 384 * 4 / DEFAULTS["disk read"].value)
+
+
+def test_a_clustering_of_fixed_size_is_repeated_twice() -> None:
+    from harness.doctor.calibration.fits import _clustering
+    from harness.doctor.calibration.timing import repeated
+
+    rate = repeated(_clustering(200, 200, 16, 1, "cpu"), 1, "FLOP/s", "{n} x 1 neurons")
+    assert rate.value > 0 and rate.size == "1 x 1 neurons"

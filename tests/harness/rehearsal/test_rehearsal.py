@@ -58,7 +58,7 @@ class Heard(Silent):
 def calibrated(folder: Path) -> Path:
     """Return the path of a store beside which the machine has a calibration."""
     rates = {name: Rate(rate.value / 100, rate.unit, MEASURED, "", 0.0) for name, rate in DEFAULTS.items()}
-    save(folder / "cache", "cpu", {name: rate for name, rate in rates.items() if name != "training"})
+    save(folder / "cache", "cpu", rates)
     return folder / "results.duckdb"
 
 

@@ -47,7 +47,7 @@ def test_the_log_ends_with_estimate_beside_actual(tmp_path: Path) -> None:
     assert run(layer_suite(), tmp_path / "r.duckdb", device="cpu", reporter=heard).failed == 0
     log = log_of(tmp_path)
     start = next(index for index, line in enumerate(log) if line.startswith("Time of the steps"))
-    assert "assumed of an H100" in log[start]
+    assert "those of an H200" in log[start]
     stages = [line.split(":")[0].strip() for line in log[start + 1 : start + 5]]
     assert stages[0] == "probing pass" and stages[1].startswith("evaluation passes") and stages[-1] != stages[0]
     assert all("estimated" in line and "took" in line for line in log[start + 1 : start + 5])
@@ -65,7 +65,7 @@ def test_a_layer_that_doctor_does_not_know_has_no_estimate(tmp_path: Path, photo
 
 
 def _reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, estimated: float, actual: float) -> list[str]:
-    rates = {name: Rate(1.0, rate.unit, MEASURED, "", 0.0) for name, rate in DEFAULTS.items() if name != "training"}
+    rates = {name: Rate(1.0, rate.unit, MEASURED, "", 0.0) for name, rate in DEFAULTS.items()}
     save(tmp_path / "cache", "cpu", rates)
     times = StepTimes(layer_suite(), [], tmp_path / "cache", "cpu")
     times._actual["tokens"], times._estimated["tokens"] = actual, estimated

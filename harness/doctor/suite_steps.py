@@ -1,0 +1,97 @@
+"""All steps of a suite: passes and cells, what each fit costs besides its work, timings, and matching of units."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from harness.doctor.rates import Rates
+from harness.doctor.steps import (
+    CELL_UNITS,
+    Step,
+    add_up,
+    coding_flops,
+    coding_rate,
+    fit_flops,
+    job_steps,
+    pass_steps,
+    rated_step,
+    units_of,
+)
+from harness.doctor.workload import Job, Workload
+from methods import METHODS
+
+#: Metric that times the network by a protocol of its own.
+TIMED_METRIC = "efficiency_ratio"
+#: Step of the timings.
+TIMING_STEP = "timing in the network"
+
+
+def steps_of(workload: Workload, rates: Rates) -> list[Step]:
+    """Return the steps of a suite, with equal ones added up; files and passes that targets share are counted once."""
+    steps = [step for _, of_target in pass_steps(workload, rates) for step in of_target]
+    for job in (*workload.final, *workload.swept):
+        steps += job_steps(job, rates)
+        steps += preparation_steps(job, rates)
+        steps += timing_steps(job, rates)
+    steps += matching_steps(workload, rates)
+    return add_up(steps)
+
+
+def preparation_steps(job: Job, rates: Rates) -> Iterator[Step]:
+    """Yield what a fit costs besides its work: reading its tokens, preparing and saving it."""
+    layer = job.layer
+    if layer is None or not job.full_fit or not fit_flops(job, layer):
+        return
+    size = float(job.n_tokens) * (layer.d_in if job.reads_input else layer.d_out) * job.stored_bytes
+    yield rated_step("training", "reading of tokens", size, "disk read", rates)
+    yield rated_step("training", "preparation of fits", 1.0, "fits", rates)
+
+
+def timing_steps(job: Job, rates: Rates) -> Iterator[Step]:
+    """Yield the timing protocol of a cell that measures :data:`TIMED_METRIC`: both networks in turns, in each mode.
+
+    Compiled networks count as the others do, and their compilation besides.
+    """
+    layer = job.layer
+    if layer is None or TIMED_METRIC not in (job.metrics or ()):
+        return
+    # Here, so that other suites do not import torch.
+    from harness.efficiency.protocol import CPU, CUDA
+
+    spec = METHODS.get(job.method).spec
+    if spec.virtual:
+        return
+    protocol = CUDA if rates.overlapping else CPU
+    # A split is timed unedited, with materialised weights, and with all units read.
+    splits = spec.needs_weights
+    modes = 3 if splits else 1
+    variants = 2 if protocol.compiled else 1
+    images = float(variants * (protocol.warmup + protocol.repeats) * protocol.batch_size)
+    forward = 2 * modes * images * layer.gflops * 1e9
+    yield rated_step("evaluation", TIMING_STEP, forward, f"network {layer.architecture}", rates)
+    # Unedited, a split adds nothing to the network.
+    coded = (2 if splits else 1) * images * layer.tokens * (job.n_units or units_of(job, layer))
+    yield rated_step("evaluation", TIMING_STEP, coded * coding_flops(job, layer), coding_rate(rates), rates)
+    if protocol.compiled:
+        yield rated_step("evaluation", "compilation of networks", 2.0 * modes, "compilation", rates)
+
+
+def matching_steps(workload: Workload, rates: Rates) -> Iterator[Step]:
+    """Yield the matching of units between fits of several seeds, whose time grows with the cube of their number.
+
+    Splits are left out: their units are matched within each neuron, which is quick.
+    """
+    # One cell of each line of a suite on each of its layers.
+    lines = {(id(job.sized), id(job.entry)): job for job in workload.final}
+    for job in lines.values():
+        if job.layer is None or job.sized is None or job.method == "identity":
+            continue
+        if METHODS.get(job.method).spec.needs_weights:
+            continue
+        leaf, target = job.sized.leaf, job.sized.target
+        seeds = leaf.token_seeds_of(target)
+        pairs = len(list(itertools.combinations(seeds, 2)))
+        pairs += len(list(itertools.combinations(leaf.stability.init, 2))) if leaf.stability else 0
+        size = ((job.n_units or units_of(job, job.layer)) / CELL_UNITS) ** 3
+        yield rated_step("evaluation", "matching of units", pairs * size, "matching", rates)

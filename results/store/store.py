@@ -275,10 +275,12 @@ def open_store(path: str | os.PathLike[str], read_only: bool = True) -> Store:
             supports, or holds a rehearsal, whose figures are no results.
     """
     store = Store(path, read_only)
-    if not read_only:
-        with connection.writing(store.path):
-            pass
-    require_results(store.path)
+    if read_only:
+        require_results(store.path)
+    else:
+        with connection.writing(store.path) as opened:
+            if _has_rehearsal(opened):
+                raise rehearsals.refusal(store.path)
     return store
 
 
@@ -302,15 +304,19 @@ def is_rehearsal(path: Path) -> bool:
     key = (path, status.st_mtime_ns, status.st_size)
     if key not in _rehearsals:
         try:
-            rows = Store(path, patience=connection.Patience(_GLANCE_S)).query(
-                "SELECT 1 FROM cells WHERE dataset = ? LIMIT 1", [rehearsals.DATASET]
-            )
+            with connection.reading(Path(path).expanduser().absolute(), connection.Patience(_GLANCE_S)) as opened:
+                found = _has_rehearsal(opened)
         except StoreError:
             # The first query of the caller waits longer, and reports what is wrong.
             return False
         _rehearsals.clear()
-        _rehearsals[key] = len(rows) > 0
+        _rehearsals[key] = found
     return _rehearsals[key]
+
+
+def _has_rehearsal(opened: duckdb.DuckDBPyConnection) -> bool:
+    found = opened.execute("SELECT 1 FROM cells WHERE dataset = ? LIMIT 1", [rehearsals.DATASET]).fetchone()
+    return found is not None
 
 
 def _where(equal: Mapping[str, str | None]) -> tuple[str, list[str]]:

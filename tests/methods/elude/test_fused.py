@@ -46,6 +46,13 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> fused.Kernels:
     return found
 
 
+@pytest.fixture
+def large_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare 512 pairs and 64 rows in each program, not 4 and 16: the interpreter takes about the same time for it."""
+    monkeypatch.setattr(fused, "PAIRS", 512)
+    monkeypatch.setattr(fused, "BLOCK_ROWS", 64)
+
+
 def points(seed: int, n: int, d: int) -> torch.Tensor:
     """Return n unit rows of five kinds."""
     generator = torch.Generator().manual_seed(seed)
@@ -118,15 +125,16 @@ def test_least_weight_of_each_component(kernels: fused.Kernels, shape: tuple[int
 
 
 @interpreted
+@pytest.mark.usefixtures("large_programs")
 @pytest.mark.parametrize("products", ["float32", "tf32", "tf32x3", "bf16x3"])
 @pytest.mark.parametrize("memory_bytes", [1 << 16, 1 << 20])
 def test_the_same_tree_with_kernels(
     kernels: fused.Kernels, monkeypatch: pytest.MonkeyPatch, products: str, memory_bytes: int
 ) -> None:
-    n, k = 300, 12
+    n, k = 200, 8
     x = points(1, n, 48)
     expected = spanning_tree(x, k)
-    sizes = near_points.ListSizes(sample=150, rank=14, capacity=60)
+    sizes = near_points.ListSizes(sample=100, rank=10, capacity=40)
     monkeypatch.setattr(tiled, "list_sizes", lambda *_: sizes)
     tree = tiled_spanning_tree(x, k, memory_bytes, products)
     for found, right in zip(tree[:2], expected[:2], strict=True):
@@ -136,27 +144,29 @@ def test_the_same_tree_with_kernels(
 
 
 @interpreted
-@pytest.mark.parametrize("rank, capacity", [(1, 80), (12, 22), (200, 300), (12, 5)])
+@pytest.mark.usefixtures("large_programs")
+@pytest.mark.parametrize("rank, capacity", [(1, 40), (12, 11), (100, 150), (12, 5)])
 def test_lists_that_fail_are_replaced(
     kernels: fused.Kernels, monkeypatch: pytest.MonkeyPatch, rank: int, capacity: int
 ) -> None:
     """Too short by the estimate, too long for their capacity, both, or neither."""
-    x = points(2, 300, 24)
+    x = points(2, 150, 24)
     replaced: list[int] = []
     plain = near_points.core_squares
     monkeypatch.setattr(near_points, "core_squares", lambda *a: replaced.append(len(a[2])) or plain(*a))
     blocks = Tiles(x, 1 << 16)
     core, neighbours = near_points.core_squares_of_triangle(
-        blocks, 20, near_points.ListSizes(sample=200, rank=rank, capacity=capacity), kernels
+        blocks, 10, near_points.ListSizes(sample=100, rank=rank, capacity=capacity), kernels
     )
-    expected, within = core_distances.core_squares(blocks, 20)
+    expected, within = core_distances.core_squares(blocks, 10)
     torch.testing.assert_close(core, expected, rtol=1e-13, atol=0)
     for found, right in zip(neighbours, within, strict=True):
-        assert set(found.tolist()) - {300} == set(right.tolist()) - {300}
-    assert replaced == [] if (rank, capacity) == (200, 300) else sum(replaced) > 50
+        assert set(found.tolist()) - {150} == set(right.tolist()) - {150}
+    assert replaced == [] if (rank, capacity) == (100, 150) else sum(replaced) > 25
 
 
 @interpreted
+@pytest.mark.usefixtures("large_programs")
 def test_equal_points(kernels: fused.Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
     """Distances of 0, and more points at a core distance than a list holds."""
     x = points(3, 40, 16)[torch.randint(40, (200,), generator=torch.Generator().manual_seed(0))]
@@ -167,11 +177,12 @@ def test_equal_points(kernels: fused.Kernels, monkeypatch: pytest.MonkeyPatch) -
 
 
 @interpreted
+@pytest.mark.usefixtures("large_programs")
 def test_clusters_with_kernels(kernels: fused.Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
-    x = points(4, 500, 32)
-    expected = cluster(x, min_cluster_size=25)
-    monkeypatch.setattr(tiled, "list_sizes", lambda *_: near_points.ListSizes(sample=250, rank=24, capacity=90))
-    found = cluster(x, min_cluster_size=25, memory_bytes=1 << 18)
+    x = points(4, 250, 32)
+    expected = cluster(x, min_cluster_size=12)
+    monkeypatch.setattr(tiled, "list_sizes", lambda *_: near_points.ListSizes(sample=125, rank=12, capacity=45))
+    found = cluster(x, min_cluster_size=12, memory_bytes=1 << 18)
     assert expected.n_clusters > 1
     assert torch.equal(found.labels, expected.labels) and torch.equal(found.probabilities, expected.probabilities)
 

@@ -13,7 +13,7 @@ from methods.elude.spanning_tree import slices
 from methods.memory import free_memory, is_out_of_memory
 from methods.tracing import traced
 
-#: Share of the memory that the lanes leave which the inputs may take.
+#: Largest size of the copy, as a share of the free memory minus what the lanes need.
 SHARE = 0.9
 
 #: Entries that are copied at once: 64 MiB of float32.

@@ -220,7 +220,9 @@ class ELUDe(AdditiveSplit, DivisibleFit):
             parts |= partial.others(weight, bias, parts)
             memory_bytes = partial.distance_bytes(top_k, memory_bytes)
 
-        inputs = Inputs(tokens, lanes, lane_bytes(top_k, site.d_in, memory_bytes))
+        missing = [unit for unit in units if unit not in parts]
+        # A resumed fit may have nothing left to do; the copy would then read all inputs in vain.
+        inputs = Inputs(tokens, lanes if missing else [], lane_bytes(top_k, site.d_in, memory_bytes))
 
         def split_unit(item: tuple[int, np.ndarray], lane: torch.device) -> tuple[int, Part]:
             unit, rows = item
@@ -229,7 +231,6 @@ class ELUDe(AdditiveSplit, DivisibleFit):
             return unit, self._part(weight[unit], bias[unit], contributions, clusters)
 
         progress(len(parts), len(units), "neurons split")
-        missing = [unit for unit in units if unit not in parts]
         items = top_instances(tokens, top_k, units=missing)
         try:
             for unit, part in side_by_side(split_unit, items, lanes):

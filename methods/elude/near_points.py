@@ -43,7 +43,8 @@ def list_sizes(n: int, k: int, memory_bytes: int) -> ListSizes | None:
     sample = math.ceil(HITS * n / (k + 1))
     rank = math.ceil(HITS + DEVIATIONS * math.sqrt(HITS))
     capacity = math.ceil(ROOM * rank * n / sample)
-    if sample > n // 4 or 8 * capacity * n > memory_bytes:
+    # If k is close to n, the lists would be as long as the rows, and the sample has fewer columns than the rank.
+    if sample > n // 4 or capacity >= n or 8 * capacity * n > memory_bytes:
         return None
     return ListSizes(sample, rank, capacity)
 

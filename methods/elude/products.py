@@ -57,8 +57,8 @@ PRECISIONS = {
     "bf16x3": Precision(to_bfloat16, 2),
 }
 
-#: Precision that finds the rows which can contain the cheapest edge between two clusters. There are few of these, and
-#: each is decided by distances of the chosen precision, so its large error costs nothing.
+#: Precision that finds the rows which can contain the cheapest edge between two clusters. They are decided by distances
+#: of the chosen precision, so its larger error adds rows to be decided and does not change the result.
 ROUGH = "bf16"
 
 _PRECISIONS = PRECISIONS | {ROUGH: Precision(to_bfloat16, 1)}

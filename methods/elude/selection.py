@@ -43,7 +43,8 @@ def select(condensed: np.ndarray, n: int, method: str, epsilon: float) -> Select
     # Excess of mass gives a cluster the stability of those within it where theirs is larger.
     stability = np.array([named[count + i] for i in range(count)])
     # A cluster has a lower number than those within it.
-    chosen = np.array([np.argmax(label_of == label) for label in range(int(label_of.max()) + 1)], np.int64)
+    names, first = np.unique(label_of, return_index=True)
+    chosen = first[names >= 0]
     labels, probabilities = label_points(parent, child, density, label_of, deaths[chosen], n)
     persistence = np.ones(len(chosen))
     highest = float(density.max())

@@ -198,6 +198,39 @@ def test_sizes_of_lists() -> None:
     assert near_points.list_sizes(400_000, 5, 1 << 40) is None
 
 
+@pytest.mark.parametrize("n, k", [(400, 300), (1500, 1000), (400_000, 399_999), (1001, 1000)])
+def test_lists_as_long_as_rows_are_not_used(n: int, k: int) -> None:
+    assert near_points.list_sizes(n, k, 1 << 60) is None
+
+
+def test_the_sample_has_enough_columns_for_its_rank() -> None:
+    for n in (100, 1000, 30_000):
+        for k in range(1, n, max(1, n // 400)):
+            sizes = near_points.list_sizes(n, k, 1 << 60)
+            assert sizes is None or (sizes.rank <= sizes.sample <= n and k + 1 < sizes.capacity < n)
+
+
+@interpreted
+def test_a_trial_of_every_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    fused._tried.cache_clear()
+    assert fused._tried(torch.device("cpu")) is not None
+    for name in ("exact_squares", "least_by_component", "keep_near"):
+        fused._tried.cache_clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(fused.Kernels, name, lambda *_: torch.zeros(4))
+            with pytest.warns(UserWarning, match=rf"\(wrong results of {name}\)"):
+                assert fused._tried(torch.device("cpu")) is None
+    fused._tried.cache_clear()
+
+
+@interpreted
+def test_a_core_distance_that_spans_most_points(kernels: fused.Kernels) -> None:
+    x = points(6, 400, 4)
+    tree, expected = tiled_spanning_tree(x, 300, 1 << 24), spanning_tree(x, 300)
+    np.testing.assert_allclose(tree.weight, expected.weight, rtol=1e-12)
+    np.testing.assert_allclose(tree.core, expected.core, rtol=1e-12)
+
+
 def test_a_gpu_on_which_triton_fails_is_used_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     fused._tried.cache_clear()
     monkeypatch.setitem(sys.modules, "methods.elude.fused_programs", None)

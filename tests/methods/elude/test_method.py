@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 import methods
 from methods.elude import contributions, resume, split
+from methods.elude import method as method_module
 from methods.elude.clustering import cluster, unit_rows
 from methods.elude.contributions import gather, normalise, summarise
 from methods.elude.inputs import Inputs
@@ -93,6 +94,20 @@ def test_what_is_found_must_belong_to_the_build(
     method = methods.create("elude", **SETTINGS).fit(tokens, site, checkpoint_dir=folder)
     assert same(method, whole)
     assert [file.name for file in folder.iterdir()] == ["notes.txt"], "what is not ours stays"
+
+
+def test_a_fit_without_missing_neurons_copies_no_inputs(
+    layer: tuple[MemorySite, MemoryTokens], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, tokens = layer
+    lanes: list[int] = []
+    plain = method_module.Inputs
+    monkeypatch.setattr(method_module, "Inputs", lambda *a: lanes.append(len(a[1])) or plain(*a))
+    for _ in range(2):
+        method = methods.create("elude", **SETTINGS)
+        method.work_dir = tmp_path / "work"
+        method.fit_part(tokens, site, range(2))
+    assert lanes[0] > 0 and lanes[1] == 0
 
 
 def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class Inputs:
     def __init__(self, tokens: Tokens, lanes: Sequence[torch.device], lane_bytes: int) -> None:
         self.tokens = tokens
         self._copies: dict[torch.device, Tensor] = {}
+        self._given_up: set[torch.device] = set()
         for device in dict.fromkeys(lane for lane in lanes if lane.type != "cpu"):
             copy = self._copied_to(device, lanes.count(device) * lane_bytes)
             if copy is not None:
@@ -46,6 +47,19 @@ class Inputs:
         if copy is None:
             return self.tokens.gather("input", rows).to(device)
         return copy.index_select(0, torch.from_numpy(np.asarray(rows, np.int64)).to(device)).float()
+
+    def give_way(self, error: BaseException, device: torch.device) -> bool:
+        """Free the copy on a device after an error; return True if the work may succeed without it.
+
+        That is: if the error says that memory ran out, and a copy took some of it when the work began.
+        """
+        if not is_out_of_memory(error):
+            return False
+        if self._copies.pop(device, None) is not None:
+            self._given_up.add(device)
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+        return device in self._given_up
 
     @traced("copy of inputs to the device")
     def _copied_to(self, device: torch.device, needed: int) -> Tensor | None:

@@ -12,6 +12,7 @@ import torch
 
 from methods import numerics
 from methods.base import Device
+from methods.memory import free_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -20,6 +21,8 @@ R = TypeVar("R")
 LANE_MEMORY = 2 << 30
 # On a GPU a second lane reads and normalises the next neuron's inputs while the first one computes.
 LANES_A_GPU = 2
+# A quarter of a GPU is left for distances.
+GPU_SHARE = 0.75
 
 
 def plan_lanes(device: Device, workers: int | None, unit_bytes: int) -> list[torch.device]:
@@ -27,8 +30,11 @@ def plan_lanes(device: Device, workers: int | None, unit_bytes: int) -> list[tor
 
     Args:
         device: "cuda" without a number means all GPUs visible to PyTorch.
-        workers: number of lanes, distributed over the devices in turn. None: two per GPU; on a CPU one for each thread
-            of torch if that many neurons of ``unit_bytes`` fit in 2 GiB, otherwise as many as fit, at least one.
+        workers: number of lanes, distributed over the devices in turn. None: two per GPU, or one if two neurons would
+            take more than :data:`GPU_SHARE` of its free memory; on a CPU one for each thread of torch if that many
+            neurons of ``unit_bytes`` fit in 2 GiB, otherwise as many as fit, at least one.
+        unit_bytes: memory of a neuron's points and distances on a CPU. A GPU takes twice as much, since it also holds
+            the parts of the points that its tensor cores multiply.
     """
     chosen = torch.device(device)
     if chosen.type != "cuda":
@@ -37,7 +43,9 @@ def plan_lanes(device: Device, workers: int | None, unit_bytes: int) -> list[tor
         return [torch.device("cpu")] * (workers or fitting)
     count = torch.cuda.device_count() if chosen.index is None else 1
     devices = [torch.device("cuda", i) for i in range(count)] if chosen.index is None else [chosen]
-    return [devices[i % count] for i in range(workers or LANES_A_GPU * count)]
+    free = min((memory for device in devices if (memory := free_memory(device)) is not None), default=None)
+    fit = free is None or LANES_A_GPU * 2 * unit_bytes <= GPU_SHARE * free
+    return [devices[i % count] for i in range(workers or (LANES_A_GPU if fit else 1) * count)]
 
 
 def side_by_side(

@@ -221,14 +221,23 @@ class ELUDe(AdditiveSplit, DivisibleFit):
             memory_bytes = partial.distance_bytes(top_k, memory_bytes)
 
         missing = [unit for unit in units if unit not in parts]
-        # A resumed fit may have nothing left to do; the copy would then read all inputs in vain.
-        inputs = Inputs(tokens, lanes if missing else [], lane_bytes(top_k, site.d_in, memory_bytes))
+        # A copy reads all inputs once: in vain if a resumed or divided fit has few neurons left to do.
+        worthwhile = len(missing) * top_k >= tokens.n
+        inputs = Inputs(tokens, lanes if worthwhile else [], lane_bytes(top_k, site.d_in, memory_bytes))
 
-        def split_unit(item: tuple[int, np.ndarray], lane: torch.device) -> tuple[int, Part]:
+        def split_once(item: tuple[int, np.ndarray], lane: torch.device) -> tuple[int, Part]:
             unit, rows = item
             contributions = gather(inputs, rows, weight[unit], lane)
             clusters = self._clusters(contributions, min_cluster_size, seed, memory_bytes)
             return unit, self._part(weight[unit], bias[unit], contributions, clusters)
+
+        def split_unit(item: tuple[int, np.ndarray], lane: torch.device) -> tuple[int, Part]:
+            try:
+                return split_once(item, lane)
+            except (MemoryError, RuntimeError) as error:
+                if not inputs.give_way(error, lane):
+                    raise
+            return split_once(item, lane)
 
         progress(len(parts), len(units), "neurons split")
         items = top_instances(tokens, top_k, units=missing)
@@ -290,7 +299,10 @@ class ELUDe(AdditiveSplit, DivisibleFit):
         self.notes = [f"{n_unsplit} of {len(parts)} neurons have fewer than two clusters and were left unsplit."]
         if self._precision != "float32" and self.config.backend == "exact":
             name = self._precision
-            self.notes.append(f"Distances were computed in {name}, and again in float64 where that left doubt.")
+            self.notes.append(
+                f"Distances were computed in {name} if its errors are within their bound (a warning says if not), and "
+                "again in float64 where that left doubt."
+            )
 
     def sizes(self, n_tokens: int) -> tuple[int, int]:
         """Return (top_k, min_cluster_size) for a probing set of ``n_tokens`` tokens.

@@ -26,6 +26,9 @@ from methods.elude.spanning_tree import matrix_products, slices
 from methods.elude.tiles import EXACT_BLOCK, BoundError, Tiles
 from methods.tracing import DEVICE, traced
 
+# One in so many points may be an end of a cheapest edge by rough distances; if there are more, others are computed.
+FEW_ROWS = 50
+
 
 @traced("distances and spanning tree", DEVICE)
 def tiled_spanning_tree(x: torch.Tensor, k: int, memory_bytes: int, products: str = AUTO) -> SpanningTree:
@@ -164,20 +167,27 @@ def out_of_components(tiles: Tiles, core: torch.Tensor, component: torch.Tensor,
 
 def between_components(tiles: Tiles, core: torch.Tensor, component: torch.Tensor, count: int) -> Edges:
     """Return edges that contain the rest of the tree: every edge that can be the cheapest between two components."""
-    rough = tiles.rough()
-    near, slack = point_to_component(rough, core, component, count), float(rough.slack.max())
-    del rough
+    hopeful, limit = hopeful_rows(tiles.rough(), core, component, count)
+    if len(hopeful) > tiles.n // FEW_ROWS:
+        # Where components lie close to each other, the rough distances rule out too little.
+        hopeful, limit = hopeful_rows(tiles, core, component, count)
+    return candidates(tiles, core, component, hopeful, lambda components: limit[components][:, component])
+
+
+def hopeful_rows(
+    tiles: Tiles, core: torch.Tensor, component: torch.Tensor, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return points (m,) that can be an end of a cheapest edge between components, and its largest weight (c, c)."""
+    near, margin = point_to_component(tiles, core, component, count), 2.0 * float(tiles.slack.max())
     near = torch.maximum(near.double(), core[:, None])
     table = torch.full((count, count), torch.inf, dtype=torch.float64, device=core.device)
     table.scatter_reduce_(0, component[:, None].expand(-1, count), near, "amin")
     table = torch.minimum(table, table.T)
-    margin = 2.0 * slack
     # A pair that is certainly joined more cheaply by way of others is no edge of the tree.
     host = table.cpu().numpy()
     inside = torch.from_numpy(host * (1.0 - 1e-6) - margin <= detour(host)).to(core.device)
     limit = torch.where(inside, table * (1.0 + 1e-6) + margin, -torch.inf).fill_diagonal_(-torch.inf)
-    hopeful = (near <= limit[component]).any(1).nonzero()[:, 0]
-    return candidates(tiles, core, component, hopeful, lambda components: limit[components][:, component])
+    return (near <= limit[component]).any(1).nonzero()[:, 0], limit
 
 
 def point_to_component(tiles: Tiles, core: torch.Tensor, component: torch.Tensor, count: int) -> torch.Tensor:

@@ -8,6 +8,7 @@ from methods.elude.fused import kernels
 from methods.elude.products import ROUGH, SplitRows, has_bfloat16_products
 from methods.elude.spanning_tree import centred, rounding_slack, slices
 from methods.errors import ArgumentError
+from methods.memory import is_out_of_memory
 
 # Entries of one float64 block of coordinate differences, or of neighbours processed together.
 EXACT_BLOCK = 1 << 22
@@ -22,9 +23,9 @@ class BoundError(ArgumentError):
 class Tiles:
     """Blocks (within `slack`) and exact single entries of the squared distance matrix of x (n, d) float32.
 
-    memory_bytes bounds the blocks alive at one time, not x nor the neighbours that are kept (n times min_samples + 17
-    int32). products is "float32", or the precision in which blocks are computed (`products.PRECISIONS`): it changes
-    `slack`, and nothing that is decided.
+    memory_bytes bounds the blocks alive at one time, not x, its parts, nor the neighbours that are kept (int32: n times
+    min_samples + 17, on a GPU up to 2.4 n min_samples). products is "float32", or the precision in which blocks are
+    computed (`products.PRECISIONS`): it changes `slack`, and nothing that is decided.
     """
 
     def __init__(self, x: torch.Tensor, memory_bytes: int, products: str = "float32"):
@@ -46,10 +47,21 @@ class Tiles:
             require_bound(self, products)
 
     def rough(self) -> Tiles:
-        """Return blocks of the same distances with a larger error, in less time; the same ones if these are float32."""
+        """Return blocks of the same distances with a larger error, in less time.
+
+        The same ones if these are float32, and if the device has no such products, no memory for another copy of the
+        points, or sums that break the bound.
+        """
         if self.products == "float32" or not has_bfloat16_products(self.x.device):
             return self
-        return Tiles(self.x, self.memory_bytes, ROUGH)
+        try:
+            return Tiles(self.x, self.memory_bytes, ROUGH)
+        except BoundError:
+            return self
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return self
 
     def plan(self, memory_bytes: int) -> None:
         """Set the sizes of the blocks from memory_bytes; results do not depend on it."""

@@ -10,8 +10,9 @@ from in_memory import MemorySite, MemoryTokens, small_layer
 
 import methods
 from methods.divisible import DivisibleFit
+from methods.elude import lanes as lanes_module
 from methods.elude.lanes import plan_lanes
-from methods.elude.method import ELUDe
+from methods.elude.method import ELUDe, unit_bytes
 from methods.elude.resume import UnitFiles
 from methods.errors import UserError
 
@@ -123,3 +124,14 @@ def test_a_machine_with_several_gpus_has_lanes_on_each(monkeypatch: pytest.Monke
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     assert [str(lane) for lane in plan_lanes("cuda", None, 1)] == ["cuda:0", "cuda:1", "cuda:2"] * 2
     assert [str(lane) for lane in plan_lanes("cuda:2", None, 1)] == ["cuda:2"] * 2
+
+
+@pytest.mark.parametrize("free, lanes", [(75e9, 2), (40e9, 1), (20e9, 1), (None, 2)])
+def test_two_neurons_at_a_time_on_a_gpu_if_they_fit(
+    monkeypatch: pytest.MonkeyPatch, free: float | None, lanes: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(lanes_module, "free_memory", lambda device: None if free is None else int(free))
+    neuron = unit_bytes(400_000, 3072)
+    assert len(plan_lanes("cuda", None, neuron)) == lanes
+    assert len(plan_lanes("cuda", 3, neuron)) == 3, "a number that was asked for is kept"

@@ -7,6 +7,7 @@ import pytest
 import torch
 from in_memory import MemorySite, MemoryTokens, small_layer
 
+import methods
 from methods.elude import inputs as module
 from methods.elude.inputs import Inputs
 
@@ -73,6 +74,43 @@ def test_memory_that_runs_out_after_all(layer, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(torch, "empty", full)
     assert not with_copy(layer[1], monkeypatch, 1 << 30)._copies
+
+
+def test_a_copy_gives_way_if_memory_runs_out_later(layer, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = with_copy(layer[1], monkeypatch, 1 << 30)
+    full = torch.OutOfMemoryError("CUDA out of memory.")
+    assert not inputs.give_way(ValueError("another error"), CPU) and inputs._copies
+    assert inputs.give_way(full, CPU) and not inputs._copies
+    rows = np.arange(5)
+    assert torch.equal(inputs.gather(rows, CPU), layer[1].gather("input", rows))
+    # Another lane may have begun with the copy, and is to try again as well.
+    assert inputs.give_way(full, CPU)
+    assert not Inputs(layer[1], [CPU], 0).give_way(full, CPU), "there was no copy"
+
+
+def test_a_neuron_is_split_again_without_the_copy(layer, monkeypatch: pytest.MonkeyPatch) -> None:
+    site, tokens = layer
+    settings = {"top_k": 60, "min_cluster_size": 8}
+    expected = methods.create("elude", **settings).fit(tokens, site, workers=1)
+    plain, tried = module.Inputs.gather, []
+
+    def gather(self: Inputs, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+        tried.append(bool(self._copies))
+        if self._copies:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return plain(self, rows, device)
+
+    monkeypatch.setattr(module.Inputs, "gather", gather)
+    made = module.Inputs.__init__
+
+    def with_a_copy(self: Inputs, tokens: MemoryTokens, lanes: list[torch.device], lane_bytes: int) -> None:
+        made(self, tokens, lanes, lane_bytes)
+        self._copies[CPU] = torch.zeros(1)
+
+    monkeypatch.setattr(module.Inputs, "__init__", with_a_copy)
+    fitted = methods.create("elude", **settings).fit(tokens, site, workers=1)
+    assert tried[0] and not any(tried[1:]) and len(tried) > site.d_out
+    assert torch.equal(fitted.weights, expected.weights)
 
 
 def test_a_cpu_needs_no_copy(layer) -> None:

@@ -268,6 +268,36 @@ def test_auto_computes_in_float32_where_sums_break_the_bound(monkeypatch: pytest
         tiled_spanning_tree(x, 12, 1 << 20, "tf32")
 
 
+def test_rough_distances_that_rule_out_too_little_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    plain = tiled.point_to_component
+    monkeypatch.setattr(
+        tiled, "point_to_component", lambda blocks, *a: asked.append(blocks.products) or plain(blocks, *a)
+    )
+    # Two groups that are as close to each other as to themselves, in 24 dimensions.
+    x = torch.randn(600, 24, generator=torch.Generator().manual_seed(0))
+    tree = tiled_spanning_tree(x, 2, 1 << 22, "tf32")
+    assert asked[:2] == ["bf16", "tf32"]
+    expected = tiled_spanning_tree(x, 2, 1 << 22, "float32")
+    assert all(np.array_equal(found, right) for found, right in zip(tree, expected, strict=True))
+    asked.clear()
+    apart = torch.cat([x[:300], x[300:] + 50])
+    tiled_spanning_tree(apart, 60, 1 << 22, "tf32")
+    assert asked == ["bf16"]
+
+
+@pytest.mark.parametrize("error", [tiles.BoundError("too large"), torch.OutOfMemoryError("CUDA out of memory.")])
+def test_blocks_are_their_own_rough_ones_if_others_fail(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    blocks = Tiles(contributions(4, 100, 32), 1 << 20, "tf32")
+    assert blocks.rough().products == "bf16" and float(blocks.rough().slack.min()) > float(blocks.slack.max())
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(tiles, "require_bound", fail)
+    assert blocks.rough() is blocks
+
+
 @pytest.mark.gpu
 @needs_cuda
 @pytest.mark.parametrize("name", NAMES)

@@ -1,6 +1,6 @@
 # make demo    set up what is missing and run the demo suite to a printed leaderboard
 # make test    set up what is missing, then lint, types and tests
-# make test-fast  the tests that need no run of a suite, in under a minute
+# make test-fast  the tests that need no run of a suite, in about five minutes
 # make docs    build the documentation into site/
 # make chaos   damaged inputs and killed runs, and a table of the faults
 # make gpu-report  measure everything on a GPU
@@ -53,7 +53,7 @@ types: setup
 unit: setup
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-# While editing: under a minute, without the files that run suites, train or start processes.
+# While editing: about five minutes, without the files that run suites, train or start processes.
 test-fast: setup
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not run"
 

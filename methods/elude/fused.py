@@ -114,8 +114,8 @@ def kernels(device: torch.device) -> Kernels | None:
 def _tried(device: torch.device) -> Kernels | None:
     """Return the kernels if each gives the right result for a few points on this device."""
     try:
-        found = Kernels(importlib.import_module("methods.elude.fused_programs"))
-        wrong = [name for name, right in _trial(found, device).items() if not right]
+        compiled = Kernels(importlib.import_module("methods.elude.fused_programs"))
+        wrong = [name for name, right in _trial(compiled, device).items() if not right]
         reason = f"wrong results of {', '.join(wrong)}" if wrong else ""
     # Triton compiles for the GPU at hand with the machine's C compiler, and each step can fail in its own way.
     except Exception as error:
@@ -126,28 +126,30 @@ def _tried(device: torch.device) -> Kernels | None:
             stacklevel=2,
         )
         return None
-    return found
+    return compiled
 
 
-def _trial(found: Kernels, device: torch.device) -> dict[str, bool]:
+def _trial(compiled: Kernels, device: torch.device) -> dict[str, bool]:
     """Run each kernel on the points (3, 0), (0, 4), (3, 0), (0, 4), and return which results are right.
 
     All are tried, since a version of Triton may compile one and fail on another in the middle of a fit.
     """
     x = torch.tensor([[3.0, 0.0], [0.0, 4.0]] * 2, device=device)
     norms, ends = x.square().sum(1), torch.arange(4, device=device)
-    squares = found.exact_squares(x, ends, ends.flip(0))
+    squares = compiled.exact_squares(x, ends, ends.flip(0))
 
     # Points 0 and 1 are the rows, 2 and 3 the columns of a tile; its inner products are 9, 0, 0 and 16.
     dots = torch.diag(norms[:2])
     component = torch.tensor([0, 1], dtype=torch.int32, device=device)
     table = torch.full((2, 2), torch.inf, device=device)
-    found.least_by_component(dots, (norms[:2], component), (norms[2:], torch.zeros_like(norms[2:]), component), table)
+    compiled.least_by_component(
+        dots, (norms[:2], component), (norms[2:], torch.zeros_like(norms[2:]), component), table
+    )
 
     counts = torch.zeros(4, dtype=torch.int32, device=device)
     values = torch.full((4, 2), torch.inf, device=device)
     points = torch.full((4, 2), 4, dtype=torch.int32, device=device)
-    found.keep_near(dots, norms, torch.ones_like(norms), (0, 2), counts, values, points)
+    compiled.keep_near(dots, norms, torch.ones_like(norms), (0, 2), counts, values, points)
     nearest = values[:, 0].tolist(), points[:, 0].tolist()
     return {
         "exact_squares": squares.tolist() == [25.0] * 4,

@@ -11,16 +11,11 @@ from torch import Tensor
 from methods.base import Tokens
 from methods.elude.spanning_tree import slices
 from methods.memory import free_memory, is_out_of_memory
+from methods.stored_rows import COPIED_ENTRIES, stored_rows
 from methods.tracing import traced
 
 #: Largest size of the copy, as a share of the free memory minus what the lanes need.
 SHARE = 0.9
-
-#: Entries that are copied at once: 64 MiB of float32.
-COPIED_ENTRIES = 1 << 24
-
-#: Types in which inputs are kept; others are converted to float32.
-KEPT_TYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
 class Inputs:
@@ -65,23 +60,16 @@ class Inputs:
     def _copied_to(self, device: torch.device, needed: int) -> Tensor | None:
         """Return all inputs on a device in the type in which they are stored; None if the memory is not enough."""
         n, width = self.tokens.n, self.tokens.width("input")
-        dtype = self._stored(0, min(1, n)).dtype
+        dtype = stored_rows(self.tokens, "input", 0, min(1, n)).dtype
         free = free_memory(device)
         if free is None or n * width * dtype.itemsize > SHARE * (free - needed):
             return None
         try:
             copy = torch.empty(n, width, dtype=dtype, device=device)
             for part in slices(n, max(1, COPIED_ENTRIES // width)):
-                copy[part] = self._stored(part.start, part.stop).to(device)
+                copy[part] = stored_rows(self.tokens, "input", part.start, part.stop).to(device)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             return None
         return copy
-
-    def _stored(self, start: int, stop: int) -> Tensor:
-        stored = getattr(self.tokens, "stored", None)
-        rows: Tensor = (
-            self.tokens.gather("input", np.arange(start, stop)) if stored is None else stored("input", start, stop)
-        )
-        return rows if rows.dtype in KEPT_TYPES else rows.float()

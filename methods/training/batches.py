@@ -8,13 +8,13 @@ from collections.abc import Generator, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from methods.base import Device, Reads, Tokens
 from methods.errors import first_line
 from methods.memory import free_memory, is_out_of_memory
+from methods.stored_rows import COPIED_ENTRIES, stored_rows
 from methods.tracing import traced
 from methods.training.normaliser import Normaliser
 from methods.training.read_ahead import ahead
@@ -26,14 +26,8 @@ BLOCK_BYTES = 4 << 30
 #: Share of the memory left by the training that tokens may take.
 TOKEN_SHARE = 0.8
 
-#: Entries that are copied at once when the tokens are loaded: 64 MiB of float32.
-_LOADED_ENTRIES = 1 << 24
-
 #: Batches that are prepared in advance if the tokens are not on the device.
 AHEAD = 2
-
-#: Types that tokens keep until a batch is computed; others are converted to float32 when they are read.
-_KEPT_TYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def generator_of(*parts: object) -> torch.Generator:
@@ -181,7 +175,7 @@ class Batches:
         """Return a field of all tokens on the device: normalised if it is float32, otherwise as stored."""
         width, dtype = self.tokens.width(field), self._dtypes[field]
         whole = torch.empty(self.n, width, dtype=dtype, device=self.device)
-        at_once = max(1, _LOADED_ENTRIES // width)
+        at_once = max(1, COPIED_ENTRIES // width)
         for start in range(0, self.n, at_once):
             part = whole[start : start + at_once]
             part.copy_(self._stored(field, start, start + len(part)))
@@ -267,11 +261,7 @@ class Batches:
         return {field: self._stored(field, 0, min(1, self.n)).dtype for field in self.fields}
 
     def _stored(self, field: Reads, start: int, stop: int) -> Tensor:
-        stored = getattr(self.tokens, "stored", None)
-        rows: Tensor = (
-            self.tokens.gather(field, np.arange(start, stop)) if stored is None else stored(field, start, stop)
-        )
-        return rows if rows.dtype in _KEPT_TYPES else rows.float()
+        return stored_rows(self.tokens, field, start, stop)
 
 
 def _with_index(device: torch.device) -> torch.device:

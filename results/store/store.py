@@ -305,18 +305,18 @@ def is_rehearsal(path: Path) -> bool:
     if key not in _rehearsals:
         try:
             with connection.reading(Path(path).expanduser().absolute(), connection.Patience(_GLANCE_S)) as opened:
-                found = _has_rehearsal(opened)
+                holds_rehearsal = _has_rehearsal(opened)
         except StoreError:
             # The first query of the caller waits longer, and reports what is wrong.
             return False
         _rehearsals.clear()
-        _rehearsals[key] = found
+        _rehearsals[key] = holds_rehearsal
     return _rehearsals[key]
 
 
 def _has_rehearsal(opened: duckdb.DuckDBPyConnection) -> bool:
-    found = opened.execute("SELECT 1 FROM cells WHERE dataset = ? LIMIT 1", [rehearsals.DATASET]).fetchone()
-    return found is not None
+    cell = opened.execute("SELECT 1 FROM cells WHERE dataset = ? LIMIT 1", [rehearsals.DATASET]).fetchone()
+    return cell is not None
 
 
 def _where(equal: Mapping[str, str | None]) -> tuple[str, list[str]]:

@@ -89,8 +89,10 @@ def test_chosen_modes_alone_are_measured() -> None:
     backbone = backbones.load("tiny_vit")
     method = split_of(backbone, PATHS["tiny_vit"])
     protocol = Protocol(batch_size=2, warmup=0, repeats=1, compiled=False, memory_passes=1)
-    found = measure(method, backbone, PATHS["tiny_vit"], images_of(), protocol, modes=("materialised", "no such mode"))
-    assert [mode.mode for mode in found.modes] == ["materialised"]
+    measurement = measure(
+        method, backbone, PATHS["tiny_vit"], images_of(), protocol, modes=("materialised", "no such mode")
+    )
+    assert [mode.mode for mode in measurement.modes] == ["materialised"]
 
 
 def test_compiled_networks_are_timed_beside_the_others() -> None:

@@ -41,9 +41,9 @@ def test_in_the_interpreter() -> None:
 @pytest.fixture
 def kernels(monkeypatch: pytest.MonkeyPatch) -> fused.Kernels:
     """The kernels, used by every clustering of the test."""
-    found = fused.Kernels(importlib.import_module("methods.elude.fused_programs"))
-    monkeypatch.setattr(tiles, "kernels", lambda device: found)
-    return found
+    interpreted_kernels = fused.Kernels(importlib.import_module("methods.elude.fused_programs"))
+    monkeypatch.setattr(tiles, "kernels", lambda device: interpreted_kernels)
+    return interpreted_kernels
 
 
 @pytest.fixture
@@ -70,9 +70,9 @@ def test_exact_squares(kernels: fused.Kernels, d: int) -> None:
     x = torch.randn(9, d, generator=torch.Generator().manual_seed(0))
     i, j = torch.randint(9, (2, 31), generator=torch.Generator().manual_seed(1))
     expected = (x[i].double() - x[j].double()).square().sum(1)
-    found = kernels.exact_squares(x, i, j)
-    torch.testing.assert_close(found, expected, rtol=1e-14, atol=0)
-    assert torch.equal(kernels.exact_squares(x, i[7:8], j[7:8]), found[7:8]), "alone or with others: the same bits"
+    squares = kernels.exact_squares(x, i, j)
+    torch.testing.assert_close(squares, expected, rtol=1e-14, atol=0)
+    assert torch.equal(kernels.exact_squares(x, i[7:8], j[7:8]), squares[7:8]), "alone or with others: the same bits"
     assert kernels.exact_squares(x, i[:0], j[:0]).shape == (0,)
 
 
@@ -182,9 +182,9 @@ def test_clusters_with_kernels(kernels: fused.Kernels, monkeypatch: pytest.Monke
     x = points(4, 250, 32)
     expected = cluster(x, min_cluster_size=12)
     monkeypatch.setattr(tiled, "list_sizes", lambda *_: near_points.ListSizes(sample=125, rank=12, capacity=45))
-    found = cluster(x, min_cluster_size=12, memory_bytes=1 << 18)
+    clusters = cluster(x, min_cluster_size=12, memory_bytes=1 << 18)
     assert expected.n_clusters > 1
-    assert torch.equal(found.labels, expected.labels) and torch.equal(found.probabilities, expected.probabilities)
+    assert torch.equal(clusters.labels, expected.labels) and torch.equal(clusters.probabilities, expected.probabilities)
 
 
 def test_sizes_of_lists() -> None:

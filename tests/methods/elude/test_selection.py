@@ -18,10 +18,10 @@ def assert_same(x: torch.Tensor, k: int, size: int, method: str, epsilon: float)
     """Compare the selections from one condensed tree, and return the number of clusters."""
     condensed = condense(linkage(spanning_tree(x, k)), size)
     expected = get_clusters(condensed.copy(), compute_stability(condensed), method, False, False, epsilon)
-    found = select(condensed, len(x), method, epsilon)
-    for ours, theirs in zip(found, expected, strict=True):
+    selection = select(condensed, len(x), method, epsilon)
+    for ours, theirs in zip(selection, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    return len(found.persistence)
+    return len(selection.persistence)
 
 
 def blobs(seed: int, n: int, kinds: int) -> torch.Tensor:

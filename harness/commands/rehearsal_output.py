@@ -81,13 +81,20 @@ def _print(report: Report, failed: int) -> None:
         f"{hours(total.high)}, without judges; doctor's estimate is {hours(total.estimated or 0.0)} hours.",
     ]
     if (ratio := report.check_ratio) is not None:
-        lines.append(f"The larger share took {ratio:.2f} times its prediction.")
+        doctors = report.doctor_ratio
+        and_doctors = f", and {doctors:.2f} times doctor's estimate of the same work" if doctors is not None else ""
+        lines.append(f"The larger share took {ratio:.2f} times its prediction{and_doctors}.")
     load = f"{min(report.load):.1f} to {max(report.load):.1f}" if report.load else "unknown"
     failures = f" {failed} cells failed; the log says why." if failed else ""
     lines.append(
         f"This call took {duration_text(report.seconds)}; measured work: {duration_text(report.measured_seconds)}. "
         f"Load average: {load}.{failures}"
     )
+    if report.speeds:
+        lines.append(
+            f"Matrix products ran {min(report.speeds):.2f} to {max(report.speeds):.2f} times as fast as in the "
+            "calibration. Far from 1, calibrate again on a machine that is as idle as it is for the run."
+        )
     lines.append(
         f"Report, and trace for ui.perfetto.dev or about:tracing: rehearsal.json and trace.json in {report.folder}."
     )

@@ -33,6 +33,10 @@ STAGE_TITLES: dict[Stage, str] = {
 PROBE_ITERATIONS = 200
 #: Step of an evaluation whose time does not depend on the images.
 DICTIONARY_STEP = "metrics of the dictionary"
+#: Step of a fit whose time does not depend on the tokens.
+PREPARATION_STEP = "preparation of fits"
+#: Steps whose time does not depend on the number of images, tokens or instances.
+CONSTANT_STEPS = (DICTIONARY_STEP, PREPARATION_STEP)
 #: Rate of encoder and decoder; that of products counts if only those were measured here.
 CODING = "coding"
 #: Units and width at which the constant cost of a cell's evaluation is measured.
@@ -179,7 +183,9 @@ def job_steps(job: Job, rates: Rates) -> Iterator[Step]:
     width = layer.d_in if METHODS.get(job.method).spec_with(job.config).needs_weights else layer.d_out
     size = units / CELL_UNITS * width / CELL_WIDTH
     yield rated_step("evaluation", "unit statistics and metrics", codes, "codes", rates)
-    yield rated_step("evaluation", DICTIONARY_STEP, size, "cells", rates)
+    # Measured here, this is what an evaluation costs besides its metrics; the default is all of it.
+    of_cell = 1.0 if "cells" in rates.measured else size
+    yield rated_step("evaluation", DICTIONARY_STEP, of_cell, "cells", rates)
     for metric in METRICS.names() if job.metrics is None else job.metrics:
         for step, amount, rate in (
             ("unit statistics and metrics", codes, f"codes {metric}"),
@@ -308,10 +314,23 @@ def _pursuit_flops(job: Job) -> float:
 
 
 def _fit(job: Job, layer: Layer, rates: Rates) -> Iterator[Step]:
+    """Yield the steps of a fit: reading its tokens, preparing and saving it, and its work."""
     flops = fit_flops(job, layer)
-    if _setting(job.config, "epochs") is not None:
+    if not flops:
+        return
+    is_trained = _setting(job.config, "epochs") is not None
+    stage: Stage = "training" if is_trained else "clustering"
+    width = layer.d_in if job.reads_input else layer.d_out
+    yield rated_step(stage, "reading of tokens", float(job.n_tokens) * width * job.stored_bytes, "disk read", rates)
+    preparation = f"preparation {job.method}"
+    if preparation in rates.measured:
+        size = units_of(job, layer) / CELL_UNITS * layer.d_out / CELL_WIDTH
+        yield rated_step(stage, PREPARATION_STEP, size, preparation, rates)
+    else:
+        yield rated_step(stage, PREPARATION_STEP, 1.0, "fits", rates)
+    if is_trained:
         yield rated_step("training", job.method, flops, f"training {job.method}", rates)
-    elif flops:
+    else:
         yield from _clustering(job, flops, rates)
         umap = f"UMAP {getattr(job.config, 'umap_backend', '')}"
         if umap in DEFAULTS and _setting(job.config, "umap_dims") is not None:

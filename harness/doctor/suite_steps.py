@@ -1,4 +1,4 @@
-"""All steps of a suite: passes and cells, what each fit costs besides its work, timings, and matching of units."""
+"""All steps of a suite: passes and cells, timings of the network, and matching of units."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from harness.doctor.steps import (
     add_up,
     coding_flops,
     coding_rate,
-    fit_flops,
     job_steps,
     pass_steps,
     rated_step,
@@ -32,20 +31,9 @@ def steps_of(workload: Workload, rates: Rates) -> list[Step]:
     steps = [step for _, of_target in pass_steps(workload, rates) for step in of_target]
     for job in (*workload.final, *workload.swept):
         steps += job_steps(job, rates)
-        steps += preparation_steps(job, rates)
         steps += timing_steps(job, rates)
     steps += matching_steps(workload, rates)
     return add_up(steps)
-
-
-def preparation_steps(job: Job, rates: Rates) -> Iterator[Step]:
-    """Yield what a fit costs besides its work: reading its tokens, preparing and saving it."""
-    layer = job.layer
-    if layer is None or not job.full_fit or not fit_flops(job, layer):
-        return
-    size = float(job.n_tokens) * (layer.d_in if job.reads_input else layer.d_out) * job.stored_bytes
-    yield rated_step("training", "reading of tokens", size, "disk read", rates)
-    yield rated_step("training", "preparation of fits", 1.0, "fits", rates)
 
 
 def timing_steps(job: Job, rates: Rates) -> Iterator[Step]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from harness.doctor.rates import Rates
-from harness.doctor.steps import Images, image_steps, job_steps
+from harness.doctor.steps import CONSTANT_STEPS, Images, image_steps, job_steps
 from harness.doctor.workload import Job
 from harness.efficiency.protocol import CPU, CUDA
 from harness.rehearsal.kinds import CellKind, Kinds, PassKind, is_quick, layer_of_job, pass_key
@@ -89,7 +89,8 @@ def stand_in_of(kind: CellKind, chosen: Sequence[CellKind]) -> CellKind | None:
 
 def first_share(kinds: Kinds, rates: Rates, device: str, budget_s: float) -> Share:
     """Return the smaller share: a few images on a CPU, more on a device that computes them within the budget."""
-    share = Share("A", 4, 4, 1, _instances(kinds, rates, budget_s), 2, 1)
+    # Two epochs: a training has a step after its first one, however few the tokens are.
+    share = Share("A", 4, 4, 2, _instances(kinds, rates, budget_s), 2, 1)
     required = _with_each_backbone(_required(kinds.cells), kinds.passes, [*kinds.cells, *kinds.carriers])
     while max(share.probing, share.evaluated) < MOST_IMAGES:
         larger = share._replace(probing=2 * share.probing, evaluated=2 * share.evaluated)
@@ -155,7 +156,10 @@ def images_of(kind: CellKind, share: Share, images: int) -> Images:
 def _cell_seconds(job: Job, share: Share, rates: Rates, device: str) -> float:
     layer = layer_of_job(job)
     partial = min(share.neurons, layer.d_out) / layer.d_out
-    seconds = sum(step.seconds * (partial if step.stage == "clustering" else 1.0) for step in job_steps(job, rates))
+    seconds = sum(
+        step.seconds * (partial if step.stage == "clustering" and step.step not in CONSTANT_STEPS else 1.0)
+        for step in job_steps(job, rates)
+    )
     if job.metrics is not None and set(TIMED_METRICS) & set(job.metrics):
         protocol = CPU if device == "cpu" else CUDA
         batches = MODES * (share.repeats + UNTIMED) * 2 * (2 if protocol.compiled else 1)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from harness.doctor.rates import Rates
-from harness.doctor.steps import DICTIONARY_STEP, Step, job_steps, pass_steps
+from harness.doctor.steps import CONSTANT_STEPS, DICTIONARY_STEP, Step, job_steps, pass_steps
 from harness.doctor.workload import Job, Workload
 from harness.efficiency.protocol import CPU, CUDA
 from harness.rehearsal.choice import UNTIMED, Choice
@@ -46,6 +46,8 @@ class Checked(NamedTuple):
     predicted: float
     estimated: float | None
     measured: float
+    comparable: float
+    """measured seconds of the pieces that doctor estimates"""
 
 
 class _Sum:
@@ -80,16 +82,21 @@ def checked(measurements: Measurements) -> list[Checked]:
             for stage, seconds in second.seconds.items():
                 if stage not in first.seconds:
                     continue
-                row = rows.setdefault(stage, [0.0, 0.0, 0.0])
+                row = rows.setdefault(stage, [0.0, 0.0, 0.0, 0.0])
                 row[0] += first.seconds[stage]
                 row[1] += predicted(first, second, stage)
                 row[2] += seconds
                 estimated = second.estimated.get(stage)
                 estimates.setdefault(stage, None)
-                if estimated is not None:
+                if estimated:
                     estimates[stage] = (estimates[stage] or 0.0) + estimated
+                    row[3] += seconds
     in_order = [stage for stage in STAGES if stage in rows]
-    return [Checked(stage, rows[stage][0], rows[stage][1], estimates[stage], rows[stage][2]) for stage in in_order]
+    return [
+        Checked(stage, first, predicted, estimates[stage], measured, comparable)
+        for stage in in_order
+        for first, predicted, measured, comparable in [rows[stage]]
+    ]
 
 
 def predicted(first: Piece, second: Piece, stage: str) -> float:
@@ -100,10 +107,11 @@ def predicted(first: Piece, second: Piece, stage: str) -> float:
     if "growing" not in first.facts or stage not in first.facts["growing"]:
         return seconds * _ratio(second.estimated.get(stage), first.estimated.get(stage))
     of_first, of_second = (_estimated_growing(piece, stage) for piece in (first, second))
-    rest = 1.0
-    if stage == "clustering":
-        rest = _ratio(_instances(second.facts["config"]), _instances(first.facts["config"]))
-    return _growing(first, stage) * _ratio(of_second, of_first) + _constant(first, stage) * rest
+    of_instances = _per_instance(first, stage)
+    grown = of_instances * _ratio(_instances(second.facts["config"]), _instances(first.facts["config"]))
+    rest = _constant(first, stage) - of_instances + grown
+    growing = _growing(first, stage) * of_second / of_first if of_first else of_second
+    return growing + rest
 
 
 def _ratio(value: float | None, reference: float | None) -> float:
@@ -185,7 +193,9 @@ def _cells(
 
 
 def _add_fit(job: Job, pieces: Sequence[Piece], rates: Rates, sums: Mapping[str, _Sum]) -> None:
-    steps = _by_stage(step for step in job_steps(job, rates) if step.stage in ("training", "clustering"))
+    of_fit = [step for step in job_steps(job, rates) if step.stage in ("training", "clustering")]
+    steps = _by_stage(of_fit)
+    constants = _by_stage(step for step in of_fit if step.step in CONSTANT_STEPS)
     stage = next(iter(steps), None) or next((s for s in map(stage_of_fit, pieces) if s is not None), "training")
     estimated = steps.get(stage, 0.0)
     measured = [piece for piece in pieces if stage in piece.seconds]
@@ -196,9 +206,10 @@ def _add_fit(job: Job, pieces: Sequence[Piece], rates: Rates, sums: Mapping[str,
         # Nothing that doctor knows grows with the tokens: the time is taken as it is.
         sums[stage].add(_range([piece.seconds[stage] for piece in measured]), None)
         return
-    growing = _factors([(_growing(piece, stage), piece.estimated.get(stage, 0.0)) for piece in measured])
-    constant = _range([_constant(piece, stage) * _constant_growth(piece, job, stage) for piece in measured])
-    parts = (estimated * factor + rest for factor, rest in zip(growing, constant, strict=True))
+    growing = _factors([(_growing(piece, stage), _estimated_growing(piece, stage)) for piece in measured])
+    constant = _range([_rest_of_fit(piece, job, stage) for piece in measured])
+    variable = estimated - constants.get(stage, 0.0)
+    parts = (variable * factor + rest for factor, rest in zip(growing, constant, strict=True))
     sums[stage].add(Extrapolated(*parts), estimated)
 
 
@@ -270,17 +281,25 @@ def _constant(piece: Piece, stage: str) -> float:
 
 
 def _estimated_growing(piece: Piece, stage: str) -> float:
-    estimated = piece.estimated.get(stage, 0.0)
-    return estimated - float(piece.facts["dictionary"]) if stage == "evaluation" else estimated
+    """Return doctor's estimate of :func:`_growing`."""
+    variable = piece.estimated.get(stage, 0.0) - float(piece.facts["constant"].get(stage, 0.0))
+    return variable * float(piece.facts["traced"].get(stage, 1.0))
 
 
-def _constant_growth(piece: Piece, job: Job, stage: str) -> float:
-    """Return the growth of the other part of a fit: 1, or of a clustering that of the neurons and their instances."""
-    if stage != "clustering":
-        return 1.0
+def _per_instance(piece: Piece, stage: str) -> float:
+    """Return the seconds of a fit that grow with ELUDe's neurons and instances."""
+    return min(float(piece.facts["per_instance"]), _constant(piece, stage)) if stage == "clustering" else 0.0
+
+
+def _rest_of_fit(piece: Piece, job: Job, stage: str) -> float:
+    """Return the seconds of a fit of the plan beside its growing part."""
+    constant, of_instances = _constant(piece, stage), _per_instance(piece, stage)
+    if not of_instances:
+        return constant
     config = job.config if job.prerequisite is None else job.prerequisite.config
     neurons = layer_of_job(job).d_out / float(piece.facts["neurons"])
-    return neurons * instances_of(config, job.n_tokens) / max(_instances(piece.facts["config"]), 1.0)
+    growth = neurons * instances_of(config, job.n_tokens) / max(_instances(piece.facts["config"]), 1.0)
+    return constant - of_instances + of_instances * growth
 
 
 def _fits(measurements: Measurements, kinds: Iterable[CellKind], fit_key: str) -> list[Piece]:

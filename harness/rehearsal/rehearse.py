@@ -8,8 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from harness import devices
 from harness.activations.prefix_cache import limited, size_limit
+from harness.doctor.calibration.fits import compile_clustering
+from harness.doctor.calibration.machine import FLOAT32, product_rate
 from harness.doctor.rates import Rates
 from harness.doctor.steps import units_of
 from harness.doctor.verdict import cache_folder
@@ -45,6 +49,8 @@ from results.duration_text import duration_text
 
 #: Default budget in minutes: on a CPU, on a GPU.
 BUDGETS = (25.0, 7.0)
+#: Seconds of a measurement of the machine's speed, about.
+SPEED_S = 0.3
 
 
 class Rehearsal(NamedTuple):
@@ -103,6 +109,8 @@ def rehearse(
     session = _Session(suite, workload, kinds, choice, folder, executor, reporter, chosen_device, rates)
     for sentence in session.opening(first):
         reporter.say(sentence)
+    if any(hasattr(kind.representative.config, "top_k_fraction") for kind in choice.kinds):
+        compile_clustering(chosen_device)
     is_done = session.run(first)
     if is_done:
         left_s = max(0.0, budget_s - (time.monotonic() - started))
@@ -144,6 +152,7 @@ def rehearse(
         pairs=pairs_of(suite),
         seconds=time.monotonic() - started,
         load=session.load,
+        speeds=session.speeds,
         folder=folder.path,
     )
     folder.write(folder.report, report.as_json())
@@ -182,6 +191,8 @@ class _Session:
         """sentences on suites that could not be run"""
         self.load: list[float] = []
         """load averages of one minute, at the start and after each run"""
+        self.speeds: list[float] = []
+        """float32 products per second before each run, relative to the calibration"""
 
     def opening(self, share: Share) -> list[str]:
         n_cells = sum(len(kind.jobs) for kind in self.kinds.cells)
@@ -216,6 +227,7 @@ class _Session:
             suites.append(extra)
         for number, rehearsed in enumerate(suites):
             self.reporter.say(f"Share {share.label}, {number + 1} of {len(suites)}: {rehearsed.suite.name}")
+            self.speeds.append(self._speed())
             try:
                 if not self._run(rehearsed, share):
                     return False
@@ -269,6 +281,10 @@ class _Session:
             if rehearsed.is_stability and stability:
                 self.measurements.add(Piece(STABILITY, label, key, {"stability": stability}, {}, {}))
         return not summary.interrupted
+
+    def _speed(self) -> float:
+        """Return the rate of float32 products at this moment, relative to the calibration."""
+        return product_rate(torch.float32, SPEED_S, self.device).value / self.rates[FLOAT32].value
 
     def _stability(self, share: Share) -> RehearsedSuite | None:
         if not pairs_of(self.suite):

@@ -70,6 +70,8 @@ class Report(NamedTuple):
     measured_seconds: float
     """sum of all measured pieces of both shares"""
     load: list[float]
+    speeds: list[float]
+    """float32 products per second before each run, relative to the calibration"""
     shares: list[Share]
     check: list[Checked]
     plan: list[StageHours]
@@ -87,7 +89,8 @@ class Report(NamedTuple):
         values = self._asdict()
         for key in ("shares", "check", "plan", "kinds", "idle"):
             values[key] = [item._asdict() for item in values[key]]
-        return {**values, "total": self.total._asdict(), "check_ratio": self.check_ratio}
+        ratios = {"check_ratio": self.check_ratio, "doctor_ratio": self.doctor_ratio}
+        return {**values, "total": self.total._asdict(), **ratios}
 
     @property
     def total(self) -> StageHours:
@@ -101,6 +104,12 @@ class Report(NamedTuple):
         """Measured time of the larger share, relative to its prediction; None if nothing was predicted."""
         predicted = sum(row.predicted for row in self.check)
         return sum(row.measured for row in self.check) / predicted if predicted else None
+
+    @property
+    def doctor_ratio(self) -> float | None:
+        """Measured time of the larger share, relative to doctor's estimate, of what doctor estimates."""
+        estimated = sum(row.estimated or 0.0 for row in self.check)
+        return sum(row.comparable for row in self.check) / estimated if estimated else None
 
 
 def make_report(
@@ -119,6 +128,7 @@ def make_report(
     pairs: int,
     seconds: float,
     load: list[float],
+    speeds: list[float],
     folder: Path,
 ) -> Report:
     """Return the report on the pieces of both shares."""
@@ -132,6 +142,7 @@ def make_report(
         seconds,
         measured,
         load,
+        speeds,
         shares,
         check,
         widened(plan, check),
@@ -215,21 +226,23 @@ def _check_table(report: Report) -> Table:
             *map(duration_text, (row.first, row.predicted, row.measured)),
             _ratio(row.measured, row.predicted),
             duration_text(row.estimated),
-            _ratio(row.measured, row.estimated),
+            duration_text(row.comparable if row.estimated else None),
+            _ratio(row.comparable, row.estimated),
         ]
         for row in report.check
     ]
-    estimated_rows = [row for row in report.check if row.estimated is not None]
     first, predicted, measured = (
         sum(getattr(row, name) for row in report.check) for name in ("first", "predicted", "measured")
     )
-    estimated = sum(row.estimated or 0.0 for row in estimated_rows)
+    estimated = sum(row.estimated or 0.0 for row in report.check)
+    comparable = sum(row.comparable for row in report.check)
     total = [duration_text(first), duration_text(predicted), duration_text(measured), _ratio(measured, predicted)]
-    rows.append(
-        ["all", *total, duration_text(estimated), _ratio(sum(row.measured for row in estimated_rows), estimated)]
-    )
-    header = ["part", "share A", "share B predicted", "share B measured", "ratio", "doctor's estimate of B", "ratio"]
-    note = "The last ratio is of the parts that doctor estimates."
+    rows.append(["all", *total, duration_text(estimated), duration_text(comparable), _ratio(comparable, estimated)])
+    header = [
+        *("part", "share A", "share B predicted", "share B measured", "ratio"),
+        *("doctor's estimate of B", "measured, of what doctor estimates", "ratio"),
+    ]
+    note = "Doctor estimates neither fits without training or clustering, nor the parts with a dash."
     return Table("Check: share B, predicted from share A by doctor's sizes", header, rows, notes=[note])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from harness.cells.evaluate import HEAD_SECTION, METRIC_PER_BATCH
@@ -20,7 +20,8 @@ TIMING = "timing"
 #: Metrics that time the network instead of passing images through it.
 TIMED_METRICS = ("efficiency_ratio",)
 
-#: Stage of a cell -> outermost section, and the sections in it whose time grows with images, tokens or instances.
+#: Stage of a cell -> outermost section, and the sections in it whose time grows with images, tokens or instances. The
+#: first step of a training is not among them: it compiles and allocates.
 GROWING: dict[str, tuple[str, tuple[str, ...]]] = {
     "training": ("fit", ("training steps", "reading of tokens for training")),
     "clustering": ("fit", ("distances and spanning tree",)),
@@ -29,6 +30,11 @@ GROWING: dict[str, tuple[str, tuple[str, ...]]] = {
         ("network", "encoder", "decoder", "unit statistics", "waiting for decoded images", HEAD_SECTION),
     ),
 }
+#: Sections of ELUDe's fit whose time grows with the neurons and their instances; what is in no section is constant.
+PER_INSTANCE = (
+    *("gathering of inputs", "selection of instances, on the CPU", "tree of HDBSCAN, on the CPU"),
+    *("sums over clusters", "division of a neuron"),
+)
 #: End of the names of the sections of metrics during the pass.
 PER_BATCH = METRIC_PER_BATCH.removeprefix("metric {}")
 
@@ -93,7 +99,7 @@ class Watching(Executor):
             if isinstance(event, Opened):
                 self._opened(event, measured, estimated)
             elif event.finished:
-                self._cell(event, measured, estimated, times.dictionary_s)
+                self._cell(event, measured, estimated, times.constant_s)
             self._before = dict(self.trace.seconds)
             yield event
 
@@ -106,7 +112,11 @@ class Watching(Executor):
         self.measurements.add(Piece(PASSES, self.share.label, self.passes, measured, estimated, facts))
 
     def _cell(
-        self, result: CellResult, measured: dict[str, float], estimated: dict[str, float], dictionary_s: float
+        self,
+        result: CellResult,
+        measured: dict[str, float],
+        estimated: dict[str, float],
+        constant: Mapping[Stage, float],
     ) -> None:
         kind = self.kinds.get(result.record.label)
         if kind is None:
@@ -120,28 +130,47 @@ class Watching(Executor):
             measured = {key: value for key, value in measured.items() if key not in ("training", "clustering")}
         neurons = min(self.share.neurons, record.d_out or self.share.neurons)
         if "clustering" in estimated and record.d_out:
-            estimated = {**estimated, "clustering": estimated["clustering"] * neurons / record.d_out}
+            fixed = constant.get("clustering", 0.0)
+            partial = fixed + (estimated["clustering"] - fixed) * neurons / record.d_out
+            estimated = {**estimated, "clustering": partial}
+        config = dict(record.config or {})
         facts: dict[str, Any] = {
             "evaluated": self.share.evaluated,
             "neurons": neurons,
             "n_units": record.n_units,
-            "config": dict(record.config or {}),
+            "config": config,
             "tokens": self.n_tokens,
             "repeats": self.share.repeats,
             "is_loaded": is_loaded,
             "growing": self._growing(),
-            "dictionary": dictionary_s,
+            "per_instance": self._seconds(lambda key: key.name in PER_INSTANCE),
+            "constant": dict(constant),
+            "traced": {"training": share_after_first_step(config, self.n_tokens)},
         }
         self.measurements.add(Piece(CELL, self.share.label, kind.key, measured, estimated, facts))
 
     def _growing(self) -> dict[str, float]:
         """Return, by stage of the cell, the seconds of the sections that grow with its sizes."""
-        sums = dict.fromkeys(GROWING, 0.0)
-        for key, seconds in self.trace.seconds.items():
-            for stage, (outermost, names) in GROWING.items():
-                if key.outermost == outermost and (key.name in names or key.name.endswith(PER_BATCH)):
-                    sums[stage] += seconds - self._before.get(key, 0.0)
-        return sums
+        return {
+            stage: self._seconds(
+                lambda key, outermost=outermost, names=names: (
+                    key.outermost == outermost and (key.name in names or key.name.endswith(PER_BATCH))
+                )
+            )
+            for stage, (outermost, names) in GROWING.items()
+        }
+
+    def _seconds(self, is_meant: Callable[[Key], bool]) -> float:
+        """Return the seconds of sections since the last event."""
+        return sum(seconds - self._before.get(key, 0.0) for key, seconds in self.trace.seconds.items() if is_meant(key))
+
+
+def share_after_first_step(config: Mapping[str, Any], n_tokens: int) -> float:
+    """Return the share of a training's tokens that come after its first step; 1 for a method that is not trained."""
+    epochs, batch = config.get("epochs"), config.get("batch_size")
+    if not epochs or not batch or not n_tokens:
+        return 1.0
+    return float(1.0 - min(batch, n_tokens) / (n_tokens * epochs))
 
 
 def stage_of_fit(piece: Piece) -> Stage | None:

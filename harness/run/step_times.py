@@ -11,7 +11,7 @@ from harness.cells.plan import Cell, PreparedTarget
 from harness.cells.run_cell import CellResult
 from harness.doctor.calibration.file import rates_here
 from harness.doctor.layers import Layer, layer_of
-from harness.doctor.steps import DICTIONARY_STEP, STAGE_TITLES, STAGES, Images, Stage, image_steps, job_steps
+from harness.doctor.steps import CONSTANT_STEPS, STAGE_TITLES, STAGES, Images, Stage, image_steps, job_steps
 from harness.doctor.workload import Job, runs_network, value_bytes
 from harness.executors.base import Event, Opened
 from harness.run.journal import Journal
@@ -47,8 +47,8 @@ class StepTimes:
         self._actual: dict[Stage, float] = defaultdict(float)
         self._estimated: dict[Stage, float] = defaultdict(float)
         self._unknown: set[Stage] = set()
-        self.dictionary_s = 0.0
-        """estimated seconds of metrics of dictionaries, the part of an evaluation that is the same for any images"""
+        self.constant_s: dict[Stage, float] = defaultdict(float)
+        """estimated seconds of the steps that do not depend on the number of images, tokens or instances"""
 
     def take(self, event: Event) -> None:
         """Add the time of an event."""
@@ -136,8 +136,8 @@ class StepTimes:
         )
         for step in job_steps(job, self.rates):
             self._estimated[step.stage] += step.seconds
-            if step.step == DICTIONARY_STEP:
-                self.dictionary_s += step.seconds
+            if step.step in CONSTANT_STEPS:
+                self.constant_s[step.stage] += step.seconds
 
     def _images(self, event: Opened, layer: Layer, made: set[str]) -> Images:
         prepared, probing = event.prepared, self.suite.probing

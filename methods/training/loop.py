@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from methods.base import OnMetrics, Progress, no_metrics
 from methods.errors import UserError
-from methods.tracing import DEVICE, traced
+from methods.tracing import DEVICE, section, traced
 from methods.training.batches import Batches
 from methods.training.checkpoint import Checkpoint
 from methods.training.config import TrainingConfig
@@ -151,10 +151,12 @@ class _Run:
         self.trainee.train()
         self.trainee.project()
         self._resume()
-        per_epoch = self.batches.per_epoch
+        per_epoch, start = self.batches.per_epoch, self.step
         for epoch in range(self.step // per_epoch, self.config.epochs):
             for batch in self.batches.epoch(epoch, skip=self.step - epoch * per_epoch):
-                last = self._train_step(batch)
+                # The first step compiles and allocates, so it takes longer than the others.
+                with section("first training step" if self.step == start else "training steps", DEVICE):
+                    last = self._train_step(batch)
                 if self.step % CHECK_EVERY == 0:
                     loss = self._checked_loss()
                     if within := self.step % per_epoch:
@@ -170,7 +172,6 @@ class _Run:
         self.trainee.eval()
         return self.history
 
-    @traced("training steps", DEVICE)
     def _train_step(self, batch: tuple[Tensor, ...]) -> StepLoss:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.total, self.config)

@@ -66,9 +66,8 @@ def measure_evaluation(device: str, cache: Path) -> dict[str, Rate]:
     with tempfile.TemporaryDirectory(dir=cache, prefix=".calibration-") as folder:
         baseline = _baseline(backbone, site, Path(folder), images, batch)
         metrics = [metric for name in METRICS.names() if (metric := METRICS.get(name)).default]
-        if on_gpu:
-            # The first evaluation loads kernels and allocates.
-            _times(fitted, baseline, metrics, device)
+        # The first evaluation compiles, loads kernels and allocates.
+        _times(fitted, baseline, metrics, device)
         both = [_times(fitted, baseline, metrics, device) for _ in range(2)]
         n_tokens = baseline.n_tokens
     codes = images * n_tokens * CELL_UNITS

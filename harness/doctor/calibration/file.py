@@ -15,7 +15,7 @@ from harness.doctor.rates import MEASURED, Rate, Rates
 from harness.identity import digest
 
 #: Increased when a rate changes its meaning: older files are then ignored.
-VERSION = 4
+VERSION = 5
 FOLDER = "calibration"
 
 #: Packages whose version can change a rate.

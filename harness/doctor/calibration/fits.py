@@ -10,7 +10,7 @@ from typing import Any
 from harness.doctor.calibration.synthetic import SyntheticSite, SyntheticTokens
 from harness.doctor.calibration.timing import measured, rate_of, repeated, synchronise
 from harness.doctor.layers import Layer
-from harness.doctor.rates import Rate
+from harness.doctor.rates import MEASURED, Rate
 from harness.doctor.steps import CELL_UNITS, CELL_WIDTH, fit_flops
 from harness.doctor.workload import Job
 from methods import METHODS
@@ -22,20 +22,26 @@ from methods.plugin_calls import calling
 #: Sizes are pairs: (on a CPU, on a GPU). Those on a GPU are of the paper's scale, because smaller work measures the
 #: launch of its kernels.
 #:
-#: Tokens per training step.
-BATCHES = (1024, 4096)
+#: Tokens per training step: that of the suites, because the rate of a CPU falls with matrices that exceed its caches.
+BATCHES = (4096, 4096)
 #: Steps between two readings of the clock. A GPU is waited for at each, which delays the step after it.
 STRIDES = (1, 20)
-#: Readings, without the first step, which compiles and allocates: each of two repetitions needs one, and one to start.
+#: Readings, without the first step, which allocates: each of two repetitions needs one, and one to start.
 FEWEST_READINGS = 4
 MOST_READINGS = 200
 
 #: Batches of tokens to train on: at least one token per unit, which archetypal SAEs need.
-N_BATCHES = 8
+N_BATCHES = (2, 8)
 
 #: Instances per neuron, and width, of the clustering; instances of the clustering before it, which compiles.
 INSTANCES, WIDTHS = (1500, 200_000), (1536, 3072)
-COMPILING_INSTANCES = 20_000
+COMPILING_INSTANCES = (300, 20_000)
+#: Neurons of it, which are more than lanes.
+COMPILING_NEURONS = 2
+
+
+#: Shortest preparation of a fit.
+LEAST_S = 1e-3
 
 
 class _Enough(Exception):
@@ -47,21 +53,23 @@ def measure_training(
 ) -> dict[str, Rate]:
     """Measure the training steps of the methods ``names``, at 768 -> 6144 units and batches of :data:`BATCHES` tokens.
 
-    A method that cannot be trained at this size is reported and left out.
+    The time before the steps is the rate ``preparation NAME``. A method that cannot be trained at this size is reported
+    and left out.
     """
     site = SyntheticSite(CELL_WIDTH, CELL_WIDTH)
-    tokens = SyntheticTokens(N_BATCHES * BATCHES[device.startswith("cuda")], site)
-    rates = {}
+    on_gpu = device.startswith("cuda")
+    tokens = SyntheticTokens(N_BATCHES[on_gpu] * BATCHES[on_gpu], site)
+    rates: dict[str, Rate] = {}
     for name in names:
         try:
             with calling(METHODS, name):
-                rates[f"training {name}"] = _training(name, tokens, site, seconds / len(names), device)
+                rates |= _training(name, tokens, site, seconds / len(names), device)
         except UserError as error:
             report(f"The training of {name} is not measured: {error}")
     return rates
 
 
-def _training(name: str, tokens: SyntheticTokens, site: SyntheticSite, seconds: float, device: str) -> Rate:
+def _training(name: str, tokens: SyntheticTokens, site: SyntheticSite, seconds: float, device: str) -> dict[str, Rate]:
     method, on_gpu = METHODS.get(name), device.startswith("cuda")
     batch, stride = BATCHES[on_gpu], STRIDES[on_gpu]
     settings: dict[str, Any] = {"expansion_factor": CELL_UNITS // CELL_WIDTH, "epochs": 1000, "batch_size": batch}
@@ -84,8 +92,14 @@ def _training(name: str, tokens: SyntheticTokens, site: SyntheticSite, seconds: 
         if (len(moments) >= FEWEST_READINGS and is_long) or len(moments) > MOST_READINGS:
             raise _Enough
 
-    with contextlib.suppress(_Enough):
-        method(config).fit(tokens, site, seed=0, device=device, progress=note)
+    # The first fit of a process compiles.
+    starts = []
+    for is_counted in (False, True):
+        moments.clear()
+        calls = 0
+        starts.append(time.perf_counter())
+        with contextlib.suppress(_Enough):
+            method(config).fit(tokens, site, seed=0, device=device, progress=note if is_counted else _stop)
     if len(moments) < FEWEST_READINGS:
         raise UserError(f"{name} reports {calls} training steps, and {stride * (FEWEST_READINGS - 1) + 1} are needed.")
     layer = Layer(site.d_in, site.d_out, 1, 0.0)
@@ -98,7 +112,16 @@ def _training(name: str, tokens: SyntheticTokens, site: SyntheticSite, seconds: 
         for start, stop in ((1, middle), (middle, readings + 1))
     ]
     size = f"{stride * readings} steps, {CELL_WIDTH} -> {CELL_UNITS} units, {batch} tokens each"
-    return rate_of(halves, "FLOP/s", size)
+    rate = rate_of(halves, "FLOP/s", size)
+    before = max(moments[0] - starts[-1] - flops / rate.value, LEAST_S)
+    preparation = Rate(1 / before, "fits/s", MEASURED, f"one fit of {CELL_WIDTH} -> {CELL_UNITS} units")
+    return {f"training {name}": rate, f"preparation {name}": preparation}
+
+
+def _stop(done: int, total: int, what: str) -> None:
+    """End a training after its first step."""
+    if what == "training steps":
+        raise _Enough
 
 
 def measure_clustering(seconds: float, device: str) -> dict[str, Rate]:
@@ -110,10 +133,17 @@ def measure_clustering(seconds: float, device: str) -> dict[str, Rate]:
     if not on_gpu:
         fit = _clustering(instances, 2 * instances, width, neurons, device)
         return {"clustering": measured(fit, unit, size, seconds=seconds, most=32)}
-    _clustering(COMPILING_INSTANCES, COMPILING_INSTANCES, width, neurons, device)(1)
+    compile_clustering(device)
     # All tokens are instances: as many again would take gigabytes of the host's memory.
     fit = _clustering(instances, instances, width, neurons, device)
     return {"clustering": repeated(fit, 1, unit, size, device=device)}
+
+
+def compile_clustering(device: str) -> None:
+    """Fit ELUDe once at a small size: the first fit of a process compiles and loads its kernels."""
+    on_gpu = device.startswith("cuda")
+    instances = COMPILING_INSTANCES[on_gpu]
+    _clustering(instances, instances, WIDTHS[on_gpu], COMPILING_NEURONS, device)(1)
 
 
 def _clustering(instances: int, n_tokens: int, width: int, neurons: int, device: str) -> Callable[[int], float]:

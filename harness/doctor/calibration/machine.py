@@ -16,19 +16,21 @@ SIDES = (1024, 8192)
 #: Bytes of one file.
 PIECE = 16 << 20
 MOST_PIECES = 16
+#: Rate of products in float32.
+FLOAT32 = "float32 products"
 
 
 def measure_products(seconds: float, device: str) -> dict[str, Rate]:
     """Measure matrix products in float32, and on a GPU in TF32 and bfloat16 as well."""
     on_gpu = device.startswith("cuda")
-    rates = {"float32 products": _products(torch.float32, seconds / 3, device)}
+    rates = {FLOAT32: product_rate(torch.float32, seconds / 3, device)}
     if on_gpu or _has_fast_bfloat16():
-        rates["bfloat16 products"] = _products(torch.bfloat16, seconds / 3, device)
+        rates["bfloat16 products"] = product_rate(torch.bfloat16, seconds / 3, device)
     if on_gpu:
         allowed = torch.backends.cuda.matmul.allow_tf32
         torch.backends.cuda.matmul.allow_tf32 = True
         try:
-            rates["TF32 products"] = _products(torch.float32, seconds / 3, device)
+            rates["TF32 products"] = product_rate(torch.float32, seconds / 3, device)
         finally:
             torch.backends.cuda.matmul.allow_tf32 = allowed
     return rates
@@ -38,7 +40,8 @@ def _has_fast_bfloat16() -> bool:
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
-def _products(dtype: torch.dtype, seconds: float, device: str) -> Rate:
+def product_rate(dtype: torch.dtype, seconds: float, device: str) -> Rate:
+    """Measure square matrix products in a precision."""
     side = SIDES[device.startswith("cuda")]
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(side, side, generator=generator).to(device, dtype) for _ in range(2))

@@ -19,7 +19,7 @@ from harness.doctor.calibration.timing import measured
 from harness.doctor.estimate import hours_text
 from harness.doctor.layers import layer_of
 from harness.doctor.rates import ASSUMED, DEFAULTS, MEASURED, MEASURED_GPU, ONE_THREAD, Rate, Rates, rate_text
-from harness.doctor.steps import STAGES, Step, fit_flops, job_steps
+from harness.doctor.steps import DICTIONARY_STEP, STAGES, Step, fit_flops, job_steps
 from harness.doctor.workload import Job
 from harness.suites import Suite, load_suite, parse_suite
 from methods import METHODS
@@ -172,7 +172,7 @@ def test_umap_is_a_step_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
         suite = small(methods=[entry], seeds={"tokens": [1, 2], "init": [1]})
         return {step.step: step for step in estimate(suite).steps if step.stage == "clustering"}
 
-    assert set(steps()) == {"elude"}
+    assert set(steps()) == {"elude", "preparation of fits", "reading of tokens"}
     points = 2 * 384 * 24
     slow, fast = steps(umap_dims=3)["UMAP umap-learn"], steps(umap_dims=3, umap_backend="cuml")["UMAP cuml"]
     assert slow.seconds == pytest.approx(points / DEFAULTS["UMAP umap-learn"].value)
@@ -194,7 +194,8 @@ def test_clustering_is_estimated_in_the_precision_that_is_chosen(monkeypatch: py
     suite = small(methods=[{"name": "elude", "config": {"top_k": 20, "min_cluster_size": 5}}])
 
     def steps(rates: Rates) -> dict[str, float]:
-        return {step.step: step.seconds for step in estimate(suite, rates).steps if step.stage == "clustering"}
+        steps = [step for step in estimate(suite, rates).steps if step.stage == "clustering"]
+        return {step.step: step.seconds for step in steps if step.step.startswith("elude")}
 
     # All pairs of 20 instances for 384 neurons of 1536 inputs, three times as many FLOPs.
     flops = 384 * 3 * 20**2 * 1536
@@ -270,12 +271,15 @@ def test_an_estimate_counts_the_metrics_of_the_suite() -> None:
         steps = job_steps(job._replace(metrics=metrics), rates)
         return sum(step.seconds for step in steps if step.step == "metrics of the dictionary")
 
-    # One second for what every cell does, and ten for the singular values of 6144 x 768.
+    # One second for what every cell does, whatever its size, and ten for the singular values of 6144 x 768.
     assert of_dictionary(("r2", "l0")) == pytest.approx(1.0)
     assert of_dictionary(("r2", "effective_rank")) == of_dictionary(None) == pytest.approx(11.0)
     # The rows of a split have the width of the input: four times 768.
     split = job._replace(method="random_split", config=make_config(METHODS.get("random_split"), {"parts": 8}))
-    assert of_dictionary(("effective_rank",), split) == pytest.approx(4 * 11.0)
+    assert of_dictionary(("effective_rank",), split) == pytest.approx(1.0 + 4 * 10.0)
+    # The default rate is of all of an evaluation, and so in proportion to the dictionary.
+    both = [sum(s.seconds for s in job_steps(j, Rates()) if s.step == DICTIONARY_STEP) for j in (job, split)]
+    assert both[1] == pytest.approx(4 * both[0])
 
 
 def test_the_atoms_of_an_archetypal_sae_are_computed_in_every_step() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.doctor.rates import MEASURED, Rate, Rates
-from harness.doctor.steps import DICTIONARY_STEP, Images, Step, image_steps, job_steps, pass_steps
+from harness.doctor.steps import CONSTANT_STEPS, Images, Step, image_steps, job_steps, pass_steps
 from harness.doctor.workload import workload_of
 from harness.rehearsal.choice import Choice, choose
 from harness.rehearsal.extrapolation import checked, planned, predicted
@@ -15,6 +15,7 @@ from harness.rehearsal.kinds import CellKind, kinds_of, layer_of_job
 from harness.rehearsal.measurements import CELL, PASSES, RUN, STABILITY, Measurements, Piece
 from harness.rehearsal.report import TITLES, idle_sections, make_report, tables, widened
 from harness.rehearsal.shares import Share, probing_images, reduced_job
+from harness.rehearsal.watching import share_after_first_step
 from harness.suites import load_suite
 
 SUITE = load_suite("table2")
@@ -26,7 +27,7 @@ VALUES = {
     **{"training topk_sae": 1e11, "training vanilla_sae": 1e11, "disk write": 4e8, "disk read": 2e9},
 }
 RATES = Rates({name: Rate(value, "", MEASURED, "", 0.0) for name, value in VALUES.items()}, overlapping=False)
-FIRST = Share("A", 2, 2, 1, 1000, 2, 1)
+FIRST = Share("A", 2, 2, 2, 1000, 2, 1)
 SHARES = [FIRST, FIRST.larger(2.0, "B")]
 #: The machine takes this multiple of doctor's estimate.
 SLOWER = {"tokens": 3.0, "baseline": 2.0, "training": 5.0, "clustering": 0.5, "evaluation": 4.0}
@@ -34,6 +35,8 @@ SLOWER = {"tokens": 3.0, "baseline": 2.0, "training": 5.0, "clustering": 0.5, "e
 
 #: Seconds that do not grow with doctor's sizes.
 PER_FIT, PER_INSTANCE = 0.5, 1e-4
+#: Seconds of the first step of a training.
+FIRST_STEP = 30.0
 
 
 def measured(file: Path, choice: Choice) -> Measurements:
@@ -63,23 +66,31 @@ def _cell(kind: CellKind, share: Share, fits: bool) -> Piece:
     images = probing_images(share, [kind], layer_of_job(kind.representative))
     job = reduced_job(kind.representative, share, images)._replace(full_fit=fits)
     estimated: dict[str, float] = {}
-    dictionary = 0.0
+    constant: dict[str, float] = {}
     for step in job_steps(job, RATES):
-        part = share.neurons / layer_of_job(job).d_out if step.stage == "clustering" else 1.0
+        is_constant = step.step in CONSTANT_STEPS
+        part = share.neurons / layer_of_job(job).d_out if step.stage == "clustering" and not is_constant else 1.0
         estimated[step.stage] = estimated.get(step.stage, 0.0) + part * step.seconds
-        dictionary += step.seconds if step.step == DICTIONARY_STEP else 0.0
+        constant[step.stage] = constant.get(step.stage, 0.0) + (step.seconds if is_constant else 0.0)
     seconds = {stage: SLOWER[stage] * value for stage, value in estimated.items()}
-    growing = {"training": 0.0, "clustering": 0.0, **seconds}
-    growing["evaluation"] -= SLOWER["evaluation"] * dictionary
+    after_first = share_after_first_step(job.config.model_dump(), job.n_tokens)
+    growing = {"training": 0.0, "clustering": 0.0}
+    for stage, value in estimated.items():
+        growing[stage] = SLOWER[stage] * (value - constant[stage]) * (after_first if stage == "training" else 1.0)
+    per_instance = 0.0
     if fits:
         # Something of which doctor knows nothing: constant per fit, and per neuron and instance of ELUDe.
         stage = "clustering" if "clustering" in seconds else "training"
-        instances = getattr(job.config, "top_k", None) or 0
-        seconds[stage] = seconds.get(stage, 0.0) + (PER_INSTANCE * share.neurons * instances or PER_FIT)
+        per_instance = PER_INSTANCE * share.neurons * (getattr(job.config, "top_k", None) or 0)
+        seconds[stage] = seconds.get(stage, 0.0) + (per_instance or PER_FIT)
+        if hasattr(job.config, "epochs"):
+            # The first step is not among those that grow, and takes longer than they do.
+            seconds[stage] += FIRST_STEP - SLOWER[stage] * (estimated[stage] - constant[stage]) * (1 - after_first)
     facts = {
         **{"evaluated": share.evaluated, "neurons": share.neurons, "n_units": 6144, "repeats": share.repeats},
         **{"config": job.config.model_dump(mode="json"), "tokens": job.n_tokens, "is_loaded": not fits},
-        **{"growing": growing, "dictionary": dictionary},
+        **{"growing": growing, "constant": constant, "per_instance": per_instance},
+        **{"traced": {"training": after_first}},
     }
     return Piece(CELL, share.label, kind.key, seconds, estimated, facts)
 
@@ -105,7 +116,8 @@ def test_a_machine_that_follows_doctors_sizes_gives_its_estimate_times_the_facto
     by_stage = {stage.stage: stage for stage in stages}
     fits = [job for kind in KINDS.cells for job in kind.jobs if job.full_fit]
     rest = {
-        "training": PER_FIT * sum(job.method != "elude" for job in fits),
+        "training": PER_FIT * sum(job.method != "elude" for job in fits)
+        + FIRST_STEP * sum(hasattr(job.config, "epochs") for job in fits),
         "clustering": sum(PER_INSTANCE * 768 * (getattr(job.config, "top_k", None) or 0) for job in fits),
     }
     for stage in ("tokens", "baseline", "clustering", "evaluation", "training"):
@@ -152,7 +164,7 @@ def test_a_report_has_every_kind_and_its_tables_can_be_printed(tmp_path: Path, c
     report = make_report(
         *(SUITE, WORKLOAD, KINDS, choice, measurements, RATES, "cpu"),
         **{"shares": SHARES, "reasons": [], "not_rehearsed": ["judging"], "runs": 5, "pairs": 6},
-        **{"seconds": 1.0, "load": [0.5], "folder": tmp_path},
+        **{"seconds": 1.0, "load": [0.5], "speeds": [1.0], "folder": tmp_path},
     )
     assert sum(row.cells for row in report.kinds) == len(WORKLOAD.final) + len(WORKLOAD.swept)
     assert report.check_ratio == pytest.approx(1.0, rel=0.02)

@@ -128,7 +128,10 @@ def _calibrate(
     rates = calibrate(cache, device=device, seconds=seconds or 60.0, trained=trained, report=report)
     save(cache, device, rates)
     if not is_quiet:
-        rows = [[name, rate_text(rate), f"{100 * (rate.spread or 0):.0f} %", rate.size] for name, rate in rates.items()]
+        rows = [
+            [name, rate_text(rate), "" if rate.spread is None else f"{100 * rate.spread:.0f} %", rate.size]
+            for name, rate in rates.items()
+        ]
         _print_rows(["rate", "value", "spread", "measured at"], rows)
         out_short(f"Stored for {devices.device_name(device)} in {file_of(cache, device)}.")
     return rates

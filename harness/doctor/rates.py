@@ -23,7 +23,7 @@ class Rate(NamedTuple):
     size: str = ""
     """size at which it was measured; empty for an assumed rate"""
     spread: float | None = None
-    """difference of the two repetitions, relative to their mean; None for an assumed rate"""
+    """difference of the two repetitions, relative to their mean; None for a rate assumed or measured once"""
 
 
 class Rates:

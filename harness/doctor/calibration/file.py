@@ -139,7 +139,8 @@ def _parsed(content: Any, device: str) -> Calibration:
 
 
 def _rate(fields: Any) -> Rate:
-    value, spread = float(fields["value"]), float(fields["spread"])
-    if not (math.isfinite(value) and value > 0 and math.isfinite(spread) and spread >= 0):
+    value = float(fields["value"])
+    spread = None if fields["spread"] is None else float(fields["spread"])
+    if not (math.isfinite(value) and value > 0 and (spread is None or (math.isfinite(spread) and spread >= 0))):
         raise ValueError("a rate is not a positive number")
     return Rate(value, str(fields["unit"]), MEASURED, str(fields["size"]), spread)

@@ -114,7 +114,7 @@ def _training(name: str, tokens: SyntheticTokens, site: SyntheticSite, seconds: 
     size = f"{stride * readings} steps, {CELL_WIDTH} -> {CELL_UNITS} units, {batch} tokens each"
     rate = rate_of(halves, "FLOP/s", size)
     before = max(moments[0] - starts[-1] - flops / rate.value, LEAST_S)
-    preparation = Rate(1 / before, "fits/s", MEASURED, f"one fit of {CELL_WIDTH} -> {CELL_UNITS} units")
+    preparation = Rate(1 / before, "fits/s", MEASURED, f"one fit, {CELL_WIDTH} -> {CELL_UNITS} units")
     return {f"training {name}": rate, f"preparation {name}": preparation}
 
 

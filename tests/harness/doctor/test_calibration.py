@@ -84,9 +84,11 @@ def test_rates_are_kept_for_this_machine_only(tmp_path: Path, monkeypatch: pytes
     assert rates["training vanilla_sae"] == DEFAULTS["training vanilla_sae"]
     assert rates["training gated_sae"].value == 2e9
     # What is not measured again is kept.
-    save(tmp_path, "cpu", {"decode": ROUND["decode"]._replace(value=5.0)})
+    once = {"preparation topk_sae": Rate(0.5, "fits/s", MEASURED, "one fit")}
+    save(tmp_path, "cpu", {"decode": ROUND["decode"]._replace(value=5.0), **once})
     again, _ = rates_here(tmp_path, "cpu")
     assert again["decode"].value == 5.0 and again["clustering"].value == 1e9
+    assert again["preparation topk_sae"] == once["preparation topk_sae"]
     monkeypatch.setattr(calibration_file.devices, "processor_name", lambda: "another one")
     rates, note = rates_here(tmp_path, "cpu")
     assert not rates.calibrated and "of another machine" in note and "--calibrate" in note
@@ -254,8 +256,10 @@ def test_a_calibration_measures_every_rate_and_leaves_nothing_behind(tmp_path: P
     unmeasured = ("training ", "clustering ", "UMAP ", "fits", "compilation", "matching")
     assert {name for name in DEFAULTS if not name.startswith(unmeasured)} <= set(rates)
     assert "training topk_sae" in rates and "training vanilla_sae" not in rates
-    for rate in rates.values():
-        assert rate.value > 0 and rate.source == MEASURED and rate.size and rate.spread is not None
+    assert "preparation topk_sae" in rates
+    for name, rate in rates.items():
+        assert rate.value > 0 and rate.source == MEASURED and rate.size
+        assert (rate.spread is None) == name.startswith("preparation ")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -344,6 +348,14 @@ def test_preparing_a_fit_is_counted_once_per_fit() -> None:
     seconds = {step.step: step.seconds for step in estimate(suite).steps}
     assert seconds["preparation of fits"] == pytest.approx(2 / DEFAULTS["fits"].value)
     assert seconds["reading of tokens"] == pytest.approx(2 * 24 * 384 * 4 / DEFAULTS["disk read"].value)
+
+
+def test_a_measured_preparation_grows_with_the_dictionary() -> None:
+    """One second for 6144 units of width 768, and an eighth of it for 1536 of width 384."""
+    suite = small(methods=[{"name": "topk_sae", "config": {"expansion_factor": 4}}], seeds={"tokens": [1], "init": [1]})
+    rates = Rates({"preparation topk_sae": Rate(1.0, "fits/s", MEASURED, "one fit")}, overlapping=False)
+    seconds = {step.step: step.seconds for step in estimate(suite, rates).steps}
+    assert seconds["preparation of fits"] == pytest.approx(1 / 8)
 
 
 def test_a_clustering_of_fixed_size_is_repeated_twice() -> None:

@@ -12,6 +12,7 @@ from in_memory import small_layer
 from torch import Tensor, nn
 
 from methods.base import no_progress
+from methods.tracing import Trace, tracing
 from methods.training.batches import Batches
 from methods.training.checkpoint import Checkpoint
 from methods.training.config import TrainingConfig
@@ -123,3 +124,10 @@ def test_a_resumed_training_logs_every_epoch_once(tmp_path: Path, stop_at: int) 
     epochs = [point for point in points if point[1] != "running_loss"]
     assert epochs == [point for point in expected if point[1] != "running_loss"]
     assert set(points) <= set(expected) and len(set(points)) == len(points)
+
+
+def test_the_first_step_is_a_section_of_its_own() -> None:
+    with tracing(Trace()) as trace:
+        trained(Known(), epochs=2)
+    calls = {key.name: count for key, count in trace.calls.items()}
+    assert calls["first training step"] == 1 and calls["training steps"] == 7

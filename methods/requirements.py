@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from methods.allocator import kept_memory
 from methods.errors import ArgumentError
 from methods.memory import require_memory
 
@@ -112,13 +113,14 @@ def require_matrix(x: Any, width: int | None, call: str, what: str) -> None:
 
 
 def checked_fit(fit: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``fit`` with :func:`require_memory` and :func:`require_usable` before it."""
+    """Return ``fit`` with :func:`require_memory` and :func:`require_usable` before it, in :func:`kept_memory`."""
 
     @functools.wraps(fit)
     def checked(self: Any, tokens: Tokens, site: LinearSite, *args: Any, **kwargs: Any) -> Any:
         require_memory(self, site, kwargs.get("device", "cpu"))
         require_usable(tokens, site, self.spec)
-        return fit(self, tokens, site, *args, **kwargs)
+        with kept_memory():
+            return fit(self, tokens, site, *args, **kwargs)
 
     return checked
 

@@ -20,6 +20,7 @@ from harness.activations.unit_statistics import UnitStatistics
 from harness.cells.method_output import MethodCalls
 from harness.cells.unit_maps import unit_maps
 from harness.metrics.base import Batch, Metric, Outcome
+from methods.allocator import kept_memory
 from methods.base import Method, Progress, no_progress
 from methods.interrupts import is_interrupt, raise_interrupt
 from methods.plugin_errors import failing_threads, type_and_text
@@ -57,6 +58,7 @@ class Evaluation(NamedTuple):
 
 
 @traced("evaluation")
+@kept_memory()
 def evaluate(
     method: Method, baseline: Baseline, metrics: Sequence[type[Metric]], *, progress: Progress = no_progress
 ) -> Evaluation:

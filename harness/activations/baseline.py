@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from harness.activations.cached import read_cached
 from harness.activations.center_crops import CropFolder
 from harness.activations.forward import Passes
 from harness.activations.heads.base import Head
+from harness.activations.prefix_cache import READ_AHEAD
 from harness.activations.site import Site
 from harness.activations.token_set import TokenSet, check_disk
 from harness.atomic import create_partial, remove, replace_atomically
@@ -26,6 +28,7 @@ from harness.datasets.base import ImageSet
 from harness.datasets.loading import BrokenReport
 from harness.identity import digest
 from methods.base import Progress, no_progress
+from methods.training.read_ahead import ahead
 
 #: Increase when the computation of the baseline changes: older baselines on disk are then not read.
 VERSION = 2
@@ -94,11 +97,17 @@ class Baseline:
             each value is rounded to 11 bits, a relative error of at most 0.0005.
         """
         rows = np.arange(self.n_images) if images is None else np.flatnonzero(np.isin(self.index, images))
-        for start in range(0, len(rows), self.passes.batch_size):
-            batch = rows[start : start + self.passes.batch_size]
-            tokens = (batch[:, None] * self.n_tokens + np.arange(self.n_tokens)).ravel()
-            a = self.tokens.gather("output", tokens).to(self.passes.backbone.device)
-            yield torch.from_numpy(self.index[batch]), a.unflatten(0, (len(batch), self.n_tokens))
+        size = self.passes.batch_size
+        batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+        # A thread reads the next batch while this one is computed.
+        with closing(ahead((self._outputs(batch) for batch in batches), READ_AHEAD)) as read:
+            for batch, a in zip(batches, read, strict=True):
+                yield torch.from_numpy(self.index[batch]), a.to(self.passes.backbone.device)
+
+    def _outputs(self, rows: np.ndarray) -> Tensor:
+        """Return the stored outputs (B, T, d_out) of some rows of the index, on the CPU."""
+        tokens = (rows[:, None] * self.n_tokens + np.arange(self.n_tokens)).ravel()
+        return self.tokens.gather("output", tokens).unflatten(0, (len(rows), self.n_tokens))
 
     def clean_logits(self, index: Tensor) -> Tensor:
         """Return the logits (B, n_classes) of the unmodified network for image indices (B,)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -81,13 +81,14 @@ class Passes:
         )
 
     def _from_states(self, tap: Tap, states: States, readable: np.ndarray) -> Iterator[Passed]:
-        for start in range(0, len(readable), self.batch_size):
-            stop = min(start + self.batch_size, len(readable))
-            # Modules before the cut do not affect the result, so blank images can stand for all.
-            blank = self.backbone.blank_images(stop - start)
-            with states.resumed(start, stop, self.backbone.device):
-                features = self.site.replace(self.network, blank, tap)
-            yield Passed(torch.from_numpy(readable[start:stop]), features)
+        ranges = _ranges(len(readable), self.batch_size)
+        with closing(states.read(ranges)) as read:
+            for images, state in zip(ranges, read, strict=True):
+                # Modules before the cut do not affect the result, so blank images can stand for all.
+                blank = self.backbone.blank_images(len(images))
+                with states.resumed(state.to(self.backbone.device)):
+                    features = self.site.replace(self.network, blank, tap)
+                yield Passed(torch.from_numpy(readable[images.start : images.stop]), features)
 
     def tokens(self, images: np.ndarray) -> Iterator[SiteTokens]:
         """Yield the site's tokens of some images; the network is run up to the site only.
@@ -103,11 +104,16 @@ class Passes:
                 yield SiteTokens(batch.index, captured.q, captured.a)
             return
         # Only the batches that hold a chosen image, in the batches of every other pass.
-        for start in range(0, len(readable), self.batch_size):
-            rows = readable[start : start + self.batch_size]
-            wanted = torch.from_numpy(np.flatnonzero(np.isin(rows, chosen)))
-            if len(wanted):
-                with self.states.resumed(start, start + len(rows), self.backbone.device):
+        ranges = [
+            images
+            for images in _ranges(len(readable), self.batch_size)
+            if np.isin(readable[images.start : images.stop], chosen).any()
+        ]
+        with closing(self.states.read(ranges)) as read:
+            for images, state in zip(ranges, read, strict=True):
+                rows = readable[images.start : images.stop]
+                wanted = torch.from_numpy(np.flatnonzero(np.isin(rows, chosen)))
+                with self.states.resumed(state.to(self.backbone.device)):
                     captured = self.site.capture(self.network, self.backbone.blank_images(len(rows)))
                 yield SiteTokens(torch.from_numpy(rows)[wanted], captured.q[wanted], captured.a[wanted])
 
@@ -136,3 +142,8 @@ class Passes:
         outputs: list[Tensor] = []
         passed = next(self.run(lambda q, a: outputs.append(a.float().cpu())))
         return passed.features, outputs[0]
+
+
+def _ranges(n: int, size: int) -> list[range]:
+    """Return consecutive ranges of at most ``size`` that cover 0 to n."""
+    return [range(start, min(start + size, n)) for start in range(0, n, size)]

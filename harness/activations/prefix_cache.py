@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -22,10 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from methods.tracing import traced
+from methods.training.read_ahead import ahead
 
 #: Size limit of a split's states, in bytes: 50,000 images of ViT-L/14 take 49 GiB. Larger ones, and those for which the
 #: disk has no room, are not kept, and passes then run the whole network.
 SIZE_LIMIT = 64 << 30
+#: Batches of states, or of stored outputs, that are read before they are needed.
+READ_AHEAD = 1
 _size_limit: ContextVar[int | None] = ContextVar("state_size_limit", default=None)
 
 
@@ -149,15 +152,24 @@ class States:
         self.shape = shape
         self.cut = cut
 
-    @contextmanager
-    def resumed(self, start: int, stop: int, device: torch.device) -> Iterator[None]:
-        """Make forward passes continue from the states start..stop while the context is active.
+    def read(self, ranges: Iterable[range]) -> Generator[Tensor, None, None]:
+        """Yield the states of ranges of images, on the CPU; a thread reads the next ones meanwhile."""
+        return ahead((self._rows(images) for images in ranges), READ_AHEAD)
 
-        The images of such a pass are ignored; there must be ``stop - start`` of them.
-        """
+    def _rows(self, images: range) -> Tensor:
         row = int(np.prod(self.shape[1:]))
-        rows = np.fromfile(self.file, np.float32, count=(stop - start) * row, offset=4 * start * row)
-        state = torch.from_numpy(rows.reshape(stop - start, *self.shape[1:])).to(device)
+        rows = np.fromfile(self.file, np.float32, count=len(images) * row, offset=4 * images.start * row)
+        return torch.from_numpy(rows.reshape(len(images), *self.shape[1:]))
+
+    @contextmanager
+    def resumed(self, state: Tensor) -> Iterator[None]:
+        """Make forward passes continue from a state while the context is active.
+
+        The images of such a pass are ignored; there must be as many as the state has.
+
+        Args:
+            state: states of some images, on the device of the network.
+        """
         # An attribute of the instance shadows the class's forward; deleting it restores the module as it was.
         self.cut.last.forward = lambda *args, **kwargs: state
         for module in self.cut.skipped:

@@ -23,7 +23,15 @@ TIMED_METRICS = ("efficiency_ratio",)
 #: Stage of a cell -> outermost section, and the sections in it whose time grows with images, tokens or instances.
 GROWING: dict[str, tuple[str, tuple[str, ...]]] = {
     "training": ("fit", ("training steps", "reading of tokens for training")),
-    "clustering": ("fit", ("distances and spanning tree",)),
+    "clustering": (
+        "fit",
+        (
+            "distances and spanning tree",
+            "core distances",
+            "pairs of components",
+            "edges of the tree, on the CPU",
+        ),
+    ),
     "evaluation": (
         "evaluation",
         ("network", "encoder", "decoder", "unit statistics", "waiting for decoded images", HEAD_SECTION),

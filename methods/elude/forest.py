@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from methods.elude.kernels import Array
+from methods.tracing import traced
 
 
 class SpanningTree(NamedTuple):
@@ -69,6 +70,7 @@ class Forest:
     def n_components(self) -> int:
         return len(self.parent) - self.count
 
+    @traced("edges of the tree, on the CPU")
     def join(self, low: np.ndarray, high: np.ndarray, square: np.ndarray) -> None:
         """Add edges (m,) in the order (square, low, high), leaving out those that would close a cycle."""
         order = edge_order(low, high, square)
@@ -82,10 +84,12 @@ class Forest:
         other = target[source]
         self.join(np.minimum(source, other), np.maximum(source, other), core[source])
 
+    @traced("edges of the tree, on the CPU")
     def components(self) -> np.ndarray:
         """Return the component (n,) int64 of each point, numbered from 0 by lowest member."""
         return number_sets(self.parent)
 
+    @traced("edges of the tree, on the CPU")
     def tree(self, core: np.ndarray, tied: np.ndarray) -> SpanningTree:
         """Return the finished tree; core (n,) float64 are the squared core distances."""
         order = edge_order(self.low, self.high, self.square)

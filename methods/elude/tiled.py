@@ -58,9 +58,7 @@ def _spanning_tree(x: torch.Tensor, k: int, memory_bytes: int, products: str) ->
     return forest.tree(core, tied)
 
 
-def joined_points(
-    x: torch.Tensor, k: int, memory_bytes: int, products: str
-) -> tuple[Forest, np.ndarray, np.ndarray]:
+def joined_points(x: torch.Tensor, k: int, memory_bytes: int, products: str) -> tuple[Forest, np.ndarray, np.ndarray]:
     """Return the forest of one tree, squared core distances (n,) float64, and the tied edges, all on the host."""
     tiles = Tiles(x, memory_bytes, products)
     core, neighbours = core_distances(tiles, k, memory_bytes)
@@ -81,6 +79,7 @@ def joined_points(
     return forest, host_core, tied.cpu().numpy()
 
 
+@traced("core distances", DEVICE)
 def core_distances(tiles: Tiles, k: int, memory_bytes: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return squared core distances (n,) float64, and points within them (n, m) int32, padded with n."""
     sizes = list_sizes(tiles.n, k, memory_bytes)
@@ -153,6 +152,7 @@ def candidates(
     return low, high, weights
 
 
+@traced("pairs of components", DEVICE)
 def out_of_components(tiles: Tiles, core: torch.Tensor, component: torch.Tensor, count: int) -> Edges:
     """Run one round of Boruvka's algorithm: return the cheapest edge out of each of count components."""
     near, outside = core.float(), torch.empty_like(core)
@@ -174,6 +174,7 @@ def out_of_components(tiles: Tiles, core: torch.Tensor, component: torch.Tensor,
     return low[first], high[first], square[first]
 
 
+@traced("pairs of components", DEVICE)
 def between_components(tiles: Tiles, core: torch.Tensor, component: torch.Tensor, count: int) -> Edges:
     """Return edges that contain the rest of the tree: every edge that can be the cheapest between two components."""
     hopeful, limit = hopeful_rows(tiles.rough(), core, component, count)

@@ -24,7 +24,15 @@ TIMED_METRICS = ("efficiency_ratio",)
 #: first step of a training is not among them: it compiles and allocates.
 GROWING: dict[str, tuple[str, tuple[str, ...]]] = {
     "training": ("fit", ("training steps", "reading of tokens for training")),
-    "clustering": ("fit", ("distances and spanning tree",)),
+    "clustering": (
+        "fit",
+        (
+            "distances and spanning tree",
+            "core distances",
+            "pairs of components",
+            "edges of the tree, on the CPU",
+        ),
+    ),
     "evaluation": (
         "evaluation",
         ("network", "encoder", "decoder", "unit statistics", "waiting for decoded images", HEAD_SECTION),

@@ -174,8 +174,8 @@ def as_points(x: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, float]:
     points = points.to(torch.float32)
     if len(points) == 0:
         return points, 0.0
-    low, high = torch.aminmax(points)
-    largest = max(-float(low), float(high))
+    low, high = torch.stack(torch.aminmax(points)).tolist()
+    largest = max(-low, high)
     if not math.isfinite(largest):
         bad = int((~torch.isfinite(points)).any(1).nonzero()[0])
         raise ArgumentError(f"Row {bad} of x is not finite in float32; remove or rescale it.")

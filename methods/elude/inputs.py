@@ -41,6 +41,9 @@ class Inputs:
         copy = self._copies.get(device)
         if copy is None:
             return self.tokens.gather("input", rows).to(device)
+        if device.type == "cuda":
+            # The copy was made in the caller's stream: if it gives way, its memory is free when the lanes have read it.
+            copy.record_stream(torch.cuda.current_stream(device))
         return copy.index_select(0, torch.from_numpy(np.asarray(rows, np.int64)).to(device)).float()
 
     def give_way(self, error: BaseException, device: torch.device) -> bool:

@@ -1,12 +1,18 @@
-"""Parallel processing of neurons: a lane is a thread with its own device. Results do not depend on their number."""
+"""Parallel processing of neurons: a lane is a thread with its own device and, on a GPU, its own stream of work.
+
+In one stream, a lane that waits for its number would wait for all that another lane has queued before it. Results do
+not depend on the number of lanes.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import functools
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -48,6 +54,48 @@ def plan_lanes(device: Device, workers: int | None, unit_bytes: int) -> list[tor
     return [devices[i % count] for i in range(workers or (LANES_A_GPU if fit else 1) * count)]
 
 
+class Lane(NamedTuple):
+    """Device of a lane, and on a GPU the streams of the lane and of the caller."""
+
+    device: torch.device
+    stream: torch.cuda.Stream | None
+    callers: torch.cuda.Stream | None
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Queue the work of this thread on the lane's stream: after the caller's work so far, before its later work."""
+        if self.stream is None or self.callers is None:
+            yield
+            return
+        self.stream.wait_stream(self.callers)
+        try:
+            with torch.cuda.stream(self.stream):
+                yield
+        finally:
+            self.callers.wait_stream(self.stream)
+
+
+def with_streams(devices: Sequence[torch.device]) -> list[Lane]:
+    """Return a lane for each device, a GPU's lanes with one stream each."""
+    lanes = []
+    for number, device in enumerate(devices):
+        if device.type == "cuda":
+            earlier = devices[:number].count(device)
+            lanes.append(Lane(device, lane_stream(device, earlier), torch.cuda.current_stream(device)))
+        else:
+            lanes.append(Lane(device, None, None))
+    return lanes
+
+
+@functools.cache
+def lane_stream(device: torch.device, number: int) -> torch.cuda.Stream:
+    """Return the stream of a GPU's lane of this number.
+
+    All fits use the same ones, since torch keeps memory for each stream, and cuBLAS a workspace.
+    """
+    return torch.cuda.Stream(device)
+
+
 def side_by_side(
     work: Callable[[T, torch.device], R], items: Iterator[T], lanes: Sequence[torch.device]
 ) -> Iterator[R]:
@@ -55,13 +103,16 @@ def side_by_side(
 
     Lanes on a CPU share torch's threads. Items are taken from the iterator as lanes become free, in the caller's
     thread. An error in a lane is raised here, after the neurons in flight are finished.
+
+    Several lanes on a GPU have a stream each. Tensors that ``work`` shares with the caller stay alive until the end;
+    those that it returns are on the CPU, since the memory of others belongs to the lane's stream.
     """
     if len(lanes) == 1:
         for item in items:
             yield work(item, lanes[0])
         return
-    free: queue.SimpleQueue[torch.device] = queue.SimpleQueue()
-    for lane in lanes:
+    free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
+    for lane in with_streams(lanes):
         free.put(lane)
     # More threads than cores wait for each other at every barrier: two lanes of two threads on two cores are slower
     # than one. The caller's thread takes the same number, so that what it computes does not depend on when lanes start.
@@ -71,7 +122,8 @@ def side_by_side(
     def work_on_free_lane(item: T) -> R:
         lane = free.get()
         try:
-            return work(item, lane)
+            with lane.entered():
+                return work(item, lane.device)
         finally:
             free.put(lane)
 

@@ -64,7 +64,8 @@ def core_squares_of_triangle(
             dots = tiles.dots(rows, slice(first[1], rows.start + columns.stop))
             kernels.keep_near(dots, tiles.norms, limits, first, counts, values, neighbours)
     core = torch.empty(n, dtype=torch.float64, device=device)
-    failed = [torch.empty(0, dtype=torch.int64, device=device)]
+    # Looking for the lists that fail is to wait for the device, so it is done once, at the end.
+    complete = torch.empty(n, dtype=torch.bool, device=device)
     longest = min(sizes.capacity, int(counts.max()))
     for rows in slices(n, max(1, BLOCK // sizes.capacity)):
         near = values[rows, :longest]
@@ -72,11 +73,10 @@ def core_squares_of_triangle(
         last = near.kthvalue(min(k + 1, longest), dim=1).values.double()
         slack = tiles.slack[rows]
         low, high = last - 2.0 * slack, last + 2.0 * slack
-        complete = (counts[rows] > k) & (counts[rows] <= sizes.capacity) & (high <= limits[rows].double())
-        failed.append(rows.start + (~complete).nonzero()[:, 0])
+        complete[rows] = (counts[rows] > k) & (counts[rows] <= sizes.capacity) & (high <= limits[rows].double())
         # As in core_squares: below the band a value cannot be the k-th smallest nor above it.
         exact = torch.full_like(near, torch.inf, dtype=torch.float64).masked_fill_(near < low[:, None], -1.0)
-        open_ = (near >= low[:, None]) & (near <= high[:, None]) & complete[:, None]
+        open_ = (near >= low[:, None]) & (near <= high[:, None]) & complete[rows][:, None]
         row, slot = open_.nonzero(as_tuple=True)
         points = neighbours[rows, :longest]
         exact[row, slot] = tiles.exact(rows.start + row, points[row, slot].long())
@@ -84,7 +84,7 @@ def core_squares_of_triangle(
         points.masked_fill_(exact > core[rows][:, None] * SAME, n)
     del values
     neighbours = neighbours[:, : max(longest, 1)]
-    again = torch.cat(failed)
+    again = (~complete).nonzero()[:, 0]
     if len(again):
         core[again], inside = core_squares(tiles, k, again)
         if inside.shape[1] > neighbours.shape[1]:

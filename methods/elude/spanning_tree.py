@@ -142,7 +142,8 @@ def square_matrix(n: int) -> torch.Tensor:
 def centred(x: torch.Tensor) -> torch.Tensor:
     """Return x (n, d), centred if that shortens the rows: the cancellation in a - 2b + c shrinks."""
     mean = x.mean(0)
-    if 2.0 * float(mean @ mean) <= float(torch.linalg.vector_norm(x)) ** 2 / len(x):
+    square, length = torch.stack([mean @ mean, torch.linalg.vector_norm(x)]).tolist()
+    if 2.0 * square <= length**2 / len(x):
         return x
     return x - mean
 

@@ -24,6 +24,7 @@ from methods.elude.near_points import core_squares_of_triangle, list_sizes
 from methods.elude.products import AUTO, precision_on
 from methods.elude.spanning_tree import matrix_products, slices
 from methods.elude.tiles import EXACT_BLOCK, BoundError, Tiles
+from methods.elude.turns import turn_on
 from methods.tracing import DEVICE, traced
 
 # One in so many points may be an end of a cheapest edge by rough distances; if there are more, others are computed.
@@ -52,26 +53,33 @@ def tiled_spanning_tree(x: torch.Tensor, k: int, memory_bytes: int, products: st
 
 def _spanning_tree(x: torch.Tensor, k: int, memory_bytes: int, products: str) -> SpanningTree:
     """Compute :func:`tiled_spanning_tree` in the precision "float32" or a reduced one."""
-    with matrix_products("ieee" if products == "float32" else "tf32"):
-        tiles = Tiles(x, memory_bytes, products)
-        core, neighbours = core_distances(tiles, k, memory_bytes)
-        target, host_core = first_edges(core, neighbours), core.cpu().numpy()
-        tied = tied_edges(core, neighbours, torch.from_numpy(shared_cores(host_core)).to(x.device))
-        del neighbours
-        forest = Forest(tiles.n)
-        forest.join_first(target.cpu().numpy(), host_core)
-        while (count := forest.n_components) > 1:
-            component = torch.from_numpy(forest.components()).to(x.device)
-            edges = between_components if count <= tiles.table_width else out_of_components
-            forest.join(*edges(tiles, core, component, count))
-            if forest.n_components == count:
-                raise BoundError(
-                    f"products = {products!r}: no edge joins the remaining {count} components, so a distance is wrong "
-                    "by more than its bound; use 'float32'."
-                )
-        return forest.tree(host_core, tied.cpu().numpy())
+    with turn_on(x.device), matrix_products("ieee" if products == "float32" else "tf32"):
+        forest, core, tied = joined_points(x, k, memory_bytes, products)
+    return forest.tree(core, tied)
 
 
+def joined_points(x: torch.Tensor, k: int, memory_bytes: int, products: str) -> tuple[Forest, np.ndarray, np.ndarray]:
+    """Return the forest of one tree, squared core distances (n,) float64, and the tied edges, all on the host."""
+    tiles = Tiles(x, memory_bytes, products)
+    core, neighbours = core_distances(tiles, k, memory_bytes)
+    target, host_core = first_edges(core, neighbours), core.cpu().numpy()
+    tied = tied_edges(core, neighbours, torch.from_numpy(shared_cores(host_core)).to(x.device))
+    del neighbours
+    forest = Forest(tiles.n)
+    forest.join_first(target.cpu().numpy(), host_core)
+    while (count := forest.n_components) > 1:
+        component = torch.from_numpy(forest.components()).to(x.device)
+        edges = between_components if count <= tiles.table_width else out_of_components
+        forest.join(*edges(tiles, core, component, count))
+        if forest.n_components == count:
+            raise BoundError(
+                f"products = {products!r}: no edge joins the remaining {count} components, so a distance is wrong "
+                "by more than its bound; use 'float32'."
+            )
+    return forest, host_core, tied.cpu().numpy()
+
+
+@traced("core distances", DEVICE)
 def core_distances(tiles: Tiles, k: int, memory_bytes: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return squared core distances (n,) float64, and points within them (n, m) int32, padded with n."""
     sizes = list_sizes(tiles.n, k, memory_bytes)
@@ -83,7 +91,7 @@ def core_distances(tiles: Tiles, k: int, memory_bytes: int) -> tuple[torch.Tenso
 def first_edges(core: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
     """Return for each point the lowest other point no less dense within its core distance (n,) int64, or -1."""
     n = len(core)
-    padded = torch.cat([core, core.new_tensor([torch.inf])])
+    padded = torch.cat([core, core.new_full((1,), torch.inf)])
     target = torch.empty(n, dtype=torch.int64, device=core.device)
     # Stored neighbours take 4 bytes each, and about 30 while they are processed.
     step = max(1, EXACT_BLOCK // neighbours.shape[1])
@@ -98,7 +106,7 @@ def first_edges(core: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
 
 def tied_edges(core: torch.Tensor, neighbours: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """Return all edges (2, t) int64 from points (m,) to points no less dense and within their core distance."""
-    padded = torch.cat([core, core.new_tensor([torch.inf])])
+    padded = torch.cat([core, core.new_full((1,), torch.inf)])
     edges = [torch.empty(2, 0, dtype=torch.int64, device=core.device)]
     for part in torch.split(points, max(1, EXACT_BLOCK // neighbours.shape[1])):
         # The order of the neighbours is that of the edges, and it differs from run to run on a GPU.
@@ -144,6 +152,7 @@ def candidates(
     return low, high, weights
 
 
+@traced("pairs of components", DEVICE)
 def out_of_components(tiles: Tiles, core: torch.Tensor, component: torch.Tensor, count: int) -> Edges:
     """Run one round of Boruvka's algorithm: return the cheapest edge out of each of count components."""
     near, outside = core.float(), torch.empty_like(core)
@@ -165,6 +174,7 @@ def out_of_components(tiles: Tiles, core: torch.Tensor, component: torch.Tensor,
     return low[first], high[first], square[first]
 
 
+@traced("pairs of components", DEVICE)
 def between_components(tiles: Tiles, core: torch.Tensor, component: torch.Tensor, count: int) -> Edges:
     """Return edges that contain the rest of the tree: every edge that can be the cheapest between two components."""
     hopeful, limit = hopeful_rows(tiles.rough(), core, component, count)
@@ -205,8 +215,9 @@ def point_to_component(tiles: Tiles, core: torch.Tensor, component: torch.Tensor
     out = torch.full((tiles.n, count), torch.inf, dtype=torch.float32, device=core.device)
     near, names = core.float(), component.int()
     starts = torch.searchsorted(ranks, torch.arange(count, device=core.device)).tolist()
-    for rows in torch.split(order, tiles.tile_side):
-        first = int(rank[component[rows[0]]])
+    # Read for all tiles at once: a number from the device waits for the tiles before.
+    firsts = ranks[:: tiles.tile_side].tolist()
+    for rows, first in zip(torch.split(order, tiles.tile_side), firsts, strict=True):
         begin = starts[first + 1] if first + 1 < count else tiles.n
         least = torch.full((len(rows), count), torch.inf, device=core.device)
         for columns in torch.split(order[begin:], tiles.tile_side):

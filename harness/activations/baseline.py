@@ -107,7 +107,8 @@ class Baseline:
     def _outputs(self, rows: np.ndarray) -> Tensor:
         """Return the stored outputs (B, T, d_out) of some rows of the index, on the CPU."""
         tokens = (rows[:, None] * self.n_tokens + np.arange(self.n_tokens)).ravel()
-        return self.tokens.gather("output", tokens).unflatten(0, (len(rows), self.n_tokens))
+        a: Tensor = self.tokens.gather("output", tokens).unflatten(0, (len(rows), self.n_tokens))
+        return a
 
     def clean_logits(self, index: Tensor) -> Tensor:
         """Return the logits (B, n_classes) of the unmodified network for image indices (B,)."""

@@ -83,12 +83,12 @@ class Passes:
     def _from_states(self, tap: Tap, states: States, readable: np.ndarray) -> Iterator[Passed]:
         ranges = _ranges(len(readable), self.batch_size)
         with closing(states.read(ranges)) as read:
-            for images, state in zip(ranges, read, strict=True):
+            for batch_range, state in zip(ranges, read, strict=True):
                 # Modules before the cut do not affect the result, so blank images can stand for all.
-                blank = self.backbone.blank_images(len(images))
+                blank = self.backbone.blank_images(len(batch_range))
                 with states.resumed(state.to(self.backbone.device)):
                     features = self.site.replace(self.network, blank, tap)
-                yield Passed(torch.from_numpy(readable[images.start : images.stop]), features)
+                yield Passed(torch.from_numpy(readable[batch_range.start : batch_range.stop]), features)
 
     def tokens(self, images: np.ndarray) -> Iterator[SiteTokens]:
         """Yield the site's tokens of some images; the network is run up to the site only.
@@ -105,13 +105,13 @@ class Passes:
             return
         # Only the batches that hold a chosen image, in the batches of every other pass.
         ranges = [
-            images
-            for images in _ranges(len(readable), self.batch_size)
-            if np.isin(readable[images.start : images.stop], chosen).any()
+            batch_range
+            for batch_range in _ranges(len(readable), self.batch_size)
+            if np.isin(readable[batch_range.start : batch_range.stop], chosen).any()
         ]
         with closing(self.states.read(ranges)) as read:
-            for images, state in zip(ranges, read, strict=True):
-                rows = readable[images.start : images.stop]
+            for batch_range, state in zip(ranges, read, strict=True):
+                rows = readable[batch_range.start : batch_range.stop]
                 wanted = torch.from_numpy(np.flatnonzero(np.isin(rows, chosen)))
                 with self.states.resumed(state.to(self.backbone.device)):
                     captured = self.site.capture(self.network, self.backbone.blank_images(len(rows)))

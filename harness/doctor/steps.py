@@ -156,7 +156,7 @@ def image_steps(images: Images, rates: Rates) -> Iterator[Step]:
     if images.baseline_bytes:
         yield from _pass("baseline", images.evaluated, 0, 1.0, layer, rates)
         for _ in range(2):
-            yield from _evaluation_pass("baseline", images.evaluated, layer, rates)
+            yield from _overlapped(_evaluation_pass("baseline", images.evaluated, layer, rates), rates)
         yield rated_step("baseline", "write", images.baseline_bytes, "disk write", rates)
 
 
@@ -170,19 +170,12 @@ def job_steps(job: Job, rates: Rates) -> Iterator[Step]:
     if job.prerequisite is not None:
         name, config = job.prerequisite.method.spec.name, job.prerequisite.config
         yield from _fit(job._replace(method=name, config=config), layer, rates)
-    if job.runs_network:
-        yield from _evaluation_pass("evaluation", job.evaluated, layer, rates)
-    else:
-        stored = float(job.stored_bytes) * job.evaluated * layer.tokens * layer.d_out
-        yield rated_step("evaluation", "read of stored outputs", stored, "disk read", rates)
+    yield from _overlapped(_evaluation_steps(job, layer, rates), rates)
     units = job.n_units or units_of(job, layer)
     codes = job.evaluated * layer.tokens * units
-    flops = codes * coding_flops(job, layer)
-    yield rated_step("evaluation", "encode and decode", flops, coding_rate(rates), rates)
     # The rows of a split's dictionary are weights of inputs.
     width = layer.d_in if METHODS.get(job.method).spec_with(job.config).needs_weights else layer.d_out
     size = units / CELL_UNITS * width / CELL_WIDTH
-    yield rated_step("evaluation", "unit statistics and metrics", codes, "codes", rates)
     # Measured here, this is what an evaluation costs besides its metrics; the default is all of it.
     of_cell = 1.0 if "cells" in rates.measured else size
     yield rated_step("evaluation", DICTIONARY_STEP, of_cell, "cells", rates)
@@ -194,6 +187,28 @@ def job_steps(job: Job, rates: Rates) -> Iterator[Step]:
             # Assumed rates are of all metrics together; a calibration has one of each that a suite measures by default.
             if rate in rates.measured:
                 yield rated_step("evaluation", step, amount, rate, rates)
+
+
+def _evaluation_steps(job: Job, layer: Layer, rates: Rates) -> Iterator[Step]:
+    """Yield the steps of the pass over the evaluation images, without its metrics."""
+    if job.runs_network:
+        yield from _evaluation_pass("evaluation", job.evaluated, layer, rates)
+    else:
+        stored = float(job.stored_bytes) * job.evaluated * layer.tokens * layer.d_out
+        yield rated_step("evaluation", "read of stored outputs", stored, "disk read", rates)
+    codes = job.evaluated * layer.tokens * (job.n_units or units_of(job, layer))
+    yield rated_step("evaluation", "encode and decode", codes * coding_flops(job, layer), coding_rate(rates), rates)
+    yield rated_step("evaluation", "unit statistics and metrics", codes, "codes", rates)
+
+
+def _overlapped(steps: Iterable[Step], rates: Rates) -> Iterator[Step]:
+    """Yield the steps of a pass; beside a device that computes, only the time that reading takes longer counts."""
+    steps = list(steps)
+    computed = sum(step.seconds for step in steps if step.rate != "disk read")
+    for step in steps:
+        if step.rate == "disk read" and rates.overlapping:
+            step = step._replace(seconds=max(0.0, step.seconds - computed))
+        yield step
 
 
 def _pass(stage: Stage, images: int, crops: int, share: float, layer: Layer, rates: Rates) -> Iterator[Step]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from harness.cells.evaluate import HEAD_SECTION, METRIC_PER_BATCH
@@ -20,21 +21,19 @@ TIMING = "timing"
 #: Metrics that time the network instead of passing images through it.
 TIMED_METRICS = ("efficiency_ratio",)
 
-#: Stage of a cell -> outermost section, and the sections in it whose time grows with images, tokens or instances. The
-#: first step of a training is not among them: it compiles and allocates.
-GROWING: dict[str, tuple[str, tuple[str, ...]]] = {
-    "training": ("fit", ("training steps", "reading of tokens for training")),
-    "clustering": (
-        "fit",
-        (
-            "distances and spanning tree",
-            "core distances",
-            "pairs of components",
-            "edges of the tree, on the CPU",
-        ),
-    ),
+#: Sections of ELUDe's fit whose time grows with the distances.
+_DISTANCES = (
+    *("distances and spanning tree", "core distances", "pairs of components"),
+    "edges of the tree, on the CPU",
+)
+#: Stage of a cell -> outermost sections, and the sections in them whose time grows with images, tokens or instances.
+#: The first step of a training is not among them: it compiles and allocates. In the threads of several lanes, the
+#: sections of a fit are outermost ones.
+GROWING: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "training": (("fit",), ("training steps", "reading of tokens for training")),
+    "clustering": (("fit", *_DISTANCES), _DISTANCES),
     "evaluation": (
-        "evaluation",
+        ("evaluation",),
         ("network", "encoder", "decoder", "unit statistics", "waiting for decoded images", HEAD_SECTION),
     ),
 }
@@ -160,17 +159,17 @@ class Watching(Executor):
     def _growing(self) -> dict[str, float]:
         """Return, by stage of the cell, the seconds of the sections that grow with its sizes."""
         return {
-            stage: self._seconds(
-                lambda key, outermost=outermost, names=names: (
-                    key.outermost == outermost and (key.name in names or key.name.endswith(PER_BATCH))
-                )
-            )
-            for stage, (outermost, names) in GROWING.items()
+            stage: self._seconds(partial(_grows, outermost, names)) for stage, (outermost, names) in GROWING.items()
         }
 
     def _seconds(self, is_meant: Callable[[Key], bool]) -> float:
         """Return the seconds of sections since the last event."""
         return sum(seconds - self._before.get(key, 0.0) for key, seconds in self.trace.seconds.items() if is_meant(key))
+
+
+def _grows(outermost: Sequence[str], names: Sequence[str], key: Key) -> bool:
+    """Return whether a section is one of these, or of a metric's part in the pass, in one of the outermost sections."""
+    return key.outermost in outermost and (key.name in names or key.name.endswith(PER_BATCH))
 
 
 def share_after_first_step(config: Mapping[str, Any], n_tokens: int) -> float:

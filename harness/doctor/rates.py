@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from harness.doctor.counted_rates import CLUSTERING, TRAINING_STEPS
+
 MEASURED, MEASURED_GPU, ASSUMED = "measured here", "measured on an H200", "arithmetic at assumed H100 rates"
+#: Source of the rates of code that has changed since it was measured.
+COUNTED = "arithmetic from parts measured on an H200"
 #: Source of the rates of what uses no GPU: umap-learn, and the matching of units.
 ONE_THREAD = "measured on one CPU thread of another machine"
 
@@ -61,19 +65,8 @@ def rate_text(rate: Rate) -> str:
 
 _PREFIXES = ((6, "M"), (9, "G"), (12, "T"))
 
-#: FLOP/s of training steps by :func:`harness.doctor.steps.fit_flops`, from 0.31 to 1.47 million tokens per second in
-#: bfloat16 (matching pursuit in float32).
-_TRAINING = {
-    "topk_sae": 74.0e12,
-    "batchtopk_sae": 70.3e12,
-    "matryoshka_sae": 46.8e12,
-    "archetypal_sae": 119.6e12,
-    "matching_pursuit_sae": 40.8e12,
-    "vanilla_sae": 83.1e12,
-    "jumprelu_sae": 54.7e12,
-    "transcoder": 75.0e12,
-}
-_STEPS = "768 -> 6144 units, 4096 tokens each"
+
+_STEPS = "768 -> 6144 units, 4096 tokens each, as a CUDA graph"
 
 
 def _on_gpu(value: float, unit: str, size: str) -> Rate:
@@ -92,10 +85,10 @@ DEFAULTS: dict[str, Rate] = {
     "float32 products": _on_gpu(51.1e12, "FLOP/s", "products of side 8192"),
     # Six autoencoders took 18 to 41 ms longer than the network alone.
     "coding": _on_gpu(44e12, "FLOP/s", "autoencoders of 6144 units in ViT-B/14, batches of 256 images"),
-    **{f"training {name}": _on_gpu(value, "FLOP/s", _STEPS) for name, value in _TRAINING.items()},
-    # FLOP/s of 3 n^2 d, the distances computed again in float64 included: 23.2 s, 7.1 s, and 1.36 s with 100,000.
+    **{f"training {name}": Rate(step.rate, "FLOP/s", COUNTED, _STEPS) for name, step in TRAINING_STEPS.items()},
+    # FLOP/s of 3 n^2 d, the distances computed again in float64 included: 23.2 s, and 1.36 s with 100,000.
     "clustering": _on_gpu(63.4e12, "FLOP/s", "one neuron of 400,000 instances, 3072 inputs, float32"),
-    "clustering tf32": _on_gpu(208e12, "FLOP/s", "one neuron of 400,000 instances, 3072 inputs, TF32"),
+    "clustering tf32": Rate(CLUSTERING, "FLOP/s", COUNTED, "one neuron of 400,000 instances, 3072 inputs, TF32"),
     "clustering tf32x3": _on_gpu(67.8e12, "FLOP/s", "one neuron of 100,000 instances, 3072 inputs"),
     # That of three products in TF32, which take longer.
     "clustering bf16x3": Rate(67.8e12, "FLOP/s"),

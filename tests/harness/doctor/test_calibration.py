@@ -16,9 +16,10 @@ from harness.doctor.calibration import measure
 from harness.doctor.calibration.file import file_of, load, rates_here, save
 from harness.doctor.calibration.synthetic import image_set
 from harness.doctor.calibration.timing import measured
+from harness.doctor.counted_rates import CLUSTERING, TRAINING_STEPS
 from harness.doctor.estimate import hours_text
 from harness.doctor.layers import layer_of
-from harness.doctor.rates import ASSUMED, DEFAULTS, MEASURED, MEASURED_GPU, ONE_THREAD, Rate, Rates, rate_text
+from harness.doctor.rates import ASSUMED, COUNTED, DEFAULTS, MEASURED, MEASURED_GPU, ONE_THREAD, Rate, Rates, rate_text
 from harness.doctor.steps import DICTIONARY_STEP, STAGES, Step, fit_flops, job_steps
 from harness.doctor.workload import Job
 from harness.suites import Suite, load_suite, parse_suite
@@ -132,7 +133,7 @@ def test_a_damaged_file_is_ignored_with_a_sentence(tmp_path: Path, content: Any)
 def test_every_step_names_its_source_and_the_hours_are_their_sum() -> None:
     for name in ("paper", "demo"):
         assumed = estimate(load_suite(name))
-        assert {step.source for step in assumed.steps} <= {ASSUMED, MEASURED_GPU, ONE_THREAD}
+        assert {step.source for step in assumed.steps} <= {ASSUMED, COUNTED, MEASURED_GPU, ONE_THREAD}
         forward = {step.source for step in assumed.steps if step.step == "forward"}
         assert forward == {MEASURED_GPU}
         assert assumed.gpu_hours == pytest.approx(sum(step.seconds for step in assumed.steps) / 3600)
@@ -140,7 +141,7 @@ def test_every_step_names_its_source_and_the_hours_are_their_sum() -> None:
         assert {step.stage for step in assumed.steps} == set(STAGES) - ({"head"} if name == "paper" else set())
     mixed = estimate(small(methods=[{"name": "vanilla_sae"}]), Rates(ROUND, overlapping=False))
     assert mixed.calibrated
-    assert {step.source for step in mixed.steps if step.step == "vanilla_sae"} == {MEASURED_GPU}
+    assert {step.source for step in mixed.steps if step.step == "vanilla_sae"} == {COUNTED}
     assert {step.source for step in mixed.steps if step.step != "vanilla_sae"} == {MEASURED}
 
 
@@ -202,7 +203,7 @@ def test_clustering_is_estimated_in_the_precision_that_is_chosen(monkeypatch: py
     # All pairs of 20 instances for 384 neurons of 1536 inputs, three times as many FLOPs.
     flops = 384 * 3 * 20**2 * 1536
     monkeypatch.delenv("HARNESS_CLUSTER_PRODUCTS", raising=False)
-    assert steps(Rates()) == {"elude, tf32": pytest.approx(flops / 208e12)}
+    assert steps(Rates()) == {"elude, tf32": pytest.approx(flops / CLUSTERING)}
     monkeypatch.setenv("HARNESS_CLUSTER_PRODUCTS", "float32")
     assert steps(Rates()) == {"elude": pytest.approx(flops / 63.4e12)}
     monkeypatch.setenv("HARNESS_CLUSTER_PRODUCTS", "bf16x3")
@@ -299,19 +300,23 @@ def test_the_atoms_of_an_archetypal_sae_are_computed_in_every_step() -> None:
     assert flops[0] - flops[1] == pytest.approx(3 * 6 * 6144 * 6144 * 768)
 
 
-def test_rates_of_an_h200_give_the_times_that_were_measured() -> None:
-    """One neuron with 400,000 instances, and one epoch of a TopK SAE."""
+def test_rates_of_an_h200_give_the_times_of_their_parts() -> None:
+    """One neuron with 400,000 instances, and one training step of each method."""
     layer = layer_of("dinov2_vitb14", "blocks.11.mlp.fc2")
     assert layer is not None
     elude = make_config(METHODS.get("elude"), {"top_k": 400_000})
     flops = fit_flops(Job("elude", elude, layer, 2_562_334, 0, True), layer) / layer.d_out
     assert flops / DEFAULTS["clustering"].value == pytest.approx(23.24, rel=0.01)
-    assert flops / DEFAULTS["clustering tf32"].value == pytest.approx(7.07, rel=0.01)
-    tokens_per_second = {"topk_sae": 1.307e6, "archetypal_sae": 1.207e6, "matching_pursuit_sae": 3.128e5}
-    for name, expected in tokens_per_second.items():
-        config = make_config(METHODS.get(name), {"expansion_factor": 8, "epochs": 1, "batch_size": 4096})
+    assert flops / DEFAULTS["clustering tf32"].value == pytest.approx(4.5, rel=0.01)
+    for name, step in TRAINING_STEPS.items():
+        settings: dict[str, Any] = {"expansion_factor": 8, "epochs": 1, "batch_size": 4096}
+        if "k" in METHODS.get(name).Config.model_fields and name != "archetypal_sae":
+            settings["k"] = 20
+        config = make_config(METHODS.get(name), settings)
         of_fit = fit_flops(Job(name, config, layer, 4096, 0, True, reads_input=False), layer)
-        assert 4096 * DEFAULTS[f"training {name}"].value / of_fit == pytest.approx(expected, rel=0.01)
+        assert of_fit / DEFAULTS[f"training {name}"].value == pytest.approx(step.seconds, rel=0.001), name
+    # 0.193 TFLOP in bfloat16, 1.99 GB and 75 kernels.
+    assert 1e3 * TRAINING_STEPS["topk_sae"].seconds == pytest.approx(0.4825 + 0.5686 + 0.225, rel=1e-3)
 
 
 def test_timings_in_the_network_are_counted_by_the_protocol() -> None:

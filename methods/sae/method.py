@@ -95,9 +95,15 @@ class SparseMethod(LinearDecoder, Generic[T]):
             progress=progress,
             checkpoint=checkpoint,
             on_metrics=self.on_metrics,
+            on_note=self._note_once,
         )
         trainee.settle(batches)
         return trainee
+
+    def _note_once(self, note: str) -> None:
+        # A training that gave the tokens way starts again.
+        if note not in self.notes:
+            self.notes.append(note)
 
     def extra_state(self) -> dict[str, Any]:
         return {"history": self.history}

@@ -1,0 +1,308 @@
+"""Replay of training steps as a CUDA graph: one launch per step in place of a hundred.
+
+At the usual sizes a GPU computes an operation of a step faster than Python can launch the next one. A CUDA graph records
+the operations of one step, with the addresses of their tensors, and launches them together. Everything that changes from
+step to step must therefore be a tensor on the device that keeps its place: batch, learning rate, parameters, sums.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from methods.errors import ArgumentError, first_line
+
+#: Environment variable that turns graphs off. It is no setting of a method: it changes no result.
+VARIABLE = "HARNESS_TRAINING_GRAPHS"
+AUTO, OFF = "auto", "off"
+
+#: Steps on batches of one shape that are computed before such a step is recorded: libraries allocate and choose their
+#: kernels in the first ones. They are steps of the training like all others.
+WARM_UP_STEPS = 3
+
+#: A training of fewer steps is not recorded: it would not regain the time that recording takes.
+LEAST_STEPS = 100
+
+#: Largest difference between a replayed and a computed step, relative to the change in the step, as Euclidean norms of
+#: each tensor. Most operations give the same bits again. Sums by atomic additions (``index_add_``) arrive in any order:
+#: 1e-6 of a gradient. Adam divides each entry by its own size, which can raise the noise of the smallest to 1e-3 of all.
+#: A value that stayed as it was when it was recorded (batch, learning rate, random numbers) changes a tenth or more.
+TOLERANCE = 1e-2
+
+#: Values of one step, as tensors.
+R = TypeVar("R", bound=tuple[Tensor, ...])
+
+
+class Recording(Protocol):
+    """A recorded step."""
+
+    def replay(self) -> None:
+        """Do the recorded operations again, on the tensors with which they were recorded."""
+
+    def free(self) -> None:
+        """Release the memory of the recorded operations."""
+
+
+class Backend(Protocol):
+    """Recorder of steps for one device. Tests have one for the CPU."""
+
+    def apart(self) -> AbstractContextManager[None]:
+        """Return the context of steps before the recording."""
+
+    def strict(self) -> AbstractContextManager[None]:
+        """Return a context in which an operation that cannot be recorded raises an error."""
+
+    def record(self, step: Callable[[], None]) -> Recording:
+        """Record the operations of a function. Nothing is computed: tensors that it returns are filled by a replay."""
+
+
+def backend_for(device: torch.device) -> Backend | None:
+    """Return the recorder for a device; None if there is none, or :data:`VARIABLE` turns graphs off.
+
+    Raises:
+        ArgumentError: if the variable has another value than "auto" and "off".
+    """
+    choice = os.environ.get(VARIABLE) or AUTO
+    if choice not in (AUTO, OFF):
+        raise ArgumentError(f"{VARIABLE} is {choice!r}; it must be one of {AUTO!r}, {OFF!r}.")
+    return CudaGraphs(device) if device.type == "cuda" and choice == AUTO else None
+
+
+class Steps(Generic[R]):
+    """Steps of a training: computed at first, then replayed if their batch has the recorded shape.
+
+    The step after the recording is both computed and replayed, from the same state. If the results differ, or a step
+    cannot be recorded, all steps are computed, and a note says why. Results are then those of computed steps.
+
+    Args:
+        step: function of the tensors of a batch that changes :paramref:`state` in place.
+        state: returns all tensors that a step reads and changes; called after the first step only.
+        backend: None to compute all steps.
+        note: receives a sentence if steps cannot be replayed.
+        raises: returns True for an error of the recording that the caller handles.
+    """
+
+    def __init__(
+        self,
+        step: Callable[..., R],
+        state: Callable[[], Iterable[Tensor]],
+        backend: Backend | None,
+        *,
+        note: Callable[[str], None],
+        raises: Callable[[BaseException], bool] = lambda error: False,
+    ) -> None:
+        self._step, self._state, self._note, self._raises = step, state, note, raises
+        self._backend = backend
+        self._computed: Counter[tuple[torch.Size, ...]] = Counter()
+        self._recording: Recording | None = None
+        self._inputs: tuple[Tensor, ...] = ()
+        self._result: R | None = None
+        self._trusted = False
+
+    def __call__(self, *batch: Tensor) -> R:
+        """Make one step. The returned tensors are overwritten by the next one."""
+        if self._backend is None:
+            return self._step(*batch)
+        if self._recording is not None:
+            if _shapes(batch) != _shapes(self._inputs):
+                return self._step(*batch)
+            return self._replayed(batch) if self._trusted else self._compared(self._recording, batch)
+        self._computed[_shapes(batch)] += 1
+        if self._computed[_shapes(batch)] < WARM_UP_STEPS:
+            with self._backend.apart():
+                return self._step(*batch)
+        return self._recorded(self._backend, batch)
+
+    def close(self) -> None:
+        """Release the memory of the recording; later steps are computed."""
+        recording, self._recording, self._backend = self._recording, None, None
+        self._inputs, self._result = (), None
+        if recording is not None:
+            recording.free()
+
+    # ---- parts
+
+    def _recorded(self, backend: Backend, batch: tuple[Tensor, ...]) -> R:
+        """Compute a step, and record it."""
+        before: list[Tensor] = []
+        try:
+            before = _copies(self._state())
+            with backend.apart(), backend.strict():
+                result = self._step(*batch)
+        except Exception as error:
+            self._restore(before)
+            self._give_up(error)
+            return self._step(*batch)
+
+        def step() -> None:
+            self._result = self._step(*self._inputs)
+
+        try:
+            self._inputs = tuple(part.clone() for part in batch)
+            self._recording = backend.record(step)
+        except Exception as error:
+            self._give_up(error)
+        return result
+
+    def _replayed(self, batch: tuple[Tensor, ...]) -> R:
+        assert self._recording is not None and self._result is not None
+        for part, values in zip(self._inputs, batch, strict=True):
+            part.copy_(values)
+        self._recording.replay()
+        return self._result
+
+    def _compared(self, recording: Recording, batch: tuple[Tensor, ...]) -> R:
+        """Compute a step, replay it from the same state, and keep the replayed one if they agree.
+
+        Batch and learning rate are not those of the recorded step, so a value that does not follow them is noticed.
+        """
+        before: list[Tensor] = []
+        after: list[Tensor] = []
+        result: R | None = None
+        try:
+            before = _copies(self._state())
+            result = self._step(*batch)
+            computed = [*_copies(self._state()), *_copies(result)]
+            after = computed[: len(before)]
+            self._restore(before)
+            replayed = self._replayed(batch)
+            unchanged = [*before, *(torch.zeros_like(part) for part in result)]
+            difference = largest_difference(computed, [*self._state(), *replayed], unchanged)
+            if difference <= TOLERANCE:
+                self._trusted = True
+                return replayed
+            reason: Exception | str = f"a replayed step differs from a computed one by {difference:.2g} of its change"
+        except Exception as error:
+            reason = error
+        self._restore(after or before)
+        self._give_up(reason)
+        return result if after and result is not None else self._step(*batch)
+
+    def _restore(self, copies: Sequence[Tensor]) -> None:
+        with torch.no_grad():
+            for tensor, copy in zip(self._state(), copies, strict=False):
+                tensor.copy_(copy)
+
+    def _give_up(self, reason: Exception | str) -> None:
+        """Compute all further steps, unless the caller handles the error."""
+        self.close()
+        if isinstance(reason, Exception):
+            if self._raises(reason):
+                raise reason
+            reason = first_line(reason)
+        self._note(
+            "Each training step was computed operation by operation, because it cannot be replayed as a CUDA graph "
+            f"({reason}). Results are the same; on a GPU it takes longer."
+        )
+
+
+def largest_difference(one: Iterable[Tensor], other: Iterable[Tensor], before: Iterable[Tensor]) -> float:
+    """Return the largest ``|a - b| / |a - before|`` of the tensors a, b; infinite if only one of them has a NaN.
+
+    A tensor that did not change in ``a`` must not have changed in ``b``.
+    """
+    largest = 0.0
+    for a, b, start in zip(one, other, before, strict=True):
+        a, b, start = a.detach().double(), b.detach().double(), start.double()
+        if not torch.equal(a.isnan(), b.isnan()):
+            return float("inf")
+        # Equal infinities, and NaN in both, are no difference.
+        difference = float((a - b).nan_to_num(nan=0.0, posinf=float("inf")).norm())
+        if difference:
+            change = float((a - start).nan_to_num(nan=0.0).norm())
+            largest = max(largest, difference / change if change else float("inf"))
+    return largest
+
+
+class CudaGraphs:
+    """Recorder of CUDA graphs."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        # Libraries keep one workspace per stream: what they allocate for the stream of the recording must not come
+        # from the memory of the graph.
+        stream, current = _stream(self.device), torch.cuda.current_stream(self.device)
+        stream.wait_stream(current)
+        try:
+            with torch.cuda.stream(stream):
+                yield
+        finally:
+            current.wait_stream(stream)
+
+    @contextlib.contextmanager
+    def strict(self) -> Iterator[None]:
+        # An operation that waits for the device would make the recording invalid, of which torch's allocator does not
+        # recover by itself. Here it raises a plain error.
+        mode = torch.cuda.get_sync_debug_mode()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Synchronization debug mode")
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
+
+    def record(self, step: Callable[[], None]) -> Recording:
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+        # The outer context restores the stream: a recording that fails at its end leaves its own. Threads that read
+        # batches ahead use the device meanwhile, so only calls of this thread are checked.
+        try:
+            with (
+                torch.cuda.stream(torch.cuda.current_stream(self.device)),
+                torch.cuda.graph(graph, pool=pool, stream=_stream(self.device), capture_error_mode="thread_local"),
+            ):
+                step()
+        except BaseException:
+            self._leave(pool)
+            raise
+        return _CudaRecording(graph, self.device)
+
+    def _leave(self, pool: Any) -> None:
+        """Let the allocator leave the memory of a recording that became invalid, as its proper end would have done."""
+        name = "_cuda_endAllocateToPool"
+        end = getattr(torch._C, name if hasattr(torch._C, name) else "_cuda_endAllocateCurrentStreamToPool")  # torch 2.6
+        try:
+            end(self.device.index, pool)
+        except Exception:
+            # It ended properly, and the graph releases its memory itself.
+            return
+        torch._C._cuda_releasePool(self.device.index, pool)
+
+
+class _CudaRecording:
+    def __init__(self, graph: torch.cuda.CUDAGraph, device: torch.device) -> None:
+        self._graph, self._device = graph, device
+
+    def replay(self) -> None:
+        self._graph.replay()
+
+    def free(self) -> None:
+        torch.cuda.synchronize(self._device)
+        self._graph.reset()
+        torch.cuda.empty_cache()
+
+
+@functools.cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream of all recordings of a device: one workspace for all trainings."""
+    return torch.cuda.Stream(device)
+
+
+def _shapes(batch: Sequence[Tensor]) -> tuple[torch.Size, ...]:
+    return tuple(part.shape for part in batch)
+
+
+def _copies(tensors: Iterable[Tensor]) -> list[Tensor]:
+    return [tensor.detach().clone() for tensor in tensors]

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from methods.errors import ArgumentError, first_line
 
@@ -32,11 +32,10 @@ WARM_UP_STEPS = 3
 #: A training of fewer steps is not recorded: it would not regain the time that recording takes.
 LEAST_STEPS = 100
 
-#: Largest difference between a replayed and a computed step, relative to the change in the step, as Euclidean norms of
-#: each tensor. Most operations give the same bits again. Sums by atomic additions (``index_add_``) arrive in any order:
-#: 1e-6 of a gradient. Adam divides each entry by its own size, which can raise the noise of the smallest to 1e-3 of all.
-#: A value that stayed as it was when it was recorded (batch, learning rate, random numbers) changes a tenth or more.
-TOLERANCE = 1e-2
+#: Largest difference between a replayed and a computed step, relative to that between two computed steps. Most steps give
+#: the same bits again, and a replay must do so, too. Sums by atomic additions (``index_add_``) arrive in any order: 1e-6 of
+#: a gradient, which Adam raises where entries are small. Two such differences are of one size, as sums over all entries.
+NOISE_FACTOR = 10.0
 
 #: Values of one step, as tensors.
 R = TypeVar("R", bound=tuple[Tensor, ...])
@@ -80,12 +79,13 @@ def backend_for(device: torch.device) -> Backend | None:
 class Steps(Generic[R]):
     """Steps of a training: computed at first, then replayed if their batch has the recorded shape.
 
-    The step after the recording is both computed and replayed, from the same state. If the results differ, or a step
+    The step after the recording is computed twice and replayed, from the same state. If the replay differs, or a step
     cannot be recorded, all steps are computed, and a note says why. Results are then those of computed steps.
 
     Args:
-        step: function of the tensors of a batch that changes :paramref:`state` in place.
+        step: function of the tensors of a batch that changes the state in place, and returns tensors.
         state: returns all tensors that a step reads and changes; called after the first step only.
+        module: what a step sets in the attributes of this module is undone where the step does not count.
         backend: None to compute all steps.
         note: receives a sentence if steps cannot be replayed.
         raises: returns True for an error of the recording that the caller handles.
@@ -95,17 +95,20 @@ class Steps(Generic[R]):
         self,
         step: Callable[..., R],
         state: Callable[[], Iterable[Tensor]],
+        module: nn.Module,
         backend: Backend | None,
         *,
         note: Callable[[str], None],
         raises: Callable[[BaseException], bool] = lambda error: False,
     ) -> None:
-        self._step, self._state, self._note, self._raises = step, state, note, raises
+        self._step, self._state, self._module, self._note, self._raises = step, state, module, note, raises
         self._backend = backend
         self._computed: Counter[tuple[torch.Size, ...]] = Counter()
         self._recording: Recording | None = None
         self._inputs: tuple[Tensor, ...] = ()
         self._result: R | None = None
+        self._at_recording: _Attributes | None = None
+        """keeps the tensors that the recording reads, also if a step replaces them"""
         self._trusted = False
 
     def __call__(self, *batch: Tensor) -> R:
@@ -115,77 +118,103 @@ class Steps(Generic[R]):
         if self._recording is not None:
             if _shapes(batch) != _shapes(self._inputs):
                 return self._step(*batch)
-            return self._replayed(batch) if self._trusted else self._compared(self._recording, batch)
+            return self._replayed(self._recording, batch) if self._trusted else self._compared(self._recording, batch)
         self._computed[_shapes(batch)] += 1
         if self._computed[_shapes(batch)] < WARM_UP_STEPS:
             with self._backend.apart():
                 return self._step(*batch)
-        return self._recorded(self._backend, batch)
+        result = self._strictly(self._backend, batch)
+        if self._backend is not None:
+            self._record(self._backend, batch)
+        return result
 
     def close(self) -> None:
         """Release the memory of the recording; later steps are computed."""
         recording, self._recording, self._backend = self._recording, None, None
-        self._inputs, self._result = (), None
+        self._inputs, self._result, self._at_recording = (), None, None
         if recording is not None:
             recording.free()
 
     # ---- parts
 
-    def _recorded(self, backend: Backend, batch: tuple[Tensor, ...]) -> R:
-        """Compute a step, and record it."""
+    def _strictly(self, backend: Backend, batch: tuple[Tensor, ...]) -> R:
+        """Compute a step, and see whether it can be recorded."""
         before: list[Tensor] = []
+        attributes = _Attributes(self._module)
         try:
             before = _copies(self._state())
             with backend.apart(), backend.strict():
-                result = self._step(*batch)
+                return self._step(*batch)
         except Exception as error:
+            attributes.restore()
             self._restore(before)
             self._give_up(error)
-            return self._step(*batch)
+        return self._step(*batch)
+
+    def _record(self, backend: Backend, batch: tuple[Tensor, ...]) -> None:
+        """Record the step that was just computed; this is no step of the training."""
 
         def step() -> None:
             self._result = self._step(*self._inputs)
 
+        self._at_recording = _Attributes(self._module)
         try:
-            self._inputs = tuple(part.clone() for part in batch)
-            self._recording = backend.record(step)
+            try:
+                self._inputs = tuple(part.clone() for part in batch)
+                self._recording = backend.record(step)
+            finally:
+                self._at_recording.restore()
         except Exception as error:
             self._give_up(error)
-        return result
 
-    def _replayed(self, batch: tuple[Tensor, ...]) -> R:
-        assert self._recording is not None and self._result is not None
+    def _replayed(self, recording: Recording, batch: tuple[Tensor, ...]) -> R:
+        assert self._result is not None
         for part, values in zip(self._inputs, batch, strict=True):
             part.copy_(values)
-        self._recording.replay()
+        recording.replay()
         return self._result
 
     def _compared(self, recording: Recording, batch: tuple[Tensor, ...]) -> R:
-        """Compute a step, replay it from the same state, and keep the replayed one if they agree.
+        """Compute a step twice, replay it from the same state, and keep the replayed one if they agree.
 
         Batch and learning rate are not those of the recorded step, so a value that does not follow them is noticed.
         """
         before: list[Tensor] = []
         after: list[Tensor] = []
+        attributes = _Attributes(self._module)
         result: R | None = None
         try:
             before = _copies(self._state())
             result = self._step(*batch)
+            attributes_after = _Attributes(self._module)
             computed = [*_copies(self._state()), *_copies(result)]
             after = computed[: len(before)]
-            self._restore(before)
-            replayed = self._replayed(batch)
             unchanged = [*before, *(torch.zeros_like(part) for part in result)]
+            self._restore(before)
+            attributes.restore()
+            again = self._step(*batch)
+            noise = largest_difference(computed, [*self._state(), *again], unchanged)
+            self._restore(before)
+            replayed = self._replayed(recording, batch)
             difference = largest_difference(computed, [*self._state(), *replayed], unchanged)
-            if difference <= TOLERANCE:
+            if difference <= NOISE_FACTOR * noise:
                 self._trusted = True
                 return replayed
-            reason: Exception | str = f"a replayed step differs from a computed one by {difference:.2g} of its change"
+            reason: Exception | str = (
+                f"a replayed step differs from a computed one by {difference:.2g} of its change, two computed steps by "
+                f"{noise:.2g}"
+            )
         except Exception as error:
             reason = error
-        self._restore(after or before)
+        if after and result is not None:
+            attributes_after.restore()
+            self._restore(after)
+            self._give_up(reason)
+            return result
+        attributes.restore()
+        self._restore(before)
         self._give_up(reason)
-        return result if after and result is not None else self._step(*batch)
+        return self._step(*batch)
 
     def _restore(self, copies: Sequence[Tensor]) -> None:
         with torch.no_grad():
@@ -205,6 +234,20 @@ class Steps(Generic[R]):
         )
 
 
+class _Attributes:
+    """Attributes of a module and its parts, with numbers and tensors, to be set back to what they are now."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._kept = [(part, dict(vars(part)), dict(part._buffers)) for part in module.modules()]
+
+    def restore(self) -> None:
+        for part, attributes, buffers in self._kept:
+            vars(part).clear()
+            vars(part).update(attributes)
+            part._buffers.clear()
+            part._buffers.update(buffers)
+
+
 def largest_difference(one: Iterable[Tensor], other: Iterable[Tensor], before: Iterable[Tensor]) -> float:
     """Return the largest ``|a - b| / |a - before|`` of the tensors a, b; infinite if only one of them has a NaN.
 
@@ -212,15 +255,19 @@ def largest_difference(one: Iterable[Tensor], other: Iterable[Tensor], before: I
     """
     largest = 0.0
     for a, b, start in zip(one, other, before, strict=True):
-        a, b, start = a.detach().double(), b.detach().double(), start.double()
+        a, b = a.detach(), b.detach()
         if not torch.equal(a.isnan(), b.isnan()):
             return float("inf")
-        # Equal infinities, and NaN in both, are no difference.
-        difference = float((a - b).nan_to_num(nan=0.0, posinf=float("inf")).norm())
-        if difference:
-            change = float((a - start).nan_to_num(nan=0.0).norm())
+        if difference := _distance(a, b):
+            change = _distance(a, start)
             largest = max(largest, difference / change if change else float("inf"))
     return largest
+
+
+def _distance(a: Tensor, b: Tensor) -> float:
+    """Return the Euclidean distance; equal infinities, and NaN in both, are at distance 0."""
+    difference = (a.float() - b.float()).nan_to_num_(nan=0.0, posinf=float("inf"), neginf=-float("inf"))
+    return float(torch.linalg.vector_norm(difference, dtype=torch.float64))
 
 
 class CudaGraphs:

@@ -177,6 +177,7 @@ class _Run:
         steps = graphs.Steps(
             self._update,
             self._state,
+            self.trainee,
             self.backend if self.trainee.replayable and self.total - self.step >= graphs.LEAST_STEPS else None,
             note=self.on_note,
             raises=lambda error: is_out_of_memory(error) and self.batches.are_on_device,

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from documents import ROOT, blocks
-from elsewhere import COPIED, THERE, elsewhere
+from elsewhere import COPIED, SENT, THERE, elsewhere
 from in_memory import MemorySite
 from small_runs import suite_of
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from variants import built_in, variants
 import methods
 from harness import devices, doctor
 from harness.activations.unit_statistics import UnitStatistics
+from harness.check.methods import small_settings
 from harness.check.world import SmallTokens, small_layer
 from harness.metrics.base import METRICS, Batch
 from harness.metrics.editable_units import EditableUnits
@@ -38,6 +40,8 @@ from methods.base import LinearSite, Method
 from methods.disentangled import DisentangledLinear
 from methods.elude import method as elude
 from methods.plugin_files import load_plugin_file
+from methods.sae.autoencoder import LinearAutoencoder
+from methods.training import loop
 from results import open_store
 
 #: One needs a planted layer, the other a compiler and half a minute.
@@ -98,6 +102,38 @@ def in_the_model(split: AdditiveSplit, site: LinearSite, x: Tensor) -> None:
         assert not torch.equal(held(made(x)), held(plain)) and held(made.subunits(x, [2])).shape == (len(x), 1)
 
 
+def steps_that_stay_there() -> list[int]:
+    """Let every training step fail that copies anything to or from there; return a list that gets 0 for each."""
+    steps: list[int] = []
+    update = loop._Run._update
+
+    def watched(run: Any, *batch: Tensor) -> Any:
+        if batch[0].device != THERE:
+            return update(run, *batch)
+        COPIED.clear()
+        SENT.clear()
+        result = update(run, *batch)
+        assert not COPIED and not SENT, f"a training step read {COPIED} numbers and sent {SENT}"
+        steps.append(0)
+        return result
+
+    loop._Run._update = watched  # type: ignore[method-assign]
+    return steps
+
+
+def a_step_that(work: Callable[[Tensor], object]) -> str:
+    """Train there with a loss that does some work, too, and return the error."""
+    error = LinearAutoencoder.error
+
+    def longer(autoencoder: LinearAutoencoder, codes: Any, target: Tensor) -> Tensor:
+        work(target)
+        return error(autoencoder, codes, target)
+
+    site, tokens = small_layer()
+    with patch.object(LinearAutoencoder, "error", longer):
+        return told(lambda: as_on_the_cpu("topk_sae", small_settings(methods.METHODS.get("topk_sae")), site, tokens))
+
+
 class on_a_gpu:
     """ELUDe asks a GPU how much memory is free; small blocks send it through all of its code."""
 
@@ -142,6 +178,8 @@ def all_mistakes() -> dict[str, str]:
         "a generator from here": lambda: torch.randn(3, device=THERE, generator=torch.Generator()),
         "NumPy": lambda: moved()[0].numpy(),
         "a layer left behind": lambda: nn.Linear(3, 2)(moved()[0]),
+        "a step that reads a number": lambda: step_of(lambda: float(moved()[0].sum())),
+        "a step that sends a tensor": lambda: step_of(lambda: x.to(THERE)),
         "a bias left behind": lambda: nn.functional.linear(moved()[0], torch.ones(2, 3, device=THERE), torch.ones(2)),
     }
     with elsewhere():
@@ -203,12 +241,18 @@ def transfers() -> dict[str, str]:
 def main(folder: Path, place: Path) -> None:
     site, tokens = small_layer()
     found: dict[str, dict[str, str]] = {"mistakes": all_mistakes(), "methods": {}, "plugins": {}, "runs": {}}
+    steps = steps_that_stay_there()
     for name in built_in():
         for what, _, config, _ in variants(name):
             done = told(lambda name=name, config=config: as_on_the_cpu(name, config, site, tokens))  # type: ignore[misc]
             found["methods"][f"{name}: {what}"] = done
     for name in plugins(place):
         found["plugins"][name] = told(lambda name=name: as_on_the_cpu(name, {}, site, tokens))  # type: ignore[misc]
+    found["steps"] = {
+        "number": str(len(steps)),
+        "reads": a_step_that(lambda target: float(target.sum())),
+        "sends": a_step_that(lambda target: torch.ones(2).to(target.device)),
+    }
     found["transfers"] = transfers()
     for backbone in ("tiny_vit", "tiny_cnn"):
         found["runs"][backbone] = told(lambda backbone=backbone: a_run(folder, place, backbone))  # type: ignore[misc]

@@ -1,8 +1,9 @@
 """Replay of training steps as a CUDA graph: one launch per step in place of a hundred.
 
-At the usual sizes a GPU computes an operation of a step faster than Python can launch the next one. A CUDA graph records
-the operations of one step, with the addresses of their tensors, and launches them together. Everything that changes from
-step to step must therefore be a tensor on the device that keeps its place: batch, learning rate, parameters, sums.
+At the usual sizes a GPU computes an operation of a step faster than Python can launch the next one. A CUDA graph
+records the operations of one step, with the addresses of their tensors, and launches them together. Everything that
+changes from step to step must therefore be a tensor on the device that keeps its place: batch, learning rate,
+parameters, sums.
 """
 
 from __future__ import annotations
@@ -25,17 +26,23 @@ from methods.errors import ArgumentError, first_line
 VARIABLE = "HARNESS_TRAINING_GRAPHS"
 AUTO, OFF = "auto", "off"
 
-#: Steps on batches of one shape that are computed before such a step is recorded: libraries allocate and choose their
-#: kernels in the first ones. They are steps of the training like all others.
-WARM_UP_STEPS = 3
+#: Steps on batches of one shape that are computed before such a step is recorded. They are steps of the training like
+#: all others. CUDA needs three, in which libraries allocate and choose their kernels. The harness reads the parameters
+#: in the first 16 steps of a fit, as evidence of what the fit does (``harness/cells/fit_evidence.py``).
+WARM_UP_STEPS = 20
 
 #: A training of fewer steps is not recorded: it would not regain the time that recording takes.
 LEAST_STEPS = 100
 
-#: Largest difference between a replayed and a computed step, relative to that between two computed steps. Most steps give
-#: the same bits again, and a replay must do so, too. Sums by atomic additions (``index_add_``) arrive in any order: 1e-6 of
-#: a gradient, which Adam raises where entries are small. Two such differences are of one size, as sums over all entries.
+#: Largest difference between a replayed and a computed step, relative to that between two computed steps. Most steps
+#: give the same bits again, and then a replay must do so, too. Sums by atomic additions (``index_add_``) are taken in any
+#: order: 1e-6 of a gradient, which Adam raises where entries are small. As norms over all entries, two such differences
+#: are of about the same size.
 NOISE_FACTOR = 10.0
+
+#: Functions of those who count the steps of trainings from outside, by hooks of PyTorch. They are called with 1 for a
+#: replayed step, which no hook sees, and with -1 for a computed one that is no step of the training.
+OBSERVERS: list[Callable[[int], None]] = []
 
 #: Values of one step, as tensors.
 R = TypeVar("R", bound=tuple[Tensor, ...])
@@ -118,7 +125,10 @@ class Steps(Generic[R]):
         if self._recording is not None:
             if _shapes(batch) != _shapes(self._inputs):
                 return self._step(*batch)
-            return self._replayed(self._recording, batch) if self._trusted else self._compared(self._recording, batch)
+            if not self._trusted:
+                return self._compared(self._recording, batch)
+            _count(1)
+            return self._replayed(self._recording, batch)
         self._computed[_shapes(batch)] += 1
         if self._computed[_shapes(batch)] < WARM_UP_STEPS:
             with self._backend.apart():
@@ -162,6 +172,7 @@ class Steps(Generic[R]):
             try:
                 self._inputs = tuple(part.clone() for part in batch)
                 self._recording = backend.record(step)
+                _count(-1)
             finally:
                 self._at_recording.restore()
         except Exception as error:
@@ -193,6 +204,7 @@ class Steps(Generic[R]):
             self._restore(before)
             attributes.restore()
             again = self._step(*batch)
+            _count(-1)
             noise = largest_difference(computed, [*self._state(), *again], unchanged)
             self._restore(before)
             replayed = self._replayed(recording, batch)
@@ -319,7 +331,9 @@ class CudaGraphs:
     def _leave(self, pool: Any) -> None:
         """Let the allocator leave the memory of a recording that became invalid, as its proper end would have done."""
         name = "_cuda_endAllocateToPool"
-        end = getattr(torch._C, name if hasattr(torch._C, name) else "_cuda_endAllocateCurrentStreamToPool")  # torch 2.6
+        end = getattr(
+            torch._C, name if hasattr(torch._C, name) else "_cuda_endAllocateCurrentStreamToPool"
+        )  # torch 2.6
         try:
             end(self.device.index, pool)
         except Exception:
@@ -345,6 +359,11 @@ class _CudaRecording:
 def _stream(device: torch.device) -> torch.cuda.Stream:
     """Return the stream of all recordings of a device: one workspace for all trainings."""
     return torch.cuda.Stream(device)
+
+
+def _count(steps: int) -> None:
+    for observer in list(OBSERVERS):
+        observer(steps)
 
 
 def _shapes(batch: Sequence[Tensor]) -> tuple[torch.Size, ...]:

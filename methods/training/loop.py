@@ -41,9 +41,9 @@ class StepLoss(NamedTuple):
 class Trainee(nn.Module):
     """Module with its own loss, and a projection after each step.
 
-    On a GPU, ``loss`` and ``project`` are recorded once and then replayed (:mod:`methods.training.graphs`): what changes
-    from step to step must be a parameter or buffer that is changed in place, and no value may be read back. A module
-    for which this is not true is noticed in its first steps, and its steps are computed.
+    On a GPU, ``loss`` and ``project`` are recorded once and then replayed (:mod:`methods.training.graphs`): what
+    changes from step to step must be a parameter or buffer that is changed in place, and no value may be read back. A
+    module for which this is not true is noticed in its first steps, and its steps are computed.
     """
 
     replayable: ClassVar[bool] = True

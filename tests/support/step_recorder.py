@@ -1,7 +1,7 @@
 """A CUDA graph for the CPU: records the operations of a step with their very tensors, and does them again.
 
-As in a CUDA graph, all values of Python are frozen, nothing is computed by the recording, and what would have to wait for
-the device is refused. A CPU cannot show which tensors a GPU's step would leave on the host
+As in a CUDA graph, all values of Python are frozen, nothing is computed by the recording, and what would have to wait
+for the device is refused. A CPU cannot show which tensors a GPU's step would leave on the host
 (tests/methods/test_elsewhere.py does), nor how CUDA itself behaves.
 """
 

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.run
 #: Three full batches and a smaller one per epoch.
 TOKENS, BATCH, EPOCHS = 112, 32, 4
 FULL_STEPS = TOKENS // BATCH * EPOCHS
+WARM_UP = 3
 
 
 class Interrupted(Exception):
@@ -45,6 +46,7 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     exact = loop.learning_rate
     monkeypatch.setattr(loop, "learning_rate", lambda *args: float(torch.tensor(exact(*args), dtype=torch.float32)))
     monkeypatch.setattr(graphs, "LEAST_STEPS", 8)
+    monkeypatch.setattr(graphs, "WARM_UP_STEPS", WARM_UP)
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def test_replayed_trainings_are_those_that_are_computed(
             use(recorder, patch)
             replayed = methods.create(name, **config).fit(tokens, site, seed=3)
         assert_same(replayed, computed)
-        expected += FULL_STEPS - graphs.WARM_UP_STEPS
+        expected += FULL_STEPS - WARM_UP
         replays += 1
         assert recorder.replays == expected, variant.what
     assert recorder.recordings == recorder.freed == replays > 0
@@ -177,7 +179,7 @@ def test_on_a_gpu_replayed_trainings_are_those_that_are_computed(
             results.append(methods.create(name, **config).fit(tokens, site, seed=3, device="cuda"))
         computed, replayed = results
         assert computed.notes == replayed.notes == [], variant.what
-        assert len(replays) == FULL_STEPS - graphs.WARM_UP_STEPS, variant.what
+        assert len(replays) == FULL_STEPS - WARM_UP, variant.what
         replays.clear()
         if name == "matching_pursuit_sae":
             torch.testing.assert_close(replayed.atoms, computed.atoms, rtol=1e-3, atol=1e-4)

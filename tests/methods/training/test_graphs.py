@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -105,6 +106,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     exact = loop.learning_rate
     monkeypatch.setattr(loop, "learning_rate", lambda *args: float(torch.tensor(exact(*args), dtype=torch.float32)))
     monkeypatch.setattr(graphs, "LEAST_STEPS", 12)
+    monkeypatch.setattr(graphs, "WARM_UP_STEPS", 3)
 
 
 def test_what_does_not_change_between_steps_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +228,7 @@ def test_the_learning_rate_of_a_replayed_step_follows_its_schedule(monkeypatch: 
     trainee, places = Slope(), [0.0]
     config = TrainingConfig(epochs=3, batch_size=60, learning_rate=0.1)
     trained(trainee, Recorder(), monkeypatch, progress=lambda *_: places.append(float(trainee.vector.detach()[0])))
-    moves = [before - after for before, after in zip(places, places[1:], strict=False)]
+    moves = [before - after for before, after in pairwise(places)]
     assert moves == pytest.approx([loop.learning_rate(step, 12, config) for step in range(12)], rel=1e-4, abs=1e-7)
 
 

@@ -35,9 +35,9 @@ WARM_UP_STEPS = 20
 LEAST_STEPS = 100
 
 #: Largest difference between a replayed and a computed step, relative to that between two computed steps. Most steps
-#: give the same bits again, and then a replay must do so, too. Sums by atomic additions (``index_add_``) are taken in any
-#: order: 1e-6 of a gradient, which Adam raises where entries are small. As norms over all entries, two such differences
-#: are of about the same size.
+#: give the same bits again, and then a replay must do so, too. Sums by atomic additions (``index_add_``) are taken in
+#: any order: 1e-6 of a gradient, which Adam raises where entries are small. As norms over all entries, two such
+#: differences are of about the same size.
 NOISE_FACTOR = 10.0
 
 #: Functions of those who count the steps of trainings from outside, by hooks of PyTorch. They are called with 1 for a

@@ -3,11 +3,12 @@
     python benchmarks/training_launches.py                      # 768 -> 6144 units, 4096 tokens
     python benchmarks/training_launches.py --family topk_sae --operations
 
-Each family's step runs once on tensors without values, in the dense form that a GPU computes. Counted are PyTorch's
-operations that launch at least one kernel, the bytes of the tensors that they read and write, and the multiplications and
-additions of matrix products. A bound on the time of a step with a CUDA graph follows from them: the larger of bytes /
-bandwidth and arithmetic / rate, plus a few microseconds per kernel. What the count cannot see: operations with several
-kernels or passes (``topk``, ``sort``, clipping), what stays in the cache, and casts that only a GPU's autocast makes.
+Each family's step runs on tensors without values, in the dense form that a GPU computes. Counted are PyTorch's
+operations that launch at least one kernel, the bytes of the tensors that they read and write, and the multiplications
+and additions of matrix products. A bound on the time of a step with a CUDA graph follows from them: the larger of bytes
+/ bandwidth and arithmetic / rate, plus a few microseconds per kernel. What the count cannot see: operations with
+several kernels or passes (``topk``, ``sort``, clipping), what stays in the cache, and casts that only a GPU's autocast
+makes. The batch's copy and normalisation are not part of the step.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ WITHOUT_KERNEL = ("empty", "empty_like", "empty_strided", "new_empty", "new_empt
 GATHERING = ("index", "index_select", "gather", "embedding", "_embedding_bag", "_embedding_bag_forward_only")
 #: Operations that write their first argument without reading it.
 OVERWRITING = ("copy_", "fill_", "zero_")
-#: Operations that read and write only the chosen rows of their first argument.
-ADDING_ROWS = ("index_add_",)
+#: Operations that touch only the chosen entries of their first argument, and how often.
+CHOOSING = {"index_add_": 2, "scatter_": 1}
 #: Position of the left factor of each matrix product.
 PRODUCTS = {"mm": 0, "addmm": 1, "bmm": 0, "baddbmm": 1}
 
@@ -86,8 +87,9 @@ def _traffic(name: str, function: Any, inputs: list[Tensor], outputs: list[Tenso
     if name in GATHERING:
         read = inputs[1].numel() * (inputs[0].shape[-1] if "embedding" in name else 1) * inputs[0].itemsize
         return (read if "embedding" in name else _bytes(outputs[0])) + sum(map(_bytes, [*inputs[1:], *outputs]))
-    if name in ADDING_ROWS:
-        return sum(map(_bytes, inputs[1:])) + 2 * _bytes(args[3])
+    if name in CHOOSING:
+        source = args[3] if isinstance(args[3], Tensor) else args[2]
+        return sum(map(_bytes, inputs[1:])) + CHOOSING[name] * source.numel() * inputs[0].itemsize
     written = outputs
     if function._schema.is_mutable:
         arguments = function._schema.arguments

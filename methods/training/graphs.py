@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -293,12 +294,13 @@ class CudaGraphs:
         # Libraries keep one workspace per stream: what they allocate for the stream of the recording must not come
         # from the memory of the graph.
         stream, current = _stream(self.device), torch.cuda.current_stream(self.device)
-        stream.wait_stream(current)
-        try:
-            with torch.cuda.stream(stream):
-                yield
-        finally:
-            current.wait_stream(stream)
+        with _USING_THE_STREAM:
+            stream.wait_stream(current)
+            try:
+                with torch.cuda.stream(stream):
+                    yield
+            finally:
+                current.wait_stream(stream)
 
     @contextlib.contextmanager
     def strict(self) -> Iterator[None]:
@@ -319,6 +321,7 @@ class CudaGraphs:
         # batches ahead use the device meanwhile, so only calls of this thread are checked.
         try:
             with (
+                _USING_THE_STREAM,
                 torch.cuda.stream(torch.cuda.current_stream(self.device)),
                 torch.cuda.graph(graph, pool=pool, stream=_stream(self.device), capture_error_mode="thread_local"),
             ):
@@ -330,10 +333,8 @@ class CudaGraphs:
 
     def _leave(self, pool: Any) -> None:
         """Let the allocator leave the memory of a recording that became invalid, as its proper end would have done."""
-        name = "_cuda_endAllocateToPool"
-        end = getattr(
-            torch._C, name if hasattr(torch._C, name) else "_cuda_endAllocateCurrentStreamToPool"
-        )  # torch 2.6
+        names = ("_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool")  # the second in torch 2.6
+        end = next(getattr(torch._C, name) for name in names if hasattr(torch._C, name))
         try:
             end(self.device.index, pool)
         except Exception:
@@ -355,10 +356,16 @@ class _CudaRecording:
         torch.cuda.empty_cache()
 
 
+#: Work that another thread gives to the stream of a recording would become part of it, and would not be done.
+_USING_THE_STREAM = threading.Lock()
+
+
 @functools.cache
 def _stream(device: torch.device) -> torch.cuda.Stream:
     """Return the stream of all recordings of a device: one workspace for all trainings."""
-    return torch.cuda.Stream(device)
+    # torch hands out 32 streams of each priority in turn, so one of the usual priority may be that of a thread that
+    # copies batches.
+    return torch.cuda.Stream(device, priority=-1)
 
 
 def _count(steps: int) -> None:

@@ -232,6 +232,29 @@ def test_the_learning_rate_of_a_replayed_step_follows_its_schedule(monkeypatch: 
     assert moves == pytest.approx([loop.learning_rate(step, 12, config) for step in range(12)], rel=1e-4, abs=1e-7)
 
 
+@pytest.mark.parametrize("noise, trusted", [(0.0, True), (1e-6, True), (1e-6, False)])
+def test_a_replay_may_differ_as_two_computed_steps_do(noise: float, trusted: bool) -> None:
+    """Random numbers stand for sums in any order; a replay whose noise is a hundred times larger is not trusted."""
+    scale = torch.tensor(noise)
+
+    class Louder(Recorder):
+        def replay(self) -> None:
+            scale.mul_(1 if trusted else 100)
+            super().replay()
+
+    total, notes, recorder = torch.zeros(1000), [], Louder()
+
+    def step(x: Tensor) -> tuple[Tensor]:
+        total.add_(x + scale * torch.rand(1000, generator=generator))
+        return (total.sum(),)
+
+    generator = torch.Generator().manual_seed(0)
+    steps = Steps(step, lambda: [total], nn.Module(), recorder, note=notes.append)
+    for _ in range(8):
+        steps(torch.ones(1000))
+    assert [len(notes), recorder.replays] == ([0, 5] if trusted else [1, 1])
+
+
 def test_steps_of_another_shape_are_computed_between_replays() -> None:
     total, recorder = torch.zeros(()), Recorder()
     shapes: list[int] = []

@@ -8,20 +8,17 @@ parameters, sums.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import os
-import threading
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from methods.errors import ArgumentError, first_line
+from methods.training.cuda_graphs import CudaGraphs
 
 #: Environment variable that turns graphs off. It is no setting of a method: it changes no result.
 VARIABLE = "HARNESS_TRAINING_GRAPHS"
@@ -281,91 +278,6 @@ def _distance(a: Tensor, b: Tensor) -> float:
     """Return the Euclidean distance; equal infinities, and NaN in both, are at distance 0."""
     difference = (a.float() - b.float()).nan_to_num_(nan=0.0, posinf=float("inf"), neginf=-float("inf"))
     return float(torch.linalg.vector_norm(difference, dtype=torch.float64))
-
-
-class CudaGraphs:
-    """Recorder of CUDA graphs."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-
-    @contextlib.contextmanager
-    def apart(self) -> Iterator[None]:
-        # Libraries keep one workspace per stream: what they allocate for the stream of the recording must not come
-        # from the memory of the graph.
-        stream, current = _stream(self.device), torch.cuda.current_stream(self.device)
-        with _USING_THE_STREAM:
-            stream.wait_stream(current)
-            try:
-                with torch.cuda.stream(stream):
-                    yield
-            finally:
-                current.wait_stream(stream)
-
-    @contextlib.contextmanager
-    def strict(self) -> Iterator[None]:
-        # An operation that waits for the device would make the recording invalid, of which torch's allocator does not
-        # recover by itself. Here it raises a plain error.
-        mode = torch.cuda.get_sync_debug_mode()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Synchronization debug mode")
-            torch.cuda.set_sync_debug_mode("error")
-        try:
-            yield
-        finally:
-            torch.cuda.set_sync_debug_mode(mode)
-
-    def record(self, step: Callable[[], None]) -> Recording:
-        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
-        # The outer context restores the stream: a recording that fails at its end leaves its own. Threads that read
-        # batches ahead use the device meanwhile, so only calls of this thread are checked.
-        try:
-            with (
-                _USING_THE_STREAM,
-                torch.cuda.stream(torch.cuda.current_stream(self.device)),
-                torch.cuda.graph(graph, pool=pool, stream=_stream(self.device), capture_error_mode="thread_local"),
-            ):
-                step()
-        except BaseException:
-            self._leave(pool)
-            raise
-        return _CudaRecording(graph, self.device)
-
-    def _leave(self, pool: Any) -> None:
-        """Let the allocator leave the memory of a recording that became invalid, as its proper end would have done."""
-        names = ("_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool")  # the second in torch 2.6
-        end = next(getattr(torch._C, name) for name in names if hasattr(torch._C, name))
-        try:
-            end(self.device.index, pool)
-        except Exception:
-            # It ended properly, and the graph releases its memory itself.
-            return
-        torch._C._cuda_releasePool(self.device.index, pool)
-
-
-class _CudaRecording:
-    def __init__(self, graph: torch.cuda.CUDAGraph, device: torch.device) -> None:
-        self._graph, self._device = graph, device
-
-    def replay(self) -> None:
-        self._graph.replay()
-
-    def free(self) -> None:
-        torch.cuda.synchronize(self._device)
-        self._graph.reset()
-        torch.cuda.empty_cache()
-
-
-#: Work that another thread gives to the stream of a recording would become part of it, and would not be done.
-_USING_THE_STREAM = threading.Lock()
-
-
-@functools.cache
-def _stream(device: torch.device) -> torch.cuda.Stream:
-    """Return the stream of all recordings of a device: one workspace for all trainings."""
-    # torch hands out 32 streams of each priority in turn, so one of the usual priority may be that of a thread that
-    # copies batches.
-    return torch.cuda.Stream(device, priority=-1)
 
 
 def _count(steps: int) -> None:

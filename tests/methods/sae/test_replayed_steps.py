@@ -13,7 +13,7 @@ from step_recorder import Recorder
 from variants import Variant, variants
 
 import methods
-from methods.sae.method import SparseMethod
+from methods.sae.method import SparseMethod, training_bytes
 from methods.training import graphs, loop
 from methods.training.checkpoint import Checkpoint
 
@@ -158,6 +158,15 @@ def test_memory_that_runs_out_in_a_recording_first_takes_the_tokens_and_then_the
     assert len(method.notes) == 2
     assert any("read batch by batch" in note for note in method.notes)
     assert any("cannot be replayed as a CUDA graph (OutOfMemoryError: out of memory)" in note for note in method.notes)
+
+
+def test_memory_is_left_for_a_second_step_and_the_copies_of_a_test() -> None:
+    """In multiples of the parameters: 4 for them, their gradient and Adam's averages, and 6 for two copies of three."""
+    parameters = 4 * 100 * (8 + 16)
+    assert training_bytes(100, [8, 16], 0) == 4 * parameters
+    assert training_bytes(100, [8, 16], 0, replayed=True) == 10 * parameters
+    step = training_bytes(100, [8, 16], 50) - 4 * parameters
+    assert training_bytes(100, [8, 16], 50, replayed=True) == 10 * parameters + 2 * step
 
 
 @pytest.mark.gpu

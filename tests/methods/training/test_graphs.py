@@ -45,6 +45,16 @@ class ReadsBack(Mean):
         return 1.0 + float(x[0, 0].abs())
 
 
+class ReadsAfterItsStep(Mean):
+    """When it reads, Adam has made its step."""
+
+    @torch.no_grad()
+    def project(self) -> None:
+        self.vector.mul_(0.9)
+        if float(self.vector.sum()) > 1e6:
+            self.vector.zero_()
+
+
 class TakesAMask(Mean):
     def factor(self, x: Tensor) -> Tensor:
         return 1.0 + x[x > 0].mean()
@@ -123,6 +133,7 @@ def test_what_does_not_change_between_steps_is_replayed(monkeypatch: pytest.Monk
     "kind, reason",
     [
         (ReadsBack, "Refused: _local_scalar_dense waits for the device"),
+        (ReadsAfterItsStep, "Refused: _local_scalar_dense waits for the device"),
         (TakesAMask, "Refused: index by a mask waits for the device"),
         (BringsANumber, "Refused: lift_fresh copies numbers from the host"),
     ],
@@ -352,7 +363,7 @@ def test_a_recording_computes_nothing_and_a_replay_everything() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("kind", [ReadsBack, TakesAMask, Counts, Rebinds, ReplacesABuffer])
+@pytest.mark.parametrize("kind", [ReadsBack, ReadsAfterItsStep, TakesAMask, Counts, Rebinds, ReplacesABuffer])
 def test_on_a_gpu_what_cannot_be_replayed_is_computed(kind: type[Mean], monkeypatch: pytest.MonkeyPatch) -> None:
     """Afterwards the process still records, and the allocator serves all streams."""
     for module, wanted in ((kind(), 1), (Mean(), 0)):

@@ -119,24 +119,32 @@ def pulled(tokens: TokenSet, way: str, batch_size: int, blocks: int, step_s: flo
 
 
 def trained(tokens: TokenSet, way: str, config: dict[str, Any], blocks: int, device: str) -> Measured:
-    """Train once, and return the rate between the first and the last step."""
+    """Train once, and return the rate of the steps after the first ones, in which a GPU records its graph."""
     waits: list[float] = []
     stamps: list[float] = []
+    steps = 0
 
     def made(*arguments: Any, **options: Any) -> Batches:
         return batches_of(way, waits, blocks, *arguments, **options)
 
     def progress(done: int, total: int, what: str) -> None:
-        if not stamps:
+        nonlocal steps
+        steps = total
+        if done <= min(10, total // 4):
+            stamps.clear()
             waits.clear()
         stamps.append(time.perf_counter())
 
     site: Any = Layer(tokens.width("output"), tokens.width("output"))
-    with patch("methods.sae.method.Batches", made):
+    with (
+        patch("methods.sae.method.Batches", made),
+        patch("methods.training.graphs.WARM_UP_STEPS", 3),
+        patch("methods.training.graphs.LEAST_STEPS", 0),
+    ):
         # The loss is read at the end of each epoch, so the last step has ended when fit returns.
         methods.create("topk_sae", **config).fit(tokens, site, seed=1, device=device, progress=progress)
     seconds = time.perf_counter() - stamps[0]
-    share = (len(stamps) - 1) / len(stamps)
+    share = (len(stamps) - 1) / steps
     return Measured(tokens.n * config["epochs"] * share / seconds, sum(waits) / seconds)
 
 

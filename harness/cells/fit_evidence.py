@@ -1,7 +1,8 @@
 """Evidence of a fit: gradients computed, parameters changed by them, labels read.
 
 The evidence is observed from outside, so a method cannot omit it: every gradient in PyTorch goes through one autograd
-engine, every optimiser through one step hook, and every label through the tokens that ``fit`` is given.
+engine, every optimiser through one step hook, and every label through the tokens that ``fit`` is given. Steps that our
+training loop replays as a CUDA graph reach neither; the loop tells their number (:mod:`methods.training.graphs`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.autograd import Variable
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from methods.base import Tokens
+from methods.training import graphs
 from results import ScoreRecord
 
 #: Number of gradient computations whose leaves are compared: enough to detect changes, at a small cost.
@@ -113,6 +115,12 @@ class Observation:
         with self._lock:
             self.optimizer_steps += 1
 
+    def count_replays(self, steps: int) -> None:
+        """Count steps, each with its gradient, that are replayed on a GPU without PyTorch's optimiser and engine."""
+        with self._lock:
+            self.optimizer_steps += steps
+            self.gradient_passes += steps
+
     def record_gradient(self, outputs: Any) -> None:
         """Record a gradient computation that is about to start."""
         with self._lock:
@@ -136,11 +144,13 @@ def observing(tokens: Tokens) -> Iterator[Observation]:
     """Observe the fit within the context. Pass :attr:`Observation.tokens` to the fit in place of ``tokens``."""
     observation = Observation(tokens)
     hook = register_optimizer_step_post_hook(observation.count_step)
+    graphs.OBSERVERS.append(observation.count_replays)
     _ENGINE.add(observation)
     try:
         yield observation
     finally:
         _ENGINE.remove(observation)
+        graphs.OBSERVERS.remove(observation.count_replays)
         hook.remove()
 
 

@@ -51,7 +51,9 @@ def _fires(path: Path, n_units: int) -> Tensor:
     ordered = path.units.sort(1).values
     first = torch.ones_like(ordered, dtype=torch.bool)
     first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    return torch.bincount(ordered.flatten(), weights=first.flatten().float(), minlength=n_units)
+    # Not bincount, which waits for a GPU to learn the largest unit. Counts are exact in float32, in any order.
+    counts = torch.zeros(n_units, device=ordered.device)
+    return counts.index_add_(0, ordered.flatten(), first.flatten().float())
 
 
 @register

@@ -87,7 +87,8 @@ def pursue(x: Tensor, atoms: Tensor, k: int, gram: Tensor | None = None, *, read
             if i + 1 == k:
                 break
             if gram is not None:
-                correlations = correlations - value[:, None] * gram[unit]
+                # In place, and in one pass: the matrices (n, n_units) are what the time of a GPU goes into.
+                correlations.addcmul_(value[:, None], gram.index_select(0, unit), value=-1)
             else:
                 residual = residual - value[:, None] * atoms[unit]
                 correlations = functional.linear(residual, weight, None if readers is None else readers.bias)
@@ -114,9 +115,7 @@ class Residual(torch.autograd.Function):
             kernels.weighted_rows(columns, offsets, weights, atoms.detach().numpy(), residual.numpy())
             residual = x - residual
         else:
-            residual = x.clone()
-            for unit, value in zip(path.units.T, path.values.T, strict=True):
-                residual = residual - value[:, None] * atoms[unit]
+            residual = x - functional.embedding_bag(path.units, atoms, per_sample_weights=path.values, mode="sum")
         ctx.save_for_backward(residual, atoms)
         ctx.path = path
         return residual
@@ -125,18 +124,20 @@ class Residual(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         residual, atoms = ctx.saved_tensors
         path: Path = ctx.path
-        slope = gradients[0].contiguous()
         if sparse_here(residual):
+            slope = gradients[0].contiguous()
             directions = atoms.detach().contiguous().numpy()
             totals = np.zeros((kernels.RANGES, *atoms.shape), dtype=directions.dtype)
             rest = residual.contiguous().numpy()
             kernels.pursue_backward(path.units.numpy(), path.values.numpy(), rest, slope.numpy(), directions, totals)
             return None, torch.from_numpy(totals).sum(0), None
         total = torch.zeros_like(atoms)
-        for unit, value in zip(path.units.T.flip(0), path.values.T.flip(0), strict=True):
-            atom, step = atoms[unit], value[:, None]
+        # Both are of others: the residual is that of the loss.
+        residual, slope = residual.clone(), gradients[0].clone(memory_format=torch.contiguous_format)
+        for unit, step in zip(reversed(path.units.unbind(1)), reversed(path.values.split(1, 1)), strict=True):
+            atom = atoms.index_select(0, unit)
             along = (slope * atom).sum(1, keepdim=True)
-            residual = residual + step * atom
-            total.index_add_(0, unit, -step * slope - along * residual)
-            slope = slope - along * atom
+            residual.addcmul_(step, atom)
+            total.index_add_(0, unit, (step * slope).addcmul_(along, residual), alpha=-1)
+            slope.addcmul_(along, atom, value=-1)
         return None, total, None

@@ -16,6 +16,7 @@ from methods.linear_decoder import LinearDecoder
 from methods.pretrained.trained_dictionary import Activation, TrainedConfig, TrainedDictionary
 from methods.sae import library
 from methods.sae.autoencoder import LinearAutoencoder
+from methods.training import graphs
 from methods.training.batches import Batches
 from methods.training.checkpoint import Checkpoint
 from methods.training.loop import EpochMetrics, Trainee, curves_of, train
@@ -61,7 +62,9 @@ class SparseMethod(LinearDecoder, Generic[T]):
         fields: tuple[Reads, ...] = ("output",) if self.spec.reads == "output" else ("input", "output")
         normalisers = [Normaliser(tokens, field) for field in fields]
         n_units = self.config.n_units(site.d_out)
-        reserve = training_bytes(n_units, [tokens.width(field) for field in fields], self.config.batch_size)
+        replayed = graphs.backend_for(torch.device(device)) is not None
+        widths = [tokens.width(field) for field in fields]
+        reserve = training_bytes(n_units, widths, self.config.batch_size, replayed=replayed)
         batches = Batches(
             tokens, fields, normalisers, self.config.batch_size, seed=seed, device=device, reserve=reserve
         )
@@ -95,9 +98,15 @@ class SparseMethod(LinearDecoder, Generic[T]):
             progress=progress,
             checkpoint=checkpoint,
             on_metrics=self.on_metrics,
+            on_note=self._note_once,
         )
         trainee.settle(batches)
         return trainee
+
+    def _note_once(self, note: str) -> None:
+        # A training that gave the tokens way starts again.
+        if note not in self.notes:
+            self.notes.append(note)
 
     def extra_state(self) -> dict[str, Any]:
         return {"history": self.history}
@@ -115,15 +124,18 @@ class SparseMethod(LinearDecoder, Generic[T]):
 STEP_MATRICES = 12
 
 
-def training_bytes(n_units: int, widths: Sequence[int], batch_size: int) -> int:
+def training_bytes(n_units: int, widths: Sequence[int], batch_size: int, *, replayed: bool = False) -> int:
     """Return the bytes that training takes beside the tokens, as an estimate.
 
     Args:
         widths: of the encoder's input and the target.
+        replayed: True if steps are replayed as a CUDA graph. It has memory of its own, beside that of computed steps,
+            and its comparison with a computed step takes two copies of the parameters and of Adam's averages.
     """
     # Float32 parameters of encoder and atoms, their gradient, and the two averages of Adam.
-    parameters = 4 * 4 * n_units * (widths[0] + widths[-1])
-    return parameters + 4 * STEP_MATRICES * batch_size * (n_units + sum(widths))
+    parameters = 4 * n_units * (widths[0] + widths[-1])
+    step = 4 * STEP_MATRICES * batch_size * (n_units + sum(widths))
+    return 10 * parameters + 2 * step if replayed else 4 * parameters + step
 
 
 class ActivationForm(NamedTuple):

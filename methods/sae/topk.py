@@ -35,7 +35,8 @@ def keep_largest(codes: Tensor, k: int) -> Tensor:
         index = entries.unit_index.view(len(codes), k)
         return torch.zeros_like(codes).scatter_(1, index, values.view(len(codes), k))
     largest = torch.topk(codes, k, dim=-1)
-    return torch.zeros_like(codes).scatter(-1, largest.indices, largest.values)
+    # In place: the other form copies the zeros.
+    return torch.zeros_like(codes).scatter_(-1, largest.indices, largest.values)
 
 
 class TopKAutoencoder(LinearAutoencoder):

@@ -103,6 +103,11 @@ class Batches:
             self._resident = self._fit()
         return self._resident
 
+    @property
+    def are_on_device(self) -> bool:
+        """True if the tokens are on the device now, so that :meth:`give_way` can free memory."""
+        return self._on_device is not None
+
     def epoch(self, number: int, skip: int = 0) -> Iterator[tuple[Tensor, ...]]:
         """Yield the batches of one epoch, (m, width) per field with m = ``batch_size`` except for the last of a block.
 
@@ -117,7 +122,7 @@ class Batches:
 
         That is: if the error says that memory ran out, and the tokens took some of it.
         """
-        if self._on_device is None or not is_out_of_memory(error):
+        if not self.are_on_device or not is_out_of_memory(error):
             return False
         self._read_ahead_because(error)
         return True

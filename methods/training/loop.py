@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from methods.base import OnMetrics, Progress, no_metrics
 from methods.errors import UserError
+from methods.memory import is_out_of_memory
 from methods.tracing import DEVICE, section, traced
+from methods.training import graphs
 from methods.training.batches import Batches
 from methods.training.checkpoint import Checkpoint
 from methods.training.config import TrainingConfig
@@ -23,7 +25,10 @@ CHECK_EVERY = 50
 
 
 class StepLoss(NamedTuple):
-    """Results of one batch, as tensors on the device: creating them does not wait for it."""
+    """Results of one batch, as tensors on the device: creating them does not wait for it.
+
+    Those that the loop keeps are detached, and may be overwritten by the next step.
+    """
 
     total: Tensor
     """() value that is minimised"""
@@ -34,7 +39,15 @@ class StepLoss(NamedTuple):
 
 
 class Trainee(nn.Module):
-    """Module with its own loss, and a projection after each step."""
+    """Module with its own loss, and a projection after each step.
+
+    On a GPU, ``loss`` and ``project`` are recorded once and then replayed (:mod:`methods.training.graphs`): what
+    changes from step to step must be a parameter or buffer that is changed in place, and no value may be read back. A
+    module for which this is not true is noticed in its first steps, and its steps are computed.
+    """
+
+    replayable: ClassVar[bool] = True
+    """False: steps are never replayed, e.g. because a Python value changes now and then"""
 
     @abstractmethod
     def loss(self, *batch: Tensor) -> StepLoss:
@@ -97,6 +110,7 @@ def train(
     progress: Progress,
     checkpoint: Checkpoint | None = None,
     on_metrics: OnMetrics = no_metrics,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> list[EpochMetrics]:
     """Minimise ``trainee.loss`` over its parameters.
 
@@ -104,12 +118,13 @@ def train(
     the same identity that ``checkpoint`` contains is resumed.
 
     ``on_metrics`` receives the metrics of each epoch at its end, those before a resumed run's start included, and at
-    each check within an epoch ``running_loss``, the mean over the epoch's batches so far.
+    each check within an epoch ``running_loss``, the mean over the epoch's batches so far. ``on_note`` receives a
+    sentence if steps cannot be replayed (:mod:`methods.training.graphs`).
 
     Raises:
         UserError: as soon as a loss that is not finite is seen, naming the settings.
     """
-    return _Run(trainee, batches, config, name, progress, checkpoint, on_metrics).go()
+    return _Run(trainee, batches, config, name, progress, checkpoint, on_metrics, on_note).go()
 
 
 @dataclass
@@ -121,15 +136,23 @@ class _Run:
     progress: Progress
     checkpoint: Checkpoint | None
     on_metrics: OnMetrics
+    on_note: Callable[[str], None]
     step: int = 0
     history: list[EpochMetrics] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.parameters = [parameter for parameter in self.trainee.parameters() if parameter.requires_grad]
-        # The fused form makes one pass over the parameters where the default makes ten.
-        self.optimiser = torch.optim.Adam(self.parameters, lr=self.config.learning_rate, fused=True)
-        self.total = self.batches.per_epoch * self.config.epochs
         device = self.batches.device
+        self.backend = graphs.backend_for(device)
+        # On a GPU also without graphs: it is rounded to float32, and graphs must not change a number.
+        on_device = self.backend is not None or device.type == "cuda"
+        self.rate = torch.zeros((), device=device) if on_device else None
+        """learning rate of the step, if it must be on the device"""
+        # The fused form makes one pass over the parameters where the default makes ten.
+        self.optimiser = torch.optim.Adam(
+            self.parameters, lr=self.config.learning_rate, fused=True, capturable=self.rate is not None
+        )
+        self.total = self.batches.per_epoch * self.config.epochs
         self.sums = torch.zeros(2, device=device)
         """loss and error, summed over the epoch's batches so far"""
         low = uses_bfloat16(self.config, device)
@@ -151,12 +174,31 @@ class _Run:
         self.trainee.train()
         self.trainee.project()
         self._resume()
+        steps = graphs.Steps(
+            self._update,
+            self._state,
+            self.trainee,
+            self.backend if self.trainee.replayable and self.total - self.step >= graphs.LEAST_STEPS else None,
+            note=self.on_note,
+            raises=lambda error: is_out_of_memory(error) and self.batches.are_on_device,
+        )
+        try:
+            self._train(steps)
+        finally:
+            steps.close()
+        self._check_parameters()
+        if self.checkpoint is not None:
+            self.checkpoint.clear()
+        self.trainee.eval()
+        return self.history
+
+    def _train(self, steps: graphs.Steps[StepLoss]) -> None:
         per_epoch, start = self.batches.per_epoch, self.step
         for epoch in range(self.step // per_epoch, self.config.epochs):
             for batch in self.batches.epoch(epoch, skip=self.step - epoch * per_epoch):
                 # The first step compiles and allocates, so it takes longer than the others.
                 with section("first training step" if self.step == start else "training steps", DEVICE):
-                    last = self._train_step(batch)
+                    last = self._train_step(steps, batch)
                 if self.step % CHECK_EVERY == 0:
                     loss = self._checked_loss()
                     if within := self.step % per_epoch:
@@ -166,26 +208,41 @@ class _Run:
                     self._save_if_due()
             self._note_epoch(last, len(batch[0]))
             self._save_if_due()
-        self._check_parameters()
-        if self.checkpoint is not None:
-            self.checkpoint.clear()
-        self.trainee.eval()
-        return self.history
 
-    def _train_step(self, batch: tuple[Tensor, ...]) -> StepLoss:
+    def _train_step(self, steps: graphs.Steps[StepLoss], batch: tuple[Tensor, ...]) -> StepLoss:
+        rate = learning_rate(self.step, self.total, self.config)
+        if self.rate is not None:
+            self.rate.fill_(rate)
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.step, self.total, self.config)
+            group["lr"] = rate if self.rate is None else self.rate
+        losses = steps(*batch)
+        self.step += 1
+        self.progress(self.step, self.total, "training steps")
+        return losses
+
+    def _update(self, *batch: Tensor) -> StepLoss:
+        """Change parameters, averages and sums by one step; only by operations on the device, for it is replayed."""
+        # A step that failed half-way may have left gradients; those of a finished one are freed below.
         self.optimiser.zero_grad(set_to_none=True)
         with self.amp:
             losses = self.trainee.loss(*batch)
         losses.total.backward()
         nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
         self.trainee.project()
-        self.sums += torch.stack([losses.total.detach().float(), losses.error.detach().float()])
-        self.step += 1
-        self.progress(self.step, self.total, "training steps")
-        return losses
+        # Detached, so that nothing of this step's graph of derivatives is left when another step is recorded.
+        kept = StepLoss(*(part.detach() for part in losses))
+        self.sums += torch.stack([kept.total.float(), kept.error.float()])
+        return kept
+
+    def _state(self) -> Iterator[Tensor]:
+        """Yield all tensors that a step changes, apart from its results."""
+        yield from self.trainee.parameters()
+        yield from self.trainee.buffers()
+        for averages in self.optimiser.state.values():
+            yield from averages.values()
+        yield self.sums
 
     def _checked_loss(self) -> float:
         """Return the sum of the losses of the epoch's batches so far; this waits for the device."""

@@ -54,6 +54,13 @@ def test_methods_fit_encode_and_decode_there(found: Found, name: str) -> None:
     assert {what: error for what, error in done.items() if error} == {}
 
 
+def test_a_training_step_copies_nothing_to_or_from_the_cpu(found: Found) -> None:
+    """Otherwise it cannot be replayed as a CUDA graph; a step of any method that does fails its test above."""
+    assert int(found["steps"]["number"]) > 50
+    assert found["steps"]["reads"].startswith("AssertionError: a training step read [1] numbers and sent []")
+    assert found["steps"]["sends"].startswith("AssertionError: a training step read [] numbers and sent [2]")
+
+
 def test_what_plugins_start_from_works_there(found: Found) -> None:
     """The example, the pages on methods and plugins, and what ``harness new`` writes."""
     assert found["plugins"] == dict.fromkeys(

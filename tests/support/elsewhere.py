@@ -49,6 +49,8 @@ INDEXING = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_
 
 #: Numbers of elements of the tensors that were copied from elsewhere to the CPU, in order; numbers read count as 1.
 COPIED: list[int] = []
+#: The same of tensors that were copied from the CPU to elsewhere.
+SENT: list[int] = []
 
 
 class TwoDevices(RuntimeError):
@@ -105,6 +107,9 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         raise TwoDevices(f"{name}: a generator on the {generator.device.type} cannot draw there")
     if asked is not None:
         kwargs = {**kwargs, "device": torch.device("cpu")}
+    source = args[1] if name == "aten::copy_" else args[0] if name in CROSSING else None
+    if isinstance(source, Tensor) and not isinstance(source, Elsewhere) and (there or on):
+        SENT.append(source.numel())
     own_args, own_kwargs = tree_map(lambda x: x.held if isinstance(x, Elsewhere) else x, (args, kwargs))
     result = func(*own_args, **own_kwargs)
     if name == "aten::copy_":

@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from documents import ROOT, blocks
-from elsewhere import COPIED, THERE, elsewhere
+from elsewhere import COPIED, SENT, THERE, elsewhere
 from in_memory import MemorySite
 from small_runs import suite_of
 from torch import Tensor, nn
@@ -24,6 +26,7 @@ from variants import built_in, variants
 import methods
 from harness import devices, doctor
 from harness.activations.unit_statistics import UnitStatistics
+from harness.check.methods import small_settings
 from harness.check.world import SmallTokens, small_layer
 from harness.metrics.base import METRICS, Batch
 from harness.metrics.editable_units import EditableUnits
@@ -38,6 +41,8 @@ from methods.base import LinearSite, Method
 from methods.disentangled import DisentangledLinear
 from methods.elude import method as elude
 from methods.plugin_files import load_plugin_file
+from methods.sae.autoencoder import LinearAutoencoder
+from methods.training import loop
 from results import open_store
 
 #: One needs a planted layer, the other a compiler and half a minute.
@@ -96,6 +101,42 @@ def in_the_model(split: AdditiveSplit, site: LinearSite, x: Tensor) -> None:
         made.edit([0, 3], scale=2.0, offset=1.0)
         made.ablate(torch.tensor([1], device=THERE))
         assert not torch.equal(held(made(x)), held(plain)) and held(made.subunits(x, [2])).shape == (len(x), 1)
+
+
+@contextmanager
+def steps_that_stay_there() -> Iterator[list[int]]:
+    """Let every training step fail that copies anything to or from there; the list gets an entry for each step.
+
+    Not in runs: there the harness reads the parameters in the first steps.
+    """
+    steps: list[int] = []
+    update = loop._Run._update
+
+    def watched(run: Any, *batch: Tensor) -> Any:
+        if batch[0].device != THERE:
+            return update(run, *batch)
+        COPIED.clear()
+        SENT.clear()
+        result = update(run, *batch)
+        assert not COPIED and not SENT, f"a training step read {COPIED} numbers and sent {SENT}"
+        steps.append(len(steps))
+        return result
+
+    with patch.object(loop._Run, "_update", watched):
+        yield steps
+
+
+def a_step_that(work: Callable[[Tensor], object]) -> str:
+    """Train there with a loss that does some work, too, and return the error."""
+    error = LinearAutoencoder.error
+
+    def longer(autoencoder: LinearAutoencoder, codes: Any, target: Tensor) -> Tensor:
+        work(target)
+        return error(autoencoder, codes, target)
+
+    site, tokens = small_layer()
+    with patch.object(LinearAutoencoder, "error", longer):
+        return told(lambda: as_on_the_cpu("topk_sae", small_settings(methods.METHODS.get("topk_sae")), site, tokens))
 
 
 class on_a_gpu:
@@ -203,10 +244,16 @@ def transfers() -> dict[str, str]:
 def main(folder: Path, place: Path) -> None:
     site, tokens = small_layer()
     found: dict[str, dict[str, str]] = {"mistakes": all_mistakes(), "methods": {}, "plugins": {}, "runs": {}}
-    for name in built_in():
-        for what, _, config, _ in variants(name):
-            done = told(lambda name=name, config=config: as_on_the_cpu(name, config, site, tokens))  # type: ignore[misc]
-            found["methods"][f"{name}: {what}"] = done
+    with steps_that_stay_there() as steps:
+        for name in built_in():
+            for what, _, config, _ in variants(name):
+                done = told(lambda name=name, config=config: as_on_the_cpu(name, config, site, tokens))  # type: ignore[misc]
+                found["methods"][f"{name}: {what}"] = done
+        found["steps"] = {
+            "number": str(len(steps)),
+            "reads": a_step_that(lambda target: float(target.sum())),
+            "sends": a_step_that(lambda target: torch.ones(2).to(target.device)),
+        }
     for name in plugins(place):
         found["plugins"][name] = told(lambda name=name: as_on_the_cpu(name, {}, site, tokens))  # type: ignore[misc]
     found["transfers"] = transfers()

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 import torch
 from in_memory import small_layer
+from step_recorder import Recorder
 from torch import Tensor
 
-from harness.cells.fit_evidence import FitEvidence, ObservedTokens, observing
+import methods
+from harness.cells.fit_evidence import WATCHED, FitEvidence, ObservedTokens, observing
 from methods.random_split import RandomSplit
+from methods.training import graphs
 
 pytestmark = pytest.mark.run
 
@@ -83,3 +86,23 @@ class TestObserving:
         assert (seen.label == tokens.label).all() and seen.label_reads == 1
         method = RandomSplit().fit(seen, site)
         torch.testing.assert_close(method.weights, RandomSplit().fit(tokens, site).weights)
+
+
+def test_replayed_steps_are_counted_like_computed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reading of parameters in the first gradients, which a CUDA graph cannot contain, precedes the recording."""
+    site, tokens = small_layer()
+    config = {"k": 2, "expansion_factor": 3, "epochs": 16, "batch_size": 60}
+    monkeypatch.setattr(graphs, "LEAST_STEPS", 60)
+    monkeypatch.setattr("methods.sae.autoencoder.sparse_here", lambda x: False)
+    monkeypatch.setattr("methods.sae.topk.sparse_here", lambda x: False)
+    monkeypatch.setattr("methods.training.entries.sparse_here", lambda x: False)
+    recorder = Recorder()
+    for backend in (None, recorder):
+        monkeypatch.setattr(graphs, "backend_for", lambda device, backend=backend: backend)
+        with observing(tokens) as watched:
+            method = methods.create("topk_sae", **config).fit(watched.tokens, site, seed=1)
+        assert method.notes == []
+        assert watched.evidence() == FitEvidence(64, 64, 3, 0, True)
+    assert WATCHED < graphs.WARM_UP_STEPS
+    assert recorder.replays == 64 - graphs.WARM_UP_STEPS
+    assert graphs.OBSERVERS == []
